@@ -1,0 +1,119 @@
+"""Which extras are installed, and how to get the missing ones.
+
+Nothing heavy is imported to find out: the import system is asked whether it could.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from types import MappingProxyType
+
+from .errors import MissingFeatureError, ValidationError, closest
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One extra: the modules it needs at run time, and what it is for."""
+
+    modules: tuple[str, ...]
+    purpose: str
+
+    @property
+    def installed(self) -> bool:
+        return all(_can_import(module) for module in self.modules)
+
+
+# The modules, not the distributions: what decides is whether an import would succeed.
+_FEATURES: Mapping[str, Feature] = MappingProxyType(
+    {
+        "ai": Feature(("openai",), "prompt enhancement by a language model"),
+        "websocket": Feature(("websockets",), "live progress through ComfyWSClient"),
+        "health": Feature(("psutil",), "health monitor with a circuit breaker"),
+        "ui": Feature(
+            ("gradio", "av", "uvicorn", "starlette", "websockets"),
+            "the app in the browser and the embedded engine",
+        ),
+        "validation": Feature(("pydantic",), "checked settings and presets (always there)"),
+        "observability": Feature(
+            ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
+            "OpenTelemetry traces and metrics",
+        ),
+    }
+)
+
+
+def _can_import(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):  # a parent package is absent or broken
+        return False
+
+
+class _Features(Mapping[str, bool]):
+    """Read-only ``{name: installed}``; each name is looked up once, when first asked."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, bool] = {}
+
+    def __getitem__(self, name: str) -> bool:
+        if name not in self._known:
+            self._known[name] = _FEATURES[name].installed
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_FEATURES)
+
+    def __len__(self) -> int:
+        return len(_FEATURES)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+FEATURES: Mapping[str, bool] = _Features()
+
+
+def _known(name: str) -> str:
+    if name not in _FEATURES:
+        raise ValidationError(f"There is no feature '{name}'.", hint=closest(name, _FEATURES))
+    return name
+
+
+def check_feature(name: str) -> bool:
+    """Whether the extra ``name`` is installed.
+
+    Raises:
+        ValidationError: there is no such feature.
+    """
+    return FEATURES[_known(name)]
+
+
+def get_install_hint(name: str) -> str:
+    """The command that installs the extra ``name``.
+
+    >>> get_install_hint("health")
+    "pip install 'comfy-ui[health]'"
+    """
+    return f"pip install 'comfy-ui[{_known(name)}]'"
+
+
+def list_available_features() -> dict[str, str]:
+    """``{name: what it is for}`` of the extras that are installed."""
+    return {name: _FEATURES[name].purpose for name in FEATURES if FEATURES[name]}
+
+
+def list_missing_features() -> dict[str, str]:
+    """``{name: install command}`` of the extras that are not installed."""
+    return {name: get_install_hint(name) for name in FEATURES if not FEATURES[name]}
+
+
+def require_feature(name: str) -> None:
+    """Raise :class:`MissingFeatureError`, with the install command, unless ``name`` is there."""
+    if not check_feature(name):
+        raise MissingFeatureError(
+            f"This needs the extra '{name}' ({_FEATURES[name].purpose}).",
+            feature=name,
+            hint=f"Install it with: {get_install_hint(name)}",
+        )

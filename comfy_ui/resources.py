@@ -1,0 +1,25 @@
+"""Where the shipped ``workflows/`` and ``assets/`` are.
+
+Beside the package in a clone, inside it in a wheel.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def _find(name: str) -> Path:
+    packaged = _PACKAGE / "_data" / name  # put there by the wheel build, see pyproject.toml
+    return packaged if packaged.is_dir() else _PACKAGE.parent / name
+
+
+def workflows_dir() -> Path:
+    """The folder of shipped presets: ``NAME.json`` with ``NAME.toml``."""
+    return _find("workflows")
+
+
+def assets_dir() -> Path:
+    """The folder of stylesheet, icon and example pictures."""
+    return _find("assets")

@@ -1,0 +1,109 @@
+"""Every setting once: environment variable, default, what it does.
+
+Read with :func:`load_settings`, never at import. The command line overrides the environment.
+The README's table of settings is made from this file (``python -m tests.docs``).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError as PydanticValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from .errors import ValidationError
+
+DEFAULT_URL = "http://localhost:8188"
+DEFAULT_PORT = 7860
+
+
+def default_data_dir() -> Path:
+    """The folder for jobs and results, by the custom of the operating system."""
+    home = Path.home()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = home / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
+    return base / "comfy-ui"
+
+
+class Settings(BaseSettings):
+    """All settings. Field descriptions are what the README shows."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="COMFY_UI_", frozen=True, extra="ignore", populate_by_name=True
+    )
+
+    comfyui_url: Annotated[
+        str | None,
+        NoDecode,
+        Field(
+            default=None,
+            validation_alias=AliasChoices("comfyui_url", "COMFYUI_URL"),
+            description="Address of ComfyUI. Unset: http://localhost:8188 if something answers "
+            "there, else the embedded engine.",
+        ),
+    ]
+    comfyui_token: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("comfyui_token", "COMFYUI_TOKEN"),
+        description="Bearer token sent to ComfyUI.",
+    )
+    timeout_s: float = Field(
+        default=300.0, gt=0, description="Longest wait for one answer, in seconds."
+    )
+    verify_tls: bool = Field(default=True, description="Check the certificate of an https address.")
+
+    host: str = Field(default="127.0.0.1", description="Address the app listens on.")
+    port: int = Field(default=DEFAULT_PORT, ge=1, le=65535, description="Port the app listens on.")
+    share: bool = Field(default=False, description="Make a public Gradio link.")
+    auth: SecretStr | None = Field(
+        default=None, description="Login for the page, as USER:PASSWORD."
+    )
+    demo: bool = Field(default=False, description="Use the embedded engine, whatever else answers.")
+    demo_speed: str = Field(
+        default="6", description="Sampler steps per second of the embedded engine, or 'instant'."
+    )
+    data_dir: Path = Field(
+        default_factory=default_data_dir, description="Folder for jobs and results."
+    )
+
+    openai_base_url: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("openai_base_url", "OPENAI_BASE_URL"),
+        description="OpenAI-compatible server for prompt enhancement.",
+    )
+    openai_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("openai_api_key", "OPENAI_API_KEY"),
+        description="Its key.",
+    )
+    llm_model: str | None = Field(default=None, description="Model that enhances prompts.")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="warning", description="How much is logged to stderr."
+    )
+    log_json: bool = Field(default=False, description="Log one JSON object a line.")
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from the environment; ``overrides`` that are not None win.
+
+    Raises:
+        ValidationError: a value does not fit; the message names the setting and the reason.
+    """
+    try:
+        return Settings(**{k: v for k, v in overrides.items() if v is not None})
+    except PydanticValidationError as error:
+        told = "; ".join(
+            f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()
+        )
+        raise ValidationError(
+            f"A setting does not fit: {told}.",
+            hint="See the table of settings in the README.",
+        ) from error

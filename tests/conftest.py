@@ -1,0 +1,48 @@
+"""Fixtures shared by all tests: the embedded engine over real sockets, and the recorded facts."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"  # recordings and conformance data; present in CI, not in a clone
+
+
+@cache
+def recorded_object_info(version: str) -> dict[str, Any]:
+    """The node list of a real server, ``0.33.0`` or ``0.3.64``. Skips without the recordings."""
+    path = SHARED / "conformance" / f"object_info-{version}.json.gz"
+    if not path.exists():
+        pytest.skip("needs the recordings in ../shared")
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return json.load(file)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of recordings. Skips where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("needs the recordings in ../shared")
+    return SHARED
+
+
+@pytest.fixture(params=["0.33.0", "0.3.64"])
+def object_info(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The node lists of both recorded servers, one after the other."""
+    return recorded_object_info(request.param)
+
+
+@pytest.fixture
+def engine() -> Iterator[Any]:
+    """The embedded engine at full speed on a free port, new for each test."""
+    from comfy_ui.demo import DemoServer
+
+    with DemoServer(speed="instant").in_thread() as server:
+        yield server
