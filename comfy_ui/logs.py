@@ -1,0 +1,70 @@
+"""Logging for the programs of this package: to stderr, as text or JSON lines, secrets removed.
+
+A library leaves logging to its host; only the command line calls :func:`configure`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterable
+
+REDACTED = "[redacted]"
+
+# Credentials that reach a log inside text of other programs: URLs with a login, headers, queries.
+_PATTERNS = (
+    re.compile(r"(?P<keep>://[^\s/:@]+:)[^\s/@]+(?=@)"),
+    re.compile(
+        r"(?i)(?P<keep>\b(?:authorization|x-api-key|cookie)\b['\"]?\s*[:=]\s*['\"]?)[^'\"\n,}]+"
+    ),
+    re.compile(r"(?i)(?P<keep>[?&](?:token|key|api_key|password)=)[^&\s]+"),
+    re.compile(r"(?i)(?P<keep>\bbearer\s+)[\w.~+/=-]+"),
+)
+
+
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """``text`` without the given secrets and without anything that looks like a credential.
+
+    >>> redact("GET http://me:hunter2@gpu/ws?token=abc")
+    'GET http://me:[redacted]@gpu/ws?token=[redacted]'
+    """
+    for secret in secrets:
+        text = text.replace(secret, REDACTED)
+    for pattern in _PATTERNS:
+        text = pattern.sub(lambda m: m["keep"] + REDACTED, text)
+    return text
+
+
+class _Formatter(logging.Formatter):
+    """The base format, then redaction: so it also covers arguments and tracebacks."""
+
+    def __init__(self, *, as_json: bool, secrets: Iterable[str]) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s  %(message)s", "%H:%M:%S")
+        self._as_json = as_json
+        # A very short secret would blank out ordinary words.
+        self._secrets = tuple(sorted({s for s in secrets if len(s) >= 4}, key=len, reverse=True))
+
+    def format(self, record: logging.LogRecord) -> str:
+        if not self._as_json:
+            return redact(super().format(record), self._secrets)
+        entry = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": redact(record.getMessage(), self._secrets),
+        }
+        if record.exc_info:
+            entry["exception"] = redact(self.formatException(record.exc_info), self._secrets)
+        return json.dumps(entry, ensure_ascii=False)
+
+
+def configure(level: str, *, as_json: bool = False, secrets: Iterable[str] = ()) -> None:
+    """Send the package's log to stderr at ``level`` (debug, info, warning, error)."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter(as_json=as_json, secrets=secrets))
+    logger = logging.getLogger("comfy_ui")
+    logger.handlers[:] = [handler]
+    logger.setLevel(level.upper())
+    logger.propagate = False

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+from comfy_ui import features
+from comfy_ui.errors import MissingFeatureError, ValidationError
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Make some modules look as if they were not installed."""
+
+    def hide(*names: str) -> None:
+        real = importlib.util.find_spec
+        monkeypatch.setattr(
+            features, "find_spec", lambda name: None if name in names else real(name)
+        )
+        monkeypatch.setattr(features, "FEATURES", features._Features())
+
+    return hide
+
+
+def test_features_are_a_read_only_mapping() -> None:
+    assert features.FEATURES["validation"] is True
+    with pytest.raises(TypeError):
+        features.FEATURES["ai"] = False  # type: ignore[index]
+
+
+def test_a_missing_package_switches_its_feature_off_and_gives_the_install_line(without) -> None:
+    without("psutil")
+    assert features.check_feature("health") is False
+    assert features.list_missing_features() == {"health": "pip install 'comfy-ui[health]'"}
+    assert "health" not in features.list_available_features()
+    with pytest.raises(MissingFeatureError) as caught:
+        features.require_feature("health")
+    assert caught.value.feature == "health"
+    assert "pip install 'comfy-ui[health]'" in str(caught.value)
+
+
+def test_a_feature_needs_all_of_its_modules(without) -> None:
+    without("av")
+    assert features.check_feature("ui") is False
+    assert features.check_feature("websocket") is True
+
+
+def test_a_missing_parent_package_is_not_an_error(without) -> None:
+    assert features._can_import("no_such_package.below.it") is False
+
+
+@pytest.mark.parametrize(
+    "call", [features.check_feature, features.get_install_hint, features.require_feature]
+)
+def test_an_unknown_feature_is_an_error_that_offers_the_closest(call) -> None:
+    with pytest.raises(ValidationError, match="Did you mean 'health'"):
+        call("helth")

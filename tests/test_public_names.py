@@ -1,0 +1,58 @@
+"""The names that documentation and other programs rely on."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import comfy_headless
+import comfy_ui
+
+HEAVY = [
+    "gradio",
+    "openai",
+    "opentelemetry",
+    "PIL",
+    "httpx",
+    "numpy",
+    "av",
+    "websockets",
+    "pydantic",
+]
+
+
+@pytest.mark.parametrize("name", comfy_ui.__all__)
+def test_each_public_name_loads_and_is_the_same_under_both_import_names(name: str) -> None:
+    assert getattr(comfy_ui, name) is getattr(comfy_headless, name)
+
+
+def test_type_checkers_see_the_names_that_are_loaded_on_use() -> None:
+    tree = ast.parse(Path(comfy_ui.__file__).read_text(encoding="utf-8"))
+    for_checkers = {
+        (node.module, alias.name)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert for_checkers == {(module, name) for name, module in comfy_ui._WHERE.items()}
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'ComfyCleint'"):
+        comfy_ui.ComfyCleint  # noqa: B018
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, json, comfy_ui; comfy_ui.FEATURES['ai']; "
+        f"print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(told.stdout) == []
