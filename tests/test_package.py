@@ -1,0 +1,112 @@
+"""The wheel, installed with every combination of extras that matters."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import uv
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# extra -> the features that must be there; all others must be absent
+ALWAYS = {"validation"}
+COMBINATIONS = {
+    "": set(),
+    "ai": {"ai"},
+    "websocket": {"websocket"},
+    "health": {"health"},
+    "ui": {"ui", "websocket"},  # the app follows its jobs through the WebSocket client
+    "observability": {"observability"},
+    "standard": {"ai", "websocket"},
+    "full": {"ai", "websocket", "health", "ui", "observability"},
+}
+
+# Runs inside each environment and prints what it saw. A name that needs an absent extra has to
+# say so; one whose extra is there has to work.
+PROBE = """
+import json, comfy_ui, comfy_headless
+from comfy_ui import MissingFeatureError
+from comfy_ui.resources import assets_dir
+
+def attempt(call):
+    try:
+        call()
+    except MissingFeatureError as error:
+        return [error.feature, error.hint]
+    return "works"
+
+def make_app():
+    from comfy_ui.ui import build
+    return build
+
+def trace():
+    from comfy_ui import tracing
+    tracing.setup()
+
+print(json.dumps({
+    "features": dict(comfy_ui.FEATURES),
+    "missing": comfy_ui.list_missing_features(),
+    "presets": len(comfy_ui.list_presets()),
+    "assets": sorted(p.name for p in assets_dir().iterdir()),
+    "enhanced": comfy_headless.enhance_prompt("a cat").source,
+    "sync": attempt(lambda: comfy_ui.ComfyClient()),
+    "websocket": attempt(lambda: comfy_ui.ComfyWSClient()),
+    "health": attempt(lambda: comfy_ui.ComfyHealth()),
+    "ui": attempt(make_app),
+    "observability": attempt(trace),
+    "where": comfy_ui.__file__,
+}))
+"""
+
+
+def _uv(*args: str | Path) -> None:
+    env = {k: v for k, v in os.environ.items() if k != "VIRTUAL_ENV"}
+    done = subprocess.run(
+        [uv.find_uv_bin(), *map(str, args), "--quiet"], env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    _uv("build", "--wheel", "--out-dir", folder, ROOT)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.mark.timeout(600)  # the first one downloads what the extras need
+@pytest.mark.parametrize("extra", COMBINATIONS, ids=lambda extra: extra or "none")
+def test_the_wheel_works_with(extra: str, wheel: Path, tmp_path: Path) -> None:
+    environment = tmp_path / "env"
+    _uv("venv", "--python", sys.executable, environment)
+    python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    _uv("pip", "install", "--python", python, f"{wheel}[{extra}]" if extra else wheel)
+
+    done = subprocess.run(
+        [python, "-I", "-c", PROBE], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+
+    assert str(environment) in seen["where"]
+    present = COMBINATIONS[extra] | ALWAYS
+    assert {name for name, there in seen["features"].items() if there} == present
+    absent = set(seen["features"]) - present
+    assert seen["missing"] == {name: f"pip install 'comfy-ui[{name}]'" for name in absent}
+    assert seen["presets"] >= 4
+    assert "icon.svg" in seen["assets"]
+    assert seen["enhanced"] == "rules"  # no language model is configured
+    assert seen["sync"] == "works"
+    for name in ("websocket", "health", "ui", "observability"):
+        if name in present:
+            assert seen[name] == "works"
+        else:
+            feature, hint = seen[name]
+            assert feature == name
+            assert f"comfy-ui[{name}]" in hint
