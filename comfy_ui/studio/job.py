@@ -1,0 +1,223 @@
+"""The records of the studio: what is asked, what happens to it, what comes of it.
+
+Everything here is a frozen value. Times are seconds since the epoch (``time.time()``).
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import (
+    ComfyHeadlessError,
+    GenerationFailedError,
+    InvalidWorkflowError,
+    ValidationError,
+    closest,
+)
+from ..protocol.job import Phase
+
+__all__ = [
+    "Item",
+    "Job",
+    "JobError",
+    "JobRequest",
+    "Kind",
+    "Phase",
+    "ServerStatus",
+    "Snapshot",
+    "Status",
+]
+
+Kind = Literal["image", "video", "audio", "3d", "text", "file"]
+
+TERMINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.LOST})
+
+
+class Status(StrEnum):
+    """Where a job stands in the database. Written before the step it names is taken."""
+
+    WAITING = "waiting"  # here only: may be reordered, and cancelled without asking anybody
+    CLAIMED = "claimed"  # has a prompt_id; ComfyUI may have heard of it, or not
+    SENT = "sent"  # ComfyUI said yes
+    FETCHING = "fetching"  # ComfyUI is done; the files are not all here yet
+    UNFETCHED = "unfetched"  # … and could not be stored; fetched again on retry or restart
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+    @property
+    def active(self) -> bool:
+        """Whether something will still happen to the job by itself."""
+        return self in ACTIVE
+
+    @property
+    def phase(self) -> Phase:
+        """What a person is told before any news from the server."""
+        return _PHASES[self]
+
+
+ACTIVE = frozenset({Status.WAITING, Status.CLAIMED, Status.SENT, Status.FETCHING})
+_PHASES = {
+    Status.WAITING: Phase.QUEUED,
+    Status.CLAIMED: Phase.QUEUED,
+    Status.SENT: Phase.QUEUED,
+    Status.FETCHING: Phase.SAVING,
+    Status.UNFETCHED: Phase.FAILED,
+    Status.SUCCEEDED: Phase.SUCCEEDED,
+    Status.FAILED: Phase.FAILED,
+    Status.CANCELLED: Phase.CANCELLED,
+    Status.LOST: Phase.LOST,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRequest:
+    """What somebody wants made.
+
+    ``values`` are the preset's own names (``prompt``, ``seed``, ``width`` …); a seed that is
+    absent, None or -1 is drawn here and stored, so that the job can be repeated.
+    ``front`` puts it before the owner's other waiting jobs, never before other owners' turns.
+    ``graph`` is a ready API-format graph to run as it is; ``preset`` is then only its name.
+    """
+
+    owner: str
+    preset: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    front: bool = False
+    graph: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    """Why a job did not end well: a sentence, what to do, and the rest behind a fold.
+
+    ``kind`` is the name of the exception class (``OutOfMemoryError``, ``JobLostError`` …).
+    """
+
+    message: str
+    hint: str = ""
+    details: str = ""
+    kind: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException) -> JobError:
+        """The record of ``error``; tracebacks and per-node problems go to ``details``."""
+        if not isinstance(error, ComfyHeadlessError):
+            return cls(
+                message="Something went wrong here, in the app itself.",
+                hint="Try again; if it happens again, report it with the details.",
+                details="".join(traceback.format_exception(error)),
+                kind=type(error).__name__,
+            )
+        details = ""
+        if isinstance(error, GenerationFailedError):
+            details = "\n".join(error.traceback)
+        elif isinstance(error, InvalidWorkflowError):
+            details = "\n".join(str(problem) for problem in error.problems)
+        return cls(error.message, error.hint, details, type(error).__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job as it is stored. ``values`` hold the concrete seed; ``graph`` is what was sent."""
+
+    id: str
+    owner: str
+    preset: str
+    values: Mapping[str, Any]
+    prompt: str
+    seed: int | None
+    graph: Mapping[str, Any] = field(repr=False)
+    status: Status
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    prompt_id: str | None = None
+    server: str | None = None
+    cancel_requested: bool = False
+    error: JobError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One result in the library.
+
+    ``path`` holds the bytes exactly as ComfyUI wrote them, under a name of our own;
+    ``filename`` is ComfyUI's name, for downloads. ``thumbnail`` is a small WebP, or None where
+    there is nothing to see (audio) or it could not be made. ``width`` and ``height`` are pixels.
+    """
+
+    id: int
+    job_id: str
+    owner: str
+    kind: Kind
+    filename: str
+    media_type: str
+    path: Path
+    thumbnail: Path | None
+    width: int | None
+    height: int | None
+    size_bytes: int
+    created_at: float
+    preset: str
+    prompt: str
+    seed: int | None
+    values: Mapping[str, Any]
+    starred: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A job at one moment, complete: a follower needs no earlier one.
+
+    ``progress`` is 0–100 for the whole graph and never falls. ``queue_position`` counts from 1
+    and is None once the job has its turn; ``queue_size`` is how many wait in all and
+    ``queue_own`` how many of these are the owner's. ``preview`` is the newest picture as the
+    server sent it, of MIME type ``preview_type``. ``version`` grows with every change.
+    ``items`` and ``texts`` are complete in the last snapshot, whose phase is terminal.
+    """
+
+    job_id: str
+    phase: Phase
+    progress: float = 0.0
+    step: int | None = None
+    steps: int | None = None
+    node_title: str | None = None
+    queue_position: int | None = None
+    queue_size: int = 0
+    queue_own: int = 0
+    eta_s: float | None = None
+    elapsed_s: float = 0.0
+    preview: bytes | None = field(default=None, repr=False)
+    preview_type: str | None = None
+    error: JobError | None = None
+    items: tuple[Item, ...] = ()
+    texts: tuple[str, ...] = ()
+    version: int = 0
+
+    @property
+    def terminal(self) -> bool:
+        """Whether this is the last snapshot of the job."""
+        return self.phase in TERMINAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerStatus:
+    """What the ComfyUI server answered just now; ``error`` says why it did not."""
+
+    online: bool
+    url: str
+    checked_at: float
+    latency_s: float | None = None
+    version: str | None = None
+    devices: tuple[Mapping[str, Any], ...] = ()
+    running: int = 0
+    pending: int = 0
+    stats: Mapping[str, Any] = field(default_factory=dict)
+    error: JobError | None = None
