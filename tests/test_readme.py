@@ -1,0 +1,104 @@
+"""What the README says is so."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.docs import with_settings
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+REQUIREMENTS = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+
+# The examples of the published documentation, word for word but for the workflow they queue.
+PUBLISHED = """
+import asyncio
+from MODULE import FEATURES, list_missing_features, ComfyClient, ComfyWSClient, enhance_prompt, compile_workflow
+
+print(FEATURES["ai"], list_missing_features())
+workflow = compile_workflow("sd15", prompt="a cat", seed=1, steps=2)
+
+client = ComfyClient()
+client = ComfyClient(host="192.168.1.100", port=8188)
+client = ComfyClient(timeout=300)
+
+async def main():
+    async with ComfyWSClient() as ws:
+        prompt_id = await ws.queue_prompt(workflow)
+        result = await ws.wait_for_completion(prompt_id, on_progress=lambda p: print(f"Progress: {p.progress}%"))
+        assert result["images"] and result.images[0].filename.endswith(".png"), result
+
+asyncio.run(main())
+print(enhance_prompt("a cat", style="detailed").enhanced)
+"""
+
+
+def _code(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
+
+
+def test_the_table_of_settings_is_up_to_date() -> None:
+    assert with_settings(README) == README, "run: python -m tests.docs"
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    command = next(c.strip() for c in _code("sh") if c.strip().endswith("pytest"))
+    assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+
+def test_every_linked_file_is_there() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_spaces_get_the_pinned_gradio_and_no_index_lines() -> None:
+    (version,) = re.findall(r"^sdk_version: (.+)$", README, flags=re.M)
+    assert f"gradio=={version}" in REQUIREMENTS.splitlines()
+    assert all(re.match(r"[a-z0-9._-]+==\S+( ; .+)?$", line) for line in REQUIREMENTS.splitlines())
+
+
+def test_the_pins_for_spaces_cover_all_dependencies() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *(d for name in extras for d in extras[name])]
+    names = {re.match(r"[\w.-]+", d)[0].lower() for d in wanted} - {"comfy-ui"}
+    assert names <= {line.split("==")[0] for line in REQUIREMENTS.splitlines()}
+
+
+@pytest.fixture
+def default_server() -> Iterator[None]:
+    """The embedded engine where the examples expect a ComfyUI: localhost:8188."""
+    from comfy_ui.demo import DemoServer
+
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", 8188)) == 0:
+            pytest.skip("something else listens on port 8188")
+    with DemoServer(port=8188, speed="instant").in_thread():
+        yield
+
+
+def _execute(code: str, folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("module", ["comfy_ui", "comfy_headless"])
+def test_the_published_examples_work_to_the_letter(default_server, module, tmp_path) -> None:
+    _execute(PUBLISHED.replace("MODULE", module), tmp_path)
+
+
+@pytest.mark.parametrize("number", range(len(_code("python"))))
+def test_the_readmes_python_examples_work(default_server, number, tmp_path) -> None:
+    _execute(_code("python")[number], tmp_path)
+    assert list((tmp_path / "pictures").iterdir()), "the example saves a picture"
