@@ -1,0 +1,136 @@
+"""What a job produced: files and texts, in order, each once.
+
+``executed`` messages and ``GET /history`` name outputs in the same form, one object a node:
+``{"images": [{"filename", "subfolder", "type"}], "text": ["…"], "animated": [true], …}``.
+The key says little (a video comes under ``images``), so the kind of a file is told by the format
+it declares, then by its extension, and by the key only when neither is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal["image", "video", "audio", "3d", "text", "file"]
+
+_EXTENSIONS: dict[Kind, str] = {
+    "image": "png apng jpg jpeg webp gif bmp tif tiff avif svg exr hdr",
+    "video": "mp4 m4v webm mov mkv avi",
+    "audio": "wav flac mp3 ogg opus m4a aac",
+    "3d": "glb gltf obj fbx stl ply usdz spz splat ksplat",
+    "text": "txt md json csv srt vtt",
+}
+_KIND_OF_EXTENSION: dict[str, Kind] = {
+    extension: kind for kind, words in _EXTENSIONS.items() for extension in words.split()
+}
+_KIND_OF_KEY: dict[str, Kind] = {
+    "images": "image",
+    "gifs": "image",
+    "video": "video",
+    "videos": "video",
+    "audio": "audio",
+    "3d": "3d",
+    "text": "text",
+}
+_TEXT_KEYS = frozenset({"text", "string"})
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """A file at the server. ``file["filename"]`` reads the same as ``file.filename``.
+
+    ``type`` is the server's folder: ``output``, ``temp`` or ``input``. All names come from the
+    server: never use them as a path on this machine unchecked.
+    """
+
+    filename: str
+    subfolder: str = ""
+    type: str = "output"
+    node: str = ""
+    kind: Kind = "file"
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What makes two mentions the same file of the same node."""
+        return (self.node, self.type, self.subfolder, self.filename)
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self.__slots__:
+            raise KeyError(name)
+        value: str = getattr(self, name)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Files and texts of a job, in order, without duplicates."""
+
+    files: tuple[OutputFile, ...] = ()
+    texts: tuple[str, ...] = ()
+
+    def of_kind(self, kind: Kind) -> tuple[OutputFile, ...]:
+        return tuple(file for file in self.files if file.kind == kind)
+
+
+def collect_outputs(
+    per_node_outputs: Mapping[str, Any],
+    *,
+    order: Iterable[str] | None = None,
+    include_temp: bool = False,
+) -> Outputs:
+    """Read the outputs of all nodes, ``{node_id: {key: [item, …]}}``.
+
+    Args:
+        per_node_outputs: as in ``history[id]["outputs"]``. Anything of another shape is skipped.
+        order: node ids in the order wanted; others follow as they come. The server's own order of
+            nodes changes from run to run.
+        include_temp: also take files in the server's ``temp`` folder, which previews write.
+    """
+    files: dict[tuple[str, str, str, str], OutputFile] = {}
+    texts: list[str] = []
+    for node in dict.fromkeys([*(order or ()), *per_node_outputs]):
+        output = per_node_outputs.get(node)
+        if not isinstance(output, Mapping):
+            continue
+        for key, items in output.items():
+            for item in items if isinstance(items, list | tuple) else ():
+                file = _read_file(node, key, item)
+                if file is not None and (include_temp or file.type != "temp"):
+                    files.setdefault(file.key, file)
+                elif isinstance(item, str) and key in _TEXT_KEYS:
+                    texts.append(item)
+    return Outputs(files=tuple(files.values()), texts=tuple(texts))
+
+
+def kind_of(filename: str, *, key: str = "", media_type: str = "") -> Kind:
+    """The kind of a file by media type, then extension, then the key it was listed under.
+
+    >>> kind_of("clip_00001_.mp4", key="images")
+    'video'
+    """
+    main = media_type.partition("/")[0]
+    if main == "image" or main == "video" or main == "audio":  # noqa: PLR1714 -- narrows the type
+        return main
+    extension = filename.rpartition(".")[2].lower() if "." in filename else ""
+    return _KIND_OF_EXTENSION.get(extension) or _KIND_OF_KEY.get(key, "file")
+
+
+def _read_file(node: str, key: Any, item: Any) -> OutputFile | None:
+    if not isinstance(item, Mapping):
+        return None
+    filename, subfolder, type_ = item.get("filename"), item.get("subfolder"), item.get("type")
+    if not isinstance(filename, str) or not filename:
+        return None
+    media_type = item.get("format")
+    return OutputFile(
+        filename=filename,
+        subfolder=subfolder if isinstance(subfolder, str) else "",
+        type=type_ if isinstance(type_, str) and type_ else "output",
+        node=str(node),
+        kind=kind_of(
+            filename,
+            key=key if isinstance(key, str) else "",
+            media_type=media_type if isinstance(media_type, str) else "",
+        ),
+    )
