@@ -56,10 +56,8 @@ def analyze_prompt(prompt: str) -> PromptAnalysis:
         raise ValidationError("There is no prompt to analyse.", hint="Type a few words first.")
     present = set(found)
     subject = subject_of(found)
-    kind, asked = next(
-        ((kind, asking & present) for kind, asking in _ASKS_FOR.items() if asking & present),
-        ("image", set[str]()),
-    )
+    kind: Kind = next((kind for kind, asking in _ASKS_FOR.items() if asking & present), "image")
+    asked = present & _ASKS_FOR.get(kind, frozenset())
     styles = tuple(style for style, known in _STYLE_WORDS.items() if known & present)
     reasons = [f"'{word}' asks for {kind}" for word in sorted(asked)]
     told = present & set(vocabulary()["subjects"].get(subject, ()))
