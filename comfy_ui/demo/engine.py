@@ -1,0 +1,228 @@
+"""The state of a running engine: folders, queue, sockets, and the worker thread that runs jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from .executor import Executor
+from .faults import Faults
+from .files import Folders
+from .nodes import NODES
+from .queue import Item, PromptQueue
+from .sockets import Sockets
+from .specs import object_info
+from .validate import Rules, Verdict, problem, validate
+
+Core = Literal["0.33.0", "0.3.64"]
+SECRETS = ("api_key_comfy_org", "auth_token_comfy_org")
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    prompt_id: str
+    number: float
+    node_errors: dict[str, Any]
+
+
+class RefusedError(Exception):
+    """A prompt that was not queued; ``body`` is the answer."""
+
+    def __init__(self, error: dict[str, Any], node_errors: dict[str, Any] | None = None) -> None:
+        super().__init__(error["message"])
+        self.body = {"error": error, "node_errors": node_errors or {}}
+
+
+class Engine:
+    """One life of the engine, from start to stop."""
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        folders: Folders,
+        step_s: float,
+        core: Core,
+        faults: Faults,
+    ) -> None:
+        self.folders = folders
+        self.core: Core = core
+        self.faults = faults
+        self.sockets = Sockets(loop)
+        self.queue = PromptQueue(on_change=self._queue_changed)
+        self.logs: deque[dict[str, str]] = deque(maxlen=300)
+        self.executor = Executor(folders, self.sockets, step_s)
+        self._forget_results = threading.Event()
+        self._worker = threading.Thread(target=self._work, name="demo-worker", daemon=True)
+
+    @property
+    def modern(self) -> bool:
+        """Behaves like a newer core than the one recorded."""
+        return self.core != "0.3.64"
+
+    def start(self) -> None:
+        self.log("Starting the embedded engine")
+        self._worker.start()
+
+    def stop(self) -> None:
+        """Ends the worker; a job at work is interrupted."""
+        self.queue.close()
+        self._worker.join(timeout=10)
+
+    # -- what is known ---------------------------------------------------------------------
+
+    def object_info(self) -> dict[str, dict[str, Any]]:
+        return object_info(self.folders, test_nodes=self.faults.test_nodes)
+
+    def history(self) -> dict[str, Any]:
+        if self.faults.history_evicted:
+            return {}
+        return {key: e.public() for key, e in self.queue.history(time.monotonic()).items()}
+
+    def features(self, max_upload_bytes: int) -> dict[str, Any]:
+        features: dict[str, Any] = {
+            "supports_preview_metadata": True,
+            "max_upload_size": max_upload_bytes,
+        }
+        if self.modern:
+            features |= {"assets": False, "node_replacements": True}
+        return features
+
+    def status(self) -> dict[str, Any]:
+        return {"status": {"exec_info": {"queue_remaining": self.queue.remaining()}}}
+
+    def log(self, line: str) -> None:
+        entry = {"t": datetime.now(UTC).replace(tzinfo=None).isoformat(), "m": line + "\n"}
+        self.logs.append(entry)
+        self.sockets.post_log(entry)
+
+    # -- accepting jobs --------------------------------------------------------------------
+
+    def accept(self, body: Any) -> Accepted:
+        """Validate and queue what was posted.
+
+        Raises:
+            RefusedError: it was refused, with the answer's body.
+            Exception: malformed beyond that; the server answers 500, as ComfyUI does.
+        """
+        self.log("got prompt")
+        if "prompt" not in body:
+            raise RefusedError(
+                problem("no_prompt", "No prompt provided", "No prompt provided")
+            )
+        number = self._number(body)
+        prompt = body["prompt"]
+        prompt_id = self._prompt_id(body)
+        verdict = self._validate(prompt, body.get("partial_execution_targets"))
+        extra_data = self._extra_data(body)
+        if verdict.error is not None:
+            raise RefusedError(verdict.error, verdict.node_errors)
+        item: Item = (number, prompt_id, prompt, extra_data, verdict.outputs)
+        self.queue.put(item)
+        return Accepted(prompt_id, number, verdict.node_errors)
+
+    def _number(self, body: dict[str, Any]) -> float:
+        if "number" in body:
+            return float(body["number"])
+        return self.queue.number(front=bool(body.get("front")))
+
+    def _prompt_id(self, body: dict[str, Any]) -> str:
+        if not self.modern:
+            return str(body["prompt_id"]) if "prompt_id" in body else str(uuid.uuid4())
+        given = body.get("prompt_id")
+        if given is None:
+            return str(uuid.uuid4())
+        if not is_canonical_uuid(given):
+            raise RefusedError(
+                problem(
+                    "invalid_prompt_id",
+                    "prompt_id must be a canonical lowercase UUID",
+                    f"received {given!r}",
+                )
+            )
+        return str(given)
+
+    def _validate(self, prompt: Any, targets: list[str] | None) -> Verdict:
+        rules = Rules(
+            specs=self.object_info(),
+            custom=self._complaint,
+            skips=lambda class_type: NODES[class_type].checks,
+            check_new_combos=self.modern,
+            name_cycles=self.modern,
+        )
+        return validate(prompt, rules, targets=targets)
+
+    def _complaint(self, class_type: str, inputs: dict[str, Any]) -> tuple[str, str] | None:
+        check = NODES[class_type].complaint
+        return check(self.folders, inputs) if check is not None else None
+
+    def _extra_data(self, body: dict[str, Any]) -> Any:
+        extra_data = body.get("extra_data", {})
+        if self.modern:
+            extra_data = {k: v for k, v in extra_data.items() if k not in SECRETS}
+            extra_data["create_time"] = int(time.time() * 1000)
+        if "client_id" in body:
+            extra_data["client_id"] = body["client_id"]
+        return extra_data
+
+    def free(self, *, forget_results: bool) -> None:
+        if forget_results:
+            self._forget_results.set()
+
+    # -- running jobs ----------------------------------------------------------------------
+
+    def _work(self) -> None:
+        """The worker: one job at a time, until the queue closes or the worker dies."""
+        while (running := self.queue.take()) is not None:
+            if self.faults.dead_worker:
+                return
+            if self._forget_results.is_set():
+                self._forget_results.clear()
+                self.executor.forget()
+            item = running.item
+            if item[3] is None:
+                return  # as recorded on 0.3.64: extra_data null kills the worker, HTTP lives on
+            started = time.monotonic()
+            entry = self.executor.run(running, self.object_info(), self.faults)
+            if self.faults.missing_output:
+                self._remove_files(entry.outputs)
+            if isinstance(item[3], dict):
+                public = {k: v for k, v in item[3].items() if k not in SECRETS}
+                entry.item = (*item[:3], public, item[4])
+            entry.visible_at = time.monotonic() + self.faults.history_late_s
+            self.queue.done(entry)
+            self._say_over(item)
+            self.log(f"Prompt executed in {time.monotonic() - started:.2f} seconds")
+
+    def _say_over(self, item: Item) -> None:
+        client_id = item[3].get("client_id") if item[3] else None
+        if client_id is not None and not self.faults.no_finish_message:
+            over = {"node": None, "prompt_id": item[1]}
+            self.sockets.post("executing", over, str(client_id))
+
+    def _remove_files(self, outputs: Mapping[str, Any]) -> None:
+        for ui in outputs.values():
+            for entries in ui.values():
+                for entry in entries:
+                    if isinstance(entry, dict) and "filename" in entry:
+                        path = self.folders.inside(
+                            entry["type"], entry["subfolder"], entry["filename"]
+                        )
+                        path.unlink(missing_ok=True)
+
+    def _queue_changed(self) -> None:
+        self.sockets.post("status", self.status())
+
+
+def is_canonical_uuid(text: Any) -> bool:
+    try:
+        return isinstance(text, str) and str(uuid.UUID(text)) == text
+    except ValueError:
+        return False

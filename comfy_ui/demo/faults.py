@@ -1,0 +1,39 @@
+"""Switches that make the engine misbehave as real servers have been seen to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    """What goes wrong, all off by default. F-numbers as in the reliability notes.
+
+    Switches are read at the moment they matter: ``server.faults = Faults(...)`` changes a running
+    engine.
+    """
+
+    silent_reconnect: bool = False
+    """F1: a second socket with a clientId seen before stays open and gets nothing."""
+    no_finish_message: bool = False
+    """F2: no ``execution_success``/``error``/``interrupted`` and no ``executing`` null."""
+    history_late_s: float = 0.0
+    """F4: the history entry of a finished job is shown this much later."""
+    history_evicted: bool = False
+    """Finished jobs never show up in the history."""
+    dead_worker: bool = False
+    """F10: the worker takes the next job and dies; HTTP stays healthy."""
+    ignore_interrupts: bool = False
+    """F11: a running job does not notice that it was interrupted."""
+    oom_at: str | None = None
+    """The node with this class or id runs out of memory."""
+    error_at: str | None = None
+    """The node with this class or id raises."""
+    missing_output: bool = False
+    """The files of a finished job are gone before anybody can fetch them."""
+    object_info_delay_s: float = 0.0
+    """``/object_info`` takes this long."""
+    post_delay_s: float = 0.0
+    """``POST /prompt`` answers this late, after the job was accepted."""
+    test_nodes: bool = False
+    """Lists and runs ``DemoSleep``, ``DemoRaise`` and ``DemoText``."""

@@ -1,0 +1,134 @@
+"""The engine's folders: input, output, temp. Nothing outside of them is ever read or written."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+Kind = Literal["input", "output", "temp"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+_ANNOTATION = re.compile(r"^(?P<name>.*) \[(?P<kind>input|output|temp)\]$", re.DOTALL)
+_COUNTED = re.compile(r"^(?P<stem>.*)_(?P<number>\d+)_?\.[^.]*$", re.DOTALL)
+
+
+class OutsideError(ValueError):
+    """A path that leaves the folder it must stay in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A file about to be written, named as ComfyUI names it."""
+
+    path: Path
+    filename: str
+    subfolder: str
+    kind: Kind
+
+    def entry(self) -> dict[str, str]:
+        return {"filename": self.filename, "subfolder": self.subfolder, "type": self.kind}
+
+
+def split_annotation(name: str) -> tuple[str, Kind | None]:
+    """``"a.png [temp]"`` -> ``("a.png", "temp")``; the suffix overrides the type asked for."""
+    match = _ANNOTATION.match(name)
+    return (match["name"], cast("Kind", match["kind"])) if match else (name, None)
+
+
+class Folders:
+    """Three folders below ``root``, made when missing."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._lock = threading.Lock()
+        self._counters: dict[tuple[Path, str], int] = {}
+        for kind in KINDS:
+            self[kind].mkdir(parents=True, exist_ok=True)
+
+    def __getitem__(self, kind: Kind) -> Path:
+        return self.root / kind
+
+    def clear_temp(self) -> None:
+        shutil.rmtree(self["temp"], ignore_errors=True)
+        self["temp"].mkdir(parents=True, exist_ok=True)
+
+    def inside(self, kind: Kind, *parts: str) -> Path:
+        """The path of ``parts`` below a folder.
+
+        Raises:
+            OutsideError: it would lie outside, or is no possible file name.
+        """
+        base = self[kind].resolve()
+        if any("\0" in part for part in parts):
+            raise OutsideError("a zero byte in a file name")
+        path = base.joinpath(*parts).resolve()
+        if path != base and base not in path.parents:
+            raise OutsideError(str(Path(*parts)))
+        return path
+
+    def find(self, name: str, default: Kind = "input") -> Path | None:
+        """The existing file that a loader's value means: ``sub/name.png [temp]``, or None."""
+        plain, kind = split_annotation(name)
+        try:
+            path = self.inside(kind or default, plain)
+        except OutsideError:
+            return None
+        return path if path.is_file() else None
+
+    def inputs(self, suffixes: frozenset[str] | None = None) -> list[str]:
+        """Names of the files at the top of ``input/``, sorted."""
+        found = (path for path in self["input"].iterdir() if path.is_file())
+        return sorted(p.name for p in found if suffixes is None or p.suffix.lower() in suffixes)
+
+    def next(self, prefix: str, suffix: str, *, kind: Kind = "output") -> Saved:
+        """A new file name ``prefix_00001_suffix``, counting on from what is in the folder.
+
+        Raises:
+            OutsideError: the prefix leaves the folder.
+        """
+        subfolder, _, stem = prefix.replace("\\", "/").rpartition("/")
+        folder = self.inside(kind, subfolder)
+        with self._lock:
+            folder.mkdir(parents=True, exist_ok=True)
+            key = (folder, stem)
+            number = self._counters.get(key)
+            if number is None:
+                number = max(
+                    (
+                        int(match["number"])
+                        for path in folder.iterdir()
+                        if (match := _COUNTED.match(path.name)) and match["stem"] == stem
+                    ),
+                    default=0,
+                )
+            self._counters[key] = number + 1
+        filename = f"{stem}_{number + 1:05}_{suffix}"
+        relative = folder.relative_to(self[kind].resolve()).as_posix()
+        return Saved(folder / filename, filename, "" if relative == "." else relative, kind)
+
+    def store(
+        self, kind: Kind, subfolder: str, filename: str, data: bytes, *, overwrite: bool
+    ) -> str:
+        """Keep an upload; the name it got: the same for the same bytes, else ``name (1).png``.
+
+        Raises:
+            OutsideError: the name or subfolder leaves the folder.
+        """
+        folder = self.inside(kind, subfolder)
+        path = self.inside(kind, subfolder, filename)
+        if path.parent != folder:
+            raise OutsideError(filename)
+        folder.mkdir(parents=True, exist_ok=True)
+        with self._lock:
+            number = 0
+            while not overwrite and path.exists():
+                if path.stat().st_size == len(data) and path.read_bytes() == data:
+                    return path.name
+                number += 1
+                path = folder / f"{Path(filename).stem} ({number}){Path(filename).suffix}"
+            path.write_bytes(data)
+        return path.name

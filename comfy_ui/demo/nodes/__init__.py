@@ -1,0 +1,26 @@
+"""What the engine's nodes do. Their inputs and outputs are declared in ``specs.json``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from .base import NODES, Context, Node, NodeError, Shown
+
+_MODULES = (
+    "loaders",
+    "conditioning",
+    "latents",
+    "sampling",
+    "images",
+#M
+#M
+#M
+    "saving",
+#M
+#M
+    "testing",
+)
+for _module in _MODULES:
+    import_module(f".{_module}", __name__)
+
+__all__ = ["NODES", "Context", "Node", "NodeError", "Shown"]

@@ -1,0 +1,99 @@
+"""Loaders of models: they keep the name, which the painter uses as a taste."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .base import Context, node
+from .things import Named
+
+
+@node("CheckpointLoaderSimple", "CheckpointLoader", "ImageOnlyCheckpointLoader")
+def checkpoint(context: Context, *, ckpt_name: str, **_: Any) -> tuple[Named, Named, Named]:
+    context.pace()
+    return Named(ckpt_name), Named(ckpt_name), Named(ckpt_name)
+
+
+@node("unCLIPCheckpointLoader")
+def unclip_checkpoint(context: Context, *, ckpt_name: str) -> tuple[Named, ...]:
+    return (*checkpoint(context, ckpt_name=ckpt_name), Named(ckpt_name))
+
+
+@node(
+    "UNETLoader",
+    "CLIPLoader",
+    "DualCLIPLoader",
+    "TripleCLIPLoader",
+    "QuadrupleCLIPLoader",
+    "VAELoader",
+    "ControlNetLoader",
+    "DiffControlNetLoader",
+    "CLIPVisionLoader",
+    "StyleModelLoader",
+    "UpscaleModelLoader",
+    "LatentUpscaleModelLoader",
+    "ModelPatchLoader",
+    "FrameInterpolationModelLoader",
+    "LTXAVTextEncoderLoader",
+    "LTXVAudioVAELoader",
+)
+def one_file(context: Context, **inputs: Any) -> tuple[Named]:
+    """Their first input is the file; the others say how to hold it in memory."""
+    context.pace(0.5)
+    return (Named(str(next(iter(inputs.values())))),)
+
+
+@node("LoraLoader")
+def lora(
+    context: Context,
+    *,
+    model: Named,
+    clip: Named,
+    lora_name: str,
+    strength_model: float,
+    strength_clip: float,
+) -> tuple[Named, Named]:
+    context.pace(0.5)
+    patch = (lora_name, strength_model)
+    return model.patched("lora", patch), clip.patched("lora", (lora_name, strength_clip))
+
+
+@node("LoraLoaderModelOnly")
+def lora_model(
+    context: Context, *, model: Named, lora_name: str, strength_model: float
+) -> tuple[Named]:
+    context.pace(0.5)
+    return (model.patched("lora", (lora_name, strength_model)),)
+
+
+@node(
+    "ModelSamplingAuraFlow",
+    "ModelSamplingSD3",
+    "ModelSamplingFlux",
+    "ModelSamplingLTXV",
+    "ModelSamplingDiscrete",
+    "CFGNorm",
+    "CFGZeroStar",
+    "RescaleCFG",
+    "DifferentialDiffusion",
+    "VideoLinearCFGGuidance",
+    "VideoTriangleCFGGuidance",
+    "QwenImageDiffsynthControlnet",
+    "FreeU",
+    "FreeU_V2",
+    "EasyCache",
+    "LazyCache",
+    "Epsilon",
+)
+def patched_model(_context: Context, *, model: Named, **options: Any) -> tuple[Named]:
+    return (model.patched("option", tuple(sorted(options))),)
+
+
+@node("CLIPSetLastLayer", "T5TokenizerOptions")
+def patched_clip(_context: Context, *, clip: Named, **options: Any) -> tuple[Named]:
+    return (clip.patched("option", tuple(sorted(options.items()))),)
+
+
+@node("SetUnionControlNetType")
+def union_type(_context: Context, *, control_net: Named, type: str) -> tuple[Named]:  # noqa: A002
+    return (control_net.patched("type", type),)

@@ -1,0 +1,132 @@
+"""What travels along the links between nodes.
+
+Pictures are ``uint8`` arrays ``[count, height, width, channels]``, masks ``float32`` arrays
+``[count, height, width]`` from 0 to 1. A latent carries whole pictures: with no model there is
+nothing to compress, and every operation on latents stays exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pictures = NDArray[np.uint8]
+Masks = NDArray[np.float32]
+Medium = Literal["image", "video", "audio", "mesh"]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A model, text encoder, VAE … : which file, and what was done to it."""
+
+    name: str
+    patches: tuple[tuple[str, Any], ...] = ()
+
+    def patched(self, what: str, value: Any) -> Named:
+        return replace(self, patches=(*self.patches, (what, value)))
+
+
+@dataclass(frozen=True, slots=True)
+class Conditioning:
+    """What the sampler is told to paint."""
+
+    text: str = ""
+    guidance: float | None = None
+    zeroed: bool = False
+    references: tuple[Pictures, ...] = ()
+    control: Pictures | None = None
+    control_strength: float = 1.0
+    voices: dict[str, Any] = field(default_factory=dict)  # of music: bpm, key, duration, lyrics
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """``float32 [batch, channels, samples]`` from -1 to 1."""
+
+    wave: NDArray[np.float32]
+    rate: int
+
+    @property
+    def seconds(self) -> float:
+        return float(self.wave.shape[-1] / self.rate)
+
+
+@dataclass(frozen=True, slots=True)
+class Latent:
+    """``count`` pictures of a size, or frames of a film, or seconds of sound; empty at first."""
+
+    width: int = 0
+    height: int = 0
+    count: int = 1
+    medium: Medium = "image"
+    pictures: Pictures | None = None
+    mask: Masks | None = None
+    start: Pictures | None = None  # first frame of a film
+    end: Pictures | None = None
+    seconds: float = 0.0
+    fps: float = 24.0
+    sound: Sound | None = None
+    companion: Latent | None = None  # the sound of a film while both are sampled together
+    mesh: Any = None
+
+    @classmethod
+    def of(cls, pictures: Pictures, medium: Medium = "image") -> Latent:
+        count, height, width = pictures.shape[:3]
+        return cls(width, height, count, medium, np.ascontiguousarray(pictures[..., :3]))
+
+    def filled(self) -> Pictures:
+        """The pictures; mid-grey where nothing was painted yet."""
+        if self.pictures is not None:
+            return self.pictures
+        return np.full((self.count, self.height, self.width, 3), 128, np.uint8)
+
+    def with_pictures(self, pictures: Pictures) -> Latent:
+        count, height, width = pictures.shape[:3]
+        return replace(self, pictures=pictures, width=width, height=height, count=count)
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """Frames with a rate and perhaps sound; or a file that was loaded as it is."""
+
+    frames: Pictures
+    fps: float
+    sound: Sound | None = None
+    source: Path | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sigmas:
+    """A noise schedule: how many steps, and how much of the picture they renew."""
+
+    steps: int
+    scheduler: str = "normal"
+    denoise: float = 1.0
+    first: int = 0
+    last: int | None = None
+
+    @property
+    def start(self) -> int:
+        return self.first
+
+    @property
+    def end(self) -> int:
+        return self.steps if self.last is None else min(self.last, self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Guider:
+    model: Named
+    positive: Conditioning
+    negative: Conditioning
+    cfg: float
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    seed: int | None  # None: no noise is added

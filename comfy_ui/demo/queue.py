@@ -1,0 +1,194 @@
+"""The queue of jobs and the history of finished ones, both in memory as in ComfyUI."""
+
+from __future__ import annotations
+
+import heapq
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_HISTORY = 10_000
+
+# number, prompt_id, prompt, extra_data, output node ids: what /queue and /history show of a job.
+Item = tuple[float, str, dict[str, Any], Any, list[str]]
+
+
+@dataclass(slots=True)
+class Entry:
+    """One finished job."""
+
+    item: Item
+    outputs: dict[str, Any]
+    meta: dict[str, Any]
+    status: dict[str, Any]
+    visible_at: float = 0.0
+    started_ms: int = 0
+    ended_ms: int = 0
+
+    def public(self) -> dict[str, Any]:
+        return {
+            "prompt": list(self.item),
+            "outputs": self.outputs,
+            "status": self.status,
+            "meta": self.meta,
+        }
+
+    @property
+    def interrupted(self) -> bool:
+        return any(name == "execution_interrupted" for name, _ in self.status["messages"])
+
+
+@dataclass(slots=True)
+class Running:
+    item: Item
+    started_ms: int
+    interrupted: bool = False
+
+
+@dataclass(slots=True)
+class PromptQueue:
+    """A heap of pending jobs, at most one running, and the history. Safe across threads.
+
+    A job is at every instant in exactly one of the three.
+    """
+
+    on_change: Callable[[], None]
+    _pending: list[Item] = field(default_factory=list)
+    _running: Running | None = None
+    _history: OrderedDict[str, Entry] = field(default_factory=OrderedDict)
+    _counter: int = 0
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _closed: bool = False
+    _free: bool = False
+
+    # -- putting and taking ------------------------------------------------------------
+
+    def number(self, *, front: bool) -> float:
+        with self._changed:
+            number = -self._counter if front else self._counter
+            self._counter += 1
+        return number
+
+    def put(self, item: Item) -> None:
+        with self._changed:
+            heapq.heappush(self._pending, item)
+            self._changed.notify()
+        self.on_change()
+
+    def take(self) -> Running | None:
+        """The next job, moved from pending to running; None once the queue is closed."""
+        with self._changed:
+            while not self._pending and not self._closed:
+                self._changed.wait()
+            if self._closed:
+                return None
+            running = Running(heapq.heappop(self._pending), _now_ms())
+            self._running = running
+        self.on_change()
+        return running
+
+    def done(self, entry: Entry) -> None:
+        """Move the running job to the history."""
+        entry.ended_ms = _now_ms()
+        with self._changed:
+            self._running = None
+            while len(self._history) >= MAX_HISTORY:
+                self._history.popitem(last=False)
+            self._history[entry.item[1]] = entry
+        self.on_change()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            if self._running is not None:
+                self._running.interrupted = True
+            self._changed.notify_all()
+
+    # -- looking -----------------------------------------------------------------------
+
+    def remaining(self) -> int:
+        with self._changed:
+            return len(self._pending) + (self._running is not None)
+
+    def snapshot(self) -> tuple[list[Item], list[Item]]:
+        """Running and pending, the latter in heap order."""
+        with self._changed:
+            return ([self._running.item] if self._running else []), list(self._pending)
+
+    def running(self) -> Running | None:
+        with self._changed:
+            return self._running
+
+    def history(self, now: float) -> dict[str, Entry]:
+        """Finished jobs that are visible at ``now`` (monotonic seconds), oldest first."""
+        with self._changed:
+            return {key: e for key, e in self._history.items() if e.visible_at <= now}
+
+    # -- taking back -------------------------------------------------------------------
+
+    def delete(self, prompt_ids: Iterable[str]) -> list[str]:
+        """Remove pending jobs; the ids of those that were there."""
+        wanted = set(prompt_ids)
+        with self._changed:
+            gone = [item[1] for item in self._pending if item[1] in wanted]
+            if gone:
+                self._pending = [item for item in self._pending if item[1] not in wanted]
+                heapq.heapify(self._pending)
+        if gone:
+            self.on_change()
+        return gone
+
+    def clear(self) -> None:
+        with self._changed:
+            self._pending.clear()
+        self.on_change()
+
+    def interrupt(self, prompt_id: str | None = None) -> bool:
+        """Flag the running job, if it is the one named (or any when none is)."""
+        with self._changed:
+            running = self._running
+            if running is None or (prompt_id is not None and running.item[1] != prompt_id):
+                return False
+            running.interrupted = True
+            return True
+
+    def cancel(self, prompt_id: str) -> bool:
+        """Atomically: remove it if pending, flag it if running."""
+        with self._changed:
+            found = self.interrupt(prompt_id) or bool(self._remove(prompt_id))
+        if found:
+            self.on_change()
+        return found
+
+    def _remove(self, prompt_id: str) -> int:
+        before = len(self._pending)
+        self._pending = [item for item in self._pending if item[1] != prompt_id]
+        heapq.heapify(self._pending)
+        return before - len(self._pending)
+
+    def forget(self, prompt_ids: Iterable[str]) -> None:
+        with self._changed:
+            for prompt_id in prompt_ids:
+                self._history.pop(prompt_id, None)
+
+    def forget_all(self) -> None:
+        with self._changed:
+            self._history.clear()
+
+    def carry_over(self, old: PromptQueue, *, queue: bool, history: bool) -> None:
+        """Start with what another queue had: a restart that kept its state."""
+        with old._changed:
+            if queue:
+                running = [old._running.item] if old._running else []
+                self._pending = running + list(old._pending)
+                heapq.heapify(self._pending)
+                self._counter = old._counter
+            if history:
+                self._history = OrderedDict(old._history)
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

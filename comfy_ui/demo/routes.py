@@ -1,0 +1,500 @@
+"""The HTTP side: routes, status codes and bodies as recorded from a ComfyUI server."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import mimetypes
+import platform
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from .engine import Engine, RefusedError
+from .files import KINDS, Kind, OutsideError, split_annotation
+from .jobs import job_routes
+from .sockets import new_sid
+from .specs import models
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+TROUBLE = "500 Internal Server Error\n\nServer got itself in trouble"
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+# Sent as plain bytes, so that a browser does not run them.
+_INERT = frozenset({"text/html", "text/javascript", "application/javascript", "text/css"})
+
+
+def answer(body: Any, status: int = 200) -> Response:
+    """A JSON answer as aiohttp writes it."""
+    return Response(
+        json.dumps(body), status, headers={"content-type": "application/json; charset=utf-8"}
+    )
+
+
+def empty(status: int = 200) -> Response:
+    return Response(b"", status)
+
+
+class TooLargeError(Exception):
+    """A body above the limit."""
+
+
+def build_app(engine: Engine, *, max_upload_bytes: int) -> ASGIApp:
+    """The ASGI application of one engine."""
+    routes = _Routes(engine, max_upload_bytes)
+    app = Starlette(
+        routes=[*routes.all(), *(job_routes(engine, answer) if engine.modern else ())],
+        exception_handlers={
+            404: _unknown_path,
+            405: _wrong_method,
+            TooLargeError: _too_large(max_upload_bytes),
+            Exception: _trouble,
+        },
+    )
+    return _Guard(app)
+
+
+async def _unknown_path(_request: Request, _error: Exception) -> Response:
+    return Response(b"", 404, headers={"content-type": "application/octet-stream"})
+
+
+async def _wrong_method(request: Request, error: Exception) -> Response:
+    if request.method in ("GET", "HEAD"):  # ComfyUI's static route swallows these
+        return await _unknown_path(request, error)
+    headers = {"Allow": getattr(error, "headers", None) and error.headers["Allow"] or ""}  # type: ignore[attr-defined]
+    return Response("405: Method Not Allowed", 405, headers=headers, media_type="text/plain")
+
+
+def _too_large(limit: int) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def handler(_request: Request, _error: Exception) -> Response:
+        return Response(f"Maximum request body size {limit} exceeded.", 413, media_type="text/plain")
+
+    return handler
+
+
+async def _trouble(_request: Request, _error: Exception) -> Response:
+    return Response(TROUBLE, 500, media_type="text/plain")
+
+
+class _Guard:
+    """On a loopback Host, requests of pages from elsewhere are refused, as ComfyUI does."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and _foreign(dict(scope["headers"])):
+            await empty(403)(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        except Exception:  # noqa: BLE001 -- Starlette raises it again after the 500 was sent
+            return
+
+
+def _foreign(headers: dict[bytes, bytes]) -> bool:
+    origin, host = headers.get(b"origin"), headers.get(b"host")
+    if origin is None or host is None:
+        return False
+    at = host.decode("latin-1").lower()
+    name = urlsplit(f"//{at}").hostname
+    return name in LOOPBACK and urlsplit(origin.decode("latin-1")).netloc.lower() != at
+
+
+class _Routes:
+    def __init__(self, engine: Engine, max_upload_bytes: int) -> None:
+        self.engine = engine
+        self.limit = max_upload_bytes
+
+    def all(self) -> list[Route | WebSocketRoute]:
+        twice: list[tuple[str, str, Handler]] = [
+            ("GET", "/prompt", self.get_prompt),
+            ("POST", "/prompt", self.post_prompt),
+            ("GET", "/queue", self.get_queue),
+            ("POST", "/queue", self.post_queue),
+            ("POST", "/interrupt", self.interrupt),
+            ("POST", "/free", self.free),
+            ("GET", "/history", self.get_histories),
+            ("POST", "/history", self.post_history),
+            ("GET", "/history/{prompt_id:path}", self.get_history),
+            ("GET", "/view", self.view),
+            ("POST", "/upload/image", self.upload_image),
+            ("POST", "/upload/mask", self.upload_mask),
+            ("GET", "/object_info", self.object_infos),
+            ("GET", "/object_info/{name}", self.object_info),
+            ("GET", "/system_stats", self.system_stats),
+            ("GET", "/features", self.features),
+            ("GET", "/embeddings", self.embeddings),
+            ("GET", "/models", self.model_folders),
+            ("GET", "/models/{folder}", self.model_files),
+            ("GET", "/experiment/models", self.experiment_folders),
+            ("GET", "/experiment/models/{folder}", self.experiment_files),
+            ("GET", "/view_metadata/{folder}", self.view_metadata),
+            ("GET", "/extensions", self.empty_list),
+            ("GET", "/workflow_templates", self.empty_object),
+            ("GET", "/i18n", self.empty_object),
+            ("GET", "/settings", self.empty_object),
+            ("GET", "/settings/{name}", self.null),
+            ("GET", "/users", self.users),
+            ("GET", "/userdata", self.userdata),
+            ("GET", "/userdata/{name:path}", self.userdata_file),
+        ]
+        once: list[tuple[str, str, Handler]] = [
+            ("GET", "/internal/logs", self.logs_text),
+            ("GET", "/internal/logs/raw", self.logs),
+            ("PATCH", "/internal/logs/subscribe", self.subscribe_logs),
+            ("GET", "/internal/folder_paths", self.folder_paths),
+            ("GET", "/internal/files/{kind}", self.internal_files),
+        ]
+        both = [*twice, *((m, f"/api{path}", h) for m, path, h in twice), *once]
+        return [
+            *(Route(path, handler, methods=[method]) for method, path, handler in both),
+            WebSocketRoute("/ws", self.socket),
+            WebSocketRoute("/api/ws", self.socket),
+        ]
+
+    # -- bodies ----------------------------------------------------------------------------
+
+    async def body(self, request: Request) -> bytes:
+        if int(request.headers.get("content-length") or 0) > self.limit:
+            raise TooLargeError
+        data = bytearray()
+        async for part in request.stream():
+            data += part
+            if len(data) > self.limit:
+                raise TooLargeError
+        return bytes(data)
+
+    async def json(self, request: Request) -> Any:
+        return json.loads(await self.body(request))
+
+    # -- running jobs ------------------------------------------------------------------------
+
+    async def get_prompt(self, _request: Request) -> Response:
+        return answer({"exec_info": {"queue_remaining": self.engine.queue.remaining()}})
+
+    async def post_prompt(self, request: Request) -> Response:
+        body = await self.json(request)
+        try:
+            accepted = self.engine.accept(body)
+        except RefusedError as refused:
+            return answer(refused.body, 400)
+        if self.engine.faults.post_delay_s:
+            await asyncio.sleep(self.engine.faults.post_delay_s)
+        return answer(
+            {
+                "prompt_id": accepted.prompt_id,
+                "number": accepted.number,
+                "node_errors": accepted.node_errors,
+            }
+        )
+
+    async def get_queue(self, _request: Request) -> Response:
+        running, pending = self.engine.queue.snapshot()
+        return answer({"queue_running": running, "queue_pending": pending})
+
+    async def post_queue(self, request: Request) -> Response:
+        body = await self.json(request)
+        if body.get("clear"):
+            self.engine.queue.clear()
+        if "delete" in body:
+            self.engine.queue.delete(list(body["delete"]))
+        return empty()
+
+    async def interrupt(self, request: Request) -> Response:
+        try:
+            body = await self.json(request)
+        except ValueError:
+            body = {}
+        self.engine.queue.interrupt(body.get("prompt_id") or None)
+        return empty()
+
+    async def free(self, request: Request) -> Response:
+        body = await self.json(request)
+        self.engine.free(forget_results=bool(body.get("free_memory")))
+        return empty()
+
+    async def get_histories(self, request: Request) -> Response:
+        entries = list(self.engine.history().items())
+        query = request.query_params
+        most = int(query["max_items"]) if "max_items" in query else None
+        offset = int(query["offset"]) if "offset" in query else -1
+        if offset < 0 and most is not None:
+            offset = max(0, len(entries) - most)
+        entries = entries[max(0, offset) :]
+        return answer(dict(entries[:most] if most is not None else entries))
+
+    async def get_history(self, request: Request) -> Response:
+        prompt_id = request.path_params["prompt_id"]
+        entry = self.engine.history().get(prompt_id)
+        return answer({prompt_id: entry} if entry is not None else {})
+
+    async def post_history(self, request: Request) -> Response:
+        body = await self.json(request)
+        if body.get("clear"):
+            self.engine.queue.forget_all()
+        if "delete" in body:
+            self.engine.queue.forget(list(body["delete"]))
+        return empty()
+
+    # -- discovery ---------------------------------------------------------------------------
+
+    async def object_infos(self, _request: Request) -> Response:
+        if self.engine.faults.object_info_delay_s:
+            await asyncio.sleep(self.engine.faults.object_info_delay_s)
+        return answer(self.engine.object_info())
+
+    async def object_info(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        info = self.engine.object_info()
+        return answer({name: info[name]} if name in info else {})
+
+    async def system_stats(self, _request: Request) -> Response:
+        memory = 16 * 1024**3
+        modern = self.engine.modern
+        return answer(
+            {
+                "system": {
+                    "os": sys.platform if modern else "posix",
+                    "ram_total": memory,
+                    "ram_free": memory // 2,
+                    "comfyui_version": self.engine.core,
+                    "required_frontend_version": "1.27.10",
+                    "installed_templates_version": "0.1.95",
+                    "required_templates_version": "0.1.95",
+                    "python_version": platform.python_version(),
+                    "pytorch_version": "none (embedded engine)",
+                    "embedded_python": False,
+                    "argv": ["comfy-ui", "demo"],
+                },
+                "devices": [
+                    {
+                        "name": "comfy-ui embedded engine",
+                        "type": "cpu",
+                        "index": None,
+                        "vram_total": memory,
+                        "vram_free": memory // 2,
+                        "torch_vram_total": memory,
+                        "torch_vram_free": memory // 2,
+                    }
+                ],
+            }
+        )
+
+    async def features(self, _request: Request) -> Response:
+        return answer(self.engine.features(self.limit))
+
+    async def embeddings(self, _request: Request) -> Response:
+        return answer([])
+
+    async def model_folders(self, _request: Request) -> Response:
+        return answer(list(models()))
+
+    async def model_files(self, request: Request) -> Response:
+        files = models().get(request.path_params["folder"])
+        return empty(404) if files is None else answer(files)
+
+    async def experiment_folders(self, _request: Request) -> Response:
+        return answer([{"name": name, "folders": [f"models/{name}"]} for name in models()])
+
+    async def experiment_files(self, request: Request) -> Response:
+        files = models().get(request.path_params["folder"])
+        if files is None:
+            return empty(404)
+        facts = {"pathIndex": 0, "modified": 0.0, "created": 0.0, "size": 0}
+        return answer([{"name": name, **facts} for name in files])
+
+    async def view_metadata(self, _request: Request) -> Response:
+        return empty(404)
+
+    async def empty_list(self, _request: Request) -> Response:
+        return answer([])
+
+    async def empty_object(self, _request: Request) -> Response:
+        return answer({})
+
+    async def null(self, _request: Request) -> Response:
+        return answer(None)
+
+    async def users(self, _request: Request) -> Response:
+        return answer({"storage": "server", "migrated": False})
+
+    async def userdata(self, _request: Request) -> Response:
+        return Response("Directory not found", 404, media_type="text/plain")
+
+    async def userdata_file(self, _request: Request) -> Response:
+        return empty(404)
+
+    async def logs(self, _request: Request) -> Response:
+        size = {"cols": 80, "rows": 24}
+        return answer({"entries": list(self.engine.logs), "size": size})
+
+    async def logs_text(self, _request: Request) -> Response:
+        return answer("".join(f"{entry['t']} - {entry['m']}" for entry in self.engine.logs))
+
+    async def subscribe_logs(self, request: Request) -> Response:
+        body = await self.json(request)
+        self.engine.sockets.subscribe_logs(body["clientId"], enabled=bool(body["enabled"]))
+        return empty()
+
+    async def folder_paths(self, _request: Request) -> Response:
+        return answer({name: [f"models/{name}"] for name in models()})
+
+    async def internal_files(self, request: Request) -> Response:
+        kind = request.path_params["kind"]
+        if kind not in KINDS:
+            return answer({"error": "Invalid directory type"}, 400)
+        files = [p for p in self.engine.folders[kind].iterdir() if p.is_file()]
+        files.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        return answer([path.name for path in files])
+
+    # -- files -------------------------------------------------------------------------------
+
+    async def view(self, request: Request) -> Response:
+        query = request.query_params
+        if "filename" not in query:
+            return empty(404)
+        name, kind = split_annotation(query["filename"])
+        if not name or name.startswith("/") or ".." in name:
+            return empty(400)
+        kind = kind or cast("Kind", query.get("type", "output"))
+        if kind not in KINDS:
+            return empty(400)
+        try:
+            folder = self.engine.folders.inside(kind, query.get("subfolder", ""))
+            path = self.engine.folders.inside(
+                kind, query.get("subfolder", ""), name.rpartition("/")[2]
+            )
+        except OutsideError:
+            return empty(404 if "\0" in name else 403)
+        if path.parent != folder or not path.is_file():
+            return empty(404)
+        header = {"content-disposition": f'filename="{path.name}"'}
+        if "preview" in query:
+            return await asyncio.to_thread(
+                _preview, path, query["preview"], query.get("channel", ""), header
+            )
+        if query.get("channel") in ("rgb", "a"):
+            return await asyncio.to_thread(_channel, path, query["channel"], header)
+        media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        if media_type in _INERT:
+            media_type = "application/octet-stream"
+        header["content-disposition"] = _raw(header["content-disposition"])
+        return FileResponse(path, headers=header, media_type=media_type)
+
+    async def upload_image(self, request: Request) -> Response:
+        from .uploads import read_form
+
+        form = read_form(request.headers.get("content-type", ""), await self.body(request))
+        if "image" not in form:
+            return empty(400)
+        return self._store(form, form["image"].data)
+
+    async def upload_mask(self, request: Request) -> Response:
+        from .uploads import with_mask, read_form
+
+        form = read_form(request.headers.get("content-type", ""), await self.body(request))
+        if "image" not in form:
+            return empty(400)
+        reference = json.loads(form["original_ref"].text)
+        name, kind = split_annotation(reference["filename"])
+        try:
+            original = self.engine.folders.inside(
+                kind or reference.get("type", "output"), reference.get("subfolder", ""), name
+            )
+        except OutsideError:
+            original = None
+        if original is None or not original.is_file():
+            # As recorded: it says so although nothing is written.
+            return answer(
+                {
+                    "name": form["image"].required_filename,
+                    "subfolder": form["subfolder"].text if "subfolder" in form else "",
+                    "type": form["type"].text if "type" in form else "input",
+                }
+            )
+        data = await asyncio.to_thread(with_mask, original, form["image"].data)
+        return self._store(form, data)
+
+    def _store(self, form: Any, data: bytes) -> Response:
+        def text(name: str, default: str) -> str:
+            return form[name].text if name in form else default
+
+        kind = text("type", "input")
+        if kind not in KINDS:
+            raise ValueError(kind)
+        filename, subfolder = form["image"].required_filename, text("subfolder", "")
+        folders = self.engine.folders
+        try:
+            path = folders.inside(kind, subfolder, filename)
+            folder = folders.inside(kind, subfolder)
+        except OutsideError:
+            return empty(400)
+        if path.parent != folder:
+            raise OutsideError(filename)
+        overwrite = text("overwrite", "") in ("true", "1")
+        name = folders.store(kind, subfolder, filename, data, overwrite=overwrite)
+        return answer({"name": name, "subfolder": subfolder, "type": kind})
+
+    # -- the push channel ----------------------------------------------------------------------
+
+    async def socket(self, socket: WebSocket) -> None:
+        await socket.accept()
+        engine = self.engine
+        sid = socket.query_params.get("clientId") or new_sid()
+        greeting: list[tuple[str, Any]] = [("status", {**engine.status(), "sid": sid})]
+        current = engine.executor.current
+        if current is not None and current[0] == sid:
+            greeting.append(("executing", {"node": current[1]}))
+        await engine.sockets.serve(
+            socket,
+            greeting=greeting,
+            features=engine.features(self.limit),
+            sid=sid,
+            faults=engine.faults,
+        )
+
+
+def _raw(header: str) -> str:
+    """UTF-8 bytes as Starlette's latin-1 headers carry them: ComfyUI sends them raw."""
+    return header.encode().decode("latin-1")
+
+
+def _preview(path: Any, wanted: str, channel: str, header: dict[str, str]) -> Response:
+    from PIL import Image
+
+    kind, _, quality = wanted.partition(";")
+    kind = "webp" if kind not in ("webp", "jpeg") or "a" in channel else kind
+    buffer = io.BytesIO()
+    with Image.open(path) as image:
+        shown = image.convert("RGB") if kind == "jpeg" else image
+        shown.save(buffer, kind, quality=int(quality) if quality.isdigit() else 90)
+    return Response(buffer.getvalue(), headers=_utf8(header), media_type=f"image/{kind}")
+
+
+def _channel(path: Any, channel: str, header: dict[str, str]) -> Response:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    with Image.open(path) as image:
+        if channel == "rgb":
+            shown = image.convert("RGB")
+        else:
+            alpha = image.convert("RGBA").getchannel("A")
+            shown = Image.new("RGBA", image.size)
+            shown.putalpha(alpha)
+        shown.save(buffer, "PNG")
+    return Response(buffer.getvalue(), headers=_utf8(header), media_type="image/png")
+
+
+def _utf8(header: dict[str, str]) -> dict[str, str]:
+    return {name: _raw(value) for name, value in header.items()}
