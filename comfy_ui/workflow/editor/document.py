@@ -1,0 +1,289 @@
+"""An editor-format file as frozen values, checked once, so that nothing after this meets a wrong
+type.
+
+Versions 0.4 (links are lists) and 1.0 (links are objects) are read alike; inside subgraph
+definitions links are objects in both. What is only drawing (positions, groups, native reroutes)
+is not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import Any
+
+from ...errors import InvalidWorkflowError, Problem
+
+INPUT_NODE = "-10"  # the pseudo node inside a definition that stands for its inputs
+OUTPUT_NODE = "-20"
+
+# In one file, and again after expansion. The largest workflows people share have some thousands.
+MAX_NODES = 20_000
+
+
+class Mode(IntEnum):
+    """What the editor does with a node. Unknown numbers count as ALWAYS, as in the editor."""
+
+    ALWAYS = 0
+    MUTED = 2
+    BYPASSED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """An input or output of a node, or of a subgraph definition (``links`` then has all that it
+    joins).
+    """
+
+    name: str
+    type: str = "*"
+    label: str = ""
+    links: tuple[str, ...] = ()
+    widget: bool = False  # an input that is also a field on the node
+
+    @property
+    def link(self) -> str | None:
+        """The link into an input."""
+        return self.links[0] if self.links else None
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """From an output slot to an input. The target slot's number is stale in many files: inputs
+    name their link.
+    """
+
+    id: str
+    origin: str
+    origin_slot: int
+    target: str
+    target_slot: int
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node as the editor saved it."""
+
+    id: str
+    type: str
+    title: str = ""
+    mode: Mode = Mode.ALWAYS
+    inputs: tuple[Slot, ...] = ()
+    outputs: tuple[Slot, ...] = ()
+    values: tuple[Any, ...] = ()  # widget values by position
+    named: Mapping[str, Any] = field(default_factory=dict)  # … and by name, where the file has them
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The nodes of a file or of one subgraph definition, and the links between them."""
+
+    nodes: Mapping[str, Node]
+    links: Mapping[str, Link]
+    inputs: tuple[Slot, ...] = ()
+    outputs: tuple[Slot, ...] = ()
+    name: str = ""
+    port_of: Mapping[str, Slot] = field(init=False)  # the definition's input that a link starts at
+    fields: tuple[str, ...] = field(
+        init=False
+    )  # names of the inputs that are fields on an instance
+
+    def __post_init__(self) -> None:
+        port_of = {
+            link.id: self.inputs[link.origin_slot]
+            for link in self.links.values()
+            if link.origin == INPUT_NODE and 0 <= link.origin_slot < len(self.inputs)
+        }
+        port_of |= {link: port for port in self.inputs for link in port.links}
+        object.__setattr__(self, "port_of", port_of)
+        fields = (
+            port.name for port in self.inputs if any(slot.widget for _, slot in self.targets(port))
+        )
+        object.__setattr__(self, "fields", tuple(fields))
+
+    def targets(self, port: Slot) -> Iterator[tuple[Node, Slot]]:
+        """The inner inputs that an input of the definition is joined to, in order."""
+        for key in port.links:
+            link = self.links.get(key)
+            node = self.nodes.get(link.target) if link else None
+            for slot in node.inputs if node else ():
+                if node and slot.link == key:
+                    yield node, slot
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A whole file."""
+
+    root: Graph
+    definitions: Mapping[str, Graph]
+    extra: Mapping[str, Any]
+
+
+def read_document(editor: object) -> Document:
+    """Check and read an editor-format workflow.
+
+    Raises InvalidWorkflowError for anything that is not one, with the place that is wrong.
+    """
+    if not isinstance(editor, Mapping) or "nodes" not in editor:
+        raise _invalid("workflow", "no list of nodes")
+    raw = _mapping(editor.get("definitions"), "definitions").get("subgraphs")
+    definitions: dict[str, Graph] = {}
+    budget = MAX_NODES
+    for index, entry in enumerate(_list(raw, "definitions.subgraphs")):
+        where = f"definitions.subgraphs[{index}]"
+        graph = _graph(_mapping(entry, where), where)
+        definitions[_text(entry.get("id"))] = graph
+        budget -= len(graph.nodes)
+    root = _graph(editor, "workflow")
+    if budget < len(root.nodes):
+        raise _invalid("workflow", f"more than {MAX_NODES} nodes")
+    return Document(root, definitions, _loose_mapping(editor.get("extra")))
+
+
+def _graph(raw: Mapping[str, Any], where: str) -> Graph:
+    nodes: dict[str, Node] = {}
+    doubles: list[Node] = []
+    for index, entry in enumerate(_list(raw.get("nodes"), f"{where}.nodes")):
+        node = read_node(entry, f"{where}.nodes[{index}]")
+        if node.id in nodes:
+            doubles.append(node)
+        else:
+            nodes[node.id] = node
+    free = 1 + max((int(key) for key in nodes if _is_number(key)), default=0)
+    for number, node in enumerate(
+        doubles, free
+    ):  # the editor, too, gives the second of two a new id
+        nodes[str(number)] = replace(node, id=str(number))
+    return Graph(
+        nodes,
+        {link.id: link for link in _links(raw.get("links"), f"{where}.links")},
+        _slots(raw.get("inputs"), f"{where}.inputs"),
+        _slots(raw.get("outputs"), f"{where}.outputs"),
+        _text(raw.get("name")),
+    )
+
+
+def read_node(raw: object, where: str) -> Node:
+    """One node of a file; ``where`` names the place in errors."""
+    entry = _mapping(raw, where)
+    if not _is_id(entry.get("id")):
+        raise _invalid(where, "no id")
+    if not isinstance(entry.get("type"), str):
+        raise _invalid(where, "no type")
+    values = entry.get("widgets_values")
+    named = entry.get("widgets_values_named")
+    if isinstance(values, Mapping):  # some packs (VideoHelperSuite) save their values by name here
+        values, named = (), {**values, **_loose_mapping(named)}
+    mode = entry.get("mode")
+    return Node(
+        id=_key(entry["id"]),
+        type=entry["type"],
+        title=_text(entry.get("title")),
+        mode=Mode(mode) if mode in (2, 4) and not isinstance(mode, bool) else Mode.ALWAYS,
+        inputs=_slots(entry.get("inputs"), f"{where}.inputs"),
+        outputs=_slots(entry.get("outputs"), f"{where}.outputs"),
+        values=tuple(values) if isinstance(values, list | tuple) else (),
+        named={_text(key): value for key, value in _loose_mapping(named).items()},
+        properties=_loose_mapping(entry.get("properties")),
+    )
+
+
+def _slots(raw: object, where: str) -> tuple[Slot, ...]:
+    return tuple(
+        _slot(_mapping(entry, f"{where}[{index}]")) for index, entry in enumerate(_list(raw, where))
+    )
+
+
+def _slot(raw: Mapping[str, Any]) -> Slot:
+    links = raw.get("linkIds", raw.get("links"))
+    if _is_id(raw.get("link")):
+        links = [raw["link"]]
+    kind = raw.get("type")
+    return Slot(
+        name=_text(raw.get("name")),
+        type=kind if isinstance(kind, str) else "*" if kind in (None, 0, -1) else "COMBO",
+        label=_text(raw.get("label")),
+        links=tuple(_key(link) for link in links if _is_id(link))
+        if isinstance(links, list)
+        else (),
+        widget=isinstance(raw.get("widget"), Mapping),
+    )
+
+
+def _links(raw: object, where: str) -> Iterator[Link]:
+    for index, entry in enumerate(_list(raw, where)):
+        match entry:
+            case None:  # older editors left holes where links had been removed
+                continue
+            case [link, origin, origin_slot, target, target_slot, *rest]:
+                kind = rest[0] if rest else "*"
+            case {"id": link, "origin_id": origin, "target_id": target}:
+                origin_slot, target_slot = entry.get("origin_slot"), entry.get("target_slot")
+                kind = entry.get("type")
+            case _:
+                raise _invalid(f"{where}[{index}]", "not a link")
+        if not (_is_id(link) and _is_id(origin) and _is_id(target)):
+            raise _invalid(f"{where}[{index}]", "not a link")
+        yield Link(
+            _key(link), _key(origin), _number(origin_slot), _key(target), _number(target_slot),
+            kind if isinstance(kind, str) else "*",
+        )  # fmt: skip
+
+
+def _invalid(where: str, what: str) -> InvalidWorkflowError:
+    message = f"Not a workflow that can be read: {what} at {where}."
+    return InvalidWorkflowError(
+        message,
+        problems=[Problem("invalid_workflow", message)],
+        hint="Open the file in ComfyUI and save it again, or export it with Export (API).",
+    )
+
+
+def _mapping(raw: object, where: str) -> Mapping[str, Any]:
+    if raw is None:
+        return {}
+    if not isinstance(raw, Mapping):
+        raise _invalid(where, "no object")
+    return raw
+
+
+def _loose_mapping(raw: object) -> Mapping[str, Any]:
+    """Parts that packs fill as they like: anything but an object counts as absent."""
+    return raw if isinstance(raw, Mapping) else {}
+
+
+def _list(raw: object, where: str) -> Sequence[Any]:
+    if raw is None:
+        return ()
+    if isinstance(raw, Mapping) and all(_is_number(key) for key in raw):
+        return [*raw.values()]  # LiteGraph once saved some lists as {"0": …}
+    if not isinstance(raw, list | tuple):
+        raise _invalid(where, "no list")
+    return raw
+
+
+def _text(raw: object) -> str:
+    return raw if isinstance(raw, str) else ""
+
+
+def _number(raw: object) -> int:
+    """A slot's number; anything else is a slot that does not exist."""
+    return raw if isinstance(raw, int) and not isinstance(raw, bool) else -1
+
+
+def _is_number(key: object) -> bool:
+    return isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < 20
+
+
+def _is_id(raw: object) -> bool:
+    return isinstance(raw, str) or (
+        isinstance(raw, int) and not isinstance(raw, bool) and abs(raw) < 2**63
+    )
+
+
+def _key(raw: int | str) -> str:
+    return str(raw)
