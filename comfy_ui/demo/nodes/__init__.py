@@ -12,12 +12,10 @@ _MODULES = (
     "latents",
     "sampling",
     "images",
-#M
-#M
-#M
+    "masks",
+    "video",
+    "audio",
     "saving",
-#M
-#M
     "testing",
 )
 for _module in _MODULES:

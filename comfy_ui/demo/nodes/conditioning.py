@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from .base import Context, node
-from .things import Conditioning, Latent, Named, Pictures
+from ..things import Conditioning, Latent, Named, Pictures
 
 _TEXTS = ("text", "prompt", "text_g", "text_l", "clip_l", "clip_g", "t5xxl", "tags")
 

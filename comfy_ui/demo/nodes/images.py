@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .base import Context, node
-from .things import Pictures
+from ..things import Pictures
 
 
 @node("EmptyImage")

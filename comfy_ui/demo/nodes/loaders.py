@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .base import Context, node
-from .things import Named
+from ..things import Named
 
 
 @node("CheckpointLoaderSimple", "CheckpointLoader", "ImageOnlyCheckpointLoader")

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import paint
 from .base import Context, node
-from .things import Conditioning, Latent, Named
+from ..things import Conditioning, Latent, Named
 
 
 @node("KSampler")

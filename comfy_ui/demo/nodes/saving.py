@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import io
+import json
 import random
+import re
 import string
+import time
 from typing import Any
 
 from PIL import Image, PngImagePlugin
 
+from .. import media
 from ..files import Kind
-from .base import Context, Shown, node
-from .things import Pictures
+from .base import Context, NodeError, Shown, node
+from ..things import Latent, Pictures, Video
 
-_LETTERS = string.ascii_lowercase
+# EXIF tags that ComfyUI puts WebP metadata under: the prompt, then each key, counting down.
+_EXIF_PROMPT = 0x0110
+_CODECS = {"mp4": "libx264", "webm": "libvpx-vp9", "mkv": "libx264"}
+_WEBM_CODECS = {"vp9": "libvpx-vp9", "av1": "libsvtav1"}
 
 
-def to_image(picture: Any) -> Image.Image:
-    return Image.fromarray(picture)
+def random_suffix() -> str:
+    return "".join(random.choices(string.ascii_lowercase, k=5))
 
 
 def _png_info(context: Context) -> PngImagePlugin.PngInfo:
@@ -26,13 +34,33 @@ def _png_info(context: Context) -> PngImagePlugin.PngInfo:
     return info
 
 
+def _expanded(prefix: str, pictures: Pictures | None = None) -> str:
+    """The placeholders that the server itself fills in."""
+    if "%" not in prefix:
+        return prefix
+    if pictures is not None:
+        height, width = pictures.shape[1:3]
+        prefix = prefix.replace("%width%", str(width)).replace("%height%", str(height))
+    now = time.localtime()
+    for name, code in (
+        ("%year%", "%Y"),
+        ("%month%", "%m"),
+        ("%day%", "%d"),
+        ("%hour%", "%H"),
+        ("%minute%", "%M"),
+        ("%second%", "%S"),
+    ):
+        prefix = prefix.replace(name, time.strftime(code, now))
+    return prefix
+
+
 def _save_images(context: Context, images: Pictures, prefix: str, kind: Kind, level: int) -> Shown:
     entries = []
-    for picture in images:
-        height, width = picture.shape[:2]
-        named = prefix.replace("%width%", str(width)).replace("%height%", str(height))
+    for number, picture in enumerate(images):
+        context.check()
+        named = _expanded(prefix, images).replace("%batch_num%", str(number))
         saved = context.folders.next(named, ".png", kind=kind)
-        to_image(picture).save(saved.path, pnginfo=_png_info(context), compress_level=level)
+        Image.fromarray(picture).save(saved.path, pnginfo=_png_info(context), compress_level=level)
         entries.append(saved.entry())
     return Shown({"images": entries}, (images,))
 
@@ -42,7 +70,179 @@ def save_image(context: Context, *, images: Pictures, filename_prefix: str) -> S
     return _save_images(context, images, filename_prefix, "output", 4)
 
 
+@node("SaveImageAdvanced")
+def save_image_advanced(
+    context: Context, *, images: Pictures, filename_prefix: str, **_: Any
+) -> Shown:
+    """As PNG, whatever format is asked for."""
+    return _save_images(context, images, filename_prefix, "output", 4)
+
+
 @node("PreviewImage")
 def preview_image(context: Context, *, images: Pictures) -> Shown:
-    suffix = "".join(random.choices(_LETTERS, k=5))
-    return _save_images(context, images, f"ComfyUI_temp_{suffix}", "temp", 1)
+    return _save_images(context, images, f"ComfyUI_temp_{random_suffix()}", "temp", 1)
+
+
+@node("MaskPreview")
+def preview_mask(context: Context, *, mask: Any) -> Shown:
+    from .masks import as_pictures
+
+    return preview_image(context, images=as_pictures(mask))
+
+
+@node("ImageCompare")
+def compare(
+    context: Context, *, image_a: Any = None, image_b: Any = None, **_: Any
+) -> Shown:
+    ui = {}
+    for name, images in (("a_images", image_a), ("b_images", image_b)):
+        shown = preview_image(context, images=images).ui["images"] if images is not None else []
+        ui[name] = shown
+    return Shown(ui)
+
+
+@node("SaveImageWebsocket")
+def save_to_socket(context: Context, *, images: Pictures) -> Shown:
+    """No file: each picture goes to the client as a PNG frame."""
+    for number, picture in enumerate(images):
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, "PNG")
+        context.picture(number, len(images), buffer.getvalue())
+    return Shown({})
+
+
+@node("SaveAnimatedWEBP")
+def save_webp(
+    context: Context,
+    *,
+    images: Pictures,
+    filename_prefix: str,
+    fps: float,
+    lossless: bool,
+    quality: int,
+    method: str,
+    **_: Any,
+) -> Shown:
+    frames = [Image.fromarray(picture) for picture in images]
+    exif = frames[0].getexif()
+    texts = context.metadata
+    exif[_EXIF_PROMPT] = f"prompt:{texts.pop('prompt')}"
+    for offset, (key, text) in enumerate(texts.items(), start=1):
+        exif[_EXIF_PROMPT - offset] = f"{key}:{text}"
+    saved = context.folders.next(filename_prefix, ".webp")
+    frames[0].save(
+        saved.path,
+        save_all=True,
+        duration=int(1000 / fps),
+        append_images=frames[1:],
+        exif=exif,
+        lossless=lossless,
+        quality=quality,
+        method={"fastest": 0, "default": 4, "slowest": 6}.get(method, 4),
+    )
+    return Shown({"images": [saved.entry()], "animated": [True]})
+
+
+@node("SaveAnimatedPNG")
+def save_apng(
+    context: Context,
+    *,
+    images: Pictures,
+    filename_prefix: str,
+    fps: float,
+    compress_level: int,
+    **_: Any,
+) -> Shown:
+    info = PngImagePlugin.PngInfo()
+    for key, text in context.metadata.items():
+        data = key.encode("latin-1", "strict") + b"\0" + text.encode("latin-1", "strict")
+        info.add(b"comf", data, after_idat=True)
+    frames = [Image.fromarray(picture) for picture in images]
+    saved = context.folders.next(filename_prefix, ".png")
+    frames[0].save(
+        saved.path,
+        pnginfo=info,
+        compress_level=compress_level,
+        save_all=True,
+        duration=int(1000 / fps),
+        append_images=frames[1:],
+    )
+    return Shown({"images": [saved.entry()], "animated": [True]})
+
+
+@node("SaveVideo")
+def save_video(
+    context: Context,
+    *,
+    video: Video,
+    filename_prefix: str,
+    format: str = "auto",  # noqa: A002 -- the input's name
+    codec: str = "auto",
+    more: dict[str, Any] | None = None,
+    **_: Any,
+) -> Shown:
+    """Tags of a loaded video are kept, and overlaid with this run's."""
+    container = "mp4" if format == "auto" else format
+    if container not in _CODECS:
+        raise NodeError(f"'{format}' is not a valid VideoContainer")
+    wanted = (more or {}).get("format.codec", codec)
+    encoder = {"av1": "libsvtav1", "h264": "libx264", "vp9": "libvpx-vp9"}.get(
+        wanted, _CODECS[container]
+    )
+    saved = context.folders.next(_expanded(filename_prefix, video.frames), f".{container}")
+    media.write_video(saved.path, video, tags=video.tags | context.metadata, codec=encoder)
+    return Shown({"images": [saved.entry()], "animated": [True]}, (video,))
+
+
+@node("SaveWEBM")
+def save_webm(
+    context: Context,
+    *,
+    images: Pictures,
+    filename_prefix: str,
+    codec: str,
+    fps: float,
+    crf: float,
+) -> Shown:
+    saved = context.folders.next(filename_prefix, ".webm")
+    encoder = _WEBM_CODECS[codec]
+    video = Video(images, fps)
+    media.write_video(saved.path, video, tags=context.metadata, codec=encoder, crf=crf)
+    return Shown({"images": [saved.entry()], "animated": [True]})
+
+
+@node("SaveLatent")
+def save_latent(context: Context, *, samples: Latent, filename_prefix: str) -> Shown:
+    """A safetensors file of the latent's shape, filled with its pictures' coarse brightness."""
+    import numpy as np
+
+    pictures = samples.filled()[:, ::8, ::8, :3].astype(np.float32) / 127.5 - 1
+    tensor = np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))
+    shape = [*tensor.shape[:1], 3, *tensor.shape[2:]]
+    header = {
+        "__metadata__": context.metadata,
+        "latent_tensor": {"dtype": "F32", "shape": shape, "data_offsets": [0, tensor.nbytes]},
+    }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    saved = context.folders.next(filename_prefix, ".latent")
+    saved.path.write_bytes(len(text).to_bytes(8, "little") + text + tensor.tobytes())
+    return Shown({"latents": [saved.entry()]})
+
+
+@node("PreviewAny")
+def preview_any(_context: Context, *, source: Any = None, **_: Any) -> Shown:
+    if isinstance(source, str | int | float | bool):
+        text = str(source)
+    elif source is None:
+        text = "None"
+    else:
+        text = re.sub(r"\s+", " ", repr(source))[:2000]
+    return Shown({"text": [text]}, (text,))
+
+
+@node("SaveText")
+def save_text(context: Context, *, text: str, filename_prefix: str = "text", **_: Any) -> Shown:
+    saved = context.folders.next(filename_prefix, ".txt")
+    saved.path.write_text(text, encoding="utf-8")
+    return Shown({"text": [text], "files": [saved.entry()]}, (text,))

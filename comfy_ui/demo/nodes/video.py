@@ -1,0 +1,93 @@
+"""Films: joined, taken apart, loaded."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .. import media
+from ..files import Folders
+from .base import Context, NodeError, node
+from ..things import Pictures, Sound, Video
+
+
+@node("CreateVideo")
+def create(
+    _context: Context, *, images: Pictures, fps: float, audio: Sound | None = None, **_: Any
+) -> tuple[Video]:
+    return (Video(images, fps, audio),)
+
+
+@node("GetVideoComponents")
+def components(
+    _context: Context, *, video: Video, **_: Any
+) -> tuple[Pictures, Sound | None, float, int]:
+    return video.frames, video.sound, video.fps, 8
+
+
+def fingerprint_of(name: str) -> Any:
+    """The bytes of the file that an input names: overwriting it makes the node run again."""
+
+    def fingerprint(folders: Folders, inputs: dict[str, Any]) -> str:
+        path = folders.find(str(inputs.get(name, "")))
+        return hashlib.sha1(path.read_bytes()).hexdigest() if path else ""  # noqa: S324
+
+    return fingerprint
+
+
+def must_exist(name: str, what: str) -> Any:
+    def complaint(folders: Folders, inputs: dict[str, Any]) -> tuple[str, str] | None:
+        value = inputs.get(name)
+        if isinstance(value, list) or folders.find(str(value)) is not None:
+            return None
+        return name, f"Invalid {what} file: {value}"
+
+    return complaint
+
+
+@node(
+    "LoadVideo",
+    fingerprint=fingerprint_of("file"),
+    complaint=must_exist("file", "video"),
+    checks=frozenset({"file"}),
+)
+def load(context: Context, *, file: str, **_: Any) -> tuple[Video]:
+    path = context.folders.find(file)
+    if path is None:
+        raise NodeError(f"Invalid video file: {file}")
+    return (media.read_video(path),)
+
+
+@node("Video Slice")
+def cut(
+    _context: Context, *, video: Video, start_time: float = 0.0, duration: float = 0.0, **_: Any
+) -> tuple[Video]:
+    first = max(0, round(start_time * video.fps))
+    count = round(duration * video.fps) if duration else len(video.frames)
+    sound = video.sound
+    if sound is not None:
+        at = round(start_time * sound.rate)
+        length = round(duration * sound.rate) if duration else sound.wave.shape[-1]
+        sound = Sound(sound.wave[..., at : at + length], sound.rate)
+    frames = video.frames[first : first + max(1, count)]
+    return (replace(video, frames=frames, sound=sound, source=None),)
+
+
+@node("FrameInterpolate")
+def interpolate(
+    context: Context, *, images: Pictures, multiplier: int = 2, **_: Any
+) -> tuple[Pictures]:
+    """Blends between neighbours: a film of ``(n - 1) · multiplier + 1`` frames."""
+    if len(images) < 2:
+        return (images,)
+    frames = []
+    for index in range(len(images) - 1):
+        context.check()
+        first, second = images[index].astype(np.uint16), images[index + 1].astype(np.uint16)
+        for part in range(multiplier):
+            frames.append(((first * (multiplier - part) + second * part) // multiplier))
+    frames.append(images[-1].astype(np.uint16))
+    return (np.stack(frames).astype(np.uint8),)
