@@ -1,20 +1,76 @@
 """What a ComfyUI server says and does, as pure rules: no sockets, no files, no clock."""
 
+from .answers import (
+    HistoryAnswer,
+    HistoryEntry,
+    QueueAnswer,
+    QueueSnapshot,
+    read_history,
+    read_queue,
+)
+from .breaker import Breaker
+from .job import (
+    Accepted,
+    CancelRequested,
+    CancelSent,
+    ConnectionLost,
+    ConnectionRegained,
+    Event,
+    JobState,
+    PollFailed,
+    Submitted,
+    advance,
+    cancel_due,
+    is_deaf,
+    new_job,
+    poll_due,
+)
 from .messages import Message, parse_binary, parse_text
 from .nodes import InputSpec, NodeLibrary, NodeSpec
 from .outputs import OutputFile, Outputs, collect_outputs
-from .progress import Phase, Progress
+from .plan import GraphPlan, plan_graph
+from .progress import Phase, Progress, Tracker
+from .retry import Backoff, Failure, classify_status, classify_transport, parse_retry_after
 
 __all__ = [
+    "Accepted",
+    "Backoff",
+    "Breaker",
+    "CancelRequested",
+    "CancelSent",
+    "ConnectionLost",
+    "ConnectionRegained",
+    "Event",
+    "Failure",
+    "GraphPlan",
+    "HistoryAnswer",
+    "HistoryEntry",
     "InputSpec",
+    "JobState",
     "Message",
     "NodeLibrary",
     "NodeSpec",
     "OutputFile",
     "Outputs",
     "Phase",
+    "PollFailed",
     "Progress",
+    "QueueAnswer",
+    "QueueSnapshot",
+    "Submitted",
+    "Tracker",
+    "advance",
+    "cancel_due",
+    "classify_status",
+    "classify_transport",
     "collect_outputs",
+    "is_deaf",
+    "new_job",
     "parse_binary",
+    "parse_retry_after",
     "parse_text",
+    "plan_graph",
+    "poll_due",
+    "read_history",
+    "read_queue",
 ]

@@ -221,7 +221,7 @@ def parse_text(frame: str | bytes) -> Message:
 
 
 def read_message(kind: str, data: Any) -> Message:
-    """Read a message already taken out of its frame, as ``status.messages`` in the history has it."""
+    """Read a message that is out of its frame, as those in a history entry's ``status``."""
     reader = _READERS.get(kind)
     if reader is None:
         return UnknownMessage(kind, data)

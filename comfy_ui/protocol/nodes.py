@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..errors import ComfyUIConnectionError
+from comfy_ui.errors import ComfyUIConnectionError
 
 Upload = Literal["image", "audio", "video"]
 
@@ -28,8 +28,8 @@ _UPLOADS: tuple[tuple[str, Upload], ...] = (
 class InputSpec:
     """One declared input of a node class.
 
-    ``type`` is ComfyUI's type name: ``INT``, ``FLOAT``, ``STRING``, ``BOOLEAN``, ``COMBO``, a socket
-    type such as ``MODEL``, a comma list of accepted types, or ``*``.
+    ``type`` is ComfyUI's type name: ``INT``, ``FLOAT``, ``STRING``, ``BOOLEAN``, ``COMBO``, a
+    socket type such as ``MODEL``, a comma list of accepted types, or ``*``.
     ``choices`` is None where no list is declared (not a choice, or one that is fetched elsewhere);
     an empty tuple means that the server has nothing to choose from, for instance no model files.
     ``options`` is the declaration as sent, with everything that has no field of its own.
@@ -55,7 +55,7 @@ class InputSpec:
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """One node class. ``inputs`` are in declared order, required ones first, hidden ones left out."""
+    """One node class. ``inputs`` in declared order, required ones first, hidden ones left out."""
 
     class_type: str
     display_name: str

@@ -24,6 +24,7 @@ _EXTENSIONS: dict[Kind, str] = {
 _KIND_OF_EXTENSION: dict[str, Kind] = {
     extension: kind for kind, words in _EXTENSIONS.items() for extension in words.split()
 }
+_KIND_OF_MEDIA: dict[str, Kind] = {"image": "image", "video": "video", "audio": "audio"}
 _KIND_OF_KEY: dict[str, Kind] = {
     "images": "image",
     "gifs": "image",
@@ -109,11 +110,12 @@ def kind_of(filename: str, *, key: str = "", media_type: str = "") -> Kind:
     >>> kind_of("clip_00001_.mp4", key="images")
     'video'
     """
-    main = media_type.partition("/")[0]
-    if main == "image" or main == "video" or main == "audio":  # noqa: PLR1714 -- narrows the type
-        return main
     extension = filename.rpartition(".")[2].lower() if "." in filename else ""
-    return _KIND_OF_EXTENSION.get(extension) or _KIND_OF_KEY.get(key, "file")
+    return (
+        _KIND_OF_MEDIA.get(media_type.partition("/")[0])
+        or _KIND_OF_EXTENSION.get(extension)
+        or _KIND_OF_KEY.get(key, "file")
+    )
 
 
 def _read_file(node: str, key: Any, item: Any) -> OutputFile | None:

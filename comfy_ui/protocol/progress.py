@@ -1,9 +1,33 @@
-"""One percentage and a remaining time for a whole graph."""
+"""One percentage and a remaining time for a whole graph.
+
+A :class:`Tracker` follows a run. The percentage is the cost of what is done over the cost of all
+that runs (costs as in :mod:`.plan`): nodes answered from the server's cache count for nothing, nor
+do branches that turn out not to be needed. It never falls, and is 100 only after a success.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+
+from .messages import (
+    Executed,
+    Executing,
+    ExecutionCached,
+    ExecutionStart,
+    ExecutionSuccess,
+    Message,
+    NodeProgress,
+    NodeState,
+    Preview,
+    ProgressState,
+)
+from .plan import GraphPlan, ancestors, is_loader, is_saver
+
+MIN_STEPS_FOR_ETA = 2
+MIN_FRACTION_FOR_ETA = 0.05
+ALMOST = 0.99  # as far as anything gets before its end was told
 
 
 class Phase(StrEnum):
@@ -32,12 +56,12 @@ _FINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.LOST})
 class Progress:
     """How far a job is, at one moment.
 
-    ``progress`` is 0–100 for the whole graph and never falls. ``node`` and ``node_title`` name the
+    ``progress`` is 0-100 for the whole graph and never falls. ``node`` and ``node_title`` name the
     node at work, ``step`` of ``steps`` is its own count (None for nodes without one).
-    ``queue_position`` is 1 for the job that runs next, None when it is not waiting or not known.
-    ``eta`` is seconds to the end, None until two steps allow a guess. ``preview`` is the newest
-    picture of the work, encoded as ``preview_type`` says. ``elapsed_s`` counts from the start of
-    the run, 0 before it.
+    ``queue_position`` is 1 for the job that runs next, of ``queue_size`` that wait; None when it
+    is not waiting or its place is not known. ``eta`` is seconds to the end, None until two steps
+    allow a guess. ``preview`` is the newest picture of the work, encoded as ``preview_type`` says.
+    ``elapsed_s`` counts from the start of the run, 0 before it.
     """
 
     prompt_id: str
@@ -51,5 +75,176 @@ class Progress:
     queue_size: int | None = None
     eta: float | None = None
     elapsed_s: float = 0.0
-    preview: bytes | None = None
+    preview: bytes | None = field(default=None, repr=False)
     preview_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tracker:
+    """A run as far as it was heard of. Feed it with :meth:`hear`, in any order.
+
+    ``fractions`` has the nodes of the graph that were started: 1.0 is done. ``value`` is 0-1.
+    """
+
+    plan: GraphPlan | None = None
+    started_at: float | None = None
+    fractions: Mapping[str, float] = field(default_factory=dict)
+    cached: frozenset[str] = frozenset()
+    total: float = 0.0
+    value: float = 0.0
+    value_at: float = 0.0
+    node: str | None = None
+    activity: str | None = None
+    step: int | None = None
+    steps: int | None = None
+    steps_heard: int = 0
+    has_snapshots: bool = False
+    preview: Preview | None = None
+
+    def with_plan(self, plan: GraphPlan) -> Tracker:
+        """The same run, measured by another plan."""
+        return _recount(replace(self, plan=plan))
+
+    def hear(self, message: Message, now: float) -> Tracker:
+        """Take a message of this job into account."""
+        if isinstance(message, Preview):
+            return replace(self, preview=message)
+        tracker = self if self.started_at is not None else replace(self, started_at=now)
+        match message:
+            case ExecutionStart():
+                return _recount(tracker)
+            case ExecutionCached(nodes=nodes):
+                return _recount(replace(tracker, cached=tracker.cached | set(nodes)))
+            case Executing(node=str(node)):
+                return _enter(tracker, message.display_node or node, now)
+            case Executed(node=node):
+                return _raise(tracker, {node: 1.0}, now)
+            case NodeProgress():
+                return _count(tracker, message, now)
+            case ProgressState(nodes=nodes):
+                return _take_snapshot(tracker, nodes, now)
+            case ExecutionSuccess():
+                return tracker.finish(now)
+        return tracker
+
+    def finish(self, now: float) -> Tracker:
+        """The run has succeeded."""
+        return self if self.value == 1.0 else replace(self, value=1.0, value_at=now)
+
+    @property
+    def phase(self) -> Phase:
+        """Loading, running or saving, by the node at work."""
+        class_type = self.plan.classes.get(self.node or "", "") if self.plan else ""
+        if self.activity == "loading" or is_loader(class_type):
+            return Phase.LOADING
+        return Phase.SAVING if is_saver(class_type) or self.value == 1.0 else Phase.RUNNING
+
+    def title(self, node: str | None) -> str | None:
+        """What the graph's author called a node, else its class; None when it is not known."""
+        if self.plan is None or node is None:
+            return None
+        titles = self.plan.titles
+        return titles.get(node) or titles.get(node.partition(".")[0])  # 2.0.0.1 was made by 2
+
+    def eta_s(self, now: float) -> float | None:
+        """Seconds to the end, by the time taken so far. None while that would be a wild guess."""
+        if (
+            self.started_at is None
+            or self.steps_heard < MIN_STEPS_FOR_ETA
+            or not MIN_FRACTION_FOR_ETA < self.value < 1.0
+        ):
+            return None
+        took = self.value_at - self.started_at
+        return max(0.0, took * (1 - self.value) / self.value - (now - self.value_at))
+
+
+def _enter(tracker: Tracker, node: str, now: float) -> Tracker:
+    left = tracker.node
+    if node == left:
+        return tracker
+    tracker = replace(tracker, node=node, activity=None, step=None, steps=None)
+    # Only servers without progress_state are read by this: a node that waits for a lazy input is
+    # left too, and is not done by that.
+    return tracker if left is None or tracker.has_snapshots else _raise(tracker, {left: 1.0}, now)
+
+
+def _count(tracker: Tracker, message: NodeProgress, now: float) -> Tracker:
+    tracker = _step(tracker, message.value, message.max)
+    node = message.node or tracker.node
+    if tracker.has_snapshots or node is None:
+        return tracker  # the snapshot said the same, and knows which node stands for which
+    return _raise(tracker, {node: _fraction(message.value, message.max)}, now)
+
+
+def _take_snapshot(tracker: Tracker, states: tuple[NodeState, ...], now: float) -> Tracker:
+    classes = tracker.plan.classes if tracker.plan else {}
+    own: dict[str, float] = {}
+    inner: dict[str, list[float]] = {}
+    running: NodeState | None = None
+    for state in states:
+        fraction = 1.0 if state.state == "finished" else _fraction(state.value, state.max)
+        if state.node in classes or state.display_node not in classes:
+            own[state.node] = fraction
+        else:
+            inner.setdefault(state.display_node, []).append(fraction)
+        if state.state == "running":
+            running = state
+    for node, fractions in inner.items():
+        # How many nodes a node expands into is known only when the last one was seen.
+        rolled_up = sum(fractions) / (len(fractions) + 1)
+        own[node] = max(own.get(node, 0.0), rolled_up)
+    if not tracker.has_snapshots:
+        tracker = replace(tracker, has_snapshots=True)
+    if running is not None:
+        shown = running.node if running.node in classes else running.display_node
+        tracker = _step(_enter(tracker, shown, now), running.value, running.max)
+        if tracker.activity != running.activity:
+            tracker = replace(tracker, activity=running.activity)
+    return _raise(tracker, own, now)
+
+
+def _step(tracker: Tracker, value: float, maximum: float) -> Tracker:
+    if maximum <= 1 or (tracker.step, tracker.steps) == (int(value), int(maximum)):
+        return tracker
+    heard = tracker.steps_heard + (value >= 1)
+    return replace(tracker, step=int(value), steps=int(maximum), steps_heard=heard)
+
+
+def _raise(tracker: Tracker, fractions: Mapping[str, float], now: float) -> Tracker:
+    """Raise the fractions of some nodes. None ever falls: a sampler may start over in its node."""
+    old = tracker.fractions
+    raised = {node: f for node, f in fractions.items() if f > old.get(node, -1.0)}
+    if not raised:
+        return tracker
+    tracker = replace(tracker, fractions={**old, **raised})
+    if 1.0 in raised.values():
+        tracker = _recount(tracker)
+    if tracker.plan is None or tracker.total <= 0:
+        return tracker
+    weights, cached = tracker.plan.weights, tracker.cached
+    done = sum(
+        weights.get(node, 0.0) * fraction
+        for node, fraction in tracker.fractions.items()
+        if node not in cached
+    )
+    value = min(ALMOST, done / tracker.total)
+    return replace(tracker, value=value, value_at=now) if value > tracker.value else tracker
+
+
+def _recount(tracker: Tracker) -> Tracker:
+    """The cost of all that runs: what was started, and what the unfinished outputs still need.
+
+    Branches of a lazy switch fall out here by themselves: once the switch is done, nothing needs
+    what it did not take.
+    """
+    plan = tracker.plan
+    if plan is None:
+        return tracker
+    finished = {node for node, fraction in tracker.fractions.items() if fraction == 1.0}
+    runs = ancestors(plan.outputs, plan.sources, done=finished | tracker.cached)
+    runs |= tracker.fractions.keys() - tracker.cached
+    return replace(tracker, total=sum(plan.weights.get(node, 0.0) for node in runs))
+
+
+def _fraction(value: float, maximum: float) -> float:
+    return min(ALMOST, max(0.0, value / maximum)) if maximum > 0 else 0.0

@@ -1,0 +1,66 @@
+"""The circuit breaker of one server, as a state machine without a clock.
+
+closed → (``failures`` transport failures in a row) → open → (``reset_s`` later) → half-open: one
+probe → closed again, or open for another ``reset_s``. Only failures to get an answer count: an
+error status, or a job that failed, shows that the server lives, and is told as a success.
+
+Ours rather than a library's, as the sync and the async client must share one state per server, and
+the libraries tie theirs to one of the two or to their own clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """The state, and its two settings.
+
+    ``failed`` counts failures in a row. ``retry_at`` is when the next call is let through:
+    None while it is closed.
+    """
+
+    failures: int = 5
+    reset_s: float = 30.0
+    failed: int = 0
+    retry_at: float | None = None
+    probing: bool = False
+
+    @property
+    def state(self) -> Literal["closed", "open", "half_open"]:
+        if self.retry_at is None:
+            return "closed"
+        return "half_open" if self.probing else "open"
+
+    def retry_after_s(self, now: float) -> float:
+        """Seconds until a call is let through, 0 when one would be now."""
+        return 0.0 if self.retry_at is None else max(0.0, self.retry_at - now)
+
+    def admit(self, now: float) -> Breaker | None:
+        """The state after letting a call through; None when it is refused.
+
+        A probe that never tells how it ended (its task was cancelled) holds the others up for
+        ``reset_s`` only: then another is let through.
+        """
+        if self.retry_at is None:
+            return self
+        if now < self.retry_at:
+            return None
+        return replace(self, probing=True, retry_at=now + self.reset_s)
+
+    def succeeded(self) -> Breaker:
+        """The server answered, whatever it said."""
+        if self.retry_at is None and not self.failed:
+            return self
+        return replace(self, failed=0, retry_at=None, probing=False)
+
+    def went_wrong(self, now: float) -> Breaker:
+        """No answer: refused, reset, timed out."""
+        failed = self.failed + 1
+        if self.retry_at is None and failed < self.failures:
+            return replace(self, failed=failed)
+        if self.retry_at is not None and not self.probing:
+            return replace(self, failed=failed)  # a call from before it opened: no news
+        return replace(self, failed=failed, retry_at=now + self.reset_s, probing=False)
