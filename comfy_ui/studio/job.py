@@ -10,16 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import (
     ComfyHeadlessError,
     GenerationFailedError,
     InvalidWorkflowError,
-    ValidationError,
-    closest,
 )
-from ..protocol.job import Phase
+from ..protocol.outputs import Kind, Outputs
+from ..protocol.progress import Phase
 
 __all__ = [
     "Item",
@@ -32,10 +31,6 @@ __all__ = [
     "Snapshot",
     "Status",
 ]
-
-Kind = Literal["image", "video", "audio", "3d", "text", "file"]
-
-TERMINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.LOST})
 
 
 class Status(StrEnum):
@@ -125,7 +120,12 @@ class JobError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job as it is stored. ``values`` hold the concrete seed; ``graph`` is what was sent."""
+    """A job as it is stored. ``values`` hold the concrete seed; ``graph`` is what is sent.
+
+    ``rank`` orders the owner's waiting jobs, lowest first; ``work`` is the relative size and
+    ``cost_s`` the estimated seconds (see :mod:`.fair`). ``prompt_id`` is ComfyUI's name for it
+    and ``outputs`` what ComfyUI said it made.
+    """
 
     id: str
     owner: str
@@ -141,7 +141,11 @@ class Job:
     prompt_id: str | None = None
     server: str | None = None
     cancel_requested: bool = False
+    outputs: Outputs | None = None
     error: JobError | None = None
+    rank: float = 0.0
+    work: float = 1.0
+    cost_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +208,7 @@ class Snapshot:
     @property
     def terminal(self) -> bool:
         """Whether this is the last snapshot of the job."""
-        return self.phase in TERMINAL
+        return self.phase.is_final
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+import asyncio
+import json
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from ..client import ComfyWSClient
-from .job import Item, Job, JobRequest, Kind, ServerStatus, Snapshot
+from ..errors import ComfyHeadlessError, ComfyUIConnectionError, StorageError, ValidationError
+from ..protocol.nodes import NodeLibrary
+from ..workflow.check import check_workflow, error_for
+from ..workflow.presets import build_graph, get_preset, resolve_values
+from . import items, jobs
+from .fair import work
+from .files import FileStore, zip_pieces
+from .job import Item, Job, JobError, JobRequest, Kind, ServerStatus, Snapshot, Status
+from .local import LocalQueue
+from .runner import Runner, Server
+from .store import Database
+from .threads import Thread
+
+logger = logging.getLogger(__name__)
+
+_NODE_LIST_S: Final = 60.0  # models that somebody adds are seen after this
+_PURGE_S: Final = 3600.0
 
 
 class Studio:
@@ -23,6 +45,7 @@ class Studio:
         concurrency: how many jobs ComfyUI holds at once; the rest wait here.
         waiting_limit: how many jobs of one owner may wait.
         keep_deleted_s: how long a deleted result can be restored.
+        preset_folders: where presets are found besides the shipped ones.
 
     Use ``async with Studio(...)`` or :meth:`start` and :meth:`aclose`.
     """
@@ -35,7 +58,25 @@ class Studio:
         concurrency: int = 2,
         waiting_limit: int = 100,
         keep_deleted_s: float = 7 * 86400.0,
-    ) -> None: ...
+        preset_folders: Sequence[Path] = (),
+    ) -> None:
+        self._server = Server("main", client)
+        self._keep_deleted_s = keep_deleted_s
+        self._preset_folders = tuple(preset_folders)
+        self._folder = data_dir
+        self._database = Database(data_dir)
+        self._file_thread = Thread("studio-files")
+        self._files = FileStore(data_dir)
+        self._queue = LocalQueue(self._database, folder=data_dir, waiting_limit=waiting_limit)
+        self._runner = Runner(
+            queue=self._queue,
+            server=self._server,
+            files=self._files,
+            file_thread=self._file_thread,
+            concurrency=concurrency,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+        self._node_list: tuple[NodeLibrary | None, float] = (None, 0.0)  # and when it was read
 
     async def start(self) -> None:
         """Open the store and take up every unfinished job where it stands at the server.
@@ -43,16 +84,39 @@ class Studio:
         Raises:
             StorageError: the folder cannot be used, or another process is using it.
         """
+        await self._database.open()
+        try:
+            await self._file_thread.run(self._files.prepare)
+            await self._queue.open()
+        except OSError as error:
+            await self.aclose()
+            raise StorageError(f"The folder {self._folder} cannot be used: {error}.") from error
+        except BaseException:
+            await self.aclose()
+            raise
+        self._tasks = [
+            asyncio.create_task(self._runner.run(), name="studio runner"),
+            asyncio.create_task(self._purge_for_ever(), name="studio purge"),
+        ]
 
     async def aclose(self) -> None:
         """Stop following and close the store. Jobs at ComfyUI go on and are found again."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._queue.close()
+        await self._file_thread.close()
+        await self._database.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         await self.aclose()
 
@@ -70,8 +134,17 @@ class Studio:
             ValidationError: the owner has ``waiting_limit`` jobs waiting already.
             StorageError: the disk refused; nothing was queued.
         """
+        library = await self._node_library()
+        try:
+            job = await asyncio.to_thread(self._prepare, request, library)
+        except ValidationError:
+            newer = await self._node_library(max_age_s=0.0)  # a model or an input added just now
+            if newer is library:
+                raise
+            job = await asyncio.to_thread(self._prepare, request, newer)
+        return await self._queue.submit(job, front=request.front)
 
-    def follow(self, job_id: str, owner: str) -> AsyncIterator[Snapshot]:
+    async def follow(self, job_id: str, owner: str) -> AsyncIterator[Snapshot]:
         """Snapshots of a job, newest only, at most 12 a second; ends after the terminal one.
 
         The first comes at once. Any number may follow; leaving early (``break``, a cancelled
@@ -80,18 +153,35 @@ class Studio:
         Raises (on the first step):
             ValidationError: the owner has no such job.
         """
+        known = False
+        async with aclosing(self._queue.watch(job_id, owner)) as snapshots:
+            async for snapshot in snapshots:
+                known = True
+                yield snapshot
+        if not known:
+            raise _no_job()
 
     async def snapshot(self, job_id: str, owner: str) -> Snapshot:
         """The job as it stands now. Raises ValidationError: the owner has no such job."""
+        snapshot = await self._queue.snapshot(job_id, owner)
+        if snapshot is None:
+            raise _no_job()
+        return snapshot
 
     async def job(self, job_id: str, owner: str) -> Job:
         """The stored job. Raises ValidationError: the owner has no such job."""
+        job = await self._database.run(jobs.get, job_id, owner)
+        if job is None:
+            raise _no_job()
+        return job
 
     async def active(self, owner: str) -> list[Job]:
         """Unfinished jobs: those ComfyUI has, then those that wait, in the owner's order."""
+        return await self._queue.active(owner)
 
     async def recent(self, owner: str, *, limit: int = 20) -> list[Job]:
         """Finished jobs, newest first, failed ones included."""
+        return await self._database.run(jobs.recent, owner, limit)
 
     async def cancel(self, job_id: str, owner: str) -> bool:
         """Ask for the end of a job; True unless it was over already.
@@ -102,18 +192,29 @@ class Studio:
         Raises:
             ValidationError: the owner has no such job.
         """
+        if await self._queue.cancel(job_id, owner):
+            return True
+        await self.job(job_id, owner)
+        return False
 
     async def cancel_all(self, owner: str, *, waiting_only: bool = False) -> int:
         """Cancel the owner's jobs; gives how many were asked to end."""
+        asked = 0
+        for job in reversed(await self.active(owner)):  # what waits first: it must not move up
+            if job.status is Status.WAITING or not waiting_only:
+                asked += await self._queue.cancel(job.id, owner)
+        return asked
 
     async def reorder(self, job_id: str, owner: str, *, before: str | None) -> bool:
         """Move a waiting job before another of the owner's (None: to the end).
 
         False when it no longer waits.
         """
+        return await self._queue.reorder(job_id, owner, before=before)
 
     async def retry_fetch(self, job_id: str, owner: str) -> bool:
         """Fetch the files of a finished job that could not be stored; False: nothing to fetch."""
+        return await self._queue.refetch(job_id, owner)
 
     # Library
 
@@ -136,23 +237,128 @@ class Studio:
         in the prompt, the preset's id or the file name, in any case and any language.
         ``since`` <= created_at < ``until``.
         """
+        query = items.Query(
+            owner=owner,
+            limit=limit,
+            before=before,
+            kind=kind,
+            preset=preset,
+            text=text,
+            starred=starred,
+            since=since,
+            until=until,
+        )
+        return await self._database.run(items.page, query, self._folder)
 
     async def item(self, item_id: int, owner: str) -> Item:
         """One result. Raises ValidationError: the owner has no such result."""
+        found = await self._database.run(items.some, [item_id], owner, self._folder)
+        if not found:
+            raise _no_item()
+        return found[0]
 
     async def star(self, item_id: int, owner: str, *, starred: bool = True) -> None:
         """Mark or unmark a result."""
+        if not await self._database.run(items.star, item_id, owner, starred=starred):
+            raise _no_item()
 
     async def delete(self, item_ids: Iterable[int], owner: str) -> list[int]:
         """Hide results; gives the ids that were there, for :meth:`restore`."""
+        return await self._database.run(items.set_deleted, list(item_ids), owner, time.time())
 
     async def restore(self, item_ids: Iterable[int], owner: str) -> list[int]:
         """Undo :meth:`delete`, as long as ``keep_deleted_s`` has not passed."""
+        return await self._database.run(items.set_deleted, list(item_ids), owner, None)
 
-    def zip(self, item_ids: Iterable[int], owner: str) -> AsyncIterator[bytes]:
+    async def zip(self, item_ids: Iterable[int], owner: str) -> AsyncIterator[bytes]:
         """A ZIP file of the originals under their own names, in pieces as it is made."""
+        found = await self._database.run(items.some, list(item_ids), owner, self._folder)
+        pieces = zip_pieces((item.filename, item.path) for item in found)
+        while piece := await self._file_thread.run(next, pieces, b""):
+            yield piece
 
     # Server
 
     async def server_status(self) -> ServerStatus:
         """Ask ComfyUI now. Never raises for a server that is away: see ``.online``, ``.error``."""
+        client = self._server.client
+        began, checked_at = time.perf_counter(), time.time()
+        try:
+            stats = await client.system_stats()
+            latency_s = time.perf_counter() - began
+            queue = await client.queue()
+        except ComfyHeadlessError as error:
+            return ServerStatus(
+                online=False, url=client.url, checked_at=checked_at, error=JobError.of(error)
+            )
+        return ServerStatus(
+            online=True,
+            url=client.url,
+            checked_at=checked_at,
+            latency_s=latency_s,
+            running=len(queue.running),
+            pending=len(queue.pending),
+            stats=stats,
+        )
+
+    # Inside
+
+    def _prepare(self, request: JobRequest, library: NodeLibrary | None) -> Job:
+        """A request as a job with concrete values and a graph that this server can run."""
+        values, graph = dict(request.values), request.graph
+        if graph is None:
+            preset = get_preset(request.preset, folders=self._preset_folders)
+            values = resolve_values(preset, values, object_info=library)
+            graph = build_graph(preset, values, object_info=library)
+        if library is not None and (wrong := error_for(check_workflow(graph, library))):
+            raise wrong
+        try:
+            json.dumps([values, graph], allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValidationError(
+                f"The values cannot be stored: {error}.",
+                hint="Use texts, numbers, true, false and lists of them.",
+            ) from error
+        seed = values.get("seed")
+        return Job(
+            id=str(uuid.uuid4()),
+            owner=request.owner,
+            preset=request.preset,
+            values=values,
+            prompt=str(values.get("prompt") or ""),
+            seed=seed if isinstance(seed, int) else None,
+            graph=graph,
+            status=Status.WAITING,
+            created_at=time.time(),
+            work=work(values),
+        )
+
+    async def _node_library(self, *, max_age_s: float = _NODE_LIST_S) -> NodeLibrary | None:
+        """What the server can do; what is known of that while it is away."""
+        known, asked_at = self._node_list
+        if known is not None and time.monotonic() - asked_at < max_age_s:
+            return known
+        try:
+            known = NodeLibrary(await self._server.client.object_info())
+        except ComfyUIConnectionError as error:
+            logger.info("The workflow is checked without asking the server: %s", error)
+        else:
+            self._node_list = known, time.monotonic()
+        return known
+
+    async def _purge_for_ever(self) -> None:
+        while True:
+            try:
+                paths = await self._database.run(items.purge, time.time() - self._keep_deleted_s)
+                await self._file_thread.run(self._files.remove, paths)
+            except StorageError as error:
+                logger.warning("Deleted results could not be purged: %s", error)
+            await asyncio.sleep(_PURGE_S)
+
+
+def _no_job() -> ValidationError:
+    return ValidationError("There is no such job.", hint="It may be somebody else's.")
+
+
+def _no_item() -> ValidationError:
+    return ValidationError("There is no such result.", hint="It may have been deleted.")

@@ -1,0 +1,145 @@
+"""The table of jobs: what is asked of the database about them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ..protocol.outputs import OutputFile, Outputs
+from .fair import Clock
+from .job import ACTIVE, Job, JobError, Status
+
+_PACE_JOBS = 20  # how many recent jobs tell how quick a preset is
+
+
+def insert(connection: sqlite3.Connection, job: Job) -> None:
+    connection.execute(
+        "INSERT INTO jobs (id, owner, preset, vals, prompt, seed, graph, status, rank, work,"
+        " cost_s, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            job.id,
+            job.owner,
+            job.preset,
+            json.dumps(job.values),
+            job.prompt,
+            job.seed,
+            json.dumps(job.graph),
+            job.status,
+            job.rank,
+            job.work,
+            job.cost_s,
+            job.created_at,
+        ),
+    )
+
+
+def save(connection: sqlite3.Connection, job: Job) -> None:
+    """Write all that changes in the life of a job."""
+    connection.execute(
+        "UPDATE jobs SET status = ?, server = ?, prompt_id = ?, cancel_requested = ?,"
+        " started_at = ?, finished_at = ?, outputs = ?, error = ? WHERE id = ?",
+        (
+            job.status,
+            job.server,
+            job.prompt_id,
+            job.cancel_requested,
+            job.started_at,
+            job.finished_at,
+            json.dumps(asdict(job.outputs)) if job.outputs else None,
+            json.dumps(asdict(job.error)) if job.error else None,
+            job.id,
+        ),
+    )
+
+
+def set_tags(connection: sqlite3.Connection, job_id: str, tags: tuple[float, float]) -> None:
+    connection.execute(
+        "UPDATE jobs SET start_tag = ?, finish_tag = ? WHERE id = ?", (*tags, job_id)
+    )
+
+
+def set_ranks(connection: sqlite3.Connection, ranks: Mapping[str, float]) -> None:
+    connection.executemany(
+        "UPDATE jobs SET rank = ? WHERE id = ?", [(rank, job_id) for job_id, rank in ranks.items()]
+    )
+
+
+def unfinished(connection: sqlite3.Connection) -> list[Job]:
+    """Jobs that something must still be done about, oldest first."""
+    wanted = sorted({*ACTIVE, Status.UNFETCHED})
+    marks = ", ".join("?" * len(wanted))
+    rows = connection.execute(
+        f"SELECT * FROM jobs WHERE status IN ({marks}) ORDER BY created_at",  # noqa: S608 -- marks only
+        wanted,
+    )
+    return [_job(row) for row in rows]
+
+
+def get(connection: sqlite3.Connection, job_id: str, owner: str) -> Job | None:
+    row = connection.execute(
+        "SELECT * FROM jobs WHERE id = ? AND owner = ?", (job_id, owner)
+    ).fetchone()
+    return _job(row) if row else None
+
+
+def recent(connection: sqlite3.Connection, owner: str, limit: int) -> list[Job]:
+    rows = connection.execute(
+        "SELECT * FROM jobs WHERE owner = ? AND finished_at IS NOT NULL"
+        " ORDER BY finished_at DESC LIMIT ?",
+        (owner, limit),
+    )
+    return [_job(row) for row in rows]
+
+
+def seconds_per_work(connection: sqlite3.Connection, preset: str) -> float:
+    """How long a unit of work took lately with ``preset``; 1 when it never ran."""
+    row = connection.execute(
+        "SELECT sum(finished_at - started_at), sum(work) FROM (SELECT started_at, finished_at, work"
+        " FROM jobs WHERE preset = ? AND status = 'succeeded' AND started_at IS NOT NULL"
+        " ORDER BY finished_at DESC LIMIT ?)",
+        (preset, _PACE_JOBS),
+    ).fetchone()
+    seconds, work = row
+    return max(seconds / work, 1e-3) if work else 1.0
+
+
+def clock(connection: sqlite3.Connection) -> Clock:
+    """The clock of the fair queue as the last process left it."""
+    virtual = connection.execute("SELECT coalesce(max(start_tag), 0) FROM jobs").fetchone()[0]
+    rows = connection.execute(
+        "SELECT owner, max(finish_tag) FROM jobs WHERE finish_tag > ? GROUP BY owner", (virtual,)
+    )
+    return Clock(virtual, dict(rows.fetchall()))
+
+
+def _job(row: sqlite3.Row) -> Job:
+    return Job(
+        id=row["id"],
+        owner=row["owner"],
+        preset=row["preset"],
+        values=json.loads(row["vals"]),
+        prompt=row["prompt"],
+        seed=row["seed"],
+        graph=json.loads(row["graph"]),
+        status=Status(row["status"]),
+        rank=row["rank"],
+        work=row["work"],
+        cost_s=row["cost_s"],
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        prompt_id=row["prompt_id"],
+        server=row["server"],
+        cancel_requested=bool(row["cancel_requested"]),
+        outputs=_outputs(json.loads(row["outputs"])) if row["outputs"] else None,
+        error=JobError(**json.loads(row["error"])) if row["error"] else None,
+    )
+
+
+def _outputs(stored: Mapping[str, Any]) -> Outputs:
+    return Outputs(
+        files=tuple(OutputFile(**file) for file in stored["files"]), texts=tuple(stored["texts"])
+    )

@@ -1,0 +1,411 @@
+"""The job queue of one process: SQLite for what must survive, memory for what must be quick."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..errors import StorageError, ValidationError
+from ..protocol.progress import Phase, Progress
+from . import items, jobs
+from .board import Board
+from .fair import Clock, Turn, fair_order
+from .files import StoredFile
+from .job import Item, Job, JobError, Snapshot, Status
+from .queue import Claim, Report
+from .store import Database
+
+logger = logging.getLogger(__name__)
+
+_LIVE_PHASES = frozenset({Phase.QUEUED, Phase.LOADING, Phase.RUNNING, Phase.SAVING})
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A place in the line, from 1, and how long the line is."""
+
+    position: int
+    size: int
+    own: int
+
+
+class LocalQueue:  # its one worker needs no telling apart, hence the unused arguments
+    """The :class:`.queue.JobQueue` of this process.
+
+    The database is locked against other processes, so the unfinished jobs are also kept in
+    memory. Every change is written first, then made in memory, then shown.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        folder: Path,
+        waiting_limit: int,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._database = database
+        self._folder = folder
+        self._waiting_limit = waiting_limit
+        self._now = now
+        self._board = Board()
+        self._jobs: dict[str, Job] = {}
+        self._unclaimed: dict[str, None] = {}  # not waiting, and in nobody's hands
+        self._clock = Clock()
+        self._order_lock = asyncio.Lock()  # one change to the line at a time
+        self._news = asyncio.Event()
+        self._closed = False
+
+    async def open(self) -> None:
+        """Take up what the last process left."""
+
+        def read(connection: sqlite3.Connection) -> tuple[list[Job], Clock]:
+            return jobs.unfinished(connection), jobs.clock(connection)
+
+        found, self._clock = await self._database.run(read)
+        for job in found:
+            self._take_up(job)
+
+    def close(self) -> None:
+        """End the followers. Call it before the database is closed."""
+        self._closed = True
+        self._board.close()
+
+    # The page's side
+
+    async def submit(self, job: Job, *, front: bool) -> Job:
+        async with self._order_lock:
+            ranks = [other.rank for other in self._waiting() if other.owner == job.owner]
+            if len(ranks) >= self._waiting_limit:
+                raise ValidationError(
+                    f"{len(ranks)} of your jobs are waiting already.",
+                    hint="Let some finish or cancel them, then add more.",
+                )
+            rank = (min(ranks, default=0.0) - 1) if front else (max(ranks, default=0.0) + 1)
+
+            def write(connection: sqlite3.Connection) -> Job:
+                cost_s = job.work * jobs.seconds_per_work(connection, job.preset)
+                ranked = replace(job, status=Status.WAITING, rank=rank, cost_s=cost_s)
+                jobs.insert(connection, ranked)
+                return ranked
+
+            job = await self._database.run(write)
+            self._jobs[job.id] = job
+            self._board.put(_first(job))
+        self._show_places()
+        self._news.set()
+        return job
+
+    async def cancel(self, job_id: str, owner: str) -> bool:
+        async with self._order_lock:
+            job = self._mine(job_id, owner)
+            if job is None:
+                return False
+            if job.status is Status.WAITING:
+                await self._end(replace(job, status=Status.CANCELLED))
+            else:
+                # In memory first: a full disk must not keep anybody from stopping a job.
+                job = self._jobs[job_id] = replace(job, cancel_requested=True)
+                self._show(job, phase=Phase.CANCELLING)
+                self._news.set()
+                await self._database.run(jobs.save, job)
+        self._show_places()
+        return True
+
+    async def reorder(self, job_id: str, owner: str, *, before: str | None) -> bool:
+        async with self._order_lock:
+            line = sorted((j for j in self._waiting() if j.owner == owner), key=lambda j: j.rank)
+            ids = [job.id for job in line if job.id != job_id]
+            if len(ids) == len(line) or (before is not None and before not in ids):
+                return False
+            ids.insert(ids.index(before) if before is not None else len(ids), job_id)
+            ranks = {id_: float(rank) for rank, id_ in enumerate(ids, start=1)}
+            await self._database.run(jobs.set_ranks, ranks)
+            for id_, rank in ranks.items():
+                self._jobs[id_] = replace(self._jobs[id_], rank=rank)
+        self._show_places()
+        return True
+
+    async def refetch(self, job_id: str, owner: str) -> bool:
+        async with self._order_lock:
+            if self._mine(job_id, owner):
+                return False
+            job = await self._database.run(jobs.get, job_id, owner)
+            if job is None or not _is_stranded(job):
+                return False
+            self._take_up(job)
+        self._news.set()
+        return True
+
+    async def active(self, owner: str) -> list[Job]:
+        order = [turn.job_id for turn in self._line()]
+        at_server = [job.id for job in self._jobs.values() if job.status is not Status.WAITING]
+        found = (self._jobs[job_id] for job_id in [*at_server, *order])
+        return [job for job in found if job.owner == owner]
+
+    async def snapshot(self, job_id: str, owner: str) -> Snapshot | None:
+        if self._mine(job_id, owner):
+            self._show_places(also=job_id)
+            return self._board.get(job_id)
+
+        def read(connection: sqlite3.Connection) -> Snapshot | None:
+            job = jobs.get(connection, job_id, owner)
+            return job and _last(job, items.of_job(connection, job_id, self._folder))
+
+        return await self._database.run(read)
+
+    async def watch(self, job_id: str, owner: str) -> AsyncIterator[Snapshot]:
+        while not self._closed:  # again only if the job ended between looking and following
+            snapshot = await self.snapshot(job_id, owner)
+            if snapshot is None:
+                return
+            if snapshot.terminal:
+                yield snapshot
+                return
+            async with aclosing(self._board.follow(job_id)) as news:
+                async for snapshot in news:
+                    yield snapshot
+                    if snapshot.terminal:
+                        return
+
+    # The worker's side
+
+    async def claim(self, worker: str, *, limit: int) -> list[Claim]:  # noqa: ARG002
+        async with self._order_lock:
+            if self._unclaimed:
+                resumed = [Claim(self._jobs[job_id], resumed=True) for job_id in self._unclaimed]
+                self._unclaimed.clear()
+                self._news.set()  # for those that wait: asked again at once
+                return resumed
+            turns = self._line()[: max(limit, 0)]
+            if not turns:
+                return []
+            claimed, clock = [], self._clock
+            for turn in turns:
+                job = replace(
+                    self._jobs[turn.job_id], status=Status.CLAIMED, prompt_id=str(uuid.uuid4())
+                )
+                claimed.append((job, clock.tags(turn)))
+                clock = clock.after(turn)
+
+            def write(connection: sqlite3.Connection) -> None:
+                for job, tags in claimed:
+                    jobs.save(connection, job)
+                    jobs.set_tags(connection, job.id, tags)
+
+            await self._database.run(write)
+            self._clock = clock
+            for job, _ in claimed:
+                self._jobs[job.id] = job
+                self._board.put(_first(job))
+        self._show_places()
+        return [Claim(job) for job, _ in claimed]
+
+    async def heartbeat(self, worker: str) -> frozenset[str]:  # noqa: ARG002
+        return frozenset(job.id for job in self._jobs.values() if job.cancel_requested)
+
+    async def publish(self, worker: str, report: Report) -> None:  # noqa: ARG002
+        job = self._jobs.get(report.job_id)
+        if job is None:
+            return
+        if job.started_at is None and report.progress and report.progress.elapsed_s > 0:
+            started_at = self._now() - report.progress.elapsed_s
+            job = self._jobs[job.id] = replace(job, started_at=started_at)
+        if report.status is None:
+            self._show(job, phase=report.phase, progress=report.progress)
+            return
+        job = replace(
+            job,
+            status=report.status,
+            outputs=report.outputs or job.outputs,
+            error=report.error,
+            server=report.server or job.server,
+        )
+        if not job.status.active:
+            await self._end_or_strand(job, report.files)
+            return
+        self._jobs[job.id] = job
+        self._show(job, phase=report.phase or job.status.phase)
+        try:
+            await self._database.run(jobs.save, job)
+        except StorageError as error:  # the older row is enough to find the job again
+            logger.warning("Job %s: %s", job.id, error)
+
+    async def wait(self, worker: str, *, timeout_s: float) -> None:  # noqa: ARG002
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), timeout_s)
+        self._news.clear()
+
+    # The end of a job
+
+    async def _end(self, job: Job, files: Sequence[StoredFile] = ()) -> None:
+        """Write down a job that is over, and its results, in one transaction; then tell."""
+        job = replace(job, finished_at=self._now())
+        before = self._jobs.pop(job.id)  # from here on nobody else writes its row
+
+        def write(connection: sqlite3.Connection) -> tuple[Item, ...]:
+            jobs.save(connection, job)
+            items.add(connection, job, files, now=self._now())
+            return items.of_job(connection, job.id, self._folder)
+
+        try:
+            made = await self._database.run(write)
+        except StorageError:
+            self._jobs[job.id] = before
+            raise
+        last = _last(job, made)
+        shown = self._board.get(job.id)
+        if shown and job.status is not Status.SUCCEEDED:
+            last = replace(last, progress=shown.progress)
+        self._board.put(last)
+        self._show_places()
+
+    async def _end_or_strand(self, job: Job, files: Sequence[StoredFile]) -> None:
+        """End a job even if that cannot be written: the row then still says where to go on."""
+        try:
+            await self._end(job, files)
+        except StorageError as error:
+            logger.error("Job %s ended, and it could not be written down: %s", job.id, error)  # noqa: TRY400 -- told to the owner too
+            del self._jobs[job.id]
+            self._board.put(_last(replace(job, status=Status.UNFETCHED, error=JobError.of(error))))
+            self._show_places()
+
+    # What is in memory, and what is shown of it
+
+    def _mine(self, job_id: str, owner: str) -> Job | None:
+        job = self._jobs.get(job_id)
+        return job if job and job.owner == owner else None
+
+    def _take_up(self, job: Job) -> None:
+        """Put a job from the database into memory; unless it waits, a worker must resume it."""
+        if job.status is Status.UNFETCHED:
+            job = replace(job, status=Status.FETCHING, finished_at=None, error=None)
+        self._jobs[job.id] = job
+        if job.status is not Status.WAITING:
+            self._unclaimed[job.id] = None
+        self._board.put(_first(job))
+
+    def _waiting(self) -> Iterator[Job]:
+        return (job for job in self._jobs.values() if job.status is Status.WAITING)
+
+    def _line(self) -> list[Turn]:
+        turns = (
+            Turn(job.id, job.owner, job.rank, job.cost_s, job.created_at) for job in self._waiting()
+        )
+        return fair_order(turns, self._clock)
+
+    def _show(
+        self, job: Job, *, phase: Phase | None = None, progress: Progress | None = None
+    ) -> None:
+        old = self._board.get(job.id) or _first(job)
+        new = _advanced(old, job, phase, progress)
+        self._board.put(new)
+        if (new.phase, new.queue_position) != (old.phase, old.queue_position):
+            self._show_places()
+
+    def _show_places(self, *, also: str | None = None) -> None:
+        """Tell every followed job that waits, and ``also``, where it stands now."""
+        if also is None and not any(self._board.is_followed(job_id) for job_id in self._jobs):
+            return
+        for job_id, place in self._places().items():
+            snapshot = self._board.get(job_id)
+            if snapshot and (job_id == also or self._board.is_followed(job_id)):
+                told = replace(
+                    snapshot,
+                    queue_position=place.position,
+                    queue_size=place.size,
+                    queue_own=place.own,
+                )
+                if told != snapshot:
+                    self._board.put(told)
+
+    def _places(self) -> dict[str, _Place]:
+        """The line: what ComfyUI has not begun, where it says they stand, then what waits here."""
+        positions: dict[str, int] = {}
+        for job in self._jobs.values():
+            shown = self._board.get(job.id)
+            if (
+                job.status in (Status.CLAIMED, Status.SENT)
+                and shown
+                and shown.phase is Phase.QUEUED
+            ):
+                positions[job.id] = shown.queue_position or len(positions) + 1
+        ahead = max(positions.values(), default=0)
+        positions |= {turn.job_id: n for n, turn in enumerate(self._line(), start=ahead + 1)}
+        size = max(positions.values(), default=0)
+        own = Counter(self._jobs[job_id].owner for job_id in positions)
+        return {
+            job_id: _Place(position, size, own[self._jobs[job_id].owner])
+            for job_id, position in positions.items()
+        }
+
+
+def _is_stranded(job: Job) -> bool:
+    """Whether a job that nobody has in hand can go on: its results are, or may be, at ComfyUI."""
+    return job.status is Status.UNFETCHED or job.status.active
+
+
+def _first(job: Job) -> Snapshot:
+    """What is known of a job before any news of it."""
+    phase = Phase.CANCELLING if job.cancel_requested else job.status.phase
+    return Snapshot(job_id=job.id, phase=phase)
+
+
+def _advanced(old: Snapshot, job: Job, phase: Phase | None, progress: Progress | None) -> Snapshot:
+    """The snapshot after ``old``. The percentage never falls, and a stop stays in sight."""
+    phase = phase or (progress.phase if progress else old.phase)
+    if job.cancel_requested and phase in _LIVE_PHASES:
+        phase = Phase.CANCELLING
+    if phase.is_final:  # the client's verdict; it is ours once files and rows are written
+        phase = Phase.SAVING
+    if progress is None:
+        queued = phase is Phase.QUEUED
+        return replace(
+            old,
+            phase=phase,
+            queue_position=old.queue_position if queued else None,
+            queue_size=old.queue_size if queued else 0,
+            queue_own=old.queue_own if queued else 0,
+            eta_s=None if phase is Phase.RECONNECTING else old.eta_s,
+        )
+    return replace(
+        old,
+        phase=phase,
+        progress=max(old.progress, progress.progress),
+        step=progress.step,
+        steps=progress.steps,
+        node_title=progress.node_title,
+        queue_position=progress.queue_position if phase is Phase.QUEUED else None,
+        queue_size=old.queue_size if phase is Phase.QUEUED else 0,
+        queue_own=old.queue_own if phase is Phase.QUEUED else 0,
+        eta_s=progress.eta,
+        elapsed_s=progress.elapsed_s,
+        preview=progress.preview or old.preview,
+        preview_type=progress.preview_type if progress.preview else old.preview_type,
+    )
+
+
+def _last(job: Job, made: tuple[Item, ...] = ()) -> Snapshot:
+    """The terminal snapshot of a job that nobody has in hand any more."""
+    error = job.error
+    if job.status.active:
+        job = replace(job, status=Status.UNFETCHED)
+        error = JobError.of(StorageError("The end of this job could not be written down."))
+    began = job.started_at or job.created_at
+    return Snapshot(
+        job_id=job.id,
+        phase=job.status.phase,
+        progress=100.0 if job.status is Status.SUCCEEDED else 0.0,
+        elapsed_s=max(0.0, job.finished_at - began) if job.finished_at else 0.0,
+        error=error,
+        items=made,
+        texts=job.outputs.texts if job.outputs else (),
+    )

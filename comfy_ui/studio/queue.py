@@ -1,0 +1,99 @@
+"""What pages and workers say to each other about jobs.
+
+:class:`JobQueue` is all that the two sides share. :class:`.local.LocalQueue` keeps it in this
+process with SQLite; a server-backed one for many GPU hosts speaks the same words over a network,
+so nothing here passes live objects, and every wait has an end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..protocol.outputs import Outputs
+from ..protocol.progress import Phase, Progress
+from .files import StoredFile
+from .job import Job, JobError, Snapshot, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job for a worker. ``resumed``: it may be at the server already, by its ``prompt_id``."""
+
+    job: Job
+    resumed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """News of a job from the worker that has it; what is None has not changed.
+
+    With a ``status`` it is written down before ``publish`` returns; without, it only reaches the
+    followers. ``outputs`` come with FETCHING, ``files`` with the status that ends the job.
+    """
+
+    job_id: str
+    status: Status | None = None
+    phase: Phase | None = None
+    progress: Progress | None = None
+    outputs: Outputs | None = None
+    files: Sequence[StoredFile] = ()
+    error: JobError | None = None
+    server: str | None = None
+
+
+class JobQueue(Protocol):
+    """Jobs between those who ask and those who do."""
+
+    # The page's side
+
+    async def submit(self, job: Job, *, front: bool) -> Job:
+        """Write down a waiting job; gives it back with its rank and estimated cost.
+
+        Raises:
+            ValidationError: its owner has too many waiting already.
+            StorageError: it could not be written; it is not queued.
+        """
+
+    async def cancel(self, job_id: str, owner: str) -> bool:
+        """Ask for its end; False: it is over, or there is no such job of that owner."""
+
+    async def reorder(self, job_id: str, owner: str, *, before: str | None) -> bool:
+        """Move it before another of the owner's waiting jobs, None: to the end."""
+
+    async def refetch(self, job_id: str, owner: str) -> bool:
+        """Let a worker fetch the files of an UNFETCHED job again."""
+
+    async def active(self, owner: str) -> list[Job]:
+        """Unfinished jobs of the owner, in the order in which they run."""
+
+    async def snapshot(self, job_id: str, owner: str) -> Snapshot | None:
+        """The job as it stands; None: there is no such job of that owner."""
+
+    def watch(self, job_id: str, owner: str) -> AsyncIterator[Snapshot]:
+        """Snapshots, newest only, the first at once; ends after the terminal one.
+
+        Empty when there is no such job of that owner.
+        """
+
+    # The worker's side
+
+    async def claim(self, worker: str, *, limit: int) -> list[Claim]:
+        """Up to ``limit`` waiting jobs, fair between owners, each with a new ``prompt_id``.
+
+        Comes with what needs no turn, beyond the limit: jobs whose worker died, and files to be
+        fetched again. Returns at once, also with nothing.
+        """
+
+    async def heartbeat(self, worker: str) -> frozenset[str]:
+        """Say that the worker lives; gives those of its jobs that are to be cancelled.
+
+        A queue shared by many workers hands the jobs of a silent one to another.
+        """
+
+    async def publish(self, worker: str, report: Report) -> None:
+        """Tell what happened to a job. A job that is over, or not known, is left as it is."""
+
+    async def wait(self, worker: str, *, timeout_s: float) -> None:
+        """Return when ``claim`` or ``heartbeat`` may have something new, or after that time."""

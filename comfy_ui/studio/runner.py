@@ -1,0 +1,303 @@
+"""The worker: claims jobs, hands them to one ComfyUI, tells what happens, brings the files home.
+
+It knows the queue only through :class:`.queue.JobQueue`, and the server only through its client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from ..client import ComfyWSClient, OutputFile
+from ..errors import (
+    AuthenticationError,
+    ComfyHeadlessError,
+    ComfyUIConnectionError,
+    ComfyUIOfflineError,
+    GenerationCancelledError,
+    GenerationTimeoutError,
+    JobLostError,
+    OutputMissingError,
+    StorageError,
+)
+from ..protocol.outputs import Outputs
+from ..protocol.progress import Phase, Progress
+from .files import FileStore, StoredFile
+from .job import Job, JobError, Status
+from .queue import Claim, JobQueue, Report
+from .threads import Thread
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_S: Final = 10.0
+_PAUSES_S: Final = (0.5, 10.0)  # between two tries at a server that is away: first, longest
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A ComfyUI that jobs can be given to. ``name`` is stored with them; it is no address."""
+
+    name: str
+    client: ComfyWSClient
+
+
+class _Run:
+    """One job in this worker's hands."""
+
+    def __init__(self, claim: Claim) -> None:
+        self.job: Job = claim.job
+        self.resumed = claim.resumed  # a try before this one may have reached the server
+        self.at_server = claim.resumed
+        self.busy = claim.job.outputs is None  # takes one of the places at the server
+        self.stop = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+        self._pauses = _pauses()
+
+    @property
+    def prompt_id(self) -> str:
+        return self.job.prompt_id or ""  # every claimed job has one
+
+    def connected(self) -> None:
+        self._pauses = _pauses()
+
+    async def pause(self) -> None:
+        """Wait before the next try; a request to stop cuts the first such wait short."""
+        seconds = next(self._pauses)
+        if self.stop.is_set():
+            await asyncio.sleep(seconds)
+        else:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.stop.wait(), seconds)
+
+
+def _pauses() -> Iterator[float]:
+    first, longest = _PAUSES_S
+    while True:
+        yield first * random.uniform(0.5, 1.0)
+        first = min(first * 2, longest)
+
+
+class Runner:
+    """Keeps ``concurrency`` jobs at the server, as long as there are any.
+
+    :meth:`run` goes on until it is cancelled; then the jobs stay at the server, and whoever opens
+    the queue next finds them there.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: JobQueue,
+        server: Server,
+        files: FileStore,
+        file_thread: Thread,
+        concurrency: int,
+    ) -> None:
+        self._queue = queue
+        self._server = server
+        self._client = server.client
+        self._files = files
+        self._file_thread = file_thread
+        self._concurrency = concurrency
+        self._runs: dict[str, _Run] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._freed = asyncio.Event()
+
+    async def run(self) -> None:
+        try:
+            while True:
+                try:
+                    await self._take_jobs()
+                except StorageError as error:  # the disk may have room again in a while
+                    logger.error("No job could be taken: %s", error)  # noqa: TRY400 -- no bug
+                    await asyncio.sleep(1.0)
+                await self._wait_for_news()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _take_jobs(self) -> None:
+        self._freed.clear()
+        free = self._concurrency - sum(run.busy for run in self._runs.values())
+        for claim in await self._queue.claim(self._server.name, limit=free):
+            run = self._runs[claim.job.id] = _Run(claim)
+            run.task = self._spawn(self._drive(run))
+        for job_id in await self._queue.heartbeat(self._server.name):
+            run_to_stop = self._runs.get(job_id)
+            if run_to_stop and not run_to_stop.stop.is_set():
+                run_to_stop.stop.set()
+                self._spawn(self._stop(run_to_stop))
+
+    async def _wait_for_news(self) -> None:
+        waits = [
+            asyncio.ensure_future(self._queue.wait(self._server.name, timeout_s=HEARTBEAT_S)),
+            asyncio.ensure_future(self._freed.wait()),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # One job
+
+    async def _drive(self, run: _Run) -> None:
+        """From the claim to the last report, whatever happens between."""
+        try:
+            end = await self._finish(run)
+        except Exception as error:  # a fault in one job must not stop the others
+            logger.exception("Job %s", run.job.id)
+            end = Report(job_id=run.job.id, status=Status.FAILED, error=JobError.of(error))
+        try:
+            await self._queue.publish(self._server.name, end)
+        finally:
+            del self._runs[run.job.id]
+            self._freed.set()
+
+    async def _finish(self, run: _Run) -> Report:
+        """The last report of a job: run it unless that is done, then fetch what it made."""
+        job_id = run.job.id
+        outputs = run.job.outputs
+        try:
+            if outputs is None:
+                outputs = await self._execute(run)
+                await self._tell(run, status=Status.FETCHING, outputs=outputs)
+                run.busy = False
+                self._freed.set()
+            return await self._fetch(run, outputs)
+        except GenerationCancelledError as error:
+            told = None if run.stop.is_set() else JobError.of(error)  # by somebody else
+            return Report(job_id=job_id, status=Status.CANCELLED, error=told)
+        except JobLostError as error:
+            if run.stop.is_set():  # as wanted: it will not run
+                return Report(job_id=job_id, status=Status.CANCELLED)
+            return Report(job_id=job_id, status=Status.LOST, error=JobError.of(error))
+        except ComfyHeadlessError as error:
+            status = Status.FAILED if outputs is None else Status.UNFETCHED
+            return Report(job_id=job_id, status=status, error=JobError.of(error))
+
+    async def _execute(self, run: _Run) -> Outputs:
+        """Hand the job over, unless the server has it, and wait for its end."""
+        while True:
+            try:
+                if run.job.status is Status.CLAIMED:
+                    await self._send(run)
+                result = await self._client.attach(
+                    run.prompt_id, on_progress=lambda progress: self._progress(run, progress)
+                )
+                return Outputs(tuple(result.files), tuple(result.texts))
+            except AuthenticationError:
+                raise  # waiting does not make a key right
+            except GenerationTimeoutError:
+                continue  # a job may take as long as it takes
+            except ComfyUIConnectionError as error:
+                await self._reconnect(run, error)
+
+    async def _send(self, run: _Run) -> None:
+        if run.stop.is_set() and not run.at_server:
+            raise GenerationCancelledError("Cancelled before it was sent.")
+        if not (run.at_server and await self._is_known(run.prompt_id)):
+            if run.stop.is_set():
+                raise GenerationCancelledError("Cancelled before it was sent.")
+            run.at_server = True  # from here on, unless nobody was there to hear it
+            try:
+                await self._client.queue_prompt(
+                    dict(run.job.graph),
+                    prompt_id=run.prompt_id,
+                    extra_data={"extra_pnginfo": {"comfy_ui": _recall(run.job)}},
+                )
+            except ComfyUIOfflineError:
+                run.at_server = run.resumed
+                raise
+        await self._tell(run, status=Status.SENT)
+
+    async def _is_known(self, prompt_id: str) -> bool:
+        """Whether the server has the job; in this order, else a job on its way is overlooked."""
+        queue = await self._client.queue()
+        if queue.position(prompt_id) is not None:
+            return True
+        return await self._client.history(prompt_id) is not None
+
+    async def _stop(self, run: _Run) -> None:
+        """Ask the server until the job is over: an interrupt between two jobs is forgotten."""
+        pause_s = 0.25
+        while run.busy and run.task and not run.task.done():
+            if run.at_server:
+                try:
+                    await self._client.cancel(run.prompt_id)
+                except ComfyHeadlessError as error:
+                    logger.info("Job %s cannot be cancelled yet: %s", run.job.id, error)
+            await asyncio.wait({run.task}, timeout=pause_s)
+            pause_s = min(pause_s * 2, 5.0)
+
+    async def _fetch(self, run: _Run, outputs: Outputs) -> Report:
+        """Bring home all files that are there; one that is gone does not cost the others."""
+        stored: list[StoredFile] = []
+        missing: list[OutputMissingError] = []
+        for file in outputs.files:
+            try:
+                stored.append(await self._fetch_file(run, file))
+            except OutputMissingError as error:
+                missing.append(error)
+        return Report(
+            job_id=run.job.id,
+            status=Status.FAILED if missing else Status.SUCCEEDED,
+            files=stored,
+            error=JobError.of(missing[0]) if missing else None,
+        )
+
+    async def _fetch_file(self, run: _Run, file: OutputFile) -> StoredFile:
+        while True:
+            arriving = self._files.incoming()
+            try:
+                await self._client.download(file, to=arriving)
+                run.connected()
+                return await self._file_thread.run(self._files.adopt, arriving, file)
+            except AuthenticationError:
+                raise
+            except ComfyUIConnectionError as error:
+                await self._reconnect(run, error)
+                if run.stop.is_set():
+                    raise GenerationCancelledError(
+                        "Cancelled while its files were out of reach."
+                    ) from error
+            except OSError as error:
+                raise StorageError(
+                    f"The result could not be stored: {error.strerror or error}.",
+                    hint="It is still at ComfyUI. Free some disk space, then fetch it again.",
+                ) from error
+
+    # News
+
+    async def _progress(self, run: _Run, progress: Progress) -> None:
+        run.connected()
+        await self._queue.publish(self._server.name, Report(job_id=run.job.id, progress=progress))
+
+    async def _reconnect(self, run: _Run, error: ComfyUIConnectionError) -> None:
+        logger.info("Job %s waits for the server: %s", run.job.id, error)
+        report = Report(job_id=run.job.id, phase=Phase.RECONNECTING)
+        await self._queue.publish(self._server.name, report)
+        await run.pause()
+
+    async def _tell(self, run: _Run, *, status: Status, outputs: Outputs | None = None) -> None:
+        run.job = replace(run.job, status=status)
+        report = Report(job_id=run.job.id, status=status, outputs=outputs, server=self._server.name)
+        await self._queue.publish(self._server.name, report)
+
+
+def _recall(job: Job) -> dict[str, Any]:
+    """What is written into the files themselves, so that they can be made again."""
+    return {"preset": job.preset, "values": dict(job.values)}

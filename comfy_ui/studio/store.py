@@ -1,0 +1,196 @@
+"""The studio's database: one SQLite file, one thread that touches it, one transaction a call.
+
+The tables are read and written by the functions of :mod:`.jobs` and :mod:`.items`, which get
+the connection: ``await database.run(jobs.insert, job)``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+from ..errors import StorageError
+from .threads import Thread
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_JOBS = """
+CREATE TABLE jobs (
+    id TEXT PRIMARY KEY,
+    owner TEXT NOT NULL,
+    preset TEXT NOT NULL,
+    vals TEXT NOT NULL,             -- JSON: the values asked for, with the concrete seed
+    prompt TEXT NOT NULL,
+    seed INTEGER,
+    graph TEXT NOT NULL,            -- JSON: what ComfyUI gets
+    status TEXT NOT NULL,
+    rank REAL NOT NULL,             -- the owner's own order, lowest first
+    work REAL NOT NULL,             -- relative size, see fair.work
+    cost_s REAL NOT NULL,           -- estimate
+    start_tag REAL,                 -- fair queuing, set when the job gets its turn
+    finish_tag REAL,
+    server TEXT,
+    prompt_id TEXT UNIQUE,
+    cancel_requested INTEGER NOT NULL DEFAULT 0,
+    created_at REAL NOT NULL,
+    started_at REAL,
+    finished_at REAL,
+    outputs TEXT,                   -- JSON: files and texts, once ComfyUI is done
+    error TEXT                      -- JSON
+)"""
+
+_ITEMS = """
+CREATE TABLE items (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    job_id TEXT NOT NULL REFERENCES jobs(id),
+    source TEXT NOT NULL,           -- node, type, subfolder, filename at the server
+    owner TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    filename TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    path TEXT NOT NULL,             -- relative to the data folder, so that this can be moved
+    thumbnail TEXT,
+    width INTEGER,
+    height INTEGER,
+    size_bytes INTEGER NOT NULL,
+    created_at REAL NOT NULL,
+    preset TEXT NOT NULL,
+    starred INTEGER NOT NULL DEFAULT 0,
+    deleted_at REAL,
+    UNIQUE (job_id, source)         -- a result fetched twice is stored once
+)"""
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        _JOBS,
+        """CREATE INDEX jobs_unfinished ON jobs(status)
+            WHERE status IN ('waiting', 'claimed', 'sent', 'fetching', 'unfetched')""",
+        "CREATE INDEX jobs_recent ON jobs(owner, finished_at)",
+        "CREATE INDEX jobs_start_tag ON jobs(start_tag)",
+        "CREATE INDEX jobs_finish_tag ON jobs(finish_tag)",
+        "CREATE INDEX jobs_pace ON jobs(preset, finished_at) WHERE status = 'succeeded'",
+        _ITEMS,
+        # All that a page is chosen by stands in the index: rows are read only for what is shown.
+        """CREATE INDEX items_page ON items(owner, id, kind, preset, starred, created_at)
+            WHERE deleted_at IS NULL""",
+        # Case-folded prompt, preset and file name; trigrams also find words within words, and so
+        # work in languages that put no spaces.
+        "CREATE VIRTUAL TABLE items_search USING fts5(body, tokenize = 'trigram')",
+        "CREATE INDEX items_path ON items(path)",
+        "CREATE INDEX items_deleted ON items(deleted_at) WHERE deleted_at IS NOT NULL",
+    ),
+)
+"""What makes version n+1 of the schema from version n. Append; never change one that shipped."""
+
+
+class Database:
+    """One connection in one thread, and the lock that keeps other processes out."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._thread = Thread("studio-db")
+        self._lock: sqlite3.Connection | None = None
+        self._connection: sqlite3.Connection | None = None
+
+    async def open(self) -> None:
+        """Make or migrate the file.
+
+        Raises:
+            StorageError: the folder cannot be used, another process uses it, or the file was
+                written by a newer version.
+        """
+        try:
+            await self._thread.run(self._open)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close the file and end the thread. May be called twice."""
+        await self._thread.close(self._close)
+
+    async def run(
+        self, call: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kw: P.kwargs
+    ) -> R:
+        """``call(connection, …)`` as one transaction, in the thread.
+
+        Raises:
+            StorageError: the disk or the database refused; nothing was changed.
+        """
+        return await self._thread.run(self._transaction, call, *args, **kw)
+
+    def _transaction(
+        self, call: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kw: P.kwargs
+    ) -> R:
+        connection = self._connection
+        if connection is None:
+            raise StorageError("The studio's database is not open.", hint="Call start() first.")
+        try:
+            connection.execute("BEGIN")
+            result = call(connection, *args, **kw)
+            connection.execute("COMMIT")
+            return result
+        except sqlite3.Error as error:
+            raise StorageError(f"The studio's database refused: {error}.") from error
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    def _open(self) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._lock = _locked(self._folder / "studio.lock")
+            # autocommit: transactions are begun and ended in _transaction, and nowhere else
+            connection = sqlite3.connect(self._folder / "studio.db", isolation_level=None)
+            self._connection = connection
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")  # a job that was accepted stays so
+            connection.execute("PRAGMA foreign_keys = ON")
+            self._transaction(migrate)
+        except (OSError, sqlite3.Error) as error:
+            raise StorageError(f"The folder {self._folder} cannot be used: {error}.") from error
+
+    def _close(self) -> None:
+        for connection in (self._connection, self._lock):
+            if connection is not None:
+                connection.close()
+        self._connection = self._lock = None
+
+
+def _locked(path: Path) -> sqlite3.Connection:
+    """An open lock on ``path`` that the operating system drops when this process dies.
+
+    Two processes on one folder would follow every job twice. SQLite's own file locks do this
+    alike on all systems, which fcntl and msvcrt do not.
+    """
+    lock = sqlite3.connect(path, isolation_level=None, timeout=0)
+    try:
+        lock.execute("PRAGMA journal_mode = DELETE")
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        lock.close()
+        raise StorageError(
+            f"Another comfy-ui is using the folder {path.parent}.",
+            hint="Close it, or choose another folder with --data-dir.",
+        ) from error
+    return lock
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the schema to the newest version, one step after the other."""
+    connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)")
+    row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
+    version = row[0] or 0
+    if version > len(MIGRATIONS):
+        raise StorageError(
+            "The data folder was written by a newer version of comfy-ui.",
+            hint="Update comfy-ui, or choose another folder with --data-dir.",
+        )
+    for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
+        for statement in statements:
+            connection.execute(statement)
+        connection.execute("INSERT INTO schema_version VALUES (?)", (number,))
