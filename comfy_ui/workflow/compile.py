@@ -65,9 +65,9 @@ def build_graph(
     preset: Preset, values: Mapping[str, Any], *, object_info: ObjectInfo | None = None
 ) -> Graph:
     """The graph for values that :func:`resolve_values` has completed."""
-    library = as_library(object_info)
+    library = None if object_info is None else as_library(object_info)
     variant = find_variant(preset, values.get("variant"))
-    graph = _patched(preset, variant)
+    graph = patched_graph(preset, variant)
     numbers = {key: v for key, v in values.items() if isinstance(v, int | float)}
     for param in preset.params:
         value = values.get(param.id)
@@ -115,7 +115,7 @@ def resolve_values(
     Raises:
         ValidationError: an unknown name, a value out of range, not among the choices, or missing.
     """
-    library = as_library(object_info)
+    library = None if object_info is None else as_library(object_info)
     given = {key: value for key, value in values.items() if value is not None}
     variant = find_variant(preset, given.get("variant"))
     _no_unknown_names(preset, given)
@@ -138,11 +138,9 @@ def resolve_values(
     return result
 
 
-def as_library(object_info: ObjectInfo | None) -> NodeLibrary | None:
+def as_library(object_info: ObjectInfo) -> NodeLibrary:
     """The node list as specs; the raw answer of ``/object_info`` is wrapped, a library passes."""
-    if object_info is None or isinstance(object_info, NodeLibrary):
-        return object_info
-    return NodeLibrary(object_info)
+    return object_info if isinstance(object_info, NodeLibrary) else NodeLibrary(object_info)
 
 
 def find_model(wanted: str, present: Sequence[Any], alternatives: Iterable[str] = ()) -> str | None:
@@ -372,7 +370,8 @@ def _written(transform: str | None, value: Any, numbers: Mapping[str, int | floa
     return value if transform is None else formula.parse(transform)({**numbers, "x": value})
 
 
-def _patched(preset: Preset, variant: Variant | None) -> Graph:
+def patched_graph(preset: Preset, variant: Variant | None) -> Graph:
+    """A copy of the preset's graph, as the variant changes it."""
     graph = copied(preset.graph)
     if variant is None:
         return graph
@@ -461,7 +460,7 @@ def specialise(preset: Preset, name: str, profile: Profile) -> Preset:
             "id": name,
             "title": profile.title,
             "description": profile.description or preset.description,
-            "graph": _patched(preset, variant),
+            "graph": patched_graph(preset, variant),
             "params": tuple(
                 param.model_copy(update={"default": defaults.get(param.id, param.default)})
                 for param in preset.params

@@ -157,7 +157,7 @@ def compile_workflow(
         missing.
     """
     preset = preset_id if isinstance(preset_id, Preset) else get_preset(preset_id, folders=folders)
-    library = as_library(object_info)
+    library = None if object_info is None else as_library(object_info)
     complete = resolve_values(preset, values, object_info=library, rng=rng)
     return build_graph(preset, complete, object_info=library)
 
@@ -173,7 +173,7 @@ def preset_problems(
 
     An empty list means that it is ready.
     """
-    from .check import preset_needs  # the wording of problems lives with the other checks
+    from .needs import preset_needs  # which looks at the presets for what it knows of nodes
 
     return preset_needs(preset, object_info, comfyui_version, variant=variant)
 
@@ -327,6 +327,6 @@ def get_recommended_preset(vram_gb: float) -> str:
     Raises:
         ValidationError: ``vram_gb`` is not a positive number.
     """
-    if not isinstance(vram_gb, int | float) or not vram_gb > 0:
+    if not vram_gb > 0:
         raise ValidationError(f"Memory is a positive number of GB, not {vram_gb!r}.")
     return next(name for least, name in reversed(_RECOMMENDED) if vram_gb >= least)
