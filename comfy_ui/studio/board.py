@@ -7,7 +7,7 @@ newest then, so one that is slow or dead costs nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
@@ -60,7 +60,7 @@ class Board:
             topic.over.set()
         topic.wake()
 
-    async def follow(self, job_id: str) -> AsyncIterator[Snapshot]:
+    async def follow(self, job_id: str) -> AsyncGenerator[Snapshot, None]:
         """Snapshots from the present one on; ends after the terminal one, or with the board."""
         topic = self._topics.get(job_id)
         if topic is None:

@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from io import RawIOBase
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from ..client import OutputFile
 from ..client.files import safe_name
+from ..protocol.outputs import OutputFile
 from .job import Kind
 
 if TYPE_CHECKING:
@@ -161,9 +161,8 @@ def _first_frame(path: Path) -> Image | None:
     import av
 
     with av.open(str(path)) as container:
-        frame = next(container.decode(video=0), None)
-        image: Image | None = frame.to_image() if frame else None
-        return image
+        frame: Any = next(container.decode(video=0), None)
+        return frame.to_image() if frame else None
 
 
 def _write_thumbnail(image: Image, thumbnail: Path) -> None:

@@ -8,7 +8,7 @@ import sqlite3
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -158,11 +158,11 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
 
         def read(connection: sqlite3.Connection) -> Snapshot | None:
             job = jobs.get(connection, job_id, owner)
-            return job and _last(job, items.of_job(connection, job_id, self._folder))
+            return _last(job, items.of_job(connection, job_id, self._folder)) if job else None
 
         return await self._database.run(read)
 
-    async def watch(self, job_id: str, owner: str) -> AsyncIterator[Snapshot]:
+    async def watch(self, job_id: str, owner: str) -> AsyncGenerator[Snapshot, None]:
         while not self._closed:  # again only if the job ended between looking and following
             snapshot = await self.snapshot(job_id, owner)
             if snapshot is None:
@@ -365,7 +365,7 @@ def _advanced(old: Snapshot, job: Job, phase: Phase | None, progress: Progress |
     if job.cancel_requested and phase in _LIVE_PHASES:
         phase = Phase.CANCELLING
     if phase.is_final:  # the client's verdict; it is ours once files and rows are written
-        phase = Phase.SAVING
+        phase = Phase.SAVING if phase is Phase.SUCCEEDED else old.phase
     if progress is None:
         queued = phase is Phase.QUEUED
         return replace(

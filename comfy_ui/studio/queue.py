@@ -7,7 +7,7 @@ so nothing here passes live objects, and every wait has an end.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,7 +71,7 @@ class JobQueue(Protocol):
     async def snapshot(self, job_id: str, owner: str) -> Snapshot | None:
         """The job as it stands; None: there is no such job of that owner."""
 
-    def watch(self, job_id: str, owner: str) -> AsyncIterator[Snapshot]:
+    def watch(self, job_id: str, owner: str) -> AsyncGenerator[Snapshot, None]:
         """Snapshots, newest only, the first at once; ends after the terminal one.
 
         Empty when there is no such job of that owner.

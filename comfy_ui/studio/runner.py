@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from ..client import ComfyWSClient, OutputFile
+from ..client import ComfyWSClient
 from ..errors import (
     AuthenticationError,
     ComfyHeadlessError,
@@ -25,7 +25,7 @@ from ..errors import (
     OutputMissingError,
     StorageError,
 )
-from ..protocol.outputs import Outputs
+from ..protocol.outputs import OutputFile, Outputs
 from ..protocol.progress import Phase, Progress
 from .files import FileStore, StoredFile
 from .job import Job, JobError, Status
@@ -132,7 +132,7 @@ class Runner:
             run_to_stop = self._runs.get(job_id)
             if run_to_stop and not run_to_stop.stop.is_set():
                 run_to_stop.stop.set()
-                self._spawn(self._stop(run_to_stop))
+                _ = self._spawn(self._stop(run_to_stop))
 
     async def _wait_for_news(self) -> None:
         waits = [

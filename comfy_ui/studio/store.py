@@ -120,7 +120,7 @@ class Database:
         Raises:
             StorageError: the disk or the database refused; nothing was changed.
         """
-        return await self._thread.run(self._transaction, call, *args, **kw)
+        return await self._thread.run(lambda: self._transaction(call, *args, **kw))
 
     def _transaction(
         self, call: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kw: P.kwargs

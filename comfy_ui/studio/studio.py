@@ -7,7 +7,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
@@ -144,7 +144,7 @@ class Studio:
             job = await asyncio.to_thread(self._prepare, request, newer)
         return await self._queue.submit(job, front=request.front)
 
-    async def follow(self, job_id: str, owner: str) -> AsyncIterator[Snapshot]:
+    async def follow(self, job_id: str, owner: str) -> AsyncGenerator[Snapshot, None]:
         """Snapshots of a job, newest only, at most 12 a second; ends after the terminal one.
 
         The first comes at once. Any number may follow; leaving early (``break``, a cancelled
@@ -270,7 +270,7 @@ class Studio:
         """Undo :meth:`delete`, as long as ``keep_deleted_s`` has not passed."""
         return await self._database.run(items.set_deleted, list(item_ids), owner, None)
 
-    async def zip(self, item_ids: Iterable[int], owner: str) -> AsyncIterator[bytes]:
+    async def zip(self, item_ids: Iterable[int], owner: str) -> AsyncGenerator[bytes, None]:
         """A ZIP file of the originals under their own names, in pieces as it is made."""
         found = await self._database.run(items.some, list(item_ids), owner, self._folder)
         pieces = zip_pieces((item.filename, item.path) for item in found)
