@@ -1,0 +1,82 @@
+"""``python -m tests.benchmarks``: what the clients cost, beside a raw aiohttp client as the floor.
+
+Against the embedded engine in a process of its own, or the server at COMFYUI_URL.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+
+from tests.benchmarks import measure
+from tests.benchmarks.server import chosen, embedded
+
+PARTS = ("latency", "burst", "previews", "pending", "import")
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=100, help="instant jobs for each client")
+    parser.add_argument("--at-once", type=int, default=200, help="jobs in a burst")
+    parser.add_argument("--rounds", type=int, default=3, help="bursts; the best one counts")
+    parser.add_argument("--seconds", type=float, default=10, help="of 20 Hz previews")
+    parser.add_argument("--pending", type=int, default=500, help="jobs waiting on one client")
+    parser.add_argument("--only", choices=PARTS, action="append", help="leave out the other parts")
+    args = parser.parse_args(argv)
+    parts = args.only or PARTS
+
+    server = os.environ.get("COMFYUI_URL", "embedded engine, own process")
+    print(f"server: {server}; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
+    if "latency" in parts:
+        with chosen() as url:
+            _print_latency(asyncio.run(measure.latency(url, jobs=args.jobs)))
+    if "burst" in parts:
+        with chosen() as url:
+            bursts = asyncio.run(measure.at_once(url, jobs=args.at_once, rounds=args.rounds))
+        _print_bursts(bursts, args.at_once)
+    if "previews" in parts:
+        with embedded(20) as url:
+            shown = asyncio.run(measure.previews(url, seconds=args.seconds))
+        print(
+            f"20 Hz previews of 512² (embedded): {shown.frames} different frames seen in "
+            f"{shown.seconds:.1f} s, CPU {shown.cpu_percent:.1f} %, memory {shown.grown_mib:+.1f} "
+            f"MiB, progress fell by {shown.largest_fall:.2f}\n"
+        )
+    if "pending" in parts:
+        with embedded(20) as url:
+            held = asyncio.run(measure.pending(url, jobs=args.pending))
+        print(
+            f"{held.jobs} pending jobs on one client (embedded): {held.sockets} sockets, memory "
+            f"{held.grown_mib:+.1f} MiB, CPU while they wait {held.idle_cpu_percent:.1f} %, "
+            f"{held.cpu_ms:.2f} ms of CPU a job, all done after {held.seconds:.1f} s\n"
+        )
+    if "import" in parts:
+        for module in ("comfy_ui", "comfy_ui.client"):
+            print(f"import {module}: {measure.import_ms(module):.0f} ms")
+
+
+def _print_latency(figures: dict[str, measure.Figures]) -> None:
+    raw = figures["raw"]
+    print("instant job     p50 ms   p95 ms   jobs/s   CPU ms/job   p50 / raw")
+    for name, f in figures.items():
+        print(
+            f"{name:12} {f.p50_ms:9.2f} {f.p95_ms:8.2f} {f.jobs_per_s:8.1f} {f.cpu_ms:12.2f} "
+            f"{f.p50_ms / raw.p50_ms:11.2f}"
+        )
+    print()
+
+
+def _print_bursts(bursts: dict[str, measure.Burst], jobs: int) -> None:
+    raw = bursts["raw"]
+    print(f"{jobs} at once     jobs/s   CPU ms/job   jobs/s / raw")
+    for name, burst in bursts.items():
+        print(
+            f"{name:12} {burst.jobs_per_s:9.1f} {burst.cpu_ms:12.2f} "
+            f"{burst.jobs_per_s / raw.jobs_per_s:14.2f}"
+        )
+    print()
+
+
+if __name__ == "__main__":
+    main()

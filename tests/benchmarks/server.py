@@ -1,0 +1,50 @@
+"""The server to measure against: the embedded engine in a process of its own, or COMFYUI_URL."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_SERVE = """
+import sys, time
+from comfy_ui.demo import DemoServer
+speed = "instant" if sys.argv[1] == "instant" else float(sys.argv[1])
+with DemoServer(speed=speed).in_thread() as server:
+    print(server.url, flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def embedded(speed: float | str = "instant") -> Iterator[str]:
+    """Its URL. It ends with the block, also when this process is killed: its stdin closes."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SERVE, str(speed)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin
+    assert process.stdout
+    try:
+        url = process.stdout.readline().strip()
+        if not url:
+            raise RuntimeError("the embedded engine did not start")
+        yield url
+    finally:
+        process.stdin.close()
+        process.wait(20)
+        process.stdout.close()
+
+
+@contextmanager
+def chosen() -> Iterator[str]:
+    """COMFYUI_URL where it is set, else the embedded engine at full speed."""
+    if url := os.environ.get("COMFYUI_URL"):
+        yield url
+    else:
+        with embedded() as url:
+            yield url

@@ -1,0 +1,73 @@
+"""The matrix: fault x phase x client. Seed 0 is the plain table; other seeds vary it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from comfy_ui.demo import DemoServer
+from tests.faults import catalogue
+from tests.faults.catalogue import FOREVER, HttpFault, WsFault, cut_1006
+from tests.faults.proxy import FaultProxy, Phase
+from tests.faults.runner import SHELLS, Case, Shell
+
+STEPS_PER_SECOND = 150.0
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A server, the faulty proxy before it, and the host that redirects try to lure to."""
+
+    server_url: str
+    proxy: FaultProxy
+
+
+@contextmanager
+def bench(*, seed: int = 0) -> Iterator[Bench]:
+    with ExitStack() as stack:
+        server = stack.enter_context(DemoServer(speed=STEPS_PER_SECOND).in_thread())
+        proxy = stack.enter_context(FaultProxy(server.url, seed=seed).in_thread())
+        proxy.thief = stack.enter_context(FaultProxy(server.url).in_thread())
+        yield Bench(server.url, proxy)
+
+
+def cases(*, seed: int = 0, slow: bool = False) -> list[Case]:
+    """Every cell, in a fixed order. ``slow`` are those that cost seconds by their nature."""
+    rng = random.Random(seed)
+    http = catalogue.SLOW if slow else catalogue.HTTP
+    sockets = catalogue.WS_SLOW if slow else catalogue.WS
+    timeout_s = 60.0 if slow else 20.0
+    found = []
+    for name, fault in http.items():
+        for phase in fault.phases:
+            for shell in SHELLS:
+                if phase == "connect" and shell == "sync":
+                    continue
+                arm = _http(fault, phase, shell, _times(fault.times, rng, seed))
+                title = f"{name} · {phase} · {shell}"
+                expect = fault.expected(phase)
+                found.append(Case(title, shell, arm, expect, timeout_s=timeout_s))
+    for name, socket_fault in sockets.items():
+        arm = _socket(socket_fault, _times(socket_fault.times, rng, seed))
+        found.append(Case(f"{name} · socket · async", "async", arm, timeout_s=timeout_s))
+    return found
+
+
+def _times(times: int, rng: random.Random, seed: int) -> int:
+    return times if seed == 0 or times >= FOREVER else rng.randint(1, 3)
+
+
+def _http(fault: HttpFault, phase: Phase, shell: Shell, times: int) -> Callable[[FaultProxy], None]:
+    def arm(proxy: FaultProxy) -> None:
+        proxy.arm(fault.act, phase=phase, times=times)
+        if phase == "run" and shell == "async":
+            # With a healthy socket this client asks nothing during a run: take it away.
+            proxy.arm_socket(cut_1006, times=2)
+
+    return arm
+
+
+def _socket(fault: WsFault, times: int) -> Callable[[FaultProxy], None]:
+    return lambda proxy: proxy.arm_socket(fault.act, times=times)

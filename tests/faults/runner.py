@@ -1,0 +1,192 @@
+"""Runs one job through the faulty proxy with one of the two clients, and writes down what it saw."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from comfy_ui import ComfyClient, ComfyWSClient
+from tests.faults.catalogue import Expect
+from tests.faults.oracle import Run, Truth, Violation, ask_server, judge
+from tests.faults.proxy import FaultProxy
+
+Shell = Literal["sync", "async"]
+SHELLS: tuple[Shell, ...] = ("sync", "async")
+SECRET = "sk-fault-4f9d2c"
+
+
+def graph(tag: str, *, steps: int = 6) -> dict[str, Any]:
+    """A picture with a sampler in it, so that a run has a middle. ``tag`` names its file."""
+    return {
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": CHECKPOINT}},
+        "2": {"class_type": "CLIPTextEncode", "inputs": {"text": tag, "clip": ["1", 1]}},
+        "3": {
+            "class_type": "EmptyLatentImage",
+            "inputs": {"width": 64, "height": 64, "batch_size": 1},
+        },
+        "4": {
+            "class_type": "KSampler",
+            "inputs": {
+                "model": ["1", 0],
+                "positive": ["2", 0],
+                "negative": ["2", 0],
+                "latent_image": ["3", 0],
+                "seed": 1,
+                "steps": steps,
+                "cfg": 7.0,
+                "sampler_name": "euler",
+                "scheduler": "normal",
+                "denoise": 1.0,
+            },
+        },
+        "5": {"class_type": "VAEDecode", "inputs": {"samples": ["4", 0], "vae": ["1", 2]}},
+        "6": {
+            "class_type": "SaveImage",
+            "inputs": {"images": ["5", 0], "filename_prefix": tag},
+        },
+    }
+
+
+CHECKPOINT = "sd_xl_base_1.0.safetensors"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One cell of the matrix."""
+
+    name: str
+    shell: Shell
+    arm: Callable[[FaultProxy], None]
+    expect: Expect = "recovers"
+    timeout_s: float = 20.0
+    patience_s: float = 10.0  # beyond the timeout, before it counts as hung
+    steps: int = 6
+
+
+def run_case(case: Case, proxy: FaultProxy, server_url: str) -> tuple[Run, list[Violation]]:
+    """Run it, ask the server for the truth, and judge."""
+    proxy.forget()
+    if proxy.thief:
+        proxy.thief.forget()
+    tag = f"f{uuid.uuid4().hex[:12]}"
+    run = Run(case.name, case.expect, SECRET)
+    with _clean(run), _logs(run):
+        case.arm(proxy)
+        start = time.monotonic()
+        job = graph(tag, steps=case.steps)
+        if case.shell == "async":
+            asyncio.run(_run_async(case, proxy, job, run))
+        else:
+            _run_sync(case, proxy, job, run)
+        run.seconds = time.monotonic() - start
+        _await_closed(proxy, run)
+    run.hits = proxy.hits
+    run.accepted = sum(1 for _, posted in proxy.accepted if posted == job)
+    run.stolen = proxy.thief.secrets if proxy.thief else []
+    truth: Truth = ask_server(server_url, tag)
+    return run, judge(run, truth)
+
+
+async def _run_async(case: Case, proxy: FaultProxy, job: dict[str, Any], run: Run) -> None:
+    async with _no_task_left(run):
+        client = ComfyWSClient(url=proxy.url, token=SECRET, timeout=case.timeout_s)
+        try:
+            async with asyncio.timeout(case.timeout_s + case.patience_s), client:
+                result = await client.run(job, on_progress=run.progress.append)
+                for file in result.files:
+                    run.files[file.filename] = await client.download(file)
+                run.result = result
+        except TimeoutError as error:
+            run.hung, run.error = True, None
+            run.written += f"{error!r}"
+        except Exception as error:  # noqa: BLE001 -- the oracle judges whatever came
+            run.error = error
+        run.written += repr(client)
+
+
+def _run_sync(case: Case, proxy: FaultProxy, job: dict[str, Any], run: Run) -> None:
+    def work() -> None:
+        try:
+            with ComfyClient(url=proxy.url, token=SECRET, timeout=case.timeout_s) as client:
+                run.written += repr(client)
+                result = client.run(job, on_progress=run.progress.append)
+                for file in result.files:
+                    run.files[file.filename] = client.download(file)
+                run.result = result
+        except Exception as error:  # noqa: BLE001 -- the oracle judges whatever came
+            run.error = error
+
+    thread = threading.Thread(target=work, name="sync-client", daemon=True)
+    thread.start()
+    thread.join(case.timeout_s + case.patience_s)
+    run.hung = thread.is_alive()
+
+
+def _await_closed(proxy: FaultProxy, run: Run) -> None:
+    """A closed client leaves no connection open; the proxy needs a moment to see that."""
+    give_up = time.monotonic() + 1.0
+    while proxy.open_connections and time.monotonic() < give_up:
+        time.sleep(0.005)
+    if proxy.open_connections:
+        run.left_behind.append(f"{proxy.open_connections} open connections")
+
+
+@asynccontextmanager
+async def _no_task_left(run: Run) -> AsyncIterator[None]:
+    before = asyncio.all_tasks()
+    yield
+    await asyncio.sleep(0)
+    run.left_behind += [f"task {task!r}" for task in asyncio.all_tasks() - before]
+
+
+@contextmanager
+def _clean(run: Run) -> Iterator[None]:
+    """No thread and no temporary file may outlive the client."""
+    threads = set(threading.enumerate())
+    old = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = old
+        run.left_behind += [f"file {path.name}" for path in Path(folder).iterdir()]
+    if not run.hung:
+        extra = {t for t in threading.enumerate() if t.is_alive()} - threads
+        run.left_behind += [f"thread {t.name}" for t in extra if not t.name.startswith("demo")]
+
+
+class _Collect(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
+@contextmanager
+def _logs(run: Run) -> Iterator[None]:
+    """Everything that any logger says, at the most talkative level."""
+    handler, root = _Collect(), logging.getLogger()
+    names = ["comfy_ui", "httpx", "httpcore", "websockets"]
+    levels = {name: logging.getLogger(name).level for name in names}
+    root.addHandler(handler)
+    for name in names:
+        logging.getLogger(name).setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        root.removeHandler(handler)
+        run.written += "\n".join(handler.lines)

@@ -1,0 +1,33 @@
+"""fault x phase x client: no job is lost, doubled, hung or falsified, and nothing leaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.matrix import Bench, bench, cases
+from tests.faults.runner import Case, run_case
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Bench]:
+    with bench() as made:
+        yield made
+
+
+def _check(case: Case, stage: Bench) -> None:
+    run, violations = run_case(case, stage.proxy, stage.server_url)
+    assert not violations, "\n".join(map(str, violations))
+    assert run.hits, "the fault never acted: the case proves nothing"
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_a_job_survives(case: Case, stage: Bench) -> None:
+    _check(case, stage)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("case", cases(slow=True), ids=lambda case: case.name)
+def test_a_job_survives_a_fault_that_only_time_can_tell(case: Case, stage: Bench) -> None:
+    _check(case, stage)
