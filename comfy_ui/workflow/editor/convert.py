@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import InvalidWorkflowError, MissingNodesError, Problem, Severity
 from ...protocol.nodes import NodeLibrary, NodeSpec
+from ..check import check_workflow
 from ..graph import Graph as ApiGraph, as_link, literal
-from .document import MAX_NODES, Mode, Node, read_document
-from .fit import value_problems
+from ..packs import find_pack
+from .document import MAX_NODES, Document, Mode, Node, read_document
 from .groups import expand_groups
-from .links import GETTERS, PRIMITIVE, REROUTES, SETTERS, Literal, Output, Resolver, Scope
-from .widgets import MISSING, as_input, widget_values
+from .links import GETTERS, PRIMITIVE, REROUTES, SETTERS, Literal, Origin, Output, Resolver, Scope
+from .widgets import MISSING, widget_values
 
 # Classes that exist in the editor alone: nothing of them is sent.
 _EDITOR_ONLY = REROUTES | GETTERS | SETTERS | {PRIMITIVE, "Note", "MarkdownNote"}
@@ -21,62 +22,80 @@ _EDITOR_ONLY = REROUTES | GETTERS | SETTERS | {PRIMITIVE, "Note", "MarkdownNote"
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """A converted workflow, and what in it does not fit the server that it was converted for."""
+    """A converted workflow.
+
+    ``problems`` is what keeps the server from running it, as ``check_workflow`` tells it, and
+    (as warnings) nodes that were left out. ``origins`` has the inputs, as (node, input), whose
+    value stands elsewhere in the file: on a subgraph instance, or on a primitive node.
+    """
 
     graph: ApiGraph
     problems: tuple[Problem, ...] = ()
+    origins: Mapping[tuple[str, str], Origin] = field(default_factory=dict)
+    document: Document | None = None
 
 
 def convert_workflow(
     editor: Mapping[str, Any], object_info: Mapping[str, Any] | NodeLibrary
 ) -> ApiGraph:
-    """Convert an editor-format workflow to an API-format graph, as ComfyUI's own editor does on
-    Run.
+    """Convert an editor-format workflow to an API-format graph, as ComfyUI's editor does on Run.
 
-    ``object_info`` is the server's answer of that name. Pure; takes milliseconds. Nodes that no
-    output needs stay in.
-    Raises MissingNodesError naming the node classes that the server does not have,
-    InvalidWorkflowError for anything that is not a workflow. Values that do not fit are kept:
-    ``convert`` tells of them.
+    Reads versions 0.4 and 1.0, with subgraphs and legacy group nodes. Pure; takes milliseconds.
+    Nodes that no output needs stay in. Two things that the editor does are left to others because
+    they are not the same twice: choosing among ``{red|blue}`` in prompts (and stripping ``//``
+    comments with it), and ``%date%`` in file names.
+
+    Args:
+        editor: the file as JSON; not changed.
+        object_info: the server's answer of that name, raw or as a :class:`NodeLibrary`.
+
+    Raises:
+        MissingNodesError: node classes that the server does not have, each with its title.
+        InvalidWorkflowError: not a workflow, or one that contains itself.
     """
-    return convert(editor, object_info).graph
+    return _Conversion(editor, _as_library(object_info)).run().graph
 
 
 def convert(editor: Mapping[str, Any], object_info: Mapping[str, Any] | NodeLibrary) -> Conversion:
-    """Like ``convert_workflow``, with a list of the values that do not fit their inputs."""
-    library = object_info if isinstance(object_info, NodeLibrary) else NodeLibrary(object_info)
-    return _Converter(editor, library).run()
+    """Like :func:`convert_workflow`, and tell what in the graph does not fit the server.
+
+    A list of saved values shifts when a node has gained an input since the file was saved; the
+    editor then sends a seed as a model's name. The problems tell of every such value.
+    """
+    library = _as_library(object_info)
+    found = _Conversion(editor, library).run()
+    problems = (*found.problems, *check_workflow(found.graph, library))
+    return Conversion(found.graph, problems, found.origins, found.document)
 
 
-class _Converter:
+class _Conversion:
+    """One conversion under way."""
+
     def __init__(self, editor: Mapping[str, Any], library: NodeLibrary) -> None:
         self._library = library
-        self._resolver = Resolver(expand_groups(read_document(editor), library), self._own_value)
+        self._document = expand_groups(read_document(editor), library)
+        self._resolver = Resolver(self._document, self._own_value)
         self._values: dict[str, dict[str, Any]] = {}
-        self._problems: list[Problem] = []
+        self._origins: dict[tuple[str, str], Origin] = {}
 
     def run(self) -> Conversion:
         active = [*self._active(self._resolver.root)]
-        known = [
-            (scope, node, self._library[node.type])
-            for scope, node in active
-            if node.type in self._library
-        ]
-        self._refuse_unknown(
-            (scope, node) for scope, node in active if node.type not in self._library
-        )
+        left_out = self._unknown(active)
         graph: ApiGraph = {}
-        for scope, node, spec in known:
+        for scope, node in active:
+            if node.type not in self._library:
+                continue
             key = scope.id_of(node)
             if key in graph:
                 raise InvalidWorkflowError(f"Two nodes have the id {key}.")
+            spec = self._library[node.type]
             graph[key] = {
                 "class_type": node.type,
                 "inputs": self._inputs(scope, node, spec),
-                "_meta": {"title": _title(node, spec)},
+                "_meta": {"title": node.title or spec.display_name},
             }
         _drop_dangling(graph)
-        return Conversion(graph, tuple(self._problems))
+        return Conversion(graph, left_out, self._origins, self._document)
 
     def _active(self, root: Scope) -> Iterator[tuple[Scope, Node]]:
         """Every node that runs, with the scope that it runs in."""
@@ -90,48 +109,49 @@ class _Converter:
             elif node.mode is Mode.ALWAYS and node.type not in _EDITOR_ONLY:
                 count += 1
                 if count > MAX_NODES:
-                    raise InvalidWorkflowError(
-                        f"More than {MAX_NODES} nodes, counted with those in subgraphs."
-                    )
+                    raise InvalidWorkflowError(f"More than {MAX_NODES} nodes, with those inside.")
                 if self._resolver.definition(node) is None:
                     yield scope, node
                 else:
                     inner = self._resolver.enter(scope, node)
                     todo.append((inner, iter(inner.graph.nodes.values())))
 
-    def _refuse_unknown(self, unknown: Iterator[tuple[Scope, Node]]) -> None:
-        """Raise for classes that the server lacks. One that is joined to nothing is left out with
-        a warning: such nodes are labels, bookmarks and switches of the editor.
+    def _unknown(self, active: Iterable[tuple[Scope, Node]]) -> tuple[Problem, ...]:
+        """Raise for classes that the server lacks, but for those that are joined to nothing.
+
+        Those are labels, bookmarks and switches that packs add to the editor. They are left out;
+        returned is a warning for each.
         """
-        problems: list[Problem] = []
-        for scope, node in unknown:
-            joined = any(slot.links for slot in (*node.inputs, *node.outputs))
-            problems.append(
-                _missing(scope.id_of(node), node, severity="error" if joined else "warning")
-            )
+        problems = [
+            _missing(scope.id_of(node), node)
+            for scope, node in active
+            if node.type not in self._library
+        ]
         missing = [problem for problem in problems if problem.severity == "error"]
         if missing:
             names = dict.fromkeys(str(problem.class_type) for problem in missing)
             raise MissingNodesError(
-                f"This workflow uses nodes that the server does not have: {', '.join(names)}.",
+                f"The server does not have these nodes of the workflow: {', '.join(names)}.",
                 class_types=names,
                 problems=missing,
             )
-        self._problems += problems
+        return tuple(problems)
 
     def _inputs(self, scope: Scope, node: Node, spec: NodeSpec) -> dict[str, Any]:
+        key = scope.id_of(node)
         inputs = {**self._own_values(scope, node, spec)}
-        inputs.update(scope.fields.get(node.id, {}))
+        for name, value in scope.fields.get(node.id, {}).items():
+            inputs[name] = literal(value)
+            self._origins[key, name] = scope.origin(name)
         for slot in node.inputs:
             if slot.link is None:
                 continue
             match self._resolver.resolve(scope, slot):
                 case Output(origin, index):
                     inputs[slot.name] = [origin, index]
-                case Literal(value):
-                    declared = spec.inputs.get(slot.name)
-                    inputs[slot.name] = as_input(value, declared) if declared else literal(value)
-        self._problems += value_problems(scope.id_of(node), _title(node, spec), spec, inputs)
+                case Literal(value, where):
+                    inputs[slot.name] = literal(value)
+                    self._origins[key, slot.name] = where
         return inputs
 
     def _own_values(self, scope: Scope, node: Node, spec: NodeSpec) -> dict[str, Any]:
@@ -146,41 +166,40 @@ class _Converter:
         return self._own_values(scope, node, self._library[node.type]).get(name, MISSING)
 
 
-def _missing(key: str, node: Node, *, severity: Severity) -> Problem:
-    pack, version = (node.properties.get(name) for name in ("cnr_id", "ver"))
-    pack = pack if isinstance(pack, str) else node.properties.get("aux_id")
+def _as_library(object_info: Mapping[str, Any] | NodeLibrary) -> NodeLibrary:
+    return object_info if isinstance(object_info, NodeLibrary) else NodeLibrary(object_info)
+
+
+def _missing(key: str, node: Node) -> Problem:
+    joined = any(slot.links for slot in (*node.inputs, *node.outputs))
+    severity: Severity = "error" if joined else "warning"
+    known = find_pack(node.type)
+    pack, version = node.properties.get("cnr_id"), node.properties.get("ver")
     if pack == "comfy-core":
-        newer = (
-            f" to {version} or newer" if isinstance(version, str) and version[:1].isdigit() else ""
-        )
-        hint = f"Update ComfyUI{newer}."
-    elif isinstance(pack, str):
-        hint = f"Install the node pack {pack}."
+        newer = f" to {version}" if isinstance(version, str) and version[:1].isdigit() else ""
+        hint = f"Update ComfyUI{newer} or newer."
+    elif known is not None:
+        hint, pack = known.install, known.name
+    elif isinstance(pack, str) or isinstance(pack := node.properties.get("aux_id"), str):
+        hint = f"Install '{pack[:100]}' with ComfyUI-Manager, then restart ComfyUI."
     else:
-        hint = "Search for it in ComfyUI-Manager."
+        hint, pack = "Search for it in ComfyUI-Manager.", None
     return Problem(
         "missing_node",
-        f"The server has no node {node.type}.",
+        f"The server has no node '{node.type[:100]}'.",
         hint,
         node=key,
         node_title=node.title or node.type,
         class_type=node.type,
         severity=severity,
-        extra={"pack": pack, "version": version} if isinstance(pack, str) else {},
+        extra={"pack": pack} if pack else {},
     )
 
 
 def _drop_dangling(graph: ApiGraph) -> None:
     """Remove inputs that are fed by a node that is not there."""
     for entry in graph.values():
-        inputs = entry["inputs"]
-        for name in [
-            name
-            for name, value in inputs.items()
-            if (link := as_link(value)) and link.node not in graph
-        ]:
-            del inputs[name]
-
-
-def _title(node: Node, spec: NodeSpec) -> str:
-    return node.title or spec.display_name or node.type
+        links = {name: as_link(value) for name, value in entry["inputs"].items()}
+        for name, link in links.items():
+            if link is not None and link.node not in graph:
+                del entry["inputs"][name]

@@ -175,9 +175,9 @@ def read_node(raw: object, where: str) -> Node:
     if not isinstance(entry.get("type"), str):
         raise _invalid(where, "no type")
     values = entry.get("widgets_values")
-    named = entry.get("widgets_values_named")
+    named = _loose_mapping(entry.get("widgets_values_named"))
     if isinstance(values, Mapping):  # some packs (VideoHelperSuite) save their values by name here
-        values, named = (), {**values, **_loose_mapping(named)}
+        named = {**values, **named}
     mode = entry.get("mode")
     return Node(
         id=_key(entry["id"]),
@@ -187,7 +187,7 @@ def read_node(raw: object, where: str) -> Node:
         inputs=_slots(entry.get("inputs"), f"{where}.inputs"),
         outputs=_slots(entry.get("outputs"), f"{where}.outputs"),
         values=tuple(values) if isinstance(values, list | tuple) else (),
-        named={_text(key): value for key, value in _loose_mapping(named).items()},
+        named={_text(key): value for key, value in named.items()},
         properties=_loose_mapping(entry.get("properties")),
     )
 

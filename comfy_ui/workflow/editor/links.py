@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...errors import InvalidWorkflowError
 from .document import INPUT_NODE, OUTPUT_NODE, Document, Graph, Mode, Node, Slot
@@ -25,6 +25,13 @@ MAX_DEPTH = 32  # subgraphs inside subgraphs
 _MAX_STEPS = 500_000  # links followed in one conversion; keeps a hostile file from taking minutes
 
 
+class Origin(NamedTuple):
+    """Where a person sets a value: a field of a subgraph instance or of a primitive node."""
+
+    node: str  # by the id that it has, or would have, in the prompt
+    field: str
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """An output slot of a node that runs, by its id in the prompt."""
@@ -35,9 +42,10 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A value that stands in the file."""
+    """A value that stands in the file, on another node than the one that takes it."""
 
     value: Any
+    origin: Origin
 
 
 Resolved = Output | Literal | None
@@ -68,6 +76,10 @@ class Scope:
         """The Set nodes of the graph by the name that they give."""
         found = [node for node in self.graph.nodes.values() if node.type in SETTERS and node.values]
         return {node.values[0]: node for node in found if isinstance(node.values[0], str)}
+
+    def origin(self, field: str) -> Origin:
+        """A field of the instance that this scope is the inside of."""
+        return Origin(self.prefix.removesuffix(":"), field)
 
     def id_of(self, node: Node) -> str:
         """The node's id in the prompt."""
@@ -146,7 +158,8 @@ class Resolver:
                 scope, link = setter
             elif node.type == PRIMITIVE:
                 value = scope.fields.get(node.id, {}).get("value", next(iter(node.values), None))
-                return None if value is None else Literal(value)
+                origin = Origin(scope.id_of(node), "value")
+                return None if value is None else Literal(value, origin)
             else:
                 return Output(scope.id_of(node), index)
         # Nothing feeds it. A field on a subgraph's border that it passed keeps its own value,
@@ -154,7 +167,7 @@ class Resolver:
         for passed, port in reversed(fallbacks):
             value = self.port_value(passed, port)
             if value is not MISSING:
-                return Literal(value)
+                return Literal(value, passed.origin(port.name))
         return None
 
     def port_value(self, scope: Scope, port: Slot) -> Any:

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 from ...protocol.nodes import InputSpec, NodeSpec, read_input
+from ..declared import DYNAMIC_COMBO
 from ..graph import literal
 from .document import Node
 
-DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 DYNAMIC_GROUP = "COMFY_DYNAMICGROUP_V3"
 
 _VALUE_TYPES = frozenset({"INT", "FLOAT", "BOOLEAN", "STRING", "COMBO"})
@@ -148,14 +148,14 @@ def _fill(
         if value is MISSING or value is None:
             value = default_value(spec)
         if value is not MISSING:
-            values[name] = as_input(value, spec)
+            values[name] = _as_input(value, spec)
         if _has_control(spec):
             saved.skip_control(spec.choices)
         if spec.type == DYNAMIC_COMBO:
-            chosen = nested_inputs(_options(spec).get(value)) if isinstance(value, str) else ()
+            chosen = _nested_inputs(_options(spec).get(value)) if isinstance(value, str) else ()
             _fill(chosen, f"{name}.", saved, values)
         elif spec.type == DYNAMIC_GROUP:
-            fields = [*nested_inputs(spec.options.get("template"))]
+            fields = [*_nested_inputs(spec.options.get("template"))]
             for row in range(min(_bound(value, 0), _bound(spec.options.get("max"), _MAX_ROWS))):
                 _fill(fields, f"{name}.{row}.", saved, values)
 
@@ -165,7 +165,7 @@ def _is_button(value: object) -> bool:
     return isinstance(value, str) and value in {"upload3dmodel", "uploadExtraResources", "clear"}
 
 
-def as_input(value: Any, spec: InputSpec) -> Any:
+def _as_input(value: Any, spec: InputSpec) -> Any:
     """``value`` as a prompt carries it: lists wrapped, noise of binary fractions
     (5.000000000000001) removed.
     """
@@ -208,7 +208,7 @@ def _options(spec: InputSpec) -> dict[str, Mapping[str, Any]]:
     return found
 
 
-def nested_inputs(raw: object) -> Iterator[InputSpec]:
+def _nested_inputs(raw: object) -> Iterator[InputSpec]:
     """The inputs that an option of a dynamic type declares, required ones first."""
     for section in ("required", "optional"):
         declared = raw.get(section) if isinstance(raw, Mapping) else None

@@ -1,0 +1,27 @@
+"""The official workflow templates, from the package comfyui-workflow-templates-json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def templates() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and editor-format file of every template. Skips where the package is absent."""
+    return iter(_templates())
+
+
+@cache
+def _templates() -> tuple[tuple[str, dict[str, Any]], ...]:
+    spec = find_spec("comfyui_workflow_templates_json")
+    if spec is None or spec.origin is None:
+        pytest.skip("needs the package comfyui-workflow-templates-json")
+    folder = Path(spec.origin).parent / "templates"
+    files = [(path.stem, json.loads(path.read_text("utf-8"))) for path in folder.glob("*.json")]
+    return tuple(sorted((name, file) for name, file in files if "nodes" in file))

@@ -1,0 +1,222 @@
+"""Broken and hostile editor files end in a typed error, or a graph, in bounded time."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from comfy_ui.errors import InvalidWorkflowError
+from comfy_ui.protocol.nodes import NodeLibrary
+from comfy_ui.workflow.editor import convert, convert_workflow
+from tests.workflow import official
+from tests.workflow.editor_files import SERVER, File, border, text_to_image
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**20), 10**20)
+    | st.floats()
+    | st.sampled_from(["", "KSampler", "sub", "-10", "nodes", "\ud800", "x" * 10_000]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=8,
+)
+
+
+def deep(levels: int) -> Any:
+    value: Any = "bottom"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "editor",
+    [
+        None,
+        [],
+        "nodes",
+        {},
+        {"nodes": None, "links": 5},
+        {"nodes": "abc"},
+        {"nodes": [None]},
+        {"nodes": [[]]},
+        {"nodes": [{}]},
+        {"nodes": [{"id": True, "type": "KSampler"}]},
+        {"nodes": [{"id": 1, "type": 5}]},
+        {"nodes": [{"id": 10**400, "type": "KSampler"}]},
+        {"nodes": [{"id": 1, "type": "KSampler", "inputs": 7}]},
+        {"nodes": [], "links": [[1]]},
+        {"nodes": [], "links": [{"id": 1}]},
+        {"nodes": [], "links": [[None, 1, 0, 2, 0, "X"]]},
+        {"nodes": [], "definitions": []},
+        {"nodes": [], "definitions": {"subgraphs": [7]}},
+    ],
+)
+def test_what_is_no_workflow_is_refused_by_name(editor):
+    with pytest.raises(InvalidWorkflowError):
+        convert_workflow(editor, SERVER)
+
+
+def test_a_subgraph_that_contains_itself_is_refused():
+    inside, file = File(), File()
+    inside.add("sub")
+    file.define(inside, [], [])
+    file.add("sub")
+    with pytest.raises(InvalidWorkflowError, match="contain themselves"):
+        convert_workflow(file.json, SERVER)
+
+
+def test_subgraphs_that_multiply_are_refused_before_they_fill_the_memory():
+    file = File()
+    for level in range(20):
+        inside = File()
+        for _ in range(10):
+            inside.add(f"level{level - 1}" if level else "LoadImage", "cat.png")
+        file.define(inside, [], [], key=f"level{level}")
+    file.add("level19")
+    start = perf_counter()
+    with pytest.raises(InvalidWorkflowError, match="nodes"):
+        convert_workflow(file.json, SERVER)
+    assert perf_counter() - start < 10
+
+
+def test_reroutes_in_a_circle_are_refused():
+    file = File()
+    one, two, save = file.add("Reroute"), file.add("Reroute"), file.add("SaveImage")
+    file.link(one, 0, two, "", "*")
+    file.link(two, 0, one, "", "*")
+    file.link(two, 0, save, "images", "IMAGE")
+    with pytest.raises(InvalidWorkflowError, match="circle"):
+        convert_workflow(file.json, SERVER)
+
+
+def test_subgraphs_that_feed_each_other_in_a_circle_are_refused():
+    inside = File()
+    inside.link(border(-10), 0, border(-20), "IMAGE", "IMAGE")
+    file = File()
+    port = {"name": "IMAGE", "type": "IMAGE"}
+    file.define(inside, [port], [port])
+    one, two, save = file.add("sub"), file.add("sub"), file.add("SaveImage")
+    file.link(one, 0, two, "IMAGE", "IMAGE")
+    file.link(two, 0, one, "IMAGE", "IMAGE")
+    file.link(two, 0, save, "images", "IMAGE")
+    with pytest.raises(InvalidWorkflowError, match="circle"):
+        convert_workflow(file.json, SERVER)
+
+
+@pytest.mark.parametrize("value", [deep(50_000), "x" * 5_000_000, float("nan"), 10**400, b"\xff"])
+@pytest.mark.parametrize("place", ["widget", "promoted", "combo", "title", "property"])
+def test_no_value_is_too_strange_to_be_told_of(value, place):
+    file = text_to_image()
+    if place == "widget":
+        file.nodes[4]["widgets_values"] = [value] * 8
+    elif place == "promoted":
+        file.define(File(), [{"name": "a", "type": "INT"}], [])
+        properties = {"proxyWidgets": [["1", "a"], value]}
+        file.add("sub", value, properties=properties, widgets_values_named={"a": value})
+    elif place == "combo":
+        file.add("CustomCombo", value, value, value)
+    else:
+        file.nodes[0]["title" if place == "title" else "properties"] = value
+    assert len(convert(file.json, SERVER).graph) >= 7
+
+
+def test_ten_thousand_nodes_take_seconds_and_not_minutes():
+    file = File()
+    last = file.add("LoadImage", "cat.png")
+    for _ in range(10_000):
+        scale = file.add("ImageScale", "area", 64, "x")
+        file.link(last, 0, scale, "image", "IMAGE")
+        last = scale
+    start = perf_counter()
+    assert len(convert_workflow(file.json, SERVER)) == 10_001
+    assert perf_counter() - start < 10
+
+
+def mutations(editor: Any, value: Any, chance: random.Random) -> Any:
+    """A copy of ``editor`` with one random place, however deep, replaced by ``value``."""
+    changed = copy.deepcopy(editor)
+    where, parent, key = changed, None, None
+    while isinstance(where, dict | list) and where and (parent is None or chance.random() < 0.85):
+        parent = where
+        key = chance.choice([*where]) if isinstance(where, dict) else chance.randrange(len(where))
+        where = where[key]
+    parent[key] = value
+    return changed
+
+
+def survives(editor: Any, server: Any) -> None:
+    try:
+        graph = convert_workflow(editor, server)
+    except InvalidWorkflowError as error:
+        assert error.message  # noqa: PT017 -- both ends are good; any other error fails the test
+    else:
+        assert all(isinstance(key, str) and "class_type" in node for key, node in graph.items())
+
+
+def nested_file() -> dict[str, Any]:
+    inside = File()
+    scale = inside.add("ImageScale", "area", 64, "x")
+    inside.link(border(-10), 0, scale, "image", "IMAGE")
+    inside.link(border(-10), 1, scale, "width", "INT", widget={"name": "width"})
+    inside.link(scale, 0, border(-20), "IMAGE", "IMAGE")
+    file = text_to_image()
+    ports = [{"name": "image", "type": "IMAGE"}, {"name": "width", "type": "INT"}]
+    file.define(inside, ports, [{"name": "IMAGE", "type": "IMAGE"}])
+    host = file.add("sub", 5, properties={"proxyWidgets": [["1", "width"]]})
+    file.link(file.nodes[5], 0, host, "image", "IMAGE")
+    file.extra["groupNodes"] = {"G": {"nodes": [file.nodes[3]], "links": [], "external": []}}
+    file.add("workflow>G", 1, 2, 3)
+    file.add("Save", "png", "16", 9, "x")
+    file.add("LoraStack", "a", 2, "B", 0.5, "A", 0.25, "b")
+    return file.json
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(value=JSON, seed=st.integers(0, 2**32))
+def test_one_wrong_thing_anywhere_is_refused_or_converted(value, seed):
+    survives(mutations(nested_file(), value, random.Random(seed)), SERVER)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(editor=JSON | st.fixed_dictionaries({"nodes": JSON, "links": JSON, "definitions": JSON}))
+def test_any_json_at_all_is_refused_or_converted(editor):
+    survives(editor, SERVER)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(value=JSON, seed=st.integers(0, 2**32))
+def test_a_broken_node_list_is_no_crash_either(value, seed):
+    server = mutations(SERVER, value, random.Random(seed))
+    survives(nested_file(), server)
+
+
+def _fuzz_official(object_info: Any, rounds: int, seed: int) -> None:
+    chance = random.Random(seed)
+    library = NodeLibrary(object_info)
+    files = [file for _, file in official.templates()]
+    strange: list[Callable[[], Any]] = [
+        lambda: None, lambda: -1, lambda: "", lambda: [], dict, lambda: [[None]], lambda: 10**30,
+        lambda: chance.choice(chance.choice(files)["nodes"]), lambda: float("nan"), lambda: True,
+    ]  # fmt: skip
+    for _ in range(rounds):
+        editor = chance.choice(files)
+        for _ in range(chance.choice([1, 1, 3])):
+            editor = mutations(editor, chance.choice(strange)(), chance)
+        survives(editor, library)
+
+
+def test_broken_official_files_are_refused_or_converted(object_info):
+    _fuzz_official(object_info, rounds=150, seed=1)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+def test_ten_thousand_broken_official_files_are_refused_or_converted(object_info):
+    _fuzz_official(object_info, rounds=10_000, seed=2)
