@@ -1,6 +1,7 @@
-"""Start the app: ``python app.py``, ``uv run app.py``, or as a Hugging Face Space."""
+"""The app as Hugging Face Spaces and ``python app.py`` start it."""
 
-from comfy_ui.cli import main
+from comfy_ui.settings import load_settings
+from comfy_ui.ui import launch
 
 if __name__ == "__main__":
-    main()
+    launch(load_settings())

@@ -1,0 +1,395 @@
+// The page's own script: islands (our HTML inside Gradio), the form, drafts, keys, the viewer.
+// Everything is delegated from the document, because Gradio morphs the HTML under it.
+"use strict";
+window.comfy = (() => {
+  const DRAFT = "comfy-ui.draft";
+  const PAST = "comfy-ui.prompts";
+  const THEME = "comfy-ui.theme";
+  const $ = (selector, root = document) => root.querySelector(selector);
+  const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
+
+  // A browser may refuse storage (private windows, full disk): then drafts last as long as the page.
+  const kept = new Map();
+  function load(key, otherwise) {
+    try {
+      return JSON.parse(localStorage.getItem(key)) ?? kept.get(key) ?? otherwise;
+    } catch {
+      return kept.get(key) ?? otherwise;
+    }
+  }
+  function save(key, value) {
+    kept.set(key, value);
+    try {
+      localStorage.setItem(key, JSON.stringify(value));
+    } catch {
+      /* kept in memory above */
+    }
+  }
+
+  // ---- islands -------------------------------------------------------------------------------
+
+  function island(element, trigger, watch) {
+    element.comfyTrigger = trigger;
+    element.classList.add("island");
+    const drawn = () => {
+      // Morphing sets attributes; what somebody has typed stays in the properties until reset.
+      $("form.settings", element)?.reset();
+      if (element.contains($("form.settings"))) formDrawn();
+    };
+    watch("value", () => queueMicrotask(drawn));
+    drawn();
+  }
+  function send(source, event, data) {
+    source.closest(".island")?.comfyTrigger(event, data);
+  }
+
+  // ---- form and drafts -----------------------------------------------------------------------
+
+  const form = () => $("form.settings");
+  const promptBox = () => $("#prompt textarea");
+  let front = false;
+
+  function values() {
+    const found = {};
+    for (const field of form()?.elements ?? []) {
+      if (!field.name) continue;
+      if (field.type === "checkbox") found[field.name] = field.checked;
+      else if (field.type === "number") found[field.name] = field.value === "" ? null : Number(field.value);
+      else found[field.name] = field.value;
+    }
+    return found;
+  }
+  function current() {
+    return {
+      preset: form()?.dataset.preset,
+      prompt: promptBox()?.value ?? "",
+      values: values(),
+    };
+  }
+  const draft = () => JSON.stringify(load(DRAFT, {}));
+  let saving;
+  function keep() {
+    clearTimeout(saving);
+    saving = setTimeout(() => form() && save(DRAFT, current()), 250);
+  }
+  addEventListener("pagehide", () => form() && save(DRAFT, current()));
+
+  function request() {
+    const asked = { ...current(), front };
+    front = false;
+    remember(asked.prompt);
+    save(DRAFT, current());
+    if (matchMedia("(max-width: 860px)").matches) $("#stage-area")?.scrollIntoView({ behavior: smooth(), block: "start" });
+    return JSON.stringify(asked);
+  }
+  const smooth = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth");
+  const shownJob = () => $("#stage .stage")?.dataset.job ?? "";
+
+  function formDrawn() {
+    sizeShown();
+    paintSliders();
+    keep();
+  }
+  function setField(name, value) {
+    const field = form()?.elements[name];
+    if (!field) return;
+    field.value = value;
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+  function sizeNames() {
+    const size = $(".field.size");
+    return size ? [size.dataset.width, size.dataset.height] : null;
+  }
+  function sizeShown() {
+    const names = sizeNames();
+    if (!names) return;
+    const [w, h] = names.map((name) => Number(form().elements[name].value));
+    $(".size-now").textContent = `${w} × ${h}`;
+    for (const shape of $$(".shape")) {
+      const [a, b] = [Number(shape.dataset.w), Number(shape.dataset.h)];
+      shape.setAttribute("aria-pressed", String((a === w && b === h) || (a === h && b === w && a !== b && !offers(w, h))));
+      const turned = shape.getAttribute("aria-pressed") === "true" && !(a === w && b === h);
+      shape.classList.toggle("turned", turned);
+    }
+  }
+  const offers = (w, h) => $$(".shape").some((s) => Number(s.dataset.w) === w && Number(s.dataset.h) === h);
+
+  function lastSeed() {
+    return $("#stage .seed")?.textContent.replace(/\D/g, "") || $("#results .thumb[data-seed]")?.dataset.seed;
+  }
+
+  const actions = {
+    theme() {
+      const dark = document.body.classList.toggle("dark");
+      save(THEME, dark ? "dark" : "light");
+    },
+    keys() {
+      showKeys();
+    },
+    "random-seed"(button) {
+      const field = $("input", button.parentElement);
+      setField(field.name, "");
+    },
+    "last-seed"(button) {
+      const seed = lastSeed();
+      if (seed) setField($("input", button.parentElement).name, seed);
+      else flash(button, "No result yet");
+    },
+    "swap-size"() {
+      const [width, height] = sizeNames();
+      const [w, h] = [form().elements[width].value, form().elements[height].value];
+      setField(width, h);
+      setField(height, w);
+    },
+    shape(button) {
+      const [width, height] = sizeNames();
+      setField(width, button.dataset.w);
+      setField(height, button.dataset.h);
+    },
+    "clear-upload"(button) {
+      const box = button.closest(".upload");
+      setField($("input[type=hidden]", box).name, "");
+      uploadShown(box, "");
+    },
+  };
+
+  // ---- prompt and its history ----------------------------------------------------------------
+
+  function setPrompt(text) {
+    const box = promptBox();
+    if (!box) return;
+    remember(box.value);
+    box.value = text;
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+    keep();
+  }
+  let place = -1;
+  function remember(text) {
+    text = text.trim();
+    place = -1;
+    if (!text) return;
+    const past = load(PAST, []).filter((other) => other !== text);
+    save(PAST, [text, ...past].slice(0, 50));
+  }
+  function walk(step) {
+    const past = load(PAST, []);
+    if (!past.length) return;
+    const box = promptBox();
+    if (place < 0 && step > 0 && box.value.trim() && box.value.trim() !== past[0]) {
+      remember(box.value); // what stands there now must not be lost by leafing
+      return walk(step + 1);
+    }
+    const start = place < 0 && box.value.trim() === past[0] ? 0 : place;
+    place = Math.min(Math.max(start + step, 0), load(PAST, []).length - 1);
+    box.value = load(PAST, [])[place];
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+    keep();
+  }
+
+  // ---- uploads -------------------------------------------------------------------------------
+
+  function uploadShown(box, name, trouble = "") {
+    $(".upload-name", box).textContent = trouble || name || "Choose a file or drop it here";
+    box.classList.toggle("filled", Boolean(name));
+    box.classList.toggle("failed", Boolean(trouble));
+  }
+  async function upload(box, file) {
+    uploadShown(box, "", `Sending ${file.name} …`);
+    box.classList.remove("failed");
+    const asked = new FormData();
+    asked.append("file", file);
+    try {
+      const answer = await fetch("uploads", { method: "POST", body: asked });
+      const told = await answer.json();
+      if (!answer.ok) throw new Error(told.error);
+      setField($("input[type=hidden]", box).name, told.name);
+      uploadShown(box, file.name);
+    } catch (error) {
+      uploadShown(box, "", error.message);
+    }
+  }
+
+  // ---- viewer and keys -----------------------------------------------------------------------
+
+  function make(tag, properties = {}, ...children) {
+    const made = Object.assign(document.createElement(tag), properties);
+    made.append(...children.filter(Boolean));
+    return made;
+  }
+  function dialog(id, label, ...children) {
+    $(`#${id}`)?.remove();
+    const close = make("button", { className: "tool close", type: "button", ariaLabel: "Close", innerHTML: "&times;" });
+    const box = make("dialog", { id, ariaLabel: label }, close, ...children);
+    close.onclick = () => box.close();
+    box.onclick = (event) => event.target === box && box.close();
+    box.onclose = () => box.remove();
+    // Inside Gradio's container, so that its and our styles and colours apply.
+    ($(".gradio-container") ?? document.body).append(box);
+    box.showModal();
+    return box;
+  }
+  function view(thumb) {
+    const all = $$("#results .thumb");
+    const { src, kind, name, promptText, seed, open } = thumb.dataset;
+    const media =
+      kind === "video" ? make("video", { src, controls: true, autoplay: true, loop: true, muted: true, playsInline: true })
+      : kind === "audio" ? make("audio", { src, controls: true })
+      : kind === "image" ? make("img", { src, alt: promptText || name })
+      : make("p", { textContent: name });
+    const recall = (what, text) => {
+      const button = make("button", { className: "act", type: "button", textContent: text });
+      button.onclick = () => {
+        send(thumb, "recall", { item: open, what, draft: JSON.stringify(current()) });
+        $("#viewer").close();
+      };
+      return button;
+    };
+    const acts = make(
+      "div", { className: "acts" },
+      recall("all", "Reuse all"),
+      seed && recall("seed", "Seed"),
+      promptText && recall("prompt", "Prompt"),
+      make("a", { className: "act strong", href: `${src}?download`, download: name, textContent: "Download" }),
+    );
+    const about = make("p", { className: "quiet", textContent: promptText || name });
+    const box = dialog("viewer", `Result: ${name}`, make("div", { className: "canvas" }, media), make("div", { className: "below" }, about, acts));
+    box.onkeydown = (event) => {
+      const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      const next = step && all[all.indexOf(thumb) + step];
+      if (next && event.target.tagName !== "VIDEO") {
+        event.preventDefault();
+        view(next);
+      }
+    };
+  }
+  const KEYS = [
+    ["Ctrl/⌘ + Enter", "Generate, or add to the queue"],
+    ["Ctrl/⌘ + Shift + Enter", "Run before your other waiting jobs"],
+    ["Shift + X", "Stop your running job"],
+    ["Alt + ↑ / ↓", "Earlier and later prompts"],
+    ["/", "Go to the prompt"],
+    ["← / →", "Other results, in the large view"],
+    ["Esc", "Close"],
+    ["?", "These keys"],
+  ];
+  function showKeys() {
+    const rows = KEYS.map(([key, what]) => make("div", {}, make("dt", {}, make("kbd", { textContent: key })), make("dd", { textContent: what })));
+    dialog("keys", "Keyboard shortcuts", make("h2", { textContent: "Keyboard" }), make("dl", {}, ...rows));
+  }
+  function flash(button, text) {
+    const before = button.dataset.told ?? "";
+    button.dataset.told = text;
+    setTimeout(() => (button.dataset.told = before), 1600);
+  }
+  const typing = (target) =>
+    target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName));
+  const usable = (button) => button && !button.disabled && button.offsetParent !== null;
+
+  // ---- events --------------------------------------------------------------------------------
+
+  document.addEventListener("click", (event) => {
+    const target = event.target.closest?.("[data-send], [data-do], [data-prompt], [data-open], [data-zoom], [data-copy]");
+    for (const open of $$("details[data-close=outside][open]")) {
+      if (!open.contains(event.target)) open.open = false;
+    }
+    if (!target) return;
+    const { send: event_, do: action, prompt, open, zoom, copy } = target.dataset;
+    if (prompt !== undefined) setPrompt(prompt);
+    if (event_) {
+      send(target, event_, { ...target.dataset, draft: JSON.stringify(current()) });
+      const list = target.closest("details[data-close=outside]");
+      if (list) list.open = false;
+    } else if (action) actions[action]?.(target);
+    else if (open) view(target);
+    else if (zoom) $(`#results .thumb[data-open="${CSS.escape(zoom)}"]`)?.click();
+    else if (copy) navigator.clipboard?.writeText(copy).then(() => flash(target, "Copied"), () => flash(target, "Copy it by hand"));
+    else if (prompt !== undefined) promptBox()?.focus();
+  });
+
+  document.addEventListener("input", (event) => {
+    const field = event.target;
+    if (field.closest?.("form.settings")) {
+      const pair = field.dataset.for
+        ? document.getElementById(field.dataset.for)
+        : field.id && $(`input[type=range][data-for="${CSS.escape(field.id)}"]`);
+      if (pair && pair.value !== field.value) pair.value = field.value;
+      paintSliders();
+      if (field.dataset.filter !== undefined) filter(field.value);
+      else sizeShown();
+      keep();
+    } else if (field.closest?.("#prompt")) keep();
+  });
+  document.addEventListener("change", (event) => {
+    const field = event.target;
+    if (field.dataset?.upload !== undefined && field.files?.[0]) upload(field.closest(".upload"), field.files[0]);
+  });
+  document.addEventListener("submit", (event) => event.target.matches("form.settings") && event.preventDefault());
+  for (const name of ["dragover", "drop"]) {
+    document.addEventListener(name, (event) => {
+      const box = event.target.closest?.(".upload");
+      if (!box || !event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      if (name === "drop" && event.dataTransfer.files[0]) upload(box, event.dataTransfer.files[0]);
+    });
+  }
+  function paintSliders() {
+    for (const slider of $$("form.settings input[type=range]")) {
+      const part = (slider.value - slider.min) / (slider.max - slider.min || 1);
+      slider.style.setProperty("--part", `${100 * part}%`);
+    }
+  }
+  function filter(text) {
+    const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+    for (const field of $$(".advanced .field")) {
+      field.hidden = !words.every((word) => field.dataset.find.includes(word));
+    }
+  }
+
+  document.addEventListener("keydown", (event) => {
+    const box = promptBox();
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      const button = $("#generate");
+      if (!usable(button) || $("dialog[open]")) return;
+      event.preventDefault();
+      front = event.shiftKey;
+      button.click();
+    } else if (event.altKey && event.target === box && (event.key === "ArrowUp" || event.key === "ArrowDown")) {
+      event.preventDefault();
+      walk(event.key === "ArrowUp" ? 1 : -1);
+    } else if (typing(event.target) || event.ctrlKey || event.metaKey || event.altKey || $("dialog[open]")) {
+      return;
+    } else if (event.key === "?") {
+      event.preventDefault();
+      showKeys();
+    } else if (event.key === "X" && event.shiftKey) {
+      const stop = $("#stop");
+      if (usable(stop)) stop.click();
+    } else if (event.key === "/" && box) {
+      event.preventDefault();
+      box.focus();
+    }
+  });
+
+  // Another tab or device may have started a job while this one was in the background.
+  document.addEventListener("visibilitychange", () => {
+    const stage = $("#stage .island, #stage.island");
+    if (document.visibilityState === "visible" && stage) stage.comfyTrigger("attach", {});
+  });
+
+  // Gradio follows the system's colours when it mounts; a choice made here comes after that.
+  function applyTheme() {
+    const chosen = load(THEME, null);
+    if (chosen && document.body) document.body.classList.toggle("dark", chosen === "dark");
+  }
+  function observeTheme() {
+    applyTheme();
+    new MutationObserver(() => {
+      const chosen = load(THEME, null);
+      if (chosen && document.body.classList.contains("dark") !== (chosen === "dark")) applyTheme();
+    }).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  }
+  if (document.body) observeTheme();
+  else addEventListener("DOMContentLoaded", observeTheme);
+
+  return { island, request, draft, shownJob };
+})();

@@ -1,0 +1,326 @@
+"""The stage: one card that shows a job at one moment, and the row of results under it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from ..studio import Item, JobError, Phase, Snapshot
+from .html import Html, el, icon, page_text
+
+__all__ = ["empty_card", "error_card", "gallery", "job_card", "result_card"]
+
+
+class _Look(NamedTuple):
+    word: str
+    icon: str
+
+
+_LOOKS: Final[dict[Phase, _Look]] = {
+    Phase.QUEUED: _Look("In the queue", "clock"),
+    Phase.LOADING: _Look("Loading the model", "plug"),
+    Phase.RUNNING: _Look("Drawing", "spark"),
+    Phase.SAVING: _Look("Saving", "save"),
+    Phase.CANCELLING: _Look("Stopping", "stop"),
+    Phase.RECONNECTING: _Look("Reconnecting to ComfyUI", "again"),
+    Phase.SUCCEEDED: _Look("Done", "check"),
+    Phase.FAILED: _Look("Failed", "alert"),
+    Phase.CANCELLED: _Look("Stopped", "stop"),
+    Phase.LOST: _Look("Lost", "alert"),
+}
+
+
+def empty_card(examples: Sequence[str] = ()) -> Html:
+    """What the stage shows before the first job: what to do, and a few prompts to start from."""
+    return _card(
+        "empty",
+        el(
+            "div",
+            icon("spark", class_="icon hero"),
+            el("h2", "Describe a picture, then press Generate"),
+            el("p", "Or start from one of these:", class_="quiet") if examples else None,
+            el(
+                "div",
+                [
+                    el("button", text, type="button", class_="chip", data_prompt=text)
+                    for text in examples[:3]
+                ],
+                class_="examples",
+            ),
+            class_="message",
+        ),
+    )
+
+
+def job_card(snapshot: Snapshot, *, ratio: float | None = None, waiting: int = 0) -> Html:
+    """A job that has not ended with results.
+
+    ``ratio`` is width / height of what is being made, so that the frame has its shape before
+    the first preview; ``waiting`` is how many more jobs of the owner come after this one.
+    """
+    if snapshot.phase in {Phase.FAILED, Phase.LOST} and snapshot.error:
+        return error_card(snapshot.error, job_id=snapshot.job_id, lost=snapshot.phase is Phase.LOST)
+    return _card(
+        str(snapshot.phase),
+        el("div", _frame(snapshot, ratio), class_="canvas"),
+        _meter(snapshot),
+        _line(snapshot, waiting),
+        el("div", _spoken(snapshot), class_="sr", role="status"),
+        job=snapshot.job_id,
+    )
+
+
+def result_card(items: Sequence[Item], *, seconds: float | None = None) -> Html:
+    """A finished job: its first result large, the others beside the line, and what to do next."""
+    first = items[0]
+    told = [el("span", icon("check"), "Done", class_="phase")]
+    if seconds is not None:
+        told.append(el("span", f"{_duration(seconds)}", class_="quiet"))
+    if first.width and first.height:
+        told.append(el("span", f"{first.width} × {first.height}", class_="quiet"))
+    if first.seed is not None:
+        told.append(el("span", f"Seed {first.seed}", class_="quiet seed"))
+    return _card(
+        "succeeded",
+        el("div", _media(first), class_="canvas"),
+        el(
+            "div",
+            el("div", told, class_="told"),
+            _actions(first),
+            class_="line",
+        ),
+        el("div", f"Done: {len(items)} result{'s' * (len(items) > 1)}.", class_="sr", role="status"),
+        job=first.job_id,
+    )
+
+
+def texts_card(texts: Sequence[str], *, job_id: str) -> Html:
+    """A finished job that made words and no file."""
+    return _card(
+        "succeeded",
+        el("div", [el("p", text) for text in texts], class_="message texts"),
+        el("div", el("span", icon("check"), "Done", class_="phase"), class_="line"),
+        job=job_id,
+    )
+
+
+def error_card(error: JobError, *, job_id: str | None = None, lost: bool = False) -> Html:
+    """What went wrong, what to do about it, and the details behind a fold."""
+    return _card(
+        "lost" if lost else "failed",
+        el(
+            "div",
+            icon("alert", class_="icon hero"),
+            el("h2", page_text(error.message)),
+            el("p", page_text(error.hint), class_="hint") if error.hint else None,
+            el(
+                "details",
+                el("summary", "Details"),
+                el("pre", page_text(error.details, limit=8000)),
+            )
+            if error.details.strip()
+            else None,
+            class_="message",
+            role="alert",
+        ),
+        job=job_id,
+    )
+
+
+def gallery(items: Sequence[Item]) -> Html:
+    """Thumbnails of the newest results. A click opens one large, with everything it offers."""
+    if not items:
+        return Html("")
+    return el(
+        "section",
+        el("h3", "Results", el("span", str(len(items)), class_="count")),
+        el("div", [_thumb(item) for item in items], class_="thumbs"),
+        class_="gallery",
+        aria_label="Results",
+    )
+
+
+def file_url(item: Item) -> str:
+    """Where the page gets the original bytes of a result."""
+    return f"/files/{item.id}"
+
+
+def thumb_url(item: Item) -> str | None:
+    """Where the page gets a small picture of a result, if there is one."""
+    return f"/thumbs/{item.id}" if item.thumbnail else None
+
+
+def _card(phase: str, *parts: object, job: str | None = None) -> Html:
+    return el("section", parts, class_=f"stage {phase}", data_phase=phase, data_job=job)
+
+
+def _frame(snapshot: Snapshot, ratio: float | None) -> Html:
+    style = f"aspect-ratio: {ratio:.4f}; --ratio: {ratio:.4f}" if ratio else None
+    if snapshot.preview:
+        return el(
+            "img",
+            class_="frame preview",
+            src=f"data:{snapshot.preview_type or 'image/jpeg'};base64,"
+            + base64.b64encode(snapshot.preview).decode("ascii"),
+            alt="Preview of the picture being made",
+            style=style,
+        )
+    return el("div", el("div", class_="shimmer"), class_="frame blank", style=style)
+
+
+def _meter(snapshot: Snapshot) -> Html:
+    percent = round(snapshot.progress, 1)
+    moving = snapshot.phase in {Phase.QUEUED, Phase.LOADING, Phase.RECONNECTING}
+    return el(
+        "div",
+        el("div", class_="fill", style=f"width: {percent}%"),
+        class_="meter waiting" if moving and percent == 0 else "meter",
+        role="progressbar",
+        aria_label="Progress of the whole job",
+        aria_valuemin="0",
+        aria_valuemax="100",
+        aria_valuenow=str(round(percent)),
+    )
+
+
+def _line(snapshot: Snapshot, waiting: int) -> Html:
+    look = _LOOKS[snapshot.phase]
+    told: list[Html] = [el("span", icon(look.icon), look.word, class_="phase")]
+    if snapshot.phase is Phase.QUEUED and snapshot.queue_position:
+        told.append(el("span", _place(snapshot), class_="quiet place"))
+    elif snapshot.phase is Phase.RUNNING and snapshot.step and snapshot.steps:
+        told.append(el("span", f"Step {snapshot.step} of {snapshot.steps}", class_="quiet step"))
+    elif snapshot.node_title and snapshot.phase is Phase.RUNNING:
+        told.append(el("span", page_text(snapshot.node_title, limit=40), class_="quiet"))
+    right: list[Html] = []
+    if waiting:
+        right.append(el("span", f"{waiting} more waiting", class_="quiet"))
+    if snapshot.eta_s is not None and snapshot.phase is Phase.RUNNING:
+        right.append(el("span", f"{_duration(snapshot.eta_s)} left", class_="quiet eta"))
+    if snapshot.phase is not Phase.QUEUED:
+        right.append(el("span", f"{int(snapshot.progress)}%", class_="percent"))
+    return el(
+        "div", el("div", told, class_="told"), el("div", right, class_="told right"), class_="line"
+    )
+
+
+def _place(snapshot: Snapshot) -> str:
+    """
+    >>> _place(Snapshot(job_id="", phase=Phase.QUEUED, queue_position=2, queue_size=5, queue_own=1))
+    '2 of 5, 1 yours'
+    """
+    place = f"{snapshot.queue_position} of {max(snapshot.queue_size, snapshot.queue_position or 0)}"
+    others = snapshot.queue_size > snapshot.queue_own
+    return f"{place}, {snapshot.queue_own} yours" if others and snapshot.queue_own else place
+
+
+def _spoken(snapshot: Snapshot) -> str:
+    """What a screen reader says: it changes with the phase and at every quarter, not each step."""
+    word = _LOOKS[snapshot.phase].word
+    quarter = int(snapshot.progress // 25) * 25
+    return f"{word}, {quarter} percent" if snapshot.phase is Phase.RUNNING else word
+
+
+def _duration(seconds: float) -> str:
+    """
+    >>> _duration(4.2), _duration(95), _duration(7260)
+    ('5 s', '1 min 35 s', '2 h 1 min')
+    """
+    whole = max(1, int(seconds + 0.999))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _media(item: Item) -> Html:
+    label = page_text(item.prompt or item.filename, limit=120)
+    match item.kind:
+        case "image":
+            return el(
+                "img", class_="frame final", src=file_url(item), alt=label, data_zoom=str(item.id)
+            )
+        case "video":
+            return el(
+                "video",
+                class_="frame final",
+                src=file_url(item),
+                poster=thumb_url(item),
+                controls=True,
+                loop=True,
+                autoplay=True,
+                muted=True,
+                playsinline=True,
+                aria_label=label,
+            )
+        case "audio":
+            return el(
+                "div",
+                icon("sound", class_="icon hero"),
+                el("p", label, class_="quiet"),
+                el("audio", src=file_url(item), controls=True, aria_label=label),
+                class_="message",
+            )
+        case _:
+            return el("div", icon("save", class_="icon hero"), el("p", item.filename), class_="message")
+
+
+def _actions(item: Item) -> Html:
+    return el(
+        "div",
+        _recall(item, "all", "Reuse all", "again"),
+        _recall(item, "seed", "Seed", "dice") if item.seed is not None else None,
+        _recall(item, "prompt", "Prompt", "prompt") if item.prompt else None,
+        el(
+            "a",
+            icon("download"),
+            "Download",
+            class_="act strong",
+            href=f"{file_url(item)}?download",
+            download=item.filename,
+            title=item.filename,
+        ),
+        class_="acts",
+    )
+
+
+def _recall(item: Item, what: str, label: str, image: str) -> Html:
+    return el(
+        "button",
+        icon(image),
+        label,
+        type="button",
+        class_="act",
+        data_send="recall",
+        data_item=str(item.id),
+        data_what=what,
+    )
+
+
+def _thumb(item: Item) -> Html:
+    """A button with all that the viewer needs, so that opening a result asks nobody."""
+    label = page_text(item.prompt or item.filename, limit=120)
+    small = thumb_url(item)
+    picture = (
+        el("img", src=small, alt="", loading="lazy", decoding="async")
+        if small
+        else icon("sound" if item.kind == "audio" else "save", class_="icon hero")
+    )
+    badge = el("span", icon("video"), "Video", class_="badge") if item.kind == "video" else None
+    return el(
+        "button",
+        picture,
+        badge,
+        type="button",
+        class_="thumb",
+        data_open=str(item.id),
+        data_kind=item.kind,
+        data_src=file_url(item),
+        data_name=item.filename,
+        data_prompt_text=page_text(item.prompt, limit=2000),
+        data_seed=None if item.seed is None else str(item.seed),
+        aria_label=f"Open: {label}",
+        title=label,
+    )

@@ -1,0 +1,240 @@
+"""The Create tab: describe, generate, watch, keep."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
+
+import gradio as gr
+
+from ..errors import ComfyHeadlessError, ValidationError
+from ..features import FEATURES
+from ..studio import Job, JobError, JobRequest, Phase, Snapshot
+from ..workflow import Preset
+from . import card, fields
+from .access import Access
+from .backend import Backend
+from .draft import Draft
+from .enhance import Enhance
+from .html import Html, el, icon
+from .island import island
+from .picker import picker
+
+__all__ = ["Create"]
+
+_SHOWN_RESULTS: Final = 24
+_REQUEST_JS: Final = "(prompt) => [prompt, window.comfy.request()]"
+
+
+class Create:
+    """Builds the tab inside a ``gr.Blocks`` and answers its events."""
+
+    def __init__(self, backend: Backend, access: Access) -> None:
+        self._backend = backend
+        self._access = access
+
+    def build(self, page: Any) -> None:
+        """Make the components and connect them. ``page`` is the surrounding ``gr.Blocks``."""
+        slot = gr.Textbox(visible=False)  # carries the page's JSON to Python, see _REQUEST_JS
+        with gr.Row(elem_id="create"):
+            with gr.Column(elem_id="compose"):
+                chooser = island(elem_id="picker", sends=["choose"])
+                with gr.Column(elem_id="prompt-card"):
+                    prompt = gr.Textbox(
+                        label="Prompt",
+                        lines=3,
+                        max_lines=12,
+                        autofocus=True,
+                        placeholder="Describe what you want to see",
+                        elem_id="prompt",
+                    )
+                    if FEATURES["ai"]:
+                        Enhance(self._backend).build(prompt, slot)
+                notice = island(elem_id="notice")
+                with gr.Row(elem_id="actions"):
+                    generate = gr.Button("Generate", variant="primary", elem_id="generate")
+                    stop = gr.Button("Stop", elem_id="stop", interactive=False)
+            with gr.Column(elem_id="stage-area"):
+                stage = island(elem_id="stage", sends=["attach", "recall"])
+                results = island(elem_id="results", sends=["recall"])
+            with gr.Column(elem_id="settings"):
+                form = island(elem_id="form")
+        ticket = gr.State("")  # changes when there may be something new to follow
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+        page.load(
+            self._open,
+            inputs=[slot],
+            outputs=[chooser, form, prompt, notice],
+            js="() => [window.comfy.draft()]",
+            **quiet,
+        )
+        chooser.choose(self._choose, outputs=[chooser, form, notice, generate], **quiet)
+        generate.click(
+            self._submit,
+            inputs=[prompt, slot],
+            outputs=[notice, ticket],
+            js=_REQUEST_JS,
+            trigger_mode="multiple",
+            **quiet,
+        )
+        gr.on(
+            [page.load, ticket.change],
+            self._follow,
+            outputs=[stage, results, generate, stop],
+            trigger_mode="always_last",
+            concurrency_limit=None,
+            **quiet,
+        )
+        stage.attach(lambda: secrets.token_hex(8), outputs=[ticket], **quiet)
+        stop.click(self._stop, inputs=[slot], js="() => [window.comfy.shownJob()]", **quiet)
+        for source in (stage, results):
+            source.recall(self._recall, outputs=[chooser, form, prompt, notice], **quiet)
+
+    # What follows answers events. Each handler asks self._access whose request it is.
+
+    async def _open(self, text: str) -> tuple[Any, ...]:
+        """The page was loaded: show the draft that the browser kept."""
+        draft = Draft.parse(text)
+        entry = self._backend.catalog.entry(draft.preset)
+        return (*self._show(entry.preset, draft.values), draft.prompt, self._reason(entry.preset))
+
+    async def _choose(self, event: gr.EventData) -> tuple[Any, ...]:
+        data = event._data or {}
+        draft = Draft.parse(data.get("draft"))
+        old = self._backend.catalog.entry(draft.preset).preset
+        new = self._backend.catalog.entry(data.get("preset")).preset
+        values = fields.carry(old, fields.read(old, draft.values), new)
+        return (*self._show(new, values), self._reason(new), gr.skip())
+
+    async def _submit(self, prompt: str, text: str, request: gr.Request) -> tuple[Any, Any]:
+        draft = Draft.parse(text)
+        try:
+            job = await self._backend.studio.submit(self._request(prompt, draft, request))
+        except ComfyHeadlessError as error:
+            return _notice(JobError.of(error)), gr.skip()
+        return "", job.id
+
+    def _request(self, prompt: str, draft: Draft, request: gr.Request) -> JobRequest:
+        owner = self._access.require("run", request)
+        entry = self._backend.catalog.entry(draft.preset)
+        if entry.ready is False:
+            raise ValidationError(entry.reason)
+        values = fields.read(entry.preset, draft.values)
+        said = entry.preset.by_role("prompt")
+        if said is not None:
+            if not prompt.strip():
+                raise ValidationError("Type a prompt first.")
+            values[said.id] = prompt.strip()
+        return JobRequest(owner=owner, preset=entry.preset.id, values=values, front=draft.front)
+
+    async def _follow(self, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
+        """Draw the owner's jobs, one after the other, until none is left.
+
+        Only looks on: closing the page ends this and not the job.
+        """
+        owner = self._access.require("see_own", request)
+        studio = self._backend.studio
+        drawn = False
+        while jobs := await studio.active(owner):
+            if not drawn:
+                yield gr.skip(), await self._results(owner), *_buttons(running=True)
+                drawn = True
+            job, waiting = jobs[0], len(jobs) - 1
+            shape = fields.ratio(self._backend.catalog.entry(job.preset).preset, job.values)
+            async for snapshot in studio.follow(job.id, owner):
+                if snapshot.terminal:
+                    shown = _finished(snapshot, job, shape)
+                    yield shown, await self._results(owner), gr.skip(), gr.skip()
+                else:
+                    yield (
+                        card.job_card(snapshot, ratio=shape, waiting=waiting),
+                        gr.skip(),
+                        gr.skip(),
+                        gr.skip(),
+                    )
+        if drawn:
+            yield gr.skip(), gr.skip(), *_buttons(running=False)
+        else:
+            yield await self._last(owner), await self._results(owner), *_buttons(running=False)
+
+    async def _last(self, owner: str) -> Html:
+        """What the stage shows when nothing runs: how the newest job ended."""
+        studio = self._backend.studio
+        for job in await studio.recent(owner, limit=1):
+            return _finished(await studio.snapshot(job.id, owner), job, None)
+        return card.empty_card(self._backend.catalog.entry(None).preset.sample_prompts)
+
+    async def _results(self, owner: str) -> Html:
+        return card.gallery(await self._backend.studio.results(owner, limit=_SHOWN_RESULTS))
+
+    async def _stop(self, job_id: str, request: gr.Request) -> None:
+        owner = self._access.require("run", request)
+        jobs = await self._backend.studio.active(owner)
+        chosen = next((job for job in jobs if job.id == job_id), jobs[0] if jobs else None)
+        if chosen is not None:
+            await self._backend.studio.cancel(chosen.id, owner)
+
+    async def _recall(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+        data = event._data or {}
+        owner = self._access.require("see_own", request)
+        try:
+            item = await self._backend.studio.item(int(data.get("item", "")), owner)
+        except (ComfyHeadlessError, ValueError):
+            return gr.skip(), gr.skip(), gr.skip(), gr.skip()
+        draft = Draft.parse(data.get("draft"))
+        if data.get("what") == "prompt":
+            return gr.skip(), gr.skip(), item.prompt, gr.skip()
+        if data.get("what") == "seed":
+            preset = self._backend.catalog.entry(draft.preset).preset
+            seed = preset.by_role("seed")
+            values = {**fields.read(preset, draft.values), **({seed.id: item.seed} if seed else {})}
+            return (*self._show(preset, values), gr.skip(), gr.skip())
+        preset = self._backend.catalog.entry(item.preset).preset
+        return (*self._show(preset, item.values), item.prompt, self._reason(preset))
+
+    def _show(self, preset: Preset, values: Mapping[str, Any]) -> tuple[Html, Html]:
+        catalog = self._backend.catalog
+        return (
+            picker(catalog.entries, preset.id),
+            fields.form(preset, values, library=catalog.library),
+        )
+
+    def _reason(self, preset: Preset) -> Html:
+        reason = self._backend.catalog.entry(preset.id).reason
+        return _notice(JobError(reason)) if reason else Html("")
+
+
+def _finished(snapshot: Snapshot, job: Job, shape: float | None) -> Html:
+    if snapshot.phase is Phase.SUCCEEDED and snapshot.items:
+        seconds = (
+            job.finished_at - job.started_at
+            if job.finished_at and job.started_at
+            else snapshot.elapsed_s
+        )
+        return card.result_card(snapshot.items, seconds=seconds)
+    if snapshot.phase is Phase.SUCCEEDED and snapshot.texts:
+        return card.texts_card(snapshot.texts, job_id=snapshot.job_id)
+    return card.job_card(snapshot, ratio=shape)
+
+
+def _buttons(*, running: bool) -> tuple[Any, Any]:
+    return (
+        gr.update(value="Add to queue" if running else "Generate"),
+        gr.update(interactive=running),
+    )
+
+
+def _notice(error: JobError) -> Html:
+    """Why nothing was queued, beside the button that was pressed."""
+    return el(
+        "div",
+        icon("alert"),
+        el("p", error.message, " ", error.hint),
+        el("details", el("summary", "Details"), el("pre", error.details))
+        if error.details
+        else None,
+        class_="notice",
+        role="alert",
+    )

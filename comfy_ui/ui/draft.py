@@ -1,0 +1,37 @@
+"""What a person has set up and not sent yet. The browser keeps it; Python only reads it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Draft"]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What the page holds: chosen preset, field values, and whether to run first."""
+
+    preset: str | None = None
+    prompt: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    front: bool = False
+
+    @classmethod
+    def parse(cls, text: str | None) -> Draft:
+        """From the page's JSON. What is not as it should be is left out: it may be an old draft."""
+        try:
+            raw = json.loads(text or "{}")
+        except ValueError:
+            return cls()
+        if not isinstance(raw, dict):
+            return cls()
+        preset, prompt, values = raw.get("preset"), raw.get("prompt"), raw.get("values")
+        return cls(
+            preset=preset if isinstance(preset, str) else None,
+            prompt=prompt if isinstance(prompt, str) else "",
+            values=values if isinstance(values, dict) else {},
+            front=raw.get("front") is True,
+        )

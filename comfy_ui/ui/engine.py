@@ -1,0 +1,58 @@
+"""Which ComfyUI serves: the configured one, one on this machine, or the embedded engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from ..client import ComfyClient
+from ..errors import ComfyHeadlessError
+from ..settings import DEFAULT_URL, Settings
+
+__all__ = ["Choice", "answers", "choose", "demo_speed"]
+
+PROBE_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """``url`` is None for the embedded engine, which gets its address when it starts."""
+
+    kind: Literal["configured", "found", "embedded"]
+    url: str | None = None
+
+
+def choose(settings: Settings, *, probe: Callable[[str], bool] | None = None) -> Choice:
+    """The server to use. Asks ``probe`` only where nothing was configured.
+
+    A configured address is used even if it does not answer now: jobs wait for it.
+    """
+    if settings.demo:
+        return Choice("embedded")
+    if settings.comfyui_url:
+        return Choice("configured", settings.comfyui_url)
+    if (probe or answers)(DEFAULT_URL):
+        return Choice("found", DEFAULT_URL)
+    return Choice("embedded")
+
+
+def answers(url: str) -> bool:
+    """Whether a ComfyUI answers there within two seconds."""
+    try:
+        with ComfyClient(url=url, timeout=PROBE_TIMEOUT_S) as client:
+            client.system_stats()
+    except ComfyHeadlessError:
+        return False
+    return True
+
+
+def demo_speed(text: str) -> Literal["instant"] | float:
+    """The setting ``demo_speed`` as the engine takes it; nonsense becomes the default.
+
+    >>> demo_speed("instant"), demo_speed("12")
+    ('instant', 12.0)
+    """
+    if text == "instant":
+        return "instant"
+    return float(text)

@@ -1,0 +1,27 @@
+"""A piece of our own HTML on Gradio's page, whose buttons speak to Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+__all__ = ["island"]
+
+
+def island(value: str = "", *, sends: Sequence[str] = (), **options: Any) -> Any:
+    """A ``gr.HTML`` with events of our own names.
+
+    A button inside with ``data-send="recall"`` fires the event ``recall`` with its other
+    ``data-`` attributes as event data (see ``assets/app.js``), so that
+    ``island(sends=["recall"]).recall(handler)`` works. Gradio learns the names by reading them
+    in the script.
+    """
+    names = ", ".join(f"'{name}'" for name in sends)
+    return gr.HTML(
+        value,
+        js_on_load=f"window.comfy.island(element, trigger, watch, [{names}])",
+        apply_default_css=False,
+        **options,
+    )

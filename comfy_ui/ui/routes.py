@@ -1,0 +1,93 @@
+"""Files for the page: results byte for byte, thumbnails, covers of presets. Each asks whose it is.
+
+Gradio's own login does not guard routes added to its app; every handler here does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from ..errors import ValidationError
+from ..resources import assets_dir
+from ..studio import Item
+from .access import Access, login_missing
+from .backend import Backend
+
+__all__ = ["routes"]
+
+# Shown in the page. Everything else is only ever offered as a download: an SVG or HTML file
+# opened here would run its scripts with the rights of this page.
+_SHOWN: Final = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/avif", "video/", "audio/")
+_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; media-src 'self'; sandbox",
+    "Cache-Control": "private, max-age=86400, immutable",
+}
+
+
+def routes(backend: Backend, access: Access) -> list[Route]:
+    """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
+
+    async def _item(request: Request) -> Item | None:
+        """The result that was asked for, if it is the asker's."""
+        owner = access.require("see_own", request)
+        try:
+            return await backend.studio.item(int(request.path_params["id"]), owner)
+        except ValidationError:
+            return None
+
+    async def original(request: Request) -> Response:
+        item = await _item(request)
+        if item is None or not item.path.is_file():
+            return _missing()
+        download = "download" in request.query_params or not item.media_type.startswith(_SHOWN)
+        return FileResponse(
+            item.path,
+            media_type=item.media_type,
+            filename=item.filename,
+            content_disposition_type="attachment" if download else "inline",
+            headers=_HEADERS,
+        )
+
+    async def thumbnail(request: Request) -> Response:
+        item = await _item(request)
+        return _missing() if item is None else _picture(item.thumbnail)
+
+    async def cover(request: Request) -> Response:
+        entry = backend.catalog.entry(request.path_params["id"])
+        return _picture(entry.preset.thumbnail)
+
+    async def icon(_: Request) -> Response:
+        return _picture(assets_dir() / "icon.svg")
+
+    return [
+        Route("/files/{id:int}", _guarded(original)),
+        Route("/thumbs/{id:int}", _guarded(thumbnail)),
+        Route("/covers/{id}", _guarded(cover)),
+        Route("/favicon.ico", icon),
+    ]
+
+
+def _guarded(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    async def guarded(request: Request) -> Response:
+        if login_missing(request):
+            return PlainTextResponse("Log in first.", status_code=401)
+        return await handler(request)
+
+    return guarded
+
+
+def _picture(path: Path | None) -> Response:
+    if path is None or not path.is_file():
+        return _missing()
+    return FileResponse(path, headers=_HEADERS)
+
+
+def _missing() -> Response:
+    return PlainTextResponse("There is no such file.", status_code=404)

@@ -1,0 +1,318 @@
+"""The Status tab: the server, what is ready, what is missing and where to get it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import gradio as gr
+
+from ..errors import ComfyHeadlessError, MissingModel
+from ..features import get_install_hint, list_available_features, list_missing_features
+from ..studio import JobError, ServerStatus
+from .access import Access
+from .backend import Backend
+from .catalog import Entry
+from .html import Html, el, icon, page_text
+from .island import island
+
+__all__ = ["Status"]
+
+_REFRESH_S: Final = 5.0
+
+
+class Status:
+    """Builds the tab inside a ``gr.Blocks`` and answers its events."""
+
+    def __init__(self, backend: Backend, access: Access) -> None:
+        self._backend = backend
+        self._access = access
+
+    def build(self, tab: Any) -> None:
+        """Make the components; ``tab`` is the ``gr.Tab`` they stand in."""
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        sheet = island(elem_id="status", sends=["refresh", "free", "interrupt"])
+        told = island(elem_id="status-notice")
+        tab.select(self._draw, outputs=[sheet], **quiet)
+        sheet.refresh(self._draw, outputs=[sheet], **quiet)
+        if self._access.allows("free_memory"):
+            sheet.free(self._free, outputs=[told], **quiet)
+        sheet.interrupt(self._interrupt, outputs=[told], **quiet)
+        if self._access.allows("reconnect"):
+            with gr.Row(elem_id="reconnect"):
+                address = gr.Textbox(
+                    label="Use another ComfyUI",
+                    placeholder="http://192.168.1.100:8188",
+                    elem_id="address",
+                    max_lines=1,
+                )
+                button = gr.Button("Connect", elem_id="connect")
+            gr.on(
+                [button.click, address.submit],
+                self._reconnect,
+                inputs=[address],
+                outputs=[told, sheet],
+                **quiet,
+            )
+
+    async def _draw(self) -> Html:
+        status = await self._backend.refresh()
+        return status_sheet(
+            status,
+            self._backend.catalog.entries,
+            embedded=self._backend.embedded,
+            access=self._access,
+        )
+
+    async def _free(self, request: gr.Request) -> Html:
+        try:
+            self._access.require("free_memory", request)
+            await self._backend.client.free(unload_models=True, free_memory=True)
+        except ComfyHeadlessError as error:
+            return _told(error)
+        return _said("ComfyUI unloads its models as soon as the running job allows.")
+
+    async def _interrupt(self, request: gr.Request) -> Html:
+        owner = self._access.require("run", request)
+        count = await self._backend.studio.cancel_all(owner)
+        return _said(f"Stopping {count} of your jobs." if count else "None of your jobs is running.")
+
+    async def _reconnect(self, address: str, request: gr.Request) -> tuple[Html, Html]:
+        try:
+            self._access.require("reconnect", request)
+            await self._backend.reconnect(address.strip())
+        except ComfyHeadlessError as error:
+            return _told(error), await self._draw()
+        return _said(f"Now using {self._backend.client.url}."), await self._draw()
+
+
+def banner(*, embedded: bool, owner: bool) -> Html:
+    """Shown above everything while the embedded engine serves."""
+    if not embedded:
+        return Html("")
+    return el(
+        "div",
+        icon("plug"),
+        el(
+            "p",
+            el("strong", "Demonstration pictures. "),
+            "No ComfyUI is connected, so a small built-in engine paints. ",
+        ),
+        el(
+            "details",
+            el("summary", "Connect a real ComfyUI"),
+            el(
+                "p",
+                "Start ComfyUI on this machine and reload the page, or start this app with ",
+                el("code", "--comfyui http://HOST:8188"),
+                " (or set ",
+                el("code", "COMFYUI_URL"),
+                "). " if not owner else "), or give its address under Status.",
+            ),
+        ),
+        class_="banner",
+        role="note",
+    )
+
+
+def status_sheet(
+    status: ServerStatus, entries: Iterable[Entry], *, embedded: bool, access: Access
+) -> Html:
+    """The whole tab as HTML."""
+    return el(
+        "div",
+        _server(status, embedded=embedded, access=access),
+        _presets(list(entries), files=access.allows("see_server")),
+        _extras(),
+        class_="sheet",
+    )
+
+
+def _server(status: ServerStatus, *, embedded: bool, access: Access) -> Html:
+    private = access.allows("see_server")
+    facts: list[Html] = []
+    if private:
+        facts.append(_fact("Address", "built-in engine" if embedded else status.url))
+    if status.online:
+        facts.append(_fact("Version", status.version or "unknown"))
+        facts.append(_fact("Answers in", f"{(status.latency_s or 0) * 1000:.0f} ms"))
+        facts.append(_fact("Queue", f"{status.running} running, {status.pending} waiting"))
+    error = status.error
+    return el(
+        "section",
+        el(
+            "header",
+            el("h2", "ComfyUI"),
+            el("span", el("i", class_="lamp good"), "Answers", class_="state")
+            if status.online
+            else el("span", el("i", class_="lamp bad"), "Does not answer", class_="state"),
+        ),
+        el("p", page_text(error.message), " ", error.hint, class_="trouble") if error else None,
+        el("dl", facts),
+        [_device(device) for device in status.devices] if private else None,
+        el(
+            "div",
+            _act("refresh", "again", "Refresh"),
+            _act("free", "save", "Free memory") if access.allows("free_memory") else None,
+            _act("interrupt", "stop", "Stop my jobs"),
+            class_="acts",
+        ),
+        class_="panel",
+    )
+
+
+def _fact(name: str, value: object) -> Html:
+    return el("div", el("dt", name), el("dd", value))
+
+
+def _act(event: str, image: str, label: str) -> Html:
+    return el("button", icon(image), label, type="button", class_="act", data_send=event)
+
+
+def _device(device: Mapping[str, Any]) -> Html:
+    total = float(device.get("vram_total") or 0)
+    free = float(device.get("vram_free") or 0)
+    used = 100 * (total - free) / total if total > 0 else 0.0
+    return el(
+        "div",
+        el(
+            "div",
+            el("strong", page_text(str(device.get("name", "device")), limit=80)),
+            el("span", f"{_size(total - free)} of {_size(total)} in use", class_="quiet"),
+            class_="row",
+        ),
+        el(
+            "div",
+            el("div", class_="fill", style=f"width: {used:.0f}%"),
+            class_="meter",
+            role="meter",
+            aria_label="Memory in use",
+            aria_valuemin="0",
+            aria_valuemax="100",
+            aria_valuenow=f"{used:.0f}",
+        ),
+        class_="device",
+    )
+
+
+def _presets(entries: list[Entry], *, files: bool) -> Html:
+    ready = sum(entry.ready is True for entry in entries)
+    return el(
+        "section",
+        el("header", el("h2", "Presets"), el("span", f"{ready} of {len(entries)} ready", class_="quiet")),
+        [_preset(entry, files=files) for entry in entries],
+        class_="panel",
+    )
+
+
+def _preset(entry: Entry, *, files: bool) -> Html:
+    if entry.ready is None:
+        state = el("span", el("i", class_="lamp"), "Not checked", class_="state")
+    elif entry.ready:
+        state = el("span", el("i", class_="lamp good"), "Ready", class_="state")
+    else:
+        state = el("span", el("i", class_="lamp bad"), entry.lack, class_="state")
+    head = (el("strong", entry.preset.title), state)
+    if not entry.errors:
+        return el("div", head, class_="preset row")
+    return el(
+        "details",
+        el("summary", head, icon("arrow"), class_="row"),
+        el("ul", [el("li", problem.message, " ", problem.hint) for problem in entry.errors])
+        if not entry.missing_models
+        else _models(entry.missing_models, files=files),
+        class_="preset",
+    )
+
+
+def _models(models: Iterable[MissingModel], *, files: bool) -> Html:
+    return el(
+        "table",
+        el("thead", el("tr", [el("th", name, scope="col") for name in ("File", "Folder", "Size", "")])),
+        el(
+            "tbody",
+            [
+                el(
+                    "tr",
+                    el("td", el("code", model.filename), data_label="File"),
+                    el("td", el("code", f"models/{model.folder}"), data_label="Folder"),
+                    el(
+                        "td",
+                        _size(model.size_bytes) if model.size_bytes else "unknown",
+                        data_label="Size",
+                    ),
+                    el(
+                        "td",
+                        el(
+                            "a",
+                            icon("download"),
+                            "Get it",
+                            href=model.url,
+                            target="_blank",
+                            rel="noreferrer noopener",
+                            class_="act",
+                        )
+                        if model.url
+                        else None,
+                        el("span", "needs a login there", class_="quiet") if model.gated else None,
+                    ),
+                )
+                for model in models
+            ],
+        ),
+        class_="models" if files else "models brief",
+    )
+
+
+def _extras() -> Html:
+    have, lack = list_available_features(), list_missing_features()
+    return el(
+        "section",
+        el("header", el("h2", "Extras"), el("span", f"{len(have)} installed", class_="quiet")),
+        [
+            el(
+                "div",
+                el("span", el("strong", name), " ", el("span", purpose, class_="quiet")),
+                el("span", el("i", class_="lamp good"), "Installed", class_="state"),
+                class_="row extra",
+            )
+            for name, purpose in have.items()
+        ],
+        [
+            el(
+                "div",
+                el("span", el("strong", name), " ", el("code", get_install_hint(name))),
+                el(
+                    "button",
+                    icon("copy"),
+                    "Copy",
+                    type="button",
+                    class_="act",
+                    data_copy=get_install_hint(name),
+                    aria_label=f"Copy the install line of {name}",
+                ),
+                class_="row extra",
+            )
+            for name in lack
+        ],
+        class_="panel",
+    )
+
+
+def _size(size_bytes: float) -> str:
+    """
+    >>> _size(8_040_000_000), _size(319_800_000)
+    ('8.0 GB', '320 MB')
+    """
+    if size_bytes >= 1e9:
+        return f"{size_bytes / 1e9:.1f} GB"
+    return f"{size_bytes / 1e6:.0f} MB"
+
+
+def _told(error: ComfyHeadlessError) -> Html:
+    record = JobError.of(error)
+    return el("div", icon("alert"), el("p", record.message, " ", record.hint), class_="notice", role="alert")
+
+
+def _said(text: str) -> Html:
+    return el("div", icon("check"), el("p", text), class_="notice good", role="status")
