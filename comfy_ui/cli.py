@@ -262,7 +262,7 @@ async def _upload(
     done = dict(values)
     for name, value in values.items():
         if roles.get(name) in FILE_ROLES and isinstance(value, str) and Path(value).is_file():
-            done[name] = (await client.upload_image(Path(value))).name
+            done[name] = str(await client.upload_image(Path(value)))
     return done
 
 

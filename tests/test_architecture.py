@@ -31,7 +31,6 @@ FLOORS = {
 SAME_FLOOR = {
     ("workflow", "protocol"),  # node specs and outputs are words of the protocol
     ("client", "tracing"),  # spans are recorded where the calls are made
-    ("client", "health"),  # the breaker of a server is shared by its clients
     ("health", "client"),
     ("ui", "cli"),
     ("cli", "ui"),

@@ -1,0 +1,173 @@
+"""The command line, as people type it, over real sockets."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from comfy_ui.cli import run
+
+GRAPH = {
+    "1": {
+        "class_type": "EmptyImage",
+        "inputs": {"width": 64, "height": 48, "batch_size": 1, "color": 255},
+    },
+    "2": {"class_type": "SaveImage", "inputs": {"filename_prefix": "cli", "images": ["1", 0]}},
+}
+
+
+@pytest.fixture
+def graph_file(tmp_path: Path) -> Path:
+    path = tmp_path / "blue.json"
+    path.write_text(json.dumps(GRAPH), encoding="utf-8")
+    return path
+
+
+def test_a_preset_runs_and_saves_the_servers_bytes(engine, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out"
+    status = run(
+        [
+            "run",
+            "sd15",
+            "a quiet harbour",
+            "--set",
+            "seed=5",
+            "--set",
+            "steps=3",
+            "--json",
+            "--comfyui",
+            engine.url,
+            "-o",
+            str(out),
+            "--quiet",
+        ]
+    )
+    captured = capsys.readouterr()
+    assert status == 0, captured.err
+    told = json.loads(captured.out)
+    (path,) = map(Path, told["files"])
+    with Image.open(path) as picture:
+        graph = json.loads(picture.text["prompt"])
+    assert [n["inputs"]["seed"] for n in graph.values() if "seed" in n["inputs"]] == [5]
+    assert path.parent == out
+
+
+def test_a_workflow_file_runs_with_values_set(engine, graph_file, tmp_path, capsys) -> None:
+    argv = ["run", str(graph_file), "--set", "width=96", "--comfyui", engine.url]
+    assert run([*argv, "-o", str(tmp_path / "out"), "--quiet"]) == 0
+    with Image.open(capsys.readouterr().out.strip()) as picture:
+        assert picture.size == (96, 48)
+
+
+def test_the_embedded_engine_serves_where_asked(graph_file, tmp_path, capsys) -> None:
+    assert run(["run", str(graph_file), "--demo", "-o", str(tmp_path), "--quiet"]) == 0
+    assert Path(capsys.readouterr().out.strip()).exists()
+
+
+def test_check_says_what_is_wrong_and_exits_with_1(engine, tmp_path: Path, capsys) -> None:
+    broken = {**GRAPH, "3": {"class_type": "NoSuchNode", "inputs": {}}}
+    broken["2"] = {
+        "class_type": "SaveImage",
+        "inputs": {"images": ["3", 0], "filename_prefix": "x"},
+    }
+    path = tmp_path / "broken.json"
+    path.write_text(json.dumps(broken), encoding="utf-8")
+    assert run(["check", str(path), "--comfyui", engine.url]) == 1
+    assert "NoSuchNode" in capsys.readouterr().out
+
+
+def test_check_is_content_with_a_good_workflow(engine, graph_file, capsys) -> None:
+    assert run(["check", str(graph_file), "--comfyui", engine.url]) == 0
+    assert "can run" in capsys.readouterr().out
+
+
+def test_convert_of_an_api_file_needs_no_server(graph_file, tmp_path: Path) -> None:
+    out = tmp_path / "api.json"
+    assert run(["convert", str(graph_file), "-o", str(out), "--comfyui", "http://127.0.0.1:9"]) == 0
+    assert json.loads(out.read_text(encoding="utf-8")) == GRAPH
+
+
+def test_controls_are_listed(engine, graph_file, capsys) -> None:
+    assert run(["controls", str(graph_file), "--json", "--comfyui", engine.url]) == 0
+    roles = {control["role"] for control in json.loads(capsys.readouterr().out)}
+    assert {"width", "height"} <= roles
+
+
+def test_presets_are_listed(capsys) -> None:
+    assert run(["presets"]) == 0
+    assert "z_image_turbo" in capsys.readouterr().out
+
+
+def test_status_of_a_server_that_is_there(engine, capsys) -> None:
+    assert run(["status", "--comfyui", engine.url]) == 0
+    assert engine.url in capsys.readouterr().out
+
+
+def test_status_of_a_server_that_is_not_there_exits_with_1(capsys) -> None:
+    assert run(["status", "--comfyui", "http://127.0.0.1:9"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["run", "sdlx"], "Did you mean 'sdxl'"),
+        (["run", "sd15", "--set", "stepz=3"], "Did you mean 'steps'"),
+        (["run", "sd15", "--set", "steps"], "NAME=VALUE"),
+        (["run", "sd15", "--set", "steps=many"], "steps"),
+        (["convert", "nowhere.json"], "nowhere.json"),
+        (["presets", "--comfyui", "http://x", "--log-level", "info"], None),
+    ],
+)
+def test_bad_input_is_a_sentence_with_a_hint(engine, argv, told, capsys) -> None:
+    status = run([*argv, "--comfyui", engine.url] if "--comfyui" not in argv else argv)
+    captured = capsys.readouterr()
+    if told is None:
+        assert status == 0
+    else:
+        assert status == 1
+        assert told in captured.err
+        assert "Traceback" not in captured.err
+
+
+def test_a_dead_server_is_a_sentence_with_a_hint(graph_file, capsys) -> None:
+    assert run(["run", str(graph_file), "--comfyui", "http://127.0.0.1:9"]) == 1
+    captured = capsys.readouterr()
+    assert "hint: " in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_a_file_that_is_no_workflow_is_a_sentence(engine, tmp_path: Path, capsys) -> None:
+    path = tmp_path / "notes.json"
+    path.write_text("not json at all", encoding="utf-8")
+    assert run(["run", str(path), "--comfyui", engine.url]) == 1
+    assert "JSON" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl+C is sent as a signal")
+def test_ctrl_c_cancels_the_job_on_the_server(tmp_path: Path) -> None:
+    from comfy_ui.client import ComfyClient
+    from comfy_ui.demo import DemoServer
+
+    with DemoServer(speed=4.0).in_thread() as server, ComfyClient(url=server.url) as client:
+        command = [sys.executable, "-m", "comfy_ui", "run", "sd15", "a cat", "--set", "steps=100"]
+        process = subprocess.Popen(
+            [*command, "--comfyui", server.url, "-o", tmp_path], stderr=subprocess.PIPE, text=True
+        )
+        deadline = time.monotonic() + 30
+        while not client.queue().running:
+            assert time.monotonic() < deadline, "the job never started"
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=20)
+        assert process.returncode == 130, told
+        assert "Cancelling" in told
+        assert client.queue().size == 0
+        assert list(tmp_path.iterdir()) == []

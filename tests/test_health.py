@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import pytest
+
+from comfy_ui.errors import AuthenticationError, ComfyUIOfflineError
+from comfy_ui.health import (
+    IDLE_WORKER_S,
+    LONG_JOB_S,
+    ComfyHealth,
+    HealthTracker,
+    Look,
+    Verdict,
+    check_health,
+)
+from comfy_ui.protocol.answers import QueueAnswer, QueueSnapshot
+
+
+def _queue(running: str = "", pending: str = "") -> QueueSnapshot:
+    return QueueSnapshot(
+        {name: QueueAnswer("running") for name in running.split()},
+        {name: QueueAnswer("pending") for name in pending.split()},
+    )
+
+
+@pytest.fixture
+def tracker() -> HealthTracker:
+    return HealthTracker("http://gpu:8188")
+
+
+def test_an_idle_server_that_answers_is_healthy(tracker) -> None:
+    report = tracker.observe(Look(at=0, queue=_queue(), latency_s=0.01))
+    assert (report.verdict, report.ok) == (Verdict.HEALTHY, True)
+
+
+def test_jobs_that_wait_while_none_runs_mean_a_dead_worker(tracker) -> None:
+    assert tracker.observe(Look(at=0, queue=_queue(pending="a"))).verdict is Verdict.BUSY
+    report = tracker.observe(Look(at=IDLE_WORKER_S, queue=_queue(pending="a b")))
+    assert report.verdict is Verdict.STUCK
+    assert not report.ok
+    assert "Restart ComfyUI" in report.advice
+    assert report.since == IDLE_WORKER_S
+
+
+def test_a_queue_that_moves_is_never_stuck(tracker) -> None:
+    for n in range(50):
+        look = Look(at=n * LONG_JOB_S / 2, queue=_queue(running=f"job{n}", pending="x"))
+        assert tracker.observe(look).verdict is Verdict.BUSY
+
+
+def test_one_job_for_very_long_is_a_suspicion(tracker) -> None:
+    tracker.observe(Look(at=0, queue=_queue(running="a")))
+    report = tracker.observe(Look(at=LONG_JOB_S, queue=_queue(running="a")))
+    assert report.verdict is Verdict.STUCK
+
+
+def test_a_restart_in_between_starts_the_clock_anew(tracker) -> None:
+    tracker.observe(Look(at=0, queue=_queue(running="a")))
+    tracker.observe(Look(at=10, error=ComfyUIOfflineError("Nothing answers.")))
+    report = tracker.observe(Look(at=LONG_JOB_S, queue=_queue(running="a")))
+    assert report.verdict is Verdict.BUSY
+    assert report.last_error == "Nothing answers."
+    assert report.last_error_at == 10
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        (ComfyUIOfflineError("Nothing answers."), Verdict.UNREACHABLE),
+        (AuthenticationError("401."), Verdict.REFUSED),
+    ],
+)
+def test_a_server_away_and_a_server_that_wants_a_login_differ(tracker, error, verdict) -> None:
+    report = tracker.observe(Look(at=5, error=error))
+    assert report.verdict is verdict
+    assert report.advice == error.hint
+
+
+def test_the_report_of_a_real_server_can_be_printed_and_turned_into_json(engine) -> None:
+    import json
+
+    report = check_health(url=engine.url)
+    assert report.ok
+    assert report.comfyui_version in str(report)
+    assert json.loads(json.dumps(report.to_dict()))["verdict"] == "healthy"
+    assert report.app_memory_bytes
+
+
+def test_a_dead_worker_is_found_although_http_answers(engine) -> None:
+    with ComfyHealth(url=engine.url) as health:
+        first = health.check()
+        look = Look(at=first.checked_at + 1, queue=_queue(pending="a"))
+        assert health.report(look).verdict is Verdict.BUSY
+        later = Look(at=look.at + IDLE_WORKER_S, queue=_queue(pending="a"))
+        assert health.report(later).verdict is Verdict.STUCK
+
+
+def test_a_server_that_is_away_gives_a_report_not_an_exception() -> None:
+    report = check_health(url="http://127.0.0.1:9")
+    assert report.verdict is Verdict.UNREACHABLE
+    assert "COMFYUI_URL" in report.advice
