@@ -10,7 +10,8 @@ the HTTP one only poll answers, and obey :func:`poll_due` and :func:`cancel_due`
   run ends has told its results. Then nothing is left to learn, and a request is saved.
 * ``executing`` with no node means over, not good: the history says how.
 * In neither queue nor history, looked for twice, is first doubted for ``GRACE_S``: an entry may
-  come late. A job that was asked to be cancelled before it ran is believed gone sooner.
+  come late. One that was cancelled before it was seen to run is believed gone sooner: nobody
+  wants to wait for that, nor for what it may have produced after all.
 * Time alone decides nothing, hence there is no tick: only answers do.
 """
 
@@ -235,7 +236,13 @@ class JobState:
         per_node: Mapping[str, Any] = self.executed
         if self.entry is not None:
             per_node = {**self.executed, **self.entry.outputs}
-        order = self.tracker.plan.classes if self.tracker.plan else ()
+        rank = {
+            id_: i for i, id_ in enumerate(self.tracker.plan.classes if self.tracker.plan else ())
+        }
+        # An inner node such as 2.0.0.1 stands where the node that made it stands.
+        order = sorted(
+            per_node, key=lambda id_: rank.get(id_, rank.get(id_.partition(".")[0], len(rank)))
+        )
         return collect_outputs(per_node, order=order, include_temp=include_temp)
 
     def verdict(self, *, include_temp: bool = False) -> Outputs | GenerationError | None:
@@ -567,8 +574,8 @@ def _read_history(state: JobState, answer: HistoryAnswer, now: float) -> JobStat
 
 def _judge_absence(state: JobState, absent_s: float, now: float) -> JobState:
     cancelling = state.cancel_requested_at is not None
-    never_ran = state.accepted and not state.running and state.over_at is None
-    patience_s = RECHECK_S if cancelling and never_ran else GRACE_S
+    deleted = state.cancel_sent_at is not None and state.accepted and not state.running
+    patience_s = RECHECK_S if deleted and state.over_at is None else GRACE_S
     if state.absences < 2 or absent_s < patience_s:
         return state
     if isinstance(state.ending, ExecutionSuccess):

@@ -1,0 +1,297 @@
+"""An honest server, a bad line and a job: whatever happens between them, the verdict is true.
+
+The server model keeps ComfyUI's promises (a job is in the queue or in the history, and moves in
+one step, though the entry may come five seconds late) and can be restarted. The line drops,
+doubles, reorders and delays frames, and adds foreign and broken ones. Each example is a list of
+moves; at its end the line is calm, and the polls that ``poll_due`` asks for must find the end.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import pytest
+from hypothesis import HealthCheck, event, given, settings, strategies as st
+
+from comfy_ui.errors import GenerationError
+from comfy_ui.protocol import (
+    Accepted,
+    CancelRequested,
+    CancelSent,
+    ConnectionLost,
+    ConnectionRegained,
+    JobState,
+    Outputs,
+    Phase,
+    PollFailed,
+    QueueAnswer,
+    advance,
+    cancel_due,
+    new_job,
+    parse_binary,
+    parse_text,
+    poll_due,
+)
+from comfy_ui.protocol.job import RECHECK_S
+from comfy_ui.protocol.messages import Message
+from tests.protocol import support
+from tests.protocol.support import JOB
+
+FATES = ("execution_success", "execution_error", "execution_interrupted")
+FRAMES = {
+    **{fate: [*map(parse_text, support.run_frames(end=fate))] for fate in FATES},
+    "cached": [*map(parse_text, support.run_frames(cached=tuple(support.ORDER)))],
+}
+ENTRIES = {fate: support.history(fate) for fate in FATES}
+NOISE: tuple[Message, ...] = (
+    *map(parse_text, support.run_frames(job=support.OTHER)),
+    *map(parse_text, support.run_frames(job=support.OTHER, end="execution_error")),
+    parse_text("{"),
+    parse_text("[1]"),
+    parse_text('{"type": "executing", "data": {"node": "3"}}'),
+    parse_text('{"type": "executing", "data": {"node": null}}'),
+    support.say("assets.added"),
+    support.say("progress", value=math.nan, max=4, node="3"),
+    parse_text('{"type": "status", "data": {"status": {"exec_info": {"queue_remaining": 3}}}}'),
+    parse_binary(b"\x00\x00\x00\x01\x00\x00\x00\x01\xff\xd8"),
+    parse_binary(b"\x00\x00"),
+)
+
+MOVES = (
+    *("serve",) * 6,
+    *("deliver",) * 6,
+    *("run_on",) * 2,
+    "drop",
+    "double",
+    "reorder",
+    "noise",
+    *("poll",) * 2,
+    "poll_while_served",
+    "history_alone",
+    "poll_fails",
+    "accept",
+    "wait",
+    "wait_long",
+    "cancel",
+    "cancel_sent",
+    "lose",
+    "regain",
+    "regain_listening",
+    "delete",
+    "restart",
+)
+
+
+@dataclass
+class World:
+    """The server, the line and the job."""
+
+    fate: str
+    late_s: float
+    listening: bool
+    now: float = 0.0
+    place: str = "pending"
+    served: int = 0
+    in_history_at: float = math.inf
+    end: str = ""
+    line: list[Message] = field(default_factory=list)
+    carries: bool = True
+    polled: bool = False
+    state: JobState = field(init=False)
+    percent: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.carries = self.listening
+        self.state = new_job(JOB, now=0.0, graph=support.GRAPH, listening=self.listening)
+
+    # -- the server
+
+    def serve(self) -> None:
+        """The server does the next thing it would do."""
+        if self.place == "pending":
+            self.place = "running"
+        if self.place != "running":
+            return
+        frames = FRAMES[self.fate]
+        self._send(frames[self.served])
+        self.served += 1
+        if self.served == len(frames) - 1:  # only the node-less `executing` is left
+            self._finish(self.fate)
+
+    def _finish(self, fate: str) -> None:
+        self.place, self.in_history_at = "history", self.now + self.late_s
+        self.end = "execution_success" if fate == "cached" else fate
+        self._send(FRAMES[fate][-1])
+
+    def _send(self, message: Message) -> None:
+        if self.carries:
+            self.line.append(message)
+
+    def interrupt(self) -> None:
+        if self.place == "pending":
+            self.place = "gone"
+        elif self.place == "running":
+            self._send(FRAMES["execution_interrupted"][-2])
+            self._finish("execution_interrupted")
+
+    def queue(self) -> QueueAnswer:
+        return {"pending": support.PENDING, "running": support.RUNNING}.get(
+            self.place, support.ABSENT
+        )
+
+    def history(self) -> Any:
+        visible = self.place == "history" and self.now >= self.in_history_at
+        return ENTRIES[self.end] if visible else support.NOT_IN_HISTORY
+
+    # -- the job
+
+    def tell(self, event_: Any) -> None:
+        before = self.state
+        self.state = after = advance(before, event_, self.now)
+        if before.final is not None:
+            assert after is before, "a job ends once"
+        percent = after.progress(self.now).progress
+        assert self.percent <= percent <= 100
+        assert (percent == 100) <= (after.final in (None, Phase.SUCCEEDED))
+        self.percent = percent
+        if before.final is None and after.final is not None:
+            self.judge()
+
+    def judge(self) -> None:
+        """The end the job came to is the one it had."""
+        state = self.state
+        verdict = state.verdict()
+        match state.final:
+            case Phase.SUCCEEDED:
+                # A restart may come between the word of success and this.
+                assert self.end in ("execution_success", "") and self.served  # noqa: PT018
+                assert isinstance(verdict, Outputs)
+                assert [f.filename for f in verdict.files] == [support.FILE["filename"]]
+            case Phase.FAILED:
+                assert self.fate == "execution_error"
+            case Phase.CANCELLED:
+                # Asked to stop what was never seen to run, it does not wait for a late entry.
+                late = self.late_s > RECHECK_S and state.cancel_sent_at is not None
+                asked = state.cancel_requested_at is not None
+                gone = asked and (self.place == "gone" or (late and not state.running))
+                assert gone or "execution_interrupted" in (self.end, self.fate)
+            case Phase.LOST:
+                assert self.place == "gone"
+            case _:
+                pytest.fail(f"{state.final} is no end")
+        if state.final is not Phase.SUCCEEDED:
+            assert isinstance(verdict, GenerationError)
+            assert verdict.hint
+            assert verdict.prompt_id == JOB
+
+    def poll(self) -> None:
+        if self.state.needs_queue:
+            answer = self.queue()
+            self.tell(answer)
+            if answer.place != "absent":
+                return
+        self.tell(self.history())
+
+    def move(self, name: str, number: int) -> None:
+        self.now += 0.01
+        line = self.line
+        i = number % len(line) if line else 0
+        match name:
+            case "serve":
+                self.serve()
+            case "run_on":
+                for _ in range(number % 24):
+                    self.serve()
+            case "deliver" if line:
+                for _ in range(number % 5 + 1):
+                    if line:
+                        self.tell(line.pop(0))
+            case "drop" if line:
+                del line[i]
+            case "double" if line:
+                line.append(line[i])
+            case "reorder" if line:
+                self.tell(line.pop(i))
+            case "noise":
+                self.tell(NOISE[number % len(NOISE)])
+            case "poll":
+                self.poll()
+            case "poll_while_served":
+                self.tell(self.queue())
+                for _ in range(number % 24):
+                    self.serve()
+                self.tell(self.history())
+            case "history_alone":
+                self.tell(self.history())
+            case "poll_fails":
+                self.tell(PollFailed())
+            case "accept":
+                self.tell(Accepted())
+            case "wait":
+                self.now += 0.3
+            case "wait_long":
+                self.now += 4.0
+            case "cancel":
+                self.tell(CancelRequested())
+            case "cancel_sent" if cancel_due(self.state) <= self.now:
+                self.interrupt()
+                self.tell(CancelSent())
+            case "lose":
+                self.carries = False
+                self.tell(ConnectionLost())
+            case "regain":
+                self.tell(ConnectionRegained())
+            case "regain_listening" if self.listening:
+                self.carries = True
+                self.tell(ConnectionRegained(listening=True))
+            case "delete" if self.place == "pending":
+                self.place = "gone"
+            case "restart":
+                self.place = "gone"
+
+    def calm_down(self) -> int:
+        """Everything is delivered and done; how many polls does it take to see the end?"""
+        while self.place in ("pending", "running"):
+            self.serve()
+        while self.line:
+            self.tell(self.line.pop(0))
+        polls = 0
+        while (due := poll_due(self.state, self.now)) < math.inf:
+            assert due >= self.now
+            assert due - self.now <= 10.0
+            self.now = due + 1e-6
+            self.poll()
+            polls += 1
+            assert polls < 100, "it is never seen to end"
+        return polls
+
+
+@settings(
+    max_examples=5000,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(
+    fate=st.sampled_from([*FRAMES]),
+    late_s=st.sampled_from([0.0, 0.0, 0.2, 5.0]),
+    listening=st.booleans(),
+    moves=st.binary(max_size=100),  # pairs of a move and its number: quick to draw and to shrink
+)
+def test_the_verdict_is_true_whatever_the_line_does(
+    fate: str, late_s: float, listening: bool, moves: bytes
+) -> None:
+    world = World(fate, late_s, listening)
+    for move, number in zip(moves[::2], moves[1::2], strict=False):
+        world.move(MOVES[move % len(MOVES)], number)
+    world.calm_down()
+    assert world.state.final is not None
+    event(f"ends {world.state.final}")
+
+
+def test_every_kind_of_message_takes_part() -> None:
+    heard = {type(message) for messages in FRAMES.values() for message in messages}
+    heard |= {type(message) for message in NOISE}
+    assert len(heard) >= len(get_args(Message)) - 5  # those that no job listens to
