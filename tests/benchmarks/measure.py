@@ -18,24 +18,9 @@ from typing import Any
 
 from comfy_ui import ComfyClient, ComfyWSClient
 from tests.benchmarks.raw import RawClient
+from tests.graphs import instant, sampled
 
 Job = Callable[[dict[str, Any]], Awaitable[list[bytes]]]
-_numbers = itertools.count(int(time.time() * 1000) % 2**23)
-
-
-def instant() -> dict[str, Any]:
-    """A job that costs the server nothing and is not in its cache."""
-    color = next(_numbers) % 2**24
-    return {
-        "1": {
-            "class_type": "EmptyImage",
-            "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": color},
-        },
-        "2": {
-            "class_type": "SaveImage",
-            "inputs": {"images": ["1", 0], "filename_prefix": "benchmark"},
-        },
-    }
 
 
 @dataclass
@@ -174,8 +159,9 @@ async def pending(url: str, *, jobs: int, hold_s: float = 3.0, hz: float = 20.0)
         await asyncio.sleep(0.2)
         cpu, start = time.process_time(), time.perf_counter()
         waiters = [asyncio.create_task(client.run(instant())) for _ in range(jobs)]
-        while (await client.queue()).size < jobs:
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(60):
+            while (await client.queue()).size < jobs:  # noqa: ASYNC110 -- the server has no events
+                await asyncio.sleep(0.05)
         idle, idle_start = time.process_time(), time.perf_counter()
         await asyncio.sleep(hold_s)
         idle_cpu = (time.process_time() - idle) / (time.perf_counter() - idle_start) * 100
@@ -183,15 +169,6 @@ async def pending(url: str, *, jobs: int, hold_s: float = 3.0, hz: float = 20.0)
         await asyncio.gather(head, *waiters)
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     return Pending(jobs, sockets, grown, idle_cpu, cpu / jobs * 1000, seconds)
-
-
-def sampled(*, steps: int, size: int) -> dict[str, Any]:
-    """A text-to-image job: its sampler shows a preview at each step."""
-    from tests.faults.runner import graph
-
-    job = graph(f"benchmark{next(_numbers)}", steps=steps)
-    job["3"]["inputs"].update(width=size, height=size)
-    return job
 
 
 def import_ms(module: str, *, rounds: int = 5) -> float:

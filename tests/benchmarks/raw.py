@@ -55,7 +55,8 @@ class RawClient:
         body = {"prompt": graph, "prompt_id": prompt_id, "client_id": self._id}
         async with self._http.post("/prompt", json=body) as answer:
             await answer.read()
-        await self._ended.pop(prompt_id)
+        await self._ended[prompt_id]
+        del self._ended[prompt_id]
         found = []
         for file in self._files.pop(prompt_id):
             async with self._http.get("/view", params=file) as answer:

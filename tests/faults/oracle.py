@@ -73,7 +73,7 @@ class Violation:
 
 
 def ask_server(url: str, tag: str, *, patience_s: float = 10.0) -> Truth:
-    """The truth about the jobs whose file names begin with ``tag``; waits until none is underway."""
+    """The truth about the jobs whose files are named ``tag…``, once none is underway."""
     give_up = time.monotonic() + patience_s
     while time.monotonic() < give_up:
         queue = _get_json(f"{url}/queue")

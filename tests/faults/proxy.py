@@ -22,7 +22,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from tests.faults import wire
@@ -32,11 +32,11 @@ Fault = Callable[["Exchange"], Awaitable[None]]
 SocketFault = Callable[["Connection", AsyncIterator[wire.Frame]], AsyncIterator[wire.Frame]]
 
 
-class Reset(Exception):
+class Reset(Exception):  # noqa: N818 -- an order, not an error
     """Raised by a fault: end this connection with a TCP reset."""
 
 
-class Cut(Exception):
+class Cut(Exception):  # noqa: N818
     """Raised by a fault: end this connection without a word (FIN, no close frame)."""
 
 
@@ -297,7 +297,7 @@ class FaultProxy:
 
     # -- life
 
-    async def __aenter__(self) -> FaultProxy:
+    async def __aenter__(self) -> Self:
         await self._listen()
         return self
 

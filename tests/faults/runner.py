@@ -1,4 +1,4 @@
-"""Runs one job through the faulty proxy with one of the two clients, and writes down what it saw."""
+"""Runs one job through the faulty proxy with one of the clients, and notes what it saw."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from comfy_ui import ComfyClient, ComfyWSClient
+from tests import graphs
 from tests.faults.catalogue import Expect
 from tests.faults.oracle import Run, Truth, Violation, ask_server, judge
 from tests.faults.proxy import FaultProxy
@@ -22,41 +23,6 @@ from tests.faults.proxy import FaultProxy
 Shell = Literal["sync", "async"]
 SHELLS: tuple[Shell, ...] = ("sync", "async")
 SECRET = "sk-fault-4f9d2c"
-
-
-def graph(tag: str, *, steps: int = 6) -> dict[str, Any]:
-    """A picture with a sampler in it, so that a run has a middle. ``tag`` names its file."""
-    return {
-        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": CHECKPOINT}},
-        "2": {"class_type": "CLIPTextEncode", "inputs": {"text": tag, "clip": ["1", 1]}},
-        "3": {
-            "class_type": "EmptyLatentImage",
-            "inputs": {"width": 64, "height": 64, "batch_size": 1},
-        },
-        "4": {
-            "class_type": "KSampler",
-            "inputs": {
-                "model": ["1", 0],
-                "positive": ["2", 0],
-                "negative": ["2", 0],
-                "latent_image": ["3", 0],
-                "seed": 1,
-                "steps": steps,
-                "cfg": 7.0,
-                "sampler_name": "euler",
-                "scheduler": "normal",
-                "denoise": 1.0,
-            },
-        },
-        "5": {"class_type": "VAEDecode", "inputs": {"samples": ["4", 0], "vae": ["1", 2]}},
-        "6": {
-            "class_type": "SaveImage",
-            "inputs": {"images": ["5", 0], "filename_prefix": tag},
-        },
-    }
-
-
-CHECKPOINT = "sd_xl_base_1.0.safetensors"
 
 
 @dataclass(frozen=True)
@@ -82,7 +48,7 @@ def run_case(case: Case, proxy: FaultProxy, server_url: str) -> tuple[Run, list[
     with _clean(run), _logs(run):
         case.arm(proxy)
         start = time.monotonic()
-        job = graph(tag, steps=case.steps)
+        job = graphs.sampled(prefix=tag, steps=case.steps)
         if case.shell == "async":
             asyncio.run(_run_async(case, proxy, job, run))
         else:

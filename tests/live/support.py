@@ -1,0 +1,70 @@
+"""One test body for both clients, and servers that a test may kill."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+
+class Awaited:
+    """The sync client behind awaitable methods, each run in a thread."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+        method = getattr(self._client, name)
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return await asyncio.to_thread(method, *args, **kwargs)
+
+        return call
+
+
+class OwnServer:
+    """A ComfyUI that belongs to one test: ``COMFYUI_START`` with a port in place of ``{port}``.
+
+    The command must stay in the foreground, and is ended with everything it started.
+    """
+
+    def __init__(self, command: str) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._command = shlex.split(command.format(port=self.port))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *, patience_s: float = 120.0) -> None:
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        give_up = time.monotonic() + patience_s
+        while time.monotonic() < give_up:
+            try:
+                with urlopen(f"{self.url}/prompt", timeout=5):
+                    return
+            except (URLError, OSError):
+                assert self._process.poll() is None, "COMFYUI_START ended by itself"
+                time.sleep(0.2)
+        raise AssertionError("COMFYUI_START does not answer")
+
+    def kill(self) -> None:
+        """As a crash does: SIGKILL, no goodbye."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
