@@ -196,10 +196,8 @@ window.comfy = (() => {
   async function upload(box, file) {
     uploadShown(box, "", `Sending ${file.name} …`);
     box.classList.remove("failed");
-    const asked = new FormData();
-    asked.append("file", file);
     try {
-      const answer = await fetch("uploads", { method: "POST", body: asked });
+      const answer = await fetch(`uploads?role=${box.dataset.uploadKind}`, { method: "POST", body: file });
       const told = await answer.json();
       if (!answer.ok) throw new Error(told.error);
       setField($("input[type=hidden]", box).name, told.name);
@@ -236,8 +234,8 @@ window.comfy = (() => {
       : kind === "audio" ? make("audio", { src, controls: true })
       : kind === "image" ? make("img", { src, alt: promptText || name })
       : make("p", { textContent: name });
-    const recall = (what, text) => {
-      const button = make("button", { className: "act", type: "button", textContent: text });
+    const recall = (what, text, className = "act") => {
+      const button = make("button", { className, type: "button", textContent: text });
       button.onclick = () => {
         send(thumb, "recall", { item: open, what, draft: JSON.stringify(current()) });
         $("#viewer").close();
@@ -249,6 +247,7 @@ window.comfy = (() => {
       recall("all", "Reuse all"),
       seed && recall("seed", "Seed"),
       promptText && recall("prompt", "Prompt"),
+      kind === "image" && recall("input", "Use as input", "act as-input"),
       make("a", { className: "act strong", href: `${src}?download`, download: name, textContent: "Download" }),
     );
     const about = make("p", { className: "quiet", textContent: promptText || name });

@@ -27,6 +27,7 @@ from .island import island
 from .routes import routes
 from .status import Status, banner
 from .theme import head, theme
+from .uploads import Uploads
 
 __all__ = ["build", "launch"]
 
@@ -100,7 +101,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         favicon_path=str(assets_dir() / "icon.svg"),
         app_kwargs={
             "lifespan": life,
-            "routes": routes(backend, access),
+            "routes": routes(backend, access, Uploads(backend, access)),
             "middleware": [Middleware(IdentityMiddleware, access=access)],
             "docs_url": None,
             "redoc_url": None,

@@ -273,6 +273,9 @@ def _actions(item: Item) -> Html:
         _recall(item, "all", "Reuse all", "again"),
         _recall(item, "seed", "Seed", "dice") if item.seed is not None else None,
         _recall(item, "prompt", "Prompt", "prompt") if item.prompt else None,
+        _recall(item, "input", "Use as input", "input", class_="act as-input")
+        if item.kind == "image"
+        else None,
         el(
             "a",
             icon("download"),
@@ -286,13 +289,13 @@ def _actions(item: Item) -> Html:
     )
 
 
-def _recall(item: Item, what: str, label: str, image: str) -> Html:
+def _recall(item: Item, what: str, label: str, image: str, *, class_: str = "act") -> Html:
     return el(
         "button",
         icon(image),
         label,
         type="button",
-        class_="act",
+        class_=class_,
         data_send="recall",
         data_item=str(item.id),
         data_what=what,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any, Final
 
 import gradio as gr
 
 from ..errors import ComfyHeadlessError, ValidationError
 from ..features import FEATURES
-from ..studio import Job, JobError, JobRequest, Phase, Snapshot
+from ..studio import Item, Job, JobError, JobRequest, Phase, Snapshot
 from ..workflow import Preset
 from . import card, fields
 from .access import Access
@@ -20,6 +22,7 @@ from .enhance import Enhance
 from .html import Html, el, icon
 from .island import island
 from .picker import picker
+from .uploads import Uploads
 
 __all__ = ["Create"]
 
@@ -33,6 +36,7 @@ class Create:
     def __init__(self, backend: Backend, access: Access) -> None:
         self._backend = backend
         self._access = access
+        self._uploads = Uploads(backend, access)
 
     def build(self, page: Any) -> None:
         """Make the components and connect them. ``page`` is the surrounding ``gr.Blocks``."""
@@ -122,6 +126,7 @@ class Create:
         if entry.ready is False:
             raise ValidationError(entry.reason)
         values = fields.read(entry.preset, draft.values)
+        self._uploads.check(entry.preset, values, owner)
         said = entry.preset.by_role("prompt")
         if said is not None:
             if not prompt.strip():
@@ -143,17 +148,14 @@ class Create:
                 drawn = True
             job, waiting = jobs[0], len(jobs) - 1
             shape = fields.ratio(self._backend.catalog.entry(job.preset).preset, job.values)
-            async for snapshot in studio.follow(job.id, owner):
-                if snapshot.terminal:
-                    shown = _finished(snapshot, job, shape)
-                    yield shown, await self._results(owner), gr.skip(), gr.skip()
-                else:
-                    yield (
-                        card.job_card(snapshot, ratio=shape, waiting=waiting),
-                        gr.skip(),
-                        gr.skip(),
-                        gr.skip(),
-                    )
+            async with aclosing(studio.follow(job.id, owner)) as snapshots:
+                async for snapshot in snapshots:
+                    if snapshot.terminal:
+                        shown = _finished(snapshot, job, shape)
+                        yield shown, await self._results(owner), gr.skip(), gr.skip()
+                    else:
+                        shown = card.job_card(snapshot, ratio=shape, waiting=waiting)
+                        yield shown, gr.skip(), gr.skip(), gr.skip()
         if drawn:
             yield gr.skip(), gr.skip(), *_buttons(running=False)
         else:
@@ -191,8 +193,24 @@ class Create:
             seed = preset.by_role("seed")
             values = {**fields.read(preset, draft.values), **({seed.id: item.seed} if seed else {})}
             return (*self._show(preset, values), gr.skip(), gr.skip())
+        if data.get("what") == "input":
+            return await self._as_input(item, draft)
         preset = self._backend.catalog.entry(item.preset).preset
         return (*self._show(preset, item.values), item.prompt, self._reason(preset))
+
+    async def _as_input(self, item: Item, draft: Draft) -> tuple[Any, ...]:
+        """Put a result into the picture field of the chosen preset."""
+        preset = self._backend.catalog.entry(draft.preset).preset
+        target = preset.by_role("image")
+        if target is None:
+            return gr.skip(), gr.skip(), gr.skip(), gr.skip()
+        try:
+            content = await asyncio.to_thread(item.path.read_bytes)
+            name = await self._uploads.accept(content, "image", item.owner)
+        except (OSError, ComfyHeadlessError) as error:
+            return gr.skip(), gr.skip(), gr.skip(), _notice(JobError.of(error))
+        values = {**fields.read(preset, draft.values), target.id: name}
+        return (*self._show(preset, values), gr.skip(), gr.skip())
 
     def _show(self, preset: Preset, values: Mapping[str, Any]) -> tuple[Html, Html]:
         catalog = self._backend.catalog

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..client import ComfyClient
-from ..errors import ComfyHeadlessError
+from ..errors import ComfyHeadlessError, ValidationError
 from ..settings import DEFAULT_URL, Settings
 
 __all__ = ["Choice", "answers", "choose", "demo_speed"]
@@ -48,11 +48,19 @@ def answers(url: str) -> bool:
 
 
 def demo_speed(text: str) -> Literal["instant"] | float:
-    """The setting ``demo_speed`` as the engine takes it; nonsense becomes the default.
+    """The setting ``demo_speed`` as the engine takes it.
 
     >>> demo_speed("instant"), demo_speed("12")
     ('instant', 12.0)
+
+    Raises:
+        ValidationError: neither ``instant`` nor a number.
     """
     if text == "instant":
         return "instant"
-    return float(text)
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ValidationError(
+            f"The demo speed cannot be '{text}'.", hint="Use 'instant' or steps per second, as 6."
+        ) from error

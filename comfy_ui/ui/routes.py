@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from ..errors import ValidationError
+from ..errors import ComfyHeadlessError, ValidationError
 from ..resources import assets_dir
 from ..studio import Item
 from .access import Access, login_missing
 from .backend import Backend
+from .uploads import MAX_UPLOAD_BYTES, Uploads
 
 __all__ = ["routes"]
 
@@ -31,7 +32,7 @@ _HEADERS: Final = {
 }
 
 
-def routes(backend: Backend, access: Access) -> list[Route]:
+def routes(backend: Backend, access: Access, uploads: Uploads) -> list[Route]:
     """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
 
     async def _item(request: Request) -> Item | None:
@@ -63,6 +64,17 @@ def routes(backend: Backend, access: Access) -> list[Route]:
         entry = backend.catalog.entry(request.path_params["id"])
         return _picture(entry.preset.thumbnail)
 
+    async def upload(request: Request) -> Response:
+        if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+            return PlainTextResponse("Only this page may send files.", status_code=403)
+        try:
+            owner = access.require("run", request)
+            content = await _body(request)
+            name = await uploads.accept(content, request.query_params.get("role", "image"), owner)
+        except ComfyHeadlessError as error:
+            return JSONResponse({"error": str(error)}, status_code=422)
+        return JSONResponse({"name": name})
+
     async def icon(_: Request) -> Response:
         return _picture(assets_dir() / "icon.svg")
 
@@ -70,6 +82,7 @@ def routes(backend: Backend, access: Access) -> list[Route]:
         Route("/files/{id:int}", _guarded(original)),
         Route("/thumbs/{id:int}", _guarded(thumbnail)),
         Route("/covers/{id}", _guarded(cover)),
+        Route("/uploads", _guarded(upload), methods=["POST"]),
         Route("/favicon.ico", icon),
     ]
 
@@ -81,6 +94,17 @@ def _guarded(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Req
         return await handler(request)
 
     return guarded
+
+
+async def _body(request: Request) -> bytes:
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > MAX_UPLOAD_BYTES:
+            raise ValidationError(
+                f"The file is larger than {MAX_UPLOAD_BYTES // 2**20} MB.", hint="Send a smaller one."
+            )
+    return bytes(content)
 
 
 def _picture(path: Path | None) -> Response:

@@ -1,0 +1,96 @@
+"""Small values for the tests of the page."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+from comfy_ui.studio import Item
+from comfy_ui.workflow.presets import Preset
+
+GRAPH: dict[str, Any] = {
+    "1": {"class_type": "KSampler", "inputs": {"seed": 0, "steps": 8, "cfg": 1.0, "sampler_name": "euler"}},
+    "2": {"class_type": "EmptyLatentImage", "inputs": {"width": 1024, "height": 1024, "batch_size": 1}},
+    "3": {"class_type": "CLIPTextEncode", "inputs": {"text": ""}},
+    "4": {"class_type": "SaveImage", "inputs": {"filename_prefix": "x"}},
+    "5": {"class_type": "LoadImage", "inputs": {"image": ""}},
+}
+PARAMS: dict[str, dict[str, Any]] = {
+    "prompt": {"role": "prompt", "targets": [{"node": "3", "input": "text"}], "default": ""},
+    "width": {"role": "width", "targets": [{"node": "2", "input": "width"}], "default": 1024, "min": 256, "max": 2048, "step": 16},
+    "height": {"role": "height", "targets": [{"node": "2", "input": "height"}], "default": 1024, "min": 256, "max": 2048, "step": 16},
+    "seed": {"role": "seed", "targets": [{"node": "1", "input": "seed"}], "default": 0},
+    "steps": {"role": "steps", "targets": [{"node": "1", "input": "steps"}], "default": 8, "min": 1, "max": 50},
+    "cfg": {"role": "cfg", "targets": [{"node": "1", "input": "cfg"}], "default": 1.0, "min": 0, "max": 20},
+    "sampler": {"role": "sampler", "targets": [{"node": "1", "input": "sampler_name"}], "default": "euler", "choices_from": "object_info", "advanced": True},
+    "image": {"role": "image", "targets": [{"node": "5", "input": "image"}], "default": None, "optional": True},
+}  # fmt: skip
+
+
+def preset(name: str = "test", *, params: tuple[str, ...] = tuple(PARAMS), **changes: Any) -> Preset:
+    """A preset with some of the parameters above; ``steps={"max": 4}`` changes one of them."""
+    about = {
+        key: {"id": key, "label": key.title(), **PARAMS[key], **changes.pop(key, {})} for key in params
+    }
+    return Preset.model_validate(
+        {
+            "id": name,
+            "graph": GRAPH,
+            "title": name,
+            "description": "",
+            "task": "t2i",
+            "family": "test",
+            "params": list(about.values()),
+            "outputs": [{"node": "4", "kind": "image"}],
+            **changes,
+        }
+    )
+
+
+def item(**changes: Any) -> Item:
+    """A finished picture."""
+    values: dict[str, Any] = {
+        "id": 7,
+        "job_id": "j",
+        "owner": "local",
+        "kind": "image",
+        "filename": "a.png",
+        "media_type": "image/png",
+        "path": Path("a.png"),
+        "thumbnail": Path("a.webp"),
+        "width": 1024,
+        "height": 768,
+        "size_bytes": 5,
+        "created_at": 0.0,
+        "preset": "test",
+        "prompt": "a harbour",
+        "seed": 42,
+        "values": {},
+    }
+    return Item(**{**values, **changes})
+
+
+class Page(HTMLParser):
+    """The elements of a piece of HTML, as ``(tag, attributes)``."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str | None = None, **wanted: str) -> list[dict[str, str | None]]:
+        """Attributes of the elements with these attribute values (``data_x`` for ``data-x``)."""
+        return [
+            attributes
+            for name, attributes in self.elements
+            if tag in (None, name)
+            and all(attributes.get(k.rstrip("_").replace("_", "-")) == v for k, v in wanted.items())
+        ]
