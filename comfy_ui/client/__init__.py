@@ -1,0 +1,26 @@
+"""Clients of a ComfyUI server: :class:`ComfyClient` (blocking) and :class:`ComfyWSClient` (async)."""
+
+from ..protocol.outputs import OutputFile
+from ..protocol.progress import Phase, Progress
+from .address import Address, parse_address
+from .capabilities import Capabilities
+from .result import Result
+from .sync import ComfyClient
+from .values import Device, JobInfo, LogLine, SystemStats, UploadedFile, UserFile
+
+__all__ = [
+    "Address",
+    "Capabilities",
+    "ComfyClient",
+    "Device",
+    "JobInfo",
+    "LogLine",
+    "OutputFile",
+    "Phase",
+    "Progress",
+    "Result",
+    "SystemStats",
+    "UploadedFile",
+    "UserFile",
+    "parse_address",
+]

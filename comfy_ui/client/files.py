@@ -1,0 +1,193 @@
+"""Results on their way to this machine: names made safe, bytes whole, nothing overwritten."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from ..errors import ComfyUIConnectionError, StorageError
+from .calls import Answer
+
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f<>:\"|?*]")
+_RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+_LONGEST_NAME_BYTES = 200  # file systems allow 255; room is left for " (1)" and a temporary suffix
+
+
+def safe_name(name: str) -> str:
+    """A server-given name as a plain file name on any system, never a path.
+
+    >>> safe_name("../../etc/passwd")
+    'passwd'
+    """
+    name = _UNSAFE.sub("_", name.replace("\\", "/").rpartition("/")[2])
+    # A lone surrogate cannot be encoded; a dot in front would hide the file.
+    name = name.encode("utf-8", "replace").decode().lstrip(".").rstrip(". ")
+    if not name or _RESERVED.match(name):
+        name = f"file_{name}".rstrip("_")
+    stem, dot, suffix = name.rpartition(".")
+    if not dot or len(suffix) > 16:
+        stem, suffix = name, ""
+    suffix = f".{suffix}" if suffix else ""
+    room = _LONGEST_NAME_BYTES - len(suffix.encode())
+    return stem.encode()[:room].decode("utf-8", "ignore") + suffix
+
+
+class Download:
+    """One file arriving, over as many requests as it takes.
+
+    After a cut it asks for the missing part only, if the server can tell that the file is still
+    the same (ETag); else it starts again. Without ``to`` the bytes are kept in memory.
+
+    Raises:
+        StorageError: this machine's disk refuses.
+    """
+
+    def __init__(self, *, folder: Path | None = None) -> None:
+        self.blocking = folder is not None
+        self.received = 0
+        self._folder = folder
+        self._memory = bytearray()
+        self._file: BinaryIO | None = None
+        self._path: Path | None = None
+        self._etag: str | None = None
+        self._expected: int | None = None
+
+    @property
+    def resume_headers(self) -> dict[str, str]:
+        """What the next request has to ask for."""
+        if not self.received or not self._etag:
+            return {}
+        return {"range": f"bytes={self.received}-", "if-range": self._etag}
+
+    def begin(self, answer: Answer) -> bool:
+        """Take the head of an answer; False when it is no file."""
+        if answer.status == 206 and self._starts_where_we_are(answer):
+            return True
+        if answer.status != 200:
+            return False
+        self._restart()
+        # A weak tag does not promise the same bytes.
+        etag = answer.headers.get("etag", "")
+        self._etag = etag if etag and not etag.startswith("W/") else None
+        length = answer.headers.get("content-length", "")
+        encoded = answer.headers.get("content-encoding", "identity") != "identity"
+        self._expected = int(length) if length.isdigit() and not encoded else None
+        return True
+
+    def write(self, chunk: bytes) -> None:
+        if self._folder is None:
+            self._memory += chunk
+        else:
+            with _disk(self._folder):
+                self._open(self._folder).write(chunk)
+        self.received += len(chunk)
+
+    def check(self) -> None:
+        """Raise ComfyUIConnectionError if the server announced more, or less, than has come."""
+        if self._expected is not None and self.received != self._expected:
+            raise ComfyUIConnectionError(
+                f"Only {self.received} of {self._expected} bytes arrived.",
+                hint="The connection was cut; try again.",
+            )
+
+    def not_a_file(self, answer: Answer) -> ComfyUIConnectionError:
+        """The error for an answer that is neither a file nor a refusal."""
+        return ComfyUIConnectionError(
+            f"The answer to {answer.where} is no file ({answer.status}).", retryable=False
+        )
+
+    def content(self) -> bytes:
+        """All bytes, of a download to memory."""
+        return bytes(self._memory)
+
+    def move_to(self, path: Path) -> Path:
+        """Give the finished file its name at once, replacing what is there."""
+        with _disk(path.parent):
+            os.replace(self._close(path.parent), path)
+        self._path = None
+        return path
+
+    def move_into(self, folder: Path, name: str) -> Path:
+        """Give the finished file a free name in ``folder``; a file with the same bytes is kept."""
+        with _disk(folder):
+            temporary = self._close(folder)
+            for candidate in _candidates(folder, name):
+                try:
+                    candidate.open("xb").close()  # reserves the name against everybody
+                except FileExistsError:
+                    if _same_bytes(temporary, candidate):
+                        return candidate
+                    continue
+                os.replace(temporary, candidate)
+                self._path = None
+                return candidate
+        raise AssertionError  # candidates never end
+
+    def discard(self) -> None:
+        """Remove what is left of an unfinished file."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # a full disk may refuse the last flush
+                self._file.close()
+            self._file = None
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+            self._path = None
+
+    def _starts_where_we_are(self, answer: Answer) -> bool:
+        return answer.headers.get("content-range", "").startswith(f"bytes {self.received}-")
+
+    def _restart(self) -> None:
+        self.received = 0
+        self._memory.clear()
+        if self._file is not None:
+            self._file.seek(0)
+            self._file.truncate()
+
+    def _open(self, folder: Path) -> BinaryIO:
+        if self._file is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / f".comfy-ui-{secrets.token_hex(8)}.part"
+            # Not mkstemp: its files are private, whatever the user's umask says.
+            self._file, self._path = path.open("xb"), path
+        return self._file
+
+    def _close(self, folder: Path) -> Path:
+        self._open(folder).close()  # also an empty file is a file
+        self._file = None
+        assert self._path is not None
+        return self._path
+
+
+def _candidates(folder: Path, name: str) -> Iterator[Path]:
+    first = folder / safe_name(name)
+    yield first
+    number = 1
+    while True:
+        yield first.with_name(f"{first.stem} ({number}){first.suffix}")
+        number += 1
+
+
+def _same_bytes(one: Path, other: Path) -> bool:
+    if not other.is_file() or one.stat().st_size != other.stat().st_size:
+        return False
+    with one.open("rb") as a, other.open("rb") as b:
+        while chunk := a.read(1 << 20):
+            if chunk != b.read(1 << 20):
+                return False
+    return True
+
+
+@contextlib.contextmanager
+def _disk(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"'{folder}' cannot be written: {error.strerror or error}.",
+            hint="Free some space there, or choose another folder.",
+        ) from error

@@ -1,0 +1,181 @@
+"""A job from its post to its end: queued once, followed by polling, stopped for certain."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+
+from ..errors import (
+    AuthenticationError,
+    CircuitOpenError,
+    ComfyHeadlessError,
+    ComfyUIConnectionError,
+    ComfyUIOfflineError,
+    ServerRejectedError,
+)
+from ..protocol.answers import HistoryAnswer
+from ..protocol.job import (
+    Accepted,
+    CancelRequested,
+    CancelSent,
+    PollFailed,
+    Submitted as PostedAgain,
+    cancel_due,
+    poll_due,
+)
+from ..protocol.retry import Failure, classify_status
+from . import routes
+from .calls import Answer, Call
+from .capabilities import Capabilities
+from .flows import Asker, Flow
+from .jobs import Job
+from .submission import Submitted, dropped_outputs
+
+logger = logging.getLogger(__name__)
+
+_MAX_POSTS = 3
+# How long to look for a job whose post went unanswered, or to see one off that was not wanted.
+_LOOK_S = 30.0
+
+
+class Following:
+    """The flows around jobs, of one client."""
+
+    def __init__(self, asker: Asker) -> None:
+        self._asker = asker
+        self._atomic_cancel: bool | None = None
+
+    def submit(self, job: Job, call: Call[Submitted], *, strict: bool) -> Flow[None]:
+        """Post a job so that it is queued once.
+
+        Raises:
+            InvalidWorkflowError: the server refused it, or (``strict``) would run only a part of
+                it: then it is taken out of the queue again.
+            ComfyUIConnectionError: whether it was queued could not be found out.
+        """
+        for posts_left in reversed(range(_MAX_POSTS)):
+            try:
+                submitted = yield from self._asker.ask(call)
+            except (ComfyUIConnectionError, ServerRejectedError) as error:
+                if not _may_be_queued(error):
+                    raise
+                logger.info("The post of job %s was not answered; looking for it", job.prompt_id)
+                if (yield from self._find(job, error)):
+                    return
+                if not posts_left:
+                    raise
+                job.apply(PostedAgain(), self._asker.clock())
+            else:
+                break
+        job.apply(Accepted(), self._asker.clock())
+        if submitted.problems:
+            dropped = dropped_outputs(submitted)
+            if strict:
+                yield from self.cancel(job, timeout_s=_LOOK_S)
+                raise dropped
+            logger.warning("%s", dropped)
+
+    def _find(self, job: Job, error: ComfyHeadlessError) -> Flow[bool]:
+        """Whether a job whose post was not answered is at the server. False: it is not."""
+        deadline = self._asker.clock() + min(_LOOK_S, self._asker.timeout_s)
+        while not job.state.accepted:
+            if job.state.may_resubmit:
+                if isinstance(error, ServerRejectedError):
+                    raise error  # its own failure, which would come again
+                return False
+            if job.settled or self._asker.clock() >= deadline:
+                raise error
+            due = yield from self.tend([job])
+            yield self._asker.until(min(due, deadline))
+        return True
+
+    def tend(self, jobs: Sequence[Job]) -> Flow[float]:
+        """Do what is due for these jobs: tell the server to stop, or look. Gives the next time."""
+        now = self._asker.clock()
+        for job in jobs:
+            if cancel_due(job.state) <= now:
+                yield from self._stop(job)
+        due = {job.prompt_id for job in jobs if poll_due(job.state, now) <= now}
+        if due:
+            yield from self._look([job for job in jobs if not job.settled], due)
+            now = self._asker.clock()
+        times = [_next_due(job, now) for job in jobs if not job.settled]
+        return min(times, default=math.inf)
+
+    def cancel(self, job: Job, *, timeout_s: float) -> Flow[bool]:
+        """Stop a job, and see to it. False: it has ended, or still goes on."""
+        job.apply(CancelRequested(), self._asker.clock())
+        deadline = self._asker.clock() + timeout_s
+        while not job.settled and self._asker.clock() < deadline:
+            due = yield from self.tend([job])
+            if not job.settled:
+                yield self._asker.until(min(due, deadline))
+        return job.was_stopped
+
+    def _stop(self, job: Job) -> Flow[None]:
+        try:
+            if self._atomic_cancel is not False:
+                answered = yield from self._asker.ask(routes.cancel_job(job.prompt_id))
+                self._atomic_cancel = answered is not None
+            if not self._atomic_cancel:
+                # In this order: meanwhile it may move from pending to running, never back.
+                yield from self._asker.ask(routes.unqueue(job.prompt_id))
+                yield from self._asker.ask(routes.interrupt(job.prompt_id))
+        except (ComfyUIConnectionError, ServerRejectedError) as error:
+            self._unreachable([job], error)
+        # After a failure too: the next attempt is not to come at once.
+        job.apply(CancelSent(), self._asker.clock())
+
+    def _look(self, jobs: Sequence[Job], due: set[str]) -> Flow[None]:
+        """The queue, once for all jobs, then the history of those that are not in it."""
+        try:
+            if any(job.state.needs_queue for job in jobs if job.prompt_id in due):
+                snapshot = yield from self._asker.once(routes.queue())
+                for job in jobs:
+                    answer = snapshot.answer(job.prompt_id)
+                    # While its socket tells of a job, its absence is not yet to be doubted.
+                    told = answer.place == "absent" and job.state.listening
+                    if job.state.needs_queue and (job.prompt_id in due or not told):
+                        job.apply(answer, self._asker.clock())
+            for job in jobs:
+                gone = job.state.out_of_queue or not job.state.needs_queue
+                if gone and not job.settled and (job.prompt_id in due or not job.state.listening):
+                    entry = yield from self._asker.once(routes.history(job.prompt_id))
+                    job.apply(HistoryAnswer(entry), self._asker.clock())
+        except (ComfyUIConnectionError, ServerRejectedError) as error:
+            self._unreachable(jobs, error)
+        else:
+            for job in jobs:
+                job.unreachable_since = None
+
+    def _unreachable(self, jobs: Sequence[Job], error: ComfyHeadlessError) -> None:
+        """A server that is away mostly comes back; one that wants a login does not."""
+        now = self._asker.clock()
+        for job in jobs:
+            if job.unreachable_since is None:
+                job.unreachable_since = now
+            job.apply(PollFailed(), now)
+            if (
+                isinstance(error, AuthenticationError)
+                or now - job.unreachable_since >= self._asker.timeout_s
+            ):
+                job.give_up(error)
+
+    def capabilities(self) -> Flow[Capabilities]:
+        """Probed by route, not by version. Changes nothing at the server."""
+        jobs: Answer = yield routes.jobs(limit=1)
+        cancel: Answer = yield routes.cancel_jobs([])
+        self._atomic_cancel = cancel.status == 200
+        return Capabilities(jobs_api=jobs.status == 200, atomic_cancel=self._atomic_cancel)
+
+
+def _next_due(job: Job, now: float) -> float:
+    return min(poll_due(job.state, now), cancel_due(job.state))
+
+
+def _may_be_queued(error: ComfyHeadlessError) -> bool:
+    """Whether a post that ended in this error may have reached the queue."""
+    if isinstance(error, ServerRejectedError):
+        return classify_status(error.status, idempotent=False) is Failure.UNKNOWN
+    return error.retryable and not isinstance(error, ComfyUIOfflineError | CircuitOpenError)

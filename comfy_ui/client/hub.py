@@ -1,0 +1,205 @@
+"""All jobs that an async client follows: one socket, and one poll for all who wait.
+
+Messages change a job the moment they come; whoever waits for it is woken and looks at its newest
+state. Nobody is ever waited for, so a slow callback cannot hold up the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ..protocol.job import (
+    ConnectionLost,
+    ConnectionRegained,
+    is_deaf,
+    new_job,
+    poll_due,
+)
+from ..protocol.messages import Message, Status
+from .endpoint import Endpoint
+from .flows import Asker, Flow
+from .following import Following
+from .jobs import Job
+from .websocket import Socket
+
+logger = logging.getLogger(__name__)
+
+# Jobs that nobody waits for are kept so that they can be waited for later; not for ever.
+_KEPT_JOBS = 2000
+_DEAF_S = 2.0
+_STATUS_S = 1.0
+
+
+class Hub:
+    """The jobs of one client, within one event loop.
+
+    ``drive`` runs a flow, as the client does it.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        asker: Asker,
+        following: Following,
+        drive: Callable[[Flow[float]], Awaitable[float]],
+    ) -> None:
+        self._clock = asker.clock
+        self._following = following
+        self._drive = drive
+        self._socket = Socket(endpoint, on_message=self._hear, on_change=self._connected)
+        self._jobs: dict[str, Job] = {}
+        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._poller: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._due = 0.0
+        self._heard_at = 0.0
+        self._status: Status | None = None
+
+    async def new_job(self, prompt_id: str, graph: Mapping[str, Any], *, fresh_id: str) -> Job:
+        """A job about to be posted, known here before the server can speak of it.
+
+        ``fresh_id`` is its clientId if there is no socket: without any, the server would tell
+        everybody of it.
+        """
+        client_id = await self._socket.ready()
+        state = new_job(prompt_id, now=self._clock(), graph=graph, listening=client_id is not None)
+        return self._keep(Job(state, client_id=client_id or fresh_id, on_change=self._changed))
+
+    def job(self, prompt_id: str) -> Job:
+        """A job known here, or one that somebody else has queued."""
+        known = self._jobs.get(prompt_id)
+        if known is not None and known.error is None:
+            return known
+        state = new_job(prompt_id, now=self._clock(), accepted=True)
+        return self._keep(Job(state, on_change=self._changed))
+
+    def drop(self, job: Job) -> None:
+        """Forget a job; it can still be followed, by polling."""
+        if self._jobs.get(job.prompt_id) is job and job.prompt_id not in self._waiting:
+            del self._jobs[job.prompt_id]
+
+    @contextmanager
+    def watching(self, job: Job) -> Iterator[asyncio.Event]:
+        """While inside, the job is polled where needed, and the event is set on every change."""
+        event = asyncio.Event()
+        self._waiting.setdefault(job.prompt_id, set()).add(event)
+        self._socket.want(wanted=True)
+        self._nudge(poll_due(job.state, self._clock()))
+        if self._poller is None:
+            self._poller = asyncio.create_task(self._poll(), name="comfy-ui poller")
+        try:
+            yield event
+        finally:
+            watchers = self._waiting[job.prompt_id]
+            watchers.discard(event)
+            if not watchers:
+                del self._waiting[job.prompt_id]
+            if not self._waiting:
+                self._socket.want(wanted=False)
+                self._wake.set()
+
+    async def close(self) -> None:
+        await self._socket.close()
+        if self._poller is not None:
+            self._poller.cancel()
+            await asyncio.gather(self._poller, return_exceptions=True)
+            self._poller = None
+
+    # -- the socket
+
+    def _hear(self, client_id: str, message: Message) -> None:
+        now = self._heard_at = self._clock()
+        if isinstance(message, Status):
+            # About the queue, so about all jobs: they learn of it together, and not each time.
+            if self._status is None:
+                asyncio.get_running_loop().call_later(_STATUS_S, self._wake.set)
+            self._status = message
+            return
+        prompt_id = getattr(message, "prompt_id", None)
+        if prompt_id is not None:
+            job = self._jobs.get(prompt_id)
+            if job is not None:
+                job.apply(message, now)
+            return
+        for job in self._jobs.values():  # previews of old servers name no job
+            if job.state.running and job.client_id == client_id:
+                job.apply(message, now)
+
+    def _connected(self, client_id: str | None) -> None:
+        now = self._heard_at = self._clock()
+        event = ConnectionLost() if client_id is None else ConnectionRegained(listening=False)
+        for job in self._jobs.values():
+            # Those queued under an earlier clientId are not told of on this connection.
+            if client_id is not None or job.state.listening:
+                job.apply(event, now)
+
+    # -- those who wait
+
+    def _changed(self, job: Job) -> None:
+        for event in self._waiting.get(job.prompt_id, ()):
+            event.set()
+        now = self._clock()
+        if not job.settled:
+            self._nudge(poll_due(job.state, now))
+        elif is_deaf(job.state, now):
+            self._suspect()
+
+    def _nudge(self, due: float) -> None:
+        """Let the poller know of something due before what it waits for."""
+        if due < self._due:
+            self._wake.set()
+
+    async def _poll(self) -> None:
+        watched: list[Job] = []
+        try:
+            while self._waiting:
+                self._wake.clear()
+                self._due = math.inf
+                watched = [self._jobs[prompt_id] for prompt_id in self._waiting]
+                self._spread_status(watched)
+                self._due = await self._drive(self._following.tend(watched))
+                if any(is_deaf(job.state, self._clock()) for job in watched):
+                    self._suspect()
+                await _wait(self._wake, self._due - self._clock())
+        except Exception as error:  # whatever it was: who waits must not wait for ever
+            for job in watched:
+                job.give_up(error)
+            raise
+        finally:
+            self._poller = None
+
+    def _spread_status(self, jobs: list[Job]) -> None:
+        if self._status is not None:
+            for job in jobs:
+                job.apply(self._status, self._clock())
+            self._status = None
+
+    def _suspect(self) -> None:
+        """A socket was silent although there was something to tell: watch it for a moment."""
+        asyncio.get_running_loop().call_later(_DEAF_S, self._cycle_unless_heard, self._heard_at)
+
+    def _cycle_unless_heard(self, before: float) -> None:
+        if self._heard_at == before:
+            logger.info("The socket has gone deaf; opening another")
+            self._socket.cycle()
+
+    def _keep(self, job: Job) -> Job:
+        self._jobs[job.prompt_id] = job
+        if len(self._jobs) > _KEPT_JOBS:
+            for prompt_id in list(self._jobs):
+                if prompt_id not in self._waiting and prompt_id != job.prompt_id:
+                    del self._jobs[prompt_id]
+                    break
+        return job
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(None if seconds == math.inf else max(0.0, seconds)):
+            await event.wait()

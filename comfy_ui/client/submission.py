@@ -1,0 +1,234 @@
+"""``POST /prompt``: what is sent, and what the server says is wrong with it. Pure.
+
+The server's error types are listed in the protocol notes, section 2.2.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+from uuid import UUID
+
+from ..errors import (
+    ComfyUIConnectionError,
+    InvalidWorkflowError,
+    MissingModel,
+    MissingModelsError,
+    MissingNodesError,
+    Problem,
+    ValidationError,
+)
+from .calls import Answer, json_body, read_json
+
+_MODEL_SUFFIXES = {".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".sft", ".gguf", ".onnx"}
+# Loader inputs and the folder below models/ that their choices come from.
+_MODEL_FOLDERS = {
+    "ckpt_name": "checkpoints",
+    "unet_name": "diffusion_models",
+    "vae_name": "vae",
+    "clip_name": "text_encoders",
+    "clip_name1": "text_encoders",
+    "clip_name2": "text_encoders",
+    "clip_name3": "text_encoders",
+    "clip_name4": "text_encoders",
+    "lora_name": "loras",
+    "control_net_name": "controlnet",
+    "style_model_name": "style_models",
+    "gligen_name": "gligen",
+    "hypernetwork_name": "hypernetworks",
+    "audio_encoder_name": "audio_encoders",
+    "model_name": "upscale_models",
+}
+_HINTS = {
+    "required_input_missing": "Give it a value or a link.",
+    "return_type_mismatch": "Link it to an output of the right type.",
+    "bad_linked_input": "A link is a list of node id and output number.",
+    "invalid_prompt_id": "Leave prompt_id out, or give str(uuid.uuid4()).",
+    "prompt_no_outputs": "Add a node that saves or shows something, SaveImage for instance.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The server has the job. ``problems``: outputs that it silently left out."""
+
+    prompt_id: str
+    number: float
+    problems: tuple[Problem, ...] = ()
+
+
+def check_prompt_id(prompt_id: str) -> str:
+    """``prompt_id`` itself, if every core takes it: a canonical lowercase UUID.
+
+    Raises:
+        ValidationError: newer cores would refuse it.
+    """
+    try:
+        canonical = str(UUID(prompt_id))
+    except (ValueError, AttributeError, TypeError):
+        canonical = None
+    if canonical != prompt_id:
+        raise ValidationError(
+            f"The prompt_id {prompt_id!r} is not a canonical lowercase UUID.",
+            hint=_HINTS["invalid_prompt_id"],
+        )
+    return prompt_id
+
+
+def prompt_body(
+    graph: Mapping[str, Any],
+    *,
+    prompt_id: str,
+    client_id: str,
+    front: bool,
+    extra_data: Mapping[str, Any] | None,
+) -> bytes:
+    """The JSON to post. ``extra_data`` is never null: that kills the worker of 0.3.64.
+
+    Raises:
+        InvalidWorkflowError: it holds something that JSON cannot carry.
+    """
+    body: dict[str, Any] = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id}
+    if front:
+        body["front"] = True
+    if extra_data:
+        body["extra_data"] = dict(extra_data)
+    try:
+        return json_body(body)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidWorkflowError(
+            f"The workflow cannot be written as JSON: {error}.",
+            hint="Use only texts, numbers, booleans, lists and dicts in it.",
+        ) from error
+
+
+def read_submitted(answer: Answer, graph: Mapping[str, Any]) -> Submitted:
+    """The job as accepted.
+
+    Raises:
+        InvalidWorkflowError: 400, with the server's reasons (or one of its subclasses).
+        ComfyUIConnectionError: the answer is no ComfyUI's.
+    """
+    body = read_json(answer)
+    if answer.status == 400:
+        raise _refused(body, graph)
+    if not isinstance(body, dict) or "prompt_id" not in body:
+        raise ComfyUIConnectionError(f"The answer to {answer.where} names no job.")
+    number = body.get("number")
+    return Submitted(
+        str(body["prompt_id"]),
+        float(number) if isinstance(number, int | float) else 0.0,
+        tuple(_problems(body.get("node_errors"), graph)),
+    )
+
+
+def dropped_outputs(submitted: Submitted) -> InvalidWorkflowError:
+    """The error for a job of which the server would run a part only."""
+    return _of_problems("The server would leave out a part of this workflow", submitted.problems)
+
+
+def _refused(body: Any, graph: Mapping[str, Any]) -> InvalidWorkflowError:
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error, dict):
+        return InvalidWorkflowError(
+            f"The server refused the workflow: {error or 'no reason given'}."
+        )
+    kind, told = str(error.get("type", "")), str(error.get("message", "")).rstrip(".")
+    problems = tuple(_problems(body.get("node_errors"), graph))
+    if problems:
+        return _of_problems("The workflow does not fit this server", problems)
+    node = _node_in(str(error.get("details", "")))
+    class_type = _class_type(graph, node)
+    if class_type and (kind == "missing_node_type" or "does not exist" in told):
+        problem = Problem(
+            "missing_node",
+            f"The server has no node '{class_type}'.",
+            node=node,
+            node_title=_title(graph, node),
+            class_type=class_type,
+        )
+        return MissingNodesError(problem.message, class_types=[class_type], problems=[problem])
+    if kind == "prompt_outputs_failed_validation":  # without any node error: 0.3.64 met a cycle
+        told = "The nodes are linked in a circle"
+    problem = Problem(kind, f"{told}.", node=node, class_type=class_type)
+    return InvalidWorkflowError(
+        f"The server refused the workflow: {told}.",
+        problems=[problem],
+        hint=_HINTS.get(kind, ""),
+    )
+
+
+def _of_problems(what: str, problems: tuple[Problem, ...]) -> InvalidWorkflowError:
+    missing = [model for problem in problems if (model := _missing_model(problem))]
+    if len(missing) == len(problems):
+        names = ", ".join(model.filename for model in missing)
+        return MissingModelsError(
+            f"The server lacks model files: {names}.", models=missing, problems=problems
+        )
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return InvalidWorkflowError(f"{what}: {problems[0]}{more}", problems=problems)
+
+
+def _problems(node_errors: Any, graph: Mapping[str, Any]) -> Iterator[Problem]:
+    if not isinstance(node_errors, dict):
+        return
+    for node, told in node_errors.items():
+        errors = told.get("errors") if isinstance(told, dict) else None
+        for error in errors if isinstance(errors, list) else ():
+            if isinstance(error, dict):
+                yield _problem(node, told, error, graph)
+
+
+def _problem(
+    node: str, told: Mapping[str, Any], error: Mapping[str, Any], graph: Mapping[str, Any]
+) -> Problem:
+    kind = str(error.get("type", "invalid"))
+    raw = error.get("extra_info")
+    extra = dict(raw) if isinstance(raw, dict) else {}
+    name = extra.get("input_name")
+    details = str(error.get("details", ""))
+    message = str(error.get("message", kind)).rstrip(".")
+    return Problem(
+        kind=kind,
+        message=f"{message}: {details}." if details else f"{message}.",
+        hint=_HINTS.get(kind, ""),
+        node=str(node),
+        node_title=_title(graph, node),
+        class_type=str(told.get("class_type") or _class_type(graph, node) or "") or None,
+        input=str(name) if name is not None else None,
+        extra=extra,
+    )
+
+
+def _missing_model(problem: Problem) -> MissingModel | None:
+    value = problem.extra.get("received_value")
+    if problem.kind != "value_not_in_list" or not isinstance(value, str):
+        return None
+    folder = _MODEL_FOLDERS.get(problem.input or "")
+    if PurePosixPath(value.replace("\\", "/")).suffix.lower() not in _MODEL_SUFFIXES:
+        return None
+    return MissingModel(folder=folder or "", filename=value)
+
+
+def _node_in(details: str) -> str | None:
+    found = re.search(r"#([^'\s]+)", details)
+    return found[1] if found else None
+
+
+def _node(graph: Mapping[str, Any], node: str | None) -> Mapping[str, Any]:
+    value = graph.get(node) if node is not None else None
+    return value if isinstance(value, dict) else {}
+
+
+def _class_type(graph: Mapping[str, Any], node: str | None) -> str | None:
+    value = _node(graph, node).get("class_type")
+    return value if isinstance(value, str) else None
+
+
+def _title(graph: Mapping[str, Any], node: str | None) -> str | None:
+    meta = _node(graph, node).get("_meta")
+    title = meta.get("title") if isinstance(meta, dict) else None
+    return title if isinstance(title, str) else None

@@ -1,0 +1,122 @@
+"""Files to and from the server, whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import ComfyUIConnectionError
+from ..protocol.outputs import OutputFile
+from ..protocol.retry import Backoff
+from . import routes
+from .calls import Answer, rejection
+from .files import Download
+from .flows import Asker, Fetch, Flow, bad_answer, no_answer, work
+from .uploads import UploadSource, prepare_upload
+from .values import UploadedFile
+
+_PATIENT = Backoff(base_s=0.2, cap_s=5.0, attempts=6)
+
+
+class Transfers:
+    """The flows of files, of one client. Remembers what went up."""
+
+    def __init__(self, asker: Asker) -> None:
+        self._asker = asker
+        self._uploaded: dict[tuple[str, ...], UploadedFile] = {}
+
+    def upload(
+        self,
+        source: UploadSource,
+        *,
+        filename: str | None,
+        subfolder: str,
+        type: routes.Folder,  # noqa: A002 -- ComfyUI's own word
+        overwrite: bool,
+    ) -> Flow[UploadedFile]:
+        """Send a file up, unless the same bytes went there under the same name before."""
+        prepared = yield from work(lambda: prepare_upload(source, filename=filename))
+        key = (prepared.digest, prepared.part.filename, subfolder, type)
+        if key not in self._uploaded:
+            self._uploaded[key] = yield from self._asker.ask(
+                routes.upload(prepared.part, subfolder=subfolder, type=type, overwrite=overwrite)
+            )
+        return self._uploaded[key]
+
+    def upload_mask(
+        self,
+        source: UploadSource,
+        original: OutputFile | UploadedFile,
+        *,
+        filename: str | None,
+        subfolder: str,
+        type: routes.Folder,  # noqa: A002
+    ) -> Flow[UploadedFile]:
+        """Send a mask up, and make sure that the server really wrote it.
+
+        It answers 200 also when the original is missing, and writes nothing then.
+        """
+        prepared = yield from work(lambda: prepare_upload(source, filename=filename))
+        reference = {name: getattr(original, name) for name in ("filename", "subfolder", "type")}
+        uploaded = yield from self._asker.ask(
+            routes.upload_mask(prepared.part, reference, subfolder=subfolder, type=type)
+        )
+        yield from self._asker.ask(
+            routes.exists(uploaded.filename, subfolder=uploaded.subfolder, type=uploaded.type)
+        )
+        return uploaded
+
+    def read(self, file: OutputFile | UploadedFile) -> Flow[bytes]:
+        """A file's bytes."""
+        download = Download()
+        yield from self._fetch(file, download)
+        return download.content()
+
+    def write(self, file: OutputFile | UploadedFile, path: Path) -> Flow[Path]:
+        """A file to exactly that path, replacing what is there once all has arrived."""
+        download = Download(folder=path.parent)
+        try:
+            yield from self._fetch(file, download)
+            return (yield from work(lambda: download.move_to(path)))
+        finally:
+            download.discard()
+
+    def save(self, files: Sequence[OutputFile], folder: Path) -> Flow[list[Path]]:
+        """Files into a folder, under free names."""
+        paths = []
+        for file in files:
+            download = Download(folder=folder)
+            try:
+                yield from self._fetch(file, download)
+                name = file.filename
+                paths.append((yield from work(lambda: download.move_into(folder, name))))  # noqa: B023
+            finally:
+                download.discard()
+        return paths
+
+    def _fetch(self, file: OutputFile | UploadedFile, download: Download) -> Flow[None]:
+        """Bring a file here whole, in as many requests as it takes.
+
+        Raises:
+            OutputMissingError: the server has no such file.
+        """
+        call = routes.view(file.filename, subfolder=file.subfolder, type=file.type)
+        failures = 0
+        while True:
+            had = download.received
+            try:
+                headers = {**call.headers, **download.resume_headers}
+                answer: Answer = yield Fetch(replace(call, headers=headers), download)
+                if answer.status in (200, 206):
+                    download.check()
+                    return
+                if answer.status in call.accepts:
+                    call.parse(answer)
+                error = rejection(answer) or download.not_a_file(answer)
+                trouble = bad_answer(answer, error, idempotent=True)
+            except ComfyUIConnectionError as error:
+                trouble = no_answer(error, idempotent=True)
+            # Only attempts that bring nothing count against it.
+            failures = 1 if download.received > had else failures + 1
+            yield self._asker.pause(_PATIENT, failures, trouble)

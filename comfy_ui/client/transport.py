@@ -1,0 +1,345 @@
+"""The only users of httpx: carry a :class:`Call` to the server and its :class:`Answer` back.
+
+Every HTTP exchange of this package passes :meth:`SyncTransport.send` or :meth:`~SyncTransport.fetch`
+(or their async twins); every error of httpx is translated in :func:`translate`. A circuit breaker
+or a tracer belongs here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+from urllib.parse import urlencode, urlsplit
+
+import httpx
+
+from ..errors import (
+    ComfyHeadlessError,
+    ComfyUIConnectionError,
+    ComfyUIOfflineError,
+    InvalidAddressError,
+    ValidationError,
+)
+from .calls import Answer, Call
+from .endpoint import Endpoint
+
+_MAX_REDIRECTS = 5
+_LIMITS = httpx.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=30.0)
+
+
+class Breaker(Protocol):
+    """A circuit breaker shared by all clients of one server."""
+
+    def check(self) -> None:
+        """Raise CircuitOpenError when no call may go out now."""
+
+    def record(self, *, reached: bool) -> None:
+        """Whether the server answered at all; an error status is an answer."""
+
+
+class Receiver(Protocol):
+    """Takes a body as it arrives (see ``files.py``)."""
+
+    blocking: bool
+    """Whether ``write`` may wait for a disk."""
+
+    def begin(self, answer: Answer) -> bool:
+        """Judge the head of an answer. False: not wanted, the body is not read."""
+
+    def write(self, chunk: bytes) -> None: ...
+
+
+class SyncTransport:
+    """HTTP for :class:`~comfy_ui.client.ComfyClient`. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        breaker: Breaker | None = None,
+        http: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._endpoint, self._breaker = endpoint, breaker
+        self._client = httpx.Client(
+            verify=endpoint.tls or False,
+            trust_env=endpoint.trust_env,
+            limits=_LIMITS,
+            transport=http,
+        )
+
+    def send(self, call: Call[Any]) -> Answer:
+        """Exchange one call for its answer, whatever the status.
+
+        Raises:
+            ComfyUIConnectionError: no whole answer came (ComfyUIOfflineError: nothing was sent).
+        """
+        with self._exchange(call) as response:
+            return _answer(call, response, response.read())
+
+    def fetch(self, call: Call[Any], receiver: Receiver) -> Answer:
+        """The same, with the body handed on piece by piece; the answer's content is empty then."""
+        with self._exchange(call) as response:
+            answer = _answer(call, response, b"")
+            if not receiver.begin(answer):
+                return _answer(call, response, response.read())
+            for chunk in response.iter_raw():
+                receiver.write(chunk)
+            return answer
+
+    def close(self) -> None:
+        self._client.close()
+
+    @contextmanager
+    def _exchange(self, call: Call[Any]) -> Iterator[httpx.Response]:
+        if self._breaker:
+            self._breaker.check()
+        response: httpx.Response | None = None
+        try:
+            with _opened(call) as file:
+                url = _url(self._endpoint, call)
+                for _ in range(_MAX_REDIRECTS):
+                    request = _request(self._endpoint, call, url, file)
+                    response = self._client.send(request, stream=True)
+                    target = _next_url(self._endpoint, call, response)
+                    if target is None:
+                        break
+                    response.close()
+                    url = target
+                else:
+                    raise _lost_in_redirects(call)
+            yield response
+        except _HTTPX_ERRORS as error:
+            if self._breaker:
+                self._breaker.record(reached=False)
+            raise translate(error, self._endpoint, call) from error
+        else:
+            if self._breaker:
+                self._breaker.record(reached=True)
+        finally:
+            if response is not None:
+                response.close()
+
+
+class AsyncTransport:
+    """HTTP for :class:`~comfy_ui.client.ComfyWSClient`, within one event loop."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        breaker: Breaker | None = None,
+        http: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._endpoint, self._breaker = endpoint, breaker
+        self._client = httpx.AsyncClient(
+            verify=endpoint.tls or False,
+            trust_env=endpoint.trust_env,
+            limits=_LIMITS,
+            transport=http,
+        )
+
+    async def send(self, call: Call[Any]) -> Answer:
+        """As :meth:`SyncTransport.send`."""
+        async with self._exchange(call) as response:
+            return _answer(call, response, await response.aread())
+
+    async def fetch(self, call: Call[Any], receiver: Receiver) -> Answer:
+        """As :meth:`SyncTransport.fetch`; a blocking receiver writes in a thread."""
+        async with self._exchange(call) as response:
+            answer = _answer(call, response, b"")
+            if not receiver.begin(answer):
+                return _answer(call, response, await response.aread())
+            async for chunk in response.aiter_raw():
+                if receiver.blocking:
+                    await asyncio.to_thread(receiver.write, chunk)
+                else:
+                    receiver.write(chunk)
+            return answer
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    @asynccontextmanager
+    async def _exchange(self, call: Call[Any]) -> AsyncIterator[httpx.Response]:
+        if self._breaker:
+            self._breaker.check()
+        response: httpx.Response | None = None
+        try:
+            with _opened(call) as file:
+                url = _url(self._endpoint, call)
+                for _ in range(_MAX_REDIRECTS):
+                    request = _request(self._endpoint, call, url, file)
+                    response = await self._client.send(request, stream=True)
+                    target = _next_url(self._endpoint, call, response)
+                    if target is None:
+                        break
+                    await response.aclose()
+                    url = target
+                else:
+                    raise _lost_in_redirects(call)
+            yield response
+        except _HTTPX_ERRORS as error:
+            if self._breaker:
+                self._breaker.record(reached=False)
+            raise translate(error, self._endpoint, call) from error
+        else:
+            if self._breaker:
+                self._breaker.record(reached=True)
+        finally:
+            if response is not None:
+                await response.aclose()
+
+
+# httpx lets errors of the TLS library through when a connection breaks in mid-body.
+_HTTPX_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ssl.SSLError)
+
+
+def translate(error: Exception, endpoint: Endpoint, call: Call[Any]) -> ComfyHeadlessError:
+    """What went wrong, in this package's words.
+
+    :class:`ComfyUIOfflineError` means that nothing of the request was sent.
+    """
+    where = endpoint.address
+    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+        return InvalidAddressError(f"'{where}' is not an address of a server.")
+    causes = list(_causes(error))
+    if any(isinstance(cause, ssl.SSLError) or "[SSL" in str(cause) for cause in causes):
+        return _tls_error(error, endpoint)
+    if isinstance(error, httpx.ConnectError):
+        if any(isinstance(cause, socket.gaierror) for cause in causes):
+            return ComfyUIOfflineError(
+                f"There is no host '{where.host}'.", hint="Check the spelling of the address."
+            )
+        return ComfyUIOfflineError(f"Nothing answers at {where}.", hint=_port_hint(endpoint))
+    if isinstance(error, httpx.ConnectTimeout):
+        return ComfyUIOfflineError(
+            f"No connection to {where} within {endpoint.connect_timeout_s:g} s.",
+            hint=_port_hint(endpoint),
+        )
+    if isinstance(error, httpx.ProxyError):
+        return ComfyUIConnectionError(
+            f"The proxy of this machine's environment failed: {error}.",
+            hint="Unset HTTP_PROXY and HTTPS_PROXY, or leave trust_env off.",
+        )
+    if isinstance(error, httpx.TimeoutException):
+        patience = call.timeout_s or endpoint.timeout_s
+        return ComfyUIConnectionError(
+            f"{where} was silent for {patience:g} s on {call.where}.",
+            hint="It may be busy loading a model: try again, or raise timeout=.",
+        )
+    return ComfyUIConnectionError(
+        f"The connection to {where} broke on {call.where}.",
+        hint="Check that ComfyUI still runs, then try again.",
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _tls_error(error: Exception, endpoint: Endpoint) -> ComfyUIConnectionError:
+    told = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in told:
+        return ComfyUIConnectionError(
+            f"The certificate of {endpoint.address} is not trusted.",
+            hint="Pass verify='path/to/ca.pem' for a certificate of your own, "
+            "or verify=False to trust it unseen.",
+            retryable=False,
+        )
+    if "WRONG_VERSION_NUMBER" in told or "RECORD_LAYER" in told:
+        return ComfyUIConnectionError(
+            f"{endpoint.address} does not speak TLS.",
+            hint="Use http:// in place of https://.",
+            retryable=False,
+        )
+    return ComfyUIConnectionError(f"The secure connection to {endpoint.address} failed.")
+
+
+def _port_hint(endpoint: Endpoint) -> str:
+    if endpoint.address.port in (80, 443) and not endpoint.address.is_cloud:
+        return "ComfyUI usually listens on port 8188: is the port missing from the address?"
+    return ""
+
+
+def _url(endpoint: Endpoint, call: Call[Any]) -> str:
+    url = endpoint.http_url(call.path)
+    return f"{url}?{urlencode(call.query)}" if call.query else url
+
+
+def _request(
+    endpoint: Endpoint, call: Call[Any], url: str, file: BinaryIO | bytes | None
+) -> httpx.Request:
+    headers = {"connection": "keep-alive", **endpoint.headers, **call.headers}
+    if _origin(url) != _origin(endpoint.address.base_url):
+        headers = dict(call.headers)  # credentials stay with the server they are for
+    timeout = httpx.Timeout(
+        call.timeout_s or endpoint.timeout_s, connect=endpoint.connect_timeout_s
+    )
+    extensions = {"timeout": timeout.as_dict()}
+    if call.file is None:
+        if call.body is not None:
+            headers.setdefault("content-type", "application/json")
+        return httpx.Request(
+            call.method, url, headers=headers, content=call.body, extensions=extensions
+        )
+    assert file is not None
+    if not isinstance(file, bytes):
+        file.seek(0)
+    part = (call.file.filename, file, call.file.content_type)
+    return httpx.Request(
+        call.method,
+        url,
+        headers=headers,
+        data=dict(call.fields),
+        files={call.file.field: part},
+        extensions=extensions,
+    )
+
+
+@contextmanager
+def _opened(call: Call[Any]) -> Iterator[BinaryIO | bytes | None]:
+    source = call.file.source if call.file else None
+    if not isinstance(source, Path):
+        yield source
+        return
+    try:
+        file = source.open("rb")
+    except OSError as error:
+        raise ValidationError(
+            f"The file '{source}' cannot be read: {error.strerror or error}."
+        ) from error
+    with file:
+        yield file
+
+
+def _answer(call: Call[Any], response: httpx.Response, content: bytes) -> Answer:
+    return Answer(response.status_code, response.headers, content, call.where)
+
+
+def _next_url(endpoint: Endpoint, call: Call[Any], response: httpx.Response) -> str | None:
+    """Where a redirect leads, if it may be followed: on the same server, by GET.
+
+    Comfy Cloud keeps files elsewhere, under signed addresses.
+    """
+    if call.method != "GET" or response.status_code not in (301, 302, 303, 307, 308):
+        return None
+    target = str(response.url.join(response.headers.get("location", "")))
+    elsewhere = _origin(target) != _origin(endpoint.address.base_url)
+    files_elsewhere = endpoint.address.is_cloud and call.path == "/view"
+    return None if elsewhere and not files_elsewhere else target
+
+
+def _lost_in_redirects(call: Call[Any]) -> ComfyUIConnectionError:
+    return ComfyUIConnectionError(f"{call.where} is redirected in a circle.", retryable=False)
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
