@@ -578,10 +578,9 @@ def _judge_absence(state: JobState, absent_s: float, now: float) -> JobState:
     patience_s = RECHECK_S if deleted and state.over_at is None else GRACE_S
     if state.absences < 2 or absent_s < patience_s:
         return state
-    if isinstance(state.ending, ExecutionSuccess):
-        # All that was said was heard, so what was not said is not there.
-        return _end(state, Phase.SUCCEEDED if state.unbroken else Phase.LOST, now)
-    return _end(state, Phase.CANCELLED if cancelling else Phase.LOST, now)
+    if cancelling and not isinstance(state.ending, ExecutionSuccess):
+        return _end(state, Phase.CANCELLED, now)
+    return _end(state, Phase.LOST, now)
 
 
 def _with_graph(state: JobState, told: QueueAnswer | HistoryEntry) -> JobState:

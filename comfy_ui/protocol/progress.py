@@ -16,7 +16,6 @@ from .messages import (
     Executing,
     ExecutionCached,
     ExecutionStart,
-    ExecutionSuccess,
     Message,
     NodeProgress,
     NodeState,
@@ -123,13 +122,11 @@ class Tracker:
                 return _count(tracker, message, now)
             case ProgressState(nodes=nodes):
                 return _take_snapshot(tracker, nodes, now)
-            case ExecutionSuccess():
-                return tracker.finish(now)
         return tracker
 
     def finish(self, now: float) -> Tracker:
-        """The run has succeeded."""
-        return self if self.value == 1.0 else replace(self, value=1.0, value_at=now)
+        """The run has succeeded: nothing else makes it 100 %."""
+        return replace(self, value=1.0, value_at=now)
 
     @property
     def phase(self) -> Phase:
@@ -137,7 +134,7 @@ class Tracker:
         class_type = self.plan.classes.get(self.node or "", "") if self.plan else ""
         if self.activity == "loading" or is_loader(class_type):
             return Phase.LOADING
-        return Phase.SAVING if is_saver(class_type) or self.value == 1.0 else Phase.RUNNING
+        return Phase.SAVING if is_saver(class_type) else Phase.RUNNING
 
     def title(self, node: str | None) -> str | None:
         """What the graph's author called a node, else its class; None when it is not known."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any, get_args
 
 import pytest
@@ -154,7 +155,7 @@ class World:
             assert after is before, "a job ends once"
         percent = after.progress(self.now).progress
         assert self.percent <= percent <= 100
-        assert (percent == 100) <= (after.final in (None, Phase.SUCCEEDED))
+        assert (percent == 100) == (after.final is Phase.SUCCEEDED)
         self.percent = percent
         if before.final is None and after.final is not None:
             self.judge()
@@ -260,7 +261,7 @@ class World:
         polls = 0
         while (due := poll_due(self.state, self.now)) < math.inf:
             assert due >= self.now
-            assert due - self.now <= 10.0
+            assert due - self.now < 10.001
             self.now = due + 1e-6
             self.poll()
             polls += 1
@@ -278,7 +279,9 @@ class World:
     fate=st.sampled_from([*FRAMES]),
     late_s=st.sampled_from([0.0, 0.0, 0.2, 5.0]),
     listening=st.booleans(),
-    moves=st.binary(max_size=100),  # pairs of a move and its number: quick to draw and to shrink
+    # Pairs of a move and its number. Drawn bytes shrink well but are often zero; drawn seeds don't.
+    moves=st.binary(max_size=60)
+    | st.builds(lambda seed: Random(seed).randbytes(100), st.integers(0, 2**63)),
 )
 def test_the_verdict_is_true_whatever_the_line_does(
     fate: str, late_s: float, listening: bool, moves: bytes

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from comfy_ui.protocol.outputs import OutputFile, Outputs, collect_outputs, kind_of
+
+
+def item(filename: str, type_: str = "output", **more: Any) -> dict[str, Any]:
+    return {"filename": filename, "subfolder": "", "type": type_, **more}
+
+
+def test_a_batch_stays_in_order_and_a_file_reads_like_a_mapping() -> None:
+    outputs = collect_outputs({"9": {"images": [item(f"x_0000{i}_.png") for i in (1, 2, 3)]}})
+    assert [file.filename for file in outputs.files] == [f"x_0000{i}_.png" for i in (1, 2, 3)]
+    file = outputs.files[0]
+    assert file == OutputFile("x_00001_.png", "", "output", "9", "image")
+    assert file["filename"] == "x_00001_.png"
+    assert file["kind"] == "image"
+    with pytest.raises(KeyError):
+        file["key"]
+
+
+def test_nodes_come_in_the_order_asked_for_then_as_they_are() -> None:
+    per_node = {
+        "b": {"images": [item("b.png")]},
+        "a": {"images": [item("a.png")]},
+        "c": {"text": ["t"]},
+    }
+    outputs = collect_outputs(per_node, order=["a", "missing"])
+    assert [file.filename for file in outputs.files] == ["a.png", "b.png"]
+    assert outputs.texts == ("t",)
+
+
+def test_a_file_named_twice_by_its_node_is_one_file_but_not_by_two_nodes() -> None:
+    per_node = {
+        "1": {"gifs": [item("v.mp4")], "images": [item("v.mp4")]},
+        "2": {"images": [item("v.mp4")]},
+    }
+    files = collect_outputs(per_node).files
+    assert [file.node for file in files] == ["1", "2"]
+    assert len({file.key for file in files}) == 2
+
+
+def test_temporary_files_are_left_out_unless_asked_for() -> None:
+    per_node = {"1": {"images": [item("preview.png", "temp")]}}
+    assert collect_outputs(per_node) == Outputs()
+    (file,) = collect_outputs(per_node, include_temp=True).files
+    assert file.type == "temp"
+
+
+@pytest.mark.parametrize(
+    ("filename", "key", "media_type", "kind"),
+    [
+        ("a.png", "images", "", "image"),
+        ("a.WEBP", "images", "", "image"),
+        ("a.mp4", "images", "", "video"),
+        ("a.webm", "images", "", "video"),
+        ("a.bin", "gifs", "video/h264-mp4", "video"),
+        ("a.gif", "gifs", "image/gif", "image"),
+        ("a.flac", "audio", "", "audio"),
+        ("a.opus", "images", "", "audio"),
+        ("a.glb", "3d", "", "3d"),
+        ("a.txt", "files", "", "text"),
+        ("a.latent", "latents", "", "file"),
+        ("noextension", "images", "", "image"),
+        ("noextension", "whatever", "", "file"),
+        ("mp4", "whatever", "", "file"),
+    ],
+)
+def test_the_kind_is_told_by_format_then_extension_then_key(
+    filename: str, key: str, media_type: str, kind: str
+) -> None:
+    assert kind_of(filename, key=key, media_type=media_type) == kind
+
+
+def test_flags_and_foreign_data_are_no_outputs() -> None:
+    per_node: dict[str, Any] = {
+        "1": {
+            "animated": [True],
+            "result": ["mesh.glb", None],
+            "images": [None, {}, {"filename": ""}],
+        },
+        "2": None,
+        "3": {"images": {"filename": "not-a-list.png"}, "text": "not a list", "a_images": [1]},
+    }
+    assert collect_outputs(per_node) == Outputs()
+
+
+def test_texts_are_kept_as_they_are_even_when_equal() -> None:
+    assert collect_outputs({"1": {"text": ["a", "a"]}, "2": {"string": ["b"]}}).texts == (
+        "a",
+        "a",
+        "b",
+    )
+
+
+def test_files_can_be_had_by_kind() -> None:
+    outputs = collect_outputs({"1": {"images": [item("a.png"), item("b.mp4")]}})
+    assert [file.filename for file in outputs.of_kind("video")] == ["b.mp4"]
+
+
+def test_an_item_without_a_folder_lies_at_the_top_of_the_output_folder() -> None:
+    (file,) = collect_outputs({"1": {"images": [{"filename": "a.png", "type": 7}]}}).files
+    assert (file.subfolder, file.type) == ("", "output")
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["filename", "type", "subfolder", "images", "text", "format"]), inner
+        )
+    ),
+    max_leaves=15,
+)
+
+
+@given(st.dictionaries(st.text(max_size=3), anything), st.booleans())
+def test_any_json_gives_files_and_texts_without_duplicates(
+    per_node: Any, include_temp: bool
+) -> None:
+    outputs = collect_outputs(per_node, include_temp=include_temp)
+    assert len({file.key for file in outputs.files}) == len(outputs.files)
+    assert all(isinstance(text, str) for text in outputs.texts)
+    assert all(file.filename for file in outputs.files)
