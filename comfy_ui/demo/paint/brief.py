@@ -1,0 +1,94 @@
+"""What is asked of the painter, and the way from there to a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from . import bloom, city, dream, figures, land, water
+from .canvas import Canvas
+from .finish import brushwork, develop, mark
+from .words import Wish, number, understand
+
+Picture = NDArray[np.uint8]
+
+_SCENES: dict[str, Callable[[Canvas, Wish, float], None]] = {
+    "mountains": land.mountains,
+    "desert": land.desert,
+    "forest": land.forest,
+    "sea": water.sea,
+    "city": city.city,
+    "space": dream.space,
+    "abstract": dream.silk,
+    "flowers": bloom.flowers,
+    "portrait": figures.portrait,
+    "cat": figures.cat,
+}
+# A film is painted smaller when it would take too long, and enlarged.
+FILM_PIXELS = 14_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brief:
+    """What decides on a picture. The same brief gives the same picture."""
+
+    prompt: str
+    width: int
+    height: int
+    seed: int = 0
+    negative: str = ""
+    steps: int = 20
+    cfg: float = 7.0
+    sampler: str = "euler"
+    scheduler: str = "normal"
+    taste: str = ""
+
+    def sized(self, width: int, height: int) -> Brief:
+        return replace(self, width=width, height=height)
+
+
+def picture(brief: Brief, *, time_s: float = 0.0, signed: bool = True) -> Picture:
+    """``uint8 [height, width, 3]``; at another time the same place, a moment later."""
+    key = number(brief.prompt, brief.seed)
+    wish = understand(brief.prompt, brief.negative, key)
+    detail = min(1.0, 0.6 + brief.steps / 18)
+    # What is not wanted is left out where it is known, and in any case changes the details.
+    canvas = Canvas(brief.width, brief.height, number(brief.negative, key), detail=detail)
+    _SCENES.get(wish.scene, land.mountains)(canvas, wish, time_s)
+    if wish.style in ("oil", "watercolour"):
+        brushwork(canvas, int(9000 * min(1.6, canvas.aspect)), watery=wish.style == "watercolour")
+    done = develop(
+        canvas,
+        cfg=brief.cfg,
+        sampler=brief.sampler,
+        scheduler=brief.scheduler,
+        night=wish.palette.night,
+        clean=bool(wish.unwanted & {"noise", "grain", "grainy"}),
+    )
+    if signed:
+        mark(done)
+    return done
+
+
+def sketch(brief: Brief, longest: int = 320) -> Picture:
+    """The same picture, small and unsigned: what previews are made of."""
+    scale = min(1.0, longest / max(brief.width, brief.height))
+    small = brief.sized(max(16, round(brief.width * scale)), max(16, round(brief.height * scale)))
+    return picture(small, signed=False)
+
+
+def film(brief: Brief, frames: int, fps: float) -> Iterator[Picture]:
+    """The frames of a film, one after the other."""
+    scale = min(1.0, (FILM_PIXELS / (brief.width * brief.height * frames)) ** 0.5)
+    small = brief.sized(max(16, round(brief.width * scale)), max(16, round(brief.height * scale)))
+    for index in range(frames):
+        done = picture(small, time_s=index / fps, signed=False)
+        if scale < 1:
+            full = Image.fromarray(done).resize((brief.width, brief.height), Image.Resampling.BICUBIC)
+            done = np.array(full)
+        mark(done)
+        yield done
