@@ -465,6 +465,7 @@ def specialise(preset: Preset, name: str, profile: Profile) -> Preset:
                 param.model_copy(update={"default": defaults.get(param.id, param.default)})
                 for param in preset.params
             ),
+            "outputs": (variant and variant.outputs) or preset.outputs,
             "models": models_for(preset, variant),
             "vram_gb": profile.vram_gb or (variant and variant.vram_gb) or preset.vram_gb,
             "min_comfyui": (variant and variant.min_comfyui) or preset.min_comfyui,

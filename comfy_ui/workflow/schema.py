@@ -273,6 +273,8 @@ class Variant(_Record):
     """Files needed besides those of the preset."""
     without: tuple[str, ...] = ()
     """File names of the preset's models that this variant does not need."""
+    outputs: tuple[Output, ...] = ()
+    """Its outputs, where they are others than the preset's."""
     min_comfyui: str | None = None
     vram_gb: float | None = None
 
@@ -401,6 +403,9 @@ def _faults(preset: Preset) -> Iterator[str]:
         for node, patch in variant.patch.items():
             if node not in graph and patch.class_type is None:
                 yield f"variant '{name}' adds node '{node}' without a class_type"
+        for output in variant.outputs:
+            if output.node not in graph and output.node not in variant.patch:
+                yield f"variant '{name}' has node '{output.node}' as output, which is not there"
         for node in variant.remove:
             if node not in graph:
                 yield f"variant '{name}' removes node '{node}', which is not in the graph"
