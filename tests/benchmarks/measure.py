@@ -160,7 +160,7 @@ async def pending(url: str, *, jobs: int, hold_s: float = 3.0, hz: float = 20.0)
         cpu, start = time.process_time(), time.perf_counter()
         waiters = [asyncio.create_task(client.run(instant())) for _ in range(jobs)]
         async with asyncio.timeout(60):
-            while (await client.queue()).size < jobs:  # noqa: ASYNC110 -- the server has no events
+            while len((await client.queue()).pending) < jobs:  # noqa: ASYNC110 -- the server has no events
                 await asyncio.sleep(0.05)
         idle, idle_start = time.process_time(), time.perf_counter()
         await asyncio.sleep(hold_s)

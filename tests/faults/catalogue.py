@@ -181,11 +181,11 @@ REFUSED = (ServerRejectedError,)
 
 HTTP: dict[str, HttpFault] = {
     "refuse": HttpFault(refuse),
-    "reset before body": HttpFault(reset_before_body, times=2),
-    "reset after body": HttpFault(reset_after_body, times=2),
-    "response lost": HttpFault(lost_response, times=2),
-    "idle cut": HttpFault(idle_cut, times=2),
-    "latency": HttpFault(latency, times=2),
+    "reset before body": HttpFault(reset_before_body),
+    "reset after body": HttpFault(reset_after_body),
+    "response lost": HttpFault(lost_response),
+    "idle cut": HttpFault(idle_cut),
+    "latency": HttpFault(latency),
     "trickle": HttpFault(trickle),
     "truncated body": HttpFault(truncated_body),
     "truncated head": HttpFault(truncated_head),
@@ -202,14 +202,14 @@ HTTP: dict[str, HttpFault] = {
         phases=NOT_CONNECT,
         expect=dict.fromkeys(ALL, (AuthenticationError,)),
     ),
-    "429": HttpFault(status(429, "Too Many Requests", Retry_After="1"), times=1),
+    "429": HttpFault(status(429, "Too Many Requests", Retry_After="1")),
     # Servers answer many bad prompts with 500, so posting again is no remedy.
     "500": HttpFault(
         status(500, "Internal Server Error"),
         expect={"submit": (ServerRejectedError, ComfyUIConnectionError)},
     ),
-    "502": HttpFault(status(502, "Bad Gateway"), times=2),
-    "503": HttpFault(status(503, "Service Unavailable"), times=2),
+    "502": HttpFault(status(502, "Bad Gateway")),
+    "503": HttpFault(status(503, "Service Unavailable")),
     "504 after accept": HttpFault(status(504, "Gateway Timeout", reaches_server=True)),
     "login page": HttpFault(
         login_page, times=FOREVER, phases=NOT_CONNECT, expect=dict.fromkeys(ALL, NOT_COMFYUI)
@@ -361,8 +361,8 @@ async def trickled(_c: Connection, frames: AsyncIterator[Frame]) -> AsyncIterato
 WS: dict[str, WsFault] = {
     **{f"close {code}": WsFault(closed(code)) for code in (1000, 1001, 1009, 1011, 1012)},
     "close at once": WsFault(closed(1011, after=1), times=2),
-    "cut (1006)": WsFault(cut_1006, times=2),
-    "reset (1006)": WsFault(reset_1006, times=2),
+    "cut (1006)": WsFault(cut_1006),
+    "reset (1006)": WsFault(reset_1006),
     "duplicated": WsFault(duplicated),
     "reordered": WsFault(reordered),
     "dropped": WsFault(dropped(0.3)),

@@ -11,7 +11,8 @@ from comfy_ui.demo import DemoServer
 from tests.faults import catalogue
 from tests.faults.catalogue import FOREVER, HttpFault, WsFault, cut_1006
 from tests.faults.proxy import FaultProxy, Phase
-from tests.faults.runner import SHELLS, Case, Shell
+from tests.faults.runner import Case
+from tests.shells import SHELLS, Shell
 
 STEPS_PER_SECOND = 150.0
 

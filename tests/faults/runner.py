@@ -12,16 +12,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from comfy_ui import ComfyClient, ComfyWSClient
 from tests import graphs
 from tests.faults.catalogue import Expect
 from tests.faults.oracle import Run, Truth, Violation, ask_server, judge
 from tests.faults.proxy import FaultProxy
+from tests.shells import Shell
 
-Shell = Literal["sync", "async"]
-SHELLS: tuple[Shell, ...] = ("sync", "async")
 SECRET = "sk-fault-4f9d2c"
 
 
@@ -67,7 +66,9 @@ async def _run_async(case: Case, proxy: FaultProxy, job: dict[str, Any], run: Ru
         client = ComfyWSClient(url=proxy.url, token=SECRET, timeout=case.timeout_s)
         try:
             async with asyncio.timeout(case.timeout_s + case.patience_s), client:
-                result = await client.run(job, on_progress=run.progress.append)
+                result = await client.run(
+                    job, on_progress=run.progress.append, timeout=case.timeout_s
+                )
                 for file in result.files:
                     run.files[file.filename] = await client.download(file)
                 run.result = result
@@ -84,7 +85,7 @@ def _run_sync(case: Case, proxy: FaultProxy, job: dict[str, Any], run: Run) -> N
         try:
             with ComfyClient(url=proxy.url, token=SECRET, timeout=case.timeout_s) as client:
                 run.written += repr(client)
-                result = client.run(job, on_progress=run.progress.append)
+                result = client.run(job, on_progress=run.progress.append, timeout=case.timeout_s)
                 for file in result.files:
                     run.files[file.filename] = client.download(file)
                 run.result = result
@@ -128,7 +129,9 @@ def _clean(run: Run) -> Iterator[None]:
         run.left_behind += [f"file {path.name}" for path in Path(folder).iterdir()]
     if not run.hung:
         extra = {t for t in threading.enumerate() if t.is_alive()} - threads
-        run.left_behind += [f"thread {t.name}" for t in extra if not t.name.startswith("demo")]
+        # The engine lives in this process too: its workers are not the client's.
+        names = [t.name for t in extra if not t.name.startswith(("demo", "AnyIO"))]
+        run.left_behind += [f"thread {name}" for name in names]
 
 
 class _Collect(logging.Handler):

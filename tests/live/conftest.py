@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from comfy_ui import ComfyClient, ComfyWSClient
-from tests.live.support import Awaited, OwnServer
+from comfy_ui import ComfyWSClient
+from tests.live.support import OwnServer
+from tests.shells import SHELLS, opened
 
 
 @pytest.fixture
@@ -19,15 +20,11 @@ def url() -> str:
     return found
 
 
-@pytest.fixture(params=["async", "sync"])
+@pytest.fixture(params=SHELLS)
 async def client(request: pytest.FixtureRequest, url: str) -> AsyncIterator[Any]:
     """Both clients in turn, with awaitable methods."""
-    if request.param == "async":
-        async with ComfyWSClient(url=url, timeout=60) as made:
-            yield made
-    else:
-        with ComfyClient(url=url, timeout=60) as made:
-            yield Awaited(made)
+    async with opened(request.param, url, timeout=60) as made:
+        yield made
 
 
 @pytest.fixture

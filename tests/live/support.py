@@ -1,33 +1,15 @@
-"""One test body for both clients, and servers that a test may kill."""
+"""A real server that a test may kill."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shlex
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
-
-
-class Awaited:
-    """The sync client behind awaitable methods, each run in a thread."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
-        method = getattr(self._client, name)
-
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            return await asyncio.to_thread(method, *args, **kwargs)
-
-        return call
 
 
 class OwnServer:

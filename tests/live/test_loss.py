@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
-from comfy_ui import ComfyClient, ComfyHeadlessError, ComfyWSClient, JobLostError
+from comfy_ui import ComfyHeadlessError, ComfyWSClient, JobLostError
 from tests import graphs
 from tests.faults import catalogue
-from tests.faults.proxy import FaultProxy
-from tests.live.support import Awaited, OwnServer
+from tests.faults.proxy import FaultProxy, Phase
+from tests.live.support import OwnServer
+from tests.shells import SHELLS, Shell, opened
 
 pytestmark = pytest.mark.live
 
@@ -29,69 +29,53 @@ async def test_a_job_survives_what_happens_to_its_socket(fault: str, url: str) -
 
 
 @pytest.mark.parametrize("phase", ["submit", "run", "fetch"])
-@pytest.mark.parametrize("shell", ["async", "sync"])
+@pytest.mark.parametrize("shell", SHELLS)
 async def test_a_lost_answer_neither_loses_nor_doubles_a_job(
-    shell: str, phase: Any, url: str
+    shell: Shell, phase: Phase, url: str
 ) -> None:
     with FaultProxy(url).in_thread() as proxy:
         proxy.arm(catalogue.lost_response, phase=phase, times=2)
         proxy.arm_socket(catalogue.cut_1006)
-        graph = graphs.instant()
-        if shell == "async":
-            async with ComfyWSClient(url=proxy.url, timeout=60) as client:
-                data = await client.download((await client.run(graph)).files[0])
-        else:
-            with ComfyClient(url=proxy.url, timeout=60) as sync:
-                client = Awaited(sync)
-                data = await client.download((await client.run(graph)).files[0])
+        async with opened(shell, proxy.url, timeout=60) as client:
+            data = await client.download((await client.run(graphs.instant())).files[0])
         assert data.startswith(b"\x89PNG")
         assert len(proxy.accepted) == 1
         assert proxy.hits
 
 
-@pytest.fixture(params=["async", "sync"])
-def shell(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-async def _run(shell: str, url: str, *, timeout_s: float = 60) -> Any:
-    if shell == "async":
-        async with ComfyWSClient(url=url, timeout=timeout_s) as client:
-            return await client.run(graphs.slow(links=300))
-    with ComfyClient(url=url, timeout=timeout_s) as sync:
-        return await Awaited(sync).run(graphs.slow(links=300))
-
-
+@pytest.mark.parametrize("shell", SHELLS)
 async def test_a_server_killed_and_restarted_has_lost_the_job_and_that_is_said(
-    shell: str, own_server: OwnServer
+    shell: Shell, own_server: OwnServer
 ) -> None:
-    job = asyncio.create_task(_run(shell, own_server.url))
-    await asyncio.sleep(1.5)
-    own_server.kill()
-    await asyncio.to_thread(own_server.start)
-    with pytest.raises(JobLostError) as caught:
-        await asyncio.wait_for(job, 60)
+    async with opened(shell, own_server.url, timeout=60) as client:
+        job = asyncio.create_task(client.run(graphs.slow(links=300)))
+        await asyncio.sleep(1.5)
+        own_server.kill()
+        await asyncio.to_thread(own_server.start)
+        with pytest.raises(JobLostError) as caught:
+            await asyncio.wait_for(job, 60)
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("shell", SHELLS)
 async def test_a_server_killed_for_good_is_given_up_in_time(
-    shell: str, own_server: OwnServer
+    shell: Shell, own_server: OwnServer
 ) -> None:
-    job = asyncio.create_task(_run(shell, own_server.url, timeout_s=8))
-    await asyncio.sleep(1.5)
-    own_server.kill()
-    with pytest.raises(ComfyHeadlessError) as caught:
-        await asyncio.wait_for(job, 30)
+    async with opened(shell, own_server.url, timeout=8) as client:
+        job = asyncio.create_task(client.run(graphs.slow(links=300)))
+        await asyncio.sleep(1.5)
+        own_server.kill()
+        with pytest.raises(ComfyHeadlessError) as caught:
+            await asyncio.wait_for(job, 30)
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("shell", SHELLS)
 async def test_a_server_restarted_between_two_jobs_is_not_noticed(
-    shell: str, own_server: OwnServer
+    shell: Shell, own_server: OwnServer
 ) -> None:
-    async with ComfyWSClient(url=own_server.url, timeout=60) as ws:
-        with ComfyClient(url=own_server.url, timeout=60) as sync:
-            client: Any = ws if shell == "async" else Awaited(sync)
-            assert (await client.run(graphs.instant())).images
-            own_server.kill()
-            await asyncio.to_thread(own_server.start)
-            assert (await client.run(graphs.instant())).images
+    async with opened(shell, own_server.url, timeout=60) as client:
+        assert (await client.run(graphs.instant())).images
+        own_server.kill()
+        await asyncio.to_thread(own_server.start)
+        assert (await client.run(graphs.instant())).images
