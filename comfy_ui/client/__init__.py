@@ -1,8 +1,9 @@
-"""Clients of a ComfyUI server: :class:`ComfyClient` (blocking) and :class:`ComfyWSClient` (async)."""
+"""Clients of a ComfyUI server: ``ComfyClient`` (blocking) and ``ComfyWSClient`` (async)."""
 
 from ..protocol.outputs import OutputFile
 from ..protocol.progress import Phase, Progress
 from .address import Address, parse_address
+from .asynchronous import ComfyWSClient
 from .capabilities import Capabilities
 from .result import Result
 from .sync import ComfyClient
@@ -12,6 +13,7 @@ __all__ = [
     "Address",
     "Capabilities",
     "ComfyClient",
+    "ComfyWSClient",
     "Device",
     "JobInfo",
     "LogLine",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from ..errors import ComfyUIConnectionError, StorageError
 from .calls import Answer
@@ -108,7 +107,7 @@ class Download:
     def move_to(self, path: Path) -> Path:
         """Give the finished file its name at once, replacing what is there."""
         with _disk(path.parent):
-            os.replace(self._close(path.parent), path)
+            self._close(path.parent).replace(path)
         self._path = None
         return path
 
@@ -123,7 +122,7 @@ class Download:
                     if _same_bytes(temporary, candidate):
                         return candidate
                     continue
-                os.replace(temporary, candidate)
+                temporary.replace(candidate)
                 self._path = None
                 return candidate
         raise AssertionError  # candidates never end
@@ -159,8 +158,7 @@ class Download:
     def _close(self, folder: Path) -> Path:
         self._open(folder).close()  # also an empty file is a file
         self._file = None
-        assert self._path is not None
-        return self._path
+        return cast("Path", self._path)
 
 
 def _candidates(folder: Path, name: str) -> Iterator[Path]:

@@ -13,6 +13,7 @@ import math
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 from ..protocol.job import (
     ConnectionLost,
@@ -61,15 +62,13 @@ class Hub:
         self._heard_at = 0.0
         self._status: Status | None = None
 
-    async def new_job(self, prompt_id: str, graph: Mapping[str, Any], *, fresh_id: str) -> Job:
-        """A job about to be posted, known here before the server can speak of it.
-
-        ``fresh_id`` is its clientId if there is no socket: without any, the server would tell
-        everybody of it.
-        """
+    async def new_job(self, prompt_id: str, graph: Mapping[str, Any]) -> Job:
+        """A job about to be posted, known here before the server can speak of it."""
         client_id = await self._socket.ready()
         state = new_job(prompt_id, now=self._clock(), graph=graph, listening=client_id is not None)
-        return self._keep(Job(state, client_id=client_id or fresh_id, on_change=self._changed))
+        # Without any clientId the server would tell everybody of it.
+        client_id = client_id or str(uuid4())
+        return self._keep(Job(state, client_id=client_id, on_change=self._changed))
 
     def job(self, prompt_id: str) -> Job:
         """A job known here, or one that somebody else has queued."""

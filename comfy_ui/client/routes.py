@@ -184,7 +184,7 @@ def upload(
     part: FilePart,
     *,
     subfolder: str,
-    type: Folder,
+    type: Folder,  # noqa: A002
     overwrite: bool,
 ) -> Call[UploadedFile]:
     """Pictures, sound and video alike go by this route; the server may change the name."""

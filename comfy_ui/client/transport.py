@@ -1,8 +1,8 @@
 """The only users of httpx: carry a :class:`Call` to the server and its :class:`Answer` back.
 
-Every HTTP exchange of this package passes :meth:`SyncTransport.send` or :meth:`~SyncTransport.fetch`
-(or their async twins); every error of httpx is translated in :func:`translate`. A circuit breaker
-or a tracer belongs here and nowhere else.
+Every HTTP exchange of this package passes :meth:`SyncTransport.send` or ``fetch``, or their async
+twins; every error of httpx is translated in :func:`translate`. A circuit breaker or a tracer
+belongs here and nowhere else.
 """
 
 from __future__ import annotations
@@ -283,13 +283,12 @@ def _request(
         call.timeout_s or endpoint.timeout_s, connect=endpoint.connect_timeout_s
     )
     extensions = {"timeout": timeout.as_dict()}
-    if call.file is None:
+    if call.file is None or file is None:
         if call.body is not None:
             headers.setdefault("content-type", "application/json")
         return httpx.Request(
             call.method, url, headers=headers, content=call.body, extensions=extensions
         )
-    assert file is not None
     if not isinstance(file, bytes):
         file.seek(0)
     part = (call.file.filename, file, call.file.content_type)

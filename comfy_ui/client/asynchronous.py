@@ -1,0 +1,251 @@
+"""``ComfyWSClient``: awaited calls, progress pushed over one WebSocket."""
+
+# ruff: noqa: ASYNC109 -- the time-out is part of the documented interface
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from ..errors import ComfyHeadlessError
+from ..protocol.job import CancelRequested
+from ..protocol.outputs import OutputFile
+from ..protocol.progress import Progress
+from . import routes
+from .async_server import AsyncServer
+from .base import (
+    CANCEL_TIMEOUT_S,
+    DEFAULT_CONCURRENCY,
+    DEFAULT_PRESETS,
+    Base,
+    log_callback_error,
+    prompt_id_or_new,
+)
+from .endpoint import Endpoint
+from .hub import Hub
+from .jobs import Changes, Job
+from .result import Result
+from .sources import WorkflowSource
+from .transport import Breaker
+
+AsyncResult = Result[Awaitable[list[Path]]]
+AsyncEvent = Progress | OutputFile | AsyncResult
+OnProgress = Callable[[Progress], Any]
+
+
+class ComfyWSClient(AsyncServer):
+    __doc__ = f"""{Base.__doc__}
+    Awaited, within one event loop; progress with steps and previews comes over a WebSocket, one
+    however many jobs. Without one (a proxy lets none through) jobs are followed by polling. Use it
+    as an async context manager, or await :meth:`close`.
+
+    Raises:
+        MissingFeatureError: the extra ``websocket`` is not installed.
+    """
+
+    def _connect(
+        self,
+        endpoint: Endpoint,
+        breaker: Breaker | None,
+        http: httpx.BaseTransport | httpx.AsyncBaseTransport | None,
+    ) -> None:
+        super()._connect(endpoint, breaker, http)
+        self._hub = Hub(endpoint, self._asker, self._following, self._drive)
+
+    # -- running workflows
+
+    async def queue_prompt(
+        self,
+        workflow: WorkflowSource,
+        *,
+        prompt_id: str | None = None,
+        front: bool = False,
+        extra_data: Mapping[str, Any] | None = None,
+        strict: bool = True,
+    ) -> str:
+        """As :meth:`.ComfyClient.queue_prompt`. The socket is opened before anything is posted."""
+        prompt_id = prompt_id_or_new(prompt_id)
+        runnable = await self._drive(self._sources.read(workflow))
+        job = await self._hub.new_job(prompt_id, runnable.graph)
+        call = routes.submit(
+            runnable.graph,
+            prompt_id=prompt_id,
+            client_id=job.client_id,
+            front=front,
+            extra_data=runnable.extra_data(extra_data),
+        )
+        try:
+            await self._drive(self._following.submit(job, call, strict=strict))
+        except ComfyHeadlessError:
+            self._hub.drop(job)
+            raise
+        return prompt_id
+
+    async def wait_for_completion(
+        self,
+        prompt_id: str,
+        *,
+        on_progress: OnProgress | None = None,
+        timeout: float | None = None,
+    ) -> AsyncResult:
+        """As :meth:`.ComfyClient.wait_for_completion`.
+
+        ``on_progress`` may be a plain or an async function. It is called with the newest state:
+        what came and went while it was busy is left out.
+        """
+        async with aclosing(self._follow(self._hub.job(prompt_id), timeout=timeout)) as events:
+            async for event in events:
+                if isinstance(event, Result):
+                    return event
+                if on_progress is not None and isinstance(event, Progress):
+                    try:
+                        came = on_progress(event)
+                        if inspect.isawaitable(came):
+                            await came
+                    except Exception as error:  # noqa: BLE001 -- see log_callback_error
+                        log_callback_error(error)
+        raise AssertionError  # a stream ends with a result or an error
+
+    async def run(
+        self,
+        workflow: WorkflowSource,
+        *,
+        on_progress: OnProgress | None = None,
+        timeout: float | None = None,
+    ) -> AsyncResult:
+        """As :meth:`.ComfyClient.run`. Cancelling the task leaves the job running, too."""
+        prompt_id = await self.queue_prompt(workflow)
+        return await self.wait_for_completion(prompt_id, on_progress=on_progress, timeout=timeout)
+
+    async def stream(
+        self, workflow: WorkflowSource, *, timeout: float | None = None
+    ) -> AsyncGenerator[AsyncEvent, None]:
+        """As :meth:`.ComfyClient.stream`."""
+        prompt_id = await self.queue_prompt(workflow)
+        async with aclosing(self._follow(self._hub.job(prompt_id), timeout=timeout)) as events:
+            async for event in events:
+                yield event
+
+    async def attach(
+        self, prompt_id: str, *, timeout: float | None = None
+    ) -> AsyncGenerator[AsyncEvent, None]:
+        """As :meth:`.ComfyClient.attach`."""
+        async with aclosing(self._follow(self._hub.job(prompt_id), timeout=timeout)) as events:
+            async for event in events:
+                yield event
+
+    async def run_batch(
+        self, workflows: Iterable[WorkflowSource], *, concurrency: int = DEFAULT_CONCURRENCY
+    ) -> list[AsyncResult | ComfyHeadlessError]:
+        """As :meth:`.ComfyClient.run_batch`."""
+        free = asyncio.Semaphore(max(1, concurrency))
+
+        async def run(workflow: WorkflowSource) -> AsyncResult | ComfyHeadlessError:
+            async with free:
+                try:
+                    return await self.run(workflow)
+                except ComfyHeadlessError as error:
+                    return error
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(run(workflow)) for workflow in workflows]
+        return [task.result() for task in tasks]
+
+    async def generate_image(
+        self,
+        prompt: str,
+        *,
+        preset: str = DEFAULT_PRESETS["image"],
+        on_progress: OnProgress | None = None,
+        timeout: float | None = None,
+        **values: Any,
+    ) -> AsyncResult:
+        """As :meth:`.ComfyClient.generate_image`."""
+        graph = await self._drive(self._sources.generation(preset, prompt, values))
+        return await self.run(graph, on_progress=on_progress, timeout=timeout)
+
+    async def generate_video(
+        self,
+        prompt: str,
+        *,
+        preset: str = DEFAULT_PRESETS["video"],
+        on_progress: OnProgress | None = None,
+        timeout: float | None = None,
+        **values: Any,
+    ) -> AsyncResult:
+        """As :meth:`.ComfyClient.generate_video`."""
+        graph = await self._drive(self._sources.generation(preset, prompt, values))
+        return await self.run(graph, on_progress=on_progress, timeout=timeout)
+
+    async def generate_audio(
+        self,
+        prompt: str,
+        *,
+        preset: str = DEFAULT_PRESETS["audio"],
+        on_progress: OnProgress | None = None,
+        timeout: float | None = None,
+        **values: Any,
+    ) -> AsyncResult:
+        """As :meth:`.ComfyClient.generate_audio`."""
+        graph = await self._drive(self._sources.generation(preset, prompt, values))
+        return await self.run(graph, on_progress=on_progress, timeout=timeout)
+
+    # -- stopping
+
+    async def cancel(self, prompt_id: str, *, timeout: float = CANCEL_TIMEOUT_S) -> bool:
+        """As :meth:`.ComfyClient.cancel`."""
+        job = self._hub.job(prompt_id)
+        job.apply(CancelRequested(), self._asker.clock())
+        try:
+            async with asyncio.timeout(timeout):
+                with self._hub.watching(job) as changed:
+                    while not job.settled:
+                        changed.clear()
+                        await changed.wait()
+        except TimeoutError:
+            return False
+        return job.was_stopped
+
+    # -- life
+
+    async def close(self) -> None:
+        """As :meth:`.ComfyClient.close`. No task is left."""
+        await self._hub.close()
+        await super().close()
+
+    # -- following
+
+    async def _follow(self, job: Job, *, timeout: float | None) -> AsyncGenerator[AsyncEvent, None]:
+        changes, clock = Changes(job), self._asker.clock
+        deadline = None if timeout is None else clock() + timeout
+        with self._hub.watching(job) as changed:
+            while True:
+                changed.clear()
+                if progress := changes.progress(clock()):
+                    yield progress
+                for file in changes.files():
+                    yield file
+                if job.settled:
+                    break
+                if deadline is None or timeout is None:
+                    await changed.wait()
+                    continue
+                try:
+                    async with asyncio.timeout(deadline - clock()):
+                        await changed.wait()
+                except TimeoutError:
+                    raise job.timed_out(timeout) from None
+        yield self._result(job)
+
+    def _result(self, job: Job) -> AsyncResult:
+        self._hub.drop(job)
+        return job.result(self._save)
+
+    async def _save(self, files: Sequence[OutputFile], folder: Path) -> list[Path]:
+        return await self._drive(self._transfers.save(files, folder))
