@@ -20,9 +20,11 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from ..errors import Problem
-from .compile import choices, limits, patched_graph
+from .compile import patched_graph
 from .graph import AnyGraph, Graph, Link, as_link, copied, inputs_of, title
-from .schema import FILE_ROLES, NUMBER_ROLES, Param, Preset
+from .roles import FILE_ROLES, NUMBER_ROLES
+from .schema import Param, Preset
+from .values import choices, limits
 
 _MAX_TEXT = 100_000
 _LORA_INPUTS: Mapping[str, frozenset[str]] = {

@@ -9,6 +9,7 @@ files of which there are none at all.
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -260,7 +261,8 @@ class _Check:
                 yield self._model_problem(node, name, word, choices)
             else:
                 message = f"'{name}' cannot be {_short(word)}."
-                hint = closest(str(word)[:200], [str(choice) for choice in choices])
+                text = word[:200] if isinstance(word, str) else _short(word)
+                hint = closest(text, [str(choice) for choice in choices])
                 hint = hint or "This server has nothing to choose from here."
                 yield self._problem(node, name, "value_not_in_list", message, hint)
 
@@ -385,7 +387,7 @@ def _is_among(value: Any, choices: tuple[Any, ...]) -> bool:
 
 
 def _short(value: Any) -> str:
-    text = f"'{value}'" if isinstance(value, str) else repr(value)
+    text = f"'{value}'" if isinstance(value, str) else reprlib.repr(value)  # bounded in depth
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 

@@ -19,19 +19,10 @@ import pydantic
 
 from ..errors import Problem, UnknownPresetError, ValidationError, closest
 from ..resources import workflows_dir
-from .compile import (
-    QUALITIES,
-    ObjectInfo,
-    as_library,
-    build_graph,
-    choices,
-    limits,
-    resolve_values,
-    specialise,
-)
+from .compile import ObjectInfo, as_library, build_graph, specialise
 from .graph import Graph
+from .roles import MAX_SEED
 from .schema import (
-    MAX_SEED,
     Kind,
     LoraSlot,
     ModelRequirement,
@@ -43,6 +34,7 @@ from .schema import (
     Target,
     Variant,
 )
+from .values import QUALITIES, choices, limits, resolve_values
 
 __all__ = [
     "MAX_SEED",
