@@ -214,7 +214,7 @@ def _raise(tracker: Tracker, fractions: Mapping[str, float], now: float) -> Trac
     if not raised:
         return tracker
     tracker = replace(tracker, fractions={**old, **raised})
-    if 1.0 in raised.values():
+    if tracker.total == 0 or 1.0 in raised.values():
         tracker = _recount(tracker)
     if tracker.plan is None or tracker.total <= 0:
         return tracker

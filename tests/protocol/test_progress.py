@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from comfy_ui.protocol import Phase, parse_text, plan_graph
+from comfy_ui.protocol.progress import Tracker
+from tests.protocol import support
+from tests.protocol.support import say, snapshot
+
+
+def track(*frames: Any, graph: Any = support.GRAPH, pause: float = 1.0) -> list[Tracker]:
+    """The tracker after each frame, the first at time 0."""
+    tracker = Tracker(plan=None if graph is None else plan_graph(graph))
+    states = []
+    for i, frame in enumerate(frames):
+        message = parse_text(frame) if isinstance(frame, str) else frame
+        tracker = tracker.hear(message, i * pause)
+        states.append(tracker)
+    return states
+
+
+def node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def test_phases_know_which_are_final() -> None:
+    final = {phase for phase in Phase if phase.is_final}
+    assert final == {Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.LOST}
+
+
+def test_a_run_rises_from_nothing_to_almost_all_and_to_all_when_it_succeeded() -> None:
+    states = track(*support.run_frames())
+    values = [tracker.value for tracker in states]
+    assert values[0] == 0
+    assert values == sorted(values)
+    assert values[-1] == 0.99
+    assert states[-1].finish(99.0).value == 1
+
+
+def test_a_sampler_weighs_by_its_steps() -> None:
+    """4 steps weigh 8 of 26.4: the model 6, two texts 3 each, decode 5, save 1, latent 0.2."""
+    before = dict.fromkeys(("4", "5", "6", "7"), ("finished", 1.0, 1.0))
+    half = track(say("execution_start"), snapshot({**before, "3": ("running", 2, 4)}))[-1]
+    assert half.value == pytest.approx((12.2 + 8 / 2) / 26.2)
+
+
+def test_cached_nodes_count_for_nothing() -> None:
+    cached = ("4", "5", "6", "7")
+    states = track(*support.run_frames(cached=cached))
+    assert states[1].value == 0
+    assert states[1].total == pytest.approx(8 + 5 + 1)
+    half = track(
+        say("execution_start"),
+        say("execution_cached", nodes=list(cached)),
+        snapshot({"3": ("running", 2, 4)}),
+    )[-1]
+    assert half.value == pytest.approx(4 / 14)
+
+
+def test_what_only_cached_nodes_needed_counts_for_nothing_either() -> None:
+    states = track(say("execution_start"), say("execution_cached", nodes=["3", "unneeded"]))
+    assert states[-1].total == pytest.approx(6 + 5 + 1), "the loader still feeds the decoder"
+
+
+def test_two_samplers_share_the_bar() -> None:
+    graph = {
+        "1": node("KSampler", latent_image=["0", 0], steps=10),
+        "2": node("KSampler", latent_image=["1", 0], steps=30),
+        "3": node("SaveImage", images=["2", 0]),
+    }
+    states = track(
+        say("execution_start"),
+        snapshot({"1": ("finished", 10, 10)}),
+        snapshot({"1": ("finished", 10, 10), "2": ("running", 15, 30)}),
+        graph=graph,
+    )
+    assert states[1].value == pytest.approx(20 / 81)
+    assert states[2].value == pytest.approx(50 / 81)
+
+
+def test_a_branch_that_a_lazy_switch_did_not_take_falls_out() -> None:
+    graph = {
+        "1": node("KSampler", latent_image=["0", 0], steps=10),
+        "2": node("KSampler", latent_image=["0", 0], steps=10),
+        "5": node("Decide"),
+        "3": node("ComfySwitchNode", switch=["5", 0], on_true=["1", 0], on_false=["2", 0]),
+        "4": node("SaveImage", images=["3", 0]),
+    }
+    states = track(
+        say("execution_start"),
+        snapshot({"5": ("finished", 1, 1), "1": ("finished", 10, 10)}),
+        snapshot({"5": ("finished", 1, 1), "1": ("finished", 10, 10), "3": ("finished", 1, 1)}),
+        graph=graph,
+    )
+    assert states[1].value < 0.5
+    assert states[2].total == pytest.approx(0.2 + 20 + 0.2 + 1)
+    assert states[2].value == pytest.approx(20.4 / 21.4)
+
+
+def test_a_switch_that_waits_for_its_lazy_input_is_not_done() -> None:
+    graph = {
+        "1": node("KSampler", latent_image=["0", 0], steps=10),
+        "3": node("ComfySwitchNode", switch=["5", 0], on_true=["1", 0]),
+        "4": node("SaveImage", images=["3", 0]),
+    }
+    states = track(
+        say("execution_start"),
+        snapshot({"3": ("running", 0, 1)}),
+        say("executing", node="3"),
+        snapshot({"3": ("running", 0, 1), "1": ("running", 0, 1)}),
+        say("executing", node="1"),
+        graph=graph,
+    )
+    assert states[-1].total == pytest.approx(20 + 0.2 + 1)
+
+
+def test_a_sampler_that_starts_over_in_its_node_does_not_make_the_bar_fall() -> None:
+    frames = [snapshot({"3": ("running", value, 4)}) for value in (1, 2, 3, 4, 1, 2, 3, 4)]
+    values = [tracker.value for tracker in track(say("execution_start"), *frames)]
+    assert all(a <= b for a, b in pairwise(values))
+
+
+def test_inner_nodes_roll_up_into_the_node_that_made_them() -> None:
+    graph = {"2": node("Expand"), "3": node("SaveImage", images=["2", 0])}
+    states = track(
+        say("execution_start"),
+        snapshot({"2": ("running", 0, 1)}),
+        snapshot({"2": ("running", 0, 1), "2.0.0.1": ("finished", 1, 1)}),
+        snapshot(
+            {"2": ("running", 0, 1), "2.0.0.1": ("finished", 1, 1), "2.0.0.2": ("running", 5, 10)}
+        ),
+        snapshot({"2": ("finished", 1, 1), "2.0.0.1": ("finished", 1, 1)}),
+        graph=graph,
+    )
+    assert [tracker.fractions.get("2", 0) for tracker in states] == [0, 0, 0.5, 0.5, 1]
+    assert (states[3].node, states[3].step, states[3].steps) == ("2", 5, 10)
+    assert states[3].title("2.0.0.2") == "Expand"
+
+
+def test_a_server_without_snapshots_is_followed_by_executing_and_progress() -> None:
+    frames = [frame for frame in support.run_frames() if "progress_state" not in frame]
+    states = track(*frames)
+    values = [tracker.value for tracker in states]
+    assert values == sorted(values)
+    assert values[-1] > 0.95
+    assert len(set(values)) > 8
+
+
+def test_without_a_graph_there_is_a_node_and_a_step_but_no_percentage() -> None:
+    tracker = track(say("execution_start"), snapshot({"3": ("running", 2, 4)}), graph=None)[-1]
+    assert (tracker.node, tracker.step, tracker.steps, tracker.value) == ("3", 2, 4, 0)
+    assert tracker.title("3") is None
+
+
+def test_a_graph_that_comes_late_takes_over_what_was_heard() -> None:
+    tracker = track(say("execution_start"), snapshot({"4": ("finished", 1, 1)}), graph=None)[-1]
+    tracker = tracker.with_plan(plan_graph(support.GRAPH))
+    tracker = tracker.hear(parse_text(snapshot({"6": ("finished", 1, 1)})), 5.0)
+    assert tracker.value == pytest.approx(9 / 26.2)
+
+
+def test_steps_are_those_of_the_node_at_work() -> None:
+    states = track(
+        say("execution_start"),
+        snapshot({"3": ("running", 4, 4)}),
+        snapshot({"3": ("finished", 4, 4), "8": ("running", 0, 1)}),
+    )
+    assert (states[1].step, states[1].steps) == (4, 4)
+    assert (states[2].node, states[2].step, states[2].steps) == ("8", None, None)
+
+
+def test_the_phase_is_told_by_class_or_by_the_servers_own_word() -> None:
+    loading, running, busy, saving = track(
+        snapshot({"4": ("running", 0, 1)}),
+        snapshot({"8": ("running", 0, 1)}),
+        snapshot({"3": ("running", 0, 1)}, activity="loading"),
+        snapshot({"9": ("running", 0, 1)}),
+    )
+    assert [t.phase for t in (loading, running, busy, saving)] == [
+        Phase.LOADING,
+        Phase.RUNNING,
+        Phase.LOADING,
+        Phase.SAVING,
+    ]
+    assert busy.hear(parse_text(snapshot({"3": ("running", 1, 4)})), 9.0).phase is Phase.RUNNING
+
+
+# ---- time left -------------------------------------------------------------------------------
+
+
+def test_there_is_no_guess_before_two_steps() -> None:
+    one, two = track(
+        snapshot({"3": ("running", 1, 4)}), snapshot({"3": ("running", 2, 4)}), pause=10.0
+    )
+    assert one.eta_s(10.0) is None
+    assert two.eta_s(10.0) is not None
+
+
+def test_the_guess_counts_from_the_start_of_the_run() -> None:
+    start = say("execution_start")
+    cached = say("execution_cached", nodes=["4", "5", "6", "7"])
+    steps = [snapshot({"3": ("running", step, 4)}) for step in (1, 2)]
+    tracker = track(start, cached, *steps, pause=5.0)[-1]
+    assert tracker.value == pytest.approx(4 / 14)
+    assert tracker.eta_s(15.0) == pytest.approx(15.0 * 10 / 4)
+    assert tracker.eta_s(20.0) == pytest.approx(15.0 * 10 / 4 - 5), "it runs down between steps"
+    assert tracker.eta_s(1e6) == 0
+    assert tracker.finish(16.0).eta_s(16.0) is None
+
+
+def test_there_is_no_guess_while_too_little_is_done() -> None:
+    graph = {
+        "3": node("KSampler", latent_image=["0", 0], steps=1000),
+        "9": node("SaveImage", x=["3", 0]),
+    }
+    frames = [snapshot({"3": ("running", step, 1000)}) for step in (1, 2, 3)]
+    assert track(*frames, graph=graph)[-1].eta_s(3.0) is None
+
+
+# ---- always ----------------------------------------------------------------------------------
+
+ids = st.sampled_from([*support.ORDER, "3.0.1", "77"])
+states_of_nodes = st.dictionaries(
+    ids,
+    st.tuples(
+        st.sampled_from(["running", "finished", "error"]),
+        st.floats(-1, 50),
+        st.floats(-1, 50),
+    ),
+    max_size=7,
+)
+messages = (
+    st.builds(snapshot, states_of_nodes).map(parse_text)
+    | st.builds(lambda node: say("executing", node=node), ids)
+    | st.builds(lambda nodes: say("execution_cached", nodes=nodes), st.lists(ids))
+    | st.builds(lambda node: parse_text(support.executed(node=node)), ids)
+    | st.builds(
+        lambda node, value: say("progress", node=node, value=value, max=20), ids, st.floats(0, 40)
+    )
+    | st.just(say("execution_start"))
+)
+
+
+@given(st.lists(messages, max_size=25), st.booleans())
+def test_the_percentage_never_falls_and_never_ends_by_itself(heard: list[Any], late: bool) -> None:
+    tracker = Tracker(plan=None if late else plan_graph(support.GRAPH))
+    value = 0.0
+    for i, message in enumerate(heard):
+        tracker = tracker.hear(message, float(i))
+        if late and i == 5:
+            tracker = tracker.with_plan(plan_graph(support.GRAPH))
+        assert value <= tracker.value <= 0.99
+        value = tracker.value
+        eta = tracker.eta_s(float(i))
+        assert eta is None or eta >= 0
+
+
+def test_a_graph_of_500_nodes_is_followed_cheaply() -> None:
+    graph = {str(i): node("Filter", x=[str(i - 1), 0]) for i in range(500)}
+    plan = plan_graph(graph)
+    touched: dict[str, tuple[str, float, float]] = {}
+    frames = []
+    for i in range(500):
+        touched[str(i)] = ("finished", 1, 1)
+        frames.append(parse_text(snapshot(touched)))
+    tracker = Tracker(plan=plan)
+    began = time.process_time()
+    for i, frame in enumerate(frames):
+        tracker = tracker.hear(frame, float(i))
+    per_message_ms = (time.process_time() - began) / 500 * 1000
+    assert tracker.value == 0.99
+    assert per_message_ms < 5, "a sampler sends about ten a second"
