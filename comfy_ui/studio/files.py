@@ -39,7 +39,8 @@ logger = logging.getLogger(__name__)
 THUMBNAIL_SIDE: Final = 512
 """Longest side of a thumbnail, in pixels: sharp in a phone's two-column gallery."""
 
-_YOUNG_S: Final = 3600.0  # a file this young may belong to a job that is just being stored
+YOUNG_S: Final = 3600.0
+"""A file younger than this may belong to a job that is just being stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +116,7 @@ class FileStore:
             path = self.folder / relative
             digest = path.stem
             try:
-                if time.time() - path.stat().st_mtime < _YOUNG_S:
+                if time.time() - path.stat().st_mtime < YOUNG_S:
                     continue
                 path.unlink()
                 (self.folder / "thumbs" / digest[:2] / f"{digest}.webp").unlink(missing_ok=True)

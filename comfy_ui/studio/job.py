@@ -184,7 +184,8 @@ class Snapshot:
     and is None once the job has its turn; ``queue_size`` is how many wait in all and
     ``queue_own`` how many of these are the owner's. ``preview`` is the newest picture as the
     server sent it, of MIME type ``preview_type``. ``version`` grows with every change.
-    ``items`` and ``texts`` are complete in the last snapshot, whose phase is terminal.
+    ``error`` says why the job ended badly or, while the phase is ``reconnecting``, what is in the
+    way. ``items`` and ``texts`` are complete in the last snapshot, whose phase is terminal.
     """
 
     job_id: str
@@ -213,7 +214,11 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerStatus:
-    """What the ComfyUI server answered just now; ``error`` says why it did not."""
+    """What the ComfyUI server answered just now; ``error`` says why it did not.
+
+    ``devices`` and ``stats`` are as in the answer to ``GET /system_stats``; ``running`` and
+    ``pending`` count everybody's jobs.
+    """
 
     online: bool
     url: str

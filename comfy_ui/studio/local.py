@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import StorageError, ValidationError
-from ..protocol.progress import Phase, Progress
+from ..protocol.progress import Phase
 from . import items, jobs
 from .board import Board
 from .fair import Clock, Turn, fair_order
@@ -114,7 +114,7 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
             else:
                 # In memory first: a full disk must not keep anybody from stopping a job.
                 job = self._jobs[job_id] = replace(job, cancel_requested=True)
-                self._show(job, phase=Phase.CANCELLING)
+                self._show(job, Report(job_id=job.id, phase=Phase.CANCELLING))
                 self._news.set()
                 await self._database.run(jobs.save, job)
         self._show_places()
@@ -220,7 +220,7 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
             started_at = self._now() - report.progress.elapsed_s
             job = self._jobs[job.id] = replace(job, started_at=started_at)
         if report.status is None:
-            self._show(job, phase=report.phase, progress=report.progress)
+            self._show(job, report)
             return
         job = replace(
             job,
@@ -233,7 +233,7 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
             await self._end_or_strand(job, report.files)
             return
         self._jobs[job.id] = job
-        self._show(job, phase=report.phase or job.status.phase)
+        self._show(job, replace(report, phase=report.phase or job.status.phase))
         try:
             await self._database.run(jobs.save, job)
         except StorageError as error:  # the older row is enough to find the job again
@@ -302,11 +302,9 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
         )
         return fair_order(turns, self._clock)
 
-    def _show(
-        self, job: Job, *, phase: Phase | None = None, progress: Progress | None = None
-    ) -> None:
+    def _show(self, job: Job, report: Report) -> None:
         old = self._board.get(job.id) or _first(job)
-        new = _advanced(old, job, phase, progress)
+        new = _advanced(old, job, report)
         self._board.put(new)
         if (new.phase, new.queue_position) != (old.phase, old.queue_position):
             self._show_places()
@@ -359,38 +357,31 @@ def _first(job: Job) -> Snapshot:
     return Snapshot(job_id=job.id, phase=phase)
 
 
-def _advanced(old: Snapshot, job: Job, phase: Phase | None, progress: Progress | None) -> Snapshot:
+def _advanced(old: Snapshot, job: Job, report: Report) -> Snapshot:
     """The snapshot after ``old``. The percentage never falls, and a stop stays in sight."""
-    phase = phase or (progress.phase if progress else old.phase)
-    if job.cancel_requested and phase in _LIVE_PHASES:
-        phase = Phase.CANCELLING
+    progress = report.progress
+    phase = report.phase or (progress.phase if progress else old.phase)
     if phase.is_final:  # the client's verdict; it is ours once files and rows are written
         phase = Phase.SAVING if phase is Phase.SUCCEEDED else old.phase
-    if progress is None:
-        queued = phase is Phase.QUEUED
-        return replace(
-            old,
-            phase=phase,
-            queue_position=old.queue_position if queued else None,
-            queue_size=old.queue_size if queued else 0,
-            queue_own=old.queue_own if queued else 0,
-            eta_s=None if phase is Phase.RECONNECTING else old.eta_s,
+    if job.cancel_requested and phase in _LIVE_PHASES:
+        phase = Phase.CANCELLING
+    new = replace(old, phase=phase, error=report.error)
+    if progress is not None:
+        new = replace(
+            new,
+            progress=max(old.progress, progress.progress),
+            step=progress.step,
+            steps=progress.steps,
+            node_title=progress.node_title,
+            queue_position=progress.queue_position,
+            eta_s=progress.eta,
+            elapsed_s=progress.elapsed_s,
+            preview=progress.preview or old.preview,
+            preview_type=progress.preview_type if progress.preview else old.preview_type,
         )
-    return replace(
-        old,
-        phase=phase,
-        progress=max(old.progress, progress.progress),
-        step=progress.step,
-        steps=progress.steps,
-        node_title=progress.node_title,
-        queue_position=progress.queue_position if phase is Phase.QUEUED else None,
-        queue_size=old.queue_size if phase is Phase.QUEUED else 0,
-        queue_own=old.queue_own if phase is Phase.QUEUED else 0,
-        eta_s=progress.eta,
-        elapsed_s=progress.elapsed_s,
-        preview=progress.preview or old.preview,
-        preview_type=progress.preview_type if progress.preview else old.preview_type,
-    )
+    if phase is not Phase.QUEUED:
+        new = replace(new, queue_position=None, queue_size=0, queue_own=0)
+    return new
 
 
 def _last(job: Job, made: tuple[Item, ...] = ()) -> Snapshot:

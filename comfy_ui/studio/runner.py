@@ -15,7 +15,6 @@ from typing import Any, Final
 
 from ..client import ComfyWSClient
 from ..errors import (
-    AuthenticationError,
     ComfyHeadlessError,
     ComfyUIConnectionError,
     ComfyUIOfflineError,
@@ -23,6 +22,7 @@ from ..errors import (
     GenerationTimeoutError,
     JobLostError,
     OutputMissingError,
+    ServerRejectedError,
     StorageError,
 )
 from ..protocol.outputs import OutputFile, Outputs
@@ -35,6 +35,8 @@ from .threads import Thread
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_S: Final = 10.0
+_ON_ITS_WAY_S: Final = 2.0  # a request may wait this long in a server that loads a model
+_STOP_S: Final = 5.0  # how long one request to stop may take to show
 _PAUSES_S: Final = (0.5, 10.0)  # between two tries at a server that is away: first, longest
 
 
@@ -51,8 +53,8 @@ class _Run:
 
     def __init__(self, claim: Claim) -> None:
         self.job: Job = claim.job
-        self.resumed = claim.resumed  # a try before this one may have reached the server
-        self.at_server = claim.resumed
+        self.resumed = claim.resumed
+        self.may_be_at_server = claim.resumed
         self.busy = claim.job.outputs is None  # takes one of the places at the server
         self.stop = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
@@ -190,58 +192,71 @@ class Runner:
             return Report(job_id=job_id, status=status, error=JobError.of(error))
 
     async def _execute(self, run: _Run) -> Outputs:
-        """Hand the job over, unless the server has it, and wait for its end."""
+        """Hand the job over, unless the server has it, and wait for its end.
+
+        What the server has is never given up because it cannot be asked: a proxy may be down for
+        an hour, or a key have changed until the next start.
+        """
         while True:
             try:
                 if run.job.status is Status.CLAIMED:
                     await self._send(run)
-                result = await self._client.attach(
+                result = await self._client.wait_for_completion(
                     run.prompt_id, on_progress=lambda progress: self._progress(run, progress)
                 )
                 return Outputs(tuple(result.files), tuple(result.texts))
-            except AuthenticationError:
-                raise  # waiting does not make a key right
             except GenerationTimeoutError:
                 continue  # a job may take as long as it takes
-            except ComfyUIConnectionError as error:
+            except (ComfyUIConnectionError, ServerRejectedError) as error:
+                if not error.retryable and (run.job.status is Status.CLAIMED or run.stop.is_set()):
+                    raise
                 await self._reconnect(run, error)
 
     async def _send(self, run: _Run) -> None:
-        if run.stop.is_set() and not run.at_server:
-            raise GenerationCancelledError("Cancelled before it was sent.")
-        if not (run.at_server and await self._is_known(run.prompt_id)):
+        if not await self._is_at_server(run):
             if run.stop.is_set():
                 raise GenerationCancelledError("Cancelled before it was sent.")
-            run.at_server = True  # from here on, unless nobody was there to hear it
+            run.may_be_at_server = True
             try:
                 await self._client.queue_prompt(
                     dict(run.job.graph),
                     prompt_id=run.prompt_id,
                     extra_data={"extra_pnginfo": {"comfy_ui": _recall(run.job)}},
                 )
-            except ComfyUIOfflineError:
-                run.at_server = run.resumed
+            except ComfyUIOfflineError:  # nobody was there to hear it
+                run.may_be_at_server = run.resumed
                 raise
         await self._tell(run, status=Status.SENT)
 
-    async def _is_known(self, prompt_id: str) -> bool:
-        """Whether the server has the job; in this order, else a job on its way is overlooked."""
-        queue = await self._client.queue()
-        if queue.position(prompt_id) is not None:
-            return True
-        return await self._client.history(prompt_id) is not None
+    async def _is_at_server(self, run: _Run) -> bool:
+        """Whether an earlier attempt, perhaps of a process that was killed, got there.
+
+        Looked for twice: the request may still be on its way. The queue first, then the history:
+        else a job that moves from one to the other is overlooked.
+        """
+        if not run.may_be_at_server:
+            return False
+        for pause_s in (0.0, _ON_ITS_WAY_S):
+            await asyncio.sleep(pause_s)
+            queue = await self._client.queue()
+            if queue.answer(run.prompt_id).place != "absent":
+                return True
+            if await self._client.history(run.prompt_id) is not None:
+                return True
+        return False
 
     async def _stop(self, run: _Run) -> None:
-        """Ask the server until the job is over: an interrupt between two jobs is forgotten."""
-        pause_s = 0.25
+        """See to it that a job ends which is at the server; :meth:`_send` holds back the others.
+
+        Asked again and again: it may be on its way there, and the server may be away.
+        """
         while run.busy and run.task and not run.task.done():
-            if run.at_server:
+            if run.job.status is Status.SENT:
                 try:
-                    await self._client.cancel(run.prompt_id)
+                    await self._client.cancel(run.prompt_id, timeout=_STOP_S)
                 except ComfyHeadlessError as error:
                     logger.info("Job %s cannot be cancelled yet: %s", run.job.id, error)
-            await asyncio.wait({run.task}, timeout=pause_s)
-            pause_s = min(pause_s * 2, 5.0)
+            await asyncio.wait({run.task}, timeout=0.1)
 
     async def _fetch(self, run: _Run, outputs: Outputs) -> Report:
         """Bring home all files that are there; one that is gone does not cost the others."""
@@ -266,9 +281,9 @@ class Runner:
                 await self._client.download(file, to=arriving)
                 run.connected()
                 return await self._file_thread.run(self._files.adopt, arriving, file)
-            except AuthenticationError:
-                raise
-            except ComfyUIConnectionError as error:
+            except (ComfyUIConnectionError, ServerRejectedError) as error:
+                if not error.retryable:
+                    raise
                 await self._reconnect(run, error)
                 if run.stop.is_set():
                     raise GenerationCancelledError(
@@ -286,9 +301,9 @@ class Runner:
         run.connected()
         await self._queue.publish(self._server.name, Report(job_id=run.job.id, progress=progress))
 
-    async def _reconnect(self, run: _Run, error: ComfyUIConnectionError) -> None:
+    async def _reconnect(self, run: _Run, error: ComfyHeadlessError) -> None:
         logger.info("Job %s waits for the server: %s", run.job.id, error)
-        report = Report(job_id=run.job.id, phase=Phase.RECONNECTING)
+        report = Report(job_id=run.job.id, phase=Phase.RECONNECTING, error=JobError.of(error))
         await self._queue.publish(self._server.name, report)
         await run.pause()
 

@@ -120,24 +120,12 @@ class Database:
         Raises:
             StorageError: the disk or the database refused; nothing was changed.
         """
-        return await self._thread.run(lambda: self._transaction(call, *args, **kw))
-
-    def _transaction(
-        self, call: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kw: P.kwargs
-    ) -> R:
         connection = self._connection
         if connection is None:
-            raise StorageError("The studio's database is not open.", hint="Call start() first.")
-        try:
-            connection.execute("BEGIN")
-            result = call(connection, *args, **kw)
-            connection.execute("COMMIT")
-            return result
-        except sqlite3.Error as error:
-            raise StorageError(f"The studio's database refused: {error}.") from error
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            raise StorageError("The studio is closed.", hint="Start it again.")
+        return await self._thread.run(
+            lambda: _transaction(connection, lambda: call(connection, *args, **kw))
+        )
 
     def _open(self) -> None:
         try:
@@ -150,7 +138,7 @@ class Database:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")  # a job that was accepted stays so
             connection.execute("PRAGMA foreign_keys = ON")
-            self._transaction(migrate)
+            _transaction(connection, lambda: migrate(connection))
         except (OSError, sqlite3.Error) as error:
             raise StorageError(f"The folder {self._folder} cannot be used: {error}.") from error
 
@@ -159,6 +147,19 @@ class Database:
             if connection is not None:
                 connection.close()
         self._connection = self._lock = None
+
+
+def _transaction(connection: sqlite3.Connection, call: Callable[[], R]) -> R:
+    try:
+        connection.execute("BEGIN")
+        result = call()
+        connection.execute("COMMIT")
+        return result
+    except sqlite3.Error as error:
+        raise StorageError(f"The studio's database refused: {error}.") from error
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 def _locked(path: Path) -> sqlite3.Connection:

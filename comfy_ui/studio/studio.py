@@ -20,7 +20,7 @@ from ..workflow.check import check_workflow, error_for
 from ..workflow.presets import build_graph, get_preset, resolve_values
 from . import items, jobs
 from .fair import work
-from .files import FileStore, zip_pieces
+from .files import YOUNG_S, FileStore, zip_pieces
 from .job import Item, Job, JobError, JobRequest, Kind, ServerStatus, Snapshot, Status
 from .local import LocalQueue
 from .runner import Runner, Server
@@ -44,7 +44,7 @@ class Studio:
         data_dir: database, results and thumbnails live here; made when absent.
         concurrency: how many jobs ComfyUI holds at once; the rest wait here.
         waiting_limit: how many jobs of one owner may wait.
-        keep_deleted_s: how long a deleted result can be restored.
+        keep_deleted_s: how long a deleted result can be restored; at least an hour.
         preset_folders: where presets are found besides the shipped ones.
 
     Use ``async with Studio(...)`` or :meth:`start` and :meth:`aclose`.
@@ -61,7 +61,7 @@ class Studio:
         preset_folders: Sequence[Path] = (),
     ) -> None:
         self._server = Server("main", client)
-        self._keep_deleted_s = keep_deleted_s
+        self._keep_deleted_s = max(keep_deleted_s, YOUNG_S)
         self._preset_folders = tuple(preset_folders)
         self._folder = data_dir
         self._database = Database(data_dir)
@@ -296,9 +296,11 @@ class Studio:
             url=client.url,
             checked_at=checked_at,
             latency_s=latency_s,
+            version=stats.comfyui_version or None,
+            devices=tuple(stats.raw.get("devices") or ()),
             running=len(queue.running),
             pending=len(queue.pending),
-            stats=stats,
+            stats=stats.raw,
         )
 
     # Inside
@@ -306,10 +308,15 @@ class Studio:
     def _prepare(self, request: JobRequest, library: NodeLibrary | None) -> Job:
         """A request as a job with concrete values and a graph that this server can run."""
         values, graph = dict(request.values), request.graph
+        prompt, seed = values.get("prompt"), values.get("seed")
         if graph is None:
             preset = get_preset(request.preset, folders=self._preset_folders)
             values = resolve_values(preset, values, object_info=library)
             graph = build_graph(preset, values, object_info=library)
+            prompt, seed = (
+                values[param.id] if (param := preset.by_role(role)) else None
+                for role in ("prompt", "seed")
+            )
         if library is not None and (wrong := error_for(check_workflow(graph, library))):
             raise wrong
         try:
@@ -319,13 +326,12 @@ class Studio:
                 f"The values cannot be stored: {error}.",
                 hint="Use texts, numbers, true, false and lists of them.",
             ) from error
-        seed = values.get("seed")
         return Job(
             id=str(uuid.uuid4()),
             owner=request.owner,
             preset=request.preset,
             values=values,
-            prompt=str(values.get("prompt") or ""),
+            prompt=str(prompt or ""),
             seed=seed if isinstance(seed, int) else None,
             graph=graph,
             status=Status.WAITING,
@@ -339,7 +345,7 @@ class Studio:
         if known is not None and time.monotonic() - asked_at < max_age_s:
             return known
         try:
-            known = NodeLibrary(await self._server.client.object_info())
+            known = await self._server.client.object_info(fresh=True)
         except ComfyUIConnectionError as error:
             logger.info("The workflow is checked without asking the server: %s", error)
         else:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from comfy_ui.demo import DemoServer
 from comfy_ui.studio.job import Job, Snapshot, Status
 from comfy_ui.studio.local import LocalQueue
 from comfy_ui.studio.store import Database
@@ -44,8 +45,40 @@ async def open_queue(folder: Path, *, waiting_limit: int = 100) -> AsyncIterator
 
 async def last(snapshots: AsyncIterator[Snapshot]) -> Snapshot:
     """The last snapshot of a follower."""
-    seen = None
-    async for seen in snapshots:
-        pass
-    assert seen is not None, "there was no snapshot at all"
-    return seen
+    seen = [snapshot async for snapshot in snapshots]
+    assert seen, "there was no snapshot at all"
+    return seen[-1]
+
+
+def sleepy_graph(*, nonce: int = 0, seconds: float = 0.0, blocking: bool = False) -> dict[str, Any]:
+    """One small picture that takes ``seconds``; distinct for each ``nonce``.
+
+    Needs an engine with ``Faults(test_nodes=True)``. ``blocking``: it does not notice interrupts.
+    """
+    return {
+        "1": {
+            "class_type": "EmptyImage",
+            "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": nonce % 0xFFFFFF},
+        },
+        "2": {
+            "class_type": "DemoSleep",
+            "inputs": {
+                "image": ["1", 0],
+                "seconds": seconds,
+                "steps": 20,
+                "blocking": blocking,
+                "nonce": nonce,
+            },
+            "_meta": {"title": "Sleep"},
+        },
+        "3": {
+            "class_type": "SaveImage",
+            "inputs": {"images": ["2", 0], "filename_prefix": f"made_{nonce}"},
+        },
+    }
+
+
+def engine_files(server: DemoServer) -> dict[str, bytes]:
+    """Everything that the engine has in its output folder, by name."""
+    folder = server.folder / "output"
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
