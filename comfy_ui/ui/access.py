@@ -80,7 +80,9 @@ def load_secret(data_dir: Path) -> bytes:
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         try:
-            with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+            with os.fdopen(
+                os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb"
+            ) as file:
                 file.write(secrets.token_bytes(32))
         except FileExistsError:
             pass
@@ -151,7 +153,7 @@ def _user(request: Any) -> str | None:
     """The login name: Gradio's requests know it, others carry its cookie."""
     if not isinstance(request, Request):
         return request.username or None
-    app = request.scope.get("app")
+    app: Any = request.scope.get("app")
     tokens = getattr(app, "tokens", None) or {}
     for kind in ("access-token", "access-token-unsecure"):
         user = tokens.get(request.cookies.get(f"{kind}-{app.cookie_id}"))
@@ -191,9 +193,7 @@ class IdentityMiddleware:
         # A Space is shown in a frame of another site, where only such cookies are kept.
         framed = "; SameSite=None; Secure; Partitioned" if self._access.mode is Mode.SPACE else ""
         kind = framed or f"; SameSite=Lax{'; Secure' if https else ''}"
-        cookie = (
-            f"{COOKIE}={self._access.new_cookie()}; Path=/; HttpOnly; Max-Age={_YEAR_S}{kind}"
-        )
+        cookie = f"{COOKIE}={self._access.new_cookie()}; Path=/; HttpOnly; Max-Age={_YEAR_S}{kind}"
 
         async def send_with_cookie(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":

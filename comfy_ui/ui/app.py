@@ -109,7 +109,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         },
         prevent_thread_lock=True,
     )
-    print(f"comfy-ui is at {page.local_url}", flush=True)  # noqa: T201
+    print(f"comfy-ui is at {page.local_url}", flush=True)
     if block:
         page.block_thread()
     return page
@@ -123,7 +123,7 @@ def _login(settings: Settings) -> tuple[str, str] | None:
         return user, password
     if settings.share:
         password = secrets.token_urlsafe(9)
-        print(f"Login for the share link: {GUEST} / {password}", flush=True)  # noqa: T201
+        print(f"Login for the share link: {GUEST} / {password}", flush=True)
         return GUEST, password
     return None
 
@@ -138,7 +138,9 @@ def _port(settings: Settings, mode: Mode) -> int:
     if _free(host, settings.port):
         return settings.port
     other = next((p for p in range(settings.port + 1, settings.port + 100) if _free(host, p)), None)
-    hint = f"Port {other} is free: start with --port {other}." if other else "Choose one with --port."
+    hint = (
+        f"Port {other} is free: start with --port {other}." if other else "Choose one with --port."
+    )
     raise ValidationError(f"Port {settings.port} is in use.", hint=hint)
 
 
@@ -171,5 +173,11 @@ def _header() -> Html:
 
 def _tool(image: str, label: str, do: str, *, class_: str = "tool") -> Html:
     return el(
-        "button", icon(image), type="button", class_=class_, data_do=do, aria_label=label, title=label
+        "button",
+        icon(image),
+        type="button",
+        class_=class_,
+        data_do=do,
+        aria_label=label,
+        title=label,
     )

@@ -90,7 +90,9 @@ def result_card(items: Sequence[Item], *, seconds: float | None = None) -> Html:
             _actions(first),
             class_="line",
         ),
-        el("div", f"Done: {len(items)} result{'s' * (len(items) > 1)}.", class_="sr", role="status"),
+        el(
+            "div", f"Done: {len(items)} result{'s' * (len(items) > 1)}.", class_="sr", role="status"
+        ),
         job=first.job_id,
     )
 
@@ -264,7 +266,9 @@ def _media(item: Item) -> Html:
                 class_="message",
             )
         case _:
-            return el("div", icon("save", class_="icon hero"), el("p", item.filename), class_="message")
+            return el(
+                "div", icon("save", class_="icon hero"), el("p", item.filename), class_="message"
+            )
 
 
 def _actions(item: Item) -> Html:

@@ -15,7 +15,7 @@ __all__ = ["Catalog", "Entry"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A preset and what it lacks on the server; ``problems`` is None before the server was asked."""
+    """A preset and what it lacks on the server; ``problems`` is None until the server was asked."""
 
     preset: Preset
     problems: tuple[Problem, ...] | None = None

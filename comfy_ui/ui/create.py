@@ -13,14 +13,14 @@ import gradio as gr
 from ..errors import ComfyHeadlessError, ValidationError
 from ..features import FEATURES
 from ..studio import Item, Job, JobError, JobRequest, Phase, Snapshot
-from ..workflow import Preset
+from ..workflow.presets import Preset
 from . import card, fields
 from .access import Access
 from .backend import Backend
 from .draft import Draft
 from .enhance import Enhance
 from .html import Html, el, icon
-from .island import island
+from .island import island, sent
 from .picker import picker
 from .uploads import Uploads
 
@@ -105,7 +105,7 @@ class Create:
         return (*self._show(entry.preset, draft.values), draft.prompt, self._reason(entry.preset))
 
     async def _choose(self, event: gr.EventData) -> tuple[Any, ...]:
-        data = event._data or {}
+        data = sent(event)
         draft = Draft.parse(data.get("draft"))
         old = self._backend.catalog.entry(draft.preset).preset
         new = self._backend.catalog.entry(data.get("preset")).preset
@@ -179,7 +179,7 @@ class Create:
             await self._backend.studio.cancel(chosen.id, owner)
 
     async def _recall(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
-        data = event._data or {}
+        data = sent(event)
         owner = self._access.require("see_own", request)
         try:
             item = await self._backend.studio.item(int(data.get("item", "")), owner)

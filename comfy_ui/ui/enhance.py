@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from ..errors import ComfyHeadlessError
-from ..prompts.enhance import EnhancedPrompt, enhance_prompt
+from ..prompts.enhance import EnhancedPrompt, Kind, enhance_prompt
 from ..studio import JobError
 from .backend import Backend
 from .draft import Draft
@@ -56,9 +56,10 @@ class Enhance:
 
     async def _write(self, prompt: str, text: str, *, seed: int | None) -> Html:
         preset = self._backend.catalog.entry(Draft.parse(text).preset).preset
+        kind: Kind = "video" if preset.kind == "video" else "image"
         try:
             draft = await asyncio.to_thread(
-                enhance_prompt, prompt, family=preset.family, kind=preset.kind, seed=seed
+                enhance_prompt, prompt, family=preset.family, kind=kind, seed=seed
             )
         except ComfyHeadlessError as error:
             return _failed(JobError.of(error))
@@ -90,7 +91,9 @@ def draft_card(draft: EnhancedPrompt) -> Html:
                 data_prompt=draft.enhanced,
             ),
             el("button", icon("again"), "Retry", type="button", class_="act", data_send="retry"),
-            el("button", icon("close"), "Discard", type="button", class_="act", data_send="discard"),
+            el(
+                "button", icon("close"), "Discard", type="button", class_="act", data_send="discard"
+            ),
             class_="acts",
         ),
         class_="draft",
@@ -112,4 +115,6 @@ def _marked(text: str, changes: tuple[str, ...]) -> list[Html | str]:
 
 
 def _failed(error: JobError) -> Html:
-    return el("div", icon("alert"), el("p", error.message, " ", error.hint), class_="notice", role="alert")
+    return el(
+        "div", icon("alert"), el("p", error.message, " ", error.hint), class_="notice", role="alert"
+    )

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from ..protocol.nodes import InputSpec, NodeLibrary
 from ..workflow.presets import Param, Preset, choices, limits
-from ..workflow.schema import FILE_ROLES, INTEGER_ROLES, NUMBER_ROLES
+from ..workflow.roles import FILE_ROLES, INTEGER_ROLES, NUMBER_ROLES
 from .html import Html, el, icon
 
 __all__ = ["carry", "form", "ratio", "read"]
@@ -69,7 +69,10 @@ def read(preset: Preset, raw: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in raw.items()
-        if name in known and value is not None and value != "" and isinstance(value, str | int | float)
+        if name in known
+        and value is not None
+        and value != ""
+        and isinstance(value, str | int | float)
     }
 
 
@@ -80,10 +83,12 @@ def carry(old: Preset, values: Mapping[str, Any], new: Preset) -> dict[str, Any]
     of the same role, a choice only where the new preset offers it. Width and height go together.
     """
     kept: dict[str, Any] = {}
-    for param in old.params:
-        value = values.get(param.id)
-        target = new.param(param.id) or new.by_role(param.role)
-        if value is None or value == param.default or target is None or target.role != param.role:
+    for source in old.params:
+        value = values.get(source.id)
+        target = new.param(source.id) or new.by_role(source.role)
+        if value is None or value == source.default:
+            continue
+        if target is None or target.role != source.role:
             continue
         if target.choices is not None and value not in target.choices:
             continue
@@ -234,7 +239,13 @@ def _seed(param: Param, value: Any, name: str) -> Html:
 
 def _tool(image: str, label: str, *, do: str) -> Html:
     return el(
-        "button", icon(image), type="button", class_="tool", data_do=do, aria_label=label, title=label
+        "button",
+        icon(image),
+        type="button",
+        class_="tool",
+        data_do=do,
+        aria_label=label,
+        title=label,
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 
-__all__ = ["island"]
+__all__ = ["island", "sent"]
 
 
 def island(value: str = "", *, sends: Sequence[str] = (), **options: Any) -> Any:
@@ -25,3 +25,9 @@ def island(value: str = "", *, sends: Sequence[str] = (), **options: Any) -> Any
         apply_default_css=False,
         **options,
     )
+
+
+def sent(event: gr.EventData) -> Mapping[str, Any]:
+    """The ``data-`` attributes that came with an event. They come from the page: trust none."""
+    data = event._data  # noqa: SLF001 -- reading a missing name through the class raises
+    return data if isinstance(data, dict) else {}

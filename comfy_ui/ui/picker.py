@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from ..workflow import Preset
+from ..workflow.presets import Preset
 from .catalog import Entry
 from .html import Html, el, icon
 
 __all__ = ["picker"]
 
 _KINDS: Final = {"image": "Picture", "video": "Video", "audio": "Sound", "text": "Text", "3d": "3D"}
-_ICONS: Final = {"image": "image", "video": "video", "audio": "sound", "text": "prompt", "3d": "image"}
+_ICONS: Final = {
+    "image": "image",
+    "video": "video",
+    "audio": "sound",
+    "text": "prompt",
+    "3d": "image",
+}
 
 
 def picker(entries: Sequence[Entry], chosen: str) -> Html:

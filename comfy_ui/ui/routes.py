@@ -24,7 +24,15 @@ __all__ = ["routes"]
 
 # Shown in the page. Everything else is only ever offered as a download: an SVG or HTML file
 # opened here would run its scripts with the rights of this page.
-_SHOWN: Final = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/avif", "video/", "audio/")
+_SHOWN: Final = (
+    "image/png",
+    "image/jpeg",
+    "image/webp",
+    "image/gif",
+    "image/avif",
+    "video/",
+    "audio/",
+)
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; media-src 'self'; sandbox",
@@ -87,7 +95,9 @@ def routes(backend: Backend, access: Access, uploads: Uploads) -> list[Route]:
     ]
 
 
-def _guarded(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+def _guarded(
+    handler: Callable[[Request], Awaitable[Response]],
+) -> Callable[[Request], Awaitable[Response]]:
     async def guarded(request: Request) -> Response:
         if login_missing(request):
             return PlainTextResponse("Log in first.", status_code=401)
@@ -102,7 +112,8 @@ async def _body(request: Request) -> bytes:
         content += chunk
         if len(content) > MAX_UPLOAD_BYTES:
             raise ValidationError(
-                f"The file is larger than {MAX_UPLOAD_BYTES // 2**20} MB.", hint="Send a smaller one."
+                f"The file is larger than {MAX_UPLOAD_BYTES // 2**20} MB.",
+                hint="Send a smaller one.",
             )
     return bytes(content)
 

@@ -75,7 +75,9 @@ class Status:
     async def _interrupt(self, request: gr.Request) -> Html:
         owner = self._access.require("run", request)
         count = await self._backend.studio.cancel_all(owner)
-        return _said(f"Stopping {count} of your jobs." if count else "None of your jobs is running.")
+        return _said(
+            f"Stopping {count} of your jobs." if count else "None of your jobs is running."
+        )
 
     async def _reconnect(self, address: str, request: gr.Request) -> tuple[Html, Html]:
         try:
@@ -199,7 +201,11 @@ def _presets(entries: list[Entry], *, files: bool) -> Html:
     ready = sum(entry.ready is True for entry in entries)
     return el(
         "section",
-        el("header", el("h2", "Presets"), el("span", f"{ready} of {len(entries)} ready", class_="quiet")),
+        el(
+            "header",
+            el("h2", "Presets"),
+            el("span", f"{ready} of {len(entries)} ready", class_="quiet"),
+        ),
         [_preset(entry, files=files) for entry in entries],
         class_="panel",
     )
@@ -228,7 +234,10 @@ def _preset(entry: Entry, *, files: bool) -> Html:
 def _models(models: Iterable[MissingModel], *, files: bool) -> Html:
     return el(
         "table",
-        el("thead", el("tr", [el("th", name, scope="col") for name in ("File", "Folder", "Size", "")])),
+        el(
+            "thead",
+            el("tr", [el("th", name, scope="col") for name in ("File", "Folder", "Size", "")]),
+        ),
         el(
             "tbody",
             [
@@ -311,7 +320,13 @@ def _size(size_bytes: float) -> str:
 
 def _told(error: ComfyHeadlessError) -> Html:
     record = JobError.of(error)
-    return el("div", icon("alert"), el("p", record.message, " ", record.hint), class_="notice", role="alert")
+    return el(
+        "div",
+        icon("alert"),
+        el("p", record.message, " ", record.hint),
+        class_="notice",
+        role="alert",
+    )
 
 
 def _said(text: str) -> Html:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ..errors import ValidationError
 from ..workflow.presets import Preset
-from ..workflow.schema import FILE_ROLES
+from ..workflow.roles import FILE_ROLES
 from .access import Access
 from .backend import Backend
 

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser import support
+
+STEPS_PER_SECOND = 12.0
+
+
+@pytest.fixture(scope="session")
+def painter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The embedded engine, slow enough to watch, in this process: tests read its files."""
+    from comfy_ui.demo import DemoServer
+
+    folder = tmp_path_factory.mktemp("engine")
+    with DemoServer(speed=STEPS_PER_SECOND, folder=folder).in_thread() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def app(painter: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the app, connected to ``painter``."""
+    folder = tmp_path_factory.mktemp("app") / "data"
+    with support.running_app(folder, COMFYUI_URL=painter.url) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """One Chromium for all tests."""
+    from playwright.sync_api import sync_playwright
+
+    path = support.find_chromium()
+    if path is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("CI must have a Chromium")
+        pytest.skip("needs a Chromium")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=support.CHROMIUM_ARGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def person(browser: Any, app: str) -> Iterator[Callable[..., Any]]:
+    """Opens pages, each ``person(...)`` in a browser of its own.
+
+    At the end no page may have asked another host for anything or have reported an error.
+    """
+    contexts: list[Any] = []
+    watch = support.Watch(app)
+
+    def arrive(
+        *, size: dict[str, int] = support.WIDE, scheme: str = "light", url: str = app, **more: Any
+    ) -> Any:
+        context = browser.new_context(viewport=size, color_scheme=scheme, **more)
+        context.set_default_timeout(30_000)
+        context.on("page", watch.over)
+        contexts.append(context)
+        return support.open_page(context, url)
+
+    yield arrive
+    for context in contexts:
+        context.close()
+    assert watch.external == []
+    assert watch.troubles == []
+
+
+@pytest.fixture
+def page(person: Callable[..., Any]) -> Any:
+    """A wide page in light colours."""
+    return person()
+
+
+@pytest.fixture
+def downloads(tmp_path: Path) -> Path:
+    return tmp_path / "downloads"

@@ -1,0 +1,139 @@
+"""The real app in a process of its own, and a Chromium that looks at it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import urlsplit
+
+ROOT = Path(__file__).resolve().parents[2]
+START_S = 90.0
+CHROMIUM_ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+]
+WIDE = {"width": 1440, "height": 900}
+PHONE = {"width": 390, "height": 844}
+
+
+def find_chromium() -> str | None:
+    """The system's Chromium or Chrome."""
+    for name in ("chromium", "chromium-browser", "google-chrome", "chrome"):
+        path = shutil.which(name)
+        if path:
+            return path
+    return None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running_app(data_dir: Path, **environment: str) -> Iterator[str]:
+    """Start ``app.py`` as a person does, give its address, and end it."""
+    port = free_port()
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("COMFY", "GRADIO"))}
+    log = data_dir.with_suffix(".log")
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "app.py"],
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={
+                **inherited,
+                "COMFY_UI_PORT": str(port),
+                "COMFY_UI_DATA_DIR": str(data_dir),
+                "GRADIO_TEMP_DIR": str(data_dir / "gradio"),
+                "NO_PROXY": "127.0.0.1,localhost",
+                **environment,
+            },
+        )
+    try:
+        yield _ready(f"http://127.0.0.1:{port}", process, log)
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _ready(url: str, process: subprocess.Popen[bytes], log: Path) -> str:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 -- our own address
+                if answer.status == 200:
+                    return url
+        except (URLError, OSError):
+            time.sleep(0.2)
+    raise AssertionError(f"The app did not start:\n{log.read_text(errors='replace')}")
+
+
+@dataclass
+class Watch:
+    """What a page did behind the scenes: nothing of this may be there at the end of a test."""
+
+    url: str
+    external: list[str] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
+
+    def over(self, page: Any) -> None:
+        page.on("request", self._request)
+        page.on("pageerror", lambda error: self.troubles.append(str(error)))
+        page.on("console", self._console)
+
+    def _request(self, request: Any) -> None:
+        address = urlsplit(request.url)
+        if address.scheme in {"http", "https", "ws"} and address.netloc != urlsplit(self.url).netloc:
+            self.external.append(request.url)
+
+    def _console(self, message: Any) -> None:
+        if message.type == "error":
+            self.troubles.append(message.text)
+
+
+def open_page(context: Any, url: str) -> Any:
+    """A page that has loaded: form and stage are there."""
+    page = context.new_page()
+    page.goto(url)
+    page.wait_for_selector("form.settings")
+    page.wait_for_selector("#stage .stage")
+    return page
+
+
+def generate(page: Any, prompt: str, **values: object) -> None:
+    """Type a prompt, set fields by name, and press Generate."""
+    page.fill("#prompt textarea", prompt)
+    for name, value in values.items():
+        set_field(page, name, value)
+    page.click("#generate")
+
+
+def set_field(page: Any, name: str, value: object) -> None:
+    """Put a value into a field of the form, also where it is folded away."""
+    field_ = page.locator(f"form.settings [name={name}]")
+    if not field_.is_visible():
+        page.click(".advanced summary")
+    field_.fill(str(value))

@@ -1,0 +1,237 @@
+"""From the prompt to the picture, as a person does it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from comfy_ui.demo import Faults
+from tests.browser.support import generate, set_field
+
+pytestmark = pytest.mark.browser
+
+WATCH_JS = """() => {
+  window.seen = {percent: [], previews: new Set(), phases: []};
+  new MutationObserver(() => {
+    const stage = document.querySelector('#stage .stage');
+    const percent = stage?.querySelector('.percent')?.textContent;
+    if (percent) seen.percent.push(parseInt(percent));
+    const preview = stage?.querySelector('img.preview')?.src;
+    if (preview) seen.previews.add(preview);
+    if (stage && seen.phases.at(-1) !== stage.dataset.phase) seen.phases.push(stage.dataset.phase);
+  }).observe(document.querySelector('#stage'), {subtree: true, childList: true, attributes: true, characterData: true});
+}"""
+SEEN_JS = "() => ({percent: seen.percent, previews: seen.previews.size, phases: seen.phases})"
+
+
+def saved(painter: Any) -> dict[str, Path]:
+    """The engine's output files by name."""
+    return {path.name: path for path in (painter.folder / "output").rglob("*") if path.is_file()}
+
+
+def test_a_prompt_becomes_a_picture_before_ones_eyes(page: Any, painter: Any, tmp_path: Path) -> None:
+    page.evaluate(WATCH_JS)
+    set_field(page, "steps", 12)
+    page.fill("#prompt textarea", "a quiet harbour at dawn")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector(".stage.running img.preview")
+    assert page.inner_text("#generate") == "Add to queue"
+    assert page.is_enabled("#stop")
+    page.wait_for_selector(".stage.succeeded img.final")
+    seen = page.evaluate(SEEN_JS)
+    assert seen["previews"] >= 3
+    assert seen["percent"] == sorted(seen["percent"])
+    assert len(set(seen["percent"])) >= 4
+    assert "running" in seen["phases"]
+    page.wait_for_selector("#results .thumb")
+    page.wait_for_function("document.querySelector('#generate').textContent.trim() === 'Generate'")
+    assert page.is_disabled("#stop")
+
+    with page.expect_download() as caught:
+        page.click("#stage a.act:has-text('Download')")
+    download = caught.value
+    target = tmp_path / download.suggested_filename
+    download.save_as(target)
+    assert target.read_bytes() == saved(painter)[download.suggested_filename].read_bytes()
+    with Image.open(target) as picture:
+        graph = json.loads(picture.text["prompt"])
+    assert "a quiet harbour at dawn" in json.dumps(graph)
+
+
+def test_a_reload_in_mid_run_shows_the_same_job_still_drawing(page: Any) -> None:
+    generate(page, "a long one", steps=40)
+    page.wait_for_selector(".stage.running img.preview")
+    job = page.get_attribute("#stage .stage", "data-job")
+    page.reload()
+    page.wait_for_selector(".stage.running img.preview")
+    assert page.get_attribute("#stage .stage", "data-job") == job
+    assert page.inner_text("#generate") == "Add to queue"
+    page.wait_for_selector(".stage.succeeded img.final")
+    assert page.get_attribute("#stage .stage", "data-job") == job
+
+
+def test_stop_ends_the_run_and_says_so(page: Any) -> None:
+    generate(page, "one that is not wanted", steps=60)
+    page.wait_for_selector(".stage.running")
+    page.click("#stop")
+    page.wait_for_selector(".stage.cancelled")
+    assert "Stopped" in page.inner_text("#stage")
+    page.wait_for_function("document.querySelector('#generate').textContent.trim() === 'Generate'")
+
+
+def test_shift_x_stops_but_not_while_typing(page: Any) -> None:
+    generate(page, "text", steps=60)
+    page.wait_for_selector(".stage.running")
+    page.focus("#prompt textarea")
+    page.keyboard.press("Shift+X")
+    assert page.input_value("#prompt textarea").count("X") == 1
+    page.wait_for_timeout(500)
+    assert page.get_attribute("#stage .stage", "data-phase") == "running"
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Shift+X")
+    page.wait_for_selector(".stage.cancelled")
+
+
+def test_a_second_job_waits_its_turn(page: Any) -> None:
+    generate(page, "the first", steps=30)
+    page.wait_for_selector(".stage.running")
+    first = page.get_attribute("#stage .stage", "data-job")
+    generate(page, "the second", steps=8)
+    page.wait_for_selector("#stage :text('1 more waiting')")
+    page.wait_for_function(f"document.querySelector('#stage .stage').dataset.job !== '{first}'")
+    page.wait_for_selector(".stage.succeeded:has-text('Done')")
+    page.wait_for_function("document.querySelector('#generate').textContent.trim() === 'Generate'")
+    assert page.locator("#results .thumb").nth(0).get_attribute("title") == "the second"
+    assert page.locator("#results .thumb").nth(1).get_attribute("title") == "the first"
+
+
+def test_the_video_preset_makes_a_video_that_plays(page: Any) -> None:
+    page.click(".picker > summary")
+    page.click(".option[data-preset=wan21_t2v_1_3b]")
+    page.wait_for_selector("form.settings[data-preset=wan21_t2v_1_3b]")
+    generate(page, "a paper boat drifts down a gutter", steps=6, frames=9)
+    page.wait_for_selector(".stage.succeeded video", timeout=60_000)
+    page.wait_for_function("document.querySelector('#stage video').readyState >= 2")
+    page.wait_for_function("document.querySelector('#stage video').currentTime > 0.1")
+    assert page.evaluate("document.querySelector('#stage video').error") is None
+    page.wait_for_selector("#results .thumb .badge")
+
+
+def test_a_failing_node_is_told_with_advice_and_the_details_stay_folded(
+    page: Any, painter: Any
+) -> None:
+    painter.faults = Faults(oom_at="KSampler")
+    try:
+        generate(page, "too large", steps=4)
+        page.wait_for_selector(".stage.failed")
+    finally:
+        painter.faults = Faults()
+    assert "smaller" in page.inner_text("#stage .hint")
+    assert not page.is_visible("#stage pre")
+    page.click("#stage details summary")
+    assert page.is_visible("#stage pre")
+    page.wait_for_function("document.querySelector('#generate').textContent.trim() === 'Generate'")
+
+
+def test_an_empty_prompt_is_told_and_nothing_is_queued(page: Any) -> None:
+    page.fill("#prompt textarea", "   ")
+    page.click("#generate")
+    page.wait_for_selector("#notice :text('Type a prompt first')")
+
+
+def test_results_are_reused_in_whole_or_in_part(page: Any) -> None:
+    generate(page, "a fern in ink", steps=5, seed=4242)
+    page.wait_for_selector(".stage.succeeded :text('Seed 4242')")
+    page.fill("#prompt textarea", "something else")
+    page.click("form.settings [data-do=random-seed]")
+    set_field(page, "steps", 9)
+    page.click("#stage .act:has-text('Seed')")
+    page.wait_for_function("document.querySelector('[name=seed]').value === '4242'")
+    assert page.input_value("[name=steps]") == "9"
+    assert page.input_value("#prompt textarea") == "something else"
+    page.click("#stage .act:has-text('Prompt')")
+    page.wait_for_function("document.querySelector('#prompt textarea').value === 'a fern in ink'")
+    page.click("#stage .act:has-text('Reuse all')")
+    page.wait_for_function("document.querySelector('[name=steps]').value === '5'")
+
+
+def test_the_large_view_leafs_through_results_and_closes(page: Any) -> None:
+    generate(page, "for the viewer", steps=3)
+    page.wait_for_selector(".stage.succeeded")
+    page.wait_for_selector("#results .thumb[title='for the viewer']")
+    page.click("#results .thumb >> nth=0")
+    assert page.is_visible("#viewer img")
+    first = page.get_attribute("#viewer img", "src")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(f"document.querySelector('#viewer').innerHTML.indexOf('{first}\"') < 0")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#viewer", state="detached")
+
+
+def test_enhance_offers_a_draft_and_never_overwrites(page: Any) -> None:
+    page.fill("#prompt textarea", "a cat")
+    page.click("#enhance")
+    page.wait_for_selector("#draft .draft-text")
+    assert page.input_value("#prompt textarea") == "a cat"
+    draft = page.inner_text("#draft .draft-text")
+    assert "a cat" in draft
+    assert "rules" in page.inner_text("#draft")
+    page.click("#draft .act:has-text('Retry')")
+    page.wait_for_function(
+        "(old) => document.querySelector('#draft .draft-text')?.textContent !== old", arg=draft
+    )
+    page.click("#draft .act:has-text('Discard')")
+    page.wait_for_selector("#draft .draft", state="detached")
+    assert page.input_value("#prompt textarea") == "a cat"
+    page.click("#enhance")
+    page.wait_for_selector("#draft .draft-text")
+    draft = page.inner_text("#draft .draft-text")
+    page.click("#draft .act:has-text('Use')")
+    page.wait_for_selector("#draft .draft", state="detached")
+    assert page.input_value("#prompt textarea") == draft
+    page.focus("#prompt textarea")
+    page.keyboard.press("Alt+ArrowUp")
+    assert page.input_value("#prompt textarea") == "a cat"
+
+
+def test_changing_the_preset_keeps_prompt_seed_and_edited_values(page: Any) -> None:
+    page.fill("#prompt textarea", "keep me")
+    set_field(page, "seed", 77)
+    set_field(page, "steps", 13)
+    page.click(".picker > summary")
+    page.click(".option[data-preset=sdxl]")
+    page.wait_for_selector("form.settings[data-preset=sdxl]")
+    assert page.input_value("#prompt textarea") == "keep me"
+    assert page.input_value("[name=seed]") == "77"
+    assert page.input_value("[name=steps]") == "13"
+    assert page.input_value("[name=cfg]") != "1"  # not edited: the new preset's own
+
+
+def test_sizes_are_chosen_by_name_and_swapped(page: Any) -> None:
+    page.click(".shape:has-text('Landscape')")
+    shown = page.inner_text(".size-now")
+    wide, high = (int(n) for n in re.findall(r"\d+", shown))
+    assert wide > high
+    assert page.get_attribute(".shape:has-text('Landscape')", "aria-pressed") == "true"
+    page.click("[data-do=swap-size]")
+    assert page.inner_text(".size-now") == f"{high} × {wide}"
+
+
+def test_the_filter_finds_a_field_under_advanced(page: Any) -> None:
+    page.click(".advanced summary")
+    page.fill(".advanced .filter", "sched")
+    shown = page.locator(".advanced .field:visible")
+    assert shown.count() == 1
+    assert "Scheduler" in shown.inner_text()
+
+
+def test_numbers_and_sliders_follow_each_other(page: Any) -> None:
+    set_field(page, "steps", 21)
+    assert page.input_value("input[data-for=f-steps]") == "21"
+    page.locator("input[data-for=f-steps]").fill("30")
+    assert page.input_value("[name=steps]") == "30"

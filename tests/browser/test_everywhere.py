@@ -1,0 +1,193 @@
+"""What holds on every page: drafts, tabs side by side, colours, phone, keys, Status, first start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser import support
+from tests.browser.support import PHONE, generate, set_field
+
+pytestmark = pytest.mark.browser
+
+WIDTH_JS = "document.documentElement.scrollWidth"
+
+
+def test_drafts_survive_a_reload(page: Any) -> None:
+    page.fill("#prompt textarea", "half a thought")
+    set_field(page, "steps", 17)
+    page.click(".shape:has-text('Portrait')")
+    size = page.inner_text(".size-now")
+    page.wait_for_timeout(400)
+    page.reload()
+    page.wait_for_function("document.querySelector('#prompt textarea')?.value === 'half a thought'")
+    page.wait_for_selector("form.settings")
+    assert page.input_value("[name=steps]") == "17"
+    assert page.inner_text(".size-now") == size
+
+
+def test_a_chosen_preset_survives_a_reload(page: Any) -> None:
+    page.click(".picker > summary")
+    page.click(".option[data-preset=sd15]")
+    page.wait_for_selector("form.settings[data-preset=sd15]")
+    page.wait_for_timeout(400)
+    page.reload()
+    page.wait_for_selector("form.settings[data-preset=sd15]")
+    assert "Stable Diffusion 1.5" in page.inner_text(".picker > summary")
+
+
+def test_two_tabs_draw_the_same_job_and_either_may_stop_it(page: Any) -> None:
+    generate(page, "seen twice", steps=60)
+    page.wait_for_selector(".stage.running")
+    other = support.open_page(page.context, page.url)
+    other.wait_for_selector(".stage.running img.preview")
+    job = page.get_attribute("#stage .stage", "data-job")
+    assert other.get_attribute("#stage .stage", "data-job") == job
+    other.click("#stop")
+    other.wait_for_selector(".stage.cancelled")
+    page.wait_for_selector(".stage.cancelled")
+    assert not page.is_closed()
+
+
+def test_a_closed_tab_does_not_end_the_job(person: Callable[..., Any]) -> None:
+    page = person()
+    generate(page, "goes on alone", steps=30)
+    page.wait_for_selector(".stage.running")
+    job = page.get_attribute("#stage .stage", "data-job")
+    page.close()
+    later = person()
+    later.wait_for_selector(f".stage[data-job='{job}'].succeeded")
+
+
+def test_dark_and_light_follow_the_system_and_then_the_choice(person: Callable[..., Any]) -> None:
+    page = person(scheme="dark")
+    colour = "getComputedStyle(document.querySelector('.panel, .stage')).backgroundColor"
+    dark = page.evaluate(colour)
+    page.click(".tool.when-dark")
+    light = page.evaluate(colour)
+    assert light != dark
+    page.reload()
+    page.wait_for_selector("#stage .stage")
+    assert page.evaluate(colour) == light
+
+
+def test_the_phone_layout_has_one_column_and_its_buttons_at_the_bottom(
+    person: Callable[..., Any],
+) -> None:
+    page = person(size=PHONE, has_touch=True)
+    assert page.evaluate(WIDTH_JS) <= PHONE["width"]
+    tops = [
+        page.locator(part).bounding_box()["y"] for part in ("#compose", "#stage-area", "#settings")
+    ]
+    assert tops == sorted(tops)
+    for button in ("#generate", "#stop"):
+        box = page.locator(button).bounding_box()
+        assert box["y"] + box["height"] <= PHONE["height"]
+        assert box["y"] > PHONE["height"] - 100
+        assert box["height"] >= 44
+    generate(page, "on the phone", steps=12)
+    page.wait_for_selector(".stage.running")
+    page.wait_for_function("document.querySelector('#stage').getBoundingClientRect().top < 60")
+    page.wait_for_selector(".stage.succeeded")
+    assert page.evaluate(WIDTH_JS) <= PHONE["width"]
+    page.get_by_role("tab", name="Status").click()
+    page.wait_for_selector(".sheet")
+    assert page.evaluate(WIDTH_JS) <= PHONE["width"]
+
+
+def test_the_question_mark_shows_the_keys_but_not_while_typing(page: Any) -> None:
+    page.fill("#prompt textarea", "")
+    page.focus("#prompt textarea")
+    page.keyboard.press("?")
+    assert page.locator("#keys").count() == 0
+    assert page.input_value("#prompt textarea") == "?"
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("?")
+    assert page.is_visible("#keys")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#keys", state="detached")
+
+
+def test_earlier_prompts_come_back_with_alt_and_arrows(page: Any) -> None:
+    for prompt in ("the first prompt", "the second prompt"):
+        generate(page, prompt, steps=2)
+        page.wait_for_selector(f"#results .thumb[title='{prompt}']")
+    page.focus("#prompt textarea")
+    page.keyboard.press("Alt+ArrowUp")
+    assert page.input_value("#prompt textarea") == "the first prompt"
+    page.keyboard.press("Alt+ArrowDown")
+    assert page.input_value("#prompt textarea") == "the second prompt"
+
+
+def test_every_control_has_a_name_and_focus_can_be_seen(page: Any) -> None:
+    nameless = page.evaluate("""() => [...document.querySelectorAll('button, input, select, textarea, a[href]')]
+      .filter((e) => e.offsetParent && e.type !== 'hidden')
+      .filter((e) => !(e.ariaLabel || e.title || e.textContent.trim() || e.labels?.length || e.placeholder))
+      .map((e) => e.outerHTML.slice(0, 120))""")
+    assert nameless == []
+    page.focus("form.settings [name=steps]")
+    page.keyboard.press("Tab")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+
+
+def test_typing_is_answered_at_once(page: Any) -> None:
+    page.focus("#prompt textarea")
+    slowest = page.evaluate("""async () => {
+      const box = document.querySelector('#prompt textarea');
+      let worst = 0;
+      for (let i = 0; i < 30; i++) {
+        const began = performance.now();
+        box.value += 'x';
+        box.dispatchEvent(new Event('input', {bubbles: true}));
+        await new Promise(requestAnimationFrame);
+        worst = Math.max(worst, performance.now() - began);
+      }
+      return worst;
+    }""")
+    assert slowest < 250  # 100 ms on a machine of its own; this one is shared
+
+
+def test_status_tells_about_the_server_the_presets_and_the_extras(page: Any, painter: Any) -> None:
+    page.get_by_role("tab", name="Status").click()
+    page.wait_for_selector(".sheet")
+    told = page.inner_text("#status")
+    assert painter.url in told
+    assert "Answers" in told
+    assert "4 of 4 ready" in told
+    assert "observability" in told
+    page.click("#status .act:has-text('Stop my jobs')")
+    page.wait_for_selector("#status-notice :text('None of your jobs')")
+
+
+def test_a_wrong_address_is_refused_and_the_connection_stays(page: Any) -> None:
+    page.get_by_role("tab", name="Status").click()
+    page.fill("#address input, #address textarea", "not an address")
+    page.click("#connect")
+    page.wait_for_selector("#status-notice .notice")
+    assert "Answers" in page.inner_text("#status")
+
+
+def test_the_first_start_works_with_nothing_and_says_what_it_shows(
+    browser: Any, tmp_path: Path
+) -> None:
+    with support.running_app(
+        tmp_path / "data", COMFY_UI_DEMO="true", COMFY_UI_DEMO_SPEED="instant"
+    ) as url:
+        watch = support.Watch(url)
+        context = browser.new_context(viewport=support.WIDE)
+        context.on("page", watch.over)
+        page = support.open_page(context, url)
+        page.wait_for_selector(".banner")
+        assert "Demonstration pictures" in page.inner_text(".banner")
+        page.click(".banner summary")
+        assert "--comfyui" in page.inner_text(".banner")
+        page.click("#stage .chip >> nth=0")
+        assert page.input_value("#prompt textarea")
+        page.click("#generate")
+        page.wait_for_selector(".stage.succeeded img.final")
+        context.close()
+        assert watch.external == []
+        assert watch.troubles == []
