@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from comfy_ui.errors import (
@@ -31,6 +31,7 @@ from comfy_ui.errors import (
 )
 
 from .answers import Ending, HistoryAnswer, HistoryEntry, QueueAnswer
+from .change import change
 from .messages import (
     Executed,
     Executing,
@@ -123,7 +124,7 @@ Event = (
 # ---- the state -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class JobState:
     """What is known of a job. Make one with :func:`new_job`, and change it with :func:`advance`.
 
@@ -345,27 +346,25 @@ def advance(state: JobState, event: Event, now: float) -> JobState:
         case HistoryAnswer():
             return _read_history(state, event, now)
         case PollFailed():
-            return replace(
+            return change(
                 state, polled_at=now, failed_polls=state.failed_polls + 1, connected=False
             )
         case Submitted():
-            return _found(replace(state, urgent_since=now))
+            return _found(change(state, urgent_since=now))
         case Accepted():
             urgent_since = state.urgent_since if state.listening else now
-            return _found(replace(state, accepted=True, urgent_since=urgent_since))
+            return _found(change(state, accepted=True, urgent_since=urgent_since))
         case CancelRequested():
             if state.cancel_requested_at is not None:
                 return state
-            return replace(state, cancel_requested_at=now, urgent_since=now)
+            return change(state, cancel_requested_at=now, urgent_since=now)
         case CancelSent():
             urgent_since = state.urgent_since if state.cancel_sent_at is not None else now
-            return replace(state, cancel_sent_at=now, urgent_since=urgent_since)
+            return change(state, cancel_sent_at=now, urgent_since=urgent_since)
         case ConnectionLost():
-            return replace(
-                state, listening=False, unbroken=False, connected=False, urgent_since=now
-            )
+            return change(state, listening=False, unbroken=False, connected=False, urgent_since=now)
         case ConnectionRegained(listening=listening):
-            return replace(
+            return change(
                 state, listening=listening, connected=True, heard_at=None, urgent_since=now
             )
     return _hear(state, event, now)
@@ -457,7 +456,7 @@ def _hear(state: JobState, message: Message, now: float) -> JobState:
         case Status(queue_remaining=remaining):
             if state.running or remaining == state.queue_remaining:
                 return state
-            return replace(state, queue_remaining=remaining, position_is_old=True)
+            return change(state, queue_remaining=remaining, position_is_old=True)
         case FeatureFlags() | Logs() | Notification() | ProgressText():
             return state
         case UnknownMessage() | MalformedMessage():
@@ -488,16 +487,16 @@ def _follow(
     | Preview,
     now: float,
 ) -> JobState:
-    state = replace(state, running=True, tracker=state.tracker.hear(message, now))
+    state = change(state, running=True, tracker=state.tracker.hear(message, now))
     match message:
         case Executed(node=node, output=output):
-            state = replace(
+            state = change(
                 state,
                 executed={**state.executed, node: output},
             )
             return _settle_success(state, now)
         case ExecutionSuccess():
-            return _settle_success(replace(_over(state, now), ending=message), now)
+            return _settle_success(change(_over(state, now), ending=message), now)
         case ExecutionError():
             return _end(state, Phase.FAILED, now, ending=message)
         case ExecutionInterrupted():
@@ -506,18 +505,18 @@ def _follow(
 
 
 def _heard(state: JobState, now: float) -> JobState:
-    return replace(_found(state), accepted=True, connected=True, heard_at=now)
+    return change(_found(state), accepted=True, connected=True, heard_at=now)
 
 
 def _found(state: JobState) -> JobState:
     """There is a trace of the job: whatever looked like an absence was none."""
     if state.absent_since is None and not state.out_of_queue:
         return state
-    return replace(state, out_of_queue=False, absent_since=None, absences=0)
+    return change(state, out_of_queue=False, absent_since=None, absences=0)
 
 
 def _over(state: JobState, now: float) -> JobState:
-    return state if state.over_at is not None else replace(state, over_at=now, urgent_since=now)
+    return state if state.over_at is not None else change(state, over_at=now, urgent_since=now)
 
 
 def _settle_success(state: JobState, now: float) -> JobState:
@@ -536,10 +535,10 @@ def _settle_success(state: JobState, now: float) -> JobState:
 
 
 def _read_queue(state: JobState, answer: QueueAnswer, now: float) -> JobState:
-    state = replace(state, polled_at=now, failed_polls=0, connected=True)
+    state = change(state, polled_at=now, failed_polls=0, connected=True)
     if answer.place == "absent":
-        return replace(state, out_of_queue=True)
-    state = replace(
+        return change(state, out_of_queue=True)
+    state = change(
         _found(_with_graph(state, answer)),
         accepted=True,
         position_is_old=False,
@@ -549,21 +548,21 @@ def _read_queue(state: JobState, answer: QueueAnswer, now: float) -> JobState:
     if answer.place == "pending" or state.running:
         return state
     tracker = state.tracker
-    return replace(state, running=True, tracker=replace(tracker, started_at=now), urgent_since=now)
+    return change(state, running=True, tracker=change(tracker, started_at=now), urgent_since=now)
 
 
 def _read_history(state: JobState, answer: HistoryAnswer, now: float) -> JobState:
-    state = replace(state, polled_at=now, failed_polls=0, connected=True)
+    state = change(state, polled_at=now, failed_polls=0, connected=True)
     entry = answer.entry
     if entry is None:
         if not state.out_of_queue and state.needs_queue:
             return state  # an empty history alone says nothing: the job may be in the queue
         since = now if state.absent_since is None else state.absent_since
-        state = replace(state, out_of_queue=False, absent_since=since, absences=state.absences + 1)
+        state = change(state, out_of_queue=False, absent_since=since, absences=state.absences + 1)
         return _judge_absence(state, now - since, now)
-    state = _with_graph(replace(state, accepted=True), entry)
-    tracker = replace(state.tracker, cached=state.tracker.cached | entry.cached)
-    state = replace(state, tracker=tracker, entry=entry)
+    state = _with_graph(change(state, accepted=True), entry)
+    tracker = change(state.tracker, cached=state.tracker.cached | entry.cached)
+    state = change(state, tracker=tracker, entry=entry)
     match entry.ending:
         case ExecutionSuccess():
             return _end(state, Phase.SUCCEEDED, now, ending=entry.ending)
@@ -589,7 +588,7 @@ def _with_graph(state: JobState, told: QueueAnswer | HistoryEntry) -> JobState:
     if told.graph is None or (plan is not None and (plan.outputs_told or not told.output_nodes)):
         return state
     plan = plan_graph(told.graph, output_nodes=told.output_nodes)
-    return replace(state, tracker=state.tracker.with_plan(plan))
+    return change(state, tracker=state.tracker.with_plan(plan))
 
 
 def _end(
@@ -600,4 +599,4 @@ def _end(
     ending: Ending | None = None,
 ) -> JobState:
     tracker = state.tracker.finish(now) if final is Phase.SUCCEEDED else state.tracker
-    return replace(state, tracker=tracker, final=final, final_at=now, ending=ending or state.ending)
+    return change(state, tracker=tracker, final=final, final_at=now, ending=ending or state.ending)

@@ -8,9 +8,10 @@ do branches that turn out not to be needed. It never falls, and is 100 only afte
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from .change import change
 from .messages import (
     Executed,
     Executing,
@@ -78,7 +79,7 @@ class Progress:
     preview_type: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tracker:
     """A run as far as it was heard of. Feed it with :meth:`hear`, in any order.
 
@@ -102,18 +103,18 @@ class Tracker:
 
     def with_plan(self, plan: GraphPlan) -> Tracker:
         """The same run, measured by another plan."""
-        return _recount(replace(self, plan=plan))
+        return _recount(change(self, plan=plan))
 
     def hear(self, message: Message, now: float) -> Tracker:
         """Take a message of this job into account."""
         if isinstance(message, Preview):
-            return replace(self, preview=message)
-        tracker = self if self.started_at is not None else replace(self, started_at=now)
+            return change(self, preview=message)
+        tracker = self if self.started_at is not None else change(self, started_at=now)
         match message:
             case ExecutionStart():
                 return _recount(tracker)
             case ExecutionCached(nodes=nodes):
-                return _recount(replace(tracker, cached=tracker.cached | set(nodes)))
+                return _recount(change(tracker, cached=tracker.cached | set(nodes)))
             case Executing(node=str(node)):
                 return _enter(tracker, message.display_node or node, now)
             case Executed(node=node):
@@ -126,7 +127,7 @@ class Tracker:
 
     def finish(self, now: float) -> Tracker:
         """The run has succeeded: nothing else makes it 100 %."""
-        return replace(self, value=1.0, value_at=now)
+        return change(self, value=1.0, value_at=now)
 
     @property
     def phase(self) -> Phase:
@@ -159,7 +160,7 @@ def _enter(tracker: Tracker, node: str, now: float) -> Tracker:
     left = tracker.node
     if node == left:
         return tracker
-    tracker = replace(tracker, node=node, activity=None, step=None, steps=None)
+    tracker = change(tracker, node=node, activity=None, step=None, steps=None)
     # Only servers without progress_state are read by this: a node that waits for a lazy input is
     # left too, and is not done by that.
     return tracker if left is None or tracker.has_snapshots else _raise(tracker, {left: 1.0}, now)
@@ -191,12 +192,12 @@ def _take_snapshot(tracker: Tracker, states: tuple[NodeState, ...], now: float) 
         rolled_up = sum(fractions) / (len(fractions) + 1)
         own[node] = max(own.get(node, 0.0), rolled_up)
     if not tracker.has_snapshots:
-        tracker = replace(tracker, has_snapshots=True)
+        tracker = change(tracker, has_snapshots=True)
     if running is not None:
         shown = running.node if running.node in classes else running.display_node
         tracker = _step(_enter(tracker, shown, now), running.value, running.max)
         if tracker.activity != running.activity:
-            tracker = replace(tracker, activity=running.activity)
+            tracker = change(tracker, activity=running.activity)
     return _raise(tracker, own, now)
 
 
@@ -204,7 +205,7 @@ def _step(tracker: Tracker, value: float, maximum: float) -> Tracker:
     if maximum <= 1 or (tracker.step, tracker.steps) == (int(value), int(maximum)):
         return tracker
     heard = tracker.steps_heard + (value >= 1)
-    return replace(tracker, step=int(value), steps=int(maximum), steps_heard=heard)
+    return change(tracker, step=int(value), steps=int(maximum), steps_heard=heard)
 
 
 def _raise(tracker: Tracker, fractions: Mapping[str, float], now: float) -> Tracker:
@@ -213,7 +214,7 @@ def _raise(tracker: Tracker, fractions: Mapping[str, float], now: float) -> Trac
     raised = {node: f for node, f in fractions.items() if f > old.get(node, -1.0)}
     if not raised:
         return tracker
-    tracker = replace(tracker, fractions={**old, **raised})
+    tracker = change(tracker, fractions={**old, **raised})
     if tracker.total == 0 or 1.0 in raised.values():
         tracker = _recount(tracker)
     if tracker.plan is None or tracker.total <= 0:
@@ -225,7 +226,7 @@ def _raise(tracker: Tracker, fractions: Mapping[str, float], now: float) -> Trac
         if node not in cached
     )
     value = min(ALMOST, done / tracker.total)
-    return replace(tracker, value=value, value_at=now) if value > tracker.value else tracker
+    return change(tracker, value=value, value_at=now) if value > tracker.value else tracker
 
 
 def _recount(tracker: Tracker) -> Tracker:
@@ -240,7 +241,7 @@ def _recount(tracker: Tracker) -> Tracker:
     finished = {node for node, fraction in tracker.fractions.items() if fraction == 1.0}
     runs = ancestors(plan.outputs, plan.sources, done=finished | tracker.cached)
     runs |= tracker.fractions.keys() - tracker.cached
-    return replace(tracker, total=sum(plan.weights.get(node, 0.0) for node in runs))
+    return change(tracker, total=sum(plan.weights.get(node, 0.0) for node in runs))
 
 
 def _fraction(value: float, maximum: float) -> float:

@@ -1,0 +1,23 @@
+"""A changed copy of a frozen dataclass."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dataclasses import replace as change
+else:
+
+    def change(value: Any, /, **changes: Any) -> Any:
+        """``dataclasses.replace`` at a fraction of its cost, for a state that changes a lot.
+
+        For dataclasses without slots and without ``__post_init__``. Type checkers see ``replace``.
+        A state of thirty fields is copied for every frame of every job: ``replace`` would read and
+        set them one by one, which took longer than all else that is done with a frame.
+        """
+        changed = object.__new__(type(value))
+        changed.__dict__.update(value.__dict__, **changes)
+        return changed
+
+
+__all__ = ["change"]
