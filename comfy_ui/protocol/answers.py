@@ -149,14 +149,15 @@ def _own_outputs(
     job names its targets (``partial_execution_targets``).
     """
     outputs, meta = _mapping(entry.get("outputs")), _mapping(entry.get("meta"))
-    if graph is None or not output_nodes:
+    if graph is None or not output_nodes or outputs.keys() <= set(output_nodes):
         return outputs
     plan = plan_graph(graph, output_nodes=output_nodes)
     own = ancestors(plan.outputs, plan.sources)
 
-    def stands_for(node: str) -> Any:
+    def stands_for(node: str) -> str:
         # A node that expanded at run time has outputs under inner ids such as 2.0.0.1.
-        return _mapping(meta.get(node)).get("display_node") or node.partition(".")[0]
+        display_node = _mapping(meta.get(node)).get("display_node")
+        return display_node if isinstance(display_node, str) else node.partition(".")[0]
 
     return {node: o for node, o in outputs.items() if node in own or stands_for(node) in own}
 

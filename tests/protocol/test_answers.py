@@ -180,7 +180,16 @@ anything = st.recursive(
         st.lists(inner, max_size=5)
         | st.dictionaries(
             st.sampled_from(
-                ["prompt", "outputs", "status", "messages", "meta", "status_str", "9", "timestamp"]
+                [
+                    "outputs",
+                    "status",
+                    "messages",
+                    "status_str",
+                    "9",
+                    "77",
+                    "timestamp",
+                    "display_node",
+                ]
             ),
             inner,
         )
@@ -190,7 +199,10 @@ anything = st.recursive(
 entries = st.fixed_dictionaries(
     {},
     optional={
-        "prompt": anything,
+        "prompt": anything
+        | st.tuples(
+            st.just(1), st.just(JOB), st.just(support.GRAPH), st.none(), st.just(["9"])
+        ).map(list),
         "outputs": anything,
         "meta": anything,
         "status": st.fixed_dictionaries(

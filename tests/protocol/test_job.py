@@ -35,8 +35,10 @@ from comfy_ui.protocol import (
     parse_binary,
     poll_due,
 )
-from comfy_ui.protocol.job import GRACE_S, WATCHDOG_S, is_out_of_memory
+from comfy_ui.protocol.job import GRACE_S
 from comfy_ui.protocol.messages import ExecutionError
+from comfy_ui.protocol.polling import WATCHDOG_S
+from comfy_ui.protocol.state import is_out_of_memory
 from tests.protocol import support
 from tests.protocol.support import ABSENT, FILE, JOB, NOT_IN_HISTORY, PENDING, RUNNING, feed, say
 
@@ -469,6 +471,14 @@ def test_the_newest_preview_wins() -> None:
     assert (progress.preview, progress.preview_type) == (b"named", "image/png")
 
 
+def test_what_names_no_job_is_no_trace_of_it() -> None:
+    """Previews of other people's jobs must not keep a lost one alive for ever."""
+    state = feed(job(), say("execution_start"), ConnectionLost(), now=1.0)
+    for now in range(2, 20):
+        state = feed(state, PREVIEW, *GONE, PREVIEW, now=float(now))
+    assert state.final is Phase.LOST
+
+
 def test_the_node_told_on_connecting_is_taken_for_a_job_known_to_run() -> None:
     told = say("executing", job=None, node="3")
     assert feed(job(), told, now=1.0).progress(1.0).node is None
@@ -573,6 +583,7 @@ def test_a_server_that_cannot_be_asked_is_asked_less_and_less() -> None:
     assert pauses[0] == 0.25
     assert pauses == sorted(pauses)
     assert pauses[-1] == 5.0
+    assert poll_due(feed(state, ConnectionRegained(), now=now), now) == now
     assert poll_due(feed(state, RUNNING, now=now), now) < now + 0.01
 
 
