@@ -20,7 +20,7 @@ import shutil
 import time
 import uuid
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from io import RawIOBase
@@ -106,8 +106,9 @@ class FileStore:
             os.fsync(content.fileno())
         path = self.folder / "files" / digest[:2] / f"{digest}{_suffix(file.filename)}"
         path.parent.mkdir(exist_ok=True)
-        arrived.replace(path)  # where it was before, too: then it counts as young again
-        os.utime(path)
+        if not path.exists():
+            arrived.replace(path)
+        os.utime(path)  # young again, also where it was before
         return path
 
     def remove(self, paths: Iterable[str]) -> None:
@@ -201,7 +202,9 @@ class _Pipe(RawIOBase):
         return taken
 
 
-def zip_pieces(files: Iterable[tuple[str, Path]], *, piece_bytes: int = 1 << 20) -> Iterator[bytes]:
+def zip_pieces(
+    files: Iterable[tuple[str, Path]], *, piece_bytes: int = 1 << 20
+) -> Generator[bytes, None, None]:
     """A ZIP file of ``(name, path)`` pairs, in pieces of about ``piece_bytes``.
 
     Nothing is compressed: pictures and videos are already. Equal names get a number. A file that

@@ -21,11 +21,10 @@ from .fair import Clock, Turn, fair_order
 from .files import StoredFile
 from .job import Item, Job, JobError, Snapshot, Status
 from .queue import Claim, Report
+from .snapshots import first_snapshot, last_snapshot, next_snapshot
 from .store import Database
 
 logger = logging.getLogger(__name__)
-
-_LIVE_PHASES = frozenset({Phase.QUEUED, Phase.LOADING, Phase.RUNNING, Phase.SAVING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,8 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
     """The :class:`.queue.JobQueue` of this process.
 
     The database is locked against other processes, so the unfinished jobs are also kept in
-    memory. Every change is written first, then made in memory, then shown.
+    memory. What must not be forgotten is written before it is shown: a new job, a turn given to
+    it, its end. What a restart would find out by itself is shown even if it cannot be written.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
     def close(self) -> None:
         """End the followers. Call it before the database is closed."""
         self._closed = True
+        self._jobs.clear()
         self._board.close()
 
     # The page's side
@@ -99,7 +100,7 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
 
             job = await self._database.run(write)
             self._jobs[job.id] = job
-            self._board.put(_first(job))
+            self._board.put(first_snapshot(job))
         self._show_places()
         self._news.set()
         return job
@@ -112,11 +113,10 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
             if job.status is Status.WAITING:
                 await self._end(replace(job, status=Status.CANCELLED))
             else:
-                # In memory first: a full disk must not keep anybody from stopping a job.
                 job = self._jobs[job_id] = replace(job, cancel_requested=True)
                 self._show(job, Report(job_id=job.id, phase=Phase.CANCELLING))
                 self._news.set()
-                await self._database.run(jobs.save, job)
+                await self._try_to_save(job)
         self._show_places()
         return True
 
@@ -158,12 +158,14 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
 
         def read(connection: sqlite3.Connection) -> Snapshot | None:
             job = jobs.get(connection, job_id, owner)
-            return _last(job, items.of_job(connection, job_id, self._folder)) if job else None
+            return (
+                last_snapshot(job, items.of_job(connection, job_id, self._folder)) if job else None
+            )
 
         return await self._database.run(read)
 
     async def watch(self, job_id: str, owner: str) -> AsyncGenerator[Snapshot, None]:
-        while not self._closed:  # again only if the job ended between looking and following
+        while True:  # twice if the job ends between looking and following
             snapshot = await self.snapshot(job_id, owner)
             if snapshot is None:
                 return
@@ -175,6 +177,8 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
                     yield snapshot
                     if snapshot.terminal:
                         return
+            if self._closed:
+                return
 
     # The worker's side
 
@@ -205,7 +209,7 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
             self._clock = clock
             for job, _ in claimed:
                 self._jobs[job.id] = job
-                self._board.put(_first(job))
+                self._board.put(first_snapshot(job))
         self._show_places()
         return [Claim(job) for job, _ in claimed]
 
@@ -234,15 +238,18 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
             return
         self._jobs[job.id] = job
         self._show(job, replace(report, phase=report.phase or job.status.phase))
-        try:
-            await self._database.run(jobs.save, job)
-        except StorageError as error:  # the older row is enough to find the job again
-            logger.warning("Job %s: %s", job.id, error)
+        await self._try_to_save(job)
 
     async def wait(self, worker: str, *, timeout_s: float) -> None:  # noqa: ARG002
         with suppress(TimeoutError):
             await asyncio.wait_for(self._news.wait(), timeout_s)
         self._news.clear()
+
+    async def _try_to_save(self, job: Job) -> None:
+        try:
+            await self._database.run(jobs.save, job)
+        except StorageError as error:  # the older row is enough to find the job again
+            logger.warning("Job %s: %s", job.id, error)
 
     # The end of a job
 
@@ -261,7 +268,7 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
         except StorageError:
             self._jobs[job.id] = before
             raise
-        last = _last(job, made)
+        last = last_snapshot(job, made)
         shown = self._board.get(job.id)
         if shown and job.status is not Status.SUCCEEDED:
             last = replace(last, progress=shown.progress)
@@ -275,7 +282,9 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
         except StorageError as error:
             logger.error("Job %s ended, and it could not be written down: %s", job.id, error)  # noqa: TRY400 -- told to the owner too
             del self._jobs[job.id]
-            self._board.put(_last(replace(job, status=Status.UNFETCHED, error=JobError.of(error))))
+            self._board.put(
+                last_snapshot(replace(job, status=Status.UNFETCHED, error=JobError.of(error)))
+            )
             self._show_places()
 
     # What is in memory, and what is shown of it
@@ -291,7 +300,7 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
         self._jobs[job.id] = job
         if job.status is not Status.WAITING:
             self._unclaimed[job.id] = None
-        self._board.put(_first(job))
+        self._board.put(first_snapshot(job))
 
     def _waiting(self) -> Iterator[Job]:
         return (job for job in self._jobs.values() if job.status is Status.WAITING)
@@ -303,8 +312,8 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
         return fair_order(turns, self._clock)
 
     def _show(self, job: Job, report: Report) -> None:
-        old = self._board.get(job.id) or _first(job)
-        new = _advanced(old, job, report)
+        old = self._board.get(job.id) or first_snapshot(job)
+        new = next_snapshot(old, job, report)
         self._board.put(new)
         if (new.phase, new.queue_position) != (old.phase, old.queue_position):
             self._show_places()
@@ -349,54 +358,3 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
 def _is_stranded(job: Job) -> bool:
     """Whether a job that nobody has in hand can go on: its results are, or may be, at ComfyUI."""
     return job.status is Status.UNFETCHED or job.status.active
-
-
-def _first(job: Job) -> Snapshot:
-    """What is known of a job before any news of it."""
-    phase = Phase.CANCELLING if job.cancel_requested else job.status.phase
-    return Snapshot(job_id=job.id, phase=phase)
-
-
-def _advanced(old: Snapshot, job: Job, report: Report) -> Snapshot:
-    """The snapshot after ``old``. The percentage never falls, and a stop stays in sight."""
-    progress = report.progress
-    phase = report.phase or (progress.phase if progress else old.phase)
-    if phase.is_final:  # the client's verdict; it is ours once files and rows are written
-        phase = Phase.SAVING if phase is Phase.SUCCEEDED else old.phase
-    if job.cancel_requested and phase in _LIVE_PHASES:
-        phase = Phase.CANCELLING
-    new = replace(old, phase=phase, error=report.error)
-    if progress is not None:
-        new = replace(
-            new,
-            progress=max(old.progress, progress.progress),
-            step=progress.step,
-            steps=progress.steps,
-            node_title=progress.node_title,
-            queue_position=progress.queue_position,
-            eta_s=progress.eta,
-            elapsed_s=progress.elapsed_s,
-            preview=progress.preview or old.preview,
-            preview_type=progress.preview_type if progress.preview else old.preview_type,
-        )
-    if phase is not Phase.QUEUED:
-        new = replace(new, queue_position=None, queue_size=0, queue_own=0)
-    return new
-
-
-def _last(job: Job, made: tuple[Item, ...] = ()) -> Snapshot:
-    """The terminal snapshot of a job that nobody has in hand any more."""
-    error = job.error
-    if job.status.active:
-        job = replace(job, status=Status.UNFETCHED)
-        error = JobError.of(StorageError("The end of this job could not be written down."))
-    began = job.started_at or job.created_at
-    return Snapshot(
-        job_id=job.id,
-        phase=job.status.phase,
-        progress=100.0 if job.status is Status.SUCCEEDED else 0.0,
-        elapsed_s=max(0.0, job.finished_at - began) if job.finished_at else 0.0,
-        error=error,
-        items=made,
-        texts=job.outputs.texts if job.outputs else (),
-    )

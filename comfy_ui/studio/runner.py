@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -37,6 +38,7 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_S: Final = 10.0
 _ON_ITS_WAY_S: Final = 2.0  # a request may wait this long in a server that loads a model
 _STOP_S: Final = 5.0  # how long one request to stop may take to show
+_ABANDON_S: Final = 8.0  # how long a server may be out of reach for a request to stop
 _PAUSES_S: Final = (0.5, 10.0)  # between two tries at a server that is away: first, longest
 
 
@@ -57,6 +59,7 @@ class _Run:
         self.may_be_at_server = claim.resumed
         self.busy = claim.job.outputs is None  # takes one of the places at the server
         self.stop = asyncio.Event()
+        self.abandoned = asyncio.Event()  # to be stopped, and the server cannot be asked
         self.task: asyncio.Task[None] | None = None
         self._pauses = _pauses()
 
@@ -181,7 +184,8 @@ class Runner:
                 self._freed.set()
             return await self._fetch(run, outputs)
         except GenerationCancelledError as error:
-            told = None if run.stop.is_set() else JobError.of(error)  # by somebody else
+            as_wanted = run.stop.is_set() and not run.abandoned.is_set()
+            told = None if as_wanted else JobError.of(error)
             return Report(job_id=job_id, status=Status.CANCELLED, error=told)
         except JobLostError as error:
             if run.stop.is_set():  # as wanted: it will not run
@@ -201,16 +205,34 @@ class Runner:
             try:
                 if run.job.status is Status.CLAIMED:
                     await self._send(run)
-                result = await self._client.wait_for_completion(
-                    run.prompt_id, on_progress=lambda progress: self._progress(run, progress)
-                )
-                return Outputs(tuple(result.files), tuple(result.texts))
+                return await self._completion(run)
             except GenerationTimeoutError:
                 continue  # a job may take as long as it takes
             except (ComfyUIConnectionError, ServerRejectedError) as error:
-                if not error.retryable and (run.job.status is Status.CLAIMED or run.stop.is_set()):
+                if not error.retryable and run.job.status is Status.CLAIMED:
                     raise
+                if run.abandoned.is_set():
+                    raise _abandoned() from error
                 await self._reconnect(run, error)
+
+    async def _completion(self, run: _Run) -> Outputs:
+        """Wait for the end at the server, or until nobody wants to wait any more."""
+        waiting = asyncio.ensure_future(
+            self._client.wait_for_completion(
+                run.prompt_id, on_progress=lambda progress: self._progress(run, progress)
+            )
+        )
+        abandoned = asyncio.ensure_future(run.abandoned.wait())
+        try:
+            await asyncio.wait({waiting, abandoned}, return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                raise _abandoned()
+            result = waiting.result()
+            return Outputs(tuple(result.files), tuple(result.texts))
+        finally:
+            waiting.cancel()
+            abandoned.cancel()
+            await asyncio.gather(waiting, abandoned, return_exceptions=True)
 
     async def _send(self, run: _Run) -> None:
         if not await self._is_at_server(run):
@@ -248,14 +270,21 @@ class Runner:
     async def _stop(self, run: _Run) -> None:
         """See to it that a job ends which is at the server; :meth:`_send` holds back the others.
 
-        Asked again and again: it may be on its way there, and the server may be away.
+        Asked again and again: it may be on its way there. A server that cannot be asked for a
+        while is given up, and the job with it: nobody should have to look at it for ever.
         """
+        heard_at = time.monotonic()
         while run.busy and run.task and not run.task.done():
-            if run.job.status is Status.SENT:
-                try:
+            try:
+                if run.job.status is Status.SENT:
                     await self._client.cancel(run.prompt_id, timeout=_STOP_S)
-                except ComfyHeadlessError as error:
-                    logger.info("Job %s cannot be cancelled yet: %s", run.job.id, error)
+                if not run.task.done():
+                    await self._client.queue()  # cancel() does not tell whether it was heard
+                heard_at = time.monotonic()
+            except ComfyHeadlessError as error:
+                logger.info("Job %s cannot be cancelled yet: %s", run.job.id, error)
+                if time.monotonic() - heard_at > _ABANDON_S:
+                    run.abandoned.set()
             await asyncio.wait({run.task}, timeout=0.1)
 
     async def _fetch(self, run: _Run, outputs: Outputs) -> Report:
@@ -289,9 +318,11 @@ class Runner:
                     raise GenerationCancelledError(
                         "Cancelled while its files were out of reach."
                     ) from error
-            except OSError as error:
+            except (OSError, StorageError) as error:
+                cause = error.__cause__ if isinstance(error, StorageError) else error
+                reason = getattr(cause, "strerror", None) or "the disk refused"  # and no path
                 raise StorageError(
-                    f"The result could not be stored: {error.strerror or error}.",
+                    f"The result could not be stored: {reason}.",
                     hint="It is still at ComfyUI. Free some disk space, then fetch it again.",
                 ) from error
 
@@ -311,6 +342,13 @@ class Runner:
         run.job = replace(run.job, status=status)
         report = Report(job_id=run.job.id, status=status, outputs=outputs, server=self._server.name)
         await self._queue.publish(self._server.name, report)
+
+
+def _abandoned() -> GenerationCancelledError:
+    return GenerationCancelledError(
+        "ComfyUI could not be reached to stop the job.",
+        hint="It may still run there, if ComfyUI itself is still running.",
+    )
 
 
 def _recall(job: Job) -> dict[str, Any]:

@@ -274,8 +274,11 @@ class Studio:
         """A ZIP file of the originals under their own names, in pieces as it is made."""
         found = await self._database.run(items.some, list(item_ids), owner, self._folder)
         pieces = zip_pieces((item.filename, item.path) for item in found)
-        while piece := await self._file_thread.run(next, pieces, b""):
-            yield piece
+        try:
+            while piece := await self._file_thread.run(next, pieces, b""):
+                yield piece
+        finally:
+            await self._file_thread.run(pieces.close)
 
     # Server
 

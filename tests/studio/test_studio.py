@@ -251,6 +251,19 @@ async def test_two_owners_take_turns_and_comfyui_never_holds_more_than_two(
     assert order[-1] == "ann"  # ann came first with four; bob's two did not wait for all of them
 
 
+async def test_waiting_jobs_can_be_reordered_and_put_in_front(studio: Studio) -> None:
+    running = [await _sleepy(studio, nonce=n, seconds=0.3) for n in range(2)]
+    a, b = [await _sleepy(studio, nonce=10 + n) for n in range(2)]
+    c = await _sleepy(studio, nonce=12, front=True)
+    order = [job.id for job in await studio.active("ann")]
+    assert order == [job.id for job in (*running, c, a, b)]
+    assert await studio.reorder(b.id, "ann", before=c.id)
+    for job in (a, b, c):
+        await _end(studio, job)
+    done = [job.id for job in await studio.recent("ann")]
+    assert done[:3] == [a.id, c.id, b.id]  # newest first
+
+
 async def test_a_waiting_job_is_told_its_place(studio: Studio) -> None:
     jobs = [await _sleepy(studio, owner, nonce=n, seconds=0.5) for n, owner in enumerate("aabab")]
     last = await studio.snapshot(jobs[-1].id, "b")
@@ -279,7 +292,7 @@ async def test_a_job_is_cancelled_while_it_waits_here(studio: Studio, server: De
 async def test_a_job_is_cancelled_while_it_waits_at_comfyui(studio: Studio) -> None:
     first, second = [await _sleepy(studio, nonce=n, seconds=0.6) for n in range(2)]
     await _until(studio, first, lambda s: s.phase is Phase.RUNNING)
-    while (await studio.active("ann"))[1].status is not Status.SENT:
+    while (await studio.active("ann"))[1].status is not Status.SENT:  # noqa: ASYNC110 -- samples the queue
         await asyncio.sleep(0.01)
     assert await studio.cancel(second.id, "ann")
     assert (await _end(studio, second)).phase is Phase.CANCELLED
@@ -318,6 +331,19 @@ async def test_cancelling_right_after_submitting_ends_in_cancelled_whenever_it_l
     queue = await client.queue()
     assert not queue.running
     assert not queue.pending
+
+
+async def test_a_job_at_a_server_that_is_gone_can_be_got_rid_of(
+    studio: Studio, server: DemoServer
+) -> None:
+    job = await _sleepy(studio, seconds=30.0)
+    await _until(studio, job, lambda s: s.progress > 2)
+    await asyncio.to_thread(server.kill)
+    assert await studio.cancel(job.id, "ann")
+    end = await _end(studio, job, within_s=40)
+    assert end.phase is Phase.CANCELLED
+    assert end.error
+    assert "could not be reached" in end.error.message
 
 
 async def test_cancel_all_ends_what_is_mine_and_spares_the_others(studio: Studio) -> None:
@@ -455,6 +481,7 @@ async def test_a_full_disk_is_told_and_the_result_is_fetched_when_there_is_room(
         assert end.error
         assert end.error.kind == "StorageError"
         assert "space" in end.error.hint
+        assert str(tmp_path) not in f"{end.error}"  # a visitor learns no paths
         assert await studio.retry_fetch(job.id, "ann")
         assert (await _end(studio, job)).phase is Phase.FAILED
         disk.full = False
