@@ -72,14 +72,21 @@ def _basename(name: str) -> str:
 
 
 def find_variant(preset: Preset, name: Any) -> Variant | None:
+    """The preset's variant of that name; None for no name.
+
+    Raises:
+        ValidationError: it has none of that name.
+    """
     if name is None or name == "":
         return None
-    if name not in preset.variants:
+    variant = preset.variants.get(str(name))
+    if variant is None:
+        shown = str(name)[:200]
         raise ValidationError(
-            f"The preset '{preset.id}' has no variant '{name}'.",
-            hint=closest(str(name), preset.variants),
+            f"The preset '{preset.id}' has no variant '{shown}'.",
+            hint=closest(shown, preset.variants),
         )
-    return preset.variants[name]
+    return variant
 
 
 def _written(transform: str | None, value: Any, numbers: Mapping[str, int | float]) -> Any:

@@ -45,9 +45,7 @@ def as_link(value: object) -> Link | None:
     match value:
         case [str(node), int(slot)] if not isinstance(slot, bool):
             return Link(node, slot)
-        case [str(node), float(slot)] if slot == int(
-            slot
-        ):  # some writers give every number a point
+        case [str(node), float(slot)] if slot.is_integer():  # some writers put a point everywhere
             return Link(node, int(slot))
     return None
 

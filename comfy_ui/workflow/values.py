@@ -115,14 +115,16 @@ def _no_unknown_names(preset: Preset, given: Mapping[str, Any]) -> None:
 def _quality_values(preset: Preset, name: Any, start: Mapping[str, Any]) -> dict[str, Any]:
     if name is None or name == "":
         return {}
-    if name not in QUALITIES:
-        raise ValidationError(f"There is no quality '{name}'.", hint=closest(str(name), QUALITIES))
+    quality = QUALITIES.get(str(name))
+    if quality is None:
+        raise ValidationError(
+            f"There is no quality {_short(name)}.", hint=closest(str(name)[:200], QUALITIES)
+        )
     if preset.kind != "image":
         raise ValidationError(
             f"'quality' is for image presets, and '{preset.id}' makes {preset.kind}.",
             hint="Set its own values instead.",
         )
-    quality = QUALITIES[name]
     found: dict[str, Any] = {}
     width, height = preset.by_role("width"), preset.by_role("height")
     if width and height:
@@ -150,8 +152,9 @@ def _size_values(preset: Preset, size: Any) -> dict[str, Any]:
     found = next((s for s in preset.sizes if s.label == size), None) or _exact_size(str(size))
     if found is None:
         raise ValidationError(
-            f"The preset '{preset.id}' has no size '{size}'.",
-            hint=closest(str(size), [s.label for s in preset.sizes]) + " Or give WIDTHxHEIGHT.",
+            f"The preset '{preset.id}' has no size {_short(size)}.",
+            hint=closest(str(size)[:200], [s.label for s in preset.sizes])
+            + " Or give WIDTHxHEIGHT.",
         )
     return {width.id: found.width, height.id: found.height}
 
@@ -303,30 +306,26 @@ def _loras(preset: Preset, given: Any, library: NodeLibrary | None) -> list[dict
     if not preset.lora_slots:
         raise ValidationError(f"The preset '{preset.id}' takes no LoRAs.")
     spec = library.get("LoraLoader") if library is not None else None
-    present = (
-        spec.inputs["lora_name"].choices
-        if spec is not None and "lora_name" in spec.inputs
-        else None
-    )
-    found = []
-    for entry in given:
-        if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
+    names = spec.inputs.get("lora_name") if spec is not None else None
+    present = names.choices if names is not None else None
+    return [_lora(entry, present) for entry in (given if isinstance(given, list) else [given])]
+
+
+def _lora(entry: Any, present: tuple[Any, ...] | None) -> dict[str, Any]:
+    match entry:
+        case {"name": str(name), "strength": int(strength) | float(strength)}:
+            pass
+        case {"name": str(name), **rest} if "strength" not in rest:
+            strength = 1.0
+        case _:
             raise ValidationError("A LoRA is given as {'name': FILE, 'strength': NUMBER}.")
-        name, strength = entry["name"], entry.get("strength", 1.0)
-        if (
-            isinstance(strength, bool)
-            or not isinstance(strength, int | float)
-            or not -20 <= strength <= 20
-        ):
-            raise ValidationError(
-                f"The strength of '{name}' cannot be {strength!r}.", hint="It goes from -20 to 20."
-            )
-        if present is not None:
-            match = find_model(name, present)
-            if match is None:
-                raise ValidationError(
-                    f"The server has no LoRA '{name}'.", hint=closest(name, map(str, present))
-                )
-            name = match
-        found.append({"name": name, "strength": float(strength)})
-    return found
+    if not -_MAX_LORA_STRENGTH <= strength <= _MAX_LORA_STRENGTH:
+        raise ValidationError(
+            f"The strength of {_short(name)} cannot be {strength:g}.",
+            hint=f"It goes from -{_MAX_LORA_STRENGTH} to {_MAX_LORA_STRENGTH}.",
+        )
+    found = name if present is None else find_model(name, present)
+    if found is None:
+        hint = closest(name[:200], map(str, present or ()))
+        raise ValidationError(f"The server has no LoRA {_short(name)}.", hint=hint)
+    return {"name": found, "strength": float(strength)}

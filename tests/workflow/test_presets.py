@@ -1,0 +1,264 @@
+"""comfy_ui/workflow/presets.py, and the presets that are shipped."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfy_ui.errors import UnknownPresetError, ValidationError
+from comfy_ui.resources import workflows_dir
+from comfy_ui.workflow import (
+    VIDEO_PRESETS,
+    compile_workflow,
+    get_preset,
+    get_recommended_preset,
+    list_presets,
+    list_video_presets,
+)
+from comfy_ui.workflow.check import check_workflow
+from comfy_ui.workflow.graph import Graph, inputs_of
+from comfy_ui.workflow.presets import Preset, load_preset, load_presets, preset_problems
+from comfy_ui.workflow.roles import FILE_ROLES
+from tests.workflow.support import SIDECAR, write_preset
+
+SHIPPED = load_presets()
+EVERY = {**SHIPPED, **SHIPPED.profiles()}
+RUNS = [(preset, variant) for preset in EVERY.values() for variant in (None, *preset.variants)]
+PICTURE = "example.png"
+
+
+def compiled(preset: Preset, variant: str | None, object_info: Any = None) -> Graph:
+    files = {param.id: PICTURE for param in preset.params if param.role in FILE_ROLES}
+    return compile_workflow(preset, object_info=object_info, variant=variant, **files)
+
+
+def test_all_shipped_presets_can_be_read() -> None:
+    assert SHIPPED.problems == ()
+    assert len(SHIPPED) == len(list(workflows_dir().glob("*.toml"))) >= 30
+    assert {path.stem for path in workflows_dir().glob("*.json")} == set(SHIPPED)
+
+
+def test_the_default_is_z_image_turbo() -> None:
+    assert list_presets(kind="image")[0].id == "z_image_turbo"
+
+
+@pytest.mark.parametrize(("preset", "variant"), RUNS, ids=lambda x: getattr(x, "id", x))
+def test_a_shipped_graph_is_taken_by_both_recorded_servers(
+    preset: Preset, variant: str | None, object_info: dict[str, Any]
+) -> None:
+    """Where the classes exist, nothing but missing model files keeps it from running."""
+    problems = check_workflow(
+        compiled(preset, variant, object_info), object_info, uploads={PICTURE}
+    )
+    kinds = {problem.kind for problem in problems} - {"missing_model"}
+    if "missing_node" in kinds:
+        assert preset.custom_nodes or preset.min_comfyui
+        return
+    # On a core older than the preset asks for, choices may be unknown too; never anything else.
+    too_old = len(object_info) < 600 and preset.min_comfyui not in (None, "0.3.31")
+    assert kinds <= ({"value_not_in_list"} if too_old else set()), [*map(str, problems)]
+
+
+@pytest.mark.parametrize("preset", SHIPPED.values(), ids=lambda preset: preset.id)
+def test_defaults_lie_in_their_ranges_and_texts_are_there(preset: Preset) -> None:
+    assert preset.title
+    assert preset.description.endswith(".")
+    assert preset.sample_prompts or preset.by_role("prompt") is None
+    assert preset.vram_gb is not None
+    assert preset.by_role("seed") or preset.id == "upscale_esrgan"
+    labels = [size.label for size in preset.sizes]
+    assert len(labels) == len(set(labels))
+    for size in preset.sizes:
+        compile_workflow(
+            preset,
+            size=size.label,
+            **{p.id: PICTURE for p in preset.params if p.role in FILE_ROLES},
+        )
+    for model in preset.all_models():
+        assert model.url is None or re.fullmatch(r"https://huggingface\.co/[^?]+", model.url)
+        assert model.url is None or model.url.endswith("/" + model.filename)
+
+
+@pytest.mark.parametrize(("preset", "variant"), RUNS, ids=lambda x: getattr(x, "id", x))
+def test_every_node_is_needed_for_an_output(preset: Preset, variant: str | None) -> None:
+    from comfy_ui.workflow.graph import ancestors
+
+    graph = compiled(preset, variant)
+    outputs = (preset.variants[variant].outputs if variant else ()) or preset.outputs
+    assert ancestors(graph, [output.node for output in outputs]) == set(graph)
+
+
+@pytest.mark.parametrize(("preset", "variant"), RUNS, ids=lambda x: getattr(x, "id", x))
+def test_every_required_model_is_named_in_the_graph(preset: Preset, variant: str | None) -> None:
+    from comfy_ui.workflow.compile import find_variant, models_for
+
+    named = {
+        value
+        for graph in [compiled(preset, variant)]
+        for node in graph
+        for value in inputs_of(graph, node).values()
+        if isinstance(value, str)
+    }
+    required = {model.filename for model in models_for(preset, find_variant(preset, variant))}
+    assert required == {name for name in named if re.search(r"\.(safetensors|ckpt|pth)$", name)}
+
+
+def test_a_graph_serves_old_and_new_spellings_of_save_video() -> None:
+    for preset in SHIPPED.values():
+        for node in preset.graph.values():
+            if node["class_type"] == "SaveVideo":
+                assert {"format", "format.codec", "codec"} <= set(node["inputs"]), preset.id
+            assert "bit_depth" not in node["inputs"]
+
+
+def test_profiles_are_presets_of_their_own() -> None:
+    quick = get_preset("ltx_quick")
+    assert quick.id == "ltx_quick"
+    graph = compile_workflow("ltx_quick", seed=1)
+    assert (graph["7"]["inputs"]["width"], graph["8"]["inputs"]["steps"]) == (512, 8)
+    fast = compile_workflow("wan_fast", seed=1)
+    assert {node["class_type"] for node in fast.values()} >= {"LoraLoaderModelOnly"}
+    assert fast["9"]["inputs"]["steps"] == 4
+    assert fast["9"]["inputs"]["end_at_step"] == fast["10"]["inputs"]["start_at_step"] == 2
+
+
+def test_the_documented_video_presets_are_there() -> None:
+    documented = {
+        "quick", "standard", "quality", "cinematic", "portrait", "action", "svd_short", "svd_long",
+        "hunyuan", "hunyuan_fast", "hunyuan15_720p", "hunyuan15_quality", "hunyuan15_fast",
+        "hunyuan15_1080p", "hunyuan15_i2v", "hunyuan15_i2v_fast", "ltx_quick", "ltx_standard",
+        "ltx_quality", "wan_1.3b", "wan_14b", "wan_fast", "wan_quality", "mochi", "mochi_short",
+    }  # fmt: skip
+    assert documented <= set(VIDEO_PRESETS) == set(list_video_presets())
+    assert all(preset.kind == "video" for preset in VIDEO_PRESETS.values())
+
+
+def test_the_documented_recommendations_hold_and_more_memory_is_never_worse() -> None:
+    assert get_recommended_preset(vram_gb=8) == "wan_1.3b"
+    assert get_recommended_preset(vram_gb=12) == "ltx_standard"
+    assert get_recommended_preset(vram_gb=16) == "hunyuan15_720p"
+    assert get_recommended_preset(vram_gb=4) == "wan_1.3b"
+    ladder = ["wan_1.3b", "ltx_standard", "hunyuan15_720p", "hunyuan15_quality"]
+    ranks = [ladder.index(get_recommended_preset(vram_gb=gb)) for gb in range(1, 200)]
+    assert ranks == sorted(ranks)
+    assert set(ladder) <= set(VIDEO_PRESETS)
+    with pytest.raises(ValidationError):
+        get_recommended_preset(vram_gb=0)
+
+
+def test_an_unknown_name_is_an_error_with_the_closest() -> None:
+    with pytest.raises(UnknownPresetError) as caught:
+        get_preset("sdlx")
+    assert "'sdxl'" in caught.value.hint
+
+
+def test_what_a_server_lacks_is_told(object_info: dict[str, Any]) -> None:
+    problems = preset_problems(get_preset("z_image_turbo"), object_info, "0.3.64")
+    assert [p.kind for p in problems] == ["comfyui_too_old", *["missing_model"] * 3]
+    model = problems[-1].extra["model"]
+    assert model.folder == "diffusion_models"
+    assert model.url.startswith("https://huggingface.co/Comfy-Org/z_image_turbo/")
+    assert model.url in problems[-1].hint
+
+
+def test_a_preset_is_ready_when_a_similar_file_is_there() -> None:
+    info = {
+        name: {"input": {"required": {}}, "output": [], "output_node": False}
+        for name in get_preset("sdxl").node_classes
+    }
+    info["CheckpointLoaderSimple"]["input"]["required"] = {
+        "ckpt_name": [["my/dreamyXL_v8.safetensors"]]
+    }
+    assert preset_problems(get_preset("sdxl"), info) == []
+    graph = compile_workflow("sdxl", object_info=info, seed=1)
+    assert graph["1"]["inputs"]["ckpt_name"] == "my/dreamyXL_v8.safetensors"
+
+
+def test_two_files_dropped_into_a_folder_are_a_preset_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UnknownPresetError):
+        get_preset("mine", folders=[tmp_path])
+    write_preset(tmp_path, "mine")
+    assert get_preset("mine", folders=[tmp_path]).title == "Mine"
+    assert "mine" in load_presets([tmp_path])
+
+
+def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
+    sidecar = write_preset(tmp_path, "mine")
+    first = get_preset("mine", folders=[tmp_path])
+    assert get_preset("mine", folders=[tmp_path]) is first
+    sidecar.write_text(SIDECAR.replace("Mine", "Yours"))
+    os.utime(sidecar, ns=(1, 1))
+    assert get_preset("mine", folders=[tmp_path]).title == "Yours"
+
+
+def test_a_broken_preset_does_not_hide_the_others_and_says_what_is_wrong(tmp_path: Path) -> None:
+    write_preset(tmp_path, "good")
+    write_preset(tmp_path, "bad", SIDECAR.replace('"1.width"', '"77.width"'))
+    presets = load_presets([tmp_path])
+    assert "good" in presets
+    (problem,) = presets.problems
+    assert "bad.toml" in problem.message
+    assert "node '77', which is not in the graph" in problem.message
+    with pytest.raises(ValidationError, match="node '77'"):
+        get_preset("bad", folders=[tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("steps = 1", "steps = ["), "is not TOML"),
+        (('title = "Mine"', 'titel = "Mine"'), "titel: Extra inputs are not permitted"),
+        (('"1.width"', '"1.wide"'), "input 'wide', which node '1' does not set"),
+        (("max = 1024", "max = 1"), "min 64 is above max 1"),
+        (('node = "2"', 'node = "5"'), "output node '5' is not in the graph"),
+        (("[params.width]", "[params.size]"), "'size' cannot be the id of a parameter"),
+        (("schema_version = 1", "schema_version = 2"), "schema_version"),
+        (('role = "width"', 'role = "wide"'), "role"),
+    ],
+)
+def test_faults_of_a_sidecar_are_named(tmp_path: Path, change: tuple[str, str], told: str) -> None:
+    assert change[0] in SIDECAR
+    sidecar = write_preset(tmp_path, "mine", SIDECAR.replace(*change))
+    with pytest.raises(ValidationError) as caught:
+        load_preset(sidecar)
+    assert told in caught.value.message
+
+
+def test_a_missing_or_broken_graph_is_named(tmp_path: Path) -> None:
+    sidecar = write_preset(tmp_path, "mine")
+    graph = sidecar.with_suffix(".json")
+    for text, told in (
+        ("{", "is not JSON"),
+        ("[]", "graph"),
+        ('{"nodes": [], "links": []}', "graph"),
+    ):
+        graph.write_text(text)
+        with pytest.raises(ValidationError, match=told):
+            load_preset(sidecar)
+    graph.unlink()
+    with pytest.raises(ValidationError, match=r"mine\.json is missing"):
+        load_preset(sidecar)
+
+
+def test_a_thumbnail_beside_the_sidecar_is_found(tmp_path: Path) -> None:
+    sidecar = write_preset(tmp_path, "mine")
+    assert load_preset(sidecar).thumbnail is None
+    picture = sidecar.with_suffix(".webp")
+    picture.write_bytes(b"RIFF")
+    assert load_preset(sidecar).thumbnail == picture
+
+
+def test_shipped_graphs_are_formatted_one_node_a_line() -> None:
+    for path in workflows_dir().glob("*.json"):
+        text = path.read_text(encoding="utf-8")
+        assert len(text.splitlines()) == len(json.loads(text)) + 2, path.name
+
+
+def test_a_preset_can_be_validated_from_its_own_dump() -> None:
+    preset = get_preset("sdxl")
+    assert Preset.model_validate(preset.model_dump()) == preset
