@@ -53,7 +53,7 @@ def convert_workflow(
         MissingNodesError: node classes that the server does not have, each with its title.
         InvalidWorkflowError: not a workflow, or one that contains itself.
     """
-    return _Conversion(editor, _as_library(object_info)).run().graph
+    return convert_only(editor, _as_library(object_info)).graph
 
 
 def convert(editor: Mapping[str, Any], object_info: Mapping[str, Any] | NodeLibrary) -> Conversion:
@@ -63,12 +63,17 @@ def convert(editor: Mapping[str, Any], object_info: Mapping[str, Any] | NodeLibr
     editor then sends a seed as a model's name. The problems tell of every such value.
     """
     library = _as_library(object_info)
-    found = _Conversion(editor, library).run()
+    found = convert_only(editor, library)
     problems = (*found.problems, *check_workflow(found.graph, library))
     return Conversion(found.graph, problems, found.origins, found.document)
 
 
-class _Conversion:
+def convert_only(editor: Mapping[str, Any], library: NodeLibrary) -> Conversion:
+    """Like :func:`convert`, without the look at the values."""
+    return _Converter(editor, library).run()
+
+
+class _Converter:
     """One conversion under way."""
 
     def __init__(self, editor: Mapping[str, Any], library: NodeLibrary) -> None:

@@ -135,8 +135,9 @@ def read_document(editor: object) -> Document:
     budget = MAX_NODES
     for index, entry in enumerate(_list(raw, "definitions.subgraphs")):
         where = f"definitions.subgraphs[{index}]"
-        graph = _graph(_mapping(entry, where), where)
-        definitions[_text(entry.get("id"))] = graph
+        definition = _mapping(entry, where)
+        graph = _graph(definition, where)
+        definitions[_text(definition.get("id"))] = graph
         budget -= len(graph.nodes)
     root = _graph(editor, "workflow")
     if budget < len(root.nodes):

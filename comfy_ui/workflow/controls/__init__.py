@@ -1,0 +1,27 @@
+"""The controls a person needs, found in any graph: what to show, where each value goes.
+
+``control``   what a control is
+``leaves``    every literal value of a graph, with what its node class declares about it
+``trace``     what the values mean, read off the graph: from samplers back to prompts, seeds,
+sizes, models ``hints``     what the author said: App mode, parameter nodes, promoted inputs,
+titled primitives ``form``      the two put together: labels, ranges, one control for what belongs
+together, an order ``outputs``   which nodes give results, and of what kind ``apply``     values
+of controls → a graph
+"""
+
+from __future__ import annotations
+
+from .apply import apply_values
+from .control import Control, ControlKind, GraphOutput, Target
+from .form import find_controls
+from .outputs import find_outputs
+
+__all__ = [
+    "Control",
+    "ControlKind",
+    "GraphOutput",
+    "Target",
+    "apply_values",
+    "find_controls",
+    "find_outputs",
+]

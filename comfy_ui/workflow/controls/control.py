@@ -1,0 +1,57 @@
+"""What a control is: one thing that a person can set, and the inputs that its value goes to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from ..roles import Role
+from ..schema import Kind
+
+ControlKind = Literal["text", "choice", "bool", "int", "float", "file"]
+"""What a value is, whatever it means: this decides on the widget."""
+
+
+class Target(NamedTuple):
+    """An input of a node in a graph."""
+
+    node: str
+    input: str
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One thing that a person can set.
+
+    ``id`` is stable for a given graph and usable as a keyword (``prompt``, ``width``, ``steps_2``).
+    ``targets`` are never empty; all of them get the value. ``default`` is the graph's own value.
+    ``min``, ``max`` and ``step`` are None where there is no sensible bound; ``choices`` is None
+    where the value is free. ``advanced`` ones are for people who look for them, and ``group`` is
+    the heading they stand under. ``optional`` ones may stay empty.
+    """
+
+    id: str
+    role: Role
+    kind: ControlKind
+    label: str
+    targets: tuple[Target, ...]
+    default: Any = None
+    min: float | None = None
+    max: float | None = None
+    step: float | None = None
+    choices: tuple[Any, ...] | None = None
+    advanced: bool = False
+    group: str = "Main"
+    help: str = ""
+    multiline: bool = False
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GraphOutput:
+    """A node that gives a result, and what it is."""
+
+    node: str
+    kind: Kind
+    title: str
+    temporary: bool = False  # a preview: the server drops it when it restarts
