@@ -5,8 +5,9 @@ Names are loaded on first use, so that ``import comfy_ui`` costs milliseconds.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .lazy import lazily
 
 __version__ = "0.1.0"
 
@@ -73,73 +74,79 @@ _WHERE = {
 }
 
 if TYPE_CHECKING:
-    from .client import ComfyClient, ComfyWSClient, OutputFile, Progress, Result
+    from .client import (
+        ComfyClient as ComfyClient,
+        ComfyWSClient as ComfyWSClient,
+        OutputFile as OutputFile,
+        Progress as Progress,
+        Result as Result,
+    )
     from .errors import (
-        AuthenticationError,
-        CircuitOpenError,
-        ComfyHeadlessError,
-        ComfyUIConnectionError,
-        ComfyUIError,
-        ComfyUIOfflineError,
-        GenerationCancelledError,
-        GenerationError,
-        GenerationFailedError,
-        GenerationTimeoutError,
-        InvalidAddressError,
-        InvalidWorkflowError,
-        JobLostError,
-        MissingFeatureError,
-        MissingModel,
-        MissingModelsError,
-        MissingNodesError,
-        OutOfMemoryError,
-        OutputMissingError,
-        Problem,
-        ServerRejectedError,
-        StorageError,
-        UnknownPresetError,
-        ValidationError,
+        AuthenticationError as AuthenticationError,
+        CircuitOpenError as CircuitOpenError,
+        ComfyHeadlessError as ComfyHeadlessError,
+        ComfyUIConnectionError as ComfyUIConnectionError,
+        ComfyUIError as ComfyUIError,
+        ComfyUIOfflineError as ComfyUIOfflineError,
+        GenerationCancelledError as GenerationCancelledError,
+        GenerationError as GenerationError,
+        GenerationFailedError as GenerationFailedError,
+        GenerationTimeoutError as GenerationTimeoutError,
+        InvalidAddressError as InvalidAddressError,
+        InvalidWorkflowError as InvalidWorkflowError,
+        JobLostError as JobLostError,
+        MissingFeatureError as MissingFeatureError,
+        MissingModel as MissingModel,
+        MissingModelsError as MissingModelsError,
+        MissingNodesError as MissingNodesError,
+        OutOfMemoryError as OutOfMemoryError,
+        OutputMissingError as OutputMissingError,
+        Problem as Problem,
+        ServerRejectedError as ServerRejectedError,
+        StorageError as StorageError,
+        UnknownPresetError as UnknownPresetError,
+        ValidationError as ValidationError,
     )
     from .features import (
-        FEATURES,
-        check_feature,
-        get_install_hint,
-        list_available_features,
-        list_missing_features,
-        require_feature,
+        FEATURES as FEATURES,
+        check_feature as check_feature,
+        get_install_hint as get_install_hint,
+        list_available_features as list_available_features,
+        list_missing_features as list_missing_features,
+        require_feature as require_feature,
     )
-    from .health import ComfyHealth, check_health
-    from .prompts import EnhancedPrompt, PromptAnalysis, analyze_prompt, enhance_prompt
-    from .settings import Settings, load_settings
+    from .health import (
+        ComfyHealth as ComfyHealth,
+        check_health as check_health,
+    )
+    from .prompts import (
+        EnhancedPrompt as EnhancedPrompt,
+        PromptAnalysis as PromptAnalysis,
+        analyze_prompt as analyze_prompt,
+        enhance_prompt as enhance_prompt,
+    )
+    from .settings import (
+        Settings as Settings,
+        load_settings as load_settings,
+    )
     from .workflow import (
-        VIDEO_PRESETS,
-        Control,
-        Metadata,
-        Preset,
-        Workflow,
-        check_workflow,
-        compile_workflow,
-        convert_workflow,
-        find_controls,
-        get_preset,
-        get_recommended_preset,
-        list_presets,
-        list_video_presets,
-        load_workflow,
-        read_metadata,
+        VIDEO_PRESETS as VIDEO_PRESETS,
+        Control as Control,
+        Metadata as Metadata,
+        Preset as Preset,
+        Workflow as Workflow,
+        check_workflow as check_workflow,
+        compile_workflow as compile_workflow,
+        convert_workflow as convert_workflow,
+        find_controls as find_controls,
+        get_preset as get_preset,
+        get_recommended_preset as get_recommended_preset,
+        list_presets as list_presets,
+        list_video_presets as list_video_presets,
+        load_workflow as load_workflow,
+        read_metadata as read_metadata,
     )
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_WHERE[name]}", __name__), name)
-    globals()[name] = value  # the next use does not come here again
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_WHERE})
-
-
+__getattr__, __dir__ = lazily(__name__, _WHERE)
 __all__ = [*_WHERE, "__version__"]  # noqa: PLE0604 -- the keys are strings

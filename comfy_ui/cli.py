@@ -10,17 +10,18 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from . import __version__, logs
 from .errors import ComfyHeadlessError, InvalidWorkflowError, StorageError, ValidationError, closest
 from .settings import DEFAULT_URL, Settings, load_settings
 
 if TYPE_CHECKING:
-    from .client import ComfyWSClient, Progress, Result
+    from .client import ComfyWSClient, Progress
     from .errors import Problem
     from .workflow import Control
 
@@ -99,12 +100,13 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.prompt is not None:
         values.setdefault("prompt", arguments.prompt)
 
-    async def work() -> Result:
+    async def work() -> None:
         async with _connect(settings) as client:
             graph = await _graph(client, arguments.workflow, values)
             bar = _Bar(visible=not arguments.quiet)
-            prompt_id = await client.queue_prompt(graph, strict=not arguments.partial)
+            prompt_id = str(uuid4())  # ours, so that it can be cancelled before the answer is here
             try:
+                await client.queue_prompt(graph, prompt_id=prompt_id, strict=not arguments.partial)
                 result = await client.wait_for_completion(
                     prompt_id, on_progress=bar, timeout=arguments.timeout
                 )
@@ -120,7 +122,7 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
                 _print_json(
                     {
                         "prompt_id": result.prompt_id,
-                        "seconds": round(result.seconds, 3),
+                        "seconds": result.seconds,
                         "cached": result.cached,
                         "files": [str(path) for path in saved],
                         "texts": list(result.texts),
@@ -129,7 +131,6 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
             else:
                 for line in [*map(str, saved), *result.texts]:
                     print(line)
-            return result
 
     asyncio.run(work())
     return 0
@@ -239,7 +240,7 @@ async def _graph(client: ComfyWSClient, source: str, values: dict[str, Any]) -> 
     from .workflow.controls import apply_values
 
     object_info = (await client.object_info()).raw
-    if not Path(source).exists():
+    if not await asyncio.to_thread(Path(source).exists):
         ids = [preset.id for preset in list_presets()]
         if source not in ids:
             raise ValidationError(
@@ -256,17 +257,17 @@ async def _graph(client: ComfyWSClient, source: str, values: dict[str, Any]) -> 
 
 
 async def _upload(
-    client: ComfyWSClient, values: dict[str, Any], roles: dict[str, str]
+    client: ComfyWSClient, values: Mapping[str, Any], roles: Mapping[str, str]
 ) -> dict[str, Any]:
     """``values`` with local files replaced by the names the server gave them."""
     done = dict(values)
     for name, value in values.items():
-        if roles.get(name) in FILE_ROLES and isinstance(value, str) and Path(value).is_file():
+        if roles.get(name) in FILE_ROLES and await asyncio.to_thread(Path(str(value)).is_file):
             done[name] = str(await client.upload_image(Path(value)))
     return done
 
 
-def _object_info(settings: Settings) -> dict[str, Any]:
+def _object_info(settings: Settings) -> Mapping[str, Any]:
     from .client import ComfyClient
 
     if settings.demo:

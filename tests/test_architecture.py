@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "comfy_ui"
 FLOORS = {
     "errors": 1,
     "features": 1,
+    "lazy": 1,
     "logs": 1,
     "resources": 1,
     "settings": 1,

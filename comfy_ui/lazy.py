@@ -1,0 +1,31 @@
+"""Public names of a package that are loaded on first use, so that importing it stays cheap."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def lazily(
+    package: str, where: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """``__getattr__`` and ``__dir__`` for ``package`` (PEP 562).
+
+    Args:
+        package: its ``__name__``.
+        where: public name → module that has it, relative to the package.
+    """
+
+    def load(name: str) -> Any:
+        if name not in where:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(import_module(f".{where[name]}", package), name)
+        setattr(sys.modules[package], name, value)  # the next use does not come here again
+        return value
+
+    def names() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *where})
+
+    return load, names
