@@ -61,6 +61,7 @@ FILE_INPUTS: Mapping[tuple[str, str], frozenset[str]] = {
     ("LoadImageMask", "image"): IMAGES,
     ("LoadVideo", "file"): VIDEOS,
     ("LoadAudio", "audio"): SOUNDS,
+    ("LoadLatent", "latent"): frozenset({".latent"}),
 }
 
 

@@ -71,7 +71,8 @@ class Latent:
     fps: float = 24.0
     sound: Sound | None = None
     companion: Latent | None = None  # the sound of a film while both are sampled together
-    mesh: Any = None
+    noise_seed: int | None = None  # of a sampler that left noise in it for the next one
+    painted: str | None = None  # the prompt that its pictures were painted for
 
     @classmethod
     def of(cls, pictures: Pictures, medium: Medium = "image") -> Latent:
@@ -111,12 +112,13 @@ class Sigmas:
     last: int | None = None
 
     @property
-    def start(self) -> int:
-        return self.first
-
-    @property
     def end(self) -> int:
         return self.steps if self.last is None else min(self.last, self.steps)
+
+    @property
+    def count(self) -> int:
+        """Steps that are really taken."""
+        return max(0, self.end - self.first)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ _MODULES = (
     "video",
     "audio",
     "saving",
+    "mesh",
+    "values",
     "testing",
 )
 for _module in _MODULES:

@@ -11,7 +11,7 @@ from .. import media
 from .base import Context, NodeError, Shown, node
 from .saving import random_suffix
 from ..things import Latent, Sound
-from .video import fingerprint_of, must_exist
+from .inputs import reads
 
 
 @node("EmptyLatentAudio", "EmptyAceStepLatentAudio", "EmptyAceStep1.5LatentAudio")
@@ -43,12 +43,7 @@ def encode(_context: Context, *, audio: Sound, **_: Any) -> tuple[Latent]:
     return (Latent(medium="audio", seconds=audio.seconds, sound=audio),)
 
 
-@node(
-    "LoadAudio",
-    fingerprint=fingerprint_of("audio"),
-    complaint=must_exist("audio", "audio"),
-    checks=frozenset({"audio"}),
-)
+@node("LoadAudio", **reads("audio", "audio"))
 def load(context: Context, *, audio: str, **_: Any) -> tuple[Sound]:
     path = context.folders.find(audio)
     if path is None:

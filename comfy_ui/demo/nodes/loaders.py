@@ -78,12 +78,10 @@ def lora_model(
     "DifferentialDiffusion",
     "VideoLinearCFGGuidance",
     "VideoTriangleCFGGuidance",
-    "QwenImageDiffsynthControlnet",
     "FreeU",
     "FreeU_V2",
     "EasyCache",
     "LazyCache",
-    "Epsilon",
 )
 def patched_model(_context: Context, *, model: Named, **options: Any) -> tuple[Named]:
     return (model.patched("option", tuple(sorted(options))),)
@@ -92,6 +90,13 @@ def patched_model(_context: Context, *, model: Named, **options: Any) -> tuple[N
 @node("CLIPSetLastLayer", "T5TokenizerOptions")
 def patched_clip(_context: Context, *, clip: Named, **options: Any) -> tuple[Named]:
     return (clip.patched("option", tuple(sorted(options.items()))),)
+
+
+@node("QwenImageDiffsynthControlnet")
+def control_patch(
+    _context: Context, *, model: Named, image: Any, strength: float, **_: Any
+) -> tuple[Named]:
+    return (model.patched("control", (image, strength)),)
 
 
 @node("SetUnionControlNetType")

@@ -1,13 +1,188 @@
-"""Masks: made, changed, turned into pictures and back."""
+"""Masks: made, changed, turned into pictures and back, and used to lay one picture on another."""
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from .base import Context, node
+import numpy as np
+from PIL import Image, ImageFilter
+
 from ..things import Masks, Pictures
+from .base import Context, node
+from .images import scaled
 
 
 def as_pictures(mask: Masks) -> Pictures:
     grey = np.round(np.clip(mask, 0, 1) * 255).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=3)
+
+
+def _fitted(mask: Masks, width: int, height: int) -> Masks:
+    if mask.shape[1:3] == (height, width):
+        return mask
+    grey = (np.clip(mask, 0, 1) * 255).astype(np.uint8)
+    return scaled(grey, width, height, "bilinear").astype(np.float32) / 255
+
+
+def grown(mask: Masks, pixels: int, *, tapered: bool) -> Masks:
+    """Larger by that many pixels, or smaller when negative; tapered: with cut corners."""
+    if not pixels:
+        return mask
+    out = []
+    for one in mask:
+        image = Image.fromarray((np.clip(one, 0, 1) * 255).astype(np.uint8))
+        left = min(abs(pixels), max(image.size))
+        while left > 0:
+            # A square of up to 9 at once; diamonds, for tapered corners, by single steps.
+            step = 1 if tapered and left % 2 else min(left, 4)
+            effect = ImageFilter.MaxFilter if pixels > 0 else ImageFilter.MinFilter
+            image = image.filter(effect(2 * step + 1))
+            left -= step
+        out.append(np.asarray(image, np.float32) / 255)
+    return np.stack(out)
+
+
+@node("GrowMask")
+def grow(
+    _context: Context, *, mask: Masks, expand: int, tapered_corners: bool = True
+) -> tuple[Masks]:
+    return (grown(mask, expand, tapered=tapered_corners),)
+
+
+@node("SolidMask")
+def solid(_context: Context, *, value: float, width: int, height: int) -> tuple[Masks]:
+    return (np.full((1, height, width), value, np.float32),)
+
+
+@node("InvertMask")
+def invert(_context: Context, *, mask: Masks) -> tuple[Masks]:
+    return (1 - mask,)
+
+
+@node("ThresholdMask")
+def threshold(_context: Context, *, mask: Masks, value: float) -> tuple[Masks]:
+    return ((mask > value).astype(np.float32),)
+
+
+@node("CropMask")
+def crop(
+    _context: Context, *, mask: Masks, x: int, y: int, width: int, height: int
+) -> tuple[Masks]:
+    return (mask[:, y : y + height, x : x + width],)
+
+
+@node("FeatherMask")
+def feather(
+    _context: Context, *, mask: Masks, left: int, top: int, right: int, bottom: int
+) -> tuple[Masks]:
+    """Fades out toward each side over so many pixels."""
+    rows, columns = mask.shape[1:3]
+    x, y = np.arange(columns, dtype=np.float32), np.arange(rows, dtype=np.float32)
+    across, down = np.ones(columns, np.float32), np.ones(rows, np.float32)
+    for weights, here, width in (
+        (across, x, left),
+        (across, columns - 1 - x, right),
+        (down, y, top),
+        (down, rows - 1 - y, bottom),
+    ):
+        if width:
+            weights *= np.clip((here + 1) / width, 0, 1)
+    return (mask * across[None, None, :] * down[None, :, None],)
+
+
+@node("MaskComposite")
+def composite_masks(
+    _context: Context, *, destination: Masks, source: Masks, x: int, y: int, operation: str
+) -> tuple[Masks]:
+    result = destination.copy()
+    rows = min(result.shape[1] - y, source.shape[1])
+    columns = min(result.shape[2] - x, source.shape[2])
+    if rows > 0 and columns > 0:
+        here, there = result[:, y : y + rows, x : x + columns], source[:1, :rows, :columns]
+        match operation:
+            case "multiply":
+                new = here * there
+            case "add":
+                new = here + there
+            case "subtract":
+                new = here - there
+            case "and":
+                new = ((here > 0.5) & (there > 0.5)).astype(np.float32)
+            case "or":
+                new = ((here > 0.5) | (there > 0.5)).astype(np.float32)
+            case _:
+                new = ((here > 0.5) ^ (there > 0.5)).astype(np.float32)
+        result[:, y : y + rows, x : x + columns] = new
+    return (np.clip(result, 0, 1),)
+
+
+# -- pictures and masks ----------------------------------------------------------------------
+
+
+@node("MaskToImage")
+def to_image(_context: Context, *, mask: Masks) -> tuple[Pictures]:
+    return (as_pictures(mask),)
+
+
+@node("ImageToMask")
+def to_mask(_context: Context, *, image: Pictures, channel: str) -> tuple[Masks]:
+    index = ("red", "green", "blue", "alpha").index(channel)
+    if index >= image.shape[-1]:
+        return (np.ones(image.shape[:3], np.float32),)
+    return (image[..., index].astype(np.float32) / 255,)
+
+
+@node("ImageColorToMask")
+def colour_to_mask(_context: Context, *, image: Pictures, color: int) -> tuple[Masks]:
+    wanted = np.array([color >> 16 & 255, color >> 8 & 255, color & 255], np.uint8)
+    return ((image[..., :3] == wanted).all(axis=-1).astype(np.float32),)
+
+
+@node("SplitImageWithAlpha")
+def split_alpha(_context: Context, *, image: Pictures) -> tuple[Pictures, Masks]:
+    if image.shape[-1] < 4:
+        return image, np.zeros(image.shape[:3], np.float32)
+    return image[..., :3], 1 - image[..., 3].astype(np.float32) / 255
+
+
+@node("JoinImageWithAlpha")
+def join_alpha(_context: Context, *, image: Pictures, alpha: Masks) -> tuple[Pictures]:
+    """The mask says what is transparent."""
+    height, width = image.shape[1:3]
+    fitted = _fitted(alpha, width, height)[np.arange(len(image)) % len(alpha)]
+    opaque = ((1 - np.clip(fitted, 0, 1)) * 255).astype(np.uint8)
+    return (np.concatenate([image[..., :3], opaque[..., None]], axis=-1),)
+
+
+@node("ImageCompositeMasked")
+def composite(
+    _context: Context,
+    *,
+    destination: Pictures,
+    source: Pictures,
+    x: int,
+    y: int,
+    resize_source: bool,
+    mask: Masks | None = None,
+    **_: Any,
+) -> tuple[Pictures]:
+    """The source over the destination, as far as the mask allows."""
+    result = destination[..., :3].copy()
+    height, width = result.shape[1:3]
+    source = source[..., :3]
+    if resize_source:
+        source = scaled(source, width, height, "bilinear")
+    rows, columns = min(height - y, source.shape[1]), min(width - x, source.shape[2])
+    if rows <= 0 or columns <= 0:
+        return (result,)
+    cover = _fitted(mask, source.shape[2], source.shape[1]) if mask is not None else None
+    for index in range(len(result)):
+        part = result[index, y : y + rows, x : x + columns]
+        new = source[index % len(source), :rows, :columns]
+        if cover is None:
+            part[:] = new
+            continue
+        weight = cover[index % len(cover), :rows, :columns, None]
+        mixed = part + (new.astype(np.float32) - part) * weight + 0.5
+        part[:] = np.where(weight <= 0, part, np.where(weight >= 1, new, mixed)).astype(np.uint8)
+    return (result,)

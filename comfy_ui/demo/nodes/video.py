@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from .. import media
-from ..files import Folders
 from .base import Context, NodeError, node
+from .inputs import reads
 from ..things import Pictures, Sound, Video
 
 
@@ -28,32 +27,7 @@ def components(
     return video.frames, video.sound, video.fps, 8
 
 
-def fingerprint_of(name: str) -> Any:
-    """The bytes of the file that an input names: overwriting it makes the node run again."""
-
-    def fingerprint(folders: Folders, inputs: dict[str, Any]) -> str:
-        path = folders.find(str(inputs.get(name, "")))
-        return hashlib.sha1(path.read_bytes()).hexdigest() if path else ""  # noqa: S324
-
-    return fingerprint
-
-
-def must_exist(name: str, what: str) -> Any:
-    def complaint(folders: Folders, inputs: dict[str, Any]) -> tuple[str, str] | None:
-        value = inputs.get(name)
-        if isinstance(value, list) or folders.find(str(value)) is not None:
-            return None
-        return name, f"Invalid {what} file: {value}"
-
-    return complaint
-
-
-@node(
-    "LoadVideo",
-    fingerprint=fingerprint_of("file"),
-    complaint=must_exist("file", "video"),
-    checks=frozenset({"file"}),
-)
+@node("LoadVideo", **reads("file", "video"))
 def load(context: Context, *, file: str, **_: Any) -> tuple[Video]:
     path = context.folders.find(file)
     if path is None:
