@@ -40,7 +40,7 @@ class Status(StrEnum):
     CLAIMED = "claimed"  # has a prompt_id; ComfyUI may have heard of it, or not
     SENT = "sent"  # ComfyUI said yes
     FETCHING = "fetching"  # ComfyUI is done; the files are not all here yet
-    UNFETCHED = "unfetched"  # … and could not be stored; fetched again on retry or restart
+    UNFETCHED = "unfetched"  # we failed, ComfyUI did not: taken up again on retry or restart
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -106,7 +106,7 @@ class JobError:
         if not isinstance(error, ComfyHeadlessError):
             return cls(
                 message="Something went wrong here, in the app itself.",
-                hint="Try again; if it happens again, report it with the details.",
+                hint="Try again. If that does not help, report it with the details.",
                 details="".join(traceback.format_exception(error)),
                 kind=type(error).__name__,
             )

@@ -20,7 +20,6 @@ from ..errors import (
     ComfyUIConnectionError,
     ComfyUIOfflineError,
     GenerationCancelledError,
-    GenerationTimeoutError,
     JobLostError,
     OutputMissingError,
     ServerRejectedError,
@@ -163,9 +162,9 @@ class Runner:
         """From the claim to the last report, whatever happens between."""
         try:
             end = await self._finish(run)
-        except Exception as error:  # a fault in one job must not stop the others
+        except Exception as error:  # our own fault: it costs neither the other jobs nor a result
             logger.exception("Job %s", run.job.id)
-            end = Report(job_id=run.job.id, status=Status.FAILED, error=JobError.of(error))
+            end = Report(job_id=run.job.id, status=Status.UNFETCHED, error=JobError.of(error))
         try:
             await self._queue.publish(self._server.name, end)
         finally:
@@ -206,8 +205,6 @@ class Runner:
                 if run.job.status is Status.CLAIMED:
                     await self._send(run)
                 return await self._completion(run)
-            except GenerationTimeoutError:
-                continue  # a job may take as long as it takes
             except (ComfyUIConnectionError, ServerRejectedError) as error:
                 if not error.retryable and run.job.status is Status.CLAIMED:
                     raise

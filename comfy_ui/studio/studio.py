@@ -213,7 +213,11 @@ class Studio:
         return await self._queue.reorder(job_id, owner, before=before)
 
     async def retry_fetch(self, job_id: str, owner: str) -> bool:
-        """Fetch the files of a finished job that could not be stored; False: nothing to fetch."""
+        """Take up a job again that failed here and not at ComfyUI, because of a full disk for one.
+
+        It is not run again: its files are fetched. False: its status is not ``UNFETCHED``. Every
+        start of the studio does this by itself.
+        """
         return await self._queue.refetch(job_id, owner)
 
     # Library

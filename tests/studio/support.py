@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from comfy_ui.demo import DemoServer
-from comfy_ui.studio.job import Job, Snapshot, Status
+from comfy_ui.studio import Job, JobRequest, Snapshot, Status, Studio
 from comfy_ui.studio.local import LocalQueue
 from comfy_ui.studio.store import Database
 
@@ -82,3 +83,25 @@ def engine_files(server: DemoServer) -> dict[str, bytes]:
     """Everything that the engine has in its output folder, by name."""
     folder = server.folder / "output"
     return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+async def submit_sleepy(
+    studio: Studio, owner: str = "ann", *, front: bool = False, **graph: Any
+) -> Job:
+    request = JobRequest(owner=owner, preset="sleepy", graph=sleepy_graph(**graph), front=front)
+    return await studio.submit(request)
+
+
+async def until(
+    studio: Studio, job: Job, wanted: Callable[[Snapshot], bool], *, within_s: float = 20.0
+) -> Snapshot:
+    """The first snapshot that is ``wanted``; the last one if none is."""
+    async with asyncio.timeout(within_s), aclosing(studio.follow(job.id, job.owner)) as news:
+        async for snapshot in news:
+            if wanted(snapshot):
+                break
+    return snapshot
+
+
+async def end_of(studio: Studio, job: Job, *, within_s: float = 30.0) -> Snapshot:
+    return await until(studio, job, lambda snapshot: snapshot.terminal, within_s=within_s)
