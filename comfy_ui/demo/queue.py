@@ -180,12 +180,13 @@ class PromptQueue:
 
     def carry_over(self, old: PromptQueue, *, queue: bool, history: bool) -> None:
         """Start with what another queue had: a restart that kept its state."""
-        with old._changed:
+        with old._changed, self._changed:
             if queue:
                 running = [old._running.item] if old._running else []
                 self._pending = running + list(old._pending)
                 heapq.heapify(self._pending)
                 self._counter = old._counter
+                self._changed.notify()
             if history:
                 self._history = OrderedDict(old._history)
 
