@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import InvalidWorkflowError, UnknownPresetError, ValidationError
-from .compile import ObjectInfo, as_library
+from .compile import ObjectInfo
 from .graph import Graph, copied, is_api_graph, is_editor_workflow
 from .metadata import Metadata, load_json, read_metadata
 from .presets import Preset, compile_workflow, get_preset
 
+_PRESET_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,60}")
+_FILES = frozenset(
+    [
+        ".json",
+        ".png",
+        ".webp",
+        ".jpg",
+        ".jpeg",
+        ".avif",
+        ".mp4",
+        ".mov",
+        ".webm",
+        ".mkv",
+        ".flac",
+        ".mp3",
+        ".opus",
+        ".ogg",
+    ]
+)
 _MAX_JSON_BYTES = 64 * 1024 * 1024
 _HINT = (
     "Give a workflow in API or editor format, a preset's name, "
@@ -57,7 +77,7 @@ class Workflow:
         from .editor import convert_workflow  # only this format needs it
 
         assert self.editor is not None  # noqa: S101 -- one of the three is always there
-        return convert_workflow(self.editor, dict(as_library(object_info).raw))
+        return convert_workflow(self.editor, object_info)
 
 
 def load_workflow(source: Mapping[str, Any] | str | bytes | Path | Workflow) -> Workflow:
@@ -96,7 +116,7 @@ def _from_text(text: str) -> Workflow:
     except UnknownPresetError:
         if _is_file(text):
             return _from_file(Path(text))
-        if len(text) < 80 and not any(sign in text for sign in "/\\ \n"):
+        if _PRESET_NAME.fullmatch(text) and Path(text).suffix.lower() not in _FILES:
             raise  # a word: most likely a preset with a slip in it
     shown = text if len(text) <= 80 else text[:79] + "…"
     raise InvalidWorkflowError(f"'{shown}' is neither JSON nor a file.", hint=_HINT)

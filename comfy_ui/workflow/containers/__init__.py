@@ -1,0 +1,60 @@
+"""The text fields in pictures, videos and sounds, read from headers and chunks alone.
+
+No pixel, frame or sample is ever decoded, so a file that would unpack to gigabytes costs no more
+than another. What is read is bounded in bytes and in parts; a file that is cut short or broken
+gives what stands before the break.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from typing import BinaryIO
+
+from . import media, pictures
+from .reading import MAX_TEXT_BYTES, BrokenFileError, Fields, Source
+
+__all__ = ["MAX_TEXT_BYTES", "read_fields"]
+
+
+def read_fields(file: BinaryIO) -> dict[str, str] | None:
+    """The text fields of a file by key, in lower case; None when the format is not one of ours.
+
+    Exif fields that ComfyUI writes as ``key:value`` stand under that key, a user comment under
+    ``usercomment``.
+    """
+    head = file.read(16)
+    source = Source(file)
+    reader = next((read for test, read in _FORMATS if test(head)), None)
+    if reader is None:
+        return None
+    fields: dict[str, str] = {}
+    total = 0
+    try:
+        for key, text in reader(source):
+            total += len(text)
+            if total > MAX_TEXT_BYTES:
+                break
+            fields.setdefault(key.lower(), text)
+    except (BrokenFileError, struct.error, zlib.error, OSError, IndexError):
+        pass  # what was found before the break still counts
+    return fields
+
+
+_FORMATS: tuple[tuple[Callable[[bytes], bool], Callable[[Source], Fields]], ...] = (
+    (lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"), pictures.png),
+    (lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP", pictures.webp),
+    (lambda head: head.startswith(b"\xff\xd8\xff"), pictures.jpeg),
+    (
+        lambda head: head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis", b"mif1", b"heic"),
+        pictures.avif,
+    ),
+    (lambda head: head[4:8] in (b"ftyp", b"moov", b"wide", b"mdat"), media.mp4),
+    (lambda head: head.startswith(b"\x1a\x45\xdf\xa3"), media.matroska),
+    (lambda head: head.startswith(b"fLaC"), media.flac),
+    (lambda head: head.startswith(b"OggS"), media.ogg),
+    (lambda head: head.startswith(b"ID3"), media.id3),
+    # An MP3 without a tag in front has nothing to read.
+    (lambda head: head[:1] == b"\xff" and head[1:2] >= b"\xe0", lambda _: iter(())),
+)
