@@ -99,18 +99,17 @@ class ComfyWSClient(AsyncServer):
         ``on_progress`` may be a plain or an async function. It is called with the newest state:
         what came and went while it was busy is left out.
         """
-        async with aclosing(self._follow(self._hub.job(prompt_id), timeout=timeout)) as events:
-            async for event in events:
-                if isinstance(event, Result):
-                    return event
-                if on_progress is not None and isinstance(event, Progress):
+        job, clock = self._hub.job(prompt_id), self._asker.clock
+        async with aclosing(self._changes(job, timeout=timeout)) as moments:
+            async for changes in moments:
+                if on_progress is not None and (progress := changes.progress(clock())):
                     try:
-                        came = on_progress(event)
+                        came = on_progress(progress)
                         if inspect.isawaitable(came):
                             await came
                     except Exception as error:  # noqa: BLE001 -- see log_callback_error
                         log_callback_error(error)
-        raise AssertionError  # a stream ends with a result or an error
+        return self._result(job)
 
     async def run(
         self,
@@ -126,9 +125,9 @@ class ComfyWSClient(AsyncServer):
     async def stream(
         self, workflow: WorkflowSource, *, timeout: float | None = None
     ) -> AsyncGenerator[AsyncEvent, None]:
-        """As :meth:`.ComfyClient.stream`."""
+        """As :meth:`.ComfyClient.stream`. Only the newest state is given, however slow the loop."""
         prompt_id = await self.queue_prompt(workflow)
-        async with aclosing(self._follow(self._hub.job(prompt_id), timeout=timeout)) as events:
+        async with aclosing(self.attach(prompt_id, timeout=timeout)) as events:
             async for event in events:
                 yield event
 
@@ -136,9 +135,14 @@ class ComfyWSClient(AsyncServer):
         self, prompt_id: str, *, timeout: float | None = None
     ) -> AsyncGenerator[AsyncEvent, None]:
         """As :meth:`.ComfyClient.attach`."""
-        async with aclosing(self._follow(self._hub.job(prompt_id), timeout=timeout)) as events:
-            async for event in events:
-                yield event
+        job, clock = self._hub.job(prompt_id), self._asker.clock
+        async with aclosing(self._changes(job, timeout=timeout)) as moments:
+            async for changes in moments:
+                for file in changes.files():
+                    yield file
+                if progress := changes.progress(clock()):
+                    yield progress
+        yield self._result(job)
 
     async def run_batch(
         self, workflows: Iterable[WorkflowSource], *, concurrency: int = DEFAULT_CONCURRENCY
@@ -221,18 +225,17 @@ class ComfyWSClient(AsyncServer):
 
     # -- following
 
-    async def _follow(self, job: Job, *, timeout: float | None) -> AsyncGenerator[AsyncEvent, None]:
+    async def _changes(self, job: Job, *, timeout: float | None) -> AsyncGenerator[Changes, None]:
+        """One item for each moment at which something is new; the last when the job is settled."""
         changes, clock = Changes(job), self._asker.clock
         deadline = None if timeout is None else clock() + timeout
         with self._hub.watching(job) as changed:
             while True:
                 changed.clear()
-                if progress := changes.progress(clock()):
-                    yield progress
-                for file in changes.files():
-                    yield file
-                if job.settled:
-                    break
+                settled = job.settled
+                yield changes
+                if settled:
+                    return
                 if deadline is None or timeout is None:
                     await changed.wait()
                     continue
@@ -241,7 +244,6 @@ class ComfyWSClient(AsyncServer):
                         await changed.wait()
                 except TimeoutError:
                     raise job.timed_out(timeout) from None
-        yield self._result(job)
 
     def _result(self, job: Job) -> AsyncResult:
         self._hub.drop(job)

@@ -69,8 +69,8 @@ def check_prompt_id(prompt_id: str) -> str:
     try:
         canonical = str(UUID(prompt_id))
     except (ValueError, AttributeError, TypeError):
-        canonical = None
-    if canonical != prompt_id:
+        canonical = ""
+    if not canonical or canonical != prompt_id:
         raise ValidationError(
             f"The prompt_id {prompt_id!r} is not a canonical lowercase UUID.",
             hint=_HINTS["invalid_prompt_id"],

@@ -116,15 +116,14 @@ class ComfyClient(SyncServer):
             GenerationCancelledError: it was interrupted or deleted, by anyone.
             JobLostError: the server no longer knows it.
         """
-        for event in self._follow(self._job(prompt_id), timeout=timeout):
-            if isinstance(event, Result):
-                return event
-            if on_progress is not None and isinstance(event, Progress):
+        job, clock = self._job(prompt_id), self._asker.clock
+        for changes in self._changes(job, timeout=timeout):
+            if on_progress is not None and (progress := changes.progress(clock())):
                 try:
-                    on_progress(event)
+                    on_progress(progress)
                 except Exception as error:  # noqa: BLE001 -- see log_callback_error
                     log_callback_error(error)
-        raise AssertionError  # a stream ends with a result or an error
+        return self._result(job)
 
     def run(
         self,
@@ -148,7 +147,12 @@ class ComfyClient(SyncServer):
 
     def attach(self, prompt_id: str, *, timeout: float | None = None) -> Iterator[SyncEvent]:
         """The same for a job that is already queued, by another process for instance."""
-        return self._follow(self._job(prompt_id), timeout=timeout)
+        job, clock = self._job(prompt_id), self._asker.clock
+        for changes in self._changes(job, timeout=timeout):
+            yield from changes.files()
+            if progress := changes.progress(clock()):
+                yield progress
+        yield self._result(job)
 
     def run_batch(
         self, workflows: Iterable[WorkflowSource], *, concurrency: int = DEFAULT_CONCURRENCY
@@ -236,15 +240,14 @@ class ComfyClient(SyncServer):
 
     # -- following
 
-    def _follow(self, job: Job, *, timeout: float | None) -> Iterator[SyncEvent]:
+    def _changes(self, job: Job, *, timeout: float | None) -> Iterator[Changes]:
+        """One item for each look at the job; the last when it is settled."""
         changes, clock = Changes(job), self._asker.clock
         deadline = None if timeout is None else clock() + timeout
         while True:
-            if progress := changes.progress(clock()):
-                yield progress
-            yield from changes.files()
-            if job.settled:
-                yield self._result(job)
+            settled = job.settled
+            yield changes
+            if settled:
                 return
             if deadline is not None and timeout is not None and clock() >= deadline:
                 raise job.timed_out(timeout)

@@ -96,6 +96,8 @@ class SyncTransport:
 
     @contextmanager
     def _exchange(self, call: Call[Any]) -> Iterator[httpx.Response]:
+        if self._client.is_closed:
+            raise _closed()
         if self._breaker:
             self._breaker.check()
         response: httpx.Response | None = None
@@ -166,6 +168,8 @@ class AsyncTransport:
 
     @asynccontextmanager
     async def _exchange(self, call: Call[Any]) -> AsyncIterator[httpx.Response]:
+        if self._client.is_closed:
+            raise _closed()
         if self._breaker:
             self._breaker.check()
         response: httpx.Response | None = None
@@ -333,6 +337,12 @@ def _next_url(endpoint: Endpoint, call: Call[Any], response: httpx.Response) -> 
     elsewhere = _origin(target) != _origin(endpoint.address.base_url)
     files_elsewhere = endpoint.address.is_cloud and call.path == "/view"
     return None if elsewhere and not files_elsewhere else target
+
+
+def _closed() -> ComfyUIConnectionError:
+    return ComfyUIConnectionError(
+        "This client is closed.", hint="Use it inside its 'with' block.", retryable=False
+    )
 
 
 def _lost_in_redirects(call: Call[Any]) -> ComfyUIConnectionError:

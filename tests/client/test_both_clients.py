@@ -1,0 +1,512 @@
+"""What both clients do alike, over real sockets to the embedded engine."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from comfy_ui.client import ComfyClient, ComfyWSClient, OutputFile, Phase, Progress, Result
+from comfy_ui.demo import DemoServer, Faults
+from comfy_ui.errors import (
+    GenerationCancelledError,
+    GenerationFailedError,
+    GenerationTimeoutError,
+    InvalidWorkflowError,
+    JobLostError,
+    MissingNodesError,
+    OutOfMemoryError,
+    OutputMissingError,
+    UnknownPresetError,
+    ValidationError,
+)
+from tests.client.support import image_graph, open_client, saved
+
+BOTH = pytest.mark.parametrize("kind", ["sync", "async"])
+
+
+def sleeper(seconds: float = 30.0, color: int = 1) -> dict[str, Any]:
+    """A job that runs until it is stopped."""
+    graph = image_graph(color)
+    inputs = {"image": ["1", 0], "seconds": seconds, "steps": int(seconds * 20)}
+    graph["3"] = {"class_type": "DemoSleep", "inputs": inputs}
+    graph["2"]["inputs"]["images"] = ["3", 0]
+    return graph
+
+
+@pytest.fixture
+def sleepy(engine: DemoServer) -> DemoServer:
+    engine.faults = Faults(test_nodes=True)
+    return engine
+
+
+async def until_running(client: Any, prompt_id: str) -> None:
+    while prompt_id not in (await client.queue()).running:
+        await asyncio.sleep(0.01)
+
+
+# -- the shape
+
+
+def public(cls: type) -> dict[str, Any]:
+    names = (name for name in dir(cls) if not name.startswith("_"))
+    return {name: getattr(cls, name) for name in names if callable(getattr(cls, name))}
+
+
+def test_both_clients_have_the_same_methods_with_the_same_parameters() -> None:
+    sync, awaited = public(ComfyClient), public(ComfyWSClient)
+    assert sync.keys() == awaited.keys()
+    for name in sync:
+        ours, theirs = inspect.signature(sync[name]), inspect.signature(awaited[name])
+        assert list(ours.parameters.values()) == list(theirs.parameters.values()), name
+    assert inspect.signature(ComfyClient) == inspect.signature(ComfyWSClient)
+
+
+def test_both_clients_give_the_same_but_for_awaiting_and_saving() -> None:
+    names = {"SyncResult": "R", "AsyncResult": "R", "SyncEvent": "E", "AsyncEvent": "E"}
+    names |= {"Iterator[E]": "events", "AsyncGenerator[E, None]": "events"}
+    for name, method in public(ComfyClient).items():
+        told = [inspect.signature(m).return_annotation for m in (method, public(ComfyWSClient)[name])]
+        for old, new in names.items():
+            told = [text.replace(old, new) for text in told]
+        assert told[0] == told[1], name
+
+
+def test_every_public_method_of_the_async_client_is_awaited_or_iterated() -> None:
+    for name, method in public(ComfyWSClient).items():
+        assert inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method), name
+
+
+# -- running
+
+
+@BOTH
+async def test_a_job_runs_and_its_bytes_are_the_servers(
+    kind: str, engine: DemoServer, tmp_path: Path
+) -> None:
+    async with open_client(kind, engine.url) as client:
+        result = await client.run(image_graph(3))
+        (image,) = result.images
+        assert result["images"] == result.files == [image]
+        assert (image.kind, image["filename"]) == ("image", image.filename)
+        assert (result.videos, result.audio, result.texts) == ([], [], [])
+        assert not result.cached
+        assert result.seconds is not None
+        stored = (engine.folder / "output" / image.filename).read_bytes()
+        assert await client.download(image) == stored
+        assert await client.download(image, tmp_path / "mine.png") == tmp_path / "mine.png"
+        assert await client.download(image, str(tmp_path)) == tmp_path / image.filename
+        (path,) = await saved(result, tmp_path / "made" / "here")
+    assert path.read_bytes() == (tmp_path / "mine.png").read_bytes() == stored
+
+
+@BOTH
+async def test_queue_and_wait_take_the_callers_own_id(kind: str, engine: DemoServer) -> None:
+    mine = str(uuid4())
+    async with open_client(kind, engine.url) as client:
+        assert await client.queue_prompt(image_graph(), prompt_id=mine) == mine
+        assert (await client.wait_for_completion(mine)).prompt_id == mine
+        entry = await client.history(mine)
+        assert entry is not None
+        assert entry.graph == image_graph()
+        assert mine in await client.recent()
+        await client.forget(mine)
+        assert await client.history(mine) is None
+
+
+@BOTH
+async def test_progress_rises_from_queued_to_succeeded(kind: str, engine: DemoServer) -> None:
+    seen: list[Progress] = []
+    async with open_client(kind, engine.url) as client:
+        await client.run(image_graph(), on_progress=seen.append)
+    values = [progress.progress for progress in seen]
+    assert values == sorted(values)
+    assert values[-1] == 100
+    assert seen[-1].phase is Phase.SUCCEEDED
+
+
+@BOTH
+async def test_an_error_in_on_progress_is_logged_and_the_job_goes_on(
+    kind: str, engine: DemoServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(progress: Progress) -> None:
+        raise RuntimeError("mine")
+
+    async with open_client(kind, engine.url) as client:
+        with caplog.at_level(logging.ERROR):
+            result = await client.run(image_graph(), on_progress=broken)
+    assert result.images
+    assert "on_progress raised" in caplog.text
+
+
+@BOTH
+async def test_f17_a_cached_job_gives_the_old_files_and_says_so(
+    kind: str, engine: DemoServer
+) -> None:
+    async with open_client(kind, engine.url) as client:
+        first = await client.run(image_graph(9))
+        again = await client.run(image_graph(9))
+    assert again.cached
+    assert again.files == first.files
+    assert again.prompt_id != first.prompt_id
+
+
+@BOTH
+async def test_f17_a_file_that_is_gone_is_an_output_missing_error(
+    kind: str, engine: DemoServer, tmp_path: Path
+) -> None:
+    engine.faults = Faults(missing_output=True)
+    async with open_client(kind, engine.url) as client:
+        result = await client.run(image_graph())
+        with pytest.raises(OutputMissingError, match=r"\.png"):
+            await client.download(result.images[0])
+        with pytest.raises(OutputMissingError):
+            await saved(result, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@BOTH
+async def test_f3_a_job_that_ended_before_anybody_looked_is_found(
+    kind: str, engine: DemoServer
+) -> None:
+    async with open_client(kind, engine.url) as client, open_client("sync", engine.url) as other:
+        prompt_id = (await other.run(image_graph())).prompt_id
+        result = await client.wait_for_completion(prompt_id)
+    assert (result.prompt_id, len(result.images)) == (prompt_id, 1)
+
+
+@BOTH
+async def test_f4_a_late_history_entry_is_waited_for(kind: str, engine: DemoServer) -> None:
+    engine.faults = Faults(history_late_s=0.5)
+    async with open_client(kind, engine.url) as client:
+        assert (await client.run(image_graph())).images
+
+
+@BOTH
+async def test_f2_a_job_whose_end_is_never_announced_is_found_by_looking(
+    kind: str, engine: DemoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comfy_ui.protocol.polling.WATCHDOG_S", 0.5)
+    engine.faults = Faults(no_finish_message=True)
+    async with open_client(kind, engine.url) as client:
+        assert (await client.run(image_graph(), timeout=20)).images
+
+
+@BOTH
+async def test_a_failed_node_is_told_with_its_title_and_traceback(
+    kind: str, engine: DemoServer
+) -> None:
+    engine.faults = Faults(error_at="SaveImage")
+    async with open_client(kind, engine.url) as client:
+        with pytest.raises(GenerationFailedError) as caught:
+            await client.run(image_graph())
+    error = caught.value
+    assert (error.node_id, error.node_type, error.node_title) == ("2", "SaveImage", "Keep it")
+    assert error.prompt_id
+    assert error.hint
+
+
+@BOTH
+async def test_f19_out_of_memory_has_its_own_class(kind: str, engine: DemoServer) -> None:
+    engine.faults = Faults(oom_at="EmptyImage")
+    async with open_client(kind, engine.url) as client:
+        with pytest.raises(OutOfMemoryError):
+            await client.run(image_graph())
+
+
+@BOTH
+async def test_f14_a_partly_valid_workflow_is_refused_and_nothing_of_it_runs(
+    kind: str, engine: DemoServer
+) -> None:
+    graph = image_graph()
+    graph["8"] = {**graph["1"], "inputs": {**graph["1"]["inputs"], "width": 0}}
+    graph["9"] = {**graph["2"], "inputs": {"images": ["8", 0], "filename_prefix": "bad"}}
+    async with open_client(kind, engine.url) as client:
+        # Held back by another job, so that taking it out again is what keeps it from running.
+        engine.faults = Faults(test_nodes=True)
+        blocker = await client.queue_prompt(sleeper())
+        await until_running(client, blocker)
+        with pytest.raises(InvalidWorkflowError) as caught:
+            await client.queue_prompt(graph)
+        assert [problem.node for problem in caught.value.problems] == ["8"]
+        assert not (await client.queue()).pending
+        await client.cancel(blocker)
+        prompt_id = await client.queue_prompt(graph, strict=False)
+        assert (await client.wait_for_completion(prompt_id)).images
+
+
+@BOTH
+async def test_a_workflow_that_the_server_refuses_is_not_waited_for(
+    kind: str, engine: DemoServer
+) -> None:
+    async with open_client(kind, engine.url) as client:
+        with pytest.raises(MissingNodesError, match="NoSuchNode"):
+            await client.run({"1": {"class_type": "NoSuchNode", "inputs": {}}})
+        with pytest.raises(InvalidWorkflowError, match="width"):
+            await client.run(image_graph(width=0))
+        with pytest.raises(InvalidWorkflowError):
+            await client.run({})
+        with pytest.raises(UnknownPresetError):
+            await client.run("nosuchpreset")
+        with pytest.raises(ValidationError, match="UUID"):
+            await client.queue_prompt(image_graph(), prompt_id="mine")
+
+
+@BOTH
+async def test_a_workflow_comes_from_a_path_text_bytes_or_a_result(
+    kind: str, engine: DemoServer, tmp_path: Path
+) -> None:
+    graph = image_graph(5)
+    path = tmp_path / "graph.json"
+    path.write_text(json.dumps(graph))
+    async with open_client(kind, engine.url) as client:
+        first = await client.run(path)
+        (picture,) = await saved(first, tmp_path)
+        for source in (str(path), path.read_text(), path.read_bytes(), picture):
+            assert (await client.run(source)).files == first.files
+
+
+@BOTH
+async def test_an_editor_workflow_is_converted_and_stays_in_the_picture(
+    kind: str, engine: DemoServer
+) -> None:
+    editor = {
+        "version": 0.4,
+        "nodes": [
+            {
+                "id": 1,
+                "type": "EmptyImage",
+                "mode": 0,
+                "inputs": [],
+                "outputs": [{"name": "IMAGE", "type": "IMAGE", "links": [1]}],
+                "widgets_values": [32, 32, 1, 7],
+            },
+            {
+                "id": 2,
+                "type": "SaveImage",
+                "mode": 0,
+                "inputs": [{"name": "images", "type": "IMAGE", "link": 1}],
+                "outputs": [],
+                "widgets_values": ["edited"],
+            },
+        ],
+        "links": [[1, 1, 0, 2, 0, "IMAGE"]],
+    }
+    async with open_client(kind, engine.url) as client:
+        result = await client.run(editor)
+        assert result.images[0].filename.startswith("edited")
+        assert b"workflow" in await client.download(result.images[0])
+
+
+@BOTH
+async def test_a_prompt_alone_makes_a_picture(kind: str, engine: DemoServer) -> None:
+    async with open_client(kind, engine.url) as client:
+        result = await client.generate_image(
+            "a lighthouse", preset="sd15", steps=2, seed=1
+        )
+        assert len(result.images) == 1
+        with pytest.raises(ValidationError):
+            await client.generate_image("x", preset="sd15", nosuchvalue=1)
+
+
+@BOTH
+async def test_a_batch_keeps_its_order_and_one_failure_costs_only_itself(
+    kind: str, engine: DemoServer
+) -> None:
+    bad = {"1": {"class_type": "NoSuchNode", "inputs": {}}}
+    work = [image_graph(20), bad, image_graph(21), image_graph(22)]
+    async with open_client(kind, engine.url) as client:
+        results = await client.run_batch(work, concurrency=2)
+        assert isinstance(results[1], MissingNodesError)
+        for graph, result in zip(work, results, strict=True):
+            if isinstance(result, Result):
+                assert (await client.history(result.prompt_id)).graph == graph
+        assert await client.run_batch([]) == []
+
+
+# -- stopping
+
+
+@BOTH
+async def test_a_running_job_is_cancelled_and_no_other(kind: str, sleepy: DemoServer) -> None:
+    async with open_client(kind, sleepy.url) as client:
+        running = await client.queue_prompt(sleeper())
+        waiting = await client.queue_prompt(image_graph(2))
+        await until_running(client, running)
+        assert await client.cancel(running)
+        assert (await client.wait_for_completion(waiting)).images
+        with pytest.raises(GenerationCancelledError):
+            await client.wait_for_completion(running)
+
+
+@BOTH
+async def test_f12_a_pending_job_is_cancelled_while_the_running_one_goes_on(
+    kind: str, sleepy: DemoServer
+) -> None:
+    async with open_client(kind, sleepy.url) as client:
+        running = await client.queue_prompt(sleeper())
+        waiting = await client.queue_prompt(image_graph(2))
+        await until_running(client, running)
+        await client.interrupt(waiting)
+        assert await client.cancel(waiting)
+        assert running in (await client.queue()).running
+        assert not (await client.queue()).pending
+        assert await client.cancel(running)
+
+
+@BOTH
+async def test_cancelling_what_has_ended_says_that_it_ran_to_its_end(
+    kind: str, engine: DemoServer
+) -> None:
+    async with open_client(kind, engine.url) as client:
+        result = await client.run(image_graph())
+        assert await client.cancel(result.prompt_id) is False
+
+
+@BOTH
+async def test_f11_a_node_that_cannot_be_interrupted_is_not_called_cancelled(
+    kind: str, engine: DemoServer
+) -> None:
+    engine.faults = Faults(test_nodes=True, ignore_interrupts=True)
+    async with open_client(kind, engine.url) as client:
+        prompt_id = await client.queue_prompt(sleeper(1.5))
+        await until_running(client, prompt_id)
+        assert await client.cancel(prompt_id, timeout=0.3) is False
+        assert (await client.wait_for_completion(prompt_id)).images
+
+
+@BOTH
+async def test_a_time_out_leaves_the_job_running(kind: str, sleepy: DemoServer) -> None:
+    async with open_client(kind, sleepy.url) as client:
+        prompt_id = await client.queue_prompt(sleeper(1.0))
+        with pytest.raises(GenerationTimeoutError) as caught:
+            await client.wait_for_completion(prompt_id, timeout=0.2)
+        assert caught.value.prompt_id == prompt_id
+        assert (await client.wait_for_completion(prompt_id)).images
+
+
+# -- servers that come and go
+
+
+@BOTH
+async def test_f16_a_job_that_dies_with_the_server_is_lost_not_waited_for(
+    kind: str, sleepy: DemoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comfy_ui.protocol.job.GRACE_S", 0.5)
+    async with open_client(kind, sleepy.url) as client:
+        prompt_id = await client.queue_prompt(sleeper())
+        await until_running(client, prompt_id)
+        waiting = asyncio.create_task(client.wait_for_completion(prompt_id))
+        await asyncio.sleep(0.2)
+        await asyncio.to_thread(sleepy.restart_now)
+        with pytest.raises(JobLostError):
+            await asyncio.wait_for(waiting, 20)
+
+
+@BOTH
+async def test_a_waiting_job_that_survives_a_restart_is_followed_to_its_end(
+    kind: str, sleepy: DemoServer
+) -> None:
+    async with open_client(kind, sleepy.url) as client:
+        running = await client.queue_prompt(sleeper())
+        prompt_id = await client.queue_prompt(image_graph(2))
+        await until_running(client, running)
+        waiting = asyncio.create_task(client.wait_for_completion(prompt_id))
+        await asyncio.sleep(0.2)
+        await asyncio.to_thread(sleepy.restart_now, keep_queue=True, keep_history=True)
+        assert (await asyncio.wait_for(waiting, 30)).images
+
+
+# -- files
+
+
+@BOTH
+async def test_f20_an_upload_comes_back_under_the_servers_name(
+    kind: str, engine: DemoServer, tmp_path: Path
+) -> None:
+    async with open_client(kind, engine.url) as client:
+        made = await client.run(image_graph(30, width=24))
+        content = await client.download(made.images[0])
+        first = await client.upload_image(content, filename="Kätzchen 猫.png")
+        other = await client.run(image_graph(31))
+        second = await client.upload_image(
+            await client.download(other.images[0]), filename="Kätzchen 猫.png"
+        )
+        assert first == "Kätzchen 猫.png"
+        assert second != first
+        assert await client.download(first) == content
+        graph = image_graph()
+        graph["1"] = {"class_type": "LoadImage", "inputs": {"image": first}}
+        assert (await client.run(graph)).images
+        deep = await client.upload_image(content, subfolder="a/b", filename="x.png", type="temp")
+        assert deep == "a/b/x.png [temp]"
+        assert (deep.filename, deep.subfolder, deep.type) == ("x.png", "a/b", "temp")
+        assert await client.download(deep) == content
+
+
+@BOTH
+async def test_a_mask_for_a_missing_original_is_an_error_not_a_silent_success(
+    kind: str, engine: DemoServer
+) -> None:
+    async with open_client(kind, engine.url) as client:
+        made = await client.run(image_graph(32, width=16))
+        content = await client.download(made.images[0])
+        with pytest.raises(OutputMissingError):
+            await client.upload_mask(content, OutputFile("nosuch.png"), filename="m1.png")
+        uploaded = await client.upload_mask(content, made.images[0], filename="m2.png")
+        assert await client.download(uploaded)
+
+
+@BOTH
+async def test_a_hostile_name_stays_in_the_folder(
+    kind: str, engine: DemoServer, tmp_path: Path
+) -> None:
+    async with open_client(kind, engine.url) as client:
+        result = await client.run(image_graph(33))
+        evil = replace(result.images[0], filename=f"x/../{result.images[0].filename}")
+        bad = replace(result, files=[result.images[0], evil])
+        folder = tmp_path / "in"
+        try:
+            paths = await saved(bad, folder)
+        except OutputMissingError:
+            paths = []  # a server that refuses such names is as good
+        assert all(path.parent == folder for path in paths)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+# -- discovery
+
+
+@BOTH
+async def test_discovery_is_typed(kind: str, engine: DemoServer) -> None:
+    async with open_client(kind, engine.url) as client:
+        await client.wait_until_ready(timeout=5)
+        assert await client.ping() == 0
+        library = await client.object_info()
+        assert library["EmptyImage"].inputs["width"].type == "INT"
+        assert await client.object_info() is library
+        assert await client.object_info(fresh=True) is not library
+        assert list(await client.object_info("SaveImage")) == ["SaveImage"]
+        assert len(await client.object_info("NoSuchNode")) == 0
+        assert "checkpoints" in await client.models()
+        assert isinstance(await client.models("checkpoints"), list)
+        assert (await client.system_stats()).comfyui_version
+        assert (await client.features())["max_upload_size"] > 0
+        assert isinstance((await client.capabilities()).atomic_cancel, bool)
+        await client.free()
+
+
+@BOTH
+async def test_a_closed_client_says_so(kind: str, engine: DemoServer) -> None:
+    async with open_client(kind, engine.url) as client:
+        await client.ping()
+        await client.close()
+        with pytest.raises(Exception, match="closed"):
+            await client.run(image_graph())
