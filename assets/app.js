@@ -307,14 +307,14 @@ window.comfy = (() => {
 
   document.addEventListener("input", (event) => {
     const field = event.target;
+    if (field.dataset?.filter) filter(field);
     if (field.closest?.("form.settings")) {
       const pair = field.dataset.for
         ? document.getElementById(field.dataset.for)
         : field.id && $(`input[type=range][data-for="${CSS.escape(field.id)}"]`);
       if (pair && pair.value !== field.value) pair.value = field.value;
       paintSliders();
-      if (field.dataset.filter !== undefined) filter(field.value);
-      else sizeShown();
+      if (!field.dataset.filter) sizeShown();
       keep();
     } else if (field.closest?.("#prompt")) keep();
   });
@@ -337,10 +337,10 @@ window.comfy = (() => {
       slider.style.setProperty("--part", `${100 * part}%`);
     }
   }
-  function filter(text) {
-    const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-    for (const field of $$(".advanced .field")) {
-      field.hidden = !words.every((word) => field.dataset.find.includes(word));
+  function filter(box) {
+    const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
+    for (const found of $$(box.dataset.filter)) {
+      found.hidden = !words.every((word) => found.dataset.find.includes(word));
     }
   }
 

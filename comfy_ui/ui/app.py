@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
+import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 # Before Gradio is imported: no telemetry, no version check. Only the exact word counts.
@@ -15,7 +17,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 import gradio as gr
 from starlette.middleware import Middleware
 
-from ..errors import ValidationError
+from ..errors import ComfyHeadlessError, ValidationError
 from ..resources import assets_dir
 from ..settings import Settings
 from .access import GUEST, Access, IdentityMiddleware, Mode, load_secret, mode_of
@@ -69,22 +71,28 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     port = _port(settings, mode)
     access = Access(mode, load_secret(settings.data_dir))
     backend = Backend(settings, choose(settings))
+    backend.start_engine()
     page = build(backend, access)
-    login = _login(settings)
+    failed: list[ComfyHeadlessError] = []
 
     @asynccontextmanager
     async def life(_: Any) -> AsyncIterator[None]:
-        await backend.open()
+        # An error here would end in a traceback of the server's; it is raised below instead.
+        try:
+            await backend.open()
+        except ComfyHeadlessError as error:
+            failed.append(error)
         try:
             yield
         finally:
             await backend.aclose()
+            backend.stop_engine()
 
     page.launch(
         server_name="0.0.0.0" if mode is Mode.SPACE else settings.host,  # noqa: S104
         server_port=port,
         share=settings.share and mode is not Mode.SPACE,
-        auth=login,
+        auth=_login(settings),
         max_threads=_MAX_THREADS,
         max_file_size=_MAX_UPLOAD,
         enable_monitoring=False,
@@ -109,9 +117,17 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         },
         prevent_thread_lock=True,
     )
+    if failed:
+        page.close(verbose=False)
+        raise failed[0]
     print(f"comfy-ui is at {page.local_url}", flush=True)
     if block:
-        page.block_thread()
+        signal.signal(
+            signal.SIGTERM, signal.default_int_handler
+        )  # a stop by a supervisor is one too
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+        page.close(verbose=False)
     return page
 
 

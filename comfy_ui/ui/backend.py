@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
-from typing import Any
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import replace
+from typing import Any, Final
 
-from ..client import ComfyWSClient
+from ..client import ComfyWSClient, parse_address
 from ..settings import Settings
 from ..studio import ServerStatus, Studio
+from ..workflow.presets import list_presets
 from .catalog import Catalog
 from .engine import Choice, demo_speed
 
 __all__ = ["Backend"]
 
+_FIRST_CHECK_S: Final = 4.0
+
 
 class Backend:
-    """One per page. Lives in the event loop that ran :meth:`open`."""
+    """One per page. :meth:`start_engine` first, then :meth:`open` in the page's event loop."""
 
     studio: Studio
     client: ComfyWSClient
@@ -25,51 +29,51 @@ class Backend:
     def __init__(self, settings: Settings, choice: Choice) -> None:
         self.settings = settings
         self.choice = choice
-        self._engine = AsyncExitStack()
+        self._engine = ExitStack()
         self._connection = AsyncExitStack()
         self._changing = asyncio.Lock()
+        self._checking: asyncio.Task[ServerStatus] | None = None
 
     @property
     def embedded(self) -> bool:
         """Whether the embedded engine serves."""
         return self.choice.kind == "embedded"
 
+    def start_engine(self) -> None:
+        """Start the embedded engine if it is to serve; it may take seconds to load.
+
+        It lives in a thread of its own, so that painting never holds up the page.
+        """
+        if self.choice.url is None:
+            from ..demo import DemoServer
+
+            engine: Any = DemoServer(speed=demo_speed(self.settings.demo_speed))
+            url = self._engine.enter_context(engine.in_thread()).url
+            self.choice = replace(self.choice, url=url)
+
     async def open(self) -> None:
-        """Start the embedded engine if it is to serve, connect, and take up unfinished jobs.
+        """Connect and take up unfinished jobs. Quick, also while the server is away or slow.
 
         Raises:
             StorageError: the data folder cannot be used.
             InvalidAddressError: the configured address is none.
         """
-        url = self.choice.url
-        if url is None:
-            from ..demo import DemoServer
-
-            engine: Any = DemoServer(speed=demo_speed(self.settings.demo_speed))
-            # A thread of its own: painting must not hold up the page.
-            url = self._engine.enter_context(engine.in_thread()).url
-        await self._connect(url)
+        await self._connect(self.choice.url or "")
 
     async def aclose(self) -> None:
-        """Stop following, close the connection and the engine. Jobs are found again later."""
+        """Stop following and close the connection. Jobs go on at the server and are found again."""
+        if self._checking is not None:
+            self._checking.cancel()
         await self._connection.aclose()
-        await self._engine.aclose()
 
-    async def reconnect(self, url: str) -> ServerStatus:
-        """Use another server from now on. The one before stays when the new one is no address.
+    def stop_engine(self) -> None:
+        """End the embedded engine."""
+        self._engine.close()
 
-        Raises:
-            InvalidAddressError: ``url`` is not an address.
-        """
-        async with self._changing:
-            probe = self._new_client(url)  # a wrong address must not cost the working connection
-            await probe.aclose()
-            await self._connection.aclose()
-            self._connection = AsyncExitStack()
-            self.choice = Choice("configured", url)
-            await self._connect(url)
-            await self._engine.aclose()
-            return await self.refresh()
+    async def checked(self) -> None:
+        """Wait until the server was asked what it has, or a moment if it is slow to say."""
+        if self._checking is not None:
+            await asyncio.wait([self._checking], timeout=_FIRST_CHECK_S)
 
     async def refresh(self) -> ServerStatus:
         """Ask the server how it is and what it has."""
@@ -78,13 +82,28 @@ class Backend:
             await self.catalog.refresh(version=status.version)
         return status
 
+    async def reconnect(self, url: str) -> None:
+        """Use another server from now on. The one before stays when the new one is no address.
+
+        Raises:
+            InvalidAddressError: ``url`` is not an address.
+        """
+        async with self._changing:
+            parse_address(url)  # what is wrong raises here, before anything ends
+            await self.aclose()
+            self._connection = AsyncExitStack()
+            self.choice = Choice("configured", url)
+            await self._connect(url)
+            await asyncio.to_thread(self.stop_engine)
+
     async def _connect(self, url: str) -> None:
         self.client = await self._connection.enter_async_context(self._new_client(url))
         self.studio = await self._connection.enter_async_context(
             Studio(client=self.client, data_dir=self.settings.data_dir)
         )
-        self.catalog = Catalog(self.client)
-        await self.refresh()
+        # Reading some forty presets takes a second the first time.
+        self.catalog = Catalog(self.client, await asyncio.to_thread(list_presets))
+        self._checking = asyncio.create_task(self.refresh(), name="first look at the server")
 
     def _new_client(self, url: str) -> ComfyWSClient:
         token = self.settings.comfyui_token

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from ..client import ComfyWSClient
 from ..errors import ComfyHeadlessError, MissingModel, Problem
 from ..protocol.nodes import NodeLibrary
 from ..workflow.presets import Preset, list_presets, preset_problems
 
-__all__ = ["Catalog", "Entry"]
+__all__ = ["Catalog", "Entry", "grouped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +35,8 @@ class Entry:
     @property
     def missing_models(self) -> tuple[MissingModel, ...]:
         """The files to get, each with folder, size and address where they are known."""
-        lacking = {p.extra.get("filename") for p in self.errors if p.kind == "missing_model"}
-        return tuple(
-            MissingModel(
-                folder=model.folder,
-                filename=model.filename,
-                url=model.url,
-                size_bytes=model.size_bytes,
-                license=model.license,
-                gated=model.gated,
-            )
-            for model in self.preset.models
-            if model.filename in lacking
-        )
+        found = [p.extra.get("model") for p in self.errors]
+        return tuple(model for model in found if isinstance(model, MissingModel))
 
     @property
     def lack(self) -> str:
@@ -74,28 +65,48 @@ class Catalog:
     Asks the server only in :meth:`refresh`; reading costs nothing.
     """
 
-    def __init__(self, client: ComfyWSClient) -> None:
+    def __init__(self, client: ComfyWSClient, presets: Iterable[Preset]) -> None:
         self._client = client
         self.library: NodeLibrary | None = None
-        self.entries: tuple[Entry, ...] = tuple(Entry(preset) for preset in list_presets())
-
-    @property
-    def presets(self) -> Sequence[Preset]:
-        """The presets, in the order in which they are offered."""
-        return [entry.preset for entry in self.entries]
+        self.entries: tuple[Entry, ...] = tuple(Entry(preset) for preset in presets)
 
     def entry(self, preset_id: str | None) -> Entry:
         """That preset; the first one where the id is unknown, as an old draft may have."""
         return next((e for e in self.entries if e.preset.id == preset_id), self.entries[0])
 
     async def refresh(self, *, version: str | None = None) -> None:
-        """Ask the server what it has. Keeps the old answer when it is away."""
+        """Ask the server what it has, and look which presets there are. Keeps the old answer
+        when the server is away.
+        """
         try:
-            info = await self._client.object_info()
+            library = await self._client.object_info()
         except ComfyHeadlessError:
             return
-        self.library = info if isinstance(info, NodeLibrary) else NodeLibrary(info)
-        self.entries = tuple(
-            Entry(preset, tuple(preset_problems(preset, self.library, version)))
-            for preset in list_presets()
-        )
+        self.library = library
+        self.entries = await asyncio.to_thread(_entries, library, version)
+
+
+def _entries(library: NodeLibrary, version: str | None) -> tuple[Entry, ...]:
+    return tuple(
+        Entry(preset, tuple(preset_problems(preset, library, version))) for preset in list_presets()
+    )
+
+
+GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
+    "Pictures": ("t2i",),
+    "Pictures from pictures": ("i2i", "edit", "inpaint", "control", "upscale"),
+    "Video": ("t2v",),
+    "Video from a picture": ("i2v",),
+    "Sound": ("audio",),
+    "3D": ("3d",),
+}
+
+
+def grouped(entries: Iterable[Entry]) -> list[tuple[str, list[Entry]]]:
+    """The presets under headings, in the order of lists; headings without presets are left out."""
+    listed = list(entries)
+    groups = (
+        (title, [entry for entry in listed if entry.preset.task in tasks])
+        for title, tasks in GROUPS.items()
+    )
+    return [(title, found) for title, found in groups if found]

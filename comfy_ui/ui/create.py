@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any, Final
@@ -27,6 +28,7 @@ from .uploads import Uploads
 __all__ = ["Create"]
 
 _SHOWN_RESULTS: Final = 24
+_COUNT_EVERY_S: Final = 1.0
 _REQUEST_JS: Final = "(prompt) => [prompt, window.comfy.request()]"
 
 
@@ -101,6 +103,7 @@ class Create:
     async def _open(self, text: str) -> tuple[Any, ...]:
         """The page was loaded: show the draft that the browser kept."""
         draft = Draft.parse(text)
+        await self._backend.checked()
         entry = self._backend.catalog.entry(draft.preset)
         return (*self._show(entry.preset, draft.values), draft.prompt, self._reason(entry.preset))
 
@@ -140,13 +143,12 @@ class Create:
         Only looks on: closing the page ends this and not the job.
         """
         owner = self._access.require("see_own", request)
-        studio = self._backend.studio
         drawn = False
-        while jobs := await studio.active(owner):
+        while jobs := await (studio := self._backend.studio).active(owner):
             if not drawn:
                 yield gr.skip(), await self._results(owner), *_buttons(running=True)
                 drawn = True
-            job, waiting = jobs[0], len(jobs) - 1
+            job, waiting, counted = jobs[0], len(jobs) - 1, time.monotonic()
             shape = fields.ratio(self._backend.catalog.entry(job.preset).preset, job.values)
             async with aclosing(studio.follow(job.id, owner)) as snapshots:
                 async for snapshot in snapshots:
@@ -154,6 +156,8 @@ class Create:
                         shown = _finished(snapshot, job, shape)
                         yield shown, await self._results(owner), gr.skip(), gr.skip()
                     else:
+                        if time.monotonic() - counted > _COUNT_EVERY_S:
+                            waiting, counted = len(await studio.active(owner)) - 1, time.monotonic()
                         shown = card.job_card(snapshot, ratio=shape, waiting=waiting)
                         yield shown, gr.skip(), gr.skip(), gr.skip()
         if drawn:

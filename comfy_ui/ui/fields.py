@@ -57,6 +57,7 @@ def form(preset: Preset, values: Mapping[str, Any], *, library: NodeLibrary | No
         _advanced(more),
         class_="settings",
         data_preset=preset.id,
+        data_prompt_role="yes" if preset.by_role("prompt") else "no",
         autocomplete="off",
     )
 
@@ -386,7 +387,7 @@ def _advanced(fields: Sequence[Html]) -> Html:
             class_="filter",
             placeholder="Find a field",
             aria_label="Find a field",
-            data_filter=True,
+            data_filter=".advanced .field",
             hidden=len(fields) < 4,
         ),
         el("div", fields, class_="fields"),

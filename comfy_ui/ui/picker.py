@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
+from ..resources import assets_dir
 from ..workflow.presets import Preset
-from .catalog import Entry
+from .catalog import Entry, grouped
 from .html import Html, el, icon
 
-__all__ = ["picker"]
+__all__ = ["cover", "picker", "readiness"]
 
 _KINDS: Final = {"image": "Picture", "video": "Video", "audio": "Sound", "text": "Text", "3d": "3D"}
 _ICONS: Final = {
@@ -36,22 +38,42 @@ def picker(entries: Sequence[Entry], chosen: str) -> Html:
         ),
         el(
             "div",
-            [
-                el(
-                    "button",
-                    _face(entry),
-                    type="button",
-                    class_="option",
-                    data_send="choose",
-                    data_preset=entry.preset.id,
-                    aria_current="true" if entry is current else None,
-                )
-                for entry in entries
-            ],
+            el(
+                "input",
+                type="search",
+                class_="filter",
+                placeholder="Find a preset",
+                aria_label="Find a preset",
+                data_filter=".option",
+            ),
+            [_group(title, found, current) for title, found in grouped(entries)],
             class_="options",
         ),
         class_="picker",
         data_close="outside",
+    )
+
+
+def _group(title: str, entries: Sequence[Entry], current: Entry) -> Html:
+    return el(
+        "div",
+        el("h3", title),
+        [_option(entry, chosen=entry.preset.id == current.preset.id) for entry in entries],
+        class_="group",
+    )
+
+
+def _option(entry: Entry, *, chosen: bool) -> Html:
+    preset = entry.preset
+    return el(
+        "button",
+        _face(entry),
+        type="button",
+        class_="option",
+        data_send="choose",
+        data_preset=preset.id,
+        data_find=" ".join((preset.title, preset.family, preset.id, *preset.tags)).lower(),
+        aria_current="true" if chosen else None,
     )
 
 
@@ -66,7 +88,7 @@ def _face(entry: Entry, *, button: bool = False) -> Html:
             el(
                 "span",
                 el("span", icon(_ICONS[preset.kind]), _KINDS[preset.kind], class_="kind"),
-                _readiness(entry),
+                readiness(entry),
                 class_="facts",
             ),
             None if button else el("span", preset.description, class_="about"),
@@ -76,7 +98,8 @@ def _face(entry: Entry, *, button: bool = False) -> Html:
     )
 
 
-def _readiness(entry: Entry) -> Html:
+def readiness(entry: Entry) -> Html:
+    """A lamp and a word: ready, or what is missing."""
     if entry.ready is None:
         return el("span", el("i", class_="lamp"), "Not checked", class_="state")
     if entry.ready:
@@ -84,8 +107,24 @@ def _readiness(entry: Entry) -> Html:
     return el("span", el("i", class_="lamp bad"), entry.lack, class_="state")
 
 
+def cover(preset: Preset) -> Path | None:
+    """The picture of a preset: its author's, else one that the embedded engine has painted."""
+    if preset.thumbnail is not None:
+        return Path(preset.thumbnail)
+    painted = assets_dir() / "covers" / f"{preset.id}.webp"
+    return painted if painted.is_file() else None
+
+
 def _picture(preset: Preset) -> Html:
-    if preset.thumbnail:
-        return el("img", class_="cover", src=f"/covers/{preset.id}", alt="")
+    if cover(preset) is not None:
+        return el(
+            "img",
+            class_="cover",
+            src=f"/covers/{preset.id}",
+            alt="",
+            width="48",
+            height="48",
+            loading="lazy",
+        )
     hue = sum(ord(letter) * place for place, letter in enumerate(preset.id, 1)) % 360
     return el("span", icon(_ICONS[preset.kind]), class_="cover drawn", style=f"--hue: {hue}")

@@ -18,6 +18,7 @@ from ..resources import assets_dir
 from ..studio import Item
 from .access import Access, login_missing
 from .backend import Backend
+from .picker import cover
 from .uploads import MAX_UPLOAD_BYTES, Uploads
 
 __all__ = ["routes"]
@@ -68,9 +69,9 @@ def routes(backend: Backend, access: Access, uploads: Uploads) -> list[Route]:
         item = await _item(request)
         return _missing() if item is None else _picture(item.thumbnail)
 
-    async def cover(request: Request) -> Response:
+    async def preset_cover(request: Request) -> Response:
         entry = backend.catalog.entry(request.path_params["id"])
-        return _picture(entry.preset.thumbnail)
+        return _picture(cover(entry.preset))
 
     async def upload(request: Request) -> Response:
         if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
@@ -89,7 +90,7 @@ def routes(backend: Backend, access: Access, uploads: Uploads) -> list[Route]:
     return [
         Route("/files/{id:int}", _guarded(original)),
         Route("/thumbs/{id:int}", _guarded(thumbnail)),
-        Route("/covers/{id}", _guarded(cover)),
+        Route("/covers/{id}", _guarded(preset_cover)),
         Route("/uploads", _guarded(upload), methods=["POST"]),
         Route("/favicon.ico", icon),
     ]

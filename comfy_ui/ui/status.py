@@ -7,18 +7,19 @@ from typing import Any, Final
 
 import gradio as gr
 
-from ..errors import ComfyHeadlessError, MissingModel
-from ..features import get_install_hint, list_available_features, list_missing_features
+from ..errors import ComfyHeadlessError, MissingModel, Problem
+from ..features import list_available_features, list_missing_features
 from ..studio import JobError, ServerStatus
 from .access import Access
 from .backend import Backend
-from .catalog import Entry
-from .html import Html, el, icon, page_text
+from .catalog import Entry, grouped
+from .html import Html, el, icon, join, page_text
 from .island import island
+from .picker import readiness
 
 __all__ = ["Status"]
 
-_REFRESH_S: Final = 5.0
+_COLUMNS: Final = ("File", "Folder", "Size", "")
 
 
 class Status:
@@ -31,37 +32,42 @@ class Status:
     def build(self, tab: Any) -> None:
         """Make the components; ``tab`` is the ``gr.Tab`` they stand in."""
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        sheet = island(elem_id="status", sends=["refresh", "free", "interrupt"])
-        told = island(elem_id="status-notice")
-        tab.select(self._draw, outputs=[sheet], **quiet)
-        sheet.refresh(self._draw, outputs=[sheet], **quiet)
+        with gr.Row(elem_id="status"):
+            with gr.Column():
+                server = island(elem_id="server", sends=["refresh", "free", "interrupt"])
+                told = island(elem_id="status-notice")
+                if self._access.allows("reconnect"):
+                    with gr.Row(elem_id="reconnect"):
+                        address = gr.Textbox(
+                            label="Use another ComfyUI",
+                            placeholder="http://192.168.1.100:8188",
+                            elem_id="address",
+                            max_lines=1,
+                        )
+                        button = gr.Button("Connect", elem_id="connect")
+                island(extras_panel(), elem_id="extras")
+            with gr.Column():
+                presets = island(elem_id="presets")
+        sheet = [server, presets]
+        tab.select(self._draw, outputs=sheet, **quiet)
+        server.refresh(self._draw, outputs=sheet, **quiet)
+        server.interrupt(self._interrupt, outputs=[told], **quiet)
         if self._access.allows("free_memory"):
-            sheet.free(self._free, outputs=[told], **quiet)
-        sheet.interrupt(self._interrupt, outputs=[told], **quiet)
+            server.free(self._free, outputs=[told], **quiet)
         if self._access.allows("reconnect"):
-            with gr.Row(elem_id="reconnect"):
-                address = gr.Textbox(
-                    label="Use another ComfyUI",
-                    placeholder="http://192.168.1.100:8188",
-                    elem_id="address",
-                    max_lines=1,
-                )
-                button = gr.Button("Connect", elem_id="connect")
             gr.on(
                 [button.click, address.submit],
                 self._reconnect,
                 inputs=[address],
-                outputs=[told, sheet],
+                outputs=[told, *sheet],
                 **quiet,
             )
 
-    async def _draw(self) -> Html:
+    async def _draw(self) -> tuple[Html, Html]:
         status = await self._backend.refresh()
-        return status_sheet(
-            status,
-            self._backend.catalog.entries,
-            embedded=self._backend.embedded,
-            access=self._access,
+        return (
+            server_panel(status, embedded=self._backend.embedded, access=self._access),
+            presets_panel(self._backend.catalog.entries),
         )
 
     async def _free(self, request: gr.Request) -> Html:
@@ -79,13 +85,13 @@ class Status:
             f"Stopping {count} of your jobs." if count else "None of your jobs is running."
         )
 
-    async def _reconnect(self, address: str, request: gr.Request) -> tuple[Html, Html]:
+    async def _reconnect(self, address: str, request: gr.Request) -> tuple[Html, ...]:
         try:
             self._access.require("reconnect", request)
             await self._backend.reconnect(address.strip())
         except ComfyHeadlessError as error:
-            return _told(error), await self._draw()
-        return _said(f"Now using {self._backend.client.url}."), await self._draw()
+            return _told(error), *await self._draw()
+        return _said(f"Now using {self._backend.client.url}."), *await self._draw()
 
 
 def banner(*, embedded: bool, owner: bool) -> Html:
@@ -117,20 +123,8 @@ def banner(*, embedded: bool, owner: bool) -> Html:
     )
 
 
-def status_sheet(
-    status: ServerStatus, entries: Iterable[Entry], *, embedded: bool, access: Access
-) -> Html:
-    """The whole tab as HTML."""
-    return el(
-        "div",
-        _server(status, embedded=embedded, access=access),
-        _presets(list(entries), files=access.allows("see_server")),
-        _extras(),
-        class_="sheet",
-    )
-
-
-def _server(status: ServerStatus, *, embedded: bool, access: Access) -> Html:
+def server_panel(status: ServerStatus, *, embedded: bool, access: Access) -> Html:
+    """The server: does it answer, what is it, how full is it. Visitors see no address."""
     private = access.allows("see_server")
     facts: list[Html] = []
     if private:
@@ -197,83 +191,94 @@ def _device(device: Mapping[str, Any]) -> Html:
     )
 
 
-def _presets(entries: list[Entry], *, files: bool) -> Html:
-    ready = sum(entry.ready is True for entry in entries)
+def presets_panel(entries: Iterable[Entry]) -> Html:
+    """What can run and what each of the others lacks: first those that lack something."""
+    listed = list(entries)
+    lacking = [entry for entry in listed if entry.errors]
+    ready = sum(entry.ready is True for entry in listed)
     return el(
         "section",
         el(
             "header",
             el("h2", "Presets"),
-            el("span", f"{ready} of {len(entries)} ready", class_="quiet"),
+            el("span", f"{ready} of {len(listed)} ready", class_="quiet"),
         ),
-        [_preset(entry, files=files) for entry in entries],
+        [_lacking(entry) for entry in lacking],
+        [
+            el(
+                "div",
+                el("h3", title),
+                [
+                    el(
+                        "div",
+                        el("span", entry.preset.title),
+                        readiness(entry),
+                        class_="row preset",
+                    )
+                    for entry in found
+                ],
+            )
+            for title, found in grouped(entry for entry in listed if not entry.errors)
+        ],
         class_="panel",
     )
 
 
-def _preset(entry: Entry, *, files: bool) -> Html:
-    if entry.ready is None:
-        state = el("span", el("i", class_="lamp"), "Not checked", class_="state")
-    elif entry.ready:
-        state = el("span", el("i", class_="lamp good"), "Ready", class_="state")
-    else:
-        state = el("span", el("i", class_="lamp bad"), entry.lack, class_="state")
-    head = (el("strong", entry.preset.title), state)
-    if not entry.errors:
-        return el("div", head, class_="preset row")
+def _lacking(entry: Entry) -> Html:
+    others = [p for p in entry.errors if not isinstance(p.extra.get("model"), MissingModel)]
     return el(
         "details",
-        el("summary", head, icon("arrow"), class_="row"),
-        el("ul", [el("li", problem.message, " ", problem.hint) for problem in entry.errors])
-        if not entry.missing_models
-        else _models(entry.missing_models, files=files),
-        class_="preset",
+        el(
+            "summary",
+            el("strong", entry.preset.title),
+            readiness(entry),
+            icon("arrow"),
+            class_="row",
+        ),
+        _models(entry.missing_models) if entry.missing_models else None,
+        [el("p", problem.message, " ", problem.hint, _source(problem)) for problem in others],
+        class_="preset lacking",
     )
 
 
-def _models(models: Iterable[MissingModel], *, files: bool) -> Html:
+def _source(problem: Problem) -> Html | None:
+    """A link to the node pack that has what is missing."""
+    url = problem.extra.get("url")
+    if not url:
+        return None
+    return join(" ", _link(str(url), str(problem.extra.get("pack") or "Get it")))
+
+
+def _models(models: Iterable[MissingModel]) -> Html:
     return el(
         "table",
-        el(
-            "thead",
-            el("tr", [el("th", name, scope="col") for name in ("File", "Folder", "Size", "")]),
-        ),
-        el(
-            "tbody",
-            [
-                el(
-                    "tr",
-                    el("td", el("code", model.filename), data_label="File"),
-                    el("td", el("code", f"models/{model.folder}"), data_label="Folder"),
-                    el(
-                        "td",
-                        _size(model.size_bytes) if model.size_bytes else "unknown",
-                        data_label="Size",
-                    ),
-                    el(
-                        "td",
-                        el(
-                            "a",
-                            icon("download"),
-                            "Get it",
-                            href=model.url,
-                            target="_blank",
-                            rel="noreferrer noopener",
-                            class_="act",
-                        )
-                        if model.url
-                        else None,
-                        el("span", "needs a login there", class_="quiet") if model.gated else None,
-                    ),
-                )
-                for model in models
-            ],
-        ),
-        class_="models" if files else "models brief",
+        el("thead", el("tr", [el("th", name, scope="col") for name in _COLUMNS])),
+        el("tbody", [_model(model) for model in models]),
+        class_="models",
     )
 
 
-def _extras() -> Html:
+def _model(model: MissingModel) -> Html:
+    size = _size(model.size_bytes) if model.size_bytes else "size unknown"
+    return el(
+        "tr",
+        el("td", el("code", model.filename)),
+        el("td", el("code", f"models/{model.folder}")),
+        el("td", size),
+        el(
+            "td",
+            _link(model.url, "Get it") if model.url else None,
+            el("span", " needs a login there", class_="quiet") if model.gated else None,
+        ),
+    )
+
+
+def _link(url: str, text: str) -> Html:
+    return el("a", text, href=url, target="_blank", rel="noreferrer noopener", class_="act strong")
+
+
+def extras_panel() -> Html:
+    """The optional parts: installed, or the line that installs them."""
     have, lack = list_available_features(), list_missing_features()
     return el(
         "section",
@@ -290,19 +295,19 @@ def _extras() -> Html:
         [
             el(
                 "div",
-                el("span", el("strong", name), " ", el("code", get_install_hint(name))),
+                el("span", el("strong", name), " ", el("code", line)),
                 el(
                     "button",
                     icon("copy"),
                     "Copy",
                     type="button",
                     class_="act",
-                    data_copy=get_install_hint(name),
+                    data_copy=line,
                     aria_label=f"Copy the install line of {name}",
                 ),
                 class_="row extra",
             )
-            for name in lack
+            for name, line in lack.items()
         ],
         class_="panel",
     )

@@ -26,6 +26,8 @@ CHROMIUM_ARGS = [
     "--disable-component-update",
     "--no-first-run",
 ]
+# Gradio's client says this when a page is left while a stream is open.
+GRADIO_ON_LEAVING = ("AbortError: signal is aborted", "Method not implemented")
 WIDE = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
 
@@ -83,7 +85,7 @@ def _ready(url: str, process: subprocess.Popen[bytes], log: Path) -> str:
         if process.poll() is not None:
             break
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 -- our own address
+            with urllib.request.urlopen(url, timeout=5) as answer:
                 if answer.status == 200:
                     return url
         except (URLError, OSError):
@@ -106,11 +108,14 @@ class Watch:
 
     def _request(self, request: Any) -> None:
         address = urlsplit(request.url)
-        if address.scheme in {"http", "https", "ws"} and address.netloc != urlsplit(self.url).netloc:
+        if (
+            address.scheme in {"http", "https", "ws"}
+            and address.netloc != urlsplit(self.url).netloc
+        ):
             self.external.append(request.url)
 
     def _console(self, message: Any) -> None:
-        if message.type == "error":
+        if message.type == "error" and not message.text.startswith(GRADIO_ON_LEAVING):
             self.troubles.append(message.text)
 
 

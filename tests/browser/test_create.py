@@ -24,7 +24,8 @@ WATCH_JS = """() => {
     const preview = stage?.querySelector('img.preview')?.src;
     if (preview) seen.previews.add(preview);
     if (stage && seen.phases.at(-1) !== stage.dataset.phase) seen.phases.push(stage.dataset.phase);
-  }).observe(document.querySelector('#stage'), {subtree: true, childList: true, attributes: true, characterData: true});
+  }).observe(document.querySelector('#stage'),
+             {subtree: true, childList: true, attributes: true, characterData: true});
 }"""
 SEEN_JS = "() => ({percent: seen.percent, previews: seen.previews.size, phases: seen.phases})"
 
@@ -34,7 +35,9 @@ def saved(painter: Any) -> dict[str, Path]:
     return {path.name: path for path in (painter.folder / "output").rglob("*") if path.is_file()}
 
 
-def test_a_prompt_becomes_a_picture_before_ones_eyes(page: Any, painter: Any, tmp_path: Path) -> None:
+def test_a_prompt_becomes_a_picture_before_ones_eyes(
+    page: Any, painter: Any, tmp_path: Path
+) -> None:
     page.evaluate(WATCH_JS)
     set_field(page, "steps", 12)
     page.fill("#prompt textarea", "a quiet harbour at dawn")

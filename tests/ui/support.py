@@ -10,28 +10,46 @@ from comfy_ui.studio import Item
 from comfy_ui.workflow.presets import Preset
 
 GRAPH: dict[str, Any] = {
-    "1": {"class_type": "KSampler", "inputs": {"seed": 0, "steps": 8, "cfg": 1.0, "sampler_name": "euler"}},
-    "2": {"class_type": "EmptyLatentImage", "inputs": {"width": 1024, "height": 1024, "batch_size": 1}},
+    "1": {
+        "class_type": "KSampler",
+        "inputs": {"seed": 0, "steps": 8, "cfg": 1.0, "sampler_name": "euler"},
+    },
+    "2": {
+        "class_type": "EmptyLatentImage",
+        "inputs": {"width": 1024, "height": 1024, "batch_size": 1},
+    },
     "3": {"class_type": "CLIPTextEncode", "inputs": {"text": ""}},
     "4": {"class_type": "SaveImage", "inputs": {"filename_prefix": "x"}},
     "5": {"class_type": "LoadImage", "inputs": {"image": ""}},
 }
+
+
+def _param(role: str, node: str, name: str, default: Any, **more: Any) -> dict[str, Any]:
+    return {"role": role, "targets": [{"node": node, "input": name}], "default": default, **more}
+
+
+_SIDE = {"min": 256, "max": 2048, "step": 16}
 PARAMS: dict[str, dict[str, Any]] = {
-    "prompt": {"role": "prompt", "targets": [{"node": "3", "input": "text"}], "default": ""},
-    "width": {"role": "width", "targets": [{"node": "2", "input": "width"}], "default": 1024, "min": 256, "max": 2048, "step": 16},
-    "height": {"role": "height", "targets": [{"node": "2", "input": "height"}], "default": 1024, "min": 256, "max": 2048, "step": 16},
-    "seed": {"role": "seed", "targets": [{"node": "1", "input": "seed"}], "default": 0},
-    "steps": {"role": "steps", "targets": [{"node": "1", "input": "steps"}], "default": 8, "min": 1, "max": 50},
-    "cfg": {"role": "cfg", "targets": [{"node": "1", "input": "cfg"}], "default": 1.0, "min": 0, "max": 20},
-    "sampler": {"role": "sampler", "targets": [{"node": "1", "input": "sampler_name"}], "default": "euler", "choices_from": "object_info", "advanced": True},
-    "image": {"role": "image", "targets": [{"node": "5", "input": "image"}], "default": None, "optional": True},
-}  # fmt: skip
+    "prompt": _param("prompt", "3", "text", ""),
+    "width": _param("width", "2", "width", 1024, **_SIDE),
+    "height": _param("height", "2", "height", 1024, **_SIDE),
+    "seed": _param("seed", "1", "seed", 0),
+    "steps": _param("steps", "1", "steps", 8, min=1, max=50),
+    "cfg": _param("cfg", "1", "cfg", 1.0, min=0, max=20),
+    "sampler": _param(
+        "sampler", "1", "sampler_name", "euler", choices_from="object_info", advanced=True
+    ),
+    "image": _param("image", "5", "image", None, optional=True),
+}
 
 
-def preset(name: str = "test", *, params: tuple[str, ...] = tuple(PARAMS), **changes: Any) -> Preset:
+def preset(
+    name: str = "test", *, params: tuple[str, ...] = tuple(PARAMS), **changes: Any
+) -> Preset:
     """A preset with some of the parameters above; ``steps={"max": 4}`` changes one of them."""
     about = {
-        key: {"id": key, "label": key.title(), **PARAMS[key], **changes.pop(key, {})} for key in params
+        key: {"id": key, "label": key.title(), **PARAMS[key], **changes.pop(key, {})}
+        for key in params
     }
     return Preset.model_validate(
         {

@@ -94,7 +94,13 @@ def test_a_signed_cookie_names_a_browser_and_a_forged_one_nobody() -> None:
     assert access.owner(request(f"{COOKIE}={cookie}")) == mine
     assert access.owner(request(f"{COOKIE}={access.new_cookie()}")) != mine
     identity = cookie.split(".")[0]
-    for forged in (f"{identity}.{'0' * 64}", identity, f"{identity}.", f".{access.sign('')}", "a.b"):
+    for forged in (
+        f"{identity}.{'0' * 64}",
+        identity,
+        f"{identity}.",
+        f".{access.sign('')}",
+        "a.b",
+    ):
         assert access.owner(request(f"{COOKIE}={forged}")) != mine
         assert access.browser(forged) is None
     assert Access(Mode.SHARED, b"other secret").browser(cookie) is None

@@ -11,7 +11,13 @@ from comfy_ui.ui import card
 from tests.ui.support import Page, item
 
 RUNNING = Snapshot(
-    job_id="j", phase=Phase.RUNNING, progress=41.6, step=10, steps=24, eta_s=6.2, preview=b"\xff\xd8"
+    job_id="j",
+    phase=Phase.RUNNING,
+    progress=41.6,
+    step=10,
+    steps=24,
+    eta_s=6.2,
+    preview=b"\xff\xd8",
 )
 
 
@@ -24,7 +30,9 @@ def test_every_phase_reads_and_looks_different() -> None:
         phase: Page(card.job_card(Snapshot(job_id="j", phase=phase, error=JobError("why", "do"))))
         for phase in Phase
     }
-    assert len({page.text for page in pages.values()}) >= len(Phase) - 1  # failed and lost: same words
+    assert (
+        len({page.text for page in pages.values()}) >= len(Phase) - 1
+    )  # failed and lost: same words
     assert len({page.elements[0][1]["class"] for page in pages.values()}) == len(Phase)
 
 
@@ -70,7 +78,9 @@ def test_an_error_without_details_has_no_fold() -> None:
     assert not Page(card.error_card(JobError("x"))).all("details")
 
 
-@pytest.mark.parametrize(("kind", "tag"), [("image", "img"), ("video", "video"), ("audio", "audio")])
+@pytest.mark.parametrize(
+    ("kind", "tag"), [("image", "img"), ("video", "video"), ("audio", "audio")]
+)
 def test_results_are_shown_by_kind_and_offered_as_they_are(kind: str, tag: str) -> None:
     page = Page(card.result_card([item(kind=kind, filename="a b.png")]))
     assert page.all(tag)[0]["src"] == "/files/7"
@@ -96,7 +106,10 @@ def test_the_gallery_shows_thumbnails_and_never_originals() -> None:
 
 def test_hostile_names_stay_text() -> None:
     evil = '"><img src=x onerror=alert(1)>'
-    page = Page(card.gallery([item(prompt=evil, filename=evil)]) + card.result_card([item(prompt=evil, filename=evil)]))
+    page = Page(
+        card.gallery([item(prompt=evil, filename=evil)])
+        + card.result_card([item(prompt=evil, filename=evil)])
+    )
     assert not [a for a in page.all("img") if "onerror" in a]
 
 

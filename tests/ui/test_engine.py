@@ -23,7 +23,9 @@ def test_the_demo_switch_wins_over_everything() -> None:
     assert choose(settings, probe=never) == Choice("embedded")
 
 
-@pytest.mark.parametrize(("there", "choice"), [(True, Choice("found", DEFAULT_URL)), (False, Choice("embedded"))])
+@pytest.mark.parametrize(
+    ("there", "choice"), [(True, Choice("found", DEFAULT_URL)), (False, Choice("embedded"))]
+)
 def test_without_configuration_the_usual_port_decides(there: bool, choice: Choice) -> None:
     asked: list[str] = []
 

@@ -28,7 +28,11 @@ def test_the_examples_hold() -> None:
 @pytest.mark.parametrize("shipped", list_presets(), ids=lambda p: p.id)
 def test_every_parameter_but_the_prompt_has_one_named_and_labelled_field(shipped: Any) -> None:
     page = Page(fields.form(shipped, {}))
-    named = [a["name"] for tag, a in page.elements if tag in {"input", "select", "textarea"} and "name" in a]
+    named = [
+        a["name"]
+        for tag, a in page.elements
+        if tag in {"input", "select", "textarea"} and "name" in a
+    ]
     wanted = {param.id for param in shipped.params if param.role != "prompt"}
     assert set(named) - {"variant"} == wanted
     assert len(named) == len(set(named))
@@ -99,7 +103,10 @@ def test_a_value_that_the_new_preset_refuses_stays_behind() -> None:
 def test_width_and_height_go_together_or_not_at_all() -> None:
     new = preset("new", height={"max": 600, "default": 512})
     assert fields.carry(preset(), {"width": 768, "height": 1344}, new) == {}
-    assert fields.carry(preset(), {"width": 768, "height": 512}, preset("new")) == {"width": 768, "height": 512}
+    assert fields.carry(preset(), {"width": 768, "height": 512}, preset("new")) == {
+        "width": 768,
+        "height": 512,
+    }
 
 
 def test_the_same_role_under_another_name_is_found() -> None:

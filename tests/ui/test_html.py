@@ -39,13 +39,21 @@ def test_an_attribute_stays_one_attribute(text: str) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["javascript:alert(1)", " javascript:alert(1)", "JaVaScRiPt:x", "vbscript:x", "data:text/html,x"],
+    [
+        "javascript:alert(1)",
+        " javascript:alert(1)",
+        "JaVaScRiPt:x",
+        "vbscript:x",
+        "data:text/html,x",
+    ],
 )
 def test_addresses_that_run_scripts_are_left_out(address: str) -> None:
     assert Page(el("a", "x", href=address)).all("a") == [{}]
 
 
-@pytest.mark.parametrize("address", ["/files/1", "https://x.org/a?b=c&d", "data:image/png;base64,AA"])
+@pytest.mark.parametrize(
+    "address", ["/files/1", "https://x.org/a?b=c&d", "data:image/png;base64,AA"]
+)
 def test_addresses_of_files_and_sites_are_kept(address: str) -> None:
     assert Page(el("a", "x", href=address)).all("a") == [{"href": address}]
 
