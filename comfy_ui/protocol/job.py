@@ -94,8 +94,7 @@ def advance(state: JobState, event: Event, now: float) -> JobState:
         case Submitted():
             return _found(change(state, urgent_since=now))
         case Accepted():
-            urgent_since = state.urgent_since if state.listening else now
-            return _found(change(state, accepted=True, urgent_since=urgent_since))
+            return _found(change(state, accepted=True, urgent_since=now))
         case CancelRequested():
             if state.cancel_requested_at is not None:
                 return state
@@ -237,7 +236,7 @@ def _judge_absence(state: JobState, absent_s: float, now: float) -> JobState:
     cancelling = state.cancel_requested_at is not None
     deleted = state.cancel_sent_at is not None and state.accepted and not state.running
     patience_s = RECHECK_S if deleted and state.over_at is None else GRACE_S
-    if state.absences < 2 or absent_s < patience_s:
+    if absent_s < patience_s:  # the first look is at 0 s, so this is never the only one
         return state
     if cancelling and not isinstance(state.ending, ExecutionSuccess):
         return _end(state, Phase.CANCELLED, now)

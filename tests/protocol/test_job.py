@@ -34,6 +34,7 @@ from comfy_ui.protocol import (
     new_job,
     parse_binary,
     poll_due,
+    read_history,
 )
 from comfy_ui.protocol.job import GRACE_S
 from comfy_ui.protocol.messages import ExecutionError
@@ -278,6 +279,13 @@ def test_an_entry_that_comes_late_is_waited_for() -> None:
     assert feed(state, ABSENT, support.history(), now=6.1).final is Phase.SUCCEEDED
 
 
+def test_each_look_at_the_history_needs_its_own_look_at_the_queue() -> None:
+    state = feed(job(listening=False), *GONE, now=1.0)
+    for now in range(2, 30):
+        state = feed(state, NOT_IN_HISTORY, now=now)
+    assert (state.final, state.absences) == (None, 1)
+
+
 def test_an_empty_history_alone_says_nothing() -> None:
     state = job(listening=False)
     for now in range(100):
@@ -305,6 +313,11 @@ def test_a_success_that_left_no_trace_is_lost_and_says_so() -> None:
     assert isinstance(error, JobLostError)
     assert "output folder" in error.hint
     assert lost.progress(20.0).progress < 100
+
+
+def test_a_success_that_left_no_trace_is_not_called_cancelled() -> None:
+    state = feed(job(), say("execution_success"), CancelRequested(), CancelSent(), now=1.0)
+    assert absent_until(state, 1.1, 1.1 + GRACE_S).final is Phase.LOST
 
 
 def test_an_end_that_the_history_does_not_know_makes_the_queue_be_read_again() -> None:
@@ -367,6 +380,11 @@ def test_a_wish_to_cancel_is_repeated_until_the_end_is_seen() -> None:
     assert error.message == "The job was cancelled."
 
 
+def test_a_second_wish_to_cancel_adds_nothing() -> None:
+    state = feed(job(), CancelRequested(), now=1.0)
+    assert feed(state, CancelRequested(), now=2.0) is state
+
+
 def test_a_job_that_outran_the_cancellation_has_succeeded() -> None:
     state = feed(job(), CancelRequested(), CancelSent(), *support.run_frames(), now=1.0)
     assert state.final is Phase.SUCCEEDED
@@ -427,7 +445,9 @@ def test_a_lost_connection_shows_until_anything_gets_through() -> None:
     assert lost.phase is Phase.RECONNECTING
     assert feed(lost, RUNNING, now=1.1).phase is Phase.RUNNING
     assert feed(lost, ConnectionRegained(), now=1.1).phase is Phase.RUNNING
-    assert feed(lost, PollFailed(), now=1.1).phase is Phase.RECONNECTING
+    failed = feed(lost, PollFailed(), now=1.1)
+    assert failed.phase is Phase.RECONNECTING
+    assert feed(failed, say("executing", node="3"), now=1.2).phase is Phase.RUNNING
 
 
 def test_elapsed_time_counts_from_the_start_of_the_run_and_stops_at_its_end() -> None:
@@ -506,6 +526,12 @@ def test_a_wholly_cached_job_says_so() -> None:
     assert not feed(job(), *support.run_frames(), now=1.0).cached
 
 
+def test_a_wholly_cached_job_says_so_by_its_history_too() -> None:
+    body = support.history_body()
+    body[JOB]["status"]["messages"][1][1]["nodes"] = support.ORDER
+    assert feed(job(listening=False), ABSENT, read_history(body, JOB), now=1.0).cached
+
+
 # ---- polling ---------------------------------------------------------------------------------
 
 
@@ -552,8 +578,17 @@ def test_a_queue_that_moved_makes_a_waiting_job_ask_for_its_place_but_not_at_onc
     assert poll_due(state, 0.1) == 1.0
     state = feed(state, PENDING, status, now=1.0)
     assert poll_due(state, 1.0) > 2.0, "the same length again says nothing new"
-    running = feed(job(), say("execution_start"), status, now=0.1)
-    assert poll_due(running, 0.1) > 10.0
+    running = feed(job(), say("execution_start"), now=0.1)
+    assert feed(running, status, now=0.1) is running
+    assert poll_due(feed(job(), status, say("execution_start"), now=0.1), 0.1) > 10.0
+
+
+def test_a_job_in_doubt_is_asked_for_soon_even_with_a_live_socket() -> None:
+    doubted = feed(feed(job(), say("execution_start"), now=1.0), *GONE, now=2.0)
+    assert poll_due(doubted, 2.0) < 3.0
+    unknown = feed(job(accepted=False), *GONE, now=2.0)
+    assert poll_due(unknown, 2.0) < 3.0
+    assert poll_due(job(accepted=False), 30.0) == 30.0
 
 
 def test_a_lost_or_new_socket_makes_it_ask_at_once() -> None:
@@ -583,7 +618,7 @@ def test_a_server_that_cannot_be_asked_is_asked_less_and_less() -> None:
     assert pauses[0] == 0.25
     assert pauses == sorted(pauses)
     assert pauses[-1] == 5.0
-    assert poll_due(feed(state, ConnectionRegained(), now=now), now) == now
+    assert poll_due(feed(state, ConnectionRegained(), now=now - 3), now - 3) == now - 3
     assert poll_due(feed(state, RUNNING, now=now), now) < now + 0.01
 
 
@@ -615,6 +650,12 @@ def test_a_socket_silent_until_the_history_told_the_end_was_deaf() -> None:
     assert is_deaf(feed(job(), ABSENT, support.history(), now=12.0), 12.0)
     assert not is_deaf(feed(job(listening=False), ABSENT, support.history(), now=1.0), 12.0)
     assert not is_deaf(feed(job(), *support.run_frames(), now=1.0), 99.0)
+
+
+def test_a_lost_job_says_nothing_about_the_socket() -> None:
+    lost = absent_until(feed(job(), RUNNING, now=1.0), 2.0, 2.0 + GRACE_S)
+    assert lost.final is Phase.LOST
+    assert not is_deaf(lost, 99.0)
 
 
 def test_a_waiting_job_says_nothing_about_the_socket() -> None:

@@ -157,6 +157,27 @@ def test_without_a_graph_there_is_a_node_and_a_step_but_no_percentage() -> None:
     assert tracker.title("3") is None
 
 
+def test_an_inner_node_is_shown_as_the_node_that_made_it() -> None:
+    tracker = track(say("executing", node="3.0.0.1", display_node="3"))[-1]
+    assert tracker.node == "3"
+
+
+def test_cached_nodes_add_up_and_their_results_are_no_progress() -> None:
+    states = track(
+        say("execution_start"),
+        say("execution_cached", nodes=["4", "5", "6", "7"]),
+        say("execution_cached", nodes=["3"]),
+        support.executed(node="4"),
+    )
+    assert states[-1].cached == {"3", "4", "5", "6", "7"}
+    assert states[-1].value == 0
+
+
+def test_the_announcement_of_step_0_is_no_step() -> None:
+    states = track(*[snapshot({"3": ("running", step, 4)}) for step in (0, 1)], pause=10.0)
+    assert states[-1].steps_heard == 1
+
+
 def test_a_graph_that_comes_late_takes_over_what_was_heard() -> None:
     tracker = track(say("execution_start"), snapshot({"4": ("finished", 1, 1)}), graph=None)[-1]
     tracker = tracker.with_plan(plan_graph(support.GRAPH))
