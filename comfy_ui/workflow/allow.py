@@ -103,13 +103,13 @@ def _compare(
             continue
         given, due = inputs_of(bare, node), entry["inputs"]
         for name in [*given, *(name for name in due if name not in given)]:
-            if name in given and name in due and _same(given[name], due[name]):
-                continue
             if name not in given:
                 link = as_link(due[name])
                 fault = None if link and link.node in droppable - bare.keys() else "It is missing."
             elif (node, name) in params:
                 fault = _value_fault(*params[node, name], given[name], uploads)
+            elif name in due and _same(given[name], due[name]):
+                fault = None
             elif (node, name) in models:
                 fault = _file_name_fault(given[name])
             else:
