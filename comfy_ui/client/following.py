@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 
 from ..errors import (
-    AuthenticationError,
     CircuitOpenError,
     ComfyHeadlessError,
     ComfyUIConnectionError,
@@ -156,10 +155,8 @@ class Following:
             if job.unreachable_since is None:
                 job.unreachable_since = now
             job.apply(PollFailed(), now)
-            if (
-                isinstance(error, AuthenticationError)
-                or now - job.unreachable_since >= self._asker.timeout_s
-            ):
+            hopeless = isinstance(error, ComfyUIConnectionError) and not error.retryable
+            if hopeless or now - job.unreachable_since >= self._asker.timeout_s:
                 job.give_up(error)
 
     def capabilities(self) -> Flow[Capabilities]:

@@ -415,7 +415,7 @@ async def test_a_waiting_job_that_survives_a_restart_is_followed_to_its_end(
     kind: str, sleepy: DemoServer
 ) -> None:
     async with open_client(kind, sleepy.url) as client:
-        running = await client.queue_prompt(sleeper())
+        running = await client.queue_prompt(sleeper(1.0))
         prompt_id = await client.queue_prompt(image_graph(2))
         await until_running(client, running)
         waiting = asyncio.create_task(client.wait_for_completion(prompt_id))
