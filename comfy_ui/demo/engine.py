@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from PIL import Image
+
 from .executor import Executor
 from .faults import Faults
 from .files import Folders
@@ -69,6 +71,8 @@ class Engine:
 
     def start(self) -> None:
         self.log("Starting the embedded engine")
+        self.object_info()  # read now, so that the first job does not wait for it
+        Image.init()
         self._worker.start()
 
     def stop(self) -> None:
@@ -79,7 +83,7 @@ class Engine:
     # -- what is known ---------------------------------------------------------------------
 
     def object_info(self) -> dict[str, dict[str, Any]]:
-        return object_info(self.folders, test_nodes=self.faults.test_nodes)
+        return object_info(self.folders, core=self.core, test_nodes=self.faults.test_nodes)
 
     def history(self) -> dict[str, Any]:
         if self.faults.history_evicted:

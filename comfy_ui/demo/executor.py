@@ -23,7 +23,6 @@ from .validate import declared, is_link
 class _Result:
     outputs: tuple[Any, ...]
     ui: dict[str, Any] | None = None
-    meta: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -304,10 +303,11 @@ class _Job:
             raise RuntimeError("The engine was told to fail here.")
         outcome = NODES[class_type].run(context, **_arguments(self._inputs(node_id)))
         if isinstance(outcome, Shown):
-            result = _Result(outcome.outputs, outcome.ui)
-            self._tell_executed(node_id, outcome.ui)
+            result = _Result(outcome.outputs, outcome.ui or None)
         else:
             result = _Result(outcome)
+        if result.ui is not None:
+            self._tell_executed(node_id, result.ui)
         self.done[node_id] = result
         self.kept[self.signatures[node_id]] = result
         self.executed.append(node_id)

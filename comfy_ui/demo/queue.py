@@ -48,6 +48,15 @@ class Running:
     interrupted: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a queue held, for one that kept its state over a restart."""
+
+    items: list[Item]
+    history: OrderedDict[str, Entry]
+    counter: int
+
+
 @dataclass(slots=True)
 class PromptQueue:
     """A heap of pending jobs, at most one running, and the history. Safe across threads.
@@ -178,17 +187,23 @@ class PromptQueue:
         with self._changed:
             self._history.clear()
 
-    def carry_over(self, old: PromptQueue, *, queue: bool, history: bool) -> None:
-        """Start with what another queue had: a restart that kept its state."""
-        with old._changed, self._changed:
+    # -- surviving a restart ---------------------------------------------------------------
+
+    def saved(self) -> Saved:
+        """Everything that it holds now, the running job among the pending ones."""
+        with self._changed:
+            running = [self._running.item] if self._running else []
+            return Saved([*running, *self._pending], OrderedDict(self._history), self._counter)
+
+    def restore(self, saved: Saved, *, queue: bool, history: bool) -> None:
+        with self._changed:
             if queue:
-                running = [old._running.item] if old._running else []
-                self._pending = running + list(old._pending)
+                self._pending += saved.items
                 heapq.heapify(self._pending)
-                self._counter = old._counter
-                self._changed.notify()
+                self._counter = max(self._counter, saved.counter)
             if history:
-                self._history = OrderedDict(old._history)
+                self._history = OrderedDict(saved.history)
+            self._changed.notify()
 
 
 def _now_ms() -> int:

@@ -44,6 +44,15 @@ def empty(status: int = 200) -> Response:
     return Response(b"", status)
 
 
+def _by_method(handlers: dict[str, Handler]) -> Handler:
+    """One handler for a path; HEAD is answered like GET."""
+
+    async def handle(request: Request) -> Response:
+        return await handlers["GET" if request.method == "HEAD" else request.method](request)
+
+    return handle
+
+
 class TooLargeError(Exception):
     """A body above the limit."""
 
@@ -117,6 +126,7 @@ class _Routes:
 
     def all(self) -> list[Route | WebSocketRoute]:
         twice: list[tuple[str, str, Handler]] = [
+            ("GET", "/ws", self.no_upgrade),
             ("GET", "/prompt", self.get_prompt),
             ("POST", "/prompt", self.post_prompt),
             ("GET", "/queue", self.get_queue),
@@ -149,6 +159,7 @@ class _Routes:
             ("GET", "/userdata/{name:path}", self.userdata_file),
         ]
         once: list[tuple[str, str, Handler]] = [
+            ("GET", "/", self.home),
             ("GET", "/internal/logs", self.logs_text),
             ("GET", "/internal/logs/raw", self.logs),
             ("PATCH", "/internal/logs/subscribe", self.subscribe_logs),
@@ -156,8 +167,11 @@ class _Routes:
             ("GET", "/internal/files/{kind}", self.internal_files),
         ]
         both = [*twice, *((m, f"/api{path}", h) for m, path, h in twice), *once]
+        handlers: dict[str, dict[str, Handler]] = {}
+        for method, path, handler in both:
+            handlers.setdefault(path, {})[method] = handler
         return [
-            *(Route(path, handler, methods=[method]) for method, path, handler in both),
+            *(Route(path, _by_method(found), methods=list(found)) for path, found in handlers.items()),
             WebSocketRoute("/ws", self.socket),
             WebSocketRoute("/api/ws", self.socket),
         ]
@@ -176,6 +190,14 @@ class _Routes:
 
     async def json(self, request: Request) -> Any:
         return json.loads(await self.body(request))
+
+    async def home(self, _request: Request) -> Response:
+        page = "<!doctype html><title>comfy-ui</title><p>The embedded engine of comfy-ui.</p>"
+        return Response(page, headers={"content-type": "text/html"})
+
+    async def no_upgrade(self, _request: Request) -> Response:
+        text = "No WebSocket UPGRADE hdr: None\n Can \"Upgrade\" only to \"WebSocket\"."
+        return Response(text, 400, media_type="text/plain")
 
     # -- running jobs ------------------------------------------------------------------------
 
@@ -388,8 +410,11 @@ class _Routes:
         media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         if media_type in _INERT:
             media_type = "application/octet-stream"
-        header["content-disposition"] = _raw(header["content-disposition"])
-        return FileResponse(path, headers=header, media_type=media_type)
+        stat = path.stat()
+        header["etag"] = f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"'
+        if request.headers.get("if-none-match") == header["etag"]:
+            return Response(b"", 304, headers=_utf8(header), media_type=media_type)
+        return FileResponse(path, headers=_utf8(header), media_type=media_type, stat_result=stat)
 
     async def upload_image(self, request: Request) -> Response:
         from .uploads import read_form

@@ -139,10 +139,10 @@ class DemoServer:
 
     def restart_now(self, *, keep_queue: bool = False, keep_history: bool = False) -> None:
         """Kill it and start it again on the same port, with the same files but an empty temp/."""
-        old = self.engine.queue
+        saved = self.engine.queue.saved()
         self.kill()
         self.start()
-        self.engine.queue.carry_over(old, queue=keep_queue, history=keep_history)
+        self.engine.queue.restore(saved, queue=keep_queue, history=keep_history)
 
     async def restart(self, *, keep_queue: bool = False, keep_history: bool = False) -> None:
         """:meth:`restart_now` for async code."""

@@ -81,9 +81,9 @@ def _declared() -> dict[str, dict[str, Any]]:
         if class_type in specs:
             _put_choices(specs[class_type], name, models().get(folder, []))
     for class_type, spec in specs.items():
-        spec["name"] = class_type
-        spec.setdefault("python_module", "comfy_ui.demo")
-    return {name: spec for name, spec in specs.items() if name in NODES}
+        spec["name"] = class_type.partition("@")[0]
+        spec["python_module"] = "comfy_ui.demo"
+    return {name: spec for name, spec in specs.items() if spec["name"] in NODES}
 
 
 def _put_choices(spec: dict[str, Any], name: str, choices: list[str]) -> None:
@@ -98,9 +98,19 @@ def _put_choices(spec: dict[str, Any], name: str, choices: list[str]) -> None:
             declaration[1]["options"] = list(choices)
 
 
-def object_info(folders: Folders, *, test_nodes: bool = False) -> dict[str, dict[str, Any]]:
-    """All classes, as ``GET /object_info`` tells them. Read-only: parts are shared."""
-    specs = dict(_declared())
+def object_info(
+    folders: Folders, *, core: str, test_nodes: bool = False
+) -> dict[str, dict[str, Any]]:
+    """All classes, as ``GET /object_info`` tells them. Read-only: parts are shared.
+
+    ``specs.json`` has ``CLASS@CORE`` for a class that an older core declares otherwise.
+    """
+    declared = _declared()
+    specs = {
+        name: declared.get(f"{name}@{core}", spec)
+        for name, spec in declared.items()
+        if "@" not in name
+    }
     for (class_type, name), suffixes in FILE_INPUTS.items():
         if class_type in specs:
             specs[class_type] = _with_files(specs[class_type], name, folders.inputs(suffixes))

@@ -27,7 +27,7 @@ _COLOURS = {
     "green": (0, 255, 0),
     "blue": (0, 0, 255),
 }
-MAX_PIXELS = 64_000_000  # of all pictures of one link; a small machine must survive any graph
+MAX_PIXELS = 128_000_000  # of all pictures of one link; a small machine must survive any graph
 
 
 def scaled(
@@ -44,11 +44,10 @@ def scaled(
         across, down = width / scale, height / scale
         left, top = (columns - across) / 2, (rows - down) / 2
         box = (left, top, left + across, top + down)
-    out = [
-        np.asarray(Image.fromarray(p).resize((width, height), _METHODS[method], box=box))
-        for p in pictures
-    ]
-    return np.stack(out)
+    out = np.empty((len(pictures), height, width, *pictures.shape[3:]), np.uint8)
+    for index, picture in enumerate(pictures):
+        out[index] = Image.fromarray(picture).resize((width, height), _METHODS[method], box=box)
+    return out
 
 
 def same_channels(first: Pictures, second: Pictures) -> tuple[Pictures, Pictures]:

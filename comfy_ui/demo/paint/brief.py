@@ -29,7 +29,8 @@ _SCENES: dict[str, Callable[[Canvas, Wish, float], None]] = {
     "cat": figures.cat,
 }
 # A film is painted smaller when it would take too long, and enlarged.
-FILM_PIXELS = 14_000_000
+FILM_PIXELS = 8_000_000
+SMALLEST = 16  # below, scenes have no room; they are painted larger and shrunk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,10 @@ class Brief:
 
 def picture(brief: Brief, *, time_s: float = 0.0, signed: bool = True) -> Picture:
     """``uint8 [height, width, 3]``; at another time the same place, a moment later."""
+    if min(brief.width, brief.height) < SMALLEST:
+        large = brief.sized(max(SMALLEST, brief.width), max(SMALLEST, brief.height))
+        shrunk = Image.fromarray(picture(large, time_s=time_s, signed=False))
+        return np.asarray(shrunk.resize((brief.width, brief.height), Image.Resampling.BOX))
     key = number(brief.prompt, brief.seed)
     wish = understand(brief.prompt, brief.negative, key)
     detail = min(1.0, 0.6 + brief.steps / 18)

@@ -139,7 +139,7 @@ def words(text: str) -> list[str]:
 
 def number(text: str, seed: int = 0) -> int:
     """A stable 64-bit number from text and seed."""
-    digest = hashlib.blake2b(f"{seed}\0{text}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(f"{seed}\0{text}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big")
 
 

@@ -1,0 +1,208 @@
+"""Order, caching, laziness, interrupts, errors; and to whom messages go."""
+
+from __future__ import annotations
+
+import time
+import uuid
+
+import pytest
+
+from comfy_ui.demo import DemoServer, Faults
+from tests.demo import support
+
+
+@pytest.fixture
+def lab():
+    with DemoServer(faults=Faults(test_nodes=True)) as server:
+        yield server
+
+
+def _types(messages):
+    return [message["type"] for message in messages if message["type"] != "progress_state"]
+
+
+def test_messages_come_in_the_recorded_order(engine) -> None:
+    listener = support.listen(engine)
+    prompt_id = support.post(engine, support.empty_image(), client_id="c1")
+    assert _types(listener.until_over(prompt_id)) == [
+        "status",
+        "status",
+        "execution_start",
+        "execution_cached",
+        "executing",
+        "executing",
+        "executed",
+        "execution_success",
+        "status",
+        "executing",
+    ]
+
+
+def test_a_cached_rerun_tells_the_old_files_and_runs_nothing(engine) -> None:
+    listener = support.listen(engine)
+    first = support.post(engine, support.empty_image(), client_id="c1")
+    listener.until_over(first)
+    second = support.post(engine, support.empty_image(), client_id="c1")
+    messages = listener.until_over(second)
+    assert _types(messages)[2:] == [
+        "execution_start",
+        "execution_cached",
+        "executed",
+        "execution_success",
+        "status",
+        "executing",
+    ]
+    cached = next(m for m in messages if m["type"] == "execution_cached")
+    assert cached["data"]["nodes"] == ["1", "2"]
+    assert support.finished(engine, first)["outputs"] == support.finished(engine, second)["outputs"]
+
+
+def test_a_changed_seed_reruns_the_sampler_and_what_follows(engine) -> None:
+    support.run(engine, support.text_to_image(seed=1))
+    listener = support.listen(engine)
+    prompt_id = support.post(engine, support.text_to_image(seed=2), client_id="c1")
+    messages = listener.until_over(prompt_id)
+    cached = next(m for m in messages if m["type"] == "execution_cached")
+    assert cached["data"]["nodes"] == ["4", "5", "6", "7"]
+    ran = [m["data"]["node"] for m in messages if m["type"] == "executing"]
+    assert ran == ["3", "8", "9", None]
+
+
+def test_free_memory_forgets_results(engine) -> None:
+    support.run(engine, support.empty_image())
+    support.ask(engine, "/free", json_body={"free_memory": True})
+    entry = support.run(engine, support.empty_image())
+    assert entry["status"]["messages"][1][1]["nodes"] == []
+
+
+def test_previews_come_before_progress_with_metadata_and_after_it_without(engine) -> None:
+    new, old = support.listen(engine, "new", previews=True), support.listen(engine, "old")
+    for client, listener in (("new", new), ("old", old)):
+        prompt_id = support.post(
+            engine, support.text_to_image(seed=hash(client) % 1000, steps=2), client_id=client
+        )
+        listener.until_over(prompt_id)
+    assert [o for o in new.order if o == "progress" or o.startswith("b")] == [
+        "binary 4",
+        "progress",
+        "binary 4",
+        "progress",
+    ]
+    assert [o for o in old.order if o == "progress" or o.startswith("b")] == [
+        "progress",
+        "binary 1",
+        "progress",
+        "binary 1",
+    ]
+    assert old.frames[0][8:10] == b"\xff\xd8"
+
+
+def test_a_job_without_a_client_is_broadcast_in_part(engine) -> None:
+    listener = support.listen(engine)
+    support.run(engine, support.text_to_image(steps=2))
+    while not listener.silent_for(0.2):
+        pass
+    seen = set(listener.order)
+    assert {"progress_state", "progress", "binary 1", "status"} <= seen
+    assert not seen & {"executing", "executed", "execution_start", "execution_success"}
+
+
+def test_an_interrupt_hits_the_job_it_names_only(lab) -> None:
+    prompt_id = support.post(lab, support.sleeper(20))
+    time.sleep(0.1)
+    support.ask(lab, "/interrupt", json_body={"prompt_id": str(uuid.uuid4())})
+    time.sleep(0.1)
+    assert support.ask(lab, "/queue").json["queue_running"]
+    support.ask(lab, "/interrupt", json_body={"prompt_id": prompt_id})
+    entry = support.finished(lab, prompt_id, 5)
+    assert entry["status"]["status_str"] == "error"
+    assert entry["status"]["completed"] is False
+    assert entry["status"]["messages"][-1][0] == "execution_interrupted"
+
+
+def test_a_blocking_node_is_interrupted_at_the_next_one(lab) -> None:
+    prompt_id = support.post(lab, support.sleeper(0.4, blocking=True))
+    time.sleep(0.1)
+    support.ask(lab, "/interrupt", method="POST", data=b"")
+    entry = support.finished(lab, prompt_id)
+    name, data = entry["status"]["messages"][-1]
+    assert name == "execution_interrupted"
+    assert data["node_id"] == "2"
+
+
+def test_an_idle_interrupt_does_not_hit_the_next_job(engine) -> None:
+    support.ask(engine, "/interrupt", method="POST", data=b"")
+    support.run(engine, support.empty_image())
+
+
+def test_a_failed_job_keeps_what_had_run_and_names_the_node(lab) -> None:
+    graph = support.empty_image()
+    graph["3"] = {"class_type": "DemoRaise", "inputs": {"image": ["1", 0], "message": "boom"}}
+    graph["4"] = {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}}
+    entry = support.finished(lab, support.post(lab, graph))
+    name, data = entry["status"]["messages"][-1]
+    assert name == "execution_error"
+    assert (data["node_id"], data["node_type"]) == ("3", "DemoRaise")
+    assert data["exception_message"] == "boom\n"
+    assert data["traceback"]
+    assert list(entry["outputs"]) == ["2"]
+
+
+def test_a_switch_runs_the_chosen_side_only(lab) -> None:
+    graph = support.empty_image()
+    graph["3"] = {"class_type": "DemoRaise", "inputs": {"image": ["1", 0], "message": "boom"}}
+    graph["4"] = {
+        "class_type": "ComfySwitchNode",
+        "inputs": {"switch": False, "on_false": ["1", 0], "on_true": ["3", 0]},
+    }
+    graph["2"]["inputs"]["images"] = ["4", 0]
+    support.run(lab, graph)
+
+
+def test_jobs_run_by_number_and_front_goes_first(lab) -> None:
+    blocker = support.post(lab, support.sleeper(0.3))
+    time.sleep(0.05)
+    plain = support.post(lab, support.empty_image(2))
+    early = support.post(lab, support.empty_image(3), number=-5)
+    front = support.post(lab, support.empty_image(4), front=True)
+    ids = [plain, early, front]
+    for prompt_id in (blocker, *ids):
+        support.finished(lab, prompt_id)
+    order = list(support.ask(lab, "/history").json)
+    assert order == [blocker, early, front, plain]
+
+
+def test_a_deleted_pending_job_leaves_no_trace(lab) -> None:
+    blocker = support.post(lab, support.sleeper(0.4))
+    pending = support.post(lab, support.empty_image(2))
+    assert support.ask(lab, "/queue", json_body={"delete": [pending]}).status == 200
+    support.finished(lab, blocker)
+    time.sleep(0.05)
+    assert support.ask(lab, f"/history/{pending}").json == {}
+
+
+def test_a_socket_that_connects_in_mid_run_is_told_the_node(lab) -> None:
+    prompt_id = support.post(lab, support.sleeper(0.8, 4), client_id="late")
+    time.sleep(0.1)
+    listener = support.listen(lab, "late")
+    message = listener.next()
+    assert isinstance(message, dict)
+    assert message == {"type": "executing", "data": {"node": "3"}}
+    listener.until_over(prompt_id)
+
+
+def test_closing_an_older_socket_silences_the_newer_one(engine) -> None:
+    first, second = support.listen(engine, "twin"), support.listen(engine, "twin")
+    first.socket.close()
+    time.sleep(0.1)
+    support.run(engine, support.empty_image(), client_id="twin")
+    assert second.silent_for(0.2)
+
+
+def test_text_of_a_node_is_a_binary_frame(lab) -> None:
+    listener = support.listen(lab)
+    graph = support.empty_image()
+    graph["3"] = {"class_type": "DemoText", "inputs": {"image": ["1", 0], "text": "42 %"}}
+    graph["2"]["inputs"]["images"] = ["3", 0]
+    listener.until_over(support.post(lab, graph, client_id="c1"))
+    assert listener.frames == [b"\x00\x00\x00\x03\x00\x00\x00\x013" + b"42 %"]
