@@ -142,7 +142,9 @@ SERVER: Json = {
     "ImageCompare": node_class(
         {"compare_view": ["IMAGECOMPARE", {}]}, {"image_a": ["IMAGE"]}, output_node=True
     ),
-    "CurveEditor": node_class({"curve": ["CURVE", {"default": [[0, 0], [1, 1]]}]}, output_node=True),
+    "CurveEditor": node_class(
+        {"curve": ["CURVE", {"default": [[0, 0], [1, 1]]}]}, output_node=True
+    ),
     "Multi": node_class(
         {"tags": ["COMBO", {"options": ["a", "b", "c"], "multiselect": True}]}, output_node=True
     ),

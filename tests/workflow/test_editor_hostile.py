@@ -202,7 +202,7 @@ def _fuzz_official(object_info: Any, rounds: int, seed: int) -> None:
     library = NodeLibrary(object_info)
     files = [file for _, file in official.templates()]
     strange: list[Callable[[], Any]] = [
-        lambda: None, lambda: -1, lambda: "", lambda: [], dict, lambda: [[None]], lambda: 10**30,
+        lambda: None, lambda: -1, lambda: "", list, dict, lambda: [[None]], lambda: 10**30,
         lambda: chance.choice(chance.choice(files)["nodes"]), lambda: float("nan"), lambda: True,
     ]  # fmt: skip
     for _ in range(rounds):

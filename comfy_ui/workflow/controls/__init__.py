@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from .apply import apply_values
 from .control import Control, ControlKind, GraphOutput, Target
-from .form import find_controls
+from .form import MAX_MAIN, find_controls
 from .outputs import find_outputs
 
 __all__ = [
+    "MAX_MAIN",
     "Control",
     "ControlKind",
     "GraphOutput",

@@ -51,8 +51,9 @@ def apply_values(
 def _checked(control: Control, value: Any, rng: random.Random | None) -> Any:
     if control.role == "seed" and (value is None or value in (-1, "-1", "")):
         return (rng or random).randrange(MAX_SEED + 1)
-    if value is None:
-        return None
+    own = control.default
+    if value is None or value is own or (type(value) is type(own) and value == own):
+        return value  # what the graph had, right or wrong, is for check_workflow to judge
     match control.kind:
         case "int" | "float":
             return _number(control, value)
@@ -67,23 +68,30 @@ def _checked(control: Control, value: Any, rng: random.Random | None) -> Any:
 
 def _number(control: Control, value: Any) -> int | float:
     try:
-        number = float(value) if isinstance(value, str) else value
-        whole = isinstance(number, int) and not isinstance(number, bool)
-        if isinstance(number, bool) or not (whole or math.isfinite(number)):
-            raise ValueError
-    except (TypeError, ValueError):
-        raise _wrong(control, "takes a number.") from None
-    if control.kind == "int" and not whole:
-        if isinstance(value, str) and value.strip().lstrip("+-").isdigit():
-            number = int(value)  # exact above 2**53
-        elif number != int(number):
-            raise _wrong(control, "takes a whole number.")
-        number = int(number)
+        number: int | float = math.nan if isinstance(value, bool) else float(value)
+        if not math.isfinite(number):
+            raise ValueError("not finite")
+        if control.kind == "int":
+            number = _whole(value, number)
+    except (TypeError, ValueError, OverflowError):
+        kind = "a whole number" if control.kind == "int" else "a number"
+        raise _wrong(control, f"takes {kind}.") from None
     if control.min is not None and number < control.min:
         raise _wrong(control, f"cannot be {number:g}.", f"It starts at {control.min:g}.")
     if control.max is not None and number > control.max:
         raise _wrong(control, f"cannot be {number:g}.", f"It goes up to {control.max:g}.")
     return number
+
+
+def _whole(value: Any, number: float) -> int:
+    """``value``, whose nearest float is ``number``, as an int; exact beyond 2**53, too."""
+    if isinstance(value, int):
+        return value
+    if isinstance(value, str) and value.strip().lstrip("+-").isdecimal():
+        return int(value)
+    if number != int(number):
+        raise ValueError("not whole")
+    return int(number)
 
 
 def _truth(control: Control, value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -10,6 +11,15 @@ from ..schema import Kind
 
 ControlKind = Literal["text", "choice", "bool", "int", "float", "file"]
 """What a value is, whatever it means: this decides on the widget."""
+
+# ComfyUI's type of an input → what its value is, and what it is for when nothing more is known.
+PLAIN: Mapping[str, Literal["text", "choice", "bool", "int", "float"]] = {
+    "STRING": "text",
+    "COMBO": "choice",
+    "BOOLEAN": "bool",
+    "INT": "int",
+    "FLOAT": "float",
+}
 
 
 class Target(NamedTuple):

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...errors import InvalidWorkflowError
-from ...protocol.nodes import NodeLibrary
+from ..compile import ObjectInfo, as_library
 from ..graph import AnyGraph, is_api_graph
 from ..roles import USUAL, Role
-from .control import Control, Target
+from .control import PLAIN, Control, Target
 from .hints import Hint, find_hints
 from .leaves import GraphView, Leaf
 from .present import Draft, present
@@ -18,28 +18,22 @@ from .words import role_in
 
 MAX_MAIN = 7  # rows of the form before "Advanced"; width and height share one
 
-# Where a control stands that is of no usual kind: texts after the prompt, the rest after the size.
-_ORDER: Mapping[str, int] = {"text": 1, "choice": 35, "bool": 36, "int": 37, "float": 38}
+# Where a control stands that is of no usual kind: texts before the negative prompt, the rest
+# after the size.
+_ORDER: Mapping[str, int] = {"text": 9, "choice": 35, "bool": 36, "int": 37, "float": 38}
 # Who keeps a place in the main part when there are too many: earlier ones do.
 _NEEDED: tuple[Role, ...] = (
     "prompt", "image", "video", "audio", "mask", "negative", "width", "height", "duration", "seed",
     "frames", "choice", "bool", "text", "float", "int", "strength", "steps", "cfg", "guidance",
     "batch", "fps",
 )  # fmt: skip
-_PLAIN: Mapping[str, Role] = {
-    "STRING": "text",
-    "COMBO": "choice",
-    "BOOLEAN": "bool",
-    "INT": "int",
-    "FLOAT": "float",
-}
 # Roles of which equal values mean one thing: two samplers with the same seed have one seed.
 _ONE_THING = frozenset(USUAL) - {"image", "mask", "video", "audio", "lora"}
 
 
 def find_controls(
     graph: AnyGraph,
-    object_info: Mapping[str, Any] | NodeLibrary,
+    object_info: ObjectInfo,
     editor: Mapping[str, Any] | None = None,
 ) -> list[Control]:
     """The controls that a person needs for a graph, in the order in which a form shows them.
@@ -48,8 +42,9 @@ def find_controls(
     belongs to exactly one control. Pure.
 
     Args:
-        graph: in API format. object_info: the server's answer of that name, raw or as a
-            :class:`NodeLibrary`. Inputs of classes that are not in it have no controls.
+        graph: in API format.
+        object_info: the server's answer of that name, raw or as a :class:`NodeLibrary`. Inputs of
+            classes that are not in it have no controls.
         editor: the editor-format file that the graph was converted from, if any: App mode, labels
             and promoted inputs stand only there.
 
@@ -58,8 +53,7 @@ def find_controls(
     """
     if graph and not is_api_graph(graph):
         raise InvalidWorkflowError("Not a graph in API format.")
-    library = object_info if isinstance(object_info, NodeLibrary) else NodeLibrary(object_info)
-    view = GraphView(graph, library)
+    view = GraphView(graph, as_library(object_info))
     drafts = _Drafts(view)
     for hint in find_hints(view, editor):
         drafts.add_hint(hint)
@@ -100,7 +94,7 @@ class _Drafts:
     def _add(self, leaves: list[Leaf], hint: Hint | None) -> None:
         named = next((leaf for leaf in leaves if leaf.target in self._meanings), leaves[0])
         meaning = self._meanings.get(named.target)
-        role = meaning.role if meaning else _PLAIN[named.spec.type]
+        role = meaning.role if meaning else PLAIN[named.spec.type]
         if role in ("int", "float") and hint is not None:
             role = role_in(hint.label) or role
         targets = [leaf.target for leaf in leaves]
@@ -135,31 +129,31 @@ class _Drafts:
 def _arranged(drafts: list[Draft]) -> list[Draft]:
     """In the order of the form, the main ones marked."""
     chosen = [draft for draft in drafts if draft.hint and draft.hint.chosen]
-    for draft in chosen:
-        draft.advanced = not (draft.hint and draft.hint.main)
     others = [draft for draft in drafts if not (draft.hint and draft.hint.chosen)]
     others.sort(key=lambda draft: _order(draft.role))
+    if chosen:  # what the author chose is the whole form, in that order
+        for draft in chosen:
+            draft.advanced = draft.hint is not None and not draft.hint.main
+    else:
+        _show(sorted(filter(_may_be_main, others), key=lambda draft: _NEEDED.index(draft.role)))
+    return sorted([*chosen, *others], key=lambda draft: draft.advanced)
+
+
+def _show(candidates: Iterable[Draft]) -> None:
+    """Mark those that go into the main part, which has room for so many rows."""
     rows = 0
-    for draft in (
-        [] if chosen else sorted(filter(_may_be_main, others), key=lambda d: _NEEDED.index(d.role))
-    ):
-        shares_a_row = draft.role == "height" and _has_main(others, "width")
-        if rows >= MAX_MAIN and not shares_a_row:
-            continue
-        draft.advanced = False
-        rows += not shares_a_row
-    if chosen:  # App mode and parameter nodes are an order, too
-        return sorted([*chosen, *others], key=lambda draft: draft.advanced)
-    return sorted(others, key=lambda draft: draft.advanced)
+    has_width = False
+    for draft in candidates:
+        shares_a_row = draft.role == "height" and has_width
+        if rows < MAX_MAIN or shares_a_row or draft.leaf.spec.upload:
+            draft.advanced = False  # a file that somebody must give is never hidden
+            has_width = has_width or draft.role == "width"
+            rows += not shares_a_row
 
 
 def _order(role: Role) -> int:
     """Where controls of a role stand: what people set most comes first."""
     return _ORDER[role] if role in _ORDER else int(USUAL[role]["order"])
-
-
-def _has_main(drafts: Iterable[Draft], role: Role) -> bool:
-    return any(draft.role == role and not draft.advanced for draft in drafts)
 
 
 def _may_be_main(draft: Draft) -> bool:
@@ -170,10 +164,7 @@ def _may_be_main(draft: Draft) -> bool:
     meaning = draft.meaning
     if meaning is None or not meaning.main or draft.role in ("text", "int", "float", "bool"):
         return False
-    if draft.role == "cfg":
-        return bool(
-            draft.leaf.value != 1
-        )  # has no effect at 1, and models made for 1 want it there
-    if draft.role == "strength":
-        return draft.leaf.target.input == "denoise" and bool(draft.leaf.value != 1)
-    return True
+    has_effect = bool(draft.leaf.value != 1)
+    if draft.role == "cfg":  # models that were made for 1 want it there
+        return has_effect
+    return draft.role != "strength" or (draft.leaf.target.input == "denoise" and has_effect)

@@ -19,10 +19,8 @@ from ..graph import inputs_of
 from .control import Target
 from .leaves import GraphView
 
-_PARAMETER_CLASS = re.compile(r"SwarmInput|ETN_Parameter|CozyGen\w*Input|CPackInput")
 _TITLES = ("title", "param_name", "name", "label")
-_VALUES = ("value", "default", "default_value", "text", "image", "model", "choice", "int", "float")
-_PRIMITIVE_CLASS = re.compile(r"Primitive|SeedNode$|CustomCombo$|Constant$|^(INT|FLOAT|Int|Float)")
+_PRIMITIVE_CLASS = re.compile(r"Primitive|(SeedNode|CustomCombo|Constant)$|^(Int|Float|String)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,6 @@ class Hint:
     main: bool = True
     group: str = ""
     help: str = ""
-    role_word: str = ""  # the author's own word for the type
     min: float | None = None
     max: float | None = None
     step: float | None = None
@@ -46,7 +43,7 @@ def find_hints(view: GraphView, editor: Mapping[str, Any] | None) -> Iterator[Hi
     """All hints, the strongest first. Several may name the same input."""
     conversion = _conversion(view, editor) if editor is not None else None
     promoted = _promoted(view, conversion) if conversion else {}
-    labels = _Labels(conversion.document) if conversion and conversion.document else None
+    labels = _Labels(conversion.document) if conversion else None
     if editor is not None:
         yield from _app_mode(view, editor, promoted, labels)
     yield from _parameter_nodes(view)
@@ -107,36 +104,36 @@ def _plain(view: GraphView, node: str, name: str) -> list[Target]:
 def _parameter_nodes(view: GraphView) -> Iterator[Hint]:
     found = []
     for node in view.graph:
-        if node not in view.needed or not _PARAMETER_CLASS.match(view.class_of(node)):
+        name = view.parameter(node)
+        if node not in view.needed or name is None:
             continue
         given = inputs_of(view.graph, node)
-        name = next((n for n in _VALUES if isinstance(given.get(n), str | int | float)), None)
-        if name is None:
-            continue
-        label = next((t for key in _TITLES if (t := given.get(key)) and isinstance(t, str)), "")
-        group, _, label = label.rpartition("/")
-        place = re.match(r"(\d+)[.)]\s*", label)  # "group/2. Label": Krita's spelling
-        label = label[place.end() :] if place else label
-        order = given.get("order_priority", given.get("priority", place and int(place[1])))
-        limits = [_number(given.get(a), given.get(b)) for a, b in _LIMITS]
+        label = next((t for key in _TITLES if (t := _text(given.get(key)))), view.own_title(node))
+        group, place = "", 0.0
+        if view.class_of(node).startswith("ETN_"):
+            group, place, label = _krita_name(label)
         hint = Hint(
             (Target(node, name),),
-            label or view.own_title(node),
+            label,
             chosen=True,
             main=given.get("is_advanced") is not True,
             group=group,
             help=_text(given.get("description")),
-            role_word=f"{view.class_of(node)} {_text(given.get('type'))}",
-            min=limits[0],
-            max=limits[1],
-            step=limits[2] or None,
-            choices=_words(given.get("values", given.get("choices"))),
+            min=_number(given.get("min"), given.get("min_value")),
+            max=_number(given.get("max"), given.get("max_value")),
+            step=_number(given.get("step")) or None,
+            choices=_words(_text(given.get("values")) or _text(given.get("choices"))),
         )
-        found.append((order if isinstance(order, int | float) else 0, hint))
+        order = _number(given.get("order_priority"), given.get("priority"))
+        found.append((place if order is None else order, hint))
     yield from (hint for _, hint in sorted(found, key=lambda pair: pair[0]))
 
 
-_LIMITS = (("min", "min_value"), ("max", "max_value"), ("step", "step"))
+def _krita_name(name: str) -> tuple[str, float, str]:
+    """Group, place and label out of ``"group/2. Label"``."""
+    group, _, label = name.rpartition("/")
+    numbered = re.match(r"(\d{1,9})[.)]\s*", label)
+    return (group, float(numbered[1]), label[numbered.end() :]) if numbered else (group, 0.0, label)
 
 
 def _titled_primitives(view: GraphView) -> Iterator[Hint]:
@@ -189,8 +186,7 @@ def _number(*values: object) -> float | None:
     return next((v for v in values if isinstance(v, int | float) and not isinstance(v, bool)), None)
 
 
-def _words(value: object) -> tuple[str, ...] | None:
-    if not isinstance(value, str) or not value.strip():
-        return None
-    words = re.split(r"\s*(?:\|\||\n|,)\s*", value.strip())
-    return tuple(word.partition("///")[0].strip() for word in words if word)
+def _words(text: str) -> tuple[str, ...] | None:
+    """Choices written as one text: apart by commas, lines or ``||``."""
+    words = (word.strip() for word in re.split(r"\|\||\n|,", text))
+    return tuple(word for word in words if word) or None

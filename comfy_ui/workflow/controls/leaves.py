@@ -10,6 +10,7 @@ from ...protocol.nodes import InputSpec, NodeLibrary, NodeSpec
 from ..declared import declared_inputs
 from ..graph import AnyGraph, Link, ancestors, as_link, inputs_of, title
 from .control import Target
+from .words import parameter_input
 
 _VALUE_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
 
@@ -66,8 +67,14 @@ class GraphView:
         link = as_link(self.value(node, name))
         return link if link is not None and link.node in self.graph else None
 
+    def parameter(self, node: str) -> str | None:
+        """The input with the value, where the node declares a parameter of the whole graph."""
+        return parameter_input(self.class_of(node), inputs_of(self.graph, node))
+
     def leaf(self, node: str, name: str) -> Leaf | None:
         """The input as a leaf, when it has a literal value that a person could set."""
+        if self.parameter(node) not in (None, name):
+            return None  # the title, range and place of a parameter
         spec = self.inputs(node).get(name)
         value = self.value(node, name)
         if spec is None or not isinstance(value, str | int | float):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from ...protocol.nodes import NodeLibrary, NodeSpec
+from ...protocol.nodes import NodeSpec
+from ..compile import ObjectInfo, as_library
 from ..graph import AnyGraph
 from ..schema import Kind
 from .control import GraphOutput
@@ -24,12 +24,9 @@ _KIND_OF_TYPE: Mapping[str, Kind] = {
 _VIDEO_WRITERS = ("SaveWEBM", "VHS_VideoCombine")  # take pictures, write a film
 
 
-def find_outputs(
-    graph: AnyGraph, object_info: Mapping[str, Any] | NodeLibrary
-) -> list[GraphOutput]:
+def find_outputs(graph: AnyGraph, object_info: ObjectInfo) -> list[GraphOutput]:
     """The nodes that save or show a result, in the order of the graph, files before previews."""
-    library = object_info if isinstance(object_info, NodeLibrary) else NodeLibrary(object_info)
-    view = GraphView(graph, library)
+    view = GraphView(graph, as_library(object_info))
     found = []
     for node in view.outputs:
         spec = view.spec(node)

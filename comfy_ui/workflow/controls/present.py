@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ..roles import MAX_SEED, USUAL, Role
-from .control import Control, ControlKind, Target
+from .control import PLAIN, Control, ControlKind, Target
 from .hints import Hint
 from .leaves import Leaf
 from .trace import Meaning
@@ -28,6 +28,14 @@ _WIDEST: Mapping[Role, tuple[float, float]] = {
     "guidance": (0, 100),
 }
 _STRENGTHS = {"strength_model": "LoRA strength", "strength_clip": "LoRA strength on the text"}
+_FILES = {
+    "vae_name": "VAE",
+    "clip_name": "Text encoder",
+    "clip_name1": "Text encoder 1",
+    "clip_name2": "Text encoder 2",
+    "clip_name3": "Text encoder 3",
+    "control_net_name": "ControlNet",
+}
 _TYPED_TITLE = re.compile(r"(?:int|float|string|text|boolean|bool)\w*\s*\((.+)\)", re.IGNORECASE)
 _ABSURD = 2**31 - 1  # a bound at or beyond this was not meant as one
 
@@ -39,13 +47,6 @@ _GROUPS: Mapping[Role, str] = {
     "guidance": "Sampling",
     "sampler": "Sampling",
     "scheduler": "Sampling",
-}
-_KINDS: Mapping[str, ControlKind] = {
-    "STRING": "text",
-    "COMBO": "choice",
-    "BOOLEAN": "bool",
-    "INT": "int",
-    "FLOAT": "float",
 }
 
 
@@ -106,7 +107,7 @@ def _label(draft: Draft) -> str:
     if draft.role == "strength" and name != "denoise":
         return _STRENGTHS.get(name, _pretty(name))
     if draft.role == "model" and name not in ("ckpt_name", "unet_name", "model_name"):
-        return _pretty(name.removesuffix("_name"))
+        return _FILES.get(name, _pretty(name.removesuffix("_name")))
     if draft.role in USUAL:
         return str(USUAL[draft.role]["label"])
     if name in ("value", "choice", "text", "string"):
@@ -147,9 +148,11 @@ def _kind(draft: Draft) -> ControlKind:
     spec = draft.leaf.spec
     if spec.upload is not None:
         return "file"
+    if draft.hint and draft.hint.choices:
+        return "choice"
     if spec.type == "COMBO" and spec.choices is None:  # the list is fetched from somewhere else
         return "text"
-    return "int" if spec.type == "FLOAT" and draft.whole else _KINDS[spec.type]
+    return "int" if spec.type == "FLOAT" and draft.whole else PLAIN[spec.type]
 
 
 def _limits(draft: Draft) -> tuple[float | None, float | None, float | None]:

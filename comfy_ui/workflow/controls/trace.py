@@ -133,7 +133,7 @@ class _Tracer:
             return "bool"
         if leaf.spec.type == "COMBO":
             return role if role in ("sampler", "scheduler") else "choice"
-        if leaf.target.input == "value":
+        if leaf.target.input in ("value", self.view.parameter(leaf.target.node)):
             return role_in(self.view.own_title(leaf.target.node)) or role
         own = ROLE_OF_NAME.get(leaf.target.input)
         return own or (role if leaf.target.input == name else _plain_number(leaf))

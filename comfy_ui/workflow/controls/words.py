@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from ..roles import Role
 
@@ -52,6 +54,12 @@ SIZE = re.compile(
     r"|upscale_by|aspect_ratio|resolution)$"
 )
 
+# Nodes of packs that declare a parameter of the whole workflow, and their input that has its value.
+_PARAMETER_CLASS = re.compile(r"SwarmInput|ETN_Parameter|CozyGen\w*Input|CPackInput")
+_PARAMETER_VALUES = (
+    "value", "default", "default_value", "text", "image", "model", "choice", "int", "float",
+)  # fmt: skip
+
 _TITLES: tuple[tuple[re.Pattern[str], Role], ...] = (
     (re.compile(r"\bwidth\b", re.IGNORECASE), "width"),
     (re.compile(r"\bheight\b", re.IGNORECASE), "height"),
@@ -73,6 +81,13 @@ def role_in(words: str) -> Role | None:
     """
     words = words.replace("_", " ")
     return next((role for pattern, role in _TITLES if pattern.search(words)), None)
+
+
+def parameter_input(class_type: str, given: Mapping[str, Any]) -> str | None:
+    """The input that has the value, on a node that declares a parameter; None on any other."""
+    if not _PARAMETER_CLASS.match(class_type):
+        return None
+    return next((name for name in _PARAMETER_VALUES if name in given), None)
 
 
 def is_model_file(value: object) -> bool:

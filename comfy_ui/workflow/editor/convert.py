@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...errors import InvalidWorkflowError, MissingNodesError, Problem, Severity
 from ...protocol.nodes import NodeLibrary, NodeSpec
 from ..check import check_workflow
+from ..compile import ObjectInfo, as_library
 from ..graph import Graph as ApiGraph, as_link, literal
 from ..packs import find_pack
 from .document import MAX_NODES, Document, Mode, Node, read_document
@@ -30,14 +31,12 @@ class Conversion:
     """
 
     graph: ApiGraph
-    problems: tuple[Problem, ...] = ()
-    origins: Mapping[tuple[str, str], Origin] = field(default_factory=dict)
-    document: Document | None = None
+    problems: tuple[Problem, ...]
+    origins: Mapping[tuple[str, str], Origin]
+    document: Document
 
 
-def convert_workflow(
-    editor: Mapping[str, Any], object_info: Mapping[str, Any] | NodeLibrary
-) -> ApiGraph:
+def convert_workflow(editor: Mapping[str, Any], object_info: ObjectInfo) -> ApiGraph:
     """Convert an editor-format workflow to an API-format graph, as ComfyUI's editor does on Run.
 
     Reads versions 0.4 and 1.0, with subgraphs and legacy group nodes. Pure; takes milliseconds.
@@ -53,19 +52,18 @@ def convert_workflow(
         MissingNodesError: node classes that the server does not have, each with its title.
         InvalidWorkflowError: not a workflow, or one that contains itself.
     """
-    return convert_only(editor, _as_library(object_info)).graph
+    return convert_only(editor, as_library(object_info)).graph
 
 
-def convert(editor: Mapping[str, Any], object_info: Mapping[str, Any] | NodeLibrary) -> Conversion:
+def convert(editor: Mapping[str, Any], object_info: ObjectInfo) -> Conversion:
     """Like :func:`convert_workflow`, and tell what in the graph does not fit the server.
 
     A list of saved values shifts when a node has gained an input since the file was saved; the
     editor then sends a seed as a model's name. The problems tell of every such value.
     """
-    library = _as_library(object_info)
+    library = as_library(object_info)
     found = convert_only(editor, library)
-    problems = (*found.problems, *check_workflow(found.graph, library))
-    return Conversion(found.graph, problems, found.origins, found.document)
+    return replace(found, problems=(*found.problems, *check_workflow(found.graph, library)))
 
 
 def convert_only(editor: Mapping[str, Any], library: NodeLibrary) -> Conversion:
@@ -169,10 +167,6 @@ class _Converter:
         if node.type not in self._library:
             return MISSING
         return self._own_values(scope, node, self._library[node.type]).get(name, MISSING)
-
-
-def _as_library(object_info: Mapping[str, Any] | NodeLibrary) -> NodeLibrary:
-    return object_info if isinstance(object_info, NodeLibrary) else NodeLibrary(object_info)
 
 
 def _missing(key: str, node: Node) -> Problem:

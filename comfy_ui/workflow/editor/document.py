@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from functools import cached_property
 from typing import Any
 
 from ...errors import InvalidWorkflowError, Problem
@@ -86,32 +87,54 @@ class Graph:
     inputs: tuple[Slot, ...] = ()
     outputs: tuple[Slot, ...] = ()
     name: str = ""
-    port_of: Mapping[str, Slot] = field(init=False)  # the definition's input that a link starts at
-    fields: tuple[str, ...] = field(
-        init=False
-    )  # names of the inputs that are fields on an instance
 
-    def __post_init__(self) -> None:
-        port_of = {
+    @cached_property
+    def port_of(self) -> Mapping[str, Slot]:
+        """The definition's input that a link from inside starts at."""
+        found = {
             link.id: self.inputs[link.origin_slot]
             for link in self.links.values()
             if link.origin == INPUT_NODE and 0 <= link.origin_slot < len(self.inputs)
         }
-        port_of |= {link: port for port in self.inputs for link in port.links}
-        object.__setattr__(self, "port_of", port_of)
-        fields = (
+        return found | {link: port for port in self.inputs for link in port.links}
+
+    @cached_property
+    def port_named(self) -> Mapping[str, Slot]:
+        """The definition's inputs by name."""
+        return {port.name: port for port in self.inputs}
+
+    @cached_property
+    def outlets(self) -> Mapping[int, str]:
+        """The link inside that ends at each output of the definition."""
+        found = {
+            link.target_slot: link.id for link in self.links.values() if link.target == OUTPUT_NODE
+        }
+        for index, port in enumerate(self.outputs):
+            said = next((link for link in port.links if link in self.links), None)
+            if said is not None:
+                found[index] = said
+        return found
+
+    @cached_property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the definition's inputs that are fields on an instance, in order."""
+        return tuple(
             port.name for port in self.inputs if any(slot.widget for _, slot in self.targets(port))
         )
-        object.__setattr__(self, "fields", tuple(fields))
 
     def targets(self, port: Slot) -> Iterator[tuple[Node, Slot]]:
         """The inner inputs that an input of the definition is joined to, in order."""
-        for key in port.links:
-            link = self.links.get(key)
-            node = self.nodes.get(link.target) if link else None
-            for slot in node.inputs if node else ():
-                if node and slot.link == key:
-                    yield node, slot
+        return (self._fed[link] for link in port.links if link in self._fed)
+
+    @cached_property
+    def _fed(self) -> Mapping[str, tuple[Node, Slot]]:
+        """The input that each link feeds, as the inputs themselves tell it."""
+        return {
+            slot.link: (node, slot)
+            for node in self.nodes.values()
+            for slot in node.inputs
+            if slot.link is not None
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from ...errors import InvalidWorkflowError
-from .document import INPUT_NODE, OUTPUT_NODE, Document, Graph, Mode, Node, Slot
+from .document import INPUT_NODE, Document, Graph, Mode, Node, Slot
 from .widgets import MISSING
 
 REROUTES = frozenset({"Reroute", "Reroute (rgthree)"})
@@ -145,10 +145,11 @@ class Resolver:
                 break
             index = found.origin_slot
             if node.mode is Mode.BYPASSED:
+                self._count_step(len(node.inputs))
                 link = _passed_through(node, index, wanted)
             elif node.type in self._definitions:
                 scope = self.enter(scope, node)
-                link = _inner_output(scope.graph, index)
+                link = scope.graph.outlets.get(index)
             elif node.type in REROUTES or node.type in SETTERS:
                 link = node.inputs[0].link if node.inputs else None
             elif node.type in GETTERS:
@@ -191,13 +192,13 @@ class Resolver:
             definition = self._definitions.get(node.type)
             if definition is None:
                 return self._own_value(scope, node, slot.name)
-            nested = next((entry for entry in definition.inputs if entry.name == slot.name), None)
+            nested = definition.port_named.get(slot.name)
             if nested is not None:
                 return self.port_value(self.enter(scope, node), nested)
         return MISSING
 
-    def _count_step(self) -> None:
-        self._steps += 1
+    def _count_step(self, count: int = 1) -> None:
+        self._steps += count
         if self._steps > _MAX_STEPS:
             raise InvalidWorkflowError(
                 "The links of this workflow lead in a circle, or are too many to follow.",
@@ -206,9 +207,7 @@ class Resolver:
 
 
 def compatible(one: str, other: str) -> bool:
-    """Whether an output of type ``one`` may feed an input of type ``other``, as the editor sees
-    it.
-    """
+    """Whether an output of one type may feed an input of the other, as the editor sees it."""
     if one in ("", "*") or other in ("", "*"):
         return True
     return not _kinds(one).isdisjoint(_kinds(other))
@@ -219,8 +218,9 @@ def _kinds(types: str) -> set[str]:
 
 
 def _passed_through(node: Node, index: int, wanted: str) -> str | None:
-    """The link into a bypassed node that stands in for its output ``index``, for a consumer of
-    type ``wanted``.
+    """The link into a bypassed node that stands in for its output ``index``.
+
+    ``wanted`` is the type of the input at the end of the way.
     """
     inputs = node.inputs
     same = inputs[index] if 0 <= index < len(inputs) else None
@@ -230,27 +230,10 @@ def _passed_through(node: Node, index: int, wanted: str) -> str | None:
     given = node.outputs[index].type if 0 <= index < len(node.outputs) else "*"
     if same is not None and compatible(same.type, given) and compatible(same.type, wanted):
         return same.link
-    candidates: Iterator[Slot] = (slot for slot in inputs if slot.type.upper() == wanted.upper())
-    exact = next(candidates, None)
-    chosen = exact or next((slot for slot in inputs if compatible(slot.type, wanted)), None)
+    exact = (slot for slot in inputs if slot.type.upper() == wanted.upper())
+    fitting = (slot for slot in inputs if compatible(slot.type, wanted))
+    chosen = next(exact, None) or next(fitting, None)
     return chosen.link if chosen else None
-
-
-def _inner_output(graph: Graph, index: int) -> str | None:
-    """The link inside a definition that ends at its output ``index``."""
-    if not 0 <= index < len(graph.outputs):
-        return None
-    named = next((link for link in graph.outputs[index].links if link in graph.links), None)
-    if named is not None:
-        return named
-    return next(
-        (
-            link.id
-            for link in graph.links.values()
-            if link.target == OUTPUT_NODE and link.target_slot == index
-        ),
-        None,
-    )
 
 
 def _setter(scope: Scope, getter: Node) -> tuple[Scope, str | None] | None:
