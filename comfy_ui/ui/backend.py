@@ -76,7 +76,12 @@ class Backend:
             await asyncio.wait([self._checking], timeout=_FIRST_CHECK_S)
 
     async def refresh(self) -> ServerStatus:
-        """Ask the server how it is and what it has."""
+        """Ask the server how it is and what it has; who comes while that runs gets its answer."""
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._check(), name="look at the server")
+        return await asyncio.shield(self._checking)
+
+    async def _check(self) -> ServerStatus:
         status = await self.studio.server_status()
         if status.online:
             await self.catalog.refresh(version=status.version)
@@ -103,7 +108,7 @@ class Backend:
         )
         # Reading some forty presets takes a second the first time.
         self.catalog = Catalog(self.client, await asyncio.to_thread(list_presets))
-        self._checking = asyncio.create_task(self.refresh(), name="first look at the server")
+        self._checking = asyncio.create_task(self._check(), name="look at the server")
 
     def _new_client(self, url: str) -> ComfyWSClient:
         token = self.settings.comfyui_token

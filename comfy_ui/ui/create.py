@@ -88,7 +88,7 @@ class Create:
         gr.on(
             [page.load, ticket.change],
             self._follow,
-            outputs=[stage, results, generate, stop],
+            outputs=[stage, results, notice, generate, stop],
             trigger_mode="always_last",
             concurrency_limit=None,
             **quiet,
@@ -143,27 +143,32 @@ class Create:
         Only looks on: closing the page ends this and not the job.
         """
         owner = self._access.require("see_own", request)
-        drawn = False
+        buttons = _buttons(running=True)
+        try:
+            async for drawn in self._watch(owner):
+                yield *drawn, *buttons
+                buttons = gr.skip(), gr.skip()
+            last = await self._last(owner), await self._results(owner), gr.skip()
+            yield *last, *_buttons(running=False)
+        except ComfyHeadlessError as error:  # the disk refuses, or the server was changed
+            shown = card.error_card(JobError.of(error))
+            yield shown, gr.skip(), gr.skip(), *_buttons(running=False)
+
+    async def _watch(self, owner: str) -> AsyncIterator[tuple[Any, Any, Any]]:
+        """Stage, results and notice at each change, as long as the owner has unfinished jobs."""
         while jobs := await (studio := self._backend.studio).active(owner):
-            if not drawn:
-                yield gr.skip(), await self._results(owner), *_buttons(running=True)
-                drawn = True
             job, waiting, counted = jobs[0], len(jobs) - 1, time.monotonic()
             shape = fields.ratio(self._backend.catalog.entry(job.preset).preset, job.values)
+            yield gr.skip(), await self._results(owner), gr.skip()
             async with aclosing(studio.follow(job.id, owner)) as snapshots:
                 async for snapshot in snapshots:
-                    if snapshot.terminal:
-                        shown = _finished(snapshot, job, shape)
-                        yield shown, await self._results(owner), gr.skip(), gr.skip()
-                    else:
-                        if time.monotonic() - counted > _COUNT_EVERY_S:
-                            waiting, counted = len(await studio.active(owner)) - 1, time.monotonic()
-                        shown = card.job_card(snapshot, ratio=shape, waiting=waiting)
-                        yield shown, gr.skip(), gr.skip(), gr.skip()
-        if drawn:
-            yield gr.skip(), gr.skip(), *_buttons(running=False)
-        else:
-            yield await self._last(owner), await self._results(owner), *_buttons(running=False)
+                    if time.monotonic() - counted > _COUNT_EVERY_S:
+                        waiting, counted = len(await studio.active(owner)) - 1, time.monotonic()
+                    if not snapshot.terminal:
+                        shown = card.job_card(snapshot, ratio=shape, waiting=max(0, waiting))
+                        yield shown, gr.skip(), gr.skip()
+                    elif snapshot.error and waiting > 0:  # the next job takes the stage at once
+                        yield gr.skip(), gr.skip(), _notice(snapshot.error)
 
     async def _last(self, owner: str) -> Html:
         """What the stage shows when nothing runs: how the newest job ended."""

@@ -133,7 +133,7 @@ def server_panel(status: ServerStatus, *, embedded: bool, access: Access) -> Htm
         facts.append(_fact("Version", status.version or "unknown"))
         facts.append(_fact("Answers in", f"{(status.latency_s or 0) * 1000:.0f} ms"))
         facts.append(_fact("Queue", f"{status.running} running, {status.pending} waiting"))
-    error = status.error
+    error = status.error if private else None  # its words may hold the address
     return el(
         "section",
         el(

@@ -89,7 +89,7 @@ def wide(new_page: Callable[..., Any]) -> None:
 def phone(new_page: Callable[..., Any]) -> None:
     for scheme in ("light", "dark"):
         page = new_page(size=support.PHONE, scheme=scheme)
-        finished(page, PROMPTS[-1], steps=8)
+        finished(page, f"A harbour with sailing boats, {scheme} evening sky", steps=8)
         save(page, f"create-phone-{scheme}")
 
 

@@ -26,8 +26,13 @@ CHROMIUM_ARGS = [
     "--disable-component-update",
     "--no-first-run",
 ]
-# Gradio's client says this when a page is left while a stream is open.
-GRADIO_ON_LEAVING = ("AbortError: signal is aborted", "Method not implemented")
+EXPECTED = (
+    # Gradio's client says this when a page is left while a stream is open.
+    "AbortError: signal is aborted",
+    "Unexpected error Connection errored out",
+    # Chromium's word for an upload that was refused with a reason.
+    "Failed to load resource: the server responded with a status of 422",
+)
 WIDE = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
 
@@ -115,7 +120,7 @@ class Watch:
             self.external.append(request.url)
 
     def _console(self, message: Any) -> None:
-        if message.type == "error" and not message.text.startswith(GRADIO_ON_LEAVING):
+        if message.type == "error" and not message.text.startswith(EXPECTED):
             self.troubles.append(message.text)
 
 

@@ -152,6 +152,10 @@ def test_results_are_reused_in_whole_or_in_part(page: Any) -> None:
     page.wait_for_selector(".stage.succeeded :text('Seed 4242')")
     page.fill("#prompt textarea", "something else")
     page.click("form.settings [data-do=random-seed]")
+    assert page.input_value("[name=seed]") == ""
+    page.click("form.settings [data-do=last-seed]")
+    assert page.input_value("[name=seed]") == "4242"
+    page.click("form.settings [data-do=random-seed]")
     set_field(page, "steps", 9)
     page.click("#stage .act:has-text('Seed')")
     page.wait_for_function("document.querySelector('[name=seed]').value === '4242'")
@@ -238,3 +242,51 @@ def test_numbers_and_sliders_follow_each_other(page: Any) -> None:
     assert page.input_value("input[data-for=f-steps]") == "21"
     page.locator("input[data-for=f-steps]").fill("30")
     assert page.input_value("[name=steps]") == "30"
+
+
+def test_ctrl_shift_enter_runs_before_the_other_waiting_jobs(page: Any) -> None:
+    generate(page, "long", steps=40)
+    page.wait_for_selector(".stage.running")
+    for prompt, keys in (
+        ("fills the server", "Control+Enter"),
+        ("waits", "Control+Enter"),
+        ("overtakes", "Control+Shift+Enter"),
+    ):
+        page.fill("#prompt textarea", prompt)
+        set_field(page, "steps", 2)
+        page.press("#prompt textarea", keys)
+        page.wait_for_timeout(700)
+    page.wait_for_selector("#results .thumb[title='waits']")
+    titles = page.eval_on_selector_all("#results .thumb", "all => all.map((e) => e.title)")
+    assert titles.index("waits") < titles.index("overtakes")  # newest first
+
+
+def test_a_picture_goes_up_and_a_result_becomes_an_input(page: Any, tmp_path: Path) -> None:
+    page.click(".picker > summary")
+    page.fill(".options .filter", "picture to picture")
+    page.click(".option:visible")
+    page.wait_for_selector("form.settings[data-preset=sdxl_img2img]")
+    generate(page, "without a picture")
+    page.wait_for_selector("#notice .notice")
+    Image.new("RGB", (64, 64), "teal").save(tmp_path / "teal.png")
+    page.set_input_files("#f-image", tmp_path / "teal.png")
+    page.wait_for_selector(".upload.filled :text('teal.png')")
+    generate(page, "from a picture", steps=3)
+    page.wait_for_selector(".stage.succeeded img.final")
+    page.wait_for_selector("#results .thumb[title='from a picture']")
+    before = page.input_value("[name=image]")
+    page.click("#stage .act:has-text('Use as input')")
+    page.wait_for_function(
+        "(old) => document.querySelector('[name=image]').value !== old", arg=before
+    )
+    generate(page, "from a result", steps=3)
+    page.wait_for_selector("#results .thumb[title='from a result']")
+
+
+def test_what_is_no_picture_is_refused(page: Any, tmp_path: Path) -> None:
+    page.click(".picker > summary")
+    page.click(".option[data-preset=sdxl_img2img]")
+    page.wait_for_selector("form.settings[data-preset=sdxl_img2img]")
+    (tmp_path / "x.png").write_text("<svg onload=alert(1)>")
+    page.set_input_files("#f-image", tmp_path / "x.png")
+    page.wait_for_selector(".upload.failed :text('not a picture')")
