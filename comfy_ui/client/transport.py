@@ -1,4 +1,4 @@
-"""The only users of httpx: carry a :class:`Call` to the server and its :class:`Answer` back.
+"""The users of httpx: carry a :class:`Call` to the server and its :class:`Answer` back.
 
 Every HTTP exchange of this package passes :meth:`SyncTransport.send` or ``fetch``, or their async
 twins; every error of httpx is translated in :func:`translate`. A circuit breaker or a tracer
@@ -27,9 +27,16 @@ from ..errors import (
 )
 from .calls import Answer, Call
 from .endpoint import Endpoint
+from .http1 import Http1Transport
 
 _MAX_REDIRECTS = 5
-_LIMITS = httpx.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=30.0)
+_MAX_CONNECTIONS = 32
+_KEEP_S = 30.0
+_LIMITS = httpx.Limits(
+    max_connections=_MAX_CONNECTIONS,
+    max_keepalive_connections=_MAX_CONNECTIONS,
+    keepalive_expiry=_KEEP_S,
+)
 
 
 class Breaker(Protocol):
@@ -87,7 +94,7 @@ class SyncTransport:
             answer = _answer(call, response, b"")
             if not receiver.begin(answer):
                 return _answer(call, response, response.read())
-            for chunk in response.iter_raw():
+            for chunk in response.iter_bytes():
                 receiver.write(chunk)
             return answer
 
@@ -138,11 +145,13 @@ class AsyncTransport:
         http: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._endpoint, self._breaker = endpoint, breaker
-        self._client = httpx.AsyncClient(
-            verify=endpoint.tls or False,
-            trust_env=endpoint.trust_env,
-            limits=_LIMITS,
-            transport=http,
+        self._closed = False
+        if http is None and endpoint.trust_env:  # proxies are httpx's business
+            http = _ByClient(httpx.AsyncClient(verify=endpoint.tls or False, limits=_LIMITS))
+        self._http = http or Http1Transport(
+            tls=endpoint.tls,
+            max_connections=_MAX_CONNECTIONS,
+            keep_s=_KEEP_S,
         )
 
     async def send(self, call: Call[Any]) -> Answer:
@@ -156,7 +165,7 @@ class AsyncTransport:
             answer = _answer(call, response, b"")
             if not receiver.begin(answer):
                 return _answer(call, response, await response.aread())
-            async for chunk in response.aiter_raw():
+            async for chunk in response.aiter_bytes():
                 if receiver.blocking:
                     await asyncio.to_thread(receiver.write, chunk)
                 else:
@@ -164,11 +173,12 @@ class AsyncTransport:
             return answer
 
     async def close(self) -> None:
-        await self._client.aclose()
+        self._closed = True
+        await self._http.aclose()
 
     @asynccontextmanager
     async def _exchange(self, call: Call[Any]) -> AsyncIterator[httpx.Response]:
-        if self._client.is_closed:
+        if self._closed:
             raise _closed()
         if self._breaker:
             self._breaker.check()
@@ -178,7 +188,8 @@ class AsyncTransport:
                 url = _url(self._endpoint, call)
                 for _ in range(_MAX_REDIRECTS):
                     request = _request(self._endpoint, call, url, file)
-                    response = await self._client.send(request, stream=True)
+                    response = await self._http.handle_async_request(request)
+                    response.request = request
                     target = _next_url(self._endpoint, call, response)
                     if target is None:
                         break
@@ -197,6 +208,19 @@ class AsyncTransport:
         finally:
             if response is not None:
                 await response.aclose()
+
+
+class _ByClient(httpx.AsyncBaseTransport):
+    """A whole httpx client: it knows the proxies of the environment."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await self._client.send(request, stream=True)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
 
 
 # httpx lets errors of the TLS library through when a connection breaks in mid-body.
