@@ -1,0 +1,330 @@
+"""The async client's HTTP/1.1, against servers that say exactly what each test wants."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+import trustme
+
+from comfy_ui.client.http1 import Http1Transport
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]]
+TIMEOUTS = {"timeout": {"connect": 2.0, "read": 0.3, "write": 0.3, "pool": None}}
+
+
+class Server:
+    """Runs ``talk`` for each connection, and counts them."""
+
+    def __init__(self, talk: Talk) -> None:
+        self._talk = talk
+        self.connections = 0
+        self.heads: list[bytes] = []
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            await self._talk(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def served(
+    talk: Talk, *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[Server, str]]:
+    server = Server(talk)
+    listening = await asyncio.start_server(server, "127.0.0.1", 0, ssl=tls)
+    async with listening:
+        port = listening.sockets[0].getsockname()[1]
+        yield server, f"{'https' if tls else 'http'}://127.0.0.1:{port}/x?y=%20z"
+
+
+@asynccontextmanager
+async def pool(
+    *, max_connections: int = 4, keep_s: float = 30.0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Http1Transport]:
+    made = Http1Transport(max_connections=max_connections, keep_s=keep_s, tls=tls)
+    yield made
+    await made.aclose()
+
+
+async def ask(http: Http1Transport, url: str, method: str = "GET", **more: object) -> bytes:
+    request = httpx.Request(method, url, extensions=TIMEOUTS, **more)
+    response = await http.handle_async_request(request)
+    try:
+        return await response.aread()
+    finally:
+        await response.aclose()
+
+
+def answering(*answers: bytes, then_close: bool = False) -> Talk:
+    """One of ``answers`` for each request without a body."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in answers:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer)
+            await writer.drain()
+        if not then_close:
+            await reader.read()
+
+    return talk
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        (OK, b"ok"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b""),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + OK, b"ok"),
+        (b"HTTP/1.1 200\r\ncontent-length:2\r\n\r\nok", b"ok"),
+        (
+            (
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                b"3;ext=1\r\nabc\r\nA\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n"
+            ),
+            b"abc0123456789",
+        ),
+    ],
+)
+async def test_each_framing_of_a_body_is_read_and_the_connection_kept(
+    answer: bytes, body: bytes
+) -> None:
+    async with served(answering(answer, OK)) as (server, url), pool() as http:
+        assert await ask(http, url) == body
+        assert await ask(http, url) == b"ok"
+        assert server.connections == 1
+
+
+async def test_a_body_without_a_length_ends_with_the_connection() -> None:
+    talk = answering(b"HTTP/1.1 200 OK\r\n\r\nall of it", then_close=True)
+    async with served(talk) as (server, url), pool() as http:
+        assert await ask(http, url) == b"all of it"
+        assert await ask(http, url) == b"all of it"
+        assert server.connections == 2
+
+
+async def test_a_head_answer_has_no_body_whatever_its_length_says() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n"
+    async with served(answering(head, OK)) as (server, url), pool() as http:
+        assert await ask(http, url, "HEAD") == b""
+        assert await ask(http, url) == b"ok"
+        assert server.connections == 1
+
+
+async def test_a_compressed_body_is_unpacked_as_httpx_does() -> None:
+    import gzip
+
+    packed = gzip.compress(b"many words " * 50)
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+    async with served(answering(head % len(packed) + packed)) as (_, url), pool() as http:
+        assert await ask(http, url) == b"many words " * 50
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Le",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcdeXX0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nab",
+        b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n folded: x\r\n\r\n",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/2 200 OK\r\n\r\n",
+        b"\xff\xfe\xfd noise\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        b"A" * 300_000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"0" * 300_000,
+    ],
+)
+async def test_what_is_cut_short_or_no_http_is_a_protocol_error(answer: bytes) -> None:
+    async with served(answering(answer, then_close=True)) as (_, url), pool() as http:
+        with pytest.raises(httpx.TransportError):
+            await ask(http, url)
+        with pytest.raises(httpx.TransportError):  # and its place in the pool is free again
+            await asyncio.gather(*(ask(http, url) for _ in range(8)))
+
+
+async def test_silence_is_a_read_timeout_also_in_the_middle_of_a_body() -> None:
+    for answer in (b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"):
+        async with served(answering(answer)) as (_, url), pool() as http:
+            with pytest.raises(httpx.ReadTimeout):
+                await ask(http, url)
+
+
+async def test_nobody_listening_is_a_connect_error() -> None:
+    async with served(answering(OK)) as (_, url):
+        pass
+    async with pool() as http:
+        with pytest.raises(httpx.ConnectError):
+            await ask(http, url)
+
+
+async def test_a_connection_the_server_closed_meanwhile_is_not_used_again() -> None:
+    async with served(answering(OK, then_close=True)) as (server, url), pool() as http:
+        for _ in range(3):
+            assert await ask(http, url) == b"ok"
+            await asyncio.sleep(0.02)
+        assert server.connections == 3
+
+
+async def test_a_connection_on_which_something_came_unasked_is_not_used_again() -> None:
+    async with served(answering(OK + OK)) as (server, url), pool() as http:
+        assert await ask(http, url) == b"ok"
+        assert await ask(http, url) == b"ok"
+        assert server.connections == 2
+
+
+async def test_a_connection_unused_for_long_is_not_used_again() -> None:
+    async with served(answering(OK, OK)) as (server, url), pool(keep_s=0.05) as http:
+        await ask(http, url)
+        await asyncio.sleep(0.1)
+        await ask(http, url)
+        assert server.connections == 2
+
+
+async def test_an_answer_that_says_close_is_obeyed() -> None:
+    close = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
+    async with served(answering(close, OK)) as (server, url), pool() as http:
+        await ask(http, url)
+        await ask(http, url)
+        assert server.connections == 2
+
+
+async def test_an_answer_left_unread_does_not_spoil_the_next() -> None:
+    long = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + bytes(100_000)
+    async with served(answering(long, OK)) as (server, url), pool() as http:
+        request = httpx.Request("GET", url, extensions=TIMEOUTS)
+        response = await http.handle_async_request(request)
+        await response.aclose()
+        assert len(await ask(http, url)) == 100_000
+        assert server.connections == 2
+
+
+async def test_more_requests_than_connections_wait_for_their_turn() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            await asyncio.sleep(0.01)
+            writer.write(OK)
+
+    async with served(talk) as (server, url), pool(max_connections=3) as http:
+        answers = await asyncio.gather(*(ask(http, url) for _ in range(20)))
+        assert answers == [b"ok"] * 20
+        assert server.connections == 3
+
+
+async def test_a_cancelled_request_gives_its_place_back() -> None:
+    async with served(answering(b"")) as (server, url), pool(max_connections=1) as http:
+        for _ in range(3):
+            task = asyncio.create_task(ask(http, url))
+            await asyncio.sleep(0.02)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        assert server.connections == 3
+
+
+async def test_the_request_goes_out_as_httpx_made_it() -> None:
+    seen = bytearray()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.extend(await reader.readuntil(b"\r\n\r\n"))
+        seen.extend(await reader.readexactly(4))
+        writer.write(OK)
+        await reader.read()
+
+    async with served(talk) as (_, url), pool() as http:
+        await ask(http, url, "POST", content=b"body", headers={"x-a": "b"})
+    assert seen.startswith(b"POST /x?y=%20z HTTP/1.1\r\nHost: 127.0.0.1:")
+    assert b"x-a: b\r\n" in seen
+    assert seen.endswith(b"Content-Length: 4\r\n\r\nbody")
+
+
+async def test_a_streamed_body_of_unknown_length_goes_out_in_chunks() -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"abc"
+        yield b""
+        yield b"0123456789"
+
+    seen = asyncio.get_running_loop().create_future()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        seen.set_result(await reader.readuntil(b"0\r\n\r\n"))
+        writer.write(OK)
+        await reader.read()
+
+    async with served(talk) as (_, url), pool() as http:
+        await ask(http, url, "POST", content=body())
+    assert await seen == b"3\r\nabc\r\na\r\n0123456789\r\n0\r\n\r\n"
+
+
+async def test_a_refusal_in_the_middle_of_an_upload_is_heard() -> None:
+    """A 413 comes before the body has gone out; the rest of it is not sent."""
+    refusal = b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig"
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(refusal)
+        await asyncio.sleep(0.2)
+
+    async with served(talk) as (_, url), pool() as http:
+        files = {"image": ("big.png", bytes(64 * 2**20))}
+        request = httpx.Request("POST", url, files=files, extensions=TIMEOUTS)
+        response = await http.handle_async_request(request)
+        assert (response.status_code, await response.aread()) == (413, b"big")
+        await response.aclose()
+
+
+async def test_a_server_that_does_not_read_is_a_write_timeout() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(2)
+
+    async with served(talk) as (_, url), pool() as http:
+        with pytest.raises(httpx.WriteTimeout):
+            await ask(http, url, "POST", files={"image": ("big.png", bytes(64 * 2**20))})
+
+
+async def test_a_big_answer_that_is_read_slowly_is_held_back_not_buffered() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (32 * 2**20)
+    async with served(answering(head + bytes(32 * 2**20))) as (_, url), pool() as http:
+        request = httpx.Request("GET", url, extensions=TIMEOUTS)
+        response = await http.handle_async_request(request)
+        await asyncio.sleep(0.1)
+        (wire,) = http._busy
+        assert len(wire.buffer) < 4 * 2**20
+        assert sum([len(part) async for part in response.aiter_raw()]) == 32 * 2**20
+        await response.aclose()
+
+
+async def test_https_is_checked_against_the_context_given() -> None:
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    async with served(answering(OK), tls=context) as (_, url):
+        async with pool(tls=trusting) as http:
+            assert await ask(http, url) == b"ok"
+        async with pool() as http:
+            with pytest.raises(httpx.ConnectError) as caught:
+                await ask(http, url)
+            assert isinstance(caught.value.__cause__, ssl.SSLError)
