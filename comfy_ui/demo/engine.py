@@ -118,9 +118,7 @@ class Engine:
         """
         self.log("got prompt")
         if "prompt" not in body:
-            raise RefusedError(
-                problem("no_prompt", "No prompt provided", "No prompt provided")
-            )
+            raise RefusedError(problem("no_prompt", "No prompt provided", "No prompt provided"))
         number = self._number(body)
         prompt = body["prompt"]
         prompt_id = self._prompt_id(body)

@@ -37,7 +37,7 @@ def write_video(
             container.metadata[name] = text
         height, width = (n // 2 * 2 for n in video.frames.shape[1:3])  # 4:2:0 wants even sizes
         rate = Fraction(round(video.fps * 1000), 1000)
-        stream = container.add_stream(codec, rate=rate)
+        stream: Any = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"crf": str(round(crf)), **_SPEED.get(codec, {})}
         sound = _add_sound(container, video.sound, _SOUND_OF[path.suffix]) if video.sound else None
@@ -122,7 +122,7 @@ def read_video(path: Path, *, max_frames: int = 10_000) -> Video:
         fps = float(stream.average_rate or 24)
         frames: list[NDArray[np.uint8]] = []
         for frame in container.decode(stream):
-            frames.append(frame.to_ndarray(format="rgb24"))
+            frames.append(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
             if len(frames) >= max_frames:
                 break
         tags = dict(container.metadata)

@@ -1,4 +1,4 @@
-"""Music and sound from words: chords, an arpeggio, a beat; wind and waves where they are asked for."""
+"""Music and sound from words: chords, an arpeggio, a beat; or wind and waves."""
 
 from __future__ import annotations
 
@@ -11,15 +11,62 @@ from .paint.words import number, words
 from .things import Sound
 
 RATE = 44100
-Wave = NDArray[np.float32]
+Wave = NDArray[np.floating[Any]]
 
 _SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 _PROGRESSIONS = ((0, 4, 5, 3), (5, 3, 0, 4), (0, 5, 3, 4), (0, 3, 5, 4))
 _NOTES = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
-_SOFT = frozenset("ambient calm soft quiet piano lullaby drone meditation slow cinematic sad".split())
-_LIVELY = frozenset("techno house dance drum drums beat rock edm trance pop funk rap upbeat".split())
-_NATURE = frozenset("wind rain sea ocean wave waves water storm forest noise thunder fire".split())
-_DARK = frozenset("sad dark melancholy minor moody night horror gothic tragic".split())
+_SOFT = frozenset(
+    [
+        "ambient",
+        "calm",
+        "soft",
+        "quiet",
+        "piano",
+        "lullaby",
+        "drone",
+        "meditation",
+        "slow",
+        "cinematic",
+        "sad",
+    ]
+)
+_LIVELY = frozenset(
+    [
+        "techno",
+        "house",
+        "dance",
+        "drum",
+        "drums",
+        "beat",
+        "rock",
+        "edm",
+        "trance",
+        "pop",
+        "funk",
+        "rap",
+        "upbeat",
+    ]
+)
+_NATURE = frozenset(
+    [
+        "wind",
+        "rain",
+        "sea",
+        "ocean",
+        "wave",
+        "waves",
+        "water",
+        "storm",
+        "forest",
+        "noise",
+        "thunder",
+        "fire",
+    ]
+)
+_DARK = frozenset(
+    ["sad", "dark", "melancholy", "minor", "moody", "night", "horror", "gothic", "tragic"]
+)
 
 
 def compose(prompt: str, seed: int, seconds: float, voices: dict[str, Any] | None = None) -> Sound:
@@ -78,7 +125,8 @@ def _loop(
                 _add(wave, start + round(beat / 2 * RATE), _hat(random), 0.07, 0.25)
                 if step % 2:
                     _add(wave, start, _snare(random), 0.14, -0.1)
-    return np.tanh(wave * 1.15).astype(np.float32)
+    loop: Wave = np.tanh(wave * 1.15).astype(np.float32)
+    return loop
 
 
 def _pitch(key: int, scale: tuple[int, ...], degree: int) -> int:
@@ -98,7 +146,9 @@ def _pad(note: int, samples: int) -> Wave:
     t = _time(samples / RATE)
     base = _frequency(note)
     swell = np.clip(np.minimum(t / 0.35, (t[-1] - t) / 0.35), 0, 1)
-    tone = sum(np.sin(2 * np.pi * base * d * h * t) / h**1.6 for d in (0.997, 1.003) for h in (1, 2, 3))
+    tone = sum(
+        np.sin(2 * np.pi * base * d * h * t) / h**1.6 for d in (0.997, 1.003) for h in (1, 2, 3)
+    )
     return np.asarray(tone * swell * 0.5, np.float32)
 
 
@@ -111,7 +161,9 @@ def _pluck(note: int, seconds: float, fall: float) -> Wave:
 
 def _kick() -> Wave:
     t = _time(0.28)
-    return np.asarray(np.sin(2 * np.pi * (48 * t - 5.2 * np.exp(-t * 38))) * np.exp(-t * 13), np.float32)
+    return np.asarray(
+        np.sin(2 * np.pi * (48 * t - 5.2 * np.exp(-t * 38))) * np.exp(-t * 13), np.float32
+    )
 
 
 def _snare(random: np.random.Generator) -> Wave:
@@ -141,7 +193,9 @@ def _nature(random: np.random.Generator, total: int) -> Wave:
     for side in range(2):
         noise = random.standard_normal(length + 256)
         dull = np.convolve(noise, np.hanning(96) / 30, "same")[:length]
-        swell = 0.45 + 0.35 * np.sin(2 * np.pi * t / 10 + side * 0.6) + 0.15 * np.sin(2 * np.pi * t / 4)
+        swell = (
+            0.45 + 0.35 * np.sin(2 * np.pi * t / 10 + side * 0.6) + 0.15 * np.sin(2 * np.pi * t / 4)
+        )
         sides.append(dull * swell * 0.4 + noise[:length] * 0.012)
     wave = np.asarray(sides, np.float32)
     return np.tile(wave, (1, -(-total // length)))[:, :total]
@@ -155,4 +209,5 @@ def _faded(wave: Wave) -> Wave:
     if ease:
         envelope[: ease // 20 + 1] = np.linspace(0, 1, ease // 20 + 1)
         envelope[-ease:] *= np.linspace(1, 0, ease)
-    return np.clip(wave * envelope, -0.98, 0.98).astype(np.float32)
+    faded: Wave = np.clip(wave * envelope, -0.98, 0.98).astype(np.float32)
+    return faded

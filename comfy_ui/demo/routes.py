@@ -3,45 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
-import mimetypes
 import platform
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from .answers import answer, empty
 from .engine import Engine, RefusedError
-from .files import KINDS, Kind, OutsideError, split_annotation
+from .files import KINDS
 from .jobs import job_routes
 from .sockets import new_sid
 from .specs import models
+from .transfers import Transfers
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 TROUBLE = "500 Internal Server Error\n\nServer got itself in trouble"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-# Sent as plain bytes, so that a browser does not run them.
-_INERT = frozenset({"text/html", "text/javascript", "application/javascript", "text/css"})
-
-
-def answer(body: Any, status: int = 200) -> Response:
-    """A JSON answer as aiohttp writes it."""
-    return Response(
-        json.dumps(body), status, headers={"content-type": "application/json; charset=utf-8"}
-    )
-
-
-def empty(status: int = 200) -> Response:
-    return Response(b"", status)
 
 
 def _by_method(handlers: dict[str, Handler]) -> Handler:
@@ -79,13 +66,15 @@ async def _unknown_path(_request: Request, _error: Exception) -> Response:
 async def _wrong_method(request: Request, error: Exception) -> Response:
     if request.method in ("GET", "HEAD"):  # ComfyUI's static route swallows these
         return await _unknown_path(request, error)
-    headers = {"Allow": getattr(error, "headers", None) and error.headers["Allow"] or ""}  # type: ignore[attr-defined]
+    headers = {"Allow": (getattr(error, "headers", None) and error.headers["Allow"]) or ""}  # type: ignore[attr-defined]
     return Response("405: Method Not Allowed", 405, headers=headers, media_type="text/plain")
 
 
 def _too_large(limit: int) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def handler(_request: Request, _error: Exception) -> Response:
-        return Response(f"Maximum request body size {limit} exceeded.", 413, media_type="text/plain")
+        return Response(
+            f"Maximum request body size {limit} exceeded.", 413, media_type="text/plain"
+        )
 
     return handler
 
@@ -125,6 +114,7 @@ class _Routes:
         self.limit = max_upload_bytes
 
     def all(self) -> list[Route | WebSocketRoute]:
+        transfers = Transfers(self.engine.folders, self.body)
         twice: list[tuple[str, str, Handler]] = [
             ("GET", "/ws", self.no_upgrade),
             ("GET", "/prompt", self.get_prompt),
@@ -136,9 +126,9 @@ class _Routes:
             ("GET", "/history", self.get_histories),
             ("POST", "/history", self.post_history),
             ("GET", "/history/{prompt_id:path}", self.get_history),
-            ("GET", "/view", self.view),
-            ("POST", "/upload/image", self.upload_image),
-            ("POST", "/upload/mask", self.upload_mask),
+            ("GET", "/view", transfers.view),
+            ("POST", "/upload/image", transfers.upload_image),
+            ("POST", "/upload/mask", transfers.upload_mask),
             ("GET", "/object_info", self.object_infos),
             ("GET", "/object_info/{name}", self.object_info),
             ("GET", "/system_stats", self.system_stats),
@@ -171,7 +161,10 @@ class _Routes:
         for method, path, handler in both:
             handlers.setdefault(path, {})[method] = handler
         return [
-            *(Route(path, _by_method(found), methods=list(found)) for path, found in handlers.items()),
+            *(
+                Route(path, _by_method(found), methods=list(found))
+                for path, found in handlers.items()
+            ),
             WebSocketRoute("/ws", self.socket),
             WebSocketRoute("/api/ws", self.socket),
         ]
@@ -196,7 +189,7 @@ class _Routes:
         return Response(page, headers={"content-type": "text/html"})
 
     async def no_upgrade(self, _request: Request) -> Response:
-        text = "No WebSocket UPGRADE hdr: None\n Can \"Upgrade\" only to \"WebSocket\"."
+        text = 'No WebSocket UPGRADE hdr: None\n Can "Upgrade" only to "WebSocket".'
         return Response(text, 400, media_type="text/plain")
 
     # -- running jobs ------------------------------------------------------------------------
@@ -379,97 +372,6 @@ class _Routes:
         files.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         return answer([path.name for path in files])
 
-    # -- files -------------------------------------------------------------------------------
-
-    async def view(self, request: Request) -> Response:
-        query = request.query_params
-        if "filename" not in query:
-            return empty(404)
-        name, kind = split_annotation(query["filename"])
-        if not name or name.startswith("/") or ".." in name:
-            return empty(400)
-        kind = kind or cast("Kind", query.get("type", "output"))
-        if kind not in KINDS:
-            return empty(400)
-        try:
-            folder = self.engine.folders.inside(kind, query.get("subfolder", ""))
-            path = self.engine.folders.inside(
-                kind, query.get("subfolder", ""), name.rpartition("/")[2]
-            )
-        except OutsideError:
-            return empty(404 if "\0" in name else 403)
-        if path.parent != folder or not path.is_file():
-            return empty(404)
-        header = {"content-disposition": f'filename="{path.name}"'}
-        if "preview" in query:
-            return await asyncio.to_thread(
-                _preview, path, query["preview"], query.get("channel", ""), header
-            )
-        if query.get("channel") in ("rgb", "a"):
-            return await asyncio.to_thread(_channel, path, query["channel"], header)
-        media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        if media_type in _INERT:
-            media_type = "application/octet-stream"
-        stat = path.stat()
-        header["etag"] = f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"'
-        if request.headers.get("if-none-match") == header["etag"]:
-            return Response(b"", 304, headers=_utf8(header), media_type=media_type)
-        return FileResponse(path, headers=_utf8(header), media_type=media_type, stat_result=stat)
-
-    async def upload_image(self, request: Request) -> Response:
-        from .uploads import read_form
-
-        form = read_form(request.headers.get("content-type", ""), await self.body(request))
-        if "image" not in form:
-            return empty(400)
-        return self._store(form, form["image"].data)
-
-    async def upload_mask(self, request: Request) -> Response:
-        from .uploads import with_mask, read_form
-
-        form = read_form(request.headers.get("content-type", ""), await self.body(request))
-        if "image" not in form:
-            return empty(400)
-        reference = json.loads(form["original_ref"].text)
-        name, kind = split_annotation(reference["filename"])
-        try:
-            original = self.engine.folders.inside(
-                kind or reference.get("type", "output"), reference.get("subfolder", ""), name
-            )
-        except OutsideError:
-            original = None
-        if original is None or not original.is_file():
-            # As recorded: it says so although nothing is written.
-            return answer(
-                {
-                    "name": form["image"].required_filename,
-                    "subfolder": form["subfolder"].text if "subfolder" in form else "",
-                    "type": form["type"].text if "type" in form else "input",
-                }
-            )
-        data = await asyncio.to_thread(with_mask, original, form["image"].data)
-        return self._store(form, data)
-
-    def _store(self, form: Any, data: bytes) -> Response:
-        def text(name: str, default: str) -> str:
-            return form[name].text if name in form else default
-
-        kind = text("type", "input")
-        if kind not in KINDS:
-            raise ValueError(kind)
-        filename, subfolder = form["image"].required_filename, text("subfolder", "")
-        folders = self.engine.folders
-        try:
-            path = folders.inside(kind, subfolder, filename)
-            folder = folders.inside(kind, subfolder)
-        except OutsideError:
-            return empty(400)
-        if path.parent != folder:
-            raise OutsideError(filename)
-        overwrite = text("overwrite", "") in ("true", "1")
-        name = folders.store(kind, subfolder, filename, data, overwrite=overwrite)
-        return answer({"name": name, "subfolder": subfolder, "type": kind})
-
     # -- the push channel ----------------------------------------------------------------------
 
     async def socket(self, socket: WebSocket) -> None:
@@ -487,39 +389,3 @@ class _Routes:
             sid=sid,
             faults=engine.faults,
         )
-
-
-def _raw(header: str) -> str:
-    """UTF-8 bytes as Starlette's latin-1 headers carry them: ComfyUI sends them raw."""
-    return header.encode().decode("latin-1")
-
-
-def _preview(path: Any, wanted: str, channel: str, header: dict[str, str]) -> Response:
-    from PIL import Image
-
-    kind, _, quality = wanted.partition(";")
-    kind = "webp" if kind not in ("webp", "jpeg") or "a" in channel else kind
-    buffer = io.BytesIO()
-    with Image.open(path) as image:
-        shown = image.convert("RGB") if kind == "jpeg" else image
-        shown.save(buffer, kind, quality=int(quality) if quality.isdigit() else 90)
-    return Response(buffer.getvalue(), headers=_utf8(header), media_type=f"image/{kind}")
-
-
-def _channel(path: Any, channel: str, header: dict[str, str]) -> Response:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    with Image.open(path) as image:
-        if channel == "rgb":
-            shown = image.convert("RGB")
-        else:
-            alpha = image.convert("RGBA").getchannel("A")
-            shown = Image.new("RGBA", image.size)
-            shown.putalpha(alpha)
-        shown.save(buffer, "PNG")
-    return Response(buffer.getvalue(), headers=_utf8(header), media_type="image/png")
-
-
-def _utf8(header: dict[str, str]) -> dict[str, str]:
-    return {name: _raw(value) for name, value in header.items()}

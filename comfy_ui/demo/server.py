@@ -146,9 +146,7 @@ class DemoServer:
 
     async def restart(self, *, keep_queue: bool = False, keep_history: bool = False) -> None:
         """:meth:`restart_now` for async code."""
-        await asyncio.to_thread(
-            self.restart_now, keep_queue=keep_queue, keep_history=keep_history
-        )
+        await asyncio.to_thread(self.restart_now, keep_queue=keep_queue, keep_history=keep_history)
 
     def _end(self, *, abruptly: bool) -> None:
         life, self._life = self._life, None

@@ -104,7 +104,11 @@ class Sockets:
         self._soon(self._deliver, encode(event, data), sid)
 
     def post_step(
-        self, progress: dict[str, Any], preview: Preview | None, about: dict[str, Any], sid: str | None
+        self,
+        progress: dict[str, Any],
+        preview: Preview | None,
+        about: dict[str, Any],
+        sid: str | None,
     ) -> None:
         """A step of a node: ``progress``, with its preview before it (type 4) or after (type 1)."""
         self._soon(self._deliver_step, encode("progress", progress), preview, about, sid)

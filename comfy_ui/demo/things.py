@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pictures = NDArray[np.uint8]
-Masks = NDArray[np.float32]
+Masks = NDArray[np.floating[Any]]
 Medium = Literal["image", "video", "audio", "mesh"]
 
 
@@ -47,7 +47,7 @@ class Conditioning:
 class Sound:
     """``float32 [batch, channels, samples]`` from -1 to 1."""
 
-    wave: NDArray[np.float32]
+    wave: NDArray[np.floating[Any]]
     rate: int
 
     @property

@@ -53,9 +53,7 @@ def read_form(content_type: str, body: bytes) -> dict[str, Part]:
             if name.strip().lower() == "content-disposition":
                 parameters = _parameters(value)
                 if "name" in parameters:
-                    form.setdefault(
-                        parameters["name"], Part(data, _filename(parameters))
-                    )
+                    form.setdefault(parameters["name"], Part(data, _filename(parameters)))
     return form
 
 

@@ -254,7 +254,9 @@ class _Check:
                 )
             ]
             self._good[source] = False
-            self._path = self._path[: self._path.index(source)] if source in self._path else self._path
+            self._path = (
+                self._path[: self._path.index(source)] if source in self._path else self._path
+            )
             return False
 
     def _value(

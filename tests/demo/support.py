@@ -137,7 +137,9 @@ def empty_image(color: int = 1, **inputs: Any) -> Graph:
     }
 
 
-def sleeper(seconds: float = 5.0, steps: int = 100, nonce: int = 0, *, blocking: bool = False) -> Graph:
+def sleeper(
+    seconds: float = 5.0, steps: int = 100, nonce: int = 0, *, blocking: bool = False
+) -> Graph:
     """EmptyImage -> DemoSleep -> SaveImage; needs ``Faults(test_nodes=True)``."""
     graph = empty_image(nonce + 1)
     inputs = {
@@ -167,7 +169,12 @@ def text_to_image(prompt: str = "a harbour at dusk", **sampler: Any) -> Graph:
     } | sampler
     checkpoint = "sd_xl_base_1.0.safetensors"
     size = {"width": width, "height": height, "batch_size": batch}
-    links = {"model": ["4", 0], "positive": ["6", 0], "negative": ["7", 0], "latent_image": ["5", 0]}
+    links = {
+        "model": ["4", 0],
+        "positive": ["6", 0],
+        "negative": ["7", 0],
+        "latent_image": ["5", 0],
+    }
     return {
         "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": checkpoint}},
         "5": {"class_type": "EmptyLatentImage", "inputs": size},

@@ -105,10 +105,22 @@ def test_outside_the_mask_nothing_changes(engine) -> None:
 
 def test_two_advanced_samplers_share_the_steps(engine) -> None:
     graph = support.text_to_image()
-    shared = {k: v for k, v in graph["3"]["inputs"].items() if k not in ("seed", "denoise", "steps")}
+    shared = {
+        k: v for k, v in graph["3"]["inputs"].items() if k not in ("seed", "denoise", "steps")
+    }
     stages = (
-        {"add_noise": "enable", "start_at_step": 0, "end_at_step": 3, "return_with_leftover_noise": "enable"},
-        {"add_noise": "disable", "start_at_step": 3, "end_at_step": 10, "return_with_leftover_noise": "disable"},
+        {
+            "add_noise": "enable",
+            "start_at_step": 0,
+            "end_at_step": 3,
+            "return_with_leftover_noise": "enable",
+        },
+        {
+            "add_noise": "disable",
+            "start_at_step": 3,
+            "end_at_step": 10,
+            "return_with_leftover_noise": "disable",
+        },
     )
     for node_id, stage in zip(("3", "33"), stages, strict=True):
         inputs = {**shared, "noise_seed": 5, "steps": 5, **stage}
@@ -117,9 +129,7 @@ def test_two_advanced_samplers_share_the_steps(engine) -> None:
     graph["8"]["inputs"]["samples"] = ["33", 0]
     listener = support.listen(engine)
     messages = listener.until_over(support.post(engine, graph, client_id="c1"))
-    steps = [
-        (m["data"]["node"], m["data"]["max"]) for m in messages if m["type"] == "progress"
-    ]
+    steps = [(m["data"]["node"], m["data"]["max"]) for m in messages if m["type"] == "progress"]
     assert steps == [("3", 3)] * 3 + [("33", 2)] * 2
 
 
@@ -129,8 +139,16 @@ def test_two_advanced_samplers_share_the_steps(engine) -> None:
 @pytest.mark.parametrize(
     ("class_type", "inputs", "shape"),
     [
-        ("ImageScale", {"upscale_method": "lanczos", "width": 96, "height": 48, "crop": "center"}, (48, 96)),
-        ("ImageScale", {"upscale_method": "area", "width": 0, "height": 32, "crop": "disabled"}, (32, 32)),
+        (
+            "ImageScale",
+            {"upscale_method": "lanczos", "width": 96, "height": 48, "crop": "center"},
+            (48, 96),
+        ),
+        (
+            "ImageScale",
+            {"upscale_method": "area", "width": 0, "height": 32, "crop": "disabled"},
+            (32, 32),
+        ),
         ("ImageScaleBy", {"upscale_method": "bicubic", "scale_by": 1.5}, (96, 96)),
         ("ImageScaleToMaxDimension", {"upscale_method": "area", "largest_size": 100}, (100, 100)),
         ("ImageCrop", {"width": 20, "height": 10, "x": 5, "y": 5}, (10, 20)),
@@ -139,7 +157,12 @@ def test_two_advanced_samplers_share_the_steps(engine) -> None:
         ("ImageBlur", {"blur_radius": 3, "sigma": 2.0}, (64, 64)),
         (
             "ResizeAndPadImage",
-            {"target_width": 80, "target_height": 40, "padding_color": "white", "interpolation": "area"},
+            {
+                "target_width": 80,
+                "target_height": 40,
+                "padding_color": "white",
+                "interpolation": "area",
+            },
             (40, 80),
         ),
         (
@@ -218,7 +241,10 @@ def test_png_carries_prompt_and_workflow(engine) -> None:
 
 def _frames(node: str, **inputs: Any) -> support.Graph:
     graph = {"1": support.empty_image(0x336699, batch_size=4)["1"]}
-    graph["2"] = {"class_type": node, "inputs": {"images": ["1", 0], "filename_prefix": "a/b", **inputs}}
+    graph["2"] = {
+        "class_type": node,
+        "inputs": {"images": ["1", 0], "filename_prefix": "a/b", **inputs},
+    }
     return graph
 
 
@@ -242,7 +268,10 @@ def test_animated_png_carries_comf_chunks(engine) -> None:
 def test_mp4_carries_tags_and_sound(engine) -> None:
     graph = {
         "1": support.empty_image(0x336699, batch_size=9)["1"],
-        "2": {"class_type": "EmptyAudio", "inputs": {"duration": 0.5, "sample_rate": 44100, "channels": 2}},
+        "2": {
+            "class_type": "EmptyAudio",
+            "inputs": {"duration": 0.5, "sample_rate": 44100, "channels": 2},
+        },
         "3": {
             "class_type": "CreateVideo",
             "inputs": {"images": ["1", 0], "fps": 8.0, "audio": ["2", 0]},
@@ -291,26 +320,46 @@ def test_a_loaded_video_comes_apart_again(engine) -> None:
 )
 def test_sound_files_carry_tags(engine, node, inputs, suffix) -> None:
     graph = {
-        "1": {"class_type": "EmptyAudio", "inputs": {"duration": 0.5, "sample_rate": 44100, "channels": 2}},
+        "1": {
+            "class_type": "EmptyAudio",
+            "inputs": {"duration": 0.5, "sample_rate": 44100, "channels": 2},
+        },
         "2": {"class_type": node, "inputs": {"audio": ["1", 0], "filename_prefix": "s", **inputs}},
     }
     file = support.files(support.run(engine, graph, extra_data=EXTRA))[0]
     assert file["filename"].endswith(suffix)
     with av.open(io.BytesIO(support.view(engine, file))) as container:
-        tags = {k.lower(): v for k, v in {**container.metadata, **container.streams.audio[0].metadata}.items()}
+        tags = {
+            k.lower(): v
+            for k, v in {**container.metadata, **container.streams.audio[0].metadata}.items()
+        }
     assert json.loads(tags["prompt"]) == graph
 
 
 def test_a_mesh_is_a_real_glb(engine) -> None:
     sampler = support.text_to_image()
     graph = {k: sampler[k] for k in ("4", "6", "7", "3")}
-    graph["5"] = {"class_type": "EmptyLatentHunyuan3Dv2", "inputs": {"resolution": 3072, "batch_size": 1}}
+    graph["5"] = {
+        "class_type": "EmptyLatentHunyuan3Dv2",
+        "inputs": {"resolution": 3072, "batch_size": 1},
+    }
     graph["8"] = {
         "class_type": "VAEDecodeHunyuan3D",
-        "inputs": {"samples": ["3", 0], "vae": ["4", 2], "num_chunks": 8000, "octree_resolution": 256},
+        "inputs": {
+            "samples": ["3", 0],
+            "vae": ["4", 2],
+            "num_chunks": 8000,
+            "octree_resolution": 256,
+        },
     }
-    graph["10"] = {"class_type": "VoxelToMeshBasic", "inputs": {"voxel": ["8", 0], "threshold": 0.6}}
-    graph["11"] = {"class_type": "SaveGLB", "inputs": {"mesh": ["10", 0], "filename_prefix": "3d/m"}}
+    graph["10"] = {
+        "class_type": "VoxelToMeshBasic",
+        "inputs": {"voxel": ["8", 0], "threshold": 0.6},
+    }
+    graph["11"] = {
+        "class_type": "SaveGLB",
+        "inputs": {"mesh": ["10", 0], "filename_prefix": "3d/m"},
+    }
     entry = support.run(engine, graph)
     data = support.view(engine, entry["outputs"]["11"]["3d"][0])
     magic, version, length = struct.unpack("<4sII", data[:12])
@@ -350,7 +399,14 @@ def _presets(shared) -> list[dict[str, Any]]:
     return json.loads((shared / "presets.json").read_text(encoding="utf-8"))["presets"]
 
 
-SMALL = {"width": 256, "height": 256, "length": 9, "video_frames": 5, "steps": 2, "frames_number": 9}
+SMALL = {
+    "width": 256,
+    "height": 256,
+    "length": 9,
+    "video_frames": 5,
+    "steps": 2,
+    "frames_number": 9,
+}
 SUFFIXES = {"image": (".png",), "video": (".mp4",), "audio": (".flac", ".mp3", ".opus")}
 
 

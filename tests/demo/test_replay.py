@@ -67,9 +67,11 @@ def _differences(recorded: Any, seen: Any, at: str = "") -> list[str]:
         return [f"{at}: {type(recorded).__name__} / {type(seen).__name__}"]
     found: list[str] = []
     if isinstance(recorded, dict):
-        for key in recorded.keys() ^ seen.keys():
-            if key not in KEYS_DIFFER:
-                found.append(f"{at}.{key}: only {'recorded' if key in recorded else 'here'}")
+        found += [
+            f"{at}.{key}: only {'recorded' if key in recorded else 'here'}"
+            for key in recorded.keys() ^ seen.keys()
+            if key not in KEYS_DIFFER
+        ]
         for key in recorded.keys() & seen.keys():
             if key not in KEYS_DIFFER:
                 found += _differences(recorded[key], seen[key], f"{at}.{key}")
@@ -112,10 +114,7 @@ def _node_errors(body: Any) -> Any:
             node: (
                 entry["class_type"],
                 entry["dependent_outputs"],
-                [
-                    (e["type"], e["message"], sorted(e["extra_info"]))
-                    for e in entry["errors"]
-                ],
+                [(e["type"], e["message"], sorted(e["extra_info"])) for e in entry["errors"]],
             )
             for node, entry in body.get("node_errors", {}).items()
         },
@@ -179,9 +178,10 @@ def _blocks(messages: list[dict[str, Any]]) -> dict[str, Any]:
         if kind == "executing" and data["node"] is not None:
             current = data["node"]
             nodes[current] = ["executing"]
-        elif kind in ("execution_start", "execution_cached", "execution_success"):
-            around.append(kind)
-        elif kind in ("execution_error", "execution_interrupted"):
+        elif kind in ("execution_start", "execution_cached", "execution_success") or kind in (
+            "execution_error",
+            "execution_interrupted",
+        ):
             around.append(kind)
         elif kind == "executing":
             around.append("over")
@@ -256,9 +256,13 @@ def test_messages_come_in_the_recorded_order(shared, name) -> None:
             if theirs["around"][-2:-1] == ["execution_interrupted"]:
                 continue  # interrupts have tests of their own
             prompt_id = support.post(server, graph, client_id="c1")
-            ours = _blocks([
-                m for m in listener.until_over(prompt_id) if m["data"].get("prompt_id") == prompt_id
-            ])
+            ours = _blocks(
+                [
+                    m
+                    for m in listener.until_over(prompt_id)
+                    if m["data"].get("prompt_id") == prompt_id
+                ]
+            )
             if "VAEDecode" in str(recorded) and "execution_error" in theirs["around"]:
                 continue  # a model of the wrong shape: no models here, so it is no error
             assert ours["around"] == theirs["around"]

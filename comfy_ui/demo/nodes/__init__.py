@@ -12,6 +12,7 @@ _MODULES = (
     "latents",
     "sampling",
     "images",
+    "effects",
     "masks",
     "video",
     "audio",

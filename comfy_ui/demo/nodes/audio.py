@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from .. import media
-from .base import Context, NodeError, Shown, node
-from .saving import random_suffix
 from ..things import Latent, Sound
+from .base import Context, NodeError, Shown, node
 from .inputs import reads
+from .saving import random_suffix
 
 
 @node("EmptyLatentAudio", "EmptyAceStepLatentAudio", "EmptyAceStep1.5LatentAudio")

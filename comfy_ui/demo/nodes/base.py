@@ -117,7 +117,7 @@ class Context:
         self.pace()
 
     def pace(self, steps: float = 1.0) -> None:
-        """Wait until that many steps' time has passed since the last wait; nothing at full speed."""
+        """Wait until that many steps' time has passed since the last wait."""
         if not self.step_s:
             return
         self._next_step_at = max(self._next_step_at + self.step_s * steps, time.monotonic())

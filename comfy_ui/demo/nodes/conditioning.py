@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from .base import Context, node
 from ..things import Conditioning, Latent, Named, Pictures
+from .base import Context, node
 
 _TEXTS = ("text", "prompt", "text_g", "text_l", "clip_l", "clip_g", "t5xxl", "tags")
 
@@ -28,9 +28,7 @@ def encode_text(context: Context, **inputs: Any) -> tuple[Conditioning]:
     texts = dict.fromkeys(str(inputs[name]) for name in _TEXTS if inputs.get(name))
     pictures = [v for k, v in inputs.items() if k.startswith("image") and v is not None]
     return (
-        Conditioning(
-            " ".join(texts), guidance=inputs.get("guidance"), references=tuple(pictures)
-        ),
+        Conditioning(" ".join(texts), guidance=inputs.get("guidance"), references=tuple(pictures)),
     )
 
 
@@ -70,7 +68,7 @@ def average(
     conditioning_from: Conditioning,
     conditioning_to_strength: float,
 ) -> tuple[Conditioning]:
-    return (conditioning_to if conditioning_to_strength >= 0.5 else conditioning_from,)  # noqa: PLR2004 -- the stronger one
+    return (conditioning_to if conditioning_to_strength >= 0.5 else conditioning_from,)
 
 
 def _joined(first: Conditioning, second: Conditioning) -> Conditioning:
@@ -90,9 +88,7 @@ def _joined(first: Conditioning, second: Conditioning) -> Conditioning:
     "unCLIPConditioning",
     "StyleModelApply",
 )
-def unchanged(
-    _context: Context, *, conditioning: Conditioning, **_: Any
-) -> tuple[Conditioning]:
+def unchanged(_context: Context, *, conditioning: Conditioning, **_: Any) -> tuple[Conditioning]:
     return (conditioning,)
 
 
@@ -144,9 +140,7 @@ def _controlled(conditioning: Conditioning, image: Pictures, strength: float) ->
 
 
 @node("CLIPVisionEncode")
-def vision(
-    _context: Context, *, clip_vision: Named, image: Pictures, crop: str
-) -> tuple[Pictures]:
+def vision(_context: Context, *, clip_vision: Named, image: Pictures, crop: str) -> tuple[Pictures]:
     del clip_vision, crop
     return (image,)
 

@@ -1,4 +1,4 @@
-"""Pictures: made, loaded, scaled, cut, joined, changed."""
+"""Pictures: made, loaded, scaled, cut and joined."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def load(context: Context, *, image: str, **_: Any) -> tuple[Pictures, Masks]:
     if path is None:
         raise NodeError(f"Invalid image file: {image}")
     pictures: list[NDArray[np.uint8]] = []
-    masks: list[NDArray[np.float32]] = []
+    masks: list[Masks] = []
     with Image.open(path) as file:
         for frame in ImageSequence.Iterator(file):
             whole = ImageOps.exif_transpose(frame)
@@ -326,7 +326,9 @@ def _together(parts: list[Pictures]) -> Pictures:
     rows, columns = parts[0].shape[1:3]
     channels = min(part.shape[-1] for part in parts)
     fitted = [
-        part if part.shape[1:3] == (rows, columns) else scaled(part, columns, rows, "bilinear", "center")
+        part
+        if part.shape[1:3] == (rows, columns)
+        else scaled(part, columns, rows, "bilinear", "center")
         for part in parts
     ]
     return np.concatenate([part[..., :channels] for part in fitted])
@@ -373,7 +375,7 @@ def stitch(
     other = 1 if beside else 2
     most = max(first.shape[other], second.shape[other])
     count = max(len(first), len(second))
-    parts = [_padded(_repeated(part, count), other, most) for part in (first, second)]
+    parts = [_padded(repeated(part, count), other, most) for part in (first, second)]
     if direction in ("left", "up"):
         parts.reverse()
     if spacing_width:
@@ -386,7 +388,7 @@ def stitch(
     return (np.concatenate(parts, axis=axis),)
 
 
-def _repeated(pictures: Pictures, count: int) -> Pictures:
+def repeated(pictures: Pictures, count: int) -> Pictures:
     return pictures[np.arange(count) % len(pictures)]
 
 
@@ -395,151 +397,3 @@ def _padded(pictures: Pictures, axis: int, most: int) -> Pictures:
     sides = [(0, 0)] * 4
     sides[axis] = (missing // 2, missing - missing // 2)
     return np.pad(pictures, sides)
-
-
-# -- colour and detail -----------------------------------------------------------------------
-
-
-@node("ImageInvert")
-def invert(_context: Context, *, image: Pictures) -> tuple[Pictures]:
-    return (255 - image,)
-
-
-@node("ImageBlend")
-def blend(
-    _context: Context, *, image1: Pictures, image2: Pictures, blend_factor: float, blend_mode: str
-) -> tuple[Pictures]:
-    first, second = same_channels(image1, image2)
-    if second.shape[1:3] != first.shape[1:3]:
-        second = scaled(second, first.shape[2], first.shape[1], "bicubic", "center")
-    a = first.astype(np.float32) / 255
-    b = _repeated(second, len(first)).astype(np.float32) / 255
-    match blend_mode:
-        case "multiply":
-            mixed = a * b
-        case "screen":
-            mixed = 1 - (1 - a) * (1 - b)
-        case "overlay":
-            mixed = np.where(a <= 0.5, 2 * a * b, 1 - 2 * (1 - a) * (1 - b))
-        case "soft_light":
-            mixed = (1 - 2 * b) * a * a + 2 * b * a
-        case "difference":
-            mixed = np.abs(a - b)
-        case _:
-            mixed = b
-    return (_bytes(a + (mixed - a) * blend_factor),)
-
-
-def _bytes(values: NDArray[Any]) -> Pictures:
-    return (np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)
-
-
-def _filtered(pictures: Pictures, effect: ImageFilter.Filter) -> Pictures:
-    return np.stack([np.asarray(Image.fromarray(p).filter(effect)) for p in pictures])
-
-
-@node("ImageBlur")
-def blur(
-    _context: Context, *, image: Pictures, blur_radius: int, sigma: float
-) -> tuple[Pictures]:
-    return (_filtered(image, ImageFilter.GaussianBlur(min(float(blur_radius), sigma))),)
-
-
-@node("ImageSharpen")
-def sharpen(
-    _context: Context, *, image: Pictures, sharpen_radius: int, sigma: float, alpha: float
-) -> tuple[Pictures]:
-    radius = min(float(sharpen_radius), sigma)
-    return (_filtered(image, ImageFilter.UnsharpMask(radius, round(alpha * 100), 0)),)
-
-
-@node("ImageQuantize")
-def quantize(
-    _context: Context, *, image: Pictures, colors: int, dither: str
-) -> tuple[Pictures]:
-    kind = Image.Dither.NONE if dither == "none" else Image.Dither.FLOYDSTEINBERG
-    out = []
-    for picture in image[..., :3]:
-        few = Image.fromarray(np.ascontiguousarray(picture)).quantize(colors)
-        again = Image.fromarray(np.ascontiguousarray(picture)).quantize(palette=few, dither=kind)
-        out.append(np.asarray(again.convert("RGB")))
-    return (np.stack(out),)
-
-
-@node("ImageAddNoise")
-def add_noise(
-    _context: Context, *, image: Pictures, seed: int, strength: float
-) -> tuple[Pictures]:
-    noise = np.random.default_rng(seed).normal(0, strength, image.shape)
-    return (_bytes(image / 255 + noise),)
-
-
-@node("AdjustBrightness")
-def brightness(_context: Context, *, images: Pictures, factor: float) -> tuple[Pictures]:
-    return (_bytes(images / 255 * factor),)
-
-
-@node("AdjustContrast")
-def contrast(_context: Context, *, images: Pictures, factor: float) -> tuple[Pictures]:
-    return (_bytes((images / 255 - 0.5) * factor + 0.5),)
-
-
-@node("Canny")
-def canny(
-    _context: Context, *, image: Pictures, low_threshold: float, high_threshold: float
-) -> tuple[Pictures]:
-    """White lines where the brightness changes fast."""
-    del low_threshold
-    out = []
-    for picture in image[..., :3]:
-        grey = Image.fromarray(np.ascontiguousarray(picture)).convert("L")
-        soft = np.asarray(grey.filter(ImageFilter.GaussianBlur(1.4)), np.float32) / 255
-        down, across = np.gradient(soft)
-        strength = np.hypot(down, across)
-        # A point is on a line when nothing steeper lies on either side of it.
-        horizontal = np.abs(across) > np.abs(down)
-        left, right = np.roll(strength, 1, 1), np.roll(strength, -1, 1)
-        above, below = np.roll(strength, 1, 0), np.roll(strength, -1, 0)
-        crest = np.where(
-            horizontal,
-            (strength >= left) & (strength >= right),
-            (strength >= above) & (strength >= below),
-        )
-        line = crest & (strength > 0.02 + 0.05 * high_threshold)
-        out.append(np.repeat((line * np.uint8(255))[..., None], 3, axis=2))
-    return (np.stack(out).astype(np.uint8),)
-
-
-@node("SeedVR2Preprocess")
-def unchanged(_context: Context, *, resized_images: Pictures) -> tuple[Pictures]:
-    return (resized_images[..., :3],)
-
-
-@node("SeedVR2PostProcessing")
-def restored(
-    _context: Context, *, images: Pictures, original_resized_images: Pictures, **_: Any
-) -> tuple[Pictures]:
-    """The alpha channel of the original comes back, where it had one."""
-    original = original_resized_images
-    if original.shape[-1] < 4:
-        return (images,)
-    rows, columns = images.shape[1:3]
-    alpha = scaled(original, columns, rows, "bilinear")[..., 3:]
-    return (np.concatenate([images[..., :3], _repeated(alpha, len(images))], axis=-1),)
-
-
-@node("LTXVPreprocess")
-def compressed(_context: Context, *, image: Pictures, img_compression: int) -> tuple[Pictures]:
-    """Through JPEG and back: video models expect pictures that look like frames."""
-    import io
-
-    if not img_compression:
-        return (image,)
-    out = []
-    for picture in image[..., :3]:
-        buffer = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(picture)).save(
-            buffer, "JPEG", quality=max(5, 100 - img_compression)
-        )
-        out.append(np.asarray(Image.open(buffer).convert("RGB")))
-    return (np.stack(out),)

@@ -19,9 +19,7 @@ def fingerprint_of(name: str) -> Callable[[Folders, dict[str, Any]], str]:
     return fingerprint
 
 
-def must_exist(
-    name: str, what: str
-) -> Callable[[Folders, dict[str, Any]], tuple[str, str] | None]:
+def must_exist(name: str, what: str) -> Callable[[Folders, dict[str, Any]], tuple[str, str] | None]:
     """Refuses before queueing when the file that an input names is not there."""
 
     def complaint(folders: Folders, inputs: dict[str, Any]) -> tuple[str, str] | None:

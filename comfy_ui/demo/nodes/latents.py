@@ -203,9 +203,7 @@ def svd(
 
 
 @node("LTXVConcatAVLatent")
-def join_sound(
-    _context: Context, *, video_latent: Latent, audio_latent: Latent
-) -> tuple[Latent]:
+def join_sound(_context: Context, *, video_latent: Latent, audio_latent: Latent) -> tuple[Latent]:
     return (replace(video_latent, companion=audio_latent),)
 
 
@@ -349,7 +347,5 @@ def load(context: Context, *, latent: str) -> tuple[Latent]:
     shape = json.loads(data[8 : 8 + size])["latent_tensor"]["shape"]
     tensor = np.frombuffer(data[8 + size :], np.float32).reshape(shape)
     coarse = ((tensor.transpose(0, 2, 3, 1)[..., :3] + 1) * 127.5).clip(0, 255).astype(np.uint8)
-    full = [
-        np.asarray(Image.fromarray(c).resize((c.shape[1] * 8, c.shape[0] * 8))) for c in coarse
-    ]
+    full = [np.asarray(Image.fromarray(c).resize((c.shape[1] * 8, c.shape[0] * 8))) for c in coarse]
     return (Latent.of(np.stack(full)),)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .base import Context, node
 from ..things import Named
+from .base import Context, node
 
 
 @node("CheckpointLoaderSimple", "CheckpointLoader", "ImageOnlyCheckpointLoader")

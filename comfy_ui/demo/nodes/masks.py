@@ -79,14 +79,10 @@ def feather(
     rows, columns = mask.shape[1:3]
     x, y = np.arange(columns, dtype=np.float32), np.arange(rows, dtype=np.float32)
     across, down = np.ones(columns, np.float32), np.ones(rows, np.float32)
-    for weights, here, width in (
-        (across, x, left),
-        (across, columns - 1 - x, right),
-        (down, y, top),
-        (down, rows - 1 - y, bottom),
-    ):
-        if width:
-            weights *= np.clip((here + 1) / width, 0, 1)
+    for here, width in ((x, left), (columns - 1 - x, right)):
+        across *= np.clip((here + 1) / width, 0, 1) if width else 1
+    for here, width in ((y, top), (rows - 1 - y, bottom)):
+        down *= np.clip((here + 1) / width, 0, 1) if width else 1
     return (mask * across[None, None, :] * down[None, :, None],)
 
 

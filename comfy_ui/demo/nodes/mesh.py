@@ -29,9 +29,7 @@ def empty(_context: Context, *, resolution: int, batch_size: int = 1) -> tuple[L
 
 
 @node("Hunyuan3Dv2Conditioning")
-def condition(
-    _context: Context, *, clip_vision_output: Any
-) -> tuple[Conditioning, Conditioning]:
+def condition(_context: Context, *, clip_vision_output: Any) -> tuple[Conditioning, Conditioning]:
     del clip_vision_output
     return Conditioning(), Conditioning(zeroed=True)
 

@@ -105,9 +105,7 @@ def sampler_custom_advanced(
 
 
 @node("BasicGuider")
-def basic_guider(
-    _context: Context, *, model: Named, conditioning: Conditioning
-) -> tuple[Guider]:
+def basic_guider(_context: Context, *, model: Named, conditioning: Conditioning) -> tuple[Guider]:
     return (Guider(model, conditioning, Conditioning(), 1.0),)
 
 
@@ -218,9 +216,7 @@ _SCHEDULERS = {
 
 
 def _scheduled(name: str) -> Any:
-    def run(
-        _context: Context, *, steps: int, denoise: float = 1.0, **_: Any
-    ) -> tuple[Sigmas]:
+    def run(_context: Context, *, steps: int, denoise: float = 1.0, **_: Any) -> tuple[Sigmas]:
         return (Sigmas(steps, name, denoise),)
 
     return run
@@ -245,9 +241,7 @@ def split(_context: Context, *, sigmas: Sigmas, step: int) -> tuple[Sigmas, Sigm
 
 
 @node("SplitSigmasDenoise")
-def split_denoise(
-    _context: Context, *, sigmas: Sigmas, denoise: float
-) -> tuple[Sigmas, Sigmas]:
+def split_denoise(_context: Context, *, sigmas: Sigmas, denoise: float) -> tuple[Sigmas, Sigmas]:
     at = sigmas.end - round(sigmas.count * denoise)
     return replace(sigmas, last=at), replace(sigmas, first=at, denoise=denoise)
 

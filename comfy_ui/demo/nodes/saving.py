@@ -14,8 +14,8 @@ from PIL import Image, PngImagePlugin
 
 from .. import media
 from ..files import Kind
-from .base import Context, NodeError, Shown, node
 from ..things import Latent, Pictures, Video
+from .base import Context, NodeError, Shown, node
 
 # EXIF tags that ComfyUI puts WebP metadata under: the prompt, then each key, counting down.
 _EXIF_PROMPT = 0x0110
@@ -80,6 +80,10 @@ def save_image_advanced(
 
 @node("PreviewImage")
 def preview_image(context: Context, *, images: Pictures) -> Shown:
+    return _preview(context, images)
+
+
+def _preview(context: Context, images: Pictures) -> Shown:
     return _save_images(context, images, f"ComfyUI_temp_{random_suffix()}", "temp", 1)
 
 
@@ -87,16 +91,14 @@ def preview_image(context: Context, *, images: Pictures) -> Shown:
 def preview_mask(context: Context, *, mask: Any) -> Shown:
     from .masks import as_pictures
 
-    return preview_image(context, images=as_pictures(mask))
+    return _preview(context, as_pictures(mask))
 
 
 @node("ImageCompare")
-def compare(
-    context: Context, *, image_a: Any = None, image_b: Any = None, **_: Any
-) -> Shown:
+def compare(context: Context, *, image_a: Any = None, image_b: Any = None, **_: Any) -> Shown:
     ui = {}
     for name, images in (("a_images", image_a), ("b_images", image_b)):
-        shown = preview_image(context, images=images).ui["images"] if images is not None else []
+        shown = _preview(context, images).ui["images"] if images is not None else []
         ui[name] = shown
     return Shown(ui)
 

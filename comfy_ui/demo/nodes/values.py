@@ -131,7 +131,7 @@ def resolution(
     _context: Context, *, aspect_ratio: str, megapixels: float, multiple: int = 8
 ) -> tuple[int, int]:
     """Width and height of about so many megapixels."""
-    across, down = (float(n) for n in aspect_ratio.split(" ")[0].split(":"))
+    across, down = (float(n) for n in aspect_ratio.split(" ", maxsplit=1)[0].split(":"))
     unit = math.sqrt(megapixels * 1024 * 1024 / (across * down))
     width, height = (max(1, round(n * unit / multiple)) * multiple for n in (across, down))
     return width, height
@@ -156,7 +156,7 @@ _BINARY: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
-    ast.Pow: lambda a, b: math.pow(a, b),
+    ast.Pow: math.pow,
 }
 _COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Lt: operator.lt,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from .. import media
+from ..things import Pictures, Sound, Video
 from .base import Context, NodeError, node
 from .inputs import reads
-from ..things import Pictures, Sound, Video
 
 
 @node("CreateVideo")
@@ -61,7 +61,9 @@ def interpolate(
     for index in range(len(images) - 1):
         context.check()
         first, second = images[index].astype(np.uint16), images[index + 1].astype(np.uint16)
-        for part in range(multiplier):
-            frames.append(((first * (multiplier - part) + second * part) // multiplier))
+        frames += [
+            (first * (multiplier - part) + second * part) // multiplier
+            for part in range(multiplier)
+        ]
     frames.append(images[-1].astype(np.uint16))
     return (np.stack(frames).astype(np.uint8),)

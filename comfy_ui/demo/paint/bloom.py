@@ -18,12 +18,21 @@ def flowers(canvas: Canvas, wish: Wish, t: float) -> None:
     x, y = canvas.aspect * random.choice((0.28, 0.72)), random.uniform(0.08, 0.2)
     sun = Sun(float(x), float(y), 0.05, moon=False)
     canvas.image[:] = ramp(
-        (palette.sky[2], palette.sky[3], mix(palette.sky[3], green, 0.5), green, mix(green, palette.near, 0.6)),
+        (
+            palette.sky[2],
+            palette.sky[3],
+            mix(palette.sky[3], green, 0.5),
+            green,
+            mix(green, palette.near, 0.6),
+        ),
         canvas.y + 0 * canvas.x,
     )
     wash = canvas.noise(601, 2.2, 3)
     canvas.blend(mix(palette.accent, palette.sky[3], 0.35), smooth(0.5, 0.9, wash) * 0.42)
-    canvas.blend(mix(palette.near, green, 0.5), smooth(0.52, 0.95, canvas.noise(602, 1.8, 3)) * 0.5 * canvas.y)
+    canvas.blend(
+        mix(palette.near, green, 0.5),
+        smooth(0.52, 0.95, canvas.noise(602, 1.8, 3)) * 0.5 * canvas.y,
+    )
     canvas.glow(palette.light, np.exp(-canvas.radial(sun.x, sun.y) * 2.2) * 0.62)
     _discs(canvas, wish, t)
     petals = _petals(wish)
@@ -32,7 +41,14 @@ def flowers(canvas: Canvas, wish: Wish, t: float) -> None:
         _stems(canvas, mix(green, palette.near, 0.25 + 0.4 * depth), 620 + rank, depth, t)
         count = (16, 9, 5, 3)[rank]
         for number in range(int(count * (0.55 + 0.45 * canvas.aspect))):
-            _blossom(canvas, petals[(number + rank) % len(petals)], palette.light, 640 + rank * 40 + number, depth, t)
+            _blossom(
+                canvas,
+                petals[(number + rank) % len(petals)],
+                palette.light,
+                640 + rank * 40 + number,
+                depth,
+                t,
+            )
 
 
 def _petals(wish: Wish) -> list[Colour]:
@@ -59,7 +75,9 @@ def _discs(canvas: Canvas, wish: Wish, t: float) -> None:
             int(np.clip((y + radius) * canvas.height + 3, 2, canvas.height)),
         )
         distance = canvas.radial(x, y, rows)
-        disc = smooth(radius, radius * 0.88, distance) * (0.55 + 0.45 * np.clip(distance / radius, 0, 1) ** 3)
+        disc = smooth(radius, radius * 0.88, distance) * (
+            0.55 + 0.45 * np.clip(distance / radius, 0, 1) ** 3
+        )
         tone = mix(palette.light, palette.accent, random.uniform(0, 0.5))
         canvas.glow(tone, disc * random.uniform(0.05, 0.20), rows[0])
 
@@ -86,7 +104,9 @@ def _stems(canvas: Canvas, colour: Colour, key: int, depth: float, t: float) -> 
     canvas.blend(colour, np.clip(soft * 1.1, 0, 1) * (0.55 + 0.35 * depth))
 
 
-def _blossom(canvas: Canvas, colour: Colour, light: Colour, key: int, depth: float, t: float) -> None:
+def _blossom(  # noqa: PLR0917
+    canvas: Canvas, colour: Colour, light: Colour, key: int, depth: float, t: float
+) -> None:
     """Rings of petals around a heart, seen a little from the side."""
     random = canvas.random(key)
     unit = canvas.height
@@ -126,5 +146,8 @@ def _blossom(canvas: Canvas, colour: Colour, light: Colour, key: int, depth: flo
         part += (body - part) * np.asarray(cover * (0.75 + 0.25 * depth), np.float32)[..., None]
     heart = smooth(0.25, 0.14, r + 0.02 * np.sin(angle * 11))
     grain = 0.8 + 0.3 * np.sin(angle * 17 + r * 90) * np.cos(r * 60)
-    gold = np.asarray(mix((0.93, 0.72, 0.25), light, 0.15), np.float32) * np.asarray(grain, np.float32)[..., None]
+    gold = (
+        np.asarray(mix((0.93, 0.72, 0.25), light, 0.15), np.float32)
+        * np.asarray(grain, np.float32)[..., None]
+    )
     part += (gold - part) * np.asarray(heart * 0.95, np.float32)[..., None]

@@ -93,7 +93,9 @@ def film(brief: Brief, frames: int, fps: float) -> Iterator[Picture]:
     for index in range(frames):
         done = picture(small, time_s=index / fps, signed=False)
         if scale < 1:
-            full = Image.fromarray(done).resize((brief.width, brief.height), Image.Resampling.BICUBIC)
+            full = Image.fromarray(done).resize(
+                (brief.width, brief.height), Image.Resampling.BICUBIC
+            )
             done = np.array(full)
         mark(done)
         yield done

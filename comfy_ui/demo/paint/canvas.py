@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 Colour = tuple[float, float, float]
 
 # How far anything may scroll in one film, in picture heights; noise has that much to spare.
@@ -20,6 +21,12 @@ def rgb(text: str) -> Colour:
     return (int(text[0:2], 16) / 255, int(text[2:4], 16) / 255, int(text[4:6], 16) / 255)
 
 
+def as_bytes(values: Floats) -> NDArray[np.uint8]:
+    """Brightness from 0 to 1 as bytes."""
+    rounded: NDArray[np.uint8] = (np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return rounded
+
+
 def mix(a: Sequence[float], b: Sequence[float], part: float) -> Colour:
     x, y, z = (p + (q - p) * part for p, q in zip(a, b, strict=True))
     return (x, y, z)
@@ -27,7 +34,7 @@ def mix(a: Sequence[float], b: Sequence[float], part: float) -> Colour:
 
 def smooth(low: float, high: float, value: Floats) -> Floats:
     """0 below ``low``, 1 above ``high``, an S between."""
-    part = np.clip((value - low) / (high - low), 0, 1)
+    part: Floats = np.clip((value - low) / (high - low), 0, 1)
     return part * part * (3 - 2 * part)
 
 
@@ -36,9 +43,10 @@ def ramp(stops: Sequence[Sequence[float]], at: Floats) -> Floats:
     table = np.asarray(stops, np.float32)
     where = np.clip(at, 0, 1) * (len(table) - 1)
     index = np.minimum(where.astype(np.int32), len(table) - 2)
-    part = where - index
+    part: Floats = where - index
     part = (part * part * (3 - 2 * part))[..., None] * 0.5 + part[..., None] * 0.5
-    return table[index] * (1 - part) + table[index + 1] * part
+    colours: Floats = table[index] * (1 - part) + table[index + 1] * part
+    return colours
 
 
 def blurred(values: Floats, radius: float) -> Floats:
@@ -51,7 +59,9 @@ def blurred(values: Floats, radius: float) -> Floats:
     out = []
     for channel in channels:
         image = Image.fromarray(np.ascontiguousarray(channel, np.float32))
-        shrunk = image.resize(small, Image.Resampling.BOX if radius < 3 else Image.Resampling.BILINEAR)
+        shrunk = image.resize(
+            small, Image.Resampling.BOX if radius < 3 else Image.Resampling.BILINEAR
+        )
         out.append(np.asarray(shrunk.resize((width, height), Image.Resampling.BICUBIC)))
     return out[0] if values.ndim == 2 else np.stack(out, axis=2)
 
@@ -126,7 +136,8 @@ class Canvas:
             norm += weight
             weight *= gain
         # Sums of octaves crowd around the middle; widening them makes use of the whole range.
-        return np.clip((total / norm - 0.5) * 1.55 + 0.5, 0, 1)
+        widened: Floats = np.clip((total / norm - 0.5) * 1.55 + 0.5, 0, 1)
+        return widened
 
     def curve(
         self, key: int, scale: float, octaves: int = 5, *, gain: float = 0.5, shift: float = 0.0
@@ -147,7 +158,9 @@ class Canvas:
             a, b, c, d = (values[np.clip(index + k, 0, count - 1)] for k in (-1, 0, 1, 2))
             total += weight * (
                 b
-                + 0.5 * part * (c - a + part * (2 * a - 5 * b + 4 * c - d + part * (3 * (b - c) + d - a)))
+                + 0.5
+                * part
+                * (c - a + part * (2 * a - 5 * b + 4 * c - d + part * (3 * (b - c) + d - a)))
             )
             norm += weight
             weight *= gain

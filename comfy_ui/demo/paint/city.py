@@ -32,7 +32,7 @@ def city(canvas: Canvas, wish: Wish, t: float) -> None:
         _rain(canvas, t)
 
 
-def _towers(
+def _towers(  # noqa: PLR0917
     canvas: Canvas,
     wish: Wish,
     colour: tuple[float, float, float],
@@ -55,7 +55,9 @@ def _towers(
     x = -0.05 - t * 0.008 * (0.3 + depth)
     while x < canvas.aspect + 0.1:
         wide = random.uniform(0.035, 0.085) * (0.65 + 0.85 * depth)
-        lift = np.exp(-(((x - middle) / 0.55) ** 2)) if depth < 0.8 else 0.25 + abs(x - middle) * 0.6
+        lift = (
+            np.exp(-(((x - middle) / 0.55) ** 2)) if depth < 0.8 else 0.25 + abs(x - middle) * 0.6
+        )
         tall = (0.16 + 0.30 * lift * random.uniform(0.5, 1.25)) * (1.12 - 0.25 * depth)
         if depth >= 0.8:
             tall *= random.uniform(0.35, 1.0)
@@ -87,7 +89,10 @@ def _towers(
             _sign(windows, random, x, wide, ground - tall * random.uniform(0.3, 0.9), unit, neon)
         x += wide * random.uniform(0.82, 1.25)
     edge = mask * np.clip(1 - moved(mask, 2, 0), 0, 1)
-    body = np.asarray(colour, np.float32) * (1.08 - 0.22 * smooth(0.2, ground, canvas.y[:bottom]))[..., None]
+    body = (
+        np.asarray(colour, np.float32)
+        * (1.08 - 0.22 * smooth(0.2, ground, canvas.y[:bottom]))[..., None]
+    )
     canvas.blend(body, mask)
     canvas.glow(palette.sky[3], edge * 0.16 * (1 - palette.night))
     glow = blurred(windows, unit / 130) * (0.85 + 0.5 * palette.night)
@@ -111,7 +116,7 @@ def _windows(
     part += sheet[..., None] * tone
 
 
-def _sign(
+def _sign(  # noqa: PLR0917
     windows: Floats,
     random: np.random.Generator,
     x: float,
@@ -126,7 +131,7 @@ def _sign(
     c0 = int((x + wide * random.uniform(0.1, 0.8)) * unit)
     r0, r1 = int(y * unit), int((y + tall) * unit)
     c1 = c0 + max(2, int(across * unit))
-    if 0 <= c0 and r0 > 0:
+    if c0 >= 0 and r0 > 0:
         windows[r0:r1, c0:c1] = colour * 0.95
         gap = max(3, int(0.008 * unit))
         windows[r0:r1:gap, c0:c1] *= 0.35
@@ -138,18 +143,31 @@ def _street(canvas: Canvas, wish: Wish, ground: float, t: float) -> None:
     rows = canvas.height - top
     palette = wish.palette
     depth = ((np.arange(rows, dtype=np.float32) + 0.5) / canvas.height)[:, None]
-    ripple = canvas.noise(430, 26, 4, stretch=3.5, shift=0.2 + t * 0.03, rows=(top, canvas.height)) - 0.5
+    ripple = (
+        canvas.noise(430, 26, 4, stretch=3.5, shift=0.2 + t * 0.03, rows=(top, canvas.height)) - 0.5
+    )
     stretch = 2.4
-    index = np.clip(top - 2 - depth * stretch * canvas.height - ripple * (8 + 260 * depth) * canvas.height / 1000, 0, top - 1)
+    index = np.clip(
+        top
+        - 2
+        - depth * stretch * canvas.height
+        - ripple * (8 + 260 * depth) * canvas.height / 1000,
+        0,
+        top - 1,
+    )
     columns = np.clip(
-        np.arange(canvas.width)[None, :] + (ripple * 26 * canvas.height / 1000 * (0.4 + 6 * depth)), 0, canvas.width - 1
+        np.arange(canvas.width)[None, :] + (ripple * 26 * canvas.height / 1000 * (0.4 + 6 * depth)),
+        0,
+        canvas.width - 1,
     )
     source = blurred(canvas.image[:top], canvas.height / 300)
     mirror = source[index.astype(np.int32), columns.astype(np.int32)]
     dark = np.asarray(mix(palette.near, palette.sky[0], 0.25), np.float32)
     loss = np.clip(0.30 + depth * 1.6 + ripple * 0.5, 0, 1)[..., None]
     canvas.image[top:] = mirror * (1 - loss) + dark * loss
-    canvas.blend(mix(palette.near, (0, 0, 0), 0.3), np.exp(-depth * 260) * 0.8 * np.ones_like(canvas.x), top)
+    canvas.blend(
+        mix(palette.near, (0, 0, 0), 0.3), np.exp(-depth * 260) * 0.8 * np.ones_like(canvas.x), top
+    )
 
 
 def _rain(canvas: Canvas, t: float) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .canvas import Floats, blurred
+from .canvas import Floats, as_bytes, blurred
 
 Picture = NDArray[np.uint8]
 PREVIEW_SIZE = 512
@@ -35,7 +35,7 @@ def stage(sketch: Picture, part: float, seed: int, start: Picture | None = None)
     """
     height, width = sketch.shape[:2]
     noise_level = float(np.clip(1 - part, 0, 1)) ** 1.25
-    wanted = sketch.astype(np.float32) / 255
+    wanted: Floats = sketch.astype(np.float32) / 255
     if start is not None:
         old = resized(start, width, height).astype(np.float32) / 255
         wanted = old + (wanted - old) * min(1.0, part * 1.3)
@@ -47,7 +47,9 @@ def stage(sketch: Picture, part: float, seed: int, start: Picture | None = None)
         grain = random.normal(0.5, 0.30, (rows, columns, 3))
         noise = np.clip(0.7 * grain + 0.3 * grain.mean(axis=2, keepdims=True), 0, 1)
         sheet = Image.fromarray((noise * 255).astype(np.uint8))
-        soft = np.asarray(sheet.resize((width, height), Image.Resampling.BILINEAR), np.float32) / 255
+        soft = (
+            np.asarray(sheet.resize((width, height), Image.Resampling.BILINEAR), np.float32) / 255
+        )
         weight = noise_level * 0.92
         wanted = wanted * (1 - weight) + soft * weight
     image = Image.fromarray((np.clip(wanted, 0, 1) * 255).astype(np.uint8))
@@ -61,9 +63,13 @@ def restyled(picture: Picture, painted: Picture, denoise: float) -> Picture:
     height, width = painted.shape[:2]
     old = resized(picture, width, height).astype(np.float32) / 255
     new = painted.astype(np.float32) / 255
-    colours = (old - old.mean((0, 1))) / (old.std((0, 1)) + 0.02) * new.std((0, 1)) + new.mean((0, 1))
+    colours = (old - old.mean((0, 1))) / (old.std((0, 1)) + 0.02) * new.std((0, 1)) + new.mean(
+        (0, 1)
+    )
     light = (old @ GREY)[..., None]
-    toned = 0.55 * colours + 0.45 * (new.mean((0, 1)) * 0.35 + light * 0.75 * (0.6 + new.mean((0, 1)) * 0.8))
+    toned = 0.55 * colours + 0.45 * (
+        new.mean((0, 1)) * 0.35 + light * 0.75 * (0.6 + new.mean((0, 1)) * 0.8)
+    )
     toned = toned + (blurred(new, height / 12) - 0.5) * 0.35
     part = float(np.clip(denoise, 0, 1))
     mixed = old + (toned - old) * min(1.0, part * 1.1)
@@ -71,7 +77,7 @@ def restyled(picture: Picture, painted: Picture, denoise: float) -> Picture:
     mixed = soft + (mixed - soft) * (1 - 0.5 * part)
     shapes = float(np.clip((part - 0.72) / 0.28, 0, 1)) ** 1.5
     mixed = mixed + (new - mixed) * shapes
-    return (np.clip(mixed, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return as_bytes(mixed)
 
 
 def guided(painted: Picture, control: Picture, strength: float) -> Picture:
@@ -84,8 +90,12 @@ def guided(painted: Picture, control: Picture, strength: float) -> Picture:
     new = painted.astype(np.float32) / 255
     near = np.clip(blurred(lines, height / 90) * 1.6, 0, 1)[..., None]
     new = new * (1 - 0.42 * part * near)
-    new += (1 - new) * (np.clip(lines, 0, 1)[..., None] * 0.55 * part) * np.asarray((1, 0.95, 0.85), np.float32)
-    return (np.clip(new, 0, 1) * 255 + 0.5).astype(np.uint8)
+    new += (
+        (1 - new)
+        * (np.clip(lines, 0, 1)[..., None] * 0.55 * part)
+        * np.asarray((1, 0.95, 0.85), np.float32)
+    )
+    return as_bytes(new)
 
 
 def animated(
@@ -111,7 +121,8 @@ def animated(
         if painted is not None and index:
             light = blurred(painted[::8, ::8].astype(np.float32), 6)
             light = np.asarray(
-                Image.fromarray(light.clip(0, 255).astype(np.uint8)).resize((width, height)), np.float32
+                Image.fromarray(light.clip(0, 255).astype(np.uint8)).resize((width, height)),
+                np.float32,
             )
             mixed = frame.astype(np.float32) * (1 - 0.16 * eased) + light * 0.16 * eased
             frame = mixed.astype(np.uint8)

@@ -19,7 +19,8 @@ def _bent(canvas: Canvas, field: Floats, dx: Floats, dy: Floats) -> Floats:
     columns = np.abs(columns)
     rows = np.minimum(rows, 2 * (height - 1) - rows).clip(0, height - 1)
     columns = np.minimum(columns, 2 * (width - 1) - columns).clip(0, width - 1)
-    return field[rows.astype(np.int32), columns.astype(np.int32)]
+    bent: Floats = field[rows.astype(np.int32), columns.astype(np.int32)]
+    return bent
 
 
 def space(canvas: Canvas, wish: Wish, t: float) -> None:
@@ -44,7 +45,7 @@ def space(canvas: Canvas, wish: Wish, t: float) -> None:
         mix(palette.sky[3], palette.accent, 0.3),
         mix(palette.light, palette.sky[3], 0.45),
     )
-    canvas.image[:] = ramp(stops, density * (0.72 + 0.25 * cloud))
+    canvas.image[:] = ramp(stops, density * (0.92 + 0.3 * cloud))
     warm = smooth(0.5, 0.85, a) * band
     canvas.glow(palette.accent, warm * density * 0.42)
     lanes = smooth(0.50, 0.72, dust) * band
@@ -68,7 +69,10 @@ def _bright_stars(canvas: Canvas, wish: Wish) -> None:
         reach = int(canvas.height * 0.028 * power)
         span = np.arange(-reach, reach + 1)
         fall = np.exp(-np.abs(span) / (reach * 0.24 + 0.5)).astype(np.float32) * power
-        rows, columns = np.clip(row + span, 0, canvas.height - 1), np.clip(column + span, 0, canvas.width - 1)
+        rows, columns = (
+            np.clip(row + span, 0, canvas.height - 1),
+            np.clip(column + span, 0, canvas.width - 1),
+        )
         light[rows, min(column, canvas.width - 1)] += fall
         light[row, columns] += fall
     size = canvas.height / 1000
@@ -90,7 +94,14 @@ def _planet(canvas: Canvas, wish: Wish, t: float) -> None:
     lit = np.clip(nx * light[0] + ny * light[1] + nz * light[2], 0, 1)
     swirl = canvas.noise(521, 3.0, 5, stretch=3.4, shift=0.2 + t * 0.02)
     bands = 0.5 + 0.5 * np.sin(ny * 9 + (swirl - 0.5) * 5.5)
-    tone = ramp((palette.far, mix(palette.accent, palette.far, 0.45), mix(palette.light, palette.accent, 0.25)), bands * 0.75 + swirl * 0.25)
+    tone = ramp(
+        (
+            palette.far,
+            mix(palette.accent, palette.far, 0.45),
+            mix(palette.light, palette.accent, 0.25),
+        ),
+        bands * 0.75 + swirl * 0.25,
+    )
     body = tone * (lit**0.85)[..., None] * 1.15
     rim = np.clip(1 - nz, 0, 1) ** 3 * smooth(0.0, 0.5, lit + 0.12)
     body += np.asarray(mix(palette.light, palette.sky[3], 0.4), np.float32) * rim[..., None] * 0.8
@@ -123,7 +134,15 @@ def silk(canvas: Canvas, wish: Wish, t: float) -> None:
     colour_at = 0.5 + 0.5 * np.sin(along * 1.25 + across * 0.55 + phases[0, 0])
     relief = (folds * 0.55 + np.sin(across * 5.1 + along) * 0.18).astype(np.float32)
     colours = palette.all
-    stops = (colours[0], colours[1], palette.sky[1], palette.sky[2], colours[-3], palette.accent, colours[2])
+    stops = (
+        colours[0],
+        colours[1],
+        palette.sky[1],
+        palette.sky[2],
+        colours[-3],
+        palette.accent,
+        colours[2],
+    )
     tint = _grown(canvas, np.asarray(colour_at, np.float32))
     height = _grown(canvas, relief)
     canvas.image[:] = ramp(stops, tint)

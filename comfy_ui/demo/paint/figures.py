@@ -40,21 +40,22 @@ def _outline(points: Points, steps: int = 8) -> np.ndarray[tuple[int, int], np.d
     """A closed smooth curve through the points (Catmull-Rom)."""
     p = np.asarray(points)
     previous, following, after = np.roll(p, 1, 0), np.roll(p, -1, 0), np.roll(p, -2, 0)
-    parts = []
-    for s in np.arange(steps) / steps:
-        parts.append(
-            0.5
-            * (
-                2 * p
-                + (following - previous) * s
-                + (2 * previous - 5 * p + 4 * following - after) * s**2
-                + (3 * p - previous - 3 * following + after) * s**3
-            )
+    parts = [
+        0.5
+        * (
+            2 * p
+            + (following - previous) * s
+            + (2 * previous - 5 * p + 4 * following - after) * s**2
+            + (3 * p - previous - 3 * following + after) * s**3
         )
+        for s in np.arange(steps) / steps
+    ]
     return np.stack(parts, 1).reshape(-1, 2)
 
 
-def _silhouette(canvas: Canvas, points: Points, x: float, y: float, size: float, way: float) -> Floats:
+def _silhouette(  # noqa: PLR0917
+    canvas: Canvas, points: Points, x: float, y: float, size: float, way: float
+) -> Floats:
     scale = 2 * canvas.height
     curve = _outline(points)
     place = [((x + way * px * size) * scale, (y + py * size) * scale) for px, py in curve]
@@ -75,7 +76,9 @@ def portrait(canvas: Canvas, wish: Wish, t: float) -> None:
     scene(inner, replace(wish, things=wish.things | {"clouds"}), t)
     pale = mix(palette.sky[3], (0.97, 0.96, 0.94), 0.62)
     edge = mix(palette.sky[2], pale, 0.45)
-    canvas.image[:] = ramp((pale, mix(pale, edge, 0.5), edge), canvas.radial(x + way * 0.3, 0.38) * 0.95)
+    canvas.image[:] = ramp(
+        (pale, mix(pale, edge, 0.5), edge), canvas.radial(x + way * 0.3, 0.38) * 0.95
+    )
     canvas.blend(mix(edge, palette.far, 0.3), smooth(0.45, 1.0, canvas.noise(701, 2.4, 5)) * 0.22)
     mask = _silhouette(canvas, _PROFILE, x, y, size, way)
     soft = blurred(mask, canvas.height / 70)
@@ -101,7 +104,9 @@ def cat(canvas: Canvas, wish: Wish, t: float) -> None:
     horizon = 0.74
     sun = place_sun(canvas, wish, horizon)
     x = canvas.aspect * 0.5 + random.uniform(-0.05, 0.05)
-    sun = replace(sun, x=float(x + random.choice((-0.07, 0.07))), y=0.50, radius=0.20 if sun.moon else 0.17)
+    sun = replace(
+        sun, x=float(x + random.choice((-0.07, 0.07))), y=0.50, radius=0.20 if sun.moon else 0.17
+    )
     paint_sky(canvas, wish, sun, horizon + 0.15, t)
     haze = mix(palette.sky[3], palette.far, 0.35)
     for index in range(3):

@@ -8,10 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from .canvas import Canvas, Floats, blurred
+from .canvas import Canvas, Floats, as_bytes, blurred
 
 # How samplers leave their trace: grain, and how crisp the picture is.
-_CRISP = {"dpmpp": 0.28, "uni": 0.22, "res": 0.25, "deis": 0.2, "heun": 0.15, "lcm": -0.15, "ddim": 0.05}
+_CRISP = {
+    "dpmpp": 0.28,
+    "uni": 0.22,
+    "res": 0.25,
+    "deis": 0.2,
+    "heun": 0.15,
+    "lcm": -0.15,
+    "ddim": 0.05,
+}
 
 
 def brushwork(canvas: Canvas, strokes: int, *, watery: bool = False) -> None:
@@ -19,7 +27,9 @@ def brushwork(canvas: Canvas, strokes: int, *, watery: bool = False) -> None:
     image = (np.clip(canvas.image, 0, 1) * 255).astype(np.uint8)
     random = canvas.random(200)
     flow = canvas.noise(201, 1.6, 2) * 6.3 + canvas.noise(202, 5, 2) * 1.8
-    sheet = Image.fromarray((blurred(canvas.image, canvas.height / 30).clip(0, 1) * 255).astype(np.uint8))
+    sheet = Image.fromarray(
+        (blurred(canvas.image, canvas.height / 30).clip(0, 1) * 255).astype(np.uint8)
+    )
     draw = ImageDraw.Draw(sheet)
     unit = canvas.height
     detail = np.abs(canvas.image - blurred(canvas.image, unit / 40)).sum(axis=2)
@@ -29,14 +39,23 @@ def brushwork(canvas: Canvas, strokes: int, *, watery: bool = False) -> None:
         ys = random.integers(0, canvas.height, count)
         wide = max(1, round(size * unit * (0.55 if size < 0.01 else 0.7)))
         length = size * unit * (2.4 if watery else 3.0)
-        jitter = random.normal(0, 7, (count, 1)).astype(np.int16) + random.normal(0, 3, (count, 3)).astype(np.int16)
+        jitter = random.normal(0, 7, (count, 1)).astype(np.int16) + random.normal(
+            0, 3, (count, 3)
+        ).astype(np.int16)
         colours = np.clip(image[ys, xs].astype(np.int16) + jitter, 0, 255).tolist()
         angles = flow[ys, xs]
         keep = detail[ys, xs] > (0.0 if size > 0.01 else 0.05)
         dx, dy = np.cos(angles) * length / 2, np.sin(angles) * length / 2
         bend = random.normal(0, 0.22, count) * length
         for x, y, a, b, c, colour, wanted in zip(
-            xs.tolist(), ys.tolist(), dx.tolist(), dy.tolist(), bend.tolist(), colours, keep.tolist(), strict=True
+            xs.tolist(),
+            ys.tolist(),
+            dx.tolist(),
+            dy.tolist(),
+            bend.tolist(),
+            colours,
+            keep.tolist(),
+            strict=True,
         ):
             if wanted:
                 draw.line(
@@ -85,14 +104,18 @@ def develop(
     distance = ((canvas.x - canvas.aspect / 2) / canvas.aspect) ** 2 + (canvas.y - 0.5) ** 2
     image *= (1.03 - 0.42 * distance)[..., None]
     if not clean:
-        strength = 0.011 + (0.010 if "ancestral" in sampler or "sde" in sampler else 0.0) + 0.004 * night
-        grain = canvas.random(210).standard_normal((unit // 2 + 1, canvas.width // 2 + 1), np.float32)
+        strength = (
+            0.008 + (0.010 if "ancestral" in sampler or "sde" in sampler else 0.0) + 0.004 * night
+        )
+        grain = canvas.random(210).standard_normal(
+            (unit // 2 + 1, canvas.width // 2 + 1), np.float32
+        )
         coarse = np.asarray(
             Image.fromarray(grain).resize((canvas.width, unit), Image.Resampling.BICUBIC)
         )
         fine = canvas.random(211).standard_normal((unit, canvas.width), np.float32)
         image += ((coarse + 0.6 * fine) * strength)[..., None]
-    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return as_bytes(image)
 
 
 def _small_blur(image: Floats, radius: float) -> Floats:
@@ -103,7 +126,11 @@ def _small_blur(image: Floats, radius: float) -> Floats:
     height, width = image.shape[:2]
     return np.stack(
         [
-            np.asarray(Image.fromarray(np.ascontiguousarray(soft[..., i])).resize((width, height), Image.Resampling.BILINEAR))
+            np.asarray(
+                Image.fromarray(np.ascontiguousarray(soft[..., i])).resize(
+                    (width, height), Image.Resampling.BILINEAR
+                )
+            )
             for i in range(3)
         ],
         axis=2,

@@ -27,17 +27,36 @@ def mountains(canvas: Canvas, wish: Wish, t: float) -> None:
     snow = wish.has("snow") or wish.moods[0] == "winter"
     for index in range(layers):
         depth = index / (layers - 1)  # 0 far, 1 near
-        rough = canvas.curve(50 + index, 1.5 + 0.9 * depth, 7, gain=0.5, shift=0.2 + t * 0.006 * (1 + 5 * depth))
+        rough = canvas.curve(
+            50 + index, 1.5 + 0.9 * depth, 7, gain=0.5, shift=0.2 + t * 0.006 * (1 + 5 * depth)
+        )
         peaks = 1 - np.abs(2 * rough - 1) if index < 3 else rough
         height = (0.34, 0.27, 0.22, 0.17, 0.15)[index]
         base = horizon + 0.02 + (0.0, 0.045, 0.11, 0.2, 0.32)[index]
         line = (base - height * (peaks**1.25 - 0.12)).astype(np.float32)
         colour = mix(palette.far, palette.near, depth**1.15)
         colour = mix(colour, haze, 0.50 * (1 - depth) ** 1.2)
-        _ridge(canvas, line, colour, haze, reliefs[index % 2], depth, glow=palette.light, snow=snow and index < 4)
+        _ridge(
+            canvas,
+            line,
+            colour,
+            haze,
+            reliefs[index % 2],
+            depth,
+            glow=palette.light,
+            snow=snow and index < 4,
+        )
         if index < layers - 1 and "mist" not in wish.unwanted:
             strength = 0.75 if wish.has("mist") else 0.42
-            _mist(canvas, haze, base, 0.055 + 0.05 * depth, strength * (1 - 0.4 * depth), 60 + index, t)
+            _mist(
+                canvas,
+                haze,
+                base,
+                0.055 + 0.05 * depth,
+                strength * (1 - 0.4 * depth),
+                60 + index,
+                t,
+            )
         if index == 3 or (index == 4 and wish.scene != "desert"):
             dense = wish.has("pines") or wish.moods[0] in ("forest", "winter", "storm")
             _pines(canvas, line, colour, 70 + index, size=0.035 + 0.055 * (index - 3), dense=dense)
@@ -50,10 +69,11 @@ def _relief(canvas: Canvas, sun: Sun, key: int, scale: float) -> Floats:
     step = max(1, canvas.height // 110)
     way = step if sun.x > canvas.aspect / 2 else -step
     slope = ground - moved(ground, -way, step // 2)
-    return np.clip(blurred(slope, canvas.height / 500) * 5.0, -1, 1)
+    relief: Floats = np.clip(blurred(slope, canvas.height / 500) * 5.0, -1, 1)
+    return relief
 
 
-def _ridge(
+def _ridge(  # noqa: PLR0917
     canvas: Canvas,
     line: Floats,
     colour: Colour,
@@ -82,8 +102,14 @@ def _ridge(
     canvas.blend(body, mask, top)
 
 
-def _mist(
-    canvas: Canvas, colour: Colour, base: float, thickness: float, strength: float, key: int, t: float
+def _mist(  # noqa: PLR0917
+    canvas: Canvas,
+    colour: Colour,
+    base: float,
+    thickness: float,
+    strength: float,
+    key: int,
+    t: float,
 ) -> None:
     top = int(np.clip((base - thickness) * canvas.height, 0, canvas.height - 2))
     bottom = int(np.clip((base + thickness * 2.4) * canvas.height, top + 1, canvas.height))
@@ -118,7 +144,7 @@ def _pines(
     canvas.blend(mix(colour, (0, 0, 0), 0.22), mask, top)
 
 
-def _pine(
+def _pine(  # noqa: PLR0917
     draw: ImageDraw.ImageDraw,
     x: float,
     foot: float,
@@ -165,7 +191,13 @@ def desert(canvas: Canvas, wish: Wish, t: float) -> None:
     side = 1.0 if sun.x < canvas.aspect / 2 else -1.0
     for index in range(layers):
         depth = index / (layers - 1)
-        wave = canvas.curve(81 + index, 0.75 + 0.5 * (1 - depth), 2, gain=0.33, shift=0.2 + t * 0.005 * (1 + 4 * depth))
+        wave = canvas.curve(
+            81 + index,
+            0.75 + 0.5 * (1 - depth),
+            2,
+            gain=0.33,
+            shift=0.2 + t * 0.005 * (1 + 4 * depth),
+        )
         base = horizon + (0.015, 0.06, 0.14, 0.26, 0.42)[index]
         line = (base - (0.05 + 0.19 * depth) * (wave - 0.35)).astype(np.float32)
         mask, top = canvas.below(line, 1.6)
@@ -177,7 +209,9 @@ def desert(canvas: Canvas, wish: Wish, t: float) -> None:
         bend = 0.16 * np.sin(canvas.x * 4.3 + 2.2 * np.sin(below * 5 + index * 1.7) + index)
         bend = bend + 0.05 * np.sin(canvas.x * 11 + below * 14 + index * 2.1)
         warp = warp + np.asarray(bend, np.float32)
-        phase = (canvas.x * side * 0.75 + below * (1.1 + 1.6 * (1 - depth)) + warp * 1.25) * (1.15 + 0.7 * (1 - depth))
+        phase = (canvas.x * side * 0.75 + below * (1.1 + 1.6 * (1 - depth)) + warp * 1.25) * (
+            1.15 + 0.7 * (1 - depth)
+        )
         saw = phase + index * 0.37
         saw = saw - np.floor(saw)
         flank = smooth(0.40, 1.0, saw) * smooth(1.0, 0.985, saw)
@@ -187,9 +221,10 @@ def desert(canvas: Canvas, wish: Wish, t: float) -> None:
             scale = 55 + 60 * (1 - depth)
             ripple = np.sin((below * 1.7 + canvas.x * 0.22 * side + warp * 0.55) * scale * 2.2)
             ripple = ripple * 0.028 * smooth(0.02, 0.2, below) * depth * (1 - flank)
-        colour = np.asarray(lit, np.float32) + (
-            np.asarray(dark, np.float32) - np.asarray(lit, np.float32)
-        ) * flank[..., None]
+        colour = (
+            np.asarray(lit, np.float32)
+            + (np.asarray(dark, np.float32) - np.asarray(lit, np.float32)) * flank[..., None]
+        )
         colour *= 1 + (np.asarray(ripple)[..., None] if index >= 2 else 0)
         colour *= (1.06 - 0.28 * np.clip(below / 0.6, 0, 1))[..., None]
         canvas.blend(colour, mask, top)
@@ -234,7 +269,7 @@ def forest(canvas: Canvas, wish: Wish, t: float) -> None:
 def _shafts(canvas: Canvas, sun: Sun, light: Colour, strength: float, t: float) -> None:
     """Beams: noise over the angle to the sun, fading with distance."""
     angle = np.arctan2(canvas.y - sun.y + 0.25, canvas.x - sun.x)
-    table = canvas.random(145).random(96).astype(np.float32)
+    table: Floats = canvas.random(145).random(96).astype(np.float32)
     table = np.convolve(np.tile(table, 3), np.ones(3) / 3, "same")[96:192]
     at = (angle / (2 * np.pi) + 0.5) * 95 + np.float32(0.3 * np.sin(t * 0.5))
     beams = np.interp(at.ravel(), np.arange(96), table).reshape(at.shape).astype(np.float32)

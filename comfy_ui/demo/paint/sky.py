@@ -31,7 +31,7 @@ def place_sun(canvas: Canvas, wish: Wish, horizon: float) -> Sun:
     low = {"sunset": 0.05, "dusk": 0.035, "dawn": 0.07, "golden": 0.13, "autumn": 0.15}
     height = 0.24 if moon else low.get(wish.moods[0], 0.2)
     height = min(height + random.uniform(-0.02, 0.04), horizon - 0.1)
-    shown = moon or wish.moods[0] not in ("storm",)
+    shown = moon or wish.moods[0] != "storm"
     radius = random.uniform(0.03, 0.042) if moon else random.uniform(0.032, 0.05)
     return Sun(float(x), float(horizon - height), float(radius), moon, shown)
 
@@ -98,7 +98,7 @@ def paint_stars(
     canvas.glow(mix(palette.light, (0.86, 0.91, 1.0), 0.6), np.clip(light + soft, 0, 1))
 
 
-def paint_clouds(
+def paint_clouds(  # noqa: PLR0917
     canvas: Canvas, palette: Palette, sun: Sun, horizon: float, cover: float, t: float
 ) -> None:
     """Fractal clouds, flatter toward the horizon, bright on the side of the light."""

@@ -69,7 +69,9 @@ def _lighthouse(canvas: Canvas, wish: Wish, horizon: float, lamps: Floats) -> No
     draw = ImageDraw.Draw(sheet)
 
     def shape(points: list[tuple[float, float]]) -> None:
-        draw.polygon([((x + px) * unit * 2, (horizon - py) * unit * 2) for px, py in points], fill=255)
+        draw.polygon(
+            [((x + px) * unit * 2, (horizon - py) * unit * 2) for px, py in points], fill=255
+        )
 
     shape([(-0.10, -0.01), (-0.05, 0.025), (0.05, 0.028), (0.12, -0.01)])
     shape([(-0.017, 0.02), (-0.011, 0.17), (0.011, 0.17), (0.017, 0.02)])
@@ -84,20 +86,28 @@ def _shine(canvas: Canvas, palette: Palette, lamps: Floats) -> None:
     if not lamps.any():
         return
     size = canvas.height / 1000
-    light = blurred(lamps, 2.4 * size) * 7 + blurred(lamps, 9 * size) * 24 + blurred(lamps, 40 * size) * 70
+    light = (
+        blurred(lamps, 2.4 * size) * 7
+        + blurred(lamps, 9 * size) * 24
+        + blurred(lamps, 40 * size) * 70
+    )
     canvas.glow(mix(palette.accent, (1, 0.93, 0.75), 0.35), np.clip(light, 0, 1))
 
 
 def _water(canvas: Canvas, palette: Palette, sun: Sun, horizon: float, t: float) -> None:
     """The sky mirrored row by row, displaced by waves that grow toward the viewer."""
-    top = int(round(horizon * canvas.height))
+    top = round(horizon * canvas.height)
     rows = canvas.height - top
     if rows < 4:
         return
     depth = ((np.arange(rows, dtype=np.float32) + 0.5) / canvas.height)[:, None]
     waves = _waves(canvas, depth, t)
     # Grazing rays far off mirror the horizon, near ones the zenith; waves tilt them.
-    mirror = top - 1 - (depth ** 0.93 * 1.05 * canvas.height + waves * (10 + 330 * depth) * canvas.height / 1000)
+    mirror = (
+        top
+        - 1
+        - (depth**0.93 * 1.05 * canvas.height + waves * (10 + 330 * depth) * canvas.height / 1000)
+    )
     index = np.clip(mirror, 0, top - 1).astype(np.int32)
     sway = (waves * (2 + 60 * depth) * canvas.height / 1000).astype(np.int32)
     columns = np.clip(np.arange(canvas.width)[None, :] + sway, 0, canvas.width - 1)
@@ -111,7 +121,7 @@ def _water(canvas: Canvas, palette: Palette, sun: Sun, horizon: float, t: float)
     # The path of the light: sparkles where a wave is tilted toward it.
     width = 0.03 + depth * 0.30
     path = np.exp(-(((canvas.x - sun.x) / width) ** 2))
-    sparkle = smooth(0.13, 0.30, waves + 0.10 * path - 0.10 * depth) * path ** 0.8
+    sparkle = smooth(0.13, 0.30, waves + 0.10 * path - 0.10 * depth) * path**0.8
     strength = (0.55 if sun.moon else 0.85) * (1 if sun.shown else 0.3)
     canvas.glow(mix(palette.light, palette.sky[3], 0.15), np.clip(sparkle * strength, 0, 1), top)
     edge = np.exp(-depth * 120) * 0.35
@@ -127,7 +137,7 @@ def _waves(canvas: Canvas, depth: Floats, t: float) -> Floats:
     texture = texture + texture[::-1] * 0.4
     distance = 1 / (depth + 0.035)
     u = (canvas.x - canvas.aspect / 2) * (distance * 0.23 + 0.9) * 150 + 90 * t * 0.2
-    v = distance * 30 + depth * 160
+    v = distance * 30 - depth * 190
     first = texture[np.int32(v - 26 * t) % size, np.int32(u + 10 * t) % size]
     second = texture[np.int32(v * 2.3 + 17 * t) % size, np.int32(u * 2.1 - 14 * t + 200) % size]
     waves = first * 0.62 + second * 0.5
@@ -145,7 +155,7 @@ def _boats(canvas: Canvas, wish: Wish, sun: Sun, horizon: float, t: float) -> No
         _boat(canvas, wish, float(x), horizon + depth, float(size), 340 + number, t)
 
 
-def _boat(canvas: Canvas, wish: Wish, x: float, y: float, size: float, key: int, t: float) -> None:
+def _boat(canvas: Canvas, wish: Wish, x: float, y: float, size: float, key: int, t: float) -> None:  # noqa: PLR0917
     """A sailing boat and its reflection."""
     random = canvas.random(key)
     unit = canvas.height
@@ -188,9 +198,13 @@ def _boat(canvas: Canvas, wish: Wish, x: float, y: float, size: float, key: int,
     dark = mix(palette.near, palette.far, 0.12)
     sail = mix(mix(palette.light, palette.sky[3], 0.4), palette.far, 0.30 + 0.25 * palette.night)
     ripple = canvas.noise(key + 50, 70, 2, stretch=5)[top_c:bottom_c, left_c:right_c]
-    fade = np.clip(1 - (canvas.y[top_c:bottom_c] - y) / (size * 0.95), 0, 1) * (canvas.y[top_c:bottom_c] > y)
+    fade = np.clip(1 - (canvas.y[top_c:bottom_c] - y) / (size * 0.95), 0, 1) * (
+        canvas.y[top_c:bottom_c] > y
+    )
     broken = smooth(0.25, 0.6, ripple) * fade
-    lay(mix(sail, palette.near, 0.45), blurred(mask([main, jib], -0.62), unit / 260) * broken * 0.55)
+    lay(
+        mix(sail, palette.near, 0.45), blurred(mask([main, jib], -0.62), unit / 260) * broken * 0.55
+    )
     lay(dark, blurred(mask([hull, mast], -0.62), unit / 330) * broken * 0.8)
     lay(sail, mask([main], 1) * 0.96)
     lay(mix(sail, palette.light, 0.3), mask([jib], 1) * 0.9)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 from .palettes import PALETTES, Palette
 
@@ -134,17 +135,19 @@ _STYLE_OF = _index(STYLES)
 def words(text: str) -> list[str]:
     """Lower-case words in order, with pairs such as ``blue-hour`` after their parts."""
     single = re.findall(r"[a-zà-ÿ0-9]+", text.lower())
-    return [*single, *(f"{a}-{b}" for a, b in zip(single, single[1:], strict=False))]
+    return [*single, *(f"{a}-{b}" for a, b in pairwise(single))]
 
 
 def number(text: str, seed: int = 0) -> int:
     """A stable 64-bit number from text and seed."""
-    digest = hashlib.blake2b(f"{seed}\0{text}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    digest = hashlib.blake2b(
+        f"{seed}\0{text}".encode("utf-8", "surrogatepass"), digest_size=8
+    ).digest()
     return int.from_bytes(digest, "big")
 
 
 def understand(prompt: str, negative: str, seed: int) -> Wish:
-    """The scene, mood, things and style that a prompt asks for; the seed fills what is left open."""
+    """The scene, mood, things and style that a prompt asks for; the seed fills the gaps."""
     asked, refused = words(prompt), set(words(negative))
     scene = _best(asked, _SCENE_OF)
     if scene is None:
