@@ -86,7 +86,8 @@ class Following:
             if job.settled or self._asker.clock() >= deadline:
                 raise error
             due = yield from self.tend([job])
-            yield self._asker.until(min(due, deadline))
+            if not job.settled:
+                yield self._asker.until(min(due, deadline))
         return True
 
     def tend(self, jobs: Sequence[Job]) -> Flow[float]:

@@ -110,6 +110,9 @@ class ScriptedServer:
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, suppress(OSError), connection.makefile("rb") as stream:
+            if stream.peek(1)[:1] == b"\x16":  # a TLS handshake: answered as plain servers do
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                return
             while (line := stream.readline()).strip():
                 method, path, _ = line.decode().split(" ", 2)
                 headers = {}
