@@ -141,14 +141,26 @@ class _Check:
         return self.declared[node]
 
     def _links(self, node: str) -> Iterator[tuple[str, Link]]:
-        """The links that count: an input that the class does not declare is ignored, link or
-        not.
-        """
+        """The links that the server follows: of declared inputs, to an output that fits."""
         given = inputs_of(self.graph, node)
-        for name in self._inputs(node):
+        for name, spec in self._inputs(node).items():
             link = as_link(given.get(name))
-            if link is not None:
+            if link is not None and self._misfit(spec, link) is None:
                 yield name, link
+
+    def _misfit(self, spec: InputSpec, link: Link) -> tuple[str, str] | None:
+        """Why the link cannot feed the input, as a kind (empty: it leads nowhere) and a
+        sentence.
+        """
+        if link.node not in self.graph:
+            return "", f"is linked to node {_short(link.node)}, which is not there"
+        outputs, name = self._spec(link.node).outputs, title(self.graph, link.node)
+        if not -len(outputs) <= link.slot < len(outputs):  # the server counts as Python does
+            return "", f"is linked to output {link.slot} of '{name}', which has {len(outputs)}"
+        given = outputs[link.slot]
+        if not _fits(given, spec.type):
+            return "return_type_mismatch", f"takes {spec.type}, and '{name}' gives {given} there"
+        return None
 
     def _needed(self, outputs: Iterable[str]) -> set[str]:
         seen: set[str] = set()
@@ -157,7 +169,7 @@ class _Check:
             node = todo.pop()
             if node not in seen:
                 seen.add(node)
-                todo += [link.node for _, link in self._links(node) if link.node in self.graph]
+                todo += [link.node for _, link in self._links(node)]
         return seen
 
     def _node_problems(self, node: str, *, is_output: bool) -> Iterator[Problem]:
@@ -193,29 +205,16 @@ class _Check:
         self, node: str, name: str, spec: InputSpec, value: list[Any], *, is_output: bool
     ) -> Iterator[Problem]:
         link = as_link(value)
-        if link is None and len(value) != 2:
+        if link is None:
             message = f"The input '{name}' is a list, but no link."
             hint = 'A link is [node id, output number]; a list as a value is {"__value__": […]}.'
-            yield self._problem(node, name, "bad_linked_input", message, hint)
-        elif link is None or link.node not in self.graph:
-            message = (
-                f"The input '{name}' is linked to node {_short(value[0])}, which is not there."
-            )
-            yield self._problem(node, name, _broken(is_output), message, "Connect it again.")
-        else:
-            source = self._spec(link.node)
-            if not 0 <= link.slot < len(source.outputs):
-                message = (
-                    f"The input '{name}' is linked to output {link.slot} of "
-                    f"'{title(self.graph, link.node)}', which has {len(source.outputs)}."
-                )
-                yield self._problem(node, name, _broken(is_output), message, "Connect it again.")
-            elif not _fits(source.outputs[link.slot], spec.type):
-                message = (
-                    f"The input '{name}' takes {spec.type}, and '{title(self.graph, link.node)}' "
-                    f"gives {source.outputs[link.slot]} there."
-                )
-                yield self._problem(node, name, "return_type_mismatch", message, _connect(spec))
+            kind = "bad_linked_input" if len(value) != 2 else _broken(is_output)
+            yield self._problem(node, name, kind, message, hint)
+            return
+        misfit = self._misfit(spec, link)
+        if misfit is not None:
+            kind, sentence = misfit[0] or _broken(is_output), f"The input '{name}' {misfit[1]}."
+            yield self._problem(node, name, kind, sentence, _connect(spec))
 
     def _value_problems(
         self, node: str, name: str, spec: InputSpec, value: Any
@@ -255,7 +254,7 @@ class _Check:
         choices = spec.choices or ()
         several = isinstance(value, list) and bool(spec.options.get("multiselect"))
         for word in value if several else [value]:
-            if _is_among(word, choices):
+            if _is_among(word, choices) or (isinstance(word, str) and word in self.uploads):
                 continue
             if isinstance(word, str) and _MODEL_FILE.fullmatch(word):
                 yield self._model_problem(node, name, word, choices)
@@ -292,9 +291,14 @@ class _Check:
         """Names below a subfolder or of another folder are not in the server's list, yet may be
         there.
         """
-        if value in self.uploads or spec.choices is None or _is_among(value, spec.choices):
-            return
-        if isinstance(value, str) and ("/" in value or "\\" in value or value.endswith("]")):
+        if isinstance(value, str) and (
+            spec.choices is None
+            or value in spec.choices
+            or value in self.uploads
+            or "/" in value
+            or "\\" in value
+            or value.endswith("]")
+        ):
             return
         yield self._problem(
             node,

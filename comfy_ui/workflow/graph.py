@@ -45,8 +45,6 @@ def as_link(value: object) -> Link | None:
     match value:
         case [str(node), int(slot)] if not isinstance(slot, bool):
             return Link(node, slot)
-        case [str(node), float(slot)] if slot.is_integer():  # some writers put a point everywhere
-            return Link(node, int(slot))
     return None
 
 

@@ -213,6 +213,29 @@ def test_input_files_may_lie_where_the_list_does_not_look(
     assert [p.kind for p in problems] == ([] if fine else ["custom_validation_failed"])
 
 
+@pytest.mark.parametrize("value", [None, 5, ["a"], {"__value__": ["a"]}, {}])
+def test_an_input_file_is_a_name(value: Any, info: dict[str, Any]) -> None:
+    graph = picture() | {"1": {"class_type": "LoadImage", "inputs": {"image": value}}}
+    kind = "bad_linked_input" if isinstance(value, list) else "custom_validation_failed"
+    assert one(check_workflow(graph, info)).kind == kind
+
+
+def test_the_server_does_not_look_behind_a_link_that_does_not_fit(info: dict[str, Any]) -> None:
+    graph = picture() | {"3": {"class_type": "EmptyLatentImage", "inputs": {"width": 0}}}
+    graph["2"]["inputs"]["images"] = ["3", 0]
+    problem = one(check_workflow(graph, info))
+    assert problem.kind == "return_type_mismatch"
+    assert "takes IMAGE" in problem.message
+    assert "gives LATENT" in problem.message
+
+
+@pytest.mark.parametrize("link", [["1", 0.0], ["1", "0"], [1, 0], ["1", True]])
+def test_a_pair_that_is_no_link_is_refused(link: list[Any], info: dict[str, Any]) -> None:
+    graph = picture()
+    graph["2"]["inputs"]["images"] = link
+    assert one(check_workflow(graph, info)).kind == "exception_during_validation"
+
+
 def test_an_old_core_is_told(info: dict[str, Any]) -> None:
     problem = one(check_workflow(picture(), info, min_comfyui="0.33.0", comfyui_version="v0.3.64"))
     assert problem.kind == "comfyui_too_old"

@@ -24,7 +24,7 @@ def chain() -> Graph:
     [
         (["1", 0], Link("1", 0)),
         (["75:3", 2], Link("75:3", 2)),
-        (["1", 0.0], Link("1", 0)),
+        (["1", 0.0], None),
         (["1", True], None),
         (["1", "0"], None),
         ([1, 0], None),
@@ -32,11 +32,9 @@ def chain() -> Graph:
         (["1", 0, 0], None),
         ("1", None),
         ({"__value__": ["1", 0]}, None),
-        (["1", float("nan")], None),
-        (["1", float("inf")], None),
     ],
 )
-def test_a_link_is_a_list_of_a_string_and_a_number(value: object, link: Link | None) -> None:
+def test_a_link_is_a_list_of_a_string_and_a_whole_number(value: object, link: Link | None) -> None:
     assert g.as_link(value) == link
 
 
