@@ -56,6 +56,7 @@ class Socket:
         self._task: asyncio.Task[None] | None = None
         self._wanted = asyncio.Event()
         self._tried = asyncio.Event()
+        self._asking = 0  # who waits in ready() wants it, whatever the others say
         self._connection: ClientConnection | None = None
         self.client_id: str | None = None
         """Of the connection that is open now."""
@@ -68,17 +69,21 @@ class Socket:
         Waits for the first attempt to open one, not for further attempts after a failure.
         """
         if self.client_id is None and not self.refused:
+            self._asking += 1
             self._wanted.set()
             if self._task is None:
                 self._task = asyncio.create_task(self._keep_open(), name="comfy-ui socket")
-            await self._tried.wait()
+            try:
+                await self._tried.wait()
+            finally:
+                self._asking -= 1
         return self.client_id
 
     def want(self, *, wanted: bool) -> None:
         """Whether a lost connection is to be made again without being asked for."""
         if wanted:
             self._wanted.set()
-        else:
+        elif not self._asking:
             self._wanted.clear()
 
     def cycle(self) -> None:
