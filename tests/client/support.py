@@ -35,9 +35,7 @@ def image_graph(color: int = 1, *, width: int = 16, prefix: str = "test") -> dic
     }
 
 
-def answer(
-    body: Any = b"", *, status: int = 200, headers: dict[str, str] | None = None
-) -> Answer:
+def answer(body: Any = b"", *, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return Answer(status, httpx.Headers(headers or {}), content, "GET /test")
 
@@ -116,7 +114,7 @@ class ScriptedServer:
             while (line := stream.readline()).strip():
                 method, path, _ = line.decode().split(" ", 2)
                 headers = {}
-                while (header := stream.readline().strip()):
+                while header := stream.readline().strip():
                     name, _, value = header.decode("latin-1").partition(":")
                     headers[name.lower()] = value.strip()
                 body = stream.read(int(headers.get("content-length", 0)))
@@ -140,7 +138,9 @@ def history_of(prompt_id: str, filename: str = "a_00001_.png") -> dict[str, Any]
     return {
         prompt_id: {
             "prompt": [1, prompt_id, image_graph(), {}, ["2"]],
-            "outputs": {"2": {"images": [{"filename": filename, "subfolder": "", "type": "output"}]}},
+            "outputs": {
+                "2": {"images": [{"filename": filename, "subfolder": "", "type": "output"}]}
+            },
             "status": {
                 "status_str": "success",
                 "completed": True,

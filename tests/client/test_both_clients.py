@@ -73,7 +73,9 @@ def test_both_clients_give_the_same_but_for_awaiting_and_saving() -> None:
     names = {"SyncResult": "R", "AsyncResult": "R", "SyncEvent": "E", "AsyncEvent": "E"}
     names |= {"Iterator[E]": "events", "AsyncGenerator[E, None]": "events"}
     for name, method in public(ComfyClient).items():
-        told = [inspect.signature(m).return_annotation for m in (method, public(ComfyWSClient)[name])]
+        told = [
+            inspect.signature(m).return_annotation for m in (method, public(ComfyWSClient)[name])
+        ]
         for old, new in names.items():
             told = [text.replace(old, new) for text in told]
         assert told[0] == told[1], name
@@ -308,9 +310,7 @@ async def test_an_editor_workflow_is_converted_and_stays_in_the_picture(
 @BOTH
 async def test_a_prompt_alone_makes_a_picture(kind: str, engine: DemoServer) -> None:
     async with open_client(kind, engine.url) as client:
-        result = await client.generate_image(
-            "a lighthouse", preset="sd15", steps=2, seed=1
-        )
+        result = await client.generate_image("a lighthouse", preset="sd15", steps=2, seed=1)
         assert len(result.images) == 1
         with pytest.raises(ValidationError):
             await client.generate_image("x", preset="sd15", nosuchvalue=1)

@@ -81,7 +81,9 @@ def test_an_unknown_node_class_is_a_missing_nodes_error(kind: str) -> None:
 
 
 def test_model_files_alone_missing_is_a_missing_models_error() -> None:
-    wrong = node_error("value_not_in_list", input_name="ckpt_name", received_value="a/b.safetensors")
+    wrong = node_error(
+        "value_not_in_list", input_name="ckpt_name", received_value="a/b.safetensors"
+    )
     error = refused({"error": {"type": "x", "message": "x"}, "node_errors": {"1": wrong}})
     assert isinstance(error, MissingModelsError)
     assert (error.models[0].folder, error.models[0].filename) == ("checkpoints", "a/b.safetensors")
@@ -128,9 +130,7 @@ def test_f25_only_canonical_lowercase_uuids_are_sent() -> None:
 
 
 def test_f5_client_id_is_always_sent_and_extra_data_is_never_null() -> None:
-    body = json.loads(
-        prompt_body({}, prompt_id="p", client_id="c", front=False, extra_data=None)
-    )
+    body = json.loads(prompt_body({}, prompt_id="p", client_id="c", front=False, extra_data=None))
     assert body == {"prompt": {}, "prompt_id": "p", "client_id": "c"}
 
 

@@ -86,7 +86,9 @@ async def test_f22_a_server_that_starts_is_waited_for(kind: str) -> None:
     def starting(request: Request) -> bytes | None:
         nonlocal asked
         asked += 1
-        return response({"exec_info": {"queue_remaining": 0}}) if asked > 3 else response(status=502)
+        return (
+            response({"exec_info": {"queue_remaining": 0}}) if asked > 3 else response(status=502)
+        )
 
     with ScriptedServer(starting) as server:
         async with open_client(kind, server.url) as client:
