@@ -53,12 +53,14 @@ def _dynamic_combo(spec: InputSpec, given: Mapping[str, Any], depth: int) -> Ite
     chosen = next((option for option in options if option.get("key") == value), None)
     if chosen is None or as_link(value) is not None or depth >= _MAX_DEPTH:
         return
-    yield from _expand(_nested(spec.name, chosen.get("inputs"), required=True), given, depth + 1)
+    yield from _expand(
+        nested_inputs(spec.name, chosen.get("inputs"), required=True), given, depth + 1
+    )
 
 
 def _autogrow(spec: InputSpec, given: Mapping[str, Any]) -> Iterator[InputSpec]:
     template = _object(spec.options.get("template"))
-    inner = next(_nested("", template.get("input"), required=spec.required), None)
+    inner = next(nested_inputs("", template.get("input"), required=spec.required), None)
     if inner is None:
         return
     least = template.get("min")
@@ -79,7 +81,8 @@ def _grown_names(template: Mapping[str, Any]) -> Iterator[str]:
         yield f"{template.get('prefix', '')}{number}"
 
 
-def _nested(parent: str, inputs: Any, *, required: bool) -> Iterator[InputSpec]:
+def nested_inputs(parent: str, inputs: Any, *, required: bool) -> Iterator[InputSpec]:
+    """The inputs that an option or template of a dynamic type declares, required ones first."""
     for section in ("required", "optional"):
         for name, declaration in _object(_object(inputs).get(section)).items():
             full = f"{parent}.{name}" if parent else name

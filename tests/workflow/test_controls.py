@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -599,3 +600,16 @@ def test_one_wrong_thing_anywhere_in_a_graph_is_refused_or_has_controls(value, s
         assert control.targets
     apply_values(graph, found, {control.id: control.default for control in found})
     find_outputs(graph, SERVER)
+
+
+@pytest.mark.parametrize("link", ["latent_image", "model"])
+def test_ten_thousand_samplers_in_a_row_take_seconds_and_not_minutes(link):
+    usual = sampled()["5"]["inputs"]
+    graph = sampled()
+    for number in range(10_000):
+        before = f"k{number - 1}" if number else "5"
+        graph |= graph_of(**{f"k{number}": ("KSampler", {**usual, link: [before, 0]})})
+    graph["6"]["inputs"]["samples"] = ["k9999", 0]
+    start = perf_counter()
+    assert find_controls(graph, SERVER)
+    assert perf_counter() - start < 20

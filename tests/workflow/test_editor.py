@@ -10,7 +10,7 @@ import pytest
 from comfy_ui.errors import InvalidWorkflowError, MissingNodesError
 from comfy_ui.protocol.nodes import NodeLibrary
 from comfy_ui.workflow.editor import convert, convert_workflow
-from tests.workflow.editor_files import SERVER, File, border, text_to_image
+from tests.workflow.editor_files import SERVER, File, border, node_class, text_to_image
 
 
 def inputs(file: File, node: str) -> dict[str, Any]:
@@ -81,6 +81,19 @@ class TestWidgetValues:
         assert inputs(file, "5")["cfg"] == 5.0
         file.nodes[4]["widgets_values"][3] = 1e-9
         assert inputs(file, "5")["cfg"] == 1e-9
+
+    def test_what_json_cannot_say_counts_as_not_saved(self):
+        file = text_to_image()
+        file.nodes[4]["widgets_values"][3] = float("nan")
+        assert inputs(file, "5")["cfg"] == 8.0
+
+    @pytest.mark.parametrize("saved", ["sub\\x.safetensors", "sub/x.safetensors"])
+    def test_a_file_in_a_subfolder_is_spelled_as_the_server_does(self, saved):
+        server = SERVER | {"Loader": node_class({"name": [["sub/x.safetensors"]]})}
+        file = File()
+        file.add("Loader", saved)
+        graph = convert_workflow(file.json, server)
+        assert graph["1"]["inputs"]["name"] == "sub/x.safetensors"
 
     def test_a_list_as_a_value_is_wrapped_so_that_no_server_takes_it_for_a_link(self):
         file = File()
@@ -372,6 +385,18 @@ class TestSubgraphs:
         file.add("sub")
         graph = convert_workflow(file.json, SERVER)
         assert [graph[key]["inputs"]["width"] for key in ("1:1", "1:2")] == [640, 640]
+
+    def test_a_promoted_curve_is_marked_as_one_once(self):
+        inside = File()
+        curve = inside.add("CurveEditor", {"points": [[0, 0], [1, 1]]})
+        inside.link(border(-10), 0, curve, "curve", "CURVE", widget={"name": "curve"})
+        file = File()
+        file.define(inside, [{"name": "curve", "type": "CURVE"}], [])
+        file.add("sub")
+        assert inputs(file, "1:1")["curve"] == {
+            "__type__": "CURVE",
+            "__value__": {"points": [[0, 0], [1, 1]]},
+        }
 
     def test_a_straight_line_through_a_subgraph_changes_nothing(self):
         inside = File()

@@ -19,6 +19,7 @@ from ..graph import inputs_of
 from .control import Target
 from .leaves import GraphView
 
+_MAX_CHOSEN = 200  # entries of App mode that are looked at; a form of that length helps nobody
 _TITLES = ("title", "param_name", "name", "label")
 _PRIMITIVE_CLASS = re.compile(r"Primitive|(SeedNode|CustomCombo|Constant)$|^(Int|Float|String)$")
 
@@ -80,7 +81,7 @@ def _app_mode(
     extra = editor.get("extra")
     data = extra.get("linearData") if isinstance(extra, Mapping) else None
     inputs = data.get("inputs") if isinstance(data, Mapping) else None
-    for entry in inputs if isinstance(inputs, list) else ():
+    for entry in inputs[:_MAX_CHOSEN] if isinstance(inputs, list) else ():
         match entry:
             case [str() | int() as place, str(name), *_]:
                 parts = str(place).split(":")
@@ -159,15 +160,15 @@ class _Labels:
         if node.type == PRIMITIVE:
             return "" if node.title in ("Primitive", PRIMITIVE) else node.title
         shown = next((slot.label for slot in node.inputs if slot.name == origin.field), "")
-        ports = definition.inputs if definition else ()
-        return shown or next((port.label for port in ports if port.name == origin.field), "")
+        place = definition.port_places.get(origin.field) if definition else None
+        return shown or (definition.inputs[place].label if definition and place is not None else "")
 
     def place(self, origin: Origin) -> tuple[int, int]:
         """A key that sorts fields as the editor shows them: node by node, in the author's order."""
         _, definition = self._find(origin)
-        names = [port.name for port in definition.inputs] if definition else []
-        field = names.index(origin.field) if origin.field in names else len(names)
-        return self._places.get(origin.node.partition(":")[0], 0), field
+        places = definition.port_places if definition else {}
+        host = self._places.get(origin.node.partition(":")[0], 0)
+        return host, places.get(origin.field, len(places))
 
     def _find(self, origin: Origin) -> tuple[Node | None, Graph | None]:
         graph: Graph | None = self._document.root

@@ -1,6 +1,7 @@
 """Ways back through a graph: to what decides on a value, and along links of one type.
 
-Every walk visits a node once and a bounded number of nodes, whatever the graph.
+Every walk visits a node once, and all walks together a bounded number, whatever the graph: in a
+hostile one the later values have no meaning, and stand under their own names.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from ..graph import Link
 from .leaves import GraphView, Leaf
 from .words import NEGATIVE, NOT_A_PROMPT, SIZE, TEXT_FOR_A_MODEL
 
-_MAX_VISITS = 5_000  # nodes on one walk
+_MAX_VISITS = 50_000  # the largest official template takes 300
 _VALUES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "*"})
 
 
@@ -21,6 +22,7 @@ class Walk:
 
     def __init__(self, view: GraphView) -> None:
         self._view = view
+        self._visits = 0
 
     def samplers(self) -> list[str]:
         """The nodes that sample, each after those that it depends on."""
@@ -37,7 +39,7 @@ class Walk:
         """The leaves that decide on an input: itself, or those that its value is made of."""
         seen: set[str] = set()
         todo = [(node, name)]
-        while todo and len(seen) < _MAX_VISITS:
+        while todo and self._may_go_on():
             where = todo.pop()
             leaf = self._view.leaf(*where)
             if leaf is not None and fits(leaf):
@@ -54,7 +56,7 @@ class Walk:
         """
         seen: set[str] = set()
         todo = [(node, name)]
-        while todo and len(seen) < _MAX_VISITS:
+        while todo and self._may_go_on():
             link = self._view.source(*todo.pop())
             if link is None or link.node in seen or self.is_sampler(link.node):
                 continue
@@ -74,7 +76,7 @@ class Walk:
         """
         seen: set[Link] = set()
         todo = [(node, name, False)]
-        while todo and len(seen) < _MAX_VISITS:
+        while todo and self._may_go_on():
             node, name, negative = todo.pop()
             negative = negative or name == "negative"
             link = self._view.source(node, name)
@@ -105,6 +107,10 @@ class Walk:
             yield from sided
         else:
             yield from (name for name in names if name not in sided)
+
+    def _may_go_on(self) -> bool:
+        self._visits += 1
+        return self._visits <= _MAX_VISITS
 
     def _in_order(self) -> list[str]:
         """The nodes that outputs need, sources first. A circle is cut wherever it is met."""

@@ -10,12 +10,12 @@ from ...errors import InvalidWorkflowError, MissingNodesError, Problem, Severity
 from ...protocol.nodes import NodeLibrary, NodeSpec
 from ..check import check_workflow
 from ..compile import ObjectInfo, as_library
-from ..graph import Graph as ApiGraph, as_link, literal
+from ..graph import Graph as ApiGraph, as_link
 from ..packs import find_pack
 from .document import MAX_NODES, Document, Mode, Node, read_document
 from .groups import expand_groups
 from .links import GETTERS, PRIMITIVE, REROUTES, SETTERS, Literal, Origin, Output, Resolver, Scope
-from .widgets import MISSING, widget_values
+from .widgets import MISSING, as_input, widget_values
 
 # Classes that exist in the editor alone: nothing of them is sent.
 _EDITOR_ONLY = REROUTES | GETTERS | SETTERS | {PRIMITIVE, "Note", "MarkdownNote"}
@@ -144,7 +144,7 @@ class _Converter:
         key = scope.id_of(node)
         inputs = {**self._own_values(scope, node, spec)}
         for name, value in scope.fields.get(node.id, {}).items():
-            inputs[name] = literal(value)
+            inputs[name] = as_input(value, spec.inputs.get(name))
             self._origins[key, name] = scope.origin(name)
         for slot in node.inputs:
             if slot.link is None:
@@ -153,7 +153,7 @@ class _Converter:
                 case Output(origin, index):
                     inputs[slot.name] = [origin, index]
                 case Literal(value, where):
-                    inputs[slot.name] = literal(value)
+                    inputs[slot.name] = as_input(value, spec.inputs.get(slot.name))
                     self._origins[key, slot.name] = where
         return inputs
 

@@ -1,5 +1,4 @@
-"""An editor-format file as frozen values, checked once, so that nothing after this meets a wrong
-type.
+"""An editor-format file as frozen values, checked once: nothing after this meets a wrong type.
 
 Versions 0.4 (links are lists) and 1.0 (links are objects) are read alike; inside subgraph
 definitions links are objects in both. What is only drawing (positions, groups, native reroutes)
@@ -8,6 +7,7 @@ is not read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -33,9 +33,7 @@ class Mode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """An input or output of a node, or of a subgraph definition (``links`` then has all that it
-    joins).
-    """
+    """An input or output of a node, or of a subgraph definition, with the links that it joins."""
 
     name: str
     type: str = "*"
@@ -51,8 +49,9 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """From an output slot to an input. The target slot's number is stale in many files: inputs
-    name their link.
+    """From an output slot to an input.
+
+    The number of the target slot is stale in many files: inputs name their link, and that counts.
     """
 
     id: str
@@ -99,9 +98,9 @@ class Graph:
         return found | {link: port for port in self.inputs for link in port.links}
 
     @cached_property
-    def port_named(self) -> Mapping[str, Slot]:
-        """The definition's inputs by name."""
-        return {port.name: port for port in self.inputs}
+    def port_places(self) -> Mapping[str, int]:
+        """The places of the definition's inputs by name."""
+        return {port.name: place for place, port in enumerate(self.inputs)}
 
     @cached_property
     def outlets(self) -> Mapping[int, str]:
@@ -210,8 +209,8 @@ def read_node(raw: object, where: str) -> Node:
         mode=Mode(mode) if mode in (2, 4) and not isinstance(mode, bool) else Mode.ALWAYS,
         inputs=_slots(entry.get("inputs"), f"{where}.inputs"),
         outputs=_slots(entry.get("outputs"), f"{where}.outputs"),
-        values=tuple(values) if isinstance(values, list | tuple) else (),
-        named={_text(key): value for key, value in named.items()},
+        values=tuple(map(_finite, values)) if isinstance(values, list | tuple) else (),
+        named={_text(key): _finite(value) for key, value in named.items()},
         properties=_loose_mapping(entry.get("properties")),
     )
 
@@ -288,6 +287,11 @@ def _list(raw: object, where: str) -> Sequence[Any]:
     if not isinstance(raw, list | tuple):
         raise _invalid(where, "no list")
     return raw
+
+
+def _finite(value: Any) -> Any:
+    """``value``, or None (nothing was saved) for NaN and infinities, which JSON does not have."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _text(raw: object) -> str:

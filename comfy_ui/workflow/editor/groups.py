@@ -67,9 +67,7 @@ class _Group:
 
 
 class _End(NamedTuple):
-    """An inner input or output that may show on the border, under the name that it would have
-    there.
-    """
+    """An inner input or output that may show on the border, and its name there."""
 
     node: str
     name: str
@@ -124,9 +122,7 @@ class _Expander:
         return nodes
 
     def _with_border(self, group: _Group, nodes: dict[str, Node], host: Node) -> Graph:
-        """The definition: inner nodes and links, and the inputs and outputs that the instance
-        shows.
-        """
+        """The definition: the inner nodes, joined to the inputs and outputs of the instance."""
         links = {link.id: link for link in group.links}
         inputs: list[Slot] = []
         free = [*self._open_inputs(group, nodes)]
@@ -169,9 +165,7 @@ class _Expander:
 
 
 class _Shared:
-    """Fields of an inner node: hidden ones have its own values, the others take theirs from the
-    instance's list.
-    """
+    """Fields of an inner node, from the instance's list; hidden ones have the node's own values."""
 
     def __init__(self, host: ListedValues, own: Mapping[str, Any], hidden: set[str]) -> None:
         self._host, self._own, self._hidden = host, own, hidden
@@ -242,9 +236,7 @@ def _matching(slot: Slot, free: list[_End]) -> _End | None:
 
 
 def _joined(node: Node, end: _End, link: str) -> Node:
-    """``node`` with ``link`` into the input at ``end``, which may have been a field without a
-    socket.
-    """
+    """``node`` with ``link`` into the input at ``end``; a field without a socket gets one."""
     if end.slot < 0:
         return replace(
             node, inputs=(*node.inputs, Slot(end.name, end.type, links=(link,), widget=True))

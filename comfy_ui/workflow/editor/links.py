@@ -192,9 +192,9 @@ class Resolver:
             definition = self._definitions.get(node.type)
             if definition is None:
                 return self._own_value(scope, node, slot.name)
-            nested = definition.port_named.get(slot.name)
-            if nested is not None:
-                return self.port_value(self.enter(scope, node), nested)
+            place = definition.port_places.get(slot.name)
+            if place is not None:
+                return self.port_value(self.enter(scope, node), definition.inputs[place])
         return MISSING
 
     def _count_step(self, count: int = 1) -> None:

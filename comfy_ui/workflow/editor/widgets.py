@@ -8,12 +8,11 @@ input since the file was saved.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
-from ...protocol.nodes import InputSpec, NodeSpec, read_input
-from ..declared import DYNAMIC_COMBO
+from ...protocol.nodes import InputSpec, NodeSpec
+from ..declared import DYNAMIC_COMBO, nested_inputs
 from ..graph import literal
 from .document import Node
 
@@ -40,17 +39,13 @@ def is_widget(spec: InputSpec) -> bool:
 
 
 def field_type(spec: InputSpec) -> str:
-    """The type that decides on the field: a socket of several types may declare the one it is
-    typed in as.
-    """
+    """The type that decides on the field: an input of several types may declare one for it."""
     widget = spec.options.get("widgetType")
     return widget if isinstance(widget, str) else spec.type
 
 
 def default_value(spec: InputSpec) -> Any:
-    """What the editor fills in where nothing was saved; MISSING when there is nothing it could
-    fill in.
-    """
+    """What the editor fills in where nothing was saved; MISSING where it has nothing, either."""
     if spec.default is not None:
         return spec.default
     if spec.type == DYNAMIC_COMBO:
@@ -63,9 +58,7 @@ def default_value(spec: InputSpec) -> Any:
 
 
 def widget_values(spec: NodeSpec, node: Node) -> dict[str, Any]:
-    """The values of all fields of ``node``, in the order of its declaration, as a prompt carries
-    them.
-    """
+    """The values of all fields of ``node``, as a prompt carries them, in declared order."""
     if node.named:
         saved: SavedValues = _Named(node.named)
     else:
@@ -80,7 +73,7 @@ def widget_values(spec: NodeSpec, node: Node) -> dict[str, Any]:
 def read_values(spec: NodeSpec, saved: SavedValues) -> dict[str, Any]:
     """The values of all fields of a class, taken one after the other from ``saved``."""
     values: dict[str, Any] = {}
-    _fill(spec.inputs.values(), "", saved, values)
+    _fill(spec.inputs.values(), saved, values)
     return values
 
 
@@ -91,9 +84,7 @@ class SavedValues(Protocol):
         """The value of the next field, which has this name; MISSING when there is none."""
 
     def skip_control(self, choices: tuple[Any, ...] | None, /) -> None:
-        """Pass over "what to do with the seed after a run", and the filter that choices may have
-        besides.
-        """
+        """Pass over "what to do with the seed after a run", and a choice's filter beside it."""
 
 
 class ListedValues:
@@ -134,13 +125,11 @@ class _Named:
         """Nothing to pass over: the control has a name of its own."""
 
 
-def _fill(
-    inputs: Iterable[InputSpec], prefix: str, saved: SavedValues, values: dict[str, Any]
-) -> None:
+def _fill(inputs: Iterable[InputSpec], saved: SavedValues, values: dict[str, Any]) -> None:
     for spec in inputs:
         if not is_widget(spec):
             continue
-        name = prefix + spec.name
+        name = spec.name
         if spec.type == "IMAGECOMPARE":  # two pictures that only the page knows; never saved
             values[name] = {"__value__": ["", ""]}
             continue
@@ -148,16 +137,21 @@ def _fill(
         if value is MISSING or value is None:
             value = default_value(spec)
         if value is not MISSING:
-            values[name] = _as_input(value, spec)
+            values[name] = as_input(value, spec)
         if _has_control(spec):
             saved.skip_control(spec.choices)
         if spec.type == DYNAMIC_COMBO:
-            chosen = _nested_inputs(_options(spec).get(value)) if isinstance(value, str) else ()
-            _fill(chosen, f"{name}.", saved, values)
+            chosen = (
+                nested_inputs(name, _options(spec).get(value), required=True)
+                if isinstance(value, str)
+                else ()
+            )
+            _fill(chosen, saved, values)
         elif spec.type == DYNAMIC_GROUP:
-            fields = [*_nested_inputs(spec.options.get("template"))]
+            template = spec.options.get("template")
             for row in range(min(_bound(value, 0), _bound(spec.options.get("max"), _MAX_ROWS))):
-                _fill(fields, f"{name}.{row}.", saved, values)
+                fields = nested_inputs(f"{name}.{row}", template, required=True)
+                _fill(fields, saved, values)
 
 
 def _is_button(value: object) -> bool:
@@ -165,14 +159,21 @@ def _is_button(value: object) -> bool:
     return isinstance(value, str) and value in {"upload3dmodel", "uploadExtraResources", "clear"}
 
 
-def _as_input(value: Any, spec: InputSpec) -> Any:
-    """``value`` as a prompt carries it: lists wrapped, noise of binary fractions
-    (5.000000000000001) removed.
+def as_input(value: Any, spec: InputSpec | None) -> Any:
+    """``value`` as a prompt carries it.
+
+    Lists are wrapped, noise of binary fractions (5.000000000000001) is removed, and a file in a
+    subfolder is spelled as the server does: ``a\\b`` and ``a/b`` are one file.
     """
-    if spec.type == "CURVE" and value is not MISSING:
+    if isinstance(value, Mapping) and "__value__" in value:  # came through here before
+        return value
+    if spec is not None and spec.type == "CURVE":
         return {"__type__": "CURVE", "__value__": value}
-    if isinstance(value, float) and math.isfinite(value):
+    if isinstance(value, float):
         return float(f"{value:.12g}")
+    if isinstance(value, str) and spec is not None and spec.choices and value not in spec.choices:
+        others = (value.replace("\\", "/"), value.replace("/", "\\"))
+        return next((other for other in others if other in spec.choices), value)
     return literal(value)
 
 
@@ -194,7 +195,8 @@ def _has_control(spec: InputSpec) -> bool:
     if spec.control_after_generate:
         return True
     declared = "control_after_generate" in spec.options
-    return spec.type == "INT" and spec.name in _SEED_NAMES and not declared
+    name = spec.name.rpartition(".")[2]
+    return spec.type == "INT" and name in _SEED_NAMES and not declared
 
 
 def _options(spec: InputSpec) -> dict[str, Mapping[str, Any]]:
@@ -206,16 +208,6 @@ def _options(spec: InputSpec) -> dict[str, Mapping[str, Any]]:
             inputs = option.get("inputs")
             found[option["key"]] = inputs if isinstance(inputs, Mapping) else {}
     return found
-
-
-def _nested_inputs(raw: object) -> Iterator[InputSpec]:
-    """The inputs that an option of a dynamic type declares, required ones first."""
-    for section in ("required", "optional"):
-        declared = raw.get(section) if isinstance(raw, Mapping) else None
-        for name, declaration in declared.items() if isinstance(declared, Mapping) else ():
-            spec = read_input(str(name), declaration, required=section == "required")
-            if spec is not None:
-                yield spec
 
 
 def _bound(value: object, otherwise: int) -> int:
