@@ -82,8 +82,14 @@ class PromptQueue:
         return number
 
     def put(self, item: Item) -> None:
+        """Raises TypeError when number and id equal another job's and the prompts differ."""
         with self._changed:
-            heapq.heappush(self._pending, item)
+            try:
+                heapq.heappush(self._pending, item)
+            except TypeError:  # dicts have no order; the push has left it at the end
+                self._pending = [other for other in self._pending if other is not item]
+                heapq.heapify(self._pending)
+                raise
             self._changed.notify()
         self.on_change()
 

@@ -206,3 +206,31 @@ def test_text_of_a_node_is_a_binary_frame(lab) -> None:
     graph["2"]["inputs"]["images"] = ["3", 0]
     listener.until_over(support.post(lab, graph, client_id="c1"))
     assert listener.frames == [b"\x00\x00\x00\x03\x00\x00\x00\x013" + b"42 %"]
+
+
+def test_the_same_number_and_id_with_another_prompt_is_refused_and_harms_nobody(lab) -> None:
+    support.post(lab, support.sleeper(0.3))
+    time.sleep(0.05)
+    mine = str(uuid.uuid4())
+    first = support.post(lab, support.empty_image(2), prompt_id=mine, number=50)
+    body = {"prompt": support.empty_image(3), "prompt_id": mine, "number": 50}
+    assert support.ask(lab, "/prompt", json_body=body).status == 500
+    support.finished(lab, first)
+    support.run(lab, support.empty_image(4))
+
+
+def _chain(length: int) -> support.Graph:
+    graph = {"0": support.empty_image()["1"]}
+    for number in range(1, length):
+        source = [str(number - 1), 0]
+        graph[str(number)] = {"class_type": "ImageInvert", "inputs": {"image": source}}
+    last = [str(length - 1), 0]
+    graph["save"] = {"class_type": "PreviewImage", "inputs": {"images": last}}
+    return graph
+
+
+def test_a_deep_graph_runs_and_an_absurd_one_is_refused_without_harm(engine) -> None:
+    support.run(engine, _chain(200))
+    answer = support.ask(engine, "/prompt", json_body={"prompt": _chain(5000)})
+    assert answer.status == 400
+    support.run(engine, support.empty_image(2))

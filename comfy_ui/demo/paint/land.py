@@ -290,5 +290,5 @@ def sparks(canvas: Canvas, colour: Colour, key: int, t: float, count: int = 46) 
         if 0 <= column < canvas.width and 0 <= row < canvas.height:
             light[row, column] += power * (0.65 + 0.35 * np.sin(t * 2 + phase))
     size = canvas.height / 330
-    soft = blurred(light, size * 2) * 14 + blurred(light, size * 7) * 45
+    soft = (blurred(light, size * 2) * 14 + blurred(light, size * 7) * 45) * min(1.0, size / 3) ** 2
     canvas.glow(mix(colour, (1, 1, 0.85), 0.4), np.clip(soft, 0, 1))

@@ -85,7 +85,7 @@ def paint_stars(
 ) -> None:
     """Few bright ones, many faint; they twinkle a little."""
     random = canvas.random(14)
-    count = int(900 * amount * canvas.aspect * canvas.detail)
+    count = int(900 * amount * canvas.aspect * canvas.detail * min(1.0, canvas.height / 700))
     x = (random.random(count) * canvas.width).astype(int)
     y = (random.random(count) ** 1.3 * rows).astype(int)
     power = random.pareto(2.2, count).astype(np.float32) * 0.16 + 0.06

@@ -86,11 +86,9 @@ def _shine(canvas: Canvas, palette: Palette, lamps: Floats) -> None:
     if not lamps.any():
         return
     size = canvas.height / 1000
-    light = (
-        blurred(lamps, 2.4 * size) * 7
-        + blurred(lamps, 9 * size) * 24
-        + blurred(lamps, 40 * size) * 70
-    )
+    power = min(1.0, size) ** 2  # a pixel is a larger share of a smaller picture
+    light = blurred(lamps, 2.4 * size) * 7 + blurred(lamps, 9 * size) * 24
+    light = (light + blurred(lamps, 40 * size) * 70) * power
     canvas.glow(mix(palette.accent, (1, 0.93, 0.75), 0.35), np.clip(light, 0, 1))
 
 
