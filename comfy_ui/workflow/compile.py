@@ -56,18 +56,19 @@ def find_model(wanted: str, present: Sequence[Any], alternatives: Iterable[str] 
     files = [name for name in present if isinstance(name, str)]
     if wanted in files:
         return wanted
-    base = _basename(wanted)
+    base = basename(wanted)
     for name in files:
-        if _basename(name) == base:
+        if basename(name) == base:
             return name
     for pattern in alternatives:
         for name in files:
-            if fnmatch.fnmatchcase(_basename(name).lower(), pattern.lower()):
+            if fnmatch.fnmatchcase(basename(name).lower(), pattern.lower()):
                 return name
     return None
 
 
-def _basename(name: str) -> str:
+def basename(name: str) -> str:
+    """The file's name without its folder, whichever slash parts them."""
     return name.replace("\\", "/").rsplit("/", 1)[-1]
 
 

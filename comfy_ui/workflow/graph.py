@@ -25,6 +25,9 @@ Graph = dict[str, dict[str, Any]]
 AnyGraph = Mapping[str, Mapping[str, Any]]
 
 
+_MAX_TITLE = 200
+
+
 class Link(NamedTuple):
     """Where an input gets its value from: an output slot of another node."""
 
@@ -132,7 +135,7 @@ def title(graph: AnyGraph, node: str) -> str:
     entry = graph.get(node, {})
     meta = entry.get("_meta")
     text = meta.get("title") if isinstance(meta, Mapping) else None
-    return str(text or entry.get("class_type") or node)
+    return str(text or entry.get("class_type") or node)[:_MAX_TITLE]
 
 
 def classes(graph: AnyGraph) -> set[str]:

@@ -4,18 +4,54 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..errors import MissingModel, Problem
 from ..protocol.nodes import NodeLibrary
-from .compile import ObjectInfo, as_library, find_model, find_variant, models_for, patched_graph
+from .compile import (
+    ObjectInfo,
+    as_library,
+    basename,
+    find_model,
+    find_variant,
+    models_for,
+    patched_graph,
+)
 from .graph import Graph, classes
 from .packs import find_pack
 from .presets import load_presets
 from .schema import ModelRequirement, Preset
 
 _SHOWN = 200  # characters of a file name in a message
+_MODEL_FILE = re.compile(r".+\.(safetensors|sft|ckpt|pth?|bin|gguf|onnx|engine)", re.IGNORECASE)
+
+# The folder below models/ that a loader's list is read from, by input name. Where an input name
+# means different folders in different classes, "Class.input" stands before it.
+_FOLDERS: Mapping[str, str] = {
+    "ckpt_name": "checkpoints",
+    "unet_name": "diffusion_models",
+    "clip_name": "text_encoders",
+    "clip_name1": "text_encoders",
+    "clip_name2": "text_encoders",
+    "clip_name3": "text_encoders",
+    "clip_name4": "text_encoders",
+    "text_encoder": "text_encoders",
+    "CLIPVisionLoader.clip_name": "clip_vision",
+    "vae_name": "vae",
+    "lora_name": "loras",
+    "control_net_name": "controlnet",
+    "style_model_name": "style_models",
+    "gligen_name": "gligen",
+    "hypernetwork_name": "hypernetworks",
+    "photomaker_model_name": "photomaker",
+    "audio_encoder_name": "audio_encoders",
+    "UpscaleModelLoader.model_name": "upscale_models",
+    "LatentUpscaleModelLoader.model_name": "latent_upscale_models",
+    "FrameInterpolationModelLoader.model_name": "frame_interpolation",
+    "ModelPatchLoader.name": "model_patches",
+}
 
 
 def preset_needs(
@@ -31,7 +67,7 @@ def preset_needs(
     least = (chosen.min_comfyui if chosen else None) or preset.min_comfyui
     problems = [*version_problem(least, comfyui_version)]
     graph = patched_graph(preset, chosen)
-    problems += [missing_node(name) for name in sorted(classes(graph)) if name not in library]
+    problems += missing_nodes(sorted(classes(graph) - set(library))).values()
     for model in models_for(preset, chosen):
         present = _present_files(preset, graph, model, library)
         if present is not None and find_model(model.filename, present, model.alternatives) is None:
@@ -45,11 +81,21 @@ def version_at_least(version: str, least: str) -> bool:
     return not have or not want or have >= want
 
 
-def missing_node(class_type: str) -> Problem:
-    """The problem of a node class that is not there: which pack or update brings it."""
+def missing_nodes(class_types: Iterable[str]) -> dict[str, Problem]:
+    """The problem of each node class that is not there: which pack or update brings it."""
+    core = {
+        name
+        for preset in load_presets().values()
+        if not preset.custom_nodes
+        for name in preset.node_classes
+    }
+    return {name: _missing_node(name, is_core=name in core) for name in class_types}
+
+
+def _missing_node(class_type: str, *, is_core: bool) -> Problem:
     pack = find_pack(class_type)
     extra: dict[str, Any] = {}
-    if class_type in _core_classes():
+    if is_core:
         hint = "It is part of newer versions of ComfyUI: update ComfyUI."
     elif pack is not None:
         hint = pack.install
@@ -58,20 +104,38 @@ def missing_node(class_type: str) -> Problem:
         hint = "Update ComfyUI, or use ComfyUI-Manager → Install Missing Custom Nodes."
     return Problem(
         kind="missing_node",
-        message=f"The server has no node class '{class_type}'.",
+        message=f"The server has no node class '{class_type[:_SHOWN]}'.",
         hint=hint,
         class_type=class_type,
         extra=extra,
     )
 
 
-def _core_classes() -> frozenset[str]:
-    """Classes that ComfyUI itself has since some version, as far as our presets use them."""
-    return frozenset(
-        name
-        for preset in load_presets().values()
-        if not preset.custom_nodes
-        for name in classes(preset.graph)
+def is_model_file(value: object) -> bool:
+    """Whether a value looks like the name of a file with weights."""
+    return isinstance(value, str) and _MODEL_FILE.fullmatch(value[-_SHOWN:]) is not None
+
+
+def known_models(more: Iterable[ModelRequirement] = ()) -> dict[str, ModelRequirement]:
+    """What is known of model files, by name: from the shipped presets, and ``more``."""
+    shipped = (model for preset in load_presets().values() for model in preset.all_models())
+    return {basename(model.filename): model for model in (*shipped, *more)}
+
+
+def unknown_model(
+    class_type: str,
+    input_name: str,
+    filename: str,
+    choices: Sequence[Any],
+    known: Mapping[str, ModelRequirement],
+) -> Problem:
+    """The problem of a file that a loader names and the server's list does not have."""
+    folder = _FOLDERS.get(f"{class_type}.{input_name}") or _FOLDERS.get(input_name, "")
+    model = known.get(basename(filename)) or ModelRequirement(folder=folder, filename=filename)
+    alternative = find_model(filename, choices, model.alternatives)
+    problem = missing_model(model, alternative)
+    return replace(
+        problem, class_type=class_type, extra={**problem.extra, "alternative": alternative}
     )
 
 

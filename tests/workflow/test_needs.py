@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from comfy_ui.workflow.needs import missing_model, missing_node, preset_needs, version_at_least
+from comfy_ui.workflow.needs import missing_model, missing_nodes, preset_needs, version_at_least
 from comfy_ui.workflow.presets import get_preset
 from comfy_ui.workflow.schema import ModelRequirement
 from tests.conftest import recorded_object_info
@@ -52,7 +52,7 @@ def test_missing_classes_come_with_what_brings_them() -> None:
 
 
 def test_an_unknown_class_leads_to_the_manager() -> None:
-    assert "ComfyUI-Manager" in missing_node("SomethingNobodyKnows").hint
+    assert "ComfyUI-Manager" in missing_nodes(["Unheard"])["Unheard"].hint
 
 
 def test_a_missing_file_is_told_with_size_folder_and_login() -> None:
