@@ -27,7 +27,7 @@ DEFAULT_TIMEOUT_S = 300.0
 DEFAULT_CONCURRENCY = 4
 CANCEL_TIMEOUT_S = 30.0
 DEFAULT_PRESETS = MappingProxyType(
-    {"image": "z_image_turbo", "video": "wan21_t2v_1_3b", "audio": "ace_step_1_5_turbo"}
+    {"image": "z_image_turbo", "video": "wan21_t2v_1_3b", "audio": "ace_step_15"}
 )
 
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 from ..errors import (
+    AuthenticationError,
     CircuitOpenError,
     ComfyHeadlessError,
     ComfyUIConnectionError,
@@ -25,7 +26,7 @@ from ..protocol.job import (
 )
 from ..protocol.retry import Failure, classify_status
 from . import routes
-from .calls import Answer, Call
+from .calls import Answer, Call, rejection
 from .capabilities import Capabilities
 from .flows import Asker, Flow
 from .jobs import Job
@@ -164,6 +165,9 @@ class Following:
         """Probed by route, not by version. Changes nothing at the server."""
         jobs: Answer = yield routes.jobs(limit=1)
         cancel: Answer = yield routes.cancel_jobs([])
+        for answer in (jobs, cancel):
+            if isinstance(error := rejection(answer), AuthenticationError):
+                raise error  # which says nothing about the route
         self._atomic_cancel = cancel.status == 200
         return Capabilities(jobs_api=jobs.status == 200, atomic_cancel=self._atomic_cancel)
 

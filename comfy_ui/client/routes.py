@@ -6,6 +6,7 @@ Paths are those of a server of one's own; what Comfy Cloud calls otherwise is in
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 from urllib.parse import quote
@@ -19,6 +20,8 @@ from .values import JobInfo, LogLine, SystemStats, UploadedFile, UserFile
 
 # A server with many custom nodes takes minutes for its node list, in one blocking piece.
 OBJECT_INFO_TIMEOUT_S = 300.0
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 JobStatus = Literal["pending", "in_progress", "completed", "failed", "cancelled"]
 Folder = Literal["input", "output", "temp"]
@@ -286,7 +289,7 @@ def logs() -> Call[list[LogLine]]:
         method="GET",
         path="/internal/logs/raw",
         parse=lambda answer: [
-            LogLine(str(entry.get("t", "")), str(entry.get("m", "")).rstrip("\n"))
+            LogLine(str(entry.get("t", "")), _COLOURS.sub("", str(entry.get("m", ""))).rstrip())
             for entry in _list(_object(answer).get("entries"))
             if isinstance(entry, dict)
         ],
@@ -398,6 +401,13 @@ def _uploaded(answer: Answer) -> UploadedFile:
     )
 
 
+def _unix_time(value: Any) -> float | None:
+    """Seconds; newer cores tell milliseconds, which as seconds would be millennia from now."""
+    if not isinstance(value, int | float):
+        return None
+    return value / 1000 if value > 1e11 else float(value)
+
+
 def _user_files(answer: Answer) -> list[UserFile]:
     found = []
     for entry in _list(read_json(answer)):
@@ -407,7 +417,7 @@ def _user_files(answer: Answer) -> list[UserFile]:
                 UserFile(
                     str(entry.get("path", "")),
                     size if isinstance(size, int) else 0,
-                    float(modified) if isinstance(modified, int | float) else None,
+                    _unix_time(modified),
                 )
             )
     return found

@@ -47,16 +47,10 @@ def test_a_pasted_address_is_understood(pasted: str, base_url: str) -> None:
 
 @pytest.mark.parametrize(
     "pasted",
-    ["", "   ", "http://", "ftp://host", "file:///etc/passwd", "http//host", "a b", "host:0"]
-    + [
-        "host:99999",
-        "host:abc",
-        "[::1",
-        "[::1]x",
-        "1::2::3",
-        "http://ho st",
+    [
+        *("", "   ", "http://", "ftp://host", "file:///etc/passwd", "http//host", "a b", "://"),
+        *("host:0", "host:99999", "host:abc", "[::1", "[::1]x", "1::2::3", "http://ho st"),
         "http://a@b@[",
-        "://",
     ],
 )
 def test_what_is_no_address_is_refused_with_a_hint(pasted: str) -> None:

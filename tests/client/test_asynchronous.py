@@ -1,5 +1,7 @@
 """What the socket adds: one for all jobs, live progress, and no harm when it is missing or lies."""
 
+# ruff: noqa: ASYNC110 -- tests may poll, and read small files
+
 from __future__ import annotations
 
 import asyncio

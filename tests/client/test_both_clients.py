@@ -1,5 +1,7 @@
 """What both clients do alike, over real sockets to the embedded engine."""
 
+# ruff: noqa: ASYNC110, ASYNC240 -- tests may poll, and read small files
+
 from __future__ import annotations
 
 import asyncio

@@ -1,5 +1,7 @@
 """Servers and proxies that misbehave on the wire: each way has its typed error, or is overcome."""
 
+# ruff: noqa: ASYNC240 -- tests may poll, and read small files
+
 from __future__ import annotations
 
 import asyncio
