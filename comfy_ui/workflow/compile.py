@@ -90,10 +90,6 @@ def find_variant(preset: Preset, name: Any) -> Variant | None:
     return variant
 
 
-def _written(transform: str | None, value: Any, numbers: Mapping[str, int | float]) -> Any:
-    return value if transform is None else formula.parse(transform)({**numbers, "x": value})
-
-
 def patched_graph(preset: Preset, variant: Variant | None) -> Graph:
     """A copy of the preset's graph, as the variant changes it."""
     graph = copied(preset.graph)
@@ -109,6 +105,10 @@ def patched_graph(preset: Preset, variant: Variant | None) -> Graph:
             entry["_meta"] = {"title": patch.title}
         entry["inputs"] |= copied({"": patch.inputs})[""]
     return graph
+
+
+def _written(transform: str | None, value: Any, numbers: Mapping[str, int | float]) -> Any:
+    return value if transform is None else formula.parse(transform)({**numbers, "x": value})
 
 
 def _use_present_models(preset: Preset, graph: Graph, library: NodeLibrary) -> None:

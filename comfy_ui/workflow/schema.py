@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -218,7 +217,7 @@ class Preset(_Record):
         """What it makes."""
         return self.outputs[0].kind
 
-    @cached_property
+    @property
     def node_classes(self) -> frozenset[str]:
         """The node classes that the graph uses, variants not counted."""
         return frozenset(classes(self.graph))

@@ -286,10 +286,10 @@ def _choice(preset: Preset, param: Param, value: str, spec: InputSpec | None) ->
     if param.role in ("model", "lora"):
         required = next((m for m in preset.all_models() if m.filename == value), None)
         found = find_model(value, allowed, required.alternatives if required else ())
-        if found is not None or required is not None:
-            return (
-                found or value
-            )  # that a required file is missing is told by the check, with its address
+        if found is not None:
+            return found
+        if required is not None:
+            return value  # the check tells that it is missing, and where to get it
     raise ValidationError(
         f"'{param.label}' cannot be {_short(value)}.", hint=closest(value[:200], allowed)
     )

@@ -85,6 +85,11 @@ def test_loras_are_chained_into_their_slot() -> None:
     assert graph["6"]["inputs"]["vae"] == ["1", 2]
 
 
+def test_a_profile_knows_the_classes_of_its_own_graph() -> None:
+    assert "LoraLoaderModelOnly" not in get_preset("wan22_t2v_14b").node_classes
+    assert "LoraLoaderModelOnly" in get_preset("wan_fast").node_classes
+
+
 def test_a_lora_goes_into_each_of_two_models() -> None:
     graph = compile_workflow("wan22_t2v_14b", seed=1, loras=[{"name": "a"}])
     loras = [n for n in graph.values() if n["class_type"] == "LoraLoaderModelOnly"]
