@@ -390,5 +390,5 @@ window.comfy = (() => {
   if (document.body) observeTheme();
   else addEventListener("DOMContentLoaded", observeTheme);
 
-  return { island, request, draft, shownJob };
+  return { island, request, draft, shownJob, current: () => JSON.stringify(current()) };
 })();

@@ -92,7 +92,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         server_name="0.0.0.0" if mode is Mode.SPACE else settings.host,  # noqa: S104
         server_port=port,
         share=settings.share and mode is not Mode.SPACE,
-        auth=_login(settings),
+        auth=login_of(settings),
         max_threads=_MAX_THREADS,
         max_file_size=_MAX_UPLOAD,
         enable_monitoring=False,
@@ -131,7 +131,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     return page
 
 
-def _login(settings: Settings) -> tuple[str, str] | None:
+def login_of(settings: Settings) -> tuple[str, str] | None:
     if settings.auth is not None:
         user, _, password = settings.auth.get_secret_value().partition(":")
         if not user or not password:

@@ -34,14 +34,14 @@ class Enhance:
             self._first,
             inputs=[prompt, slot],
             outputs=[draft],
-            js="(prompt) => [prompt, window.comfy.request()]",
+            js="(prompt) => [prompt, window.comfy.current()]",
             **quiet,
         )
         draft.retry(
             self._again,
             inputs=[prompt, slot],
             outputs=[draft],
-            js="(prompt) => [prompt, window.comfy.request()]",
+            js="(prompt) => [prompt, window.comfy.current()]",
             **quiet,
         )
         # The browser has put the draft into the prompt and the old prompt into its history.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from comfy_ui.studio import Item
 from comfy_ui.workflow.presets import Preset
@@ -112,3 +115,10 @@ class Page(HTMLParser):
             if tag in (None, name)
             and all(attributes.get(k.rstrip("_").replace("_", "-")) == v for k, v in wanted.items())
         ]
+
+
+def picture_bytes(kind: str, *, side: int = 4) -> bytes:
+    """A small teal picture in that format."""
+    file = io.BytesIO()
+    Image.new("RGB", (side, side), "teal").save(file, kind)
+    return file.getvalue()

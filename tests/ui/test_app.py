@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfy_ui.errors import StorageError, ValidationError
+from comfy_ui.settings import Settings
+from comfy_ui.ui import app, create
+from comfy_ui.ui.access import GUEST, Access, Mode
+from comfy_ui.ui.backend import Backend
+from comfy_ui.ui.engine import Choice
+
+# Gradio closes its servers and files when the interpreter ends, not when they are done with.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def settings(folder: Path, **more: Any) -> Settings:
+    options = {"demo": True, "demo_speed": "instant", "port": free_port(), "data_dir": folder / "data"}
+    return Settings(**{**options, **more})
+
+
+def built(mode: Mode) -> Any:
+    return app.build(Backend(Settings(), Choice("embedded")), Access(mode, b"s"))
+
+
+def element_ids(page: Any) -> set[str]:
+    return {part["props"].get("elem_id") for part in page.config["components"]} - {None}
+
+
+def test_enhance_is_there_only_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "enhance" in element_ids(built(Mode.LOCAL))
+    monkeypatch.setattr(create, "FEATURES", {"ai": False})
+    assert not {"enhance", "draft"} & element_ids(built(Mode.LOCAL))
+
+
+def test_visitors_get_no_owners_controls() -> None:
+    assert {"address", "connect"} <= element_ids(built(Mode.LOCAL))
+    assert not {"address", "connect"} & element_ids(built(Mode.SHARED))
+
+
+def test_a_port_in_use_is_told_with_a_free_one(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ValidationError, match=f"Port {port} is in use") as caught:
+            app.launch(settings(tmp_path, port=port))
+    assert "--port" in caught.value.hint
+
+
+@pytest.mark.parametrize("auth", ["anna", "anna:", ":secret"])
+def test_a_login_that_is_none_is_refused(tmp_path: Path, auth: str) -> None:
+    with pytest.raises(ValidationError, match="USER:PASSWORD"):
+        app.login_of(Settings(auth=auth))
+
+
+def test_a_share_link_without_a_login_gets_one(capsys: pytest.CaptureFixture[str]) -> None:
+    user, password = app.login_of(Settings(share=True)) or ("", "")
+    assert user == GUEST
+    assert len(password) >= 12
+    assert password in capsys.readouterr().out
+    assert app.login_of(Settings(share=True, auth="anna:b:c")) == ("anna", "b:c")
+    assert app.login_of(Settings()) is None
+
+
+def test_a_folder_that_cannot_be_used_is_a_sentence_and_frees_the_port(tmp_path: Path) -> None:
+    (tmp_path / "data" / "studio.db").mkdir(parents=True)  # where the database should be
+    chosen = settings(tmp_path)
+    with pytest.raises(StorageError):
+        app.launch(chosen, block=False)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", chosen.port))
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    page = app.launch(settings(tmp_path_factory.mktemp("app")), block=False)
+    yield page.local_url.rstrip("/")
+    page.close(verbose=False)
+
+
+def get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, ""
+
+
+def test_the_page_is_served_and_loads_nothing_from_elsewhere(url: str) -> None:
+    status, html = get(url)
+    assert status == 200
+    assert "window.comfy" in html
+    for far in ("fonts.googleapis", "cdnjs", "huggingface.co/front", "google-analytics"):
+        assert far not in html
+
+
+@pytest.mark.parametrize("path", ["docs", "redoc", "openapi.json", "monitoring", "gradio_api/mcp/"])
+def test_doors_that_are_not_needed_are_shut(url: str, path: str) -> None:
+    assert get(f"{url}/{path}")[0] in {403, 404, 405}
+
+
+def test_no_handler_is_offered_to_programs(url: str) -> None:
+    _, text = get(f"{url}/gradio_api/info")
+    assert json.loads(text)["named_endpoints"] == {}
+
+
+def test_covers_and_icon_are_served(url: str) -> None:
+    with urllib.request.urlopen(f"{url}/covers/z_image_turbo", timeout=20) as answer:
+        assert answer.headers["content-type"] == "image/webp"
+    with urllib.request.urlopen(f"{url}/favicon.ico", timeout=20) as answer:
+        assert answer.headers["content-type"].startswith("image/svg")

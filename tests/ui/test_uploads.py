@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import asyncio
+import io
+import struct
+import wave
+import zlib
+from typing import Any
+
+import pytest
+
+from comfy_ui.errors import ValidationError
+from comfy_ui.ui.access import Access, Mode
+from comfy_ui.ui.uploads import Uploads
+from tests.ui.support import picture_bytes, preset
+
+
+class Backend:
+    """Takes what is sent."""
+
+    def __init__(self) -> None:
+        self.client: Any = self
+        self.sent: list[str] = []
+
+    async def upload_image(self, content: bytes, *, filename: str) -> str:
+        self.sent.append(filename)
+        return filename
+
+
+def make() -> Uploads:
+    backend: Any = Backend()
+    return Uploads(backend, Access(Mode.SHARED, b"secret"))
+
+
+def accept(uploads: Uploads, content: bytes, *, role: str = "image", owner: str = "anna") -> str:
+    return asyncio.run(uploads.accept(content, role, owner))
+
+
+def bomb() -> bytes:
+    """A PNG whose header promises 30,000 × 30,000 pixels."""
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"x") + chunk(b"IEND", b"")
+    )
+
+
+def sound() -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(8000)
+        writer.writeframes(b"\0\0" * 800)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("PNG", "png"), ("JPEG", "jpg"), ("WEBP", "webp")])
+def test_pictures_get_a_name_by_what_they_are(kind: str, suffix: str) -> None:
+    assert accept(make(), picture_bytes(kind)).endswith(f".{suffix}")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"<svg/>"])
+def test_what_cannot_be_decoded_is_refused(content: bytes) -> None:
+    with pytest.raises(ValidationError, match="not a picture"):
+        accept(make(), content)
+
+
+def test_other_formats_that_pillow_could_open_are_refused() -> None:
+    with pytest.raises(ValidationError, match="not a picture"):
+        accept(make(), picture_bytes("BMP"))
+
+
+def test_a_truncated_picture_is_refused() -> None:
+    with pytest.raises(ValidationError, match="not a picture"):
+        accept(make(), picture_bytes("PNG", side=200)[:-60])
+
+
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded() -> None:
+    with pytest.raises(ValidationError):
+        accept(make(), bomb())
+
+
+def test_sound_is_taken_where_sound_is_wanted() -> None:
+    assert accept(make(), sound(), role="audio").endswith(".wav")
+    with pytest.raises(ValidationError, match="not a recording"):
+        accept(make(), b"hello", role="video")
+
+
+def test_the_sender_may_use_the_file_and_nobody_else() -> None:
+    uploads = make()
+    name = accept(uploads, picture_bytes("PNG"))
+    uploads.check(preset(), {"image": name}, "anna")
+    with pytest.raises(ValidationError, match="not a file of yours"):
+        uploads.check(preset(), {"image": name}, "bob")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "example.png",
+        "/etc/passwd",
+        "../output/other.png",
+        "ui-" + "0" * 24 + "-" + "0" * 24 + ".png",
+        "x/ui-" + "0" * 24 + "-" + "0" * 24 + ".png",
+        "a.png [output]",
+    ],
+)
+def test_names_that_we_did_not_give_are_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="not a file of yours"):
+        make().check(preset(), {"image": name}, "anna")
+
+
+def test_a_signed_name_cannot_be_extended() -> None:
+    uploads = make()
+    name = accept(uploads, picture_bytes("PNG"))
+    for changed in (name + " [output]", "sub/" + name, name.replace("ui-", "ui-0"), name.upper()):
+        with pytest.raises(ValidationError):
+            uploads.check(preset(), {"image": changed}, "anna")
+
+
+def test_a_job_without_files_needs_no_check() -> None:
+    make().check(preset(), {"steps": 3, "image": ""}, "anna")
