@@ -87,7 +87,7 @@ def missing_nodes(class_types: Iterable[str]) -> dict[str, Problem]:
         name
         for preset in load_presets().values()
         if not preset.custom_nodes
-        for name in preset.node_classes
+        for name in preset.all_classes
     }
     return {name: _missing_node(name, is_core=name in core) for name in class_types}
 

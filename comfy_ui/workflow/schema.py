@@ -222,6 +222,12 @@ class Preset(_Record):
         """The node classes that the graph uses, variants not counted."""
         return frozenset(classes(self.graph))
 
+    @property
+    def all_classes(self) -> frozenset[str]:
+        """The node classes that the graph or a variant of it uses."""
+        patches = (patch for variant in self.variants.values() for patch in variant.patch.values())
+        return self.node_classes | {patch.class_type for patch in patches if patch.class_type}
+
     def param(self, key: str) -> Param | None:
         """The parameter with that id, or None."""
         return next((param for param in self.params if param.id == key), None)

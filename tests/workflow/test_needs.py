@@ -48,6 +48,9 @@ def test_missing_classes_come_with_what_brings_them() -> None:
     assert problem.extra["pack"] == "ComfyUI-AnimateDiff-Evolved"
     old = preset_needs(get_preset("flux2_klein_4b"), recorded_object_info("0.3.64"), "0.3.64")
     assert {p.kind for p in old} >= {"comfyui_too_old", "missing_node"}
+    old += preset_needs(
+        get_preset("hunyuan15_720p_t2v"), recorded_object_info("0.3.64"), variant="1080p"
+    )
     assert all("update ComfyUI" in p.hint for p in old if p.kind == "missing_node")
 
 
