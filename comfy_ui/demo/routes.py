@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import platform
 import sys
 from collections.abc import Awaitable, Callable
@@ -28,6 +29,8 @@ from .transfers import Transfers
 Handler = Callable[[Request], Awaitable[Response]]
 
 TROUBLE = "500 Internal Server Error\n\nServer got itself in trouble"
+_log = logging.getLogger(__name__)
+
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -96,7 +99,7 @@ class _Guard:
         try:
             await self._app(scope, receive, send)
         except Exception:  # noqa: BLE001 -- Starlette raises it again after the 500 was sent
-            return
+            _log.debug("A request ended in an error.", exc_info=True)
 
 
 def _foreign(headers: dict[bytes, bytes]) -> bool:

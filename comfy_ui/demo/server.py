@@ -193,6 +193,24 @@ class DemoServer:
         await asyncio.to_thread(self.stop)
 
 
+class _Server(uvicorn.Server):
+    """Ends at once: uvicorn itself looks every 0.1 s whether it shall."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ending = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        tasks = {
+            asyncio.create_task(super().main_loop()),
+            asyncio.create_task(self.ending.wait()),
+        }
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 class _Life:
     """From one start to the next stop."""
 
@@ -212,7 +230,7 @@ class _Life:
             server_header=False,
             timeout_graceful_shutdown=1,
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
         self._thread = threading.Thread(target=self._run, name="demo-server", daemon=True)
 
     def begin(self) -> None:
@@ -227,10 +245,11 @@ class _Life:
 
     def end(self, *, abruptly: bool) -> None:
         self._server.should_exit = True
-        if abruptly:
-            self._server.force_exit = True
-            with contextlib.suppress(RuntimeError):  # the loop may have ended by itself
+        self._server.force_exit = abruptly
+        with contextlib.suppress(RuntimeError):  # the loop may have ended by itself
+            if abruptly:
                 self._loop.call_soon_threadsafe(self._abort)
+            self._loop.call_soon_threadsafe(self._server.ending.set)
         self.engine.stop()
         self._thread.join(timeout=10)
         self._listener.close()

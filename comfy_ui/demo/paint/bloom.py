@@ -104,7 +104,7 @@ def _stems(canvas: Canvas, colour: Colour, key: int, depth: float, t: float) -> 
     canvas.blend(colour, np.clip(soft * 1.1, 0, 1) * (0.55 + 0.35 * depth))
 
 
-def _blossom(  # noqa: PLR0917
+def _blossom(  # noqa: PLR0917 -- drawn once, in this order
     canvas: Canvas, colour: Colour, light: Colour, key: int, depth: float, t: float
 ) -> None:
     """Rings of petals around a heart, seen a little from the side."""

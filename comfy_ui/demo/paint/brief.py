@@ -46,7 +46,6 @@ class Brief:
     cfg: float = 7.0
     sampler: str = "euler"
     scheduler: str = "normal"
-    taste: str = ""
 
     def sized(self, width: int, height: int) -> Brief:
         return replace(self, width=width, height=height)

@@ -32,7 +32,7 @@ def city(canvas: Canvas, wish: Wish, t: float) -> None:
         _rain(canvas, t)
 
 
-def _towers(  # noqa: PLR0917
+def _towers(  # noqa: PLR0917 -- drawn once, in this order
     canvas: Canvas,
     wish: Wish,
     colour: tuple[float, float, float],
@@ -116,7 +116,7 @@ def _windows(
     part += sheet[..., None] * tone
 
 
-def _sign(  # noqa: PLR0917
+def _sign(  # noqa: PLR0917 -- drawn once, in this order
     windows: Floats,
     random: np.random.Generator,
     x: float,

@@ -53,7 +53,7 @@ def _outline(points: Points, steps: int = 8) -> np.ndarray[tuple[int, int], np.d
     return np.stack(parts, 1).reshape(-1, 2)
 
 
-def _silhouette(  # noqa: PLR0917
+def _silhouette(  # noqa: PLR0917 -- drawn once, in this order
     canvas: Canvas, points: Points, x: float, y: float, size: float, way: float
 ) -> Floats:
     scale = 2 * canvas.height
@@ -90,11 +90,13 @@ def portrait(canvas: Canvas, wish: Wish, t: float) -> None:
     cover = mask * (1 - 0.92 * gone)
     dark = np.asarray(mix(palette.near, palette.far, 0.35), np.float32)
     deep = inner.image * (0.80 + 0.35 * inner.image) * 0.92
-    deep = deep * 0.84 + dark * 0.16
+    # A pale scene would be lost on the pale ground: it is pulled toward the dark.
+    pale_part = float(np.clip((deep.mean() - 0.42) * 2.2, 0, 0.6))
+    deep = deep * (0.84 - 0.5 * pale_part) + dark * (0.16 + 0.5 * pale_part)
     canvas.blend(deep, cover)
     outer = smooth(0.5, 0.9, soft) * (1 - smooth(0.92, 1.0, soft))
     rim = outer * mask * smooth(-0.2, 0.4, way * (canvas.x - x) / size) * (1 - gone)
-    canvas.glow(palette.light, rim * 0.30)
+    canvas.glow(palette.light, rim * 0.10)
 
 
 def cat(canvas: Canvas, wish: Wish, t: float) -> None:

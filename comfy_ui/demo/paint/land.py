@@ -73,7 +73,7 @@ def _relief(canvas: Canvas, sun: Sun, key: int, scale: float) -> Floats:
     return relief
 
 
-def _ridge(  # noqa: PLR0917
+def _ridge(  # noqa: PLR0917 -- drawn once, in this order
     canvas: Canvas,
     line: Floats,
     colour: Colour,
@@ -102,7 +102,7 @@ def _ridge(  # noqa: PLR0917
     canvas.blend(body, mask, top)
 
 
-def _mist(  # noqa: PLR0917
+def _mist(  # noqa: PLR0917 -- drawn once, in this order
     canvas: Canvas,
     colour: Colour,
     base: float,
@@ -144,7 +144,7 @@ def _pines(
     canvas.blend(mix(colour, (0, 0, 0), 0.22), mask, top)
 
 
-def _pine(  # noqa: PLR0917
+def _pine(  # noqa: PLR0917 -- drawn once, in this order
     draw: ImageDraw.ImageDraw,
     x: float,
     foot: float,

@@ -61,7 +61,7 @@ class Palette:
         )
 
 
-def _palette(sky: str, light: str, far: str, near: str, accent: str, night: float = 0.0) -> Palette:  # noqa: PLR0917
+def _palette(sky: str, light: str, far: str, near: str, accent: str, night: float = 0.0) -> Palette:  # noqa: PLR0917 -- drawn once, in this order
     colours = tuple(rgb(c) for c in sky.split())
     return Palette(colours, rgb(light), rgb(far), rgb(near), rgb(accent), night)
 

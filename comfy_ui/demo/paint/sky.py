@@ -98,7 +98,7 @@ def paint_stars(
     canvas.glow(mix(palette.light, (0.86, 0.91, 1.0), 0.6), np.clip(light + soft, 0, 1))
 
 
-def paint_clouds(  # noqa: PLR0917
+def paint_clouds(  # noqa: PLR0917 -- drawn once, in this order
     canvas: Canvas, palette: Palette, sun: Sun, horizon: float, cover: float, t: float
 ) -> None:
     """Fractal clouds, flatter toward the horizon, bright on the side of the light."""

@@ -153,7 +153,7 @@ def _boats(canvas: Canvas, wish: Wish, sun: Sun, horizon: float, t: float) -> No
         _boat(canvas, wish, float(x), horizon + depth, float(size), 340 + number, t)
 
 
-def _boat(canvas: Canvas, wish: Wish, x: float, y: float, size: float, key: int, t: float) -> None:  # noqa: PLR0917
+def _boat(canvas: Canvas, wish: Wish, x: float, y: float, size: float, key: int, t: float) -> None:  # noqa: PLR0917 -- drawn once, in this order
     """A sailing boat and its reflection."""
     random = canvas.random(key)
     unit = canvas.height
