@@ -3,12 +3,11 @@
 Names are loaded on first use: none of them needs Pillow or PyAV before it is called.
 """
 
-# ruff: noqa: F401 -- the names are for type checkers; they are loaded on first use, see _WHERE
-
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy import lazily
 
 # Public name -> module that has it. Type checkers read the imports below instead.
 _WHERE = {
@@ -30,32 +29,34 @@ _WHERE = {
 }
 
 if TYPE_CHECKING:
-    from .check import check_workflow
-    from .controls import Control, find_controls
-    from .editor import convert_workflow
-    from .load import Workflow, load_workflow
-    from .metadata import Metadata, read_metadata
+    from .check import (
+        check_workflow as check_workflow,
+    )
+    from .controls import (
+        Control as Control,
+        find_controls as find_controls,
+    )
+    from .editor import (
+        convert_workflow as convert_workflow,
+    )
+    from .load import (
+        Workflow as Workflow,
+        load_workflow as load_workflow,
+    )
+    from .metadata import (
+        Metadata as Metadata,
+        read_metadata as read_metadata,
+    )
     from .presets import (
-        VIDEO_PRESETS,
-        Preset,
-        compile_workflow,
-        get_preset,
-        get_recommended_preset,
-        list_presets,
-        list_video_presets,
+        VIDEO_PRESETS as VIDEO_PRESETS,
+        Preset as Preset,
+        compile_workflow as compile_workflow,
+        get_preset as get_preset,
+        get_recommended_preset as get_recommended_preset,
+        list_presets as list_presets,
+        list_video_presets as list_video_presets,
     )
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_WHERE[name]}", __name__), name)
-    globals()[name] = value  # the next use does not come here again
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_WHERE})
-
-
+__getattr__, __dir__ = lazily(__name__, _WHERE)
 __all__ = [*_WHERE]  # noqa: PLE0604 -- the keys are strings
