@@ -133,7 +133,7 @@ def _from_file(path: Path) -> Workflow:
     try:
         with path.open("rb") as file:
             head = file.read(512)
-            if not _looks_like_json(head):
+            if not _looks_like_json(head) and path.suffix.lower() != ".json":
                 return _from_media(path)
             data = head + file.read(_MAX_JSON_BYTES)
     except (OSError, ValueError) as error:
