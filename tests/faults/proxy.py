@@ -178,12 +178,13 @@ class Connection:
         await self.send(response.encode())
         if response.status != 101:
             return
-        up = asyncio.create_task(self._pump_up())
-        down = asyncio.create_task(self._pump_down())
-        done, rest = await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
-        for task in rest:
-            task.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
+        pumps = [asyncio.create_task(pump) for pump in (self._pump_up(), self._pump_down())]
+        try:
+            done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
         for task in done:
             task.result()
 
