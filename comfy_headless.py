@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import comfy_ui
-from comfy_ui import *  # noqa: F403 -- this module is the other one under a second name
-from comfy_ui import __all__  # noqa: F401
+from comfy_ui import __all__, __version__ as __version__  # noqa: F401
+
+if TYPE_CHECKING:
+    from comfy_ui import *  # noqa: F403
 
 
 def __getattr__(name: str) -> Any:
     return getattr(comfy_ui, name)
+
+
+def __dir__() -> list[str]:
+    return dir(comfy_ui)

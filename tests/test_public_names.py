@@ -49,9 +49,10 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         comfy_ui.ComfyCleint  # noqa: B018
 
 
-def test_importing_the_package_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize("module", ["comfy_ui", "comfy_headless"])
+def test_importing_the_package_imports_nothing_heavy(module: str) -> None:
     code = (
-        "import sys, json, comfy_ui; comfy_ui.FEATURES['ai']; "
+        f"import sys, json, {module} as package; package.FEATURES['ai']; "
         f"print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
