@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import comfy_ui
-from comfy_ui import __all__, __version__ as __version__  # noqa: F401
+from comfy_ui import __all__, __version__  # noqa: F401
 
 if TYPE_CHECKING:
     from comfy_ui import *  # noqa: F403

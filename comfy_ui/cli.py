@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -75,12 +76,12 @@ def _app(_: argparse.Namespace, settings: Settings) -> int:
 
 
 def _demo(arguments: argparse.Namespace, _: Settings) -> int:
-    from .features import require_feature
+    from .demo import DemoServer
 
-    require_feature("ui")
-    from .demo import serve
-
-    serve(host=arguments.host or "127.0.0.1", port=arguments.port, speed=arguments.speed)
+    host = arguments.host or "127.0.0.1"
+    with DemoServer(host=host, port=arguments.port, speed=arguments.speed) as server:
+        print(f"The embedded engine is at {server.url}; Ctrl+C ends it.", flush=True)
+        threading.Event().wait()
     return 0
 
 
@@ -222,9 +223,6 @@ async def _connect(settings: Settings) -> AsyncIterator[ComfyWSClient]:
     from .client import ComfyWSClient
 
     if settings.demo:
-        from .features import require_feature
-
-        require_feature("ui")
         from .demo import DemoServer
 
         async with DemoServer(speed="instant") as server, ComfyWSClient(url=server.url) as client:

@@ -7,20 +7,25 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+from .features import require_feature
+
 
 def lazily(
-    package: str, where: Mapping[str, str]
+    package: str, where: Mapping[str, str], *, feature: str = ""
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """``__getattr__`` and ``__dir__`` for ``package`` (PEP 562).
 
     Args:
         package: its ``__name__``.
         where: public name → module that has it, relative to the package.
+        feature: the extra that all of them need; MissingFeatureError tells when it is absent.
     """
 
     def load(name: str) -> Any:
         if name not in where:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        if feature:
+            require_feature(feature)
         value = getattr(import_module(f".{where[name]}", package), name)
         setattr(sys.modules[package], name, value)  # the next use does not come here again
         return value

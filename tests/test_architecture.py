@@ -38,6 +38,7 @@ SAME_FLOOR = {
     ("__main__", "cli"),
     ("settings", "errors"),
     ("features", "errors"),
+    ("lazy", "features"),
 }
 PURE = {"protocol", "workflow"}
 IMPURE_MODULES = {"asyncio", "httpx", "socket", "threading", "time", "websockets", "urllib.request"}

@@ -9,25 +9,15 @@ Needs the extra ``ui`` (starlette, uvicorn, websockets, numpy, PyAV); loaded on 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy import lazily
+
+_WHERE = {"DemoServer": "server", "Faults": "faults"}
 
 if TYPE_CHECKING:
-    from .faults import Faults
-    from .server import DemoServer, serve
+    from .faults import Faults as Faults
+    from .server import DemoServer as DemoServer
 
-__all__ = ["DemoServer", "Faults", "serve"]
-
-_WHERE = {"DemoServer": "server", "serve": "server", "Faults": "faults"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    from ..features import require_feature
-
-    require_feature("ui")
-    value = getattr(import_module(f".{_WHERE[name]}", __name__), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = lazily(__name__, _WHERE, feature="ui")
+__all__ = [*_WHERE]  # noqa: PLE0604 -- the keys are strings

@@ -276,12 +276,3 @@ def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
     for task in tasks:
         task.cancel()
     loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-
-
-def serve(
-    *, port: int = 8188, host: str = "127.0.0.1", speed: Speed = 8.0, folder: Path | None = None
-) -> None:
-    """Run the engine until Ctrl+C."""
-    server = DemoServer(port=port, host=host, speed=speed, folder=folder)
-    with server, contextlib.suppress(KeyboardInterrupt):
-        threading.Event().wait()

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
-from .app import build, launch
+from typing import TYPE_CHECKING
 
-__all__ = ["build", "launch"]
+from ..lazy import lazily
+
+_WHERE = {"build": "app", "launch": "app"}
+
+if TYPE_CHECKING:
+    from .app import build as build, launch as launch
+
+__getattr__, __dir__ = lazily(__name__, _WHERE, feature="ui")
+__all__ = [*_WHERE]  # noqa: PLE0604 -- the keys are strings
