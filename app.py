@@ -1,7 +1,6 @@
-"""The app as Hugging Face Spaces and ``python app.py`` start it."""
+"""Start the app: ``python app.py``, ``uv run app.py``, or as a Hugging Face Space."""
 
-from comfy_ui.settings import load_settings
-from comfy_ui.ui import launch
+from comfy_ui.cli import main
 
 if __name__ == "__main__":
-    launch(load_settings())
+    main()
