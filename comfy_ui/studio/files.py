@@ -105,7 +105,7 @@ class FileStore:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
             os.fsync(content.fileno())
         path = self.folder / "files" / digest[:2] / f"{digest}{_suffix(file.filename)}"
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             arrived.replace(path)
         os.utime(path)  # young again, also where it was before
@@ -175,7 +175,7 @@ def _write_thumbnail(image: Image, thumbnail: Path) -> None:
     mode = "RGBA" if "A" in upright.getbands() or "transparency" in upright.info else "RGB"
     small = upright.convert(mode)
     small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    thumbnail.parent.mkdir(exist_ok=True)
+    thumbnail.parent.mkdir(parents=True, exist_ok=True)
     half_done = thumbnail.with_suffix(".part")
     small.save(half_done, "WEBP", quality=80)
     half_done.replace(thumbnail)

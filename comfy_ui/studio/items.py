@@ -13,6 +13,9 @@ from .job import Item, Job, Kind
 
 _COLUMNS = "items.*, jobs.prompt, jobs.seed, jobs.vals"
 _SELECT = f"SELECT {_COLUMNS} FROM items JOIN jobs ON jobs.id = job_id"  # noqa: S608 -- constant
+MAX_PAGE = 500
+"""More results than this are never read at once."""
+
 _TRIGRAM = 3  # letters of the shortest word that the text index can look up
 
 
@@ -57,7 +60,7 @@ class Query:
             f"SELECT {_COLUMNS} FROM {source} CROSS JOIN jobs ON jobs.id = items.job_id"  # noqa: S608 -- values are bound
             f" WHERE deleted_at IS NULL AND {where} ORDER BY {order} DESC LIMIT ?"
         )
-        return statement, [*(value for _, value in given), self.limit]
+        return statement, [*(value for _, value in given), max(0, min(self.limit, MAX_PAGE))]
 
 
 def add(
@@ -178,7 +181,7 @@ def _item(row: sqlite3.Row, folder: Path) -> Item:
         created_at=row["created_at"],
         preset=row["preset"],
         prompt=row["prompt"],
-        seed=row["seed"],
+        seed=None if row["seed"] is None else int(row["seed"]),
         values=json.loads(row["vals"]),
         starred=bool(row["starred"]),
     )

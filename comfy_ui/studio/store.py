@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
-from ..errors import StorageError
+from ..errors import StorageError, ValidationError
 from .threads import Thread
 
 P = ParamSpec("P")
@@ -24,7 +25,7 @@ CREATE TABLE jobs (
     preset TEXT NOT NULL,
     vals TEXT NOT NULL,             -- JSON: the values asked for, with the concrete seed
     prompt TEXT NOT NULL,
-    seed INTEGER,
+    seed TEXT,                      -- decimal: ComfyUI's go up to 2**64 - 1, SQLite's do not
     graph TEXT NOT NULL,            -- JSON: what ComfyUI gets
     status TEXT NOT NULL,
     rank REAL NOT NULL,             -- the owner's own order, lowest first
@@ -119,10 +120,11 @@ class Database:
 
         Raises:
             StorageError: the disk or the database refused; nothing was changed.
+            ValidationError: a value is one that no row can hold.
         """
         connection = self._connection
         if connection is None:
-            raise StorageError("The studio is closed.", hint="Start it again.")
+            raise StorageError("The studio is closed.", hint="Open it again.")
         return await self._thread.run(
             lambda: _transaction(connection, lambda: call(connection, *args, **kw))
         )
@@ -155,11 +157,17 @@ def _transaction(connection: sqlite3.Connection, call: Callable[[], R]) -> R:
         result = call()
         connection.execute("COMMIT")
         return result
-    except sqlite3.Error as error:
-        raise StorageError(f"The studio's database refused: {error}.") from error
-    finally:
-        if connection.in_transaction:
+    except BaseException as error:
+        with suppress(sqlite3.Error):  # what began is undone; nothing may have begun
             connection.execute("ROLLBACK")
+        if isinstance(error, sqlite3.Error):
+            raise StorageError(f"The studio's database refused: {error}.") from error
+        if isinstance(error, OverflowError | UnicodeEncodeError):
+            raise ValidationError(
+                "This text or number cannot be stored.",
+                hint="Leave out broken characters and numbers beyond 64 bits.",
+            ) from error
+        raise
 
 
 def _locked(path: Path) -> sqlite3.Connection:
@@ -172,8 +180,10 @@ def _locked(path: Path) -> sqlite3.Connection:
     try:
         lock.execute("PRAGMA journal_mode = DELETE")
         lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
+    except sqlite3.Error as error:
         lock.close()
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
         raise StorageError(
             f"Another comfy-ui is using the folder {path.parent}.",
             hint="Close it, or choose another folder with --data-dir.",

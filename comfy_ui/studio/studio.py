@@ -235,7 +235,7 @@ class Studio:
         since: float | None = None,
         until: float | None = None,
     ) -> list[Item]:
-        """A page of results, newest first.
+        """A page of results, newest first, of 500 at most.
 
         ``before`` is the id of the last item of the page before. ``text``: all its words occur
         in the prompt, the preset's id or the file name, in any case and any language.

@@ -74,6 +74,12 @@ def test_pages_go_from_the_newest_on_and_meet_every_result_once(
     assert seen == made[::-1]
 
 
+def test_no_page_is_without_bounds(connection: sqlite3.Connection) -> None:
+    _add(connection, *(_file(f"s{n}") for n in range(items.MAX_PAGE + 1)))
+    assert len(_ids(connection, limit=10**6)) == items.MAX_PAGE
+    assert _ids(connection, limit=-1) == []
+
+
 def test_a_result_that_arrives_twice_is_there_once(connection: sqlite3.Connection) -> None:
     job = support.a_job()
     jobs.insert(connection, job)

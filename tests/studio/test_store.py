@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from comfy_ui.errors import StorageError
+from comfy_ui.errors import StorageError, ValidationError
 from comfy_ui.studio import jobs, store
 from comfy_ui.studio.store import Database
 from tests.studio import support
@@ -109,6 +111,32 @@ async def test_a_migration_that_fails_leaves_the_old_schema(
     )
     assert "half" not in names
     await again.close()
+
+
+@pytest.mark.parametrize("fields", [{"prompt": "broken \ud800"}, {"work": 10**400}])
+async def test_a_value_that_no_row_can_hold_is_refused_and_the_database_goes_on(
+    tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    database = Database(tmp_path)
+    await database.open()
+    with pytest.raises(ValidationError, match="cannot be stored"):
+        await database.run(jobs.insert, support.a_job(**fields))
+    job = support.a_job(seed=2**64 - 1)
+    await database.run(jobs.insert, job)
+    assert await database.run(jobs.get, job.id, job.owner) == job
+    await database.close()
+
+
+async def test_what_is_asked_of_a_closed_database_is_an_error_of_ours(tmp_path: Path) -> None:
+    database = Database(tmp_path)
+    await database.open()
+    closing = asyncio.ensure_future(database.close())
+    late = asyncio.ensure_future(database.run(jobs.recent, "ann", 1))
+    await closing
+    with pytest.raises(StorageError):
+        await late
+    with pytest.raises(StorageError, match="closed"):
+        await database.run(jobs.recent, "ann", 1)
 
 
 async def test_closing_leaves_no_thread(tmp_path: Path) -> None:
