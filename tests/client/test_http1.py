@@ -148,6 +148,9 @@ async def test_a_compressed_body_is_unpacked_as_httpx_does() -> None:
         b"HTTP/1.1 200 OK\r\n folded: x\r\n\r\n",
         b"HTTP/1.1 abc OK\r\n\r\n",
         b"HTTP/2 200 OK\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\x00b\r\nContent-Length: 0\r\n\r\n",
         b"\xff\xfe\xfd noise\r\n\r\n",
         b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
         b"A" * 300_000,
@@ -257,6 +260,22 @@ async def test_the_request_goes_out_as_httpx_made_it() -> None:
     assert seen.endswith(b"Content-Length: 4\r\n\r\nbody")
 
 
+async def test_what_would_be_two_requests_is_not_sent_at_all() -> None:
+    async with served(answering(OK)) as (server, url), pool() as http:
+        request = httpx.Request("GET", url, extensions=TIMEOUTS)
+        request.headers["x-a"] = "b\r\n\r\nGET /y HTTP/1.1"
+        with pytest.raises(httpx.LocalProtocolError):
+            await http.handle_async_request(request)
+        assert await ask(http, url) == b"ok"
+        assert server.connections == 2
+
+
+async def test_a_body_shorter_than_its_length_is_not_taken_for_whole() -> None:
+    async with served(answering(OK)) as (_, url), pool() as http:
+        with pytest.raises(httpx.LocalProtocolError):
+            await ask(http, url, "POST", content=b"ab", headers={"content-length": "5"})
+
+
 async def test_a_streamed_body_of_unknown_length_goes_out_in_chunks() -> None:
     async def body() -> AsyncIterator[bytes]:
         yield b"abc"
@@ -310,7 +329,7 @@ async def test_a_big_answer_that_is_read_slowly_is_held_back_not_buffered() -> N
         response = await http.handle_async_request(request)
         await asyncio.sleep(0.1)
         (wire,) = http._busy
-        assert len(wire.buffer) < 4 * 2**20
+        assert len(wire._arrived) < 4 * 2**20
         assert sum([len(part) async for part in response.aiter_raw()]) == 32 * 2**20
         await response.aclose()
 
