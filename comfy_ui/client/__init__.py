@@ -7,7 +7,7 @@ from .asynchronous import ComfyWSClient
 from .capabilities import Capabilities
 from .result import Result
 from .sync import ComfyClient
-from .values import Device, JobInfo, LogLine, SystemStats, UploadedFile, UserFile
+from .values import Device, JobInfo, LogLine, SystemStats, Template, UploadedFile, UserFile
 
 __all__ = [
     "Address",
@@ -22,6 +22,7 @@ __all__ = [
     "Progress",
     "Result",
     "SystemStats",
+    "Template",
     "UploadedFile",
     "UserFile",
     "parse_address",

@@ -24,7 +24,7 @@ from .endpoint import Endpoint
 from .flows import Fetch, Flow, Pause, Step, Work
 from .transport import AsyncTransport, Breaker
 from .uploads import UploadSource
-from .values import JobInfo, LogLine, SystemStats, UploadedFile, UserFile
+from .values import JobInfo, LogLine, SystemStats, Template, UploadedFile, UserFile
 
 T = TypeVar("T")
 
@@ -184,6 +184,14 @@ class AsyncServer(Base):
     async def template(self, pack: str, name: str) -> dict[str, Any]:
         """As :meth:`.ComfyClient.template`."""
         return await self._ask(routes.template(pack, name))
+
+    async def official_templates(self) -> list[Template]:
+        """As :meth:`.ComfyClient.official_templates`."""
+        return await self._ask(routes.official_templates())
+
+    async def official_template(self, name: str) -> dict[str, Any]:
+        """As :meth:`.ComfyClient.official_template`."""
+        return await self._ask(routes.official_template(name))
 
     async def logs(self) -> list[LogLine]:
         """As :meth:`.ComfyClient.logs`."""

@@ -16,7 +16,15 @@ from ..protocol.answers import HistoryEntry, QueueSnapshot, read_history, read_q
 from ..protocol.nodes import NodeLibrary
 from .calls import Answer, Call, FilePart, json_body, read_json, read_nothing
 from .submission import Submitted, prompt_body, read_submitted
-from .values import JobInfo, LogLine, SystemStats, UploadedFile, UserFile
+from .values import (
+    JobInfo,
+    LogLine,
+    SystemStats,
+    Template,
+    UploadedFile,
+    UserFile,
+    read_templates,
+)
 
 # A server with many custom nodes takes minutes for its node list, in one blocking piece.
 OBJECT_INFO_TIMEOUT_S = 300.0
@@ -281,6 +289,21 @@ def template(pack: str, name: str) -> Call[dict[str, Any]]:
         path=f"/api/workflow_templates/{quote(pack, safe='')}/{quote(name, safe='')}.json",
         parse=_object,
     )
+
+
+def official_templates() -> Call[list[Template]]:
+    """The templates that come with ComfyUI; none where that package is not installed."""
+    return Call(
+        method="GET",
+        path="/templates/index.json",
+        parse=lambda answer: [] if answer.status == 404 else read_templates(read_json(answer)),
+        accepts=(404,),
+    )
+
+
+def official_template(name: str) -> Call[dict[str, Any]]:
+    """One of them, in editor format."""
+    return Call(method="GET", path=f"/templates/{quote(name, safe='')}.json", parse=_object)
 
 
 def logs() -> Call[list[LogLine]]:

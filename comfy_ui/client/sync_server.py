@@ -23,7 +23,7 @@ from .endpoint import Endpoint
 from .flows import Fetch, Flow, Pause, Step, Work
 from .transport import Breaker, SyncTransport
 from .uploads import UploadSource
-from .values import JobInfo, LogLine, SystemStats, UploadedFile, UserFile
+from .values import JobInfo, LogLine, SystemStats, Template, UploadedFile, UserFile
 
 T = TypeVar("T")
 
@@ -213,6 +213,14 @@ class SyncServer(Base):
     def template(self, pack: str, name: str) -> dict[str, Any]:
         """One of them, in editor format."""
         return self._ask(routes.template(pack, name))
+
+    def official_templates(self) -> list[Template]:
+        """The workflow templates that come with ComfyUI; see :class:`Template`."""
+        return self._ask(routes.official_templates())
+
+    def official_template(self, name: str) -> dict[str, Any]:
+        """One of them, in editor format."""
+        return self._ask(routes.official_template(name))
 
     def logs(self) -> list[LogLine]:
         """The last lines of the server's log."""

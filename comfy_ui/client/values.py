@@ -126,6 +126,42 @@ class LogLine:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Template:
+    """One of ComfyUI's official workflow templates, as the server lists it.
+
+    ``kind`` is what it makes (``image``, ``video``, …); ``paid`` ones call a paid service.
+    """
+
+    name: str
+    title: str
+    category: str
+    kind: str
+    description: str = ""
+    paid: bool = False
+
+
+def read_templates(index: Any) -> list[Template]:
+    """The templates in the server's index, category by category; what is malformed is left out."""
+    found = []
+    for category in index if isinstance(index, list) else ():
+        listed = category.get("templates") if isinstance(category, dict) else None
+        for entry in listed if isinstance(listed, list) else ():
+            name = entry.get("name") if isinstance(entry, dict) else None
+            if isinstance(name, str) and name:
+                found.append(
+                    Template(
+                        name=name,
+                        title=str(entry.get("title") or name),
+                        category=str(category.get("title") or ""),
+                        kind=str(category.get("type") or ""),
+                        description=str(entry.get("description") or ""),
+                        paid=entry.get("openSource") is False,
+                    )
+                )
+    return found
+
+
 def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 

@@ -25,6 +25,7 @@ from .jobs import job_routes
 from .sockets import new_sid
 from .specs import models
 from .transfers import Transfers
+from .userfiles import UserFiles
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -118,6 +119,7 @@ class _Routes:
 
     def all(self) -> list[Route | WebSocketRoute]:
         transfers = Transfers(self.engine.folders, self.body)
+        user_files = UserFiles(self.engine.folders.root, self.body)
         twice: list[tuple[str, str, Handler]] = [
             ("GET", "/ws", self.no_upgrade),
             ("GET", "/prompt", self.get_prompt),
@@ -148,11 +150,14 @@ class _Routes:
             ("GET", "/settings", self.empty_object),
             ("GET", "/settings/{name}", self.null),
             ("GET", "/users", self.users),
-            ("GET", "/userdata", self.userdata),
-            ("GET", "/userdata/{name:path}", self.userdata_file),
+            ("GET", "/userdata", user_files.listed),
+            ("GET", "/userdata/{name:path}", user_files.read),
+            ("POST", "/userdata/{name:path}", user_files.write),
+            ("DELETE", "/userdata/{name:path}", user_files.delete),
         ]
         once: list[tuple[str, str, Handler]] = [
             ("GET", "/", self.home),
+            ("GET", "/templates/{name:path}", user_files.template),
             ("GET", "/internal/logs", self.logs_text),
             ("GET", "/internal/logs/raw", self.logs),
             ("PATCH", "/internal/logs/subscribe", self.subscribe_logs),
@@ -345,12 +350,6 @@ class _Routes:
 
     async def users(self, _request: Request) -> Response:
         return answer({"storage": "server", "migrated": False})
-
-    async def userdata(self, _request: Request) -> Response:
-        return Response("Directory not found", 404, media_type="text/plain")
-
-    async def userdata_file(self, _request: Request) -> Response:
-        return empty(404)
 
     async def logs(self, _request: Request) -> Response:
         size = {"cols": 80, "rows": 24}

@@ -122,6 +122,11 @@ def known_models(more: Iterable[ModelRequirement] = ()) -> dict[str, ModelRequir
     return {basename(model.filename): model for model in (*shipped, *more)}
 
 
+def model_folder(class_type: str, input_name: str) -> str:
+    """The folder below ``models/`` that an input's files lie in; empty where that is not known."""
+    return _FOLDERS.get(f"{class_type}.{input_name}") or _FOLDERS.get(input_name, "")
+
+
 def unknown_model(
     class_type: str,
     input_name: str,
@@ -130,8 +135,9 @@ def unknown_model(
     known: Mapping[str, ModelRequirement],
 ) -> Problem:
     """The problem of a file that a loader names and the server's list does not have."""
-    folder = _FOLDERS.get(f"{class_type}.{input_name}") or _FOLDERS.get(input_name, "")
-    model = known.get(basename(filename)) or ModelRequirement(folder=folder, filename=filename)
+    model = known.get(basename(filename)) or ModelRequirement(
+        folder=model_folder(class_type, input_name), filename=filename
+    )
     alternative = find_model(filename, choices, model.alternatives)
     problem = missing_model(model, alternative)
     return replace(
