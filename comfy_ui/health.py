@@ -12,7 +12,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Any, Self
 
-from .client import ComfyClient
+from .client import ComfyClient, ComfyWSClient
 from .client.address import parse_address
 from .client.breakers import breaker_for
 from .client.values import SystemStats
@@ -200,6 +200,17 @@ def take_look(client: ComfyClient) -> Look:
         stats = client.system_stats()
         latency_s = time.perf_counter() - began
         return Look(at=at, latency_s=latency_s, stats=stats, queue=client.queue())
+    except ComfyHeadlessError as error:
+        return Look(at=at, error=error)
+
+
+async def take_look_async(client: ComfyWSClient) -> Look:
+    """The same with the async client."""
+    began, at = time.perf_counter(), time.time()
+    try:
+        stats = await client.system_stats()
+        latency_s = time.perf_counter() - began
+        return Look(at=at, latency_s=latency_s, stats=stats, queue=await client.queue())
     except ComfyHeadlessError as error:
         return Look(at=at, error=error)
 

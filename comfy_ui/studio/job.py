@@ -17,6 +17,7 @@ from ..errors import (
     GenerationFailedError,
     InvalidWorkflowError,
 )
+from ..health import HealthReport
 from ..protocol.outputs import Kind, Outputs
 from ..protocol.progress import Phase
 
@@ -217,7 +218,8 @@ class ServerStatus:
     """What the ComfyUI server answered just now; ``error`` says why it did not.
 
     ``devices`` and ``stats`` are as in the answer to ``GET /system_stats``; ``running`` and
-    ``pending`` count everybody's jobs.
+    ``pending`` count everybody's jobs. ``health`` is the verdict over all looks since the start;
+    None without the extra [health].
     """
 
     online: bool
@@ -230,3 +232,4 @@ class ServerStatus:
     pending: int = 0
     stats: Mapping[str, Any] = field(default_factory=dict)
     error: JobError | None = None
+    health: HealthReport | None = None

@@ -14,7 +14,9 @@ from types import TracebackType
 from typing import Final, Self
 
 from ..client import ComfyWSClient
-from ..errors import ComfyHeadlessError, ComfyUIConnectionError, StorageError, ValidationError
+from ..errors import ComfyUIConnectionError, StorageError, ValidationError
+from ..features import FEATURES
+from ..health import HealthTracker, take_look_async, with_local_facts
 from ..protocol.nodes import NodeLibrary
 from ..workflow.check import check_workflow, error_for
 from ..workflow.presets import build_graph, get_preset, resolve_values
@@ -61,6 +63,7 @@ class Studio:
         preset_folders: Sequence[Path] = (),
     ) -> None:
         self._server = Server("main", client)
+        self._health = HealthTracker(client.url)
         self._keep_deleted_s = max(keep_deleted_s, YOUNG_S)
         self._preset_folders = tuple(preset_folders)
         self._folder = data_dir
@@ -238,7 +241,7 @@ class Studio:
         """A page of results, newest first, of 500 at most.
 
         ``before`` is the id of the last item of the page before. ``text``: all its words occur
-        in the prompt, the preset's id or the file name, in any case and any language.
+        in the prompt, the preset's id, the models or the file name, in any case and any language.
         ``since`` <= created_at < ``until``.
         """
         query = items.Query(
@@ -253,6 +256,10 @@ class Studio:
             until=until,
         )
         return await self._database.run(items.page, query, self._folder)
+
+    async def used_presets(self, owner: str) -> list[str]:
+        """The presets that the owner has results of, in no order."""
+        return await self._database.run(items.presets, owner)
 
     async def item(self, item_id: int, owner: str) -> Item:
         """One result. Raises ValidationError: the owner has no such result."""
@@ -289,25 +296,24 @@ class Studio:
     async def server_status(self) -> ServerStatus:
         """Ask ComfyUI now. Never raises for a server that is away: see ``.online``, ``.error``."""
         client = self._server.client
-        began, checked_at = time.perf_counter(), time.time()
-        try:
-            stats = await client.system_stats()
-            latency_s = time.perf_counter() - began
-            queue = await client.queue()
-        except ComfyHeadlessError as error:
+        look = await take_look_async(client)
+        health = with_local_facts(self._health.observe(look)) if FEATURES["health"] else None
+        if look.error is not None or look.stats is None or look.queue is None:
+            error = JobError.of(look.error) if look.error else None
             return ServerStatus(
-                online=False, url=client.url, checked_at=checked_at, error=JobError.of(error)
+                online=False, url=client.url, checked_at=look.at, error=error, health=health
             )
         return ServerStatus(
             online=True,
             url=client.url,
-            checked_at=checked_at,
-            latency_s=latency_s,
-            version=stats.comfyui_version or None,
-            devices=tuple(stats.raw.get("devices") or ()),
-            running=len(queue.running),
-            pending=len(queue.pending),
-            stats=stats.raw,
+            checked_at=look.at,
+            latency_s=look.latency_s,
+            version=look.stats.comfyui_version or None,
+            devices=tuple(look.stats.raw.get("devices") or ()),
+            running=len(look.queue.running),
+            pending=len(look.queue.pending),
+            stats=look.stats.raw,
+            health=health,
         )
 
     # Inside

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 import gradio as gr
 
 from ..errors import ComfyHeadlessError, MissingModel, Problem
 from ..features import list_available_features, list_missing_features
+from ..health import HealthReport, Verdict
 from ..studio import JobError, ServerStatus
 from .access import Access
 from .backend import Backend
@@ -16,6 +18,7 @@ from .catalog import Entry, grouped
 from .html import Html, el, icon, join, page_text
 from .island import island
 from .picker import readiness
+from .units import size
 
 __all__ = ["Status"]
 
@@ -133,15 +136,14 @@ def server_panel(status: ServerStatus, *, embedded: bool, access: Access) -> Htm
         facts.append(_fact("Version", status.version or "unknown"))
         facts.append(_fact("Answers in", f"{(status.latency_s or 0) * 1000:.0f} ms"))
         facts.append(_fact("Queue", f"{status.running} running, {status.pending} waiting"))
+    facts += _health(status.health, private=private)
     error = status.error if private else None  # its words may hold the address
     return el(
         "section",
         el(
             "header",
             el("h2", "ComfyUI"),
-            el("span", el("i", class_="lamp good"), "Answers", class_="state")
-            if status.online
-            else el("span", el("i", class_="lamp bad"), "Does not answer", class_="state"),
+            _lamp(status),
         ),
         el("p", page_text(error.message), " ", error.hint, class_="trouble") if error else None,
         el("dl", facts),
@@ -155,6 +157,36 @@ def server_panel(status: ServerStatus, *, embedded: bool, access: Access) -> Htm
         ),
         class_="panel",
     )
+
+
+def _lamp(status: ServerStatus) -> Html:
+    stuck = status.health is not None and status.health.verdict is Verdict.STUCK
+    if not status.online or stuck:
+        said = "Stuck" if stuck else "Does not answer"
+        return el("span", el("i", class_="lamp bad"), said, class_="state")
+    return el("span", el("i", class_="lamp good"), "Answers", class_="state")
+
+
+def _health(health: HealthReport | None, *, private: bool) -> list[Html]:
+    """Since when, what to do, and what went wrong last; errors may hold the address."""
+    if health is None:
+        return []
+    facts = [_fact("Since", _clock(health.since))]
+    if health.breaker != "closed":
+        facts.append(_fact("Circuit", f"open, next try in {health.retry_after_s:.0f} s"))
+    if health.verdict is Verdict.STUCK:
+        facts.append(_fact("Advice", health.advice))
+    if private and health.last_error_at is not None:
+        said = f"{page_text(health.last_error)} ({_clock(health.last_error_at)})"
+        facts.append(_fact("Last error", said))
+    return facts
+
+
+def _clock(at: float) -> str:
+    """A time of this machine's day, with the date if it is not today."""
+    then = datetime.fromtimestamp(at).astimezone()
+    today = then.date() == datetime.now().astimezone().date()
+    return then.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M")
 
 
 def _fact(name: str, value: object) -> Html:
@@ -174,7 +206,7 @@ def _device(device: Mapping[str, Any]) -> Html:
         el(
             "div",
             el("strong", page_text(str(device.get("name", "device")), limit=80)),
-            el("span", f"{_size(total - free)} of {_size(total)} in use", class_="quiet"),
+            el("span", f"{size(total - free)} of {size(total)} in use", class_="quiet"),
             class_="row",
         ),
         el(
@@ -259,12 +291,12 @@ def _models(models: Iterable[MissingModel]) -> Html:
 
 
 def _model(model: MissingModel) -> Html:
-    size = _size(model.size_bytes) if model.size_bytes else "size unknown"
+    how_large = size(model.size_bytes) if model.size_bytes else "size unknown"
     return el(
         "tr",
         el("td", el("code", model.filename)),
         el("td", el("code", f"models/{model.folder}")),
-        el("td", size),
+        el("td", how_large),
         el(
             "td",
             _link(model.url, "Get it") if model.url else None,
@@ -311,16 +343,6 @@ def extras_panel() -> Html:
         ],
         class_="panel",
     )
-
-
-def _size(size_bytes: float) -> str:
-    """
-    >>> _size(8_040_000_000), _size(319_800_000)
-    ('8.0 GB', '320 MB')
-    """
-    if size_bytes >= 1e9:
-        return f"{size_bytes / 1e9:.1f} GB"
-    return f"{size_bytes / 1e6:.0f} MB"
 
 
 def _told(error: ComfyHeadlessError) -> Html:

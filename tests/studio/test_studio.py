@@ -284,8 +284,12 @@ async def test_the_status_of_a_server_that_answers_and_of_one_that_is_away(
     assert up.version
     assert up.devices
     assert up.latency_s is not None
+    assert up.health
+    assert up.health.ok
     await asyncio.to_thread(server.kill)
     down = await studio.server_status()
     assert (down.online, down.version) == (False, None)
     assert down.error
     assert down.error.hint
+    assert down.health
+    assert down.health.last_error
