@@ -94,7 +94,7 @@ def read_json(answer: Answer) -> Any:
 
 def read_nothing(answer: Answer) -> None:
     """For routes that answer with an empty body; a web page in its place is an error."""
-    if _is_page(answer):
+    if is_page(answer):
         raise _not_json(answer)
 
 
@@ -161,7 +161,8 @@ def _redirected(answer: Answer) -> ComfyHeadlessError:
     )
 
 
-def _is_page(answer: Answer) -> bool:
+def is_page(answer: Answer) -> bool:
+    """Whether a web page came, which no route of ComfyUI's gives: its files are never text/html."""
     kind = answer.headers.get("content-type", "")
     return kind.startswith("text/html") or answer.content[:64].lstrip().lower().startswith(
         (b"<!doctype", b"<html")
@@ -169,12 +170,17 @@ def _is_page(answer: Answer) -> bool:
 
 
 def _not_json(answer: Answer) -> ComfyHeadlessError:
-    if not _is_page(answer):
-        return ComfyUIConnectionError(
-            f"The answer to {answer.where} is not JSON ({len(answer.content)} bytes of "
-            f"{answer.headers.get('content-type', 'an unnamed kind')}).",
-            hint="Check that the address is ComfyUI's own and that no proxy changes answers.",
-        )
+    if is_page(answer):
+        return page_error(answer)
+    return ComfyUIConnectionError(
+        f"The answer to {answer.where} is not JSON ({len(answer.content)} bytes of "
+        f"{answer.headers.get('content-type', 'an unnamed kind')}).",
+        hint="Check that the address is ComfyUI's own and that no proxy changes answers.",
+    )
+
+
+def page_error(answer: Answer) -> ComfyUIConnectionError:
+    """The error for a web page in place of an answer (AuthenticationError: a login page)."""
     page = answer.content[:200_000].decode("utf-8", "replace")
     found = re.search(r"<title[^>]*>(.*?)</title>", page, re.IGNORECASE | re.DOTALL)
     title = " ".join(unescape(found[1]).split())[:80] if found else "untitled"
@@ -189,7 +195,7 @@ def _not_json(answer: Answer) -> ComfyHeadlessError:
 
 def _told(answer: Answer) -> str:
     """What the server itself says, as one short clause; pages say nothing worth showing."""
-    if _is_page(answer):
+    if is_page(answer):
         return ""
     try:
         body = json.loads(answer.content)

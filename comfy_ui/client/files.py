@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from ..errors import ComfyUIConnectionError, StorageError
-from .calls import Answer
+from .calls import Answer, is_page, page_error
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f<>:\"|?*]")
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
@@ -67,7 +67,7 @@ class Download:
         """Take the head of an answer; False when it is no file."""
         if answer.status == 206 and self._starts_where_we_are(answer):
             return True
-        if answer.status != 200:
+        if answer.status != 200 or is_page(answer):
             return False
         self._restart()
         # A weak tag does not promise the same bytes.
@@ -96,6 +96,8 @@ class Download:
 
     def not_a_file(self, answer: Answer) -> ComfyUIConnectionError:
         """The error for an answer that is neither a file nor a refusal."""
+        if is_page(answer):
+            return page_error(answer)
         return ComfyUIConnectionError(
             f"The answer to {answer.where} is no file ({answer.status}).", retryable=False
         )

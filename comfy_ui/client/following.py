@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 _MAX_POSTS = 3
 # How long to look for a job whose post went unanswered, or to see one off that was not wanted.
 _LOOK_S = 30.0
+# While the circuit is open, to be asked costs nothing; another client's probe may close it.
+_REFUSED_S = 0.5
 
 
 class Following:
@@ -45,6 +47,7 @@ class Following:
     def __init__(self, asker: Asker) -> None:
         self._asker = asker
         self._atomic_cancel: bool | None = None
+        self._refused_until = 0.0
 
     def submit(self, job: Job, call: Call[Submitted], *, strict: bool) -> Flow[None]:
         """Post a job so that it is queued once.
@@ -87,7 +90,8 @@ class Following:
             if job.settled or self._asker.clock() >= deadline:
                 raise error
             due = yield from self.tend([job])
-            if not job.settled:
+            state = job.state
+            if not state.accepted and not job.settled:
                 yield self._asker.until(min(due, deadline))
         return True
 
@@ -102,7 +106,7 @@ class Following:
             yield from self._look([job for job in jobs if not job.settled], due)
             now = self._asker.clock()
         times = [_next_due(job, now) for job in jobs if not job.settled]
-        return min(times, default=math.inf)
+        return max(min(times, default=math.inf), self._refused_until)
 
     def cancel(self, job: Job, *, timeout_s: float) -> Flow[bool]:
         """Stop a job, and see to it. False: it has ended, or still goes on."""
@@ -153,10 +157,14 @@ class Following:
     def _unreachable(self, jobs: Sequence[Job], error: ComfyHeadlessError) -> None:
         """A server that is away mostly comes back; one that wants a login does not."""
         now = self._asker.clock()
+        refused = error if isinstance(error, CircuitOpenError) else None
+        if refused:
+            self._refused_until = now + min(refused.retry_after_s, _REFUSED_S)
         for job in jobs:
             if job.unreachable_since is None:
                 job.unreachable_since = now
-            job.apply(PollFailed(), now)
+            if not refused or job.state.connected:  # not asked, so no slower the next time
+                job.apply(PollFailed(), now)
             hopeless = isinstance(error, ComfyUIConnectionError) and not error.retryable
             if hopeless or now - job.unreachable_since >= self._asker.timeout_s:
                 job.give_up(error)

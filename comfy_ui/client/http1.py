@@ -162,7 +162,7 @@ class _Wire(asyncio.Protocol):
                 self.http.receive_data(await self._more(timeout_s))
         return event
 
-    async def _more(self, timeout_s: float | None) -> bytearray:
+    async def _more(self, timeout_s: float | None) -> bytes:
         """What has arrived; nothing at the end of the stream."""
         while not self._arrived:
             if self._error is not None:
@@ -173,7 +173,8 @@ class _Wire(asyncio.Protocol):
                 self._reading = True
                 self._transport.resume_reading()
             await self._wait(timeout_s, httpx.ReadTimeout)
-        arrived, self._arrived = self._arrived, bytearray()
+        arrived = bytes(self._arrived)
+        self._arrived.clear()
         return arrived
 
     async def _wait(self, timeout_s: float | None, late: type[httpx.TimeoutException]) -> None:

@@ -10,7 +10,7 @@ from ..errors import ComfyUIConnectionError
 from ..protocol.outputs import OutputFile
 from ..protocol.retry import Backoff
 from . import routes
-from .calls import Answer, rejection
+from .calls import Answer, is_page, rejection
 from .files import Download
 from .flows import Asker, Fetch, Flow, bad_answer, no_answer, work
 from .uploads import UploadSource, prepare_upload
@@ -108,7 +108,7 @@ class Transfers:
             try:
                 headers = {**call.headers, **download.resume_headers}
                 answer: Answer = yield Fetch(replace(call, headers=headers), download)
-                if answer.status in (200, 206):
+                if answer.status in (200, 206) and not is_page(answer):
                     download.check()
                     return
                 if answer.status in call.accepts:

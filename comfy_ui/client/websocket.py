@@ -180,4 +180,12 @@ async def _connect(endpoint: Endpoint, client_id: str) -> ClientConnection:
         ping_timeout=PING_TIMEOUT_S,
         close_timeout=CLOSE_TIMEOUT_S,
         ssl=endpoint.tls,
+        logger=_WithoutHeaders(logger, {}),
     )
+
+
+class _WithoutHeaders(logging.LoggerAdapter[logging.Logger]):
+    """At DEBUG, websockets writes the headers of its request down, credentials and all."""
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 -- logging's own name
+        return level > logging.DEBUG and super().isEnabledFor(level)

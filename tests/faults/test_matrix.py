@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.matrix import Bench, bench, cases
+from tests.faults.oracle import Run
 from tests.faults.runner import Case, run_case
 
 
@@ -16,15 +17,16 @@ def stage() -> Iterator[Bench]:
         yield made
 
 
-def _check(case: Case, stage: Bench) -> None:
+def _check(case: Case, stage: Bench) -> Run:
     run, violations = run_case(case, stage.proxy, stage.server_url)
     assert not violations, "\n".join(map(str, violations))
     assert run.hits, "the fault never acted: the case proves nothing"
+    return run
 
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
 def test_a_job_survives(case: Case, stage: Bench) -> None:
-    _check(case, stage)
+    assert _check(case, stage).seconds < 8, "right, but far too late"
 
 
 @pytest.mark.nightly
