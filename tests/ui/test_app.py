@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,14 @@ from comfy_ui.ui.access import GUEST, Access, Mode
 from comfy_ui.ui.backend import Backend
 from comfy_ui.ui.engine import Choice
 
-# Gradio closes its servers and files when the interpreter ends, not when they are done with.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+def in_a_loop(make: Callable[[], Any]) -> Any:
+    """Gradio opens event loops and never closes them where it is built outside of one."""
+
+    async def run() -> Any:
+        return make()
+
+    return asyncio.run(run())
 
 
 def free_port() -> int:
@@ -28,12 +35,18 @@ def free_port() -> int:
 
 
 def settings(folder: Path, **more: Any) -> Settings:
-    options = {"demo": True, "demo_speed": "instant", "port": free_port(), "data_dir": folder / "data"}
+    options = {
+        "demo": True,
+        "demo_speed": "instant",
+        "port": free_port(),
+        "data_dir": folder / "data",
+    }
     return Settings(**{**options, **more})
 
 
 def built(mode: Mode) -> Any:
-    return app.build(Backend(Settings(), Choice("embedded")), Access(mode, b"s"))
+    backend, access = Backend(Settings(), Choice("embedded")), Access(mode, b"s")
+    return in_a_loop(lambda: app.build(backend, access))
 
 
 def element_ids(page: Any) -> set[str]:
@@ -80,7 +93,7 @@ def test_a_folder_that_cannot_be_used_is_a_sentence_and_frees_the_port(tmp_path:
     (tmp_path / "data" / "studio.db").mkdir(parents=True)  # where the database should be
     chosen = settings(tmp_path)
     with pytest.raises(StorageError):
-        app.launch(chosen, block=False)
+        in_a_loop(lambda: app.launch(chosen, block=False))
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", chosen.port))
@@ -88,7 +101,8 @@ def test_a_folder_that_cannot_be_used_is_a_sentence_and_frees_the_port(tmp_path:
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    page = app.launch(settings(tmp_path_factory.mktemp("app")), block=False)
+    chosen = settings(tmp_path_factory.mktemp("app"))
+    page = in_a_loop(lambda: app.launch(chosen, block=False))
     yield page.local_url.rstrip("/")
     page.close(verbose=False)
 
