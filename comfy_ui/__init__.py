@@ -34,6 +34,7 @@ _WHERE = {
     "InvalidAddressError": "errors",
     "InvalidWorkflowError": "errors",
     "JobLostError": "errors",
+    "LanguageModelError": "errors",
     "MissingFeatureError": "errors",
     "MissingModel": "errors",
     "MissingModelsError": "errors",
@@ -67,8 +68,12 @@ _WHERE = {
     "read_metadata": "workflow",
     "EnhancedPrompt": "prompts",
     "PromptAnalysis": "prompts",
+    "aenhance_prompt": "prompts",
     "analyze_prompt": "prompts",
+    "describe_image": "prompts",
     "enhance_prompt": "prompts",
+    "expand_wildcards": "prompts",
+    "stream_enhance": "prompts",
     "ComfyHealth": "health",
     "check_health": "health",
 }
@@ -95,6 +100,7 @@ if TYPE_CHECKING:
         InvalidAddressError as InvalidAddressError,
         InvalidWorkflowError as InvalidWorkflowError,
         JobLostError as JobLostError,
+        LanguageModelError as LanguageModelError,
         MissingFeatureError as MissingFeatureError,
         MissingModel as MissingModel,
         MissingModelsError as MissingModelsError,
@@ -122,8 +128,12 @@ if TYPE_CHECKING:
     from .prompts import (
         EnhancedPrompt as EnhancedPrompt,
         PromptAnalysis as PromptAnalysis,
+        aenhance_prompt as aenhance_prompt,
         analyze_prompt as analyze_prompt,
+        describe_image as describe_image,
         enhance_prompt as enhance_prompt,
+        expand_wildcards as expand_wildcards,
+        stream_enhance as stream_enhance,
     )
     from .settings import (
         Settings as Settings,

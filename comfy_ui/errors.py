@@ -22,6 +22,7 @@
     │   ├── UnknownPresetError         no preset of that name
     │   └── InvalidAddressError        not an address of a ComfyUI server
     ├── StorageError                   this machine's disk or database refused
+    ├── LanguageModelError             the model that writes prompts gave nothing usable
     └── MissingFeatureError            an optional dependency is not installed
 
 Every error carries ``message`` (what happened), ``hint`` (what to do about it) and
@@ -276,6 +277,29 @@ class StorageError(ComfyHeadlessError):
     """This machine's disk or database refused."""
 
     default_hint = "Free some disk space, or choose another folder with --data-dir."
+
+
+class LanguageModelError(ComfyHeadlessError):
+    """The language model that writes prompts could not be asked, or gave nothing usable.
+
+    ``status`` is the HTTP status where there was one, ``retry_after_s`` what the server asked
+    for with a 429 or 503.
+    """
+
+    default_hint = "The built-in rules work without it."
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        hint: str = "",
+        retryable: bool | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, retryable=retryable)
+        self.status = status
+        self.retry_after_s = retry_after_s
 
 
 class MissingFeatureError(ComfyHeadlessError):

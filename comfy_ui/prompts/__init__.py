@@ -1,18 +1,52 @@
-"""Words: prompts made richer, and prompts understood.
+"""Words: prompts made richer, understood, styled and multiplied.
 
-Nothing is contacted on import. The built-in rules need no model and no network.
+Nothing is contacted on import, and ``openai`` is loaded when a model is asked. The built-in rules
+need no model and no network.
 """
 
 from __future__ import annotations
 
 from .analyze import PromptAnalysis, analyze_prompt
-from .enhance import EnhancedPrompt, Kind, enhance_prompt, list_styles
+from .describe import describe_image
+from .draft import Difference, EnhancedPrompt, Kind, Strength, differences
+from .enhance import (
+    EnhanceOptions,
+    aenhance_prompt,
+    enhance_prompt,
+    list_styles,
+    stream_enhance,
+)
+from .families import Tokens, count_tokens
+from .models import LanguageModel, find_model
+from .styles import Style, Styles, load_styles, merge_style, read_styles
+from .wildcards import Choice, Expansion, WildcardFolder, expand_wildcards, has_wildcards
 
 __all__ = [
+    "Choice",
+    "Difference",
+    "EnhanceOptions",
     "EnhancedPrompt",
+    "Expansion",
     "Kind",
+    "LanguageModel",
     "PromptAnalysis",
+    "Strength",
+    "Style",
+    "Styles",
+    "Tokens",
+    "WildcardFolder",
+    "aenhance_prompt",
     "analyze_prompt",
+    "count_tokens",
+    "describe_image",
+    "differences",
     "enhance_prompt",
+    "expand_wildcards",
+    "find_model",
+    "has_wildcards",
     "list_styles",
+    "load_styles",
+    "merge_style",
+    "read_styles",
+    "stream_enhance",
 ]

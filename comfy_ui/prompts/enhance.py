@@ -1,125 +1,221 @@
-"""``enhance_prompt``: a richer prompt, by rules and a vocabulary of our own.
-
-The original stands at the front of the result, letter for letter, so quoted text, weights,
-LoRA tags, wildcards and ``BREAK`` come through. Only what the prompt does not say is added.
-"""
+"""``enhance_prompt``: a richer prompt as a draft, by a language model or by the built-in rules."""
 
 from __future__ import annotations
 
-import random
+import asyncio
 import time
-import zlib
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import AsyncGenerator, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypedDict, TypeVar, Unpack, get_args
 
-from ..errors import ValidationError, closest
-from .vocabulary import said_in, subject_of, vocabulary, words
+from ..errors import LanguageModelError, ValidationError, closest
+from .answers import Answer, Rejected, judged, partial_prompt, read_answer
+from .draft import EnhancedPrompt, Kind, Strength, differences
+from .families import find_family
+from .instructions import question
+from .llm import ask
+from .models import RULES, LanguageModel, find_model, no_model
+from .rules import built_in_styles, draft_by_rules
+from .styles import Style, find_style, shipped_styles
 
-Kind = Literal["image", "video", "audio"]
+__all__ = [
+    "EnhanceOptions",
+    "EnhancedPrompt",
+    "Kind",
+    "aenhance_prompt",
+    "enhance_prompt",
+    "list_styles",
+    "stream_enhance",
+]
+
+DEFAULT_TIMEOUT_S = 20.0
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class EnhancedPrompt:
-    """A draft for a person to judge.
+class EnhanceOptions(TypedDict, total=False):
+    """What :func:`enhance_prompt`, :func:`aenhance_prompt` and :func:`stream_enhance` take.
 
-    ``negative`` is empty where the model family uses none. ``source`` names what wrote it: a
-    model's name, or ``rules``. ``changes`` are the phrases that were added.
+    style: one of :func:`list_styles`, one of ``styles.toml``, or a :class:`Style` of one's own.
+    strength: ``light`` adds little, ``strong`` much; ``medium`` by default.
+    family: model family of the preset (``SDXL``, ``Flux.1`` …): tags for those that read tags,
+        sentences for all others; a negative prompt only where one is used; its length limit.
+    kind: what will be made: ``image``, ``edit``, ``video``, ``i2v`` or ``audio``.
+    seed: another seed, another draft; by default it follows from the prompt itself.
+    model: a :class:`LanguageModel`, the name of one, or ``"rules"`` for none. By default the
+        configured one, or one on this machine (see :func:`find_model`).
+    instructions: the person's own words to the model, besides ours.
+    timeout_s: how long the model may take in all; 20 by default.
+    on_failure: ``rules`` (the default) lets the rules write when the model fails, and says why in
+        ``reason``; ``raise`` raises :class:`LanguageModelError`.
     """
 
-    enhanced: str
-    negative: str
-    original: str
-    source: str
-    changes: tuple[str, ...] = ()
-    seconds: float = 0.0
+    style: str | Style
+    strength: Strength
+    family: str
+    kind: Kind
+    seed: int | None
+    model: LanguageModel | str | None
+    instructions: str
+    timeout_s: float
+    on_failure: Literal["rules", "raise"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    """The options with their defaults."""
+
+    prompt: str
+    style: str | Style = "balanced"
+    strength: Strength = "medium"
+    family: str = ""
+    kind: Kind = "image"
+    seed: int | None = None
+    model: LanguageModel | str | None = None
+    instructions: str = ""
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    on_failure: Literal["rules", "raise"] = "rules"
 
 
 def list_styles() -> list[str]:
-    """The names that ``style=`` takes."""
-    return [name for name in vocabulary()["styles"] if name != "any"]
+    """The built-in styles of enhancing. ``style=`` also takes those of :func:`load_styles`."""
+    return built_in_styles()
 
 
-def enhance_prompt(
-    prompt: str,
-    *,
-    style: str = "balanced",
-    family: str = "",
-    kind: Kind = "image",
-    seed: int | None = None,
-) -> EnhancedPrompt:
-    """Write a richer version of ``prompt``.
+def enhance_prompt(prompt: str, **options: Unpack[EnhanceOptions]) -> EnhancedPrompt:
+    """Write a richer version of ``prompt``. See :class:`EnhanceOptions` for the options.
 
-    Args:
-        prompt: what the person typed.
-        style: one of :func:`list_styles`.
-        family: model family of the preset (``SDXL``, ``Flux.1`` …): tags for those that read
-            tags, sentences for all others; a negative prompt only where one is used.
-        kind: what will be made; a video also gets a movement.
-        seed: another seed, another draft; the same seed, the same draft. By default it follows
-            from the prompt itself.
+    Works without any model: then the built-in rules write, and ``source`` says ``rules``.
 
     Raises:
-        ValidationError: the prompt is empty, or there is no such style.
+        ValidationError: the prompt is empty, or an option does not fit.
+        LanguageModelError: with ``on_failure="raise"``, there is no usable answer.
     """
+    request = _checked(prompt, options)
+    model = find_model(request.model)
+    if model is None:
+        return _by_rules(request, time.perf_counter(), "")
+    return _run(_last(replace(request, model=model)))
+
+
+async def aenhance_prompt(prompt: str, **options: Unpack[EnhanceOptions]) -> EnhancedPrompt:
+    """:func:`enhance_prompt` for programs with an event loop."""
+    return await _last(_checked(prompt, options))
+
+
+async def stream_enhance(
+    prompt: str, **options: Unpack[EnhanceOptions]
+) -> AsyncGenerator[str | EnhancedPrompt, None]:
+    """The draft as it is written: pieces of text, and at the end the :class:`EnhancedPrompt`.
+
+    The pieces are raw: only the last value is cleaned and checked, and it may say something else
+    (the rules', when the answer was unusable). Raises what :func:`enhance_prompt` raises.
+    """
+    async with aclosing(_stream(_checked(prompt, options))) as parts:
+        async for part in parts:
+            yield part
+
+
+async def _stream(request: _Request) -> AsyncGenerator[str | EnhancedPrompt, None]:
     started = time.perf_counter()
-    original = prompt.strip()
-    if not original:
+    model = await asyncio.to_thread(find_model, request.model)
+    if model is None:
+        yield _by_rules(request, started, "")
+        return
+    family = find_family(request.family)
+    text, shown, name = "", "", model.name
+    try:
+        asked = question(
+            request.prompt.strip(),
+            style=request.style,
+            strength=request.strength,
+            family=family,
+            kind=request.kind,
+            seed=request.seed,
+            instructions=request.instructions,
+        )
+        async with aclosing(ask(model, asked, timeout_s=request.timeout_s)) as pieces:
+            async for piece, name in pieces:  # noqa: B007 -- the name is used below
+                text += piece
+                visible = partial_prompt(text)
+                if visible.startswith(shown) and len(visible) > len(shown):
+                    yield visible[len(shown) :]
+                    shown = visible
+        answer = judged(read_answer(text), request.prompt.strip(), family)
+    except Rejected as rejected:
+        yield _fallen_back(
+            request, started, LanguageModelError(f"{name} gave no prompt: {rejected}.")
+        )
+    except LanguageModelError as error:
+        yield _fallen_back(request, started, error)
+    else:
+        yield _drafted(request, started, answer, name)
+
+
+async def _last(request: _Request) -> EnhancedPrompt:
+    async with aclosing(_stream(request)) as parts:
+        async for part in parts:
+            if isinstance(part, EnhancedPrompt):
+                return part
+    raise AssertionError("a stream ends with a draft")
+
+
+def _checked(prompt: str, options: EnhanceOptions) -> _Request:
+    request = _Request(prompt=prompt, **options)
+    if not prompt.strip():
         raise ValidationError("There is no prompt to enhance.", hint="Type a few words first.")
-    known = vocabulary()
-    if style not in list_styles():
-        raise ValidationError(f"There is no style '{style}'.", hint=closest(style, list_styles()))
-    # crc32, not hash(): the same draft in every process.
-    chance = random.Random(zlib.crc32(original.encode()) if seed is None else seed)
-    found = words(original)
-    subject = subject_of(found)
-    tags = _listed(family, known["families"]["tags"])
+    for name, value, known in (
+        ("strength", request.strength, get_args(Strength)),
+        ("kind", request.kind, get_args(Kind)),
+    ):
+        if value not in known:
+            raise ValidationError(f"There is no {name} '{value}'.", hint=closest(value, known))
+    if isinstance(request.style, Style):
+        return request
+    return replace(request, style=find_style(request.style, shipped_styles(), built_in_styles()))
 
-    added: list[str] = []
-    if kind != "audio":
-        said = said_in(found)
-        for aspect in known["styles"][style]["aspects"]:
-            phrases = _phrases(known, style, aspect, subject)
-            if aspect not in said and phrases:
-                phrase = chance.choice(phrases)
-                added.append(phrase if tags else known["sentences"][aspect].format(phrase))
-        if kind == "video" and "motion" not in said:
-            moves = known["motion"]
-            added.append(chance.choice(moves.get(subject, moves["other"])))
 
+def _by_rules(request: _Request, started: float, reason: str) -> EnhancedPrompt:
+    if request.on_failure == "raise" and request.model != RULES:
+        raise no_model()
+    draft = draft_by_rules(
+        request.prompt,
+        style=request.style,
+        strength=request.strength,
+        family=request.family,
+        kind=request.kind,
+        seed=request.seed,
+    )
+    return replace(draft, reason=reason, seconds=time.perf_counter() - started)
+
+
+def _fallen_back(request: _Request, started: float, error: LanguageModelError) -> EnhancedPrompt:
+    if request.on_failure == "raise":
+        raise error
+    return _by_rules(replace(request, on_failure="rules"), started, error.message)
+
+
+def _drafted(request: _Request, started: float, answer: Answer, name: str) -> EnhancedPrompt:
+    original = request.prompt.strip()
+    runs = differences(original, answer.prompt)
+    added = (run.text.strip(" ,.") for run in runs if run.kind == "added")
     return EnhancedPrompt(
-        enhanced=_joined(original, added, tags=tags),
-        negative=_negative(known, family, kind, subject),
-        original=prompt,
-        source="rules",
-        changes=tuple(added),
+        enhanced=answer.prompt,
+        negative=answer.negative,
+        original=request.prompt,
+        source=name,
+        changes=tuple(text for text in added if text),
         seconds=time.perf_counter() - started,
+        lyrics=answer.lyrics,
     )
 
 
-def _phrases(known: dict[str, Any], style: str, aspect: str, subject: str) -> list[str]:
-    own = known["styles"][style].get(aspect)
-    if own is None and aspect == "framing":
-        own = known["framing"].get(subject, known["framing"]["other"])
-    return list(own or known["styles"]["any"].get(aspect, ()))
-
-
-def _joined(original: str, added: list[str], *, tags: bool) -> str:
-    if not added:
-        return original
-    if tags:
-        return ", ".join([original.rstrip(" ,."), *added])
-    end = "" if original[-1] in ".!?…\"'”" else "."
-    return " ".join([original.rstrip(" ,;") + end, *added])
-
-
-def _negative(known: dict[str, Any], family: str, kind: Kind, subject: str) -> str:
-    if kind == "audio" or not _listed(family, known["families"]["negative"]):
-        return ""
-    texts = known["negative"]
-    if kind == "video":
-        return str(texts["video"])
-    return ", ".join(filter(None, (texts["image"], texts.get(subject))))
-
-
-def _listed(family: str, families: list[str]) -> bool:
-    return family.casefold() in {name.casefold() for name in families}
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run ``work`` to its end; in a thread of its own where a loop is running (notebooks)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()

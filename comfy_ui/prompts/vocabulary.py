@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 # What is not prose: LoRA tags, wildcards, and the words that ComfyUI's and A1111's encoders obey.
-_MACHINE = re.compile(r"<[^<>]*>|__[^\s_][^\s]*?__|\bBREAK\b|\bAND\b")
+_MACHINE = re.compile(r"<[^<>]*>|__[^\s_][^\s]*?__|\bembedding:\S+|\bBREAK\b|\bAND\b")
 _WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
 
 
@@ -32,8 +32,31 @@ def words(prompt: str) -> list[str]:
 
 def subject_of(prompt_words: Iterable[str]) -> str:
     """What a prompt is about: the group whose word comes first, or ``other``."""
-    group_of = {word: group for group, known in vocabulary()["subjects"].items() for word in known}
-    return next((group_of[word] for word in prompt_words if word in group_of), "other")
+    groups = subject_groups()
+    found = (groups.get(word) or groups.get(_singular(word)) for word in prompt_words)
+    return next((group for group in found if group), "other")
+
+
+def subject_words(prompt_words: Iterable[str]) -> tuple[str, ...]:
+    """The words that name what is shown, each once."""
+    groups = subject_groups()
+    return tuple(dict.fromkeys(w for w in prompt_words if w in groups or _singular(w) in groups))
+
+
+@cache
+def subject_groups() -> dict[str, str]:
+    """Word → group. A word that two groups have belongs to the first."""
+    groups: dict[str, str] = {}
+    for group, known in vocabulary()["subjects"].items():
+        for word in known:
+            groups.setdefault(word, group)
+    return groups
+
+
+def _singular(word: str) -> str:
+    if word.endswith(("sses", "ches", "shes", "xes")):
+        return word[:-2]
+    return word.removesuffix("s")
 
 
 def said_in(prompt_words: Iterable[str]) -> set[str]:

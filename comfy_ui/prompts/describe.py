@@ -1,0 +1,92 @@
+"""``describe_image``: a picture turned into a prompt by a vision model."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import time
+from contextlib import aclosing
+from pathlib import Path
+from typing import Final
+
+from ..errors import LanguageModelError, ValidationError
+from .answers import Rejected, judged_description, read_answer
+from .draft import EnhancedPrompt
+from .families import find_family
+from .instructions import describing
+from .llm import ask
+from .models import LanguageModel, find_model, no_model
+
+__all__ = ["describe_image"]
+
+_LONGEST_SIDE: Final = 1024  # more costs time and tokens, and changes no description
+_MAX_PIXELS: Final = 200_000_000
+
+
+async def describe_image(
+    image: bytes | Path,
+    *,
+    family: str = "",
+    model: LanguageModel | str | None = None,
+    timeout_s: float = 60.0,
+) -> EnhancedPrompt:
+    """A prompt from which a model of ``family`` would make about this picture.
+
+    The model gets the picture small and without its metadata. ``original`` of the result is empty.
+
+    Args:
+        image: the bytes of a picture, or its path.
+        family: as for :func:`enhance_prompt`.
+        model: as for :func:`enhance_prompt`; at a server on this machine its first vision model
+            is taken, unless this one is known to see.
+        timeout_s: how long it may take in all.
+
+    Raises:
+        ValidationError: that is no picture.
+        LanguageModelError: there is no vision model, or it gave nothing usable.
+    """
+    started = time.perf_counter()
+    content = await asyncio.to_thread(image.read_bytes) if isinstance(image, Path) else image
+    picture = await asyncio.to_thread(_small, content)
+    chosen = await asyncio.to_thread(find_model, model)
+    if chosen is None:
+        raise no_model()
+    known = find_family(family)
+    text, name = "", chosen.name
+    async with aclosing(ask(chosen, describing(picture, known), timeout_s=timeout_s)) as pieces:
+        async for piece, name in pieces:  # noqa: B007 -- the name is used below
+            text += piece
+    try:
+        told = judged_description(read_answer(text), known)
+    except Rejected as rejected:
+        raise LanguageModelError(f"{name} gave no description: {rejected}.") from rejected
+    return EnhancedPrompt(
+        enhanced=told,
+        negative="",
+        original="",
+        source=name,
+        changes=(told,),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _small(content: bytes) -> str:
+    """The picture as a ``data:`` URI, JPEG."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            if opened.width * opened.height > _MAX_PIXELS:
+                raise ValidationError("The picture is too large.")
+            opened.draft("RGB", (_LONGEST_SIDE, _LONGEST_SIDE))
+            upright = ImageOps.exif_transpose(opened)
+            flat = Image.new("RGB", upright.size, "white")
+            with_alpha = upright.convert("RGBA")
+            flat.paste(with_alpha, mask=with_alpha.getchannel("A"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValidationError("That is not a picture.") from error
+    flat.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    buffer = io.BytesIO()
+    flat.save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

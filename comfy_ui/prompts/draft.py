@@ -1,0 +1,66 @@
+"""A draft of a better prompt, for a person to judge, and how it differs from what they wrote."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Literal
+
+__all__ = ["Difference", "EnhancedPrompt", "Kind", "Strength", "differences"]
+
+Kind = Literal["image", "edit", "video", "i2v", "audio"]
+"""What the prompt is for: a picture, a change to one, a video, a video from a picture, a sound."""
+
+Strength = Literal["light", "medium", "strong"]
+
+
+@dataclass(frozen=True, slots=True)
+class EnhancedPrompt:
+    """A draft for a person to judge.
+
+    ``negative`` is empty where the model family uses none, ``lyrics`` where it does not sing.
+    ``source`` names what wrote it: a model's name, or ``rules``; ``reason`` says why it was the
+    rules although there is a model. ``changes`` are the phrases that were added.
+    """
+
+    enhanced: str
+    negative: str
+    original: str
+    source: str
+    changes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    lyrics: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A run of text that is in both prompts, only in the new one, or only in the old one."""
+
+    kind: Literal["same", "added", "removed"]
+    text: str
+
+
+_PIECE = re.compile(r"\s+|[\w'’-]+|[^\w\s]")
+
+
+def differences(original: str, enhanced: str) -> tuple[Difference, ...]:
+    """How ``enhanced`` came from ``original``, word by word.
+
+    The runs that are not "removed" make up ``enhanced`` again, those not "added" ``original``.
+
+    >>> [(d.kind, d.text) for d in differences("a cat", "a black cat")]
+    [('same', 'a '), ('added', 'black '), ('same', 'cat')]
+    """
+    old, new = _PIECE.findall(original), _PIECE.findall(enhanced)
+    runs: list[Difference] = []
+    for tag, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if tag == "equal":
+            runs.append(Difference("same", "".join(new[c:d])))
+            continue
+        if a < b:
+            runs.append(Difference("removed", "".join(old[a:b])))
+        if c < d:
+            runs.append(Difference("added", "".join(new[c:d])))
+    return tuple(runs)

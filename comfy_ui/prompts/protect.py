@@ -1,0 +1,183 @@
+"""The parts of a prompt that nobody may change: syntax, and what is meant letter by letter.
+
+Quoted text, weights ``(word:1.2)``, LoRA tags ``<lora:name:0.8>``, wildcards ``__name__`` and
+``{a|b}``, ``embedding:name``, ``BREAK``, and proper names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["Lost", "Part", "PartKind", "foreign_syntax_removed", "protected_parts", "restored"]
+
+
+class PartKind(StrEnum):
+    """What a protected part is."""
+
+    QUOTE = "quote"
+    WEIGHT = "weight"
+    TAG = "tag"
+    WILDCARD = "wildcard"
+    EMBEDDING = "embedding"
+    BREAK = "break"
+    NAME = "name"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One protected part, letter for letter."""
+
+    kind: PartKind
+    text: str
+
+
+class Lost(Exception):  # noqa: N818 -- not an error of the caller's: the answer is at fault
+    """Protected parts are missing and cannot be put back. ``parts`` says which."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        super().__init__(", ".join(part.text for part in parts))
+        self.parts = tuple(parts)
+
+
+_QUOTES = r"\"[^\"\n]+\"|“[^”\n]+”|«[^»\n]+»|„[^“”\n]+[“”]|「[^」\n]+」|(?<!\w)'[^'\n]+'(?!\w)"
+_TAG = r"<[a-zA-Z_]+:[^<>\n]+>"
+_WILDCARD = r"__(?!_)[\w\-/*. ]*?[\w*]__"
+_EMBEDDING = r"\bembedding:[\w\-./]+(?::[\d.]+)?"
+# Weights and wildcard groups nest; four levels are more than anybody writes by hand.
+_WEIGHT = r"\((?:[^()\n]|\((?:[^()\n]|\((?:[^()\n]|\([^()\n]*\))*\))*\))*:\s*-?[\d.]+\s*\)"
+_GROUP = r"\{(?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*\}"
+_PARTS = re.compile(
+    f"(?P<tag>{_TAG})|(?P<weight>{_WEIGHT})|(?P<wildcard>{_GROUP}|{_WILDCARD})"
+    f"|(?P<embedding>{_EMBEDDING})|(?P<quote>{_QUOTES})|(?P<break>\\bBREAK\\b)"
+)
+_SENTENCE_END = re.compile(r"[.!?:;\n]+")
+_WORD = re.compile(r"[^\W_][\w'’-]*")
+_OPENERS = frozenset(
+    {"A", "An", "The", "In", "On", "At", "By", "Of", "For", "From", "With", "My", "Our", "This"}
+)
+
+
+def protected_parts(prompt: str) -> list[Part]:
+    """The protected parts in their order; what repeats is there as often as it is in the prompt."""
+    parts = [Part(PartKind(found.lastgroup or ""), found[0]) for found in _PARTS.finditer(prompt)]
+    return parts + [Part(PartKind.NAME, name) for name in _names(_PARTS.sub(" . ", prompt))]
+
+
+def _names(text: str) -> list[str]:
+    """Words with a capital inside a sentence; the first word of one only before another such."""
+    found: dict[str, None] = {}
+    capitals = [word[0].isupper() for word in _WORD.findall(text)]
+    if sum(capitals) > 0.7 * len(capitals):
+        return []  # Everything In Capitals says nothing about names
+    for sentence in _SENTENCE_END.split(text):
+        run: list[re.Match[str]] = []
+        for word in [*_WORD.finditer(sentence), None]:
+            joined = (
+                bool(run) and word is not None and sentence[run[-1].end() : word.start()] == " "
+            )
+            if word is not None and word[0][0].isupper() and (joined or not run):
+                run.append(word)
+                continue
+            starts = bool(run) and not sentence[: run[0].start()].strip(" \"'(")
+            if starts and (len(run) == 1 or run[0][0] in _OPENERS):
+                del run[0]
+            if run:
+                found[sentence[run[0].start() : run[-1].end()]] = None
+            run = [word] if word is not None and word[0][0].isupper() else []
+    return [name for name in found if len(name) > 1]
+
+
+def restored(answer: str, prompt: str) -> str:
+    """``answer`` with every protected part of ``prompt`` in it.
+
+    What can be mended is: a lost weight is put back around its words, changed quotation marks and
+    capitals become as they were, lost tags, embeddings and wildcards are added at the end.
+
+    Raises:
+        Lost: something is missing for which there is no right place.
+    """
+    parts = protected_parts(prompt)
+    needed = Counter(parts)
+    lost: list[Part] = []
+    for part, times in needed.items():
+        while (have := _count(answer, part)) < times:
+            mended = _mend(answer, part) if not have or part.kind is PartKind.WEIGHT else None
+            if mended is None and part.kind in _APPENDED:
+                mended = f"{answer.rstrip()} {part.text}"
+            if mended is None or _count(mended, part) <= have:
+                lost.append(part)
+                break
+            answer = mended
+    # Mending one part may have cut into another.
+    lost += [part for part, times in needed.items() if _count(answer, part) < times]
+    if lost:
+        raise Lost(list(dict.fromkeys(lost)))
+    return answer
+
+
+_APPENDED = frozenset({PartKind.TAG, PartKind.EMBEDDING, PartKind.WILDCARD})
+
+
+def _count(text: str, part: Part) -> int:
+    if part.kind in {PartKind.NAME, PartKind.BREAK}:
+        return len(re.findall(rf"(?<!\w){re.escape(part.text)}(?!\w)", text))
+    return text.count(part.text)
+
+
+def _mend(answer: str, part: Part) -> str | None:
+    inner = part.text
+    if part.kind is PartKind.WEIGHT:
+        inner = part.text[1:].rpartition(":")[0]
+        looser = (
+            rf"\(\s*{re.escape(inner)}\s*(?::\s*-?[\d.]+\s*)?\)|(?<!\w){re.escape(inner)}(?!\w)"
+        )
+    elif part.kind is PartKind.QUOTE:
+        inner = part.text[1:-1]
+        marks = "\"'“”„«»‘’「」*"
+        looser = rf"[{marks}]\s*{re.escape(inner)}\s*[{marks}]|(?<!\w){re.escape(inner)}(?!\w)"
+    elif part.kind is PartKind.NAME:
+        looser = rf"(?<!\w){re.escape(inner)}(?!\w)"
+    else:
+        return None
+    for found in re.finditer(looser, answer, re.IGNORECASE):
+        # Not one that is right already: it serves another mention of the same words.
+        if answer[max(0, found.start() - 1) : found.end() + len(part.text)].find(part.text) < 0:
+            return answer[: found.start()] + part.text + answer[found.end() :]
+    return None
+
+
+def foreign_syntax_removed(answer: str, prompt: str) -> str:
+    """``answer`` without syntax that the prompt does not have: invented LoRA tags and wildcards,
+    markup, and brackets, which would change weights unseen.
+
+    >>> foreign_syntax_removed("a cat (sitting) <lora:x:1>, {red|blue}", "a {red|blue} cat")
+    'a cat sitting , {red|blue}'
+    """
+    ours = Counter(part.text for part in protected_parts(prompt))
+    kept: list[str] = []
+
+    def keep(found: re.Match[str]) -> str:
+        text = found[0]
+        if found.lastgroup == PartKind.QUOTE:
+            return text if text in ours else _plain(text)
+        if ours[text] > 0:
+            ours[text] -= 1
+            kept.append(text)
+            return f"\0{len(kept) - 1}\0"
+        if found.lastgroup == PartKind.WEIGHT:
+            return _plain(text[1:].rpartition(":")[0])
+        return ""
+
+    masked = _PARTS.sub(keep, answer.replace("\0", ""))
+    masked = _plain(masked)
+    return re.sub(r"\0(\d+)\0", lambda found: kept[int(found[1])], masked).strip()
+
+
+def _plain(text: str) -> str:
+    """Without brackets that ComfyUI or A1111 would obey, and without markup."""
+    text = re.sub(r"<[^<>]{0,200}>", "", text)
+    return re.sub(r"(?<!\\)[(){}\[\]]|<|>", "", text)

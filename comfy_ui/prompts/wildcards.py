@@ -1,0 +1,310 @@
+"""Wildcards: one prompt that stands for many, in the syntax of dynamic prompts.
+
+::
+
+    {red|blue|green}        one of them
+    {3::red|blue}           weights: red three times as often
+    {2$$red|blue|green}     two different ones, joined with ", "
+    {1-3$$ and $$a|b|c}     one to three, joined with " and "; {-2$$…} is 1-2, {2-$$…} at least 2
+    __colour__              a line of the file colour.txt; __animals/*__ of any file in a folder
+    {2$$__colour__}         two different lines
+
+All of it nests. ``\\{``, ``\\|``, ``\\}`` and ``\\_`` are plain characters. Braces without ``|`` or
+``$$`` stay as they are, and so does a prompt that is JSON as a whole: some models read that.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from ..errors import ValidationError, closest
+
+__all__ = ["Choice", "Expansion", "WildcardFolder", "expand_wildcards", "has_wildcards"]
+
+_NAME = re.compile(r"__(?!_)((?:[\w*][\w\-/*. ]*?)?[\w*])__")
+_COUNT = re.compile(r"\s*(?:(\d{1,6})|(\d{0,6})-(\d{0,6}))\s*\$\$")
+_WEIGHT = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)::")
+_ESCAPED = re.compile(r"\\[{}|_]")
+_MAX_DEPTH = 40
+_MAX_STEPS = 2_000
+_MAX_CHARACTERS = 50_000
+_MAX_FILE_BYTES = 5_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What one group or wildcard became. ``source`` is its text, ``chosen`` what was taken."""
+
+    source: str
+    chosen: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """``text`` is ``template`` with everything chosen; ``choices`` in the order of reading."""
+
+    text: str
+    template: str
+    seed: int
+    choices: tuple[Choice, ...] = ()
+
+
+class WildcardFolder(Mapping[str, tuple[str, ...]]):
+    """The ``.txt`` files below ``folder``: name (path without the ending) → lines.
+
+    Empty lines and lines that begin with ``#`` are left out. A file is read when it is asked for,
+    at most 5 MB of it counts as one; a folder that is not there has no wildcards.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __getitem__(self, name: str) -> tuple[str, ...]:
+        path = self._folder / f"{name}.txt"
+        # Names come from prompts of visitors: nothing outside the folder is read.
+        if ".." in path.parts or not path.resolve().is_relative_to(self._folder.resolve()):
+            raise KeyError(name)
+        try:
+            if path.stat().st_size > _MAX_FILE_BYTES:
+                raise ValidationError(f"The wildcard file {path.name} is larger than 5 MB.")
+            text = path.read_text(encoding="utf-8-sig", errors="replace")
+        except OSError as error:
+            raise KeyError(name) from error
+        lines = (line.strip() for line in text.splitlines())
+        return tuple(line for line in lines if line and not line.startswith("#"))
+
+    def __iter__(self) -> Iterator[str]:
+        for path in sorted(self._folder.rglob("*.txt")):
+            yield path.relative_to(self._folder).with_suffix("").as_posix()
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def has_wildcards(text: str) -> bool:
+    """Whether :func:`expand_wildcards` may change ``text``.
+
+    >>> has_wildcards("a {red|blue} cat"), has_wildcards("a cat {as it is}")
+    (True, False)
+    """
+    if _is_json(text):
+        return False
+    return bool(_NAME.search(text) or _ESCAPED.search(text)) or (
+        "{" in text and ("|" in text or "$$" in text)
+    )
+
+
+def expand_wildcards(
+    text: str, *, seed: int, wildcards: Mapping[str, Sequence[str]] | None = None
+) -> Expansion:
+    """Choose for every group and wildcard in ``text``; the same seed chooses the same.
+
+    Args:
+        text: the prompt.
+        seed: any whole number; normally that of the job.
+        wildcards: the lines of each name, for instance a :class:`WildcardFolder`.
+
+    Raises:
+        ValidationError: there is no such wildcard, one has no lines, one contains itself, a
+            brace is not closed in a group, or the result would be too long.
+
+    >>> expand_wildcards("a {red|red} cat", seed=1).text
+    'a red cat'
+    """
+    if not has_wildcards(text):
+        return Expansion(text, text, seed)
+    run = _Run(random.Random(seed), wildcards or {})
+    return Expansion(run.expand(text), text, seed, tuple(run.choices))
+
+
+class _Run:
+    """One expansion: the random numbers, the lines, and what was chosen so far."""
+
+    def __init__(self, chance: random.Random, wildcards: Mapping[str, Sequence[str]]) -> None:
+        self._chance = chance
+        self._wildcards = wildcards
+        self._lines: dict[str, tuple[str, ...]] = {}
+        self._sound: set[str] = set()  # names known not to contain themselves
+        self._steps = 0
+        self.choices: list[Choice] = []
+
+    def expand(self, text: str, depth: int = 0) -> str:
+        if depth > _MAX_DEPTH:
+            raise ValidationError(f"Wildcards are nested deeper than {_MAX_DEPTH} levels.")
+        parts: list[str] = []
+        at = 0
+        while at < len(text):
+            end = at + 1
+            if _ESCAPED.match(text, at):
+                end = at + 2
+                parts.append(text[at + 1])
+            elif text[at] == "{":
+                end = _closing(text, at)
+                parts.append(self._group(text[at:end], depth))
+            elif name := _NAME.match(text, at):
+                end = name.end()
+                parts.append(self._pick(name[0], self._options(name[1]), (1, 1), "", depth))
+            else:
+                parts.append(text[at])
+            at = end
+        result = "".join(parts)
+        if len(result) > _MAX_CHARACTERS:
+            raise ValidationError(f"The prompt grows beyond {_MAX_CHARACTERS} characters.")
+        return result
+
+    def _group(self, source: str, depth: int) -> str:
+        inner = source[1:-1]
+        count = _COUNT.match(inner)
+        body, joint = inner, ", "
+        if count:
+            body = inner[count.end() :]
+            before, mark, after = body.partition("$$")
+            if mark and "|" not in before and "{" not in before:
+                joint, body = before, after
+        options = _split(body)
+        if count is None and len(options) == 1:
+            return f"{{{self.expand(inner, depth + 1)}}}"
+        lone = _NAME.fullmatch(options[0].strip()) if len(options) == 1 else None
+        if lone:
+            options = list(self._options(lone[1]))
+        return self._pick(source, options, _bounds(count, len(options)), joint, depth)
+
+    def _pick(
+        self, source: str, options: Sequence[str], bounds: tuple[int, int], joint: str, depth: int
+    ) -> str:
+        self._steps += 1
+        if self._steps > _MAX_STEPS:
+            raise ValidationError(f"The prompt has more than {_MAX_STEPS} choices to make.")
+        low, high = bounds
+        left = [_weighed(option) for option in options]
+        index = len(self.choices)
+        self.choices.append(Choice(source, ()))  # its place is before what is nested in it
+        chosen: list[str] = []
+        number = low if low == high else low + int(self._chance.random() * (high - low + 1))
+        for _ in range(number):
+            option = left.pop(_index(self._chance.random(), [weight for weight, _ in left]))[1]
+            chosen.append(self.expand(option, depth + 1))
+        self.choices[index] = Choice(source, tuple(chosen))
+        return joint.join(chosen)
+
+    def _options(self, pattern: str) -> tuple[str, ...]:
+        """The lines of a wildcard, or of all that a pattern with ``*`` names."""
+        lines = self._read(pattern, ())
+        if not lines:
+            raise ValidationError(f"The wildcard '__{pattern}__' has no lines.")
+        return lines
+
+    def _read(self, pattern: str, above: tuple[str, ...]) -> tuple[str, ...]:
+        """Its lines, once it is sure that none leads back to it, whatever would be chosen."""
+        if pattern in above:
+            way = " → ".join((*above[above.index(pattern) :], pattern))
+            raise ValidationError(
+                f"The wildcard '__{pattern}__' contains itself: {way}.",
+                hint="Take one of these out of the file.",
+            )
+        if pattern not in self._lines:
+            names = (
+                [name for name in self._wildcards if fnmatchcase(name, pattern)]
+                if "*" in pattern
+                else [pattern]
+            )
+            try:
+                self._lines[pattern] = tuple(
+                    line for name in names for line in self._wildcards[name]
+                )
+            except KeyError as error:
+                raise ValidationError(
+                    f"There is no wildcard '__{pattern}__'.",
+                    hint=closest(pattern, self._wildcards)
+                    or "Put a text file of that name into the wildcards folder.",
+                ) from error
+        if pattern not in self._sound:
+            if len(above) > _MAX_DEPTH:
+                raise ValidationError(f"Wildcards are nested deeper than {_MAX_DEPTH} levels.")
+            for line in self._lines[pattern]:
+                for inner in _NAME.findall(line):
+                    self._read(inner, (*above, pattern))
+            self._sound.add(pattern)
+        return self._lines[pattern]
+
+
+def _closing(text: str, opening: int) -> int:
+    """The place after the brace that closes the one at ``opening``."""
+    depth, at = 0, opening
+    while at < len(text):
+        if _ESCAPED.match(text, at):
+            at += 1
+        elif text[at] == "{":
+            depth += 1
+        elif text[at] == "}":
+            depth -= 1
+            if depth == 0:
+                return at + 1
+        at += 1
+    raise ValidationError(
+        f"A brace is not closed: {text[opening : opening + 30]}",
+        hint="Add the missing }, or write \\{ for a plain brace.",
+    )
+
+
+def _split(body: str) -> list[str]:
+    """The options between the bars, not those of inner groups."""
+    options, start, at = [], 0, 0
+    while at < len(body):
+        if _ESCAPED.match(body, at):
+            at += 1
+        elif body[at] == "{":
+            at = _closing(body, at) - 1
+        elif body[at] == "|":
+            options.append(body[start:at])
+            start = at + 1
+        at += 1
+    return [*options, body[start:]]
+
+
+def _bounds(count: re.Match[str] | None, available: int) -> tuple[int, int]:
+    if count is None:
+        return 1, 1
+    exact, low, high = count.groups()
+    if exact is not None:
+        low = high = exact
+    least = min(int(low or 1), available)
+    most = min(int(high), available) if high else available
+    return min(least, most), max(least, most)
+
+
+def _weighed(option: str) -> tuple[float, str]:
+    weight = _WEIGHT.match(option)
+    return (float(weight[1]), option[weight.end() :]) if weight else (1.0, option)
+
+
+def _index(number: float, weights: Sequence[float]) -> int:
+    """Where ``number`` (0 to 1) falls among ``weights``.
+
+    By hand on ``Random.random()`` alone: its sequence for a seed is promised for all versions of
+    Python, that of ``choices`` and ``sample`` is not.
+    """
+    total = sum(weights)
+    if total <= 0:
+        return int(number * len(weights))
+    reached = number * total
+    for index, weight in enumerate(weights):
+        reached -= weight
+        if reached < 0:
+            return index
+    return len(weights) - 1
+
+
+def _is_json(text: str) -> bool:
+    if not text.lstrip().startswith(("{", "[")):
+        return False
+    try:
+        return isinstance(json.loads(text), dict | list)
+    except (ValueError, RecursionError):
+        return False

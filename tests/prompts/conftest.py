@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from comfy_ui.prompts import models
+from tests.prompts.support import LlmServer
+
+
+@pytest.fixture(autouse=True)
+def no_model_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the developer's settings nor an Ollama that happens to run decide a test."""
+    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "COMFY_UI_LLM_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(models, "_LOCAL", ())
+    models.forget_models()
+
+
+@pytest.fixture
+def llm() -> Iterator[LlmServer]:
+    with LlmServer() as server:
+        yield server
