@@ -145,8 +145,10 @@ def _joined(original: str, texts: Mapping[str, str], known: Family) -> str:
     if known.reads == "tags":
         tags = (text.rstrip(".") if "." in text else text for text in texts.values())
         return ", ".join([original.rstrip(" ,."), *tags])
-    end = "" if original[-1] in ".!?…\"'”" else "."
-    return " ".join([original.rstrip(" ,;") + end, *_sentences(texts)])
+    first = original.rstrip(" ,;")
+    if not first.rstrip("\"'”’»)").endswith((".", "!", "?", "…")):
+        first += "."
+    return " ".join([first, *_sentences(texts)])
 
 
 def _sentences(texts: Mapping[str, str]) -> list[str]:

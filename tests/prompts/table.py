@@ -1,0 +1,76 @@
+"""What the built-in enhancer makes of 40 prompts for 5 families, to be read by a person.
+
+    python -m tests.prompts.table [ROWS] > table.md
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import cycle
+
+from comfy_ui.prompts import EnhanceOptions, enhance_prompt, list_styles
+
+FAMILIES: list[tuple[str, EnhanceOptions]] = [
+    ("SDXL", {"family": "SDXL"}),
+    ("Flux.1", {"family": "Flux.1"}),
+    ("Qwen-Image", {"family": "Qwen-Image", "strength": "light"}),
+    ("Wan (video)", {"family": "Wan", "kind": "video"}),
+    ("ACE-Step (music)", {"family": "ACE-Step", "kind": "audio"}),
+]
+PROMPTS = """\
+a cat
+a cat on a windowsill in the rain
+portrait of an old fisherman
+a woman reading in a café
+two children flying a kite on a hill
+a knight in rusty armour
+a fox in the snow
+a hummingbird at a red flower
+three owls on a branch at night
+a whale under the ice
+a bowl of ramen
+strawberry cake on a plate
+a cup of coffee, steam, morning
+a cyberpunk city at night
+Tokyo street after rain, neon signs
+an old harbour town in Portugal
+a narrow alley with laundry
+a cosy living room with a fireplace
+an abandoned library
+the inside of a cathedral
+an astronaut on a red planet
+a spaceship passing a nebula
+a mountain lake at sunrise
+a desert with a lone tree
+waves against a lighthouse in a storm
+a path through a bamboo forest
+a perfume bottle on black stone
+a pair of running shoes
+a vintage car on a coastal road
+a steam train on a bridge
+a logo of a fox, flat
+a poster that says "OPEN ALL NIGHT"
+watercolor of a garden
+anime girl with an umbrella
+oil painting of a storm at sea
+(soft light:1.3), a dragon <lora:scales:0.7>
+a {red|blue} balloon over __place__
+chess pieces, macro
+loneliness
+slow folk song about the sea""".splitlines()
+
+
+def rows(step: int = 1) -> list[tuple[str, str, str, str]]:
+    """Prompt, family, style and draft."""
+    styles = cycle(list_styles())
+    return [
+        (prompt, name, style, enhance_prompt(prompt, style=style, model="rules", **options).enhanced)
+        for prompt in PROMPTS[::step]
+        for style, (name, options) in zip(styles, FAMILIES, strict=False)
+    ]
+
+
+if __name__ == "__main__":
+    print("| prompt | family | style | draft |\n|---|---|---|---|")
+    for row in rows(max(1, len(PROMPTS) // int(sys.argv[1])) if sys.argv[1:] else 1):
+        print("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
