@@ -1,4 +1,4 @@
-"""Who asks, and what they may do. Every handler and every route asks here.
+"""Who asks, and what they may do. Every handler, route, endpoint and tool asks here.
 
 ``local``: the page is reachable from this machine only; whoever sits at it may do all.
 ``shared``: a share link, a network address: visitors run presets and see what is theirs.
@@ -12,9 +12,10 @@ import hmac
 import ipaddress
 import os
 import secrets
-from collections.abc import Mapping, MutableMapping
+import time
+from collections.abc import Callable, Mapping, MutableMapping
 from enum import StrEnum
-from http.cookies import SimpleCookie
+from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -22,14 +23,26 @@ from starlette.requests import Request
 
 from ..errors import StorageError, ValidationError
 from ..settings import Settings
+from .accounts import GUEST, OWNER, Accounts, Role
+from .limits import Pace, Paces
 
-__all__ = ["Access", "Action", "IdentityMiddleware", "Mode", "load_secret", "mode_of"]
+__all__ = ["TABLE", "Access", "Action", "IdentityMiddleware", "Mode", "load_secret", "mode_of"]
 
-Action = Literal["run", "see_own", "free_memory", "reconnect", "see_server"]
+Action = Literal[
+    "see",  # the page itself, its presets and whether they are ready
+    "see_own",  # one's own jobs and results
+    "run",  # presets, and what the owner put beside them
+    "cancel",  # one's own jobs
+    "upload",  # a file for an input of a job
+    "enhance",  # let a model or the rules write a prompt
+    "open_workflow",  # run any graph, which is code on the GPU's machine; keep it as a preset
+    "see_server",  # the server's address, devices and errors
+    "free_memory",
+    "reconnect",  # to another server
+]
 
 COOKIE: Final = "comfy_ui_browser"
-GUEST: Final = "guest"
-"""The login that ``--share`` makes by itself. Many people use it, so it names nobody."""
+SESSION_HEADER: Final = "mcp-session-id"
 _YEAR_S: Final = 365 * 86400
 _LOCAL_OWNER: Final = "local"
 
@@ -42,12 +55,41 @@ class Mode(StrEnum):
     SPACE = "space"
 
 
-_EVERYBODY: Final[frozenset[Action]] = frozenset({"run", "see_own"})
-_ALLOWED: Final[Mapping[Mode, frozenset[Action]]] = {
-    Mode.LOCAL: _EVERYBODY | {"free_memory", "reconnect", "see_server"},
-    Mode.SHARED: _EVERYBODY,
-    Mode.SPACE: _EVERYBODY,
+def _in_all_modes(role: Role) -> dict[Mode, Role | None]:
+    return dict.fromkeys(Mode, role)
+
+
+TABLE: Final[Mapping[Action, Mapping[Mode, Role | None]]] = {
+    "see": _in_all_modes(Role.VISITOR),
+    "see_own": _in_all_modes(Role.VISITOR),
+    "run": _in_all_modes(Role.VISITOR),
+    "cancel": _in_all_modes(Role.VISITOR),
+    "upload": _in_all_modes(Role.VISITOR),
+    "enhance": _in_all_modes(Role.VISITOR),
+    "open_workflow": _in_all_modes(Role.OWNER),
+    "see_server": _in_all_modes(Role.OWNER),
+    "free_memory": _in_all_modes(Role.OWNER),
+    # Whoever gets hold of an owner's password must not reach into the network behind the app.
+    "reconnect": {Mode.LOCAL: Role.OWNER, Mode.SHARED: None, Mode.SPACE: None},
 }
+"""The lowest role that may do it; None: nobody may."""
+
+PACES: Final[Mapping[Action, Pace]] = {
+    "run": Pace(burst=30, per_minute=30),
+    "upload": Pace(burst=20, per_minute=20),
+    "enhance": Pace(burst=10, per_minute=15),
+}
+"""How often one visitor may. Owners may as often as they like."""
+
+
+def may(role: Role, action: Action, mode: Mode) -> bool:
+    """The rule: nothing else decides.
+
+    >>> may(Role.VISITOR, "run", Mode.SHARED), may(Role.VISITOR, "free_memory", Mode.SHARED)
+    (True, False)
+    """
+    least = TABLE[action][mode]
+    return least is not None and role >= least
 
 
 def mode_of(settings: Settings, environ: Mapping[str, str] | None = None) -> Mode:
@@ -92,46 +134,87 @@ def load_secret(data_dir: Path) -> bytes:
 
 
 class Access:
-    """The rules for one running page."""
+    """The rules for one running page.
 
-    def __init__(self, mode: Mode, secret: bytes) -> None:
+    Args:
+        mode: how far the page reaches.
+        secret: signs identities and the names of files.
+        accounts: who may log in; without any, nobody has to.
+        paces: how often a visitor may do what.
+        now: a clock that only goes forward, in seconds.
+    """
+
+    def __init__(
+        self,
+        mode: Mode,
+        secret: bytes,
+        accounts: Accounts | None = None,
+        *,
+        paces: Mapping[Action, Pace] = PACES,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.mode = mode
+        self.accounts = accounts if accounts is not None else Accounts()
         self._secret = secret
+        self._paces = Paces(dict(paces))
+        self._now = now
 
-    def allows(self, action: Action) -> bool:
-        """Whether people who reach this page may do that."""
-        return action in _ALLOWED[self.mode]
+    def role(self, request: Any) -> Role:
+        """What the one who asks is. ``request`` is Gradio's or Starlette's."""
+        user = _user(request)
+        if user is not None:
+            return self.accounts.role(user)
+        if self.accounts or login_missing(request):
+            return Role.NOBODY
+        if self.mode is Mode.LOCAL and not _forwarded(request):
+            return Role.OWNER
+        return Role.VISITOR
+
+    def allows(self, action: Action, request: Any = None) -> bool:
+        """Whether the one who asks may do that; without ``request``, whether a passer-by may."""
+        passer_by = Role.OWNER if self.mode is Mode.LOCAL else Role.VISITOR
+        return may(passer_by if request is None else self.role(request), action, self.mode)
 
     def owner(self, request: Any) -> str:
         """Whose jobs and results a request is about.
 
-        ``request`` is Gradio's or Starlette's. A login names its person, on every device;
-        without one, in the shared modes, the signed cookie names a browser. Callers without
-        any (API clients) are known for as long as their session.
+        A login names its person, on every device; without one, in the shared modes, the signed
+        cookie names a browser. Callers without any (API clients) are known for as long as their
+        session.
         """
         user = _user(request)
+        if user == OWNER or (user is None and self.role(request) is Role.OWNER):
+            return _LOCAL_OWNER
         if user and user != GUEST:
             return f"user:{user}"
-        if self.mode is Mode.LOCAL:
-            return _LOCAL_OWNER
-        browser = self.browser(request.cookies.get(COOKIE))
-        if browser:
-            return f"browser:{browser}"
+        for signed in (request.cookies.get(COOKIE), request.headers.get(SESSION_HEADER)):
+            browser = self.browser(signed)
+            if browser:
+                return f"browser:{browser}"
         session = getattr(request, "session_hash", None)
         return f"session:{session}" if session else f"nobody:{secrets.token_hex(8)}"
 
     def require(self, action: Action, request: Any) -> str:
-        """The owner, if they may do that.
+        """Whose request it is, if they may do that now.
 
         Raises:
-            ValidationError: they may not.
+            ValidationError: they may not, or not so often.
         """
-        if not self.allows(action):
+        role = self.role(request)
+        if not may(role, action, self.mode):
+            if role is Role.NOBODY:
+                raise ValidationError("Log in first.", hint="Open the page and log in.")
             raise ValidationError(
                 "Only the owner of this machine can do that.",
-                hint="Open the app on the machine it runs on, without --share.",
+                hint="Open the app on the machine it runs on, without --share."
+                if role is Role.OWNER
+                else "Log in as an owner, or open the app on the machine it runs on.",
             )
-        return self.owner(request)
+        owner = self.owner(request)
+        wait_s = 0.0 if role is Role.OWNER else self._paces.wait_s(action, owner, self._now())
+        if wait_s > 0:
+            raise ValidationError("That was too often.", hint=f"Try again in {wait_s:.0f} s.")
+        return owner
 
     def browser(self, cookie: str | None) -> str | None:
         """The identity in a cookie, if the signature is ours."""
@@ -148,6 +231,14 @@ class Access:
         """A signature that only this installation can make, as 64 hex digits."""
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
 
+    def file_key(self, item_id: int) -> str:
+        """What opens one result without a cookie: a part of its unguessable address."""
+        return self.sign(f"file/{item_id}")[:32]
+
+    def opens(self, item_id: int, key: str | None) -> bool:
+        """Whether the key is that of the result."""
+        return hmac.compare_digest((key or "").encode(), self.file_key(item_id).encode())
+
 
 def _user(request: Any) -> str | None:
     """The login name: Gradio's requests know it, others carry its cookie."""
@@ -162,12 +253,19 @@ def _user(request: Any) -> str | None:
     return None
 
 
+def _forwarded(request: Any) -> bool:
+    """Whether a proxy passed it on: then it need not come from this machine."""
+    names = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+    return any(request.headers.get(name) for name in names)
+
+
 def login_missing(request: Any) -> bool:
     """Whether the page wants a login that this request to a route of ours does not carry.
 
     Gradio guards its own routes only.
     """
-    app = request.scope.get("app")
+    inner = request if isinstance(request, Request) else getattr(request, "request", None)
+    app = getattr(inner, "scope", {}).get("app")
     wanted = getattr(app, "auth", None) is not None
     return wanted and _user(request) is None
 
@@ -184,9 +282,7 @@ class IdentityMiddleware:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        jar = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1"))
-        known = self._access.browser(jar[COOKIE].value if COOKIE in jar else None)
-        if known:
+        if self._access.browser(_cookie(headers.get(b"cookie", b"").decode("latin-1"))):
             await self._app(scope, receive, send)
             return
         https = scope["scheme"] == "https" or headers.get(b"x-forwarded-proto") == b"https"
@@ -208,3 +304,12 @@ class IdentityMiddleware:
 
 def _is_page(scope: Mapping[str, Any]) -> bool:
     return scope["method"] == "GET" and b"text/html" in dict(scope["headers"]).get(b"accept", b"")
+
+
+def _cookie(header: str) -> str | None:
+    """Ours, out of the header; None too where somebody sends what is no header of cookies."""
+    try:
+        jar = SimpleCookie(header)
+    except CookieError:
+        return None
+    return jar[COOKIE].value if COOKIE in jar else None
