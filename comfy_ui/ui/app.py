@@ -6,7 +6,7 @@ import os
 import secrets
 import signal
 import socket
-import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
@@ -20,6 +20,7 @@ from starlette.middleware import Middleware
 from ..errors import ComfyHeadlessError, ValidationError
 from ..resources import assets_dir
 from ..settings import Settings
+from ..workflow.presets import list_presets
 from .access import GUEST, Access, IdentityMiddleware, Mode, load_secret, mode_of
 from .backend import Backend
 from .create import Create
@@ -71,6 +72,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     port = _port(settings, mode)
     access = Access(mode, load_secret(settings.data_dir))
     backend = Backend(settings, choose(settings))
+    list_presets()  # takes a second the first time; read again in life(), where time is short
     backend.start_engine()
     page = build(backend, access)
     failed: list[ComfyHeadlessError] = []
@@ -78,6 +80,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     @asynccontextmanager
     async def life(_: Any) -> AsyncIterator[None]:
         # An error here would end in a traceback of the server's; it is raised below instead.
+        # Gradio gives up on a server that does not start within five seconds: be quick.
         try:
             await backend.open()
         except ComfyHeadlessError as error:
@@ -102,7 +105,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         mcp_server=False,
         ssr_mode=False,
         show_error=False,
-        quiet=not settings.share,
+        quiet=True,
         pwa=False,
         theme=theme(),
         head=head(assets_dir()),
@@ -120,18 +123,31 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     if failed:
         page.close(verbose=False)
         raise failed[0]
-    print(f"comfy-ui is at {page.local_url}", flush=True)
+    _greet(page, settings)
     if block:
-        signal.signal(
-            signal.SIGTERM, signal.default_int_handler
-        )  # a stop by a supervisor is one too
+        # A stop by a supervisor is as good as Ctrl+C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         with suppress(KeyboardInterrupt):
-            threading.Event().wait()
+            while page.is_running:
+                time.sleep(0.5)
         page.close(verbose=False)
     return page
 
 
+def _greet(page: Any, settings: Settings) -> None:
+    print(f"comfy-ui is at {page.local_url}", flush=True)
+    if settings.share and page.share_url:
+        print(f"Share link: {page.share_url}", flush=True)
+    elif settings.share:
+        print("There is no share link: the service that makes them was not reached.", flush=True)
+
+
 def login_of(settings: Settings) -> tuple[str, str] | None:
+    """The login that the page wants. A share link never goes without: one is made and printed.
+
+    Raises:
+        ValidationError: the setting is not USER:PASSWORD.
+    """
     if settings.auth is not None:
         user, _, password = settings.auth.get_secret_value().partition(":")
         if not user or not password:

@@ -72,11 +72,13 @@ def job_card(snapshot: Snapshot, *, ratio: float | None = None, waiting: int = 0
 
 
 def result_card(items: Sequence[Item], *, seconds: float | None = None) -> Html:
-    """A finished job: its first result large, the others beside the line, and what to do next."""
+    """A finished job: its first result large, what it is, and what to do with it."""
     first = items[0]
     told = [el("span", icon("check"), "Done", class_="phase")]
     if seconds is not None:
         told.append(el("span", f"{_duration(seconds)}", class_="quiet"))
+    if len(items) > 1:
+        told.append(el("span", f"1 of {len(items)}", class_="quiet"))
     if first.width and first.height:
         told.append(el("span", f"{first.width} × {first.height}", class_="quiet"))
     if first.seed is not None:
