@@ -103,7 +103,7 @@ def _run(arguments: argparse.Namespace, settings: Settings) -> int:
 
     async def work() -> None:
         async with _connect(settings) as client:
-            graph = await _graph(client, arguments.workflow, values)
+            graph = await _graph(client, arguments.workflow, values, partial=arguments.partial)
             bar = _Bar(visible=not arguments.quiet)
             prompt_id = str(uuid4())  # ours, so that it can be cancelled before the answer is here
             try:
@@ -232,36 +232,56 @@ async def _connect(settings: Settings) -> AsyncIterator[ComfyWSClient]:
             yield client
 
 
-async def _graph(client: ComfyWSClient, source: str, values: dict[str, Any]) -> dict[str, Any]:
-    """The API graph for a preset id or a workflow file, with ``values`` written into it."""
-    from .workflow import compile_workflow, find_controls, get_preset, list_presets, load_workflow
+async def _graph(
+    client: ComfyWSClient, source: str, values: Mapping[str, Any], *, partial: bool
+) -> dict[str, Any]:
+    """The API graph for a preset id or a workflow file, with ``values`` written into it.
+
+    Raises:
+        InvalidWorkflowError: what the server lacks for it, unless ``partial``.
+    """
+    from .client import UploadedFile
+    from .workflow import (
+        check_workflow,
+        compile_workflow,
+        find_controls,
+        get_preset,
+        list_presets,
+        load_workflow,
+    )
+    from .workflow.check import error_for
     from .workflow.controls import apply_values
 
-    object_info = (await client.object_info()).raw
-    if not await asyncio.to_thread(Path(source).exists):
+    library = await client.object_info()
+    if await asyncio.to_thread(Path(source).exists):
+        workflow = load_workflow(Path(source))
+        graph = workflow.to_graph(library)
+        controls = find_controls(graph, library, workflow.editor)
+        values = await _upload(client, values, {c.id: c.role for c in controls})
+        graph = apply_values(graph, controls, values)
+    else:
         ids = [preset.id for preset in list_presets()]
         if source not in ids:
             raise ValidationError(
                 f"There is no file and no preset named '{source}'.", hint=closest(source, ids)
             )
-        roles = {param.id: param.role for param in get_preset(source).params}
-        uploaded = await _upload(client, values, roles)
-        return compile_workflow(source, object_info=object_info, **uploaded)
-    workflow = load_workflow(Path(source))
-    graph = workflow.to_graph(object_info)
-    controls = find_controls(graph, object_info, workflow.editor)
-    uploaded = await _upload(client, values, {control.id: control.role for control in controls})
-    return apply_values(graph, controls, uploaded)
+        values = await _upload(client, values, {p.id: p.role for p in get_preset(source).params})
+        graph = compile_workflow(source, object_info=library, **values)
+    uploads = [value for value in values.values() if isinstance(value, UploadedFile)]
+    error = error_for(check_workflow(graph, library, uploads=uploads))
+    if error is not None and not partial:
+        raise error
+    return graph
 
 
 async def _upload(
     client: ComfyWSClient, values: Mapping[str, Any], roles: Mapping[str, str]
 ) -> dict[str, Any]:
-    """``values`` with local files replaced by the names the server gave them."""
+    """``values`` with local files replaced by what the server made of them."""
     done = dict(values)
     for name, value in values.items():
         if roles.get(name) in FILE_ROLES and await asyncio.to_thread(Path(str(value)).is_file):
-            done[name] = str(await client.upload_image(Path(value)))
+            done[name] = await client.upload_image(Path(value))
     return done
 
 

@@ -67,6 +67,25 @@ def test_a_workflow_file_runs_with_values_set(engine, graph_file, tmp_path, caps
         assert picture.size == (96, 48)
 
 
+def test_a_local_picture_is_sent_up_for_a_file_input(engine, tmp_path: Path, capsys) -> None:
+    picture = tmp_path / "mine.png"
+    Image.new("RGB", (128, 96), "teal").save(picture)
+    argv = ["run", "sdxl_img2img", "a harbour", "--set", f"image={picture}", "--set", "steps=2"]
+    argv += ["--set", "megapixels=0.25", "--comfyui", engine.url, "-o", str(tmp_path / "out")]
+    assert run([*argv, "--quiet"]) == 0, capsys.readouterr().err
+    with Image.open(capsys.readouterr().out.strip()) as made:
+        assert made.width > made.height
+
+
+def test_a_missing_model_is_named_with_folder_and_address(tmp_path: Path, capsys) -> None:
+    from comfy_ui.demo import DemoServer
+
+    with DemoServer(speed="instant").in_thread() as server:
+        argv = ["run", "sd15", "x", "--set", "model=nowhere.safetensors"]
+        assert run([*argv, "--comfyui", server.url]) == 1
+    assert "nowhere.safetensors" in capsys.readouterr().err
+
+
 def test_the_embedded_engine_serves_where_asked(graph_file, tmp_path, capsys) -> None:
     assert run(["run", str(graph_file), "--demo", "-o", str(tmp_path), "--quiet"]) == 0
     assert Path(capsys.readouterr().out.strip()).exists()

@@ -12,6 +12,7 @@ from . import routes
 from .flows import Asker, Flow, work
 from .transfers import Transfers
 from .uploads import UploadSource
+from .values import UploadedFile
 
 if TYPE_CHECKING:
     from ..workflow.load import Workflow
@@ -72,7 +73,9 @@ class Sources:
 
         Raises:
             UnknownPresetError, ValidationError: see ``compile_workflow``.
+            MissingModelsError, MissingNodesError: what the server lacks, and where to get it.
         """
+        from ..workflow.check import check_workflow, error_for
         from ..workflow.presets import compile_workflow
 
         ready: dict[str, Any] = {"prompt": prompt}
@@ -83,7 +86,15 @@ class Sources:
                 )
             ready[name] = value
         library = yield from self.library()
-        return (yield from work(lambda: compile_workflow(preset, object_info=library, **ready)))
+
+        def compiled() -> Mapping[str, Any]:
+            graph = compile_workflow(preset, object_info=library, **ready)
+            sent = [value for value in ready.values() if isinstance(value, UploadedFile)]
+            if error := error_for(check_workflow(graph, library, uploads=sent)):
+                raise error
+            return graph
+
+        return (yield from work(compiled))
 
 
 def _is_graph(source: Mapping[str, Any]) -> bool:
