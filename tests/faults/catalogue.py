@@ -16,7 +16,7 @@ from comfy_ui.errors import (
     AuthenticationError,
     ComfyHeadlessError,
     ComfyUIConnectionError,
-    GenerationTimeoutError,
+    ComfyUIOfflineError,
     ServerRejectedError,
 )
 from tests.faults.proxy import Connection, Cut, Exchange, Fault, Phase, Reset, SocketFault
@@ -42,6 +42,10 @@ class HttpFault:
     times: int = 1
     phases: tuple[Phase, ...] = ALL
     expect: Mapping[Phase, Expect] = field(default_factory=dict)  # where not "recovers"
+    tolerates: tuple[type[ComfyHeadlessError], ...] = ()
+    """Errors that are as good as a result while the server has heard nothing of the job."""
+    silence_s: float | None = None
+    """How much silence the client bears (its ``timeout``), where that is the point."""
 
     def expected(self, phase: Phase) -> Expect:
         return self.expect.get(phase, RECOVERS)
@@ -112,10 +116,12 @@ async def trickle(x: Exchange) -> None:
     await x.connection.send(raw[40:])
 
 
-async def one_byte_a_second(x: Exchange) -> None:
-    for byte in (await x.forward()).encode():
-        await x.connection.send(bytes([byte]))
-        await asyncio.sleep(1)
+async def slow_line(x: Exchange) -> None:
+    """Twenty bytes a second, to the last one. A client bears that as long as bytes come."""
+    raw = (await x.forward()).encode()
+    for at in range(0, len(raw), 20):
+        await x.connection.send(raw[at : at + 20])
+        await asyncio.sleep(1 if len(raw) < 2000 else 0.02)
 
 
 # -- HTTP: the answer
@@ -180,7 +186,8 @@ NOT_COMFYUI = (AuthenticationError, ComfyUIConnectionError)
 REFUSED = (ServerRejectedError,)
 
 HTTP: dict[str, HttpFault] = {
-    "refuse": HttpFault(refuse),
+    # A refused post is repeated for about a third of a second; then people rather want to know.
+    "refuse": HttpFault(refuse, tolerates=(ComfyUIOfflineError,)),
     "reset before body": HttpFault(reset_before_body),
     "reset after body": HttpFault(reset_after_body),
     "response lost": HttpFault(lost_response),
@@ -224,13 +231,10 @@ HTTP: dict[str, HttpFault] = {
 
 # Each of these costs seconds by its nature: on demand, and one each at night.
 SLOW: dict[str, HttpFault] = {
-    "black hole": HttpFault(black_hole),
-    "black hole after accept": HttpFault(black_hole_after_accept),
+    "black hole": HttpFault(black_hole, silence_s=2),
+    "black hole after accept": HttpFault(black_hole_after_accept, silence_s=2),
     "latency 5 s": HttpFault(latency_5s),
-    "1 byte/s": HttpFault(
-        one_byte_a_second,
-        expect=dict.fromkeys(ALL, (GenerationTimeoutError, ComfyUIConnectionError)),
-    ),
+    "slow line": HttpFault(slow_line),
 }
 
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from comfy_ui import ComfyClient, ComfyWSClient
+from comfy_ui import ComfyClient, ComfyHeadlessError, ComfyWSClient
+from comfy_ui.client import breakers
 from tests import graphs
 from tests.faults.catalogue import Expect
 from tests.faults.oracle import Run, Truth, Violation, ask_server, judge
@@ -32,7 +33,9 @@ class Case:
     shell: Shell
     arm: Callable[[FaultProxy], None]
     expect: Expect = "recovers"
+    tolerates: tuple[type[ComfyHeadlessError], ...] = ()
     timeout_s: float = 20.0
+    silence_s: float | None = None  # None: as timeout_s
     patience_s: float = 10.0  # beyond the timeout, before it counts as hung
     steps: int = 6
 
@@ -40,10 +43,11 @@ class Case:
 def run_case(case: Case, proxy: FaultProxy, server_url: str) -> tuple[Run, list[Violation]]:
     """Run it, ask the server for the truth, and judge."""
     proxy.forget()
+    breakers._breakers.pop(proxy.url, None)  # the failures of the last case are not this one's
     if proxy.thief:
         proxy.thief.forget()
     tag = f"f{uuid.uuid4().hex[:12]}"
-    run = Run(case.name, case.expect, SECRET)
+    run = Run(case.name, case.expect, SECRET, case.tolerates)
     with _clean(run), _logs(run):
         case.arm(proxy)
         start = time.monotonic()
@@ -63,7 +67,8 @@ def run_case(case: Case, proxy: FaultProxy, server_url: str) -> tuple[Run, list[
 
 async def _run_async(case: Case, proxy: FaultProxy, job: dict[str, Any], run: Run) -> None:
     async with _no_task_left(run):
-        client = ComfyWSClient(url=proxy.url, token=SECRET, timeout=case.timeout_s)
+        silence_s = case.silence_s or case.timeout_s
+        client = ComfyWSClient(url=proxy.url, token=SECRET, timeout=silence_s)
         try:
             async with asyncio.timeout(case.timeout_s + case.patience_s), client:
                 result = await client.run(
@@ -81,9 +86,11 @@ async def _run_async(case: Case, proxy: FaultProxy, job: dict[str, Any], run: Ru
 
 
 def _run_sync(case: Case, proxy: FaultProxy, job: dict[str, Any], run: Run) -> None:
+    silence_s = case.silence_s or case.timeout_s
+
     def work() -> None:
         try:
-            with ComfyClient(url=proxy.url, token=SECRET, timeout=case.timeout_s) as client:
+            with ComfyClient(url=proxy.url, token=SECRET, timeout=silence_s) as client:
                 run.written += repr(client)
                 result = client.run(job, on_progress=run.progress.append, timeout=case.timeout_s)
                 for file in result.files:
