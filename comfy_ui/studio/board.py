@@ -39,6 +39,7 @@ class Board:
     def __init__(self) -> None:
         self._topics: dict[str, _Topic] = {}
         self._versions = count(1)
+        self._news = asyncio.Event()  # replaced at each change, as a topic's
 
     def get(self, job_id: str) -> Snapshot | None:
         topic = self._topics.get(job_id)
@@ -47,6 +48,16 @@ class Board:
     def is_followed(self, job_id: str) -> bool:
         topic = self._topics.get(job_id)
         return bool(topic and topic.followers)
+
+    @property
+    def news(self) -> asyncio.Event:
+        """Set at the next change of any job, once: take it, look, then wait for it."""
+        return self._news
+
+    def wake(self) -> None:
+        """Set :attr:`news`."""
+        self._news.set()
+        self._news = asyncio.Event()
 
     def put(self, snapshot: Snapshot) -> None:
         """Replace the job's snapshot. A terminal one is delivered and then forgotten."""
@@ -59,6 +70,7 @@ class Board:
             del self._topics[snapshot.job_id]
             topic.over.set()
         topic.wake()
+        self.wake()
 
     async def follow(self, job_id: str) -> AsyncGenerator[Snapshot, None]:
         """Snapshots from the present one on; ends after the terminal one, or with the board."""
@@ -90,3 +102,4 @@ class Board:
             topic.over.set()
             topic.wake()
         self._topics.clear()
+        self.wake()

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..workflow.needs import model_files
 from .files import StoredFile
 from .job import Item, Job, Kind
 
@@ -67,6 +68,7 @@ def add(
     connection: sqlite3.Connection, job: Job, files: Iterable[StoredFile], *, now: float
 ) -> None:
     """Enter results of ``job``; those that are there already stay as they are."""
+    words = [job.prompt, job.preset, *model_files(job.graph)]
     for file in files:
         added = connection.execute(
             "INSERT OR IGNORE INTO items (job_id, source, owner, kind, filename, media_type, path,"
@@ -91,12 +93,20 @@ def add(
         if added.rowcount:
             connection.execute(
                 "INSERT INTO items_search (rowid, body) VALUES (?, ?)",
-                (added.lastrowid, f"{job.prompt}\n{job.preset}\n{file.filename}".casefold()),
+                (added.lastrowid, "\n".join([*words, file.filename]).casefold()),
             )
 
 
 def page(connection: sqlite3.Connection, query: Query, folder: Path) -> list[Item]:
     return [_item(row, folder) for row in connection.execute(*query.sql())]
+
+
+def presets(connection: sqlite3.Connection, owner: str) -> list[str]:
+    """Every preset that the owner has results of."""
+    rows = connection.execute(
+        "SELECT DISTINCT preset FROM items WHERE owner = ? AND deleted_at IS NULL", (owner,)
+    )
+    return [row["preset"] for row in rows]
 
 
 def of_job(connection: sqlite3.Connection, job_id: str, folder: Path) -> tuple[Item, ...]:

@@ -27,6 +27,7 @@ __all__ = [
     "JobError",
     "JobRequest",
     "Kind",
+    "Line",
     "Phase",
     "ServerStatus",
     "Snapshot",
@@ -79,14 +80,19 @@ class JobRequest:
     ``values`` are the preset's own names (``prompt``, ``seed``, ``width`` …); a seed that is
     absent, None or -1 is drawn here and stored, so that the job can be repeated.
     ``front`` puts it before the owner's other waiting jobs, never before other owners' turns.
+    ``replaces`` is the id of a waiting job of the owner whose place this one takes.
     ``graph`` is a ready API-format graph to run as it is; ``preset`` is then only its name.
+    ``uploads`` is None where everything may be run. For a visitor it names the files that were
+    sent for this job: the graph is then compared with what the preset allows.
     """
 
     owner: str
     preset: str
     values: Mapping[str, Any] = field(default_factory=dict)
     front: bool = False
+    replaces: str | None = None
     graph: Mapping[str, Any] | None = None
+    uploads: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +217,17 @@ class Snapshot:
     def terminal(self) -> bool:
         """Whether this is the last snapshot of the job."""
         return self.phase.is_final
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What an owner sees of the queue: own unfinished jobs in the order in which they run.
+
+    ``others`` counts those of everybody else, of which nothing more is told.
+    """
+
+    jobs: tuple[tuple[Job, Snapshot], ...]
+    others: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,11 @@ def insert(connection: sqlite3.Connection, job: Job) -> None:
     )
 
 
+def delete(connection: sqlite3.Connection, job_id: str) -> None:
+    """Forget a job that never ran."""
+    connection.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+
+
 def save(connection: sqlite3.Connection, job: Job) -> None:
     """Write all that changes in the life of a job."""
     connection.execute(

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from ..errors import StorageError, ValidationError
 from ..protocol.progress import Phase
@@ -19,12 +20,14 @@ from . import items, jobs
 from .board import Board
 from .fair import Clock, Turn, fair_order
 from .files import StoredFile
-from .job import Item, Job, JobError, Snapshot, Status
+from .job import Item, Job, JobError, Line, Snapshot, Status
 from .queue import Claim, Report
 from .snapshots import first_snapshot, last_snapshot, next_snapshot
 from .store import Database
 
 logger = logging.getLogger(__name__)
+
+_LINE_INTERVAL_S: Final = 0.25  # a whole line is told, with a preview
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,25 +85,43 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
 
     # The page's side
 
-    async def submit(self, job: Job, *, front: bool) -> Job:
+    async def submit(self, job: Job, *, front: bool, replaces: str | None = None) -> Job:
         async with self._order_lock:
-            ranks = [other.rank for other in self._waiting() if other.owner == job.owner]
+            old = self._mine(replaces, job.owner) if replaces else None
+            if replaces and (old is None or old.status is not Status.WAITING):
+                raise ValidationError(
+                    "That job does not wait any more, so it was not changed.",
+                    hint="Generate again to add the changed one to the queue.",
+                )
+            ranks = [
+                other.rank
+                for other in self._waiting()
+                if other.owner == job.owner and other is not old
+            ]
             if len(ranks) >= self._waiting_limit:
                 raise ValidationError(
                     f"{len(ranks)} of your jobs are waiting already.",
                     hint="Let some finish or cancel them, then add more.",
                 )
             rank = (min(ranks, default=0.0) - 1) if front else (max(ranks, default=0.0) + 1)
+            if old is not None and not front:
+                rank = old.rank
 
             def write(connection: sqlite3.Connection) -> Job:
                 cost_s = job.work * jobs.seconds_per_work(connection, job.preset)
                 ranked = replace(job, status=Status.WAITING, rank=rank, cost_s=cost_s)
                 jobs.insert(connection, ranked)
+                if old is not None:
+                    jobs.delete(connection, old.id)
                 return ranked
 
             job = await self._database.run(write)
             self._jobs[job.id] = job
             self._board.put(first_snapshot(job))
+            if old is not None:
+                del self._jobs[old.id]
+                ended = replace(old, status=Status.CANCELLED, finished_at=self._now())
+                self._board.put(last_snapshot(ended))
         self._show_places()
         self._news.set()
         return job
@@ -132,6 +153,7 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
             for id_, rank in ranks.items():
                 self._jobs[id_] = replace(self._jobs[id_], rank=rank)
         self._show_places()
+        self._board.wake()
         return True
 
     async def refetch(self, job_id: str, owner: str) -> bool:
@@ -179,6 +201,26 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
                         return
             if self._closed:
                 return
+
+    async def watch_line(self, owner: str) -> AsyncGenerator[Line, None]:
+        seen = None
+        while not self._closed:
+            news = self._board.news
+            line = await self._owners_line(owner)
+            if line != seen:
+                seen = line
+                yield line
+                await asyncio.sleep(_LINE_INTERVAL_S)
+            await news.wait()
+
+    async def _owners_line(self, owner: str) -> Line:
+        places = self._places()
+        own = []
+        for job in await self.active(owner):
+            snapshot = self._board.get(job.id) or first_snapshot(job)
+            place = places.get(job.id)
+            own.append((job, _placed(snapshot, place) if place else snapshot))
+        return Line(tuple(own), len(self._jobs) - len(own))
 
     # The worker's side
 
@@ -325,12 +367,7 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
         for job_id, place in self._places().items():
             snapshot = self._board.get(job_id)
             if snapshot and (job_id == also or self._board.is_followed(job_id)):
-                told = replace(
-                    snapshot,
-                    queue_position=place.position,
-                    queue_size=place.size,
-                    queue_own=place.own,
-                )
+                told = _placed(snapshot, place)
                 if told != snapshot:
                     self._board.put(told)
 
@@ -353,6 +390,12 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
             job_id: _Place(position, size, own[self._jobs[job_id].owner])
             for job_id, position in positions.items()
         }
+
+
+def _placed(snapshot: Snapshot, place: _Place) -> Snapshot:
+    return replace(
+        snapshot, queue_position=place.position, queue_size=place.size, queue_own=place.own
+    )
 
 
 def _is_stranded(job: Job) -> bool:

@@ -14,7 +14,7 @@ from typing import Protocol
 from ..protocol.outputs import Outputs
 from ..protocol.progress import Phase, Progress
 from .files import StoredFile
-from .job import Job, JobError, Snapshot, Status
+from .job import Job, JobError, Line, Snapshot, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,14 @@ class JobQueue(Protocol):
 
     # The page's side
 
-    async def submit(self, job: Job, *, front: bool) -> Job:
+    async def submit(self, job: Job, *, front: bool, replaces: str | None = None) -> Job:
         """Write down a waiting job; gives it back with its rank and estimated cost.
 
+        It takes the place of the waiting job ``replaces``, which is forgotten.
+
         Raises:
-            ValidationError: its owner has too many waiting already.
+            ValidationError: its owner has too many waiting already, or ``replaces`` no longer
+                waits.
             StorageError: it could not be written; it is not queued.
         """
 
@@ -75,6 +78,12 @@ class JobQueue(Protocol):
         """Snapshots, newest only, the first at once; ends after the terminal one.
 
         Empty when there is no such job of that owner.
+        """
+
+    def watch_line(self, owner: str) -> AsyncGenerator[Line, None]:
+        """All unfinished jobs of the owner at each change, the first at once; goes on until left.
+
+        At most a few a second, newest only.
         """
 
     # The worker's side

@@ -77,8 +77,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         # All that a page is chosen by stands in the index: rows are read only for what is shown.
         """CREATE INDEX items_page ON items(owner, id, kind, preset, starred, created_at)
             WHERE deleted_at IS NULL""",
-        # Case-folded prompt, preset and file name; trigrams also find words within words, and so
-        # work in languages that put no spaces.
+        # Case-folded prompt, preset, models and file name; trigrams also find words within
+        # words, and so work in languages that put no spaces.
         "CREATE VIRTUAL TABLE items_search USING fts5(body, tokenize = 'trigram')",
         "CREATE INDEX items_path ON items(path)",
         "CREATE INDEX items_deleted ON items(deleted_at) WHERE deleted_at IS NOT NULL",

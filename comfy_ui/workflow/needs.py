@@ -19,7 +19,7 @@ from .compile import (
     models_for,
     patched_graph,
 )
-from .graph import Graph, classes
+from .graph import AnyGraph, Graph, classes, literals
 from .packs import find_pack
 from .presets import load_presets
 from .schema import ModelRequirement, Preset
@@ -114,6 +114,11 @@ def _missing_node(class_type: str, *, is_core: bool) -> Problem:
 def is_model_file(value: object) -> bool:
     """Whether a value looks like the name of a file with weights."""
     return isinstance(value, str) and _MODEL_FILE.fullmatch(value[-_SHOWN:]) is not None
+
+
+def model_files(graph: AnyGraph) -> list[str]:
+    """The names of files with weights that ``graph`` uses, in its order, each once."""
+    return list(dict.fromkeys(v for _, _, v in literals(graph) if is_model_file(v)))
 
 
 def known_models(more: Iterable[ModelRequirement] = ()) -> dict[str, ModelRequirement]:

@@ -1,0 +1,295 @@
+// The Library tab: asks for pages of results, puts them under their days, keeps the selection.
+"use strict";
+(() => {
+  const { $, $$, make, toast, toCreate, dialogOpen, typing } = window.comfy.kit;
+  const { view, compare, star, drop, keys, starred } = window.comfy;
+
+  const root = () => $(".library");
+  const tiles = () => $$(".library .tile");
+  const thumbOf = (tile) => $(".thumb", tile);
+  let next = null; // where the next page begins; null: there is none
+  let asking = null; // what aborts the request that is under way
+  let loaded = false;
+  let anchor = null; // the tile from which Shift selects
+
+  // ---- what is asked for ---------------------------------------------------------------------
+
+  const DAY_S = 86400;
+  function midnight(daysAgo = 0) {
+    const day = new Date();
+    day.setHours(0, 0, 0, 0);
+    day.setDate(day.getDate() - daysAgo);
+    return day.getTime() / 1000;
+  }
+  function asked() {
+    const form = $(".find").elements;
+    const wanted = { text: form.text.value.trim(), kind: form.kind.value, preset: form.preset.value };
+    if (form.starred.checked) wanted.starred = "true";
+    if (form.when.value === "days") {
+      if (form.from.value) wanted.since = new Date(`${form.from.value}T00:00`).getTime() / 1000;
+      if (form.to.value) wanted.until = new Date(`${form.to.value}T00:00`).getTime() / 1000 + DAY_S;
+    } else if (form.when.value) wanted.since = midnight(Number(form.when.value) - 1);
+    return Object.fromEntries(Object.entries(wanted).filter(([, value]) => value));
+  }
+
+  // ---- loading -------------------------------------------------------------------------------
+
+  async function page(wanted) {
+    asking?.abort();
+    const mine = (asking = new AbortController());
+    try {
+      const answer = await fetch(`library?${new URLSearchParams(wanted)}`, { signal: mine.signal });
+      if (!answer.ok) throw new Error(answer.status === 401 ? "Log in again: reload the page" : "The library did not answer");
+      return await answer.json();
+    } catch (error) {
+      if (error.name !== "AbortError") toast(error instanceof TypeError ? "The connection is lost" : error.message, "Try again", reload);
+      return null;
+    } finally {
+      if (asking === mine) asking = null;
+    }
+  }
+  async function reload() {
+    const found = await page(asked());
+    if (!found) return;
+    $(".library .days").replaceChildren();
+    next = found.next;
+    append(found.html);
+    loaded = true;
+    changed();
+  }
+  async function more() {
+    if (next === null || asking) return;
+    const found = await page({ ...asked(), before: next });
+    if (!found) return;
+    next = found.next;
+    append(found.html);
+    changed();
+  }
+  // What was made while another tab was in front goes on top; the place on the page stays.
+  async function refresh() {
+    if (!loaded) return reload();
+    const newest = Number(tiles()[0]?.dataset.item ?? 0);
+    const found = await page(asked());
+    if (!found) return;
+    const arrived = parsed(found.html);
+    const fresh = arrived.filter((tile) => Number(tile.dataset.item) > newest);
+    if (fresh.length === arrived.length && arrived.length) return reload();
+    const known = new Set(arrived.map((tile) => tile.dataset.item));
+    const last = Number(arrived.at(-1)?.dataset.item ?? 0);
+    for (const tile of tiles()) {
+      if (Number(tile.dataset.item) >= last && !known.has(tile.dataset.item)) tile.remove(); // deleted elsewhere
+    }
+    for (const tile of fresh.reverse()) dayOf(tile, true).prepend(tile);
+    changed();
+  }
+  function parsed(html) {
+    const template = document.createElement("template");
+    template.innerHTML = html;
+    return $$(".tile", template.content);
+  }
+  function append(html) {
+    for (const tile of parsed(html)) dayOf(tile, false).append(tile);
+  }
+  function dayOf(tile, first) {
+    const date = new Date(tile.dataset.at * 1000);
+    const key = date.toDateString();
+    const days = $$(".library .day");
+    const day = first ? days[0] : days.at(-1);
+    if (day?.dataset.day === key) return $(".thumbs", day);
+    const ago = Math.round((midnight() - new Date(date).setHours(0, 0, 0, 0) / 1000) / DAY_S);
+    const year = date.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
+    const name = ago === 0 ? "Today" : ago === 1 ? "Yesterday" : date.toLocaleDateString([], { weekday: ago < 7 ? "long" : undefined, day: "numeric", month: "long", year });
+    const list = make("ul", { className: "thumbs" });
+    const made = make("section", { className: "day" }, make("h3", { textContent: name }), list);
+    made.dataset.day = key;
+    if (first) $(".library .days").prepend(made);
+    else $(".library .days").append(made);
+    return list;
+  }
+  function changed() {
+    const box = root();
+    if (!box) return;
+    const some = Boolean($(".tile", box));
+    box.classList.toggle("empty", loaded && !some && next === null);
+    box.classList.toggle("searched", Object.keys(asked()).length > 0);
+    $(".more", box).hidden = next === null;
+    for (const day of $$(".day", box)) if (!$(".tile", day)) day.hidden = true;
+      else day.hidden = false;
+    const all = tiles();
+    if (all.length && !all.some((tile) => thumbOf(tile).tabIndex === 0)) thumbOf(all[0]).tabIndex = 0;
+    selectionShown();
+    if (next !== null && some && $(".more", box).getBoundingClientRect().top < innerHeight + 800) more();
+  }
+  function nearEnd(thumb) {
+    if (thumb.closest(".library") && tiles().slice(-12).includes(thumb.closest(".tile"))) more();
+  }
+  async function presets() {
+    const answer = await fetch("library/presets").catch(() => null);
+    if (!answer?.ok) return;
+    const select = $(".find").elements.preset;
+    const chosen = select.value;
+    const options = (await answer.json()).map(([id, title]) => make("option", { value: id, textContent: title }));
+    select.replaceChildren(select.options[0], ...options);
+    select.value = chosen;
+    if (select.selectedIndex < 0) select.value = "";
+  }
+
+  // ---- selection -----------------------------------------------------------------------------
+
+  const picked = () => $$(".library .tile.on");
+  function pick(tile, on = !tile.classList.contains("on")) {
+    tile.classList.toggle("on", on);
+    $(".pick", tile).setAttribute("aria-checked", String(on));
+    anchor = tile;
+  }
+  function pickTo(tile) {
+    const all = tiles();
+    const [from, to] = [all.indexOf(anchor ?? tile), all.indexOf(tile)].sort((a, b) => a - b);
+    for (const between of all.slice(Math.max(0, from), to + 1)) pick(between, true);
+  }
+  function unpick() {
+    for (const tile of picked()) pick(tile, false);
+    root().classList.remove("picking");
+    selectionShown();
+  }
+  function selectionShown() {
+    const chosen = picked();
+    const bar = $(".library .selection");
+    const picking = root().classList.contains("picking");
+    bar.hidden = !chosen.length && !picking;
+    root().classList.toggle("some", chosen.length > 0);
+    $("[data-do=picking]", root()).setAttribute("aria-pressed", String(picking));
+    const text = chosen.length ? `${chosen.length} selected` : "Choose some";
+    if ($(".picked", bar).textContent !== text) $(".picked", bar).textContent = text;
+    const pictures = chosen.filter((tile) => thumbOf(tile).dataset.kind === "image");
+    $("[data-do=compare-picked]", bar).disabled = chosen.length !== 2 || pictures.length !== 2;
+    for (const name of ["star", "zip", "delete"]) $(`[data-do=${name}-picked]`, bar).disabled = !chosen.length;
+  }
+
+  Object.assign(window.comfy.actions, {
+    pick(button, event) {
+      const tile = button.closest(".tile");
+      if (event.shiftKey) pickTo(tile);
+      else pick(tile);
+      selectionShown();
+    },
+    star: (button) => star([thumbOf(button.closest(".tile"))], button.ariaPressed !== "true"),
+    picking() {
+      if (root().classList.toggle("picking")) selectionShown();
+      else unpick();
+    },
+    unpick,
+    "star-picked"() {
+      const thumbs = picked().map(thumbOf);
+      star(thumbs, !thumbs.every(starred));
+    },
+    "zip-picked"() {
+      const ids = picked().map((tile) => tile.dataset.item);
+      make("a", { href: `library/zip?ids=${ids}`, download: "comfy-ui.zip" }).click();
+    },
+    "delete-picked"() {
+      drop(picked().map(thumbOf));
+      unpick();
+    },
+    "compare-picked"() {
+      const [a, b] = picked().map(thumbOf);
+      compare(a, b);
+    },
+    "to-create": toCreate,
+    "clear-search"() {
+      $(".find").reset();
+      whenShown();
+      reload();
+    },
+  });
+
+  // ---- events --------------------------------------------------------------------------------
+
+  function whenShown() {
+    $(".find .days-range").hidden = $(".find").elements.when.value !== "days";
+  }
+  let soon;
+  document.addEventListener("input", (event) => {
+    if (!event.target.closest?.(".find")) return;
+    whenShown();
+    clearTimeout(soon);
+    soon = setTimeout(reload, event.target.type === "search" ? 140 : 0);
+  });
+  document.addEventListener("submit", (event) => event.target.matches(".find") && event.preventDefault());
+
+  // In picking mode, and with Ctrl or Shift, a click selects; before the viewer hears of it.
+  document.addEventListener(
+    "click",
+    (event) => {
+      const tile = event.target.closest?.(".library .thumb")?.closest(".tile");
+      if (!tile) return;
+      const range = event.shiftKey;
+      if (!range && !event.ctrlKey && !event.metaKey && !root().classList.contains("picking")) return;
+      event.preventDefault();
+      event.stopPropagation();
+      if (range) pickTo(tile);
+      else pick(tile);
+      selectionShown();
+    },
+    true,
+  );
+
+  function step(all, tile, key) {
+    const at = all.indexOf(tile);
+    if (key === "ArrowLeft") return all[at - 1];
+    if (key === "ArrowRight") return all[at + 1];
+    if (key === "Home") return all[0];
+    if (key === "End") return all.at(-1);
+    const { left, top } = tile.getBoundingClientRect();
+    const down = key === "ArrowDown";
+    const rows = all.slice(down ? at + 1 : 0, down ? undefined : at).map((other) => ({ other, box: other.getBoundingClientRect() }));
+    const beyond = rows.filter(({ box }) => (down ? box.top > top + 4 : box.top < top - 4));
+    const nearest = down ? Math.min(...beyond.map(({ box }) => box.top)) : Math.max(...beyond.map(({ box }) => box.top));
+    return beyond.filter(({ box }) => Math.abs(box.top - nearest) < 4).sort((a, b) => Math.abs(a.box.left - left) - Math.abs(b.box.left - left))[0]?.other;
+  }
+  document.addEventListener("keydown", (event) => {
+    if (!root()?.offsetParent || dialogOpen() || typing(event.target)) return;
+    const all = tiles();
+    const tile = event.target.closest?.(".tile");
+    if (event.key === "Escape" && !$(".library .selection").hidden) return unpick();
+    if (event.key === "/") {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      return $(".find").elements.text.focus();
+    }
+    if (/^(Arrow|Home|End)/.test(event.key) && (event.key === "ArrowDown" || !event.target.closest?.("[role=tablist]"))) {
+      const to = tile ? step(all, tile, event.key) : all[0];
+      if (!to) return;
+      event.preventDefault();
+      for (const other of all) thumbOf(other).tabIndex = other === to ? 0 : -1;
+      thumbOf(to).focus();
+      to.scrollIntoView({ block: "nearest" });
+      nearEnd(thumbOf(to));
+    } else if (!tile) {
+      return;
+    } else if (event.key === " ") {
+      event.preventDefault();
+      pick(tile);
+      selectionShown();
+    } else if ((event.key === "Delete" || event.key === "Backspace") && picked().length) {
+      drop(picked().map(thumbOf));
+      unpick();
+    } else if (keys(event, thumbOf(tile))) event.preventDefault();
+  });
+
+  // The frame appears when its tab is opened first, and again and again after that.
+  const seen = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    refresh();
+    presets();
+  });
+  const end = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && loaded && more(), { rootMargin: "1000px" });
+  window.comfy.onIsland((element) => {
+    const box = $(".library", element);
+    if (!box) return;
+    loaded = false;
+    seen.observe(box);
+    end.observe($(".more", box));
+  });
+  window.comfy.library = { nearEnd, changed: () => root() && changed(), refresh: () => root()?.offsetParent && refresh() };
+})();

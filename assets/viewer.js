@@ -1,0 +1,173 @@
+// One result large with all about it, two pictures against each other, and what both tabs that
+// show results (Create, Library) do with them.
+"use strict";
+(() => {
+  const { $, $$, make, dialog, recall, toast, post, flash, attach } = window.comfy.kit;
+
+  // What the viewer shows. Not the thumbnail itself: the page may be redrawn under an open viewer.
+  let shown = { id: null, island: null };
+  let rival = null; // the first of two to compare, while the second is not chosen
+
+  const shownThumb = () => shown.island && $(`.thumb[data-open="${shown.id}"]`, shown.island);
+  const shelf = (thumb) => (thumb?.closest(".island") ? $$(".thumb", thumb.closest(".island")) : []);
+  const starred = (thumb) => $(".mark-star", thumb.closest(".tile") ?? document.createElement("i"))?.ariaPressed === "true";
+
+  function media({ kind, src, name, promptText }) {
+    const label = promptText || name;
+    if (kind === "video") return make("video", { src, controls: true, autoplay: true, loop: true, muted: true, playsInline: true, ariaLabel: label });
+    if (kind === "audio") return make("audio", { src, controls: true, ariaLabel: label });
+    if (kind !== "image") return make("p", { textContent: name });
+    const image = make("img", { src, alt: label, title: "Click for its real size" });
+    image.onclick = () => image.parentElement.classList.toggle("actual");
+    return image;
+  }
+
+  function view(thumb) {
+    if (rival && rival !== thumb) return compare(rival, thumb);
+    const id = thumb.dataset.open;
+    shown = { id, island: thumb.closest(".island") };
+    const box = $("#viewer[open]") ?? open();
+    const all = shelf(thumb);
+    const at = all.indexOf(thumb);
+    box.ariaLabel = `Result: ${thumb.dataset.name}`;
+    const canvas = $(".canvas", box);
+    canvas.classList.remove("actual");
+    canvas.replaceChildren(media(thumb.dataset));
+    const about = $(".about-it", box);
+    about.replaceChildren(make("p", { className: "quiet", textContent: thumb.dataset.promptText || thumb.dataset.name }));
+    $(".step-back", box).disabled = at <= 0;
+    $(".step-on", box).disabled = at >= all.length - 1;
+    fetch(`library/${id}`)
+      .then((answer) => (answer.ok ? answer.text() : Promise.reject()))
+      .then((html) => {
+        if (shown.id !== id) return;
+        about.innerHTML = html;
+        for (const time of $$("time[data-at]", about)) time.textContent = new Date(time.dataset.at * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+      })
+      .catch(() => shown.id === id && about.append(make("p", { className: "quiet", textContent: "It is not there any more, or the connection is lost." })));
+    window.comfy.library?.nearEnd(thumb);
+  }
+
+  function open() {
+    const step = (by, label, className) => make("button", { type: "button", className: `tool ${className}`, ariaLabel: label, title: label, textContent: by < 0 ? "‹" : "›", onclick: () => move(by) });
+    const box = dialog(
+      "viewer", "Result",
+      make("div", { className: "canvas-side" }, make("div", { className: "canvas" }), step(-1, "The one before (←)", "step-back"), step(1, "The next one (→)", "step-on")),
+      make("div", { className: "about-it" }),
+    );
+    box.addEventListener("close", () => {
+      shownThumb()?.focus();
+      shown = { id: null, island: null };
+    });
+    box.addEventListener("keydown", (event) => keys(event, shownThumb()) && event.preventDefault());
+    return box;
+  }
+  function move(by) {
+    const all = shelf(shownThumb());
+    const next = all[all.indexOf(shownThumb()) + by];
+    if (next) view(next);
+  }
+
+  // The keys that mean the same in the viewer and on the shelf. True: the key was one of them.
+  function keys(event, thumb) {
+    if (event.ctrlKey || event.metaKey || event.altKey || !thumb) return false;
+    if (/^(INPUT|TEXTAREA|SELECT|VIDEO|AUDIO)$/.test(event.target.tagName)) return false;
+    const step = thumb === shownThumb() && { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (step) return move(step), true;
+    const what = { a: "all", s: "seed", p: "prompt", r: "remix" }[event.key.toLowerCase()];
+    if (what && !event.shiftKey) return take(thumb, what), true;
+    if (event.key === ".") return star([thumb], !starred(thumb)), true;
+    if (event.key === "Delete" || event.key === "Backspace") return drop([thumb]), true;
+    return false;
+  }
+
+  function take(thumb, what) {
+    $("#viewer")?.close();
+    recall({ item: thumb.dataset.open, what });
+  }
+
+  const ids = (thumbs) => thumbs.map((thumb) => Number(thumb.dataset.open));
+
+  async function star(thumbs, on) {
+    if (!(await post("library/star", { ids: ids(thumbs), starred: on }))) return;
+    for (const thumb of thumbs) {
+      for (const same of $$(`.thumb[data-open="${thumb.dataset.open}"]`)) {
+        $(".mark-star", same.closest(".tile") ?? same)?.setAttribute("aria-pressed", String(on));
+      }
+      if (thumb.dataset.open === shown.id) $("#viewer [data-do=star-shown]")?.setAttribute("aria-pressed", String(on));
+    }
+  }
+
+  // Results that are dropped leave the page at once and can be put back where they were.
+  async function drop(thumbs) {
+    const done = await post("library/delete", { ids: ids(thumbs) });
+    if (!done) return;
+    const places = thumbs.map((thumb) => {
+      const tile = thumb.closest(".tile") ?? thumb;
+      return { tile, parent: tile.parentElement, next: tile.nextSibling };
+    });
+    const all = shelf(thumbs[0]);
+    const heir = all.slice(all.indexOf(thumbs.at(-1)) + 1)[0] ?? all.slice(0, all.indexOf(thumbs[0])).at(-1);
+    for (const { tile } of places) tile.remove();
+    if (done.ids.includes(Number(shown.id))) heir ? view(heir) : $("#viewer").close();
+    else heir?.focus();
+    window.comfy.library?.changed();
+    attach();
+    toast(done.ids.length === 1 ? "Deleted" : `${done.ids.length} deleted`, "Undo", async () => {
+      if (!(await post("library/restore", { ids: done.ids }))) return;
+      for (const { tile, parent, next } of places.reverse()) parent.insertBefore(tile, next?.parentElement === parent ? next : null);
+      window.comfy.library?.changed();
+      attach();
+      thumbs[0].focus();
+    });
+  }
+
+  // ---- two pictures against each other -------------------------------------------------------
+
+  function compare(a, b) {
+    rival = null;
+    document.body.classList.remove("comparing");
+    $("#viewer")?.close();
+    const pair = make("div", { className: "pair" });
+    pair.style.setProperty("--at", "50%");
+    const at = make("input", { type: "range", min: 0, max: 100, step: 0.5, value: 50, ariaLabel: "Where the two pictures meet" });
+    at.oninput = () => pair.style.setProperty("--at", `${at.value}%`);
+    const side = (thumb, letter) => {
+      const image = make("img", { src: thumb.dataset.src, alt: `${letter}: ${thumb.dataset.promptText || thumb.dataset.name}`, className: letter.toLowerCase(), draggable: false });
+      return image;
+    };
+    pair.append(side(a, "A"), side(b, "B"), make("i", { className: "seam" }), make("span", { className: "letter a", textContent: "A" }), make("span", { className: "letter b", textContent: "B" }), at);
+    const follow = (event) => {
+      if (event.type === "pointermove" && !event.buttons && event.pointerType !== "mouse") return;
+      const { left, width } = pair.getBoundingClientRect();
+      at.value = Math.min(100, Math.max(0, (100 * (event.clientX - left)) / width));
+      at.oninput();
+    };
+    pair.onpointermove = follow;
+    pair.onpointerdown = follow;
+    const words = (thumb, letter) =>
+      make("p", {}, make("strong", { textContent: `${letter} ` }), thumb.dataset.promptText || thumb.dataset.name, make("span", { className: "quiet", textContent: thumb.dataset.seed ? `  Seed ${thumb.dataset.seed}` : "" }));
+    const box = dialog("compare", "Two pictures compared", pair, make("div", { className: "both" }, words(a, "A"), words(b, "B")));
+    box.addEventListener("close", () => a.focus());
+    at.focus();
+  }
+  function chooseRival(thumb) {
+    rival = thumb;
+    $("#viewer")?.close();
+    document.body.classList.add("comparing");
+    toast("Choose the picture to compare it with", "Cancel", noRival);
+  }
+  function noRival() {
+    rival = null;
+    document.body.classList.remove("comparing");
+  }
+
+  Object.assign(window.comfy.actions, {
+    recall: (button) => take(shownThumb(), button.dataset.what),
+    "star-shown": () => star([shownThumb()], !($("#viewer [data-do=star-shown]").ariaPressed === "true")),
+    "delete-shown": () => drop([shownThumb()]),
+    "compare-shown": () => chooseRival(shownThumb()),
+  });
+  addEventListener("keydown", (event) => event.key === "Escape" && rival && noRival());
+  Object.assign(window.comfy, { view, compare, star, drop, keys, starred });
+})();
