@@ -1,6 +1,7 @@
 """Runs that outlive a page: queue, follow, resume, and the library of results."""
 
-from .job import Item, Job, JobError, JobRequest, Kind, Phase, ServerStatus, Snapshot, Status
+from .job import Item, Job, JobError, JobRequest, Kind, Line, Phase, ServerStatus, Snapshot, Status
+from .own_presets import OwnPresets
 from .studio import Studio
 
 __all__ = [
@@ -9,6 +10,8 @@ __all__ = [
     "JobError",
     "JobRequest",
     "Kind",
+    "Line",
+    "OwnPresets",
     "Phase",
     "ServerStatus",
     "Snapshot",

@@ -9,9 +9,11 @@ from typing import Any, Final
 
 from ..client import ComfyWSClient, parse_address
 from ..settings import Settings
-from ..studio import ServerStatus, Studio
+from ..studio import OwnPresets, ServerStatus, Studio
 from ..workflow.presets import list_presets
+from .access import Mode, mode_of
 from .catalog import Catalog
+from .desk import Desk
 from .engine import Choice, demo_speed
 
 __all__ = ["Backend"]
@@ -30,6 +32,8 @@ class Backend:
         self.settings = settings
         self.choice = choice
         self._engine = ExitStack()
+        self.presets = OwnPresets(settings.data_dir)
+        self.desk = Desk(self)
         self._connection = AsyncExitStack()
         self._changing = asyncio.Lock()
         self._checking: asyncio.Task[ServerStatus] | None = None
@@ -38,6 +42,14 @@ class Backend:
     def embedded(self) -> bool:
         """Whether the embedded engine serves."""
         return self.choice.kind == "embedded"
+
+    @property
+    def keeps_opened(self) -> bool:
+        """Whether opened workflows can be run before they are saved as presets.
+
+        Not where others reach the page: what they may run is what was saved.
+        """
+        return mode_of(self.settings) is Mode.LOCAL
 
     def start_engine(self) -> None:
         """Start the embedded engine if it is to serve; it may take seconds to load.
@@ -103,11 +115,14 @@ class Backend:
 
     async def _connect(self, url: str) -> None:
         self.client = await self._connection.enter_async_context(self._new_client(url))
+        opened = self.presets.opened if self.keeps_opened else None
+        folders = [self.presets.presets, *([opened] if opened else [])]
         self.studio = await self._connection.enter_async_context(
-            Studio(client=self.client, data_dir=self.settings.data_dir)
+            Studio(client=self.client, data_dir=self.settings.data_dir, preset_folders=folders)
         )
         # Reading some forty presets takes a second the first time.
-        self.catalog = Catalog(self.client, await asyncio.to_thread(list_presets))
+        listed = await asyncio.to_thread(list_presets, folders=folders)
+        self.catalog = Catalog(self.client, listed, folders=folders, opened_folder=opened)
         self._checking = asyncio.create_task(self._check(), name="look at the server")
 
     def _new_client(self, url: str) -> ComfyWSClient:

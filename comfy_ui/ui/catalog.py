@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from ..client import ComfyWSClient
 from ..errors import ComfyHeadlessError, MissingModel, Problem
 from ..protocol.nodes import NodeLibrary
-from ..workflow.presets import Preset, list_presets, preset_problems
+from ..workflow.presets import Preset, load_presets, preset_problems
 
 __all__ = ["Catalog", "Entry", "grouped"]
 
@@ -21,6 +22,8 @@ class Entry:
 
     preset: Preset
     problems: tuple[Problem, ...] | None = None
+    opened: bool = False
+    """A workflow that the owner of this machine has opened and not saved as a preset."""
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -62,17 +65,49 @@ class Entry:
 class Catalog:
     """All presets with their readiness, and the server's node list behind it.
 
-    Asks the server only in :meth:`refresh`; reading costs nothing.
+    Asks the server one question, in :meth:`refresh`; reading costs nothing. ``folders`` hold
+    presets besides the shipped ones; ``opened_folder`` is the one with what was only opened.
     """
 
-    def __init__(self, client: ComfyWSClient, presets: Iterable[Preset]) -> None:
+    def __init__(
+        self,
+        client: ComfyWSClient,
+        presets: Iterable[Preset],
+        *,
+        folders: Sequence[Path] = (),
+        opened_folder: Path | None = None,
+    ) -> None:
         self._client = client
+        self._folders = (*folders,)
+        self._opened_folder = opened_folder
+        self._version: str | None = None
         self.library: NodeLibrary | None = None
         self.entries: tuple[Entry, ...] = tuple(Entry(preset) for preset in presets)
+        self.broken: tuple[Problem, ...] = ()
+        """Presets whose files cannot be read, and why."""
 
     def entry(self, preset_id: str | None) -> Entry:
         """That preset; the first one where the id is unknown, as an old draft may have."""
         return next((e for e in self.entries if e.preset.id == preset_id), self.entries[0])
+
+    def find(self, preset_id: str) -> Preset | None:
+        """That preset, if there is one of this name."""
+        return next((e.preset for e in self.entries if e.preset.id == preset_id), None)
+
+    def title(self, preset_id: str) -> str:
+        """What people call it; its id where there is no such preset any more."""
+        preset = self.find(preset_id)
+        return preset.title if preset else preset_id
+
+    def for_tasks(self, tasks: Sequence[str]) -> Entry | None:
+        """The first preset that does one of ``tasks`` and takes a picture, a ready one if any."""
+        able = [
+            entry
+            for task in tasks
+            for entry in self.entries
+            if entry.preset.task == task and entry.preset.by_role("image")
+        ]
+        return next((entry for entry in able if entry.ready), able[0] if able else None)
 
     async def refresh(self, *, version: str | None = None) -> None:
         """Ask the server what it has, and look which presets there are. Keeps the old answer
@@ -82,14 +117,39 @@ class Catalog:
             library = await self._client.object_info()
         except ComfyHeadlessError:
             return
-        self.library = library
-        self.entries = await asyncio.to_thread(_entries, library, version)
+        self.library, self._version = library, version
+        await self._set(())  # what was found out with the old list counts no more
 
+    async def look(self) -> None:
+        """See which presets there are now: files that somebody added, changed or removed.
 
-def _entries(library: NodeLibrary, version: str | None) -> tuple[Entry, ...]:
-    return tuple(
-        Entry(preset, tuple(preset_problems(preset, library, version))) for preset in list_presets()
-    )
+        What is known of the others stays; the server is not asked.
+        """
+        await self._set(self.entries)
+
+    async def _set(self, known: Iterable[Entry]) -> None:
+        self.entries, self.broken = await asyncio.to_thread(self._look, known)
+
+    def _look(self, known: Iterable[Entry]) -> tuple[tuple[Entry, ...], tuple[Problem, ...]]:
+        before = {entry.preset.id: entry for entry in known}
+        folder = self._opened_folder
+        opened = {path.stem for path in folder.glob("*.toml")} if folder is not None else set()
+        presets = load_presets(self._folders)
+        return (
+            tuple(
+                before[preset.id]
+                if preset.id in before and before[preset.id].preset is preset
+                else self._entry(preset, opened=preset.id in opened)
+                for preset in presets.values()
+            ),
+            presets.problems,
+        )
+
+    def _entry(self, preset: Preset, *, opened: bool) -> Entry:
+        if self.library is None:
+            return Entry(preset, None, opened)
+        problems = preset_problems(preset, self.library, self._version)
+        return Entry(preset, tuple(problems), opened)
 
 
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -105,8 +165,9 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 def grouped(entries: Iterable[Entry]) -> list[tuple[str, list[Entry]]]:
     """The presets under headings, in the order of lists; headings without presets are left out."""
     listed = list(entries)
-    groups = (
-        (title, [entry for entry in listed if entry.preset.task in tasks])
+    groups = [("Opened workflows", [entry for entry in listed if entry.opened])]
+    groups += [
+        (title, [entry for entry in listed if entry.preset.task in tasks and not entry.opened])
         for title, tasks in GROUPS.items()
-    )
+    ]
     return [(title, found) for title, found in groups if found]

@@ -15,9 +15,10 @@ from ..workflow.presets import Param, Preset, choices, limits
 from ..workflow.roles import FILE_ROLES, INTEGER_ROLES, NUMBER_ROLES
 from .html import Html, el, icon
 
-__all__ = ["carry", "form", "ratio", "read"]
+__all__ = ["carry", "form", "ratio", "read", "recall"]
 
 _SLIDERS: Final = frozenset({"steps", "cfg", "guidance", "strength", "batch", "frames", "duration"})
+_MANY: Final = 12  # fields under Advanced, from which on they need headings
 _SIZE_ROLES: Final = frozenset({"width", "height"})
 _ASPECTS: Final = (("Square", 1, 1), ("Classic", 4, 3), ("Photo", 3, 2), ("Wide", 16, 9))
 
@@ -40,7 +41,7 @@ def form(preset: Preset, values: Mapping[str, Any], *, library: NodeLibrary | No
     width, height = preset.by_role("width"), preset.by_role("height")
     sized = width is not None and height is not None
     main: list[Html] = []
-    more: list[Html] = []
+    more: list[tuple[str, Html]] = []  # with the headings they stand under
     if preset.variants:
         main.append(_variant(preset, values.get("variant")))
     for param in shown:
@@ -48,9 +49,11 @@ def form(preset: Preset, values: Mapping[str, Any], *, library: NodeLibrary | No
         if sized and param.role in _SIZE_ROLES:
             if param is width:
                 main.append(_size(preset, filled))
-            more.append(made)
+            more.append((param.group, made))
+        elif param.advanced:
+            more.append((param.group, made))
         else:
-            (more if param.advanced else main).append(made)
+            main.append(made)
     return el(
         "form",
         el("div", main, class_="fields"),
@@ -100,6 +103,22 @@ def carry(old: Preset, values: Mapping[str, Any], new: Preset) -> dict[str, Any]
         for param in sizes:
             kept.pop(param.id, None)
     return kept
+
+
+def recall(preset: Preset, by_role: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by role, of a picture made elsewhere, as far as the preset has them and they fit.
+
+    A number out of range and a choice that is not offered are left out; of a size, both or none.
+    """
+    kept: dict[str, Any] = {}
+    for role, value in by_role.items():
+        param = next((p for p in preset.params if p.role == role), None)
+        if param is None or not isinstance(value, str | int | float):
+            continue
+        if (param.choices is None or value in param.choices) and _fits(param, value):
+            kept[param.id] = value
+    sizes = {p.id for p in preset.params if p.role in _SIZE_ROLES}
+    return kept if sizes <= kept.keys() else {k: v for k, v in kept.items() if k not in sizes}
 
 
 def ratio(preset: Preset, values: Mapping[str, Any]) -> float | None:
@@ -370,9 +389,14 @@ def _upload(param: Param, value: Any, name: str) -> Html:
     )
 
 
-def _advanced(fields: Sequence[Html]) -> Html:
+def _advanced(fields: Sequence[tuple[str, Html]]) -> Html:
+    """The folded part; what is of one group stands together, under its name if there are many."""
     if not fields:
         return Html("")
+    groups: dict[str, list[Html]] = {}
+    for group, made in fields:
+        groups.setdefault(group, []).append(made)
+    named = len(fields) > _MANY
     return el(
         "details",
         el(
@@ -390,6 +414,14 @@ def _advanced(fields: Sequence[Html]) -> Html:
             data_filter=".advanced .field",
             hidden=len(fields) < 4,
         ),
-        el("div", fields, class_="fields"),
+        [
+            el(
+                "section",
+                el("h4", title) if named else None,
+                el("div", found, class_="fields"),
+                class_="together",
+            )
+            for title, found in groups.items()
+        ],
         class_="advanced",
     )

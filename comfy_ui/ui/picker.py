@@ -11,10 +11,10 @@ from ..workflow.presets import Preset
 from .catalog import Entry, grouped
 from .html import Html, el, icon
 
-__all__ = ["cover", "picker", "readiness"]
+__all__ = ["KINDS", "KIND_ICONS", "cover", "picker", "readiness"]
 
-_KINDS: Final = {"image": "Picture", "video": "Video", "audio": "Sound", "text": "Text", "3d": "3D"}
-_ICONS: Final = {
+KINDS: Final = {"image": "Picture", "video": "Video", "audio": "Sound", "text": "Text", "3d": "3D"}
+KIND_ICONS: Final = {
     "image": "image",
     "video": "video",
     "audio": "sound",
@@ -87,7 +87,7 @@ def _face(entry: Entry, *, button: bool = False) -> Html:
             el("strong", preset.title),
             el(
                 "span",
-                el("span", icon(_ICONS[preset.kind]), _KINDS[preset.kind], class_="kind"),
+                el("span", icon(KIND_ICONS[preset.kind]), KINDS[preset.kind], class_="kind"),
                 readiness(entry),
                 class_="facts",
             ),
@@ -127,4 +127,4 @@ def _picture(preset: Preset) -> Html:
             loading="lazy",
         )
     hue = sum(ord(letter) * place for place, letter in enumerate(preset.id, 1)) % 360
-    return el("span", icon(_ICONS[preset.kind]), class_="cover drawn", style=f"--hue: {hue}")
+    return el("span", icon(KIND_ICONS[preset.kind]), class_="cover drawn", style=f"--hue: {hue}")

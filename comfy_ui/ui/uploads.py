@@ -11,10 +11,12 @@ import io
 import re
 import secrets
 import warnings
+from collections.abc import Mapping
 from typing import Any, Final
 
 from ..errors import ValidationError
-from ..workflow.presets import Preset
+from ..workflow.graph import AnyGraph, inputs_of
+from ..workflow.presets import Param, Preset
 from ..workflow.roles import FILE_ROLES
 from .access import Access
 from .backend import Backend
@@ -24,7 +26,11 @@ __all__ = ["MAX_UPLOAD_BYTES", "Uploads"]
 MAX_UPLOAD_BYTES: Final = 64 * 2**20
 _MAX_PIXELS: Final = 64_000_000
 _PICTURES: Final = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
-_NAME: Final = re.compile(r"ui-([0-9a-f]{24})-([0-9a-f]{24})\.[a-z0-9]{3,4}")
+_ORIENTATION: Final = 0x0112  # of EXIF; ComfyUI and browsers turn the picture by it
+_LYING: Final = (5, 6, 7, 8)
+_NAME: Final = re.compile(
+    r"ui-([0-9a-f]{24}(?:-(\d{1,5})x(\d{1,5}))?)-([0-9a-f]{24})\.[a-z0-9]{3,4}"
+)
 
 
 class Uploads:
@@ -41,35 +47,68 @@ class Uploads:
             ValidationError: not a file of that kind, or too large.
             ComfyUIConnectionError: ComfyUI is away.
         """
-        check = _picture if role in {"image", "mask"} else _recording
-        suffix = await asyncio.to_thread(check, content)
+        size = None
+        if role in {"image", "mask"}:
+            suffix, size = await asyncio.to_thread(_picture, content)
+        else:
+            suffix = await asyncio.to_thread(_recording, content)
         token = secrets.token_hex(12)
+        if size is not None:
+            token += f"-{size[0]}x{size[1]}"
         name = f"ui-{token}-{self._access.sign(f'{owner}/{token}')[:24]}.{suffix}"
         await self._backend.client.upload_image(content, filename=name)
         return name
 
-    def check(self, preset: Preset, values: dict[str, Any], owner: str) -> None:
-        """Refuse a job that names a file which this owner did not send.
+    def check(self, preset: Preset, values: dict[str, Any], owner: str) -> frozenset[str]:
+        """Refuse a job that names a file which this owner did not send; give the files it names.
+
+        A preset's own file is everybody's.
 
         Raises:
-            ValidationError: it does.
+            ValidationError: it does, or a mask has another size than the picture.
         """
+        named: dict[str, Param] = {}
         for param in preset.params:
             name = values.get(param.id)
-            if param.role in FILE_ROLES and name and not self._belongs(str(name), owner):
+            if param.role not in FILE_ROLES or not name:
+                continue
+            if name != param.default and not self._belongs(str(name), owner):
                 raise ValidationError(
                     f"'{param.label}' is not a file of yours.", hint="Choose the file again."
                 )
+            named[str(name)] = param
+        _same_size(named)
+        return frozenset(named)
+
+    def among(self, graph: AnyGraph, owner: str) -> frozenset[str]:
+        """The files of this owner that a graph names."""
+        values = [value for node in graph for value in inputs_of(graph, node).values()]
+        return frozenset(v for v in values if isinstance(v, str) and self._belongs(v, owner))
 
     def _belongs(self, name: str, owner: str) -> bool:
         match = _NAME.fullmatch(name)
         if match is None:
             return False
         right = self._access.sign(f"{owner}/{match[1]}")[:24]
-        return secrets.compare_digest(match[2], right)
+        return secrets.compare_digest(match[4], right)
 
 
-def _picture(content: bytes) -> str:
+def _same_size(named: Mapping[str, Param]) -> None:
+    """A mask belongs to a picture; ComfyUI would stretch another one over it without a word."""
+    sizes: dict[str, list[str]] = {"image": [], "mask": []}
+    for name, param in named.items():
+        match = _NAME.fullmatch(name)
+        if param.role in sizes and match is not None and match[2]:
+            sizes[param.role].append(f"{match[2]} × {match[3]}")
+    if len(sizes["image"]) == len(sizes["mask"]) == 1 and sizes["image"] != sizes["mask"]:
+        raise ValidationError(
+            f"The mask has {sizes['mask'][0]} pixels and the picture {sizes['image'][0]}: "
+            "they must be the same.",
+            hint="Paint the mask over this picture, or scale one of them.",
+        )
+
+
+def _picture(content: bytes) -> tuple[str, tuple[int, int]]:
     from PIL import Image
 
     try:
@@ -83,11 +122,14 @@ def _picture(content: bytes) -> str:
                         hint="Make the picture smaller first.",
                     )
                 picture.load()
+                size = picture.size
+                if picture.getexif().get(_ORIENTATION) in _LYING:
+                    size = size[::-1]
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Warning) as error:
         raise ValidationError(
             "This is not a picture that can be used.", hint="Send a PNG, JPEG or WebP file."
         ) from error
-    return suffix
+    return suffix, size
 
 
 def _recording(content: bytes) -> str:

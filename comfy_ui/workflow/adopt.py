@@ -59,8 +59,9 @@ def adopt(
     library = as_library(object_info)
     found = find_controls(graph, library, editor)
     shown = [control for control in found if _is_settable(control)]
-    outputs = [{"node": out.node, "kind": out.kind} for out in find_outputs(graph, library)]
-    kind = outputs[0]["kind"] if outputs else "image"
+    outputs = find_outputs(graph, library)
+    kind: Kind = outputs[0].kind if outputs else "image"
+    told = [(output.node, output.kind) for output in outputs] or [(_last(graph, library), kind)]
     fed = any(control.kind == "file" for control in shown)
     try:
         return Preset.model_validate(
@@ -69,10 +70,10 @@ def adopt(
                 "graph": copied(graph),
                 "title": title,
                 "description": "",
-                "task": _TASKS[kind][fed],  # type: ignore[index] -- find_outputs gives kinds
+                "task": _TASKS[kind][fed],
                 "family": "Workflow",
                 "params": [*_params(shown, graph, library)],
-                "outputs": outputs or [{"node": _last_output(graph, library), "kind": "image"}],
+                "outputs": [{"node": node, "kind": kind} for node, kind in told],
                 "models": [*_models(graph, editor)],
             }
         )
@@ -105,10 +106,12 @@ def models_of(editor: Mapping[str, Any]) -> Iterator[ModelRequirement]:
             if not isinstance(entry, Mapping):
                 continue
             try:
-                yield ModelRequirement(
-                    folder=entry.get("directory"),  # type: ignore[arg-type] -- pydantic's to judge
-                    filename=entry.get("name"),  # type: ignore[arg-type]
-                    url=entry.get("url"),
+                yield ModelRequirement.model_validate(
+                    {
+                        "folder": entry.get("directory"),
+                        "filename": entry.get("name"),
+                        "url": entry.get("url"),
+                    }
                 )
             except pydantic.ValidationError:
                 continue  # what is not a name, a folder and an https address helps nobody
@@ -226,7 +229,7 @@ def _offered(control: Control, graph: AnyGraph, library: NodeLibrary) -> tuple[A
     return declared.choices if declared is not None else None
 
 
-def _last_output(graph: AnyGraph, library: NodeLibrary) -> str:
+def _last(graph: AnyGraph, library: NodeLibrary) -> str:
     """A node that shows something of a kind that nobody knows, for the preset's list."""
     specs = {node: library.get(str(graph[node].get("class_type"))) for node in graph}
     return ([node for node, spec in specs.items() if spec and spec.output_node] or [*graph])[-1]

@@ -11,13 +11,13 @@ from ..workflow.adopt import slug
 from ..workflow.presets import Preset, load_preset, load_presets
 from ..workflow.sidecar import graph_text, sidecar_text
 
-__all__ = ["Shelf"]
+__all__ = ["OwnPresets"]
 
 KEPT_OPENED: Final = 20
 _MAX_TITLE: Final = 80
 
 
-class Shelf:
+class OwnPresets:
     """Two folders of presets below ``data_dir``: ``presets``, for everybody, and ``opened``.
 
     Both hold NAME.json and NAME.toml, and whoever puts two such files there has added a preset.

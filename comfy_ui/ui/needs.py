@@ -1,0 +1,118 @@
+"""What a preset or workflow lacks, with the cure of each: files, node packs, wrong values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from ..errors import MissingModel, Problem
+from .html import Html, el, icon, join, page_text
+from .units import size
+
+__all__ = ["missing_models", "needs"]
+
+_COLUMNS: Final = ("File", "Folder", "Size", "Licence", "")
+
+
+def missing_models(problems: Iterable[Problem]) -> tuple[MissingModel, ...]:
+    """The files to get, each once."""
+    found = (problem.extra.get("model") for problem in problems)
+    models = {model.filename: model for model in found if isinstance(model, MissingModel)}
+    return (*models.values(),)
+
+
+def needs(problems: Sequence[Problem]) -> Html:
+    """All problems: the files as a table that can be copied whole, then the others by kind."""
+    models = missing_models(problems)
+    others = [p for p in problems if not isinstance(p.extra.get("model"), MissingModel)]
+    told = {(p.message, p.hint): p for p in others}  # a class that stands five times is said once
+    return join(
+        _models(models) if models else None,
+        [_problem(problem) for problem in told.values()],
+    )
+
+
+def _problem(problem: Problem) -> Html:
+    url, pack = problem.extra.get("url"), problem.extra.get("pack")
+    where = problem.node_title if problem.kind != "missing_node" else None
+    return el(
+        "div",
+        icon("alert"),
+        el(
+            "p",
+            el("strong", page_text(where, limit=80), ": ") if where else None,
+            page_text(problem.message),
+            " ",
+            page_text(problem.hint),
+        ),
+        _link(str(url), str(pack or "Get it")) if url else None,
+        class_=f"need {problem.severity}",
+    )
+
+
+def _models(models: Sequence[MissingModel]) -> Html:
+    total = sum(model.size_bytes or 0 for model in models)
+    several = f"{len(models)} model files" if len(models) > 1 else "1 model file"
+    return el(
+        "div",
+        el(
+            "div",
+            el("strong", f"{several} missing"),
+            el("span", f"{size(total)} in all", class_="quiet") if total else None,
+            el(
+                "button",
+                icon("copy"),
+                "Copy the list",
+                type="button",
+                class_="act",
+                data_copy="\n".join(_line(model) for model in models),
+            ),
+            class_="row",
+        ),
+        el(
+            "table",
+            el("thead", el("tr", [el("th", name, scope="col") for name in _COLUMNS])),
+            el("tbody", [_row(model) for model in models]),
+            class_="models",
+        ),
+        class_="need-models",
+    )
+
+
+def _line(model: MissingModel) -> str:
+    """
+    >>> _line(MissingModel("vae", "ae.safetensors", "https://x.org/ae", 335_000_000))
+    'models/vae/ae.safetensors  335 MB  https://x.org/ae'
+    """
+    known = (_where(model), size(model.size_bytes) if model.size_bytes else "", model.url or "")
+    return "  ".join(part for part in known if part)
+
+
+def _where(model: MissingModel) -> str:
+    return "/".join(part for part in ("models", model.folder, model.filename) if part)
+
+
+def _row(model: MissingModel) -> Html:
+    return el(
+        "tr",
+        el("td", el("code", page_text(model.filename, limit=120))),
+        el("td", el("code", f"models/{model.folder}" if model.folder else "models")),
+        el("td", size(model.size_bytes) if model.size_bytes else "unknown"),
+        el("td", page_text(model.license or "unknown", limit=60)),
+        el(
+            "td",
+            _link(model.url, "Get it") if model.url else None,
+            el("span", " needs a login there", class_="quiet") if model.gated else None,
+        ),
+    )
+
+
+def _link(url: str, text: str) -> Html:
+    return el(
+        "a",
+        page_text(text, limit=60),
+        href=url,
+        target="_blank",
+        rel="noreferrer noopener",
+        class_="act strong",
+    )
