@@ -46,3 +46,11 @@ def engine() -> Iterator[Any]:
 
     with DemoServer(speed="instant").in_thread() as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def _closed_circuits() -> None:
+    """Forget which servers failed: ports come again, with the servers of other tests on them."""
+    from comfy_ui.client import breakers
+
+    breakers._breakers.clear()

@@ -23,7 +23,7 @@ from .base import (
     CANCEL_TIMEOUT_S,
     DEFAULT_CONCURRENCY,
     DEFAULT_PRESETS,
-    Base,
+    FAREWELL_S,
     log_callback_error,
     prompt_id_or_new,
 )
@@ -40,10 +40,13 @@ OnProgress = Callable[[Progress], Any]
 
 
 class ComfyWSClient(AsyncServer):
-    __doc__ = f"""{Base.__doc__}
-    Awaited, within one event loop; progress with steps and previews comes over a WebSocket, one
-    however many jobs. Without one (a proxy lets none through) jobs are followed by polling. Use it
-    as an async context manager, or await :meth:`close`.
+    """A ComfyUI server, asked by awaited calls within one event loop.
+
+    Progress with steps and previews comes over a WebSocket, one however many jobs. Without one (a
+    proxy lets none through) jobs are followed by polling. Use it as an async context manager, or
+    await :meth:`close`.
+
+    Takes the arguments of :class:`.ComfyClient`, and raises what that raises.
 
     Raises:
         MissingFeatureError: the extra ``websocket`` is not installed.
@@ -56,7 +59,15 @@ class ComfyWSClient(AsyncServer):
         http: httpx.BaseTransport | httpx.AsyncBaseTransport | None,
     ) -> None:
         super()._connect(endpoint, breaker, http)
-        self._hub = Hub(endpoint, self._asker, self._following, self._drive)
+        self._hub = Hub(
+            endpoint,
+            self._asker,
+            self._following,
+            self._drive,
+            telemetry=self._telemetry,
+            observer=self._pictures.take,
+        )
+        self._farewells: set[asyncio.Task[bool]] = set()
 
     # -- running workflows
 
@@ -69,8 +80,12 @@ class ComfyWSClient(AsyncServer):
         extra_data: Mapping[str, Any] | None = None,
         strict: bool = True,
     ) -> str:
-        """As :meth:`.ComfyClient.queue_prompt`. The socket is opened before anything is posted."""
-        prompt_id = prompt_id_or_new(prompt_id)
+        """As :meth:`.ComfyClient.queue_prompt`. The socket is opened before anything is posted.
+
+        Cancelling the task takes the job back unless the caller gave its ``prompt_id``: nobody
+        would know of it. That goes on in the background; :meth:`close` waits a moment for it.
+        """
+        ours, prompt_id = prompt_id is None, prompt_id_or_new(prompt_id)
         runnable = await self._drive(self._sources.read(workflow))
         job = await self._hub.new_job(prompt_id, runnable.graph)
         call = routes.submit(
@@ -81,9 +96,14 @@ class ComfyWSClient(AsyncServer):
             extra_data=runnable.extra_data(extra_data),
         )
         try:
-            await self._drive(self._following.submit(job, call, strict=strict))
+            with self._telemetry.submitting(job, runnable.graph):
+                await self._drive(self._following.submit(job, call, strict=strict))
         except ComfyHeadlessError:
             self._hub.drop(job)
+            raise
+        except asyncio.CancelledError:
+            if ours:
+                self._take_back(job)
             raise
         return prompt_id
 
@@ -100,16 +120,17 @@ class ComfyWSClient(AsyncServer):
         what came and went while it was busy is left out.
         """
         job, clock = self._hub.job(prompt_id), self._asker.clock
-        async with aclosing(self._changes(job, timeout=timeout)) as moments:
-            async for changes in moments:
-                if on_progress is not None and (progress := changes.progress(clock())):
-                    try:
-                        came = on_progress(progress)
-                        if inspect.isawaitable(came):
-                            await came
-                    except Exception as error:  # noqa: BLE001 -- see log_callback_error
-                        log_callback_error(error)
-        return self._result(job)
+        with self._telemetry.waiting(job):
+            async with aclosing(self._changes(job, timeout=timeout)) as moments:
+                async for changes in moments:
+                    if on_progress is not None and (progress := changes.progress(clock())):
+                        try:
+                            came = on_progress(progress)
+                            if inspect.isawaitable(came):
+                                await came
+                        except Exception as error:  # noqa: BLE001 -- see log_callback_error
+                            log_callback_error(error)
+            return self._result(job)
 
     async def run(
         self,
@@ -136,13 +157,15 @@ class ComfyWSClient(AsyncServer):
     ) -> AsyncGenerator[AsyncEvent, None]:
         """As :meth:`.ComfyClient.attach`."""
         job, clock = self._hub.job(prompt_id), self._asker.clock
-        async with aclosing(self._changes(job, timeout=timeout)) as moments:
-            async for changes in moments:
-                for file in changes.files():
-                    yield file
-                if progress := changes.progress(clock()):
-                    yield progress
-        yield self._result(job)
+        with self._telemetry.waiting(job):
+            async with aclosing(self._changes(job, timeout=timeout)) as moments:
+                async for changes in moments:
+                    for file in changes.files():
+                        yield file
+                    if progress := changes.progress(clock()):
+                        yield progress
+            result = self._result(job)
+        yield result
 
     async def run_batch(
         self, workflows: Iterable[WorkflowSource], *, concurrency: int = DEFAULT_CONCURRENCY
@@ -216,10 +239,23 @@ class ComfyWSClient(AsyncServer):
             return False
         return job.was_stopped
 
+    def _take_back(self, job: Job) -> None:
+        task = asyncio.create_task(
+            self._drive(self._following.cancel(job, timeout_s=CANCEL_TIMEOUT_S)),
+            name="comfy-ui farewell",
+        )
+        self._farewells.add(task)
+        task.add_done_callback(self._farewells.discard)
+
     # -- life
 
     async def close(self) -> None:
         """As :meth:`.ComfyClient.close`. No task is left."""
+        if self._farewells:
+            _, late = await asyncio.wait(self._farewells, timeout=FAREWELL_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
         await self._hub.close()
         await super().close()
 

@@ -6,17 +6,22 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 from uuid import uuid4
 
 import httpx
 
+from ..features import check_feature
 from .address import DEFAULT_HOST, DEFAULT_PORT
+from .breakers import breaker_for
 from .endpoint import Certificate, Endpoint, Verify, make_endpoint
 from .files import safe_name
 from .flows import Asker
 from .following import Following
+from .pictures import Pictures
 from .sources import Sources
 from .submission import check_prompt_id
+from .telemetry import Telemetry
 from .transfers import Transfers
 from .transport import Breaker
 
@@ -26,30 +31,15 @@ DEFAULT_TIMEOUT_S = 300.0
 # The server runs one job at a time; some more in its queue keep it busy while answers travel.
 DEFAULT_CONCURRENCY = 4
 CANCEL_TIMEOUT_S = 30.0
+# How long a client that is given up goes on to take back a job of which nobody knows.
+FAREWELL_S = 2.0
 DEFAULT_PRESETS = MappingProxyType(
     {"image": "z_image_turbo", "video": "wan21_t2v_1_3b", "audio": "ace_step_15"}
 )
 
 
 class Base:
-    """A ComfyUI server.
-
-    Args:
-        host: host name, or anything that ``url`` takes.
-        port: used where the address names none.
-        url: an address as people paste it; wins over ``host``. ``base_url`` is the same.
-        timeout: the longest silence of the server, in seconds. Jobs may take longer.
-        headers: sent with every request.
-        token: a bearer token; for Comfy Cloud, the API key.
-        verify: False trusts any certificate; else a PEM file, a folder of them, or an SSLContext.
-        cert: client certificate: a PEM file, or (certificate, key).
-        trust_env: use the proxies and the ``.netrc`` of the environment.
-        breaker: a circuit breaker, shared by the clients of this server.
-        http: carries the requests in place of a network, for tests.
-
-    Every method raises ComfyUIConnectionError (also ComfyUIOfflineError, AuthenticationError) when
-    the server does not answer as one, and ServerRejectedError when it refuses.
-    """
+    """Address, credentials and flows of one server; the arguments are told at ComfyClient."""
 
     def __init__(
         self,
@@ -64,7 +54,7 @@ class Base:
         verify: Verify = True,
         cert: Certificate | None = None,
         trust_env: bool = False,
-        breaker: Breaker | None = None,
+        breaker: Breaker | Literal[False] | None = None,
         http: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._endpoint = make_endpoint(
@@ -79,10 +69,14 @@ class Base:
             trust_env=trust_env,
         )
         self._asker = Asker(timeout_s=self._endpoint.timeout_s)
-        self._following = Following(self._asker)
-        self._transfers = Transfers(self._asker)
+        self._telemetry = Telemetry(self._endpoint.address)
+        self._pictures = Pictures()
+        self._following = Following(self._asker, self._telemetry)
+        self._transfers = Transfers(self._asker, self._telemetry, self._pictures)
         self._sources = Sources(self._asker, self._transfers)
-        self._connect(self._endpoint, breaker, http)
+        if breaker is None and http is None and check_feature("health"):
+            breaker = breaker_for(self.url)
+        self._connect(self._endpoint, breaker or None, http)
 
     def _connect(
         self,

@@ -1,4 +1,7 @@
-"""One circuit breaker per server, shared by every client of it in this process."""
+"""One circuit breaker per server, shared by every client of it in this process.
+
+It comes with the extra [health]; every client there uses it unless told otherwise.
+"""
 
 from __future__ import annotations
 

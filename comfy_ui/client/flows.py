@@ -106,9 +106,13 @@ class Asker:
     def ask(self, call: Call[T]) -> Flow[T]:
         """One call, repeated where that is safe and may help."""
         started, failures = self.clock(), 0
+        trouble: Trouble | None = None
         while True:
             try:
                 answer: Answer = yield call
+            except CircuitOpenError as error:
+                # It opened over this very call: what the server did says more.
+                raise trouble.error if trouble else error from None
             except ComfyUIConnectionError as error:
                 trouble = no_answer(error, idempotent=call.repeatable)
             else:
@@ -159,7 +163,9 @@ class Asker:
 
 def no_answer(error: ComfyUIConnectionError, *, idempotent: bool) -> Trouble:
     """Of a call that got none, or one that cannot be read."""
-    if not error.retryable or isinstance(error, CircuitOpenError):
+    if isinstance(error, CircuitOpenError):
+        return Trouble(error, Failure.SAFE, error.retry_after_s)
+    if not error.retryable:
         return Trouble(error, Failure.FINAL)
     sent = not isinstance(error, ComfyUIOfflineError)
     return Trouble(error, classify_transport(sent=sent, idempotent=idempotent))

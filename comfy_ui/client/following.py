@@ -31,6 +31,7 @@ from .capabilities import Capabilities
 from .flows import Asker, Flow
 from .jobs import Job
 from .submission import Submitted, dropped_outputs
+from .telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +45,9 @@ _REFUSED_S = 0.5
 class Following:
     """The flows around jobs, of one client."""
 
-    def __init__(self, asker: Asker) -> None:
+    def __init__(self, asker: Asker, telemetry: Telemetry) -> None:
         self._asker = asker
+        self._telemetry = telemetry
         self._atomic_cancel: bool | None = None
         self._refused_until = 0.0
 
@@ -137,6 +139,7 @@ class Following:
         try:
             if any(job.state.needs_queue for job in jobs if job.prompt_id in due):
                 snapshot = yield from self._asker.once(routes.queue())
+                self._telemetry.queue_depth(len(snapshot.running) + len(snapshot.pending))
                 for job in jobs:
                     answer = snapshot.answer(job.prompt_id)
                     # While its socket tells of a job, its absence is not yet to be doubted.

@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import Context
 from typing import Any
 from uuid import uuid4
 
@@ -26,7 +27,8 @@ from ..protocol.messages import Message, Status
 from .endpoint import Endpoint
 from .flows import Asker, Flow
 from .following import Following
-from .jobs import Job
+from .jobs import Job, Observer
+from .telemetry import Telemetry
 from .websocket import Socket
 
 logger = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ _STATUS_S = 1.0
 class Hub:
     """The jobs of one client, within one event loop.
 
-    ``drive`` runs a flow, as the client does it.
+    ``drive`` runs a flow, as the client does it; ``observer`` is told of every change of a job.
     """
 
     def __init__(
@@ -49,10 +51,15 @@ class Hub:
         asker: Asker,
         following: Following,
         drive: Callable[[Flow[float]], Awaitable[float]],
+        *,
+        telemetry: Telemetry,
+        observer: Observer,
     ) -> None:
         self._clock = asker.clock
         self._following = following
         self._drive = drive
+        self._telemetry = telemetry
+        self._observer = observer
         self._socket = Socket(endpoint, on_message=self._hear, on_change=self._connected)
         self._jobs: dict[str, Job] = {}
         self._waiting: dict[str, set[asyncio.Event]] = {}
@@ -60,6 +67,7 @@ class Hub:
         self._wake = asyncio.Event()
         self._due = 0.0
         self._heard_at = 0.0
+        self._was_open = False
         self._status: Status | None = None
 
     async def new_job(self, prompt_id: str, graph: Mapping[str, Any]) -> Job:
@@ -91,7 +99,10 @@ class Hub:
         self._socket.want(wanted=True)
         self._nudge(poll_due(job.state, self._clock()))
         if self._poller is None:
-            self._poller = asyncio.create_task(self._poll(), name="comfy-ui poller")
+            # It serves all who wait, so it belongs to no trace of one of them.
+            self._poller = asyncio.create_task(
+                self._poll(), name="comfy-ui poller", context=Context()
+            )
         try:
             yield event
         finally:
@@ -119,6 +130,8 @@ class Hub:
             if self._status is None:
                 asyncio.get_running_loop().call_later(_STATUS_S, self._wake.set)
             self._status = message
+            if message.queue_remaining is not None:
+                self._telemetry.queue_depth(message.queue_remaining)
             return
         prompt_id = getattr(message, "prompt_id", None)
         if prompt_id is not None:
@@ -132,6 +145,10 @@ class Hub:
 
     def _connected(self, client_id: str | None) -> None:
         now = self._heard_at = self._clock()
+        if client_id is not None:
+            if self._was_open:
+                self._telemetry.reconnected()
+            self._was_open = True
         event = ConnectionLost() if client_id is None else ConnectionRegained(listening=False)
         for job in self._jobs.values():
             # Those queued under an earlier clientId are not told of on this connection.
@@ -189,6 +206,7 @@ class Hub:
             self._socket.cycle()
 
     def _keep(self, job: Job) -> Job:
+        job.observers.append(self._observer)
         self._jobs[job.prompt_id] = job
         if len(self._jobs) > _KEPT_JOBS:
             for prompt_id in list(self._jobs):

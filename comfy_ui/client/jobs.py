@@ -13,6 +13,9 @@ from ..protocol.outputs import OutputFile
 from ..protocol.progress import Phase, Progress
 from .result import Result, Saved_co
 
+Observer = Callable[[JobState, JobState, float], None]
+"""Told of each change of a job: the state before, after, and the time. Must return at once."""
+
 
 class Job:
     """Holds the one state of a job, for all who follow it."""
@@ -30,6 +33,7 @@ class Job:
         self.unreachable_since: float | None = None
         self.error: Exception | None = None
         """Why following was given up. The job itself may go on."""
+        self.observers: list[Observer] = []
         self._on_change = on_change
         self._lock = threading.Lock()  # a sync client may cancel from another thread
 
@@ -49,9 +53,13 @@ class Job:
 
     def apply(self, event: Event, now: float) -> None:
         with self._lock:
-            before, self.state = self.state, advance(self.state, event, now)
-        if self.state is not before:
-            self._changed()
+            before = self.state
+            after = self.state = advance(before, event, now)
+        if after is before:
+            return
+        for observer in self.observers:
+            observer(before, after, now)
+        self._changed()
 
     def give_up(self, error: Exception) -> None:
         self.error = error

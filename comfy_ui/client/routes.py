@@ -177,7 +177,8 @@ def exists(filename: str, *, subfolder: str, type: str) -> Call[None]:  # noqa: 
         read_file(answer, filename)
 
     query = {"filename": filename, "subfolder": subfolder, "type": type}
-    return Call(method="HEAD", path="/view", query=query, parse=parse, accepts=(400, 404))
+    # 302: Comfy Cloud has it, elsewhere.
+    return Call(method="HEAD", path="/view", query=query, parse=parse, accepts=(302, 400, 404))
 
 
 def read_file(answer: Answer, filename: str) -> bytes:

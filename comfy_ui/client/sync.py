@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,7 +20,7 @@ from .base import (
     CANCEL_TIMEOUT_S,
     DEFAULT_CONCURRENCY,
     DEFAULT_PRESETS,
-    Base,
+    FAREWELL_S,
     log_callback_error,
     prompt_id_or_new,
 )
@@ -38,9 +39,27 @@ _KEPT_JOBS = 2000
 
 
 class ComfyClient(SyncServer):
-    __doc__ = f"""{Base.__doc__}
-    Blocking; progress comes from polling the queue, so it knows phases and places, not steps.
-    Safe to use from several threads. Use it as a context manager, or :meth:`close` it.
+    """A ComfyUI server, asked by blocking calls.
+
+    Progress comes from polling the queue, so it knows phases and places, not steps. Safe to use
+    from several threads. Use it as a context manager, or :meth:`close` it.
+
+    Args:
+        host: host name, or anything that ``url`` takes.
+        port: used where the address names none.
+        url: an address as people paste it; wins over ``host``. ``base_url`` is the same.
+        timeout: the longest silence of the server, in seconds. Jobs may take longer.
+        headers: sent with every request.
+        token: a bearer token; for Comfy Cloud, the API key.
+        verify: False trusts any certificate; else a PEM file, a folder of them, or an SSLContext.
+        cert: client certificate: a PEM file, or (certificate, key).
+        trust_env: use the proxies and the ``.netrc`` of the environment.
+        breaker: a circuit breaker; by default, with the extra ``health`` installed, the one that
+            all clients of this server in this process share. False: none.
+        http: carries the requests in place of a network, for tests.
+
+    Every method raises ComfyUIConnectionError (also ComfyUIOfflineError, AuthenticationError) when
+    the server does not answer as one, and ServerRejectedError when it refuses.
     """
 
     def _connect(
@@ -78,7 +97,7 @@ class ComfyClient(SyncServer):
             InvalidWorkflowError: the server refuses it; ``problems`` says why, node by node
                 (MissingNodesError, MissingModelsError where that is all).
         """
-        prompt_id = prompt_id_or_new(prompt_id)
+        ours, prompt_id = prompt_id is None, prompt_id_or_new(prompt_id)
         runnable = self._drive(self._sources.read(workflow))
         call = routes.submit(
             runnable.graph,
@@ -90,9 +109,14 @@ class ComfyClient(SyncServer):
         )
         job = self._keep(Job(new_job(prompt_id, now=self._asker.clock(), graph=runnable.graph)))
         try:
-            self._drive(self._following.submit(job, call, strict=strict))
+            with self._telemetry.submitting(job, runnable.graph):
+                self._drive(self._following.submit(job, call, strict=strict))
         except ComfyHeadlessError:
             self._jobs.pop(prompt_id, None)
+            raise
+        except KeyboardInterrupt:
+            if ours:  # nobody will learn of the job
+                self._drive(self._following.cancel(job, timeout_s=FAREWELL_S))
             raise
         return prompt_id
 
@@ -117,13 +141,14 @@ class ComfyClient(SyncServer):
             JobLostError: the server no longer knows it.
         """
         job, clock = self._job(prompt_id), self._asker.clock
-        for changes in self._changes(job, timeout=timeout):
-            if on_progress is not None and (progress := changes.progress(clock())):
-                try:
-                    on_progress(progress)
-                except Exception as error:  # noqa: BLE001 -- see log_callback_error
-                    log_callback_error(error)
-        return self._result(job)
+        with self._telemetry.waiting(job):
+            for changes in self._changes(job, timeout=timeout):
+                if on_progress is not None and (progress := changes.progress(clock())):
+                    try:
+                        on_progress(progress)
+                    except Exception as error:  # noqa: BLE001 -- see log_callback_error
+                        log_callback_error(error)
+            return self._result(job)
 
     def run(
         self,
@@ -148,11 +173,13 @@ class ComfyClient(SyncServer):
     def attach(self, prompt_id: str, *, timeout: float | None = None) -> Iterator[SyncEvent]:
         """The same for a job that is already queued, by another process for instance."""
         job, clock = self._job(prompt_id), self._asker.clock
-        for changes in self._changes(job, timeout=timeout):
-            yield from changes.files()
-            if progress := changes.progress(clock()):
-                yield progress
-        yield self._result(job)
+        with self._telemetry.waiting(job):
+            for changes in self._changes(job, timeout=timeout):
+                yield from changes.files()
+                if progress := changes.progress(clock()):
+                    yield progress
+            result = self._result(job)
+        yield result
 
     def run_batch(
         self, workflows: Iterable[WorkflowSource], *, concurrency: int = DEFAULT_CONCURRENCY
@@ -163,19 +190,25 @@ class ComfyClient(SyncServer):
         """
         results: dict[int, SyncResult | ComfyHeadlessError] = {}
         waiting = list(enumerate(workflows))[::-1]
-        active: dict[int, Job] = {}
+        active: dict[int, tuple[Job, ExitStack]] = {}
         while waiting or active:
             while waiting and len(active) < max(1, concurrency):
                 index, workflow = waiting.pop()
                 try:
-                    active[index] = self._job(self.queue_prompt(workflow))
+                    job = self._job(self.queue_prompt(workflow))
                 except ComfyHeadlessError as error:
                     results[index] = error
-            due = self._drive(self._following.tend(list(active.values())))
-            settled = [index for index, job in active.items() if job.settled]
+                else:
+                    wait = ExitStack()
+                    wait.enter_context(self._telemetry.waiting(job))
+                    active[index] = job, wait
+            due = self._drive(self._following.tend([job for job, _ in active.values()]))
+            settled = [index for index, (job, _) in active.items() if job.settled]
             for index in settled:
+                job, wait = active.pop(index)
                 try:
-                    results[index] = self._result(active.pop(index))
+                    with wait:
+                        results[index] = self._result(job)
                 except ComfyHeadlessError as error:
                     results[index] = error
             if active and not settled:

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import ComfyUIConnectionError
-from ..protocol.outputs import OutputFile
+from ..errors import ComfyUIConnectionError, OutputMissingError
+from ..protocol.outputs import SOCKET_FOLDER, OutputFile
 from ..protocol.retry import Backoff
 from . import routes
 from .calls import Answer, is_page, rejection
 from .files import Download
 from .flows import Asker, Fetch, Flow, bad_answer, no_answer, work
+from .pictures import Pictures
+from .telemetry import Telemetry
 from .uploads import UploadSource, prepare_upload
 from .values import UploadedFile
 
@@ -22,8 +24,10 @@ _PATIENT = Backoff(base_s=0.2, cap_s=5.0, attempts=6)
 class Transfers:
     """The flows of files, of one client. Remembers what went up."""
 
-    def __init__(self, asker: Asker) -> None:
+    def __init__(self, asker: Asker, telemetry: Telemetry, pictures: Pictures) -> None:
         self._asker = asker
+        self._telemetry = telemetry
+        self._pictures = pictures
         self._uploaded: dict[tuple[str, ...], UploadedFile] = {}
 
     def upload(
@@ -35,14 +39,26 @@ class Transfers:
         type: routes.Folder,  # noqa: A002 -- ComfyUI's own word
         overwrite: bool,
     ) -> Flow[UploadedFile]:
-        """Send a file up, unless the same bytes went there under the same name before."""
+        """Send a file up, unless the same bytes went there before and are there still."""
         prepared = yield from work(lambda: prepare_upload(source, filename=filename))
         key = (prepared.digest, prepared.part.filename, subfolder, type)
-        if key not in self._uploaded:
+        if not (yield from self._is_there(self._uploaded.get(key))):
             self._uploaded[key] = yield from self._asker.ask(
                 routes.upload(prepared.part, subfolder=subfolder, type=type, overwrite=overwrite)
             )
         return self._uploaded[key]
+
+    def _is_there(self, uploaded: UploadedFile | None) -> Flow[bool]:
+        """One small question; people clear the server's input folder."""
+        if uploaded is None:
+            return False
+        try:
+            yield from self._asker.ask(
+                routes.exists(uploaded.filename, subfolder=uploaded.subfolder, type=uploaded.type)
+            )
+        except OutputMissingError:
+            return False
+        return True
 
     def upload_mask(
         self,
@@ -101,6 +117,24 @@ class Transfers:
         Raises:
             OutputMissingError: the server has no such file.
         """
+        with self._telemetry.fetching() as span:
+            if file.type == SOCKET_FOLDER:
+                yield from self._hand_over(file, download)
+            else:
+                yield from self._view(file, download)
+            span.set_attribute("comfyui.bytes", download.received)
+
+    def _hand_over(self, file: OutputFile | UploadedFile, download: Download) -> Flow[None]:
+        """A picture that came over the socket, and is here or nowhere."""
+        content = self._pictures.get(file)
+        if content is None:
+            raise OutputMissingError(
+                f"The picture '{file.filename}' was sent once, to the client that then listened.",
+                hint="Run it again, or use SaveImage in place of SaveImageWebsocket.",
+            )
+        yield from work(lambda: download.write(content))
+
+    def _view(self, file: OutputFile | UploadedFile, download: Download) -> Flow[None]:
         call = routes.view(file.filename, subfolder=file.subfolder, type=file.type)
         failures = 0
         while True:

@@ -25,6 +25,7 @@ from ..errors import (
     InvalidAddressError,
     ValidationError,
 )
+from ..tracing import inject
 from .calls import Answer, Call
 from .endpoint import Endpoint
 from .http1 import Http1Transport
@@ -307,6 +308,8 @@ def _request(
     headers = {"connection": "keep-alive", **endpoint.headers, **call.headers}
     if _origin(url) != _origin(endpoint.address.base_url):
         headers = dict(call.headers)  # credentials stay with the server they are for
+    else:
+        inject(headers)
     timeout = httpx.Timeout(
         call.timeout_s or endpoint.timeout_s, connect=endpoint.connect_timeout_s
     )

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from contextvars import Context
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -72,7 +73,9 @@ class Socket:
             self._asking += 1
             self._wanted.set()
             if self._task is None:
-                self._task = asyncio.create_task(self._keep_open(), name="comfy-ui socket")
+                self._task = asyncio.create_task(
+                    self._keep_open(), name="comfy-ui socket", context=Context()
+                )
             try:
                 await self._tried.wait()
             finally:

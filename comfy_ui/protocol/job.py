@@ -76,6 +76,7 @@ __all__ = [
 
 GRACE_S = 6.0  # an entry may reach the history up to five seconds late
 RECHECK_S = 0.25
+_SENDER = "SaveImageWebsocket"
 
 
 def advance(state: JobState, event: Event, now: float) -> JobState:
@@ -132,7 +133,8 @@ def _hear(state: JobState, message: Message, now: float) -> JobState:
         # of jobs without a clientId go to every socket.
         if not state.running or state.over_at is not None:
             return state
-        return change(state, tracker=state.tracker.hear(message, now))
+        state = change(state, tracker=state.tracker.hear(message, now))
+        return _receive(state, message) if isinstance(message, Preview) else state
     if message.prompt_id != state.prompt_id:
         return state
     state = change(_found(state), accepted=True, connected=True, heard_at=now)
@@ -166,7 +168,17 @@ def _follow(
             return _end(state, Phase.FAILED, now, ending=message)
         case ExecutionInterrupted():
             return _end(state, Phase.CANCELLED, now, ending=message)
+        case Preview():
+            return _receive(state, message)
     return state
+
+
+def _receive(state: JobState, message: Preview) -> JobState:
+    """Keep a picture that is a result: its node sends what others save. Nobody else has it."""
+    plan, node = state.tracker.plan, message.node or state.tracker.node or ""
+    if plan is None or plan.classes.get(node) != _SENDER or message.media_type != "image/png":
+        return state
+    return change(state, sent={**state.sent, node: (*state.sent.get(node, ()), message.image)})
 
 
 def _found(state: JobState) -> JobState:

@@ -35,14 +35,17 @@ _KIND_OF_KEY: dict[str, Kind] = {
     "text": "text",
 }
 _TEXT_KEYS = frozenset({"text", "string"})
+SOCKET_FOLDER = "websocket"
+"""The ``type`` of a picture that came over the socket and that the server does not keep."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutputFile:
     """A file at the server. ``file["filename"]`` reads the same as ``file.filename``.
 
-    ``type`` is the server's folder: ``output``, ``temp`` or ``input``. All names come from the
-    server: never use them as a path on this machine unchecked.
+    ``type`` is the server's folder: ``output``, ``temp`` or ``input``; or ``websocket`` for a
+    picture that a node sent instead of saving it: only the client that received it has its bytes.
+    All names come from the server: never use them as a path on this machine unchecked.
     """
 
     filename: str

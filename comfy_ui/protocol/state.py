@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from comfy_ui.errors import (
 
 from .answers import Ending, HistoryAnswer, HistoryEntry, QueueAnswer
 from .messages import ExecutionError, ExecutionSuccess, Message
-from .outputs import Outputs, collect_outputs
+from .outputs import SOCKET_FOLDER, OutputFile, Outputs, collect_outputs
 from .plan import plan_graph
 from .progress import Phase, Progress, Tracker
 
@@ -109,6 +109,7 @@ class JobState:
     cancel_sent_at: float | None = None
 
     executed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sent: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)  # pictures, by node
     over_at: float | None = None
     final: Phase | None = None
     final_at: float | None = None
@@ -164,7 +165,7 @@ class JobState:
         return Progress(
             prompt_id=self.prompt_id,
             phase=self.phase,
-            progress=tracker.value * 100,
+            progress=round(tracker.value * 100, 1),
             node=tracker.node,
             node_title=tracker.title(tracker.node),
             step=tracker.step,
@@ -190,6 +191,8 @@ class JobState:
         per_node: Mapping[str, Any] = self.executed
         if self.entry is not None:
             per_node = {**self.executed, **self.entry.outputs}
+        if self.sent:
+            per_node = {**per_node, **{node: self._listed(node) for node in self.sent}}
         rank = {
             id_: i for i, id_ in enumerate(self.tracker.plan.classes if self.tracker.plan else ())
         }
@@ -198,6 +201,25 @@ class JobState:
             per_node, key=lambda id_: rank.get(id_, rank.get(id_.partition(".")[0], len(rank)))
         )
         return collect_outputs(per_node, order=order, include_temp=include_temp)
+
+    def sent_files(self) -> Iterator[tuple[OutputFile, bytes]]:
+        """Pictures that came over the socket, as ``outputs`` names them, with their bytes."""
+        for node, pictures in self.sent.items():
+            files = collect_outputs({node: self._listed(node)}).files
+            yield from zip(files, pictures, strict=True)
+
+    def _listed(self, node: str) -> dict[str, list[dict[str, str]]]:
+        """The pictures that a node sent, in the form in which saved ones are told."""
+        return {
+            "images": [
+                {
+                    "filename": f"{node}_{number:05}_.png",
+                    "subfolder": self.prompt_id,
+                    "type": SOCKET_FOLDER,
+                }
+                for number in range(1, len(self.sent[node]) + 1)
+            ]
+        }
 
     def verdict(self, *, include_temp: bool = False) -> Outputs | GenerationError | None:
         """The outputs, or the error to raise in their place; None before the end."""

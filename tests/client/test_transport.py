@@ -329,14 +329,32 @@ async def test_f20_an_upload_that_is_too_large_says_what_to_change(kind: str) ->
 @BOTH
 async def test_the_same_bytes_go_up_once_and_with_a_raw_utf8_name(kind: str) -> None:
     body = {"name": "other.png", "subfolder": "", "type": "input"}
-    with ScriptedServer(lambda _: response(body)) as server:
+
+    def handler(request: Request) -> bytes:
+        return response(b"") if request.method == "HEAD" else response(body)
+
+    with ScriptedServer(handler) as server:
         async with open_client(kind, server.url) as client:
             names = [await client.upload_image(b"bytes", filename="Kätzchen.png") for _ in range(3)]
             if kind == "async":
                 await asyncio.gather(*(client.upload_image(b"more") for _ in range(3)))
     assert names == ["other.png"] * 3
-    assert len(server.requests) == (1 if kind == "sync" else 2)
+    posts = [request for request in server.requests if request.method == "POST"]
+    assert len(posts) == (1 if kind == "sync" else 2)
     assert 'filename="Kätzchen.png"'.encode() in server.requests[0].body
+
+
+@BOTH
+async def test_a_file_that_was_deleted_at_the_server_goes_up_again(kind: str, engine: Any) -> None:
+    async with open_client(kind, engine.url) as client:
+        first = await client.upload_image(b"some bytes", filename="a.png")
+        stored = engine.folder / "input" / first.filename
+        before = stored.stat().st_mtime_ns
+        assert await client.upload_image(b"some bytes", filename="a.png") == first
+        assert stored.stat().st_mtime_ns == before
+        stored.unlink()
+        assert await client.upload_image(b"some bytes", filename="a.png") == first
+        assert stored.read_bytes() == b"some bytes"
 
 
 # -- posting

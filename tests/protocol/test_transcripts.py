@@ -59,7 +59,12 @@ ENDS: dict[str, list[tuple[Phase | None, list[str]]]] = {
     "ws_10_no_websocket_then_poll": [(S, ["slept_00009_.png"])],
     "ws_11_websocket_opened_after_queueing": [(S, ["slept_00010_.png"]), (SILENT, [])],
     "ws_12_feature_flags": [(S, [f"t2i_000{n}_.png"]) for n in (19, 20, 21, 22)],
-    "ws_13_binary_types": [(S, ["ptext_00002_.png"]), (S, []), (S, [])],
+    # The second and third send pictures over the socket, as frames of type 1 and of type 4.
+    "ws_13_binary_types": [
+        (S, ["ptext_00002_.png"]),
+        (S, ["2_00001_.png", "2_00002_.png"]),
+        (S, ["2_00001_.png", "2_00002_.png"]),
+    ],
     "ws_14_outputs_of_each_kind": [
         (S, ["batch_00007_.png", "batch_00008_.png", "batch_00009_.png"]),
         (S, []),  # a preview: temp
