@@ -20,10 +20,9 @@ class Pictures:
         """Keep what a job has received; an observer of :class:`~comfy_ui.client.jobs.Job`."""
         if after.sent is before.sent:
             return
-        for file, content in after.sent_files():
-            if file.key not in self._pictures:
-                self._pictures[file.key] = content
-                self._held_bytes += len(content)
+        for file, content in after.sent_since(before):
+            self._pictures[file.key] = content
+            self._held_bytes += len(content)
         while self._held_bytes > self._kept_bytes and len(self._pictures) > 1:
             self._held_bytes -= len(self._pictures.pop(next(iter(self._pictures))))
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import ComfyUIConnectionError, OutputMissingError
+from ..errors import CircuitOpenError, ComfyUIConnectionError, OutputMissingError
 from ..protocol.outputs import SOCKET_FOLDER, OutputFile
 from ..protocol.retry import Backoff
 from . import routes
@@ -137,6 +137,7 @@ class Transfers:
     def _view(self, file: OutputFile | UploadedFile, download: Download) -> Flow[None]:
         call = routes.view(file.filename, subfolder=file.subfolder, type=file.type)
         failures = 0
+        deadline = self._asker.clock() + self._asker.timeout_s
         while True:
             had = download.received
             try:
@@ -149,6 +150,11 @@ class Transfers:
                     call.parse(answer)
                 error = rejection(answer) or download.not_a_file(answer)
                 trouble = bad_answer(answer, error, idempotent=True)
+            except CircuitOpenError as error:
+                # The server was not asked, so this is no attempt: a finished job's file can wait.
+                refused = no_answer(error, idempotent=True)
+                yield self._asker.pause(_PATIENT, 1, refused, deadline=deadline)
+                continue
             except ComfyUIConnectionError as error:
                 trouble = no_answer(error, idempotent=True)
             # Only attempts that bring nothing count against it.

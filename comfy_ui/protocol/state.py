@@ -202,11 +202,13 @@ class JobState:
         )
         return collect_outputs(per_node, order=order, include_temp=include_temp)
 
-    def sent_files(self) -> Iterator[tuple[OutputFile, bytes]]:
-        """Pictures that came over the socket, as ``outputs`` names them, with their bytes."""
+    def sent_since(self, before: JobState) -> Iterator[tuple[OutputFile, bytes]]:
+        """Pictures that have come over the socket since, as ``outputs`` names them."""
         for node, pictures in self.sent.items():
-            files = collect_outputs({node: self._listed(node)}).files
-            yield from zip(files, pictures, strict=True)
+            had = len(before.sent.get(node, ()))
+            if len(pictures) > had:
+                files = collect_outputs({node: self._listed(node)}).files
+                yield from zip(files[had:], pictures[had:], strict=True)
 
     def _listed(self, node: str) -> dict[str, list[dict[str, str]]]:
         """The pictures that a node sent, in the form in which saved ones are told."""

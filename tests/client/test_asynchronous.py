@@ -5,10 +5,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -264,3 +268,59 @@ def test_importing_the_client_imports_no_websockets() -> None:
     code = "import sys, comfy_ui.client; print('websockets' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+# -- cancelled while the post is under way
+
+
+class SlowPost:
+    """A server that answers the post late, when the job is queued already."""
+
+    def __init__(self) -> None:
+        self.queued: list[str] = []
+        self.posted = threading.Event()
+
+    def __call__(self, request: Request) -> bytes:
+        if request.path.startswith("/ws"):
+            return response(status=404)
+        if request.method == "GET":
+            pending = [[1, prompt_id, {}, {}, []] for prompt_id in self.queued]
+            queue = {"queue_running": [], "queue_pending": pending}
+            return response(queue if request.path == "/queue" else {})
+        body = json.loads(request.body or b"{}")
+        if request.path == "/prompt":
+            self.queued.append(body["prompt_id"])
+            self.posted.set()
+            time.sleep(0.3)
+            return response({"prompt_id": body["prompt_id"], "number": 1, "node_errors": {}})
+        if request.path == "/queue":
+            self.queued = [id_ for id_ in self.queued if id_ not in body["delete"]]
+        return response(b"", status=404 if request.path.startswith("/api") else 200)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_task_cancelled_in_mid_post_leaves_no_job_behind(at_once: bool) -> None:
+    handler = SlowPost()
+    with ScriptedServer(handler) as server:
+        async with ComfyWSClient(url=server.url) as client:
+            task = asyncio.create_task(client.run(image_graph()))
+            await asyncio.to_thread(handler.posted.wait, 5)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            if not at_once:
+                await eventually(lambda: not handler.queued)
+        assert handler.queued == []
+    assert [task for task in asyncio.all_tasks() if "comfy-ui" in task.get_name()] == []
+
+
+async def test_a_job_under_the_callers_own_id_is_left_to_the_caller() -> None:
+    handler = SlowPost()
+    with ScriptedServer(handler) as server:
+        async with ComfyWSClient(url=server.url) as client:
+            mine = str(uuid4())
+            task = asyncio.create_task(client.queue_prompt(image_graph(), prompt_id=mine))
+            await asyncio.to_thread(handler.posted.wait, 5)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        assert handler.queued == [mine]
