@@ -394,7 +394,7 @@ def _complain(error: ComfyHeadlessError) -> None:
 
 # --- arguments --------------------------------------------------------------------------------
 
-_APP_OPTIONS = ("host", "port", "share", "auth", "data_dir")
+_APP_OPTIONS = ("host", "port", "share", "auth", "mcp", "data_dir")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -407,7 +407,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, help="port to listen on (7860)")
     parser.add_argument("--share", action="store_true", default=None, help="make a public link")
-    parser.add_argument("--auth", metavar="USER:PASS", help="ask for this login")
+    parser.add_argument("--auth", metavar="USER:PASS", help="ask for this login, an owner's")
+    parser.add_argument(
+        "--mcp", action="store_true", default=None, help="offer tools for assistants at /mcp"
+    )
     parser.add_argument("--data-dir", type=Path, help="folder for jobs and results")
     parser.set_defaults(command=_app)
 

@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     auth: SecretStr | None = Field(
         default=None, description="Login for the page, as USER:PASSWORD."
     )
+    mcp: bool = Field(default=False, description="Offer the API as tools for assistants at /mcp.")
     demo: bool = Field(default=False, description="Use the embedded engine, whatever else answers.")
     demo_speed: str = Field(
         default="6", description="Sampler steps per second of the embedded engine, or 'instant'."

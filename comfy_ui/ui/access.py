@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import ipaddress
@@ -156,7 +157,7 @@ class Access:
         self.mode = mode
         self.accounts = accounts if accounts is not None else Accounts()
         self._secret = secret
-        self._paces = Paces(dict(paces))
+        self._paces = Paces({str(action): pace for action, pace in paces.items()})
         self._now = now
 
     def role(self, request: Any) -> Role:
@@ -231,13 +232,22 @@ class Access:
         """A signature that only this installation can make, as 64 hex digits."""
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
 
-    def file_key(self, item_id: int) -> str:
-        """What opens one result without a cookie: a part of its unguessable address."""
-        return self.sign(f"file/{item_id}")[:32]
+    def file_key(self, item_id: int, owner: str) -> str:
+        """What opens one result of an owner without their cookie: the unguessable part of an
+        address. It takes the place of the cookie and not of a login.
+        """
+        name = base64.urlsafe_b64encode(owner.encode()).decode().rstrip("=")
+        return f"{name}.{self.sign(f'file/{item_id}/{owner}')[:32]}"
 
-    def opens(self, item_id: int, key: str | None) -> bool:
-        """Whether the key is that of the result."""
-        return hmac.compare_digest((key or "").encode(), self.file_key(item_id).encode())
+    def opened_by(self, item_id: int, key: str) -> str | None:
+        """The owner of the result that the key is for; None for a key that we did not make."""
+        name, _, _ = key.partition(".")
+        try:
+            owner = base64.urlsafe_b64decode(name + "=" * (-len(name) % 4)).decode()
+        except ValueError:
+            return None
+        right = hmac.compare_digest(key.encode(), self.file_key(item_id, owner).encode())
+        return owner if right else None
 
 
 def _user(request: Any) -> str | None:

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import hmac
 import json
-import os
 import secrets
 import tempfile
 import threading
@@ -206,7 +205,7 @@ class Accounts:
                 "w", dir=self._path.parent, delete=False, encoding="utf-8"
             ) as file:
                 json.dump(told, file, indent=2, ensure_ascii=False)
-            os.replace(file.name, self._path)
+            Path(file.name).replace(self._path)
         except OSError as error:
             raise StorageError(f"{self._path} cannot be written: {error.strerror}.") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -12,13 +13,14 @@ from ..errors import ComfyHeadlessError, MissingModel, Problem
 from ..features import list_available_features, list_missing_features
 from ..health import HealthReport, Verdict
 from ..studio import JobError, ServerStatus
-from .access import Access
+from .access import TABLE, Access
 from .backend import Backend
 from .catalog import Entry, grouped
 from .html import Html, el, icon, join, page_text
 from .island import island
 from .picker import readiness
-from .units import size
+from .share import Link, Share
+from .units import duration, size
 
 __all__ = ["Status"]
 
@@ -28,9 +30,10 @@ _COLUMNS: Final = ("File", "Folder", "Size", "")
 class Status:
     """Builds the tab inside a ``gr.Blocks`` and answers its events."""
 
-    def __init__(self, backend: Backend, access: Access) -> None:
+    def __init__(self, backend: Backend, access: Access, share: Share | None = None) -> None:
         self._backend = backend
         self._access = access
+        self._share = share
 
     def build(self, tab: Any) -> None:
         """Make the components; ``tab`` is the ``gr.Tab`` they stand in."""
@@ -39,6 +42,7 @@ class Status:
             with gr.Column():
                 server = island(elem_id="server", sends=["refresh", "free", "interrupt"])
                 told = island(elem_id="status-notice")
+                link = island(elem_id="share")
                 if self._access.allows("reconnect"):
                     with gr.Row(elem_id="reconnect"):
                         address = gr.Textbox(
@@ -51,11 +55,11 @@ class Status:
                 island(extras_panel(), elem_id="extras")
             with gr.Column():
                 presets = island(elem_id="presets")
-        sheet = [server, presets]
+        sheet = [server, presets, link]
         tab.select(self._draw, outputs=sheet, **quiet)
         server.refresh(self._draw, outputs=sheet, **quiet)
         server.interrupt(self._interrupt, outputs=[told], **quiet)
-        if self._access.allows("free_memory"):
+        if TABLE["free_memory"][self._access.mode] is not None:
             server.free(self._free, outputs=[told], **quiet)
         if self._access.allows("reconnect"):
             gr.on(
@@ -66,11 +70,19 @@ class Status:
                 **quiet,
             )
 
-    async def _draw(self) -> tuple[Html, Html]:
+    async def _draw(self, request: gr.Request) -> tuple[Html, Html, Html]:
+        self._access.require("see", request)
         status = await self._backend.refresh()
+        private = self._access.allows("see_server", request)
         return (
-            server_panel(status, embedded=self._backend.embedded, access=self._access),
+            server_panel(
+                status,
+                embedded=self._backend.embedded,
+                private=private,
+                free=self._access.allows("free_memory", request),
+            ),
             presets_panel(self._backend.catalog.entries),
+            share_panel(self._share.link, now=time.time()) if self._share and private else Html(""),
         )
 
     async def _free(self, request: gr.Request) -> Html:
@@ -82,7 +94,7 @@ class Status:
         return _said("ComfyUI unloads its models as soon as the running job allows.")
 
     async def _interrupt(self, request: gr.Request) -> Html:
-        owner = self._access.require("run", request)
+        owner = self._access.require("cancel", request)
         count = await self._backend.studio.cancel_all(owner)
         return _said(
             f"Stopping {count} of your jobs." if count else "None of your jobs is running."
@@ -93,8 +105,8 @@ class Status:
             self._access.require("reconnect", request)
             await self._backend.reconnect(address.strip())
         except ComfyHeadlessError as error:
-            return _told(error), *await self._draw()
-        return _said(f"Now using {self._backend.client.url}."), *await self._draw()
+            return _told(error), *await self._draw(request)
+        return _said(f"Now using {self._backend.client.url}."), *await self._draw(request)
 
 
 def banner(*, embedded: bool, owner: bool) -> Html:
@@ -126,9 +138,10 @@ def banner(*, embedded: bool, owner: bool) -> Html:
     )
 
 
-def server_panel(status: ServerStatus, *, embedded: bool, access: Access) -> Html:
+def server_panel(
+    status: ServerStatus, *, embedded: bool, private: bool, free: bool = False
+) -> Html:
     """The server: does it answer, what is it, how full is it. Visitors see no address."""
-    private = access.allows("see_server")
     facts: list[Html] = []
     if private:
         facts.append(_fact("Address", "built-in engine" if embedded else status.url))
@@ -151,7 +164,7 @@ def server_panel(status: ServerStatus, *, embedded: bool, access: Access) -> Htm
         el(
             "div",
             _act("refresh", "again", "Refresh"),
-            _act("free", "save", "Free memory") if access.allows("free_memory") else None,
+            _act("free", "save", "Free memory") if free else None,
             _act("interrupt", "stop", "Stop my jobs"),
             class_="acts",
         ),
@@ -220,6 +233,39 @@ def _device(device: Mapping[str, Any]) -> Html:
             aria_valuenow=f"{used:.0f}",
         ),
         class_="device",
+    )
+
+
+_STATES: Final = {
+    "making": ("", "Being made"),
+    "alive": ("good", "Works"),
+    "shaky": ("", "Does not answer"),
+    "dead": ("bad", "Died"),
+}
+
+
+def share_panel(link: Link, *, now: float) -> Html:
+    """The public link: how old it is, and whether it answered when it was last looked at."""
+    lamp, word = _STATES[link.state]
+    facts = []
+    if link.url:
+        facts.append(_fact("Link", link.url))
+    if link.made_at is not None:
+        facts.append(_fact("Made", f"{duration(now - link.made_at)} ago"))
+    if link.seen_at is not None:
+        facts.append(_fact("Answered", f"{duration(now - link.seen_at)} ago"))
+    if link.made > 1:
+        facts.append(_fact("Made anew", f"{link.made - 1} times"))
+    return el(
+        "section",
+        el(
+            "header",
+            el("h2", "Share link"),
+            el("span", el("i", class_=f"lamp {lamp}"), word, class_="state"),
+        ),
+        el("p", page_text(link.trouble), class_="trouble") if link.trouble else None,
+        el("dl", facts),
+        class_="panel",
     )
 
 

@@ -8,9 +8,12 @@ from typing import Any
 
 import gradio as gr
 
-__all__ = ["head", "theme"]
+from .headers import script_hash
+
+__all__ = ["head", "script_hashes", "theme"]
 
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
+_SCRIPTS = ("app.js", "viewer.js", "library.js", "queue.js", "workflows.js", "words.js")
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
 
@@ -80,9 +83,18 @@ def head(assets: Path) -> str:
     Gradio's ``css=`` rewrites selectors and drops half of what stands inside ``@media``.
     """
     style = (assets / "style.css").read_text(encoding="utf-8")
-    script = (assets / "app.js").read_text(encoding="utf-8")
     return (
         '<meta name="color-scheme" content="light dark">'
         '<meta name="referrer" content="same-origin">'
-        f"<style>{style}</style><script>{script}</script>"
+        f"<style>{style}</style>"
+        + "".join(f"<script>{script}</script>" for script in _scripts(assets))
     )
+
+
+def script_hashes(assets: Path) -> list[str]:
+    """The scripts of :func:`head`, as a content security policy names them."""
+    return [script_hash(script) for script in _scripts(assets)]
+
+
+def _scripts(assets: Path) -> list[str]:
+    return [(assets / name).read_text(encoding="utf-8") for name in _SCRIPTS]

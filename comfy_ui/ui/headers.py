@@ -1,0 +1,72 @@
+"""What every answer tells the browser: what may run, who may frame it, where it may send to. Pure.
+
+Gradio makes functions out of text for the ``js=`` of events (``unsafe-eval``) and sets styles in
+attributes (``unsafe-inline`` of styles). Scripts in attributes and in injected markup stay shut:
+only scripts from files of this page and those with the nonce of the answer run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from typing import Final
+
+__all__ = ["HUGGING_FACE", "page_policy", "script_hash", "shields"]
+
+HUGGING_FACE: Final = ("https://huggingface.co", "https://*.hf.space")
+
+
+def page_policy(*, nonce: str, hashes: Sequence[str] = (), frames: Sequence[str] = ()) -> str:
+    """The content security policy of a page.
+
+    Args:
+        nonce: on every script element of this answer, and of no other answer.
+        hashes: of scripts that Gradio inserts itself, see :func:`script_hash`.
+        frames: the sites that may show the page in a frame, besides itself.
+    """
+    framers = " ".join(("'self'", *frames))
+    scripts = " ".join(f"'{source}'" for source in ("self", f"nonce-{nonce}", *hashes))
+    return "; ".join(
+        (
+            "default-src 'self'",
+            f"script-src {scripts} 'unsafe-eval'",
+            "script-src-attr 'none'",
+            "style-src 'self' 'unsafe-inline'",
+            "img-src 'self' data: blob:",
+            "media-src 'self' data: blob:",
+            "font-src 'self' data:",
+            "connect-src 'self'",
+            "worker-src 'self' blob:",
+            "frame-src 'none'",
+            "object-src 'none'",
+            "base-uri 'self'",
+            "form-action 'self'",
+            f"frame-ancestors {framers}",
+        )
+    )
+
+
+def script_hash(script: str) -> str:
+    """The hash of an inline script, as a policy names it.
+
+    >>> script_hash("")
+    'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='
+    """
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
+
+
+def shields(*, framed: bool) -> dict[str, str]:
+    """Headers of every answer. ``framed``: another site shows the page, as Hugging Face does."""
+    headers = {
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "same-origin",
+        "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    }
+    if not framed:
+        headers |= {
+            "X-Frame-Options": "SAMEORIGIN",
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Cross-Origin-Resource-Policy": "same-origin",
+        }
+    return headers
