@@ -188,8 +188,10 @@ REFUSED = (ServerRejectedError,)
 HTTP: dict[str, HttpFault] = {
     # A refused post is repeated for about a third of a second; then people rather want to know.
     "refuse": HttpFault(refuse, tolerates=(ComfyUIOfflineError,)),
+    # Long enough for the circuit breaker to open over it.
+    "refuse for a second": HttpFault(refuse, times=3, phases=("fetch",)),
     "reset before body": HttpFault(reset_before_body),
-    "reset after body": HttpFault(reset_after_body),
+    "reset after body": HttpFault(reset_after_body, phases=("connect", "run", "fetch")),
     "response lost": HttpFault(lost_response),
     "idle cut": HttpFault(idle_cut),
     "latency": HttpFault(latency),
