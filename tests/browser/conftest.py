@@ -30,9 +30,13 @@ def app(painter: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """One Chromium for all tests."""
+    """One Chromium for the tests of a file.
+
+    Not for the session: while Playwright lives it keeps an event loop running in this thread, and
+    no asynchronous test of another folder could run.
+    """
     from playwright.sync_api import sync_playwright
 
     path = support.find_chromium()
