@@ -28,6 +28,7 @@ window.comfy = (() => {
 
   // ---- islands -------------------------------------------------------------------------------
 
+  const drawers = []; // parts of the page that draw into islands themselves, each in a file of its own
   function island(element, trigger, watch) {
     element.comfyTrigger = trigger;
     element.classList.add("island");
@@ -35,6 +36,7 @@ window.comfy = (() => {
       // Morphing sets attributes; what somebody has typed stays in the properties until reset.
       $("form.settings", element)?.reset();
       if (element.contains($("form.settings"))) formDrawn();
+      for (const told of drawers) told(element);
     };
     watch("value", () => queueMicrotask(drawn));
     drawn();
@@ -48,6 +50,7 @@ window.comfy = (() => {
   const form = () => $("form.settings");
   const promptBox = () => $("#prompt textarea");
   let front = false;
+  let editing = null; // the waiting job whose place the next request takes
 
   function values() {
     const found = {};
@@ -75,12 +78,21 @@ window.comfy = (() => {
   addEventListener("pagehide", () => form() && save(DRAFT, current()));
 
   function request() {
-    const asked = { ...current(), front };
+    const asked = { ...current(), front, replaces: editing };
+    edit(null);
     front = false;
     remember(asked.prompt);
     save(DRAFT, current());
     if (matchMedia("(max-width: 860px)").matches) $("#stage-area")?.scrollIntoView({ behavior: smooth(), block: "start" });
     return JSON.stringify(asked);
+  }
+  function edit(job) {
+    editing = job;
+    $("#editing")?.remove();
+    if (!job) return;
+    const leave = make("button", { type: "button", className: "act", textContent: "Leave it as it is", onclick: () => edit(null) });
+    const told = make("p", {}, make("strong", { textContent: "You are changing a waiting job. " }), "Generate puts the changed one in its place.");
+    $("#actions").before(make("div", { id: "editing", className: "notice good", role: "status" }, told, leave));
   }
   const smooth = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth");
   const shownJob = () => $("#stage .stage")?.dataset.job ?? "";
@@ -207,7 +219,7 @@ window.comfy = (() => {
     }
   }
 
-  // ---- viewer and keys -----------------------------------------------------------------------
+  // ---- dialogs, toasts, keys -----------------------------------------------------------------------
 
   function make(tag, properties = {}, ...children) {
     const made = Object.assign(document.createElement(tag), properties);
@@ -220,46 +232,15 @@ window.comfy = (() => {
     const box = make("dialog", { id, ariaLabel: label }, close, ...children);
     close.onclick = () => box.close();
     box.onclick = (event) => event.target === box && box.close();
-    box.onclose = () => box.remove();
+    box.onclose = () => {
+      const told = $("#toast", box);
+      if (told) ($(".gradio-container") ?? document.body).append(told);
+      box.remove();
+    };
     // Inside Gradio's container, so that its and our styles and colours apply.
     ($(".gradio-container") ?? document.body).append(box);
     box.showModal();
     return box;
-  }
-  function view(thumb) {
-    const all = $$("#results .thumb");
-    const { src, kind, name, promptText, seed, open } = thumb.dataset;
-    const media =
-      kind === "video" ? make("video", { src, controls: true, autoplay: true, loop: true, muted: true, playsInline: true })
-      : kind === "audio" ? make("audio", { src, controls: true })
-      : kind === "image" ? make("img", { src, alt: promptText || name })
-      : make("p", { textContent: name });
-    const recall = (what, text, className = "act") => {
-      const button = make("button", { className, type: "button", textContent: text });
-      button.onclick = () => {
-        send(thumb, "recall", { item: open, what, draft: JSON.stringify(current()) });
-        $("#viewer").close();
-      };
-      return button;
-    };
-    const acts = make(
-      "div", { className: "acts" },
-      recall("all", "Reuse all"),
-      seed && recall("seed", "Seed"),
-      promptText && recall("prompt", "Prompt"),
-      kind === "image" && recall("input", "Use as input", "act as-input"),
-      make("a", { className: "act strong", href: `${src}?download`, download: name, textContent: "Download" }),
-    );
-    const about = make("p", { className: "quiet", textContent: promptText || name });
-    const box = dialog("viewer", `Result: ${name}`, make("div", { className: "canvas" }, media), make("div", { className: "below" }, about, acts));
-    box.onkeydown = (event) => {
-      const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-      const next = step && all[all.indexOf(thumb) + step];
-      if (next && event.target.tagName !== "VIDEO") {
-        event.preventDefault();
-        view(next);
-      }
-    };
   }
   const KEYS = [
     ["Ctrl/⌘ + Enter", "Generate, or add to the queue"],
@@ -267,7 +248,9 @@ window.comfy = (() => {
     ["Shift + X", "Stop your running job"],
     ["Alt + ↑ / ↓", "Earlier and later prompts"],
     ["/", "Go to the prompt"],
-    ["← / →", "Other results, in the large view"],
+    ["← ↑ → ↓", "Other results"],
+    ["A / R / P / S", "Reuse all, remix, prompt, seed of a result"],
+    [". / Space / Delete", "Star, select, delete a result"],
     ["Esc", "Close"],
     ["?", "These keys"],
   ];
@@ -275,6 +258,37 @@ window.comfy = (() => {
     const rows = KEYS.map(([key, what]) => make("div", {}, make("dt", {}, make("kbd", { textContent: key })), make("dd", { textContent: what })));
     dialog("keys", "Keyboard shortcuts", make("h2", { textContent: "Keyboard" }), make("dl", {}, ...rows));
   }
+  function toast(text, action, then) {
+    const home = $("dialog[open]") ?? $(".gradio-container") ?? document.body;
+    $("#toast")?.remove();
+    const box = make("div", { id: "toast", role: "status" }, make("span", { textContent: text }));
+    if (action) box.append(make("button", { type: "button", className: "act", textContent: action, onclick: () => (box.remove(), then()) }));
+    home.append(box);
+    clearTimeout(toast.over);
+    toast.over = setTimeout(() => box.remove(), action ? 9000 : 4000);
+  }
+  async function post(path, data) {
+    try {
+      const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(data) });
+      if (answer.ok) return await answer.json();
+      const told = await answer.json().catch(() => ({}));
+      toast(told.error ?? (answer.status === 401 ? "Log in again: reload the page" : "That did not work"));
+    } catch {
+      toast("The connection is lost");
+    }
+    return null;
+  }
+  const stageIsland = () => $("#stage .island, #stage.island");
+  function toCreate() {
+    $("#tabs button[role=tab]")?.click();
+    scrollTo({ top: 0 });
+  }
+  // Results and jobs are taken up on Create, from wherever they are shown.
+  function recall(data) {
+    toCreate();
+    stageIsland()?.comfyTrigger("recall", { ...data, draft: JSON.stringify(current()) });
+  }
+  const attach = () => stageIsland()?.comfyTrigger("attach", {});
   function flash(button, text) {
     const before = button.dataset.told ?? "";
     button.dataset.told = text;
@@ -298,8 +312,8 @@ window.comfy = (() => {
       send(target, event_, { ...target.dataset, draft: JSON.stringify(current()) });
       const list = target.closest("details[data-close=outside]");
       if (list) list.open = false;
-    } else if (action) actions[action]?.(target);
-    else if (open) view(target);
+    } else if (action) actions[action]?.(target, event);
+    else if (open) window.comfy.view(target);
     else if (zoom) $(`#results .thumb[data-open="${CSS.escape(zoom)}"]`)?.click();
     else if (copy) navigator.clipboard?.writeText(copy).then(() => flash(target, "Copied"), () => flash(target, "Copy it by hand"));
     else if (prompt !== undefined) promptBox()?.focus();
@@ -371,8 +385,7 @@ window.comfy = (() => {
 
   // Another tab or device may have started a job while this one was in the background.
   document.addEventListener("visibilitychange", () => {
-    const stage = $("#stage .island, #stage.island");
-    if (document.visibilityState === "visible" && stage) stage.comfyTrigger("attach", {});
+    if (document.visibilityState === "visible") attach();
   });
 
   // Gradio follows the system's colours when it mounts; a choice made here comes after that.
@@ -390,5 +403,6 @@ window.comfy = (() => {
   if (document.body) observeTheme();
   else addEventListener("DOMContentLoaded", observeTheme);
 
-  return { island, request, draft, shownJob, current: () => JSON.stringify(current()) };
+  const kit = { $, $$, make, dialog, toast, post, recall, attach, toCreate, flash, typing, load, save, remember, dialogOpen: () => $("dialog[open]") };
+  return { edit, island, request, draft, shownJob, actions, kit, onIsland: (told) => drawers.push(told), current: () => JSON.stringify(current()) };
 })();

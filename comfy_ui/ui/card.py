@@ -8,8 +8,22 @@ from typing import Final, NamedTuple
 
 from ..studio import Item, JobError, Phase, Snapshot
 from .html import Html, el, icon, page_text
+from .units import duration
 
-__all__ = ["empty_card", "error_card", "gallery", "job_card", "result_card"]
+__all__ = [
+    "LOOKS",
+    "empty_card",
+    "error_card",
+    "file_url",
+    "gallery",
+    "job_card",
+    "meter",
+    "place",
+    "preview_url",
+    "result_card",
+    "thumb",
+    "thumb_url",
+]
 
 
 class _Look(NamedTuple):
@@ -17,7 +31,7 @@ class _Look(NamedTuple):
     icon: str
 
 
-_LOOKS: Final[dict[Phase, _Look]] = {
+LOOKS: Final[dict[Phase, _Look]] = {
     Phase.QUEUED: _Look("In the queue", "clock"),
     Phase.LOADING: _Look("Loading the model", "plug"),
     Phase.RUNNING: _Look("Drawing", "spark"),
@@ -64,7 +78,7 @@ def job_card(snapshot: Snapshot, *, ratio: float | None = None, waiting: int = 0
     return _card(
         str(snapshot.phase),
         el("div", _frame(snapshot, ratio), class_="canvas"),
-        _meter(snapshot),
+        meter(snapshot),
         _line(snapshot, waiting),
         el("div", _spoken(snapshot), class_="sr", role="status"),
         job=snapshot.job_id,
@@ -76,7 +90,7 @@ def result_card(items: Sequence[Item], *, seconds: float | None = None) -> Html:
     first = items[0]
     told = [el("span", icon("check"), "Done", class_="phase")]
     if seconds is not None:
-        told.append(el("span", f"{_duration(seconds)}", class_="quiet"))
+        told.append(el("span", duration(seconds), class_="quiet"))
     if len(items) > 1:
         told.append(el("span", f"1 of {len(items)}", class_="quiet"))
     if first.width and first.height:
@@ -139,7 +153,7 @@ def gallery(items: Sequence[Item]) -> Html:
     return el(
         "section",
         el("h3", "Results", el("span", str(len(items)), class_="count")),
-        el("div", [_thumb(item) for item in items], class_="thumbs"),
+        el("div", [thumb(item) for item in items], class_="thumbs"),
         class_="gallery",
         aria_label="Results",
     )
@@ -155,25 +169,33 @@ def thumb_url(item: Item) -> str | None:
     return f"/thumbs/{item.id}" if item.thumbnail else None
 
 
+def preview_url(snapshot: Snapshot) -> str | None:
+    """The newest preview, in itself an address."""
+    if snapshot.preview is None:
+        return None
+    kind = snapshot.preview_type or "image/jpeg"
+    return f"data:{kind};base64,{base64.b64encode(snapshot.preview).decode('ascii')}"
+
+
 def _card(phase: str, *parts: object, job: str | None = None) -> Html:
     return el("section", parts, class_=f"stage {phase}", data_phase=phase, data_job=job)
 
 
 def _frame(snapshot: Snapshot, ratio: float | None) -> Html:
     style = f"aspect-ratio: {ratio:.4f}; --ratio: {ratio:.4f}" if ratio else None
-    if snapshot.preview:
+    if preview := preview_url(snapshot):
         return el(
             "img",
             class_="frame preview",
-            src=f"data:{snapshot.preview_type or 'image/jpeg'};base64,"
-            + base64.b64encode(snapshot.preview).decode("ascii"),
+            src=preview,
             alt="Preview of the picture being made",
             style=style,
         )
     return el("div", el("div", class_="shimmer"), class_="frame blank", style=style)
 
 
-def _meter(snapshot: Snapshot) -> Html:
+def meter(snapshot: Snapshot) -> Html:
+    """How far the whole job is, as a bar."""
     percent = round(snapshot.progress, 1)
     moving = snapshot.phase in {Phase.QUEUED, Phase.LOADING, Phase.RECONNECTING}
     return el(
@@ -189,10 +211,10 @@ def _meter(snapshot: Snapshot) -> Html:
 
 
 def _line(snapshot: Snapshot, waiting: int) -> Html:
-    look = _LOOKS[snapshot.phase]
+    look = LOOKS[snapshot.phase]
     told: list[Html] = [el("span", icon(look.icon), look.word, class_="phase")]
     if snapshot.phase is Phase.QUEUED and snapshot.queue_position:
-        told.append(el("span", _place(snapshot), class_="quiet place"))
+        told.append(el("span", place(snapshot), class_="quiet place"))
     elif snapshot.phase is Phase.RUNNING and snapshot.step and snapshot.steps:
         told.append(el("span", f"Step {snapshot.step} of {snapshot.steps}", class_="quiet step"))
     elif snapshot.node_title and snapshot.phase is Phase.RUNNING:
@@ -201,7 +223,7 @@ def _line(snapshot: Snapshot, waiting: int) -> Html:
     if waiting:
         right.append(el("span", f"{waiting} more waiting", class_="quiet"))
     if snapshot.eta_s is not None and snapshot.phase is Phase.RUNNING:
-        right.append(el("span", f"{_duration(snapshot.eta_s)} left", class_="quiet eta"))
+        right.append(el("span", f"{duration(snapshot.eta_s)} left", class_="quiet eta"))
     if snapshot.phase is not Phase.QUEUED:
         right.append(el("span", f"{int(snapshot.progress)}%", class_="percent"))
     return el(
@@ -209,9 +231,10 @@ def _line(snapshot: Snapshot, waiting: int) -> Html:
     )
 
 
-def _place(snapshot: Snapshot) -> str:
-    """
-    >>> _place(Snapshot(job_id="", phase=Phase.QUEUED, queue_position=2, queue_size=5, queue_own=1))
+def place(snapshot: Snapshot) -> str:
+    """Where it stands in the queue.
+
+    >>> place(Snapshot(job_id="", phase=Phase.QUEUED, queue_position=2, queue_size=5, queue_own=1))
     '2 of 5, 1 yours'
     """
     place = f"{snapshot.queue_position} of {max(snapshot.queue_size, snapshot.queue_position or 0)}"
@@ -221,22 +244,9 @@ def _place(snapshot: Snapshot) -> str:
 
 def _spoken(snapshot: Snapshot) -> str:
     """What a screen reader says: it changes with the phase and at every quarter, not each step."""
-    word = _LOOKS[snapshot.phase].word
+    word = LOOKS[snapshot.phase].word
     quarter = int(snapshot.progress // 25) * 25
     return f"{word}, {quarter} percent" if snapshot.phase is Phase.RUNNING else word
-
-
-def _duration(seconds: float) -> str:
-    """
-    >>> _duration(4.2), _duration(95), _duration(7260)
-    ('5 s', '1 min 35 s', '2 h 1 min')
-    """
-    whole = max(1, int(seconds + 0.999))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def _media(item: Item) -> Html:
@@ -308,7 +318,7 @@ def _recall(item: Item, what: str, label: str, image: str, *, class_: str = "act
     )
 
 
-def _thumb(item: Item) -> Html:
+def thumb(item: Item, *, tabindex: str | None = None) -> Html:
     """A button with all that the viewer needs, so that opening a result asks nobody."""
     label = page_text(item.prompt or item.filename, limit=120)
     small = thumb_url(item)
@@ -332,4 +342,5 @@ def _thumb(item: Item) -> Html:
         data_seed=None if item.seed is None else str(item.seed),
         aria_label=f"Open: {label}",
         title=label,
+        tabindex=tabindex,
     )

@@ -12,12 +12,13 @@ __all__ = ["Draft"]
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What the page holds: chosen preset, field values, and whether to run first."""
+    """What the page holds: preset, field values, whether to run first or in place of a job."""
 
     preset: str | None = None
     prompt: str = ""
     values: Mapping[str, Any] = field(default_factory=dict)
     front: bool = False
+    replaces: str | None = None
 
     @classmethod
     def parse(cls, text: str | None) -> Draft:
@@ -29,9 +30,11 @@ class Draft:
         if not isinstance(raw, dict):
             return cls()
         preset, prompt, values = raw.get("preset"), raw.get("prompt"), raw.get("values")
+        replaces = raw.get("replaces")
         return cls(
             preset=preset if isinstance(preset, str) else None,
             prompt=prompt if isinstance(prompt, str) else "",
             values=values if isinstance(values, dict) else {},
             front=raw.get("front") is True,
+            replaces=replaces if isinstance(replaces, str) else None,
         )

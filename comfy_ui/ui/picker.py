@@ -11,7 +11,7 @@ from ..workflow.presets import Preset
 from .catalog import Entry, grouped
 from .html import Html, el, icon
 
-__all__ = ["KINDS", "KIND_ICONS", "cover", "picker", "readiness"]
+__all__ = ["KINDS", "KIND_ICONS", "cover", "picker", "picture_of", "readiness"]
 
 KINDS: Final = {"image": "Picture", "video": "Video", "audio": "Sound", "text": "Text", "3d": "3D"}
 KIND_ICONS: Final = {
@@ -81,7 +81,7 @@ def _face(entry: Entry, *, button: bool = False) -> Html:
     preset = entry.preset
     return el(
         "span",
-        _picture(preset),
+        picture_of(preset),
         el(
             "span",
             el("strong", preset.title),
@@ -115,7 +115,8 @@ def cover(preset: Preset) -> Path | None:
     return painted if painted.is_file() else None
 
 
-def _picture(preset: Preset) -> Html:
+def picture_of(preset: Preset) -> Html:
+    """Its cover, or a drawn one where it has none."""
     if cover(preset) is not None:
         return el(
             "img",

@@ -5,7 +5,6 @@ Gradio's own login does not guard routes added to its app; every handler here do
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -13,13 +12,14 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from ..errors import ComfyHeadlessError, ValidationError
+from ..errors import ValidationError
 from ..resources import assets_dir
 from ..studio import Item
-from .access import Access, login_missing
+from .access import Access
 from .backend import Backend
 from .picker import cover
 from .uploads import MAX_UPLOAD_BYTES, Uploads
+from .web import body, guarded
 
 __all__ = ["routes"]
 
@@ -45,10 +45,13 @@ def routes(backend: Backend, access: Access, uploads: Uploads) -> list[Route]:
     """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
 
     async def _item(request: Request) -> Item | None:
-        """The result that was asked for, if it is the asker's."""
+        """The result that was asked for, if it is the asker's or they have its key."""
         owner = access.require("see_own", request)
+        number = int(request.path_params["id"])
+        if "key" in request.query_params:
+            owner = access.opened_by(number, request.query_params["key"]) or owner
         try:
-            return await backend.studio.item(int(request.path_params["id"]), owner)
+            return await backend.studio.item(number, owner)
         except ValidationError:
             return None
 
@@ -70,53 +73,26 @@ def routes(backend: Backend, access: Access, uploads: Uploads) -> list[Route]:
         return _missing() if item is None else _picture(item.thumbnail)
 
     async def preset_cover(request: Request) -> Response:
+        access.require("see", request)
         entry = backend.catalog.entry(request.path_params["id"])
         return _picture(cover(entry.preset))
 
     async def upload(request: Request) -> Response:
-        if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
-            return PlainTextResponse("Only this page may send files.", status_code=403)
-        try:
-            owner = access.require("run", request)
-            content = await _body(request)
-            name = await uploads.accept(content, request.query_params.get("role", "image"), owner)
-        except ComfyHeadlessError as error:
-            return JSONResponse({"error": str(error)}, status_code=422)
+        owner = access.require("upload", request)
+        content = await body(request, MAX_UPLOAD_BYTES)
+        name = await uploads.accept(content, request.query_params.get("role", "image"), owner)
         return JSONResponse({"name": name})
 
     async def icon(_: Request) -> Response:
         return _picture(assets_dir() / "icon.svg")
 
     return [
-        Route("/files/{id:int}", _guarded(original)),
-        Route("/thumbs/{id:int}", _guarded(thumbnail)),
-        Route("/covers/{id}", _guarded(preset_cover)),
-        Route("/uploads", _guarded(upload), methods=["POST"]),
+        Route("/files/{id:int}", guarded(original)),
+        Route("/thumbs/{id:int}", guarded(thumbnail)),
+        Route("/covers/{id}", guarded(preset_cover)),
+        Route("/uploads", guarded(upload, writes=True), methods=["POST"]),
         Route("/favicon.ico", icon),
     ]
-
-
-def _guarded(
-    handler: Callable[[Request], Awaitable[Response]],
-) -> Callable[[Request], Awaitable[Response]]:
-    async def guarded(request: Request) -> Response:
-        if login_missing(request):
-            return PlainTextResponse("Log in first.", status_code=401)
-        return await handler(request)
-
-    return guarded
-
-
-async def _body(request: Request) -> bytes:
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > MAX_UPLOAD_BYTES:
-            raise ValidationError(
-                f"The file is larger than {MAX_UPLOAD_BYTES // 2**20} MB.",
-                hint="Send a smaller one.",
-            )
-    return bytes(content)
 
 
 def _picture(path: Path | None) -> Response:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from ..studio import Item, Job
 from ..workflow.needs import model_files
 from ..workflow.presets import Preset
+from ..workflow.roles import FILE_ROLES
 from . import units
 from .card import file_url, thumb
 from .catalog import Catalog
@@ -32,7 +33,7 @@ _WHENS: Final = {
     "days": "From … to …",
 }
 # Roles that have a line of their own in the detail view, or none.
-_TOLD: Final = frozenset({"prompt", "negative", "seed", "width", "height"})
+_TOLD: Final = frozenset({"prompt", "negative", "seed", "width", "height", "model", *FILE_ROLES})
 
 
 def frame() -> Html:
@@ -340,7 +341,7 @@ def _facts(item: Item, job: Job, preset: Preset | None) -> list[tuple[str, objec
     if item.seed is not None:
         facts.append(("Seed", str(item.seed)))
     facts += [
-        (param.label, str(item.values[param.id]))
+        (param.label, units.number(item.values[param.id]))
         for param in (preset.params if preset else ())
         if param.role not in _TOLD and item.values.get(param.id) not in {None, ""}
     ]

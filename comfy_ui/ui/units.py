@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["duration", "size"]
+__all__ = ["duration", "number", "size"]
 
 
 def duration(seconds: float) -> str:
@@ -28,3 +28,12 @@ def size(size_bytes: float) -> str:
     if size_bytes >= 1e6:
         return f"{size_bytes / 1e6:.{0 if size_bytes >= 1e7 else 1}f} MB"
     return f"{max(1, round(size_bytes / 1e3))} kB"
+
+
+def number(value: object) -> str:
+    """A value as text; whole floats, as TOML and JSON give them, without '.0'.
+
+    >>> number(7.0), number(0.25), number("euler")
+    ('7', '0.25', 'euler')
+    """
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

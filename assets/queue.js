@@ -1,0 +1,159 @@
+// The Queue tab: one stream of events while it is looked at, rows that change in place, and what
+// can be done with a job that waits.
+"use strict";
+(() => {
+  const { $, $$, make, toast, post, recall, typing, dialogOpen } = window.comfy.kit;
+
+  const root = () => $(".queue");
+  let stream = null;
+  let dragged = null;
+
+  // ---- rows ----------------------------------------------------------------------------------
+
+  // Makes `old` like `wanted` without replacing what is the same: bars glide, focus stays.
+  function morph(old, wanted) {
+    if (old.nodeType !== wanted.nodeType || old.nodeName !== wanted.nodeName) return old.replaceWith(wanted);
+    if (old.nodeType !== Node.ELEMENT_NODE) {
+      if (old.data !== wanted.data) old.data = wanted.data;
+      return;
+    }
+    for (const { name } of [...old.attributes]) if (!wanted.hasAttribute(name)) old.removeAttribute(name);
+    for (const { name, value } of wanted.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+    const [before, after] = [[...old.childNodes], [...wanted.childNodes]];
+    after.forEach((child, at) => (at < before.length ? morph(before[at], child) : old.append(child)));
+    for (const extra of before.slice(after.length)) extra.remove();
+  }
+  function element(html) {
+    const template = document.createElement("template");
+    template.innerHTML = html;
+    for (const time of $$("time[data-at]", template.content)) time.textContent = new Date(time.dataset.at * 1000).toLocaleTimeString([], { timeStyle: "short" });
+    return template.content.firstElementChild;
+  }
+  function list(place, ids, rows) {
+    const known = new Map([...place.children].map((row) => [row.dataset.job, row]));
+    let at = place.firstElementChild;
+    for (const id of ids) {
+      let row = known.get(id);
+      known.delete(id);
+      if (!row) row = element(rows[id]);
+      else if (rows[id]) morph(row, element(rows[id]));
+      if (row === at) at = at.nextElementSibling;
+      else place.insertBefore(row, at);
+    }
+    for (const gone of known.values()) gone.remove();
+  }
+  const kept = {}; // the newest row of each job: one may leave one list for the other
+  let last = null;
+  function draw(news) {
+    if (dragged) return (last = news); // the order is in somebody's hand
+    last = null;
+    const box = root();
+    Object.assign(kept, news.rows);
+    for (const id of Object.keys(kept)) if (!news.now.includes(id) && !news.past.includes(id)) delete kept[id];
+    morph($(".summary", box), make("div", { className: "summary", innerHTML: news.summary }));
+    list($(".line-now", box), news.now, kept);
+    list($(".line-past", box), news.past, kept);
+    box.classList.remove("loading-first");
+    box.classList.toggle("idle", !news.now.length);
+    box.classList.toggle("new", !news.past.length);
+    $(".said", box).textContent = news.now.length ? `${news.now.length} of your jobs in the queue` : "Nothing is waiting";
+  }
+
+  // ---- stream --------------------------------------------------------------------------------
+
+  function listen() {
+    if (stream) return;
+    stream = new EventSource("queue/events");
+    stream.onmessage = (event) => draw(JSON.parse(event.data));
+  }
+  function rest() {
+    stream?.close();
+    stream = null;
+  }
+  const seen = new IntersectionObserver((entries) => {
+    const visible = entries.at(-1).isIntersecting;
+    if (visible && document.visibilityState === "visible") listen();
+    else rest();
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (document.visibilityState === "hidden") rest();
+    else if (root()?.offsetParent) listen();
+  });
+  addEventListener("pagehide", rest);
+  window.comfy.onIsland((island) => {
+    const box = $(".queue", island);
+    if (box) seen.observe(box);
+  });
+
+  // ---- what can be done ----------------------------------------------------------------------
+
+  const rowOf = (button) => button.closest(".job");
+  const idOf = (button) => rowOf(button).dataset.job;
+  async function move(row) {
+    const next = row.nextElementSibling?.classList.contains("waits") ? row.nextElementSibling.dataset.job : null;
+    const done = await post("queue/move", { job: row.dataset.job, before: next });
+    if (done && !done.done) toast("It has begun already");
+  }
+  const waiting = () => $$(".line-now .job.waits");
+
+  Object.assign(window.comfy.actions, {
+    "cancel-job": (button) => post("queue/cancel", { job: idOf(button) }),
+    "clear-queue": () => post("queue/clear", {}),
+    "first-job"(button) {
+      const row = rowOf(button);
+      const first = waiting()[0];
+      if (first && first !== row) first.before(row);
+      move(row);
+    },
+    async "retry-job"(button) {
+      if (await post("queue/retry", { job: idOf(button) })) toast("It is in the queue again");
+    },
+    "reuse-job": (button) => recall({ job: idOf(button), what: "all" }),
+    "edit-job"(button) {
+      const id = idOf(button);
+      recall({ job: id, what: "all" });
+      window.comfy.edit(id);
+    },
+  });
+
+  // Arrow keys on the grip; dragging it, with mouse, pen or finger.
+  document.addEventListener("keydown", (event) => {
+    const grip = event.target.closest?.(".queue .grip");
+    const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    if (!grip || !step || typing(event.target) || dialogOpen()) return;
+    event.preventDefault();
+    const row = rowOf(grip);
+    const all = waiting();
+    const other = all[all.indexOf(row) + step];
+    if (!other) return;
+    step < 0 ? other.before(row) : other.after(row);
+    grip.focus();
+    move(row);
+  });
+  document.addEventListener("pointerdown", (event) => {
+    const grip = event.target.closest?.(".queue button.grip");
+    if (!grip || event.button) return;
+    event.preventDefault();
+    grip.focus();
+    dragged = { row: rowOf(grip), next: rowOf(grip).nextElementSibling };
+    dragged.row.classList.add("dragged");
+  });
+  document.addEventListener("pointermove", (event) => {
+    if (!dragged) return;
+    const after = waiting().filter((row) => row !== dragged.row).find((row) => {
+      const { top, height } = row.getBoundingClientRect();
+      return event.clientY < top + height / 2;
+    });
+    if (after) after.before(dragged.row);
+    else waiting().at(-1).after(dragged.row);
+  });
+  function drop() {
+    if (!dragged) return;
+    const { row, next } = dragged;
+    dragged = null;
+    row.classList.remove("dragged");
+    if (row.nextElementSibling !== next) move(row);
+    if (last) draw(last);
+  }
+  for (const name of ["pointerup", "pointercancel"]) document.addEventListener(name, drop);
+})();
