@@ -48,10 +48,15 @@ def finished(page: Any, prompt: str, **values: object) -> None:
     page.wait_for_function("document.querySelector('#generate').textContent.trim() === 'Generate'")
 
 
+def stop(page: Any) -> None:
+    page.click("#stop")
+    page.wait_for_function("document.querySelector('#generate').textContent.trim() === 'Generate'")
+
+
 def running(page: Any, prompt: str) -> None:
-    support.generate(page, prompt, steps=30)
+    support.generate(page, prompt, steps=80)
     page.wait_for_function(
-        "parseInt(document.querySelector('.stage.running .percent')?.textContent) > 45",
+        "parseInt(document.querySelector('.stage.running .percent')?.textContent) > 55",
         timeout=60_000,
     )
 
@@ -67,8 +72,7 @@ def wide(new_page: Callable[..., Any]) -> None:
     page.click("h1")
     running(page, "Terraced hills above a lake at sunrise, birds")
     save(page, "running-wide-light")
-    page.click("#stop")
-    page.wait_for_selector(".stage.cancelled")
+    stop(page)
     page.get_by_role("tab", name="Status").click()
     page.wait_for_selector("#presets .panel")
     save(page, "status-wide-light")
@@ -76,8 +80,7 @@ def wide(new_page: Callable[..., Any]) -> None:
     page = new_page(scheme="dark")
     running(page, "A comet over a frozen sea, two small figures")
     save(page, "running-wide-dark")
-    page.click("#stop")
-    page.wait_for_selector(".stage.cancelled")
+    stop(page)
     page.click(".picker > summary")
     page.click(".option[data-preset=wan21_t2v_1_3b]")
     page.wait_for_selector("form.settings[data-preset=wan21_t2v_1_3b]")
