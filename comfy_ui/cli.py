@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from . import __version__, logs
+from . import __version__, logs, tracing
 from .errors import ComfyHeadlessError, InvalidWorkflowError, StorageError, ValidationError, closest
 from .settings import DEFAULT_URL, Settings, load_settings
 
@@ -49,6 +49,7 @@ def run(argv: Sequence[str] | None = None) -> int:
             s.get_secret_value() for s in (settings.comfyui_token, settings.openai_api_key) if s
         ]
         logs.configure(settings.log_level, as_json=settings.log_json, secrets=secrets)
+        tracing.heed_environment(prompts=settings.trace_prompts)
         status: int = arguments.command(arguments, settings)
     except ComfyHeadlessError as error:
         _complain(error)

@@ -90,6 +90,9 @@ class Settings(BaseSettings):
         default="warning", description="How much is logged to stderr."
     )
     log_json: bool = Field(default=False, description="Log one JSON object a line.")
+    trace_prompts: bool = Field(
+        default=False, description="Put whole workflows, prompts and all, into OpenTelemetry spans."
+    )
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -9,13 +9,16 @@ What is recorded is in ``client/telemetry.py``.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from .features import require_feature
+from .features import check_feature, get_install_hint, require_feature
+
+logger = logging.getLogger(__name__)
 
 Attributes = Mapping[str, str | int | float | bool]
 
@@ -169,11 +172,21 @@ class Meters:
 meters = Meters()
 
 
-def is_wanted() -> bool:
-    """Whether the environment names a receiver: then ``comfy-ui`` calls :func:`setup`."""
-    return any(
-        os.environ.get(f"OTEL_EXPORTER_OTLP_{kind}ENDPOINT") for kind in ("", "TRACES_", "METRICS_")
-    )
+def heed_environment(*, prompts: bool = False) -> None:
+    """What ``comfy-ui`` does on start: :func:`setup` where the environment names a receiver.
+
+    Args:
+        prompts: see :func:`record_prompts`.
+    """
+    record_prompts(on=prompts)
+    receivers = [f"OTEL_EXPORTER_OTLP_{kind}ENDPOINT" for kind in ("", "TRACES_", "METRICS_")]
+    if not any(os.environ.get(name) for name in receivers):
+        return
+    if check_feature("observability"):
+        setup()
+    else:
+        hint = get_install_hint("observability")
+        logger.warning("OTEL_* names a receiver, but nothing is sent. To send: %s", hint)
 
 
 def setup(*, service_name: str = "comfy-ui") -> None:

@@ -55,9 +55,11 @@ class Telemetry:
         with tracing.span(
             "comfyui.wait", self._of(job), current=False, after=story.begun, start_ns=began_ns
         ) as span:
-            with story.told_to(span):
-                yield
-            span.set_attribute("comfyui.outcome", str(job.state.final or "unfinished"))
+            try:
+                with story.told_to(span):
+                    yield
+            finally:
+                span.set_attribute("comfyui.outcome", str(job.state.final or "unfinished"))
 
     @contextmanager
     def fetching(self) -> Iterator[Span]:

@@ -1,3 +1,5 @@
+# ruff: noqa: ASYNC110 -- tests may poll
+
 from __future__ import annotations
 
 import asyncio
