@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..workflow.presets import list_presets
 from .files import Folders
 from .nodes import NODES
 
@@ -67,10 +68,15 @@ FILE_INPUTS: Mapping[tuple[str, str], frozenset[str]] = {
 
 @cache
 def models() -> dict[str, list[str]]:
-    """``{folder below models/: file names}``."""
+    """``{folder below models/: file names}``: all that a shipped preset names, and some more."""
     with (_HERE / "models.json").open(encoding="utf-8") as file:
-        found: dict[str, list[str]] = json.load(file)
-    return found
+        found: dict[str, set[str]] = {
+            folder: set(names) for folder, names in json.load(file).items()
+        }
+    for preset in list_presets():
+        for model in preset.all_models():
+            found.setdefault(model.folder, set()).add(model.filename)
+    return {folder: sorted(names) for folder, names in found.items()}
 
 
 @cache
