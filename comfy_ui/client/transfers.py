@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import CircuitOpenError, ComfyUIConnectionError, OutputMissingError
+from ..errors import ComfyUIConnectionError, OutputMissingError
 from ..protocol.outputs import SOCKET_FOLDER, OutputFile
 from ..protocol.retry import Backoff
 from . import routes
@@ -18,7 +18,10 @@ from .telemetry import Telemetry
 from .uploads import UploadSource, prepare_upload
 from .values import UploadedFile
 
-_PATIENT = Backoff(base_s=0.2, cap_s=5.0, attempts=6)
+# A finished job's file is worth waiting for: at least so many attempts, as one may be a long
+# silence, and at least so long, as refusals come quickly.
+_PATIENT = Backoff(base_s=0.2, cap_s=2.0, attempts=None)
+_ATTEMPTS, _PATIENT_S = 6, 10.0
 
 
 class Transfers:
@@ -137,7 +140,7 @@ class Transfers:
     def _view(self, file: OutputFile | UploadedFile, download: Download) -> Flow[None]:
         call = routes.view(file.filename, subfolder=file.subfolder, type=file.type)
         failures = 0
-        deadline = self._asker.clock() + self._asker.timeout_s
+        started = self._asker.clock()
         while True:
             had = download.received
             try:
@@ -150,13 +153,12 @@ class Transfers:
                     call.parse(answer)
                 error = rejection(answer) or download.not_a_file(answer)
                 trouble = bad_answer(answer, error, idempotent=True)
-            except CircuitOpenError as error:
-                # The server was not asked, so this is no attempt: a finished job's file can wait.
-                refused = no_answer(error, idempotent=True)
-                yield self._asker.pause(_PATIENT, 1, refused, deadline=deadline)
-                continue
             except ComfyUIConnectionError as error:
                 trouble = no_answer(error, idempotent=True)
-            # Only attempts that bring nothing count against it.
-            failures = 1 if download.received > had else failures + 1
-            yield self._asker.pause(_PATIENT, failures, trouble)
+            if download.received > had:  # only attempts that bring nothing count against it
+                failures, started = 0, self._asker.clock()
+            failures += 1
+            named = trouble.retry_after_s is not None
+            patience_s = self._asker.timeout_s if named else _PATIENT_S
+            deadline = None if failures < _ATTEMPTS else started + patience_s
+            yield self._asker.pause(_PATIENT, failures, trouble, deadline=deadline)

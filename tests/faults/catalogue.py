@@ -188,8 +188,6 @@ REFUSED = (ServerRejectedError,)
 HTTP: dict[str, HttpFault] = {
     # A refused post is repeated for about a third of a second; then people rather want to know.
     "refuse": HttpFault(refuse, tolerates=(ComfyUIOfflineError,)),
-    # Long enough for the circuit breaker to open over it.
-    "refuse for a second": HttpFault(refuse, times=3, phases=("fetch",)),
     "reset before body": HttpFault(reset_before_body),
     "reset after body": HttpFault(reset_after_body, phases=("connect", "run", "fetch")),
     "response lost": HttpFault(lost_response),
@@ -233,6 +231,8 @@ HTTP: dict[str, HttpFault] = {
 
 # Each of these costs seconds by its nature: on demand, and one each at night.
 SLOW: dict[str, HttpFault] = {
+    # Long enough for the circuit breaker to open over it.
+    "refuse for a second": HttpFault(refuse, times=3, phases=("run", "fetch")),
     "black hole": HttpFault(black_hole, silence_s=2),
     "black hole after accept": HttpFault(black_hole_after_accept, silence_s=2),
     "latency 5 s": HttpFault(latency_5s),
