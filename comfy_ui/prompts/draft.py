@@ -48,14 +48,15 @@ _PIECE = re.compile(r"\s+|[\w'’-]+|[^\w\s]")
 def differences(original: str, enhanced: str) -> tuple[Difference, ...]:
     """How ``enhanced`` came from ``original``, word by word.
 
-    The runs that are not "removed" make up ``enhanced`` again, those not "added" ``original``.
+    The runs that are not "removed" make up ``enhanced`` again. Capitals make no difference.
 
     >>> [(d.kind, d.text) for d in differences("a cat", "a black cat")]
     [('same', 'a '), ('added', 'black '), ('same', 'cat')]
     """
     old, new = _PIECE.findall(original), _PIECE.findall(enhanced)
     runs: list[Difference] = []
-    for tag, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+    folded = [piece.casefold() for piece in old], [piece.casefold() for piece in new]
+    for tag, a, b, c, d in SequenceMatcher(None, *folded, autojunk=False).get_opcodes():
         if tag == "equal":
             runs.append(Difference("same", "".join(new[c:d])))
             continue

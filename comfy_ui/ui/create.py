@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -18,12 +17,15 @@ from ..workflow.presets import Preset
 from . import card, fields
 from .access import Access
 from .backend import Backend
+from .catalog import Entry
 from .draft import Draft
 from .enhance import Enhance
 from .html import Html, el, icon
 from .island import island, sent
 from .picker import picker
+from .recall import recall
 from .uploads import Uploads
+from .words import expanded, words_bar
 
 __all__ = ["Create"]
 
@@ -52,11 +54,13 @@ class Create:
                         lines=3,
                         max_lines=12,
                         autofocus=True,
-                        placeholder="Describe what you want to see",
+                        placeholder="Describe what you want to see, or drop a picture here to "
+                        "restore its settings",
                         elem_id="prompt",
                     )
+                    words = island(elem_id="words")
                     if FEATURES["ai"]:
-                        Enhance(self._backend).build(prompt, slot)
+                        Enhance(self._backend, self._access).build(prompt, slot)
                 notice = island(elem_id="notice")
                 with gr.Row(elem_id="actions"):
                     generate = gr.Button("Generate", variant="primary", elem_id="generate")
@@ -76,6 +80,7 @@ class Create:
             js="() => [window.comfy.draft()]",
             **quiet,
         )
+        page.load(self._words, outputs=[words], **quiet)
         chooser.choose(self._choose, outputs=[chooser, form, notice, generate], **quiet)
         generate.click(
             self._submit,
@@ -93,21 +98,57 @@ class Create:
             concurrency_limit=None,
             **quiet,
         )
-        stage.attach(lambda: secrets.token_hex(8), outputs=[ticket], **quiet)
+        stage.attach(self._attach, outputs=[ticket], **quiet)
         stop.click(self._stop, inputs=[slot], js="() => [window.comfy.shownJob()]", **quiet)
+        self.shown = [chooser, form, prompt, notice]
         for source in (stage, results):
-            source.recall(self._recall, outputs=[chooser, form, prompt, notice], **quiet)
+            source.recall(self._recall, outputs=self.shown, **quiet)
+
+    def show(
+        self, preset_id: str, values: Mapping[str, Any], *, prompt: str | None = None
+    ) -> tuple[Any, ...]:
+        """What the components in :attr:`shown` become to show that preset's form.
+
+        Without a ``prompt`` the preset's own goes into the box, where it has one.
+        """
+        preset = self._backend.catalog.entry(preset_id).preset
+        said = preset.by_role("prompt")
+        text = prompt or (str(said.default) if said is not None and said.default else "")
+        return (*self._show(preset, values), text or gr.skip(), self._reason(preset))
+
+    @staticmethod
+    def told(error: ComfyHeadlessError) -> tuple[Any, ...]:
+        """What they become to say what went wrong: all stays, but for the notice."""
+        return gr.skip(), gr.skip(), gr.skip(), _notice(JobError.of(error))
 
     # What follows answers events. Each handler asks self._access whose request it is.
 
-    async def _open(self, text: str) -> tuple[Any, ...]:
+    async def _open(self, text: str, request: gr.Request) -> tuple[Any, ...]:
         """The page was loaded: show the draft that the browser kept."""
+        self._access.require("see", request)
         draft = Draft.parse(text)
         await self._backend.checked()
-        entry = self._backend.catalog.entry(draft.preset)
+        catalog = self._backend.catalog
+        await catalog.look()
+        if draft.preset and catalog.find(draft.preset) is None:
+            gone = ValidationError(
+                f"There is no preset '{draft.preset[:80]}' here.", hint="Choose another one."
+            )
+            first = catalog.entry(None).preset
+            return (*self._show(first, {}), draft.prompt, _notice(JobError.of(gone)))
+        entry = catalog.entry(draft.preset)
         return (*self._show(entry.preset, draft.values), draft.prompt, self._reason(entry.preset))
 
-    async def _choose(self, event: gr.EventData) -> tuple[Any, ...]:
+    async def _words(self, request: gr.Request) -> Html:
+        self._access.require("see", request)
+        return words_bar(self._backend.catalog)
+
+    async def _attach(self, request: gr.Request) -> str:
+        self._access.require("see_own", request)
+        return secrets.token_hex(8)
+
+    async def _choose(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+        self._access.require("see", request)
         data = sent(event)
         draft = Draft.parse(data.get("draft"))
         old = self._backend.catalog.entry(draft.preset).preset
@@ -126,16 +167,30 @@ class Create:
     def _request(self, prompt: str, draft: Draft, request: gr.Request) -> JobRequest:
         owner = self._access.require("run", request)
         entry = self._backend.catalog.entry(draft.preset)
-        if entry.ready is False:
-            raise ValidationError(entry.reason)
         values = fields.read(entry.preset, draft.values)
-        self._uploads.check(entry.preset, values, owner)
+        if entry.ready is False and not _other_models(entry, values):
+            raise ValidationError(entry.reason)
+        trusted = self._access.allows("open_workflow", request)
+        if entry.opened and not trusted:
+            raise ValidationError(
+                "Only the owner of this machine can run this workflow.",
+                hint="Choose one of the presets.",
+            )
+        files = self._uploads.check(entry.preset, values, owner)
         said = entry.preset.by_role("prompt")
         if said is not None:
             if not prompt.strip():
                 raise ValidationError("Type a prompt first.")
             values[said.id] = prompt.strip()
-        return JobRequest(owner=owner, preset=entry.preset.id, values=values, front=draft.front)
+            values = expanded(entry.preset, values, self._backend.settings.data_dir / "wildcards")
+        return JobRequest(
+            owner=owner,
+            preset=entry.preset.id,
+            values=values,
+            front=draft.front,
+            replaces=draft.replaces,
+            uploads=None if trusted else files,
+        )
 
     async def _follow(self, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
         """Draw the owner's jobs, one after the other, until none is left.
@@ -181,7 +236,7 @@ class Create:
         return card.gallery(await self._backend.studio.results(owner, limit=_SHOWN_RESULTS))
 
     async def _stop(self, job_id: str, request: gr.Request) -> None:
-        owner = self._access.require("run", request)
+        owner = self._access.require("cancel", request)
         jobs = await self._backend.studio.active(owner)
         chosen = next((job for job in jobs if job.id == job_id), jobs[0] if jobs else None)
         if chosen is not None:
@@ -190,36 +245,24 @@ class Create:
     async def _recall(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         data = sent(event)
         owner = self._access.require("see_own", request)
-        try:
-            item = await self._backend.studio.item(int(data.get("item", "")), owner)
-        except (ComfyHeadlessError, ValueError):
-            return gr.skip(), gr.skip(), gr.skip(), gr.skip()
         draft = Draft.parse(data.get("draft"))
-        if data.get("what") == "prompt":
-            return gr.skip(), gr.skip(), item.prompt, gr.skip()
-        if data.get("what") == "seed":
-            preset = self._backend.catalog.entry(draft.preset).preset
-            seed = preset.by_role("seed")
-            values = {**fields.read(preset, draft.values), **({seed.id: item.seed} if seed else {})}
-            return (*self._show(preset, values), gr.skip(), gr.skip())
-        if data.get("what") == "input":
-            return await self._as_input(item, draft)
-        preset = self._backend.catalog.entry(item.preset).preset
-        return (*self._show(preset, item.values), item.prompt, self._reason(preset))
-
-    async def _as_input(self, item: Item, draft: Draft) -> tuple[Any, ...]:
-        """Put a result into the picture field of the chosen preset."""
-        preset = self._backend.catalog.entry(draft.preset).preset
-        target = preset.by_role("image")
-        if target is None:
-            return gr.skip(), gr.skip(), gr.skip(), gr.skip()
         try:
-            content = await asyncio.to_thread(item.path.read_bytes)
-            name = await self._uploads.accept(content, "image", item.owner)
-        except (OSError, ComfyHeadlessError) as error:
-            return gr.skip(), gr.skip(), gr.skip(), _notice(JobError.of(error))
-        values = {**fields.read(preset, draft.values), target.id: name}
-        return (*self._show(preset, values), gr.skip(), gr.skip())
+            source = await self._source(data, owner)
+            what = str(data.get("what", ""))
+            found = await recall(what, source, draft, self._backend, self._uploads)
+        except ComfyHeadlessError as error:
+            return self.told(error)
+        said = gr.skip() if found.prompt is None else found.prompt
+        if found.preset is None:
+            return gr.skip(), gr.skip(), said, gr.skip()
+        return (*self._show(found.preset, found.values), said, self._reason(found.preset))
+
+    async def _source(self, data: Mapping[str, Any], owner: str) -> Item | Job:
+        """The job or the result that the page names, if it is the owner's."""
+        if "job" in data:
+            return await self._backend.studio.job(str(data["job"]), owner)
+        number = str(data.get("item", ""))
+        return await self._backend.studio.item(int(number) if number.isdecimal() else 0, owner)
 
     def _show(self, preset: Preset, values: Mapping[str, Any]) -> tuple[Html, Html]:
         catalog = self._backend.catalog
@@ -244,6 +287,16 @@ def _finished(snapshot: Snapshot, job: Job, shape: float | None) -> Html:
     if snapshot.phase is Phase.SUCCEEDED and snapshot.texts:
         return card.texts_card(snapshot.texts, job_id=snapshot.job_id)
     return card.job_card(snapshot, ratio=shape)
+
+
+def _other_models(entry: Entry, values: Mapping[str, Any]) -> bool:
+    """Whether only model files are missing and others were chosen; the studio looks closer."""
+    chosen = any(
+        values.get(param.id) not in (None, param.default)
+        for param in entry.preset.params
+        if param.role in ("model", "lora")
+    )
+    return chosen and all(problem.kind == "missing_model" for problem in entry.errors)
 
 
 def _buttons(*, running: bool) -> tuple[Any, Any]:

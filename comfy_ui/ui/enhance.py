@@ -3,115 +3,294 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
-from typing import Any
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Final, Self, get_args
 
 import gradio as gr
 
 from ..errors import ComfyHeadlessError
-from ..prompts.enhance import EnhancedPrompt, Kind, enhance_prompt
+from ..prompts import (
+    EnhancedPrompt,
+    EnhanceOptions,
+    Kind,
+    Strength,
+    count_tokens,
+    differences,
+    list_styles,
+    load_styles,
+    stream_enhance,
+)
+from ..prompts.models import find_model
 from ..studio import JobError
+from ..workflow.presets import Preset
+from .access import Access
 from .backend import Backend
 from .draft import Draft
 from .html import Html, el, icon
 from .island import island
 
-__all__ = ["Enhance", "draft_card"]
+__all__ = ["Enhance", "Wishes", "draft_card", "writing_card"]
+
+_TIMEOUT_S: Final = 60.0  # a person sees it coming and can stop it; a model may have to be loaded
+_DRAW_EVERY_S: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """How a person wants drafts: kept by the browser, sent with every request."""
+
+    style: str = "balanced"
+    strength: Strength = "medium"
+    instructions: str = ""
+    again: bool = False
+    """Another draft is wanted than the one before."""
+
+    @classmethod
+    def parse(cls, text: str, styles: Iterable[str]) -> Self:
+        """From the page's JSON. What is not as it should be is as it is by default."""
+        try:
+            raw = json.loads(text)
+        except ValueError:
+            return cls()
+        wished = raw.get("wishes") if isinstance(raw, dict) else None
+        if not isinstance(wished, dict):
+            return cls()
+        right: dict[str, Any] = {"again": raw.get("again") is True}
+        if (style := wished.get("style")) in list(styles):
+            right["style"] = style
+        if (strength := wished.get("strength")) in get_args(Strength):
+            right["strength"] = strength
+        if isinstance(told := wished.get("instructions"), str):
+            right["instructions"] = told[:2000]
+        return cls(**right)
 
 
 class Enhance:
     """The button in the prompt's corner and the draft below it."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, access: Access) -> None:
         self._backend = backend
+        self._access = access
+        self._writing: dict[str, asyncio.Task[Any]] = {}  # per open page
 
     def build(self, prompt: Any, slot: Any) -> None:
         """Make the components and connect them to the ``prompt`` box."""
         button = gr.Button("✨ Enhance", elem_id="enhance", size="sm")
         draft = island(elem_id="draft", sends=["use", "retry", "discard"])
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        button.click(
-            self._first,
-            inputs=[prompt, slot],
-            outputs=[draft],
-            js="(prompt) => [prompt, window.comfy.current()]",
-            **quiet,
-        )
-        draft.retry(
-            self._again,
-            inputs=[prompt, slot],
-            outputs=[draft],
-            js="(prompt) => [prompt, window.comfy.current()]",
-            **quiet,
-        )
-        # The browser has put the draft into the prompt and the old prompt into its history.
-        draft.use(lambda: "", outputs=[draft], **quiet)
-        draft.discard(lambda: "", outputs=[draft], **quiet)
-
-    async def _first(self, prompt: str, text: str) -> Html:
-        return await self._write(prompt, text, seed=None)
-
-    async def _again(self, prompt: str, text: str) -> Html:
-        return await self._write(prompt, text, seed=random.randrange(2**32))
-
-    async def _write(self, prompt: str, text: str, *, seed: int | None) -> Html:
-        preset = self._backend.catalog.entry(Draft.parse(text).preset).preset
-        kind: Kind = "video" if preset.kind == "video" else "image"
-        try:
-            draft = await asyncio.to_thread(
-                enhance_prompt, prompt, family=preset.family, kind=kind, seed=seed
+        for event, again in ((button.click, "false"), (draft.retry, "true")):
+            event(
+                self._write,
+                inputs=[prompt, slot],
+                outputs=[draft],
+                js=f"(prompt) => [prompt, window.comfy.wishes({again})]",
+                trigger_mode="multiple",  # a new draft ends the one before, see _pieces
+                concurrency_limit=None,
+                **quiet,
             )
+        # The browser has put the draft into the prompt and the old prompt into its history.
+        draft.use(self._stop, outputs=[draft], **quiet)
+        draft.discard(self._stop, outputs=[draft], **quiet)
+
+    async def _stop(self, request: gr.Request) -> str:
+        self._access.require("see_own", request)
+        self._end(request.session_hash or "")
+        return ""
+
+    def _end(self, page: str) -> None:
+        if writing := self._writing.pop(page, None):
+            writing.cancel()
+
+    async def _write(self, prompt: str, text: str, request: gr.Request) -> AsyncIterator[Any]:
+        page = request.session_hash or ""
+        try:
+            self._access.require("enhance", request)
+            self._end(page)
+            folder = self._backend.settings.data_dir / "styles"
+            library = (await asyncio.to_thread(load_styles, folder)).styles
+            wishes = Wishes.parse(text, [*list_styles(), *library])
+            preset = self._backend.catalog.entry(Draft.parse(text).preset).preset
+            model = await asyncio.to_thread(find_model, settings=self._backend.settings)
+            options: EnhanceOptions = {
+                "style": library.get(wishes.style, wishes.style),
+                "strength": wishes.strength,
+                "family": preset.family,
+                "kind": _kind(preset),
+                "seed": random.randrange(2**31) if wishes.again else None,
+                "model": model or "rules",
+                "instructions": wishes.instructions,
+                "timeout_s": _TIMEOUT_S,
+            }
+            source = (model.name or "the model") if model else ""
+            async with aclosing(self._pieces(page, prompt, options)) as parts:
+                written, drawn = "", 0.0
+                async for part in parts:
+                    if isinstance(part, EnhancedPrompt):
+                        yield draft_card(part, preset, wishes, library)
+                        return
+                    written += part
+                    if time.monotonic() - drawn >= _DRAW_EVERY_S:
+                        drawn = time.monotonic()
+                        yield writing_card(written, source)
+            yield gr.skip()  # stopped: Gradio shows the last value once more, and that is none
         except ComfyHeadlessError as error:
-            return _failed(JobError.of(error))
-        return draft_card(draft)
+            yield _failed(JobError.of(error))
+
+    async def _pieces(
+        self, page: str, prompt: str, options: EnhanceOptions
+    ) -> AsyncGenerator[str | EnhancedPrompt, None]:
+        """:func:`stream_enhance`, ending without a word when the page wants no more of it."""
+        parts: asyncio.Queue[str | EnhancedPrompt | None] = asyncio.Queue()
+        writing = asyncio.create_task(_into(parts, prompt, options), name="a draft")
+        self._writing[page] = writing
+        writing.add_done_callback(lambda _: parts.put_nowait(None))
+        try:
+            if options["model"] != "rules":
+                yield ""  # something is seen at once, also while a model is being loaded
+            while (part := await parts.get()) is not None:
+                yield part
+            if not writing.cancelled():
+                writing.result()
+        finally:
+            writing.cancel()
+            if self._writing.get(page) is writing:
+                del self._writing[page]
 
 
-def draft_card(draft: EnhancedPrompt) -> Html:
-    """The draft with what was added marked in it, where it came from, and what to do with it."""
-    source = "built-in rules" if draft.source == "rules" else draft.source
+async def _into(
+    parts: asyncio.Queue[str | EnhancedPrompt | None], prompt: str, options: EnhanceOptions
+) -> None:
+    async with aclosing(stream_enhance(prompt, **options)) as written:
+        async for part in written:
+            parts.put_nowait(part)
+
+
+def draft_card(
+    draft: EnhancedPrompt, preset: Preset, wishes: Wishes, styles: Iterable[str]
+) -> Html:
+    """The draft: what changed is marked, who wrote it, and what can be done with it."""
+    negative = draft.negative if preset.by_role("negative") else ""
+    tokens = count_tokens(draft.enhanced, preset.family)
     return el(
         "section",
+        _head("built-in rules" if draft.source == "rules" else draft.source),
+        el("p", f"{draft.reason} The rules wrote this one.", class_="quiet", role="status")
+        if draft.reason
+        else None,
+        el("p", _marked(draft), class_="draft-text"),
+        el("p", el("b", "Negative: "), negative, class_="quiet") if negative else None,
+        el("pre", draft.lyrics, class_="draft-lyrics") if draft.lyrics else None,
+        el("p", f"About {tokens.used} of {tokens.limit} tokens.", class_="quiet")
+        if not tokens.fits
+        else None,
         el(
             "div",
-            el("strong", "Draft"),
-            el("span", f"by {source}", class_="quiet"),
-            class_="row",
-        ),
-        el("p", _marked(draft.enhanced, draft.changes), class_="draft-text"),
-        el("p", f"Negative: {draft.negative}", class_="quiet") if draft.negative else None,
-        el(
-            "div",
-            el(
-                "button",
-                icon("check"),
+            _act(
                 "Use",
-                type="button",
-                class_="act strong",
+                "check",
+                strong=True,
                 data_send="use",
                 data_prompt=draft.enhanced,
+                data_negative=negative or None,
+                data_lyrics=draft.lyrics or None,
             ),
-            el("button", icon("again"), "Retry", type="button", class_="act", data_send="retry"),
-            el(
-                "button", icon("close"), "Discard", type="button", class_="act", data_send="discard"
-            ),
+            _act("Edit", "prompt", data_do="edit-draft"),
+            _act("Retry", "again", data_send="retry"),
+            _act("Discard", "close", data_send="discard"),
             class_="acts",
         ),
+        _choices(wishes, styles),
         class_="draft",
         aria_label="Draft of the prompt",
         aria_live="polite",
     )
 
 
-def _marked(text: str, changes: tuple[str, ...]) -> list[Html | str]:
-    """``text`` with the added phrases as ``<mark>``, first occurrences in order."""
-    parts: list[Html | str] = []
-    rest = text
-    for change in sorted(changes, key=text.find):
-        before, found, after = rest.partition(change)
-        if found:
-            parts += [before, el("mark", found)]
-            rest = after
-    return [*parts, rest]
+def writing_card(text: str, source: str) -> Html:
+    """The draft while a model writes it."""
+    return el(
+        "section",
+        _head(source, writing=True),
+        el("p", text or "…", class_="draft-text"),
+        el("div", _act("Stop", "stop", data_send="discard"), class_="acts"),
+        class_="draft writing",
+        aria_label="Draft of the prompt",
+        aria_busy="true",
+    )
+
+
+def _head(source: str, *, writing: bool = False) -> Html:
+    told = f"{source} is writing" if writing else f"by {source}"
+    return el("div", el("strong", "Draft"), el("span", told, class_="quiet"), class_="row")
+
+
+def _act(label: str, image: str, *, strong: bool = False, **data: str | None) -> Html:
+    class_ = "act strong" if strong else "act"
+    return el("button", icon(image), label, type="button", class_=class_, **data)
+
+
+def _marked(draft: EnhancedPrompt) -> list[Html | str]:
+    tags = {"added": "mark", "removed": "del"}
+    return [
+        el(tags[run.kind], run.text) if run.kind in tags else run.text
+        for run in differences(draft.original.strip(), draft.enhanced)
+    ]
+
+
+def _choices(wishes: Wishes, styles: Iterable[str]) -> Html:
+    """How the next draft is to be. A change asks for one at once."""
+
+    def option(value: str) -> Html:
+        return el("option", value.capitalize(), value=value, selected=value == wishes.style)
+
+    return el(
+        "div",
+        el(
+            "select",
+            el("optgroup", [option(name) for name in list_styles()], label="Ways to write"),
+            el("optgroup", [option(name) for name in sorted(styles)], label="Looks"),
+            data_wish="style",
+            aria_label="Style of the draft",
+        ),
+        el(
+            "select",
+            [
+                el("option", name.capitalize(), value=name, selected=name == wishes.strength)
+                for name in get_args(Strength)
+            ],
+            data_wish="strength",
+            aria_label="Strength of the draft",
+        ),
+        el(
+            "details",
+            el("summary", "Own instructions"),
+            el(
+                "textarea",
+                wishes.instructions,
+                data_wish="instructions",
+                rows=2,
+                maxlength=2000,
+                aria_label="Own instructions to the model",
+                placeholder="For instance: always photographs, never people",
+            ),
+        ),
+        class_="wishes",
+    )
+
+
+def _kind(preset: Preset) -> Kind:
+    if preset.task == "edit":
+        return "edit"
+    if preset.task == "i2v":
+        return "i2v"
+    if preset.kind == "video":
+        return "video"
+    return "audio" if preset.kind == "audio" else "image"
 
 
 def _failed(error: JobError) -> Html:

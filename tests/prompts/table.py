@@ -1,6 +1,6 @@
 """What the built-in enhancer makes of 40 prompts for 5 families, to be read by a person.
 
-    python -m tests.prompts.table [ROWS] > table.md
+python -m tests.prompts.table [ROWS] > table.md
 """
 
 from __future__ import annotations
@@ -63,11 +63,12 @@ slow folk song about the sea""".splitlines()
 def rows(step: int = 1) -> list[tuple[str, str, str, str]]:
     """Prompt, family, style and draft."""
     styles = cycle(list_styles())
-    return [
-        (prompt, name, style, enhance_prompt(prompt, style=style, model="rules", **options).enhanced)
-        for prompt in PROMPTS[::step]
-        for style, (name, options) in zip(styles, FAMILIES, strict=False)
-    ]
+    found = []
+    for prompt in PROMPTS[::step]:
+        for style, (name, options) in zip(styles, FAMILIES, strict=False):
+            draft = enhance_prompt(prompt, **options, style=style, model="rules")
+            found.append((prompt, name, style, draft.enhanced))
+    return found
 
 
 if __name__ == "__main__":

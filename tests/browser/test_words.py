@@ -1,0 +1,192 @@
+"""Words on the page: the draft of Enhance, wildcards, earlier prompts, weights, tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.support import generate, running_app
+from tests.prompts.support import MODEL, LlmServer, Reply, says_prompt
+
+pytestmark = pytest.mark.browser
+
+PROMPT = "#prompt textarea"
+EVIL = 'a cat <img src=x onerror="window.pwned=1"> <b>on</b> a sill & more'
+
+
+@pytest.fixture(scope="module")
+def llm() -> Iterator[LlmServer]:
+    with LlmServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("words") / "data"
+    (folder / "wildcards").mkdir(parents=True)
+    (folder / "wildcards" / "colour.txt").write_text("crimson\nazure\n")
+    (folder / "styles").mkdir()
+    (folder / "styles" / "mine.csv").write_text("name,prompt\nPostcard,old postcard of {prompt}\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def app(painter: Any, llm: LlmServer, data_dir: Path) -> Iterator[str]:
+    """The app with a language model."""
+    environment = {"OPENAI_BASE_URL": llm.url, "OPENAI_API_KEY": "x", "COMFY_UI_LLM_MODEL": MODEL}
+    with running_app(data_dir, COMFYUI_URL=painter.url, **environment) as url:
+        yield url
+
+
+def draft_text(page: Any) -> str:
+    page.wait_for_selector("#draft .draft:not(.writing) .draft-text")
+    return str(page.inner_text("#draft .draft-text"))
+
+
+def test_the_whole_dialogue_of_a_draft(page: Any, llm: LlmServer) -> None:
+    written = "a cat asleep on a sunlit sill, dust in the air"
+    llm.replies = [says_prompt(written, between_s=0.12)]
+    page.fill(PROMPT, "a cat awake")
+    page.click("#enhance")
+    page.wait_for_selector("#draft .writing")
+    page.wait_for_function(
+        "() => { const t = document.querySelector('#draft .writing .draft-text')?.textContent;"
+        " return t && t.length > 8 && t.startsWith('a cat'); }"
+    )
+    assert page.is_enabled("#generate")
+    assert MODEL in page.inner_text("#draft .row")
+    page.wait_for_selector("#draft .draft:not(.writing)")
+    assert page.inner_text("#draft mark >> nth=0") == "asleep on a sunlit sill, dust in the air"
+    assert page.inner_text("#draft del") == "awake"
+    assert page.input_value(PROMPT) == "a cat awake"
+    page.click("#draft .act:has-text('Edit')")
+    assert page.input_value("#draft textarea.draft-text") == written
+    page.fill("#draft textarea.draft-text", written + ", rain")
+    page.click("#draft .act:has-text('Use')")
+    page.wait_for_selector("#draft .draft", state="detached")
+    assert page.input_value(PROMPT) == written + ", rain"
+    page.focus(PROMPT)
+    page.keyboard.press("Alt+ArrowUp")
+    assert page.input_value(PROMPT) == "a cat awake"
+
+
+def test_a_draft_is_stopped_while_it_comes_and_generate_is_free(page: Any, llm: LlmServer) -> None:
+    llm.replies = [says_prompt("a cat " + "and one more thing of it " * 60, between_s=0.1)]
+    gone = llm.gone
+    page.fill(PROMPT, "a cat")
+    page.click("#enhance")
+    page.wait_for_selector("#draft .writing")
+    page.click("#generate")
+    page.wait_for_selector(".stage.succeeded")
+    assert page.is_visible("#draft .writing")
+    page.click("#draft .act:has-text('Stop')")
+    page.wait_for_selector("#draft .draft", state="detached")
+    page.wait_for_timeout(600)
+    assert page.locator("#draft .draft").count() == 0
+    assert llm.gone > gone
+    assert page.input_value(PROMPT) == "a cat"
+
+
+def test_markup_of_a_model_is_never_markup_here(page: Any, llm: LlmServer) -> None:
+    llm.replies = [says_prompt(EVIL, between_s=0.02)]
+    page.fill(PROMPT, "a cat")
+    page.click("#enhance")
+    text = draft_text(page)
+    assert "<" not in text
+    assert page.evaluate(
+        "() => [window.pwned, document.querySelectorAll('#draft img').length]"
+    ) == [
+        None,
+        0,
+    ]
+    page.click("#draft .act:has-text('Discard')")
+    page.wait_for_selector("#draft .draft", state="detached")
+
+
+def test_a_failing_model_leaves_it_to_the_rules_and_says_so(page: Any, llm: LlmServer) -> None:
+    llm.replies = [Reply(status=401)]
+    page.fill(PROMPT, "a cat")
+    page.click("#enhance")
+    assert draft_text(page).startswith("a cat")
+    assert "built-in rules" in page.inner_text("#draft .row")
+    assert "wants a key" in page.inner_text("#draft")
+
+
+def test_style_and_strength_are_chosen_kept_and_sent(page: Any, llm: LlmServer) -> None:
+    llm.replies = [says_prompt("old postcard of a cat")]
+    page.fill(PROMPT, "a cat")
+    page.click("#enhance")
+    draft_text(page)
+    asked = len(llm.requests)
+    page.select_option("#draft [data-wish=style]", "Postcard")
+    page.wait_for_function(
+        "() => document.querySelector('#draft [data-wish=style]')?.value === 'Postcard'"
+    )
+    for _ in range(50):
+        if len(llm.requests) > asked:
+            break
+        page.wait_for_timeout(100)
+    assert "old postcard of" in llm.requests[-1]["messages"][0]["content"]
+    page.reload()
+    page.wait_for_selector("form.settings")
+    page.click("#enhance")
+    draft_text(page)
+    assert page.input_value("#draft [data-wish=style]") == "Postcard"
+
+
+def test_wildcards_are_chosen_by_the_seed_and_kept_with_the_result(page: Any) -> None:
+    prompt = "a __colour__ {fox|owl}"
+    seen = "[...document.querySelectorAll('#results .thumb')].map(t => t.title)"
+    seen += ".filter(t => /^a (crimson|azure) (fox|owl)$/.test(t))"
+    for number in (1, 2):
+        generate(page, prompt, steps=2, seed=5)
+        page.wait_for_function(f"() => {seen}.length === {number}")
+    assert len(set(page.evaluate(f"() => {seen}"))) == 1
+    assert page.input_value(PROMPT) == prompt
+    generate(page, "a __color__ fox")
+    page.wait_for_selector("#notice .notice:has-text(\"Did you mean 'colour'\")")
+
+
+def test_earlier_prompts_are_found_by_their_words(page: Any) -> None:
+    for prompt in ("a red fox", "a blue whale"):
+        generate(page, prompt, steps=1)
+        page.wait_for_selector(".stage.succeeded")
+    page.click("[data-do=past-prompts]")
+    page.fill("#past input", "FOX")
+    assert page.locator("#past .past:visible").all_inner_texts() == ["a red fox"]
+    page.click("#past .past:visible")
+    page.wait_for_selector("#past", state="detached")
+    assert page.input_value(PROMPT) == "a red fox"
+
+
+def test_weights_follow_ctrl_and_arrows(page: Any) -> None:
+    page.fill(PROMPT, "soft light")
+    page.focus(PROMPT)
+    page.keyboard.press("End")
+    for _ in range(4):
+        page.keyboard.press("Control+ArrowUp")
+    assert page.input_value(PROMPT) == "soft (light:1.2)"
+    for _ in range(4):
+        page.keyboard.press("Control+ArrowDown")
+    assert page.input_value(PROMPT) == "soft light"
+
+
+def test_tokens_are_counted_as_python_counts_them(page: Any, person: Callable[..., Any]) -> None:
+    from comfy_ui.prompts import count_tokens
+
+    page.click(".picker > summary")
+    page.click(".option[data-preset=sdxl]")
+    page.wait_for_selector("form.settings[data-preset=sdxl]")
+    for text in (
+        "a cat",
+        "extraordinarily photorealistic (soft:1.2) light, 35mm f/1.4 <lora:x:1> BREAK",
+        "кошка на окне, 窓辺の猫 Ÿ",
+        "one two three " * 40,
+    ):
+        page.fill(PROMPT, text)
+        tokens = count_tokens(text.strip(), "SDXL")
+        assert page.inner_text(".tokens").startswith(f"≈ {tokens.used} of 75 tokens")
+        assert page.locator(".tokens.over").count() == (0 if tokens.fits else 1)
