@@ -75,7 +75,8 @@ def models() -> dict[str, list[str]]:
         }
     for preset in list_presets():
         for model in preset.all_models():
-            found.setdefault(model.folder, set()).add(model.filename)
+            if model.folder in found:  # other folders belong to node packs
+                found[model.folder].add(model.filename)
     return {folder: sorted(names) for folder, names in found.items()}
 
 
