@@ -130,15 +130,17 @@ class Catalog:
     async def _set(self, known: Iterable[Entry]) -> None:
         self.entries, self.broken = await asyncio.to_thread(self._look, known)
 
-    def _look(self, known: Iterable[Entry]) -> tuple[tuple[Entry, ...], tuple[Problem, ...]]:
-        before = {entry.preset.id: entry for entry in known}
+    def _look(self, looked: Iterable[Entry]) -> tuple[tuple[Entry, ...], tuple[Problem, ...]]:
+        before = {entry.preset.id: entry for entry in looked}
         folder = self._opened_folder
         opened = {path.stem for path in folder.glob("*.toml")} if folder is not None else set()
         presets = load_presets(self._folders)
         return (
             tuple(
-                before[preset.id]
-                if preset.id in before and before[preset.id].preset is preset
+                known
+                if (known := before.get(preset.id)) is not None
+                and known.preset is preset
+                and known.opened == (preset.id in opened)
                 else self._entry(preset, opened=preset.id in opened)
                 for preset in presets.values()
             ),

@@ -47,7 +47,7 @@ def form(preset: Preset, values: Mapping[str, Any], *, library: NodeLibrary | No
     for param in shown:
         made = _field(param, filled[param.id], choices(param, _spec(preset, param, library)))
         if sized and param.role in _SIZE_ROLES:
-            if param is width:
+            if param is width and not param.advanced:
                 main.append(_size(preset, filled))
             more.append((param.group, made))
         elif param.advanced:

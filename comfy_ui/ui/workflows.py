@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -65,7 +66,8 @@ class Workflows:
             with gr.Column(elem_id="opened-side"):
                 opened = island(_nothing(), elem_id="opened", sends=["use", "save"])
         page.load(self._for_owners, outputs=[tab], **quiet)
-        tab.select(self._list, outputs=[sources], **quiet)
+        seen = gr.State("")  # what the page shows: a list that is the same is not drawn again
+        tab.select(self._list, inputs=[seen], outputs=[sources, seen], **quiet)
         sources.pick(self._pick, outputs=[opened], **quiet)
         sources.show(self._show, outputs=[opened], **quiet)
         opened.save(self._save, outputs=[opened, sources], **quiet)
@@ -89,9 +91,11 @@ class Workflows:
         """A visitor does not see the tab; the handlers refuse them besides."""
         return gr.update(visible=self._access.allows("open_workflow", request))
 
-    async def _list(self, request: gr.Request) -> Html:
+    async def _list(self, seen: str, request: gr.Request) -> tuple[Any, str]:
         self._access.require("open_workflow", request)
-        return await self._sources()
+        listed = await self._sources()
+        digest = hashlib.sha256(listed.encode()).hexdigest()
+        return gr.skip() if digest == seen else listed, digest
 
     async def _pick(self, event: gr.EventData, request: gr.Request) -> Html:
         data = sent(event)
@@ -195,6 +199,9 @@ class Workflows:
             ),
             _group("Shipped presets", [_of_entry(entry) for entry in shipped]),
             _broken(catalog.broken),
+            el("p", "ComfyUI does not answer: what it has is not listed.", class_="trouble")
+            if saved is None and official is None
+            else None,
             class_="panel sources",
         )
 

@@ -60,6 +60,7 @@ def adopt(
     found = find_controls(graph, library, editor)
     shown = [control for control in found if _is_settable(control)]
     outputs = find_outputs(graph, library)
+    outputs = [out for out in outputs if not out.temporary] or outputs
     kind: Kind = outputs[0].kind if outputs else "image"
     told = [(output.node, output.kind) for output in outputs] or [(_last(graph, library), kind)]
     fed = any(control.kind == "file" for control in shown)

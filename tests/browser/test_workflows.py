@@ -1,0 +1,288 @@
+"""From any workflow to a result, and files dropped on Create, as a person does it."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.support import set_field
+from tests.workflow import media
+from tests.workflow.official import templates
+
+pytestmark = pytest.mark.browser
+
+DROP_JS = """([selector, content, name, type]) => {
+  const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+  const carried = new DataTransfer();
+  carried.items.add(new File([bytes], name, {type}));
+  for (const event of ['dragover', 'drop'])
+    document.querySelector(selector).dispatchEvent(
+      new DragEvent(event, {dataTransfer: carried, bubbles: true, cancelable: true}));
+}"""
+SWITCH_JS = """(id) => new Promise((done) => {
+  const began = performance.now();
+  new MutationObserver((_, self) => {
+    if (document.querySelector('form.settings')?.dataset.preset !== id) return;
+    self.disconnect();
+    requestAnimationFrame(() => done(performance.now() - began));
+  }).observe(document.querySelector('#form'), {subtree: true, childList: true, attributes: true});
+  document.querySelector(`.option[data-preset="${id}"]`).click();
+})"""
+SWITCH_BOUND_MS = 1500  # 300 ms are wanted; CI's machines are shared
+
+GRAPH: dict[str, Any] = {
+    "1": {
+        "class_type": "EmptyImage",
+        "inputs": {"width": 320, "height": 192, "batch_size": 1, "color": 8960},
+    },
+    "2": {
+        "class_type": "ImageBlur",
+        "inputs": {"image": ["1", 0], "blur_radius": 3, "sigma": 1.0},
+    },
+    "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "flow"}},
+}
+APP_MODE: dict[str, Any] = {
+    "version": 0.4,
+    "nodes": [
+        {
+            "id": 1,
+            "type": "EmptyImage",
+            "inputs": [],
+            "outputs": [{"name": "IMAGE", "type": "IMAGE", "links": [1]}],
+            "widgets_values": [256, 128, 1, 255],
+        },
+        {
+            "id": 2,
+            "type": "SaveImage",
+            "inputs": [{"name": "images", "type": "IMAGE", "link": 1}],
+            "outputs": [],
+            "widgets_values": ["app"],
+        },
+    ],
+    "links": [[1, 1, 0, 2, 0, "IMAGE"]],
+    "extra": {"linearData": {"inputs": [[1, "color"], [1, "batch_size"]], "outputs": [2]}},
+}
+
+
+def drop(page: Any, content: bytes, name: str, kind: str, *, on: str = "#stage") -> None:
+    page.evaluate(DROP_JS, [on, base64.b64encode(content).decode(), name, kind])
+
+
+def to_workflows(page: Any) -> None:
+    page.click("#tabs button[role=tab]:has-text('Workflows')")
+    page.wait_for_selector(".sources")
+
+
+def open_file(page: Any, content: bytes | dict[str, Any], name: str) -> None:
+    raw = content if isinstance(content, bytes) else json.dumps(content).encode()
+    page.set_input_files(
+        "#workflow-file", {"name": name, "mimeType": "application/json", "buffer": raw}
+    )
+
+
+def open_form(page: Any) -> None:
+    page.click("#opened button:has-text('Open the form')")
+    page.wait_for_selector("#form", state="visible")
+
+
+def run(page: Any, result: str) -> None:
+    """Press Generate and wait for a result that was not there before."""
+    before = page.get_attribute("#stage .stage", "data-job") or ""
+    page.click("#generate")
+    page.wait_for_selector(f".stage.succeeded:not([data-job='{before}']) {result}")
+
+
+@pytest.fixture
+def sources(painter: Any) -> Path:
+    """The engine has one official template, and one workflow that somebody saved in its editor."""
+    found = dict(templates())
+    folder: Path = painter.folder / "templates"
+    folder.mkdir(exist_ok=True)
+    about = {"name": "text_to_video_wan", "title": "Wan: text to video", "openSource": True}
+    index = [{"title": "Video", "type": "video", "templates": [about]}]
+    (folder / "index.json").write_text(json.dumps(index))
+    (folder / "text_to_video_wan.json").write_text(json.dumps(found["text_to_video_wan"]))
+    saved = painter.folder / "user" / "workflows"
+    saved.mkdir(parents=True, exist_ok=True)
+    (saved / "My sound.json").write_text(json.dumps(found["audio_stable_audio_example"]))
+    return folder
+
+
+def test_an_official_template_and_a_saved_workflow_become_forms_and_results(
+    page: Any, sources: Path
+) -> None:
+    to_workflows(page)
+    page.click("summary:has-text('Official templates')")
+    page.click(".source:has-text('Wan: text to video')")
+    page.wait_for_selector("#opened .state:has-text('Ready')")
+    open_form(page)
+    page.wait_for_selector("form.settings[data-preset^=wan_text_to_video]")
+    assert "fox" in page.input_value("#prompt textarea")
+    set_field(page, "steps", 2)
+    set_field(page, "frames", 5)
+    run(page, "video, #stage img.final")
+
+    to_workflows(page)
+    page.click(".source:has-text('My sound')")
+    page.wait_for_selector("#opened h2:has-text('My sound')")
+    assert "Sound" in page.inner_text("#opened dl")
+    open_form(page)
+    page.wait_for_selector("form.settings[data-preset^=my_sound]")
+    set_field(page, "steps", 2)
+    run(page, "audio")
+
+
+@pytest.mark.parametrize("kind", ["png", "mp4"])
+def test_a_dropped_file_asks_and_becomes_a_form_and_a_result(page: Any, kind: str) -> None:
+    fields = {"prompt": json.dumps(GRAPH)}
+    if kind == "png":
+        content, mime = media.png(fields), "image/png"
+    else:
+        tags = {"movflags": "use_metadata_tags"}
+        content, mime = media.recorded("mp4", "libx264", fields, options=tags), "video/mp4"
+    page.wait_for_selector("form.settings")
+    before = page.get_attribute("form.settings", "data-preset")
+    drop(page, content, f"blur of {kind}.{kind}", mime)
+    page.wait_for_selector("#dropped:has-text('ComfyUI')")
+    assert page.get_attribute("form.settings", "data-preset") == before
+    page.click("#dropped button:has-text('Apply all')")
+    page.wait_for_selector(f"form.settings[data-preset^=blur_of_{kind}]")
+    assert page.input_value("[name=width]") == "320"
+    assert not page.is_visible("#prompt textarea")
+    run(page, "img.final")
+
+
+def test_an_app_mode_file_shows_what_its_author_chose_and_runs(page: Any) -> None:
+    to_workflows(page)
+    open_file(page, APP_MODE, "Plain colour.json")
+    page.wait_for_selector("#opened h2:has-text('Plain colour')")
+    assert "2 fields" in page.inner_text("#opened dl")
+    open_form(page)
+    page.wait_for_selector("form.settings[data-preset^=plain_colour]")
+    main = page.locator("form.settings > .fields .field").evaluate_all(
+        "fields => fields.map(field => field.querySelector('[name]').name)"
+    )
+    assert main == ["color", "batch"]
+    run(page, "img.final")
+    page.reload()
+    page.wait_for_selector("form.settings[data-preset^=plain_colour]")
+
+
+def test_settings_of_another_program_go_into_the_chosen_preset(page: Any) -> None:
+    page.click(".picker > summary")
+    page.click(".option[data-preset=sd15]")
+    page.wait_for_selector("form.settings[data-preset=sd15]")
+    page.fill("#prompt textarea", "mine")
+    picture = media.png({"parameters": media.A1111})
+    drop(page, picture, "theirs.png", "image/png")
+    page.click("#dropped button:has-text('Cancel')")
+    assert page.locator("#dropped").count() == 0
+    assert page.input_value("#prompt textarea") == "mine"
+    drop(page, picture, "theirs.png", "image/png")
+    page.click("#dropped button:has-text('Seed only')")
+    page.wait_for_function("document.querySelector('[name=seed]').value === '42'")
+    assert page.input_value("#prompt textarea") == "mine"
+    drop(page, picture, "theirs.png", "image/png")
+    page.click("#dropped button:has-text('Apply all')")
+    page.wait_for_function("document.querySelector('#prompt textarea').value.startsWith('a cat')")
+    assert page.input_value("[name=height]") == "768"
+    assert page.input_value("[name=cfg]") == "7.5"
+    assert page.input_value("[name=negative]") == "blurry, bad"
+
+
+def test_what_cannot_be_used_gets_a_sentence(page: Any) -> None:
+    drop(page, b"\0\xffnothing at all", "noise.png", "image/png")
+    page.wait_for_selector("#dropped .trouble:has-text('Nothing can be read from this file')")
+    page.keyboard.press("Escape")
+    drop(page, media.png({}), "bare.png", "image/png")
+    page.wait_for_selector("#dropped:has-text('It carries no settings')")
+    page.keyboard.press("Escape")
+    to_workflows(page)
+    for content, told in (
+        (b"{ no json", "This is not JSON"),
+        (b'{"a": 1}', "not a ComfyUI workflow"),
+        (media.png({}), "The file carries no workflow"),
+    ):
+        open_file(page, content, "odd.json")
+        page.wait_for_selector(f"#workflow-trouble:has-text('{told}')")
+    unknown = {**GRAPH, "2": {**GRAPH["2"], "class_type": "<b>NoSuchNode</b>"}}
+    open_file(page, unknown, "lacking.json")
+    page.wait_for_selector("#opened .need.error:has-text('<b>NoSuchNode</b>')")
+    assert "1 node missing" in page.inner_text("#opened .state")
+    assert page.locator("#opened button:has-text('Open the form')").count() == 0
+
+
+def test_missing_models_are_told_with_folder_and_link(page: Any) -> None:
+    to_workflows(page)
+    loader = {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "a/none.safetensors"}}
+    decode = {"class_type": "VAEDecode", "inputs": {"samples": ["4", 0], "vae": ["5", 2]}}
+    latent = {
+        "class_type": "EmptyLatentImage",
+        "inputs": {"width": 64, "height": 64, "batch_size": 1},
+    }
+    save = {"class_type": "SaveImage", "inputs": {"images": ["6", 0], "filename_prefix": "x"}}
+    open_file(page, {"4": latent, "5": loader, "6": decode, "7": save}, "needy.json")
+    page.wait_for_selector("#opened .need-models")
+    told = page.inner_text("#opened .need-models")
+    assert "a/none.safetensors" in told
+    assert "models/checkpoints" in told
+    copied = page.get_attribute("#opened [data-copy]", "data-copy")
+    assert copied == "models/checkpoints/a/none.safetensors"
+
+
+def test_a_saved_preset_is_there_for_everybody_at_once(person: Callable[..., Any]) -> None:
+    page, other = person(), person()
+    to_workflows(page)
+    page.click("summary:has-text('Paste it instead')")
+    page.fill("#workflow-text", json.dumps(GRAPH))
+    page.click("[data-do=open-pasted]")
+    page.wait_for_selector("#opened h2:has-text('Pasted workflow')")
+    page.fill("#preset-title", "SDXL")
+    page.click("text=Save as preset")
+    page.wait_for_selector("#opened:has-text(\"There is a preset 'sdxl' already\")")
+    page.fill("#preset-title", "Soft colour")
+    page.click("text=Save as preset")
+    page.wait_for_selector("#opened .notice.good")
+    assert page.locator(".source:has-text('Soft colour')").count() == 1
+    other.goto(f"{other.url.split('?')[0]}?preset=soft_colour")
+    other.wait_for_selector("form.settings[data-preset=soft_colour]")
+    run(other, "img.final")
+    other.goto(f"{other.url.split('?')[0]}?preset=gone")
+    other.wait_for_selector("#notice:has-text(\"There is no preset 'gone' here\")")
+
+
+def test_a_form_of_a_hundred_fields_comes_at_once(page: Any) -> None:
+    graph = {"0": {**GRAPH["1"]}}
+    for number in range(1, 34):
+        graph[str(number)] = {
+            "class_type": "ImageScale",
+            "inputs": {
+                "image": [str(number - 1), 0],
+                "upscale_method": "nearest-exact",
+                "width": 64 + number,
+                "height": 64,
+                "crop": "disabled",
+            },
+        }
+    graph["99"] = {
+        "class_type": "SaveImage",
+        "inputs": {"images": ["33", 0], "filename_prefix": "big"},
+    }
+    to_workflows(page)
+    open_file(page, graph, "Hundred.json")
+    page.wait_for_selector("#opened h2:has-text('Hundred')")
+    open_form(page)
+    page.wait_for_selector("form.settings[data-preset^=hundred]")
+    large = page.get_attribute("form.settings", "data-preset")
+    assert page.locator("form.settings .field").count() >= 100
+    taken = []
+    for _ in range(3):
+        page.evaluate(SWITCH_JS, "sdxl")
+        taken.append(page.evaluate(SWITCH_JS, large))
+    assert min(taken) < SWITCH_BOUND_MS, taken
+    print(f"switching to 100 fields: {min(taken):.0f} ms")
