@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -203,6 +204,25 @@ def _status(arguments: argparse.Namespace, settings: Settings) -> int:
         for name, line in missing.items():
             print(f"extra {name}: not installed; {line}")
     return 0 if report.ok else 1
+
+
+def _users(arguments: argparse.Namespace, settings: Settings) -> int:
+    from .features import require_feature
+
+    require_feature("ui")
+    from .ui.accounts import ACCOUNTS_FILE, Accounts, Role
+
+    accounts = Accounts(settings.data_dir / ACCOUNTS_FILE)
+    if arguments.add is not None:
+        password = sys.stdin.readline().rstrip("\n") if not sys.stdin.isatty() else getpass()
+        accounts.add(arguments.add, password, Role.OWNER if arguments.owner else Role.VISITOR)
+    elif arguments.remove is not None and not accounts.remove(arguments.remove):
+        names = [*accounts.names()]
+        raise ValidationError(
+            f"There is no user '{arguments.remove}'.", hint=closest(arguments.remove, names)
+        )
+    _print_table([(name, role.name.lower()) for name, role in accounts.names().items()])
+    return 0
 
 
 # --- what they share --------------------------------------------------------------------------
@@ -437,6 +457,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--quiet", action="store_true", help="no progress")
     sub.add_argument("--json", action="store_true", help="tell the result as JSON")
+
+    sub = add("users", _users, "Who may log in: list, add (the password is asked for), remove.")
+    change = sub.add_mutually_exclusive_group()
+    change.add_argument("--add", metavar="NAME", help="add a user, or change the password")
+    change.add_argument("--remove", metavar="NAME", help="remove a user")
+    sub.add_argument("--owner", action="store_true", help="may do all that you may")
+    sub.add_argument(
+        "--data-dir", type=Path, default=argparse.SUPPRESS, help="folder for jobs and results"
+    )
 
     sub = add("presets", _presets, "List the shipped presets.")
     sub.add_argument("--json", action="store_true")

@@ -254,10 +254,10 @@ def _user(request: Any) -> str | None:
     """The login name: Gradio's requests know it, others carry its cookie."""
     if not isinstance(request, Request):
         return request.username or None
-    app: Any = request.scope.get("app")
-    tokens = getattr(app, "tokens", None) or {}
+    app: Any = request.scope["app"]
+    tokens = getattr(app, "tokens", {})
     for kind in ("access-token", "access-token-unsecure"):
-        user = tokens.get(request.cookies.get(f"{kind}-{app.cookie_id}"))
+        user = tokens and tokens.get(request.cookies.get(f"{kind}-{app.cookie_id}"))
         if user:
             return str(user)
     return None

@@ -20,8 +20,10 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError as Pyda
 from ..errors import StorageError, ValidationError
 from .limits import Tries
 
-__all__ = ["GUEST", "OWNER", "Accounts", "Role", "TooManyTriesError"]
+__all__ = ["ACCOUNTS_FILE", "GUEST", "OWNER", "Accounts", "Role", "TooManyTriesError"]
 
+ACCOUNTS_FILE: Final = "accounts.json"
+"""Below the data folder."""
 GUEST: Final = "guest"
 """The login that ``--share`` makes for others. Many people use it, so it names nobody."""
 OWNER: Final = "owner"

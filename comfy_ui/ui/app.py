@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import signal
@@ -21,16 +22,25 @@ from ..errors import ComfyHeadlessError, ValidationError
 from ..resources import assets_dir
 from ..settings import Settings
 from ..workflow.presets import list_presets
-from .access import GUEST, Access, IdentityMiddleware, Mode, load_secret, mode_of
+from .access import Access, IdentityMiddleware, Mode, load_secret, mode_of
+from .api import Api
 from .backend import Backend
 from .create import Create
+from .drops import Drops
 from .engine import choose
+from .gate import Gate
 from .html import Html, el, icon
 from .island import island
+from .library import Library
+from .logins import checker, logins_of
+from .queue import Queue
 from .routes import routes
+from .share import ALIVE_PATH, Share, alive_route, gradio_tunnel, probe
 from .status import Status, banner
-from .theme import head, theme
+from .theme import head, script_hashes, theme
+from .tools import Tools
 from .uploads import Uploads
+from .workflows import Workflows
 
 __all__ = ["build", "launch"]
 
@@ -39,24 +49,35 @@ _MAX_THREADS: Final = 200  # also Gradio's cap on running generators: each open 
 _MAX_UPLOAD: Final = "64mb"
 
 
-def build(backend: Backend, access: Access) -> Any:
+def build(backend: Backend, access: Access, share: Share | None = None) -> Any:
     """The page as ``gr.Blocks``; nothing of it runs before it is served."""
     with gr.Blocks(
         title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
     ) as page:
-        gr.HTML(_header(), apply_default_css=False, elem_id="header")
-        with gr.Tabs(elem_id="tabs"):
+        gr.HTML(_header(logins=bool(access.accounts)), apply_default_css=False, elem_id="header")
+        with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Create", id="create"):
                 notice = island(elem_id="banner")
-                Create(backend, access).build(page)
+                create = Create(backend, access)
+                create.build(page)
+                Drops(backend, access).build(create)
+            with gr.Tab(
+                "Workflows", id="workflows", visible=access.allows("open_workflow")
+            ) as workflows_tab:
+                Workflows(backend, access).build(page, workflows_tab, tabs, create)
+            with gr.Tab("Library", id="library"):
+                Library(backend, access).build()
+            with gr.Tab("Queue", id="queue"):
+                Queue(backend, access).build()
             with gr.Tab("Status", id="status") as status_tab:
-                Status(backend, access).build(status_tab)
-        page.load(
-            lambda: banner(embedded=backend.embedded, owner=access.allows("reconnect")),
-            outputs=[notice],
-            show_progress="hidden",
-            api_visibility="private",
-        )
+                Status(backend, access, share).build(status_tab)
+        Api(backend, access).build()
+
+        def note(request: gr.Request) -> Html:
+            access.require("see", request)
+            return banner(embedded=backend.embedded, owner=access.allows("reconnect", request))
+
+        page.load(note, outputs=[notice], show_progress="hidden", api_visibility="private")
     page.queue(default_concurrency_limit=None, api_open=False)
     return page
 
@@ -70,11 +91,30 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     """
     mode = mode_of(settings)
     port = _port(settings, mode)
-    access = Access(mode, load_secret(settings.data_dir))
+    accounts = logins_of(settings, mode, say=_say)
+    access = Access(mode, load_secret(settings.data_dir), accounts)
+    share, word = None, secrets.token_urlsafe(16)
+    if settings.share and mode is Mode.SHARED:
+        share = Share(gradio_tunnel("127.0.0.1", port), probe(word), say=_say)
     backend = Backend(settings, choose(settings))
     list_presets()  # takes a second the first time; read again in life(), where time is short
     backend.start_engine()
-    page = build(backend, access)
+    page = build(backend, access, share)
+    ours = [
+        *routes(backend, access, Uploads(backend, access)),
+        *Library(backend, access).routes(),
+        *Queue(backend, access).routes(),
+        *Drops(backend, access).routes(),
+        *Workflows(backend, access).routes(),
+        *(Tools(Api(backend, access), access).routes() if settings.mcp else ()),
+    ]
+    gate = Middleware(
+        Gate,
+        access=access,
+        ours=ours,
+        open_paths=[ALIVE_PATH],
+        hashes=script_hashes(assets_dir()),
+    )
     failed: list[ComfyHeadlessError] = []
 
     @asynccontextmanager
@@ -85,17 +125,21 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
             await backend.open()
         except ComfyHeadlessError as error:
             failed.append(error)
+        link = asyncio.create_task(share.run(), name="public link") if share else None
         try:
             yield
         finally:
+            if link is not None:
+                link.cancel()
+                await asyncio.gather(link, return_exceptions=True)
             await backend.aclose()
             backend.stop_engine()
 
     page.launch(
         server_name="0.0.0.0" if mode is Mode.SPACE else settings.host,  # noqa: S104
         server_port=port,
-        share=settings.share and mode is not Mode.SPACE,
-        auth=login_of(settings),
+        share=False,  # see share.py
+        auth=checker(accounts),
         max_threads=_MAX_THREADS,
         max_file_size=_MAX_UPLOAD,
         enable_monitoring=False,
@@ -112,8 +156,8 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         favicon_path=str(assets_dir() / "icon.svg"),
         app_kwargs={
             "lifespan": life,
-            "routes": routes(backend, access, Uploads(backend, access)),
-            "middleware": [Middleware(IdentityMiddleware, access=access)],
+            "routes": [*ours, alive_route(word)],
+            "middleware": [gate, Middleware(IdentityMiddleware, access=access)],
             "docs_url": None,
             "redoc_url": None,
             "openapi_url": None,
@@ -123,7 +167,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     if failed:
         page.close(verbose=False)
         raise failed[0]
-    _greet(page, settings)
+    _say(f"comfy-ui is at {page.local_url}")
     if block:
         # A stop by a supervisor is as good as Ctrl+C.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -134,30 +178,8 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     return page
 
 
-def _greet(page: Any, settings: Settings) -> None:
-    print(f"comfy-ui is at {page.local_url}", flush=True)
-    if settings.share and page.share_url:
-        print(f"Share link: {page.share_url}", flush=True)
-    elif settings.share:
-        print("There is no share link: the service that makes them was not reached.", flush=True)
-
-
-def login_of(settings: Settings) -> tuple[str, str] | None:
-    """The login that the page wants. A share link never goes without: one is made and printed.
-
-    Raises:
-        ValidationError: the setting is not USER:PASSWORD.
-    """
-    if settings.auth is not None:
-        user, _, password = settings.auth.get_secret_value().partition(":")
-        if not user or not password:
-            raise ValidationError("The login must be USER:PASSWORD.")
-        return user, password
-    if settings.share:
-        password = secrets.token_urlsafe(9)
-        print(f"Login for the share link: {GUEST} / {password}", flush=True)
-        return GUEST, password
-    return None
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def _port(settings: Settings, mode: Mode) -> int:
@@ -187,7 +209,7 @@ def _free(host: str, port: int) -> bool:
     return True
 
 
-def _header() -> Html:
+def _header(*, logins: bool) -> Html:
     return el(
         "header",
         el("span", el("i"), el("i"), el("i"), class_="mark", aria_hidden="true"),
@@ -197,6 +219,16 @@ def _header() -> Html:
             _tool("keyboard", "Keyboard shortcuts (?)", "keys", class_="tool keys"),
             _tool("moon", "Dark colours", "theme", class_="tool when-light"),
             _tool("sun", "Light colours", "theme", class_="tool when-dark"),
+            el(
+                "a",
+                icon("leave"),
+                class_="tool",
+                href="/logout",
+                aria_label="Log out",
+                title="Log out",
+            )
+            if logins
+            else None,
             class_="tools",
         ),
         class_="top",

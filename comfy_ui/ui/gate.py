@@ -114,6 +114,9 @@ class Gate:
         if refused is not None:
             await refused(scope, receive, reply)
             return
+        if scope["path"].rstrip("/") == "/logout":
+            # By default Gradio ends every session of that name, and guests share theirs.
+            scope["query_string"] = b"all_session=false"
         await self._app(scope, receive if self._is_ours(scope) else _limited(receive), reply)
 
     def _refused(self, scope: Message) -> JSONResponse | None:

@@ -10,11 +10,9 @@ from fastapi import HTTPException
 from ..errors import ValidationError
 from ..settings import Settings
 from .access import Mode
-from .accounts import GUEST, OWNER, Accounts, Role, TooManyTriesError
+from .accounts import ACCOUNTS_FILE, GUEST, OWNER, Accounts, Role, TooManyTriesError
 
-__all__ = ["ACCOUNTS_FILE", "checker", "logins_of"]
-
-ACCOUNTS_FILE = "accounts.json"
+__all__ = ["checker", "logins_of"]
 
 
 def logins_of(settings: Settings, mode: Mode, *, say: Callable[[str], None]) -> Accounts:

@@ -14,7 +14,8 @@ import pytest
 from comfy_ui.errors import StorageError, ValidationError
 from comfy_ui.settings import Settings
 from comfy_ui.ui import app, create
-from comfy_ui.ui.access import GUEST, Access, Mode
+from comfy_ui.ui.access import Access, Mode
+from comfy_ui.ui.api import NAMES
 from comfy_ui.ui.backend import Backend
 from comfy_ui.ui.engine import Choice
 
@@ -74,21 +75,6 @@ def test_a_port_in_use_is_told_with_a_free_one(tmp_path: Path) -> None:
     assert "--port" in caught.value.hint
 
 
-@pytest.mark.parametrize("auth", ["anna", "anna:", ":secret"])
-def test_a_login_that_is_none_is_refused(tmp_path: Path, auth: str) -> None:
-    with pytest.raises(ValidationError, match="USER:PASSWORD"):
-        app.login_of(Settings(auth=auth))
-
-
-def test_a_share_link_without_a_login_gets_one(capsys: pytest.CaptureFixture[str]) -> None:
-    user, password = app.login_of(Settings(share=True)) or ("", "")
-    assert user == GUEST
-    assert len(password) >= 12
-    assert password in capsys.readouterr().out
-    assert app.login_of(Settings(share=True, auth="anna:b:c")) == ("anna", "b:c")
-    assert app.login_of(Settings()) is None
-
-
 def test_a_folder_that_cannot_be_used_is_a_sentence_and_frees_the_port(tmp_path: Path) -> None:
     (tmp_path / "data" / "studio.db").mkdir(parents=True)  # where the database should be
     chosen = settings(tmp_path)
@@ -129,9 +115,9 @@ def test_doors_that_are_not_needed_are_shut(url: str, path: str) -> None:
     assert get(f"{url}/{path}")[0] in {403, 404, 405}
 
 
-def test_no_handler_is_offered_to_programs(url: str) -> None:
+def test_only_the_six_endpoints_are_offered_to_programs(url: str) -> None:
     _, text = get(f"{url}/gradio_api/info")
-    assert json.loads(text)["named_endpoints"] == {}
+    assert set(json.loads(text)["named_endpoints"]) == {f"/{name}" for name in NAMES}
 
 
 def test_covers_and_icon_are_served(url: str) -> None:

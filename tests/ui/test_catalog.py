@@ -4,7 +4,6 @@ from typing import Any
 
 from comfy_ui.errors import ComfyUIOfflineError, MissingModel, Problem
 from comfy_ui.protocol.nodes import NodeLibrary
-from comfy_ui.ui.access import Access, Mode
 from comfy_ui.ui.catalog import Catalog, Entry, grouped
 from comfy_ui.ui.picker import picker
 from comfy_ui.ui.status import presets_panel
@@ -91,8 +90,8 @@ def test_visitors_do_not_see_the_servers_address() -> None:
         checked_at=0.0,
         error=JobError("Nothing answers at http://10.0.0.5:8188."),
     )
-    owner = server_panel(status, embedded=False, access=Access(Mode.LOCAL, b"s"))
-    visitor = server_panel(status, embedded=False, access=Access(Mode.SHARED, b"s"))
+    owner = server_panel(status, embedded=False, private=True, free=True)
+    visitor = server_panel(status, embedded=False, private=False)
     assert "10.0.0.5" in owner
     assert "10.0.0.5" not in visitor
     assert "Does not answer" in visitor

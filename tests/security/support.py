@@ -1,0 +1,148 @@
+"""The whole app in this process, in any mode, and people who knock at its doors."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from comfy_ui.settings import Settings
+from comfy_ui.ui import accounts, app
+from comfy_ui.ui.access import Access
+from comfy_ui.ui.accounts import Accounts, Role
+
+PASSWORDS = {"anna": "anna's password", "vera": "vera's password", "viktor": "viktor's password"}
+ROLES = {"anna": Role.OWNER, "vera": Role.VISITOR, "viktor": Role.VISITOR}
+
+
+@dataclass
+class Asked:
+    """Every question that ``access`` was asked, and whether it refused."""
+
+    questions: list[tuple[str, bool]] = field(default_factory=list)
+
+    def take(self) -> list[tuple[str, bool]]:
+        """Those since the last time."""
+        taken, self.questions = self.questions, []
+        return taken
+
+
+@contextmanager
+def listening(patch: Any) -> Iterator[Asked]:
+    """Notes what is asked of all ``Access``."""
+    asked, require, allows = Asked(), Access.require, Access.allows
+
+    def looked(self: Access, action: Any, request: Any = None) -> bool:
+        if request is not None:
+            asked.questions.append((action, False))
+        return allows(self, action, request)
+
+    def noted(self: Access, action: Any, request: Any) -> str:
+        try:
+            owner = require(self, action, request)
+        except Exception:
+            asked.questions.append((action, True))
+            raise
+        asked.questions.append((action, False))
+        return owner
+
+    with patch.context() as patched:
+        patched.setattr(Access, "require", noted)
+        patched.setattr(Access, "allows", looked)
+        yield asked
+
+
+@contextmanager
+def served(folder: Path, patch: Any, *, users: bool = True, **options: Any) -> Iterator[Any]:
+    """The running ``gr.Blocks``; ``users``: with the logins above."""
+    patch.setitem(accounts._COST, "n", 16)
+    data = folder / "data"
+    if users:
+        file = Accounts(data / accounts.ACCOUNTS_FILE)
+        for name, password in PASSWORDS.items():
+            file.add(name, password, ROLES[name])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    chosen = {"host": "0.0.0.0", "demo": True, "demo_speed": "instant", "mcp": True, **options}
+    page = app.launch(Settings(port=port, data_dir=data, **chosen), block=False)
+    try:
+        yield page
+    finally:
+        page.close(verbose=False)
+
+
+_sessions = itertools.count()
+
+
+@dataclass
+class Person:
+    """Somebody with a client of their own. ``name`` None: without a login."""
+
+    client: httpx.Client
+    name: str | None = None
+
+    @classmethod
+    @contextmanager
+    def comes(cls, page: Any, name: str | None = None) -> Iterator[Person]:
+        """Opens the page, and logs in where they have a name."""
+        url = f"http://127.0.0.1:{page.server_port}"
+        with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+            client.get("/", headers={"accept": "text/html"})
+            if name is not None:
+                form = {"username": name, "password": PASSWORDS[name]}
+                assert client.post("/login", data=form).status_code == 200
+            yield cls(client, name)
+
+    def fire(self, number: int, data: list[Any], *, event_data: Any = None) -> dict[str, Any]:
+        """Call a handler by its number, as anybody can; gives the last message about it."""
+        session = f"session{next(_sessions)}"
+        sent = self.client.post(
+            "/gradio_api/queue/join",
+            json={
+                "fn_index": number,
+                "data": data,
+                "event_data": event_data,
+                "session_hash": session,
+                "trigger_id": None,
+            },
+        )
+        if sent.status_code != 200:
+            return {"msg": "refused", "status": sent.status_code}
+        with self.client.stream(
+            "GET", "/gradio_api/queue/data", params={"session_hash": session}
+        ) as s:
+            for line in s.iter_lines():
+                if line.startswith("data: "):
+                    message = json.loads(line[6:])
+                    if message["msg"] in {"process_completed", "unexpected_error"}:
+                        return message
+        return {"msg": "ended"}
+
+    def call(self, name: str, *arguments: Any, session: str | None = None) -> list[Any]:
+        """Call a named endpoint; gives all its answers. The last may be ``{"error": …}``."""
+        body: dict[str, Any] = {"data": list(arguments)}
+        if session is not None:
+            body["session_hash"] = session
+        sent = self.client.post(f"/gradio_api/call/{name}", json=body)
+        assert sent.status_code == 200, sent.text
+        answers = []
+        path = f"/gradio_api/call/{name}/{sent.json()['event_id']}"
+        with self.client.stream("GET", path) as stream:
+            event = ""
+            for line in stream.iter_lines():
+                if line.startswith("event: "):
+                    event = line[7:]
+                elif line.startswith("data: ") and event in {"generating", "complete"}:
+                    told = json.loads(line[6:])
+                    answers += told[:1] if told else []
+                elif line.startswith("data: ") and event == "error":
+                    answers.append({"error": json.loads(line[6:])})
+        return answers

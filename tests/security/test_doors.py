@@ -1,0 +1,182 @@
+"""Every handler by its number and every route by its path, knocked at by nobody, visitor, owner.
+
+What is found is Gradio's own registry, so a handler or a route that somebody adds is tested too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from comfy_ui.ui.access import TABLE, Mode, may
+from comfy_ui.ui.accounts import Role
+from comfy_ui.ui.api import NAMES
+from comfy_ui.ui.gate import OPEN, door
+from tests.security.support import Person, listening
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Gradio closes its servers at exit
+    pytest.mark.filterwarnings("ignore:.*no_silent_downcasting"),  # Gradio counts with pandas
+]
+
+# They show more to an owner; the tests of these panels say what.
+ONLY_LOOK = {"note", "_draw", "_for_owners", "_submit", "generate", "run_workflow", "_apply"}
+ONLY_OWNERS = {action for action in TABLE if TABLE[action][Mode.SHARED] is not Role.VISITOR}
+
+
+@pytest.fixture(scope="module")
+def nobody(shared: Any) -> Iterator[Person]:
+    with Person.comes(shared) as person:
+        yield person
+
+
+@pytest.fixture(scope="module")
+def visitor(shared: Any) -> Iterator[Person]:
+    with Person.comes(shared, "vera") as person:
+        yield person
+
+
+@pytest.fixture(scope="module")
+def owner(shared: Any) -> Iterator[Person]:
+    with Person.comes(shared, "anna") as person:
+        yield person
+
+
+def handlers(page: Any) -> list[Any]:
+    return [found for found in page.fns.values() if found.fn is not None]
+
+
+def test_the_table_has_an_answer_for_every_role_action_and_mode() -> None:
+    for action, modes in TABLE.items():
+        assert set(modes) == set(Mode), action
+        for mode in Mode:
+            assert not may(Role.NOBODY, action, mode)
+            if may(Role.VISITOR, action, mode):
+                assert may(Role.OWNER, action, mode)
+    assert {a for a in TABLE if may(Role.OWNER, a, Mode.LOCAL)} == set(TABLE)
+    assert {"free_memory", "reconnect", "see_server", "open_workflow"} == ONLY_OWNERS
+
+
+def test_every_handler_is_shut_to_nobody(shared: Any, nobody: Person) -> None:
+    with pytest.MonkeyPatch.context() as patch, listening(patch) as asked:
+        for handler in handlers(shared):
+            told = nobody.fire(handler._id, [None] * len(handler.inputs), event_data={})
+            assert told == {"msg": "refused", "status": 401}, handler.name
+        assert asked.take() == []
+
+
+def test_every_handler_asks_before_it_does_anything(shared: Any, visitor: Person) -> None:
+    silent = []
+    refused = set()
+    with pytest.MonkeyPatch.context() as patch, listening(patch) as asked:
+        for handler in handlers(shared):
+            if handler.api_name in NAMES and handler.api_visibility == "public":
+                data: list[Any] = ["x" for _ in handler.inputs]
+            else:
+                data = [None] * len(handler.inputs)
+            told = visitor.fire(handler._id, data, event_data={})
+            questions = asked.take()
+            if not questions:
+                silent.append((handler._id, handler.name, told))
+            for action, no in questions:
+                assert not no or action in ONLY_OWNERS, (handler.name, action)
+            if any(action in ONLY_OWNERS and not no for action, no in questions):
+                # Only looked: nothing but what everybody may see can have come of it.
+                assert handler.name in ONLY_LOOK, handler.name
+            refused |= {action for action, no in questions if no}
+    assert silent == [], [name for _, name, _ in silent]
+    assert refused >= {"free_memory", "open_workflow"}
+
+
+def test_the_owner_is_let_in_wherever_the_mode_allows(shared: Any, owner: Person) -> None:
+    with pytest.MonkeyPatch.context() as patch, listening(patch) as asked:
+        for handler in handlers(shared):
+            owner.fire(handler._id, [None] * len(handler.inputs), event_data={})
+        questions = asked.take()
+    assert {action for action, no in questions if no} <= {"reconnect"}
+    assert ("free_memory", False) in questions
+
+
+def test_only_the_six_endpoints_have_names(shared: Any, visitor: Person) -> None:
+    told = visitor.client.get("/gradio_api/info").json()
+    assert set(told["named_endpoints"]) == {f"/{name}" for name in NAMES}
+    assert told["unnamed_endpoints"] == {}
+    for endpoint in told["named_endpoints"].values():
+        assert len(endpoint["description"]) > 40
+
+
+def paths(page: Any) -> Iterator[tuple[str, str]]:
+    """Each method and path of the whole app, with something harmless for its parameters."""
+    todo = list(page.app.routes)
+    while todo:
+        route = todo.pop()
+        inner = getattr(route, "original_router", route)
+        todo += getattr(inner, "routes", None) or []
+        path = re.sub(r"\{[^}]*\}", "1", getattr(route, "path", ""))
+        for method in getattr(route, "methods", None) or {"GET"}:
+            yield method, path
+
+
+def test_nobody_gets_through_any_route_but_the_login_page(shared: Any, nobody: Person) -> None:
+    tried = 0
+    for method, path in paths(shared):
+        if not path or door(path) is Role.NOBODY or path == "/alive":
+            continue
+        status = nobody.client.request(method, path).status_code
+        assert status in {401, 404}, (method, path, status)
+        tried += 1
+    assert tried > 60
+
+
+def test_routes_that_the_page_does_not_need_are_shut_to_everybody(
+    shared: Any, owner: Person
+) -> None:
+    for path in (
+        "/gradio_api/upload",
+        "/gradio_api/file=/etc/passwd",
+        "/gradio_api/file/x",
+        "/gradio_api/proxy=https://x.hf.space",
+        "/gradio_api/component_server",
+        "/gradio_api/token",
+        "/gradio_api/run/generate",
+        "/gradio_api/api/generate",
+        "/gradio_api/deep_link",
+        "/gradio_api/process_recording",
+        "/gradio_api/vibe-edit",
+        "/gradio_api/mcp/",
+        "/gradio_api/stream/x/0/1/playlist.m3u8",
+        "/monitoring",
+        "/monitoring/summary",
+        "/docs",
+        "/openapi.json",
+    ):
+        for method in ("GET", "POST"):
+            status = owner.client.request(method, path).status_code
+            assert status in {404, 405}, (method, path, status)
+
+
+def test_our_own_routes_ask_too(shared: Any, visitor: Person) -> None:
+    gate = next(m for m in shared.app.user_middleware if m.cls.__name__ == "Gate")
+    with pytest.MonkeyPatch.context() as patch, listening(patch) as asked:
+        for route in gate.kwargs["ours"]:
+            if route.path == "/favicon.ico":
+                continue
+            path = re.sub(r"\{[^}]*\}", "1", route.path)
+            for method in route.methods - {"HEAD"}:
+                # Streamed, because one of them is a stream without an end.
+                with visitor.client.stream(method, path, content=b"{}") as answer:
+                    assert answer.status_code < 500, (method, path)
+                    next(answer.iter_raw(), b"")
+                assert asked.take(), (method, path)
+
+
+def test_the_login_page_shows_nothing_of_the_app(nobody: Person) -> None:
+    answer = nobody.client.get("/", headers={"accept": "text/html"})
+    assert answer.status_code == 200
+    assert '"auth_required":true' in answer.text.replace(" ", "")
+    for inside in ('"dependencies":[{', "elem_id"):
+        assert inside not in answer.text
+    assert set(OPEN) >= {"/", "/login"}
