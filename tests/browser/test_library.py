@@ -1,0 +1,209 @@
+"""The Library: find again what was made, and go on from it."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser import support
+from tests.browser.test_create import saved
+
+pytestmark = pytest.mark.browser
+
+PROMPTS = ("a red kite over dunes", "a blue boat at dawn", "a quiet forest in snow")
+
+
+@pytest.fixture(scope="module")
+def shelf(browser: Any, app: str) -> str:
+    """The app with three pictures of one person."""
+    context = browser.new_context()
+    context.set_default_timeout(30_000)
+    page = support.open_page(context, app)
+    for prompt in PROMPTS:
+        support.generate(page, prompt, steps=2, width=256, height=256)
+        page.wait_for_selector(f"#results .thumb[title='{prompt}']")
+    context.close()
+    return app
+
+
+@pytest.fixture
+def library(shelf: str, person: Callable[..., Any]) -> Any:
+    """A wide page that shows the Library."""
+    return opened(person())
+
+
+def opened(page: Any) -> Any:
+    page.get_by_role("tab", name="Library").click()
+    page.wait_for_selector(".library .tile")
+    return page
+
+
+def prompts(page: Any) -> list[str]:
+    found: list[str] = page.eval_on_selector_all(
+        ".library .thumb", "all => all.map((e) => e.dataset.promptText)"
+    )
+    return found
+
+
+def tile(page: Any, prompt: str) -> Any:
+    return page.locator(f".library .tile:has(.thumb[title='{prompt}'])").first
+
+
+def wait_count(page: Any, count: int) -> None:
+    page.wait_for_function(f"document.querySelectorAll('.library .tile').length === {count}")
+
+
+def test_the_newest_comes_first_under_its_day_and_search_narrows_while_typing(library: Any) -> None:
+    assert prompts(library)[:3] == [*reversed(PROMPTS)]
+    assert library.inner_text(".library .day h3 >> nth=0") == "Today"
+    everything = len(prompts(library))
+    library.locator(".find [name=text]").press_sequentially("BOAT dawn")
+    wait_count(library, 1)
+    assert prompts(library) == [PROMPTS[1]]
+    library.fill(".find [name=text]", "z_image_turbo_bf16")  # the model's file
+    library.wait_for_function("document.querySelectorAll('.library .tile').length > 2")
+    library.fill(".find [name=text]", "no such thing")
+    library.wait_for_selector(".unfound")
+    library.click("[data-do=clear-search]")
+    wait_count(library, everything)
+    library.select_option(".find [name=kind]", "video")
+    library.wait_for_function(
+        "![...document.querySelectorAll('.library .thumb')].some((e) => e.dataset.kind !== 'video')"
+    )
+
+
+def test_the_keyboard_alone_stars_finds_and_recalls(library: Any) -> None:
+    library.keyboard.press("ArrowDown")
+    library.keyboard.press("ArrowRight")
+    assert library.evaluate("document.activeElement.dataset.promptText") == PROMPTS[1]
+    library.keyboard.press(".")
+    library.wait_for_selector(".mark-star[aria-pressed=true]")
+    library.check(".find [name=starred]", force=True)
+    wait_count(library, 1)
+    library.reload()
+    opened(library)
+    starred = tile(library, PROMPTS[1]).locator(".mark-star")
+    assert starred.get_attribute("aria-pressed") == "true"
+    thumb = tile(library, PROMPTS[1]).locator(".thumb")
+    seed = thumb.get_attribute("data-seed")
+    thumb.focus()
+    library.keyboard.press("a")
+    library.wait_for_function(f"document.querySelector('[name=seed]').value === '{seed}'")
+    assert library.input_value("#prompt textarea") == PROMPTS[1]
+    assert library.input_value("form.settings [name=steps]") == "2"
+    opened(library)
+    tile(library, PROMPTS[0]).locator(".thumb").focus()
+    library.keyboard.press("r")
+    library.wait_for_function("document.querySelector('[name=seed]').value === ''")
+    assert library.input_value("#prompt textarea") == PROMPTS[0]
+
+
+def test_delete_can_be_undone_also_in_the_large_view(library: Any) -> None:
+    before = prompts(library)
+    tile(library, PROMPTS[2]).locator(".thumb").click()
+    library.wait_for_selector("#viewer .detail")
+    library.keyboard.press("Delete")
+    library.wait_for_selector(f"#viewer .detail:has-text('{PROMPTS[1]}')")
+    assert prompts(library) == before[1:]
+    library.click("#toast .act")
+    wait_count(library, len(before))
+    assert prompts(library) == before
+    library.keyboard.press("Escape")
+    library.reload()
+    assert prompts(opened(library)) == before
+
+
+def test_two_pictures_are_compared_with_a_slider(library: Any) -> None:
+    for prompt in PROMPTS[:2]:
+        tile(library, prompt).locator(".thumb").click(modifiers=["Control"])
+    assert library.inner_text(".selection .picked") == "2 selected"
+    library.click("[data-do=compare-picked]")
+    library.wait_for_function(
+        "[...document.querySelectorAll('.pair img')].every((e) => e.naturalWidth > 0)"
+    )
+    clip = "getComputedStyle(document.querySelector('.pair img.b')).clipPath"
+    middle = library.evaluate(clip)
+    for _ in range(4):
+        library.keyboard.press("ArrowRight")
+    assert library.evaluate(clip) != middle
+    library.keyboard.press("Escape")
+    assert library.is_visible(".selection")
+    library.keyboard.press("Escape")
+    library.wait_for_selector(".selection", state="hidden")
+
+
+def test_a_selection_comes_as_a_zip_with_the_original_bytes(
+    library: Any, painter: Any, tmp_path: Path
+) -> None:
+    library.click("[data-do=picking]")
+    for prompt in PROMPTS[:2]:
+        tile(library, prompt).locator(".thumb").click()
+    with library.expect_download() as caught:
+        library.click("[data-do=zip-picked]")
+    caught.value.save_as(tmp_path / "some.zip")
+    originals = saved(painter)
+    with zipfile.ZipFile(io.BytesIO((tmp_path / "some.zip").read_bytes())) as archive:
+        assert len(archive.namelist()) == 2
+        for name in archive.namelist():
+            assert archive.read(name) == originals[name].read_bytes()
+
+
+def test_a_picture_is_animated_by_a_preset_that_does_that(library: Any) -> None:
+    tile(library, PROMPTS[0]).locator(".thumb").click()
+    library.click("#viewer [data-what=animate]")
+    library.wait_for_selector(
+        "form.settings [data-upload-kind=image] input[type=hidden][value^='ui-']", state="attached"
+    )
+    assert "Video" in library.inner_text(".picker > summary")
+    assert library.input_value("#prompt textarea") == PROMPTS[0]
+
+
+def test_a_phone_shows_the_library_without_sideways_scrolling(
+    shelf: str, person: Callable[..., Any]
+) -> None:
+    page = opened(person(size=support.PHONE, has_touch=True))
+    width = "document.documentElement.scrollWidth"
+    assert page.evaluate(width) <= support.PHONE["width"]
+    page.tap(".library .thumb >> nth=0")
+    page.wait_for_selector("#viewer .detail")
+    assert page.evaluate(width) <= support.PHONE["width"]
+    box = page.locator("#viewer .detail .act").first.bounding_box()
+    assert box["height"] >= 36
+    page.click("#viewer .close")
+    page.tap("[data-do=picking]")
+    page.tap(".library .thumb >> nth=1")
+    assert page.inner_text(".selection .picked") == "1 selected"
+
+
+def test_each_person_sees_their_own(browser: Any, painter: Any, tmp_path: Path) -> None:
+    with support.running_app(
+        tmp_path / "data",
+        COMFYUI_URL=painter.url,
+        COMFY_UI_HOST="0.0.0.0",  # shared: visitors are told apart
+    ) as url:
+        pages = [support.open_page(browser.new_context(), url) for _ in range(2)]
+        support.generate(pages[0], "mine alone", steps=2)
+        pages[0].wait_for_selector("#results .thumb[title='mine alone']")
+        opened(pages[0])
+        pages[1].get_by_role("tab", name="Library").click()
+        pages[1].wait_for_selector(".library .never")
+        number = pages[0].locator(".library .tile").first.get_attribute("data-item")
+        answers = {
+            path: pages[1].evaluate("(path) => fetch(path).then((a) => a.status)", path)
+            for path in (f"library/{number}", f"files/{number}", f"library/zip?ids={number}")
+        }
+        assert answers[f"library/{number}"] == 422
+        assert answers[f"files/{number}"] == 404
+        done = pages[1].evaluate(
+            "(id) => fetch('library/delete', {method: 'POST', body: JSON.stringify({ids: [id]})})"
+            ".then((a) => a.json())",
+            int(number),
+        )
+        assert done == {"ids": []}
+        for page in pages:
+            page.context.close()
