@@ -52,6 +52,8 @@ def _problem(problem: Problem) -> Html:
 
 def _models(models: Sequence[MissingModel]) -> Html:
     total = sum(model.size_bytes or 0 for model in models)
+    told = {"Size": any(m.size_bytes for m in models), "Licence": any(m.license for m in models)}
+    columns = [name for name in _COLUMNS if told.get(name, True)]
     several = f"{len(models)} model files" if len(models) > 1 else "1 model file"
     return el(
         "div",
@@ -71,8 +73,8 @@ def _models(models: Sequence[MissingModel]) -> Html:
         ),
         el(
             "table",
-            el("thead", el("tr", [el("th", name, scope="col") for name in _COLUMNS])),
-            el("tbody", [_row(model) for model in models]),
+            el("thead", el("tr", [el("th", name, scope="col") for name in columns])),
+            el("tbody", [_row(model, columns) for model in models]),
             class_="models",
         ),
         class_="need-models",
@@ -92,13 +94,16 @@ def _where(model: MissingModel) -> str:
     return "/".join(part for part in ("models", model.folder, model.filename) if part)
 
 
-def _row(model: MissingModel) -> Html:
+def _row(model: MissingModel, columns: Sequence[str]) -> Html:
+    known = {
+        "Size": size(model.size_bytes) if model.size_bytes else "unknown",
+        "Licence": page_text(model.license or "unknown", limit=60),
+    }
     return el(
         "tr",
         el("td", el("code", page_text(model.filename, limit=120))),
         el("td", el("code", f"models/{model.folder}" if model.folder else "models")),
-        el("td", size(model.size_bytes) if model.size_bytes else "unknown"),
-        el("td", page_text(model.license or "unknown", limit=60)),
+        [el("td", known[name]) for name in columns if name in known],
         el(
             "td",
             _link(model.url, "Get it") if model.url else None,

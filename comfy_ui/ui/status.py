@@ -9,22 +9,21 @@ from typing import Any, Final
 
 import gradio as gr
 
-from ..errors import ComfyHeadlessError, MissingModel, Problem
+from ..errors import ComfyHeadlessError
 from ..features import list_available_features, list_missing_features
 from ..health import HealthReport, Verdict
 from ..studio import JobError, ServerStatus
 from .access import TABLE, Access
 from .backend import Backend
 from .catalog import Entry, grouped
-from .html import Html, el, icon, join, page_text
+from .html import Html, el, icon, page_text
 from .island import island
+from .needs import needs
 from .picker import readiness
 from .share import Link, Share
 from .units import duration, size
 
 __all__ = ["Status"]
-
-_COLUMNS: Final = ("File", "Folder", "Size", "")
 
 
 class Status:
@@ -303,7 +302,6 @@ def presets_panel(entries: Iterable[Entry]) -> Html:
 
 
 def _lacking(entry: Entry) -> Html:
-    others = [p for p in entry.errors if not isinstance(p.extra.get("model"), MissingModel)]
     return el(
         "details",
         el(
@@ -313,46 +311,9 @@ def _lacking(entry: Entry) -> Html:
             icon("arrow"),
             class_="row",
         ),
-        _models(entry.missing_models) if entry.missing_models else None,
-        [el("p", problem.message, " ", problem.hint, _source(problem)) for problem in others],
+        needs(entry.errors),
         class_="preset lacking",
     )
-
-
-def _source(problem: Problem) -> Html | None:
-    """A link to the node pack that has what is missing."""
-    url = problem.extra.get("url")
-    if not url:
-        return None
-    return join(" ", _link(str(url), str(problem.extra.get("pack") or "Get it")))
-
-
-def _models(models: Iterable[MissingModel]) -> Html:
-    return el(
-        "table",
-        el("thead", el("tr", [el("th", name, scope="col") for name in _COLUMNS])),
-        el("tbody", [_model(model) for model in models]),
-        class_="models",
-    )
-
-
-def _model(model: MissingModel) -> Html:
-    how_large = size(model.size_bytes) if model.size_bytes else "size unknown"
-    return el(
-        "tr",
-        el("td", el("code", model.filename)),
-        el("td", el("code", f"models/{model.folder}")),
-        el("td", how_large),
-        el(
-            "td",
-            _link(model.url, "Get it") if model.url else None,
-            el("span", " needs a login there", class_="quiet") if model.gated else None,
-        ),
-    )
-
-
-def _link(url: str, text: str) -> Html:
-    return el("a", text, href=url, target="_blank", rel="noreferrer noopener", class_="act strong")
 
 
 def extras_panel() -> Html:
