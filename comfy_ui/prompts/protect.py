@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from .wildcards import WILDCARD
+
 __all__ = ["Lost", "Part", "PartKind", "foreign_syntax_removed", "protected_parts", "restored"]
 
 
@@ -45,13 +47,12 @@ class Lost(Exception):  # noqa: N818 -- not an error of the caller's: the answer
 
 _QUOTES = r"\"[^\"\n]+\"|“[^”\n]+”|«[^»\n]+»|„[^“”\n]+[“”]|「[^」\n]+」|(?<!\w)'[^'\n]+'(?!\w)"
 _TAG = r"<[a-zA-Z_]+:[^<>\n]+>"
-_WILDCARD = r"__(?!_)[\w\-/*. ]*?[\w*]__"
 _EMBEDDING = r"\bembedding:[\w\-./]+(?::[\d.]+)?"
 # Weights and wildcard groups nest; four levels are more than anybody writes by hand.
 _WEIGHT = r"\((?:[^()\n]|\((?:[^()\n]|\((?:[^()\n]|\([^()\n]*\))*\))*\))*:\s*-?[\d.]+\s*\)"
 _GROUP = r"\{(?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*\}"
 _PARTS = re.compile(
-    f"(?P<tag>{_TAG})|(?P<weight>{_WEIGHT})|(?P<wildcard>{_GROUP}|{_WILDCARD})"
+    f"(?P<tag>{_TAG})|(?P<weight>{_WEIGHT})|(?P<wildcard>{_GROUP}|{WILDCARD})"
     f"|(?P<embedding>{_EMBEDDING})|(?P<quote>{_QUOTES})|(?P<break>\\bBREAK\\b)"
 )
 _SENTENCE_END = re.compile(r"[.!?:;\n]+")

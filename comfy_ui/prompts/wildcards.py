@@ -25,9 +25,19 @@ from pathlib import Path
 
 from ..errors import ValidationError, closest
 
-__all__ = ["Choice", "Expansion", "WildcardFolder", "expand_wildcards", "has_wildcards"]
+__all__ = [
+    "WILDCARD",
+    "Choice",
+    "Expansion",
+    "WildcardFolder",
+    "expand_wildcards",
+    "has_wildcards",
+]
 
-_NAME = re.compile(r"__(?!_)((?:[\w*][\w\-/*. ]*?)?[\w*])__")
+WILDCARD = r"__(?!_)((?:[\w*][\w\-/*. ]*?)?[\w*])__"
+"""A wildcard as a regular expression; the group is its name."""
+
+_NAME = re.compile(WILDCARD)
 _COUNT = re.compile(r"\s*(?:(\d{1,6})|(\d{0,6})-(\d{0,6}))\s*\$\$")
 _WEIGHT = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)::")
 _ESCAPED = re.compile(r"\\[{}|_]")

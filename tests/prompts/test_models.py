@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,6 +88,15 @@ def test_looking_around_ends_in_time_though_nobody_answers(
         started = time.monotonic()
         assert find_model() is None
         assert time.monotonic() - started < 0.1
+
+
+def test_nothing_heavy_is_loaded_until_a_model_is_asked() -> None:
+    code = (
+        "import sys, comfy_ui.prompts as p; p.enhance_prompt('a cat', model='rules');"
+        "print({'openai', 'httpx', 'PIL', 'gradio'} & set(sys.modules))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize(
