@@ -105,7 +105,9 @@ class ComfyWSClient(AsyncServer):
             if ours:
                 self._take_back(job)
             raise
-        return prompt_id
+        if job.prompt_id != prompt_id:
+            self._hub.renamed(job, prompt_id)
+        return job.prompt_id
 
     async def wait_for_completion(
         self,

@@ -43,11 +43,15 @@ _REFUSED_S = 0.5
 
 
 class Following:
-    """The flows around jobs, of one client."""
+    """The flows around jobs, of one client.
 
-    def __init__(self, asker: Asker, telemetry: Telemetry) -> None:
+    ``interrupts_one``: this server's interrupt heeds the id that it is given.
+    """
+
+    def __init__(self, asker: Asker, telemetry: Telemetry, *, interrupts_one: bool) -> None:
         self._asker = asker
         self._telemetry = telemetry
+        self._interrupts_one = interrupts_one
         self._atomic_cancel: bool | None = None
         self._refused_until = 0.0
 
@@ -73,6 +77,8 @@ class Following:
                 job.apply(PostedAgain(), self._asker.clock())
             else:
                 break
+        if submitted.prompt_id != job.prompt_id:  # not every server takes ours
+            job.rename(submitted.prompt_id)
         job.apply(Accepted(), self._asker.clock())
         if submitted.problems:
             dropped = dropped_outputs(submitted)
@@ -128,7 +134,8 @@ class Following:
             if not self._atomic_cancel:
                 # In this order: meanwhile it may move from pending to running, never back.
                 yield from self._asker.ask(routes.unqueue(job.prompt_id))
-                yield from self._asker.ask(routes.interrupt(job.prompt_id))
+                if self._interrupts_one:
+                    yield from self._asker.ask(routes.interrupt(job.prompt_id))
         except (ComfyUIConnectionError, ServerRejectedError) as error:
             self._unreachable([job], error)
         # After a failure too: the next attempt is not to come at once.

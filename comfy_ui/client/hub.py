@@ -86,6 +86,11 @@ class Hub:
         state = new_job(prompt_id, now=self._clock(), accepted=True)
         return self._keep(Job(state, on_change=self._changed))
 
+    def renamed(self, job: Job, before: str) -> None:
+        """Know a job by the id that the server gave it."""
+        self._jobs.pop(before, None)
+        self._jobs[job.prompt_id] = job
+
     def drop(self, job: Job) -> None:
         """Forget a job; it can still be followed, by polling."""
         if self._jobs.get(job.prompt_id) is job and job.prompt_id not in self._waiting:

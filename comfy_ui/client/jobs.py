@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import GenerationTimeoutError
+from ..protocol.change import change
 from ..protocol.job import Event, JobState, advance
 from ..protocol.outputs import OutputFile
 from ..protocol.progress import Phase, Progress
@@ -60,6 +61,11 @@ class Job:
         for observer in self.observers:
             observer(before, after, now)
         self._changed()
+
+    def rename(self, prompt_id: str) -> None:
+        """The server gave it an id of its own. What it said under that before went by unheard."""
+        with self._lock:
+            self.state = change(self.state, prompt_id=prompt_id, listening=False, unbroken=False)
 
     def give_up(self, error: Exception) -> None:
         self.error = error

@@ -118,7 +118,9 @@ class ComfyClient(SyncServer):
             if ours:  # nobody will learn of the job
                 self._drive(self._following.cancel(job, timeout_s=FAREWELL_S))
             raise
-        return prompt_id
+        if job.prompt_id != prompt_id:
+            self._jobs[job.prompt_id] = self._jobs.pop(prompt_id, job)
+        return job.prompt_id
 
     def wait_for_completion(
         self,

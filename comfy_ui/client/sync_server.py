@@ -70,7 +70,10 @@ class SyncServer(Base):
         return self._ask(routes.job(prompt_id))
 
     def interrupt(self, prompt_id: str) -> None:
-        """Tell the server once to stop this job, if it is running. See :meth:`cancel`."""
+        """Tell the server once to stop this job, if it is running. See :meth:`cancel`.
+
+        Comfy Cloud stops all running jobs of its user then.
+        """
         self._ask(routes.interrupt(prompt_id))
 
     # -- files

@@ -19,6 +19,7 @@ from urllib.parse import urlencode, urlsplit
 import httpx
 
 from ..errors import (
+    AuthenticationError,
     ComfyHeadlessError,
     ComfyUIConnectionError,
     ComfyUIOfflineError,
@@ -281,6 +282,11 @@ def _tls_error(error: Exception, endpoint: Endpoint) -> ComfyUIConnectionError:
             hint="Pass verify='path/to/ca.pem' for a certificate of your own, "
             "or verify=False to trust it unseen.",
             retryable=False,
+        )
+    if "CERTIFICATE_REQUIRED" in told:
+        return AuthenticationError(
+            f"{endpoint.address} wants a client certificate, or another one.",
+            hint="Pass cert='path/to/certificate.pem', or (certificate, key).",
         )
     if "WRONG_VERSION_NUMBER" in told or "RECORD_LAYER" in told:
         return ComfyUIConnectionError(

@@ -185,5 +185,5 @@ async def open_client(kind: str, url: str, **options: Any) -> AsyncIterator[Any]
 
 
 async def saved(result: Result[Any], folder: Path) -> list[Path]:
-    came = result.save(folder)
+    came = await asyncio.to_thread(result.save, folder)  # the server may be in this thread
     return await came if inspect.isawaitable(came) else came
