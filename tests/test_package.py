@@ -67,7 +67,11 @@ print(json.dumps({
 def _uv(*args: str | Path) -> None:
     env = {k: v for k, v in os.environ.items() if k != "VIRTUAL_ENV"}
     done = subprocess.run(
-        [uv.find_uv_bin(), *map(str, args), "--quiet"], env=env, capture_output=True, text=True
+        [uv.find_uv_bin(), *map(str, args), "--quiet"],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 
@@ -89,7 +93,7 @@ def test_the_wheel_works_with(extra: str, wheel: Path, tmp_path: Path) -> None:
     _uv("pip", "install", "--python", python, f"{wheel}[{extra}]" if extra else wheel)
 
     done = subprocess.run(
-        [python, "-I", "-c", PROBE], cwd=tmp_path, capture_output=True, text=True
+        [python, "-I", "-c", PROBE], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
