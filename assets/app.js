@@ -78,7 +78,7 @@ window.comfy = (() => {
   addEventListener("pagehide", () => form() && save(DRAFT, current()));
 
   function request() {
-    const asked = { ...current(), front, replaces: editing };
+    const asked = { ...current(), ...window.comfy.series(), front, replaces: editing };
     edit(null);
     front = false;
     remember(asked.prompt);
@@ -404,5 +404,10 @@ window.comfy = (() => {
   else addEventListener("DOMContentLoaded", observeTheme);
 
   const kit = { $, $$, make, dialog, toast, post, recall, attach, toCreate, flash, typing, load, save, remember, dialogOpen: () => $("dialog[open]") };
-  return { edit, island, request, draft, shownJob, actions, kit, onIsland: (told) => drawers.push(told), current: () => JSON.stringify(current()) };
+  function runFirst() {
+    if (!usable($("#generate"))) return;
+    front = true;
+    $("#generate").click();
+  }
+  return { edit, runFirst, island, request, draft, shownJob, actions, kit, onIsland: (told) => drawers.push(told), current: () => JSON.stringify(current()) };
 })();

@@ -22,6 +22,7 @@ from .draft import Draft
 from .enhance import Enhance
 from .html import Html, el, icon
 from .island import island, sent
+from .menu import menu, series
 from .picker import picker
 from .recall import recall
 from .uploads import Uploads
@@ -64,6 +65,7 @@ class Create:
                 notice = island(elem_id="notice")
                 with gr.Row(elem_id="actions"):
                     generate = gr.Button("Generate", variant="primary", elem_id="generate")
+                    island(menu(), elem_id="more-ways")
                     stop = gr.Button("Stop", elem_id="stop", interactive=False)
             with gr.Column(elem_id="stage-area"):
                 stage = island(elem_id="stage", sends=["attach", "recall"])
@@ -158,11 +160,15 @@ class Create:
 
     async def _submit(self, prompt: str, text: str, request: gr.Request) -> tuple[Any, Any]:
         draft = Draft.parse(text)
+        asked = list(series(draft, self._backend.catalog.entry(draft.preset).preset))
+        told, ticket = "", gr.skip()
         try:
-            job = await self._backend.studio.submit(self._request(prompt, draft, request))
+            for one in reversed(asked) if draft.front else asked:  # each goes before the others
+                job = await self._backend.studio.submit(self._request(prompt, one, request))
+                ticket = job.id
         except ComfyHeadlessError as error:
-            return _notice(JobError.of(error)), gr.skip()
-        return "", job.id
+            told = _notice(JobError.of(error))
+        return told, ticket
 
     def _request(self, prompt: str, draft: Draft, request: gr.Request) -> JobRequest:
         owner = self._access.require("run", request)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["Draft"]
+
+
+MAX_TIMES: Final = 64
+"""How many jobs one press can ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,8 @@ class Draft:
     values: Mapping[str, Any] = field(default_factory=dict)
     front: bool = False
     replaces: str | None = None
+    times: int = 1
+    seed_step: int = 1
 
     @classmethod
     def parse(cls, text: str | None) -> Draft:
@@ -37,4 +43,10 @@ class Draft:
             values=values if isinstance(values, dict) else {},
             front=raw.get("front") is True,
             replaces=replaces if isinstance(replaces, str) else None,
+            times=min(max(_whole(raw.get("times")), 1), MAX_TIMES),
+            seed_step=_whole(raw.get("seed_step")),
         )
+
+
+def _whole(value: object) -> int:
+    return int(value) if isinstance(value, int | float) and abs(value) < 2**53 else 1

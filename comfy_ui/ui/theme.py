@@ -13,7 +13,15 @@ from .headers import script_hash
 __all__ = ["head", "script_hashes", "theme"]
 
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
-_SCRIPTS = ("app.js", "viewer.js", "library.js", "queue.js", "workflows.js", "words.js")
+_SCRIPTS = (
+    "app.js",
+    "viewer.js",
+    "library.js",
+    "queue.js",
+    "generate.js",
+    "workflows.js",
+    "words.js",
+)
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
 

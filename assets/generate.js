@@ -1,0 +1,73 @@
+// The menu beside Generate, and the word when all is done.
+"use strict";
+(() => {
+  const { $, $$, load, save, toast } = window.comfy.kit;
+  const TELL = "comfy-ui.tell";
+  const OVER = ["succeeded", "failed", "cancelled", "lost"];
+
+  let times = 1;
+  const close = (button) => (button.closest("details").open = false);
+  function timesShown() {
+    for (const button of $$(".menu .time")) button.setAttribute("aria-pressed", String(Number(button.dataset.times) === times));
+    const generate = $("#generate");
+    if (!generate) return; // Gradio mounts one after the other
+    if (times > 1) generate.dataset.times = `${times} ×`;
+    else delete generate.dataset.times;
+  }
+  const clear = window.comfy.actions["clear-queue"];
+  Object.assign(window.comfy.actions, {
+    "run-first"(button) {
+      close(button);
+      window.comfy.runFirst();
+    },
+    times(button) {
+      times = Number(button.dataset.times);
+      timesShown();
+    },
+    async "clear-queue"(button) {
+      const done = await clear();
+      if (!button.closest(".menu") || !done) return;
+      close(button);
+      toast(done.done ? `${done.done} cancelled` : "Nothing of yours was waiting");
+    },
+  });
+  window.comfy.series = () => {
+    const step = $("#seed-step")?.valueAsNumber;
+    return { times, seed_step: Number.isInteger(step) ? step : 1 };
+  };
+
+  // ---- the word when all is done -------------------------------------------------------------
+
+  const title = document.title;
+  let phase = null;
+  function ended() {
+    if (!load(TELL, false) || document.visibilityState === "visible") return;
+    document.title = `✓ ${phase === "succeeded" ? "Done" : "Ended"}`;
+    if (window.Notification?.permission !== "granted") return;
+    const notice = new Notification(phase === "succeeded" ? "Your pictures are done" : "Your job has ended", { body: $("#prompt textarea")?.value.slice(0, 120), tag: "comfy-ui" });
+    notice.onclick = () => (window.focus(), notice.close());
+  }
+  document.addEventListener("visibilitychange", () => {
+    if (document.visibilityState === "visible" && document.title.startsWith("✓")) document.title = title;
+  });
+  document.addEventListener("change", async (event) => {
+    if (event.target.id !== "tell-me") return;
+    save(TELL, event.target.checked);
+    if (event.target.checked && window.Notification?.permission === "default") await Notification.requestPermission();
+    if (event.target.checked && window.Notification?.permission !== "granted") toast("The title of this tab will say it: the browser allows no notices here");
+  });
+  window.comfy.onIsland((element) => {
+    if ($(".menu", element)) {
+      $("#tell-me").checked = load(TELL, false);
+      timesShown();
+    }
+    if (!element.closest("#stage")) return;
+    new MutationObserver(() => {
+      const now = $(".stage", element)?.dataset.phase;
+      if (now === phase) return;
+      const was = phase;
+      phase = now;
+      if (was && !OVER.includes(was) && OVER.includes(now)) ended();
+    }).observe(element, { subtree: true, childList: true, attributes: true, attributeFilter: ["data-phase"] });
+  });
+})();
