@@ -149,9 +149,7 @@ def test_values_out_of_range_reach_no_server(vera: Person, values: Any) -> None:
     assert told["error"]
 
 
-def test_a_visitor_cannot_flood_and_an_owner_may(
-    shared: Any, anna: Person, viktor: Person
-) -> None:
+def test_a_visitor_cannot_flood_and_an_owner_may(shared: Any, anna: Person, viktor: Person) -> None:
     told = [viktor.call("enhance", "a cat", "balanced", "")[-1] for _ in range(12)]
     assert "prompt" in told[0]
     assert "too often" in str(told[-1]["error"])

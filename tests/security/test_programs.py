@@ -1,0 +1,201 @@
+"""The examples of API.md, executed; and MCP as an assistant speaks it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from comfy_ui.ui.api import NAMES
+from tests.conftest import ROOT
+from tests.security.support import PASSWORDS, Person, served
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Gradio closes its servers at exit
+    pytest.mark.filterwarnings("ignore:.*no_silent_downcasting"),  # Gradio counts with pandas
+]
+
+TEXT = (ROOT / "API.md").read_text(encoding="utf-8")
+VERA = ("vera", PASSWORDS["vera"])
+
+
+def example(language: str, number: int = 0) -> str:
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)[number]
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory, patch: Any) -> Iterator[str]:
+    """The app as somebody starts it on their own machine."""
+    folder = tmp_path_factory.mktemp("local")
+    with served(folder, patch, users=False, host="127.0.0.1") as page:
+        yield f"http://localhost:{page.server_port}"
+
+
+def run(command: list[str], folder: Path) -> str:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, "NO_PROXY": "localhost,127.0.0.1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_python_example(local: str, tmp_path: Path) -> None:
+    code = example("python").replace("http://localhost:7860", local)
+    said = run([sys.executable, "-c", code], tmp_path)
+    assert "succeeded 100.0 %" in said
+    (picture,) = tmp_path.glob("*.png")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
+def test_the_javascript_example(local: str, tmp_path: Path) -> None:
+    (tmp_path / "example.mjs").write_text(example("js").replace("http://localhost:7860", local))
+    phase, url = run(["node", "example.mjs"], tmp_path).split()
+    assert phase == "succeeded"
+    assert httpx.get(url, trust_env=False).content.startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_curl_examples(local: str, tmp_path: Path) -> None:
+    said = run(["bash", "-c", example("sh").replace("http://localhost:7860", local)], tmp_path)
+    last = [line for line in said.splitlines() if line.startswith("data: [")][-1]
+    assert json.loads(last[6:])[0]["phase"] == "succeeded"
+    assert said.count("event: generating") >= 2, "progress comes while it runs"
+    Image.new("RGB", (8, 8)).save(tmp_path / "picture.png")
+    told = run(["bash", "-c", example("sh", 1).replace("http://localhost:7860", local)], tmp_path)
+    assert json.loads(told)["name"].endswith(".png")
+
+
+def test_the_python_client_logs_in(shared: Any) -> None:
+    from gradio_client import Client
+
+    url = f"http://127.0.0.1:{shared.server_port}"
+    client = Client(url, auth=VERA, verbose=False, download_files=False)
+    try:
+        assert any(preset["id"] == "sd15" for preset in client.predict(api_name="/presets"))
+    finally:
+        client.close()
+
+
+class Assistant:
+    """Speaks MCP over HTTP."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self._client = client
+        self.headers = {"accept": "application/json, text/event-stream"}
+
+    def post(self, message: Any) -> httpx.Response:
+        return self._client.post("/mcp", json=message, headers=self.headers)
+
+    def ask(self, method: str, **params: Any) -> Any:
+        message = {"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
+        answer = self.post(message).json()
+        assert (answer["jsonrpc"], answer["id"]) == ("2.0", 7)
+        return answer.get("result", answer.get("error"))
+
+
+@pytest.fixture(scope="module")
+def assistant(shared: Any) -> Iterator[Assistant]:
+    url = f"http://127.0.0.1:{shared.server_port}"
+    with httpx.Client(base_url=url, auth=VERA, timeout=60, trust_env=False) as client:
+        yield Assistant(client)
+
+
+def test_an_assistant_is_welcomed_and_gets_a_session(assistant: Assistant) -> None:
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t"}}
+    answer = assistant.post({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello})
+    assert answer.json()["result"]["protocolVersion"] == "2025-06-18"
+    assert len(answer.headers["mcp-session-id"]) > 64
+    note = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    assert assistant.post(note).status_code == 202
+    assert assistant.ask("ping") == {}
+
+
+def test_the_tools_are_the_endpoints_with_their_arguments(assistant: Assistant) -> None:
+    tools = {tool["name"]: tool for tool in assistant.ask("tools/list")["tools"]}
+    assert set(tools) == set(NAMES)
+    for tool in tools.values():
+        assert tool["inputSchema"]["type"] == "object"
+        assert "request" not in tool["inputSchema"]["properties"]
+        assert len(tool["description"]) > 40
+    assert tools["generate"]["inputSchema"]["required"] == ["preset"]
+
+
+def test_a_tool_makes_a_picture_and_tells_the_progress(assistant: Assistant, shared: Any) -> None:
+    params = {
+        "name": "generate",
+        "arguments": {"preset": "sd15", "prompt": "a cat"},
+        "_meta": {"progressToken": "p"},
+    }
+    text = assistant.post(
+        {"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": params}
+    ).text
+    messages = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
+    *progress, last = messages
+    assert {m["method"] for m in progress} == {"notifications/progress"}
+    assert progress[-1]["params"] == {
+        "progressToken": "p", "progress": 100.0, "total": 100, "message": "succeeded",
+    }  # fmt: skip
+    assert last["id"] == 9
+    result = last["result"]
+    assert not result["isError"]
+    (link,) = [part for part in result["content"] if part["type"] == "resource_link"]
+    picture = httpx.get(link["uri"], auth=VERA, trust_env=False)
+    assert Image.open(io.BytesIO(picture.content)).size == (512, 512)
+    assert httpx.get(link["uri"], trust_env=False).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"name": "nothing"}, "no tool"),
+        ({"name": "generate", "arguments": {}}, "preset"),
+        ({"name": "generate", "arguments": {"preset": 3}}, "string"),
+        ({"name": "job", "arguments": {"job_id": "x", "request": {}}}, "request"),
+        ({"name": "generate", "arguments": {"preset": "none", "prompt": "x"}}, "no preset"),
+    ],
+)
+def test_wrong_calls_are_told_as_sentences(
+    assistant: Assistant, params: dict[str, Any], said: str
+) -> None:
+    assert said in json.dumps(assistant.ask("tools/call", **params))
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"3", b'{"id": 1}', b"\xff"])
+def test_what_is_no_request_is_an_error_of_the_protocol(assistant: Assistant, body: bytes) -> None:
+    answer = assistant._client.post("/mcp", content=body)
+    assert answer.json()["error"]["code"] in {-32700, -32600}
+    assert assistant.ask("no/such")["code"] == -32601
+
+
+def test_nobody_lists_or_calls_a_tool(shared: Any) -> None:
+    with Person.comes(shared) as nobody:
+        stranger = Assistant(nobody.client)
+        for method in ("initialize", "tools/list", "tools/call"):
+            assert stranger.post({"jsonrpc": "2.0", "id": 1, "method": method}).status_code == 401
+
+
+def test_what_only_owners_may_is_refused_to_an_assistant_of_a_visitor(
+    assistant: Assistant,
+) -> None:
+    graph = {"1": {"class_type": "LoadImage", "inputs": {"image": "/etc/passwd"}}}
+    told = assistant.ask("tools/call", name="run_workflow", arguments={"workflow": graph})
+    assert told["isError"]
+    assert "Only the owner" in told["content"][0]["text"]
