@@ -205,7 +205,7 @@ def _plain(text: str) -> str:
         del blocks[0]
     lines = [_BULLET.sub("", line) for block in blocks for line in block.split("\n")]
     text = _LABEL.sub("", _one_line(" ".join(lines)), count=1)
-    text = re.sub(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1", _unbold, text).strip("`* ")
+    text = re.sub(r"(\*\*|__)(?=\S)(.{1,300}?)(?<=\S)\1", _unbold, text).strip("`* ")
     return _unquoted(text)
 
 

@@ -42,6 +42,7 @@ class Difference:
     text: str
 
 
+_EXACT_PIECES = 1_200
 _PIECE = re.compile(r"\s+|[\w'’-]+|[^\w\s]")
 
 
@@ -56,7 +57,9 @@ def differences(original: str, enhanced: str) -> tuple[Difference, ...]:
     old, new = _PIECE.findall(original), _PIECE.findall(enhanced)
     runs: list[Difference] = []
     folded = [piece.casefold() for piece in old], [piece.casefold() for piece in new]
-    for tag, a, b, c, d in SequenceMatcher(None, *folded, autojunk=False).get_opcodes():
+    # Exact for what people write; hostile text of thousands of words would take seconds that way.
+    hasty = len(old) + len(new) > _EXACT_PIECES
+    for tag, a, b, c, d in SequenceMatcher(None, *folded, autojunk=hasty).get_opcodes():
         if tag == "equal":
             runs.append(Difference("same", "".join(new[c:d])))
             continue

@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 DEFAULT_TIMEOUT_S = 20.0
+_MAX_CHARACTERS = 10_000
 T = TypeVar("T")
 
 
@@ -165,6 +166,10 @@ def _checked(prompt: str, options: EnhanceOptions) -> _Request:
     request = _Request(prompt=prompt, **options)
     if not prompt.strip():
         raise ValidationError("There is no prompt to enhance.", hint="Type a few words first.")
+    if len(prompt) > _MAX_CHARACTERS:
+        raise ValidationError(
+            f"The prompt has more than {_MAX_CHARACTERS} characters.", hint="Make it shorter."
+        )
     for name, value, known in (
         ("strength", request.strength, get_args(Strength)),
         ("kind", request.kind, get_args(Kind)),

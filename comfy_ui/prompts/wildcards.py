@@ -34,7 +34,7 @@ __all__ = [
     "has_wildcards",
 ]
 
-WILDCARD = r"__(?!_)((?:[\w*][\w\-/*. ]*?)?[\w*])__"
+WILDCARD = r"__(?!_)((?:[\w*][\w\-/*. ]{0,100}?)?[\w*])__"
 """A wildcard as a regular expression; the group is its name."""
 
 _NAME = re.compile(WILDCARD)

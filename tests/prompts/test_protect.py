@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import time
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, strategies as st
 
+from comfy_ui.prompts.answers import read_answer
+from comfy_ui.prompts.draft import differences
 from comfy_ui.prompts.protect import (
     Lost,
     foreign_syntax_removed,
@@ -97,3 +101,18 @@ def test_syntax_that_the_person_did_not_write_is_taken_out() -> None:
     answer = "a (bright) cat [x] <b>bold</b> <lora:evil:1> __secret__ {a|b} (big:1.5) BREAK"
     cleaned = foreign_syntax_removed(answer, "a cat")
     assert cleaned.split() == ["a", "bright", "cat", "x", "bold", "big"]
+
+
+@pytest.mark.parametrize(
+    "piece", ["(", "(a", "((a)", "{a|", "__a ", "'a ", "A b ", "\0", "`", "< "]
+)
+def test_hostile_text_is_read_in_a_blink(piece: str) -> None:
+    text = (piece * 10_000)[:10_000]
+    started = time.perf_counter()
+    protected_parts(text)
+    foreign_syntax_removed(text, text)
+    read_answer(text)
+    differences(text, text[1:] + " x")
+    with suppress(Lost):
+        restored("a cat", text)
+    assert time.perf_counter() - started < 2  # some 0.1 s; minutes, where a pattern explodes
