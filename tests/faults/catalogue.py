@@ -233,8 +233,8 @@ HTTP: dict[str, HttpFault] = {
 SLOW: dict[str, HttpFault] = {
     # Long enough for the circuit breaker to open over it.
     "refuse for a second": HttpFault(refuse, times=3, phases=("run", "fetch")),
-    "black hole": HttpFault(black_hole, silence_s=2),
-    "black hole after accept": HttpFault(black_hole_after_accept, silence_s=2),
+    "black hole": HttpFault(black_hole, silence_s=4),
+    "black hole after accept": HttpFault(black_hole_after_accept, silence_s=4),
     "latency 5 s": HttpFault(latency_5s),
     "slow line": HttpFault(slow_line),
 }
