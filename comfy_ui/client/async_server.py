@@ -16,7 +16,7 @@ from ..errors import ComfyHeadlessError
 from ..protocol.answers import HistoryEntry, QueueSnapshot
 from ..protocol.nodes import NodeLibrary
 from ..protocol.outputs import OutputFile
-from . import routes
+from . import inventory, routes
 from .base import Base, target_path
 from .calls import Call
 from .capabilities import Capabilities
@@ -150,24 +150,26 @@ class AsyncServer(Base):
     async def object_info(self, node: str | None = None, *, fresh: bool = False) -> NodeLibrary:
         """As :meth:`.ComfyClient.object_info`."""
         if node is not None:
-            return await self._ask(routes.object_info(node))
+            return await self._ask(inventory.object_info(node))
         return await self._drive(self._sources.library(fresh=fresh))
 
     async def models(self, folder: str | None = None) -> list[str]:
         """As :meth:`.ComfyClient.models`."""
-        return await self._ask(routes.model_folders() if folder is None else routes.models(folder))
+        return await self._ask(
+            inventory.model_folders() if folder is None else inventory.models(folder)
+        )
 
     async def embeddings(self) -> list[str]:
         """As :meth:`.ComfyClient.embeddings`."""
-        return await self._ask(routes.embeddings())
+        return await self._ask(inventory.embeddings())
 
     async def system_stats(self) -> SystemStats:
         """As :meth:`.ComfyClient.system_stats`."""
-        return await self._ask(routes.system_stats())
+        return await self._ask(inventory.system_stats())
 
     async def features(self) -> dict[str, Any]:
         """As :meth:`.ComfyClient.features`."""
-        return await self._ask(routes.features())
+        return await self._ask(inventory.features())
 
     async def capabilities(self) -> Capabilities:
         """As :meth:`.ComfyClient.capabilities`."""
@@ -179,23 +181,23 @@ class AsyncServer(Base):
 
     async def templates(self) -> dict[str, list[str]]:
         """As :meth:`.ComfyClient.templates`."""
-        return await self._ask(routes.templates())
+        return await self._ask(inventory.templates())
 
     async def template(self, pack: str, name: str) -> dict[str, Any]:
         """As :meth:`.ComfyClient.template`."""
-        return await self._ask(routes.template(pack, name))
+        return await self._ask(inventory.template(pack, name))
 
     async def official_templates(self) -> list[Template]:
         """As :meth:`.ComfyClient.official_templates`."""
-        return await self._ask(routes.official_templates())
+        return await self._ask(inventory.official_templates())
 
     async def official_template(self, name: str) -> dict[str, Any]:
         """As :meth:`.ComfyClient.official_template`."""
-        return await self._ask(routes.official_template(name))
+        return await self._ask(inventory.official_template(name))
 
     async def logs(self) -> list[LogLine]:
         """As :meth:`.ComfyClient.logs`."""
-        return await self._ask(routes.logs())
+        return await self._ask(inventory.logs())
 
     async def ping(self) -> int:
         """As :meth:`.ComfyClient.ping`."""
@@ -211,19 +213,19 @@ class AsyncServer(Base):
 
     async def userdata(self, folder: str = "workflows") -> list[UserFile]:
         """As :meth:`.ComfyClient.userdata`."""
-        return await self._ask(routes.userdata(folder))
+        return await self._ask(inventory.userdata(folder))
 
     async def read_userdata(self, path: str) -> bytes:
         """As :meth:`.ComfyClient.read_userdata`."""
-        return await self._ask(routes.read_userdata(path))
+        return await self._ask(inventory.read_userdata(path))
 
     async def write_userdata(self, path: str, content: bytes, *, overwrite: bool = True) -> None:
         """As :meth:`.ComfyClient.write_userdata`."""
-        await self._ask(routes.write_userdata(path, content, overwrite=overwrite))
+        await self._ask(inventory.write_userdata(path, content, overwrite=overwrite))
 
     async def delete_userdata(self, path: str) -> bool:
         """As :meth:`.ComfyClient.delete_userdata`."""
-        return await self._ask(routes.delete_userdata(path))
+        return await self._ask(inventory.delete_userdata(path))
 
     # -- life
 

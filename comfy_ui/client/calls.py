@@ -92,6 +92,32 @@ def read_json(answer: Answer) -> Any:
         raise _not_json(answer) from error
 
 
+def read_object(answer: Answer) -> dict[str, Any]:
+    """The JSON object of a successful answer; raises as :func:`read_json`."""
+    body = read_json(answer)
+    if not isinstance(body, dict):
+        raise unexpected(answer)
+    return body
+
+
+def read_names(answer: Answer) -> list[str]:
+    """The JSON list of texts; raises as :func:`read_json`."""
+    body = read_json(answer)
+    if not isinstance(body, list):
+        raise unexpected(answer)
+    return [name for name in body if isinstance(name, str)]
+
+
+def unexpected(answer: Answer) -> ComfyUIConnectionError:
+    """The error for JSON of another shape than ComfyUI's."""
+    return ComfyUIConnectionError(f"The answer to {answer.where} is not in ComfyUI's form.")
+
+
+def as_list(value: Any) -> list[Any]:
+    """The value itself, if it is a list."""
+    return value if isinstance(value, list) else []
+
+
 def read_nothing(answer: Answer) -> None:
     """For routes that answer with an empty body; a web page in its place is an error."""
     if is_page(answer):

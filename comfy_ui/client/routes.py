@@ -1,35 +1,34 @@
-"""Every route of a ComfyUI server as a :class:`~comfy_ui.client.calls.Call`. Pure.
+"""The routes of jobs and files, each as a :class:`~comfy_ui.client.calls.Call`. Pure.
 
-Paths are those of a server of one's own; what Comfy Cloud calls otherwise is in
-``capabilities.py``. Sources: the recordings of 0.3.64 and the public source of newer cores.
+What else a server has is in ``inventory.py``. Paths are those of a server of one's own; what Comfy
+Cloud calls otherwise is in ``endpoint.py``. Sources: the recordings of 0.3.64 and the public source
+of newer cores.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 from urllib.parse import quote
 
-from ..errors import ComfyUIConnectionError, OutputMissingError
+from ..errors import OutputMissingError
 from ..protocol.answers import HistoryEntry, QueueSnapshot, read_history, read_queue
-from ..protocol.nodes import NodeLibrary
-from .calls import Answer, Call, FilePart, json_body, read_json, read_nothing
+from .calls import (
+    Answer,
+    Call,
+    FilePart,
+    as_list,
+    json_body,
+    read_json,
+    read_nothing,
+    read_object,
+    unexpected,
+)
 from .submission import Submitted, prompt_body, read_submitted
 from .values import (
     JobInfo,
-    LogLine,
-    SystemStats,
-    Template,
     UploadedFile,
-    UserFile,
-    read_templates,
 )
-
-# A server with many custom nodes takes minutes for its node list, in one blocking piece.
-OBJECT_INFO_TIMEOUT_S = 300.0
-
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 JobStatus = Literal["pending", "in_progress", "completed", "failed", "cancelled"]
 Folder = Literal["input", "output", "temp"]
@@ -135,7 +134,9 @@ def jobs(
         method="GET",
         path="/api/jobs",
         query=query,
-        parse=lambda answer: [JobInfo.read(job) for job in _list(_object(answer).get("jobs"))],
+        parse=lambda answer: [
+            JobInfo.read(job) for job in as_list(read_object(answer).get("jobs"))
+        ],
     )
 
 
@@ -144,7 +145,7 @@ def job(prompt_id: str) -> Call[JobInfo | None]:
     return Call(
         method="GET",
         path=f"/api/jobs/{quote(prompt_id, safe='')}",
-        parse=lambda answer: None if answer.status == 404 else JobInfo.read(_object(answer)),
+        parse=lambda answer: None if answer.status == 404 else JobInfo.read(read_object(answer)),
         accepts=(404,),
     )
 
@@ -235,133 +236,6 @@ def upload_mask(
     )
 
 
-# -- discovery
-
-
-def object_info(node: str | None = None) -> Call[NodeLibrary]:
-    """All node classes, or the one named; an unknown one gives an empty library."""
-    return Call(
-        method="GET",
-        path="/object_info" if node is None else f"/object_info/{quote(node, safe='')}",
-        parse=lambda answer: NodeLibrary(_object(answer)),
-        timeout_s=OBJECT_INFO_TIMEOUT_S,
-    )
-
-
-def model_folders() -> Call[list[str]]:
-    return Call(method="GET", path="/models", parse=_names)
-
-
-def models(folder: str) -> Call[list[str]]:
-    """Files of one folder below ``models/``; those in its subfolders as ``a/b.safetensors``."""
-    return Call(method="GET", path=f"/models/{quote(folder, safe='')}", parse=_names)
-
-
-def embeddings() -> Call[list[str]]:
-    return Call(method="GET", path="/embeddings", parse=_names)
-
-
-def system_stats() -> Call[SystemStats]:
-    return Call(
-        method="GET", path="/system_stats", parse=lambda answer: SystemStats.read(_object(answer))
-    )
-
-
-def features() -> Call[dict[str, Any]]:
-    """What the server says of itself; an open dict that grows with every core."""
-    return Call(method="GET", path="/features", parse=_object)
-
-
-def templates() -> Call[dict[str, list[str]]]:
-    """Workflow templates of the installed node packs: ``{pack: [name, …]}``."""
-    return Call(
-        method="GET",
-        path="/workflow_templates",
-        parse=lambda answer: {
-            pack: [str(name) for name in _list(names)] for pack, names in _object(answer).items()
-        },
-    )
-
-
-def template(pack: str, name: str) -> Call[dict[str, Any]]:
-    """One of them, in editor format."""
-    return Call(
-        method="GET",
-        path=f"/api/workflow_templates/{quote(pack, safe='')}/{quote(name, safe='')}.json",
-        parse=_object,
-    )
-
-
-def official_templates() -> Call[list[Template]]:
-    """The templates that come with ComfyUI; none where that package is not installed."""
-    return Call(
-        method="GET",
-        path="/templates/index.json",
-        parse=lambda answer: [] if answer.status == 404 else read_templates(read_json(answer)),
-        accepts=(404,),
-    )
-
-
-def official_template(name: str) -> Call[dict[str, Any]]:
-    """One of them, in editor format."""
-    return Call(method="GET", path=f"/templates/{quote(name, safe='')}.json", parse=_object)
-
-
-def logs() -> Call[list[LogLine]]:
-    """The last lines of the server's log. Unstable by ComfyUI's own declaration."""
-    return Call(
-        method="GET",
-        path="/internal/logs/raw",
-        parse=lambda answer: [
-            LogLine(str(entry.get("t", "")), _COLOURS.sub("", str(entry.get("m", ""))).rstrip())
-            for entry in _list(_object(answer).get("entries"))
-            if isinstance(entry, dict)
-        ],
-    )
-
-
-# -- the user's folder on the server
-
-
-def userdata(folder: str) -> Call[list[UserFile]]:
-    """Files below ``folder``, recursively; an absent folder has none."""
-    return Call(
-        method="GET",
-        path="/userdata",
-        query={"dir": folder, "recurse": "true", "full_info": "true"},
-        parse=lambda answer: [] if answer.status == 404 else _user_files(answer),
-        accepts=(404,),
-    )
-
-
-def read_userdata(path: str) -> Call[bytes]:
-    return Call(
-        method="GET", path=f"/userdata/{quote(path, safe='')}", parse=lambda answer: answer.content
-    )
-
-
-def write_userdata(path: str, content: bytes, *, overwrite: bool) -> Call[None]:
-    """409 when it exists and ``overwrite`` is false."""
-    return Call(
-        method="POST",
-        path=f"/userdata/{quote(path, safe='')}",
-        query={"overwrite": "true" if overwrite else "false"},
-        body=content,
-        parse=read_nothing,
-        repeatable=overwrite,
-    )
-
-
-def delete_userdata(path: str) -> Call[bool]:
-    """Whether there was such a file."""
-    return Call(
-        method="DELETE",
-        path=f"/userdata/{quote(path, safe='')}",
-        parse=lambda answer: answer.status != 404,
-        accepts=(404,),
-    )
-
-
 # -- reading
 
 
@@ -369,30 +243,8 @@ def _post(path: str, body: dict[str, Any]) -> Call[None]:
     return Call(method="POST", path=path, body=json_body(body), parse=read_nothing)
 
 
-def _object(answer: Answer) -> dict[str, Any]:
-    body = read_json(answer)
-    if not isinstance(body, dict):
-        raise _unexpected(answer)
-    return body
-
-
-def _unexpected(answer: Answer) -> ComfyUIConnectionError:
-    return ComfyUIConnectionError(f"The answer to {answer.where} is not in ComfyUI's form.")
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _names(answer: Answer) -> list[str]:
-    body = read_json(answer)
-    if not isinstance(body, list):
-        raise _unexpected(answer)
-    return [name for name in body if isinstance(name, str)]
-
-
 def _queue_remaining(answer: Answer) -> int:
-    info = _object(answer).get("exec_info")
+    info = read_object(answer).get("exec_info")
     remaining = info.get("queue_remaining") if isinstance(info, dict) else None
     return remaining if isinstance(remaining, int) else 0
 
@@ -400,48 +252,26 @@ def _queue_remaining(answer: Answer) -> int:
 def _history_entry(answer: Answer, prompt_id: str) -> HistoryEntry | None:
     if answer.status == 404:
         return None
-    body = _object(answer)
+    body = read_object(answer)
     if body and prompt_id not in body:  # some proxy's error: must not read as "unknown job"
-        raise _unexpected(answer)
+        raise unexpected(answer)
     return read_history(body, prompt_id).entry
 
 
 def _recent(answer: Answer) -> dict[str, HistoryEntry]:
-    body = _object(answer)
+    body = read_object(answer)
     entries = ((prompt_id, read_history(body, prompt_id).entry) for prompt_id in body)
     return {prompt_id: entry for prompt_id, entry in entries if entry is not None}
 
 
 def _cancelled(answer: Answer) -> bool:
-    return _object(answer).get("cancelled") is True
+    return read_object(answer).get("cancelled") is True
 
 
 def _uploaded(answer: Answer) -> UploadedFile:
-    body = _object(answer)
+    body = read_object(answer)
     return UploadedFile.at(
         str(body.get("name", "")),
         subfolder=str(body.get("subfolder", "")),
         type=str(body.get("type", "input")),
     )
-
-
-def _unix_time(value: Any) -> float | None:
-    """Seconds; newer cores tell milliseconds, which as seconds would be millennia from now."""
-    if not isinstance(value, int | float):
-        return None
-    return value / 1000 if value > 1e11 else float(value)
-
-
-def _user_files(answer: Answer) -> list[UserFile]:
-    found = []
-    for entry in _list(read_json(answer)):
-        if isinstance(entry, dict):
-            size, modified = entry.get("size"), entry.get("modified")
-            found.append(
-                UserFile(
-                    str(entry.get("path", "")),
-                    size if isinstance(size, int) else 0,
-                    _unix_time(modified),
-                )
-            )
-    return found

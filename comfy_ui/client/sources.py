@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..protocol.nodes import NodeLibrary
-from . import routes
+from . import inventory
 from .flows import Asker, Flow, work
 from .transfers import Transfers
 from .uploads import UploadSource
@@ -47,7 +47,7 @@ class Sources:
     def library(self, *, fresh: bool = False) -> Flow[NodeLibrary]:
         """All node classes of the server."""
         if self._library is None or fresh:
-            self._library = yield from self._asker.ask(routes.object_info())
+            self._library = yield from self._asker.ask(inventory.object_info())
         return self._library
 
     def read(self, source: WorkflowSource) -> Flow[Runnable]:

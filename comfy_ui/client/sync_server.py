@@ -15,7 +15,7 @@ from ..errors import ComfyHeadlessError
 from ..protocol.answers import HistoryEntry, QueueSnapshot
 from ..protocol.nodes import NodeLibrary
 from ..protocol.outputs import OutputFile
-from . import routes
+from . import inventory, routes
 from .base import Base, target_path
 from .calls import Call
 from .capabilities import Capabilities
@@ -182,24 +182,24 @@ class SyncServer(Base):
     def object_info(self, node: str | None = None, *, fresh: bool = False) -> NodeLibrary:
         """All node classes (fetched once, then kept; ``fresh`` fetches again), or the one named."""
         if node is not None:
-            return self._ask(routes.object_info(node))
+            return self._ask(inventory.object_info(node))
         return self._drive(self._sources.library(fresh=fresh))
 
     def models(self, folder: str | None = None) -> list[str]:
         """Model files in a folder below ``models/``; without one, the folders."""
-        return self._ask(routes.model_folders() if folder is None else routes.models(folder))
+        return self._ask(inventory.model_folders() if folder is None else inventory.models(folder))
 
     def embeddings(self) -> list[str]:
         """Names of textual-inversion embeddings."""
-        return self._ask(routes.embeddings())
+        return self._ask(inventory.embeddings())
 
     def system_stats(self) -> SystemStats:
         """Versions, devices and memory."""
-        return self._ask(routes.system_stats())
+        return self._ask(inventory.system_stats())
 
     def features(self) -> dict[str, Any]:
         """What the server says it can; an open dict."""
-        return self._ask(routes.features())
+        return self._ask(inventory.features())
 
     def capabilities(self) -> Capabilities:
         """What the server can beyond an old core, found by asking its routes."""
@@ -211,23 +211,23 @@ class SyncServer(Base):
 
     def templates(self) -> dict[str, list[str]]:
         """Workflow templates that node packs bring: ``{pack: [name, …]}``."""
-        return self._ask(routes.templates())
+        return self._ask(inventory.templates())
 
     def template(self, pack: str, name: str) -> dict[str, Any]:
         """One of them, in editor format."""
-        return self._ask(routes.template(pack, name))
+        return self._ask(inventory.template(pack, name))
 
     def official_templates(self) -> list[Template]:
         """The workflow templates that come with ComfyUI; see :class:`Template`."""
-        return self._ask(routes.official_templates())
+        return self._ask(inventory.official_templates())
 
     def official_template(self, name: str) -> dict[str, Any]:
         """One of them, in editor format."""
-        return self._ask(routes.official_template(name))
+        return self._ask(inventory.official_template(name))
 
     def logs(self) -> list[LogLine]:
         """The last lines of the server's log."""
-        return self._ask(routes.logs())
+        return self._ask(inventory.logs())
 
     def ping(self) -> int:
         """The number of jobs running and pending: the cheapest sign of life."""
@@ -245,19 +245,19 @@ class SyncServer(Base):
 
     def userdata(self, folder: str = "workflows") -> list[UserFile]:
         """Files below a folder, saved workflows by default."""
-        return self._ask(routes.userdata(folder))
+        return self._ask(inventory.userdata(folder))
 
     def read_userdata(self, path: str) -> bytes:
         """A file of the user's folder, ``workflows/mine.json`` for instance."""
-        return self._ask(routes.read_userdata(path))
+        return self._ask(inventory.read_userdata(path))
 
     def write_userdata(self, path: str, content: bytes, *, overwrite: bool = True) -> None:
         """Store a file there. ServerRejectedError (409): it exists and ``overwrite`` is off."""
-        self._ask(routes.write_userdata(path, content, overwrite=overwrite))
+        self._ask(inventory.write_userdata(path, content, overwrite=overwrite))
 
     def delete_userdata(self, path: str) -> bool:
         """Whether there was such a file."""
-        return self._ask(routes.delete_userdata(path))
+        return self._ask(inventory.delete_userdata(path))
 
     # -- life
 

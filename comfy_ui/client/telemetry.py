@@ -11,7 +11,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -61,11 +61,9 @@ class Telemetry:
             finally:
                 span.set_attribute("comfyui.outcome", str(job.state.final or "unfinished"))
 
-    @contextmanager
-    def fetching(self) -> Iterator[Span]:
+    def fetching(self) -> AbstractContextManager[Span]:
         """Around the transfer of one file."""
-        with tracing.span("comfyui.fetch", self._server) as span:
-            yield span
+        return tracing.span("comfyui.fetch", self._server)
 
     def reconnected(self) -> None:
         meters.reconnected(self._server)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from comfy_ui.client import routes
+from comfy_ui.client import inventory, routes
 from comfy_ui.client.calls import Call
 from comfy_ui.client.values import SystemStats, UploadedFile
 from comfy_ui.errors import ComfyUIConnectionError
@@ -42,7 +42,7 @@ def test_f15_history_is_none_for_unknown_and_an_error_for_nonsense() -> None:
 
 def test_ids_and_names_are_quoted_into_paths() -> None:
     assert routes.history("a/b?c").path == "/history/a%2Fb%3Fc"
-    assert routes.read_userdata("workflows/ü.json").path == "/userdata/workflows%2F%C3%BC.json"
+    assert inventory.read_userdata("workflows/ü.json").path == "/userdata/workflows%2F%C3%BC.json"
 
 
 def test_the_atomic_cancel_tells_a_missing_route_from_a_job_not_cancelled() -> None:
@@ -59,14 +59,14 @@ def test_times_of_user_files_are_seconds_from_old_and_new_cores(
     told: float, seconds: float
 ) -> None:
     body = [{"path": "a.json", "size": 2, "modified": told}, "junk"]
-    (file,) = read(routes.userdata("workflows"), body)
+    (file,) = read(inventory.userdata("workflows"), body)
     assert (file.path, file.size_bytes, file.modified_at) == ("a.json", 2, seconds)
-    assert read(routes.userdata("none"), b"Directory not found", status=404) == []
+    assert read(inventory.userdata("none"), b"Directory not found", status=404) == []
 
 
 def test_log_lines_come_without_colours() -> None:
     body = {"entries": [{"t": "2026", "m": "\x1b[32m[INFO]\x1b[0m done\n"}]}
-    assert [line.text for line in read(routes.logs(), body)] == ["[INFO] done"]
+    assert [line.text for line in read(inventory.logs(), body)] == ["[INFO] done"]
 
 
 @pytest.mark.parametrize(
@@ -83,4 +83,4 @@ def test_an_uploaded_file_is_the_value_of_a_loader() -> None:
 
 
 def test_f7_the_node_list_gets_minutes() -> None:
-    assert routes.object_info().timeout_s == routes.OBJECT_INFO_TIMEOUT_S >= 300
+    assert inventory.object_info().timeout_s == inventory.OBJECT_INFO_TIMEOUT_S >= 300
