@@ -26,6 +26,7 @@ from comfy_ui.errors import (
     MissingNodesError,
     OutOfMemoryError,
     OutputMissingError,
+    ServerRejectedError,
     UnknownPresetError,
     ValidationError,
 )
@@ -520,3 +521,66 @@ async def test_a_closed_client_says_so(kind: str, engine: DemoServer) -> None:
         await client.close()
         with pytest.raises(Exception, match="closed"):
             await client.run(image_graph())
+
+
+# -- streams and the user's folder
+
+
+async def listed(events: Any) -> list[Any]:
+    if hasattr(events, "__aiter__"):
+        return [event async for event in events]
+    return await asyncio.to_thread(list, events)
+
+
+@BOTH
+async def test_stream_and_attach_give_progress_then_files_then_the_result(
+    kind: str, engine: DemoServer
+) -> None:
+    async with open_client(kind, engine.url) as client:
+        real = client.client if kind == "sync" else client
+        events = await listed(real.stream(image_graph(31)))
+        again = await listed(real.attach(events[-1].prompt_id))
+    for told in (events, again):
+        assert isinstance(told[-1], Result)
+        assert [event for event in told if isinstance(event, OutputFile)] == told[-1].files
+        assert any(isinstance(event, Progress) for event in told)
+
+
+@BOTH
+async def test_the_users_files_are_listed_read_written_and_deleted(
+    kind: str, engine: DemoServer
+) -> None:
+    async with open_client(kind, engine.url) as client:
+        await client.write_userdata("workflows/a b/mine.json", b"{}")
+        with pytest.raises(ServerRejectedError) as caught:
+            await client.write_userdata("workflows/a b/mine.json", b"[]", overwrite=False)
+        assert caught.value.status == 409
+        assert [file.path for file in await client.userdata()] == ["a b/mine.json"]
+        assert await client.read_userdata("workflows/a b/mine.json") == b"{}"
+        assert await client.delete_userdata("workflows/a b/mine.json")
+        assert not await client.delete_userdata("workflows/a b/mine.json")
+        assert await client.userdata("nosuchfolder") == []
+
+
+async def test_ctrl_c_in_mid_post_takes_the_job_back(
+    sleepy: DemoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ComfyClient(url=sleepy.url) as client:
+        real = client._transport.send
+
+        def interrupted(call: Any) -> Any:
+            answer = real(call)
+            if call.path == "/prompt" and call.method == "POST":
+                raise KeyboardInterrupt
+            return answer
+
+        monkeypatch.setattr(client._transport, "send", interrupted)
+        mine = str(uuid4())
+        with pytest.raises(KeyboardInterrupt):
+            await asyncio.to_thread(client.queue_prompt, sleeper(), prompt_id=mine)
+        assert (await asyncio.to_thread(client.queue)).answer(mine).place != "absent"
+        with pytest.raises(KeyboardInterrupt):
+            await asyncio.to_thread(client.queue_prompt, sleeper(color=2))
+        queue = await asyncio.to_thread(client.queue)
+        assert [*queue.running, *queue.pending] == [mine]
+        assert await asyncio.to_thread(client.cancel, mine)
