@@ -66,12 +66,12 @@ class Queue:
     async def _events(self, request: Request) -> Response:
         owner = self._access.require("see_own", request)
         return StreamingResponse(
-            self._news(owner),
+            self.news(owner),
             media_type="text/event-stream",
             headers={**PRIVATE, "X-Accel-Buffering": "no"},
         )
 
-    async def _news(self, owner: str) -> AsyncGenerator[str, None]:
+    async def news(self, owner: str) -> AsyncGenerator[str, None]:
         """Server-sent events: the order of the rows, and the rows that are new or have changed."""
         studio, catalog = self._backend.studio, self._backend.catalog
         known: dict[str, Html] = {}

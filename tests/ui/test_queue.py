@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfy_ui.ui.queue import Queue
+from tests.studio.support import end_of, submit_sleepy, until
+from tests.ui.house import House, open_house
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with open_house(tmp_path / "data") as house:
+        yield house
+
+
+async def told(news: AsyncIterator[str]) -> dict[str, Any]:
+    """The next event that carries data."""
+    async with asyncio.timeout(10):
+        async for event in news:
+            if event.startswith("data: "):
+                data: dict[str, Any] = json.loads(event.removeprefix("data: "))
+                return data
+    raise AssertionError("the stream ended")
+
+
+async def test_the_stream_tells_own_jobs_once_and_counts_those_of_others(house: House) -> None:
+    queue = Queue(house.backend, house.access)
+    running = await submit_sleepy(house.studio, "ann", nonce=1, seconds=30)
+    second = await submit_sleepy(house.studio, "ann", nonce=2, seconds=30)
+    secret = await submit_sleepy(house.studio, "bob", nonce=3, seconds=30)
+    waits = await submit_sleepy(house.studio, "ann", nonce=4)
+    async with aclosing(queue.news("ann")) as news:
+        first = await told(news)
+        assert first["now"] == [running.id, second.id, waits.id]
+        assert set(first["rows"]) == set(first["now"])
+        assert "1 of other people" in first["summary"]
+        assert secret.id not in json.dumps(first)
+        await house.studio.cancel(waits.id, "ann")
+        while waits.id not in (data := await told(news))["past"]:
+            pass
+        assert data["now"] == [running.id, second.id]
+        assert waits.id in data["rows"]
+        await house.studio.cancel(second.id, "ann")
+        while second.id in (data := await told(news))["now"]:
+            assert waits.id not in data["rows"]  # it has not changed
+    await house.studio.cancel_all("ann")
+
+
+async def test_an_idle_queue_says_one_thing_and_then_nothing(house: House) -> None:
+    async with aclosing(Queue(house.backend, house.access).news("ann")) as news:
+        assert (await told(news))["now"] == []
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.6):
+                await anext(news)
+
+
+async def test_jobs_are_moved_cancelled_and_tried_again_by_their_owner_only(house: House) -> None:
+    tab = Queue(house.backend, house.access)
+    page, owner = house.visitor(tab)
+    stranger, _ = house.visitor(tab)
+    jobs = [
+        await submit_sleepy(house.studio, owner, nonce=n, seconds=30 if n < 2 else 0)
+        for n in range(4)
+    ]
+    await until(house.studio, jobs[0], lambda snapshot: snapshot.elapsed_s > 0)
+    move = {"job": jobs[3].id, "before": jobs[2].id}
+    assert (await stranger.post("/queue/move", json=move)).json() == {"done": False}
+    assert (await stranger.post("/queue/clear", json={})).json() == {"done": 0}
+    assert (await stranger.post("/queue/cancel", json={"job": jobs[2].id})).status_code == 422
+    assert (await stranger.post("/queue/retry", json={"job": jobs[2].id})).status_code == 422
+    assert (await page.post("/queue/move", json=move)).json() == {"done": True}
+    active = await house.studio.active(owner)
+    assert [job.id for job in active] == [jobs[0].id, jobs[1].id, jobs[3].id, jobs[2].id]
+    assert (await page.post("/queue/clear", json={})).json() == {"done": 2}
+    for job in jobs[:2]:
+        await page.post("/queue/cancel", json={"job": job.id})
+        assert (await end_of(house.studio, job)).phase == "cancelled"
+    again = (await page.post("/queue/retry", json={"job": jobs[3].id})).json()["done"]
+    fresh = await house.studio.job(again, owner)
+    assert (fresh.values, fresh.graph) == (jobs[3].values, jobs[3].graph)
+    assert (await end_of(house.studio, fresh)).phase == "succeeded"
