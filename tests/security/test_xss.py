@@ -1,0 +1,215 @@
+"""Hostile text through everything that makes HTML, before a Chromium with a canary."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfy_ui.errors import MissingModel, Problem
+from comfy_ui.prompts import EnhancedPrompt
+from comfy_ui.studio import Job, JobError, Phase, ServerStatus, Snapshot, Status
+from comfy_ui.ui import card, create, enhance, fields, picker, shelf, status
+from comfy_ui.ui.catalog import Catalog, Entry
+from comfy_ui.ui.share import Link
+from tests.browser import support as browsers
+from tests.security.payloads import payloads
+from tests.ui.support import item, preset
+
+CANARY = "window.fired = []; window.canary = () => window.fired.push(new Error().stack);"
+# Everything a person could do to what was inserted, all at once.
+POKE = """() => {
+  for (const element of document.querySelectorAll('#here *')) {
+    for (const type of ['click', 'mouseover', 'pointerenter', 'focus', 'toggle', 'animationstart'])
+      if (!element.href && element.type !== 'file') element.dispatchEvent(new Event(type));
+    for (const name of element.getAttributeNames())
+      if (name.startsWith('on')) window.fired.push(`${element.tagName} has ${name}`);
+    for (const name of ['href', 'src', 'action', 'data', 'srcdoc', 'poster'])
+      if (/^[\\s\\x00-\\x20]*(javascript|vbscript|data:text)/i.test(element[name] ?? ''))
+        window.fired.push(`${element.tagName} ${name}`);
+  }
+  for (const tag of ['script', 'iframe', 'object', 'embed', 'style', 'marquee', 'math', 'base'])
+    for (const _ of document.querySelectorAll(`#here ${tag}`)) window.fired.push(`a ${tag}`);
+}"""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    path = browsers.find_chromium()
+    if path is None:
+        pytest.skip("needs a Chromium")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=browsers.CHROMIUM_ARGS)
+        yield opened
+        opened.close()
+
+
+def hostile_item(text: str) -> Any:
+    return item(
+        prompt=text, filename=f"{text}.png", preset=text, media_type=text, values={text: text},
+        kind="image", path=Path(text), job_id=text,
+    )  # fmt: skip
+
+
+def hostile_entry(text: str) -> Entry:
+    made = preset(
+        "x",
+        title=text,
+        description=text,
+        family=text,
+        tags=[text],
+        steps={"label": text, "help": text},
+        sampler={"choices": [text, "euler"], "label": text},
+        prompt={"default": text},
+    )
+    model = MissingModel(text, text, text, 5, license=text, gated=True)
+    problems = (
+        Problem("missing_model", text, hint=text, extra={"model": model}),
+        Problem("missing_node", text, node_title=text, class_type=text, extra={"url": text}),
+    )
+    return Entry(made, problems)
+
+
+def catalog(text: str) -> Catalog:
+    client: Any = None
+    made = Catalog(client, [])
+    made.entries = (hostile_entry(text),)
+    return made
+
+
+def job(text: str) -> Job:
+    return Job(
+        id=text, owner=text, preset=text, values={text: text}, prompt=text, seed=1, graph={},
+        status=Status.FAILED, created_at=0.0, error=JobError(text, text, text, text),
+    )  # fmt: skip
+
+
+def draft(text: str) -> Any:
+    names = {field.name for field in dataclasses.fields(EnhancedPrompt)}
+    said = {
+        "original": text, "enhanced": f"{text} and {text}", "negative": text, "source": text,
+        "changes": (text,), "reason": text, "style": text, "model": text,
+    }  # fmt: skip
+    return EnhancedPrompt(**{name: value for name, value in said.items() if name in names})
+
+
+def running(text: str, phase: Phase) -> Snapshot:
+    return Snapshot(
+        job_id=text, phase=phase, node_title=text, step=1, steps=2, preview=b"x", preview_type=text,
+        error=JobError(text, text, text, text), texts=(text,), items=(hostile_item(text),),
+    )  # fmt: skip
+
+
+def server(text: str) -> ServerStatus:
+    return ServerStatus(
+        online=False, url=text, checked_at=0.0, version=text, devices=({"name": text},),
+        error=JobError(text, text, text, text),
+    )  # fmt: skip
+
+
+PATHS: dict[str, Callable[[str], str]] = {
+    "running": lambda t: card.job_card(running(t, Phase.RUNNING)),
+    "failed": lambda t: card.job_card(running(t, Phase.FAILED)),
+    "reconnecting": lambda t: card.job_card(running(t, Phase.RECONNECTING)),
+    "error": lambda t: card.error_card(JobError(t, t, t, t), job_id=t),
+    "result": lambda t: card.result_card([hostile_item(t)]),
+    "texts": lambda t: card.texts_card([t], job_id=t),
+    "gallery": lambda t: card.gallery([hostile_item(t)]),
+    "empty": lambda t: card.empty_card([t]),
+    "notice": lambda t: create._notice(JobError(t, t, t, t)),
+    "picker": lambda t: picker.picker([hostile_entry(t)], "x"),
+    "form": lambda t: fields.form(
+        hostile_entry(t).preset, {"steps": t, "sampler": t, "image": t, "seed": t, "width": t}
+    ),
+    "server": lambda t: status.server_panel(server(t), embedded=False, private=True, free=True),
+    "presets": lambda t: status.presets_panel([hostile_entry(t)]),
+    "share": lambda t: status.share_panel(Link("dead", t, 0.0, 0.0, trouble=t), now=1.0),
+    "draft": lambda t: enhance.writing_card(t, t),
+    "failed draft": lambda t: enhance._failed(JobError(t, t, t, t)),
+    "shelf": lambda t: shelf.tiles([hostile_item(t)]),
+    "detail": lambda t: shelf.detail(hostile_item(t), job(t), catalog(t)),
+}
+
+
+def inserted(page: Any, html: list[str]) -> list[str]:
+    """Put pieces into an empty page as our scripts do, poke at them; gives what fired."""
+    page.evaluate(
+        "(html) => { document.querySelector('#here').innerHTML = html; }", "\n".join(html)
+    )
+    page.evaluate(POKE)
+    page.wait_for_timeout(60)
+    return page.evaluate("() => window.fired.splice(0)")
+
+
+@pytest.fixture
+def blank(chromium: Any) -> Iterator[Any]:
+    """A page without any policy, so that only escaping protects it."""
+    context = chromium.new_context()
+    page = context.new_page()
+    page.route("**/*", lambda route: route.abort())
+    page.set_content(f"<script>{CANARY}</script><div id=here></div>")
+    yield page
+    context.close()
+
+
+def test_there_are_enough_payloads_and_the_canary_sings_where_nothing_is_escaped(
+    blank: Any,
+) -> None:
+    assert len(payloads()) >= 300
+    some = payloads()[::12]
+    sung = [text for text in some if inserted(blank, [f'<p title="{text}">{text}</p>'])]
+    assert len(sung) > len(some) / 2
+
+
+@pytest.mark.browser
+def test_no_payload_runs_through_any_piece_of_the_page(blank: Any) -> None:
+    for name, build in PATHS.items():
+        assert inserted(blank, [build(text) for text in payloads()]) == [], name
+
+
+@pytest.mark.browser
+def test_no_payload_runs_in_the_real_page_and_its_policy_would_stop_one(
+    chromium: Any, tmp_path: Path
+) -> None:
+    """Prompt and address bar, every kind of payload at once, through Gradio's own rendering."""
+    hostile = " ".join(payloads()[::9] + payloads()[-30:])
+    with browsers.running_app(
+        tmp_path / "data", COMFY_UI_DEMO="true", COMFY_UI_DEMO_SPEED="instant"
+    ) as url:
+        context = chromium.new_context(viewport=browsers.WIDE)
+        context.add_init_script(CANARY)
+        page = browsers.open_page(
+            context, f"{url}/?prompt=<img src=x onerror=canary()>&preset=${{canary()}}"
+        )
+        browsers.generate(page, hostile)
+        page.wait_for_selector("#results .thumb")
+        page.locator("#results .thumb").first.click()
+        page.wait_for_timeout(500)
+        page.keyboard.press("Escape")
+        page.get_by_role("tab", name="Library").click()
+        page.wait_for_selector(".library .tile")
+        page.reload()
+        page.wait_for_selector("#results .thumb")
+        assert page.evaluate("() => window.fired") == []
+        # And if one did get into the page as markup:
+        blocked = page.evaluate(
+            """async () => {
+              const seen = [];
+              document.addEventListener('securitypolicyviolation', (e) => seen.push(e));
+              const box = document.createElement('div');
+              box.innerHTML = '<img src=x onerror=canary()><svg onload=canary()>';
+              document.body.append(box);
+              const script = document.createElement('script');
+              script.textContent = 'canary()';
+              document.body.append(script);
+              await new Promise((done) => setTimeout(done, 400));
+              return [window.fired.length, seen.length > 0];
+            }"""
+        )
+        assert blocked == [0, True]
+        context.close()

@@ -1,0 +1,107 @@
+"""The app as a Hugging Face Space starts it: requirements.txt alone, then the repository, app.py."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uv
+
+from tests.conftest import ROOT
+
+START_S = 120.0
+REPOSITORY = ("app.py", "comfy_ui", "comfy_headless.py", "workflows", "assets", "README.md")
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running Space; skipped where the packages cannot be had."""
+    folder = tmp_path_factory.mktemp("space")
+    python = _environment(folder / "venv")
+    home = folder / "app"
+    home.mkdir()
+    for name in REPOSITORY:  # requirements.txt was installed before this was copied
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, home / name)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("COMFY", "GRADIO", "PY"))}
+    log = folder / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [python, "app.py"],
+            cwd=home,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={
+                **inherited,
+                "SPACE_ID": "somebody/comfy-ui",
+                "HOME": str(folder),
+                "COMFY_UI_PORT": str(port),
+                "NO_PROXY": "127.0.0.1,localhost",
+            },
+        )
+    try:
+        yield _ready(f"http://127.0.0.1:{port}", process, log)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _environment(folder: Path) -> Path:
+    """A new environment with the pinned packages, from uv's cache where that has them."""
+    command = uv.find_uv_bin()
+    python = folder / "bin" / "python"
+    made = [command, "venv", "--quiet", "--python", "3.11", str(folder)]
+    fill = [command, "pip", "install", "--quiet", "--python", str(python)]
+    fill += ["-r", str(ROOT / "requirements.txt")]
+    for step in (made, fill):
+        done = subprocess.run(step, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            if os.environ.get("CI") == "true":
+                pytest.fail(done.stderr)
+            pytest.skip(f"no environment: {done.stderr.strip().splitlines()[-1:]}")
+    return python
+
+
+def _ready(url: str, process: subprocess.Popen[bytes], log: Path) -> str:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                if answer.status == 200:
+                    return url
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError(f"The Space did not start:\n{log.read_text(errors='replace')}")
+
+
+def test_a_space_needs_nothing_but_its_requirements(space: str) -> None:
+    with urllib.request.urlopen(space, timeout=20) as answer:
+        page = answer.read().decode()
+        headers = answer.headers
+    assert "window.comfy" in page
+    assert "Use another ComfyUI" not in page, "visitors do not change the server"
+    policy = headers["content-security-policy"]
+    assert "frame-ancestors 'self' https://huggingface.co" in policy
+    assert headers["x-frame-options"] is None
+
+
+def test_a_visitor_of_a_space_gets_a_cookie_that_lasts_in_a_frame(space: str) -> None:
+    request = urllib.request.Request(space, headers={"accept": "text/html"})
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        (cookie,) = [
+            value
+            for value in answer.headers.get_all("set-cookie") or []
+            if value.startswith("comfy_ui_browser=")
+        ]
+    for part in ("HttpOnly", "SameSite=None", "Secure", "Partitioned"):
+        assert part in cookie
