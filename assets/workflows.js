@@ -69,6 +69,17 @@
     return JSON.stringify({ ...draft, preset: asked, values: draft.preset === asked ? draft.values : {} });
   };
 
+  // A list that is drawn anew keeps the groups open that somebody has opened.
+  const unfolded = new Map();
+  document.addEventListener("toggle", ({ target }) => {
+    if (target.matches?.(".source-group")) unfolded.set(target.dataset.group, target.open);
+  }, true);
+  window.comfy.onIsland((element) => {
+    for (const group of element.querySelectorAll(".source-group")) {
+      group.open = unfolded.get(group.dataset.group) ?? group.open;
+    }
+  });
+
   // ---- dropping ------------------------------------------------------------------------------
 
   const where = () => (shown("workflows") ? "workflows" : shown("create") ? "create" : null);

@@ -1,4 +1,4 @@
-"""``/userdata`` and ``/templates``: the workflows that somebody saved, and those that come along."""
+"""``/userdata`` and ``/templates``: what people saved, and what comes along."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from ..errors import (
     ServerRejectedError,
     StorageError,
 )
-from ..protocol.outputs import OutputFile, Outputs
+from ..protocol.outputs import OutputFile, Outputs, collect_outputs
 from ..protocol.progress import Phase, Progress
 from .files import FileStore, StoredFile
 from .job import Job, JobError, Status
@@ -225,11 +225,17 @@ class Runner:
             if not waiting.done():
                 raise _abandoned()
             result = waiting.result()
-            return Outputs(tuple(result.files), tuple(result.texts))
+            files = result.files or await self._previews(run)
+            return Outputs(tuple(files), tuple(result.texts))
         finally:
             waiting.cancel()
             abandoned.cancel()
             await asyncio.gather(waiting, abandoned, return_exceptions=True)
+
+    async def _previews(self, run: _Run) -> tuple[OutputFile, ...]:
+        """What a workflow shows that saves nothing: the server keeps it until it restarts."""
+        entry = await self._client.history(run.prompt_id)
+        return collect_outputs(entry.outputs, include_temp=True).files if entry else ()
 
     async def _send(self, run: _Run) -> None:
         if not await self._is_at_server(run):

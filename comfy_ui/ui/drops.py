@@ -56,7 +56,7 @@ class Drops:
         return [Route("/drops", guarded(self._receive, writes=True), methods=["POST"])]
 
     async def _receive(self, request: Request) -> Response:
-        owner = self._access.require("run", request)
+        owner = self._access.require("upload", request)
         content = await body(request, MAX_UPLOAD_BYTES)
         trusted = self._access.allows("open_workflow", request) and self._backend.keeps_opened
         name = request.query_params.get("name", "")
@@ -146,7 +146,7 @@ class Drops:
 
     async def _apply(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         data = sent(event)
-        owner = self._access.require("run", request)
+        owner = self._access.require("see_own", request)
         try:
             found = self._desk.take_up(str(data.get("id", "")), owner)
         except ValidationError as error:

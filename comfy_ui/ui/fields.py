@@ -379,14 +379,21 @@ def _upload(param: Param, value: Any, name: str) -> Html:
         el(
             "label",
             icon("input"),
-            el("span", "Choose a file or drop it here", class_="upload-name"),
+            el("span", _file_shown(value), class_="upload-name"),
             for_=name,
             class_="upload-face",
         ),
         _tool("close", f"Remove {param.label}", do="clear-upload"),
-        class_="upload",
+        class_="upload filled" if value else "upload",
         data_upload_kind=param.role,
     )
+
+
+def _file_shown(value: Any) -> str:
+    """What a file field says: our own names of uploads mean nothing to people."""
+    if not value:
+        return "Choose a file or drop it here"
+    return "The file chosen before" if str(value).startswith("ui-") else str(value)
 
 
 def _advanced(fields: Sequence[tuple[str, Html]]) -> Html:

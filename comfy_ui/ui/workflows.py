@@ -325,6 +325,7 @@ def _group(title: str, sources: Sequence[_Source], *, open: bool = False) -> Htm
         el("div", [_button(source) for source in sources], class_="source-list"),
         open=open,
         class_="source-group",
+        data_group=title,
     )
 
 

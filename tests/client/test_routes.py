@@ -84,3 +84,24 @@ def test_an_uploaded_file_is_the_value_of_a_loader() -> None:
 
 def test_f7_the_node_list_gets_minutes() -> None:
     assert inventory.object_info().timeout_s == inventory.OBJECT_INFO_TIMEOUT_S >= 300
+
+
+def test_the_index_of_official_templates_is_read_category_by_category() -> None:
+    index = [
+        {
+            "title": "Video",
+            "type": "video",
+            "templates": [
+                {"name": "a", "title": "A", "openSource": True, "description": "d"},
+                {"name": "b", "openSource": False},
+                {"title": "no name"},
+                7,
+            ],
+        },
+        "odd",
+    ]
+    first, second = read(inventory.official_templates(), index)
+    assert (first.name, first.title, first.category, first.kind) == ("a", "A", "Video", "video")
+    assert (first.paid, second.paid, second.title) == (False, True, "b")
+    assert read(inventory.official_templates(), b"no", status=404) == []
+    assert inventory.official_template("x/y").path == "/templates/x%2Fy.json"

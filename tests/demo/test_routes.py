@@ -6,7 +6,9 @@ import io
 import json
 import time
 import uuid
+from typing import Any
 
+import httpx
 import pytest
 from PIL import Image
 
@@ -241,3 +243,27 @@ def test_a_cycle_is_named_by_a_new_core(engine) -> None:
     answer = support.ask(engine, "/prompt", json_body={"prompt": graph})
     assert answer.status == 400
     assert "dependency_cycle" in answer.body.decode()
+
+
+def test_user_files_are_written_listed_read_and_deleted(engine: Any) -> None:
+    with httpx.Client(base_url=engine.url) as http:
+        assert http.get("/userdata?dir=workflows").status_code == 404
+        path = "/api/userdata/workflows%2Fa%20b.json"
+        assert http.post(path, content=b"{}").json() == "workflows/a b.json"
+        assert http.post(path + "?overwrite=false", content=b"x").status_code == 409
+        (listed,) = http.get("/userdata?dir=workflows&recurse=true&full_info=true").json()
+        assert (listed["path"], listed["size"]) == ("a b.json", 2)
+        assert http.get(path).content == b"{}"
+        assert http.get("/userdata/..%2F..%2Fetc%2Fpasswd").status_code == 403
+        assert http.delete(path).status_code == 204
+        assert http.get(path).status_code == 404
+
+
+def test_templates_come_from_the_engines_folder(engine: Any) -> None:
+    with httpx.Client(base_url=engine.url) as http:
+        assert http.get("/templates/index.json").status_code == 404
+        folder = engine.folder / "templates"
+        folder.mkdir()
+        (folder / "index.json").write_text("[]")
+        assert http.get("/templates/index.json").json() == []
+        assert http.get("/templates/..%2Fuser%2Fx").status_code == 404

@@ -293,3 +293,30 @@ async def test_the_status_of_a_server_that_answers_and_of_one_that_is_away(
     assert down.error.hint
     assert down.health
     assert down.health.last_error
+
+
+async def test_what_a_workflow_only_previews_is_its_result(studio: Studio) -> None:
+    graph = {
+        "1": {
+            "class_type": "EmptyImage",
+            "inputs": {"width": 64, "height": 48, "batch_size": 1, "color": 255},
+        },
+        "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+    }
+    end = await end_of(
+        studio, await studio.submit(JobRequest(owner="ann", preset="x", graph=graph))
+    )
+    (item,) = end.items
+    assert (item.width, item.height) == (64, 48)
+
+
+async def test_visitors_run_presets_and_nothing_else(studio: Studio) -> None:
+    asked = JobRequest(owner="ann", preset="z_image_turbo", values=NIGHT, uploads=frozenset())
+    assert (await end_of(studio, await studio.submit(asked))).phase is Phase.SUCCEEDED
+    with pytest.raises(ValidationError, match="Only presets can be run here"):
+        await studio.submit(JobRequest(owner="ann", preset="x", graph={}, uploads=frozenset()))
+    values = {"prompt": "bluer", "image": "somebody_elses.png"}
+    with pytest.raises(ValidationError):
+        await studio.submit(
+            JobRequest(owner="ann", preset="sdxl_img2img", values=values, uploads=frozenset())
+        )

@@ -51,7 +51,7 @@ def preset(
 ) -> Preset:
     """A preset with some of the parameters above; ``steps={"max": 4}`` changes one of them."""
     about = {
-        key: {"id": key, "label": key.title(), **PARAMS[key], **changes.pop(key, {})}
+        key: {"id": key, "label": key.title(), **PARAMS.get(key, {}), **changes.pop(key, {})}
         for key in params
     }
     return Preset.model_validate(

@@ -126,3 +126,27 @@ def test_a_signed_name_cannot_be_extended() -> None:
 
 def test_a_job_without_files_needs_no_check() -> None:
     make().check(preset(), {"steps": 3, "image": ""}, "anna")
+
+
+def test_a_mask_of_another_size_is_refused_with_both_sizes() -> None:
+    uploads = make()
+    masked = preset(
+        mask={
+            "role": "mask",
+            "targets": [{"node": "5", "input": "image"}],
+            "default": None,
+            "optional": True,
+        },
+        params=("image", "mask"),
+    )
+    picture = accept(uploads, picture_bytes("PNG"))
+    small = accept(uploads, picture_bytes("PNG", side=2), role="mask")
+    same = accept(uploads, picture_bytes("PNG"), role="mask")
+    assert uploads.check(masked, {"image": picture, "mask": same}, "anna") == {picture, same}
+    with pytest.raises(ValidationError, match="2 × 2 pixels and the picture 4 × 4"):
+        uploads.check(masked, {"image": picture, "mask": small}, "anna")
+
+
+def test_the_file_that_a_preset_names_is_everybodys() -> None:
+    named = preset(image={"default": "example.png"})
+    assert make().check(named, {"image": "example.png"}, "anna") == {"example.png"}
