@@ -47,7 +47,8 @@ _TEMPLATES = (
 )  # fmt: skip
 _ODD = (
     "<scr\x00ipt>{}</script>", "<img\x0bsrc=x\x0conerror={}>", "<img src=x onerror=\n{}>",
-    "\u003cimg src=x onerror={}\u003e", "&lt;img src=x onerror={}&gt;", "&#60;img src=x onerror={}>",
+    "\u003cimg src=x onerror={}\u003e", "&lt;img src=x onerror={}&gt;",
+    "&#60;img src=x onerror={}>",
     "%3Cimg src=x onerror={}%3E", "＜img src=x onerror={}＞", "<<img src=x onerror={}>>",
     "<img/src=x/onerror={}>", "<a href=#x onfocus={} id=x tabindex=0>", "<x onclick={}>y</x>",
     "\ud7ff<img src=x onerror={}>", "<!--><img src=x onerror={}>-->",

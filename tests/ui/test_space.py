@@ -1,4 +1,4 @@
-"""The app as a Hugging Face Space starts it: requirements.txt alone, then the repository, app.py."""
+"""The app as a Hugging Face Space starts it: requirements.txt, then the repository, app.py."""
 
 from __future__ import annotations
 
