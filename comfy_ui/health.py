@@ -16,7 +16,7 @@ from .client import ComfyClient, ComfyWSClient
 from .client.address import parse_address
 from .client.breakers import breaker_for
 from .client.values import SystemStats
-from .errors import AuthenticationError, ComfyHeadlessError
+from .errors import AuthenticationError, CircuitOpenError, ComfyHeadlessError
 from .features import require_feature
 from .protocol.answers import QueueSnapshot
 
@@ -105,14 +105,20 @@ class HealthTracker:
         self._url = url
         self._verdict: Verdict | None = None
         self._since = 0.0
+        self._failure: ComfyHeadlessError | None = None
+        """Of the last look that reached for the server, if it failed."""
         self._last_error: tuple[str, float] | None = None
         self._queue_seen: tuple[frozenset[str], bool] | None = None
         self._queue_since = 0.0
 
     def observe(self, look: Look) -> HealthReport:
         """The report after one more look."""
-        if look.error is not None:
-            self._last_error = (look.error.message, look.at)
+        if isinstance(look.error, CircuitOpenError) and self._failure is not None:
+            look = replace(look, error=self._failure)  # what opened it says more
+        elif look.error is not None:
+            self._failure, self._last_error = look.error, (look.error.message, look.at)
+        else:
+            self._failure = None
         verdict, advice = self._judge(look)
         if verdict is not self._verdict:
             self._verdict, self._since = verdict, look.at

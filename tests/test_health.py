@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from comfy_ui.errors import AuthenticationError, ComfyUIOfflineError
+from comfy_ui.errors import AuthenticationError, CircuitOpenError, ComfyUIOfflineError
 from comfy_ui.health import (
     IDLE_WORKER_S,
     LONG_JOB_S,
@@ -30,6 +30,17 @@ def tracker() -> HealthTracker:
 def test_an_idle_server_that_answers_is_healthy(tracker) -> None:
     report = tracker.observe(Look(at=0, queue=_queue(), latency_s=0.01))
     assert (report.verdict, report.ok) == (Verdict.HEALTHY, True)
+
+
+def test_a_look_that_the_open_circuit_refused_keeps_what_opened_it(tracker) -> None:
+    away = ComfyUIOfflineError("Nothing answers at http://gpu:8188.")
+    tracker.observe(Look(at=1, error=away))
+    report = tracker.observe(Look(at=2, error=CircuitOpenError("open", retry_after_s=3)))
+    assert (report.last_error, report.last_error_at) == (away.message, 1)
+    assert (report.verdict, report.advice) == (Verdict.UNREACHABLE, away.hint)
+    assert tracker.observe(Look(at=3, queue=_queue())).ok
+    report = tracker.observe(Look(at=4, error=CircuitOpenError("open", retry_after_s=3)))
+    assert report.last_error == "open"
 
 
 def test_jobs_that_wait_while_none_runs_mean_a_dead_worker(tracker) -> None:
