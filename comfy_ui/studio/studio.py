@@ -14,16 +14,22 @@ from types import TracebackType
 from typing import Final, Self
 
 from ..client import ComfyWSClient
-from ..errors import ComfyUIConnectionError, StorageError, ValidationError
+from ..errors import (
+    ComfyUIConnectionError,
+    InvalidWorkflowError,
+    StorageError,
+    ValidationError,
+)
 from ..features import FEATURES
 from ..health import HealthTracker, take_look_async, with_local_facts
 from ..protocol.nodes import NodeLibrary
+from ..workflow.allow import check_allowed
 from ..workflow.check import check_workflow, error_for
-from ..workflow.presets import build_graph, get_preset, resolve_values
+from ..workflow.presets import Graph, Preset, build_graph, get_preset, resolve_values
 from . import items, jobs
 from .fair import work
 from .files import YOUNG_S, FileStore, zip_pieces
-from .job import Item, Job, JobError, JobRequest, Kind, ServerStatus, Snapshot, Status
+from .job import Item, Job, JobError, JobRequest, Kind, Line, ServerStatus, Snapshot, Status
 from .local import LocalQueue
 from .runner import Runner, Server
 from .store import Database
@@ -134,7 +140,8 @@ class Studio:
             UnknownPresetError, ValidationError: a value does not fit.
             InvalidWorkflowError: the server lacks nodes or models, per node in ``.problems``
                 (also its subclasses MissingNodesError and MissingModelsError).
-            ValidationError: the owner has ``waiting_limit`` jobs waiting already.
+            ValidationError: the owner has ``waiting_limit`` jobs waiting already, or the job to be
+                replaced has had its turn.
             StorageError: the disk refused; nothing was queued.
         """
         library = await self._node_library()
@@ -145,7 +152,28 @@ class Studio:
             if newer is library:
                 raise
             job = await asyncio.to_thread(self._prepare, request, newer)
-        return await self._queue.submit(job, front=request.front)
+        return await self._queue.submit(job, front=request.front, replaces=request.replaces)
+
+    async def repeat(self, job_id: str, owner: str) -> Job:
+        """Queue a job once more, with the same values, seed included.
+
+        Raises:
+            ValidationError: the owner has no such job, or ``waiting_limit`` jobs waiting.
+        """
+        old = await self.job(job_id, owner)
+        fresh = Job(
+            id=str(uuid.uuid4()),
+            owner=owner,
+            preset=old.preset,
+            values=old.values,
+            prompt=old.prompt,
+            seed=old.seed,
+            graph=old.graph,
+            status=Status.WAITING,
+            created_at=time.time(),
+            work=old.work,
+        )
+        return await self._queue.submit(fresh, front=False)
 
     async def follow(self, job_id: str, owner: str) -> AsyncGenerator[Snapshot, None]:
         """Snapshots of a job, newest only, at most 12 a second; ends after the terminal one.
@@ -163,6 +191,15 @@ class Studio:
                 yield snapshot
         if not known:
             raise _no_job()
+
+    async def follow_line(self, owner: str) -> AsyncGenerator[Line, None]:
+        """The owner's unfinished jobs at each change, a few times a second at most.
+
+        The first comes at once; it goes on until it is left, or the studio closes.
+        """
+        async with aclosing(self._queue.watch_line(owner)) as lines:
+            async for line in lines:
+                yield line
 
     async def snapshot(self, job_id: str, owner: str) -> Snapshot:
         """The job as it stands now. Raises ValidationError: the owner has no such job."""
@@ -321,11 +358,15 @@ class Studio:
     def _prepare(self, request: JobRequest, library: NodeLibrary | None) -> Job:
         """A request as a job with concrete values and a graph that this server can run."""
         values, graph = dict(request.values), request.graph
+        if graph is not None and request.uploads is not None:
+            raise ValidationError("Only presets can be run here.")
         prompt, seed = values.get("prompt"), values.get("seed")
         if graph is None:
             preset = get_preset(request.preset, folders=self._preset_folders)
             values = resolve_values(preset, values, object_info=library)
             graph = build_graph(preset, values, object_info=library)
+            if request.uploads is not None:
+                _allowed(graph, preset, request.uploads)
             prompt, seed = (
                 values[param.id] if (param := preset.by_role(role)) else None
                 for role in ("prompt", "seed")
@@ -373,6 +414,12 @@ class Studio:
             except StorageError as error:
                 logger.warning("Deleted results could not be purged: %s", error)
             await asyncio.sleep(_PURGE_S)
+
+
+def _allowed(graph: Graph, preset: Preset, uploads: frozenset[str]) -> None:
+    refused = check_allowed(graph, preset, uploads)
+    if refused:
+        raise InvalidWorkflowError(str(refused[0]), problems=refused)
 
 
 def _no_job() -> ValidationError:

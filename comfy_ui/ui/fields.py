@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from ..protocol.nodes import InputSpec, NodeLibrary
+from ..workflow.graph import Link, consumers
 from ..workflow.presets import Param, Preset, choices, limits
 from ..workflow.roles import FILE_ROLES, INTEGER_ROLES, NUMBER_ROLES
 from .html import Html, el, icon
@@ -45,7 +46,8 @@ def form(preset: Preset, values: Mapping[str, Any], *, library: NodeLibrary | No
     if preset.variants:
         main.append(_variant(preset, values.get("variant")))
     for param in shown:
-        made = _field(param, filled[param.id], choices(param, _spec(preset, param, library)))
+        offered = choices(param, _spec(preset, param, library))
+        made = _field(param, filled[param.id], offered, paints=_paints(preset, param))
         if sized and param.role in _SIZE_ROLES:
             if param is width and not param.advanced:
                 main.append(_size(preset, filled))
@@ -154,7 +156,16 @@ def _spec(preset: Preset, param: Param, library: NodeLibrary | None) -> InputSpe
     return node.inputs.get(target.input) if node else None
 
 
-def _field(param: Param, value: Any, offered: Sequence[str] | None) -> Html:
+def _paints(preset: Preset, param: Param) -> bool:
+    """Whether the graph takes a mask out of this picture: then it can be painted here."""
+    return param.role == "image" and any(
+        consumers(preset.graph, Link(target.node, 1)) for target in param.targets
+    )
+
+
+def _field(
+    param: Param, value: Any, offered: Sequence[str] | None, *, paints: bool = False
+) -> Html:
     name = f"f-{param.id}"
     if param.role == "seed":
         return _seed(param, value, name)
@@ -165,7 +176,7 @@ def _field(param: Param, value: Any, offered: Sequence[str] | None) -> Html:
         return _wrap(param, el("label", control, el("span", param.label), class_="switch"))
     label = el("label", param.label, for_=name)
     if param.role in FILE_ROLES:
-        return _wrap(param, label, _upload(param, value, name))
+        return _wrap(param, label, _upload(param, value, name, paints=paints))
     if offered is not None:
         return _wrap(param, label, _select(param.id, name, offered, value))
     if param.role in NUMBER_ROLES:
@@ -370,7 +381,7 @@ def _shape_button(shape: _Shape) -> Html:
     )
 
 
-def _upload(param: Param, value: Any, name: str) -> Html:
+def _upload(param: Param, value: Any, name: str, *, paints: bool) -> Html:
     accept = "image/*" if param.role in {"image", "mask"} else f"{param.role}/*"
     return el(
         "div",
@@ -383,6 +394,17 @@ def _upload(param: Param, value: Any, name: str) -> Html:
             for_=name,
             class_="upload-face",
         ),
+        el(
+            "button",
+            icon("pen"),
+            "Mask",
+            type="button",
+            class_="act tool-act",
+            data_do="paint-mask",
+            title="Paint what may change",
+        )
+        if paints
+        else None,
         _tool("close", f"Remove {param.label}", do="clear-upload"),
         class_="upload filled" if value else "upload",
         data_upload_kind=param.role,

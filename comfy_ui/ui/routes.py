@@ -5,6 +5,7 @@ Gradio's own login does not guard routes added to its app; every handler here do
 
 from __future__ import annotations
 
+import mimetypes
 from pathlib import Path
 from typing import Final
 
@@ -80,8 +81,21 @@ def routes(backend: Backend, access: Access, uploads: Uploads) -> list[Route]:
     async def upload(request: Request) -> Response:
         owner = access.require("upload", request)
         content = await body(request, MAX_UPLOAD_BYTES)
-        name = await uploads.accept(content, request.query_params.get("role", "image"), owner)
+        over, role = request.query_params.get("over"), request.query_params.get("role", "image")
+        if over:
+            name = await uploads.paint(over, content, owner)
+        else:
+            name = await uploads.accept(content, role, owner)
         return JSONResponse({"name": name})
+
+    async def uploaded(request: Request) -> Response:
+        """A picture that the asker sent, to paint a mask over."""
+        name = request.path_params["name"]
+        content = await uploads.read(name, access.require("see_own", request))
+        media_type = mimetypes.guess_type(name)[0] or ""
+        if not media_type.startswith("image/"):
+            return _missing()
+        return Response(content, media_type=media_type, headers=_HEADERS)
 
     async def icon(_: Request) -> Response:
         return _picture(assets_dir() / "icon.svg")
@@ -91,6 +105,7 @@ def routes(backend: Backend, access: Access, uploads: Uploads) -> list[Route]:
         Route("/thumbs/{id:int}", guarded(thumbnail)),
         Route("/covers/{id}", guarded(preset_cover)),
         Route("/uploads", guarded(upload, writes=True), methods=["POST"]),
+        Route("/uploads/{name}", guarded(uploaded)),
         Route("/favicon.ico", icon),
     ]
 

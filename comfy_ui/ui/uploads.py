@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ..client import UploadedFile
 from ..errors import ValidationError
 from ..workflow.graph import AnyGraph, inputs_of
 from ..workflow.presets import Param, Preset
@@ -58,6 +59,31 @@ class Uploads:
         name = f"ui-{token}-{self._access.sign(f'{owner}/{token}')[:24]}.{suffix}"
         await self._backend.client.upload_image(content, filename=name)
         return name
+
+    async def paint(self, over: str, mask: bytes, owner: str) -> str:
+        """Put a painted mask into a picture that was sent before; gives the new picture's name.
+
+        White is what may change. It becomes the picture's transparency, which is where ComfyUI
+        looks for it; the colours below stay.
+
+        Raises:
+            ValidationError: not a file of theirs, no picture, or of another size.
+            ComfyUIConnectionError: ComfyUI is away.
+        """
+        content = await asyncio.to_thread(_masked, await self.read(over, owner), mask)
+        return await self.accept(content, "image", owner)
+
+    async def read(self, name: str, owner: str) -> bytes:
+        """A file that this owner sent before.
+
+        Raises:
+            ValidationError: it is none of theirs.
+            OutputMissingError, ComfyUIConnectionError: ComfyUI does not have it, or is away.
+        """
+        if not self._belongs(name, owner):
+            raise ValidationError("This is not a file of yours.", hint="Choose the file again.")
+        content = await self._backend.client.download(UploadedFile.at(name))
+        return content if isinstance(content, bytes) else content.read_bytes()
 
     def check(self, preset: Preset, values: dict[str, Any], owner: str) -> frozenset[str]:
         """Refuse a job that names a file which this owner did not send; give the files it names.
@@ -130,6 +156,24 @@ def _picture(content: bytes) -> tuple[str, tuple[int, int]]:
             "This is not a picture that can be used.", hint="Send a PNG, JPEG or WebP file."
         ) from error
     return suffix, size
+
+
+def _masked(picture: bytes, mask: bytes) -> bytes:
+    from PIL import Image, ImageChops, ImageOps
+
+    _picture(mask)
+    with Image.open(io.BytesIO(picture)) as below, Image.open(io.BytesIO(mask)) as above:
+        upright = ImageOps.exif_transpose(below).convert("RGB")
+        painted = above.convert("L")
+    if painted.size != upright.size:
+        sizes = [f"{image.width} × {image.height}" for image in (painted, upright)]
+        raise ValidationError(
+            f"The mask has {sizes[0]} pixels and the picture {sizes[1]}: they must be the same."
+        )
+    upright.putalpha(ImageChops.invert(painted))
+    file = io.BytesIO()
+    upright.save(file, "PNG")
+    return file.getvalue()
 
 
 def _recording(content: bytes) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.browser.support import set_field
+from tests.ui.support import picture_bytes
 from tests.workflow import media
 from tests.workflow.official import templates
 
@@ -286,3 +287,25 @@ def test_a_form_of_a_hundred_fields_comes_at_once(page: Any) -> None:
         taken.append(page.evaluate(SWITCH_JS, large))
     assert min(taken) < SWITCH_BOUND_MS, taken
     print(f"switching to 100 fields: {min(taken):.0f} ms")
+
+
+def test_a_mask_is_painted_over_the_picture(page: Any) -> None:
+    page.click(".picker > summary")
+    page.click(".option[data-preset=sdxl_inpaint]")
+    page.wait_for_selector("form.settings[data-preset=sdxl_inpaint]")
+    picture = {"name": "a.png", "mimeType": "image/png", "buffer": picture_bytes("PNG", side=96)}
+    page.set_input_files("#form input[type=file]", picture)
+    page.wait_for_selector(".upload.filled")
+    before = page.input_value("#form input[name=image]")
+    page.click("[data-do=paint-mask]")
+    box = page.locator("#painter canvas").bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 60, box["y"] + 60, steps=4)
+    page.mouse.up()
+    page.click("#painter button:has-text('Use this mask')")
+    page.wait_for_selector(".upload-name:has-text('Picture with a mask')")
+    assert page.input_value("#form input[name=image]") != before
+    page.fill("#prompt textarea", "a wooden bench")
+    set_field(page, "steps", 2)
+    run(page, "img.final")

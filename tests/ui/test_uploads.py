@@ -8,7 +8,9 @@ import zlib
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from comfy_ui.client import ComfyWSClient
 from comfy_ui.errors import ValidationError
 from comfy_ui.ui.access import Access, Mode
 from comfy_ui.ui.uploads import Uploads
@@ -150,3 +152,23 @@ def test_a_mask_of_another_size_is_refused_with_both_sizes() -> None:
 def test_the_file_that_a_preset_names_is_everybodys() -> None:
     named = preset(image={"default": "example.png"})
     assert make().check(named, {"image": "example.png"}, "anna") == {"example.png"}
+
+
+async def test_a_painted_mask_becomes_the_pictures_transparency(engine: Any) -> None:
+    async with ComfyWSClient(url=engine.url) as client:
+        backend: Any = type("Backend", (), {"client": client})()
+        uploads = Uploads(backend, Access(Mode.SHARED, b"secret"))
+        name = await uploads.accept(picture_bytes("JPEG"), "image", "anna")
+        mask = Image.new("L", (4, 4), 0)
+        mask.putpixel((1, 2), 255)
+        painted = io.BytesIO()
+        mask.save(painted, "PNG")
+        masked = await uploads.paint(name, painted.getvalue(), "anna")
+        with Image.open(io.BytesIO(await uploads.read(masked, "anna"))) as picture:
+            assert picture.getchannel("A").getpixel((1, 2)) == 0
+            assert picture.getchannel("A").getpixel((0, 0)) == 255
+            assert picture.getpixel((1, 2))[2] > 90  # teal is still there
+        with pytest.raises(ValidationError, match="2 × 2 pixels and the picture 4 × 4"):
+            await uploads.paint(name, picture_bytes("PNG", side=2), "anna")
+        with pytest.raises(ValidationError, match="not a file of yours"):
+            await uploads.paint(name, painted.getvalue(), "eve")
