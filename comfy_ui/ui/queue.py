@@ -22,7 +22,7 @@ from .backend import Backend
 from .html import Html
 from .island import island
 from .line import frame, now_row, past_row, summary
-from .web import PRIVATE, Handler, asked, body, guarded
+from .web import PRIVATE, Handler, asked, body, guarded, until_stopped
 
 __all__ = ["Queue"]
 
@@ -66,7 +66,7 @@ class Queue:
     async def _events(self, request: Request) -> Response:
         owner = self._access.require("see_own", request)
         return StreamingResponse(
-            self.news(owner),
+            until_stopped(request, self.news(owner)),
             media_type="text/event-stream",
             headers={**PRIVATE, "X-Accel-Buffering": "no"},
         )

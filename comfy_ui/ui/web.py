@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError as PydanticValidationError
@@ -12,7 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from ..errors import ComfyHeadlessError, ValidationError
 from .access import login_missing
 
-__all__ = ["PRIVATE", "Handler", "asked", "body", "guarded"]
+__all__ = ["PRIVATE", "Handler", "asked", "body", "guarded", "until_stopped"]
 
 Handler = Callable[[Request], Awaitable[Response]]
 M = TypeVar("M", bound=BaseModel)
@@ -72,3 +74,28 @@ def asked(model: type[M], content: bytes | dict[str, Any]) -> M:
     except PydanticValidationError as error:
         where = ", ".join(".".join(map(str, e["loc"])) or "the request" for e in error.errors())
         raise ValidationError(f"This was not understood: {where}.") from error
+
+
+async def until_stopped(
+    request: Request, pieces: AsyncGenerator[str, None]
+) -> AsyncGenerator[str, None]:
+    """``pieces``, as long as the app runs: a stream without an end would hold up its stop.
+
+    ``stop_event`` is Gradio's, which sets it before it waits for open answers.
+    """
+    stopping = asyncio.ensure_future(request.app.stop_event.wait())
+    try:
+        async with aclosing(pieces):
+            while True:
+                piece = asyncio.ensure_future(anext(pieces, None))
+                try:
+                    await asyncio.wait({piece, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                    got = piece.result() if piece.done() else None
+                finally:
+                    piece.cancel()
+                    await asyncio.gather(piece, return_exceptions=True)
+                if got is None:
+                    return
+                yield got
+    finally:
+        stopping.cancel()

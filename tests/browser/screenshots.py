@@ -96,6 +96,30 @@ def phone(new_page: Callable[..., Any]) -> None:
         save(page, f"create-phone-{scheme}")
 
 
+def library_and_queue(new_page: Callable[..., Any]) -> None:
+    """Both tabs in four layouts, over what the others have made."""
+    for name, size in (("wide", support.WIDE), ("phone", support.PHONE)):
+        for scheme in ("light", "dark"):
+            page = new_page(size=size, scheme=scheme)
+            page.get_by_role("tab", name="Library").click()
+            page.wait_for_selector(".library .tile")
+            save(page, f"library-{name}-{scheme}")
+            page.click(".library .thumb >> nth=2")
+            page.wait_for_selector("#viewer .detail")
+            save(page, f"result-{name}-{scheme}")
+            page.click("#viewer .close")
+            page.get_by_role("tab", name="Create").click()
+            for prompt in PROMPTS[:4]:
+                support.generate(page, prompt, steps=40)
+            page.get_by_role("tab", name="Queue").click()
+            page.wait_for_selector(".line-now .job.running img.cover[src^='data:']")
+            save(page, f"queue-{name}-{scheme}")
+            page.click("[data-do=clear-queue]")
+            while page.locator(".line-now [data-do=cancel-job]").count():
+                page.locator(".line-now [data-do=cancel-job]").first.click()
+                page.wait_for_timeout(500)
+
+
 def screenshots() -> None:
     from playwright.sync_api import sync_playwright
 
@@ -118,6 +142,7 @@ def screenshots() -> None:
 
         wide(new_page)
         phone(new_page)
+        library_and_queue(new_page)
         chromium.close()
 
 

@@ -151,3 +151,36 @@ def test_a_phone_shows_the_queue_without_sideways_scrolling(person: Callable[...
     box = row(page, "two").locator("[data-do=cancel-job]").bounding_box()
     assert min(box["width"], box["height"]) >= 36
     stop_all(page)
+
+
+def test_the_menu_makes_several_with_seeds_one_after_the_other(page: Any) -> None:
+    page.click(".menu > summary")
+    page.click(".menu [data-times='2']")
+    page.fill("#seed-step", "10")
+    page.click("h1")
+    support.set_field(page, "seed", 100)
+    generate(page, "a series", steps=2)
+    page.wait_for_function(
+        "document.querySelectorAll('#results .thumb[title=\"a series\"]').length === 2"
+    )
+    assert page.eval_on_selector_all(
+        "#results .thumb[title='a series']", "all => all.map((e) => e.dataset.seed)"
+    ) == ["110", "100"]
+
+
+def test_the_menu_runs_first_and_cancels_what_waits(person: Callable[..., Any]) -> None:
+    page = person()
+    for prompt in ("long", "next", "a"):
+        generate(page, prompt, steps=60)
+    page.fill("#prompt textarea", "urgent")
+    page.click(".menu > summary")
+    page.click(".menu [data-do=run-first]")
+    page.get_by_role("tab", name="Queue").click()
+    wait_for(page, "urgenta")
+    page.get_by_role("tab", name="Create").click()
+    page.click(".menu > summary")
+    page.click(".menu [data-do=clear-queue]")
+    page.wait_for_selector("#toast:has-text('2 cancelled')")
+    page.get_by_role("tab", name="Queue").click()
+    wait_for(page, "")
+    stop_all(page)

@@ -227,3 +227,14 @@ def test_a_page_among_100_000_results_uses_an_index_and_takes_under_50_ms(
         items.page(big, asked, Path())
         took.append(time.process_time() - began)
     assert statistics.median(took) < 0.050, took
+
+
+def test_the_presets_of_100_000_results_are_listed_from_the_index_in_under_50_ms(
+    big: sqlite3.Connection,
+) -> None:
+    took = []
+    for _ in range(5):
+        began = time.process_time()
+        assert items.presets(big, "ann")
+        took.append(time.process_time() - began)
+    assert statistics.median(took) < 0.050, took
