@@ -22,7 +22,6 @@ __all__ = [
     "preview_url",
     "result_card",
     "thumb",
-    "thumb_url",
 ]
 
 

@@ -15,6 +15,7 @@ from ..workflow.graph import Link, consumers
 from ..workflow.presets import Param, Preset, choices, limits
 from ..workflow.roles import FILE_ROLES, INTEGER_ROLES, NUMBER_ROLES
 from .html import Html, el, icon
+from .units import number
 
 __all__ = ["carry", "form", "ratio", "read", "recall"]
 
@@ -197,36 +198,23 @@ def _wrap(param: Param, *parts: object) -> Html:
     )
 
 
-def _plain(value: Any) -> str:
-    """A number without the '.0' that TOML and JSON give whole floats.
-
-    >>> _plain(7.0), _plain(0.25), _plain(None)
-    ('7', '0.25', '')
-    """
-    if value is None:
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
-
-
 def _number(param: Param, value: Any, name: str) -> Html:
     step = param.step or (1 if param.role in INTEGER_ROLES else "any")
     if param.frames:
         step = param.frames[0]
     limits = {
-        "min": _plain(param.min) or None,
-        "max": _plain(param.max) or None,
-        "step": _plain(step),
+        "min": number(param.min) or None,
+        "max": number(param.max) or None,
+        "step": number(step),
     }
     box = el(
         "input",
         type="number",
         id=name,
         name=param.id,
-        value=_plain(value),
+        value=number(value),
         inputmode="numeric" if param.role in INTEGER_ROLES else "decimal",
-        data_default=_plain(param.default),
+        data_default=number(param.default),
         **limits,
     )
     label = el("label", param.label, for_=name)
@@ -235,7 +223,7 @@ def _number(param: Param, value: Any, name: str) -> Html:
     slider = el(
         "input",
         type="range",
-        value=_plain(value),
+        value=number(value),
         data_for=name,
         aria_label=f"{param.label}, slider",
         **limits,
@@ -255,7 +243,7 @@ def _seed(param: Param, value: Any, name: str) -> Html:
                 type="text",
                 id=name,
                 name=param.id,
-                value=_plain(fixed),
+                value=number(fixed),
                 placeholder="Random each time",
                 inputmode="numeric",
                 pattern="[0-9]*",
@@ -340,7 +328,7 @@ def _size(preset: Preset, values: Mapping[str, Any]) -> Html:
     width, height = preset.by_role("width"), preset.by_role("height")
     if width is None or height is None:
         return Html("")
-    wide, high = _plain(values[width.id]), _plain(values[height.id])
+    wide, high = number(values[width.id]), number(values[height.id])
     return el(
         "div",
         el(

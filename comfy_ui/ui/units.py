@@ -31,9 +31,11 @@ def size(size_bytes: float) -> str:
 
 
 def number(value: object) -> str:
-    """A value as text; whole floats, as TOML and JSON give them, without '.0'.
+    """A value as text; whole floats, as TOML and JSON give them, without '.0'; None is empty.
 
-    >>> number(7.0), number(0.25), number("euler")
-    ('7', '0.25', 'euler')
+    >>> number(7.0), number(0.25), number("euler"), number(None)
+    ('7', '0.25', 'euler', '')
     """
+    if value is None:
+        return ""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
