@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from ..client import ComfyWSClient
-from ..errors import ComfyHeadlessError, MissingModel, Problem
+from ..errors import ComfyHeadlessError, Problem
 from ..protocol.nodes import NodeLibrary
 from ..workflow.presets import Preset, load_presets, preset_problems
 
@@ -34,12 +34,6 @@ class Entry:
     def ready(self) -> bool | None:
         """Whether it can run; None when that is not known yet."""
         return None if self.problems is None else not self.errors
-
-    @property
-    def missing_models(self) -> tuple[MissingModel, ...]:
-        """The files to get, each with folder, size and address where they are known."""
-        found = [p.extra.get("model") for p in self.errors]
-        return tuple(model for model in found if isinstance(model, MissingModel))
 
     @property
     def lack(self) -> str:
