@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -192,3 +193,16 @@ def test_ctrl_c_cancels_the_job_on_the_server(tmp_path: Path) -> None:
         assert not queue.running
         assert not queue.pending
         assert list(tmp_path.iterdir()) == []
+
+
+def test_users_are_added_listed_and_removed(tmp_path, capsys, monkeypatch) -> None:
+    folder = ["--data-dir", str(tmp_path)]
+    monkeypatch.setattr("sys.stdin", io.StringIO("long enough\n"))
+    assert run(["users", "--add", "anna", "--owner", *folder]) == 0
+    assert capsys.readouterr().out.split() == ["anna", "owner"]
+    assert "long enough" not in (tmp_path / "accounts.json").read_text()
+    assert run(["users", "--remove", "ana", *folder]) == 1
+    assert "anna" in capsys.readouterr().err
+    assert run(["users", "--remove", "anna", *folder]) == 0
+    assert run(["users", *folder]) == 0
+    assert capsys.readouterr().out == ""

@@ -95,7 +95,8 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     access = Access(mode, load_secret(settings.data_dir), accounts)
     share, word = None, secrets.token_urlsafe(16)
     if settings.share and mode is Mode.SHARED:
-        share = Share(gradio_tunnel("127.0.0.1", port), probe(word), say=_say)
+        here = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104
+        share = Share(gradio_tunnel(here, port), probe(word), say=_say)
     backend = Backend(settings, choose(settings))
     list_presets()  # takes a second the first time; read again in life(), where time is short
     backend.start_engine()
