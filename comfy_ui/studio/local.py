@@ -271,6 +271,7 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
         job = replace(
             job,
             status=report.status,
+            prompt_id=report.prompt_id or job.prompt_id,
             outputs=report.outputs or job.outputs,
             error=report.error,
             server=report.server or job.server,

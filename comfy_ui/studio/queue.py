@@ -35,6 +35,7 @@ class Report:
 
     job_id: str
     status: Status | None = None
+    prompt_id: str | None = None
     phase: Phase | None = None
     progress: Progress | None = None
     outputs: Outputs | None = None

@@ -243,7 +243,7 @@ class Runner:
                 raise GenerationCancelledError("Cancelled before it was sent.")
             run.may_be_at_server = True
             try:
-                await self._client.queue_prompt(
+                given = await self._client.queue_prompt(
                     dict(run.job.graph),
                     prompt_id=run.prompt_id,
                     extra_data={"extra_pnginfo": {"comfy_ui": _recall(run.job)}},
@@ -251,6 +251,7 @@ class Runner:
             except ComfyUIOfflineError:  # nobody was there to hear it
                 run.may_be_at_server = run.resumed
                 raise
+            run.job = replace(run.job, prompt_id=given)  # Comfy Cloud gives ids of its own
         await self._tell(run, status=Status.SENT)
 
     async def _is_at_server(self, run: _Run) -> bool:
@@ -343,7 +344,13 @@ class Runner:
 
     async def _tell(self, run: _Run, *, status: Status, outputs: Outputs | None = None) -> None:
         run.job = replace(run.job, status=status)
-        report = Report(job_id=run.job.id, status=status, outputs=outputs, server=self._server.name)
+        report = Report(
+            job_id=run.job.id,
+            status=status,
+            prompt_id=run.prompt_id,
+            outputs=outputs,
+            server=self._server.name,
+        )
         await self._queue.publish(self._server.name, report)
 
 

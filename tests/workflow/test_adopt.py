@@ -40,7 +40,9 @@ def test_a_graph_becomes_a_preset_with_its_controls(library: NodeLibrary) -> Non
 
 def test_seeds_are_drawn_and_a_file_that_is_not_there_must_be_given(library: NodeLibrary) -> None:
     graph = copied(get_preset("sdxl_img2img").graph)
-    next(n for n in graph.values() if n["class_type"] == "LoadImage")["inputs"]["image"] = "gone.png"
+    next(n for n in graph.values() if n["class_type"] == "LoadImage")["inputs"]["image"] = (
+        "gone.png"
+    )
     preset = adopt(graph, library, title="x")
     picture, seed = preset.by_role("image"), preset.by_role("seed")
     assert picture is not None
