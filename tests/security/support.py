@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import socket
@@ -72,7 +73,11 @@ def served(folder: Path, patch: Any, *, users: bool = True, **options: Any) -> I
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     chosen = {"host": "0.0.0.0", "demo": True, "demo_speed": "instant", "mcp": True, **options}
-    page = app.launch(Settings(port=port, data_dir=data, **chosen), block=False)
+
+    async def launched() -> Any:
+        return app.launch(Settings(port=port, data_dir=data, **chosen), block=False)
+
+    page = asyncio.run(launched())  # outside of a loop Gradio opens some and closes none
     try:
         yield page
     finally:
