@@ -20,7 +20,7 @@ NAMES_JS = "all => all.map((e) => e.textContent)"
 def full(person: Callable[..., Any]) -> Iterator[Any]:
     """A page on the Queue: one long job runs, another is handed over, four wait."""
     page = person()
-    for prompt, steps in (("long", 60), ("next", 60), *((name, 2) for name in "abcd")):
+    for prompt, steps in (("long", 100), ("next", 100), *((name, 2) for name in "abcd")):
         generate(page, prompt, steps=steps)
         page.wait_for_function(f"document.querySelector('#prompt textarea').value === '{prompt}'")
     page.get_by_role("tab", name="Queue").click()
@@ -90,7 +90,7 @@ def test_a_waiting_job_is_changed_in_its_place(full: Any) -> None:
 def test_one_or_all_are_cancelled_and_a_stopped_one_is_tried_again(full: Any) -> None:
     row(full, "a").locator("[data-do=cancel-job]").click()
     wait_for(full, "bcd")
-    full.click("[data-do=clear-queue]")
+    full.click(".queue [data-do=clear-queue]")
     wait_for(full, "")
     assert full.locator(".line-now .job").count() == 2  # what ComfyUI has goes on
     full.wait_for_selector(".line-past .job.cancelled:has-text('d')")

@@ -67,13 +67,13 @@ async def test_a_server_that_dies_and_comes_back_is_weathered_though_the_circuit
     kind: str, engine: DemoServer
 ) -> None:
     engine.faults = Faults(test_nodes=True)
-    async with FaultProxy(engine.url) as proxy, open_client(kind, proxy.url) as client:
+    async with FaultProxy(engine.url) as proxy, open_client(kind, proxy.url, timeout=5) as client:
         breaker = breaker_for(proxy.url)
-        breaker._breaker = Breaker(failures=3, reset_s=0.5)
-        prompt_id = await client.queue_prompt(sleeper(3.0))
+        breaker._breaker = Breaker(failures=2, reset_s=0.5)
+        prompt_id = await client.queue_prompt(sleeper(4.0))
         waiting = asyncio.create_task(client.wait_for_completion(prompt_id))
         await until_running(client, prompt_id)
-        await proxy.refuse_for(1.5)
+        await proxy.refuse_for(2.5)
         async with asyncio.timeout(5):
             while breaker.state == "closed":
                 await asyncio.sleep(0.01)
