@@ -178,15 +178,23 @@ def test_ctrl_c_cancels_the_job_on_the_server(tmp_path: Path) -> None:
 
     with DemoServer(speed=4.0).in_thread() as server, ComfyClient(url=server.url) as client:
         command = [sys.executable, "-m", "comfy_ui", "run", "sd15", "a cat", "--set", "steps=100"]
+        # Whoever runs the tests in the background of a shell makes children ignore Ctrl+C.
         process = subprocess.Popen(
-            [*command, "--comfyui", server.url, "-o", tmp_path], stderr=subprocess.PIPE, text=True
+            [*command, "--comfyui", server.url, "-o", tmp_path],
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
-        deadline = time.monotonic() + 30
-        while not client.queue().running:
-            assert time.monotonic() < deadline, "the job never started"
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=20)
+        try:
+            deadline = time.monotonic() + 30
+            while not client.queue().running:
+                assert time.monotonic() < deadline, "the job never started"
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, told = process.communicate(timeout=20)
+        finally:
+            process.kill()
+            process.communicate()
         assert process.returncode == 130, told
         assert "Cancelling" in told
         queue = client.queue()
