@@ -319,6 +319,9 @@ class FaultProxy:
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:  # it came in while the door was closing
+            writer.transport.abort()
+            return
         connection = Connection(self, reader, writer)
         task = asyncio.current_task()
         assert task is not None
