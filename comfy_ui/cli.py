@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import hashlib
 import json
+import os
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -155,7 +158,7 @@ def _convert(arguments: argparse.Namespace, settings: Settings) -> int:
 def _check(arguments: argparse.Namespace, settings: Settings) -> int:
     from .workflow import check_workflow, load_workflow
 
-    object_info = _object_info(settings)
+    object_info = _object_info(settings, fresh=True)
     try:
         graph = load_workflow(arguments.file).to_graph(object_info)
         problems: Sequence[Problem] = check_workflow(graph, object_info)
@@ -306,19 +309,37 @@ async def _upload(
     return done
 
 
-def _object_info(settings: Settings) -> Mapping[str, Any]:
+def _object_info(settings: Settings, *, fresh: bool = False) -> Mapping[str, Any]:
+    """The node list of the configured server, kept on disk for each server and version.
+
+    ``fresh``: ask the server, whose models may have changed since.
+    """
     from .client import ComfyClient
 
     if settings.demo:
         from .demo import DemoServer
 
-        with (
-            DemoServer(speed="instant").in_thread() as server,
-            ComfyClient(url=server.url) as client,
-        ):
+        server = DemoServer(speed="instant")
+        with server.in_thread(), ComfyClient(url=server.url) as client:
             return client.object_info().raw
     with ComfyClient(**_server(settings)) as client:
-        return client.object_info().raw
+        name = f"{client.url} {client.system_stats().comfyui_version}"
+        digest = hashlib.sha256(name.encode()).hexdigest()[:20]
+        path = settings.data_dir / "cache" / f"object_info-{digest}.json"
+        if not fresh:
+            try:
+                kept = json.loads(path.read_bytes())
+            except (OSError, ValueError):  # not there yet, or cut short
+                kept = None
+            if isinstance(kept, dict):
+                return kept
+        raw = client.object_info().raw
+    with contextlib.suppress(OSError):  # without the file the next command asks again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half = path.with_suffix(f".{os.getpid()}")
+        half.write_text(json.dumps(raw), encoding="utf-8")
+        half.replace(path)
+    return raw
 
 
 def _values(assignments: Sequence[str]) -> dict[str, Any]:

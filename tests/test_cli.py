@@ -25,6 +25,11 @@ GRAPH = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _own_data_folder(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COMFY_UI_DATA_DIR", str(tmp_path / "data"))
+
+
 @pytest.fixture
 def graph_file(tmp_path: Path) -> Path:
     path = tmp_path / "blue.json"
@@ -119,6 +124,22 @@ def test_controls_are_listed(engine, graph_file, capsys) -> None:
     assert run(["controls", str(graph_file), "--json", "--comfyui", engine.url]) == 0
     roles = {control["role"] for control in json.loads(capsys.readouterr().out)}
     assert {"width", "height"} <= roles
+
+
+def test_the_node_list_is_kept_for_a_server_and_asked_for_again_by_check(
+    engine, graph_file, tmp_path, capsys
+) -> None:
+    argv = ["controls", str(graph_file), "--json", "--comfyui", engine.url]
+    assert run(argv) == 0
+    first = capsys.readouterr().out
+    (kept,) = (tmp_path / "data" / "cache").iterdir()
+    assert run(argv) == 0
+    assert capsys.readouterr().out == first
+    kept.write_text("{cut", encoding="utf-8")
+    assert run(argv) == 0
+    assert json.loads(kept.read_text(encoding="utf-8"))["EmptyImage"]
+    kept.write_text("{}", encoding="utf-8")  # as if the nodes had been installed since
+    assert run(["check", str(graph_file), "--comfyui", engine.url]) == 0
 
 
 def test_presets_are_listed(capsys) -> None:
