@@ -114,7 +114,7 @@ def library_and_queue(new_page: Callable[..., Any]) -> None:
             page.get_by_role("tab", name="Queue").click()
             page.wait_for_selector(".line-now .job.running img.cover[src^='data:']")
             save(page, f"queue-{name}-{scheme}")
-            page.click("[data-do=clear-queue]")
+            page.click(".queue [data-do=clear-queue]")
             while page.locator(".line-now [data-do=cancel-job]").count():
                 page.locator(".line-now [data-do=cancel-job]").first.click()
                 page.wait_for_timeout(500)
