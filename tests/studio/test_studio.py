@@ -211,10 +211,10 @@ async def test_waiting_jobs_can_be_reordered_and_put_in_front(studio: Studio) ->
     order = [job.id for job in await studio.active("ann")]
     assert order == [job.id for job in (*running, c, a, b)]
     assert await studio.reorder(b.id, "ann", before=c.id)
+    order = [job.id for job in await studio.active("ann")]
+    assert order[-3:] == [b.id, c.id, a.id]  # ends may differ: the server holds two at once
     for job in (a, b, c):
         await end_of(studio, job)
-    done = [job.id for job in await studio.recent("ann")]
-    assert done[:3] == [a.id, c.id, b.id]  # newest first
 
 
 async def test_a_waiting_job_is_told_its_place(studio: Studio) -> None:
