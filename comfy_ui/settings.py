@@ -84,7 +84,9 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("openai_api_key", "OPENAI_API_KEY"),
         description="Its key.",
     )
-    llm_model: str | None = Field(default=None, description="Model that enhances prompts; 'rules' uses none.")
+    llm_model: str | None = Field(
+        default=None, description="Model that enhances prompts; 'rules' uses none."
+    )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="warning", description="How much is logged to stderr."
