@@ -26,6 +26,7 @@ FLOORS = {
     "studio": 4,
     "ui": 5,
     "cli": 5,
+    "commands": 5,
     "__main__": 5,
 }
 # The faces above floor 4 use everything; the package itself only hands names on.
@@ -33,8 +34,8 @@ SAME_FLOOR = {
     ("workflow", "protocol"),  # node specs and outputs are words of the protocol
     ("client", "tracing"),  # spans are recorded where the calls are made
     ("health", "client"),
-    ("ui", "cli"),
-    ("cli", "ui"),
+    ("cli", "commands"),
+    ("commands", "ui"),
     ("__main__", "cli"),
     ("settings", "errors"),
     ("features", "errors"),

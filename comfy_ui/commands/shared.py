@@ -1,0 +1,105 @@
+"""What the commands share: the server they speak to, its node list, and how they print."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import StorageError
+from ..settings import DEFAULT_URL, Settings
+
+if TYPE_CHECKING:
+    from ..client import ComfyWSClient
+
+
+def server(settings: Settings) -> dict[str, Any]:
+    """Keyword arguments for a client of the configured server."""
+    token = settings.comfyui_token
+    return {
+        "url": settings.comfyui_url or DEFAULT_URL,
+        "token": token.get_secret_value() if token else None,
+        "timeout": settings.timeout_s,
+        "verify": settings.verify_tls,
+    }
+
+
+@asynccontextmanager
+async def connect(settings: Settings) -> AsyncIterator[ComfyWSClient]:
+    """A client of the configured server, or of an embedded engine of its own."""
+    from ..client import ComfyWSClient
+
+    if settings.demo:
+        from ..demo import DemoServer
+
+        async with DemoServer(speed="instant") as engine, ComfyWSClient(url=engine.url) as client:
+            yield client
+    else:
+        async with ComfyWSClient(**server(settings)) as client:
+            yield client
+
+
+def object_info(settings: Settings, *, fresh: bool = False) -> Mapping[str, Any]:
+    """The node list of the configured server, kept on disk for each server and version.
+
+    ``fresh``: ask the server, whose models may have changed since.
+    """
+    from ..client import ComfyClient
+
+    if settings.demo:
+        from ..demo import DemoServer
+
+        engine = DemoServer(speed="instant")
+        with engine.in_thread(), ComfyClient(url=engine.url) as client:
+            return client.object_info().raw
+    with ComfyClient(**server(settings)) as client:
+        name = f"{client.url} {client.system_stats().comfyui_version}"
+        digest = hashlib.sha256(name.encode()).hexdigest()[:20]
+        path = settings.data_dir / "cache" / f"object_info-{digest}.json"
+        if not fresh:
+            try:
+                kept = json.loads(path.read_bytes())
+            except (OSError, ValueError):  # not there yet, or cut short
+                kept = None
+            if isinstance(kept, dict):
+                return kept
+        raw = client.object_info().raw
+    with contextlib.suppress(OSError):  # without the file the next command asks again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half = path.with_suffix(f".{os.getpid()}")
+        half.write_text(json.dumps(raw), encoding="utf-8")
+        half.replace(path)
+    return raw
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Rows as columns."""
+    if not rows:
+        return
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print(
+            "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
+
+
+def print_json(value: Any) -> None:
+    """For programs."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file that the user has named.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror}.") from error
