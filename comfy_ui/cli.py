@@ -100,6 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("-o", "--output", type=Path, default=Path(), help="folder for the files (.)")
     sub.add_argument("--timeout", type=float, help="seconds to wait at most")
     sub.add_argument(
+        "--data-dir", type=Path, default=argparse.SUPPRESS, help="folder with the wildcards"
+    )
+    sub.add_argument(
         "--partial", action="store_true", help="run the valid outputs although others are not"
     )
     sub.add_argument("--quiet", action="store_true", help="no progress")

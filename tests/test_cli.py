@@ -73,6 +73,21 @@ def test_a_workflow_file_runs_with_values_set(engine, graph_file, tmp_path, caps
         assert picture.size == (96, 48)
 
 
+def test_wildcards_are_chosen_by_the_seed_and_told(engine, tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "data" / "wildcards"
+    folder.mkdir(parents=True)
+    (folder / "sea.txt").write_text("harbour\n")
+    argv = ["run", "sd15", "a {quiet|loud|dark|wide} __sea__", "--set", "steps=1", "--json"]
+    argv += ["--comfyui", engine.url, "-o", str(tmp_path / "out"), "--quiet"]
+    assert run(argv) == 0
+    first = capsys.readouterr()
+    chosen = json.loads(first.out)["chosen"]
+    assert chosen["prompt"].endswith(" harbour")
+    assert f"prompt: {chosen['prompt']}" in first.err
+    assert run([*argv, "--set", f"seed={chosen['seed']}"]) == 0
+    assert json.loads(capsys.readouterr().out)["chosen"] == {"prompt": chosen["prompt"]}
+
+
 def test_a_local_picture_is_sent_up_for_a_file_input(engine, tmp_path: Path, capsys) -> None:
     picture = tmp_path / "mine.png"
     Image.new("RGB", (128, 96), "teal").save(picture)

@@ -28,7 +28,12 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 
     async def work() -> None:
         async with connect(settings) as client:
-            graph = await _graph(client, arguments.workflow, values, partial=arguments.partial)
+            wildcards = settings.data_dir / "wildcards"
+            graph, chosen = await _graph(
+                client, arguments.workflow, values, wildcards, partial=arguments.partial
+            )
+            for name, value in chosen.items():
+                print(f"{name}: {value}", file=sys.stderr)
             bar = _Bar(visible=not arguments.quiet)
             prompt_id = str(uuid4())  # ours, so that it can be cancelled before the answer is here
             try:
@@ -52,6 +57,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
                         "cached": result.cached,
                         "files": [str(path) for path in saved],
                         "texts": list(result.texts),
+                        "chosen": chosen,
                     }
                 )
             else:
@@ -63,14 +69,22 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _graph(
-    client: ComfyWSClient, source: str, values: Mapping[str, Any], *, partial: bool
-) -> dict[str, Any]:
+    client: ComfyWSClient,
+    source: str,
+    values: Mapping[str, Any],
+    wildcards: Path,
+    *,
+    partial: bool,
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The API graph for a preset id or a workflow file, with ``values`` written into it.
+
+    Besides it the values that wildcards have changed: the prompts, and the seed that chose.
 
     Raises:
         InvalidWorkflowError: what the server lacks for it, unless ``partial``.
     """
     from ..client import UploadedFile
+    from ..prompts import WildcardFolder, expand_values
     from ..workflow import (
         check_workflow,
         compile_workflow,
@@ -87,21 +101,25 @@ async def _graph(
         workflow = load_workflow(Path(source))
         graph = workflow.to_graph(library)
         controls = find_controls(graph, library, workflow.editor)
-        values = await _upload(client, values, {c.id: c.role for c in controls})
-        graph = apply_values(graph, controls, values)
+        words = expand_values(values, controls, WildcardFolder(wildcards))
+        sent = await _upload(client, words.values, {c.id: c.role for c in controls})
+        graph = apply_values(graph, controls, sent)
     else:
         ids = [preset.id for preset in list_presets()]
         if source not in ids:
             raise ValidationError(
                 f"There is no file and no preset named '{source}'.", hint=closest(source, ids)
             )
-        values = await _upload(client, values, {p.id: p.role for p in get_preset(source).params})
-        graph = compile_workflow(source, object_info=library, **values)
-    uploads = [value for value in values.values() if isinstance(value, UploadedFile)]
+        params = get_preset(source).params
+        words = expand_values(values, params, WildcardFolder(wildcards))
+        sent = await _upload(client, words.values, {p.id: p.role for p in params})
+        graph = compile_workflow(source, object_info=library, **sent)
+    uploads = [value for value in sent.values() if isinstance(value, UploadedFile)]
     error = error_for(check_workflow(graph, library, uploads=uploads))
     if error is not None and not partial:
         raise error
-    return graph
+    chosen = {name: text for name, text in words.values.items() if text != values.get(name)}
+    return graph, chosen
 
 
 async def _upload(

@@ -19,13 +19,22 @@ from .enhance import (
 from .families import Tokens, count_tokens
 from .models import LanguageModel, find_model
 from .styles import Style, Styles, load_styles, merge_style, read_styles
-from .wildcards import Choice, Expansion, WildcardFolder, expand_wildcards, has_wildcards
+from .wildcards import (
+    Choice,
+    Expanded,
+    Expansion,
+    WildcardFolder,
+    expand_values,
+    expand_wildcards,
+    has_wildcards,
+)
 
 __all__ = [
     "Choice",
     "Difference",
     "EnhanceOptions",
     "EnhancedPrompt",
+    "Expanded",
     "Expansion",
     "Kind",
     "LanguageModel",
@@ -41,6 +50,7 @@ __all__ = [
     "describe_image",
     "differences",
     "enhance_prompt",
+    "expand_values",
     "expand_wildcards",
     "find_model",
     "has_wildcards",

@@ -11,6 +11,12 @@
 
 All of it nests. ``\\{``, ``\\|``, ``\\}`` and ``\\_`` are plain characters. Braces without ``|`` or
 ``$$`` stay as they are, and so does a prompt that is JSON as a whole: some models read that.
+
+Why not the library ``dynamicprompts`` (MIT), whose syntax this is: its last release (0.31.0) is of
+March 2024, and tried in 2026 it left a wildcard that is not there in the prompt, ended in a
+RecursionError for a file that names itself and in a parser's exception for an open brace, took a
+``#`` and all behind it for a comment, and made ``b"`` of the prompt ``{"json": "a|b"}``. Its
+variables (``${x=…}``), its samplers and its YAML files are not read here.
 """
 
 from __future__ import annotations
@@ -18,18 +24,21 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any, Protocol
 
 from ..errors import ValidationError, closest
 
 __all__ = [
     "WILDCARD",
     "Choice",
+    "Expanded",
     "Expansion",
     "WildcardFolder",
+    "expand_values",
     "expand_wildcards",
     "has_wildcards",
 ]
@@ -45,6 +54,8 @@ _MAX_DEPTH = 40
 _MAX_STEPS = 2_000
 _MAX_CHARACTERS = 50_000
 _MAX_FILE_BYTES = 5_000_000
+_PROMPTS = ("prompt", "negative")
+_SEEDS = 2**53  # every number below is exact in the browser's JSON too
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +142,62 @@ def expand_wildcards(
         return Expansion(text, text, seed)
     run = _Run(random.Random(seed), wildcards or {})
     return Expansion(run.expand(text), text, seed, tuple(run.choices))
+
+
+class Settable(Protocol):
+    """What a value is for: a parameter of a preset, or a control of a workflow."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def role(self) -> str: ...
+    @property
+    def default(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Expanded:
+    """``values`` are those of a job, all chosen; ``templates`` what stood there, by name."""
+
+    values: dict[str, Any]
+    templates: dict[str, str]
+
+
+def expand_values(
+    values: Mapping[str, Any],
+    settables: Iterable[Settable],
+    wildcards: Mapping[str, Sequence[str]],
+) -> Expanded:
+    """The values of one job with the wildcards of its prompts chosen by its seed.
+
+    A seed that is left open is drawn here, so that it is known together with what it chose.
+
+    Raises:
+        ValidationError: as :func:`expand_wildcards`.
+    """
+    of = list(settables)
+    names = [one.id for one in of if one.role in _PROMPTS]
+    texts = {name: text for name in names if isinstance(text := values.get(name), str)}
+    templates = {name: text for name, text in texts.items() if has_wildcards(text)}
+    if not templates:
+        return Expanded(dict(values), {})
+    seed_of = next((one for one in of if one.role == "seed"), None)
+    given = values.get(seed_of.id) if seed_of else None
+    if seed_of and given is None:
+        given = seed_of.default
+    told = "" if given is None else str(given).strip()
+    drawn: dict[str, Any] = {}
+    if told.isdecimal() and len(told) < 20:
+        seed = int(told)
+    else:
+        seed = random.randrange(_SEEDS)
+        if seed_of and told in {"", "-1"}:  # anything else is no seed; the check of values says so
+            drawn[seed_of.id] = seed
+    chosen = {
+        name: expand_wildcards(text, seed=seed, wildcards=wildcards).text
+        for name, text in templates.items()
+    }
+    return Expanded({**values, **drawn, **chosen}, templates)
 
 
 class _Run:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..errors import (
     ComfyHeadlessError,
@@ -33,6 +33,10 @@ __all__ = [
     "Snapshot",
     "Status",
 ]
+
+
+TEMPLATES: Final = "templates"
+"""Among a job's values: its prompts as they were before wildcards were chosen, by name."""
 
 
 class Status(StrEnum):
@@ -78,7 +82,8 @@ class JobRequest:
     """What somebody wants made.
 
     ``values`` are the preset's own names (``prompt``, ``seed``, ``width`` …); a seed that is
-    absent, None or -1 is drawn here and stored, so that the job can be repeated.
+    absent, None or -1 is drawn here and stored, so that the job can be repeated. Wildcards in
+    prompts are chosen by it (see :func:`expand_values`).
     ``front`` puts it before the owner's other waiting jobs, never before other owners' turns.
     ``replaces`` is the id of a waiting job of the owner whose place this one takes.
     ``graph`` is a ready API-format graph to run as it is; ``preset`` is then only its name.

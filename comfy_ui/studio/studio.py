@@ -22,6 +22,7 @@ from ..errors import (
 )
 from ..features import FEATURES
 from ..health import HealthTracker, take_look_async, with_local_facts
+from ..prompts.wildcards import WildcardFolder, expand_values
 from ..protocol.nodes import NodeLibrary
 from ..workflow.allow import check_allowed
 from ..workflow.check import check_workflow, error_for
@@ -29,7 +30,18 @@ from ..workflow.presets import Graph, Preset, build_graph, get_preset, resolve_v
 from . import items, jobs
 from .fair import work
 from .files import YOUNG_S, FileStore, zip_pieces
-from .job import Item, Job, JobError, JobRequest, Kind, Line, ServerStatus, Snapshot, Status
+from .job import (
+    TEMPLATES,
+    Item,
+    Job,
+    JobError,
+    JobRequest,
+    Kind,
+    Line,
+    ServerStatus,
+    Snapshot,
+    Status,
+)
 from .local import LocalQueue
 from .runner import Runner, Server
 from .store import Database
@@ -73,6 +85,7 @@ class Studio:
         self._keep_deleted_s = max(keep_deleted_s, YOUNG_S)
         self._preset_folders = tuple(preset_folders)
         self._folder = data_dir
+        self._wildcards = WildcardFolder(data_dir / "wildcards")
         self._database = Database(data_dir)
         self._file_thread = Thread("studio-files")
         self._files = FileStore(data_dir)
@@ -363,7 +376,8 @@ class Studio:
         prompt, seed = values.get("prompt"), values.get("seed")
         if graph is None:
             preset = get_preset(request.preset, folders=self._preset_folders)
-            values = resolve_values(preset, values, object_info=library)
+            words = expand_values(values, preset.params, self._wildcards)
+            values = resolve_values(preset, words.values, object_info=library)
             graph = build_graph(preset, values, object_info=library)
             if request.uploads is not None:
                 _allowed(graph, preset, request.uploads)
@@ -371,6 +385,8 @@ class Studio:
                 values[param.id] if (param := preset.by_role(role)) else None
                 for role in ("prompt", "seed")
             )
+            if words.templates:
+                values[TEMPLATES] = words.templates
         if library is not None and (wrong := error_for(check_workflow(graph, library))):
             raise wrong
         try:

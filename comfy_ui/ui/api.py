@@ -15,9 +15,9 @@ from typing import Any, Final
 import gradio as gr
 
 from ..errors import ComfyHeadlessError, ComfyUIOfflineError, ValidationError, closest
-from ..prompts import aenhance_prompt
+from ..prompts import WildcardFolder, aenhance_prompt, expand_values
 from ..protocol.nodes import NodeLibrary
-from ..studio import Item, JobRequest, Snapshot
+from ..studio import TEMPLATES, Item, JobRequest, Snapshot
 from ..workflow.allow import check_allowed
 from ..workflow.controls import apply_values, find_controls
 from ..workflow.graph import Graph
@@ -75,8 +75,8 @@ class Api:
         chosen = self._preset(preset)
         wanted = {**_mapping(values)}
         said = chosen.by_role("prompt")
-        if said is not None:
-            wanted.setdefault(said.id, _prompt(prompt))
+        if said is not None and said.id not in wanted:
+            wanted[said.id] = _prompt(prompt)
         files = self._uploads.check(chosen, wanted, owner)
         trusted = self._access.allows("open_workflow", request)
         job = await self._backend.studio.submit(
@@ -109,7 +109,10 @@ class Api:
         if not isinstance(workflow, dict):
             raise ValidationError("The workflow must be a JSON object.")
         library = await self._library()
-        graph = await asyncio.to_thread(_graph, workflow, _mapping(values), library)
+        wildcards = WildcardFolder(self._backend.settings.data_dir / "wildcards")
+        graph, kept = await asyncio.to_thread(
+            _graph, workflow, _mapping(values), library, wildcards
+        )
         if not self._access.allows("open_workflow", request):
             files = self._uploads.among(graph, owner)
             presets = [entry.preset for entry in self._backend.catalog.entries]
@@ -119,7 +122,7 @@ class Api:
                     hint="Use a preset: 'presets' lists them.",
                 )
         job = await self._backend.studio.submit(
-            JobRequest(owner=owner, preset="workflow", values=_mapping(values), graph=graph)
+            JobRequest(owner=owner, preset="workflow", values=kept, graph=graph)
         )
         async with aclosing(self._followed(job.id, owner)) as told:
             async for one in told:
@@ -205,6 +208,8 @@ class Api:
             "size_bytes": item.size_bytes,
             "width": item.width,
             "height": item.height,
+            "prompt": item.prompt,
+            "seed": item.seed,
             "url": f"/files/{item.id}?key={self._access.file_key(item.id, owner)}",
         }
 
@@ -225,10 +230,19 @@ class Api:
         return library
 
 
-def _graph(workflow: dict[str, Any], values: Mapping[str, Any], library: NodeLibrary) -> Graph:
+def _graph(
+    workflow: dict[str, Any],
+    values: Mapping[str, Any],
+    library: NodeLibrary,
+    wildcards: WildcardFolder,
+) -> tuple[Graph, dict[str, Any]]:
+    """The graph with ``values`` in it, and those values as the job keeps them."""
     loaded = load_workflow(workflow)
     graph = loaded.to_graph(library)
-    return apply_values(graph, find_controls(graph, library, loaded.editor), values)
+    controls = find_controls(graph, library, loaded.editor)
+    words = expand_values(values, controls, wildcards)
+    kept = {**words.values, TEMPLATES: words.templates} if words.templates else words.values
+    return apply_values(graph, controls, words.values), kept
 
 
 def _some_preset_allows(graph: Graph, presets: list[Preset], files: frozenset[str]) -> bool:

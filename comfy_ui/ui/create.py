@@ -26,7 +26,7 @@ from .menu import menu, series
 from .picker import picker
 from .recall import recall
 from .uploads import Uploads
-from .words import expanded, words_bar
+from .words import words_bar
 
 __all__ = ["Create"]
 
@@ -188,7 +188,6 @@ class Create:
             if not prompt.strip():
                 raise ValidationError("Type a prompt first.")
             values[said.id] = prompt.strip()
-            values = expanded(entry.preset, values, self._backend.settings.data_dir / "wildcards")
         return JobRequest(
             owner=owner,
             preset=entry.preset.id,

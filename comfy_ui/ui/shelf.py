@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from ..studio import Item, Job
+from ..studio import TEMPLATES, Item, Job
 from ..workflow.needs import model_files
 from ..workflow.presets import Preset
 from ..workflow.roles import FILE_ROLES
@@ -239,12 +239,19 @@ def detail(item: Item, job: Job, catalog: Catalog) -> Html:
         "div",
         _words("Prompt", item.prompt) if item.prompt else None,
         _words("Without", _negative(item, preset)) if _negative(item, preset) else None,
+        [_words("Chosen from", text) for text in _templates(item)],
         el("div", _recalls(item), class_="acts", role="group", aria_label="Use its settings"),
         el("div", _ways(item, catalog), class_="acts", role="group", aria_label="Go on from it"),
         el("div", _keeps(item), class_="acts", role="group", aria_label="Keep or drop it"),
         el("dl", [el("div", el("dt", k), el("dd", v)) for k, v in _facts(item, job, preset)]),
         class_="detail",
     )
+
+
+def _templates(item: Item) -> list[str]:
+    """Its prompts as they were before wildcards were chosen."""
+    kept = item.values.get(TEMPLATES)  # a control of a workflow may have this name as well
+    return [str(text) for text in kept.values()] if isinstance(kept, Mapping) else []
 
 
 def _words(label: str, text: str) -> Html:

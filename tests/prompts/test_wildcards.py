@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given, strategies as st
 
 from comfy_ui.errors import ValidationError
-from comfy_ui.prompts import WildcardFolder, expand_wildcards, has_wildcards
+from comfy_ui.prompts import (
+    Expanded,
+    WildcardFolder,
+    expand_values,
+    expand_wildcards,
+    has_wildcards,
+)
+from comfy_ui.workflow import Control, get_preset
+from comfy_ui.workflow.controls.control import Target
+from comfy_ui.workflow.roles import Role
 
 WORDS = st.text(alphabet="abcdefgh ,.", max_size=8)
 LINES = {"colour": ("red", "{dark|pale} blue"), "hair_style": ("short", "long"), "a/x": ("1",)}
@@ -155,3 +164,57 @@ def test_files_are_read_from_a_folder_and_from_nowhere_else(tmp_path: Path) -> N
             found[name]
     assert expand_wildcards("__animals/*__", seed=1, wildcards=found).text in {"cat", "dog"}
     assert list(WildcardFolder(tmp_path / "absent")) == []
+
+
+# The values of a job
+
+SDXL = get_preset("sdxl").params
+TEMPLATE = "a {red|blue|green|white} {fox|owl|cat|dog}"
+
+
+def _control(name: str, role: Role, default: object) -> Control:
+    return Control(
+        id=name,
+        kind="text",
+        role=role,
+        label=name,
+        targets=(Target("1", name),),
+        default=default,
+    )
+
+
+@pytest.mark.parametrize("seed", [7, "7", " 7 "])
+def test_the_seed_of_the_job_chooses_also_as_text_from_the_form(seed: int | str) -> None:
+    given = {"prompt": TEMPLATE, "negative": "{a|b}", "seed": seed}
+    values = expand_values(given, SDXL, {}).values
+    assert values["prompt"] == expand_wildcards(TEMPLATE, seed=7).text
+    assert values["negative"] in {"a", "b"}
+    assert values["seed"] == seed
+
+
+@pytest.mark.parametrize("seed", [None, -1, "-1", ""])
+def test_a_random_seed_is_drawn_here_and_kept_so_that_the_result_can_be_repeated(
+    seed: int | str | None,
+) -> None:
+    found = expand_values({"prompt": TEMPLATE, "seed": seed}, SDXL, {})
+    assert found.values["prompt"] == expand_wildcards(TEMPLATE, seed=found.values["seed"]).text
+    assert found.templates == {"prompt": TEMPLATE}
+
+
+def test_a_seed_that_stands_in_a_workflow_chooses_where_none_is_given() -> None:
+    controls = [
+        _control("text", "prompt", "a cat"),
+        _control("seed", "seed", 7),
+    ]
+    values = expand_values({"text": TEMPLATE}, controls, {}).values
+    assert values == {"text": expand_wildcards(TEMPLATE, seed=7).text}
+
+
+def test_values_without_wildcards_stay_as_they_are() -> None:
+    given = {"prompt": "a cat", "steps": 3, "negative": None}
+    assert expand_values(given, SDXL, {}) == Expanded(given, {})
+
+
+def test_a_wildcard_that_is_not_there_is_told() -> None:
+    with pytest.raises(ValidationError, match="__pet__"):
+        expand_values({"prompt": "a __pet__"}, SDXL, {})

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from comfy_ui.ui.api import NAMES
+from comfy_ui.workflow import compile_workflow
 from tests.conftest import ROOT
 from tests.security.support import PASSWORDS, Person, served
 
@@ -136,6 +137,35 @@ def test_the_tools_are_the_endpoints_with_their_arguments(assistant: Assistant) 
         assert "request" not in tool["inputSchema"]["properties"]
         assert len(tool["description"]) > 40
     assert tools["generate"]["inputSchema"]["required"] == ["preset"]
+
+
+TWICE = """
+import json, sys
+from gradio_client import Client
+client = Client(sys.argv[1], verbose=False)
+def file(call, **values):
+    return client.submit(**call, values=values).result()["files"][0]
+for call in json.loads(sys.argv[2]):
+    words = {"prompt": "a {red|blue|green|white} {fox|owl}", "steps": 1}
+    first = file(call, **words)
+    print(json.dumps([first, file(call, **words, seed=first["seed"])]))
+"""
+
+
+def test_wildcards_are_chosen_for_programs_too_and_told_with_the_seed(
+    local: str, tmp_path: Path
+) -> None:
+    graph = compile_workflow("sd15", prompt="a cat", steps=1, seed=5)
+    calls = [
+        {"api_name": "/generate", "preset": "sd15"},
+        {"api_name": "/run_workflow", "workflow": graph},
+    ]
+    told = run([sys.executable, "-c", TWICE, local, json.dumps(calls)], tmp_path)
+    for line in told.splitlines():
+        first, again = json.loads(line)
+        assert re.fullmatch(r"a (red|blue|green|white) (fox|owl)", first["prompt"])
+        assert again["prompt"] == first["prompt"]
+        assert again["seed"] == first["seed"] or first["seed"] is None
 
 
 def test_a_tool_makes_a_picture_and_tells_the_progress(assistant: Assistant, shared: Any) -> None:

@@ -21,7 +21,7 @@ from comfy_ui.errors import (
     UnknownPresetError,
     ValidationError,
 )
-from comfy_ui.studio import JobRequest, Phase, Studio, items
+from comfy_ui.studio import TEMPLATES, JobRequest, Phase, Studio, items
 from tests.studio import support
 from tests.studio.support import end_of, submit_sleepy
 
@@ -72,6 +72,26 @@ async def test_a_seed_left_open_is_drawn_and_stored(studio: Studio) -> None:
     assert one.seed >= 0
     assert one.seed == one.values["seed"]
     assert one.seed != two.seed
+
+
+async def test_wildcards_are_chosen_by_the_seed_and_kept_with_what_they_were(
+    studio: Studio,
+) -> None:
+    template = "a {red|blue|green|white} {fox|owl|cat|dog}"
+    values = {**NIGHT, "prompt": template, "steps": 1}
+    jobs = [
+        await studio.submit(JobRequest(owner="ann", preset="z_image_turbo", values=values))
+        for _ in range(2)
+    ]
+    first, second = jobs
+    assert first.prompt == second.prompt == first.values["prompt"] != template
+    assert first.values[TEMPLATES] == {"prompt": template}
+    (item,) = (await end_of(studio, first)).items
+    assert (item.prompt, item.values[TEMPLATES]) == (first.prompt, {"prompt": template})
+    with pytest.raises(ValidationError, match="__pet__"):
+        await studio.submit(
+            JobRequest(owner="ann", preset="z_image_turbo", values={"prompt": "a __pet__"})
+        )
 
 
 async def test_a_video_is_stored_with_a_poster(studio: Studio, server: DemoServer) -> None:
