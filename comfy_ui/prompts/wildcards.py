@@ -247,8 +247,10 @@ class _Run:
         options = _split(body)
         if count is None and len(options) == 1:
             return f"{{{self.expand(inner, depth + 1)}}}"
-        lone = _NAME.fullmatch(options[0].strip()) if len(options) == 1 else None
-        if lone:
+        only = options[0].strip() if len(options) == 1 else ""
+        # Not fullmatch: of two side by side it would make one name.
+        lone = _NAME.match(only)
+        if lone and lone.end() == len(only):
             options = list(self._options(lone[1]))
         return self._pick(source, options, _bounds(count, len(options)), joint, depth)
 
