@@ -68,6 +68,8 @@ _WHERE = {
     "read_metadata": "workflow",
     "EnhancedPrompt": "prompts",
     "PromptAnalysis": "prompts",
+    "aanalyze_prompt": "prompts",
+    "adescribe_image": "prompts",
     "aenhance_prompt": "prompts",
     "analyze_prompt": "prompts",
     "describe_image": "prompts",
@@ -128,6 +130,8 @@ if TYPE_CHECKING:
     from .prompts import (
         EnhancedPrompt as EnhancedPrompt,
         PromptAnalysis as PromptAnalysis,
+        aanalyze_prompt as aanalyze_prompt,
+        adescribe_image as adescribe_image,
         aenhance_prompt as aenhance_prompt,
         analyze_prompt as analyze_prompt,
         describe_image as describe_image,

@@ -6,8 +6,8 @@ need no model and no network.
 
 from __future__ import annotations
 
-from .analyze import PromptAnalysis, analyze_prompt
-from .describe import describe_image
+from .analyze import AnalyzeOptions, PromptAnalysis, aanalyze_prompt, analyze_prompt
+from .describe import DescribeOptions, adescribe_image, describe_image
 from .draft import Difference, EnhancedPrompt, Kind, Strength, differences
 from .enhance import (
     EnhanceOptions,
@@ -30,7 +30,9 @@ from .wildcards import (
 )
 
 __all__ = [
+    "AnalyzeOptions",
     "Choice",
+    "DescribeOptions",
     "Difference",
     "EnhanceOptions",
     "EnhancedPrompt",
@@ -44,6 +46,8 @@ __all__ = [
     "Styles",
     "Tokens",
     "WildcardFolder",
+    "aanalyze_prompt",
+    "adescribe_image",
     "aenhance_prompt",
     "analyze_prompt",
     "count_tokens",

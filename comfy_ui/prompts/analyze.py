@@ -1,18 +1,38 @@
-"""``analyze_prompt``: what a prompt is about, and which preset and size suit it. By rules."""
+"""``analyze_prompt``: what a prompt is about, and which preset and size suit it.
+
+By rules; by a language model when one is asked for. What the model says is taken where it is one of
+the answers there are, and the rules' answer stands everywhere else.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypedDict, Unpack
 
-from ..errors import ValidationError
+from ..errors import LanguageModelError, ValidationError
 from ..workflow.presets import Preset, list_presets
+from .answers import Rejected, read_fields
 from .draft import Kind
+from .instructions import ANALYSIS_FIELDS, analysing
+from .llm import whole_answer
+from .models import DEFAULT_TIMEOUT_S, RULES, LanguageModel, find_model
 from .protect import PartKind, protected_parts
+from .twins import finished
 from .vocabulary import said_in, subject_of, subject_words, vocabulary, words
 
-__all__ = ["PromptAnalysis", "analyze_prompt"]
+__all__ = ["AnalyzeOptions", "PromptAnalysis", "aanalyze_prompt", "analyze_prompt"]
+
+_MAX_WORDS, _MAX_LENGTH = 8, 40  # of a list that a model answers with, and of one of its words
+_MAX_PROMPT = 10_000
+_TASKS: dict[Kind, tuple[str, ...]] = {
+    "image": ("t2i", "i2i"),
+    "edit": ("edit", "i2i"),
+    "video": ("t2v", "i2v"),
+    "audio": ("audio",),
+}
+"""What can be asked for in words, and the tasks of the presets that make it, best first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +42,8 @@ class PromptAnalysis:
     ``intent`` is the group of the subject (portrait, landscape, city, …, other), ``subjects`` are
     the words for it; ``said`` are the aspects that the prompt describes already (light, colour,
     framing, …), ``mood`` its words for a mood. ``suggested_size`` is width and height in pixels,
-    None for what has no size.
+    None for what has no size. ``source`` names what judged: a model's name, or ``rules``;
+    ``reason`` says why it was the rules although a model was asked for.
     """
 
     intent: str
@@ -34,19 +55,114 @@ class PromptAnalysis:
     subjects: tuple[str, ...] = ()
     mood: tuple[str, ...] = ()
     suggested_size: tuple[int, int] | None = None
+    source: str = RULES
+    reason: str = ""
 
 
-def analyze_prompt(prompt: str, *, presets: Collection[str] | None = None) -> PromptAnalysis:
+class AnalyzeOptions(TypedDict, total=False):
+    """What :func:`analyze_prompt` and :func:`aanalyze_prompt` take.
+
+    presets: ids of the presets to choose from, such as those that a server can run; by default
+        all.
+    model: ``"rules"`` (the default) asks none; None the configured one or one on this machine
+        (see :func:`find_model`); or a :class:`LanguageModel`, or the name of one.
+    timeout_s: how long the model may take in all; 20 by default.
+    """
+
+    presets: Collection[str] | None
+    model: LanguageModel | str | None
+    timeout_s: float
+
+
+def analyze_prompt(prompt: str, **options: Unpack[AnalyzeOptions]) -> PromptAnalysis:
     """Find subject, styles and the kind of result that a prompt asks for.
 
-    Args:
-        prompt: what the person typed.
-        presets: ids of the presets to choose from, such as those that a server can run; by
-            default all.
+    A model that fails leaves it to the rules, and ``reason`` says why.
 
     Raises:
         ValidationError: the prompt is empty.
     """
+    if options.get("model", RULES) == RULES:
+        return _by_rules(prompt, options.get("presets"))
+    return finished(_analyze(prompt, **options))
+
+
+async def aanalyze_prompt(prompt: str, **options: Unpack[AnalyzeOptions]) -> PromptAnalysis:
+    """:func:`analyze_prompt` for programs with an event loop."""
+    return await _analyze(prompt, **options)
+
+
+async def _analyze(
+    prompt: str,
+    *,
+    presets: Collection[str] | None = None,
+    model: LanguageModel | str | None = RULES,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+) -> PromptAnalysis:
+    by_rules = _by_rules(prompt, presets)
+    chosen = await asyncio.to_thread(find_model, model)
+    if chosen is None:
+        return by_rules
+    known = {p.id: p for p in list_presets() if presets is None or p.id in presets}
+    asked = analysing(
+        prompt[:_MAX_PROMPT],
+        intents=[*vocabulary()["subjects"], "other"],
+        kinds=_TASKS,
+        presets={name: f"{p.title}, makes {p.kind} ({p.task})" for name, p in known.items()},
+    )
+    try:
+        text, name = await whole_answer(chosen, asked, timeout_s=timeout_s)
+        told = read_fields(text, ANALYSIS_FIELDS)
+    except Rejected as rejected:
+        return replace(by_rules, reason=f"{chosen.name or 'The model'} said nothing: {rejected}.")
+    except LanguageModelError as error:
+        return replace(by_rules, reason=error.message)
+    return _judged(by_rules, told, name, prompt, known)
+
+
+def _judged(
+    by_rules: PromptAnalysis,
+    told: Mapping[str, str],
+    name: str,
+    prompt: str,
+    presets: Mapping[str, Preset],
+) -> PromptAnalysis:
+    """The model's answers where they are among those there are; the rules' where not."""
+    rules, found = vocabulary()["analysis"], words(prompt)
+    kind = next((kind for kind in _TASKS if kind == told["kind"]), by_rules.kind)
+    intent = told["intent"].casefold()
+    if intent not in vocabulary()["subjects"]:
+        intent = by_rules.intent
+    styles = _listed(told["styles"]) or by_rules.styles
+    suits = presets.get(told["preset"])
+    if suits is None or suits.task not in _TASKS[kind]:
+        among = list(presets)
+        suits, _ = _preset(prompt, found, kind=kind, styles=styles, rules=rules, among=among)
+    shape = told["shape"].casefold()
+    if shape not in (*rules["shapes"], "square"):
+        shape, _ = _shape(suits, found, intent, rules)
+    return replace(
+        by_rules,
+        intent=intent,
+        kind=kind,
+        styles=styles,
+        suggested_preset=suits.id,
+        # Only what the prompt says: a model likes to add to it.
+        subjects=tuple(one for one in _listed(told["subjects"]) if set(words(one)) & set(found))
+        or by_rules.subjects,
+        mood=_listed(told["mood"]) or by_rules.mood,
+        suggested_size=_sized(suits, shape, rules),
+        reasons=(told["reason"],) if told["reason"] else by_rules.reasons,
+        source=name,
+    )
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    parts = (part.strip(" .").casefold() for part in text.split(","))
+    return tuple(dict.fromkeys(part for part in parts if 0 < len(part) <= _MAX_LENGTH))[:_MAX_WORDS]
+
+
+def _by_rules(prompt: str, presets: Collection[str] | None) -> PromptAnalysis:
     found = words(prompt)
     if not found:
         raise ValidationError("There is no prompt to analyse.", hint="Type a few words first.")
@@ -60,17 +176,17 @@ def analyze_prompt(prompt: str, *, presets: Collection[str] | None = None) -> Pr
             styles.append(style)
             reasons += [f"'{word}' is a word of the style {style}" for word in told]
     preset, why = _preset(prompt, found, kind=kind, styles=styles, rules=rules, among=presets)
-    size, why_size = _size(preset, found, subject, rules)
+    shape, why_shape = _shape(preset, found, subject, rules)
     return PromptAnalysis(
         intent=subject,
         kind=kind,
         styles=tuple(styles),
         said=tuple(sorted(said_in(found))),
         suggested_preset=preset.id,
-        reasons=tuple(dict.fromkeys([*reasons, *filter(None, (why, why_size))])),
+        reasons=tuple(dict.fromkeys([*reasons, *filter(None, (why, why_shape))])),
         subjects=subjects,
         mood=tuple(dict.fromkeys(word for word in found if word in vocabulary()["said"]["mood"])),
-        suggested_size=size,
+        suggested_size=_sized(preset, shape, rules),
     )
 
 
@@ -112,37 +228,37 @@ def _preset(
     for name, why in wanted:
         if name in known:
             return known[name], f"{known[name].title}: {why}" if why else ""
-    task = {"edit": "edit", "image": "t2i", "video": "t2v", "audio": "audio"}[kind]
-    fitting = next((p for p in known.values() if p.task == task), None)
+    fitting = next((p for p in known.values() if p.task == _TASKS[kind][0]), None)
     # Better one that is not there (the page says what it lacks) than one of another kind.
     return fitting or next(p for p in list_presets() if p.id == rules["presets"][kind][0]), ""
 
 
-def _size(
+def _shape(
     preset: Preset, found: Sequence[str], subject: str, rules: Mapping[str, Any]
-) -> tuple[tuple[int, int] | None, str]:
-    """A size with about the pixels of the preset's own, in the shape that the prompt asks for."""
+) -> tuple[str, str]:
+    """``wide`` or ``tall`` and why, or nothing: then the preset's own shape is right."""
+    shapes = rules["shapes"]
+    for word in found:
+        if shape := next((s for s in shapes if word in shapes[s]["words"]), ""):
+            return shape, f"'{word}' suits a {shape} picture"
+    shape = next((s for s in shapes if subject in shapes[s]["subjects"]), "")
+    if not shape or preset.kind == "video":  # videos are wide as it is
+        return "", ""
+    return shape, f"a {subject} suits a {shape} picture"
+
+
+def _sized(preset: Preset, shape: str, rules: Mapping[str, Any]) -> tuple[int, int] | None:
+    """A size with about the pixels of the preset's own, in that shape; None if it has no size."""
     width, height = preset.by_role("width"), preset.by_role("height")
     if width is None or height is None or not width.default or not height.default:
-        return None, ""
+        return None
     own = (int(width.default), int(height.default))
-    shapes = rules["shapes"]
-    word = next((w for w in found if any(w in shapes[s]["words"] for s in shapes)), None)
-    shape = next(
-        (
-            s
-            for s in shapes
-            if word in shapes[s]["words"] or (not word and subject in shapes[s]["subjects"])
-        ),
-        None,
-    )
-    if shape is None or (preset.kind == "video" and not word):
-        return own, ""
-    ratio = float(shapes[shape]["ratio"])
+    if not shape:
+        return own
+    ratio = float(rules["shapes"][shape]["ratio"]) if shape in rules["shapes"] else 1.0
     area, step = own[0] * own[1], max(int(width.step or 1), int(height.step or 1), 16)
-    sized = tuple(
+    sides = tuple(
         min(max(round(side / step) * step, int(param.min or step)), int(param.max or side * 2))
         for side, param in (((area * ratio) ** 0.5, width), ((area / ratio) ** 0.5, height))
     )
-    because = f"'{word}'" if word else f"a {subject}"
-    return (sized[0], sized[1]), f"{because} suits a {shape} picture"
+    return sides[0], sides[1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,7 +17,15 @@ from .families import Family, count_tokens
 from .protect import Lost, foreign_syntax_removed, restored
 from .vocabulary import words
 
-__all__ = ["Answer", "Rejected", "judged", "judged_description", "partial_prompt", "read_answer"]
+__all__ = [
+    "Answer",
+    "Rejected",
+    "judged",
+    "judged_description",
+    "partial_prompt",
+    "read_answer",
+    "read_fields",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +95,13 @@ _COMMON: Final = {
 }
 _BULLET = re.compile(r"^\s*(?:#+|[-*•]|\d+[.)])\s+")
 _MAX_CHARACTERS: Final = 6_000
+_MAX_FIELD: Final = 300
 
 
 def read_answer(text: str) -> Answer:
     """The parts of a complete answer, as structured output, JSON in chatter, or plain text."""
-    text = _CONTROL.sub("", _THOUGHT.sub("", text.replace("\r\n", "\n"))).strip()
-    fence = _FENCE.search(text)
-    if fence and len(fence[1].strip()) > 3:
-        text = fence[1].strip()
-    found = _json_object(text)
+    text = _bare(text)
+    found = _json_object(text, _PROMPT_KEYS)
     if found is not None:
         return Answer(
             prompt=_one_line(_field(found, _PROMPT_KEYS)),
@@ -105,6 +112,19 @@ def read_answer(text: str) -> Answer:
     if negative:
         text = text[: negative.start()]
     return Answer(prompt=_plain(text), negative=_one_line(negative[1]) if negative else "")
+
+
+def read_fields(text: str, keys: Collection[str]) -> dict[str, str]:
+    """The texts of an answer that is to be a JSON object with ``keys``; what is missing is "".
+
+    Raises:
+        Rejected: there is no such object in it.
+    """
+    text = _bare(text)
+    found = _json_object(text, keys)
+    if found is None:
+        raise Rejected("it refused" if _REFUSAL.match(text) else "it was not in the form asked for")
+    return {key: _one_line(_field(found, (key,)))[:_MAX_FIELD] for key in keys}
 
 
 def partial_prompt(text: str) -> str:
@@ -174,7 +194,14 @@ def _check_sense(text: str, *, refusing: bool = False) -> None:
     _check_repeats(text)
 
 
-def _json_object(text: str) -> dict[str, object] | None:
+def _bare(text: str) -> str:
+    """An answer without thoughts, control characters and the fence around it."""
+    text = _CONTROL.sub("", _THOUGHT.sub("", text.replace("\r\n", "\n"))).strip()
+    fence = _FENCE.search(text)
+    return fence[1].strip() if fence and len(fence[1].strip()) > 3 else text
+
+
+def _json_object(text: str, keys: Collection[str]) -> dict[str, object] | None:
     start = text.find("{")
     if start < 0:
         return None
@@ -185,7 +212,7 @@ def _json_object(text: str) -> dict[str, object] | None:
     if not isinstance(found, dict):
         return None
     known = {str(key).casefold(): value for key, value in found.items()}
-    return known if any(key in known for key in _PROMPT_KEYS) else None
+    return known if any(key in known for key in keys) else None
 
 
 def _field(found: dict[str, object], keys: tuple[str, ...]) -> str:

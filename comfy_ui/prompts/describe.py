@@ -1,4 +1,4 @@
-"""``describe_image``: a picture turned into a prompt by a vision model."""
+"""``describe_image`` and ``adescribe_image``: a picture turned into a prompt by a vision model."""
 
 from __future__ import annotations
 
@@ -6,46 +6,66 @@ import asyncio
 import base64
 import io
 import time
-from contextlib import aclosing
 from pathlib import Path
-from typing import Final
+from typing import Final, TypedDict, Unpack
 
 from ..errors import LanguageModelError, ValidationError
 from .answers import Rejected, judged_description, read_answer
 from .draft import EnhancedPrompt
 from .families import find_family
 from .instructions import describing
-from .llm import ask
+from .llm import whole_answer
 from .models import LanguageModel, find_model, no_model
+from .twins import finished
 
-__all__ = ["describe_image"]
+__all__ = ["DescribeOptions", "adescribe_image", "describe_image"]
 
 _LONGEST_SIDE: Final = 1024  # more costs time and tokens, and changes no description
+_TIMEOUT_S: Final = 60.0  # a model that sees is often a large one, and has to be loaded
 _MAX_PIXELS: Final = 200_000_000
 
 
-async def describe_image(
-    image: bytes | Path,
-    *,
-    family: str = "",
-    model: LanguageModel | str | None = None,
-    timeout_s: float = 60.0,
-) -> EnhancedPrompt:
+class DescribeOptions(TypedDict, total=False):
+    """What :func:`describe_image` and :func:`adescribe_image` take.
+
+    family: as for :func:`enhance_prompt`.
+    model: as for :func:`enhance_prompt`; at a server on this machine its first vision model is
+        taken, unless this one is known to see.
+    timeout_s: how long it may take in all; 60 by default.
+    """
+
+    family: str
+    model: LanguageModel | str | None
+    timeout_s: float
+
+
+def describe_image(image: bytes | Path, **options: Unpack[DescribeOptions]) -> EnhancedPrompt:
     """A prompt from which a model of ``family`` would make about this picture.
 
-    The model gets the picture small and without its metadata. ``original`` of the result is empty.
-
-    Args:
-        image: the bytes of a picture, or its path.
-        family: as for :func:`enhance_prompt`.
-        model: as for :func:`enhance_prompt`; at a server on this machine its first vision model
-            is taken, unless this one is known to see.
-        timeout_s: how long it may take in all.
+    ``image`` is the bytes of a picture, or its path. The model gets it small and without its
+    metadata. ``original`` of the result is empty.
 
     Raises:
         ValidationError: that is no picture.
         LanguageModelError: there is no vision model, or it gave nothing usable.
     """
+    return finished(_describe(image, **options))
+
+
+async def adescribe_image(
+    image: bytes | Path, **options: Unpack[DescribeOptions]
+) -> EnhancedPrompt:
+    """:func:`describe_image` for programs with an event loop."""
+    return await _describe(image, **options)
+
+
+async def _describe(
+    image: bytes | Path,
+    *,
+    family: str = "",
+    model: LanguageModel | str | None = None,
+    timeout_s: float = _TIMEOUT_S,
+) -> EnhancedPrompt:
     started = time.perf_counter()
     content = await asyncio.to_thread(image.read_bytes) if isinstance(image, Path) else image
     picture = await asyncio.to_thread(_small, content)
@@ -53,10 +73,7 @@ async def describe_image(
     if chosen is None:
         raise no_model()
     known = find_family(family)
-    text, name = "", chosen.name
-    async with aclosing(ask(chosen, describing(picture, known), timeout_s=timeout_s)) as pieces:
-        async for piece, name in pieces:  # noqa: B007 -- the name is used below
-            text += piece
+    text, name = await whole_answer(chosen, describing(picture, known), timeout_s=timeout_s)
     try:
         told = judged_description(read_answer(text), known)
     except Rejected as rejected:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypedDict, TypeVar, Unpack, get_args
+from typing import Literal, TypedDict, Unpack, get_args
 
 from ..errors import LanguageModelError, ValidationError, closest
 from .answers import Answer, Rejected, judged, partial_prompt, read_answer
@@ -16,9 +15,10 @@ from .draft import EnhancedPrompt, Kind, Strength, differences
 from .families import find_family
 from .instructions import question
 from .llm import ask
-from .models import RULES, LanguageModel, find_model, no_model
+from .models import DEFAULT_TIMEOUT_S, RULES, LanguageModel, find_model, no_model
 from .rules import built_in_styles, draft_by_rules
 from .styles import Style, find_style, shipped_styles
+from .twins import finished
 
 __all__ = [
     "EnhanceOptions",
@@ -30,9 +30,7 @@ __all__ = [
     "stream_enhance",
 ]
 
-DEFAULT_TIMEOUT_S = 20.0
 _MAX_CHARACTERS = 10_000
-T = TypeVar("T")
 
 
 class EnhanceOptions(TypedDict, total=False):
@@ -97,7 +95,7 @@ def enhance_prompt(prompt: str, **options: Unpack[EnhanceOptions]) -> EnhancedPr
     model = find_model(request.model)
     if model is None:
         return _by_rules(request, time.perf_counter(), "")
-    return _run(_last(replace(request, model=model)))
+    return finished(_last(replace(request, model=model)))
 
 
 async def aenhance_prompt(prompt: str, **options: Unpack[EnhanceOptions]) -> EnhancedPrompt:
@@ -214,13 +212,3 @@ def _drafted(request: _Request, started: float, answer: Answer, name: str) -> En
         seconds=time.perf_counter() - started,
         lyrics=answer.lyrics,
     )
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Run ``work`` to its end; in a thread of its own where a loop is running (notebooks)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, work).result()

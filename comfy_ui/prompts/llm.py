@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +18,7 @@ from .models import LanguageModel, choose, sees_pictures
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-__all__ = ["Question", "ask"]
+__all__ = ["Question", "ask", "whole_answer"]
 
 _BACKOFF: Final = Backoff(base_s=0.5, cap_s=4.0, attempts=3)
 _MAX_TOKENS: Final = 2_000
@@ -77,6 +78,17 @@ async def ask(
                 if begun or not error.retryable or wait is None:
                     raise
             await asyncio.sleep(wait)
+
+
+async def whole_answer(
+    model: LanguageModel, question: Question, *, timeout_s: float
+) -> tuple[str, str]:
+    """The answer when it is complete, and the name of the model. Raises what :func:`ask` raises."""
+    text, name = "", model.name
+    async with aclosing(ask(model, question, timeout_s=timeout_s)) as pieces:
+        async for piece, name in pieces:  # noqa: B007 -- the name is used below
+            text += piece
+    return text, name
 
 
 def _client(model: LanguageModel, timeout_s: float) -> AsyncOpenAI:

@@ -17,6 +17,7 @@ from ..features import FEATURES, get_install_hint
 from ..settings import Settings, load_settings
 
 __all__ = [
+    "DEFAULT_TIMEOUT_S",
     "RULES",
     "LanguageModel",
     "choose",
@@ -28,6 +29,9 @@ __all__ = [
 
 RULES: Final = "rules"
 """As the name of a model: none, the built-in rules."""
+
+DEFAULT_TIMEOUT_S: Final = 20.0
+"""How long a model may take in all, unless the caller says otherwise."""
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
 _OPENAI_MODEL: Final = "gpt-4.1-mini"

@@ -11,7 +11,10 @@ from comfy_ui.errors import LanguageModelError
 from comfy_ui.prompts import (
     EnhancedPrompt,
     LanguageModel,
+    aanalyze_prompt,
+    adescribe_image,
     aenhance_prompt,
+    analyze_prompt,
     describe_image,
     enhance_prompt,
     stream_enhance,
@@ -189,7 +192,7 @@ def test_the_prompt_goes_to_the_model_as_material(llm: LlmServer) -> None:
 async def test_a_picture_is_described_by_a_vision_model_of_the_server(llm: LlmServer) -> None:
     llm.models = ["nomic-embed-text", MODEL, "qwen2.5-vl:7b"]
     llm.replies = [says_prompt("A red square on white.")]
-    draft = await describe_image(_picture(), model=llm.model())
+    draft = await adescribe_image(_picture(), model=llm.model())
     assert (draft.enhanced, draft.source) == ("A red square on white.", "qwen2.5-vl:7b")
     sent = llm.requests[0]["messages"][1]["content"][1]["image_url"]["url"]
     assert sent.startswith("data:image/jpeg;base64,")
@@ -197,13 +200,84 @@ async def test_a_picture_is_described_by_a_vision_model_of_the_server(llm: LlmSe
 
 async def test_what_is_no_picture_is_not_sent(llm: LlmServer) -> None:
     with pytest.raises(Exception, match="not a picture"):
-        await describe_image(b"GIF89a nonsense", model=llm.model())
+        await adescribe_image(b"GIF89a nonsense", model=llm.model())
     assert llm.requests == []
 
 
-async def test_describing_needs_a_model() -> None:
+def test_describing_needs_a_model() -> None:
     with pytest.raises(LanguageModelError, match="no language model"):
-        await describe_image(_picture())
+        describe_image(_picture())
+
+
+def _analysis(**told: str) -> Reply:
+    fields = {
+        "intent": "animal",
+        "kind": "video",
+        "subjects": "Cat, dog",
+        "styles": "documentary",
+        "mood": "tender",
+        "preset": "ltxv_t2v",
+        "shape": "tall",
+        "reason": "Cats move.",
+    }
+    return says(json.dumps(fields | told))
+
+
+async def test_a_model_that_is_asked_analyses_the_prompt(llm: LlmServer) -> None:
+    llm.replies = [_analysis()]
+    found = await aanalyze_prompt("a cat on the stairs, for my phone", model=llm.model())
+    assert (found.intent, found.kind, found.source) == ("animal", "video", MODEL)
+    assert (found.subjects, found.styles, found.mood) == (("cat",), ("documentary",), ("tender",))
+    assert (found.suggested_preset, found.reasons) == ("ltxv_t2v", ("Cats move.",))
+    assert found.suggested_size is not None
+    assert found.suggested_size[0] < found.suggested_size[1]
+    assert found == analyze_prompt("a cat on the stairs, for my phone", model=llm.model())
+    assert "ltxv_t2v" in llm.requests[0]["messages"][0]["content"]
+
+
+async def test_where_the_model_answers_what_there_is_not_the_rules_answer(llm: LlmServer) -> None:
+    llm.replies = [
+        _analysis(intent="<b>", kind="hologram", styles="", mood="", preset="rm -rf", shape="7")
+    ]
+    by_rules = analyze_prompt("oil painting of a gloomy mountain lake")
+    found = await aanalyze_prompt("oil painting of a gloomy mountain lake", model=llm.model())
+    assert (found.intent, found.kind, found.styles) == ("landscape", "image", ("painting",))
+    assert (found.suggested_preset, found.mood) == (by_rules.suggested_preset, ("gloomy",))
+    assert found.suggested_size == by_rules.suggested_size
+    assert found.subjects == by_rules.subjects
+
+
+def test_a_preset_that_makes_something_else_is_not_taken_from_the_model(llm: LlmServer) -> None:
+    llm.replies = [_analysis(kind="audio", preset="sdxl")]
+    found = analyze_prompt("waves", model=llm.model())
+    assert (found.kind, found.suggested_preset) == ("audio", "stable_audio_open")
+    found = analyze_prompt("waves", model=llm.model(), presets={"sdxl", "ace_step_15"})
+    assert found.suggested_preset == "ace_step_15"
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        (Reply(status=401), "wants a key"),
+        (says("I'm sorry, but I can't help."), "it refused"),
+        (says("It is a cat."), "not in the form"),
+        (says('{"intent": "cat"', cut=True), "broke off"),
+    ],
+    ids=["401", "refusal", "prose", "cut"],
+)
+def test_a_model_that_fails_leaves_the_analysis_to_the_rules_and_says_why(
+    llm: LlmServer, reply: Reply, why: str
+) -> None:
+    llm.replies = [reply]
+    found = analyze_prompt("a cat", model=llm.model(), timeout_s=8)
+    assert found.source == "rules"
+    assert why in found.reason
+    assert found.intent == "animal"
+
+
+def test_no_model_is_asked_to_analyse_unless_one_is_named(llm: LlmServer) -> None:
+    assert analyze_prompt("a cat").source == "rules"
+    assert llm.requests == []
 
 
 def _picture() -> bytes:
