@@ -18,7 +18,7 @@ from .draft import Kind
 from .instructions import ANALYSIS_FIELDS, analysing
 from .llm import whole_answer
 from .models import DEFAULT_TIMEOUT_S, RULES, LanguageModel, find_model
-from .protect import PartKind, protected_parts
+from .protect import PartKind, protected_parts, without_quotes
 from .twins import finished
 from .vocabulary import said_in, subject_of, subject_words, vocabulary, words
 
@@ -163,7 +163,7 @@ def _listed(text: str) -> tuple[str, ...]:
 
 
 def _by_rules(prompt: str, presets: Collection[str] | None) -> PromptAnalysis:
-    found = words(prompt)
+    found = words(without_quotes(prompt)) or words(prompt)
     if not found:
         raise ValidationError("There is no prompt to analyse.", hint="Type a few words first.")
     rules = vocabulary()["analysis"]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from .families import Family, count_tokens
+from .language import COMMON, EMPTY_WORDS, is_latin, language_of
 from .protect import Lost, foreign_syntax_removed, restored
 from .vocabulary import words
 
@@ -80,19 +81,6 @@ _REFUSAL = re.compile(
     r"|es tut mir leid|je suis désolé|lo siento)",
     re.IGNORECASE,
 )
-# The commonest words of languages: enough to tell a sentence's language, silent about tags.
-_COMMON: Final = {
-    name: frozenset(line.split())
-    for name, line in {
-        "en": "the of and with in is a an on at its from to that are by into as through under",
-        "de": "der die das und mit ein eine einer einem im auf ist den dem von zu des sich über",
-        "fr": "le la les des et avec un une dans est sur du au aux par pour qui sous elle",
-        "es": "el los las y con una un en es del por para que se su al sobre como",
-        "it": "il lo gli e con una un nel nella di del della è che sul per si come",
-        "pt": "o os as e com uma um em no na do da é que por para ao se sobre",
-        "nl": "de het een en met van op is dat aan bij uit naar door zijn onder",
-    }.items()
-}
 _BULLET = re.compile(r"^\s*(?:#+|[-*•]|\d+[.)])\s+")
 _MAX_CHARACTERS: Final = 6_000
 _MAX_FIELD: Final = 300
@@ -152,7 +140,7 @@ def judged(answer: Answer, prompt: str, family: Family) -> Answer:
     """
     text = answer.prompt
     _check_sense(text, refusing=_REFUSAL.match(prompt) is not None)
-    _check_language(text, prompt)
+    _checklanguage_of(text, prompt)
     _check_subject(text, prompt)
     text = _tidied(foreign_syntax_removed(text, prompt))
     text = _shortened(text, prompt, family)
@@ -267,39 +255,21 @@ def _check_repeats(text: str) -> None:
         raise Rejected("it repeated itself")
 
 
-def _check_language(text: str, prompt: str) -> None:
-    if _latin(prompt) and not _latin(text):
+def _checklanguage_of(text: str, prompt: str) -> None:
+    if is_latin(prompt) and not is_latin(text):
         raise Rejected("it came in another script")
-    told, said = _language(text), set(words(prompt))
+    told, said = language_of(text), set(words(prompt))
     # A prompt is often too short to tell its language; one common word is a hint.
-    hints = {name for name, common in _COMMON.items() if said & common}
+    hints = {name for name, common in COMMON.items() if said & common}
     if told and hints and told not in hints:
         raise Rejected("it came in another language")
 
 
-def _latin(text: str) -> bool:
-    """Whether most letters are Latin ones; true when there are hardly any."""
-    letters = [letter for letter in text if letter.isalpha()]
-    return sum(letter < "\u0250" for letter in letters) >= len(letters) / 2
-
-
-def _language(text: str) -> str | None:
-    """The language of a sentence, when enough of its common words are there."""
-    said = words(text)
-    counts = {name: sum(word in known for word in said) for name, known in _COMMON.items()}
-    first, second, *_ = sorted(counts, key=lambda name: counts[name], reverse=True)
-    clear = counts[first] >= 2 and counts[first] > 1.5 * counts[second]
-    return first if clear else None
-
-
-_EMPTY_WORDS = frozenset[str]().union(*_COMMON.values())
-
-
 def _check_subject(text: str, prompt: str) -> None:
     """At least one of the words that carry the prompt must be in the answer, in some form."""
-    if not _latin(prompt):
+    if not is_latin(prompt):
         return  # writing without spaces has no words to compare
-    stems = {word[:4] for word in words(prompt) if word not in _EMPTY_WORDS and len(word) > 2}
+    stems = {word[:4] for word in words(prompt) if word not in EMPTY_WORDS and len(word) > 2}
     if stems and not stems & {word[:4] for word in words(text)}:
         raise Rejected("it was about something else")
 

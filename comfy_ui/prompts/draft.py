@@ -20,8 +20,9 @@ class EnhancedPrompt:
     """A draft for a person to judge.
 
     ``negative`` is empty where the model family uses none, ``lyrics`` where it does not sing.
-    ``source`` names what wrote it: a model's name, or ``rules``; ``reason`` says why it was the
-    rules although there is a model. ``changes`` are the phrases that were added.
+    ``source`` names what wrote it: a model's name, or ``rules``. ``reason`` says what should be
+    known besides: why it was the rules although there is a model, or why nothing was added.
+    ``changes`` are the phrases that were added.
     """
 
     enhanced: str

@@ -190,13 +190,15 @@ def _by_rules(request: _Request, started: float, reason: str) -> EnhancedPrompt:
         kind=request.kind,
         seed=request.seed,
     )
-    return replace(draft, reason=reason, seconds=time.perf_counter() - started)
+    told = " ".join(filter(None, (reason, draft.reason)))
+    return replace(draft, reason=told, seconds=time.perf_counter() - started)
 
 
 def _fallen_back(request: _Request, started: float, error: LanguageModelError) -> EnhancedPrompt:
     if request.on_failure == "raise":
         raise error
-    return _by_rules(replace(request, on_failure="rules"), started, error.message)
+    why = f"{error.message} The rules wrote this one."
+    return _by_rules(replace(request, on_failure="rules"), started, why)
 
 
 def _drafted(request: _Request, started: float, answer: Answer, name: str) -> EnhancedPrompt:

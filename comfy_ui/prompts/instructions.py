@@ -11,7 +11,7 @@ from .families import Family
 from .llm import Question
 from .protect import PartKind, protected_parts
 from .styles import Style
-from .vocabulary import vocabulary
+from .vocabulary import phrases
 
 __all__ = ["ANALYSIS_FIELDS", "analysing", "describing", "question"]
 
@@ -145,7 +145,4 @@ def _style(style: str | Style) -> str:
     if isinstance(style, Style):
         before, after = style.around
         return f"Style '{style.name}': {before}…{after}. Work its words in."
-    known = vocabulary()["styles"][style]
-    examples = [known[aspect][0] for aspect in known["aspects"] if aspect in known]
-    words = f" (for instance {'; '.join(examples)})" if examples else ""
-    return f"Style: {style}{words}."
+    return f"Style: {style} ({phrases()['styles'][style]['about']})."

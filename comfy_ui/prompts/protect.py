@@ -14,7 +14,15 @@ from enum import StrEnum
 
 from .wildcards import WILDCARD
 
-__all__ = ["Lost", "Part", "PartKind", "foreign_syntax_removed", "protected_parts", "restored"]
+__all__ = [
+    "Lost",
+    "Part",
+    "PartKind",
+    "foreign_syntax_removed",
+    "protected_parts",
+    "restored",
+    "without_quotes",
+]
 
 
 class PartKind(StrEnum):
@@ -55,6 +63,7 @@ _PARTS = re.compile(
     f"(?P<tag>{_TAG})|(?P<weight>{_WEIGHT})|(?P<wildcard>{_GROUP}|{WILDCARD})"
     f"|(?P<embedding>{_EMBEDDING})|(?P<quote>{_QUOTES})|(?P<break>\\bBREAK\\b)"
 )
+_QUOTED = re.compile(_QUOTES)
 _SENTENCE_END = re.compile(r"[.!?:;\n]+")
 _WORD = re.compile(r"[^\W_][\w'’-]*")
 _OPENERS = frozenset(
@@ -90,6 +99,11 @@ def _names(text: str) -> list[str]:
                 found[sentence[run[0].start() : run[-1].end()]] = None
             run = [word] if word is not None and word[0][0].isupper() else []
     return [name for name in found if len(name) > 1]
+
+
+def without_quotes(prompt: str) -> str:
+    """``prompt`` without the texts that are to be shown, which say nothing about the picture."""
+    return _QUOTED.sub(" ", prompt)
 
 
 def restored(answer: str, prompt: str) -> str:

@@ -1,24 +1,34 @@
-"""The words of the built-in rules, read once from ``vocabulary.toml``, and looking them up."""
+"""What the built-in rules know and write: ``vocabulary.toml`` and ``phrases.toml``, read once."""
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 # What is not prose: LoRA tags, wildcards, and the words that ComfyUI's and A1111's encoders obey.
 _MACHINE = re.compile(r"<[^<>]*>|__[^\s_][^\s]*?__|\bembedding:\S+|\bBREAK\b|\bAND\b")
+_PLACES = {"landscape", "city", "interior"}
 _WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
 
 
 @cache
 def vocabulary() -> dict[str, Any]:
-    """The parsed file."""
-    text = files(__package__).joinpath("vocabulary.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)
+    """The words that are understood."""
+    return _read("vocabulary.toml")
+
+
+@cache
+def phrases() -> dict[str, Any]:
+    """What is written."""
+    return _read("phrases.toml")
+
+
+def _read(name: str) -> dict[str, Any]:
+    return tomllib.loads(files(__package__).joinpath(name).read_text(encoding="utf-8"))
 
 
 def words(prompt: str) -> list[str]:
@@ -59,7 +69,32 @@ def _singular(word: str) -> str:
     return word.removesuffix("s")
 
 
-def said_in(prompt_words: Iterable[str]) -> set[str]:
-    """The aspects (light, colour, framing …) that a prompt speaks of already."""
+def said_in(prompt_words: Iterable[str], of: Literal["said", "heard"] = "said") -> set[str]:
+    """The aspects (light, colour, framing …) that a prompt speaks of already; ``heard``: those of
+    a sound (tempo, instruments …)."""
     present = set(prompt_words)
-    return {aspect for aspect, known in vocabulary()["said"].items() if present & set(known)}
+    return {aspect for aspect, known in vocabulary()[of].items() if present & set(known)}
+
+
+def contexts_of(prompt_words: Sequence[str]) -> list[str]:
+    """What phrases may depend on: the contexts that hold, then the subject, then ``any``."""
+    subject = subject_of(prompt_words)
+    if subject == "design":
+        return [subject, "any"]  # what it shows is drawn, and has no weather
+    present = {form for word in prompt_words for form in (word, _singular(word))}
+    held = [name for name, known in vocabulary()["contexts"].items() if present & set(known)]
+    groups = subject_groups()
+    around = {groups.get(word) or groups.get(_singular(word)) for word in prompt_words}
+    if subject == "portrait" and ("portrait" not in prompt_words) and around & _PLACES:
+        held.insert(0, "scene")
+    if subject != "interior" and "interior" in around:
+        held.insert(0, "indoors")
+    return [*held, subject, "any"]
+
+
+@cache
+def known_words() -> frozenset[str]:
+    """All words that the rules understand."""
+    known = vocabulary()
+    lists = [*known["subjects"].values(), *known["said"].values(), *known["contexts"].values()]
+    return frozenset([*known["ideas"], *(word for one in lists for word in one)])

@@ -179,9 +179,7 @@ def draft_card(
     return el(
         "section",
         _head("built-in rules" if draft.source == "rules" else draft.source),
-        el("p", f"{draft.reason} The rules wrote this one.", class_="quiet", role="status")
-        if draft.reason
-        else None,
+        el("p", draft.reason, class_="quiet", role="status") if draft.reason else None,
         el("p", _marked(draft), class_="draft-text"),
         el("p", el("b", "Negative: "), negative, class_="quiet") if negative else None,
         el("pre", draft.lyrics, class_="draft-lyrics") if draft.lyrics else None,

@@ -45,7 +45,6 @@ a desert with a lone tree
 waves against a lighthouse in a storm
 a path through a bamboo forest
 a perfume bottle on black stone
-a pair of running shoes
 a vintage car on a coastal road
 a steam train on a bridge
 a logo of a fox, flat
@@ -55,9 +54,10 @@ anime girl with an umbrella
 oil painting of a storm at sea
 (soft light:1.3), a dragon <lora:scales:0.7>
 a {red|blue} balloon over __place__
-chess pieces, macro
 loneliness
-slow folk song about the sea""".splitlines()
+slow folk song about the sea
+ein alter Leuchtturm im Nebel
+窓辺で眠る猫""".splitlines()
 
 
 def rows(step: int = 1) -> list[tuple[str, str, str, str]]:

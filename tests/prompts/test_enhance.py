@@ -1,11 +1,23 @@
 from __future__ import annotations
 
+import re
+from typing import get_args
+
 import pytest
 from hypothesis import given, strategies as st
 
 from comfy_ui.errors import ValidationError
-from comfy_ui.prompts import enhance_prompt, list_styles
-from comfy_ui.prompts.vocabulary import vocabulary
+from comfy_ui.prompts import (
+    EnhanceOptions,
+    Kind,
+    Strength,
+    count_tokens,
+    enhance_prompt,
+    list_styles,
+)
+from comfy_ui.prompts.families import find_family
+from comfy_ui.prompts.vocabulary import phrases, vocabulary
+from tests.prompts.table import FAMILIES, PROMPTS
 
 SPECIAL = ['"OPEN ALL NIGHT"', "<lora:fur:0.8>", "(soft:1.2)", "__animal__", "{red|blue}", "BREAK"]
 
@@ -38,9 +50,10 @@ def test_what_the_prompt_says_already_is_not_said_again() -> None:
     told = enhance_prompt(
         "film still of a cat, neon light, teal palette, calm, wide shot", style="cinematic"
     )
-    assert len(bare.changes) == 5
+    assert len(bare.changes) == 4
     assert told.changes == ()
     assert told.enhanced == told.original
+    assert "nothing to add" in told.reason
 
 
 def test_tags_for_sdxl_and_sentences_for_flux() -> None:
@@ -48,7 +61,7 @@ def test_tags_for_sdxl_and_sentences_for_flux() -> None:
     prose = enhance_prompt("a cat", family="Flux.1", style="detailed")
     assert "." not in tags.enhanced
     assert tags.enhanced.count(", ") >= len(tags.changes)
-    assert prose.enhanced.startswith("a cat. ")
+    assert prose.enhanced.startswith("a cat, ")
     assert prose.enhanced.endswith(".")
 
 
@@ -61,7 +74,8 @@ def test_a_video_gets_a_movement_unless_it_has_one() -> None:
     moving = enhance_prompt("a fox in the snow", family="Wan", kind="video")
     assert any("camera" in change or "shot" in change for change in moving.changes)
     still = enhance_prompt("the camera pans over a fox", family="Wan", kind="video")
-    moves = {move for known in vocabulary()["motion"].values() for move in known}
+    moves = {prose for known in phrases()["motion"].values() for _, prose in known}
+    assert moves & set(moving.changes)
     assert not moves & set(still.changes)
 
 
@@ -87,13 +101,83 @@ def test_an_unknown_style_offers_the_closest() -> None:
         enhance_prompt("a cat", style="cinmatic")
 
 
-def test_every_aspect_of_every_style_has_words_and_a_sentence() -> None:
-    known = vocabulary()
+@pytest.mark.parametrize(
+    "prompt", ["ein alter Leuchtturm im Nebel", "窓辺で眠る猫", "el gato negro"]
+)
+@pytest.mark.parametrize("family", ["SDXL", "Flux.1", "Wan", "ACE-Step"])
+def test_a_prompt_in_another_language_is_left_as_it_is_and_why_is_said(
+    prompt: str, family: str
+) -> None:
+    kinds: dict[str, Kind] = {"Wan": "video", "ACE-Step": "audio"}
+    kind = kinds.get(family, "image")
+    draft = enhance_prompt(prompt, family=family, kind=kind, strength="strong")
+    assert draft.enhanced == prompt
+    assert "English" in draft.reason
+
+
+def test_the_longer_a_prompt_the_less_is_added() -> None:
+    long = "a cat that sleeps on the blanket which grandmother knitted while " * 6
+    counts = [
+        len(enhance_prompt(long[:size], family="Flux.1", style="detailed").changes)
+        for size in (5, 150, 250, 390)
+    ]
+    assert counts[0] > counts[1] >= counts[2] > counts[3] == 0
+
+
+def test_a_text_that_is_to_be_shown_says_nothing_about_the_picture() -> None:
+    sign = 'a shop sign that says "OPEN ALL NIGHT, RED NEON"'
+    draft = enhance_prompt(sign, family="SDXL", style="minimal")
+    assert "black" not in draft.enhanced
+    assert "text" not in draft.negative
+    assert "text" in enhance_prompt("a cat", family="SDXL").negative
+
+
+def test_music_gets_a_set_that_belongs_together_and_sounds_get_none() -> None:
+    song = enhance_prompt("slow folk song about the sea", family="ACE-Step", kind="audio")
+    assert "bpm" not in song.enhanced  # "slow" says it
+    assert "vocal" in song.enhanced
+    assert song.lyrics == ""
+    tune = enhance_prompt("waves", family="ACE-Step", kind="audio")
+    assert "instrumental" in tune.enhanced
+    assert tune.lyrics == "[instrumental]"
+    noise = enhance_prompt("rain on a tin roof", family="Stable Audio", kind="audio")
+    assert "recording" in noise.enhanced
+    assert "bpm" not in noise.enhanced
+
+
+WORN_OUT = re.compile(
+    r"masterpiece|stunning|breathtaking|award|8k|4k|ultra|hyper|trending|best quality|beautiful"
+)
+FAULTY = re.compile(r"\b(\w+) \1\b|  |[,.][,.]|, \.|\{\}")
+
+
+@pytest.mark.parametrize("strength", get_args(Strength))
+@pytest.mark.parametrize("name", [name for name, _ in FAMILIES])
+def test_what_is_added_reads_well_for_every_prompt_of_the_table(
+    strength: Strength, name: str
+) -> None:
+    options: EnhanceOptions = {**dict(FAMILIES)[name], "strength": strength}
+    for prompt in PROMPTS:
+        for style in list_styles():
+            draft = enhance_prompt(prompt, **options, style=style, model="rules")
+            added = draft.enhanced[len(prompt) :]
+            assert not WORN_OUT.search(added)
+            assert not FAULTY.search(added), added
+            assert len(set(draft.changes)) == len(draft.changes), added
+            assert count_tokens(draft.enhanced, options["family"]).fits
+            if added and find_family(options["family"]).reads == "sentences":
+                assert added.endswith(".")
+                assert all(text[0].isupper() for text in re.split(r"(?<=\.) ", added)[1:]), added
+
+
+def test_every_aspect_of_every_style_has_words_for_every_subject() -> None:
+    known = phrases()
     for style in list_styles():
-        for aspect in known["styles"][style]["aspects"]:
-            assert aspect in known["sentences"]
-            assert (
-                known["styles"][style].get(aspect)
-                or known["styles"]["any"].get(aspect)
-                or aspect == "framing"
-            ), (style, aspect)
+        own = known["styles"][style]
+        for aspect in own["aspects"]:
+            for table in (own.get(aspect), known.get(aspect)):
+                assert table is None or "any" in table, (style, aspect)
+            assert own.get(aspect) or known.get(aspect)
+    keys = {*vocabulary()["contexts"], *vocabulary()["subjects"], "any", "scene", "indoors"}
+    for aspect in ("framing", "light", "detail", "colour", "mood", "motion"):
+        assert known[aspect].keys() <= keys
