@@ -9,6 +9,7 @@ than that at the server. HTTP proxies and HTTP/2 are left to httpx.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import time
 from collections import deque
@@ -22,8 +23,8 @@ import httpx
 _HEAD_LIMIT_BYTES = 128 * 1024
 _PIECE_BYTES = 64 * 1024
 _UNREAD_LIMIT_BYTES = 1024 * 1024
-# Of two addresses of a name (localhost is ::1 and 127.0.0.1), the second gets its turn this soon.
-_NEXT_ADDRESS_S = 0.25
+# An address that is silent for so long is passed over, if the name has another one.
+_NEXT_ADDRESS_S = 1.0
 
 
 class Http1Transport(httpx.AsyncBaseTransport):
@@ -89,15 +90,14 @@ class Http1Transport(httpx.AsyncBaseTransport):
 
     async def _open(self, request: httpx.Request, timeouts: dict[str, float | None]) -> _Wire:
         scheme, host, port = origin = _origin(request)
-        loop = asyncio.get_running_loop()
+        tls = (self._tls or True) if scheme == "https" else None
         try:
             async with asyncio.timeout(timeouts.get("connect")):
-                _, wire = await loop.create_connection(
+                _, wire = await asyncio.get_running_loop().create_connection(
                     lambda: _Wire(origin),
-                    host,
-                    port,
-                    ssl=(self._tls or True) if scheme == "https" else None,
-                    happy_eyeballs_delay=_NEXT_ADDRESS_S,
+                    sock=await _connected(host, port),
+                    ssl=tls,
+                    server_hostname=host if tls else None,
                 )
         except TimeoutError as error:
             raise httpx.ConnectTimeout("no connection in time", request=request) from error
@@ -236,6 +236,33 @@ class _Body(httpx.AsyncByteStream):
         release, self._release = self._release, None
         if release is not None:
             release(self._wire)
+
+
+async def _connected(host: str, port: int) -> socket.socket:
+    """A socket to the first address of the name that answers (localhost is ::1 and 127.0.0.1).
+
+    asyncio's own race between addresses leaks sockets when it is cancelled (seen in 3.11).
+    """
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for more, (family, kind, protocol, _, address) in zip(
+        reversed(range(len(found))), found, strict=True
+    ):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setblocking(False)
+            async with asyncio.timeout(_NEXT_ADDRESS_S if more else None):
+                await loop.sock_connect(sock, address)
+        except OSError:
+            sock.close()
+            if not more:
+                raise
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise OSError("the name has no address")
 
 
 async def _send(wire: _Wire, request: httpx.Request, timeout_s: float | None) -> None:

@@ -93,7 +93,7 @@ def test_the_keyboard_alone_stars_finds_and_recalls(library: Any) -> None:
     seed = thumb.get_attribute("data-seed")
     thumb.focus()
     library.keyboard.press("a")
-    library.wait_for_function(f"document.querySelector('[name=seed]').value === '{seed}'")
+    library.wait_for_function(f"document.querySelector('[name=seed]')?.value === '{seed}'")
     assert library.input_value("#prompt textarea") == PROMPTS[1]
     assert library.input_value("form.settings [name=steps]") == "2"
     opened(library)

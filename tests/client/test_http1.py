@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import random
+import socket
 import ssl
+import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 
@@ -11,6 +15,7 @@ import httpx
 import pytest
 import trustme
 
+from comfy_ui.client import http1
 from comfy_ui.client.http1 import Http1Transport
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]]
@@ -347,3 +352,40 @@ async def test_https_is_checked_against_the_context_given() -> None:
             with pytest.raises(httpx.ConnectError) as caught:
                 await ask(http, url)
             assert isinstance(caught.value.__cause__, ssl.SSLError)
+
+
+async def test_a_request_cancelled_while_it_connects_leaves_no_socket() -> None:
+    async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    rng = random.Random(1)
+    async with served(silent) as (_, url):
+        port = url.split(":")[2].split("/")[0]
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ResourceWarning)
+            async with pool() as http:
+                for _ in range(500):
+                    task = asyncio.create_task(ask(http, f"http://localhost:{port}/"))
+                    for _ in range(rng.randrange(12)):
+                        await asyncio.sleep(0)
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
+            gc.collect()
+    assert [str(warning.message) for warning in caught] == []
+
+
+async def test_a_silent_address_gives_way_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http1, "_NEXT_ADDRESS_S", 0.05)
+    with socket.socket() as full:  # its one place is taken: further connections hang
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        with socket.create_connection(full.getsockname()):
+            async with served(answering(OK)) as (_, url), pool() as http:
+                port = int(url.split(":")[2].split("/")[0])
+                addresses = [full.getsockname(), ("127.0.0.1", port)]
+
+                async def two(*_: object, **__: object) -> list[object]:
+                    return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", a) for a in addresses]
+
+                monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two)
+                assert await ask(http, url) == b"ok"
