@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import __version__, logs, tracing
-from .commands import app, run as run_, workflows
+from .commands import app, models, run as run_, workflows
 from .errors import ComfyHeadlessError, InvalidWorkflowError
 from .settings import DEFAULT_URL, Settings, load_settings
 
@@ -34,7 +34,9 @@ def run(argv: Sequence[str] | None = None) -> int:
             **{name: getattr(arguments, name, None) for name in _APP_OPTIONS},
         )
         secrets = [
-            s.get_secret_value() for s in (settings.comfyui_token, settings.openai_api_key) if s
+            s.get_secret_value()
+            for s in (settings.comfyui_token, settings.openai_api_key, settings.hf_token)
+            if s
         ]
         logs.configure(settings.log_level, as_json=settings.log_json, secrets=secrets)
         tracing.heed_environment(prompts=settings.trace_prompts)
@@ -62,7 +64,7 @@ def _complain(error: ComfyHeadlessError) -> None:
 
 # --- arguments --------------------------------------------------------------------------------
 
-_APP_OPTIONS = ("host", "port", "share", "auth", "mcp", "data_dir")
+_APP_OPTIONS = ("host", "port", "share", "auth", "mcp", "data_dir", "models_dir")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         "--mcp", action="store_true", default=None, help="offer tools for assistants at /mcp"
     )
     parser.add_argument("--data-dir", type=Path, help="folder for jobs and results")
+    parser.add_argument("--models-dir", type=Path, help="ComfyUI's models folder")
     parser.set_defaults(command=app.app)
 
     commands = parser.add_subparsers(title="commands", metavar="")
@@ -119,6 +122,25 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = add("presets", workflows.presets, "List the shipped presets.")
     sub.add_argument("--json", action="store_true")
+
+    sub = add("models", models.models, "List the model files that are missing on the server.")
+    _engine(sub)
+    sub.add_argument("source", nargs="*", help="preset ids or workflow files (all presets)")
+    sub.add_argument("--variant", help="a variant of the preset")
+    sub.add_argument("--json", action="store_true")
+
+    text = "Fetch the missing model files of a preset or a workflow onto this machine."
+    sub = add("download", models.download, text)
+    _engine(sub)
+    sub.add_argument("source", help="preset id or workflow file")
+    sub.add_argument("--variant", help="a variant of the preset")
+    sub.add_argument(
+        "--models-dir",
+        type=Path,
+        default=argparse.SUPPRESS,
+        help="ComfyUI's models folder (asked of ComfyUI)",
+    )
+    sub.add_argument("--quiet", action="store_true", help="no progress")
 
     sub = add("check", workflows.check, "Say what a workflow lacks on the server.")
     _engine(sub)

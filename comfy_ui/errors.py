@@ -22,6 +22,7 @@
     │   ├── UnknownPresetError         no preset of that name
     │   └── InvalidAddressError        not an address of a ComfyUI server
     ├── StorageError                   this machine's disk or database refused
+    ├── ModelDownloadError             a model file could not be fetched from its publisher
     ├── LanguageModelError             the model that writes prompts gave nothing usable
     └── MissingFeatureError            an optional dependency is not installed
 
@@ -75,6 +76,7 @@ class MissingModel:
     size_bytes: int | None = None
     license: str | None = None
     gated: bool = False
+    sha256: str | None = None
 
 
 class ComfyHeadlessError(Exception):
@@ -277,6 +279,12 @@ class StorageError(ComfyHeadlessError):
     """This machine's disk or database refused."""
 
     default_hint = "Free some disk space, or choose another folder with --data-dir."
+
+
+class ModelDownloadError(ComfyHeadlessError):
+    """A model file could not be fetched from its publisher."""
+
+    default_hint = "Fetch it by hand and put it into ComfyUI's models folder."
 
 
 class LanguageModelError(ComfyHeadlessError):

@@ -74,6 +74,22 @@ class Settings(BaseSettings):
         default_factory=default_data_dir, description="Folder for jobs and results."
     )
 
+    models_dir: Path | None = Field(
+        default=None,
+        description="ComfyUI's models folder, to put missing model files there. Unset: asked of a "
+        "ComfyUI on this machine.",
+    )
+    download_hosts: str = Field(
+        default="",
+        description="Hosts that model files may come from besides huggingface.co, with commas "
+        "between them.",
+    )
+    hf_token: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("hf_token", "HF_TOKEN"),
+        description="Token for model files of Hugging Face that want a login; sent there only.",
+    )
+
     openai_base_url: str | None = Field(
         default=None,
         validation_alias=AliasChoices("openai_base_url", "OPENAI_BASE_URL"),

@@ -9,12 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 from PIL import Image
 
 from comfy_ui.cli import run
+from tests.client.publisher import WEIGHTS, Publisher, publishing
+from tests.workflow.official import needy
 
 GRAPH = {
     "1": {
@@ -250,3 +254,50 @@ def test_users_are_added_listed_and_removed(tmp_path, capsys, monkeypatch) -> No
     assert run(["users", "--remove", "anna", *folder]) == 0
     assert run(["users", *folder]) == 0
     assert capsys.readouterr().out == ""
+
+
+@pytest.fixture
+def publisher(tmp_path: Path, monkeypatch) -> Iterator[Publisher]:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    with publishing(authority) as found:
+        monkeypatch.setenv("COMFY_UI_DOWNLOAD_HOSTS", found.host)
+        yield found
+
+
+@pytest.fixture
+def needy_file(publisher: Publisher, tmp_path: Path) -> Path:
+    """An editor file that says where its model comes from."""
+    path = tmp_path / "needy.json"
+    path.write_text(json.dumps(needy(publisher.url, "far.safetensors")))
+    return path
+
+
+def test_missing_models_are_listed_and_fetched(
+    engine, publisher: Publisher, needy_file: Path, tmp_path: Path, capsys
+) -> None:
+    argv = [str(needy_file), "--comfyui", engine.url]
+    assert run(["models", *argv, "--json"]) == 1
+    (listed,) = json.loads(capsys.readouterr().out).values()
+    assert [(m["folder"], m["url"]) for m in listed] == [
+        ("checkpoints", f"{publisher.url}/x/resolve/main/far.safetensors")
+    ]
+    assert run(["download", *argv]) == 1
+    assert "--models-dir" in capsys.readouterr().err
+    publisher.cuts = [2 * 2**20]
+    assert run(["download", *argv, "--models-dir", str(tmp_path / "models")]) == 0
+    path = Path(capsys.readouterr().out.strip())
+    assert path == tmp_path / "models" / "checkpoints" / "far.safetensors"
+    assert path.read_bytes() == WEIGHTS
+    publisher.statuses = [403]
+    path.unlink()
+    assert run(["download", *argv, "--models-dir", str(tmp_path / "models")]) == 1
+    assert "wants a login" in capsys.readouterr().err
+
+
+def test_the_engine_lacks_no_model_of_a_shipped_preset(engine, capsys) -> None:
+    assert run(["models", "sdxl", "wan22_5b", "--comfyui", engine.url]) == 0
+    assert "No model file is missing" in capsys.readouterr().out
+    assert run(["models", "sdxll", "--comfyui", engine.url]) == 1
+    assert "Did you mean 'sdxl'" in capsys.readouterr().err

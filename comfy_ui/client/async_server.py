@@ -153,6 +153,10 @@ class AsyncServer(Base):
             return await self._ask(inventory.object_info(node))
         return await self._drive(self._sources.library(fresh=fresh))
 
+    async def model_paths(self) -> dict[str, list[str]]:
+        """As :meth:`.ComfyClient.model_paths`."""
+        return await self._ask(inventory.model_paths())
+
     async def models(self, folder: str | None = None) -> list[str]:
         """As :meth:`.ComfyClient.models`."""
         return await self._ask(

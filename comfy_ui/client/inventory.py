@@ -38,6 +38,19 @@ def models(folder: str) -> Call[list[str]]:
     return Call(method="GET", path=f"/models/{quote(folder, safe='')}", parse=read_names)
 
 
+def model_paths() -> Call[dict[str, list[str]]]:
+    """Where the server looks for the files of each folder: paths of *its* machine."""
+    return Call(
+        method="GET",
+        path="/experiment/models",
+        parse=lambda answer: {
+            str(entry["name"]): [str(path) for path in as_list(entry.get("folders"))]
+            for entry in as_list(read_json(answer))
+            if isinstance(entry, dict) and "name" in entry
+        },
+    )
+
+
 def embeddings() -> Call[list[str]]:
     return Call(method="GET", path="/embeddings", parse=read_names)
 

@@ -185,6 +185,10 @@ class SyncServer(Base):
             return self._ask(inventory.object_info(node))
         return self._drive(self._sources.library(fresh=fresh))
 
+    def model_paths(self) -> dict[str, list[str]]:
+        """Where the server looks for each folder's model files: paths of its own machine."""
+        return self._ask(inventory.model_paths())
+
     def models(self, folder: str | None = None) -> list[str]:
         """Model files in a folder below ``models/``; without one, the folders."""
         return self._ask(inventory.model_folders() if folder is None else inventory.models(folder))

@@ -84,6 +84,13 @@ class Folders:
         found = (path for path in self["input"].iterdir() if path.is_file())
         return sorted(p.name for p in found if suffixes is None or p.suffix.lower() in suffixes)
 
+    def models(self, folder: str) -> list[str]:
+        """Files that somebody has put into ``models/FOLDER``; the engine paints without them."""
+        base = self.root / "models" / folder
+        if not base.is_dir():
+            return []
+        return [path.relative_to(base).as_posix() for path in base.rglob("*") if path.is_file()]
+
     def next(self, prefix: str, suffix: str, *, kind: Kind = "output") -> Saved:
         """A new file name ``prefix_00001_suffix``, counting on from what is in the folder.
 

@@ -121,6 +121,10 @@ def object_info(
     for (class_type, name), suffixes in FILE_INPUTS.items():
         if class_type in specs:
             specs[class_type] = _with_files(specs[class_type], name, folders.inputs(suffixes))
+    for (class_type, name), folder in MODEL_INPUTS.items():
+        if class_type in specs and (added := folders.models(folder)):
+            files = sorted({*models().get(folder, ()), *added})
+            specs[class_type] = _with_files(specs[class_type], name, files)
     if not test_nodes:
         specs = {name: spec for name, spec in specs.items() if not NODES[name].test_only}
     return specs

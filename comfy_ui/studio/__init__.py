@@ -1,5 +1,6 @@
 """Runs that outlive a page: queue, follow, resume, and the library of results."""
 
+from .downloads import Download, Downloads, DownloadState
 from .job import (
     TEMPLATES,
     Item,
@@ -13,21 +14,27 @@ from .job import (
     Snapshot,
     Status,
 )
+from .model_folders import ModelFolders, find_model_folders
 from .own_presets import OwnPresets
 from .studio import Studio
 
 __all__ = [
     "TEMPLATES",
+    "Download",
+    "DownloadState",
+    "Downloads",
     "Item",
     "Job",
     "JobError",
     "JobRequest",
     "Kind",
     "Line",
+    "ModelFolders",
     "OwnPresets",
     "Phase",
     "ServerStatus",
     "Snapshot",
     "Status",
     "Studio",
+    "find_model_folders",
 ]

@@ -37,6 +37,7 @@ Action = Literal[
     "upload",  # a file for an input of a job
     "enhance",  # let a model or the rules write a prompt
     "open_workflow",  # run any graph, which is code on the GPU's machine; keep it as a preset
+    "get_models",  # from their publishers onto this machine's disk
     "see_server",  # the server's address, devices and errors
     "free_memory",
     "reconnect",  # to another server
@@ -68,6 +69,7 @@ TABLE: Final[Mapping[Action, Mapping[Mode, Role | None]]] = {
     "upload": _in_all_modes(Role.VISITOR),
     "enhance": _in_all_modes(Role.VISITOR),
     "open_workflow": _in_all_modes(Role.OWNER),
+    "get_models": _in_all_modes(Role.OWNER),
     "see_server": _in_all_modes(Role.OWNER),
     "free_memory": _in_all_modes(Role.OWNER),
     # Whoever gets hold of an owner's password must not reach into the network behind the app.

@@ -26,6 +26,7 @@ from .access import Access, IdentityMiddleware, Mode, load_secret, mode_of
 from .api import Api
 from .backend import Backend
 from .create import Create
+from .downloads import Fetching
 from .drops import Drops
 from .engine import choose
 from .gate import Gate
@@ -107,6 +108,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         *Queue(backend, access).routes(),
         *Drops(backend, access).routes(),
         *Workflows(backend, access).routes(),
+        *Fetching(backend, access).routes(),
         *(Tools(Api(backend, access), access).routes() if settings.mcp else ()),
     ]
     gate = Middleware(

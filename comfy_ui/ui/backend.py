@@ -8,8 +8,16 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ..client import ComfyWSClient, parse_address
+from ..client.weights import ModelSources
 from ..settings import Settings
-from ..studio import OwnPresets, ServerStatus, Studio
+from ..studio import (
+    Downloads,
+    ModelFolders,
+    OwnPresets,
+    ServerStatus,
+    Studio,
+    find_model_folders,
+)
 from ..workflow.presets import list_presets
 from .access import Mode, mode_of
 from .catalog import Catalog
@@ -34,6 +42,8 @@ class Backend:
         self._engine = ExitStack()
         self.presets = OwnPresets(settings.data_dir)
         self.desk = Desk(self)
+        self.folders = ModelFolders()
+        self.downloads = Downloads(ModelSources.of(settings), arrived=self.refresh)
         self._connection = AsyncExitStack()
         self._changing = asyncio.Lock()
         self._checking: asyncio.Task[ServerStatus] | None = None
@@ -74,6 +84,10 @@ class Backend:
 
     async def aclose(self) -> None:
         """Stop following and close the connection. Jobs go on at the server and are found again."""
+        await self.downloads.aclose()
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
         if self._checking is not None:
             self._checking.cancel()
         await self._connection.aclose()
@@ -97,6 +111,8 @@ class Backend:
         status = await self.studio.server_status()
         if status.online:
             await self.catalog.refresh(version=status.version)
+            folders = await find_model_folders(self.client, self.settings.models_dir)
+            self.folders = ModelFolders() if self.embedded else folders
         return status
 
     async def reconnect(self, url: str) -> None:
@@ -107,7 +123,7 @@ class Backend:
         """
         async with self._changing:
             parse_address(url)  # what is wrong raises here, before anything ends
-            await self.aclose()
+            await self._disconnect()
             self._connection = AsyncExitStack()
             self.choice = Choice("configured", url)
             await self._connect(url)

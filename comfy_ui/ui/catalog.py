@@ -108,7 +108,7 @@ class Catalog:
         when the server is away.
         """
         try:
-            library = await self._client.object_info()
+            library = await self._client.object_info(fresh=True)
         except ComfyHeadlessError:
             return
         self.library, self._version = library, version

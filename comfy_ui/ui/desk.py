@@ -42,6 +42,8 @@ class Opened:
     title: str
     preset: Preset | None
     problems: tuple[Problem, ...] = ()
+    library: NodeLibrary | None = field(default=None, repr=False, compare=False)
+    """What the server had when the problems were found."""
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -74,8 +76,17 @@ class Desk:
         self._templates: tuple[ComfyWSClient, list[Template]] | None = None
 
     def find(self, opened_id: str) -> Opened | None:
-        """One that was opened lately."""
-        return self._opened.get(opened_id)
+        """One that was opened lately, with what it lacks now."""
+        opened, library = self._opened.get(opened_id), self._backend.catalog.library
+        if opened is None or opened.preset is None or library is None:
+            return opened
+        if library is opened.library:
+            return opened
+        graph, models = opened.preset.graph, opened.preset.models
+        problems = check_workflow(graph, library, models=models)
+        opened = replace(opened, problems=(*_of_form(problems, opened.preset),), library=library)
+        self._opened[opened_id] = opened
+        return opened
 
     async def keep(self, opened_id: str) -> None:
         """Put an opened workflow where jobs find it. What is a preset already stays as it is.
@@ -165,7 +176,7 @@ def _read(content: bytes, title: str, library: NodeLibrary) -> Opened:
     if any(problem.kind in _UNREADABLE for problem in problems):
         return Opened(f"lacking-{title}", title, None, (*problems,))
     preset = adopt(graph, library, title=title, editor=editor)
-    return Opened(preset.id, title, preset, (*_of_form(problems, preset),))
+    return Opened(preset.id, title, preset, (*_of_form(problems, preset),), library)
 
 
 def _of_form(problems: Sequence[Problem], preset: Preset) -> Iterator[Problem]:

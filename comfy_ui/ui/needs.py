@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from ..errors import MissingModel, Problem
+from ..studio import ModelFolders
 from .html import Html, el, icon, join, page_text
 from .units import size
 
-__all__ = ["missing_models", "needs"]
+__all__ = ["Fetchable", "missing_models", "needs"]
 
 _COLUMNS: Final = ("File", "Folder", "Size", "Licence", "")
 
@@ -21,13 +23,24 @@ def missing_models(problems: Iterable[Problem]) -> tuple[MissingModel, ...]:
     return (*models.values(),)
 
 
-def needs(problems: Sequence[Problem]) -> Html:
-    """All problems: the files as a table that can be copied whole, then the others by kind."""
+@dataclass(frozen=True, slots=True)
+class Fetchable:
+    """That files can be fetched here: into which folders, and for which preset or workflow."""
+
+    form: str
+    folders: ModelFolders
+
+
+def needs(problems: Sequence[Problem], fetchable: Fetchable | None = None) -> Html:
+    """All problems: the files as a table that can be copied whole, then the others by kind.
+
+    With ``fetchable`` the files that can be put on this machine's disk have a button for it.
+    """
     models = missing_models(problems)
     others = [p for p in problems if not isinstance(p.extra.get("model"), MissingModel)]
     told = {(p.message, p.hint): p for p in others}  # a class that stands five times is said once
     return join(
-        _models(models) if models else None,
+        _models(models, fetchable) if models else None,
         [_problem(problem) for problem in told.values()],
     )
 
@@ -50,11 +63,12 @@ def _problem(problem: Problem) -> Html:
     )
 
 
-def _models(models: Sequence[MissingModel]) -> Html:
+def _models(models: Sequence[MissingModel], fetchable: Fetchable | None) -> Html:
     total = sum(model.size_bytes or 0 for model in models)
     told = {"Size": any(m.size_bytes for m in models), "Licence": any(m.license for m in models)}
     columns = [name for name in _COLUMNS if told.get(name, True)]
     several = f"{len(models)} model files" if len(models) > 1 else "1 model file"
+    here = [m for m in models if fetchable is not None and fetchable.folders.takes(m)]
     return el(
         "div",
         el(
@@ -62,22 +76,44 @@ def _models(models: Sequence[MissingModel]) -> Html:
             el("strong", f"{several} missing"),
             el("span", f"{size(total)} in all", class_="quiet") if total else None,
             el(
-                "button",
-                icon("copy"),
-                "Copy the list",
-                type="button",
-                class_="act",
-                data_copy="\n".join(_line(model) for model in models),
+                "span",
+                el(
+                    "button",
+                    icon("copy"),
+                    "Copy the list",
+                    type="button",
+                    class_="act",
+                    data_copy="\n".join(_line(model) for model in models),
+                ),
+                _fetch(fetchable, "Download all") if fetchable and len(here) > 1 else None,
+                class_="acts",
             ),
             class_="row",
         ),
         el(
             "table",
             el("thead", el("tr", [el("th", name, scope="col") for name in columns])),
-            el("tbody", [_row(model, columns) for model in models]),
+            el(
+                "tbody",
+                [_row(m, columns, fetchable if m in here else None) for m in models],
+            ),
             class_="models",
         ),
         class_="need-models",
+    )
+
+
+def _fetch(fetchable: Fetchable, label: str, file: str | None = None) -> Html:
+    return el(
+        "button",
+        icon("download"),
+        label,
+        type="button",
+        class_="act strong",
+        data_do="fetch-models",
+        data_form=fetchable.form,
+        data_file=file,
+        aria_label=f"Download {file}" if file else None,
     )
 
 
@@ -94,7 +130,7 @@ def _where(model: MissingModel) -> str:
     return "/".join(part for part in ("models", model.folder, model.filename) if part)
 
 
-def _row(model: MissingModel, columns: Sequence[str]) -> Html:
+def _row(model: MissingModel, columns: Sequence[str], fetchable: Fetchable | None) -> Html:
     known = {
         "Size": size(model.size_bytes) if model.size_bytes else "unknown",
         "Licence": page_text(model.license or "unknown", limit=60),
@@ -106,8 +142,13 @@ def _row(model: MissingModel, columns: Sequence[str]) -> Html:
         [el("td", known[name]) for name in columns if name in known],
         el(
             "td",
-            _link(model.url, "Get it") if model.url else None,
-            el("span", " needs a login there", class_="quiet") if model.gated else None,
+            el(
+                "span",
+                el("span", "needs a login there", class_="quiet") if model.gated else None,
+                _link(model.url, "Link" if fetchable else "Get it") if model.url else None,
+                _fetch(fetchable, "Download", model.filename) if fetchable else None,
+                class_="acts",
+            ),
         ),
     )
 

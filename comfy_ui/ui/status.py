@@ -12,13 +12,14 @@ import gradio as gr
 from ..errors import ComfyHeadlessError
 from ..features import list_available_features, list_missing_features
 from ..health import HealthReport, Verdict
-from ..studio import JobError, ServerStatus
+from ..studio import JobError, ModelFolders, ServerStatus
 from .access import TABLE, Access
 from .backend import Backend
 from .catalog import Entry, grouped
-from .html import Html, el, icon, page_text
+from .downloads import place_for_downloads
+from .html import Html, el, icon, join, page_text
 from .island import island
-from .needs import needs
+from .needs import Fetchable, needs
 from .picker import readiness
 from .share import Link, Share
 from .units import duration, size
@@ -73,6 +74,7 @@ class Status:
         self._access.require("see", request)
         status = await self._backend.refresh()
         private = self._access.allows("see_server", request)
+        fetches = self._access.allows("get_models", request)
         return (
             server_panel(
                 status,
@@ -80,7 +82,12 @@ class Status:
                 private=private,
                 free=self._access.allows("free_memory", request),
             ),
-            presets_panel(self._backend.catalog.entries),
+            join(
+                place_for_downloads() if fetches else None,
+                presets_panel(
+                    self._backend.catalog.entries, self._backend.folders if fetches else None
+                ),
+            ),
             share_panel(self._share.link, now=time.time()) if self._share and private else Html(""),
         )
 
@@ -268,8 +275,11 @@ def share_panel(link: Link, *, now: float) -> Html:
     )
 
 
-def presets_panel(entries: Iterable[Entry]) -> Html:
-    """What can run and what each of the others lacks: first those that lack something."""
+def presets_panel(entries: Iterable[Entry], folders: ModelFolders | None = None) -> Html:
+    """What can run and what each of the others lacks: first those that lack something.
+
+    ``folders`` are those that missing files can be put into.
+    """
     listed = list(entries)
     lacking = [entry for entry in listed if entry.errors]
     ready = sum(entry.ready is True for entry in listed)
@@ -280,7 +290,7 @@ def presets_panel(entries: Iterable[Entry]) -> Html:
             el("h2", "Presets"),
             el("span", f"{ready} of {len(listed)} ready", class_="quiet"),
         ),
-        [_lacking(entry) for entry in lacking],
+        [_lacking(entry, folders) for entry in lacking],
         [
             el(
                 "div",
@@ -301,7 +311,7 @@ def presets_panel(entries: Iterable[Entry]) -> Html:
     )
 
 
-def _lacking(entry: Entry) -> Html:
+def _lacking(entry: Entry, folders: ModelFolders | None) -> Html:
     return el(
         "details",
         el(
@@ -311,7 +321,7 @@ def _lacking(entry: Entry) -> Html:
             icon("arrow"),
             class_="row",
         ),
-        needs(entry.errors),
+        needs(entry.errors, Fetchable(entry.preset.id, folders) if folders else None),
         class_="preset lacking",
     )
 

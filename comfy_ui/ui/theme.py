@@ -20,6 +20,7 @@ _SCRIPTS = (
     "queue.js",
     "generate.js",
     "workflows.js",
+    "downloads.js",
     "words.js",
 )
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")

@@ -173,6 +173,7 @@ def missing_model(model: ModelRequirement, alternative: str | None = None) -> Pr
                 size_bytes=model.size_bytes,
                 license=model.license,
                 gated=model.gated,
+                sha256=model.sha256,
             )
         },
     )

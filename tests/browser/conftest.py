@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from tests.browser import support
+from tests.client.publisher import Publisher, publishing
 
 STEPS_PER_SECOND = 12.0
 
@@ -23,10 +25,35 @@ def painter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def app(painter: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the app, connected to ``painter``."""
-    folder = tmp_path_factory.mktemp("app") / "data"
-    with support.running_app(folder, COMFYUI_URL=painter.url) as url:
+def authority() -> trustme.CA:
+    """Whom the app believes."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def publisher(authority: trustme.CA) -> Iterator[Publisher]:
+    """Where the app may fetch model files from."""
+    with publishing(authority) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def app(
+    painter: Any,
+    publisher: Publisher,
+    authority: trustme.CA,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[str]:
+    """The address of the app, connected to ``painter``, whose models folder it may fill."""
+    folder = tmp_path_factory.mktemp("app")
+    authority.cert_pem.write_to_path(str(folder / "authority.pem"))
+    with support.running_app(
+        folder / "data",
+        COMFYUI_URL=painter.url,
+        COMFY_UI_MODELS_DIR=str(painter.folder / "models"),
+        COMFY_UI_DOWNLOAD_HOSTS=publisher.host,
+        SSL_CERT_FILE=str(folder / "authority.pem"),
+    ) as url:
         yield url
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 
 from tests.browser.support import set_field
+from tests.client.publisher import Publisher
 from tests.ui.support import picture_bytes
 from tests.workflow import media
-from tests.workflow.official import templates
+from tests.workflow.official import needy, templates
 
 pytestmark = pytest.mark.browser
 
@@ -234,6 +236,33 @@ def test_missing_models_are_told_with_folder_and_link(page: Any) -> None:
     assert "models/checkpoints" in told
     copied = page.get_attribute("#opened [data-copy]", "data-copy")
     assert copied == "models/checkpoints/a/none.safetensors"
+
+
+def test_a_missing_model_is_fetched_and_the_workflow_is_ready(
+    page: Any, publisher: Publisher, painter: Any
+) -> None:
+    publisher.gate = threading.Event()
+    to_workflows(page)
+    open_file(page, needy(publisher.url, "fetched.safetensors"), "Fetched.json")
+    page.wait_for_selector("#opened .state:has-text('1 model missing')")
+    page.click("#opened button:has-text('Download')")
+    row = "#opened-side .download.running:has-text('fetched.safetensors')"
+    page.wait_for_selector(f"{row}:has-text('2.1 MB of 4.2 MB')")
+    page.reload()  # the page may go; the download does not
+    to_workflows(page)
+    page.wait_for_selector(f"{row}:has-text('2.1 MB of 4.2 MB')")
+    page.click("#opened-side .download button:has-text('Stop')")
+    page.wait_for_selector("#opened-side .download.cancelled:has-text('stopped at 2.1 MB')")
+    publisher.gate.set()
+    publisher.gate = None
+    open_file(page, needy(publisher.url, "fetched.safetensors"), "Fetched.json")
+    page.wait_for_selector("#opened .state:has-text('1 model missing')")
+    page.click("#opened button:has-text('Download')")
+    page.wait_for_selector("#opened-side .download.done")
+    assert publisher.asked[-1]["range"].startswith("bytes=2")
+    page.wait_for_selector("#opened .state:has-text('Ready')")
+    arrived = painter.folder / "models" / "checkpoints" / "fetched.safetensors"
+    assert arrived.read_bytes() == publisher.content
 
 
 def test_a_saved_preset_is_there_for_everybody_at_once(person: Callable[..., Any]) -> None:

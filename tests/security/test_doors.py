@@ -57,7 +57,8 @@ def test_the_table_has_an_answer_for_every_role_action_and_mode() -> None:
             if may(Role.VISITOR, action, mode):
                 assert may(Role.OWNER, action, mode)
     assert {a for a in TABLE if may(Role.OWNER, a, Mode.LOCAL)} == set(TABLE)
-    assert {"free_memory", "reconnect", "see_server", "open_workflow"} == ONLY_OWNERS
+    owners = {"free_memory", "get_models", "open_workflow", "reconnect", "see_server"}
+    assert owners == ONLY_OWNERS
 
 
 def test_every_handler_is_shut_to_nobody(shared: Any, nobody: Person) -> None:

@@ -55,7 +55,7 @@ class Client:
     def __init__(self, info: Any) -> None:
         self.info = info
 
-    async def object_info(self) -> NodeLibrary:
+    async def object_info(self, *, fresh: bool = False) -> NodeLibrary:
         if self.info is None:
             raise ComfyUIOfflineError("away")
         return NodeLibrary(self.info)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from copy import deepcopy
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,3 +26,19 @@ def _templates() -> tuple[tuple[str, dict[str, Any]], ...]:
     folder = Path(spec.origin).parent / "templates"
     files = [(path.stem, json.loads(path.read_text("utf-8"))) for path in folder.glob("*.json")]
     return tuple(sorted((name, file) for name, file in files if "nodes" in file))
+
+
+def needy(address: str, filename: str) -> dict[str, Any]:
+    """A template for sound whose one model is another, to be had below ``address``."""
+    found = deepcopy(dict(templates())["audio_stable_audio_example"])
+    about = {
+        "name": filename,
+        "url": f"{address}/x/resolve/main/{filename}",
+        "directory": "checkpoints",
+    }
+    for node in found["nodes"]:
+        if node["type"] == "CheckpointLoaderSimple":
+            node["widgets_values"] = [filename]
+            node.pop("widgets_values_named", None)
+            node["properties"]["models"] = [about]
+    return found
