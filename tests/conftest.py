@@ -15,6 +15,15 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"  # recordings and conformance data; present in CI, not in a clone
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two for the whole suite, which waits more than it computes; none for a part of it.
+
+    More would make what is timed meaningless on a small machine, and live tests share one server.
+    """
+    whole = config.args == config.getini("testpaths")
+    return 2 if whole and config.option.markexpr.startswith("not live") else 0
+
+
 @cache
 def recorded_object_info(version: str) -> dict[str, Any]:
     """The node list of a real server, ``0.33.0`` or ``0.3.64``. Skips without the recordings."""
