@@ -226,6 +226,19 @@ window.comfy = (() => {
     made.append(...children.filter(Boolean));
     return made;
   }
+  // Makes `old` like `wanted` without replacing what is the same: bars glide, focus stays.
+  function morph(old, wanted) {
+    if (old.nodeType !== wanted.nodeType || old.nodeName !== wanted.nodeName) return old.replaceWith(wanted);
+    if (old.nodeType !== Node.ELEMENT_NODE) {
+      if (old.data !== wanted.data) old.data = wanted.data;
+      return;
+    }
+    for (const { name } of [...old.attributes]) if (!wanted.hasAttribute(name)) old.removeAttribute(name);
+    for (const { name, value } of wanted.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+    const [before, after] = [[...old.childNodes], [...wanted.childNodes]];
+    after.forEach((child, at) => (at < before.length ? morph(before[at], child) : old.append(child)));
+    for (const extra of before.slice(after.length)) extra.remove();
+  }
   function dialog(id, label, ...children) {
     $(`#${id}`)?.remove();
     const close = make("button", { className: "tool close", type: "button", ariaLabel: "Close", innerHTML: "&times;" });
@@ -288,7 +301,7 @@ window.comfy = (() => {
     toCreate();
     stageIsland()?.comfyTrigger("recall", { ...data, draft: JSON.stringify(current()) });
   }
-  const attach = () => stageIsland()?.comfyTrigger("attach", {});
+  const attach = (data = {}) => stageIsland()?.comfyTrigger("attach", data);
   function flash(button, text) {
     const before = button.dataset.told ?? "";
     button.dataset.told = text;
@@ -403,7 +416,7 @@ window.comfy = (() => {
   if (document.body) observeTheme();
   else addEventListener("DOMContentLoaded", observeTheme);
 
-  const kit = { $, $$, make, dialog, toast, post, recall, attach, toCreate, flash, typing, load, save, remember, dialogOpen: () => $("dialog[open]") };
+  const kit = { $, $$, make, morph, dialog, toast, post, recall, attach, toCreate, flash, typing, load, save, remember, dialogOpen: () => $("dialog[open]") };
   function runFirst() {
     if (!usable($("#generate"))) return;
     front = true;

@@ -2,7 +2,7 @@
 // can be done with a job that waits.
 "use strict";
 (() => {
-  const { $, $$, make, toast, post, recall, typing, dialogOpen } = window.comfy.kit;
+  const { $, $$, make, morph, toast, post, recall, typing, dialogOpen } = window.comfy.kit;
 
   const root = () => $(".queue");
   let stream = null;
@@ -10,19 +10,6 @@
 
   // ---- rows ----------------------------------------------------------------------------------
 
-  // Makes `old` like `wanted` without replacing what is the same: bars glide, focus stays.
-  function morph(old, wanted) {
-    if (old.nodeType !== wanted.nodeType || old.nodeName !== wanted.nodeName) return old.replaceWith(wanted);
-    if (old.nodeType !== Node.ELEMENT_NODE) {
-      if (old.data !== wanted.data) old.data = wanted.data;
-      return;
-    }
-    for (const { name } of [...old.attributes]) if (!wanted.hasAttribute(name)) old.removeAttribute(name);
-    for (const { name, value } of wanted.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
-    const [before, after] = [[...old.childNodes], [...wanted.childNodes]];
-    after.forEach((child, at) => (at < before.length ? morph(before[at], child) : old.append(child)));
-    for (const extra of before.slice(after.length)) extra.remove();
-  }
   function element(html) {
     const template = document.createElement("template");
     template.innerHTML = html;

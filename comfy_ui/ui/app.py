@@ -37,6 +37,7 @@ from .logins import checker, logins_of
 from .queue import Queue
 from .routes import routes
 from .share import ALIVE_PATH, Share, alive_route, gradio_tunnel, probe
+from .stage import Stage
 from .status import Status, banner
 from .theme import head, script_hashes, theme
 from .tools import Tools
@@ -104,6 +105,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     page = build(backend, access, share)
     ours = [
         *routes(backend, access, Uploads(backend, access)),
+        *Stage(backend, access).routes(),
         *Library(backend, access).routes(),
         *Queue(backend, access).routes(),
         *Drops(backend, access).routes(),

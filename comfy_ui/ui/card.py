@@ -81,6 +81,7 @@ def job_card(snapshot: Snapshot, *, ratio: float | None = None, waiting: int = 0
         _line(snapshot, waiting),
         el("div", _spoken(snapshot), class_="sr", role="status"),
         job=snapshot.job_id,
+        live=not snapshot.terminal,
     )
 
 
@@ -176,8 +177,11 @@ def preview_url(snapshot: Snapshot) -> str | None:
     return f"data:{kind};base64,{base64.b64encode(snapshot.preview).decode('ascii')}"
 
 
-def _card(phase: str, *parts: object, job: str | None = None) -> Html:
-    return el("section", parts, class_=f"stage {phase}", data_phase=phase, data_job=job)
+def _card(phase: str, *parts: object, job: str | None = None, live: bool = False) -> Html:
+    """``live``: the page follows the job, see ``assets/stage.js``."""
+    return el(
+        "section", parts, class_=f"stage {phase}", data_phase=phase, data_job=job, data_live=live
+    )
 
 
 def _frame(snapshot: Snapshot, ratio: float | None) -> Html:

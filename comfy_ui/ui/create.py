@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
+from collections.abc import Mapping
 from typing import Any, Final
 
 import gradio as gr
@@ -25,13 +22,13 @@ from .island import island, sent
 from .menu import menu, series
 from .picker import picker
 from .recall import recall
+from .stage import Stage
 from .uploads import Uploads
 from .words import words_bar
 
 __all__ = ["Create"]
 
 _SHOWN_RESULTS: Final = 24
-_COUNT_EVERY_S: Final = 1.0
 _REQUEST_JS: Final = "(prompt) => [prompt, window.comfy.request()]"
 
 
@@ -42,6 +39,7 @@ class Create:
         self._backend = backend
         self._access = access
         self._uploads = Uploads(backend, access)
+        self._stage = Stage(backend, access)
 
     def build(self, page: Any) -> None:
         """Make the components and connect them. ``page`` is the surrounding ``gr.Blocks``."""
@@ -92,15 +90,16 @@ class Create:
             trigger_mode="multiple",
             **quiet,
         )
-        gr.on(
-            [page.load, ticket.change],
-            self._follow,
-            outputs=[stage, results, notice, generate, stop],
-            trigger_mode="always_last",
-            concurrency_limit=None,
+        look: dict[str, Any] = {
+            "inputs": [slot],
+            "outputs": [stage, results, notice, generate, stop],
+            "js": "() => [window.comfy.liveJob()]",
+            "trigger_mode": "always_last",
+            "concurrency_limit": None,
             **quiet,
-        )
-        stage.attach(self._attach, outputs=[ticket], **quiet)
+        }
+        gr.on([page.load, ticket.change], self._look, **look)
+        stage.attach(self._attach, **look)
         stop.click(self._stop, inputs=[slot], js="() => [window.comfy.shownJob()]", **quiet)
         self.shown = [chooser, form, prompt, notice]
         for source in (stage, results):
@@ -144,10 +143,6 @@ class Create:
     async def _words(self, request: gr.Request) -> Html:
         self._access.require("see", request)
         return words_bar(self._backend.catalog)
-
-    async def _attach(self, request: gr.Request) -> str:
-        self._access.require("see_own", request)
-        return secrets.token_hex(8)
 
     async def _choose(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         self._access.require("see", request)
@@ -197,38 +192,44 @@ class Create:
             uploads=None if trusted else files,
         )
 
-    async def _follow(self, request: gr.Request) -> AsyncIterator[tuple[Any, ...]]:
-        """Draw the owner's jobs, one after the other, until none is left.
+    async def _look(self, shown: str, request: gr.Request) -> tuple[Any, ...]:
+        """The stage, the results and the buttons as they are now.
 
-        Only looks on: closing the page ends this and not the job.
+        ``shown`` is the job that the page draws already, as :class:`.stage.Stage` tells it.
         """
-        owner = self._access.require("see_own", request)
-        buttons = _buttons(running=True)
-        try:
-            async for drawn in self._watch(owner):
-                yield *drawn, *buttons
-                buttons = gr.skip(), gr.skip()
-            last = await self._last(owner), await self._results(owner), gr.skip()
-            yield *last, *_buttons(running=False)
-        except ComfyHeadlessError as error:  # the disk refuses, or the server was changed
-            shown = card.error_card(JobError.of(error))
-            yield shown, gr.skip(), gr.skip(), *_buttons(running=False)
+        return await self._now(self._access.require("see_own", request), shown)
 
-    async def _watch(self, owner: str) -> AsyncIterator[tuple[Any, Any, Any]]:
-        """Stage, results and notice at each change, as long as the owner has unfinished jobs."""
-        while jobs := await (studio := self._backend.studio).active(owner):
-            job, waiting, counted = jobs[0], len(jobs) - 1, time.monotonic()
-            shape = fields.ratio(self._backend.catalog.entry(job.preset).preset, job.values)
-            yield gr.skip(), await self._results(owner), gr.skip()
-            async with aclosing(studio.follow(job.id, owner)) as snapshots:
-                async for snapshot in snapshots:
-                    if time.monotonic() - counted > _COUNT_EVERY_S:
-                        waiting, counted = len(await studio.active(owner)) - 1, time.monotonic()
-                    if not snapshot.terminal:
-                        shown = card.job_card(snapshot, ratio=shape, waiting=max(0, waiting))
-                        yield shown, gr.skip(), gr.skip()
-                    elif snapshot.error and waiting > 0:  # the next job takes the stage at once
-                        yield gr.skip(), gr.skip(), _notice(snapshot.error)
+    async def _attach(
+        self, shown: str, event: gr.EventData, request: gr.Request
+    ) -> tuple[Any, ...]:
+        """The same, because a job has ended or another page may have started one."""
+        owner = self._access.require("see_own", request)
+        stage, results, notice, *buttons = await self._now(owner, shown)
+        if ended := str(sent(event).get("job") or ""):
+            notice = await self._ended(ended, owner)
+        return stage, results, notice, *buttons
+
+    async def _now(self, owner: str, shown: str) -> tuple[Any, ...]:
+        studio, stage = self._backend.studio, gr.skip()
+        try:
+            jobs = await studio.active(owner)
+            if not jobs:
+                stage = await self._last(owner)
+            elif jobs[0].id != shown:
+                stage = await self._stage.card(jobs[0])
+            return stage, await self._results(owner), gr.skip(), *_buttons(running=bool(jobs))
+        except ComfyHeadlessError as error:  # the disk refuses, or the server was changed
+            told = card.error_card(JobError.of(error))
+            return told, gr.skip(), gr.skip(), *_buttons(running=False)
+
+    async def _ended(self, job_id: str, owner: str) -> Any:
+        """Why a job failed, beside the button, where the next one has taken the stage."""
+        studio = self._backend.studio
+        try:
+            error = (await studio.snapshot(job_id, owner)).error
+        except ComfyHeadlessError:
+            return gr.skip()
+        return _notice(error) if error and await studio.active(owner) else gr.skip()
 
     async def _last(self, owner: str) -> Html:
         """What the stage shows when nothing runs: how the newest job ended."""

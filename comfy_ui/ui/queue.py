@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ..studio import Job, Line, Snapshot, Status
@@ -22,7 +22,7 @@ from .backend import Backend
 from .html import Html
 from .island import island
 from .line import frame, now_row, past_row, summary
-from .web import PRIVATE, Handler, asked, body, guarded, until_stopped
+from .web import PRIVATE, Handler, asked, body, events, guarded
 
 __all__ = ["Queue"]
 
@@ -65,11 +65,7 @@ class Queue:
 
     async def _events(self, request: Request) -> Response:
         owner = self._access.require("see_own", request)
-        return StreamingResponse(
-            until_stopped(request, self.news(owner)),
-            media_type="text/event-stream",
-            headers={**PRIVATE, "X-Accel-Buffering": "no"},
-        )
+        return events(request, self.news(owner))
 
     async def news(self, owner: str) -> AsyncGenerator[str, None]:
         """Server-sent events: the order of the rows, and the rows that are new or have changed."""
@@ -77,7 +73,6 @@ class Queue:
         known: dict[str, Html] = {}
         past: list[tuple[Job, Snapshot]] = []
         active: set[str] | None = None
-        yield "retry: 1000\n\n"
         async with aclosing(studio.follow_line(owner)) as lines:
             async for line in lines:
                 ids = {job.id for job, _ in line.jobs}

@@ -15,6 +15,7 @@ __all__ = ["head", "script_hashes", "theme"]
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
 _SCRIPTS = (
     "app.js",
+    "stage.js",
     "viewer.js",
     "library.js",
     "queue.js",

@@ -9,12 +9,12 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError as PydanticValidationError
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from ..errors import ComfyHeadlessError, ValidationError
 from .access import login_missing
 
-__all__ = ["PRIVATE", "Handler", "asked", "body", "guarded", "until_stopped"]
+__all__ = ["PRIVATE", "Handler", "asked", "body", "events", "guarded"]
 
 Handler = Callable[[Request], Awaitable[Response]]
 M = TypeVar("M", bound=BaseModel)
@@ -23,6 +23,7 @@ PRIVATE: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosnif
 """Headers of answers that are about one owner and change."""
 
 _MAX_JSON_BYTES: Final = 256 * 1024
+_SILENCE_S: Final = 20.0
 
 
 def guarded(handler: Handler, *, writes: bool = False) -> Handler:
@@ -76,26 +77,44 @@ def asked(model: type[M], content: bytes | dict[str, Any]) -> M:
         raise ValidationError(f"This was not understood: {where}.") from error
 
 
-async def until_stopped(
+def events(request: Request, pieces: AsyncGenerator[str, None]) -> Response:
+    """An answer of server-sent events, for as long as the app runs.
+
+    A browser that has lost it comes back by itself after a second.
+    """
+    return StreamingResponse(
+        _until_stopped(request, pieces),
+        media_type="text/event-stream",
+        headers={**PRIVATE, "X-Accel-Buffering": "no"},
+    )
+
+
+async def _until_stopped(
     request: Request, pieces: AsyncGenerator[str, None]
 ) -> AsyncGenerator[str, None]:
-    """``pieces``, as long as the app runs: a stream without an end would hold up its stop.
+    """``pieces``, and a sign of life where nothing comes: what is between cuts idle connections.
 
-    ``stop_event`` is Gradio's, which sets it before it waits for open answers.
+    A stream without an end would hold up the app's stop: ``stop_event`` is Gradio's, which sets it
+    before it waits for open answers.
     """
+    yield "retry: 1000\n\n"
     stopping = asyncio.ensure_future(request.app.stop_event.wait())
+    piece: asyncio.Future[str] | None = None
     try:
         async with aclosing(pieces):
             while True:
-                piece = asyncio.ensure_future(anext(pieces, None))
-                try:
-                    await asyncio.wait({piece, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                    got = piece.result() if piece.done() else None
-                finally:
-                    piece.cancel()
-                    await asyncio.gather(piece, return_exceptions=True)
-                if got is None:
-                    return
-                yield got
+                piece = asyncio.ensure_future(anext(pieces))
+                while not piece.done():
+                    wanted = {piece, stopping}
+                    await asyncio.wait(
+                        wanted, timeout=_SILENCE_S, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    if stopping.done():
+                        return
+                    if not piece.done():
+                        yield ":\n\n"
+                yield piece.result()
+    except StopAsyncIteration:
+        return
     finally:
         stopping.cancel()

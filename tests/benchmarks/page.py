@@ -11,16 +11,18 @@ import asyncio
 import itertools
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -102,8 +104,8 @@ class Visitor:
             async for _ in beat.aiter_raw():
                 pass
 
-    async def fire(self, handler: str, *data: Any) -> AsyncIterator[tuple[str, int]]:
-        """The kinds and sizes of the messages that a handler answers with."""
+    async def said(self, handler: str, *data: Any) -> AsyncIterator[str]:
+        """The messages that a handler answers with, as text."""
         session = f"{self._session}e{next(_sessions)}"
         asked = {
             "fn_index": self._numbers[handler],
@@ -116,14 +118,19 @@ class Visitor:
         async with self._client.stream("GET", path) as stream:
             async for line in stream.aiter_lines():
                 if line.startswith("data: "):
-                    kind = json.loads(line[6:])["msg"]
-                    yield kind, len(line)
-                    if kind == "process_completed":
+                    yield line[6:]
+                    if json.loads(line[6:])["msg"] == "process_completed":
                         return
+
+    async def shown(self) -> str | None:
+        """The job that the stage shows, if it has not ended."""
+        told = [text async for text in self.said("_look", "")]
+        found = re.search(r'data-job=\\"([^"\\]+)\\" data-live', told[-1])
+        return found and found[1]
 
     async def answered_ms(self, handler: str, *data: Any) -> float:
         began = time.perf_counter()
-        async for _ in self.fire(handler, *data):
+        async for _ in self.said(handler, *data):
             pass
         return (time.perf_counter() - began) * 1000
 
@@ -163,17 +170,21 @@ async def watch(url: str, process: Any, people: int, seconds: float) -> None:
     """Many people look at one running job with previews at 10 Hz."""
     async with _client(url) as client:
         numbers = await _numbers(client)
-        await _generate(client, 1, 50)
-        await _generate(client, 2, 50)
-        await _generate(client, 3, 50)
+        for seed in range(3):
+            await _generate(client, seed, 60)
         await asyncio.sleep(1.0)
         frames = [0] * people
         began = time.perf_counter() + 1.0  # all are there by then
 
         async def look(number: int) -> None:
-            async for kind, size in Visitor(client, numbers).fire("_follow"):
-                if kind == "process_generating" and size > 1000 and time.perf_counter() > began:
-                    frames[number] += 1
+            visitor = Visitor(client, numbers)
+            while job := await visitor.shown():
+                params = {"job": job}
+                async with client.stream("GET", "/stage/events", params=params) as stream:
+                    async for line in stream.aiter_lines():
+                        frames[number] += len(line) > 1000 and time.perf_counter() > began
+                        if line == "event: over":
+                            break
 
         looking = [asyncio.create_task(look(number)) for number in range(people)]
         await asyncio.sleep(1.0)
@@ -187,6 +198,29 @@ async def watch(url: str, process: Any, people: int, seconds: float) -> None:
     print(
         f"{people} watch 10 Hz previews of 512²: {min(rates):.1f} to {max(rates):.1f} frames/s "
         f"each (goal 9.5), {100 * cpu_s / seconds:.0f} % of a core (goal 30)\n"
+    )
+
+
+async def stall(url: str, process: Any, people: int, seconds: float) -> None:
+    """Pages that hold the stream of a running job and never read from it."""
+    async with _client(url) as client:
+        await _generate(client, 9, 100)
+        visitor = Visitor(client, await _numbers(client))
+        while (job := await visitor.shown()) is None:  # noqa: ASYNC110 -- asks another process
+            await asyncio.sleep(0.05)
+    at = urlsplit(url)
+    asked = f"GET /stage/events?job={job} HTTP/1.1\r\nHost: {at.netloc}\r\n\r\n".encode()
+    with ExitStack() as stack:
+        for _ in range(people):
+            asks = stack.enter_context(socket.create_connection((at.hostname, at.port)))
+            asks.sendall(asked)
+        await asyncio.sleep(2.0)
+        before = process.memory_info().rss
+        await asyncio.sleep(seconds)
+        grown = (process.memory_info().rss - before) / 2**20
+    print(
+        f"{people} pages that do not read: {grown / seconds:+.2f} MB/s "
+        f"(all they miss would be {people * 0.36:.1f} MB/s)\n"
     )
 
 
@@ -207,7 +241,7 @@ async def crowd(url: str, lone_url: str, pages: int, running: int) -> None:
         ]
         await asyncio.sleep(1.0)
         visitor = Visitor(client, numbers)
-        short = [await visitor.answered_ms("_attach") for _ in range(40)]
+        short = [await visitor.answered_ms("_look", "") for _ in range(40)]
         cancelled = [await visitor.answered_ms("_stop", "") for _ in range(min(20, running))]
         for task in (*open_pages, *following):
             task.cancel()
@@ -237,6 +271,7 @@ def main(argv: list[str] | None = None) -> None:
     if "watch" in parts:
         with embedded(10) as engine, ours(engine) as (url, process, _):
             asyncio.run(watch(url, process, args.people, args.seconds))
+            asyncio.run(stall(url, process, args.people, args.seconds))
     if "crowd" in parts:
         with embedded(20) as engine, ours(engine) as (url, _, _), bare() as (lone_url, _, _):
             asyncio.run(crowd(url, lone_url, args.pages, args.running))

@@ -1,0 +1,91 @@
+"""The stage while a job runs: its card as it changes, drawn once for all who look on.
+
+A generator of Gradio's would do, at a price: it keeps all that a browser has not read yet, without
+an end, one of its 200 threads' worth of places for each page, and a millisecond of work for each
+picture and page. Here somebody who reads slowly gets the newest and leaves out the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ..studio import Job, Snapshot
+from . import card, fields
+from .access import Access
+from .backend import Backend
+from .html import Html
+from .web import events, guarded
+
+__all__ = ["Stage"]
+
+_COUNT_EVERY_S: Final = 0.5
+_KEPT: Final = 64
+_OVER: Final = "event: over\ndata:\n\n"
+
+
+class Stage:
+    """Draws running jobs, each to its owner."""
+
+    def __init__(self, backend: Backend, access: Access) -> None:
+        self._backend = backend
+        self._access = access
+        self._drawn: OrderedDict[str, tuple[tuple[int, int], str]] = OrderedDict()
+
+    def routes(self) -> list[Route]:
+        """The one route, for ``app_kwargs`` of Gradio's ``launch``."""
+        return [Route("/stage/events", guarded(self._events))]
+
+    async def card(self, job: Job) -> Html:
+        """An unfinished job as it stands now."""
+        studio = self._backend.studio
+        snapshot = await studio.snapshot(job.id, job.owner)
+        return card.job_card(snapshot, ratio=self._shape(job), waiting=await self._waiting(job))
+
+    async def _events(self, request: Request) -> Response:
+        owner = self._access.require("see_own", request)
+        job = await self._backend.studio.job(request.query_params.get("job", ""), owner)
+        return events(request, self.news(job))
+
+    async def news(self, job: Job) -> AsyncGenerator[str, None]:
+        """Server-sent events: the card at each change; "over" when the page should ask anew.
+
+        That is at the end of the job, and when the studio has let go of it.
+        """
+        shape, waiting, counted = self._shape(job), 0, 0.0
+        async with aclosing(self._backend.studio.follow(job.id, job.owner)) as snapshots:
+            async for snapshot in snapshots:
+                if snapshot.terminal:
+                    break
+                if time.monotonic() - counted > _COUNT_EVERY_S:
+                    waiting, counted = await self._waiting(job), time.monotonic()
+                yield self._event(snapshot, shape, waiting)
+        self._drawn.pop(job.id, None)
+        yield _OVER
+
+    def _event(self, snapshot: Snapshot, shape: float | None, waiting: int) -> str:
+        """The card as an event. All who look at a job ask for the same one at the same time."""
+        version = snapshot.version, waiting
+        known, event = self._drawn.get(snapshot.job_id, (None, ""))
+        if known != version:
+            html = card.job_card(snapshot, ratio=shape, waiting=waiting)
+            event = f"data: {json.dumps(html)}\n\n"
+            self._drawn[snapshot.job_id] = version, event
+            if len(self._drawn) > _KEPT:
+                self._drawn.popitem(last=False)
+        return event
+
+    def _shape(self, job: Job) -> float | None:
+        return fields.ratio(self._backend.catalog.entry(job.preset).preset, job.values)
+
+    async def _waiting(self, job: Job) -> int:
+        """How many jobs of its owner come after it."""
+        return max(0, len(await self._backend.studio.active(job.owner)) - 1)
