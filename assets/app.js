@@ -416,7 +416,7 @@ window.comfy = (() => {
   if (document.body) observeTheme();
   else addEventListener("DOMContentLoaded", observeTheme);
 
-  const kit = { $, $$, make, morph, dialog, toast, post, recall, attach, toCreate, flash, typing, load, save, remember, dialogOpen: () => $("dialog[open]") };
+  const kit = { $, $$, make, morph, smooth, dialog, toast, post, recall, attach, toCreate, flash, typing, load, save, remember, dialogOpen: () => $("dialog[open]") };
   function runFirst() {
     if (!usable($("#generate"))) return;
     front = true;

@@ -30,7 +30,7 @@ from .downloads import Fetching
 from .drops import Drops
 from .engine import choose
 from .gate import Gate
-from .html import Html, el, icon
+from .html import Html, el, icon, join
 from .island import island
 from .library import Library
 from .logins import checker, logins_of
@@ -49,6 +49,12 @@ __all__ = ["build", "launch"]
 TITLE: Final = "comfy-ui"
 _MAX_THREADS: Final = 200  # also Gradio's cap on running generators: each open page holds one
 _MAX_UPLOAD: Final = "64mb"
+# What stays under the thumb on a phone (phone.js).
+_PLACES: Final = (
+    ("inputs", "pen", "Inputs"),
+    ("results", "image", "Results"),
+    ("queue", "clock", "Queue"),
+)
 
 
 def build(backend: Backend, access: Access, share: Share | None = None) -> Any:
@@ -215,7 +221,7 @@ def _free(host: str, port: int) -> bool:
 
 
 def _header(*, logins: bool) -> Html:
-    return el(
+    top = el(
         "header",
         el("span", el("i"), el("i"), el("i"), class_="mark", aria_hidden="true"),
         el("h1", TITLE),
@@ -237,6 +243,22 @@ def _header(*, logins: bool) -> Html:
             class_="tools",
         ),
         class_="top",
+    )
+    return join(
+        top,
+        el("nav", [_place(*place) for place in _PLACES], class_="places", aria_label="Places"),
+    )
+
+
+def _place(name: str, image: str, label: str) -> Html:
+    return el(
+        "button",
+        icon(image),
+        el("span", label),
+        type="button",
+        class_="place-to",
+        data_do="go-to",
+        data_place=name,
     )
 
 

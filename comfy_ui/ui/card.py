@@ -81,7 +81,7 @@ def job_card(snapshot: Snapshot, *, ratio: float | None = None, waiting: int = 0
         _line(snapshot, waiting),
         el("div", _spoken(snapshot), class_="sr", role="status"),
         job=snapshot.job_id,
-        live=not snapshot.terminal,
+        live=0 if snapshot.terminal else 1 + waiting,
     )
 
 
@@ -177,10 +177,15 @@ def preview_url(snapshot: Snapshot) -> str | None:
     return f"data:{kind};base64,{base64.b64encode(snapshot.preview).decode('ascii')}"
 
 
-def _card(phase: str, *parts: object, job: str | None = None, live: bool = False) -> Html:
-    """``live``: the page follows the job, see ``assets/stage.js``."""
+def _card(phase: str, *parts: object, job: str | None = None, live: int = 0) -> Html:
+    """``live``: how many unfinished jobs there are; the page follows this one (``stage.js``)."""
     return el(
-        "section", parts, class_=f"stage {phase}", data_phase=phase, data_job=job, data_live=live
+        "section",
+        parts,
+        class_=f"stage {phase}",
+        data_phase=phase,
+        data_job=job,
+        data_live=str(live) if live else None,
     )
 
 
@@ -227,7 +232,7 @@ def _line(snapshot: Snapshot, waiting: int) -> Html:
         right.append(el("span", f"{waiting} more waiting", class_="quiet"))
     if snapshot.eta_s is not None and snapshot.phase is Phase.RUNNING:
         right.append(el("span", f"{duration(snapshot.eta_s)} left", class_="quiet eta"))
-    if snapshot.phase is not Phase.QUEUED:
+    if snapshot.phase not in {Phase.QUEUED, Phase.CANCELLED}:
         right.append(el("span", f"{int(snapshot.progress)}%", class_="percent"))
     return el(
         "div", el("div", told, class_="told"), el("div", right, class_="told right"), class_="line"

@@ -204,17 +204,18 @@ class Create:
     ) -> tuple[Any, ...]:
         """The same, because a job has ended or another page may have started one."""
         owner = self._access.require("see_own", request)
-        stage, results, notice, *buttons = await self._now(owner, shown)
-        if ended := str(sent(event).get("job") or ""):
+        ended = str(sent(event).get("job") or "")
+        stage, results, notice, *buttons = await self._now(owner, shown, watched=bool(ended))
+        if ended:
             notice = await self._ended(ended, owner)
         return stage, results, notice, *buttons
 
-    async def _now(self, owner: str, shown: str) -> tuple[Any, ...]:
+    async def _now(self, owner: str, shown: str, *, watched: bool = False) -> tuple[Any, ...]:
         studio, stage = self._backend.studio, gr.skip()
         try:
             jobs = await studio.active(owner)
             if not jobs:
-                stage = await self._last(owner)
+                stage = await self._last(owner, watched=watched)
             elif jobs[0].id != shown:
                 stage = await self._stage.card(jobs[0])
             return stage, await self._results(owner), gr.skip(), *_buttons(running=bool(jobs))
@@ -231,11 +232,16 @@ class Create:
             return gr.skip()
         return _notice(error) if error and await studio.active(owner) else gr.skip()
 
-    async def _last(self, owner: str) -> Html:
-        """What the stage shows when nothing runs: how the newest job ended."""
+    async def _last(self, owner: str, *, watched: bool) -> Html:
+        """What the stage shows when nothing runs: how the newest job ended.
+
+        One that was stopped is told to who ``watched`` it; who comes later sees a result.
+        """
         studio = self._backend.studio
-        for job in await studio.recent(owner, limit=1):
-            return _finished(await studio.snapshot(job.id, owner), job, None)
+        for job in await studio.recent(owner, limit=1 if watched else _SHOWN_RESULTS):
+            snapshot = await studio.snapshot(job.id, owner)
+            if watched or snapshot.error or snapshot.items or snapshot.texts:
+                return _finished(snapshot, job, None)
         return card.empty_card(self._backend.catalog.entry(None).preset.sample_prompts)
 
     async def _results(self, owner: str) -> Html:

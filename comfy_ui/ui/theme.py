@@ -23,6 +23,7 @@ _SCRIPTS = (
     "workflows.js",
     "downloads.js",
     "words.js",
+    "phone.js",
 )
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 

@@ -98,7 +98,7 @@ def test_the_phone_layout_has_one_column_and_its_buttons_at_the_bottom(
     for button in ("#generate", "#stop"):
         box = page.locator(button).bounding_box()
         assert box["y"] + box["height"] <= PHONE["height"]
-        assert box["y"] > PHONE["height"] - 100
+        assert box["y"] > PHONE["height"] - 120
         assert box["height"] >= 44
     generate(page, "on the phone", steps=12)
     page.wait_for_selector(".stage.running")
@@ -108,6 +108,27 @@ def test_the_phone_layout_has_one_column_and_its_buttons_at_the_bottom(
     page.get_by_role("tab", name="Status").click()
     page.wait_for_selector("#presets .panel")
     assert page.evaluate(WIDTH_JS) <= PHONE["width"]
+
+
+def test_on_a_phone_inputs_results_and_queue_are_one_touch_away(
+    person: Callable[..., Any],
+) -> None:
+    page = person(size=PHONE, has_touch=True)
+
+    def go(place: str) -> None:
+        page.tap(f".place-to[data-place={place}]")
+        page.wait_for_selector(f".place-to[data-place={place}][aria-current=true]")
+
+    go("results")
+    page.wait_for_function("document.querySelector('#stage').getBoundingClientRect().top < 60")
+    go("inputs")
+    page.wait_for_function("scrollY === 0")
+    generate(page, "counted below", steps=60)
+    page.wait_for_selector(".place-to[data-place=queue] .badge:text-is('1')")
+    go("queue")
+    page.tap(".line-now [data-do=cancel-job]")
+    go("results")
+    page.wait_for_selector(".stage.cancelled")
 
 
 def test_the_question_mark_shows_the_keys_but_not_while_typing(page: Any) -> None:
