@@ -33,7 +33,7 @@
   });
   window.comfy.series = () => {
     const step = $("#seed-step")?.valueAsNumber;
-    return { times, seed_step: Number.isInteger(step) ? step : 1 };
+    return { times, seed_step: Number.isInteger(step) ? step : 1, ...window.comfy.grid() };
   };
 
   // ---- the word when all is done -------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Runs that outlive a page: queue, follow, resume, and the library of results."""
 
 from .downloads import Download, Downloads, DownloadState
+from .grids import Cell, Grid, Side
 from .job import (
     TEMPLATES,
     Item,
@@ -20,9 +21,11 @@ from .studio import Studio
 
 __all__ = [
     "TEMPLATES",
+    "Cell",
     "Download",
     "DownloadState",
     "Downloads",
+    "Grid",
     "Item",
     "Job",
     "JobError",
@@ -33,6 +36,7 @@ __all__ = [
     "OwnPresets",
     "Phase",
     "ServerStatus",
+    "Side",
     "Snapshot",
     "Status",
     "Studio",

@@ -83,6 +83,17 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX items_path ON items(path)",
         "CREATE INDEX items_deleted ON items(deleted_at) WHERE deleted_at IS NOT NULL",
     ),
+    (
+        """CREATE TABLE grids (
+            id TEXT PRIMARY KEY,
+            owner TEXT NOT NULL,
+            sides TEXT NOT NULL,            -- JSON: what varies across and down, with labels
+            jobs TEXT NOT NULL,             -- JSON: the ids of the cells, row by row
+            created_at REAL NOT NULL,
+            done INTEGER NOT NULL DEFAULT 0 -- its sheet is drawn, or cannot be
+        )""",
+        "CREATE INDEX grids_unfinished ON grids(created_at) WHERE done = 0",
+    ),
 )
 """What makes version n+1 of the schema from version n. Append; never change one that shipped."""
 

@@ -30,6 +30,7 @@ from ..workflow.presets import Graph, Preset, build_graph, get_preset, resolve_v
 from . import items, jobs
 from .fair import work
 from .files import YOUNG_S, FileStore, zip_pieces
+from .grids import Cell, Grid, Side
 from .job import (
     TEMPLATES,
     Item,
@@ -44,6 +45,7 @@ from .job import (
 )
 from .local import LocalQueue
 from .runner import Runner, Server
+from .sheets import Sheets
 from .store import Database
 from .threads import Thread
 
@@ -97,6 +99,12 @@ class Studio:
             file_thread=self._file_thread,
             concurrency=concurrency,
         )
+        self._sheets = Sheets(
+            database=self._database,
+            queue=self._queue,
+            files=self._files,
+            file_thread=self._file_thread,
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._node_list: tuple[NodeLibrary | None, float] = (None, 0.0)  # and when it was read
 
@@ -110,6 +118,7 @@ class Studio:
         try:
             await self._file_thread.run(self._files.prepare)
             await self._queue.open()
+            await self._sheets.open()
         except OSError as error:
             await self.aclose()
             raise StorageError(f"The folder {self._folder} cannot be used: {error}.") from error
@@ -126,6 +135,7 @@ class Studio:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._sheets.aclose()
         self._queue.close()
         await self._file_thread.close()
         await self._database.close()
@@ -157,15 +167,29 @@ class Studio:
                 replaced has had its turn.
             StorageError: the disk refused; nothing was queued.
         """
-        library = await self._node_library()
-        try:
-            job = await asyncio.to_thread(self._prepare, request, library)
-        except ValidationError:
-            newer = await self._node_library(max_age_s=0.0)  # a model or an input added just now
-            if newer is library:
-                raise
-            job = await asyncio.to_thread(self._prepare, request, newer)
+        job = await self._prepared(request)
         return await self._queue.submit(job, front=request.front, replaces=request.replaces)
+
+    async def submit_grid(
+        self, requests: Sequence[JobRequest], *, across: Side, down: Side | None = None
+    ) -> Grid:
+        """Submit the cells of a grid, row by row, all or none; its sheet follows by itself.
+
+        The sheet is a result of its own, with the settings of the first cell that made something.
+
+        Raises:
+            the same as :meth:`submit`; nothing of the grid is queued then.
+        """
+        cells = [await self._prepared(request) for request in requests]
+        return await self._sheets.submit(cells, across=across, down=down, front=requests[0].front)
+
+    async def sheets_drawn(self, owner: str) -> None:
+        """Wait for the sheets of those grids of the owner whose jobs are all over."""
+        await self._sheets.settled(owner)
+
+    def grid_cell(self, job_id: str) -> Cell | None:
+        """Which cell of a grid a job is, while that is under way; else None."""
+        return self._sheets.cell(job_id)
 
     async def repeat(self, job_id: str, owner: str) -> Job:
         """Queue a job once more, with the same values, seed included.
@@ -367,6 +391,16 @@ class Studio:
         )
 
     # Inside
+
+    async def _prepared(self, request: JobRequest) -> Job:
+        library = await self._node_library()
+        try:
+            return await asyncio.to_thread(self._prepare, request, library)
+        except ValidationError:
+            newer = await self._node_library(max_age_s=0.0)  # a model or an input added just now
+            if newer is library:
+                raise
+            return await asyncio.to_thread(self._prepare, request, newer)
 
     def _prepare(self, request: JobRequest, library: NodeLibrary | None) -> Job:
         """A request as a job with concrete values and a graph that this server can run."""

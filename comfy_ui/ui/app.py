@@ -30,6 +30,7 @@ from .downloads import Fetching
 from .drops import Drops
 from .engine import choose
 from .gate import Gate
+from .grid import routes as grid_routes
 from .html import Html, el, icon, join
 from .island import island
 from .library import Library
@@ -115,6 +116,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         *Library(backend, access).routes(),
         *Queue(backend, access).routes(),
         *Drops(backend, access).routes(),
+        *grid_routes(backend, access),
         *Workflows(backend, access).routes(),
         *Fetching(backend, access).routes(),
         *(Tools(Api(backend, access), access).routes() if settings.mcp else ()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import gradio as gr
@@ -17,6 +18,7 @@ from .backend import Backend
 from .catalog import Entry
 from .draft import Draft
 from .enhance import Enhance
+from .grid import grid
 from .html import Html, el, icon
 from .island import island, sent
 from .menu import menu, series
@@ -155,15 +157,27 @@ class Create:
 
     async def _submit(self, prompt: str, text: str, request: gr.Request) -> tuple[Any, Any]:
         draft = Draft.parse(text)
-        asked = list(series(draft, self._backend.catalog.entry(draft.preset).preset))
         told, ticket = "", gr.skip()
         try:
+            if draft.grid:
+                return "", await self._submit_grid(prompt, draft, request)
+            asked = list(series(draft, self._backend.catalog.entry(draft.preset).preset))
             for one in reversed(asked) if draft.front else asked:  # each goes before the others
                 job = await self._backend.studio.submit(self._request(prompt, one, request))
                 ticket = job.id
         except ComfyHeadlessError as error:
             told = _notice(JobError.of(error))
         return told, ticket
+
+    async def _submit_grid(self, prompt: str, draft: Draft, request: gr.Request) -> str:
+        preset = self._backend.catalog.entry(draft.preset).preset
+        asked = self._request(prompt, replace(draft, replaces=None), request)
+        made = grid(preset, asked.values, draft.grid)
+        requests = [replace(asked, values=cell) for cell in made.cells]
+        queued = await self._backend.studio.submit_grid(
+            requests, across=made.across, down=made.down
+        )
+        return queued.id
 
     def _request(self, prompt: str, draft: Draft, request: gr.Request) -> JobRequest:
         owner = self._access.require("run", request)
@@ -215,6 +229,7 @@ class Create:
         try:
             jobs = await studio.active(owner)
             if not jobs:
+                await studio.sheets_drawn(owner)
                 stage = await self._last(owner, watched=watched)
             elif jobs[0].id != shown:
                 stage = await self._stage.card(jobs[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ __all__ = ["Draft"]
 
 MAX_TIMES: Final = 64
 """How many jobs one press can ask for."""
+_MAX_AXIS: Final = 4000  # letters
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,8 @@ class Draft:
     replaces: str | None = None
     times: int = 1
     seed_step: int = 1
+    grid: tuple[tuple[str, str], ...] = ()
+    """What varies across and down, as parameter and typed values; empty: nothing does."""
 
     @classmethod
     def parse(cls, text: str | None) -> Draft:
@@ -45,7 +48,15 @@ class Draft:
             replaces=replaces if isinstance(replaces, str) else None,
             times=min(max(_whole(raw.get("times")), 1), MAX_TIMES),
             seed_step=_whole(raw.get("seed_step")),
+            grid=tuple(_axes(raw.get("grid"))),
         )
+
+
+def _axes(value: object) -> Iterator[tuple[str, str]]:
+    for axis in value[:2] if isinstance(value, list) else ():
+        match axis:
+            case {"name": str(name), "values": str(text)} if name:
+                yield name, text[:_MAX_AXIS]
 
 
 def _whole(value: object) -> int:

@@ -40,6 +40,7 @@ def form(preset: Preset, values: Mapping[str, Any], *, library: NodeLibrary | No
         (param for param in preset.params if param.role != "prompt"), key=lambda param: param.order
     )
     filled = {param.id: values.get(param.id, param.default) for param in shown}
+    said = preset.by_role("prompt")
     width, height = preset.by_role("width"), preset.by_role("height")
     sized = width is not None and height is not None
     main: list[Html] = []
@@ -63,7 +64,8 @@ def form(preset: Preset, values: Mapping[str, Any], *, library: NodeLibrary | No
         _advanced(more),
         class_="settings",
         data_preset=preset.id,
-        data_prompt_role="yes" if preset.by_role("prompt") else "no",
+        data_prompt_role="yes" if said else "no",
+        data_prompt_name=said.id if said else None,
         autocomplete="off",
     )
 

@@ -100,6 +100,7 @@ _ICONS: Final[dict[str, str]] = {
     "dot": "M12 8.5a3.5 3.5 0 1 0 0 7 3.5 3.5 0 0 0 0-7",
     "flow": "M4 5h6v5H4zM14 14h6v5h-6zM7 10v3.5a3 3 0 0 0 3 3h4",
     "first": "M5 4h14M12 20V8.5M7 13l5-5 5 5",
+    "grid": "M4 4h7v7H4zM13 4h7v7h-7zM4 13h7v7H4zM13 13h7v7h-7z",
     "grip": "M9 6v.1M15 6v.1M9 12v.1M15 12v.1M9 18v.1M15 18v.1",
     "grow": "M4 13v7h7M20 11V4h-7M4 20l6.5-6.5M20 4l-6.5 6.5",
     "image": "M4 5h16v14H4zM4 16l4.5-4.5 4 4L15.5 13 20 17M15 8.8v.1",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..studio import Item, Job, Line, Phase, Snapshot, Status
+from ..studio import Cell, Item, Job, Line, Phase, Snapshot, Status
 from . import units
 from .card import LOOKS, meter, place, preview_url, thumb
 from .catalog import Catalog
@@ -65,8 +65,11 @@ def summary(line: Line) -> Html:
     )
 
 
-def now_row(job: Job, snapshot: Snapshot, catalog: Catalog) -> Html:
-    """A job that runs or waits. One that waits can be moved, changed and put first."""
+def now_row(job: Job, snapshot: Snapshot, catalog: Catalog, *, cell: Cell | None = None) -> Html:
+    """A job that runs or waits. One that waits can be moved, changed and put first.
+
+    ``cell``: its place in a grid.
+    """
     waits = job.status is Status.WAITING
     name = page_text(job.prompt or catalog.title(job.preset), limit=60)
     return el(
@@ -85,7 +88,7 @@ def now_row(job: Job, snapshot: Snapshot, catalog: Catalog) -> Html:
         el(
             "div",
             el("p", page_text(job.prompt or "No prompt", limit=240), class_="said-by"),
-            _facts(job, snapshot, catalog),
+            _facts(job, snapshot, catalog, cell),
             meter(snapshot) if not waits else None,
             class_="words",
         ),
@@ -144,7 +147,7 @@ def _again(job: Job) -> str:
     return "Fetch its results again" if job.status is Status.UNFETCHED else "Try again"
 
 
-def _facts(job: Job, snapshot: Snapshot, catalog: Catalog) -> Html:
+def _facts(job: Job, snapshot: Snapshot, catalog: Catalog, cell: Cell | None) -> Html:
     look = LOOKS[snapshot.phase]
     told = [el("span", icon(look.icon), look.word, class_="phase")]
     if snapshot.phase is Phase.QUEUED and snapshot.queue_position:
@@ -154,6 +157,9 @@ def _facts(job: Job, snapshot: Snapshot, catalog: Catalog) -> Html:
             told.append(el("span", f"Step {snapshot.step} of {snapshot.steps}"))
         if snapshot.eta_s is not None:
             told.append(el("span", f"{units.duration(snapshot.eta_s)} left"))
+    if cell:
+        told.append(el("span", f"Grid {cell.number} of {cell.size}"))
+        told.append(el("span", page_text(" · ".join(cell.labels), limit=80)))
     told.append(el("span", catalog.title(job.preset)))
     if job.status is Status.WAITING and job.cost_s > 1:
         told.append(el("span", f"about {units.duration(job.cost_s)}"))

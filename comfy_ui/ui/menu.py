@@ -1,4 +1,4 @@
-"""The menu beside Generate: run first, several at once, cancel what waits, tell when done."""
+"""The menu beside Generate: run first, several at once, a grid, cancel what waits, tell."""
 
 from __future__ import annotations
 
@@ -68,6 +68,7 @@ def menu() -> Html:
                 ),
                 el("p", "From a given seed on; else each has its own.", class_="quiet"),
             ),
+            _entry("grid", "grid", "Grid of variations …"),
             _entry("clear-queue", "close", "Cancel my waiting jobs"),
             el(
                 "label",

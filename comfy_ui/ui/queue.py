@@ -79,7 +79,10 @@ class Queue:
                 if active is None or active - ids:  # something is over
                     past = await self._past(owner)
                 active = ids
-                now = {job.id: now_row(job, snapshot, catalog) for job, snapshot in line.jobs}
+                now = {
+                    job.id: now_row(job, snapshot, catalog, cell=studio.grid_cell(job.id))
+                    for job, snapshot in line.jobs
+                }
                 over = {job.id: past_row(job, snapshot, catalog) for job, snapshot in past}
                 yield _event(line, now, over, known)
                 known = {**over, **now}

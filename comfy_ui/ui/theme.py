@@ -13,6 +13,7 @@ from .headers import script_hash
 __all__ = ["head", "script_hashes", "theme"]
 
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
+_STYLES = ("style.css", "grid.css")
 _SCRIPTS = (
     "app.js",
     "stage.js",
@@ -20,6 +21,7 @@ _SCRIPTS = (
     "library.js",
     "queue.js",
     "generate.js",
+    "grid.js",
     "workflows.js",
     "downloads.js",
     "words.js",
@@ -93,7 +95,7 @@ def head(assets: Path) -> str:
 
     Gradio's ``css=`` rewrites selectors and drops half of what stands inside ``@media``.
     """
-    style = (assets / "style.css").read_text(encoding="utf-8")
+    style = "".join((assets / name).read_text(encoding="utf-8") for name in _STYLES)
     return (
         '<meta name="color-scheme" content="light dark">'
         '<meta name="referrer" content="same-origin">'

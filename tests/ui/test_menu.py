@@ -40,5 +40,5 @@ def test_only_the_first_takes_the_place_of_another_job() -> None:
 
 def test_every_entry_of_the_menu_has_a_name() -> None:
     page = Page(menu())
-    assert len(page.all("button")) == 7
+    assert len(page.all("button")) == 8
     assert page.all("summary", aria_label="More ways to generate")

@@ -1,0 +1,132 @@
+// The panel for a grid of variations: two fields of the form, each over several values.
+"use strict";
+(() => {
+  const { $, $$, make, dialog, load, save } = window.comfy.kit;
+  const KEPT = "comfy-ui.grid";
+  const NO_LIST = ["image", "mask", "video", "audio"];
+  const NUMBERS = ["seed", "steps", "width", "height", "frames", "batch", "int", "cfg", "guidance", "fps", "duration", "strength", "float"];
+
+  let chosen = []; // what goes along with the next request, and with no other
+
+  // What may vary: the prompt, and every field of the form that takes a value from a list.
+  function fields() {
+    const found = [];
+    const form = $("form.settings");
+    const box = form?.dataset.promptRole === "yes" && { name: form.dataset.promptName, label: "Words of the prompt", role: "prompt", now: "" };
+    if (box) found.push(box);
+    for (const field of $$("form.settings .field")) {
+      const input = $("[name]", field);
+      const role = field.dataset.role ?? "choice";
+      if (!input || NO_LIST.includes(role)) continue;
+      const options = [...(input.options ?? [])].map((option) => (role === "choice" && input.name === "variant" ? option.textContent : option.value));
+      found.push({ name: input.name, label: $("label, .label", field).textContent, role, options, now: input.type === "checkbox" ? "on, off" : input.value });
+    }
+    return found;
+  }
+  const HINTS = {
+    prompt: "First the words to replace, then what takes their place: red, blue, green",
+    seed: "7, 8, 9 or -1, -1, -1 for random ones",
+    number: "8, 12, 20 or a range: 20-40 (+10)",
+    list: "Choose below, or separate them by commas",
+    text: "Separate them by commas; one with a comma in quotes",
+  };
+  const hint = ({ role, options }) => HINTS[role] ?? (NUMBERS.includes(role) ? HINTS.number : options.length ? HINTS.list : HINTS.text);
+  const quoted = (value) => (value.includes(",") || value.includes('"') ? `"${value.replaceAll('"', '""')}"` : value);
+  const entries = (text) => text.split(/,(?=(?:[^"]*"[^"]*")*[^"]*$)/).map((entry) => entry.trim().replace(/^"(.*)"$/, "$1").replaceAll('""', '"')).filter(Boolean);
+
+  function side(all, title, kept, { optional, told }) {
+    const select = make("select", { ariaLabel: `${title}: what varies` });
+    if (optional) select.append(make("option", { value: "", textContent: "Nothing" }));
+    select.append(...all.map(({ name, label }) => make("option", { value: name, textContent: label })));
+    const values = make("textarea", { rows: 1, ariaLabel: `${title}: its values`, spellcheck: false });
+    const help = make("p", { className: "help" });
+    const options = make("div", { className: "offered" });
+    const field = () => all.find(({ name }) => name === select.value);
+    function offer() {
+      const now = entries(values.value);
+      for (const button of options.children) button.setAttribute("aria-pressed", String(now.includes(button.value)));
+    }
+    function show() {
+      const one = field();
+      values.hidden = help.hidden = !one;
+      help.textContent = one ? hint(one) : "";
+      options.replaceChildren(...(one?.options ?? []).filter(Boolean).map((value) => make("button", { type: "button", className: "offer", value, textContent: value.split(/[\\/]/).pop(), title: value })));
+      offer();
+    }
+    options.onclick = (event) => {
+      const value = event.target.closest("button")?.value;
+      if (!value) return;
+      const now = entries(values.value);
+      values.value = (now.includes(value) ? now.filter((other) => other !== value) : [...now, value]).map(quoted).join(", ");
+      offer();
+      told();
+    };
+    select.onchange = () => {
+      const one = field();
+      values.value = one?.options?.length ? "" : one?.now ?? "";
+      show();
+      told();
+    };
+    values.oninput = () => (offer(), told());
+    if (all.some(({ name }) => name === kept?.name)) [select.value, values.value] = [kept.name, kept.values ?? all.find(({ name }) => name === kept.name).now];
+    else select.onchange();
+    show();
+    const row = make("div", { className: "field" }, make("span", { className: "label", textContent: title }), make("div", { className: "select" }, select), values, help, options);
+    return { row, axis: () => ({ name: select.value, values: values.value }) };
+  }
+
+  function total(columns, rows) {
+    if (rows > 1) return `${columns} × ${rows} = ${columns * rows} results`;
+    return columns > 1 ? `${columns} results` : "1 result";
+  }
+  function open() {
+    const all = fields();
+    const kept = load(KEPT, []);
+    const count = make("p", { className: "counted", role: "status" });
+    const go = make("button", { type: "button", className: "act primary", textContent: "Add to queue", disabled: true });
+    let asked = 0;
+    let soon;
+    const sides = [];
+    const axes = () => sides.map(({ axis }) => axis()).filter(({ name }) => name);
+    async function ask() {
+      const mine = ++asked;
+      const answer = await fetch("grid", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ ...JSON.parse(window.comfy.current()), grid: axes() }) }).catch(() => null);
+      const told = await answer?.json().catch(() => null);
+      if (mine !== asked) return;
+      const [columns, rows] = told?.size ?? [];
+      count.classList.toggle("trouble", !columns && axes().every(({ values }) => values.trim()));
+      count.textContent = columns ? total(columns, rows) : (told?.error ?? "The connection is lost");
+      go.disabled = !columns;
+      save(KEPT, axes());
+    }
+    function told() {
+      go.disabled = true;
+      clearTimeout(soon);
+      soon = setTimeout(ask, 180);
+    }
+    sides.push(side(all, "Across", kept[0] ?? { name: all.find(({ role }) => role === "steps")?.name }, { told }), side(all, "Down", kept[1], { optional: true, told }));
+    const box = dialog(
+      "grid", "Grid of variations",
+      make("h2", { textContent: "Grid of variations" }),
+      make("p", { className: "quiet", textContent: "Every value across with every value down, and a labelled sheet of all when they are done." }),
+      ...sides.map(({ row }) => row),
+      make("div", { className: "row foot" }, count, go),
+    );
+    go.onclick = () => {
+      chosen = axes();
+      box.close();
+      $("#generate").click();
+    };
+    ask();
+  }
+
+  window.comfy.actions.grid = (button) => {
+    button.closest("details").open = false;
+    open();
+  };
+  window.comfy.grid = () => {
+    const asked = chosen;
+    chosen = [];
+    return asked.length ? { grid: asked } : {};
+  };
+})();

@@ -1,0 +1,53 @@
+"""A grid of variations, from the menu beside Generate to its sheet in the Library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.browser.support import set_field
+
+pytestmark = pytest.mark.browser
+
+
+def test_a_grid_is_counted_before_it_is_queued_and_ends_in_a_sheet(page: Any) -> None:
+    page.fill("#prompt textarea", "a red kite over dunes")
+    set_field(page, "width", 256)
+    set_field(page, "height", 256)
+    page.click(".menu > summary")
+    page.click(".menu [data-do=grid]")
+    across, down = page.locator("#grid textarea").nth(0), page.locator("#grid textarea").nth(1)
+    across.fill("1-2, 900")
+    page.wait_for_selector("#grid .counted.trouble:has-text('cannot be 900')")
+    assert page.is_disabled("#grid .primary")
+    across.fill("1-2")
+    page.wait_for_selector("#grid .counted:has-text('2 results')")
+    page.select_option("#grid select >> nth=1", "prompt")
+    down.fill("red, blue")
+    page.wait_for_selector("#grid .counted:has-text('2 × 2 = 4 results')")
+    page.click("#grid .primary")
+    page.get_by_role("tab", name="Queue").click()
+    page.wait_for_selector(".line-now .job:has-text('Grid 4 of 4'):has-text('2 · blue')")
+    page.get_by_role("tab", name="Create").click()
+    sheet = "#results .thumb[data-name='grid-steps-prompt.webp']"
+    page.wait_for_selector(sheet)
+    page.wait_for_selector(".stage.succeeded img.final")
+    assert page.evaluate("document.querySelector('#stage img').naturalWidth") > 512
+    titles = page.eval_on_selector_all("#results .thumb", "all => all.map((e) => e.title)")
+    assert [title.split()[1] for title in titles[1:5]] == ["blue", "blue", "red", "red"]
+    page.get_by_role("tab", name="Library").click()
+    page.wait_for_selector(".library .thumb[data-name='grid-steps-prompt.webp']")
+
+
+def test_a_grid_asks_once_and_the_next_press_is_a_single_job_again(page: Any) -> None:
+    page.fill("#prompt textarea", "a boat")
+    page.evaluate("""() => {
+      localStorage.setItem('comfy-ui.grid', JSON.stringify([{name: 'steps', values: '1, 2'}]));
+      document.querySelector('.menu [data-do=grid]').click();
+    }""")
+    page.wait_for_selector("#grid .counted:has-text('2 results')")
+    page.keyboard.press("Escape")
+    asked = page.evaluate("JSON.parse(window.comfy.request())")
+    assert "grid" not in asked
+    assert asked["times"] == 1
