@@ -274,7 +274,7 @@ class AsyncServer(Base):
             case Call():
                 return await self._transport.send(step)
             case Fetch(call, download):
-                return await self._transport.fetch(call, download)
+                return await self._transport.send(call, download)
             case Work(function):
                 return await asyncio.to_thread(function)
             case Pause(seconds):

@@ -123,7 +123,8 @@ class ComfyWSClient(AsyncServer):
         """
         job, clock = self._hub.job(prompt_id), self._asker.clock
         with self._telemetry.waiting(job):
-            async with aclosing(self._changes(job, timeout=timeout)) as moments:
+            moments = self._changes(job, timeout=timeout, end_only=on_progress is None)
+            async with aclosing(moments):
                 async for changes in moments:
                     if on_progress is not None and (progress := changes.progress(clock())):
                         try:
@@ -233,10 +234,9 @@ class ComfyWSClient(AsyncServer):
         job.apply(CancelRequested(), self._asker.clock())
         try:
             async with asyncio.timeout(timeout):
-                with self._hub.watching(job) as changed:
-                    while not job.settled:
-                        changed.clear()
-                        await changed.wait()
+                with self._hub.watching(job, end_only=True) as ended:
+                    if not job.settled:
+                        await ended.wait()
         except TimeoutError:
             return False
         return job.was_stopped
@@ -263,11 +263,13 @@ class ComfyWSClient(AsyncServer):
 
     # -- following
 
-    async def _changes(self, job: Job, *, timeout: float | None) -> AsyncGenerator[Changes, None]:
+    async def _changes(
+        self, job: Job, *, timeout: float | None, end_only: bool = False
+    ) -> AsyncGenerator[Changes, None]:
         """One item for each moment at which something is new; the last when the job is settled."""
         changes, clock = Changes(job), self._asker.clock
         deadline = None if timeout is None else clock() + timeout
-        with self._hub.watching(job) as changed:
+        with self._hub.watching(job, end_only=end_only) as changed:
             while True:
                 changed.clear()
                 settled = job.settled

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 from ..errors import (
     AuthenticationError,
@@ -35,6 +37,12 @@ from .telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
+# A connection may go silent for ever, and the next one work. Not less: a server's event loop stands
+# still for many seconds while it loads a model.
+POLL_PATIENCE_S = 60.0
+_LEAST_PATIENCE_S = 1.0
 _MAX_POSTS = 3
 # How long to look for a job whose post went unanswered, or to see one off that was not wanted.
 _LOOK_S = 30.0
@@ -97,21 +105,27 @@ class Following:
                 return False
             if job.settled or self._asker.clock() >= deadline:
                 raise error
-            due = yield from self.tend([job])
+            due = yield from self.tend([job], deadline=deadline)
             state = job.state
             if not state.accepted and not job.settled:
                 yield self._asker.until(min(due, deadline))
         return True
 
-    def tend(self, jobs: Sequence[Job]) -> Flow[float]:
-        """Do what is due for these jobs: tell the server to stop, or look. Gives the next time."""
+    def tend(self, jobs: Sequence[Job], *, deadline: float | None = None) -> Flow[float]:
+        """Do what is due for these jobs: tell the server to stop, or look. Gives the next time.
+
+        Who has a ``deadline`` is not kept waiting for long after it by a server that is silent.
+        """
         now = self._asker.clock()
+        patience_s = min(POLL_PATIENCE_S, self._asker.timeout_s)
+        if deadline is not None:
+            patience_s = min(patience_s, max(_LEAST_PATIENCE_S, deadline - now))
         for job in jobs:
             if cancel_due(job.state) <= now:
-                yield from self._stop(job)
+                yield from self._stop(job, patience_s)
         due = {job.prompt_id for job in jobs if poll_due(job.state, now) <= now}
         if due:
-            yield from self._look([job for job in jobs if not job.settled], due)
+            yield from self._look([job for job in jobs if not job.settled], due, patience_s)
             now = self._asker.clock()
         times = [_next_due(job, now) for job in jobs if not job.settled]
         return max(min(times, default=math.inf), self._refused_until)
@@ -121,31 +135,38 @@ class Following:
         job.apply(CancelRequested(), self._asker.clock())
         deadline = self._asker.clock() + timeout_s
         while not job.settled and self._asker.clock() < deadline:
-            due = yield from self.tend([job])
+            due = yield from self.tend([job], deadline=deadline)
             if not job.settled:
                 yield self._asker.until(min(due, deadline))
         return job.was_stopped
 
-    def _stop(self, job: Job) -> Flow[None]:
+    def _stop(self, job: Job, patience_s: float) -> Flow[None]:
+        def ask(call: Call[T]) -> Flow[T]:
+            return self._asker.ask(replace(call, timeout_s=patience_s))
+
         try:
             if self._atomic_cancel is not False:
-                answered = yield from self._asker.ask(routes.cancel_job(job.prompt_id))
+                answered = yield from ask(routes.cancel_job(job.prompt_id))
                 self._atomic_cancel = answered is not None
             if not self._atomic_cancel:
                 # In this order: meanwhile it may move from pending to running, never back.
-                yield from self._asker.ask(routes.unqueue(job.prompt_id))
+                yield from ask(routes.unqueue(job.prompt_id))
                 if self._interrupts_one:
-                    yield from self._asker.ask(routes.interrupt(job.prompt_id))
+                    yield from ask(routes.interrupt(job.prompt_id))
         except (ComfyUIConnectionError, ServerRejectedError) as error:
             self._unreachable([job], error)
         # After a failure too: the next attempt is not to come at once.
         job.apply(CancelSent(), self._asker.clock())
 
-    def _look(self, jobs: Sequence[Job], due: set[str]) -> Flow[None]:
+    def _look(self, jobs: Sequence[Job], due: set[str], patience_s: float) -> Flow[None]:
         """The queue, once for all jobs, then the history of those that are not in it."""
+
+        def ask(call: Call[T]) -> Flow[T]:
+            return self._asker.once(replace(call, timeout_s=patience_s))
+
         try:
             if any(job.state.needs_queue for job in jobs if job.prompt_id in due):
-                snapshot = yield from self._asker.once(routes.queue())
+                snapshot = yield from ask(routes.queue())
                 self._telemetry.queue_depth(len(snapshot.running) + len(snapshot.pending))
                 for job in jobs:
                     answer = snapshot.answer(job.prompt_id)
@@ -156,7 +177,7 @@ class Following:
             for job in jobs:
                 gone = job.state.out_of_queue or not job.state.needs_queue
                 if gone and not job.settled and (job.prompt_id in due or not job.state.listening):
-                    entry = yield from self._asker.once(routes.history(job.prompt_id))
+                    entry = yield from ask(routes.history(job.prompt_id))
                     job.apply(HistoryAnswer(entry), self._asker.clock())
         except (ComfyUIConnectionError, ServerRejectedError) as error:
             self._unreachable(jobs, error)

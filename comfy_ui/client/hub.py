@@ -7,7 +7,6 @@ state. Nobody is ever waited for, so a slow callback cannot hold up the socket.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -62,10 +61,12 @@ class Hub:
         self._observer = observer
         self._socket = Socket(endpoint, on_message=self._hear, on_change=self._connected)
         self._jobs: dict[str, Job] = {}
-        self._waiting: dict[str, set[asyncio.Event]] = {}
+        # By prompt_id; True: wants to know of the end alone.
+        self._waiting: dict[str, dict[asyncio.Event, bool]] = {}
         self._poller: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
-        self._due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = math.inf
         self._heard_at = 0.0
         self._was_open = False
         self._status: Status | None = None
@@ -97,10 +98,13 @@ class Hub:
             del self._jobs[job.prompt_id]
 
     @contextmanager
-    def watching(self, job: Job) -> Iterator[asyncio.Event]:
-        """While inside, the job is polled where needed, and the event is set on every change."""
+    def watching(self, job: Job, *, end_only: bool = False) -> Iterator[asyncio.Event]:
+        """While inside, the job is polled where needed, and the event is set on every change.
+
+        ``end_only``: not before the job is settled; frames then wake nobody up in vain.
+        """
         event = asyncio.Event()
-        self._waiting.setdefault(job.prompt_id, set()).add(event)
+        self._waiting.setdefault(job.prompt_id, {})[event] = end_only
         self._socket.want(wanted=True)
         self._nudge(poll_due(job.state, self._clock()))
         if self._poller is None:
@@ -112,15 +116,16 @@ class Hub:
             yield event
         finally:
             watchers = self._waiting[job.prompt_id]
-            watchers.discard(event)
+            del watchers[event]
             if not watchers:
                 del self._waiting[job.prompt_id]
             if not self._waiting:
                 self._socket.want(wanted=False)
-                self._wake.set()
 
     async def close(self) -> None:
         await self._socket.close()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._poller is not None:
             self._poller.cancel()
             await asyncio.gather(self._poller, return_exceptions=True)
@@ -133,7 +138,7 @@ class Hub:
         if isinstance(message, Status):
             # About the queue, so about all jobs: they learn of it together, and not each time.
             if self._status is None:
-                asyncio.get_running_loop().call_later(_STATUS_S, self._wake.set)
+                self._nudge(now + _STATUS_S)
             self._status = message
             if message.queue_remaining is not None:
                 self._telemetry.queue_depth(message.queue_remaining)
@@ -163,31 +168,37 @@ class Hub:
     # -- those who wait
 
     def _changed(self, job: Job) -> None:
-        for event in self._waiting.get(job.prompt_id, ()):
-            event.set()
+        settled = job.settled
+        for event, end_only in self._waiting.get(job.prompt_id, {}).items():
+            if settled or not end_only:
+                event.set()
         now = self._clock()
-        if not job.settled:
+        if not settled:
             self._nudge(poll_due(job.state, now))
         elif is_deaf(job.state, now):
             self._suspect()
 
     def _nudge(self, due: float) -> None:
-        """Let the poller know of something due before what it waits for."""
+        """Have the poller look then, unless it does so before."""
         if due < self._due:
-            self._wake.set()
+            self._due = due
+            if self._timer is not None:
+                self._timer.cancel()
+            delay_s = max(0.0, due - self._clock())
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake.set)
 
     async def _poll(self) -> None:
         watched: list[Job] = []
         try:
-            while self._waiting:
+            while True:
+                await self._wake.wait()
                 self._wake.clear()
                 self._due = math.inf
                 watched = [self._jobs[prompt_id] for prompt_id in self._waiting]
                 self._spread_status(watched)
-                self._due = await self._drive(self._following.tend(watched))
+                self._nudge(await self._drive(self._following.tend(watched)))
                 if any(is_deaf(job.state, self._clock()) for job in watched):
                     self._suspect()
-                await _wait(self._wake, self._due - self._clock())
         except Exception as error:  # whatever it was: who waits must not wait for ever
             for job in watched:
                 job.give_up(error)
@@ -219,9 +230,3 @@ class Hub:
                     del self._jobs[prompt_id]
                     break
         return job
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(None if seconds == math.inf else max(0.0, seconds)):
-            await event.wait()

@@ -286,7 +286,7 @@ class ComfyClient(SyncServer):
                 return
             if deadline is not None and timeout is not None and clock() >= deadline:
                 raise job.timed_out(timeout)
-            due = self._drive(self._following.tend([job]))
+            due = self._drive(self._following.tend([job], deadline=deadline))
             if not job.settled:
                 due = due if deadline is None else min(due, deadline)
                 time.sleep(max(0.0, due - clock()))

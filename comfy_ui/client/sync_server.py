@@ -306,7 +306,7 @@ class SyncServer(Base):
             case Call():
                 return self._transport.send(step)
             case Fetch(call, download):
-                return self._transport.fetch(call, download)
+                return self._transport.send(call, download)
             case Work(function):
                 return function()
             case Pause(seconds):

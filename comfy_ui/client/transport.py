@@ -1,8 +1,8 @@
 """The users of httpx: carry a :class:`Call` to the server and its :class:`Answer` back.
 
-Every HTTP exchange of this package passes :meth:`SyncTransport.send` or ``fetch``, or their async
-twins; every error of httpx is translated in :func:`translate`. A circuit breaker or a tracer
-belongs here and nowhere else.
+Every HTTP exchange of this package passes :meth:`SyncTransport.send` or its async twin; every error
+of httpx is translated in :func:`translate`. A circuit breaker or a tracer belongs here and nowhere
+else.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import urlencode, urlsplit
@@ -63,7 +64,34 @@ class Receiver(Protocol):
     def write(self, chunk: bytes) -> None: ...
 
 
-class SyncTransport:
+class _Transport:
+    """What both transports do around the network: the breaker, and errors in our words."""
+
+    def __init__(self, endpoint: Endpoint, breaker: Breaker | None) -> None:
+        self._endpoint, self._breaker = endpoint, breaker
+        self._closed = False
+
+    @contextmanager
+    def _underway(self, call: Call[Any]) -> Iterator[_Exchange]:
+        if self._closed:
+            raise ComfyUIConnectionError(
+                "This client is closed.", hint="Use it inside its 'with' block.", retryable=False
+            )
+        if self._breaker:
+            self._breaker.check()
+        try:
+            with _opened(call) as file:
+                yield _Exchange(self._endpoint, call, file)
+        except _HTTPX_ERRORS as error:
+            if self._breaker:
+                self._breaker.record(reached=False)
+            raise translate(error, self._endpoint, call) from error
+        else:
+            if self._breaker:
+                self._breaker.record(reached=True)
+
+
+class SyncTransport(_Transport):
     """HTTP for :class:`~comfy_ui.client.ComfyClient`. Safe to use from several threads."""
 
     def __init__(
@@ -73,7 +101,7 @@ class SyncTransport:
         breaker: Breaker | None = None,
         http: httpx.BaseTransport | None = None,
     ) -> None:
-        self._endpoint, self._breaker = endpoint, breaker
+        super().__init__(endpoint, breaker)
         self._client = httpx.Client(
             verify=endpoint.tls or False,
             trust_env=endpoint.trust_env,
@@ -81,62 +109,36 @@ class SyncTransport:
             transport=http,
         )
 
-    def send(self, call: Call[Any]) -> Answer:
+    def send(self, call: Call[Any], receiver: Receiver | None = None) -> Answer:
         """Exchange one call for its answer, whatever the status.
+
+        A ``receiver`` that wants the body gets it piece by piece; the answer's content is empty
+        then.
 
         Raises:
             ComfyUIConnectionError: no whole answer came (ComfyUIOfflineError: nothing was sent).
         """
-        with self._exchange(call) as response:
-            return _answer(call, response, response.read())
-
-    def fetch(self, call: Call[Any], receiver: Receiver) -> Answer:
-        """The same, with the body handed on piece by piece; the answer's content is empty then."""
-        with self._exchange(call) as response:
-            answer = _answer(call, response, b"")
-            if not receiver.begin(answer):
-                return _answer(call, response, response.read())
-            for chunk in response.iter_bytes():
-                receiver.write(chunk)
-            return answer
+        with self._underway(call) as exchange:
+            while True:
+                response = self._client.send(exchange.request(), stream=True)
+                try:
+                    if exchange.redirected(response):
+                        continue
+                    answer = exchange.answer(response)
+                    if receiver is None or not receiver.begin(answer):
+                        return replace(answer, content=response.read())
+                    for chunk in response.iter_bytes():
+                        receiver.write(chunk)
+                    return answer
+                finally:
+                    response.close()
 
     def close(self) -> None:
+        self._closed = True
         self._client.close()
 
-    @contextmanager
-    def _exchange(self, call: Call[Any]) -> Iterator[httpx.Response]:
-        if self._client.is_closed:
-            raise _closed()
-        if self._breaker:
-            self._breaker.check()
-        response: httpx.Response | None = None
-        try:
-            with _opened(call) as file:
-                url = _url(self._endpoint, call)
-                for _ in range(_MAX_REDIRECTS):
-                    request = _request(self._endpoint, call, url, file)
-                    response = self._client.send(request, stream=True)
-                    target = _next_url(self._endpoint, call, response)
-                    if target is None:
-                        break
-                    response.close()
-                    url = target
-                else:
-                    raise _lost_in_redirects(call)
-            yield response
-        except _HTTPX_ERRORS as error:
-            if self._breaker:
-                self._breaker.record(reached=False)
-            raise translate(error, self._endpoint, call) from error
-        else:
-            if self._breaker:
-                self._breaker.record(reached=True)
-        finally:
-            if response is not None:
-                response.close()
 
-
-class AsyncTransport:
+class AsyncTransport(_Transport):
     """HTTP for :class:`~comfy_ui.client.ComfyWSClient`, within one event loop."""
 
     def __init__(
@@ -146,8 +148,7 @@ class AsyncTransport:
         breaker: Breaker | None = None,
         http: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._endpoint, self._breaker = endpoint, breaker
-        self._closed = False
+        super().__init__(endpoint, breaker)
         if http is None and endpoint.trust_env:  # proxies are httpx's business
             http = _ByClient(httpx.AsyncClient(verify=endpoint.tls or False, limits=_LIMITS))
         self._http = http or Http1Transport(
@@ -156,60 +157,29 @@ class AsyncTransport:
             keep_s=_KEEP_S,
         )
 
-    async def send(self, call: Call[Any]) -> Answer:
-        """As :meth:`SyncTransport.send`."""
-        async with self._exchange(call) as response:
-            return _answer(call, response, await response.aread())
-
-    async def fetch(self, call: Call[Any], receiver: Receiver) -> Answer:
-        """As :meth:`SyncTransport.fetch`; a blocking receiver writes in a thread."""
-        async with self._exchange(call) as response:
-            answer = _answer(call, response, b"")
-            if not receiver.begin(answer):
-                return _answer(call, response, await response.aread())
-            async for chunk in response.aiter_bytes():
-                if receiver.blocking:
-                    await asyncio.to_thread(receiver.write, chunk)
-                else:
-                    receiver.write(chunk)
-            return answer
+    async def send(self, call: Call[Any], receiver: Receiver | None = None) -> Answer:
+        """As :meth:`SyncTransport.send`; a blocking receiver writes in a thread."""
+        with self._underway(call) as exchange:
+            while True:
+                response = await self._http.handle_async_request(exchange.request())
+                try:
+                    if exchange.redirected(response):
+                        continue
+                    answer = exchange.answer(response)
+                    if receiver is None or not receiver.begin(answer):
+                        return replace(answer, content=await response.aread())
+                    async for chunk in response.aiter_bytes():
+                        if receiver.blocking:
+                            await asyncio.to_thread(receiver.write, chunk)
+                        else:
+                            receiver.write(chunk)
+                    return answer
+                finally:
+                    await response.aclose()
 
     async def close(self) -> None:
         self._closed = True
         await self._http.aclose()
-
-    @asynccontextmanager
-    async def _exchange(self, call: Call[Any]) -> AsyncIterator[httpx.Response]:
-        if self._closed:
-            raise _closed()
-        if self._breaker:
-            self._breaker.check()
-        response: httpx.Response | None = None
-        try:
-            with _opened(call) as file:
-                url = _url(self._endpoint, call)
-                for _ in range(_MAX_REDIRECTS):
-                    request = _request(self._endpoint, call, url, file)
-                    response = await self._http.handle_async_request(request)
-                    response.request = request
-                    target = _next_url(self._endpoint, call, response)
-                    if target is None:
-                        break
-                    await response.aclose()
-                    url = target
-                else:
-                    raise _lost_in_redirects(call)
-            yield response
-        except _HTTPX_ERRORS as error:
-            if self._breaker:
-                self._breaker.record(reached=False)
-            raise translate(error, self._endpoint, call) from error
-        else:
-            if self._breaker:
-                self._breaker.record(reached=True)
-        finally:
-            if response is not None:
-                await response.aclose()
 
 
 class _ByClient(httpx.AsyncBaseTransport):
@@ -303,40 +273,68 @@ def _port_hint(endpoint: Endpoint) -> str:
     return ""
 
 
-def _url(endpoint: Endpoint, call: Call[Any]) -> str:
-    url = endpoint.http_url(call.path)
-    return f"{url}?{urlencode(call.query)}" if call.query else url
+class _Exchange:
+    """One call under way: the requests that it takes, until an answer that is no redirect."""
 
+    def __init__(self, endpoint: Endpoint, call: Call[Any], file: BinaryIO | bytes | None) -> None:
+        self._endpoint, self._call, self._file = endpoint, call, file
+        self._url = endpoint.http_url(call.path)
+        if call.query:
+            self._url += f"?{urlencode(call.query)}"
+        self._elsewhere = False
+        self._redirects = 0
 
-def _request(
-    endpoint: Endpoint, call: Call[Any], url: str, file: BinaryIO | bytes | None
-) -> httpx.Request:
-    headers = {"connection": "keep-alive", **endpoint.headers, **call.headers}
-    if _origin(url) != _origin(endpoint.address.base_url):
-        headers = dict(call.headers)  # credentials stay with the server they are for
-    else:
-        inject(headers)
-    timeout = httpx.Timeout(
-        call.timeout_s or endpoint.timeout_s, connect=endpoint.connect_timeout_s
-    )
-    extensions = {"timeout": timeout.as_dict()}
-    if call.file is None or file is None:
-        if call.body is not None:
-            headers.setdefault("content-type", "application/json")
+    def request(self) -> httpx.Request:
+        """The next one to send."""
+        call, endpoint = self._call, self._endpoint
+        if self._elsewhere:
+            headers = dict(call.headers)  # credentials stay with the server they are for
+        else:
+            headers = {"connection": "keep-alive", **endpoint.headers, **call.headers}
+            inject(headers)
+        silence_s = call.timeout_s or endpoint.timeout_s
+        timeout = httpx.Timeout(silence_s, connect=endpoint.connect_timeout_s)
+        extensions = {"timeout": timeout.as_dict()}
+        if call.file is None or self._file is None:
+            if call.body is not None:
+                headers.setdefault("content-type", "application/json")
+            return httpx.Request(
+                call.method, self._url, headers=headers, content=call.body, extensions=extensions
+            )
+        if not isinstance(self._file, bytes):
+            self._file.seek(0)
+        part = (call.file.filename, self._file, call.file.content_type)
         return httpx.Request(
-            call.method, url, headers=headers, content=call.body, extensions=extensions
+            call.method,
+            self._url,
+            headers=headers,
+            data=dict(call.fields),
+            files={call.file.field: part},
+            extensions=extensions,
         )
-    if not isinstance(file, bytes):
-        file.seek(0)
-    part = (call.file.filename, file, call.file.content_type)
-    return httpx.Request(
-        call.method,
-        url,
-        headers=headers,
-        data=dict(call.fields),
-        files={call.file.field: part},
-        extensions=extensions,
-    )
+
+    def redirected(self, response: httpx.Response) -> bool:
+        """Whether another request is due: a redirect by GET is followed on the same server.
+
+        Comfy Cloud keeps files elsewhere, under signed addresses.
+        """
+        if self._call.method != "GET" or response.status_code not in (301, 302, 303, 307, 308):
+            return False
+        target = str(httpx.URL(self._url).join(response.headers.get("location", "")))
+        elsewhere = _origin(target) != _origin(self._endpoint.address.base_url)
+        if elsewhere and not (self._endpoint.address.is_cloud and self._call.path == "/view"):
+            return False
+        self._redirects += 1
+        if self._redirects == _MAX_REDIRECTS:
+            raise ComfyUIConnectionError(
+                f"{self._call.where} is redirected in a circle.", retryable=False
+            )
+        self._url, self._elsewhere = target, elsewhere
+        return True
+
+    def answer(self, response: httpx.Response) -> Answer:
+        """The head of the answer."""
+        return Answer(response.status_code, response.headers, b"", self._call.where)
 
 
 @contextmanager
@@ -353,33 +351,6 @@ def _opened(call: Call[Any]) -> Iterator[BinaryIO | bytes | None]:
         ) from error
     with file:
         yield file
-
-
-def _answer(call: Call[Any], response: httpx.Response, content: bytes) -> Answer:
-    return Answer(response.status_code, response.headers, content, call.where)
-
-
-def _next_url(endpoint: Endpoint, call: Call[Any], response: httpx.Response) -> str | None:
-    """Where a redirect leads, if it may be followed: on the same server, by GET.
-
-    Comfy Cloud keeps files elsewhere, under signed addresses.
-    """
-    if call.method != "GET" or response.status_code not in (301, 302, 303, 307, 308):
-        return None
-    target = str(response.url.join(response.headers.get("location", "")))
-    elsewhere = _origin(target) != _origin(endpoint.address.base_url)
-    files_elsewhere = endpoint.address.is_cloud and call.path == "/view"
-    return None if elsewhere and not files_elsewhere else target
-
-
-def _closed() -> ComfyUIConnectionError:
-    return ComfyUIConnectionError(
-        "This client is closed.", hint="Use it inside its 'with' block.", retryable=False
-    )
-
-
-def _lost_in_redirects(call: Call[Any]) -> ComfyUIConnectionError:
-    return ComfyUIConnectionError(f"{call.where} is redirected in a circle.", retryable=False)
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
