@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from ..errors import (
@@ -96,8 +96,10 @@ class Asker:
         self.clock = clock
         self._rng = rng or random.Random()
 
-    def once(self, call: Call[T]) -> Flow[T]:
-        """One call, not repeated."""
+    def once(self, call: Call[T], *, patience_s: float | None = None) -> Flow[T]:
+        """One call, not repeated. ``patience_s``: the longest silence borne for it."""
+        if patience_s is not None:
+            call = replace(call, timeout_s=patience_s)
         answer: Answer = yield call
         if answer.status not in call.accepts and (rejected := rejection(answer)):
             raise rejected

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TypeVar
+from functools import partial
 
 from ..errors import (
     AuthenticationError,
@@ -36,8 +35,6 @@ from .submission import Submitted, dropped_outputs
 from .telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 # A connection may go silent for ever, and the next one work. Not less: a server's event loop stands
 # still for many seconds while it loads a model.
@@ -141,9 +138,8 @@ class Following:
         return job.was_stopped
 
     def _stop(self, job: Job, patience_s: float) -> Flow[None]:
-        def ask(call: Call[T]) -> Flow[T]:
-            return self._asker.ask(replace(call, timeout_s=patience_s))
-
+        """Tell the server once; ``cancel_due`` says when to tell it again."""
+        ask = partial(self._asker.once, patience_s=patience_s)
         try:
             if self._atomic_cancel is not False:
                 answered = yield from ask(routes.cancel_job(job.prompt_id))
@@ -160,10 +156,7 @@ class Following:
 
     def _look(self, jobs: Sequence[Job], due: set[str], patience_s: float) -> Flow[None]:
         """The queue, once for all jobs, then the history of those that are not in it."""
-
-        def ask(call: Call[T]) -> Flow[T]:
-            return self._asker.once(replace(call, timeout_s=patience_s))
-
+        ask = partial(self._asker.once, patience_s=patience_s)
         try:
             if any(job.state.needs_queue for job in jobs if job.prompt_id in due):
                 snapshot = yield from ask(routes.queue())
