@@ -6,19 +6,17 @@ HTTP 200 is not health: ComfyUI's worker thread can die while its web server goe
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, Self
 
-from .client import ComfyClient, ComfyWSClient
+from .client import ComfyClient
 from .client.address import parse_address
 from .client.breakers import breaker_for
-from .client.values import SystemStats
+from .client.look import Look
 from .errors import AuthenticationError, CircuitOpenError, ComfyHeadlessError
 from .features import require_feature
-from .protocol.answers import QueueSnapshot
 
 # Jobs wait and none runs: the worker takes the next one within milliseconds when it lives.
 IDLE_WORKER_S = 15.0
@@ -35,17 +33,6 @@ class Verdict(StrEnum):
     STUCK = "stuck"
     REFUSED = "refused"
     UNREACHABLE = "unreachable"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """One look at a server. ``at`` is seconds since 1970."""
-
-    at: float
-    latency_s: float | None = None
-    stats: SystemStats | None = None
-    queue: QueueSnapshot | None = None
-    error: ComfyHeadlessError | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +165,7 @@ class ComfyHealth:
 
     def check(self) -> HealthReport:
         """Look now. Never raises for a server that is away or ill: the report says so."""
-        return self.report(take_look(self._client))
+        return self.report(self._client.look())
 
     def report(self, look: Look) -> HealthReport:
         """The report after a look that was taken elsewhere, by the app's own client."""
@@ -197,28 +184,6 @@ class ComfyHealth:
         tb: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def take_look(client: ComfyClient) -> Look:
-    """Ask a server for its state and its queue."""
-    began, at = time.perf_counter(), time.time()
-    try:
-        stats = client.system_stats()
-        latency_s = time.perf_counter() - began
-        return Look(at=at, latency_s=latency_s, stats=stats, queue=client.queue())
-    except ComfyHeadlessError as error:
-        return Look(at=at, error=error)
-
-
-async def take_look_async(client: ComfyWSClient) -> Look:
-    """The same with the async client."""
-    began, at = time.perf_counter(), time.time()
-    try:
-        stats = await client.system_stats()
-        latency_s = time.perf_counter() - began
-        return Look(at=at, latency_s=latency_s, stats=stats, queue=await client.queue())
-    except ComfyHeadlessError as error:
-        return Look(at=at, error=error)
 
 
 def with_local_facts(report: HealthReport) -> HealthReport:

@@ -22,6 +22,7 @@ from .calls import Call
 from .capabilities import Capabilities
 from .endpoint import Endpoint
 from .flows import Fetch, Flow, Pause, Step, Work
+from .look import Look, look
 from .transport import AsyncTransport, Breaker
 from .uploads import UploadSource
 from .values import JobInfo, LogLine, SystemStats, Template, UploadedFile, UserFile
@@ -206,6 +207,10 @@ class AsyncServer(Base):
     async def ping(self) -> int:
         """As :meth:`.ComfyClient.ping`."""
         return await self._ask(routes.ping())
+
+    async def look(self) -> Look:
+        """As :meth:`.ComfyClient.look`."""
+        return await self._drive(look(self._asker))
 
     async def wait_until_ready(self, *, timeout: float | None = None, every: float = 1.0) -> None:
         """As :meth:`.ComfyClient.wait_until_ready`."""

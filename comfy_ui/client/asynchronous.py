@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from ..errors import ComfyHeadlessError
-from ..protocol.job import CancelRequested
+from ..protocol.job import CancelRequested, new_job
 from ..protocol.outputs import OutputFile
 from ..protocol.progress import Progress
 from . import routes
@@ -32,6 +32,7 @@ from .hub import Hub
 from .jobs import Changes, Job
 from .result import Result
 from .sources import WorkflowSource
+from .submission import check_prompt_id
 from .transport import Breaker
 
 AsyncResult = Result[Awaitable[list[Path]]]
@@ -144,6 +145,22 @@ class ComfyWSClient(AsyncServer):
     ) -> AsyncResult:
         """As :meth:`.ComfyClient.run`. Cancelling the task leaves the job running, too."""
         prompt_id = await self.queue_prompt(workflow)
+        return await self.wait_for_completion(prompt_id, on_progress=on_progress, timeout=timeout)
+
+    async def resume(
+        self,
+        prompt_id: str,
+        workflow: WorkflowSource | None = None,
+        *,
+        on_progress: OnProgress | None = None,
+        timeout: float | None = None,
+    ) -> AsyncResult:
+        """As :meth:`.ComfyClient.resume`."""
+        job = Job(new_job(check_prompt_id(prompt_id), now=self._asker.clock()))
+        if not await self._drive(self._following.find(job)):
+            if workflow is None:
+                raise job.no_trace()
+            prompt_id = await self.queue_prompt(workflow, prompt_id=prompt_id)
         return await self.wait_for_completion(prompt_id, on_progress=on_progress, timeout=timeout)
 
     async def stream(

@@ -75,7 +75,7 @@ class Following:
                 if not _may_be_queued(error):
                     raise
                 logger.info("The post of job %s was not answered; looking for it", job.prompt_id)
-                if (yield from self._find(job, error)):
+                if (yield from self.find(job, error)):
                     return
                 if not posts_left:
                     raise
@@ -92,8 +92,16 @@ class Following:
                 raise dropped
             logger.warning("%s", dropped)
 
-    def _find(self, job: Job, error: ComfyHeadlessError) -> Flow[bool]:
-        """Whether a job whose post was not answered is at the server. False: it is not."""
+    def find(self, job: Job, error: ComfyHeadlessError | None = None) -> Flow[bool]:
+        """Whether the server has a job of which nobody knows whether it got there.
+
+        It is looked for a second time: its post may still be on the way.
+
+        Args:
+            job: one that is not known to be accepted.
+            error: what its post ended in; raised if it cannot be found out, or is bound to come
+                again.
+        """
         deadline = self._asker.clock() + min(_LOOK_S, self._asker.timeout_s)
         while not job.state.accepted:
             if job.state.may_resubmit:
@@ -101,7 +109,7 @@ class Following:
                     raise error  # its own failure, which would come again
                 return False
             if job.settled or self._asker.clock() >= deadline:
-                raise error
+                raise error or job.error or _not_found_out(job)
             due = yield from self.tend([job], deadline=deadline)
             state = job.state
             if not state.accepted and not job.settled:
@@ -202,6 +210,13 @@ class Following:
                 raise error  # which says nothing about the route
         self._atomic_cancel = cancel.status == 200
         return Capabilities(jobs_api=jobs.status == 200, atomic_cancel=self._atomic_cancel)
+
+
+def _not_found_out(job: Job) -> ComfyUIConnectionError:
+    return ComfyUIConnectionError(
+        f"Whether the server has job {job.prompt_id} could not be found out.",
+        hint="Check that ComfyUI runs and answers, then try again.",
+    )
 
 
 def _next_due(job: Job, now: float) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import GenerationTimeoutError
+from ..errors import GenerationTimeoutError, JobLostError
 from ..protocol.change import change
 from ..protocol.job import Event, JobState, advance
 from ..protocol.outputs import OutputFile
@@ -90,6 +90,12 @@ class Job:
     def timed_out(self, timeout_s: float) -> GenerationTimeoutError:
         return GenerationTimeoutError(
             f"The job is not finished after {timeout_s:g} s ({self.state.phase}); it goes on.",
+            prompt_id=self.prompt_id,
+        )
+
+    def no_trace(self) -> JobLostError:
+        return JobLostError(
+            "The server has no trace of the job: it was never there, or a restart forgot it.",
             prompt_id=self.prompt_id,
         )
 

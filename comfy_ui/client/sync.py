@@ -28,6 +28,7 @@ from .endpoint import Endpoint
 from .jobs import Changes, Job
 from .result import Result
 from .sources import WorkflowSource
+from .submission import check_prompt_id
 from .sync_server import SyncServer
 from .transport import Breaker
 
@@ -161,6 +162,36 @@ class ComfyClient(SyncServer):
     ) -> SyncResult:
         """Queue a workflow and wait for its end. A time-out leaves the job running."""
         prompt_id = self.queue_prompt(workflow)
+        return self.wait_for_completion(prompt_id, on_progress=on_progress, timeout=timeout)
+
+    def resume(
+        self,
+        prompt_id: str,
+        workflow: WorkflowSource | None = None,
+        *,
+        on_progress: OnProgress | None = None,
+        timeout: float | None = None,
+    ) -> SyncResult:
+        """Take up a job after a crash of this process: follow it, wherever it is by now.
+
+        Note the id down before queueing: ``queue_prompt(workflow, prompt_id=…)``. A job that never
+        reached the server is queued now, under that id. So is one that the server has forgotten in
+        a restart of its own: it then runs again.
+
+        Args:
+            prompt_id: under which it was queued, or was to be.
+            workflow: what to queue if the server has no trace of it; None: nothing.
+            on_progress: see :meth:`wait_for_completion`.
+            timeout: see there.
+
+        Raises:
+            JobLostError: there is no trace of it, and no workflow to queue.
+        """
+        job = Job(new_job(check_prompt_id(prompt_id), now=self._asker.clock()))
+        if not self._drive(self._following.find(job)):
+            if workflow is None:
+                raise job.no_trace()
+            prompt_id = self.queue_prompt(workflow, prompt_id=prompt_id)
         return self.wait_for_completion(prompt_id, on_progress=on_progress, timeout=timeout)
 
     def stream(

@@ -21,6 +21,7 @@ from .calls import Call
 from .capabilities import Capabilities
 from .endpoint import Endpoint
 from .flows import Fetch, Flow, Pause, Step, Work
+from .look import Look, look
 from .transport import Breaker, SyncTransport
 from .uploads import UploadSource
 from .values import JobInfo, LogLine, SystemStats, Template, UploadedFile, UserFile
@@ -236,6 +237,10 @@ class SyncServer(Base):
     def ping(self) -> int:
         """The number of jobs running and pending: the cheapest sign of life."""
         return self._ask(routes.ping())
+
+    def look(self) -> Look:
+        """The server's state and queue, or the error met; for monitors, see ``ComfyHealth``."""
+        return self._drive(look(self._asker))
 
     def wait_until_ready(self, *, timeout: float | None = None, every: float = 1.0) -> None:
         """Wait for a server that is still starting, asking it ``every`` second.

@@ -21,7 +21,7 @@ from ..errors import (
     ValidationError,
 )
 from ..features import FEATURES
-from ..health import HealthTracker, take_look_async, with_local_facts
+from ..health import HealthTracker, with_local_facts
 from ..prompts.wildcards import WildcardFolder, expand_values
 from ..protocol.nodes import NodeLibrary
 from ..workflow.allow import check_allowed
@@ -370,7 +370,7 @@ class Studio:
     async def server_status(self) -> ServerStatus:
         """Ask ComfyUI now. Never raises for a server that is away: see ``.online``, ``.error``."""
         client = self._server.client
-        look = await take_look_async(client)
+        look = await client.look()
         health = with_local_facts(self._health.observe(look)) if FEATURES["health"] else None
         if look.error is not None or look.stats is None or look.queue is None:
             error = JobError.of(look.error) if look.error else None

@@ -72,7 +72,7 @@ async def test_the_documented_example_works_to_the_letter(
     assert "Progress: 100.0%" in capsys.readouterr().out
 
 
-async def test_on_progress_may_be_async_and_slow_without_holding_up_the_socket(
+async def test_f23_on_progress_may_be_async_and_slow_without_holding_up_the_socket(
     client: ComfyWSClient,
 ) -> None:
     seen: list[float] = []

@@ -75,7 +75,9 @@ async def test_a_server_that_never_says_finished_is_found_out_by_asking(
         assert (await client.run(graphs.sampled())).images
 
 
-async def test_a_dead_worker_does_not_hang_its_clients(shell: Shell, server: DemoServer) -> None:
+async def test_f10_a_dead_worker_does_not_hang_its_clients(
+    shell: Shell, server: DemoServer
+) -> None:
     server.faults = Faults(dead_worker=True)
     async with opened(shell, server.url, timeout=20) as client:
         start = time.monotonic()

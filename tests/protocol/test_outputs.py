@@ -34,7 +34,7 @@ def test_nodes_come_in_the_order_asked_for_then_as_they_are() -> None:
     assert outputs.texts == ("t",)
 
 
-def test_a_file_named_twice_by_its_node_is_one_file_but_not_by_two_nodes() -> None:
+def test_f18_a_file_named_twice_by_its_node_is_one_file_but_not_by_two_nodes() -> None:
     per_node = {
         "1": {"gifs": [item("v.mp4")], "images": [item("v.mp4")]},
         "2": {"images": [item("v.mp4")]},
@@ -44,7 +44,7 @@ def test_a_file_named_twice_by_its_node_is_one_file_but_not_by_two_nodes() -> No
     assert len({file.key for file in files}) == 2
 
 
-def test_temporary_files_are_left_out_unless_asked_for() -> None:
+def test_f18_temporary_files_are_left_out_unless_asked_for() -> None:
     per_node = {"1": {"images": [item("preview.png", "temp")]}}
     assert collect_outputs(per_node) == Outputs()
     (file,) = collect_outputs(per_node, include_temp=True).files
