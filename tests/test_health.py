@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import pytest
 
+from comfy_ui import ComfyClient
+from comfy_ui.demo import Faults
 from comfy_ui.errors import AuthenticationError, CircuitOpenError, ComfyUIOfflineError
 from comfy_ui.health import (
     IDLE_WORKER_S,
@@ -13,6 +18,8 @@ from comfy_ui.health import (
     check_health,
 )
 from comfy_ui.protocol.answers import QueueAnswer, QueueSnapshot
+from tests import graphs
+from tests.shells import SHELLS, opened
 
 
 def _queue(running: str = "", pending: str = "") -> QueueSnapshot:
@@ -43,7 +50,7 @@ def test_a_look_that_the_open_circuit_refused_keeps_what_opened_it(tracker) -> N
     assert report.last_error == "open"
 
 
-def test_jobs_that_wait_while_none_runs_mean_a_dead_worker(tracker) -> None:
+def test_f10_jobs_that_wait_while_none_runs_mean_a_dead_worker(tracker) -> None:
     assert tracker.observe(Look(at=0, queue=_queue(pending="a"))).verdict is Verdict.BUSY
     report = tracker.observe(Look(at=IDLE_WORKER_S, queue=_queue(pending="a b")))
     assert report.verdict is Verdict.STUCK
@@ -96,13 +103,30 @@ def test_the_report_of_a_real_server_can_be_printed_and_turned_into_json(engine)
     assert report.app_memory_bytes
 
 
-def test_a_dead_worker_is_found_although_http_answers(engine) -> None:
-    with ComfyHealth(url=engine.url) as health:
-        first = health.check()
-        look = Look(at=first.checked_at + 1, queue=_queue(pending="a"))
+def test_f10_a_dead_worker_is_found_although_http_answers(engine) -> None:
+    engine.faults = Faults(dead_worker=True)
+    with ComfyHealth(url=engine.url) as health, ComfyClient(url=engine.url) as client:
+        prompt_id = client.queue_prompt(graphs.instant())
+        while prompt_id not in client.queue().running:
+            time.sleep(0.01)
+        look = client.look()
         assert health.report(look).verdict is Verdict.BUSY
-        later = Look(at=look.at + IDLE_WORKER_S, queue=_queue(pending="a"))
-        assert health.report(later).verdict is Verdict.STUCK
+        report = health.report(replace(look, at=look.at + LONG_JOB_S))
+    assert report.verdict is Verdict.STUCK
+    assert "restart ComfyUI" in report.advice
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+async def test_both_clients_take_the_same_look_and_an_error_is_a_finding_too(engine, shell) -> None:
+    async with opened(shell, engine.url) as client:
+        look = await client.look()
+        assert look.stats.comfyui_version
+        assert (look.error, dict(look.queue.running)) == (None, {})
+        assert 0 < look.latency_s < 10
+    async with opened(shell, "http://127.0.0.1:9") as client:
+        look = await client.look()
+        assert isinstance(look.error, ComfyUIOfflineError)
+        assert (look.stats, look.queue, look.latency_s) == (None, None, None)
 
 
 def test_a_server_that_is_away_gives_a_report_not_an_exception() -> None:

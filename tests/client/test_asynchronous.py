@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from uuid import uuid4
 import pytest
 
 from comfy_ui.client import ComfyWSClient, OutputFile, Progress, Result, websocket
+from comfy_ui.client.endpoint import make_endpoint
 from comfy_ui.demo import DemoServer, Faults
 from comfy_ui.errors import GenerationTimeoutError, MissingFeatureError
 from tests.client.support import (
@@ -228,6 +230,28 @@ async def test_f8_without_a_socket_jobs_are_followed_by_polling(
             if status in (401, 403):
                 assert client._hub._socket.refused
                 assert len(sockets) == 1
+
+
+async def test_f8_attempts_at_a_socket_become_rare_and_come_at_random_times(
+    sockets: list[str],
+) -> None:
+    ceilings: list[float] = []
+
+    class Dice(random.Random):
+        def uniform(self, a: float, b: float) -> float:
+            assert a == 0  # full jitter: else all clients of a server come back together
+            ceilings.append(b)
+            return 0.0
+
+    endpoint = make_endpoint(url="http://127.0.0.1:9")
+    socket = websocket.Socket(
+        endpoint, on_message=lambda *_: None, on_change=lambda _: None, rng=Dice()
+    )
+    assert await socket.ready() is None  # one attempt is enough to know
+    await eventually(lambda: len(ceilings) > 8)
+    await socket.close()
+    assert ceilings[:8] == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+    assert len(set(sockets)) == len(sockets)  # F1: each under a clientId of its own
 
 
 async def test_f5_every_post_names_a_client_even_without_a_socket() -> None:

@@ -13,13 +13,21 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import trustme
 
-from comfy_ui import ComfyClient, ComfyUIConnectionError, ComfyWSClient, StorageError
+from comfy_ui import (
+    ComfyClient,
+    ComfyUIConnectionError,
+    ComfyWSClient,
+    JobLostError,
+    StorageError,
+)
 from comfy_ui.demo import DemoServer
 from tests import graphs
+from tests.faults import catalogue
 from tests.faults.proxy import FaultProxy
 from tests.shells import SHELLS, Shell, opened
 
@@ -53,6 +61,60 @@ async def test_a_job_of_a_killed_process_is_taken_up_by_its_id(
     async with opened(shell, server.url, timeout=20) as client:
         result = await client.wait_for_completion(prompt_id)
         assert (await client.download(result.images[0])).startswith(b"\x89PNG")
+
+
+_NOTE_AND_DIE = """
+import os, signal, sys
+from comfy_ui import ComfyClient
+from tests import graphs
+client = ComfyClient(url=sys.argv[1])
+if sys.argv[3] == "queued":
+    client.queue_prompt(graphs.sampled(steps=4, prefix=sys.argv[4]), prompt_id=sys.argv[2])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("died", ["before", "queued"])
+async def test_a_job_noted_down_before_a_crash_runs_once_whenever_that_came(
+    shell: Shell, died: str, server: DemoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comfy_ui.protocol.state.RESUBMIT_AFTER_S", 0.3)
+    prompt_id, prefix = str(uuid4()), f"crash-{uuid4().hex}"
+    arguments = [server.url, prompt_id, died, prefix]
+    await asyncio.to_thread(subprocess.run, [sys.executable, "-c", _NOTE_AND_DIE, *arguments])
+    async with opened(shell, server.url, timeout=20) as client:
+        result = await client.resume(prompt_id, graphs.sampled(steps=4, prefix=prefix))
+        assert result.prompt_id == prompt_id
+        again = await client.resume(prompt_id)
+        assert again.files == result.files
+        recent = await client.recent()
+    assert sum(prefix in str(entry.graph) for entry in recent.values()) == 1
+    assert result.images[0].filename.startswith(prefix)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+async def test_a_job_that_never_got_there_is_lost_if_nothing_is_given_to_queue(
+    shell: Shell, server: DemoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comfy_ui.protocol.state.RESUBMIT_AFTER_S", 0.1)
+    async with opened(shell, server.url, timeout=20) as client:
+        with pytest.raises(JobLostError) as caught:
+            await client.resume(str(uuid4()))
+        assert caught.value.hint
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+async def test_nothing_is_queued_again_while_a_server_cannot_be_asked(
+    shell: Shell, server: DemoServer
+) -> None:
+    with FaultProxy(server.url).in_thread() as proxy:
+        proxy.arm(catalogue.status(502, "Bad Gateway"), phase="run", times=catalogue.FOREVER)
+        async with opened(shell, proxy.url, timeout=1) as client:
+            with pytest.raises(ComfyUIConnectionError) as caught:
+                await client.resume(str(uuid4()), graphs.sampled())
+            assert caught.value.hint
+        assert not proxy.accepted
 
 
 def test_a_full_disk_is_a_storage_error_and_leaves_no_half_file(
