@@ -65,6 +65,11 @@ class Settings(BaseSettings):
     auth: SecretStr | None = Field(
         default=None, description="Login for the page, as USER:PASSWORD."
     )
+    space_owners: str | None = Field(
+        default=None,
+        description="Owners of a Space with Hugging Face logins: their names there, with commas. "
+        "Unset: the account that the Space belongs to.",
+    )
     mcp: bool = Field(default=False, description="Offer the API as tools for assistants at /mcp.")
     demo: bool = Field(default=False, description="Use the embedded engine, whatever else answers.")
     demo_speed: str = Field(

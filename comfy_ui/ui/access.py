@@ -14,7 +14,7 @@ import ipaddress
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 from enum import StrEnum
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
@@ -26,6 +26,7 @@ from ..errors import StorageError, ValidationError
 from ..settings import Settings
 from .accounts import GUEST, OWNER, Accounts, Role
 from .limits import Pace, Paces
+from .oauth import said_by
 
 __all__ = ["TABLE", "Access", "Action", "IdentityMiddleware", "Mode", "load_secret", "mode_of"]
 
@@ -143,6 +144,7 @@ class Access:
         mode: how far the page reaches.
         secret: signs identities and the names of files.
         accounts: who may log in; without any, nobody has to.
+        hub_owners: names at Hugging Face that are owners here (see :mod:`.oauth`).
         paces: how often a visitor may do what.
         now: a clock that only goes forward, in seconds.
     """
@@ -153,12 +155,14 @@ class Access:
         secret: bytes,
         accounts: Accounts | None = None,
         *,
+        hub_owners: Collection[str] = (),
         paces: Mapping[Action, Pace] = PACES,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.mode = mode
         self.accounts = accounts if accounts is not None else Accounts()
         self._secret = secret
+        self._hub_owners = frozenset(name.lower() for name in hub_owners)
         self._paces = Paces({str(action): pace for action, pace in paces.items()})
         self._now = now
 
@@ -171,7 +175,13 @@ class Access:
             return Role.NOBODY
         if self.mode is Mode.LOCAL and not _forwarded(request):
             return Role.OWNER
+        if (name := self.hub_name(request)) and name.lower() in self._hub_owners:
+            return Role.OWNER
         return Role.VISITOR
+
+    def hub_name(self, request: Any) -> str | None:
+        """The name of somebody who logged in with Hugging Face; only Spaces ask for that."""
+        return said_by(request, time.time()) if self.mode is Mode.SPACE else None
 
     def allows(self, action: Action, request: Any = None) -> bool:
         """Whether the one who asks may do that; without ``request``, whether a passer-by may."""
@@ -181,15 +191,17 @@ class Access:
     def owner(self, request: Any) -> str:
         """Whose jobs and results a request is about.
 
-        A login names its person, on every device; without one, in the shared modes, the signed
-        cookie names a browser. Callers without any (API clients) are known for as long as their
-        session.
+        A login names its person, on every device, also one with Hugging Face; without one, in the
+        shared modes, the signed cookie names a browser. Callers without any (API clients) are known
+        for as long as their session.
         """
         user = _user(request)
         if user == OWNER or (user is None and self.role(request) is Role.OWNER):
             return _LOCAL_OWNER
         if user and user != GUEST:
             return f"user:{user}"
+        if user is None and (name := self.hub_name(request)):
+            return f"hub:{name.lower()}"
         for signed in (request.cookies.get(COOKIE), request.headers.get(SESSION_HEADER)):
             browser = self.browser(signed)
             if browser:

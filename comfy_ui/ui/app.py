@@ -22,6 +22,7 @@ from ..errors import ComfyHeadlessError, ValidationError
 from ..resources import assets_dir
 from ..settings import Settings
 from ..workflow.presets import list_presets
+from . import oauth
 from .access import Access, IdentityMiddleware, Mode, load_secret, mode_of
 from .api import Api
 from .backend import Backend
@@ -34,7 +35,8 @@ from .grid import routes as grid_routes
 from .html import Html, el, icon, join
 from .island import island
 from .library import Library
-from .logins import checker, logins_of
+from .logins import checker, hub_owners, logins_of
+from .oauth import provider_of
 from .queue import Queue
 from .routes import routes
 from .share import ALIVE_PATH, Share, alive_route, gradio_tunnel, probe
@@ -58,12 +60,18 @@ _PLACES: Final = (
 )
 
 
-def build(backend: Backend, access: Access, share: Share | None = None) -> Any:
-    """The page as ``gr.Blocks``; nothing of it runs before it is served."""
+def build(
+    backend: Backend, access: Access, share: Share | None = None, *, hub: bool = False
+) -> Any:
+    """The page as ``gr.Blocks``; nothing of it runs before it is served.
+
+    ``hub``: visitors may log in with Hugging Face.
+    """
     with gr.Blocks(
         title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
     ) as page:
-        gr.HTML(_header(logins=bool(access.accounts)), apply_default_css=False, elem_id="header")
+        leave = _leave() if access.accounts else None
+        header = gr.HTML(_header(leave), apply_default_css=False, elem_id="header")
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Create", id="create"):
                 notice = island(elem_id="banner")
@@ -82,11 +90,15 @@ def build(backend: Backend, access: Access, share: Share | None = None) -> Any:
                 Status(backend, access, share).build(status_tab)
         Api(backend, access).build()
 
-        def note(request: gr.Request) -> Html:
+        def note(request: gr.Request) -> tuple[Html, Any]:
             access.require("see", request)
-            return banner(embedded=backend.embedded, owner=access.allows("reconnect", request))
+            told = banner(embedded=backend.embedded, owner=access.allows("reconnect", request))
+            if not hub:
+                return told, gr.skip()
+            name = access.hub_name(request)
+            return told, _header(_leave(name) if name else _enter())
 
-        page.load(note, outputs=[notice], show_progress="hidden", api_visibility="private")
+        page.load(note, outputs=[notice, header], show_progress="hidden", api_visibility="private")
     page.queue(default_concurrency_limit=None, api_open=False)
     return page
 
@@ -101,7 +113,10 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     mode = mode_of(settings)
     port = _port(settings, mode)
     accounts = logins_of(settings, mode, say=_say)
-    access = Access(mode, load_secret(settings.data_dir), accounts)
+    # Logins of one's own come first: then there is one way in.
+    provider = provider_of(os.environ) if mode is Mode.SPACE and not accounts else None
+    owners = hub_owners(settings, os.environ) if provider else ()
+    access = Access(mode, load_secret(settings.data_dir), accounts, hub_owners=owners)
     share, word = None, secrets.token_urlsafe(16)
     if settings.share and mode is Mode.SHARED:
         here = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104
@@ -109,8 +124,9 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     backend = Backend(settings, choose(settings))
     list_presets()  # takes a second the first time; read again in life(), where time is short
     backend.start_engine()
-    page = build(backend, access, share)
+    page = build(backend, access, share, hub=provider is not None)
     ours = [
+        *(oauth.routes(provider) if provider else ()),
         *routes(backend, access, Uploads(backend, access)),
         *Stage(backend, access).routes(),
         *Library(backend, access).routes(),
@@ -170,7 +186,11 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         app_kwargs={
             "lifespan": life,
             "routes": [*ours, alive_route(word)],
-            "middleware": [gate, Middleware(IdentityMiddleware, access=access)],
+            "middleware": [
+                *([oauth.middleware(provider)] if provider else ()),
+                gate,
+                Middleware(IdentityMiddleware, access=access),
+            ],
             "docs_url": None,
             "redoc_url": None,
             "openapi_url": None,
@@ -222,7 +242,7 @@ def _free(host: str, port: int) -> bool:
     return True
 
 
-def _header(*, logins: bool) -> Html:
+def _header(login: Html | None) -> Html:
     top = el(
         "header",
         el("span", el("i"), el("i"), el("i"), class_="mark", aria_hidden="true"),
@@ -232,16 +252,7 @@ def _header(*, logins: bool) -> Html:
             _tool("keyboard", "Keyboard shortcuts (?)", "keys", class_="tool keys"),
             _tool("moon", "Dark colours", "theme", class_="tool when-light"),
             _tool("sun", "Light colours", "theme", class_="tool when-dark"),
-            el(
-                "a",
-                icon("leave"),
-                class_="tool",
-                href="/logout",
-                aria_label="Log out",
-                title="Log out",
-            )
-            if logins
-            else None,
+            login,
             class_="tools",
         ),
         class_="top",
@@ -261,6 +272,23 @@ def _place(name: str, image: str, label: str) -> Html:
         class_="place-to",
         data_do="go-to",
         data_place=name,
+    )
+
+
+def _leave(name: str = "") -> Html:
+    label = f"Log out {name}".strip()
+    return el("a", icon("leave"), class_="tool", href="/logout", aria_label=label, title=label)
+
+
+def _enter() -> Html:
+    # In a tab of its own: in the frame of a Space some browsers keep no cookies.
+    return el(
+        "a",
+        "Log in",
+        class_="act",
+        href=oauth.LOGIN_PATH,
+        target="_blank",
+        title="With Hugging Face: your results are then yours on every device",
     )
 
 

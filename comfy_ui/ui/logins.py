@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from fastapi import HTTPException
 
@@ -12,7 +12,7 @@ from ..settings import Settings
 from .access import Mode
 from .accounts import ACCOUNTS_FILE, GUEST, OWNER, Accounts, Role, TooManyTriesError
 
-__all__ = ["checker", "logins_of"]
+__all__ = ["checker", "hub_owners", "logins_of"]
 
 
 def logins_of(settings: Settings, mode: Mode, *, say: Callable[[str], None]) -> Accounts:
@@ -40,6 +40,16 @@ def logins_of(settings: Settings, mode: Mode, *, say: Callable[[str], None]) -> 
             accounts.add_for_now(name, password, role)
             say(f"{whose}: {name} / {password}")
     return accounts
+
+
+def hub_owners(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """Who owns a Space, by their names at Hugging Face.
+
+    >>> hub_owners(Settings(space_owners="ann, bob"), {"SPACE_AUTHOR_NAME": "carl"})
+    ['ann', 'bob']
+    """
+    names = settings.space_owners or environ.get("SPACE_AUTHOR_NAME", "")
+    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 def checker(accounts: Accounts) -> Callable[[str, str], Awaitable[bool]] | None:

@@ -1,7 +1,4 @@
-"""Files for the page: results byte for byte, thumbnails, covers of presets. Each asks whose it is.
-
-Gradio's own login does not guard routes added to its app; every handler here does.
-"""
+"""Files for the page: results byte for byte, thumbnails, covers. Each asks whose it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every route of ours does besides its own work: login, refusals as JSON, no foreign sites."""
+"""What routes of ours share: refusals as JSON, no foreign sites, bodies with a limit, streams."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from ..errors import ComfyHeadlessError, ValidationError
-from .access import login_missing
 
 __all__ = ["PRIVATE", "Handler", "asked", "body", "events", "guarded"]
 
@@ -27,15 +26,13 @@ _SILENCE_S: Final = 20.0
 
 
 def guarded(handler: Handler, *, writes: bool = False) -> Handler:
-    """``handler`` for those who are logged in; its typed errors become ``{"error": …}``, 422.
+    """``handler``, whose typed errors become ``{"error": …}``, 422.
 
-    Gradio's login does not guard routes added to its app. ``writes``: refuse what another site
-    makes a visitor's browser send.
+    Who has not logged in comes no further than the door (see :mod:`.gate`). ``writes``: refuse what
+    another site makes a visitor's browser send.
     """
 
     async def answer(request: Request) -> Response:
-        if login_missing(request):
-            return PlainTextResponse("Log in first.", status_code=401)
         if writes and request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
             return PlainTextResponse("Only this page may do that.", status_code=403)
         try:

@@ -159,19 +159,40 @@ def test_routes_that_the_page_does_not_need_are_shut_to_everybody(
             assert status in {404, 405}, (method, path, status)
 
 
-def test_our_own_routes_ask_too(shared: Any, visitor: Person) -> None:
-    gate = next(m for m in shared.app.user_middleware if m.cls.__name__ == "Gate")
-    with pytest.MonkeyPatch.context() as patch, listening(patch) as asked:
-        for route in gate.kwargs["ours"]:
-            if route.path == "/favicon.ico":
-                continue
-            path = re.sub(r"\{[^}]*\}", "1", route.path)
+def our_routes(page: Any) -> Iterator[tuple[str, str]]:
+    """Each method and path that was added to Gradio's; the icon is everybody's."""
+    gate = next(m for m in page.app.user_middleware if m.cls.__name__ == "Gate")
+    for route in gate.kwargs["ours"]:
+        if route.path != "/favicon.ico":
             for method in route.methods - {"HEAD"}:
-                # Streamed, because one of them is a stream without an end.
-                with visitor.client.stream(method, path, content=b"{}") as answer:
-                    assert answer.status_code < 500, (method, path)
-                    next(answer.iter_raw(), b"")
-                assert asked.take(), (method, path)
+                yield method, re.sub(r"\{[^}]*\}", "1", route.path)
+
+
+def test_our_own_routes_ask_too(shared: Any, visitor: Person) -> None:
+    with pytest.MonkeyPatch.context() as patch, listening(patch) as asked:
+        for method, path in our_routes(shared):
+            # Streamed, because some are streams without an end.
+            with visitor.client.stream(method, path, content=b"{}") as answer:
+                assert answer.status_code < 500, (method, path)
+                next(answer.iter_raw(), b"")
+            assert asked.take(), (method, path)
+
+
+def test_our_own_routes_are_shut_to_nobody_and_to_other_sites(
+    shared: Any, nobody: Person, visitor: Person
+) -> None:
+    writing = 0
+    with pytest.MonkeyPatch.context() as patch, listening(patch) as asked:
+        for method, path in our_routes(shared):
+            assert nobody.client.request(method, path).status_code == 401, (method, path)
+            if method == "POST":
+                writing += 1
+                for site in ("cross-site", "same-site"):
+                    headers = {"sec-fetch-site": site}
+                    answer = visitor.client.post(path, content=b"{}", headers=headers)
+                    assert answer.status_code == 403, path
+        assert asked.take() == []
+    assert writing >= 8
 
 
 def test_the_login_page_shows_nothing_of_the_app(nobody: Person) -> None:

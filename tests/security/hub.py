@@ -1,0 +1,127 @@
+"""A stand-in for Hugging Face's logins (OpenID Connect) on this machine."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, urlencode
+
+import uvicorn
+from joserfc import jwt
+from joserfc.jwk import RSAKey
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from tests.browser.support import free_port
+
+CLIENT = ("client-id", "client-secret-canary")
+
+
+@dataclass
+class Hub:
+    """Vouches for ``person``; ``lasts_s`` is how long its tokens do."""
+
+    url: str
+    person: str = "ann"
+    lasts_s: float = 3600.0
+    refuses: bool = False
+    forges: bool = False
+    key: RSAKey = field(default_factory=lambda: RSAKey.generate_key(2048, {"kid": "k"}))
+    _codes: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    async def about(self, _: Request) -> Response:
+        return JSONResponse(
+            {
+                "issuer": self.url,
+                "authorization_endpoint": f"{self.url}/oauth/authorize",
+                "token_endpoint": f"{self.url}/oauth/token",
+                "jwks_uri": f"{self.url}/jwks",
+                "id_token_signing_alg_values_supported": ["RS256"],
+            }
+        )
+
+    async def keys(self, _: Request) -> Response:
+        return JSONResponse({"keys": [self.key.as_dict(private=False)]})
+
+    async def authorize(self, request: Request) -> Response:
+        asked = dict(request.query_params)
+        assert asked["client_id"] == CLIENT[0]
+        assert asked["code_challenge_method"] == "S256"
+        told = {"state": asked["state"]}
+        if self.refuses:
+            told |= {"error": "access_denied", "error_description": "<b>said no</b>"}
+        else:
+            told["code"] = f"code{len(self._codes)}"
+            self._codes[told["code"]] = asked
+        return RedirectResponse(f"{asked['redirect_uri']}?{urlencode(told)}")
+
+    async def token(self, request: Request) -> Response:
+        given = {
+            name: values[0] for name, values in parse_qs((await request.body()).decode()).items()
+        }
+        basic = base64.b64encode(":".join(CLIENT).encode()).decode()
+        asked = self._codes.pop(given.get("code", ""), None)
+        proof = hashlib.sha256(given.get("code_verifier", "").encode()).digest()
+        proven = base64.urlsafe_b64encode(proof).decode().rstrip("=")
+        if asked is None or request.headers["authorization"] != f"Basic {basic}":
+            return JSONResponse({"error": "invalid_grant"}, status_code=400)
+        assert proven == asked["code_challenge"]
+        now = int(time.time())
+        claims = {
+            "iss": self.url, "aud": CLIENT[0], "sub": f"id of {self.person}", "iat": now,
+            "exp": now + 3600, "nonce": asked["nonce"], "name": self.person.title(),
+            "preferred_username": self.person,
+        }  # fmt: skip
+        key = RSAKey.generate_key(2048, {"kid": "k"}) if self.forges else self.key
+        return JSONResponse(
+            {
+                "access_token": "access-token-canary",
+                "token_type": "bearer",
+                "expires_in": self.lasts_s,
+                "scope": "openid profile",
+                "id_token": jwt.encode({"alg": "RS256", "kid": "k"}, claims, key),
+            }
+        )
+
+    def environment(self, owner: str) -> dict[str, str]:
+        """What a Space with logins finds in its environment."""
+        return {
+            "SPACE_ID": f"{owner}/comfy-ui",
+            "SPACE_AUTHOR_NAME": owner,
+            "OPENID_PROVIDER_URL": self.url,
+            "OAUTH_CLIENT_ID": CLIENT[0],
+            "OAUTH_CLIENT_SECRET": CLIENT[1],
+            "OAUTH_SCOPES": "openid profile",
+        }
+
+
+@contextmanager
+def hub() -> Iterator[Hub]:
+    port = free_port()
+    stand_in = Hub(f"http://127.0.0.1:{port}")
+    app: Any = Starlette(
+        routes=[
+            Route("/.well-known/openid-configuration", stand_in.about),
+            Route("/jwks", stand_in.keys),
+            Route("/oauth/authorize", stand_in.authorize),
+            Route("/oauth/token", stand_in.token, methods=["POST"]),
+        ]
+    )
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield stand_in
+    finally:
+        server.should_exit = True
+        thread.join()
