@@ -110,7 +110,9 @@ class Backend:
     async def _check(self) -> ServerStatus:
         status = await self.studio.server_status()
         if status.online:
-            await self.catalog.refresh(version=status.version)
+            # The embedded engine paints what any version could have made.
+            version = None if self.embedded else status.version
+            await self.catalog.refresh(version=version)
             folders = await find_model_folders(self.client, self.settings.models_dir)
             self.folders = ModelFolders() if self.embedded else folders
         return status

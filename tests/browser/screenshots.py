@@ -146,7 +146,17 @@ def screenshots() -> None:
         chromium.close()
 
 
+# For presets that take no prompt.
+SUBJECTS = {
+    "hunyuan3d_v2": "A clay figure of a fox on a turntable, plain grey background, soft light",
+    "svd": "A sailing boat on a lake at dawn, mist over the water",
+    "upscale_esrgan": "A macro photograph of a peacock feather, every barb in focus",
+    "upscale_seedvr2": "An old harbour town with tiled roofs, boats and a church tower",
+}
+
+
 def covers() -> None:
+    """Paint the covers that are missing; remove one to have it painted anew."""
     from comfy_ui.client import ComfyClient
     from comfy_ui.demo import DemoServer
     from comfy_ui.workflow.presets import compile_workflow, list_presets
@@ -155,11 +165,12 @@ def covers() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with DemoServer(speed="instant").in_thread() as server, ComfyClient(url=server.url) as client:
         for preset in list_presets():
-            if not preset.sample_prompts:
+            if (folder / f"{preset.id}.webp").exists():
                 continue
+            prompts = (*preset.sample_prompts, SUBJECTS.get(preset.id, preset.title))
             graph = compile_workflow(
                 "z_image_turbo",
-                prompt=preset.sample_prompts[0],
+                prompt=prompts[0],
                 seed=zlib.crc32(preset.id.encode()),
                 width=512,
                 height=512,

@@ -5,7 +5,7 @@ from typing import Any
 from comfy_ui.errors import ComfyUIOfflineError, MissingModel, Problem
 from comfy_ui.protocol.nodes import NodeLibrary
 from comfy_ui.ui.catalog import Catalog, Entry, grouped
-from comfy_ui.ui.picker import picker
+from comfy_ui.ui.picker import cover, picker
 from comfy_ui.ui.status import presets_panel
 from comfy_ui.workflow.presets import list_presets
 from tests.ui.support import Page, preset
@@ -96,3 +96,7 @@ def test_visitors_do_not_see_the_servers_address() -> None:
     assert "10.0.0.5" not in visitor
     assert "Does not answer" in visitor
     assert "free" not in {a.get("data-send") for a in Page(visitor).all("button")}
+
+
+def test_every_shipped_preset_has_a_cover() -> None:
+    assert [preset.id for preset in list_presets() if cover(preset) is None] == []

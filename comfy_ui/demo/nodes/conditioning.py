@@ -32,6 +32,23 @@ def encode_text(context: Context, **inputs: Any) -> tuple[Conditioning]:
     )
 
 
+@node("TextEncodeQwenImage21")
+def encode_for_qwen(
+    context: Context,
+    *,
+    prompt: str,
+    negative_prompt: str,
+    resolution: int,
+    more: dict[str, Any] | None = None,
+    **_: Any,
+) -> tuple[Conditioning, Conditioning, Latent]:
+    """Both texts at once, and a latent of the first picture's size for edits."""
+    context.pace(0.25)
+    pictures = tuple((more or {}).values())
+    latent = Latent.of(pictures[0]) if pictures else Latent(resolution, resolution)
+    return Conditioning(prompt, references=pictures), Conditioning(negative_prompt), latent
+
+
 @node("TextEncodeAceStepAudio", "TextEncodeAceStepAudio1.5")
 def encode_music(
     context: Context, *, tags: str, lyrics: str = "", **inputs: Any
@@ -113,6 +130,13 @@ def with_rate(
     _context: Context, *, positive: Conditioning, negative: Conditioning, **_: Any
 ) -> tuple[Conditioning, Conditioning]:
     return positive, negative
+
+
+@node("HunyuanVideo15SuperResolution")
+def with_latent(
+    _context: Context, *, positive: Conditioning, negative: Conditioning, latent: Latent, **_: Any
+) -> tuple[Conditioning, Conditioning, Latent]:
+    return positive, negative, latent
 
 
 @node("ControlNetApplyAdvanced", "ControlNetApplySD3")

@@ -225,6 +225,13 @@ def upsample(_context: Context, *, samples: Latent, **_: Any) -> tuple[Latent]:
     return (_resized(samples, samples.width * 2, samples.height * 2, "bicubic"),)
 
 
+@node("HunyuanVideo15LatentUpscaleWithModel")
+def upsample_to(
+    _context: Context, *, samples: Latent, upscale_method: str, width: int, height: int, **_: Any
+) -> tuple[Latent]:
+    return (_resized(samples, width, height, upscale_method),)
+
+
 @node("TrimVideoLatent")
 def trim(_context: Context, *, samples: Latent, trim_amount: int) -> tuple[Latent]:
     """A latent frame stands for four frames."""

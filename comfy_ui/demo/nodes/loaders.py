@@ -73,6 +73,7 @@ def lora_model(
     "ModelSamplingLTXV",
     "ModelSamplingDiscrete",
     "CFGNorm",
+    "QwenImage21Cache",
     "CFGZeroStar",
     "RescaleCFG",
     "DifferentialDiffusion",
