@@ -411,6 +411,8 @@ window.comfy = (() => {
     new MutationObserver(() => {
       const chosen = load(THEME, null);
       if (chosen && document.body.classList.contains("dark") !== (chosen === "dark")) applyTheme();
+      // The bar of the installed app, and of a phone's browser, has the page's colour.
+      $("meta[name=theme-color]")?.setAttribute("content", getComputedStyle(document.body).backgroundColor);
     }).observe(document.body, { attributes: true, attributeFilter: ["class"] });
   }
   if (document.body) observeTheme();

@@ -22,7 +22,7 @@ from ..errors import ComfyHeadlessError, ValidationError
 from ..resources import assets_dir
 from ..settings import Settings
 from ..workflow.presets import list_presets
-from . import oauth
+from . import install, oauth
 from .access import Access, IdentityMiddleware, Mode, load_secret, mode_of
 from .api import Api
 from .backend import Backend
@@ -127,6 +127,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     page = build(backend, access, share, hub=provider is not None)
     ours = [
         *(oauth.routes(provider) if provider else ()),
+        *install.routes(),
         *routes(backend, access, Uploads(backend, access)),
         *Stage(backend, access).routes(),
         *Library(backend, access).routes(),

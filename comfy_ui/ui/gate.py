@@ -37,6 +37,8 @@ OPEN: Final = (
     "/gradio_api/app_id",
     "/gradio_api/startup-events",
     "/favicon.ico",
+    "/icons/",
+    "/manifest.json",
     "/robots.txt",
     "/static/",
     "/assets/",

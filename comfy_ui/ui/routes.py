@@ -11,7 +11,6 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from ..errors import ValidationError
-from ..resources import assets_dir
 from ..studio import Item
 from .access import Access
 from .backend import Backend
@@ -94,16 +93,12 @@ def routes(backend: Backend, access: Access, uploads: Uploads) -> list[Route]:
             return _missing()
         return Response(content, media_type=media_type, headers=_HEADERS)
 
-    async def icon(_: Request) -> Response:
-        return _picture(assets_dir() / "icon.svg")
-
     return [
         Route("/files/{id:int}", guarded(original)),
         Route("/thumbs/{id:int}", guarded(thumbnail)),
         Route("/covers/{id}", guarded(preset_cover)),
         Route("/uploads", guarded(upload, writes=True), methods=["POST"]),
         Route("/uploads/{name}", guarded(uploaded)),
-        Route("/favicon.ico", icon),
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from .headers import script_hash
+from .install import HEAD
 
 __all__ = ["head", "script_hashes", "theme"]
 
@@ -99,7 +100,7 @@ def head(assets: Path) -> str:
     return (
         '<meta name="color-scheme" content="light dark">'
         '<meta name="referrer" content="same-origin">'
-        f"<style>{style}</style>"
+        f"{HEAD}<style>{style}</style>"
         + "".join(f"<script>{script}</script>" for script in _scripts(assets))
     )
 

@@ -182,8 +182,37 @@ def covers() -> None:
             print(preset.id)
 
 
+def icons() -> None:
+    """The icons of the installed app, from ``assets/icon.svg``."""
+    from playwright.sync_api import sync_playwright
+
+    drawing = (assets_dir() / "icon.svg").read_text(encoding="utf-8")
+    # Systems cut corners themselves: up to a tenth of such an icon at each side may be lost.
+    full = drawing.replace('rx="16" ', "").replace('viewBox="0 0 64 64"', 'viewBox="2 2 60 60"')
+    folder = assets_dir() / "icons"
+    folder.mkdir(exist_ok=True)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=support.find_chromium(), args=support.CHROMIUM_ARGS
+        )
+        for name, side, svg in (
+            ("192", 192, drawing),
+            ("512", 512, drawing),
+            ("maskable", 512, full),
+            ("touch", 180, full),
+        ):
+            page = chromium.new_page(viewport={"width": side, "height": side})
+            page.set_content(
+                f"<style>*{{margin:0}}svg{{display:block;width:{side}px}}</style>{svg}"
+            )
+            page.screenshot(path=folder / f"{name}.png", omit_background=True)
+        chromium.close()
+
+
 if __name__ == "__main__":
-    if "--covers" in sys.argv:
+    if "--icons" in sys.argv:
+        icons()
+    elif "--covers" in sys.argv:
         covers()
     else:
         screenshots()

@@ -160,10 +160,10 @@ def test_routes_that_the_page_does_not_need_are_shut_to_everybody(
 
 
 def our_routes(page: Any) -> Iterator[tuple[str, str]]:
-    """Each method and path that was added to Gradio's; the icon is everybody's."""
+    """Each method and path that was added to Gradio's; manifest and icons are everybody's."""
     gate = next(m for m in page.app.user_middleware if m.cls.__name__ == "Gate")
     for route in gate.kwargs["ours"]:
-        if route.path != "/favicon.ico":
+        if door(route.path) is not Role.NOBODY:
             for method in route.methods - {"HEAD"}:
                 yield method, re.sub(r"\{[^}]*\}", "1", route.path)
 
