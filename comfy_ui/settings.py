@@ -45,14 +45,15 @@ class Settings(BaseSettings):
         Field(
             default=None,
             validation_alias=AliasChoices("comfyui_url", "COMFYUI_URL"),
-            description="Address of ComfyUI. Unset: http://localhost:8188 if something answers "
-            "there, else the embedded engine.",
+            description="Address of ComfyUI, or of several, with commas or spaces between: jobs "
+            "are shared between them. Unset: http://localhost:8188 if something answers there, "
+            "else the embedded engine.",
         ),
     ]
     comfyui_token: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices("comfyui_token", "COMFYUI_TOKEN"),
-        description="Bearer token sent to ComfyUI.",
+        description="Bearer token sent to ComfyUI, to each one if there are several.",
     )
     timeout_s: float = Field(
         default=300.0, gt=0, description="Longest wait for one answer, in seconds."
@@ -116,6 +117,19 @@ class Settings(BaseSettings):
     trace_prompts: bool = Field(
         default=False, description="Put whole workflows, prompts and all, into OpenTelemetry spans."
     )
+
+    @property
+    def comfyui_urls(self) -> tuple[str, ...]:
+        """The addresses in ``comfyui_url``, in their order; empty when it is unset."""
+        return split_addresses(self.comfyui_url or "")
+
+
+def split_addresses(text: str) -> tuple[str, ...]:
+    """
+    >>> split_addresses("gpu1:8188, gpu2:8188 gpu3")
+    ('gpu1:8188', 'gpu2:8188', 'gpu3')
+    """
+    return tuple(text.replace(",", " ").split())
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -8,7 +8,7 @@ import threading
 from getpass import getpass
 
 from ..errors import ValidationError, closest
-from ..settings import Settings
+from ..settings import DEFAULT_URL, Settings
 from .shared import print_json, print_table, server
 
 
@@ -35,19 +35,22 @@ def demo(arguments: argparse.Namespace, _: Settings) -> int:
 
 
 def status(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Show the server's health and the installed extras."""
+    """Show the health of each server and the installed extras."""
     from ..features import FEATURES, list_missing_features
     from ..health import check_health
 
-    report = check_health(**server(settings))
+    urls = settings.comfyui_urls or (DEFAULT_URL,)
+    reports = [check_health(**server(settings, url)) for url in urls]
     missing = list_missing_features()
     if arguments.json:
-        print_json({"server": report.to_dict(), "features": dict(FEATURES), "install": missing})
+        servers = [report.to_dict() for report in reports]
+        told = {"server": servers[0], "servers": servers}
+        print_json({**told, "features": dict(FEATURES), "install": missing})
     else:
-        print(report)
+        print(*reports, sep="\n")
         for name, line in missing.items():
             print(f"extra {name}: not installed; {line}")
-    return 0 if report.ok else 1
+    return 0 if all(report.ok for report in reports) else 1
 
 
 def users(arguments: argparse.Namespace, settings: Settings) -> int:

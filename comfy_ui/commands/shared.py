@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from ..client import ComfyWSClient
 
 
-def server(settings: Settings) -> dict[str, Any]:
-    """Keyword arguments for a client of the configured server."""
+def server(settings: Settings, url: str | None = None) -> dict[str, Any]:
+    """Keyword arguments for a client of the configured server, the first one unless told."""
     token = settings.comfyui_token
     return {
-        "url": settings.comfyui_url or DEFAULT_URL,
+        "url": url or next(iter(settings.comfyui_urls), DEFAULT_URL),
         "token": token.get_secret_value() if token else None,
         "timeout": settings.timeout_s,
         "verify": settings.verify_tls,

@@ -72,6 +72,39 @@ def set_ranks(connection: sqlite3.Connection, ranks: Mapping[str, float]) -> Non
     )
 
 
+def leave(
+    connection: sqlite3.Connection, job: Job, server: str, prompt_id: str, *, there: bool
+) -> None:
+    """Put a job back in line. ``there``: a copy of it may be at the server that it leaves."""
+    save(connection, job)
+    set_ranks(connection, {job.id: job.rank})
+    connection.execute(
+        "INSERT OR REPLACE INTO copies (prompt_id, job_id, server, there) VALUES (?, ?, ?, ?)",
+        (prompt_id, job.id, server, there),
+    )
+
+
+def copies(connection: sqlite3.Connection, server: str) -> dict[str, str]:
+    """What a server may still have of jobs that left it: job ids by ``prompt_id``."""
+    rows = connection.execute(
+        "SELECT prompt_id, job_id FROM copies WHERE server = ? AND there", (server,)
+    )
+    return dict(rows.fetchall())
+
+
+def drop_copy(connection: sqlite3.Connection, prompt_id: str) -> None:
+    connection.execute("DELETE FROM copies WHERE prompt_id = ?", (prompt_id,))
+
+
+def left(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Which unfinished jobs left which servers, as ``(job id, server)``."""
+    rows = connection.execute(
+        "SELECT job_id, copies.server FROM copies JOIN jobs ON jobs.id = job_id"
+        " WHERE finished_at IS NULL"
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
 def unfinished(connection: sqlite3.Connection) -> list[Job]:
     """Jobs that something must still be done about, oldest first."""
     wanted = sorted({*ACTIVE, Status.UNFETCHED})

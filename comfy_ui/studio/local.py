@@ -7,22 +7,22 @@ import logging
 import sqlite3
 import time
 import uuid
-from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from ..errors import StorageError, ValidationError
 from ..protocol.progress import Phase
 from . import items, jobs
-from .board import Board
-from .fair import Clock, Turn, fair_order
+from .fair import Clock
 from .files import StoredFile
+from .fleet import Offer
 from .job import Item, Job, JobError, Line, Snapshot, Status
-from .queue import Claim, Report
-from .snapshots import first_snapshot, last_snapshot, next_snapshot
+from .live import LiveJobs
+from .queue import Claim, Report, Why
+from .snapshots import first_snapshot, last_snapshot
 from .store import Database
 
 logger = logging.getLogger(__name__)
@@ -30,21 +30,14 @@ logger = logging.getLogger(__name__)
 _LINE_INTERVAL_S: Final = 0.25  # a whole line is told, with a preview
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A place in the line, from 1, and how long the line is."""
-
-    position: int
-    size: int
-    own: int
-
-
-class LocalQueue:  # its one worker needs no telling apart, hence the unused arguments
+class LocalQueue(LiveJobs):
     """The :class:`.queue.JobQueue` of this process.
 
     The database is locked against other processes, so the unfinished jobs are also kept in
     memory. What must not be forgotten is written before it is shown: a new job, a turn given to
     it, its end. What a restart would find out by itself is shown even if it cannot be written.
+
+    ``workers`` are the names of those that will :meth:`announce` themselves.
     """
 
     def __init__(
@@ -53,29 +46,30 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
         *,
         folder: Path,
         waiting_limit: int,
+        workers: Sequence[str] = (),
         now: Callable[[], float] = time.time,
     ) -> None:
+        super().__init__(workers, now)
         self._database = database
         self._folder = folder
         self._waiting_limit = waiting_limit
-        self._now = now
-        self._board = Board()
-        self._jobs: dict[str, Job] = {}
-        self._unclaimed: dict[str, None] = {}  # not waiting, and in nobody's hands
-        self._clock = Clock()
         self._order_lock = asyncio.Lock()  # one change to the line at a time
-        self._news = asyncio.Event()
+        self._news: dict[str, asyncio.Event] = {}  # by worker
         self._closed = False
 
     async def open(self) -> None:
         """Take up what the last process left."""
 
-        def read(connection: sqlite3.Connection) -> tuple[list[Job], Clock]:
-            return jobs.unfinished(connection), jobs.clock(connection)
+        def read(
+            connection: sqlite3.Connection,
+        ) -> tuple[list[Job], Clock, list[tuple[str, str]]]:
+            return jobs.unfinished(connection), jobs.clock(connection), jobs.left(connection)
 
-        found, self._clock = await self._database.run(read)
+        found, self._clock, left = await self._database.run(read)
         for job in found:
             self._take_up(job)
+        for job_id, worker in left:
+            self._fleet.bar(worker, job_id)
 
     def close(self) -> None:
         """End the followers. Call it before the database is closed."""
@@ -119,11 +113,11 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
             self._jobs[job.id] = job
             self._board.put(first_snapshot(job))
             if old is not None:
-                del self._jobs[old.id]
+                self._forget(old.id)
                 ended = replace(old, status=Status.CANCELLED, finished_at=self._now())
                 self._board.put(last_snapshot(ended))
         self._show_places()
-        self._news.set()
+        self._wake_workers()
         return job
 
     async def cancel(self, job_id: str, owner: str) -> bool:
@@ -136,7 +130,7 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
             else:
                 job = self._jobs[job_id] = replace(job, cancel_requested=True)
                 self._show(job, Report(job_id=job.id, phase=Phase.CANCELLING))
-                self._news.set()
+                self._wake_workers()
                 await self._try_to_save(job)
         self._show_places()
         return True
@@ -164,7 +158,7 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
             if job is None or not _is_stranded(job):
                 return False
             self._take_up(job)
-        self._news.set()
+        self._wake_workers()
         return True
 
     async def active(self, owner: str) -> list[Job]:
@@ -219,28 +213,35 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
         for job in await self.active(owner):
             snapshot = self._board.get(job.id) or first_snapshot(job)
             place = places.get(job.id)
-            own.append((job, _placed(snapshot, place) if place else snapshot))
+            own.append((job, place.told(snapshot) if place else snapshot))
         return Line(tuple(own), len(self._jobs) - len(own))
 
     # The worker's side
 
-    async def claim(self, worker: str, *, limit: int) -> list[Claim]:  # noqa: ARG002
+    async def announce(self, worker: str, offer: Offer) -> None:
+        if self._fleet.hear(worker, offer):
+            self._wake_workers()
+
+    async def claim(self, worker: str, *, limit: int) -> list[Claim]:
+        self._news.setdefault(worker, asyncio.Event())
         async with self._order_lock:
-            if self._unclaimed:
-                resumed = [Claim(self._jobs[job_id], resumed=True) for job_id in self._unclaimed]
-                self._unclaimed.clear()
-                self._news.set()  # for those that wait: asked again at once
+            resumed = self._resumed(worker)
+            if resumed:
+                self._wake_workers()  # for those that wait: asked again at once
                 return resumed
-            turns = self._line()[: max(limit, 0)]
-            if not turns:
+            if limit <= 0:
                 return []
+            turns = {turn.job_id: turn for turn in self._line()}
+            line = [self._jobs[job_id] for job_id in turns]
             claimed, clock = [], self._clock
-            for turn in turns:
-                job = replace(
-                    self._jobs[turn.job_id], status=Status.CLAIMED, prompt_id=str(uuid.uuid4())
+            for job in self._fleet.share(worker, line, self._busy_s(), limit):
+                given = replace(
+                    job, status=Status.CLAIMED, prompt_id=str(uuid.uuid4()), server=worker
                 )
-                claimed.append((job, clock.tags(turn)))
-                clock = clock.after(turn)
+                claimed.append((given, clock.tags(turns[job.id])))
+                clock = clock.after(turns[job.id])
+            if not claimed:
+                return []
 
             def write(connection: sqlite3.Connection) -> None:
                 for job, tags in claimed:
@@ -251,16 +252,57 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
             self._clock = clock
             for job, _ in claimed:
                 self._jobs[job.id] = job
-                self._board.put(first_snapshot(job))
+                self._fleet.give(worker, job)
+                self._board.put(self._afresh(job))
         self._show_places()
         return [Claim(job) for job, _ in claimed]
 
-    async def heartbeat(self, worker: str) -> frozenset[str]:  # noqa: ARG002
-        return frozenset(job.id for job in self._jobs.values() if job.cancel_requested)
+    async def give_back(self, worker: str, job_id: str, why: Why) -> bool:
+        async with self._order_lock:
+            old = self._jobs.get(job_id)
+            if old is None or old.server != worker or old.cancel_requested or not old.prompt_id:
+                return False
+            if not self._fleet.another(worker, old):
+                return False
+            first = min((j.rank for j in self._waiting() if j.owner == old.owner), default=1.0) - 1
+            job = replace(
+                old,
+                status=Status.WAITING,
+                rank=first,
+                server=None,
+                prompt_id=None,
+                started_at=None,
+            )
+            if why == "unheard":
+                await self._database.run(jobs.save, job)
+            else:
+                there = why == "unreachable"
+                await self._database.run(jobs.leave, job, worker, old.prompt_id, there=there)
+                self._fleet.bar(worker, job_id)
+            self._jobs[job_id] = job
+            self._board.put(self._afresh(job))
+            logger.info("Job %s goes to another server: %s", job_id, why)
+        self._show_places()
+        self._wake_workers()
+        return True
 
-    async def publish(self, worker: str, report: Report) -> None:  # noqa: ARG002
+    async def leftovers(self, worker: str) -> list[str]:
+        return [*await self._database.run(jobs.copies, worker)]
+
+    async def cleared(self, worker: str, prompt_id: str) -> None:
+        job_id = (await self._database.run(jobs.copies, worker)).get(prompt_id)
+        await self._database.run(jobs.drop_copy, prompt_id)
+        if job_id is not None:
+            self._fleet.unbar(worker, job_id)
+
+    async def heartbeat(self, worker: str) -> frozenset[str]:
+        return frozenset(
+            job.id for job in self._jobs.values() if job.cancel_requested and job.server == worker
+        )
+
+    async def publish(self, worker: str, report: Report) -> None:
         job = self._jobs.get(report.job_id)
-        if job is None:
+        if job is None or job.server != worker:  # over, or with another worker by now
             return
         if job.started_at is None and report.progress and report.progress.elapsed_s > 0:
             started_at = self._now() - report.progress.elapsed_s
@@ -274,7 +316,6 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
             prompt_id=report.prompt_id or job.prompt_id,
             outputs=report.outputs or job.outputs,
             error=report.error,
-            server=report.server or job.server,
         )
         if not job.status.active:
             await self._end_or_strand(job, report.files)
@@ -283,10 +324,15 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
         self._show(job, replace(report, phase=report.phase or job.status.phase))
         await self._try_to_save(job)
 
-    async def wait(self, worker: str, *, timeout_s: float) -> None:  # noqa: ARG002
+    async def wait(self, worker: str, *, timeout_s: float) -> None:
+        news = self._news.setdefault(worker, asyncio.Event())
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), timeout_s)
-        self._news.clear()
+            await asyncio.wait_for(news.wait(), timeout_s)
+        news.clear()
+
+    def _wake_workers(self) -> None:
+        for news in self._news.values():
+            news.set()
 
     async def _try_to_save(self, job: Job) -> None:
         try:
@@ -311,6 +357,7 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
         except StorageError:
             self._jobs[job.id] = before
             raise
+        self._fleet.forget(job.id)
         last = last_snapshot(job, made)
         shown = self._board.get(job.id)
         if shown and job.status is not Status.SUCCEEDED:
@@ -324,79 +371,11 @@ class LocalQueue:  # its one worker needs no telling apart, hence the unused arg
             await self._end(job, files)
         except StorageError as error:
             logger.error("Job %s ended, and it could not be written down: %s", job.id, error)  # noqa: TRY400 -- told to the owner too
-            del self._jobs[job.id]
+            self._forget(job.id)
             self._board.put(
                 last_snapshot(replace(job, status=Status.UNFETCHED, error=JobError.of(error)))
             )
             self._show_places()
-
-    # What is in memory, and what is shown of it
-
-    def _mine(self, job_id: str, owner: str) -> Job | None:
-        job = self._jobs.get(job_id)
-        return job if job and job.owner == owner else None
-
-    def _take_up(self, job: Job) -> None:
-        """Put a job from the database into memory; unless it waits, a worker must resume it."""
-        if job.status is Status.UNFETCHED:
-            job = replace(job, status=Status.FETCHING, finished_at=None, error=None)
-        self._jobs[job.id] = job
-        if job.status is not Status.WAITING:
-            self._unclaimed[job.id] = None
-        self._board.put(first_snapshot(job))
-
-    def _waiting(self) -> Iterator[Job]:
-        return (job for job in self._jobs.values() if job.status is Status.WAITING)
-
-    def _line(self) -> list[Turn]:
-        turns = (
-            Turn(job.id, job.owner, job.rank, job.cost_s, job.created_at) for job in self._waiting()
-        )
-        return fair_order(turns, self._clock)
-
-    def _show(self, job: Job, report: Report) -> None:
-        old = self._board.get(job.id) or first_snapshot(job)
-        new = next_snapshot(old, job, report)
-        self._board.put(new)
-        if (new.phase, new.queue_position) != (old.phase, old.queue_position):
-            self._show_places()
-
-    def _show_places(self, *, also: str | None = None) -> None:
-        """Tell every followed job that waits, and ``also``, where it stands now."""
-        if also is None and not any(self._board.is_followed(job_id) for job_id in self._jobs):
-            return
-        for job_id, place in self._places().items():
-            snapshot = self._board.get(job_id)
-            if snapshot and (job_id == also or self._board.is_followed(job_id)):
-                told = _placed(snapshot, place)
-                if told != snapshot:
-                    self._board.put(told)
-
-    def _places(self) -> dict[str, _Place]:
-        """The line: what ComfyUI has not begun, where it says they stand, then what waits here."""
-        positions: dict[str, int] = {}
-        for job in self._jobs.values():
-            shown = self._board.get(job.id)
-            if (
-                job.status in (Status.CLAIMED, Status.SENT)
-                and shown
-                and shown.phase is Phase.QUEUED
-            ):
-                positions[job.id] = shown.queue_position or len(positions) + 1
-        ahead = max(positions.values(), default=0)
-        positions |= {turn.job_id: n for n, turn in enumerate(self._line(), start=ahead + 1)}
-        size = max(positions.values(), default=0)
-        own = Counter(self._jobs[job_id].owner for job_id in positions)
-        return {
-            job_id: _Place(position, size, own[self._jobs[job_id].owner])
-            for job_id, position in positions.items()
-        }
-
-
-def _placed(snapshot: Snapshot, place: _Place) -> Snapshot:
-    return replace(
-        snapshot, queue_position=place.position, queue_size=place.size, queue_own=place.own
-    )
 
 
 def _is_stranded(job: Job) -> bool:

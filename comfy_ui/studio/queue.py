@@ -9,12 +9,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from ..protocol.outputs import Outputs
 from ..protocol.progress import Phase, Progress
 from .files import StoredFile
+from .fleet import Offer
 from .job import Job, JobError, Line, Snapshot, Status
+
+Why = Literal["unheard", "refused", "lost", "unreachable"]
+"""Why a worker puts a job back: its server never heard of it; said no; had it and has forgotten
+it; has it, for all that is known, and has been out of reach for long.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,6 @@ class Report:
     outputs: Outputs | None = None
     files: Sequence[StoredFile] = ()
     error: JobError | None = None
-    server: str | None = None
 
 
 class JobQueue(Protocol):
@@ -89,12 +94,34 @@ class JobQueue(Protocol):
 
     # The worker's side
 
+    async def announce(self, worker: str, offer: Offer) -> None:
+        """Tell what the worker's server has and whether it answers; at each change at least."""
+
     async def claim(self, worker: str, *, limit: int) -> list[Claim]:
         """Up to ``limit`` waiting jobs, fair between owners, each with a new ``prompt_id``.
 
-        Comes with what needs no turn, beyond the limit: jobs whose worker died, and files to be
-        fetched again. Returns at once, also with nothing.
+        Only jobs that this worker's server can run, and that would start no sooner at another.
+        Comes with what needs no turn, beyond the limit: jobs that were this worker's before it
+        died, and files to be fetched again. Returns at once, also with nothing.
         """
+
+    async def give_back(self, worker: str, job_id: str, why: Why) -> bool:
+        """Let another worker have a job, as its owner's next; False: there is none that can.
+
+        A job that a server has is sent to another only when the first has been out of reach for a
+        set time, or turns out to have lost it: until then it would run twice. That it ran all the
+        same, at a server that is cut off, cannot be known. So its old copy is remembered, for
+        :meth:`leftovers`. A worker gets a job back that it has put back only if its server never
+        heard of it or its copy there is gone, so a job that brings servers down does so once each.
+        """
+
+    async def leftovers(self, worker: str) -> list[str]:
+        """The ``prompt_id`` of each copy that this worker's server may still have, to be stopped:
+        the job went elsewhere while it was out of reach.
+        """
+
+    async def cleared(self, worker: str, prompt_id: str) -> None:
+        """Such a copy is gone."""
 
     async def heartbeat(self, worker: str) -> frozenset[str]:
         """Say that the worker lives; gives those of its jobs that are to be cancelled.

@@ -6,20 +6,18 @@ It knows the queue only through :class:`.queue.JobQueue`, and the server only th
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import random
 import time
-from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any, Final
 
-from ..client import ComfyWSClient
 from ..errors import (
     ComfyHeadlessError,
     ComfyUIConnectionError,
     ComfyUIOfflineError,
     GenerationCancelledError,
+    InvalidWorkflowError,
     JobLostError,
     OutputMissingError,
     ServerRejectedError,
@@ -28,9 +26,14 @@ from ..errors import (
 from ..protocol.outputs import OutputFile, Outputs, collect_outputs
 from ..protocol.progress import Phase, Progress
 from .files import FileStore, StoredFile
+from .fleet import Offer
+from .inputs import Inputs
 from .job import Job, JobError, Status
-from .queue import Claim, JobQueue, Report
+from .queue import JobQueue, Report, Why
+from .run import GaveBackError, Run
+from .servers import Server, with_names
 from .threads import Thread
+from .watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -38,52 +41,6 @@ HEARTBEAT_S: Final = 10.0
 _ON_ITS_WAY_S: Final = 2.0  # a request may wait this long in a server that loads a model
 _STOP_S: Final = 5.0  # how long one request to stop may take to show
 _ABANDON_S: Final = 8.0  # how long a server may be out of reach for a request to stop
-_PAUSES_S: Final = (0.5, 10.0)  # between two tries at a server that is away: first, longest
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A ComfyUI that jobs can be given to. ``name`` is stored with them; it is no address."""
-
-    name: str
-    client: ComfyWSClient
-
-
-class _Run:
-    """One job in this worker's hands."""
-
-    def __init__(self, claim: Claim) -> None:
-        self.job: Job = claim.job
-        self.resumed = claim.resumed
-        self.may_be_at_server = claim.resumed
-        self.busy = claim.job.outputs is None  # takes one of the places at the server
-        self.stop = asyncio.Event()
-        self.abandoned = asyncio.Event()  # to be stopped, and the server cannot be asked
-        self.task: asyncio.Task[None] | None = None
-        self._pauses = _pauses()
-
-    @property
-    def prompt_id(self) -> str:
-        return self.job.prompt_id or ""  # every claimed job has one
-
-    def connected(self) -> None:
-        self._pauses = _pauses()
-
-    async def pause(self) -> None:
-        """Wait before the next try; a request to stop cuts the first such wait short."""
-        seconds = next(self._pauses)
-        if self.stop.is_set():
-            await asyncio.sleep(seconds)
-        else:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.stop.wait(), seconds)
-
-
-def _pauses() -> Iterator[float]:
-    first, longest = _PAUSES_S
-    while True:
-        yield first * random.uniform(0.5, 1.0)
-        first = min(first * 2, longest)
 
 
 class Runner:
@@ -91,6 +48,9 @@ class Runner:
 
     :meth:`run` goes on until it is cancelled; then the jobs stay at the server, and whoever opens
     the queue next finds them there.
+
+    ``patience_s`` is for one of several servers: its jobs go to others when it has been out of
+    reach for so long (see :meth:`.queue.JobQueue.give_back`). None: it is the only one.
     """
 
     def __init__(
@@ -99,20 +59,32 @@ class Runner:
         queue: JobQueue,
         server: Server,
         files: FileStore,
+        inputs: Inputs,
         file_thread: Thread,
         concurrency: int,
+        patience_s: float | None = None,
     ) -> None:
         self._queue = queue
         self._server = server
         self._client = server.client
+        self._watch = (
+            Watch(queue, server, patience_s=patience_s, mine=self._prompt_ids)
+            if patience_s is not None
+            else None
+        )
         self._files = files
+        self._inputs = inputs
         self._file_thread = file_thread
         self._concurrency = concurrency
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._freed = asyncio.Event()
 
     async def run(self) -> None:
+        if self._watch is None:
+            await self._queue.announce(self._server.name, Offer())
+        else:
+            _ = self._spawn(self._watch.run(self._leave))
         try:
             while True:
                 try:
@@ -130,7 +102,7 @@ class Runner:
         self._freed.clear()
         free = self._concurrency - sum(run.busy for run in self._runs.values())
         for claim in await self._queue.claim(self._server.name, limit=free):
-            run = self._runs[claim.job.id] = _Run(claim)
+            run = self._runs[claim.job.id] = Run(claim)
             run.task = self._spawn(self._drive(run))
         for job_id in await self._queue.heartbeat(self._server.name):
             run_to_stop = self._runs.get(job_id)
@@ -156,22 +128,55 @@ class Runner:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    # A server that is one of several
+
+    def _prompt_ids(self) -> set[str]:
+        return {run.prompt_id for run in self._runs.values()}
+
+    def _leave(self) -> None:
+        for run in self._runs.values():
+            if run.busy:  # what it has finished is only there
+                run.leave.set()
+
+    async def _give_back(self, run: Run, why: Why) -> None:
+        """Return if the job has to stay here.
+
+        Raises:
+            GaveBackError: it is another's now.
+        """
+        if self._watch is None or run.stop.is_set():
+            return
+        if why == "unheard" and await self._watch.look():
+            return
+        try:
+            given = await self._queue.give_back(self._server.name, run.job.id, why)
+        except StorageError as error:  # it cannot be written down, so it stays
+            logger.warning("Job %s: %s", run.job.id, error)
+            return
+        if given:
+            raise GaveBackError
+
     # One job
 
-    async def _drive(self, run: _Run) -> None:
+    async def _drive(self, run: Run) -> None:
         """From the claim to the last report, whatever happens between."""
+        end: Report | None
         try:
             end = await self._finish(run)
+        except GaveBackError:
+            end = None
         except Exception as error:  # our own fault: it costs neither the other jobs nor a result
             logger.exception("Job %s", run.job.id)
             end = Report(job_id=run.job.id, status=Status.UNFETCHED, error=JobError.of(error))
         try:
-            await self._queue.publish(self._server.name, end)
+            if end is not None:
+                await self._queue.publish(self._server.name, end)
         finally:
-            del self._runs[run.job.id]
+            if self._runs.get(run.job.id) is run:  # it may be back already
+                del self._runs[run.job.id]
             self._freed.set()
 
-    async def _finish(self, run: _Run) -> Report:
+    async def _finish(self, run: Run) -> Report:
         """The last report of a job: run it unless that is done, then fetch what it made."""
         job_id = run.job.id
         outputs = run.job.outputs
@@ -189,12 +194,13 @@ class Runner:
         except JobLostError as error:
             if run.stop.is_set():  # as wanted: it will not run
                 return Report(job_id=job_id, status=Status.CANCELLED)
+            await self._give_back(run, "lost")
             return Report(job_id=job_id, status=Status.LOST, error=JobError.of(error))
         except ComfyHeadlessError as error:
             status = Status.FAILED if outputs is None else Status.UNFETCHED
             return Report(job_id=job_id, status=status, error=JobError.of(error))
 
-    async def _execute(self, run: _Run) -> Outputs:
+    async def _execute(self, run: Run) -> Outputs:
         """Hand the job over, unless the server has it, and wait for its end.
 
         What the server has is never given up because it cannot be asked: a proxy may be down for
@@ -205,14 +211,25 @@ class Runner:
                 if run.job.status is Status.CLAIMED:
                     await self._send(run)
                 return await self._completion(run)
+            except InvalidWorkflowError:
+                if run.takes_second_try():  # uploads may be gone from the server since
+                    self._server.forget_inputs()
+                    continue
+                await self._give_back(run, "refused")  # another may have what this one lacks
+                raise
             except (ComfyUIConnectionError, ServerRejectedError) as error:
-                if not error.retryable and run.job.status is Status.CLAIMED:
-                    raise
+                if run.job.status is Status.CLAIMED:
+                    if not run.may_be_at_server:
+                        await self._give_back(run, "unheard")
+                    if not error.retryable:
+                        raise
                 if run.abandoned.is_set():
                     raise _abandoned() from error
+                if run.leave.is_set():
+                    await self._give_back(run, "unreachable")
                 await self._reconnect(run, error)
 
-    async def _completion(self, run: _Run) -> Outputs:
+    async def _completion(self, run: Run) -> Outputs:
         """Wait for the end at the server, or until nobody wants to wait any more."""
         waiting = asyncio.ensure_future(
             self._client.wait_for_completion(
@@ -220,31 +237,40 @@ class Runner:
             )
         )
         abandoned = asyncio.ensure_future(run.abandoned.wait())
+        leaving = asyncio.ensure_future(run.leave.wait())
         try:
-            await asyncio.wait({waiting, abandoned}, return_when=asyncio.FIRST_COMPLETED)
-            if not waiting.done():
-                raise _abandoned()
+            while not waiting.done():
+                await asyncio.wait(
+                    {waiting, abandoned, leaving}, return_when=asyncio.FIRST_COMPLETED
+                )
+                if run.abandoned.is_set() and not waiting.done():
+                    raise _abandoned()
+                if run.leave.is_set() and not waiting.done():
+                    await self._give_back(run, "unreachable")
+                    run.leave.clear()  # nobody can take it over now: asked again at the next look
+                    leaving = asyncio.ensure_future(run.leave.wait())
             result = waiting.result()
             files = result.files or await self._previews(run)
             return Outputs(tuple(files), tuple(result.texts))
         finally:
-            waiting.cancel()
-            abandoned.cancel()
-            await asyncio.gather(waiting, abandoned, return_exceptions=True)
+            for task in (waiting, abandoned, leaving):
+                task.cancel()
+            await asyncio.gather(waiting, abandoned, leaving, return_exceptions=True)
 
-    async def _previews(self, run: _Run) -> tuple[OutputFile, ...]:
+    async def _previews(self, run: Run) -> tuple[OutputFile, ...]:
         """What a workflow shows that saves nothing: the server keeps it until it restarts."""
         entry = await self._client.history(run.prompt_id)
         return collect_outputs(entry.outputs, include_temp=True).files if entry else ()
 
-    async def _send(self, run: _Run) -> None:
+    async def _send(self, run: Run) -> None:
         if not await self._is_at_server(run):
             if run.stop.is_set():
                 raise GenerationCancelledError("Cancelled before it was sent.")
+            graph = await self._graph_for_server(run)
             run.may_be_at_server = True
             try:
                 given = await self._client.queue_prompt(
-                    dict(run.job.graph),
+                    graph,
                     prompt_id=run.prompt_id,
                     extra_data={"extra_pnginfo": {"comfy_ui": _recall(run.job)}},
                 )
@@ -254,7 +280,13 @@ class Runner:
             run.job = replace(run.job, prompt_id=given)  # Comfy Cloud gives ids of its own
         await self._tell(run, status=Status.SENT)
 
-    async def _is_at_server(self, run: _Run) -> bool:
+    async def _graph_for_server(self, run: Run) -> dict[str, Any]:
+        """The graph, with the files that people sent for it at the server under its names."""
+        names = await asyncio.to_thread(self._inputs.used_by, run.job.graph)
+        run.has_uploads = bool(names)
+        return with_names(run.job.graph, await self._server.give(self._inputs, names))
+
+    async def _is_at_server(self, run: Run) -> bool:
         """Whether an earlier attempt, perhaps of a process that was killed, got there.
 
         Looked for twice: the request may still be on its way. The queue first, then the history:
@@ -271,7 +303,7 @@ class Runner:
                 return True
         return False
 
-    async def _stop(self, run: _Run) -> None:
+    async def _stop(self, run: Run) -> None:
         """See to it that a job ends which is at the server; :meth:`_send` holds back the others.
 
         Asked again and again: it may be on its way there. A server that cannot be asked for a
@@ -291,7 +323,7 @@ class Runner:
                     run.abandoned.set()
             await asyncio.wait({run.task}, timeout=0.1)
 
-    async def _fetch(self, run: _Run, outputs: Outputs) -> Report:
+    async def _fetch(self, run: Run, outputs: Outputs) -> Report:
         """Bring home all files that are there; one that is gone does not cost the others."""
         stored: list[StoredFile] = []
         missing: list[OutputMissingError] = []
@@ -307,7 +339,7 @@ class Runner:
             error=JobError.of(missing[0]) if missing else None,
         )
 
-    async def _fetch_file(self, run: _Run, file: OutputFile) -> StoredFile:
+    async def _fetch_file(self, run: Run, file: OutputFile) -> StoredFile:
         while True:
             arriving = self._files.incoming()
             try:
@@ -332,24 +364,28 @@ class Runner:
 
     # News
 
-    async def _progress(self, run: _Run, progress: Progress) -> None:
+    async def _progress(self, run: Run, progress: Progress) -> None:
         run.connected()
+        if self._watch is not None and progress.phase is Phase.RECONNECTING:
+            self._watch.doubt()
         await self._queue.publish(self._server.name, Report(job_id=run.job.id, progress=progress))
 
-    async def _reconnect(self, run: _Run, error: ComfyHeadlessError) -> None:
+    async def _reconnect(self, run: Run, error: ComfyHeadlessError) -> None:
         logger.info("Job %s waits for the server: %s", run.job.id, error)
+        self._server.forget_inputs()
+        if self._watch is not None:
+            self._watch.doubt()
         report = Report(job_id=run.job.id, phase=Phase.RECONNECTING, error=JobError.of(error))
         await self._queue.publish(self._server.name, report)
         await run.pause()
 
-    async def _tell(self, run: _Run, *, status: Status, outputs: Outputs | None = None) -> None:
+    async def _tell(self, run: Run, *, status: Status, outputs: Outputs | None = None) -> None:
         run.job = replace(run.job, status=status)
         report = Report(
             job_id=run.job.id,
             status=status,
             prompt_id=run.prompt_id,
             outputs=outputs,
-            server=self._server.name,
         )
         await self._queue.publish(self._server.name, report)
 

@@ -94,6 +94,16 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         )""",
         "CREATE INDEX grids_unfinished ON grids(created_at) WHERE done = 0",
     ),
+    (
+        # A job that goes on at another server may still be at the one it left.
+        """CREATE TABLE copies (
+            prompt_id TEXT PRIMARY KEY,
+            job_id TEXT NOT NULL,
+            server TEXT NOT NULL,
+            there INTEGER NOT NULL          -- 0: the server is known not to have it
+        )""",
+        "CREATE INDEX copies_job ON copies(job_id)",
+    ),
 )
 """What makes version n+1 of the schema from version n. Append; never change one that shipped."""
 

@@ -3,59 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
-import time
-import uuid
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from ..client import ComfyWSClient
-from ..errors import (
-    ComfyUIConnectionError,
-    InvalidWorkflowError,
-    StorageError,
-    ValidationError,
-)
-from ..features import FEATURES
-from ..health import HealthTracker, with_local_facts
-from ..prompts.wildcards import WildcardFolder, expand_values
+from ..errors import StorageError, ValidationError
+from ..prompts.wildcards import WildcardFolder
 from ..protocol.nodes import NodeLibrary
-from ..workflow.allow import check_allowed
-from ..workflow.check import check_workflow, error_for
-from ..workflow.presets import Graph, Preset, build_graph, get_preset, resolve_values
-from . import items, jobs
-from .fair import work
-from .files import YOUNG_S, FileStore, zip_pieces
+from . import jobs
 from .grids import Cell, Grid, Side
-from .job import (
-    TEMPLATES,
-    Item,
-    Job,
-    JobError,
-    JobRequest,
-    Kind,
-    Line,
-    ServerStatus,
-    Snapshot,
-    Status,
-)
+from .job import Job, JobRequest, Line, ServerStatus, Snapshot, Status
+from .library import Library
 from .local import LocalQueue
-from .runner import Runner, Server
+from .prepare import again, prepare
+from .runner import Runner
+from .servers import NODE_LIST_S, distinct
 from .sheets import Sheets
 from .store import Database
-from .threads import Thread
 
-logger = logging.getLogger(__name__)
-
-_NODE_LIST_S: Final = 60.0  # models that somebody adds are seen after this
-_PURGE_S: Final = 3600.0
+PATIENCE_S: Final = 60.0
+"""Longer than a restart of ComfyUI takes mostly, and than a server is silent that loads a model."""
 
 
-class Studio:
+class Studio(Library):
     """Submit, follow, cancel; read the library. One instance per process and ``data_dir``.
 
     Every method belongs to the event loop that ran :meth:`start`. Every read and every change
@@ -63,8 +36,12 @@ class Studio:
 
     Args:
         client: the connection to ComfyUI; the studio uses it and never closes it.
+        others: connections to more servers. A job goes to one that has its nodes and models and
+            where it starts first; one that is away is left out.
         data_dir: database, results and thumbnails live here; made when absent.
-        concurrency: how many jobs ComfyUI holds at once; the rest wait here.
+        patience_s: how long one of several servers may be out of reach before its unfinished jobs
+            go to the others.
+        concurrency: how many jobs a ComfyUI holds at once; the rest wait here.
         waiting_limit: how many jobs of one owner may wait.
         keep_deleted_s: how long a deleted result can be restored; at least an hour.
         preset_folders: where presets are found besides the shipped ones.
@@ -76,37 +53,44 @@ class Studio:
         self,
         *,
         client: ComfyWSClient,
+        others: Sequence[ComfyWSClient] = (),
         data_dir: Path,
+        patience_s: float = PATIENCE_S,
         concurrency: int = 2,
         waiting_limit: int = 100,
         keep_deleted_s: float = 7 * 86400.0,
         preset_folders: Sequence[Path] = (),
     ) -> None:
-        self._server = Server("main", client)
-        self._health = HealthTracker(client.url)
-        self._keep_deleted_s = max(keep_deleted_s, YOUNG_S)
+        database = Database(data_dir)
+        super().__init__(database, data_dir, keep_deleted_s=keep_deleted_s)
+        self._servers = distinct([client, *others])
         self._preset_folders = tuple(preset_folders)
-        self._folder = data_dir
         self._wildcards = WildcardFolder(data_dir / "wildcards")
-        self._database = Database(data_dir)
-        self._file_thread = Thread("studio-files")
-        self._files = FileStore(data_dir)
-        self._queue = LocalQueue(self._database, folder=data_dir, waiting_limit=waiting_limit)
-        self._runner = Runner(
-            queue=self._queue,
-            server=self._server,
-            files=self._files,
-            file_thread=self._file_thread,
-            concurrency=concurrency,
+        self._queue = LocalQueue(
+            database,
+            folder=data_dir,
+            waiting_limit=waiting_limit,
+            workers=[server.name for server in self._servers],
         )
         self._sheets = Sheets(
-            database=self._database,
+            database=database,
             queue=self._queue,
             files=self._files,
             file_thread=self._file_thread,
         )
+        self._runners = [
+            Runner(
+                queue=self._queue,
+                server=server,
+                files=self._files,
+                inputs=self.inputs,
+                file_thread=self._file_thread,
+                concurrency=concurrency,
+                patience_s=patience_s if len(self._servers) > 1 else None,
+            )
+            for server in self._servers
+        ]
         self._tasks: list[asyncio.Task[None]] = []
-        self._node_list: tuple[NodeLibrary | None, float] = (None, 0.0)  # and when it was read
 
     async def start(self) -> None:
         """Open the store and take up every unfinished job where it stands at the server.
@@ -126,7 +110,7 @@ class Studio:
             await self.aclose()
             raise
         self._tasks = [
-            asyncio.create_task(self._runner.run(), name="studio runner"),
+            *(asyncio.create_task(runner.run(), name="studio runner") for runner in self._runners),
             asyncio.create_task(self._purge_for_ever(), name="studio purge"),
         ]
 
@@ -191,25 +175,33 @@ class Studio:
         """Which cell of a grid a job is, while that is under way; else None."""
         return self._sheets.cell(job_id)
 
+    async def _prepared(self, request: JobRequest) -> Job:
+        known = await self.node_libraries()
+        try:
+            return await self._made_for(request, known)
+        except ValidationError:
+            newer = await self.node_libraries(max_age_s=0.0)  # a model or an input added just now
+            if [*map(id, newer)] == [*map(id, known)]:
+                raise
+            return await self._made_for(request, newer)
+
+    async def _made_for(self, request: JobRequest, libraries: list[NodeLibrary]) -> Job:
+        return await asyncio.to_thread(
+            prepare,
+            request,
+            libraries,
+            folders=self._preset_folders,
+            wildcards=self._wildcards,
+            inputs=self.inputs,
+        )
+
     async def repeat(self, job_id: str, owner: str) -> Job:
         """Queue a job once more, with the same values, seed included.
 
         Raises:
             ValidationError: the owner has no such job, or ``waiting_limit`` jobs waiting.
         """
-        old = await self.job(job_id, owner)
-        fresh = Job(
-            id=str(uuid.uuid4()),
-            owner=owner,
-            preset=old.preset,
-            values=old.values,
-            prompt=old.prompt,
-            seed=old.seed,
-            graph=old.graph,
-            status=Status.WAITING,
-            created_at=time.time(),
-            work=old.work,
-        )
+        fresh = again(await self.job(job_id, owner))
         return await self._queue.submit(fresh, front=False)
 
     async def follow(self, job_id: str, owner: str) -> AsyncGenerator[Snapshot, None]:
@@ -297,184 +289,27 @@ class Studio:
         """
         return await self._queue.refetch(job_id, owner)
 
-    # Library
-
-    async def results(
-        self,
-        owner: str,
-        *,
-        limit: int = 50,
-        before: int | None = None,
-        kind: Kind | None = None,
-        preset: str | None = None,
-        text: str = "",
-        starred: bool | None = None,
-        since: float | None = None,
-        until: float | None = None,
-    ) -> list[Item]:
-        """A page of results, newest first, of 500 at most.
-
-        ``before`` is the id of the last item of the page before. ``text``: all its words occur
-        in the prompt, the preset's id, the models or the file name, in any case and any language.
-        ``since`` <= created_at < ``until``.
-        """
-        query = items.Query(
-            owner=owner,
-            limit=limit,
-            before=before,
-            kind=kind,
-            preset=preset,
-            text=text,
-            starred=starred,
-            since=since,
-            until=until,
-        )
-        return await self._database.run(items.page, query, self._folder)
-
-    async def used_presets(self, owner: str) -> list[str]:
-        """The presets that the owner has results of, in no order."""
-        return await self._database.run(items.presets, owner)
-
-    async def item(self, item_id: int, owner: str) -> Item:
-        """One result. Raises ValidationError: the owner has no such result."""
-        found = await self._database.run(items.some, [item_id], owner, self._folder)
-        if not found:
-            raise _no_item()
-        return found[0]
-
-    async def star(self, item_id: int, owner: str, *, starred: bool = True) -> None:
-        """Mark or unmark a result."""
-        if not await self._database.run(items.star, item_id, owner, starred=starred):
-            raise _no_item()
-
-    async def delete(self, item_ids: Iterable[int], owner: str) -> list[int]:
-        """Hide results; gives the ids that were there, for :meth:`restore`."""
-        return await self._database.run(items.set_deleted, list(item_ids), owner, time.time())
-
-    async def restore(self, item_ids: Iterable[int], owner: str) -> list[int]:
-        """Undo :meth:`delete`, as long as ``keep_deleted_s`` has not passed."""
-        return await self._database.run(items.set_deleted, list(item_ids), owner, None)
-
-    async def zip(self, item_ids: Iterable[int], owner: str) -> AsyncGenerator[bytes, None]:
-        """A ZIP file of the originals under their own names, in pieces as it is made."""
-        found = await self._database.run(items.some, list(item_ids), owner, self._folder)
-        pieces = zip_pieces((item.filename, item.path) for item in found)
-        try:
-            while piece := await self._file_thread.run(next, pieces, b""):
-                yield piece
-        finally:
-            await self._file_thread.run(pieces.close)
-
-    # Server
+    # Servers
 
     async def server_status(self) -> ServerStatus:
-        """Ask ComfyUI now. Never raises for a server that is away: see ``.online``, ``.error``."""
-        client = self._server.client
-        look = await client.look()
-        health = with_local_facts(self._health.observe(look)) if FEATURES["health"] else None
-        if look.error is not None or look.stats is None or look.queue is None:
-            error = JobError.of(look.error) if look.error else None
-            return ServerStatus(
-                online=False, url=client.url, checked_at=look.at, error=error, health=health
-            )
-        return ServerStatus(
-            online=True,
-            url=client.url,
-            checked_at=look.at,
-            latency_s=look.latency_s,
-            version=look.stats.comfyui_version or None,
-            devices=tuple(look.stats.raw.get("devices") or ()),
-            running=len(look.queue.running),
-            pending=len(look.queue.pending),
-            stats=look.stats.raw,
-            health=health,
+        """The first server that answers; the first one where none does. See :meth:`statuses`."""
+        found = await self.statuses()
+        return next((status for status in found if status.online), found[0])
+
+    async def statuses(self) -> list[ServerStatus]:
+        """Ask every server now, in the order given. Never raises for one that is away: see
+        ``.online`` and ``.error``.
+        """
+        return await asyncio.gather(*(server.status() for server in self._servers))
+
+    async def node_libraries(self, *, max_age_s: float = NODE_LIST_S) -> list[NodeLibrary]:
+        """What the servers have that answer, or what is known of that; in their order."""
+        answering = [server for server in self._servers if server.answers]
+        found = await asyncio.gather(
+            *(server.node_library(max_age_s=max_age_s) for server in (answering or self._servers))
         )
-
-    # Inside
-
-    async def _prepared(self, request: JobRequest) -> Job:
-        library = await self._node_library()
-        try:
-            return await asyncio.to_thread(self._prepare, request, library)
-        except ValidationError:
-            newer = await self._node_library(max_age_s=0.0)  # a model or an input added just now
-            if newer is library:
-                raise
-            return await asyncio.to_thread(self._prepare, request, newer)
-
-    def _prepare(self, request: JobRequest, library: NodeLibrary | None) -> Job:
-        """A request as a job with concrete values and a graph that this server can run."""
-        values, graph = dict(request.values), request.graph
-        if graph is not None and request.uploads is not None:
-            raise ValidationError("Only presets can be run here.")
-        prompt, seed = values.get("prompt"), values.get("seed")
-        if graph is None:
-            preset = get_preset(request.preset, folders=self._preset_folders)
-            words = expand_values(values, preset.params, self._wildcards)
-            values = resolve_values(preset, words.values, object_info=library)
-            graph = build_graph(preset, values, object_info=library)
-            if request.uploads is not None:
-                _allowed(graph, preset, request.uploads)
-            prompt, seed = (
-                values[param.id] if (param := preset.by_role(role)) else None
-                for role in ("prompt", "seed")
-            )
-            if words.templates:
-                values[TEMPLATES] = words.templates
-        if library is not None and (wrong := error_for(check_workflow(graph, library))):
-            raise wrong
-        try:
-            json.dumps([values, graph], allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise ValidationError(
-                f"The values cannot be stored: {error}.",
-                hint="Use texts, numbers, true, false and lists of them.",
-            ) from error
-        return Job(
-            id=str(uuid.uuid4()),
-            owner=request.owner,
-            preset=request.preset,
-            values=values,
-            prompt=str(prompt or ""),
-            seed=seed if isinstance(seed, int) else None,
-            graph=graph,
-            status=Status.WAITING,
-            created_at=time.time(),
-            work=work(values),
-        )
-
-    async def _node_library(self, *, max_age_s: float = _NODE_LIST_S) -> NodeLibrary | None:
-        """What the server can do; what is known of that while it is away."""
-        known, asked_at = self._node_list
-        if known is not None and time.monotonic() - asked_at < max_age_s:
-            return known
-        try:
-            known = await self._server.client.object_info(fresh=True)
-        except ComfyUIConnectionError as error:
-            logger.info("The workflow is checked without asking the server: %s", error)
-        else:
-            self._node_list = known, time.monotonic()
-        return known
-
-    async def _purge_for_ever(self) -> None:
-        while True:
-            try:
-                paths = await self._database.run(items.purge, time.time() - self._keep_deleted_s)
-                await self._file_thread.run(self._files.remove, paths)
-            except StorageError as error:
-                logger.warning("Deleted results could not be purged: %s", error)
-            await asyncio.sleep(_PURGE_S)
-
-
-def _allowed(graph: Graph, preset: Preset, uploads: frozenset[str]) -> None:
-    refused = check_allowed(graph, preset, uploads)
-    if refused:
-        raise InvalidWorkflowError(str(refused[0]), problems=refused)
+        return [library for library in found if library is not None]
 
 
 def _no_job() -> ValidationError:
     return ValidationError("There is no such job.", hint="It may be somebody else's.")
-
-
-def _no_item() -> ValidationError:
-    return ValidationError("There is no such result.", hint="It may have been deleted.")

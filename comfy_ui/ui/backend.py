@@ -1,4 +1,4 @@
-"""What the page stands on: the server's connection, the studio and the presets' readiness."""
+"""What the page stands on: the connections to ComfyUI, the studio and the presets' readiness."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from typing import Any, Final
 
-from ..client import ComfyWSClient, parse_address
+from ..client import ComfyWSClient
 from ..client.weights import ModelSources
-from ..settings import Settings
+from ..settings import Settings, split_addresses
 from ..studio import (
     Downloads,
     ModelFolders,
@@ -22,7 +22,7 @@ from ..workflow.presets import list_presets
 from .access import Mode, mode_of
 from .catalog import Catalog
 from .desk import Desk
-from .engine import Choice, demo_speed
+from .engine import Choice, configured, demo_speed
 
 __all__ = ["Backend"]
 
@@ -34,6 +34,8 @@ class Backend:
 
     studio: Studio
     client: ComfyWSClient
+    """The first server: its own workflows and templates are offered."""
+    clients: list[ComfyWSClient]
     catalog: Catalog
 
     def __init__(self, settings: Settings, choice: Choice) -> None:
@@ -46,7 +48,7 @@ class Backend:
         self.downloads = Downloads(ModelSources.of(settings), arrived=self.refresh)
         self._connection = AsyncExitStack()
         self._changing = asyncio.Lock()
-        self._checking: asyncio.Task[ServerStatus] | None = None
+        self._checking: asyncio.Task[list[ServerStatus]] | None = None
 
     @property
     def embedded(self) -> bool:
@@ -66,21 +68,21 @@ class Backend:
 
         It lives in a thread of its own, so that painting never holds up the page.
         """
-        if self.choice.url is None:
+        if not self.choice.urls:
             from ..demo import DemoServer
 
             engine: Any = DemoServer(speed=demo_speed(self.settings.demo_speed))
             url = self._engine.enter_context(engine.in_thread()).url
-            self.choice = replace(self.choice, url=url)
+            self.choice = replace(self.choice, urls=(url,))
 
     async def open(self) -> None:
         """Connect and take up unfinished jobs. Quick, also while the server is away or slow.
 
         Raises:
             StorageError: the data folder cannot be used.
-            InvalidAddressError: the configured address is none.
+            InvalidAddressError: a configured address is none.
         """
-        await self._connect(self.choice.url or "")
+        await self._connect()
 
     async def aclose(self) -> None:
         """Stop following and close the connection. Jobs go on at the server and are found again."""
@@ -101,46 +103,58 @@ class Backend:
         if self._checking is not None:
             await asyncio.wait([self._checking], timeout=_FIRST_CHECK_S)
 
-    async def refresh(self) -> ServerStatus:
-        """Ask the server how it is and what it has; who comes while that runs gets its answer."""
+    async def refresh(self) -> list[ServerStatus]:
+        """Ask each server how it is and what it has; who comes while that runs gets its answer."""
         if self._checking is None or self._checking.done():
             self._checking = asyncio.create_task(self._check(), name="look at the server")
         return await asyncio.shield(self._checking)
 
-    async def _check(self) -> ServerStatus:
-        status = await self.studio.server_status()
-        if status.online:
+    async def _check(self) -> list[ServerStatus]:
+        told = await self.studio.statuses()
+        answering = [status for status in told if status.online]
+        if answering:
             # The embedded engine paints what any version could have made.
-            version = None if self.embedded else status.version
-            await self.catalog.refresh(version=version)
+            versions = {s.url: None if self.embedded else s.version for s in answering}
+            await self.catalog.refresh(versions=versions)
             folders = await find_model_folders(self.client, self.settings.models_dir)
             self.folders = ModelFolders() if self.embedded else folders
-        return status
+        return told
 
-    async def reconnect(self, url: str) -> None:
-        """Use another server from now on. The one before stays when the new one is no address.
+    async def reconnect(self, text: str) -> None:
+        """Use another server from now on, or several. Those before stay when one is no address.
 
         Raises:
-            InvalidAddressError: ``url`` is not an address.
+            InvalidAddressError: ``text`` holds something else than addresses.
         """
         async with self._changing:
-            parse_address(url)  # what is wrong raises here, before anything ends
+            choice = configured(split_addresses(text))  # raises here, before anything ends
             await self._disconnect()
             self._connection = AsyncExitStack()
-            self.choice = Choice("configured", url)
-            await self._connect(url)
+            self.choice = choice
+            await self._connect()
             await asyncio.to_thread(self.stop_engine)
 
-    async def _connect(self, url: str) -> None:
-        self.client = await self._connection.enter_async_context(self._new_client(url))
+    async def _connect(self) -> None:
+        self.clients = [
+            await self._connection.enter_async_context(self._new_client(url))
+            for url in self.choice.urls
+        ]
+        self.client = self.clients[0]
         opened = self.presets.opened if self.keeps_opened else None
         folders = [self.presets.presets, *([opened] if opened else [])]
         self.studio = await self._connection.enter_async_context(
-            Studio(client=self.client, data_dir=self.settings.data_dir, preset_folders=folders)
+            Studio(
+                client=self.client,
+                others=self.clients[1:],
+                data_dir=self.settings.data_dir,
+                preset_folders=folders,
+            )
         )
         # Reading some forty presets takes a second the first time.
         listed = await asyncio.to_thread(list_presets, folders=folders)
-        self.catalog = Catalog(self.client, listed, folders=folders, opened_folder=opened)
+        self.catalog = Catalog(
+            self.client, listed, others=self.clients[1:], folders=folders, opened_folder=opened
+        )
         self._checking = asyncio.create_task(self._check(), name="look at the server")
 
     def _new_client(self, url: str) -> ComfyWSClient:

@@ -1,4 +1,4 @@
-"""The presets as this server can run them."""
+"""The presets as the servers can run them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Final
 from ..client import ComfyWSClient
 from ..errors import ComfyHeadlessError, Problem
 from ..protocol.nodes import NodeLibrary
+from ..protocol.union import union
 from ..workflow.presets import Preset, load_presets, preset_problems
 
 __all__ = ["Catalog", "Entry", "grouped"]
@@ -18,7 +19,10 @@ __all__ = ["Catalog", "Entry", "grouped"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A preset and what it lacks on the server; ``problems`` is None until the server was asked."""
+    """A preset and what it lacks; ``problems`` is None until the server was asked.
+
+    Of several servers, the one that lacks least counts.
+    """
 
     preset: Preset
     problems: tuple[Problem, ...] | None = None
@@ -57,9 +61,9 @@ class Entry:
 
 
 class Catalog:
-    """All presets with their readiness, and the server's node list behind it.
+    """All presets with their readiness, and the node list behind it: of all servers together.
 
-    Asks the server one question, in :meth:`refresh`; reading costs nothing. ``folders`` hold
+    Asks each server one question, in :meth:`refresh`; reading costs nothing. ``folders`` hold
     presets besides the shipped ones; ``opened_folder`` is the one with what was only opened.
     """
 
@@ -68,13 +72,14 @@ class Catalog:
         client: ComfyWSClient,
         presets: Iterable[Preset],
         *,
+        others: Sequence[ComfyWSClient] = (),
         folders: Sequence[Path] = (),
         opened_folder: Path | None = None,
     ) -> None:
-        self._client = client
+        self._clients = (client, *others)
         self._folders = (*folders,)
         self._opened_folder = opened_folder
-        self._version: str | None = None
+        self._servers: dict[str, tuple[NodeLibrary, str | None]] = {}  # by address
         self.library: NodeLibrary | None = None
         self.entries: tuple[Entry, ...] = tuple(Entry(preset) for preset in presets)
         self.broken: tuple[Problem, ...] = ()
@@ -103,15 +108,25 @@ class Catalog:
         ]
         return next((entry for entry in able if entry.ready), able[0] if able else None)
 
-    async def refresh(self, *, version: str | None = None) -> None:
-        """Ask the server what it has, and look which presets there are. Keeps the old answer
-        when the server is away.
+    async def refresh(self, *, versions: Mapping[str, str | None] | None = None) -> None:
+        """Ask the servers what they have, and look which presets there are. Keeps the old answer
+        of one that is away.
+
+        ``versions`` names the servers to ask, by address; None asks all of them.
         """
-        try:
-            library = await self._client.object_info(fresh=True)
-        except ComfyHeadlessError:
+        asked = [c for c in self._clients if versions is None or c.url in versions]
+        answers = await asyncio.gather(
+            *(client.object_info(fresh=True) for client in asked), return_exceptions=True
+        )
+        for client, answer in zip(asked, answers, strict=True):
+            if isinstance(answer, NodeLibrary):
+                self._servers[client.url] = answer, (versions or {}).get(client.url)
+            elif not isinstance(answer, ComfyHeadlessError):
+                raise answer
+        known = [self._servers[c.url] for c in self._clients if c.url in self._servers]
+        if not known:
             return
-        self.library, self._version = library, version
+        self.library = await asyncio.to_thread(union, [library for library, _ in known])
         await self._set(())  # what was found out with the old list counts no more
 
     async def look(self) -> None:
@@ -142,10 +157,11 @@ class Catalog:
         )
 
     def _entry(self, preset: Preset, *, opened: bool) -> Entry:
-        if self.library is None:
-            return Entry(preset, None, opened)
-        problems = preset_problems(preset, self.library, self._version)
-        return Entry(preset, tuple(problems), opened)
+        told = [
+            Entry(preset, (*preset_problems(preset, library, version),), opened)
+            for library, version in self._servers.values()
+        ]
+        return min(told, key=lambda entry: len(entry.errors), default=Entry(preset, None, opened))
 
 
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {

@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ..client import ComfyClient
+from ..client import ComfyClient, parse_address
 from ..errors import ComfyHeadlessError, ValidationError
 from ..settings import DEFAULT_URL, Settings
 
-__all__ = ["Choice", "answers", "choose", "demo_speed"]
+__all__ = ["Choice", "answers", "choose", "configured", "demo_speed"]
 
 PROBE_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """``url`` is None for the embedded engine, which gets its address when it starts."""
+    """``urls`` is empty for the embedded engine until it has started."""
 
     kind: Literal["configured", "found", "embedded"]
-    url: str | None = None
+    urls: tuple[str, ...] = ()
 
 
 def choose(settings: Settings, *, probe: Callable[[str], bool] | None = None) -> Choice:
     """The server to use. Asks ``probe`` only where nothing was configured.
 
     A configured address is used even if it does not answer now: jobs wait for it.
+
+    Raises:
+        InvalidAddressError: one of the configured addresses is none.
     """
     if settings.demo:
         return Choice("embedded")
-    if settings.comfyui_url:
-        return Choice("configured", settings.comfyui_url)
+    if settings.comfyui_urls:
+        return configured(settings.comfyui_urls)
     if (probe or answers)(DEFAULT_URL):
-        return Choice("found", DEFAULT_URL)
+        return Choice("found", (DEFAULT_URL,))
     return Choice("embedded")
+
+
+def configured(urls: Sequence[str]) -> Choice:
+    """These servers.
+
+    Raises:
+        InvalidAddressError: one of them is no address, or there is none.
+    """
+    for url in urls or [""]:
+        parse_address(url)
+    return Choice("configured", (*urls,))
 
 
 def answers(url: str) -> bool:

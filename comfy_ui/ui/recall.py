@@ -42,8 +42,7 @@ async def recall(
 
     Raises:
         ValidationError: there is no preset for it here any more.
-        StorageError: the picture cannot be read.
-        ComfyUIConnectionError: ComfyUI is away and cannot take the picture.
+        StorageError: the picture cannot be read, or not be kept as an input.
     """
     if what == "prompt":
         return Recalled(prompt=source.prompt)

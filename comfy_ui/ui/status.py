@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -72,12 +72,12 @@ class Status:
 
     async def _draw(self, request: gr.Request) -> tuple[Html, Html, Html]:
         self._access.require("see", request)
-        status = await self._backend.refresh()
+        told = await self._backend.refresh()
         private = self._access.allows("see_server", request)
         fetches = self._access.allows("get_models", request)
         return (
-            server_panel(
-                status,
+            servers_panel(
+                told,
                 embedded=self._backend.embedded,
                 private=private,
                 free=self._access.allows("free_memory", request),
@@ -94,7 +94,8 @@ class Status:
     async def _free(self, request: gr.Request) -> Html:
         try:
             self._access.require("free_memory", request)
-            await self._backend.client.free(unload_models=True, free_memory=True)
+            for client in self._backend.clients:
+                await client.free(unload_models=True, free_memory=True)
         except ComfyHeadlessError as error:
             return _told(error)
         return _said("ComfyUI unloads its models as soon as the running job allows.")
@@ -112,7 +113,8 @@ class Status:
             await self._backend.reconnect(address.strip())
         except ComfyHeadlessError as error:
             return _told(error), *await self._draw(request)
-        return _said(f"Now using {self._backend.client.url}."), *await self._draw(request)
+        urls = " and ".join(client.url for client in self._backend.clients)
+        return _said(f"Now using {urls}."), *await self._draw(request)
 
 
 def banner(*, embedded: bool, owner: bool) -> Html:
@@ -144,29 +146,32 @@ def banner(*, embedded: bool, owner: bool) -> Html:
     )
 
 
-def server_panel(
-    status: ServerStatus, *, embedded: bool, private: bool, free: bool = False
+def servers_panel(
+    told: Sequence[ServerStatus], *, embedded: bool, private: bool, free: bool = False
 ) -> Html:
-    """The server: does it answer, what is it, how full is it. Visitors see no address."""
-    facts: list[Html] = []
-    if private:
-        facts.append(_fact("Address", "built-in engine" if embedded else status.url))
-    if status.online:
-        facts.append(_fact("Version", status.version or "unknown"))
-        facts.append(_fact("Answers in", f"{(status.latency_s or 0) * 1000:.0f} ms"))
-        facts.append(_fact("Queue", f"{status.running} running, {status.pending} waiting"))
-    facts += _health(status.health, private=private)
-    error = status.error if private else None  # its words may hold the address
+    """The servers: does each answer, what is it, how full is it. Visitors see no address."""
+    several = len(told) > 1
+    answering = sum(status.online for status in told)
     return el(
         "section",
         el(
             "header",
             el("h2", "ComfyUI"),
-            _lamp(status),
+            el("span", f"{answering} of {len(told)} answer", class_="quiet")
+            if several
+            else _lamp(told[0]),
         ),
-        el("p", page_text(error.message), " ", error.hint, class_="trouble") if error else None,
-        el("dl", facts),
-        [_device(device) for device in status.devices] if private else None,
+        [
+            el(
+                "div",
+                el("div", el("h3", f"Server {number}"), _lamp(status), class_="row")
+                if several
+                else None,
+                _server(status, embedded=embedded, private=private),
+                class_="server",
+            )
+            for number, status in enumerate(told, start=1)
+        ],
         el(
             "div",
             _act("refresh", "again", "Refresh"),
@@ -176,6 +181,23 @@ def server_panel(
         ),
         class_="panel",
     )
+
+
+def _server(status: ServerStatus, *, embedded: bool, private: bool) -> list[Html | None]:
+    facts: list[Html] = []
+    if private:
+        facts.append(_fact("Address", "built-in engine" if embedded else status.url))
+    if status.online:
+        facts.append(_fact("Version", status.version or "unknown"))
+        facts.append(_fact("Answers in", f"{(status.latency_s or 0) * 1000:.0f} ms"))
+        facts.append(_fact("Queue", f"{status.running} running, {status.pending} waiting"))
+    facts += _health(status.health, private=private)
+    error = status.error if private else None  # its words may hold the address
+    return [
+        el("p", page_text(error.message), " ", error.hint, class_="trouble") if error else None,
+        el("dl", facts),
+        *([_device(device) for device in status.devices] if private else []),
+    ]
 
 
 def _lamp(status: ServerStatus) -> Html:

@@ -1,4 +1,4 @@
-"""What visitors send up: checked, renamed, and handed to ComfyUI.
+"""What visitors send up: checked, renamed, and kept until a job takes it to ComfyUI.
 
 A file gets a random name signed for its owner, and a job may name only such files: with any
 other name ComfyUI could be made to read what lies in its folders.
@@ -42,11 +42,13 @@ class Uploads:
         self._access = access
 
     async def accept(self, content: bytes, role: str, owner: str) -> str:
-        """Check the bytes, send them to ComfyUI, and give the name that a job may use.
+        """Check the bytes, keep them, and give the name that a job may use.
+
+        Which server gets them is not known yet; ComfyUI need not be there.
 
         Raises:
             ValidationError: not a file of that kind, or too large.
-            ComfyUIConnectionError: ComfyUI is away.
+            StorageError: the disk refuses.
         """
         size = None
         if role in {"image", "mask"}:
@@ -57,7 +59,7 @@ class Uploads:
         if size is not None:
             token += f"-{size[0]}x{size[1]}"
         name = f"ui-{token}-{self._access.sign(f'{owner}/{token}')[:24]}.{suffix}"
-        await self._backend.client.upload_image(content, filename=name)
+        await asyncio.to_thread(self._backend.studio.inputs.put, name, content)
         return name
 
     async def paint(self, over: str, mask: bytes, owner: str) -> str:
@@ -68,7 +70,7 @@ class Uploads:
 
         Raises:
             ValidationError: not a file of theirs, no picture, or of another size.
-            ComfyUIConnectionError: ComfyUI is away.
+            StorageError: the disk refuses.
         """
         content = await asyncio.to_thread(_masked, await self.read(over, owner), mask)
         return await self.accept(content, "image", owner)
@@ -78,10 +80,14 @@ class Uploads:
 
         Raises:
             ValidationError: it is none of theirs.
-            OutputMissingError, ComfyUIConnectionError: ComfyUI does not have it, or is away.
+            OutputMissingError, ComfyUIConnectionError: it was sent long ago, and ComfyUI does not
+                have it any more, or is away.
         """
         if not self._belongs(name, owner):
             raise ValidationError("This is not a file of yours.", hint="Choose the file again.")
+        path = self._backend.studio.inputs.path(name)
+        if path is not None:
+            return await asyncio.to_thread(path.read_bytes)
         content = await self._backend.client.download(UploadedFile.at(name))
         return content if isinstance(content, bytes) else content.read_bytes()
 

@@ -126,7 +126,7 @@ PATHS: dict[str, Callable[[str], str]] = {
     "form": lambda t: fields.form(
         hostile_entry(t).preset, {"steps": t, "sampler": t, "image": t, "seed": t, "width": t}
     ),
-    "server": lambda t: status.server_panel(server(t), embedded=False, private=True, free=True),
+    "server": lambda t: status.servers_panel([server(t)], embedded=False, private=True, free=True),
     "presets": lambda t: status.presets_panel([hostile_entry(t)]),
     "share": lambda t: status.share_panel(Link("dead", t, 0.0, 0.0, trouble=t), now=1.0),
     "draft": lambda t: enhance.writing_card(t, t),

@@ -8,7 +8,7 @@ from comfy_ui.ui.catalog import Catalog, Entry, grouped
 from comfy_ui.ui.picker import cover, picker
 from comfy_ui.ui.status import presets_panel
 from comfy_ui.workflow.presets import list_presets
-from tests.ui.support import Page, preset
+from tests.ui.support import GRAPH, Page, preset
 
 MODEL = MissingModel("vae", "<a>.safetensors", "https://x.org/a", 335_000_000, gated=True)
 LACKS_MODEL = Problem("missing_model", "The server has no model file 'a'.", extra={"model": MODEL})
@@ -52,8 +52,9 @@ def test_the_picker_shows_the_chosen_preset_and_offers_all() -> None:
 class Client:
     """Answers with a node list, or not at all."""
 
-    def __init__(self, info: Any) -> None:
+    def __init__(self, info: Any, url: str = "http://gpu") -> None:
         self.info = info
+        self.url = url
 
     async def object_info(self, *, fresh: bool = False) -> NodeLibrary:
         if self.info is None:
@@ -72,6 +73,22 @@ async def test_an_answer_is_kept_while_the_server_is_away() -> None:
     assert catalog.entries[0].ready is False
 
 
+async def test_of_several_servers_the_one_that_lacks_least_counts() -> None:
+    loader = {"input": {"required": {"ckpt_name": [["a.safetensors"]]}}}
+    spec = {"input": {"required": {}}, "output": []}
+    whole = {name: spec for node in GRAPH.values() for name in [node["class_type"]]}
+    one: Any = Client({"Loader": loader}, "http://one")
+    other: Any = Client(whole, "http://other")
+    catalog = Catalog(one, [preset()], others=[other])
+    catalog._look = lambda _: ((catalog._entry(preset(), opened=False),), ())  # type: ignore[method-assign]
+    await catalog.refresh()
+    assert catalog.entries[0].ready is True
+    assert catalog.library is not None
+    assert {"Loader", "KSampler"} <= {*catalog.library}
+    await catalog.refresh(versions={"http://one": "0.3.64"})  # the other is away now
+    assert catalog.entries[0].ready is True
+
+
 def test_an_unknown_preset_falls_back_to_the_first() -> None:
     client: Any = Client({})
     catalog = Catalog(client, [preset("a"), preset("b")])
@@ -82,7 +99,7 @@ def test_an_unknown_preset_falls_back_to_the_first() -> None:
 
 def test_visitors_do_not_see_the_servers_address() -> None:
     from comfy_ui.studio import JobError, ServerStatus
-    from comfy_ui.ui.status import server_panel
+    from comfy_ui.ui.status import servers_panel
 
     status = ServerStatus(
         online=False,
@@ -90,8 +107,8 @@ def test_visitors_do_not_see_the_servers_address() -> None:
         checked_at=0.0,
         error=JobError("Nothing answers at http://10.0.0.5:8188."),
     )
-    owner = server_panel(status, embedded=False, private=True, free=True)
-    visitor = server_panel(status, embedded=False, private=False)
+    owner = servers_panel([status], embedded=False, private=True, free=True)
+    visitor = servers_panel([status], embedded=False, private=False)
     assert "10.0.0.5" in owner
     assert "10.0.0.5" not in visitor
     assert "Does not answer" in visitor

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from comfy_ui.errors import ValidationError
+from comfy_ui.errors import InvalidAddressError, ValidationError
 from comfy_ui.settings import DEFAULT_URL, Settings
 from comfy_ui.ui.engine import Choice, answers, choose, demo_speed
 
@@ -15,7 +15,17 @@ def never(_: str) -> bool:
 
 def test_a_configured_server_is_used_without_asking() -> None:
     settings = Settings(comfyui_url="http://gpu:8188")
-    assert choose(settings, probe=never) == Choice("configured", "http://gpu:8188")
+    assert choose(settings, probe=never) == Choice("configured", ("http://gpu:8188",))
+
+
+def test_several_servers_may_be_configured() -> None:
+    settings = Settings(comfyui_url="gpu1:8188, http://gpu2:8188/comfy  gpu3")
+    assert choose(settings, probe=never).urls == ("gpu1:8188", "http://gpu2:8188/comfy", "gpu3")
+
+
+def test_one_wrong_address_among_several_is_named() -> None:
+    with pytest.raises(InvalidAddressError, match="ftp://gpu2"):
+        choose(Settings(comfyui_url="http://gpu1:8188,ftp://gpu2"), probe=never)
 
 
 def test_the_demo_switch_wins_over_everything() -> None:
@@ -24,7 +34,7 @@ def test_the_demo_switch_wins_over_everything() -> None:
 
 
 @pytest.mark.parametrize(
-    ("there", "choice"), [(True, Choice("found", DEFAULT_URL)), (False, Choice("embedded"))]
+    ("there", "choice"), [(True, Choice("found", (DEFAULT_URL,))), (False, Choice("embedded"))]
 )
 def test_without_configuration_the_usual_port_decides(there: bool, choice: Choice) -> None:
     asked: list[str] = []

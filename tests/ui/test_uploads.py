@@ -5,6 +5,8 @@ import io
 import struct
 import wave
 import zlib
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,25 +14,15 @@ from PIL import Image
 
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.errors import ValidationError
+from comfy_ui.studio.inputs import Inputs
 from comfy_ui.ui.access import Access, Mode
 from comfy_ui.ui.uploads import Uploads
 from tests.ui.support import picture_bytes, preset
 
 
-class Backend:
-    """Takes what is sent."""
-
-    def __init__(self) -> None:
-        self.client: Any = self
-        self.sent: list[str] = []
-
-    async def upload_image(self, content: bytes, *, filename: str) -> str:
-        self.sent.append(filename)
-        return filename
-
-
-def make() -> Uploads:
-    backend: Any = Backend()
+def make(folder: Path | None = None) -> Uploads:
+    inputs: Any = Inputs(folder) if folder else SimpleNamespace(put=lambda *_: None)
+    backend: Any = SimpleNamespace(studio=SimpleNamespace(inputs=inputs))
     return Uploads(backend, Access(Mode.SHARED, b"secret"))
 
 
@@ -154,21 +146,31 @@ def test_the_file_that_a_preset_names_is_everybodys() -> None:
     assert make().check(named, {"image": "example.png"}, "anna") == {"example.png"}
 
 
-async def test_a_painted_mask_becomes_the_pictures_transparency(engine: Any) -> None:
+async def test_a_painted_mask_becomes_the_pictures_transparency(tmp_path: Path) -> None:
+    uploads = make(tmp_path)
+    name = await uploads.accept(picture_bytes("JPEG"), "image", "anna")
+    mask = Image.new("L", (4, 4), 0)
+    mask.putpixel((1, 2), 255)
+    painted = io.BytesIO()
+    mask.save(painted, "PNG")
+    masked = await uploads.paint(name, painted.getvalue(), "anna")
+    with Image.open(io.BytesIO(await uploads.read(masked, "anna"))) as picture:
+        assert picture.getchannel("A").getpixel((1, 2)) == 0
+        assert picture.getchannel("A").getpixel((0, 0)) == 255
+        assert picture.getpixel((1, 2))[2] > 90  # teal is still there
+    with pytest.raises(ValidationError, match="2 × 2 pixels and the picture 4 × 4"):
+        await uploads.paint(name, picture_bytes("PNG", side=2), "anna")
+    with pytest.raises(ValidationError, match="not a file of yours"):
+        await uploads.paint(name, painted.getvalue(), "eve")
+
+
+async def test_what_was_sent_before_this_version_is_read_from_comfyui(
+    engine: Any, tmp_path: Path
+) -> None:
+    uploads = make(tmp_path)
+    name = await uploads.accept(picture_bytes("PNG"), "image", "anna")
     async with ComfyWSClient(url=engine.url) as client:
-        backend: Any = type("Backend", (), {"client": client})()
-        uploads = Uploads(backend, Access(Mode.SHARED, b"secret"))
-        name = await uploads.accept(picture_bytes("JPEG"), "image", "anna")
-        mask = Image.new("L", (4, 4), 0)
-        mask.putpixel((1, 2), 255)
-        painted = io.BytesIO()
-        mask.save(painted, "PNG")
-        masked = await uploads.paint(name, painted.getvalue(), "anna")
-        with Image.open(io.BytesIO(await uploads.read(masked, "anna"))) as picture:
-            assert picture.getchannel("A").getpixel((1, 2)) == 0
-            assert picture.getchannel("A").getpixel((0, 0)) == 255
-            assert picture.getpixel((1, 2))[2] > 90  # teal is still there
-        with pytest.raises(ValidationError, match="2 × 2 pixels and the picture 4 × 4"):
-            await uploads.paint(name, picture_bytes("PNG", side=2), "anna")
-        with pytest.raises(ValidationError, match="not a file of yours"):
-            await uploads.paint(name, painted.getvalue(), "eve")
+        await client.upload_image(picture_bytes("PNG"), filename=name)
+        (tmp_path / "inputs" / name).unlink()
+        uploads._backend.client = client
+        assert await uploads.read(name, "anna") == picture_bytes("PNG")

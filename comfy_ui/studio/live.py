@@ -1,0 +1,103 @@
+"""The unfinished jobs in memory, and what is shown of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+from .board import Board
+from .fair import Clock, Turn, fair_order
+from .fleet import Fleet, remaining_s
+from .job import Job, Snapshot, Status
+from .places import Place, places
+from .queue import Claim, Report
+from .snapshots import first_snapshot, next_snapshot
+
+
+class LiveJobs:
+    """What :class:`.local.LocalQueue` knows without asking the database.
+
+    ``workers`` are the names of those that will announce themselves.
+    """
+
+    def __init__(self, workers: Iterable[str], now: Callable[[], float]) -> None:
+        self._now = now
+        self._board = Board()
+        self._jobs: dict[str, Job] = {}
+        self._unclaimed: dict[str, None] = {}  # not waiting, and in nobody's hands
+        self._clock = Clock()
+        self._fleet = Fleet(workers)
+
+    def _mine(self, job_id: str, owner: str) -> Job | None:
+        job = self._jobs.get(job_id)
+        return job if job and job.owner == owner else None
+
+    def _take_up(self, job: Job) -> None:
+        """Put a job from the database into memory; unless it waits, a worker must resume it."""
+        if job.status is Status.UNFETCHED:
+            job = replace(job, status=Status.FETCHING, finished_at=None, error=None)
+        self._jobs[job.id] = job
+        if job.status is not Status.WAITING:
+            self._unclaimed[job.id] = None
+        self._board.put(first_snapshot(job))
+
+    def _forget(self, job_id: str) -> Job:
+        self._fleet.forget(job_id)
+        return self._jobs.pop(job_id)
+
+    def _resumed(self, worker: str) -> list[Claim]:
+        """What was this worker's before it died, or a worker's that is no more: it may look."""
+        found = []
+        for job_id in [*self._unclaimed]:
+            job = self._jobs[job_id]
+            if job.server == worker or not self._fleet.knows(job.server):
+                self._jobs[job_id] = replace(job, server=worker)
+                del self._unclaimed[job_id]
+                self._fleet.give(worker, job)
+                found.append(Claim(self._jobs[job_id], resumed=True))
+        return found
+
+    def _busy_s(self) -> dict[str, float]:
+        """How long each worker still has to do with what it was given, in seconds."""
+        busy: dict[str, float] = {}
+        for job in self._jobs.values():
+            if job.server is not None and job.status in (Status.CLAIMED, Status.SENT):
+                left_s = remaining_s(job, self._board.get(job.id), self._now())
+                busy[job.server] = busy.get(job.server, 0.0) + left_s
+        return busy
+
+    def _afresh(self, job: Job) -> Snapshot:
+        """What is shown of a job that was given or put back. The percentage never falls."""
+        shown = self._board.get(job.id)
+        return replace(first_snapshot(job), progress=shown.progress if shown else 0.0)
+
+    def _waiting(self) -> Iterator[Job]:
+        return (job for job in self._jobs.values() if job.status is Status.WAITING)
+
+    def _line(self) -> list[Turn]:
+        turns = (
+            Turn(job.id, job.owner, job.rank, job.cost_s, job.created_at) for job in self._waiting()
+        )
+        return fair_order(turns, self._clock)
+
+    def _show(self, job: Job, report: Report) -> None:
+        old = self._board.get(job.id) or first_snapshot(job)
+        new = next_snapshot(old, job, report)
+        self._board.put(new)
+        if (new.phase, new.queue_position) != (old.phase, old.queue_position):
+            self._show_places()
+
+    def _show_places(self, *, also: str | None = None) -> None:
+        """Tell every followed job that waits, and ``also``, where it stands now."""
+        if also is None and not any(self._board.is_followed(job_id) for job_id in self._jobs):
+            return
+        for job_id, place in self._places().items():
+            snapshot = self._board.get(job_id)
+            if snapshot and (job_id == also or self._board.is_followed(job_id)):
+                told = place.told(snapshot)
+                if told != snapshot:
+                    self._board.put(told)
+
+    def _places(self) -> dict[str, Place]:
+        line = (self._jobs[turn.job_id] for turn in self._line())
+        return places(self._jobs.values(), line, self._board.get)

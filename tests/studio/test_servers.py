@@ -1,0 +1,215 @@
+"""Several servers: each job runs at one that can, and what a dead one had goes on elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfy_ui.client import ComfyWSClient
+from comfy_ui.demo import DemoServer, Faults
+from comfy_ui.studio import Job, JobRequest, Phase, Status, Studio
+from tests.faults.proxy import FaultProxy
+from tests.studio import support
+from tests.studio.support import end_of, submit_sleepy, until
+from tests.ui.support import picture_bytes
+
+PATIENCE_S = 0.6
+
+
+@pytest.fixture
+def engines() -> Iterator[list[DemoServer]]:
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                DemoServer(speed="instant", faults=Faults(test_nodes=True)).in_thread()
+            )
+            for _ in range(2)
+        ]
+
+
+@asynccontextmanager
+async def over(urls: list[str], folder: Path, **options: Any) -> AsyncIterator[Studio]:
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(ComfyWSClient(url=url)) for url in urls]
+        yield await stack.enter_async_context(
+            Studio(
+                client=clients[0],
+                others=clients[1:],
+                data_dir=folder,
+                **{"patience_s": PATIENCE_S, **options},
+            )
+        )
+
+
+def urls(engines: list[DemoServer]) -> list[str]:
+    return [engine.url for engine in engines]
+
+
+def in_service(studio: Studio, number: int) -> bool:
+    """Whether the server answers, and has told what it has."""
+    offer = studio._queue._fleet._offers[studio._servers[number].name]
+    return offer is not None and offer.online and offer.classes is not None
+
+
+async def eventually(holds: Callable[[], Any], *, within_s: float = 30.0) -> None:
+    async with asyncio.timeout(within_s):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def sent(studio: Studio, job: Job) -> Job:
+    async with asyncio.timeout(20):
+        while (found := await studio.job(job.id, job.owner)).status is not Status.SENT:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    return found
+
+
+async def test_jobs_are_shared_between_the_servers(
+    engines: list[DemoServer], tmp_path: Path
+) -> None:
+    async with over(urls(engines), tmp_path) as studio:
+        jobs = [await submit_sleepy(studio, nonce=n, seconds=0.3) for n in range(8)]
+        ends = [await end_of(studio, job) for job in jobs]
+    assert {end.phase for end in ends} == {Phase.SUCCEEDED}
+    made = {item.filename: item.path.read_bytes() for end in ends for item in end.items}
+    each = [support.engine_files(engine) for engine in engines]
+    assert made == each[0] | each[1]
+    assert len(each[0]) + len(each[1]) == 8
+    assert all(each)
+
+
+async def test_what_a_killed_server_had_finishes_on_the_other(
+    engines: list[DemoServer], tmp_path: Path
+) -> None:
+    first, second = engines
+    async with over(urls(engines), tmp_path) as studio:
+        jobs = [await submit_sleepy(studio, nonce=n, seconds=1.0) for n in range(4)]
+        names = {(await sent(studio, job)).server for job in jobs}
+        assert len(names) == 2
+        await asyncio.to_thread(first.kill)
+        ends = [await end_of(studio, job, within_s=60) for job in jobs]
+        assert [(end.phase, end.error) for end in ends] == [(Phase.SUCCEEDED, None)] * 4
+        assert len({(await studio.job(job.id, "ann")).server for job in jobs}) == 1
+    made = {item.filename: item.path.read_bytes() for end in ends for item in end.items}
+    assert made == support.engine_files(second)
+
+
+async def test_jobs_that_come_while_a_server_is_away_go_to_the_other_at_once(
+    engines: list[DemoServer], tmp_path: Path
+) -> None:
+    await asyncio.to_thread(engines[0].kill)
+    async with over(urls(engines), tmp_path, patience_s=600.0) as studio:
+        jobs = [await submit_sleepy(studio, nonce=n) for n in range(4)]
+        for job in jobs:
+            assert (await end_of(studio, job)).phase is Phase.SUCCEEDED
+        await asyncio.to_thread(engines[0].start)
+        await eventually(lambda: in_service(studio, 0))
+        more = [await submit_sleepy(studio, nonce=n, seconds=0.5) for n in range(10, 14)]
+        for job in more:
+            assert (await end_of(studio, job)).phase is Phase.SUCCEEDED
+    assert support.engine_files(engines[0])  # back in the game
+
+
+async def test_a_job_never_goes_to_a_server_that_lacks_a_node(tmp_path: Path) -> None:
+    with (
+        DemoServer(speed="instant").in_thread() as lacking,
+        DemoServer(speed="instant", faults=Faults(test_nodes=True)).in_thread() as able,
+    ):
+        async with (
+            FaultProxy(lacking.url) as watched,
+            over([watched.url, able.url], tmp_path) as studio,
+        ):
+            jobs = [await submit_sleepy(studio, nonce=n) for n in range(6)]
+            for job in jobs:
+                assert (await end_of(studio, job)).phase is Phase.SUCCEEDED
+            assert not [line for line in watched.seen if line.startswith("POST /prompt")]
+        assert len(support.engine_files(able)) == 6
+
+
+async def test_a_server_that_was_cut_off_stops_its_copy_when_it_is_back(
+    engines: list[DemoServer], tmp_path: Path
+) -> None:
+    first, second = engines
+    async with (
+        FaultProxy(first.url) as cable,
+        ComfyWSClient(url=first.url) as direct,
+        over([cable.url, second.url], tmp_path) as studio,
+    ):
+        await asyncio.to_thread(second.kill)
+        await eventually(lambda: not in_service(studio, 1))
+        job = await submit_sleepy(studio, seconds=60.0)
+        old = await sent(studio, job)
+        assert old.prompt_id in (await direct.queue()).running
+        await asyncio.to_thread(second.start)
+        await eventually(lambda: in_service(studio, 1))
+        await cable.refuse_for(3.0)
+        moved = await until(studio, job, lambda s: s.phase is Phase.RUNNING and s.progress > 2)
+        assert not moved.terminal
+        async with asyncio.timeout(20):
+            while (await direct.queue()).running:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert (await studio.job(job.id, "ann")).server == studio._servers[1].name
+        assert await studio.cancel(job.id, "ann")
+        assert (await end_of(studio, job)).phase is Phase.CANCELLED
+
+
+async def test_a_job_that_its_server_lost_is_sent_to_the_other(
+    engines: list[DemoServer], tmp_path: Path
+) -> None:
+    async with over(urls(engines), tmp_path, patience_s=600.0) as studio:
+        job = await submit_sleepy(studio, seconds=1.5)
+        name = (await sent(studio, job)).server
+        at = next(n for n, server in enumerate(studio._servers) if server.name == name)
+        await engines[at].restart()
+        end = await end_of(studio, job, within_s=60)
+        assert (end.phase, end.error) == (Phase.SUCCEEDED, None)
+    assert len(support.engine_files(engines[1 - at])) == 1
+
+
+async def test_without_another_server_a_job_waits_for_its_own(
+    engines: list[DemoServer], tmp_path: Path
+) -> None:
+    async with over(urls(engines), tmp_path) as studio:
+        job = await submit_sleepy(studio, seconds=3.0)
+        for engine in engines:
+            await asyncio.to_thread(engine.kill)
+        gone = await until(studio, job, lambda s: s.phase is Phase.RECONNECTING or s.terminal)
+        assert gone.phase is Phase.RECONNECTING
+        await asyncio.to_thread(engines[1].start)
+        assert (await end_of(studio, job, within_s=60)).phase is Phase.SUCCEEDED
+
+
+async def test_an_upload_reaches_whichever_server_runs_the_job(
+    engines: list[DemoServer], tmp_path: Path
+) -> None:
+    graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "ui-a-b.png"}},
+        "2": {
+            "class_type": "SaveImage",
+            "inputs": {"images": ["1", 0], "filename_prefix": "copy"},
+        },
+    }
+    async with over(urls(engines), tmp_path) as studio:
+        studio.inputs.put("ui-a-b.png", picture_bytes("PNG", side=32))
+        await asyncio.to_thread(engines[0].kill)
+        request = JobRequest(owner="ann", preset="copy", graph=graph)
+        end = await end_of(studio, await studio.submit(request))
+        assert (end.phase, len(end.items)) == (Phase.SUCCEEDED, 1)
+    assert (engines[1].folder / "input" / "ui-a-b.png").is_file()
+    assert not (tmp_path / "x").exists()
+
+
+async def test_every_server_tells_how_it_is(engines: list[DemoServer], tmp_path: Path) -> None:
+    async with over([*urls(engines), engines[0].url], tmp_path) as studio:
+        await asyncio.to_thread(engines[1].kill)
+        told = await studio.statuses()
+        assert [(status.url, status.online) for status in told] == [
+            (engines[0].url, True),
+            (engines[1].url, False),
+        ]
+        assert (await studio.server_status()).online
