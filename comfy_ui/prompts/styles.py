@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Problem, ValidationError, closest
+from ..resources import assets_dir
 
 __all__ = [
     "Merged",
@@ -28,6 +29,7 @@ __all__ = [
     "merge_style",
     "read_styles",
     "shipped_styles",
+    "style_picture",
 ]
 
 _PLACE = "{prompt}"
@@ -132,6 +134,11 @@ def shipped_styles() -> Mapping[str, Style]:
     """The styles that come with the program, by name."""
     text = files(__package__).joinpath("styles.toml").read_text(encoding="utf-8")
     return {style.name: style for style in read_styles(text, "styles.toml")}
+
+
+def style_picture(name: str) -> Path:
+    """Where the small picture of a shipped style lies; others have none."""
+    return assets_dir() / "styles" / f"{name.replace(' ', '_')}.webp"
 
 
 def load_styles(folder: Path | None = None) -> Styles:
