@@ -1,7 +1,7 @@
-// The prompt's own tools: how long it is, earlier prompts, weights, and the draft of Enhance.
+// The prompt's own tools: how long it is, earlier prompts, styles, weights, and the draft of Enhance.
 "use strict";
 (() => {
-  const { $, make, dialog, load, save } = window.comfy.kit;
+  const { $, $$, make, dialog, load, save, toast, toCreate } = window.comfy.kit;
   const WISHES = "comfy-ui.wishes";
   const PAST = "comfy-ui.prompts";
   const box = () => $("#prompt textarea");
@@ -50,6 +50,122 @@
     search.focus();
   };
 
+  // ---- styles: words around the prompt, seen before they are used ----------------------------
+
+  async function fetchStyles() {
+    try {
+      const answer = await fetch("styles");
+      return answer.ok ? await answer.json() : null;
+    } catch {
+      return null;
+    }
+  }
+  // The same as merge_style in prompts/styles.py.
+  function merged(prompt, { before, after }) {
+    const words = /^[,.]/.test(after) ? prompt.trim().replace(/[ ,.]+$/, "") : prompt.trim();
+    return [before.trimStart(), words, after.trimEnd()];
+  }
+  window.comfy.actions.styles = async () => {
+    const told = await fetchStyles();
+    if (!told) return toast("The styles cannot be read now");
+    let chosen = null;
+    const search = make("input", { type: "search", placeholder: "Find a style", ariaLabel: "Find a style" });
+    search.dataset.filter = "#styles .look";
+    const grid = make("div", { className: "looks", role: "listbox", ariaLabel: "Styles" });
+    const preview = make("p", { className: "draft-text", ariaLive: "polite" });
+    const without = make("p", { className: "quiet" });
+    const use = make("button", { type: "button", className: "act strong", textContent: "Use", disabled: true });
+    const foot = make("div", { className: "look-foot" }, preview, without, make("div", { className: "acts" }, use));
+    function choose(style, look) {
+      chosen = style;
+      for (const other of $$(".look", grid)) other.setAttribute("aria-selected", other === look);
+      const prompt = box().value.trim();
+      const [before, words, after] = merged(prompt || "your prompt", style);
+      const mark = (text) => text && make("mark", { textContent: text });
+      preview.replaceChildren(...[mark(before), words, mark(after)].filter(Boolean));
+      without.textContent = style.negative ? `Negative: ${style.negative}` : "";
+      use.dataset.prompt = before + words + after; // app.js puts it into the box and keeps the old one
+      use.disabled = !prompt;
+      use.title = prompt ? "" : "Type a prompt first";
+    }
+    function fill({ styles }) {
+      grid.replaceChildren(
+        ...styles.map((style) => {
+          const face = style.picture
+            ? make("img", { src: `styles/${encodeURIComponent(style.name)}`, alt: "", loading: "lazy", width: 96, height: 96 })
+            : make("span", { className: "no-face", textContent: style.name.slice(0, 1).toUpperCase(), ariaHidden: "true" });
+          const look = make("button", { type: "button", className: "look", role: "option", title: style.name }, face, make("span", { textContent: style.name }));
+          look.setAttribute("aria-selected", "false");
+          look.dataset.find = style.name.toLowerCase();
+          look.onclick = () => choose(style, look);
+          look.ondblclick = () => use.click();
+          return look;
+        }),
+      );
+    }
+    const note = make("p", { className: "look-note quiet", role: "status" });
+    const picker = make("input", { type: "file", accept: ".csv,.json,.toml", hidden: true });
+    picker.onchange = async () => {
+      const file = picker.files[0];
+      picker.value = "";
+      if (!file) return;
+      const taken = await take(file);
+      if (!taken) return;
+      fill((await fetchStyles()) ?? told);
+      note.textContent = `${taken.names.length} ${taken.names.length === 1 ? "style" : "styles"} read from ${file.name}`;
+      const first = $$(".look", grid).find((look) => look.title === taken.names[0]);
+      first?.click();
+      first?.scrollIntoView({ block: "center" });
+    };
+    const bring = told.takes && make("button", { type: "button", className: "act", textContent: "Import…", title: "Styles as CSV (A1111) or JSON (Fooocus)", onclick: () => picker.click() });
+    const opened = dialog("styles", "Styles", make("div", { className: "row" }, make("h2", { textContent: "Styles" }), bring), search, note, picker, grid, foot);
+    use.onclick = () => {
+      const field = $("form.settings")?.elements.negative;
+      const here = field?.value.trim() ?? "";
+      if (field && chosen.negative && !here.includes(chosen.negative)) {
+        field.value = [here.replace(/[ ,]+$/, ""), chosen.negative].filter(Boolean).join(", ");
+        changed(field);
+      }
+      setTimeout(() => (opened.close(), box().focus()));
+    };
+    fill(told);
+    for (const problem of told.problems) foot.append(make("p", { className: "trouble", textContent: problem }));
+    search.focus();
+  };
+  async function take(file) {
+    try {
+      const answer = await fetch(`styles?${new URLSearchParams({ name: file.name })}`, { method: "POST", body: file });
+      const told = await answer.json();
+      if (answer.ok) return told;
+      toast(told.error);
+    } catch {
+      toast("The connection is lost");
+    }
+    return null;
+  }
+
+  // ---- pictures described --------------------------------------------------------------------
+
+  window.comfy.sees = () => Boolean($("#draft") && $(".words-bar[data-sees]"));
+  // Small, and drawn anew: what else a file carries stays here.
+  window.comfy.describe = async (file) => {
+    const bitmap = await createImageBitmap(file).catch(() => null);
+    if (!bitmap) return toast("That picture cannot be read");
+    const scale = Math.min(1, 1024 / Math.max(bitmap.width, bitmap.height));
+    const canvas = make("canvas", { width: Math.max(1, Math.round(bitmap.width * scale)), height: Math.max(1, Math.round(bitmap.height * scale)) });
+    const pen = canvas.getContext("2d");
+    pen.fillStyle = "white";
+    pen.fillRect(0, 0, canvas.width, canvas.height);
+    pen.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    toCreate();
+    $("#draft .island, #draft.island")?.comfyTrigger("describe", { picture: canvas.toDataURL("image/jpeg", 0.85), draft: window.comfy.current() });
+  };
+  window.comfy.actions["describe-shown"] = async (button) => {
+    const picture = $("img", button.closest("dialog"));
+    button.closest("dialog").close();
+    window.comfy.describe(await (await fetch(picture.src)).blob());
+  };
+
   // ---- weights: Ctrl + up or down on a word or a selection -----------------------------------
 
   function weigh(field, step) {
@@ -90,7 +206,7 @@
     const { wish } = event.target.dataset ?? {};
     if (!wish) return;
     save(WISHES, { ...load(WISHES, {}), [wish]: event.target.value });
-    if (wish !== "instructions") event.target.closest(".island")?.comfyTrigger("retry", {});
+    if (event.target.tagName === "SELECT") event.target.closest(".island")?.comfyTrigger("retry", {});
   });
   window.comfy.actions["edit-draft"] = (button) => {
     const use = $("[data-send=use]", button.closest(".draft"));
@@ -117,5 +233,8 @@
   );
 
   document.addEventListener("input", (event) => event.target.closest?.("#prompt") && count());
-  window.comfy.onIsland(() => setTimeout(count));
+  window.comfy.onIsland(() => {
+    document.body.classList.toggle("sees", window.comfy.sees());
+    setTimeout(count);
+  });
 })();

@@ -125,6 +125,7 @@
         told.prompt && choice("Prompt only", "act", apply("prompt")),
         told.seed && choice("Seed only", "act", apply("seed")),
         input && choice("Use as input", "act", () => give(input, file)),
+        picture && window.comfy.sees() && choice("Describe it", "act", () => window.comfy.describe(file)),
         choice("Cancel", "act"),
       ),
     );

@@ -45,6 +45,8 @@ class EnhanceOptions(TypedDict, total=False):
     model: a :class:`LanguageModel`, the name of one, or ``"rules"`` for none. By default the
         configured one, or one on this machine (see :func:`find_model`).
     instructions: the person's own words to the model, besides ours.
+    system: a system prompt of the person's own, in the place of ours. What has to be copied letter
+        for letter, and the form of the answer, is still told.
     timeout_s: how long the model may take in all; 20 by default.
     on_failure: ``rules`` (the default) lets the rules write when the model fails, and says why in
         ``reason``; ``raise`` raises :class:`LanguageModelError`.
@@ -57,6 +59,7 @@ class EnhanceOptions(TypedDict, total=False):
     seed: int | None
     model: LanguageModel | str | None
     instructions: str
+    system: str
     timeout_s: float
     on_failure: Literal["rules", "raise"]
 
@@ -73,6 +76,7 @@ class _Request:
     seed: int | None = None
     model: LanguageModel | str | None = None
     instructions: str = ""
+    system: str = ""
     timeout_s: float = DEFAULT_TIMEOUT_S
     on_failure: Literal["rules", "raise"] = "rules"
 
@@ -133,6 +137,7 @@ async def _stream(request: _Request) -> AsyncGenerator[str | EnhancedPrompt, Non
             kind=request.kind,
             seed=request.seed,
             instructions=request.instructions,
+            system=request.system,
         )
         async with aclosing(ask(model, asked, timeout_s=request.timeout_s)) as pieces:
             async for piece, name in pieces:  # noqa: B007 -- the name is used below

@@ -71,13 +71,16 @@ def question(
     family: Family,
     kind: Kind,
     seed: int | None,
-    instructions: str,
+    instructions: str = "",
+    system: str = "",
 ) -> Question:
     """The question that makes ``prompt`` richer."""
-    told = [_KINDS[kind], _READS[family.reads], _STRENGTHS[strength], _style(style)]
-    if family.chunk:
-        told.append(f"The whole prompt must stay below {family.limit * 2 // 3} words.")
-    told += _RULES
+    told = [system.strip()[:4000]]
+    if not told[0]:
+        told = [_KINDS[kind], _READS[family.reads], _STRENGTHS[strength], _style(style)]
+        if family.chunk:
+            told.append(f"The whole prompt must stay below {family.limit * 2 // 3} words.")
+        told += _RULES
     if parts := dict.fromkeys(protected_parts(prompt)):
         listed = "; ".join(f"{part.text} ({_NAMES_OF_PARTS[part.kind]})" for part in parts)
         told.append(f"Copy these letter for letter, each once, in this order: {listed}")

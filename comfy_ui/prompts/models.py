@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -22,6 +22,7 @@ __all__ = [
     "LanguageModel",
     "choose",
     "find_model",
+    "find_seeing_model",
     "forget_models",
     "no_model",
     "sees_pictures",
@@ -92,6 +93,16 @@ def find_model(
     return _on_this_machine(name)
 
 
+def find_seeing_model(*, settings: Settings | None = None) -> LanguageModel | None:
+    """The model to ask about a picture: the one of :func:`find_model` if it is known to see, else
+    one on the same server where that is on this machine. May block as long."""
+    model = find_model(settings=settings)
+    if model is None or sees_pictures(model.name):
+        return model
+    name = choose(_names(model.base_url, model.api_key), seeing=True) if model.local else None
+    return replace(model, name=name) if name else None
+
+
 def no_model() -> LanguageModelError:
     """The error for those who cannot do without one."""
     if not FEATURES["ai"]:
@@ -143,14 +154,15 @@ def _on_this_machine(name: str) -> LanguageModel | None:
     return None
 
 
-def _names(base_url: str) -> tuple[str, ...]:
+def _names(base_url: str, key: str | None = None) -> tuple[str, ...]:
     """The models of a server on this machine; none when it is not there or something else is."""
     parts = urlsplit(base_url)
     connection = http.client.HTTPConnection(
         parts.hostname or "", parts.port or 80, timeout=_PROBE_S
     )
     try:
-        connection.request("GET", f"{parts.path}/models")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        connection.request("GET", f"{parts.path}/models", headers=headers)
         answer = connection.getresponse()
         data = json.loads(answer.read(2_000_000)) if answer.status == 200 else {}
     except (OSError, ValueError, http.client.HTTPException):

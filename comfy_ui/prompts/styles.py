@@ -21,6 +21,8 @@ from ..errors import Problem, ValidationError, closest
 from ..resources import assets_dir
 
 __all__ = [
+    "MAX_FILE_BYTES",
+    "STYLE_FILES",
     "Merged",
     "Style",
     "Styles",
@@ -33,8 +35,8 @@ __all__ = [
 ]
 
 _PLACE = "{prompt}"
-_MAX_FILE_BYTES = 5_000_000
-_ENDINGS = (".toml", ".json", ".csv")
+MAX_FILE_BYTES = 5_000_000
+STYLE_FILES = (".csv", ".json", ".toml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +148,10 @@ def load_styles(folder: Path | None = None) -> Styles:
     found, problems = dict(shipped_styles()), []
     paths = sorted(folder.iterdir()) if folder is not None and folder.is_dir() else []
     for path in paths:
-        if path.suffix.lower() not in _ENDINGS:
+        if path.suffix.lower() not in STYLE_FILES:
             continue
         try:
-            if path.stat().st_size > _MAX_FILE_BYTES:
+            if path.stat().st_size > MAX_FILE_BYTES:
                 raise ValidationError(f"{path.name} is larger than 5 MB.")
             found |= {style.name: style for style in read_styles(path.read_bytes(), path.name)}
         except OSError as error:

@@ -45,6 +45,7 @@ from .status import Status, banner
 from .theme import head, script_hashes, theme
 from .tools import Tools
 from .uploads import Uploads
+from .words import Words
 from .workflows import Workflows
 
 __all__ = ["build", "launch"]
@@ -134,6 +135,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         *Queue(backend, access).routes(),
         *Drops(backend, access).routes(),
         *grid_routes(backend, access),
+        *Words(backend, access).routes(),
         *Workflows(backend, access).routes(),
         *Fetching(backend, access).routes(),
         *(Tools(Api(backend, access), access).routes() if settings.mcp else ()),

@@ -26,7 +26,7 @@ from .picker import picker
 from .recall import recall
 from .stage import Stage
 from .uploads import Uploads
-from .words import words_bar
+from .words import Words
 
 __all__ = ["Create"]
 
@@ -82,7 +82,7 @@ class Create:
             js="() => [window.comfy.draft()]",
             **quiet,
         )
-        page.load(self._words, outputs=[words], **quiet)
+        page.load(Words(self._backend, self._access).bar, outputs=[words], **quiet)
         chooser.choose(self._choose, outputs=[chooser, form, notice, generate], **quiet)
         generate.click(
             self._submit,
@@ -141,10 +141,6 @@ class Create:
             return (*self._show(first, {}), draft.prompt, _notice(JobError.of(gone)))
         entry = catalog.entry(draft.preset)
         return (*self._show(entry.preset, draft.values), draft.prompt, self._reason(entry.preset))
-
-    async def _words(self, request: gr.Request) -> Html:
-        self._access.require("see", request)
-        return words_bar(self._backend.catalog)
 
     async def _choose(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         self._access.require("see", request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import random
 import time
@@ -13,31 +14,35 @@ from typing import Any, Final, Self, get_args
 
 import gradio as gr
 
-from ..errors import ComfyHeadlessError
+from ..errors import ComfyHeadlessError, ValidationError
 from ..prompts import (
+    DescribeOptions,
     EnhancedPrompt,
     EnhanceOptions,
     Kind,
     Strength,
+    adescribe_image,
     count_tokens,
     differences,
     list_styles,
     load_styles,
     stream_enhance,
 )
-from ..prompts.models import find_model
+from ..prompts.models import RULES, find_model, find_seeing_model
 from ..studio import JobError
 from ..workflow.presets import Preset
 from .access import Access
 from .backend import Backend
 from .draft import Draft
 from .html import Html, el, icon
-from .island import island
+from .island import island, sent
 
 __all__ = ["Enhance", "Wishes", "draft_card", "writing_card"]
 
 _TIMEOUT_S: Final = 60.0  # a person sees it coming and can stop it; a model may have to be loaded
 _DRAW_EVERY_S: Final = 0.1
+_MAX_OWN_WORDS: Final = 4000
+_MAX_PICTURE: Final = 4_000_000  # characters of a data: address; the browser sends it small
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,8 @@ class Wishes:
     style: str = "balanced"
     strength: Strength = "medium"
     instructions: str = ""
+    system: str = ""
+    """A system prompt of their own, in the place of ours."""
     again: bool = False
     """Another draft is wanted than the one before."""
 
@@ -65,8 +72,9 @@ class Wishes:
             right["style"] = style
         if (strength := wished.get("strength")) in get_args(Strength):
             right["strength"] = strength
-        if isinstance(told := wished.get("instructions"), str):
-            right["instructions"] = told[:2000]
+        for name in ("instructions", "system"):
+            if isinstance(told := wished.get(name), str):
+                right[name] = told[:_MAX_OWN_WORDS]
         return cls(**right)
 
 
@@ -81,7 +89,7 @@ class Enhance:
     def build(self, prompt: Any, slot: Any) -> None:
         """Make the components and connect them to the ``prompt`` box."""
         button = gr.Button("✨ Enhance", elem_id="enhance", size="sm")
-        draft = island(elem_id="draft", sends=["use", "retry", "discard"])
+        draft = island(elem_id="draft", sends=["use", "retry", "discard", "describe"])
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         for event, again in ((button.click, "false"), (draft.retry, "true")):
             event(
@@ -96,6 +104,7 @@ class Enhance:
         # The browser has put the draft into the prompt and the old prompt into its history.
         draft.use(self._stop, outputs=[draft], **quiet)
         draft.discard(self._stop, outputs=[draft], **quiet)
+        draft.describe(self._describe, outputs=[draft], concurrency_limit=None, **quiet)
 
     async def _stop(self, request: gr.Request) -> str:
         self._access.require("see_own", request)
@@ -124,11 +133,15 @@ class Enhance:
                 "seed": random.randrange(2**31) if wishes.again else None,
                 "model": model or "rules",
                 "instructions": wishes.instructions,
+                "system": wishes.system,
                 "timeout_s": _TIMEOUT_S,
             }
             source = (model.name or "the model") if model else ""
-            async with aclosing(self._pieces(page, prompt, options)) as parts:
+            writing = stream_enhance(prompt, **options)
+            async with aclosing(self._pieces(page, writing)) as parts:
                 written, drawn = "", 0.0
+                if model is not None:  # something is seen at once, also while it is being loaded
+                    yield writing_card("", source)
                 async for part in parts:
                     if isinstance(part, EnhancedPrompt):
                         yield draft_card(part, preset, wishes, library)
@@ -141,17 +154,40 @@ class Enhance:
         except ComfyHeadlessError as error:
             yield _failed(JobError.of(error))
 
+    async def _describe(self, event: gr.EventData, request: gr.Request) -> AsyncIterator[Any]:
+        """A prompt from a picture, as a draft."""
+        page = request.session_hash or ""
+        try:
+            self._access.require("enhance", request)
+            self._end(page)
+            data = sent(event)
+            picture = _picture(data.get("picture"))
+            preset = self._backend.catalog.entry(Draft.parse(data.get("draft")).preset).preset
+            model = await asyncio.to_thread(find_seeing_model, settings=self._backend.settings)
+            yield writing_card("", (model and model.name) or "The model")
+            options: DescribeOptions = {
+                "family": preset.family,
+                "model": model or RULES,
+                "timeout_s": _TIMEOUT_S,
+            }
+            async with aclosing(self._pieces(page, _described(picture, options))) as parts:
+                async for part in parts:
+                    if isinstance(part, EnhancedPrompt):
+                        yield draft_card(part, preset)
+                        return
+            yield gr.skip()  # stopped
+        except ComfyHeadlessError as error:
+            yield _failed(JobError.of(error))
+
     async def _pieces(
-        self, page: str, prompt: str, options: EnhanceOptions
+        self, page: str, written: AsyncGenerator[str | EnhancedPrompt, None]
     ) -> AsyncGenerator[str | EnhancedPrompt, None]:
-        """:func:`stream_enhance`, ending without a word when the page wants no more of it."""
+        """``written``, ending without a word when the page wants no more of it."""
         parts: asyncio.Queue[str | EnhancedPrompt | None] = asyncio.Queue()
-        writing = asyncio.create_task(_into(parts, prompt, options), name="a draft")
+        writing = asyncio.create_task(_into(parts, written), name="a draft")
         self._writing[page] = writing
         writing.add_done_callback(lambda _: parts.put_nowait(None))
         try:
-            if options["model"] != "rules":
-                yield ""  # something is seen at once, also while a model is being loaded
             while (part := await parts.get()) is not None:
                 yield part
             if not writing.cancelled():
@@ -163,24 +199,46 @@ class Enhance:
 
 
 async def _into(
-    parts: asyncio.Queue[str | EnhancedPrompt | None], prompt: str, options: EnhanceOptions
+    parts: asyncio.Queue[str | EnhancedPrompt | None],
+    written: AsyncGenerator[str | EnhancedPrompt, None],
 ) -> None:
-    async with aclosing(stream_enhance(prompt, **options)) as written:
+    async with aclosing(written):
         async for part in written:
             parts.put_nowait(part)
 
 
+async def _described(
+    picture: bytes, options: DescribeOptions
+) -> AsyncGenerator[str | EnhancedPrompt, None]:
+    yield await adescribe_image(picture, **options)
+
+
+def _picture(address: object) -> bytes:
+    """The bytes in a ``data:`` address. Whether they are a picture is seen when it is opened."""
+    text = address if isinstance(address, str) and len(address) <= _MAX_PICTURE else ""
+    try:
+        return base64.b64decode(text.partition(";base64,")[2], validate=True)
+    except ValueError as error:
+        raise ValidationError("That is not a picture.") from error
+
+
 def draft_card(
-    draft: EnhancedPrompt, preset: Preset, wishes: Wishes, styles: Iterable[str]
+    draft: EnhancedPrompt,
+    preset: Preset,
+    wishes: Wishes | None = None,
+    styles: Iterable[str] = (),
 ) -> Html:
-    """The draft: what changed is marked, who wrote it, and what can be done with it."""
+    """The draft: what changed is marked, who wrote it, and what can be done with it.
+
+    Without ``wishes`` it is the description of a picture, which no prompt was before.
+    """
     negative = draft.negative if preset.by_role("negative") else ""
     tokens = count_tokens(draft.enhanced, preset.family)
     return el(
         "section",
         _head("built-in rules" if draft.source == "rules" else draft.source),
         el("p", draft.reason, class_="quiet", role="status") if draft.reason else None,
-        el("p", _marked(draft), class_="draft-text"),
+        el("p", _marked(draft) if wishes else draft.enhanced, class_="draft-text"),
         el("p", el("b", "Negative: "), negative, class_="quiet") if negative else None,
         el("pre", draft.lyrics, class_="draft-lyrics") if draft.lyrics else None,
         el("p", f"About {tokens.used} of {tokens.limit} tokens.", class_="quiet")
@@ -198,11 +256,11 @@ def draft_card(
                 data_lyrics=draft.lyrics or None,
             ),
             _act("Edit", "prompt", data_do="edit-draft"),
-            _act("Retry", "again", data_send="retry"),
+            _act("Retry", "again", data_send="retry") if wishes else None,
             _act("Discard", "close", data_send="discard"),
             class_="acts",
         ),
-        _choices(wishes, styles),
+        _choices(wishes, styles) if wishes else None,
         class_="draft",
         aria_label="Draft of the prompt",
         aria_live="polite",
@@ -267,17 +325,35 @@ def _choices(wishes: Wishes, styles: Iterable[str]) -> Html:
         el(
             "details",
             el("summary", "Own instructions"),
-            el(
-                "textarea",
+            _own(
                 wishes.instructions,
-                data_wish="instructions",
-                rows=2,
-                maxlength=2000,
-                aria_label="Own instructions to the model",
-                placeholder="For instance: always photographs, never people",
+                "instructions",
+                "Besides ours",
+                "For instance: always photographs, never people",
+            ),
+            _own(
+                wishes.system,
+                "system",
+                "Instead of ours: the whole system prompt",
+                "You write prompts for …",
             ),
         ),
         class_="wishes",
+    )
+
+
+def _own(text: str, wish: str, label: str, example: str) -> Html:
+    return el(
+        "label",
+        el("span", label),
+        el(
+            "textarea",
+            text,
+            data_wish=wish,
+            rows=2,
+            maxlength=_MAX_OWN_WORDS,
+            placeholder=example,
+        ),
     )
 
 

@@ -297,6 +297,16 @@ def _ways(item: Item, catalog: Catalog) -> list[Html]:
         _act("recall", *labels[way], data_what=way, title=f"With {entry.preset.title}")
         for way, tasks in GO_ON.items()
         if (entry := catalog.for_tasks(tasks)) is not None
+    ] + [
+        el(
+            "button",
+            icon("prompt"),
+            el("span", "Describe"),
+            type="button",
+            class_="act describes",  # shown where a model sees, see words.js
+            data_do="describe-shown",
+            title="A prompt from what is seen",
+        )
     ]
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from comfy_ui.prompts import merge_style
+from comfy_ui.prompts.styles import shipped_styles
 from tests.browser.support import generate, running_app
 from tests.prompts.support import MODEL, LlmServer, Reply, says_prompt
 
@@ -137,6 +140,100 @@ def test_style_and_strength_are_chosen_kept_and_sent(page: Any, llm: LlmServer) 
     assert page.input_value("#draft [data-wish=style]") == "Postcard"
 
 
+def test_a_system_prompt_of_ones_own_is_kept_and_sent(page: Any, llm: LlmServer) -> None:
+    llm.replies = [says_prompt("a cat, salt in its fur")]
+    page.fill(PROMPT, "a cat")
+    page.click("#enhance")
+    draft_text(page)
+    page.click("#draft .wishes summary")
+    page.fill("#draft [data-wish=system]", "Write as a sailor would.")
+    page.press("#draft [data-wish=system]", "Tab")
+    page.reload()
+    page.wait_for_selector("form.settings")
+    page.click("#enhance")
+    draft_text(page)
+    assert llm.requests[-1]["messages"][0]["content"].startswith("Write as a sailor would.")
+    assert page.input_value("#draft [data-wish=system]") == "Write as a sailor would."
+
+
+def test_a_style_is_seen_before_it_is_used_and_the_old_prompt_is_kept(page: Any) -> None:
+    page.click(".picker > summary")
+    page.click(".option[data-preset=sdxl]")
+    page.wait_for_selector("form.settings[data-preset=sdxl]")
+    page.fill(PROMPT, "a cat.")
+    page.click("[data-do=styles]")
+    page.fill("#styles input[type=search]", "INK")
+    assert page.locator("#styles .look:visible").all_inner_texts() == ["ink drawing"]
+    page.click("#styles .look:visible")
+    look = shipped_styles()["ink drawing"]
+    merged = merge_style("a cat.", look)
+    assert page.inner_text("#styles .look-foot .draft-text") == merged.prompt
+    assert page.locator("#styles .look-foot mark").count() == 2
+    assert page.evaluate("() => document.querySelector('.look:not([hidden]) img').naturalWidth")
+    assert page.input_value(PROMPT) == "a cat."
+    page.click("#styles .act:has-text('Use')")
+    page.wait_for_selector("#styles", state="detached")
+    assert page.input_value(PROMPT) == merged.prompt
+    assert look.negative in page.input_value("form.settings [name=negative]")
+    page.press(PROMPT, "Alt+ArrowUp")
+    assert page.input_value(PROMPT) == "a cat."
+
+
+def test_styles_are_brought_from_elsewhere(page: Any, data_dir: Path) -> None:
+    page.fill(PROMPT, "a cat")
+    page.click("[data-do=styles]")
+    style = {"name": "<b>sai</b>", "prompt": "line art of {prompt} . fine", "negative_prompt": ""}
+    files = [{"name": "sai.json", "mimeType": "", "buffer": json.dumps([style]).encode()}]
+    page.set_input_files("#styles input[type=file]", files=files)
+    page.wait_for_selector("#styles .look[aria-selected=true]:has-text('<b>sai</b>')")
+    assert page.inner_text("#styles .look-foot .draft-text") == "line art of a cat . fine"
+    assert (data_dir / "styles" / "sai.json").exists()
+    files = [{"name": "bad.csv", "mimeType": "", "buffer": b"a,b"}]
+    page.set_input_files("#styles input[type=file]", files=files)
+    page.wait_for_selector("#toast:has-text('has no styles in it')")
+
+
+DROP = """async () => {
+    const picture = await new Promise((given) => document.createElement("canvas").toBlob(given));
+    const carrier = new DataTransfer();
+    carrier.items.add(new File([picture], "fox.png", { type: "image/png" }));
+    const drop = new DragEvent("drop", { dataTransfer: carrier, bubbles: true });
+    document.querySelector("#stage").dispatchEvent(drop);
+}"""
+
+
+def test_a_picture_is_described_where_a_model_sees_and_only_there(
+    llm: LlmServer, person: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = person()
+    page.wait_for_selector(".words-bar")
+    page.evaluate(DROP)
+    page.wait_for_selector("#dropped .act:has-text('Cancel')")
+    assert page.locator("#dropped .act:has-text('Describe it')").count() == 0
+
+    monkeypatch.setattr(llm, "models", [MODEL, "qwen2.5vl:7b"])
+    llm.replies = [says_prompt("A red fox, <img src=x onerror=alert(1)> asleep.")]
+    page = person()
+    page.wait_for_selector(".words-bar[data-sees]")
+    page.fill(PROMPT, "mine")
+    page.evaluate(DROP)
+    page.click("#dropped .act:has-text('Describe it')")
+    assert draft_text(page) == "A red fox, asleep."
+    assert "qwen2.5vl:7b" in page.inner_text("#draft .row")
+    assert page.input_value(PROMPT) == "mine"
+    sent = llm.requests[-1]["messages"][1]["content"][1]["image_url"]["url"]
+    assert sent.startswith("data:image/jpeg;base64,")
+    page.click("#draft .act:has-text('Use')")
+    page.wait_for_selector("#draft .draft", state="detached")
+    assert page.input_value(PROMPT) == "A red fox, asleep."
+    # And one's own result.
+    generate(page, "a fox", steps=1)
+    page.wait_for_selector(".stage.succeeded")
+    page.click("#results .thumb >> nth=0")
+    page.click("#viewer .act:has-text('Describe')")
+    assert draft_text(page) == "A red fox, asleep."
+
+
 def test_wildcards_are_chosen_by_the_seed_and_kept_with_the_result(page: Any) -> None:
     prompt = "a __colour__ {fox|owl}"
     seen = "[...document.querySelectorAll('#results .thumb')].map(t => t.title)"
@@ -146,6 +243,9 @@ def test_wildcards_are_chosen_by_the_seed_and_kept_with_the_result(page: Any) ->
         page.wait_for_function(f"() => {seen}.length === {number}")
     assert len(set(page.evaluate(f"() => {seen}"))) == 1
     assert page.input_value(PROMPT) == prompt
+    page.click("#results .thumb >> nth=0")
+    page.wait_for_selector(f"#viewer .detail:has-text('{prompt}')")
+    page.keyboard.press("Escape")
     generate(page, "a __color__ fox")
     page.wait_for_selector("#notice .notice:has-text(\"Did you mean 'colour'\")")
 

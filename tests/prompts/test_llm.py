@@ -189,6 +189,15 @@ def test_the_prompt_goes_to_the_model_as_material(llm: LlmServer) -> None:
     assert "in rain" in system["content"]
 
 
+def test_a_system_prompt_of_ones_own_takes_the_place_of_ours(llm: LlmServer) -> None:
+    enhance_prompt('a cat "HI"', model=llm.model(), system="Write as a sailor would.")
+    told = llm.requests[0]["messages"][0]["content"]
+    assert told.startswith("Write as a sailor would.")
+    assert "text-to-image" not in told
+    assert '"HI"' in told
+    assert "JSON" in told
+
+
 async def test_a_picture_is_described_by_a_vision_model_of_the_server(llm: LlmServer) -> None:
     llm.models = ["nomic-embed-text", MODEL, "qwen2.5-vl:7b"]
     llm.replies = [says_prompt("A red square on white.")]

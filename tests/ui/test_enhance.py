@@ -67,10 +67,15 @@ def test_wishes_that_make_no_sense_are_as_by_default(wishes: object) -> None:
 
 
 def test_wishes_are_read() -> None:
-    text = json.dumps(
-        {
-            "wishes": {"style": "Ink", "strength": "strong", "instructions": "x" * 3000},
-            "again": True,
-        }
-    )
-    assert Wishes.parse(text, ["Ink"]) == Wishes("Ink", "strong", "x" * 2000, again=True)
+    own = {"instructions": "x" * 5000, "system": "y"}
+    text = json.dumps({"wishes": {"style": "Ink", "strength": "strong", **own}, "again": True})
+    wishes = Wishes.parse(text, ["Ink"])
+    assert wishes == Wishes("Ink", "strong", "x" * 4000, "y", again=True)
+
+
+def test_the_description_of_a_picture_is_no_change_of_a_prompt() -> None:
+    told = EnhancedPrompt("a red square", "", "", "llava")
+    card = draft_card(told, get_preset("sdxl"))
+    assert "a red square" in card
+    assert "<mark>" not in card
+    assert "Retry" not in card
