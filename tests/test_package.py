@@ -44,6 +44,18 @@ def make_app():
     from comfy_ui.ui import build
     return build
 
+def enhance_button():
+    if not comfy_ui.FEATURES["ui"]:
+        return None
+    from pathlib import Path
+    from comfy_ui.ui.access import Access, Mode
+    from comfy_ui.ui.app import build
+    from comfy_ui.ui.backend import Backend
+    from comfy_ui.ui.engine import choose
+    settings = comfy_ui.load_settings(demo=True, data_dir=Path("data").resolve())
+    page = build(Backend(settings, choose(settings)), Access(Mode.LOCAL, b"secret"))
+    return any(c["props"].get("elem_id") == "enhance" for c in page.get_config_file()["components"])
+
 def trace():
     from comfy_ui import tracing
     tracing.setup()
@@ -58,6 +70,7 @@ print(json.dumps({
     "websocket": attempt(lambda: comfy_ui.ComfyWSClient()),
     "health": attempt(lambda: comfy_ui.ComfyHealth()),
     "ui": attempt(make_app),
+    "enhance_button": enhance_button(),
     "observability": attempt(trace),
     "where": comfy_ui.__file__,
 }))
@@ -104,7 +117,9 @@ def test_the_wheel_works_with(extra: str, wheel: Path, tmp_path: Path) -> None:
     absent = set(seen["features"]) - present
     assert seen["missing"] == {name: f"pip install 'comfy-ui[{name}]'" for name in absent}
     assert seen["presets"] >= 4
-    assert "icon.svg" in seen["assets"]
+    assert {"icon.svg", "styles"} <= set(seen["assets"])
+    # On the page only where openai is: a button that cannot work is not shown.
+    assert seen["enhance_button"] == ("ai" in present if "ui" in present else None)
     assert seen["enhanced"] == "rules"  # no language model is configured
     assert seen["sync"] == "works"
     for name in ("websocket", "health", "ui", "observability"):

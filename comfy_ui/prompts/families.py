@@ -1,4 +1,11 @@
-"""How a model family reads a prompt, and how much of it: data from ``families.toml``."""
+"""How a model family reads a prompt, and how much of it: data from ``families.toml``.
+
+Tokens are estimated. The real count would take the ``tokenizers`` library and the vocabulary of
+every encoder (about 2 MB for CLIP, over 30 MB for Gemma), from a model hub and not from a package
+registry, and once more in the browser, which counts while somebody types. ComfyUI has them, and no
+route that counts. For a warning that a prompt is too long the estimate is near enough, see
+:func:`count_tokens`.
+"""
 
 from __future__ import annotations
 

@@ -1,15 +1,19 @@
 """What the built-in enhancer makes of 40 prompts for 5 families, to be read by a person.
 
-python -m tests.prompts.table [ROWS] > table.md
+python -m tests.prompts.table > table.md    all of them
+python -m tests.prompts.table --write       the short form, into PROMPTS.md
 """
 
 from __future__ import annotations
 
 import sys
 from itertools import cycle
+from pathlib import Path
 
 from comfy_ui.prompts import EnhanceOptions, enhance_prompt, list_styles
 
+PAGE = Path(__file__).resolve().parents[2] / "PROMPTS.md"
+BEGIN, END = "<!-- the table: python -m tests.prompts.table --write -->", "<!-- end -->"
 FAMILIES: list[tuple[str, EnhanceOptions]] = [
     ("SDXL", {"family": "SDXL"}),
     ("Flux.1", {"family": "Flux.1"}),
@@ -58,20 +62,48 @@ loneliness
 slow folk song about the sea
 ein alter Leuchtturm im Nebel
 窓辺で眠る猫""".splitlines()
+SHOWN = [
+    "a cat on a windowsill in the rain",
+    "a woman reading in a café",
+    "a cyberpunk city at night",
+    "waves against a lighthouse in a storm",
+    'a poster that says "OPEN ALL NIGHT"',
+    "(soft light:1.3), a dragon <lora:scales:0.7>",
+    "slow folk song about the sea",
+    "ein alter Leuchtturm im Nebel",
+]
 
 
-def rows(step: int = 1) -> list[tuple[str, str, str, str]]:
+def rows(prompts: list[str]) -> list[tuple[str, str, str, str]]:
     """Prompt, family, style and draft."""
     styles = cycle(list_styles())
     found = []
-    for prompt in PROMPTS[::step]:
+    for prompt in prompts:
         for style, (name, options) in zip(styles, FAMILIES, strict=False):
             draft = enhance_prompt(prompt, **options, style=style, model="rules")
             found.append((prompt, name, style, draft.enhanced))
     return found
 
 
+def table(prompts: list[str]) -> str:
+    """The rows as Markdown; a prompt stands in the first of its own only."""
+    lines = ["| prompt | family | style | draft |", "|---|---|---|---|"]
+    last = ""
+    for prompt, *others in rows(prompts):
+        cells = ["" if prompt == last else prompt, *others]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        last = prompt
+    return "\n".join(lines) + "\n"
+
+
+def document(text: str) -> str:
+    """PROMPTS.md with the table of today."""
+    before, _, rest = text.partition(BEGIN)
+    return f"{before}{BEGIN}\n{table(SHOWN)}{END}{rest.partition(END)[2]}"
+
+
 if __name__ == "__main__":
-    print("| prompt | family | style | draft |\n|---|---|---|---|")
-    for row in rows(max(1, len(PROMPTS) // int(sys.argv[1])) if sys.argv[1:] else 1):
-        print("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
+    if sys.argv[1:] == ["--write"]:
+        PAGE.write_text(document(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    else:
+        print(table(PROMPTS), end="")
