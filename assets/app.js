@@ -260,6 +260,7 @@ window.comfy = (() => {
     ["Ctrl/⌘ + Shift + Enter", "Run before your other waiting jobs"],
     ["Shift + X", "Stop your running job"],
     ["Alt + ↑ / ↓", "Earlier and later prompts"],
+    ["Ctrl/⌘ + ↑ / ↓", "Weight of a word or a selection"],
     ["/", "Go to the prompt"],
     ["← ↑ → ↓", "Other results"],
     ["A / R / P / S", "Reuse all, remix, prompt, seed of a result"],

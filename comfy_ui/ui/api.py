@@ -15,7 +15,7 @@ from typing import Any, Final
 import gradio as gr
 
 from ..errors import ComfyHeadlessError, ComfyUIOfflineError, ValidationError, closest
-from ..prompts import WildcardFolder, aenhance_prompt, expand_values
+from ..prompts import WildcardFolder, aenhance_prompt, expand_values, load_styles
 from ..protocol.nodes import NodeLibrary
 from ..studio import TEMPLATES, Item, JobRequest, Snapshot
 from ..workflow.allow import check_allowed
@@ -26,6 +26,7 @@ from ..workflow.presets import Preset
 from .access import Access
 from .backend import Backend
 from .catalog import Entry
+from .enhance import kind_of
 from .uploads import Uploads
 
 __all__ = ["NAMES", "Api"]
@@ -140,17 +141,20 @@ class Api:
         """
         self._access.require("enhance", request)
         chosen = self._preset(preset) if preset else None
+        folder = self._backend.settings.data_dir / "styles"
+        library = (await asyncio.to_thread(load_styles, folder)).styles
         draft = await aenhance_prompt(
             _prompt(prompt),
-            style=str(style),
+            style=library.get(str(style), str(style)),
             family=chosen.family if chosen else "",
-            kind="video" if chosen and chosen.kind == "video" else "image",
+            kind=kind_of(chosen) if chosen else "image",
         )
         return {
             "prompt": draft.enhanced,
             "negative": draft.negative,
             "original": draft.original,
             "source": draft.source,
+            "reason": draft.reason,
         }
 
     async def presets(self, request: gr.Request) -> list[dict[str, Any]]:

@@ -37,7 +37,7 @@ from .draft import Draft
 from .html import Html, el, icon
 from .island import island, sent
 
-__all__ = ["Enhance", "Wishes", "draft_card", "writing_card"]
+__all__ = ["Enhance", "Wishes", "draft_card", "kind_of", "writing_card"]
 
 _TIMEOUT_S: Final = 60.0  # a person sees it coming and can stop it; a model may have to be loaded
 _DRAW_EVERY_S: Final = 0.1
@@ -129,7 +129,7 @@ class Enhance:
                 "style": library.get(wishes.style, wishes.style),
                 "strength": wishes.strength,
                 "family": preset.family,
-                "kind": _kind(preset),
+                "kind": kind_of(preset),
                 "seed": random.randrange(2**31) if wishes.again else None,
                 "model": model or "rules",
                 "instructions": wishes.instructions,
@@ -357,7 +357,8 @@ def _own(text: str, wish: str, label: str, example: str) -> Html:
     )
 
 
-def _kind(preset: Preset) -> Kind:
+def kind_of(preset: Preset) -> Kind:
+    """What a prompt for this preset is for."""
     if preset.task == "edit":
         return "edit"
     if preset.task == "i2v":

@@ -168,6 +168,18 @@ def test_wildcards_are_chosen_for_programs_too_and_told_with_the_seed(
         assert again["seed"] == first["seed"] or first["seed"] is None
 
 
+def test_a_draft_suits_the_preset_it_is_for(local: str, tmp_path: Path) -> None:
+    code = (
+        "import json, sys; from gradio_client import Client;"
+        "ask = Client(sys.argv[1], verbose=False).predict;"
+        "print(json.dumps([ask('waves', 'balanced', preset, api_name='/enhance')['prompt']"
+        " for preset in ('ace_step_15', 'sdxl')]))"
+    )
+    tune, picture = json.loads(run([sys.executable, "-c", code, local], tmp_path))
+    assert "bpm" in tune
+    assert "bpm" not in picture
+
+
 def test_a_tool_makes_a_picture_and_tells_the_progress(assistant: Assistant, shared: Any) -> None:
     params = {
         "name": "generate",
