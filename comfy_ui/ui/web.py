@@ -97,8 +97,8 @@ async def _until_stopped(
     yield "retry: 1000\n\n"
     stopping = asyncio.ensure_future(request.app.stop_event.wait())
     piece: asyncio.Future[str] | None = None
-    try:
-        async with aclosing(pieces):
+    async with aclosing(pieces):
+        try:
             while True:
                 piece = asyncio.ensure_future(anext(pieces))
                 while not piece.done():
@@ -111,7 +111,10 @@ async def _until_stopped(
                     if not piece.done():
                         yield ":\n\n"
                 yield piece.result()
-    except StopAsyncIteration:
-        return
-    finally:
-        stopping.cancel()
+        except StopAsyncIteration:
+            return
+        finally:  # before the generator is closed nobody may be in it any more
+            waiting = [task for task in (piece, stopping) if task is not None]
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.browser import support as browsers
 from tests.security import support
 
 
@@ -19,3 +20,28 @@ def shared(tmp_path_factory: pytest.TempPathFactory, patch: Any) -> Iterator[Any
     """The app on all addresses of this machine, with an owner and two visitors."""
     with support.served(tmp_path_factory.mktemp("shared"), patch) as page:
         yield page
+
+
+def _person(name: str | None) -> Any:
+    @pytest.fixture(scope="module")
+    def comes(shared: Any) -> Iterator[support.Person]:
+        with support.Person.comes(shared, name) as person:
+            yield person
+
+    return comes
+
+
+nobody, anna, vera, viktor = map(_person, (None, "anna", "vera", "viktor"))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    path = browsers.find_chromium()
+    if path is None:
+        pytest.skip("needs a Chromium")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=browsers.CHROMIUM_ARGS)
+        yield opened
+        opened.close()

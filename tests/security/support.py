@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from comfy_ui.settings import Settings
 from comfy_ui.ui import accounts, app
@@ -20,6 +21,12 @@ from comfy_ui.ui.access import Access
 from comfy_ui.ui.accounts import Accounts, Role
 
 PASSWORDS = {"anna": "anna's password", "vera": "vera's password", "viktor": "viktor's password"}
+GRADIO = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # it closes its servers at exit
+    pytest.mark.filterwarnings("ignore:.*no_silent_downcasting"),  # it counts with pandas
+    pytest.mark.filterwarnings("ignore:The copy keyword is deprecated"),
+]
+"""Marks of tests that run the app in this process."""
 ROLES = {"anna": Role.OWNER, "vera": Role.VISITOR, "viktor": Role.VISITOR}
 
 

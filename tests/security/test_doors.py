@@ -15,34 +15,13 @@ from comfy_ui.ui.access import TABLE, Mode, may
 from comfy_ui.ui.accounts import Role
 from comfy_ui.ui.api import NAMES
 from comfy_ui.ui.gate import OPEN, door
-from tests.security.support import Person, listening
+from tests.security.support import GRADIO, Person, listening
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Gradio closes its servers at exit
-    pytest.mark.filterwarnings("ignore:.*no_silent_downcasting"),  # Gradio counts with pandas
-]
+pytestmark = GRADIO
 
 # They show more to an owner; the tests of these panels say what.
 ONLY_LOOK = {"note", "_draw", "_for_owners", "_submit", "generate", "run_workflow", "_apply"}
 ONLY_OWNERS = {action for action in TABLE if TABLE[action][Mode.SHARED] is not Role.VISITOR}
-
-
-@pytest.fixture(scope="module")
-def nobody(shared: Any) -> Iterator[Person]:
-    with Person.comes(shared) as person:
-        yield person
-
-
-@pytest.fixture(scope="module")
-def visitor(shared: Any) -> Iterator[Person]:
-    with Person.comes(shared, "vera") as person:
-        yield person
-
-
-@pytest.fixture(scope="module")
-def owner(shared: Any) -> Iterator[Person]:
-    with Person.comes(shared, "anna") as person:
-        yield person
 
 
 def handlers(page: Any) -> list[Any]:
@@ -69,7 +48,7 @@ def test_every_handler_is_shut_to_nobody(shared: Any, nobody: Person) -> None:
         assert asked.take() == []
 
 
-def test_every_handler_asks_before_it_does_anything(shared: Any, visitor: Person) -> None:
+def test_every_handler_asks_before_it_does_anything(shared: Any, vera: Person) -> None:
     silent = []
     refused = set()
     with pytest.MonkeyPatch.context() as patch, listening(patch) as asked:
@@ -78,7 +57,7 @@ def test_every_handler_asks_before_it_does_anything(shared: Any, visitor: Person
                 data: list[Any] = ["x" for _ in handler.inputs]
             else:
                 data = [None] * len(handler.inputs)
-            told = visitor.fire(handler._id, data, event_data={})
+            told = vera.fire(handler._id, data, event_data={})
             questions = asked.take()
             if not questions:
                 silent.append((handler._id, handler.name, told))
@@ -92,17 +71,17 @@ def test_every_handler_asks_before_it_does_anything(shared: Any, visitor: Person
     assert refused >= {"free_memory", "open_workflow"}
 
 
-def test_the_owner_is_let_in_wherever_the_mode_allows(shared: Any, owner: Person) -> None:
+def test_the_owner_is_let_in_wherever_the_mode_allows(shared: Any, anna: Person) -> None:
     with pytest.MonkeyPatch.context() as patch, listening(patch) as asked:
         for handler in handlers(shared):
-            owner.fire(handler._id, [None] * len(handler.inputs), event_data={})
+            anna.fire(handler._id, [None] * len(handler.inputs), event_data={})
         questions = asked.take()
     assert {action for action, no in questions if no} <= {"reconnect"}
     assert ("free_memory", False) in questions
 
 
-def test_only_the_six_endpoints_have_names(shared: Any, visitor: Person) -> None:
-    told = visitor.client.get("/gradio_api/info").json()
+def test_only_the_six_endpoints_have_names(shared: Any, vera: Person) -> None:
+    told = vera.client.get("/gradio_api/info").json()
     assert set(told["named_endpoints"]) == {f"/{name}" for name in NAMES}
     assert told["unnamed_endpoints"] == {}
     for endpoint in told["named_endpoints"].values():
@@ -133,7 +112,7 @@ def test_nobody_gets_through_any_route_but_the_login_page(shared: Any, nobody: P
 
 
 def test_routes_that_the_page_does_not_need_are_shut_to_everybody(
-    shared: Any, owner: Person
+    shared: Any, anna: Person
 ) -> None:
     for path in (
         "/gradio_api/upload",
@@ -155,7 +134,7 @@ def test_routes_that_the_page_does_not_need_are_shut_to_everybody(
         "/openapi.json",
     ):
         for method in ("GET", "POST"):
-            status = owner.client.request(method, path).status_code
+            status = anna.client.request(method, path).status_code
             assert status in {404, 405}, (method, path, status)
 
 
@@ -168,18 +147,18 @@ def our_routes(page: Any) -> Iterator[tuple[str, str]]:
                 yield method, re.sub(r"\{[^}]*\}", "1", route.path)
 
 
-def test_our_own_routes_ask_too(shared: Any, visitor: Person) -> None:
+def test_our_own_routes_ask_too(shared: Any, vera: Person) -> None:
     with pytest.MonkeyPatch.context() as patch, listening(patch) as asked:
         for method, path in our_routes(shared):
             # Streamed, because some are streams without an end.
-            with visitor.client.stream(method, path, content=b"{}") as answer:
+            with vera.client.stream(method, path, content=b"{}") as answer:
                 assert answer.status_code < 500, (method, path)
                 next(answer.iter_raw(), b"")
             assert asked.take(), (method, path)
 
 
 def test_our_own_routes_are_shut_to_nobody_and_to_other_sites(
-    shared: Any, nobody: Person, visitor: Person
+    shared: Any, nobody: Person, vera: Person
 ) -> None:
     writing = 0
     with pytest.MonkeyPatch.context() as patch, listening(patch) as asked:
@@ -189,7 +168,7 @@ def test_our_own_routes_are_shut_to_nobody_and_to_other_sites(
                 writing += 1
                 for site in ("cross-site", "same-site"):
                     headers = {"sec-fetch-site": site}
-                    answer = visitor.client.post(path, content=b"{}", headers=headers)
+                    answer = vera.client.post(path, content=b"{}", headers=headers)
                     assert answer.status_code == 403, path
         assert asked.take() == []
     assert writing >= 8

@@ -14,12 +14,9 @@ import pytest
 
 from comfy_ui.ui.oauth import provider_of
 from tests.security.hub import CLIENT, Hub, hub
-from tests.security.support import Person, served
+from tests.security.support import GRADIO, Person, served
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Gradio closes its servers at exit
-    pytest.mark.filterwarnings("ignore:.*no_silent_downcasting"),  # Gradio counts with pandas
-]
+pytestmark = GRADIO
 
 
 @pytest.fixture(scope="module")

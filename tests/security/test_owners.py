@@ -3,39 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from PIL import Image
 
 from comfy_ui.workflow.presets import compile_workflow
-from tests.security.support import Person
+from tests.security.support import GRADIO, Person
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Gradio closes its servers at exit
-    pytest.mark.filterwarnings("ignore:.*no_silent_downcasting"),  # Gradio counts with pandas
-]
+pytestmark = GRADIO
 
 SMALL = {"steps": 4, "width": 384, "height": 384}
-
-
-@pytest.fixture(scope="module")
-def vera(shared: Any) -> Iterator[Person]:
-    with Person.comes(shared, "vera") as person:
-        yield person
-
-
-@pytest.fixture(scope="module")
-def viktor(shared: Any) -> Iterator[Person]:
-    with Person.comes(shared, "viktor") as person:
-        yield person
-
-
-@pytest.fixture(scope="module")
-def anna(shared: Any) -> Iterator[Person]:
-    with Person.comes(shared, "anna") as person:
-        yield person
 
 
 @pytest.fixture(scope="module")

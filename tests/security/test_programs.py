@@ -20,12 +20,9 @@ from PIL import Image
 from comfy_ui.ui.api import NAMES
 from comfy_ui.workflow import compile_workflow
 from tests.conftest import ROOT
-from tests.security.support import PASSWORDS, Person, served
+from tests.security.support import GRADIO, PASSWORDS, Person, served
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Gradio closes its servers at exit
-    pytest.mark.filterwarnings("ignore:.*no_silent_downcasting"),  # Gradio counts with pandas
-]
+pytestmark = GRADIO
 
 TEXT = (ROOT / "API.md").read_text(encoding="utf-8")
 VERA = ("vera", PASSWORDS["vera"])

@@ -36,19 +36,6 @@ POKE = """() => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    path = browsers.find_chromium()
-    if path is None:
-        pytest.skip("needs a Chromium")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=browsers.CHROMIUM_ARGS)
-        yield opened
-        opened.close()
-
-
 def hostile_item(text: str) -> Any:
     return item(
         prompt=text, filename=f"{text}.png", preset=text, media_type=text, values={text: text},
