@@ -233,14 +233,19 @@ def draft_card(
     Without ``wishes`` it is the description of a picture, which no prompt was before.
     """
     negative = draft.negative if preset.by_role("negative") else ""
+    changed = draft.enhanced != draft.original.strip()
     tokens = count_tokens(draft.enhanced, preset.family)
     return el(
         "section",
         _head("built-in rules" if draft.source == "rules" else draft.source),
         el("p", draft.reason, class_="quiet", role="status") if draft.reason else None,
-        el("p", _marked(draft) if wishes else draft.enhanced, class_="draft-text"),
-        el("p", el("b", "Negative: "), negative, class_="quiet") if negative else None,
-        el("pre", draft.lyrics, class_="draft-lyrics") if draft.lyrics else None,
+        el("p", _marked(draft) if wishes else draft.enhanced, class_="draft-text")
+        if changed
+        else None,
+        el("p", el("b", "Negative: "), negative, class_="quiet") if negative and changed else None,
+        el("p", el("b", "Lyrics: "), draft.lyrics, class_="quiet draft-lyrics")
+        if draft.lyrics
+        else None,
         el("p", f"About {tokens.used} of {tokens.limit} tokens.", class_="quiet")
         if not tokens.fits
         else None,
@@ -254,8 +259,10 @@ def draft_card(
                 data_prompt=draft.enhanced,
                 data_negative=negative or None,
                 data_lyrics=draft.lyrics or None,
-            ),
-            _act("Edit", "prompt", data_do="edit-draft"),
+            )
+            if changed
+            else None,
+            _act("Edit", "prompt", data_do="edit-draft") if changed else None,
             _act("Retry", "again", data_send="retry") if wishes else None,
             _act("Discard", "close", data_send="discard"),
             class_="acts",

@@ -73,6 +73,15 @@ def test_wishes_are_read() -> None:
     assert wishes == Wishes("Ink", "strong", "x" * 4000, "y", again=True)
 
 
+def test_a_draft_that_changed_nothing_says_why_and_offers_nothing_to_use() -> None:
+    card = _card(enhanced="eine Katze", original=" eine Katze ", reason="English only.")
+    assert "English only." in card
+    assert "Use" not in card
+    assert "eine Katze" not in card
+    assert "Retry" in card
+    assert "Discard" in card
+
+
 def test_the_description_of_a_picture_is_no_change_of_a_prompt() -> None:
     told = EnhancedPrompt("a red square", "", "", "llava")
     card = draft_card(told, get_preset("sdxl"))
