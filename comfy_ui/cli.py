@@ -142,9 +142,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--quiet", action="store_true", help="no progress")
 
-    sub = add("check", workflows.check, "Say what a workflow lacks on the server.")
+    sub = add("check", workflows.check, "Say what a workflow or a preset lacks on the server.")
     _engine(sub)
-    sub.add_argument("file", type=Path)
+    sub.add_argument("file", type=Path, help="a workflow, or the .toml file of a preset")
     sub.add_argument("--json", action="store_true")
 
     sub = add("convert", workflows.convert, "Write a workflow in API format.")

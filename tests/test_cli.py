@@ -133,6 +133,29 @@ def test_check_is_content_with_a_good_workflow(engine, graph_file, capsys) -> No
     assert "can run" in capsys.readouterr().out
 
 
+def test_check_reads_the_sidecar_of_a_preset(engine, tmp_path: Path, capsys) -> None:
+    sidecar = tmp_path / "mine.toml"
+    sidecar.with_suffix(".json").write_text(json.dumps(GRAPH))
+    text = (
+        'title = "Mine"\ndescription = "Blue."\ntask = "t2i"\nfamily = "None"\n'
+        'outputs = [{ node = "2", kind = "image" }]\n\n'
+        '[params.width]\ntargets = ["1.width"]\ndefault = 64\nmin = 16\n'
+    )
+    sidecar.write_text(text)
+    assert run(["check", str(sidecar), "--comfyui", engine.url]) == 0
+    assert "This preset can run." in capsys.readouterr().out
+    for old, new, told in (
+        ('"1.width"', '"9.width"', "parameter 'width' writes to node '9', which is not in the"),
+        ("min = 16", "min = 99999", "min 99999 is above max 2048"),
+        ("min = 16", "min = 16\nmax = 32", "default that the server refuses"),
+    ):
+        sidecar.write_text(text.replace(old, new))
+        status = run(["check", str(sidecar), "--comfyui", engine.url])
+        captured = capsys.readouterr()
+        assert told in captured.out + captured.err
+        assert status == (0 if "refuses" in told else 1)
+
+
 def test_convert_of_an_api_file_needs_no_server(graph_file, tmp_path: Path) -> None:
     out = tmp_path / "api.json"
     assert run(["convert", str(graph_file), "-o", str(out), "--comfyui", "http://127.0.0.1:9"]) == 0

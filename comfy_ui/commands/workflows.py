@@ -6,6 +6,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidWorkflowError
@@ -44,25 +45,35 @@ def convert(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def check(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Say what a workflow lacks on the server; 1 when that keeps it from running."""
-    from ..workflow import check_workflow, load_workflow
+    """Say what a workflow or a preset lacks on the server; 1 when that keeps it from running."""
+    from ..workflow.presets import load_preset, preset_problems
 
-    library = object_info(settings, fresh=True)
-    try:
-        graph = load_workflow(arguments.file).to_graph(library)
-        problems: Sequence[Problem] = check_workflow(graph, library)
-    except InvalidWorkflowError as error:
-        if not error.problems:
-            raise
-        problems = error.problems
+    is_preset = arguments.file.suffix == ".toml"
+    if is_preset:
+        preset = load_preset(arguments.file)
+        problems: Sequence[Problem] = preset_problems(preset, object_info(settings, fresh=True))
+    else:
+        problems = _workflow_problems(arguments.file, settings)
     if arguments.json:
         print_json([asdict(problem) for problem in problems])
     elif problems:
         for problem in problems:
             print(f"{problem.severity}: {problem}")
     else:
-        print("This workflow can run.")
+        print(f"This {'preset' if is_preset else 'workflow'} can run.")
     return 1 if any(problem.severity == "error" for problem in problems) else 0
+
+
+def _workflow_problems(file: Path, settings: Settings) -> Sequence[Problem]:
+    from ..workflow import check_workflow, load_workflow
+
+    library = object_info(settings, fresh=True)
+    try:
+        return check_workflow(load_workflow(file).to_graph(library), library)
+    except InvalidWorkflowError as error:
+        if not error.problems:
+            raise
+        return error.problems
 
 
 def controls(arguments: argparse.Namespace, settings: Settings) -> int:

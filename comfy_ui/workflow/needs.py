@@ -23,6 +23,7 @@ from .graph import AnyGraph, Graph, classes, literals
 from .packs import find_pack
 from .presets import load_presets
 from .schema import ModelRequirement, Preset
+from .values import value_problems
 
 _SHOWN = 200  # characters of a file name in a message
 _MODEL_FILE = re.compile(r".+\.(safetensors|sft|ckpt|pth?|bin|gguf|onnx|engine)", re.IGNORECASE)
@@ -61,7 +62,7 @@ def preset_needs(
     *,
     variant: str | None = None,
 ) -> list[Problem]:
-    """What a server lacks to run a preset: a newer version, node classes, model files."""
+    """What a server lacks to run a preset: a newer version, node classes, model files, ranges."""
     library = as_library(object_info)
     chosen = find_variant(preset, variant)
     least = (chosen.min_comfyui if chosen else None) or preset.min_comfyui
@@ -72,7 +73,7 @@ def preset_needs(
         present = _present_files(preset, graph, model, library)
         if present is not None and find_model(model.filename, present, model.alternatives) is None:
             problems.append(missing_model(model))
-    return problems
+    return [*problems, *value_problems(preset, library)]
 
 
 def version_at_least(version: str, least: str) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from ..errors import ValidationError, closest
+from ..errors import Problem, Severity, ValidationError, closest
 from ..protocol.nodes import InputSpec, NodeLibrary
 from .compile import ObjectInfo, as_library, find_model, find_variant
 from .roles import FILE_ROLES, INTEGER_ROLES, MAX_SEED, NUMBER_ROLES
@@ -101,6 +101,44 @@ def resolve_values(
     if loras:
         result["loras"] = loras
     return result
+
+
+def value_problems(preset: Preset, object_info: ObjectInfo) -> Iterator[Problem]:
+    """Where the sidecar and the server do not agree on values.
+
+    A range or a list that has nothing in common with the server's is an error; a default that the
+    server refuses is a warning, as another value may be given.
+    """
+    library = as_library(object_info)
+    for param in preset.params:
+        spec = _spec(preset, param, library)
+        if spec is None or param.role in {"model", "lora", *FILE_ROLES}:
+            continue  # files come and go: what is missing is told as that
+        low, high = limits(param, spec) if param.role in NUMBER_ROLES else (0.0, 0.0)
+        if low > high or choices(param, spec) == ():
+            yield _disagreement(param, spec, "leaves nothing that the server takes")
+        elif param.default is not None:
+            try:
+                if isinstance(param.default, str):
+                    _choice(preset, param, param.default, spec)
+                _checked(param, param.default, spec, rng=None)
+            except ValidationError as error:
+                told = f"has a default that the server refuses: {error.message}"
+                yield _disagreement(param, spec, told, error.hint, "warning")
+
+
+def _disagreement(
+    param: Param, spec: InputSpec, told: str, hint: str = "", severity: Severity = "error"
+) -> Problem:
+    range_ = f" to {spec.min:g} … {spec.max:g}" if None not in (spec.min, spec.max) else ""
+    return Problem(
+        kind="invalid_preset",
+        message=f"'{param.label}' {told}".rstrip(".") + ".",
+        hint=hint or f"Change it in the sidecar{range_}.",
+        input=spec.name,
+        severity=severity,
+        extra={"param": param.id},
+    )
 
 
 def _no_unknown_names(preset: Preset, given: Mapping[str, Any]) -> None:

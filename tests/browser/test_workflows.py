@@ -138,6 +138,25 @@ def test_an_official_template_and_a_saved_workflow_become_forms_and_results(
     page.wait_for_selector("form.settings[data-preset^=my_sound]")
     set_field(page, "steps", 2)
     run(page, "audio")
+    page.wait_for_function("document.querySelector('#stage audio').readyState >= 2")
+    page.evaluate("document.querySelector('#stage audio').play()")
+    page.wait_for_function("document.querySelector('#stage audio').currentTime > 0.1")
+    assert page.evaluate("document.querySelector('#stage audio').error") is None
+
+
+def test_a_picture_becomes_a_3d_file_to_download(page: Any, tmp_path: Path) -> None:
+    page.goto(f"{page.url.split('?')[0]}?preset=hunyuan3d_v2")
+    page.wait_for_selector("form.settings[data-preset=hunyuan3d_v2]")
+    picture = {"name": "a.png", "mimeType": "image/png", "buffer": picture_bytes("PNG", side=96)}
+    page.set_input_files("#form input[type=file]", picture)
+    page.wait_for_selector(".upload.filled")
+    set_field(page, "steps", 2)
+    run(page, "a:has-text('Download')")
+    with page.expect_download() as caught:
+        page.click("#stage a:has-text('Download')")
+    caught.value.save_as(tmp_path / "made.glb")
+    assert caught.value.suggested_filename.endswith(".glb")
+    assert (tmp_path / "made.glb").read_bytes().startswith(b"glTF")
 
 
 @pytest.mark.parametrize("kind", ["png", "mp4"])

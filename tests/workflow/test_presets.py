@@ -25,6 +25,7 @@ from comfy_ui.workflow.graph import Graph, inputs_of
 from comfy_ui.workflow.needs import version_at_least
 from comfy_ui.workflow.presets import Preset, load_preset, load_presets, preset_problems
 from comfy_ui.workflow.roles import FILE_ROLES
+from comfy_ui.workflow.values import value_problems
 from tests.workflow.support import SIDECAR, write_preset
 
 SHIPPED = load_presets()
@@ -181,6 +182,38 @@ def test_a_preset_is_ready_when_a_similar_file_is_there() -> None:
     assert graph["1"]["inputs"]["ckpt_name"] == "my/dreamyXL_v8.safetensors"
 
 
+def server_of(width: dict[str, Any]) -> dict[str, Any]:
+    """A server that knows the classes of SIDECAR's graph, and takes such widths."""
+    sizes = {"width": ["INT", width], "height": ["INT", {}], "batch_size": ["INT", {}]}
+    return {
+        "EmptyImage": {"input": {"required": {**sizes, "color": ["INT", {}]}}, "output": ["IMAGE"]},
+        "SaveImage": {"input": {"required": {"images": ["IMAGE"]}}, "output_node": True},
+    }
+
+
+@pytest.mark.parametrize(
+    ("width", "told", "severity"),
+    [
+        ({"min": 2048, "max": 4096}, "'Width' leaves nothing that the server takes.", "error"),
+        ({"min": 128, "max": 256}, "a default that the server refuses", "warning"),
+    ],
+)
+def test_a_range_that_the_server_refuses_is_told(
+    tmp_path: Path, width: dict[str, Any], told: str, severity: str
+) -> None:
+    mine = load_preset(write_preset(tmp_path, "mine"))
+    (problem,) = preset_problems(mine, server_of(width))
+    assert told in problem.message
+    assert problem.severity == severity
+    assert problem.hint
+    assert preset_problems(mine, server_of({"min": 1, "max": 4096})) == []
+
+
+def test_shipped_values_fit_both_recorded_servers(object_info: dict[str, Any]) -> None:
+    for preset in SHIPPED.values():
+        assert [*value_problems(preset, object_info)] == [], preset.id
+
+
 def test_two_files_dropped_into_a_folder_are_a_preset_at_once(tmp_path: Path) -> None:
     with pytest.raises(UnknownPresetError):
         get_preset("mine", folders=[tmp_path])
@@ -253,6 +286,8 @@ def test_a_thumbnail_beside_the_sidecar_is_found(tmp_path: Path) -> None:
     picture = sidecar.with_suffix(".webp")
     picture.write_bytes(b"RIFF")
     assert load_preset(sidecar).thumbnail == picture
+    picture.unlink()
+    assert load_presets([tmp_path])["mine"].thumbnail is None
 
 
 def test_shipped_graphs_are_formatted_one_node_a_line() -> None:
