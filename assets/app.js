@@ -228,6 +228,10 @@ window.comfy = (() => {
   }
   // Makes `old` like `wanted` without replacing what is the same: bars glide, focus stays.
   function morph(old, wanted) {
+    window.comfy.translate(wanted); // before: what is said already must not change there and back
+    same(old, wanted);
+  }
+  function same(old, wanted) {
     if (old.nodeType !== wanted.nodeType || old.nodeName !== wanted.nodeName) return old.replaceWith(wanted);
     if (old.nodeType !== Node.ELEMENT_NODE) {
       if (old.data !== wanted.data) old.data = wanted.data;
@@ -236,7 +240,7 @@ window.comfy = (() => {
     for (const { name } of [...old.attributes]) if (!wanted.hasAttribute(name)) old.removeAttribute(name);
     for (const { name, value } of wanted.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
     const [before, after] = [[...old.childNodes], [...wanted.childNodes]];
-    after.forEach((child, at) => (at < before.length ? morph(before[at], child) : old.append(child)));
+    after.forEach((child, at) => (at < before.length ? same(before[at], child) : old.append(child)));
     for (const extra of before.slice(after.length)) extra.remove();
   }
   function dialog(id, label, ...children) {

@@ -128,7 +128,7 @@
     if (!answer?.ok) return;
     const select = $(".find").elements.preset;
     const chosen = select.value;
-    const options = (await answer.json()).map(([id, title]) => make("option", { value: id, textContent: title }));
+    const options = (await answer.json()).map(([id, title]) => make("option", { value: id, textContent: title, translate: false }));
     select.replaceChildren(select.options[0], ...options);
     select.value = chosen;
     if (select.selectedIndex < 0) select.value = "";

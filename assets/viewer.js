@@ -17,7 +17,7 @@
     if (kind === "video") return make("video", { src, controls: true, autoplay: true, loop: true, muted: true, playsInline: true, ariaLabel: label });
     if (kind === "audio") return make("audio", { src, controls: true, ariaLabel: label });
     if (kind !== "image") return make("p", { textContent: name });
-    const image = make("img", { src, alt: label, title: "Click for its real size" });
+    const image = make("img", { src, alt: label, translate: false });
     image.onclick = () => image.parentElement.classList.toggle("actual");
     return image;
   }
@@ -32,9 +32,10 @@
     box.ariaLabel = `Result: ${thumb.dataset.name}`;
     const canvas = $(".canvas", box);
     canvas.classList.remove("actual");
+    canvas.title = thumb.dataset.kind === "image" ? "Click for its real size" : "";
     canvas.replaceChildren(media(thumb.dataset));
     const about = $(".about-it", box);
-    about.replaceChildren(make("p", { className: "quiet", textContent: thumb.dataset.promptText || thumb.dataset.name }));
+    about.replaceChildren(make("p", { className: "quiet", translate: false, textContent: thumb.dataset.promptText || thumb.dataset.name }));
     $(".step-back", box).disabled = at <= 0;
     $(".step-on", box).disabled = at >= all.length - 1;
     fetch(`library/${id}`)
@@ -133,7 +134,7 @@
     const at = make("input", { type: "range", min: 0, max: 100, step: 0.5, value: 50, ariaLabel: "Where the two pictures meet" });
     at.oninput = () => pair.style.setProperty("--at", `${at.value}%`);
     const side = (thumb, letter) => {
-      const image = make("img", { src: thumb.dataset.src, alt: `${letter}: ${thumb.dataset.promptText || thumb.dataset.name}`, className: letter.toLowerCase(), draggable: false });
+      const image = make("img", { src: thumb.dataset.src, alt: `${letter}: ${thumb.dataset.promptText || thumb.dataset.name}`, className: letter.toLowerCase(), draggable: false, translate: false });
       return image;
     };
     pair.append(side(a, "A"), side(b, "B"), make("i", { className: "seam" }), make("span", { className: "letter a", textContent: "A" }), make("span", { className: "letter b", textContent: "B" }), at);
@@ -146,7 +147,7 @@
     pair.onpointermove = follow;
     pair.onpointerdown = follow;
     const words = (thumb, letter) =>
-      make("p", {}, make("strong", { textContent: `${letter} ` }), thumb.dataset.promptText || thumb.dataset.name, make("span", { className: "quiet", textContent: thumb.dataset.seed ? `  Seed ${thumb.dataset.seed}` : "" }));
+      make("p", { translate: false }, make("strong", { textContent: `${letter} ` }), thumb.dataset.promptText || thumb.dataset.name, make("span", { className: "quiet", textContent: thumb.dataset.seed ? `  Seed ${thumb.dataset.seed}` : "" }));
     const box = dialog("compare", "Two pictures compared", pair, make("div", { className: "both" }, words(a, "A"), words(b, "B")));
     box.addEventListener("close", () => a.focus());
     at.focus();

@@ -22,7 +22,7 @@ from ..errors import ComfyHeadlessError, ValidationError
 from ..resources import assets_dir
 from ..settings import Settings
 from ..workflow.presets import list_presets
-from . import install, oauth
+from . import install, languages, oauth
 from .access import Access, IdentityMiddleware, Mode, load_secret, mode_of
 from .api import Api
 from .backend import Backend
@@ -32,7 +32,8 @@ from .drops import Drops
 from .engine import choose
 from .gate import Gate
 from .grid import routes as grid_routes
-from .html import Html, el, icon, join
+from .header import enter, header, leave
+from .html import Html
 from .island import island
 from .library import Library
 from .logins import checker, hub_owners, logins_of
@@ -53,12 +54,6 @@ __all__ = ["build", "launch"]
 TITLE: Final = "comfy-ui"
 _MAX_THREADS: Final = 200  # also Gradio's cap on running generators: each open page holds one
 _MAX_UPLOAD: Final = "64mb"
-# What stays under the thumb on a phone (phone.js).
-_PLACES: Final = (
-    ("inputs", "pen", "Inputs"),
-    ("results", "image", "Results"),
-    ("queue", "clock", "Queue"),
-)
 
 
 def build(
@@ -71,8 +66,7 @@ def build(
     with gr.Blocks(
         title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
     ) as page:
-        leave = _leave() if access.accounts else None
-        header = gr.HTML(_header(leave), apply_default_css=False, elem_id="header")
+        top = island(header(TITLE, leave() if access.accounts else None), elem_id="header")
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Create", id="create"):
                 notice = island(elem_id="banner")
@@ -97,9 +91,9 @@ def build(
             if not hub:
                 return told, gr.skip()
             name = access.hub_name(request)
-            return told, _header(_leave(name) if name else _enter())
+            return told, header(TITLE, leave(name) if name else enter(oauth.LOGIN_PATH))
 
-        page.load(note, outputs=[notice, header], show_progress="hidden", api_visibility="private")
+        page.load(note, outputs=[notice, top], show_progress="hidden", api_visibility="private")
     page.queue(default_concurrency_limit=None, api_open=False)
     return page
 
@@ -129,6 +123,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     ours = [
         *(oauth.routes(provider) if provider else ()),
         *install.routes(),
+        *languages.routes(),
         *routes(backend, access, Uploads(backend, access)),
         *Stage(backend, access).routes(),
         *Library(backend, access).routes(),
@@ -243,65 +238,3 @@ def _free(host: str, port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _header(login: Html | None) -> Html:
-    top = el(
-        "header",
-        el("span", el("i"), el("i"), el("i"), class_="mark", aria_hidden="true"),
-        el("h1", TITLE),
-        el(
-            "div",
-            _tool("keyboard", "Keyboard shortcuts (?)", "keys", class_="tool keys"),
-            _tool("moon", "Dark colours", "theme", class_="tool when-light"),
-            _tool("sun", "Light colours", "theme", class_="tool when-dark"),
-            login,
-            class_="tools",
-        ),
-        class_="top",
-    )
-    return join(
-        top,
-        el("nav", [_place(*place) for place in _PLACES], class_="places", aria_label="Places"),
-    )
-
-
-def _place(name: str, image: str, label: str) -> Html:
-    return el(
-        "button",
-        icon(image),
-        el("span", label),
-        type="button",
-        class_="place-to",
-        data_do="go-to",
-        data_place=name,
-    )
-
-
-def _leave(name: str = "") -> Html:
-    label = f"Log out {name}".strip()
-    return el("a", icon("leave"), class_="tool", href="/logout", aria_label=label, title=label)
-
-
-def _enter() -> Html:
-    # In a tab of its own: in the frame of a Space some browsers keep no cookies.
-    return el(
-        "a",
-        "Log in",
-        class_="act",
-        href=oauth.LOGIN_PATH,
-        target="_blank",
-        title="With Hugging Face: your results are then yours on every device",
-    )
-
-
-def _tool(image: str, label: str, do: str, *, class_: str = "tool") -> Html:
-    return el(
-        "button",
-        icon(image),
-        type="button",
-        class_=class_,
-        data_do=do,
-        aria_label=label,
-        title=label,
-    )

@@ -56,7 +56,14 @@ def empty_card(examples: Sequence[str] = ()) -> Html:
             el(
                 "div",
                 [
-                    el("button", text, type="button", class_="chip", data_prompt=text)
+                    el(
+                        "button",
+                        text,
+                        type="button",
+                        class_="chip",
+                        data_prompt=text,
+                        translate="no",
+                    )
                     for text in examples[:3]
                 ],
                 class_="examples",
@@ -117,7 +124,7 @@ def texts_card(texts: Sequence[str], *, job_id: str) -> Html:
     """A finished job that made words and no file."""
     return _card(
         "succeeded",
-        el("div", [el("p", text) for text in texts], class_="message texts"),
+        el("div", [el("p", text, translate="no") for text in texts], class_="message texts"),
         el("div", el("span", icon("check"), "Done", class_="phase"), class_="line"),
         job=job_id,
     )
@@ -226,7 +233,9 @@ def _line(snapshot: Snapshot, waiting: int) -> Html:
     elif snapshot.phase is Phase.RUNNING and snapshot.step and snapshot.steps:
         told.append(el("span", f"Step {snapshot.step} of {snapshot.steps}", class_="quiet step"))
     elif snapshot.node_title and snapshot.phase is Phase.RUNNING:
-        told.append(el("span", page_text(snapshot.node_title, limit=40), class_="quiet"))
+        told.append(
+            el("span", page_text(snapshot.node_title, limit=40), class_="quiet", translate="no")
+        )
     right: list[Html] = []
     if waiting:
         right.append(el("span", f"{waiting} more waiting", class_="quiet"))
@@ -262,7 +271,12 @@ def _media(item: Item) -> Html:
     match item.kind:
         case "image":
             return el(
-                "img", class_="frame final", src=file_url(item), alt=label, data_zoom=str(item.id)
+                "img",
+                class_="frame final",
+                src=file_url(item),
+                alt=label,
+                data_zoom=str(item.id),
+                translate="no",
             )
         case "video":
             return el(
@@ -307,7 +321,7 @@ def _actions(item: Item) -> Html:
             class_="act strong",
             href=f"{file_url(item)}?download",
             download=item.filename,
-            title=item.filename,
+            title=f"{item.filename}, as ComfyUI wrote it",
         ),
         class_="acts",
     )
@@ -350,5 +364,6 @@ def thumb(item: Item, *, tabindex: str | None = None) -> Html:
         data_seed=None if item.seed is None else str(item.seed),
         aria_label=f"Open: {label}",
         title=label,
+        translate="no",
         tabindex=tabindex,
     )

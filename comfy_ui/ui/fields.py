@@ -281,6 +281,7 @@ def _select(name: str, key: str, offered: Iterable[str], value: Any) -> Html:
             [el("option", text, value=text, selected=text == str(value)) for text in offered],
             id=key,
             name=name,
+            translate="no",
         ),
         icon("arrow"),
         class_="select",

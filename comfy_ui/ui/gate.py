@@ -38,6 +38,7 @@ OPEN: Final = (
     "/gradio_api/startup-events",
     "/favicon.ico",
     "/icons/",
+    "/languages/",
     "/manifest.json",
     "/robots.txt",
     "/static/",

@@ -87,7 +87,12 @@ def now_row(job: Job, snapshot: Snapshot, catalog: Catalog, *, cell: Cell | None
         _picture(job, snapshot, catalog),
         el(
             "div",
-            el("p", page_text(job.prompt or "No prompt", limit=240), class_="said-by"),
+            el(
+                "p",
+                page_text(job.prompt or "No prompt", limit=240),
+                class_="said-by",
+                translate="no",
+            ),
             _facts(job, snapshot, catalog, cell),
             meter(snapshot) if not waits else None,
             class_="words",
@@ -114,11 +119,16 @@ def past_row(job: Job, snapshot: Snapshot, catalog: Catalog) -> Html:
         _results(snapshot.items) or _picture(job, snapshot, catalog),
         el(
             "div",
-            el("p", page_text(job.prompt or "No prompt", limit=240), class_="said-by"),
+            el(
+                "p",
+                page_text(job.prompt or "No prompt", limit=240),
+                class_="said-by",
+                translate="no",
+            ),
             el(
                 "div",
                 el("span", icon(look.icon), look.word, class_="phase"),
-                el("span", catalog.title(job.preset)),
+                el("span", catalog.title(job.preset), translate="no"),
                 el("span", units.duration(snapshot.elapsed_s))
                 if snapshot.phase is Phase.SUCCEEDED
                 else None,
@@ -159,8 +169,8 @@ def _facts(job: Job, snapshot: Snapshot, catalog: Catalog, cell: Cell | None) ->
             told.append(el("span", f"{units.duration(snapshot.eta_s)} left"))
     if cell:
         told.append(el("span", f"Grid {cell.number} of {cell.size}"))
-        told.append(el("span", page_text(" · ".join(cell.labels), limit=80)))
-    told.append(el("span", catalog.title(job.preset)))
+        told.append(el("span", page_text(" · ".join(cell.labels), limit=80), translate="no"))
+    told.append(el("span", catalog.title(job.preset), translate="no"))
     if job.status is Status.WAITING and job.cost_s > 1:
         told.append(el("span", f"about {units.duration(job.cost_s)}"))
     return el("div", told, class_="facts")

@@ -84,14 +84,14 @@ def _face(entry: Entry, *, button: bool = False) -> Html:
         picture_of(preset),
         el(
             "span",
-            el("strong", preset.title),
+            el("strong", preset.title, translate="no"),
             el(
                 "span",
                 el("span", icon(KIND_ICONS[preset.kind]), KINDS[preset.kind], class_="kind"),
                 readiness(entry),
                 class_="facts",
             ),
-            None if button else el("span", preset.description, class_="about"),
+            None if button else el("span", preset.description, class_="about", translate="no"),
             class_="words",
         ),
         class_="face",

@@ -247,7 +247,13 @@ def detail(item: Item, job: Job, catalog: Catalog) -> Html:
         el("div", _recalls(item), class_="acts", role="group", aria_label="Use its settings"),
         el("div", _ways(item, catalog), class_="acts", role="group", aria_label="Go on from it"),
         el("div", _keeps(item), class_="acts", role="group", aria_label="Keep or drop it"),
-        el("dl", [el("div", el("dt", k), el("dd", v)) for k, v in _facts(item, job, preset)]),
+        el(
+            "dl",
+            [
+                el("div", el("dt", k), el("dd", v, translate="no"))
+                for k, v in _facts(item, job, preset)
+            ],
+        ),
         class_="detail",
     )
 
@@ -262,7 +268,7 @@ def _words(label: str, text: str) -> Html:
     return el(
         "div",
         el("h3", label),
-        el("p", page_text(text, limit=4000)),
+        el("p", page_text(text, limit=4000), translate="no"),
         el(
             "button",
             icon("copy"),

@@ -1,0 +1,75 @@
+"""The page speaks the language of who looks at it, and leaves alone what people wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.browser import support
+from tests.browser.support import generate
+
+pytestmark = pytest.mark.browser
+
+
+def tab(page: Any, name: str) -> None:
+    page.click(f"#tabs button[data-tab-id={name}]")
+
+
+def test_no_text_of_create_queue_and_library_is_left_in_english(
+    person: Callable[..., Any],
+) -> None:
+    page = person(locale="de-DE")
+    page.wait_for_selector("#generate:text-is('Erzeugen')")
+    page.click(".advanced summary")
+    page.click(".menu > summary")
+    page.click(".menu [data-do=grid]")
+    page.wait_for_selector("#grid .counted:has-text('Ergebnis')")
+    page.keyboard.press("Escape")
+    page.click(".top .keys")
+    page.wait_for_selector("#keys h2:text-is('Tastatur')")
+    page.keyboard.press("Escape")
+    page.fill("#prompt textarea", " ")
+    page.click("#generate")
+    page.wait_for_selector("#notice :text('Geben Sie zuerst einen Prompt ein.')")
+    for prompt in ("Landscape", "Nothing found"):  # words of ours, in somebody's mouth
+        generate(page, prompt, steps=30, width=256, height=256)
+    page.wait_for_selector(".stage.running :text('Zeichnet')")
+    tab(page, "queue")
+    page.wait_for_selector(".line-now .job.queued .said-by:text-is('Nothing found')")
+    page.wait_for_selector(".summary :text('1 wartend'), .summary :text('0 wartend')")
+    tab(page, "create")
+    page.wait_for_selector("#results .thumb[title='Nothing found']")
+    page.wait_for_selector("#generate:text-is('Erzeugen')")
+    tab(page, "library")
+    page.click(".library .thumb[title='Landscape'] >> nth=0")
+    page.wait_for_selector("#viewer .detail")
+    page.keyboard.press("Escape")
+    page.click("[data-do=picking]")
+    page.fill(".find [name=text]", "zzz")
+    page.wait_for_selector(".unfound:has-text('Nichts gefunden')")
+    missed = page.evaluate("[...window.comfy.missed]")
+    assert missed == [], f"to be said in assets/languages: {missed}"
+
+
+def test_a_language_is_chosen_in_the_head_and_kept(person: Callable[..., Any]) -> None:
+    page = person(locale="en-GB")
+    assert page.inner_text("#generate") == "Generate"
+    page.fill("#prompt textarea", "kept")
+    page.wait_for_function("localStorage.getItem('comfy-ui.draft')?.includes('kept')")
+    with page.expect_navigation():
+        page.select_option(".language select", "ja")
+    page.wait_for_selector("#generate:text-is('生成')")
+    assert page.evaluate("document.documentElement.lang") == "ja"
+    assert page.input_value(".language select") == "ja"
+    page.wait_for_function("document.querySelector('#prompt textarea').value === 'kept'")
+
+
+def test_german_fits_a_phone(person: Callable[..., Any]) -> None:
+    page = person(locale="de-DE", size=support.PHONE, has_touch=True)
+    page.wait_for_selector("#generate:text-is('Erzeugen')")
+    assert page.evaluate("document.documentElement.scrollWidth") <= support.PHONE["width"]
+    tab(page, "status")
+    page.wait_for_selector("#presets .panel")
+    assert page.evaluate("document.documentElement.scrollWidth") <= support.PHONE["width"]
