@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute, Match
 from .access import Access, Mode, is_loopback
 from .accounts import Role, TooManyTriesError
 from .headers import HUGGING_FACE, page_policy, shields
+from .intake import MAX_BODY_BYTES, Intake, Reading
 
 __all__ = ["OPEN", "Gate", "door"]
 
@@ -55,8 +56,6 @@ _FOR_VISITORS: Final = (
     "/gradio_api/heartbeat/",
 )
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_MAX_BODY_BYTES: Final = 80 * 2**20
-"""More than any route of ours takes; those stop at limits of their own."""
 _MAX_EVENT_BYTES: Final = 16 * 2**20
 """What an event or a call of the API may send to Gradio, which reads all before it looks."""
 
@@ -104,6 +103,7 @@ class Gate:
         self._framed = access.mode is Mode.SPACE
         self._shields = shields(framed=self._framed)
         self._tokens: dict[str, str] = {}
+        self._intake = Intake()
 
     async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -112,15 +112,21 @@ class Gate:
         if scope["type"] != "http":  # the page uses no WebSocket
             await send({"type": "websocket.close", "code": 1008})
             return
+        most = MAX_BODY_BYTES if self._is_ours(scope) else _MAX_EVENT_BYTES
+        reading = self._intake.reading(receive, most)
+        reading.whole = not _brings_a_body(Headers(scope=scope))
+        reply = _Reply(self, send, page=scope["path"] in OPEN[:3], reading=reading)
         refused = self._refused(scope) or await self._not_logged_in(scope)
-        reply = _Reply(self, send, page=scope["path"] in OPEN[:3])
         if refused is not None:
-            await refused(scope, receive, reply)
+            await refused(scope, reading, reply)
             return
         if scope["path"].rstrip("/") == "/logout":
             # By default Gradio ends every session of that name, and guests share theirs.
             scope["query_string"] = b"all_session=false"
-        await self._app(scope, receive if self._is_ours(scope) else _limited(receive), reply)
+        try:
+            await self._app(scope, reading, reply)
+        finally:
+            reading.close()
 
     def _refused(self, scope: Message) -> JSONResponse | None:
         headers = Headers(scope=scope)
@@ -132,8 +138,10 @@ class Gate:
         changes = scope["method"] not in _SAFE_METHODS or scope["path"].rstrip("/") == "/logout"
         if changes and _from_elsewhere(headers):
             return _error(403, "Only this page may do that.")
-        if int(headers.get("content-length", 0)) > _MAX_BODY_BYTES:  # the server checked that
+        if int(headers.get("content-length", 0)) > MAX_BODY_BYTES:  # the server checked that
             return _error(413, "That is too large.")
+        if scope["method"] not in _SAFE_METHODS and self._intake.full:
+            return _error(503, "Too much is being sent just now.", {"Retry-After": "10"})
         return None
 
     async def _not_logged_in(self, scope: Message) -> JSONResponse | None:
@@ -190,8 +198,9 @@ class Gate:
 class _Reply:
     """Sends an answer on, with our headers; a page also with its nonce on each script."""
 
-    def __init__(self, gate: Gate, send: Any, *, page: bool) -> None:
+    def __init__(self, gate: Gate, send: Any, *, page: bool, reading: Reading) -> None:
         self._gate = gate
+        self._reading = reading
         self._send = send
         self._page = page
         self._start: Message | None = None
@@ -200,6 +209,8 @@ class _Reply:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
+            if not self._reading.whole:  # else the server goes on taking in what nobody reads
+                headers["connection"] = "close"
             html = headers.get("content-type", "").startswith("text/html")
             if self._page and html:
                 self._start = message  # its length is known only with the nonces in it
@@ -219,17 +230,8 @@ class _Reply:
         await self._send(message)
 
 
-def _limited(receive: Any) -> Any:
-    """``receive`` that hangs up on a body without an end."""
-    taken = 0
-
-    async def limited() -> Message:
-        nonlocal taken
-        message: Message = await receive()
-        taken += len(message.get("body", b""))
-        return {"type": "http.disconnect"} if taken > _MAX_EVENT_BYTES else message
-
-    return limited
+def _brings_a_body(headers: Headers) -> bool:
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
 def _error(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:

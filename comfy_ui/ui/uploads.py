@@ -11,8 +11,10 @@ import io
 import re
 import secrets
 import warnings
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, Final, TypeVar
 
 from ..client import UploadedFile
 from ..errors import ValidationError
@@ -23,6 +25,8 @@ from .access import Access
 from .backend import Backend
 
 __all__ = ["MAX_UPLOAD_BYTES", "Uploads"]
+
+T = TypeVar("T")
 
 MAX_UPLOAD_BYTES: Final = 64 * 2**20
 _MAX_PIXELS: Final = 64_000_000
@@ -52,9 +56,9 @@ class Uploads:
         """
         size = None
         if role in {"image", "mask"}:
-            suffix, size = await asyncio.to_thread(_picture, content)
+            suffix, size = await _decoded(_picture, content)
         else:
-            suffix = await asyncio.to_thread(_recording, content)
+            suffix = await _decoded(_recording, content)
         token = secrets.token_hex(12)
         if size is not None:
             token += f"-{size[0]}x{size[1]}"
@@ -72,7 +76,7 @@ class Uploads:
             ValidationError: not a file of theirs, no picture, or of another size.
             StorageError: the disk refuses.
         """
-        content = await asyncio.to_thread(_masked, await self.read(over, owner), mask)
+        content = await _decoded(_masked, await self.read(over, owner), mask)
         return await self.accept(content, "image", owner)
 
     async def read(self, name: str, owner: str) -> bytes:
@@ -123,6 +127,16 @@ class Uploads:
             return False
         right = self._access.sign(f"{owner}/{match[1]}")[:24]
         return secrets.compare_digest(match[4], right)
+
+
+@cache
+def _decoders() -> ThreadPoolExecutor:
+    """A picture may need 256 MB while it is looked at: two at once, however many come."""
+    return ThreadPoolExecutor(2, thread_name_prefix="uploads")
+
+
+async def _decoded(look: Callable[..., T], *content: bytes) -> T:
+    return await asyncio.get_running_loop().run_in_executor(_decoders(), look, *content)
 
 
 def _same_size(named: Mapping[str, Param]) -> None:

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError as PydanticValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from ..errors import ComfyHeadlessError, ValidationError
@@ -39,6 +39,9 @@ def guarded(handler: Handler, *, writes: bool = False) -> Handler:
             return await handler(request)
         except ComfyHeadlessError as error:
             return JSONResponse({"error": str(error)}, status_code=422, headers=PRIVATE)
+        except ClientDisconnect:  # also what the door says of a body that is too much
+            told = "That was too large, or it came too slowly."
+            return JSONResponse({"error": told}, status_code=413, headers=PRIVATE)
 
     return answer
 

@@ -178,7 +178,7 @@ def test_an_event_without_an_end_is_cut_off(
     from comfy_ui.ui import gate
 
     monkeypatch.setattr(gate, "_MAX_EVENT_BYTES", 1000)
-    monkeypatch.setattr(gate, "_MAX_BODY_BYTES", 5000)
+    monkeypatch.setattr(gate, "MAX_BODY_BYTES", 5000)
     assert local.post("/gradio_api/queue/join", content=b"x" * 900).status_code == 200
 
     def endless() -> Iterator[bytes]:

@@ -1,0 +1,87 @@
+"""Bodies of requests on their way in: how large one may be, how long it may take, and how much all
+together may hold. What Gradio and our routes are sent is read whole before anybody looks at it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+__all__ = ["MAX_BODY_BYTES", "Intake"]
+
+MAX_BODY_BYTES: Final = 80 * 2**20
+"""More than any route of ours takes; those stop at limits of their own."""
+_MAX_TOGETHER_BYTES: Final = 320 * 2**20
+_LONGEST_S: Final = 300.0
+
+Message = MutableMapping[str, Any]
+
+
+class Intake:
+    """What all requests together have sent and are not done with.
+
+    Args:
+        most_bytes: more than that is hung up on, whoever comes last.
+        longest_s: a body that takes longer is hung up on too: it would hold its share for ever.
+    """
+
+    def __init__(
+        self, *, most_bytes: int = _MAX_TOGETHER_BYTES, longest_s: float = _LONGEST_S
+    ) -> None:
+        self._most_bytes = most_bytes
+        self._longest_s = longest_s
+        self.held_bytes = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether a new body would have to be hung up on."""
+        return self.held_bytes >= self._most_bytes
+
+    def reading(self, receive: Any, limit_bytes: int) -> Reading:
+        """``receive`` of one request, for a body of at most ``limit_bytes``."""
+        return Reading(self, receive, limit_bytes, self._longest_s)
+
+
+class Reading:
+    """Counts what one request sends. Close it when the request has been answered."""
+
+    def __init__(self, intake: Intake, receive: Any, limit_bytes: int, longest_s: float) -> None:
+        self._intake = intake
+        self._receive = receive
+        self._limit_bytes = limit_bytes
+        self._longest_s = longest_s
+        self._began: float | None = None
+        self._taken = 0
+        self._over = False
+        self.whole = False
+        """Whether all of it has come."""
+
+    async def __call__(self) -> Message:
+        """The next message; that of an end, where the other side sends too much or too slowly."""
+        if self._over:  # what comes now is only the end of the connection
+            message: Message = await self._receive()
+            return message
+        loop = asyncio.get_running_loop()
+        self._began = loop.time() if self._began is None else self._began
+        try:
+            async with asyncio.timeout_at(self._began + self._longest_s):
+                message = await self._receive()
+        except TimeoutError:
+            return self._hung_up()
+        size = len(message.get("body", b""))
+        self._taken += size
+        self._intake.held_bytes += size
+        self._over = self.whole = not message.get("more_body", False)
+        if self._taken > self._limit_bytes or self._intake.full:
+            return self._hung_up()
+        return message
+
+    def _hung_up(self) -> Message:
+        self._over, self.whole = True, False
+        return {"type": "http.disconnect"}
+
+    def close(self) -> None:
+        """Nobody holds the body any more."""
+        self._intake.held_bytes -= self._taken
+        self._taken = 0

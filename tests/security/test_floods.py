@@ -1,0 +1,201 @@
+"""Bodies without an end, pictures that unfold, a thousand at once: memory and disk stay bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import socket
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import pytest
+
+from tests.browser.support import running_app
+
+MB = 2**20
+TEN_GB = 10 * 2**30
+PIECE = b"x" * (256 * 1024)
+
+
+class App:
+    """The app in a process of its own, open to all, with its folder."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        at = urlsplit(url)
+        self.at, self.url, self.folder = (str(at.hostname), int(at.port or 0)), url, folder
+        listening = (c for c in psutil.net_connections() if c.status == psutil.CONN_LISTEN)
+        self.process = psutil.Process(next(c.pid for c in listening if c.laddr[1] == self.at[1]))
+
+    def memory_mb(self) -> float:
+        return float(self.process.memory_info().rss / MB)
+
+    def disk_mb(self) -> float:
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()) / MB
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    folder = tmp_path_factory.mktemp("floods") / "data"
+    engine = {"COMFY_UI_DEMO": "true", "COMFY_UI_DEMO_SPEED": "instant", "COMFY_UI_MCP": "true"}
+    with running_app(folder, COMFY_UI_HOST="0.0.0.0", **engine) as url:
+        yield App(url, folder)
+
+
+def poured(app: App, path: str) -> int:
+    """Send ten gigabytes to that path; gives how many bytes were taken before it hung up."""
+    head = f"POST {path} HTTP/1.1\r\nHost: {app.at[0]}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunk = b"%x\r\n%b\r\n" % (len(PIECE), PIECE)
+    sent = 0
+    with socket.create_connection(app.at, timeout=30) as stream:
+        stream.sendall(head.encode())
+        while sent < TEN_GB:
+            try:
+                stream.sendall(chunk)
+            except OSError:
+                break
+            sent += len(PIECE)
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("path", "most_mb"),
+    [
+        ("/uploads?role=image", 64),
+        ("/uploads?role=video", 64),
+        ("/gradio_api/queue/join", 16),
+        ("/gradio_api/call/v2/generate", 16),
+        ("/queue/cancel", 1),
+        ("/mcp", 16),
+        ("/gradio_api/upload", 0),
+        ("/nothing", 0),
+    ],
+)
+def test_a_body_of_ten_gigabytes_is_cut_off(
+    app: App, path: str, most_mb: int, record_property: Callable[[str, object], None]
+) -> None:
+    memory, disk = app.memory_mb(), app.disk_mb()
+    sent = poured(app, path)
+    # What the kernel and the server's buffers take besides depends on the machine.
+    assert sent < (most_mb + 32) * MB
+    assert app.memory_mb() - memory < 3 * most_mb + 64
+    assert app.disk_mb() - disk < 1
+    head = f"POST {path} HTTP/1.1\r\nHost: {app.at[0]}\r\nContent-Length: {TEN_GB}\r\n\r\n"
+    with socket.create_connection(app.at, timeout=30) as stream:
+        stream.sendall(head.encode())
+        assert stream.recv(64).split()[1] in {b"404", b"413"}
+    record_property("bytes sent of bodies of 10 GB", sent)
+
+
+def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG that says it is so large and is nothing but one colour."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    packer = zlib.compressobj(9)
+    line = b"\0" * (1 + (width + 7) // 8)
+    pixels = b"".join(packer.compress(line) for _ in range(height)) + packer.flush()
+    return b"".join(
+        (
+            b"\x89PNG\r\n\x1a\n",
+            chunk(b"IHDR", header),
+            *(chunk(*extra) for extra in chunks),
+            chunk(b"IDAT", pixels),
+            chunk(b"IEND", b""),
+        )
+    )
+
+
+def bombs() -> dict[str, bytes]:
+    unfolding = zlib.compress(b"x" * (200 * MB), 9)
+    gif = b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0, 0, 0) + b"\x2c" + b"\0" * 8 + b"\x02;"
+    tiff = b"II*\0" + struct.pack("<I", 8) + b"\xff" * 200
+    return {
+        "many pixels": png(30_000, 30_000),
+        "wide": png(2**31 - 1, 1)[:4096],
+        "text that unfolds": png(8, 8, (b"zTXt", b"parameters\0\0" + unfolding)),
+        "colours that unfold": png(8, 8, (b"iCCP", b"profile\0\0" + unfolding)),
+        "gif": gif,
+        "tiff": tiff,
+        "svg": b"<svg xmlns='http://www.w3.org/2000/svg' onload='canary()'/>",
+        "html": b"<!doctype html><script>canary()</script>",
+        "script": b"%!PS\n(%pipe%id) (w) file",
+        "program": b"\x7fELF" + b"\0" * 100,
+        "archive": b"PK\x03\x04" + b"\0" * 100,
+    }
+
+
+def test_pictures_that_unfold_and_what_is_no_picture_are_refused(
+    app: App, record_property: Callable[[str, object], None]
+) -> None:
+    memory = app.memory_mb()
+    tried = 0
+    for name, content in bombs().items():
+        for role in ("image", "mask", "video", "audio"):
+            with httpx.Client(base_url=app.url, trust_env=False, timeout=60) as visitor:
+                answer = visitor.post(f"/uploads?role={role}", content=content)
+            tried += 1
+            assert answer.status_code == 422, (name, role, answer.text)
+            assert answer.json()["error"]
+    assert app.memory_mb() - memory < 400
+    record_property("bombs and false files sent", tried)
+
+
+async def held(app: App, go_on: asyncio.Event, size: int) -> int:
+    """Send the most of a body, wait, send the rest; gives the status, 0 for a hang-up."""
+    try:
+        reader, writer = await asyncio.open_connection(*app.at)
+    except OSError:
+        return 0
+    try:
+        head = f"POST /uploads?role=image HTTP/1.1\r\nHost: {app.at[0]}\r\nContent-Length: {size}"
+        writer.write(f"{head}\r\n\r\n".encode() + b"x" * (size - 1))
+        await go_on.wait()
+        writer.write(b"x")
+        line = await reader.readline()
+        return int(line.split()[1]) if line else 0
+    except OSError:
+        return 0
+    finally:
+        writer.close()
+
+
+async def test_a_thousand_at_once_hold_no_more_than_a_few(
+    app: App, record_property: Callable[[str, object], None]
+) -> None:
+    memory = peak = app.memory_mb()
+    go_on, size, people = asyncio.Event(), 600 * 1024, 1000
+    sending = [asyncio.create_task(held(app, go_on, size)) for _ in range(people)]
+    for _ in range(30):
+        await asyncio.sleep(0.1)
+        peak = max(peak, app.memory_mb())
+    go_on.set()
+    statuses = await asyncio.gather(*sending)
+    peak = max(peak, app.memory_mb())
+    assert set(statuses) <= {0, 413, 422, 503}, "none of them is a picture"
+    assert statuses.count(503) + statuses.count(413) + statuses.count(0) > 0, "the door was full"
+    assert peak - memory < 1000, f"{peak - memory:.0f} MB for {people * size / MB:.0f} MB sent"
+    async with httpx.AsyncClient(base_url=app.url, trust_env=False, timeout=60) as visitor:
+        picture = io.BytesIO()
+        _picture().save(picture, "PNG")
+        answer = await visitor.post("/uploads?role=image", content=picture.getvalue())
+        assert answer.status_code == 200, "and it goes on"
+    record_property("uploads at once", people)
+
+
+def _picture() -> Any:
+    from PIL import Image
+
+    return Image.new("RGB", (64, 64), "teal")
