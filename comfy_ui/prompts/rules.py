@@ -26,22 +26,6 @@ _LIGHT_ASPECTS: Final = 2
 # A prompt of so many words gets so many phrases at most: who writes much has decided much.
 _ENOUGH: Final = ((60, 0), (36, 1), (20, 2))
 _VIDEO: Final = ("video", "i2v")
-_VOICED: Final = frozenset(
-    [
-        "song",
-        "lyrics",
-        "vocals",
-        "vocal",
-        "singer",
-        "voice",
-        "sung",
-        "choir",
-        "rap",
-        "anthem",
-        "ballad",
-        "duet",
-    ]
-)
 
 
 class Phrase(NamedTuple):
@@ -104,7 +88,7 @@ def draft_by_rules(
         original=prompt,
         source="rules",
         changes=tuple(texts),
-        lyrics="[instrumental]" if known.lyrics and texts and not _VOICED & set(found) else "",
+        lyrics="[instrumental]" if known.lyrics and texts and not _sung(found) else "",
         reason=reason,
     )
 
@@ -194,11 +178,15 @@ def _sound(
         if aspect in told or (aspect == "genre" and own is not None):
             continue
         options = [chosen["genre"]] if aspect == "genre" else chosen[aspect]
-        if aspect == "voice" and not _VOICED & said:
+        if aspect == "voice" and not _sung(found):
             options = ["instrumental"]
         text = chance.choice(options)
         added[aspect] = Phrase(text, text)
     return added
+
+
+def _sung(found: Sequence[str]) -> bool:
+    return bool(set(found) & set(vocabulary()["analysis"]["sung"]))
 
 
 def _genres() -> set[str]:

@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self, get_args
 
 import gradio as gr
@@ -52,8 +52,8 @@ class Wishes:
     style: str = "balanced"
     strength: Strength = "medium"
     instructions: str = ""
-    system: str = ""
-    """A system prompt of their own, in the place of ours."""
+    system: str | None = ""
+    """A system prompt of their own, in the place of ours. None: it is not theirs to give."""
     again: bool = False
     """Another draft is wanted than the one before."""
 
@@ -123,6 +123,9 @@ class Enhance:
             folder = self._backend.settings.data_dir / "styles"
             library = (await asyncio.to_thread(load_styles, folder)).styles
             wishes = Wishes.parse(text, [*list_styles(), *library])
+            if not self._access.allows("open_workflow", request):
+                # With a system prompt a visitor would have the owner's model for anything.
+                wishes = replace(wishes, system=None)
             preset = self._backend.catalog.entry(Draft.parse(text).preset).preset
             model = await asyncio.to_thread(find_model, settings=self._backend.settings)
             options: EnhanceOptions = {
@@ -133,21 +136,18 @@ class Enhance:
                 "seed": random.randrange(2**31) if wishes.again else None,
                 "model": model or "rules",
                 "instructions": wishes.instructions,
-                "system": wishes.system,
+                "system": wishes.system or "",
                 "timeout_s": _TIMEOUT_S,
             }
             source = (model.name or "the model") if model else ""
-            writing = stream_enhance(prompt, **options)
-            async with aclosing(self._pieces(page, writing)) as parts:
+            async with aclosing(self._pieces(page, stream_enhance(prompt, **options))) as parts:
                 written, drawn = "", 0.0
-                if model is not None:  # something is seen at once, also while it is being loaded
-                    yield writing_card("", source)
                 async for part in parts:
                     if isinstance(part, EnhancedPrompt):
                         yield draft_card(part, preset, wishes, library)
                         return
                     written += part
-                    if time.monotonic() - drawn >= _DRAW_EVERY_S:
+                    if model is not None and time.monotonic() - drawn >= _DRAW_EVERY_S:
                         drawn = time.monotonic()
                         yield writing_card(written, source)
             yield gr.skip()  # stopped: Gradio shows the last value once more, and that is none
@@ -164,7 +164,6 @@ class Enhance:
             picture = _picture(data.get("picture"))
             preset = self._backend.catalog.entry(Draft.parse(data.get("draft")).preset).preset
             model = await asyncio.to_thread(find_seeing_model, settings=self._backend.settings)
-            yield writing_card("", (model and model.name) or "The model")
             options: DescribeOptions = {
                 "family": preset.family,
                 "model": model or RULES,
@@ -175,6 +174,7 @@ class Enhance:
                     if isinstance(part, EnhancedPrompt):
                         yield draft_card(part, preset)
                         return
+                    yield writing_card(part, (model and model.name) or "the model")
             yield gr.skip()  # stopped
         except ComfyHeadlessError as error:
             yield _failed(JobError.of(error))
@@ -188,6 +188,7 @@ class Enhance:
         self._writing[page] = writing
         writing.add_done_callback(lambda _: parts.put_nowait(None))
         try:
+            yield ""  # something is seen at once, also while a model is being loaded
             while (part := await parts.get()) is not None:
                 yield part
             if not writing.cancelled():
@@ -338,7 +339,9 @@ def _choices(wishes: Wishes, styles: Iterable[str]) -> Html:
                 "Besides ours",
                 "For instance: always photographs, never people",
             ),
-            _own(
+            None
+            if wishes.system is None
+            else _own(
                 wishes.system,
                 "system",
                 "Instead of ours: the whole system prompt",

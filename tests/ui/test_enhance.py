@@ -73,6 +73,12 @@ def test_wishes_are_read() -> None:
     assert wishes == Wishes("Ink", "strong", "x" * 4000, "y", again=True)
 
 
+def test_a_system_prompt_is_offered_to_those_who_may_give_one() -> None:
+    draft = EnhancedPrompt("a black cat", "", "a cat", "rules")
+    assert 'data-wish="system"' in draft_card(draft, get_preset("sdxl"), Wishes())
+    assert 'data-wish="system"' not in draft_card(draft, get_preset("sdxl"), Wishes(system=None))
+
+
 def test_a_draft_that_changed_nothing_says_why_and_offers_nothing_to_use() -> None:
     card = _card(enhanced="eine Katze", original=" eine Katze ", reason="English only.")
     assert "English only." in card
