@@ -1,7 +1,7 @@
 // The Library tab: asks for pages of results, puts them under their days, keeps the selection.
 "use strict";
 (() => {
-  const { $, $$, make, toast, toCreate, dialogOpen, typing } = window.comfy.kit;
+  const { $, $$, make, toast, post, dialog, toCreate, dialogOpen, typing } = window.comfy.kit;
   const { view, compare, star, drop, keys, starred } = window.comfy;
 
   const root = () => $(".library");
@@ -133,6 +133,53 @@
     select.value = chosen;
     if (select.selectedIndex < 0) select.value = "";
   }
+
+  // ---- what is kept, and folders that are brought in -----------------------------------------
+
+  async function kept() {
+    const answer = await fetch("library/space").catch(() => null);
+    if (answer?.ok) $(".library .kept").textContent = (await answer.json()).text;
+  }
+  let looking; // the next look at an import that runs
+  function importing(state) {
+    if (!state) return;
+    const button = $("[data-do=import-folder]", root());
+    $(".library .importing").textContent = state.running ? `${state.looked_at.toLocaleString()} of ${state.found.toLocaleString()} looked at` : state.said;
+    $("span", button).textContent = state.running ? "Stop the import" : "Import a folder";
+    button.dataset.running = state.running ? "yes" : "";
+    clearTimeout(looking);
+    if (state.running) looking = setTimeout(lookAtImport, 700);
+    else if (state.said && importing.ran) reload().then(kept).then(presets);
+    importing.ran = state.running;
+  }
+  async function lookAtImport() {
+    if (!$("[data-do=import-folder]", root())) return;
+    const answer = await fetch("library/import").catch(() => null);
+    if (answer?.ok) importing(await answer.json());
+  }
+  function importDialog() {
+    const input = make("input", { type: "text", name: "folder", ariaLabel: "Folder on this machine", placeholder: "ComfyUI/output", autocomplete: "off" });
+    const begin = async () => {
+      const state = await post("library/import", { folder: input.value });
+      if (!state) return;
+      importing.ran = true;
+      importing(state);
+      box.close();
+    };
+    const box = dialog(
+      "importing", "Import a folder",
+      make("h2", { textContent: "Import a folder" }),
+      make("p", { className: "quiet", textContent: "Pictures, videos and sounds below it come into the library, with the prompt and seed that they carry. The files stay where they are." }),
+      make("label", {}, make("span", { textContent: "Folder on this machine" }), input),
+      make("div", { className: "acts" }, make("button", { type: "button", className: "act strong", textContent: "Import", onclick: begin })),
+    );
+    input.onkeydown = (event) => event.key === "Enter" && begin();
+    input.focus();
+  }
+  window.comfy.actions["import-folder"] = async (button) => {
+    if (button.dataset.running) importing(await post("library/import/stop", {}));
+    else importDialog();
+  };
 
   // ---- selection -----------------------------------------------------------------------------
 
@@ -282,6 +329,8 @@
     if (!entries.some((entry) => entry.isIntersecting)) return;
     refresh();
     presets();
+    kept();
+    lookAtImport();
   });
   const end = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && loaded && more(), { rootMargin: "1000px" });
   window.comfy.onIsland((element) => {

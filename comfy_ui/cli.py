@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import __version__, logs, tracing
-from .commands import app, models, run as run_, workflows
+from .commands import app, library, models, run as run_, workflows
 from .errors import ComfyHeadlessError, InvalidWorkflowError
 from .settings import DEFAULT_URL, Settings, load_settings
 
@@ -119,6 +119,18 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--data-dir", type=Path, default=argparse.SUPPRESS, help="folder for jobs and results"
     )
+
+    sub = add(
+        "import",
+        library.import_,
+        "Bring a folder of results, ComfyUI's output for one, into the library.",
+    )
+    sub.add_argument("folder", type=Path)
+    sub.add_argument(
+        "--data-dir", type=Path, default=argparse.SUPPRESS, help="folder for jobs and results"
+    )
+    sub.add_argument("--quiet", action="store_true", help="no progress")
+    sub.add_argument("--json", action="store_true", help="tell the result as JSON")
 
     sub = add("presets", workflows.presets, "List the shipped presets.")
     sub.add_argument("--json", action="store_true")

@@ -96,6 +96,13 @@ class Settings(BaseSettings):
         description="Token for model files of Hugging Face that want a login; sent there only.",
     )
 
+    storage_gb: float | None = Field(
+        default=None,
+        gt=0,
+        description="How much of results one person may keep, in GB. Unset: 10 for each visitor "
+        "where others reach the page, no limit for the owner of the machine.",
+    )
+
     openai_base_url: str | None = Field(
         default=None,
         validation_alias=AliasChoices("openai_base_url", "OPENAI_BASE_URL"),

@@ -2,7 +2,9 @@
 
 from .downloads import Download, Downloads, DownloadState
 from .grids import Cell, Grid, Side
+from .imports import IMPORTED, Progress as ImportProgress
 from .job import (
+    LOCAL_OWNER,
     TEMPLATES,
     Item,
     Job,
@@ -15,22 +17,27 @@ from .job import (
     Snapshot,
     Status,
 )
+from .library import Library, Space, open_library
 from .model_folders import ModelFolders, find_model_folders
 from .own_presets import OwnPresets
 from .studio import Studio
 
 __all__ = [
+    "IMPORTED",
+    "LOCAL_OWNER",
     "TEMPLATES",
     "Cell",
     "Download",
     "DownloadState",
     "Downloads",
     "Grid",
+    "ImportProgress",
     "Item",
     "Job",
     "JobError",
     "JobRequest",
     "Kind",
+    "Library",
     "Line",
     "ModelFolders",
     "OwnPresets",
@@ -38,7 +45,9 @@ __all__ = [
     "ServerStatus",
     "Side",
     "Snapshot",
+    "Space",
     "Status",
     "Studio",
     "find_model_folders",
+    "open_library",
 ]

@@ -85,6 +85,32 @@ class FileStore:
             path = self._move_in(arrived, file)
         finally:
             arrived.unlink(missing_ok=True)
+        return self._stored(path, file)
+
+    def take_in(self, original: Path, file: OutputFile) -> StoredFile:
+        """Enter a file of somebody else's, byte for byte; it stays where and as it is.
+
+        On the same disk it is linked, which takes no space; else it is copied.
+
+        Raises:
+            OSError: it cannot be read, or the disk refused; nothing is left behind.
+        """
+        arriving = self.incoming()
+        try:
+            try:
+                os.link(original, arriving)
+            except OSError:  # another disk, or one without links
+                shutil.copyfile(original, arriving)
+            with arriving.open("rb") as content:
+                digest = hashlib.file_digest(content, "sha256").hexdigest()
+            path = self._place(digest, file)
+            if not path.exists():
+                arriving.replace(path)
+        finally:
+            arriving.unlink(missing_ok=True)
+        return self._stored(path, file)
+
+    def _stored(self, path: Path, file: OutputFile) -> StoredFile:
         name = safe_name(file.filename)
         thumbnail = self.folder / "thumbs" / path.parent.name / f"{path.stem}.webp"
         size = _picture(path, thumbnail, file.kind)
@@ -104,11 +130,15 @@ class FileStore:
         with arrived.open("rb+") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
             os.fsync(content.fileno())
-        path = self.folder / "files" / digest[:2] / f"{digest}{_suffix(file.filename)}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
+        path = self._place(digest, file)
+        if not path.exists() or path.stat().st_nlink > 1:  # an import's: its time is not ours
             arrived.replace(path)
         os.utime(path)  # young again, also where it was before
+        return path
+
+    def _place(self, digest: str, file: OutputFile) -> Path:
+        path = self.folder / "files" / digest[:2] / f"{digest}{_suffix(file.filename)}"
+        path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def remove(self, paths: Iterable[str]) -> None:

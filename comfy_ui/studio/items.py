@@ -67,14 +67,47 @@ class Query:
 def add(
     connection: sqlite3.Connection, job: Job, files: Iterable[StoredFile], *, now: float
 ) -> None:
-    """Enter results of ``job``; those that are there already stay as they are."""
+    """Enter results of ``job``; those that are there already stay as they are.
+
+    They are the newest, whatever the clock says: it may have been set back.
+    """
+    newest = connection.execute("SELECT coalesce(max(id), 0) FROM items").fetchone()[0]
+    _insert(connection, job, files, at=now, first_id=max(_id_at(now), newest + 1))
+
+
+def add_old(connection: sqlite3.Connection, job: Job, file: StoredFile, *, made_at: float) -> None:
+    """Enter a result that was made at another time than now, at its place among the others."""
+    item_id = _id_at(made_at)
+    while connection.execute("SELECT 1 FROM items WHERE id = ?", (item_id,)).fetchone():
+        item_id += 1
+    _insert(connection, job, [file], at=made_at, first_id=item_id)
+
+
+def _id_at(at: float) -> int:
+    """Ids are microseconds, so that their order is that of time: pages are cut by the id alone.
+
+    They fit into the whole numbers of JavaScript for the next two centuries.
+    """
+    return max(1, int(at * 1e6))
+
+
+def _insert(
+    connection: sqlite3.Connection,
+    job: Job,
+    files: Iterable[StoredFile],
+    *,
+    at: float,
+    first_id: int,
+) -> None:
+    item_id = first_id
     words = [job.prompt, job.preset, *model_files(job.graph)]
     for file in files:
         added = connection.execute(
-            "INSERT OR IGNORE INTO items (job_id, source, owner, kind, filename, media_type, path,"
-            " thumbnail, width, height, size_bytes, created_at, preset)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO items (id, job_id, source, owner, kind, filename, media_type,"
+            " path, thumbnail, width, height, size_bytes, created_at, preset)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
+                item_id,
                 job.id,
                 file.source,
                 job.owner,
@@ -86,15 +119,34 @@ def add(
                 file.width,
                 file.height,
                 file.size_bytes,
-                now,
+                at,
                 job.preset,
             ),
         )
         if added.rowcount:
             connection.execute(
                 "INSERT INTO items_search (rowid, body) VALUES (?, ?)",
-                (added.lastrowid, "\n".join([*words, file.filename]).casefold()),
+                (item_id, "\n".join([*words, file.filename]).casefold()),
             )
+            item_id += 1
+
+
+def used_bytes(connection: sqlite3.Connection, owner: str) -> int:
+    """How much the owner's results take up. What is deleted counts no more."""
+    row = connection.execute(
+        "SELECT coalesce(sum(size_bytes), 0) FROM items WHERE owner = ? AND deleted_at IS NULL",
+        (owner,),
+    ).fetchone()
+    return int(row[0])
+
+
+def holding(connection: sqlite3.Connection, owner: str, path: str) -> int | None:
+    """The owner's result with these bytes, deleted or not."""
+    row = connection.execute(
+        "SELECT id FROM items WHERE path = ? AND owner = ? ORDER BY deleted_at IS NOT NULL LIMIT 1",
+        (path, owner),
+    ).fetchone()
+    return None if row is None else int(row[0])
 
 
 def page(connection: sqlite3.Connection, query: Query, folder: Path) -> list[Item]:

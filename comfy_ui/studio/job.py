@@ -35,6 +35,9 @@ __all__ = [
 ]
 
 
+LOCAL_OWNER: Final = "local"
+"""Whose things those of the person at the machine are."""
+
 TEMPLATES: Final = "templates"
 """Among a job's values: its prompts as they were before wildcards were chosen, by name."""
 

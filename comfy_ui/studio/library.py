@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ..errors import StorageError, ValidationError
 from . import items
 from .files import YOUNG_S, FileStore, zip_pieces
+from .imports import Importer, Progress
 from .inputs import Inputs
 from .job import Item, Kind
 from .store import Database
@@ -19,22 +22,82 @@ from .threads import Thread
 
 logger = logging.getLogger(__name__)
 
+KEEP_DELETED_S: Final = 7 * 86400.0
 _PURGE_S: Final = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What somebody's results take up. ``limit_bytes`` None: as much as the disk holds."""
+
+    used_bytes: int
+    limit_bytes: int | None = None
 
 
 class Library:
     """The half of the studio that is about results; see :class:`.studio.Studio`.
 
     ``inputs`` are the files that people sent for their jobs.
+    ``limit_bytes`` tells how much of results an owner may keep; None: as much as the disk holds.
     """
 
-    def __init__(self, database: Database, folder: Path, *, keep_deleted_s: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        folder: Path,
+        *,
+        keep_deleted_s: float = KEEP_DELETED_S,
+        limit_bytes: Callable[[str], int | None] = lambda _: None,
+    ) -> None:
         self._database = database
         self._folder = folder
         self._keep_deleted_s = max(keep_deleted_s, YOUNG_S)
         self._file_thread = Thread("studio-files")
         self._files = FileStore(folder)
         self.inputs = Inputs(folder)
+        self._limit_bytes = limit_bytes
+        self._sweep = asyncio.Lock()
+
+    async def prepare(self) -> None:
+        """Make the folders. Raises OSError: the disk refuses."""
+        await self._file_thread.run(self._files.prepare)
+
+    async def close_files(self) -> None:
+        """End the thread that works on files."""
+        await self._file_thread.close()
+
+    async def space(self, owner: str) -> Space:
+        """How much of results the owner keeps and may keep."""
+        used = await self._database.run(items.used_bytes, owner)
+        return Space(used, self._limit_bytes(owner))
+
+    async def import_folder(
+        self,
+        folder: Path,
+        owner: str,
+        *,
+        on_progress: Callable[[Progress], None] = lambda _: None,
+    ) -> Progress:
+        """Enter what is below a folder, ComfyUI's output for one; see :mod:`.imports`.
+
+        Raises:
+            ValidationError: there is no such folder.
+            StorageError: the disk refused; what came before is in.
+        """
+        importer = Importer(self._database, self._files, self._file_thread, sweep=self._sweep)
+        return await importer.run(folder, owner, on_progress=on_progress)
+
+    async def _require_room(self, owner: str) -> None:
+        """
+        Raises:
+            ValidationError: the owner keeps as much as they may.
+        """
+        space = await self.space(owner)
+        if space.limit_bytes is not None and space.used_bytes >= space.limit_bytes:
+            raise ValidationError(
+                f"Your results fill the {space.limit_bytes / 1e9:.3g} GB that you may keep.",
+                hint="Delete some in the Library, then try again. Nothing was deleted by itself.",
+            )
 
     async def results(
         self,
@@ -105,12 +168,32 @@ class Library:
     async def _purge_for_ever(self) -> None:
         while True:
             try:
-                paths = await self._database.run(items.purge, time.time() - self._keep_deleted_s)
-                await self._file_thread.run(self._files.remove, paths)
+                async with self._sweep:
+                    before = time.time() - self._keep_deleted_s
+                    paths = await self._database.run(items.purge, before)
+                    await self._file_thread.run(self._files.remove, paths)
                 await self._file_thread.run(self.inputs.purge)
             except StorageError as error:
                 logger.warning("Deleted results could not be purged: %s", error)
             await asyncio.sleep(_PURGE_S)
+
+
+@asynccontextmanager
+async def open_library(folder: Path) -> AsyncIterator[Library]:
+    """The library of a data folder that no app has open.
+
+    Raises:
+        StorageError: the folder cannot be used, or an app is using it.
+    """
+    database = Database(folder)
+    await database.open()
+    library = Library(database, folder)
+    try:
+        await library.prepare()
+        yield library
+    finally:
+        await library.close_files()
+        await database.close()
 
 
 def _no_item() -> ValidationError:

@@ -103,6 +103,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             there INTEGER NOT NULL          -- 0: the server is known not to have it
         )""",
         "CREATE INDEX copies_job ON copies(job_id)",
+        # How much an owner keeps is asked before every job.
+        "CREATE INDEX items_size ON items(owner, size_bytes) WHERE deleted_at IS NULL",
     ),
 )
 """What makes version n+1 of the schema from version n. Append; never change one that shipped."""

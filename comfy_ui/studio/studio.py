@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,7 @@ from ..protocol.nodes import NodeLibrary
 from . import jobs
 from .grids import Cell, Grid, Side
 from .job import Job, JobRequest, Line, ServerStatus, Snapshot, Status
-from .library import Library
+from .library import KEEP_DELETED_S, Library
 from .local import LocalQueue
 from .prepare import again, prepare
 from .runner import Runner
@@ -44,6 +44,8 @@ class Studio(Library):
         concurrency: how many jobs a ComfyUI holds at once; the rest wait here.
         waiting_limit: how many jobs of one owner may wait.
         keep_deleted_s: how long a deleted result can be restored; at least an hour.
+        limit_bytes: how much of results an owner may keep, None for no limit. Who keeps as much
+            cannot submit; nothing is ever deleted for it.
         preset_folders: where presets are found besides the shipped ones.
 
     Use ``async with Studio(...)`` or :meth:`start` and :meth:`aclose`.
@@ -58,11 +60,12 @@ class Studio(Library):
         patience_s: float = PATIENCE_S,
         concurrency: int = 2,
         waiting_limit: int = 100,
-        keep_deleted_s: float = 7 * 86400.0,
+        keep_deleted_s: float = KEEP_DELETED_S,
+        limit_bytes: Callable[[str], int | None] = lambda _: None,
         preset_folders: Sequence[Path] = (),
     ) -> None:
         database = Database(data_dir)
-        super().__init__(database, data_dir, keep_deleted_s=keep_deleted_s)
+        super().__init__(database, data_dir, keep_deleted_s=keep_deleted_s, limit_bytes=limit_bytes)
         self._servers = distinct([client, *others])
         self._preset_folders = tuple(preset_folders)
         self._wildcards = WildcardFolder(data_dir / "wildcards")
@@ -100,7 +103,7 @@ class Studio(Library):
         """
         await self._database.open()
         try:
-            await self._file_thread.run(self._files.prepare)
+            await self.prepare()
             await self._queue.open()
             await self._sheets.open()
         except OSError as error:
@@ -121,7 +124,7 @@ class Studio(Library):
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._sheets.aclose()
         self._queue.close()
-        await self._file_thread.close()
+        await self.close_files()
         await self._database.close()
 
     async def __aenter__(self) -> Self:
@@ -147,10 +150,11 @@ class Studio(Library):
             UnknownPresetError, ValidationError: a value does not fit.
             InvalidWorkflowError: the server lacks nodes or models, per node in ``.problems``
                 (also its subclasses MissingNodesError and MissingModelsError).
-            ValidationError: the owner has ``waiting_limit`` jobs waiting already, or the job to be
-                replaced has had its turn.
+            ValidationError: the owner has ``waiting_limit`` jobs waiting already, or keeps as many
+                results as they may, or the job to be replaced has had its turn.
             StorageError: the disk refused; nothing was queued.
         """
+        await self._require_room(request.owner)
         job = await self._prepared(request)
         return await self._queue.submit(job, front=request.front, replaces=request.replaces)
 
@@ -164,6 +168,7 @@ class Studio(Library):
         Raises:
             the same as :meth:`submit`; nothing of the grid is queued then.
         """
+        await self._require_room(requests[0].owner)
         cells = [await self._prepared(request) for request in requests]
         return await self._sheets.submit(cells, across=across, down=down, front=requests[0].front)
 
@@ -199,8 +204,9 @@ class Studio(Library):
         """Queue a job once more, with the same values, seed included.
 
         Raises:
-            ValidationError: the owner has no such job, or ``waiting_limit`` jobs waiting.
+            ValidationError: the owner has no such job, or may have no more waiting or kept.
         """
+        await self._require_room(owner)
         fresh = again(await self.job(job_id, owner))
         return await self._queue.submit(fresh, front=False)
 

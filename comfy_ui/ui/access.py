@@ -24,6 +24,7 @@ from starlette.requests import Request
 
 from ..errors import StorageError, ValidationError
 from ..settings import Settings
+from ..studio import LOCAL_OWNER
 from .accounts import GUEST, OWNER, Accounts, Role
 from .limits import Pace, Paces
 from .oauth import said_by
@@ -42,12 +43,12 @@ Action = Literal[
     "see_server",  # the server's address, devices and errors
     "free_memory",
     "reconnect",  # to another server
+    "import_folder",  # of this machine, into one's own library
 ]
 
 COOKIE: Final = "comfy_ui_browser"
 SESSION_HEADER: Final = "mcp-session-id"
 _YEAR_S: Final = 365 * 86400
-_LOCAL_OWNER: Final = "local"
 
 
 class Mode(StrEnum):
@@ -75,6 +76,7 @@ TABLE: Final[Mapping[Action, Mapping[Mode, Role | None]]] = {
     "free_memory": _in_all_modes(Role.OWNER),
     # Whoever gets hold of an owner's password must not reach into the network behind the app.
     "reconnect": {Mode.LOCAL: Role.OWNER, Mode.SHARED: None, Mode.SPACE: None},
+    "import_folder": {Mode.LOCAL: Role.OWNER, Mode.SHARED: None, Mode.SPACE: None},
 }
 """The lowest role that may do it; None: nobody may."""
 
@@ -197,7 +199,7 @@ class Access:
         """
         user = _user(request)
         if user == OWNER or (user is None and self.role(request) is Role.OWNER):
-            return _LOCAL_OWNER
+            return LOCAL_OWNER
         if user and user != GUEST:
             return f"user:{user}"
         if user is None and (name := self.hub_name(request)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from typing import Any, Final
@@ -11,6 +12,7 @@ from ..client import ComfyWSClient
 from ..client.weights import ModelSources
 from ..settings import Settings, split_addresses
 from ..studio import (
+    LOCAL_OWNER,
     Downloads,
     ModelFolders,
     OwnPresets,
@@ -23,10 +25,12 @@ from .access import Mode, mode_of
 from .catalog import Catalog
 from .desk import Desk
 from .engine import Choice, configured, demo_speed
+from .imports import Imports
 
 __all__ = ["Backend"]
 
 _FIRST_CHECK_S: Final = 4.0
+_VISITOR_BYTES: Final = 10 * 10**9
 
 
 class Backend:
@@ -44,6 +48,7 @@ class Backend:
         self._engine = ExitStack()
         self.presets = OwnPresets(settings.data_dir)
         self.desk = Desk(self)
+        self.imports = Imports(self)
         self.folders = ModelFolders()
         self.downloads = Downloads(ModelSources.of(settings), arrived=self.refresh)
         self._connection = AsyncExitStack()
@@ -90,6 +95,7 @@ class Backend:
         await self._disconnect()
 
     async def _disconnect(self) -> None:
+        await self.imports.stop()
         if self._checking is not None:
             self._checking.cancel()
         await self._connection.aclose()
@@ -147,6 +153,7 @@ class Backend:
                 client=self.client,
                 others=self.clients[1:],
                 data_dir=self.settings.data_dir,
+                limit_bytes=storage_limit(self.settings),
                 preset_folders=folders,
             )
         )
@@ -165,3 +172,15 @@ class Backend:
             token=token.get_secret_value() if token else None,
             verify=self.settings.verify_tls,
         )
+
+
+def storage_limit(settings: Settings) -> Callable[[str], int | None]:
+    """How much of results an owner may keep, in bytes."""
+    shared = mode_of(settings) is not Mode.LOCAL
+
+    def limit(owner: str) -> int | None:
+        if settings.storage_gb is not None:
+            return int(settings.storage_gb * 1e9)
+        return _VISITOR_BYTES if shared and owner != LOCAL_OWNER else None
+
+    return limit

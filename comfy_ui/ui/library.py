@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from ..studio import Kind
+from . import units
 from .access import Access
 from .backend import Backend
 from .island import island
@@ -53,6 +54,12 @@ class _Some(BaseModel):
     starred: bool = True
 
 
+class _Folder(BaseModel):
+    """A folder of this machine."""
+
+    folder: Annotated[str, Field(max_length=4096)]
+
+
 class Library:
     """Builds the tab inside a ``gr.Blocks`` and answers its requests, each to its owner."""
 
@@ -62,13 +69,17 @@ class Library:
 
     def build(self) -> None:
         """Make the frame."""
-        island(frame(), elem_id="library")
+        island(frame(imports=self._access.allows("import_folder")), elem_id="library")
 
     def routes(self) -> list[Route]:
         """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
         changes = {"star": self._star, "delete": self._delete, "restore": self._restore}
         return [
             Route("/library", guarded(self._page)),
+            Route("/library/space", guarded(self._space)),
+            Route("/library/import", guarded(self._importing)),
+            Route("/library/import", guarded(self._import, writes=True), methods=["POST"]),
+            Route("/library/import/stop", guarded(self._stop, writes=True), methods=["POST"]),
             Route("/library/presets", guarded(self._presets)),
             Route("/library/zip", guarded(self._zip)),
             Route("/library/{id:int}", guarded(self._detail)),
@@ -91,6 +102,28 @@ class Library:
         used = await self._backend.studio.used_presets(owner)
         titled = [(name, self._backend.catalog.title(name)) for name in used]
         return JSONResponse(sorted(titled, key=lambda pair: pair[1].casefold()), headers=PRIVATE)
+
+    async def _space(self, request: Request) -> Response:
+        """What the owner's results take up, as words."""
+        owner = self._access.require("see_own", request)
+        space = await self._backend.studio.space(owner)
+        of = f" of {units.size(space.limit_bytes)}" if space.limit_bytes is not None else ""
+        used = units.size(space.used_bytes) if space.used_bytes else "Nothing"
+        return JSONResponse({"text": f"{used}{of} kept"}, headers=PRIVATE)
+
+    async def _importing(self, request: Request) -> Response:
+        self._access.require("import_folder", request)
+        return JSONResponse(self._backend.imports.state(), headers=PRIVATE)
+
+    async def _import(self, request: Request) -> Response:
+        owner = self._access.require("import_folder", request)
+        self._backend.imports.start(asked(_Folder, await body(request)).folder, owner)
+        return await self._importing(request)
+
+    async def _stop(self, request: Request) -> Response:
+        self._access.require("import_folder", request)
+        await self._backend.imports.stop()
+        return await self._importing(request)
 
     async def _detail(self, request: Request) -> Response:
         owner = self._access.require("see_own", request)

@@ -36,11 +36,21 @@ _WHENS: Final = {
 _TOLD: Final = frozenset({"prompt", "negative", "seed", "width", "height", "model", *FILE_ROLES})
 
 
-def frame() -> Html:
-    """The tab before anything is loaded: search, an empty shelf, what to do with a selection."""
+def frame(*, imports: bool = False) -> Html:
+    """The tab before anything is loaded: search, an empty shelf, what to do with a selection.
+
+    ``imports``: folders of this machine may be brought in.
+    """
     return el(
         "div",
         _search(),
+        el(
+            "div",
+            el("span", class_="kept quiet"),
+            el("span", class_="importing quiet", role="status"),
+            _act("import-folder", "input", "Import a folder") if imports else None,
+            class_="stock",
+        ),
         el("div", class_="days", aria_live="off"),
         _nothing(),
         el("div", class_="more", aria_hidden="true"),

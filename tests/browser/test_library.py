@@ -12,6 +12,7 @@ import pytest
 
 from tests.browser import support
 from tests.browser.test_create import saved
+from tests.ui.support import picture_bytes
 
 pytestmark = pytest.mark.browser
 
@@ -178,3 +179,32 @@ def test_a_phone_shows_the_library_without_sideways_scrolling(
     page.tap("[data-do=picking]")
     page.tap(".library .thumb >> nth=1")
     assert page.inner_text(".selection .picked") == "1 selected"
+
+
+def test_a_folder_is_imported_and_what_is_kept_is_told(
+    browser: Any, painter: Any, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    output.mkdir()
+    for side in range(20, 32):
+        (output / f"old_{side}.png").write_bytes(picture_bytes("PNG", side=side))
+    with support.running_app(tmp_path / "data", COMFYUI_URL=painter.url) as url:
+        page = support.open_page(browser.new_context(), url)
+        page.get_by_role("tab", name="Library").click()
+        page.get_by_role("button", name="Import a folder").click()
+        page.get_by_label("Folder on this machine").fill(str(tmp_path / "nowhere"))
+        page.get_by_role("button", name="Import", exact=True).click()
+        page.wait_for_function(
+            "document.querySelector('.library .importing').textContent.includes('no folder')"
+        )
+        page.get_by_role("button", name="Import a folder").click()
+        page.get_by_label("Folder on this machine").fill(str(output))
+        page.get_by_role("button", name="Import", exact=True).click()
+        wait_count(page, 12)
+        page.wait_for_function(
+            "document.querySelector('.library .importing').textContent === '12 added.'"
+        )
+        page.wait_for_function(
+            "document.querySelector('.library .kept').textContent.endsWith('kept')"
+        )
+        page.context.close()

@@ -36,8 +36,14 @@ def test_the_table_has_an_answer_for_every_role_action_and_mode() -> None:
             if may(Role.VISITOR, action, mode):
                 assert may(Role.OWNER, action, mode)
     assert {a for a in TABLE if may(Role.OWNER, a, Mode.LOCAL)} == set(TABLE)
-    owners = {"free_memory", "get_models", "open_workflow", "reconnect", "see_server"}
-    assert owners == ONLY_OWNERS
+    assert {
+        "free_memory",
+        "get_models",
+        "import_folder",
+        "open_workflow",
+        "reconnect",
+        "see_server",
+    } == ONLY_OWNERS
 
 
 def test_every_handler_is_shut_to_nobody(shared: Any, nobody: Person) -> None:
@@ -76,7 +82,7 @@ def test_the_owner_is_let_in_wherever_the_mode_allows(shared: Any, anna: Person)
         for handler in handlers(shared):
             anna.fire(handler._id, [None] * len(handler.inputs), event_data={})
         questions = asked.take()
-    assert {action for action, no in questions if no} <= {"reconnect"}
+    assert {action for action, no in questions if no} <= {"reconnect", "import_folder"}
     assert ("free_memory", False) in questions
 
 

@@ -19,7 +19,7 @@ from comfy_ui.ui.access import (
     mode_of,
 )
 
-OWNERS_ONLY = ("free_memory", "reconnect", "see_server")
+OWNERS_ONLY = ("free_memory", "import_folder", "reconnect", "see_server")
 
 
 class App:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import doctest
 import io
 import re
 import zipfile
@@ -8,10 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from comfy_ui.ui import library
+from comfy_ui.ui import imports, library
+from comfy_ui.ui.access import Mode
+from comfy_ui.ui.imports import Imports
 from comfy_ui.ui.library import Library
 from tests.studio.support import end_of, engine_files, submit_sleepy
 from tests.ui.house import House, open_house
+from tests.ui.support import picture_bytes
+
+
+def test_the_examples_hold() -> None:
+    assert doctest.testmod(imports).failed == 0
 
 
 @pytest.fixture
@@ -100,3 +109,48 @@ async def test_the_detail_escapes_what_people_wrote(house: House) -> None:
     assert answer.headers["cache-control"] == "no-store"
     assert "<script" not in answer.text
     assert 'data-what="all"' in answer.text
+
+
+async def test_what_is_kept_is_told_with_its_limit(house: House) -> None:
+    page, owner = house.visitor(Library(house.backend, house.access))
+    await made(house, owner, 1)
+    assert re.fullmatch(r"[\d.]+ \w+ kept", (await page.get("/library/space")).json()["text"])
+    house.studio._limit_bytes = lambda _: 10 * 10**9
+    assert (await page.get("/library/space")).json()["text"].endswith(" of 10.0 GB kept")
+
+
+async def test_a_visitor_imports_no_folder(house: House, tmp_path: Path) -> None:
+    page, _ = house.visitor(Library(house.backend, house.access))
+    for answer in (
+        await page.post("/library/import", json={"folder": str(tmp_path)}),
+        await page.post("/library/import/stop", json={}),
+        await page.get("/library/import"),
+    ):
+        assert answer.status_code == 422
+        assert "owner of this machine" in answer.json()["error"]
+
+
+async def test_the_owner_imports_a_folder_and_sees_how_far_it_is(
+    house: House, tmp_path: Path
+) -> None:
+    for side in (4, 5, 6):
+        path = tmp_path / "output" / f"{side}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(picture_bytes("PNG", side=side))
+    house.access.mode = Mode.LOCAL
+    house.backend.imports = Imports(house.backend)
+    page, _ = house.visitor(Library(house.backend, house.access))
+    assert (await page.post("/library/import", json={"folder": " "})).status_code == 422
+    begun = await page.post("/library/import", json={"folder": str(tmp_path / "output")})
+    assert begun.json()["running"] is True
+    again = await page.post("/library/import", json={"folder": str(tmp_path)})
+    assert "running already" in again.json()["error"]
+    while (state := (await page.get("/library/import")).json())["running"]:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    assert state == {"running": False, "looked_at": 3, "found": 3, "said": "3 added."}
+    assert len(shown((await page.get("/library")).json()["html"])) == 3
+    await page.post("/library/import", json={"folder": str(tmp_path / "nowhere")})
+    while (state := (await page.get("/library/import")).json())["running"]:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    assert "There is no folder" in state["said"]
+    await page.post("/library/import/stop", json={})
