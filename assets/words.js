@@ -83,10 +83,10 @@
       const [before, words, after] = merged(prompt || "your prompt", style);
       const mark = (text) => text && make("mark", { textContent: text });
       preview.replaceChildren(...[mark(before), words, mark(after)].filter(Boolean));
-      without.textContent = style.negative ? `Negative: ${style.negative}` : "";
+      without.replaceChildren(...(style.negative ? [make("b", { textContent: "Negative:" }), " ", make("span", { textContent: style.negative, translate: false })] : []));
       use.dataset.prompt = before + words + after; // app.js puts it into the box and keeps the old one
       use.disabled = !prompt;
-      use.title = prompt ? "" : "Type a prompt first";
+      use.title = prompt ? "" : "Type a prompt first.";
     }
     function fill({ styles }) {
       grid.replaceChildren(
@@ -94,7 +94,7 @@
           const face = style.picture
             ? make("img", { src: `styles/${encodeURIComponent(style.name)}`, alt: "", loading: "lazy", width: 96, height: 96 })
             : make("span", { className: "no-face", textContent: style.name.slice(0, 1).toUpperCase(), ariaHidden: "true" });
-          const look = make("button", { type: "button", className: "look", role: "option", title: style.name }, face, make("span", { textContent: style.name }));
+          const look = make("button", { type: "button", className: "look", role: "option", title: style.name, translate: false }, face, make("span", { textContent: style.name }));
           look.setAttribute("aria-selected", "false");
           look.dataset.find = style.name.toLowerCase();
           look.onclick = () => choose(style, look);

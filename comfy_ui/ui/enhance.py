@@ -40,6 +40,7 @@ from .island import island, sent
 __all__ = ["Enhance", "Wishes", "draft_card", "kind_of", "writing_card"]
 
 _TIMEOUT_S: Final = 60.0  # a person sees it coming and can stop it; a model may have to be loaded
+_RULES_NAME: Final = "built-in rules"
 _DRAW_EVERY_S: Final = 0.1
 _MAX_OWN_WORDS: Final = 4000
 _MAX_PICTURE: Final = 4_000_000  # characters of a data: address; the browser sends it small
@@ -238,15 +239,13 @@ def draft_card(
     tokens = count_tokens(draft.enhanced, preset.family)
     return el(
         "section",
-        _head("built-in rules" if draft.source == "rules" else draft.source),
+        _head(_RULES_NAME if draft.source == RULES else draft.source),
         el("p", draft.reason, class_="quiet", role="status") if draft.reason else None,
         el("p", _marked(draft) if wishes else draft.enhanced, class_="draft-text")
         if changed
         else None,
-        el("p", el("b", "Negative: "), negative, class_="quiet") if negative and changed else None,
-        el("p", el("b", "Lyrics: "), draft.lyrics, class_="quiet draft-lyrics")
-        if draft.lyrics
-        else None,
+        _besides("Negative", negative) if negative and changed else None,
+        _besides("Lyrics", draft.lyrics) if draft.lyrics else None,
         el("p", f"About {tokens.used} of {tokens.limit} tokens.", class_="quiet")
         if not tokens.fits
         else None,
@@ -289,8 +288,17 @@ def writing_card(text: str, source: str) -> Html:
 
 
 def _head(source: str, *, writing: bool = False) -> Html:
-    told = f"{source} is writing" if writing else f"by {source}"
+    name = el("span", source, translate="no")
+    told: list[Html | str] = [name, " is writing"] if writing else ["by ", name]
+    if source == _RULES_NAME:
+        told = [f"by {source}"]
     return el("div", el("strong", "Draft"), el("span", told, class_="quiet"), class_="row")
+
+
+def _besides(label: str, text: str) -> Html:
+    return el(
+        "p", el("b", f"{label}:"), " ", el("span", text, translate="no"), class_="quiet besides"
+    )
 
 
 def _act(label: str, image: str, *, strong: bool = False, **data: str | None) -> Html:
