@@ -22,6 +22,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="bursts; the best one counts")
     parser.add_argument("--seconds", type=float, default=10, help="of 20 Hz previews")
     parser.add_argument("--pending", type=int, default=500, help="jobs waiting on one client")
+    parser.add_argument(
+        "--beside",
+        metavar="PYTHON",
+        help="a Python that has other clients of ComfyUI (see others.py), for the latency table",
+    )
     parser.add_argument("--only", choices=PARTS, action="append", help="leave out the other parts")
     args = parser.parse_args(argv)
     parts = args.only or PARTS
@@ -30,7 +35,11 @@ def main(argv: list[str] | None = None) -> None:
     print(f"server: {server}; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
     if "latency" in parts:
         with chosen() as url:
-            _print_latency(asyncio.run(measure.latency(url, jobs=args.jobs)))
+            figures = asyncio.run(measure.latency(url, jobs=args.jobs))
+            _print_latency(figures)
+            if args.beside:
+                others = measure.others(args.beside, url, jobs=args.jobs)
+                _print_others(others, figures["raw"].p50_ms)
     if "burst" in parts:
         with chosen() as url:
             bursts = asyncio.run(measure.at_once(url, jobs=args.at_once, rounds=args.rounds))
@@ -63,6 +72,22 @@ def _print_latency(figures: dict[str, measure.Figures]) -> None:
         print(
             f"{name:12} {f.p50_ms:9.2f} {f.p95_ms:8.2f} {f.jobs_per_s:8.1f} {f.cpu_ms:12.2f} "
             f"{f.p50_ms / raw.p50_ms:11.2f}"
+        )
+    print()
+
+
+def _print_others(others: dict[str, measure.Others], raw_ms: float) -> None:
+    print("others, one by one       good      p50 ms   p95 ms   p50 / raw   first error")
+    for name, other in others.items():
+        good = sorted(other.seconds)
+        error = other.errors[0][:60] if other.errors else ""
+        if not good:
+            print(f"{name:22} {0:4}/{other.jobs:<4} {'–':>9} {'–':>8} {'–':>11}   {error}")
+            continue
+        p50, p95 = (good[int(len(good) * share)] * 1000 for share in (0.5, 0.95))
+        print(
+            f"{name:22} {len(good):4}/{other.jobs:<4} {p50:9.2f} {p95:8.2f} "
+            f"{p50 / raw_ms:11.2f}   {error}"
         )
     print()
 

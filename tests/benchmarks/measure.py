@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import json
 import os
 import resource
 import subprocess
@@ -76,6 +77,41 @@ async def latency(url: str, *, jobs: int) -> dict[str, Figures]:
                         figures[name].cpu_s += time.process_time() - cpu
                     await asyncio.sleep(0.002)  # the server's own tail must not count for the next
     return figures
+
+
+@dataclass(frozen=True)
+class Others:
+    """Another client at the instant job: how long those took that gave their bytes, of ``jobs``."""
+
+    jobs: int
+    seconds: list[float]
+    errors: list[str]
+
+
+def others(python: str, url: str, *, jobs: int, patience_s: float = 120) -> dict[str, Others]:
+    """Each client that is installed for that Python, one after the other; see ``others.py``.
+
+    The first job is left out; what was not answered after ``patience_s`` in all counts as failed.
+    """
+    script = str(Path(__file__).with_name("others.py"))
+    installed = subprocess.run([python, script], check=True, capture_output=True, text=True)
+    found = {}
+    for name in json.loads(installed.stdout):
+        command = [python, script, name, url, str(jobs + 1)]
+        try:
+            said = subprocess.run(
+                command, check=False, capture_output=True, timeout=patience_s
+            ).stdout
+        except subprocess.TimeoutExpired as late:
+            said = late.stdout or b""
+        lines = [line for line in said.decode().splitlines() if line.startswith('{"')]
+        told = [json.loads(line) for line in lines[1:]]
+        found[name] = Others(
+            jobs,
+            [answer["seconds"] for answer in told if "seconds" in answer],
+            [answer["error"] for answer in told if "error" in answer],
+        )
+    return found
 
 
 async def _blocking(call: Callable[..., list[bytes]], *args: Any) -> list[bytes]:
