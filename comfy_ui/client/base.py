@@ -71,12 +71,8 @@ class Base:
         self._asker = Asker(timeout_s=self._endpoint.timeout_s)
         self._telemetry = Telemetry(self._endpoint.address)
         self._pictures = Pictures()
-        self._following = Following(
-            self._asker,
-            self._telemetry,
-            # Comfy Cloud's stops all running jobs of its user.
-            interrupts_one=not self._endpoint.address.is_cloud,
-        )
+        is_cloud = self._endpoint.address.is_cloud
+        self._following = Following(self._asker, self._telemetry, is_cloud=is_cloud)
         self._transfers = Transfers(self._asker, self._telemetry, self._pictures)
         self._sources = Sources(self._asker, self._transfers)
         if breaker is None and http is None and check_feature("health"):

@@ -50,13 +50,15 @@ _REFUSED_S = 0.5
 class Following:
     """The flows around jobs, of one client.
 
-    ``interrupts_one``: this server's interrupt heeds the id that it is given.
+    ``is_cloud``: the server is Comfy Cloud, whose interrupt stops all jobs of its user, and which
+    gives jobs ids of its own.
     """
 
-    def __init__(self, asker: Asker, telemetry: Telemetry, *, interrupts_one: bool) -> None:
+    def __init__(self, asker: Asker, telemetry: Telemetry, *, is_cloud: bool) -> None:
         self._asker = asker
         self._telemetry = telemetry
-        self._interrupts_one = interrupts_one
+        self._interrupts_one = not is_cloud
+        self._keeps_our_ids = not is_cloud  # others tell by their first answer
         self._atomic_cancel: bool | None = None
         self._refused_until = 0.0
 
@@ -66,7 +68,8 @@ class Following:
         Raises:
             InvalidWorkflowError: the server refused it, or (``strict``) would run only a part of
                 it: then it is taken out of the queue again.
-            ComfyUIConnectionError: whether it was queued could not be found out.
+            ComfyUIConnectionError: whether it was queued could not be found out. It is not posted
+                again then: lost once is better than paid for twice.
         """
         for posts_left in reversed(range(_MAX_POSTS)):
             try:
@@ -74,6 +77,8 @@ class Following:
             except (ComfyUIConnectionError, ServerRejectedError) as error:
                 if not _may_be_queued(error):
                     raise
+                if not self._keeps_our_ids:  # nothing to look for
+                    raise _in_doubt(error) from error
                 logger.info("The post of job %s was not answered; looking for it", job.prompt_id)
                 if (yield from self.find(job, error)):
                     return
@@ -83,6 +88,7 @@ class Following:
             else:
                 break
         if submitted.prompt_id != job.prompt_id:  # not every server takes ours
+            self._keeps_our_ids = False
             job.rename(submitted.prompt_id)
         job.apply(Accepted(), self._asker.clock())
         if submitted.problems:
@@ -210,6 +216,15 @@ class Following:
                 raise error  # which says nothing about the route
         self._atomic_cancel = cancel.status == 200
         return Capabilities(jobs_api=jobs.status == 200, atomic_cancel=self._atomic_cancel)
+
+
+def _in_doubt(error: ComfyHeadlessError) -> ComfyUIConnectionError:
+    return ComfyUIConnectionError(
+        f"{error.message} Whether the job was queued is not known.",
+        hint="Look at the server's queue before you queue it again: this server gives jobs ids of "
+        "its own, so it cannot be looked for.",
+        retryable=False,
+    )
 
 
 def _not_found_out(job: Job) -> ComfyUIConnectionError:

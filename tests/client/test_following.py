@@ -96,7 +96,7 @@ def test_polls_and_cancellations_have_a_patience_of_their_own(
     timeout_s: float, deadline: float | None, patience_s: float, *, cancelling: bool
 ) -> None:
     asker = Asker(timeout_s=timeout_s, clock=lambda: NOW)
-    flows = Following(asker, Telemetry(parse_address("localhost")), interrupts_one=True)
+    flows = Following(asker, Telemetry(parse_address("localhost")), is_cloud=False)
     job = Job(new_job("a", now=NOW, accepted=True))
     if cancelling:
         job.apply(CancelRequested(), NOW)

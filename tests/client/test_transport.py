@@ -416,6 +416,30 @@ async def test_f13_a_post_that_never_arrived_is_made_again_under_the_same_id(
 
 
 @BOTH
+async def test_f13_where_the_server_gives_the_ids_a_job_in_doubt_is_told_not_posted_again(
+    kind: str,
+) -> None:
+    posts = 0
+
+    def own_ids(request: Request) -> bytes | None:
+        nonlocal posts
+        if request.path == "/prompt":
+            posts += 1
+            own = {"prompt_id": f"own-{posts}", "number": 1, "node_errors": {}}
+            return response(own) if posts == 1 else None
+        return not_a_socket(request) or response(EMPTY_QUEUE)
+
+    with ScriptedServer(own_ids) as server:
+        async with open_client(kind, server.url) as client:
+            assert await client.queue_prompt(image_graph()) == "own-1"
+            with pytest.raises(ComfyUIConnectionError) as caught:
+                await client.queue_prompt(image_graph())
+    assert "queue" in caught.value.hint
+    assert not caught.value.retryable
+    assert posts == 2
+
+
+@BOTH
 async def test_f13_a_server_error_on_the_post_is_looked_into_and_then_told(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
