@@ -57,7 +57,8 @@ def _complain(error: ComfyHeadlessError) -> None:
     print(f"error: {error.message}", file=sys.stderr)
     if isinstance(error, InvalidWorkflowError):
         for problem in error.problems:
-            print(f"  {problem}", file=sys.stderr)
+            if str(problem) != error.message:
+                print(f"  {problem}", file=sys.stderr)
     if error.hint:
         print(f"hint: {error.hint}", file=sys.stderr)
 

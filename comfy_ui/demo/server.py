@@ -229,6 +229,7 @@ class _Life:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=1,
+            timeout_keep_alive=75,  # as aiohttp's, with which ComfyUI serves
         )
         self._server = _Server(config)
         self._thread = threading.Thread(target=self._run, name="demo-server", daemon=True)

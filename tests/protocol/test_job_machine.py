@@ -271,7 +271,6 @@ class World:
 
 @settings(
     max_examples=5000,
-    deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

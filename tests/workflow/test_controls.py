@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from comfy_ui.errors import InvalidWorkflowError, ValidationError
 from comfy_ui.protocol.nodes import NodeLibrary
@@ -588,7 +588,7 @@ class TestOutputs:
         assert [output.node for output in outputs if output.temporary] == ["p"]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(value=JSON, seed=st.integers(0, 2**32))
 def test_one_wrong_thing_anywhere_in_a_graph_is_refused_or_has_controls(value, seed):
     graph = mutations(sampled(), value, random.Random(seed))

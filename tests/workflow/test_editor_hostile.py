@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from comfy_ui.errors import InvalidWorkflowError
 from comfy_ui.protocol.nodes import NodeLibrary
@@ -178,19 +178,19 @@ def nested_file() -> dict[str, Any]:
     return file.json
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400)
 @given(value=JSON, seed=st.integers(0, 2**32))
 def test_one_wrong_thing_anywhere_is_refused_or_converted(value, seed):
     survives(mutations(nested_file(), value, random.Random(seed)), SERVER)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200)
 @given(editor=JSON | st.fixed_dictionaries({"nodes": JSON, "links": JSON, "definitions": JSON}))
 def test_any_json_at_all_is_refused_or_converted(editor):
     survives(editor, SERVER)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100)
 @given(value=JSON, seed=st.integers(0, 2**32))
 def test_a_broken_node_list_is_no_crash_either(value, seed):
     server = mutations(SERVER, value, random.Random(seed))
