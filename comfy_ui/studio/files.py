@@ -20,7 +20,7 @@ import shutil
 import time
 import uuid
 import zipfile
-from collections.abc import Generator, Iterable
+from collections.abc import Container, Generator, Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from io import RawIOBase
@@ -28,7 +28,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from ..client.files import safe_name
-from ..protocol.outputs import OutputFile
+from ..protocol.outputs import OutputFile, kind_of
 from .job import Kind
 
 if TYPE_CHECKING:
@@ -109,6 +109,20 @@ class FileStore:
         finally:
             arriving.unlink(missing_ok=True)
         return self._stored(path, file)
+
+    def unnamed(self, named: Container[str]) -> list[str]:
+        """The originals that are not among ``named``, as paths relative to the data folder."""
+        found = (
+            path.relative_to(self.folder).as_posix() for path in (self.folder / "files").glob("*/*")
+        )
+        return sorted(path for path in found if path not in named)
+
+    def enter_again(self, relative: str) -> tuple[StoredFile, float]:
+        """An original whose record was lost, and when it was stored. Its name was lost too."""
+        path = self.folder / relative
+        name = f"recovered_{path.stem[:12]}{path.suffix}"
+        file = OutputFile(name, node="import", kind=kind_of(name))
+        return self._stored(path, file), path.stat().st_mtime
 
     def _stored(self, path: Path, file: OutputFile) -> StoredFile:
         name = safe_name(file.filename)

@@ -99,6 +99,21 @@ class Importer:
             on_progress(progress)
         return progress
 
+    async def enter_unnamed(self, owner: str) -> int:
+        """Enter again what lies among the library's files and no result names; gives how many."""
+        count = 0
+        async with self._sweep:
+            named = await self._database.run(items.paths)
+            for relative in await self._file_thread.run(self._files.unnamed, named):
+                try:
+                    stored, at = await self._file_thread.run(self._files.enter_again, relative)
+                except OSError as error:
+                    logger.warning("The file %s could not be entered: %s", relative, error)
+                    continue
+                metadata = await asyncio.to_thread(_metadata, self._files.folder / relative)
+                count += await self._database.run(_enter, stored, metadata, owner, at)
+        return count
+
     def _look(self, folder: Path) -> list[tuple[Path, float]]:
         try:
             whole = folder.expanduser().resolve()

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..workflow.graph import AnyGraph
 from ..workflow.needs import model_files
 from .files import StoredFile
 from .job import Item, Job, Kind
@@ -100,7 +101,6 @@ def _insert(
     first_id: int,
 ) -> None:
     item_id = first_id
-    words = [job.prompt, job.preset, *model_files(job.graph)]
     for file in files:
         added = connection.execute(
             "INSERT OR IGNORE INTO items (id, job_id, source, owner, kind, filename, media_type,"
@@ -124,11 +124,31 @@ def _insert(
             ),
         )
         if added.rowcount:
-            connection.execute(
-                "INSERT INTO items_search (rowid, body) VALUES (?, ?)",
-                (item_id, "\n".join([*words, file.filename]).casefold()),
-            )
+            _index(connection, item_id, job.graph, job.prompt, job.preset, file.filename)
             item_id += 1
+
+
+def index_words(connection: sqlite3.Connection) -> None:
+    """Make the text index of all results anew."""
+    connection.execute("DELETE FROM items_search")
+    for row in connection.execute(
+        "SELECT items.id, prompt, items.preset, graph, filename FROM items"
+        " JOIN jobs ON jobs.id = job_id"
+    ).fetchall():
+        graph = json.loads(row["graph"])
+        _index(connection, row["id"], graph, row["prompt"], row["preset"], row["filename"])
+
+
+def _index(connection: sqlite3.Connection, item_id: int, graph: AnyGraph, *words: str) -> None:
+    connection.execute(
+        "INSERT INTO items_search (rowid, body) VALUES (?, ?)",
+        (item_id, "\n".join([*words, *model_files(graph)]).casefold()),
+    )
+
+
+def paths(connection: sqlite3.Connection) -> set[str]:
+    """Every file that a result names."""
+    return {row["path"] for row in connection.execute("SELECT DISTINCT path FROM items")}
 
 
 def used_bytes(connection: sqlite3.Connection, owner: str) -> int:

@@ -16,7 +16,7 @@ from . import items
 from .files import YOUNG_S, FileStore, zip_pieces
 from .imports import Importer, Progress
 from .inputs import Inputs
-from .job import Item, Kind
+from .job import LOCAL_OWNER, Item, Kind
 from .store import Database
 from .threads import Thread
 
@@ -59,7 +59,11 @@ class Library:
         self._sweep = asyncio.Lock()
 
     async def prepare(self) -> None:
-        """Make the folders. Raises OSError: the disk refuses."""
+        """Make the folders.
+
+        Raises:
+            OSError: the disk refuses.
+        """
         await self._file_thread.run(self._files.prepare)
 
     async def close_files(self) -> None:
@@ -84,8 +88,22 @@ class Library:
             ValidationError: there is no such folder.
             StorageError: the disk refused; what came before is in.
         """
-        importer = Importer(self._database, self._files, self._file_thread, sweep=self._sweep)
-        return await importer.run(folder, owner, on_progress=on_progress)
+        return await self._importer().run(folder, owner, on_progress=on_progress)
+
+    @property
+    def notice(self) -> str:
+        """What the owner of the machine should know since the start; empty when nothing."""
+        rescued = self._database.rescued
+        return str(rescued) if rescued else ""
+
+    def _importer(self) -> Importer:
+        return Importer(self._database, self._files, self._file_thread, sweep=self._sweep)
+
+    async def _enter_lost(self) -> None:
+        """After a rescue: files that have no record any more belong to the owner of the machine."""
+        if self._database.rescued is not None:
+            count = await self._importer().enter_unnamed(LOCAL_OWNER)
+            logger.warning("%d results were entered again from their files.", count)
 
     async def _require_room(self, owner: str) -> None:
         """

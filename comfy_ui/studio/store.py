@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from ..errors import StorageError, ValidationError
+from .rescue import Rescued, is_broken, move_aside, rescue
 from .threads import Thread
 
 P = ParamSpec("P")
@@ -103,8 +104,11 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             there INTEGER NOT NULL          -- 0: the server is known not to have it
         )""",
         "CREATE INDEX copies_job ON copies(job_id)",
+    ),
+    (
         # How much an owner keeps is asked before every job.
-        "CREATE INDEX items_size ON items(owner, size_bytes) WHERE deleted_at IS NULL",
+        """CREATE INDEX IF NOT EXISTS items_size ON items(owner, size_bytes)
+            WHERE deleted_at IS NULL""",
     ),
 )
 """What makes version n+1 of the schema from version n. Append; never change one that shipped."""
@@ -118,6 +122,8 @@ class Database:
         self._thread = Thread("studio-db")
         self._lock: sqlite3.Connection | None = None
         self._connection: sqlite3.Connection | None = None
+        self.rescued: Rescued | None = None
+        """What came of a broken file that was found on opening."""
 
     async def open(self) -> None:
         """Make or migrate the file.
@@ -156,16 +162,25 @@ class Database:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._lock = _locked(self._folder / "studio.lock")
-            # autocommit: transactions are begun and ended in _transaction, and nowhere else
-            connection = sqlite3.connect(self._folder / "studio.db", isolation_level=None)
-            self._connection = connection
-            connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")  # a job that was accepted stays so
-            connection.execute("PRAGMA foreign_keys = ON")
-            _transaction(connection, lambda: migrate(connection))
+            path = self._folder / "studio.db"
+            if is_broken(path):
+                aside = move_aside(path)
+                self.rescued = rescue(aside, self._connect(path))
+            else:
+                self._connect(path)
         except (OSError, sqlite3.Error) as error:
             raise StorageError(f"The folder {self._folder} cannot be used: {error}.") from error
+
+    def _connect(self, path: Path) -> sqlite3.Connection:
+        # autocommit: transactions are begun and ended in _transaction, and nowhere else
+        connection = sqlite3.connect(path, isolation_level=None)
+        self._connection = connection
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # a job that was accepted stays so
+        connection.execute("PRAGMA foreign_keys = ON")
+        _transaction(connection, lambda: migrate(connection))
+        return connection
 
     def _close(self) -> None:
         for connection in (self._connection, self._lock):

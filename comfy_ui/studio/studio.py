@@ -115,6 +115,7 @@ class Studio(Library):
         self._tasks = [
             *(asyncio.create_task(runner.run(), name="studio runner") for runner in self._runners),
             asyncio.create_task(self._purge_for_ever(), name="studio purge"),
+            asyncio.create_task(self._enter_lost(), name="studio rescue"),
         ]
 
     async def aclose(self) -> None:

@@ -81,6 +81,7 @@ class Status:
                 embedded=self._backend.embedded,
                 private=private,
                 free=self._access.allows("free_memory", request),
+                notice=self._backend.studio.notice if private else "",
             ),
             join(
                 place_for_downloads() if fetches else None,
@@ -147,7 +148,12 @@ def banner(*, embedded: bool, owner: bool) -> Html:
 
 
 def servers_panel(
-    told: Sequence[ServerStatus], *, embedded: bool, private: bool, free: bool = False
+    told: Sequence[ServerStatus],
+    *,
+    embedded: bool,
+    private: bool,
+    free: bool = False,
+    notice: str = "",
 ) -> Html:
     """The servers: does each answer, what is it, how full is it. Visitors see no address."""
     several = len(told) > 1
@@ -161,6 +167,7 @@ def servers_panel(
             if several
             else _lamp(told[0]),
         ),
+        el("p", notice, class_="trouble") if notice else None,
         [
             el(
                 "div",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import random
 import signal
@@ -15,7 +16,7 @@ import pytest
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer, Faults
 from comfy_ui.studio import Phase, Studio
-from tests.studio import support
+from tests.studio import killed, support
 
 OWNERS = ("ann", "bob")
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,7 +93,48 @@ async def _round(engine: DemoServer, folder: Path, seed: int) -> None:
         assert not list((folder / "incoming").iterdir())
 
 
-@pytest.mark.parametrize("seed", range(3))
+async def test_a_process_killed_at_any_step_of_a_job_costs_nothing(
+    slow_engine: DemoServer, tmp_path: Path
+) -> None:
+    forks = multiprocessing.get_context("forkserver")
+    forks.set_forkserver_preload(["tests.studio.killed"])
+    children = {
+        step: forks.Process(
+            target=killed.die_at, args=(slow_engine.url, str(tmp_path / str(n)), step)
+        )
+        for n, step in enumerate(killed.STEPS)
+    }
+    for child in children.values():
+        child.start()
+    for step, child in children.items():
+        await asyncio.to_thread(child.join, 60)
+        assert child.exitcode == -signal.SIGKILL, step
+    made: dict[str, bytes] = {}
+
+    async def recovered(step: str, folder: Path) -> bool:
+        async with (
+            ComfyWSClient(url=slow_engine.url) as client,
+            Studio(client=client, data_dir=folder) as studio,
+        ):
+            jobs = [*await studio.active("ann"), *await studio.recent("ann")]
+            ends = [await support.end_of(studio, job, within_s=90) for job in jobs]
+            assert len(ends) == (0 if step == "submit before" else 1), step
+            made.update({i.filename: i.path.read_bytes() for end in ends for i in end.items})
+            assert len(await studio.results("ann")) == sum(len(end.items) for end in ends)
+            assert not list((folder / "incoming").iterdir())
+            wanted = {Phase.SUCCEEDED} | ({Phase.CANCELLED} if "cancel" in step else set())
+            return all(end.phase in wanted and end.error is None for end in ends)
+
+    all_well = await asyncio.gather(
+        *(recovered(step, tmp_path / str(n)) for n, step in enumerate(killed.STEPS))
+    )
+    assert dict(zip(killed.STEPS, all_well, strict=True)) == dict.fromkeys(killed.STEPS, True)
+    # One file for each job at the engine and here: the right bytes, and none ran twice.
+    assert made == support.engine_files(slow_engine)
+    assert len(made) >= len(killed.STEPS) - 3
+
+
+@pytest.mark.parametrize("seed", range(1))
 async def test_a_killed_process_loses_and_doubles_nothing(
     slow_engine: DemoServer, tmp_path: Path, seed: int
 ) -> None:

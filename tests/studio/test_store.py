@@ -50,11 +50,13 @@ async def test_a_folder_that_cannot_be_made_is_an_error_with_a_hint(tmp_path: Pa
     await database.close()
 
 
-async def test_a_file_that_is_no_database_is_an_error(tmp_path: Path) -> None:
+async def test_a_file_that_is_no_database_is_moved_aside(tmp_path: Path) -> None:
     (tmp_path / "studio.db").write_bytes(b"not a database" * 1000)
     database = Database(tmp_path)
-    with pytest.raises(StorageError):
-        await database.open()
+    await database.open()
+    assert database.rescued is not None
+    assert database.rescued.aside.read_bytes() == b"not a database" * 1000
+    await database.close()
 
 
 async def test_a_call_that_fails_changes_nothing(tmp_path: Path) -> None:
