@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -95,6 +96,7 @@ async def _graph(
     )
     from ..workflow.check import error_for
     from ..workflow.controls import apply_values
+    from ..workflow.filenames import fill_prefixes
 
     library = await client.object_info()
     if await asyncio.to_thread(Path(source).exists):
@@ -119,7 +121,7 @@ async def _graph(
     if error is not None and not partial:
         raise error
     chosen = {name: text for name, text in words.values.items() if text != values.get(name)}
-    return graph, chosen
+    return fill_prefixes(graph, datetime.now().astimezone()), chosen
 
 
 async def _upload(

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from ..errors import InvalidWorkflowError, ValidationError
@@ -14,6 +15,7 @@ from ..prompts.wildcards import WildcardFolder, expand_values
 from ..protocol.nodes import NodeLibrary
 from ..workflow.allow import check_allowed
 from ..workflow.check import check_workflow, error_for
+from ..workflow.filenames import fill_prefixes
 from ..workflow.presets import Graph, Preset, build_graph, get_preset, resolve_values
 from .fair import work
 from .inputs import Inputs
@@ -109,7 +111,7 @@ def _for_server(
         values=values,
         prompt=str(prompt or ""),
         seed=seed if isinstance(seed, int) else None,
-        graph=graph,
+        graph=fill_prefixes(graph, datetime.now().astimezone()),
         status=Status.WAITING,
         created_at=time.time(),
         work=work(values),

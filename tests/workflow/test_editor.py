@@ -560,3 +560,13 @@ class TestValuesThatDoNotFit:
 
     def test_a_workflow_that_fits_has_no_problems(self):
         assert convert(text_to_image().json, SERVER).problems == ()
+
+
+def test_links_that_are_made_only_on_run_are_refused_with_a_cure():
+    editor = text_to_image().json
+    editor["extra"] = {"ue_links": [], "links_added_by_ue": []}
+    assert convert_workflow(editor, SERVER)
+    editor["extra"]["ue_links"] = [{"downstream": 1, "upstream": "2", "type": "MODEL"}]
+    with pytest.raises(InvalidWorkflowError, match="1 connections of this workflow") as caught:
+        convert_workflow(editor, SERVER)
+    assert "real links" in caught.value.hint

@@ -42,7 +42,7 @@ def convert_workflow(editor: Mapping[str, Any], object_info: ObjectInfo) -> ApiG
     Reads versions 0.4 and 1.0, with subgraphs and legacy group nodes. Pure; takes milliseconds.
     Nodes that no output needs stay in. Two things that the editor does are left to others because
     they are not the same twice: choosing among ``{red|blue}`` in prompts (and stripping ``//``
-    comments with it), and ``%date%`` in file names.
+    comments with it), and ``%date%`` in file names (:mod:`..filenames`, as a job is made).
 
     Args:
         editor: the file as JSON; not changed.
@@ -50,7 +50,8 @@ def convert_workflow(editor: Mapping[str, Any], object_info: ObjectInfo) -> ApiG
 
     Raises:
         MissingNodesError: node classes that the server does not have, each with its title.
-        InvalidWorkflowError: not a workflow, or one that contains itself.
+        InvalidWorkflowError: not a workflow, one that contains itself, or one whose links are made
+            only as the editor runs it ("Use Everywhere").
     """
     return convert_only(editor, as_library(object_info)).graph
 
@@ -77,6 +78,7 @@ class _Converter:
     def __init__(self, editor: Mapping[str, Any], library: NodeLibrary) -> None:
         self._library = library
         self._document = expand_groups(read_document(editor), library)
+        _no_links_made_on_run(self._document)
         self._resolver = Resolver(self._document, self._own_value)
         self._values: dict[str, dict[str, Any]] = {}
         self._origins: dict[tuple[str, str], Origin] = {}
@@ -167,6 +169,22 @@ class _Converter:
         if node.type not in self._library:
             return MISSING
         return self._own_values(scope, node, self._library[node.type]).get(name, MISSING)
+
+
+def _no_links_made_on_run(document: Document) -> None:
+    """Refuse what cannot be converted whole.
+
+    "Use Everywhere" joins nodes by script when the editor runs a workflow. The file lists those
+    links for its own use only, so nothing is built on them here.
+    """
+    made = document.extra.get("ue_links")
+    if isinstance(made, list) and made:
+        raise InvalidWorkflowError(
+            f"{len(made)} connections of this workflow are made by 'Anything Everywhere' nodes "
+            "when ComfyUI's editor runs it; they are not in the file.",
+            hint="In ComfyUI turn them into real links and save it again, or export it in API "
+            "format.",
+        )
 
 
 def _missing(key: str, node: Node) -> Problem:
