@@ -3,6 +3,7 @@
 (() => {
   const { $, $$, load, save, toast } = window.comfy.kit;
   const TELL = "comfy-ui.tell";
+  const SOUND = "comfy-ui.sound";
   const OVER = ["succeeded", "failed", "cancelled", "lost"];
 
   let times = 1;
@@ -38,20 +39,44 @@
 
   // ---- the word when all is done -------------------------------------------------------------
 
-  const title = document.title;
+  const { said } = window.comfy;
+  const tellShown = () => ($("#with-sound").closest("label").hidden = !$("#tell-me").checked);
+  let title = "";
   let phase = null;
+  let speaker = null;
+  // Two soft notes. Browsers let a page sound only after somebody has pressed something on it.
+  function sound() {
+    speaker ??= new AudioContext();
+    const loud = speaker.createGain();
+    loud.connect(speaker.destination);
+    loud.gain.setValueAtTime(0.12, speaker.currentTime);
+    loud.gain.exponentialRampToValueAtTime(0.0001, speaker.currentTime + 0.9);
+    for (const [hertz, after] of [[587, 0], [880, 0.14]]) {
+      const note = new OscillatorNode(speaker, { frequency: hertz });
+      note.connect(loud);
+      note.start(speaker.currentTime + after);
+      note.stop(speaker.currentTime + 0.9);
+    }
+  }
   function ended() {
     if (!load(TELL, false) || document.visibilityState === "visible") return;
-    document.title = `✓ ${phase === "succeeded" ? "Done" : "Ended"}`;
+    if (!document.title.startsWith("✓")) title = document.title;
+    document.title = said(phase === "succeeded" ? "✓ Done" : "✓ Ended");
+    if (load(SOUND, false)) sound();
     if (window.Notification?.permission !== "granted") return;
-    const notice = new Notification(phase === "succeeded" ? "Your pictures are done" : "Your job has ended", { body: $("#prompt textarea")?.value.slice(0, 120), tag: "comfy-ui" });
+    const notice = new Notification(said(phase === "succeeded" ? "Your pictures are done" : "Your job has ended"), { body: $("#prompt textarea")?.value.slice(0, 120), tag: "comfy-ui" });
     notice.onclick = () => (window.focus(), notice.close());
   }
   document.addEventListener("visibilitychange", () => {
     if (document.visibilityState === "visible" && document.title.startsWith("✓")) document.title = title;
   });
   document.addEventListener("change", async (event) => {
+    if (event.target.id === "with-sound") {
+      save(SOUND, event.target.checked);
+      if (event.target.checked) sound();
+    }
     if (event.target.id !== "tell-me") return;
+    tellShown();
     save(TELL, event.target.checked);
     if (event.target.checked && window.Notification?.permission === "default") await Notification.requestPermission();
     if (event.target.checked && window.Notification?.permission !== "granted") toast("The title of this tab will say it: the browser allows no notices here");
@@ -59,6 +84,8 @@
   window.comfy.onIsland((element) => {
     if ($(".menu", element)) {
       $("#tell-me").checked = load(TELL, false);
+      $("#with-sound").checked = load(SOUND, false);
+      tellShown();
       timesShown();
     }
     if (!element.closest("#stage")) return;

@@ -76,6 +76,13 @@ def menu() -> Html:
                 el("span", "Tell me when all is done"),
                 class_="switch",
             ),
+            el(
+                "label",
+                el("input", type="checkbox", id="with-sound", role="switch"),
+                el("span", "With a soft sound"),
+                class_="switch",
+                hidden=True,
+            ),
             class_="entries",
         ),
         class_="menu",
