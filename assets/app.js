@@ -265,10 +265,11 @@ window.comfy = (() => {
     ["Shift + X", "Stop your running job"],
     ["Alt + ↑ / ↓", "Earlier and later prompts"],
     ["Ctrl/⌘ + ↑ / ↓", "Weight of a word or a selection"],
-    ["/", "Go to the prompt"],
-    ["← ↑ → ↓", "Other results"],
+    ["/", "Go to the prompt; in the Library, to its search"],
+    ["← ↑ → ↓", "Other results; in the Queue, move a job"],
     ["A / R / P / S", "Reuse all, remix, prompt, seed of a result"],
     [". / Space / Delete", "Star, select, delete a result"],
+    ["Shift / Ctrl + click", "Select several results"],
     ["Esc", "Close"],
     ["?", "These keys"],
   ];

@@ -95,6 +95,7 @@
       for (const same of $$(`.thumb[data-open="${thumb.dataset.open}"]`)) {
         $(".mark-star", same.closest(".tile") ?? same)?.setAttribute("aria-pressed", String(on));
       }
+      $(`#stage [data-do=star-result][data-item="${thumb.dataset.open}"]`)?.setAttribute("aria-pressed", String(on));
       if (thumb.dataset.open === shown.id) $("#viewer [data-do=star-shown]")?.setAttribute("aria-pressed", String(on));
     }
   }
@@ -163,7 +164,13 @@
     document.body.classList.remove("comparing");
   }
 
+  // What stands on the stage is always in the row below it.
+  const onStage = (button) => $(`#results .thumb[data-open="${button.dataset.item}"]`);
+
   Object.assign(window.comfy.actions, {
+    "star-result": (button) => star([onStage(button)], button.ariaPressed !== "true"),
+    "compare-result": (button) => chooseRival(onStage(button)),
+    "delete-result": (button) => drop([onStage(button)]),
     recall: (button) => take(shownThumb(), button.dataset.what),
     "star-shown": () => star([shownThumb()], !($("#viewer [data-do=star-shown]").ariaPressed === "true")),
     "delete-shown": () => drop([shownThumb()]),

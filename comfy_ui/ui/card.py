@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from ..studio import Item, JobError, Phase, Snapshot
@@ -12,6 +12,7 @@ from .units import duration
 
 __all__ = [
     "LOOKS",
+    "WAYS",
     "empty_card",
     "error_card",
     "file_url",
@@ -92,8 +93,21 @@ def job_card(snapshot: Snapshot, *, ratio: float | None = None, waiting: int = 0
     )
 
 
-def result_card(items: Sequence[Item], *, seconds: float | None = None) -> Html:
-    """A finished job: its first result large, what it is, and what to do with it."""
+WAYS: Final = {
+    "input": ("input", "Use as input"),
+    "upscale": ("grow", "Upscale"),
+    "animate": ("video", "Animate"),
+}
+"""Icon and label of each way to go on from a picture (see ``recall.GO_ON``)."""
+
+
+def result_card(
+    items: Sequence[Item], *, seconds: float | None = None, ways: Iterable[str] = ()
+) -> Html:
+    """A finished job: its first result large, what it is, and what to do with it.
+
+    ``ways`` are those of :data:`WAYS` that there is a preset for.
+    """
     first = items[0]
     told = [el("span", icon("check"), "Done", class_="phase")]
     if seconds is not None:
@@ -110,7 +124,7 @@ def result_card(items: Sequence[Item], *, seconds: float | None = None) -> Html:
         el(
             "div",
             el("div", told, class_="told"),
-            _actions(first),
+            _actions(first, ways),
             class_="line",
         ),
         el(
@@ -305,15 +319,16 @@ def _media(item: Item) -> Html:
             )
 
 
-def _actions(item: Item) -> Html:
+def _actions(item: Item, ways: Iterable[str]) -> Html:
     return el(
         "div",
         _recall(item, "all", "Reuse all", "again"),
         _recall(item, "seed", "Seed", "dice") if item.seed is not None else None,
         _recall(item, "prompt", "Prompt", "prompt") if item.prompt else None,
-        _recall(item, "input", "Use as input", "input", class_="act as-input")
-        if item.kind == "image"
-        else None,
+        [_recall(item, way, WAYS[way][1], WAYS[way][0]) for way in ways],
+        _keep(item, "star-result", "star", "Star", aria_pressed=str(item.starred).lower()),
+        _keep(item, "compare-result", "compare", "Compare") if item.kind == "image" else None,
+        _keep(item, "delete-result", "bin", "Delete"),
         el(
             "a",
             icon("download"),
@@ -327,13 +342,27 @@ def _actions(item: Item) -> Html:
     )
 
 
-def _recall(item: Item, what: str, label: str, image: str, *, class_: str = "act") -> Html:
+def _keep(item: Item, do: str, image: str, label: str, **more: object) -> Html:
+    return el(
+        "button",
+        icon(image),
+        type="button",
+        class_="act only",
+        aria_label=label,
+        title=label,
+        data_do=do,
+        data_item=str(item.id),
+        **more,
+    )
+
+
+def _recall(item: Item, what: str, label: str, image: str) -> Html:
     return el(
         "button",
         icon(image),
         label,
         type="button",
-        class_=class_,
+        class_="act",
         data_send="recall",
         data_item=str(item.id),
         data_what=what,

@@ -23,7 +23,7 @@ from .html import Html, el, icon
 from .island import island, sent
 from .menu import menu, series
 from .picker import picker
-from .recall import recall
+from .recall import recall, ways_on
 from .stage import Stage
 from .uploads import Uploads
 from .words import Words
@@ -252,7 +252,7 @@ class Create:
         for job in await studio.recent(owner, limit=1 if watched else _SHOWN_RESULTS):
             snapshot = await studio.snapshot(job.id, owner)
             if watched or snapshot.error or snapshot.items or snapshot.texts:
-                return _finished(snapshot, job, None)
+                return self._finished(snapshot, job)
         return card.empty_card(self._backend.catalog.entry(None).preset.sample_prompts)
 
     async def _results(self, owner: str) -> Html:
@@ -294,22 +294,22 @@ class Create:
             fields.form(preset, values, library=catalog.library),
         )
 
+    def _finished(self, snapshot: Snapshot, job: Job) -> Html:
+        if snapshot.phase is Phase.SUCCEEDED and snapshot.items:
+            seconds = (
+                job.finished_at - job.started_at
+                if job.finished_at and job.started_at
+                else snapshot.elapsed_s
+            )
+            ways = ways_on(snapshot.items[0], self._backend.catalog)
+            return card.result_card(snapshot.items, seconds=seconds or None, ways=ways)
+        if snapshot.phase is Phase.SUCCEEDED and snapshot.texts:
+            return card.texts_card(snapshot.texts, job_id=snapshot.job_id)
+        return card.job_card(snapshot)
+
     def _reason(self, preset: Preset) -> Html:
         reason = self._backend.catalog.entry(preset.id).reason
         return _notice(JobError(reason)) if reason else Html("")
-
-
-def _finished(snapshot: Snapshot, job: Job, shape: float | None) -> Html:
-    if snapshot.phase is Phase.SUCCEEDED and snapshot.items:
-        seconds = (
-            job.finished_at - job.started_at
-            if job.finished_at and job.started_at
-            else snapshot.elapsed_s
-        )
-        return card.result_card(snapshot.items, seconds=seconds)
-    if snapshot.phase is Phase.SUCCEEDED and snapshot.texts:
-        return card.texts_card(snapshot.texts, job_id=snapshot.job_id)
-    return card.job_card(snapshot, ratio=shape)
 
 
 def _other_models(entry: Entry, values: Mapping[str, Any]) -> bool:

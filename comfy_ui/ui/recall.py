@@ -12,10 +12,11 @@ from ..studio import Item, Job
 from ..workflow.presets import Preset
 from . import fields
 from .backend import Backend
+from .catalog import Catalog, Entry
 from .draft import Draft
 from .uploads import Uploads
 
-__all__ = ["GO_ON", "Recalled", "recall"]
+__all__ = ["GO_ON", "Recalled", "recall", "ways_on"]
 
 GO_ON: Final[Mapping[str, tuple[str, ...]]] = {
     "input": ("i2i", "edit"),
@@ -23,6 +24,14 @@ GO_ON: Final[Mapping[str, tuple[str, ...]]] = {
     "animate": ("i2v",),
 }
 """What can be done with a picture, and the tasks of the presets that do it, best first."""
+
+
+def ways_on(item: Item, catalog: Catalog) -> dict[str, Entry]:
+    """Which of :data:`GO_ON` there is a preset for here, and the one that does it."""
+    if item.kind != "image":
+        return {}
+    found = {way: catalog.for_tasks(tasks) for way, tasks in GO_ON.items()}
+    return {way: entry for way, entry in found.items() if entry is not None}
 
 
 @dataclass(frozen=True, slots=True)

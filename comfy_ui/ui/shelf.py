@@ -10,10 +10,10 @@ from ..workflow.needs import model_files
 from ..workflow.presets import Preset
 from ..workflow.roles import FILE_ROLES
 from . import units
-from .card import file_url, thumb
+from .card import WAYS, file_url, thumb
 from .catalog import Catalog
 from .html import Html, el, icon, page_text
-from .recall import GO_ON
+from .recall import ways_on
 
 __all__ = ["detail", "frame", "tiles"]
 
@@ -302,17 +302,11 @@ def _recalls(item: Item) -> list[Html | None]:
 
 
 def _ways(item: Item, catalog: Catalog) -> list[Html]:
-    labels = {
-        "input": ("input", "Use as input"),
-        "upscale": ("grow", "Upscale"),
-        "animate": ("video", "Animate"),
-    }
     if item.kind != "image":
         return []
     return [
-        _act("recall", *labels[way], data_what=way, title=f"With {entry.preset.title}")
-        for way, tasks in GO_ON.items()
-        if (entry := catalog.for_tasks(tasks)) is not None
+        _act("recall", *WAYS[way], data_what=way, title=f"With {entry.preset.title}")
+        for way, entry in ways_on(item, catalog).items()
     ] + [
         el(
             "button",

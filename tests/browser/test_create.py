@@ -167,6 +167,30 @@ def test_results_are_reused_in_whole_or_in_part(page: Any) -> None:
     page.wait_for_function("document.querySelector('[name=steps]').value === '5'")
 
 
+def test_from_a_result_one_goes_on_keeps_it_or_drops_it(page: Any) -> None:
+    for prompt in ("the rival", "the subject"):
+        generate(page, prompt, steps=2, width=256, height=256)
+        page.wait_for_selector(f"#stage img.final[alt='{prompt}']")
+    number = page.get_attribute("#stage [data-do=star-result]", "data-item")
+    page.click("#stage [data-do=star-result]")
+    page.wait_for_selector("#stage [data-do=star-result][aria-pressed=true]")
+    page.click("#stage [data-do=compare-result]")
+    page.click("#results .thumb[title='the rival'] >> nth=0")
+    page.wait_for_selector("#compare .both:has-text('the subject'):has-text('the rival')")
+    page.keyboard.press("Escape")
+    page.click("#stage [data-do=delete-result]")
+    page.wait_for_selector("#stage img.final[alt='the rival']")
+    page.click("#toast .act")
+    page.wait_for_selector("#stage img.final[alt='the subject']")
+    assert page.get_attribute("#stage [data-do=star-result]", "data-item") == number
+    assert page.get_attribute("#stage [data-do=star-result]", "aria-pressed") == "true"
+    taken = "form.settings [data-upload-kind=image] input[type=hidden][value^='ui-']"
+    for way, kind in (("upscale", "Upscale"), ("animate", "Video")):
+        page.click(f"#stage [data-what={way}]")
+        page.wait_for_selector(f".picker > summary:has-text('{kind}')")
+        page.wait_for_selector(taken, state="attached")
+
+
 def test_the_large_view_leafs_through_results_and_closes(page: Any) -> None:
     generate(page, "for the viewer", steps=3)
     page.wait_for_selector(".stage.succeeded")
@@ -264,7 +288,7 @@ def test_ctrl_shift_enter_runs_before_the_other_waiting_jobs(page: Any) -> None:
 def test_a_picture_goes_up_and_a_result_becomes_an_input(page: Any, tmp_path: Path) -> None:
     page.click(".picker > summary")
     page.fill(".options .filter", "picture to picture")
-    page.click(".option:visible")
+    page.click(".option[data-preset=sdxl_img2img]")
     page.wait_for_selector("form.settings[data-preset=sdxl_img2img]")
     generate(page, "without a picture")
     page.wait_for_selector("#notice .notice")

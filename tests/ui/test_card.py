@@ -90,11 +90,11 @@ def test_results_are_shown_by_kind_and_offered_as_they_are(kind: str, tag: str) 
 
 
 def test_a_result_offers_what_it_has() -> None:
-    def offered(**changes: object) -> set[str | None]:
-        page = Page(card.result_card([item(**changes)]))
+    def offered(*ways: str, **changes: object) -> set[str | None]:
+        page = Page(card.result_card([item(**changes)], ways=ways))
         return {a["data-what"] for a in page.all("button", data_send="recall")}
 
-    assert offered() == {"all", "seed", "prompt", "input"}
+    assert offered("input", "upscale") == {"all", "seed", "prompt", "input", "upscale"}
     assert offered(seed=None, prompt="", kind="video") == {"all"}
 
 
