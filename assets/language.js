@@ -38,8 +38,10 @@
         continue;
       }
       const source = english.replace(/[.*+?^$()|[\]\\]/g, "\\$&").replace(PLACE, (_, number, digits) => (digits ? "([\\d.,]+)" : "([^]+?)"));
-      patterns.push({ regex: new RegExp(`^${source}$`), order: places.map(([, number]) => number), own });
+      const fixed = english.replace(PLACE, "").length;
+      patterns.push({ regex: new RegExp(`^${source}$`), order: places.map(([, number]) => number), own, fixed });
     }
+    patterns.sort((one, other) => other.fixed - one.fixed); // what says most is most likely meant
   }
   function looked(text) {
     if (exact.has(text)) return exact.get(text);

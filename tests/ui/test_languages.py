@@ -38,8 +38,8 @@ def test_every_language_has_its_file_and_every_file_its_language() -> None:
 
 
 @pytest.mark.parametrize("code", OTHERS)
-def test_all_keys_are_there_in_the_same_order(code: str) -> None:
-    assert list(words(code)) == list(words(OTHERS[0]))
+def test_all_keys_are_there_sorted(code: str) -> None:
+    assert list(words(code)) == sorted(words(OTHERS[0]))
 
 
 @pytest.mark.parametrize("code", OTHERS)
