@@ -36,9 +36,10 @@ from .telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
-# A connection may go silent for ever, and the next one work. Not less: a server's event loop stands
-# still for many seconds while it loads a model.
+# A connection may go silent for ever, and the next one work: so a poll is given up sooner than the
+# server, for which there are several. Not at once, as its event loop stands still while it loads.
 POLL_PATIENCE_S = 60.0
+_POLLS_BEFORE_GIVING_UP = 4
 _LEAST_PATIENCE_S = 1.0
 _MAX_POSTS = 3
 # How long to look for a job whose post went unanswered, or to see one off that was not wanted.
@@ -128,9 +129,7 @@ class Following:
         Who has a ``deadline`` is not kept waiting for long after it by a server that is silent.
         """
         now = self._asker.clock()
-        patience_s = min(POLL_PATIENCE_S, self._asker.timeout_s)
-        if deadline is not None:
-            patience_s = min(patience_s, max(_LEAST_PATIENCE_S, deadline - now))
+        patience_s = self._patience_s(math.inf if deadline is None else deadline - now)
         for job in jobs:
             if cancel_due(job.state) <= now:
                 yield from self._stop(job, patience_s)
@@ -140,6 +139,12 @@ class Following:
             now = self._asker.clock()
         times = [_next_due(job, now) for job in jobs if not job.settled]
         return max(min(times, default=math.inf), self._refused_until)
+
+    def _patience_s(self, left_s: float) -> float:
+        """How long to wait for a sign of an answer, with so much time left."""
+        whole_s = self._asker.timeout_s
+        fair_s = min(whole_s / _POLLS_BEFORE_GIVING_UP, left_s)
+        return min(max(fair_s, _LEAST_PATIENCE_S), whole_s, POLL_PATIENCE_S)
 
     def cancel(self, job: Job, *, timeout_s: float) -> Flow[bool]:
         """Stop a job, and see to it. False: it has ended, or still goes on."""
