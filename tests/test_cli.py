@@ -17,6 +17,7 @@ import trustme
 from PIL import Image
 
 from comfy_ui.cli import run
+from comfy_ui.commands.node_list import keep, kept
 from tests.client.publisher import WEIGHTS, Publisher, publishing
 from tests.workflow.official import needy
 
@@ -174,13 +175,13 @@ def test_the_node_list_is_kept_for_a_server_and_asked_for_again_by_check(
     argv = ["controls", str(graph_file), "--json", "--comfyui", engine.url]
     assert run(argv) == 0
     first = capsys.readouterr().out
-    (kept,) = (tmp_path / "data" / "cache").iterdir()
+    (path,) = (tmp_path / "data" / "cache").iterdir()
     assert run(argv) == 0
     assert capsys.readouterr().out == first
-    kept.write_text("{cut", encoding="utf-8")
+    path.write_text("{cut", encoding="utf-8")
     assert run(argv) == 0
-    assert json.loads(kept.read_text(encoding="utf-8"))["EmptyImage"]
-    kept.write_text("{}", encoding="utf-8")  # as if the nodes had been installed since
+    assert (kept(path) or {})["EmptyImage"]
+    keep(path, {"Other": {}})  # as if the nodes had been installed since
     assert run(["check", str(graph_file), "--comfyui", engine.url]) == 0
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import StorageError
 from ..settings import DEFAULT_URL, Settings
+from .node_list import keep, kept
 
 if TYPE_CHECKING:
     from ..client import ComfyWSClient
@@ -60,20 +59,11 @@ def object_info(settings: Settings, *, fresh: bool = False) -> Mapping[str, Any]
     with ComfyClient(**server(settings)) as client:
         name = f"{client.url} {client.system_stats().comfyui_version}"
         digest = hashlib.sha256(name.encode()).hexdigest()[:20]
-        path = settings.data_dir / "cache" / f"object_info-{digest}.json"
-        if not fresh:
-            try:
-                kept = json.loads(path.read_bytes())
-            except (OSError, ValueError):  # not there yet, or cut short
-                kept = None
-            if isinstance(kept, dict):
-                return kept
+        path = settings.data_dir / "cache" / f"object_info-{digest}"
+        if not fresh and (known := kept(path)) is not None:
+            return known
         raw = client.object_info().raw
-    with contextlib.suppress(OSError):  # without the file the next command asks again
-        path.parent.mkdir(parents=True, exist_ok=True)
-        half = path.with_suffix(f".{os.getpid()}")
-        half.write_text(json.dumps(raw), encoding="utf-8")
-        half.replace(path)
+    keep(path, raw)
     return raw
 
 
