@@ -94,9 +94,12 @@
           const face = style.picture
             ? make("img", { src: `styles/${encodeURIComponent(style.name)}`, alt: "", loading: "lazy", width: 96, height: 96 })
             : make("span", { className: "no-face", textContent: style.name.slice(0, 1).toUpperCase(), ariaHidden: "true" });
-          const look = make("button", { type: "button", className: "look", role: "option", title: style.name, translate: false }, face, make("span", { textContent: style.name }));
+          const name = style.name.slice(0, 1).toUpperCase() + style.name.slice(1);
+          // Ours have names in other languages; those from elsewhere stay as they are.
+          const look = make("button", { type: "button", className: "look", role: "option", title: name, translate: style.picture }, face, make("span", { textContent: name }));
           look.setAttribute("aria-selected", "false");
-          look.dataset.find = style.name.toLowerCase();
+          look.dataset.name = style.name;
+          look.dataset.find = `${name} ${style.picture ? window.comfy.said(name) : ""}`.toLowerCase();
           look.onclick = () => choose(style, look);
           look.ondblclick = () => use.click();
           return look;
@@ -113,7 +116,7 @@
       if (!taken) return;
       fill((await fetchStyles()) ?? told);
       note.textContent = `${taken.names.length} ${taken.names.length === 1 ? "style" : "styles"} read from ${file.name}`;
-      const first = $$(".look", grid).find((look) => look.title === taken.names[0]);
+      const first = $$(".look", grid).find((look) => look.dataset.name === taken.names[0]);
       first?.click();
       first?.scrollIntoView({ block: "center" });
     };

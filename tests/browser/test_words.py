@@ -163,7 +163,7 @@ def test_a_style_is_seen_before_it_is_used_and_the_old_prompt_is_kept(page: Any)
     page.fill(PROMPT, "a cat.")
     page.click("[data-do=styles]")
     page.fill("#styles input[type=search]", "INK")
-    assert page.locator("#styles .look:visible").all_inner_texts() == ["ink drawing"]
+    assert page.locator("#styles .look:visible").all_inner_texts() == ["Ink drawing"]
     page.click("#styles .look:visible")
     look = shipped_styles()["ink drawing"]
     merged = merge_style("a cat.", look)

@@ -12,9 +12,10 @@ import pytest
 from comfy_ui.errors import MissingModel, Problem
 from comfy_ui.prompts import EnhancedPrompt
 from comfy_ui.studio import Job, JobError, Phase, ServerStatus, Snapshot, Status
-from comfy_ui.ui import card, create, enhance, fields, picker, shelf, status
+from comfy_ui.ui import card, create, draft_card, fields, picker, shelf, status
 from comfy_ui.ui.catalog import Catalog, Entry
 from comfy_ui.ui.share import Link
+from comfy_ui.workflow import get_preset
 from tests.browser import support as browsers
 from tests.security.payloads import payloads
 from tests.ui.support import item, preset
@@ -116,8 +117,11 @@ PATHS: dict[str, Callable[[str], str]] = {
     "server": lambda t: status.servers_panel([server(t)], embedded=False, private=True, free=True),
     "presets": lambda t: status.presets_panel([hostile_entry(t)]),
     "share": lambda t: status.share_panel(Link("dead", t, 0.0, 0.0, trouble=t), now=1.0),
-    "draft": lambda t: enhance.writing_card(t, t),
-    "failed draft": lambda t: enhance._failed(JobError(t, t, t, t)),
+    "draft": lambda t: draft_card.writing_card(t, t),
+    "finished draft": lambda t: draft_card.draft_card(
+        draft(t), get_preset("sdxl"), draft_card.Wishes(t, "light", t, t), [t]
+    ),
+    "failed draft": lambda t: draft_card.failed_card(JobError(t, t, t, t)),
     "shelf": lambda t: shelf.tiles([hostile_item(t)]),
     "detail": lambda t: shelf.detail(hostile_item(t), job(t), catalog(t)),
 }

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from comfy_ui.prompts import EnhancedPrompt
-from comfy_ui.ui.enhance import Wishes, draft_card, writing_card
+from comfy_ui.ui.draft_card import Wishes, draft_card, writing_card
 from comfy_ui.workflow import get_preset
 
 EVIL = '<img src=x onerror=alert(1)>" onclick="x'
