@@ -21,6 +21,7 @@ from ..errors import (
     ComfyUIConnectionError,
     ServerRejectedError,
 )
+from ..logs import redact
 
 T = TypeVar("T")
 
@@ -232,5 +233,5 @@ def _told(answer: Answer) -> str:
         if isinstance(body, dict):
             error = body.get("error", body)
             said = error.get("message", "") if isinstance(error, dict) else error
-    line = " ".join(str(said).split())
+    line = redact(" ".join(str(said).split()))  # a proxy may repeat the headers it was sent
     return f" ({line[:200]})" if line else ""

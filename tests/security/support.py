@@ -17,8 +17,9 @@ import pytest
 
 from comfy_ui.settings import Settings
 from comfy_ui.ui import accounts, app
-from comfy_ui.ui.access import Access
+from comfy_ui.ui.access import TABLE, Access, Mode
 from comfy_ui.ui.accounts import Accounts, Role
+from comfy_ui.ui.api import NAMES
 
 PASSWORDS = {"anna": "anna's password", "vera": "vera's password", "viktor": "viktor's password"}
 GRADIO = [
@@ -158,3 +159,35 @@ class Person:
                 elif line.startswith("data: ") and event == "error":
                     answers.append({"error": json.loads(line[6:])})
         return answers
+
+
+# They show more to an owner; the tests of these panels say what.
+ONLY_LOOK = {"note", "_draw", "_for_owners", "_submit", "generate", "run_workflow", "_apply"}
+ONLY_OWNERS = {action for action in TABLE if TABLE[action][Mode.SHARED] is not Role.VISITOR}
+
+
+def handlers(page: Any) -> list[Any]:
+    """All of Gradio's registry that run something here, private ones too."""
+    return [found for found in page.fns.values() if found.fn is not None]
+
+
+def knock(page: Any, visitor: Person) -> set[str]:
+    """Call every handler by its number as a visitor; gives the actions that were refused.
+
+    Each must ask before it does anything, be refused what only owners may, and nothing else.
+    """
+    refused = set()
+    with pytest.MonkeyPatch.context() as patch, listening(patch) as asked:
+        for handler in handlers(page):
+            named = handler.api_name in NAMES and handler.api_visibility == "public"
+            data = ["x" if named else None] * len(handler.inputs)
+            visitor.fire(handler._id, data, event_data={})
+            questions = asked.take()
+            assert questions, f"{handler.name} asked nothing"
+            for action, no in questions:
+                assert not no or action in ONLY_OWNERS, (handler.name, action)
+            if any(action in ONLY_OWNERS and not no for action, no in questions):
+                # Only looked: nothing but what everybody may see can have come of it.
+                assert handler.name in ONLY_LOOK, handler.name
+            refused |= {action for action, no in questions if no}
+    return refused

@@ -12,7 +12,7 @@ import itertools
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -150,7 +150,12 @@ def work(page: Any, name: str, runs: int, others: dict[str, list[str]]) -> Heard
 @pytest.mark.parametrize(
     "runs", [100, pytest.param(1000, marks=[pytest.mark.nightly, pytest.mark.timeout(1800)])]
 )
-def test_nothing_crosses_over(shared: Any, monkeypatch: pytest.MonkeyPatch, runs: int) -> None:
+def test_nothing_crosses_over(
+    shared: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    runs: int,
+    record_property: Callable[[str, object], None],
+) -> None:
     monkeypatch.setattr(Paces, "wait_s", lambda *_: 0.0)
     monkeypatch.setattr(executor._Job, "step", signed(executor._Job.step))
     jobs: dict[str, list[str]] = {name: [] for name in NAMES}
@@ -159,10 +164,10 @@ def test_nothing_crosses_over(shared: Any, monkeypatch: pytest.MonkeyPatch, runs
         vera, viktor = (one.result() for one in working)
     assert [len(made) for made in jobs.values()] == [runs // 2] * 2
     assert len(set(itertools.chain(*jobs.values()))) == runs
+    record_property("interleaved runs", runs)
+    record_property("pieces of text looked at", len(vera.texts) + len(viktor.texts))
+    record_property("previews looked at", vera.previews + viktor.previews)
+    record_property("pieces of somebody else's", vera.of("viktor") + viktor.of("vera"))
     assert (vera.of("viktor"), viktor.of("vera")) == (0, 0)
-    print(
-        f"{runs} runs: {len(vera.texts) + len(viktor.texts)} pieces of text and "
-        f"{vera.previews + viktor.previews} previews looked at, 0 of somebody else's"
-    )
     assert min(vera.of("vera"), viktor.of("viktor")) > runs
     assert min(vera.previews, viktor.previews) > runs / 10

@@ -14,7 +14,7 @@ import pytest
 
 from comfy_ui.ui.oauth import provider_of
 from tests.security.hub import CLIENT, Hub, hub
-from tests.security.support import GRADIO, Person, served
+from tests.security.support import GRADIO, Person, handlers, knock, served
 
 pytestmark = GRADIO
 
@@ -115,6 +115,17 @@ def test_the_owner_of_the_space_is_the_owner_and_nobody_else_is(arrive: Any, pro
     assert not owner.owns()
     owner.log_in()
     assert owner.owns()
+
+
+def test_every_handler_asks_on_a_space_too(
+    space: Any, arrive: Any, provider: Hub, record_property: Callable[[str, object], None]
+) -> None:
+    provider.person = "mallory"
+    stranger, member = arrive(), arrive()
+    member.log_in()
+    for visitor in (stranger, member):
+        assert knock(space, visitor.person) >= {"free_memory", "open_workflow"}
+    record_property("handlers called as a visitor", 2 * len(handlers(space)))
 
 
 def test_without_a_login_the_cookie_names_a_browser(arrive: Any) -> None:

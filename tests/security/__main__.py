@@ -1,0 +1,77 @@
+"""``python -m tests.security``: all that an attacker might try, and one report of it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Where zero is the only good answer.
+ZEROS = "of somebody else's", "fired"
+MORE = (
+    "tests/workflow/test_allow.py",
+    "tests/ui/test_access.py",
+    "tests/ui/test_accounts.py",
+    "tests/ui/test_gate.py",
+    "tests/ui/test_headers.py",
+    "tests/ui/test_intake.py",
+    "tests/ui/test_limits.py",
+    "tests/ui/test_routes.py",
+    "tests/ui/test_uploads.py",
+    "tests/client/test_transport.py",
+)
+
+
+class Report:
+    """Adds up what the tests record (``record_property``)."""
+
+    def __init__(self) -> None:
+        self.counted: Counter[str] = Counter()
+        self.outcomes: Counter[str] = Counter()
+        self.failed: list[str] = []
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.when == "call" or report.outcome != "passed":
+            self.outcomes[report.outcome] += 1
+        if report.failed:
+            self.failed.append(report.nodeid)
+        if report.when == "call":
+            for name, number in report.user_properties:
+                if isinstance(number, int):
+                    self.counted[name] += number
+
+    def lines(self) -> list[str]:
+        width = max((len(name) for name in self.counted), default=0)
+        told = [f"{name:<{width}}  {number:>16,}" for name, number in sorted(self.counted.items())]
+        told.append("")
+        told.append(", ".join(f"{number} {what}" for what, number in self.outcomes.items()))
+        wrong = [n for n, number in self.counted.items() if n.endswith(ZEROS) and number]
+        return [*told, *(f"NOT ZERO: {name}" for name in wrong), *self.failed]
+
+    @property
+    def clean(self) -> bool:
+        return not self.failed and not any(
+            number for name, number in self.counted.items() if name.endswith(ZEROS)
+        )
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.security", description=__doc__)
+    parser.add_argument("--nightly", action="store_true", help="1,000 interleaved runs, not 100")
+    args = parser.parse_args(argv)
+    os.chdir(Path(__file__).resolve().parents[2])
+    report = Report()
+    marks = "not live" if args.nightly else "not live and not nightly"
+    options = ["-q", "-p", "no:cacheprovider", "-m", marks, "tests/security", *MORE]
+    status = pytest.main(options, plugins=[report])
+    print("\n" + "\n".join(report.lines()))
+    return int(status) or int(not report.clean)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
