@@ -1,4 +1,4 @@
-"""Writes the generated parts of the README: ``python -m tests.docs``."""
+"""Writes the generated parts of README and SECURITY: ``python -m tests.docs``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from pydantic.fields import FieldInfo
 from comfy_ui import errors
 from comfy_ui.errors import ComfyHeadlessError
 from comfy_ui.settings import Settings
+from comfy_ui.ui.access import TABLE, Mode
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+ROOT = Path(__file__).resolve().parent.parent
+README, SECURITY = ROOT / "README.md", ROOT / "SECURITY.md"
 
 
 def _variable(name: str, field: FieldInfo) -> str:
@@ -26,6 +28,39 @@ def _default(name: str, field: FieldInfo) -> str:
         return "by the custom of the system"
     value = field.default
     return "" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+# Each action of the table of rights stands in one line; those in one line have the same rights.
+RIGHTS = {
+    "see the page and the presets": ["see"],
+    "run presets, cancel, see one's own jobs and results": ["see_own", "run", "cancel"],
+    "send files, enhance prompts, have pictures described": ["upload", "enhance"],
+    "open, run and save any workflow, bring styles, give the language model a system prompt": [
+        "open_workflow"
+    ],
+    "fetch missing model files onto this machine": ["get_models"],
+    "see the server's address, devices and errors": ["see_server"],
+    "free its memory": ["free_memory"],
+    "connect to another server": ["reconnect"],
+    "bring a folder of this machine into the library": ["import_folder"],
+}
+
+
+def rights_table() -> str:
+    """Who may do what, from the table that all handlers ask."""
+    told = [action for actions in RIGHTS.values() for action in actions]
+    assert sorted(told) == sorted(TABLE), "each action stands in RIGHTS once"
+    rows = []
+    for words, actions in RIGHTS.items():
+        (rights,) = {tuple(TABLE[action][mode] for mode in Mode) for action in actions}  # type: ignore[index]
+        roles = [role.name.lower() if role is not None else "nobody" for role in rights]
+        rows.append(f"| {words} | {' | '.join(roles)} |")
+    login = "logins of that role"
+    rows.append(
+        f"| who is the owner | everybody, or {login} | {login} | the Space's account, or {login} |"
+    )
+    head = [f"| | {' | '.join(Mode)} |", f"|---{'|---' * len(Mode)}|"]
+    return "\n".join([*head, *rows]) + "\n"
 
 
 def settings_table() -> str:
@@ -64,6 +99,11 @@ def _when(error: type[ComfyHeadlessError]) -> str:
     return " ".join(told.partition("\n\n")[0].split()).replace("``", "`")
 
 
+def secured(security: str) -> str:
+    """SECURITY's text with its generated table as it is to be."""
+    return _with(security, "rights", rights_table())
+
+
 def up_to_date(readme: str) -> str:
     """The README's text with its generated tables as they are to be."""
     return _with(_with(readme, "settings", settings_table()), "errors", error_table())
@@ -76,4 +116,5 @@ def _with(readme: str, mark: str, table: str) -> str:
 
 
 if __name__ == "__main__":
+    SECURITY.write_text(secured(SECURITY.read_text(encoding="utf-8")), encoding="utf-8")
     README.write_text(up_to_date(README.read_text(encoding="utf-8")), encoding="utf-8")

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from comfy_ui import errors
 from tests.conftest import ROOT
-from tests.docs import up_to_date
+from tests.docs import SECURITY, secured, up_to_date
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 REQUIREMENTS = (ROOT / "requirements.txt").read_text(encoding="utf-8")
@@ -49,6 +51,11 @@ def _code(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
+def test_the_table_of_rights_is_the_one_that_is_asked() -> None:
+    written = SECURITY.read_text(encoding="utf-8")
+    assert secured(written) == written, "run: python -m tests.docs"
+
+
 def test_the_tables_of_settings_and_errors_are_up_to_date() -> None:
     assert up_to_date(README) == README, "run: python -m tests.docs"
 
@@ -79,8 +86,15 @@ def test_the_pins_for_spaces_cover_all_dependencies() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     wanted = [*project["dependencies"], *(d for name in extras for d in extras[name])]
-    names = {re.match(r"[\w.-]+", d)[0].lower() for d in wanted} - {"comfy-ui"}
-    assert names <= {line.split("==")[0] for line in REQUIREMENTS.splitlines()}
+    pins = {
+        name: Version(line.partition("==")[2].split()[0])
+        for line in REQUIREMENTS.splitlines()
+        for name in [line.partition("==")[0]]
+    }
+    for asked in map(Requirement, wanted):
+        if asked.name != "comfy-ui":
+            assert asked.specifier.contains(pins[asked.name]), asked
+    assert {"authlib", "itsdangerous"} <= set(pins), "gradio[oauth]"
 
 
 @pytest.fixture
