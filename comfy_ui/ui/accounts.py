@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from enum import IntEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -93,7 +94,6 @@ class Accounts:
         self._stored: Mapping[str, _Account] = {}
         self._stamp: tuple[int, int] | None = None
         self._tries = Tries()
-        self._nobody = _hashed(secrets.token_hex(8), Role.NOBODY)
         self._working = threading.BoundedSemaphore(_AT_ONCE)
         self._proven: dict[bytes, tuple[_Account, float]] = {}
         self._proof_key = secrets.token_bytes(32)
@@ -145,7 +145,7 @@ class Accounts:
         wait_s = self._tries.wait_s(who, self._now())
         if wait_s > 0:
             raise TooManyTriesError(wait_s)
-        right = await asyncio.to_thread(self._matches, account or self._nobody, password)
+        right = await asyncio.to_thread(self._matches, account, password)
         if right and account is not None:
             self._tries.succeeded(who)
             return True
@@ -168,8 +168,15 @@ class Accounts:
         self._proven[proof] = self._all()[name], self._now() + _REMEMBERED_S
         return True
 
-    def _matches(self, account: _Account, password: str) -> bool:
+    @cached_property
+    def _nobody(self) -> _Account:
+        """Whom unknown names are compared with. Not made at the start: a tenth of a second."""
+        return _hashed(secrets.token_hex(8), Role.NOBODY)
+
+    def _matches(self, known: _Account | None, password: str) -> bool:
         with self._working:
+            nobody = self._nobody
+            account = known or nobody
             return hmac.compare_digest(_key(password, account.salt), account.key)
 
     def _all(self) -> Mapping[str, _Account]:
