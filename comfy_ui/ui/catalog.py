@@ -42,6 +42,9 @@ class Entry:
     @property
     def lack(self) -> str:
         """What is missing, in a few words: ``2 models missing``."""
+        least = next((p.extra["least"] for p in self.errors if "least" in p.extra), None)
+        if least is not None:
+            return f"Needs ComfyUI {least}"
         models = sum(p.kind == "missing_model" for p in self.errors)
         nodes = sum(p.kind == "missing_node" for p in self.errors)
         if models:

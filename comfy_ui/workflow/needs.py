@@ -205,6 +205,7 @@ def version_problem(least: str | None, version: str | None) -> Iterator[Problem]
             kind="comfyui_too_old",
             message=f"This needs ComfyUI {least} or newer, and the server has {version}.",
             hint="Update ComfyUI.",
+            extra={"least": least},
         )
 
 

@@ -7,6 +7,7 @@ from comfy_ui.protocol.nodes import NodeLibrary
 from comfy_ui.ui.catalog import Catalog, Entry, grouped
 from comfy_ui.ui.picker import cover, picker
 from comfy_ui.ui.status import presets_panel
+from comfy_ui.workflow.needs import version_problem
 from comfy_ui.workflow.presets import list_presets
 from tests.ui.support import GRAPH, Page, preset
 
@@ -117,3 +118,8 @@ def test_visitors_do_not_see_the_servers_address() -> None:
 
 def test_every_shipped_preset_has_a_cover() -> None:
     assert [preset.id for preset in list_presets() if cover(preset) is None] == []
+
+
+def test_a_server_that_is_too_old_is_told_in_a_few_words() -> None:
+    problems = (*version_problem("0.41.0", "0.33.0"), Problem("missing_node", "x"))
+    assert Entry(preset(), problems).lack == "Needs ComfyUI 0.41.0"
