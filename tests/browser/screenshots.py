@@ -1,7 +1,9 @@
-"""The pictures of the README, and the small covers of the presets.
+"""Pictures of the app, its icons, and the small covers of the presets.
 
-``python -m tests.browser.screenshots`` drives the real app on the embedded engine and writes
-``assets/screenshots/``. With ``--covers`` it paints each preset's first sample prompt and writes
+``python -m tests.browser.screenshots FOLDER`` drives the real app on the embedded engine and writes
+every tab in four layouts (wide and phone, light and dark) into the folder. Without a folder the
+README's few go to ``assets/screenshots/``. With ``--icons`` it writes the icons of the installed
+app. With ``--covers`` it paints each preset's first sample prompt and writes
 ``assets/covers/``; a preset may bring a picture of its own beside its sidecar instead.
 """
 
@@ -11,7 +13,6 @@ import io
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,17 @@ PROMPTS = (
 COVER_PIXELS = 128
 
 
+README = ("create-wide-light", "running-wide-dark", "library-wide-light", "create-phone-dark")
+
+
 def save(page: Any, name: str) -> None:
+    folder = Path(sys.argv[1]) if sys.argv[1:] else assets_dir() / "screenshots"
+    if not sys.argv[1:] and name not in README:
+        return
     page.mouse.move(0, 0)
     page.wait_for_timeout(600)
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    target = assets_dir() / "screenshots" / f"{name}.webp"
+    target = folder / f"{name}.webp"
     target.parent.mkdir(parents=True, exist_ok=True)
     picture.save(target, quality=88, method=6)
     print(f"{target.name}: {target.stat().st_size // 1024} kB")
@@ -61,63 +68,75 @@ def running(page: Any, prompt: str) -> None:
     )
 
 
-def wide(new_page: Callable[..., Any]) -> None:
-    page = new_page()
-    save(page, "empty-wide-light")
-    for prompt in PROMPTS:
-        finished(page, prompt, steps=8)
-    save(page, "create-wide-light")
-    page.click(".picker > summary")
-    save(page, "presets-wide-light")
-    page.click("h1")
-    running(page, "Terraced hills above a lake at sunrise, birds")
-    save(page, "running-wide-light")
-    stop(page)
-    page.get_by_role("tab", name="Status").click()
-    page.wait_for_selector("#presets .panel")
-    save(page, "status-wide-light")
+def tab(page: Any, name: str, shown: str) -> None:
+    page.get_by_role("tab", name=name).click()
+    page.wait_for_selector(shown)
 
-    page = new_page(scheme="dark")
+
+def create(page: Any, layout: str) -> None:
+    if not page.locator("#results .thumb").count():  # the first one makes what all show
+        for prompt in PROMPTS:
+            finished(page, prompt, steps=8)
+    page.wait_for_selector(".stage.succeeded img.final")
+    if "phone" in layout:
+        page.click(".place-to[data-place=results]")
+        page.wait_for_selector(".place-to[data-place=results][aria-current=true]")
+    save(page, f"create-{layout}")
+    page.evaluate("scrollTo(0, 0)")
+    page.click(".picker > summary")
+    save(page, f"presets-{layout}")
+    page.click("h1")
+    page.click(".menu > summary")
+    save(page, f"menu-{layout}")
+    page.click(".menu [data-do=grid]")
+    page.locator("#grid textarea").nth(0).fill("8-24 (+4)")
+    page.wait_for_selector("#grid .counted:has-text('5 results')")
+    save(page, f"grid-{layout}")
+    page.click("#grid .close")
     running(page, "A comet over a frozen sea, two small figures")
-    save(page, "running-wide-dark")
+    save(page, f"running-{layout}")
     stop(page)
+
+
+def workflows(page: Any, layout: str) -> None:
+    tab(page, "Workflows", "#workflows .panel.sources")
+    save(page, f"workflows-{layout}")
+
+
+def library(page: Any, layout: str) -> None:
+    tab(page, "Library", ".library .tile")
+    save(page, f"library-{layout}")
+    page.click(".library .thumb >> nth=2")
+    page.wait_for_selector("#viewer .detail")
+    save(page, f"result-{layout}")
+    page.click("#viewer .close")
+
+
+def queue(page: Any, layout: str) -> None:
+    tab(page, "Create", "#generate")
+    for prompt in PROMPTS[:4]:
+        support.generate(page, prompt, steps=80)
+    tab(page, "Queue", ".line-now .job.running img.cover[src^='data:']")
+    save(page, f"queue-{layout}")
+    page.click(".queue [data-do=clear-queue]")
+    page.wait_for_selector(".line-now .job.waits", state="detached")
+    for button in page.locator(".line-now [data-do=cancel-job]").all():
+        button.click()
+    page.wait_for_selector(".line-now .job", state="detached", timeout=60_000)
+
+
+def status(page: Any, layout: str) -> None:
+    tab(page, "Status", "#presets .panel")
+    save(page, f"status-{layout}")
+
+
+def video(page: Any) -> None:
     page.click(".picker > summary")
     page.click(".option[data-preset=wan21_t2v_1_3b]")
     page.wait_for_selector("form.settings[data-preset=wan21_t2v_1_3b]")
     finished(page, "Slow flight over snowy mountains at sunrise", steps=8, frames=17)
     page.wait_for_selector(".stage.succeeded video")
     save(page, "video-wide-dark")
-
-
-def phone(new_page: Callable[..., Any]) -> None:
-    for scheme in ("light", "dark"):
-        page = new_page(size=support.PHONE, scheme=scheme)
-        finished(page, f"A harbour with sailing boats, {scheme} evening sky", steps=8)
-        save(page, f"create-phone-{scheme}")
-
-
-def library_and_queue(new_page: Callable[..., Any]) -> None:
-    """Both tabs in four layouts, over what the others have made."""
-    for name, size in (("wide", support.WIDE), ("phone", support.PHONE)):
-        for scheme in ("light", "dark"):
-            page = new_page(size=size, scheme=scheme)
-            page.get_by_role("tab", name="Library").click()
-            page.wait_for_selector(".library .tile")
-            save(page, f"library-{name}-{scheme}")
-            page.click(".library .thumb >> nth=2")
-            page.wait_for_selector("#viewer .detail")
-            save(page, f"result-{name}-{scheme}")
-            page.click("#viewer .close")
-            page.get_by_role("tab", name="Create").click()
-            for prompt in PROMPTS[:4]:
-                support.generate(page, prompt, steps=40)
-            page.get_by_role("tab", name="Queue").click()
-            page.wait_for_selector(".line-now .job.running img.cover[src^='data:']")
-            save(page, f"queue-{name}-{scheme}")
-            page.click(".queue [data-do=clear-queue]")
-            while page.locator(".line-now [data-do=cancel-job]").count():
-                page.locator(".line-now [data-do=cancel-job]").first.click()
-                page.wait_for_timeout(500)
 
 
 def screenshots() -> None:
@@ -140,9 +159,14 @@ def screenshots() -> None:
             )
             return support.open_page(context, url)
 
-        wide(new_page)
-        phone(new_page)
-        library_and_queue(new_page)
+        save(new_page(), "empty-wide-light")
+        for name, size in (("wide", support.WIDE), ("phone", support.PHONE)):
+            for scheme in ("light", "dark"):
+                page, layout = new_page(size=size, scheme=scheme), f"{name}-{scheme}"
+                for part in (create, workflows, library, queue, status):
+                    part(page, layout)
+        if sys.argv[1:]:
+            video(new_page(scheme="dark"))
         chromium.close()
 
 
