@@ -100,6 +100,7 @@ window.comfy = (() => {
   function formDrawn() {
     sizeShown();
     paintSliders();
+    $$(".upload", form()).forEach(pictured);
     keep();
   }
   function setField(name, value) {
@@ -200,6 +201,19 @@ window.comfy = (() => {
 
   // ---- uploads -------------------------------------------------------------------------------
 
+  // The picture that was chosen, small, in its field; our names of uploads mean nothing to people.
+  function pictured(box) {
+    const name = $("input[type=hidden]", box).value;
+    const shown = name.startsWith("ui-") && ["image", "mask"].includes(box.dataset.uploadKind);
+    const src = shown ? `uploads/${encodeURIComponent(name)}` : null;
+    const old = $(".upload-face img", box);
+    if ((old?.getAttribute("src") ?? null) === src) return;
+    old?.remove();
+    if (!src) return;
+    const picture = make("img", { src, alt: "" });
+    picture.onerror = () => picture.remove();
+    $(".upload-face", box).prepend(picture);
+  }
   function uploadShown(box, name, trouble = "") {
     $(".upload-name", box).textContent = trouble || name || "Choose a file or drop it here";
     box.classList.toggle("filled", Boolean(name));
@@ -257,6 +271,7 @@ window.comfy = (() => {
     // Inside Gradio's container, so that its and our styles and colours apply.
     ($(".gradio-container") ?? document.body).append(box);
     box.showModal();
+    paintSliders();
     return box;
   }
   const KEYS = [
@@ -341,12 +356,14 @@ window.comfy = (() => {
   document.addEventListener("input", (event) => {
     const field = event.target;
     if (field.dataset?.filter) filter(field);
+    if (field.type === "range") field.style.setProperty("--part", part(field));
     if (field.closest?.("form.settings")) {
       const pair = field.dataset.for
         ? document.getElementById(field.dataset.for)
         : field.id && $(`input[type=range][data-for="${CSS.escape(field.id)}"]`);
       if (pair && pair.value !== field.value) pair.value = field.value;
-      paintSliders();
+      if (pair?.type === "range") pair.style.setProperty("--part", part(pair));
+      if (field.closest(".upload")) pictured(field.closest(".upload"));
       if (!field.dataset.filter) sizeShown();
       keep();
     } else if (field.closest?.("#prompt")) keep();
@@ -365,11 +382,11 @@ window.comfy = (() => {
     });
   }
   function paintSliders() {
-    for (const slider of $$("form.settings input[type=range]")) {
-      const part = (slider.value - slider.min) / (slider.max - slider.min || 1);
-      slider.style.setProperty("--part", `${100 * part}%`);
+    for (const slider of $$("input[type=range]")) {
+      slider.style.setProperty("--part", part(slider));
     }
   }
+  const part = ({ value, min, max }) => `${(100 * (value - min)) / (max - min || 1)}%`;
   function filter(box) {
     const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
     for (const found of $$(box.dataset.filter)) {

@@ -295,6 +295,7 @@ def test_a_picture_goes_up_and_a_result_becomes_an_input(page: Any, tmp_path: Pa
     Image.new("RGB", (64, 64), "teal").save(tmp_path / "teal.png")
     page.set_input_files("#f-image", tmp_path / "teal.png")
     page.wait_for_selector(".upload.filled :text('teal.png')")
+    page.wait_for_function("document.querySelector('.upload-face img')?.naturalWidth === 64")
     generate(page, "from a picture", steps=3)
     page.wait_for_selector(".stage.succeeded img.final")
     page.wait_for_selector("#results .thumb[title='from a picture']")
