@@ -48,6 +48,21 @@ def test_a_result_is_its_makers_alone_also_by_its_address(
         assert nobody.client.get(file["url"]).status_code == 401
 
 
+def test_a_result_is_nobody_elses_on_any_other_path(
+    made: dict[str, Any], vera: Person, viktor: Person
+) -> None:
+    number = made["files"][0]["id"]
+    asked = {"ids": str(number)}
+    assert vera.client.get("/library/zip", params=asked).content.startswith(b"PK")
+    theirs = viktor.client.get("/library/zip", params=asked)
+    assert made["files"][0]["filename"].encode() not in theirs.content
+    assert b"PNG" not in theirs.content
+    for do in ("star", "delete", "restore"):
+        viktor.client.post(f"/library/{do}", json={"ids": [number]})
+    assert vera.client.get(f"/library/{number}").status_code == 200
+    assert vera.client.get(f"/files/{number}").status_code == 200
+
+
 def test_who_was_given_the_whole_address_may_look(made: dict[str, Any], viktor: Person) -> None:
     (file,) = made["files"]
     assert viktor.client.get(file["url"]).status_code == 200

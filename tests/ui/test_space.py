@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,9 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             env={
                 **inherited,
                 "SPACE_ID": "somebody/comfy-ui",
+                "OAUTH_CLIENT_ID": "id",
+                "OAUTH_CLIENT_SECRET": "secret",
+                "OPENID_PROVIDER_URL": "http://127.0.0.1:9",
                 "HOME": str(folder),
                 "COMFY_UI_PORT": str(port),
                 "NO_PROXY": "127.0.0.1,localhost",
@@ -105,3 +109,11 @@ def test_a_visitor_of_a_space_gets_a_cookie_that_lasts_in_a_frame(space: str) ->
         ]
     for part in ("HttpOnly", "SameSite=None", "Secure", "Partitioned"):
         assert part in cookie
+
+
+def test_a_space_has_what_logins_need_and_says_when_the_provider_is_away(space: str) -> None:
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(f"{space}/login/huggingface", timeout=20)
+    with caught.value as answer:
+        assert answer.status == 403
+        assert b"cannot be reached" in answer.read()
