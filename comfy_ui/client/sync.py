@@ -176,7 +176,8 @@ class ComfyClient(SyncServer):
 
         Note the id down before queueing: ``queue_prompt(workflow, prompt_id=…)``. A job that never
         reached the server is queued now, under that id. So is one that the server has forgotten in
-        a restart of its own: it then runs again.
+        a restart of its own: it then runs again. Comfy Cloud gives ids of its own: there, note down
+        what ``queue_prompt`` gave, and leave ``workflow`` out.
 
         Args:
             prompt_id: under which it was queued, or was to be.
