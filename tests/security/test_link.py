@@ -1,0 +1,133 @@
+"""The whole app behind a public link that is made, looked at, dies and is made anew.
+
+The tunnel is a stand-in on this machine that carries bytes, as the real one does.
+"""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from comfy_ui.ui import app, share
+from tests.security.support import GRADIO, Person, served
+
+pytestmark = GRADIO
+
+
+class Tunnel:
+    """Carries what comes to its port to that of the app."""
+
+    def __init__(self, port: int) -> None:
+        class Carry(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                with socket.create_connection(("127.0.0.1", port)) as inside:
+                    back = threading.Thread(target=pump, args=(inside, self.request))
+                    back.start()
+                    pump(self.request, inside)
+                    back.join()
+
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Carry)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def pump(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while piece := source.recv(65536):
+            target.sendall(piece)
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
+
+
+class Service:
+    """Where tunnels come from. ``away``: it cannot be reached."""
+
+    def __init__(self) -> None:
+        self.tunnels: list[Tunnel] = []
+        self.away = True
+
+    def at(self, _: str, port: int) -> Callable[[], Any]:
+        async def opened() -> Tunnel:
+            if self.away:
+                raise OSError("no network")
+            self.tunnels.append(Tunnel(port))
+            return self.tunnels[-1]
+
+        return opened
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Service:
+    made = Service()
+    monkeypatch.setattr(app, "gradio_tunnel", made.at)
+    for pause in ("_PROBE_EVERY_S", "_PROBE_AGAIN_S", "_LONGEST_PAUSE_S"):
+        monkeypatch.setattr(share, pause, 0.05)
+    return made
+
+
+def until(seen: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 60
+    while not (found := seen()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def status(url: str, logins: dict[str, str], page: Any) -> Iterator[str]:
+    """What the Status tab tells the owner, who came by that address."""
+    with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+        form = {"username": "owner", "password": logins["owner"]}
+        assert client.post("/login", data=form).status_code == 200
+        person = Person(client, "owner")
+        for handler in page.fns.values():
+            if handler.fn is not None and handler.name.startswith(("_draw", "_for_owners")):
+                yield str(person.fire(handler._id, [None] * len(handler.inputs)))
+
+
+def test_a_link_is_made_dies_and_is_made_anew(
+    service: Service, tmp_path: Path, patch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines: list[str] = []
+
+    def said(text: str) -> str | None:
+        lines.extend(capsys.readouterr().out.splitlines())
+        return next((line for line in lines if text in line), None)
+
+    with served(tmp_path, patch, users=False, host="127.0.0.1", share=True) as page:
+        until(lambda: said("No public link could be made (no network)"))
+        local = f"http://127.0.0.1:{page.server_port}"
+        assert httpx.get(local, trust_env=False).status_code == 200, "without a network it serves"
+        service.away = False
+        until(lambda: said("Public link: http"))
+        logins = dict(
+            line.partition(": ")[2].split(" / ") for line in lines if "ogin" in line.split(":")[0]
+        )
+        assert set(logins) == {"owner", "guest"}
+        first = service.tunnels[0].url
+        assert httpx.get(f"{first}/config", trust_env=False).status_code == 401
+        assert any(first in told for told in status(first, logins, page))
+
+        service.tunnels[0].close()
+        until(lambda: said(f"The public link {first} has died"))
+        second = until(lambda: service.tunnels[1:])[0].url
+        until(lambda: said(f"Public link: {second}"))
+        assert second != first
+        assert any(second in told for told in status(second, logins, page))
+    assert said("Public link") is not None
+    with pytest.raises(httpx.HTTPError):
+        httpx.get(second, trust_env=False, timeout=2)
