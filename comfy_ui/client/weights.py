@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -188,6 +189,7 @@ class _Part:
     def finish(self, digest: str | None, total: int | None) -> None:
         """Give it its name if it is what it should be; throw it away if not."""
         self._file.flush()
+        os.fsync(self._file.fileno())  # its name must not outlive its bytes in a power cut
         if digest is not None and self._hash.hexdigest() != digest:
             self.close()
             self.path.unlink(missing_ok=True)

@@ -206,9 +206,9 @@ class Downloads:
         try:
             if self._arrived is not None:  # first: who sees that it is done looks what is ready now
                 await self._arrived()
-        finally:
-            done = replace(last, state=DownloadState.DONE, received_bytes=size, total_bytes=size)
-            self._put(done)
+        except ComfyHeadlessError as error:  # the file is here all the same
+            logger.warning("The server was not asked again: %s", error)
+        self._put(replace(last, state=DownloadState.DONE, received_bytes=size, total_bytes=size))
 
     def _put(self, download: Download) -> None:
         self._known[download.id] = download
