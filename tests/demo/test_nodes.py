@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from comfy_ui.workflow.presets import list_presets
 from tests.demo import support
 
 EXTRA = {"extra_pnginfo": {"workflow": {"id": "wf-9"}, "gradio": {"a": "ü"}}}
@@ -392,60 +393,14 @@ def test_expressions_can_do_nothing_but_arithmetic(engine) -> None:
     assert entry["status"]["status_str"] == "error"
 
 
-# -- every graph of the presets --------------------------------------------------------------
+# All graphs of the presets run in tests/studio/test_presets.py.
 
 
-def _presets(shared) -> list[dict[str, Any]]:
-    return json.loads((shared / "presets.json").read_text(encoding="utf-8"))["presets"]
-
-
-SMALL = {
-    "width": 256,
-    "height": 256,
-    "length": 9,
-    "video_frames": 5,
-    "steps": 2,
-    "frames_number": 9,
-}
-SUFFIXES = {"image": (".png",), "video": (".mp4",), "audio": (".flac", ".mp3", ".opus")}
-
-
-def _kind(task: str) -> str:
-    if task == "audio":
-        return "audio"
-    return "video" if "v" in task.replace("inpaint", "").split("2")[-1] else "image"
-
-
-def _shrunk(graph: support.Graph) -> support.Graph:
-    """Smaller and shorter, so that all graphs run in a test."""
-    for node in graph.values():
-        for name, value in node["inputs"].items():
-            if isinstance(value, int | float) and name in SMALL and not isinstance(value, bool):
-                node["inputs"][name] = min(value, SMALL[name])
-            if name.startswith("resize_type.") and isinstance(value, int):
-                node["inputs"][name] = min(value, 256)
-            if name in ("seconds", "duration") and isinstance(value, int | float):
-                node["inputs"][name] = min(value, 2)
-    return graph
-
-
-def test_every_preset_graph_runs_to_the_right_kind_of_output(engine, shared) -> None:
-    picture = _png(np.random.default_rng(1).integers(0, 255, (96, 128, 3), np.uint8))
-    wrong = []
-    for preset in _presets(shared):
-        graph = _shrunk(json.loads(json.dumps(preset["graph"])))
-        for node in graph.values():
-            if node["class_type"] == "LoadImage":
-                support.upload(engine, node["inputs"]["image"], picture)
-        entry = support.finished(engine, support.post(engine, graph))
-        names = [file["filename"] for file in support.files(entry)]
-        if not names or not names[0].endswith(SUFFIXES[_kind(preset["task"])]):
-            wrong.append((preset["id"], preset["task"], names, entry["status"]["messages"][-1]))
-    assert not wrong, wrong
-
-
-def test_no_preset_names_a_model_that_is_not_listed(engine, shared) -> None:
-    for preset in _presets(shared):
-        for model in preset["models"]:
-            listed = support.ask(engine, f"/models/{model['folder']}").json
-            assert model["filename"] in listed
+def test_no_preset_names_a_model_that_is_not_listed(engine) -> None:
+    listed = {
+        folder: set(support.ask(engine, f"/models/{folder}").json)
+        for folder in support.ask(engine, "/models").json
+    }
+    for preset in list_presets():
+        for model in preset.all_models() if not preset.custom_nodes else ():
+            assert model.filename in listed[model.folder], (preset.id, model.filename)
