@@ -56,7 +56,9 @@ class Query:
         where = " AND ".join(condition for condition, _ in given)
         # CROSS JOIN fixes the order of the loops: text index or page index first, jobs last
         source = (
-            "items_search CROSS JOIN items ON items.id = items_search.rowid" if words else "items"
+            "items_search CROSS JOIN items ON items.id = items_search.rowid"
+            if words
+            else "items INDEXED BY items_page"
         )
         statement = (
             f"SELECT {_COLUMNS} FROM {source} CROSS JOIN jobs ON jobs.id = items.job_id"  # noqa: S608 -- values are bound
@@ -175,8 +177,15 @@ def page(connection: sqlite3.Connection, query: Query, folder: Path) -> list[Ite
 
 def presets(connection: sqlite3.Connection, owner: str) -> list[str]:
     """Every preset that the owner has results of."""
+    next_one = (
+        "SELECT min(preset) FROM items INDEXED BY items_preset"
+        " WHERE owner = :owner AND deleted_at IS NULL AND preset > "
+    )
     rows = connection.execute(
-        "SELECT DISTINCT preset FROM items WHERE owner = ? AND deleted_at IS NULL", (owner,)
+        f"WITH RECURSIVE found(preset) AS ({next_one} '' UNION ALL"  # noqa: S608 -- constant
+        f" SELECT ({next_one} found.preset) FROM found WHERE found.preset IS NOT NULL)"
+        " SELECT preset FROM found WHERE preset IS NOT NULL",
+        {"owner": owner},
     )
     return [row["preset"] for row in rows]
 

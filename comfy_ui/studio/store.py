@@ -110,6 +110,10 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         """CREATE INDEX IF NOT EXISTS items_size ON items(owner, size_bytes)
             WHERE deleted_at IS NULL""",
     ),
+    (
+        # Which presets an owner has results of: one step for each preset, not for each result.
+        "CREATE INDEX items_preset ON items(owner, preset) WHERE deleted_at IS NULL",
+    ),
 )
 """What makes version n+1 of the schema from version n. Append; never change one that shipped."""
 
