@@ -52,7 +52,7 @@ from .workflows import Workflows
 __all__ = ["build", "launch"]
 
 TITLE: Final = "comfy-ui"
-_MAX_THREADS: Final = 200  # also Gradio's cap on running generators: each open page holds one
+_MAX_THREADS: Final = 200  # also Gradio's cap on running generators: programs that wait hold one
 _MAX_UPLOAD: Final = "64mb"
 
 

@@ -1,8 +1,8 @@
 """The stage while a job runs: its card as it changes, drawn once for all who look on.
 
-A generator of Gradio's would do, at a price: it keeps all that a browser has not read yet, without
-an end, one of its 200 threads' worth of places for each page, and a millisecond of work for each
-picture and page. Here somebody who reads slowly gets the newest and leaves out the rest.
+A generator of Gradio's would do, at a price: for each page that looks on it holds one of the places
+for running events, needs a millisecond for each picture, and keeps without an end what the browser
+has not read. Here whoever reads slowly gets the newest and misses the rest.
 """
 
 from __future__ import annotations
