@@ -58,7 +58,7 @@
     const bare = text.trim();
     if (!exact.size || !/\p{L}{2}/u.test(bare) || made.has(bare)) return text;
     if (!known.has(bare)) {
-      if (known.size > 3000) known.clear();
+      if (known.size > 3000) for (const memory of [known, made, missed]) memory.clear();
       known.set(bare, looked(bare));
       if (known.get(bare) === null) missed.add(bare);
       else made.add(known.get(bare));

@@ -79,7 +79,7 @@ def _cell(pictures: Sequence[Path | None], columns: int, rows: int) -> tuple[int
 def _size(path: Path) -> tuple[int, int] | None:
     from PIL import Image
 
-    with suppress(OSError), Image.open(path) as picture:
+    with suppress(OSError, Image.DecompressionBombError), Image.open(path) as picture:
         return picture.size
     return None
 
@@ -90,7 +90,8 @@ def _paste(sheet: Image, path: Path | None, box: tuple[int, int, int, int]) -> N
     if path is None:
         return
     x, y, wide, high = box
-    with suppress(OSError), Image.open(path) as opened:  # one that cannot be read stays empty
+    # One that cannot be read, or is too large to, stays empty.
+    with suppress(OSError, Image.DecompressionBombError), Image.open(path) as opened:
         opened.draft("RGB", (wide, high))
         picture = ImageOps.contain(opened.convert("RGBA"), (wide, high))
         at = x + (wide - picture.width) // 2, y + (high - picture.height) // 2

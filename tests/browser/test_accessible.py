@@ -69,7 +69,11 @@ def test_every_tab_is_accessible(
     page.click("h1")
     page.click(".menu > summary")
     look()
-    page.click("h1")
+    page.click(".menu [data-do=grid]")
+    page.select_option("#grid select >> nth=1", "sampler")
+    page.wait_for_selector("#grid .offer")
+    look()
+    page.keyboard.press("Escape")
     for name, shown in TABS.items():
         page.get_by_role("tab", name=name).click()
         page.wait_for_selector(shown)
