@@ -155,15 +155,20 @@ async def _generate(client: httpx.AsyncClient, seed: int, steps: int) -> str:
 
 
 def start(rounds: int) -> None:
-    """Start-up, in turns."""
-    seconds: dict[str, list[float]] = {"bare": [], "ours": []}
+    """Start-up, in turns. On a busy machine the processor's time says more than the clock's."""
+    seconds: dict[str, list[tuple[float, float]]] = {"bare": [], "ours": []}
     with embedded() as engine:
         for _ in range(rounds):
             for name, server in (("bare", bare()), ("ours", ours(engine))):
-                with server as (_, _, took_s):
-                    seconds[name].append(took_s)
-    lone, mine = (median(seconds[name]) for name in ("bare", "ours"))
-    print(f"start-up: bare {lone:.2f} s, ours {mine:.2f} s, ratio {mine / lone:.2f} (goal 1.2)\n")
+                with server as (_, process, took_s):
+                    seconds[name].append((took_s, sum(process.cpu_times()[:2])))
+    for at, kind in enumerate(("by the clock", "of the processor")):
+        lone, mine = (median(took[at] for took in seconds[name]) for name in ("bare", "ours"))
+        print(
+            f"start-up {kind}: bare {lone:.2f} s, ours {mine:.2f} s, "
+            f"ratio {mine / lone:.2f} (goal 1.2)"
+        )
+    print()
 
 
 async def watch(url: str, process: Any, people: int, seconds: float) -> None:
