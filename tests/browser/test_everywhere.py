@@ -199,7 +199,7 @@ def test_status_tells_about_the_server_the_presets_and_the_extras(page: Any, pai
 
 def test_a_wrong_address_is_refused_and_the_connection_stays(page: Any) -> None:
     page.get_by_role("tab", name="Status").click()
-    page.fill("#address input, #address textarea", "not an address")
+    page.fill("#address input, #address textarea", "ftp://elsewhere")
     page.click("#connect")
     page.wait_for_selector("#status-notice .notice")
     assert "Answers" in page.inner_text("#status")
