@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from typing import Any, Final
@@ -127,18 +127,29 @@ class Backend:
         return told
 
     async def reconnect(self, text: str) -> None:
-        """Use another server from now on, or several. Those before stay when one is no address.
+        """Use another server from now on, or several. Those before stay when that raises.
 
         Raises:
             InvalidAddressError: ``text`` holds something else than addresses.
+            ComfyUIConnectionError: none of them answers.
         """
         async with self._changing:
-            choice = configured(split_addresses(text))  # raises here, before anything ends
+            choice = configured(split_addresses(text))
+            await self._reach(choice.urls)
             await self._disconnect()
             self._connection = AsyncExitStack()
             self.choice = choice
             await self._connect()
             await asyncio.to_thread(self.stop_engine)
+
+    async def _reach(self, urls: Sequence[str]) -> None:
+        """Raises what the first said, if none answers: a slip of the pen, most likely."""
+        async with AsyncExitStack() as opened:
+            clients = [await opened.enter_async_context(self._new_client(url)) for url in urls]
+            looks = await asyncio.gather(*(client.look() for client in clients))
+        errors = [look.error for look in looks if look.error is not None]
+        if len(errors) == len(looks):
+            raise errors[0]
 
     async def _connect(self) -> None:
         self.clients = [

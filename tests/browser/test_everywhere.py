@@ -199,10 +199,11 @@ def test_status_tells_about_the_server_the_presets_and_the_extras(page: Any, pai
 
 def test_a_wrong_address_is_refused_and_the_connection_stays(page: Any) -> None:
     page.get_by_role("tab", name="Status").click()
-    page.fill("#address input, #address textarea", "ftp://elsewhere")
-    page.click("#connect")
-    page.wait_for_selector("#status-notice .notice")
-    assert "Answers" in page.inner_text("#status")
+    for address, told in (("ftp://elsewhere", "ftp address"), ("127.0.0.1:9", "Nothing answers")):
+        page.fill("#address input, #address textarea", address)
+        page.click("#connect")
+        page.wait_for_selector(f"#status-notice .notice:has-text('{told}')")
+        assert "Answers" in page.inner_text("#status")
 
 
 def test_the_first_start_works_with_nothing_and_says_what_it_shows(
