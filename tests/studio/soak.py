@@ -2,8 +2,9 @@
 
 Many owners, a fault between us and the engine every few seconds, thousands of small jobs, some
 cancelled, some followed by nobody. Afterwards: every job has one end, every success has the
-engine's bytes and ran once, no task, socket or temporary file is left; the memory's slope is
-printed. Exits with 1 if anything is wrong.
+engine's bytes and ran once, no task, socket or temporary file is left. Exits with 1 otherwise.
+
+The memory's slope is printed: that of this process, in which the engine keeps its history too.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from tests.faults import catalogue
 from tests.faults.proxy import FaultProxy
 from tests.studio.support import engine_files, sleepy_graph
 
-WAITING_PER_OWNER = 20
-MAX_HOLD_S = 20.0  # faults that hold a request longer are for the matrix, not for a soak
+WAITING_PER_OWNER = 12
+PATIENCE_S = 4.0  # a request that is never answered holds up a place at the server for so long
 
 
 @dataclass
@@ -87,8 +88,10 @@ async def soak(*, jobs: int, owners: int, seed: int = 0, every_s: float = 2.0) -
         folder, began = Path(name), time.monotonic()
         before = {*asyncio.all_tasks()}
         async with (
-            ComfyWSClient(url=proxy.url, timeout=20) as client,
-            Studio(client=client, data_dir=folder, waiting_limit=WAITING_PER_OWNER) as studio,
+            ComfyWSClient(url=proxy.url, timeout=PATIENCE_S) as client,
+            Studio(
+                client=client, data_dir=folder, waiting_limit=WAITING_PER_OWNER, concurrency=8
+            ) as studio,
         ):
             helpers = [
                 asyncio.create_task(_faults(proxy, rng, account, every_s)),
@@ -123,7 +126,7 @@ async def _owner(
     made: list[tuple[Job, bool]] = []
     for n in range(count):
         while len(await studio.active(owner)) >= WAITING_PER_OWNER // 2:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(rng.uniform(1.0, 3.0))
         nonce = number * 100_000 + n
         graph = sleepy_graph(nonce=nonce, seconds=rng.choice((0.0, 0.0, 0.02)))
         request = JobRequest(owner=owner, preset="soak", values={"nonce": nonce}, graph=graph)
@@ -152,18 +155,22 @@ async def _faults(proxy: FaultProxy, rng: random.Random, account: Account, every
         for phase in fault.phases
         if phase in ("submit", "run", "fetch") and fault.expected(phase) == catalogue.RECOVERS
     ]
-    sockets = list(catalogue.WS.values())
+    # After a frame that is too large the client polls for the rest of its life (F6): then this
+    # would be a soak of polling, some thirty times as long.
+    sockets = [fault for name, fault in catalogue.WS.items() if "1009" not in name]
     while True:
         await asyncio.sleep(rng.uniform(0.5, 1.5) * every_s)
         kind = rng.random()
         account.faults += proxy.hits
         proxy.hits = 0
+        proxy.accepted.clear()  # its record would be what grows
+        proxy.seen.clear()
         if kind < 0.6:
             fault, phase = rng.choice(http)
-            proxy.arm(fault.act, phase=phase, times=fault.times)
+            proxy.arm(fault.act, phase=phase, times=min(fault.times, 2))
         elif kind < 0.9:
             chosen = rng.choice(sockets)
-            proxy.arm_socket(chosen.act, times=chosen.times)
+            proxy.arm_socket(chosen.act, times=min(chosen.times, 2))
             _cut_sockets(proxy)
         else:
             _in_its_loop(proxy, proxy.refuse_for(rng.uniform(0.2, 1.5)))
