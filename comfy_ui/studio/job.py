@@ -231,11 +231,13 @@ class Snapshot:
 class Line:
     """What an owner sees of the queue: own unfinished jobs in the order in which they run.
 
-    ``others`` counts those of everybody else, of which nothing more is told.
+    ``others`` counts those of everybody else, of which nothing more is told. ``ended`` counts the
+    owner's that are over, since the start: one may come and go between two lines.
     """
 
     jobs: tuple[tuple[Job, Snapshot], ...]
     others: int
+    ended: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

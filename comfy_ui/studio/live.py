@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
@@ -25,6 +26,7 @@ class LiveJobs:
         self._board = Board()
         self._jobs: dict[str, Job] = {}
         self._unclaimed: dict[str, None] = {}  # not waiting, and in nobody's hands
+        self._ended: Counter[str] = Counter()  # jobs that are over, by owner
         self._clock = Clock()
         self._fleet = Fleet(workers)
 

@@ -214,7 +214,7 @@ class LocalQueue(LiveJobs):
             snapshot = self._board.get(job.id) or first_snapshot(job)
             place = places.get(job.id)
             own.append((job, place.told(snapshot) if place else snapshot))
-        return Line(tuple(own), len(self._jobs) - len(own))
+        return Line(tuple(own), len(self._jobs) - len(own), self._ended[owner])
 
     # The worker's side
 
@@ -358,6 +358,7 @@ class LocalQueue(LiveJobs):
             self._jobs[job.id] = before
             raise
         self._fleet.forget(job.id)
+        self._ended[job.owner] += 1
         last = last_snapshot(job, made)
         shown = self._board.get(job.id)
         if shown and job.status is not Status.SUCCEEDED:
@@ -372,6 +373,7 @@ class LocalQueue(LiveJobs):
         except StorageError as error:
             logger.error("Job %s ended, and it could not be written down: %s", job.id, error)  # noqa: TRY400 -- told to the owner too
             self._forget(job.id)
+            self._ended[job.owner] += 1
             self._board.put(
                 last_snapshot(replace(job, status=Status.UNFETCHED, error=JobError.of(error)))
             )

@@ -72,13 +72,14 @@ class Queue:
         studio, catalog = self._backend.studio, self._backend.catalog
         known: dict[str, Html] = {}
         past: list[tuple[Job, Snapshot]] = []
-        active: set[str] | None = None
+        active: set[str] = set()
+        ended = -1
         async with aclosing(studio.follow_line(owner)) as lines:
             async for line in lines:
                 ids = {job.id for job, _ in line.jobs}
-                if active is None or active - ids:  # something is over
+                if line.ended != ended or active - ids:  # something is over
                     past = await self._past(owner)
-                active = ids
+                active, ended = ids, line.ended
                 now = {
                     job.id: now_row(job, snapshot, catalog, cell=studio.grid_cell(job.id))
                     for job, snapshot in line.jobs

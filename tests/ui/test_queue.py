@@ -53,6 +53,14 @@ async def test_the_stream_tells_own_jobs_once_and_counts_those_of_others(house: 
     await house.studio.cancel_all("ann")
 
 
+async def test_a_job_that_comes_and_goes_between_two_looks_is_told(house: House) -> None:
+    async with aclosing(Queue(house.backend, house.access).news("ann")) as news:
+        assert (await told(news))["past"] == []
+        job = await submit_sleepy(house.studio, "ann", nonce=1, seconds=0)
+        await end_of(house.studio, job)
+        assert (await told(news))["past"] == [job.id]
+
+
 async def test_an_idle_queue_says_one_thing_and_then_nothing(house: House) -> None:
     async with aclosing(Queue(house.backend, house.access).news("ann")) as news:
         assert (await told(news))["now"] == []
