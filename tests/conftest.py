@@ -31,6 +31,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 2 if whole and config.option.markexpr.startswith("not live") else 0
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file stays in one worker, and so do all tests before Chromium: they share one app."""
+    for item in items:
+        browser = item.path.parent.name == "browser"
+        item.add_marker(pytest.mark.xdist_group("browser" if browser else str(item.path)))
+
+
 @cache
 def recorded_object_info(version: str) -> dict[str, Any]:
     """The node list of a real server, ``0.33.0`` or ``0.3.64``. Skips without the recordings."""

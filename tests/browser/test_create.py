@@ -158,13 +158,13 @@ def test_results_are_reused_in_whole_or_in_part(page: Any) -> None:
     page.click("form.settings [data-do=random-seed]")
     set_field(page, "steps", 9)
     page.click("#stage .act:has-text('Seed')")
-    page.wait_for_function("document.querySelector('[name=seed]').value === '4242'")
+    page.wait_for_function("document.querySelector('[name=seed]')?.value === '4242'")
     assert page.input_value("[name=steps]") == "9"
     assert page.input_value("#prompt textarea") == "something else"
     page.click("#stage .act:has-text('Prompt')")
-    page.wait_for_function("document.querySelector('#prompt textarea').value === 'a fern in ink'")
+    page.wait_for_function("document.querySelector('#prompt textarea')?.value === 'a fern in ink'")
     page.click("#stage .act:has-text('Reuse all')")
-    page.wait_for_function("document.querySelector('[name=steps]').value === '5'")
+    page.wait_for_function("document.querySelector('[name=steps]')?.value === '5'")
 
 
 def test_from_a_result_one_goes_on_keeps_it_or_drops_it(page: Any) -> None:
@@ -302,7 +302,7 @@ def test_a_picture_goes_up_and_a_result_becomes_an_input(page: Any, tmp_path: Pa
     before = page.input_value("[name=image]")
     page.click("#stage .act:has-text('Use as input')")
     page.wait_for_function(
-        "(old) => document.querySelector('[name=image]').value !== old", arg=before
+        "(old) => document.querySelector('[name=image]')?.value !== old", arg=before
     )
     generate(page, "from a result", steps=3)
     page.wait_for_selector("#results .thumb[title='from a result']")

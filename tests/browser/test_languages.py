@@ -63,7 +63,7 @@ def test_a_language_is_chosen_in_the_head_and_kept(person: Callable[..., Any]) -
     page.wait_for_selector("#generate:text-is('生成')")
     assert page.evaluate("document.documentElement.lang") == "ja"
     assert page.input_value(".language select") == "ja"
-    page.wait_for_function("document.querySelector('#prompt textarea').value === 'kept'")
+    page.wait_for_function("document.querySelector('#prompt textarea')?.value === 'kept'")
 
 
 def test_german_fits_a_phone(person: Callable[..., Any]) -> None:

@@ -22,7 +22,7 @@ def full(person: Callable[..., Any]) -> Iterator[Any]:
     page = person()
     for prompt, steps in (("long", 100), ("next", 100), *((name, 2) for name in "abcd")):
         generate(page, prompt, steps=steps)
-        page.wait_for_function(f"document.querySelector('#prompt textarea').value === '{prompt}'")
+        page.wait_for_function(f"document.querySelector('#prompt textarea')?.value === '{prompt}'")
     page.get_by_role("tab", name="Queue").click()
     page.wait_for_function("document.querySelectorAll('.line-now .job.waits').length === 4")
     yield page
@@ -79,7 +79,7 @@ def test_jobs_are_moved_by_keyboard_mouse_and_button_and_stay_so(full: Any) -> N
 def test_a_waiting_job_is_changed_in_its_place(full: Any) -> None:
     row(full, "b").locator("[data-do=edit-job]").click()
     full.wait_for_selector("#editing")
-    full.wait_for_function("document.querySelector('#prompt textarea').value === 'b'")
+    full.wait_for_function("document.querySelector('#prompt textarea')?.value === 'b'")
     assert full.input_value("form.settings [name=steps]") == "2"
     generate(full, "B", steps=3)
     full.wait_for_selector("#editing", state="detached")

@@ -203,15 +203,15 @@ def test_settings_of_another_program_go_into_the_chosen_preset(page: Any) -> Non
     picture = media.png({"parameters": media.A1111})
     drop(page, picture, "theirs.png", "image/png")
     page.click("#dropped button:has-text('Cancel')")
-    assert page.locator("#dropped").count() == 0
+    page.wait_for_selector("#dropped", state="detached")
     assert page.input_value("#prompt textarea") == "mine"
     drop(page, picture, "theirs.png", "image/png")
     page.click("#dropped button:has-text('Seed only')")
-    page.wait_for_function("document.querySelector('[name=seed]').value === '42'")
+    page.wait_for_function("document.querySelector('[name=seed]')?.value === '42'")
     assert page.input_value("#prompt textarea") == "mine"
     drop(page, picture, "theirs.png", "image/png")
     page.click("#dropped button:has-text('Apply all')")
-    page.wait_for_function("document.querySelector('#prompt textarea').value.startsWith('a cat')")
+    page.wait_for_function("document.querySelector('#prompt textarea')?.value.startsWith('a cat')")
     assert page.input_value("[name=height]") == "768"
     assert page.input_value("[name=cfg]") == "7.5"
     assert page.input_value("[name=negative]") == "blurry, bad"
