@@ -31,6 +31,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 2 if whole and config.option.markexpr.startswith("not live") else 0
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file stays in one worker, and so do all tests before Chromium: they share one app."""
     for item in items:
