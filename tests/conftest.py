@@ -11,6 +11,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 # How long an example takes says how busy the machine is.
 hypothesis.settings.register_profile(
@@ -31,12 +32,17 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 2 if whole and config.option.markexpr.startswith("not live") else 0
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class _Files(LoadFileScheduling):
     """A file stays in one worker, and so do all tests before Chromium: they share one app."""
-    for item in items:
-        browser = item.path.parent.name == "browser"
-        item.add_marker(pytest.mark.xdist_group("browser" if browser else str(item.path)))
+
+    def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith("tests/browser/"):
+            return "tests/browser"
+        return super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Files:
+    return _Files(config, log)
 
 
 @cache
