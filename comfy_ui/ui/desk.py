@@ -105,11 +105,12 @@ class Desk:
         await catalog.look()
 
     async def templates(self) -> list[Template]:
-        """ComfyUI's official templates; they change only with its version."""
+        """ComfyUI's official templates; they change only with its version, or come later."""
         client = self._backend.client
-        if self._templates is None or self._templates[0] is not client:
-            self._templates = client, await client.official_templates()
-        return self._templates[1]
+        known = self._templates
+        if known is None or known[0] is not client or not known[1]:
+            known = self._templates = client, await client.official_templates()
+        return known[1]
 
     async def open(self, content: bytes, *, title: str) -> Opened:
         """Read a workflow in any form: JSON of either format, or a file that carries one.
