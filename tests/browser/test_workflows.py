@@ -121,11 +121,13 @@ def test_an_official_template_and_a_saved_workflow_become_forms_and_results(
 ) -> None:
     to_workflows(page)
     group = page.locator("summary:has-text('Official templates')")
-    page.wait_for_selector(".sources .source", state="attached")
-    page.wait_for_timeout(1500)
-    if not group.count():  # seen once in a whole run: the list was made before the file was there
+    for _ in range(6):  # missing now and then in a whole run, and not found out why
+        page.wait_for_timeout(2500)
+        if group.count():
+            break
         page.reload()
         page.wait_for_selector("form.settings")
+        page.wait_for_timeout(2500)
         to_workflows(page)
     group.click()
     page.click(".source:has-text('Wan: text to video')")
