@@ -22,6 +22,7 @@ from .calls import Call
 from .capabilities import Capabilities
 from .endpoint import Endpoint
 from .flows import Fetch, Flow, Pause, Step, Work
+from .following import LOOK_S
 from .look import Look, look
 from .transport import AsyncTransport, Breaker
 from .uploads import UploadSource
@@ -70,6 +71,10 @@ class AsyncServer(Base):
     async def job(self, prompt_id: str) -> JobInfo | None:
         """As :meth:`.ComfyClient.job`."""
         return await self._ask(routes.job(prompt_id))
+
+    async def has_job(self, prompt_id: str, *, timeout: float = LOOK_S) -> bool:
+        """As :meth:`.ComfyClient.has_job`."""
+        return await self._drive(self._following.has(prompt_id, silence_s=timeout))
 
     async def interrupt(self, prompt_id: str) -> None:
         """As :meth:`.ComfyClient.interrupt`."""

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from ..errors import ComfyHeadlessError
-from ..protocol.job import CancelRequested, new_job
+from ..protocol.job import CancelRequested
 from ..protocol.outputs import OutputFile
 from ..protocol.progress import Progress
 from . import routes
@@ -29,7 +29,7 @@ from .base import (
 )
 from .endpoint import Endpoint
 from .hub import Hub
-from .jobs import Changes, Job
+from .jobs import Changes, Job, no_trace
 from .result import Result
 from .sources import WorkflowSource
 from .submission import check_prompt_id
@@ -156,10 +156,9 @@ class ComfyWSClient(AsyncServer):
         timeout: float | None = None,
     ) -> AsyncResult:
         """As :meth:`.ComfyClient.resume`."""
-        job = Job(new_job(check_prompt_id(prompt_id), now=self._asker.clock()))
-        if not await self._drive(self._following.find(job)):
+        if not await self.has_job(check_prompt_id(prompt_id)):
             if workflow is None:
-                raise job.no_trace()
+                raise no_trace(prompt_id)
             prompt_id = await self.queue_prompt(workflow, prompt_id=prompt_id)
         return await self.wait_for_completion(prompt_id, on_progress=on_progress, timeout=timeout)
 

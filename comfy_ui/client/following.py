@@ -23,6 +23,7 @@ from ..protocol.job import (
     PollFailed,
     Submitted as PostedAgain,
     cancel_due,
+    new_job,
     poll_due,
 )
 from ..protocol.retry import Failure, classify_status
@@ -42,8 +43,9 @@ POLL_PATIENCE_S = 60.0
 _POLLS_BEFORE_GIVING_UP = 4
 _LEAST_PATIENCE_S = 1.0
 _MAX_POSTS = 3
-# How long to look for a job whose post went unanswered, or to see one off that was not wanted.
-_LOOK_S = 30.0
+LOOK_S = 30.0
+"""How long a silent server is asked for a job of which nobody knows whether it got there."""
+_TAKE_BACK_S = 30.0  # how long to see a job off that was not wanted
 # While the circuit is open, to be asked costs nothing; another client's probe may close it.
 _REFUSED_S = 0.5
 
@@ -95,11 +97,18 @@ class Following:
         if submitted.problems:
             dropped = dropped_outputs(submitted)
             if strict:
-                yield from self.cancel(job, timeout_s=_LOOK_S)
+                yield from self.cancel(job, timeout_s=_TAKE_BACK_S)
                 raise dropped
             logger.warning("%s", dropped)
 
-    def find(self, job: Job, error: ComfyHeadlessError | None = None) -> Flow[bool]:
+    def has(self, prompt_id: str, *, silence_s: float) -> Flow[bool]:
+        """Whether the server has, or has had, a job; see :meth:`find`."""
+        job = Job(new_job(prompt_id, now=self._asker.clock()))
+        return (yield from self.find(job, silence_s=silence_s))
+
+    def find(
+        self, job: Job, error: ComfyHeadlessError | None = None, *, silence_s: float = LOOK_S
+    ) -> Flow[bool]:
         """Whether the server has a job of which nobody knows whether it got there.
 
         It is looked for a second time: its post may still be on the way.
@@ -108,16 +117,21 @@ class Following:
             job: one that is not known to be accepted.
             error: what its post ended in; raised if it cannot be found out, or is bound to come
                 again.
+            silence_s: how long the server may leave the question unanswered.
         """
-        deadline = self._asker.clock() + min(_LOOK_S, self._asker.timeout_s)
+        silence_s = min(silence_s, self._asker.timeout_s)
+        deadline = self._asker.clock() + silence_s
         while not job.state.accepted:
-            if job.state.may_resubmit:
+            absent = job.state.may_resubmit or (error is None and job.was_stopped)
+            if absent:
                 if isinstance(error, ServerRejectedError):
                     raise error  # its own failure, which would come again
                 return False
             if job.settled or self._asker.clock() >= deadline:
-                raise error or job.error or _not_found_out(job)
+                raise error or job.trouble or _not_found_out(job)
             due = yield from self.tend([job], deadline=deadline)
+            if job.trouble is None:  # slow is not silent
+                deadline = self._asker.clock() + silence_s
             state = job.state
             if not state.accepted and not job.settled:
                 yield self._asker.until(min(due, deadline))
@@ -195,7 +209,7 @@ class Following:
             self._unreachable(jobs, error)
         else:
             for job in jobs:
-                job.unreachable_since = None
+                job.unreachable_since = job.trouble = None
 
     def _unreachable(self, jobs: Sequence[Job], error: ComfyHeadlessError) -> None:
         """A server that is away mostly comes back; one that wants a login does not."""
@@ -204,6 +218,7 @@ class Following:
         if refused:
             self._refused_until = now + min(refused.retry_after_s, _REFUSED_S)
         for job in jobs:
+            job.trouble = error
             if job.unreachable_since is None:
                 job.unreachable_since = now
             if not refused or job.state.connected:  # not asked, so no slower the next time

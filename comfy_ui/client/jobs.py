@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import GenerationTimeoutError, JobLostError
+from ..errors import ComfyHeadlessError, GenerationTimeoutError, JobLostError
 from ..protocol.change import change
 from ..protocol.job import Event, JobState, advance
 from ..protocol.outputs import OutputFile
@@ -32,6 +32,8 @@ class Job:
         self.client_id = client_id
         """Under which it was queued; only that socket tells of it."""
         self.unreachable_since: float | None = None
+        self.trouble: ComfyHeadlessError | None = None
+        """Why the last look at it failed."""
         self.error: Exception | None = None
         """Why following was given up. The job itself may go on."""
         self.observers: list[Observer] = []
@@ -93,12 +95,6 @@ class Job:
             prompt_id=self.prompt_id,
         )
 
-    def no_trace(self) -> JobLostError:
-        return JobLostError(
-            "The server has no trace of the job: it was never there, or a restart forgot it.",
-            prompt_id=self.prompt_id,
-        )
-
     def _changed(self) -> None:
         if self._on_change:
             self._on_change(self)
@@ -129,3 +125,10 @@ class Changes:
         new = [file for file in state.outputs().files if file.key not in self._seen]
         self._seen.update(file.key for file in new)
         return new
+
+
+def no_trace(prompt_id: str) -> JobLostError:
+    return JobLostError(
+        "The server has no trace of the job: it was never there, or a restart forgot it.",
+        prompt_id=prompt_id,
+    )

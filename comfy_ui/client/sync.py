@@ -25,7 +25,7 @@ from .base import (
     prompt_id_or_new,
 )
 from .endpoint import Endpoint
-from .jobs import Changes, Job
+from .jobs import Changes, Job, no_trace
 from .result import Result
 from .sources import WorkflowSource
 from .submission import check_prompt_id
@@ -188,10 +188,9 @@ class ComfyClient(SyncServer):
         Raises:
             JobLostError: there is no trace of it, and no workflow to queue.
         """
-        job = Job(new_job(check_prompt_id(prompt_id), now=self._asker.clock()))
-        if not self._drive(self._following.find(job)):
+        if not self.has_job(check_prompt_id(prompt_id)):
             if workflow is None:
-                raise job.no_trace()
+                raise no_trace(prompt_id)
             prompt_id = self.queue_prompt(workflow, prompt_id=prompt_id)
         return self.wait_for_completion(prompt_id, on_progress=on_progress, timeout=timeout)
 

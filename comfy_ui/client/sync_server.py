@@ -21,6 +21,7 @@ from .calls import Call
 from .capabilities import Capabilities
 from .endpoint import Endpoint
 from .flows import Fetch, Flow, Pause, Step, Work
+from .following import LOOK_S
 from .look import Look, look
 from .transport import Breaker, SyncTransport
 from .uploads import UploadSource
@@ -69,6 +70,22 @@ class SyncServer(Base):
     def job(self, prompt_id: str) -> JobInfo | None:
         """One job of any state. Needs a core with ``/api/jobs``."""
         return self._ask(routes.job(prompt_id))
+
+    def has_job(self, prompt_id: str, *, timeout: float = LOOK_S) -> bool:
+        """Whether the server has, or has had and not forgotten, a job of this id.
+
+        For one of which you do not know whether it got there. It is looked for twice, two seconds
+        apart, as it may still be on its way; only then is False certain. Any server does.
+
+        Args:
+            prompt_id: as it was, or was to be, queued.
+            timeout: seconds for which the server may leave this unanswered; never more than
+                ``timeout`` of the client.
+
+        Raises:
+            ComfyUIConnectionError, ServerRejectedError: it could not be found out.
+        """
+        return self._drive(self._following.has(prompt_id, silence_s=timeout))
 
     def interrupt(self, prompt_id: str) -> None:
         """Tell the server once to stop this job, if it is running. See :meth:`cancel`.

@@ -38,7 +38,7 @@ from .watch import Watch
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_S: Final = 10.0
-_ON_ITS_WAY_S: Final = 2.0  # a request may wait this long in a server that loads a model
+_SILENCE_S: Final = 5.0  # how long an unanswered question is not yet worth a word
 _STOP_S: Final = 5.0  # how long one request to stop may take to show
 _ABANDON_S: Final = 8.0  # how long a server may be out of reach for a request to stop
 
@@ -221,7 +221,7 @@ class Runner:
                 if run.job.status is Status.CLAIMED:
                     if not run.may_be_at_server:
                         await self._give_back(run, "unheard")
-                    if not error.retryable:
+                    if not error.retryable and not run.in_doubt:
                         raise
                 if run.abandoned.is_set():
                     raise _abandoned() from error
@@ -280,28 +280,19 @@ class Runner:
             run.job = replace(run.job, prompt_id=given)  # Comfy Cloud gives ids of its own
         await self._tell(run, status=Status.SENT)
 
+    async def _is_at_server(self, run: Run) -> bool:
+        """Whether an earlier attempt, perhaps of a process that was killed, got there."""
+        run.in_doubt = run.may_be_at_server
+        if run.in_doubt and await self._client.has_job(run.prompt_id, timeout=_SILENCE_S):
+            return True
+        run.in_doubt = False
+        return False
+
     async def _graph_for_server(self, run: Run) -> dict[str, Any]:
         """The graph, with the files that people sent for it at the server under its names."""
         names = await asyncio.to_thread(self._inputs.used_by, run.job.graph)
         run.has_uploads = bool(names)
         return with_names(run.job.graph, await self._server.give(self._inputs, names))
-
-    async def _is_at_server(self, run: Run) -> bool:
-        """Whether an earlier attempt, perhaps of a process that was killed, got there.
-
-        Looked for twice: the request may still be on its way. The queue first, then the history:
-        else a job that moves from one to the other is overlooked.
-        """
-        if not run.may_be_at_server:
-            return False
-        for pause_s in (0.0, _ON_ITS_WAY_S):
-            await asyncio.sleep(pause_s)
-            queue = await self._client.queue()
-            if queue.answer(run.prompt_id).place != "absent":
-                return True
-            if await self._client.history(run.prompt_id) is not None:
-                return True
-        return False
 
     async def _stop(self, run: Run) -> None:
         """See to it that a job ends which is at the server; :meth:`_send` holds back the others.

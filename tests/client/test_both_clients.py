@@ -403,6 +403,23 @@ async def test_a_time_out_leaves_the_job_running(kind: str, sleepy: DemoServer) 
         assert (await client.wait_for_completion(prompt_id)).images
 
 
+@BOTH
+async def test_a_job_is_known_while_it_waits_runs_and_is_over_and_no_other(
+    kind: str, sleepy: DemoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comfy_ui.protocol.state.RESUBMIT_AFTER_S", 0.1)
+    async with open_client(kind, sleepy.url, timeout=20) as client:
+        running, waiting = [await client.queue_prompt(sleeper(color=n)) for n in (1, 2)]
+        await until_running(client, running)
+        assert await client.has_job(running)
+        assert await client.has_job(waiting)
+        await client.cancel(waiting)
+        await client.cancel(running)
+        assert await client.has_job(running)
+        assert not await client.has_job(waiting)  # a deleted one leaves no trace
+        assert not await client.has_job(str(uuid4()))
+
+
 # -- servers that come and go
 
 

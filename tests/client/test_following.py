@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from uuid import uuid4
 
 import pytest
 
@@ -16,7 +18,8 @@ from comfy_ui.client.flows import Asker
 from comfy_ui.client.following import Following
 from comfy_ui.client.jobs import Job
 from comfy_ui.client.telemetry import Telemetry
-from comfy_ui.errors import GenerationTimeoutError
+from comfy_ui.errors import ComfyUIOfflineError, GenerationTimeoutError
+from comfy_ui.protocol import job as job_rules, state
 from comfy_ui.protocol.job import CancelRequested, new_job
 from tests.client.support import (
     EMPTY_QUEUE,
@@ -106,3 +109,41 @@ def test_polls_and_cancellations_have_a_patience_of_their_own(
     assert isinstance(call, Call)
     assert call.path == ("/api/jobs/a/cancel" if cancelling else "/queue")
     assert call.timeout_s == patience_s
+
+
+@BOTH
+async def test_a_slow_server_is_asked_to_the_end_whether_it_has_a_job(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "RESUBMIT_AFTER_S", 0.5)
+
+    def handler(request: Request) -> bytes | None:
+        time.sleep(0.4)
+        return response(EMPTY_QUEUE if request.path == "/queue" else {})
+
+    with ScriptedServer(handler) as server:
+        async with open_client(kind, server.url) as client:
+            started = time.monotonic()
+            assert not await client.has_job(str(uuid4()), timeout=1.0)
+            assert time.monotonic() - started > 1.0  # in all it took longer than it may be silent
+
+
+@BOTH
+async def test_a_server_that_forgets_for_long_between_two_looks_has_the_job_not(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_rules, "GRACE_S", 0.0)  # so it is taken for lost at the second look
+    with ScriptedServer(lambda r: response(EMPTY_QUEUE if r.path == "/queue" else {})) as server:
+        async with open_client(kind, server.url) as client:
+            assert not await client.has_job(str(uuid4()))
+
+
+@BOTH
+async def test_what_is_in_the_way_is_told_when_it_is_not_found_out_whether_a_job_is_there(
+    kind: str,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with open_client(kind, f"http://127.0.0.1:{port}") as client:
+        with pytest.raises(ComfyUIOfflineError):
+            await client.has_job(str(uuid4()), timeout=0.2)

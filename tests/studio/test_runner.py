@@ -315,6 +315,27 @@ async def test_a_job_that_was_claimed_and_never_sent_is_sent_after_a_restart(
         assert (await end_of(studio, job)).phase is Phase.SUCCEEDED
 
 
+@pytest.mark.parametrize("posted", [True, False])
+async def test_a_job_cut_off_while_it_was_sent_waits_for_a_login_and_runs_once(
+    client: ComfyWSClient, server: DemoServer, tmp_path: Path, *, posted: bool
+) -> None:
+    graph = support.sleepy_graph()
+    async with support.open_queue(tmp_path) as queue:
+        job = await queue.submit(support.a_job(graph=graph), front=False)
+        ((claimed),) = [claim.job for claim in await queue.claim("w", limit=1)]
+    if posted:
+        await client.queue_prompt(graph, prompt_id=claimed.prompt_id)
+    async with FaultProxy(server.url) as proxy, ComfyWSClient(url=proxy.url) as guarded:
+        proxy.arm(catalogue.status(401, "Unauthorized"), phase="run", times=3)
+        async with Studio(client=guarded, data_dir=tmp_path) as studio:
+            waits = await until(studio, job, lambda s: s.phase is not Phase.QUEUED)
+            assert waits.phase is Phase.RECONNECTING
+            assert waits.error
+            assert waits.error.kind == "AuthenticationError"
+            assert (await end_of(studio, job)).phase is Phase.SUCCEEDED
+    assert len(support.engine_files(server)) == 1
+
+
 async def test_a_job_lost_while_we_were_away_is_said_to_be(
     client: ComfyWSClient, server: DemoServer, tmp_path: Path
 ) -> None:
