@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
-from typing import Final
+from typing import Any, Final
 
 from .job import Snapshot
 
@@ -45,9 +45,9 @@ class Board:
         topic = self._topics.get(job_id)
         return topic.snapshot if topic else None
 
-    def is_followed(self, job_id: str) -> bool:
-        topic = self._topics.get(job_id)
-        return bool(topic and topic.followers)
+    def followed(self) -> list[str]:
+        """The jobs that somebody follows now."""
+        return [job_id for job_id, topic in self._topics.items() if topic.followers]
 
     @property
     def news(self) -> asyncio.Event:
@@ -59,9 +59,12 @@ class Board:
         self._news.set()
         self._news = asyncio.Event()
 
-    def put(self, snapshot: Snapshot) -> None:
-        """Replace the job's snapshot. A terminal one is delivered and then forgotten."""
-        snapshot = replace(snapshot, version=next(self._versions))
+    def put(self, snapshot: Snapshot, **changes: Any) -> None:
+        """Replace the job's snapshot by this one, with ``changes`` of its fields.
+
+        A terminal one is delivered and then forgotten.
+        """
+        snapshot = replace(snapshot, version=next(self._versions), **changes)
         topic = self._topics.get(snapshot.job_id)
         if topic is None:
             topic = self._topics[snapshot.job_id] = _Topic(snapshot)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from .board import Board
-from .fair import Clock, Turn, fair_order
 from .fleet import Fleet, remaining_s
 from .job import Job, Snapshot, Status
-from .places import Place, places
+from .places import Place, ahead, places
 from .queue import Claim, Report
+from .roster import Roster
 from .snapshots import first_snapshot, next_snapshot
 
 
@@ -24,10 +24,10 @@ class LiveJobs:
     def __init__(self, workers: Iterable[str], now: Callable[[], float]) -> None:
         self._now = now
         self._board = Board()
-        self._jobs: dict[str, Job] = {}
+        self._jobs = Roster()
         self._unclaimed: dict[str, None] = {}  # not waiting, and in nobody's hands
         self._ended: Counter[str] = Counter()  # jobs that are over, by owner
-        self._clock = Clock()
+        self._placed: tuple[object, object, dict[str, Place]] = (None, None, {})
         self._fleet = Fleet(workers)
 
     def _mine(self, job_id: str, owner: str) -> Job | None:
@@ -62,7 +62,7 @@ class LiveJobs:
     def _busy_s(self) -> dict[str, float]:
         """How long each worker still has to do with what it was given, in seconds."""
         busy: dict[str, float] = {}
-        for job in self._jobs.values():
+        for job in self._jobs.in_hand:
             if job.server is not None and job.status in (Status.CLAIMED, Status.SENT):
                 left_s = remaining_s(job, self._board.get(job.id), self._now())
                 busy[job.server] = busy.get(job.server, 0.0) + left_s
@@ -73,15 +73,6 @@ class LiveJobs:
         shown = self._board.get(job.id)
         return replace(first_snapshot(job), progress=shown.progress if shown else 0.0)
 
-    def _waiting(self) -> Iterator[Job]:
-        return (job for job in self._jobs.values() if job.status is Status.WAITING)
-
-    def _line(self) -> list[Turn]:
-        turns = (
-            Turn(job.id, job.owner, job.rank, job.cost_s, job.created_at) for job in self._waiting()
-        )
-        return fair_order(turns, self._clock)
-
     def _show(self, job: Job, report: Report) -> None:
         old = self._board.get(job.id) or first_snapshot(job)
         new = next_snapshot(old, job, report)
@@ -91,15 +82,20 @@ class LiveJobs:
 
     def _show_places(self, *, also: str | None = None) -> None:
         """Tell every followed job that waits, and ``also``, where it stands now."""
-        if also is None and not any(self._board.is_followed(job_id) for job_id in self._jobs):
+        followed = self._board.followed()
+        if also is not None:
+            followed.append(also)
+        if not followed:
             return
-        for job_id, place in self._places().items():
-            snapshot = self._board.get(job_id)
-            if snapshot and (job_id == also or self._board.is_followed(job_id)):
-                told = place.told(snapshot)
-                if told != snapshot:
-                    self._board.put(told)
+        places = self._places()
+        for job_id in followed:
+            snapshot, place = self._board.get(job_id), places.get(job_id)
+            if snapshot and place and not place.is_told(snapshot):
+                self._board.put(snapshot, **place.fields)
 
     def _places(self) -> dict[str, Place]:
-        line = (self._jobs[turn.job_id] for turn in self._line())
-        return places(self._jobs.values(), line, self._board.get)
+        """Kept as the line is, and as long as what is ahead of it stands where it stood."""
+        line, before = self._jobs.line, ahead(self._jobs.in_hand, self._board.get)
+        if self._placed[0] is not line or self._placed[1] != before:
+            self._placed = line, before, places(before, line)
+        return self._placed[2]

@@ -65,7 +65,7 @@ class LocalQueue(LiveJobs):
         ) -> tuple[list[Job], Clock, list[tuple[str, str]]]:
             return jobs.unfinished(connection), jobs.clock(connection), jobs.left(connection)
 
-        found, self._clock, left = await self._database.run(read)
+        found, self._jobs.clock, left = await self._database.run(read)
         for job in found:
             self._take_up(job)
         for job_id, worker in left:
@@ -87,11 +87,7 @@ class LocalQueue(LiveJobs):
                     "That job does not wait any more, so it was not changed.",
                     hint="Generate again to add the changed one to the queue.",
                 )
-            ranks = [
-                other.rank
-                for other in self._waiting()
-                if other.owner == job.owner and other is not old
-            ]
+            ranks = [other.rank for other in self._jobs.waiting(job.owner) if other is not old]
             if len(ranks) >= self._waiting_limit:
                 raise ValidationError(
                     f"{len(ranks)} of your jobs are waiting already.",
@@ -137,7 +133,7 @@ class LocalQueue(LiveJobs):
 
     async def reorder(self, job_id: str, owner: str, *, before: str | None) -> bool:
         async with self._order_lock:
-            line = sorted((j for j in self._waiting() if j.owner == owner), key=lambda j: j.rank)
+            line = self._jobs.waiting(owner)
             ids = [job.id for job in line if job.id != job_id]
             if len(ids) == len(line) or (before is not None and before not in ids):
                 return False
@@ -162,10 +158,8 @@ class LocalQueue(LiveJobs):
         return True
 
     async def active(self, owner: str) -> list[Job]:
-        order = [turn.job_id for turn in self._line()]
-        at_server = [job.id for job in self._jobs.values() if job.status is not Status.WAITING]
-        found = (self._jobs[job_id] for job_id in [*at_server, *order])
-        return [job for job in found if job.owner == owner]
+        in_hand = [job for job in self._jobs.in_hand if job.owner == owner]
+        return in_hand + self._jobs.waiting(owner)
 
     async def snapshot(self, job_id: str, owner: str) -> Snapshot | None:
         if self._mine(job_id, owner):
@@ -213,7 +207,7 @@ class LocalQueue(LiveJobs):
         for job in await self.active(owner):
             snapshot = self._board.get(job.id) or first_snapshot(job)
             place = places.get(job.id)
-            own.append((job, place.told(snapshot) if place else snapshot))
+            own.append((job, replace(snapshot, **place.fields) if place else snapshot))
         return Line(tuple(own), len(self._jobs) - len(own), self._ended[owner])
 
     # The worker's side
@@ -231,9 +225,9 @@ class LocalQueue(LiveJobs):
                 return resumed
             if limit <= 0:
                 return []
-            turns = {turn.job_id: turn for turn in self._line()}
+            turns = {turn.job_id: turn for turn in self._jobs.line}
             line = [self._jobs[job_id] for job_id in turns]
-            claimed, clock = [], self._clock
+            claimed, clock = [], self._jobs.clock
             for job in self._fleet.share(worker, line, self._busy_s(), limit):
                 given = replace(
                     job, status=Status.CLAIMED, prompt_id=str(uuid.uuid4()), server=worker
@@ -249,7 +243,7 @@ class LocalQueue(LiveJobs):
                     jobs.set_tags(connection, job.id, tags)
 
             await self._database.run(write)
-            self._clock = clock
+            self._jobs.clock = clock
             for job, _ in claimed:
                 self._jobs[job.id] = job
                 self._fleet.give(worker, job)
@@ -264,7 +258,7 @@ class LocalQueue(LiveJobs):
                 return False
             if not self._fleet.another(worker, old):
                 return False
-            first = min((j.rank for j in self._waiting() if j.owner == old.owner), default=1.0) - 1
+            first = min((j.rank for j in self._jobs.waiting(old.owner)), default=1.0) - 1
             job = replace(
                 old,
                 status=Status.WAITING,
@@ -297,7 +291,7 @@ class LocalQueue(LiveJobs):
 
     async def heartbeat(self, worker: str) -> frozenset[str]:
         return frozenset(
-            job.id for job in self._jobs.values() if job.cancel_requested and job.server == worker
+            job.id for job in self._jobs.in_hand if job.cancel_requested and job.server == worker
         )
 
     async def publish(self, worker: str, report: Report) -> None:

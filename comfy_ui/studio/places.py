@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from ..protocol.progress import Phase
+from .fair import Turn
 from .job import Job, Snapshot, Status
 
 
@@ -18,32 +20,52 @@ class Place:
     size: int
     own: int
 
-    def told(self, snapshot: Snapshot) -> Snapshot:
-        """The snapshot with this place in it."""
-        return replace(
-            snapshot, queue_position=self.position, queue_size=self.size, queue_own=self.own
-        )
+    def is_told(self, snapshot: Snapshot) -> bool:
+        """Whether it says so already."""
+        told = (snapshot.queue_position, snapshot.queue_size, snapshot.queue_own)
+        return told == (self.position, self.size, self.own)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What a snapshot says of it."""
+        return {
+            "queue_position": self.position,
+            "queue_size": self.size,
+            "queue_own": self.own,
+        }
 
 
-def places(
-    at_server: Iterable[Job], line: Iterable[Job], shown: Callable[[str], Snapshot | None]
-) -> dict[str, Place]:
-    """By job: first what ComfyUI has not begun, where it says they stand, then what waits here."""
-    positions: dict[str, int] = {}
-    owners: dict[str, str] = {}
-    for job in at_server:
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """A job that ComfyUI has and has not begun, and where ComfyUI says it stands."""
+
+    job_id: str
+    owner: str
+    position: int
+
+
+def ahead(in_hand: Iterable[Job], shown: Callable[[str], Snapshot | None]) -> list[Ahead]:
+    """What stands before the line, of the jobs that workers have."""
+    found: list[Ahead] = []
+    for job in in_hand:
         snapshot = shown(job.id)
         if (
             job.status in (Status.CLAIMED, Status.SENT)
             and snapshot
             and snapshot.phase is Phase.QUEUED
         ):
-            positions[job.id] = snapshot.queue_position or len(positions) + 1
-            owners[job.id] = job.owner
-    ahead = max(positions.values(), default=0)
-    for position, job in enumerate(line, start=ahead + 1):
-        positions[job.id] = position
-        owners[job.id] = job.owner
+            found.append(Ahead(job.id, job.owner, snapshot.queue_position or len(found) + 1))
+    return found
+
+
+def places(ahead: Sequence[Ahead], line: Iterable[Turn]) -> dict[str, Place]:
+    """By job: first what ComfyUI has not begun, then what waits here."""
+    positions = {job.job_id: job.position for job in ahead}
+    owners = {job.job_id: job.owner for job in ahead}
+    last = max(positions.values(), default=0)
+    for position, turn in enumerate(line, start=last + 1):
+        positions[turn.job_id] = position
+        owners[turn.job_id] = turn.owner
     size = max(positions.values(), default=0)
     own = Counter(owners.values())
     return {

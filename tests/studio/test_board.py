@@ -70,10 +70,10 @@ async def test_a_follower_that_dies_is_forgotten() -> None:
     board.put(_at(0))
     follower = asyncio.create_task(_collect(board))
     await asyncio.sleep(0)
-    assert board.is_followed("j")
+    assert board.followed() == ["j"]
     follower.cancel()
     await asyncio.gather(follower, return_exceptions=True)
-    assert not board.is_followed("j")
+    assert board.followed() == []
 
 
 async def test_closing_ends_followers_without_inventing_an_end() -> None:
