@@ -69,7 +69,7 @@
     return JSON.stringify({ ...draft, preset: asked, values: draft.preset === asked ? draft.values : {} });
   };
 
-  // A list that is drawn anew keeps the groups open that somebody has opened.
+  // A list that is drawn anew keeps the groups open that somebody has opened, and stays filtered.
   const unfolded = new Map();
   document.addEventListener("toggle", ({ target }) => {
     if (target.matches?.(".source-group")) unfolded.set(target.dataset.group, target.open);
@@ -78,6 +78,8 @@
     for (const group of element.querySelectorAll(".source-group")) {
       group.open = unfolded.get(group.dataset.group) ?? group.open;
     }
+    const filter = $(".sources .filter", element);
+    if (filter?.value) filter.dispatchEvent(new Event("input", { bubbles: true }));
   });
 
   // ---- dropping ------------------------------------------------------------------------------

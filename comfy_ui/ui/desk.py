@@ -73,7 +73,7 @@ class Desk:
         self._backend = backend
         self._opened: dict[str, Opened] = {}
         self._dropped: dict[str, Dropped] = {}
-        self._templates: tuple[ComfyWSClient, list[Template]] | None = None
+        self._templates: tuple[ComfyWSClient, NodeLibrary | None, list[Template]] | None = None
 
     def find(self, opened_id: str) -> Opened | None:
         """One that was opened lately, with what it lacks now."""
@@ -105,12 +105,14 @@ class Desk:
         await catalog.look()
 
     async def templates(self) -> list[Template]:
-        """ComfyUI's official templates; they change only with its version, or come later."""
-        client = self._backend.client
+        """ComfyUI's official templates, hundreds of them. Asked for anew when it was looked at
+        anew, since another version brings others; and where it had none so far.
+        """
+        client, library = self._backend.client, self._backend.catalog.library
         known = self._templates
-        if known is None or known[0] is not client or not known[1]:
-            known = self._templates = client, await client.official_templates()
-        return known[1]
+        if known is None or known[0] is not client or known[1] is not library or not known[2]:
+            known = self._templates = client, library, await client.official_templates()
+        return known[2]
 
     async def open(self, content: bytes, *, title: str) -> Opened:
         """Read a workflow in any form: JSON of either format, or a file that carries one.

@@ -1,21 +1,30 @@
-"""The workflows that can be picked: opened lately, saved in ComfyUI, its templates, presets."""
+"""The workflows that can be picked: opened lately, saved in ComfyUI, its templates, presets.
+
+Each group has its place in the list also where it holds nothing: Gradio changes what is drawn
+element by element, in their order, and a group that came in front of others would turn a workflow
+into another one under the pointer that is about to press it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+import logging
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
 
-from ..client import Template
-from ..errors import ComfyHeadlessError, Problem
+from ..client import Template, UserFile
+from ..errors import ComfyHeadlessError, Problem, ServerRejectedError
 from ..workflow.presets import Preset
 from .backend import Backend
 from .catalog import Entry
 from .html import Html, el, icon, page_text
 from .picker import KIND_ICONS, KINDS
 
-__all__ = ["SAVED_FOLDER", "entrance", "is_own", "source_list"]
+__all__ = ["SAVED_FOLDER", "Offers", "ask", "entrance", "is_own", "source_list"]
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 SAVED_FOLDER: Final = "workflows"
 """Of the user's folder in ComfyUI: where its editor saves."""
@@ -34,18 +43,43 @@ class _Source:
     kind: str = ""
 
 
-async def source_list(backend: Backend) -> Html:
-    """All of them in groups; what ComfyUI has is asked for now."""
-    await backend.catalog.look()
-    catalog, client = backend.catalog, backend.client
-    saved, official, packs = await asyncio.gather(
-        _asked(client.userdata, SAVED_FOLDER),
-        _asked(backend.desk.templates),
-        _asked(client.templates),
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """What ComfyUI offers of each kind: what it said, the error where that was no answer."""
+
+    saved: Sequence[UserFile] | ComfyHeadlessError = ()
+    official: Sequence[Template] | ComfyHeadlessError = ()
+    packs: Mapping[str, Sequence[str]] | ComfyHeadlessError = field(default_factory=dict)
+    """Names of templates by node pack."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether it answered every question."""
+        answers = (self.saved, self.official, self.packs)
+        return not any(isinstance(answer, ComfyHeadlessError) for answer in answers)
+
+
+async def ask(backend: Backend) -> Offers:
+    """Ask ComfyUI what it offers. Takes as long as its slowest answer; raises nothing of its."""
+    client = backend.client
+    return Offers(
+        *await asyncio.gather(
+            _asked("workflows saved in ComfyUI", client.userdata(SAVED_FOLDER), []),
+            _asked("official templates", backend.desk.templates(), []),
+            _asked("templates of node packs", client.templates(), {}),
+        )
     )
-    own = [e for e in catalog.entries if not e.opened and is_own(backend, e.preset)]
-    shipped = [e for e in catalog.entries if not e.opened and not is_own(backend, e.preset)]
-    listed: list[Template] = official or []
+
+
+def source_list(backend: Backend, offers: Offers, *, asking: bool = False) -> Html:
+    """All of them in groups.
+
+    ``asking``: ComfyUI is being asked now, so what it did not say last time is no trouble yet.
+    """
+    entries = backend.catalog.entries
+    saved = _answer(offers.saved, ())
+    official = _answer(offers.official, ())
+    packs = _answer(offers.packs, {})
     return el(
         "section",
         el("h2", "Or pick one"),
@@ -57,32 +91,43 @@ async def source_list(backend: Backend) -> Html:
             aria_label="Find a workflow",
             data_filter=".source",
         ),
-        _group("Opened lately", [_of_entry(e) for e in catalog.entries if e.opened], open=True),
-        _group("Saved as presets", [_of_entry(entry) for entry in own], open=True),
+        el(
+            "div",
+            el("p", "Asking ComfyUI what it has …", class_="quiet") if asking else None,
+            None if asking else _troubles(_errors(offers)),
+            class_="unlisted",
+            role="status",
+        ),
+        _group("Opened lately", [_of_entry(e) for e in entries if e.opened], open=True),
+        _group(
+            "Saved as presets",
+            [_of_entry(e) for e in entries if not e.opened and is_own(backend, e.preset)],
+            open=True,
+        ),
         _group(
             "Saved in ComfyUI",
             [
                 _Source("saved", f.path, f.path.removesuffix(".json"))
-                for f in sorted(saved or [], key=lambda f: -(f.modified_at or 0))
+                for f in sorted(saved, key=lambda f: -(f.modified_at or 0))
                 if f.path.endswith(".json") and not f.path.startswith(".")
             ],
             open=True,
         ),
-        _group("Official templates", [_of_template(t) for t in listed if not t.paid]),
-        _group("Templates of paid services", [_of_template(t) for t in listed if t.paid]),
+        _group("Official templates", [_of_template(t) for t in official if not t.paid]),
+        _group("Templates of paid services", [_of_template(t) for t in official if t.paid]),
         _group(
             "Templates of node packs",
             [
                 _Source("pack", f"{pack}/{name}", name, pack)
-                for pack, names in (packs or {}).items()
+                for pack, names in packs.items()
                 for name in names
             ],
         ),
-        _group("Shipped presets", [_of_entry(entry) for entry in shipped]),
-        _broken(catalog.broken),
-        el("p", "ComfyUI does not answer: what it has is not listed.", class_="trouble")
-        if saved is None and official is None
-        else None,
+        _group(
+            "Shipped presets",
+            [_of_entry(e) for e in entries if not e.opened and not is_own(backend, e.preset)],
+        ),
+        _broken(backend.catalog.broken),
         class_="panel sources",
     )
 
@@ -136,12 +181,60 @@ def entrance() -> Html:
     )
 
 
-async def _asked(question: Callable[..., Awaitable[Any]], *about: str) -> Any:
-    """The server's answer; None when it has none: the other sources are there all the same."""
+async def _asked(what: str, question: Awaitable[T], nothing: T) -> T | ComfyHeadlessError:
+    """The server's answer, or why there is none: the other sources are there all the same."""
     try:
-        return await question(*about)
-    except ComfyHeadlessError:
+        return await question
+    except ServerRejectedError as error:
+        if error.status == 404:  # an older ComfyUI has none of this kind
+            return nothing
+        return _told(what, error)
+    except ComfyHeadlessError as error:
+        return _told(what, error)
+
+
+def _told(what: str, error: ComfyHeadlessError) -> ComfyHeadlessError:
+    logger.warning("The %s are not listed: %s", what, error.message)
+    return error
+
+
+def _answer(answer: T | ComfyHeadlessError, nothing: T) -> T:
+    return nothing if isinstance(answer, ComfyHeadlessError) else answer
+
+
+def _errors(offers: Offers) -> dict[str, ComfyHeadlessError]:
+    """What the page calls each source that gave no answer, and why it gave none."""
+    answers = {
+        "The workflows saved in ComfyUI are not listed.": offers.saved,
+        "The official templates are not listed.": offers.official,
+        "The templates of node packs are not listed.": offers.packs,
+    }
+    return {said: why for said, why in answers.items() if isinstance(why, ComfyHeadlessError)}
+
+
+def _troubles(errors: Mapping[str, ComfyHeadlessError]) -> Html | None:
+    """What is not in the list, why, and a button that asks again. One reason is said once."""
+    if not errors:
         return None
+    reasons = dict.fromkeys(page_text(f"{e.message} {e.hint}".strip()) for e in errors.values())
+    return el(
+        "div",
+        icon("alert"),
+        el(
+            "div",
+            [el("p", el("strong", said)) for said in errors],
+            [el("p", reason) for reason in reasons],
+            el(
+                "button",
+                icon("again"),
+                "Ask again",
+                type="button",
+                class_="act",
+                data_send="again",
+            ),
+        ),
+        class_="need error",
+    )
 
 
 def _of_entry(entry: Entry) -> _Source:
@@ -154,9 +247,8 @@ def _of_template(template: Template) -> _Source:
     return _Source("template", template.name, template.title, template.category, kind)
 
 
-def _group(title: str, sources: Sequence[_Source], *, open: bool = False) -> Html | None:  # noqa: A002
-    if not sources:
-        return None
+def _group(title: str, sources: Sequence[_Source], *, open: bool = False) -> Html:  # noqa: A002
+    """A group; where it holds nothing, the stylesheet hides it and its place stays."""
     return el(
         "details",
         el(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from typing import Any
+from collections.abc import AsyncGenerator
+from typing import Any, Final
 
 import gradio as gr
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from ..client import ComfyWSClient
 from ..errors import ComfyHeadlessError, ValidationError
 from ..workflow.presets import preset_problems
 from .access import Access
@@ -22,11 +24,13 @@ from .downloads import place_for_downloads
 from .html import Html, join
 from .island import island, sent
 from .report import nothing, report, trouble
-from .sources import SAVED_FOLDER, entrance, source_list
+from .sources import SAVED_FOLDER, Offers, ask, entrance, source_list
 from .uploads import MAX_UPLOAD_BYTES
 from .web import PRIVATE, body, guarded
 
 __all__ = ["Workflows"]
+
+_PATIENCE_S: Final = 0.3  # a list that comes sooner is drawn once, and nothing jumps
 
 
 class Workflows:
@@ -36,6 +40,7 @@ class Workflows:
         self._backend = backend
         self._access = access
         self._desk = backend.desk
+        self._offers: dict[ComfyWSClient, Offers] = {}  # what the server said last
 
     def build(self, page: Any, tab: Any, tabs: Any, create: Create) -> None:
         """Make the components in ``tab``, one of ``tabs``; ``create`` shows the forms."""
@@ -43,17 +48,20 @@ class Workflows:
         with gr.Row(elem_id="workflows"):
             with gr.Column(elem_id="sources-side"):
                 island(entrance(), elem_id="entrance")
-                sources = island(elem_id="sources", sends=["pick", "show"])
+                sources = island(elem_id="sources", sends=["again", "pick", "show"])
             with gr.Column(elem_id="opened-side"):
                 island(place_for_downloads())
                 opened = island(nothing(), elem_id="opened", sends=["use", "save"])
         page.load(self._for_owners, outputs=[tab], **quiet)
         seen = gr.State("")  # what the page shows: a list that is the same is not drawn again
-        tab.select(self._list, inputs=[seen], outputs=[sources, seen], **quiet)
+        listed: dict[str, Any] = {"inputs": [seen], "outputs": [sources, seen], **quiet}
+        tab.select(self._list, **listed)
+        sources.again(self._again, **listed)
         sources.pick(self._pick, outputs=[opened], **quiet)
         sources.show(self._show, outputs=[opened], **quiet)
-        opened.save(self._save, outputs=[opened, sources], **quiet)
-        opened.use(self._use, outputs=[tabs, *create.shown], **quiet)
+        # The list as these leave it is there before somebody comes back to it and aims at it.
+        opened.save(self._save, outputs=[opened], **quiet).then(self._list, **listed)
+        opened.use(self._use, outputs=[tabs, *create.shown], **quiet).then(self._list, **listed)
         self._create = create
 
     def routes(self) -> list[Route]:
@@ -73,11 +81,33 @@ class Workflows:
         """A visitor does not see the tab; the handlers refuse them besides."""
         return gr.update(visible=self._access.allows("open_workflow", request))
 
-    async def _list(self, seen: str, request: gr.Request) -> tuple[Any, str]:
+    async def _list(
+        self, seen: str, request: gr.Request, *, patience_s: float = _PATIENCE_S
+    ) -> AsyncGenerator[tuple[Any, str], None]:
+        """The list with what ComfyUI offers now; before that, if it takes long, what is known."""
         self._access.require("open_workflow", request)
-        listed = await source_list(self._backend)
-        digest = hashlib.sha256(listed.encode()).hexdigest()
-        return gr.skip() if digest == seen else listed, digest
+        client = self._backend.client
+        await self._backend.catalog.look()
+        asked = asyncio.create_task(ask(self._backend), name="what ComfyUI offers")
+        try:
+            await asyncio.wait([asked], timeout=patience_s)
+            if not asked.done():
+                known = self._offers.get(client)
+                asking = known is None or not known.whole
+                drawn, seen = _drawn(
+                    source_list(self._backend, known or Offers(), asking=asking), seen
+                )
+                yield drawn, seen
+            offers = await asked
+        finally:
+            asked.cancel()
+        self._offers = {client: offers}
+        yield _drawn(source_list(self._backend, offers), seen)
+
+    async def _again(self, seen: str, request: gr.Request) -> AsyncGenerator[tuple[Any, str], None]:
+        """The same, because somebody pressed the button: that it is being asked is said first."""
+        async for drawn in self._list(seen, request, patience_s=0):
+            yield drawn
 
     async def _pick(self, event: gr.EventData, request: gr.Request) -> Html:
         data = sent(event)
@@ -112,7 +142,7 @@ class Workflows:
         values = {"variant": str(variant)} if variant else {}
         return gr.update(selected="create"), *self._create.show(name, values)
 
-    async def _save(self, event: gr.EventData, request: gr.Request) -> tuple[Html, Any]:
+    async def _save(self, event: gr.EventData, request: gr.Request) -> Html:
         data = sent(event)
         opened = self._desk.find(str(data.get("id", "")))
         try:
@@ -123,9 +153,9 @@ class Workflows:
             saved = await asyncio.to_thread(self._backend.presets.save, opened.preset, title)
         except ComfyHeadlessError as error:
             report = self._opened_report(opened) if opened else nothing()
-            return join(trouble(error), report), gr.skip()
+            return join(trouble(error), report)
         await self._backend.catalog.look()
-        return self._preset_report(saved.id, fresh=True), await source_list(self._backend)
+        return self._preset_report(saved.id, fresh=True)
 
     # Inside
 
@@ -163,3 +193,9 @@ class Workflows:
             working=working,
             folders=self._backend.folders,
         )
+
+
+def _drawn(listed: Html, seen: str) -> tuple[Any, str]:
+    """What the list's component becomes, and what the page shows then."""
+    digest = hashlib.sha256(listed.encode()).hexdigest()
+    return gr.skip() if digest == seen else listed, digest

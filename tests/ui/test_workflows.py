@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 
 from comfy_ui.client import ComfyWSClient
-from comfy_ui.errors import ComfyUIOfflineError, InvalidWorkflowError, MissingModel, Problem
+from comfy_ui.errors import (
+    ComfyUIOfflineError,
+    InvalidWorkflowError,
+    MissingModel,
+    Problem,
+    ServerRejectedError,
+)
 from comfy_ui.studio import OwnPresets
 from comfy_ui.ui import desk as desk_module, needs as needs_module
 from comfy_ui.ui.access import Access, Mode
@@ -19,9 +25,12 @@ from comfy_ui.ui.catalog import Catalog
 from comfy_ui.ui.desk import Desk
 from comfy_ui.ui.drops import Drops
 from comfy_ui.ui.needs import needs
+from comfy_ui.ui.sources import Offers, ask, source_list
+from comfy_ui.ui.workflows import Workflows
 from comfy_ui.workflow.presets import get_preset
 from comfy_ui.workflow.sidecar import graph_text, sidecar_text
 from tests.ui.support import Page
+from tests.ui.test_access import request as asked_by_somebody
 from tests.workflow import media
 
 BLUR: dict[str, Any] = {
@@ -193,3 +202,106 @@ def test_what_is_missing_is_told_once_with_its_cure() -> None:
     assert [a["href"] for a in page.all("a")] == ["https://x.org/a", "https://x.org/p"]
     (copy,) = [a["data-copy"] for a in page.all("button") if "data-copy" in a]
     assert copy == "models/vae/<i>.safetensors  335 MB  https://x.org/a"
+
+
+# What can be picked
+
+TEMPLATES = [{"title": "Video", "templates": [{"name": "wan", "title": "Wan: text to video"}]}]
+
+
+def groups(listed: str) -> list[str]:
+    """The groups that show something, but for the shipped presets."""
+    parts = [Page(f"<details{part}") for part in listed.split("<details")[1:]]
+    named = [str(part.all("details")[0]["data-group"]) for part in parts if part.all("button")]
+    return [name for name in named if name != "Shipped presets"]
+
+
+@pytest.fixture
+def offering(engine: Any) -> Path:
+    """The index of official templates on the engine, which has a saved workflow, too."""
+    saved = engine.folder / "user" / "workflows"
+    saved.mkdir(parents=True)
+    (saved / "Mine.json").write_text(json.dumps(BLUR))
+    index: Path = engine.folder / "templates" / "index.json"
+    index.parent.mkdir()
+    index.write_text(json.dumps(TEMPLATES))
+    return index
+
+
+def write(index: Path, said: object) -> None:
+    index.write_text(said if isinstance(said, str) else json.dumps(said))
+
+
+async def test_what_gives_no_answer_is_said_with_its_reason_and_a_button(
+    backend: Any, offering: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(offering, "{")
+    offers = await ask(backend)
+    listed = source_list(backend, offers)
+    assert not offers.whole
+    assert groups(listed) == ["Saved in ComfyUI"]
+    assert "The official templates are not listed." in listed
+    assert "The workflows saved" not in listed
+    assert [b["data-send"] for b in Page(listed).all("button", class_="act")] == ["again"]
+    assert "official templates" in caplog.text
+
+    write(offering, TEMPLATES)
+    offers = await ask(backend)
+    listed = source_list(backend, offers)
+    assert offers.whole
+    assert groups(listed) == ["Saved in ComfyUI", "Official templates"]
+    assert "not listed" not in listed
+
+
+async def test_one_reason_for_all_is_said_once(tmp_path: Path) -> None:
+    async with ComfyWSClient(url="http://127.0.0.1:9", timeout=2) as client:
+        alone: Any = Backend(client, tmp_path)
+        listed = Page(source_list(alone, await ask(alone)))
+    assert listed.text.count("are not listed.") == 3
+    assert listed.text.count("127.0.0.1:9") == 1
+
+
+async def test_an_old_server_without_templates_is_no_trouble(backend: Any) -> None:
+    class Old(type(backend.client)):  # type: ignore[misc]
+        async def templates(self) -> dict[str, list[str]]:
+            raise ServerRejectedError("Not found", status=404)
+
+    backend.client.__class__ = Old
+    assert (await ask(backend)).packs == {}
+
+
+async def test_a_group_without_anything_keeps_its_place(backend: Any, offering: Path) -> None:
+    empty = Page(source_list(backend, Offers())).all("details")
+    full = Page(source_list(backend, await ask(backend))).all("details")
+    assert [group["data-group"] for group in empty] == [group["data-group"] for group in full]
+
+
+async def test_templates_are_asked_for_again_when_the_server_was_looked_at(
+    backend: Any, offering: Path
+) -> None:
+    assert [t.name for t in await backend.desk.templates()] == ["wan"]
+    write(offering, [])
+    assert [t.name for t in await backend.desk.templates()] == ["wan"]
+    await backend.catalog.refresh()
+    assert await backend.desk.templates() == []
+    write(offering, TEMPLATES)  # the package was installed meanwhile
+    assert [t.name for t in await backend.desk.templates()] == ["wan"]
+
+
+async def test_while_the_server_is_asked_the_list_shows_what_is_known(
+    backend: Any, offering: Path
+) -> None:
+    tab: Any = Workflows(backend, Access(Mode.LOCAL, b"s"))
+    request: Any = asked_by_somebody()
+    first, whole = [drawn async for drawn in tab._again("", request)]
+    assert "Asking ComfyUI" in first[0]
+    assert groups(first[0]) == []
+    assert groups(whole[0]) == ["Saved in ComfyUI", "Official templates"]
+    write(offering, "{")
+    await backend.catalog.refresh()
+    known, broken = [drawn async for drawn in tab._again(whole[1], request)]
+    assert known[1] == whole[1]  # nothing that is shown changes while all is well
+    assert "not listed" in broken[0]
+    asked, _ = [drawn async for drawn in tab._again(broken[1], request)]
+    assert "Asking ComfyUI" in asked[0]
+    assert "not listed" not in asked[0]
