@@ -99,8 +99,9 @@ class Settings(BaseSettings):
     storage_gb: float | None = Field(
         default=None,
         gt=0,
-        description="How much of results one person may keep, in GB. Unset: 10 for each visitor "
-        "where others reach the page, no limit for the owner of the machine.",
+        description="How much of results one person may keep, in GB; deleted results and files "
+        "that they sent may take up as much again. Unset: 10 for each visitor where others reach "
+        "the page, no limit for the owner of the machine.",
     )
 
     openai_base_url: str | None = Field(

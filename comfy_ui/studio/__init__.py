@@ -17,9 +17,10 @@ from .job import (
     Snapshot,
     Status,
 )
-from .library import Library, Space, open_library
+from .library import Library, open_library
 from .model_folders import ModelFolders, find_model_folders
 from .own_presets import OwnPresets
+from .space import Space
 from .studio import Studio
 
 __all__ = [

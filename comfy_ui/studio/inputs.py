@@ -55,6 +55,10 @@ class Inputs:
         path = self._at(name)
         return path if path.is_file() else None
 
+    def names(self) -> set[str]:
+        """All uploads that are there."""
+        return {path.name for path in self._folder.iterdir()} if self._folder.is_dir() else set()
+
     def used_by(self, graph: AnyGraph) -> list[str]:
         """The uploads that a graph names, each once; they count as used now."""
         whole = all(isinstance(node, Mapping) for node in graph.values())

@@ -153,15 +153,6 @@ def paths(connection: sqlite3.Connection) -> set[str]:
     return {row["path"] for row in connection.execute("SELECT DISTINCT path FROM items")}
 
 
-def used_bytes(connection: sqlite3.Connection, owner: str) -> int:
-    """How much the owner's results take up. What is deleted counts no more."""
-    row = connection.execute(
-        "SELECT coalesce(sum(size_bytes), 0) FROM items WHERE owner = ? AND deleted_at IS NULL",
-        (owner,),
-    ).fetchone()
-    return int(row[0])
-
-
 def holding(connection: sqlite3.Connection, owner: str, path: str) -> int | None:
     """The owner's result with these bytes, deleted or not."""
     row = connection.execute(
@@ -241,6 +232,32 @@ def purge(connection: sqlite3.Connection, deleted_before: float) -> Sequence[str
     rows = connection.execute(
         "DELETE FROM items WHERE deleted_at < ? RETURNING id, path", (deleted_before,)
     ).fetchall()
+    return _unnamed(connection, rows)
+
+
+def purge_oldest(
+    connection: sqlite3.Connection, owner: str, deleted_before: float, least_bytes: int
+) -> Sequence[str]:
+    """Forget so much of what the owner deleted before then, the longest deleted first.
+
+    Gives the paths that no result names any more.
+    """
+    rows: list[sqlite3.Row] = []
+    for found in connection.execute(
+        "SELECT id, size_bytes FROM items WHERE deleted_at < ? AND owner = ? ORDER BY deleted_at",
+        (deleted_before, owner),
+    ).fetchall():
+        if least_bytes <= 0:
+            break
+        least_bytes -= found["size_bytes"]
+        rows += connection.execute(
+            "DELETE FROM items WHERE id = ? RETURNING id, path", (found["id"],)
+        ).fetchall()
+    return _unnamed(connection, rows)
+
+
+def _unnamed(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> Sequence[str]:
+    """The files of these results, which are gone, that no other result names."""
     connection.executemany(
         "DELETE FROM items_search WHERE rowid = ?", [(row["id"],) for row in rows]
     )

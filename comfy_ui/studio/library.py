@@ -7,16 +7,16 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ..errors import StorageError, ValidationError
-from . import items
+from . import items, space
 from .files import YOUNG_S, FileStore, zip_pieces
 from .imports import Importer, Progress
 from .inputs import Inputs
 from .job import LOCAL_OWNER, Item, Kind
+from .space import Space
 from .store import Database
 from .threads import Thread
 
@@ -24,14 +24,6 @@ logger = logging.getLogger(__name__)
 
 KEEP_DELETED_S: Final = 7 * 86400.0
 _PURGE_S: Final = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """What somebody's results take up. ``limit_bytes`` None: as much as the disk holds."""
-
-    used_bytes: int
-    limit_bytes: int | None = None
 
 
 class Library:
@@ -71,9 +63,25 @@ class Library:
         await self._file_thread.close()
 
     async def space(self, owner: str) -> Space:
-        """How much of results the owner keeps and may keep."""
-        used = await self._database.run(items.used_bytes, owner)
-        return Space(used, self._limit_bytes(owner))
+        """What the owner has on the disk, and how much of results they may keep."""
+        return await self._database.run(space.of, owner, self._limit_bytes(owner))
+
+    async def keep_input(self, name: str, content: bytes, owner: str) -> None:
+        """Keep a file that somebody sent for their jobs, under a name not used before.
+
+        Raises:
+            ValidationError: they have as much on the disk as they may.
+            StorageError: the disk refuses.
+        """
+        await self._require_disk(owner, len(content))
+        await self._database.run(
+            space.enter_upload, name, owner, len(content), now=time.time()
+        )  # first: bytes that nobody counts would stay so
+        try:
+            await asyncio.to_thread(self.inputs.put, name, content)
+        except StorageError:
+            await self._database.run(space.drop_upload, name)
+            raise
 
     async def import_folder(
         self,
@@ -108,13 +116,38 @@ class Library:
     async def _require_room(self, owner: str) -> None:
         """
         Raises:
-            ValidationError: the owner keeps as much as they may.
+            ValidationError: the owner keeps as much as they may, or has on the disk.
         """
-        space = await self.space(owner)
-        if space.limit_bytes is not None and space.used_bytes >= space.limit_bytes:
+        now = await self.space(owner)
+        if now.is_full:
             raise ValidationError(
-                f"Your results fill the {space.limit_bytes / 1e9:.3g} GB that you may keep.",
+                f"Your results fill the {(now.limit_bytes or 0) / 1e9:.3g} GB that you may keep.",
                 hint="Delete some in the Library, then try again. Nothing was deleted by itself.",
+            )
+        await self._require_disk(owner)
+
+    async def _require_disk(self, owner: str, more_bytes: int = 0) -> None:
+        """See to it that what somebody deletes or sends does not fill the disk either.
+
+        What they deleted longest ago makes room, as in any bin that is full.
+
+        Raises:
+            ValidationError: that was not enough.
+        """
+        over = (await self.space(owner)).over_bytes(more_bytes)
+        if not over:
+            return
+        async with self._sweep:
+            before = time.time() - YOUNG_S
+            paths = await self._database.run(items.purge_oldest, owner, before, over)
+            await self._file_thread.run(self._files.remove, paths)
+        left = await self.space(owner)
+        if left.over_bytes(more_bytes):
+            raise ValidationError(
+                f"Your results, deleted ones too, and the files that you sent fill the "
+                f"{(left.most_bytes or 0) / 1e9:.3g} GB that there are for them.",
+                hint="What you deleted makes room after an hour, a file that you sent when no job "
+                "has used it for 30 days.",
             )
 
     async def results(
@@ -191,6 +224,11 @@ class Library:
                     paths = await self._database.run(items.purge, before)
                     await self._file_thread.run(self._files.remove, paths)
                 await self._file_thread.run(self.inputs.purge)
+                await self._database.run(
+                    space.drop_uploads,
+                    await self._file_thread.run(self.inputs.names),
+                    created_before=time.time() - YOUNG_S,
+                )
             except StorageError as error:
                 logger.warning("Deleted results could not be purged: %s", error)
             await asyncio.sleep(_PURGE_S)

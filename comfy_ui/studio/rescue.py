@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 _BROKEN: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _ALWAYS_CHECKED_BYTES: Final = 64 * 2**20  # read in a blink; a larger one when it was not closed
 _JSON: Final = frozenset({"vals", "graph", "outputs", "error", "sides", "jobs"})
-_TABLES: Final = ("jobs", "items", "grids", "copies")  # items name jobs
+_TABLES: Final = ("jobs", "items", "grids", "copies", "uploads")  # items name jobs
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from ..errors import StorageError, ValidationError
+from . import space
 from .rescue import Rescued, is_broken, move_aside, rescue
 from .threads import Thread
 
@@ -113,6 +114,14 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (
         # Which presets an owner has results of: one step for each preset, not for each result.
         "CREATE INDEX items_preset ON items(owner, preset) WHERE deleted_at IS NULL",
+    ),
+    (
+        # What an owner has on the disk is asked before every job: see .space.
+        space.UPLOADS,
+        space.SPACE,
+        space.FILL,
+        *space.TRIGGERS,
+        "DROP INDEX IF EXISTS items_size",
     ),
 )
 """What makes version n+1 of the schema from version n. Append; never change one that shipped."""

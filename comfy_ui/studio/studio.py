@@ -43,9 +43,11 @@ class Studio(Library):
             go to the others.
         concurrency: how many jobs a ComfyUI holds at once; the rest wait here.
         waiting_limit: how many jobs of one owner may wait.
-        keep_deleted_s: how long a deleted result can be restored; at least an hour.
+        keep_deleted_s: how long a deleted result can be restored, unless it has to make room; at
+            least an hour.
         limit_bytes: how much of results an owner may keep, None for no limit. Who keeps as much
-            cannot submit; nothing is ever deleted for it.
+            cannot submit; nothing is ever deleted for it. What they deleted and what they sent
+            may take up as much again: then what was deleted first makes room.
         preset_folders: where presets are found besides the shipped ones.
 
     Use ``async with Studio(...)`` or :meth:`start` and :meth:`aclose`.

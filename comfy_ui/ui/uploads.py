@@ -51,7 +51,7 @@ class Uploads:
         Which server gets them is not known yet; ComfyUI need not be there.
 
         Raises:
-            ValidationError: not a file of that kind, or too large.
+            ValidationError: not a file of that kind, too large, or no more room for them.
             StorageError: the disk refuses.
         """
         size = None
@@ -63,7 +63,7 @@ class Uploads:
         if size is not None:
             token += f"-{size[0]}x{size[1]}"
         name = f"ui-{token}-{self._access.sign(f'{owner}/{token}')[:24]}.{suffix}"
-        await asyncio.to_thread(self._backend.studio.inputs.put, name, content)
+        await self._backend.studio.keep_input(name, content, owner)
         return name
 
     async def paint(self, over: str, mask: bytes, owner: str) -> str:

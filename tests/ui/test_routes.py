@@ -25,9 +25,11 @@ class Backend:
     def __init__(self, items: list[Item]) -> None:
         self.items = items
         self.kept: dict[str, bytes] = {}
-        self.inputs: Any = SimpleNamespace(put=self.kept.__setitem__)
         self.studio: Any = self
         self.catalog: Any = SimpleNamespace(entry=lambda _: Entry(preset()))
+
+    async def keep_input(self, name: str, content: bytes, _: str) -> None:
+        self.kept[name] = content
 
     async def item(self, item_id: int, owner: str) -> Item:
         for one in self.items:

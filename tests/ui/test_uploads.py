@@ -22,7 +22,11 @@ from tests.ui.support import picture_bytes, preset
 
 def make(folder: Path | None = None) -> Uploads:
     inputs: Any = Inputs(folder) if folder else SimpleNamespace(put=lambda *_: None)
-    backend: Any = SimpleNamespace(studio=SimpleNamespace(inputs=inputs))
+
+    async def keep_input(name: str, content: bytes, _: str) -> None:
+        inputs.put(name, content)
+
+    backend: Any = SimpleNamespace(studio=SimpleNamespace(inputs=inputs, keep_input=keep_input))
     return Uploads(backend, Access(Mode.SHARED, b"secret"))
 
 
