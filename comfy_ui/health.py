@@ -18,7 +18,8 @@ from .client.look import Look
 from .errors import AuthenticationError, CircuitOpenError, ComfyHeadlessError
 from .features import require_feature
 
-# Jobs wait and none runs: the worker takes the next one within milliseconds when it lives.
+# Jobs wait and none runs: the worker takes the next one within milliseconds when it lives. Also
+# how long a job stands still before what the log says of the worker's death is believed.
 IDLE_WORKER_S = 15.0
 # One and the same job for that long. Long videos take hours on small cards, so this is a
 # suspicion that a person has to judge.
@@ -97,6 +98,8 @@ class HealthTracker:
         self._last_error: tuple[str, float] | None = None
         self._queue_seen: tuple[frozenset[str], bool] | None = None
         self._queue_since = 0.0
+        self._died_with: frozenset[str] | None = None
+        """What ran when the log first said that the worker has died."""
 
     def observe(self, look: Look) -> HealthReport:
         """The report after one more look."""
@@ -128,7 +131,7 @@ class HealthTracker:
 
     def _judge(self, look: Look) -> tuple[Verdict, str]:
         if look.error is not None or look.queue is None:
-            self._queue_seen = None
+            self._queue_seen = self._died_with = None
             refused = isinstance(look.error, AuthenticationError)
             hint = look.error.hint if look.error else ""
             return (Verdict.REFUSED if refused else Verdict.UNREACHABLE), hint
@@ -136,6 +139,17 @@ class HealthTracker:
         if (running, waits) != self._queue_seen:
             self._queue_seen, self._queue_since = (running, waits), look.at
         still_s = look.at - self._queue_since
+        if not look.worker_died:
+            self._died_with = None
+        elif self._died_with is None:
+            self._died_with = running
+        # What has taken another job since lives, whatever its log says.
+        died = look.worker_died and running == self._died_with
+        if running and died and still_s >= IDLE_WORKER_S:
+            return Verdict.STUCK, (
+                "ComfyUI's worker has died over a job: its log says so, and nothing moves. "
+                "Restart ComfyUI."
+            )
         if waits and not running and still_s >= IDLE_WORKER_S:
             return Verdict.STUCK, (
                 f"Jobs have been waiting for {still_s:.0f} s and none runs: "

@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 
 from comfy_ui import ComfyClient
+from comfy_ui.client.look import says_worker_died
+from comfy_ui.client.values import LogLine
 from comfy_ui.demo import Faults
 from comfy_ui.errors import AuthenticationError, CircuitOpenError, ComfyUIOfflineError
 from comfy_ui.health import (
@@ -71,6 +73,49 @@ def test_one_job_for_very_long_is_a_suspicion(tracker) -> None:
     assert report.verdict is Verdict.STUCK
 
 
+def _running(at: float, job: str = "a", *, died: bool = True) -> Look:
+    return Look(at=at, queue=_queue(running=job), worker_died=died)
+
+
+def test_f10_a_job_that_stands_still_over_a_worker_whose_death_is_in_the_log_is_stuck(
+    tracker,
+) -> None:
+    assert tracker.observe(_running(0)).verdict is Verdict.BUSY
+    assert tracker.observe(_running(IDLE_WORKER_S - 1)).verdict is Verdict.BUSY
+    report = tracker.observe(_running(IDLE_WORKER_S))
+    assert report.verdict is Verdict.STUCK
+    assert "Restart ComfyUI" in report.advice
+
+
+def test_a_slow_job_is_not_stuck_whatever_the_log_once_said(tracker) -> None:
+    tracker.observe(_running(0, "a"))
+    for at in (20.0, 40.0, LONG_JOB_S - 1):  # something took another job: it lives
+        assert tracker.observe(_running(at, "b")).verdict is Verdict.BUSY
+
+
+def test_a_slow_job_with_nothing_in_the_log_is_not_stuck_for_an_hour(tracker) -> None:
+    for at in range(0, int(LONG_JOB_S), 10):
+        assert tracker.observe(_running(at, died=False)).verdict is Verdict.BUSY
+
+
+@pytest.mark.parametrize(
+    ("log", "died"),
+    [
+        (["Exception in thread", "Thread-22 (prompt_worker)", ":", "Traceback (most …):"], True),
+        (["got prompt", "Exception in thread Thread-4 (prompt_worker):\nTraceback"], True),
+        (["Exception in thread Thread-4 (prompt_worker):", "got prompt", "got prompt"], True),
+        (["Exception in thread Thread-4 (prompt_worker):", "Prompt executed in 2.0 s"], False),
+        (["Exception in thread Thread-4 (prompt_worker):", "  5%|▌  | 1/20 [00:01<"], False),
+        (["Exception in thread Thread-4 (download):", "Traceback (most recent call last):"], False),
+        (["she said: Exception in thread Thread-4 (prompt_worker):"], False),
+        (["!!! Exception during processing !!!", "Traceback (most recent call last):"], False),
+        ([], False),
+    ],
+)
+def test_the_log_says_that_the_worker_has_died_or_not(log: list[str], *, died: bool) -> None:
+    assert says_worker_died(LogLine("", text) for text in log) is died
+
+
 def test_a_restart_in_between_starts_the_clock_anew(tracker) -> None:
     tracker.observe(Look(at=0, queue=_queue(running="a")))
     tracker.observe(Look(at=10, error=ComfyUIOfflineError("Nothing answers.")))
@@ -103,17 +148,27 @@ def test_the_report_of_a_real_server_can_be_printed_and_turned_into_json(engine)
     assert report.app_memory_bytes
 
 
-def test_f10_a_dead_worker_is_found_although_http_answers(engine) -> None:
+@pytest.mark.parametrize(
+    ("log_is_told", "after_s", "advice"),
+    [(True, IDLE_WORKER_S, "worker has died"), (False, LONG_JOB_S, "restart ComfyUI")],
+)
+def test_f10_a_dead_worker_is_found_although_http_answers(
+    engine, *, log_is_told: bool, after_s: float, advice: str
+) -> None:
     engine.faults = Faults(dead_worker=True)
     with ComfyHealth(url=engine.url) as health, ComfyClient(url=engine.url) as client:
         prompt_id = client.queue_prompt(graphs.instant())
         while prompt_id not in client.queue().running:
             time.sleep(0.01)
         look = client.look()
+        assert look.worker_died
+        look = replace(look, worker_died=log_is_told)
         assert health.report(look).verdict is Verdict.BUSY
-        report = health.report(replace(look, at=look.at + LONG_JOB_S))
+        early = health.report(replace(look, at=look.at + after_s - 1))
+        assert early.verdict is Verdict.BUSY
+        report = health.report(replace(look, at=look.at + after_s))
     assert report.verdict is Verdict.STUCK
-    assert "restart ComfyUI" in report.advice
+    assert advice in report.advice
 
 
 @pytest.mark.parametrize("shell", SHELLS)

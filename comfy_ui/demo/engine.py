@@ -180,17 +180,22 @@ class Engine:
 
     # -- running jobs ----------------------------------------------------------------------
 
+    def _log_death(self) -> None:
+        """In pieces, as Python writes it and ComfyUI's log keeps it."""
+        for piece in ("Exception in thread ", "Thread-1 (prompt_worker)", ":"):
+            self.log(piece)
+
     def _work(self) -> None:
         """The worker: one job at a time, until the queue closes or the worker dies."""
         while (running := self.queue.take()) is not None:
-            if self.faults.dead_worker:
+            if self.faults.dead_worker or running.item[3] is None:
+                # as recorded on 0.3.64: extra_data null kills the worker, HTTP lives on
+                self._log_death()
                 return
             if self._forget_results.is_set():
                 self._forget_results.clear()
                 self.executor.forget()
             item = running.item
-            if item[3] is None:
-                return  # as recorded on 0.3.64: extra_data null kills the worker, HTTP lives on
             started = time.monotonic()
             entry = self.executor.run(running, self.object_info(), self.faults)
             if self.faults.missing_output:
