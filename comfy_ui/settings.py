@@ -53,7 +53,8 @@ class Settings(BaseSettings):
     comfyui_token: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices("comfyui_token", "COMFYUI_TOKEN"),
-        description="Bearer token sent to ComfyUI, to each one if there are several.",
+        description="Bearer token sent to ComfyUI, to each one if there are several; not to other "
+        "addresses, typed on the page.",
     )
     timeout_s: float = Field(
         default=300.0, gt=0, description="Longest wait for one answer, in seconds."

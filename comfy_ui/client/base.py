@@ -54,6 +54,7 @@ class Base:
         verify: Verify = True,
         cert: Certificate | None = None,
         trust_env: bool = False,
+        guarded: bool = False,
         breaker: Breaker | Literal[False] | None = None,
         http: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
     ) -> None:
@@ -67,6 +68,7 @@ class Base:
             verify=verify,
             cert=cert,
             trust_env=trust_env,
+            guarded=guarded,
         )
         self._asker = Asker(timeout_s=self._endpoint.timeout_s)
         self._telemetry = Telemetry(self._endpoint.address)

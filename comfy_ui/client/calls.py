@@ -177,7 +177,10 @@ def rejection(answer: Answer) -> ComfyHeadlessError | None:
 
 
 def _redirected(answer: Answer) -> ComfyHeadlessError:
-    target = urlsplit(answer.headers.get("location", ""))
+    try:
+        target = urlsplit(answer.headers.get("location", ""))
+    except ValueError:  # no address
+        target = urlsplit("")
     place = f"{target.scheme}://{target.hostname}" if target.hostname else target.path or "nowhere"
     if re.search(r"log-?in|sign-?in|auth|sso", f"{target.netloc}{target.path}", re.IGNORECASE):
         return AuthenticationError(f"The server sends {answer.where} to a login page ({place}).")

@@ -31,6 +31,8 @@ class Endpoint:
     """None for a plain http address."""
     trust_env: bool = False
     """Whether proxies and ``.netrc`` of the environment are used."""
+    guarded: bool = False
+    """Whether addresses are looked at before they are connected to (see dial.py)."""
 
     @property
     def connect_timeout_s(self) -> float:
@@ -62,6 +64,7 @@ def make_endpoint(
     verify: Verify = True,
     cert: Certificate | None = None,
     trust_env: bool = False,
+    guarded: bool = False,
 ) -> Endpoint:
     """From the arguments of both clients.
 
@@ -71,6 +74,10 @@ def make_endpoint(
     """
     if not timeout > 0:
         raise ValidationError(f"timeout must be more than 0 seconds, not {timeout}.")
+    if guarded and trust_env:
+        raise ValidationError(
+            "guarded= and trust_env= exclude each other: a proxy chooses the address by itself."
+        )
     address = parse_address(url if url is not None else host, default_port=port)
     return Endpoint(
         address=address,
@@ -78,6 +85,7 @@ def make_endpoint(
         headers=_headers(address, headers or {}, token),
         tls=_tls(verify, cert) if address.scheme == "https" else None,
         trust_env=trust_env,
+        guarded=guarded,
     )
 
 

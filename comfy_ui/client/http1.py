@@ -9,7 +9,6 @@ than that at the server. HTTP proxies and HTTP/2 are left to httpx.
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 import time
 from collections import deque
@@ -20,11 +19,11 @@ from typing import Any, cast
 import h11
 import httpx
 
+from .dial import connected
+
 _HEAD_LIMIT_BYTES = 128 * 1024
 _PIECE_BYTES = 64 * 1024
 _UNREAD_LIMIT_BYTES = 1024 * 1024
-# An address that is silent for so long is passed over, if the name has another one.
-_NEXT_ADDRESS_S = 1.0
 
 
 class Http1Transport(httpx.AsyncBaseTransport):
@@ -34,12 +33,18 @@ class Http1Transport(httpx.AsyncBaseTransport):
         tls: for https addresses; None trusts what this machine trusts.
         max_connections: at a time; further requests wait for one.
         keep_s: how long an unused connection is kept.
+        guarded: whether addresses are looked at before they are connected to (see dial.py).
     """
 
     def __init__(
-        self, *, tls: ssl.SSLContext | None = None, max_connections: int, keep_s: float
+        self,
+        *,
+        tls: ssl.SSLContext | None = None,
+        max_connections: int,
+        keep_s: float,
+        guarded: bool = False,
     ) -> None:
-        self._tls, self._keep_s = tls, keep_s
+        self._tls, self._keep_s, self._guarded = tls, keep_s, guarded
         self._free = asyncio.Semaphore(max_connections)
         self._idle: deque[_Wire] = deque()
         self._busy: set[_Wire] = set()
@@ -95,7 +100,7 @@ class Http1Transport(httpx.AsyncBaseTransport):
             async with asyncio.timeout(timeouts.get("connect")):
                 _, wire = await asyncio.get_running_loop().create_connection(
                     lambda: _Wire(origin),
-                    sock=await _connected(host, port),
+                    sock=await connected(host, port, guarded=self._guarded),
                     ssl=tls,
                     server_hostname=host if tls else None,
                 )
@@ -236,33 +241,6 @@ class _Body(httpx.AsyncByteStream):
         release, self._release = self._release, None
         if release is not None:
             release(self._wire)
-
-
-async def _connected(host: str, port: int) -> socket.socket:
-    """A socket to the first address of the name that answers (localhost is ::1 and 127.0.0.1).
-
-    asyncio's own race between addresses leaks sockets when it is cancelled (seen in 3.11).
-    """
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    for more, (family, kind, protocol, _, address) in zip(
-        reversed(range(len(found))), found, strict=True
-    ):
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.setblocking(False)
-            async with asyncio.timeout(_NEXT_ADDRESS_S if more else None):
-                await loop.sock_connect(sock, address)
-        except OSError:
-            sock.close()
-            if not more:
-                raise
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            return sock
-    raise OSError("the name has no address")
 
 
 async def _send(wire: _Wire, request: httpx.Request, timeout_s: float | None) -> None:

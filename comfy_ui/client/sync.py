@@ -55,6 +55,9 @@ class ComfyClient(SyncServer):
         verify: False trusts any certificate; else a PEM file, a folder of them, or an SSLContext.
         cert: client certificate: a PEM file, or (certificate, key).
         trust_env: use the proxies and the ``.netrc`` of the environment.
+        guarded: for addresses that somebody else gave you. Link-local addresses and those where
+            clouds keep the keys of a machine count as closed, whatever name leads there and
+            whenever; not together with ``trust_env``.
         breaker: a circuit breaker; by default, with the extra ``health`` installed, the one that
             all clients of this server in this process share. False: none.
         http: carries the requests in place of a network, for tests.

@@ -29,6 +29,7 @@ from ..errors import (
 )
 from ..tracing import inject
 from .calls import Answer, Call
+from .dial import GuardedTransport
 from .endpoint import Endpoint
 from .http1 import Http1Transport
 
@@ -102,6 +103,11 @@ class SyncTransport(_Transport):
         http: httpx.BaseTransport | None = None,
     ) -> None:
         super().__init__(endpoint, breaker)
+        if http is None and endpoint.guarded:
+            fresh = httpx.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=0)
+            http = GuardedTransport(
+                httpx.HTTPTransport(verify=endpoint.tls or False, trust_env=False, limits=fresh)
+            )
         self._client = httpx.Client(
             verify=endpoint.tls or False,
             trust_env=endpoint.trust_env,
@@ -155,6 +161,7 @@ class AsyncTransport(_Transport):
             tls=endpoint.tls,
             max_connections=_MAX_CONNECTIONS,
             keep_s=_KEEP_S,
+            guarded=endpoint.guarded,
         )
 
     async def send(self, call: Call[Any], receiver: Receiver | None = None) -> Answer:
@@ -320,8 +327,14 @@ class _Exchange:
         """
         if self._call.method != "GET" or response.status_code not in (301, 302, 303, 307, 308):
             return False
-        target = str(httpx.URL(self._url).join(response.headers.get("location", "")))
-        elsewhere = _origin(target) != _origin(self._endpoint.address.base_url)
+        try:
+            target = str(httpx.URL(self._url).join(response.headers.get("location", "")))
+            origin = _origin(target)
+        except (ValueError, httpx.InvalidURL):  # a port of five nines, for instance
+            return False
+        if origin[0] not in ("http", "https"):
+            return False
+        elsewhere = origin != _origin(self._endpoint.address.base_url)
         if elsewhere and not (self._endpoint.address.is_cloud and self._call.path == "/view"):
             return False
         self._redirects += 1

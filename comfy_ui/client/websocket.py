@@ -18,6 +18,7 @@ from uuid import uuid4
 
 from ..features import require_feature
 from ..protocol.messages import Message, parse_binary, parse_text
+from .dial import connected
 from .endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -171,20 +172,28 @@ async def _connect(endpoint: Endpoint, client_id: str) -> ClientConnection:
             return exc  # our headers are for this server alone
 
     named = ("accept", "user-agent")
-    return await Connect(
-        endpoint.ws_url(client_id),
-        additional_headers={k: v for k, v in endpoint.headers.items() if k not in named},
-        user_agent_header=endpoint.headers.get("user-agent"),
-        proxy=True if endpoint.trust_env else None,
-        compression=None,  # previews are JPEGs; the server would compress in its one thread
-        max_size=MAX_FRAME_BYTES,
-        open_timeout=endpoint.connect_timeout_s,
-        ping_interval=PING_INTERVAL_S,
-        ping_timeout=PING_TIMEOUT_S,
-        close_timeout=CLOSE_TIMEOUT_S,
-        ssl=endpoint.tls,
-        logger=_WithoutHeaders(logger, {}),
-    )
+    where = endpoint.address
+    async with asyncio.timeout(endpoint.connect_timeout_s):
+        sock = (
+            None  # proxies are the business of websockets
+            if endpoint.trust_env
+            else await connected(where.host, where.port, guarded=endpoint.guarded)
+        )
+        return await Connect(
+            endpoint.ws_url(client_id),
+            additional_headers={k: v for k, v in endpoint.headers.items() if k not in named},
+            user_agent_header=endpoint.headers.get("user-agent"),
+            proxy=True if endpoint.trust_env else None,
+            compression=None,  # previews are JPEGs; the server would compress in its one thread
+            max_size=MAX_FRAME_BYTES,
+            open_timeout=None,
+            sock=sock,
+            ping_interval=PING_INTERVAL_S,
+            ping_timeout=PING_TIMEOUT_S,
+            close_timeout=CLOSE_TIMEOUT_S,
+            ssl=endpoint.tls,
+            logger=_WithoutHeaders(logger, {}),
+        )
 
 
 class _WithoutHeaders(logging.LoggerAdapter[logging.Logger]):

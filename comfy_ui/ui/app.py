@@ -82,7 +82,7 @@ def build(
             with gr.Tab("Queue", id="queue"):
                 Queue(backend, access).build()
             with gr.Tab("Status", id="status") as status_tab:
-                Status(backend, access, share).build(status_tab)
+                Status(backend, access, share).build(page, status_tab)
         Api(backend, access).build()
 
         def note(request: gr.Request) -> tuple[Html, Any]:

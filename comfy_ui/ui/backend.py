@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from typing import Any, Final
 
 from ..client import ComfyWSClient
 from ..client.weights import ModelSources
-from ..settings import Settings, split_addresses
+from ..errors import AuthenticationError, ComfyUIOfflineError
+from ..settings import Settings
 from ..studio import (
     LOCAL_OWNER,
     Downloads,
@@ -24,13 +26,23 @@ from ..workflow.presets import list_presets
 from .access import Mode, mode_of
 from .catalog import Catalog
 from .desk import Desk
-from .engine import Choice, configured, demo_speed
+from .engine import Choice, demo_speed, token_for, typed
 from .imports import Imports
 
 __all__ = ["Backend"]
 
+logger = logging.getLogger(__name__)
+
 _FIRST_CHECK_S: Final = 4.0
+_PATIENCE_S: Final = 30.0  # with an address that somebody typed and waits for
 _VISITOR_BYTES: Final = 10 * 10**9
+_LOGIN_HINT: Final = (
+    "Write http://USER:PASSWORD@HOST:PORT, or start the app with COMFYUI_URL and COMFYUI_TOKEN."
+)
+_TYPED_HINT: Final = (
+    "Check the address, and that ComfyUI listens there. If it wants a login, write "
+    "http://USER:PASSWORD@HOST:PORT. Link-local and metadata addresses are never tried from here."
+)
 
 
 class Backend:
@@ -131,31 +143,40 @@ class Backend:
 
         Raises:
             InvalidAddressError: ``text`` holds something else than addresses.
-            ComfyUIConnectionError: none of them answers.
+            ComfyUIConnectionError: none of them answers; where others reach the page, one that
+                does not is enough, and what is wrong with it stands in the log alone.
         """
         async with self._changing:
-            choice = configured(split_addresses(text))
-            await self._reach(choice.urls)
+            choice = typed(text)
+            await self._reach(choice)
             await self._disconnect()
             self._connection = AsyncExitStack()
             self.choice = choice
             await self._connect()
             await asyncio.to_thread(self.stop_engine)
 
-    async def _reach(self, urls: Sequence[str]) -> None:
+    async def _reach(self, choice: Choice) -> None:
         """Raises what the first said, if none answers: a slip of the pen, most likely."""
         async with AsyncExitStack() as opened:
-            clients = [await opened.enter_async_context(self._new_client(url)) for url in urls]
+            patience_s = min(_PATIENCE_S, self.settings.timeout_s)
+            clients = await self._clients_of(choice, opened, timeout_s=patience_s)
             looks = await asyncio.gather(*(client.look() for client in clients))
-        errors = [look.error for look in looks if look.error is not None]
+        errors = [(c.url, look.error) for c, look in zip(clients, looks, strict=True) if look.error]
+        if self._guards(choice) and errors:
+            for url, error in errors:
+                logger.warning("No ComfyUI at %s, which was typed on the page: %s", url, error)
+            # One sentence for all that can be wrong, or the page could be used to look around.
+            raise ComfyUIOfflineError(f"No ComfyUI answers at {errors[0][0]}.", hint=_TYPED_HINT)
         if len(errors) == len(looks):
-            raise errors[0]
+            error = errors[0][1]
+            if isinstance(error, AuthenticationError):
+                error.hint = _LOGIN_HINT
+            raise error
 
     async def _connect(self) -> None:
-        self.clients = [
-            await self._connection.enter_async_context(self._new_client(url))
-            for url in self.choice.urls
-        ]
+        self.clients = await self._clients_of(
+            self.choice, self._connection, timeout_s=self.settings.timeout_s
+        )
         self.client = self.clients[0]
         opened = self.presets.opened if self.keeps_opened else None
         folders = [self.presets.presets, *([opened] if opened else [])]
@@ -175,14 +196,29 @@ class Backend:
         )
         self._checking = asyncio.create_task(self._check(), name="look at the server")
 
-    def _new_client(self, url: str) -> ComfyWSClient:
-        token = self.settings.comfyui_token
-        return ComfyWSClient(
-            url=url,
-            timeout=self.settings.timeout_s,
-            token=token.get_secret_value() if token else None,
-            verify=self.settings.verify_tls,
-        )
+    async def _clients_of(
+        self, choice: Choice, opened: AsyncExitStack, *, timeout_s: float
+    ) -> list[ComfyWSClient]:
+        """A client for each server, closed with ``opened``."""
+        return [
+            await opened.enter_async_context(
+                ComfyWSClient(
+                    url=url,
+                    timeout=timeout_s,
+                    token=token_for(url, self.settings),
+                    verify=self.settings.verify_tls,
+                    guarded=self._guards(choice),
+                )
+            )
+            for url in choice.urls
+        ]
+
+    def _guards(self, choice: Choice) -> bool:
+        """Whether the client looks at addresses before it connects (see client/reach.py).
+
+        Whoever starts the app may name any; a page that others reach may not.
+        """
+        return choice.kind == "typed" and mode_of(self.settings) is not Mode.LOCAL
 
 
 def storage_limit(settings: Settings) -> Callable[[str], int | None]:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..client import ComfyClient, parse_address
 from ..errors import ComfyHeadlessError, ValidationError
-from ..settings import DEFAULT_URL, Settings
+from ..settings import DEFAULT_URL, Settings, split_addresses
 
-__all__ = ["Choice", "answers", "choose", "configured", "demo_speed"]
+__all__ = ["Choice", "answers", "choose", "configured", "demo_speed", "token_for", "typed"]
 
 PROBE_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """``urls`` is empty for the embedded engine until it has started."""
+    """``urls`` is empty for the embedded engine until it has started. ``typed``: on the page."""
 
-    kind: Literal["configured", "found", "embedded"]
+    kind: Literal["configured", "found", "embedded", "typed"]
     urls: tuple[str, ...] = ()
 
 
@@ -49,6 +49,27 @@ def configured(urls: Sequence[str]) -> Choice:
     for url in urls or [""]:
         parse_address(url)
     return Choice("configured", (*urls,))
+
+
+def typed(text: str) -> Choice:
+    """The servers whose addresses somebody wrote into the page.
+
+    Raises:
+        InvalidAddressError: one of them is no address, or there is none.
+    """
+    return replace(configured(split_addresses(text)), kind="typed")
+
+
+def token_for(url: str, settings: Settings) -> str | None:
+    """The token, for an address that it was configured with; for no other, whoever wants it.
+
+    >>> settings = Settings(comfyui_url="http://gpu:8188/a", comfyui_token="t")
+    >>> token_for("gpu:8188/a/", settings), token_for("http://gpu:8188/b", settings)
+    ('t', None)
+    """
+    known = {parse_address(one).base_url for one in settings.comfyui_urls or (DEFAULT_URL,)}
+    given = settings.comfyui_token
+    return given.get_secret_value() if given and parse_address(url).base_url in known else None
 
 
 def answers(url: str) -> bool:

@@ -35,23 +35,22 @@ class Status:
         self._access = access
         self._share = share
 
-    def build(self, tab: Any) -> None:
-        """Make the components; ``tab`` is the ``gr.Tab`` they stand in."""
+    def build(self, page: Any, tab: Any) -> None:
+        """Make the components in ``tab``, a ``gr.Tab`` of ``page``."""
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         with gr.Row(elem_id="status"):
             with gr.Column():
                 server = island(elem_id="server", sends=["refresh", "free", "interrupt"])
                 told = island(elem_id="status-notice")
                 link = island(elem_id="share")
-                if self._access.allows("reconnect"):
-                    with gr.Row(elem_id="reconnect"):
-                        address = gr.Textbox(
-                            label="Use another ComfyUI",
-                            placeholder="http://192.168.1.100:8188",
-                            elem_id="address",
-                            max_lines=1,
-                        )
-                        button = gr.Button("Connect", elem_id="connect")
+                with gr.Row(elem_id="reconnect", visible=self._access.allows("reconnect")) as other:
+                    address = gr.Textbox(
+                        label="Use another ComfyUI",
+                        placeholder="http://192.168.1.100:8188",
+                        elem_id="address",
+                        max_lines=1,
+                    )
+                    button = gr.Button("Connect", elem_id="connect")
                 island(extras_panel(), elem_id="extras")
             with gr.Column():
                 presets = island(elem_id="presets")
@@ -61,14 +60,18 @@ class Status:
         server.interrupt(self._interrupt, outputs=[told], **quiet)
         if TABLE["free_memory"][self._access.mode] is not None:
             server.free(self._free, outputs=[told], **quiet)
-        if self._access.allows("reconnect"):
-            gr.on(
-                [button.click, address.submit],
-                self._reconnect,
-                inputs=[address],
-                outputs=[told, *sheet],
-                **quiet,
-            )
+        page.load(self._for_owners, outputs=[other], **quiet)
+        gr.on(
+            [button.click, address.submit],
+            self._reconnect,
+            inputs=[address],
+            outputs=[told, *sheet],
+            **quiet,
+        )
+
+    def _for_owners(self, request: gr.Request) -> Any:
+        """A visitor does not see the form; the handler refuses them besides."""
+        return gr.update(visible=self._access.allows("reconnect", request))
 
     async def _draw(self, request: gr.Request) -> tuple[Html, Html, Html]:
         self._access.require("see", request)
@@ -108,12 +111,12 @@ class Status:
             f"Stopping {count} of your jobs." if count else "None of your jobs is running."
         )
 
-    async def _reconnect(self, address: str, request: gr.Request) -> tuple[Html, ...]:
+    async def _reconnect(self, address: str | None, request: gr.Request) -> tuple[Any, ...]:
         try:
             self._access.require("reconnect", request)
-            await self._backend.reconnect(address.strip())
+            await self._backend.reconnect(address or "")
         except ComfyHeadlessError as error:
-            return _told(error), *await self._draw(request)
+            return _told(error), gr.skip(), gr.skip(), gr.skip()
         urls = " and ".join(client.url for client in self._backend.clients)
         return _said(f"Now using {urls}."), *await self._draw(request)
 

@@ -179,6 +179,18 @@ async def test_a_redirect_on_the_same_server_is_followed_but_not_in_a_circle(kin
     assert {request.headers["authorization"] for request in server.requests} == {"Bearer mine"}
 
 
+@BOTH
+@pytest.mark.parametrize(
+    "place", ["http://x:99999/a", "ftp://127.0.0.1/a", "http://[::1/", "//a:b"]
+)
+async def test_a_redirect_to_no_address_is_an_error_of_ours(kind: str, place: str) -> None:
+    moved = response(status=302, headers={"location": place})
+    with ScriptedServer(lambda _: moved) as server:
+        async with open_client(kind, server.url) as client:
+            with pytest.raises(ComfyUIConnectionError):
+                await client.queue()
+
+
 # -- credentials
 
 

@@ -64,7 +64,7 @@ def test_the_owner_is_let_in_wherever_the_mode_allows(
         for handler in handlers(shared):
             anna.fire(handler._id, [None] * len(handler.inputs), event_data={})
         questions = asked.take()
-    assert {action for action, no in questions if no} <= {"reconnect", "import_folder"}
+    assert {action for action, no in questions if no} <= {"import_folder"}
     assert ("free_memory", False) in questions
     record_property("handlers called as an owner", len(handlers(shared)))
 

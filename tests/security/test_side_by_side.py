@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from comfy_ui.demo import DemoServer
 from comfy_ui.ui.accounts import ACCOUNTS_FILE, Accounts
 from tests.browser import support as browsers
 from tests.security.support import PASSWORDS, ROLES
@@ -63,3 +64,29 @@ def test_each_sees_their_own_and_a_phone_finds_the_running_job(chromium: Any, ur
     assert "garden" not in anna.content()
     for page in (anna, vera, phone):
         page.context.close()
+
+
+def test_the_form_for_another_server_is_there_for_owners_alone(chromium: Any, url: str) -> None:
+    with DemoServer(speed="instant").in_thread() as engine:
+        anna = arrive(chromium, url, "anna", browsers.WIDE)
+        vera = arrive(chromium, url, "vera", browsers.PHONE)
+        for page in (anna, vera):
+            page.get_by_role("tab", name="Status").click()
+            page.wait_for_selector("#presets .panel")
+        anna.wait_for_selector("#connect", state="visible")
+        assert vera.locator("#connect:visible, #address:visible").count() == 0
+        for address, told in (
+            ("http://169.254.169.254", "No ComfyUI answers at http://169.254.169.254."),
+            (engine.url, f"Now using {engine.url}."),
+        ):
+            anna.fill("#address input, #address textarea", address)
+            anna.click("#connect")
+            anna.wait_for_selector(f"#status-notice .notice:has-text('{told}')")
+        anna.wait_for_selector(f"#server dd:text-is('{engine.url}')")
+        vera.reload()
+        vera.wait_for_selector("#stage .stage")
+        browsers.generate(vera, "made by the other one", width=256, height=256)
+        vera.wait_for_selector(".stage.succeeded img.final")
+        assert engine.url not in vera.content()
+        for page in (anna, vera):
+            page.context.close()
