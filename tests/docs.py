@@ -1,8 +1,14 @@
-"""Writes the generated parts of README and SECURITY: ``python -m tests.docs``."""
+"""What the documents say: their examples, and their generated parts.
+
+``python -m tests.docs`` writes the tables of README and SECURITY.
+"""
 
 from __future__ import annotations
 
 import inspect
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +22,24 @@ from comfy_ui.ui.access import TABLE, Mode
 
 ROOT = Path(__file__).resolve().parent.parent
 README, SECURITY = ROOT / "README.md", ROOT / "SECURITY.md"
+
+
+def examples(text: str, language: str) -> list[str]:
+    """The blocks of code in that language, in order."""
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def execute(code: str, folder: Path) -> str:
+    """Run an example in a process of its own; gives what it printed. Warnings are errors."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def _variable(name: str, field: FieldInfo) -> str:

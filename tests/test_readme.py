@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import re
 import socket
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -16,7 +13,7 @@ from packaging.version import Version
 
 from comfy_ui import errors
 from tests.conftest import ROOT
-from tests.docs import SECURITY, secured, up_to_date
+from tests.docs import SECURITY, examples, execute, secured, up_to_date
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 REQUIREMENTS = (ROOT / "requirements.txt").read_text(encoding="utf-8")
@@ -47,10 +44,6 @@ print(enhance_prompt("a cat", style="detailed").enhanced)
 """
 
 
-def _code(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
-
-
 def test_the_table_of_rights_is_the_one_that_is_asked() -> None:
     written = SECURITY.read_text(encoding="utf-8")
     assert secured(written) == written, "run: python -m tests.docs"
@@ -66,7 +59,7 @@ def test_every_error_is_in_the_table() -> None:
 
 
 def test_ci_runs_the_readmes_test_command() -> None:
-    command = next(c.strip() for c in _code("sh") if c.strip().endswith("pytest"))
+    command = next(c.strip() for c in examples(README, "sh") if c.strip().endswith("pytest"))
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 
@@ -109,23 +102,12 @@ def default_server() -> Iterator[None]:
         yield
 
 
-def _execute(code: str, folder: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.mark.parametrize("module", ["comfy_ui", "comfy_headless"])
 def test_the_published_examples_work_to_the_letter(default_server, module, tmp_path) -> None:
-    _execute(PUBLISHED.replace("MODULE", module), tmp_path)
+    execute(PUBLISHED.replace("MODULE", module), tmp_path)
 
 
-@pytest.mark.parametrize("number", range(len(_code("python"))))
+@pytest.mark.parametrize("number", range(len(examples(README, "python"))))
 def test_the_readmes_python_examples_work(default_server, number, tmp_path) -> None:
-    _execute(_code("python")[number], tmp_path)
+    execute(examples(README, "python")[number], tmp_path)
     assert list((tmp_path / "pictures").iterdir()), "the example saves a picture"

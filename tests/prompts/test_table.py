@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.docs import examples, execute
 from tests.prompts.table import PAGE, PROMPTS, SHOWN, document
 
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -20,14 +18,6 @@ def test_the_table_in_the_documentation_is_what_the_rules_write() -> None:
     assert len(PROMPTS) == 40
 
 
-@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL))
+@pytest.mark.parametrize("code", examples(TEXT, "python"))
 def test_the_examples_of_the_documentation_work(code: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+    assert execute(code, tmp_path).strip()
