@@ -100,7 +100,7 @@
     const year = date.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
     const name = ago === 0 ? "Today" : ago === 1 ? "Yesterday" : date.toLocaleDateString([], { weekday: ago < 7 ? "long" : undefined, day: "numeric", month: "long", year });
     const list = make("ul", { className: "thumbs" });
-    const made = make("section", { className: "day" }, make("h3", { textContent: name }), list);
+    const made = make("section", { className: "day" }, make("h2", { textContent: name }), list);
     made.dataset.day = key;
     if (first) $(".library .days").prepend(made);
     else $(".library .days").append(made);

@@ -201,6 +201,10 @@ class LocalQueue(LiveJobs):
                 await asyncio.sleep(_LINE_INTERVAL_S)
             await news.wait()
 
+    async def entered(self, owner: str) -> None:
+        self._ended[owner] += 1
+        self._board.wake()
+
     async def _owners_line(self, owner: str) -> Line:
         places = self._places()
         own = []

@@ -92,6 +92,9 @@ class JobQueue(Protocol):
         At most a few a second, newest only.
         """
 
+    async def entered(self, owner: str) -> None:
+        """A finished job of the owner was written down that never stood in the line: tell it."""
+
     # The worker's side
 
     async def announce(self, worker: str, offer: Offer) -> None:

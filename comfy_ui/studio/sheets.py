@@ -132,6 +132,8 @@ class Sheets:
             file = await self._file_thread.run(self._draw, grid, pictures, made.prompt)
             sheet = _sheet_job(grid, made), file
         await self._database.run(grids.finish, grid, sheet, now=time.time())
+        if sheet is not None:
+            await self._queue.entered(grid.owner)
 
     def _draw(self, grid: Grid, pictures: Sequence[Path | None], title: str) -> StoredFile:
         arriving = self._files.incoming()

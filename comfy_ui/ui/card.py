@@ -173,7 +173,7 @@ def gallery(items: Sequence[Item]) -> Html:
         return Html("")
     return el(
         "section",
-        el("h3", "Results", el("span", str(len(items)), class_="count")),
+        el("h2", "Results", el("span", str(len(items)), class_="count")),
         el("div", [thumb(item) for item in items], class_="thumbs"),
         class_="gallery",
         aria_label="Results",

@@ -57,7 +57,7 @@ def picker(entries: Sequence[Entry], chosen: str) -> Html:
 def _group(title: str, entries: Sequence[Entry], current: Entry) -> Html:
     return el(
         "div",
-        el("h3", title),
+        el("h2", title),
         [_option(entry, chosen=entry.preset.id == current.preset.id) for entry in entries],
         class_="group",
     )

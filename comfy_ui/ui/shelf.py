@@ -277,7 +277,7 @@ def _templates(item: Item) -> list[str]:
 def _words(label: str, text: str) -> Html:
     return el(
         "div",
-        el("h3", label),
+        el("h2", label),
         el("p", page_text(text, limit=4000), translate="no"),
         el(
             "button",

@@ -1,4 +1,4 @@
-"""Every tab for everybody: axe-core finds nothing serious, and fingers find what they aim at."""
+"""Every tab for everybody: axe-core finds nothing, and fingers find what they aim at."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from tests.browser import support
 pytestmark = pytest.mark.browser
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-SERIOUS_JS = """async () => (await axe.run(document, {resultTypes: ['violations']})).violations
-  .filter((found) => ['serious', 'critical'].includes(found.impact))
+FOUND_JS = """async () => (await axe.run(document, {resultTypes: ['violations']})).violations
   .flatMap((found) => found.nodes.map((node) => `${found.id}: ${node.html.slice(0, 160)}`))"""
+# A checkbox is pressed by its label, which is larger, and a file is chosen by its label, too.
 TOUCHED = (
-    "button, a[href], summary, select, textarea, "
-    "input:not([type=hidden], [type=file], [type=range], [type=checkbox])"
+    "button, a[href], summary, select, textarea, label:has([type=checkbox]), "
+    "input:not([type=hidden], [type=file], [type=checkbox])"
 )
+UNFOLD_JS = """() => document.querySelectorAll('#tabs details:not(.picker, .menu)')
+  .forEach((folded) => folded.open = true)"""
 SMALL_JS = f"""() => [...document.querySelectorAll('{TOUCHED}')]
   .filter((e) => e.checkVisibility({{opacityProperty: true, visibilityProperty: true}}))
   .filter((e) => !e.closest('[aria-hidden=true], .sr'))
+  .filter((e) => getComputedStyle(e).pointerEvents !== 'none')
   .map((e) => [e.getBoundingClientRect(), e])
-  .filter(([box]) => box.width > 1 && (box.height < 40 || box.width < 32))
+  .filter(([box]) => box.width > 1 && (box.height < 40 || box.width < 40))
   .map(([box, e]) => `${{box.width | 0}} × ${{box.height | 0}} ${{e.outerHTML.slice(0, 120)}}`)"""
 TABS = {
     "Workflows": "#workflows .panel.sources",
@@ -56,13 +59,13 @@ def test_every_tab_is_accessible(
     page.evaluate(AXE)
 
     def look() -> None:
-        assert page.evaluate(SERIOUS_JS) == []
+        assert page.evaluate(FOUND_JS) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
         if phone:
             assert page.evaluate(SMALL_JS) == []
 
     page.wait_for_selector(".stage.succeeded")
-    page.click(".advanced summary")
+    page.evaluate(UNFOLD_JS)
     look()
     page.click(".picker > summary")
     look()
@@ -77,8 +80,16 @@ def test_every_tab_is_accessible(
     for name, shown in TABS.items():
         page.get_by_role("tab", name=name).click()
         page.wait_for_selector(shown)
+        page.evaluate(UNFOLD_JS)
         look()
+    page.get_by_role("tab", name="Workflows").click()
+    page.click(".source[data-name=sdxl]")
+    page.wait_for_selector("#opened h2")
+    look()
     page.get_by_role("tab", name="Library").click()
+    page.click("[data-do=picking]")
+    look()
+    page.keyboard.press("Escape")
     page.click(".library .thumb >> nth=0")
     page.wait_for_selector("#viewer .detail")
     look()

@@ -29,6 +29,7 @@ def test_a_grid_is_counted_before_it_is_queued_and_ends_in_a_sheet(page: Any) ->
     page.click("#grid .primary")
     page.get_by_role("tab", name="Queue").click()
     page.wait_for_selector(".line-now .job:has-text('Grid 4 of 4'):has-text('2 · blue')")
+    page.wait_for_selector(".line-past .job .thumb[data-name='grid-steps-prompt.webp']")
     page.get_by_role("tab", name="Create").click()
     sheet = "#results .thumb[data-name='grid-steps-prompt.webp']"
     page.wait_for_selector(sheet)

@@ -61,7 +61,7 @@ def wait_count(page: Any, count: int) -> None:
 
 def test_the_newest_comes_first_under_its_day_and_search_narrows_while_typing(library: Any) -> None:
     assert prompts(library)[:3] == [*reversed(PROMPTS)]
-    assert library.inner_text(".library .day h3 >> nth=0") == "Today"
+    assert library.inner_text(".library .day h2 >> nth=0") == "Today"
     everything = len(prompts(library))
     library.locator(".find [name=text]").press_sequentially("BOAT dawn")
     wait_count(library, 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,17 @@ async def test_the_sheet_is_a_result_of_its_own_and_the_originals_stay(studio: S
     again = await studio.submit(JobRequest(owner="ann", preset=job.preset, values=job.values))
     assert (await end_of(studio, again)).items
     assert await studio.results("bob") == []
+
+
+async def test_who_follows_the_line_is_told_when_the_sheet_is_there(studio: Studio) -> None:
+    async with asyncio.timeout(30), aclosing(studio.follow_line("ann")) as lines:
+        assert (await anext(lines)).ended == 0
+        grid = await studio.submit_grid(requests(), across=ACROSS, down=DOWN)
+        async for line in lines:
+            if line.ended == len(grid.jobs) + 1:
+                break
+        newest = (await studio.recent("ann", limit=1))[0]
+        assert newest.id not in grid.jobs
 
 
 async def test_a_grid_is_queued_whole_or_not_at_all(client: ComfyWSClient, tmp_path: Path) -> None:
