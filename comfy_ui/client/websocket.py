@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from ..features import require_feature
-from ..protocol.messages import Message, parse_binary, parse_text
+from ..protocol.frames import parse_binary, parse_text
+from ..protocol.messages import Message
 from .dial import connected
 from .endpoint import Endpoint
 

@@ -9,6 +9,7 @@ from .answers import (
     read_queue,
 )
 from .breaker import Breaker
+from .frames import parse_binary, parse_text
 from .job import (
     Accepted,
     CancelRequested,
@@ -25,7 +26,7 @@ from .job import (
     new_job,
     poll_due,
 )
-from .messages import Message, parse_binary, parse_text
+from .messages import Message
 from .nodes import InputSpec, NodeLibrary, NodeSpec
 from .outputs import OutputFile, Outputs, collect_outputs
 from .plan import GraphPlan, plan_graph

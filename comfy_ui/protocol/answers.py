@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from comfy_ui.errors import ComfyUIConnectionError
 
-from .messages import ExecutionError, ExecutionInterrupted, ExecutionSuccess, read_message
+from .frames import read_message
+from .messages import ExecutionError, ExecutionInterrupted, ExecutionSuccess
 from .plan import ancestors, plan_graph
 
 Ending = ExecutionSuccess | ExecutionError | ExecutionInterrupted

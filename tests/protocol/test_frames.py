@@ -7,6 +7,7 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given, strategies as st
 
+from comfy_ui.protocol.frames import parse_binary, parse_text
 from comfy_ui.protocol.messages import (
     Executed,
     Executing,
@@ -27,8 +28,6 @@ from comfy_ui.protocol.messages import (
     ProgressText,
     Status,
     UnknownMessage,
-    parse_binary,
-    parse_text,
 )
 
 JPEG = b"\xff\xd8\xff\xe0picture"
