@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from ..studio import Item, JobError, Phase, Snapshot
-from .html import Html, el, icon, page_text
+from .html import Html, el, icon, icon_button, page_text
 from .units import duration
 
 __all__ = [
@@ -343,17 +343,7 @@ def _actions(item: Item, ways: Iterable[str]) -> Html:
 
 
 def _keep(item: Item, do: str, image: str, label: str, **more: object) -> Html:
-    return el(
-        "button",
-        icon(image),
-        type="button",
-        class_="act only",
-        aria_label=label,
-        title=label,
-        data_do=do,
-        data_item=str(item.id),
-        **more,
-    )
+    return icon_button(image, label, class_="act only", data_do=do, data_item=str(item.id), **more)
 
 
 def _recall(item: Item, what: str, label: str, image: str) -> Html:

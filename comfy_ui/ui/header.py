@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .html import Html, el, icon, join
+from .html import Html, el, icon, icon_button, join
 from .languages import LANGUAGES
 
 __all__ = ["enter", "header", "leave"]
@@ -26,9 +26,9 @@ def header(title: str, login: Html | None) -> Html:
         el(
             "div",
             _language(),
-            _tool("keyboard", "Keyboard shortcuts (?)", "keys", class_="tool keys"),
-            _tool("moon", "Dark colours", "theme", class_="tool when-light"),
-            _tool("sun", "Light colours", "theme", class_="tool when-dark"),
+            icon_button("keyboard", "Keyboard shortcuts (?)", data_do="keys", class_="tool keys"),
+            icon_button("moon", "Dark colours", data_do="theme", class_="tool when-light"),
+            icon_button("sun", "Light colours", data_do="theme", class_="tool when-dark"),
             login,
             class_="tools",
         ),
@@ -84,16 +84,4 @@ def _language() -> Html:
             translate="no",
         ),
         class_="tool language",
-    )
-
-
-def _tool(image: str, label: str, do: str, *, class_: str = "tool") -> Html:
-    return el(
-        "button",
-        icon(image),
-        type="button",
-        class_=class_,
-        data_do=do,
-        aria_label=label,
-        title=label,
     )

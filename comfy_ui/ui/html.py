@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from html import escape
 from typing import Final
 
-__all__ = ["Html", "el", "icon", "join", "page_text"]
+__all__ = ["Html", "el", "icon", "icon_button", "join", "page_text"]
 
 _VOID: Final = frozenset({"br", "hr", "img", "input", "source", "track", "wbr", "path"})
 _URL_ATTRIBUTES: Final = frozenset({"href", "src", "poster", "action"})
@@ -137,4 +137,20 @@ def icon(name: str, *, class_: str = "icon") -> Html:
         viewBox="0 0 24 24",
         aria_hidden="true",
         focusable="false",
+    )
+
+
+def icon_button(image: str, label: str, *, title: object = None, **attributes: object) -> Html:
+    """A button that shows an icon alone.
+
+    ``label`` is what a screen reader says, and what stands beside the pointer if there is no
+    ``title``.
+    """
+    return el(
+        "button",
+        icon(image),
+        type="button",
+        **{"class_": "tool", **attributes},
+        aria_label=label,
+        title=title or label,
     )

@@ -8,7 +8,7 @@ from ..studio import Cell, Item, Job, Line, Phase, Snapshot, Status
 from . import units
 from .card import LOOKS, meter, place, preview_url, thumb
 from .catalog import Catalog
-from .html import Html, el, icon, page_text
+from .html import Html, el, icon, icon_button, page_text
 from .picker import picture_of
 
 __all__ = ["frame", "now_row", "past_row", "summary"]
@@ -87,12 +87,7 @@ def now_row(job: Job, snapshot: Snapshot, catalog: Catalog, *, cell: Cell | None
         _picture(job, snapshot, catalog),
         el(
             "div",
-            el(
-                "p",
-                page_text(job.prompt or "No prompt", limit=240),
-                class_="said-by",
-                translate="no",
-            ),
+            _said(job),
             _facts(job, snapshot, catalog, cell),
             meter(snapshot) if not waits else None,
             class_="words",
@@ -119,12 +114,7 @@ def past_row(job: Job, snapshot: Snapshot, catalog: Catalog) -> Html:
         _results(snapshot.items) or _picture(job, snapshot, catalog),
         el(
             "div",
-            el(
-                "p",
-                page_text(job.prompt or "No prompt", limit=240),
-                class_="said-by",
-                translate="no",
-            ),
+            _said(job),
             el(
                 "div",
                 el("span", icon(look.icon), look.word, class_="phase"),
@@ -189,13 +179,11 @@ def _results(items: Sequence[Item]) -> Html | None:
     return el("div", [thumb(item) for item in items[:4]], class_="made")
 
 
+def _said(job: Job) -> Html:
+    words = page_text(job.prompt or "No prompt", limit=240)
+    return el("p", words, class_="said-by", translate="no")
+
+
 def _tool(do: str, image: str, label: str, name: str) -> Html:
-    return el(
-        "button",
-        icon(image),
-        type="button",
-        class_="tool",
-        data_do=do,
-        aria_label=f"{label}: {name}",
-        title=label,
-    )
+    """``name`` tells a screen reader which job it is about."""
+    return icon_button(image, f"{label}: {name}", title=label, data_do=do)

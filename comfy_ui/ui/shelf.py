@@ -12,7 +12,7 @@ from ..workflow.roles import FILE_ROLES
 from . import units
 from .card import WAYS, file_url, thumb
 from .catalog import Catalog
-from .html import Html, el, icon, page_text
+from .html import Html, el, icon, icon_button, page_text
 from .recall import ways_on
 
 __all__ = ["detail", "frame", "tiles"]
@@ -215,15 +215,7 @@ def _selection() -> Html:
         _act("star-picked", "star", "Star"),
         _act("zip-picked", "download", "Download"),
         _act("delete-picked", "bin", "Delete", class_="act danger"),
-        el(
-            "button",
-            icon("close"),
-            type="button",
-            class_="tool",
-            aria_label="End the selection (Esc)",
-            title="End the selection (Esc)",
-            data_do="unpick",
-        ),
+        icon_button("close", "End the selection (Esc)", data_do="unpick"),
         class_="selection",
         role="toolbar",
         aria_label="What to do with the selection",
@@ -279,15 +271,7 @@ def _words(label: str, text: str) -> Html:
         "div",
         el("h2", label),
         el("p", page_text(text, limit=4000), translate="no"),
-        el(
-            "button",
-            icon("copy"),
-            type="button",
-            class_="tool",
-            aria_label=f"Copy: {label}",
-            title="Copy",
-            data_copy=text,
-        ),
+        icon_button("copy", f"Copy: {label}", title="Copy", data_copy=text),
         class_="words-of",
     )
 

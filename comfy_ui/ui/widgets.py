@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from ..workflow.presets import Param, Preset
 from ..workflow.roles import FILE_ROLES, INTEGER_ROLES, NUMBER_ROLES
-from .html import Html, el, icon
+from .html import Html, el, icon, icon_button
 from .units import number
 
 __all__ = ["field", "size", "variant"]
@@ -107,22 +107,10 @@ def _seed(param: Param, value: Any, name: str) -> Html:
                 pattern="[0-9]*",
                 maxlength="16",
             ),
-            _tool("dice", "A new random seed each time", do="random-seed"),
-            _tool("again", "The seed of the last result again", do="last-seed"),
+            icon_button("dice", "A new random seed each time", data_do="random-seed"),
+            icon_button("again", "The seed of the last result again", data_do="last-seed"),
             class_="row joined",
         ),
-    )
-
-
-def _tool(image: str, label: str, *, do: str) -> Html:
-    return el(
-        "button",
-        icon(image),
-        type="button",
-        class_="tool",
-        data_do=do,
-        aria_label=label,
-        title=label,
     )
 
 
@@ -196,7 +184,7 @@ def size(preset: Preset, values: Mapping[str, Any]) -> Html:
             "div",
             el("span", "Size", id="size-label", class_="label"),
             el("output", f"{wide} × {high}", class_="size-now", for_=f"f-{width.id} f-{height.id}"),
-            _tool("swap", "Swap width and height", do="swap-size"),
+            icon_button("swap", "Swap width and height", data_do="swap-size"),
             class_="row",
         ),
         el(
@@ -254,7 +242,7 @@ def _upload(param: Param, value: Any, name: str, *, paints: bool) -> Html:
         )
         if paints
         else None,
-        _tool("close", f"Remove {param.label}", do="clear-upload"),
+        icon_button("close", f"Remove {param.label}", data_do="clear-upload"),
         class_="upload filled" if value else "upload",
         data_upload_kind=param.role,
     )

@@ -22,7 +22,7 @@ from ..prompts.styles import MAX_FILE_BYTES, STYLE_FILES, shipped_styles, style_
 from .access import Access
 from .backend import Backend
 from .catalog import Catalog
-from .html import Html, el, icon
+from .html import Html, el, icon_button
 from .web import PRIVATE, body, guarded
 
 __all__ = ["Words", "words_bar"]
@@ -134,22 +134,15 @@ def words_bar(catalog: Catalog, *, sees: bool = False) -> Html:
         el("span", class_="tokens quiet", data_limits=json.dumps(limits)),
         el(
             "span",
-            _tool("styles", "brush", "Styles"),
-            _tool("past-prompts", "clock", "Earlier prompts", "Earlier prompts (Alt + ↑ / ↓)"),
+            icon_button("brush", "Styles", data_do="styles"),
+            icon_button(
+                "clock",
+                "Earlier prompts",
+                title="Earlier prompts (Alt + ↑ / ↓)",
+                data_do="past-prompts",
+            ),
             class_="word-tools",
         ),
         class_="words-bar",
         data_sees="true" if sees else None,
-    )
-
-
-def _tool(do: str, image: str, label: str, title: str = "") -> Html:
-    return el(
-        "button",
-        icon(image),
-        type="button",
-        class_="tool",
-        data_do=do,
-        aria_label=label,
-        title=title or label,
     )

@@ -109,9 +109,7 @@ def _has_dbstat(connection: sqlite3.Connection) -> bool:
     return True
 
 
-async def test_a_damaged_index_costs_nothing(client: ComfyWSClient, tmp_path: Path) -> None:
-    made = await filled(client, tmp_path, 3)
-    path = tmp_path / "studio.db"
+def damage_an_index(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         (size,) = connection.execute("PRAGMA page_size").fetchone()
         (root,) = connection.execute(
@@ -120,6 +118,11 @@ async def test_a_damaged_index_costs_nothing(client: ComfyWSClient, tmp_path: Pa
     content = bytearray(path.read_bytes())
     content[(root - 1) * size : root * size] = b"\xff" * size
     path.write_bytes(content)
+
+
+async def test_a_damaged_index_costs_nothing(client: ComfyWSClient, tmp_path: Path) -> None:
+    made = await filled(client, tmp_path, 3)
+    damage_an_index(tmp_path / "studio.db")
     notice, found, stars = await reopened(client, tmp_path, 3)
     assert "3 results could be read" in notice
     assert stars == 2
@@ -146,15 +149,7 @@ async def test_a_job_that_was_under_way_goes_on_after_a_rescue(
 ) -> None:
     async with support.open_queue(tmp_path) as queue:
         job = await queue.submit(support.a_job(graph=support.sleepy_graph()), front=False)
-    path = tmp_path / "studio.db"
-    with closing(sqlite3.connect(path)) as connection:
-        (size,) = connection.execute("PRAGMA page_size").fetchone()
-        (root,) = connection.execute(
-            "SELECT rootpage FROM sqlite_master WHERE name = 'items_page'"
-        ).fetchone()
-    content = bytearray(path.read_bytes())
-    content[(root - 1) * size : root * size] = b"\xff" * size
-    path.write_bytes(content)
+    damage_an_index(tmp_path / "studio.db")
     async with Studio(client=client, data_dir=tmp_path) as studio:
         assert (await end_of(studio, job)).phase is Phase.SUCCEEDED
 
