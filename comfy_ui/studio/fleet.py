@@ -103,6 +103,11 @@ class Fleet:
         self._left.pop(job_id, None)
         self._needs.pop(job_id, None)
 
+    def is_away(self, worker: str) -> bool:
+        """Whether a worker has told that its server does not answer."""
+        offer = self._offers.get(worker)
+        return offer is not None and not offer.online
+
     def another(self, worker: str, job: Job) -> bool:
         """Whether some other server is up and can run the job now."""
         needs = self._needs_of(job)

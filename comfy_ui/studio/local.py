@@ -157,6 +157,12 @@ class LocalQueue(LiveJobs):
         self._wake_workers()
         return True
 
+    async def elsewhere(self, job_id: str, owner: str) -> bool:
+        job = self._mine(job_id, owner)
+        if job is None or job.status is not Status.FETCHING or job.server is None:
+            return False
+        return self._fleet.is_away(job.server) and self._fleet.another(job.server, job)
+
     async def active(self, owner: str) -> list[Job]:
         in_hand = [job for job in self._jobs.in_hand if job.owner == owner]
         return in_hand + self._jobs.waiting(owner)

@@ -74,6 +74,13 @@ class JobQueue(Protocol):
     async def refetch(self, job_id: str, owner: str) -> bool:
         """Let a worker fetch the files of an UNFETCHED job again."""
 
+    async def elsewhere(self, job_id: str, owner: str) -> bool:
+        """Whether only the files of a job are missing, their server is away, and another could
+        make them again.
+
+        Nobody does that unasked: the first server has them still.
+        """
+
     async def active(self, owner: str) -> list[Job]:
         """Unfinished jobs of the owner, in the order in which they run."""
 

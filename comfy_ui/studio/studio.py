@@ -290,6 +290,13 @@ class Studio(Library):
         """
         return await self._queue.reorder(job_id, owner, before=before)
 
+    async def elsewhere(self, job_id: str, owner: str) -> bool:
+        """Whether a job is made, its server is away, and another could make it again.
+
+        It is fetched when the server is back; :meth:`repeat` does not wait for that.
+        """
+        return await self._queue.elsewhere(job_id, owner)
+
     async def retry_fetch(self, job_id: str, owner: str) -> bool:
         """Take up a job again that failed here and not at ComfyUI, because of a full disk for one.
 

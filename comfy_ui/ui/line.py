@@ -65,10 +65,17 @@ def summary(line: Line) -> Html:
     )
 
 
-def now_row(job: Job, snapshot: Snapshot, catalog: Catalog, *, cell: Cell | None = None) -> Html:
+def now_row(
+    job: Job,
+    snapshot: Snapshot,
+    catalog: Catalog,
+    *,
+    cell: Cell | None = None,
+    elsewhere: bool = False,
+) -> Html:
     """A job that runs or waits. One that waits can be moved, changed and put first.
 
-    ``cell``: its place in a grid.
+    ``cell``: its place in a grid. ``elsewhere``: see :meth:`.Studio.elsewhere`.
     """
     waits = job.status is Status.WAITING
     name = page_text(job.prompt or catalog.title(job.preset), limit=60)
@@ -88,7 +95,7 @@ def now_row(job: Job, snapshot: Snapshot, catalog: Catalog, *, cell: Cell | None
         el(
             "div",
             _said(job),
-            _facts(job, snapshot, catalog, cell),
+            _facts(job, snapshot, catalog, cell, elsewhere=elsewhere),
             meter(snapshot) if not waits else None,
             class_="words",
         ),
@@ -96,6 +103,9 @@ def now_row(job: Job, snapshot: Snapshot, catalog: Catalog, *, cell: Cell | None
             "div",
             _tool("edit-job", "pen", "Change it before it starts", name) if waits else None,
             _tool("first-job", "first", "Run it before my others", name) if waits else None,
+            _tool("retry-job", "again", "Run it again at another server", name)
+            if elsewhere
+            else None,
             _tool("cancel-job", "close", "Cancel", name),
             class_="tools",
         ),
@@ -147,7 +157,9 @@ def _again(job: Job) -> str:
     return "Fetch its results again" if job.status is Status.UNFETCHED else "Try again"
 
 
-def _facts(job: Job, snapshot: Snapshot, catalog: Catalog, cell: Cell | None) -> Html:
+def _facts(
+    job: Job, snapshot: Snapshot, catalog: Catalog, cell: Cell | None, *, elsewhere: bool
+) -> Html:
     look = LOOKS[snapshot.phase]
     told = [el("span", icon(look.icon), look.word, class_="phase")]
     if snapshot.phase is Phase.QUEUED and snapshot.queue_position:
@@ -157,6 +169,8 @@ def _facts(job: Job, snapshot: Snapshot, catalog: Catalog, cell: Cell | None) ->
             told.append(el("span", f"Step {snapshot.step} of {snapshot.steps}"))
         if snapshot.eta_s is not None:
             told.append(el("span", f"{units.duration(snapshot.eta_s)} left"))
+    if elsewhere:
+        told.append(el("span", "Made; fetched when its server is back"))
     if cell:
         told.append(el("span", f"Grid {cell.number} of {cell.size}"))
         told.append(el("span", page_text(" · ".join(cell.labels), limit=80), translate="no"))

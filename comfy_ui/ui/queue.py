@@ -81,7 +81,13 @@ class Queue:
                     past = await self._past(owner)
                 active, ended = ids, line.ended
                 now = {
-                    job.id: now_row(job, snapshot, catalog, cell=studio.grid_cell(job.id))
+                    job.id: now_row(
+                        job,
+                        snapshot,
+                        catalog,
+                        cell=studio.grid_cell(job.id),
+                        elsewhere=await studio.elsewhere(job.id, owner),
+                    )
                     for job, snapshot in line.jobs
                 }
                 over = {job.id: past_row(job, snapshot, catalog) for job, snapshot in past}

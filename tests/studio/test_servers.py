@@ -13,6 +13,7 @@ import pytest
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer, Faults
 from comfy_ui.studio import Job, JobRequest, Phase, Status, Studio
+from tests.faults import catalogue
 from tests.faults.proxy import FaultProxy
 from tests.studio import support
 from tests.studio.support import end_of, submit_sleepy, until
@@ -169,6 +170,37 @@ async def test_a_job_that_its_server_lost_is_sent_to_the_other(
         end = await end_of(studio, job, within_s=60)
         assert (end.phase, end.error) == (Phase.SUCCEEDED, None)
     assert len(support.engine_files(engines[1 - at])) == 1
+
+
+async def test_what_a_dead_server_has_made_is_made_elsewhere_only_if_its_owner_says_so(
+    engines: list[DemoServer], tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        cables = [await stack.enter_async_context(FaultProxy(engine.url)) for engine in engines]
+        studio = await stack.enter_async_context(over([c.url for c in cables], tmp_path))
+        await eventually(lambda: all(in_service(studio, n) for n in (0, 1)))
+        for cable in cables:
+            cable.arm(catalogue.reset_before_body, phase="fetch", times=catalogue.FOREVER)
+        job = await submit_sleepy(studio)
+        while (made := await studio.job(job.id, "ann")).status is not Status.FETCHING:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        at = next(n for n, server in enumerate(studio._servers) if server.name == made.server)
+        assert not await studio.elsewhere(job.id, "ann")  # it answers: a wait will do
+        for cable in cables:
+            cable.forget()
+        await asyncio.to_thread(engines[at].kill)
+        await eventually(lambda: not in_service(studio, at))
+        await asyncio.sleep(2 * PATIENCE_S)
+        assert await studio.elsewhere(job.id, "ann")
+        assert not await studio.elsewhere(job.id, "bob")
+        assert support.engine_files(engines[1 - at]) == {}  # nobody has said so yet
+        again = await studio.repeat(job.id, "ann")
+        assert (await end_of(studio, again)).phase is Phase.SUCCEEDED
+        assert len(support.engine_files(engines[1 - at])) == 1
+        await asyncio.to_thread(engines[at].start)
+        end = await end_of(studio, job, within_s=60)
+        assert end.phase is Phase.SUCCEEDED  # the first one comes home too
+        assert not await studio.elsewhere(job.id, "ann")
 
 
 async def test_without_another_server_a_job_waits_for_its_own(

@@ -4,11 +4,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from comfy_ui.studio import Phase, Snapshot, Status
+from comfy_ui.ui.line import now_row
 from comfy_ui.ui.queue import Queue
 from tests.studio.support import end_of, submit_sleepy, until
 from tests.ui.house import House, open_house
@@ -59,6 +62,22 @@ async def test_a_job_that_comes_and_goes_between_two_looks_is_told(house: House)
         job = await submit_sleepy(house.studio, "ann", nonce=1, seconds=0)
         await end_of(house.studio, job)
         assert (await told(news))["past"] == [job.id]
+
+
+async def test_what_is_made_at_a_server_that_is_away_can_be_run_again_from_its_row(
+    house: House,
+) -> None:
+    job = await submit_sleepy(house.studio, "ann", seconds=30)
+    made = replace(job, status=Status.FETCHING)
+    snapshot = Snapshot(job_id=job.id, phase=Phase.RECONNECTING)
+    waits, offered = (
+        now_row(made, snapshot, house.backend.catalog, elsewhere=elsewhere)
+        for elsewhere in (False, True)
+    )
+    assert 'data-do="retry-job"' not in waits
+    assert 'data-do="retry-job"' in offered
+    assert "fetched when its server is back" in offered
+    await house.studio.cancel_all("ann")
 
 
 async def test_an_idle_queue_says_one_thing_and_then_nothing(house: House) -> None:
