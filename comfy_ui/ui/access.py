@@ -49,6 +49,14 @@ Action = Literal[
 COOKIE: Final = "comfy_ui_browser"
 SESSION_HEADER: Final = "mcp-session-id"
 _YEAR_S: Final = 365 * 86400
+_SAID_BY_PROXIES: Final = (
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+)
 
 
 class Mode(StrEnum):
@@ -285,9 +293,13 @@ def _user(request: Any) -> str | None:
 
 
 def _forwarded(request: Any) -> bool:
-    """Whether a proxy passed it on: then it need not come from this machine."""
-    names = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
-    return any(request.headers.get(name) for name in names)
+    """Whether a proxy passed it on: then it need not come from this machine.
+
+    nginx does so as HTTP/1.0 and without a word, if told no more than an address.
+    """
+    inner = request if isinstance(request, Request) else getattr(request, "request", None)
+    old = getattr(inner, "scope", {}).get("http_version") == "1.0"
+    return old or any(request.headers.get(name) for name in _SAID_BY_PROXIES)
 
 
 def login_missing(request: Any) -> bool:

@@ -136,7 +136,9 @@ class Gate:
                 403, "Open the page as http://localhost, or start it with --host to share it."
             )
         changes = scope["method"] not in _SAFE_METHODS or scope["path"].rstrip("/") == "/logout"
-        if changes and _from_elsewhere(headers):
+        # Reading, too: around all this stands a layer of Gradio's that lets the page of any site
+        # read any answer, with the reader's login, unless the app is called localhost.
+        if _read_by_another(headers) or (changes and _from_elsewhere(headers)):
             return _error(403, "Only this page may do that.")
         if int(headers.get("content-length", 0)) > MAX_BODY_BYTES:  # the server checked that
             return _error(413, "That is too large.")
@@ -256,5 +258,15 @@ def _from_elsewhere(headers: Headers) -> bool:
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site not in {"same-origin", "none"}
+    return _read_by_another(headers)
+
+
+def _read_by_another(headers: Headers) -> bool:
+    """Whether the page of another site wants to see the answer. Where it only shows it (pictures,
+    frames) or leads there, browsers send no origin, and other headers have the say.
+    """
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != headers.get("host", "")
+    try:
+        return origin is not None and urlsplit(origin).netloc != headers.get("host", "")
+    except ValueError:
+        return True

@@ -167,6 +167,24 @@ def test_our_own_routes_are_shut_to_nobody_and_to_other_sites(
     record_property("requests of other sites refused", 2 * writing)
 
 
+def test_no_other_site_reads_anything_with_somebodys_login(
+    shared: Any, vera: Person, record_property: Callable[[str, object], None]
+) -> None:
+    """Under any name but localhost Gradio lets every site read every answer, credentials included,
+    and its cookie goes along from every site.
+    """
+    tried = 0
+    for host in ("gpu.example:7860", "demo.gradio.live"):
+        for origin in ("https://evil.example", "null", "http://localhost:1", f"https://x.{host}"):
+            headers = {"host": host, "origin": origin}
+            for path in {path for method, path in paths(shared) if path and method == "GET"}:
+                assert vera.client.get(path, headers=headers).status_code == 403, (path, headers)
+                tried += 1
+        mine = {"host": host, "origin": f"https://{host}"}
+        assert vera.client.get("/config", headers=mine).status_code == 200
+    record_property("readings by other sites refused", tried)
+
+
 def test_the_login_page_shows_nothing_of_the_app(nobody: Person) -> None:
     answer = nobody.client.get("/", headers={"accept": "text/html"})
     assert answer.status_code == 200

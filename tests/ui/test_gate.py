@@ -108,6 +108,16 @@ def test_other_sites_cannot_make_a_browser_change_anything(
     assert local.post(path, headers=headers).status_code == status
 
 
+@pytest.mark.parametrize("mode", [*Mode])
+@pytest.mark.parametrize("path", ["/ours", "/config", "/"])
+def test_pages_of_other_sites_cannot_read_an_answer(mode: Mode, path: str) -> None:
+    with client(mode) as app:
+        for origin in ("https://evil.example", "null", "http://localhost:1", "http://[", ""):
+            assert app.get(path, headers={"origin": origin}).status_code == 403, origin
+        for headers in ({}, {"origin": "http://localhost"}, {"sec-fetch-site": "cross-site"}):
+            assert app.get(path, headers=headers).status_code == 200, headers
+
+
 def test_another_site_cannot_log_people_out(local: TestClient) -> None:
     assert local.get("/logout", headers={"sec-fetch-site": "cross-site"}).status_code == 403
     assert "all_session=false" in local.get("/logout?all_session=true").text
