@@ -1,0 +1,72 @@
+"""An assistant with the MCP SDK for Python, as its users write one: calls every tool.
+
+Run as a program with the address of ``/mcp``, an ``Authorization`` header or nothing, and a graph;
+it prints what it saw as JSON. Speaks with the first generation of the SDK and with the second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from contextlib import asynccontextmanager
+from typing import Any
+
+
+@asynccontextmanager
+async def session(url: str, headers: dict[str, str]) -> Any:
+    try:
+        from mcp import Client
+        from mcp.client.streamable_http import create_mcp_http_client, streamable_http_client
+    except ImportError:
+        from mcp import ClientSession
+        from mcp.client.streamable_http import streamablehttp_client
+
+        async with (
+            streamablehttp_client(url, headers=headers) as (incoming, outgoing, _),
+            ClientSession(incoming, outgoing) as opened,
+        ):
+            await opened.initialize()
+            yield opened
+    else:
+        async with (
+            create_mcp_http_client(headers=headers) as http,
+            Client(streamable_http_client(url, http_client=http)) as opened,
+        ):
+            yield opened
+
+
+async def main(url: str, authorization: str, graph: dict[str, Any]) -> dict[str, Any]:
+    headers = {"Authorization": authorization} if authorization else {}
+    seen: dict[str, Any] = {"progress": []}
+
+    async def told(progress: float, total: float | None, message: str | None) -> None:
+        seen["progress"].append([progress, total, message])
+
+    async with session(url, headers) as client:
+
+        async def call(name: str, callback: Any = None, **arguments: Any) -> Any:
+            result = await client.call_tool(name, arguments, progress_callback=callback)
+            dumped = result.model_dump(by_alias=True, mode="json")
+            return {
+                "failed": bool(dumped["isError"]),
+                "data": dumped.get("structuredContent"),
+                "text": dumped["content"][0]["text"],
+                "links": [one["uri"] for one in dumped["content"] if one["type"] != "text"],
+            }
+
+        seen["tools"] = sorted(tool.name for tool in (await client.list_tools()).tools)
+        seen["presets"] = await call("presets")
+        seen["enhance"] = await call("enhance", prompt="a cat")
+        seen["generate"] = await call(
+            "generate", told, preset="sd15", prompt="a cat", values={"steps": 4}
+        )
+        job = seen["generate"]["data"]["job"]
+        seen["job"] = await call("job", job_id=job)
+        seen["cancel"] = await call("cancel", job_id=job)
+        seen["run_workflow"] = await call("run_workflow", workflow=graph)
+    return seen
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(main(sys.argv[1], sys.argv[2], json.loads(sys.argv[3])))))

@@ -1,0 +1,130 @@
+"""Every tool, called by the real MCP client of both generations, as owner, visitor and nobody."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uv
+
+from comfy_ui.ui.api import NAMES
+from comfy_ui.workflow import compile_workflow
+from tests.security.support import GRADIO, PASSWORDS, served
+
+pytestmark = GRADIO
+
+SCRIPT = Path(__file__).with_name("assistant.py")
+EVERYWHERE = pytest.mark.parametrize("mode", ["local", "shared", "space"], indirect=True)
+WITH_LOGINS = pytest.mark.parametrize("mode", ["shared", "space"], indirect=True)
+SDKS = ("mcp==1.30.0", "mcp==2.3.0")
+
+
+@pytest.fixture(scope="module", params=SDKS)
+def sdk(request: Any) -> list[str]:
+    """The command that runs Python with that SDK."""
+    command = [uv.find_uv_bin(), "run", "--quiet", "--no-project", "--with", request.param]
+    had = subprocess.run(
+        [*command, "python", "-c", "import mcp"], capture_output=True, check=False, timeout=300
+    )
+    if had.returncode:
+        pytest.skip(f"needs {request.param}")
+    return [*command, "python", str(SCRIPT)]
+
+
+@pytest.fixture(scope="module")
+def mode(request: Any) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def url(mode: str, tmp_path_factory: pytest.TempPathFactory, patch: Any) -> Iterator[str]:
+    """An app in each mode, with logins where others reach it."""
+    local = {"users": False, "host": "127.0.0.1"} if mode == "local" else {}
+    with ExitStack() as stack:
+        patched = stack.enter_context(patch.context())
+        if mode == "space":
+            patched.setenv("SPACE_ID", "anna/comfy-ui")
+        page = stack.enter_context(served(tmp_path_factory.mktemp(mode), patch, **local))
+        yield f"http://127.0.0.1:{page.server_port}/mcp"
+
+
+def basic(name: str | None) -> str:
+    if name is None:
+        return ""
+    pair = f"{name}:{PASSWORDS.get(name, 'wrong')}"
+    return f"Basic {base64.b64encode(pair.encode()).decode()}"
+
+
+def graph() -> dict[str, Any]:
+    """One that no preset could have made."""
+    made = compile_workflow("sd15", prompt="a cat", seed=3, steps=4)
+    samples = next(number for number, node in made.items() if node["class_type"] == "KSampler")
+    saved = {
+        "class_type": "SaveLatent",
+        "inputs": {"samples": [samples, 0], "filename_prefix": "x"},
+    }
+    return {**made, "99": saved}
+
+
+def ask(sdk: list[str], url: str, name: str | None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*sdk, url, basic(name), json.dumps(graph())],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, "NO_PROXY": "127.0.0.1"},
+    )
+
+
+@EVERYWHERE
+def test_an_owner_calls_every_tool(
+    sdk: list[str], mode: str, url: str, record_property: Callable[[str, object], None]
+) -> None:
+    name = None if mode == "local" else "anna"
+    done = ask(sdk, url, name)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert seen["tools"] == sorted(NAMES)
+    for tool in NAMES:
+        assert not seen[tool]["failed"], (tool, seen[tool]["text"])
+        assert json.loads(seen[tool]["text"]) == seen[tool]["data"]
+    assert any(preset["id"] == "sd15" for preset in seen["presets"]["data"]["result"])
+    assert seen["enhance"]["data"]["original"] == "a cat"
+    assert seen["progress"][-1] == [100.0, 100.0, "succeeded"]
+    assert seen["generate"]["data"]["phase"] == seen["run_workflow"]["data"]["phase"] == "succeeded"
+    assert seen["job"]["data"]["files"][0]["id"] == seen["generate"]["data"]["files"][0]["id"]
+    assert seen["cancel"]["data"] == {"cancelled": False}
+    (link,) = seen["generate"]["links"]
+    headers = {"authorization": basic(name)} if name else {}
+    picture = httpx.get(link, headers=headers, trust_env=False)
+    assert picture.content.startswith(b"\x89PNG")
+    record_property("tools called as an owner", len(NAMES))
+
+
+@WITH_LOGINS
+def test_a_visitor_calls_every_tool_and_is_refused_what_is_the_owners(
+    sdk: list[str], url: str, record_property: Callable[[str, object], None]
+) -> None:
+    done = ask(sdk, url, "vera")
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert [tool for tool in NAMES if seen[tool]["failed"]] == ["run_workflow"]
+    assert "Only the owner" in seen["run_workflow"]["text"]
+    record_property("tools called as a visitor", len(NAMES))
+
+
+@WITH_LOGINS
+@pytest.mark.parametrize("name", [None, "nobody we know"])
+def test_nobody_gets_as_far_as_the_list(sdk: list[str], url: str, name: str | None) -> None:
+    done = ask(sdk, url, name)
+    assert done.returncode != 0
+    assert done.stdout == ""
