@@ -7,7 +7,7 @@
   const CODES = ["en", "de", "ja", "zh"];
   const ATTRIBUTES = ["title", "placeholder", "alt", "aria-label", "data-told"];
   // What people and servers have written stays as it is; so does what is typed.
-  const THEIRS = "[translate=no], .draft-text, .past, [data-testid=status-tracker], script, style, textarea, pre, code, kbd";
+  const THEIRS = "[translate=no], .draft-text, button.past, [data-testid=status-tracker], script, style, textarea, pre, code, kbd";
 
   const chosen = (() => {
     let kept = null;
@@ -56,7 +56,8 @@
   // `text` in the page's language, or as it is where that is not known.
   function said(text) {
     const bare = text.trim();
-    if (!exact.size || !/\p{L}{2}/u.test(bare) || made.has(bare)) return text;
+    // A sign, a number or code says the same in every language.
+    if (!exact.size || !/\p{L}{2}/u.test(bare) || bare.startsWith("{") || made.has(bare)) return text;
     if (!known.has(bare)) {
       if (known.size > 3000) for (const memory of [known, made, missed]) memory.clear();
       known.set(bare, looked(bare));

@@ -27,8 +27,11 @@
     if (told.error) trouble.textContent = told.error;
     else showNeeds(told.id);
   }
+  let awaited = null; // what to show when the tab is there: Gradio draws it at the first visit
   function showNeeds(id) {
-    ear("sources").comfyTrigger("show", { id });
+    const sources = ear("sources");
+    awaited = sources ? null : id;
+    sources?.comfyTrigger("show", { id });
     if (matchMedia("(max-width: 860px)").matches) $("#opened-side")?.scrollIntoView({ block: "start" });
   }
   document.addEventListener("change", (event) => {
@@ -75,6 +78,7 @@
     if (target.matches?.(".source-group")) unfolded.set(target.dataset.group, target.open);
   }, true);
   window.comfy.onIsland((element) => {
+    if (awaited && element.closest("#sources")) setTimeout(() => awaited && showNeeds(awaited));
     for (const group of element.querySelectorAll(".source-group")) {
       group.open = unfolded.get(group.dataset.group) ?? group.open;
     }
@@ -216,6 +220,6 @@
   };
 
   function toWorkflows() {
-    [...document.querySelectorAll("#tabs button[role=tab]")].find((tab) => tab.textContent.trim() === "Workflows")?.click();
+    $("#tabs button[role=tab][data-tab-id=workflows]")?.click();
   }
 })();

@@ -54,8 +54,14 @@ def report(
     preset = opened.preset
     return el(
         "section",
-        el("header", el("h2", page_text(opened.title, limit=120)), _state(opened)),
-        el("p", preset.description, class_="quiet") if preset and preset.description else None,
+        el(
+            "header",
+            el("h2", page_text(opened.title, limit=120), translate="no"),
+            _state(opened),
+        ),
+        el("p", preset.description, class_="quiet", translate="no")
+        if preset and preset.description
+        else None,
         el("dl", _facts(preset)) if preset else None,
         needs(opened.problems, Fetchable(opened.id, folders) if folders else None),
         _working(opened, working),

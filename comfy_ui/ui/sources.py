@@ -268,7 +268,7 @@ def _button(source: _Source) -> Html:
     return el(
         "button",
         icon(KIND_ICONS.get(source.kind, "flow")),
-        el("span", page_text(source.title, limit=90)),
+        el("span", page_text(source.title, limit=90), translate="no"),
         el("span", page_text(source.about, limit=40), class_="quiet") if source.about else None,
         type="button",
         class_="source",

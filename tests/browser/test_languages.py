@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 
 from tests.browser import support
 from tests.browser.support import generate
+from tests.browser.test_workflows import drop
 
 pytestmark = pytest.mark.browser
+UNKNOWN = json.dumps({"1": {"class_type": "NoSuchNode", "inputs": {}}}).encode()
 
 
 def tab(page: Any, name: str) -> None:
@@ -49,8 +52,27 @@ def test_no_text_of_create_queue_and_library_is_left_in_english(
     page.click("[data-do=picking]")
     page.fill(".find [name=text]", "zzz")
     page.wait_for_selector(".unfound:has-text('Nichts gefunden')")
+    page.keyboard.press("Escape")
+    tab(page, "workflows")
+    page.wait_for_selector(".source-group:has-text('Mitgelieferte Presets')")
+    page.click(".source-group:has-text('Mitgelieferte Presets') summary")
+    page.click(".source[data-name=sdxl]")
+    page.wait_for_selector("#opened .act:has-text('Formular öffnen')")
+    page.set_input_files("#workflow-file", {"name": "a.json", "mimeType": "", "buffer": UNKNOWN})
+    page.wait_for_selector("#opened :text('keine Node-Klasse „NoSuchNode“')")
+    tab(page, "queue")
+    page.wait_for_selector(".line-past .job.succeeded .phase:has-text('Fertig')")
     missed = page.evaluate("[...window.comfy.missed]")
     assert missed == [], f"to be said in assets/languages: {missed}"
+
+
+def test_what_a_dropped_file_needs_is_shown_in_every_language(person: Callable[..., Any]) -> None:
+    page = person(locale="ja")
+    page.wait_for_selector("#generate:text-is('生成')")
+    drop(page, UNKNOWN, "a.json", "application/json")
+    page.click("#dropped button:has-text('必要なもの')")
+    page.wait_for_selector("#opened :text('NoSuchNode')")
+    assert page.is_visible("#workflows")
 
 
 def test_a_language_is_chosen_in_the_head_and_kept(person: Callable[..., Any]) -> None:
