@@ -24,6 +24,7 @@ from .live import LiveJobs
 from .queue import Claim, Report, Why
 from .snapshots import first_snapshot, last_snapshot
 from .store import Database
+from .whole import whole
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class LocalQueue(LiveJobs):
 
     # The page's side
 
+    @whole
     async def submit(self, job: Job, *, front: bool, replaces: str | None = None) -> Job:
         async with self._order_lock:
             old = self._mine(replaces, job.owner) if replaces else None
@@ -116,6 +118,7 @@ class LocalQueue(LiveJobs):
         self._wake_workers()
         return job
 
+    @whole
     async def cancel(self, job_id: str, owner: str) -> bool:
         async with self._order_lock:
             job = self._mine(job_id, owner)
@@ -131,6 +134,7 @@ class LocalQueue(LiveJobs):
         self._show_places()
         return True
 
+    @whole
     async def reorder(self, job_id: str, owner: str, *, before: str | None) -> bool:
         async with self._order_lock:
             line = self._jobs.waiting(owner)
@@ -146,6 +150,7 @@ class LocalQueue(LiveJobs):
         self._board.wake()
         return True
 
+    @whole
     async def refetch(self, job_id: str, owner: str) -> bool:
         async with self._order_lock:
             if self._mine(job_id, owner):

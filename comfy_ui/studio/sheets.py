@@ -22,6 +22,7 @@ from .queue import JobQueue
 from .sheet import draw
 from .store import Database
 from .threads import Thread
+from .whole import whole
 
 __all__ = ["Sheets"]
 
@@ -57,6 +58,7 @@ class Sheets:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    @whole
     async def submit(
         self, cells: Sequence[Job], *, across: Side, down: Side | None, front: bool
     ) -> Grid:
