@@ -6,16 +6,19 @@ a worker hands them to its server before the job.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from ..errors import StorageError
 from ..workflow.graph import AnyGraph, literals
+
+logger = logging.getLogger(__name__)
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,120}\.[a-z0-9]{2,5}")
 KEPT_S: Final = 30 * 86400.0
@@ -66,16 +69,24 @@ class Inputs:
         named = dict.fromkeys(value for value in values if isinstance(value, str))
         found = [name for name in named if self.path(name) is not None]
         for name in found:
-            os.utime(self._at(name))
+            with suppress(FileNotFoundError):
+                os.utime(self._at(name))
         return found
 
-    def purge(self) -> None:
-        """Drop what was not used for long."""
+    def purge(self, wanted: Iterable[AnyGraph] = ()) -> None:
+        """Drop what was not used for long and none of the ``wanted`` graphs names."""
+        for graph in wanted:
+            self.used_by(graph)
         if not self._folder.is_dir():
             return
         for path in self._folder.iterdir():
-            if time.time() - path.stat().st_mtime > KEPT_S:
-                path.unlink(missing_ok=True)
+            try:
+                if time.time() - path.stat().st_mtime > KEPT_S:
+                    path.unlink()
+            except FileNotFoundError:  # one that was just being written has its name now
+                continue
+            except OSError as error:
+                logger.warning("The upload %s could not be dropped: %s", path.name, error)
 
     def _at(self, name: str) -> Path:
         return self._folder / name

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import StorageError, ValidationError
-from . import items, space
+from . import items, jobs, space
 from .files import YOUNG_S, FileStore, zip_pieces
 from .imports import Importer, Progress
 from .inputs import Inputs
@@ -223,13 +223,14 @@ class Library:
                     before = time.time() - self._keep_deleted_s
                     paths = await self._database.run(items.purge, before)
                     await self._file_thread.run(self._files.remove, paths)
-                await self._file_thread.run(self.inputs.purge)
+                waiting = await self._database.run(jobs.unfinished)
+                await self._file_thread.run(self.inputs.purge, [job.graph for job in waiting])
                 await self._database.run(
                     space.drop_uploads,
                     await self._file_thread.run(self.inputs.names),
                     created_before=time.time() - YOUNG_S,
                 )
-            except StorageError as error:
+            except (StorageError, OSError) as error:
                 logger.warning("Deleted results could not be purged: %s", error)
             await asyncio.sleep(_PURGE_S)
 

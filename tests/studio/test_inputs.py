@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from pathlib import Path
 
 import pytest
 
+from comfy_ui.client import ComfyWSClient
+from comfy_ui.demo import DemoServer
 from comfy_ui.errors import StorageError
+from comfy_ui.studio import JobRequest, Studio
 from comfy_ui.studio.inputs import KEPT_S, Inputs
 from comfy_ui.studio.servers import with_names
 
@@ -66,3 +70,45 @@ def test_the_names_that_a_server_gave_stand_in_the_graph() -> None:
     asked = graph(NAME, "other.png")
     assert with_names(asked, {NAME: NAME}) == asked
     assert with_names(asked, {NAME: "ui-1 (1).png"}) == graph("ui-1 (1).png", "other.png")
+
+
+async def test_an_upload_stays_as_long_as_a_job_waits_for_a_server(
+    client: ComfyWSClient, server: DemoServer, tmp_path: Path
+) -> None:
+    await asyncio.to_thread(server.kill)
+    async with Studio(client=client, data_dir=tmp_path) as studio:
+        for name in (NAME, "ui-0b-4x4-9f.png"):
+            await studio.keep_input(name, b"x", "ann")
+        for names in ((), (), (NAME,)):  # the server holds two, the third stands in line
+            await studio.submit(JobRequest(owner="ann", preset="p", graph=graph(*names)))
+    for name in studio.inputs.names():
+        os.utime(tmp_path / "inputs" / name, (1.0, 1.0))  # it has waited for long
+    async with Studio(client=client, data_dir=tmp_path) as studio:
+        async with asyncio.timeout(10):
+            while len(studio.inputs.names()) > 1:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert studio.inputs.names() == {NAME}
+        await studio.cancel_all("ann")
+
+
+async def test_an_upload_that_goes_or_stays_unasked_ends_no_purge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    inputs = Inputs(tmp_path)
+    for name in ("a.png", "b.png", "c.png"):
+        inputs.put(name, b"x")
+        os.utime(tmp_path / "inputs" / name, (1.0, 1.0))
+    real = Path.unlink
+
+    def unlink(path: Path, *, missing_ok: bool = False) -> None:
+        if path.name == "a.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        real(path, missing_ok=missing_ok)
+
+    listed = [*(tmp_path / "inputs").iterdir(), tmp_path / "inputs" / "gone.part"]
+    monkeypatch.setattr(Path, "iterdir", lambda _: iter(listed))
+    monkeypatch.setattr(Path, "unlink", unlink)
+    inputs.purge()
+    monkeypatch.undo()
+    assert inputs.names() == {"a.png"}
+    assert "a.png" in caplog.text
