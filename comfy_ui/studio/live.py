@@ -26,6 +26,7 @@ class LiveJobs:
         self._board = Board()
         self._jobs = Roster()
         self._unclaimed: dict[str, None] = {}  # not waiting, and in nobody's hands
+        self._inherited: dict[str, str | None] = {}  # the servers of jobs that another looks for
         self._ended: Counter[str] = Counter()  # jobs that are over, by owner
         self._placed: tuple[object, object, dict[str, Place]] = (None, None, {})
         self._fleet = Fleet(workers)
@@ -52,11 +53,14 @@ class LiveJobs:
         found = []
         for job_id in [*self._unclaimed]:
             job = self._jobs[job_id]
-            if job.server == worker or not self._fleet.knows(job.server):
+            inherited = job.server != worker
+            if not inherited or not self._fleet.knows(job.server):
                 self._jobs[job_id] = replace(job, server=worker)
                 del self._unclaimed[job_id]
+                if inherited:
+                    self._inherited[job_id] = job.server
                 self._fleet.give(worker, job)
-                found.append(Claim(self._jobs[job_id], resumed=True))
+                found.append(Claim(self._jobs[job_id], resumed=True, inherited=inherited))
         return found
 
     def _busy_s(self) -> dict[str, float]:

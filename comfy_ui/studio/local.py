@@ -326,6 +326,9 @@ class LocalQueue(LiveJobs):
             outputs=report.outputs or job.outputs,
             error=report.error,
         )
+        before = self._inherited.pop(job.id, None)
+        if before is not None and job.status is Status.UNFETCHED:
+            job = replace(job, server=before)  # which may come back, and has the results still
         if not job.status.active:
             await self._end_or_strand(job, report.files)
             return

@@ -25,10 +25,14 @@ it; has it, for all that is known, and has been out of reach for long.
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A job for a worker. ``resumed``: it may be at the server already, by its ``prompt_id``."""
+    """A job for a worker. ``resumed``: it may be at the server already, by its ``prompt_id``.
+
+    ``inherited``: it was at one that is not among the servers any more, or is called otherwise now.
+    """
 
     job: Job
     resumed: bool = False
+    inherited: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

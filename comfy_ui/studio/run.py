@@ -25,6 +25,7 @@ class Run:
         self.job: Job = claim.job
         self.resumed = claim.resumed
         self.may_be_at_server = claim.resumed
+        self.inherited = claim.inherited
         self.in_doubt = False  # it is being found out whether it is there
         self.busy = claim.job.outputs is None  # takes one of the places at the server
         self.stop = asyncio.Event()

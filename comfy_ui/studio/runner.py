@@ -181,6 +181,8 @@ class Runner:
         job_id = run.job.id
         outputs = run.job.outputs
         try:
+            if outputs is not None and run.inherited:
+                await self._require_its_server(run)
             if outputs is None:
                 outputs = await self._execute(run)
                 await self._tell(run, status=Status.FETCHING, outputs=outputs)
@@ -211,6 +213,12 @@ class Runner:
                 if run.job.status is Status.CLAIMED:
                     await self._send(run)
                 return await self._completion(run)
+            except JobLostError:
+                if not run.inherited or run.stop.is_set():
+                    raise
+                # The one that has it is not ours any more. Should it be so again, it is asked for
+                # this prompt_id, so what it made is found.
+                run.inherited, run.job = False, replace(run.job, status=Status.CLAIMED)
             except InvalidWorkflowError:
                 if run.takes_second_try():  # uploads may be gone from the server since
                     self._server.forget_inputs()
@@ -256,6 +264,18 @@ class Runner:
             for task in (waiting, abandoned, leaving):
                 task.cancel()
             await asyncio.gather(waiting, abandoned, leaving, return_exceptions=True)
+
+    async def _require_its_server(self, run: Run) -> None:
+        """Another server may well have other files by the same names.
+
+        Raises:
+            OutputMissingError: this is not the server that made the results.
+        """
+        if await self._client.history(run.prompt_id) is None:
+            raise OutputMissingError(
+                "The results are at a server that is not connected.",
+                hint="Connect it again and they are fetched, or run the job again.",
+            )
 
     async def _previews(self, run: Run) -> tuple[OutputFile, ...]:
         """What a workflow shows that saves nothing: the server keeps it until it restarts."""

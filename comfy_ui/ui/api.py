@@ -182,7 +182,7 @@ class Api:
         return {"cancelled": await self._backend.studio.cancel(str(job_id), owner)}
 
     async def _followed(self, job_id: str, owner: str) -> AsyncGenerator[dict[str, Any], None]:
-        async with aclosing(self._backend.studio.follow(job_id, owner)) as snapshots:
+        async with aclosing(self._backend.follow(job_id, owner)) as snapshots:
             async for snapshot in snapshots:
                 yield self._told(snapshot, owner)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, ExitStack, aclosing
 from dataclasses import replace
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from ..studio import (
     ModelFolders,
     OwnPresets,
     ServerStatus,
+    Snapshot,
     Studio,
     find_model_folders,
 )
@@ -154,6 +155,19 @@ class Backend:
             self.choice = choice
             await self._connect()
             await asyncio.to_thread(self.stop_engine)
+
+    async def follow(self, job_id: str, owner: str) -> AsyncGenerator[Snapshot, None]:
+        """As :meth:`.Studio.follow`, also while the servers change; ends when the app does."""
+        studio = None
+        while studio is not self.studio:
+            studio = self.studio
+            async with aclosing(studio.follow(job_id, owner)) as snapshots:
+                async for snapshot in snapshots:
+                    yield snapshot
+                    if snapshot.terminal:
+                        return
+            async with self._changing:  # until the next one is there
+                pass
 
     async def _reach(self, choice: Choice) -> None:
         """Raises what the first said, if none answers: a slip of the pen, most likely."""

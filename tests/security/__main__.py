@@ -23,6 +23,8 @@ MORE = (
     "tests/ui/test_limits.py",
     "tests/ui/test_routes.py",
     "tests/ui/test_uploads.py",
+    "tests/client/test_dial.py",
+    "tests/client/test_reach.py",
     "tests/client/test_transport.py",
 )
 

@@ -245,3 +245,64 @@ async def test_every_server_tells_how_it_is(engines: list[DemoServer], tmp_path:
             (engines[1].url, False),
         ]
         assert (await studio.server_status()).online
+
+
+async def test_a_job_whose_server_is_not_connected_any_more_runs_at_the_one_that_is(
+    engines: list[DemoServer], tmp_path: Path
+) -> None:
+    first, second = engines
+    async with over([first.url], tmp_path) as studio:
+        job = await sent(studio, await submit_sleepy(studio, seconds=0.5))
+    async with over([second.url], tmp_path) as studio:
+        end = await end_of(studio, job)
+        assert (end.phase, end.error) == (Phase.SUCCEEDED, None)
+    assert {item.filename for item in end.items} == set(support.engine_files(second))
+
+
+async def test_what_such_a_server_made_is_found_when_it_is_connected_again(
+    engines: list[DemoServer], tmp_path: Path
+) -> None:
+    first, second = engines
+    async with over([first.url], tmp_path) as studio:
+        job = await sent(studio, await submit_sleepy(studio, seconds=0.3))
+    await eventually(lambda: support.engine_files(first))
+    await asyncio.to_thread(second.kill)
+    async with over([second.url], tmp_path) as studio:
+        await until(studio, job, lambda snapshot: snapshot.phase is Phase.RECONNECTING)
+    async with over([first.url], tmp_path) as studio:
+        end = await end_of(studio, job)
+    assert end.phase is Phase.SUCCEEDED
+    assert len(support.engine_files(first)) == 1, "it was not run again"
+
+
+async def test_results_are_fetched_from_the_server_that_made_them_and_no_other(
+    engines: list[DemoServer], tmp_path: Path
+) -> None:
+    """Another one has other files by the same names."""
+    first, second = engines
+    async with over([second.url], tmp_path / "other") as studio:
+        other = await submit_sleepy(studio, nonce=1, seconds=0.2)
+        assert (await end_of(studio, other)).phase is Phase.SUCCEEDED
+    async with over([first.url], tmp_path / "mine") as studio:
+        job = await submit_sleepy(studio, nonce=1)
+        (made,) = (await end_of(studio, job)).items
+        content = made.path.read_bytes()
+        await studio._database.run(stranded, job.id)
+    for _ in range(2):
+        async with over([second.url], tmp_path / "mine") as studio:
+            end = await end_of(studio, job)
+            assert end.phase is Phase.FAILED
+            assert end.error
+            assert "not connected" in end.error.message
+            assert (await studio.job(job.id, "ann")).status is Status.UNFETCHED
+            assert await studio.retry_fetch(job.id, "ann")
+            assert (await end_of(studio, job)).phase is Phase.FAILED
+    async with over([first.url], tmp_path / "mine") as studio:
+        end = await end_of(studio, job)
+        assert end.phase is Phase.SUCCEEDED
+        assert end.items[-1].path.read_bytes() == content
+
+
+def stranded(connection: Any, job_id: str) -> None:
+    """As a full disk leaves it."""
+    connection.execute("UPDATE jobs SET status = 'unfetched' WHERE id = ?", (job_id,))
