@@ -23,6 +23,7 @@ from ..studio import (
     Studio,
     find_model_folders,
 )
+from ..studio.whole import whole
 from ..workflow.presets import list_presets
 from .access import Mode, mode_of
 from .catalog import Catalog
@@ -139,6 +140,7 @@ class Backend:
             self.folders = ModelFolders() if self.embedded else folders
         return told
 
+    @whole
     async def reconnect(self, text: str) -> None:
         """Use another server from now on, or several. Those before stay when that raises.
 
