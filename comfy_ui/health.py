@@ -86,6 +86,27 @@ class HealthReport:
         return "\n  ".join(lines)
 
 
+class WorkerWatch:
+    """Tells a worker that has died over a job from one that is slow. Pure."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[frozenset[str], float] | None = None
+
+    def is_dead(self, running: frozenset[str], *, at: float, says_so: bool) -> bool:
+        """Whether ``running`` will never end, at ``at`` seconds.
+
+        ``says_so``: the server's log does. It is believed when nothing has moved for a while
+        since it first did; what has taken another job lives, whatever the log says.
+        """
+        if not says_so or not running:
+            self._seen = None
+            return False
+        if self._seen is None:
+            self._seen = running, at
+        first, since = self._seen
+        return running == first and at - since >= IDLE_WORKER_S
+
+
 class HealthTracker:
     """Turns looks at one server into reports. Pure: times come with the looks."""
 
@@ -98,8 +119,7 @@ class HealthTracker:
         self._last_error: tuple[str, float] | None = None
         self._queue_seen: tuple[frozenset[str], bool] | None = None
         self._queue_since = 0.0
-        self._died_with: frozenset[str] | None = None
-        """What ran when the log first said that the worker has died."""
+        self._worker = WorkerWatch()
 
     def observe(self, look: Look) -> HealthReport:
         """The report after one more look."""
@@ -131,7 +151,7 @@ class HealthTracker:
 
     def _judge(self, look: Look) -> tuple[Verdict, str]:
         if look.error is not None or look.queue is None:
-            self._queue_seen = self._died_with = None
+            self._queue_seen = None
             refused = isinstance(look.error, AuthenticationError)
             hint = look.error.hint if look.error else ""
             return (Verdict.REFUSED if refused else Verdict.UNREACHABLE), hint
@@ -139,13 +159,7 @@ class HealthTracker:
         if (running, waits) != self._queue_seen:
             self._queue_seen, self._queue_since = (running, waits), look.at
         still_s = look.at - self._queue_since
-        if not look.worker_died:
-            self._died_with = None
-        elif self._died_with is None:
-            self._died_with = running
-        # What has taken another job since lives, whatever its log says.
-        died = look.worker_died and running == self._died_with
-        if running and died and still_s >= IDLE_WORKER_S:
+        if self._worker.is_dead(running, at=look.at, says_so=look.worker_died):
             return Verdict.STUCK, (
                 "ComfyUI's worker has died over a job: its log says so, and nothing moves. "
                 "Restart ComfyUI."

@@ -203,6 +203,37 @@ async def test_what_a_dead_server_has_made_is_made_elsewhere_only_if_its_owner_s
         assert not await studio.elsewhere(job.id, "ann")
 
 
+async def test_a_job_over_which_a_worker_died_runs_at_the_other_server_and_so_do_the_next(
+    engines: list[DemoServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comfy_ui.health.IDLE_WORKER_S", 0.6)
+    monkeypatch.setattr("comfy_ui.studio.watch._LOOK_S", 0.2)
+    async with over(urls(engines), tmp_path) as studio:
+        await eventually(lambda: all(in_service(studio, n) for n in (0, 1)))
+        engines[0].faults = Faults(test_nodes=True, dead_worker=True)
+        jobs = [await submit_sleepy(studio, nonce=n, seconds=0.3) for n in range(4)]
+        ends = [await end_of(studio, job, within_s=60) for job in jobs]
+        assert [(end.phase, end.error) for end in ends] == [(Phase.SUCCEEDED, None)] * 4
+        assert not in_service(studio, 0)
+        assert support.engine_files(engines[0]) == {}
+        assert len(support.engine_files(engines[1])) == 4  # each once
+        engines[0].faults = Faults(test_nodes=True)
+        await engines[0].restart()
+        await eventually(lambda: in_service(studio, 0))
+
+
+async def test_a_slow_job_stays_at_its_server_whatever_that_is_asked(
+    engines: list[DemoServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comfy_ui.health.IDLE_WORKER_S", 0.2)
+    monkeypatch.setattr("comfy_ui.studio.watch._LOOK_S", 0.1)
+    async with over(urls(engines), tmp_path, patience_s=0.2) as studio:
+        job = await submit_sleepy(studio, seconds=3.0, blocking=True)
+        before = (await sent(studio, job)).server
+        assert (await end_of(studio, job)).phase is Phase.SUCCEEDED
+        assert (await studio.job(job.id, "ann")).server == before
+
+
 async def test_without_another_server_a_job_waits_for_its_own(
     engines: list[DemoServer], tmp_path: Path
 ) -> None:
