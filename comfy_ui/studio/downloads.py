@@ -7,6 +7,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -202,13 +203,25 @@ class Downloads:
                 logger.error("The download of %s failed", key, exc_info=error)
             self._put(replace(last, state=DownloadState.FAILED, error=JobError.of(error)))
             return
-        size = (await asyncio.to_thread(download.path.stat)).st_size
-        try:
-            if self._arrived is not None:  # first: who sees that it is done looks what is ready now
-                await self._arrived()
-        except ComfyHeadlessError as error:  # the file is here all the same
-            logger.warning("The server was not asked again: %s", error)
+        await self._tell_arrived()  # first: who sees that it is done looks what is ready now
+        size = last.received_bytes
+        with suppress(OSError):  # somebody moved it away
+            size = (await asyncio.to_thread(download.path.stat)).st_size
         self._put(replace(last, state=DownloadState.DONE, received_bytes=size, total_bytes=size))
+
+    async def _tell_arrived(self) -> None:
+        """Whatever comes of that: the file is here, and the next one waits."""
+        if self._arrived is None:
+            return
+        telling = asyncio.ensure_future(self._arrived())
+        try:
+            await asyncio.wait([telling])
+        finally:
+            telling.cancel()  # the app stops
+        if telling.cancelled():
+            logger.info("The look for the new file was given up.")
+        elif error := telling.exception():
+            logger.warning("The server was not asked again: %s", error)
 
     def _put(self, download: Download) -> None:
         self._known[download.id] = download

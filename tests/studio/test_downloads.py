@@ -74,6 +74,40 @@ async def test_files_arrive_one_after_the_other_and_a_bad_one_stops_nobody(
     assert arrived == [1, 3]
 
 
+@pytest.mark.parametrize("trouble", [asyncio.CancelledError(), RuntimeError("a bug")])
+async def test_who_is_told_of_a_file_and_fails_stops_nobody(
+    publisher: Publisher, folders: ModelFolders, trouble: BaseException
+) -> None:
+    async def told() -> None:
+        raise trouble  # the look at the server ends when its owner connects to another
+
+    downloads = Downloads(ModelSources(frozenset({publisher.host})), arrived=told, pause_s=0.01)
+    downloads.start(
+        [model(publisher, name) for name in ("a.safetensors", "b.safetensors")], folders
+    )
+    async with asyncio.timeout(20):
+        await downloads.settle()
+    assert not downloads.active
+    assert all(size(download.path) == len(WEIGHTS) for download in downloads.listed)
+    assert {d.state for d in downloads.listed} == {DownloadState.DONE}
+
+
+async def test_a_stop_of_the_app_while_somebody_is_told_of_a_file_is_a_stop(
+    publisher: Publisher, folders: ModelFolders
+) -> None:
+    telling = asyncio.Event()
+
+    async def told() -> None:
+        telling.set()
+        await asyncio.sleep(60)
+
+    downloads = Downloads(ModelSources(frozenset({publisher.host})), arrived=told, pause_s=0.01)
+    downloads.start([model(publisher, "a.safetensors")], folders)
+    async with asyncio.timeout(20):
+        await telling.wait()
+        await downloads.aclose()
+
+
 async def test_one_is_stopped_and_goes_on_where_it_was(
     publisher: Publisher, downloads: Downloads, folders: ModelFolders
 ) -> None:
