@@ -73,7 +73,8 @@ async def test_the_socket_names_each_node_as_it_runs(other: ComfyWSClient) -> No
     assert {f"blur{i}" for i in range(4)} <= {p.node for p in seen}
 
 
-async def test_a_running_job_can_be_cancelled(client: Any) -> None:
+async def _running(client: Any, links: int) -> tuple[str, asyncio.Task[Any]]:
+    """A slow job that the server has begun, and what waits for its result."""
     started = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -81,9 +82,14 @@ async def test_a_running_job_can_be_cancelled(client: Any) -> None:
         if str(progress.phase) == "running":
             loop.call_soon_threadsafe(started.set)
 
-    prompt_id = await client.queue_prompt(graphs.slow(links=80))
+    prompt_id = await client.queue_prompt(graphs.slow(links=links))
     waiting = asyncio.create_task(client.wait_for_completion(prompt_id, on_progress=note))
     await asyncio.wait_for(started.wait(), 30)
+    return prompt_id, waiting
+
+
+async def test_a_running_job_can_be_cancelled(client: Any) -> None:
+    prompt_id, waiting = await _running(client, links=80)
     assert await client.cancel(prompt_id)
     with pytest.raises(GenerationCancelledError):
         await waiting
@@ -92,8 +98,7 @@ async def test_a_running_job_can_be_cancelled(client: Any) -> None:
 async def test_a_pending_job_can_be_cancelled_and_the_running_one_goes_on(
     client: Any, other: ComfyWSClient
 ) -> None:
-    running = asyncio.create_task(other.run(graphs.slow(links=8)))
-    await asyncio.sleep(0.2)
+    _, running = await _running(other, links=8)
     prompt_id = await client.queue_prompt(graphs.instant())
     assert await client.cancel(prompt_id)
     with pytest.raises(GenerationCancelledError):
@@ -109,8 +114,7 @@ async def test_a_finished_job_cannot_be_cancelled_any_more(client: Any) -> None:
 async def test_interrupting_one_client_s_job_leaves_the_other_s_alone(
     client: Any, other: ComfyWSClient
 ) -> None:
-    running = asyncio.create_task(other.run(graphs.slow(links=8)))
-    await asyncio.sleep(0.2)
+    _, running = await _running(other, links=8)
     await client.interrupt(str(uuid4()))
     assert (await running).images
 
