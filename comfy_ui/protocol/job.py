@@ -17,6 +17,7 @@ the HTTP one only poll answers, and obey :func:`poll_due` and :func:`cancel_due`
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from .answers import Ending, HistoryAnswer, HistoryEntry, QueueAnswer
@@ -235,7 +236,8 @@ def _read_history(state: JobState, answer: HistoryAnswer, now: float) -> JobStat
         return _judge_absence(state, now - since, now)
     state = _with_graph(change(state, accepted=True), entry)
     tracker = change(state.tracker, cached=state.tracker.cached | entry.cached)
-    state = change(state, tracker=tracker, entry=entry)
+    # Clients keep jobs that are over; the graph, which may be large, has told what it can.
+    state = change(state, tracker=tracker, entry=replace(entry, graph=None))
     match entry.ending:
         case ExecutionSuccess():
             return _end(state, Phase.SUCCEEDED, now, ending=entry.ending)
