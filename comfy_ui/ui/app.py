@@ -22,7 +22,7 @@ from ..errors import ComfyHeadlessError, ValidationError
 from ..resources import assets_dir
 from ..settings import Settings
 from ..workflow.presets import list_presets
-from . import install, languages, oauth
+from . import install, languages, oauth, sessions
 from .access import Access, IdentityMiddleware, Mode, load_secret, mode_of
 from .api import Api
 from .backend import Backend
@@ -152,13 +152,15 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
             await backend.open()
         except ComfyHeadlessError as error:
             failed.append(error)
-        link = asyncio.create_task(share.run(), name="public link") if share else None
+        work = [asyncio.create_task(sessions.forget_ended(page), name="ended sessions")]
+        if share:
+            work.append(asyncio.create_task(share.run(), name="public link"))
         try:
             yield
         finally:
-            if link is not None:
-                link.cancel()
-                await asyncio.gather(link, return_exceptions=True)
+            for task in work:
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
             await backend.aclose()
             backend.stop_engine()
 
@@ -169,6 +171,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         auth=checker(accounts),
         max_threads=_MAX_THREADS,
         max_file_size=_MAX_UPLOAD,
+        state_session_capacity=sessions.CAPACITY,
         enable_monitoring=False,
         run_history=False,
         footer_links=[],
