@@ -135,7 +135,7 @@ class Visitor:
         return (time.perf_counter() - began) * 1000
 
 
-async def _numbers(client: httpx.AsyncClient) -> dict[str, int]:
+async def handlers(client: httpx.AsyncClient) -> dict[str, int]:
     told = (await client.get("/config")).json()["dependencies"]
     return {str(handler["api_name"]): handler["id"] for handler in told}
 
@@ -174,7 +174,7 @@ def start(rounds: int) -> None:
 async def watch(url: str, process: Any, people: int, seconds: float) -> None:
     """Many people look at one running job with previews at 10 Hz."""
     async with _client(url) as client:
-        numbers = await _numbers(client)
+        numbers = await handlers(client)
         for seed in range(3):
             await _generate(client, seed, 60)
         await asyncio.sleep(1.0)
@@ -210,7 +210,7 @@ async def stall(url: str, process: Any, people: int, seconds: float) -> None:
     """Pages that hold the stream of a running job and never read from it."""
     async with _client(url) as client:
         await _generate(client, 9, 100)
-        visitor = Visitor(client, await _numbers(client))
+        visitor = Visitor(client, await handlers(client))
         while (job := await visitor.shown()) is None:  # noqa: ASYNC110 -- asks another process
             await asyncio.sleep(0.05)
     at = urlsplit(url)
@@ -232,10 +232,10 @@ async def stall(url: str, process: Any, people: int, seconds: float) -> None:
 async def crowd(url: str, lone_url: str, pages: int, running: int) -> None:
     """Short events while many pages are open and many jobs wait and run."""
     async with _client(lone_url) as client:
-        visitor = Visitor(client, await _numbers(client))
+        visitor = Visitor(client, await handlers(client))
         alone = [await visitor.answered_ms("echo", "x") for _ in range(40)]
     async with _client(url) as client:
-        numbers = await _numbers(client)
+        numbers = await handlers(client)
         open_pages = [
             asyncio.create_task(Visitor(client, numbers).heartbeat()) for _ in range(pages)
         ]

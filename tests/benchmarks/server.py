@@ -7,22 +7,27 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 _SERVE = """
 import sys, time
 from comfy_ui.demo import DemoServer
 speed = "instant" if sys.argv[1] == "instant" else float(sys.argv[1])
-with DemoServer(speed=speed).in_thread() as server:
+folder = sys.argv[2] if len(sys.argv) > 2 else None
+with DemoServer(speed=speed, folder=folder).in_thread() as server:
     print(server.url, flush=True)
     sys.stdin.read()
 """
 
 
 @contextmanager
-def embedded(speed: float | str = "instant") -> Iterator[str]:
-    """Its URL. It ends with the block, also when this process is killed: its stdin closes."""
+def embedded(speed: float | str = "instant", folder: Path | None = None) -> Iterator[str]:
+    """Its URL; ``folder`` holds its files, if given.
+
+    It ends with the block, also when this process is killed: its stdin closes.
+    """
     process = subprocess.Popen(
-        [sys.executable, "-c", _SERVE, str(speed)],
+        [sys.executable, "-c", _SERVE, str(speed), *([str(folder)] if folder else [])],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

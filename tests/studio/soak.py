@@ -4,24 +4,20 @@ Many owners, a fault between us and the engine every few seconds, thousands of s
 cancelled, some followed by nobody. Afterwards: every job has one end, every success has the
 engine's bytes and ran once, no task, socket or temporary file is left. Exits with 1 otherwise.
 
-The memory's slope is printed: that of this process, in which the engine keeps its history too.
+``python -m tests.ui.soak`` is its sister: the whole app, in a process of its own, and its memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import random
-import statistics
 import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer, Faults
@@ -46,16 +42,6 @@ class Account:
     doubled: list[str] = field(default_factory=list)
     wrong_bytes: list[str] = field(default_factory=list)
     left_behind: list[str] = field(default_factory=list)
-    memory: list[tuple[float, float]] = field(default_factory=list)  # seconds, MiB
-
-    @property
-    def slope_mib_per_1000_jobs(self) -> float:
-        """Over the second half: the first one warms up."""
-        half = self.memory[len(self.memory) // 2 :]
-        if len(half) < 3:
-            return 0.0
-        slope = statistics.linear_regression([t for t, _ in half], [m for _, m in half]).slope
-        return slope * self.seconds / max(self.jobs, 1) * 1000
 
     @property
     def fine(self) -> bool:
@@ -63,15 +49,12 @@ class Account:
 
     def __str__(self) -> str:
         ends = ", ".join(f"{count} {phase}" for phase, count in sorted(self.phases.items()))
-        memory = [mib for _, mib in self.memory]
         lines = [
             f"{self.jobs} jobs in {self.seconds:.0f} s ({ends}), {self.faults} faults acted",
             f"  lost           {len(self.lost)}",
             f"  doubled        {len(self.doubled)}",
             f"  wrong bytes    {len(self.wrong_bytes)}",
             f"  left behind    {len(self.left_behind)}",
-            f"  memory         {min(memory):.0f} to {max(memory):.0f} MiB",
-            f"  its slope      {self.slope_mib_per_1000_jobs:+.2f} MiB per 1,000 jobs, second half",
         ]
         wrong = [*self.lost, *self.doubled, *self.wrong_bytes, *self.left_behind]
         return "\n".join([*lines, *(f"  {text}" for text in wrong[:20])])
@@ -93,22 +76,18 @@ async def soak(*, jobs: int, owners: int, seed: int = 0, every_s: float = 2.0) -
                 client=client, data_dir=folder, waiting_limit=WAITING_PER_OWNER, concurrency=8
             ) as studio,
         ):
-            helpers = [
-                asyncio.create_task(_faults(proxy, rng, account, every_s)),
-                asyncio.create_task(_memory(account, began)),
-            ]
+            weather = asyncio.create_task(bad_weather(proxy, rng, account, every_s))
             made = await asyncio.gather(
                 *(
                     _owner(studio, f"owner{n}", jobs // owners, random.Random(seed + n), n)
                     for n in range(owners)
                 )
             )
-            helpers[0].cancel()
+            weather.cancel()
+            await asyncio.gather(weather, return_exceptions=True)
             proxy.forget()
             account.seconds = time.monotonic() - began
             await _settled(studio, [job for own in made for job, _ in own])
-            helpers[1].cancel()
-            await asyncio.gather(*helpers, return_exceptions=True)
             await _judge(studio, engine, [pair for own in made for pair in own], account)
         await asyncio.sleep(0.5)
         left = {*asyncio.all_tasks()} - before
@@ -148,7 +127,10 @@ async def _follow_a_while(studio: Studio, job: Job, snapshots: int) -> None:
             return
 
 
-async def _faults(proxy: FaultProxy, rng: random.Random, account: Account, every_s: float) -> None:
+async def bad_weather(
+    proxy: FaultProxy, rng: random.Random, account: Account, every_s: float
+) -> None:
+    """A fault every few seconds, until it is cancelled; those that acted are counted."""
     http = [
         (fault, phase)
         for fault in catalogue.HTTP.values()
@@ -188,14 +170,6 @@ def _in_its_loop(proxy: FaultProxy, work: Any) -> None:
         work.close()
     else:
         asyncio.run_coroutine_threadsafe(work, loop)
-
-
-async def _memory(account: Account, began: float) -> None:
-    process = psutil.Process()
-    while True:
-        gc.collect()
-        account.memory.append((time.monotonic() - began, process.memory_info().rss / 2**20))
-        await asyncio.sleep(1.0)
 
 
 async def _settled(studio: Studio, jobs: list[Job]) -> None:
