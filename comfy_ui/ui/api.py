@@ -73,6 +73,7 @@ class Api:
                 left out keep their defaults; a file is a name that POST /uploads has given.
         """
         owner = self._access.require("run", request)
+        await self._backend.ready()
         chosen = self._preset(preset)
         wanted = {**_mapping(values)}
         said = chosen.by_role("prompt")
@@ -107,6 +108,7 @@ class Api:
             values: New values for its controls, by their ids.
         """
         owner = self._access.require("run", request)
+        await self._backend.ready()
         if not isinstance(workflow, dict):
             raise ValidationError("The workflow must be a JSON object.")
         library = await self._library()

@@ -141,6 +141,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         ours=ours,
         open_paths=[ALIVE_PATH],
         hashes=script_hashes(assets_dir()),
+        ready=backend.ready,
     )
     failed: list[ComfyHeadlessError] = []
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AsyncExitStack, ExitStack, aclosing
+from contextlib import AsyncExitStack, ExitStack, aclosing, suppress
 from dataclasses import replace
 from typing import Any, Final
 
 from ..client import ComfyWSClient
 from ..client.weights import ModelSources
-from ..errors import AuthenticationError, ComfyUIOfflineError
+from ..errors import AuthenticationError, ComfyHeadlessError, ComfyUIOfflineError
 from ..settings import Settings
 from ..studio import (
     LOCAL_OWNER,
@@ -36,6 +36,7 @@ __all__ = ["Backend"]
 logger = logging.getLogger(__name__)
 
 _FIRST_CHECK_S: Final = 4.0
+_MOVING_S: Final = 10.0
 _PATIENCE_S: Final = 30.0  # with an address that somebody typed and waits for
 _VISITOR_BYTES: Final = 10 * 10**9
 _LOGIN_HINT: Final = (
@@ -67,6 +68,8 @@ class Backend:
         self.downloads = Downloads(ModelSources.of(settings), arrived=self.refresh)
         self._connection = AsyncExitStack()
         self._changing = asyncio.Lock()
+        self._there = asyncio.Event()  # a studio to ask
+        self._there.set()
         self._checking: asyncio.Task[list[ServerStatus]] | None = None
 
     @property
@@ -152,11 +155,32 @@ class Backend:
         async with self._changing:
             choice = typed(text)
             await self._reach(choice)
-            await self._disconnect()
-            self._connection = AsyncExitStack()
-            self.choice = choice
-            await self._connect()
+            self._there.clear()
+            try:
+                await self._move(choice)
+            finally:
+                self._there.set()
             await asyncio.to_thread(self.stop_engine)
+
+    async def _move(self, choice: Choice) -> None:
+        before, self.choice = self.choice, choice
+        await self._disconnect()
+        self._connection = AsyncExitStack()
+        try:
+            await self._connect()
+        except (
+            ComfyHeadlessError
+        ):  # the disk is full, for instance: better the one before than none
+            await self._connection.aclose()
+            self._connection, self.choice = AsyncExitStack(), before
+            await self._connect()
+            raise
+
+    async def ready(self) -> None:
+        """Wait a moment where the servers are just being changed: there is no studio then."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_MOVING_S):
+                await self._there.wait()
 
     async def follow(self, job_id: str, owner: str) -> AsyncGenerator[Snapshot, None]:
         """As :meth:`.Studio.follow`, also while the servers change; ends when the app does."""
@@ -168,8 +192,7 @@ class Backend:
                     yield snapshot
                     if snapshot.terminal:
                         return
-            async with self._changing:  # until the next one is there
-                pass
+            await self.ready()
 
     async def _reach(self, choice: Choice) -> None:
         """Raises what the first said, if none answers: a slip of the pen, most likely."""

@@ -155,6 +155,7 @@ class Create:
         draft = Draft.parse(text)
         told, ticket = "", gr.skip()
         try:
+            await self._backend.ready()
             if draft.grid:
                 return "", await self._submit_grid(prompt, draft, request)
             asked = list(series(draft, self._backend.catalog.entry(draft.preset).preset))

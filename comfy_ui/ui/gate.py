@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import secrets
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -84,6 +84,7 @@ class Gate:
         ours: routes that were added to Gradio's; each asks ``access`` itself.
         open_paths: those of them that need no login.
         hashes: of inline scripts of the page (see :func:`.headers.script_hash`).
+        ready: awaited before a request that needs a login goes on.
     """
 
     def __init__(
@@ -94,8 +95,10 @@ class Gate:
         ours: Iterable[BaseRoute] = (),
         open_paths: Iterable[str] = (),
         hashes: Iterable[str] = (),
+        ready: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._app = app
+        self._ready = ready
         self._access = access
         self._ours = tuple(ours)
         self._open_paths = frozenset(open_paths)
@@ -120,6 +123,8 @@ class Gate:
         if refused is not None:
             await refused(scope, reading, reply)
             return
+        if self._ready is not None and door(scope["path"]) is not Role.NOBODY:
+            await self._ready()
         if scope["path"].rstrip("/") == "/logout":
             # By default Gradio ends every session of that name, and guests share theirs.
             scope["query_string"] = b"all_session=false"
