@@ -82,6 +82,8 @@ def job_card(snapshot: Snapshot, *, ratio: float | None = None, waiting: int = 0
     """
     if snapshot.phase in {Phase.FAILED, Phase.LOST} and snapshot.error:
         return error_card(snapshot.error, job_id=snapshot.job_id, lost=snapshot.phase is Phase.LOST)
+    if snapshot.phase is Phase.CANCELLED and snapshot.preview is None:
+        return _card("cancelled", _unseen(), job=snapshot.job_id)
     return _card(
         str(snapshot.phase),
         el("div", _frame(snapshot, ratio), class_="canvas"),
@@ -164,6 +166,18 @@ def error_card(error: JobError, *, job_id: str | None = None, lost: bool = False
             role="alert",
         ),
         job=job_id,
+    )
+
+
+def _unseen() -> Html:
+    """A job that was stopped, and of which nothing is to be seen."""
+    return el(
+        "div",
+        icon("stop", class_="icon hero"),
+        el("h2", "Stopped"),
+        el("p", "Nothing was made of this job. The settings are as you left them.", class_="quiet"),
+        class_="message",
+        role="status",
     )
 
 

@@ -135,7 +135,13 @@ def past_row(job: Job, snapshot: Snapshot, catalog: Catalog) -> Html:
                 el("time", "", data_at=f"{job.finished_at:.0f}") if job.finished_at else None,
                 class_="facts",
             ),
-            el("p", page_text(f"{error.message} {error.hint}"), class_="trouble")
+            el(
+                "p",
+                el("span", page_text(error.message), translate="no"),  # mostly ComfyUI's words
+                " ",
+                el("span", page_text(error.hint)),
+                class_="trouble",
+            )
             if error
             else None,
             class_="words",

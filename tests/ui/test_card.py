@@ -46,6 +46,15 @@ def test_a_running_job_shows_step_percentage_time_and_picture() -> None:
     assert page.elements[0][1]["data-job"] == "j"
 
 
+def test_a_stopped_job_says_so_where_its_picture_would_be() -> None:
+    stopped = Snapshot(job_id="j", phase=Phase.CANCELLED)
+    page = Page(card.job_card(stopped))
+    assert "Nothing was made" in page.text
+    assert page.all(role="progressbar") == []
+    seen = Page(card.job_card(dataclasses.replace(stopped, preview=RUNNING.preview)))
+    assert len(seen.all("img")) == 1
+
+
 def test_screen_readers_hear_the_phase_and_the_quarters_only() -> None:
     def spoken(progress: float) -> str:
         html = card.job_card(dataclasses.replace(RUNNING, progress=progress))
