@@ -100,7 +100,6 @@ window.comfy = (() => {
   function formDrawn() {
     sizeShown();
     paintSliders();
-    $$(".upload", form()).forEach(pictured);
     keep();
   }
   function setField(name, value) {
@@ -159,11 +158,6 @@ window.comfy = (() => {
       setField(width, button.dataset.w);
       setField(height, button.dataset.h);
     },
-    "clear-upload"(button) {
-      const box = button.closest(".upload");
-      setField($("input[type=hidden]", box).name, "");
-      uploadShown(box, "");
-    },
   };
 
   // ---- prompt and its history ----------------------------------------------------------------
@@ -197,40 +191,6 @@ window.comfy = (() => {
     box.value = load(PAST, [])[place];
     box.dispatchEvent(new Event("input", { bubbles: true }));
     keep();
-  }
-
-  // ---- uploads -------------------------------------------------------------------------------
-
-  // The picture that was chosen, small, in its field; our names of uploads mean nothing to people.
-  function pictured(box) {
-    const name = $("input[type=hidden]", box).value;
-    const shown = name.startsWith("ui-") && ["image", "mask"].includes(box.dataset.uploadKind);
-    const src = shown ? `uploads/${encodeURIComponent(name)}` : null;
-    const old = $(".upload-face img", box);
-    if ((old?.getAttribute("src") ?? null) === src) return;
-    old?.remove();
-    if (!src) return;
-    const picture = make("img", { src, alt: "" });
-    picture.onerror = () => picture.remove();
-    $(".upload-face", box).prepend(picture);
-  }
-  function uploadShown(box, name, trouble = "") {
-    $(".upload-name", box).textContent = trouble || name || "Choose a file or drop it here";
-    box.classList.toggle("filled", Boolean(name));
-    box.classList.toggle("failed", Boolean(trouble));
-  }
-  async function upload(box, file) {
-    uploadShown(box, "", `Sending ${file.name} …`);
-    box.classList.remove("failed");
-    try {
-      const answer = await fetch(`uploads?role=${box.dataset.uploadKind}`, { method: "POST", body: file });
-      const told = await answer.json();
-      if (!answer.ok) throw new Error(told.error);
-      setField($("input[type=hidden]", box).name, told.name);
-      uploadShown(box, file.name);
-    } catch (error) {
-      uploadShown(box, "", error.message);
-    }
   }
 
   // ---- dialogs, toasts, keys -----------------------------------------------------------------------
@@ -363,24 +323,11 @@ window.comfy = (() => {
         : field.id && $(`input[type=range][data-for="${CSS.escape(field.id)}"]`);
       if (pair && pair.value !== field.value) pair.value = field.value;
       if (pair?.type === "range") pair.style.setProperty("--part", part(pair));
-      if (field.closest(".upload")) pictured(field.closest(".upload"));
       if (!field.dataset.filter) sizeShown();
       keep();
     } else if (field.closest?.("#prompt")) keep();
   });
-  document.addEventListener("change", (event) => {
-    const field = event.target;
-    if (field.dataset?.upload !== undefined && field.files?.[0]) upload(field.closest(".upload"), field.files[0]);
-  });
   document.addEventListener("submit", (event) => event.target.matches("form.settings") && event.preventDefault());
-  for (const name of ["dragover", "drop"]) {
-    document.addEventListener(name, (event) => {
-      const box = event.target.closest?.(".upload");
-      if (!box || !event.dataTransfer?.types.includes("Files")) return;
-      event.preventDefault();
-      if (name === "drop" && event.dataTransfer.files[0]) upload(box, event.dataTransfer.files[0]);
-    });
-  }
   function paintSliders() {
     for (const slider of $$("input[type=range]")) {
       slider.style.setProperty("--part", part(slider));
@@ -441,7 +388,7 @@ window.comfy = (() => {
   if (document.body) observeTheme();
   else addEventListener("DOMContentLoaded", observeTheme);
 
-  const kit = { $, $$, make, morph, smooth, dialog, toast, post, recall, attach, toCreate, flash, typing, load, save, remember, dialogOpen: () => $("dialog[open]") };
+  const kit = { $, $$, make, morph, setField, smooth, dialog, toast, post, recall, attach, toCreate, flash, typing, load, save, remember, dialogOpen: () => $("dialog[open]") };
   function runFirst() {
     if (!usable($("#generate"))) return;
     front = true;

@@ -17,6 +17,7 @@ _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", 
 _STYLES = ("style.css", "grid.css")
 _SCRIPTS = (
     "app.js",
+    "uploads.js",
     "language.js",
     "stage.js",
     "viewer.js",

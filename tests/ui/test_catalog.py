@@ -100,7 +100,7 @@ def test_an_unknown_preset_falls_back_to_the_first() -> None:
 
 def test_visitors_do_not_see_the_servers_address() -> None:
     from comfy_ui.studio import JobError, ServerStatus
-    from comfy_ui.ui.status import servers_panel
+    from comfy_ui.ui.servers import servers_panel
 
     status = ServerStatus(
         online=False,

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from comfy_ui.ui.servers import share_panel
 from comfy_ui.ui.share import ALIVE_PATH, Link, Share, alive_route, gradio_tunnel, probe
-from comfy_ui.ui.status import share_panel
 from tests.ui.support import Page
 
 
