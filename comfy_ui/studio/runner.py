@@ -19,13 +19,13 @@ from ..errors import (
     GenerationCancelledError,
     InvalidWorkflowError,
     JobLostError,
-    OutputMissingError,
     ServerRejectedError,
     StorageError,
 )
 from ..protocol.outputs import OutputFile, Outputs, collect_outputs
 from ..protocol.progress import Phase, Progress
-from .files import FileStore, StoredFile
+from .fetch import Fetcher
+from .files import FileStore
 from .fleet import Offer
 from .inputs import Inputs
 from .job import Job, JobError, Status
@@ -72,9 +72,8 @@ class Runner:
             if patience_s is not None
             else None
         )
-        self._files = files
+        self._fetcher = Fetcher(self._client, files, file_thread, self._reconnect)
         self._inputs = inputs
-        self._file_thread = file_thread
         self._concurrency = concurrency
         self._runs: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -182,13 +181,13 @@ class Runner:
         outputs = run.job.outputs
         try:
             if outputs is not None and run.inherited:
-                await self._require_its_server(run)
+                await self._fetcher.require_its_server(run)
             if outputs is None:
                 outputs = await self._execute(run)
                 await self._tell(run, status=Status.FETCHING, outputs=outputs)
                 run.busy = False
                 self._freed.set()
-            return await self._fetch(run, outputs)
+            return await self._fetcher.fetch(run, outputs)
         except GenerationCancelledError as error:
             as_wanted = run.stop.is_set() and not run.abandoned.is_set()
             told = None if as_wanted else JobError.of(error)
@@ -265,18 +264,6 @@ class Runner:
                 task.cancel()
             await asyncio.gather(waiting, abandoned, leaving, return_exceptions=True)
 
-    async def _require_its_server(self, run: Run) -> None:
-        """Another server may well have other files by the same names.
-
-        Raises:
-            OutputMissingError: this is not the server that made the results.
-        """
-        if await self._client.history(run.prompt_id) is None:
-            raise OutputMissingError(
-                "The results are at a server that is not connected.",
-                hint="Connect it again and they are fetched, or run the job again.",
-            )
-
     async def _previews(self, run: Run) -> tuple[OutputFile, ...]:
         """What a workflow shows that saves nothing: the server keeps it until it restarts."""
         entry = await self._client.history(run.prompt_id)
@@ -333,45 +320,6 @@ class Runner:
                 if time.monotonic() - heard_at > _ABANDON_S:
                     run.abandoned.set()
             await asyncio.wait({run.task}, timeout=0.1)
-
-    async def _fetch(self, run: Run, outputs: Outputs) -> Report:
-        """Bring home all files that are there; one that is gone does not cost the others."""
-        stored: list[StoredFile] = []
-        missing: list[OutputMissingError] = []
-        for file in outputs.files:
-            try:
-                stored.append(await self._fetch_file(run, file))
-            except OutputMissingError as error:
-                missing.append(error)
-        return Report(
-            job_id=run.job.id,
-            status=Status.FAILED if missing else Status.SUCCEEDED,
-            files=stored,
-            error=JobError.of(missing[0]) if missing else None,
-        )
-
-    async def _fetch_file(self, run: Run, file: OutputFile) -> StoredFile:
-        while True:
-            arriving = self._files.incoming()
-            try:
-                await self._client.download(file, to=arriving)
-                run.connected()
-                return await self._file_thread.run(self._files.adopt, arriving, file)
-            except (ComfyUIConnectionError, ServerRejectedError) as error:
-                if not error.retryable:
-                    raise
-                await self._reconnect(run, error)
-                if run.stop.is_set():
-                    raise GenerationCancelledError(
-                        "Cancelled while its files were out of reach."
-                    ) from error
-            except (OSError, StorageError) as error:
-                cause = error.__cause__ if isinstance(error, StorageError) else error
-                reason = getattr(cause, "strerror", None) or "the disk refused"  # and no path
-                raise StorageError(
-                    f"The result could not be stored: {reason}.",
-                    hint="It is still at ComfyUI. Free some disk space, then fetch it again.",
-                ) from error
 
     # News
 

@@ -16,9 +16,9 @@ from comfy_ui.demo import DemoServer, Faults
 from comfy_ui.errors import (
     StorageError,
 )
-from comfy_ui.studio import Phase, Status, Studio
+from comfy_ui.studio import JobRequest, Phase, Status, Studio
 from tests.faults import catalogue
-from tests.faults.proxy import FaultProxy
+from tests.faults.proxy import Exchange, FaultProxy, Reset
 from tests.studio import support
 from tests.studio.support import end_of, submit_sleepy, until
 
@@ -185,6 +185,37 @@ async def test_a_connection_that_goes_down_while_files_are_fetched_loses_none(
         end = await end_of(studio, await submit_sleepy(studio))
         assert end.phase is Phase.SUCCEEDED
         assert {i.filename: i.path.read_bytes() for i in end.items} == support.engine_files(server)
+
+
+async def test_what_came_home_before_a_cancel_is_kept_and_counted(
+    server: DemoServer, tmp_path: Path
+) -> None:
+    graph = support.sleepy_graph()
+    graph["1"]["inputs"]["batch_size"] = 2
+    fetched = 0
+
+    async def only_the_first(x: Exchange) -> None:
+        nonlocal fetched
+        fetched += 1
+        if fetched > 1:
+            raise Reset
+        await x.answer(await x.forward())
+
+    async with (
+        FaultProxy(server.url) as proxy,
+        ComfyWSClient(url=proxy.url) as client,
+        Studio(client=client, data_dir=tmp_path) as studio,
+    ):
+        proxy.arm(only_the_first, phase="fetch", times=catalogue.FOREVER)
+        job = await studio.submit(JobRequest(owner="ann", preset="p", graph=graph))
+        await until(studio, job, lambda s: s.phase is Phase.RECONNECTING)
+        await studio.cancel(job.id, "ann")
+        end = await end_of(studio, job)
+        assert (end.phase, end.error, len(end.items)) == (Phase.CANCELLED, None, 1)
+        (item,) = await studio.results("ann")
+        assert (await studio.space("ann")).used_bytes == item.size_bytes
+        named = {item.path for item in end.items}
+        assert set((tmp_path / "files").rglob("*.*")) == named
 
 
 async def test_a_job_submitted_while_comfyui_is_away_runs_when_it_is_back(
