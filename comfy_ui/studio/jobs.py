@@ -132,24 +132,28 @@ def recent(connection: sqlite3.Connection, owner: str, limit: int) -> list[Job]:
     return [_job(row) for row in rows]
 
 
-def forget_fruitless(connection: sqlite3.Connection, *, keep: int) -> int:
-    """Forget jobs that are over and of which nothing is left, but for each owner's newest ``keep``.
+def owners(connection: sqlite3.Connection) -> list[str]:
+    """Everybody who has, or has had, a job."""
+    return [row["owner"] for row in connection.execute("SELECT DISTINCT owner FROM jobs")]
+
+
+def forget_fruitless(connection: sqlite3.Connection, owner: str, *, keep: int) -> int:
+    """Forget an owner's jobs that are over and of which nothing is left, but for the newest.
 
     Nothing: neither files, deleted ones neither, nor texts, nor a copy at a server that is away.
     Gives how many were forgotten.
     """
     return connection.execute(
-        "DELETE FROM jobs WHERE id IN (SELECT id FROM (SELECT id, row_number() OVER"
-        "  (PARTITION BY owner ORDER BY finished_at DESC) AS place FROM jobs"
-        "  WHERE NOT EXISTS (SELECT 1 FROM items WHERE job_id = jobs.id)"  # most have some
-        "   AND status IN ('succeeded', 'failed', 'cancelled', 'lost')"
-        "   AND finished_at IS NOT NULL AND json_extract(outputs, '$.texts[0]') IS NULL"
-        "   AND NOT EXISTS (SELECT 1 FROM copies WHERE job_id = jobs.id)"
+        "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE owner = ?"
+        "  AND NOT EXISTS (SELECT 1 FROM items WHERE job_id = jobs.id)"  # most have some
+        "  AND status IN ('succeeded', 'failed', 'cancelled', 'lost')"
+        "  AND finished_at IS NOT NULL AND json_extract(outputs, '$.texts[0]') IS NULL"
+        "  AND NOT EXISTS (SELECT 1 FROM copies WHERE job_id = jobs.id)"
         # the clock of the fair queue goes on from these
-        "   AND coalesce(start_tag < (SELECT max(start_tag) FROM jobs), 1)"
-        "   AND coalesce(finish_tag <= (SELECT max(start_tag) FROM jobs), 1)"
-        " ) WHERE place > ?)",
-        (keep,),
+        "  AND coalesce(start_tag < (SELECT max(start_tag) FROM jobs), 1)"
+        "  AND coalesce(finish_tag <= (SELECT max(start_tag) FROM jobs), 1)"
+        " ORDER BY finished_at DESC LIMIT -1 OFFSET ?)",
+        (owner, keep),
     ).rowcount
 
 

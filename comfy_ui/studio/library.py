@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 
 KEEP_DELETED_S: Final = 7 * 86400.0
 KEPT_FRUITLESS: Final = 200
-"""So many jobs of each owner are remembered that are over and left nothing, the newest."""
+"""So many jobs are remembered that are over and left nothing, the newest, of an owner who has a
+limit: rows fill a disk, too. Of others all are."""
 _PURGE_S: Final = 3600.0
 
 
@@ -225,7 +226,9 @@ class Library:
                     before = time.time() - self._keep_deleted_s
                     paths = await self._database.run(items.purge, before)
                     await self._file_thread.run(self._files.remove, paths)
-                await self._database.run(jobs.forget_fruitless, keep=KEPT_FRUITLESS)
+                for owner in await self._database.run(jobs.owners):
+                    if self._limit_bytes(owner) is not None:
+                        await self._database.run(jobs.forget_fruitless, owner, keep=KEPT_FRUITLESS)
                 waiting = await self._database.run(jobs.unfinished)
                 await self._file_thread.run(self.inputs.purge, [job.graph for job in waiting])
                 await self._database.run(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,8 @@ import pytest
 from comfy_ui.protocol.outputs import Outputs
 from comfy_ui.studio import Job, Status, items, jobs
 from comfy_ui.studio.files import StoredFile
-from comfy_ui.studio.store import migrate
+from comfy_ui.studio.library import KEPT_FRUITLESS, Library
+from comfy_ui.studio.store import Database, migrate
 from tests.studio.support import a_job
 
 FILE = StoredFile(
@@ -48,16 +51,17 @@ def known(connection: sqlite3.Connection) -> set[str]:
     return {row["id"] for row in connection.execute("SELECT id FROM jobs")}
 
 
-def test_of_jobs_that_left_nothing_each_owners_newest_are_remembered(
+def test_of_jobs_that_left_nothing_the_owners_newest_are_remembered(
     connection: sqlite3.Connection,
 ) -> None:
     statuses = [Status.CANCELLED, Status.FAILED, Status.LOST, Status.SUCCEEDED]
     for n in range(8):
         over(connection, f"a{n}", float(n), status=statuses[n % 4])
     over(connection, "b", 0.0, owner="bob")
-    assert jobs.forget_fruitless(connection, keep=3) == 5
+    assert jobs.owners(connection) == ["ann", "bob"]
+    assert jobs.forget_fruitless(connection, "ann", keep=3) == 5
     assert known(connection) == {"a5", "a6", "a7", "b"}
-    assert jobs.forget_fruitless(connection, keep=3) == 0
+    assert jobs.forget_fruitless(connection, "ann", keep=3) == 0
 
 
 def test_no_job_is_forgotten_that_has_something_or_may_have(connection: sqlite3.Connection) -> None:
@@ -76,10 +80,10 @@ def test_no_job_is_forgotten_that_has_something_or_may_have(connection: sqlite3.
     running = a_job(id="running", status=Status.SENT)
     jobs.insert(connection, running)
     before = known(connection)
-    assert jobs.forget_fruitless(connection, keep=0) == 0
+    assert jobs.forget_fruitless(connection, "ann", keep=0) == 0
     assert known(connection) == before
     items.purge(connection, 10.0)
-    assert jobs.forget_fruitless(connection, keep=0) == 1
+    assert jobs.forget_fruitless(connection, "ann", keep=0) == 1
     assert known(connection) == before - {"hidden"}
 
 
@@ -91,5 +95,30 @@ def test_the_fair_queue_goes_on_as_if_nothing_had_been_forgotten(
         over(connection, id_, 1.0, owner=id_)
         jobs.set_tags(connection, id_, both)
     before = jobs.clock(connection)
-    assert jobs.forget_fruitless(connection, keep=0) == 1
+    assert sum(jobs.forget_fruitless(connection, id_, keep=0) for id_ in tags) == 1
     assert jobs.clock(connection) == before
+
+
+async def test_only_who_has_a_limit_is_forgotten_anything(tmp_path: Path) -> None:
+    def limit(owner: str) -> int | None:
+        return None if owner == "ann" else 10**9
+
+    database = Database(tmp_path)
+    await database.open()
+    try:
+        library = Library(database, tmp_path, limit_bytes=limit)
+        for owner in ("ann", "bob"):
+            for n in range(KEPT_FRUITLESS + 3):
+                await database.run(over, f"{owner}{n}", float(n), owner=owner)
+        purging = asyncio.create_task(library._purge_for_ever())
+        async with asyncio.timeout(10):
+            while len(await database.run(known)) > 2 * KEPT_FRUITLESS + 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        purging.cancel()
+        await asyncio.gather(purging, return_exceptions=True)
+        left = await database.run(known)
+        await library.close_files()
+    finally:
+        await database.close()
+    assert {f"ann{n}" for n in range(KEPT_FRUITLESS + 3)} < left
+    assert "bob2" not in left
