@@ -1,7 +1,8 @@
 """Gradio's memory of pages that were closed and of calls that are over, kept small.
 
 Every page opened and every call of a program is a session to Gradio. It keeps 10,000 of them, each
-with a description of the whole page (90 kB), and of each the set of its events, empty, for ever.
+with a description of the whole page (90 kB), the figures of 10,000 events, and of each session the
+set of its events for ever, also when they are over.
 """
 
 from __future__ import annotations
@@ -16,18 +17,21 @@ CAPACITY: Final = 500
 on: what our ``gr.State``s hold is only what need not be drawn again."""
 
 _EVERY_S: Final = 60.0
+_EVENTS: Final = 100  # whose figures are kept: they are shown nowhere, and read at each event
 
 
 async def forget_ended(page: Any) -> None:
     """Sweep once a minute, until it is cancelled."""
+    page._queue.ANALYTICS_MAX_EVENTS = _EVENTS  # noqa: SLF001 -- Gradio has no other way to it
     while True:
         await asyncio.sleep(_EVERY_S)
         sweep(page)
 
 
 def sweep(page: Any) -> None:
-    """Forget the sessions that have no event any more and that nothing can be told to."""
-    queue = page._queue  # noqa: SLF001 -- Gradio has no other way to it
+    """Forget the sessions that nothing can be told to, unless an event of theirs still runs."""
+    queue = page._queue  # noqa: SLF001
     for session, events in [*queue.pending_event_ids_session.items()]:
-        if not events and session not in queue.pending_messages_per_session:
+        told = session in queue.pending_messages_per_session
+        if not told and events.isdisjoint(queue.event_ids_to_events):
             del queue.pending_event_ids_session[session]

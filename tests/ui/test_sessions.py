@@ -25,12 +25,19 @@ def test_callers_who_are_gone_leave_nothing_behind(
         assert len(page.app.state_holder.session_data) <= 5
         sessions.sweep(page)
         assert len(queue.pending_event_ids_session) <= 5
+        assert queue.ANALYTICS_MAX_EVENTS == 100
 
 
 def test_who_still_waits_for_an_answer_is_not_forgotten() -> None:
     queue = SimpleNamespace(
-        pending_event_ids_session={"gone": set(), "waits": {"event"}, "told": set()},
+        pending_event_ids_session={
+            "over": set(),
+            "left": {"ended"},
+            "waits": {"ended", "runs"},
+            "told": set(),
+        },
         pending_messages_per_session={"told": ["message"]},
+        event_ids_to_events={"runs": "event"},
     )
     sessions.sweep(SimpleNamespace(_queue=queue))
     assert [*queue.pending_event_ids_session] == ["waits", "told"]
