@@ -49,8 +49,6 @@ window.comfy = (() => {
 
   const form = () => $("form.settings");
   const promptBox = () => $("#prompt textarea");
-  let front = false;
-  let editing = null; // the waiting job whose place the next request takes
 
   function values() {
     const found = {};
@@ -70,30 +68,14 @@ window.comfy = (() => {
     };
   }
   const draft = () => JSON.stringify(load(DRAFT, {}));
+  const saveDraft = () => form() && save(DRAFT, current());
   let saving;
   function keep() {
     clearTimeout(saving);
-    saving = setTimeout(() => form() && save(DRAFT, current()), 250);
+    saving = setTimeout(saveDraft, 250);
   }
-  addEventListener("pagehide", () => form() && save(DRAFT, current()));
+  addEventListener("pagehide", saveDraft);
 
-  function request() {
-    const asked = { ...current(), ...window.comfy.series(), front, replaces: editing };
-    edit(null);
-    front = false;
-    remember(asked.prompt);
-    save(DRAFT, current());
-    if (matchMedia("(max-width: 860px)").matches) $("#stage-area")?.scrollIntoView({ behavior: smooth(), block: "start" });
-    return JSON.stringify(asked);
-  }
-  function edit(job) {
-    editing = job;
-    $("#editing")?.remove();
-    if (!job) return;
-    const leave = make("button", { type: "button", className: "act", textContent: "Leave it as it is", onclick: () => edit(null) });
-    const told = make("p", {}, make("strong", { textContent: "You are changing a waiting job. " }), "Generate puts the changed one in its place.");
-    $("#actions").before(make("div", { id: "editing", className: "notice good", role: "status" }, told, leave));
-  }
   const smooth = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth");
   const shownJob = () => $("#stage .stage")?.dataset.job ?? "";
 
@@ -263,7 +245,9 @@ window.comfy = (() => {
   }
   async function post(path, data) {
     try {
-      const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(data) });
+      const body = JSON.stringify(data);
+      // What is small enough arrives also where the page is left meanwhile.
+      const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body, keepalive: body.length < 15000 });
       if (answer.ok) return await answer.json();
       const told = await answer.json().catch(() => ({}));
       toast(told.error ?? (answer.status === 401 ? "Log in again: reload the page" : "That did not work"));
@@ -344,11 +328,9 @@ window.comfy = (() => {
   document.addEventListener("keydown", (event) => {
     const box = promptBox();
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
-      const button = $("#generate");
-      if (!usable(button) || $("dialog[open]")) return;
+      if (!usable($("#generate")) || $("dialog[open]")) return;
       event.preventDefault();
-      front = event.shiftKey;
-      button.click();
+      window.comfy.press({ first: event.shiftKey });
     } else if (event.altKey && event.target === box && (event.key === "ArrowUp" || event.key === "ArrowDown")) {
       event.preventDefault();
       walk(event.key === "ArrowUp" ? 1 : -1);
@@ -388,11 +370,6 @@ window.comfy = (() => {
   if (document.body) observeTheme();
   else addEventListener("DOMContentLoaded", observeTheme);
 
-  const kit = { $, $$, make, morph, setField, smooth, dialog, toast, post, recall, attach, toCreate, flash, typing, load, save, remember, dialogOpen: () => $("dialog[open]") };
-  function runFirst() {
-    if (!usable($("#generate"))) return;
-    front = true;
-    $("#generate").click();
-  }
-  return { edit, runFirst, island, request, draft, shownJob, actions, kit, onIsland: (told) => drawers.push(told), current: () => JSON.stringify(current()) };
+  const kit = { $, $$, make, morph, setField, smooth, dialog, toast, post, recall, attach, toCreate, flash, typing, load, save, saveDraft, remember, dialogOpen: () => $("dialog[open]") };
+  return { island, draft, shownJob, actions, kit, onIsland: (told) => drawers.push(told), current: () => JSON.stringify(current()) };
 })();

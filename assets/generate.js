@@ -19,7 +19,7 @@
   Object.assign(window.comfy.actions, {
     "run-first"(button) {
       close(button);
-      window.comfy.runFirst();
+      window.comfy.press({ first: true });
     },
     times(button) {
       times = Number(button.dataset.times);

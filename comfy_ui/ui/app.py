@@ -38,6 +38,7 @@ from .island import island
 from .library import Library
 from .logins import checker, hub_owners, logins_of
 from .oauth import provider_of
+from .press import Press
 from .queue import Queue
 from .routes import routes
 from .share import ALIVE_PATH, Share, alive_route, gradio_tunnel, probe
@@ -127,6 +128,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         *routes(backend, access, Uploads(backend, access)),
         *Stage(backend, access).routes(),
         *Library(backend, access).routes(),
+        *Press(backend, access).routes(),
         *Queue(backend, access).routes(),
         *Drops(backend, access).routes(),
         *grid_routes(backend, access),

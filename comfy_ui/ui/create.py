@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 import gradio as gr
 
 from ..errors import ComfyHeadlessError, ValidationError
 from ..features import FEATURES
-from ..studio import Item, Job, JobError, JobRequest, Phase, Snapshot
+from ..studio import Item, Job, JobError, Phase, Snapshot
 from ..workflow.presets import Preset
 from . import card, fields
 from .access import Access
 from .backend import Backend
-from .catalog import Entry
 from .draft import Draft
 from .enhance import Enhance
-from .grid import grid
 from .html import Html, el, icon
 from .island import island, sent
-from .menu import menu, series
+from .menu import menu
 from .picker import picker
+from .press import read_outcomes
 from .recall import recall, ways_on
 from .stage import Stage
 from .uploads import Uploads
@@ -31,7 +29,6 @@ from .words import Words
 __all__ = ["Create"]
 
 _SHOWN_RESULTS: Final = 24
-_REQUEST_JS: Final = "(prompt) => [prompt, window.comfy.request()]"
 
 
 class Create:
@@ -45,7 +42,7 @@ class Create:
 
     def build(self, page: Any) -> None:
         """Make the components and connect them. ``page`` is the surrounding ``gr.Blocks``."""
-        slot = gr.Textbox(visible=False)  # carries the page's JSON to Python, see _REQUEST_JS
+        slot = gr.Textbox(visible=False)  # carries the page's JSON to Python, by the js of events
         with gr.Row(elem_id="create"):
             with gr.Column(elem_id="compose"):
                 chooser = island(elem_id="picker", sends=["choose"])
@@ -85,10 +82,10 @@ class Create:
         page.load(Words(self._backend, self._access).bar, outputs=[words], **quiet)
         chooser.choose(self._choose, outputs=[chooser, form, notice, generate], **quiet)
         generate.click(
-            self._submit,
-            inputs=[prompt, slot],
+            self._pressed,
+            inputs=[slot],
             outputs=[notice, ticket],
-            js=_REQUEST_JS,
+            js="async () => [await window.comfy.outcome()]",
             trigger_mode="multiple",
             **quiet,
         )
@@ -151,57 +148,15 @@ class Create:
         values = fields.carry(old, fields.read(old, draft.values), new)
         return (*self._show(new, values), self._reason(new), gr.skip())
 
-    async def _submit(self, prompt: str, text: str, request: gr.Request) -> tuple[Any, Any]:
-        draft = Draft.parse(text)
-        told, ticket = "", gr.skip()
-        try:
-            await self._backend.ready()
-            if draft.grid:
-                return "", await self._submit_grid(prompt, draft, request)
-            asked = list(series(draft, self._backend.catalog.entry(draft.preset).preset))
-            for one in reversed(asked) if draft.front else asked:  # each goes before the others
-                job = await self._backend.studio.submit(self._request(prompt, one, request))
-                ticket = job.id
-        except ComfyHeadlessError as error:
-            told = _notice(JobError.of(error))
-        return told, ticket
-
-    async def _submit_grid(self, prompt: str, draft: Draft, request: gr.Request) -> str:
-        preset = self._backend.catalog.entry(draft.preset).preset
-        asked = self._request(prompt, replace(draft, replaces=None), request)
-        made = grid(preset, asked.values, draft.grid)
-        requests = [replace(asked, values=cell) for cell in made.cells]
-        queued = await self._backend.studio.submit_grid(
-            requests, across=made.across, down=made.down
-        )
-        return queued.id
-
-    def _request(self, prompt: str, draft: Draft, request: gr.Request) -> JobRequest:
-        owner = self._access.require("run", request)
-        entry = self._backend.catalog.entry(draft.preset)
-        values = fields.read(entry.preset, draft.values)
-        if entry.ready is False and not _other_models(entry, values):
-            raise ValidationError(entry.reason)
-        trusted = self._access.allows("open_workflow", request)
-        if entry.opened and not trusted:
-            raise ValidationError(
-                "Only the owner of this machine can run this workflow.",
-                hint="Choose one of the presets.",
-            )
-        files = self._uploads.check(entry.preset, values, owner)
-        said = entry.preset.by_role("prompt")
-        if said is not None:
-            if not prompt.strip():
-                raise ValidationError("Type a prompt first.")
-            values[said.id] = prompt.strip()
-        return JobRequest(
-            owner=owner,
-            preset=entry.preset.id,
-            values=values,
-            front=draft.front,
-            replaces=draft.replaces,
-            uploads=None if trusted else files,
-        )
+    async def _pressed(self, text: str, request: gr.Request) -> tuple[Any, Any]:
+        """Draw what came of presses of Generate, as :class:`.press.Press` has told the page."""
+        self._access.require("see_own", request)
+        outcomes = read_outcomes(text)
+        if not outcomes:
+            return gr.skip(), gr.skip()
+        errors = [outcome.error for outcome in outcomes if outcome.error]
+        jobs = [outcome.job for outcome in outcomes if outcome.job]
+        return _notice(errors[-1]) if errors else "", jobs[-1] if jobs else gr.skip()
 
     async def _look(self, shown: str, request: gr.Request) -> tuple[Any, ...]:
         """The stage, the results and the buttons as they are now.
@@ -311,16 +266,6 @@ class Create:
     def _reason(self, preset: Preset) -> Html:
         reason = self._backend.catalog.entry(preset.id).reason
         return _notice(JobError(reason)) if reason else Html("")
-
-
-def _other_models(entry: Entry, values: Mapping[str, Any]) -> bool:
-    """Whether only model files are missing and others were chosen; the studio looks closer."""
-    chosen = any(
-        values.get(param.id) not in (None, param.default)
-        for param in entry.preset.params
-        if param.role in ("model", "lora")
-    )
-    return chosen and all(problem.kind == "missing_model" for problem in entry.errors)
 
 
 def _buttons(*, running: bool) -> tuple[Any, Any]:

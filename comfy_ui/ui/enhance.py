@@ -107,14 +107,16 @@ class Enhance:
                 async for part in parts:
                     if isinstance(part, EnhancedPrompt):
                         yield draft_card(part, preset, wishes, library)
-                        return
+                        break
                     written += part
                     if model is not None and time.monotonic() - drawn >= _DRAW_EVERY_S:
                         drawn = time.monotonic()
                         yield writing_card(written, source)
-            yield gr.skip()  # stopped: Gradio shows the last value once more, and that is none
         except ComfyHeadlessError as error:
             yield failed_card(JobError.of(error))
+        # At the end of an event Gradio shows its last value once more: a draft that was discarded,
+        # used or written anew by then would come back. So the last value is none.
+        yield gr.skip()
 
     async def _describe(self, event: gr.EventData, request: gr.Request) -> AsyncIterator[Any]:
         """A prompt from a picture, as a draft."""
@@ -135,11 +137,11 @@ class Enhance:
                 async for part in parts:
                     if isinstance(part, EnhancedPrompt):
                         yield draft_card(part, preset)
-                        return
+                        break
                     yield writing_card(part, (model and model.name) or "the model")
-            yield gr.skip()  # stopped
         except ComfyHeadlessError as error:
             yield failed_card(JobError.of(error))
+        yield gr.skip()  # the same
 
     async def _pieces(
         self, page: str, written: AsyncGenerator[str | EnhancedPrompt, None]

@@ -141,6 +141,17 @@ def generate(page: Any, prompt: str, **values: object) -> None:
     page.click("#generate")
 
 
+@contextmanager
+def slowly(painter: Any, *, step_s: float = 0.5) -> Iterator[None]:
+    """What the engine begins now takes its time: 100 steps outlast a test on a busy machine."""
+    executor = painter.engine.executor
+    usual, executor.step_s = executor.step_s, step_s
+    try:
+        yield
+    finally:
+        executor.step_s = usual
+
+
 def set_field(page: Any, name: str, value: object) -> None:
     """Put a value into a field of the form, also where it is folded away."""
     field_ = page.locator(f"form.settings [name={name}]")

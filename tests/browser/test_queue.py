@@ -17,16 +17,16 @@ NAMES_JS = "all => all.map((e) => e.textContent)"
 
 
 @pytest.fixture
-def full(person: Callable[..., Any]) -> Iterator[Any]:
+def full(person: Callable[..., Any], painter: Any) -> Iterator[Any]:
     """A page on the Queue: one long job runs, another is handed over, four wait."""
     page = person()
-    for prompt, steps in (("long", 100), ("next", 100), *((name, 2) for name in "abcd")):
-        generate(page, prompt, steps=steps)
-        page.wait_for_function(f"document.querySelector('#prompt textarea')?.value === '{prompt}'")
-    page.get_by_role("tab", name="Queue").click()
-    page.wait_for_function("document.querySelectorAll('.line-now .job.waits').length === 4")
-    yield page
-    stop_all(page)
+    with support.slowly(painter):
+        for prompt, steps in (("long", 100), ("next", 100), *((name, 2) for name in "abcd")):
+            generate(page, prompt, steps=steps)
+        page.get_by_role("tab", name="Queue").click()
+        page.wait_for_function("document.querySelectorAll('.line-now .job.waits').length === 4")
+        yield page
+        stop_all(page)
 
 
 def stop_all(page: Any) -> None:

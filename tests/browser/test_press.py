@@ -1,0 +1,116 @@
+"""Presses of Generate: in their order, each as the form was, none lost, none twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.browser.support import generate, slowly
+from tests.browser.test_queue import stop_all, wait_for, waiting
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def busy(person: Callable[..., Any], painter: Any) -> Iterator[Any]:
+    """A page whose next jobs wait: one runs, another is handed over."""
+    page = person()
+    with slowly(painter):
+        for prompt in ("long", "next"):
+            generate(page, prompt, steps=100)
+        page.get_by_role("tab", name="Queue").click()
+        page.wait_for_function("document.querySelectorAll('.line-now .job').length === 2")
+        page.wait_for_selector(".line-now .job.running")
+        page.get_by_role("tab", name="Create").click()
+        yield page
+        page.get_by_role("tab", name="Queue").click()
+        stop_all(page)
+
+
+def hold(page: Any, prompt: str) -> list[Any]:
+    """Keep back every request that brings this prompt; ``continue_()`` lets one go."""
+    held: list[Any] = []
+
+    def look(route: Any) -> None:
+        if f'"{prompt}"' in (route.request.post_data or "").replace("\\", ""):
+            held.append(route)
+        else:
+            route.fallback()
+
+    page.route("**/*", look)
+    return held
+
+
+def test_a_press_that_is_slow_on_its_way_is_not_overtaken(busy: Any) -> None:
+    held = hold(busy, "first")
+    generate(busy, "first", steps=2)
+    busy.wait_for_timeout(100)
+    for prompt in ("second", "third"):
+        generate(busy, prompt, steps=2)
+    busy.wait_for_timeout(700)  # long enough for the others, if they would not wait
+    assert len(held) == 1
+    held[0].continue_()
+    busy.get_by_role("tab", name="Queue").click()
+    wait_for(busy, "firstsecondthird")
+    busy.wait_for_timeout(600)
+    assert waiting(busy) == ["first", "second", "third"]
+
+
+def test_a_press_takes_the_form_as_it_was_at_that_moment(busy: Any) -> None:
+    busy.click(".advanced summary")
+    busy.evaluate("""() => {
+      const steps = document.querySelector('form.settings [name=steps]');
+      const box = document.querySelector('#prompt textarea');
+      const say = (field, value) => {
+        field.value = value;
+        field.dispatchEvent(new Event('input', {bubbles: true}));
+      };
+      for (const [prompt, n] of [['p3', 3], ['p4', 4], ['p5', 5]]) {
+        say(box, prompt);
+        say(steps, n);
+        document.querySelector('#generate').click();
+      }
+      say(box, 'later');
+      say(steps, 9);
+    }""")
+    busy.get_by_role("tab", name="Queue").click()
+    wait_for(busy, "p3p4p5")
+    for prompt, steps in (("p3", "3"), ("p4", "4"), ("p5", "5")):
+        busy.get_by_role("tab", name="Queue").click()
+        row = busy.locator(f".job:has(.said-by:text-is('{prompt}'))").first
+        row.locator("[data-do=edit-job]").click()
+        busy.wait_for_selector("#editing")
+        busy.wait_for_function(
+            "([prompt, steps]) => document.querySelector('#prompt textarea').value === prompt"
+            " && document.querySelector('form.settings [name=steps]').value === steps",
+            arg=[prompt, steps],
+        )
+
+
+def test_presses_before_the_page_is_left_are_all_taken(busy: Any) -> None:
+    held = hold(busy, "one")
+    generate(busy, "one", steps=2)
+    for prompt in ("two", "three"):
+        generate(busy, prompt, steps=2)
+    held[0].continue_()
+    busy.reload()
+    busy.get_by_role("tab", name="Queue").click()
+    busy.wait_for_function("document.querySelectorAll('.line-now .waits').length === 3")
+    assert sorted(waiting(busy)) == ["one", "three", "two"]
+
+
+def test_a_press_that_did_not_reach_the_server_is_told_and_the_next_goes_on(busy: Any) -> None:
+    busy.evaluate("""() => {
+      const fetch = window.fetch;
+      window.fetch = async () => {
+        window.fetch = fetch;
+        throw new TypeError('offline');
+      };
+    }""")
+    generate(busy, "away", steps=2)
+    busy.wait_for_selector("#toast:has-text('The connection is lost')")
+    busy.click("#generate")
+    busy.get_by_role("tab", name="Queue").click()
+    wait_for(busy, "away")
