@@ -88,10 +88,23 @@ def test_a_language_is_chosen_in_the_head_and_kept(person: Callable[..., Any]) -
     page.wait_for_function("document.querySelector('#prompt textarea')?.value === 'kept'")
 
 
-def test_german_fits_a_phone(person: Callable[..., Any]) -> None:
-    page = person(locale="de-DE", size=support.PHONE, has_touch=True)
+ALL_SEEN_JS = """() => {
+  const tabs = [...document.querySelectorAll('#tabs button[role=tab]')];
+  const box = document.querySelector('#tabs [role=tablist]').getBoundingClientRect();
+  const seen = tabs.filter((e) => {
+    const {left, right} = e.getBoundingClientRect();
+    return e.offsetParent && left >= box.left - 1 && right <= Math.min(box.right, innerWidth) + 1;
+  });
+  return seen.map((e) => e.textContent.trim()).join(' ');
+}"""
+
+
+@pytest.mark.parametrize("width", [360, 390])
+def test_german_fits_a_phone(person: Callable[..., Any], width: int) -> None:
+    page = person(locale="de-DE", size={**support.PHONE, "width": width}, has_touch=True)
     page.wait_for_selector("#generate:text-is('Erzeugen')")
-    assert page.evaluate("document.documentElement.scrollWidth") <= support.PHONE["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(ALL_SEEN_JS) == "Erstellen Workflows Bibliothek Schlange Status"
     tab(page, "status")
     page.wait_for_selector("#presets .panel")
-    assert page.evaluate("document.documentElement.scrollWidth") <= support.PHONE["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
