@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 from ..resources import assets_dir
-from ..workflow.presets import Preset
+from ..workflow.presets import Preset, list_presets
 from .catalog import Entry, grouped
 from .html import Html, el, icon
 
@@ -91,11 +92,22 @@ def _face(entry: Entry, *, button: bool = False) -> Html:
                 readiness(entry),
                 class_="facts",
             ),
-            None if button else el("span", preset.description, class_="about", translate="no"),
+            None if button else _about(preset),
             class_="words",
         ),
         class_="face",
     )
+
+
+def _about(preset: Preset) -> Html:
+    """The shipped descriptions are in every language; another author's are left as they are."""
+    own = None if preset.description in _shipped() else "no"
+    return el("span", preset.description, class_="about", translate=own)
+
+
+@cache
+def _shipped() -> frozenset[str]:
+    return frozenset(preset.description for preset in list_presets())
 
 
 def readiness(entry: Entry) -> Html:

@@ -10,8 +10,11 @@ import httpx
 import pytest
 
 from comfy_ui.resources import assets_dir
+from comfy_ui.ui.catalog import Entry
 from comfy_ui.ui.gate import door
 from comfy_ui.ui.languages import LANGUAGES, routes
+from comfy_ui.ui.picker import picker
+from comfy_ui.workflow.presets import list_presets
 
 OTHERS = [code for code in LANGUAGES if code != "en"]
 PLACE = re.compile(r"\{(\d)#?\}")
@@ -47,6 +50,21 @@ def test_nothing_is_empty_and_what_varies_has_its_place(code: str) -> None:
     for english, own in words(code).items():
         assert own.strip() == own != "", english
         assert set(PLACE.findall(own)) == set(PLACE.findall(english)), english
+
+
+@pytest.mark.parametrize("code", OTHERS)
+def test_every_shipped_preset_is_described(code: str) -> None:
+    known = words(code)
+    missing = [preset.id for preset in list_presets() if preset.description not in known]
+    assert missing == []
+
+
+def test_only_shipped_descriptions_are_translated() -> None:
+    shipped = list_presets()[0]
+    own = shipped.model_copy(update={"id": "own", "description": "Mine <b>"})
+    drawn = picker([Entry(shipped), Entry(own)], shipped.id)
+    assert f'<span class="about">{shipped.description}</span>' in drawn
+    assert '<span class="about" translate="no">Mine &lt;b&gt;</span>' in drawn
 
 
 def test_the_gate_lets_everybody_have_a_language() -> None:
