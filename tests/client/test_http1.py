@@ -241,9 +241,10 @@ async def test_more_requests_than_connections_wait_for_their_turn() -> None:
 
 async def test_a_cancelled_request_gives_its_place_back() -> None:
     async with served(answering(b"")) as (server, url), pool(max_connections=1) as http:
-        for _ in range(3):
+        for number in range(3):
             task = asyncio.create_task(ask(http, url))
-            await asyncio.sleep(0.02)
+            while server.connections == number:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         assert server.connections == 3

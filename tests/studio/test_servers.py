@@ -238,7 +238,7 @@ async def test_without_another_server_a_job_waits_for_its_own(
     engines: list[DemoServer], tmp_path: Path
 ) -> None:
     async with over(urls(engines), tmp_path) as studio:
-        job = await submit_sleepy(studio, seconds=3.0)
+        job = await submit_sleepy(studio, seconds=8.0)  # not made before its server is gone
         for engine in engines:
             await asyncio.to_thread(engine.kill)
         gone = await until(studio, job, lambda s: s.phase is Phase.RECONNECTING or s.terminal)

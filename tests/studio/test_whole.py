@@ -14,7 +14,7 @@ from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer
 from comfy_ui.studio import JobRequest, Phase, Side, Studio
 from comfy_ui.studio.local import LocalQueue
-from comfy_ui.studio.whole import whole
+from comfy_ui.studio.whole import _UNWATCHED, whole
 from tests.studio import support
 from tests.studio.support import end_of
 
@@ -22,13 +22,14 @@ STEPS = range(9)  # of the event loop, before the caller is cancelled
 
 
 async def cut_off(work: Coroutine[Any, Any, Any], steps: int) -> None:
-    """Start ``work``, cancel it that many steps later, and let things settle."""
+    """Start ``work``, cancel it that many steps later, and wait for what goes on without it."""
     task = asyncio.create_task(work)
     for _ in range(steps):
         await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    await asyncio.sleep(0.05)
+    while _UNWATCHED:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
 
 
 async def on_disk(queue: LocalQueue) -> dict[str, float]:
