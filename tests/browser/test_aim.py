@@ -12,11 +12,17 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def shelf(page: Any) -> Any:
+def old(request: pytest.FixtureRequest) -> str:
+    """The prompt of the first result, another one for each test: all share one app."""
+    return f"old {request.node.name}"
+
+
+@pytest.fixture
+def shelf(page: Any, old: str) -> Any:
     """A page with a result, and a form for quick ones."""
     for name in ("width", "height"):
         set_field(page, name, 256)
-    make(page, "an old one")
+    make(page, old)
     return page
 
 
@@ -46,15 +52,15 @@ def press(page: Any, selector: str) -> str:
     return pressed
 
 
-def test_on_create_a_result_that_arrives_does_not_take_the_click(shelf: Any) -> None:
+def test_on_create_a_result_that_arrives_does_not_take_the_click(shelf: Any, old: str) -> None:
     pressed = press(shelf, "#results .thumb")
     make(shelf, "a new one")
     assert shelf.locator("#results .thumb").first.get_attribute("data-open") != pressed
     shelf.mouse.up()
-    shelf.wait_for_selector("#viewer .detail:has-text('an old one')")
+    shelf.wait_for_selector(f"#viewer .detail:has-text('{old}')")
 
 
-def test_in_the_queue_what_is_over_does_not_take_the_click(shelf: Any) -> None:
+def test_in_the_queue_what_is_over_does_not_take_the_click(shelf: Any, old: str) -> None:
     shelf.get_by_role("tab", name="Queue").click()
     shelf.wait_for_selector(".line-past .thumb")
     pressed = press(shelf, ".line-past .thumb")
@@ -63,10 +69,10 @@ def test_in_the_queue_what_is_over_does_not_take_the_click(shelf: Any) -> None:
         "(old) => document.querySelector('.line-past .thumb').dataset.open !== old", arg=pressed
     )
     shelf.mouse.up()
-    shelf.wait_for_selector("#viewer .detail:has-text('an old one')")
+    shelf.wait_for_selector(f"#viewer .detail:has-text('{old}')")
 
 
-def test_in_the_library_what_arrives_does_not_take_the_click(shelf: Any) -> None:
+def test_in_the_library_what_arrives_does_not_take_the_click(shelf: Any, old: str) -> None:
     shelf.get_by_role("tab", name="Library").click()
     shelf.wait_for_selector(".library .thumb")
     pressed = press(shelf, ".library .thumb")
@@ -76,7 +82,7 @@ def test_in_the_library_what_arrives_does_not_take_the_click(shelf: Any) -> None
         "(old) => document.querySelector('.library .thumb').dataset.open !== old", arg=pressed
     )
     shelf.mouse.up()
-    shelf.wait_for_selector("#viewer .detail:has-text('an old one')")
+    shelf.wait_for_selector(f"#viewer .detail:has-text('{old}')")
 
 
 def test_a_press_that_was_given_up_opens_nothing(shelf: Any) -> None:
@@ -88,10 +94,10 @@ def test_a_press_that_was_given_up_opens_nothing(shelf: Any) -> None:
     assert shelf.locator("#viewer").count() == 0
 
 
-def test_the_focus_stays_on_its_result(shelf: Any) -> None:
+def test_the_focus_stays_on_its_result(shelf: Any, old: str) -> None:
     shelf.locator("#results .thumb").first.focus()
     focused = shelf.evaluate("document.activeElement.dataset.open")
     make(shelf, "another new one")
     assert shelf.evaluate("document.activeElement.dataset.open") == focused
     shelf.keyboard.press("Enter")
-    shelf.wait_for_selector("#viewer .detail:has-text('an old one')")
+    shelf.wait_for_selector(f"#viewer .detail:has-text('{old}')")
