@@ -168,9 +168,8 @@ class Backend:
         self._connection = AsyncExitStack()
         try:
             await self._connect()
-        except (
-            ComfyHeadlessError
-        ):  # the disk is full, for instance: better the one before than none
+        except ComfyHeadlessError:
+            # The disk is full, for instance: better the one before than none.
             await self._connection.aclose()
             self._connection, self.choice = AsyncExitStack(), before
             await self._connect()
