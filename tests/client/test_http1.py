@@ -28,7 +28,6 @@ class Server:
     def __init__(self, talk: Talk) -> None:
         self._talk = talk
         self.connections = 0
-        self.heads: list[bytes] = []
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -166,8 +165,12 @@ async def test_what_is_cut_short_or_no_http_is_a_protocol_error(answer: bytes) -
     async with served(answering(answer, then_close=True)) as (_, url), pool() as http:
         with pytest.raises(httpx.TransportError):
             await ask(http, url)
-        with pytest.raises(httpx.TransportError):  # and its place in the pool is free again
-            await asyncio.gather(*(ask(http, url) for _ in range(8)))
+        # Its place in the pool is free again. All are waited for: what a test leaves behind is
+        # cut off with its loop, and its sockets are counted against whatever test comes next.
+        several = await asyncio.gather(*(ask(http, url) for _ in range(8)), return_exceptions=True)
+        assert [
+            type(error) for error in several if not isinstance(error, httpx.TransportError)
+        ] == []
 
 
 async def test_silence_is_a_read_timeout_also_in_the_middle_of_a_body() -> None:
