@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from ..client.look import says_worker_died
 from ..errors import ComfyHeadlessError, ComfyUIConnectionError, StorageError
 from ..health import WorkerWatch
+from ..protocol.answers import QueueSnapshot
 from ..protocol.nodes import NodeLibrary
 from .fleet import Offer, offer_of
 from .queue import JobQueue
@@ -27,7 +27,6 @@ _LOOK_S: Final = 10.0
 _LOOK_AWAY_S: Final = 2.0
 _NODE_LIST_S: Final = 300.0  # asking costs the server some megabytes
 _ANSWER_S: Final = 30.0  # a server that loads a model can be silent for so long
-_LOG_S: Final = 5.0
 _STOP_S: Final = 5.0
 
 
@@ -56,7 +55,6 @@ class Watch:
         self._reading: asyncio.Task[None] | None = None
         self._away_since: float | None = None
         self._worker = WorkerWatch()
-        self._ran: frozenset[str] = frozenset()  # at the last look
         self._looking = asyncio.Lock()
         self._doubted = asyncio.Event()
 
@@ -90,10 +88,7 @@ class Watch:
         """
         async with self._looking:
             try:
-                async with asyncio.timeout(_ANSWER_S):
-                    seen = await self._server.client.queue()
-                if await self._is_dead(frozenset(seen.running)):
-                    raise ComfyUIConnectionError("Its worker has died over a job.")
+                seen = await self._seen()
                 if self._away_since is not None:
                     self._server.forget_inputs()
                 await self._stop_leftovers()
@@ -115,18 +110,21 @@ class Watch:
             await self._announce()
             return self._offer.online
 
-    async def _is_dead(self, running: frozenset[str]) -> bool:
-        """Whether what runs there has died, although the server answers.
+    async def _seen(self) -> QueueSnapshot:
+        """Its queue.
 
-        It then gets nothing more, and what it has goes elsewhere: it will never run there.
+        Raises:
+            ComfyUIConnectionError: it is away; or it answers, but what runs there has died. Then
+                it gets nothing more, and what it has goes elsewhere: it will never run there.
         """
-        says_so, stood_still = False, running == self._ran
-        self._ran = running
-        if running and stood_still:
-            with suppress(ComfyHeadlessError, TimeoutError):  # a log is not for everybody to read
-                async with asyncio.timeout(_LOG_S):
-                    says_so = says_worker_died(await self._server.client.logs())
-        return self._worker.is_dead(running, at=time.monotonic(), says_so=says_so)
+        async with asyncio.timeout(_ANSWER_S):
+            look = await self._server.client.look()
+        if look.queue is None:
+            raise look.error or ComfyUIConnectionError("It did not answer.")
+        running = frozenset(look.queue.running)
+        if self._worker.is_dead(running, at=time.monotonic(), says_so=look.worker_died):
+            raise ComfyUIConnectionError("Its worker has died over a job.")
+        return look.queue
 
     async def _announce(self) -> None:
         """Nothing is said of a server that answers before it is known what it has."""
