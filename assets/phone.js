@@ -40,5 +40,9 @@
   addEventListener("scroll", soon, { passive: true });
   addEventListener("resize", soon);
   document.addEventListener("click", soon);
-  window.comfy.onIsland(soon);
+  window.comfy.onIsland((island) => {
+    soon();
+    if (!island.closest("#stage")) return;
+    new MutationObserver(soon).observe(island, { subtree: true, attributes: true, attributeFilter: ["data-live"] });
+  });
 })();

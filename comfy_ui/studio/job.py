@@ -197,8 +197,9 @@ class Snapshot:
 
     ``progress`` is 0–100 for the whole graph and never falls. ``queue_position`` counts from 1
     and is None once the job has its turn; ``queue_size`` is how many wait in all and
-    ``queue_own`` how many of these are the owner's. ``preview`` is the newest picture as the
-    server sent it, of MIME type ``preview_type``. ``version`` grows with every change.
+    ``queue_own`` how many of these are the owner's. ``others_own`` is how many more unfinished jobs
+    the owner has, kept up to date while the job is followed. ``preview`` is the newest picture as
+    the server sent it, of MIME type ``preview_type``. ``version`` grows with every change.
     ``error`` says why the job ended badly or, while the phase is ``reconnecting``, what is in the
     way. ``items`` and ``texts`` are complete in the last snapshot, whose phase is terminal.
     """
@@ -212,6 +213,7 @@ class Snapshot:
     queue_position: int | None = None
     queue_size: int = 0
     queue_own: int = 0
+    others_own: int = 0
     eta_s: float | None = None
     elapsed_s: float = 0.0
     preview: bytes | None = field(default=None, repr=False)

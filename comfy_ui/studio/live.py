@@ -85,7 +85,7 @@ class LiveJobs:
             self._show_places()
 
     def _show_places(self, *, also: str | None = None) -> None:
-        """Tell every followed job that waits, and ``also``, where it stands now."""
+        """Tell every followed job, and ``also``, where it stands now and how many come with it."""
         followed = self._board.followed()
         if also is not None:
             followed.append(also)
@@ -93,9 +93,16 @@ class LiveJobs:
             return
         places = self._places()
         for job_id in followed:
-            snapshot, place = self._board.get(job_id), places.get(job_id)
-            if snapshot and place and not place.is_told(snapshot):
-                self._board.put(snapshot, **place.fields)
+            job, snapshot, place = (
+                self._jobs.get(job_id),
+                self._board.get(job_id),
+                places.get(job_id),
+            )
+            if job is None or snapshot is None:
+                continue
+            now = {"others_own": self._jobs.count(job.owner) - 1, **(place.fields if place else {})}
+            if any(getattr(snapshot, field) != value for field, value in now.items()):
+                self._board.put(snapshot, **now)
 
     def _places(self) -> dict[str, Place]:
         """Kept as the line is, and as long as what is ahead of it stands where it stood."""

@@ -20,11 +20,6 @@ class Place:
     size: int
     own: int
 
-    def is_told(self, snapshot: Snapshot) -> bool:
-        """Whether it says so already."""
-        told = (snapshot.queue_position, snapshot.queue_size, snapshot.queue_own)
-        return told == (self.position, self.size, self.own)
-
     @property
     def fields(self) -> dict[str, Any]:
         """What a snapshot says of it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, MutableMapping, Sequence
 
 from .fair import Clock, Turn, fair_order
@@ -21,6 +22,7 @@ class Roster(MutableMapping[str, Job]):
         self._line: tuple[Turn, ...] | None = None
         self._lines: dict[str, list[str]] = {}
         self._in_hand: tuple[str, ...] | None = None
+        self._owners: Counter[str] = Counter()
 
     @property
     def clock(self) -> Clock:
@@ -55,6 +57,10 @@ class Roster(MutableMapping[str, Job]):
             self._in_hand = tuple(id_ for id_, job in self._jobs.items() if _turn(job) is None)
         return [self._jobs[job_id] for job_id in self._in_hand]
 
+    def count(self, owner: str) -> int:
+        """How many an owner has."""
+        return self._owners[owner]
+
     def __getitem__(self, job_id: str) -> Job:
         return self._jobs[job_id]
 
@@ -78,6 +84,11 @@ class Roster(MutableMapping[str, Job]):
             self._line = None
         if (before is None, old is None) != (after is None, new is None):
             self._in_hand = None
+        for job, number in (old, -1), (new, 1):
+            if job is not None:
+                self._owners[job.owner] += number
+                if not self._owners[job.owner]:
+                    del self._owners[job.owner]
 
 
 def _turn(job: Job) -> Turn | None:

@@ -74,11 +74,11 @@ def empty_card(examples: Sequence[str] = ()) -> Html:
     )
 
 
-def job_card(snapshot: Snapshot, *, ratio: float | None = None, waiting: int = 0) -> Html:
+def job_card(snapshot: Snapshot, *, ratio: float | None = None) -> Html:
     """A job that has not ended with results.
 
     ``ratio`` is width / height of what is being made, so that the frame has its shape before
-    the first preview; ``waiting`` is how many more jobs of the owner come after this one.
+    the first preview.
     """
     if snapshot.phase in {Phase.FAILED, Phase.LOST} and snapshot.error:
         return error_card(snapshot.error, job_id=snapshot.job_id, lost=snapshot.phase is Phase.LOST)
@@ -88,10 +88,10 @@ def job_card(snapshot: Snapshot, *, ratio: float | None = None, waiting: int = 0
         str(snapshot.phase),
         el("div", _frame(snapshot, ratio), class_="canvas"),
         meter(snapshot),
-        _line(snapshot, waiting),
+        _line(snapshot),
         el("div", _spoken(snapshot), class_="sr", role="status"),
         job=snapshot.job_id,
-        live=0 if snapshot.terminal else 1 + waiting,
+        live=0 if snapshot.terminal else 1 + snapshot.others_own,
     )
 
 
@@ -253,7 +253,7 @@ def meter(snapshot: Snapshot) -> Html:
     )
 
 
-def _line(snapshot: Snapshot, waiting: int) -> Html:
+def _line(snapshot: Snapshot) -> Html:
     look = LOOKS[snapshot.phase]
     told: list[Html] = [el("span", icon(look.icon), look.word, class_="phase")]
     if snapshot.phase is Phase.QUEUED and snapshot.queue_position:
@@ -265,8 +265,8 @@ def _line(snapshot: Snapshot, waiting: int) -> Html:
             el("span", page_text(snapshot.node_title, limit=40), class_="quiet", translate="no")
         )
     right: list[Html] = []
-    if waiting:
-        right.append(el("span", f"{waiting} more waiting", class_="quiet"))
+    if snapshot.others_own:
+        right.append(el("span", f"{snapshot.others_own} more waiting", class_="quiet"))
     if snapshot.eta_s is not None and snapshot.phase is Phase.RUNNING:
         right.append(el("span", f"{duration(snapshot.eta_s)} left", class_="quiet eta"))
     if snapshot.phase not in {Phase.QUEUED, Phase.CANCELLED}:

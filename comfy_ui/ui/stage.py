@@ -8,7 +8,6 @@ has not read. Here whoever reads slowly gets the newest and misses the rest.
 from __future__ import annotations
 
 import json
-import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -27,7 +26,6 @@ from .web import events, guarded
 
 __all__ = ["Stage"]
 
-_COUNT_EVERY_S: Final = 0.5
 _KEPT: Final = 64
 _OVER: Final = "event: over\ndata:\n\n"
 
@@ -38,7 +36,7 @@ class Stage:
     def __init__(self, backend: Backend, access: Access) -> None:
         self._backend = backend
         self._access = access
-        self._drawn: OrderedDict[str, tuple[tuple[int, int], str]] = OrderedDict()
+        self._drawn: OrderedDict[str, tuple[int, str]] = OrderedDict()
 
     def routes(self) -> list[Route]:
         """The one route, for ``app_kwargs`` of Gradio's ``launch``."""
@@ -46,9 +44,8 @@ class Stage:
 
     async def card(self, job: Job) -> Html:
         """An unfinished job as it stands now."""
-        studio = self._backend.studio
-        snapshot = await studio.snapshot(job.id, job.owner)
-        return card.job_card(snapshot, ratio=self._shape(job), waiting=await self._waiting(job))
+        snapshot = await self._backend.studio.snapshot(job.id, job.owner)
+        return card.job_card(snapshot, ratio=self._shape(job))
 
     async def _events(self, request: Request) -> Response:
         owner = self._access.require("see_own", request)
@@ -60,32 +57,24 @@ class Stage:
 
         That is at the end of the job, and when the studio has let go of it.
         """
-        shape, waiting, counted = self._shape(job), 0, 0.0
+        shape = self._shape(job)
         async with aclosing(self._backend.studio.follow(job.id, job.owner)) as snapshots:
             async for snapshot in snapshots:
                 if snapshot.terminal:
                     break
-                if time.monotonic() - counted > _COUNT_EVERY_S:
-                    waiting, counted = await self._waiting(job), time.monotonic()
-                yield self._event(snapshot, shape, waiting)
+                yield self._event(snapshot, shape)
         self._drawn.pop(job.id, None)
         yield _OVER
 
-    def _event(self, snapshot: Snapshot, shape: float | None, waiting: int) -> str:
+    def _event(self, snapshot: Snapshot, shape: float | None) -> str:
         """The card as an event. All who look at a job ask for the same one at the same time."""
-        version = snapshot.version, waiting
         known, event = self._drawn.get(snapshot.job_id, (None, ""))
-        if known != version:
-            html = card.job_card(snapshot, ratio=shape, waiting=waiting)
-            event = f"data: {json.dumps(html)}\n\n"
-            self._drawn[snapshot.job_id] = version, event
+        if known != snapshot.version:
+            event = f"data: {json.dumps(card.job_card(snapshot, ratio=shape))}\n\n"
+            self._drawn[snapshot.job_id] = snapshot.version, event
             if len(self._drawn) > _KEPT:
                 self._drawn.popitem(last=False)
         return event
 
     def _shape(self, job: Job) -> float | None:
         return fields.ratio(self._backend.catalog.entry(job.preset).preset, job.values)
-
-    async def _waiting(self, job: Job) -> int:
-        """How many jobs of its owner come after it."""
-        return max(0, len(await self._backend.studio.active(job.owner)) - 1)

@@ -111,9 +111,10 @@ def test_the_phone_layout_has_one_column_and_its_buttons_at_the_bottom(
 
 
 def test_on_a_phone_inputs_results_and_queue_are_one_touch_away(
-    person: Callable[..., Any],
+    person: Callable[..., Any], painter: Any
 ) -> None:
     page = person(size=PHONE, has_touch=True)
+    badge = ".place-to[data-place=queue] .badge"
 
     def go(place: str) -> None:
         page.tap(f".place-to[data-place={place}]")
@@ -123,10 +124,20 @@ def test_on_a_phone_inputs_results_and_queue_are_one_touch_away(
     page.wait_for_function("document.querySelector('#stage').getBoundingClientRect().top < 60")
     go("inputs")
     page.wait_for_function("scrollY === 0")
-    generate(page, "counted below", steps=60)
-    page.wait_for_selector(".place-to[data-place=queue] .badge:text-is('1')")
-    go("queue")
-    page.tap(".line-now [data-do=cancel-job]")
+    with support.slowly(painter, step_s=30):  # nothing moves but the count
+        generate(page, "counted below", steps=60)
+        page.wait_for_selector(f"{badge}:text-is('1')")
+        other = page.context.new_page()
+        other.goto(page.url)
+        other.wait_for_selector(".stage[data-live]")
+        generate(other, "counted too, by a page that nobody touches", steps=2)
+        for each in (page, other):
+            each.wait_for_selector(f"{badge}:text-is('2')")
+        other.close()
+        go("queue")
+        page.locator(".line-now [data-do=cancel-job]").last.tap()
+        page.wait_for_selector(f"{badge}:text-is('1')")
+        page.tap(".line-now [data-do=cancel-job]")
     go("results")
     page.wait_for_selector(".stage.cancelled")
 

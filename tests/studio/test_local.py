@@ -202,6 +202,22 @@ async def test_a_follower_hears_of_its_place_when_another_leaves_the_line(
         assert (await anext(news)).queue_position == 1
 
 
+async def test_who_follows_a_job_that_stands_still_hears_how_many_come_after_it(
+    queue: LocalQueue,
+) -> None:
+    await _submit(queue, "ann", "bob")
+    loading, _ = await _claim(queue, 2)
+    await _report(queue, loading, Status.SENT)
+    await _report(queue, loading, phase=Phase.LOADING)
+    async with asyncio.timeout(5), aclosing(queue.watch(loading.id, "ann")) as news:
+        assert (await anext(news)).others_own == 0
+        _, second = await _submit(queue, "bob", "ann")
+        assert (await anext(news)).others_own == 1
+        await queue.cancel(second.id, "ann")
+        told = await anext(news)
+        assert (told.others_own, told.phase) == (0, Phase.LOADING)
+
+
 async def test_success_comes_with_items_and_texts_in_one_piece(
     queue: LocalQueue, tmp_path: Path
 ) -> None:

@@ -39,6 +39,7 @@ def assert_kept_right(jobs: Roster) -> None:
     plain = sorted_plainly(jobs)
     assert list(jobs.line) == plain
     for owner in OWNERS:
+        assert jobs.count(owner) == sum(job.owner == owner for job in jobs.values())
         own = [turn.job_id for turn in plain if turn.owner == owner]
         assert [job.id for job in jobs.waiting(owner)] == own
         assert [job.rank for job in jobs.waiting(owner)] == sorted(jobs[id_].rank for id_ in own)

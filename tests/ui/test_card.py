@@ -65,8 +65,15 @@ def test_screen_readers_hear_the_phase_and_the_quarters_only() -> None:
 
 
 def test_the_place_in_the_queue_is_told() -> None:
-    queued = Snapshot(job_id="j", phase=Phase.QUEUED, queue_position=2, queue_size=5, queue_own=1)
-    page = Page(card.job_card(queued, waiting=3))
+    queued = Snapshot(
+        job_id="j",
+        phase=Phase.QUEUED,
+        queue_position=2,
+        queue_size=5,
+        queue_own=1,
+        others_own=3,
+    )
+    page = Page(card.job_card(queued))
     assert "2 of 5, 1 yours" in page.text
     assert "3 more waiting" in page.text
     assert "%" not in page.text
