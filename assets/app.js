@@ -243,15 +243,20 @@ window.comfy = (() => {
     clearTimeout(toast.over);
     toast.over = setTimeout(() => box.remove(), action ? 9000 : 4000);
   }
-  async function post(path, data) {
+  // `again`: pauses, in ms, before what may be sent twice is sent again, where no answer comes.
+  async function post(path, data, again = []) {
+    const body = JSON.stringify(data);
     try {
-      const body = JSON.stringify(data);
       // What is small enough arrives also where the page is left meanwhile.
       const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body, keepalive: body.length < 15000 });
       if (answer.ok) return await answer.json();
       const told = await answer.json().catch(() => ({}));
       toast(told.error ?? (answer.status === 401 ? "Log in again: reload the page" : "That did not work"));
     } catch {
+      if (again.length) {
+        await new Promise((done) => setTimeout(done, again[0]));
+        return post(path, data, again.slice(1));
+      }
       toast("The connection is lost");
     }
     return null;

@@ -3,6 +3,8 @@
 (() => {
   const { $, make, post, remember, saveDraft, smooth } = window.comfy.kit;
 
+  const AGAIN_AFTER_MS = [1000, 3000];
+
   let front = false;
   let editing = null; // the waiting job whose place the next request takes
 
@@ -26,16 +28,23 @@
 
   // Gradio's events may overtake each other and read the form later than the press: it only draws
   // what came of a press. The next press waits for the answer to the one before.
-  const pressed = []; // not sent yet
+  const pressed = []; // not answered yet
   let outcomes = []; // not drawn yet
+  let unanswered = null; // the press whose answer was lost: whether it arrived is not known
   let sending = Promise.resolve();
   async function send() {
-    const asked = pressed.shift();
+    const [asked] = pressed;
     if (!asked) return; // the page was left, and all have been sent
-    const outcome = await post("create/press", asked);
+    const words = JSON.stringify(asked);
+    asked.press = unanswered?.words === words ? unanswered.press : named();
+    const outcome = await post("create/press", asked, AGAIN_AFTER_MS);
+    if (pressed[0] === asked) pressed.shift();
+    unanswered = outcome ? null : { words, press: asked.press };
     if (outcome) outcomes.push(outcome);
     else if (asked.replaces) edit(asked.replaces); // the next try still takes its place
   }
+  // Under the same name it makes nothing twice, however often it is sent.
+  const named = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
   document.addEventListener(
     "click",
     (event) => {

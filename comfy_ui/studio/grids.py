@@ -68,6 +68,18 @@ def insert(connection: sqlite3.Connection, grid: Grid) -> None:
     )
 
 
+def delete(connection: sqlite3.Connection, grid_id: str) -> None:
+    """Forget a grid whose jobs were not queued."""
+    connection.execute("DELETE FROM grids WHERE id = ?", (grid_id,))
+
+
+def get(connection: sqlite3.Connection, grid_id: str, owner: str) -> Grid | None:
+    row = connection.execute(
+        "SELECT * FROM grids WHERE id = ? AND owner = ?", (grid_id, owner)
+    ).fetchone()
+    return _grid(row) if row else None
+
+
 def unfinished(connection: sqlite3.Connection) -> list[Grid]:
     """Grids that have no sheet yet."""
     rows = connection.execute("SELECT * FROM grids WHERE done = 0 ORDER BY created_at")

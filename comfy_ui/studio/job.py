@@ -5,7 +5,9 @@ Everything here is a frozen value. Times are seconds since the epoch (``time.tim
 
 from __future__ import annotations
 
+import json
 import traceback
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -37,6 +39,8 @@ __all__ = [
 
 LOCAL_OWNER: Final = "local"
 """Whose things those of the person at the machine are."""
+
+_NAMESPACE: Final = uuid.UUID("a4f5c3de-3f0b-4c1e-8f57-2c9b7e61d0aa")
 
 TEMPLATES: Final = "templates"
 """Among a job's values: its prompts as they were before wildcards were chosen, by name."""
@@ -89,6 +93,8 @@ class JobRequest:
     prompts are chosen by it (see :func:`expand_values`).
     ``front`` puts it before the owner's other waiting jobs, never before other owners' turns.
     ``replaces`` is the id of a waiting job of the owner whose place this one takes.
+    ``key`` is the asker's own name for this request. Asked again with the same one, because an
+    answer was lost, the owner gets the job that there is.
     ``graph`` is a ready API-format graph to run as it is; ``preset`` is then only its name.
     ``uploads`` is None where everything may be run. For a visitor it names the files that were
     sent for this job: the graph is then compared with what the preset allows.
@@ -99,8 +105,15 @@ class JobRequest:
     values: Mapping[str, Any] = field(default_factory=dict)
     front: bool = False
     replaces: str | None = None
+    key: str | None = None
     graph: Mapping[str, Any] | None = None
     uploads: frozenset[str] | None = None
+
+    def make_id(self) -> str:
+        """For what comes of it: with a key always the same, otherwise each time a new one."""
+        if self.key is None:
+            return str(uuid.uuid4())
+        return str(uuid.uuid5(_NAMESPACE, json.dumps([self.owner, self.key])))
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,9 @@ class LocalQueue(LiveJobs):
     @whole
     async def submit(self, job: Job, *, front: bool, replaces: str | None = None) -> Job:
         async with self._order_lock:
+            known = await self._database.run(jobs.get, job.id, job.owner)
+            if known is not None:  # asked twice at once
+                return known
             old = self._mine(replaces, job.owner) if replaces else None
             if replaces and (old is None or old.status is not Status.WAITING):
                 raise ValidationError(

@@ -105,7 +105,7 @@ def _for_server(
             hint="Use texts, numbers, true, false and lists of them.",
         ) from error
     return Job(
-        id=str(uuid.uuid4()),
+        id=request.make_id(),
         owner=request.owner,
         preset=request.preset,
         values=values,

@@ -59,7 +59,8 @@ class JobQueue(Protocol):
     # The page's side
 
     async def submit(self, job: Job, *, front: bool, replaces: str | None = None) -> Job:
-        """Write down a waiting job; gives it back with its rank and estimated cost.
+        """Write down a waiting job; gives it back with its rank and estimated cost. One that is
+        written down already is left as it is.
 
         It takes the place of the waiting job ``replaces``, which is forgotten.
 

@@ -60,11 +60,17 @@ class Sheets:
 
     @whole
     async def submit(
-        self, cells: Sequence[Job], *, across: Side, down: Side | None, front: bool
+        self,
+        cells: Sequence[Job],
+        *,
+        grid_id: str,
+        across: Side,
+        down: Side | None,
+        front: bool,
     ) -> Grid:
         """Queue the cells, row by row, all or none, and see to their sheet."""
         grid = Grid(
-            id=str(uuid.uuid4()),
+            id=grid_id,
             owner=cells[0].owner,
             across=across,
             down=down,
@@ -80,7 +86,7 @@ class Sheets:
         except ComfyHeadlessError:
             for job_id in reversed(queued):  # what waits last first: nothing must move up
                 await self._queue.cancel(job_id, grid.owner)
-            await self._drop(grid)
+            await self._database.run(grids.delete, grid.id)
             raise
         self._watch(grid)
         return grid

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -13,7 +14,7 @@ from ..client import ComfyWSClient
 from ..errors import StorageError, ValidationError
 from ..prompts.wildcards import WildcardFolder
 from ..protocol.nodes import NodeLibrary
-from . import jobs
+from . import grids, jobs
 from .grids import Cell, Grid, Side
 from .job import Job, JobRequest, Line, ServerStatus, Snapshot, Status
 from .library import KEEP_DELETED_S, Library
@@ -147,7 +148,8 @@ class Studio(Library):
     async def submit(self, request: JobRequest) -> Job:
         """Check the request, write it down, and let it wait for its turn.
 
-        Works while ComfyUI is away: the job then waits for it.
+        Works while ComfyUI is away: the job then waits for it. Asked again with the same
+        ``request.key``, it gives the job that there is, whatever has become of it.
 
         Raises:
             UnknownPresetError, ValidationError: a value does not fit.
@@ -157,6 +159,10 @@ class Studio(Library):
                 results as they may, or the job to be replaced has had its turn.
             StorageError: the disk refused; nothing was queued.
         """
+        if request.key is not None:
+            known = await self._database.run(jobs.get, request.make_id(), request.owner)
+            if known is not None:
+                return known
         await self._require_room(request.owner)
         job = await self._prepared(request)
         return await self._queue.submit(job, front=request.front, replaces=request.replaces)
@@ -167,13 +173,21 @@ class Studio(Library):
         """Submit the cells of a grid, row by row, all or none; its sheet follows by itself.
 
         The sheet is a result of its own, with the settings of the first cell that made something.
+        The key of the first request is the grid's.
 
         Raises:
             the same as :meth:`submit`; nothing of the grid is queued then.
         """
-        await self._require_room(requests[0].owner)
-        cells = [await self._prepared(request) for request in requests]
-        return await self._sheets.submit(cells, across=across, down=down, front=requests[0].front)
+        first = requests[0]
+        if first.key is not None:
+            known = await self._database.run(grids.get, first.make_id(), first.owner)
+            if known is not None:
+                return known
+        await self._require_room(first.owner)
+        cells = [await self._prepared(replace(request, key=None)) for request in requests]
+        return await self._sheets.submit(
+            cells, grid_id=first.make_id(), across=across, down=down, front=first.front
+        )
 
     async def sheets_drawn(self, owner: str) -> None:
         """Wait for the sheets of those grids of the owner whose jobs are all over."""

@@ -13,6 +13,7 @@ __all__ = ["Draft"]
 MAX_TIMES: Final = 64
 """How many jobs one press can ask for."""
 _MAX_AXIS: Final = 4000  # letters
+_MAX_NAME: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Draft:
     replaces: str | None = None
     times: int = 1
     seed_step: int = 1
+    press: str | None = None
+    """The page's own name for a press of Generate: sent again, it is still the same one."""
     grid: tuple[tuple[str, str], ...] = ()
     """What varies across and down, as parameter and typed values; empty: nothing does."""
 
@@ -39,7 +42,7 @@ class Draft:
         if not isinstance(raw, dict):
             return cls()
         preset, prompt, values = raw.get("preset"), raw.get("prompt"), raw.get("values")
-        replaces = raw.get("replaces")
+        replaces, press = raw.get("replaces"), raw.get("press")
         return cls(
             preset=preset if isinstance(preset, str) else None,
             prompt=prompt if isinstance(prompt, str) else "",
@@ -48,6 +51,7 @@ class Draft:
             replaces=replaces if isinstance(replaces, str) else None,
             times=min(max(_whole(raw.get("times")), 1), MAX_TIMES),
             seed_step=_whole(raw.get("seed_step")),
+            press=press[:_MAX_NAME] if isinstance(press, str) and press else None,
             grid=tuple(_axes(raw.get("grid"))),
         )
 

@@ -28,7 +28,12 @@ def series(draft: Draft, preset: Preset) -> Iterator[Draft]:
         values = dict(draft.values)
         if seed is not None and first is not None:
             values[seed.id] = (first + number * draft.seed_step) % (MAX_SEED + 1)
-        yield replace(draft, values=values, replaces=None if number else draft.replaces)
+        yield replace(
+            draft,
+            values=values,
+            replaces=None if number else draft.replaces,
+            press=draft.press and f"{draft.press}/{number}",
+        )
 
 
 def _whole(values: Mapping[str, Any], name: str) -> int | None:

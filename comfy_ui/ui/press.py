@@ -112,6 +112,7 @@ class Press:
             values=values,
             front=draft.front,
             replaces=draft.replaces,
+            key=draft.press,
             uploads=None if trusted else files,
         )
 

@@ -12,6 +12,8 @@ from tests.browser.test_queue import stop_all, wait_for, waiting
 
 pytestmark = pytest.mark.browser
 
+TRIES = 3  # of a press that gets no answer
+
 
 @pytest.fixture
 def busy(person: Callable[..., Any], painter: Any) -> Iterator[Any]:
@@ -101,16 +103,43 @@ def test_presses_before_the_page_is_left_are_all_taken(busy: Any) -> None:
     assert sorted(waiting(busy)) == ["one", "three", "two"]
 
 
+LOSE_JS = """([lost, arrives]) => {
+  const fetch = window.fetch;
+  window.jobs = [];
+  window.tries = 0;
+  window.fetch = async (path, ...more) => {
+    if (path !== 'create/press') return fetch(path, ...more);
+    window.tries += 1;
+    const bad = window.tries <= lost;
+    if (bad && !arrives) throw new TypeError('offline');
+    const answer = await fetch(path, ...more);
+    window.jobs.push((await answer.clone().json()).job);
+    if (bad) throw new TypeError('cut off');
+    return answer;
+  };
+}"""
+
+
 def test_a_press_that_did_not_reach_the_server_is_told_and_the_next_goes_on(busy: Any) -> None:
-    busy.evaluate("""() => {
-      const fetch = window.fetch;
-      window.fetch = async () => {
-        window.fetch = fetch;
-        throw new TypeError('offline');
-      };
-    }""")
+    busy.evaluate(LOSE_JS, [TRIES, False])
     generate(busy, "away", steps=2)
     busy.wait_for_selector("#toast:has-text('The connection is lost')")
+    assert busy.evaluate("window.tries") == TRIES
     busy.click("#generate")
     busy.get_by_role("tab", name="Queue").click()
     wait_for(busy, "away")
+
+
+@pytest.mark.parametrize("lost", [1, TRIES])
+def test_a_press_whose_answer_is_lost_makes_one_job(busy: Any, lost: int) -> None:
+    busy.evaluate(LOSE_JS, [lost, True])
+    generate(busy, "once", steps=2)
+    if lost == TRIES:  # then it was told, and the person presses again
+        busy.wait_for_selector("#toast:has-text('The connection is lost')")
+        busy.click("#generate")
+    generate(busy, "last", steps=2)  # goes when the one before it is answered
+    busy.get_by_role("tab", name="Queue").click()
+    wait_for(busy, "oncelast")
+    jobs = busy.evaluate("window.jobs")
+    assert len(jobs) == lost + 2
+    assert len({*jobs}) == 2

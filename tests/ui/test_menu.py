@@ -34,8 +34,15 @@ def test_no_page_asks_for_more_than_the_limit(asked: str, given: int) -> None:
 
 
 def test_only_the_first_takes_the_place_of_another_job() -> None:
-    drafts = series(Draft.parse('{"replaces": "j", "times": 3}'), preset())
+    drafts = [*series(Draft.parse('{"replaces": "j", "times": 3}'), preset())]
     assert [draft.replaces for draft in drafts] == ["j", None, None]
+    assert [draft.press for draft in drafts] == [None, None, None]
+
+
+def test_each_job_of_a_press_has_its_own_name_and_at_each_try_the_same() -> None:
+    asked = Draft.parse('{"press": "k", "times": 3}')
+    for _ in range(2):
+        assert [draft.press for draft in series(asked, preset())] == ["k/0", "k/1", "k/2"]
 
 
 def test_every_entry_of_the_menu_has_a_name() -> None:
