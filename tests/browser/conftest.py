@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -64,17 +63,8 @@ def browser() -> Iterator[Any]:
     Not for the session: while Playwright lives it keeps an event loop running in this thread, and
     no asynchronous test of another folder could run.
     """
-    from playwright.sync_api import sync_playwright
-
-    path = support.find_chromium()
-    if path is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI must have a Chromium")
-        pytest.skip("needs a Chromium")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=support.CHROMIUM_ARGS)
-        yield chromium
-        chromium.close()
+    with support.chromium() as browser:
+        yield browser
 
 
 @pytest.fixture

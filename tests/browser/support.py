@@ -17,6 +17,8 @@ from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlsplit
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 90.0
 CHROMIUM_ARGS = [
@@ -44,6 +46,22 @@ def find_chromium() -> str | None:
         if path:
             return path
     return None
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """A running Chromium. Skips what needs it where there is none, but not in CI."""
+    from playwright.sync_api import sync_playwright
+
+    path = find_chromium()
+    if path is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("CI must have a Chromium")
+        pytest.skip("needs a Chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGS)
+        yield browser
+        browser.close()
 
 
 def free_port() -> int:

@@ -36,12 +36,5 @@ nobody, anna, vera, viktor = map(_person, (None, "anna", "vera", "viktor"))
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    path = browsers.find_chromium()
-    if path is None:
-        pytest.skip("needs a Chromium")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=browsers.CHROMIUM_ARGS)
+    with browsers.chromium() as opened:
         yield opened
-        opened.close()
