@@ -2,7 +2,7 @@
 // can be done with a job that waits.
 "use strict";
 (() => {
-  const { $, $$, make, morph, toast, post, recall, typing, dialogOpen } = window.comfy.kit;
+  const { $, $$, make, morph, toast, post, recall, attach, typing, dialogOpen } = window.comfy.kit;
 
   const root = () => $(".queue");
   let stream = null;
@@ -75,7 +75,7 @@
   // ---- what can be done ----------------------------------------------------------------------
 
   const rowOf = (button) => button.closest(".job");
-  const idOf = (button) => rowOf(button).dataset.job;
+  const idOf = (button) => button.closest("[data-job]").dataset.job;
   async function move(row) {
     const next = row.nextElementSibling?.classList.contains("waits") ? row.nextElementSibling.dataset.job : null;
     const done = await post("queue/move", { job: row.dataset.job, before: next });
@@ -93,7 +93,9 @@
       move(row);
     },
     async "retry-job"(button) {
-      if (await post("queue/retry", { job: idOf(button) })) toast("It is in the queue again");
+      if (!(await post("queue/retry", { job: idOf(button) }))) return;
+      toast("It is in the queue again");
+      attach(); // on the stage it takes the place of what failed
     },
     "reuse-job": (button) => recall({ job: idOf(button), what: "all" }),
     "edit-job"(button) {

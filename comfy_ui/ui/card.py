@@ -1,4 +1,4 @@
-"""The stage: one card that shows a job at one moment, and the row of results under it."""
+"""The stage: one card that shows a job at one moment."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from ..studio import Item, JobError, Phase, Snapshot
 from .html import Html, el, icon, icon_button, page_text
+from .thumbs import file_url, thumb_url
 from .units import duration
 
 __all__ = [
@@ -15,14 +16,11 @@ __all__ = [
     "WAYS",
     "empty_card",
     "error_card",
-    "file_url",
-    "gallery",
     "job_card",
     "meter",
     "place",
     "preview_url",
     "result_card",
-    "thumb",
 ]
 
 
@@ -147,7 +145,9 @@ def texts_card(texts: Sequence[str], *, job_id: str) -> Html:
 
 
 def error_card(error: JobError, *, job_id: str | None = None, lost: bool = False) -> Html:
-    """What went wrong, what to do about it, and the details behind a fold."""
+    """What went wrong, what to do about it, and the details behind a fold; a job can be tried again
+    as it was.
+    """
     return _card(
         "lost" if lost else "failed",
         el(
@@ -155,6 +155,16 @@ def error_card(error: JobError, *, job_id: str | None = None, lost: bool = False
             icon("alert", class_="icon hero"),
             el("h2", page_text(error.message)),
             el("p", page_text(error.hint), class_="hint") if error.hint else None,
+            el(
+                "button",
+                icon("again"),
+                "Try again",
+                type="button",
+                class_="act",
+                data_do="retry-job",
+            )
+            if job_id
+            else None,
             el(
                 "details",
                 el("summary", "Details"),
@@ -179,29 +189,6 @@ def _unseen() -> Html:
         class_="message",
         role="status",
     )
-
-
-def gallery(items: Sequence[Item]) -> Html:
-    """Thumbnails of the newest results. A click opens one large, with everything it offers."""
-    if not items:
-        return Html("")
-    return el(
-        "section",
-        el("h2", "Results", el("span", str(len(items)), class_="count")),
-        el("div", [thumb(item) for item in items], class_="thumbs"),
-        class_="gallery",
-        aria_label="Results",
-    )
-
-
-def file_url(item: Item) -> str:
-    """Where the page gets the original bytes of a result."""
-    return f"/files/{item.id}"
-
-
-def thumb_url(item: Item) -> str | None:
-    """Where the page gets a small picture of a result, if there is one."""
-    return f"/thumbs/{item.id}" if item.thumbnail else None
 
 
 def preview_url(snapshot: Snapshot) -> str | None:
@@ -370,33 +357,4 @@ def _recall(item: Item, what: str, label: str, image: str) -> Html:
         data_send="recall",
         data_item=str(item.id),
         data_what=what,
-    )
-
-
-def thumb(item: Item, *, tabindex: str | None = None) -> Html:
-    """A button with all that the viewer needs, so that opening a result asks nobody."""
-    label = page_text(item.prompt or item.filename, limit=120)
-    small = thumb_url(item)
-    picture = (
-        el("img", src=small, alt="", loading="lazy", decoding="async")
-        if small
-        else icon("sound" if item.kind == "audio" else "save", class_="icon hero")
-    )
-    badge = el("span", icon("video"), "Video", class_="badge") if item.kind == "video" else None
-    return el(
-        "button",
-        picture,
-        badge,
-        type="button",
-        class_="thumb",
-        data_open=str(item.id),
-        data_kind=item.kind,
-        data_src=file_url(item),
-        data_name=item.filename,
-        data_prompt_text=page_text(item.prompt, limit=2000),
-        data_seed=None if item.seed is None else str(item.seed),
-        aria_label=f"Open: {label}",
-        title=label,
-        translate="no",
-        tabindex=tabindex,
     )

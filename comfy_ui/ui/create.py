@@ -23,6 +23,7 @@ from .picker import picker
 from .press import read_outcomes
 from .recall import recall, ways_on
 from .stage import Stage
+from .thumbs import gallery
 from .uploads import Uploads
 from .words import Words
 
@@ -212,7 +213,7 @@ class Create:
         return card.empty_card(self._backend.catalog.entry(None).preset.sample_prompts)
 
     async def _results(self, owner: str) -> Html:
-        return card.gallery(await self._backend.studio.results(owner, limit=_SHOWN_RESULTS))
+        return gallery(await self._backend.studio.results(owner, limit=_SHOWN_RESULTS))
 
     async def _stop(self, job_id: str, request: gr.Request) -> None:
         owner = self._access.require("cancel", request)

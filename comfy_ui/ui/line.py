@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from ..studio import Cell, Item, Job, Line, Phase, Snapshot, Status
 from . import units
-from .card import LOOKS, meter, place, preview_url, thumb
+from .card import LOOKS, meter, place, preview_url
 from .catalog import Catalog
 from .html import Html, el, icon, icon_button, page_text
 from .picker import picture_of
+from .thumbs import thumb
 
 __all__ = ["frame", "now_row", "past_row", "summary"]
 

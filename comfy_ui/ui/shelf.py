@@ -10,10 +10,11 @@ from ..workflow.needs import model_files
 from ..workflow.presets import Preset
 from ..workflow.roles import FILE_ROLES
 from . import units
-from .card import WAYS, file_url, thumb
+from .card import WAYS
 from .catalog import Catalog
 from .html import Html, el, icon, icon_button, page_text
 from .recall import ways_on
+from .thumbs import file_url, thumb
 
 __all__ = ["detail", "frame", "tiles"]
 

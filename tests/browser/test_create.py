@@ -125,12 +125,12 @@ def test_the_video_preset_makes_a_video_that_plays(page: Any) -> None:
     page.wait_for_selector("#results .thumb .badge")
 
 
-def test_a_failing_node_is_told_with_advice_and_the_details_stay_folded(
+def test_a_failing_node_is_told_with_advice_its_details_are_folded_and_it_is_tried_again(
     page: Any, painter: Any
 ) -> None:
     painter.faults = Faults(oom_at="KSampler")
     try:
-        generate(page, "too large", steps=4)
+        generate(page, "too large", steps=4, seed=77)
         page.wait_for_selector(".stage.failed")
     finally:
         painter.faults = Faults()
@@ -139,6 +139,10 @@ def test_a_failing_node_is_told_with_advice_and_the_details_stay_folded(
     page.click("#stage details summary")
     assert page.is_visible("#stage pre")
     page.wait_for_function("document.querySelector('#generate').textContent.trim() === 'Generate'")
+    page.fill("#prompt textarea", "another thought")
+    page.click("#stage [data-do=retry-job]")
+    page.wait_for_selector(".stage.succeeded :text('Seed 77')")
+    assert page.input_value("#prompt textarea") == "another thought"
 
 
 def test_an_empty_prompt_is_told_and_nothing_is_queued(page: Any) -> None:

@@ -15,6 +15,7 @@ from comfy_ui.studio import Job, JobError, Phase, ServerStatus, Snapshot, Status
 from comfy_ui.ui import card, create, draft_card, fields, picker, shelf, status
 from comfy_ui.ui.catalog import Catalog, Entry
 from comfy_ui.ui.share import Link
+from comfy_ui.ui.thumbs import gallery
 from comfy_ui.workflow import get_preset
 from tests.browser import support as browsers
 from tests.security.payloads import payloads
@@ -107,7 +108,7 @@ PATHS: dict[str, Callable[[str], str]] = {
     "error": lambda t: card.error_card(JobError(t, t, t, t), job_id=t),
     "result": lambda t: card.result_card([hostile_item(t)]),
     "texts": lambda t: card.texts_card([t], job_id=t),
-    "gallery": lambda t: card.gallery([hostile_item(t)]),
+    "gallery": lambda t: gallery([hostile_item(t)]),
     "empty": lambda t: card.empty_card([t]),
     "notice": lambda t: create._notice(JobError(t, t, t, t)),
     "picker": lambda t: picker.picker([hostile_entry(t)], "x"),

@@ -8,6 +8,7 @@ import pytest
 
 from comfy_ui.studio import JobError, Phase, Snapshot
 from comfy_ui.ui import card
+from comfy_ui.ui.thumbs import gallery
 from tests.ui.support import Page, item
 
 RUNNING = Snapshot(
@@ -90,6 +91,11 @@ def test_an_error_is_a_sentence_with_advice_and_hides_its_details() -> None:
     assert page.all(role="alert")
 
 
+def test_a_job_that_failed_can_be_tried_again_and_what_was_no_job_cannot() -> None:
+    assert 'data-do="retry-job"' in card.error_card(JobError("x"), job_id="j")
+    assert 'data-do="retry-job"' not in card.error_card(JobError("x"))
+
+
 def test_an_error_without_details_has_no_fold() -> None:
     assert not Page(card.error_card(JobError("x"))).all("details")
 
@@ -115,7 +121,7 @@ def test_a_result_offers_what_it_has() -> None:
 
 
 def test_the_gallery_shows_thumbnails_and_never_originals() -> None:
-    page = Page(card.gallery([item(id=3), item(id=2, thumbnail=None, kind="audio")]))
+    page = Page(gallery([item(id=3), item(id=2, thumbnail=None, kind="audio")]))
     assert [a["src"] for a in page.all("img")] == ["/thumbs/3"]
     assert [a["data-open"] for a in page.all("button")] == ["3", "2"]
 
@@ -123,7 +129,7 @@ def test_the_gallery_shows_thumbnails_and_never_originals() -> None:
 def test_hostile_names_stay_text() -> None:
     evil = '"><img src=x onerror=alert(1)>'
     page = Page(
-        card.gallery([item(prompt=evil, filename=evil)])
+        gallery([item(prompt=evil, filename=evil)])
         + card.result_card([item(prompt=evil, filename=evil)])
     )
     assert not [a for a in page.all("img") if "onerror" in a]
@@ -132,7 +138,7 @@ def test_hostile_names_stay_text() -> None:
 def test_nothing_yet_is_an_invitation() -> None:
     page = Page(card.empty_card(["one", "two", "three", "four"]))
     assert [a["data-prompt"] for a in page.all("button")] == ["one", "two", "three"]
-    assert card.gallery([]) == ""
+    assert gallery([]) == ""
     assert "Generate" in page.text
 
 
