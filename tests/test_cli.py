@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -326,39 +325,3 @@ def test_the_engine_lacks_no_model_of_a_shipped_preset(engine, capsys) -> None:
     assert "No model file is missing" in capsys.readouterr().out
     assert run(["models", "sdxll", "--comfyui", engine.url]) == 1
     assert "Did you mean 'sdxl'" in capsys.readouterr().err
-
-
-COUNT_ARENAS = """
-import ctypes, sys, threading
-from comfy_ui.commands.app import share_arenas
-if "shared" in sys.argv:
-    share_arenas()
-there = threading.Barrier(12)
-def hold():
-    held = bytearray(90_000)  # malloc's, below what it maps apart
-    there.wait(20)
-threads = [threading.Thread(target=hold) for _ in range(12)]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
-libc = ctypes.CDLL(None)
-libc.fopen.restype = ctypes.c_void_p
-told = libc.fopen(b"/dev/stdout", b"w")
-libc.malloc_info(0, ctypes.c_void_p(told))
-libc.fflush(ctypes.c_void_p(told))
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has arenas")
-@pytest.mark.parametrize(("how", "most"), [("shared", 2), ("as they come", None)])
-def test_threads_of_the_app_share_two_arenas(how: str, most: int | None) -> None:
-    environment = {k: v for k, v in os.environ.items() if k != "MALLOC_ARENA_MAX"}
-    told = subprocess.run(
-        [sys.executable, "-c", COUNT_ARENAS, how],
-        env=environment,
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    ).stdout
-    arenas = told.count("<heap nr=")
-    assert arenas <= most if most else arenas > 2

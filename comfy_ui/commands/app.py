@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
-import os
 import sys
 import threading
-from contextlib import suppress
 from getpass import getpass
-from typing import Final
 
 from ..errors import ValidationError, closest
 from ..settings import DEFAULT_URL, Settings
 from .shared import print_json, print_table, server
-
-_ARENA_MAX: Final = -8  # M_ARENA_MAX of mallopt(3)
 
 
 def app(_: argparse.Namespace, settings: Settings) -> int:
@@ -23,23 +17,12 @@ def app(_: argparse.Namespace, settings: Settings) -> int:
     from ..features import require_feature
 
     require_feature("ui")
-    share_arenas()
     from ..ui import launch
+    from ..ui.memory import share_arenas
 
+    share_arenas()
     launch(settings)
     return 0
-
-
-def share_arenas() -> None:
-    """Let all threads of this process have two of glibc's arenas, instead of up to eight per core.
-
-    What is free in one serves no thread of another, so each grows to the most that its threads ever
-    held at once. After 18 minutes with 50 people (``python -m tests.ui.soak``) the app had 288 MiB,
-    and 256 MiB with two arenas. ``MALLOC_ARENA_MAX`` in the environment stays in force.
-    """
-    if "MALLOC_ARENA_MAX" not in os.environ:
-        with suppress(AttributeError, OSError, TypeError):  # another libc, another system
-            ctypes.CDLL(None).mallopt(_ARENA_MAX, 2)
 
 
 def demo(arguments: argparse.Namespace, _: Settings) -> int:

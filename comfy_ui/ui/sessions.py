@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+from .memory import give_back
+
 __all__ = ["CAPACITY", "forget_ended", "sweep"]
 
 CAPACITY: Final = 500
@@ -26,6 +28,7 @@ async def forget_ended(page: Any) -> None:
     while True:
         await asyncio.sleep(_EVERY_S)
         sweep(page)
+        await asyncio.to_thread(give_back)
 
 
 def sweep(page: Any) -> None:

@@ -75,10 +75,11 @@ async def test_a_grid_whose_submitter_goes_away_is_made_whole_with_its_sheet(
     ]
     cells = [await studio._prepared(request) for request in requests]
     sheets, across = studio._sheets, Side("Steps", ("1", "2", "3"))
-    await cut_off(sheets.submit(cells, across=across, down=None, front=False), steps)
-    while len(support.engine_files(server)) < 3:  # noqa: ASYNC110
-        await asyncio.sleep(0.02)
+    made = sheets.submit(cells, grid_id="g", across=across, down=None, front=False)
+    await cut_off(made, steps)
     async with asyncio.timeout(20):
+        while len(support.engine_files(server)) < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
         while len(await studio.results("ann")) < 4:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
