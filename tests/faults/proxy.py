@@ -119,6 +119,11 @@ class Connection:
         finally:
             self.close()
 
+    def abort(self) -> None:
+        self._writer.transport.abort()
+        if self._upstream:
+            self._upstream[1].transport.abort()
+
     def close(self) -> None:
         self._writer.close()
         if self._upstream:
@@ -307,10 +312,15 @@ class FaultProxy:
             task.cancel()
         if self._server:
             self._server.close()
-        tasks = list(self._connections.values())
-        for task in tasks:
+            self._server = None
+        open_ = dict(self._connections)
+        for task in open_.values():
             task.cancel()
-        await asyncio.gather(*tasks, *self._background, return_exceptions=True)
+        await asyncio.gather(*open_.values(), *self._background, return_exceptions=True)
+        for connection in open_:  # what they had still to send nobody reads
+            connection.abort()
+        for _ in range(5):  # turns of the loop: what was just coming in finds the door shut
+            await asyncio.sleep(0)
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(
