@@ -93,14 +93,12 @@ class LiveJobs:
             return
         places = self._places()
         for job_id in followed:
-            job, snapshot, place = (
-                self._jobs.get(job_id),
-                self._board.get(job_id),
-                places.get(job_id),
-            )
+            job, snapshot = self._jobs.get(job_id), self._board.get(job_id)
             if job is None or snapshot is None:
                 continue
-            now = {"others_own": self._jobs.count(job.owner) - 1, **(place.fields if place else {})}
+            now = {"others_own": self._jobs.count(job.owner) - 1}
+            if place := places.get(job_id):
+                now |= place.fields
             if any(getattr(snapshot, field) != value for field, value in now.items()):
                 self._board.put(snapshot, **now)
 
