@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,16 @@ from tests.studio.support import end_of
 STEPS = range(9)  # of the event loop, before the caller is cancelled
 
 
-async def cut_off(work: Coroutine[Any, Any, Any], steps: int) -> None:
+async def cut_off(
+    work: Coroutine[Any, Any, Any], steps: int, then: Callable[[], None] = lambda: None
+) -> None:
     """Start ``work``, cancel it that many steps later, and wait for what goes on without it."""
     task = asyncio.create_task(work)
     for _ in range(steps):
         await asyncio.sleep(0)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    then()
     while _UNWATCHED:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 
@@ -87,13 +90,15 @@ async def test_a_grid_whose_submitter_goes_away_is_made_whole_with_its_sheet(
 async def test_a_change_that_fails_when_nobody_waits_is_logged_and_no_more(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    left = asyncio.Event()
+
     @whole
     async def change() -> None:
-        await asyncio.sleep(0.01)
+        await left.wait()
         raise ValueError("no room")
 
     caplog.set_level(logging.INFO)
-    await cut_off(change(), 2)
+    await cut_off(change(), 2, left.set)
     assert "no room" in caplog.text
     with pytest.raises(ValueError, match="no room"):
         await change()
