@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -53,6 +54,16 @@ def recorded_object_info(version: str) -> dict[str, Any]:
         pytest.skip("needs the recordings in ../shared")
     with gzip.open(path, "rt", encoding="utf-8") as file:
         return json.load(file)
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging() -> Iterator[None]:
+    """What a command sets up of the log is for its own process; here others come after it."""
+    logger = logging.getLogger("comfy_ui")
+    handlers, level, propagate = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers[:], logger.propagate = handlers, propagate
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

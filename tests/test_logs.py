@@ -28,14 +28,6 @@ def test_ordinary_text_stays_as_it_is() -> None:
     assert redact(text) == text
 
 
-@pytest.fixture(autouse=True)
-def _restore_logging():
-    logger = logging.getLogger("comfy_ui")
-    before = logger.handlers[:], logger.level, logger.propagate
-    yield
-    logger.handlers[:], logger.level, logger.propagate = before
-
-
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_secret_reaches_no_log_line_not_even_in_a_traceback(capsys, as_json: bool) -> None:
     configure("info", as_json=as_json, secrets=[CANARY])
