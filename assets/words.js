@@ -204,7 +204,10 @@
 
   // ---- the draft -----------------------------------------------------------------------------
 
-  window.comfy.wishes = (again) => JSON.stringify({ ...JSON.parse(window.comfy.current()), wishes: load(WISHES, {}), again });
+  window.comfy.wishes = (again) => {
+    const unlike = again ? $("#draft [data-send=use]")?.dataset.prompt : undefined;
+    return JSON.stringify({ ...JSON.parse(window.comfy.current()), wishes: load(WISHES, {}), unlike });
+  };
   document.addEventListener("change", (event) => {
     const { wish } = event.target.dataset ?? {};
     if (!wish) return;

@@ -42,6 +42,8 @@ class EnhanceOptions(TypedDict, total=False):
         sentences for all others; a negative prompt only where one is used; its length limit.
     kind: what will be made: ``image``, ``edit``, ``video``, ``i2v`` or ``audio``.
     seed: another seed, another draft; by default it follows from the prompt itself.
+    unlike: a draft that is known already: the rules write another, where they know one. A model
+        writes another by another seed.
     model: a :class:`LanguageModel`, the name of one, or ``"rules"`` for none. By default the
         configured one, or one on this machine (see :func:`find_model`).
     instructions: the person's own words to the model, besides ours.
@@ -57,6 +59,7 @@ class EnhanceOptions(TypedDict, total=False):
     family: str
     kind: Kind
     seed: int | None
+    unlike: str
     model: LanguageModel | str | None
     instructions: str
     system: str
@@ -74,6 +77,7 @@ class _Request:
     family: str = ""
     kind: Kind = "image"
     seed: int | None = None
+    unlike: str = ""
     model: LanguageModel | str | None = None
     instructions: str = ""
     system: str = ""
@@ -194,6 +198,7 @@ def _by_rules(request: _Request, started: float, reason: str) -> EnhancedPrompt:
         family=request.family,
         kind=request.kind,
         seed=request.seed,
+        unlike=request.unlike,
     )
     told = " ".join(filter(None, (reason, draft.reason)))
     return replace(draft, reason=told, seconds=time.perf_counter() - started)

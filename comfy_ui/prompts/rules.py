@@ -26,6 +26,7 @@ _LIGHT_ASPECTS: Final = 2
 # A prompt of so many words gets so many phrases at most: who writes much has decided much.
 _ENOUGH: Final = ((60, 0), (36, 1), (20, 2))
 _VIDEO: Final = ("video", "i2v")
+_DRAWS: Final = 20  # until a draft is another than the one before
 
 
 class Phrase(NamedTuple):
@@ -48,8 +49,12 @@ def draft_by_rules(
     family: str,
     kind: Kind,
     seed: int | None,
+    unlike: str = "",
 ) -> EnhancedPrompt:
-    """The draft. ``style`` is one of :func:`built_in_styles`, or a style with words of its own."""
+    """The draft. ``style`` is one of :func:`built_in_styles`, or a style with words of its own.
+
+    Another draft than ``unlike``, where the rules know two for this prompt.
+    """
     original = prompt.strip()
     known = find_family(family)
     found = words(without_quotes(original))
@@ -66,15 +71,19 @@ def draft_by_rules(
     # crc32, not hash(): the same draft in every process.
     chance = random.Random(zlib.crc32(original.encode()) if seed is None else seed)
     foreign = is_foreign(original)
-    if foreign:
-        added: dict[str, Phrase] = {}
-    elif kind == "audio":
-        added = _sound(found, strength, chance, sings=known.lyrics)
-    elif kind == "edit":
-        added = _instruction(found, chance)
-    else:
-        added = _picture(found, style, strength, kind, chance)
-    texts = _fitting(original, added, known, family)
+    for _ in range(_DRAWS):
+        if foreign:
+            added: dict[str, Phrase] = {}
+        elif kind == "audio":
+            added = _sound(found, strength, chance, sings=known.lyrics)
+        elif kind == "edit":
+            added = _instruction(found, chance)
+        else:
+            added = _picture(found, style, strength, kind, chance)
+        texts = _fitting(original, added, known, family)
+        enhanced = _joined(original, texts, known)
+        if enhanced != unlike:
+            break
     reason = ""
     if not texts:
         reason = (
@@ -83,7 +92,7 @@ def draft_by_rules(
             else "The prompt says enough: the rules have nothing to add."
         )
     return EnhancedPrompt(
-        enhanced=_joined(original, texts, known),
+        enhanced=enhanced,
         negative=negative,
         original=prompt,
         source="rules",

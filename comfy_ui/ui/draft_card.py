@@ -29,8 +29,8 @@ class Wishes:
     instructions: str = ""
     system: str | None = ""
     """A system prompt of their own, in the place of ours. None: it is not theirs to give."""
-    again: bool = False
-    """Another draft is wanted than the one before."""
+    unlike: str = ""
+    """Another draft is wanted than this one, which is on the page."""
 
     @classmethod
     def parse(cls, text: str, styles: Iterable[str]) -> Self:
@@ -42,7 +42,9 @@ class Wishes:
         wished = raw.get("wishes") if isinstance(raw, dict) else None
         if not isinstance(wished, dict):
             return cls()
-        right: dict[str, Any] = {"again": raw.get("again") is True}
+        right: dict[str, Any] = {}
+        if isinstance(unlike := raw.get("unlike"), str):
+            right["unlike"] = unlike
         if (style := wished.get("style")) in list(styles):
             right["style"] = style
         if (strength := wished.get("strength")) in get_args(Strength):

@@ -86,6 +86,18 @@ def test_the_same_seed_gives_the_same_draft_and_another_seed_another() -> None:
     assert again[0] == again[1]
 
 
+def test_a_draft_unlike_the_last_is_another_whatever_the_seed() -> None:
+    for seed in range(100):  # the rules have eight drafts for this prompt
+        first = enhance_prompt("a cat", seed=seed).enhanced
+        assert enhance_prompt("a cat", seed=seed, unlike=first).enhanced != first
+
+
+@pytest.mark.parametrize("prompt", ["一隻貓", "a cat, " + "very detailed and rich words " * 20])
+def test_where_the_rules_know_one_draft_only_it_is_that_one(prompt: str) -> None:
+    first = enhance_prompt(prompt)
+    assert enhance_prompt(prompt, unlike=first.enhanced).enhanced == first.enhanced
+
+
 def test_it_says_that_rules_wrote_it() -> None:
     assert enhance_prompt("a cat").source == "rules"
 

@@ -68,9 +68,9 @@ def test_wishes_that_make_no_sense_are_as_by_default(wishes: object) -> None:
 
 def test_wishes_are_read() -> None:
     own = {"instructions": "x" * 5000, "system": "y"}
-    text = json.dumps({"wishes": {"style": "Ink", "strength": "strong", **own}, "again": True})
+    text = json.dumps({"wishes": {"style": "Ink", "strength": "strong", **own}, "unlike": "z"})
     wishes = Wishes.parse(text, ["Ink"])
-    assert wishes == Wishes("Ink", "strong", "x" * 4000, "y", again=True)
+    assert wishes == Wishes("Ink", "strong", "x" * 4000, "y", unlike="z")
 
 
 def test_a_system_prompt_is_offered_to_those_who_may_give_one() -> None:
