@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from ..studio import Item, JobError, Phase, Snapshot
-from .html import Html, el, icon, icon_button, page_text
+from .html import Html, act, el, icon, icon_button, page_text
 from .thumbs import file_url, thumb_url
 from .units import duration
 
@@ -155,16 +155,7 @@ def error_card(error: JobError, *, job_id: str | None = None, lost: bool = False
             icon("alert", class_="icon hero"),
             el("h2", page_text(error.message)),
             el("p", page_text(error.hint), class_="hint") if error.hint else None,
-            el(
-                "button",
-                icon("again"),
-                "Try again",
-                type="button",
-                class_="act",
-                data_do="retry-job",
-            )
-            if job_id
-            else None,
+            act("again", "Try again", data_do="retry-job") if job_id else None,
             el(
                 "details",
                 el("summary", "Details"),
@@ -348,13 +339,4 @@ def _keep(item: Item, do: str, image: str, label: str, **more: object) -> Html:
 
 
 def _recall(item: Item, what: str, label: str, image: str) -> Html:
-    return el(
-        "button",
-        icon(image),
-        label,
-        type="button",
-        class_="act",
-        data_send="recall",
-        data_item=str(item.id),
-        data_what=what,
-    )
+    return act(image, label, data_send="recall", data_item=str(item.id), data_what=what)

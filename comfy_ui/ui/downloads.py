@@ -18,7 +18,7 @@ from ..errors import MissingModel, Problem, ValidationError
 from ..studio import Download, DownloadState
 from .access import Access
 from .backend import Backend
-from .html import Html, el, icon, page_text
+from .html import Html, act, el, page_text
 from .needs import missing_models
 from .units import duration, size
 from .web import PRIVATE, asked, body, guarded
@@ -169,12 +169,9 @@ def _facts(download: Download) -> str:
 def _button(download: Download) -> Html | None:
     if not download.state.active:
         return None
-    return el(
-        "button",
-        icon("stop"),
+    return act(
+        "stop",
         "Stop",
-        type="button",
-        class_="act",
         data_do="stop-download",
         data_id=download.id,
         aria_label=f"Stop the download of {download.model.filename}",

@@ -12,7 +12,7 @@ from ..prompts.models import RULES
 from ..prompts.styles import shipped_styles
 from ..studio import JobError
 from ..workflow.presets import Preset
-from .html import Html, el, icon
+from .html import Html, act, el, icon
 
 __all__ = ["Wishes", "draft_card", "failed_card", "writing_card"]
 
@@ -82,10 +82,10 @@ def draft_card(
         else None,
         el(
             "div",
-            _act(
-                "Use",
+            act(
                 "check",
-                strong=True,
+                "Use",
+                class_="act strong",
                 data_send="use",
                 data_prompt=draft.enhanced,
                 data_negative=negative or None,
@@ -93,9 +93,9 @@ def draft_card(
             )
             if changed
             else None,
-            _act("Edit", "prompt", data_do="edit-draft") if changed else None,
-            _act("Retry", "again", data_send="retry") if wishes else None,
-            _act("Discard", "close", data_send="discard"),
+            act("prompt", "Edit", data_do="edit-draft") if changed else None,
+            act("again", "Retry", data_send="retry") if wishes else None,
+            act("close", "Discard", data_send="discard"),
             class_="acts",
         ),
         _choices(wishes, styles) if wishes else None,
@@ -111,7 +111,7 @@ def writing_card(text: str, source: str) -> Html:
         "section",
         _head(source, writing=True),
         el("p", text or "…", class_="draft-text"),
-        el("div", _act("Stop", "stop", data_send="discard"), class_="acts"),
+        el("div", act("stop", "Stop", data_send="discard"), class_="acts"),
         class_="draft writing",
         aria_label="Draft of the prompt",
         aria_busy="true",
@@ -130,11 +130,6 @@ def _besides(label: str, text: str) -> Html:
     return el(
         "p", el("b", f"{label}:"), " ", el("span", text, translate="no"), class_="quiet besides"
     )
-
-
-def _act(label: str, image: str, *, strong: bool = False, **data: str | None) -> Html:
-    class_ = "act strong" if strong else "act"
-    return el("button", icon(image), label, type="button", class_=class_, **data)
 
 
 def _marked(draft: EnhancedPrompt) -> list[Html | str]:

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from html import escape
 from typing import Final
 
-__all__ = ["Html", "el", "icon", "icon_button", "join", "page_text"]
+__all__ = ["Html", "act", "el", "icon", "icon_button", "join", "page_text"]
 
 _VOID: Final = frozenset({"br", "hr", "img", "input", "source", "track", "wbr", "path"})
 _URL_ATTRIBUTES: Final = frozenset({"href", "src", "poster", "action"})
@@ -138,6 +138,11 @@ def icon(name: str, *, class_: str = "icon") -> Html:
         aria_hidden="true",
         focusable="false",
     )
+
+
+def act(image: str, label: str, *, class_: str = "act", **attributes: object) -> Html:
+    """A button that shows an icon and, beside it, what it does."""
+    return el("button", icon(image), label, type="button", class_=class_, **attributes)
 
 
 def icon_button(image: str, label: str, *, title: object = None, **attributes: object) -> Html:

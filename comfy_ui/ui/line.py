@@ -8,7 +8,7 @@ from ..studio import Cell, Item, Job, Line, Phase, Snapshot, Status
 from . import units
 from .card import LOOKS, meter, place, preview_url
 from .catalog import Catalog
-from .html import Html, el, icon, icon_button, page_text
+from .html import Html, act, el, icon, icon_button, page_text
 from .picker import picture_of
 from .thumbs import thumb
 
@@ -52,14 +52,7 @@ def summary(line: Line) -> Html:
         "div",
         el("h2", "Queue"),
         el("span", " · ".join(told), class_="quiet"),
-        el(
-            "button",
-            icon("close"),
-            "Cancel all that wait",
-            type="button",
-            class_="act danger",
-            data_do="clear-queue",
-        )
+        act("close", "Cancel all that wait", class_="act danger", data_do="clear-queue")
         if waiting
         else None,
         class_="row",

@@ -8,7 +8,7 @@ from typing import Final
 
 from ..errors import MissingModel, Problem
 from ..studio import ModelFolders
-from .html import Html, el, icon, join, page_text
+from .html import Html, act, el, icon, join, page_text
 from .units import size
 
 __all__ = ["Fetchable", "missing_models", "needs"]
@@ -77,12 +77,9 @@ def _models(models: Sequence[MissingModel], fetchable: Fetchable | None) -> Html
             el("span", f"{size(total)} in all", class_="quiet") if total else None,
             el(
                 "span",
-                el(
-                    "button",
-                    icon("copy"),
+                act(
+                    "copy",
                     "Copy the list",
-                    type="button",
-                    class_="act",
                     data_copy="\n".join(_line(model) for model in models),
                 ),
                 _fetch(fetchable, "Download all") if fetchable and len(here) > 1 else None,
@@ -104,11 +101,9 @@ def _models(models: Sequence[MissingModel], fetchable: Fetchable | None) -> Html
 
 
 def _fetch(fetchable: Fetchable, label: str, file: str | None = None) -> Html:
-    return el(
-        "button",
-        icon("download"),
+    return act(
+        "download",
         label,
-        type="button",
         class_="act strong",
         data_do="fetch-models",
         data_form=fetchable.form,

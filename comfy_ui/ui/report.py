@@ -9,7 +9,7 @@ from ..studio import JobError, ModelFolders
 from ..workflow.presets import Preset
 from ..workflow.roles import FILE_ROLES
 from .desk import Opened
-from .html import Html, el, icon, page_text
+from .html import Html, act, el, icon, page_text
 from .needs import Fetchable, missing_models, needs
 from .picker import KINDS
 
@@ -124,12 +124,9 @@ def _acts(opened: Opened, *, kept: bool) -> Html:
     return el(
         "div",
         _use(opened.id, "Open the form", class_="act primary"),
-        el(
-            "button",
-            icon("copy"),
+        act(
+            "copy",
             "Copy its link",
-            type="button",
-            class_="act",
             data_do="copy-link",
             data_preset=opened.id,
             title="An address that opens this form",
@@ -141,15 +138,8 @@ def _acts(opened: Opened, *, kept: bool) -> Html:
 
 
 def _use(name: str, label: str, *, class_: str, variant: str | None = None) -> Html:
-    return el(
-        "button",
-        icon("spark"),
-        label,
-        type="button",
-        class_=class_,
-        data_do="use-workflow",
-        data_id=name,
-        data_variant=variant,
+    return act(
+        "spark", label, class_=class_, data_do="use-workflow", data_id=name, data_variant=variant
     )
 
 
@@ -167,15 +157,7 @@ def _saving(opened: Opened) -> Html:
                 maxlength="80",
                 autocomplete="off",
             ),
-            el(
-                "button",
-                icon("save"),
-                "Save as preset",
-                type="button",
-                class_="act",
-                data_do="save-preset",
-                data_id=opened.id,
-            ),
+            act("save", "Save as preset", data_do="save-preset", data_id=opened.id),
             class_="row",
         ),
         class_="saving field",

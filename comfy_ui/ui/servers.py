@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ..health import HealthReport, Verdict
 from ..studio import ServerStatus
-from .html import Html, el, icon, page_text
+from .html import Html, act, el, page_text
 from .share import Link
 from .units import duration, size
 
@@ -49,9 +49,9 @@ def servers_panel(
         ],
         el(
             "div",
-            _act("refresh", "again", "Refresh"),
-            _act("free", "save", "Free memory") if free else None,
-            _act("interrupt", "stop", "Stop my jobs"),
+            act("again", "Refresh", data_send="refresh"),
+            act("save", "Free memory", data_send="free") if free else None,
+            act("stop", "Stop my jobs", data_send="interrupt"),
             class_="acts",
         ),
         class_="panel",
@@ -107,10 +107,6 @@ def _clock(at: float) -> str:
 
 def _fact(name: str, value: object) -> Html:
     return el("div", el("dt", name), el("dd", value))
-
-
-def _act(event: str, image: str, label: str) -> Html:
-    return el("button", icon(image), label, type="button", class_="act", data_send=event)
 
 
 def _device(device: Mapping[str, Any]) -> Html:

@@ -12,7 +12,7 @@ from ..workflow.roles import FILE_ROLES
 from . import units
 from .card import WAYS
 from .catalog import Catalog
-from .html import Html, el, icon, icon_button, page_text
+from .html import Html, act, el, icon, icon_button, page_text
 from .recall import ways_on
 from .thumbs import file_url, thumb
 
@@ -49,7 +49,9 @@ def frame(*, imports: bool = False) -> Html:
             "div",
             el("span", class_="kept quiet"),
             el("span", class_="importing quiet", role="status"),
-            _act("import-folder", "input", "Import a folder") if imports else None,
+            act("input", el("span", "Import a folder"), data_do="import-folder")
+            if imports
+            else None,
             class_="stock",
         ),
         el("div", class_="days", aria_live="off"),
@@ -136,15 +138,7 @@ def _search() -> Html:
             ),
             class_="filters",
         ),
-        el(
-            "button",
-            icon("pick"),
-            el("span", "Select"),
-            type="button",
-            class_="act",
-            aria_pressed="false",
-            data_do="picking",
-        ),
+        act("pick", "Select", aria_pressed="false", data_do="picking"),
         class_="find",
         role="search",
         aria_label="Library",
@@ -178,14 +172,7 @@ def _nothing() -> Html:
                 "With its prompt, seed and settings, to be found again and to go on from.",
                 class_="quiet",
             ),
-            el(
-                "button",
-                icon("spark"),
-                "Make something",
-                type="button",
-                class_="act strong",
-                data_do="to-create",
-            ),
+            act("spark", "Make something", class_="act strong", data_do="to-create"),
             class_="message never",
         ),
         el(
@@ -193,14 +180,7 @@ def _nothing() -> Html:
             icon("search", class_="icon hero"),
             el("h2", "Nothing found"),
             el("p", "No result fits all that you ask for.", class_="quiet"),
-            el(
-                "button",
-                icon("close"),
-                "Show everything",
-                type="button",
-                class_="act strong",
-                data_do="clear-search",
-            ),
+            act("close", "Show everything", class_="act strong", data_do="clear-search"),
             class_="message unfound",
         ),
         class_="nothing",
@@ -212,27 +192,15 @@ def _selection() -> Html:
     return el(
         "div",
         el("span", class_="picked", role="status"),
-        _act("compare-picked", "compare", "Compare"),
-        _act("star-picked", "star", "Star"),
-        _act("zip-picked", "download", "Download"),
-        _act("delete-picked", "bin", "Delete", class_="act danger"),
+        act("compare", "Compare", data_do="compare-picked"),
+        act("star", "Star", data_do="star-picked"),
+        act("download", "Download", data_do="zip-picked"),
+        act("bin", "Delete", data_do="delete-picked", class_="act danger"),
         icon_button("close", "End the selection (Esc)", data_do="unpick"),
         class_="selection",
         role="toolbar",
         aria_label="What to do with the selection",
         hidden=True,
-    )
-
-
-def _act(do: str, image: str, label: str, *, class_: str = "act", **more: object) -> Html:
-    return el(
-        "button",
-        icon(image),
-        el("span", label),
-        type="button",
-        class_=class_,
-        data_do=do,
-        **more,
     )
 
 
@@ -290,14 +258,12 @@ def _ways(item: Item, catalog: Catalog) -> list[Html]:
     if item.kind != "image":
         return []
     return [
-        _act("recall", *WAYS[way], data_what=way, title=f"With {entry.preset.title}")
+        act(*WAYS[way], data_do="recall", data_what=way, title=f"With {entry.preset.title}")
         for way, entry in ways_on(item, catalog).items()
     ] + [
-        el(
-            "button",
-            icon("prompt"),
-            el("span", "Describe"),
-            type="button",
+        act(
+            "prompt",
+            "Describe",
             class_="act describes",  # shown where a model sees, see words.js
             data_do="describe-shown",
             title="A prompt from what is seen",
@@ -314,7 +280,7 @@ def _keeps(item: Item) -> list[Html | None]:
             ".",
             aria_pressed="true" if item.starred else "false",
         ),
-        _act("compare-shown", "compare", "Compare", title="With another picture")
+        act("compare", "Compare", data_do="compare-shown", title="With another picture")
         if item.kind == "image"
         else None,
         el(
@@ -334,10 +300,10 @@ def _key(
     do: str, image: str, label: str, key: str, *, what: str | None = None, **more: Any
 ) -> Html:
     told = more.pop("title", label)
-    return _act(
-        do,
+    return act(
         image,
         label,
+        data_do=do,
         data_what=what,
         title=f"{told} ({key})",
         aria_keyshortcuts=key,

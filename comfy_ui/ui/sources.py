@@ -18,7 +18,7 @@ from ..errors import ComfyHeadlessError, Problem, ServerRejectedError
 from ..workflow.presets import Preset
 from .backend import Backend
 from .catalog import Entry
-from .html import Html, el, icon, page_text
+from .html import Html, act, el, icon, page_text
 from .picker import KIND_ICONS, KINDS
 
 __all__ = ["SAVED_FOLDER", "Offers", "ask", "entrance", "is_own", "source_list"]
@@ -224,14 +224,7 @@ def _troubles(errors: Mapping[str, ComfyHeadlessError]) -> Html | None:
             "div",
             [el("p", el("strong", said)) for said in errors],
             [el("p", reason) for reason in reasons],
-            el(
-                "button",
-                icon("again"),
-                "Ask again",
-                type="button",
-                class_="act",
-                data_send="again",
-            ),
+            act("again", "Ask again", data_send="again"),
         ),
         class_="need error",
     )

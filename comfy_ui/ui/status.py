@@ -15,7 +15,7 @@ from .access import TABLE, Access
 from .backend import Backend
 from .catalog import Entry, grouped
 from .downloads import place_for_downloads
-from .html import Html, el, icon, join
+from .html import Html, act, el, icon, join
 from .island import island
 from .needs import Fetchable, needs
 from .picker import readiness
@@ -218,15 +218,7 @@ def extras_panel() -> Html:
             el(
                 "div",
                 el("span", el("strong", name), " ", el("code", line)),
-                el(
-                    "button",
-                    icon("copy"),
-                    "Copy",
-                    type="button",
-                    class_="act",
-                    data_copy=line,
-                    aria_label=f"Copy the install line of {name}",
-                ),
+                act("copy", "Copy", data_copy=line, aria_label=f"Copy the install line of {name}"),
                 class_="row extra",
             )
             for name, line in lack.items()

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from ..workflow.presets import Param, Preset
 from ..workflow.roles import FILE_ROLES, INTEGER_ROLES, NUMBER_ROLES
-from .html import Html, el, icon, icon_button
+from .html import Html, act, el, icon, icon_button
 from .units import number
 
 __all__ = ["field", "size", "variant"]
@@ -231,11 +231,9 @@ def _upload(param: Param, value: Any, name: str, *, paints: bool) -> Html:
             for_=name,
             class_="upload-face",
         ),
-        el(
-            "button",
-            icon("pen"),
+        act(
+            "pen",
             "Mask",
-            type="button",
             class_="act tool-act",
             data_do="paint-mask",
             title="Paint what may change",
