@@ -261,6 +261,9 @@ window.comfy = (() => {
     }
     return null;
   }
+  // Under a name of its own it is done once, however often it is sent.
+  const named = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
+  const insist = (path, data) => post(path, data, [1000, 3000]);
   const stageIsland = () => $("#stage .island, #stage.island");
   function toCreate() {
     $("#tabs button[role=tab]")?.click();
@@ -375,6 +378,6 @@ window.comfy = (() => {
   if (document.body) observeTheme();
   else addEventListener("DOMContentLoaded", observeTheme);
 
-  const kit = { $, $$, make, morph, setField, smooth, dialog, toast, post, recall, attach, toCreate, flash, typing, load, save, saveDraft, remember, dialogOpen: () => $("dialog[open]") };
+  const kit = { $, $$, make, morph, setField, smooth, dialog, toast, post, insist, named, recall, attach, toCreate, flash, typing, load, save, saveDraft, remember, dialogOpen: () => $("dialog[open]") };
   return { island, draft, shownJob, actions, kit, onIsland: (told) => drawers.push(told), current: () => JSON.stringify(current()) };
 })();

@@ -1,9 +1,7 @@
 // Generate: each press goes to the server as the form was at that moment, one after the other.
 "use strict";
 (() => {
-  const { $, make, post, remember, saveDraft, smooth } = window.comfy.kit;
-
-  const AGAIN_AFTER_MS = [1000, 3000];
+  const { $, make, named, insist, post, remember, saveDraft, smooth } = window.comfy.kit;
 
   let front = false;
   let editing = null; // the waiting job whose place the next request takes
@@ -37,14 +35,12 @@
     if (!asked) return; // the page was left, and all have been sent
     const words = JSON.stringify(asked);
     asked.press = unanswered?.words === words ? unanswered.press : named();
-    const outcome = await post("create/press", asked, AGAIN_AFTER_MS);
+    const outcome = await insist("create/press", asked);
     if (pressed[0] === asked) pressed.shift();
     unanswered = outcome ? null : { words, press: asked.press };
     if (outcome) outcomes.push(outcome);
     else if (asked.replaces) edit(asked.replaces); // the next try still takes its place
   }
-  // Under the same name it makes nothing twice, however often it is sent.
-  const named = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
   document.addEventListener(
     "click",
     (event) => {

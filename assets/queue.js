@@ -2,11 +2,12 @@
 // can be done with a job that waits.
 "use strict";
 (() => {
-  const { $, $$, make, morph, toast, post, recall, attach, typing, dialogOpen } = window.comfy.kit;
+  const { $, $$, make, morph, toast, post, insist, named, recall, attach, typing, dialogOpen } = window.comfy.kit;
 
   const root = () => $(".queue");
   let stream = null;
   let dragged = null;
+  const retries = {}; // job → the press of Try again that is not answered, or a double click's first
 
   // ---- rows ----------------------------------------------------------------------------------
 
@@ -93,7 +94,10 @@
       move(row);
     },
     async "retry-job"(button) {
-      if (!(await post("queue/retry", { job: idOf(button) }))) return;
+      const job = idOf(button);
+      retries[job] ??= named();
+      if (!(await insist("queue/retry", { job, press: retries[job] }))) return;
+      setTimeout(() => delete retries[job], 1000);
       toast("It is in the queue again");
       attach(); // on the stage it takes the place of what failed
     },

@@ -34,6 +34,7 @@ __all__ = [
     "ServerStatus",
     "Snapshot",
     "Status",
+    "make_id",
 ]
 
 
@@ -109,11 +110,12 @@ class JobRequest:
     graph: Mapping[str, Any] | None = None
     uploads: frozenset[str] | None = None
 
-    def make_id(self) -> str:
-        """For what comes of it: with a key always the same, otherwise each time a new one."""
-        if self.key is None:
-            return str(uuid.uuid4())
-        return str(uuid.uuid5(_NAMESPACE, json.dumps([self.owner, self.key])))
+
+def make_id(owner: str, key: str | None) -> str:
+    """For what an owner asks for: with a key always the same, otherwise each time a new one."""
+    if key is None:
+        return str(uuid.uuid4())
+    return str(uuid.uuid5(_NAMESPACE, json.dumps([owner, key])))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -19,7 +18,7 @@ from ..workflow.filenames import fill_prefixes
 from ..workflow.presets import Graph, Preset, build_graph, get_preset, resolve_values
 from .fair import work
 from .inputs import Inputs
-from .job import TEMPLATES, Job, JobRequest, Status
+from .job import TEMPLATES, Job, JobRequest, Status, make_id
 
 
 def prepare(
@@ -53,10 +52,10 @@ def prepare(
         raise
 
 
-def again(old: Job) -> Job:
+def again(old: Job, job_id: str) -> Job:
     """The same once more, seed included."""
     return Job(
-        id=str(uuid.uuid4()),
+        id=job_id,
         owner=old.owner,
         preset=old.preset,
         values=old.values,
@@ -105,7 +104,7 @@ def _for_server(
             hint="Use texts, numbers, true, false and lists of them.",
         ) from error
     return Job(
-        id=request.make_id(),
+        id=make_id(request.owner, request.key),
         owner=request.owner,
         preset=request.preset,
         values=values,

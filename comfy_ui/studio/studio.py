@@ -16,7 +16,7 @@ from ..prompts.wildcards import WildcardFolder
 from ..protocol.nodes import NodeLibrary
 from . import grids, jobs
 from .grids import Cell, Grid, Side
-from .job import Job, JobRequest, Line, ServerStatus, Snapshot, Status
+from .job import Job, JobRequest, Line, ServerStatus, Snapshot, Status, make_id
 from .library import KEEP_DELETED_S, Library
 from .local import LocalQueue
 from .prepare import again, prepare
@@ -159,10 +159,8 @@ class Studio(Library):
                 results as they may, or the job to be replaced has had its turn.
             StorageError: the disk refused; nothing was queued.
         """
-        if request.key is not None:
-            known = await self._database.run(jobs.get, request.make_id(), request.owner)
-            if known is not None:
-                return known
+        if known := await self._asked_before(request.owner, request.key):
+            return known
         await self._require_room(request.owner)
         job = await self._prepared(request)
         return await self._queue.submit(job, front=request.front, replaces=request.replaces)
@@ -179,14 +177,15 @@ class Studio(Library):
             the same as :meth:`submit`; nothing of the grid is queued then.
         """
         first = requests[0]
+        grid_id = make_id(first.owner, first.key)
         if first.key is not None:
-            known = await self._database.run(grids.get, first.make_id(), first.owner)
+            known = await self._database.run(grids.get, grid_id, first.owner)
             if known is not None:
                 return known
         await self._require_room(first.owner)
         cells = [await self._prepared(replace(request, key=None)) for request in requests]
         return await self._sheets.submit(
-            cells, grid_id=first.make_id(), across=across, down=down, front=first.front
+            cells, grid_id=grid_id, across=across, down=down, front=first.front
         )
 
     async def sheets_drawn(self, owner: str) -> None:
@@ -217,15 +216,24 @@ class Studio(Library):
             inputs=self.inputs,
         )
 
-    async def repeat(self, job_id: str, owner: str) -> Job:
+    async def repeat(self, job_id: str, owner: str, *, key: str | None = None) -> Job:
         """Queue a job once more, with the same values, seed included.
+
+        ``key`` is as in :class:`JobRequest`.
 
         Raises:
             ValidationError: the owner has no such job, or may have no more waiting or kept.
         """
+        if known := await self._asked_before(owner, key):
+            return known
         await self._require_room(owner)
-        fresh = again(await self.job(job_id, owner))
+        fresh = again(await self.job(job_id, owner), make_id(owner, key))
         return await self._queue.submit(fresh, front=False)
+
+    async def _asked_before(self, owner: str, key: str | None) -> Job | None:
+        if key is None:
+            return None
+        return await self._database.run(jobs.get, make_id(owner, key), owner)
 
     async def follow(self, job_id: str, owner: str) -> AsyncGenerator[Snapshot, None]:
         """Snapshots of a job, newest only, at most 12 a second; ends after the terminal one.

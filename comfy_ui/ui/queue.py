@@ -30,10 +30,14 @@ _PAST = 20
 
 
 class _Which(BaseModel):
-    """A job, and for a move the one that it shall stand before; None: it goes to the end."""
+    """A job, and for a move the one that it shall stand before; None: it goes to the end.
+
+    ``press`` is the page's own name for a press of Try again: sent again, it is the same one.
+    """
 
     job: Annotated[str, Field(max_length=64)] = ""
     before: Annotated[str | None, Field(max_length=64)] = None
+    press: Annotated[str | None, Field(max_length=64)] = None
 
 
 class Queue:
@@ -117,7 +121,7 @@ class Queue:
         job = await studio.job(which.job, owner)
         if job.status is Status.UNFETCHED and await studio.retry_fetch(job.id, owner):
             return _done(True)
-        return _done((await studio.repeat(job.id, owner)).id)
+        return _done((await studio.repeat(job.id, owner, key=which.press)).id)
 
     async def _which(self, request: Request) -> tuple[str, _Which]:
         owner = self._access.require("run", request)

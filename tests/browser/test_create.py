@@ -140,9 +140,12 @@ def test_a_failing_node_is_told_with_advice_its_details_are_folded_and_it_is_tri
     assert page.is_visible("#stage pre")
     page.wait_for_function("document.querySelector('#generate').textContent.trim() === 'Generate'")
     page.fill("#prompt textarea", "another thought")
-    page.click("#stage [data-do=retry-job]")
+    page.dblclick("#stage [data-do=retry-job]")  # some people always do
     page.wait_for_selector(".stage.succeeded :text('Seed 77')")
     assert page.input_value("#prompt textarea") == "another thought"
+    page.get_by_role("tab", name="Queue").click()
+    page.wait_for_selector(".queue.idle .line-past .job:has-text('too large') .thumb")
+    assert page.locator(".line-past .job:has-text('too large')").count() == 2
 
 
 def test_an_empty_prompt_is_told_and_nothing_is_queued(page: Any) -> None:

@@ -108,12 +108,13 @@ LOSE_JS = """([lost, arrives]) => {
   window.jobs = [];
   window.tries = 0;
   window.fetch = async (path, ...more) => {
-    if (path !== 'create/press') return fetch(path, ...more);
+    if (!['create/press', 'queue/retry'].includes(path)) return fetch(path, ...more);
     window.tries += 1;
     const bad = window.tries <= lost;
     if (bad && !arrives) throw new TypeError('offline');
     const answer = await fetch(path, ...more);
-    window.jobs.push((await answer.clone().json()).job);
+    const { job, done } = await answer.clone().json();
+    window.jobs.push(job ?? done);
     if (bad) throw new TypeError('cut off');
     return answer;
   };
@@ -143,3 +144,15 @@ def test_a_press_whose_answer_is_lost_makes_one_job(busy: Any, lost: int) -> Non
     # The queue shows a job before the page has the answer to its press.
     busy.wait_for_function("all => window.jobs.length === all", arg=lost + 2)
     assert len({*busy.evaluate("window.jobs")}) == 2
+
+
+def test_a_try_again_whose_answer_is_lost_makes_one_job(busy: Any) -> None:
+    generate(busy, "once", steps=2)
+    busy.get_by_role("tab", name="Queue").click()
+    wait_for(busy, "once")
+    busy.click(".queue [data-do=clear-queue]")
+    busy.evaluate(LOSE_JS, [1, True])
+    busy.click(".line-past .job.cancelled:has-text('once') [data-do=retry-job]")
+    busy.wait_for_function("window.jobs.length === 2")
+    wait_for(busy, "once")
+    assert len({*busy.evaluate("window.jobs")}) == 1

@@ -42,6 +42,17 @@ async def test_without_a_key_each_is_a_job_of_its_own(studio: Studio) -> None:
     assert one.id != two.id
 
 
+async def test_a_job_is_repeated_once_under_one_key(studio: Studio) -> None:
+    job = await studio.submit(asked(None))
+    await end_of(studio, job)
+    once = await asyncio.gather(*(studio.repeat(job.id, "ann", key="k") for _ in range(5)))
+    await end_of(studio, once[0])
+    once.append(await studio.repeat(job.id, "ann", key="k"))
+    assert len({made.id for made in once}) == 1
+    others = [await studio.repeat(job.id, "ann", key=key) for key in ("l", None, None)]
+    assert len({job.id, once[0].id, *(made.id for made in others)}) == 5
+
+
 async def test_asked_again_after_a_restart_and_with_no_room_left_it_is_the_same(
     client: ComfyWSClient, tmp_path: Path
 ) -> None:

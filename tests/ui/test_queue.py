@@ -109,7 +109,11 @@ async def test_jobs_are_moved_cancelled_and_tried_again_by_their_owner_only(hous
     for job in jobs[:2]:
         await page.post("/queue/cancel", json={"job": job.id})
         assert (await end_of(house.studio, job)).phase == "cancelled"
-    again = (await page.post("/queue/retry", json={"job": jobs[3].id})).json()["done"]
+    press = {"job": jobs[3].id, "press": "a name"}
+    again, sent_again = [
+        (await page.post("/queue/retry", json=press)).json()["done"] for _ in range(2)
+    ]
+    assert again == sent_again
     fresh = await house.studio.job(again, owner)
     assert (fresh.values, fresh.graph) == (jobs[3].values, jobs[3].graph)
     assert (await end_of(house.studio, fresh)).phase == "succeeded"
