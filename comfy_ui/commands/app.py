@@ -18,9 +18,9 @@ def app(_: argparse.Namespace, settings: Settings) -> int:
 
     require_feature("ui")
     from ..ui import launch
-    from ..ui.memory import share_arenas
+    from ..ui.memory import keep_little
 
-    share_arenas()
+    keep_little()
     launch(settings)
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 
@@ -11,11 +12,20 @@ import pytest
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has arenas")
 
-ARENAS = """
+START = """
 import ctypes, sys, threading
-from comfy_ui.ui.memory import share_arenas
-if "shared" in sys.argv:
-    share_arenas()
+from comfy_ui.ui.memory import keep_little
+if "little" in sys.argv:
+    keep_little()
+"""
+TELL = """
+libc = ctypes.CDLL(None)
+libc.fopen.restype = ctypes.c_void_p
+told = libc.fopen(b"/dev/stdout", b"w")
+libc.malloc_info(0, ctypes.c_void_p(told))
+libc.fflush(ctypes.c_void_p(told))
+"""
+ARENAS = f"""{START}
 there = threading.Barrier(12)
 def hold():
     held = bytearray(90_000)  # malloc's, below what it maps apart
@@ -23,12 +33,11 @@ def hold():
 threads = [threading.Thread(target=hold) for _ in range(12)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
-libc = ctypes.CDLL(None)
-libc.fopen.restype = ctypes.c_void_p
-told = libc.fopen(b"/dev/stdout", b"w")
-libc.malloc_info(0, ctypes.c_void_p(told))
-libc.fflush(ctypes.c_void_p(told))
-"""
+{TELL}"""
+PIECES = f"""{START}
+bytearray(2_000_000)  # once freed, glibc maps smaller ones apart no more
+held = [bytearray(200_000) for _ in range(20)]
+{TELL}"""
 RUSH = """
 import psutil
 from comfy_ui.ui.memory import give_back
@@ -42,7 +51,7 @@ print(before - psutil.Process().memory_info().rss)
 
 
 def said(code: str, *arguments: str, **environment: str) -> str:
-    inherited = {k: v for k, v in os.environ.items() if k != "MALLOC_ARENA_MAX"}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
         env=inherited | environment,
@@ -55,11 +64,23 @@ def said(code: str, *arguments: str, **environment: str) -> str:
 
 def test_threads_share_two_arenas() -> None:
     assert said(ARENAS, "as they come").count("<heap nr=") > 2
-    assert said(ARENAS, "shared").count("<heap nr=") <= 2
+    assert said(ARENAS, "little").count("<heap nr=") <= 2
 
 
-def test_a_number_of_arenas_that_somebody_chose_stays() -> None:
-    assert said(ARENAS, "shared", MALLOC_ARENA_MAX="5").count("<heap nr=") == 5
+def mapped(*arguments: str, **environment: str) -> int:
+    """How many pieces of memory stand outside of all arenas."""
+    found = re.findall(r'type="mmap" count="(\d+)"', said(PIECES, *arguments, **environment))
+    return max(map(int, found))
+
+
+def test_large_pieces_are_mapped_apart() -> None:
+    assert mapped("as they come") < 20
+    assert mapped("little") >= 20
+
+
+def test_what_somebody_chose_stays() -> None:
+    assert said(ARENAS, "little", MALLOC_ARENA_MAX="5").count("<heap nr=") == 5
+    assert mapped("little", MALLOC_MMAP_THRESHOLD_="1000000") < 20
 
 
 def test_what_a_rush_needed_is_given_back() -> None:
