@@ -14,7 +14,7 @@ from .memory import give_back
 
 __all__ = ["CAPACITY", "forget_ended", "sweep"]
 
-CAPACITY: Final = 500
+CAPACITY: Final = 250
 """For ``state_session_capacity`` of Gradio's ``launch``. A page that is put out by newer ones goes
 on: what our ``gr.State``s hold is only what need not be drawn again."""
 

@@ -5,6 +5,9 @@ fault every few seconds. People with browsers of their own open pages, make pict
 cancel, go away in the middle, and leave for good. Afterwards every job has one end, every picture
 is the engine's, byte for byte, and of its own job, and the app holds no socket, file or memory
 more than after its warm-up. Exits with 1 otherwise.
+
+Now and then all rest for a minute, with their pages open. What the app holds then it really keeps:
+while it works, its memory swings by ten times of what the slope must not exceed in an hour.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from tests.studio.soak import Account, bad_weather
 
 PAUSE_S = 15.0  # of a person between two jobs, on average
 WARM_UP = 1 / 3  # of the time
+ROUND_S, REST_S = 240.0, 75.0  # a round ends with a rest; the app gives memory back once a minute
 SLOPE_MIB_PER_H = 1.0
 SURE_AFTER_MIN = 30.0  # a slope of less time says nothing
 AT_REST_S = 20.0  # then keep-alive connections have ended
@@ -50,12 +54,14 @@ class Watch(Account):
     threads: list[int] = field(default_factory=list)
     pages: int = 0
 
-    def warm(self) -> list[tuple[float, float]]:
-        return [(t, mib) for t, mib in self.memory if t > self.seconds * WARM_UP]
+    def at_rest(self) -> list[tuple[float, float]]:
+        """The last of each rest after the warm-up: seconds, MiB."""
+        last = {int(t // ROUND_S): (t, mib) for t, mib in self.memory if rest_left(t)}
+        return [one for one in last.values() if one[0] > self.seconds * WARM_UP]
 
     def slope(self) -> tuple[float, float]:
-        """MiB per hour after the warm-up, and its standard error (samples taken as independent)."""
-        hours, mib = zip(*((t / 3600, mib) for t, mib in self.warm()), strict=True)
+        """MiB per hour from rest to rest after the warm-up, and its standard error."""
+        hours, mib = zip(*((t / 3600, mib) for t, mib in self.at_rest()), strict=True)
         line = statistics.linear_regression(hours, mib)
         rests = [m - line.slope * h - line.intercept for h, m in zip(hours, mib, strict=True)]
         spread = statistics.pvariance(hours) * len(hours)
@@ -63,18 +69,28 @@ class Watch(Account):
         return line.slope, error
 
     def __str__(self) -> str:
-        slope, error = self.slope()
-        sizes = [mib for _, mib in self.warm()]
+        memory = [f"  memory (MiB)   at most {max(mib for _, mib in self.memory):.1f}"]
+        if len(sizes := [f"{mib:.1f}" for _, mib in self.at_rest()]) > 2:
+            slope, error = self.slope()
+            memory += [
+                f"    at rest      {', '.join(sizes)}",
+                f"    its slope    {slope:+.2f} ± {error:.2f} MiB/h (goal {SLOPE_MIB_PER_H:g})",
+            ]
         return "\n".join(
             [
                 super().__str__(),
                 f"  pages opened   {self.pages}",
-                f"  memory (MiB)   {sizes[0]:.1f} after the warm-up, {sizes[-1]:.1f} at the end",
-                f"  its slope      {slope:+.2f} ± {error:.2f} MiB/h (goal {SLOPE_MIB_PER_H:g})",
+                *memory,
                 f"  open files     at most {max(self.files)}, at rest {self.files[-1]}",
                 f"  threads        {max(self.threads)}",
             ]
         )
+
+
+def rest_left(seconds: float) -> float:
+    """For how much longer nobody does anything, so long after the beginning."""
+    left = ROUND_S - seconds % ROUND_S
+    return left if left < REST_S else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +129,15 @@ async def soak(*, minutes: float, people: int, seed: int = 0, every_s: float = 5
             with (home / "seen.jsonl").open("w") as notes:
                 await asyncio.gather(
                     *(
-                        _person(url, n, random.Random(seed + n), watch, until=until, notes=notes)
+                        _person(
+                            url,
+                            n,
+                            random.Random(seed + n),
+                            watch,
+                            began=began,
+                            until=until,
+                            notes=notes,
+                        )
                         for n in range(people)
                     )
                 )
@@ -129,7 +153,14 @@ async def soak(*, minutes: float, people: int, seed: int = 0, every_s: float = 5
 
 
 async def _person(
-    url: str, number: int, rng: random.Random, watch: Watch, *, until: float, notes: TextIO
+    url: str,
+    number: int,
+    rng: random.Random,
+    watch: Watch,
+    *,
+    began: float,
+    until: float,
+    notes: TextIO,
 ) -> None:
     """Somebody whose browser is closed and opened again now and then; keeps who they are."""
     cookies = httpx.Cookies()
@@ -147,6 +178,8 @@ async def _person(
             beat = asyncio.create_task(visitor.heartbeat())
             for _ in range(rng.randint(1, 8)):
                 await asyncio.sleep(rng.uniform(0, 2 * PAUSE_S))
+                if left := rest_left(time.monotonic() - began):
+                    await asyncio.sleep(left + rng.uniform(0, 2))  # not all come back at once
                 if time.monotonic() > until:
                     break
                 seen = await _one_job(client, visitor, number * 1_000_000 + count, rng)
