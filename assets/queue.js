@@ -95,9 +95,9 @@
     },
     async "retry-job"(button) {
       const job = idOf(button);
-      retries[job] ??= named();
-      if (!(await insist("queue/retry", { job, press: retries[job] }))) return;
-      setTimeout(() => delete retries[job], 1000);
+      const press = (retries[job] ??= named());
+      if (!(await insist("queue/retry", { job, press }))) return;
+      setTimeout(() => retries[job] === press && delete retries[job], 1000);
       toast("It is in the queue again");
       attach(); // on the stage it takes the place of what failed
     },

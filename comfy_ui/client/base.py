@@ -87,7 +87,7 @@ class Base:
         breaker: Breaker | None,
         http: httpx.BaseTransport | httpx.AsyncBaseTransport | None,
     ) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # either client has a transport of its own
 
     @property
     def url(self) -> str:

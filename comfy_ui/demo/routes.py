@@ -70,7 +70,7 @@ async def _unknown_path(_request: Request, _error: Exception) -> Response:
 async def _wrong_method(request: Request, error: Exception) -> Response:
     if request.method in ("GET", "HEAD"):  # ComfyUI's static route swallows these
         return await _unknown_path(request, error)
-    headers = {"Allow": (getattr(error, "headers", None) and error.headers["Allow"]) or ""}  # type: ignore[attr-defined]
+    headers = {"Allow": (getattr(error, "headers", None) or {}).get("Allow", "")}
     return Response("405: Method Not Allowed", 405, headers=headers, media_type="text/plain")
 
 

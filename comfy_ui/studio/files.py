@@ -237,6 +237,7 @@ class _Pipe(RawIOBase):
     def writable(self) -> bool:
         return True
 
+    # Narrower than its base: zipfile gives nothing else.
     def write(self, data: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
         self._parts.append(bytes(data))
         return len(data)

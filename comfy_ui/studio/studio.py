@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from ..client import ComfyWSClient
 from ..errors import StorageError, ValidationError
@@ -24,6 +25,8 @@ from .runner import Runner
 from .servers import NODE_LIST_S, distinct
 from .sheets import Sheets
 from .store import Database
+
+T = TypeVar("T")
 
 PATIENCE_S: Final = 60.0
 """Longer than a restart of ComfyUI takes mostly, and than a server is silent that loads a model."""
@@ -159,7 +162,7 @@ class Studio(Library):
                 results as they may, or the job to be replaced has had its turn.
             StorageError: the disk refused; nothing was queued.
         """
-        if known := await self._asked_before(request.owner, request.key):
+        if known := await self._asked_before(jobs.get, request.owner, request.key):
             return known
         await self._require_room(request.owner)
         job = await self._prepared(request)
@@ -177,13 +180,11 @@ class Studio(Library):
             the same as :meth:`submit`; nothing of the grid is queued then.
         """
         first = requests[0]
-        grid_id = make_id(first.owner, first.key)
-        if first.key is not None:
-            known = await self._database.run(grids.get, grid_id, first.owner)
-            if known is not None:
-                return known
+        if known := await self._asked_before(grids.get, first.owner, first.key):
+            return known
         await self._require_room(first.owner)
         cells = [await self._prepared(replace(request, key=None)) for request in requests]
+        grid_id = make_id(first.owner, first.key)
         return await self._sheets.submit(
             cells, grid_id=grid_id, across=across, down=down, front=first.front
         )
@@ -224,16 +225,18 @@ class Studio(Library):
         Raises:
             ValidationError: the owner has no such job, or may have no more waiting or kept.
         """
-        if known := await self._asked_before(owner, key):
+        if known := await self._asked_before(jobs.get, owner, key):
             return known
         await self._require_room(owner)
         fresh = again(await self.job(job_id, owner), make_id(owner, key))
         return await self._queue.submit(fresh, front=False)
 
-    async def _asked_before(self, owner: str, key: str | None) -> Job | None:
+    async def _asked_before(
+        self, get: Callable[[sqlite3.Connection, str, str], T | None], owner: str, key: str | None
+    ) -> T | None:
         if key is None:
             return None
-        return await self._database.run(jobs.get, make_id(owner, key), owner)
+        return await self._database.run(get, make_id(owner, key), owner)
 
     async def follow(self, job_id: str, owner: str) -> AsyncGenerator[Snapshot, None]:
         """Snapshots of a job, newest only, at most 12 a second; ends after the terminal one.

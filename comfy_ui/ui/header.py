@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .html import Html, el, icon, icon_button, join
+from .html import Html, act, el, icon, icon_button, join
 from .languages import LANGUAGES
 
 __all__ = ["enter", "header", "leave"]
@@ -41,15 +41,7 @@ def header(title: str, login: Html | None) -> Html:
 
 
 def _place(name: str, image: str, label: str) -> Html:
-    return el(
-        "button",
-        icon(image),
-        el("span", label),
-        type="button",
-        class_="place-to",
-        data_do="go-to",
-        data_place=name,
-    )
+    return act(image, el("span", label), class_="place-to", data_do="go-to", data_place=name)
 
 
 def leave(name: str = "") -> Html:

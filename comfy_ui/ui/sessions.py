@@ -15,8 +15,9 @@ from .memory import give_back
 __all__ = ["CAPACITY", "forget_ended", "sweep"]
 
 CAPACITY: Final = 250
-"""For ``state_session_capacity`` of Gradio's ``launch``. A page that is put out by newer ones goes
-on: what our ``gr.State``s hold is only what need not be drawn again."""
+"""For ``state_session_capacity`` of Gradio's ``launch``: two hundred open pages, and their calls. A
+page that is put out by newer ones goes on: what our ``gr.State``s hold is only what need not be
+drawn again."""
 
 _EVERY_S: Final = 60.0
 _EVENTS: Final = 100  # whose figures are kept: they are shown nowhere, and read at each event

@@ -126,7 +126,7 @@ def test_f25_only_canonical_lowercase_uuids_are_sent() -> None:
     assert check_prompt_id(good) == good
     for bad in (good.upper(), good.replace("-", ""), f"{{{good}}}", "42", "", None, 42):
         with pytest.raises(ValidationError):
-            check_prompt_id(bad)  # type: ignore[arg-type]
+            check_prompt_id(bad)  # type: ignore[arg-type]  # what untyped callers may give
 
 
 def test_f5_client_id_is_always_sent_and_extra_data_is_never_null() -> None:

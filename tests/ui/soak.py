@@ -6,8 +6,8 @@ cancel, go away in the middle, and leave for good. Afterwards every job has one 
 is the engine's, byte for byte, and of its own job, and the app holds no socket, file or memory
 more than after its warm-up. Exits with 1 otherwise.
 
-Now and then all rest for a minute, with their pages open. What the app holds then it really keeps:
-while it works, its memory swings by ten times of what the slope must not exceed in an hour.
+Now and then all rest for a minute, with their pages open: what the app holds then it really keeps.
+While it works its memory swings by some MiB. Neither may grow.
 """
 
 from __future__ import annotations
@@ -54,28 +54,27 @@ class Watch(Account):
     threads: list[int] = field(default_factory=list)
     pages: int = 0
 
-    def at_rest(self) -> list[tuple[float, float]]:
-        """The last of each rest after the warm-up: seconds, MiB."""
-        last = {int(t // ROUND_S): (t, mib) for t, mib in self.memory if rest_left(t)}
-        return [one for one in last.values() if one[0] > self.seconds * WARM_UP]
+    def warm(self, *, resting: bool) -> list[tuple[float, float]]:
+        """After the warm-up, seconds and MiB: the end of each rest, or all of the work between."""
+        warm = [(t, mib) for t, mib in self.memory if t > self.seconds * WARM_UP]
+        if not resting:
+            return [(t, mib) for t, mib in warm if not rest_left(t)]
+        return [*{t // ROUND_S: (t, mib) for t, mib in warm if rest_left(t)}.values()]
 
-    def slope(self) -> tuple[float, float]:
-        """MiB per hour from rest to rest after the warm-up, and its standard error."""
-        hours, mib = zip(*((t / 3600, mib) for t, mib in self.at_rest()), strict=True)
-        line = statistics.linear_regression(hours, mib)
-        rests = [m - line.slope * h - line.intercept for h, m in zip(hours, mib, strict=True)]
-        spread = statistics.pvariance(hours) * len(hours)
-        error = (sum(r * r for r in rests) / max(len(rests) - 2, 1) / spread) ** 0.5
-        return line.slope, error
+    @property
+    def steady(self) -> bool:
+        return all(slope(self.warm(resting=it))[0] < SLOPE_MIB_PER_H for it in (False, True))
 
     def __str__(self) -> str:
         memory = [f"  memory (MiB)   at most {max(mib for _, mib in self.memory):.1f}"]
-        if len(sizes := [f"{mib:.1f}" for _, mib in self.at_rest()]) > 2:
-            slope, error = self.slope()
-            memory += [
-                f"    at rest      {', '.join(sizes)}",
-                f"    its slope    {slope:+.2f} ± {error:.2f} MiB/h (goal {SLOPE_MIB_PER_H:g})",
-            ]
+        for name, resting in (("at work", False), ("at rest", True)):
+            samples = self.warm(resting=resting)
+            if len(samples) > 2:
+                rise, error = slope(samples)
+                memory.append(
+                    f"    {name}      {samples[0][1]:.1f} after the warm-up, {samples[-1][1]:.1f}"
+                    f" at the end, {rise:+.2f} ± {error:.2f} MiB/h (goal {SLOPE_MIB_PER_H:g})"
+                )
         return "\n".join(
             [
                 super().__str__(),
@@ -85,6 +84,16 @@ class Watch(Account):
                 f"  threads        {max(self.threads)}",
             ]
         )
+
+
+def slope(samples: list[tuple[float, float]]) -> tuple[float, float]:
+    """MiB per hour, and its standard error (samples taken as independent)."""
+    hours, mib = zip(*((t / 3600, mib) for t, mib in samples), strict=True)
+    line = statistics.linear_regression(hours, mib)
+    rests = [m - line.slope * h - line.intercept for h, m in zip(hours, mib, strict=True)]
+    spread = statistics.pvariance(hours) * len(hours)
+    error = (sum(r * r for r in rests) / max(len(rests) - 2, 1) / spread) ** 0.5
+    return line.slope, error
 
 
 def rest_left(seconds: float) -> float:
@@ -297,7 +306,7 @@ def main() -> int:
         soak(minutes=args.minutes, people=args.people, seed=args.seed, every_s=args.every)
     )
     print(watch)
-    steady = args.minutes < SURE_AFTER_MIN or watch.slope()[0] < SLOPE_MIB_PER_H
+    steady = args.minutes < SURE_AFTER_MIN or watch.steady
     return 0 if watch.fine and steady else 1
 
 
