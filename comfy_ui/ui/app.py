@@ -37,6 +37,7 @@ from .html import Html
 from .island import island
 from .library import Library
 from .logins import checker, hub_owners, logins_of
+from .memory import set_apart
 from .oauth import provider_of
 from .press import Press
 from .queue import Queue
@@ -206,6 +207,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         raise failed[0]
     _say(f"comfy-ui is at {page.local_url}")
     if block:
+        set_apart()
         # A stop by a supervisor is as good as Ctrl+C.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with suppress(KeyboardInterrupt):

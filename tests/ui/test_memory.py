@@ -1,4 +1,4 @@
-"""What the app does to glibc, in processes of their own."""
+"""What the app does to its process's memory, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has arenas")
+with_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has arenas")
 
 START = """
 import ctypes, sys, threading
@@ -49,6 +49,20 @@ give_back()
 print(before - psutil.Process().memory_info().rss)
 """
 
+APART = """
+import gc, time
+from comfy_ui.ui.memory import set_apart
+held = [[] for _ in range(1_000_000)]
+def search():
+    began = time.perf_counter()
+    gc.collect()
+    return time.perf_counter() - began
+search()
+before = search()
+set_apart()
+print(before / search())
+"""
+
 
 def said(code: str, *arguments: str, **environment: str) -> str:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
@@ -62,6 +76,7 @@ def said(code: str, *arguments: str, **environment: str) -> str:
     ).stdout
 
 
+@with_glibc
 def test_threads_share_two_arenas() -> None:
     assert said(ARENAS, "as they come").count("<heap nr=") > 2
     assert said(ARENAS, "little").count("<heap nr=") <= 2
@@ -73,15 +88,22 @@ def mapped(*arguments: str, **environment: str) -> int:
     return max(map(int, found))
 
 
+@with_glibc
 def test_large_pieces_are_mapped_apart() -> None:
     assert mapped("as they come") < 20
     assert mapped("little") >= 20
 
 
+@with_glibc
 def test_what_somebody_chose_stays() -> None:
     assert said(ARENAS, "little", MALLOC_ARENA_MAX="5").count("<heap nr=") == 5
     assert mapped("little", MALLOC_MMAP_THRESHOLD_="1000000") < 20
 
 
+@with_glibc
 def test_what_a_rush_needed_is_given_back() -> None:
     assert int(said(RUSH)) > 80_000_000
+
+
+def test_searches_for_garbage_pass_over_what_was_there_at_the_start() -> None:
+    assert float(said(APART)) > 10
