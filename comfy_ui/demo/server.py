@@ -193,12 +193,30 @@ class DemoServer:
         await asyncio.to_thread(self.stop)
 
 
+async def close_door(*servers: asyncio.Server) -> None:
+    """Let nobody more in. Whoever was just coming in is known to the server afterwards.
+
+    If they arrive when the server is closed, asyncio forgets their socket (Python 3.11).
+    """
+    for server in servers:
+        for listener in server.sockets:
+            server.get_loop().remove_reader(listener)
+    for _ in range(3):  # turns of the loop: accepted, got a transport, told to the protocol
+        await asyncio.sleep(0)
+    for server in servers:
+        server.close()
+
+
 class _Server(uvicorn.Server):
     """Ends at once: uvicorn itself looks every 0.1 s whether it shall."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.ending = asyncio.Event()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await close_door(*self.servers)
+        await super().shutdown(sockets)
 
     async def main_loop(self) -> None:
         tasks = {
@@ -256,24 +274,23 @@ class _Life:
         self._listener.close()
 
     def _abort(self) -> None:
-        for server in self._server.servers:
-            server.close()
         for connection in list(self._server.server_state.connections):
             connection.transport.abort()
+
+    async def _leave(self) -> None:
+        """End what did not end in time."""
+        self._abort()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_until_complete(self._server.serve(sockets=[self._listener]))
-            _cancel_all(self._loop)
+            self._loop.run_until_complete(self._leave())
         finally:
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()
-
-
-def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
-    tasks = asyncio.all_tasks(loop)
-    for task in tasks:
-        task.cancel()
-    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import socket
+import threading
 import time
+import warnings
+from contextlib import suppress
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -38,6 +42,35 @@ def test_a_port_in_use_is_a_clear_error() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(ComfyHeadlessError, match=f"Port {port} .* cannot be used"):
             DemoServer(port=port).start()
+
+
+def test_who_is_just_coming_in_when_it_stops_leaves_no_socket() -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", ResourceWarning)
+        for _ in range(10):
+            _stop_amid_visitors()
+        gc.collect()
+    assert not [str(warning.message) for warning in told]
+
+
+def _stop_amid_visitors() -> None:
+    visitors: list[socket.socket] = []
+
+    def come() -> None:
+        with suppress(OSError):  # nobody listens any more
+            while len(visitors) < 300:
+                visitors.append(socket.create_connection(("127.0.0.1", server.port)))
+
+    server = DemoServer(speed="instant")
+    server.start()
+    coming = threading.Thread(target=come)
+    coming.start()
+    while not visitors:
+        time.sleep(0.001)
+    server.stop()
+    coming.join()
+    for visitor in visitors:
+        visitor.close()
 
 
 def test_a_speed_of_nothing_is_refused() -> None:

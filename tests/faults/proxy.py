@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
+from comfy_ui.demo.server import close_door
 from tests.faults import wire
 
 Phase = Literal["connect", "submit", "run", "fetch", "other"]
@@ -289,8 +290,7 @@ class FaultProxy:
         """Nobody listens at this port for a while; established connections are reset."""
         if self._server is None:
             return
-        self._server.close()
-        self._server = None
+        await self._close()
         for connection in self._connections:
             connection._reset()
         task = asyncio.create_task(self._listen_after(seconds))
@@ -310,9 +310,7 @@ class FaultProxy:
     async def __aexit__(self, *exc: object) -> None:
         for task in self._background:
             task.cancel()
-        if self._server:
-            self._server.close()
-            self._server = None
+        await self._close()
         open_ = dict(self._connections)
         for task in open_.values():
             task.cancel()
@@ -321,6 +319,11 @@ class FaultProxy:
             connection.abort()
         for _ in range(5):  # turns of the loop: what was just coming in finds the door shut
             await asyncio.sleep(0)
+
+    async def _close(self) -> None:
+        server, self._server = self._server, None
+        if server:
+            await close_door(server)
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(
