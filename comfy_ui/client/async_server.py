@@ -24,6 +24,7 @@ from .endpoint import Endpoint
 from .flows import Fetch, Flow, Pause, Step, Work
 from .following import LOOK_S
 from .look import Look, look
+from .threads import in_thread
 from .transport import AsyncTransport, Breaker
 from .uploads import UploadSource
 from .values import JobInfo, LogLine, SystemStats, Template, UploadedFile, UserFile
@@ -286,7 +287,7 @@ class AsyncServer(Base):
             case Fetch(call, download):
                 return await self._transport.send(call, download)
             case Work(function):
-                return await asyncio.to_thread(function)
+                return await in_thread(function)
             case Pause(seconds):
                 await asyncio.sleep(seconds)
         return None

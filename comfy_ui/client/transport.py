@@ -7,7 +7,6 @@ else.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import ssl
 from collections.abc import Iterator
@@ -32,6 +31,7 @@ from .calls import Answer, Call
 from .dial import GuardedTransport
 from .endpoint import Endpoint
 from .http1 import Http1Transport
+from .threads import in_thread
 
 _MAX_REDIRECTS = 5
 _MAX_CONNECTIONS = 32
@@ -177,7 +177,7 @@ class AsyncTransport(_Transport):
                         return replace(answer, content=await response.aread())
                     async for chunk in response.aiter_bytes():
                         if receiver.blocking:
-                            await asyncio.to_thread(receiver.write, chunk)
+                            await in_thread(receiver.write, chunk)
                         else:
                             receiver.write(chunk)
                     return answer

@@ -25,6 +25,7 @@ import httpx
 from .. import __version__
 from ..errors import ModelDownloadError, StorageError
 from ..settings import Settings
+from .threads import in_thread
 
 __all__ = ["ModelSources", "fetch_weights", "part_bytes"]
 
@@ -125,10 +126,12 @@ async def fetch_weights(
     part = _Part(target)
     transfer = _Transfer(url, part, sources, on_progress=on_progress, free_bytes=free_bytes)
     try:
-        await asyncio.to_thread(part.open, url)
+        await in_thread(part.open, url)
+        while await in_thread(part.look_on):
+            pass
         async with httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False) as http:
             await transfer.run(http, pause_s)
-        await asyncio.to_thread(part.finish, sha256 or transfer.digest, transfer.total)
+        await in_thread(part.finish, sha256 or transfer.digest, transfer.total)
     except OSError as error:
         raise StorageError(
             f"'{target.name}' cannot be written: {error.strerror or error}.",
@@ -152,7 +155,7 @@ class _Part:
         self.etag: str | None = None
 
     def open(self, url: str) -> None:
-        """Open it, and read it again if it can be gone on with: its hash is not kept anywhere."""
+        """Open it; if it can be gone on with, :meth:`look_on` has to read it again."""
         self.target.parent.mkdir(parents=True, exist_ok=True)
         file = self.path.open("r+b" if self.path.exists() else "x+b")
         try:
@@ -170,9 +173,13 @@ class _Part:
             self.restart(url, None)
             return
         self._hash, self.etag = hashlib.sha256(), etag
-        while piece := self._file.read(_PIECE):
-            self._hash.update(piece)
-            self.received += len(piece)
+
+    def look_on(self) -> bool:
+        """Read a piece of what is there: its hash is not kept anywhere. False: there was none."""
+        piece = self._file.read(_PIECE)
+        self._hash.update(piece)
+        self.received += len(piece)
+        return bool(piece)
 
     def restart(self, url: str, etag: str | None) -> None:
         """Begin at the first byte, of a file with that tag."""
@@ -208,7 +215,7 @@ class _Part:
         if self._file is not None:
             with suppress(OSError):  # a full disk may refuse the last flush
                 self._file.close()
-                if not self.received:
+                if not self.path.stat().st_size:
                     self.path.unlink(missing_ok=True)
                     self._about.unlink(missing_ok=True)
             self._file = None
@@ -282,7 +289,7 @@ class _Transfer:
             if not await self._begin(response):
                 return self.total is not None and self._part.received == self.total
             async for piece in response.aiter_raw(_PIECE):
-                await asyncio.to_thread(self._part.write, piece)
+                await in_thread(self._part.write, piece)
                 self._on_progress(self._part.received, self.total)
         finally:
             await response.aclose()
@@ -327,7 +334,7 @@ class _Transfer:
             if response.status_code == 416 and total == part.received:
                 self.total = total  # ended after the last byte and before it got its name
                 return False
-            await asyncio.to_thread(part.restart, self._url, None)
+            await in_thread(part.restart, self._url, None)
             raise httpx.RemoteProtocolError("another part came than was asked for")
         if response.status_code == 429 or response.status_code >= 500:
             raise httpx.RemoteProtocolError(f"the answer was {response.status_code}")
@@ -344,7 +351,7 @@ class _Transfer:
         self.total = int(length) if length.isdigit() else None
         # A weak tag does not promise the same bytes.
         strong = etag if etag and not etag.startswith("W/") else None
-        await asyncio.to_thread(part.restart, self._url, strong)
+        await in_thread(part.restart, self._url, strong)
         await self._room()
         return True
 

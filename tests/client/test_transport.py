@@ -8,17 +8,19 @@ import asyncio
 import json
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx
 import pytest
 import trustme
 
 from comfy_ui.client import ComfyClient, OutputFile
+from comfy_ui.client.files import Download
 from comfy_ui.client.transport import translate
 from comfy_ui.errors import (
     AuthenticationError,
@@ -525,6 +527,30 @@ async def test_a_download_that_never_gets_anywhere_ends_in_an_error_and_no_file(
         async with open_client(kind, server.url) as client:
             with pytest.raises(ComfyUIConnectionError):
                 await client.download(FILE, tmp_path / "x.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_download_cancelled_while_its_file_is_opened_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening, open_now, opens = threading.Event(), threading.Event(), Download._open
+
+    def slow(download: Download, folder: Path) -> BinaryIO:
+        opening.set()
+        open_now.wait(5)
+        return opens(download, folder)
+
+    monkeypatch.setattr(Download, "_open", slow)
+    with ScriptedServer(lambda _: response(b"bytes")) as server:
+        async with open_client("async", server.url) as client:
+            task = asyncio.ensure_future(client.download(FILE, tmp_path / "x.png"))
+            assert await asyncio.to_thread(opening.wait, 5)
+            for _ in range(3):  # also who asks again and again
+                task.cancel()
+                await asyncio.sleep(0.01)
+            open_now.set()
+            with pytest.raises(asyncio.CancelledError):
+                await task
     assert list(tmp_path.iterdir()) == []
 
 

@@ -250,6 +250,29 @@ async def test_a_cancelled_download_goes_on_later(publisher: Publisher, target: 
     assert content(target) == WEIGHTS
 
 
+def put_whole_part(publisher: Publisher, target: Path) -> None:
+    """What a download leaves that was killed after its last byte, before the file got its name."""
+    put(target.with_name("a.safetensors.part"), WEIGHTS)
+    about = {"url": f"{publisher.url}/x/resolve/main/a.safetensors", "etag": '"one"'}
+    put(target.with_name("a.safetensors.part.json"), json.dumps(about).encode())
+
+
+async def test_what_is_there_stays_when_reading_it_again_is_cancelled(
+    publisher: Publisher, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_whole_part(publisher, target)
+    task = asyncio.ensure_future(fetch(publisher, target))
+
+    def look_on(_: object) -> bool:
+        task.get_loop().call_soon_threadsafe(task.cancel)
+        return True
+
+    monkeypatch.setattr("comfy_ui.client.weights._Part.look_on", look_on)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert part_bytes(target) == len(WEIGHTS)
+
+
 KILLED = """
 import asyncio, os, sys
 from pathlib import Path
@@ -280,9 +303,7 @@ async def test_a_killed_process_loses_nothing_that_was_written(
 async def test_a_file_that_was_whole_and_not_named_yet_gets_its_name(
     publisher: Publisher, target: Path
 ) -> None:
-    put(target.with_name("a.safetensors.part"), WEIGHTS)
-    about = {"url": f"{publisher.url}/x/resolve/main/a.safetensors", "etag": '"one"'}
-    put(target.with_name("a.safetensors.part.json"), json.dumps(about).encode())
+    put_whole_part(publisher, target)
     await fetch(publisher, target, sha256=SHA256)
     assert content(target) == WEIGHTS
     assert leftovers(target) == []
