@@ -27,6 +27,7 @@ from comfy_ui.errors import (
     ComfyUIOfflineError,
     ValidationError,
 )
+from comfy_ui.protocol.retry import Backoff
 from tests.client.names import Names, names
 from tests.client.support import Request, ScriptedServer, image_graph, open_client, response
 
@@ -165,7 +166,14 @@ async def test_a_socket_that_is_opened_again_is_looked_at_again(dns: Names) -> N
     assert dns.connected == HERE
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A download tries thrice, not for ten seconds."""
+    monkeypatch.setattr("comfy_ui.client.transfers._PATIENT", Backoff(base_s=0.0, attempts=3))
+
+
 @BOTH
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("place", ["http://169.254.169.254/latest/", "http://0.0.0.0:{port}/view"])
 async def test_a_redirect_leads_to_no_other_server(
     kind: str, dns: Names, server: ScriptedServer, place: str
@@ -190,6 +198,7 @@ def cloud(target: str) -> Any:
 
 
 @BOTH
+@pytest.mark.usefixtures("impatient")
 async def test_where_redirects_are_followed_they_are_looked_at_too(
     kind: str, dns: Names, server: ScriptedServer
 ) -> None:

@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from comfy_ui.client import flows
 from comfy_ui.client.reach import reachable
 from comfy_ui.demo import DemoServer
 from comfy_ui.ui import backend
@@ -47,8 +49,9 @@ def page(
 
 @pytest.fixture
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pace has a test of its own."""
+    """The pace has a test of its own; the client tries as often as ever, without a pause."""
     monkeypatch.setattr(Paces, "wait_s", lambda *_: 0.0)
+    monkeypatch.setattr(flows, "_QUICK", replace(flows._QUICK, base_s=0.0))
 
 
 def connect(page: Any, person: Person, address: Any) -> str:
