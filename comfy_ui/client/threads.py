@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
 from typing import TypeVar, TypeVarTuple
 
 __all__ = ["in_thread"]
@@ -19,7 +20,9 @@ async def in_thread(function: Callable[[*Ts], T], *arguments: *Ts) -> T:
     Otherwise it would go on with a file that its owner closes and removes meanwhile, or open one
     for nobody. So ``function`` should not take long.
     """
-    work = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+    run = copy_context().run
+    # No task: at the end of a loop each task is cancelled, also one that somebody waits for.
+    work = asyncio.get_running_loop().run_in_executor(None, run, function, *arguments)
     try:
         return await asyncio.shield(work)
     finally:
