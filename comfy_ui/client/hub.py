@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import Context
@@ -32,8 +33,10 @@ from .websocket import Socket
 
 logger = logging.getLogger(__name__)
 
-# Jobs that nobody waits for are kept so that they can be waited for later; not for ever.
+# Jobs that nobody waits for are kept so that they can be waited for later; not for ever. Of those
+# that were stopped there is nothing to fetch.
 _KEPT_JOBS = 2000
+_KEPT_STOPPED = 100
 _DEAF_S = 2.0
 _STATUS_S = 1.0
 
@@ -61,6 +64,7 @@ class Hub:
         self._observer = observer
         self._socket = Socket(endpoint, on_message=self._hear, on_change=self._connected)
         self._jobs: dict[str, Job] = {}
+        self._stopped: deque[Job] = deque()
         # By prompt_id; True: wants to know of the end alone.
         self._waiting: dict[str, dict[asyncio.Event, bool]] = {}
         self._poller: asyncio.Task[None] | None = None
@@ -80,12 +84,14 @@ class Hub:
         return self._keep(Job(state, client_id=client_id, on_change=self._changed))
 
     def job(self, prompt_id: str) -> Job:
-        """A job known here, or one that somebody else has queued."""
+        """A job known here, or one that somebody else has queued: known while it is waited for."""
         known = self._jobs.get(prompt_id)
         if known is not None and known.error is None:
             return known
         state = new_job(prompt_id, now=self._clock(), accepted=True)
-        return self._keep(Job(state, on_change=self._changed))
+        job = self._keep(Job(state, on_change=self._changed))
+        job.taken = True
+        return job
 
     def renamed(self, job: Job, before: str) -> None:
         """Know a job by the id that the server gave it."""
@@ -93,9 +99,10 @@ class Hub:
         self._jobs[job.prompt_id] = job
 
     def drop(self, job: Job) -> None:
-        """Forget a job; it can still be followed, by polling."""
-        if self._jobs.get(job.prompt_id) is job and job.prompt_id not in self._waiting:
-            del self._jobs[job.prompt_id]
+        """Forget a job once nobody waits for it; it can still be followed, by polling."""
+        job.taken = True
+        if job.prompt_id not in self._waiting:
+            self._forget(job)
 
     @contextmanager
     def watching(self, job: Job, *, end_only: bool = False) -> Iterator[asyncio.Event]:
@@ -104,6 +111,7 @@ class Hub:
         ``end_only``: not before the job is settled; frames then wake nobody up in vain.
         """
         event = asyncio.Event()
+        self._jobs.setdefault(job.prompt_id, job)
         self._waiting.setdefault(job.prompt_id, {})[event] = end_only
         self._socket.want(wanted=True)
         self._nudge(poll_due(job.state, self._clock()))
@@ -119,6 +127,7 @@ class Hub:
             del watchers[event]
             if not watchers:
                 del self._waiting[job.prompt_id]
+                self._left_alone(job)
             if not self._waiting:
                 self._socket.want(wanted=False)
 
@@ -149,7 +158,7 @@ class Hub:
             if job is not None:
                 job.apply(message, now)
             return
-        for job in self._jobs.values():  # previews of old servers name no job
+        for job in [*self._jobs.values()]:  # previews of old servers name no job
             if job.state.running and job.client_id == client_id:
                 job.apply(message, now)
 
@@ -160,7 +169,7 @@ class Hub:
                 self._telemetry.reconnected()
             self._was_open = True
         event = ConnectionLost() if client_id is None else ConnectionRegained(listening=False)
-        for job in self._jobs.values():
+        for job in [*self._jobs.values()]:
             # Those queued under an earlier clientId are not told of on this connection.
             if client_id is not None or job.state.listening:
                 job.apply(event, now)
@@ -169,6 +178,8 @@ class Hub:
 
     def _changed(self, job: Job) -> None:
         settled = job.settled
+        if settled and job.prompt_id not in self._waiting:
+            self._left_alone(job)
         for event, end_only in self._waiting.get(job.prompt_id, {}).items():
             if settled or not end_only:
                 event.set()
@@ -220,6 +231,19 @@ class Hub:
         if self._heard_at == before:
             logger.info("The socket has gone deaf; opening another")
             self._socket.cycle()
+
+    def _left_alone(self, job: Job) -> None:
+        job.forget_preview()
+        if job.taken:
+            self._forget(job)
+        elif job.was_stopped and job not in self._stopped:
+            self._stopped.append(job)
+            if len(self._stopped) > _KEPT_STOPPED:
+                self.drop(self._stopped.popleft())
+
+    def _forget(self, job: Job) -> None:
+        if self._jobs.get(job.prompt_id) is job:
+            del self._jobs[job.prompt_id]
 
     def _keep(self, job: Job) -> Job:
         job.observers.append(self._observer)

@@ -36,6 +36,8 @@ class Job:
         """Why the last look at it failed."""
         self.error: Exception | None = None
         """Why following was given up. The job itself may go on."""
+        self.taken = False
+        """Whether nobody will ask for it any more who does not wait for it now."""
         self.observers: list[Observer] = []
         self._on_change = on_change
         self._lock = threading.Lock()  # a sync client may cancel from another thread
@@ -68,6 +70,12 @@ class Job:
         """The server gave it an id of its own. What it said under that before went by unheard."""
         with self._lock:
             self.state = change(self.state, prompt_id=prompt_id, listening=False, unbroken=False)
+
+    def forget_preview(self) -> None:
+        """It is large, and nobody looks on."""
+        with self._lock:
+            tracker = change(self.state.tracker, preview=None)
+            self.state = change(self.state, tracker=tracker)
 
     def give_up(self, error: Exception) -> None:
         self.error = error
