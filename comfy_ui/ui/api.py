@@ -60,7 +60,6 @@ class Api:
         preset: str,
         prompt: str = "",
         values: dict[str, Any] | None = None,
-        key: str = "",
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Make a picture, video or sound with a preset.
 
@@ -72,8 +71,6 @@ class Api:
             prompt: What to make, in words.
             values: Other parameters of the preset, for instance {"seed": 7, "steps": 20}. Those
                 left out keep their defaults; a file is a name that POST /uploads has given.
-            key: A name of your own for this request. Sent again under it, because an answer was
-                lost, it is still one job.
         """
         owner = self._access.require("run", request)
         await self._backend.ready()
@@ -90,7 +87,6 @@ class Api:
                 preset=chosen.id,
                 values=wanted,
                 uploads=None if trusted else files,
-                key=_key(key),
             )
         )
         async with aclosing(self._followed(job.id, owner)) as told:
@@ -102,7 +98,6 @@ class Api:
         request: gr.Request,
         workflow: dict[str, Any],
         values: dict[str, Any] | None = None,
-        key: str = "",
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Run a ComfyUI workflow, in API or editor format. Answers as "generate" does.
 
@@ -111,7 +106,6 @@ class Api:
         Args:
             workflow: The workflow as ComfyUI exports it, as a JSON object.
             values: New values for its controls, by their ids.
-            key: As of "generate".
         """
         owner = self._access.require("run", request)
         await self._backend.ready()
@@ -131,7 +125,7 @@ class Api:
                     hint="Use a preset: 'presets' lists them.",
                 )
         job = await self._backend.studio.submit(
-            JobRequest(owner=owner, preset="workflow", values=kept, graph=graph, key=_key(key))
+            JobRequest(owner=owner, preset="workflow", values=kept, graph=graph)
         )
         async with aclosing(self._followed(job.id, owner)) as told:
             async for one in told:
@@ -293,10 +287,6 @@ def _prompt(text: object) -> str:
     if not said:
         raise ValidationError("Say what to make: the prompt is empty.")
     return said[:_MAX_PROMPT]
-
-
-def _key(key: object) -> str | None:
-    return str(key) if key else None
 
 
 def _mapping(values: object) -> Mapping[str, Any]:
