@@ -145,7 +145,7 @@ async def test_what_is_not_a_comfyui_is_told_apart(
         async with open_client(kind, server.url) as client:
             with pytest.raises(error) as caught:
                 await client.queue()
-    assert caught.value.hint  # type: ignore[attr-defined]
+    assert caught.value.hint  # type: ignore[attr-defined]  # all of ours have one
 
 
 @BOTH
