@@ -87,6 +87,7 @@ class Api:
                 preset=chosen.id,
                 values=wanted,
                 uploads=None if trusted else files,
+                key=_key(request),
             )
         )
         async with aclosing(self._followed(job.id, owner)) as told:
@@ -125,7 +126,7 @@ class Api:
                     hint="Use a preset: 'presets' lists them.",
                 )
         job = await self._backend.studio.submit(
-            JobRequest(owner=owner, preset="workflow", values=kept, graph=graph)
+            JobRequest(owner=owner, preset="workflow", values=kept, graph=graph, key=_key(request))
         )
         async with aclosing(self._followed(job.id, owner)) as told:
             async for one in told:
@@ -287,6 +288,14 @@ def _prompt(text: object) -> str:
     if not said:
         raise ValidationError("Say what to make: the prompt is empty.")
     return said[:_MAX_PROMPT]
+
+
+def _key(request: gr.Request) -> str | None:
+    """The caller's own name for what it sends: sent again under it, it is still one job.
+
+    A header: Gradio refuses callers that send arguments by place and lack one.
+    """
+    return request.headers.get("Idempotency-Key") or None
 
 
 def _mapping(values: object) -> Mapping[str, Any]:

@@ -165,6 +165,28 @@ def test_wildcards_are_chosen_for_programs_too_and_told_with_the_seed(
         assert again["seed"] == first["seed"] or first["seed"] is None
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "asked"),
+    [
+        ("generate", {"preset": "sd15", "prompt": "a cat", "values": {"steps": 1}}),
+        ("run_workflow", {"workflow": compile_workflow("sd15", prompt="a cat", steps=1, seed=5)}),
+    ],
+)
+def test_what_is_sent_again_under_its_key_is_one_job(
+    local: str, endpoint: str, asked: dict[str, Any]
+) -> None:
+    def job(**headers: str) -> str:
+        sent = client.post(f"call/v2/{endpoint}", json=asked, headers=headers).json()
+        told = client.get(f"call/{endpoint}/{sent['event_id']}").text
+        return str(json.loads(told.partition("data: ")[2].splitlines()[0])[0]["job"])
+
+    one, other = f"{endpoint} one", f"{endpoint} other"
+    with httpx.Client(base_url=f"{local}/gradio_api/", timeout=60, trust_env=False) as client:
+        first = job(**{"Idempotency-Key": one})
+        assert job(**{"idempotency-key": one}) == first
+        assert len({first, job(**{"Idempotency-Key": other}), job(), job()}) == 4
+
+
 def test_a_draft_suits_the_preset_it_is_for(local: str, tmp_path: Path) -> None:
     code = (
         "import json, sys; from gradio_client import Client;"
