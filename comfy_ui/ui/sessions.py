@@ -1,13 +1,14 @@
 """Gradio's memory of pages that were closed and of calls that are over, kept small.
 
-Every page opened and every call of a program is a session to Gradio. It keeps 10,000 of them, each
-with a description of the whole page (90 kB), the figures of 10,000 events, and of each session the
-set of its events for ever, also when they are over.
+Every page opened and every call of a program is a session to Gradio. It keeps 10,000 of them, the
+figures of 10,000 events, and of each session the set of its events for ever, also when they are
+over. And to each new session it describes the whole page, for a kind of link that we do not have.
 """
 
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any, Final
 
 from .memory import give_back
@@ -26,10 +27,19 @@ _EVENTS: Final = 100  # whose figures are kept: they are shown nowhere, and read
 async def forget_ended(page: Any) -> None:
     """Sweep once a minute, until it is cancelled."""
     page._queue.ANALYTICS_MAX_EVENTS = _EVENTS  # noqa: SLF001 -- Gradio has no other way to it
+    page.state_holder.blocks = _undescribed(page)
     while True:
         await asyncio.sleep(_EVERY_S)
         sweep(page)
         await asyncio.to_thread(give_back)
+
+
+def _undescribed(page: Any) -> SimpleNamespace:
+    """What a new session is made from, without the components it would describe to itself.
+
+    It adds the few that its events change when they do.
+    """
+    return SimpleNamespace(default_config=page.default_config, blocks={})
 
 
 def sweep(page: Any) -> None:

@@ -28,6 +28,16 @@ def test_callers_who_are_gone_leave_nothing_behind(
         assert queue.ANALYTICS_MAX_EVENTS == 100
 
 
+def test_a_new_session_does_not_describe_the_page_to_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with served(tmp_path, monkeypatch, users=False) as page, Person.comes(page) as visitor:
+        visitor.call("presets")
+        described = [len(s.config_values) for s in page.app.state_holder.session_data.values()]
+        assert described
+        assert max(described) <= 1
+
+
 def test_who_still_waits_for_an_answer_is_not_forgotten() -> None:
     queue = SimpleNamespace(
         pending_event_ids_session={
