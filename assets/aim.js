@@ -4,7 +4,7 @@
 (() => {
   const { $ } = window.comfy.kit;
   const NEAR_PX = 8; // farther away: it was dragged, or given up
-  const THINGS = ".thumb[data-open], .job [data-do], .tile [data-do], #stage [data-item], #stage [data-zoom]";
+  const THINGS = ".thumb[data-open], .job [data-do], .tile [data-do], .draft [data-send], #stage [data-item], #stage [data-zoom]";
 
   const thing = (element) => element.closest?.(THINGS);
   // What it is, as a selector; where it stands does not matter.

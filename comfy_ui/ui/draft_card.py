@@ -111,7 +111,6 @@ def writing_card(text: str, source: str) -> Html:
         "section",
         _head(source, writing=True),
         el("p", text or "…", class_="draft-text"),
-        el("div", act("stop", "Stop", data_send="discard"), class_="acts"),
         class_="draft writing",
         aria_label="Draft of the prompt",
         aria_busy="true",
@@ -123,7 +122,14 @@ def _head(source: str, *, writing: bool = False) -> Html:
     told: list[Html | str] = [name, " is writing"] if writing else ["by ", name]
     if source == _RULES_NAME:
         told = [f"by {source}"]
-    return el("div", el("strong", "Draft"), el("span", told, class_="quiet"), class_="row")
+    return el(
+        "div",
+        el("strong", "Draft"),
+        el("span", told, class_="quiet"),
+        # Above the text, for what is below it walks away from the pointer as it grows.
+        act("stop", "Stop", data_send="discard") if writing else None,
+        class_="row",
+    )
 
 
 def _besides(label: str, text: str) -> Html:

@@ -93,6 +93,34 @@ def test_a_draft_is_stopped_while_it_comes_and_generate_is_free(page: Any, llm: 
     assert page.input_value(PROMPT) == "a cat"
 
 
+def press_stop(page: Any, llm: LlmServer, words: int) -> None:
+    """Press the mouse on Stop of a draft that is being written, and hold it."""
+    llm.replies = [says_prompt("a cat " + "and one more thing of it " * words, between_s=0.1)]
+    page.fill(PROMPT, "a cat")
+    page.click("#enhance")
+    page.wait_for_selector("#draft .writing")
+    box = page.locator("#draft .act:has-text('Stop')").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+
+
+def test_a_stop_pressed_while_the_text_grows_is_a_stop(page: Any, llm: LlmServer) -> None:
+    press_stop(page, llm, 60)
+    tall = "document.querySelector('#draft .draft-text').offsetHeight"
+    height = page.evaluate(tall)
+    page.wait_for_function(f"height => {tall} > height", arg=height)
+    page.mouse.up()
+    page.wait_for_selector("#draft .draft", state="detached", timeout=10_000)
+
+
+def test_a_stop_pressed_as_the_draft_is_done_takes_none(page: Any, llm: LlmServer) -> None:
+    press_stop(page, llm, 4)
+    page.wait_for_selector("#draft .draft:not(.writing)")
+    page.mouse.up()
+    page.wait_for_selector("#draft .draft", state="detached")
+    assert page.input_value(PROMPT) == "a cat"
+
+
 def test_markup_of_a_model_is_never_markup_here(page: Any, llm: LlmServer) -> None:
     llm.replies = [says_prompt(EVIL, between_s=0.02)]
     page.fill(PROMPT, "a cat")
