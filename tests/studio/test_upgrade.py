@@ -36,12 +36,18 @@ def restored(folder: Path, version: int) -> None:
         connection.commit()
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-async def test_everything_is_there_after_the_upgrade(
-    client: ComfyWSClient, server: DemoServer, tmp_path: Path, version: int
-) -> None:
-    restored(tmp_path, version)
-    async with Studio(client=client, data_dir=tmp_path, keep_deleted_s=1e9) as studio:
+async def test_everything_is_there_after_the_upgrade(server: DemoServer, tmp_path: Path) -> None:
+    async with asyncio.TaskGroup() as all_at_once:  # each waits for the server for seconds
+        for version in VERSIONS:
+            all_at_once.create_task(upgraded(server, tmp_path / str(version), version))
+
+
+async def upgraded(server: DemoServer, folder: Path, version: int) -> None:
+    restored(folder, version)
+    async with (
+        ComfyWSClient(url=server.url) as client,
+        Studio(client=client, data_dir=folder, keep_deleted_s=1e9) as studio,
+    ):
         assert studio.notice == ""
         found = await studio.results("ann")
         assert [(item.filename, item.starred) for item in found] == [

@@ -7,7 +7,8 @@ is the engine's, byte for byte, and of its own job, and the app holds no socket,
 more than after its warm-up. Exits with 1 otherwise.
 
 Now and then all rest for a minute, with their pages open: what the app holds then it really keeps.
-While it works its memory swings by some MiB. Neither may grow.
+While it works its memory swings by some MiB. Neither may grow: not what is in use, which the app
+tells (see ``inside``), and not what the system gave it, but for one step of Python's allocator.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -36,64 +38,100 @@ from tests.benchmarks.page import Visitor, free_port, handlers, started
 from tests.benchmarks.server import embedded
 from tests.faults.proxy import FaultProxy
 from tests.studio.soak import Account, bad_weather
+from tests.ui import inside
 
 PAUSE_S = 15.0  # of a person between two jobs, on average
 WARM_UP = 1 / 3  # of the time
 ROUND_S, REST_S = 240.0, 75.0  # a round ends with a rest; the app gives memory back once a minute
 SLOPE_MIB_PER_H = 1.0
+STEP_MIB = 1.0  # what Python's allocator asks the system for at a time
 SURE_AFTER_MIN = 30.0  # a slope of less time says nothing
 AT_REST_S = 20.0  # then keep-alive connections have ended
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The app's memory in MiB, so many seconds after the beginning."""
+
+    seconds: float
+    resident: float
+    in_use: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """How one kind of memory went after the warm-up: MiB, and MiB per hour."""
+
+    name: str
+    first: float
+    last: float
+    slope: float
+    error: float
+    """The slope's standard error, with samples taken as independent."""
+    limit: float
+
+    @classmethod
+    def of(cls, name: str, samples: list[tuple[float, float]], step: float) -> Trend:
+        """Of seconds and MiB. One ``step`` in the middle, which no slope can be told from, is
+        allowed: it makes a line of least squares as steep as 1.5 steps within the time."""
+        hours, mib = zip(*((t / 3600, mib) for t, mib in samples), strict=True)
+        line = statistics.linear_regression(hours, mib)
+        rests = [m - line.slope * h - line.intercept for h, m in zip(hours, mib, strict=True)]
+        spread = statistics.pvariance(hours) * len(hours)
+        error = (sum(r * r for r in rests) / max(len(rests) - 2, 1) / spread) ** 0.5
+        limit = SLOPE_MIB_PER_H + 1.5 * step / (hours[-1] - hours[0])
+        return cls(name, mib[0], mib[-1], line.slope, error, limit)
+
+    def __str__(self) -> str:
+        return (
+            f"    {self.name:18} {self.first:.1f} after the warm-up, {self.last:.1f} at the end,"
+            f" {self.slope:+.2f} ± {self.error:.2f} MiB/h (must be under {self.limit:.2g})"
+        )
 
 
 @dataclass
 class Watch(Account):
     """What came of it, and what the app took meanwhile."""
 
-    memory: list[tuple[float, float]] = field(default_factory=list)  # seconds, MiB
+    memory: list[Sample] = field(default_factory=list)
     files: list[int] = field(default_factory=list)  # open ones: sockets too
     threads: list[int] = field(default_factory=list)
     pages: int = 0
 
-    def warm(self, *, resting: bool) -> list[tuple[float, float]]:
-        """After the warm-up, seconds and MiB: the end of each rest, or all of the work between."""
-        warm = [(t, mib) for t, mib in self.memory if t > self.seconds * WARM_UP]
+    def warm(self, *, resting: bool) -> list[Sample]:
+        """After the warm-up: the end of each rest, or all of the work between."""
+        warm = [sample for sample in self.memory if sample.seconds > self.seconds * WARM_UP]
         if not resting:
-            return [(t, mib) for t, mib in warm if not rest_left(t)]
-        return [*{t // ROUND_S: (t, mib) for t, mib in warm if rest_left(t)}.values()]
+            return [sample for sample in warm if not rest_left(sample.seconds)]
+        return [*{s.seconds // ROUND_S: s for s in warm if rest_left(s.seconds)}.values()]
+
+    def trends(self) -> Iterator[Trend]:
+        """Of what is in use and what is resident, each at work and at rest."""
+        kinds: list[tuple[str, Callable[[Sample], float], float]] = [
+            ("in use", lambda sample: sample.in_use, 0.0),
+            ("resident", lambda sample: sample.resident, STEP_MIB),
+        ]
+        for name, mib, step in kinds:
+            for when, resting in (("at work", False), ("at rest", True)):
+                samples = [(sample.seconds, mib(sample)) for sample in self.warm(resting=resting)]
+                if len(samples) > 2:
+                    yield Trend.of(f"{name} {when}", samples, step)
 
     @property
     def steady(self) -> bool:
-        return all(slope(self.warm(resting=it))[0] < SLOPE_MIB_PER_H for it in (False, True))
+        return all(trend.slope < trend.limit for trend in self.trends())
 
     def __str__(self) -> str:
-        memory = [f"  memory (MiB)   at most {max(mib for _, mib in self.memory):.1f}"]
-        for name, resting in (("at work", False), ("at rest", True)):
-            samples = self.warm(resting=resting)
-            if len(samples) > 2:
-                rise, error = slope(samples)
-                memory.append(
-                    f"    {name}      {samples[0][1]:.1f} after the warm-up, {samples[-1][1]:.1f}"
-                    f" at the end, {rise:+.2f} ± {error:.2f} MiB/h (goal {SLOPE_MIB_PER_H:g})"
-                )
         return "\n".join(
             [
                 super().__str__(),
                 f"  pages opened   {self.pages}",
-                *memory,
+                f"  memory (MiB)   at most {max(sample.resident for sample in self.memory):.1f}",
+                *map(str, self.trends()),
                 f"  open files     at most {max(self.files)}, at rest {self.files[-1]}",
                 f"  threads        {max(self.threads)}",
             ]
         )
-
-
-def slope(samples: list[tuple[float, float]]) -> tuple[float, float]:
-    """MiB per hour, and its standard error (samples taken as independent)."""
-    hours, mib = zip(*((t / 3600, mib) for t, mib in samples), strict=True)
-    line = statistics.linear_regression(hours, mib)
-    rests = [m - line.slope * h - line.intercept for h, m in zip(hours, mib, strict=True)]
-    spread = statistics.pvariance(hours) * len(hours)
-    error = (sum(r * r for r in rests) / max(len(rests) - 2, 1) / spread) ** 0.5
-    return line.slope, error
 
 
 def rest_left(seconds: float) -> float:
@@ -128,12 +166,14 @@ async def soak(*, minutes: float, people: int, seed: int = 0, every_s: float = 5
             "COMFYUI_URL": proxy.url,
             "TMPDIR": str(home / "tmp"),
         }
-        with started([sys.executable, "app.py"], port, **environment) as (url, process, _):
+        told = home / "in_use"
+        app = [sys.executable, "-m", "tests.ui.inside", str(told)]
+        with started(app, port, **environment) as (url, process, _):
             began = time.monotonic()
             until = began + minutes * 60
             helpers = [
                 asyncio.create_task(bad_weather(proxy, random.Random(seed), watch, every_s)),
-                asyncio.create_task(_measure(process, watch, began)),
+                asyncio.create_task(_measure(process, told, watch, began)),
             ]
             with (home / "seen.jsonl").open("w") as notes:
                 await asyncio.gather(
@@ -254,9 +294,10 @@ async def _look(client: httpx.AsyncClient, visitor: Visitor) -> None:
                 return
 
 
-async def _measure(process: psutil.Process, watch: Watch, began: float) -> None:
+async def _measure(process: psutil.Process, told: Path, watch: Watch, began: float) -> None:
     while True:
-        watch.memory.append((time.monotonic() - began, process.memory_info().rss / 2**20))
+        resident = process.memory_info().rss / 2**20
+        watch.memory.append(Sample(time.monotonic() - began, resident, inside.read(told)))
         watch.files.append(process.num_fds())
         watch.threads.append(process.num_threads())
         await asyncio.sleep(5.0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.ui.soak import soak
+from tests.ui.inside import in_use_mib
+from tests.ui.soak import Sample, Watch, soak
 
 
 @pytest.mark.nightly
@@ -14,3 +15,26 @@ async def test_the_app_loses_nothing_of_fifty_people_in_bad_weather() -> None:
     assert watch.fine, str(watch)
     assert watch.faults > 10
     print(watch)
+
+
+@pytest.mark.parametrize(
+    ("leak", "step", "steady"),
+    [(0.0, 0.0, True), (0.9, 0.0, True), (1.1, 0.0, False), (0.0, 1.0, True), (0.0, 2.0, False)],
+)
+def test_a_leak_is_told_from_a_step_of_the_allocator(
+    leak: float, step: float, steady: bool
+) -> None:
+    """``leak`` in MiB per hour of what is in use; ``step`` in MiB, in the middle."""
+    watch = Watch(seconds=7200)
+    for seconds in range(0, 7200, 5):
+        grown = leak * seconds / 3600
+        resident = 190 + grown + step * (seconds > 4800)
+        watch.memory.append(Sample(seconds, resident, in_use=150 + grown))
+    assert len([*watch.trends()]) == 4
+    assert watch.steady is steady
+
+
+def test_what_is_in_use_counts_small_things_and_large_ones() -> None:
+    before = in_use_mib()
+    kept = [[object() for _ in range(100_000)], bytearray(4 << 20)]
+    assert 6 < in_use_mib() - before < 8, kept is not None
