@@ -2,7 +2,7 @@
 
 From outside only what the system gave is seen. Python's allocator asks for 1 MiB at a time and
 gives one back when nothing at all in it lives, so this grows in steps, with the greatest rush so
-far, and says little about an hour. A leak shows in what is in use.
+far, and says little about an hour. A leak shows in what is in use. Needs glibc and CPython.
 """
 
 from __future__ import annotations
@@ -38,27 +38,29 @@ class _Mallinfo2(ctypes.Structure):
     ]
 
 
-_libc = ctypes.CDLL(None)
-_libc.mallinfo2.restype = _Mallinfo2
-_libc.open_memstream.restype = ctypes.c_void_p
-
-
 def in_use_mib() -> float:
-    """What this process holds of Python's own allocator (pieces up to 512 bytes) and of malloc."""
-    malloc = _libc.mallinfo2()
-    told = re.search(r"# bytes in allocated blocks += +([\d,]+)", _python_allocator())
+    """What this process holds of Python's own allocator (pieces up to 512 bytes) and of malloc.
+
+    AttributeError where they do not tell.
+    """
+    libc = ctypes.CDLL(None)
+    libc.mallinfo2.restype = _Mallinfo2
+    malloc = libc.mallinfo2()
+    told = re.search(r"# bytes in allocated blocks += +([\d,]+)", _python_allocator(libc))
     assert told
     return float((malloc.uordblks + malloc.hblkhd + int(told[1].replace(",", ""))) / 2**20)
 
 
-def _python_allocator() -> str:
+def _python_allocator(libc: ctypes.CDLL) -> str:
     """What ``sys._debugmallocstats`` prints, as a text."""
+    tell = ctypes.pythonapi._PyObject_DebugMallocStats
+    libc.open_memstream.restype = ctypes.c_void_p
     text, length = ctypes.c_char_p(), ctypes.c_size_t()
-    stream = ctypes.c_void_p(_libc.open_memstream(ctypes.byref(text), ctypes.byref(length)))
-    ctypes.pythonapi._PyObject_DebugMallocStats(stream)
-    _libc.fclose(stream)
+    stream = ctypes.c_void_p(libc.open_memstream(ctypes.byref(text), ctypes.byref(length)))
+    tell(stream)
+    libc.fclose(stream)
     told = (text.value or b"").decode()
-    _libc.free(text)
+    libc.free(text)
     return told
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from tests.ui.inside import in_use_mib
@@ -35,6 +37,10 @@ def test_a_leak_is_told_from_a_step_of_the_allocator(
 
 
 def test_what_is_in_use_counts_small_things_and_large_ones() -> None:
-    before = in_use_mib()
-    kept = [[object() for _ in range(100_000)], bytearray(4 << 20)]
-    assert 6 < in_use_mib() - before < 8, kept is not None
+    gc.collect()
+    try:
+        before = in_use_mib()
+    except AttributeError:
+        pytest.skip("needs glibc and a CPython that tells what it has allocated")
+    kept = [[object() for _ in range(400_000)], bytearray(16 << 20)]
+    assert 20 < in_use_mib() - before < 30, len(kept)  # 6.1 + 3.1, and 16
