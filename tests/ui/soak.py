@@ -8,7 +8,7 @@ more than after its warm-up. Exits with 1 otherwise.
 
 Now and then all rest for a minute, with their pages open: what the app holds then it really keeps.
 While it works its memory swings by some MiB. Neither may grow: not what is in use, which the app
-tells (see ``inside``), and not what the system gave it, but for one step of Python's allocator.
+tells (see ``inside``), and not what the system gave it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -44,7 +45,6 @@ PAUSE_S = 15.0  # of a person between two jobs, on average
 WARM_UP = 1 / 3  # of the time
 ROUND_S, REST_S = 240.0, 75.0  # a round ends with a rest; the app gives memory back once a minute
 SLOPE_MIB_PER_H = 1.0
-STEP_MIB = 1.0  # what Python's allocator asks the system for at a time
 SURE_AFTER_MIN = 30.0  # a slope of less time says nothing
 AT_REST_S = 20.0  # then keep-alive connections have ended
 
@@ -68,24 +68,21 @@ class Trend:
     slope: float
     error: float
     """The slope's standard error, with samples taken as independent."""
-    limit: float
 
     @classmethod
-    def of(cls, name: str, samples: list[tuple[float, float]], step: float) -> Trend:
-        """Of seconds and MiB. One ``step`` in the middle, which no slope can be told from, is
-        allowed: it makes a line of least squares as steep as 1.5 steps within the time."""
+    def of(cls, name: str, samples: list[tuple[float, float]]) -> Trend:
+        """Of seconds and MiB."""
         hours, mib = zip(*((t / 3600, mib) for t, mib in samples), strict=True)
         line = statistics.linear_regression(hours, mib)
         rests = [m - line.slope * h - line.intercept for h, m in zip(hours, mib, strict=True)]
         spread = statistics.pvariance(hours) * len(hours)
         error = (sum(r * r for r in rests) / max(len(rests) - 2, 1) / spread) ** 0.5
-        limit = SLOPE_MIB_PER_H + 1.5 * step / (hours[-1] - hours[0])
-        return cls(name, mib[0], mib[-1], line.slope, error, limit)
+        return cls(name, mib[0], mib[-1], line.slope, error)
 
     def __str__(self) -> str:
         return (
             f"    {self.name:18} {self.first:.1f} after the warm-up, {self.last:.1f} at the end,"
-            f" {self.slope:+.2f} ± {self.error:.2f} MiB/h (must be under {self.limit:.2g})"
+            f" {self.slope:+.2f} ± {self.error:.2f} MiB/h (goal {SLOPE_MIB_PER_H:g})"
         )
 
 
@@ -107,19 +104,16 @@ class Watch(Account):
 
     def trends(self) -> Iterator[Trend]:
         """Of what is in use and what is resident, each at work and at rest."""
-        kinds: list[tuple[str, Callable[[Sample], float], float]] = [
-            ("in use", lambda sample: sample.in_use, 0.0),
-            ("resident", lambda sample: sample.resident, STEP_MIB),
-        ]
-        for name, mib, step in kinds:
+        kinds = {"in use": attrgetter("in_use"), "resident": attrgetter("resident")}
+        for name, mib in kinds.items():
             for when, resting in (("at work", False), ("at rest", True)):
                 samples = [(sample.seconds, mib(sample)) for sample in self.warm(resting=resting)]
                 if len(samples) > 2:
-                    yield Trend.of(f"{name} {when}", samples, step)
+                    yield Trend.of(f"{name} {when}", samples)
 
     @property
     def steady(self) -> bool:
-        return all(trend.slope < trend.limit for trend in self.trends())
+        return all(trend.slope < SLOPE_MIB_PER_H for trend in self.trends())
 
     def __str__(self) -> str:
         return "\n".join(
