@@ -37,7 +37,13 @@ def keep_little() -> None:
 
 
 def give_back() -> None:
-    """Give what is free back to the system: of its own accord glibc keeps what a rush needed."""
+    """Give what is free back to the system: of its own accord glibc keeps what a rush needed.
+
+    And what is garbage: of its own accord Python looks for that when there is a quarter more of
+    everything. Closed connections are garbage, which nothing but a search frees: with fifty people
+    some 8,000 pieces of memory in 15 seconds, which the next rush came on top of. It takes 30 ms.
+    """
+    gc.collect()
     _call("malloc_trim", 0)
 
 

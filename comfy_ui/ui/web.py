@@ -99,23 +99,24 @@ async def _until_stopped(
     """
     yield "retry: 1000\n\n"
     stopping = asyncio.ensure_future(request.app.stop_event.wait())
-    piece: asyncio.Future[str] | None = None
+    piece: asyncio.Future[str | None] | None = None
     async with aclosing(pieces):
         try:
             while True:
-                piece = asyncio.ensure_future(anext(pieces))
+                piece = asyncio.ensure_future(anext(pieces, None))
                 while not piece.done():
-                    wanted = {piece, stopping}
                     await asyncio.wait(
-                        wanted, timeout=_SILENCE_S, return_when=asyncio.FIRST_COMPLETED
+                        {piece, stopping},
+                        timeout=_SILENCE_S,
+                        return_when=asyncio.FIRST_COMPLETED,
                     )
                     if stopping.done():
                         return
                     if not piece.done():
                         yield ":\n\n"
-                yield piece.result()
-        except StopAsyncIteration:
-            return
+                if (text := piece.result()) is None:
+                    return
+                yield text
         finally:  # before the generator is closed nobody may be in it any more
             waiting = [task for task in (piece, stopping) if task is not None]
             for task in waiting:

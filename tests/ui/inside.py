@@ -8,6 +8,7 @@ far, and says little about an hour. A leak shows in what is in use. Needs glibc 
 from __future__ import annotations
 
 import ctypes
+import functools
 import re
 import runpy
 import sys
@@ -43,18 +44,24 @@ def in_use_mib() -> float:
 
     AttributeError where they do not tell.
     """
-    libc = ctypes.CDLL(None)
-    libc.mallinfo2.restype = _Mallinfo2
-    malloc = libc.mallinfo2()
-    told = re.search(r"# bytes in allocated blocks += +([\d,]+)", _python_allocator(libc))
+    malloc = _libc().mallinfo2()
+    told = re.search(r"# bytes in allocated blocks += +([\d,]+)", _python_allocator())
     assert told
     return float((malloc.uordblks + malloc.hblkhd + int(told[1].replace(",", ""))) / 2**20)
 
 
-def _python_allocator(libc: ctypes.CDLL) -> str:
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None)  # each one is a heap of garbage afterwards
+    libc.mallinfo2.restype = _Mallinfo2
+    libc.open_memstream.restype = ctypes.c_void_p
+    return libc
+
+
+def _python_allocator() -> str:
     """What ``sys._debugmallocstats`` prints, as a text."""
     tell = ctypes.pythonapi._PyObject_DebugMallocStats
-    libc.open_memstream.restype = ctypes.c_void_p
+    libc = _libc()
     text, length = ctypes.c_char_p(), ctypes.c_size_t()
     stream = ctypes.c_void_p(libc.open_memstream(ctypes.byref(text), ctypes.byref(length)))
     tell(stream)

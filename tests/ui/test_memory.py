@@ -48,6 +48,13 @@ before = psutil.Process().memory_info().rss
 give_back()
 print(before - psutil.Process().memory_info().rss)
 """
+RINGS = f"""
+import gc
+gc.disable()
+class Ring:
+    def __init__(self):
+        self.me, self.held = self, bytearray(90_000)
+{RUSH.replace("bytearray(90_000) for", "Ring() for")}"""
 
 APART = """
 import gc, time
@@ -101,8 +108,9 @@ def test_what_somebody_chose_stays() -> None:
 
 
 @with_glibc
-def test_what_a_rush_needed_is_given_back() -> None:
-    assert int(said(RUSH)) > 80_000_000
+@pytest.mark.parametrize("code", [RUSH, RINGS], ids=["freed", "garbage"])
+def test_what_a_rush_needed_is_given_back(code: str) -> None:
+    assert int(said(code)) > 80_000_000
 
 
 def test_searches_for_garbage_pass_over_what_was_there_at_the_start() -> None:
