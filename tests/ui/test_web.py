@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncGenerator
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +37,20 @@ async def test_a_stream_tells_all_and_ends() -> None:
     told = [piece async for piece in web._until_stopped(request(), source.told())]
     assert told == ["retry: 1000\n\n", "a", "b"]
     assert source.closed
+
+
+async def test_a_stream_that_has_ended_is_forgotten_without_a_search_for_garbage() -> None:
+    pieces = Source("a", ends=True).told()
+    left = weakref.ref(pieces)
+    gc.disable()
+    try:
+        async for _ in web._until_stopped(request(), pieces):
+            pass
+        del pieces
+        await asyncio.sleep(0)
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_stream_in_which_nothing_happens_gives_signs_of_life(
