@@ -98,7 +98,7 @@ async def test_a_dead_server_is_refused_at_once_and_holds_up_no_other(
             started = time.monotonic()
             with pytest.raises(CircuitOpenError) as caught:
                 await third.ping()
-            assert time.monotonic() - started < 1  # nothing is waited for
+            assert time.monotonic() - started < 0.05
         assert 0 < caught.value.retry_after_s <= 5
         assert (await other.run(image_graph())).images
 
