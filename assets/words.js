@@ -7,7 +7,7 @@
   const box = () => $("#prompt textarea");
   const changed = (field) => field.dispatchEvent(new Event("input", { bubbles: true }));
 
-  // ---- tokens: the estimate of prompts/families.py, see count_tokens there -------------------
+  // ---- tokens: the estimate of prompts/model_families.py, see count_tokens there -------------------
 
   const SYNTAX = /<[^<>]*>|:\s*[\d.]+\s*\)|[()\\]|\bBREAK\b/g;
   const PIECE = /[A-Za-z]+|\d|(?:(?!\d)[\p{L}\p{N}])+|[^\s\p{L}\p{N}_]+|_/gu;

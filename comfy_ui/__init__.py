@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .lazy import lazily
+from .lazy_names import lazily
 
 __version__ = "0.1.0"
 
@@ -125,10 +125,7 @@ if TYPE_CHECKING:
         list_missing_features as list_missing_features,
         require_feature as require_feature,
     )
-    from .health import (
-        ComfyHealth as ComfyHealth,
-        check_health as check_health,
-    )
+    from .health import ComfyHealth as ComfyHealth, check_health as check_health
     from .prompts import (
         EnhancedPrompt as EnhancedPrompt,
         PromptAnalysis as PromptAnalysis,
@@ -141,10 +138,7 @@ if TYPE_CHECKING:
         expand_wildcards as expand_wildcards,
         stream_enhance as stream_enhance,
     )
-    from .settings import (
-        Settings as Settings,
-        load_settings as load_settings,
-    )
+    from .settings import Settings as Settings, load_settings as load_settings
     from .workflow import (
         VIDEO_PRESETS as VIDEO_PRESETS,
         Control as Control,

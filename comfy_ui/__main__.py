@@ -1,6 +1,6 @@
 """``python -m comfy_ui`` is ``comfy-ui``."""
 
-from .cli import main
+from .cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from .client import ComfyClient
-from .client.address import parse_address
-from .client.breakers import breaker_for
-from .client.look import Look
+from .client.server_check import Look
+from .client.transport.address import parse_address
+from .client.transport.circuit_breakers import breaker_for
 from .errors import AuthenticationError, CircuitOpenError, ComfyHeadlessError
 from .features import require_feature
 

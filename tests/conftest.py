@@ -92,6 +92,6 @@ def engine() -> Iterator[Any]:
 @pytest.fixture(autouse=True)
 def _closed_circuits() -> None:
     """Forget which servers failed: ports come again, with the servers of other tests on them."""
-    from comfy_ui.client import breakers
+    from comfy_ui.client.transport import circuit_breakers
 
-    breakers._breakers.clear()
+    circuit_breakers._breakers.clear()

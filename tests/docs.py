@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from comfy_ui import errors
 from comfy_ui.errors import ComfyHeadlessError
 from comfy_ui.settings import Settings
-from comfy_ui.ui.access import TABLE, Mode
+from comfy_ui.web.auth.access import TABLE, Mode
 
 ROOT = Path(__file__).resolve().parent.parent
 README, SECURITY = ROOT / "README.md", ROOT / "SECURITY.md"

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from comfy_ui import ComfyClient
-from comfy_ui.client.look import says_worker_died
-from comfy_ui.client.values import LogLine
+from comfy_ui.client.response_models import LogLine
+from comfy_ui.client.server_check import says_worker_died
 from comfy_ui.demo import Faults
 from comfy_ui.errors import AuthenticationError, CircuitOpenError, ComfyUIOfflineError
 from comfy_ui.health import (
@@ -19,7 +19,7 @@ from comfy_ui.health import (
     Verdict,
     check_health,
 )
-from comfy_ui.protocol.answers import QueueAnswer, QueueSnapshot
+from comfy_ui.protocol.queue_and_history import QueueAnswer, QueueSnapshot
 from tests import graphs
 from tests.shells import SHELLS, opened
 

@@ -41,24 +41,24 @@ def attempt(call):
     return "works"
 
 def make_app():
-    from comfy_ui.ui import build
+    from comfy_ui.web import build
     return build
 
 def enhance_button():
     if not comfy_ui.FEATURES["ui"]:
         return None
     from pathlib import Path
-    from comfy_ui.ui.access import Access, Mode
-    from comfy_ui.ui.app import build
-    from comfy_ui.ui.backend import Backend
-    from comfy_ui.ui.engine import choose
+    from comfy_ui.web.auth.access import Access, Mode
+    from comfy_ui.web.page import build
+    from comfy_ui.web.services import Backend
+    from comfy_ui.web.server_choice import choose
     settings = comfy_ui.load_settings(demo=True, data_dir=Path("data").resolve())
     page = build(Backend(settings, choose(settings)), Access(Mode.LOCAL, b"secret"))
     return any(c["props"].get("elem_id") == "enhance" for c in page.get_config_file()["components"])
 
 def trace():
-    from comfy_ui import tracing
-    tracing.setup()
+    from comfy_ui import telemetry
+    telemetry.setup()
 
 print(json.dumps({
     "features": dict(comfy_ui.FEATURES),

@@ -2,12 +2,20 @@
 
 from ..protocol.outputs import OutputFile
 from ..protocol.progress import Phase, Progress
-from .address import Address, parse_address
-from .asynchronous import ComfyWSClient
-from .capabilities import Capabilities
+from .aio import ComfyWSClient
+from .response_models import (
+    Capabilities,
+    Device,
+    JobInfo,
+    LogLine,
+    SystemStats,
+    Template,
+    UploadedFile,
+    UserFile,
+)
 from .result import Result
 from .sync import ComfyClient
-from .values import Device, JobInfo, LogLine, SystemStats, Template, UploadedFile, UserFile
+from .transport.address import Address, parse_address
 
 __all__ = [
     "Address",

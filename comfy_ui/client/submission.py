@@ -21,7 +21,7 @@ from ..errors import (
     Problem,
     ValidationError,
 )
-from .calls import Answer, json_body, read_json
+from .transport.request import Answer, json_body, read_json
 
 _MODEL_SUFFIXES = {".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".sft", ".gguf", ".onnx"}
 # Loader inputs and the folder below models/ that their choices come from.

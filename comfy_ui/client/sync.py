@@ -15,8 +15,8 @@ from ..errors import ComfyHeadlessError
 from ..protocol.job import new_job
 from ..protocol.outputs import OutputFile
 from ..protocol.progress import Progress
-from . import routes
-from .base import (
+from . import endpoints
+from .client_options import (
     CANCEL_TIMEOUT_S,
     DEFAULT_CONCURRENCY,
     DEFAULT_PRESETS,
@@ -24,13 +24,13 @@ from .base import (
     log_callback_error,
     prompt_id_or_new,
 )
-from .endpoint import Endpoint
-from .jobs import Changes, Job, no_trace
 from .result import Result
-from .sources import WorkflowSource
 from .submission import check_prompt_id
-from .sync_server import SyncServer
-from .transport import Breaker
+from .sync_requests import SyncServer
+from .tracked_job import Changes, Job, no_trace
+from .transport.http_transport import Breaker
+from .transport.server_address import Endpoint
+from .workflow_source import WorkflowSource
 
 SyncResult = Result[list[Path]]
 SyncEvent = Progress | OutputFile | SyncResult
@@ -103,7 +103,7 @@ class ComfyClient(SyncServer):
         """
         ours, prompt_id = prompt_id is None, prompt_id_or_new(prompt_id)
         runnable = self._drive(self._sources.read(workflow))
-        call = routes.submit(
+        call = endpoints.submit(
             runnable.graph,
             prompt_id=prompt_id,
             # A job without one would be told to everybody.

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..lazy import lazily
+from ..lazy_names import lazily
 
-_WHERE = {"DemoServer": "server", "Faults": "faults"}
+_WHERE = {"DemoServer": "demo_server", "Faults": "fault_switches"}
 
 if TYPE_CHECKING:
-    from .faults import Faults as Faults
-    from .server import DemoServer as DemoServer
+    from .demo_server import DemoServer as DemoServer
+    from .fault_switches import Faults as Faults
 
 __getattr__, __dir__ = lazily(__name__, _WHERE, feature="ui")
 __all__ = [*_WHERE]  # noqa: PLE0604 -- the keys are strings

@@ -14,14 +14,14 @@ from typing import Any, Literal
 
 from PIL import Image
 
+from .engine_folders import Folders
+from .engine_queue import Item, PromptQueue
 from .executor import Executor
-from .faults import Faults
-from .files import Folders
+from .fault_switches import Faults
+from .http.sockets import Sockets
+from .node_specs import object_info
 from .nodes import NODES
-from .queue import Item, PromptQueue
-from .sockets import Sockets
-from .specs import object_info
-from .validate import Rules, Verdict, problem, validate
+from .prompt_validation import Rules, Verdict, problem, validate
 
 Core = Literal["0.33.0", "0.3.64"]
 SECRETS = ("api_key_comfy_org", "auth_token_comfy_org")

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .faults import Faults
-from .files import Folders
+from .engine_folders import Folders
+from .engine_queue import Entry, Running
+from .fault_switches import Faults
+from .http.sockets import Preview, Sockets, text_frame
 from .nodes import NODES, Context, Shown
-from .nodes.base import InterruptedNodeError, OutOfDeviceMemoryError
-from .queue import Entry, Running
-from .sockets import Preview, Sockets, text_frame
-from .validate import declared, is_link
+from .nodes.node_base import InterruptedNodeError, OutOfDeviceMemoryError
+from .prompt_validation import declared, is_link
 
 
 @dataclass(slots=True)

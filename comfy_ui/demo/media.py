@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .things import Pictures, Sound, Video
+from .node_types import Pictures, Sound, Video
 
 # What each sound format is encoded with, and the quality names that nodes offer for it.
 SOUND_CODECS = {"flac": "flac", "mp3": "libmp3lame", "opus": "libopus"}

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .paint.words import number, words
-from .things import Sound
+from .node_types import Sound
+from .paint.prompt_words import number, words
 
 RATE = 44100
 Wave = NDArray[np.floating[Any]]

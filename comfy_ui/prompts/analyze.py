@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 from typing import Any, TypedDict, Unpack
 
 from ..errors import LanguageModelError, ValidationError
-from ..workflow.presets import Preset, list_presets
-from .answers import Rejected, read_fields
+from ..workflow.presets.preset_store import Preset, list_presets
+from ._sync import finished
 from .draft import Kind
-from .instructions import ANALYSIS_FIELDS, analysing
-from .llm import whole_answer
-from .models import DEFAULT_TIMEOUT_S, RULES, LanguageModel, find_model
-from .protect import PartKind, protected_parts, without_quotes
-from .twins import finished
-from .vocabulary import said_in, subject_of, subject_words, vocabulary, words
+from .language_models.instructions import ANALYSIS_FIELDS, analysing
+from .language_models.llm import whole_answer
+from .language_models.llm_output import Rejected, read_fields
+from .language_models.model_choice import DEFAULT_TIMEOUT_S, RULES, LanguageModel, find_model
+from .protected_spans import PartKind, protected_parts, without_quotes
+from .rules.vocabulary import said_in, subject_of, subject_words, vocabulary, words
 
 __all__ = ["AnalyzeOptions", "PromptAnalysis", "aanalyze_prompt", "analyze_prompt"]
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Final, TypedDict, Unpack
 
 from ..errors import LanguageModelError, ValidationError
-from .answers import Rejected, judged_description, read_answer
+from ._sync import finished
 from .draft import EnhancedPrompt
-from .families import find_family
-from .instructions import describing
-from .llm import whole_answer
-from .models import LanguageModel, find_model, no_model
-from .twins import finished
+from .language_models.instructions import describing
+from .language_models.llm import whole_answer
+from .language_models.llm_output import Rejected, judged_description, read_answer
+from .language_models.model_choice import LanguageModel, find_model, no_model
+from .model_families import find_family
 
 __all__ = ["DescribeOptions", "adescribe_image", "describe_image"]
 

@@ -10,15 +10,21 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypedDict, Unpack, get_args
 
 from ..errors import LanguageModelError, ValidationError, closest
-from .answers import Answer, Rejected, judged, partial_prompt, read_answer
+from ._sync import finished
 from .draft import EnhancedPrompt, Kind, Strength, differences
-from .families import find_family
-from .instructions import question
-from .llm import ask
-from .models import DEFAULT_TIMEOUT_S, RULES, LanguageModel, find_model, no_model
-from .rules import built_in_styles, draft_by_rules
+from .language_models.instructions import question
+from .language_models.llm import ask
+from .language_models.llm_output import Answer, Rejected, judged, partial_prompt, read_answer
+from .language_models.model_choice import (
+    DEFAULT_TIMEOUT_S,
+    RULES,
+    LanguageModel,
+    find_model,
+    no_model,
+)
+from .model_families import find_family
+from .rules.rule_enhancer import built_in_styles, draft_by_rules
 from .styles import Style, find_style, shipped_styles
-from .twins import finished
 
 __all__ = [
     "EnhanceOptions",

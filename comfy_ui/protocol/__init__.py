@@ -1,15 +1,8 @@
 """What a ComfyUI server says and does, as pure rules: no sockets, no files, no clock."""
 
-from .answers import (
-    HistoryAnswer,
-    HistoryEntry,
-    QueueAnswer,
-    QueueSnapshot,
-    read_history,
-    read_queue,
-)
-from .breaker import Breaker
+from .circuit_breaker import Breaker
 from .frames import parse_binary, parse_text
+from .graph_cost import GraphPlan, plan_graph
 from .job import (
     Accepted,
     CancelRequested,
@@ -27,10 +20,17 @@ from .job import (
     poll_due,
 )
 from .messages import Message
-from .nodes import InputSpec, NodeLibrary, NodeSpec
+from .object_info import InputSpec, NodeLibrary, NodeSpec
 from .outputs import OutputFile, Outputs, collect_outputs
-from .plan import GraphPlan, plan_graph
 from .progress import Phase, Progress, Tracker
+from .queue_and_history import (
+    HistoryAnswer,
+    HistoryEntry,
+    QueueAnswer,
+    QueueSnapshot,
+    read_history,
+    read_queue,
+)
 from .retry import Backoff, Failure, classify_status, classify_transport, parse_retry_after
 
 __all__ = [

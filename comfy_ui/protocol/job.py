@@ -20,8 +20,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from .answers import Ending, HistoryAnswer, HistoryEntry, QueueAnswer
-from .change import change
+from ._replace import change
+from .graph_cost import plan_graph
+from .job_state import (
+    Accepted,
+    CancelRequested,
+    CancelSent,
+    ConnectionLost,
+    ConnectionRegained,
+    Event,
+    JobState,
+    PollFailed,
+    Submitted,
+    new_job,
+)
 from .messages import (
     Executed,
     Executing,
@@ -42,21 +54,9 @@ from .messages import (
     Status,
     UnknownMessage,
 )
-from .plan import plan_graph
 from .polling import cancel_due, is_deaf, poll_due
 from .progress import Phase
-from .state import (
-    Accepted,
-    CancelRequested,
-    CancelSent,
-    ConnectionLost,
-    ConnectionRegained,
-    Event,
-    JobState,
-    PollFailed,
-    Submitted,
-    new_job,
-)
+from .queue_and_history import Ending, HistoryAnswer, HistoryEntry, QueueAnswer
 
 __all__ = [
     "Accepted",

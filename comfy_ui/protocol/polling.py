@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .state import JobState
+from .job_state import JobState
 
 WATCHDOG_S = 10.0
 POLL_MIN_S, POLL_MAX_S = 0.003, 0.5

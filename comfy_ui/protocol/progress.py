@@ -1,7 +1,8 @@
 """One percentage and a remaining time for a whole graph.
 
 A :class:`Tracker` follows a run. The percentage is the cost of what is done over the cost of all
-that runs (costs as in :mod:`.plan`): nodes answered from the server's cache count for nothing, nor
+that runs (costs as in :mod:`.graph_cost`): nodes answered from the server's cache count for
+nothing, nor
 do branches that turn out not to be needed. It never falls, and is 100 only after a success.
 """
 
@@ -11,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from .change import change
+from ._replace import change
+from .graph_cost import GraphPlan, ancestors, is_loader, is_saver
 from .messages import (
     Executed,
     Executing,
@@ -23,7 +25,6 @@ from .messages import (
     Preview,
     ProgressState,
 )
-from .plan import GraphPlan, ancestors, is_loader, is_saver
 
 MIN_STEPS_FOR_ETA = 2
 MIN_FRACTION_FOR_ETA = 0.05

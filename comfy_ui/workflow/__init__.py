@@ -7,47 +7,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..lazy import lazily
+from ..lazy_names import lazily
 
 # Public name -> module that has it. Type checkers read the imports below instead.
 _WHERE = {
     "Control": "controls",
     "Metadata": "metadata",
-    "Preset": "presets",
-    "VIDEO_PRESETS": "presets",
+    "Preset": "presets.preset_store",
+    "VIDEO_PRESETS": "presets.preset_store",
     "Workflow": "load",
-    "check_workflow": "check",
-    "compile_workflow": "presets",
+    "check_workflow": "checks.graph_checks",
+    "compile_workflow": "presets.preset_store",
     "convert_workflow": "editor",
     "find_controls": "controls",
-    "get_preset": "presets",
-    "get_recommended_preset": "presets",
-    "list_presets": "presets",
-    "list_video_presets": "presets",
+    "get_preset": "presets.preset_store",
+    "get_recommended_preset": "presets.preset_store",
+    "list_presets": "presets.preset_store",
+    "list_video_presets": "presets.preset_store",
     "load_workflow": "load",
     "read_metadata": "metadata",
 }
 
 if TYPE_CHECKING:
-    from .check import (
-        check_workflow as check_workflow,
-    )
-    from .controls import (
-        Control as Control,
-        find_controls as find_controls,
-    )
-    from .editor import (
-        convert_workflow as convert_workflow,
-    )
-    from .load import (
-        Workflow as Workflow,
-        load_workflow as load_workflow,
-    )
-    from .metadata import (
-        Metadata as Metadata,
-        read_metadata as read_metadata,
-    )
-    from .presets import (
+    from .checks.graph_checks import check_workflow as check_workflow
+    from .controls import Control as Control, find_controls as find_controls
+    from .editor import convert_workflow as convert_workflow
+    from .load import Workflow as Workflow, load_workflow as load_workflow
+    from .metadata import Metadata as Metadata, read_metadata as read_metadata
+    from .presets.preset_store import (
         VIDEO_PRESETS as VIDEO_PRESETS,
         Preset as Preset,
         compile_workflow as compile_workflow,

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import InvalidWorkflowError, UnknownPresetError, ValidationError
-from .compile import ObjectInfo
 from .graph import Graph, copied, is_api_graph, is_editor_workflow
 from .metadata import Metadata, load_json, read_metadata
-from .presets import Preset, compile_workflow, get_preset
+from .presets.graph_builder import ObjectInfo
+from .presets.preset_store import Preset, compile_workflow, get_preset
 
 _PRESET_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,60}")
 _FILES = frozenset(

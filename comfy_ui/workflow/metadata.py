@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import ValidationError
-from .a1111 import parse_parameters
+from .a1111_parameters import parse_parameters
 from .containers import read_fields
 from .graph import Graph, is_api_graph, is_editor_workflow
 

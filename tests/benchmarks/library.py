@@ -23,8 +23,8 @@ from typing import Any
 
 import psutil
 
-from comfy_ui.studio import Library, open_library
-from comfy_ui.ui.shelf import tiles
+from comfy_ui.library.library import Library, open_library
+from comfy_ui.web.components.library_view import tiles
 
 OWNER, OTHER = "ann", "bob"
 PAGE = 50

@@ -14,10 +14,10 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from comfy_ui.jobs.queue import Report
 from comfy_ui.protocol.progress import Phase, Progress
-from comfy_ui.studio import Status
-from comfy_ui.studio.queue import Report
-from tests.studio.support import a_job, last, open_queue
+from comfy_ui.storage.records import Status
+from tests.jobs.support import a_job, last, open_queue
 
 
 async def measure(jobs: int, owners: int, *, repeat: int = 100) -> dict[str, float]:

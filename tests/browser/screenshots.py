@@ -183,7 +183,7 @@ def covers() -> None:
     """Paint the covers that are missing; remove one to have it painted anew."""
     from comfy_ui.client import ComfyClient
     from comfy_ui.demo import DemoServer
-    from comfy_ui.workflow.presets import compile_workflow, list_presets
+    from comfy_ui.workflow.presets.preset_store import compile_workflow, list_presets
 
     folder = assets_dir() / "covers"
     folder.mkdir(parents=True, exist_ok=True)

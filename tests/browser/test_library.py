@@ -12,7 +12,7 @@ import pytest
 
 from tests.browser import support
 from tests.browser.test_create import saved
-from tests.ui.support import picture_bytes
+from tests.web.support import picture_bytes
 
 pytestmark = pytest.mark.browser
 

@@ -30,7 +30,7 @@ from tests.browser.test_workflows import (
     run,
     to_workflows,
 )
-from tests.ui.support import picture_bytes
+from tests.web.support import picture_bytes
 from tests.workflow import media
 
 pytestmark = [pytest.mark.browser, pytest.mark.live]

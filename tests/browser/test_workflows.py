@@ -13,7 +13,7 @@ import pytest
 
 from tests.browser.support import set_field
 from tests.client.publisher import Publisher
-from tests.ui.support import picture_bytes
+from tests.web.support import picture_bytes
 from tests.workflow import media
 from tests.workflow.official import needy, templates
 

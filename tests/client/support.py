@@ -17,7 +17,7 @@ from typing import Any, Self
 import httpx
 
 from comfy_ui.client import ComfyClient, ComfyWSClient, Result
-from comfy_ui.client.calls import Answer
+from comfy_ui.client.transport.request import Answer
 
 
 def image_graph(color: int = 1, *, width: int = 16, prefix: str = "test") -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from comfy_ui.client.address import Address, parse_address
+from comfy_ui.client.transport.address import Address, parse_address
 from comfy_ui.errors import InvalidAddressError
 
 

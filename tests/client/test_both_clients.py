@@ -407,7 +407,7 @@ async def test_a_time_out_leaves_the_job_running(kind: str, sleepy: DemoServer) 
 async def test_a_job_is_known_while_it_waits_runs_and_is_over_and_no_other(
     kind: str, sleepy: DemoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("comfy_ui.protocol.state.RESUBMIT_AFTER_S", 0.1)
+    monkeypatch.setattr("comfy_ui.protocol.job_state.RESUBMIT_AFTER_S", 0.1)
     async with open_client(kind, sleepy.url, timeout=20) as client:
         running, waiting = [await client.queue_prompt(sleeper(color=n)) for n in (1, 2)]
         await until_running(client, running)

@@ -15,8 +15,8 @@ import httpx
 import pytest
 import trustme
 
-from comfy_ui.client import dial
-from comfy_ui.client.http1 import Http1Transport
+from comfy_ui.client.transport import resolver
+from comfy_ui.client.transport.http1 import Http1Transport
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]]
 TIMEOUTS = {"timeout": {"connect": 2.0, "read": 0.3, "write": 0.3, "pool": None}}
@@ -379,7 +379,7 @@ async def test_a_request_cancelled_while_it_connects_leaves_no_socket() -> None:
 
 
 async def test_a_silent_address_gives_way_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dial, "_NEXT_ADDRESS_S", 0.05)
+    monkeypatch.setattr(resolver, "_NEXT_ADDRESS_S", 0.05)
     with socket.socket() as full:  # its one place is taken: further connections hang
         full.bind(("127.0.0.1", 0))
         full.listen(0)

@@ -9,12 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from comfy_ui.client.submission import (
-    check_prompt_id,
-    dropped_outputs,
-    prompt_body,
-    read_submitted,
-)
+from comfy_ui.client.submission import check_prompt_id, dropped_outputs, prompt_body, read_submitted
 from comfy_ui.errors import (
     ComfyHeadlessError,
     ComfyUIConnectionError,

@@ -21,7 +21,7 @@ import trustme
 
 from comfy_ui.client import ComfyClient, OutputFile
 from comfy_ui.client.files import Download
-from comfy_ui.client.transport import translate
+from comfy_ui.client.transport.http_transport import translate
 from comfy_ui.errors import (
     AuthenticationError,
     ComfyUIConnectionError,
@@ -418,7 +418,7 @@ async def test_f13_a_job_whose_post_was_not_answered_is_found_not_posted_again(
 async def test_f13_a_post_that_never_arrived_is_made_again_under_the_same_id(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("comfy_ui.protocol.state.RESUBMIT_AFTER_S", 0.1)
+    monkeypatch.setattr("comfy_ui.protocol.job_state.RESUBMIT_AFTER_S", 0.1)
     flaky = Flaky("before")
     with ScriptedServer(flaky) as server:
         async with open_client(kind, server.url) as client:
@@ -457,7 +457,7 @@ async def test_f13_where_the_server_gives_the_ids_a_job_in_doubt_is_told_not_pos
 async def test_f13_a_server_error_on_the_post_is_looked_into_and_then_told(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("comfy_ui.protocol.state.RESUBMIT_AFTER_S", 0.1)
+    monkeypatch.setattr("comfy_ui.protocol.job_state.RESUBMIT_AFTER_S", 0.1)
 
     def failing(request: Request) -> bytes:
         if request.path == "/queue":
@@ -522,7 +522,7 @@ async def test_f20_a_download_that_breaks_again_and_again_arrives_whole(
 async def test_a_download_that_never_gets_anywhere_ends_in_an_error_and_no_file(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("comfy_ui.client.transfers._PATIENT", Backoff(base_s=0.0, attempts=3))
+    monkeypatch.setattr("comfy_ui.client.file_transfers._PATIENT", Backoff(base_s=0.0, attempts=3))
     with ScriptedServer(Cutting(b"x" * 100, piece=0)) as server:
         async with open_client(kind, server.url) as client:
             with pytest.raises(ComfyUIConnectionError):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from comfy_ui.workflow.presets import list_presets
+from comfy_ui.workflow.presets.preset_store import list_presets
 from tests.demo import support
 
 EXTRA = {"extra_pnginfo": {"workflow": {"id": "wf-9"}, "gradio": {"a": "ü"}}}
@@ -393,7 +393,7 @@ def test_expressions_can_do_nothing_but_arithmetic(engine) -> None:
     assert entry["status"]["status_str"] == "error"
 
 
-# All graphs of the presets run in tests/studio/test_presets.py.
+# All graphs of the presets run in tests/jobs/test_presets_in_jobs.py.
 
 
 def test_no_preset_names_a_model_that_is_not_listed(engine) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from comfy_ui.demo import paint
-from comfy_ui.demo.paint.words import SCENES, understand
+from comfy_ui.demo.paint.prompt_words import SCENES, understand
 
 
 def _brief(prompt: str, width: int = 192, height: int = 128, **more) -> paint.Brief:

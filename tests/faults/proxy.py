@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from comfy_ui.demo.server import close_door
+from comfy_ui.demo.demo_server import close_door
 from tests.faults import wire
 
 Phase = Literal["connect", "submit", "run", "fetch", "other"]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from comfy_ui import ComfyClient, ComfyHeadlessError, ComfyWSClient
-from comfy_ui.client import breakers
+from comfy_ui.client.transport import circuit_breakers
 from tests import graphs
 from tests.faults.catalogue import Expect
 from tests.faults.oracle import Run, Truth, Violation, ask_server, judge
@@ -43,7 +43,9 @@ class Case:
 def run_case(case: Case, proxy: FaultProxy, server_url: str) -> tuple[Run, list[Violation]]:
     """Run it, ask the server for the truth, and judge."""
     proxy.forget()
-    breakers._breakers.pop(proxy.url, None)  # the failures of the last case are not this one's
+    circuit_breakers._breakers.pop(
+        proxy.url, None
+    )  # the failures of the last case are not this one's
     if proxy.thief:
         proxy.thief.forget()
     tag = f"f{uuid.uuid4().hex[:12]}"

@@ -18,13 +18,7 @@ from uuid import uuid4
 import pytest
 import trustme
 
-from comfy_ui import (
-    ComfyClient,
-    ComfyUIConnectionError,
-    ComfyWSClient,
-    JobLostError,
-    StorageError,
-)
+from comfy_ui import ComfyClient, ComfyUIConnectionError, ComfyWSClient, JobLostError, StorageError
 from comfy_ui.demo import DemoServer
 from tests import graphs
 from tests.faults import catalogue
@@ -79,7 +73,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 async def test_a_job_noted_down_before_a_crash_runs_once_whenever_that_came(
     shell: Shell, died: str, server: DemoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("comfy_ui.protocol.state.RESUBMIT_AFTER_S", 0.3)
+    monkeypatch.setattr("comfy_ui.protocol.job_state.RESUBMIT_AFTER_S", 0.3)
     prompt_id, prefix = str(uuid4()), f"crash-{uuid4().hex}"
     arguments = [server.url, prompt_id, died, prefix]
     await asyncio.to_thread(subprocess.run, [sys.executable, "-c", _NOTE_AND_DIE, *arguments])
@@ -97,7 +91,7 @@ async def test_a_job_noted_down_before_a_crash_runs_once_whenever_that_came(
 async def test_a_job_that_never_got_there_is_lost_if_nothing_is_given_to_queue(
     shell: Shell, server: DemoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("comfy_ui.protocol.state.RESUBMIT_AFTER_S", 0.1)
+    monkeypatch.setattr("comfy_ui.protocol.job_state.RESUBMIT_AFTER_S", 0.1)
     async with opened(shell, server.url, timeout=20) as client:
         with pytest.raises(JobLostError) as caught:
             await client.resume(str(uuid4()))

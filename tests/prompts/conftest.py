@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from comfy_ui.prompts import models
+from comfy_ui.prompts.language_models import model_choice
 from tests.prompts.support import LlmServer
 
 
@@ -13,8 +13,8 @@ def no_model_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the developer's settings nor an Ollama that happens to run decide a test."""
     for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "COMFY_UI_LLM_MODEL"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(models, "_LOCAL", ())
-    models.forget_models()
+    monkeypatch.setattr(model_choice, "_LOCAL", ())
+    model_choice.forget_models()
 
 
 @pytest.fixture

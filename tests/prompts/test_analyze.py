@@ -4,7 +4,7 @@ import pytest
 
 from comfy_ui.errors import ValidationError
 from comfy_ui.prompts import analyze_prompt
-from comfy_ui.prompts.vocabulary import vocabulary
+from comfy_ui.prompts.rules.vocabulary import vocabulary
 from comfy_ui.workflow import get_preset, list_presets
 
 

@@ -15,8 +15,8 @@ from comfy_ui.prompts import (
     enhance_prompt,
     list_styles,
 )
-from comfy_ui.prompts.families import find_family
-from comfy_ui.prompts.vocabulary import phrases, vocabulary
+from comfy_ui.prompts.model_families import find_family
+from comfy_ui.prompts.rules.vocabulary import phrases, vocabulary
 from tests.prompts.table import FAMILIES, PROMPTS
 
 SPECIAL = ['"OPEN ALL NIGHT"', "<lora:fur:0.8>", "(soft:1.2)", "__animal__", "{red|blue}", "BREAK"]

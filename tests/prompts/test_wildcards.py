@@ -16,7 +16,7 @@ from comfy_ui.prompts import (
 )
 from comfy_ui.workflow import Control, get_preset
 from comfy_ui.workflow.controls.control import Target
-from comfy_ui.workflow.roles import Role
+from comfy_ui.workflow.fields.roles import Role
 
 WORDS = st.text(alphabet="abcdefgh ,.", max_size=8)
 LINES = {"colour": ("red", "{dark|pale} blue"), "hair_style": ("short", "long"), "a/x": ("1",)}

@@ -37,9 +37,9 @@ from comfy_ui.protocol import (
     read_history,
 )
 from comfy_ui.protocol.job import GRACE_S
+from comfy_ui.protocol.job_state import is_out_of_memory
 from comfy_ui.protocol.messages import ExecutionError
 from comfy_ui.protocol.polling import WATCHDOG_S
-from comfy_ui.protocol.state import is_out_of_memory
 from tests.protocol import support
 from tests.protocol.support import ABSENT, FILE, JOB, NOT_IN_HISTORY, PENDING, RUNNING, feed, say
 

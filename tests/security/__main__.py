@@ -14,17 +14,17 @@ import pytest
 # Where zero is the only good answer.
 ZEROS = "of somebody else's", "fired"
 MORE = (
-    "tests/workflow/test_allow.py",
-    "tests/ui/test_access.py",
-    "tests/ui/test_accounts.py",
-    "tests/ui/test_gate.py",
-    "tests/ui/test_headers.py",
-    "tests/ui/test_intake.py",
-    "tests/ui/test_limits.py",
-    "tests/ui/test_routes.py",
-    "tests/ui/test_uploads.py",
-    "tests/client/test_dial.py",
-    "tests/client/test_reach.py",
+    "tests/workflow/test_allow_list.py",
+    "tests/web/test_access.py",
+    "tests/web/test_accounts.py",
+    "tests/web/test_middleware.py",
+    "tests/web/test_security_headers.py",
+    "tests/web/test_body_limit.py",
+    "tests/web/test_rate_limit.py",
+    "tests/web/test_file_routes.py",
+    "tests/web/test_upload_routes.py",
+    "tests/client/test_resolver.py",
+    "tests/client/test_ssrf.py",
     "tests/client/test_transport.py",
 )
 

@@ -16,10 +16,11 @@ import httpx
 import pytest
 
 from comfy_ui.settings import Settings
-from comfy_ui.ui import accounts, app
-from comfy_ui.ui.access import TABLE, Access, Mode
-from comfy_ui.ui.accounts import Accounts, Role
-from comfy_ui.ui.api import NAMES
+from comfy_ui.web.api.program_endpoints import NAMES
+from comfy_ui.web.auth import accounts
+from comfy_ui.web.auth.access import TABLE, Access, Mode
+from comfy_ui.web.auth.accounts import Accounts, Role
+from comfy_ui.web.page import launch
 
 PASSWORDS = {"anna": "anna's password", "vera": "vera's password", "viktor": "viktor's password"}
 GRADIO = [
@@ -83,7 +84,7 @@ def served(folder: Path, patch: Any, *, users: bool = True, **options: Any) -> I
     chosen = {"host": "0.0.0.0", "demo": True, "demo_speed": "instant", "mcp": True, **options}
 
     async def launched() -> Any:
-        return app.launch(Settings(port=port, data_dir=data, **chosen), block=False)
+        return launch(Settings(port=port, data_dir=data, **chosen), block=False)
 
     page = asyncio.run(launched())  # outside of a loop Gradio opens some and closes none
     try:

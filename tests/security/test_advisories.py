@@ -16,8 +16,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from comfy_ui.workflow.allow import check_allowed
-from comfy_ui.workflow.presets import compile_workflow, get_preset
+from comfy_ui.workflow.checks.allow_list import check_allowed
+from comfy_ui.workflow.presets.preset_store import compile_workflow, get_preset
 from tests.security.support import GRADIO, Person
 
 pytestmark = GRADIO

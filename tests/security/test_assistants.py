@@ -15,7 +15,7 @@ import httpx
 import pytest
 import uv
 
-from comfy_ui.ui.api import NAMES
+from comfy_ui.web.api.program_endpoints import NAMES
 from comfy_ui.workflow import compile_workflow
 from tests.security.support import GRADIO, PASSWORDS, served
 

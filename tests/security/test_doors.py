@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from comfy_ui.ui.access import TABLE, Mode, may
-from comfy_ui.ui.accounts import Role
-from comfy_ui.ui.api import NAMES
-from comfy_ui.ui.gate import OPEN, door
+from comfy_ui.web.api.program_endpoints import NAMES
+from comfy_ui.web.auth.access import TABLE, Mode, may
+from comfy_ui.web.auth.accounts import Role
+from comfy_ui.web.http.middleware import OPEN, door
 from tests.security.support import GRADIO, ONLY_OWNERS, Person, handlers, knock, listening
 
 pytestmark = GRADIO

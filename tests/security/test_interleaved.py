@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from comfy_ui.demo import executor
-from comfy_ui.ui.limits import Paces
+from comfy_ui.web.auth.rate_limit import Paces
 from tests.security.support import GRADIO, Person
 
 pytestmark = GRADIO

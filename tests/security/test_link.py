@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from comfy_ui.ui import app, share
+from comfy_ui.web import page, share_link
 from tests.security.support import GRADIO, Person, served
 
 pytestmark = GRADIO
@@ -74,9 +74,9 @@ class Service:
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Service:
     made = Service()
-    monkeypatch.setattr(app, "gradio_tunnel", made.at)
+    monkeypatch.setattr(page, "gradio_tunnel", made.at)
     for pause in ("_PROBE_EVERY_S", "_PROBE_AGAIN_S", "_LONGEST_PAUSE_S"):
-        monkeypatch.setattr(share, pause, 0.05)
+        monkeypatch.setattr(share_link, pause, 0.05)
     return made
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from comfy_ui.ui.access import Access
-from comfy_ui.ui.accounts import Role
+from comfy_ui.web.auth.access import Access
+from comfy_ui.web.auth.accounts import Role
 from tests.security.support import GRADIO, Person, handlers, knock, listening, served
 from tests.security.test_doors import our_routes, paths
 

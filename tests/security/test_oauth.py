@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from comfy_ui.ui.oauth import provider_of
+from comfy_ui.web.auth.oauth import provider_of
 from tests.security.hub import CLIENT, Hub, hub
 from tests.security.support import GRADIO, Person, handlers, knock, served
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from comfy_ui.ui.access import PACES
-from comfy_ui.workflow.presets import compile_workflow
+from comfy_ui.web.auth.access import PACES
+from comfy_ui.workflow.presets.preset_store import compile_workflow
 from tests.security.support import GRADIO, Person
 
 pytestmark = GRADIO

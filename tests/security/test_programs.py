@@ -17,7 +17,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from comfy_ui.ui.api import NAMES
+from comfy_ui.web.api.program_endpoints import NAMES
 from comfy_ui.workflow import compile_workflow
 from tests.conftest import ROOT
 from tests.security.support import GRADIO, PASSWORDS, Person, served

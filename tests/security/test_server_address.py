@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from comfy_ui.client import flows
-from comfy_ui.client.reach import reachable
+from comfy_ui.client import operations
+from comfy_ui.client.transport.ssrf import reachable
 from comfy_ui.demo import DemoServer
-from comfy_ui.ui import backend
-from comfy_ui.ui.access import PACES
-from comfy_ui.ui.limits import Paces
+from comfy_ui.web import services
+from comfy_ui.web.auth.access import PACES
+from comfy_ui.web.auth.rate_limit import Paces
 from tests.client.names import Names, names
 from tests.client.support import EMPTY_QUEUE, Request, ScriptedServer, response
-from tests.client.test_reach import METADATA, OTHERS, carriers
+from tests.client.test_ssrf import METADATA, OTHERS, carriers
 from tests.security.support import GRADIO, Person, served
 
 TOKEN = "canary-of-the-configured-server"
@@ -51,7 +51,7 @@ def page(
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pace has a test of its own; the client tries as often as ever, without a pause."""
     monkeypatch.setattr(Paces, "wait_s", lambda *_: 0.0)
-    monkeypatch.setattr(flows, "_QUICK", replace(flows._QUICK, base_s=0.0))
+    monkeypatch.setattr(operations, "_QUICK", replace(operations._QUICK, base_s=0.0))
 
 
 def connect(page: Any, person: Person, address: Any) -> str:
@@ -94,7 +94,7 @@ def test_all_that_can_be_wrong_with_an_address_is_told_in_one_sentence(
     record_property: Callable[[str, object], None],
 ) -> None:
     """Whoever has got hold of an owner's password learns no more of the network than that."""
-    monkeypatch.setattr(backend, "_PATIENCE_S", 0.5)
+    monkeypatch.setattr(services, "_PATIENCE_S", 0.5)
     dns.say("metadata.test", ["169.254.169.254"])
     with (
         closing(socket.create_server(("127.0.0.1", 0))) as silent,

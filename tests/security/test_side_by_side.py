@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from comfy_ui.demo import DemoServer
-from comfy_ui.ui.accounts import ACCOUNTS_FILE, Accounts
+from comfy_ui.web.auth.accounts import ACCOUNTS_FILE, Accounts
 from tests.browser import support as browsers
 from tests.security.support import PASSWORDS, ROLES
 

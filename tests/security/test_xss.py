@@ -11,15 +11,17 @@ import pytest
 
 from comfy_ui.errors import MissingModel, Problem
 from comfy_ui.prompts import EnhancedPrompt
-from comfy_ui.studio import Job, JobError, Phase, ServerStatus, Snapshot, Status
-from comfy_ui.ui import card, create, draft_card, fields, picker, shelf, status
-from comfy_ui.ui.catalog import Catalog, Entry
-from comfy_ui.ui.share import Link
-from comfy_ui.ui.thumbs import gallery
+from comfy_ui.storage.records import Job, JobError, Phase, ServerStatus, Snapshot, Status
+from comfy_ui.web.components import enhance_card, job_card, library_view, preset_form, preset_picker
+from comfy_ui.web.components.thumbnails import gallery
+from comfy_ui.web.preset_catalog import Catalog, Entry
+from comfy_ui.web.share_link import Link
+from comfy_ui.web.tabs import status_tab
+from comfy_ui.web.tabs.create import create_tab
 from comfy_ui.workflow import get_preset
 from tests.browser import support as browsers
 from tests.security.payloads import payloads
-from tests.ui.support import item, preset
+from tests.web.support import item, preset
 
 CANARY = "window.fired = []; window.canary = () => window.fired.push(new Error().stack);"
 # Everything a person could do to what was inserted, all at once.
@@ -102,29 +104,31 @@ def server(text: str) -> ServerStatus:
 
 
 PATHS: dict[str, Callable[[str], str]] = {
-    "running": lambda t: card.job_card(running(t, Phase.RUNNING)),
-    "failed": lambda t: card.job_card(running(t, Phase.FAILED)),
-    "reconnecting": lambda t: card.job_card(running(t, Phase.RECONNECTING)),
-    "error": lambda t: card.error_card(JobError(t, t, t, t), job_id=t),
-    "result": lambda t: card.result_card([hostile_item(t)]),
-    "texts": lambda t: card.texts_card([t], job_id=t),
+    "running": lambda t: job_card.job_card(running(t, Phase.RUNNING)),
+    "failed": lambda t: job_card.job_card(running(t, Phase.FAILED)),
+    "reconnecting": lambda t: job_card.job_card(running(t, Phase.RECONNECTING)),
+    "error": lambda t: job_card.error_card(JobError(t, t, t, t), job_id=t),
+    "result": lambda t: job_card.result_card([hostile_item(t)]),
+    "texts": lambda t: job_card.texts_card([t], job_id=t),
     "gallery": lambda t: gallery([hostile_item(t)]),
-    "empty": lambda t: card.empty_card([t]),
-    "notice": lambda t: create._notice(JobError(t, t, t, t)),
-    "picker": lambda t: picker.picker([hostile_entry(t)], "x"),
-    "form": lambda t: fields.form(
+    "empty": lambda t: job_card.empty_card([t]),
+    "notice": lambda t: create_tab._notice(JobError(t, t, t, t)),
+    "picker": lambda t: preset_picker.picker([hostile_entry(t)], "x"),
+    "form": lambda t: preset_form.form(
         hostile_entry(t).preset, {"steps": t, "sampler": t, "image": t, "seed": t, "width": t}
     ),
-    "server": lambda t: status.servers_panel([server(t)], embedded=False, private=True, free=True),
-    "presets": lambda t: status.presets_panel([hostile_entry(t)]),
-    "share": lambda t: status.share_panel(Link("dead", t, 0.0, 0.0, trouble=t), now=1.0),
-    "draft": lambda t: draft_card.writing_card(t, t),
-    "finished draft": lambda t: draft_card.draft_card(
-        draft(t), get_preset("sdxl"), draft_card.Wishes(t, "light", t, t), [t]
+    "server": lambda t: status_tab.servers_panel(
+        [server(t)], embedded=False, private=True, free=True
     ),
-    "failed draft": lambda t: draft_card.failed_card(JobError(t, t, t, t)),
-    "shelf": lambda t: shelf.tiles([hostile_item(t)]),
-    "detail": lambda t: shelf.detail(hostile_item(t), job(t), catalog(t)),
+    "presets": lambda t: status_tab.presets_panel([hostile_entry(t)]),
+    "share": lambda t: status_tab.share_panel(Link("dead", t, 0.0, 0.0, trouble=t), now=1.0),
+    "draft": lambda t: enhance_card.writing_card(t, t),
+    "finished draft": lambda t: enhance_card.draft_card(
+        draft(t), get_preset("sdxl"), enhance_card.Wishes(t, "light", t, t), [t]
+    ),
+    "failed draft": lambda t: enhance_card.failed_card(JobError(t, t, t, t)),
+    "shelf": lambda t: library_view.tiles([hostile_item(t)]),
+    "detail": lambda t: library_view.detail(hostile_item(t), job(t), catalog(t)),
 }
 
 

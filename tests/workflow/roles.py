@@ -15,7 +15,7 @@ from time import process_time
 from typing import Any
 
 from comfy_ui.errors import InvalidWorkflowError, MissingNodesError
-from comfy_ui.protocol.nodes import NodeLibrary
+from comfy_ui.protocol.object_info import NodeLibrary
 from comfy_ui.workflow.controls import Control, find_controls
 from comfy_ui.workflow.editor import convert_workflow
 from tests.conftest import recorded_object_info

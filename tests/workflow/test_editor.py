@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from comfy_ui.errors import InvalidWorkflowError, MissingNodesError
-from comfy_ui.protocol.nodes import NodeLibrary
+from comfy_ui.protocol.object_info import NodeLibrary
 from comfy_ui.workflow.editor import convert, convert_workflow
 from tests.workflow.editor_files import SERVER, File, border, node_class, text_to_image
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from comfy_ui.errors import InvalidWorkflowError
-from comfy_ui.protocol.nodes import NodeLibrary
+from comfy_ui.protocol.object_info import NodeLibrary
 from comfy_ui.workflow.editor import convert, convert_workflow
 from tests.workflow import official
 from tests.workflow.editor_files import SERVER, File, border, text_to_image

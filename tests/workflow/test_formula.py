@@ -1,4 +1,4 @@
-"""comfy_ui/workflow/formula.py"""
+"""comfy_ui/workflow/presets/formula.py"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from comfy_ui.errors import ValidationError
-from comfy_ui.workflow.formula import parse
+from comfy_ui.workflow.presets.formula import parse
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""comfy_ui/workflow/presets.py, and the presets that are shipped."""
+"""comfy_ui/workflow/presets/preset_store.py, and the presets that are shipped."""
 
 from __future__ import annotations
 
@@ -20,12 +20,17 @@ from comfy_ui.workflow import (
     list_presets,
     list_video_presets,
 )
-from comfy_ui.workflow.check import check_workflow
+from comfy_ui.workflow.checks.graph_checks import check_workflow
+from comfy_ui.workflow.checks.requirements import version_at_least
+from comfy_ui.workflow.fields.param_values import value_problems
+from comfy_ui.workflow.fields.roles import FILE_ROLES
 from comfy_ui.workflow.graph import Graph, inputs_of
-from comfy_ui.workflow.needs import version_at_least
-from comfy_ui.workflow.presets import Preset, load_preset, load_presets, preset_problems
-from comfy_ui.workflow.roles import FILE_ROLES
-from comfy_ui.workflow.values import value_problems
+from comfy_ui.workflow.presets.preset_store import (
+    Preset,
+    load_preset,
+    load_presets,
+    preset_problems,
+)
 from tests.workflow.support import SIDECAR, write_preset
 
 SHIPPED = load_presets()
@@ -98,7 +103,7 @@ def test_every_node_is_needed_for_an_output(preset: Preset, variant: str | None)
 
 @pytest.mark.parametrize(("preset", "variant"), RUNS, ids=lambda x: getattr(x, "id", x))
 def test_every_required_model_is_named_in_the_graph(preset: Preset, variant: str | None) -> None:
-    from comfy_ui.workflow.compile import find_variant, models_for
+    from comfy_ui.workflow.presets.graph_builder import find_variant, models_for
 
     named = {
         value

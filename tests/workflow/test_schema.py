@@ -1,4 +1,4 @@
-"""comfy_ui/workflow/schema.py and roles.py"""
+"""comfy_ui/workflow/presets/schema.py and roles.py"""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, get_args
 import pydantic
 import pytest
 
-from comfy_ui.workflow.roles import FILE_ROLES, INTEGER_ROLES, NUMBER_ROLES, USUAL, Role
-from comfy_ui.workflow.schema import Param, Preset, Target
+from comfy_ui.workflow.fields.roles import FILE_ROLES, INTEGER_ROLES, NUMBER_ROLES, USUAL, Role
+from comfy_ui.workflow.presets.schema import Param, Preset, Target
 from tests.workflow.support import small_graph
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from .base import NODES, Context, Node, NodeError, Shown
+from .node_base import NODES, Context, Node, NodeError, Shown
 
 _MODULES = (
     "loaders",
@@ -18,7 +18,7 @@ _MODULES = (
     "audio",
     "saving",
     "mesh",
-    "values",
+    "value_nodes",
     "testing",
 )
 for _module in _MODULES:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from .. import media
-from ..things import Latent, Sound
-from .base import Context, NodeError, Shown, node
-from .inputs import reads
+from ..node_types import Latent, Sound
+from .file_inputs import reads
+from .node_base import Context, NodeError, Shown, node
 from .saving import random_suffix
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..things import Conditioning, Latent, Named, Pictures
-from .base import Context, node
+from ..node_types import Conditioning, Latent, Named, Pictures
+from .node_base import Context, node
 
 _TEXTS = ("text", "prompt", "text_g", "text_l", "clip_l", "clip_g", "t5xxl", "tags")
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
+from ..node_types import Pictures
 from ..paint.canvas import as_bytes
-from ..things import Pictures
-from .base import Context, node
 from .images import repeated, same_channels, scaled
+from .node_base import Context, node
 
 
 @node("ImageInvert")

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps, ImageSequence
 
-from ..things import Masks, Pictures
-from .base import Context, NodeError, node
-from .inputs import reads
+from ..node_types import Masks, Pictures
+from .file_inputs import reads
+from .node_base import Context, NodeError, node
 
 _METHODS = {
     "nearest-exact": Image.Resampling.NEAREST,

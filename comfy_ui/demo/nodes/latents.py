@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..things import Conditioning, Latent, Masks, Named, Pictures
-from .base import Context, NodeError, node
+from ..node_types import Conditioning, Latent, Masks, Named, Pictures
+from .file_inputs import reads
 from .images import scaled
-from .inputs import reads
+from .node_base import Context, NodeError, node
 
 # -- empty ---------------------------------------------------------------------------------
 

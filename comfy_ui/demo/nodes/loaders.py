@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..things import Named
-from .base import Context, node
+from ..node_types import Named
+from .node_base import Context, node
 
 
 @node("CheckpointLoaderSimple", "CheckpointLoader", "ImageOnlyCheckpointLoader")

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ..things import Masks, Pictures
-from .base import Context, node
+from ..node_types import Masks, Pictures
 from .images import scaled
+from .node_base import Context, node
 
 
 def as_pictures(mask: Masks) -> Pictures:

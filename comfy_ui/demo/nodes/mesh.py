@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..things import Conditioning, Latent
-from .base import Context, Shown, node
+from ..node_types import Conditioning, Latent
+from .node_base import Context, Shown, node
 
 
 @dataclass(frozen=True, slots=True)

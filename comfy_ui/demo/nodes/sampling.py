@@ -6,9 +6,9 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from ..things import Conditioning, Guider, Latent, Named, Noise, Sigmas
-from .base import Context, node
-from .studio import Order, render
+from ..node_types import Conditioning, Guider, Latent, Named, Noise, Sigmas
+from .node_base import Context, node
+from .render import Order, render
 
 
 @node("KSampler")

@@ -13,9 +13,9 @@ from typing import Any
 from PIL import Image, PngImagePlugin
 
 from .. import media
-from ..files import Kind
-from ..things import Latent, Pictures, Video
-from .base import Context, NodeError, Shown, node
+from ..engine_folders import Kind
+from ..node_types import Latent, Pictures, Video
+from .node_base import Context, NodeError, Shown, node
 
 # EXIF tags that ComfyUI puts WebP metadata under: the prompt, then each key, counting down.
 _EXIF_PROMPT = 0x0110

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from .base import Context, NodeError, node
+from .node_base import Context, NodeError, node
 
 
 @node("DemoSleep", test_only=True)

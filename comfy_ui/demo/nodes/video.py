@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from .. import media
-from ..things import Pictures, Sound, Video
-from .base import Context, NodeError, node
-from .inputs import reads
+from ..node_types import Pictures, Sound, Video
+from .file_inputs import reads
+from .node_base import Context, NodeError, node
 
 
 @node("CreateVideo")

@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from .canvas import Canvas, Colour, blurred, mix, ramp, smooth
+from .prompt_words import Wish
 from .sky import Sun
-from .words import Wish
 
 
 def flowers(canvas: Canvas, wish: Wish, t: float) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from . import bloom, city, dream, figures, land, water
 from .canvas import Canvas
 from .finish import brushwork, develop, mark
-from .words import Wish, number, understand
+from .prompt_words import Wish, number, understand
 
 Picture = NDArray[np.uint8]
 

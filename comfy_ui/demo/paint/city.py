@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from .canvas import Canvas, Floats, blurred, mix, moved, smooth
+from .prompt_words import Wish
 from .sky import paint_sky, place_sun
-from .words import Wish
 
 
 def city(canvas: Canvas, wish: Wish, t: float) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 
 from .canvas import Canvas, Floats, blurred, mix, moved, ramp, smooth
+from .prompt_words import Wish
 from .sky import paint_stars
-from .words import Wish
 
 
 def _bent(canvas: Canvas, field: Floats, dx: Floats, dy: Floats) -> Floats:

@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw
 
 from . import land, water
 from .canvas import Canvas, Floats, blurred, mix, ramp, smooth
+from .prompt_words import Wish
 from .sky import paint_sky, place_sun
-from .words import Wish
 
 Points = list[tuple[float, float]]
 

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from .canvas import Canvas, Colour, Floats, blurred, mix, moved, ramp, smooth
+from .prompt_words import Wish
 from .sky import Sun, paint_sky, paint_stars, place_sun
-from .words import Wish
 
 
 def mountains(canvas: Canvas, wish: Wish, t: float) -> None:

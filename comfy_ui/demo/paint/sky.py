@@ -8,7 +8,7 @@ import numpy as np
 
 from .canvas import Canvas, blurred, mix, moved, ramp, smooth
 from .palettes import Palette
-from .words import Wish
+from .prompt_words import Wish
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw
 
 from .canvas import Canvas, Floats, blurred, mix, smooth
 from .palettes import Palette
+from .prompt_words import Wish
 from .sky import Sun, paint_sky, place_sun
-from .words import Wish
 
 
 def sea(canvas: Canvas, wish: Wish, t: float) -> None:

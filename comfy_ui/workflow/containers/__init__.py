@@ -12,8 +12,8 @@ import zlib
 from collections.abc import Callable
 from typing import BinaryIO
 
-from . import media, pictures
-from .reading import MAX_TEXT_BYTES, BrokenFileError, Fields, Source
+from . import av_containers, image_containers
+from .byte_reader import MAX_TEXT_BYTES, BrokenFileError, Fields, Source
 
 __all__ = ["MAX_TEXT_BYTES", "read_fields"]
 
@@ -43,18 +43,18 @@ def read_fields(file: BinaryIO) -> dict[str, str] | None:
 
 
 _FORMATS: tuple[tuple[Callable[[bytes], bool], Callable[[Source], Fields]], ...] = (
-    (lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"), pictures.png),
-    (lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP", pictures.webp),
-    (lambda head: head.startswith(b"\xff\xd8\xff"), pictures.jpeg),
+    (lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"), image_containers.png),
+    (lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP", image_containers.webp),
+    (lambda head: head.startswith(b"\xff\xd8\xff"), image_containers.jpeg),
     (
         lambda head: head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis", b"mif1", b"heic"),
-        pictures.avif,
+        image_containers.avif,
     ),
-    (lambda head: head[4:8] in (b"ftyp", b"moov", b"wide", b"mdat"), media.mp4),
-    (lambda head: head.startswith(b"\x1a\x45\xdf\xa3"), media.matroska),
-    (lambda head: head.startswith(b"fLaC"), media.flac),
-    (lambda head: head.startswith(b"OggS"), media.ogg),
-    (lambda head: head.startswith(b"ID3"), media.id3),
+    (lambda head: head[4:8] in (b"ftyp", b"moov", b"wide", b"mdat"), av_containers.mp4),
+    (lambda head: head.startswith(b"\x1a\x45\xdf\xa3"), av_containers.matroska),
+    (lambda head: head.startswith(b"fLaC"), av_containers.flac),
+    (lambda head: head.startswith(b"OggS"), av_containers.ogg),
+    (lambda head: head.startswith(b"ID3"), av_containers.id3),
     # An MP3 without a tag in front has nothing to read.
     (lambda head: head[:1] == b"\xff" and head[1:2] >= b"\xe0", lambda _: iter(())),
 )

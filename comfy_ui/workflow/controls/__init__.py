@@ -11,10 +11,10 @@ of controls → a graph
 
 from __future__ import annotations
 
-from .apply import apply_values
+from .apply_values import apply_values
 from .control import Control, ControlKind, GraphOutput, Target
-from .form import MAX_MAIN, find_controls
-from .outputs import find_outputs
+from .find_controls import MAX_MAIN, find_controls
+from .result_nodes import find_outputs
 
 __all__ = [
     "MAX_MAIN",

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from ..roles import Role
-from ..schema import Kind
+from ..fields.roles import Role
+from ..presets.schema import Kind
 
 ControlKind = Literal["text", "choice", "bool", "int", "float", "file"]
 """What a value is, whatever it means: this decides on the widget."""

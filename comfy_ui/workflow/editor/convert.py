@@ -7,15 +7,25 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...errors import InvalidWorkflowError, MissingNodesError, Problem, Severity
-from ...protocol.nodes import NodeLibrary, NodeSpec
-from ..check import check_workflow
-from ..compile import ObjectInfo, as_library
+from ...protocol.object_info import NodeLibrary, NodeSpec
+from ..checks.graph_checks import check_workflow
+from ..checks.node_packs import find_pack
 from ..graph import Graph as ApiGraph, as_link
-from ..packs import find_pack
-from .document import MAX_NODES, Document, Mode, Node, read_document
-from .groups import expand_groups
-from .links import GETTERS, PRIMITIVE, REROUTES, SETTERS, Literal, Origin, Output, Resolver, Scope
-from .widgets import MISSING, as_input, widget_values
+from ..presets.graph_builder import ObjectInfo, as_library
+from .editor_document import MAX_NODES, Document, Mode, Node, read_document
+from .group_nodes import expand_groups
+from .link_resolution import (
+    GETTERS,
+    PRIMITIVE,
+    REROUTES,
+    SETTERS,
+    Literal,
+    Origin,
+    Output,
+    Resolver,
+    Scope,
+)
+from .widget_values import MISSING, as_input, widget_values
 
 # Classes that exist in the editor alone: nothing of them is sent.
 _EDITOR_ONLY = REROUTES | GETTERS | SETTERS | {PRIMITIVE, "Note", "MarkdownNote"}
@@ -42,7 +52,7 @@ def convert_workflow(editor: Mapping[str, Any], object_info: ObjectInfo) -> ApiG
     Reads versions 0.4 and 1.0, with subgraphs and legacy group nodes. Pure; takes milliseconds.
     Nodes that no output needs stay in. Two things that the editor does are left to others because
     they are not the same twice: choosing among ``{red|blue}`` in prompts (and stripping ``//``
-    comments with it), and ``%date%`` in file names (:mod:`..filenames`, as a job is made).
+    comments with it), and ``%date%`` in file names (:mod:`..filename_prefix`, as a job is made).
 
     Args:
         editor: the file as JSON; not changed.

@@ -1,0 +1,1 @@
+"""``comfy-ui``: one module per command group; :mod:`.main` parses the arguments."""

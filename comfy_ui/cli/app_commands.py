@@ -1,0 +1,75 @@
+"""The app, the embedded engine, and how both are."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+from getpass import getpass
+
+from ..errors import ValidationError, closest
+from ..settings import DEFAULT_URL, Settings
+from .command_support import print_json, print_table, server
+
+
+def app(_: argparse.Namespace, settings: Settings) -> int:
+    """Serve the app until it is stopped."""
+    from ..features import require_feature
+
+    require_feature("ui")
+    from ..web import launch
+    from ..web.process_memory import keep_little
+
+    keep_little()
+    launch(settings)
+    return 0
+
+
+def demo(arguments: argparse.Namespace, _: Settings) -> int:
+    """Serve the embedded engine until it is stopped."""
+    from ..demo import DemoServer
+
+    host = arguments.host or "127.0.0.1"
+    with DemoServer(host=host, port=arguments.port, speed=arguments.speed) as engine:
+        print(f"The embedded engine is at {engine.url}; Ctrl+C ends it.", flush=True)
+        threading.Event().wait()
+    return 0
+
+
+def status(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Show the health of each server and the installed extras."""
+    from ..features import FEATURES, list_missing_features
+    from ..health import check_health
+
+    urls = settings.comfyui_urls or (DEFAULT_URL,)
+    reports = [check_health(**server(settings, url)) for url in urls]
+    missing = list_missing_features()
+    if arguments.json:
+        servers = [report.to_dict() for report in reports]
+        told = {"server": servers[0], "servers": servers}
+        print_json({**told, "features": dict(FEATURES), "install": missing})
+    else:
+        print(*reports, sep="\n")
+        for name, line in missing.items():
+            print(f"extra {name}: not installed; {line}")
+    return 0 if all(report.ok for report in reports) else 1
+
+
+def users(arguments: argparse.Namespace, settings: Settings) -> int:
+    """List, add or remove those who may log in."""
+    from ..features import require_feature
+
+    require_feature("ui")
+    from ..web.auth.accounts import ACCOUNTS_FILE, Accounts, Role
+
+    accounts = Accounts(settings.data_dir / ACCOUNTS_FILE)
+    if arguments.add is not None:
+        password = sys.stdin.readline().rstrip("\n") if not sys.stdin.isatty() else getpass()
+        accounts.add(arguments.add, password, Role.OWNER if arguments.owner else Role.VISITOR)
+    elif arguments.remove is not None and not accounts.remove(arguments.remove):
+        names = [*accounts.names()]
+        raise ValidationError(
+            f"There is no user '{arguments.remove}'.", hint=closest(arguments.remove, names)
+        )
+    print_table([(name, role.name.lower()) for name, role in accounts.names().items()])
+    return 0

@@ -1,0 +1,219 @@
+"""``comfy-ui``: the app, and the same capabilities from a terminal.
+
+Results go to stdout, everything else to stderr. Exit status: 0 done, 1 it could not be done
+(the message says why and what to do), 2 wrong usage, 130 stopped with Ctrl+C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .. import __version__, logging, telemetry
+from ..errors import ComfyHeadlessError, InvalidWorkflowError
+from ..settings import DEFAULT_URL, Settings, load_settings
+from . import app_commands, library_commands, model_commands, run_command as run_, workflow_commands
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command and exit with its status."""
+    sys.exit(run(argv))
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        settings = load_settings(
+            comfyui_url=arguments.comfyui,
+            comfyui_token=arguments.token,
+            demo=getattr(arguments, "demo", None),
+            log_level=arguments.log_level,
+            **{name: getattr(arguments, name, None) for name in _APP_OPTIONS},
+        )
+        secrets = [
+            s.get_secret_value()
+            for s in (settings.comfyui_token, settings.openai_api_key, settings.hf_token)
+            if s
+        ]
+        logging.configure(settings.log_level, as_json=settings.log_json, secrets=secrets)
+        telemetry.heed_environment(prompts=settings.trace_prompts)
+        status: int = arguments.command(arguments, settings)
+    except ComfyHeadlessError as error:
+        _complain(error)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our stdout, `head` for instance, has gone
+        sys.stderr.close()
+        return 1
+    return status
+
+
+def _complain(error: ComfyHeadlessError) -> None:
+    print(f"error: {error.message}", file=sys.stderr)
+    if isinstance(error, InvalidWorkflowError):
+        for problem in error.problems:
+            if str(problem) != error.message:
+                print(f"  {problem}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {error.hint}", file=sys.stderr)
+
+
+# --- arguments --------------------------------------------------------------------------------
+
+_APP_OPTIONS = ("host", "port", "share", "auth", "mcp", "data_dir", "models_dir")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="comfy-ui", description="ComfyUI without nodes: the app, and what it can do from here."
+    )
+    parser.add_argument("--version", action="version", version=f"comfy-ui {__version__}")
+    _common(parser)
+    _engine(parser)
+    parser.add_argument("--host", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to listen on (7860)")
+    parser.add_argument("--share", action="store_true", default=None, help="make a public link")
+    parser.add_argument("--auth", metavar="USER:PASS", help="ask for this login, an owner's")
+    parser.add_argument(
+        "--mcp", action="store_true", default=None, help="offer tools for assistants at /mcp"
+    )
+    parser.add_argument("--data-dir", type=Path, help="folder for jobs and results")
+    parser.add_argument("--models-dir", type=Path, help="ComfyUI's models folder")
+    parser.set_defaults(command=app_commands.app)
+
+    commands = parser.add_subparsers(title="commands", metavar="")
+
+    def add(
+        name: str, command: Callable[[argparse.Namespace, Settings], int], text: str
+    ) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        _common(sub)
+        sub.set_defaults(command=command)
+        return sub
+
+    sub = add("run", run_.run, "Run a preset or a workflow file and save what it makes.")
+    _engine(sub)
+    sub.add_argument("workflow", help="preset id, or a JSON file, picture or video with a workflow")
+    sub.add_argument("prompt", nargs="?", help="short for --set prompt=…")
+    sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    sub.add_argument("-o", "--output", type=Path, default=Path(), help="folder for the files (.)")
+    sub.add_argument("--timeout", type=float, help="seconds to wait at most")
+    sub.add_argument(
+        "--data-dir", type=Path, default=argparse.SUPPRESS, help="folder with the wildcards"
+    )
+    sub.add_argument(
+        "--partial", action="store_true", help="run the valid outputs although others are not"
+    )
+    sub.add_argument("--quiet", action="store_true", help="no progress")
+    sub.add_argument("--json", action="store_true", help="tell the result as JSON")
+
+    sub = add(
+        "users",
+        app_commands.users,
+        "Who may log in: list, add (the password is asked for), remove.",
+    )
+    change = sub.add_mutually_exclusive_group()
+    change.add_argument("--add", metavar="NAME", help="add a user, or change the password")
+    change.add_argument("--remove", metavar="NAME", help="remove a user")
+    sub.add_argument("--owner", action="store_true", help="may do all that you may")
+    sub.add_argument(
+        "--data-dir", type=Path, default=argparse.SUPPRESS, help="folder for jobs and results"
+    )
+
+    sub = add(
+        "import",
+        library_commands.import_,
+        "Bring a folder of results, ComfyUI's output for one, into the library.",
+    )
+    sub.add_argument("folder", type=Path)
+    sub.add_argument(
+        "--data-dir", type=Path, default=argparse.SUPPRESS, help="folder for jobs and results"
+    )
+    sub.add_argument("--quiet", action="store_true", help="no progress")
+    sub.add_argument("--json", action="store_true", help="tell the result as JSON")
+
+    sub = add("presets", workflow_commands.presets, "List the shipped presets.")
+    sub.add_argument("--json", action="store_true")
+
+    sub = add(
+        "models", model_commands.models, "List the model files that are missing on the server."
+    )
+    _engine(sub)
+    sub.add_argument("source", nargs="*", help="preset ids or workflow files (all presets)")
+    sub.add_argument("--variant", help="a variant of the preset")
+    sub.add_argument("--json", action="store_true")
+
+    text = "Fetch the missing model files of a preset or a workflow onto this machine."
+    sub = add("download", model_commands.download, text)
+    _engine(sub)
+    sub.add_argument("source", help="preset id or workflow file")
+    sub.add_argument("--variant", help="a variant of the preset")
+    sub.add_argument(
+        "--models-dir",
+        type=Path,
+        default=argparse.SUPPRESS,
+        help="ComfyUI's models folder (asked of ComfyUI)",
+    )
+    sub.add_argument("--quiet", action="store_true", help="no progress")
+
+    sub = add(
+        "check", workflow_commands.check, "Say what a workflow or a preset lacks on the server."
+    )
+    _engine(sub)
+    sub.add_argument("file", type=Path, help="a workflow, or the .toml file of a preset")
+    sub.add_argument("--json", action="store_true")
+
+    sub = add("convert", workflow_commands.convert, "Write a workflow in API format.")
+    _engine(sub)
+    sub.add_argument("file", type=Path)
+    sub.add_argument("-o", "--output", type=Path, help="file to write (stdout)")
+
+    sub = add("controls", workflow_commands.controls, "Show the controls found in a workflow.")
+    _engine(sub)
+    sub.add_argument("file", type=Path)
+    sub.add_argument("--json", action="store_true")
+
+    sub = add("status", app_commands.status, "Show the server's health and the installed extras.")
+    sub.add_argument("--json", action="store_true")
+
+    sub = add("demo", app_commands.demo, "Serve only the embedded engine, for any ComfyUI client.")
+    sub.add_argument("--host")
+    sub.add_argument("--port", type=int, default=8188)
+    sub.add_argument("--speed", default="6", type=_speed, help="'instant' or steps per second (6)")
+    return parser
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    # SUPPRESS: a subcommand's default must not overwrite what stood before the subcommand.
+    missing = None if parser.prog == "comfy-ui" else argparse.SUPPRESS
+    parser.add_argument(
+        "--comfyui", metavar="URL", default=missing, help=f"address of ComfyUI ({DEFAULT_URL})"
+    )
+    parser.add_argument("--token", default=missing, help="bearer token for ComfyUI")
+    parser.add_argument(
+        "--log-level", choices=["debug", "info", "warning", "error"], default=missing
+    )
+
+
+def _engine(parser: argparse.ArgumentParser) -> None:
+    missing = None if parser.prog == "comfy-ui" else argparse.SUPPRESS
+    parser.add_argument(
+        "--demo", action="store_true", default=missing, help="use the embedded engine"
+    )
+
+
+def _speed(text: str) -> str | float:
+    if text == "instant":
+        return text
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if speed <= 0:
+        raise argparse.ArgumentTypeError("'instant' or a number of steps per second above 0")
+    return speed

@@ -1,0 +1,457 @@
+"""The routes of jobs and files, each as a :class:`~comfy_ui.client.transport.request.Call`. Pure.
+
+What else a server has is in ``inventory.py``. Paths are those of a server of one's own; what Comfy
+Cloud calls otherwise is in ``endpoint.py``. Sources: the recordings of 0.3.64 and the public source
+of newer cores.
+
+What a server has, as calls: nodes, models, templates, its log, the user's files. Pure.
+
+As in ``routes.py``, paths are those of a server of one's own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+from urllib.parse import quote
+
+from ..errors import OutputMissingError
+from ..protocol.object_info import NodeLibrary
+from ..protocol.queue_and_history import HistoryEntry, QueueSnapshot, read_history, read_queue
+from .response_models import (
+    JobInfo,
+    LogLine,
+    SystemStats,
+    Template,
+    UploadedFile,
+    UserFile,
+    read_templates,
+)
+from .submission import Submitted, prompt_body, read_submitted
+from .transport.request import (
+    Answer,
+    Call,
+    FilePart,
+    as_list,
+    json_body,
+    read_json,
+    read_names,
+    read_nothing,
+    read_object,
+    unexpected,
+)
+
+JobStatus = Literal["pending", "in_progress", "completed", "failed", "cancelled"]
+Folder = Literal["input", "output", "temp"]
+
+
+# -- running jobs
+
+
+def submit(
+    graph: Mapping[str, Any],
+    *,
+    prompt_id: str,
+    client_id: str,
+    front: bool,
+    extra_data: Mapping[str, Any] | None,
+) -> Call[Submitted]:
+    """Queue a graph. Never to be repeated blindly: twice the same id is two jobs."""
+    return Call(
+        method="POST",
+        path="/prompt",
+        body=prompt_body(
+            graph, prompt_id=prompt_id, client_id=client_id, front=front, extra_data=extra_data
+        ),
+        parse=lambda answer: read_submitted(answer, graph),
+        repeatable=False,
+        accepts=(400,),
+    )
+
+
+def ping() -> Call[int]:
+    """The number of jobs running and pending: the cheapest question there is."""
+    return Call(method="GET", path="/prompt", parse=_queue_remaining)
+
+
+def queue() -> Call[QueueSnapshot]:
+    """Everybody's jobs. The server tells their prompts and keys too: they are not kept."""
+    return Call(method="GET", path="/queue", parse=lambda answer: read_queue(read_json(answer)))
+
+
+def history(prompt_id: str) -> Call[HistoryEntry | None]:
+    """None for unknown, pending, running and deleted jobs alike."""
+    return Call(
+        method="GET",
+        path=f"/history/{quote(prompt_id, safe='')}",
+        parse=lambda answer: _history_entry(answer, prompt_id),
+        accepts=(404,),  # Comfy Cloud's way to say the same
+    )
+
+
+def recent(max_items: int) -> Call[dict[str, HistoryEntry]]:
+    """The last ``max_items`` finished jobs, oldest first."""
+    return Call(
+        method="GET",
+        path="/history",
+        query={"max_items": str(max_items)},
+        parse=_recent,
+    )
+
+
+def forget(prompt_id: str) -> Call[None]:
+    """Drop a finished job from the server's history; its files stay."""
+    return _post("/history", {"delete": [prompt_id]})
+
+
+def unqueue(prompt_id: str) -> Call[None]:
+    """Remove a pending job. No effect on a running one; the answer tells nothing."""
+    return _post("/queue", {"delete": [prompt_id]})
+
+
+def interrupt(prompt_id: str) -> Call[None]:
+    """Stop that job if it runs now. Without an id it would stop anybody's."""
+    return _post("/interrupt", {"prompt_id": prompt_id})
+
+
+def cancel_job(prompt_id: str) -> Call[bool | None]:
+    """The atomic way of newer cores; None where the server has no such route."""
+    return Call(
+        method="POST",
+        path=f"/api/jobs/{quote(prompt_id, safe='')}/cancel",
+        parse=lambda answer: None if answer.status >= 400 else _cancelled(answer),
+        accepts=(400, 404, 405),  # 400: an id that is not a UUID, from before newer cores
+    )
+
+
+def cancel_jobs(prompt_ids: Iterable[str]) -> Call[bool]:
+    """Several at once, on newer cores; with none it only tells that the route is there."""
+    return Call(
+        method="POST",
+        path="/api/jobs/cancel",
+        body=json_body({"job_ids": list(prompt_ids)}),
+        parse=_cancelled,
+    )
+
+
+def jobs(
+    *, status: Iterable[JobStatus] = (), limit: int = 100, offset: int = 0
+) -> Call[list[JobInfo]]:
+    """Jobs of all states, newest first. Cores from about 0.30; 404 on older ones."""
+    query = {"limit": str(limit), "offset": str(offset)}
+    if wanted := ",".join(status):
+        query["status"] = wanted
+    return Call(
+        method="GET",
+        path="/api/jobs",
+        query=query,
+        parse=lambda answer: [
+            JobInfo.read(job) for job in as_list(read_object(answer).get("jobs"))
+        ],
+    )
+
+
+def job(prompt_id: str) -> Call[JobInfo | None]:
+    """One job of any state; None when unknown. Newer cores only."""
+    return Call(
+        method="GET",
+        path=f"/api/jobs/{quote(prompt_id, safe='')}",
+        parse=lambda answer: None if answer.status == 404 else JobInfo.read(read_object(answer)),
+        accepts=(404,),
+    )
+
+
+def free(*, unload_models: bool, free_memory: bool) -> Call[None]:
+    """Done by the worker between two jobs. ``free_memory`` also drops the node cache."""
+    return _post("/free", {"unload_models": unload_models, "free_memory": free_memory})
+
+
+# -- files
+
+
+def view(filename: str, *, subfolder: str, type: str) -> Call[bytes]:  # noqa: A002
+    """A file as stored, byte for byte."""
+    return Call(
+        method="GET",
+        path="/view",
+        query={"filename": filename, "subfolder": subfolder, "type": type},
+        # Compressed answers have neither a length to check nor ranges to resume by.
+        headers={"accept-encoding": "identity"},
+        parse=lambda answer: read_file(answer, filename),
+        accepts=(400, 404),
+    )
+
+
+def exists(filename: str, *, subfolder: str, type: str) -> Call[None]:  # noqa: A002
+    """Raises OutputMissingError unless the server has the file."""
+
+    def parse(answer: Answer) -> None:
+        read_file(answer, filename)
+
+    query = {"filename": filename, "subfolder": subfolder, "type": type}
+    # 302: Comfy Cloud has it, elsewhere.
+    return Call(method="HEAD", path="/view", query=query, parse=parse, accepts=(302, 400, 404))
+
+
+def read_file(answer: Answer, filename: str) -> bytes:
+    """The bytes of a view answer.
+
+    Raises:
+        OutputMissingError: the server has no such file.
+    """
+    if answer.status >= 400:
+        raise OutputMissingError(f"The server has no file '{filename}' (any more).")
+    return answer.content
+
+
+def upload(
+    part: FilePart,
+    *,
+    subfolder: str,
+    type: Folder,  # noqa: A002
+    overwrite: bool,
+) -> Call[UploadedFile]:
+    """Pictures, sound and video alike go by this route; the server may change the name."""
+    fields = {"type": type, "subfolder": subfolder, "overwrite": "true" if overwrite else "false"}
+    return Call(
+        method="POST",
+        path="/upload/image",
+        file=part,
+        fields=fields,
+        parse=_uploaded,
+        # The same bytes under the same name give the same name back.
+        repeatable=True,
+    )
+
+
+def upload_mask(
+    part: FilePart,
+    original: Mapping[str, str],
+    *,
+    subfolder: str,
+    type: Folder,  # noqa: A002
+) -> Call[UploadedFile]:
+    """Stores ``original`` with the alpha channel of the uploaded picture."""
+    fields = {
+        "original_ref": json_body(dict(original)).decode(),
+        "type": type,
+        "subfolder": subfolder,
+    }
+    return Call(
+        method="POST",
+        path="/upload/mask",
+        file=part,
+        fields=fields,
+        parse=_uploaded,
+        repeatable=False,
+    )
+
+
+# -- reading
+
+
+def _post(path: str, body: dict[str, Any]) -> Call[None]:
+    return Call(method="POST", path=path, body=json_body(body), parse=read_nothing)
+
+
+def _queue_remaining(answer: Answer) -> int:
+    info = read_object(answer).get("exec_info")
+    remaining = info.get("queue_remaining") if isinstance(info, dict) else None
+    return remaining if isinstance(remaining, int) else 0
+
+
+def _history_entry(answer: Answer, prompt_id: str) -> HistoryEntry | None:
+    if answer.status == 404:
+        return None
+    body = read_object(answer)
+    if body and prompt_id not in body:  # some proxy's error: must not read as "unknown job"
+        raise unexpected(answer)
+    return read_history(body, prompt_id).entry
+
+
+def _recent(answer: Answer) -> dict[str, HistoryEntry]:
+    body = read_object(answer)
+    entries = ((prompt_id, read_history(body, prompt_id).entry) for prompt_id in body)
+    return {prompt_id: entry for prompt_id, entry in entries if entry is not None}
+
+
+def _cancelled(answer: Answer) -> bool:
+    return read_object(answer).get("cancelled") is True
+
+
+def _uploaded(answer: Answer) -> UploadedFile:
+    body = read_object(answer)
+    return UploadedFile.at(
+        str(body.get("name", "")),
+        subfolder=str(body.get("subfolder", "")),
+        type=str(body.get("type", "input")),
+    )
+
+
+# A server with many custom nodes takes minutes for its node list, in one blocking piece.
+OBJECT_INFO_TIMEOUT_S = 300.0
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def object_info(node: str | None = None) -> Call[NodeLibrary]:
+    """All node classes, or the one named; an unknown one gives an empty library."""
+    return Call(
+        method="GET",
+        path="/object_info" if node is None else f"/object_info/{quote(node, safe='')}",
+        parse=lambda answer: NodeLibrary(read_object(answer)),
+        timeout_s=OBJECT_INFO_TIMEOUT_S,
+    )
+
+
+def model_folders() -> Call[list[str]]:
+    return Call(method="GET", path="/models", parse=read_names)
+
+
+def models(folder: str) -> Call[list[str]]:
+    """Files of one folder below ``models/``; those in its subfolders as ``a/b.safetensors``."""
+    return Call(method="GET", path=f"/models/{quote(folder, safe='')}", parse=read_names)
+
+
+def model_paths() -> Call[dict[str, list[str]]]:
+    """Where the server looks for the files of each folder: paths of *its* machine."""
+    return Call(
+        method="GET",
+        path="/experiment/models",
+        parse=lambda answer: {
+            str(entry["name"]): [str(path) for path in as_list(entry.get("folders"))]
+            for entry in as_list(read_json(answer))
+            if isinstance(entry, dict) and "name" in entry
+        },
+    )
+
+
+def embeddings() -> Call[list[str]]:
+    return Call(method="GET", path="/embeddings", parse=read_names)
+
+
+def system_stats() -> Call[SystemStats]:
+    return Call(
+        method="GET",
+        path="/system_stats",
+        parse=lambda answer: SystemStats.read(read_object(answer)),
+    )
+
+
+def features() -> Call[dict[str, Any]]:
+    """What the server says of itself; an open dict that grows with every core."""
+    return Call(method="GET", path="/features", parse=read_object)
+
+
+def templates() -> Call[dict[str, list[str]]]:
+    """Workflow templates of the installed node packs: ``{pack: [name, …]}``."""
+    return Call(
+        method="GET",
+        path="/workflow_templates",
+        parse=lambda answer: {
+            pack: [str(name) for name in as_list(names)]
+            for pack, names in read_object(answer).items()
+        },
+    )
+
+
+def template(pack: str, name: str) -> Call[dict[str, Any]]:
+    """One of them, in editor format."""
+    return Call(
+        method="GET",
+        path=f"/api/workflow_templates/{quote(pack, safe='')}/{quote(name, safe='')}.json",
+        parse=read_object,
+    )
+
+
+def official_templates() -> Call[list[Template]]:
+    """The templates that come with ComfyUI; none where that package is not installed."""
+    return Call(
+        method="GET",
+        path="/templates/index.json",
+        parse=lambda answer: [] if answer.status == 404 else read_templates(read_json(answer)),
+        accepts=(404,),
+    )
+
+
+def official_template(name: str) -> Call[dict[str, Any]]:
+    """One of them, in editor format."""
+    return Call(method="GET", path=f"/templates/{quote(name, safe='')}.json", parse=read_object)
+
+
+def logs() -> Call[list[LogLine]]:
+    """The last lines of the server's log. Unstable by ComfyUI's own declaration."""
+    return Call(
+        method="GET",
+        path="/internal/logs/raw",
+        parse=lambda answer: [
+            LogLine(str(entry.get("t", "")), _COLOURS.sub("", str(entry.get("m", ""))).rstrip())
+            for entry in as_list(read_object(answer).get("entries"))
+            if isinstance(entry, dict)
+        ],
+    )
+
+
+# -- the user's folder on the server
+
+
+def userdata(folder: str) -> Call[list[UserFile]]:
+    """Files below ``folder``, recursively; an absent folder has none."""
+    return Call(
+        method="GET",
+        path="/userdata",
+        query={"dir": folder, "recurse": "true", "full_info": "true"},
+        parse=lambda answer: [] if answer.status == 404 else _user_files(answer),
+        accepts=(404,),
+    )
+
+
+def read_userdata(path: str) -> Call[bytes]:
+    return Call(
+        method="GET", path=f"/userdata/{quote(path, safe='')}", parse=lambda answer: answer.content
+    )
+
+
+def write_userdata(path: str, content: bytes, *, overwrite: bool) -> Call[None]:
+    """409 when it exists and ``overwrite`` is false."""
+    return Call(
+        method="POST",
+        path=f"/userdata/{quote(path, safe='')}",
+        query={"overwrite": "true" if overwrite else "false"},
+        body=content,
+        parse=read_nothing,
+        repeatable=overwrite,
+    )
+
+
+def delete_userdata(path: str) -> Call[bool]:
+    """Whether there was such a file."""
+    return Call(
+        method="DELETE",
+        path=f"/userdata/{quote(path, safe='')}",
+        parse=lambda answer: answer.status != 404,
+        accepts=(404,),
+    )
+
+
+def _user_files(answer: Answer) -> list[UserFile]:
+    found = []
+    for entry in as_list(read_json(answer)):
+        if isinstance(entry, dict):
+            size, modified = entry.get("size"), entry.get("modified")
+            found.append(
+                UserFile(
+                    str(entry.get("path", "")),
+                    size if isinstance(size, int) else 0,
+                    _unix_time(modified),
+                )
+            )
+    return found
+
+
+def _unix_time(value: Any) -> float | None:
+    """Seconds; newer cores tell milliseconds, which as seconds would be millennia from now."""
+    if not isinstance(value, int | float):
+        return None
+    return value / 1000 if value > 1e11 else float(value)

@@ -1,0 +1,166 @@
+"""Files to and from the server, whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import ComfyUIConnectionError, OutputMissingError
+from ..protocol.outputs import SOCKET_FOLDER, OutputFile
+from ..protocol.retry import Backoff
+from . import endpoints
+from .file_uploads import UploadSource, prepare_upload
+from .files import Download
+from .job_telemetry import Telemetry
+from .operations import Asker, Fetch, Flow, bad_answer, no_answer, work
+from .response_models import UploadedFile
+from .socket_pictures import Pictures
+from .transport.request import Answer, is_page, rejection
+
+# A finished job's file is worth waiting for: at least so many attempts, as one may be a long
+# silence, and at least so long, as refusals come quickly.
+_PATIENT = Backoff(base_s=0.2, cap_s=2.0, attempts=None)
+_ATTEMPTS, _PATIENT_S = 6, 10.0
+
+
+class Transfers:
+    """The flows of files, of one client. Remembers what went up."""
+
+    def __init__(self, asker: Asker, telemetry: Telemetry, pictures: Pictures) -> None:
+        self._asker = asker
+        self._telemetry = telemetry
+        self._pictures = pictures
+        self._uploaded: dict[tuple[str, ...], UploadedFile] = {}
+
+    def upload(
+        self,
+        source: UploadSource,
+        *,
+        filename: str | None,
+        subfolder: str,
+        type: endpoints.Folder,  # noqa: A002 -- ComfyUI's own word
+        overwrite: bool,
+    ) -> Flow[UploadedFile]:
+        """Send a file up, unless the same bytes went there before and are there still."""
+        prepared = yield from work(lambda: prepare_upload(source, filename=filename))
+        key = (prepared.digest, prepared.part.filename, subfolder, type)
+        if not (yield from self._is_there(self._uploaded.get(key))):
+            self._uploaded[key] = yield from self._asker.ask(
+                endpoints.upload(prepared.part, subfolder=subfolder, type=type, overwrite=overwrite)
+            )
+        return self._uploaded[key]
+
+    def _is_there(self, uploaded: UploadedFile | None) -> Flow[bool]:
+        """One small question; people clear the server's input folder."""
+        if uploaded is None:
+            return False
+        try:
+            yield from self._asker.ask(
+                endpoints.exists(
+                    uploaded.filename, subfolder=uploaded.subfolder, type=uploaded.type
+                )
+            )
+        except OutputMissingError:
+            return False
+        return True
+
+    def upload_mask(
+        self,
+        source: UploadSource,
+        original: OutputFile | UploadedFile,
+        *,
+        filename: str | None,
+        subfolder: str,
+        type: endpoints.Folder,  # noqa: A002
+    ) -> Flow[UploadedFile]:
+        """Send a mask up, and make sure that the server really wrote it.
+
+        It answers 200 also when the original is missing, and writes nothing then.
+        """
+        prepared = yield from work(lambda: prepare_upload(source, filename=filename))
+        reference = {name: getattr(original, name) for name in ("filename", "subfolder", "type")}
+        uploaded = yield from self._asker.ask(
+            endpoints.upload_mask(prepared.part, reference, subfolder=subfolder, type=type)
+        )
+        yield from self._asker.ask(
+            endpoints.exists(uploaded.filename, subfolder=uploaded.subfolder, type=uploaded.type)
+        )
+        return uploaded
+
+    def read(self, file: OutputFile | UploadedFile) -> Flow[bytes]:
+        """A file's bytes."""
+        download = Download()
+        yield from self._fetch(file, download)
+        return download.content()
+
+    def write(self, file: OutputFile | UploadedFile, path: Path) -> Flow[Path]:
+        """A file to exactly that path, replacing what is there once all has arrived."""
+        download = Download(folder=path.parent)
+        try:
+            yield from self._fetch(file, download)
+            return (yield from work(lambda: download.move_to(path)))
+        finally:
+            download.discard()
+
+    def save(self, files: Sequence[OutputFile], folder: Path) -> Flow[list[Path]]:
+        """Files into a folder, under free names."""
+        paths = []
+        for file in files:
+            download = Download(folder=folder)
+            try:
+                yield from self._fetch(file, download)
+                name = file.filename
+                paths.append((yield from work(lambda: download.move_into(folder, name))))  # noqa: B023
+            finally:
+                download.discard()
+        return paths
+
+    def _fetch(self, file: OutputFile | UploadedFile, download: Download) -> Flow[None]:
+        """Bring a file here whole, in as many requests as it takes.
+
+        Raises:
+            OutputMissingError: the server has no such file.
+        """
+        with self._telemetry.fetching() as span:
+            if file.type == SOCKET_FOLDER:
+                yield from self._hand_over(file, download)
+            else:
+                yield from self._view(file, download)
+            span.set_attribute("comfyui.bytes", download.received)
+
+    def _hand_over(self, file: OutputFile | UploadedFile, download: Download) -> Flow[None]:
+        """A picture that came over the socket, and is here or nowhere."""
+        content = self._pictures.get(file)
+        if content is None:
+            raise OutputMissingError(
+                f"The picture '{file.filename}' was sent once, to the client that then listened.",
+                hint="Run it again, or use SaveImage in place of SaveImageWebsocket.",
+            )
+        yield from work(lambda: download.write(content))
+
+    def _view(self, file: OutputFile | UploadedFile, download: Download) -> Flow[None]:
+        call = endpoints.view(file.filename, subfolder=file.subfolder, type=file.type)
+        failures = 0
+        started = self._asker.clock()
+        while True:
+            had = download.received
+            try:
+                headers = {**call.headers, **download.resume_headers}
+                answer: Answer = yield Fetch(replace(call, headers=headers), download)
+                if answer.status in (200, 206) and not is_page(answer):
+                    download.check()
+                    return
+                if answer.status in call.accepts:
+                    call.parse(answer)
+                error = rejection(answer) or download.not_a_file(answer)
+                trouble = bad_answer(answer, error, idempotent=True)
+            except ComfyUIConnectionError as error:
+                trouble = no_answer(error, idempotent=True)
+            if download.received > had:  # only attempts that bring nothing count against it
+                failures, started = 0, self._asker.clock()
+            failures += 1
+            named = trouble.retry_after_s is not None
+            patience_s = self._asker.timeout_s if named else _PATIENT_S
+            deadline = None if failures < _ATTEMPTS else started + patience_s
+            yield self._asker.pause(_PATIENT, failures, trouble, deadline=deadline)

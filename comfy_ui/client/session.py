@@ -1,0 +1,250 @@
+"""All jobs that an async client follows: one socket, and one poll for all who wait.
+
+Messages change a job the moment they come; whoever waits for it is woken and looks at its newest
+state. Nobody is ever waited for, so a slow callback cannot hold up the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import Context
+from typing import Any
+from uuid import uuid4
+
+from ..protocol.job import ConnectionLost, ConnectionRegained, is_deaf, new_job, poll_due
+from ..protocol.messages import Message, Status
+from .job_telemetry import Telemetry
+from .operations import Asker, Flow
+from .tracked_job import Job, Observer
+from .tracking import Following
+from .transport.server_address import Endpoint
+from .transport.websocket import Socket
+
+logger = logging.getLogger(__name__)
+
+# Jobs that nobody waits for are kept so that they can be waited for later; not for ever. Of those
+# that were stopped there is nothing to fetch.
+_KEPT_JOBS = 2000
+_KEPT_STOPPED = 100
+_DEAF_S = 2.0
+_STATUS_S = 1.0
+
+
+class Hub:
+    """The jobs of one client, within one event loop.
+
+    ``drive`` runs a flow, as the client does it; ``observer`` is told of every change of a job.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        asker: Asker,
+        following: Following,
+        drive: Callable[[Flow[float]], Awaitable[float]],
+        *,
+        telemetry: Telemetry,
+        observer: Observer,
+    ) -> None:
+        self._clock = asker.clock
+        self._following = following
+        self._drive = drive
+        self._telemetry = telemetry
+        self._observer = observer
+        self._socket = Socket(endpoint, on_message=self._hear, on_change=self._connected)
+        self._jobs: dict[str, Job] = {}
+        self._stopped: deque[Job] = deque()
+        # By prompt_id; True: wants to know of the end alone.
+        self._waiting: dict[str, dict[asyncio.Event, bool]] = {}
+        self._poller: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = math.inf
+        self._heard_at = 0.0
+        self._was_open = False
+        self._status: Status | None = None
+
+    async def new_job(self, prompt_id: str, graph: Mapping[str, Any]) -> Job:
+        """A job about to be posted, known here before the server can speak of it."""
+        client_id = await self._socket.ready()
+        state = new_job(prompt_id, now=self._clock(), graph=graph, listening=client_id is not None)
+        # Without any clientId the server would tell everybody of it.
+        client_id = client_id or str(uuid4())
+        return self._keep(Job(state, client_id=client_id, on_change=self._changed))
+
+    def job(self, prompt_id: str) -> Job:
+        """A job known here, or one that somebody else has queued: known while it is waited for."""
+        known = self._jobs.get(prompt_id)
+        if known is not None and known.error is None:
+            return known
+        state = new_job(prompt_id, now=self._clock(), accepted=True)
+        job = self._keep(Job(state, on_change=self._changed))
+        job.taken = True
+        return job
+
+    def renamed(self, job: Job, before: str) -> None:
+        """Know a job by the id that the server gave it."""
+        self._jobs.pop(before, None)
+        self._jobs[job.prompt_id] = job
+
+    def drop(self, job: Job) -> None:
+        """Forget a job once nobody waits for it; it can still be followed, by polling."""
+        job.taken = True
+        if job.prompt_id not in self._waiting:
+            self._forget(job)
+
+    @contextmanager
+    def watching(self, job: Job, *, end_only: bool = False) -> Iterator[asyncio.Event]:
+        """While inside, the job is polled where needed, and the event is set on every change.
+
+        ``end_only``: not before the job is settled; frames then wake nobody up in vain.
+        """
+        event = asyncio.Event()
+        self._jobs.setdefault(job.prompt_id, job)
+        self._waiting.setdefault(job.prompt_id, {})[event] = end_only
+        self._socket.want(wanted=True)
+        self._nudge(poll_due(job.state, self._clock()))
+        if self._poller is None:
+            # It serves all who wait, so it belongs to no trace of one of them.
+            self._poller = asyncio.create_task(
+                self._poll(), name="comfy-ui poller", context=Context()
+            )
+        try:
+            yield event
+        finally:
+            watchers = self._waiting[job.prompt_id]
+            del watchers[event]
+            if not watchers:
+                del self._waiting[job.prompt_id]
+                self._left_alone(job)
+            if not self._waiting:
+                self._socket.want(wanted=False)
+
+    async def close(self) -> None:
+        await self._socket.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._poller is not None:
+            self._poller.cancel()
+            await asyncio.gather(self._poller, return_exceptions=True)
+            self._poller = None
+
+    # -- the socket
+
+    def _hear(self, client_id: str, message: Message) -> None:
+        now = self._heard_at = self._clock()
+        if isinstance(message, Status):
+            # About the queue, so about all jobs: they learn of it together, and not each time.
+            if self._status is None:
+                self._nudge(now + _STATUS_S)
+            self._status = message
+            if message.queue_remaining is not None:
+                self._telemetry.queue_depth(message.queue_remaining)
+            return
+        prompt_id = getattr(message, "prompt_id", None)
+        if prompt_id is not None:
+            job = self._jobs.get(prompt_id)
+            if job is not None:
+                job.apply(message, now)
+            return
+        for job in [*self._jobs.values()]:  # previews of old servers name no job
+            if job.state.running and job.client_id == client_id:
+                job.apply(message, now)
+
+    def _connected(self, client_id: str | None) -> None:
+        now = self._heard_at = self._clock()
+        if client_id is not None:
+            if self._was_open:
+                self._telemetry.reconnected()
+            self._was_open = True
+        event = ConnectionLost() if client_id is None else ConnectionRegained(listening=False)
+        for job in [*self._jobs.values()]:
+            # Those queued under an earlier clientId are not told of on this connection.
+            if client_id is not None or job.state.listening:
+                job.apply(event, now)
+
+    # -- those who wait
+
+    def _changed(self, job: Job) -> None:
+        settled = job.settled
+        if settled and job.prompt_id not in self._waiting:
+            self._left_alone(job)
+        for event, end_only in self._waiting.get(job.prompt_id, {}).items():
+            if settled or not end_only:
+                event.set()
+        now = self._clock()
+        if not settled:
+            self._nudge(poll_due(job.state, now))
+        elif is_deaf(job.state, now):
+            self._suspect()
+
+    def _nudge(self, due: float) -> None:
+        """Have the poller look then, unless it does so before."""
+        if due < self._due:
+            self._due = due
+            if self._timer is not None:
+                self._timer.cancel()
+            delay_s = max(0.0, due - self._clock())
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake.set)
+
+    async def _poll(self) -> None:
+        watched: list[Job] = []
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                self._due = math.inf
+                watched = [self._jobs[prompt_id] for prompt_id in self._waiting]
+                self._spread_status(watched)
+                self._nudge(await self._drive(self._following.tend(watched)))
+                if any(is_deaf(job.state, self._clock()) for job in watched):
+                    self._suspect()
+        except Exception as error:  # whatever it was: who waits must not wait for ever
+            for job in watched:
+                job.give_up(error)
+            raise
+        finally:
+            self._poller = None
+
+    def _spread_status(self, jobs: list[Job]) -> None:
+        if self._status is not None:
+            for job in jobs:
+                job.apply(self._status, self._clock())
+            self._status = None
+
+    def _suspect(self) -> None:
+        """A socket was silent although there was something to tell: watch it for a moment."""
+        asyncio.get_running_loop().call_later(_DEAF_S, self._cycle_unless_heard, self._heard_at)
+
+    def _cycle_unless_heard(self, before: float) -> None:
+        if self._heard_at == before:
+            logger.info("The socket has gone deaf; opening another")
+            self._socket.cycle()
+
+    def _left_alone(self, job: Job) -> None:
+        job.forget_preview()
+        if job.taken:
+            self._forget(job)
+        elif job.was_stopped and job not in self._stopped:
+            self._stopped.append(job)
+            if len(self._stopped) > _KEPT_STOPPED:
+                self.drop(self._stopped.popleft())
+
+    def _forget(self, job: Job) -> None:
+        if self._jobs.get(job.prompt_id) is job:
+            del self._jobs[job.prompt_id]
+
+    def _keep(self, job: Job) -> Job:
+        job.observers.append(self._observer)
+        self._jobs[job.prompt_id] = job
+        if len(self._jobs) > _KEPT_JOBS:
+            for prompt_id in list(self._jobs):
+                if prompt_id not in self._waiting and prompt_id != job.prompt_id:
+                    del self._jobs[prompt_id]
+                    break
+        return job

@@ -1,0 +1,371 @@
+"""The users of httpx: carry a :class:`Call` to the server and its :class:`Answer` back.
+
+Every HTTP exchange of this package passes :meth:`SyncTransport.send` or its async twin; every error
+of httpx is translated in :func:`translate`. A circuit breaker or a tracer belongs here and nowhere
+else.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+from urllib.parse import urlencode, urlsplit
+
+import httpx
+
+from ...errors import (
+    AuthenticationError,
+    ComfyHeadlessError,
+    ComfyUIConnectionError,
+    ComfyUIOfflineError,
+    InvalidAddressError,
+    ValidationError,
+)
+from ...telemetry import inject
+from ..uncancellable import in_thread
+from .http1 import Http1Transport
+from .request import Answer, Call
+from .resolver import GuardedTransport
+from .server_address import Endpoint
+
+_MAX_REDIRECTS = 5
+_MAX_CONNECTIONS = 32
+_KEEP_S = 30.0
+_LIMITS = httpx.Limits(
+    max_connections=_MAX_CONNECTIONS,
+    max_keepalive_connections=_MAX_CONNECTIONS,
+    keepalive_expiry=_KEEP_S,
+)
+
+
+class Breaker(Protocol):
+    """A circuit breaker shared by all clients of one server."""
+
+    def check(self) -> None:
+        """Raise CircuitOpenError when no call may go out now."""
+
+    def record(self, *, reached: bool) -> None:
+        """Whether the server answered at all; an error status is an answer."""
+
+
+class Receiver(Protocol):
+    """Takes a body as it arrives (see ``files.py``)."""
+
+    blocking: bool
+    """Whether ``write`` may wait for a disk."""
+
+    def begin(self, answer: Answer) -> bool:
+        """Judge the head of an answer. False: not wanted, the body is not read."""
+
+    def write(self, chunk: bytes) -> None: ...
+
+
+class _Transport:
+    """What both transports do around the network: the breaker, and errors in our words."""
+
+    def __init__(self, endpoint: Endpoint, breaker: Breaker | None) -> None:
+        self._endpoint, self._breaker = endpoint, breaker
+        self._closed = False
+
+    @contextmanager
+    def _underway(self, call: Call[Any]) -> Iterator[_Exchange]:
+        if self._closed:
+            raise ComfyUIConnectionError(
+                "This client is closed.", hint="Use it inside its 'with' block.", retryable=False
+            )
+        if self._breaker:
+            self._breaker.check()
+        try:
+            with _opened(call) as file:
+                yield _Exchange(self._endpoint, call, file)
+        except _HTTPX_ERRORS as error:
+            if self._breaker:
+                self._breaker.record(reached=False)
+            raise translate(error, self._endpoint, call) from error
+        else:
+            if self._breaker:
+                self._breaker.record(reached=True)
+
+
+class SyncTransport(_Transport):
+    """HTTP for :class:`~comfy_ui.client.ComfyClient`. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        breaker: Breaker | None = None,
+        http: httpx.BaseTransport | None = None,
+    ) -> None:
+        super().__init__(endpoint, breaker)
+        if http is None and endpoint.guarded:
+            fresh = httpx.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=0)
+            http = GuardedTransport(
+                httpx.HTTPTransport(verify=endpoint.tls or False, trust_env=False, limits=fresh)
+            )
+        self._client = httpx.Client(
+            verify=endpoint.tls or False,
+            trust_env=endpoint.trust_env,
+            limits=_LIMITS,
+            transport=http,
+        )
+
+    def send(self, call: Call[Any], receiver: Receiver | None = None) -> Answer:
+        """Exchange one call for its answer, whatever the status.
+
+        A ``receiver`` that wants the body gets it piece by piece; the answer's content is empty
+        then.
+
+        Raises:
+            ComfyUIConnectionError: no whole answer came (ComfyUIOfflineError: nothing was sent).
+        """
+        with self._underway(call) as exchange:
+            while True:
+                response = self._client.send(exchange.request(), stream=True)
+                try:
+                    if exchange.redirected(response):
+                        continue
+                    answer = exchange.answer(response)
+                    if receiver is None or not receiver.begin(answer):
+                        return replace(answer, content=response.read())
+                    for chunk in response.iter_bytes():
+                        receiver.write(chunk)
+                    return answer
+                finally:
+                    response.close()
+
+    def close(self) -> None:
+        self._closed = True
+        self._client.close()
+
+
+class AsyncTransport(_Transport):
+    """HTTP for :class:`~comfy_ui.client.ComfyWSClient`, within one event loop."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        breaker: Breaker | None = None,
+        http: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        super().__init__(endpoint, breaker)
+        if http is None and endpoint.trust_env:  # proxies are httpx's business
+            http = _ByClient(httpx.AsyncClient(verify=endpoint.tls or False, limits=_LIMITS))
+        self._http = http or Http1Transport(
+            tls=endpoint.tls,
+            max_connections=_MAX_CONNECTIONS,
+            keep_s=_KEEP_S,
+            guarded=endpoint.guarded,
+        )
+
+    async def send(self, call: Call[Any], receiver: Receiver | None = None) -> Answer:
+        """As :meth:`SyncTransport.send`; a blocking receiver writes in a thread."""
+        with self._underway(call) as exchange:
+            while True:
+                response = await self._http.handle_async_request(exchange.request())
+                try:
+                    if exchange.redirected(response):
+                        continue
+                    answer = exchange.answer(response)
+                    if receiver is None or not receiver.begin(answer):
+                        return replace(answer, content=await response.aread())
+                    async for chunk in response.aiter_bytes():
+                        if receiver.blocking:
+                            await in_thread(receiver.write, chunk)
+                        else:
+                            receiver.write(chunk)
+                    return answer
+                finally:
+                    await response.aclose()
+
+    async def close(self) -> None:
+        self._closed = True
+        await self._http.aclose()
+
+
+class _ByClient(httpx.AsyncBaseTransport):
+    """A whole httpx client: it knows the proxies of the environment."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await self._client.send(request, stream=True)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+
+# httpx lets errors of the TLS library through when a connection breaks in mid-body.
+_HTTPX_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ssl.SSLError)
+
+
+def translate(error: Exception, endpoint: Endpoint, call: Call[Any]) -> ComfyHeadlessError:
+    """What went wrong, in this package's words.
+
+    :class:`ComfyUIOfflineError` means that nothing of the request was sent.
+    """
+    where = endpoint.address
+    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+        return InvalidAddressError(f"'{where}' is not an address of a server.")
+    causes = list(_causes(error))
+    if any(isinstance(cause, ssl.SSLError) or "[SSL" in str(cause) for cause in causes):
+        return _tls_error(error, endpoint)
+    if isinstance(error, httpx.ConnectError):
+        if any(isinstance(cause, socket.gaierror) for cause in causes):
+            return ComfyUIOfflineError(
+                f"There is no host '{where.host}'.", hint="Check the spelling of the address."
+            )
+        return ComfyUIOfflineError(f"Nothing answers at {where}.", hint=_port_hint(endpoint))
+    if isinstance(error, httpx.ConnectTimeout):
+        return ComfyUIOfflineError(
+            f"No connection to {where} within {endpoint.connect_timeout_s:g} s.",
+            hint=_port_hint(endpoint),
+        )
+    if isinstance(error, httpx.ProxyError):
+        return ComfyUIConnectionError(
+            f"The proxy of this machine's environment failed: {error}.",
+            hint="Unset HTTP_PROXY and HTTPS_PROXY, or leave trust_env off.",
+        )
+    if isinstance(error, httpx.TimeoutException):
+        patience = call.timeout_s or endpoint.timeout_s
+        return ComfyUIConnectionError(
+            f"{where} was silent for {patience:g} s on {call.where}.",
+            hint="It may be busy loading a model: try again, or raise timeout=.",
+        )
+    return ComfyUIConnectionError(
+        f"The connection to {where} broke on {call.where}.",
+        hint="Check that ComfyUI still runs, then try again.",
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _tls_error(error: Exception, endpoint: Endpoint) -> ComfyUIConnectionError:
+    told = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in told:
+        return ComfyUIConnectionError(
+            f"The certificate of {endpoint.address} is not trusted.",
+            hint="Pass verify='path/to/ca.pem' for a certificate of your own, "
+            "or verify=False to trust it unseen.",
+            retryable=False,
+        )
+    if "CERTIFICATE_REQUIRED" in told:
+        return AuthenticationError(
+            f"{endpoint.address} wants a client certificate, or another one.",
+            hint="Pass cert='path/to/certificate.pem', or (certificate, key).",
+        )
+    if "WRONG_VERSION_NUMBER" in told or "RECORD_LAYER" in told:
+        return ComfyUIConnectionError(
+            f"{endpoint.address} does not speak TLS.",
+            hint="Use http:// in place of https://.",
+            retryable=False,
+        )
+    return ComfyUIConnectionError(f"The secure connection to {endpoint.address} failed.")
+
+
+def _port_hint(endpoint: Endpoint) -> str:
+    if endpoint.address.port in (80, 443) and not endpoint.address.is_cloud:
+        return "ComfyUI usually listens on port 8188: is the port missing from the address?"
+    return ""
+
+
+class _Exchange:
+    """One call under way: the requests that it takes, until an answer that is no redirect."""
+
+    def __init__(self, endpoint: Endpoint, call: Call[Any], file: BinaryIO | bytes | None) -> None:
+        self._endpoint, self._call, self._file = endpoint, call, file
+        self._url = endpoint.http_url(call.path)
+        if call.query:
+            self._url += f"?{urlencode(call.query)}"
+        self._elsewhere = False
+        self._redirects = 0
+
+    def request(self) -> httpx.Request:
+        """The next one to send."""
+        call, endpoint = self._call, self._endpoint
+        if self._elsewhere:
+            headers = dict(call.headers)  # credentials stay with the server they are for
+        else:
+            headers = {"connection": "keep-alive", **endpoint.headers, **call.headers}
+            inject(headers)
+        silence_s = call.timeout_s or endpoint.timeout_s
+        timeout = httpx.Timeout(silence_s, connect=endpoint.connect_timeout_s)
+        extensions = {"timeout": timeout.as_dict()}
+        if call.file is None or self._file is None:
+            if call.body is not None:
+                headers.setdefault("content-type", "application/json")
+            return httpx.Request(
+                call.method, self._url, headers=headers, content=call.body, extensions=extensions
+            )
+        if not isinstance(self._file, bytes):
+            self._file.seek(0)
+        part = (call.file.filename, self._file, call.file.content_type)
+        return httpx.Request(
+            call.method,
+            self._url,
+            headers=headers,
+            data=dict(call.fields),
+            files={call.file.field: part},
+            extensions=extensions,
+        )
+
+    def redirected(self, response: httpx.Response) -> bool:
+        """Whether another request is due: a redirect by GET is followed on the same server.
+
+        Comfy Cloud keeps files elsewhere, under signed addresses.
+        """
+        if self._call.method != "GET" or response.status_code not in (301, 302, 303, 307, 308):
+            return False
+        try:
+            target = str(httpx.URL(self._url).join(response.headers.get("location", "")))
+            origin = _origin(target)
+        except (ValueError, httpx.InvalidURL):  # a port of five nines, for instance
+            return False
+        if origin[0] not in ("http", "https"):
+            return False
+        elsewhere = origin != _origin(self._endpoint.address.base_url)
+        if elsewhere and not (self._endpoint.address.is_cloud and self._call.path == "/view"):
+            return False
+        self._redirects += 1
+        if self._redirects == _MAX_REDIRECTS:
+            raise ComfyUIConnectionError(
+                f"{self._call.where} is redirected in a circle.", retryable=False
+            )
+        self._url, self._elsewhere = target, elsewhere
+        return True
+
+    def answer(self, response: httpx.Response) -> Answer:
+        """The head of the answer."""
+        return Answer(response.status_code, response.headers, b"", self._call.where)
+
+
+@contextmanager
+def _opened(call: Call[Any]) -> Iterator[BinaryIO | bytes | None]:
+    source = call.file.source if call.file else None
+    if not isinstance(source, Path):
+        yield source
+        return
+    try:
+        file = source.open("rb")
+    except OSError as error:
+        raise ValidationError(
+            f"The file '{source}' cannot be read: {error.strerror or error}."
+        ) from error
+    with file:
+        yield file
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)

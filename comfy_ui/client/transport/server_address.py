@@ -1,0 +1,142 @@
+"""How one server is reached, by HTTP and WebSocket alike: address, credentials, TLS, patience."""
+
+from __future__ import annotations
+
+import ssl
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlencode
+
+from ... import __version__
+from ...errors import ValidationError
+from .address import DEFAULT_HOST, DEFAULT_PORT, Address, parse_address
+
+Verify = bool | str | Path | ssl.SSLContext
+Certificate = str | Path | tuple[str | Path, str | Path]
+
+# Refused ports answer at once; what is silent for longer is a wrong address or a firewall.
+CONNECT_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Everything both transports need. ``headers`` hold credentials: never shown, never logged."""
+
+    address: Address
+    timeout_s: float
+    headers: Mapping[str, str] = field(repr=False)
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+    """None for a plain http address."""
+    trust_env: bool = False
+    """Whether proxies and ``.netrc`` of the environment are used."""
+    guarded: bool = False
+    """Whether addresses are looked at before they are connected to (see dial.py)."""
+
+    @property
+    def connect_timeout_s(self) -> float:
+        return min(CONNECT_TIMEOUT_S, self.timeout_s)
+
+    def http_url(self, path: str) -> str:
+        """Where a route of a server of one's own is found at this one."""
+        if self.address.is_cloud:  # everything below /api, and history under another name
+            path = path.replace("/history", "/history_v2", 1)
+            path = path if path.startswith("/api/") else f"/api{path}"
+        return self.address.base_url + path
+
+    def ws_url(self, client_id: str) -> str:
+        """Comfy Cloud wants its key in the query, as browsers cannot send headers there."""
+        query = {"clientId": client_id}
+        if self.address.is_cloud and (key := self.headers.get("x-api-key")):
+            query["token"] = key
+        return f"{self.address.ws_base_url}/ws?{urlencode(query)}"
+
+
+def make_endpoint(
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
+    *,
+    url: str | None = None,
+    timeout: float = 300.0,
+    headers: Mapping[str, str] | None = None,
+    token: str | None = None,
+    verify: Verify = True,
+    cert: Certificate | None = None,
+    trust_env: bool = False,
+    guarded: bool = False,
+) -> Endpoint:
+    """From the arguments of both clients.
+
+    Raises:
+        InvalidAddressError: no server can be at that address.
+        ValidationError: a certificate file cannot be read, or a value is out of its range.
+    """
+    if not timeout > 0:
+        raise ValidationError(f"timeout must be more than 0 seconds, not {timeout}.")
+    if guarded and trust_env:
+        raise ValidationError(
+            "guarded= and trust_env= exclude each other: a proxy chooses the address by itself."
+        )
+    address = parse_address(url if url is not None else host, default_port=port)
+    return Endpoint(
+        address=address,
+        timeout_s=float(timeout),
+        headers=_headers(address, headers or {}, token),
+        tls=_tls(verify, cert) if address.scheme == "https" else None,
+        trust_env=trust_env,
+        guarded=guarded,
+    )
+
+
+def _headers(address: Address, given: Mapping[str, str], token: str | None) -> dict[str, str]:
+    made = {"user-agent": f"comfy-ui/{__version__}", "accept": "*/*"}
+    if address.userinfo:
+        pair = ":".join(address.userinfo).encode()
+        made["authorization"] = f"Basic {b64encode(pair).decode('ascii')}"
+    if token:
+        if address.is_cloud:
+            made["x-api-key"] = token
+        else:
+            made["authorization"] = f"Bearer {token}"
+    made.update({name.lower(): value for name, value in given.items()})
+    for name, value in made.items():
+        if not value.isascii() or any(ord(sign) < 32 for sign in value):
+            raise ValidationError(
+                f"The header '{name}' holds a character that HTTP cannot carry.",
+                hint="Was a token pasted with a line break or a typographic quote?",
+            )
+    return made
+
+
+def _tls(verify: Verify, cert: Certificate | None) -> ssl.SSLContext:
+    context = verify if isinstance(verify, ssl.SSLContext) else _context(verify)
+    if cert is not None:
+        chain, key = cert if isinstance(cert, tuple) else (cert, None)
+        try:
+            context.load_cert_chain(chain, key)
+        except (OSError, ssl.SSLError) as error:
+            raise ValidationError(f"The client certificate cannot be read: {error}.") from error
+    return context
+
+
+def _context(verify: bool | str | Path) -> ssl.SSLContext:
+    if verify is True:
+        import certifi
+
+        return ssl.create_default_context(cafile=certifi.where())
+    if verify is False:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    path = Path(verify).expanduser()
+    try:
+        return ssl.create_default_context(
+            cafile=None if path.is_dir() else str(path), capath=str(path) if path.is_dir() else None
+        )
+    except (OSError, ssl.SSLError) as error:
+        raise ValidationError(
+            f"The certificates in '{path}' cannot be read: {error}.",
+            hint="verify= takes a PEM file or a folder of them.",
+        ) from error

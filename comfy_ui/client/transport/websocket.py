@@ -1,0 +1,204 @@
+"""The socket over which a server pushes progress: an accelerator, never the verdict.
+
+It keeps itself open while somebody needs it. Rules, with the traps they answer (protocol notes §7):
+a fresh clientId for each connection (trap 2), ``feature_flags`` first (§4), a reader that never
+waits for anybody (trap 1), frames up to 256 MiB, a ping time-out longer than the server's own
+pauses (trap 20), full jitter between attempts, silence for good where the server wants a login.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from contextvars import Context
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from ...features import require_feature
+from ...protocol.frames import parse_binary, parse_text
+from ...protocol.messages import Message
+from .resolver import connected
+from .server_address import Endpoint
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection
+
+logger = logging.getLogger(__name__)
+
+MAX_FRAME_BYTES = 256 * 1024 * 1024
+PING_INTERVAL_S = 30.0  # shorter than the idle cut of common proxies (60 s)
+PING_TIMEOUT_S = 90.0  # the server's event loop stands still while it loads models
+CLOSE_TIMEOUT_S = 2.0
+MAX_BACKOFF_S = 30.0
+
+_HANDSHAKE = '{"type":"feature_flags","data":{"supports_preview_metadata":true}}'
+_TOO_BIG = 1009
+
+
+class Socket:
+    """One socket at a time to one server, within one event loop.
+
+    ``on_message(client_id, message)`` and ``on_change(client_id | None)`` (opened, closed) are
+    called from the reader: they must return at once.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        on_message: Callable[[str, Message], None],
+        on_change: Callable[[str | None], None],
+        rng: random.Random | None = None,
+    ) -> None:
+        require_feature("websocket")
+        self._endpoint = endpoint
+        self._on_message, self._on_change = on_message, on_change
+        self._rng = rng or random.Random()
+        self._task: asyncio.Task[None] | None = None
+        self._wanted = asyncio.Event()
+        self._tried = asyncio.Event()
+        self._asking = 0  # who waits in ready() wants it, whatever the others say
+        self._connection: ClientConnection | None = None
+        self.client_id: str | None = None
+        """Of the connection that is open now."""
+        self.refused = ""
+        """Why no socket is tried any more; empty while it is."""
+
+    async def ready(self) -> str | None:
+        """The clientId to post jobs with; None when there is no socket for now.
+
+        Waits for the first attempt to open one, not for further attempts after a failure.
+        """
+        if self.client_id is None and not self.refused:
+            self._asking += 1
+            self._wanted.set()
+            if self._task is None:
+                self._task = asyncio.create_task(
+                    self._keep_open(), name="comfy-ui socket", context=Context()
+                )
+            try:
+                await self._tried.wait()
+            finally:
+                self._asking -= 1
+        return self.client_id
+
+    def want(self, *, wanted: bool) -> None:
+        """Whether a lost connection is to be made again without being asked for."""
+        if wanted:
+            self._wanted.set()
+        elif not self._asking:
+            self._wanted.clear()
+
+    def cycle(self) -> None:
+        """Drop a connection that has gone deaf; another is made, under a new clientId."""
+        if self._connection is not None:
+            self._connection.transport.abort()
+
+    async def close(self) -> None:
+        """End for good. No task is left."""
+        self.refused = self.refused or "the client is closed"
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def _keep_open(self) -> None:
+        failures = 0
+        try:
+            while not self.refused:
+                await self._wanted.wait()
+                if await self._connect_and_read():
+                    failures = 0
+                    self._tried.clear()  # a connection that was good is worth waiting for
+                else:
+                    failures += 1
+                    self._tried.set()
+                cap_s = min(MAX_BACKOFF_S, 0.5 * 2 ** min(failures, 10))
+                await asyncio.sleep(self._rng.uniform(0, cap_s))
+        finally:
+            self._tried.set()
+
+    async def _connect_and_read(self) -> bool:
+        """One connection from beginning to end; whether it was open at all."""
+        from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+        client_id = str(uuid4())
+        try:
+            connection = await _connect(self._endpoint, client_id)
+        except InvalidStatus as error:
+            status = error.response.status_code
+            if status in (401, 403):
+                self._refuse(f"the server answered {status}")
+            else:
+                logger.info("No socket at %s: status %d", self._endpoint.address, status)
+            return False
+        except (OSError, TimeoutError, InvalidHandshake, ValueError, EOFError) as error:
+            logger.info("No socket at %s: %s", self._endpoint.address, type(error).__name__)
+            return False
+        self._connection = connection
+        try:
+            await connection.send(_HANDSHAKE)
+            self._open(client_id)
+            while True:
+                frame = await connection.recv()
+                message = parse_text(frame) if isinstance(frame, str) else parse_binary(frame)
+                self._on_message(client_id, message)
+        except ConnectionClosed as error:
+            if error.sent is not None and error.sent.code == _TOO_BIG:
+                self._refuse("it sends frames above 256 MiB")
+        finally:
+            self._connection = None
+            self.client_id = None
+            self._on_change(None)
+            await connection.close()
+        return True
+
+    def _open(self, client_id: str) -> None:
+        self.client_id = client_id
+        self._on_change(client_id)
+        self._tried.set()
+
+    def _refuse(self, reason: str) -> None:
+        self.refused = reason
+        logger.warning("Following %s by polling: %s", self._endpoint.address, reason)
+
+
+async def _connect(endpoint: Endpoint, client_id: str) -> ClientConnection:
+    from websockets.asyncio.client import connect
+
+    class Connect(connect):
+        def process_redirect(self, exc: Exception) -> Exception | str:
+            return exc  # our headers are for this server alone
+
+    named = ("accept", "user-agent")
+    where = endpoint.address
+    async with asyncio.timeout(endpoint.connect_timeout_s):
+        sock = (
+            None  # proxies are the business of websockets
+            if endpoint.trust_env
+            else await connected(where.host, where.port, guarded=endpoint.guarded)
+        )
+        return await Connect(
+            endpoint.ws_url(client_id),
+            additional_headers={k: v for k, v in endpoint.headers.items() if k not in named},
+            user_agent_header=endpoint.headers.get("user-agent"),
+            proxy=True if endpoint.trust_env else None,
+            compression=None,  # previews are JPEGs; the server would compress in its one thread
+            max_size=MAX_FRAME_BYTES,
+            open_timeout=None,
+            sock=sock,
+            ping_interval=PING_INTERVAL_S,
+            ping_timeout=PING_TIMEOUT_S,
+            close_timeout=CLOSE_TIMEOUT_S,
+            ssl=endpoint.tls,
+            logger=_WithoutHeaders(logger, {}),
+        )
+
+
+class _WithoutHeaders(logging.LoggerAdapter[logging.Logger]):
+    """At DEBUG, websockets writes the headers of its request down, credentials and all."""
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 -- logging's own name
+        return level > logging.DEBUG and super().isEnabledFor(level)

@@ -1,0 +1,103 @@
+"""Anything that can be run, made into a graph: dicts, preset ids, files, prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ..protocol.object_info import NodeLibrary
+from . import endpoints
+from .file_transfers import Transfers
+from .file_uploads import UploadSource
+from .operations import Asker, Flow, work
+from .response_models import UploadedFile
+
+if TYPE_CHECKING:
+    from ..workflow.load import Workflow
+
+WorkflowSource: TypeAlias = "Mapping[str, Any] | str | bytes | Path | Workflow"
+"""A graph or editor workflow (dict), a preset's id, a file or its bytes; see ``load_workflow``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runnable:
+    """An API-format graph, and the editor workflow it came from, if it did."""
+
+    graph: Mapping[str, Any]
+    editor: Mapping[str, Any] | None = None
+
+    def extra_data(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
+        """What goes with the job: results then carry the editor workflow, as from the browser."""
+        extra = dict(given or {})
+        if self.editor is not None:
+            extra["extra_pnginfo"] = {"workflow": self.editor, **(extra.get("extra_pnginfo") or {})}
+        return extra
+
+
+class Sources:
+    """Makes graphs for one server, whose node list is fetched once, when it is first needed."""
+
+    def __init__(self, asker: Asker, transfers: Transfers) -> None:
+        self._asker = asker
+        self._transfers = transfers
+        self._library: NodeLibrary | None = None
+
+    def library(self, *, fresh: bool = False) -> Flow[NodeLibrary]:
+        """All node classes of the server."""
+        if self._library is None or fresh:
+            self._library = yield from self._asker.ask(endpoints.object_info())
+        return self._library
+
+    def read(self, source: WorkflowSource) -> Flow[Runnable]:
+        """The graph of any source. A dict in API format is taken as it is.
+
+        Raises:
+            InvalidWorkflowError: there is no workflow in it, or it cannot be converted.
+            UnknownPresetError: a plain word that is no preset's id.
+        """
+        if isinstance(source, Mapping) and _is_graph(source):
+            return Runnable(source)
+        from ..workflow.load import load_workflow
+
+        loaded = yield from work(lambda: load_workflow(source))
+        library = None if loaded.format == "api" else (yield from self.library())
+        graph = yield from work(lambda: loaded.to_graph(library))
+        return Runnable(graph, loaded.editor)
+
+    def generation(
+        self, preset: str, prompt: str, values: Mapping[str, UploadSource | Any]
+    ) -> Flow[Mapping[str, Any]]:
+        """The graph of a preset with these values. Values that are files are sent up first.
+
+        Raises:
+            UnknownPresetError, ValidationError: see ``compile_workflow``.
+            MissingModelsError, MissingNodesError: what the server lacks, and where to get it.
+        """
+        from ..workflow.checks.graph_checks import check_workflow, error_for
+        from ..workflow.presets.preset_store import compile_workflow
+
+        ready: dict[str, Any] = {"prompt": prompt}
+        for name, value in values.items():
+            if isinstance(value, Path | bytes) or hasattr(value, "read"):
+                value = yield from self._transfers.upload(  # noqa: PLW2901
+                    value, filename=None, subfolder="", type="input", overwrite=False
+                )
+            ready[name] = value
+        library = yield from self.library()
+
+        def compiled() -> Mapping[str, Any]:
+            graph = compile_workflow(preset, object_info=library, **ready)
+            sent = [value for value in ready.values() if isinstance(value, UploadedFile)]
+            if error := error_for(check_workflow(graph, library, uploads=sent)):
+                raise error
+            return graph
+
+        return (yield from work(compiled))
+
+
+def _is_graph(source: Mapping[str, Any]) -> bool:
+    return bool(source) and all(
+        isinstance(node, Mapping) and "class_type" in node for node in source.values()
+    )

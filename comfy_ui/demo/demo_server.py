@@ -1,0 +1,296 @@
+"""Starting and stopping the engine: a socket, an event loop in a thread, and an :class:`Engine`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import uvicorn
+
+from ..errors import ComfyHeadlessError, ValidationError
+from .engine import Core, Engine
+from .engine_folders import Folders
+from .fault_switches import Faults
+from .http.routes import build_app
+
+Speed = Literal["instant"] | float
+START_TIMEOUT_S = 30.0
+MAX_UPLOAD_BYTES = 100 * 1024 * 1024
+
+
+class DemoServer:
+    """The embedded engine on a port of this machine.
+
+    It runs in a thread of its own, so the same object serves both kinds of code::
+
+        async with DemoServer(speed="instant") as server: ...
+        with DemoServer(speed="instant").in_thread() as server: ...
+
+    Args:
+        port: 0 takes a free one; the real one is in :attr:`port` and :attr:`url` once started.
+        speed: ``"instant"``, or sampler steps per second.
+        folder: holds ``input/``, ``output/`` and ``temp/``. By default a temporary folder that
+            is removed when the server stops.
+        core: ``"0.3.64"`` hides what newer cores have (``/api/jobs``, UUIDs only, …).
+        max_upload_bytes: larger bodies are answered 413.
+        faults: what shall go wrong, see :class:`Faults`; may be replaced while running.
+
+    Raises:
+        ComfyHeadlessError: on start, when the port is taken.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        speed: Speed = "instant",
+        folder: Path | str | None = None,
+        core: Core = "0.33.0",
+        max_upload_bytes: int = MAX_UPLOAD_BYTES,
+        faults: Faults | None = None,
+    ) -> None:
+        if speed != "instant" and not speed > 0:
+            raise ValidationError(
+                f"The speed {speed!r} is not possible.",
+                hint="Use 'instant' or a number of steps per second, for instance 8.",
+            )
+        self.host = host
+        self.port = port
+        self._speed = speed
+        self._folder = Path(folder) if folder is not None else None
+        self._temporary: Path | None = None
+        self._core: Core = core
+        self._max_upload_bytes = max_upload_bytes
+        self._faults = faults or Faults()
+        self._life: _Life | None = None
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are, while it runs."""
+        return self.engine.folders.root
+
+    @property
+    def engine(self) -> Engine:
+        """The running engine, for tests that look inside.
+
+        Raises:
+            ComfyHeadlessError: it is not running.
+        """
+        if self._life is None:
+            raise ComfyHeadlessError("The embedded engine is not running.", hint="Start it first.")
+        return self._life.engine
+
+    @property
+    def faults(self) -> Faults:
+        return self._faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self._faults = faults
+        if self._life is not None:
+            self._life.engine.faults = faults
+
+    # -- life cycle ------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Listen and answer; returns once it does."""
+        if self._life is not None:
+            return
+        if self._folder is None and self._temporary is None:
+            self._temporary = Path(tempfile.mkdtemp(prefix="comfy-ui-demo-"))
+        folders = Folders(self._folder or self._temporary or Path())
+        folders.clear_temp()
+        listener = self._listen()
+        self.port = listener.getsockname()[1]
+        self._life = _Life(
+            listener,
+            folders=folders,
+            step_s=0.0 if self._speed == "instant" else 1.0 / float(self._speed),
+            core=self._core,
+            faults=self._faults,
+            max_upload_bytes=self._max_upload_bytes,
+        )
+        self._life.begin()
+
+    def stop(self) -> None:
+        """End it and remove its temporary folder. Connections are closed politely."""
+        self._end(abruptly=False)
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._temporary = None
+
+    def kill(self) -> None:
+        """End it as a crash would: connections break off, queue and history are gone."""
+        self._end(abruptly=True)
+
+    def restart_now(self, *, keep_queue: bool = False, keep_history: bool = False) -> None:
+        """Kill it and start it again on the same port, with the same files but an empty temp/."""
+        saved = self.engine.queue.saved()
+        self.kill()
+        self.start()
+        self.engine.queue.restore(saved, queue=keep_queue, history=keep_history)
+
+    async def restart(self, *, keep_queue: bool = False, keep_history: bool = False) -> None:
+        """:meth:`restart_now` for async code."""
+        await asyncio.to_thread(self.restart_now, keep_queue=keep_queue, keep_history=keep_history)
+
+    def _end(self, *, abruptly: bool) -> None:
+        life, self._life = self._life, None
+        if life is not None:
+            life.end(abruptly=abruptly)
+
+    def _listen(self) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        # The protocol is named because asyncio sets TCP_NODELAY on such sockets only; without
+        # it each small message may wait 40 ms for an acknowledgement.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((self.host, self.port))
+        except OSError as error:
+            listener.close()
+            raise ComfyHeadlessError(
+                f"Port {self.port} of {self.host} cannot be used: {error.strerror}.",
+                hint="Another program may be using it; choose another port.",
+            ) from error
+        return listener
+
+    def in_thread(self) -> Self:
+        """For ``with``, beside sync code. (It always runs in a thread; this reads better.)"""
+        return self
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self.start)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await asyncio.to_thread(self.stop)
+
+
+async def close_door(*servers: asyncio.Server) -> None:
+    """Let nobody more in. Whoever was just coming in is known to the server afterwards.
+
+    If they arrive when the server is closed, asyncio forgets their socket (Python 3.11).
+    """
+    for server in servers:
+        for listener in server.sockets:
+            server.get_loop().remove_reader(listener)
+    for _ in range(3):  # turns of the loop: accepted, got a transport, told to the protocol
+        await asyncio.sleep(0)
+    for server in servers:
+        server.close()
+
+
+class _Server(uvicorn.Server):
+    """Ends at once: uvicorn itself looks every 0.1 s whether it shall."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ending = asyncio.Event()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await close_door(*self.servers)
+        await super().shutdown(sockets)
+
+    async def main_loop(self) -> None:
+        tasks = {
+            asyncio.create_task(super().main_loop()),
+            asyncio.create_task(self.ending.wait()),
+        }
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Life:
+    """From one start to the next stop."""
+
+    def __init__(self, listener: socket.socket, *, max_upload_bytes: int, **options: Any) -> None:
+        self._listener = listener
+        self._loop = asyncio.new_event_loop()
+        self.engine = Engine(loop=self._loop, **options)
+        config = uvicorn.Config(
+            build_app(self.engine, max_upload_bytes=max_upload_bytes),
+            ws="websockets-sansio",
+            ws_max_size=max_upload_bytes,
+            ws_ping_interval=None,  # as recorded: the server never pings
+            ws_per_message_deflate=False,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=1,
+            timeout_keep_alive=75,  # as aiohttp's, with which ComfyUI serves
+        )
+        self._server = _Server(config)
+        self._thread = threading.Thread(target=self._run, name="demo-server", daemon=True)
+
+    def begin(self) -> None:
+        self.engine.start()
+        self._thread.start()
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                self.end(abruptly=True)
+                raise ComfyHeadlessError("The embedded engine did not start.")
+            time.sleep(0.002)
+
+    def end(self, *, abruptly: bool) -> None:
+        self._server.should_exit = True
+        self._server.force_exit = abruptly
+        with contextlib.suppress(RuntimeError):  # the loop may have ended by itself
+            if abruptly:
+                self._loop.call_soon_threadsafe(self._abort)
+            self._loop.call_soon_threadsafe(self._server.ending.set)
+        self.engine.stop()
+        self._thread.join(timeout=10)
+        self._listener.close()
+
+    def _abort(self) -> None:
+        for connection in list(self._server.server_state.connections):
+            connection.transport.abort()
+
+    async def _leave(self) -> None:
+        """End what did not end in time."""
+        self._abort()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._server.serve(sockets=[self._listener]))
+            self._loop.run_until_complete(self._leave())
+        finally:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+            self._loop.close()

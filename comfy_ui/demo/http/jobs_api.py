@@ -1,0 +1,182 @@
+"""``/api/jobs``: the newer cores' view of queue and history, with a cancel that cannot miss."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ..engine import Engine, is_canonical_uuid
+from ..engine_queue import Entry, Item
+
+STATES = ("pending", "in_progress", "completed", "failed", "cancelled")
+SORTS = ("created_at", "execution_duration")
+Answer = Callable[..., Response]
+
+
+def job_routes(engine: Engine, answer: Answer) -> list[Route]:
+    """The four routes, under ``/api`` only."""
+
+    async def list_jobs(request: Request) -> Response:
+        try:
+            chosen = _Choice.read(request.query_params)
+        except ValueError as error:
+            return answer({"error": str(error)}, 400)
+        jobs = chosen.of(_jobs(engine))
+        page = jobs[chosen.offset :]
+        if chosen.limit is not None:
+            page = page[: chosen.limit]
+        return answer(
+            {
+                "jobs": [_without(job, "outputs", "execution_status", "workflow") for job in page],
+                "pagination": {
+                    "offset": chosen.offset,
+                    "limit": chosen.limit,
+                    "total": len(jobs),
+                    "has_more": chosen.offset + len(page) < len(jobs),
+                },
+            }
+        )
+
+    async def get_job(request: Request) -> Response:
+        wanted = request.path_params["job_id"]
+        for job in _jobs(engine):
+            if job["id"] == wanted:
+                return answer(job)
+        return answer({"error": "Job not found"}, 404)
+
+    async def cancel(request: Request) -> Response:
+        return answer({"cancelled": engine.queue.cancel(request.path_params["job_id"])})
+
+    async def cancel_many(request: Request) -> Response:
+        try:
+            body = await request.json()
+            wanted = body["job_ids"]
+        except (ValueError, TypeError, KeyError):
+            return answer({"error": "job_ids is required"}, 400)
+        if not isinstance(wanted, list) or not all(is_canonical_uuid(job) for job in wanted):
+            return answer({"error": "job_ids must be a list of UUIDs"}, 400)
+        outcomes = [engine.queue.cancel(job) for job in wanted]
+        return answer({"cancelled": any(outcomes)})
+
+    return [
+        Route(prefix + path, handler, methods=[method])
+        for prefix in ("/api", "/api/api")
+        for method, path, handler in (
+            ("GET", "/jobs", list_jobs),
+            ("POST", "/jobs/cancel", cancel_many),
+            ("GET", "/jobs/{job_id}", get_job),
+            ("POST", "/jobs/{job_id}/cancel", cancel),
+        )
+    ]
+
+
+class _Choice:
+    """Which jobs were asked for."""
+
+    def __init__(
+        self, states: set[str], sort_by: str, *, descending: bool, limit: int | None, offset: int
+    ) -> None:
+        self._states = states
+        self._sort_by = sort_by
+        self._descending = descending
+        self.limit = limit
+        self.offset = offset
+
+    @classmethod
+    def read(cls, query: Mapping[str, str]) -> _Choice:
+        states = {word.strip() for word in query.get("status", "").split(",") if word.strip()}
+        if unknown := states - set(STATES):
+            raise ValueError(f"Invalid status value(s): {', '.join(sorted(unknown))}")
+        sort_by = query.get("sort_by", "created_at")
+        if sort_by not in SORTS:
+            raise ValueError(f"sort_by must be one of: {', '.join(SORTS)}")
+        order = query.get("sort_order", "desc")
+        if order not in ("asc", "desc"):
+            raise ValueError("sort_order must be 'asc' or 'desc'")
+        try:
+            limit = int(query["limit"]) if "limit" in query else None
+            offset = int(query.get("offset", "0"))
+        except ValueError:
+            raise ValueError("limit and offset must be integers") from None
+        if limit is not None and limit < 1:
+            raise ValueError("limit must be positive")
+        return cls(states, sort_by, descending=order == "desc", limit=limit, offset=max(0, offset))
+
+    def of(self, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        found = [job for job in jobs if not self._states or job["status"] in self._states]
+
+        def key(job: dict[str, Any]) -> float:
+            if self._sort_by == "execution_duration":
+                return float(job.get("execution_end_time", 0) - job.get("execution_start_time", 0))
+            return float(job.get("create_time") or 0)
+
+        return sorted(found, key=key, reverse=self._descending)
+
+
+def _jobs(engine: Engine) -> list[dict[str, Any]]:
+    # The queue first, then the history: a job that moves between is then seen in one of them.
+    running, pending = engine.queue.snapshot()
+    current = engine.queue.running()
+    jobs = [
+        *(_job(item, "pending") for item in pending),
+        *(_job(i, "in_progress", start=current.started_ms if current else None) for i in running),
+    ]
+    known = {job["id"] for job in jobs}
+    if not engine.faults.history_evicted:
+        for prompt_id, entry in engine.queue.history(time.monotonic()).items():
+            if prompt_id not in known:
+                jobs.append(_finished(entry))
+    return jobs
+
+
+def _job(item: Item, status: str, *, start: int | None = None) -> dict[str, Any]:
+    number, prompt_id, prompt, extra_data, _ = item
+    extra = extra_data if isinstance(extra_data, dict) else {}
+    workflow = (extra.get("extra_pnginfo") or {}).get("workflow") or {}
+    job = {
+        "id": prompt_id,
+        "status": status,
+        "priority": number,
+        "create_time": extra.get("create_time"),
+        "execution_start_time": start,
+        "outputs_count": 0,
+        "workflow_id": workflow.get("id") if isinstance(workflow, dict) else None,
+        "workflow": {"prompt": prompt, "extra_data": extra},
+    }
+    return {key: value for key, value in job.items() if value is not None}
+
+
+def _finished(entry: Entry) -> dict[str, Any]:
+    if entry.status["completed"]:
+        status = "completed"
+    else:
+        status = "cancelled" if entry.interrupted else "failed"
+    files = [
+        {**item, "nodeId": node_id, "mediaType": kind}
+        for node_id, ui in entry.outputs.items()
+        for kind, items in ui.items()
+        for item in items
+        if isinstance(item, dict)
+    ]
+    job = _job(entry.item, status, start=entry.started_ms)
+    job |= {
+        "execution_end_time": entry.ended_ms,
+        "outputs_count": len(files),
+        "outputs": entry.outputs,
+        "execution_status": entry.status,
+    }
+    if files:
+        job["preview_output"] = files[0]
+    for name, data in entry.status["messages"]:
+        if name == "execution_error":
+            job["execution_error"] = data
+    return job
+
+
+def _without(job: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {key: value for key, value in job.items() if key not in names}

@@ -1,0 +1,215 @@
+"""The push channel: who is connected under which clientId, and what is sent to whom.
+
+One socket per clientId; nothing is replayed or acknowledged. Each socket has its own writer, so
+that a client which does not read stops nobody else; it loses previews first, then its connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import struct
+import uuid
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from ..fault_switches import Faults
+
+MAX_WAITING_PREVIEWS = 8
+MAX_WAITING = 20_000  # messages of a client that has stopped reading; then it is disconnected
+
+PREVIEW = 1
+TEXT = 3
+PREVIEW_WITH_METADATA = 4
+_FORMATS = {"image/jpeg": 1, "image/png": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """An encoded picture of a node at work."""
+
+    data: bytes
+    mime: Literal["image/jpeg", "image/png"] = "image/jpeg"
+
+    def frame(self) -> bytes:
+        return struct.pack(">II", PREVIEW, _FORMATS[self.mime]) + self.data
+
+    def frame_with(self, about: dict[str, Any]) -> bytes:
+        header = json.dumps({**about, "image_type": self.mime}).encode()
+        return struct.pack(">II", PREVIEW_WITH_METADATA, len(header)) + header + self.data
+
+
+def text_frame(node_id: str, text: str) -> bytes:
+    node = node_id.encode()
+    return struct.pack(">II", TEXT, len(node)) + node + text.encode()
+
+
+def encode(event: str, data: Any) -> str:
+    return json.dumps({"type": event, "data": data})
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """One open socket and what waits to be written to it."""
+
+    socket: WebSocket
+    sid: str
+    wants_metadata: bool = False
+    _waiting: deque[str | bytes] = field(default_factory=deque)
+    _previews: int = 0
+    _more: asyncio.Event = field(default_factory=asyncio.Event)
+    overflowed: bool = False
+
+    def push(self, message: str | bytes, *, preview: bool = False) -> None:
+        if preview and self._previews >= MAX_WAITING_PREVIEWS:
+            return
+        if len(self._waiting) >= MAX_WAITING:
+            self.overflowed = True
+        else:
+            self._waiting.append(message)
+            self._previews += preview
+        self._more.set()
+
+    async def write(self) -> None:
+        """Send what waits, in order, until cancelled or overflowed."""
+        while not self.overflowed:
+            await self._more.wait()
+            self._more.clear()
+            while self._waiting and not self.overflowed:
+                message = self._waiting.popleft()
+                if isinstance(message, str):
+                    await self.socket.send_text(message)
+                else:
+                    self._previews = max(0, self._previews - 1)
+                    await self.socket.send_bytes(message)
+
+
+class Sockets:
+    """All connections. ``post`` may be called from any thread, the rest belongs to the loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._by_sid: dict[str, Connection] = {}
+        self._seen: set[str] = set()
+        self._log_readers: set[str] = set()
+
+    # -- sending -----------------------------------------------------------------------
+
+    def post(self, event: str, data: Any, sid: str | None = None) -> None:
+        """Send a JSON message to one clientId, or to all when it is None."""
+        self._soon(self._deliver, encode(event, data), sid)
+
+    def post_step(
+        self,
+        progress: dict[str, Any],
+        preview: Preview | None,
+        about: dict[str, Any],
+        sid: str | None,
+    ) -> None:
+        """A step of a node: ``progress``, with its preview before it (type 4) or after (type 1)."""
+        self._soon(self._deliver_step, encode("progress", progress), preview, about, sid)
+
+    def post_binary(self, frame: bytes, sid: str | None) -> None:
+        self._soon(self._deliver, frame, sid)
+
+    def post_log(self, entry: dict[str, str]) -> None:
+        self._soon(self._deliver_log, encode("logs", {"entries": [entry], "size": None}))
+
+    def anybody(self, sid: str | None) -> bool:
+        """Whether a message to ``sid`` would reach somebody. A hint: read from another thread."""
+        return bool(self._by_sid) if sid is None else sid in self._by_sid
+
+    def _soon(self, call: Any, *arguments: Any) -> None:
+        # The loop is closed while the engine goes down; what is sent then reaches nobody anyway.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(call, *arguments)
+
+    def _targets(self, sid: str | None) -> list[Connection]:
+        if sid is None:
+            return list(self._by_sid.values())
+        connection = self._by_sid.get(sid)
+        return [connection] if connection else []
+
+    def _deliver(self, message: str | bytes, sid: str | None) -> None:
+        for connection in self._targets(sid):
+            connection.push(message)
+
+    def _deliver_step(
+        self, progress: str, preview: Preview | None, about: dict[str, Any], sid: str | None
+    ) -> None:
+        for connection in self._targets(sid):
+            if preview is None:
+                connection.push(progress)
+            elif connection.wants_metadata and sid is not None:
+                connection.push(preview.frame_with(about), preview=True)
+                connection.push(progress)
+            else:
+                connection.push(progress)
+                connection.push(preview.frame(), preview=True)
+
+    def _deliver_log(self, message: str) -> None:
+        for sid in self._log_readers:
+            self._deliver(message, sid)
+
+    def subscribe_logs(self, sid: str, *, enabled: bool) -> None:
+        if enabled and sid in self._by_sid:
+            self._log_readers.add(sid)
+        else:
+            self._log_readers.discard(sid)
+
+    # -- connections -------------------------------------------------------------------
+
+    async def serve(
+        self,
+        socket: WebSocket,
+        *,
+        greeting: list[tuple[str, Any]],
+        features: dict[str, Any],
+        sid: str,
+        faults: Faults,
+    ) -> None:
+        """Register a socket that was accepted, and keep it until it closes."""
+        connection = Connection(socket, sid)
+        for event, data in greeting:
+            connection.push(encode(event, data))
+        if not (faults.silent_reconnect and sid in self._seen):
+            self._by_sid[sid] = connection
+        self._seen.add(sid)
+        writer = asyncio.create_task(connection.write())
+        reader = asyncio.create_task(self._read(connection, features))
+        try:
+            await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (reader, writer):
+                task.cancel()
+            await asyncio.gather(reader, writer, return_exceptions=True)
+            # As recorded: closing an old socket also unregisters a newer one of the same clientId.
+            self._by_sid.pop(sid, None)
+            self._log_readers.discard(sid)
+
+    async def _read(self, connection: Connection, features: dict[str, Any]) -> None:
+        first = True
+        while True:
+            try:
+                frame = await connection.socket.receive()
+            except (WebSocketDisconnect, RuntimeError):
+                return
+            if frame["type"] == "websocket.disconnect":
+                return
+            try:
+                message = json.loads(frame.get("text") or "")
+            except ValueError:
+                continue
+            if first and isinstance(message, dict) and message.get("type") == "feature_flags":
+                flags = message.get("data") or {}
+                connection.wants_metadata = flags.get("supports_preview_metadata") is True
+                connection.push(encode("feature_flags", features))
+            first = False
+
+
+def new_sid() -> str:
+    return uuid.uuid4().hex

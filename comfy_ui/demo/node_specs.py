@@ -1,0 +1,142 @@
+"""``/object_info``: the declarations in ``specs.json``, with the files that are there now.
+
+``specs.json`` and ``models.json`` hold facts of the protocol: names, types, defaults, ranges,
+choices and the order of inputs as a ComfyUI 0.33.0 declares them, and the model file names that
+published workflows ask for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ..workflow.presets.preset_store import list_presets
+from .engine_folders import Folders
+from .nodes import NODES
+
+_HERE = Path(__file__).parent
+
+IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+VIDEOS = frozenset({".mp4", ".webm", ".mkv", ".mov", ".avi", ".gif"})
+SOUNDS = frozenset({".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".mp4", ".webm"})
+
+# Inputs whose choices are model files, and the folder below models/ that these lie in.
+MODEL_INPUTS: Mapping[tuple[str, str], str] = {
+    ("CheckpointLoaderSimple", "ckpt_name"): "checkpoints",
+    ("CheckpointLoader", "ckpt_name"): "checkpoints",
+    ("ImageOnlyCheckpointLoader", "ckpt_name"): "checkpoints",
+    ("unCLIPCheckpointLoader", "ckpt_name"): "checkpoints",
+    ("LTXAVTextEncoderLoader", "ckpt_name"): "checkpoints",
+    ("LTXAVTextEncoderLoader", "text_encoder"): "text_encoders",
+    ("LTXVAudioVAELoader", "ckpt_name"): "checkpoints",
+    ("UNETLoader", "unet_name"): "diffusion_models",
+    ("CLIPLoader", "clip_name"): "text_encoders",
+    ("DualCLIPLoader", "clip_name1"): "text_encoders",
+    ("DualCLIPLoader", "clip_name2"): "text_encoders",
+    ("TripleCLIPLoader", "clip_name1"): "text_encoders",
+    ("TripleCLIPLoader", "clip_name2"): "text_encoders",
+    ("TripleCLIPLoader", "clip_name3"): "text_encoders",
+    ("QuadrupleCLIPLoader", "clip_name1"): "text_encoders",
+    ("QuadrupleCLIPLoader", "clip_name2"): "text_encoders",
+    ("QuadrupleCLIPLoader", "clip_name3"): "text_encoders",
+    ("QuadrupleCLIPLoader", "clip_name4"): "text_encoders",
+    ("VAELoader", "vae_name"): "vae",
+    ("LoraLoader", "lora_name"): "loras",
+    ("LoraLoaderModelOnly", "lora_name"): "loras",
+    ("ControlNetLoader", "control_net_name"): "controlnet",
+    ("DiffControlNetLoader", "control_net_name"): "controlnet",
+    ("CLIPVisionLoader", "clip_name"): "clip_vision",
+    ("StyleModelLoader", "style_model_name"): "style_models",
+    ("UpscaleModelLoader", "model_name"): "upscale_models",
+    ("LatentUpscaleModelLoader", "model_name"): "latent_upscale_models",
+    ("ModelPatchLoader", "name"): "model_patches",
+    ("FrameInterpolationModelLoader", "model_name"): "frame_interpolation",
+}
+
+# Inputs whose choices are files in input/, and which of them.
+FILE_INPUTS: Mapping[tuple[str, str], frozenset[str]] = {
+    ("LoadImage", "image"): IMAGES,
+    ("LoadImageMask", "image"): IMAGES,
+    ("LoadVideo", "file"): VIDEOS,
+    ("LoadAudio", "audio"): SOUNDS,
+    ("LoadLatent", "latent"): frozenset({".latent"}),
+}
+
+
+@cache
+def models() -> dict[str, list[str]]:
+    """``{folder below models/: file names}``: all that a shipped preset names, and some more."""
+    with (_HERE / "models.json").open(encoding="utf-8") as file:
+        found: dict[str, set[str]] = {
+            folder: set(names) for folder, names in json.load(file).items()
+        }
+    for preset in list_presets():
+        for model in preset.all_models():
+            if model.folder in found:  # other folders belong to node packs
+                found[model.folder].add(model.filename)
+    return {folder: sorted(names) for folder, names in found.items()}
+
+
+@cache
+def _declared() -> dict[str, dict[str, Any]]:
+    with (_HERE / "specs.json").open(encoding="utf-8") as file:
+        specs: dict[str, dict[str, Any]] = json.load(file)
+    for (class_type, name), folder in MODEL_INPUTS.items():
+        if class_type in specs:
+            _put_choices(specs[class_type], name, models().get(folder, []))
+    for class_type, spec in specs.items():
+        spec["name"] = class_type.partition("@")[0]
+        spec["python_module"] = "comfy_ui.demo"
+    return {name: spec for name, spec in specs.items() if spec["name"] in NODES}
+
+
+def _put_choices(spec: dict[str, Any], name: str, choices: list[str]) -> None:
+    for group in ("required", "optional"):
+        declaration = spec["input"].get(group, {}).get(name)
+        if declaration is None:
+            continue
+        if isinstance(declaration[0], list):
+            fixed = [c for c in declaration[0] if c not in choices and c == "pixel_space"]
+            declaration[0] = [*choices, *fixed]
+        else:
+            declaration[1]["options"] = list(choices)
+
+
+def object_info(
+    folders: Folders, *, core: str, test_nodes: bool = False
+) -> dict[str, dict[str, Any]]:
+    """All classes, as ``GET /object_info`` tells them. Read-only: parts are shared.
+
+    ``specs.json`` has ``CLASS@CORE`` for a class that an older core declares otherwise.
+    """
+    declared = _declared()
+    specs = {
+        name: declared.get(f"{name}@{core}", spec)
+        for name, spec in declared.items()
+        if "@" not in name
+    }
+    for (class_type, name), suffixes in FILE_INPUTS.items():
+        if class_type in specs:
+            specs[class_type] = _with_files(specs[class_type], name, folders.inputs(suffixes))
+    for (class_type, name), folder in MODEL_INPUTS.items():
+        if class_type in specs and (added := folders.models(folder)):
+            files = sorted({*models().get(folder, ()), *added})
+            specs[class_type] = _with_files(specs[class_type], name, files)
+    if not test_nodes:
+        specs = {name: spec for name, spec in specs.items() if not NODES[name].test_only}
+    return specs
+
+
+def _with_files(spec: dict[str, Any], name: str, files: list[str]) -> dict[str, Any]:
+    required = dict(spec["input"]["required"])
+    declaration = list(required[name])
+    required[name] = declaration
+    copy = {**spec, "input": {**spec["input"], "required": required}}
+    if isinstance(declaration[0], list):
+        declaration[0] = files
+    else:
+        declaration[1] = {**declaration[1], "options": files}
+    return copy

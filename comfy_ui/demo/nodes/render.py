@@ -1,0 +1,196 @@
+"""Where samplers paint: step by step from noise to pictures, films or sound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .. import paint
+from ..music import compose
+from ..node_types import Conditioning, Guider, Latent, Pictures, Sigmas
+from .node_base import Context
+
+FILM_FPS = 16.0  # what the motion is computed for; files say their own rate
+EDIT_STRENGTH = 0.55  # how far an edit model takes a reference picture
+MAX_SKETCH = 320
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One run of a sampler. ``seed`` None: no noise is added; what an earlier one left is used."""
+
+    guider: Guider
+    sampler: str
+    sigmas: Sigmas
+    seed: int | None
+    leftover: bool = False
+
+
+def render(context: Context, order: Order, latent: Latent) -> Latent:
+    """The latent, painted. Reports each step, with a preview where somebody looks."""
+    seed = order.seed if order.seed is not None else (latent.noise_seed or 0)
+    steps = order.sigmas.count
+    if latent.medium == "mesh":
+        _pass_steps(context, steps)
+        return replace(latent, noise_seed=seed)
+    if latent.medium == "audio":
+        return _sound(context, order, latent, seed, steps)
+    painting = _Painting(order, latent, seed)
+    frames: list[Any] = []
+    source = iter(()) if order.leftover else painting.frames()
+    start = latent.pictures[0] if latent.pictures is not None else None
+    first, total = order.sigmas.first, order.sigmas.steps
+    for step in range(steps):
+        # The work is spread over the steps, so that the time for each is about the same.
+        wanted = round(latent.count * (step + 1) / steps)
+        while len(frames) < wanted and (frame := next(source, None)) is not None:
+            frames.append(frame)
+            context.check()
+        preview = None
+        if context.watched:
+            part = (first + step + 1) / total
+            preview = paint.stage(painting.sketch, part, seed, start)
+        context.step(step + 1, steps, preview)
+    if order.leftover:
+        return replace(latent, noise_seed=seed)
+    frames.extend(source)
+    pictures = np.stack(frames)
+    companion = latent.companion
+    if companion is not None:
+        companion = replace(companion, sound=_composed(order.guider.positive, seed, companion))
+    done = latent.with_pictures(painting.masked(pictures))
+    return replace(done, companion=companion, painted=painting.brief.prompt, noise_seed=None)
+
+
+def _pass_steps(context: Context, steps: int) -> None:
+    for step in range(steps):
+        context.step(step + 1, steps)
+
+
+def _sound(context: Context, order: Order, latent: Latent, seed: int, steps: int) -> Latent:
+    _pass_steps(context, steps)
+    return replace(latent, sound=_composed(order.guider.positive, seed, latent))
+
+
+def _composed(positive: Conditioning, seed: int, latent: Latent) -> Any:
+    return compose(positive.text, seed, latent.seconds, positive.voices)
+
+
+class _Painting:
+    """What one order makes of a latent."""
+
+    def __init__(self, order: Order, latent: Latent, seed: int) -> None:
+        positive, negative = order.guider.positive, order.guider.negative
+        self._latent = latent
+        self._positive = positive
+        self._denoise = order.sigmas.denoise
+        self._control = _control(order.guider)
+        self.brief = paint.Brief(
+            prompt=positive.text,
+            negative="" if negative.zeroed else negative.text,
+            width=latent.width,
+            height=latent.height,
+            seed=seed,
+            steps=order.sigmas.steps,
+            cfg=order.guider.cfg,
+            sampler=order.sampler,
+            scheduler=order.sigmas.scheduler,
+        )
+
+    @cached_property
+    def sketch(self) -> Any:
+        """A small version of the first picture, for previews."""
+        longest = max(self.brief.width, self.brief.height)
+        scale = min(1.0, MAX_SKETCH / longest)
+        size = (max(16, round(self.brief.width * scale)), max(16, round(self.brief.height * scale)))
+        given = self._given(0)
+        if given is not None and (self._latent.start is not None or self._already_painted):
+            return paint.resized(given, *size)
+        painted = paint.sketch(self.brief, MAX_SKETCH)
+        return self._finished(painted, paint.resized(given, *size) if given is not None else None)
+
+    @property
+    def _already_painted(self) -> bool:
+        """A second stage of the same prompt refines; it does not start anew."""
+        return self._latent.painted == self.brief.prompt and self._denoise < 1
+
+    def frames(self) -> Iterator[Any]:
+        latent = self._latent
+        if latent.pictures is not None and self._already_painted:
+            yield from latent.pictures
+        elif latent.medium == "video":
+            yield from self._film()
+        else:
+            for index in range(latent.count):
+                one = replace(self.brief, seed=self.brief.seed + index)
+                yield self._finished(paint.picture(one), self._given(index))
+
+    def _film(self) -> Iterator[Any]:
+        latent, brief = self._latent, self.brief
+        if latent.pictures is not None and latent.start is None:
+            for index, frame in enumerate(paint.film(brief, latent.count, FILM_FPS)):
+                yield self._finished(frame, self._given(index))
+            return
+        if latent.start is None:
+            yield from paint.film(brief, latent.count, FILM_FPS)
+            return
+        start = paint.resized(latent.start[0], brief.width, brief.height)
+        end = latent.end[0] if latent.end is not None else None
+        mood = paint.sketch(brief, 256) if brief.prompt else None
+        light = paint.resized(mood, brief.width, brief.height) if mood is not None else None
+        yield from paint.animated(start, latent.count, light, end)
+
+    def _given(self, index: int) -> Any:
+        """The picture to start from: what was encoded, or a reference to edit."""
+        latent = self._latent
+        if latent.start is not None:
+            return latent.start[0]
+        if latent.pictures is not None and (self._denoise < 1 or latent.mask is not None):
+            return latent.pictures[index % len(latent.pictures)]
+        if self._positive.references:
+            return self._positive.references[0][0]
+        return None
+
+    def _finished(self, painted: Any, given: Any) -> Any:
+        if given is not None:
+            strength = self._denoise
+            if self._positive.references and self._denoise >= 1:
+                strength = EDIT_STRENGTH
+            if not self.brief.prompt:  # upscalers and restorers ask for nothing new
+                strength = min(strength, 0.12)
+            painted = paint.restyled(given, painted, strength)
+        if self._control is not None:
+            painted = paint.guided(painted, *self._control)
+        return painted
+
+    def masked(self, pictures: Pictures) -> Pictures:
+        """Only where the mask allows: elsewhere the old picture stays exactly as it was."""
+        mask, old = self._latent.mask, self._latent.pictures
+        if mask is None or old is None:
+            return pictures
+        from PIL import Image
+
+        result = pictures.copy()
+        for index in range(len(result)):
+            height, width = result.shape[1:3]
+            sheet = Image.fromarray((mask[index % len(mask)] * 255).astype(np.uint8))
+            part = np.asarray(sheet.resize((width, height), Image.Resampling.BILINEAR), np.float32)
+            weight = (part / 255)[..., None]
+            before = paint.resized(old[index % len(old)], width, height)
+            mixed = before + (result[index].astype(np.float32) - before) * weight
+            result[index] = np.where(weight > 0, mixed + 0.5, before).astype(np.uint8)
+        return result
+
+
+def _control(guider: Guider) -> tuple[Any, float] | None:
+    if guider.positive.control is not None:
+        return guider.positive.control[0], guider.positive.control_strength
+    for what, value in guider.model.patches:
+        if what == "control":
+            image, strength = value
+            return image[0], strength
+    return None

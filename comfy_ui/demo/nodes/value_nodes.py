@@ -1,0 +1,199 @@
+"""Numbers, texts, choices: what graphs are wired together with."""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .node_base import Context, NodeError, node
+
+
+@node(
+    "PrimitiveString",
+    "PrimitiveStringMultiline",
+    "PrimitiveInt",
+    "PrimitiveFloat",
+    "PrimitiveBoolean",
+)
+def primitive(_context: Context, *, value: Any) -> tuple[Any]:
+    return (value,)
+
+
+@node("SeedNode")
+def seed(_context: Context, *, seed: int) -> tuple[int]:
+    return (seed,)
+
+
+@node("StringConcatenate")
+def concatenate(
+    _context: Context, *, string_a: str, string_b: str, delimiter: str = ""
+) -> tuple[str]:
+    return (f"{string_a}{delimiter}{string_b}",)
+
+
+@node("StringSubstring")
+def substring(_context: Context, *, string: str, start: int, end: int) -> tuple[str]:
+    return (string[start:end],)
+
+
+@node("StringLength")
+def length(_context: Context, *, string: str) -> tuple[int]:
+    return (len(string),)
+
+
+@node("CaseConverter")
+def case(_context: Context, *, string: str, mode: str) -> tuple[str]:
+    change: Mapping[str, Callable[[str], str]] = {
+        "UPPERCASE": str.upper,
+        "lowercase": str.lower,
+        "Capitalize": str.capitalize,
+        "Title Case": str.title,
+    }
+    return (change[mode](string),)
+
+
+@node("StringTrim")
+def trim(_context: Context, *, string: str, mode: str) -> tuple[str]:
+    return ({"Both": str.strip, "Left": str.lstrip, "Right": str.rstrip}[mode](string),)
+
+
+@node("StringReplace")
+def replace_text(_context: Context, *, string: str, find: str, replace: str) -> tuple[str]:
+    return (string.replace(find, replace),)
+
+
+@node("StringContains")
+def contains(
+    _context: Context, *, string: str, substring: str, case_sensitive: bool = True
+) -> tuple[bool]:
+    if not case_sensitive:
+        string, substring = string.casefold(), substring.casefold()
+    return (substring in string,)
+
+
+@node("StringCompare")
+def compare(
+    _context: Context, *, string_a: str, string_b: str, mode: str, case_sensitive: bool = True
+) -> tuple[bool]:
+    if not case_sensitive:
+        string_a, string_b = string_a.casefold(), string_b.casefold()
+    match mode:
+        case "Starts With":
+            return (string_a.startswith(string_b),)
+        case "Ends With":
+            return (string_a.endswith(string_b),)
+    return (string_a == string_b,)
+
+
+def _wanted_branch(inputs: dict[str, Any]) -> set[str]:
+    if "switch" not in inputs:
+        return {"switch"}
+    return {"on_true" if inputs["switch"] else "on_false"}
+
+
+@node("ComfySwitchNode", lazy=_wanted_branch)
+def switch(
+    _context: Context, *, switch: bool, on_false: Any = None, on_true: Any = None
+) -> tuple[Any]:
+    """Only the chosen side is run at all."""
+    return (on_true if switch else on_false,)
+
+
+@node("ComfyNotNode")
+def negate(_context: Context, *, value: Any) -> tuple[bool]:
+    return (not value,)
+
+
+@node("ComfyAndNode")
+def every(_context: Context, *, more: dict[str, Any]) -> tuple[bool]:
+    return (all(more.values()),)
+
+
+@node("ComfyOrNode")
+def some(_context: Context, *, more: dict[str, Any]) -> tuple[bool]:
+    return (any(more.values()),)
+
+
+@node("ComfyNumberConvert")
+def convert(_context: Context, *, value: Any) -> tuple[float, int]:
+    try:
+        number = float(value)
+    except ValueError as error:
+        raise NodeError(f"'{value}' is not a number.") from error
+    return number, int(number)
+
+
+@node("ResolutionSelector")
+def resolution(
+    _context: Context, *, aspect_ratio: str, megapixels: float, multiple: int = 8
+) -> tuple[int, int]:
+    """Width and height of about so many megapixels."""
+    across, down = (float(n) for n in aspect_ratio.split(" ", maxsplit=1)[0].split(":"))
+    unit = math.sqrt(megapixels * 1024 * 1024 / (across * down))
+    width, height = (max(1, round(n * unit / multiple)) * multiple for n in (across, down))
+    return width, height
+
+
+@node("ComfyMathExpression")
+def calculate(
+    _context: Context, *, expression: str, more: dict[str, Any] | None = None
+) -> tuple[float, int, bool]:
+    names = {key.rpartition(".")[2]: value for key, value in (more or {}).items()}
+    try:
+        result = _evaluate(ast.parse(expression, mode="eval").body, names)
+    except (SyntaxError, KeyError, ZeroDivisionError, OverflowError) as error:
+        raise NodeError(f"'{expression}' cannot be computed: {error}.") from error
+    return float(result), int(result), bool(result)
+
+
+_BINARY: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: math.pow,
+}
+_COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+_FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "min": min,
+    "max": max,
+    "abs": abs,
+    "round": round,
+    "floor": math.floor,
+    "ceil": math.ceil,
+    "sqrt": math.sqrt,
+    "int": int,
+    "float": float,
+}
+
+
+def _evaluate(part: ast.expr, names: Mapping[str, Any]) -> Any:
+    """Arithmetic and nothing else: no attributes, no calls but the listed ones."""
+    match part:
+        case ast.Constant(value=int() | float() as value):
+            return value
+        case ast.Name(id=name):
+            return names[name]
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+            return _BINARY[type(op)](_evaluate(left, names), _evaluate(right, names))
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_evaluate(operand, names)
+        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARE:
+            return _COMPARE[type(op)](_evaluate(left, names), _evaluate(right, names))
+        case ast.IfExp(test=test, body=body, orelse=other):
+            return _evaluate(body if _evaluate(test, names) else other, names)
+        case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
+            return _FUNCTIONS[name](*(_evaluate(arg, names) for arg in args))
+    raise SyntaxError(f"{type(part).__name__} is not allowed")

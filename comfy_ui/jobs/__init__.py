@@ -1,0 +1,1 @@
+"""Jobs that outlive a page: queue, worker, server monitoring, placement."""

@@ -1,0 +1,1 @@
+"""Grids of variations: their cells, their table and their contact sheet."""

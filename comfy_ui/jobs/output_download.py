@@ -1,0 +1,93 @@
+"""Bringing home what a job has made: every file that is there, once, byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from ..client import ComfyWSClient
+from ..errors import (
+    ComfyHeadlessError,
+    ComfyUIConnectionError,
+    GenerationCancelledError,
+    OutputMissingError,
+    ServerRejectedError,
+    StorageError,
+)
+from ..library.result_files import FileStore
+from ..protocol.outputs import OutputFile, Outputs
+from ..storage.records import JobError, Status, StoredFile
+from ..storage.single_thread import Thread
+from .active_job import Run
+from .queue import Report
+
+
+class Fetcher:
+    """Gets files from one server into the library's folder.
+
+    ``waits`` is awaited when the server is out of reach, before the next try.
+    """
+
+    def __init__(
+        self,
+        client: ComfyWSClient,
+        files: FileStore,
+        file_thread: Thread,
+        waits: Callable[[Run, ComfyHeadlessError], Awaitable[None]],
+    ) -> None:
+        self._client = client
+        self._files = files
+        self._file_thread = file_thread
+        self._waits = waits
+
+    async def require_its_server(self, run: Run) -> None:
+        """Another server may well have other files by the same names.
+
+        Raises:
+            OutputMissingError: this is not the server that made the results.
+        """
+        if await self._client.history(run.prompt_id) is None:
+            raise OutputMissingError(
+                "The results are at a server that is not connected.",
+                hint="Connect it again and they are fetched, or run the job again.",
+            )
+
+    async def fetch(self, run: Run, outputs: Outputs) -> Report:
+        """Bring home all files that are there; one that is gone does not cost the others."""
+        stored: list[StoredFile] = []
+        missing: list[OutputMissingError] = []
+        for file in outputs.files:
+            try:
+                stored.append(await self._fetch_file(run, file))
+            except OutputMissingError as error:
+                missing.append(error)
+            except GenerationCancelledError:  # what has come is there all the same
+                return Report(job_id=run.job.id, status=Status.CANCELLED, files=stored)
+        return Report(
+            job_id=run.job.id,
+            status=Status.FAILED if missing else Status.SUCCEEDED,
+            files=stored,
+            error=JobError.of(missing[0]) if missing else None,
+        )
+
+    async def _fetch_file(self, run: Run, file: OutputFile) -> StoredFile:
+        while True:
+            arriving = self._files.incoming()
+            try:
+                await self._client.download(file, to=arriving)
+                run.connected()
+                return await self._file_thread.run(self._files.adopt, arriving, file)
+            except (ComfyUIConnectionError, ServerRejectedError) as error:
+                if not error.retryable:
+                    raise
+                await self._waits(run, error)
+                if run.stop.is_set():
+                    raise GenerationCancelledError(
+                        "Cancelled while its files were out of reach."
+                    ) from error
+            except (OSError, StorageError) as error:
+                cause = error.__cause__ if isinstance(error, StorageError) else error
+                reason = getattr(cause, "strerror", None) or "the disk refused"  # and no path
+                raise StorageError(
+                    f"The result could not be stored: {reason}.",
+                    hint="It is still at ComfyUI. Free some disk space, then fetch it again.",
+                ) from error

@@ -1,0 +1,1 @@
+"""Results and uploads on disk: find, keep, import and delete them."""

@@ -1,0 +1,91 @@
+"""The owner's workflows as files: what was opened last, and what is kept as a preset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from ..errors import StorageError, ValidationError
+from ..workflow.presets.preset_files import graph_text, sidecar_text
+from ..workflow.presets.preset_from_workflow import slug
+from ..workflow.presets.preset_store import Preset, load_preset, load_presets
+
+__all__ = ["OwnPresets"]
+
+KEPT_OPENED: Final = 20
+_MAX_TITLE: Final = 80
+
+
+class OwnPresets:
+    """Two folders of presets below ``data_dir``: ``presets``, for everybody, and ``opened``.
+
+    Both hold NAME.json and NAME.toml, and whoever puts two such files there has added a preset.
+    The methods read and write files: call them in a thread.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self.presets: Final = data_dir / "presets"
+        self.opened: Final = data_dir / "opened"
+
+    def keep_opened(self, preset: Preset) -> None:
+        """Put down an opened workflow; the oldest beyond :data:`KEPT_OPENED` goes.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        _write(self.opened, preset)
+        sidecars = sorted(self.opened.glob("*.toml"), key=_age, reverse=True)
+        for old in sidecars[KEPT_OPENED:]:
+            old.unlink(missing_ok=True)
+            old.with_suffix(".json").unlink(missing_ok=True)
+
+    def save(self, preset: Preset, title: str, *, replace: bool = False) -> Preset:
+        """Keep a workflow as a preset with that title, and give it as it can be found from now on.
+
+        Raises:
+            ValidationError: no title, or there is a preset of that name (``replace`` allows it
+                where the name is one of this folder).
+            StorageError: the disk refuses.
+        """
+        title = " ".join(title.split())[:_MAX_TITLE]
+        name = slug(title)
+        if not name:
+            raise ValidationError("Give it a name.", hint="Letters and digits, for instance.")
+        taken = name in load_presets([self.presets])
+        own = (self.presets / f"{name}.toml").exists()
+        if taken and not (own and replace):
+            raise ValidationError(
+                f"There is a preset '{name}' already.", hint="Choose another name."
+            )
+        _write(self.presets, preset.model_copy(update={"id": name, "title": title}))
+        return load_preset(self.presets / f"{name}.toml")
+
+    def listed(self, folder: Path) -> Sequence[Preset]:
+        """The presets of one of the folders that can be read, newest first."""
+        sidecars = sorted(folder.glob("*.toml"), key=_age, reverse=True)
+        known = load_presets([folder])
+        return [known[path.stem] for path in sidecars if path.stem in known]
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _write(folder: Path, preset: Preset) -> None:
+    """The graph first: a sidecar alone would be a broken preset."""
+    sidecar = folder / f"{preset.id}.toml"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, text in (
+            (sidecar.with_suffix(".json"), graph_text(preset)),
+            (sidecar, sidecar_text(preset)),
+        ):
+            fresh = path.with_name(f".{path.name}.new")
+            fresh.write_text(text, encoding="utf-8")
+            fresh.replace(path)
+    except OSError as error:
+        raise StorageError(f"'{sidecar.name}' cannot be written: {error.strerror}.") from error

@@ -1,0 +1,1 @@
+"""Model files: the folders of ComfyUI and downloads into them."""

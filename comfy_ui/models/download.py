@@ -1,0 +1,397 @@
+"""A model file from its publisher to this machine's disk: resumed, checked, put in place whole.
+
+Nothing here speaks to ComfyUI. It is beside the clients because it speaks HTTP; and unlike
+``transport.py`` it goes to the public web: https only, to hosts that are named, and to no other
+host with a credential.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+
+from .. import __version__
+from ..client.uncancellable import in_thread
+from ..errors import ModelDownloadError, StorageError
+from ..settings import Settings
+
+__all__ = ["ModelSources", "fetch_weights", "part_bytes"]
+
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes that are here and, where it is known, the bytes of the whole."""
+
+# Hugging Face sends whoever asks on to stores below these names.
+_HUB_STORES: Final = (".huggingface.co", ".hf.co")
+_MAX_REDIRECTS: Final = 8
+_TRIES: Final = 5  # in a row without a byte
+_PIECE: Final = 1 << 20
+_SPARE_BYTES: Final = 200_000_000  # a disk that is full to the brim stops more than a download
+_TIMEOUT: Final = httpx.Timeout(30.0, connect=15.0)
+_RANGE: Final = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+)")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSources:
+    """Where model files may come from: Hugging Face (``hub``), and ``hosts``, with port or without.
+
+    ``token`` opens files of the hub that want a login; it is sent to no other host.
+    """
+
+    hosts: frozenset[str] = frozenset()
+    token: str | None = field(default=None, repr=False)
+    hub: str = "huggingface.co"
+
+    @classmethod
+    def of(cls, settings: Settings) -> ModelSources:
+        """As the settings name them."""
+        hosts = (host.strip().lower() for host in settings.download_hosts.split(","))
+        token = settings.hf_token
+        return cls(
+            frozenset(host for host in hosts if host), token.get_secret_value() if token else None
+        )
+
+    def check(self, url: str, *, redirected: bool = False) -> None:
+        """Whether that may be asked.
+
+        Raises:
+            ModelDownloadError: it is not https, or the host is not among those named.
+        """
+        parts = urlsplit(url)
+        host = (parts.hostname or "").lower()
+        if parts.scheme != "https" or parts.username is not None:
+            raise ModelDownloadError(f"'{url[:200]}' is not a plain https address.")
+        stores = redirected and host.endswith(_HUB_STORES)
+        if not stores and {host, parts.netloc.lower()}.isdisjoint({self.hub, *self.hosts}):
+            raise ModelDownloadError(
+                f"Files are not fetched from '{host}'.",
+                hint="Name it in COMFY_UI_DOWNLOAD_HOSTS if you trust it.",
+            )
+
+    def headers(self, url: str) -> dict[str, str]:
+        """The credentials for that address, if any."""
+        if self.token and urlsplit(url).netloc.lower() == self.hub:
+            return {"authorization": f"Bearer {self.token}"}
+        return {}
+
+
+def part_bytes(target: Path) -> int:
+    """How much of a file an earlier download has left."""
+    try:
+        return _Part(target).path.stat().st_size
+    except OSError:
+        return 0
+
+
+async def fetch_weights(
+    url: str,
+    target: Path,
+    *,
+    sources: ModelSources,
+    sha256: str | None = None,
+    on_progress: Progress = lambda _done, _total: None,
+    free_bytes: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
+    pause_s: float = 1.0,
+) -> Path:
+    """Put the file behind ``url`` at ``target``, which appears only when it is whole.
+
+    What has come lies beside it as ``NAME.part`` and is kept when this is cut, cancelled or
+    killed: the next call goes on from there if the publisher can tell that the file is still the
+    same (a strong ETag). A connection that breaks is taken up again by itself.
+
+    Args:
+        sha256: what the file must hash to. Without it the digest that Hugging Face tells of its
+            large files is used.
+        pause_s: before a second try; doubled for each further one in a row.
+
+    Raises:
+        ModelDownloadError: refused, gone, wants a login, not the file that it should be, or the
+            connection breaks again and again.
+        StorageError: no space, or the disk refuses.
+    """
+    if await asyncio.to_thread(target.exists):
+        return target
+    part = _Part(target)
+    transfer = _Transfer(url, part, sources, on_progress=on_progress, free_bytes=free_bytes)
+    try:
+        await in_thread(part.open, url)
+        while await in_thread(part.look_on):
+            pass
+        async with httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False) as http:
+            await transfer.run(http, pause_s)
+        await in_thread(part.finish, sha256 or transfer.digest, transfer.total)
+    except OSError as error:
+        raise StorageError(
+            f"'{target.name}' cannot be written: {error.strerror or error}.",
+            hint="Free some space there and start again: it goes on where it stopped.",
+        ) from error
+    finally:
+        part.close()
+    return target
+
+
+class _Part:
+    """The unfinished file beside the target, and what is known of it."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.path = target.with_name(f"{target.name}.part")
+        self._about = target.with_name(f"{target.name}.part.json")
+        self._file: Any = None
+        self._hash: Any = None
+        self.received = 0
+        self.etag: str | None = None
+
+    def open(self, url: str) -> None:
+        """Open it; if it can be gone on with, :meth:`look_on` has to read it again."""
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        file = self.path.open("r+b" if self.path.exists() else "x+b")
+        try:
+            _lock(file)
+        except StorageError:
+            file.close()
+            raise
+        self._file = file
+        try:
+            about = json.loads(self._about.read_text(encoding="utf-8"))
+            etag = about["etag"] if about["url"] == url else None
+        except (OSError, ValueError, KeyError, TypeError):
+            etag = None
+        if not isinstance(etag, str):
+            self.restart(url, None)
+            return
+        self._hash, self.etag = hashlib.sha256(), etag
+
+    def look_on(self) -> bool:
+        """Read a piece of what is there: its hash is not kept anywhere. False: there was none."""
+        piece = self._file.read(_PIECE)
+        self._hash.update(piece)
+        self.received += len(piece)
+        return bool(piece)
+
+    def restart(self, url: str, etag: str | None) -> None:
+        """Begin at the first byte, of a file with that tag."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._hash, self.received, self.etag = hashlib.sha256(), 0, etag
+        self._about.write_text(json.dumps({"url": url, "etag": etag}), encoding="utf-8")
+
+    def write(self, piece: bytes) -> None:
+        self._file.write(piece)
+        self._hash.update(piece)
+        self.received += len(piece)
+
+    def finish(self, digest: str | None, total: int | None) -> None:
+        """Give it its name if it is what it should be; throw it away if not."""
+        self._file.flush()
+        os.fsync(self._file.fileno())  # its name must not outlive its bytes in a power cut
+        if digest is not None and self._hash.hexdigest() != digest:
+            self.close()
+            self.path.unlink(missing_ok=True)
+            self._about.unlink(missing_ok=True)
+            raise ModelDownloadError(
+                f"'{self.target.name}' is not the file that it should be: its hash is another.",
+                hint="It was thrown away. Try again; if it stays so, the publisher changed it.",
+            )
+        if total is not None and self.received != total:
+            raise ModelDownloadError(f"Only {self.received} of {total} bytes arrived.")
+        self.close()
+        self.path.replace(self.target)
+        self._about.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        if self._file is not None:
+            with suppress(OSError):  # a full disk may refuse the last flush
+                self._file.close()
+                if not self.path.stat().st_size:
+                    self.path.unlink(missing_ok=True)
+                    self._about.unlink(missing_ok=True)
+            self._file = None
+
+
+def _lock(file: Any) -> None:
+    """
+    Raises:
+        StorageError: another process is at the same file. Windows is not asked.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise StorageError(
+            f"'{file.name}' is being downloaded already.", hint="Wait for it."
+        ) from error
+
+
+class _Transfer:
+    """The requests that it takes until the part is whole."""
+
+    def __init__(
+        self,
+        url: str,
+        part: _Part,
+        sources: ModelSources,
+        *,
+        on_progress: Progress,
+        free_bytes: Callable[[Path], int],
+    ) -> None:
+        self._url = url
+        self._part = part
+        self._sources = sources
+        self._on_progress = on_progress
+        self._free_bytes = free_bytes
+        self.digest: str | None = None
+        self.total: int | None = None
+
+    async def run(self, http: httpx.AsyncClient, pause_s: float) -> None:
+        """Ask until all is here.
+
+        Raises:
+            ModelDownloadError, OSError.
+        """
+        failures = 0
+        while True:
+            before = self._part.received
+            try:
+                if await self._once(http):
+                    return
+                why = "the answer was cut short"
+            except httpx.TransportError as error:
+                why = str(error) or type(error).__name__
+            failures = 1 if self._part.received > before else failures + 1
+            if failures >= _TRIES:
+                raise ModelDownloadError(
+                    f"'{self._part.target.name}' did not arrive: {why}.",
+                    hint="Start it again later: it goes on where it stopped.",
+                    retryable=True,
+                )
+            await asyncio.sleep(pause_s * 2 ** (failures - 1))
+
+    async def _once(self, http: httpx.AsyncClient) -> bool:
+        """One request with its redirects; whether all is here now."""
+        response = await self._ask(http)
+        try:
+            if not await self._begin(response):
+                return self.total is not None and self._part.received == self.total
+            async for piece in response.aiter_raw(_PIECE):
+                await in_thread(self._part.write, piece)
+                self._on_progress(self._part.received, self.total)
+        finally:
+            await response.aclose()
+        return self.total is None or self._part.received == self.total
+
+    async def _ask(self, http: httpx.AsyncClient) -> httpx.Response:
+        """The answer behind all redirects. No credential goes beyond the host it is for."""
+        part, url = self._part, self._url
+        headers = {"user-agent": f"comfy-ui/{__version__}", "accept-encoding": "identity"}
+        if part.received and part.etag:
+            headers |= {"range": f"bytes={part.received}-", "if-range": part.etag}
+        for hop in range(_MAX_REDIRECTS):
+            self._sources.check(url, redirected=hop > 0)
+            request = http.build_request(
+                "GET", url, headers={**headers, **self._sources.headers(url)}
+            )
+            http.cookies.clear()
+            response = await http.send(request, stream=True)
+            self._learn(url, response)
+            if not response.has_redirect_location:
+                return response
+            await response.aclose()
+            url = urljoin(url, response.headers["location"])
+        raise ModelDownloadError(f"{self._url} leads from one address to the next without end.")
+
+    def _learn(self, url: str, response: httpx.Response) -> None:
+        """Hugging Face tells the SHA-256 of a large file as its linked tag."""
+        tag = response.headers.get("x-linked-etag", "").strip('"')
+        trusted = urlsplit(url).netloc == urlsplit(self._url).netloc
+        if trusted and _SHA256.fullmatch(tag):
+            self.digest = tag
+
+    async def _begin(self, response: httpx.Response) -> bool:
+        """Judge the head of an answer; False: no more bytes are to come from it."""
+        part = self._part
+        if response.status_code in {206, 416}:
+            start, total = self._range(response)
+            if response.status_code == 206 and start == part.received:
+                self.total = total
+                await self._room()
+                return True
+            if response.status_code == 416 and total == part.received:
+                self.total = total  # ended after the last byte and before it got its name
+                return False
+            await in_thread(part.restart, self._url, None)
+            raise httpx.RemoteProtocolError("another part came than was asked for")
+        if response.status_code == 429 or response.status_code >= 500:
+            raise httpx.RemoteProtocolError(f"the answer was {response.status_code}")
+        if response.status_code != 200:
+            raise self._refusal(response.status_code)
+        if response.headers.get("content-type", "").startswith("text/html"):
+            raise ModelDownloadError(
+                f"{self._url} is a web page and no file.",
+                hint="Hugging Face's addresses of files have /resolve/ in them.",
+            )
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise ModelDownloadError(f"{self._url} answers with another form of the file.")
+        etag, length = response.headers.get("etag", ""), response.headers.get("content-length", "")
+        self.total = int(length) if length.isdigit() else None
+        # A weak tag does not promise the same bytes.
+        strong = etag if etag and not etag.startswith("W/") else None
+        await in_thread(part.restart, self._url, strong)
+        await self._room()
+        return True
+
+    @staticmethod
+    def _range(response: httpx.Response) -> tuple[int | None, int | None]:
+        """Where the answer starts, and how large the whole is."""
+        match = _RANGE.fullmatch(response.headers.get("content-range", ""))
+        if match is None:
+            return None, None
+        return int(match[1]) if match[1] else None, int(match[2])
+
+    async def _room(self) -> None:
+        """
+        Raises:
+            StorageError: what is still to come does not fit on the disk.
+        """
+        self._on_progress(self._part.received, self.total)
+        if self.total is None:
+            return
+        folder = self._part.target.parent
+        free = await asyncio.to_thread(self._free_bytes, folder)
+        needed = self.total - self._part.received
+        if free < needed + _SPARE_BYTES:
+            raise StorageError(
+                f"'{self._part.target.name}' needs {needed / 1e9:.1f} GB more, and "
+                f"{free / 1e9:.1f} GB are free where models lie.",
+                hint="Free some space there and start again.",
+            )
+
+    def _refusal(self, status: int) -> ModelDownloadError:
+        name = self._part.target.name
+        page = self._url.partition("/resolve/")[0]
+        if status in {401, 403}:
+            token = "one that may read it (yours may not)" if self._sources.token else "your token"
+            return ModelDownloadError(
+                f"The publisher of '{name}' wants a login ({status}).",
+                hint=f"Accept the terms at {page}, and set HF_TOKEN to {token}.",
+            )
+        if status in {404, 410}:
+            return ModelDownloadError(
+                f"'{name}' is not at its address any more ({status}).", hint=f"Look at {page}."
+            )
+        return ModelDownloadError(f"'{name}' was refused ({status}).", hint=f"Look at {page}.")

@@ -1,0 +1,124 @@
+"""Where the server's model files lie, if that is on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from ..client import ComfyWSClient, parse_address
+from ..client.files import safe_name
+from ..errors import ComfyHeadlessError, MissingModel, ValidationError
+from ..workflow.checks.requirements import known_models
+
+__all__ = ["ModelFolders", "find_model_folders"]
+
+_FOLDER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# Formats that hold numbers and nothing else. The others can carry code that loading them runs.
+_PLAIN: Final = (".safetensors", ".sft", ".gguf")
+_COMPARED: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolders:
+    """Folders of this machine that the server reads; ``base`` holds those that aren't in ``known``.
+
+    Neither: the server's files lie elsewhere, and nothing can be put there.
+    """
+
+    base: Path | None = None
+    known: Mapping[str, Path] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return self.base is not None or bool(self.known)
+
+    def takes(self, model: MissingModel) -> bool:
+        """Whether that file can be fetched and put where it belongs."""
+        try:
+            self.place(model)
+        except ValidationError:
+            return False
+        return model.url is not None
+
+    def place(self, model: MissingModel) -> Path:
+        """Where the file goes.
+
+        Folder and name may come out of a workflow that somebody found: nothing leaves the folder,
+        and what could run code when it is loaded must be known from a shipped preset.
+
+        Raises:
+            ValidationError: no such folder here, no plain name, or a format that can hold code.
+        """
+        folder = self.known.get(model.folder) or (
+            self.base / model.folder if self.base and _FOLDER.fullmatch(model.folder) else None
+        )
+        if folder is None:
+            raise ValidationError(
+                f"The folder for '{model.filename[:200]}' is not on this machine.",
+                hint="Name ComfyUI's models folder with COMFY_UI_MODELS_DIR.",
+            )
+        parts = model.filename.replace("\\", "/").split("/")
+        if any(safe_name(part) != part for part in parts):
+            raise ValidationError(f"'{model.filename[:200]}' is no name for a file.")
+        if not model.filename.lower().endswith(_PLAIN):
+            known = known_models().get(parts[-1])
+            if known is None or known.url is None or known.url != model.url:
+                raise ValidationError(
+                    f"'{model.filename[:200]}' is of a kind that can run code when it is loaded.",
+                    hint="Fetch it by hand if you trust where it comes from.",
+                )
+        return folder.joinpath(*parts)
+
+
+async def find_model_folders(client: ComfyWSClient, models_dir: Path | None) -> ModelFolders:
+    """The folders of the connected server: ``models_dir``, or as the server itself tells them.
+
+    What a server tells is believed only on this machine, and only where the files that it lists
+    are there: an address of this machine may be the end of a tunnel.
+    """
+    if models_dir is not None:
+        return ModelFolders(base=models_dir)
+    if not _is_here(client.url):
+        return ModelFolders()
+    try:
+        told = await client.model_paths()
+    except ComfyHeadlessError:
+        return ModelFolders()
+    known = await asyncio.to_thread(_writable, told)
+    for name in ("checkpoints", "diffusion_models"):
+        try:
+            listed = await client.models(name) if name in known else []
+        except ComfyHeadlessError:
+            return ModelFolders()
+        paths = [Path(path) for path in told.get(name, ())]
+        if not await asyncio.to_thread(_all_there, listed[:_COMPARED], paths):
+            return ModelFolders()
+    return ModelFolders(known=known)
+
+
+def _is_here(url: str) -> bool:
+    host = parse_address(url).host
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _writable(told: Mapping[str, list[str]]) -> dict[str, Path]:
+    """The first path of each folder that is here and can be written."""
+    found = {}
+    for name, paths in told.items():
+        for path in map(Path, paths):
+            if path.is_absolute() and path.is_dir() and os.access(path, os.W_OK):
+                found[name] = path
+                break
+    return found
+
+
+def _all_there(names: list[str], paths: list[Path]) -> bool:
+    return all(any((path / name.replace("\\", "/")).is_file() for path in paths) for name in names)

@@ -1,0 +1,1 @@
+"""Language models that write prompts: choice, instructions, requests, output."""

@@ -1,0 +1,291 @@
+"""What a language model answered, made into a prompt or rejected. Pure text in, text out.
+
+Models chat, refuse, think aloud, wrap answers in fences and quotes, repeat themselves, or answer
+in another language. None of that may stand in the prompt box.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Final
+
+from ..model_families import Family, count_tokens
+from ..protected_spans import Lost, foreign_syntax_removed, restored
+from ..rules.language_detection import COMMON, EMPTY_WORDS, is_latin, language_of
+from ..rules.vocabulary import words
+
+__all__ = [
+    "Answer",
+    "Rejected",
+    "judged",
+    "judged_description",
+    "partial_prompt",
+    "read_answer",
+    "read_fields",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The parts of an answer."""
+
+    prompt: str
+    negative: str = ""
+    lyrics: str = ""
+
+
+class Rejected(Exception):  # noqa: N818 -- a verdict, always handled; not an error of the caller's
+    """The answer is no prompt. The message says why, as half a sentence: "it refused"."""
+
+
+_THOUGHT = re.compile(r"<(think|thinking|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ud800-\udfff\ufeff]"
+)
+_FENCE = re.compile(r"```[\w-]*[ \t]*\n?(.*?)(?:```|\Z)", re.DOTALL)
+_PROMPT_KEYS: Final = (
+    "prompt",
+    "enhanced_prompt",
+    "enhanced",
+    "positive_prompt",
+    "positive",
+    "text",
+)
+_NEGATIVE_KEYS: Final = ("negative", "negative_prompt")
+_NEGATIVE_LINE = re.compile(r"^\W*negative(?: prompt)?\W*:\W*(.*)$", re.IGNORECASE | re.MULTILINE)
+_LABEL = re.compile(
+    r"^\W*(?:(?:the |your |my )?"
+    r"(?:enhanced|improved|expanded|rewritten|final|detailed|new|richer)? ?(?:image |video )?"
+    r"(?:prompt|version|draft|positive(?: prompt)?|output|result))\W*:\s*",
+    re.IGNORECASE,
+)
+_CHATTER = re.compile(
+    r"^\W*(?:(?:sure|certainly|of course|absolutely|okay|ok|great|here(?:'s|’s| is| are| you go)"
+    r"|i(?:'ve|’ve| have)|i hope|i(?:'ll|’ll| will)|let me|feel free|this prompt|would you like"
+    r"|if you(?:'d|’d| would| want)|enjoy|explanation)(?!\w)|(?:note|note that|changes made):)",
+    re.IGNORECASE,
+)
+_LEAD_IN = re.compile(
+    r"^\W*(?:sure|certainly|of course|absolutely|okay|ok|great|here(?:'s|’s| is| you go))\b"
+    r"[^:\n]{0,120}:\s*",
+    re.IGNORECASE,
+)
+_REFUSAL = re.compile(
+    r"^\W*(?:i(?:'m|’m| am) (?:sorry|unable|not able|afraid)|sorry\b"
+    r"|i (?:can(?:'t|’t|not)|won(?:'t|’t)|must decline|do not|don(?:'t|’t)) "
+    r"|as an ai\b|as a language model|my apologies|i apologi[sz]e|unfortunately,? i\b"
+    r"|es tut mir leid|je suis désolé|lo siento)",
+    re.IGNORECASE,
+)
+_BULLET = re.compile(r"^\s*(?:#+|[-*•]|\d+[.)])\s+")
+_MAX_CHARACTERS: Final = 6_000
+_MAX_FIELD: Final = 300
+
+
+def read_answer(text: str) -> Answer:
+    """The parts of a complete answer, as structured output, JSON in chatter, or plain text."""
+    text = _bare(text)
+    found = _json_object(text, _PROMPT_KEYS)
+    if found is not None:
+        return Answer(
+            prompt=_one_line(_field(found, _PROMPT_KEYS)),
+            negative=_one_line(_field(found, _NEGATIVE_KEYS)),
+            lyrics=_field(found, ("lyrics",)).strip(),
+        )
+    negative = _NEGATIVE_LINE.search(text)
+    if negative:
+        text = text[: negative.start()]
+    return Answer(prompt=_plain(text), negative=_one_line(negative[1]) if negative else "")
+
+
+def read_fields(text: str, keys: Collection[str]) -> dict[str, str]:
+    """The texts of an answer that is to be a JSON object with ``keys``; what is missing is "".
+
+    Raises:
+        Rejected: there is no such object in it.
+    """
+    text = _bare(text)
+    found = _json_object(text, keys)
+    if found is None:
+        raise Rejected("it refused" if _REFUSAL.match(text) else "it was not in the form asked for")
+    return {key: _one_line(_field(found, (key,)))[:_MAX_FIELD] for key in keys}
+
+
+def partial_prompt(text: str) -> str:
+    """What can be shown of an answer that is still coming in. Nothing is judged yet."""
+    text = _CONTROL.sub("", _THOUGHT.sub("", text)).lstrip()
+    text = re.sub(r"^```\w*\s*", "", text)
+    if "<think".startswith(text[:6].lower()) or not text:
+        return ""
+    if text.startswith("{"):
+        value = re.search(r'"(?:prompt|enhanced_prompt|enhanced)"\s*:\s*"((?:[^"\\]|\\.)*)', text)
+        if value is None:
+            return ""
+        try:
+            return _CONTROL.sub("", json.loads(f'"{value[1]}"', strict=False))
+        except ValueError:  # an escape is cut in half
+            return ""
+    return _LABEL.sub("", _LEAD_IN.sub("", text))
+
+
+def judged(answer: Answer, prompt: str, family: Family) -> Answer:
+    """``answer`` fit for the prompt box, with the protected parts of ``prompt`` in it.
+
+    Raises:
+        Rejected: it is none: a refusal, another language, not about the prompt, no end, …
+    """
+    text = answer.prompt
+    _check_sense(text, refusing=_REFUSAL.match(prompt) is not None)
+    _checklanguage_of(text, prompt)
+    _check_subject(text, prompt)
+    text = _tidied(foreign_syntax_removed(text, prompt))
+    text = _shortened(text, prompt, family)
+    try:
+        text = restored(text, prompt)
+    except Lost as lost:
+        told = ", ".join(part.text for part in lost.parts[:3])
+        raise Rejected(f"it lost {told}") from lost
+    if _same(text, prompt):
+        raise Rejected("it changed nothing")
+    negative = _tidied(foreign_syntax_removed(answer.negative, ""))[:1000]
+    return replace(
+        answer,
+        prompt=text,
+        negative=negative if family.negative and not _REFUSAL.match(negative) else "",
+        lyrics=answer.lyrics[:_MAX_CHARACTERS] if family.lyrics else "",
+    )
+
+
+def judged_description(answer: Answer, family: Family) -> str:
+    """The description of a picture, fit for the prompt box.
+
+    Raises:
+        Rejected: it is none.
+    """
+    _check_sense(answer.prompt)
+    text = _tidied(foreign_syntax_removed(answer.prompt, ""))
+    return _shortened(text, "", family)
+
+
+def _check_sense(text: str, *, refusing: bool = False) -> None:
+    """``refusing``: the prompt itself begins like a refusal, so the answer may as well."""
+    if not words(text):
+        raise Rejected("it was empty")
+    if _REFUSAL.match(text) and not refusing:
+        raise Rejected("it refused")
+    if len(text) > _MAX_CHARACTERS:
+        raise Rejected("it was far too long")
+    _check_repeats(text)
+
+
+def _bare(text: str) -> str:
+    """An answer without thoughts, control characters and the fence around it."""
+    text = _CONTROL.sub("", _THOUGHT.sub("", text.replace("\r\n", "\n"))).strip()
+    fence = _FENCE.search(text)
+    return fence[1].strip() if fence and len(fence[1].strip()) > 3 else text
+
+
+def _json_object(text: str, keys: Collection[str]) -> dict[str, object] | None:
+    start = text.find("{")
+    if start < 0:
+        return None
+    try:
+        found, _ = json.JSONDecoder(strict=False).raw_decode(text[start:])
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    known = {str(key).casefold(): value for key, value in found.items()}
+    return known if any(key in known for key in keys) else None
+
+
+def _field(found: dict[str, object], keys: tuple[str, ...]) -> str:
+    value = next((found[key] for key in keys if found.get(key)), "")
+    if isinstance(value, list):
+        value = ", ".join(part for part in value if isinstance(part, str))
+    return _CONTROL.sub("", value) if isinstance(value, str) else ""
+
+
+def _plain(text: str) -> str:
+    """The prompt in an answer without structure: its chatter, labels and markup taken off."""
+    text = _LEAD_IN.sub("", text, count=1)
+    blocks = [block.strip() for block in re.split(r"\n\s*\n", text) if block.strip()]
+    while len(blocks) > 1 and _CHATTER.match(blocks[-1]):
+        del blocks[-1]
+    while len(blocks) > 1 and (_CHATTER.match(blocks[0]) or _LABEL.fullmatch(blocks[0] + " ")):
+        del blocks[0]
+    lines = [_BULLET.sub("", line) for block in blocks for line in block.split("\n")]
+    text = _LABEL.sub("", _one_line(" ".join(lines)), count=1)
+    text = re.sub(r"(\*\*|__)(?=\S)(.{1,300}?)(?<=\S)\1", _unbold, text).strip("`* ")
+    return _unquoted(text)
+
+
+def _unbold(found: re.Match[str]) -> str:
+    # __name__ is a wildcard to us, and bold only when it has spaces as no file name of one has.
+    return found[2] if found[1] == "**" or " " in found[2] else found[0]
+
+
+def _unquoted(text: str) -> str:
+    for opening, closing in ('""', "“”", "''", "«»"):
+        inner = text[1:-1]
+        if text[:1] == opening and text[-1:] == closing and opening not in inner:
+            return inner.strip()
+    return text
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def _tidied(text: str) -> str:
+    text = re.sub(r"\s+([,.;!?])", r"\1", _one_line(text))
+    return re.sub(r",(?:\s*,)+", ",", text).strip(" ,;")
+
+
+def _check_repeats(text: str) -> None:
+    said = words(text)
+    threes = Counter(zip(said, said[1:], said[2:], strict=False))
+    if threes and max(threes.values()) > max(3, len(said) // 12):
+        raise Rejected("it repeated itself")
+    if len(said) >= 40 and len(set(said)) < len(said) * 0.3:
+        raise Rejected("it repeated itself")
+
+
+def _checklanguage_of(text: str, prompt: str) -> None:
+    if is_latin(prompt) and not is_latin(text):
+        raise Rejected("it came in another script")
+    told, said = language_of(text), set(words(prompt))
+    # A prompt is often too short to tell its language; one common word is a hint.
+    hints = {name for name, common in COMMON.items() if said & common}
+    if told and hints and told not in hints:
+        raise Rejected("it came in another language")
+
+
+def _check_subject(text: str, prompt: str) -> None:
+    """At least one of the words that carry the prompt must be in the answer, in some form."""
+    if not is_latin(prompt):
+        return  # writing without spaces has no words to compare
+    stems = {word[:4] for word in words(prompt) if word not in EMPTY_WORDS and len(word) > 2}
+    if stems and not stems & {word[:4] for word in words(text)}:
+        raise Rejected("it was about something else")
+
+
+def _shortened(text: str, prompt: str, family: Family) -> str:
+    """Cut at whole tags or sentences to what the encoder was made for, or the prompt's length."""
+    name = family.names[0] if family.names else ""
+    limit = max(family.limit, count_tokens(prompt, name).used)
+    if family.chunk:  # a prompt that needs two pieces already may fill them
+        limit = -(-limit // family.chunk) * family.chunk
+    joint = ", " if family.reads == "tags" and ", " in text else " "
+    pieces = text.split(", ") if joint == ", " else re.split(r"(?<=[.!?])\s+", text)
+    while len(pieces) > 1 and count_tokens(joint.join(pieces), name).used > limit:
+        del pieces[-1]
+    return joint.join(pieces)
+
+
+def _same(text: str, prompt: str) -> bool:
+    return words(text) == words(prompt)

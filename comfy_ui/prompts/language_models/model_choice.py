@@ -1,0 +1,178 @@
+"""Which language model is asked: a given one, a configured one, or one on this machine."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from typing import Final
+from urllib.parse import urlsplit
+
+from ...errors import LanguageModelError
+from ...features import FEATURES, get_install_hint
+from ...settings import Settings, load_settings
+
+__all__ = [
+    "DEFAULT_TIMEOUT_S",
+    "RULES",
+    "LanguageModel",
+    "choose",
+    "find_model",
+    "find_seeing_model",
+    "forget_models",
+    "no_model",
+    "sees_pictures",
+]
+
+RULES: Final = "rules"
+"""As the name of a model: none, the built-in rules."""
+
+DEFAULT_TIMEOUT_S: Final = 20.0
+"""How long a model may take in all, unless the caller says otherwise."""
+
+OPENAI_URL: Final = "https://api.openai.com/v1"
+_OPENAI_MODEL: Final = "gpt-4.1-mini"
+_LOCAL: Final = (
+    "http://127.0.0.1:11434/v1",  # Ollama
+    "http://127.0.0.1:1234/v1",  # LM Studio
+)
+_PROBE_S: Final = 0.25
+_KEPT_S: Final = 60.0
+_UNSUITABLE = re.compile(
+    r"embed|rerank|bge-|minilm|whisper|tts|guard|moderation|dall-e|image|ocr|transcribe|realtime",
+    re.IGNORECASE,
+)
+_SEES = re.compile(
+    r"llava|vision|[-_./:\d]vl\b|[-\d]vl[-:]|gemma-?3|minicpm-v|moondream|pixtral|internvl|gpt-4o|gpt-4\.1|gpt-5"
+    r"|claude|gemini|mistral-small3|llama-?4",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModel:
+    """A model at an OpenAI-compatible server. ``name`` empty: the server's first suitable one."""
+
+    base_url: str
+    name: str = ""
+    api_key: str | None = field(default=None, repr=False)
+
+    @property
+    def local(self) -> bool:
+        """Whether it runs on this machine."""
+        return urlsplit(self.base_url).hostname in {"127.0.0.1", "localhost", "::1"}
+
+
+def find_model(
+    model: LanguageModel | str | None = None, *, settings: Settings | None = None
+) -> LanguageModel | None:
+    """The model to ask; None when there is none, or the extra ``ai`` is not installed.
+
+    In this order: ``model`` itself; ``OPENAI_BASE_URL``, ``OPENAI_API_KEY`` and
+    ``COMFY_UI_LLM_MODEL``; an Ollama or LM Studio that answers on this machine, asked for at most
+    a quarter of a second and then remembered for a minute. ``"rules"`` as the name, here or in
+    ``COMFY_UI_LLM_MODEL``, means none. May block that long: call it in a thread from a loop.
+    """
+    if isinstance(model, LanguageModel):
+        return model if FEATURES["ai"] else None
+    if model == RULES or not FEATURES["ai"]:
+        return None
+    settings = settings or load_settings()
+    name = model or settings.llm_model or ""
+    if name == RULES:
+        return None
+    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
+    if settings.openai_base_url:
+        return LanguageModel(settings.openai_base_url.rstrip("/"), name, key)
+    if key:
+        return LanguageModel(OPENAI_URL, name or _OPENAI_MODEL, key)
+    return _on_this_machine(name)
+
+
+def find_seeing_model(*, settings: Settings | None = None) -> LanguageModel | None:
+    """The model to ask about a picture: the one of :func:`find_model` if it is known to see, else
+    one on the same server where that is on this machine. May block as long."""
+    model = find_model(settings=settings)
+    if model is None or sees_pictures(model.name):
+        return model
+    name = choose(_names(model.base_url, model.api_key), seeing=True) if model.local else None
+    return replace(model, name=name) if name else None
+
+
+def no_model() -> LanguageModelError:
+    """The error for those who cannot do without one."""
+    if not FEATURES["ai"]:
+        return LanguageModelError(
+            "A language model needs the extra 'ai'.", hint=f"Install it: {get_install_hint('ai')}"
+        )
+    return LanguageModelError(
+        "There is no language model.",
+        hint="Start Ollama or LM Studio, or set OPENAI_BASE_URL or OPENAI_API_KEY.",
+    )
+
+
+def choose(names: Sequence[str], *, seeing: bool = False) -> str | None:
+    """The first of a server's models that writes text (and, if asked, sees pictures)."""
+    able = [name for name in names if not _UNSUITABLE.search(name)]
+    if seeing:
+        able = [name for name in able if sees_pictures(name)]
+    return able[0] if able else None
+
+
+def sees_pictures(name: str) -> bool:
+    """Whether a model of that name is known to take pictures. A guess by the name."""
+    return bool(_SEES.search(name))
+
+
+_found: dict[str, tuple[float, tuple[str, ...]]] = {}
+
+
+def forget_models() -> None:
+    """Look again next time."""
+    _found.clear()
+
+
+def _on_this_machine(name: str) -> LanguageModel | None:
+    now = time.monotonic()
+    due = [url for url in _LOCAL if url not in _found or now - _found[url][0] > _KEPT_S]
+    if due:
+        pool = ThreadPoolExecutor(len(due), thread_name_prefix="models")
+        asked = {pool.submit(_names, url): url for url in due}
+        done, _ = wait(asked, timeout=_PROBE_S)
+        pool.shutdown(wait=False, cancel_futures=True)
+        for future, url in asked.items():
+            _found[url] = (now, future.result() if future in done else ())
+    for url in _LOCAL:
+        names = _found[url][1]
+        chosen = name if name in names else choose(names) if not name else None
+        if chosen:
+            return LanguageModel(url, chosen)
+    return None
+
+
+def _names(base_url: str, key: str | None = None) -> tuple[str, ...]:
+    """The models of a server on this machine; none when it is not there or something else is."""
+    parts = urlsplit(base_url)
+    connection = http.client.HTTPConnection(
+        parts.hostname or "", parts.port or 80, timeout=_PROBE_S
+    )
+    try:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        connection.request("GET", f"{parts.path}/models", headers=headers)
+        answer = connection.getresponse()
+        data = json.loads(answer.read(2_000_000)) if answer.status == 200 else {}
+    except (OSError, ValueError, http.client.HTTPException):
+        return ()
+    finally:
+        connection.close()
+    listed = data.get("data") if isinstance(data, dict) else None
+    entries = listed if isinstance(listed, list) else []
+    return tuple(
+        entry["id"]
+        for entry in entries
+        if isinstance(entry, dict) and isinstance(entry.get("id"), str)
+    )

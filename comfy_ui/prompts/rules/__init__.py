@@ -1,0 +1,1 @@
+"""The built-in rules that write prompts without a language model."""

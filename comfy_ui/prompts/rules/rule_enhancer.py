@@ -1,0 +1,267 @@
+"""The built-in enhancer: rules and a vocabulary of our own, no model and no network.
+
+The original stands at the front of the result, letter for letter, so quoted text, weights,
+LoRA tags, wildcards and ``BREAK`` come through. Only what the prompt does not say is added, less
+the longer it is. The rules write English: a prompt in another language is left as it is.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from ..draft import EnhancedPrompt, Kind, Strength
+from ..model_families import Family, count_tokens, find_family
+from ..protected_spans import PartKind, protected_parts, without_quotes
+from ..styles import Style, merge_style
+from .language_detection import is_foreign
+from .vocabulary import contexts_of, phrases, said_in, subject_of, vocabulary, words
+
+__all__ = ["built_in_styles", "draft_by_rules"]
+
+_ALL_ASPECTS: Final = ("framing", "light", "detail", "colour", "mood")
+_LIGHT_ASPECTS: Final = 2
+# A prompt of so many words gets so many phrases at most: who writes much has decided much.
+_ENOUGH: Final = ((60, 0), (36, 1), (20, 2))
+_VIDEO: Final = ("video", "i2v")
+_DRAWS: Final = 20  # until a draft is another than the one before
+
+
+class Phrase(NamedTuple):
+    """One addition: as tags, and as prose."""
+
+    tag: str
+    prose: str
+
+
+def built_in_styles() -> list[str]:
+    """The styles that the rules know."""
+    return list(phrases()["styles"])
+
+
+def draft_by_rules(
+    prompt: str,
+    *,
+    style: str | Style,
+    strength: Strength,
+    family: str,
+    kind: Kind,
+    seed: int | None,
+    unlike: str = "",
+) -> EnhancedPrompt:
+    """The draft. ``style`` is one of :func:`built_in_styles`, or a style with words of its own.
+
+    Another draft than ``unlike``, where the rules know two for this prompt.
+    """
+    original = prompt.strip()
+    known = find_family(family)
+    found = words(without_quotes(original))
+    negative = _negative(original, known, kind, subject_of(found))
+    if isinstance(style, Style):
+        merged = merge_style(original, style)
+        return EnhancedPrompt(
+            enhanced=merged.prompt,
+            negative=", ".join(filter(None, (negative, merged.negative))) if known.negative else "",
+            original=prompt,
+            source="rules",
+            changes=tuple(part.strip(" ,.") for part in style.around if part.strip(" ,.")),
+        )
+    # crc32, not hash(): the same draft in every process.
+    chance = random.Random(zlib.crc32(original.encode()) if seed is None else seed)
+    foreign = is_foreign(original)
+    for _ in range(_DRAWS):
+        if foreign:
+            added: dict[str, Phrase] = {}
+        elif kind == "audio":
+            added = _sound(found, strength, chance, sings=known.lyrics)
+        elif kind == "edit":
+            added = _instruction(found, chance)
+        else:
+            added = _picture(found, style, strength, kind, chance)
+        texts = _fitting(original, added, known, family)
+        enhanced = _joined(original, texts, known)
+        if enhanced != unlike:
+            break
+    reason = ""
+    if not texts:
+        reason = (
+            "The rules know English only; a language model can help with this prompt."
+            if foreign
+            else "The prompt says enough: the rules have nothing to add."
+        )
+    return EnhancedPrompt(
+        enhanced=enhanced,
+        negative=negative,
+        original=prompt,
+        source="rules",
+        changes=tuple(texts),
+        lyrics="[instrumental]" if known.lyrics and texts and not _sung(found) else "",
+        reason=reason,
+    )
+
+
+# What to add: aspect → phrase, in the order of the result.
+
+
+def _picture(
+    found: Sequence[str], style: str, strength: Strength, kind: Kind, chance: random.Random
+) -> dict[str, Phrase]:
+    known = phrases()
+    said, contexts = said_in(found), contexts_of(found)
+    own = known["styles"][style]
+    if "medium" in said and not set(found) & _words_of(style):
+        own = {"aspects": own["aspects"]}  # the looks of the style would fight with those named
+    left = next((most for least, most in _ENOUGH if len(found) >= least), len(_ALL_ASPECTS) + 1)
+    chosen: dict[str, Phrase] = {}
+    if idea := next((vocabulary()["ideas"][w] for w in found if w in vocabulary()["ideas"]), None):
+        text = chance.choice(idea)
+        chosen["idea"] = Phrase(text, text)
+        said |= {"light", "detail"}  # the scene of the idea has its own
+    if kind != "i2v":  # the picture has decided on everything that does not move
+        for aspect in _aspects(own["aspects"], strength):
+            if aspect in said or len(chosen) >= left:
+                continue
+            if aspect == "medium" and kind == "video":
+                choices = known["footage"].get(style, [])
+            else:
+                choices = _choices((own.get(aspect, {}), known.get(aspect, {})), contexts)
+            if choices:
+                chosen[aspect] = Phrase(*chance.choice(choices))
+    if kind in _VIDEO and "camera" not in found and (left or kind == "i2v"):
+        choices = _choices((known["motion"],), contexts)
+        chosen["motion"] = Phrase(*chance.choice(choices))
+    return chosen
+
+
+def _words_of(style: str) -> set[str]:
+    return set(vocabulary()["analysis"]["styles"].get(style, ()))
+
+
+def _aspects(own: Sequence[str], strength: Strength) -> Sequence[str]:
+    if strength == "light":
+        return own[:_LIGHT_ASPECTS]
+    if strength == "strong":
+        return [*own, *(aspect for aspect in _ALL_ASPECTS if aspect not in own)]
+    return own
+
+
+def _choices(tables: Sequence[Mapping[str, Any]], contexts: Sequence[str]) -> Sequence[Any]:
+    """The phrases of the first table and context that say anything about it."""
+    for table in tables:
+        for context in contexts:
+            if context in table:
+                choices: Sequence[Any] = table[context]
+                return choices
+    return ()
+
+
+def _instruction(found: Sequence[str], chance: random.Random) -> dict[str, Phrase]:
+    known = phrases()["editing"]
+    keep = chance.choice(known["keep"])
+    added = {"keep": Phrase(keep, keep)}
+    if subject_of(found) == "portrait":
+        added["person"] = Phrase(known["person"], known["person"])
+    return added
+
+
+def _sound(
+    found: Sequence[str], strength: Strength, chance: random.Random, *, sings: bool
+) -> dict[str, Phrase]:
+    known, said = phrases(), set(found)
+    music = sings or said & {*vocabulary()["analysis"]["sings"], *_genres()}
+    if not music:
+        about = chance.choice(known["sound"]["about"])
+        return {"sound": Phrase(about, about)}
+    sets = known["music"]
+    own = next((one for one in sets if said & set(one["genres"])), None)
+    chosen = own or next(
+        (one for word in found for one in sets if word in one.get("words", ())), sets[-1]
+    )
+    told = said_in(found, "heard")
+    order = ["genre", "instruments", "mood", "tempo", "voice", "production"]
+    number = {"light": 3, "medium": 5, "strong": 6}[strength]
+    added: dict[str, Phrase] = {}
+    for aspect in order[:number]:
+        if aspect in told or (aspect == "genre" and own is not None):
+            continue
+        options = [chosen["genre"]] if aspect == "genre" else chosen[aspect]
+        if aspect == "voice" and not _sung(found):
+            options = ["instrumental"]
+        text = chance.choice(options)
+        added[aspect] = Phrase(text, text)
+    return added
+
+
+def _sung(found: Sequence[str]) -> bool:
+    return bool(set(found) & set(vocabulary()["analysis"]["sung"]))
+
+
+def _genres() -> set[str]:
+    return {genre for one in phrases()["music"] for genre in one["genres"]}
+
+
+# How it is put together.
+
+
+def _fitting(original: str, added: Mapping[str, Phrase], known: Family, family: str) -> list[str]:
+    """The texts of the phrases that the encoder still has room for."""
+    left = dict(added)
+    limit = known.limit
+    if known.chunk:
+        limit = known.chunk * count_tokens(original, family).chunks
+    while left:
+        texts = _texts(original, left, known)
+        if count_tokens(_joined(original, texts, known), family).used <= limit:
+            return texts
+        # A video without its movement is a still; all else goes first, from the end.
+        left.pop(next((aspect for aspect in reversed(left) if aspect != "motion"), "motion"))
+    return []
+
+
+def _texts(original: str, added: Mapping[str, Phrase], known: Family) -> list[str]:
+    if known.reads == "tags":
+        return [phrase.tag or phrase.prose.rstrip(".") for phrase in added.values()]
+    # What follows the prompt in its own sentence comes first.
+    clauses = [added[aspect].prose for aspect in ("idea", "framing") if aspect in added]
+    if clauses and _ends_sentence(original):
+        clauses[0] = clauses[0][0].upper() + clauses[0][1:]
+    clause = [", ".join(clauses) + "."] if clauses else []
+    others = [p.prose for aspect, p in added.items() if aspect not in ("idea", "framing")]
+    return [*clause, *others]
+
+
+def _joined(original: str, texts: Sequence[str], known: Family) -> str:
+    if not texts:
+        return original
+    first = original.rstrip(" ,;")
+    if known.reads == "tags":
+        return ", ".join([first.rstrip("."), *texts])
+    if not _ends_sentence(original):
+        first += ", " if texts[0][0].islower() else ". "
+        return first + " ".join(texts)
+    return " ".join([first, *texts])
+
+
+def _ends_sentence(text: str) -> bool:
+    return text.rstrip(" ,;\"'”’»)").endswith((".", "!", "?", "…", "。"))
+
+
+def _negative(prompt: str, known: Family, kind: Kind, subject: str) -> str:
+    if not known.negative or kind == "edit":
+        return ""
+    texts = phrases()["negative"]
+    if kind == "audio":
+        return str(texts["audio"])
+    quoted = any(part.kind is PartKind.QUOTE for part in protected_parts(prompt))
+    return ", ".join(
+        filter(
+            None,
+            (
+                texts["video" if kind in _VIDEO else "image"],
+                "" if quoted or subject == "design" else texts["text"],
+                texts["portrait"] if subject == "portrait" and kind == "image" else "",
+            ),
+        )
+    )

@@ -1,0 +1,322 @@
+"""What is known of one job, and what can happen to it. The rules are in :mod:`.job`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from comfy_ui.errors import (
+    GenerationCancelledError,
+    GenerationError,
+    GenerationFailedError,
+    JobLostError,
+    OutOfMemoryError,
+)
+
+from .graph_cost import plan_graph
+from .messages import ExecutionError, ExecutionSuccess, Message
+from .outputs import SOCKET_FOLDER, OutputFile, Outputs, collect_outputs
+from .progress import Phase, Progress, Tracker
+from .queue_and_history import Ending, HistoryAnswer, HistoryEntry, QueueAnswer
+
+RESUBMIT_AFTER_S = 2.0  # a request whose answer was lost may still be on its way to the server
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The job is about to be posted again, its first post having gone astray."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The server answered the post with 200."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """Somebody wants it stopped. Stays so until the end is seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelSent:
+    """The server was told to stop it, and has answered. It says 200 to anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLost:
+    """The socket closed, or was given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRegained:
+    """A socket is there again. ``listening``: under the clientId with which the job was queued.
+
+    A fresh clientId is the safe choice; the job's messages then go nowhere, and it is polled.
+    """
+
+    listening: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PollFailed:
+    """The server could not be asked, or what it said could not be read."""
+
+
+Event = (
+    Message
+    | QueueAnswer
+    | HistoryAnswer
+    | Submitted
+    | Accepted
+    | CancelRequested
+    | CancelSent
+    | ConnectionLost
+    | ConnectionRegained
+    | PollFailed
+)
+
+
+@dataclass(frozen=True)
+class JobState:
+    """What is known of a job. Make one with :func:`new_job`, and change it with :func:`advance`.
+
+    ``final`` is None until the one end. Until then ``phase`` is what to show.
+    """
+
+    prompt_id: str
+    created_at: float
+    tracker: Tracker
+    accepted: bool = False
+    listening: bool = False
+    unbroken: bool = False
+    connected: bool = True
+    running: bool = False
+    queue_position: int | None = None
+    queue_size: int | None = None
+    queue_remaining: int | None = None
+    position_is_old: bool = False
+
+    heard_at: float | None = None  # a message of this job, over the socket there is now
+    polled_at: float | None = None
+    failed_polls: int = 0
+    urgent_since: float = 0.0  # the polls get slower from here
+    out_of_queue: bool = False
+    absent_since: float | None = None
+    absences: int = 0
+
+    cancel_requested_at: float | None = None
+    cancel_sent_at: float | None = None
+
+    executed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sent: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)  # pictures, by node
+    over_at: float | None = None
+    final: Phase | None = None
+    final_at: float | None = None
+    ending: Ending | None = None
+    entry: HistoryEntry | None = None
+
+    @property
+    def phase(self) -> Phase:
+        if self.final is not None:
+            return self.final
+        if self.cancel_requested_at is not None:
+            return Phase.CANCELLING
+        if not self.connected:
+            return Phase.RECONNECTING
+        return self.tracker.phase if self.running else Phase.QUEUED
+
+    @property
+    def needs_queue(self) -> bool:
+        """Whether a poll has to read the queue before the history.
+
+        Not when a message said that the job is over, unless the history does not bear that out.
+        """
+        return self.over_at is None or self.absences > 0
+
+    @property
+    def may_resubmit(self) -> bool:
+        """The answer to the post was lost, and the server has no trace of the job.
+
+        Posting it again then does not run it twice. True only after ``RESUBMIT_AFTER_S`` of
+        looking; nothing is posted by itself.
+        """
+        return (
+            self.final is None
+            and not self.accepted
+            and self.absences > 1
+            and self.polled_at is not None
+            and self.absent_since is not None
+            and self.polled_at - self.absent_since >= RESUBMIT_AFTER_S
+        )
+
+    @property
+    def cached(self) -> bool:
+        """Every output came from the server's cache: the files are those of an earlier run."""
+        outputs = self.tracker.plan.outputs if self.tracker.plan else frozenset()
+        return bool(outputs) and outputs <= self.tracker.cached
+
+    def progress(self, now: float) -> Progress:
+        """What to show now."""
+        tracker, preview = self.tracker, self.tracker.preview
+        started_at = tracker.started_at
+        end = now if self.final_at is None else self.final_at
+        working = self.final is None and self.running
+        return Progress(
+            prompt_id=self.prompt_id,
+            phase=self.phase,
+            progress=round(tracker.value * 100, 1),
+            node=tracker.node,
+            node_title=tracker.title(tracker.node),
+            step=tracker.step,
+            steps=tracker.steps,
+            queue_position=None if self.running else self.queue_position,
+            queue_size=None if self.running else self.queue_size,
+            eta=tracker.eta_s(now) if working else None,
+            elapsed_s=0.0 if started_at is None else end - started_at,
+            preview=preview.image if preview else None,
+            preview_type=preview.media_type if preview else None,
+        )
+
+    def seconds(self) -> float | None:
+        """How long the run took, by the server's clock where it told; None before the end."""
+        if self.entry is not None and self.entry.seconds is not None:
+            return self.entry.seconds
+        if self.final_at is None or self.tracker.started_at is None:
+            return None
+        return self.final_at - self.tracker.started_at
+
+    def outputs(self, *, include_temp: bool = False) -> Outputs:
+        """What the job has produced so far, also when it failed later on."""
+        per_node: Mapping[str, Any] = self.executed
+        if self.entry is not None:
+            per_node = {**self.executed, **self.entry.outputs}
+        if self.sent:
+            per_node = {**per_node, **{node: self._listed(node) for node in self.sent}}
+        rank = {
+            id_: i for i, id_ in enumerate(self.tracker.plan.classes if self.tracker.plan else ())
+        }
+        # An inner node such as 2.0.0.1 stands where the node that made it stands.
+        order = sorted(
+            per_node, key=lambda id_: rank.get(id_, rank.get(id_.partition(".")[0], len(rank)))
+        )
+        return collect_outputs(per_node, order=order, include_temp=include_temp)
+
+    def sent_since(self, before: JobState) -> Iterator[tuple[OutputFile, bytes]]:
+        """Pictures that have come over the socket since, as ``outputs`` names them."""
+        for node, pictures in self.sent.items():
+            had = len(before.sent.get(node, ()))
+            if len(pictures) > had:
+                files = collect_outputs({node: self._listed(node)}).files
+                yield from zip(files[had:], pictures[had:], strict=True)
+
+    def _listed(self, node: str) -> dict[str, list[dict[str, str]]]:
+        """The pictures that a node sent, in the form in which saved ones are told."""
+        return {
+            "images": [
+                {
+                    "filename": f"{node}_{number:05}_.png",
+                    "subfolder": self.prompt_id,
+                    "type": SOCKET_FOLDER,
+                }
+                for number in range(1, len(self.sent[node]) + 1)
+            ]
+        }
+
+    def verdict(self, *, include_temp: bool = False) -> Outputs | GenerationError | None:
+        """The outputs, or the error to raise in their place; None before the end."""
+        match self.final:
+            case None:
+                return None
+            case Phase.SUCCEEDED:
+                return self.outputs(include_temp=include_temp)
+            case Phase.CANCELLED:
+                return self._cancelled()
+            case Phase.FAILED:
+                return self._failed()
+        return self._lost()
+
+    def _cancelled(self) -> GenerationCancelledError:
+        if self.cancel_requested_at is not None:
+            return GenerationCancelledError("The job was cancelled.", prompt_id=self.prompt_id)
+        return GenerationCancelledError(
+            "The job was interrupted at the server.", prompt_id=self.prompt_id
+        )
+
+    def _failed(self) -> GenerationFailedError:
+        error = self.ending
+        if not isinstance(error, ExecutionError):
+            error = ExecutionError(self.prompt_id)
+        title = self.tracker.title(error.node_id) or error.node_type
+        said = error.exception_message.strip() or error.exception_type
+        kind = OutOfMemoryError if is_out_of_memory(error) else GenerationFailedError
+        return kind(
+            f"{title or 'ComfyUI'}: {said or 'the run failed without a message.'}",
+            prompt_id=self.prompt_id,
+            node_id=error.node_id,
+            node_type=error.node_type,
+            node_title=title,
+            exception_type=error.exception_type,
+            traceback=error.traceback,
+        )
+
+    def _lost(self) -> JobLostError:
+        if isinstance(self.ending, ExecutionSuccess):
+            return JobLostError(
+                "ComfyUI finished the job, but no longer says what it produced.",
+                prompt_id=self.prompt_id,
+                hint="Look into ComfyUI's output folder, or queue it again.",
+            )
+        if not self.accepted:
+            return JobLostError(
+                "The server's answer to the job was lost, and it has no trace of it.",
+                prompt_id=self.prompt_id,
+            )
+        return JobLostError(
+            "The server no longer knows the job: it was restarted, or the job was deleted there.",
+            prompt_id=self.prompt_id,
+        )
+
+
+def new_job(
+    prompt_id: str,
+    *,
+    now: float,
+    graph: Mapping[str, Any] | None = None,
+    output_nodes: Collection[str] | None = None,
+    listening: bool = False,
+    accepted: bool = False,
+) -> JobState:
+    """A job about to be posted, or one that somebody else has posted.
+
+    Args:
+        prompt_id: the id it is posted under.
+        now: seconds of a clock that never goes back; the same one in all calls.
+        graph: what is posted, for titles and the percentage. The queue tells it otherwise.
+        output_nodes: ids the run is restricted to (``partial_execution_targets``).
+        listening: a socket is open under the clientId that the post carries. Without, and for
+            somebody else's job, it is followed by polling.
+        accepted: the server is known to have it, or somebody else has posted it.
+    """
+    plan = None if graph is None else plan_graph(graph, output_nodes=output_nodes)
+    return JobState(
+        prompt_id=prompt_id,
+        created_at=now,
+        tracker=Tracker(plan=plan),
+        accepted=accepted,
+        listening=listening,
+        unbroken=listening,
+        urgent_since=now,
+    )
+
+
+def is_out_of_memory(error: ExecutionError) -> bool:
+    """Whether a node failed for want of memory, by what PyTorch and Python call that."""
+    kind, said = error.exception_type or "", error.exception_message.lower()
+    return (
+        "OutOfMemory" in kind
+        or kind.rpartition(".")[2] == "MemoryError"
+        or "out of memory" in said
+        or "allocation on device" in said
+        or "not enough memory" in said
+    )

@@ -1,0 +1,1 @@
+"""The SQLite database: records, one module per table, quota and recovery."""

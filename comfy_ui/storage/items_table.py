@@ -1,0 +1,294 @@
+"""The table of results: what is asked of the database about them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..workflow.checks.requirements import model_files
+from ..workflow.graph import AnyGraph
+from .records import Item, Job, Kind, StoredFile
+
+_COLUMNS = "items.*, jobs.prompt, jobs.seed, jobs.vals"
+_SELECT = f"SELECT {_COLUMNS} FROM items JOIN jobs ON jobs.id = job_id"  # noqa: S608 -- constant
+MAX_PAGE = 500
+"""More results than this are never read at once."""
+
+_TRIGRAM = 3  # letters of the shortest word that the text index can look up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Which results of an owner, newest first; see ``Studio.results`` for the fields."""
+
+    owner: str
+    limit: int = 50
+    before: int | None = None
+    kind: Kind | None = None
+    preset: str | None = None
+    text: str = ""
+    starred: bool | None = None
+    since: float | None = None
+    until: float | None = None
+
+    def sql(self) -> tuple[str, list[object]]:
+        """The statement and its parameters. It reads one index backwards and stops at the limit."""
+        words = self.text.casefold().split()
+        long = " ".join(_quoted(word) for word in words if len(word) >= _TRIGRAM)
+        short = [word for word in words if len(word) < _TRIGRAM]
+        order = "items_search.rowid" if words else "items.id"
+        wanted: list[tuple[str, object]] = [
+            ("items_search MATCH ?", long or None),
+            ("items.owner = ?", self.owner),
+            (f"{order} < ?", self.before),
+            ("kind = ?", self.kind),
+            ("items.preset = ?", self.preset),
+            ("starred = ?", self.starred),
+            ("items.created_at >= ?", self.since),
+            ("items.created_at < ?", self.until),
+            *(("instr(body, ?)", word) for word in short),
+        ]
+        given = [(condition, value) for condition, value in wanted if value is not None]
+        where = " AND ".join(condition for condition, _ in given)
+        # CROSS JOIN fixes the order of the loops: text index or page index first, jobs last
+        source = (
+            "items_search CROSS JOIN items ON items.id = items_search.rowid"
+            if words
+            else "items INDEXED BY items_page"
+        )
+        statement = (
+            f"SELECT {_COLUMNS} FROM {source} CROSS JOIN jobs ON jobs.id = items.job_id"  # noqa: S608 -- values are bound
+            f" WHERE deleted_at IS NULL AND {where} ORDER BY {order} DESC LIMIT ?"
+        )
+        return statement, [*(value for _, value in given), max(0, min(self.limit, MAX_PAGE))]
+
+
+def add(
+    connection: sqlite3.Connection, job: Job, files: Iterable[StoredFile], *, now: float
+) -> None:
+    """Enter results of ``job``; those that are there already stay as they are.
+
+    They are the newest, whatever the clock says: it may have been set back.
+    """
+    newest = connection.execute("SELECT coalesce(max(id), 0) FROM items").fetchone()[0]
+    _insert(connection, job, files, at=now, first_id=max(_id_at(now), newest + 1))
+
+
+def add_old(connection: sqlite3.Connection, job: Job, file: StoredFile, *, made_at: float) -> None:
+    """Enter a result that was made at another time than now, at its place among the others."""
+    item_id = _id_at(made_at)
+    while connection.execute("SELECT 1 FROM items WHERE id = ?", (item_id,)).fetchone():
+        item_id += 1
+    _insert(connection, job, [file], at=made_at, first_id=item_id)
+
+
+def _id_at(at: float) -> int:
+    """Ids are microseconds, so that their order is that of time: pages are cut by the id alone.
+
+    They fit into the whole numbers of JavaScript for the next two centuries.
+    """
+    return max(1, int(at * 1e6))
+
+
+def _insert(
+    connection: sqlite3.Connection,
+    job: Job,
+    files: Iterable[StoredFile],
+    *,
+    at: float,
+    first_id: int,
+) -> None:
+    item_id = first_id
+    for file in files:
+        added = connection.execute(
+            "INSERT OR IGNORE INTO items (id, job_id, source, owner, kind, filename, media_type,"
+            " path, thumbnail, width, height, size_bytes, created_at, preset)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                item_id,
+                job.id,
+                file.source,
+                job.owner,
+                file.kind,
+                file.filename,
+                file.media_type,
+                file.path,
+                file.thumbnail,
+                file.width,
+                file.height,
+                file.size_bytes,
+                at,
+                job.preset,
+            ),
+        )
+        if added.rowcount:
+            _index(connection, item_id, job.graph, job.prompt, job.preset, file.filename)
+            item_id += 1
+
+
+def index_words(connection: sqlite3.Connection) -> None:
+    """Make the text index of all results anew."""
+    connection.execute("DELETE FROM items_search")
+    for row in connection.execute(
+        "SELECT items.id, prompt, items.preset, graph, filename FROM items"
+        " JOIN jobs ON jobs.id = job_id"
+    ).fetchall():
+        graph = json.loads(row["graph"])
+        _index(connection, row["id"], graph, row["prompt"], row["preset"], row["filename"])
+
+
+def _index(connection: sqlite3.Connection, item_id: int, graph: AnyGraph, *words: str) -> None:
+    connection.execute(
+        "INSERT INTO items_search (rowid, body) VALUES (?, ?)",
+        (item_id, "\n".join([*words, *model_files(graph)]).casefold()),
+    )
+
+
+def paths(connection: sqlite3.Connection) -> set[str]:
+    """Every file that a result names."""
+    return {row["path"] for row in connection.execute("SELECT DISTINCT path FROM items")}
+
+
+def holding(connection: sqlite3.Connection, owner: str, path: str) -> int | None:
+    """The owner's result with these bytes, deleted or not."""
+    row = connection.execute(
+        "SELECT id FROM items WHERE path = ? AND owner = ? ORDER BY deleted_at IS NOT NULL LIMIT 1",
+        (path, owner),
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def page(connection: sqlite3.Connection, query: Query, folder: Path) -> list[Item]:
+    return [_item(row, folder) for row in connection.execute(*query.sql())]
+
+
+def presets(connection: sqlite3.Connection, owner: str) -> list[str]:
+    """Every preset that the owner has results of."""
+    next_one = (
+        "SELECT min(preset) FROM items INDEXED BY items_preset"
+        " WHERE owner = :owner AND deleted_at IS NULL AND preset > "
+    )
+    rows = connection.execute(
+        f"WITH RECURSIVE found(preset) AS ({next_one} '' UNION ALL"  # noqa: S608 -- constant
+        f" SELECT ({next_one} found.preset) FROM found WHERE found.preset IS NOT NULL)"
+        " SELECT preset FROM found WHERE preset IS NOT NULL",
+        {"owner": owner},
+    )
+    return [row["preset"] for row in rows]
+
+
+def of_job(connection: sqlite3.Connection, job_id: str, folder: Path) -> tuple[Item, ...]:
+    """The results of a job in the order in which it made them."""
+    rows = connection.execute(
+        f"{_SELECT} WHERE job_id = ? AND deleted_at IS NULL ORDER BY items.id", (job_id,)
+    )
+    return tuple(_item(row, folder) for row in rows)
+
+
+def some(
+    connection: sqlite3.Connection, ids: Iterable[int], owner: str, folder: Path
+) -> list[Item]:
+    """Those of ``ids`` that the owner has, in the order given."""
+    found = []
+    for item_id in ids:
+        row = connection.execute(
+            f"{_SELECT} WHERE items.id = ? AND items.owner = ? AND deleted_at IS NULL",
+            (item_id, owner),
+        ).fetchone()
+        if row:
+            found.append(_item(row, folder))
+    return found
+
+
+def star(connection: sqlite3.Connection, item_id: int, owner: str, *, starred: bool) -> bool:
+    changed = connection.execute(
+        "UPDATE items SET starred = ? WHERE id = ? AND owner = ? AND deleted_at IS NULL",
+        (starred, item_id, owner),
+    )
+    return changed.rowcount > 0
+
+
+def set_deleted(
+    connection: sqlite3.Connection, ids: Iterable[int], owner: str, deleted_at: float | None
+) -> list[int]:
+    """Hide (a time) or bring back (None); gives the ids for which this changed anything."""
+    was = "IS NOT NULL" if deleted_at is None else "IS NULL"
+    return [
+        item_id
+        for item_id in ids
+        if connection.execute(
+            f"UPDATE items SET deleted_at = ? WHERE id = ? AND owner = ? AND deleted_at {was}",  # noqa: S608 -- one of two words
+            (deleted_at, item_id, owner),
+        ).rowcount
+    ]
+
+
+def purge(connection: sqlite3.Connection, deleted_before: float) -> Sequence[str]:
+    """Forget results deleted before then; gives the paths that no result names any more."""
+    rows = connection.execute(
+        "DELETE FROM items WHERE deleted_at < ? RETURNING id, path", (deleted_before,)
+    ).fetchall()
+    return _unnamed(connection, rows)
+
+
+def purge_oldest(
+    connection: sqlite3.Connection, owner: str, deleted_before: float, least_bytes: int
+) -> Sequence[str]:
+    """Forget so much of what the owner deleted before then, the longest deleted first.
+
+    Gives the paths that no result names any more.
+    """
+    rows: list[sqlite3.Row] = []
+    for found in connection.execute(
+        "SELECT id, size_bytes FROM items WHERE deleted_at < ? AND owner = ? ORDER BY deleted_at",
+        (deleted_before, owner),
+    ).fetchall():
+        if least_bytes <= 0:
+            break
+        least_bytes -= found["size_bytes"]
+        rows += connection.execute(
+            "DELETE FROM items WHERE id = ? RETURNING id, path", (found["id"],)
+        ).fetchall()
+    return _unnamed(connection, rows)
+
+
+def _unnamed(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> Sequence[str]:
+    """The files of these results, which are gone, that no other result names."""
+    connection.executemany(
+        "DELETE FROM items_search WHERE rowid = ?", [(row["id"],) for row in rows]
+    )
+    return [
+        path
+        for path in {row["path"] for row in rows}
+        if not connection.execute("SELECT 1 FROM items WHERE path = ?", (path,)).fetchone()
+    ]
+
+
+def _quoted(word: str) -> str:
+    """A word as an FTS5 string, so that nothing in it is read as an operator."""
+    return '"' + word.replace('"', '""') + '"'
+
+
+def _item(row: sqlite3.Row, folder: Path) -> Item:
+    return Item(
+        id=row["id"],
+        job_id=row["job_id"],
+        owner=row["owner"],
+        kind=row["kind"],
+        filename=row["filename"],
+        media_type=row["media_type"],
+        path=folder / row["path"],
+        thumbnail=folder / row["thumbnail"] if row["thumbnail"] else None,
+        width=row["width"],
+        height=row["height"],
+        size_bytes=row["size_bytes"],
+        created_at=row["created_at"],
+        preset=row["preset"],
+        prompt=row["prompt"],
+        seed=None if row["seed"] is None else int(row["seed"]),
+        values=json.loads(row["vals"]),
+        starred=bool(row["starred"]),
+    )

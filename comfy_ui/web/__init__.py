@@ -1,0 +1,15 @@
+"""The page: one file a tab, one theme, one HTML builder, one place for access rules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..lazy_names import lazily
+
+_WHERE = {"build": "page", "launch": "page"}
+
+if TYPE_CHECKING:
+    from .page import build as build, launch as launch
+
+__getattr__, __dir__ = lazily(__name__, _WHERE, feature="ui")
+__all__ = [*_WHERE]  # noqa: PLE0604 -- the keys are strings

@@ -1,0 +1,220 @@
+"""The endpoints of :mod:`.program_endpoints` as tools for assistants: MCP over streamable HTTP,
+at ``/mcp``.
+
+Gradio brings an MCP server too. It stands beside Gradio's login and not behind it, and forgets who
+asks on its way to the handlers; so the few messages of the protocol that tools need are answered
+here, behind the same gate and the same rules as everything else.
+
+Protocol: https://modelcontextprotocol.io/specification/2025-06-18
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError as PydanticValidationError, create_model
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from ... import __version__
+from ...errors import ComfyHeadlessError
+from ..auth.access import SESSION_HEADER, Access
+from ..http.handlers import body, guarded
+from .program_endpoints import NAMES, Api
+
+__all__ = ["MCP_PATH", "Tools"]
+
+MCP_PATH: Final = "/mcp"
+_VERSIONS: Final = ("2025-06-18", "2025-03-26", "2024-11-05")
+_MAX_BYTES: Final = 16 * 2**20
+_PARSE_ERROR, _INVALID_REQUEST, _NO_METHOD, _INVALID_PARAMS = -32700, -32600, -32601, -32602
+
+
+class _Refused(Exception):  # noqa: N818 -- never leaves this file
+    """An answer of JSON-RPC that is an error."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Tools:
+    """Answers MCP requests with the endpoints of an :class:`Api`."""
+
+    def __init__(self, api: Api, access: Access) -> None:
+        self._api = api
+        self._access = access
+        self._arguments = {name: _arguments(getattr(api, name)) for name in NAMES}
+
+    def routes(self) -> list[Route]:
+        """The one route, for ``app_kwargs`` of Gradio's ``launch``."""
+        return [Route(MCP_PATH, guarded(self._answer, writes=True), methods=["POST"])]
+
+    async def _answer(self, request: Request) -> Response:
+        self._access.require("see", request)
+        try:
+            message = json.loads(await body(request, _MAX_BYTES))
+        except ValueError:
+            return _failed(None, _Refused(_PARSE_ERROR, "This is not JSON."))
+        if not isinstance(message, dict) or not isinstance(message.get("method"), str):
+            return _failed(None, _Refused(_INVALID_REQUEST, "This is not a request."))
+        number, params = message.get("id"), message.get("params") or {}
+        if number is None:  # a notification wants no answer
+            return Response(status_code=202)
+        if not isinstance(params, dict):
+            return _failed(number, _Refused(_INVALID_PARAMS, "The params must be an object."))
+        try:
+            match message["method"]:
+                case "initialize":
+                    return self._welcome(request, number, params)
+                case "ping":
+                    return _done(number, {})
+                case "tools/list":
+                    return _done(number, {"tools": self._listed()})
+                case "tools/call":
+                    return await self._call(request, number, params)
+                case other:
+                    raise _Refused(_NO_METHOD, f"There is no method '{other[:80]}'.")
+        except _Refused as refused:
+            return _failed(number, refused)
+
+    def _welcome(self, request: Request, number: Any, params: Mapping[str, Any]) -> Response:
+        wanted = params.get("protocolVersion")
+        answer = _done(
+            number,
+            {
+                "protocolVersion": wanted if wanted in _VERSIONS else _VERSIONS[0],
+                "capabilities": {"tools": {}},
+                "serverInfo": {"name": "comfy-ui", "version": __version__},
+                "instructions": "Makes pictures, videos and sounds with ComfyUI. "
+                "Ask 'presets' first; then 'generate'.",
+            },
+        )
+        if self._access.browser(request.headers.get(SESSION_HEADER)) is None:
+            answer.headers[SESSION_HEADER] = self._access.new_cookie()
+        return answer
+
+    def _listed(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": name,
+                "description": inspect.getdoc(getattr(self._api, name)),
+                "inputSchema": self._arguments[name].model_json_schema(),
+            }
+            for name in NAMES
+        ]
+
+    async def _call(self, request: Request, number: Any, params: Mapping[str, Any]) -> Response:
+        name = params.get("name")
+        if name not in NAMES:
+            raise _Refused(_INVALID_PARAMS, f"There is no tool '{str(name)[:80]}'.")
+        try:
+            checked = self._arguments[name].model_validate(params.get("arguments") or {})
+        except PydanticValidationError as error:
+            said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise _Refused(_INVALID_PARAMS, said) from error
+        answers = self._answers(request, name, dict(checked))
+        meta = params.get("_meta")
+        token = meta.get("progressToken") if isinstance(meta, dict) else None
+        if token is None or "text/event-stream" not in request.headers.get("accept", ""):
+            return _done(number, await _last(request, answers))
+        return StreamingResponse(
+            _events(request, number, token, answers), media_type="text/event-stream"
+        )
+
+    async def _answers(
+        self, request: Request, name: str, arguments: Mapping[str, Any]
+    ) -> AsyncIterator[Any]:
+        answer = getattr(self._api, name)(request, **arguments)
+        if inspect.isasyncgen(answer):
+            async with aclosing(answer) as parts:
+                async for part in parts:
+                    yield part
+        else:
+            yield await answer
+
+
+async def _last(request: Request, answers: AsyncIterator[Any]) -> dict[str, Any]:
+    last: Any = None
+    try:
+        async for answer in answers:
+            last = answer
+    except ComfyHeadlessError as error:
+        return {"content": [{"type": "text", "text": str(error)}], "isError": True}
+    return _content(request, last)
+
+
+async def _events(
+    request: Request, number: Any, token: Any, answers: AsyncIterator[Any]
+) -> AsyncIterator[str]:
+    """Progress as it comes, then the result, as events of one stream."""
+    last: Any = None
+    try:
+        async for last in answers:
+            if isinstance(last, dict) and "progress" in last:
+                told = {
+                    "progressToken": token,
+                    "progress": last["progress"],
+                    "total": 100,
+                    "message": last["phase"],
+                }
+                yield _event({"method": "notifications/progress", "params": told})
+        result = _content(request, last)
+    except ComfyHeadlessError as error:
+        result = {"content": [{"type": "text", "text": str(error)}], "isError": True}
+    yield _event({"id": number, "result": result})
+
+
+def _content(request: Request, answer: Any) -> dict[str, Any]:
+    """The result of a tool: as data, as text for older clients, and its files as links."""
+    data = answer if isinstance(answer, dict) else {"result": answer}
+    links = []
+    if "files" in data:
+        base = str(request.base_url).rstrip("/")
+        files = [{**file, "url": base + file["url"]} for file in data["files"]]
+        data = {**data, "files": files}
+        links = [
+            {
+                "type": "resource_link",
+                "uri": file["url"],
+                "name": file["filename"],
+                "mimeType": file["media_type"],
+            }
+            for file in files
+        ]
+    text = {"type": "text", "text": json.dumps(data, ensure_ascii=False)}
+    failed = bool(data.get("error"))
+    return {"content": [text, *links], "structuredContent": data, "isError": failed}
+
+
+def _arguments(endpoint: Any) -> type[BaseModel]:
+    """What an endpoint takes, without the one who asks."""
+    known = inspect.signature(endpoint, eval_str=True).parameters.values()
+    fields: dict[str, Any] = {
+        parameter.name: (
+            parameter.annotation,
+            ... if parameter.default is parameter.empty else parameter.default,
+        )
+        for parameter in known
+        if parameter.name != "request"
+    }
+    strict = ConfigDict(extra="forbid", strict=True)
+    return create_model(endpoint.__name__, __config__=strict, **fields)
+
+
+def _done(number: Any, result: Any) -> JSONResponse:
+    return JSONResponse({"jsonrpc": "2.0", "id": number, "result": result})
+
+
+def _failed(number: Any, refused: _Refused) -> JSONResponse:
+    error = {"code": refused.code, "message": str(refused)}
+    return JSONResponse({"jsonrpc": "2.0", "id": number, "error": error})
+
+
+def _event(message: Mapping[str, Any]) -> str:
+    return f"event: message\ndata: {json.dumps({'jsonrpc': '2.0', **message})}\n\n"

@@ -1,0 +1,331 @@
+"""The named endpoints for programs. The same six are the tools of ``--mcp`` (see :mod:`.mcp`).
+
+Each asks ``access`` first, as the page's handlers do; nothing else has a name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from functools import wraps
+from typing import Any, Final
+
+import gradio as gr
+
+from ...errors import ComfyHeadlessError, ComfyUIOfflineError, ValidationError, closest
+from ...prompts import WildcardFolder, aenhance_prompt, expand_values, load_styles
+from ...protocol.object_info import NodeLibrary
+from ...storage.records import TEMPLATES, Item, JobRequest, Snapshot
+from ...workflow.checks.allow_list import check_allowed
+from ...workflow.controls import apply_values, find_controls
+from ...workflow.graph import Graph
+from ...workflow.load import load_workflow
+from ...workflow.presets.preset_store import Preset
+from ..auth.access import Access
+from ..http.upload_routes import Uploads
+from ..preset_catalog import Entry
+from ..services import Backend
+from ..tabs.create.enhance_prompt import kind_of
+
+__all__ = ["NAMES", "Api"]
+
+NAMES: Final = ("generate", "run_workflow", "enhance", "presets", "job", "cancel")
+"""Every endpoint there is: methods of :class:`Api`."""
+
+_MAX_PROMPT: Final = 20_000
+
+
+class Api:
+    """What programs can ask for. ``request`` says who asks; it is Gradio's or Starlette's.
+
+    A job belongs to the studio: a caller who goes away does not stop it, and finds it again by its
+    id as long as it is the same caller (the same login, or the same session).
+    """
+
+    def __init__(self, backend: Backend, access: Access) -> None:
+        self._backend = backend
+        self._access = access
+        self._uploads = Uploads(backend, access)
+
+    def build(self) -> None:
+        """Add the endpoints to the ``gr.Blocks`` around."""
+        for name in NAMES:
+            gr.events.api(_with_words(getattr(self, name)), api_name=name, concurrency_limit=None)
+
+    async def generate(
+        self,
+        request: gr.Request,
+        preset: str,
+        prompt: str = "",
+        values: dict[str, Any] | None = None,
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Make a picture, video or sound with a preset.
+
+        Answers many times while the job runs (phase, progress in percent, step, place in the
+        queue) and at the end with its files, each with an address below this app.
+
+        Args:
+            preset: Id of a preset; "presets" lists them.
+            prompt: What to make, in words.
+            values: Other parameters of the preset, for instance {"seed": 7, "steps": 20}. Those
+                left out keep their defaults; a file is a name that POST /uploads has given.
+        """
+        owner = self._access.require("run", request)
+        await self._backend.ready()
+        chosen = self._preset(preset)
+        wanted = {**_mapping(values)}
+        said = chosen.by_role("prompt")
+        if said is not None and said.id not in wanted:
+            wanted[said.id] = _prompt(prompt)
+        files = self._uploads.check(chosen, wanted, owner)
+        trusted = self._access.allows("open_workflow", request)
+        job = await self._backend.studio.submit(
+            JobRequest(
+                owner=owner,
+                preset=chosen.id,
+                values=wanted,
+                uploads=None if trusted else files,
+                key=_key(request),
+            )
+        )
+        async with aclosing(self._followed(job.id, owner)) as told:
+            async for one in told:
+                yield one
+
+    async def run_workflow(
+        self,
+        request: gr.Request,
+        workflow: dict[str, Any],
+        values: dict[str, Any] | None = None,
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Run a ComfyUI workflow, in API or editor format. Answers as "generate" does.
+
+        Owners may run any; visitors only what one of the presets could have made.
+
+        Args:
+            workflow: The workflow as ComfyUI exports it, as a JSON object.
+            values: New values for its controls, by their ids.
+        """
+        owner = self._access.require("run", request)
+        await self._backend.ready()
+        if not isinstance(workflow, dict):
+            raise ValidationError("The workflow must be a JSON object.")
+        library = await self._library()
+        wildcards = WildcardFolder(self._backend.settings.data_dir / "wildcards")
+        graph, kept = await asyncio.to_thread(
+            _graph, workflow, _mapping(values), library, wildcards
+        )
+        if not self._access.allows("open_workflow", request):
+            files = self._uploads.among(graph, owner)
+            presets = [entry.preset for entry in self._backend.catalog.entries]
+            if not await asyncio.to_thread(_some_preset_allows, graph, presets, files):
+                raise ValidationError(
+                    "Only the owner of this machine can run other workflows than the presets.",
+                    hint="Use a preset: 'presets' lists them.",
+                )
+        job = await self._backend.studio.submit(
+            JobRequest(owner=owner, preset="workflow", values=kept, graph=graph, key=_key(request))
+        )
+        async with aclosing(self._followed(job.id, owner)) as told:
+            async for one in told:
+                yield one
+
+    async def enhance(
+        self, request: gr.Request, prompt: str, style: str = "balanced", preset: str = ""
+    ) -> dict[str, Any]:
+        """Write a richer prompt, by a language model if one is configured, else by rules.
+
+        Args:
+            prompt: What to make, in a few words.
+            style: How it should be written: balanced, detailed, …
+            preset: Id of the preset it is for, so that it suits the model.
+        """
+        self._access.require("enhance", request)
+        chosen = self._preset(preset) if preset else None
+        folder = self._backend.settings.data_dir / "styles"
+        library = (await asyncio.to_thread(load_styles, folder)).styles
+        draft = await aenhance_prompt(
+            _prompt(prompt),
+            style=library.get(str(style), str(style)),
+            family=chosen.family if chosen else "",
+            kind=kind_of(chosen) if chosen else "image",
+        )
+        return {
+            "prompt": draft.enhanced,
+            "negative": draft.negative,
+            "original": draft.original,
+            "source": draft.source,
+            "reason": draft.reason,
+        }
+
+    async def presets(self, request: gr.Request) -> list[dict[str, Any]]:
+        """List the presets: what each makes, whether it can run now, and its parameters."""
+        self._access.require("see", request)
+        await self._backend.checked()
+        return [_preset_told(entry) for entry in self._backend.catalog.entries]
+
+    async def job(self, request: gr.Request, job_id: str) -> dict[str, Any]:
+        """Tell how a job stands now, with its files when it is done.
+
+        Args:
+            job_id: What "generate" and "run_workflow" have called "job".
+        """
+        owner = self._access.require("see_own", request)
+        return self._told(await self._backend.studio.snapshot(str(job_id), owner), owner)
+
+    async def cancel(self, request: gr.Request, job_id: str) -> dict[str, Any]:
+        """Cancel a job. "cancelled" is false if it was over already.
+
+        Args:
+            job_id: What "generate" and "run_workflow" have called "job".
+        """
+        owner = self._access.require("cancel", request)
+        return {"cancelled": await self._backend.studio.cancel(str(job_id), owner)}
+
+    async def _followed(self, job_id: str, owner: str) -> AsyncGenerator[dict[str, Any], None]:
+        async with aclosing(self._backend.follow(job_id, owner)) as snapshots:
+            async for snapshot in snapshots:
+                yield self._told(snapshot, owner)
+
+    def _told(self, snapshot: Snapshot, owner: str) -> dict[str, Any]:
+        error = snapshot.error
+        return {
+            "job": snapshot.job_id,
+            "phase": str(snapshot.phase),
+            "done": snapshot.terminal,
+            "progress": round(snapshot.progress, 1),
+            "step": snapshot.step,
+            "steps": snapshot.steps,
+            "queue_position": snapshot.queue_position,
+            "eta_s": snapshot.eta_s,
+            "elapsed_s": round(snapshot.elapsed_s, 2),
+            "error": {"message": error.message, "hint": error.hint} if error else None,
+            "files": [self._file(item, owner) for item in snapshot.items],
+            "texts": list(snapshot.texts),
+        }
+
+    def _file(self, item: Item, owner: str) -> dict[str, Any]:
+        return {
+            "id": item.id,
+            "kind": str(item.kind),
+            "filename": item.filename,
+            "media_type": item.media_type,
+            "size_bytes": item.size_bytes,
+            "width": item.width,
+            "height": item.height,
+            "prompt": item.prompt,
+            "seed": item.seed,
+            "url": f"/files/{item.id}?key={self._access.file_key(item.id, owner)}",
+        }
+
+    def _preset(self, name: str) -> Preset:
+        found = self._backend.catalog.find(str(name))
+        if found is None:
+            known = [entry.preset.id for entry in self._backend.catalog.entries]
+            raise ValidationError(
+                f"There is no preset '{str(name)[:80]}'.", hint=closest(str(name)[:80], known)
+            )
+        return found
+
+    async def _library(self) -> NodeLibrary:
+        await self._backend.checked()
+        library = self._backend.catalog.library
+        if library is None:
+            raise ComfyUIOfflineError("ComfyUI cannot be asked which nodes it has.")
+        return library
+
+
+def _graph(
+    workflow: dict[str, Any],
+    values: Mapping[str, Any],
+    library: NodeLibrary,
+    wildcards: WildcardFolder,
+) -> tuple[Graph, dict[str, Any]]:
+    """The graph with ``values`` in it, and those values as the job keeps them."""
+    loaded = load_workflow(workflow)
+    graph = loaded.to_graph(library)
+    controls = find_controls(graph, library, loaded.editor)
+    words = expand_values(values, controls, wildcards)
+    kept = {**words.values, TEMPLATES: words.templates} if words.templates else words.values
+    return apply_values(graph, controls, words.values), kept
+
+
+def _some_preset_allows(graph: Graph, presets: list[Preset], files: frozenset[str]) -> bool:
+    return any(not check_allowed(graph, preset, files) for preset in presets)
+
+
+def _preset_told(entry: Entry) -> dict[str, Any]:
+    preset = entry.preset
+    return {
+        "id": preset.id,
+        "title": preset.title,
+        "description": preset.description,
+        "kind": preset.kind,
+        "task": preset.task,
+        "ready": entry.ready,
+        "lack": entry.lack,
+        "parameters": [
+            {
+                "id": param.id,
+                "label": param.label,
+                "role": param.role,
+                "default": param.default,
+                **{
+                    name: value
+                    for name in ("min", "max", "step", "choices")
+                    if (value := getattr(param, name)) is not None
+                },
+            }
+            for param in preset.params
+        ],
+    }
+
+
+def _prompt(text: object) -> str:
+    said = str(text).strip()
+    if not said:
+        raise ValidationError("Say what to make: the prompt is empty.")
+    return said[:_MAX_PROMPT]
+
+
+def _key(request: gr.Request) -> str | None:
+    """The caller's own name for what it sends: sent again under it, it is still one job.
+
+    A header: Gradio refuses callers that send arguments by place and lack one.
+    """
+    return request.headers.get("Idempotency-Key") or None
+
+
+def _mapping(values: object) -> Mapping[str, Any]:
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ValidationError("The values must be an object, as {'seed': 7}.")
+    return values
+
+
+def _with_words(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """An endpoint whose typed errors reach the caller as sentences; others stay inside."""
+    if inspect.isasyncgenfunction(endpoint):
+
+        @wraps(endpoint)
+        async def stream(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+            try:
+                async with aclosing(endpoint(*args, **kwargs)) as answers:
+                    async for answer in answers:
+                        yield answer
+            except ComfyHeadlessError as error:
+                raise gr.Error(str(error), print_exception=False) from error
+
+        return stream
+
+    @wraps(endpoint)
+    async def once(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return await endpoint(*args, **kwargs)
+        except ComfyHeadlessError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    return once

@@ -1,0 +1,1 @@
+"""Logins, roles, access rules and rate limits."""

@@ -1,0 +1,251 @@
+"""Who may log in: names, roles and hashed passwords, in a file and for this run only."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import secrets
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError as PydanticValidationError
+
+from ...errors import StorageError, ValidationError
+from .rate_limit import Tries
+
+__all__ = ["ACCOUNTS_FILE", "GUEST", "OWNER", "Accounts", "Role", "TooManyTriesError"]
+
+ACCOUNTS_FILE: Final = "accounts.json"
+"""Below the data folder."""
+GUEST: Final = "guest"
+"""The login that ``--share`` makes for others. Many people use it, so it names nobody."""
+OWNER: Final = "owner"
+"""The login that ``--share`` makes for the one who started the app."""
+MIN_PASSWORD: Final = 8
+
+# scrypt: 32 MiB and about a tenth of a second for each try (OWASP's second choice of parameters).
+_COST: Final = {"n": 2**15, "r": 8, "p": 3}
+_MEMORY_BYTES: Final = 64 * 2**20
+_AT_ONCE: Final = 2
+_REMEMBERED_S: Final = 600.0
+_MAX_REMEMBERED: Final = 64
+
+
+class Role(IntEnum):
+    """What somebody is to this app; a higher one may all that a lower one may."""
+
+    NOBODY = 0
+    VISITOR = 1
+    OWNER = 2
+
+
+class TooManyTriesError(ValidationError):
+    """Too many wrong passwords; ``wait_s`` says how long to wait."""
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(
+            "Too many wrong passwords.", hint=f"Try again in {max(1.0, wait_s):.0f} s."
+        )
+        self.wait_s = wait_s
+
+
+class _Account(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    role: Role
+    salt: bytes
+    key: bytes
+
+
+class _Stored(BaseModel):
+    """An account as the file has it: bytes as hex digits, the role by its name."""
+
+    role: str
+    salt: str
+    key: str
+
+
+_FILE: Final = TypeAdapter(dict[str, _Stored])
+
+
+class Accounts:
+    """All accounts. False when there is none: then nobody has to log in.
+
+    Args:
+        path: the file; read again whenever it has changed, so that an account that was removed
+            is gone at once. Without one there are only those that :meth:`add_for_now` made.
+        now: a clock that only goes forward, in seconds.
+    """
+
+    def __init__(
+        self, path: Path | None = None, *, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._path = path
+        self._now = now
+        self._fleeting: dict[str, _Account] = {}
+        self._stored: Mapping[str, _Account] = {}
+        self._stamp: tuple[int, int] | None = None
+        self._tries = Tries()
+        self._working = threading.BoundedSemaphore(_AT_ONCE)
+        self._proven: dict[bytes, tuple[_Account, float]] = {}
+        self._proof_key = secrets.token_bytes(32)
+
+    def __bool__(self) -> bool:
+        return bool(self._all())
+
+    def names(self) -> dict[str, Role]:
+        """All names with their roles."""
+        return {name: account.role for name, account in self._all().items()}
+
+    def role(self, name: str) -> Role:
+        """The role of that name; NOBODY where there is no such account (any more)."""
+        account = self._all().get(name)
+        return account.role if account else Role.NOBODY
+
+    def add(self, name: str, password: str, role: Role) -> None:
+        """Write an account into the file, or change it.
+
+        Raises:
+            ValidationError: a name or password that cannot be one.
+            StorageError: the file cannot be written.
+        """
+        if name in {GUEST, OWNER}:
+            raise ValidationError(f"'{name}' is a login that --share makes by itself.")
+        self._write({**self._read(), _name(name): _hashed(_password(password), role)})
+
+    def remove(self, name: str) -> bool:
+        """Take an account out of the file; False where there is none."""
+        kept = {**self._read()}
+        if kept.pop(name, None) is None:
+            return False
+        self._write(kept)
+        return True
+
+    def add_for_now(self, name: str, password: str, role: Role) -> None:
+        """An account for this run; the file does not know of it."""
+        self._fleeting[_name(name)] = _hashed(password, role)
+
+    async def verify(self, name: str, password: str) -> bool:
+        """Whether the password is right. Takes as long for a name that there is not.
+
+        Raises:
+            TooManyTriesError: after too many wrong ones.
+        """
+        account = self._all().get(name)
+        # Unknown names share one count: else each new one would be a free try and a new entry.
+        who = name if account else ""
+        wait_s = self._tries.wait_s(who, self._now())
+        if wait_s > 0:
+            raise TooManyTriesError(wait_s)
+        right = await asyncio.to_thread(self._matches, account, password)
+        if right and account is not None:
+            self._tries.succeeded(who)
+            return True
+        self._tries.failed(who, self._now())
+        return False
+
+    async def verify_often(self, name: str, password: str) -> bool:
+        """As :meth:`verify`, for programs that send both with every request: the slow part is
+        done once in ten minutes.
+        """
+        said = f"{len(name)}:{name}{password}".encode()
+        proof = hmac.digest(self._proof_key, said, "sha256")
+        known, until = self._proven.get(proof, (None, 0.0))
+        if known is not None and known == self._all().get(name) and self._now() < until:
+            return True
+        if not await self.verify(name, password):
+            return False
+        while len(self._proven) >= _MAX_REMEMBERED:
+            self._proven.pop(next(iter(self._proven)))
+        self._proven[proof] = self._all()[name], self._now() + _REMEMBERED_S
+        return True
+
+    @cached_property
+    def _nobody(self) -> _Account:
+        """Whom unknown names are compared with. Not made at the start: a tenth of a second."""
+        return _hashed(secrets.token_hex(8), Role.NOBODY)
+
+    def _matches(self, known: _Account | None, password: str) -> bool:
+        with self._working:
+            nobody = self._nobody
+            account = known or nobody
+            return hmac.compare_digest(_key(password, account.salt), account.key)
+
+    def _all(self) -> Mapping[str, _Account]:
+        return {**self._read(), **self._fleeting}
+
+    def _read(self) -> Mapping[str, _Account]:
+        """What the file holds. Raises StorageError: it cannot be read, which lets nobody in."""
+        if self._path is None:
+            return {}
+        try:
+            about = self._path.stat()
+            if self._stamp != (about.st_mtime_ns, about.st_size):
+                stored = _FILE.validate_json(self._path.read_bytes())
+                self._stored = {name: _loaded(account) for name, account in stored.items()}
+                self._stamp = about.st_mtime_ns, about.st_size
+        except FileNotFoundError:
+            self._stored, self._stamp = {}, None
+        except (OSError, ValueError, KeyError, PydanticValidationError) as error:
+            raise StorageError(
+                f"The accounts in {self._path} cannot be read.", hint="Mend or remove the file."
+            ) from error
+        return self._stored
+
+    def _write(self, accounts: Mapping[str, _Account]) -> None:
+        if self._path is None:
+            raise StorageError("There is no file for accounts.")
+        told = {
+            name: {"role": a.role.name.lower(), "salt": a.salt.hex(), "key": a.key.hex()}
+            for name, a in sorted(accounts.items())
+        }
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            # Never half a file: who reads it in between must not find fewer accounts.
+            with tempfile.NamedTemporaryFile(
+                "w", dir=self._path.parent, delete=False, encoding="utf-8"
+            ) as file:
+                json.dump(told, file, indent=2, ensure_ascii=False)
+            Path(file.name).replace(self._path)
+        except OSError as error:
+            raise StorageError(f"{self._path} cannot be written: {error.strerror}.") from error
+
+
+def _loaded(stored: _Stored) -> _Account:
+    role = Role[stored.role.upper()]
+    return _Account(role=role, salt=bytes.fromhex(stored.salt), key=bytes.fromhex(stored.key))
+
+
+def _hashed(password: str, role: Role) -> _Account:
+    salt = secrets.token_bytes(16)
+    return _Account(role=role, salt=salt, key=_key(password, salt))
+
+
+def _key(password: str, salt: bytes) -> bytes:
+    options: Any = _COST
+    return hashlib.scrypt(
+        password.encode(errors="replace"), salt=salt, maxmem=_MEMORY_BYTES, dklen=32, **options
+    )
+
+
+def _name(name: str) -> str:
+    if not 0 < len(name) <= 64 or not name.isprintable() or name != name.strip() or ":" in name:
+        raise ValidationError(
+            "This cannot be a login name.",
+            hint="Up to 64 visible characters, no colon, no space at the ends.",
+        )
+    return name
+
+
+def _password(password: str) -> str:
+    if len(password) < MIN_PASSWORD:
+        raise ValidationError(f"A password has {MIN_PASSWORD} characters or more.")
+    return password

@@ -1,0 +1,64 @@
+"""Which logins a run of the app has: those of the file, ``--auth``, and those ``--share`` makes."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+
+from fastapi import HTTPException
+
+from ...errors import ValidationError
+from ...settings import Settings
+from .access import Mode
+from .accounts import ACCOUNTS_FILE, GUEST, OWNER, Accounts, Role, TooManyTriesError
+
+__all__ = ["checker", "hub_owners", "logins_of"]
+
+
+def logins_of(settings: Settings, mode: Mode, *, say: Callable[[str], None]) -> Accounts:
+    """The accounts for this run. Says each password that it makes, once.
+
+    Whoever starts the app with ``--auth`` is an owner; so is the login ``owner`` that a share link
+    without any other login gets, besides the one to pass on.
+
+    Raises:
+        ValidationError: the setting is no login.
+        StorageError: the file of accounts cannot be read.
+    """
+    accounts = Accounts(settings.data_dir / ACCOUNTS_FILE)
+    if settings.auth is not None:
+        user, _, password = settings.auth.get_secret_value().partition(":")
+        if not user or not password:
+            raise ValidationError("The login must be USER:PASSWORD.")
+        accounts.add_for_now(user, password, Role.OWNER)
+    elif settings.share and mode is Mode.SHARED and not accounts:
+        for name, role, whose in (
+            (OWNER, Role.OWNER, "Your login"),
+            (GUEST, Role.VISITOR, "Login for others"),
+        ):
+            password = secrets.token_urlsafe(9)
+            accounts.add_for_now(name, password, role)
+            say(f"{whose}: {name} / {password}")
+    return accounts
+
+
+def hub_owners(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """Who owns a Space, by their names at Hugging Face.
+
+    >>> hub_owners(Settings(space_owners="ann, bob"), {"SPACE_AUTHOR_NAME": "carl"})
+    ['ann', 'bob']
+    """
+    names = settings.space_owners or environ.get("SPACE_AUTHOR_NAME", "")
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def checker(accounts: Accounts) -> Callable[[str, str], Awaitable[bool]] | None:
+    """What Gradio's login asks; None where nobody has to log in."""
+
+    async def check(name: str, password: str) -> bool:
+        try:
+            return await accounts.verify(name, password)
+        except TooManyTriesError as error:
+            raise HTTPException(429, str(error)) from error
+
+    return check if accounts else None

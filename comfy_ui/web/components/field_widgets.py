@@ -1,0 +1,253 @@
+"""One field of a form as HTML: a number, a seed, a choice, a size, a file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from ...workflow.fields.roles import FILE_ROLES, INTEGER_ROLES, NUMBER_ROLES
+from ...workflow.presets.preset_store import Param, Preset
+from .html import Html, act, el, icon, icon_button
+from .units import number
+
+__all__ = ["field", "size", "variant"]
+
+_SLIDERS: Final = frozenset({"steps", "cfg", "guidance", "strength", "batch", "frames", "duration"})
+_ASPECTS: Final = (("Square", 1, 1), ("Classic", 4, 3), ("Photo", 3, 2), ("Wide", 16, 9))
+
+
+class _Shape(NamedTuple):
+    label: str
+    width: int
+    height: int
+
+
+def field(param: Param, value: Any, offered: Sequence[str] | None, *, paints: bool = False) -> Html:
+    """``offered``: what may be chosen, None where it is no choice. ``paints``: a mask, over it."""
+    name = f"f-{param.id}"
+    if param.role == "seed":
+        return _seed(param, value, name)
+    if param.role == "bool":
+        control = el(
+            "input", type="checkbox", id=name, name=param.id, checked=bool(value), role="switch"
+        )
+        return _wrap(param, el("label", control, el("span", param.label), class_="switch"))
+    label = el("label", param.label, for_=name)
+    if param.role in FILE_ROLES:
+        return _wrap(param, label, _upload(param, value, name, paints=paints))
+    if offered is not None:
+        return _wrap(param, label, _select(param.id, name, offered, value))
+    if param.role in NUMBER_ROLES:
+        return _number(param, value, name)
+    text = "" if value is None else str(value)
+    return _wrap(param, label, el("textarea", text, id=name, name=param.id, rows="2"))
+
+
+def _wrap(param: Param, *parts: object) -> Html:
+    return el(
+        "div",
+        parts,
+        el("p", param.help, class_="help") if param.help and param.advanced else None,
+        class_=f"field {param.role}",
+        title=param.help or None,
+        data_role=param.role,
+        data_find=f"{param.label} {param.role} {param.id}".lower(),
+    )
+
+
+def _number(param: Param, value: Any, name: str) -> Html:
+    step = param.step or (1 if param.role in INTEGER_ROLES else "any")
+    if param.frames:
+        step = param.frames[0]
+    limits = {
+        "min": number(param.min) or None,
+        "max": number(param.max) or None,
+        "step": number(step),
+    }
+    box = el(
+        "input",
+        type="number",
+        id=name,
+        name=param.id,
+        value=number(value),
+        inputmode="numeric" if param.role in INTEGER_ROLES else "decimal",
+        data_default=number(param.default),
+        **limits,
+    )
+    label = el("label", param.label, for_=name)
+    if param.role not in _SLIDERS or param.min is None or param.max is None:
+        return _wrap(param, el("div", label, box, class_="row"))
+    slider = el(
+        "input",
+        type="range",
+        value=number(value),
+        data_for=name,
+        aria_label=f"{param.label}, slider",
+        **limits,
+    )
+    return _wrap(param, el("div", label, box, class_="row"), slider)
+
+
+def _seed(param: Param, value: Any, name: str) -> Html:
+    fixed = value if value not in {None, -1, "-1", ""} and value != param.default else None
+    return _wrap(
+        param,
+        el("label", param.label, for_=name),
+        el(
+            "div",
+            el(
+                "input",
+                type="text",
+                id=name,
+                name=param.id,
+                value=number(fixed),
+                placeholder="Random each time",
+                inputmode="numeric",
+                pattern="[0-9]*",
+                maxlength="16",
+            ),
+            icon_button("dice", "A new random seed each time", data_do="random-seed"),
+            icon_button("again", "The seed of the last result again", data_do="last-seed"),
+            class_="row joined",
+        ),
+    )
+
+
+def _select(name: str, key: str, offered: Iterable[str], value: Any) -> Html:
+    offered = list(offered)
+    if value is not None and str(value) not in offered:
+        offered.insert(0, str(value))
+    return el(
+        "div",
+        el(
+            "select",
+            [el("option", text, value=text, selected=text == str(value)) for text in offered],
+            id=key,
+            name=name,
+            translate="no",
+        ),
+        icon("arrow"),
+        class_="select",
+    )
+
+
+def variant(preset: Preset, value: Any) -> Html:
+    """The choice between a preset's variants."""
+    return el(
+        "div",
+        el("label", "Variant", for_="f-variant"),
+        el(
+            "div",
+            el(
+                "select",
+                el("option", "Standard", value=""),
+                [
+                    el("option", variant.title, value=name, selected=name == value)
+                    for name, variant in preset.variants.items()
+                ],
+                id="f-variant",
+                name="variant",
+            ),
+            icon("arrow"),
+            class_="select",
+        ),
+        class_="field variant",
+        data_find="variant",
+    )
+
+
+def _shapes(preset: Preset, width: Param, height: Param) -> list[_Shape]:
+    """Sizes to offer by name: the preset's own, else the usual shapes of the same area."""
+    if preset.sizes:
+        return [_Shape(size.label, size.width, size.height) for size in preset.sizes]
+    area = float(width.default or 1024) * float(height.default or 1024)
+    step = int(width.step or 16)
+    shapes = []
+    for label, across, down in _ASPECTS:
+        wide = math.sqrt(area * across / down)
+        shapes.append(
+            _Shape(label, round(wide / step) * step, round(wide * down / across / step) * step)
+        )
+    return shapes
+
+
+def size(preset: Preset, values: Mapping[str, Any]) -> Html:
+    """Width and height as shapes with names; nothing where the preset has no size."""
+    width, height = preset.by_role("width"), preset.by_role("height")
+    if width is None or height is None:
+        return Html("")
+    wide, high = number(values[width.id]), number(values[height.id])
+    return el(
+        "div",
+        el(
+            "div",
+            el("span", "Size", id="size-label", class_="label"),
+            el("output", f"{wide} × {high}", class_="size-now", for_=f"f-{width.id} f-{height.id}"),
+            icon_button("swap", "Swap width and height", data_do="swap-size"),
+            class_="row",
+        ),
+        el(
+            "div",
+            [_shape_button(shape) for shape in _shapes(preset, width, height)],
+            class_="shapes",
+            role="group",
+            aria_labelledby="size-label",
+        ),
+        class_="field size",
+        data_width=width.id,
+        data_height=height.id,
+        data_find="size aspect width height",
+    )
+
+
+def _shape_button(shape: _Shape) -> Html:
+    longest = max(shape.width, shape.height)
+    box = f"width: {16 * shape.width / longest:.1f}px; height: {16 * shape.height / longest:.1f}px"
+    return el(
+        "button",
+        el("span", el("i", style=box), class_="shape-box"),
+        el("span", shape.label),
+        type="button",
+        class_="shape",
+        aria_pressed="false",
+        data_do="shape",
+        data_w=str(shape.width),
+        data_h=str(shape.height),
+        title=f"{shape.label}, {shape.width} × {shape.height}",
+    )
+
+
+def _upload(param: Param, value: Any, name: str, *, paints: bool) -> Html:
+    accept = "image/*" if param.role in {"image", "mask"} else f"{param.role}/*"
+    return el(
+        "div",
+        el("input", type="hidden", name=param.id, value=value or ""),
+        el("input", type="file", id=name, accept=accept, class_="sr", data_upload=param.id),
+        el(
+            "label",
+            icon("input"),
+            el("span", _file_shown(value), class_="upload-name"),
+            for_=name,
+            class_="upload-face",
+        ),
+        act(
+            "pen",
+            "Mask",
+            class_="act tool-act",
+            data_do="paint-mask",
+            title="Paint what may change",
+        )
+        if paints
+        else None,
+        icon_button("close", f"Remove {param.label}", data_do="clear-upload"),
+        class_="upload filled" if value else "upload",
+        data_upload_kind=param.role,
+    )
+
+
+def _file_shown(value: Any) -> str:
+    """What a file field says: our own names of uploads mean nothing to people."""
+    if not value:
+        return "Choose a file or drop it here"
+    return "The file chosen before" if str(value).startswith("ui-") else str(value)

@@ -1,0 +1,195 @@
+"""The form of a preset: which fields, with which values, as HTML.
+
+The page reads the fields by their ``name`` (a parameter's id) and sends one mapping; the server
+checks every value again when the job is compiled, so nothing here is trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from ...protocol.object_info import InputSpec, NodeLibrary
+from ...workflow.fields.roles import NUMBER_ROLES
+from ...workflow.graph import Link, consumers
+from ...workflow.presets.preset_store import Param, Preset, choices, limits
+from . import field_widgets
+from .html import Html, el, icon
+
+__all__ = ["carry", "form", "ratio", "read", "recall"]
+
+_MANY: Final = 12  # fields under Advanced, from which on they need headings
+_SIZE_ROLES: Final = frozenset({"width", "height"})
+
+
+def form(preset: Preset, values: Mapping[str, Any], *, library: NodeLibrary | None = None) -> Html:
+    """The fields of ``preset`` under the prompt, filled with ``values`` or the preset's defaults.
+
+    ``library`` is the server's node list: it fills the lists of models, samplers and schedulers.
+    """
+    shown = sorted(
+        (param for param in preset.params if param.role != "prompt"), key=lambda param: param.order
+    )
+    filled = {param.id: values.get(param.id, param.default) for param in shown}
+    said = preset.by_role("prompt")
+    width, height = preset.by_role("width"), preset.by_role("height")
+    sized = width is not None and height is not None
+    main: list[Html] = []
+    more: list[tuple[str, Html]] = []  # with the headings they stand under
+    if preset.variants:
+        main.append(field_widgets.variant(preset, values.get("variant")))
+    for param in shown:
+        offered = choices(param, _spec(preset, param, library))
+        made = field_widgets.field(param, filled[param.id], offered, paints=_paints(preset, param))
+        if sized and param.role in _SIZE_ROLES:
+            if param is width and not param.advanced:
+                main.append(field_widgets.size(preset, filled))
+            more.append((param.group, made))
+        elif param.advanced:
+            more.append((param.group, made))
+        else:
+            main.append(made)
+    return el(
+        "form",
+        el("div", main, class_="fields"),
+        _advanced(more),
+        class_="settings",
+        data_preset=preset.id,
+        data_prompt_role="yes" if said else "no",
+        data_prompt_name=said.id if said else None,
+        autocomplete="off",
+    )
+
+
+def read(preset: Preset, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page sent, without names the preset does not have and without empty fields."""
+    known = {param.id for param in preset.params if param.role != "prompt"}
+    if preset.variants:
+        known.add("variant")
+    return {
+        name: value
+        for name, value in raw.items()
+        if name in known
+        and value is not None
+        and value != ""
+        and isinstance(value, str | int | float)
+    }
+
+
+def carry(old: Preset, values: Mapping[str, Any], new: Preset) -> dict[str, Any]:
+    """The values that go along when another preset is chosen.
+
+    What was edited, that is, differs from the old preset's default, goes to the first parameter
+    of the same role, a choice only where the new preset offers it. Width and height go together.
+    """
+    kept: dict[str, Any] = {}
+    for source in old.params:
+        value = values.get(source.id)
+        target = new.param(source.id) or new.by_role(source.role)
+        if value is None or value == source.default:
+            continue
+        if target is None or target.role != source.role:
+            continue
+        if target.choices is not None and value not in target.choices:
+            continue
+        if target.id not in kept and _fits(target, value):
+            kept[target.id] = value
+    sizes = [param for role in ("width", "height") if (param := new.by_role(role))]
+    if sum(param.id in kept for param in sizes) == 1:
+        for param in sizes:
+            kept.pop(param.id, None)
+    return kept
+
+
+def recall(preset: Preset, by_role: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by role, of a picture made elsewhere, as far as the preset has them and they fit.
+
+    A number out of range and a choice that is not offered are left out; of a size, both or none.
+    """
+    kept: dict[str, Any] = {}
+    for role, value in by_role.items():
+        param = next((p for p in preset.params if p.role == role), None)
+        if param is None or not isinstance(value, str | int | float):
+            continue
+        if (param.choices is None or value in param.choices) and _fits(param, value):
+            kept[param.id] = value
+    sizes = {p.id for p in preset.params if p.role in _SIZE_ROLES}
+    return kept if sizes <= kept.keys() else {k: v for k, v in kept.items() if k not in sizes}
+
+
+def ratio(preset: Preset, values: Mapping[str, Any]) -> float | None:
+    """Width / height of what these values make, where the preset has a size."""
+    width, height = preset.by_role("width"), preset.by_role("height")
+    if width is None or height is None:
+        return None
+    try:
+        wide = float(values.get(width.id) or width.default or 0)
+        high = float(values.get(height.id) or height.default or 0)
+    except (TypeError, ValueError):
+        return None
+    return wide / high if wide > 0 and high > 0 else None
+
+
+def _fits(param: Param, value: Any) -> bool:
+    if param.role not in NUMBER_ROLES:
+        return True
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return False
+    low, high = limits(param)
+    return low <= number <= high
+
+
+def _spec(preset: Preset, param: Param, library: NodeLibrary | None) -> InputSpec | None:
+    """What the server says about the input that the parameter writes to first."""
+    if library is None or not param.targets:
+        return None
+    target = param.targets[0]
+    node = library.get(preset.graph.get(target.node, {}).get("class_type", ""))
+    return node.inputs.get(target.input) if node else None
+
+
+def _paints(preset: Preset, param: Param) -> bool:
+    """Whether the graph takes a mask out of this picture: then it can be painted here."""
+    return param.role == "image" and any(
+        consumers(preset.graph, Link(target.node, 1)) for target in param.targets
+    )
+
+
+def _advanced(fields: Sequence[tuple[str, Html]]) -> Html:
+    """The folded part; what is of one group stands together, under its name if there are many."""
+    if not fields:
+        return Html("")
+    groups: dict[str, list[Html]] = {}
+    for group, made in fields:
+        groups.setdefault(group, []).append(made)
+    named = len(fields) > _MANY
+    return el(
+        "details",
+        el(
+            "summary",
+            el("span", "Advanced"),
+            el("span", str(len(fields)), class_="count", aria_label=f"{len(fields)} more fields"),
+            icon("arrow"),
+        ),
+        el(
+            "input",
+            type="search",
+            class_="filter",
+            placeholder="Find a field",
+            aria_label="Find a field",
+            data_filter=".advanced .field",
+            hidden=len(fields) < 4,
+        ),
+        [
+            el(
+                "section",
+                el("h4", title) if named else None,
+                el("div", found, class_="fields"),
+                class_="together",
+            )
+            for title, found in groups.items()
+        ],
+        class_="advanced",
+    )

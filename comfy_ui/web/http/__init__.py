@@ -1,0 +1,1 @@
+"""Middleware and routes in front of and beside Gradio."""

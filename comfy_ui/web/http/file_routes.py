@@ -1,0 +1,112 @@
+"""Files for the page: results byte for byte, thumbnails, covers. Each asks whose it is."""
+
+from __future__ import annotations
+
+import mimetypes
+from pathlib import Path
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from ...errors import ValidationError
+from ...storage.records import Item
+from ..auth.access import Access
+from ..components.preset_picker import cover
+from ..services import Backend
+from .handlers import body, guarded
+from .upload_routes import MAX_UPLOAD_BYTES, Uploads
+
+__all__ = ["routes"]
+
+# Shown in the page. Everything else is only ever offered as a download: an SVG or HTML file
+# opened here would run its scripts with the rights of this page.
+_SHOWN: Final = (
+    "image/png",
+    "image/jpeg",
+    "image/webp",
+    "image/gif",
+    "image/avif",
+    "video/",
+    "audio/",
+)
+_HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; media-src 'self'; sandbox",
+    "Cache-Control": "private, max-age=86400, immutable",
+}
+
+
+def routes(backend: Backend, access: Access, uploads: Uploads) -> list[Route]:
+    """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
+
+    async def _item(request: Request) -> Item | None:
+        """The result that was asked for, if it is the asker's or they have its key."""
+        owner = access.require("see_own", request)
+        number = int(request.path_params["id"])
+        if "key" in request.query_params:
+            owner = access.opened_by(number, request.query_params["key"]) or owner
+        try:
+            return await backend.studio.item(number, owner)
+        except ValidationError:
+            return None
+
+    async def original(request: Request) -> Response:
+        item = await _item(request)
+        if item is None or not item.path.is_file():
+            return _missing()
+        download = "download" in request.query_params or not item.media_type.startswith(_SHOWN)
+        return FileResponse(
+            item.path,
+            media_type=item.media_type,
+            filename=item.filename,
+            content_disposition_type="attachment" if download else "inline",
+            headers=_HEADERS,
+        )
+
+    async def thumbnail(request: Request) -> Response:
+        item = await _item(request)
+        return _missing() if item is None else _picture(item.thumbnail)
+
+    async def preset_cover(request: Request) -> Response:
+        access.require("see", request)
+        entry = backend.catalog.entry(request.path_params["id"])
+        return _picture(cover(entry.preset))
+
+    async def upload(request: Request) -> Response:
+        owner = access.require("upload", request)
+        content = await body(request, MAX_UPLOAD_BYTES)
+        over, role = request.query_params.get("over"), request.query_params.get("role", "image")
+        if over:
+            name = await uploads.paint(over, content, owner)
+        else:
+            name = await uploads.accept(content, role, owner)
+        return JSONResponse({"name": name})
+
+    async def uploaded(request: Request) -> Response:
+        """A picture that the asker sent, to paint a mask over."""
+        name = request.path_params["name"]
+        content = await uploads.read(name, access.require("see_own", request))
+        media_type = mimetypes.guess_type(name)[0] or ""
+        if not media_type.startswith("image/"):
+            return _missing()
+        return Response(content, media_type=media_type, headers=_HEADERS)
+
+    return [
+        Route("/files/{id:int}", guarded(original)),
+        Route("/thumbs/{id:int}", guarded(thumbnail)),
+        Route("/covers/{id}", guarded(preset_cover)),
+        Route("/uploads", guarded(upload, writes=True), methods=["POST"]),
+        Route("/uploads/{name}", guarded(uploaded)),
+    ]
+
+
+def _picture(path: Path | None) -> Response:
+    if path is None or not path.is_file():
+        return _missing()
+    return FileResponse(path, headers=_HEADERS)
+
+
+def _missing() -> Response:
+    return PlainTextResponse("There is no such file.", status_code=404)

@@ -1,0 +1,214 @@
+"""What visitors send up: checked, renamed, and kept until a job takes it to ComfyUI.
+
+A file gets a random name signed for its owner, and a job may name only such files: with any
+other name ComfyUI could be made to read what lies in its folders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+import secrets
+import warnings
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, Final, TypeVar
+
+from ...client import UploadedFile
+from ...errors import ValidationError
+from ...workflow.fields.roles import FILE_ROLES
+from ...workflow.graph import AnyGraph, inputs_of
+from ...workflow.presets.preset_store import Param, Preset
+from ..auth.access import Access
+from ..services import Backend
+
+__all__ = ["MAX_UPLOAD_BYTES", "Uploads"]
+
+T = TypeVar("T")
+
+MAX_UPLOAD_BYTES: Final = 64 * 2**20
+_MAX_PIXELS: Final = 64_000_000
+_PICTURES: Final = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
+_ORIENTATION: Final = 0x0112  # of EXIF; ComfyUI and browsers turn the picture by it
+_LYING: Final = (5, 6, 7, 8)
+_NAME: Final = re.compile(
+    r"ui-([0-9a-f]{24}(?:-(\d{1,5})x(\d{1,5}))?)-([0-9a-f]{24})\.[a-z0-9]{3,4}"
+)
+
+
+class Uploads:
+    """Files for the inputs of jobs. The names carry all state, so that a restart loses nothing."""
+
+    def __init__(self, backend: Backend, access: Access) -> None:
+        self._backend = backend
+        self._access = access
+
+    async def accept(self, content: bytes, role: str, owner: str) -> str:
+        """Check the bytes, keep them, and give the name that a job may use.
+
+        Which server gets them is not known yet; ComfyUI need not be there.
+
+        Raises:
+            ValidationError: not a file of that kind, too large, or no more room for them.
+            StorageError: the disk refuses.
+        """
+        size = None
+        if role in {"image", "mask"}:
+            suffix, size = await _decoded(_picture, content)
+        else:
+            suffix = await _decoded(_recording, content)
+        token = secrets.token_hex(12)
+        if size is not None:
+            token += f"-{size[0]}x{size[1]}"
+        name = f"ui-{token}-{self._access.sign(f'{owner}/{token}')[:24]}.{suffix}"
+        await self._backend.studio.keep_input(name, content, owner)
+        return name
+
+    async def paint(self, over: str, mask: bytes, owner: str) -> str:
+        """Put a painted mask into a picture that was sent before; gives the new picture's name.
+
+        White is what may change. It becomes the picture's transparency, which is where ComfyUI
+        looks for it; the colours below stay.
+
+        Raises:
+            ValidationError: not a file of theirs, no picture, or of another size.
+            StorageError: the disk refuses.
+        """
+        content = await _decoded(_masked, await self.read(over, owner), mask)
+        return await self.accept(content, "image", owner)
+
+    async def read(self, name: str, owner: str) -> bytes:
+        """A file that this owner sent before.
+
+        Raises:
+            ValidationError: it is none of theirs.
+            OutputMissingError, ComfyUIConnectionError: it was sent long ago, and ComfyUI does not
+                have it any more, or is away.
+        """
+        if not self._belongs(name, owner):
+            raise ValidationError("This is not a file of yours.", hint="Choose the file again.")
+        path = self._backend.studio.inputs.path(name)
+        if path is not None:
+            return await asyncio.to_thread(path.read_bytes)
+        content = await self._backend.client.download(UploadedFile.at(name))
+        return content if isinstance(content, bytes) else content.read_bytes()
+
+    def check(self, preset: Preset, values: dict[str, Any], owner: str) -> frozenset[str]:
+        """Refuse a job that names a file which this owner did not send; give the files it names.
+
+        A preset's own file is everybody's.
+
+        Raises:
+            ValidationError: it does, or a mask has another size than the picture.
+        """
+        named: dict[str, Param] = {}
+        for param in preset.params:
+            name = values.get(param.id)
+            if param.role not in FILE_ROLES or not name:
+                continue
+            if name != param.default and not self._belongs(str(name), owner):
+                raise ValidationError(
+                    f"'{param.label}' is not a file of yours.", hint="Choose the file again."
+                )
+            named[str(name)] = param
+        _same_size(named)
+        return frozenset(named)
+
+    def among(self, graph: AnyGraph, owner: str) -> frozenset[str]:
+        """The files of this owner that a graph names."""
+        values = [value for node in graph for value in inputs_of(graph, node).values()]
+        return frozenset(v for v in values if isinstance(v, str) and self._belongs(v, owner))
+
+    def _belongs(self, name: str, owner: str) -> bool:
+        match = _NAME.fullmatch(name)
+        if match is None:
+            return False
+        right = self._access.sign(f"{owner}/{match[1]}")[:24]
+        return secrets.compare_digest(match[4], right)
+
+
+@cache
+def _decoders() -> ThreadPoolExecutor:
+    """A picture may need 256 MB while it is looked at: two at once, however many come."""
+    return ThreadPoolExecutor(2, thread_name_prefix="uploads")
+
+
+async def _decoded(look: Callable[..., T], *content: bytes) -> T:
+    return await asyncio.get_running_loop().run_in_executor(_decoders(), look, *content)
+
+
+def _same_size(named: Mapping[str, Param]) -> None:
+    """A mask belongs to a picture; ComfyUI would stretch another one over it without a word."""
+    sizes: dict[str, list[str]] = {"image": [], "mask": []}
+    for name, param in named.items():
+        match = _NAME.fullmatch(name)
+        if param.role in sizes and match is not None and match[2]:
+            sizes[param.role].append(f"{match[2]} × {match[3]}")
+    if len(sizes["image"]) == len(sizes["mask"]) == 1 and sizes["image"] != sizes["mask"]:
+        raise ValidationError(
+            f"The mask has {sizes['mask'][0]} pixels and the picture {sizes['image'][0]}: "
+            "they must be the same.",
+            hint="Paint the mask over this picture, or scale one of them.",
+        )
+
+
+def _picture(content: bytes) -> tuple[str, tuple[int, int]]:
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content), formats=list(_PICTURES)) as picture:
+                suffix = _PICTURES[str(picture.format)]
+                if picture.width * picture.height > _MAX_PIXELS:
+                    raise ValidationError(
+                        f"{picture.width} × {picture.height} pixels are too many.",
+                        hint="Make the picture smaller first.",
+                    )
+                picture.load()
+                size = picture.size
+                if picture.getexif().get(_ORIENTATION) in _LYING:
+                    size = size[::-1]
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Warning) as error:
+        raise ValidationError(
+            "This is not a picture that can be used.", hint="Send a PNG, JPEG or WebP file."
+        ) from error
+    return suffix, size
+
+
+def _masked(picture: bytes, mask: bytes) -> bytes:
+    from PIL import Image, ImageChops, ImageOps
+
+    _picture(mask)
+    with Image.open(io.BytesIO(picture)) as below, Image.open(io.BytesIO(mask)) as above:
+        upright = ImageOps.exif_transpose(below).convert("RGB")
+        painted = above.convert("L")
+    if painted.size != upright.size:
+        sizes = [f"{image.width} × {image.height}" for image in (painted, upright)]
+        raise ValidationError(
+            f"The mask has {sizes[0]} pixels and the picture {sizes[1]}: they must be the same."
+        )
+    upright.putalpha(ImageChops.invert(painted))
+    file = io.BytesIO()
+    upright.save(file, "PNG")
+    return file.getvalue()
+
+
+def _recording(content: bytes) -> str:
+    import av
+
+    suffixes = {"mov,mp4,m4a,3gp,3g2,mj2": "mp4", "matroska,webm": "webm", "ogg": "ogg"}
+    try:
+        with av.open(io.BytesIO(content), mode="r") as container:
+            found = container.format.name
+    except (av.FFmpegError, ValueError) as error:
+        raise ValidationError(
+            "This is not a recording that can be used.",
+            hint="Send an MP4, WebM, MP3, WAV, FLAC or Ogg file.",
+        ) from error
+    suffix = suffixes.get(found, found)
+    if suffix not in {"mp4", "webm", "mp3", "wav", "flac", "ogg"}:
+        raise ValidationError(f"Files of the kind '{found}' are not used here.")
+    return suffix

@@ -1,0 +1,196 @@
+"""What somebody is looking at: opened workflows and dropped files, not run and not kept yet."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from ..client import ComfyWSClient, Template
+from ..errors import (
+    ComfyUIOfflineError,
+    InvalidWorkflowError,
+    MissingModel,
+    Problem,
+    ValidationError,
+)
+from ..protocol.object_info import NodeLibrary
+from ..workflow.checks.graph_checks import check_workflow
+from ..workflow.editor import convert_workflow
+from ..workflow.fields.roles import FILE_ROLES
+from ..workflow.load import load_workflow
+from ..workflow.presets.preset_from_workflow import adopt, models_of
+from ..workflow.presets.preset_store import Preset
+
+if TYPE_CHECKING:
+    from .services import Backend
+
+__all__ = ["Desk", "Dropped", "Opened", "title_of"]
+
+T = TypeVar("T")
+_KEPT: Final = 64
+_UNREADABLE: Final = frozenset({"missing_node", "invalid_prompt"})
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A workflow with what it lacks on the server. No ``preset``: no form can be made of it."""
+
+    id: str
+    title: str
+    preset: Preset | None
+    problems: tuple[Problem, ...] = ()
+    library: NodeLibrary | None = field(default=None, repr=False, compare=False)
+    """What the server had when the problems were found."""
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The problems that keep it from running."""
+        return tuple(p for p in self.problems if p.severity == "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What a dropped file carries. ``form`` is the id of a preset or of an opened workflow.
+
+    ``values`` are those of the form, ``by_role`` what goes into other forms by its meaning.
+    """
+
+    owner: str
+    prompt: str = ""
+    seed: int | None = None
+    form: str | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    by_role: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Desk:
+    """The newest of both, in memory."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._opened: dict[str, Opened] = {}
+        self._dropped: dict[str, Dropped] = {}
+        self._templates: tuple[ComfyWSClient, NodeLibrary | None, list[Template]] | None = None
+
+    def find(self, opened_id: str) -> Opened | None:
+        """One that was opened lately, with what it lacks now."""
+        opened, library = self._opened.get(opened_id), self._backend.catalog.library
+        if opened is None or opened.preset is None or library is None:
+            return opened
+        if library is opened.library:
+            return opened
+        graph, models = opened.preset.graph, opened.preset.models
+        problems = check_workflow(graph, library, models=models)
+        opened = replace(opened, problems=(*_of_form(problems, opened.preset),), library=library)
+        self._opened[opened_id] = opened
+        return opened
+
+    async def keep(self, opened_id: str) -> None:
+        """Put an opened workflow where jobs find it. What is a preset already stays as it is.
+
+        Raises:
+            ValidationError: it was opened too long ago, or no form can be made of it.
+            StorageError: the disk refuses.
+        """
+        catalog = self._backend.catalog
+        if catalog.find(opened_id) is not None:
+            return
+        opened = self._opened.get(opened_id)
+        if opened is None or opened.preset is None:
+            raise ValidationError("This workflow is not open any more.", hint="Open it again.")
+        await asyncio.to_thread(self._backend.presets.keep_opened, opened.preset)
+        await catalog.look()
+
+    async def templates(self) -> list[Template]:
+        """ComfyUI's official templates, hundreds of them. Asked for anew when it was looked at
+        anew, since another version brings others; and where it had none so far.
+        """
+        client, library = self._backend.client, self._backend.catalog.library
+        known = self._templates
+        if known is None or known[0] is not client or known[1] is not library or not known[2]:
+            known = self._templates = client, library, await client.official_templates()
+        return known[2]
+
+    async def open(self, content: bytes, *, title: str) -> Opened:
+        """Read a workflow in any form: JSON of either format, or a file that carries one.
+
+        Raises:
+            InvalidWorkflowError: it is none, or nothing can be made of it; says why.
+            ComfyUIOfflineError: the server was not reached yet, and its node list is needed.
+        """
+        catalog = self._backend.catalog
+        if catalog.library is None:
+            await catalog.refresh()
+        if catalog.library is None:
+            raise ComfyUIOfflineError("ComfyUI cannot be asked which nodes it has.")
+        opened = await asyncio.to_thread(_read, content, title, catalog.library)
+        _put(self._opened, opened.id, opened)
+        return opened
+
+    def put_down(self, dropped: Dropped) -> str:
+        """Keep what a dropped file carries until it is asked for; gives its id."""
+        key = secrets.token_hex(8)
+        _put(self._dropped, key, dropped)
+        return key
+
+    def take_up(self, key: str, owner: str) -> Dropped:
+        """What a file carries that this owner dropped.
+
+        Raises:
+            ValidationError: it was too long ago.
+        """
+        dropped = self._dropped.get(key)
+        if dropped is None or dropped.owner != owner:
+            raise ValidationError("The file is not at hand any more.", hint="Drop it again.")
+        return dropped
+
+
+def _put(kept: dict[str, T], key: str, value: T) -> None:
+    """At the end, as the newest; the oldest goes."""
+    kept.pop(key, None)
+    kept[key] = value
+    if len(kept) > _KEPT:
+        del kept[next(iter(kept))]
+
+
+def title_of(filename: str) -> str:
+    """What to call a workflow that came as a file.
+
+    >>> title_of("my flow.v2.json"), title_of("")
+    ('my flow.v2', 'Workflow')
+    """
+    stem = filename.replace("\\", "/").rpartition("/")[2]
+    return (stem.rpartition(".")[0] or stem).strip()[:80] or "Workflow"
+
+
+def _read(content: bytes, title: str, library: NodeLibrary) -> Opened:
+    workflow = load_workflow(content)
+    editor = workflow.editor
+    try:
+        graph = workflow.graph or convert_workflow(editor or {}, library)
+    except InvalidWorkflowError as error:
+        if not error.problems:
+            raise
+        return Opened(f"lacking-{title}", title, None, error.problems)
+    problems = check_workflow(graph, library, models=models_of(editor or {}))
+    if any(problem.kind in _UNREADABLE for problem in problems):
+        return Opened(f"lacking-{title}", title, None, (*problems,))
+    preset = adopt(graph, library, title=title, editor=editor)
+    return Opened(preset.id, title, preset, (*_of_form(problems, preset),), library)
+
+
+def _of_form(problems: Sequence[Problem], preset: Preset) -> Iterator[Problem]:
+    """Without the files that a person gives in the form: they are asked for there.
+
+    A value that the form shows can be mended there, so it is no obstacle.
+    """
+    given = {(t.node, t.input): p for p in preset.params for t in p.targets}
+    for problem in problems:
+        param = given.get((problem.node or "", problem.input or ""))
+        if param is None or isinstance(problem.extra.get("model"), MissingModel):
+            yield problem
+        elif param.role not in FILE_ROLES:
+            yield replace(problem, severity="warning")

@@ -1,0 +1,188 @@
+"""The presets as the servers can run them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ..client import ComfyWSClient
+from ..errors import ComfyHeadlessError, Problem
+from ..protocol.object_info import NodeLibrary
+from ..workflow.merge_object_info import union
+from ..workflow.presets.preset_store import Preset, load_presets, preset_problems
+
+__all__ = ["Catalog", "Entry", "grouped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A preset and what it lacks; ``problems`` is None until the server was asked.
+
+    Of several servers, the one that lacks least counts.
+    """
+
+    preset: Preset
+    problems: tuple[Problem, ...] | None = None
+    opened: bool = False
+    """A workflow that the owner of this machine has opened and not saved as a preset."""
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The problems that keep it from running."""
+        return tuple(p for p in self.problems or () if p.severity == "error")
+
+    @property
+    def ready(self) -> bool | None:
+        """Whether it can run; None when that is not known yet."""
+        return None if self.problems is None else not self.errors
+
+    @property
+    def lack(self) -> str:
+        """What is missing, in a few words: ``2 models missing``."""
+        least = next((p.extra["least"] for p in self.errors if "least" in p.extra), None)
+        if least is not None:
+            return f"Needs ComfyUI {least}"
+        models = sum(p.kind == "missing_model" for p in self.errors)
+        nodes = sum(p.kind == "missing_node" for p in self.errors)
+        if models:
+            return f"{models} model{'s' * (models > 1)} missing"
+        if nodes:
+            return f"{nodes} node{'s' * (nodes > 1)} missing"
+        return "Cannot run here" if self.errors else ""
+
+    @property
+    def reason(self) -> str:
+        """Why it cannot run, as a sentence for the page; empty when it can."""
+        if not self.errors:
+            return ""
+        first = self.errors[0]
+        more = f" (and {len(self.errors) - 1} more)" if len(self.errors) > 1 else ""
+        return f"{first.message.rstrip('.')}{more}: see Status."
+
+
+class Catalog:
+    """All presets with their readiness, and the node list behind it: of all servers together.
+
+    Asks each server one question, in :meth:`refresh`; reading costs nothing. ``folders`` hold
+    presets besides the shipped ones; ``opened_folder`` is the one with what was only opened.
+    """
+
+    def __init__(
+        self,
+        client: ComfyWSClient,
+        presets: Iterable[Preset],
+        *,
+        others: Sequence[ComfyWSClient] = (),
+        folders: Sequence[Path] = (),
+        opened_folder: Path | None = None,
+    ) -> None:
+        self._clients = (client, *others)
+        self._folders = (*folders,)
+        self._opened_folder = opened_folder
+        self._servers: dict[str, tuple[NodeLibrary, str | None]] = {}  # by address
+        self.library: NodeLibrary | None = None
+        self.entries: tuple[Entry, ...] = tuple(Entry(preset) for preset in presets)
+        self.broken: tuple[Problem, ...] = ()
+        """Presets whose files cannot be read, and why."""
+
+    def entry(self, preset_id: str | None) -> Entry:
+        """That preset; the first one where the id is unknown, as an old draft may have."""
+        return next((e for e in self.entries if e.preset.id == preset_id), self.entries[0])
+
+    def find(self, preset_id: str) -> Preset | None:
+        """That preset, if there is one of this name."""
+        return next((e.preset for e in self.entries if e.preset.id == preset_id), None)
+
+    def title(self, preset_id: str) -> str:
+        """What people call it; its id where there is no such preset any more."""
+        preset = self.find(preset_id)
+        return preset.title if preset else preset_id
+
+    def for_tasks(self, tasks: Sequence[str]) -> Entry | None:
+        """The first preset that does one of ``tasks`` and takes a picture, a ready one if any."""
+        able = [
+            entry
+            for task in tasks
+            for entry in self.entries
+            if entry.preset.task == task and entry.preset.by_role("image")
+        ]
+        return next((entry for entry in able if entry.ready), able[0] if able else None)
+
+    async def refresh(self, *, versions: Mapping[str, str | None] | None = None) -> None:
+        """Ask the servers what they have, and look which presets there are. Keeps the old answer
+        of one that is away.
+
+        ``versions`` names the servers to ask, by address; None asks all of them.
+        """
+        asked = [c for c in self._clients if versions is None or c.url in versions]
+        answers = await asyncio.gather(
+            *(client.object_info(fresh=True) for client in asked), return_exceptions=True
+        )
+        for client, answer in zip(asked, answers, strict=True):
+            if isinstance(answer, NodeLibrary):
+                self._servers[client.url] = answer, (versions or {}).get(client.url)
+            elif not isinstance(answer, ComfyHeadlessError):
+                raise answer
+        known = [self._servers[c.url] for c in self._clients if c.url in self._servers]
+        if not known:
+            return
+        self.library = await asyncio.to_thread(union, [library for library, _ in known])
+        await self._set(())  # what was found out with the old list counts no more
+
+    async def look(self) -> None:
+        """See which presets there are now: files that somebody added, changed or removed.
+
+        What is known of the others stays; the server is not asked.
+        """
+        await self._set(self.entries)
+
+    async def _set(self, known: Iterable[Entry]) -> None:
+        self.entries, self.broken = await asyncio.to_thread(self._look, known)
+
+    def _look(self, looked: Iterable[Entry]) -> tuple[tuple[Entry, ...], tuple[Problem, ...]]:
+        before = {entry.preset.id: entry for entry in looked}
+        folder = self._opened_folder
+        opened = {path.stem for path in folder.glob("*.toml")} if folder is not None else set()
+        presets = load_presets(self._folders)
+        return (
+            tuple(
+                known
+                if (known := before.get(preset.id)) is not None
+                and known.preset is preset
+                and known.opened == (preset.id in opened)
+                else self._entry(preset, opened=preset.id in opened)
+                for preset in presets.values()
+            ),
+            presets.problems,
+        )
+
+    def _entry(self, preset: Preset, *, opened: bool) -> Entry:
+        told = [
+            Entry(preset, (*preset_problems(preset, library, version),), opened)
+            for library, version in self._servers.values()
+        ]
+        return min(told, key=lambda entry: len(entry.errors), default=Entry(preset, None, opened))
+
+
+GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
+    "Pictures": ("t2i",),
+    "Pictures from pictures": ("i2i", "edit", "inpaint", "control", "upscale"),
+    "Video": ("t2v",),
+    "Video from a picture": ("i2v",),
+    "Sound": ("audio",),
+    "3D": ("3d",),
+}
+
+
+def grouped(entries: Iterable[Entry]) -> list[tuple[str, list[Entry]]]:
+    """The presets under headings, in the order of lists; headings without presets are left out."""
+    listed = list(entries)
+    groups = [("Opened workflows", [entry for entry in listed if entry.opened])]
+    groups += [
+        (title, [entry for entry in listed if entry.preset.task in tasks and not entry.opened])
+        for title, tasks in GROUPS.items()
+    ]
+    return [(title, found) for title, found in groups if found]

@@ -1,0 +1,1 @@
+"""The Create tab: form, prompt tools, Generate, live preview."""

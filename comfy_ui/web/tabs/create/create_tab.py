@@ -1,0 +1,290 @@
+"""The Create tab: describe, generate, watch, keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import gradio as gr
+
+from ....errors import ComfyHeadlessError, ValidationError
+from ....features import FEATURES
+from ....storage.records import Item, Job, JobError, Phase, Snapshot
+from ....workflow.presets.preset_store import Preset
+from ...auth.access import Access
+from ...components import job_card, preset_form
+from ...components.html import Html, el, icon
+from ...components.html_block import island, sent
+from ...components.preset_picker import picker
+from ...components.thumbnails import gallery
+from ...http.upload_routes import Uploads
+from ...services import Backend
+from .enhance_prompt import Enhance
+from .form_state import Draft
+from .generate import read_outcomes
+from .generate_menu import menu
+from .live_preview import Stage
+from .prompt_tools import Words
+from .reuse_settings import recall, ways_on
+
+__all__ = ["Create"]
+
+_SHOWN_RESULTS: Final = 24
+
+
+class Create:
+    """Builds the tab inside a ``gr.Blocks`` and answers its events."""
+
+    def __init__(self, backend: Backend, access: Access) -> None:
+        self._backend = backend
+        self._access = access
+        self._uploads = Uploads(backend, access)
+        self._stage = Stage(backend, access)
+
+    def build(self, page: Any) -> None:
+        """Make the components and connect them. ``page`` is the surrounding ``gr.Blocks``."""
+        slot = gr.Textbox(visible=False)  # carries the page's JSON to Python, by the js of events
+        with gr.Row(elem_id="create"):
+            with gr.Column(elem_id="compose"):
+                chooser = island(elem_id="picker", sends=["choose"])
+                with gr.Column(elem_id="prompt-card"):
+                    prompt = gr.Textbox(
+                        label="Prompt",
+                        lines=3,
+                        max_lines=12,
+                        autofocus=True,
+                        placeholder="Describe what you want to see, or drop a picture here to "
+                        "restore its settings",
+                        elem_id="prompt",
+                    )
+                    words = island(elem_id="words")
+                    if FEATURES["ai"]:
+                        Enhance(self._backend, self._access).build(prompt, slot)
+                notice = island(elem_id="notice")
+                with gr.Row(elem_id="actions"):
+                    generate = gr.Button("Generate", variant="primary", elem_id="generate")
+                    island(menu(), elem_id="more-ways")
+                    stop = gr.Button("Stop", elem_id="stop", interactive=False)
+            with gr.Column(elem_id="stage-area"):
+                stage = island(elem_id="stage", sends=["attach", "recall"])
+                results = island(elem_id="results", sends=["recall"])
+            with gr.Column(elem_id="settings"):
+                form = island(elem_id="form")
+        ticket = gr.State("")  # changes when there may be something new to follow
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+        page.load(
+            self._open,
+            inputs=[slot],
+            outputs=[chooser, form, prompt, notice],
+            js="() => [window.comfy.draft()]",
+            **quiet,
+        )
+        page.load(Words(self._backend, self._access).bar, outputs=[words], **quiet)
+        chooser.choose(self._choose, outputs=[chooser, form, notice, generate], **quiet)
+        generate.click(
+            self._pressed,
+            inputs=[slot],
+            outputs=[notice, ticket],
+            js="async () => [await window.comfy.outcome()]",
+            trigger_mode="multiple",
+            **quiet,
+        )
+        look: dict[str, Any] = {
+            "inputs": [slot],
+            "outputs": [stage, results, notice, generate, stop],
+            "js": "() => [window.comfy.liveJob()]",
+            "trigger_mode": "always_last",
+            "concurrency_limit": None,
+            **quiet,
+        }
+        gr.on([page.load, ticket.change], self._look, **look)
+        stage.attach(self._attach, **look)
+        stop.click(self._stop, inputs=[slot], js="() => [window.comfy.shownJob()]", **quiet)
+        self.shown = [chooser, form, prompt, notice]
+        for source in (stage, results):
+            source.recall(self._recall, outputs=self.shown, **quiet)
+
+    def show(
+        self, preset_id: str, values: Mapping[str, Any], *, prompt: str | None = None
+    ) -> tuple[Any, ...]:
+        """What the components in :attr:`shown` become to show that preset's form.
+
+        Without a ``prompt`` the preset's own goes into the box, where it has one.
+        """
+        preset = self._backend.catalog.entry(preset_id).preset
+        said = preset.by_role("prompt")
+        text = prompt or (str(said.default) if said is not None and said.default else "")
+        return (*self._show(preset, values), text or gr.skip(), self._reason(preset))
+
+    @staticmethod
+    def told(error: ComfyHeadlessError) -> tuple[Any, ...]:
+        """What they become to say what went wrong: all stays, but for the notice."""
+        return gr.skip(), gr.skip(), gr.skip(), _notice(JobError.of(error))
+
+    # What follows answers events. Each handler asks self._access whose request it is.
+
+    async def _open(self, text: str, request: gr.Request) -> tuple[Any, ...]:
+        """The page was loaded: show the draft that the browser kept."""
+        self._access.require("see", request)
+        draft = Draft.parse(text)
+        await self._backend.checked()
+        catalog = self._backend.catalog
+        await catalog.look()
+        if draft.preset and catalog.find(draft.preset) is None:
+            gone = ValidationError(
+                f"There is no preset '{draft.preset[:80]}' here.", hint="Choose another one."
+            )
+            first = catalog.entry(None).preset
+            return (*self._show(first, {}), draft.prompt, _notice(JobError.of(gone)))
+        entry = catalog.entry(draft.preset)
+        return (*self._show(entry.preset, draft.values), draft.prompt, self._reason(entry.preset))
+
+    async def _choose(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+        self._access.require("see", request)
+        data = sent(event)
+        draft = Draft.parse(data.get("draft"))
+        old = self._backend.catalog.entry(draft.preset).preset
+        new = self._backend.catalog.entry(data.get("preset")).preset
+        values = preset_form.carry(old, preset_form.read(old, draft.values), new)
+        return (*self._show(new, values), self._reason(new), gr.skip())
+
+    async def _pressed(self, text: str, request: gr.Request) -> tuple[Any, Any]:
+        """Draw what came of presses of Generate, as :class:`.generate.Press` has told the page."""
+        self._access.require("see_own", request)
+        outcomes = read_outcomes(text)
+        if not outcomes:
+            return gr.skip(), gr.skip()
+        errors = [outcome.error for outcome in outcomes if outcome.error]
+        jobs = [outcome.job for outcome in outcomes if outcome.job]
+        return _notice(errors[-1]) if errors else "", jobs[-1] if jobs else gr.skip()
+
+    async def _look(self, shown: str, request: gr.Request) -> tuple[Any, ...]:
+        """The stage, the results and the buttons as they are now.
+
+        ``shown`` is the job that the page draws already, as :class:`.live_preview.Stage` tells it.
+        """
+        return await self._now(self._access.require("see_own", request), shown)
+
+    async def _attach(
+        self, shown: str, event: gr.EventData, request: gr.Request
+    ) -> tuple[Any, ...]:
+        """The same, because a job has ended or another page may have started one."""
+        owner = self._access.require("see_own", request)
+        ended = str(sent(event).get("job") or "")
+        stage, results, notice, *buttons = await self._now(owner, shown, watched=bool(ended))
+        if ended:
+            notice = await self._ended(ended, owner)
+        return stage, results, notice, *buttons
+
+    async def _now(self, owner: str, shown: str, *, watched: bool = False) -> tuple[Any, ...]:
+        studio, stage = self._backend.studio, gr.skip()
+        try:
+            jobs = await studio.active(owner)
+            if not jobs:
+                await studio.sheets_drawn(owner)
+                stage = await self._last(owner, watched=watched)
+            elif jobs[0].id != shown:
+                stage = await self._stage.card(jobs[0])
+            return stage, await self._results(owner), gr.skip(), *_buttons(running=bool(jobs))
+        except ComfyHeadlessError as error:  # the disk refuses, or the server was changed
+            told = job_card.error_card(JobError.of(error))
+            return told, gr.skip(), gr.skip(), *_buttons(running=False)
+
+    async def _ended(self, job_id: str, owner: str) -> Any:
+        """Why a job failed, beside the button, where the next one has taken the stage."""
+        studio = self._backend.studio
+        try:
+            error = (await studio.snapshot(job_id, owner)).error
+        except ComfyHeadlessError:
+            return gr.skip()
+        return _notice(error) if error and await studio.active(owner) else gr.skip()
+
+    async def _last(self, owner: str, *, watched: bool) -> Html:
+        """What the stage shows when nothing runs: how the newest job ended.
+
+        One that was stopped is told to who ``watched`` it; who comes later sees a result.
+        """
+        studio = self._backend.studio
+        for job in await studio.recent(owner, limit=1 if watched else _SHOWN_RESULTS):
+            snapshot = await studio.snapshot(job.id, owner)
+            if watched or snapshot.error or snapshot.items or snapshot.texts:
+                return self._finished(snapshot, job)
+        return job_card.empty_card(self._backend.catalog.entry(None).preset.sample_prompts)
+
+    async def _results(self, owner: str) -> Html:
+        return gallery(await self._backend.studio.results(owner, limit=_SHOWN_RESULTS))
+
+    async def _stop(self, job_id: str, request: gr.Request) -> None:
+        owner = self._access.require("cancel", request)
+        jobs = await self._backend.studio.active(owner)
+        chosen = next((job for job in jobs if job.id == job_id), jobs[0] if jobs else None)
+        if chosen is not None:
+            await self._backend.studio.cancel(chosen.id, owner)
+
+    async def _recall(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+        data = sent(event)
+        owner = self._access.require("see_own", request)
+        draft = Draft.parse(data.get("draft"))
+        try:
+            source = await self._source(data, owner)
+            what = str(data.get("what", ""))
+            found = await recall(what, source, draft, self._backend, self._uploads)
+        except ComfyHeadlessError as error:
+            return self.told(error)
+        said = gr.skip() if found.prompt is None else found.prompt
+        if found.preset is None:
+            return gr.skip(), gr.skip(), said, gr.skip()
+        return (*self._show(found.preset, found.values), said, self._reason(found.preset))
+
+    async def _source(self, data: Mapping[str, Any], owner: str) -> Item | Job:
+        """The job or the result that the page names, if it is the owner's."""
+        if "job" in data:
+            return await self._backend.studio.job(str(data["job"]), owner)
+        number = str(data.get("item", ""))
+        return await self._backend.studio.item(int(number) if number.isdecimal() else 0, owner)
+
+    def _show(self, preset: Preset, values: Mapping[str, Any]) -> tuple[Html, Html]:
+        catalog = self._backend.catalog
+        return (
+            picker(catalog.entries, preset.id),
+            preset_form.form(preset, values, library=catalog.library),
+        )
+
+    def _finished(self, snapshot: Snapshot, job: Job) -> Html:
+        if snapshot.phase is Phase.SUCCEEDED and snapshot.items:
+            seconds = (
+                job.finished_at - job.started_at
+                if job.finished_at and job.started_at
+                else snapshot.elapsed_s
+            )
+            ways = ways_on(snapshot.items[0], self._backend.catalog)
+            return job_card.result_card(snapshot.items, seconds=seconds or None, ways=ways)
+        if snapshot.phase is Phase.SUCCEEDED and snapshot.texts:
+            return job_card.texts_card(snapshot.texts, job_id=snapshot.job_id)
+        return job_card.job_card(snapshot)
+
+    def _reason(self, preset: Preset) -> Html:
+        reason = self._backend.catalog.entry(preset.id).reason
+        return _notice(JobError(reason)) if reason else Html("")
+
+
+def _buttons(*, running: bool) -> tuple[Any, Any]:
+    return (
+        gr.update(value="Add to queue" if running else "Generate"),
+        gr.update(interactive=running),
+    )
+
+
+def _notice(error: JobError) -> Html:
+    """Why nothing was queued, beside the button that was pressed."""
+    return el(
+        "div",
+        icon("alert"),
+        el("p", error.message, " ", error.hint),
+        el("details", el("summary", "Details"), el("pre", error.details))
+        if error.details
+        else None,
+        class_="notice",
+        role="alert",
+    )

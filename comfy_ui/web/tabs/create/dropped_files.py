@@ -1,0 +1,190 @@
+"""A file dropped on Create: what it carries, and what of that goes into the form."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import gradio as gr
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ....errors import ComfyHeadlessError, InvalidWorkflowError, ValidationError
+from ....protocol.object_info import NodeLibrary
+from ....workflow.controls import find_controls
+from ....workflow.graph import AnyGraph
+from ....workflow.metadata import Metadata, read_metadata
+from ...auth.access import Access
+from ...components import preset_form
+from ...components.html_block import island, sent
+from ...http.handlers import PRIVATE, body, guarded
+from ...http.upload_routes import MAX_UPLOAD_BYTES
+from ...open_workflows import Dropped, title_of
+from ...services import Backend
+from .create_tab import Create
+from .form_state import Draft
+
+__all__ = ["Drops"]
+
+_SOURCES: Final = {"comfy-ui": "this app", "comfyui": "ComfyUI", "a1111": "Stable Diffusion web UI"}
+# What goes from one preset into another by its meaning; a model would not fit there.
+_CARRIED: Final = (
+    "negative", "seed", "steps", "cfg", "guidance", "sampler", "scheduler", "width", "height",
+    "frames", "fps", "duration",
+)  # fmt: skip
+
+
+class Drops:
+    """Reads dropped files, asks by a dialog of the page's, and does what was chosen."""
+
+    def __init__(self, backend: Backend, access: Access) -> None:
+        self._backend = backend
+        self._access = access
+        self._desk = backend.desk
+
+    def build(self, create: Create) -> None:
+        """Connect the dialog's answers with the form of ``create``."""
+        ear = island(elem_id="drop", sends=["apply"])
+        ear.apply(
+            self._apply, outputs=create.shown, show_progress="hidden", api_visibility="private"
+        )
+        self._create = create
+
+    def routes(self) -> list[Route]:
+        """The route that takes a file, for ``app_kwargs`` of Gradio's ``launch``."""
+        return [Route("/drops", guarded(self._receive, writes=True), methods=["POST"])]
+
+    async def _receive(self, request: Request) -> Response:
+        owner = self._access.require("upload", request)
+        content = await body(request, MAX_UPLOAD_BYTES)
+        trusted = self._access.allows("open_workflow", request) and self._backend.keeps_opened
+        name = request.query_params.get("name", "")
+        told = await self.look(content, name, owner, trusted=trusted)
+        return JSONResponse(told, headers=PRIVATE)
+
+    async def look(self, content: bytes, name: str, owner: str, *, trusted: bool) -> dict[str, Any]:
+        """What the dialog needs to know about a file, as JSON. Nothing is changed by it.
+
+        ``trusted`` people may run the workflow in it; others get its values for their presets.
+
+        Raises:
+            InvalidWorkflowError: it is neither a picture or recording nor a workflow.
+        """
+        title = title_of(name)
+        try:
+            metadata = await asyncio.to_thread(read_metadata, content)
+        except ValidationError as error:
+            return await self._workflow(content, title, owner, error, trusted=trusted)
+        found = await self._read(metadata, content, title, owner, trusted=trusted)
+        token = self._desk.put_down(found)
+        told = {
+            "prompt": found.prompt,
+            "seed": None if found.seed is None else str(found.seed),
+            "all": bool(found.form or found.by_role or found.prompt),
+            "form": self._title(found.form),
+        }
+        return {
+            "id": token,
+            "source": _SOURCES.get(metadata.source or ""),
+            **{key: value for key, value in told.items() if value},
+        }
+
+    async def _workflow(
+        self, content: bytes, title: str, owner: str, error: ValidationError, *, trusted: bool
+    ) -> dict[str, Any]:
+        """No picture: perhaps a workflow as JSON, which the owner of the machine may open."""
+        if not content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
+            raise InvalidWorkflowError(
+                "Nothing can be read from this file.", hint=error.hint
+            ) from error
+        if not trusted:
+            raise InvalidWorkflowError(
+                "Only the owner of this machine can open workflows.",
+                hint="Choose one of the presets.",
+            )
+        opened = await self._desk.open(content, title=title)
+        form = opened.id if opened.preset else None
+        token = self._desk.put_down(Dropped(owner, form=form))
+        told = {"id": token, "source": "ComfyUI", "form": title, "file": "json"}
+        return {**told, "all": True} if form else {**told, "needs": opened.id}
+
+    async def _read(
+        self, metadata: Metadata, content: bytes, title: str, owner: str, *, trusted: bool
+    ) -> Dropped:
+        catalog = self._backend.catalog
+        if metadata.preset and catalog.find(metadata.preset):
+            preset = catalog.entry(metadata.preset).preset
+            values = metadata.values
+            said, drawn = preset.by_role("prompt"), preset.by_role("seed")
+            return _found(
+                owner,
+                values.get(said.id) if said else None,
+                values.get(drawn.id) if drawn else None,
+                form=preset.id,
+                values=preset_form.read(preset, values),
+            )
+        by_role = dict(metadata.values) if metadata.preset is None else {}
+        if metadata.graph and catalog.library is not None:
+            by_role |= await asyncio.to_thread(_roles, metadata.graph, catalog.library)
+        form = None
+        if (metadata.graph or metadata.workflow) and trusted:
+            try:
+                opened = await self._desk.open(content, title=title)
+            except ComfyHeadlessError:
+                pass  # what was read from it can be used all the same
+            else:
+                form = opened.id if opened.preset else None
+        carried = {role: by_role[role] for role in _CARRIED if role in by_role}
+        return _found(owner, by_role.get("prompt"), by_role.get("seed"), form=form, by_role=carried)
+
+    def _title(self, form: str | None) -> str | None:
+        if form is None:
+            return None
+        opened = self._desk.find(form)
+        return opened.title if opened else self._backend.catalog.title(form)
+
+    async def _apply(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+        data = sent(event)
+        owner = self._access.require("see_own", request)
+        try:
+            found = self._desk.take_up(str(data.get("id", "")), owner)
+        except ValidationError as error:
+            return self._create.told(error)
+        draft = Draft.parse(data.get("draft"))
+        preset = self._backend.catalog.entry(draft.preset).preset
+        values = preset_form.read(preset, draft.values)
+        match data.get("what"):
+            case "prompt":
+                return gr.skip(), gr.skip(), found.prompt or gr.skip(), gr.skip()
+            case "seed":
+                fresh = preset_form.recall(preset, {"seed": found.seed})
+                return self._create.show(preset.id, {**values, **fresh}, prompt=draft.prompt)
+            case "all" if found.form is not None:
+                try:
+                    await self._desk.keep(found.form)
+                except ComfyHeadlessError as error:
+                    return self._create.told(error)
+                return self._create.show(found.form, found.values, prompt=found.prompt)
+            case "all":
+                fresh = preset_form.recall(preset, found.by_role)
+                prompt = found.prompt or draft.prompt
+                return self._create.show(preset.id, {**values, **fresh}, prompt=prompt)
+        return gr.skip(), gr.skip(), gr.skip(), gr.skip()
+
+
+def _found(owner: str, prompt: Any, seed: Any, **more: Any) -> Dropped:
+    return Dropped(
+        owner,
+        prompt=prompt.strip()[:20_000] if isinstance(prompt, str) else "",
+        seed=seed if isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 else None,
+        **more,
+    )
+
+
+def _roles(graph: AnyGraph, library: NodeLibrary) -> dict[str, Any]:
+    """The values of a graph by what they mean, of several the first."""
+    found: dict[str, Any] = {}
+    for control in find_controls(graph, library):
+        found.setdefault(control.role, control.default)
+    return found

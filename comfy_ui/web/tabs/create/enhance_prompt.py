@@ -1,0 +1,199 @@
+"""Enhance: a draft of a richer prompt. The original is replaced only when the person says so."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import random
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, Final
+
+import gradio as gr
+
+from ....errors import ComfyHeadlessError, ValidationError
+from ....prompts import (
+    DescribeOptions,
+    EnhancedPrompt,
+    EnhanceOptions,
+    Kind,
+    adescribe_image,
+    list_styles,
+    load_styles,
+    stream_enhance,
+)
+from ....prompts.language_models.model_choice import RULES, find_model, find_seeing_model
+from ....storage.records import JobError
+from ....workflow.presets.preset_store import Preset
+from ...auth.access import Access
+from ...components.enhance_card import Wishes, draft_card, failed_card, writing_card
+from ...components.html_block import island, sent
+from ...services import Backend
+from .form_state import Draft
+
+__all__ = ["Enhance", "kind_of"]
+
+_TIMEOUT_S: Final = 60.0  # a person sees it coming and can stop it; a model may have to be loaded
+_DRAW_EVERY_S: Final = 0.1
+_MAX_PICTURE: Final = 4_000_000  # characters of a data: address; the browser sends it small
+
+
+class Enhance:
+    """The button in the prompt's corner and the draft below it."""
+
+    def __init__(self, backend: Backend, access: Access) -> None:
+        self._backend = backend
+        self._access = access
+        self._writing: dict[str, asyncio.Task[Any]] = {}  # per open page
+
+    def build(self, prompt: Any, slot: Any) -> None:
+        """Make the components and connect them to the ``prompt`` box."""
+        button = gr.Button("✨ Enhance", elem_id="enhance", size="sm")
+        draft = island(elem_id="draft", sends=["use", "retry", "discard", "describe"])
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        for event, again in ((button.click, "false"), (draft.retry, "true")):
+            event(
+                self._write,
+                inputs=[prompt, slot],
+                outputs=[draft],
+                js=f"(prompt) => [prompt, window.comfy.wishes({again})]",
+                trigger_mode="multiple",  # a new draft ends the one before, see _pieces
+                concurrency_limit=None,
+                **quiet,
+            )
+        # The browser has put the draft into the prompt and the old prompt into its history.
+        draft.use(self._stop, outputs=[draft], **quiet)
+        draft.discard(self._stop, outputs=[draft], **quiet)
+        draft.describe(self._describe, outputs=[draft], concurrency_limit=None, **quiet)
+
+    async def _stop(self, request: gr.Request) -> str:
+        self._access.require("see_own", request)
+        self._end(request.session_hash or "")
+        return ""
+
+    def _end(self, page: str) -> None:
+        if writing := self._writing.pop(page, None):
+            writing.cancel()
+
+    async def _write(self, prompt: str, text: str, request: gr.Request) -> AsyncIterator[Any]:
+        page = request.session_hash or ""
+        try:
+            self._access.require("enhance", request)
+            self._end(page)
+            folder = self._backend.settings.data_dir / "styles"
+            library = (await asyncio.to_thread(load_styles, folder)).styles
+            wishes = Wishes.parse(text, [*list_styles(), *library])
+            if not self._access.allows("open_workflow", request):
+                # With a system prompt a visitor would have the owner's model for anything.
+                wishes = replace(wishes, system=None)
+            preset = self._backend.catalog.entry(Draft.parse(text).preset).preset
+            model = await asyncio.to_thread(find_model, settings=self._backend.settings)
+            options: EnhanceOptions = {
+                "style": library.get(wishes.style, wishes.style),
+                "strength": wishes.strength,
+                "family": preset.family,
+                "kind": kind_of(preset),
+                "seed": random.randrange(2**31) if wishes.unlike else None,
+                "unlike": wishes.unlike,
+                "model": model or "rules",
+                "instructions": wishes.instructions,
+                "system": wishes.system or "",
+                "timeout_s": _TIMEOUT_S,
+            }
+            source = (model.name or "the model") if model else ""
+            async with aclosing(self._pieces(page, stream_enhance(prompt, **options))) as parts:
+                written, drawn = "", 0.0
+                async for part in parts:
+                    if isinstance(part, EnhancedPrompt):
+                        yield draft_card(part, preset, wishes, library)
+                        break
+                    written += part
+                    if model is not None and time.monotonic() - drawn >= _DRAW_EVERY_S:
+                        drawn = time.monotonic()
+                        yield writing_card(written, source)
+        except ComfyHeadlessError as error:
+            yield failed_card(JobError.of(error))
+        # At the end of an event Gradio shows its last value once more: a draft that was discarded,
+        # used or written anew by then would come back. So the last value is none.
+        yield gr.skip()
+
+    async def _describe(self, event: gr.EventData, request: gr.Request) -> AsyncIterator[Any]:
+        """A prompt from a picture, as a draft."""
+        page = request.session_hash or ""
+        try:
+            self._access.require("enhance", request)
+            self._end(page)
+            data = sent(event)
+            picture = _picture(data.get("picture"))
+            preset = self._backend.catalog.entry(Draft.parse(data.get("draft")).preset).preset
+            model = await asyncio.to_thread(find_seeing_model, settings=self._backend.settings)
+            options: DescribeOptions = {
+                "family": preset.family,
+                "model": model or RULES,
+                "timeout_s": _TIMEOUT_S,
+            }
+            async with aclosing(self._pieces(page, _described(picture, options))) as parts:
+                async for part in parts:
+                    if isinstance(part, EnhancedPrompt):
+                        yield draft_card(part, preset)
+                        break
+                    yield writing_card(part, (model and model.name) or "the model")
+        except ComfyHeadlessError as error:
+            yield failed_card(JobError.of(error))
+        yield gr.skip()  # the same
+
+    async def _pieces(
+        self, page: str, written: AsyncGenerator[str | EnhancedPrompt, None]
+    ) -> AsyncGenerator[str | EnhancedPrompt, None]:
+        """``written``, ending without a word when the page wants no more of it."""
+        parts: asyncio.Queue[str | EnhancedPrompt | None] = asyncio.Queue()
+        writing = asyncio.create_task(_into(parts, written), name="a draft")
+        self._writing[page] = writing
+        writing.add_done_callback(lambda _: parts.put_nowait(None))
+        try:
+            yield ""  # something is seen at once, also while a model is being loaded
+            while (part := await parts.get()) is not None:
+                yield part
+            if not writing.cancelled():
+                writing.result()
+        finally:
+            writing.cancel()
+            if self._writing.get(page) is writing:
+                del self._writing[page]
+
+
+async def _into(
+    parts: asyncio.Queue[str | EnhancedPrompt | None],
+    written: AsyncGenerator[str | EnhancedPrompt, None],
+) -> None:
+    async with aclosing(written):
+        async for part in written:
+            parts.put_nowait(part)
+
+
+async def _described(
+    picture: bytes, options: DescribeOptions
+) -> AsyncGenerator[str | EnhancedPrompt, None]:
+    yield await adescribe_image(picture, **options)
+
+
+def _picture(address: object) -> bytes:
+    """The bytes in a ``data:`` address. Whether they are a picture is seen when it is opened."""
+    text = address if isinstance(address, str) and len(address) <= _MAX_PICTURE else ""
+    try:
+        return base64.b64decode(text.partition(";base64,")[2], validate=True)
+    except ValueError as error:
+        raise ValidationError("That is not a picture.") from error
+
+
+def kind_of(preset: Preset) -> Kind:
+    """What a prompt for this preset is for."""
+    if preset.task == "edit":
+        return "edit"
+    if preset.task == "i2v":
+        return "i2v"
+    if preset.kind == "video":
+        return "video"
+    return "audio" if preset.kind == "audio" else "image"

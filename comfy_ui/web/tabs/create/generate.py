@@ -1,0 +1,127 @@
+"""Generate was pressed: what the page sends becomes jobs.
+
+The page sends its presses itself, each as the form was and the next when this one is answered (see
+``assets/press.js``). Events of Gradio would do neither: two of one page overtake each other, and
+an event reads the form a moment after the press.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from pydantic import BaseModel, TypeAdapter, ValidationError as PydanticValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ....errors import ComfyHeadlessError, ValidationError
+from ....storage.records import JobError, JobRequest
+from ...auth.access import Access
+from ...components import preset_form
+from ...http.handlers import PRIVATE, body, guarded
+from ...http.upload_routes import Uploads
+from ...preset_catalog import Entry
+from ...services import Backend
+from .form_state import Draft
+from .generate_menu import series
+from .grid_request import grid
+
+__all__ = ["Outcome", "Press", "read_outcomes"]
+
+
+class Outcome(BaseModel):
+    """What came of a press: the last of its jobs, why there are no more of them; maybe both."""
+
+    job: str = ""
+    error: JobError | None = None
+
+
+_OUTCOMES: Final = TypeAdapter(list[Outcome])
+
+
+def read_outcomes(text: str | None) -> list[Outcome]:
+    """What the page was told, as it brings it back to be drawn; none where that is not readable."""
+    try:
+        return _OUTCOMES.validate_json(text or "[]")
+    except PydanticValidationError:
+        return []
+
+
+class Press:
+    """Answers a press of Generate."""
+
+    def __init__(self, backend: Backend, access: Access) -> None:
+        self._backend = backend
+        self._access = access
+        self._uploads = Uploads(backend, access)
+
+    def routes(self) -> list[Route]:
+        """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
+        return [Route("/create/press", guarded(self._press, writes=True), methods=["POST"])]
+
+    async def _press(self, request: Request) -> Response:
+        """An :class:`Outcome`. Each job asks for the right, and the pace, to run."""
+        self._access.require("see_own", request)
+        draft = Draft.parse((await body(request)).decode(errors="replace"))
+        made = Outcome()
+        try:
+            if draft.grid:
+                made.job = await self._grid(draft, request)
+            else:
+                asked = list(series(draft, self._backend.catalog.entry(draft.preset).preset))
+                for one in reversed(asked) if draft.front else asked:  # each goes before the others
+                    job = await self._backend.studio.submit(self._asked(one, request))
+                    made.job = job.id
+        except ComfyHeadlessError as error:
+            made.error = JobError.of(error)
+        return JSONResponse(made.model_dump(), headers=PRIVATE)
+
+    async def _grid(self, draft: Draft, request: Request) -> str:
+        preset = self._backend.catalog.entry(draft.preset).preset
+        asked = self._asked(replace(draft, replaces=None), request)
+        made = grid(preset, asked.values, draft.grid)
+        requests = [replace(asked, values=cell) for cell in made.cells]
+        queued = await self._backend.studio.submit_grid(
+            requests, across=made.across, down=made.down
+        )
+        return queued.id
+
+    def _asked(self, draft: Draft, request: Request) -> JobRequest:
+        owner = self._access.require("run", request)
+        entry = self._backend.catalog.entry(draft.preset)
+        values = preset_form.read(entry.preset, draft.values)
+        if entry.ready is False and not _other_models(entry, values):
+            raise ValidationError(entry.reason)
+        trusted = self._access.allows("open_workflow", request)
+        if entry.opened and not trusted:
+            raise ValidationError(
+                "Only the owner of this machine can run this workflow.",
+                hint="Choose one of the presets.",
+            )
+        files = self._uploads.check(entry.preset, values, owner)
+        said = entry.preset.by_role("prompt")
+        if said is not None:
+            if not draft.prompt.strip():
+                raise ValidationError("Type a prompt first.")
+            values[said.id] = draft.prompt.strip()
+        return JobRequest(
+            owner=owner,
+            preset=entry.preset.id,
+            values=values,
+            front=draft.front,
+            replaces=draft.replaces,
+            key=draft.press,
+            uploads=None if trusted else files,
+        )
+
+
+def _other_models(entry: Entry, values: Mapping[str, Any]) -> bool:
+    """Whether only model files are missing and others were chosen; the studio looks closer."""
+    chosen = any(
+        values.get(param.id) not in (None, param.default)
+        for param in entry.preset.params
+        if param.role in ("model", "lora")
+    )
+    return chosen and all(problem.kind == "missing_model" for problem in entry.errors)

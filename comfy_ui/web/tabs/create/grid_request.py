@@ -1,0 +1,76 @@
+"""A grid of variations: from what the panel (``assets/grid.js``) says to the cells to be queued."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ....errors import ValidationError
+from ....jobs.grids.grids_table import Side
+from ....workflow.grid_axes import Axis, expand, read_axis
+from ....workflow.presets.preset_store import Preset, resolve_values
+from ...auth.access import Access
+from ...components import preset_form
+from ...http.handlers import PRIVATE, body, guarded
+from ...services import Backend
+from .form_state import Draft
+
+__all__ = ["Cells", "grid", "routes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """The values of each cell, row by row, and what is written at the sides."""
+
+    across: Side
+    down: Side | None
+    cells: tuple[Mapping[str, Any], ...]
+
+
+def grid(preset: Preset, values: Mapping[str, Any], asked: Sequence[tuple[str, str]]) -> Cells:
+    """What ``asked`` (see :attr:`.form_state.Draft.grid`) makes of ``values``.
+
+    Raises:
+        ValidationError: an axis cannot be read, or the cells are too many.
+    """
+    rng = random.Random()
+    axes = [read_axis(preset, name, text, rng=rng) for name, text in asked]
+    cells = expand(preset, values, axes, rng=rng)
+    sides = [_side(axis) for axis in axes]
+    return Cells(sides[0], sides[1] if len(sides) > 1 else None, tuple(cells))
+
+
+def _side(axis: Axis) -> Side:
+    return Side(axis.label, axis.labels)
+
+
+def routes(backend: Backend, access: Access) -> list[Route]:
+    """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
+
+    async def count(request: Request) -> Response:
+        """How many results a grid would have, before anything is queued: ``[columns, rows]``.
+
+        Every cell is checked as it will be when it is queued.
+        """
+        access.require("see", request)
+        draft = Draft.parse((await body(request)).decode(errors="replace"))
+        if not draft.grid:
+            raise ValidationError("Choose what shall vary.")
+        preset = backend.catalog.entry(draft.preset).preset
+        values = preset_form.read(preset, draft.values)
+        said = preset.by_role("prompt")
+        if said is not None:
+            values[said.id] = draft.prompt
+        made = grid(preset, values, draft.grid)
+        for cell in made.cells:
+            resolve_values(preset, cell, object_info=backend.catalog.library)
+        size = len(made.across.labels), len(made.down.labels) if made.down else 1
+        return JSONResponse({"size": size}, headers=PRIVATE)
+
+    return [Route("/grid", guarded(count, writes=True), methods=["POST"])]

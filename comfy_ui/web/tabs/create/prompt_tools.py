@@ -1,0 +1,148 @@
+"""The line below the prompt: its length, earlier prompts, styles. And the styles' files."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import gradio as gr
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from ....errors import StorageError, ValidationError
+from ....features import FEATURES
+from ....prompts import load_styles, read_styles
+from ....prompts.language_models.model_choice import find_seeing_model
+from ....prompts.model_families import find_family
+from ....prompts.styles import MAX_FILE_BYTES, STYLE_FILES, shipped_styles, style_picture
+from ...auth.access import Access
+from ...components.html import Html, el, icon_button
+from ...http.handlers import PRIVATE, body, guarded
+from ...preset_catalog import Catalog
+from ...services import Backend
+
+__all__ = ["Words", "words_bar"]
+
+_PICTURES_KEPT: Final = {"Cache-Control": "private, max-age=86400"}
+
+
+class Words:
+    """Draws the line, and reads and takes files of styles."""
+
+    def __init__(self, backend: Backend, access: Access) -> None:
+        self._backend = backend
+        self._access = access
+
+    @property
+    def _folder(self) -> Path:
+        return self._backend.settings.data_dir / "styles"
+
+    async def bar(self, request: gr.Request) -> Html:
+        """What the island below the prompt shows."""
+        self._access.require("see", request)
+        sees = False
+        if FEATURES["ai"] and self._access.allows("enhance", request):
+            model = await asyncio.to_thread(find_seeing_model, settings=self._backend.settings)
+            sees = model is not None
+        return words_bar(self._backend.catalog, sees=sees)
+
+    def routes(self) -> list[Route]:
+        """For ``app_kwargs`` of Gradio's ``launch``."""
+        return [
+            Route("/styles", guarded(self._list)),
+            Route("/styles", guarded(self._take, writes=True), methods=["POST"]),
+            Route("/styles/{name}", guarded(self._picture)),
+        ]
+
+    async def _list(self, request: Request) -> Response:
+        self._access.require("see", request)
+        found = await asyncio.to_thread(load_styles, self._folder)
+        trusted = self._access.allows("open_workflow", request)
+        told = {
+            "styles": [_told(style) for style in found.styles.values()],
+            "takes": trusted,
+            "problems": [problem.message for problem in found.problems] if trusted else [],
+        }
+        return JSONResponse(told, headers=PRIVATE)
+
+    async def _take(self, request: Request) -> Response:
+        """Keep a file of styles for everybody. Only what can be read is kept."""
+        # As for workflows: what is put beside the presets is the owner's to decide.
+        self._access.require("open_workflow", request)
+        name = request.query_params.get("name", "")
+        content = await body(request, MAX_FILE_BYTES)
+        styles = await asyncio.to_thread(read_styles, content, name)
+        await asyncio.to_thread(_keep, self._folder, name, content)
+        return JSONResponse({"names": [style.name for style in styles]}, headers=PRIVATE)
+
+    async def _picture(self, request: Request) -> Response:
+        self._access.require("see", request)
+        name = request.path_params["name"]
+        path = style_picture(name) if name in shipped_styles() else None
+        if path is None or not path.is_file():
+            return PlainTextResponse("There is no such picture.", status_code=404)
+        return FileResponse(path, headers=_PICTURES_KEPT)
+
+
+def _told(style: Any) -> dict[str, Any]:
+    before, after = style.around
+    drawn = shipped_styles().get(style.name) == style
+    return {
+        "name": style.name,
+        "before": before,
+        "after": after,
+        "negative": style.negative,
+        "picture": drawn,
+    }
+
+
+def _keep(folder: Path, name: str, content: bytes) -> None:
+    """Write the file under its name, or one beside it where another file has this name."""
+    suffix = Path(name).suffix.lower()
+    if suffix not in STYLE_FILES:
+        raise ValidationError(f"Styles come as {', '.join(STYLE_FILES)}.")
+    stem = re.sub(r"[^\w\- ]+", "_", Path(name).stem).strip()[:80] or "styles"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(1, 100):
+            path = folder / f"{stem}{'' if number == 1 else f'-{number}'}{suffix}"
+            if not path.exists():
+                half = path.with_suffix(".part")
+                half.write_bytes(content)
+                half.replace(path)
+                return
+            if path.read_bytes() == content:
+                return
+    except OSError as error:
+        raise StorageError(f"The styles cannot be written: {error.strerror}.") from error
+    raise ValidationError(f"There are 99 files named {stem} already.", hint="Rename this one.")
+
+
+def words_bar(catalog: Catalog, *, sees: bool = False) -> Html:
+    """Room for the number of tokens (the browser counts), styles, and earlier prompts.
+
+    ``sees``: there is a model that can describe pictures.
+    """
+    families = {entry.preset.id: find_family(entry.preset.family) for entry in catalog.entries}
+    limits = {name: [f.encoder, f.limit, f.chunk or 0] for name, f in families.items()}
+    return el(
+        "div",
+        el("span", class_="tokens quiet", data_limits=json.dumps(limits)),
+        el(
+            "span",
+            icon_button("brush", "Styles", data_do="styles"),
+            icon_button(
+                "clock",
+                "Earlier prompts",
+                title="Earlier prompts (Alt + ↑ / ↓)",
+                data_do="past-prompts",
+            ),
+            class_="word-tools",
+        ),
+        class_="words-bar",
+        data_sees="true" if sees else None,
+    )

@@ -1,0 +1,97 @@
+"""Going on from what there is: Create takes over the settings or the picture of a result or job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ....errors import StorageError, ValidationError
+from ....storage.records import Item, Job
+from ....workflow.presets.preset_store import Preset
+from ...components import preset_form
+from ...http.upload_routes import Uploads
+from ...preset_catalog import Catalog, Entry
+from ...services import Backend
+from .form_state import Draft
+
+__all__ = ["GO_ON", "Recalled", "recall", "ways_on"]
+
+GO_ON: Final[Mapping[str, tuple[str, ...]]] = {
+    "input": ("i2i", "edit"),
+    "upscale": ("upscale",),
+    "animate": ("i2v",),
+}
+"""What can be done with a picture, and the tasks of the presets that do it, best first."""
+
+
+def ways_on(item: Item, catalog: Catalog) -> dict[str, Entry]:
+    """Which of :data:`GO_ON` there is a preset for here, and the one that does it."""
+    if item.kind != "image":
+        return {}
+    found = {way: catalog.for_tasks(tasks) for way, tasks in GO_ON.items()}
+    return {way: entry for way, entry in found.items() if entry is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """What Create shows from now on. None: that part stays as it is."""
+
+    preset: Preset | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    prompt: str | None = None
+
+
+async def recall(
+    what: str, source: Item | Job, draft: Draft, backend: Backend, uploads: Uploads
+) -> Recalled:
+    """Take over ``all``, ``remix`` (all but the seed), ``prompt`` or ``seed``; or use the picture
+    as ``input``, to ``upscale`` or to ``animate`` it.
+
+    Raises:
+        ValidationError: there is no preset for it here any more.
+        StorageError: the picture cannot be read, or not be kept as an input.
+    """
+    if what == "prompt":
+        return Recalled(prompt=source.prompt)
+    current = backend.catalog.entry(draft.preset).preset
+    if what == "seed":
+        seed = current.by_role("seed")
+        now = preset_form.read(current, draft.values)
+        return Recalled(current, {**now, **({seed.id: source.seed} if seed else {})})
+    if what in GO_ON and isinstance(source, Item):
+        return await _go_on(what, source, draft, backend, uploads)
+    preset = backend.catalog.find(source.preset)
+    if preset is None:
+        raise ValidationError(
+            f"The preset '{source.preset}' is not here any more.",
+            hint="Take over its prompt or its seed alone.",
+        )
+    values = dict(source.values)
+    seed = preset.by_role("seed")
+    if what == "remix" and seed is not None:
+        values.pop(seed.id, None)
+    return Recalled(preset, values, source.prompt)
+
+
+async def _go_on(
+    what: str, item: Item, draft: Draft, backend: Backend, uploads: Uploads
+) -> Recalled:
+    """Put the picture into a preset that takes one: the chosen one if it does just that."""
+    catalog = backend.catalog
+    current = catalog.entry(draft.preset).preset
+    fits = current.by_role("image") is not None and (what == "input" or current.task in GO_ON[what])
+    entry = catalog.entry(current.id) if fits else catalog.for_tasks(GO_ON[what])
+    target = entry.preset.by_role("image") if entry else None
+    if entry is None or target is None:
+        raise ValidationError("There is no preset here that does this with a picture.")
+    try:
+        content = await asyncio.to_thread(item.path.read_bytes)
+    except OSError as error:
+        raise StorageError("The picture cannot be read any more.") from error
+    name = await uploads.accept(content, "image", item.owner)
+    now = preset_form.read(current, draft.values)
+    values = now if fits else preset_form.carry(current, now, entry.preset)
+    prompt = None if what == "input" and draft.prompt.strip() else item.prompt
+    return Recalled(entry.preset, {**values, target.id: name}, prompt)

@@ -1,0 +1,163 @@
+"""The Library tab: everything that was made, newest first, to find again and to go on from.
+
+The tab is a frame that never changes; ``assets/library.js`` fills it from the routes here. So
+searching costs one small request, and nothing of Gradio's queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Final
+
+from pydantic import BaseModel, BeforeValidator, Field
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from ...storage.records import Kind
+from ..auth.access import Access
+from ..components import units
+from ..components.html_block import island
+from ..components.library_view import detail, frame, tiles
+from ..http.handlers import PRIVATE, asked, body, guarded
+from ..services import Backend
+
+__all__ = ["Library"]
+
+PAGE: Final = 50
+_MAX_IDS: Final = 1000
+
+
+def _given(value: object) -> object:
+    return None if value == "" else value
+
+
+_Optional: Final = BeforeValidator(_given)
+
+
+class Search(BaseModel):
+    """What the page asks for, see ``Studio.results``; an empty field is as good as none."""
+
+    text: Annotated[str, Field(max_length=500)] = ""
+    kind: Annotated[Kind | None, _Optional] = None
+    preset: Annotated[str | None, _Optional] = None
+    starred: Annotated[bool | None, _Optional] = None
+    since: Annotated[float | None, _Optional] = None
+    until: Annotated[float | None, _Optional] = None
+    before: Annotated[int | None, _Optional] = None
+
+
+class _Some(BaseModel):
+    """Some results, and what they shall be."""
+
+    ids: Annotated[list[int], Field(min_length=1, max_length=_MAX_IDS)]
+    starred: bool = True
+
+
+class _Folder(BaseModel):
+    """A folder of this machine."""
+
+    folder: Annotated[str, Field(max_length=4096)]
+
+
+class Library:
+    """Builds the tab inside a ``gr.Blocks`` and answers its requests, each to its owner."""
+
+    def __init__(self, backend: Backend, access: Access) -> None:
+        self._backend = backend
+        self._access = access
+
+    def build(self) -> None:
+        """Make the frame."""
+        island(frame(imports=self._access.allows("import_folder")), elem_id="library")
+
+    def routes(self) -> list[Route]:
+        """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
+        changes = {"star": self._star, "delete": self._delete, "restore": self._restore}
+        return [
+            Route("/library", guarded(self._page)),
+            Route("/library/space", guarded(self._space)),
+            Route("/library/import", guarded(self._importing)),
+            Route("/library/import", guarded(self._import, writes=True), methods=["POST"]),
+            Route("/library/import/stop", guarded(self._stop, writes=True), methods=["POST"]),
+            Route("/library/presets", guarded(self._presets)),
+            Route("/library/zip", guarded(self._zip)),
+            Route("/library/{id:int}", guarded(self._detail)),
+            *(
+                Route(f"/library/{name}", guarded(self._change(do), writes=True), methods=["POST"])
+                for name, do in changes.items()
+            ),
+        ]
+
+    async def _page(self, request: Request) -> Response:
+        owner = self._access.require("see_own", request)
+        search = asked(Search, dict(request.query_params))
+        found = await self._backend.studio.results(owner, limit=PAGE, **search.model_dump())
+        more = found[-1].id if len(found) == PAGE else None
+        return JSONResponse({"html": tiles(found), "next": more}, headers=PRIVATE)
+
+    async def _presets(self, request: Request) -> Response:
+        """Presets that have results, as ``[[id, title], …]``."""
+        owner = self._access.require("see_own", request)
+        used = await self._backend.studio.used_presets(owner)
+        titled = [(name, self._backend.catalog.title(name)) for name in used]
+        return JSONResponse(sorted(titled, key=lambda pair: pair[1].casefold()), headers=PRIVATE)
+
+    async def _space(self, request: Request) -> Response:
+        """What the owner's results take up, as words."""
+        owner = self._access.require("see_own", request)
+        space = await self._backend.studio.space(owner)
+        of = f" of {units.size(space.limit_bytes)}" if space.limit_bytes is not None else ""
+        used = units.size(space.used_bytes) if space.used_bytes else "Nothing"
+        return JSONResponse({"text": f"{used}{of} kept"}, headers=PRIVATE)
+
+    async def _importing(self, request: Request) -> Response:
+        self._access.require("import_folder", request)
+        return JSONResponse(self._backend.imports.state(), headers=PRIVATE)
+
+    async def _import(self, request: Request) -> Response:
+        owner = self._access.require("import_folder", request)
+        self._backend.imports.start(asked(_Folder, await body(request)).folder, owner)
+        return await self._importing(request)
+
+    async def _stop(self, request: Request) -> Response:
+        self._access.require("import_folder", request)
+        await self._backend.imports.stop()
+        return await self._importing(request)
+
+    async def _detail(self, request: Request) -> Response:
+        owner = self._access.require("see_own", request)
+        studio, catalog = self._backend.studio, self._backend.catalog
+        item = await studio.item(int(request.path_params["id"]), owner)
+        job = await studio.job(item.job_id, owner)
+        return HTMLResponse(detail(item, job, catalog), headers=PRIVATE)
+
+    async def _zip(self, request: Request) -> Response:
+        owner = self._access.require("see_own", request)
+        ids = asked(_Some, {"ids": request.query_params.get("ids", "").split(",")}).ids
+        return StreamingResponse(
+            self._backend.studio.zip(ids, owner),
+            media_type="application/zip",
+            headers={**PRIVATE, "Content-Disposition": 'attachment; filename="comfy-ui.zip"'},
+        )
+
+    def _change(
+        self, do: Callable[[_Some, str], Awaitable[list[int]]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def changed(request: Request) -> Response:
+            owner = self._access.require("see_own", request)
+            ids = await do(asked(_Some, await body(request)), owner)
+            return JSONResponse({"ids": ids}, headers=PRIVATE)
+
+        return changed
+
+    async def _star(self, some: _Some, owner: str) -> list[int]:
+        for item_id in some.ids:
+            await self._backend.studio.star(item_id, owner, starred=some.starred)
+        return some.ids
+
+    async def _delete(self, some: _Some, owner: str) -> list[int]:
+        return await self._backend.studio.delete(some.ids, owner)
+
+    async def _restore(self, some: _Some, owner: str) -> list[int]:
+        return await self._backend.studio.restore(some.ids, owner)

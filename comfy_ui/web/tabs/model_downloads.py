@@ -1,0 +1,178 @@
+"""Missing model files: fetched where ComfyUI's models folder is on this machine, for owners alone.
+
+``assets/downloads.js`` shows what is on its way in every ``data-downloads`` of the page, and asks
+again only while something is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ...errors import MissingModel, Problem, ValidationError
+from ...models.download_queue import Download, DownloadState
+from ..auth.access import Access
+from ..components.html import Html, act, el, page_text
+from ..components.requirements_view import missing_models
+from ..components.units import duration, size
+from ..http.handlers import PRIVATE, asked, body, guarded
+from ..services import Backend
+
+__all__ = ["Fetching", "place_for_downloads"]
+
+
+class _Which(BaseModel):
+    """What lacks the files, a preset or an opened workflow, and one of them; empty: all."""
+
+    form: Annotated[str, Field(max_length=200)]
+    file: Annotated[str, Field(max_length=500)] = ""
+
+
+class _One(BaseModel):
+    """A download by its id."""
+
+    id: Annotated[str, Field(max_length=700)]
+
+
+def place_for_downloads() -> Html:
+    """Where the page shows what is on its way; nothing as long as there is nothing."""
+    return el("div", class_="downloads", data_downloads=True, hidden=True)
+
+
+class Fetching:
+    """Answers the page's requests about model files."""
+
+    def __init__(self, backend: Backend, access: Access) -> None:
+        self._backend = backend
+        self._access = access
+
+    def routes(self) -> list[Route]:
+        """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
+        return [
+            Route("/downloads", guarded(self._look)),
+            Route("/downloads/start", guarded(self._start, writes=True), methods=["POST"]),
+            Route("/downloads/stop", guarded(self._stop, writes=True), methods=["POST"]),
+        ]
+
+    async def _look(self, request: Request) -> Response:
+        self._access.require("get_models", request)
+        return self._answer()
+
+    async def _start(self, request: Request) -> Response:
+        self._access.require("get_models", request)
+        which = asked(_Which, await body(request))
+        # Addresses come from what the server of this page knows, never from the request.
+        lacking = missing_models(self._problems(which.form))
+        folders = self._backend.folders
+        if which.file:
+            wanted: Iterable[MissingModel] = [m for m in lacking if m.filename == which.file]
+        else:
+            wanted = [m for m in lacking if folders.takes(m)]
+        if not wanted:
+            raise ValidationError("Nothing is missing there any more.", hint="Open it again.")
+        self._backend.downloads.start(wanted, folders)
+        return self._answer()
+
+    async def _stop(self, request: Request) -> Response:
+        self._access.require("get_models", request)
+        self._backend.downloads.cancel(asked(_One, await body(request)).id)
+        return self._answer()
+
+    def _problems(self, form: str) -> Iterable[Problem]:
+        opened = self._backend.desk.find(form)
+        if opened is not None:
+            return opened.problems
+        entry = self._backend.catalog.entry(form)
+        return entry.problems or () if entry.preset.id == form else ()
+
+    def _answer(self) -> Response:
+        downloads = self._backend.downloads
+        told = {
+            "html": panel(downloads.listed),
+            "active": downloads.active,
+            "done": sum(d.state is DownloadState.DONE for d in downloads.listed),
+        }
+        return JSONResponse(told, headers=PRIVATE)
+
+
+def panel(downloads: Iterable[Download]) -> Html:
+    """What was asked for, the newest last; empty as long as there is nothing."""
+    rows = [_row(download) for download in downloads]
+    if not rows:
+        return Html("")
+    return el("section", el("h2", "Downloads"), el("ul", rows), class_="panel")
+
+
+def _row(download: Download) -> Html:
+    part = download.share
+    return el(
+        "li",
+        el(
+            "div",
+            el(
+                "span",
+                el("code", page_text(download.model.filename, limit=120)),
+                el("span", _facts(download), class_="quiet"),
+                class_="words",
+            ),
+            _button(download),
+            class_="row",
+        ),
+        el(
+            "div",
+            el("div", class_="fill", style=f"width: {100 * (part or 0):.1f}%"),
+            class_="meter",
+            role="progressbar",
+            aria_label=f"Download of {download.model.filename}",
+            aria_valuemin="0",
+            aria_valuemax="100",
+            aria_valuenow=f"{100 * (part or 0):.0f}",
+        )
+        if download.state.active
+        else None,
+        el(
+            "p",
+            page_text(download.error.message),
+            " ",
+            page_text(download.error.hint),
+            role="alert",
+        )
+        if download.error
+        else None,
+        class_=f"download {download.state}",
+    )
+
+
+def _facts(download: Download) -> str:
+    here = size(download.received_bytes) if download.received_bytes else "nothing yet"
+    whole = f"{here} of {size(download.total_bytes)}" if download.total_bytes else here
+    match download.state:
+        case DownloadState.WAITING:
+            return "waits for the one before"
+        case DownloadState.RUNNING:
+            speed = f"{size(download.bytes_per_s)}/s" if download.bytes_per_s else ""
+            left = f"{duration(download.eta_s)} left" if download.eta_s is not None else ""
+            return ", ".join(filter(None, (whole, speed, left)))
+        case DownloadState.DONE:
+            return f"{here}, is in models/{download.model.folder}"
+        case DownloadState.CANCELLED:
+            return f"stopped at {whole}"
+        case DownloadState.FAILED:
+            return f"failed at {whole}"
+
+
+def _button(download: Download) -> Html | None:
+    if not download.state.active:
+        return None
+    return act(
+        "stop",
+        "Stop",
+        data_do="stop-download",
+        data_id=download.id,
+        aria_label=f"Stop the download of {download.model.filename}",
+    )

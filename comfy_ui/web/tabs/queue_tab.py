@@ -1,0 +1,143 @@
+"""The Queue tab: an owner's jobs as they run and wait, told as it happens and not by asking.
+
+The tab is a frame; while it is looked at, ``assets/queue.js`` holds one stream of events open. It
+carries the rows that have changed and says nothing while nothing happens.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ...storage.records import Job, Line, Snapshot, Status
+from ..auth.access import Access
+from ..components.html import Html
+from ..components.html_block import island
+from ..components.queue_rows import frame, now_row, past_row, summary
+from ..http.handlers import PRIVATE, Handler, asked, body, events, guarded
+from ..services import Backend
+
+__all__ = ["Queue"]
+
+_PAST = 20
+
+
+class _Which(BaseModel):
+    """A job, and for a move the one that it shall stand before; None: it goes to the end.
+
+    ``press`` is the page's own name for a press of Try again: sent again, it is the same one.
+    """
+
+    job: Annotated[str, Field(max_length=64)] = ""
+    before: Annotated[str | None, Field(max_length=64)] = None
+    press: Annotated[str | None, Field(max_length=64)] = None
+
+
+class Queue:
+    """Builds the tab inside a ``gr.Blocks`` and answers its requests, each to its owner."""
+
+    def __init__(self, backend: Backend, access: Access) -> None:
+        self._backend = backend
+        self._access = access
+
+    def build(self) -> None:
+        """Make the frame."""
+        island(frame(), elem_id="queue")
+
+    def routes(self) -> list[Route]:
+        """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
+        changes: dict[str, Handler] = {
+            "cancel": self._cancel,
+            "clear": self._clear,
+            "move": self._move,
+            "retry": self._retry,
+        }
+        return [
+            Route("/queue/events", guarded(self._events)),
+            *(
+                Route(f"/queue/{name}", guarded(do, writes=True), methods=["POST"])
+                for name, do in changes.items()
+            ),
+        ]
+
+    async def _events(self, request: Request) -> Response:
+        owner = self._access.require("see_own", request)
+        return events(request, self.news(owner))
+
+    async def news(self, owner: str) -> AsyncGenerator[str, None]:
+        """Server-sent events: the order of the rows, and the rows that are new or have changed."""
+        studio, catalog = self._backend.studio, self._backend.catalog
+        known: dict[str, Html] = {}
+        past: list[tuple[Job, Snapshot]] = []
+        active: set[str] = set()
+        ended = -1
+        async with aclosing(studio.follow_line(owner)) as lines:
+            async for line in lines:
+                ids = {job.id for job, _ in line.jobs}
+                if line.ended != ended or active - ids:  # something is over
+                    past = await self._past(owner)
+                active, ended = ids, line.ended
+                now = {
+                    job.id: now_row(
+                        job,
+                        snapshot,
+                        catalog,
+                        cell=studio.grid_cell(job.id),
+                        elsewhere=await studio.elsewhere(job.id, owner),
+                    )
+                    for job, snapshot in line.jobs
+                }
+                over = {job.id: past_row(job, snapshot, catalog) for job, snapshot in past}
+                yield _event(line, now, over, known)
+                known = {**over, **now}
+
+    async def _past(self, owner: str) -> list[tuple[Job, Snapshot]]:
+        studio = self._backend.studio
+        jobs = await studio.recent(owner, limit=_PAST)
+        return [(job, await studio.snapshot(job.id, owner)) for job in jobs]
+
+    async def _cancel(self, request: Request) -> Response:
+        owner, which = await self._which(request)
+        return _done(await self._backend.studio.cancel(which.job, owner))
+
+    async def _clear(self, request: Request) -> Response:
+        owner, _ = await self._which(request)
+        return _done(await self._backend.studio.cancel_all(owner, waiting_only=True))
+
+    async def _move(self, request: Request) -> Response:
+        owner, which = await self._which(request)
+        return _done(await self._backend.studio.reorder(which.job, owner, before=which.before))
+
+    async def _retry(self, request: Request) -> Response:
+        owner, which = await self._which(request)
+        studio = self._backend.studio
+        job = await studio.job(which.job, owner)
+        if job.status is Status.UNFETCHED and await studio.retry_fetch(job.id, owner):
+            return _done(True)
+        return _done((await studio.repeat(job.id, owner, key=which.press)).id)
+
+    async def _which(self, request: Request) -> tuple[str, _Which]:
+        owner = self._access.require("run", request)
+        return owner, asked(_Which, await body(request))
+
+
+def _event(line: Line, now: dict[str, Html], over: dict[str, Html], known: dict[str, Html]) -> str:
+    rows = {**over, **now}
+    data = {
+        "summary": summary(line),
+        "now": list(now),
+        "past": [job_id for job_id in over if job_id not in now],
+        "rows": {key: html for key, html in rows.items() if known.get(key) != html},
+    }
+    return f"data: {json.dumps(data)}\n\n"
+
+
+def _done(done: object) -> Response:
+    return JSONResponse({"done": done}, headers=PRIVATE)

@@ -1,0 +1,243 @@
+"""The Status tab: the server, what is ready, what is missing and where to get it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import gradio as gr
+
+from ...errors import ComfyHeadlessError
+from ...features import list_available_features, list_missing_features
+from ...models.model_folders import ModelFolders
+from ...storage.records import JobError
+from ..auth.access import TABLE, Access
+from ..components.html import Html, act, el, icon, join
+from ..components.html_block import island
+from ..components.preset_picker import readiness
+from ..components.requirements_view import Fetchable, needs
+from ..components.server_cards import servers_panel, share_panel
+from ..preset_catalog import Entry, grouped
+from ..services import Backend
+from ..share_link import Share
+from .model_downloads import place_for_downloads
+
+__all__ = ["Status"]
+
+
+class Status:
+    """Builds the tab inside a ``gr.Blocks`` and answers its events."""
+
+    def __init__(self, backend: Backend, access: Access, share: Share | None = None) -> None:
+        self._backend = backend
+        self._access = access
+        self._share = share
+
+    def build(self, page: Any, tab: Any) -> None:
+        """Make the components in ``tab``, a ``gr.Tab`` of ``page``."""
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        with gr.Row(elem_id="status"):
+            with gr.Column():
+                server = island(elem_id="server", sends=["refresh", "free", "interrupt"])
+                told = island(elem_id="status-notice")
+                link = island(elem_id="share")
+                with gr.Row(elem_id="reconnect", visible=self._access.allows("reconnect")) as other:
+                    address = gr.Textbox(
+                        label="Use another ComfyUI",
+                        placeholder="http://192.168.1.100:8188",
+                        elem_id="address",
+                        max_lines=1,
+                    )
+                    button = gr.Button("Connect", elem_id="connect")
+                island(extras_panel(), elem_id="extras")
+            with gr.Column():
+                presets = island(elem_id="presets")
+        sheet = [server, presets, link]
+        tab.select(self._draw, outputs=sheet, **quiet)
+        server.refresh(self._draw, outputs=sheet, **quiet)
+        server.interrupt(self._interrupt, outputs=[told], **quiet)
+        if TABLE["free_memory"][self._access.mode] is not None:
+            server.free(self._free, outputs=[told], **quiet)
+        page.load(self._for_owners, outputs=[other], **quiet)
+        gr.on(
+            [button.click, address.submit],
+            self._reconnect,
+            inputs=[address],
+            outputs=[told, *sheet],
+            **quiet,
+        )
+
+    def _for_owners(self, request: gr.Request) -> Any:
+        """A visitor does not see the form; the handler refuses them besides."""
+        return gr.update(visible=self._access.allows("reconnect", request))
+
+    async def _draw(self, request: gr.Request) -> tuple[Html, Html, Html]:
+        self._access.require("see", request)
+        told = await self._backend.refresh()
+        private = self._access.allows("see_server", request)
+        fetches = self._access.allows("get_models", request)
+        return (
+            servers_panel(
+                told,
+                embedded=self._backend.embedded,
+                private=private,
+                free=self._access.allows("free_memory", request),
+                notice=self._backend.studio.notice if private else "",
+            ),
+            join(
+                place_for_downloads() if fetches else None,
+                presets_panel(
+                    self._backend.catalog.entries, self._backend.folders if fetches else None
+                ),
+            ),
+            share_panel(self._share.link, now=time.time()) if self._share and private else Html(""),
+        )
+
+    async def _free(self, request: gr.Request) -> Html:
+        try:
+            self._access.require("free_memory", request)
+            for client in self._backend.clients:
+                await client.free(unload_models=True, free_memory=True)
+        except ComfyHeadlessError as error:
+            return _told(error)
+        return _said("ComfyUI unloads its models as soon as the running job allows.")
+
+    async def _interrupt(self, request: gr.Request) -> Html:
+        owner = self._access.require("cancel", request)
+        count = await self._backend.studio.cancel_all(owner)
+        return _said(
+            f"Stopping {count} of your jobs." if count else "None of your jobs is running."
+        )
+
+    async def _reconnect(self, address: str | None, request: gr.Request) -> tuple[Any, ...]:
+        try:
+            self._access.require("reconnect", request)
+            await self._backend.reconnect(address or "")
+        except ComfyHeadlessError as error:
+            return _told(error), gr.skip(), gr.skip(), gr.skip()
+        urls = " and ".join(client.url for client in self._backend.clients)
+        return _said(f"Now using {urls}."), *await self._draw(request)
+
+
+def banner(*, embedded: bool, owner: bool) -> Html:
+    """Shown above everything while the embedded engine serves."""
+    if not embedded:
+        return Html("")
+    return el(
+        "div",
+        icon("plug"),
+        el(
+            "p",
+            el("strong", "Demonstration pictures. "),
+            "No ComfyUI is connected, so a small built-in engine paints. ",
+        ),
+        el(
+            "details",
+            el("summary", "Connect a real ComfyUI"),
+            el(
+                "p",
+                "Start ComfyUI on this machine and reload the page, or start this app with ",
+                el("code", "--comfyui http://HOST:8188"),
+                " (or set ",
+                el("code", "COMFYUI_URL"),
+                "). " if not owner else "), or give its address under Status.",
+            ),
+        ),
+        class_="banner",
+        role="note",
+    )
+
+
+def presets_panel(entries: Iterable[Entry], folders: ModelFolders | None = None) -> Html:
+    """What can run and what each of the others lacks: first those that lack something.
+
+    ``folders`` are those that missing files can be put into.
+    """
+    listed = list(entries)
+    lacking = [entry for entry in listed if entry.errors]
+    ready = sum(entry.ready is True for entry in listed)
+    return el(
+        "section",
+        el(
+            "header",
+            el("h2", "Presets"),
+            el("span", f"{ready} of {len(listed)} ready", class_="quiet"),
+        ),
+        [_lacking(entry, folders) for entry in lacking],
+        [
+            el(
+                "div",
+                el("h3", title),
+                [
+                    el(
+                        "div",
+                        el("span", entry.preset.title),
+                        readiness(entry),
+                        class_="row preset",
+                    )
+                    for entry in found
+                ],
+            )
+            for title, found in grouped(entry for entry in listed if not entry.errors)
+        ],
+        class_="panel",
+    )
+
+
+def _lacking(entry: Entry, folders: ModelFolders | None) -> Html:
+    return el(
+        "details",
+        el(
+            "summary",
+            el("strong", entry.preset.title),
+            readiness(entry),
+            icon("arrow"),
+            class_="row",
+        ),
+        needs(entry.errors, Fetchable(entry.preset.id, folders) if folders else None),
+        class_="preset lacking",
+    )
+
+
+def extras_panel() -> Html:
+    """The optional parts: installed, or the line that installs them."""
+    have, lack = list_available_features(), list_missing_features()
+    return el(
+        "section",
+        el("header", el("h2", "Extras"), el("span", f"{len(have)} installed", class_="quiet")),
+        [
+            el(
+                "div",
+                el("span", el("strong", name), " ", el("span", purpose, class_="quiet")),
+                el("span", el("i", class_="lamp good"), "Installed", class_="state"),
+                class_="row extra",
+            )
+            for name, purpose in have.items()
+        ],
+        [
+            el(
+                "div",
+                el("span", el("strong", name), " ", el("code", line)),
+                act("copy", "Copy", data_copy=line, aria_label=f"Copy the install line of {name}"),
+                class_="row extra",
+            )
+            for name, line in lack.items()
+        ],
+        class_="panel",
+    )
+
+
+def _told(error: ComfyHeadlessError) -> Html:
+    record = JobError.of(error)
+    return el(
+        "div",
+        icon("alert"),
+        el("p", record.message, " ", record.hint),
+        class_="notice",
+        role="alert",
+    )
+
+
+def _said(text: str) -> Html:
+    return el("div", icon("check"), el("p", text), class_="notice good", role="status")

@@ -1,0 +1,201 @@
+"""The Workflows tab: any workflow, what it needs, and its form."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncGenerator
+from typing import Any, Final
+
+import gradio as gr
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ...client import ComfyWSClient
+from ...errors import ComfyHeadlessError, ValidationError
+from ...workflow.presets.preset_store import preset_problems
+from ..auth.access import Access
+from ..components.html import Html, join
+from ..components.html_block import island, sent
+from ..components.workflow_report import nothing, report, trouble
+from ..http.handlers import PRIVATE, body, guarded
+from ..http.upload_routes import MAX_UPLOAD_BYTES
+from ..open_workflows import Opened, title_of
+from ..services import Backend
+from .create.create_tab import Create
+from .model_downloads import place_for_downloads
+from .workflow_picker import SAVED_FOLDER, Offers, ask, entrance, source_list
+
+__all__ = ["Workflows"]
+
+_PATIENCE_S: Final = 0.3  # a list that comes sooner is drawn once, and nothing jumps
+
+
+class Workflows:
+    """Builds the tab inside a ``gr.Blocks`` and answers its events. For the owner alone."""
+
+    def __init__(self, backend: Backend, access: Access) -> None:
+        self._backend = backend
+        self._access = access
+        self._desk = backend.desk
+        self._offers: dict[ComfyWSClient, Offers] = {}  # what the server said last
+
+    def build(self, page: Any, tab: Any, tabs: Any, create: Create) -> None:
+        """Make the components in ``tab``, one of ``tabs``; ``create`` shows the forms."""
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        with gr.Row(elem_id="workflows"):
+            with gr.Column(elem_id="sources-side"):
+                island(entrance(), elem_id="entrance")
+                sources = island(elem_id="sources", sends=["again", "pick", "show"])
+            with gr.Column(elem_id="opened-side"):
+                island(place_for_downloads())
+                opened = island(nothing(), elem_id="opened", sends=["use", "save"])
+        page.load(self._for_owners, outputs=[tab], **quiet)
+        seen = gr.State("")  # what the page shows: a list that is the same is not drawn again
+        listed: dict[str, Any] = {"inputs": [seen], "outputs": [sources, seen], **quiet}
+        tab.select(self._list, **listed)
+        sources.again(self._again, **listed)
+        sources.pick(self._pick, outputs=[opened], **quiet)
+        sources.show(self._show, outputs=[opened], **quiet)
+        # The list as these leave it is there before somebody comes back to it and aims at it.
+        opened.save(self._save, outputs=[opened], **quiet).then(self._list, **listed)
+        opened.use(self._use, outputs=[tabs, *create.shown], **quiet).then(self._list, **listed)
+        self._create = create
+
+    def routes(self) -> list[Route]:
+        """The route that takes a file, for ``app_kwargs`` of Gradio's ``launch``."""
+        return [Route("/workflows", guarded(self._receive, writes=True), methods=["POST"])]
+
+    async def _receive(self, request: Request) -> Response:
+        self._access.require("open_workflow", request)
+        content = await body(request, MAX_UPLOAD_BYTES)
+        name = request.query_params.get("name", "")
+        opened = await self._desk.open(content, title=title_of(name))
+        return JSONResponse({"id": opened.id}, headers=PRIVATE)
+
+    # What follows answers events. Each handler asks self._access whose request it is.
+
+    def _for_owners(self, request: gr.Request) -> Any:
+        """A visitor does not see the tab; the handlers refuse them besides."""
+        return gr.update(visible=self._access.allows("open_workflow", request))
+
+    async def _list(
+        self, seen: str, request: gr.Request, *, patience_s: float = _PATIENCE_S
+    ) -> AsyncGenerator[tuple[Any, str], None]:
+        """The list with what ComfyUI offers now; before that, if it takes long, what is known."""
+        self._access.require("open_workflow", request)
+        client = self._backend.client
+        await self._backend.catalog.look()
+        asked = asyncio.create_task(ask(self._backend), name="what ComfyUI offers")
+        try:
+            await asyncio.wait([asked], timeout=patience_s)
+            if not asked.done():
+                known = self._offers.get(client)
+                asking = known is None or not known.whole
+                drawn, seen = _drawn(
+                    source_list(self._backend, known or Offers(), asking=asking), seen
+                )
+                yield drawn, seen
+            offers = await asked
+        finally:
+            asked.cancel()
+        self._offers = {client: offers}
+        yield _drawn(source_list(self._backend, offers), seen)
+
+    async def _again(self, seen: str, request: gr.Request) -> AsyncGenerator[tuple[Any, str], None]:
+        """The same, because somebody pressed the button: that it is being asked is said first."""
+        async for drawn in self._list(seen, request, patience_s=0):
+            yield drawn
+
+    async def _pick(self, event: gr.EventData, request: gr.Request) -> Html:
+        data = sent(event)
+        try:
+            self._access.require("open_workflow", request)
+            where, name = str(data.get("where", "")), str(data.get("name", ""))
+            if where == "preset":
+                return self._preset_report(name)
+            content = await self._fetch(where, name)
+            title = str(data.get("title") or name)
+            return self._opened_report(await self._desk.open(content, title=title))
+        except ComfyHeadlessError as error:
+            return trouble(error)
+
+    async def _show(self, event: gr.EventData, request: gr.Request) -> Html:
+        """A file was sent to the route, which has opened it; or what is shown may be ready now."""
+        self._access.require("open_workflow", request)
+        name = str(sent(event).get("id", ""))
+        opened = self._desk.find(name)
+        if opened is not None:
+            return self._opened_report(opened)
+        return nothing() if self._backend.catalog.find(name) is None else self._preset_report(name)
+
+    async def _use(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+        data = sent(event)
+        name, variant = str(data.get("id", "")), data.get("variant")
+        try:
+            self._access.require("open_workflow", request)
+            await self._desk.keep(name)
+        except ComfyHeadlessError as error:
+            return gr.skip(), *self._create.told(error)
+        values = {"variant": str(variant)} if variant else {}
+        return gr.update(selected="create"), *self._create.show(name, values)
+
+    async def _save(self, event: gr.EventData, request: gr.Request) -> Html:
+        data = sent(event)
+        opened = self._desk.find(str(data.get("id", "")))
+        try:
+            self._access.require("open_workflow", request)
+            if opened is None or opened.preset is None:
+                raise ValidationError("Open the workflow again first.")
+            title = str(data.get("text") or opened.title)
+            saved = await asyncio.to_thread(self._backend.presets.save, opened.preset, title)
+        except ComfyHeadlessError as error:
+            report = self._opened_report(opened) if opened else nothing()
+            return join(trouble(error), report)
+        await self._backend.catalog.look()
+        return self._preset_report(saved.id, fresh=True)
+
+    # Inside
+
+    async def _fetch(self, where: str, name: str) -> bytes:
+        client = self._backend.client
+        match where:
+            case "saved":
+                return await client.read_userdata(f"{SAVED_FOLDER}/{name}")
+            case "template":
+                return json.dumps(await client.official_template(name)).encode()
+            case "pack":
+                pack, _, template = name.partition("/")
+                return json.dumps(await client.template(pack, template)).encode()
+        raise ValidationError("There is no such workflow.")
+
+    def _opened_report(self, opened: Opened) -> Html:
+        return report(opened, runs=self._backend.keeps_opened, folders=self._backend.folders)
+
+    def _preset_report(self, name: str, *, fresh: bool = False) -> Html:
+        catalog = self._backend.catalog
+        entry = catalog.entry(name)
+        if entry.preset.id != name:
+            raise ValidationError("There is no such preset any more.")
+        working = []
+        if entry.errors and catalog.library is not None:
+            working = [
+                key
+                for key in entry.preset.variants
+                if not preset_problems(entry.preset, catalog.library, variant=key)
+            ]
+        return report(
+            Opened(name, entry.preset.title, entry.preset, entry.problems or ()),
+            kept=not entry.opened,
+            fresh=fresh,
+            working=working,
+            folders=self._backend.folders,
+        )
+
+
+def _drawn(listed: Html, seen: str) -> tuple[Any, str]:
+    """What the list's component becomes, and what the page shows then."""
+    digest = hashlib.sha256(listed.encode()).hexdigest()
+    return gr.skip() if digest == seen else listed, digest

@@ -1,0 +1,118 @@
+"""The look: Gradio's theme hands every colour over to ``assets/style.css``."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from .http.security_headers import script_hash
+from .web_app_manifest import HEAD
+
+__all__ = ["head", "script_hashes", "theme"]
+
+_FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
+_STYLES = ("style.css", "grid.css")
+_SCRIPTS = (
+    "app.js",
+    "aim.js",
+    "uploads.js",
+    "language.js",
+    "stage.js",
+    "viewer.js",
+    "library.js",
+    "queue.js",
+    "press.js",
+    "generate.js",
+    "grid.js",
+    "workflows.js",
+    "downloads.js",
+    "words.js",
+    "phone.js",
+)
+_MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+
+
+def theme() -> Any:
+    """Fonts of the system, colours of the stylesheet; no web font, no second accent."""
+    values = {
+        "body_background_fill": "var(--c-bg)",
+        "body_text_color": "var(--c-ink)",
+        "body_text_color_subdued": "var(--c-quiet)",
+        "background_fill_primary": "var(--c-card)",
+        "background_fill_secondary": "var(--c-sunk)",
+        "border_color_primary": "var(--c-line)",
+        "border_color_accent": "var(--c-accent)",
+        "color_accent": "var(--c-accent)",
+        "color_accent_soft": "var(--c-tint)",
+        "link_text_color": "var(--c-accent)",
+        "link_text_color_hover": "var(--c-accent)",
+        "link_text_color_visited": "var(--c-accent)",
+        "link_text_color_active": "var(--c-accent)",
+        "block_background_fill": "transparent",
+        "block_label_background_fill": "transparent",
+        "block_label_text_color": "var(--c-quiet)",
+        "block_title_text_color": "var(--c-quiet)",
+        "block_info_text_color": "var(--c-quiet)",
+        "panel_background_fill": "transparent",
+        "input_background_fill": "var(--c-sunk)",
+        "input_background_fill_focus": "var(--c-sunk)",
+        "input_placeholder_color": "var(--c-quiet)",
+        "input_border_color": "transparent",
+        "input_border_color_focus": "var(--c-accent)",
+        "button_primary_background_fill": "var(--c-accent)",
+        "button_primary_background_fill_hover": "var(--c-accent-deep)",
+        "button_primary_text_color": "var(--c-on-accent)",
+        "button_primary_border_color": "transparent",
+        "button_secondary_background_fill": "var(--c-sunk)",
+        "button_secondary_background_fill_hover": "var(--c-line)",
+        "button_secondary_text_color": "var(--c-ink)",
+        "button_secondary_border_color": "transparent",
+        "loader_color": "var(--c-accent)",
+        "slider_color": "var(--c-accent)",
+    }
+    plain = {
+        "block_border_width": "0px",
+        "block_padding": "0px",
+        "block_shadow": "none",
+        "block_label_border_width": "0px",
+        "block_label_shadow": "none",
+        "block_title_border_width": "0px",
+        "panel_border_width": "0px",
+        "input_border_width": "1px",
+        "input_shadow": "none",
+        "button_border_width": "0px",
+        "button_primary_shadow": "none",
+        "button_secondary_shadow": "none",
+        "layout_gap": "12px",
+        "form_gap_width": "0px",
+    }
+    # Colours come from variables that know light and dark; Gradio's own dark values must not win.
+    known = inspect.signature(gr.themes.Base.set).parameters
+    both = {dark: value for name, value in values.items() if (dark := f"{name}_dark") in known}
+    return gr.themes.Base(font=_FONTS, font_mono=_MONO).set(**values, **both, **plain)
+
+
+def head(assets: Path) -> str:
+    """What goes into the page's head: stylesheet and script, inline.
+
+    Gradio's ``css=`` rewrites selectors and drops half of what stands inside ``@media``.
+    """
+    style = "".join((assets / name).read_text(encoding="utf-8") for name in _STYLES)
+    return (
+        '<meta name="color-scheme" content="light dark">'
+        '<meta name="referrer" content="same-origin">'
+        f"{HEAD}<style>{style}</style>"
+        + "".join(f"<script>{script}</script>" for script in _scripts(assets))
+    )
+
+
+def script_hashes(assets: Path) -> list[str]:
+    """The scripts of :func:`head`, as a content security policy names them."""
+    return [script_hash(script) for script in _scripts(assets)]
+
+
+def _scripts(assets: Path) -> list[str]:
+    return [(assets / name).read_text(encoding="utf-8") for name in _SCRIPTS]

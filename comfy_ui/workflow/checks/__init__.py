@@ -1,0 +1,1 @@
+"""Checks of a graph before it is queued: values, nodes, model files, permissions."""

@@ -1,0 +1,233 @@
+"""What a visitor may run: a preset's own graph, with values only where the preset has a parameter.
+
+Raw graphs are code execution on the machine with the GPU, so nothing is trusted for how it was
+made: a graph is compared with what the preset can give, node for node and input for input. Allowed
+are
+
+- a literal at a parameter's target, of the parameter's type, in its range, among its choices
+- at a file parameter nothing but a name that our own upload returned
+- another model file's name where the preset names one, as a plain relative name
+- LoRA loaders in the preset's LoRA slots
+- nodes that the preset takes out when an optional value is empty
+
+and nothing else: no other node, no other link, no changed constant.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from ...errors import Problem
+from ..fields.param_values import choices, limits
+from ..fields.roles import FILE_ROLES, NUMBER_ROLES
+from ..graph import AnyGraph, Graph, Link, as_link, copied, inputs_of, title
+from ..presets.graph_builder import patched_graph
+from ..presets.schema import Param, Preset
+
+_MAX_TEXT = 100_000
+_LORA_INPUTS: Mapping[str, frozenset[str]] = {
+    "LoraLoader": frozenset({"lora_name", "strength_model", "strength_clip", "model", "clip"}),
+    "LoraLoaderModelOnly": frozenset({"lora_name", "strength_model", "model"}),
+}
+
+
+def allowed_inputs(preset: Preset) -> frozenset[tuple[str, str]]:
+    """The ``(class, input)`` pairs that a visitor may set through this preset."""
+    graphs = [*_references(preset)]
+    pairs = {
+        (str(graph[target.node]["class_type"]), target.input)
+        for param in preset.params
+        for target in param.targets
+        for graph in graphs
+        if target.node in graph
+    }
+    if preset.lora_slots:
+        pairs |= {
+            (name, key) for name, keys in _LORA_INPUTS.items() for key in keys - {"model", "clip"}
+        }
+    return frozenset(pairs)
+
+
+def check_allowed(graph: AnyGraph, preset: Preset, uploads: Collection[str] = ()) -> list[Problem]:
+    """Why a visitor may not run this graph through this preset. Empty: they may.
+
+    Args:
+        graph: in API format, as it would be queued.
+        preset: the one it is said to come from; all of its variants are tried.
+        uploads: the names, as in a ``LoadImage`` input, that our own upload returned to this
+        visitor.
+    """
+    if not all(_is_node(entry) for entry in graph.values()):
+        return [_refused("This is not a graph in API format.")]
+    verdicts = (
+        [*_compare(graph, reference, preset, frozenset(uploads))]
+        for reference in _references(preset)
+    )
+    return min(verdicts, key=len)
+
+
+def _references(preset: Preset) -> Iterator[Graph]:
+    yield patched_graph(preset, None)
+    for variant in preset.variants.values():
+        yield patched_graph(preset, variant)
+
+
+def _is_node(entry: object) -> bool:
+    return (
+        isinstance(entry, Mapping)
+        and isinstance(entry.get("class_type"), str)
+        and isinstance(entry.get("inputs"), Mapping)
+        and set(entry) <= {"class_type", "inputs", "_meta"}
+    )
+
+
+def _compare(
+    graph: AnyGraph, reference: Graph, preset: Preset, uploads: frozenset[str]
+) -> Iterator[Problem]:
+    bare, found = _without_loras(graph, reference, preset)
+    yield from found
+    params = {(t.node, t.input): (p, t.transform) for p in preset.params for t in p.targets}
+    droppable = {t.node for p in preset.params if p.on_empty == "drop_node" for t in p.targets}
+    models = {(node, name) for _, node, name in preset.model_inputs(reference)}
+    for node in bare.keys() - reference.keys():
+        yield _refused("The preset has no such node.", graph, node)
+    for node, entry in reference.items():
+        if node not in bare:
+            if node not in droppable:
+                yield _refused(f"The node '{title(reference, node)}' is missing.")
+            continue
+        if bare[node]["class_type"] != entry["class_type"]:
+            yield _refused("The preset has a node of another class there.", graph, node)
+            continue
+        given, due = inputs_of(bare, node), entry["inputs"]
+        for name in [*given, *(name for name in due if name not in given)]:
+            if name not in given:
+                link = as_link(due[name])
+                fault = None if link and link.node in droppable - bare.keys() else "It is missing."
+            elif (node, name) in params:
+                fault = _value_fault(*params[node, name], given[name], uploads)
+            elif name in due and _same(given[name], due[name]):
+                fault = None
+            elif (node, name) in models:
+                fault = _file_name_fault(given[name])
+            else:
+                fault = "The preset does not let it be set."
+            if fault is not None:
+                yield _refused(fault, graph, node, name)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal, and a number is not a truth value."""
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
+
+
+def _without_loras(
+    graph: AnyGraph, reference: Graph, preset: Preset
+) -> tuple[Graph, list[Problem]]:
+    """The graph with LoRA loaders taken out of its connections, and what is wrong with those."""
+    loras = {
+        node: graph[node]
+        for node in graph
+        if node not in reference and graph[node]["class_type"] in _LORA_INPUTS
+    }
+    if not loras or not preset.lora_slots:
+        return copied(graph), []
+    problems = [
+        _refused(fault, graph, node)
+        for node, entry in loras.items()
+        for fault in _lora_faults(entry)
+    ]
+    sources = {Link(*end) for slot in preset.lora_slots for end in (slot.model, slot.clip) if end}
+    bare = copied({node: graph[node] for node in graph if node not in loras})
+    for node, entry in bare.items():
+        for name, value in entry["inputs"].items():
+            link = as_link(value)
+            if link is None or link.node not in loras:
+                continue
+            origin = _origin(loras, link)
+            if origin in sources:
+                entry["inputs"][name] = [*origin]
+            else:
+                problems.append(
+                    _refused("A LoRA stands where the preset has no slot.", graph, node, name)
+                )
+    return bare, problems
+
+
+def _origin(loras: Mapping[str, Mapping[str, Any]], link: Link) -> Link | None:
+    """What a chain of LoRA loaders is fed with at its start."""
+    for _ in range(len(loras) + 1):
+        if link.node not in loras:
+            return link
+        if link.slot not in (0, 1):
+            return None
+        before = as_link(loras[link.node]["inputs"].get(("model", "clip")[link.slot]))
+        if before is None:
+            return None
+        link = before
+    return None  # a circle
+
+
+def _lora_faults(entry: Mapping[str, Any]) -> Iterator[str]:
+    inputs = entry["inputs"]
+    if set(inputs) != _LORA_INPUTS[entry["class_type"]]:
+        yield "A LoRA loader has other inputs."
+        return
+    fault = _file_name_fault(inputs["lora_name"])
+    if fault is not None:
+        yield fault
+    for name, value in inputs.items():
+        if name.startswith("strength") and not (_is_number(value) and -20 <= value <= 20):
+            yield f"'{name}' is out of range."
+
+
+def _value_fault(
+    param: Param, transform: str | None, value: Any, uploads: frozenset[str]
+) -> str | None:
+    """Why the value cannot stand at a target of the parameter, or None."""
+    if param.role in NUMBER_ROLES:
+        if not _is_number(value):
+            return "A number is due."
+        low, high = limits(param)
+        # What a formula made of a number in range is not known to be in any range.
+        return None if transform is not None or low <= value <= high else "It is out of range."
+    if param.role == "bool":
+        return None if isinstance(value, bool) else "True or false is due."
+    if not isinstance(value, str) or len(value) > _MAX_TEXT:
+        return "A text is due."
+    if param.role in FILE_ROLES:
+        return None if value in uploads else "Only a file that was uploaded here can be used."
+    if param.role in ("model", "lora"):
+        return _file_name_fault(value)
+    allowed = choices(param)
+    return None if allowed is None or value in allowed else "It is not among the choices."
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _file_name_fault(value: Any) -> str | None:
+    """A model's name comes from the server's list: relative, and it goes nowhere else."""
+    if not isinstance(value, str) or not 0 < len(value) <= 400:
+        return "A file's name is due."
+    parts = value.replace("\\", "/").split("/")
+    if ".." in parts or "" in parts or ":" in value or any(ord(sign) < 32 for sign in value):
+        return "It is no name of a file below the models folder."
+    return None
+
+
+def _refused(
+    message: str, graph: AnyGraph | None = None, node: str | None = None, name: str | None = None
+) -> Problem:
+    return Problem(
+        kind="not_allowed",
+        message=f"'{name}': {message}" if name else message,
+        hint="Only presets can be run here, with the values they offer.",
+        node=node,
+        node_title=title(graph, node) if graph is not None and node is not None else None,
+        class_type=str(graph[node].get("class_type")) if graph is not None and node else None,
+        input=name,
+    )

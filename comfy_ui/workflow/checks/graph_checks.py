@@ -1,0 +1,238 @@
+"""What is wrong with a graph, before it is queued: the verdicts of the server, with cures.
+
+Follows what ``POST /prompt`` of ComfyUI 0.3.64 and 0.33.0 was seen to accept and refuse: every
+node's class must exist, then the outputs and all that they need are looked at. Stricter in two
+things that old servers let through and that then fail in the run: newer-style choices, and model
+files of which there are none at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ...errors import InvalidWorkflowError, MissingModelsError, MissingNodesError, Problem
+from ...protocol.object_info import InputSpec, NodeLibrary, NodeSpec
+from ..graph import AnyGraph, Link, as_link, find_cycle, inputs_of, title, unwrap
+from ..presets.graph_builder import ObjectInfo, as_library
+from ..presets.schema import ModelRequirement
+from .input_specs import declared_inputs
+from .requirements import is_model_file, known_models, missing_nodes, unknown_model, version_problem
+from .value_checks import Fault, connect, fits, is_socket, short, value_fault
+
+_SHOWN_NODES = 6  # of a circle in a message
+
+
+def check_workflow(
+    graph: AnyGraph,
+    object_info: ObjectInfo,
+    *,
+    uploads: Collection[str] = (),
+    models: Iterable[ModelRequirement] = (),
+    min_comfyui: str | None = None,
+    comfyui_version: str | None = None,
+) -> list[Problem]:
+    """Everything that would keep a server from running the graph, in the order of its nodes.
+
+    An empty list means that the server will take it. A ``warning`` does not stop it.
+
+    Args:
+        graph: in API format.
+        object_info: the server's node list, raw or as a :class:`NodeLibrary`.
+        uploads: names of input files known to be there; ``object_info`` may be older than they are.
+        models: what is known of the files that the graph names (address, size, licence), besides
+            what the shipped presets know.
+        min_comfyui: the version that the graph needs, where that is known.
+        comfyui_version: the server's, for the same.
+    """
+    library = as_library(object_info)
+    if not graph:
+        return [_no_output()]
+    problems = [*version_problem(min_comfyui, comfyui_version)]
+    unknown = _class_problems(graph, library)
+    if unknown:
+        return problems + unknown  # the server looks no further either
+    return problems + _Check(graph, library, frozenset(uploads), known_models(models)).run()
+
+
+def error_for(problems: Iterable[Problem]) -> InvalidWorkflowError | None:
+    """The error that tells these problems, or None when there is nothing but warnings."""
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if not errors:
+        return None
+    first, more = errors[0], len(errors) - 1
+    text = str(first) + (f" And {more} more." if more else "")
+    nodes = sorted({str(p.class_type) for p in errors if p.kind == "missing_node"})
+    if nodes:
+        return MissingNodesError(text, class_types=nodes, problems=errors)
+    models = [p.extra["model"] for p in errors if p.kind == "missing_model"]
+    if len(models) == len(errors):
+        return MissingModelsError(text, models=models, problems=errors)
+    return InvalidWorkflowError(text, problems=errors)
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """One look at one graph."""
+
+    graph: AnyGraph
+    library: NodeLibrary
+    uploads: frozenset[str]
+    models: Mapping[str, ModelRequirement]
+    declared: dict[str, dict[str, InputSpec]] = field(default_factory=dict)
+
+    def run(self) -> list[Problem]:
+        outputs = [node for node in self.graph if self._spec(node).output_node]
+        if not outputs:
+            return [_no_output()]
+        needed = self._needed(outputs)
+        problems = [
+            problem
+            for node in self.graph
+            if node in needed
+            for problem in self._node_problems(node)
+        ]
+        return problems + self._cycle_problem(needed)
+
+    def _spec(self, node: str) -> NodeSpec:
+        return self.library[self.graph[node]["class_type"]]
+
+    def _inputs(self, node: str) -> dict[str, InputSpec]:
+        if node not in self.declared:
+            self.declared[node] = declared_inputs(self._spec(node), inputs_of(self.graph, node))
+        return self.declared[node]
+
+    def _links(self, node: str) -> Iterator[tuple[str, Link]]:
+        """The links that the server follows: of declared inputs, to an output that fits."""
+        given = inputs_of(self.graph, node)
+        for name, spec in self._inputs(node).items():
+            link = as_link(given.get(name))
+            if link is not None and self._link_fault(node, spec, given[name]) is None:
+                yield name, link
+
+    def _needed(self, outputs: Iterable[str]) -> set[str]:
+        seen: set[str] = set()
+        todo = [*outputs]
+        while todo:
+            node = todo.pop()
+            if node not in seen:
+                seen.add(node)
+                todo += [link.node for _, link in self._links(node)]
+        return seen
+
+    def _node_problems(self, node: str) -> Iterator[Problem]:
+        given = self.graph[node].get("inputs")
+        if not isinstance(given, Mapping):
+            hint = "Export the workflow again in API format."
+            yield self._problem(node, None, Fault(self._raised(node), "It has no 'inputs'.", hint))
+            return
+        for name, spec in self._inputs(node).items():
+            if name in given:
+                fault = self._input_fault(node, spec, given[name])
+            elif spec.required:
+                hint = connect(spec) if is_socket(spec) else "Give it a value."
+                message = f"The input '{name}' is missing."
+                fault = Fault("required_input_missing", message, hint)
+            else:
+                continue
+            if isinstance(fault, Fault):
+                yield self._problem(node, name, fault)
+            elif fault is not None:
+                yield fault
+
+    def _input_fault(self, node: str, spec: InputSpec, given: Any) -> Fault | Problem | None:
+        if isinstance(given, list):
+            return self._link_fault(node, spec, given)
+        value = unwrap(given)
+        fault = value_fault(spec, value, self.uploads)
+        if fault is None or fault.kind != "value_not_in_list" or not is_model_file(value):
+            return fault
+        missing = unknown_model(
+            self.graph[node]["class_type"], spec.name, value, spec.choices or (), self.models
+        )
+        return replace(missing, node=node, node_title=title(self.graph, node), input=spec.name)
+
+    def _link_fault(self, node: str, spec: InputSpec, given: list[Any]) -> Fault | None:
+        link = as_link(given)
+        cure = connect(spec)
+        if link is None:
+            kind = "bad_linked_input" if len(given) != 2 else self._raised(node)
+            hint = 'A link is [node id, output number]; a list as a value is {"__value__": […]}.'
+            return Fault(kind, f"The input '{spec.name}' is a list, but no link.", hint)
+        start = f"The input '{spec.name}'"
+        if link.node not in self.graph:
+            message = f"{start} is linked to node {short(link.node)}, which is not there."
+            return Fault(self._raised(node), message, cure)
+        outputs, source = self._spec(link.node).outputs, title(self.graph, link.node)
+        if not -len(outputs) <= link.slot < len(outputs):  # the server counts as Python does
+            has = f"which has {len(outputs)}"
+            message = f"{start} is linked to output {link.slot} of '{source}', {has}."
+            return Fault(self._raised(node), message, cure)
+        if not fits(outputs[link.slot], spec.type):
+            message = f"{start} takes {spec.type}, and '{source}' gives {outputs[link.slot]} there."
+            return Fault("return_type_mismatch", message, cure)
+        return None
+
+    def _raised(self, node: str) -> str:
+        """The server's name for what makes its check raise, as a link that leads nowhere does."""
+        inner = "" if self._spec(node).output_node else "inner_"
+        return f"exception_during_{inner}validation"
+
+    def _cycle_problem(self, needed: set[str]) -> list[Problem]:
+        counted = {
+            node: {"inputs": {name: [*link] for name, link in self._links(node)}}
+            for node in self.graph
+            if node in needed
+        }
+        circle = find_cycle(counted)
+        if not circle:
+            return []
+        names = [title(self.graph, node) for node in circle[:_SHOWN_NODES]]
+        names += ["…"] if len(circle) > _SHOWN_NODES else []
+        message = f"The nodes feed each other in a circle: {' ← '.join([*names, names[0]])}."
+        fault = Fault("dependency_cycle", message, "Remove one of these connections.")
+        return [self._problem(circle[0], None, fault)]
+
+    def _problem(self, node: str, name: str | None, fault: Fault) -> Problem:
+        return Problem(
+            kind=fault.kind,
+            message=fault.message,
+            hint=fault.hint,
+            node=node,
+            node_title=title(self.graph, node),
+            class_type=self.graph[node]["class_type"],
+            input=name,
+            severity=fault.severity,
+        )
+
+
+def _no_output() -> Problem:
+    return Problem(
+        kind="prompt_no_outputs",
+        message="The workflow has no node that saves or shows a result.",
+        hint="Add one, for instance Save Image.",
+    )
+
+
+def _class_problems(graph: Mapping[str, Any], library: NodeLibrary) -> list[Problem]:
+    """Nodes whose class is not given, or not known to the server."""
+    named: dict[str, str] = {}
+    problems: dict[str, Problem] = {}
+    for node, entry in graph.items():
+        class_type = entry.get("class_type") if isinstance(entry, Mapping) else None
+        if isinstance(class_type, str):
+            named[node] = class_type
+        else:
+            problems[node] = Problem(
+                kind="invalid_prompt",
+                message=f"Node '{node}' has no class.",
+                hint="Export the workflow again in API format.",
+                node=node,
+            )
+    missing = missing_nodes({name for name in named.values() if name not in library})
+    for node, class_type in named.items():
+        if class_type in missing:
+            problem = replace(missing[class_type], node=node, node_title=title(graph, node))
+            problems[node] = problem
+    return [problems[node] for node in graph if node in problems]

@@ -1,0 +1,46 @@
+"""Which node pack has a class that a server lacks. The list is ``node_packs.toml``."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """A node pack, and how one gets it."""
+
+    name: str
+    url: str
+    classes: tuple[str, ...]
+
+    @property
+    def install(self) -> str:
+        """What to do to have it, in a sentence."""
+        return (
+            f"Install '{self.name}' with ComfyUI-Manager, or clone {self.url} into "
+            "ComfyUI's custom_nodes folder, then restart ComfyUI."
+        )
+
+
+def find_pack(class_type: str) -> Pack | None:
+    """The pack that has this node class, where it is known. An exact name wins over patterns."""
+    patterns = None
+    for pack in _packs():
+        if class_type in pack.classes:
+            return pack
+        if patterns is None and any(fnmatchcase(class_type, name) for name in pack.classes):
+            patterns = pack
+    return patterns
+
+
+@cache
+def _packs() -> tuple[Pack, ...]:
+    text = Path(__file__).with_name("node_packs.toml").read_text(encoding="utf-8")
+    return tuple(
+        Pack(name=entry["name"], url=entry["url"], classes=tuple(entry["classes"]))
+        for entry in tomllib.loads(text)["packs"]
+    )

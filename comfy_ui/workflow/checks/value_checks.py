@@ -1,0 +1,121 @@
+"""One value against the input that it was put into: what ComfyUI says of it."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+from ...errors import Severity, closest
+from ...protocol.object_info import InputSpec
+
+_SHOWN = 80  # characters of a value in a message
+_VALUE_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
+_CORE_SOCKETS = frozenset(
+    {
+        "MODEL", "CLIP", "VAE", "CONDITIONING", "LATENT", "IMAGE", "MASK", "CONTROL_NET",
+        "CLIP_VISION", "SAMPLER", "SIGMAS", "GUIDER", "NOISE", "UPSCALE_MODEL", "STYLE_MODEL",
+        "AUDIO", "VIDEO",
+    }
+)  # fmt: skip
+
+
+class Fault(NamedTuple):
+    """What is wrong, by ComfyUI's error type, and what to do."""
+
+    kind: str
+    message: str
+    hint: str
+    severity: Severity = "error"
+
+
+def value_fault(spec: InputSpec, value: Any, uploads: Collection[str] = ()) -> Fault | None:
+    """Why a literal cannot stand at an input, or None. Numbers are coerced as the server does.
+
+    ``uploads`` are names of input files that are there although the list in ``spec`` may be older.
+    """
+    if spec.type in ("INT", "FLOAT"):
+        return _number_fault(spec, value)
+    if spec.upload is not None:
+        return _file_fault(spec, value, uploads)
+    if spec.type == "COMBO" and spec.choices is not None:
+        return _choice_fault(spec, value, uploads)
+    if spec.type in _CORE_SOCKETS:
+        # The server takes it and hands it to the node, which has no use for a literal.
+        message = f"The input '{spec.name}' takes a link of type {spec.type}, not {short(value)}."
+        return Fault("invalid_input_type", message, connect(spec), "warning")
+    return None
+
+
+def fits(given: str, wanted: str) -> bool:
+    """Whether an output of one type may feed an input of another; commas part alternatives."""
+    if given == wanted or "*" in (given, wanted) or given.startswith("COMFY_"):
+        return True  # COMFY_…: a type that is settled only in the run
+    return not {part.strip() for part in given.split(",")}.isdisjoint(
+        part.strip() for part in wanted.split(",")
+    )
+
+
+def is_socket(spec: InputSpec) -> bool:
+    """Whether nothing but a link can feed the input."""
+    return spec.type not in _VALUE_TYPES
+
+
+def connect(spec: InputSpec) -> str:
+    """The cure of an input that has no link, or a wrong one."""
+    return f"Connect an output of type {spec.type}."
+
+
+def short(value: Any) -> str:
+    """A value for a message: bounded in length and depth."""
+    text = f"'{value[:_SHOWN]}'" if isinstance(value, str) else reprlib.repr(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def _number_fault(spec: InputSpec, value: Any) -> Fault | None:
+    low, high = spec.min, spec.max
+    hint = f"It goes from {low:g} to {high:g}." if low is not None and high is not None else ""
+    try:
+        number: float = int(value) if spec.type == "INT" else float(value)
+    except (TypeError, ValueError, OverflowError):
+        kind = "a whole number" if spec.type == "INT" else "a number"
+        return Fault("invalid_input_type", f"'{spec.name}' takes {kind}, not {short(value)}.", hint)
+    if low is not None and number < low:
+        message = f"'{spec.name}' is {short(value)}, and at least {low:g} is needed."
+        return Fault("value_smaller_than_min", message, hint)
+    if high is not None and number > high:
+        message = f"'{spec.name}' is {short(value)}, and at most {high:g} is possible."
+        return Fault("value_bigger_than_max", message, hint)
+    return None
+
+
+def _choice_fault(spec: InputSpec, value: Any, uploads: Collection[str]) -> Fault | None:
+    choices = spec.choices or ()
+    several = isinstance(value, list) and bool(spec.options.get("multiselect"))
+    for word in value if several else [value]:
+        if _is_among(word, choices) or (isinstance(word, str) and word in uploads):
+            continue
+        text = word[:200] if isinstance(word, str) else short(word)
+        hint = closest(text, [str(choice) for choice in choices])
+        hint = hint or "This server has nothing to choose from here."
+        return Fault("value_not_in_list", f"'{spec.name}' cannot be {short(word)}.", hint)
+    return None
+
+
+def _file_fault(spec: InputSpec, value: Any, uploads: Collection[str]) -> Fault | None:
+    # What lies below a subfolder, or in another folder, is not in the server's list.
+    if isinstance(value, str) and (
+        spec.choices is None
+        or value in spec.choices
+        or value in uploads
+        or "/" in value
+        or "\\" in value
+        or value.endswith("]")
+    ):
+        return None
+    message = f"The server has no file {short(value)} to load."
+    return Fault("custom_validation_failed", message, "Upload it, or choose one that is there.")
+
+
+def _is_among(value: Any, choices: tuple[Any, ...]) -> bool:
+    return any(value == choice for choice in choices)  # `in` would need a value that can be hashed

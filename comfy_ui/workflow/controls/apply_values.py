@@ -1,0 +1,127 @@
+"""Values of controls → a graph."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...errors import ValidationError, closest
+from ..fields.roles import MAX_SEED
+from ..graph import AnyGraph, Graph, copied, literal
+from .control import Control
+
+_TRUE, _FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
+
+
+def apply_values(
+    graph: AnyGraph,
+    controls: Iterable[Control],
+    values: Mapping[str, Any],
+    *,
+    rng: random.Random | None = None,
+) -> Graph:
+    """A copy of ``graph`` with the values written to all targets of their controls.
+
+    ``values`` are by control id; a control without one keeps the graph's value, and so does one
+    whose value is None. A seed of None or -1 becomes a random one below 2**53; ``rng`` is where
+    it comes from.
+
+    Raises:
+        ValidationError: an unknown id, or a value that its control cannot have; nothing is written.
+    """
+    known = {control.id: control for control in controls}
+    for name in values:
+        if name not in known:
+            raise ValidationError(f"There is no control '{name}'.", hint=closest(name, known))
+    checked = {name: _checked(known[name], value, rng) for name, value in values.items()}
+    changed = copied(graph)
+    for name, value in checked.items():
+        if value is None:
+            continue
+        for node, target in known[name].targets:
+            inputs = changed[node]["inputs"]
+            inputs[target] = literal(value)
+            if changed[node].get("class_type") == "CustomCombo" and target == "choice":
+                inputs["index"] = _place_among_options(inputs, value)
+    return changed
+
+
+def _checked(control: Control, value: Any, rng: random.Random | None) -> Any:
+    if control.role == "seed" and (value is None or value in (-1, "-1", "")):
+        return (rng or random).randrange(MAX_SEED + 1)
+    own = control.default
+    if value is None or value is own or (type(value) is type(own) and value == own):
+        return value  # what the graph had, right or wrong, is for check_workflow to judge
+    match control.kind:
+        case "int" | "float":
+            return _number(control, value)
+        case "bool":
+            return _truth(control, value)
+        case "choice":
+            return _choice(control, value)
+    if not isinstance(value, str):
+        raise _wrong(control, "takes a text.")
+    return value
+
+
+def _number(control: Control, value: Any) -> int | float:
+    try:
+        number: int | float = math.nan if isinstance(value, bool) else float(value)
+        if not math.isfinite(number):
+            raise ValueError("not finite")
+        if control.kind == "int":
+            number = _whole(value, number)
+    except (TypeError, ValueError, OverflowError):
+        kind = "a whole number" if control.kind == "int" else "a number"
+        raise _wrong(control, f"takes {kind}.") from None
+    if control.min is not None and number < control.min:
+        raise _wrong(control, f"cannot be {number:g}.", f"It starts at {control.min:g}.")
+    if control.max is not None and number > control.max:
+        raise _wrong(control, f"cannot be {number:g}.", f"It goes up to {control.max:g}.")
+    return number
+
+
+def _whole(value: Any, number: float) -> int:
+    """``value``, whose nearest float is ``number``, as an int; exact beyond 2**53, too."""
+    if isinstance(value, int):
+        return value
+    if isinstance(value, str) and value.strip().lstrip("+-").isdecimal():
+        return int(value)
+    if number != int(number):
+        raise ValueError("not whole")
+    return int(number)
+
+
+def _truth(control: Control, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = value.strip().lower() if isinstance(value, str) else value
+    if word in _TRUE or word == 1:
+        return True
+    if word in _FALSE or word == 0:
+        return False
+    raise _wrong(control, "is either true or false.")
+
+
+def _choice(control: Control, value: Any) -> Any:
+    """``value`` as the server spells it: a number may come as text from a form."""
+    choices = (*(control.choices or ()), control.default)
+    for choice in choices:
+        if value == choice or str(value) == str(choice):
+            return choice
+    if control.choices is None:
+        return value
+    raise _wrong(
+        control, "does not have that choice.", closest(str(value)[:200], map(str, choices))
+    )
+
+
+def _place_among_options(inputs: Mapping[str, Any], value: Any) -> int:
+    options = [option for name, option in inputs.items() if name.startswith("option")]
+    return options.index(value) if value in options else 0
+
+
+def _wrong(control: Control, what: str, hint: str = "") -> ValidationError:
+    return ValidationError(f"'{control.label}' {what}", hint=hint or control.help)

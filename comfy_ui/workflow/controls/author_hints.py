@@ -1,0 +1,193 @@
+"""What the author of a workflow said about its controls, from the most deliberate to the least.
+
+App mode's list, nodes made to declare a parameter (SwarmUI, Krita, CozyGen, comfy-pack), inputs
+that are promoted to the face of a subgraph, and primitives that were given a title.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import InvalidWorkflowError
+from ..editor.convert import Conversion, convert_only
+from ..editor.editor_document import Document, Graph, Node
+from ..editor.link_resolution import PRIMITIVE, Origin
+from ..graph import inputs_of
+from .control import Target
+from .literal_inputs import GraphView
+
+_MAX_CHOSEN = 200  # entries of App mode that are looked at; a form of that length helps nobody
+_TITLES = ("title", "param_name", "name", "label")
+_PRIMITIVE_CLASS = re.compile(r"Primitive|(SeedNode|CustomCombo|Constant)$|^(Int|Float|String)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """One control as the author wants it. What is None or empty was not said."""
+
+    targets: tuple[Target, ...]
+    label: str = ""
+    chosen: bool = False  # the author wants it before everything else
+    main: bool = True
+    group: str = ""
+    help: str = ""
+    min: float | None = None
+    max: float | None = None
+    step: float | None = None
+    choices: tuple[str, ...] | None = None
+
+
+def find_hints(view: GraphView, editor: Mapping[str, Any] | None) -> Iterator[Hint]:
+    """All hints, the strongest first. Several may name the same input."""
+    conversion = _conversion(view, editor) if editor is not None else None
+    promoted = _promoted(view, conversion) if conversion else {}
+    labels = _Labels(conversion.document) if conversion else None
+    if editor is not None:
+        yield from _app_mode(view, editor, promoted, labels)
+    yield from _parameter_nodes(view)
+    if labels is not None:
+        for origin in sorted(promoted, key=labels.place):
+            label = labels.of(origin)
+            yield Hint(tuple(promoted[origin]), label, main=":" not in origin.node)
+    yield from _titled_primitives(view)
+
+
+def _conversion(view: GraphView, editor: Mapping[str, Any]) -> Conversion | None:
+    try:
+        return convert_only(editor, view.library)
+    except InvalidWorkflowError:
+        return None  # the graph at hand is good: the file beside it only adds hints
+
+
+def _promoted(view: GraphView, conversion: Conversion) -> dict[Origin, list[Target]]:
+    """Inputs of the graph by the place where the editor shows their value, in the file's order."""
+    found: dict[Origin, list[Target]] = {}
+    for (node, name), origin in conversion.origins.items():
+        if node in view.needed and view.leaf(node, name) is not None:
+            found.setdefault(origin, []).append(Target(node, name))
+    return found
+
+
+def _app_mode(
+    view: GraphView,
+    editor: Mapping[str, Any],
+    promoted: Mapping[Origin, list[Target]],
+    labels: _Labels | None,
+) -> Iterator[Hint]:
+    """``extra.linearData``: ``[node id, field]`` or ``["graph id:node id:field", field]``."""
+    extra = editor.get("extra")
+    data = extra.get("linearData") if isinstance(extra, Mapping) else None
+    inputs = data.get("inputs") if isinstance(data, Mapping) else None
+    for entry in inputs[:_MAX_CHOSEN] if isinstance(inputs, list) else ():
+        match entry:
+            case [str() | int() as place, str(name), *_]:
+                parts = str(place).split(":")
+                node = parts[1] if len(parts) >= 3 else parts[-1]
+            case _:
+                continue
+        origin = Origin(node, name)
+        targets = promoted.get(origin) or _plain(view, node, name)
+        if targets:
+            label = labels.of(origin) if labels and origin in promoted else ""
+            yield Hint(tuple(targets), label, chosen=True)
+
+
+def _plain(view: GraphView, node: str, name: str) -> list[Target]:
+    """The input itself; App mode names nodes inside subgraphs by their own id alone."""
+    ids = [key for key in view.graph if key == node or key.endswith(f":{node}")]
+    exact = [node] if node in view.graph else ids if len(ids) == 1 else []
+    return [Target(key, name) for key in exact if view.leaf(key, name) is not None]
+
+
+def _parameter_nodes(view: GraphView) -> Iterator[Hint]:
+    found = []
+    for node in view.graph:
+        name = view.parameter(node)
+        if node not in view.needed or name is None:
+            continue
+        given = inputs_of(view.graph, node)
+        label = next((t for key in _TITLES if (t := _text(given.get(key)))), view.own_title(node))
+        group, place = "", 0.0
+        if view.class_of(node).startswith("ETN_"):
+            group, place, label = _krita_name(label)
+        hint = Hint(
+            (Target(node, name),),
+            label,
+            chosen=True,
+            main=given.get("is_advanced") is not True,
+            group=group,
+            help=_text(given.get("description")),
+            min=_number(given.get("min"), given.get("min_value")),
+            max=_number(given.get("max"), given.get("max_value")),
+            step=_number(given.get("step")) or None,
+            choices=_words(_text(given.get("values")) or _text(given.get("choices"))),
+        )
+        order = _number(given.get("order_priority"), given.get("priority"))
+        found.append((place if order is None else order, hint))
+    yield from (hint for _, hint in sorted(found, key=lambda pair: pair[0]))
+
+
+def _krita_name(name: str) -> tuple[str, float, str]:
+    """Group, place and label out of ``"group/2. Label"``."""
+    group, _, label = name.rpartition("/")
+    numbered = re.match(r"(\d{1,9})[.)]\s*", label)
+    return (group, float(numbered[1]), label[numbered.end() :]) if numbered else (group, 0.0, label)
+
+
+def _titled_primitives(view: GraphView) -> Iterator[Hint]:
+    for node in view.graph:
+        if node in view.needed and _PRIMITIVE_CLASS.search(view.class_of(node)):
+            title = view.own_title(node)
+            targets = [Target(node, name) for name in view.inputs(node) if view.leaf(node, name)]
+            if title and targets:
+                yield Hint((targets[0],), title)
+
+
+class _Labels:
+    """What a field on a subgraph instance, or a primitive node, is called in the editor."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._places = {key: place for place, key in enumerate(document.root.nodes)}
+
+    def of(self, origin: Origin) -> str:
+        node, definition = self._find(origin)
+        if node is None:
+            return ""
+        if node.type == PRIMITIVE:
+            return "" if node.title in ("Primitive", PRIMITIVE) else node.title
+        shown = next((slot.label for slot in node.inputs if slot.name == origin.field), "")
+        place = definition.port_places.get(origin.field) if definition else None
+        return shown or (definition.inputs[place].label if definition and place is not None else "")
+
+    def place(self, origin: Origin) -> tuple[int, int]:
+        """A key that sorts fields as the editor shows them: node by node, in the author's order."""
+        _, definition = self._find(origin)
+        places = definition.port_places if definition else {}
+        host = self._places.get(origin.node.partition(":")[0], 0)
+        return host, places.get(origin.field, len(places))
+
+    def _find(self, origin: Origin) -> tuple[Node | None, Graph | None]:
+        graph: Graph | None = self._document.root
+        node = None
+        for key in origin.node.split(":"):
+            node = graph.nodes.get(key) if graph else None
+            graph = self._document.definitions.get(node.type) if node else None
+        return node, graph
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(*values: object) -> float | None:
+    return next((v for v in values if isinstance(v, int | float) and not isinstance(v, bool)), None)
+
+
+def _words(text: str) -> tuple[str, ...] | None:
+    """Choices written as one text: apart by commas, lines or ``||``."""
+    words = (word.strip() for word in re.split(r"\|\||\n|,", text))
+    return tuple(word for word in words if word) or None

@@ -1,0 +1,170 @@
+"""The form: what the author said and what the graph says, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...errors import InvalidWorkflowError
+from ..fields.roles import USUAL, Role
+from ..graph import AnyGraph, is_api_graph
+from ..presets.graph_builder import ObjectInfo, as_library
+from .author_hints import Hint, find_hints
+from .control import PLAIN, Control, Target
+from .graph_trace import trace
+from .literal_inputs import GraphView, Leaf
+from .name_clues import role_in
+from .presentation import Draft, present
+
+MAX_MAIN = 7  # rows of the form before "Advanced"; width and height share one
+
+# Where a control stands that is of no usual kind: texts before the negative prompt, the rest
+# after the size.
+_ORDER: Mapping[str, int] = {"text": 9, "choice": 35, "bool": 36, "int": 37, "float": 38}
+# Who keeps a place in the main part when there are too many: earlier ones do.
+_NEEDED: tuple[Role, ...] = (
+    "prompt", "image", "video", "audio", "mask", "negative", "width", "height", "duration", "seed",
+    "frames", "choice", "bool", "text", "float", "int", "strength", "steps", "cfg", "guidance",
+    "batch", "fps",
+)  # fmt: skip
+# Roles of which equal values mean one thing: two samplers with the same seed have one seed.
+_ONE_THING = frozenset(USUAL) - {"image", "mask", "video", "audio", "lora"}
+
+
+def find_controls(
+    graph: AnyGraph,
+    object_info: ObjectInfo,
+    editor: Mapping[str, Any] | None = None,
+) -> list[Control]:
+    """The controls that a person needs for a graph, in the order in which a form shows them.
+
+    About seven are not ``advanced``. Each input that an output needs and that has a literal value
+    belongs to exactly one control. Pure.
+
+    Args:
+        graph: in API format.
+        object_info: the server's answer of that name, raw or as a :class:`NodeLibrary`. Inputs of
+            classes that are not in it have no controls.
+        editor: the editor-format file that the graph was converted from, if any: App mode, labels
+            and promoted inputs stand only there.
+
+    Raises:
+        InvalidWorkflowError: ``graph`` is not in API format.
+    """
+    if graph and not is_api_graph(graph):
+        raise InvalidWorkflowError("Not a graph in API format.")
+    view = GraphView(graph, as_library(object_info))
+    drafts = _Drafts(view)
+    for hint in find_hints(view, editor):
+        drafts.add_hint(hint)
+    drafts.add_rest()
+    return [*present(_arranged(drafts.all))]
+
+
+class _Drafts:
+    def __init__(self, view: GraphView) -> None:
+        self._view = view
+        self._meanings = trace(view)
+        self._taken: set[Target] = set()
+        self._twins: dict[tuple[Any, ...], list[Target]] = {}
+        for target in self._meanings:
+            leaf = view.leaf(*target)
+            if leaf is not None:
+                self._twins.setdefault(self._key(leaf), []).append(target)
+        self.all: list[Draft] = []
+
+    def add_hint(self, hint: Hint) -> None:
+        leaves = [leaf for target in hint.targets if (leaf := self._free(target)) is not None]
+        if leaves:
+            self._add(leaves, hint)
+
+    def add_rest(self) -> None:
+        """What nobody named: values with a meaning first, then all others."""
+        for target in self._meanings:
+            leaf = self._free(target)
+            if leaf is not None:
+                self._add([leaf], None)
+        for leaf in self._view.leaves():
+            if leaf.target not in self._taken:
+                self._add([leaf], None)
+
+    def _free(self, target: Target) -> Leaf | None:
+        return None if target in self._taken else self._view.leaf(*target)
+
+    def _add(self, leaves: list[Leaf], hint: Hint | None) -> None:
+        named = next((leaf for leaf in leaves if leaf.target in self._meanings), leaves[0])
+        meaning = self._meanings.get(named.target)
+        role = meaning.role if meaning else PLAIN[named.spec.type]
+        if role in ("int", "float") and hint is not None:
+            role = role_in(hint.label) or role
+        targets = [leaf.target for leaf in leaves]
+        if meaning is not None:
+            twins = self._twins[self._key(named)]
+            targets += [twin for twin in twins if twin not in self._taken and twin not in targets]
+        self._taken.update(targets)
+        node = named.target.node
+        self.all.append(
+            Draft(
+                named,
+                targets,
+                role,
+                meaning,
+                hint,
+                title=self._view.title(node),
+                own_title=self._view.own_title(node),
+                whole=any(self._view.inputs(node)[name].type == "INT" for node, name in targets),
+            )
+        )
+
+    def _key(self, leaf: Leaf) -> tuple[Any, ...]:
+        """Equal for values that are one thing to a person."""
+        role = self._meanings[leaf.target].role
+        if role not in _ONE_THING or leaf.value == "":
+            return leaf.target
+        if role == "strength" and leaf.target.input != "denoise":  # of a LoRA, of a ControlNet, …
+            return leaf.target
+        return role, leaf.value, type(leaf.value)
+
+
+def _arranged(drafts: list[Draft]) -> list[Draft]:
+    """In the order of the form, the main ones marked."""
+    chosen = [draft for draft in drafts if draft.hint and draft.hint.chosen]
+    others = [draft for draft in drafts if not (draft.hint and draft.hint.chosen)]
+    others.sort(key=lambda draft: _order(draft.role))
+    if chosen:  # what the author chose is the whole form, in that order
+        for draft in chosen:
+            draft.advanced = draft.hint is not None and not draft.hint.main
+    else:
+        _show(sorted(filter(_may_be_main, others), key=lambda draft: _NEEDED.index(draft.role)))
+    return sorted([*chosen, *others], key=lambda draft: draft.advanced)
+
+
+def _show(candidates: Iterable[Draft]) -> None:
+    """Mark those that go into the main part, which has room for so many rows."""
+    rows = 0
+    has_width = False
+    for draft in candidates:
+        shares_a_row = draft.role == "height" and has_width
+        if rows < MAX_MAIN or shares_a_row or draft.leaf.spec.upload:
+            draft.advanced = False  # a file that somebody must give is never hidden
+            has_width = has_width or draft.role == "width"
+            rows += not shares_a_row
+
+
+def _order(role: Role) -> int:
+    """Where controls of a role stand: what people set most comes first."""
+    return _ORDER[role] if role in _ORDER else int(USUAL[role]["order"])
+
+
+def _may_be_main(draft: Draft) -> bool:
+    if draft.role not in _NEEDED or draft.leaf.spec.advanced:
+        return False
+    if draft.hint is not None and draft.hint.main and draft.said:
+        return True
+    meaning = draft.meaning
+    if meaning is None or not meaning.main or draft.role in ("text", "int", "float", "bool"):
+        return False
+    has_effect = bool(draft.leaf.value != 1)
+    if draft.role == "cfg":  # models that were made for 1 want it there
+        return has_effect
+    return draft.role != "strength" or (draft.leaf.target.input == "denoise" and has_effect)

@@ -1,0 +1,167 @@
+"""Ways back through a graph: to what decides on a value, and along links of one type.
+
+Every walk visits a node once, and all walks together a bounded number, whatever the graph: in a
+hostile one the later values have no meaning, and stand under their own names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ...protocol.object_info import NodeSpec
+from ..graph import Link
+from .literal_inputs import GraphView, Leaf
+from .name_clues import NEGATIVE, NOT_A_PROMPT, SIZE, TEXT_FOR_A_MODEL
+
+_MAX_VISITS = 50_000  # the largest official template takes 300
+_VALUES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "*"})
+
+
+class Walk:
+    """Walks over one graph."""
+
+    def __init__(self, view: GraphView) -> None:
+        self._view = view
+        self._visits = 0
+
+    def samplers(self) -> list[str]:
+        """The nodes that sample, each after those that it depends on."""
+        return [node for node in self._in_order() if self.is_sampler(node)]
+
+    def is_sampler(self, node: str) -> bool:
+        spec = self._view.spec(node)
+        if spec is None or "LATENT" not in spec.outputs:
+            return False
+        names = spec.inputs.keys()
+        return {"positive", "latent_image"} <= names or {"guider", "sigmas"} <= names
+
+    def behind(self, node: str, name: str, fits: Callable[[Leaf], bool]) -> Iterator[Leaf]:
+        """The leaves that decide on an input: itself, or those that its value is made of."""
+        seen: set[str] = set()
+        todo = [(node, name)]
+        while todo and self._may_go_on():
+            where = todo.pop()
+            leaf = self._view.leaf(*where)
+            if leaf is not None and fits(leaf):
+                yield leaf
+            link = self._view.source(*where)
+            if link is not None and link.node not in seen:
+                seen.add(link.node)
+                todo += reversed([*self._makers(link.node)])
+
+    def chain(self, node: str, name: str, *kinds: str) -> Iterator[str]:
+        """The nodes behind an input, through inputs of these types and through switches.
+
+        A sampler ends the way: what is behind it belongs to an earlier stage.
+        """
+        seen: set[str] = set()
+        todo = [(node, name)]
+        while todo and self._may_go_on():
+            link = self._view.source(*todo.pop())
+            if link is None or link.node in seen or self.is_sampler(link.node):
+                continue
+            seen.add(link.node)
+            yield link.node
+            branch = self._branch(link.node)
+            todo += [
+                (link.node, key)
+                for key, spec in self._view.inputs(link.node).items()
+                if spec.type in (*kinds, "*") and branch in (None, key)
+            ]
+
+    def encoders(self, node: str, name: str) -> Iterator[tuple[str, bool]]:
+        """The nodes behind a conditioning input that turn text into it, and on which side.
+
+        A side is negative when the way there goes through an input of that name.
+        """
+        seen: set[Link] = set()
+        todo = [(node, name, False)]
+        while todo and self._may_go_on():
+            node, name, negative = todo.pop()
+            negative = negative or name == "negative"
+            link = self._view.source(node, name)
+            if link is None or link in seen:
+                continue
+            seen.add(link)
+            spec = self._view.spec(link.node)
+            if spec is None or (negative and spec.class_type == "ConditioningZeroOut"):
+                continue
+            if any(True for _ in self.text_inputs(link.node, negative=negative)):
+                yield link.node, negative
+            names = self._conditioning_inputs(link, spec)
+            todo += [(link.node, key, negative) for key in reversed(names)]
+
+    def text_inputs(self, node: str, *, negative: bool) -> Iterator[str]:
+        """The inputs of an encoder that are text, for one side of the guidance."""
+        inputs = self._view.inputs(node)
+        encodes = not any(spec.type == "CONDITIONING" for spec in inputs.values())
+        names = [
+            name
+            for name, spec in inputs.items()
+            if spec.type == "STRING"
+            and ((spec.multiline and encodes) or TEXT_FOR_A_MODEL.search(name))
+            and not NOT_A_PROMPT.search(name)
+        ]
+        sided = [name for name in names if NEGATIVE.search(name)]
+        if negative and sided:
+            yield from sided
+        else:
+            yield from (name for name in names if name not in sided)
+
+    def _may_go_on(self) -> bool:
+        self._visits += 1
+        return self._visits <= _MAX_VISITS
+
+    def _in_order(self) -> list[str]:
+        """The nodes that outputs need, sources first. A circle is cut wherever it is met."""
+        view = self._view
+        done: dict[str, None] = {}
+        entered: set[str] = set()
+        todo = [(node, False) for node in reversed([*view.graph]) if node in view.needed]
+        while todo:
+            node, is_left = todo.pop()
+            if is_left:
+                done[node] = None
+            elif node not in entered:
+                entered.add(node)
+                todo.append((node, True))
+                sources = (view.source(node, name) for name in view.inputs(node))
+                todo += [(link.node, False) for link in sources if link]
+        return [*done]
+
+    def _branch(self, node: str) -> str | None:
+        """The one input that a switch with a constant setting passes on."""
+        if not {"switch", "on_true", "on_false"} <= self._view.inputs(node).keys():
+            return None
+        settings = self.behind(node, "switch", lambda leaf: leaf.spec.type == "BOOLEAN")
+        setting = next(settings, None)
+        if setting is None:
+            return None
+        return "on_true" if setting.value else "on_false"
+
+    def _makers(self, node: str) -> Iterator[tuple[str, str]]:
+        """The inputs of a node that its value is made of."""
+        inputs = self._view.inputs(node)
+        if {spec.type for spec in inputs.values()} == {"IMAGE"}:  # it measures a picture
+            for where in self.chain(node, next(iter(inputs)), "IMAGE"):
+                names = self._view.inputs(where)
+                yield from ((where, name) for name in names if SIZE.search(name))
+            return
+        branch = self._branch(node)
+        for name, spec in inputs.items():
+            is_value = not _VALUES.isdisjoint(spec.type.split(","))
+            if is_value and branch in (None, name) and not spec.advanced:
+                yield node, name
+
+    def _conditioning_inputs(self, link: Link, spec: NodeSpec) -> list[str]:
+        """The inputs of a node that its output of conditioning is made of."""
+        inputs = self._view.inputs(link.node)
+        pair = [slot for slot, kind in enumerate(spec.outputs) if kind == "CONDITIONING"]
+        if {"positive", "negative"} <= inputs.keys() and len(pair) > 1:
+            return ["negative" if link.slot == pair[1] else "positive"]
+        branch = self._branch(link.node)
+        return [
+            key
+            for key, declared in inputs.items()
+            if declared.type in ("CONDITIONING", "*") and branch in (None, key)
+        ]

@@ -1,0 +1,126 @@
+"""Every literal value of a graph, with what its node class declares about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ...protocol.object_info import InputSpec, NodeLibrary, NodeSpec
+from ..checks.input_specs import declared_inputs
+from ..graph import AnyGraph, Link, ancestors, as_link, inputs_of, title
+from .control import Target
+from .name_clues import parameter_input
+
+_VALUE_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """An input with a literal value that a person could set."""
+
+    target: Target
+    value: Any
+    spec: InputSpec
+
+
+class GraphView:
+    """A graph read together with a server's node classes. Unknown classes have no inputs."""
+
+    def __init__(self, graph: AnyGraph, library: NodeLibrary) -> None:
+        self.graph = graph
+        self.library = library
+        self.outputs = [node for node in graph if self._is_output(node)]
+        needed = ancestors(graph, self.outputs)
+        # Outputs that nothing feeds say nothing of what is needed.
+        self.needed = needed if len(needed) > len(self.outputs) else set(graph)
+        self._inputs: dict[str, dict[str, InputSpec]] = {}
+
+    def class_of(self, node: str) -> str:
+        return str(self.graph[node].get("class_type", ""))
+
+    def spec(self, node: str) -> NodeSpec | None:
+        return self.library.get(self.class_of(node)) if node in self.graph else None
+
+    def title(self, node: str) -> str:
+        return title(self.graph, node)
+
+    def own_title(self, node: str) -> str:
+        """The title that the author gave; empty where it is only the name of the class."""
+        spec = self.spec(node)
+        text = self.title(node)
+        usual = {self.class_of(node), spec.display_name if spec else ""}
+        return "" if text in usual else text
+
+    def inputs(self, node: str) -> dict[str, InputSpec]:
+        """The declared inputs of a node, the dynamic ones spelled out."""
+        if node not in self._inputs:
+            spec = self.spec(node)
+            self._inputs[node] = declared_inputs(spec, inputs_of(self.graph, node)) if spec else {}
+        return self._inputs[node]
+
+    def value(self, node: str, name: str) -> Any:
+        return inputs_of(self.graph, node).get(name)
+
+    def source(self, node: str, name: str) -> Link | None:
+        """The output that feeds an input."""
+        link = as_link(self.value(node, name))
+        return link if link is not None and link.node in self.graph else None
+
+    def parameter(self, node: str) -> str | None:
+        """The input with the value, where the node declares a parameter of the whole graph."""
+        return parameter_input(self.class_of(node), inputs_of(self.graph, node))
+
+    def leaf(self, node: str, name: str) -> Leaf | None:
+        """The input as a leaf, when it has a literal value that a person could set."""
+        if self.parameter(node) not in (None, name):
+            return None  # the title, range and place of a parameter
+        spec = self.inputs(node).get(name)
+        value = self.value(node, name)
+        if spec is None or not isinstance(value, str | int | float):
+            return None
+        spec = _settable(spec, self.spec(node), inputs_of(self.graph, node))
+        return Leaf(Target(node, name), value, spec) if spec else None
+
+    def leaves(self) -> Iterator[Leaf]:
+        """All leaves that some output needs, in the order of nodes and declarations."""
+        for node in self.graph:
+            if node in self.needed:
+                for name in self.inputs(node):
+                    leaf = self.leaf(node, name)
+                    if leaf is not None:
+                        yield leaf
+
+    def _is_output(self, node: str) -> bool:
+        spec = self.spec(node)
+        return spec is not None and spec.output_node
+
+
+def _settable(spec: InputSpec, node: NodeSpec | None, given: Mapping[str, Any]) -> InputSpec | None:
+    """``spec`` as a person may set it; None for what has no field of its own."""
+    widget = spec.options.get("widgetType")
+    if isinstance(widget, str) and widget in _VALUE_TYPES:
+        spec = replace(spec, type=widget)
+    if spec.type not in _VALUE_TYPES:
+        return None
+    if node is not None and node.class_type == "CustomCombo" and spec.name == "choice":
+        words = (value for name, value in given.items() if name.startswith("option"))
+        return replace(spec, choices=tuple(word for word in words if word))
+    options = spec.options.get("options")
+    if isinstance(options, list) and any(isinstance(option, Mapping) for option in options):
+        return replace(spec, choices=tuple(_complete_options(spec.name, options, given)))
+    return spec
+
+
+def _complete_options(name: str, options: list[Any], given: Mapping[str, Any]) -> Iterator[str]:
+    """The options of a dynamic choice whose own required inputs the node already has.
+
+    Another one would need inputs that the graph does not give.
+    """
+    for option in options:
+        inputs = option.get("inputs") if isinstance(option, Mapping) else None
+        key = option.get("key") if isinstance(inputs, Mapping) else None
+        required = inputs.get("required") if isinstance(inputs, Mapping) else None
+        needed = required if isinstance(required, Mapping) else {}
+        if isinstance(key, str) and all(f"{name}.{child}" in given for child in needed):
+            yield key

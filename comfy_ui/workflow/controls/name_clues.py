@@ -1,0 +1,95 @@
+"""What names and titles say about a value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..fields.roles import Role
+
+# Inputs whose name says what they are, on whatever node they stand.
+ROLE_OF_NAME: dict[str, Role] = {
+    "seed": "seed",
+    "noise_seed": "seed",
+    "steps": "steps",
+    "cfg": "cfg",
+    "cfg_scale": "cfg",
+    "guidance": "guidance",
+    "guidance_scale": "guidance",
+    "sampler_name": "sampler",
+    "scheduler": "scheduler",
+    "width": "width",
+    "height": "height",
+    "batch_size": "batch",
+    "length": "frames",
+    "num_frames": "frames",
+    "video_frames": "frames",
+    "frames": "frames",
+    "fps": "fps",
+    "frame_rate": "fps",
+    "duration": "duration",
+    "seconds": "duration",
+    "max_duration": "duration",
+    "denoise": "strength",
+    "lora_name": "lora",
+    "aspect_ratio": "choice",
+    "ratio": "choice",
+    "resolution": "choice",
+    "size": "choice",
+}
+NEGATIVE = re.compile(r"negative|\bneg\b|^neg_", re.IGNORECASE)
+# Texts that shape other texts: how to join, what to search for, how to talk to a language model.
+NOT_A_PROMPT = re.compile(
+    r"delimiter|separator|pattern|find|replace|key|expression|format|system|instruct|trigger"
+    r"|prefix|suffix|language|filename",
+    re.IGNORECASE,
+)
+TEXT_FOR_A_MODEL = re.compile(
+    r"text|prompt|caption|tags|clip_[lg]$|t5xxl|llama|description", re.IGNORECASE
+)
+# Inputs of image nodes that decide on the size of what comes out.
+SIZE = re.compile(
+    r"(^|\.)(width|height|megapixels|longer_size|shorter_size|largest_size|multiplier|scale_by"
+    r"|upscale_by|aspect_ratio|resolution)$"
+)
+
+# Nodes of packs that declare a parameter of the whole workflow, and their input that has its value.
+_PARAMETER_CLASS = re.compile(r"SwarmInput|ETN_Parameter|CozyGen\w*Input|CPackInput")
+_PARAMETER_VALUES = (
+    "value", "default", "default_value", "text", "image", "model", "choice", "int", "float",
+)  # fmt: skip
+
+_TITLES: tuple[tuple[re.Pattern[str], Role], ...] = (
+    (re.compile(r"\bwidth\b", re.IGNORECASE), "width"),
+    (re.compile(r"\bheight\b", re.IGNORECASE), "height"),
+    (re.compile(r"\b(fps|frame ?rate|frames per second)\b", re.IGNORECASE), "fps"),
+    (re.compile(r"\b(duration|seconds|secs?)\b", re.IGNORECASE), "duration"),
+    (re.compile(r"\b(frames|frame count|length)\b", re.IGNORECASE), "frames"),
+    (re.compile(r"\bseed\b", re.IGNORECASE), "seed"),
+    (re.compile(r"\bsteps\b", re.IGNORECASE), "steps"),
+    (re.compile(r"\bcfg\b", re.IGNORECASE), "cfg"),
+)
+_MODEL_FILE = re.compile(r".+\.(safetensors|sft|ckpt|pth?|bin|gguf|onnx|engine)", re.IGNORECASE)
+
+
+def role_in(words: str) -> Role | None:
+    """The role of a number that an author calls so.
+
+    >>> role_in("turbo_steps")
+    'steps'
+    """
+    words = words.replace("_", " ")
+    return next((role for pattern, role in _TITLES if pattern.search(words)), None)
+
+
+def parameter_input(class_type: str, given: Mapping[str, Any]) -> str | None:
+    """The input that has the value, on a node that declares a parameter; None on any other."""
+    if not _PARAMETER_CLASS.match(class_type):
+        return None
+    return next((name for name in _PARAMETER_VALUES if name in given), None)
+
+
+def is_model_file(value: object) -> bool:
+    """Whether a value is the name of a file of weights."""
+    return isinstance(value, str) and _MODEL_FILE.fullmatch(value) is not None

@@ -1,0 +1,191 @@
+"""What a control looks like: its label, range, choices and id."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ..fields.roles import MAX_SEED, USUAL, Role
+from .author_hints import Hint
+from .control import PLAIN, Control, ControlKind, Target
+from .graph_trace import Meaning
+from .literal_inputs import Leaf
+
+# How far people go, where a node class allows anything.
+_WIDEST: Mapping[Role, tuple[float, float]] = {
+    "strength": (-10, 10),
+    "width": (16, 4096),
+    "height": (16, 4096),
+    "duration": (0, 600),
+    "frames": (1, 2000),
+    "fps": (1, 120),
+    "seed": (0, MAX_SEED),
+    "batch": (1, 64),
+    "steps": (1, 150),
+    "cfg": (0, 30),
+    "guidance": (0, 100),
+}
+_STRENGTHS = {"strength_model": "LoRA strength", "strength_clip": "LoRA strength on the text"}
+_FILES = {
+    "vae_name": "VAE",
+    "clip_name": "Text encoder",
+    "clip_name1": "Text encoder 1",
+    "clip_name2": "Text encoder 2",
+    "clip_name3": "Text encoder 3",
+    "control_net_name": "ControlNet",
+}
+_TYPED_TITLE = re.compile(r"(?:int|float|string|text|boolean|bool)\w*\s*\((.+)\)", re.IGNORECASE)
+_ABSURD = 2**31 - 1  # a bound at or beyond this was not meant as one
+
+_GROUPS: Mapping[Role, str] = {
+    "model": "Models",
+    "lora": "Models",
+    "steps": "Sampling",
+    "cfg": "Sampling",
+    "guidance": "Sampling",
+    "sampler": "Sampling",
+    "scheduler": "Sampling",
+}
+
+
+@dataclass(slots=True)
+class Draft:
+    """A control that is still being put together."""
+
+    leaf: Leaf
+    targets: list[Target]
+    role: Role
+    meaning: Meaning | None = None
+    hint: Hint | None = None
+    title: str = ""  # of the node
+    own_title: str = ""
+    advanced: bool = True
+    whole: bool = False  # one of the targets takes whole numbers only
+
+    @property
+    def said(self) -> str:
+        """What the author calls it."""
+        return self.hint.label if self.hint else ""
+
+
+def present(drafts: list[Draft]) -> Iterator[Control]:
+    """The finished controls, in the same order, with labels and ids of their own."""
+    shared = Counter(_label(draft) for draft in drafts if not draft.advanced)
+    seen: Counter[str] = Counter()
+    ids: set[str] = set()
+    numbers: Counter[str] = Counter()
+    for draft in drafts:
+        label = _label(draft)
+        seen[label] += 1
+        if shared[label] > 1 and not draft.said and not draft.advanced:
+            label = _told_apart(draft, label, seen[label])
+        stem = draft.role if draft.role in USUAL else _slug(draft.said or _label(draft))
+        key = stem
+        while key in ids:
+            numbers[stem] += 1
+            key = f"{stem}_{numbers[stem] + 1}"
+        ids.add(key)
+        yield _control(draft, label, key)
+
+
+def _told_apart(draft: Draft, label: str, number: int) -> str:
+    """A label that several controls would have, made that of one."""
+    name = draft.leaf.target.input
+    if draft.role in ("cfg", "strength") and name not in ("cfg", "denoise"):
+        return _pretty(name)
+    if draft.own_title:
+        return f"{label} ({draft.own_title})"
+    return f"{label} {number}" if number > 1 else label
+
+
+def _label(draft: Draft) -> str:
+    name = draft.leaf.target.input.rpartition(".")[2]
+    if draft.said:
+        return _pretty(draft.said)
+    if draft.role == "strength" and name != "denoise":
+        return _STRENGTHS.get(name, _pretty(name))
+    if draft.role == "model" and name not in ("ckpt_name", "unet_name", "model_name"):
+        return _FILES.get(name, _pretty(name.removesuffix("_name")))
+    if draft.role in USUAL:
+        return str(USUAL[draft.role]["label"])
+    if name in ("value", "choice", "text", "string"):
+        return draft.own_title or draft.title
+    return _pretty(name)
+
+
+def _control(draft: Draft, label: str, key: str) -> Control:
+    spec, hint = draft.leaf.spec, draft.hint
+    kind = _kind(draft)
+    low, high, step = _limits(draft) if kind in ("int", "float") else (None, None, None)
+    default = draft.leaf.value
+    if draft.role == "seed" and isinstance(default, int):
+        default = max(0, min(default, MAX_SEED))
+    group = _GROUPS.get(draft.role, draft.title) if draft.advanced else "Main"
+    choices = hint.choices if hint and hint.choices else spec.choices
+    help_text = hint.help if hint else ""
+    return Control(
+        id=key,
+        role=draft.role,
+        kind=kind,
+        label=label,
+        targets=tuple(draft.targets),
+        default=default,
+        min=low,
+        max=high,
+        step=step,
+        choices=choices if kind == "choice" else None,
+        advanced=draft.advanced,
+        group=(hint.group if hint else "") or group,
+        help=help_text or spec.tooltip or str(USUAL.get(draft.role, {}).get("help", "")),
+        multiline=spec.multiline or draft.role in ("prompt", "negative"),
+        optional=not spec.required,
+    )
+
+
+def _kind(draft: Draft) -> ControlKind:
+    spec = draft.leaf.spec
+    if spec.upload is not None:
+        return "file"
+    if draft.hint and draft.hint.choices:
+        return "choice"
+    if spec.type == "COMBO" and spec.choices is None:  # the list is fetched from somewhere else
+        return "text"
+    return "int" if spec.type == "FLOAT" and draft.whole else PLAIN[spec.type]
+
+
+def _limits(draft: Draft) -> tuple[float | None, float | None, float | None]:
+    """Smallest, largest, step. The graph's own value is always within."""
+    spec, hint = draft.leaf.spec, draft.hint
+    told = draft.meaning.consumer if draft.meaning and draft.meaning.consumer else spec
+    low, high = _WIDEST.get(draft.role, (None, None))
+    lows = [_sane(spec.min), _sane(told.min), low, hint.min if hint else None]
+    highs = [_sane(spec.max, high), _sane(told.max, high), high, hint.max if hint else None]
+    smallest = max((bound for bound in lows if bound is not None), default=None)
+    largest = min((bound for bound in highs if bound is not None), default=None)
+    step = (hint.step if hint else None) or told.step or spec.step
+    value = draft.leaf.value
+    if isinstance(value, int | float) and draft.role != "seed":
+        smallest = None if smallest is None else min(smallest, value)
+        largest = None if largest is None else max(largest, value)
+    if _kind(draft) == "int":
+        step = max(1, round(step or 1))
+    return smallest, largest, step
+
+
+def _sane(bound: float | None, limit: float | None = None) -> float | None:
+    """``bound``, unless it is too far out to have been meant."""
+    return None if bound is None or abs(bound) >= (limit or _ABSURD) else bound
+
+
+def _pretty(name: str) -> str:
+    typed = _TYPED_TITLE.fullmatch(name)
+    name = typed[1] if typed else name
+    text = re.sub(r"[_\s]+", " ", name).strip(" :")
+    return text[:1].upper() + text[1:] if text else name
+
+
+def _slug(label: str) -> str:
+    text = re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
+    return text if re.match(r"[a-z]", text) else f"value_{text}".rstrip("_")

@@ -1,0 +1,49 @@
+"""Which nodes of a graph give results, and of what kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...protocol.object_info import NodeSpec
+from ..graph import AnyGraph
+from ..presets.graph_builder import ObjectInfo, as_library
+from ..presets.schema import Kind
+from .control import GraphOutput
+from .literal_inputs import GraphView
+
+_KIND_OF_TYPE: Mapping[str, Kind] = {
+    "VIDEO": "video",
+    "AUDIO": "audio",
+    "MESH": "3d",
+    "SPLAT": "3d",
+    "VOXEL": "3d",
+    "SVG": "image",
+    "IMAGE": "image",
+    "MASK": "image",
+}
+_VIDEO_WRITERS = ("SaveWEBM", "VHS_VideoCombine")  # take pictures, write a film
+
+
+def find_outputs(graph: AnyGraph, object_info: ObjectInfo) -> list[GraphOutput]:
+    """The nodes that save or show a result, in the order of the graph, files before previews."""
+    view = GraphView(graph, as_library(object_info))
+    found = []
+    for node in view.outputs:
+        spec = view.spec(node)
+        kind = _kind(spec) if spec else None
+        if spec is not None and kind is not None:
+            preview = spec.class_type.startswith("Preview")
+            found.append(GraphOutput(node, kind, view.title(node), temporary=preview))
+    return sorted(found, key=lambda output: output.temporary)
+
+
+def _kind(spec: NodeSpec) -> Kind | None:
+    if spec.class_type in _VIDEO_WRITERS:
+        return "video"
+    for declared in spec.inputs.values():
+        for kind in declared.type.split(","):
+            if kind in _KIND_OF_TYPE:
+                return _KIND_OF_TYPE[kind]
+            if kind.startswith("FILE_3D"):
+                return "3d"
+    return "text" if any(d.type in ("STRING", "*") for d in spec.inputs.values()) else None

@@ -1,0 +1,1 @@
+"""Field types of a form: roles, parsing and checking of values."""

@@ -1,0 +1,369 @@
+"""A person's values → every parameter of a preset with a concrete, checked value."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from ...errors import Problem, Severity, ValidationError, closest
+from ...protocol.object_info import InputSpec, NodeLibrary
+from ..presets.graph_builder import ObjectInfo, as_library, find_model, find_variant
+from ..presets.schema import Param, Preset, Size
+from .roles import FILE_ROLES, INTEGER_ROLES, MAX_SEED, NUMBER_ROLES
+
+_SHOWN = 60  # characters of a value in a message
+_MAX_LORA_STRENGTH = 20
+_SIZE = re.compile(r"\s*(\d{1,5})\s*[x×]\s*(\d{1,5})\s*", re.IGNORECASE)
+_FEW_STEPS = 10  # a model distilled to that few needs just these, for a draft as for the best
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """A size-and-quality setting, as factors of what the preset calls "quality".
+
+    ``width`` and ``height`` are factors of the side of the square that the model was made for.
+    """
+
+    width: float = 1
+    height: float = 1
+    steps: float = 1
+    cfg: float = 1
+
+
+# Documented for a model of 30 steps, cfg 7.5 and 1024²: draft 512² 12/6, fast 768² 20/7, …
+QUALITIES: Mapping[str, Quality] = MappingProxyType(
+    {
+        "draft": Quality(1 / 2, 1 / 2, 12 / 30, 6 / 7.5),
+        "fast": Quality(3 / 4, 3 / 4, 20 / 30, 7 / 7.5),
+        "quality": Quality(),
+        "hd": Quality(steps=40 / 30),
+        "portrait": Quality(3 / 4, 9 / 8, 1, 7 / 7.5),
+        "landscape": Quality(9 / 8, 3 / 4, 1, 7 / 7.5),
+        "cinematic": Quality(3 / 2, 5 / 8, 35 / 30, 1),
+        "square": Quality(steps=25 / 30, cfg=7 / 7.5),
+    }
+)
+
+
+def resolve_values(
+    preset: Preset,
+    values: Mapping[str, Any],
+    *,
+    object_info: ObjectInfo | None = None,
+    rng: random.Random | None = None,
+) -> dict[str, Any]:
+    """Every parameter of the preset with a concrete, checked value.
+
+    Besides the preset's own parameters these names work for every preset:
+
+    - ``variant``: a name from ``preset.variants``
+    - ``quality``: a name from :data:`QUALITIES` (image presets)
+    - ``size``: the label of one of ``preset.sizes``, or ``"832x1216"``
+    - ``loras``: a list of ``{"name": file, "strength": 1.0}`` (presets with a LoRA slot)
+
+    A value given by name wins over ``size``, that over ``quality``, and that over the variant's
+    and the preset's defaults. A seed of None or -1 becomes a random one below 2**53. Widths and
+    heights are rounded to the model's step, numbers of frames to its rule. Strings holding numbers
+    are read as such. What comes back may be resolved again and stays as it is.
+
+    Args:
+        object_info: the server's node list: narrows ranges and choices to what that server accepts.
+        rng: where random seeds come from.
+
+    Raises:
+        ValidationError: an unknown name, a value out of range, not among the choices, or missing.
+    """
+    library = None if object_info is None else as_library(object_info)
+    given = {key: value for key, value in values.items() if value is not None}
+    variant = find_variant(preset, given.get("variant"))
+    _no_unknown_names(preset, given)
+    start: dict[str, Any] = {param.id: param.default for param in preset.params}
+    if variant is not None:
+        start |= variant.defaults
+    start |= _quality_values(preset, given.get("quality"), start)
+    start |= _size_values(preset, given.get("size"))
+    result: dict[str, Any] = {}
+    for param in preset.params:
+        chosen = param.id in given
+        spec = _spec(preset, param, library)
+        value = given[param.id] if chosen else start[param.id]
+        if chosen and isinstance(value, str):
+            value = _choice(preset, param, value, spec)
+        result[param.id] = _checked(param, value, spec, rng=rng)
+    if variant is not None:
+        result["variant"] = str(given["variant"])
+    loras = _loras(preset, given.get("loras"), library)
+    if loras:
+        result["loras"] = loras
+    return result
+
+
+def value_problems(preset: Preset, object_info: ObjectInfo) -> Iterator[Problem]:
+    """Where the sidecar and the server do not agree on values.
+
+    A range or a list that has nothing in common with the server's is an error; a default that the
+    server refuses is a warning, as another value may be given.
+    """
+    library = as_library(object_info)
+    for param in preset.params:
+        spec = _spec(preset, param, library)
+        if spec is None or param.role in {"model", "lora", *FILE_ROLES}:
+            continue  # files come and go: what is missing is told as that
+        low, high = limits(param, spec) if param.role in NUMBER_ROLES else (0.0, 0.0)
+        if low > high or choices(param, spec) == ():
+            yield _disagreement(param, spec, "leaves nothing that the server takes")
+        elif param.default is not None:
+            try:
+                if isinstance(param.default, str):
+                    _choice(preset, param, param.default, spec)
+                _checked(param, param.default, spec, rng=None)
+            except ValidationError as error:
+                told = f"has a default that the server refuses: {error.message}"
+                yield _disagreement(param, spec, told, error.hint, "warning")
+
+
+def _disagreement(
+    param: Param, spec: InputSpec, told: str, hint: str = "", severity: Severity = "error"
+) -> Problem:
+    range_ = f" to {spec.min:g} … {spec.max:g}" if None not in (spec.min, spec.max) else ""
+    return Problem(
+        kind="invalid_preset",
+        message=f"'{param.label}' {told}".rstrip(".") + ".",
+        hint=hint or f"Change it in the sidecar{range_}.",
+        input=spec.name,
+        severity=severity,
+        extra={"param": param.id},
+    )
+
+
+def _no_unknown_names(preset: Preset, given: Mapping[str, Any]) -> None:
+    known = {param.id for param in preset.params} | {"variant", "quality", "size", "loras"}
+    for key in given:
+        if key not in known:
+            raise ValidationError(
+                f"The preset '{preset.id}' has no value '{key}'.", hint=closest(key, known)
+            )
+
+
+def _quality_values(preset: Preset, name: Any, start: Mapping[str, Any]) -> dict[str, Any]:
+    if name is None or name == "":
+        return {}
+    quality = QUALITIES.get(str(name))
+    if quality is None:
+        raise ValidationError(
+            f"There is no quality {_short(name)}.", hint=closest(str(name)[:200], QUALITIES)
+        )
+    if preset.kind != "image":
+        raise ValidationError(
+            f"'quality' is for image presets, and '{preset.id}' makes {preset.kind}.",
+            hint="Set its own values instead.",
+        )
+    found: dict[str, Any] = {}
+    width, height = preset.by_role("width"), preset.by_role("height")
+    if width and height:
+        native = math.sqrt(float(start[width.id]) * float(start[height.id]))
+        side = preset.base.get("size", native)
+        found[width.id] = _within(width, side * quality.width)
+        found[height.id] = _within(height, side * quality.height)
+    steps = preset.by_role("steps")
+    if steps and start[steps.id] > _FEW_STEPS:
+        found[steps.id] = _within(
+            steps, round(preset.base.get("steps", start[steps.id]) * quality.steps)
+        )
+    cfg = preset.by_role("cfg")
+    if cfg and start[cfg.id] > 1:  # 1 means that the model works without guidance
+        found[cfg.id] = _within(cfg, round(preset.base.get("cfg", start[cfg.id]) * quality.cfg, 2))
+    return found
+
+
+def _size_values(preset: Preset, size: Any) -> dict[str, Any]:
+    if size is None or size == "":
+        return {}
+    width, height = preset.by_role("width"), preset.by_role("height")
+    if width is None or height is None:
+        raise ValidationError(f"The preset '{preset.id}' has no size to set.")
+    found = next((s for s in preset.sizes if s.label == size), None) or _exact_size(str(size))
+    if found is None:
+        raise ValidationError(
+            f"The preset '{preset.id}' has no size {_short(size)}.",
+            hint=closest(str(size)[:200], [s.label for s in preset.sizes])
+            + " Or give WIDTHxHEIGHT.",
+        )
+    return {width.id: found.width, height.id: found.height}
+
+
+def _exact_size(text: str) -> Size | None:
+    match = _SIZE.fullmatch(text)
+    if match is None or not int(match[1]) or not int(match[2]):
+        return None
+    return Size(label=text, width=int(match[1]), height=int(match[2]))
+
+
+def _spec(preset: Preset, param: Param, library: NodeLibrary | None) -> InputSpec | None:
+    """What the server says about the first target that takes the value as it is."""
+    if library is None:
+        return None
+    for target in param.targets:
+        node = preset.graph.get(target.node)
+        if node is not None and target.transform is None and node["class_type"] in library:
+            return library[node["class_type"]].inputs.get(target.input)
+    return None
+
+
+def _checked(param: Param, value: Any, spec: InputSpec | None, *, rng: random.Random | None) -> Any:
+    if param.role == "seed" and (value is None or str(value).strip() in ("", "-1")):
+        return (rng or random).randrange(MAX_SEED + 1)
+    if value is None or (param.role in FILE_ROLES and value == ""):
+        if param.optional:
+            return None
+        if param.role in FILE_ROLES:
+            raise ValidationError(
+                f"'{param.label}' needs a file.",
+                hint="Upload one, or name one that the server has.",
+            )
+        if param.role in ("prompt", "negative", "text"):
+            return ""
+        raise ValidationError(f"'{param.label}' needs a value.")
+    if param.role in NUMBER_ROLES:
+        return _number(param, value, spec)
+    if param.role == "bool":
+        return _truth(param, value)
+    if not isinstance(value, str):
+        raise ValidationError(f"'{param.label}' takes text, not {_short(value)}.")
+    return value
+
+
+def _number(param: Param, value: Any, spec: InputSpec | None) -> int | float:
+    number = _read_number(param, value)
+    low, high = limits(param, spec)
+    if param.frames:
+        number = _snap_frames(param.frames, number, low, high)
+    elif param.role in ("width", "height"):
+        number = _within(param, number) if low <= number <= high else number
+    if not low <= number <= high:
+        raise ValidationError(
+            f"'{param.label}' cannot be {number:g}.", hint=f"It goes from {low:g} to {high:g}."
+        )
+    return number
+
+
+def _read_number(param: Param, value: Any) -> int | float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+        if not math.isfinite(number):
+            raise ValueError("not finite")
+        if param.role not in INTEGER_ROLES:
+            return number
+        whole = value if isinstance(value, int) else int(number)
+        if whole != number:
+            raise ValueError("not whole")
+    except (TypeError, ValueError, OverflowError) as error:
+        kind = "a whole number" if param.role in INTEGER_ROLES else "a number"
+        raise ValidationError(f"'{param.label}' takes {kind}, not {_short(value)}.") from error
+    return whole
+
+
+def limits(param: Param, spec: InputSpec | None = None) -> tuple[float, float]:
+    """The range of a numeric parameter: the sidecar's, narrowed by the server's."""
+    lows = [x for x in (param.min, spec.min if spec else None) if x is not None]
+    highs = [x for x in (param.max, spec.max if spec else None) if x is not None]
+    if param.role == "seed":
+        lows, highs = [*lows, 0], [*highs, MAX_SEED]
+    return max(lows, default=-math.inf), min(highs, default=math.inf)
+
+
+def _within(param: Param, number: float) -> Any:
+    """``number`` moved to the nearest value that the parameter's own range and step allow."""
+    if param.step and param.role in ("width", "height"):
+        number = param.step * math.floor(number / param.step + 0.5)
+    low, high = limits(param)
+    number = min(max(number, low), high)
+    return int(number) if param.role in INTEGER_ROLES else number
+
+
+def _snap_frames(rule: tuple[int, int], number: float, low: float, high: float) -> int | float:
+    step, first = rule
+    if not low <= number <= high:
+        return number  # out of range either way; the caller says so
+    snapped = step * max(0, math.floor((number - first) / step + 0.5)) + first
+    if snapped > high:
+        snapped -= step
+    return snapped + step if snapped < low else snapped
+
+
+def _truth(param: Param, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word in ("true", "yes", "on", "1"):
+        return True
+    if word in ("false", "no", "off", "0"):
+        return False
+    raise ValidationError(f"'{param.label}' is on or off, not {_short(value)}.")
+
+
+def choices(param: Param, spec: InputSpec | None = None) -> tuple[str, ...] | None:
+    """What a parameter may be set to: the sidecar's list, narrowed by the server's; None: free."""
+    from_server = None
+    if param.choices_from and spec is not None and spec.choices is not None:
+        from_server = tuple(str(choice) for choice in spec.choices)
+    if param.choices is None or from_server is None:
+        return param.choices if from_server is None else from_server
+    return tuple(choice for choice in param.choices if choice in from_server)
+
+
+def _choice(preset: Preset, param: Param, value: str, spec: InputSpec | None) -> str:
+    allowed = choices(param, spec)
+    if allowed is None or value in allowed or value == "":
+        return value
+    if param.role in ("model", "lora"):
+        required = next((m for m in preset.all_models() if m.filename == value), None)
+        found = find_model(value, allowed, required.alternatives if required else ())
+        if found is not None:
+            return found
+        if required is not None:
+            return value  # the check tells that it is missing, and where to get it
+    raise ValidationError(
+        f"'{param.label}' cannot be {_short(value)}.", hint=closest(value[:200], allowed)
+    )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def _loras(preset: Preset, given: Any, library: NodeLibrary | None) -> list[dict[str, Any]]:
+    if not given:
+        return []
+    if not preset.lora_slots:
+        raise ValidationError(f"The preset '{preset.id}' takes no LoRAs.")
+    spec = library.get("LoraLoader") if library is not None else None
+    names = spec.inputs.get("lora_name") if spec is not None else None
+    present = names.choices if names is not None else None
+    return [_lora(entry, present) for entry in (given if isinstance(given, list) else [given])]
+
+
+def _lora(entry: Any, present: tuple[Any, ...] | None) -> dict[str, Any]:
+    match entry:
+        case {"name": str(name), "strength": int(strength) | float(strength)}:
+            pass
+        case {"name": str(name), **rest} if "strength" not in rest:
+            strength = 1.0
+        case _:
+            raise ValidationError("A LoRA is given as {'name': FILE, 'strength': NUMBER}.")
+    if not -_MAX_LORA_STRENGTH <= strength <= _MAX_LORA_STRENGTH:
+        raise ValidationError(
+            f"The strength of {_short(name)} cannot be {strength:g}.",
+            hint=f"It goes from -{_MAX_LORA_STRENGTH} to {_MAX_LORA_STRENGTH}.",
+        )
+    found = name if present is None else find_model(name, present)
+    if found is None:
+        hint = closest(name[:200], map(str, present or ()))
+        raise ValidationError(f"The server has no LoRA {_short(name)}.", hint=hint)
+    return {"name": found, "strength": float(strength)}

@@ -1,0 +1,208 @@
+"""A grid of variations: two parameters of a preset, each over several values. Pure.
+
+What a person types for an axis is a list, ``8, 12, 20``, or for numbers also a range:
+``20-40 (+10)`` in steps of ten, ``1-5`` in whole steps, ``0.2-1 [5]`` five numbers evenly apart.
+A value that holds a comma stands in quotes. For the prompt the first entry is found in it and the
+others take its place: ``red, blue, green``.
+"""
+
+from __future__ import annotations
+
+import csv
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from ..errors import ValidationError
+from .fields.roles import FILE_ROLES, INTEGER_ROLES, MAX_SEED, NUMBER_ROLES
+from .presets.schema import Param, Preset
+
+__all__ = ["MAX_CELLS", "Axis", "expand", "read_axis"]
+
+MAX_CELLS: Final = 64
+"""More jobs than this are not made of one press."""
+
+_NUMBER: Final = r"[-+]?(?:\d{1,16}\.?\d{0,16}|\.\d{1,16})"
+_RANGE: Final = re.compile(
+    rf"({_NUMBER})\s*[-–]\s*({_NUMBER})(?:\s*\(\s*([-+]?[\d.]+)\s*\)|\s*\[\s*(\d{{1,4}})\s*\])?"
+)
+_RANDOM: Final = "-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One side of a grid: what varies, and its values with what is written beside them.
+
+    ``name`` is the id of a parameter, or ``variant``.
+    """
+
+    name: str
+    label: str
+    values: tuple[Any, ...]
+    labels: tuple[str, ...]
+
+
+def read_axis(preset: Preset, name: str, text: str, *, rng: random.Random | None = None) -> Axis:
+    """What a person typed for one parameter of ``preset``, see the head of this module.
+
+    >>> from .presets import get_preset
+    >>> read_axis(get_preset("sdxl"), "steps", "20-40 (+10)").values
+    (20, 30, 40)
+
+    Args:
+        rng: draws the seeds of an axis ``-1, -1, -1``.
+
+    Raises:
+        ValidationError: there is no such parameter, or it takes no list; nothing is given, a
+            number cannot be read, or there are more than :data:`MAX_CELLS`.
+    """
+    if name == "variant" and preset.variants:
+        titles = {"": "Standard"} | {key: variant.title for key, variant in preset.variants.items()}
+        found = _few("Variant", _entries(text), "Separate them by commas.")
+        values = tuple(next((k for k, t in titles.items() if v in {k, t}), v) for v in found)
+        return Axis(name, "Variant", values, tuple(titles.get(v, v) for v in values))
+    param = preset.param(name)
+    if param is None or param.role in FILE_ROLES:
+        raise ValidationError(f"A grid cannot vary '{name}' here.", hint="Choose another field.")
+    entries: list[Any] = []
+    entries += _numbers(param, text) if param.role in NUMBER_ROLES else _entries(text)
+    _few(param.label, entries, _example(param))
+    if param.role == "seed":
+        draw = rng or random
+        entries = [draw.randrange(MAX_SEED + 1) if entry == -1 else entry for entry in entries]
+    if param.role == "prompt" and len(entries) < 2:
+        raise ValidationError(
+            "Give the words to replace, then what shall take their place.", hint=_example(param)
+        )
+    return Axis(name, param.label, tuple(entries), tuple(_said(param, entry) for entry in entries))
+
+
+def expand(
+    preset: Preset,
+    values: Mapping[str, Any],
+    axes: Sequence[Axis],
+    *,
+    rng: random.Random | None = None,
+) -> list[dict[str, Any]]:
+    """The values of every cell, row by row: the first axis runs across, the second one down.
+
+    All cells share one seed, drawn here if ``values`` have none, unless an axis varies it: else
+    nobody could tell what made the difference.
+
+    Raises:
+        ValidationError: too many cells, the same parameter twice, or the words to replace do not
+            occur in the prompt.
+    """
+    across, down = axes[0], axes[1] if len(axes) > 1 else None
+    if down is not None and down.name == across.name and not _replaces(preset, across):
+        raise ValidationError(f"Both sides vary '{across.label}'.", hint="Choose another field.")
+    count = len(across.values) * (len(down.values) if down else 1)
+    if count > MAX_CELLS:
+        raise ValidationError(
+            f"That would be {count} results.", hint=f"A grid holds {MAX_CELLS}: give fewer values."
+        )
+    start = dict(values)
+    seed = preset.by_role("seed")
+    if seed is not None and str(start.get(seed.id) or _RANDOM).strip() == _RANDOM:
+        start[seed.id] = (rng or random).randrange(MAX_SEED + 1)
+    rows = [start] if down is None else [_put(preset, start, down, n) for n in _places(down)]
+    return [_put(preset, row, across, place) for row in rows for place in _places(across)]
+
+
+def _few(label: str, entries: list[Any], example: str) -> list[Any]:
+    if not entries:
+        raise ValidationError(f"'{label}' has no values yet.", hint=example)
+    if len(entries) > MAX_CELLS:
+        raise ValidationError(
+            f"'{label}' has {len(entries)} values.", hint=f"A grid holds {MAX_CELLS} results."
+        )
+    return entries
+
+
+def _places(axis: Axis) -> range:
+    return range(len(axis.values))
+
+
+def _put(preset: Preset, values: Mapping[str, Any], axis: Axis, place: int) -> dict[str, Any]:
+    if not _replaces(preset, axis):
+        return {**values, axis.name: axis.values[place]}
+    prompt, sought = str(values.get(axis.name) or ""), axis.values[0]
+    if sought not in prompt:
+        raise ValidationError(
+            f"The prompt does not say '{sought}'.",
+            hint="The first entry is what is replaced by the others.",
+        )
+    return {**values, axis.name: prompt.replace(sought, axis.values[place])}
+
+
+def _replaces(preset: Preset, axis: Axis) -> bool:
+    param = preset.param(axis.name)
+    return param is not None and param.role == "prompt"
+
+
+def _entries(text: str) -> list[str]:
+    """The entries of a list, without empty ones. Lines count as commas do.
+
+    >>> _entries('red, "pink, almost white", blue')
+    ['red', 'pink, almost white', 'blue']
+    """
+    rows = csv.reader(text.splitlines(), skipinitialspace=True)
+    return [entry.strip() for row in rows for entry in row if entry.strip()]
+
+
+def _numbers(param: Param, text: str) -> Iterator[int | float]:
+    for entry in _entries(text):
+        found = _RANGE.fullmatch(entry)
+        yield from _range(param, found) if found else [_number(param, entry)]
+
+
+def _range(param: Param, found: re.Match[str]) -> Iterator[int | float]:
+    first, last = float(found[1]), float(found[2])
+    if found[4]:
+        steps = max(int(found[4]) - 1, 1)
+        step = (last - first) / steps
+    else:
+        step = abs(_number(param, found[3])) if found[3] else 1
+        if not step:
+            raise ValidationError("A step of 0 never arrives.", hint=_example(param))
+        step = step if last >= first else -step
+        steps = int((last - first) / step + 1e-9)
+    if steps >= MAX_CELLS:
+        raise ValidationError(
+            f"'{param.label}' has {steps + 1} values.", hint=f"A grid holds {MAX_CELLS} results."
+        )
+    whole = param.role in INTEGER_ROLES
+    for n in range(steps + 1):
+        number = first + n * step
+        yield round(number) if whole else round(number, 6)
+
+
+def _number(param: Param, entry: str) -> int | float:
+    try:
+        return int(entry) if param.role in INTEGER_ROLES else float(entry)
+    except ValueError:
+        kind = "a whole number" if param.role in INTEGER_ROLES else "a number"
+        raise ValidationError(
+            f"'{param.label}' takes {kind}, not '{entry[:40]}'.", hint=_example(param)
+        ) from None
+
+
+def _example(param: Param) -> str:
+    if param.role == "prompt":
+        return "For example: red, blue, green"
+    if param.role in INTEGER_ROLES:
+        return "For example: 8, 12, 20 or 20-40 (+10)"
+    if param.role in NUMBER_ROLES:
+        return "For example: 1, 3.5, 7 or 0.2-1 (+0.2)"
+    return "Separate them by commas."
+
+
+def _said(param: Param, entry: Any) -> str:
+    if isinstance(entry, float):
+        return f"{entry:g}"
+    if param.role in {"model", "lora"}:
+        return PurePosixPath(str(entry).replace("\\", "/")).stem
+    return str(entry)

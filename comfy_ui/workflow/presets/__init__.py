@@ -1,0 +1,1 @@
+"""Presets: schema, files, and the way from values to a graph."""

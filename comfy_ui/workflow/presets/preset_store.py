@@ -1,0 +1,326 @@
+"""The shipped presets, and further ones from folders of the owner.
+
+A preset is data: ``NAME.json`` (API-format graph) and ``NAME.toml`` (see :mod:`.schema`) in one
+folder. Files are read again when they change, so that two files dropped into a folder are a new
+preset at once.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from ...errors import Problem, UnknownPresetError, ValidationError, closest
+from ...resources import workflows_dir
+from ..fields.param_values import QUALITIES, choices, limits, resolve_values
+from ..fields.roles import MAX_SEED
+from ..graph import Graph
+from .graph_builder import ObjectInfo, as_library, build_graph, specialise
+from .schema import (
+    Kind,
+    LoraSlot,
+    ModelRequirement,
+    Output,
+    Param,
+    Preset,
+    Profile,
+    Size,
+    Target,
+    Variant,
+)
+
+__all__ = [
+    "MAX_SEED",
+    "QUALITIES",
+    "VIDEO_PRESETS",
+    "Graph",
+    "LoraSlot",
+    "ModelRequirement",
+    "Output",
+    "Param",
+    "Preset",
+    "Presets",
+    "Profile",
+    "Size",
+    "Target",
+    "Variant",
+    "build_graph",
+    "choices",
+    "compile_workflow",
+    "get_preset",
+    "get_recommended_preset",
+    "limits",
+    "list_presets",
+    "list_video_presets",
+    "load_preset",
+    "load_presets",
+    "preset_problems",
+    "resolve_values",
+]
+
+_MAX_FILE_BYTES = 8 * 1024 * 1024
+_THUMBNAILS = (".webp", ".png", ".jpg")
+
+
+@dataclass(frozen=True, slots=True)
+class Presets(Mapping[str, Preset]):
+    """Presets by id, in the order of lists.
+
+    ``problems`` says which files could not be read, and why.
+    """
+
+    _presets: Mapping[str, Preset]
+    problems: tuple[Problem, ...] = ()
+
+    def __getitem__(self, key: str) -> Preset:
+        return self._presets[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._presets)
+
+    def __len__(self) -> int:
+        return len(self._presets)
+
+    def profiles(self) -> dict[str, Preset]:
+        """Each profile as a preset of its own, by name: ``ltx_quick``, ``wan_1.3b``, …"""
+        return {
+            name: specialise(preset, name, profile)
+            for preset in self.values()
+            for name, profile in preset.profiles.items()
+        }
+
+
+def list_presets(*, kind: Kind | None = None, folders: Sequence[Path] = ()) -> list[Preset]:
+    """The presets that can be read: the shipped ones and those of ``folders``."""
+    return [preset for preset in load_presets(folders).values() if kind in (None, preset.kind)]
+
+
+def get_preset(preset_id: str, *, folders: Sequence[Path] = ()) -> Preset:
+    """The preset, or the profile of a preset, with that name.
+
+    Raises:
+        UnknownPresetError: there is none; the hint names the closest.
+        ValidationError: there is one, and its files are wrong.
+    """
+    presets = load_presets(folders)
+    if preset_id in presets:
+        return presets[preset_id]
+    for preset in presets.values():
+        if preset_id in preset.profiles:
+            return specialise(preset, preset_id, preset.profiles[preset_id])
+    for problem in presets.problems:
+        if problem.extra.get("preset") == preset_id:
+            raise ValidationError(problem.message, hint=problem.hint)
+    names = [*presets, *(name for preset in presets.values() for name in preset.profiles)]
+    raise UnknownPresetError(
+        f"There is no preset '{preset_id}'.", hint=closest(str(preset_id), names)
+    )
+
+
+def compile_workflow(
+    preset_id: str | Preset,
+    *,
+    object_info: ObjectInfo | None = None,
+    folders: Sequence[Path] = (),
+    rng: random.Random | None = None,
+    **values: Any,
+) -> Graph:
+    """The API-format graph of a preset with these values, ready to be queued.
+
+    ``values`` are the preset's parameters and ``variant``, ``quality``, ``size``, ``loras``: see
+    :func:`resolve_values`, which also tells the seed that was drawn. With ``object_info`` ranges
+    and choices are checked against that server, and model files are found under the names they
+    have there.
+
+    >>> graph = compile_workflow("sdxl", prompt="a lighthouse", seed=7, size="Portrait")
+    >>> graph["5"]["inputs"]["seed"], graph["4"]["inputs"]["width"]
+    (7, 832)
+
+    Raises:
+        UnknownPresetError: no preset of that name.
+        ValidationError: an unknown value name, a value out of range, not among the choices, or
+        missing.
+    """
+    preset = preset_id if isinstance(preset_id, Preset) else get_preset(preset_id, folders=folders)
+    library = None if object_info is None else as_library(object_info)
+    complete = resolve_values(preset, values, object_info=library, rng=rng)
+    return build_graph(preset, complete, object_info=library)
+
+
+def preset_problems(
+    preset: Preset,
+    object_info: ObjectInfo,
+    comfyui_version: str | None = None,
+    *,
+    variant: str | None = None,
+) -> list[Problem]:
+    """What a server lacks to run the preset: node classes, model files, a newer version.
+
+    An empty list means that it is ready.
+    """
+    from ..checks.requirements import (
+        preset_needs,  # which looks at the presets for what it knows of nodes
+    )
+
+    return preset_needs(preset, object_info, comfyui_version, variant=variant)
+
+
+def load_presets(folders: Sequence[Path] = ()) -> Presets:
+    """All presets of the shipped folder and of ``folders``; of two with one name the later wins.
+
+    A file that cannot be read is told in ``problems`` and does not hide the others.
+    """
+    found: dict[str, Preset] = {}
+    problems: list[Problem] = []
+    for folder in (workflows_dir(), *folders):
+        for sidecar in sorted(Path(folder).glob("*.toml")):
+            result = _load_cached(sidecar)
+            if isinstance(result, Preset):
+                found[result.id] = result
+            else:
+                problems.append(result)
+    ordered = sorted(found.values(), key=lambda preset: (preset.order, preset.title))
+    return Presets({preset.id: preset for preset in ordered}, tuple(problems))
+
+
+def load_preset(sidecar: Path) -> Preset:
+    """Read one preset: ``sidecar`` is the ``.toml`` file, the graph lies beside it.
+
+    Raises:
+        ValidationError: a file is missing, not readable, or wrong; the message says which and
+        where.
+    """
+    about = _read(sidecar, tomllib.loads, "TOML")
+    graph = _read(sidecar.with_suffix(".json"), json.loads, "JSON")
+    for key in ("id", "graph", "thumbnail"):
+        if key in about:
+            raise ValidationError(f"{sidecar.name}: '{key}' does not belong into the sidecar.")
+    thumbnails = (sidecar.with_suffix(suffix) for suffix in _THUMBNAILS)
+    about |= {
+        "id": sidecar.stem,
+        "graph": graph,
+        "thumbnail": next((path for path in thumbnails if path.is_file()), None),
+    }
+    try:
+        return Preset.model_validate(about)
+    except pydantic.ValidationError as error:
+        raise ValidationError(f"{sidecar.name}: {_explain(error)}.") from error
+
+
+def _read(path: Path, parse: Any, kind: str) -> Any:
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise ValidationError(f"{path.name} is larger than {_MAX_FILE_BYTES // 2**20} MiB.")
+        return parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValidationError(
+            f"{path.name} is missing.", hint="A preset is two files: NAME.json and NAME.toml."
+        ) from error
+    except OSError as error:
+        raise ValidationError(f"{path.name} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise ValidationError(f"{path.name} is not {kind}: {error}.") from error
+
+
+def _explain(error: pydantic.ValidationError) -> str:
+    """All faults in one line, each with the place where it is: ``params.2.min: …``."""
+    lines = []
+    for fault in error.errors():
+        place = ".".join(str(part) for part in fault["loc"])
+        text = fault["msg"].removeprefix("Value error, ")
+        lines.append(f"{place}: {text}" if place else text)
+    return "; ".join(lines)
+
+
+_cache: dict[Path, tuple[object, Preset | Problem]] = {}
+
+
+def _load_cached(sidecar: Path) -> Preset | Problem:
+    stamp = tuple(
+        _stamp(sidecar.with_suffix(suffix)) for suffix in (".toml", ".json", *_THUMBNAILS)
+    )
+    known = _cache.get(sidecar)
+    if known is not None and known[0] == stamp:
+        return known[1]
+    result: Preset | Problem
+    try:
+        result = load_preset(sidecar)
+    except ValidationError as error:
+        result = Problem(
+            kind="invalid_preset",
+            message=error.message,
+            hint=error.hint,
+            extra={"preset": sidecar.stem, "file": str(sidecar)},
+        )
+    _cache[sidecar] = (stamp, result)
+    return result
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+class _VideoPresets(Mapping[str, Preset]):
+    """The shipped video presets and profiles by name, read when first looked at."""
+
+    def _all(self) -> dict[str, Preset]:
+        presets = load_presets()
+        return {
+            name: preset
+            for name, preset in {**presets, **presets.profiles()}.items()
+            if preset.kind == "video"
+        }
+
+    def __getitem__(self, name: str) -> Preset:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __repr__(self) -> str:
+        return f"VIDEO_PRESETS({', '.join(self)})"
+
+
+VIDEO_PRESETS: Mapping[str, Preset] = _VideoPresets()
+"""Every name that ``generate_video(preset=…)`` knows, with its preset."""
+
+# Rising in what they ask for and in what they give: more memory is never answered with less.
+_RECOMMENDED = (
+    (0, "wan_1.3b"),
+    (12, "ltx_standard"),
+    (16, "hunyuan15_720p"),
+    (24, "hunyuan15_quality"),
+)
+
+
+def list_video_presets() -> list[str]:
+    """The names in :data:`VIDEO_PRESETS`."""
+    return list(VIDEO_PRESETS)
+
+
+def get_recommended_preset(vram_gb: float) -> str:
+    """The name of the video preset that suits a card with that much memory.
+
+    >>> get_recommended_preset(vram_gb=16)
+    'hunyuan15_720p'
+
+    Raises:
+        ValidationError: ``vram_gb`` is not a positive number.
+    """
+    if not vram_gb > 0:
+        raise ValidationError(f"Memory is a positive number of GB, not {vram_gb!r}.")
+    return next(name for least, name in reversed(_RECOMMENDED) if vram_gb >= least)

@@ -1,0 +1,327 @@
+"""The command line, as people type it, over real sockets."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+from PIL import Image
+
+from comfy_ui.cli.main import run
+from comfy_ui.cli.object_info_cache import keep, kept
+from tests.client.publisher import WEIGHTS, Publisher, publishing
+from tests.workflow.official import needy
+
+GRAPH = {
+    "1": {
+        "class_type": "EmptyImage",
+        "inputs": {"width": 64, "height": 48, "batch_size": 1, "color": 255},
+    },
+    "2": {"class_type": "SaveImage", "inputs": {"filename_prefix": "cli", "images": ["1", 0]}},
+}
+
+
+@pytest.fixture(autouse=True)
+def _own_data_folder(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COMFY_UI_DATA_DIR", str(tmp_path / "data"))
+
+
+@pytest.fixture
+def graph_file(tmp_path: Path) -> Path:
+    path = tmp_path / "blue.json"
+    path.write_text(json.dumps(GRAPH), encoding="utf-8")
+    return path
+
+
+def test_a_preset_runs_and_saves_the_servers_bytes(engine, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out"
+    status = run(
+        [
+            "run",
+            "sd15",
+            "a quiet harbour",
+            "--set",
+            "seed=5",
+            "--set",
+            "steps=3",
+            "--json",
+            "--comfyui",
+            engine.url,
+            "-o",
+            str(out),
+            "--quiet",
+        ]
+    )
+    captured = capsys.readouterr()
+    assert status == 0, captured.err
+    told = json.loads(captured.out)
+    (path,) = map(Path, told["files"])
+    with Image.open(path) as picture:
+        graph = json.loads(picture.text["prompt"])
+    assert [n["inputs"]["seed"] for n in graph.values() if "seed" in n["inputs"]] == [5]
+    assert path.parent == out
+
+
+def test_a_workflow_file_runs_with_values_set(engine, graph_file, tmp_path, capsys) -> None:
+    argv = ["run", str(graph_file), "--set", "width=96", "--comfyui", engine.url]
+    assert run([*argv, "-o", str(tmp_path / "out"), "--quiet"]) == 0
+    with Image.open(capsys.readouterr().out.strip()) as picture:
+        assert picture.size == (96, 48)
+
+
+def test_wildcards_are_chosen_by_the_seed_and_told(engine, tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "data" / "wildcards"
+    folder.mkdir(parents=True)
+    (folder / "sea.txt").write_text("harbour\n")
+    argv = ["run", "sd15", "a {quiet|loud|dark|wide} __sea__", "--set", "steps=1", "--json"]
+    argv += ["--comfyui", engine.url, "-o", str(tmp_path / "out"), "--quiet"]
+    assert run(argv) == 0
+    first = capsys.readouterr()
+    chosen = json.loads(first.out)["chosen"]
+    assert chosen["prompt"].endswith(" harbour")
+    assert f"prompt: {chosen['prompt']}" in first.err
+    assert run([*argv, "--set", f"seed={chosen['seed']}"]) == 0
+    assert json.loads(capsys.readouterr().out)["chosen"] == {"prompt": chosen["prompt"]}
+
+
+def test_a_local_picture_is_sent_up_for_a_file_input(engine, tmp_path: Path, capsys) -> None:
+    picture = tmp_path / "mine.png"
+    Image.new("RGB", (128, 96), "teal").save(picture)
+    argv = ["run", "sdxl_img2img", "a harbour", "--set", f"image={picture}", "--set", "steps=2"]
+    argv += ["--set", "megapixels=0.25", "--comfyui", engine.url, "-o", str(tmp_path / "out")]
+    assert run([*argv, "--quiet"]) == 0, capsys.readouterr().err
+    with Image.open(capsys.readouterr().out.strip()) as made:
+        assert made.width > made.height
+
+
+def test_a_missing_model_is_named_with_folder_and_address(tmp_path: Path, capsys) -> None:
+    from comfy_ui.demo import DemoServer
+
+    with DemoServer(speed="instant").in_thread() as server:
+        argv = ["run", "sd15", "x", "--set", "model=nowhere.safetensors"]
+        assert run([*argv, "--comfyui", server.url]) == 1
+    assert "nowhere.safetensors" in capsys.readouterr().err
+
+
+def test_the_embedded_engine_serves_where_asked(graph_file, tmp_path, capsys) -> None:
+    assert run(["run", str(graph_file), "--demo", "-o", str(tmp_path), "--quiet"]) == 0
+    assert Path(capsys.readouterr().out.strip()).exists()
+
+
+def test_check_says_what_is_wrong_and_exits_with_1(engine, tmp_path: Path, capsys) -> None:
+    broken = {**GRAPH, "3": {"class_type": "NoSuchNode", "inputs": {}}}
+    broken["2"] = {
+        "class_type": "SaveImage",
+        "inputs": {"images": ["3", 0], "filename_prefix": "x"},
+    }
+    path = tmp_path / "broken.json"
+    path.write_text(json.dumps(broken), encoding="utf-8")
+    assert run(["check", str(path), "--comfyui", engine.url]) == 1
+    assert "NoSuchNode" in capsys.readouterr().out
+
+
+def test_check_is_content_with_a_good_workflow(engine, graph_file, capsys) -> None:
+    assert run(["check", str(graph_file), "--comfyui", engine.url]) == 0
+    assert "can run" in capsys.readouterr().out
+
+
+def test_check_reads_the_sidecar_of_a_preset(engine, tmp_path: Path, capsys) -> None:
+    sidecar = tmp_path / "mine.toml"
+    sidecar.with_suffix(".json").write_text(json.dumps(GRAPH))
+    text = (
+        'title = "Mine"\ndescription = "Blue."\ntask = "t2i"\nfamily = "None"\n'
+        'outputs = [{ node = "2", kind = "image" }]\n\n'
+        '[params.width]\ntargets = ["1.width"]\ndefault = 64\nmin = 16\n'
+    )
+    sidecar.write_text(text)
+    assert run(["check", str(sidecar), "--comfyui", engine.url]) == 0
+    assert "This preset can run." in capsys.readouterr().out
+    for old, new, told in (
+        ('"1.width"', '"9.width"', "parameter 'width' writes to node '9', which is not in the"),
+        ("min = 16", "min = 99999", "min 99999 is above max 2048"),
+        ("min = 16", "min = 16\nmax = 32", "default that the server refuses"),
+    ):
+        sidecar.write_text(text.replace(old, new))
+        status = run(["check", str(sidecar), "--comfyui", engine.url])
+        captured = capsys.readouterr()
+        assert told in captured.out + captured.err
+        assert status == (0 if "refuses" in told else 1)
+
+
+def test_convert_of_an_api_file_needs_no_server(graph_file, tmp_path: Path) -> None:
+    out = tmp_path / "api.json"
+    assert run(["convert", str(graph_file), "-o", str(out), "--comfyui", "http://127.0.0.1:9"]) == 0
+    assert json.loads(out.read_text(encoding="utf-8")) == GRAPH
+
+
+def test_controls_are_listed(engine, graph_file, capsys) -> None:
+    assert run(["controls", str(graph_file), "--json", "--comfyui", engine.url]) == 0
+    roles = {control["role"] for control in json.loads(capsys.readouterr().out)}
+    assert {"width", "height"} <= roles
+
+
+def test_the_node_list_is_kept_for_a_server_and_asked_for_again_by_check(
+    engine, graph_file, tmp_path, capsys
+) -> None:
+    argv = ["controls", str(graph_file), "--json", "--comfyui", engine.url]
+    assert run(argv) == 0
+    first = capsys.readouterr().out
+    (path,) = (tmp_path / "data" / "cache").iterdir()
+    assert run(argv) == 0
+    assert capsys.readouterr().out == first
+    path.write_text("{cut", encoding="utf-8")
+    assert run(argv) == 0
+    assert (kept(path) or {})["EmptyImage"]
+    keep(path, {"Other": {}})  # as if the nodes had been installed since
+    assert run(["check", str(graph_file), "--comfyui", engine.url]) == 0
+
+
+def test_presets_are_listed(capsys) -> None:
+    assert run(["presets"]) == 0
+    assert "z_image_turbo" in capsys.readouterr().out
+
+
+def test_status_of_a_server_that_is_there(engine, capsys) -> None:
+    assert run(["status", "--comfyui", engine.url]) == 0
+    assert engine.url in capsys.readouterr().out
+
+
+def test_status_of_a_server_that_is_not_there_exits_with_1(capsys) -> None:
+    assert run(["status", "--comfyui", "http://127.0.0.1:9"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["run", "sdlx"], "Did you mean 'sdxl'"),
+        (["run", "sd15", "--set", "stepz=3"], "Did you mean 'steps'"),
+        (["run", "sd15", "--set", "steps"], "NAME=VALUE"),
+        (["run", "sd15", "--set", "steps=many"], "'Steps' takes a whole number"),
+        (["convert", "nowhere.json"], "nowhere.json"),
+        (["presets", "--comfyui", "http://x", "--log-level", "info"], None),
+    ],
+)
+def test_bad_input_is_a_sentence_with_a_hint(engine, argv, told, capsys) -> None:
+    status = run([*argv, "--comfyui", engine.url] if "--comfyui" not in argv else argv)
+    captured = capsys.readouterr()
+    if told is None:
+        assert status == 0
+    else:
+        assert status == 1
+        assert told in captured.err
+        assert "Traceback" not in captured.err
+
+
+def test_a_dead_server_is_a_sentence_with_a_hint(graph_file, capsys) -> None:
+    assert run(["run", str(graph_file), "--comfyui", "http://127.0.0.1:9"]) == 1
+    captured = capsys.readouterr()
+    assert "hint: " in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_a_file_that_is_no_workflow_is_a_sentence(engine, tmp_path: Path, capsys) -> None:
+    path = tmp_path / "notes.json"
+    path.write_text("not json at all", encoding="utf-8")
+    assert run(["run", str(path), "--comfyui", engine.url]) == 1
+    assert "JSON" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl+C is sent as a signal")
+def test_ctrl_c_cancels_the_job_on_the_server(tmp_path: Path) -> None:
+    from comfy_ui.client import ComfyClient
+    from comfy_ui.demo import DemoServer
+
+    with DemoServer(speed=4.0).in_thread() as server, ComfyClient(url=server.url) as client:
+        command = [sys.executable, "-m", "comfy_ui", "run", "sd15", "a cat", "--set", "steps=100"]
+        # Whoever runs the tests in the background of a shell makes children ignore Ctrl+C.
+        process = subprocess.Popen(
+            [*command, "--comfyui", server.url, "-o", tmp_path],
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        )
+        try:
+            deadline = time.monotonic() + 30
+            while not client.queue().running:
+                assert time.monotonic() < deadline, "the job never started"
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            _, told = process.communicate(timeout=20)
+        finally:
+            process.kill()
+            process.communicate()
+        assert process.returncode == 130, told
+        assert "Cancelling" in told
+        queue = client.queue()
+        assert not queue.running
+        assert not queue.pending
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_users_are_added_listed_and_removed(tmp_path, capsys, monkeypatch) -> None:
+    folder = ["--data-dir", str(tmp_path)]
+    monkeypatch.setattr("sys.stdin", io.StringIO("long enough\n"))
+    assert run(["users", "--add", "anna", "--owner", *folder]) == 0
+    assert capsys.readouterr().out.split() == ["anna", "owner"]
+    assert "long enough" not in (tmp_path / "accounts.json").read_text()
+    assert run(["users", "--remove", "ana", *folder]) == 1
+    assert "anna" in capsys.readouterr().err
+    assert run(["users", "--remove", "anna", *folder]) == 0
+    assert run(["users", *folder]) == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.fixture
+def publisher(tmp_path: Path, monkeypatch) -> Iterator[Publisher]:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    with publishing(authority) as found:
+        monkeypatch.setenv("COMFY_UI_DOWNLOAD_HOSTS", found.host)
+        yield found
+
+
+@pytest.fixture
+def needy_file(publisher: Publisher, tmp_path: Path) -> Path:
+    """An editor file that says where its model comes from."""
+    path = tmp_path / "needy.json"
+    path.write_text(json.dumps(needy(publisher.url, "far.safetensors")))
+    return path
+
+
+def test_missing_models_are_listed_and_fetched(
+    engine, publisher: Publisher, needy_file: Path, tmp_path: Path, capsys
+) -> None:
+    argv = [str(needy_file), "--comfyui", engine.url]
+    assert run(["models", *argv, "--json"]) == 1
+    (listed,) = json.loads(capsys.readouterr().out).values()
+    assert [(m["folder"], m["url"]) for m in listed] == [
+        ("checkpoints", f"{publisher.url}/x/resolve/main/far.safetensors")
+    ]
+    assert run(["download", *argv]) == 1
+    assert "--models-dir" in capsys.readouterr().err
+    publisher.cuts = [2 * 2**20]
+    assert run(["download", *argv, "--models-dir", str(tmp_path / "models")]) == 0
+    path = Path(capsys.readouterr().out.strip())
+    assert path == tmp_path / "models" / "checkpoints" / "far.safetensors"
+    assert path.read_bytes() == WEIGHTS
+    publisher.statuses = [403]
+    path.unlink()
+    assert run(["download", *argv, "--models-dir", str(tmp_path / "models")]) == 1
+    assert "wants a login" in capsys.readouterr().err
+
+
+def test_the_engine_lacks_no_model_of_a_shipped_preset(engine, capsys) -> None:
+    assert run(["models", "sdxl", "wan22_5b", "--comfyui", engine.url]) == 0
+    assert "No model file is missing" in capsys.readouterr().out
+    assert run(["models", "sdxll", "--comfyui", engine.url]) == 1
+    assert "Did you mean 'sdxl'" in capsys.readouterr().err

@@ -1,0 +1,58 @@
+"""Any source becomes one file part with a name and a hash."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from comfy_ui.client.file_uploads import prepare_upload
+from comfy_ui.errors import ValidationError
+
+PNG = b"\x89PNG\r\n\x1a\nrest"
+
+
+def test_a_path_keeps_its_name_and_is_not_read_into_memory(tmp_path: Path) -> None:
+    path = tmp_path / "Kätzchen.png"
+    path.write_bytes(PNG)
+    prepared = prepare_upload(path)
+    assert prepared.part.filename == "Kätzchen.png"
+    assert prepared.part.source == path
+    assert prepared.part.content_type == "image/png"
+    assert prepared.digest == prepare_upload(PNG).digest
+
+
+@pytest.mark.parametrize(
+    ("content", "suffix"),
+    [
+        (PNG, ".png"),
+        (b"\xff\xd8\xff\xe0", ".jpg"),
+        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", ".webp"),
+        (b"RIFF\x00\x00\x00\x00WAVEfmt ", ".wav"),
+        (b"\x00\x00\x00 ftypisom", ".mp4"),
+        (b"fLaC\x00", ".flac"),
+        (b"who knows", ".bin"),
+    ],
+)
+def test_bytes_without_a_name_are_called_after_themselves(content: bytes, suffix: str) -> None:
+    prepared = prepare_upload(content)
+    assert prepared.part.filename == f"comfy-ui-{prepared.digest[:16]}{suffix}"
+
+
+def test_an_open_file_gives_its_name_without_its_folder(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"RIFF")
+    with path.open("rb") as file:
+        assert prepare_upload(file).part.filename == "a.wav"
+    assert prepare_upload(io.BytesIO(PNG), filename="../b.png").part.filename == "b.png"
+
+
+def test_what_cannot_be_sent_is_a_validation_error(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.png"
+    empty.write_bytes(b"")
+    for source in (tmp_path / "absent.png", tmp_path, empty, b"", io.BytesIO()):
+        with pytest.raises(ValidationError):
+            prepare_upload(source)
+    with (tmp_path / "text").open("w+") as text, pytest.raises(ValidationError, match="binary"):
+        prepare_upload(text)  # type: ignore[arg-type]

@@ -1,0 +1,118 @@
+"""The jobs of an async client: what is kept of them, and that nobody waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from comfy_ui.client import ComfyWSClient, session
+from comfy_ui.demo import DemoServer
+from comfy_ui.errors import GenerationCancelledError
+from comfy_ui.protocol.progress import Progress
+from tests.client.support import image_graph
+from tests.demo.support import text_to_image
+
+
+@pytest.fixture
+async def client(engine: DemoServer) -> AsyncIterator[ComfyWSClient]:
+    async with ComfyWSClient(url=engine.url) as client:
+        yield client
+
+
+async def test_jobs_that_nobody_waits_for_are_not_kept_for_ever(
+    client: ComfyWSClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_KEPT_JOBS", 3)
+    ids = [await client.queue_prompt(image_graph(n)) for n in range(6)]
+    assert list(client._hub._jobs) == ids[-3:]
+    assert (await client.wait_for_completion(ids[0])).images  # by asking the server
+
+
+@pytest.fixture
+async def at_work() -> AsyncIterator[ComfyWSClient]:
+    """A client of a server at which a picture takes seconds."""
+    with DemoServer(speed=20.0) as engine:
+        async with ComfyWSClient(url=engine.url) as client:
+            yield client
+
+
+async def shown(client: ComfyWSClient, prompt_id: str) -> asyncio.Task[Any]:
+    """Somebody waits for the job, and sees a preview by now."""
+    seen = asyncio.Event()
+
+    def look(progress: Progress) -> None:
+        if progress.preview:
+            seen.set()
+
+    task = asyncio.create_task(client.wait_for_completion(prompt_id, on_progress=look))
+    await asyncio.wait_for(seen.wait(), 10)
+    return task
+
+
+async def test_a_job_that_is_cancelled_while_it_is_waited_for_is_forgotten(
+    at_work: ComfyWSClient,
+) -> None:
+    prompt_id = await at_work.queue_prompt(text_to_image(steps=100))
+    task = await shown(at_work, prompt_id)
+    assert await at_work.cancel(prompt_id)
+    with pytest.raises(GenerationCancelledError):
+        await task
+    await at_work.cancel(prompt_id)  # nor does it come back
+    assert at_work._hub._jobs == {}
+
+
+async def test_of_stopped_jobs_few_are_kept(
+    at_work: ComfyWSClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_KEPT_STOPPED", 2)
+    ids = [await at_work.queue_prompt(text_to_image(seed=n, steps=100)) for n in range(5)]
+    for prompt_id in ids:
+        assert await at_work.cancel(prompt_id)
+    assert list(at_work._hub._jobs) == ids[-2:]
+    at_work._hub._connected(None)  # news for all changes nothing
+    with pytest.raises(GenerationCancelledError):
+        await at_work.wait_for_completion(ids[-1])
+    assert list(at_work._hub._jobs) == ids[-2:-1]
+
+
+async def test_only_who_looks_on_makes_a_preview_stay(at_work: ComfyWSClient) -> None:
+    prompt_id = await at_work.queue_prompt(text_to_image(steps=40))
+    task = await shown(at_work, prompt_id)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    job = at_work._hub.job(prompt_id)
+    assert job.state.tracker.preview is None
+    async with asyncio.timeout(20):
+        while not job.settled:  # noqa: ASYNC110 -- told over the socket
+            await asyncio.sleep(0.05)
+    assert job.state.tracker.preview is None
+    assert (await at_work.wait_for_completion(prompt_id)).images
+    assert at_work._hub._jobs == {}
+
+
+async def test_a_fault_of_our_own_reaches_all_who_wait(
+    client: ComfyWSClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(jobs: Any) -> Any:
+        raise RuntimeError("a fault of our own")
+        yield
+
+    monkeypatch.setattr(client._following, "tend", broken)
+    errors: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+    waits = [client.wait_for_completion(str(uuid4()), timeout=10) for _ in range(2)]
+    came = await asyncio.gather(*waits, return_exceptions=True)
+    assert [str(error) for error in came] == ["a fault of our own"] * 2
+
+
+async def test_a_job_that_was_given_up_can_be_waited_for_again(client: ComfyWSClient) -> None:
+    prompt_id = await client.queue_prompt(image_graph())
+    await client.wait_for_completion(prompt_id)
+    job = client._hub.job(prompt_id)
+    job.give_up(RuntimeError("away"))
+    assert client._hub.job(prompt_id) is not job
+    assert (await client.wait_for_completion(prompt_id)).images

@@ -1,0 +1,149 @@
+"""How patiently a job is followed and stopped: on a silent line, and before a deadline."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import pytest
+
+from comfy_ui.client import tracking
+from comfy_ui.client.job_telemetry import Telemetry
+from comfy_ui.client.operations import Asker
+from comfy_ui.client.tracked_job import Job
+from comfy_ui.client.tracking import Following
+from comfy_ui.client.transport.address import parse_address
+from comfy_ui.client.transport.request import Call
+from comfy_ui.errors import ComfyUIOfflineError, GenerationTimeoutError
+from comfy_ui.protocol import job as job_rules, job_state
+from comfy_ui.protocol.job import CancelRequested, new_job
+from tests.client.support import (
+    EMPTY_QUEUE,
+    Request,
+    ScriptedServer,
+    history_of,
+    image_graph,
+    open_client,
+    response,
+)
+
+BOTH = pytest.mark.parametrize("kind", ["sync", "async"])
+NOW = 1000.0
+
+
+@contextmanager
+def going_silent(path: str, *, times: int) -> Iterator[ScriptedServer]:
+    """A server whose first ``times`` answers to ``path`` never come, though it has heard."""
+    silent = [threading.Event() for _ in range(times)]
+    left = iter(silent)
+
+    def handler(request: Request) -> bytes | None:
+        if request.path.startswith(path) and (unanswered := next(left, None)):
+            unanswered.wait(30)
+            return None
+        if request.path == "/queue" and request.method == "GET":
+            return response(EMPTY_QUEUE)
+        if request.path.startswith("/history/"):
+            return response(history_of(request.path.rpartition("/")[2]))
+        if request.path == "/prompt":
+            return response({"prompt_id": "x", "number": 1, "node_errors": {}})
+        return response(status=404)
+
+    with ScriptedServer(handler) as server:
+        try:
+            yield server
+        finally:
+            for unanswered in silent:
+                unanswered.set()
+
+
+@BOTH
+@pytest.mark.parametrize("path", ["/queue", "/history/"])
+async def test_f7_a_poll_on_a_line_gone_silent_is_given_up_and_made_anew(
+    kind: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "POLL_PATIENCE_S", 0.3)
+    with going_silent(path, times=1) as server:
+        async with open_client(kind, server.url, timeout=300) as client:
+            assert (await client.run(image_graph(), timeout=20)).images
+
+
+@BOTH
+async def test_a_time_out_of_the_caller_is_kept_on_a_silent_line(kind: str) -> None:
+    with going_silent("/queue", times=9) as server:
+        async with open_client(kind, server.url, timeout=300) as client:
+            prompt_id = await client.queue_prompt(image_graph())
+            started = time.monotonic()
+            with pytest.raises(GenerationTimeoutError):
+                await client.wait_for_completion(prompt_id, timeout=0.5)
+            assert time.monotonic() - started < 15
+            assert not await client.cancel(prompt_id, timeout=0.5)
+            assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "deadline", "patience_s"),
+    [
+        (300.0, None, 60.0),  # F7: not less, a server loads its models
+        (20.0, None, 5.0),  # several silent lines in a row are no reason to give up
+        (2.0, None, 1.0),
+        (0.5, None, 0.5),
+        (300.0, NOW + 10, 10.0),
+        (300.0, NOW - 10, 1.0),  # an answer gets a chance to come
+    ],
+)
+@pytest.mark.parametrize("cancelling", [False, True])
+def test_polls_and_cancellations_have_a_patience_of_their_own(
+    timeout_s: float, deadline: float | None, patience_s: float, *, cancelling: bool
+) -> None:
+    asker = Asker(timeout_s=timeout_s, clock=lambda: NOW)
+    flows = Following(asker, Telemetry(parse_address("localhost")), is_cloud=False)
+    job = Job(new_job("a", now=NOW, accepted=True))
+    if cancelling:
+        job.apply(CancelRequested(), NOW)
+    call = next(flows.tend([job], deadline=deadline))
+    assert isinstance(call, Call)
+    assert call.path == ("/api/jobs/a/cancel" if cancelling else "/queue")
+    assert call.timeout_s == patience_s
+
+
+@BOTH
+async def test_a_slow_server_is_asked_to_the_end_whether_it_has_a_job(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_state, "RESUBMIT_AFTER_S", 0.5)
+
+    def handler(request: Request) -> bytes | None:
+        time.sleep(0.4)
+        return response(EMPTY_QUEUE if request.path == "/queue" else {})
+
+    with ScriptedServer(handler) as server:
+        async with open_client(kind, server.url) as client:
+            started = time.monotonic()
+            assert not await client.has_job(str(uuid4()), timeout=1.0)
+            assert time.monotonic() - started > 1.0  # in all it took longer than it may be silent
+
+
+@BOTH
+async def test_a_server_that_forgets_for_long_between_two_looks_has_the_job_not(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_rules, "GRACE_S", 0.0)  # so it is taken for lost at the second look
+    with ScriptedServer(lambda r: response(EMPTY_QUEUE if r.path == "/queue" else {})) as server:
+        async with open_client(kind, server.url) as client:
+            assert not await client.has_job(str(uuid4()))
+
+
+@BOTH
+async def test_what_is_in_the_way_is_told_when_it_is_not_found_out_whether_a_job_is_there(
+    kind: str,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with open_client(kind, f"http://127.0.0.1:{port}") as client:
+        with pytest.raises(ComfyUIOfflineError):
+            await client.has_job(str(uuid4()), timeout=0.2)

@@ -1,0 +1,108 @@
+"""A process that dies at a given step of a job: ``die_at(url, folder, step)``.
+
+Run by a fork server, so that twenty of them cost no more than a few starts of Python.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from comfy_ui.client import ComfyWSClient
+from comfy_ui.jobs.local_queue import LocalQueue
+from comfy_ui.jobs.studio import Studio
+from comfy_ui.library.result_files import FileStore
+from comfy_ui.storage.records import JobRequest, Status
+from tests.jobs.support import sleepy_graph
+
+STEPS = (
+    "submit before",
+    "submit after",
+    "claim before",
+    "claim after",
+    "queue_prompt before",
+    "queue_prompt after",
+    "publish sent before",
+    "publish sent after",
+    "publish progress after",
+    "publish fetching before",
+    "publish fetching after",
+    "download before",
+    "download after",
+    "adopt before",
+    "adopt after",
+    "publish succeeded before",
+    "publish succeeded after",
+    "cancel before",
+    "cancel after",
+    "write of the end, in the middle",
+)
+
+
+def die_at(url: str, folder: str, step: str) -> None:
+    asyncio.run(_run(url, Path(folder), step))
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _around(call: Callable[..., Awaitable[Any]], step: str, name: str) -> Callable[..., Any]:
+    @wraps(call)
+    async def wrapped(*args: Any, **options: Any) -> Any:
+        if step == f"{name} before" and (name != "claim" or args[0]._jobs):
+            _die()
+        result = await call(*args, **options)
+        if step == f"{name} after" and result != []:  # a claim that gave something
+            _die()
+        return result
+
+    return wrapped
+
+
+async def _run(url: str, folder: Path, step: str) -> None:
+    publish, adopt = LocalQueue.publish, FileStore.adopt
+
+    async def publish_or_die(self: LocalQueue, worker: str, report: Any) -> None:
+        name = f"publish {report.status or 'progress'}"
+        if step == f"{name} before":
+            _die()
+        await publish(self, worker, report)
+        if step == f"{name} after" and (report.status or report.progress):
+            _die()
+
+    def adopt_or_die(self: FileStore, arrived: Path, file: Any) -> Any:
+        if step == "adopt before":
+            _die()
+        stored = adopt(self, arrived, file)
+        if step == "adopt after":
+            _die()
+        return stored
+
+    patched: Any = LocalQueue
+    patched.publish = publish_or_die
+    for name in ("submit", "claim", "cancel"):
+        setattr(patched, name, _around(getattr(patched, name), step, name))
+    FileStore.adopt = adopt_or_die  # type: ignore[method-assign]
+    if step == "write of the end, in the middle":
+        from comfy_ui.storage import items_table
+
+        items_table.add = lambda *_, **__: _die()
+    async with ComfyWSClient(url=url) as client:
+        theirs: Any = client
+        for name in ("queue_prompt", "download"):
+            setattr(theirs, name, _around(getattr(theirs, name), step, name))
+        async with Studio(client=client, data_dir=folder) as studio:
+            graph = sleepy_graph(nonce=hash(step) % 2**24, seconds=0.3)
+            request = JobRequest(owner="ann", preset="sleepy", graph=graph)
+            job = await studio.submit(request)
+            if step.startswith("cancel"):
+                while (await studio.job(job.id, "ann")).status is not Status.SENT:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                await studio.cancel(job.id, "ann")
+            await asyncio.sleep(30)

@@ -1,0 +1,150 @@
+"""kill -9 at any moment: on the next start nothing is lost and nothing is there twice."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import random
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from comfy_ui.client import ComfyWSClient
+from comfy_ui.demo import DemoServer, Faults
+from comfy_ui.jobs.studio import Studio
+from comfy_ui.storage.records import Phase
+from tests.jobs import killed, support
+
+OWNERS = ("ann", "bob")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def slow_engine() -> Iterator[DemoServer]:
+    with DemoServer(faults=Faults(test_nodes=True)).in_thread() as server:
+        yield server
+
+
+async def _start(url: str, folder: Path, count: int, seed: int) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(Path(__file__).with_name("child.py")),
+        url,
+        str(folder),
+        str(count),
+        str(seed),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+async def _run_until_killed(url: str, folder: Path, seed: int) -> dict[str, str]:
+    """Kill a process at a random moment; gives the jobs it had accepted, with their owners."""
+    rng = random.Random(seed)
+    child = await _start(url, folder, 5, seed)
+    assert child.stdout
+    accepted: dict[str, str] = {}
+    kill_after = rng.randint(1, 5)
+    async for line in child.stdout:
+        words = line.decode().split()
+        if words[0] == "submitted":
+            accepted[words[1]] = words[2]
+        if len(accepted) >= kill_after:
+            await asyncio.sleep(rng.uniform(0.0, 1.2))
+            break
+    if child.returncode is None:
+        child.send_signal(signal.SIGKILL)
+    for line in (await child.stdout.read()).decode().splitlines():
+        words = line.split()
+        if words[0] == "submitted":
+            accepted[words[1]] = words[2]
+    await child.wait()
+    return accepted
+
+
+async def _round(engine: DemoServer, folder: Path, seed: int) -> None:
+    accepted = await _run_until_killed(engine.url, folder, seed)
+    accepted |= await _run_until_killed(engine.url, folder, seed + 1000)  # … and while recovering
+    async with (
+        ComfyWSClient(url=engine.url) as client,
+        Studio(client=client, data_dir=folder) as studio,
+    ):
+        async with asyncio.timeout(60):
+            for owner in OWNERS:
+                for job in await studio.active(owner):
+                    await support.last(studio.follow(job.id, owner))
+        made = []
+        for owner in OWNERS:
+            for job in await studio.recent(owner, limit=100):
+                end = await studio.snapshot(job.id, owner)
+                assert (end.phase, end.error) == (Phase.SUCCEEDED, None)
+                assert len(end.items) == 1
+                made += end.items
+        assert {item.job_id: item.owner for item in made}.items() >= accepted.items()
+        assert len({item.job_id for item in made}) == len(made)
+        # The engine writes a file for each run: equal sets mean that nothing ran twice either.
+        assert {item.filename: item.path.read_bytes() for item in made} == support.engine_files(
+            engine
+        )
+        assert not list((folder / "incoming").iterdir())
+
+
+async def test_a_process_killed_at_any_step_of_a_job_costs_nothing(
+    slow_engine: DemoServer, tmp_path: Path
+) -> None:
+    forks = multiprocessing.get_context("forkserver")
+    forks.set_forkserver_preload(["tests.jobs.killed"])
+    children = {
+        step: forks.Process(
+            target=killed.die_at, args=(slow_engine.url, str(tmp_path / str(n)), step)
+        )
+        for n, step in enumerate(killed.STEPS)
+    }
+    for child in children.values():
+        child.start()
+    for step, child in children.items():
+        await asyncio.to_thread(child.join, 60)
+        assert child.exitcode == -signal.SIGKILL, step
+    made: dict[str, bytes] = {}
+
+    async def recovered(step: str, folder: Path) -> bool:
+        async with (
+            ComfyWSClient(url=slow_engine.url) as client,
+            Studio(client=client, data_dir=folder) as studio,
+        ):
+            jobs = [*await studio.active("ann"), *await studio.recent("ann")]
+            ends = [await support.end_of(studio, job, within_s=90) for job in jobs]
+            assert len(ends) == (0 if step == "submit before" else 1), step
+            made.update({i.filename: i.path.read_bytes() for end in ends for i in end.items})
+            assert len(await studio.results("ann")) == sum(len(end.items) for end in ends)
+            assert not list((folder / "incoming").iterdir())
+            wanted = {Phase.SUCCEEDED} | ({Phase.CANCELLED} if "cancel" in step else set())
+            return all(end.phase in wanted and end.error is None for end in ends)
+
+    all_well = await asyncio.gather(
+        *(recovered(step, tmp_path / str(n)) for n, step in enumerate(killed.STEPS))
+    )
+    assert dict(zip(killed.STEPS, all_well, strict=True)) == dict.fromkeys(killed.STEPS, True)
+    # One file for each job at the engine and here: the right bytes, and none ran twice.
+    assert made == support.engine_files(slow_engine)
+    assert len(made) >= len(killed.STEPS) - 3
+
+
+@pytest.mark.parametrize("seed", range(1))
+async def test_a_killed_process_loses_and_doubles_nothing(
+    slow_engine: DemoServer, tmp_path: Path, seed: int
+) -> None:
+    await _round(slow_engine, tmp_path / "data", seed)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(100, 120))
+async def test_a_killed_process_loses_and_doubles_nothing_twenty_times(
+    slow_engine: DemoServer, tmp_path: Path, seed: int
+) -> None:
+    await _round(slow_engine, tmp_path / "data", seed)

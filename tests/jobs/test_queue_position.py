@@ -1,0 +1,116 @@
+"""What an owner sees of the queue, and what can be done there with a job."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+
+from comfy_ui.errors import ValidationError
+from comfy_ui.jobs.studio import Studio
+from comfy_ui.storage.records import JobRequest, Line, Phase
+from tests.jobs.support import end_of, sleepy_graph, submit_sleepy, until
+
+
+async def fill(studio: Studio) -> list[str]:
+    """Two of Ann's jobs at ComfyUI, Bob's one and three of hers waiting; hers by id."""
+    jobs = [await submit_sleepy(studio, nonce=n, seconds=30) for n in range(2)]
+    await until(studio, jobs[0], lambda snapshot: snapshot.phase is not Phase.QUEUED)
+    await submit_sleepy(studio, "bob", nonce=50)
+    jobs += [await submit_sleepy(studio, nonce=n) for n in range(2, 5)]
+    return [job.id for job in jobs]
+
+
+async def line_of(studio: Studio, owner: str = "ann") -> Line:
+    async with aclosing(studio.follow_line(owner)) as lines:
+        return await anext(lines)
+
+
+def ids(line: Line) -> list[str]:
+    return [job.id for job, _ in line.jobs]
+
+
+async def test_a_line_tells_own_jobs_with_their_places_and_counts_the_others(
+    studio: Studio,
+) -> None:
+    own = await fill(studio)
+    line = await line_of(studio)
+    assert ids(line) == own
+    assert line.others == 1
+    places = [snapshot.queue_position for _, snapshot in line.jobs]
+    assert places[0] is None
+    assert [place for place in places[1:] if place] == sorted(
+        place for place in places[1:] if place
+    )
+    assert ids(await line_of(studio, "nobody")) == []
+
+
+async def test_a_line_is_told_again_when_it_changes_and_only_then(studio: Studio) -> None:
+    own = await fill(studio)
+    async with asyncio.timeout(15), aclosing(studio.follow_line("ann")) as lines:
+        await anext(lines)
+        await studio.reorder(own[4], "ann", before=own[2])
+        async for line in lines:
+            if ids(line) == [own[0], own[1], own[4], own[2], own[3]]:
+                break
+        await studio.cancel_all("ann")
+        async for line in lines:
+            if not line.jobs:
+                break
+        await studio.submit(JobRequest(owner="cleo", preset="p", graph=sleepy_graph(nonce=60)))
+        seen = [line async for line in _for_a_while(lines)]
+    assert all(line.jobs == () for line in seen)
+    assert len(seen) <= 4  # how many others there are, no more
+
+
+async def _for_a_while(lines):  # type: ignore[no-untyped-def]
+    while True:
+        try:
+            async with asyncio.timeout(1.0):
+                yield await anext(lines)
+        except (TimeoutError, StopAsyncIteration):
+            return
+
+
+async def test_a_changed_job_takes_the_place_of_the_one_that_waits(studio: Studio) -> None:
+    own = await fill(studio)
+    request = JobRequest(owner="ann", preset="p", graph=sleepy_graph(nonce=9), replaces=own[3])
+    changed = await studio.submit(request)
+    assert ids(await line_of(studio)) == [own[0], own[1], own[2], changed.id, own[4]]
+    with pytest.raises(ValidationError):
+        await studio.job(own[3], "ann")
+    await studio.cancel_all("ann", waiting_only=True)
+
+
+@pytest.mark.parametrize("which", ["running", "another owner's", "none"])
+async def test_a_job_that_does_not_wait_is_not_replaced(studio: Studio, which: str) -> None:
+    own = await fill(studio)
+    owner = "bob" if which == "another owner's" else "ann"
+    old = {"running": own[0], "another owner's": own[3], "none": "none"}[which]
+    request = JobRequest(owner=owner, preset="p", graph=sleepy_graph(nonce=9), replaces=old)
+    with pytest.raises(ValidationError, match="does not wait"):
+        await studio.submit(request)
+    assert ids(await line_of(studio)) == own
+
+
+async def test_a_job_is_repeated_as_it_was_for_its_owner_only(studio: Studio) -> None:
+    job = await submit_sleepy(studio, nonce=1)
+    await end_of(studio, job)
+    with pytest.raises(ValidationError):
+        await studio.repeat(job.id, "bob")
+    again = await studio.repeat(job.id, "ann")
+    assert again.id != job.id
+    assert (await end_of(studio, again)).phase is Phase.SUCCEEDED
+    assert (await studio.job(again.id, "ann")).graph == job.graph
+
+
+async def test_results_are_found_by_the_models_that_made_them(studio: Studio) -> None:
+    graph = sleepy_graph(nonce=1)
+    graph["1"]["_meta"] = {"title": "x"}
+    graph["9"] = {"class_type": "VAELoader", "inputs": {"vae_name": "ae.safetensors"}}
+    job = await studio.submit(JobRequest(owner="ann", preset="p", graph=graph))
+    await end_of(studio, job)
+    assert len(await studio.results("ann", text="ae.safetens")) == 1
+    assert await studio.used_presets("ann") == ["p"]
+    assert await studio.used_presets("bob") == []

@@ -1,0 +1,344 @@
+"""The studio over the real embedded engine: from a request to a result in the library."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import zipfile
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from comfy_ui.client import ComfyWSClient
+from comfy_ui.demo import DemoServer
+from comfy_ui.errors import (
+    InvalidWorkflowError,
+    MissingNodesError,
+    UnknownPresetError,
+    ValidationError,
+)
+from comfy_ui.jobs.studio import Studio
+from comfy_ui.storage import items_table
+from comfy_ui.storage.records import TEMPLATES, JobRequest, Phase
+from tests.jobs import support
+from tests.jobs.support import end_of, submit_sleepy
+
+NIGHT = {"prompt": "a lighthouse at night", "seed": 7, "steps": 6, "width": 512, "height": 512}
+
+
+# From request to result
+
+
+async def test_a_preset_becomes_a_picture_in_the_library_with_the_engines_bytes(
+    studio: Studio, server: DemoServer
+) -> None:
+    job = await studio.submit(JobRequest(owner="ann", preset="z_image_turbo", values=NIGHT))
+    end = await end_of(studio, job)
+    assert (end.phase, end.progress, end.error) == (Phase.SUCCEEDED, 100.0, None)
+    (item,) = end.items
+    assert item.path.read_bytes() == support.engine_files(server)[item.filename]
+    assert (item.kind, item.media_type, item.width, item.height) == ("image", "image/png", 512, 512)
+    assert (item.prompt, item.seed, item.preset) == ("a lighthouse at night", 7, "z_image_turbo")
+    assert NIGHT.items() <= item.values.items()
+    assert item.thumbnail
+    with Image.open(item.thumbnail) as small:
+        assert max(small.size) <= 512
+    assert await studio.results("ann") == [item]
+    assert await studio.item(item.id, "ann") == item
+
+
+async def test_the_file_itself_says_how_to_make_it_again(studio: Studio) -> None:
+    job = await studio.submit(JobRequest(owner="ann", preset="z_image_turbo", values=NIGHT))
+    (item,) = (await end_of(studio, job)).items
+    with Image.open(item.path) as image:
+        recall = json.loads(image.text["comfy_ui"])  # type: ignore[attr-defined]
+        graph = json.loads(image.text["prompt"])  # type: ignore[attr-defined]
+    assert recall == {"preset": "z_image_turbo", "values": dict(job.values)}
+    stored = await studio.job(job.id, "ann")
+    assert stored.graph == graph
+    again = await studio.submit(JobRequest(owner="ann", **recall))
+    assert again.graph == stored.graph
+
+
+async def test_a_seed_left_open_is_drawn_and_stored(studio: Studio) -> None:
+    values = {**NIGHT, "seed": -1}
+    one, two = [
+        await studio.submit(JobRequest(owner="ann", preset="z_image_turbo", values=values))
+        for _ in range(2)
+    ]
+    assert one.seed is not None
+    assert one.seed >= 0
+    assert one.seed == one.values["seed"]
+    assert one.seed != two.seed
+
+
+async def test_wildcards_are_chosen_by_the_seed_and_kept_with_what_they_were(
+    studio: Studio,
+) -> None:
+    template = "a {red|blue|green|white} {fox|owl|cat|dog}"
+    values = {**NIGHT, "prompt": template, "steps": 1}
+    jobs = [
+        await studio.submit(JobRequest(owner="ann", preset="z_image_turbo", values=values))
+        for _ in range(2)
+    ]
+    first, second = jobs
+    assert first.prompt == second.prompt == first.values["prompt"] != template
+    assert first.values[TEMPLATES] == {"prompt": template}
+    (item,) = (await end_of(studio, first)).items
+    assert (item.prompt, item.values[TEMPLATES]) == (first.prompt, {"prompt": template})
+    with pytest.raises(ValidationError, match="__pet__"):
+        await studio.submit(
+            JobRequest(owner="ann", preset="z_image_turbo", values={"prompt": "a __pet__"})
+        )
+
+
+async def test_a_video_is_stored_with_a_poster(studio: Studio, server: DemoServer) -> None:
+    values = {"prompt": "waves", "seed": 1, "steps": 2, "frames": 9, "width": 256, "height": 256}
+    job = await studio.submit(JobRequest(owner="ann", preset="wan21_t2v_1_3b", values=values))
+    end = await end_of(studio, job)
+    (item,) = end.items
+    assert (item.kind, item.media_type) == ("video", "video/mp4")
+    assert (item.width, item.height) == (256, 256)
+    assert item.path.read_bytes() == support.engine_files(server)[item.filename]
+    assert item.thumbnail
+    assert await studio.results("ann", kind="video") == [item]
+
+
+async def test_progress_never_falls_and_previews_are_jpegs(tmp_path: Path) -> None:
+    with DemoServer(speed=20.0).in_thread() as server:
+        async with (
+            ComfyWSClient(url=server.url) as client,
+            Studio(client=client, data_dir=tmp_path) as studio,
+        ):
+            values = {**NIGHT, "steps": 16}
+            job = await studio.submit(
+                JobRequest(owner="ann", preset="z_image_turbo", values=values)
+            )
+            seen = [snapshot async for snapshot in studio.follow(job.id, "ann")]
+    percent = [snapshot.progress for snapshot in seen]
+    assert percent == sorted(percent)
+    assert any(snapshot.preview for snapshot in seen)
+    assert all(s.preview[:2] == b"\xff\xd8" for s in seen if s.preview)
+    steps = [(s.step, s.steps) for s in seen if s.phase is Phase.RUNNING and s.step]
+    assert steps
+    assert all(total == 16 for _, total in steps)
+    assert any(s.eta_s is not None for s in seen)
+    assert [s.version for s in seen[:-1]] == sorted(s.version for s in seen[:-1])
+
+
+async def test_a_result_made_from_the_servers_cache_is_a_result_of_the_second_job_too(
+    studio: Studio,
+) -> None:
+    first, second = [await submit_sleepy(studio, nonce=1) for _ in range(2)]
+    one, two = (await end_of(studio, first)).items, (await end_of(studio, second)).items
+    assert len(one) == len(two) == 1
+    assert one[0].path == two[0].path  # the same bytes are stored once
+    assert {item.job_id for item in await studio.results("ann")} == {first.id, second.id}
+
+
+# What is refused before it is queued
+
+
+async def test_what_cannot_run_is_refused_with_a_hint_and_leaves_no_trace(studio: Studio) -> None:
+    wrong: list[tuple[JobRequest, type[Exception]]] = [
+        (JobRequest(owner="ann", preset="z_image_trubo"), UnknownPresetError),
+        (JobRequest(owner="ann", preset="z_image_turbo", values={"stepz": 3}), ValidationError),
+        (JobRequest(owner="ann", preset="z_image_turbo", values={"steps": 10**6}), ValidationError),
+        (
+            JobRequest(owner="ann", preset="x", graph={"1": {"class_type": "No", "inputs": {}}}),
+            MissingNodesError,
+        ),
+        (JobRequest(owner="ann", preset="x", graph={}), InvalidWorkflowError),
+        (
+            JobRequest(
+                owner="ann", preset="x", graph=support.sleepy_graph(), values={"a": object()}
+            ),
+            ValidationError,
+        ),
+    ]
+    for request, kind in wrong:
+        with pytest.raises(kind) as told:
+            await studio.submit(request)
+        assert told.value.hint  # type: ignore[attr-defined]
+    assert await studio.active("ann") == []
+    assert await studio.recent("ann") == []
+
+
+# Following
+
+
+async def test_many_follow_one_job_and_one_that_leaves_changes_nothing(studio: Studio) -> None:
+    job = await submit_sleepy(studio, seconds=0.6)
+    stay = [asyncio.create_task(support.last(studio.follow(job.id, "ann"))) for _ in range(5)]
+    gone = asyncio.create_task(support.last(studio.follow(job.id, "ann")))
+    await asyncio.sleep(0.1)
+    gone.cancel()
+    async with aclosing(studio.follow(job.id, "ann")) as news:
+        async for _ in news:
+            break
+    ends = await asyncio.gather(*stay)
+    assert {end.phase for end in ends} == {Phase.SUCCEEDED}
+    assert all(end.items == ends[0].items for end in ends)
+    late = [snapshot async for snapshot in studio.follow(job.id, "ann")]
+    assert [snapshot.items for snapshot in late] == [ends[0].items]
+
+
+async def test_a_job_of_another_owner_does_not_exist(studio: Studio) -> None:
+    job = await submit_sleepy(studio)
+    (item,) = (await end_of(studio, job)).items
+    for ask in (studio.snapshot, studio.job, studio.cancel):
+        with pytest.raises(ValidationError, match="no such job"):
+            await ask(job.id, "bob")
+    with pytest.raises(ValidationError, match="no such job"):
+        await anext(studio.follow(job.id, "bob"))
+    with pytest.raises(ValidationError, match="no such result"):
+        await studio.item(item.id, "bob")
+    with pytest.raises(ValidationError, match="no such result"):
+        await studio.star(item.id, "bob")
+    assert await studio.results("bob") == []
+    assert await studio.recent("bob") == []
+    assert await studio.delete([item.id], "bob") == []
+    assert b"".join([piece async for piece in studio.zip([item.id], "bob")])[:2] == b"PK"
+    assert await studio.results("ann") == [item]
+
+
+# Turns
+
+
+async def test_two_owners_take_turns_and_comfyui_never_holds_more_than_two(
+    studio: Studio, client: ComfyWSClient
+) -> None:
+    jobs = [await submit_sleepy(studio, "ann", nonce=n, seconds=0.1) for n in range(4)]
+    jobs += [await submit_sleepy(studio, "bob", nonce=100 + n, seconds=0.1) for n in range(2)]
+    most = 0
+    while await studio.active("ann") or await studio.active("bob"):
+        queue = await client.queue()
+        most = max(most, len(queue.running) + len(queue.pending))
+        await asyncio.sleep(0.01)
+    assert most == 2
+    ends = [(await studio.job(job.id, job.owner)) for job in jobs]
+    order = [job.owner for job in sorted(ends, key=lambda job: job.finished_at or 0)]
+    assert order.count("bob") == 2
+    assert order[-1] == "ann"  # ann came first with four; bob's two did not wait for all of them
+
+
+async def test_waiting_jobs_can_be_reordered_and_put_in_front(studio: Studio) -> None:
+    running = [await submit_sleepy(studio, nonce=n, seconds=0.3) for n in range(2)]
+    a, b = [await submit_sleepy(studio, nonce=10 + n) for n in range(2)]
+    c = await submit_sleepy(studio, nonce=12, front=True)
+    order = [job.id for job in await studio.active("ann")]
+    assert order == [job.id for job in (*running, c, a, b)]
+    assert await studio.reorder(b.id, "ann", before=c.id)
+    order = [job.id for job in await studio.active("ann")]
+    assert order[-3:] == [b.id, c.id, a.id]  # ends may differ: the server holds two at once
+    for job in (a, b, c):
+        await end_of(studio, job)
+
+
+async def test_a_waiting_job_is_told_its_place(studio: Studio) -> None:
+    jobs = [
+        await submit_sleepy(studio, owner, nonce=n, seconds=0.5) for n, owner in enumerate("aabab")
+    ]
+    last = await studio.snapshot(jobs[-1].id, "b")
+    assert last.phase is Phase.QUEUED
+    assert last.queue_position == last.queue_size
+    assert last.queue_own == 2
+    await studio.cancel_all("a")
+    await studio.cancel_all("b")
+    for job in jobs:
+        await end_of(studio, job)
+
+
+# The library
+
+
+async def test_results_are_starred_deleted_restored_and_zipped(
+    studio: Studio, server: DemoServer
+) -> None:
+    for n in range(3):
+        await end_of(studio, await submit_sleepy(studio, nonce=n))
+    new, mid, old = await studio.results("ann")
+    await studio.star(mid.id, "ann")
+    assert [item.id for item in await studio.results("ann", starred=True)] == [mid.id]
+    assert await studio.delete([new.id, old.id], "ann") == [new.id, old.id]
+    assert [item.id for item in await studio.results("ann")] == [mid.id]
+    assert await studio.restore([new.id, old.id], "ann") == [new.id, old.id]
+    assert await studio.results("ann", before=new.id, limit=1) == [
+        (await studio.item(mid.id, "ann"))
+    ]
+    content = b"".join([piece async for piece in studio.zip([new.id, old.id], "ann")])
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == {
+            item.filename: support.engine_files(server)[item.filename] for item in (new, old)
+        }
+
+
+async def test_what_was_deleted_long_ago_is_purged_with_its_file_at_the_next_start(
+    client: ComfyWSClient, tmp_path: Path
+) -> None:
+    async with Studio(client=client, data_dir=tmp_path) as studio:
+        (old,) = (await end_of(studio, await submit_sleepy(studio, nonce=1))).items
+        (new,) = (await end_of(studio, await submit_sleepy(studio, nonce=2))).items
+        await studio.delete([old.id, new.id], "ann")
+        await studio._database.run(items_table.set_deleted, [old.id], "ann", None)
+        await studio._database.run(items_table.set_deleted, [old.id], "ann", 1.0)
+        os.utime(old.path, (0, 0))
+    async with Studio(client=client, data_dir=tmp_path) as studio:
+        async with asyncio.timeout(5):
+            while old.path.exists():  # noqa: ASYNC110 -- nothing tells of it
+                await asyncio.sleep(0.01)
+        assert await studio.restore([old.id, new.id], "ann") == [new.id]
+        assert new.path.exists()
+
+
+# The server
+
+
+async def test_the_status_of_a_server_that_answers_and_of_one_that_is_away(
+    studio: Studio, server: DemoServer
+) -> None:
+    up = await studio.server_status()
+    assert (up.online, up.error) == (True, None)
+    assert up.version
+    assert up.devices
+    assert up.latency_s is not None
+    assert up.health
+    assert up.health.ok
+    await asyncio.to_thread(server.kill)
+    down = await studio.server_status()
+    assert (down.online, down.version) == (False, None)
+    assert down.error
+    assert down.error.hint
+    assert down.health
+    assert down.health.last_error
+
+
+async def test_what_a_workflow_only_previews_is_its_result(studio: Studio) -> None:
+    graph = {
+        "1": {
+            "class_type": "EmptyImage",
+            "inputs": {"width": 64, "height": 48, "batch_size": 1, "color": 255},
+        },
+        "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+    }
+    end = await end_of(
+        studio, await studio.submit(JobRequest(owner="ann", preset="x", graph=graph))
+    )
+    (item,) = end.items
+    assert (item.width, item.height) == (64, 48)
+
+
+async def test_visitors_run_presets_and_nothing_else(studio: Studio) -> None:
+    asked = JobRequest(owner="ann", preset="z_image_turbo", values=NIGHT, uploads=frozenset())
+    assert (await end_of(studio, await studio.submit(asked))).phase is Phase.SUCCEEDED
+    with pytest.raises(ValidationError, match="Only presets can be run here"):
+        await studio.submit(JobRequest(owner="ann", preset="x", graph={}, uploads=frozenset()))
+    values = {"prompt": "bluer", "image": "somebody_elses.png"}
+    with pytest.raises(ValidationError):
+        await studio.submit(
+            JobRequest(owner="ann", preset="sdxl_img2img", values=values, uploads=frozenset())
+        )

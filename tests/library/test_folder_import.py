@@ -1,0 +1,235 @@
+"""A folder of results comes into the library: with what they tell, at their time, once."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from comfy_ui.errors import StorageError, ValidationError
+from comfy_ui.jobs.studio import Studio
+from comfy_ui.library import result_files
+from comfy_ui.library.folder_import import Progress as ImportProgress
+from comfy_ui.library.library import Library, open_library
+from tests.jobs.support import end_of, engine_files, submit_sleepy
+
+GRAPH = {
+    "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "dream.safetensors"}},
+    "2": {"class_type": "CLIPTextEncode", "inputs": {"text": "a red fox", "clip": ["1", 1]}},
+    "3": {"class_type": "CLIPTextEncode", "inputs": {"text": "blurry", "clip": ["1", 1]}},
+    "4": {
+        "class_type": "KSampler",
+        "inputs": {"seed": 2**60 + 1, "positive": ["2", 0], "negative": ["3", 0]},
+    },
+}
+DAY_S = 86400.0
+
+
+def picture(path: Path, *, colour: str = "teal", at: float | None = None, **fields: Any) -> Path:
+    import json
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    info = PngInfo()
+    for key, value in fields.items():
+        info.add_text(key, value if isinstance(value, str) else json.dumps(value))
+    Image.new("RGB", (16, 8), colour).save(path, pnginfo=info)
+    if at is not None:
+        os.utime(path, (at, at))
+    return path
+
+
+def counts(progress: ImportProgress) -> tuple[int, int, int]:
+    return progress.added, progress.known, progress.failed
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "output"
+
+
+async def test_a_picture_comes_in_with_all_that_it_tells(tmp_path: Path, output: Path) -> None:
+    made_at = time.time() - 30 * DAY_S
+    original = picture(output / "2026" / "fox_00001_.png", at=made_at, prompt=GRAPH, workflow={})
+    async with open_library(tmp_path / "data") as library:
+        assert counts(await library.import_folder(output, "ann")) == (1, 0, 0)
+        (item,) = await library.results("ann", text="fox dream.safe")
+        assert (item.prompt, item.seed, item.preset) == ("a red fox", 2**60 + 1, "imported")
+        assert (item.width, item.height, item.filename) == (16, 8, "fox_00001_.png")
+        assert abs(item.created_at - made_at) < 1
+        assert item.path.read_bytes() == original.read_bytes()
+        assert item.thumbnail is not None
+        assert abs(original.stat().st_mtime - made_at) < 1
+        assert await library.results("bob") == []
+
+
+async def test_our_own_pictures_keep_preset_and_values(tmp_path: Path, output: Path) -> None:
+    own = {"preset": "z_image_turbo", "values": {"prompt": "a kite", "seed": 5, "steps": 4}}
+    picture(output / "a.png", comfy_ui=own, prompt=GRAPH)
+    async with open_library(tmp_path / "data") as library:
+        await library.import_folder(output, "ann")
+        (item,) = await library.results("ann")
+        assert (item.preset, item.prompt, item.seed) == ("z_image_turbo", "a kite", 5)
+        assert item.values == own["values"]
+
+
+async def test_the_same_bytes_come_in_once(tmp_path: Path, output: Path) -> None:
+    first = picture(output / "a.png")
+    (output / "copy.png").write_bytes(first.read_bytes())
+    async with open_library(tmp_path / "data") as library:
+        assert counts(await library.import_folder(output, "ann")) == (1, 1, 0)
+        assert counts(await library.import_folder(output, "ann")) == (0, 2, 0)
+        (item,) = await library.results("ann")
+        await library.delete([item.id], "ann")
+        assert counts(await library.import_folder(output, "ann")) == (1, 1, 0)  # restored
+        assert await library.results("ann") == [item]
+        assert counts(await library.import_folder(output, "bob")) == (1, 1, 0)  # his own
+
+
+async def test_what_was_made_here_is_known(studio: Studio, server: Any, tmp_path: Path) -> None:
+    end = await end_of(studio, await submit_sleepy(studio))
+    assert len(engine_files(server)) == 1
+    assert counts(await studio.import_folder(server.folder / "output", "ann")) == (0, 1, 0)
+    assert [item.id for item in await studio.results("ann")] == [end.items[0].id]
+
+
+async def test_old_results_stand_where_they_belong_in_every_page(
+    studio: Studio, output: Path
+) -> None:
+    newest = (await end_of(studio, await submit_sleepy(studio))).items[0]
+    now = time.time()
+    for n in range(7):
+        picture(output / f"{n}.png", colour=f"#0000{n:02x}", at=now - (n + 1) * DAY_S)
+    picture(output / "same.png", colour="red", at=now - DAY_S)
+    picture(output / "tomorrow.png", colour="blue", at=now + DAY_S)
+    await studio.import_folder(output, "ann")
+    later = (await end_of(studio, await submit_sleepy(studio, nonce=2))).items[0]
+    found: list[Any] = []
+    while page := await studio.results("ann", limit=3, before=found[-1].id if found else None):
+        found += page
+    times = [item.created_at for item in found]
+    assert times == sorted(times, reverse=True)
+    assert len({item.id for item in found}) == len(found) == 11
+    assert found[0].id == later.id
+    assert {item.filename for item in found[1:3]} == {newest.filename, "tomorrow.png"}
+    assert [i.filename for i in await studio.results("ann", text=".png", limit=2)] == [
+        item.filename for item in found[:2]
+    ]
+    assert await studio.recent("ann") != []
+    assert all(job.preset == "sleepy" for job in await studio.recent("ann"))
+
+
+async def test_results_are_newest_first_although_the_clock_was_set_back(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = (await end_of(studio, await submit_sleepy(studio))).items[0]
+    real = time.time
+    studio._queue._now = lambda: real() - 365 * DAY_S
+    second = (await end_of(studio, await submit_sleepy(studio, nonce=1))).items[0]
+    assert [item.id for item in await studio.results("ann")] == [second.id, first.id]
+    assert await studio.results("ann", before=second.id) == [first]
+
+
+async def test_on_one_disk_the_file_is_linked_and_elsewhere_copied(
+    tmp_path: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linked = picture(output / "a.png")
+    async with open_library(tmp_path / "data") as library:
+        await library.import_folder(output, "ann")
+        assert linked.stat().st_nlink == 2
+
+        def refuse(*_: object) -> None:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+        monkeypatch.setattr(result_files.os, "link", refuse)
+        copied = picture(output / "b.png", colour="red")
+        await library.import_folder(output, "ann")
+        assert copied.stat().st_nlink == 1
+        assert {item.path.read_bytes() for item in await library.results("ann")} == {
+            linked.read_bytes(),
+            copied.read_bytes(),
+        }
+        assert not list((tmp_path / "data" / "incoming").iterdir())
+
+
+async def test_strange_folders_and_files_stop_nothing(tmp_path: Path, output: Path) -> None:
+    picture(output / "good.png")
+    (output / "broken.png").write_bytes(b"not a picture")
+    (output / "notes.txt").write_text("x")
+    (output / ".hidden.png").write_bytes(b"x")
+    (output / "loop").symlink_to(output)
+    (output / "link.png").symlink_to(output / "good.png")
+    picture(output / ".cache" / "x.png", colour="red")
+    async with open_library(tmp_path / "data") as library:
+        done = await library.import_folder(output, "ann")
+        assert counts(done) == (2, 0, 0)  # broken ones are somebody's results too
+        assert (done.found, done.looked_at) == (2, 2)
+        names = {item.filename for item in await library.results("ann")}
+        assert names == {"good.png", "broken.png"}
+
+
+@pytest.mark.parametrize("where", ["nowhere", "data", "data/files", "data/files/ab"])
+async def test_a_folder_that_is_none_or_our_own_is_refused(tmp_path: Path, where: str) -> None:
+    async with open_library(tmp_path / "data") as library:
+        (tmp_path / "data" / "files" / "ab").mkdir()
+        with pytest.raises(ValidationError, match="folder"):
+            await library.import_folder(tmp_path / where, "ann")
+
+
+async def test_a_full_disk_is_told_and_the_next_import_goes_on(
+    tmp_path: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(3):
+        picture(output / f"{n}.png", colour=f"#0000{n:02x}", at=1e9 + n)
+    async with open_library(tmp_path / "data") as library:
+        take_in = library._files.take_in
+
+        def full(path: Path, file: Any) -> Any:
+            if path.name == "1.png":
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return take_in(path, file)
+
+        monkeypatch.setattr(library._files, "take_in", full)
+        with pytest.raises(StorageError, match="No space left"):
+            await library.import_folder(output, "ann")
+        assert len(await library.results("ann")) == 1
+        monkeypatch.undo()
+        assert counts(await library.import_folder(output, "ann")) == (2, 1, 0)
+
+
+async def test_an_import_can_be_stopped_and_tells_how_far_it_is(
+    tmp_path: Path, output: Path
+) -> None:
+    for n in range(20):
+        picture(output / f"{n}.png", colour=f"#0000{n:02x}")
+    seen: list[ImportProgress] = []
+    halfway = asyncio.Event()
+
+    def told(progress: ImportProgress) -> None:
+        seen.append(progress)
+        if progress.looked_at == 5:
+            halfway.set()
+
+    async with open_library(tmp_path / "data") as library:
+        task = asyncio.create_task(library.import_folder(output, "ann", on_progress=told))
+        await halfway.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        kept = len(await library.results("ann"))
+        assert 5 <= kept < 20
+        done = await library.import_folder(output, "ann")
+        assert counts(done) == (20 - kept, kept, 0)
+    assert [p.looked_at for p in seen] == sorted(p.looked_at for p in seen)
+    assert {p.found for p in seen} == {20}
+
+
+async def test_a_library_that_an_app_has_open_says_so(studio: Studio, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="Another comfy-ui"):
+        async with open_library(tmp_path / "data") as library:
+            assert isinstance(library, Library)

@@ -1,0 +1,141 @@
+"""Originals keep their bytes; thumbnails and zips are made beside them."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from comfy_ui.library.result_files import THUMBNAIL_SIDE, FileStore, zip_pieces
+from comfy_ui.protocol.outputs import Kind, OutputFile
+from comfy_ui.storage.records import StoredFile
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> FileStore:
+    store = FileStore(tmp_path)
+    store.prepare()
+    return store
+
+
+def _adopt(files: FileStore, content: bytes, filename: str, kind: Kind) -> StoredFile:
+    arrived = files.incoming()
+    arrived.write_bytes(content)
+    return files.adopt(arrived, OutputFile(filename, node="9", kind=kind))
+
+
+def _png(size: tuple[int, int] = (1200, 800), mode: str = "RGB") -> bytes:
+    out = io.BytesIO()
+    Image.new(mode, size).save(out, "PNG")
+    return out.getvalue()
+
+
+def test_the_original_is_stored_byte_for_byte_under_a_name_of_its_content(
+    files: FileStore, tmp_path: Path
+) -> None:
+    content = _png() + b"trailing bytes that a decoder would drop"
+    stored = _adopt(files, content, "ComfyUI_00001_.png", "image")
+    assert (tmp_path / stored.path).read_bytes() == content
+    assert stored.filename == "ComfyUI_00001_.png"
+    assert stored.media_type == "image/png"
+    assert (stored.width, stored.height, stored.size_bytes) == (1200, 800, len(content))
+    assert not list((tmp_path / "incoming").iterdir())
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "I;16", "1"])
+def test_a_picture_of_any_mode_gets_a_small_thumbnail(
+    files: FileStore, tmp_path: Path, mode: str
+) -> None:
+    stored = _adopt(files, _png(mode=mode), "a.png", "image")
+    assert stored.thumbnail
+    with Image.open(tmp_path / stored.thumbnail) as small:
+        assert small.format == "WEBP"
+        assert max(small.size) == THUMBNAIL_SIDE
+
+
+def test_a_video_gets_its_first_frame_as_poster(files: FileStore, tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    out = io.BytesIO()
+    with av.open(out, "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=8)
+        stream.width, stream.height = 64, 48
+        for _ in range(4):
+            frame = av.VideoFrame.from_image(Image.new("RGB", (64, 48), "red"))
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    stored = _adopt(files, out.getvalue(), "clip.mp4", "video")
+    assert (stored.width, stored.height) == (64, 48)
+    assert stored.thumbnail
+    with Image.open(tmp_path / stored.thumbnail) as poster:
+        red, green, blue = poster.convert("RGB").getpixel((30, 20))
+        assert red > 150 > max(green, blue)
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "kind"),
+    [
+        (b"no picture at all", "a.png", "image"),
+        (_png()[:200], "cut.png", "image"),
+        (b"", "empty.png", "image"),
+        (b"no video", "a.mp4", "video"),
+        (b"RIFF", "a.wav", "audio"),
+        (b"glTF", "a.glb", "3d"),
+    ],
+)
+def test_what_cannot_be_shown_is_kept_without_a_thumbnail(
+    files: FileStore, tmp_path: Path, content: bytes, name: str, kind: Kind
+) -> None:
+    stored = _adopt(files, content, name, kind)
+    assert (tmp_path / stored.path).read_bytes() == content
+    assert stored.thumbnail is None
+
+
+def test_a_hostile_file_name_stays_in_the_folder(files: FileStore, tmp_path: Path) -> None:
+    for name in ("../../etc/passwd", "/abs/olute.png", "..\\win.png", "a.p/n;g", "", ".."):
+        stored = _adopt(files, name.encode(), name, "file")
+        assert (tmp_path / stored.path).resolve().is_relative_to(tmp_path / "files")
+        assert "/" not in stored.filename
+        assert stored.filename
+
+
+def test_equal_bytes_are_stored_once(files: FileStore, tmp_path: Path) -> None:
+    one, two = (_adopt(files, _png(), f"{n}.png", "image") for n in "ab")
+    assert one.path == two.path
+    assert len([p for p in (tmp_path / "files").rglob("*") if p.is_file()]) == 1
+
+
+def test_starting_drops_half_done_downloads(files: FileStore, tmp_path: Path) -> None:
+    files.incoming().write_bytes(b"half")
+    files.prepare()
+    assert not list((tmp_path / "incoming").iterdir())
+
+
+def test_a_young_file_outlives_the_purge_and_an_old_one_goes_with_its_thumbnail(
+    files: FileStore, tmp_path: Path
+) -> None:
+    stored = _adopt(files, _png(), "a.png", "image")
+    files.remove([stored.path])
+    assert (tmp_path / stored.path).exists()
+    os.utime(tmp_path / stored.path, (0, 0))
+    files.remove([stored.path, "files/aa/gone.png"])
+    assert not (tmp_path / stored.path).exists()
+    assert not (tmp_path / str(stored.thumbnail)).exists()
+
+
+def test_a_zip_is_made_in_pieces_with_distinct_names_and_the_original_bytes(
+    tmp_path: Path,
+) -> None:
+    contents = {"a.png": os.urandom(3 << 20), "b.png": os.urandom(10), "c": b""}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    wanted = [("x.png", tmp_path / name) for name in contents]
+    pieces = list(zip_pieces([*wanted, ("gone.png", tmp_path / "gone.png")]))
+    assert max(map(len, pieces)) < 2 << 20
+    with zipfile.ZipFile(io.BytesIO(b"".join(pieces))) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == ["x.png", "x (2).png", "x (3).png"]
+        assert [archive.read(name) for name in archive.namelist()] == [*contents.values()]

@@ -1,0 +1,324 @@
+"""Model files from a publisher to the disk: resumed, checked, refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from comfy_ui.errors import ModelDownloadError, StorageError
+from comfy_ui.models.download import ModelSources, fetch_weights, part_bytes
+from tests.client.publisher import SHA256, WEIGHTS, Publisher, publishing
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def publisher(
+    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Publisher]:
+    certificates = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(str(certificates))
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates))
+    with publishing(authority) as found:
+        yield found
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "models" / "vae" / "a.safetensors"
+
+
+def sources(publisher: Publisher, **more: Any) -> ModelSources:
+    return ModelSources(frozenset({publisher.host}), **more)
+
+
+async def fetch(publisher: Publisher, target: Path, **options: Any) -> Path:
+    options = {"sources": sources(publisher), "pause_s": 0.01, **options}
+    return await fetch_weights(f"{publisher.url}/x/resolve/main/a.safetensors", target, **options)
+
+
+def content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+def put(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def leftovers(target: Path) -> list[str]:
+    return sorted(path.name for path in target.parent.iterdir() if path != target)
+
+
+async def test_a_file_arrives_whole_with_its_progress(publisher: Publisher, target: Path) -> None:
+    told: list[tuple[int, int | None]] = []
+    await fetch(publisher, target, sha256=SHA256, on_progress=lambda *at: told.append(at))
+    assert content(target) == WEIGHTS
+    assert leftovers(target) == []
+    assert told[0] == (0, len(WEIGHTS))
+    assert told[-1] == (len(WEIGHTS), len(WEIGHTS))
+    assert [received for received, _ in told] == sorted(received for received, _ in told)
+    assert publisher.asked[0]["accept-encoding"] == "identity"
+
+
+async def test_what_is_there_is_not_fetched(publisher: Publisher, target: Path) -> None:
+    put(target, b"mine")
+    await fetch(publisher, target, sha256=SHA256)
+    assert content(target) == b"mine"
+    assert publisher.asked == []
+
+
+async def test_a_cut_connection_is_taken_up_where_it_broke(
+    publisher: Publisher, target: Path
+) -> None:
+    publisher.cuts = [2 * 2**20, 2**20]
+    await fetch(publisher, target, sha256=SHA256)
+    assert content(target) == WEIGHTS
+    starts = [asked.get("range") for asked in publisher.asked]
+    assert starts == [None, f"bytes={2 * 2**20}-", f"bytes={3 * 2**20}-"]
+    assert publisher.asked[1]["if-range"] == '"one"'
+
+
+@pytest.mark.parametrize("etag", [None, 'W/"weak"'])
+async def test_without_a_strong_tag_it_begins_again(
+    publisher: Publisher, target: Path, etag: str | None
+) -> None:
+    publisher.etag, publisher.cuts = etag, [2 * 2**20]
+    await fetch(publisher, target, sha256=SHA256)
+    assert content(target) == WEIGHTS
+    assert [asked.get("range") for asked in publisher.asked] == [None, None]
+
+
+async def test_another_file_at_the_same_address_is_not_mixed_in(
+    publisher: Publisher, target: Path
+) -> None:
+    publisher.cuts = [2 * 2**20] + [0] * 4
+    with pytest.raises(ModelDownloadError, match="did not arrive") as caught:
+        await fetch(publisher, target)
+    assert caught.value.retryable
+    assert part_bytes(target) == 2 * 2**20
+    publisher.content, publisher.etag = WEIGHTS[::-1], '"two"'
+    await fetch(publisher, target)
+    assert content(target) == WEIGHTS[::-1]
+
+
+async def test_a_wrong_hash_is_thrown_away(publisher: Publisher, target: Path) -> None:
+    with pytest.raises(ModelDownloadError, match="its hash is another"):
+        await fetch(publisher, target, sha256="0" * 64)
+    assert leftovers(target) == []
+    assert content(target) is None
+
+
+async def test_the_publishers_own_digest_is_checked_too(publisher: Publisher, target: Path) -> None:
+    publisher.linked = SHA256
+    publisher.content = WEIGHTS[:-1] + b"?"
+    with pytest.raises(ModelDownloadError, match="its hash is another"):
+        await fetch(publisher, target)
+    publisher.content = WEIGHTS
+    await fetch(publisher, target)
+    assert content(target) == WEIGHTS
+
+
+async def test_a_full_disk_is_told_before_and_nothing_is_written(
+    publisher: Publisher, target: Path
+) -> None:
+    with pytest.raises(StorageError, match="are free where models lie") as caught:
+        await fetch(publisher, target, free_bytes=lambda _: 100_000_000)
+    assert "Free some space" in caught.value.hint
+    assert part_bytes(target) == 0
+    assert content(target) is None
+
+
+async def test_a_disk_that_fills_up_keeps_what_has_come(
+    publisher: Publisher, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from comfy_ui.models import download
+
+    write = download._Part.write
+
+    def full(self: Any, piece: bytes) -> None:
+        if self.received >= 2 * 2**20:
+            raise OSError(28, "No space left on device")
+        write(self, piece)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(download._Part, "write", full)
+        with pytest.raises(StorageError, match="No space left"):
+            await fetch(publisher, target)
+    await fetch(publisher, target, sha256=SHA256)
+    assert content(target) == WEIGHTS
+    assert publisher.asked[-1]["range"] == f"bytes={2 * 2**20}-"
+
+
+async def test_a_gated_file_wants_a_token_that_goes_to_the_hub_only(
+    publisher: Publisher, target: Path, authority: trustme.CA
+) -> None:
+    publisher.token = "hf_secret"
+    with pytest.raises(ModelDownloadError, match="wants a login") as caught:
+        await fetch(publisher, target)
+    assert "HF_TOKEN" in caught.value.hint
+    with publishing(authority) as store:
+        publisher.moved_to = f"{store.url}/blob"
+        hub = ModelSources(frozenset({store.host}), token="hf_secret", hub=publisher.host)
+        await fetch(publisher, target, sources=hub, sha256=SHA256)
+        assert content(target) == WEIGHTS
+        assert publisher.asked[-1]["authorization"] == "Bearer hf_secret"
+        assert [asked.get("authorization") for asked in store.asked] == [None]
+    assert "hf_secret" not in repr(hub)
+
+
+async def test_redirects_lead_only_to_hosts_that_are_named(
+    publisher: Publisher, target: Path
+) -> None:
+    for place, told in (
+        ("https://localhost:1/x", "not fetched from 'localhost'"),
+        ("http://127.0.0.1/x", "not a plain https address"),
+        (f"{publisher.url}/again", "without end"),
+    ):
+        publisher.moved_to = place
+        with pytest.raises(ModelDownloadError, match=told):
+            await fetch(publisher, target)
+
+
+@pytest.mark.parametrize(
+    ("url", "fits"),
+    [
+        ("https://huggingface.co/a/resolve/main/b.safetensors", True),
+        ("http://huggingface.co/a", False),
+        ("https://user@huggingface.co/a", False),
+        ("https://huggingface.co.evil.example/a", False),
+        ("https://cas-bridge.xethub.hf.co/a", False),
+        ("https://169.254.169.254/latest", False),
+        ("ftp://huggingface.co/a", False),
+        ("", False),
+    ],
+)
+def test_only_named_hosts_are_asked(url: str, fits: bool) -> None:
+    if fits:
+        ModelSources().check(url)
+    else:
+        with pytest.raises(ModelDownloadError):
+            ModelSources().check(url)
+    ModelSources().check("https://cas-bridge.xethub.hf.co/a", redirected=True)
+
+
+async def test_busy_publishers_are_asked_again_and_gone_files_are_not(
+    publisher: Publisher, target: Path
+) -> None:
+    publisher.statuses = [503, 429]
+    await fetch(publisher, target)
+    assert content(target) == WEIGHTS
+    remove(target)
+    publisher.statuses = [404]
+    with pytest.raises(ModelDownloadError, match="not at its address any more"):
+        await fetch(publisher, target)
+
+
+async def test_a_cancelled_download_goes_on_later(publisher: Publisher, target: Path) -> None:
+    publisher.gate = threading.Event()
+    here = asyncio.Event()
+
+    def told(received: int, _: int | None) -> None:
+        if received >= 2 * 2**20:
+            here.set()
+
+    task = asyncio.ensure_future(fetch(publisher, target, on_progress=told))
+    await here.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    publisher.gate.set()
+    publisher.gate = None
+    assert part_bytes(target) == 2 * 2**20
+    await fetch(publisher, target, sha256=SHA256)
+    assert content(target) == WEIGHTS
+
+
+def put_whole_part(publisher: Publisher, target: Path) -> None:
+    """What a download leaves that was killed after its last byte, before the file got its name."""
+    put(target.with_name("a.safetensors.part"), WEIGHTS)
+    about = {"url": f"{publisher.url}/x/resolve/main/a.safetensors", "etag": '"one"'}
+    put(target.with_name("a.safetensors.part.json"), json.dumps(about).encode())
+
+
+async def test_what_is_there_stays_when_reading_it_again_is_cancelled(
+    publisher: Publisher, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_whole_part(publisher, target)
+    task = asyncio.ensure_future(fetch(publisher, target))
+
+    def look_on(_: object) -> bool:
+        task.get_loop().call_soon_threadsafe(task.cancel)
+        return True
+
+    monkeypatch.setattr("comfy_ui.models.download._Part.look_on", look_on)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert part_bytes(target) == len(WEIGHTS)
+
+
+KILLED = """
+import asyncio, os, sys
+from pathlib import Path
+from comfy_ui.models.download import ModelSources, fetch_weights
+url, host, target = sys.argv[1:]
+def told(received, total):
+    if received >= 2 * 2**20:
+        os._exit(9)
+sources = ModelSources(frozenset({host}))
+asyncio.run(fetch_weights(url, Path(target), sources=sources, on_progress=told))
+"""
+
+
+async def test_a_killed_process_loses_nothing_that_was_written(
+    publisher: Publisher, target: Path
+) -> None:
+    url = f"{publisher.url}/x/resolve/main/a.safetensors"
+    argv = [sys.executable, "-c", KILLED, url, publisher.host, str(target)]
+    done = await asyncio.to_thread(subprocess.run, argv, check=False, timeout=60)
+    assert done.returncode == 9
+    kept = part_bytes(target)
+    assert kept > 0
+    await fetch(publisher, target, sha256=SHA256)
+    assert content(target) == WEIGHTS
+    assert publisher.asked[-1]["range"] == f"bytes={kept}-"
+
+
+async def test_a_file_that_was_whole_and_not_named_yet_gets_its_name(
+    publisher: Publisher, target: Path
+) -> None:
+    put_whole_part(publisher, target)
+    await fetch(publisher, target, sha256=SHA256)
+    assert content(target) == WEIGHTS
+    assert leftovers(target) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows is not asked")
+async def test_two_at_the_same_file_do_not_mix(publisher: Publisher, target: Path) -> None:
+    publisher.gate = threading.Event()
+    begun = asyncio.Event()
+    first = asyncio.ensure_future(
+        fetch(publisher, target, sha256=SHA256, on_progress=lambda *_: begun.set())
+    )
+    await begun.wait()
+    with pytest.raises(StorageError, match="being downloaded already"):
+        await fetch(publisher, target)
+    publisher.gate.set()
+    await first
+    assert content(target) == WEIGHTS

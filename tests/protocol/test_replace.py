@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, dataclass, replace
+
+import pytest
+
+from comfy_ui.protocol._replace import change
+
+
+@dataclass(frozen=True)
+class Point:
+    x: int
+    y: int = 0
+
+
+def test_a_changed_copy_is_what_replace_makes_and_leaves_the_first_alone() -> None:
+    point = Point(1, 2)
+    changed = change(point, y=3)
+    assert changed == replace(point, y=3) == Point(1, 3)
+    assert point == Point(1, 2)
+    with pytest.raises(FrozenInstanceError):
+        changed.x = 9  # type: ignore[misc]

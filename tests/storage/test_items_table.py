@@ -1,0 +1,240 @@
+"""Results are found by owner, page, kind, preset, star, date and word, and quickly so."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfy_ui.storage import database, items_table, jobs_table
+from comfy_ui.storage.items_table import Query
+from comfy_ui.storage.records import StoredFile
+from tests.jobs import support
+
+ROWS = 100_000
+
+
+def _file(source: str = "s", **fields: Any) -> StoredFile:
+    file = StoredFile(
+        source=source,
+        kind="image",
+        filename="a.png",
+        media_type="image/png",
+        path=f"files/aa/{source}.png",
+        thumbnail=None,
+        width=1,
+        height=1,
+        size_bytes=1,
+    )
+    return replace(file, **fields)
+
+
+@pytest.fixture
+def connection() -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    database.migrate(connection)
+    yield connection
+    connection.close()
+
+
+def _add(
+    connection: sqlite3.Connection,
+    *files: StoredFile,
+    owner: str = "ann",
+    prompt: str = "",
+    preset: str = "p",
+    now: float = 0.0,
+) -> list[int]:
+    job = support.a_job(owner, prompt=prompt, preset=preset)
+    jobs_table.insert(connection, job)
+    items_table.add(connection, job, files, now=now)
+    return [item.id for item in items_table.of_job(connection, job.id, Path())]
+
+
+def _ids(connection: sqlite3.Connection, **query: Any) -> list[int]:
+    found = items_table.page(connection, Query(**{"owner": "ann"} | query), Path())
+    return [item.id for item in found]
+
+
+def test_pages_go_from_the_newest_on_and_meet_every_result_once(
+    connection: sqlite3.Connection,
+) -> None:
+    made = [id_ for n in range(23) for id_ in _add(connection, _file(f"s{n}"))]
+    seen: list[int] = []
+    while page := _ids(connection, limit=5, before=seen[-1] if seen else None):
+        seen += page
+    assert seen == made[::-1]
+
+
+def test_no_page_is_without_bounds(connection: sqlite3.Connection) -> None:
+    _add(connection, *(_file(f"s{n}") for n in range(items_table.MAX_PAGE + 1)))
+    assert len(_ids(connection, limit=10**6)) == items_table.MAX_PAGE
+    assert _ids(connection, limit=-1) == []
+
+
+def test_a_result_that_arrives_twice_is_there_once(connection: sqlite3.Connection) -> None:
+    job = support.a_job()
+    jobs_table.insert(connection, job)
+    for _ in range(2):
+        items_table.add(connection, job, [_file("1"), _file("2")], now=1.0)
+    assert len(items_table.of_job(connection, job.id, Path())) == 2
+    assert len(_ids(connection)) == 2
+
+
+def test_filters_work_alone_and_together(connection: sqlite3.Connection) -> None:
+    (fox,) = _add(connection, _file(), prompt="a red fox", now=10.0)
+    (clip,) = _add(connection, _file(kind="video"), prompt="a red car", preset="wan", now=20.0)
+    assert items_table.star(connection, clip, "ann", starred=True)
+    assert _ids(connection, kind="video") == [clip]
+    assert _ids(connection, preset="p") == [fox]
+    assert _ids(connection, starred=True) == [clip]
+    assert _ids(connection, starred=False) == [fox]
+    assert _ids(connection, since=20.0) == [clip]
+    assert _ids(connection, until=20.0) == [fox]
+    assert _ids(connection, text="red") == [clip, fox]
+    assert _ids(connection, text="red", kind="image") == [fox]
+    assert _ids(connection, text="red", before=clip) == [fox]
+    assert _ids(connection, text="wan") == [clip]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FOX",
+        "red fox",
+        "fox red",
+        "ox",
+        "o",
+        "狐",
+        "赤い狐",
+        "ÜBER",
+        '"fox',
+        "fox%",
+        "no-such",
+        "NOT fox",
+    ],
+)
+def test_text_is_found_in_any_case_order_and_script_and_is_never_an_operator(
+    connection: sqlite3.Connection, text: str
+) -> None:
+    prompt = 'A Red Fox, über den Bach; 赤い狐 "fox fox%'
+    (made,) = _add(connection, _file(), prompt=prompt)
+    expected = all(word in f"{prompt}\np\na.png".casefold() for word in text.casefold().split())
+    assert _ids(connection, text=text) == ([made] if expected else [])
+
+
+def test_nobody_sees_or_changes_what_is_somebody_elses(connection: sqlite3.Connection) -> None:
+    (mine,) = _add(connection, _file(), prompt="secret words")
+    assert _ids(connection, owner="bob") == []
+    assert _ids(connection, owner="bob", text="secret") == []
+    assert items_table.some(connection, [mine], "bob", Path()) == []
+    assert not items_table.star(connection, mine, "bob", starred=True)
+    assert items_table.set_deleted(connection, [mine], "bob", 1.0) == []
+    assert _ids(connection) == [mine]
+
+
+def test_a_deleted_result_is_gone_until_it_is_restored(connection: sqlite3.Connection) -> None:
+    one, two = _add(connection, _file("1"), _file("2"), prompt="fox")
+    assert items_table.set_deleted(connection, [one, 999], "ann", 5.0) == [one]
+    assert _ids(connection) == _ids(connection, text="fox") == [two]
+    assert items_table.set_deleted(connection, [one, two], "ann", None) == [one]
+    assert _ids(connection) == [two, one]
+
+
+def test_purging_forgets_what_was_deleted_long_ago_and_spares_shared_files(
+    connection: sqlite3.Connection,
+) -> None:
+    shared = _file("1", path="files/aa/shared.png")
+    (one,) = _add(connection, shared, prompt="fox")
+    (two,) = _add(connection, shared, prompt="fox")
+    (old,) = _add(connection, _file("2"))
+    (new,) = _add(connection, _file("3"))
+    items_table.set_deleted(connection, [one, old], "ann", 5.0)
+    items_table.set_deleted(connection, [new], "ann", 50.0)
+    assert items_table.purge(connection, 10.0) == ["files/aa/2.png"]
+    assert items_table.set_deleted(connection, [one, old, new], "ann", None) == [new]
+    assert _ids(connection, text="fox") == [two]
+
+
+@pytest.fixture(scope="module")
+def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(tmp_path_factory.mktemp("big") / "big.db", isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA synchronous = OFF")
+    connection.execute("BEGIN")
+    database.migrate(connection)
+    rng = random.Random(1)
+    words = [f"{rng.getrandbits(24):x}" for _ in range(2000)]
+    prompts = [" ".join(rng.choices(words, k=12)) for _ in range(ROWS)]
+    prompts[77] = "the only zebra"
+    connection.executemany(
+        "INSERT INTO jobs (id, owner, preset, vals, prompt, graph, status, rank, work, cost_s,"
+        " created_at) VALUES (?, ?, 'p', '{}', ?, '{}', 'succeeded', 0, 1, 1, ?)",
+        [(str(n), "ann" if n % 10 else "bob", prompts[n], n) for n in range(ROWS)],
+    )
+    connection.executemany(
+        "INSERT INTO items (id, job_id, source, owner, kind, filename, media_type, path,"
+        " size_bytes, created_at, preset) VALUES (?, ?, 's', ?, 'image', 'a.png', 'image/png',"
+        " 'files/aa/a.png', 1, ?, 'p')",
+        [(n + 1, str(n), "ann" if n % 10 else "bob", n) for n in range(ROWS)],
+    )
+    connection.executemany(
+        "INSERT INTO items_search (rowid, body) VALUES (?, ?)",
+        [(n + 1, f"every {prompt}") for n, prompt in enumerate(prompts)],
+    )
+    connection.execute("COMMIT")
+    yield connection
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {},
+        {"before": ROWS // 2},
+        {"before": 60},
+        {"owner": "bob", "before": ROWS // 2},
+        {"kind": "video"},
+        {"starred": True},
+        {"preset": "none"},
+        {"until": 100.0},
+        {"text": "zebra"},
+        {"text": "every"},
+        {"text": "every", "before": ROWS // 2},
+        {"text": "nowhere"},
+    ],
+    ids=str,
+)
+def test_a_page_among_100_000_results_uses_an_index_and_takes_under_50_ms(
+    big: sqlite3.Connection, query: dict[str, Any]
+) -> None:
+    asked = Query(**{"owner": "ann"} | query)
+    statement, parameters = asked.sql()
+    plan = [r["detail"] for r in big.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+    assert any("items_page" in step or "VIRTUAL TABLE INDEX" in step for step in plan), plan
+    assert not any("TEMP B-TREE" in step for step in plan), plan
+    took = []
+    for _ in range(5):
+        began = time.process_time()
+        items_table.page(big, asked, Path())
+        took.append(time.process_time() - began)
+    assert statistics.median(took) < 0.050, took
+
+
+def test_the_presets_of_100_000_results_are_listed_from_the_index_in_under_50_ms(
+    big: sqlite3.Connection,
+) -> None:
+    took = []
+    for _ in range(5):
+        began = time.process_time()
+        assert items_table.presets(big, "ann")
+        took.append(time.process_time() - began)
+    assert statistics.median(took) < 0.050, took

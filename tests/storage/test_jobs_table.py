@@ -1,0 +1,124 @@
+"""The table of jobs does not grow without end, and keeps what anybody has something of."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfy_ui.library.library import KEPT_FRUITLESS, Library
+from comfy_ui.protocol.outputs import Outputs
+from comfy_ui.storage import items_table, jobs_table
+from comfy_ui.storage.database import Database, migrate
+from comfy_ui.storage.records import Job, Status, StoredFile
+from tests.jobs.support import a_job
+
+FILE = StoredFile(
+    source="1/output//a.png",
+    kind="image",
+    filename="a.png",
+    media_type="image/png",
+    path="files/aa/a.png",
+    thumbnail=None,
+    width=1,
+    height=1,
+    size_bytes=5,
+)
+
+
+@pytest.fixture
+def connection() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA foreign_keys = ON")
+        migrate(connection)
+        yield connection
+
+
+def over(connection: sqlite3.Connection, id_: str, at: float, **fields: Any) -> Job:
+    job = a_job(**{"id": id_, "status": Status.CANCELLED, "finished_at": at, **fields})
+    jobs_table.insert(connection, job)
+    jobs_table.save(connection, job)
+    return job
+
+
+def known(connection: sqlite3.Connection) -> set[str]:
+    return {row["id"] for row in connection.execute("SELECT id FROM jobs")}
+
+
+def test_of_jobs_that_left_nothing_the_owners_newest_are_remembered(
+    connection: sqlite3.Connection,
+) -> None:
+    statuses = [Status.CANCELLED, Status.FAILED, Status.LOST, Status.SUCCEEDED]
+    for n in range(8):
+        over(connection, f"a{n}", float(n), status=statuses[n % 4])
+    over(connection, "b", 0.0, owner="bob")
+    assert jobs_table.owners(connection) == ["ann", "bob"]
+    assert jobs_table.forget_fruitless(connection, "ann", keep=3) == 5
+    assert known(connection) == {"a5", "a6", "a7", "b"}
+    assert jobs_table.forget_fruitless(connection, "ann", keep=3) == 0
+
+
+def test_no_job_is_forgotten_that_has_something_or_may_have(connection: sqlite3.Connection) -> None:
+    kept = over(connection, "kept", 1.0, status=Status.SUCCEEDED)
+    hidden = over(connection, "hidden", 2.0, status=Status.FAILED)
+    for job in (kept, hidden):
+        items_table.add(connection, job, [FILE], now=1.0)
+    (row,) = connection.execute("SELECT id FROM items WHERE job_id = 'hidden'").fetchall()
+    items_table.set_deleted(connection, [row["id"]], "ann", 3.0)
+    over(connection, "words", 3.0, status=Status.SUCCEEDED, outputs=Outputs((), ("a caption",)))
+    over(connection, "unfetched", 4.0, status=Status.UNFETCHED)
+    moved = over(connection, "moved", 5.0)
+    jobs_table.leave(connection, moved, "gpu", "p", there=True)
+    waiting = a_job(id="waiting")
+    jobs_table.insert(connection, waiting)
+    running = a_job(id="running", status=Status.SENT)
+    jobs_table.insert(connection, running)
+    before = known(connection)
+    assert jobs_table.forget_fruitless(connection, "ann", keep=0) == 0
+    assert known(connection) == before
+    items_table.purge(connection, 10.0)
+    assert jobs_table.forget_fruitless(connection, "ann", keep=0) == 1
+    assert known(connection) == before - {"hidden"}
+
+
+def test_the_fair_queue_goes_on_as_if_nothing_had_been_forgotten(
+    connection: sqlite3.Connection,
+) -> None:
+    tags = {"a": (0.0, 5.0), "b": (5.0, 9.0), "c": (6.0, 30.0), "d": (7.0, 8.0), "e": (7.5, 7.6)}
+    for id_, both in tags.items():
+        over(connection, id_, 1.0, owner=id_)
+        jobs_table.set_tags(connection, id_, both)
+    before = jobs_table.fair_queue_tags(connection)
+    assert sum(jobs_table.forget_fruitless(connection, id_, keep=0) for id_ in tags) == 1
+    assert jobs_table.fair_queue_tags(connection) == before
+
+
+async def test_only_who_has_a_limit_is_forgotten_anything(tmp_path: Path) -> None:
+    def limit(owner: str) -> int | None:
+        return None if owner == "ann" else 10**9
+
+    database = Database(tmp_path)
+    await database.open()
+    try:
+        library = Library(database, tmp_path, limit_bytes=limit)
+        for owner in ("ann", "bob"):
+            for n in range(KEPT_FRUITLESS + 3):
+                await database.run(over, f"{owner}{n}", float(n), owner=owner)
+        purging = asyncio.create_task(library._purge_for_ever())
+        async with asyncio.timeout(10):
+            while len(await database.run(known)) > 2 * KEPT_FRUITLESS + 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        purging.cancel()
+        await asyncio.gather(purging, return_exceptions=True)
+        left = await database.run(known)
+        await library.close_files()
+    finally:
+        await database.close()
+    assert {f"ann{n}" for n in range(KEPT_FRUITLESS + 3)} < left
+    assert "bob2" not in left

@@ -1,0 +1,106 @@
+"""A caller that goes away leaves no half of a change."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfy_ui.client import ComfyWSClient
+from comfy_ui.demo import DemoServer
+from comfy_ui.jobs.grids.grids_table import Side
+from comfy_ui.jobs.local_queue import LocalQueue
+from comfy_ui.jobs.studio import Studio
+from comfy_ui.storage.records import JobRequest, Phase
+from comfy_ui.storage.uncancellable import _UNWATCHED, whole
+from tests.jobs import support
+from tests.jobs.support import end_of
+
+STEPS = range(9)  # of the event loop, before the caller is cancelled
+
+
+async def cut_off(
+    work: Coroutine[Any, Any, Any], steps: int, then: Callable[[], None] = lambda: None
+) -> None:
+    """Start ``work``, cancel it that many steps later, and wait for what goes on without it."""
+    task = asyncio.create_task(work)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    then()
+    while _UNWATCHED:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+
+async def on_disk(queue: LocalQueue) -> dict[str, float]:
+    rows = await queue._database.run(
+        lambda c: c.execute("SELECT id, rank FROM jobs WHERE status = 'waiting'").fetchall()
+    )
+    return {row["id"]: row["rank"] for row in rows}
+
+
+@pytest.mark.parametrize("steps", STEPS)
+async def test_memory_and_disk_agree_wherever_a_submit_is_cut_off(
+    tmp_path: Path, steps: int
+) -> None:
+    async with support.open_queue(tmp_path) as queue:
+        old = await queue.submit(support.a_job(), front=False)
+        await queue.submit(support.a_job(), front=False)
+        await cut_off(queue.submit(support.a_job(), front=False), steps)
+        await cut_off(queue.submit(support.a_job(), front=True, replaces=old.id), steps)
+        await cut_off(queue.reorder(old.id, "ann", before=None), steps)
+        assert await on_disk(queue) == {job.id: job.rank for job in queue._jobs.values()}
+
+
+@pytest.mark.parametrize("steps", STEPS)
+async def test_a_job_whose_replacement_was_cut_off_runs_and_keeps_its_result(
+    client: ComfyWSClient, tmp_path: Path, steps: int
+) -> None:
+    async with Studio(client=client, data_dir=tmp_path, concurrency=1) as studio:
+        first = await support.submit_sleepy(studio, seconds=0.3)
+        old = await support.submit_sleepy(studio, nonce=1)
+        new = support.a_job(graph=support.sleepy_graph(nonce=2))
+        await cut_off(studio._queue.submit(new, front=False, replaces=old.id), steps)
+        (last,) = [job for job in await studio.active("ann") if job.id != first.id]
+        end = await end_of(studio, last)
+        assert (end.phase, len(end.items)) == (Phase.SUCCEEDED, 1)
+
+
+@pytest.mark.parametrize("steps", [3, 30, 60])
+async def test_a_grid_whose_submitter_goes_away_is_made_whole_with_its_sheet(
+    studio: Studio, server: DemoServer, steps: int
+) -> None:
+    requests = [
+        JobRequest(owner="ann", preset="p", graph=support.sleepy_graph(nonce=n)) for n in range(3)
+    ]
+    cells = [await studio._prepared(request) for request in requests]
+    sheets, across = studio._sheets, Side("Steps", ("1", "2", "3"))
+    made = sheets.submit(cells, grid_id="g", across=across, down=None, front=False)
+    await cut_off(made, steps)
+    async with asyncio.timeout(20):
+        while len(support.engine_files(server)) < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        while len(await studio.results("ann")) < 4:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def test_a_change_that_fails_when_nobody_waits_is_logged_and_no_more(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    left = asyncio.Event()
+
+    @whole
+    async def change() -> None:
+        await left.wait()
+        raise ValueError("no room")
+
+    caplog.set_level(logging.INFO)
+    await cut_off(change(), 2, left.set)
+    assert "no room" in caplog.text
+    with pytest.raises(ValueError, match="no room"):
+        await change()

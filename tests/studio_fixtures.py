@@ -1,0 +1,30 @@
+"""A studio over the embedded engine at full speed, new for each test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from comfy_ui.client import ComfyWSClient
+from comfy_ui.demo import DemoServer, Faults
+from comfy_ui.jobs.studio import Studio
+
+
+@pytest.fixture
+def server() -> Iterator[DemoServer]:
+    with DemoServer(speed="instant", faults=Faults(test_nodes=True)).in_thread() as server:
+        yield server
+
+
+@pytest.fixture
+async def client(server: DemoServer) -> AsyncIterator[ComfyWSClient]:
+    async with ComfyWSClient(url=server.url) as client:
+        yield client
+
+
+@pytest.fixture
+async def studio(client: ComfyWSClient, tmp_path: Path) -> AsyncIterator[Studio]:
+    async with Studio(client=client, data_dir=tmp_path / "data") as studio:
+        yield studio

@@ -1,0 +1,51 @@
+"""A studio over the embedded engine with the page's routes before it, without Gradio."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
+
+from comfy_ui.client import ComfyWSClient
+from comfy_ui.demo import DemoServer, Faults
+from comfy_ui.jobs.studio import Studio
+from comfy_ui.web.auth.access import COOKIE, Access, Mode
+from comfy_ui.web.preset_catalog import Catalog
+from comfy_ui.workflow.presets.preset_store import list_presets
+
+
+@dataclass
+class House:
+    server: DemoServer
+    studio: Studio
+    access: Access
+    backend: Any
+
+    def visitor(self, *tabs: Any) -> tuple[httpx.AsyncClient, str]:
+        """A new visitor's browser and the name of their things."""
+        app = Starlette(routes=[route for tab in tabs for route in tab.routes()])
+        app.auth = None  # type: ignore[attr-defined]
+        cookie = self.access.new_cookie()
+        client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://page", cookies={COOKIE: cookie}
+        )
+        return client, f"browser:{self.access.browser(cookie)}"
+
+
+@asynccontextmanager
+async def open_house(folder: Path) -> AsyncIterator[House]:
+    faults = Faults(test_nodes=True)
+    async with AsyncExitStack() as stack:
+        server = stack.enter_context(DemoServer(speed="instant", faults=faults).in_thread())
+        client = await stack.enter_async_context(ComfyWSClient(url=server.url))
+        studio = await stack.enter_async_context(Studio(client=client, data_dir=folder))
+        backend = SimpleNamespace(
+            studio=studio, client=client, catalog=Catalog(client, list_presets())
+        )
+        yield House(server, studio, Access(Mode.SHARED, b"secret"), backend)

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+
+from comfy_ui.errors import StorageError, ValidationError
+from comfy_ui.settings import Settings
+from comfy_ui.web.auth.access import (
+    COOKIE,
+    GUEST,
+    Access,
+    IdentityMiddleware,
+    Mode,
+    load_secret,
+    login_missing,
+    mode_of,
+)
+
+OWNERS_ONLY = ("free_memory", "import_folder", "reconnect", "see_server")
+
+
+class App:
+    """What Gradio's app has that matters here."""
+
+    def __init__(self, auth: Any = None, tokens: dict[str, str] | None = None) -> None:
+        self.auth = auth
+        self.tokens = tokens or {}
+        self.cookie_id = "c"
+
+
+def request(cookie: str = "", *, app: App | None = None, accept: str = "text/html") -> Request:
+    headers = [(b"accept", accept.encode())]
+    if cookie:
+        headers.append((b"cookie", cookie.encode()))
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/",
+        "scheme": "http",
+        "query_string": b"",
+        "headers": headers,
+        "app": app or App(),
+    }
+    return Request(scope)
+
+
+def shared() -> Access:
+    return Access(Mode.SHARED, b"secret")
+
+
+@pytest.mark.parametrize(
+    ("options", "environ", "mode"),
+    [
+        ({}, {}, Mode.LOCAL),
+        ({"host": "localhost"}, {}, Mode.LOCAL),
+        ({"host": "::1"}, {}, Mode.LOCAL),
+        ({"host": "0.0.0.0"}, {}, Mode.SHARED),
+        ({"host": "192.168.1.4"}, {}, Mode.SHARED),
+        ({"host": "gpu.example.com"}, {}, Mode.SHARED),
+        ({"share": True}, {}, Mode.SHARED),
+        ({}, {"SPACE_ID": "me/space"}, Mode.SPACE),
+        ({"share": True}, {"SPACE_ID": "me/space"}, Mode.SPACE),
+    ],
+)
+def test_the_mode_is_local_only_where_nobody_else_reaches_the_page(
+    options: dict[str, Any], environ: dict[str, str], mode: Mode
+) -> None:
+    assert mode_of(Settings(**options), environ) is mode
+
+
+@pytest.mark.parametrize("action", OWNERS_ONLY)
+def test_owners_actions_are_refused_to_visitors(action: Any) -> None:
+    assert Access(Mode.LOCAL, b"s").allows(action)
+    for mode in (Mode.SHARED, Mode.SPACE):
+        access = Access(mode, b"s")
+        assert not access.allows(action)
+        with pytest.raises(ValidationError, match="owner of this machine"):
+            access.require(action, request())
+
+
+def test_on_the_own_machine_all_browsers_are_one_owner() -> None:
+    access = Access(Mode.LOCAL, b"s")
+    assert access.require("run", request()) == access.require("run", request(f"{COOKIE}=x.y"))
+
+
+def test_a_signed_cookie_names_a_browser_and_a_forged_one_nobody() -> None:
+    access = shared()
+    cookie = access.new_cookie()
+    mine = access.owner(request(f"{COOKIE}={cookie}"))
+    assert mine.startswith("browser:")
+    assert access.owner(request(f"{COOKIE}={cookie}")) == mine
+    assert access.owner(request(f"{COOKIE}={access.new_cookie()}")) != mine
+    identity = cookie.split(".")[0]
+    for forged in (
+        f"{identity}.{'0' * 64}",
+        identity,
+        f"{identity}.",
+        f".{access.sign('')}",
+        "a.b",
+    ):
+        assert access.owner(request(f"{COOKIE}={forged}")) != mine
+        assert access.browser(forged) is None
+    assert Access(Mode.SHARED, b"other secret").browser(cookie) is None
+
+
+def test_two_callers_without_any_identity_are_not_the_same_owner() -> None:
+    access = shared()
+    assert access.owner(request()) != access.owner(request())
+
+
+def test_a_login_is_the_owner_on_every_device() -> None:
+    access = shared()
+    app = App(auth=object(), tokens={"t1": "anna", "t2": "anna"})
+    owners = {access.owner(request(f"access-token-c={token}", app=app)) for token in ("t1", "t2")}
+    assert owners == {"user:anna"}
+
+
+def test_the_login_made_for_a_share_link_names_nobody() -> None:
+    access = shared()
+    app = App(auth=object(), tokens={"t": GUEST})
+    one, two = (
+        access.owner(request(f"access-token-c=t; {COOKIE}={access.new_cookie()}", app=app))
+        for _ in range(2)
+    )
+    assert one != two
+    assert one.startswith("browser:")
+
+
+def test_our_routes_know_whether_the_login_is_missing() -> None:
+    app = App(auth=object(), tokens={"t": "anna"})
+    assert login_missing(request(app=app))
+    assert login_missing(request("access-token-c=wrong", app=app))
+    assert not login_missing(request("access-token-c=t", app=app))
+    assert not login_missing(request(app=App()))
+
+
+async def _cookies(access: Access, asked: Request) -> list[bytes]:
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await IdentityMiddleware(app, access)(dict(asked.scope), None, send)
+    return [value for name, value in sent[0]["headers"] if name == b"set-cookie"]
+
+
+async def test_a_browser_gets_its_identity_once() -> None:
+    access = shared()
+    (cookie,) = await _cookies(access, request())
+    assert b"HttpOnly" in cookie
+    assert b"SameSite=Lax" in cookie
+    again = cookie.split(b";")[0].decode()
+    assert await _cookies(access, request(again)) == []
+    assert len(await _cookies(access, request(again + "tampered"))) == 1
+
+
+async def test_only_pages_get_cookies_and_only_when_shared() -> None:
+    assert await _cookies(shared(), request(accept="application/json")) == []
+    assert await _cookies(Access(Mode.LOCAL, b"s"), request()) == []
+
+
+async def test_in_a_space_the_cookie_survives_the_frame() -> None:
+    (cookie,) = await _cookies(Access(Mode.SPACE, b"s"), request())
+    assert b"SameSite=None; Secure; Partitioned" in cookie
+
+
+def test_the_secret_is_made_once_and_is_private(tmp_path: Path) -> None:
+    secret = load_secret(tmp_path / "new")
+    assert len(secret) == 32
+    assert load_secret(tmp_path / "new") == secret
+    assert (tmp_path / "new" / "secret.key").stat().st_mode & 0o077 == 0
+
+
+def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StorageError, match="Cannot use the folder"):
+        load_secret(tmp_path / "file" / "below")

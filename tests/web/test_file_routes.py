@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from comfy_ui.errors import ValidationError
+from comfy_ui.storage.records import Item
+from comfy_ui.web.auth.access import COOKIE, Access, Mode
+from comfy_ui.web.http.file_routes import routes
+from comfy_ui.web.http.upload_routes import MAX_UPLOAD_BYTES, Uploads
+from comfy_ui.web.preset_catalog import Entry
+from tests.web.support import item, picture_bytes, preset
+
+
+class Backend:
+    """Results and an upload box in memory."""
+
+    def __init__(self, items: list[Item]) -> None:
+        self.items = items
+        self.kept: dict[str, bytes] = {}
+        self.studio: Any = self
+        self.catalog: Any = SimpleNamespace(entry=lambda _: Entry(preset()))
+
+    async def keep_input(self, name: str, content: bytes, _: str) -> None:
+        self.kept[name] = content
+
+    async def item(self, item_id: int, owner: str) -> Item:
+        for one in self.items:
+            if (one.id, one.owner) == (item_id, owner):
+                return one
+        raise ValidationError("There is no such result.")
+
+
+@pytest.fixture
+def access() -> Access:
+    return Access(Mode.SHARED, b"secret")
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Backend:
+    path, small = tmp_path / "1", tmp_path / "1.webp"
+    path.write_bytes(b"0123456789")
+    small.write_bytes(b"small")
+    mine = item(id=1, path=path, thumbnail=small, filename="a b ü.png")
+    svg = dataclasses.replace(mine, id=2, media_type="image/svg+xml", filename="x.svg")
+    gone = dataclasses.replace(mine, id=3, path=tmp_path / "gone", thumbnail=None)
+    return Backend([mine, svg, gone])
+
+
+def serve(backend: Backend, access: Access, *, auth: Any = None) -> TestClient:
+    stand_in: Any = backend
+    app = Starlette(routes=routes(stand_in, access, Uploads(stand_in, access)))
+    app.auth, app.tokens, app.cookie_id = auth, {"t": "anna"}, "c"  # type: ignore[attr-defined]
+    return TestClient(app)
+
+
+@pytest.fixture
+def client(backend: Backend, access: Access) -> Iterator[TestClient]:
+    cookie = access.new_cookie()
+    owner = f"browser:{access.browser(cookie)}"
+    backend.items = [dataclasses.replace(one, owner=owner) for one in backend.items]
+    with serve(backend, access) as made:
+        made.cookies.set(COOKIE, cookie)
+        yield made
+
+
+def test_the_owner_gets_the_bytes_as_they_are(client: TestClient) -> None:
+    answer = client.get("/files/1")
+    assert answer.content == b"0123456789"
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["content-disposition"].startswith("inline")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_download_keeps_its_name(client: TestClient) -> None:
+    told = client.get("/files/1?download").headers["content-disposition"]
+    assert told == "attachment; filename*=utf-8''a%20b%20%C3%BC.png"
+
+
+def test_a_video_can_be_read_in_parts(client: TestClient) -> None:
+    answer = client.get("/files/1", headers={"Range": "bytes=2-4"})
+    assert (answer.status_code, answer.content) == (206, b"234")
+
+
+def test_files_that_could_run_scripts_are_only_offered_as_downloads(client: TestClient) -> None:
+    assert client.get("/files/2").headers["content-disposition"].startswith("attachment")
+    assert "sandbox" in client.get("/files/2").headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("path", ["/files/3", "/thumbs/3", "/files/99", "/thumbs/99", "/covers/x"])
+def test_what_is_not_there_is_told_plainly(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/files/1", "/thumbs/1"])
+def test_another_browser_gets_nothing(
+    backend: Backend, access: Access, client: TestClient, path: str
+) -> None:
+    assert client.get(path).status_code == 200
+    stranger = serve(backend, access)
+    assert stranger.get(path).status_code == 404
+    stranger.cookies.set(COOKIE, access.new_cookie())
+    assert stranger.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/files/1", "/thumbs/1", "/covers/test"])
+def test_with_a_login_nothing_is_served_without_it_even_behind_the_door(
+    backend: Backend, access: Access, path: str
+) -> None:
+    guarded = serve(backend, access, auth=object())
+    for answer in (guarded.get(path), guarded.post("/uploads", content=b"x")):
+        assert answer.status_code == 422
+        assert "Log in first" in answer.json()["error"]
+
+
+def test_an_upload_is_renamed_and_kept(client: TestClient, backend: Backend) -> None:
+    answer = client.post("/uploads?role=image", content=picture_bytes("PNG"))
+    name = answer.json()["name"]
+    assert backend.kept == {name: picture_bytes("PNG")}
+    assert name.endswith(".png")
+
+
+def test_an_upload_that_is_no_picture_is_refused_with_a_sentence(
+    client: TestClient, backend: Backend
+) -> None:
+    answer = client.post("/uploads?role=image", content=b"<svg onload=alert(1)>")
+    assert answer.status_code == 422
+    assert "not a picture" in answer.json()["error"]
+    assert backend.kept == {}
+
+
+def test_an_upload_larger_than_allowed_is_refused(client: TestClient, backend: Backend) -> None:
+    answer = client.post("/uploads", content=b"x" * (MAX_UPLOAD_BYTES + 1))
+    assert "larger than" in answer.json()["error"]
+    assert backend.kept == {}
+
+
+def test_other_sites_cannot_send_files(client: TestClient) -> None:
+    answer = client.post("/uploads", content=b"x", headers={"Sec-Fetch-Site": "cross-site"})
+    assert answer.status_code == 403

@@ -1,0 +1,62 @@
+"""From a painted mask to a picture of which only the painted part is new, as a visitor."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from PIL import Image, ImageChops
+
+from comfy_ui.client import ComfyWSClient
+from comfy_ui.demo import DemoServer
+from comfy_ui.jobs.studio import Studio
+from comfy_ui.storage.records import JobRequest, Phase
+from comfy_ui.web.auth.access import Access, Mode
+from comfy_ui.web.http.upload_routes import Uploads
+from comfy_ui.workflow.presets.preset_store import get_preset
+from tests.jobs.support import last
+
+SIDE = 128
+KEPT = (0, 0, SIDE, SIDE // 2 - 8)  # a preset may grow the mask, to blend
+PAINTED = (0, SIDE // 2, SIDE, SIDE)
+
+
+def _png(picture: Image.Image) -> bytes:
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("name", ["sdxl_inpaint", "flux_fill_inpaint"])
+async def test_what_was_painted_over_is_new_and_the_rest_is_as_it_was(
+    name: str, tmp_path: Path
+) -> None:
+    original = Image.radial_gradient("L").resize((SIDE, SIDE)).convert("RGB")
+    mask = Image.new("L", original.size, 0)
+    mask.paste(255, PAINTED)
+    preset = get_preset(name)
+    with DemoServer(speed="instant").in_thread() as server:
+        async with (
+            ComfyWSClient(url=server.url) as client,
+            Studio(client=client, data_dir=tmp_path) as studio,
+        ):
+            backend: Any = SimpleNamespace(studio=studio, client=client)
+            uploads = Uploads(backend, Access(Mode.SHARED, b"secret"))
+            sent = await uploads.accept(_png(original), "image", "eve")
+            painted = await uploads.paint(sent, _png(mask), "eve")
+            values = {"prompt": "a wooden bench", "image": painted, "seed": 7, "steps": 2}
+            allowed = uploads.check(preset, values, "eve")
+            job = await studio.submit(
+                JobRequest(owner="eve", preset=name, values=values, uploads=allowed)
+            )
+            end = await last(studio.follow(job.id, "eve"))
+    assert end.phase is Phase.SUCCEEDED, end.error
+    (item,) = end.items
+    with Image.open(item.path) as made:
+        assert made.size == original.size
+        changed = ImageChops.difference(made.convert("RGB"), original)
+    assert changed.crop(KEPT).getbbox() is None
+    assert changed.crop(PAINTED).getbbox() is not None

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import dataclasses
+import doctest
+from pathlib import Path
+
+import pytest
+
+from comfy_ui.storage.records import JobError, Phase, Snapshot
+from comfy_ui.web.components import job_card
+from comfy_ui.web.components.thumbnails import gallery
+from tests.web.support import Page, item
+
+RUNNING = Snapshot(
+    job_id="j",
+    phase=Phase.RUNNING,
+    progress=41.6,
+    step=10,
+    steps=24,
+    eta_s=6.2,
+    preview=b"\xff\xd8",
+)
+
+
+def test_the_examples_hold() -> None:
+    assert doctest.testmod(job_card).failed == 0
+
+
+def test_every_phase_reads_and_looks_different() -> None:
+    pages = {
+        phase: Page(
+            job_card.job_card(Snapshot(job_id="j", phase=phase, error=JobError("why", "do")))
+        )
+        for phase in Phase
+    }
+    assert (
+        len({page.text for page in pages.values()}) >= len(Phase) - 1
+    )  # failed and lost: same words
+    assert len({page.elements[0][1]["class"] for page in pages.values()}) == len(Phase)
+
+
+def test_a_running_job_shows_step_percentage_time_and_picture() -> None:
+    page = Page(job_card.job_card(RUNNING, ratio=1.5))
+    assert "Step 10 of 24" in page.text
+    assert "7 s left" in page.text
+    assert "41%" in page.text
+    assert page.all("img")[0]["src"] == "data:image/jpeg;base64,/9g="
+    assert page.all(role="progressbar")[0]["aria-valuenow"] == "42"
+    assert page.elements[0][1]["data-job"] == "j"
+
+
+def test_a_stopped_job_says_so_where_its_picture_would_be() -> None:
+    stopped = Snapshot(job_id="j", phase=Phase.CANCELLED)
+    page = Page(job_card.job_card(stopped))
+    assert "Nothing was made" in page.text
+    assert page.all(role="progressbar") == []
+    seen = Page(job_card.job_card(dataclasses.replace(stopped, preview=RUNNING.preview)))
+    assert len(seen.all("img")) == 1
+
+
+def test_screen_readers_hear_the_phase_and_the_quarters_only() -> None:
+    def spoken(progress: float) -> str:
+        html = job_card.job_card(dataclasses.replace(RUNNING, progress=progress))
+        return html.split('role="status">')[1].split("<")[0]
+
+    assert spoken(26) == spoken(49) == "Drawing, 25 percent"
+    assert spoken(50) == "Drawing, 50 percent"
+
+
+def test_the_place_in_the_queue_is_told() -> None:
+    queued = Snapshot(
+        job_id="j",
+        phase=Phase.QUEUED,
+        queue_position=2,
+        queue_size=5,
+        queue_own=1,
+        others_own=3,
+    )
+    page = Page(job_card.job_card(queued))
+    assert "2 of 5, 1 yours" in page.text
+    assert "3 more waiting" in page.text
+    assert "%" not in page.text
+
+
+def test_an_error_is_a_sentence_with_advice_and_hides_its_details() -> None:
+    error = JobError("KSampler: <script>x</script>", "Use a smaller size.", "Traceback …")
+    page = Page(job_card.error_card(error))
+    assert not page.all("script")
+    assert "KSampler: <script>x</script>" in page.text
+    assert "Use a smaller size." in page.text
+    assert page.all("details")
+    assert "open" not in page.all("details")[0]
+    assert page.all(role="alert")
+
+
+def test_a_job_that_failed_can_be_tried_again_and_what_was_no_job_cannot() -> None:
+    assert 'data-do="retry-job"' in job_card.error_card(JobError("x"), job_id="j")
+    assert 'data-do="retry-job"' not in job_card.error_card(JobError("x"))
+
+
+def test_an_error_without_details_has_no_fold() -> None:
+    assert not Page(job_card.error_card(JobError("x"))).all("details")
+
+
+@pytest.mark.parametrize(
+    ("kind", "tag"), [("image", "img"), ("video", "video"), ("audio", "audio")]
+)
+def test_results_are_shown_by_kind_and_offered_as_they_are(kind: str, tag: str) -> None:
+    page = Page(job_card.result_card([item(kind=kind, filename="a b.png")]))
+    assert page.all(tag)[0]["src"] == "/files/7"
+    (link,) = page.all("a")
+    assert link["href"] == "/files/7?download"
+    assert link["download"] == "a b.png"
+
+
+def test_a_result_offers_what_it_has() -> None:
+    def offered(*ways: str, **changes: object) -> set[str | None]:
+        page = Page(job_card.result_card([item(**changes)], ways=ways))
+        return {a["data-what"] for a in page.all("button", data_send="recall")}
+
+    assert offered("input", "upscale") == {"all", "seed", "prompt", "input", "upscale"}
+    assert offered(seed=None, prompt="", kind="video") == {"all"}
+
+
+def test_the_gallery_shows_thumbnails_and_never_originals() -> None:
+    page = Page(gallery([item(id=3), item(id=2, thumbnail=None, kind="audio")]))
+    assert [a["src"] for a in page.all("img")] == ["/thumbs/3"]
+    assert [a["data-open"] for a in page.all("button")] == ["3", "2"]
+
+
+def test_hostile_names_stay_text() -> None:
+    evil = '"><img src=x onerror=alert(1)>'
+    page = Page(
+        gallery([item(prompt=evil, filename=evil)])
+        + job_card.result_card([item(prompt=evil, filename=evil)])
+    )
+    assert not [a for a in page.all("img") if "onerror" in a]
+
+
+def test_nothing_yet_is_an_invitation() -> None:
+    page = Page(job_card.empty_card(["one", "two", "three", "four"]))
+    assert [a["data-prompt"] for a in page.all("button")] == ["one", "two", "three"]
+    assert gallery([]) == ""
+    assert "Generate" in page.text
+
+
+def test_words_are_results_too() -> None:
+    assert "a <b>" in Page(job_card.texts_card(["a <b>"], job_id="j")).text
+
+
+def test_a_file_that_is_gone_is_still_listed_by_name() -> None:
+    page = Page(job_card.result_card([item(kind="file", path=Path("gone"), filename="x.glb")]))
+    assert "x.glb" in page.text

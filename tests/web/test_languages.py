@@ -1,0 +1,88 @@
+"""Languages: every file says all that the others say, with the same places for what varies."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from comfy_ui.resources import assets_dir
+from comfy_ui.web.components.preset_picker import picker
+from comfy_ui.web.http.middleware import door
+from comfy_ui.web.languages import LANGUAGES, routes
+from comfy_ui.web.preset_catalog import Entry
+from comfy_ui.workflow.presets.preset_store import list_presets
+
+OTHERS = [code for code in LANGUAGES if code != "en"]
+PLACE = re.compile(r"\{(\d)#?\}")
+
+
+def words(code: str) -> dict[str, str]:
+    """The words of a language; a key that stands there twice is an error."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        assert len(keys) == len(set(keys)), [key for key in keys if keys.count(key) > 1]
+        return dict(pairs)
+
+    text = (assets_dir() / "languages" / f"{code}.json").read_text(encoding="utf-8")
+    found: dict[str, str] = json.loads(text, object_pairs_hook=once)
+    return found
+
+
+def test_every_language_has_its_file_and_every_file_its_language() -> None:
+    files = {path.stem for path in (assets_dir() / "languages").glob("*.json")}
+    assert files == set(OTHERS)
+    script = (assets_dir() / "language.js").read_text(encoding="utf-8")
+    assert f"CODES = {json.dumps(list(LANGUAGES))}" in script
+
+
+@pytest.mark.parametrize("code", OTHERS)
+def test_all_keys_are_there_sorted(code: str) -> None:
+    assert list(words(code)) == sorted(words(OTHERS[0]))
+
+
+@pytest.mark.parametrize("code", OTHERS)
+def test_nothing_is_empty_and_what_varies_has_its_place(code: str) -> None:
+    for english, own in words(code).items():
+        assert own.strip() == own != "", english
+        assert set(PLACE.findall(own)) == set(PLACE.findall(english)), english
+
+
+@pytest.mark.parametrize("code", OTHERS)
+def test_every_shipped_preset_is_described(code: str) -> None:
+    known = words(code)
+    missing = [preset.id for preset in list_presets() if preset.description not in known]
+    assert missing == []
+
+
+def test_only_shipped_descriptions_are_translated() -> None:
+    shipped = list_presets()[0]
+    own = shipped.model_copy(update={"id": "own", "description": "Mine <b>"})
+    drawn = picker([Entry(shipped), Entry(own)], shipped.id)
+    assert f'<span class="about">{shipped.description}</span>' in drawn
+    assert '<span class="about" translate="no">Mine &lt;b&gt;</span>' in drawn
+
+
+def test_the_gate_lets_everybody_have_a_language() -> None:
+    from starlette.applications import Starlette
+
+    assert door("/languages/de.json") is not None
+    app = httpx.ASGITransport(app=Starlette(routes=routes()))
+
+    async def ask(path: str) -> int:
+        async with httpx.AsyncClient(transport=app, base_url="http://localhost") as client:
+            return (await client.get(path)).status_code
+
+    import asyncio
+
+    for path, status in (
+        ("/languages/de.json", 200),
+        ("/languages/en.json", 404),
+        ("/languages/xx.json", 404),
+        ("/languages/..%2F..%2Ficon.json", 404),
+    ):
+        assert asyncio.run(ask(path)) == status, path

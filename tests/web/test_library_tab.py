@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import asyncio
+import doctest
+import io
+import re
+import zipfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from comfy_ui.web.auth.access import Mode
+from comfy_ui.web.tabs import import_progress, library_tab
+from comfy_ui.web.tabs.import_progress import Imports
+from comfy_ui.web.tabs.library_tab import Library
+from tests.jobs.support import end_of, engine_files, submit_sleepy
+from tests.web.house import House, open_house
+from tests.web.support import picture_bytes
+
+
+def test_the_examples_hold() -> None:
+    assert doctest.testmod(import_progress).failed == 0
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with open_house(tmp_path / "data") as house:
+        yield house
+
+
+async def made(house: House, owner: str, count: int, *, first: int = 1) -> list[int]:
+    """Ids of new results of that owner, newest first."""
+    found = []
+    for nonce in range(first, first + count):
+        end = await end_of(house.studio, await submit_sleepy(house.studio, owner, nonce=nonce))
+        found.append(end.items[0].id)
+    return found[::-1]
+
+
+def shown(html: str) -> list[int]:
+    return [int(number) for number in re.findall(r'data-item="(\d+)"', html)]
+
+
+async def test_pages_follow_each_other_without_gap_or_repetition(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library_tab, "PAGE", 2)
+    page, owner = house.visitor(Library(house.backend, house.access))
+    ids = await made(house, owner, 5)
+    await made(house, "somebody else", 1, first=50)
+    seen, before = [], None
+    while True:
+        query = {"before": before} if before else {}
+        answer = (await page.get("/library", params=query)).json()
+        seen += shown(answer["html"])
+        before = answer["next"]
+        if before is None:
+            break
+    assert seen == ids
+
+
+async def test_search_finds_file_names_and_what_is_no_search_is_refused(house: House) -> None:
+    page, owner = house.visitor(Library(house.backend, house.access))
+    ids = await made(house, owner, 3)
+    found = await page.get("/library", params={"text": "made_2", "kind": "", "starred": ""})
+    assert shown(found.json()["html"]) == [ids[1]]
+    assert (await page.get("/library/presets")).json() == [["sleepy", "sleepy"]]
+    for wrong in ({"kind": "nothing"}, {"before": "x"}, {"text": "x" * 501}):
+        refused = await page.get("/library", params=wrong)
+        assert refused.status_code == 422
+        assert "error" in refused.json()
+
+
+async def test_star_delete_and_restore_reach_own_results_only(house: House) -> None:
+    tab = Library(house.backend, house.access)
+    page, owner = house.visitor(tab)
+    stranger, _ = house.visitor(tab)
+    ids = await made(house, owner, 2)
+    assert (await stranger.get(f"/library/{ids[0]}")).status_code == 422
+    assert (await stranger.post("/library/star", json={"ids": ids})).status_code == 422
+    assert (await stranger.post("/library/delete", json={"ids": ids})).json() == {"ids": []}
+    await page.post("/library/star", json={"ids": ids[:1]})
+    starred = (await page.get("/library", params={"starred": "true"})).json()
+    assert shown(starred["html"]) == ids[:1]
+    assert (await page.post("/library/delete", json={"ids": ids})).json() == {"ids": ids}
+    assert shown((await page.get("/library")).json()["html"]) == []
+    await page.post("/library/restore", json={"ids": ids})
+    assert shown((await page.get("/library")).json()["html"]) == ids
+    assert (await page.post("/library/delete", content=b"[")).status_code == 422
+
+
+async def test_the_zip_holds_the_bytes_that_comfyui_wrote_and_nobody_elses(house: House) -> None:
+    page, owner = house.visitor(Library(house.backend, house.access))
+    ids = await made(house, owner, 2)
+    theirs = await made(house, "somebody else", 1, first=50)
+    numbers = ",".join(map(str, ids + theirs))
+    answer = await page.get("/library/zip", params={"ids": numbers})
+    originals = engine_files(house.server)
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert len(archive.namelist()) == 2
+        assert all(archive.read(name) == originals[name] for name in archive.namelist())
+
+
+async def test_the_detail_escapes_what_people_wrote(house: House) -> None:
+    page, owner = house.visitor(Library(house.backend, house.access))
+    (number,) = await made(house, owner, 1)
+    answer = await page.get(f"/library/{number}")
+    assert answer.headers["cache-control"] == "no-store"
+    assert "<script" not in answer.text
+    assert 'data-what="all"' in answer.text
+
+
+async def test_what_is_kept_is_told_with_its_limit(house: House) -> None:
+    page, owner = house.visitor(Library(house.backend, house.access))
+    await made(house, owner, 1)
+    assert re.fullmatch(r"[\d.]+ \w+ kept", (await page.get("/library/space")).json()["text"])
+    house.studio._limit_bytes = lambda _: 10 * 10**9
+    assert (await page.get("/library/space")).json()["text"].endswith(" of 10.0 GB kept")
+
+
+async def test_a_visitor_imports_no_folder(house: House, tmp_path: Path) -> None:
+    page, _ = house.visitor(Library(house.backend, house.access))
+    for answer in (
+        await page.post("/library/import", json={"folder": str(tmp_path)}),
+        await page.post("/library/import/stop", json={}),
+        await page.get("/library/import"),
+    ):
+        assert answer.status_code == 422
+        assert "owner of this machine" in answer.json()["error"]
+
+
+async def test_the_owner_imports_a_folder_and_sees_how_far_it_is(
+    house: House, tmp_path: Path
+) -> None:
+    for side in (4, 5, 6):
+        path = tmp_path / "output" / f"{side}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(picture_bytes("PNG", side=side))
+    house.access.mode = Mode.LOCAL
+    house.backend.imports = Imports(house.backend)
+    page, _ = house.visitor(Library(house.backend, house.access))
+    assert (await page.post("/library/import", json={"folder": " "})).status_code == 422
+    begun = await page.post("/library/import", json={"folder": str(tmp_path / "output")})
+    assert begun.json()["running"] is True
+    again = await page.post("/library/import", json={"folder": str(tmp_path)})
+    assert "running already" in again.json()["error"]
+    while (state := (await page.get("/library/import")).json())["running"]:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    assert state == {"running": False, "looked_at": 3, "found": 3, "said": "3 added."}
+    assert len(shown((await page.get("/library")).json()["html"])) == 3
+    await page.post("/library/import", json={"folder": str(tmp_path / "nowhere")})
+    while (state := (await page.get("/library/import")).json())["running"]:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    assert "There is no folder" in state["said"]
+    await page.post("/library/import/stop", json={})

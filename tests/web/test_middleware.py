@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from comfy_ui.web.auth import accounts as accounts_module
+from comfy_ui.web.auth.access import Access, Mode
+from comfy_ui.web.auth.accounts import Accounts, Role
+from comfy_ui.web.http.middleware import Gate
+
+PAGE = "<html><script>1</script><script src=x></script></html>"
+
+
+async def page(_: Request) -> Response:
+    return HTMLResponse(PAGE)
+
+
+async def echo(request: Request) -> Response:
+    body = await request.body()
+    return PlainTextResponse(f"{len(body)} {request.url.query} {request.headers.get('cookie', '')}")
+
+
+def client(mode: Mode, *, users: bool = False, host: str = "localhost") -> TestClient:
+    accounts = Accounts()
+    if users:
+        accounts.add_for_now("anna", "s:ecret", Role.OWNER)
+    ours = [Route("/ours", echo, methods=["GET", "POST"])]
+    everything = [
+        Route("/", page),
+        Route("/config", echo),
+        Route("/logout", echo),
+        Route("/gradio_api/upload", echo, methods=["POST"]),
+        Route("/gradio_api/queue/join", echo, methods=["POST"]),
+        *ours,
+    ]
+    gate = Middleware(Gate, access=Access(mode, b"s", accounts), ours=ours, hashes=["sha256-x"])
+    app = Starlette(routes=everything, middleware=[gate])
+    app.auth = accounts.verify if users else None  # type: ignore[attr-defined]
+    app.tokens, app.cookie_id = {}, "c"  # type: ignore[attr-defined]
+    return TestClient(app, base_url=f"http://{host}")
+
+
+@pytest.fixture(autouse=True)
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(accounts_module._COST, "n", 16)
+
+
+@pytest.fixture
+def local() -> Iterator[TestClient]:
+    with client(Mode.LOCAL) as made:
+        yield made
+
+
+def test_what_is_not_named_is_not_there(local: TestClient) -> None:
+    assert local.post("/gradio_api/upload").status_code == 404
+    assert local.get("/nothing").status_code == 404
+    assert local.get("/ours").status_code == 200
+    assert local.get("/config").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("127.0.0.1:7860", 200),
+        ("[::1]:7860", 200),
+        ("evil.example", 403),
+        ("192.168.1.4:7860", 403),
+        ("", 403),
+        ("localhost.evil.example", 403),
+    ],
+)
+def test_another_name_of_this_machine_opens_nothing_in_local_mode(
+    local: TestClient, host: str, status: int
+) -> None:
+    assert local.get("/", headers={"host": host}).status_code == status
+    with client(Mode.SHARED) as shared:
+        assert shared.get("/", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"sec-fetch-site": "same-origin"}, 200),
+        ({"sec-fetch-site": "none"}, 200),
+        ({"sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "same-site"}, 403),
+        ({"origin": "http://localhost"}, 200),
+        ({"origin": "http://localhost:1"}, 403),
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+    ],
+)
+@pytest.mark.parametrize("path", ["/ours", "/gradio_api/queue/join"])
+def test_other_sites_cannot_make_a_browser_change_anything(
+    local: TestClient, path: str, headers: dict[str, str], status: int
+) -> None:
+    assert local.post(path, headers=headers).status_code == status
+
+
+@pytest.mark.parametrize("mode", [*Mode])
+@pytest.mark.parametrize("path", ["/ours", "/config", "/"])
+def test_pages_of_other_sites_cannot_read_an_answer(mode: Mode, path: str) -> None:
+    with client(mode) as app:
+        for origin in ("https://evil.example", "null", "http://localhost:1", "http://[", ""):
+            assert app.get(path, headers={"origin": origin}).status_code == 403, origin
+        for headers in ({}, {"origin": "http://localhost"}, {"sec-fetch-site": "cross-site"}):
+            assert app.get(path, headers=headers).status_code == 200, headers
+
+
+def test_another_site_cannot_log_people_out(local: TestClient) -> None:
+    assert local.get("/logout", headers={"sec-fetch-site": "cross-site"}).status_code == 403
+    assert "all_session=false" in local.get("/logout?all_session=true").text
+
+
+def test_pages_get_a_policy_with_a_new_nonce_each_time(local: TestClient) -> None:
+    nonces = set()
+    for _ in range(3):
+        answer = local.get("/")
+        policy = answer.headers["content-security-policy"]
+        nonce = policy.split("'nonce-")[1].split("'")[0]
+        assert answer.text.count(f'<script nonce="{nonce}"') == 2
+        assert answer.headers["content-length"] == str(len(answer.content))
+        assert "'sha256-x'" in policy
+        nonces.add(nonce)
+    assert len(nonces) == 3
+
+
+def test_everything_else_may_run_nothing_at_all(local: TestClient) -> None:
+    for path in ("/ours", "/nothing"):
+        headers = local.get(path).headers
+        assert headers["content-security-policy"] == "default-src 'none'; sandbox"
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_with_a_login_only_the_page_that_asks_for_it_is_open() -> None:
+    with client(Mode.SHARED, users=True) as guarded:
+        assert guarded.get("/").status_code == 200
+        for path in ("/config", "/ours"):
+            assert guarded.get(path).status_code == 401
+        assert guarded.post("/gradio_api/queue/join").status_code == 401
+
+
+def basic(text: str) -> dict[str, str]:
+    return {"authorization": f"Basic {base64.b64encode(text.encode()).decode()}"}
+
+
+def test_programs_send_name_and_password_and_gradio_sees_a_login() -> None:
+    with client(Mode.SHARED, users=True) as guarded:
+        answer = guarded.get("/ours", headers=basic("anna:s:ecret"))
+        assert answer.status_code == 200
+        assert "access-token-c=" in answer.text
+        for wrong in ("anna:secret", "bob:s:ecret", "anna", ":", "anna:s:ecret2"):
+            assert guarded.get("/ours", headers=basic(wrong)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "header", ["Basic", "Basic ?", "Bearer x", "Basic w7/Dvw==x", "basic //8="]
+)
+def test_credentials_that_are_none_are_no_login(header: str) -> None:
+    with client(Mode.SHARED, users=True) as guarded:
+        assert guarded.get("/ours", headers={"authorization": header}).status_code == 401
+
+
+def test_guessing_over_http_is_told_to_wait() -> None:
+    with client(Mode.SHARED, users=True) as guarded:
+        told = [guarded.get("/ours", headers=basic(f"anna:{n}")).status_code for n in range(8)]
+        assert told[:5] == [401] * 5
+        assert told[-1] == 429
+        answer = guarded.get("/ours", headers=basic("anna:s:ecret"))
+        assert answer.status_code == 429
+        assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_an_event_without_an_end_is_cut_off(
+    local: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from comfy_ui.web.http import middleware
+
+    monkeypatch.setattr(middleware, "_MAX_EVENT_BYTES", 1000)
+    monkeypatch.setattr(middleware, "MAX_BODY_BYTES", 5000)
+    assert local.post("/gradio_api/queue/join", content=b"x" * 900).status_code == 200
+
+    def endless() -> Iterator[bytes]:
+        for _ in range(20):
+            yield b"x" * 100
+
+    with pytest.raises(Exception, match=r"(?i)disconnect|^$"):
+        local.post("/gradio_api/queue/join", content=endless())
+    assert local.post("/ours", content=b"x" * 5001).status_code == 413
+
+
+def test_the_page_uses_no_websocket(local: TestClient) -> None:
+    with pytest.raises(Exception) as caught, local.websocket_connect("/"):  # noqa: PT011
+        pass
+    assert getattr(caught.value, "code", None) == 1008
+
+
+def call(mode: Mode, **headers: str) -> Any:
+    """A role that the access rules give a request with these headers."""
+    scope = {
+        "type": "http",
+        "app": Starlette(),
+        "headers": [(k.replace("_", "-").encode(), v.encode()) for k, v in headers.items()],
+    }
+    return Access(mode, b"s").role(Request(scope))
+
+
+def test_what_a_proxy_passes_on_is_not_the_owner_of_the_machine() -> None:
+    assert call(Mode.LOCAL) is Role.OWNER
+    for name in ("x_forwarded_for", "forwarded", "x_real_ip", "x_forwarded_host"):
+        assert call(Mode.LOCAL, **{name: "1.2.3.4"}) is Role.VISITOR
+    assert call(Mode.SHARED) is Role.VISITOR

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfy_ui.errors import StorageError, ValidationError
+from comfy_ui.settings import Settings
+from comfy_ui.web import page
+from comfy_ui.web.api.program_endpoints import NAMES
+from comfy_ui.web.auth.access import Access, Mode
+from comfy_ui.web.server_choice import Choice
+from comfy_ui.web.services import Backend
+from comfy_ui.web.tabs.create import create_tab
+
+
+def in_a_loop(make: Callable[[], Any]) -> Any:
+    """Gradio opens event loops and never closes them where it is built outside of one."""
+
+    async def run() -> Any:
+        return make()
+
+    return asyncio.run(run())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def settings(folder: Path, **more: Any) -> Settings:
+    options = {
+        "demo": True,
+        "demo_speed": "instant",
+        "port": free_port(),
+        "data_dir": folder / "data",
+    }
+    return Settings(**{**options, **more})
+
+
+def built(mode: Mode) -> Any:
+    backend, access = Backend(Settings(), Choice("embedded")), Access(mode, b"s")
+    return in_a_loop(lambda: page.build(backend, access))
+
+
+def element_ids(page: Any) -> set[str]:
+    return {part["props"].get("elem_id") for part in page.config["components"]} - {None}
+
+
+def test_enhance_is_there_only_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "enhance" in element_ids(built(Mode.LOCAL))
+    monkeypatch.setattr(create_tab, "FEATURES", {"ai": False})
+    assert not {"enhance", "draft"} & element_ids(built(Mode.LOCAL))
+
+
+def test_visitors_get_no_owners_controls() -> None:
+    assert {"address", "connect"} <= element_ids(built(Mode.LOCAL))
+    (form,) = [
+        part["props"]
+        for part in built(Mode.SHARED).config["components"]
+        if part["props"].get("elem_id") == "reconnect"
+    ]
+    assert form["visible"] is False, "shown to owners when they load the page"
+
+
+def test_a_port_in_use_is_told_with_a_free_one(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ValidationError, match=f"Port {port} is in use") as caught:
+            page.launch(settings(tmp_path, port=port))
+    assert "--port" in caught.value.hint
+
+
+def test_a_folder_that_cannot_be_used_is_a_sentence_and_frees_the_port(tmp_path: Path) -> None:
+    (tmp_path / "data" / "studio.db").mkdir(parents=True)  # where the database should be
+    chosen = settings(tmp_path)
+    with pytest.raises(StorageError):
+        in_a_loop(lambda: page.launch(chosen, block=False))
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", chosen.port))
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    chosen = settings(tmp_path_factory.mktemp("app"))
+    page = in_a_loop(lambda: page.launch(chosen, block=False))
+    yield page.local_url.rstrip("/")
+    page.close(verbose=False)
+
+
+def get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, ""
+
+
+def test_the_page_is_served_and_loads_nothing_from_elsewhere(url: str) -> None:
+    status, html = get(url)
+    assert status == 200
+    assert "window.comfy" in html
+    for far in ("fonts.googleapis", "cdnjs", "huggingface.co/front", "google-analytics"):
+        assert far not in html
+
+
+@pytest.mark.parametrize("path", ["docs", "redoc", "openapi.json", "monitoring", "gradio_api/mcp/"])
+def test_doors_that_are_not_needed_are_shut(url: str, path: str) -> None:
+    assert get(f"{url}/{path}")[0] in {403, 404, 405}
+
+
+def test_only_the_six_endpoints_are_offered_to_programs(url: str) -> None:
+    _, text = get(f"{url}/gradio_api/info")
+    assert set(json.loads(text)["named_endpoints"]) == {f"/{name}" for name in NAMES}
+
+
+def test_covers_and_icon_are_served(url: str) -> None:
+    with urllib.request.urlopen(f"{url}/covers/z_image_turbo", timeout=20) as answer:
+        assert answer.headers["content-type"] == "image/webp"
+    with urllib.request.urlopen(f"{url}/favicon.ico", timeout=20) as answer:
+        assert answer.headers["content-type"].startswith("image/svg")

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import doctest
+from typing import Any
+
+import pytest
+
+from comfy_ui.protocol.object_info import NodeLibrary
+from comfy_ui.web.components import preset_form
+from comfy_ui.workflow.presets.preset_store import list_presets
+from tests.web.support import Page, preset
+
+LIBRARY = NodeLibrary(
+    {
+        "KSampler": {
+            "input": {"required": {"sampler_name": [["euler", "heun", "<b>dpm"], {}]}},
+            "output": ["LATENT"],
+            "name": "KSampler",
+        }
+    }
+)
+
+
+def test_the_examples_hold() -> None:
+    assert doctest.testmod(preset_form).failed == 0
+
+
+@pytest.mark.parametrize("shipped", list_presets(), ids=lambda p: p.id)
+def test_every_parameter_but_the_prompt_has_one_named_and_labelled_field(shipped: Any) -> None:
+    page = Page(preset_form.form(shipped, {}))
+    named = [
+        a["name"]
+        for tag, a in page.elements
+        if tag in {"input", "select", "textarea"} and "name" in a
+    ]
+    wanted = {param.id for param in shipped.params if param.role != "prompt"}
+    assert set(named) - {"variant"} == wanted
+    assert len(named) == len(set(named))
+    labelled = {a["for"] for a in page.all("label") if "for" in a}
+    for tag, attributes in page.elements:
+        if tag in {"input", "select", "textarea"} and attributes.get("type") != "hidden":
+            assert attributes.get("aria-label") or attributes["id"] in labelled
+
+
+def test_the_field_is_made_by_role() -> None:
+    page = Page(preset_form.form(preset(), {}, library=LIBRARY))
+    assert page.all(name="steps")[0]["type"] == "number"
+    assert page.all("input", type="range", data_for="f-steps")
+    assert page.all(name="seed")[0]["placeholder"] == "Random each time"
+    assert page.all("select", name="sampler")
+    assert page.all("input", type="file", id="f-image")[0]["accept"] == "image/*"
+
+
+def test_values_win_over_defaults() -> None:
+    page = Page(preset_form.form(preset(), {"steps": 20, "seed": 5}))
+    assert page.all(name="steps")[0]["value"] == "20"
+    assert page.all(name="seed")[0]["value"] == "5"
+
+
+@pytest.mark.parametrize("seed", [None, -1, 0, ""])
+def test_a_seed_that_was_not_chosen_is_shown_as_random(seed: Any) -> None:
+    assert Page(preset_form.form(preset(), {"seed": seed})).all(name="seed")[0]["value"] == ""
+
+
+def test_choices_come_from_the_server_and_a_missing_value_stays_visible() -> None:
+    page = Page(preset_form.form(preset(), {"sampler": "old_one"}, library=LIBRARY))
+    offered = [a["value"] for a in page.all("option")]
+    assert offered == ["old_one", "euler", "heun", "<b>dpm"]
+
+
+def test_exact_numbers_of_a_size_are_advanced_and_shapes_are_not() -> None:
+    html = preset_form.form(preset(), {})
+    main, advanced = html.split('class="advanced"')
+    assert 'name="width"' in advanced
+    assert 'name="width"' not in main
+    assert {a["data-w"] for a in Page(main).all("button", data_do="shape")} >= {"1024"}
+
+
+def test_shapes_keep_the_area_and_the_step() -> None:
+    small = preset(width={"default": 512, "step": 64}, height={"default": 512, "step": 64})
+    for shape in Page(preset_form.form(small, {})).all("button", data_do="shape"):
+        width, height = int(shape["data-w"] or 0), int(shape["data-h"] or 0)
+        assert width % 64 == height % 64 == 0
+        assert 0.75 < width * height / 512**2 < 1.25
+
+
+def test_read_drops_what_the_preset_does_not_have() -> None:
+    raw = {"steps": 3, "prompt": "x", "evil": 1, "cfg": None, "seed": "", "sampler": ["a"]}
+    assert preset_form.read(preset(), raw) == {"steps": 3}
+
+
+def test_edited_values_go_along_and_defaults_do_not() -> None:
+    new = preset("new", params=("prompt", "steps", "cfg", "seed"), steps={"default": 30})
+    values = {"steps": 12, "cfg": 1.0, "seed": 7, "sampler": "heun"}
+    assert preset_form.carry(preset(), values, new) == {"steps": 12, "seed": 7}
+
+
+def test_a_value_that_the_new_preset_refuses_stays_behind() -> None:
+    new = preset("new", steps={"default": 4, "max": 8}, sampler={"choices": ["euler"]})
+    assert preset_form.carry(preset(), {"steps": 12, "sampler": "heun"}, new) == {}
+
+
+def test_width_and_height_go_together_or_not_at_all() -> None:
+    new = preset("new", height={"max": 600, "default": 512})
+    assert preset_form.carry(preset(), {"width": 768, "height": 1344}, new) == {}
+    assert preset_form.carry(preset(), {"width": 768, "height": 512}, preset("new")) == {
+        "width": 768,
+        "height": 512,
+    }
+
+
+def test_the_same_role_under_another_name_is_found() -> None:
+    new = preset("new", params=("prompt", "steps"), steps={"id": "sampling_steps"})
+    assert preset_form.carry(preset(), {"steps": 12}, new) == {"sampling_steps": 12}
+
+
+def test_the_ratio_follows_the_values() -> None:
+    assert preset_form.ratio(preset(), {}) == 1
+    assert preset_form.ratio(preset(), {"width": 1344, "height": 768}) == 1.75
+    assert preset_form.ratio(preset(), {"width": "x"}) is None
+    assert preset_form.ratio(preset(params=("prompt",)), {}) is None

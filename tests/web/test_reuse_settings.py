@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from comfy_ui.errors import StorageError, ValidationError
+from comfy_ui.web.preset_catalog import Catalog
+from comfy_ui.web.tabs.create.form_state import Draft
+from comfy_ui.web.tabs.create.reuse_settings import recall
+from tests.web.support import item, preset
+
+PLAIN = preset("plain", params=("prompt", "seed", "steps"))
+EDIT = preset("edit", params=("prompt", "image", "steps"), task="edit")
+MOVE = preset("move", params=("prompt", "image"), task="i2v")
+NOW = Draft("plain", "typed", {"steps": 20, "seed": "7"})
+
+
+class Uploads:
+    async def accept(self, content: bytes, role: str, owner: str) -> str:
+        return f"{owner}-{role}-{len(content)}.png"
+
+
+async def recalled(what: str, draft: Draft = NOW, **changes: Any) -> Any:
+    client: Any = None
+    backend: Any = SimpleNamespace(catalog=Catalog(client, [PLAIN, EDIT, MOVE]))
+    uploads: Any = Uploads()
+    values = {"prompt": "a harbour", "seed": 42, "steps": 4}
+    source = item(**{"preset": "plain", "values": values, **changes})
+    return await recall(what, source, draft, backend, uploads)
+
+
+async def test_all_takes_everything_and_remix_all_but_the_seed() -> None:
+    found = await recalled("all")
+    assert (found.preset, found.prompt, found.values["seed"]) == (PLAIN, "a harbour", 42)
+    found = await recalled("remix")
+    assert "seed" not in found.values
+    assert found.values["steps"] == 4
+
+
+async def test_prompt_and_seed_leave_the_rest_as_it_is() -> None:
+    assert (await recalled("prompt")).preset is None
+    found = await recalled("seed")
+    assert (found.prompt, found.values) == (None, {"steps": 20, "seed": 42})
+
+
+async def test_a_picture_goes_to_the_first_preset_for_the_task_with_what_fits(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "picture"
+    path.write_bytes(b"12345")
+    found = await recalled("input", path=path)
+    assert (found.preset, found.prompt) == (EDIT, None)
+    assert found.values == {"steps": 20, "image": "local-image-5.png"}
+    assert (await recalled("animate", path=path)).preset is MOVE
+    chosen = await recalled("input", Draft("move", ""), path=path)
+    assert (chosen.preset, chosen.prompt) == (MOVE, "a harbour")  # the one that was chosen
+    with pytest.raises(ValidationError):
+        await recalled("upscale", path=path)
+    with pytest.raises(StorageError):
+        await recalled("input", path=tmp_path / "gone")
+
+
+async def test_a_preset_that_is_gone_is_told() -> None:
+    with pytest.raises(ValidationError, match="not here any more"):
+        await recalled("all", preset="gone")

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from comfy_ui.web.http.security_headers import HUGGING_FACE, page_policy, script_hash, shields
+
+
+def directives(policy: str) -> dict[str, list[str]]:
+    return {name: sources for name, *sources in (part.split() for part in policy.split("; "))}
+
+
+def test_no_script_runs_that_is_not_a_file_of_ours_or_marked() -> None:
+    policy = directives(page_policy(nonce="abc", hashes=[script_hash("x")]))
+    assert "'unsafe-inline'" not in policy["script-src"]
+    assert "'nonce-abc'" in policy["script-src"]
+    assert f"'{script_hash('x')}'" in policy["script-src"]
+    assert policy["script-src-attr"] == policy["object-src"] == ["'none'"]
+    assert policy["connect-src"] == ["'self'"]
+
+
+def test_only_hugging_face_may_frame_the_page_and_only_in_a_space() -> None:
+    assert directives(page_policy(nonce="a"))["frame-ancestors"] == ["'self'"]
+    space = directives(page_policy(nonce="a", frames=HUGGING_FACE))["frame-ancestors"]
+    assert space == ["'self'", "https://huggingface.co", "https://*.hf.space"]
+    assert "X-Frame-Options" in shields(framed=False)
+    assert "X-Frame-Options" not in shields(framed=True)

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import asyncio
+import io
+import struct
+import wave
+import zlib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from comfy_ui.client import ComfyWSClient
+from comfy_ui.errors import ValidationError
+from comfy_ui.library.uploads import Inputs
+from comfy_ui.web.auth.access import Access, Mode
+from comfy_ui.web.http.upload_routes import Uploads
+from tests.web.support import picture_bytes, preset
+
+
+def make(folder: Path | None = None) -> Uploads:
+    inputs: Any = Inputs(folder) if folder else SimpleNamespace(put=lambda *_: None)
+
+    async def keep_input(name: str, content: bytes, _: str) -> None:
+        inputs.put(name, content)
+
+    backend: Any = SimpleNamespace(studio=SimpleNamespace(inputs=inputs, keep_input=keep_input))
+    return Uploads(backend, Access(Mode.SHARED, b"secret"))
+
+
+def accept(uploads: Uploads, content: bytes, *, role: str = "image", owner: str = "anna") -> str:
+    return asyncio.run(uploads.accept(content, role, owner))
+
+
+def bomb() -> bytes:
+    """A PNG whose header promises 30,000 × 30,000 pixels."""
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"x") + chunk(b"IEND", b"")
+    )
+
+
+def sound() -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(8000)
+        writer.writeframes(b"\0\0" * 800)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("PNG", "png"), ("JPEG", "jpg"), ("WEBP", "webp")])
+def test_pictures_get_a_name_by_what_they_are(kind: str, suffix: str) -> None:
+    assert accept(make(), picture_bytes(kind)).endswith(f".{suffix}")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"<svg/>"])
+def test_what_cannot_be_decoded_is_refused(content: bytes) -> None:
+    with pytest.raises(ValidationError, match="not a picture"):
+        accept(make(), content)
+
+
+def test_other_formats_that_pillow_could_open_are_refused() -> None:
+    with pytest.raises(ValidationError, match="not a picture"):
+        accept(make(), picture_bytes("BMP"))
+
+
+def test_a_truncated_picture_is_refused() -> None:
+    with pytest.raises(ValidationError, match="not a picture"):
+        accept(make(), picture_bytes("PNG", side=200)[:-60])
+
+
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded() -> None:
+    with pytest.raises(ValidationError):
+        accept(make(), bomb())
+
+
+def test_sound_is_taken_where_sound_is_wanted() -> None:
+    assert accept(make(), sound(), role="audio").endswith(".wav")
+    with pytest.raises(ValidationError, match="not a recording"):
+        accept(make(), b"hello", role="video")
+
+
+def test_the_sender_may_use_the_file_and_nobody_else() -> None:
+    uploads = make()
+    name = accept(uploads, picture_bytes("PNG"))
+    uploads.check(preset(), {"image": name}, "anna")
+    with pytest.raises(ValidationError, match="not a file of yours"):
+        uploads.check(preset(), {"image": name}, "bob")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "example.png",
+        "/etc/passwd",
+        "../output/other.png",
+        "ui-" + "0" * 24 + "-" + "0" * 24 + ".png",
+        "x/ui-" + "0" * 24 + "-" + "0" * 24 + ".png",
+        "a.png [output]",
+    ],
+)
+def test_names_that_we_did_not_give_are_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="not a file of yours"):
+        make().check(preset(), {"image": name}, "anna")
+
+
+def test_a_signed_name_cannot_be_extended() -> None:
+    uploads = make()
+    name = accept(uploads, picture_bytes("PNG"))
+    for changed in (name + " [output]", "sub/" + name, name.replace("ui-", "ui-0"), name.upper()):
+        with pytest.raises(ValidationError):
+            uploads.check(preset(), {"image": changed}, "anna")
+
+
+def test_a_job_without_files_needs_no_check() -> None:
+    make().check(preset(), {"steps": 3, "image": ""}, "anna")
+
+
+def test_a_mask_of_another_size_is_refused_with_both_sizes() -> None:
+    uploads = make()
+    masked = preset(
+        mask={
+            "role": "mask",
+            "targets": [{"node": "5", "input": "image"}],
+            "default": None,
+            "optional": True,
+        },
+        params=("image", "mask"),
+    )
+    picture = accept(uploads, picture_bytes("PNG"))
+    small = accept(uploads, picture_bytes("PNG", side=2), role="mask")
+    same = accept(uploads, picture_bytes("PNG"), role="mask")
+    assert uploads.check(masked, {"image": picture, "mask": same}, "anna") == {picture, same}
+    with pytest.raises(ValidationError, match="2 × 2 pixels and the picture 4 × 4"):
+        uploads.check(masked, {"image": picture, "mask": small}, "anna")
+
+
+def test_the_file_that_a_preset_names_is_everybodys() -> None:
+    named = preset(image={"default": "example.png"})
+    assert make().check(named, {"image": "example.png"}, "anna") == {"example.png"}
+
+
+async def test_a_painted_mask_becomes_the_pictures_transparency(tmp_path: Path) -> None:
+    uploads = make(tmp_path)
+    name = await uploads.accept(picture_bytes("JPEG"), "image", "anna")
+    mask = Image.new("L", (4, 4), 0)
+    mask.putpixel((1, 2), 255)
+    painted = io.BytesIO()
+    mask.save(painted, "PNG")
+    masked = await uploads.paint(name, painted.getvalue(), "anna")
+    with Image.open(io.BytesIO(await uploads.read(masked, "anna"))) as picture:
+        assert picture.getchannel("A").getpixel((1, 2)) == 0
+        assert picture.getchannel("A").getpixel((0, 0)) == 255
+        assert picture.getpixel((1, 2))[2] > 90  # teal is still there
+    with pytest.raises(ValidationError, match="2 × 2 pixels and the picture 4 × 4"):
+        await uploads.paint(name, picture_bytes("PNG", side=2), "anna")
+    with pytest.raises(ValidationError, match="not a file of yours"):
+        await uploads.paint(name, painted.getvalue(), "eve")
+
+
+async def test_what_was_sent_before_this_version_is_read_from_comfyui(
+    engine: Any, tmp_path: Path
+) -> None:
+    uploads = make(tmp_path)
+    name = await uploads.accept(picture_bytes("PNG"), "image", "anna")
+    async with ComfyWSClient(url=engine.url) as client:
+        await client.upload_image(picture_bytes("PNG"), filename=name)
+        (tmp_path / "inputs" / name).unlink()
+        uploads._backend.client = client
+        assert await uploads.read(name, "anna") == picture_bytes("PNG")

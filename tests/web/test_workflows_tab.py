@@ -1,0 +1,308 @@
+"""Opened workflows, dropped files and what they lack, without a browser."""
+
+from __future__ import annotations
+
+import doctest
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfy_ui.client import ComfyWSClient
+from comfy_ui.errors import (
+    ComfyUIOfflineError,
+    InvalidWorkflowError,
+    MissingModel,
+    Problem,
+    ServerRejectedError,
+)
+from comfy_ui.library.saved_workflows import OwnPresets
+from comfy_ui.web import open_workflows as desk_module
+from comfy_ui.web.auth.access import Access, Mode
+from comfy_ui.web.components import requirements_view as needs_module
+from comfy_ui.web.components.requirements_view import needs
+from comfy_ui.web.open_workflows import Desk
+from comfy_ui.web.preset_catalog import Catalog
+from comfy_ui.web.tabs.create.dropped_files import Drops
+from comfy_ui.web.tabs.workflow_picker import Offers, ask, source_list
+from comfy_ui.web.tabs.workflows_tab import Workflows
+from comfy_ui.workflow.presets.preset_files import graph_text, sidecar_text
+from comfy_ui.workflow.presets.preset_store import get_preset
+from tests.web.support import Page
+from tests.web.test_access import request as asked_by_somebody
+from tests.workflow import media
+
+BLUR: dict[str, Any] = {
+    "1": {
+        "class_type": "EmptyImage",
+        "inputs": {"width": 64, "height": 48, "batch_size": 1, "color": 0},
+    },
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
+}
+
+
+class Backend:
+    """The parts that the desk needs, over the real engine."""
+
+    keeps_opened = True
+
+    def __init__(self, client: ComfyWSClient, folder: Path) -> None:
+        self.client = client
+        self.presets = OwnPresets(folder)
+        opened = self.presets.opened
+        self.catalog = Catalog(
+            client, [], folders=[self.presets.presets, opened], opened_folder=opened
+        )
+        self.desk = Desk(self)  # type: ignore[arg-type] -- it uses nothing else
+
+
+@pytest.fixture
+async def backend(engine: Any, tmp_path: Path) -> AsyncIterator[Any]:
+    async with ComfyWSClient(url=engine.url) as client:
+        made = Backend(client, tmp_path)
+        await made.catalog.refresh()
+        yield made
+
+
+def test_the_examples_hold() -> None:
+    assert doctest.testmod(desk_module).failed == 0
+    assert doctest.testmod(needs_module).failed == 0
+
+
+async def test_an_opened_workflow_is_kept_when_its_form_is_opened(backend: Any) -> None:
+    opened = await backend.desk.open(json.dumps(BLUR).encode(), title="Plain")
+    assert opened.errors == ()
+    assert backend.catalog.find(opened.id) is None
+    await backend.desk.keep(opened.id)
+    entry = backend.catalog.entry(opened.id)
+    assert (entry.preset.id, entry.opened, entry.ready) == (opened.id, True, True)
+
+
+async def test_a_missing_input_file_is_asked_for_in_the_form(backend: Any) -> None:
+    graph = json.loads(json.dumps(BLUR))
+    graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "gone.png"}}
+    opened = await backend.desk.open(json.dumps(graph).encode(), title="x")
+    assert opened.errors == ()
+    assert opened.preset.by_role("image").default is None
+
+
+async def test_a_wrong_value_can_be_mended_in_the_form(backend: Any) -> None:
+    graph = json.loads(json.dumps(BLUR))
+    graph["1"]["inputs"]["batch_size"] = 10**9
+    opened = await backend.desk.open(json.dumps(graph).encode(), title="x")
+    assert [problem.severity for problem in opened.problems] == ["warning"]
+
+
+async def test_unknown_nodes_are_told_in_both_formats(backend: Any) -> None:
+    graph = {**BLUR, "1": {"class_type": "NoSuchNode", "inputs": {}}}
+    links = [[1, 1, 0, 2, 0, "IMAGE"]]
+    out = [{"name": "IMAGE", "type": "IMAGE", "links": [1]}]
+    taken = [{"name": "images", "type": "IMAGE", "link": 1}]
+    editor = {
+        "version": 0.4,
+        "links": links,
+        "nodes": [
+            {"id": 1, "type": "NoSuchNode", "inputs": [], "outputs": out},
+            {"id": 2, "type": "SaveImage", "inputs": taken, "outputs": []},
+        ],
+    }
+    for workflow in (graph, editor):
+        opened = await backend.desk.open(json.dumps(workflow).encode(), title="x")
+        assert opened.preset is None
+        assert [problem.kind for problem in opened.errors] == ["missing_node"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"null", b"{}", b'{"1": 2}', b"\x89PNG", b"[" * 100_000]
+)
+async def test_hostile_content_is_refused_with_a_sentence(backend: Any, content: bytes) -> None:
+    with pytest.raises(InvalidWorkflowError):
+        await backend.desk.open(content, title="x")
+
+
+async def test_a_path_on_this_machine_is_no_workflow(backend: Any, tmp_path: Path) -> None:
+    (tmp_path / "flow.json").write_text(json.dumps(BLUR))
+    with pytest.raises(InvalidWorkflowError):
+        await backend.desk.open(str(tmp_path / "flow.json").encode(), title="x")
+
+
+async def test_without_a_server_no_workflow_can_be_read(tmp_path: Path) -> None:
+    async with ComfyWSClient(url="http://127.0.0.1:9") as client:
+        alone: Any = Backend(client, tmp_path)
+        with pytest.raises(ComfyUIOfflineError):
+            await alone.desk.open(json.dumps(BLUR).encode(), title="x")
+
+
+# Dropped files
+
+
+async def look(backend: Any, content: bytes, *, trusted: bool = True) -> tuple[Any, dict[str, Any]]:
+    drops = Drops(backend, Access(Mode.LOCAL, b"s"))
+    told = await drops.look(content, "name.png", "ann", trusted=trusted)
+    return backend.desk.take_up(told["id"], "ann"), told
+
+
+async def test_our_own_picture_brings_its_form_and_values_back(backend: Any) -> None:
+    found, told = await look(backend, media.png())
+    assert (found.form, found.prompt, found.seed) == ("sdxl", "ein Füchslein 🦊", 7)
+    assert told["source"] == "this app"
+
+
+async def test_a_visitor_gets_values_and_never_the_workflow(backend: Any) -> None:
+    graph = json.dumps(get_preset("sdxl").graph)
+    found, told = await look(backend, media.png({"prompt": graph}), trusted=False)
+    assert found.form is None
+    assert {"steps", "cfg", "width", "height"} <= found.by_role.keys()
+    assert told["all"] is True
+    with pytest.raises(InvalidWorkflowError, match="Only the owner"):
+        await look(backend, json.dumps(BLUR).encode(), trusted=False)
+
+
+async def test_a_dropped_file_belongs_to_who_dropped_it(backend: Any) -> None:
+    _, told = await look(backend, media.png())
+    with pytest.raises(Exception, match="not at hand"):
+        backend.desk.take_up(told["id"], "eve")
+
+
+# Presets from folders
+
+
+async def test_two_files_in_the_folder_are_a_preset_without_a_restart(backend: Any) -> None:
+    folder = backend.presets.presets
+    folder.mkdir(parents=True)
+    sdxl = get_preset("sdxl")
+    (folder / "ours.json").write_text(graph_text(sdxl))
+    (folder / "ours.toml").write_text(sidecar_text(sdxl))
+    (folder / "broken.json").write_text(graph_text(sdxl))
+    (folder / "broken.toml").write_text(sidecar_text(sdxl).replace('node = "', 'node = "no'))
+    before = backend.catalog.entry("sdxl")
+    await backend.catalog.look()
+    assert backend.catalog.entry("ours").preset.id == "ours"
+    assert backend.catalog.entry("sdxl") is before
+    (problem,) = backend.catalog.broken
+    assert "broken.toml" in problem.message
+    assert "not in the graph" in problem.message
+
+
+# What is missing
+
+
+def test_what_is_missing_is_told_once_with_its_cure() -> None:
+    model = MissingModel("vae", "<i>.safetensors", "https://x.org/a", 335_000_000, "MIT")
+    file = Problem("missing_model", "No file.", extra={"model": model})
+    node = Problem(
+        "missing_node", "No 'X'.", "Install it.", extra={"url": "https://x.org/p", "pack": "P"}
+    )
+    page = Page(needs([file, file, node, node]))
+    assert page.text.count("<i>.safetensors") == 1
+    assert page.text.count("No 'X'.") == 1
+    for told in ("models/vae", "335 MB", "MIT"):
+        assert told in page.text
+    assert [a["href"] for a in page.all("a")] == ["https://x.org/a", "https://x.org/p"]
+    (copy,) = [a["data-copy"] for a in page.all("button") if "data-copy" in a]
+    assert copy == "models/vae/<i>.safetensors  335 MB  https://x.org/a"
+
+
+# What can be picked
+
+TEMPLATES = [{"title": "Video", "templates": [{"name": "wan", "title": "Wan: text to video"}]}]
+
+
+def groups(listed: str) -> list[str]:
+    """The groups that show something, but for the shipped presets."""
+    parts = [Page(f"<details{part}") for part in listed.split("<details")[1:]]
+    named = [str(part.all("details")[0]["data-group"]) for part in parts if part.all("button")]
+    return [name for name in named if name != "Shipped presets"]
+
+
+@pytest.fixture
+def offering(engine: Any) -> Path:
+    """The index of official templates on the engine, which has a saved workflow, too."""
+    saved = engine.folder / "user" / "workflows"
+    saved.mkdir(parents=True)
+    (saved / "Mine.json").write_text(json.dumps(BLUR))
+    index: Path = engine.folder / "templates" / "index.json"
+    index.parent.mkdir()
+    index.write_text(json.dumps(TEMPLATES))
+    return index
+
+
+def write(index: Path, said: object) -> None:
+    index.write_text(said if isinstance(said, str) else json.dumps(said))
+
+
+async def test_what_gives_no_answer_is_said_with_its_reason_and_a_button(
+    backend: Any, offering: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(offering, "{")
+    offers = await ask(backend)
+    listed = source_list(backend, offers)
+    assert not offers.whole
+    assert groups(listed) == ["Saved in ComfyUI"]
+    assert "The official templates are not listed." in listed
+    assert "The workflows saved" not in listed
+    assert [b["data-send"] for b in Page(listed).all("button", class_="act")] == ["again"]
+    assert "official templates" in caplog.text
+
+    write(offering, TEMPLATES)
+    offers = await ask(backend)
+    listed = source_list(backend, offers)
+    assert offers.whole
+    assert groups(listed) == ["Saved in ComfyUI", "Official templates"]
+    assert "not listed" not in listed
+
+
+async def test_one_reason_for_all_is_said_once(tmp_path: Path) -> None:
+    async with ComfyWSClient(url="http://127.0.0.1:9", timeout=2) as client:
+        alone: Any = Backend(client, tmp_path)
+        listed = Page(source_list(alone, await ask(alone)))
+    assert listed.text.count("are not listed.") == 3
+    assert listed.text.count("127.0.0.1:9") == 1
+
+
+async def test_an_old_server_without_templates_is_no_trouble(backend: Any) -> None:
+    class Old(type(backend.client)):  # type: ignore[misc]
+        async def templates(self) -> dict[str, list[str]]:
+            raise ServerRejectedError("Not found", status=404)
+
+    backend.client.__class__ = Old
+    assert (await ask(backend)).packs == {}
+
+
+async def test_a_group_without_anything_keeps_its_place(backend: Any, offering: Path) -> None:
+    empty = Page(source_list(backend, Offers())).all("details")
+    full = Page(source_list(backend, await ask(backend))).all("details")
+    assert [group["data-group"] for group in empty] == [group["data-group"] for group in full]
+
+
+async def test_templates_are_asked_for_again_when_the_server_was_looked_at(
+    backend: Any, offering: Path
+) -> None:
+    assert [t.name for t in await backend.desk.templates()] == ["wan"]
+    write(offering, [])
+    assert [t.name for t in await backend.desk.templates()] == ["wan"]
+    await backend.catalog.refresh()
+    assert await backend.desk.templates() == []
+    write(offering, TEMPLATES)  # the package was installed meanwhile
+    assert [t.name for t in await backend.desk.templates()] == ["wan"]
+
+
+async def test_while_the_server_is_asked_the_list_shows_what_is_known(
+    backend: Any, offering: Path
+) -> None:
+    tab: Any = Workflows(backend, Access(Mode.LOCAL, b"s"))
+    request: Any = asked_by_somebody()
+    first, whole = [drawn async for drawn in tab._again("", request)]
+    assert "Asking ComfyUI" in first[0]
+    assert groups(first[0]) == []
+    assert groups(whole[0]) == ["Saved in ComfyUI", "Official templates"]
+    write(offering, "{")
+    await backend.catalog.refresh()
+    known, broken = [drawn async for drawn in tab._again(whole[1], request)]
+    assert known[1] == whole[1]  # nothing that is shown changes while all is well
+    assert "not listed" in broken[0]
+    asked, _ = [drawn async for drawn in tab._again(broken[1], request)]
+    assert "Asking ComfyUI" in asked[0]
+    assert "not listed" not in asked[0]

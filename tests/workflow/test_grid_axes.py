@@ -1,0 +1,115 @@
+"""Grids of variations: what a person types becomes the values of each cell."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, strategies as st
+
+from comfy_ui.errors import ValidationError
+from comfy_ui.workflow.grid_axes import MAX_CELLS, expand, read_axis
+from comfy_ui.workflow.presets.preset_store import get_preset
+
+SDXL = get_preset("sdxl")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "values"),
+    [
+        ("steps", "8, 12,20", (8, 12, 20)),
+        ("steps", "20-40 (+10)", (20, 30, 40)),
+        ("steps", "20-41 (10)", (20, 30, 40)),
+        ("steps", "3-1", (3, 2, 1)),
+        ("steps", "1-3, 10", (1, 2, 3, 10)),
+        ("steps", "10-20 [3]", (10, 15, 20)),
+        ("cfg", "1, 3.5", (1.0, 3.5)),
+        ("cfg", "0.2-1 (+0.2)", (0.2, 0.4, 0.6, 0.8, 1.0)),
+        ("cfg", "1-2 [5]", (1.0, 1.25, 1.5, 1.75, 2.0)),
+        ("cfg", "5 – 4 (+0.5)", (5.0, 4.5, 4.0)),
+        ("sampler", 'euler, "dpmpp_2m"\nheun', ("euler", "dpmpp_2m", "heun")),
+        ("prompt", 'red, "pink, almost white"', ("red", "pink, almost white")),
+        ("seed", "9007199254740991, 1", (9007199254740991, 1)),
+    ],
+)
+def test_a_list_or_a_range_is_read(name: str, text: str, values: tuple[object, ...]) -> None:
+    assert read_axis(SDXL, name, text).values == values
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("steps", "", "no values yet"),
+        ("steps", " , ", "no values yet"),
+        ("steps", "eight", "a whole number, not 'eight'"),
+        ("steps", "1.5", "a whole number"),
+        ("cfg", "1-2 (+0)", "never arrives"),
+        ("cfg", "1-2 (+1.2.3)", "takes a number"),
+        ("steps", "1-9999", "9999 values"),
+        ("steps", "1-2 [9999]", "9999 values"),
+        ("prompt", "red", "words to replace"),
+        ("nothing", "1, 2", "cannot vary"),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_an_example(name: str, text: str, told: str) -> None:
+    with pytest.raises(ValidationError, match=told) as caught:
+        read_axis(SDXL, name, text)
+    assert caught.value.hint
+
+
+def test_cells_go_row_by_row_and_share_one_seed() -> None:
+    axes = [read_axis(SDXL, "steps", "8, 12"), read_axis(SDXL, "cfg", "1-3")]
+    cells = expand(SDXL, {"prompt": "a cat"}, axes, rng=random.Random(4))
+    assert [(cell["cfg"], cell["steps"]) for cell in cells] == [
+        (1, 8), (1, 12), (2, 8), (2, 12), (3, 8), (3, 12),
+    ]  # fmt: skip
+    assert len({cell["seed"] for cell in cells}) == 1
+    assert expand(SDXL, {"seed": 7}, axes[:1])[0]["seed"] == 7
+
+
+def test_seeds_that_are_drawn_are_the_same_down_a_column() -> None:
+    seeds = read_axis(SDXL, "seed", "-1, -1, 5", rng=random.Random(1))
+    cells = expand(SDXL, {}, [seeds, read_axis(SDXL, "steps", "8, 9")])
+    assert [cell["seed"] for cell in cells] == [*seeds.values, *seeds.values]
+    assert len(set(seeds.values)) == 3
+    assert -1 not in seeds.values
+
+
+def test_words_of_the_prompt_are_replaced_on_both_sides() -> None:
+    axes = [read_axis(SDXL, "prompt", "red, blue"), read_axis(SDXL, "prompt", "cat, dog")]
+    cells = expand(SDXL, {"prompt": "a red cat"}, axes)
+    assert [cell["prompt"] for cell in cells] == [
+        "a red cat", "a blue cat", "a red dog", "a blue dog",
+    ]  # fmt: skip
+    with pytest.raises(ValidationError, match="does not say 'red'"):
+        expand(SDXL, {"prompt": "a grey cat"}, axes)
+
+
+def test_one_parameter_on_both_sides_and_too_many_cells_are_refused() -> None:
+    steps = read_axis(SDXL, "steps", "1-9")
+    with pytest.raises(ValidationError, match="Both sides"):
+        expand(SDXL, {}, [steps, steps])
+    with pytest.raises(ValidationError, match="81 results"):
+        expand(SDXL, {}, [steps, read_axis(SDXL, "cfg", "1-9")])
+
+
+def test_variants_are_named_as_the_form_names_them() -> None:
+    preset = get_preset("flux2_klein_4b")
+    assert preset.variants
+    name, variant = next(iter(preset.variants.items()))
+    axis = read_axis(preset, "variant", f"Standard, {variant.title}")
+    assert axis.values == ("", name)
+    assert axis.labels == ("Standard", variant.title)
+
+
+def test_model_files_are_labelled_without_folder_and_ending() -> None:
+    assert read_axis(SDXL, "model", "xl/one.safetensors").labels == ("one",)
+
+
+@given(st.text(max_size=60), st.sampled_from(["steps", "cfg", "seed", "sampler", "prompt"]))
+def test_no_text_makes_more_than_a_grid_or_another_error(text: str, name: str) -> None:
+    try:
+        axis = read_axis(SDXL, name, text)
+    except ValidationError:
+        return
+    assert 0 < len(axis.values) == len(axis.labels) <= MAX_CELLS

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_ui.protocol.object_info import NodeLibrary
+from comfy_ui.workflow.merge_object_info import union
+
+
+def node(*choices: str, **more: Any) -> dict[str, Any]:
+    return {"input": {"required": {"old": [[*choices], {}], **more}}}
+
+
+def combo(*choices: str) -> list[Any]:
+    return ["COMBO", {"options": [*choices], "tooltip": "t"}]
+
+
+def test_one_library_is_itself() -> None:
+    only = NodeLibrary({"A": node("x")})
+    assert union([only]) is only
+
+
+def test_classes_and_choices_of_all_are_there_once_and_in_order() -> None:
+    first = NodeLibrary({"A": node("x", "y", new=combo("1"), n=["INT", {"max": 1}]), "B": node()})
+    second = NodeLibrary({"A": node("y", "z", new=combo("2", "1"), n=["INT", {"max": 2}]), "C": {}})
+    both = union([first, second])
+    assert [*both] == ["A", "B", "C"]
+    assert both["A"].inputs["old"].choices == ("x", "y", "z")
+    assert both["A"].inputs["new"].choices == ("1", "2")
+    assert both["A"].inputs["new"].tooltip == "t"
+    assert both["A"].inputs["n"].max == 1
+    assert first["A"].inputs["old"].choices == ("x", "y")  # the servers' own stay as they are
+
+
+def test_declarations_of_other_shapes_stay_as_they_are() -> None:
+    first = NodeLibrary({"A": node("x", odd="?", empty=[]), "B": {"input": {"required": None}}})
+    second = NodeLibrary({"A": node("x", odd=[["y"]], empty=[["y"]]), "B": {"input": 3}})
+    both = union([first, second])
+    assert both.raw["A"] == first.raw["A"]
+    assert both.raw["B"] == first.raw["B"]
+
+
+def test_the_two_spellings_of_a_choice_go_together() -> None:
+    first, second = NodeLibrary({"A": node(m=[["x"]])}), NodeLibrary({"A": node(m=combo("y"))})
+    assert union([first, second])["A"].inputs["m"].choices == ("x", "y")
+    assert union([second, first])["A"].inputs["m"].choices == ("y", "x")
