@@ -94,9 +94,9 @@ def test_a_folder_that_cannot_be_used_is_a_sentence_and_frees_the_port(tmp_path:
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     chosen = settings(tmp_path_factory.mktemp("app"))
-    page = in_a_loop(lambda: page.launch(chosen, block=False))
-    yield page.local_url.rstrip("/")
-    page.close(verbose=False)
+    app = in_a_loop(lambda: page.launch(chosen, block=False))
+    yield app.local_url.rstrip("/")
+    app.close(verbose=False)
 
 
 def get(url: str) -> tuple[int, str]:
