@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .lazy_names import lazily
+from .lazy_names import lazy_names
 
 __version__ = "0.1.0"
 
@@ -158,5 +158,5 @@ if TYPE_CHECKING:
     )
 
 
-__getattr__, __dir__ = lazily(__name__, _WHERE)
+__getattr__, __dir__ = lazy_names(__name__, _WHERE)
 __all__ = [*_WHERE, "__version__"]  # noqa: PLE0604 -- the keys are strings

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from .client import ComfyClient
-from .client.server_check import Look
+from .client.server_check import ServerCheck
 from .client.transport.address import parse_address
 from .client.transport.circuit_breakers import breaker_for
 from .errors import AuthenticationError, CircuitOpenError, ComfyHeadlessError
@@ -26,7 +26,7 @@ IDLE_WORKER_S = 15.0
 LONG_JOB_S = 3600.0
 
 
-class Verdict(StrEnum):
+class HealthVerdict(StrEnum):
     """How a server is."""
 
     HEALTHY = "healthy"
@@ -41,7 +41,7 @@ class HealthReport:
     """What is known of a server. Times are seconds since 1970, memory is in bytes."""
 
     url: str
-    verdict: Verdict
+    verdict: HealthVerdict
     advice: str
     since: float
     checked_at: float
@@ -60,7 +60,7 @@ class HealthReport:
     @property
     def ok(self) -> bool:
         """Whether a job sent now can be expected to run."""
-        return self.verdict in (Verdict.HEALTHY, Verdict.BUSY)
+        return self.verdict in (HealthVerdict.HEALTHY, HealthVerdict.BUSY)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -75,7 +75,7 @@ class HealthReport:
         for device in self.devices:
             free, total = device["vram_free_bytes"], device["vram_total_bytes"]
             lines.append(f"{device['name']}: {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
-        if self.ok or self.verdict is Verdict.STUCK:
+        if self.ok or self.verdict is HealthVerdict.STUCK:
             lines.append(f"queue: {self.running} running, {self.pending} waiting")
         if self.breaker != "closed":
             lines.append(f"circuit {self.breaker}, next try in {self.retry_after_s:.0f} s")
@@ -112,7 +112,7 @@ class HealthTracker:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._verdict: Verdict | None = None
+        self._verdict: HealthVerdict | None = None
         self._since = 0.0
         self._failure: ComfyHeadlessError | None = None
         """Of the last look that reached for the server, if it failed."""
@@ -121,7 +121,7 @@ class HealthTracker:
         self._queue_since = 0.0
         self._worker = WorkerWatch()
 
-    def observe(self, look: Look) -> HealthReport:
+    def observe(self, look: ServerCheck) -> HealthReport:
         """The report after one more look."""
         if isinstance(look.error, CircuitOpenError) and self._failure is not None:
             look = replace(look, error=self._failure)  # what opened it says more
@@ -149,32 +149,32 @@ class HealthTracker:
             last_error_at=self._last_error[1] if self._last_error else None,
         )
 
-    def _judge(self, look: Look) -> tuple[Verdict, str]:
+    def _judge(self, look: ServerCheck) -> tuple[HealthVerdict, str]:
         if look.error is not None or look.queue is None:
             self._queue_seen = None
             refused = isinstance(look.error, AuthenticationError)
             hint = look.error.hint if look.error else ""
-            return (Verdict.REFUSED if refused else Verdict.UNREACHABLE), hint
+            return (HealthVerdict.REFUSED if refused else HealthVerdict.UNREACHABLE), hint
         running, waits = frozenset(look.queue.running), bool(look.queue.pending)
         if (running, waits) != self._queue_seen:
             self._queue_seen, self._queue_since = (running, waits), look.at
         still_s = look.at - self._queue_since
         if self._worker.is_dead(running, at=look.at, says_so=look.worker_died):
-            return Verdict.STUCK, (
+            return HealthVerdict.STUCK, (
                 "ComfyUI's worker has died over a job: its log says so, and nothing moves. "
                 "Restart ComfyUI."
             )
         if waits and not running and still_s >= IDLE_WORKER_S:
-            return Verdict.STUCK, (
+            return HealthVerdict.STUCK, (
                 f"Jobs have been waiting for {still_s:.0f} s and none runs: "
                 "ComfyUI's worker has died. Restart ComfyUI."
             )
         if running and still_s >= LONG_JOB_S:
-            return Verdict.STUCK, (
+            return HealthVerdict.STUCK, (
                 f"The same job has been running for {still_s / 60:.0f} minutes. "
                 "If it is not meant to take that long, restart ComfyUI."
             )
-        return (Verdict.BUSY if running or waits else Verdict.HEALTHY), ""
+        return (HealthVerdict.BUSY if running or waits else HealthVerdict.HEALTHY), ""
 
 
 class ComfyHealth:
@@ -195,7 +195,7 @@ class ComfyHealth:
         """Look now. Never raises for a server that is away or ill: the report says so."""
         return self.report(self._client.look())
 
-    def report(self, look: Look) -> HealthReport:
+    def report(self, look: ServerCheck) -> HealthReport:
         """The report after a look that was taken elsewhere, by the app's own client."""
         return with_local_facts(self._tracker.observe(look))
 

@@ -10,7 +10,7 @@ from typing import Any
 from .features import require_feature
 
 
-def lazily(
+def lazy_names(
     package: str, where: Mapping[str, str], *, feature: str = ""
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """``__getattr__`` and ``__dir__`` for ``package`` (PEP 562).

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from comfy_ui import errors
 from comfy_ui.errors import ComfyHeadlessError
 from comfy_ui.settings import Settings
-from comfy_ui.web.auth.access import TABLE, Mode
+from comfy_ui.web.auth.access import TABLE, AccessMode
 
 ROOT = Path(__file__).resolve().parent.parent
 README, SECURITY = ROOT / "README.md", ROOT / "SECURITY.md"
@@ -76,14 +76,14 @@ def rights_table() -> str:
     assert sorted(told) == sorted(TABLE), "each action stands in RIGHTS once"
     rows = []
     for words, actions in RIGHTS.items():
-        (rights,) = {tuple(TABLE[action][mode] for mode in Mode) for action in actions}  # type: ignore[index]
+        (rights,) = {tuple(TABLE[action][mode] for mode in AccessMode) for action in actions}  # type: ignore[index]
         roles = [role.name.lower() if role is not None else "nobody" for role in rights]
         rows.append(f"| {words} | {' | '.join(roles)} |")
     login = "logins of that role"
     rows.append(
         f"| who is the owner | everybody, or {login} | {login} | the Space's account, or {login} |"
     )
-    head = [f"| | {' | '.join(Mode)} |", f"|---{'|---' * len(Mode)}|"]
+    head = [f"| | {' | '.join(AccessMode)} |", f"|---{'|---' * len(AccessMode)}|"]
     return "\n".join([*head, *rows]) + "\n"
 
 

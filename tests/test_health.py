@@ -15,8 +15,8 @@ from comfy_ui.health import (
     LONG_JOB_S,
     ComfyHealth,
     HealthTracker,
-    Look,
-    Verdict,
+    HealthVerdict,
+    ServerCheck,
     check_health,
 )
 from comfy_ui.protocol.queue_and_history import QueueAnswer, QueueSnapshot
@@ -37,25 +37,27 @@ def tracker() -> HealthTracker:
 
 
 def test_an_idle_server_that_answers_is_healthy(tracker) -> None:
-    report = tracker.observe(Look(at=0, queue=_queue(), latency_s=0.01))
-    assert (report.verdict, report.ok) == (Verdict.HEALTHY, True)
+    report = tracker.observe(ServerCheck(at=0, queue=_queue(), latency_s=0.01))
+    assert (report.verdict, report.ok) == (HealthVerdict.HEALTHY, True)
 
 
 def test_a_look_that_the_open_circuit_refused_keeps_what_opened_it(tracker) -> None:
     away = ComfyUIOfflineError("Nothing answers at http://gpu:8188.")
-    tracker.observe(Look(at=1, error=away))
-    report = tracker.observe(Look(at=2, error=CircuitOpenError("open", retry_after_s=3)))
+    tracker.observe(ServerCheck(at=1, error=away))
+    report = tracker.observe(ServerCheck(at=2, error=CircuitOpenError("open", retry_after_s=3)))
     assert (report.last_error, report.last_error_at) == (away.message, 1)
-    assert (report.verdict, report.advice) == (Verdict.UNREACHABLE, away.hint)
-    assert tracker.observe(Look(at=3, queue=_queue())).ok
-    report = tracker.observe(Look(at=4, error=CircuitOpenError("open", retry_after_s=3)))
+    assert (report.verdict, report.advice) == (HealthVerdict.UNREACHABLE, away.hint)
+    assert tracker.observe(ServerCheck(at=3, queue=_queue())).ok
+    report = tracker.observe(ServerCheck(at=4, error=CircuitOpenError("open", retry_after_s=3)))
     assert report.last_error == "open"
 
 
 def test_f10_jobs_that_wait_while_none_runs_mean_a_dead_worker(tracker) -> None:
-    assert tracker.observe(Look(at=0, queue=_queue(pending="a"))).verdict is Verdict.BUSY
-    report = tracker.observe(Look(at=IDLE_WORKER_S, queue=_queue(pending="a b")))
-    assert report.verdict is Verdict.STUCK
+    assert (
+        tracker.observe(ServerCheck(at=0, queue=_queue(pending="a"))).verdict is HealthVerdict.BUSY
+    )
+    report = tracker.observe(ServerCheck(at=IDLE_WORKER_S, queue=_queue(pending="a b")))
+    assert report.verdict is HealthVerdict.STUCK
     assert not report.ok
     assert "Restart ComfyUI" in report.advice
     assert report.since == IDLE_WORKER_S
@@ -63,39 +65,39 @@ def test_f10_jobs_that_wait_while_none_runs_mean_a_dead_worker(tracker) -> None:
 
 def test_a_queue_that_moves_is_never_stuck(tracker) -> None:
     for n in range(50):
-        look = Look(at=n * LONG_JOB_S / 2, queue=_queue(running=f"job{n}", pending="x"))
-        assert tracker.observe(look).verdict is Verdict.BUSY
+        look = ServerCheck(at=n * LONG_JOB_S / 2, queue=_queue(running=f"job{n}", pending="x"))
+        assert tracker.observe(look).verdict is HealthVerdict.BUSY
 
 
 def test_one_job_for_very_long_is_a_suspicion(tracker) -> None:
-    tracker.observe(Look(at=0, queue=_queue(running="a")))
-    report = tracker.observe(Look(at=LONG_JOB_S, queue=_queue(running="a")))
-    assert report.verdict is Verdict.STUCK
+    tracker.observe(ServerCheck(at=0, queue=_queue(running="a")))
+    report = tracker.observe(ServerCheck(at=LONG_JOB_S, queue=_queue(running="a")))
+    assert report.verdict is HealthVerdict.STUCK
 
 
-def _running(at: float, job: str = "a", *, died: bool = True) -> Look:
-    return Look(at=at, queue=_queue(running=job), worker_died=died)
+def _running(at: float, job: str = "a", *, died: bool = True) -> ServerCheck:
+    return ServerCheck(at=at, queue=_queue(running=job), worker_died=died)
 
 
 def test_f10_a_job_that_stands_still_over_a_worker_whose_death_is_in_the_log_is_stuck(
     tracker,
 ) -> None:
-    assert tracker.observe(_running(0)).verdict is Verdict.BUSY
-    assert tracker.observe(_running(IDLE_WORKER_S - 1)).verdict is Verdict.BUSY
+    assert tracker.observe(_running(0)).verdict is HealthVerdict.BUSY
+    assert tracker.observe(_running(IDLE_WORKER_S - 1)).verdict is HealthVerdict.BUSY
     report = tracker.observe(_running(IDLE_WORKER_S))
-    assert report.verdict is Verdict.STUCK
+    assert report.verdict is HealthVerdict.STUCK
     assert "Restart ComfyUI" in report.advice
 
 
 def test_a_slow_job_is_not_stuck_whatever_the_log_once_said(tracker) -> None:
     tracker.observe(_running(0, "a"))
     for at in (20.0, 40.0, LONG_JOB_S - 1):  # something took another job: it lives
-        assert tracker.observe(_running(at, "b")).verdict is Verdict.BUSY
+        assert tracker.observe(_running(at, "b")).verdict is HealthVerdict.BUSY
 
 
 def test_a_slow_job_with_nothing_in_the_log_is_not_stuck_for_an_hour(tracker) -> None:
     for at in range(0, int(LONG_JOB_S), 10):
-        assert tracker.observe(_running(at, died=False)).verdict is Verdict.BUSY
+        assert tracker.observe(_running(at, died=False)).verdict is HealthVerdict.BUSY
 
 
 @pytest.mark.parametrize(
@@ -117,10 +119,10 @@ def test_the_log_says_that_the_worker_has_died_or_not(log: list[str], *, died: b
 
 
 def test_a_restart_in_between_starts_the_clock_anew(tracker) -> None:
-    tracker.observe(Look(at=0, queue=_queue(running="a")))
-    tracker.observe(Look(at=10, error=ComfyUIOfflineError("Nothing answers.")))
-    report = tracker.observe(Look(at=LONG_JOB_S, queue=_queue(running="a")))
-    assert report.verdict is Verdict.BUSY
+    tracker.observe(ServerCheck(at=0, queue=_queue(running="a")))
+    tracker.observe(ServerCheck(at=10, error=ComfyUIOfflineError("Nothing answers.")))
+    report = tracker.observe(ServerCheck(at=LONG_JOB_S, queue=_queue(running="a")))
+    assert report.verdict is HealthVerdict.BUSY
     assert report.last_error == "Nothing answers."
     assert report.last_error_at == 10
 
@@ -128,12 +130,12 @@ def test_a_restart_in_between_starts_the_clock_anew(tracker) -> None:
 @pytest.mark.parametrize(
     ("error", "verdict"),
     [
-        (ComfyUIOfflineError("Nothing answers."), Verdict.UNREACHABLE),
-        (AuthenticationError("401."), Verdict.REFUSED),
+        (ComfyUIOfflineError("Nothing answers."), HealthVerdict.UNREACHABLE),
+        (AuthenticationError("401."), HealthVerdict.REFUSED),
     ],
 )
 def test_a_server_away_and_a_server_that_wants_a_login_differ(tracker, error, verdict) -> None:
-    report = tracker.observe(Look(at=5, error=error))
+    report = tracker.observe(ServerCheck(at=5, error=error))
     assert report.verdict is verdict
     assert report.advice == error.hint
 
@@ -163,11 +165,11 @@ def test_f10_a_dead_worker_is_found_although_http_answers(
         look = client.look()
         assert look.worker_died
         look = replace(look, worker_died=log_is_told)
-        assert health.report(look).verdict is Verdict.BUSY
+        assert health.report(look).verdict is HealthVerdict.BUSY
         early = health.report(replace(look, at=look.at + after_s - 1))
-        assert early.verdict is Verdict.BUSY
+        assert early.verdict is HealthVerdict.BUSY
         report = health.report(replace(look, at=look.at + after_s))
-    assert report.verdict is Verdict.STUCK
+    assert report.verdict is HealthVerdict.STUCK
     assert advice in report.advice
 
 
@@ -186,5 +188,5 @@ async def test_both_clients_take_the_same_look_and_an_error_is_a_finding_too(eng
 
 def test_a_server_that_is_away_gives_a_report_not_an_exception() -> None:
     report = check_health(url="http://127.0.0.1:9")
-    assert report.verdict is Verdict.UNREACHABLE
+    assert report.verdict is HealthVerdict.UNREACHABLE
     assert "COMFYUI_URL" in report.advice

@@ -65,7 +65,7 @@ def users(arguments: argparse.Namespace, settings: Settings) -> int:
     accounts = Accounts(settings.data_dir / ACCOUNTS_FILE)
     if arguments.add is not None:
         password = sys.stdin.readline().rstrip("\n") if not sys.stdin.isatty() else getpass()
-        accounts.add(arguments.add, password, Role.OWNER if arguments.owner else Role.VISITOR)
+        accounts.add(arguments.add, password, Role.ADMIN if arguments.admin else Role.USER)
     elif arguments.remove is not None and not accounts.remove(arguments.remove):
         names = [*accounts.names()]
         raise ValidationError(

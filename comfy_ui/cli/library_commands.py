@@ -14,9 +14,9 @@ def import_(arguments: argparse.Namespace, settings: Settings) -> int:
     """Bring a folder of results into the library of the owner of this machine."""
     from dataclasses import asdict
 
-    from ..library.folder_import import Progress as ImportProgress
+    from ..library.folder_import import ImportProgress
     from ..library.library import open_library
-    from ..storage.records import LOCAL_OWNER
+    from ..storage.records import LOCAL_USER_ID
 
     live = not arguments.quiet and sys.stderr.isatty()
 
@@ -27,7 +27,7 @@ def import_(arguments: argparse.Namespace, settings: Settings) -> int:
 
     async def work() -> ImportProgress:
         async with open_library(settings.data_dir) as library:
-            return await library.import_folder(arguments.folder, LOCAL_OWNER, on_progress=show)
+            return await library.import_folder(arguments.folder, LOCAL_USER_ID, on_progress=show)
 
     try:
         done = asyncio.run(work())

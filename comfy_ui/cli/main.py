@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     change = sub.add_mutually_exclusive_group()
     change.add_argument("--add", metavar="NAME", help="add a user, or change the password")
     change.add_argument("--remove", metavar="NAME", help="remove a user")
-    sub.add_argument("--owner", action="store_true", help="may do all that you may")
+    sub.add_argument("--admin", action="store_true", help="may do all that you may")
     sub.add_argument(
         "--data-dir", type=Path, default=argparse.SUPPRESS, help="folder for jobs and results"
     )

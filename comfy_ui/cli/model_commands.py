@@ -16,7 +16,7 @@ from .command_support import connect, print_json, print_table
 if TYPE_CHECKING:
     from ..client import ComfyWSClient
     from ..errors import MissingModel
-    from ..models.download_queue import Download
+    from ..models.download_queue import ModelDownload
 
 _SHOW_S = 0.5
 
@@ -48,7 +48,7 @@ def models(arguments: argparse.Namespace, settings: Settings) -> int:
 def download(arguments: argparse.Namespace, settings: Settings) -> int:
     """Fetch what a preset or a workflow lacks into the models folder of this machine."""
     from ..models.download import ModelSources
-    from ..models.download_queue import Downloads, DownloadState
+    from ..models.download_queue import DownloadQueue, DownloadState
     from ..models.model_folders import find_model_folders
 
     async def work() -> int:
@@ -67,7 +67,7 @@ def download(arguments: argparse.Namespace, settings: Settings) -> int:
         unknown = [model.filename for model in wanted if model.url is None]
         if unknown:
             raise ModelDownloadError(f"Nobody says where {', '.join(unknown)} comes from.")
-        downloads = Downloads(ModelSources.of(settings))
+        downloads = DownloadQueue(ModelSources.of(settings))
         downloads.start(wanted, folders)
         settled = asyncio.ensure_future(downloads.settle())
         try:
@@ -123,7 +123,7 @@ def _row(model: MissingModel) -> tuple[str, ...]:
     return (f"models/{model.folder}/{model.filename}", size, model.license or "", model.url or "")
 
 
-def _show(downloads: Sequence[Download]) -> None:
+def _show(downloads: Sequence[ModelDownload]) -> None:
     """One line on stderr that changes; in a log file one line a file."""
     running = next((one for one in downloads if one.state.active), None)
     if running is None or not sys.stderr.isatty():

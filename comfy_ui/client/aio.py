@@ -28,11 +28,11 @@ from .client_options import (
     prompt_id_or_new,
 )
 from .result import Result
-from .session import Hub
+from .session import Session
 from .submission import check_prompt_id
-from .tracked_job import Changes, Job, no_trace
+from .tracked_job import JobChanges, TrackedJob, no_trace
 from .transport.http_transport import Breaker
-from .transport.server_address import Endpoint
+from .transport.server_address import ServerAddress
 from .workflow_source import WorkflowSource
 
 AsyncResult = Result[Awaitable[list[Path]]]
@@ -55,12 +55,12 @@ class ComfyWSClient(AsyncServer):
 
     def _connect(
         self,
-        endpoint: Endpoint,
+        endpoint: ServerAddress,
         breaker: Breaker | None,
         http: httpx.BaseTransport | httpx.AsyncBaseTransport | None,
     ) -> None:
         super()._connect(endpoint, breaker, http)
-        self._hub = Hub(
+        self._hub = Session(
             endpoint,
             self._asker,
             self._following,
@@ -257,7 +257,7 @@ class ComfyWSClient(AsyncServer):
             return False
         return job.was_stopped
 
-    def _take_back(self, job: Job) -> None:
+    def _take_back(self, job: TrackedJob) -> None:
         task = asyncio.create_task(
             self._drive(self._following.cancel(job, timeout_s=CANCEL_TIMEOUT_S)),
             name="comfy-ui farewell",
@@ -280,10 +280,10 @@ class ComfyWSClient(AsyncServer):
     # -- following
 
     async def _changes(
-        self, job: Job, *, timeout: float | None, end_only: bool = False
-    ) -> AsyncGenerator[Changes, None]:
+        self, job: TrackedJob, *, timeout: float | None, end_only: bool = False
+    ) -> AsyncGenerator[JobChanges, None]:
         """One item for each moment at which something is new; the last when the job is settled."""
-        changes, clock = Changes(job), self._asker.clock
+        changes, clock = JobChanges(job), self._asker.clock
         deadline = None if timeout is None else clock() + timeout
         with self._hub.watching(job, end_only=end_only) as changed:
             while True:
@@ -301,7 +301,7 @@ class ComfyWSClient(AsyncServer):
                 except TimeoutError:
                     raise job.timed_out(timeout) from None
 
-    def _result(self, job: Job) -> AsyncResult:
+    def _result(self, job: TrackedJob) -> AsyncResult:
         self._hub.drop(job)
         return job.result(self._save)
 

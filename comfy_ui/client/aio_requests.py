@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar, cast
 import httpx
 
 from ..errors import ComfyHeadlessError
-from ..protocol.object_info import NodeLibrary
+from ..protocol.object_info import NodeRegistry
 from ..protocol.outputs import OutputFile
 from ..protocol.queue_and_history import HistoryEntry, QueueSnapshot
 from . import endpoints
@@ -29,11 +29,11 @@ from .response_models import (
     UploadedFile,
     UserFile,
 )
-from .server_check import Look, look
+from .server_check import ServerCheck, look
 from .tracking import LOOK_S
 from .transport.http_transport import AsyncTransport, Breaker
-from .transport.request import Call
-from .transport.server_address import Endpoint
+from .transport.request import ApiRequest
+from .transport.server_address import ServerAddress
 from .uncancellable import in_thread
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class AsyncServer(Base):
 
     def _connect(
         self,
-        endpoint: Endpoint,
+        endpoint: ServerAddress,
         breaker: Breaker | None,
         http: httpx.BaseTransport | httpx.AsyncBaseTransport | None,
     ) -> None:
@@ -161,7 +161,7 @@ class AsyncServer(Base):
 
     # -- what the server has
 
-    async def object_info(self, node: str | None = None, *, fresh: bool = False) -> NodeLibrary:
+    async def object_info(self, node: str | None = None, *, fresh: bool = False) -> NodeRegistry:
         """As :meth:`.ComfyClient.object_info`."""
         if node is not None:
             return await self._ask(endpoints.object_info(node))
@@ -221,7 +221,7 @@ class AsyncServer(Base):
         """As :meth:`.ComfyClient.ping`."""
         return await self._ask(endpoints.ping())
 
-    async def look(self) -> Look:
+    async def look(self) -> ServerCheck:
         """As :meth:`.ComfyClient.look`."""
         return await self._drive(look(self._asker))
 
@@ -268,7 +268,7 @@ class AsyncServer(Base):
 
     # -- driving
 
-    async def _ask(self, call: Call[T]) -> T:
+    async def _ask(self, call: ApiRequest[T]) -> T:
         return await self._drive(self._asker.ask(call))
 
     async def _drive(self, flow: Flow[T]) -> T:
@@ -289,7 +289,7 @@ class AsyncServer(Base):
 
     async def _do(self, step: Step) -> Any:
         match step:
-            case Call():
+            case ApiRequest():
                 return await self._transport.send(step)
             case Fetch(call, download):
                 return await self._transport.send(call, download)

@@ -12,18 +12,18 @@ from uuid import uuid4
 import httpx
 
 from ..features import check_feature
-from .file_transfers import Transfers
+from .file_transfers import FileTransfers
 from .files import safe_name
 from .job_telemetry import Telemetry
 from .operations import Asker
-from .socket_pictures import Pictures
+from .socket_pictures import SocketPictures
 from .submission import check_prompt_id
-from .tracking import Following
+from .tracking import JobTracking
 from .transport.address import DEFAULT_HOST, DEFAULT_PORT
 from .transport.circuit_breakers import breaker_for
 from .transport.http_transport import Breaker
-from .transport.server_address import Certificate, Endpoint, Verify, make_endpoint
-from .workflow_source import Sources
+from .transport.server_address import Certificate, ServerAddress, Verify, make_endpoint
+from .workflow_source import WorkflowSources
 
 logger = logging.getLogger(__name__)
 
@@ -72,18 +72,18 @@ class Base:
         )
         self._asker = Asker(timeout_s=self._endpoint.timeout_s)
         self._telemetry = Telemetry(self._endpoint.address)
-        self._pictures = Pictures()
+        self._pictures = SocketPictures()
         is_cloud = self._endpoint.address.is_cloud
-        self._following = Following(self._asker, self._telemetry, is_cloud=is_cloud)
-        self._transfers = Transfers(self._asker, self._telemetry, self._pictures)
-        self._sources = Sources(self._asker, self._transfers)
+        self._following = JobTracking(self._asker, self._telemetry, is_cloud=is_cloud)
+        self._transfers = FileTransfers(self._asker, self._telemetry, self._pictures)
+        self._sources = WorkflowSources(self._asker, self._transfers)
         if breaker is None and http is None and check_feature("health"):
             breaker = breaker_for(self.url)
         self._connect(self._endpoint, breaker or None, http)
 
     def _connect(
         self,
-        endpoint: Endpoint,
+        endpoint: ServerAddress,
         breaker: Breaker | None,
         http: httpx.BaseTransport | httpx.AsyncBaseTransport | None,
     ) -> None:

@@ -1,4 +1,5 @@
-"""The routes of jobs and files, each as a :class:`~comfy_ui.client.transport.request.Call`. Pure.
+"""The routes of jobs and files, each as a
+:class:`~comfy_ui.client.transport.request.ApiRequest`. Pure.
 
 What else a server has is in ``inventory.py``. Paths are those of a server of one's own; what Comfy
 Cloud calls otherwise is in ``endpoint.py``. Sources: the recordings of 0.3.64 and the public source
@@ -17,7 +18,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from ..errors import OutputMissingError
-from ..protocol.object_info import NodeLibrary
+from ..protocol.object_info import NodeRegistry
 from ..protocol.queue_and_history import HistoryEntry, QueueSnapshot, read_history, read_queue
 from .response_models import (
     JobInfo,
@@ -28,10 +29,10 @@ from .response_models import (
     UserFile,
     read_templates,
 )
-from .submission import Submitted, prompt_body, read_submitted
+from .submission import SubmissionResult, prompt_body, read_submitted
 from .transport.request import (
-    Answer,
-    Call,
+    ApiRequest,
+    ApiResponse,
     FilePart,
     as_list,
     json_body,
@@ -56,9 +57,9 @@ def submit(
     client_id: str,
     front: bool,
     extra_data: Mapping[str, Any] | None,
-) -> Call[Submitted]:
+) -> ApiRequest[SubmissionResult]:
     """Queue a graph. Never to be repeated blindly: twice the same id is two jobs."""
-    return Call(
+    return ApiRequest(
         method="POST",
         path="/prompt",
         body=prompt_body(
@@ -70,19 +71,21 @@ def submit(
     )
 
 
-def ping() -> Call[int]:
+def ping() -> ApiRequest[int]:
     """The number of jobs running and pending: the cheapest question there is."""
-    return Call(method="GET", path="/prompt", parse=_queue_remaining)
+    return ApiRequest(method="GET", path="/prompt", parse=_queue_remaining)
 
 
-def queue() -> Call[QueueSnapshot]:
+def queue() -> ApiRequest[QueueSnapshot]:
     """Everybody's jobs. The server tells their prompts and keys too: they are not kept."""
-    return Call(method="GET", path="/queue", parse=lambda answer: read_queue(read_json(answer)))
+    return ApiRequest(
+        method="GET", path="/queue", parse=lambda answer: read_queue(read_json(answer))
+    )
 
 
-def history(prompt_id: str) -> Call[HistoryEntry | None]:
+def history(prompt_id: str) -> ApiRequest[HistoryEntry | None]:
     """None for unknown, pending, running and deleted jobs alike."""
-    return Call(
+    return ApiRequest(
         method="GET",
         path=f"/history/{quote(prompt_id, safe='')}",
         parse=lambda answer: _history_entry(answer, prompt_id),
@@ -90,9 +93,9 @@ def history(prompt_id: str) -> Call[HistoryEntry | None]:
     )
 
 
-def recent(max_items: int) -> Call[dict[str, HistoryEntry]]:
+def recent(max_items: int) -> ApiRequest[dict[str, HistoryEntry]]:
     """The last ``max_items`` finished jobs, oldest first."""
-    return Call(
+    return ApiRequest(
         method="GET",
         path="/history",
         query={"max_items": str(max_items)},
@@ -100,24 +103,24 @@ def recent(max_items: int) -> Call[dict[str, HistoryEntry]]:
     )
 
 
-def forget(prompt_id: str) -> Call[None]:
+def forget(prompt_id: str) -> ApiRequest[None]:
     """Drop a finished job from the server's history; its files stay."""
     return _post("/history", {"delete": [prompt_id]})
 
 
-def unqueue(prompt_id: str) -> Call[None]:
+def unqueue(prompt_id: str) -> ApiRequest[None]:
     """Remove a pending job. No effect on a running one; the answer tells nothing."""
     return _post("/queue", {"delete": [prompt_id]})
 
 
-def interrupt(prompt_id: str) -> Call[None]:
+def interrupt(prompt_id: str) -> ApiRequest[None]:
     """Stop that job if it runs now. Without an id it would stop anybody's."""
     return _post("/interrupt", {"prompt_id": prompt_id})
 
 
-def cancel_job(prompt_id: str) -> Call[bool | None]:
+def cancel_job(prompt_id: str) -> ApiRequest[bool | None]:
     """The atomic way of newer cores; None where the server has no such route."""
-    return Call(
+    return ApiRequest(
         method="POST",
         path=f"/api/jobs/{quote(prompt_id, safe='')}/cancel",
         parse=lambda answer: None if answer.status >= 400 else _cancelled(answer),
@@ -125,9 +128,9 @@ def cancel_job(prompt_id: str) -> Call[bool | None]:
     )
 
 
-def cancel_jobs(prompt_ids: Iterable[str]) -> Call[bool]:
+def cancel_jobs(prompt_ids: Iterable[str]) -> ApiRequest[bool]:
     """Several at once, on newer cores; with none it only tells that the route is there."""
-    return Call(
+    return ApiRequest(
         method="POST",
         path="/api/jobs/cancel",
         body=json_body({"job_ids": list(prompt_ids)}),
@@ -137,12 +140,12 @@ def cancel_jobs(prompt_ids: Iterable[str]) -> Call[bool]:
 
 def jobs(
     *, status: Iterable[JobStatus] = (), limit: int = 100, offset: int = 0
-) -> Call[list[JobInfo]]:
+) -> ApiRequest[list[JobInfo]]:
     """Jobs of all states, newest first. Cores from about 0.30; 404 on older ones."""
     query = {"limit": str(limit), "offset": str(offset)}
     if wanted := ",".join(status):
         query["status"] = wanted
-    return Call(
+    return ApiRequest(
         method="GET",
         path="/api/jobs",
         query=query,
@@ -152,9 +155,9 @@ def jobs(
     )
 
 
-def job(prompt_id: str) -> Call[JobInfo | None]:
+def job(prompt_id: str) -> ApiRequest[JobInfo | None]:
     """One job of any state; None when unknown. Newer cores only."""
-    return Call(
+    return ApiRequest(
         method="GET",
         path=f"/api/jobs/{quote(prompt_id, safe='')}",
         parse=lambda answer: None if answer.status == 404 else JobInfo.read(read_object(answer)),
@@ -162,7 +165,7 @@ def job(prompt_id: str) -> Call[JobInfo | None]:
     )
 
 
-def free(*, unload_models: bool, free_memory: bool) -> Call[None]:
+def free(*, unload_models: bool, free_memory: bool) -> ApiRequest[None]:
     """Done by the worker between two jobs. ``free_memory`` also drops the node cache."""
     return _post("/free", {"unload_models": unload_models, "free_memory": free_memory})
 
@@ -170,9 +173,9 @@ def free(*, unload_models: bool, free_memory: bool) -> Call[None]:
 # -- files
 
 
-def view(filename: str, *, subfolder: str, type: str) -> Call[bytes]:  # noqa: A002
+def view(filename: str, *, subfolder: str, type: str) -> ApiRequest[bytes]:  # noqa: A002
     """A file as stored, byte for byte."""
-    return Call(
+    return ApiRequest(
         method="GET",
         path="/view",
         query={"filename": filename, "subfolder": subfolder, "type": type},
@@ -183,18 +186,20 @@ def view(filename: str, *, subfolder: str, type: str) -> Call[bytes]:  # noqa: A
     )
 
 
-def exists(filename: str, *, subfolder: str, type: str) -> Call[None]:  # noqa: A002
+def exists(filename: str, *, subfolder: str, type: str) -> ApiRequest[None]:  # noqa: A002
     """Raises OutputMissingError unless the server has the file."""
 
-    def parse(answer: Answer) -> None:
+    def parse(answer: ApiResponse) -> None:
         read_file(answer, filename)
 
     query = {"filename": filename, "subfolder": subfolder, "type": type}
     # 302: Comfy Cloud has it, elsewhere.
-    return Call(method="HEAD", path="/view", query=query, parse=parse, accepts=(302, 400, 404))
+    return ApiRequest(
+        method="HEAD", path="/view", query=query, parse=parse, accepts=(302, 400, 404)
+    )
 
 
-def read_file(answer: Answer, filename: str) -> bytes:
+def read_file(answer: ApiResponse, filename: str) -> bytes:
     """The bytes of a view answer.
 
     Raises:
@@ -211,10 +216,10 @@ def upload(
     subfolder: str,
     type: Folder,  # noqa: A002
     overwrite: bool,
-) -> Call[UploadedFile]:
+) -> ApiRequest[UploadedFile]:
     """Pictures, sound and video alike go by this route; the server may change the name."""
     fields = {"type": type, "subfolder": subfolder, "overwrite": "true" if overwrite else "false"}
-    return Call(
+    return ApiRequest(
         method="POST",
         path="/upload/image",
         file=part,
@@ -231,14 +236,14 @@ def upload_mask(
     *,
     subfolder: str,
     type: Folder,  # noqa: A002
-) -> Call[UploadedFile]:
+) -> ApiRequest[UploadedFile]:
     """Stores ``original`` with the alpha channel of the uploaded picture."""
     fields = {
         "original_ref": json_body(dict(original)).decode(),
         "type": type,
         "subfolder": subfolder,
     }
-    return Call(
+    return ApiRequest(
         method="POST",
         path="/upload/mask",
         file=part,
@@ -251,17 +256,17 @@ def upload_mask(
 # -- reading
 
 
-def _post(path: str, body: dict[str, Any]) -> Call[None]:
-    return Call(method="POST", path=path, body=json_body(body), parse=read_nothing)
+def _post(path: str, body: dict[str, Any]) -> ApiRequest[None]:
+    return ApiRequest(method="POST", path=path, body=json_body(body), parse=read_nothing)
 
 
-def _queue_remaining(answer: Answer) -> int:
+def _queue_remaining(answer: ApiResponse) -> int:
     info = read_object(answer).get("exec_info")
     remaining = info.get("queue_remaining") if isinstance(info, dict) else None
     return remaining if isinstance(remaining, int) else 0
 
 
-def _history_entry(answer: Answer, prompt_id: str) -> HistoryEntry | None:
+def _history_entry(answer: ApiResponse, prompt_id: str) -> HistoryEntry | None:
     if answer.status == 404:
         return None
     body = read_object(answer)
@@ -270,17 +275,17 @@ def _history_entry(answer: Answer, prompt_id: str) -> HistoryEntry | None:
     return read_history(body, prompt_id).entry
 
 
-def _recent(answer: Answer) -> dict[str, HistoryEntry]:
+def _recent(answer: ApiResponse) -> dict[str, HistoryEntry]:
     body = read_object(answer)
     entries = ((prompt_id, read_history(body, prompt_id).entry) for prompt_id in body)
     return {prompt_id: entry for prompt_id, entry in entries if entry is not None}
 
 
-def _cancelled(answer: Answer) -> bool:
+def _cancelled(answer: ApiResponse) -> bool:
     return read_object(answer).get("cancelled") is True
 
 
-def _uploaded(answer: Answer) -> UploadedFile:
+def _uploaded(answer: ApiResponse) -> UploadedFile:
     body = read_object(answer)
     return UploadedFile.at(
         str(body.get("name", "")),
@@ -295,28 +300,28 @@ OBJECT_INFO_TIMEOUT_S = 300.0
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def object_info(node: str | None = None) -> Call[NodeLibrary]:
+def object_info(node: str | None = None) -> ApiRequest[NodeRegistry]:
     """All node classes, or the one named; an unknown one gives an empty library."""
-    return Call(
+    return ApiRequest(
         method="GET",
         path="/object_info" if node is None else f"/object_info/{quote(node, safe='')}",
-        parse=lambda answer: NodeLibrary(read_object(answer)),
+        parse=lambda answer: NodeRegistry(read_object(answer)),
         timeout_s=OBJECT_INFO_TIMEOUT_S,
     )
 
 
-def model_folders() -> Call[list[str]]:
-    return Call(method="GET", path="/models", parse=read_names)
+def model_folders() -> ApiRequest[list[str]]:
+    return ApiRequest(method="GET", path="/models", parse=read_names)
 
 
-def models(folder: str) -> Call[list[str]]:
+def models(folder: str) -> ApiRequest[list[str]]:
     """Files of one folder below ``models/``; those in its subfolders as ``a/b.safetensors``."""
-    return Call(method="GET", path=f"/models/{quote(folder, safe='')}", parse=read_names)
+    return ApiRequest(method="GET", path=f"/models/{quote(folder, safe='')}", parse=read_names)
 
 
-def model_paths() -> Call[dict[str, list[str]]]:
+def model_paths() -> ApiRequest[dict[str, list[str]]]:
     """Where the server looks for the files of each folder: paths of *its* machine."""
-    return Call(
+    return ApiRequest(
         method="GET",
         path="/experiment/models",
         parse=lambda answer: {
@@ -327,26 +332,26 @@ def model_paths() -> Call[dict[str, list[str]]]:
     )
 
 
-def embeddings() -> Call[list[str]]:
-    return Call(method="GET", path="/embeddings", parse=read_names)
+def embeddings() -> ApiRequest[list[str]]:
+    return ApiRequest(method="GET", path="/embeddings", parse=read_names)
 
 
-def system_stats() -> Call[SystemStats]:
-    return Call(
+def system_stats() -> ApiRequest[SystemStats]:
+    return ApiRequest(
         method="GET",
         path="/system_stats",
         parse=lambda answer: SystemStats.read(read_object(answer)),
     )
 
 
-def features() -> Call[dict[str, Any]]:
+def features() -> ApiRequest[dict[str, Any]]:
     """What the server says of itself; an open dict that grows with every core."""
-    return Call(method="GET", path="/features", parse=read_object)
+    return ApiRequest(method="GET", path="/features", parse=read_object)
 
 
-def templates() -> Call[dict[str, list[str]]]:
+def templates() -> ApiRequest[dict[str, list[str]]]:
     """Workflow templates of the installed node packs: ``{pack: [name, …]}``."""
-    return Call(
+    return ApiRequest(
         method="GET",
         path="/workflow_templates",
         parse=lambda answer: {
@@ -356,18 +361,18 @@ def templates() -> Call[dict[str, list[str]]]:
     )
 
 
-def template(pack: str, name: str) -> Call[dict[str, Any]]:
+def template(pack: str, name: str) -> ApiRequest[dict[str, Any]]:
     """One of them, in editor format."""
-    return Call(
+    return ApiRequest(
         method="GET",
         path=f"/api/workflow_templates/{quote(pack, safe='')}/{quote(name, safe='')}.json",
         parse=read_object,
     )
 
 
-def official_templates() -> Call[list[Template]]:
+def official_templates() -> ApiRequest[list[Template]]:
     """The templates that come with ComfyUI; none where that package is not installed."""
-    return Call(
+    return ApiRequest(
         method="GET",
         path="/templates/index.json",
         parse=lambda answer: [] if answer.status == 404 else read_templates(read_json(answer)),
@@ -375,14 +380,16 @@ def official_templates() -> Call[list[Template]]:
     )
 
 
-def official_template(name: str) -> Call[dict[str, Any]]:
+def official_template(name: str) -> ApiRequest[dict[str, Any]]:
     """One of them, in editor format."""
-    return Call(method="GET", path=f"/templates/{quote(name, safe='')}.json", parse=read_object)
+    return ApiRequest(
+        method="GET", path=f"/templates/{quote(name, safe='')}.json", parse=read_object
+    )
 
 
-def logs() -> Call[list[LogLine]]:
+def logs() -> ApiRequest[list[LogLine]]:
     """The last lines of the server's log. Unstable by ComfyUI's own declaration."""
-    return Call(
+    return ApiRequest(
         method="GET",
         path="/internal/logs/raw",
         parse=lambda answer: [
@@ -396,9 +403,9 @@ def logs() -> Call[list[LogLine]]:
 # -- the user's folder on the server
 
 
-def userdata(folder: str) -> Call[list[UserFile]]:
+def userdata(folder: str) -> ApiRequest[list[UserFile]]:
     """Files below ``folder``, recursively; an absent folder has none."""
-    return Call(
+    return ApiRequest(
         method="GET",
         path="/userdata",
         query={"dir": folder, "recurse": "true", "full_info": "true"},
@@ -407,15 +414,15 @@ def userdata(folder: str) -> Call[list[UserFile]]:
     )
 
 
-def read_userdata(path: str) -> Call[bytes]:
-    return Call(
+def read_userdata(path: str) -> ApiRequest[bytes]:
+    return ApiRequest(
         method="GET", path=f"/userdata/{quote(path, safe='')}", parse=lambda answer: answer.content
     )
 
 
-def write_userdata(path: str, content: bytes, *, overwrite: bool) -> Call[None]:
+def write_userdata(path: str, content: bytes, *, overwrite: bool) -> ApiRequest[None]:
     """409 when it exists and ``overwrite`` is false."""
-    return Call(
+    return ApiRequest(
         method="POST",
         path=f"/userdata/{quote(path, safe='')}",
         query={"overwrite": "true" if overwrite else "false"},
@@ -425,9 +432,9 @@ def write_userdata(path: str, content: bytes, *, overwrite: bool) -> Call[None]:
     )
 
 
-def delete_userdata(path: str) -> Call[bool]:
+def delete_userdata(path: str) -> ApiRequest[bool]:
     """Whether there was such a file."""
-    return Call(
+    return ApiRequest(
         method="DELETE",
         path=f"/userdata/{quote(path, safe='')}",
         parse=lambda answer: answer.status != 404,
@@ -435,7 +442,7 @@ def delete_userdata(path: str) -> Call[bool]:
     )
 
 
-def _user_files(answer: Answer) -> list[UserFile]:
+def _user_files(answer: ApiResponse) -> list[UserFile]:
     found = []
     for entry in as_list(read_json(answer)):
         if isinstance(entry, dict):

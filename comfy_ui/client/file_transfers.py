@@ -11,12 +11,12 @@ from ..protocol.outputs import SOCKET_FOLDER, OutputFile
 from ..protocol.retry import Backoff
 from . import endpoints
 from .file_uploads import UploadSource, prepare_upload
-from .files import Download
+from .files import DownloadTarget
 from .job_telemetry import Telemetry
 from .operations import Asker, Fetch, Flow, bad_answer, no_answer, work
 from .response_models import UploadedFile
-from .socket_pictures import Pictures
-from .transport.request import Answer, is_page, rejection
+from .socket_pictures import SocketPictures
+from .transport.request import ApiResponse, is_page, rejection
 
 # A finished job's file is worth waiting for: at least so many attempts, as one may be a long
 # silence, and at least so long, as refusals come quickly.
@@ -24,10 +24,10 @@ _PATIENT = Backoff(base_s=0.2, cap_s=2.0, attempts=None)
 _ATTEMPTS, _PATIENT_S = 6, 10.0
 
 
-class Transfers:
+class FileTransfers:
     """The flows of files, of one client. Remembers what went up."""
 
-    def __init__(self, asker: Asker, telemetry: Telemetry, pictures: Pictures) -> None:
+    def __init__(self, asker: Asker, telemetry: Telemetry, pictures: SocketPictures) -> None:
         self._asker = asker
         self._telemetry = telemetry
         self._pictures = pictures
@@ -90,13 +90,13 @@ class Transfers:
 
     def read(self, file: OutputFile | UploadedFile) -> Flow[bytes]:
         """A file's bytes."""
-        download = Download()
+        download = DownloadTarget()
         yield from self._fetch(file, download)
         return download.content()
 
     def write(self, file: OutputFile | UploadedFile, path: Path) -> Flow[Path]:
         """A file to exactly that path, replacing what is there once all has arrived."""
-        download = Download(folder=path.parent)
+        download = DownloadTarget(folder=path.parent)
         try:
             yield from self._fetch(file, download)
             return (yield from work(lambda: download.move_to(path)))
@@ -107,7 +107,7 @@ class Transfers:
         """Files into a folder, under free names."""
         paths = []
         for file in files:
-            download = Download(folder=folder)
+            download = DownloadTarget(folder=folder)
             try:
                 yield from self._fetch(file, download)
                 name = file.filename
@@ -116,7 +116,7 @@ class Transfers:
                 download.discard()
         return paths
 
-    def _fetch(self, file: OutputFile | UploadedFile, download: Download) -> Flow[None]:
+    def _fetch(self, file: OutputFile | UploadedFile, download: DownloadTarget) -> Flow[None]:
         """Bring a file here whole, in as many requests as it takes.
 
         Raises:
@@ -129,7 +129,7 @@ class Transfers:
                 yield from self._view(file, download)
             span.set_attribute("comfyui.bytes", download.received)
 
-    def _hand_over(self, file: OutputFile | UploadedFile, download: Download) -> Flow[None]:
+    def _hand_over(self, file: OutputFile | UploadedFile, download: DownloadTarget) -> Flow[None]:
         """A picture that came over the socket, and is here or nowhere."""
         content = self._pictures.get(file)
         if content is None:
@@ -139,7 +139,7 @@ class Transfers:
             )
         yield from work(lambda: download.write(content))
 
-    def _view(self, file: OutputFile | UploadedFile, download: Download) -> Flow[None]:
+    def _view(self, file: OutputFile | UploadedFile, download: DownloadTarget) -> Flow[None]:
         call = endpoints.view(file.filename, subfolder=file.subfolder, type=file.type)
         failures = 0
         started = self._asker.clock()
@@ -147,7 +147,7 @@ class Transfers:
             had = download.received
             try:
                 headers = {**call.headers, **download.resume_headers}
-                answer: Answer = yield Fetch(replace(call, headers=headers), download)
+                answer: ApiResponse = yield Fetch(replace(call, headers=headers), download)
                 if answer.status in (200, 206) and not is_page(answer):
                     download.check()
                     return

@@ -31,7 +31,7 @@ _MAGIC = (
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedUpload:
     """A file part and the hash of its bytes."""
 
     part: FilePart
@@ -40,7 +40,7 @@ class Prepared:
 
 def prepare_upload(
     source: UploadSource, *, filename: str | None = None, field: str = "image"
-) -> Prepared:
+) -> PreparedUpload:
     """Hash the source and name it; a source without a name is called after its bytes.
 
     Files are hashed in pieces and read again when they are sent, so a large video costs no memory.
@@ -58,10 +58,10 @@ def prepare_upload(
     digest = hashlib.sha256(content).hexdigest()
     given = filename or getattr(source, "name", None)
     name = given if isinstance(given, str) else f"comfy-ui-{digest[:16]}{_suffix(content)}"
-    return Prepared(_part(content, name, field), digest)
+    return PreparedUpload(_part(content, name, field), digest)
 
 
-def _from_path(path: Path, filename: str | None, field: str) -> Prepared:
+def _from_path(path: Path, filename: str | None, field: str) -> PreparedUpload:
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -70,7 +70,7 @@ def _from_path(path: Path, filename: str | None, field: str) -> Prepared:
         raise ValidationError(f"'{path}' cannot be read: {error.strerror or error}.") from error
     if not size_bytes:
         raise ValidationError(f"'{path}' is empty.")
-    return Prepared(_part(path, filename or path.name, field), digest)
+    return PreparedUpload(_part(path, filename or path.name, field), digest)
 
 
 def _part(source: bytes | Path, name: str, field: str) -> FilePart:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from ..errors import ComfyUIConnectionError, StorageError
-from .transport.request import Answer, is_page, page_error
+from .transport.request import ApiResponse, is_page, page_error
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f<>:\"|?*]")
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
@@ -36,7 +36,7 @@ def safe_name(name: str) -> str:
     return stem.encode()[:room].decode("utf-8", "ignore") + suffix
 
 
-class Download:
+class DownloadTarget:
     """One file arriving, over as many requests as it takes.
 
     After a cut it asks for the missing part only, if the server can tell that the file is still
@@ -63,7 +63,7 @@ class Download:
             return {}
         return {"range": f"bytes={self.received}-", "if-range": self._etag}
 
-    def begin(self, answer: Answer) -> bool:
+    def begin(self, answer: ApiResponse) -> bool:
         """Take the head of an answer; False when it is no file."""
         if answer.status == 206 and self._starts_where_we_are(answer):
             return True
@@ -94,7 +94,7 @@ class Download:
                 hint="The connection was cut; try again.",
             )
 
-    def not_a_file(self, answer: Answer) -> ComfyUIConnectionError:
+    def not_a_file(self, answer: ApiResponse) -> ComfyUIConnectionError:
         """The error for an answer that is neither a file nor a refusal."""
         if is_page(answer):
             return page_error(answer)
@@ -139,7 +139,7 @@ class Download:
             self._path.unlink(missing_ok=True)
             self._path = None
 
-    def _starts_where_we_are(self, answer: Answer) -> bool:
+    def _starts_where_we_are(self, answer: ApiResponse) -> bool:
         return answer.headers.get("content-range", "").startswith(f"bytes {self.received}-")
 
     def _restart(self) -> None:

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 from .. import telemetry
 from ..protocol.job import JobState
 from ..telemetry import Attributes, Span, meters
-from .tracked_job import Job
+from .tracked_job import TrackedJob
 from .transport.address import Address
 
 _KEPT_EVENTS = 200
@@ -29,10 +29,10 @@ class Telemetry:
 
     def __init__(self, address: Address) -> None:
         self._server: Attributes = {"server.address": address.host, "server.port": address.port}
-        self._stories: WeakKeyDictionary[Job, _Story] = WeakKeyDictionary()
+        self._stories: WeakKeyDictionary[TrackedJob, _Story] = WeakKeyDictionary()
 
     @contextmanager
-    def submitting(self, job: Job, graph: Mapping[str, Any]) -> Iterator[None]:
+    def submitting(self, job: TrackedJob, graph: Mapping[str, Any]) -> Iterator[None]:
         """Around the post of a job."""
         if not telemetry.is_on():
             yield
@@ -45,7 +45,7 @@ class Telemetry:
             yield
 
     @contextmanager
-    def waiting(self, job: Job) -> Iterator[None]:
+    def waiting(self, job: TrackedJob) -> Iterator[None]:
         """Around all that looks at a job until its end; an error in which it ended passes here."""
         if not telemetry.is_on():
             yield
@@ -71,10 +71,10 @@ class Telemetry:
     def queue_depth(self, jobs: int) -> None:
         meters.queue_depth(jobs, self._server)
 
-    def _of(self, job: Job) -> Attributes:
+    def _of(self, job: TrackedJob) -> Attributes:
         return {**self._server, "comfyui.prompt_id": job.prompt_id}
 
-    def _story(self, job: Job) -> _Story:
+    def _story(self, job: TrackedJob) -> _Story:
         if job not in self._stories:
             self._stories[job] = _Story(self._server, job.state.created_at)
             job.observers.append(self._stories[job])

@@ -1,6 +1,7 @@
 """Flows: what takes more than one call, as generators. The decisions of both clients, and no I/O.
 
-A flow yields steps (a :class:`Call`, :class:`Fetch`, :class:`Work` or :class:`Pause`) and is sent
+A flow yields steps (a :class:`ApiRequest`, :class:`Fetch`, :class:`Work` or :class:`Pause`) and
+is sent
 what came of each, or thrown the error. One client drives it blocking, the other awaiting, so the
 two cannot differ. This file has the steps, and when a call is repeated.
 """
@@ -26,8 +27,8 @@ from ..protocol.retry import (
     classify_transport,
     parse_retry_after,
 )
-from .files import Download
-from .transport.request import Answer, Call, rejection
+from .files import DownloadTarget
+from .transport.request import ApiRequest, ApiResponse, rejection
 
 T = TypeVar("T")
 
@@ -40,8 +41,8 @@ _QUICK_S = 5.0
 class Fetch:
     """A call whose body is handed on as it arrives."""
 
-    call: Call[Any]
-    download: Download
+    call: ApiRequest[Any]
+    download: DownloadTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Pause:
     seconds: float
 
 
-Step = Call[Any] | Fetch | Work | Pause
+Step = ApiRequest[Any] | Fetch | Work | Pause
 Flow = Generator[Step, Any, T]
 
 
@@ -96,22 +97,22 @@ class Asker:
         self.clock = clock
         self._rng = rng or random.Random()
 
-    def once(self, call: Call[T], *, patience_s: float | None = None) -> Flow[T]:
+    def once(self, call: ApiRequest[T], *, patience_s: float | None = None) -> Flow[T]:
         """One call, not repeated. ``patience_s``: the longest silence borne for it."""
         if patience_s is not None:
             call = replace(call, timeout_s=patience_s)
-        answer: Answer = yield call
+        answer: ApiResponse = yield call
         if answer.status not in call.accepts and (rejected := rejection(answer)):
             raise rejected
         return call.parse(answer)
 
-    def ask(self, call: Call[T]) -> Flow[T]:
+    def ask(self, call: ApiRequest[T]) -> Flow[T]:
         """One call, repeated where that is safe and may help."""
         started, failures = self.clock(), 0
         trouble: Trouble | None = None
         while True:
             try:
-                answer: Answer = yield call
+                answer: ApiResponse = yield call
             except CircuitOpenError as error:
                 # It opened over this very call: what the server did says more.
                 raise trouble.error if trouble else error from None
@@ -127,7 +128,7 @@ class Asker:
             yield self.pause(_QUICK, failures, trouble, deadline=started + patience_s)
 
     def until_answered(
-        self, call: Call[Any], *, timeout_s: float | None, every_s: float
+        self, call: ApiRequest[Any], *, timeout_s: float | None, every_s: float
     ) -> Flow[None]:
         """Ask until there is an answer: a server that starts needs as long as it needs.
 
@@ -173,7 +174,7 @@ def no_answer(error: ComfyUIConnectionError, *, idempotent: bool) -> Trouble:
     return Trouble(error, classify_transport(sent=sent, idempotent=idempotent))
 
 
-def bad_answer(answer: Answer, error: ComfyHeadlessError, *, idempotent: bool) -> Trouble:
+def bad_answer(answer: ApiResponse, error: ComfyHeadlessError, *, idempotent: bool) -> Trouble:
     """Of an answer with an error status."""
     told = answer.headers.get("retry-after")
     return Trouble(

@@ -22,7 +22,7 @@ _LIVES: Final = re.compile(r"^Prompt executed in|\d+%\|", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class ServerCheck:
     """What was seen, or the error that was met. ``at`` is seconds since 1970.
 
     ``worker_died``: a job is shown as running, and the log says that what runs it has ended.
@@ -36,7 +36,7 @@ class Look:
     worker_died: bool = False
 
 
-def look(asker: Asker) -> Flow[Look]:
+def look(asker: Asker) -> Flow[ServerCheck]:
     """Ask for the server's state and its queue. Raises nothing: an error is a finding, too."""
     at, began = time.time(), asker.clock()
     try:
@@ -44,9 +44,9 @@ def look(asker: Asker) -> Flow[Look]:
         latency_s = asker.clock() - began
         queue = yield from asker.ask(endpoints.queue())
     except ComfyHeadlessError as error:
-        return Look(at=at, error=error)
+        return ServerCheck(at=at, error=error)
     died = bool(queue.running) and (yield from _worker_died(asker))
-    return Look(at=at, latency_s=latency_s, stats=stats, queue=queue, worker_died=died)
+    return ServerCheck(at=at, latency_s=latency_s, stats=stats, queue=queue, worker_died=died)
 
 
 def says_worker_died(lines: Iterable[LogLine]) -> bool:

@@ -17,12 +17,12 @@ from typing import Any
 from uuid import uuid4
 
 from ..protocol.job import ConnectionLost, ConnectionRegained, is_deaf, new_job, poll_due
-from ..protocol.messages import Message, Status
+from ..protocol.messages import Message, QueueStatus
 from .job_telemetry import Telemetry
 from .operations import Asker, Flow
-from .tracked_job import Job, Observer
-from .tracking import Following
-from .transport.server_address import Endpoint
+from .tracked_job import Observer, TrackedJob
+from .tracking import JobTracking
+from .transport.server_address import ServerAddress
 from .transport.websocket import Socket
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ _DEAF_S = 2.0
 _STATUS_S = 1.0
 
 
-class Hub:
+class Session:
     """The jobs of one client, within one event loop.
 
     ``drive`` runs a flow, as the client does it; ``observer`` is told of every change of a job.
@@ -43,9 +43,9 @@ class Hub:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: ServerAddress,
         asker: Asker,
-        following: Following,
+        following: JobTracking,
         drive: Callable[[Flow[float]], Awaitable[float]],
         *,
         telemetry: Telemetry,
@@ -57,8 +57,8 @@ class Hub:
         self._telemetry = telemetry
         self._observer = observer
         self._socket = Socket(endpoint, on_message=self._hear, on_change=self._connected)
-        self._jobs: dict[str, Job] = {}
-        self._stopped: deque[Job] = deque()
+        self._jobs: dict[str, TrackedJob] = {}
+        self._stopped: deque[TrackedJob] = deque()
         # By prompt_id; True: wants to know of the end alone.
         self._waiting: dict[str, dict[asyncio.Event, bool]] = {}
         self._poller: asyncio.Task[None] | None = None
@@ -67,39 +67,39 @@ class Hub:
         self._due = math.inf
         self._heard_at = 0.0
         self._was_open = False
-        self._status: Status | None = None
+        self._status: QueueStatus | None = None
 
-    async def new_job(self, prompt_id: str, graph: Mapping[str, Any]) -> Job:
+    async def new_job(self, prompt_id: str, graph: Mapping[str, Any]) -> TrackedJob:
         """A job about to be posted, known here before the server can speak of it."""
         client_id = await self._socket.ready()
         state = new_job(prompt_id, now=self._clock(), graph=graph, listening=client_id is not None)
         # Without any clientId the server would tell everybody of it.
         client_id = client_id or str(uuid4())
-        return self._keep(Job(state, client_id=client_id, on_change=self._changed))
+        return self._keep(TrackedJob(state, client_id=client_id, on_change=self._changed))
 
-    def job(self, prompt_id: str) -> Job:
+    def job(self, prompt_id: str) -> TrackedJob:
         """A job known here, or one that somebody else has queued: known while it is waited for."""
         known = self._jobs.get(prompt_id)
         if known is not None and known.error is None:
             return known
         state = new_job(prompt_id, now=self._clock(), accepted=True)
-        job = self._keep(Job(state, on_change=self._changed))
+        job = self._keep(TrackedJob(state, on_change=self._changed))
         job.taken = True
         return job
 
-    def renamed(self, job: Job, before: str) -> None:
+    def renamed(self, job: TrackedJob, before: str) -> None:
         """Know a job by the id that the server gave it."""
         self._jobs.pop(before, None)
         self._jobs[job.prompt_id] = job
 
-    def drop(self, job: Job) -> None:
+    def drop(self, job: TrackedJob) -> None:
         """Forget a job once nobody waits for it; it can still be followed, by polling."""
         job.taken = True
         if job.prompt_id not in self._waiting:
             self._forget(job)
 
     @contextmanager
-    def watching(self, job: Job, *, end_only: bool = False) -> Iterator[asyncio.Event]:
+    def watching(self, job: TrackedJob, *, end_only: bool = False) -> Iterator[asyncio.Event]:
         """While inside, the job is polled where needed, and the event is set on every change.
 
         ``end_only``: not before the job is settled; frames then wake nobody up in vain.
@@ -138,7 +138,7 @@ class Hub:
 
     def _hear(self, client_id: str, message: Message) -> None:
         now = self._heard_at = self._clock()
-        if isinstance(message, Status):
+        if isinstance(message, QueueStatus):
             # About the queue, so about all jobs: they learn of it together, and not each time.
             if self._status is None:
                 self._nudge(now + _STATUS_S)
@@ -170,7 +170,7 @@ class Hub:
 
     # -- those who wait
 
-    def _changed(self, job: Job) -> None:
+    def _changed(self, job: TrackedJob) -> None:
         settled = job.settled
         if settled and job.prompt_id not in self._waiting:
             self._left_alone(job)
@@ -193,7 +193,7 @@ class Hub:
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake.set)
 
     async def _poll(self) -> None:
-        watched: list[Job] = []
+        watched: list[TrackedJob] = []
         try:
             while True:
                 await self._wake.wait()
@@ -211,7 +211,7 @@ class Hub:
         finally:
             self._poller = None
 
-    def _spread_status(self, jobs: list[Job]) -> None:
+    def _spread_status(self, jobs: list[TrackedJob]) -> None:
         if self._status is not None:
             for job in jobs:
                 job.apply(self._status, self._clock())
@@ -226,7 +226,7 @@ class Hub:
             logger.info("The socket has gone deaf; opening another")
             self._socket.cycle()
 
-    def _left_alone(self, job: Job) -> None:
+    def _left_alone(self, job: TrackedJob) -> None:
         job.forget_preview()
         if job.taken:
             self._forget(job)
@@ -235,11 +235,11 @@ class Hub:
             if len(self._stopped) > _KEPT_STOPPED:
                 self.drop(self._stopped.popleft())
 
-    def _forget(self, job: Job) -> None:
+    def _forget(self, job: TrackedJob) -> None:
         if self._jobs.get(job.prompt_id) is job:
             del self._jobs[job.prompt_id]
 
-    def _keep(self, job: Job) -> Job:
+    def _keep(self, job: TrackedJob) -> TrackedJob:
         job.observers.append(self._observer)
         self._jobs[job.prompt_id] = job
         if len(self._jobs) > _KEPT_JOBS:

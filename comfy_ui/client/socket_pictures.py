@@ -8,7 +8,7 @@ from ..protocol.outputs import SOCKET_FOLDER, OutputFile
 _KEPT_BYTES = 256 * 2**20
 
 
-class Pictures:
+class SocketPictures:
     """The newest ones that a client has received; the server has none of them."""
 
     def __init__(self, *, kept_bytes: int = _KEPT_BYTES) -> None:

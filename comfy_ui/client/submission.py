@@ -21,7 +21,7 @@ from ..errors import (
     Problem,
     ValidationError,
 )
-from .transport.request import Answer, json_body, read_json
+from .transport.request import ApiResponse, json_body, read_json
 
 _MODEL_SUFFIXES = {".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".sft", ".gguf", ".onnx"}
 # Loader inputs and the folder below models/ that their choices come from.
@@ -52,7 +52,7 @@ _HINTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Submitted:
+class SubmissionResult:
     """The server has the job. ``problems``: outputs that it silently left out."""
 
     prompt_id: str
@@ -105,7 +105,7 @@ def prompt_body(
         ) from error
 
 
-def read_submitted(answer: Answer, graph: Mapping[str, Any]) -> Submitted:
+def read_submitted(answer: ApiResponse, graph: Mapping[str, Any]) -> SubmissionResult:
     """The job as accepted.
 
     Raises:
@@ -118,14 +118,14 @@ def read_submitted(answer: Answer, graph: Mapping[str, Any]) -> Submitted:
     if not isinstance(body, dict) or "prompt_id" not in body:
         raise ComfyUIConnectionError(f"The answer to {answer.where} names no job.")
     number = body.get("number")
-    return Submitted(
+    return SubmissionResult(
         str(body["prompt_id"]),
         float(number) if isinstance(number, int | float) else 0.0,
         tuple(_problems(body.get("node_errors"), graph)),
     )
 
 
-def dropped_outputs(submitted: Submitted) -> InvalidWorkflowError:
+def dropped_outputs(submitted: SubmissionResult) -> InvalidWorkflowError:
     """The error for a job of which the server would run a part only."""
     return _of_problems("The server would leave out a part of this workflow", submitted.problems)
 

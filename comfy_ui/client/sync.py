@@ -27,9 +27,9 @@ from .client_options import (
 from .result import Result
 from .submission import check_prompt_id
 from .sync_requests import SyncServer
-from .tracked_job import Changes, Job, no_trace
+from .tracked_job import JobChanges, TrackedJob, no_trace
 from .transport.http_transport import Breaker
-from .transport.server_address import Endpoint
+from .transport.server_address import ServerAddress
 from .workflow_source import WorkflowSource
 
 SyncResult = Result[list[Path]]
@@ -68,12 +68,12 @@ class ComfyClient(SyncServer):
 
     def _connect(
         self,
-        endpoint: Endpoint,
+        endpoint: ServerAddress,
         breaker: Breaker | None,
         http: httpx.BaseTransport | httpx.AsyncBaseTransport | None,
     ) -> None:
         super()._connect(endpoint, breaker, http)
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[str, TrackedJob] = {}
 
     # -- running workflows
 
@@ -111,7 +111,9 @@ class ComfyClient(SyncServer):
             front=front,
             extra_data=runnable.extra_data(extra_data),
         )
-        job = self._keep(Job(new_job(prompt_id, now=self._asker.clock(), graph=runnable.graph)))
+        job = self._keep(
+            TrackedJob(new_job(prompt_id, now=self._asker.clock(), graph=runnable.graph))
+        )
         try:
             with self._telemetry.submitting(job, runnable.graph):
                 self._drive(self._following.submit(job, call, strict=strict))
@@ -226,7 +228,7 @@ class ComfyClient(SyncServer):
         """
         results: dict[int, SyncResult | ComfyHeadlessError] = {}
         waiting = list(enumerate(workflows))[::-1]
-        active: dict[int, tuple[Job, ExitStack]] = {}
+        active: dict[int, tuple[TrackedJob, ExitStack]] = {}
         while waiting or active:
             while waiting and len(active) < max(1, concurrency):
                 index, workflow = waiting.pop()
@@ -309,9 +311,9 @@ class ComfyClient(SyncServer):
 
     # -- following
 
-    def _changes(self, job: Job, *, timeout: float | None) -> Iterator[Changes]:
+    def _changes(self, job: TrackedJob, *, timeout: float | None) -> Iterator[JobChanges]:
         """One item for each look at the job; the last when it is settled."""
-        changes, clock = Changes(job), self._asker.clock
+        changes, clock = JobChanges(job), self._asker.clock
         deadline = None if timeout is None else clock() + timeout
         while True:
             settled = job.settled
@@ -325,20 +327,20 @@ class ComfyClient(SyncServer):
                 due = due if deadline is None else min(due, deadline)
                 time.sleep(max(0.0, due - clock()))
 
-    def _result(self, job: Job) -> SyncResult:
+    def _result(self, job: TrackedJob) -> SyncResult:
         self._jobs.pop(job.prompt_id, None)
         return job.result(self._save)
 
     def _save(self, files: Sequence[OutputFile], folder: Path) -> list[Path]:
         return self._drive(self._transfers.save(files, folder))
 
-    def _job(self, prompt_id: str) -> Job:
+    def _job(self, prompt_id: str) -> TrackedJob:
         known = self._jobs.get(prompt_id)
         if known is not None:
             return known
-        return Job(new_job(prompt_id, now=self._asker.clock(), accepted=True))
+        return TrackedJob(new_job(prompt_id, now=self._asker.clock(), accepted=True))
 
-    def _keep(self, job: Job) -> Job:
+    def _keep(self, job: TrackedJob) -> TrackedJob:
         """Remember the graph of a job queued here, which tells what its progress means."""
         self._jobs[job.prompt_id] = job
         while len(self._jobs) > _KEPT_JOBS:

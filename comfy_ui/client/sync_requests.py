@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar, cast
 import httpx
 
 from ..errors import ComfyHeadlessError
-from ..protocol.object_info import NodeLibrary
+from ..protocol.object_info import NodeRegistry
 from ..protocol.outputs import OutputFile
 from ..protocol.queue_and_history import HistoryEntry, QueueSnapshot
 from . import endpoints
@@ -28,11 +28,11 @@ from .response_models import (
     UploadedFile,
     UserFile,
 )
-from .server_check import Look, look
+from .server_check import ServerCheck, look
 from .tracking import LOOK_S
 from .transport.http_transport import Breaker, SyncTransport
-from .transport.request import Call
-from .transport.server_address import Endpoint
+from .transport.request import ApiRequest
+from .transport.server_address import ServerAddress
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ class SyncServer(Base):
 
     def _connect(
         self,
-        endpoint: Endpoint,
+        endpoint: ServerAddress,
         breaker: Breaker | None,
         http: httpx.BaseTransport | httpx.AsyncBaseTransport | None,
     ) -> None:
@@ -204,7 +204,7 @@ class SyncServer(Base):
 
     # -- what the server has
 
-    def object_info(self, node: str | None = None, *, fresh: bool = False) -> NodeLibrary:
+    def object_info(self, node: str | None = None, *, fresh: bool = False) -> NodeRegistry:
         """All node classes (fetched once, then kept; ``fresh`` fetches again), or the one named."""
         if node is not None:
             return self._ask(endpoints.object_info(node))
@@ -262,7 +262,7 @@ class SyncServer(Base):
         """The number of jobs running and pending: the cheapest sign of life."""
         return self._ask(endpoints.ping())
 
-    def look(self) -> Look:
+    def look(self) -> ServerCheck:
         """The server's state and queue, or the error met; for monitors, see ``ComfyHealth``."""
         return self._drive(look(self._asker))
 
@@ -311,7 +311,7 @@ class SyncServer(Base):
 
     # -- driving
 
-    def _ask(self, call: Call[T]) -> T:
+    def _ask(self, call: ApiRequest[T]) -> T:
         return self._drive(self._asker.ask(call))
 
     def _drive(self, flow: Flow[T]) -> T:
@@ -332,7 +332,7 @@ class SyncServer(Base):
 
     def _do(self, step: Step) -> Any:
         match step:
-            case Call():
+            case ApiRequest():
                 return self._transport.send(step)
             case Fetch(call, download):
                 return self._transport.send(call, download)

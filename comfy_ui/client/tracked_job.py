@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ComfyHeadlessError, GenerationTimeoutError, JobLostError
-from ..protocol._replace import change
+from ..protocol._replace import fast_replace
 from ..protocol.job import Event, JobState, advance
 from ..protocol.outputs import OutputFile
 from ..protocol.progress import Phase, Progress
@@ -18,7 +18,7 @@ Observer = Callable[[JobState, JobState, float], None]
 """Told of each change of a job: the state before, after, and the time. Must return at once."""
 
 
-class Job:
+class TrackedJob:
     """Holds the one state of a job, for all who follow it."""
 
     def __init__(
@@ -26,7 +26,7 @@ class Job:
         state: JobState,
         *,
         client_id: str = "",
-        on_change: Callable[[Job], None] | None = None,
+        on_change: Callable[[TrackedJob], None] | None = None,
     ) -> None:
         self.state = state
         self.client_id = client_id
@@ -69,13 +69,15 @@ class Job:
     def rename(self, prompt_id: str) -> None:
         """The server gave it an id of its own. What it said under that before went by unheard."""
         with self._lock:
-            self.state = change(self.state, prompt_id=prompt_id, listening=False, unbroken=False)
+            self.state = fast_replace(
+                self.state, prompt_id=prompt_id, listening=False, unbroken=False
+            )
 
     def forget_preview(self) -> None:
         """It is large, and nobody looks on."""
         with self._lock:
-            tracker = change(self.state.tracker, preview=None)
-            self.state = change(self.state, tracker=tracker)
+            tracker = fast_replace(self.state.tracker, preview=None)
+            self.state = fast_replace(self.state, tracker=tracker)
 
     def give_up(self, error: Exception) -> None:
         self.error = error
@@ -108,10 +110,10 @@ class Job:
             self._on_change(self)
 
 
-class Changes:
+class JobChanges:
     """What is new about a job since it was last asked: for ``on_progress`` and ``stream``."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: TrackedJob) -> None:
         self._job = job
         self._shown: Progress | None = None
         self._seen: set[tuple[str, str, str, str]] = set()

@@ -31,9 +31,9 @@ from . import endpoints
 from .job_telemetry import Telemetry
 from .operations import Asker, Flow
 from .response_models import Capabilities
-from .submission import Submitted, dropped_outputs
-from .tracked_job import Job
-from .transport.request import Answer, Call, rejection
+from .submission import SubmissionResult, dropped_outputs
+from .tracked_job import TrackedJob
+from .transport.request import ApiRequest, ApiResponse, rejection
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ _TAKE_BACK_S = 30.0  # how long to see a job off that was not wanted
 _REFUSED_S = 0.5
 
 
-class Following:
+class JobTracking:
     """The flows around jobs, of one client.
 
     ``is_cloud``: the server is Comfy Cloud, whose interrupt stops all jobs of its user, and which
@@ -65,7 +65,9 @@ class Following:
         self._atomic_cancel: bool | None = None
         self._refused_until = 0.0
 
-    def submit(self, job: Job, call: Call[Submitted], *, strict: bool) -> Flow[None]:
+    def submit(
+        self, job: TrackedJob, call: ApiRequest[SubmissionResult], *, strict: bool
+    ) -> Flow[None]:
         """Post a job so that it is queued once.
 
         Raises:
@@ -103,11 +105,11 @@ class Following:
 
     def has(self, prompt_id: str, *, silence_s: float) -> Flow[bool]:
         """Whether the server has, or has had, a job; see :meth:`find`."""
-        job = Job(new_job(prompt_id, now=self._asker.clock()))
+        job = TrackedJob(new_job(prompt_id, now=self._asker.clock()))
         return (yield from self.find(job, silence_s=silence_s))
 
     def find(
-        self, job: Job, error: ComfyHeadlessError | None = None, *, silence_s: float = LOOK_S
+        self, job: TrackedJob, error: ComfyHeadlessError | None = None, *, silence_s: float = LOOK_S
     ) -> Flow[bool]:
         """Whether the server has a job of which nobody knows whether it got there.
 
@@ -137,7 +139,7 @@ class Following:
                 yield self._asker.until(min(due, deadline))
         return True
 
-    def tend(self, jobs: Sequence[Job], *, deadline: float | None = None) -> Flow[float]:
+    def tend(self, jobs: Sequence[TrackedJob], *, deadline: float | None = None) -> Flow[float]:
         """Do what is due for these jobs: tell the server to stop, or look. Gives the next time.
 
         Who has a ``deadline`` is not kept waiting for long after it by a server that is silent.
@@ -160,7 +162,7 @@ class Following:
         fair_s = min(whole_s / _POLLS_BEFORE_GIVING_UP, left_s)
         return min(max(fair_s, _LEAST_PATIENCE_S), whole_s, POLL_PATIENCE_S)
 
-    def cancel(self, job: Job, *, timeout_s: float) -> Flow[bool]:
+    def cancel(self, job: TrackedJob, *, timeout_s: float) -> Flow[bool]:
         """Stop a job, and see to it. False: it has ended, or still goes on."""
         job.apply(CancelRequested(), self._asker.clock())
         deadline = self._asker.clock() + timeout_s
@@ -170,7 +172,7 @@ class Following:
                 yield self._asker.until(min(due, deadline))
         return job.was_stopped
 
-    def _stop(self, job: Job, patience_s: float) -> Flow[None]:
+    def _stop(self, job: TrackedJob, patience_s: float) -> Flow[None]:
         """Tell the server once; ``cancel_due`` says when to tell it again."""
         ask = partial(self._asker.once, patience_s=patience_s)
         try:
@@ -187,7 +189,7 @@ class Following:
         # After a failure too: the next attempt is not to come at once.
         job.apply(CancelSent(), self._asker.clock())
 
-    def _look(self, jobs: Sequence[Job], due: set[str], patience_s: float) -> Flow[None]:
+    def _look(self, jobs: Sequence[TrackedJob], due: set[str], patience_s: float) -> Flow[None]:
         """The queue, once for all jobs, then the history of those that are not in it."""
         ask = partial(self._asker.once, patience_s=patience_s)
         try:
@@ -211,7 +213,7 @@ class Following:
             for job in jobs:
                 job.unreachable_since = job.trouble = None
 
-    def _unreachable(self, jobs: Sequence[Job], error: ComfyHeadlessError) -> None:
+    def _unreachable(self, jobs: Sequence[TrackedJob], error: ComfyHeadlessError) -> None:
         """A server that is away mostly comes back; one that wants a login does not."""
         now = self._asker.clock()
         refused = error if isinstance(error, CircuitOpenError) else None
@@ -229,8 +231,8 @@ class Following:
 
     def capabilities(self) -> Flow[Capabilities]:
         """Probed by route, not by version. Changes nothing at the server."""
-        jobs: Answer = yield endpoints.jobs(limit=1)
-        cancel: Answer = yield endpoints.cancel_jobs([])
+        jobs: ApiResponse = yield endpoints.jobs(limit=1)
+        cancel: ApiResponse = yield endpoints.cancel_jobs([])
         for answer in (jobs, cancel):
             if isinstance(error := rejection(answer), AuthenticationError):
                 raise error  # which says nothing about the route
@@ -247,14 +249,14 @@ def _in_doubt(error: ComfyHeadlessError) -> ComfyUIConnectionError:
     )
 
 
-def _not_found_out(job: Job) -> ComfyUIConnectionError:
+def _not_found_out(job: TrackedJob) -> ComfyUIConnectionError:
     return ComfyUIConnectionError(
         f"Whether the server has job {job.prompt_id} could not be found out.",
         hint="Check that ComfyUI runs and answers, then try again.",
     )
 
 
-def _next_due(job: Job, now: float) -> float:
+def _next_due(job: TrackedJob, now: float) -> float:
     return min(poll_due(job.state, now), cancel_due(job.state))
 
 

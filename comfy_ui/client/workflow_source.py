@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..protocol.object_info import NodeLibrary
+from ..protocol.object_info import NodeRegistry
 from . import endpoints
-from .file_transfers import Transfers
+from .file_transfers import FileTransfers
 from .file_uploads import UploadSource
 from .operations import Asker, Flow, work
 from .response_models import UploadedFile
@@ -36,15 +36,15 @@ class Runnable:
         return extra
 
 
-class Sources:
+class WorkflowSources:
     """Makes graphs for one server, whose node list is fetched once, when it is first needed."""
 
-    def __init__(self, asker: Asker, transfers: Transfers) -> None:
+    def __init__(self, asker: Asker, transfers: FileTransfers) -> None:
         self._asker = asker
         self._transfers = transfers
-        self._library: NodeLibrary | None = None
+        self._library: NodeRegistry | None = None
 
-    def library(self, *, fresh: bool = False) -> Flow[NodeLibrary]:
+    def library(self, *, fresh: bool = False) -> Flow[NodeRegistry]:
         """All node classes of the server."""
         if self._library is None or fresh:
             self._library = yield from self._asker.ask(endpoints.object_info())

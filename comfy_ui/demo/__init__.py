@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..lazy_names import lazily
+from ..lazy_names import lazy_names
 
 _WHERE = {"DemoServer": "demo_server", "Faults": "fault_switches"}
 
@@ -19,5 +19,5 @@ if TYPE_CHECKING:
     from .demo_server import DemoServer as DemoServer
     from .fault_switches import Faults as Faults
 
-__getattr__, __dir__ = lazily(__name__, _WHERE, feature="ui")
+__getattr__, __dir__ = lazy_names(__name__, _WHERE, feature="ui")
 __all__ = [*_WHERE]  # noqa: PLE0604 -- the keys are strings

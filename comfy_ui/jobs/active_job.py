@@ -14,11 +14,11 @@ from .queue import Claim
 _PAUSES_S: Final = (0.5, 10.0)  # between two tries at a server that is away: first, longest
 
 
-class GaveBackError(Exception):
+class JobReturnedError(Exception):
     """The job is another worker's now."""
 
 
-class Run:
+class ActiveJob:
     """One job in this worker's hands."""
 
     def __init__(self, claim: Claim) -> None:

@@ -18,36 +18,36 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class WaitingJob:
     """What fairness needs to know of a waiting job; the lowest ``rank`` is its owner's next."""
 
     job_id: str
-    owner: str
+    user_id: str
     rank: float
     cost_s: float
     created_at: float
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
+class FairQueueClock:
     """The virtual time, and up to when each owner has used their share."""
 
     virtual_s: float = 0.0
     finish_s: Mapping[str, float] = field(default_factory=dict)
 
-    def tags(self, turn: Turn) -> tuple[float, float]:
+    def tags(self, turn: WaitingJob) -> tuple[float, float]:
         """Start and finish tag of ``turn``, if it goes next."""
-        start = max(self.virtual_s, self.finish_s.get(turn.owner, 0.0))
+        start = max(self.virtual_s, self.finish_s.get(turn.user_id, 0.0))
         return start, start + turn.cost_s
 
-    def after(self, turn: Turn) -> Clock:
+    def after(self, turn: WaitingJob) -> FairQueueClock:
         """The clock once ``turn`` has been taken. Owners whose share is even are forgotten."""
         start, finish = self.tags(turn)
-        kept = {owner: f for owner, f in self.finish_s.items() if f > start}
-        return Clock(start, {**kept, turn.owner: finish})
+        kept = {user_id: f for user_id, f in self.finish_s.items() if f > start}
+        return FairQueueClock(start, {**kept, turn.user_id: finish})
 
 
-def fair_order(waiting: Iterable[Turn], clock: Clock) -> list[Turn]:
+def fair_order(waiting: Iterable[WaitingJob], clock: FairQueueClock) -> list[WaitingJob]:
     """All waiting jobs in the order in which they go, if nothing else comes.
 
     >>> a1, a2 = Turn("a1", "ann", 1, 5.0, 0.0), Turn("a2", "ann", 2, 5.0, 1.0)
@@ -55,23 +55,25 @@ def fair_order(waiting: Iterable[Turn], clock: Clock) -> list[Turn]:
     >>> [turn.job_id for turn in fair_order([a1, a2, b1], Clock())]
     ['a1', 'b1', 'a2']
     """
-    lines: dict[str, list[Turn]] = {}
+    lines: dict[str, list[WaitingJob]] = {}
     for turn in sorted(waiting, key=lambda t: t.rank, reverse=True):
-        lines.setdefault(turn.owner, []).append(turn)  # the next one of each line is the last
-    heads = [(clock.tags(line[-1])[0], line[-1].created_at, owner) for owner, line in lines.items()]
+        lines.setdefault(turn.user_id, []).append(turn)  # the next one of each line is the last
+    heads = [
+        (clock.tags(line[-1])[0], line[-1].created_at, user_id) for user_id, line in lines.items()
+    ]
     heapq.heapify(heads)
     order = []
     while heads:
-        start, _, owner = heapq.heappop(heads)
-        line = lines[owner]
+        start, _, user_id = heapq.heappop(heads)
+        line = lines[user_id]
         turn = line.pop()
         order.append(turn)
         if line:
-            heapq.heappush(heads, (start + turn.cost_s, line[-1].created_at, owner))
+            heapq.heappush(heads, (start + turn.cost_s, line[-1].created_at, user_id))
     return order
 
 
-def work(values: Mapping[str, Any]) -> float:
+def relative_work(values: Mapping[str, Any]) -> float:
     """How much there is to compute, relative to a 1024² picture of one step.
 
     Comparable between jobs of one preset only; what is not among ``values`` counts as one.

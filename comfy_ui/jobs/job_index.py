@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, MutableMapping, Sequence
 
-from ..storage.records import Job, Status
-from .fair_queue import Clock, Turn, fair_order
+from ..storage.records import Job, JobStatus
+from .fair_queue import FairQueueClock, WaitingJob, fair_order
 
 
-class Roster(MutableMapping[str, Job]):
+class JobIndex(MutableMapping[str, Job]):
     """Jobs by id, in the order in which they came.
 
     The line is asked for at every change of any job, by everybody who looks on, and changes
@@ -18,37 +18,37 @@ class Roster(MutableMapping[str, Job]):
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
-        self._clock = Clock()
-        self._line: tuple[Turn, ...] | None = None
+        self._clock = FairQueueClock()
+        self._line: tuple[WaitingJob, ...] | None = None
         self._lines: dict[str, list[str]] = {}
         self._in_hand: tuple[str, ...] | None = None
         self._owners: Counter[str] = Counter()
 
     @property
-    def clock(self) -> Clock:
+    def clock(self) -> FairQueueClock:
         """Of the fair queue."""
         return self._clock
 
     @clock.setter
-    def clock(self, clock: Clock) -> None:
+    def clock(self, clock: FairQueueClock) -> None:
         self._clock = clock
         self._line = None
 
     @property
-    def line(self) -> Sequence[Turn]:
+    def line(self) -> Sequence[WaitingJob]:
         """What waits, in the order in which it goes; the same object until that changes."""
         if self._line is None:
             turns = (turn for job in self._jobs.values() if (turn := _turn(job)))
             self._line = tuple(fair_order(turns, self._clock))
             self._lines = {}
             for turn in self._line:
-                self._lines.setdefault(turn.owner, []).append(turn.job_id)
+                self._lines.setdefault(turn.user_id, []).append(turn.job_id)
         return self._line
 
-    def waiting(self, owner: str) -> list[Job]:
+    def waiting(self, user_id: str) -> list[Job]:
         """What waits of an owner's, in their order."""
         _ = self.line
-        return [self._jobs[job_id] for job_id in self._lines.get(owner, ())]
+        return [self._jobs[job_id] for job_id in self._lines.get(user_id, ())]
 
     @property
     def in_hand(self) -> list[Job]:
@@ -57,9 +57,9 @@ class Roster(MutableMapping[str, Job]):
             self._in_hand = tuple(id_ for id_, job in self._jobs.items() if _turn(job) is None)
         return [self._jobs[job_id] for job_id in self._in_hand]
 
-    def count(self, owner: str) -> int:
+    def count(self, user_id: str) -> int:
         """How many an owner has."""
-        return self._owners[owner]
+        return self._owners[user_id]
 
     def __getitem__(self, job_id: str) -> Job:
         return self._jobs[job_id]
@@ -86,13 +86,13 @@ class Roster(MutableMapping[str, Job]):
             self._in_hand = None
         for job, number in (old, -1), (new, 1):
             if job is not None:
-                self._owners[job.owner] += number
-                if not self._owners[job.owner]:
-                    del self._owners[job.owner]
+                self._owners[job.user_id] += number
+                if not self._owners[job.user_id]:
+                    del self._owners[job.user_id]
 
 
-def _turn(job: Job) -> Turn | None:
+def _turn(job: Job) -> WaitingJob | None:
     """What fairness needs to know of it; None: it does not wait."""
-    if job.status is not Status.WAITING:
+    if job.status is not JobStatus.WAITING:
         return None
-    return Turn(job.id, job.owner, job.rank, job.cost_s, job.created_at)
+    return WaitingJob(job.id, job.user_id, job.rank, job.cost_s, job.created_at)

@@ -17,20 +17,20 @@ from ..errors import StorageError, ValidationError
 from ..protocol.progress import Phase
 from ..storage import items_table, jobs_table
 from ..storage.database import Database
-from ..storage.records import Item, Job, JobError, Line, Snapshot, Status, StoredFile
-from ..storage.uncancellable import whole
-from .fair_queue import Clock
-from .placement import Offer
-from .queue import Claim, Report, Why
+from ..storage.records import Job, JobError, JobStatus, LibraryItem, QueueView, Snapshot, StoredFile
+from ..storage.uncancellable import uncancellable
+from .fair_queue import FairQueueClock
+from .placement import ServerOffer
+from .queue import Claim, JobReport, Why
 from .snapshots import first_snapshot, last_snapshot
-from .unfinished_jobs import LiveJobs
+from .unfinished_jobs import UnfinishedJobs
 
 logger = logging.getLogger(__name__)
 
 _LINE_INTERVAL_S: Final = 0.25  # a whole line is told, with a preview
 
 
-class LocalQueue(LiveJobs):
+class LocalQueue(UnfinishedJobs):
     """The :class:`.queue.JobQueue` of this process.
 
     The database is locked against other processes, so the unfinished jobs are also kept in
@@ -62,10 +62,10 @@ class LocalQueue(LiveJobs):
 
         def read(
             connection: sqlite3.Connection,
-        ) -> tuple[list[Job], Clock, list[tuple[str, str]]]:
+        ) -> tuple[list[Job], FairQueueClock, list[tuple[str, str]]]:
             return (
                 jobs_table.unfinished(connection),
-                Clock(*jobs_table.fair_queue_tags(connection)),
+                FairQueueClock(*jobs_table.fair_queue_tags(connection)),
                 jobs_table.left(connection),
             )
 
@@ -83,19 +83,19 @@ class LocalQueue(LiveJobs):
 
     # The page's side
 
-    @whole
+    @uncancellable
     async def submit(self, job: Job, *, front: bool, replaces: str | None = None) -> Job:
         async with self._order_lock:
-            known = await self._database.run(jobs_table.get, job.id, job.owner)
+            known = await self._database.run(jobs_table.get, job.id, job.user_id)
             if known is not None:  # asked twice at once
                 return known
-            old = self._mine(replaces, job.owner) if replaces else None
-            if replaces and (old is None or old.status is not Status.WAITING):
+            old = self._mine(replaces, job.user_id) if replaces else None
+            if replaces and (old is None or old.status is not JobStatus.WAITING):
                 raise ValidationError(
                     "That job does not wait any more, so it was not changed.",
                     hint="Generate again to add the changed one to the queue.",
                 )
-            ranks = [other.rank for other in self._jobs.waiting(job.owner) if other is not old]
+            ranks = [other.rank for other in self._jobs.waiting(job.user_id) if other is not old]
             if len(ranks) >= self._waiting_limit:
                 raise ValidationError(
                     f"{len(ranks)} of your jobs are waiting already.",
@@ -107,7 +107,7 @@ class LocalQueue(LiveJobs):
 
             def write(connection: sqlite3.Connection) -> Job:
                 cost_s = job.work * jobs_table.seconds_per_work(connection, job.preset)
-                ranked = replace(job, status=Status.WAITING, rank=rank, cost_s=cost_s)
+                ranked = replace(job, status=JobStatus.WAITING, rank=rank, cost_s=cost_s)
                 jobs_table.insert(connection, ranked)
                 if old is not None:
                     jobs_table.delete(connection, old.id)
@@ -118,32 +118,32 @@ class LocalQueue(LiveJobs):
             self._board.put(first_snapshot(job))
             if old is not None:
                 self._forget(old.id)
-                ended = replace(old, status=Status.CANCELLED, finished_at=self._now())
+                ended = replace(old, status=JobStatus.CANCELLED, finished_at=self._now())
                 self._board.put(last_snapshot(ended))
         self._show_places()
         self._wake_workers()
         return job
 
-    @whole
-    async def cancel(self, job_id: str, owner: str) -> bool:
+    @uncancellable
+    async def cancel(self, job_id: str, user_id: str) -> bool:
         async with self._order_lock:
-            job = self._mine(job_id, owner)
+            job = self._mine(job_id, user_id)
             if job is None:
                 return False
-            if job.status is Status.WAITING:
-                await self._end(replace(job, status=Status.CANCELLED))
+            if job.status is JobStatus.WAITING:
+                await self._end(replace(job, status=JobStatus.CANCELLED))
             else:
                 job = self._jobs[job_id] = replace(job, cancel_requested=True)
-                self._show(job, Report(job_id=job.id, phase=Phase.CANCELLING))
+                self._show(job, JobReport(job_id=job.id, phase=Phase.CANCELLING))
                 self._wake_workers()
                 await self._try_to_save(job)
         self._show_places()
         return True
 
-    @whole
-    async def reorder(self, job_id: str, owner: str, *, before: str | None) -> bool:
+    @uncancellable
+    async def reorder(self, job_id: str, user_id: str, *, before: str | None) -> bool:
         async with self._order_lock:
-            line = self._jobs.waiting(owner)
+            line = self._jobs.waiting(user_id)
             ids = [job.id for job in line if job.id != job_id]
             if len(ids) == len(line) or (before is not None and before not in ids):
                 return False
@@ -156,35 +156,35 @@ class LocalQueue(LiveJobs):
         self._board.wake()
         return True
 
-    @whole
-    async def refetch(self, job_id: str, owner: str) -> bool:
+    @uncancellable
+    async def refetch(self, job_id: str, user_id: str) -> bool:
         async with self._order_lock:
-            if self._mine(job_id, owner):
+            if self._mine(job_id, user_id):
                 return False
-            job = await self._database.run(jobs_table.get, job_id, owner)
+            job = await self._database.run(jobs_table.get, job_id, user_id)
             if job is None or not _is_stranded(job):
                 return False
             self._take_up(job)
         self._wake_workers()
         return True
 
-    async def elsewhere(self, job_id: str, owner: str) -> bool:
-        job = self._mine(job_id, owner)
-        if job is None or job.status is not Status.FETCHING or job.server is None:
+    async def elsewhere(self, job_id: str, user_id: str) -> bool:
+        job = self._mine(job_id, user_id)
+        if job is None or job.status is not JobStatus.FETCHING or job.server is None:
             return False
         return self._fleet.is_away(job.server) and self._fleet.another(job.server, job)
 
-    async def active(self, owner: str) -> list[Job]:
-        in_hand = [job for job in self._jobs.in_hand if job.owner == owner]
-        return in_hand + self._jobs.waiting(owner)
+    async def active(self, user_id: str) -> list[Job]:
+        in_hand = [job for job in self._jobs.in_hand if job.user_id == user_id]
+        return in_hand + self._jobs.waiting(user_id)
 
-    async def snapshot(self, job_id: str, owner: str) -> Snapshot | None:
-        if self._mine(job_id, owner):
+    async def snapshot(self, job_id: str, user_id: str) -> Snapshot | None:
+        if self._mine(job_id, user_id):
             self._show_places(also=job_id)
             return self._board.get(job_id)
 
         def read(connection: sqlite3.Connection) -> Snapshot | None:
-            job = jobs_table.get(connection, job_id, owner)
+            job = jobs_table.get(connection, job_id, user_id)
             return (
                 last_snapshot(job, items_table.of_job(connection, job_id, self._folder))
                 if job
@@ -193,9 +193,9 @@ class LocalQueue(LiveJobs):
 
         return await self._database.run(read)
 
-    async def watch(self, job_id: str, owner: str) -> AsyncGenerator[Snapshot, None]:
+    async def watch(self, job_id: str, user_id: str) -> AsyncGenerator[Snapshot, None]:
         while True:  # twice if the job ends between looking and following
-            snapshot = await self.snapshot(job_id, owner)
+            snapshot = await self.snapshot(job_id, user_id)
             if snapshot is None:
                 return
             if snapshot.terminal:
@@ -209,33 +209,33 @@ class LocalQueue(LiveJobs):
             if self._closed:
                 return
 
-    async def watch_line(self, owner: str) -> AsyncGenerator[Line, None]:
+    async def watch_line(self, user_id: str) -> AsyncGenerator[QueueView, None]:
         seen = None
         while not self._closed:
             news = self._board.news
-            line = await self._owners_line(owner)
+            line = await self._owners_line(user_id)
             if line != seen:
                 seen = line
                 yield line
                 await asyncio.sleep(_LINE_INTERVAL_S)
             await news.wait()
 
-    async def entered(self, owner: str) -> None:
-        self._ended[owner] += 1
+    async def entered(self, user_id: str) -> None:
+        self._ended[user_id] += 1
         self._board.wake()
 
-    async def _owners_line(self, owner: str) -> Line:
+    async def _owners_line(self, user_id: str) -> QueueView:
         places = self._places()
         own = []
-        for job in await self.active(owner):
+        for job in await self.active(user_id):
             snapshot = self._board.get(job.id) or first_snapshot(job)
             place = places.get(job.id)
             own.append((job, replace(snapshot, **place.fields) if place else snapshot))
-        return Line(tuple(own), len(self._jobs) - len(own), self._ended[owner])
+        return QueueView(tuple(own), len(self._jobs) - len(own), self._ended[user_id])
 
     # The worker's side
 
-    async def announce(self, worker: str, offer: Offer) -> None:
+    async def announce(self, worker: str, offer: ServerOffer) -> None:
         if self._fleet.hear(worker, offer):
             self._wake_workers()
 
@@ -253,7 +253,7 @@ class LocalQueue(LiveJobs):
             claimed, clock = [], self._jobs.clock
             for job in self._fleet.share(worker, line, self._busy_s(), limit):
                 given = replace(
-                    job, status=Status.CLAIMED, prompt_id=str(uuid.uuid4()), server=worker
+                    job, status=JobStatus.CLAIMED, prompt_id=str(uuid.uuid4()), server=worker
                 )
                 claimed.append((given, clock.tags(turns[job.id])))
                 clock = clock.after(turns[job.id])
@@ -281,10 +281,10 @@ class LocalQueue(LiveJobs):
                 return False
             if not self._fleet.another(worker, old):
                 return False
-            first = min((j.rank for j in self._jobs.waiting(old.owner)), default=1.0) - 1
+            first = min((j.rank for j in self._jobs.waiting(old.user_id)), default=1.0) - 1
             job = replace(
                 old,
-                status=Status.WAITING,
+                status=JobStatus.WAITING,
                 rank=first,
                 server=None,
                 prompt_id=None,
@@ -317,7 +317,7 @@ class LocalQueue(LiveJobs):
             job.id for job in self._jobs.in_hand if job.cancel_requested and job.server == worker
         )
 
-    async def publish(self, worker: str, report: Report) -> None:
+    async def publish(self, worker: str, report: JobReport) -> None:
         job = self._jobs.get(report.job_id)
         if job is None or job.server != worker:  # over, or with another worker by now
             return
@@ -335,7 +335,7 @@ class LocalQueue(LiveJobs):
             error=report.error,
         )
         before = self._inherited.pop(job.id, None)
-        if before is not None and job.status is Status.UNFETCHED:
+        if before is not None and job.status is JobStatus.UNFETCHED:
             job = replace(job, server=before)  # which may come back, and has the results still
         if not job.status.active:
             await self._end_or_strand(job, report.files)
@@ -367,7 +367,7 @@ class LocalQueue(LiveJobs):
         job = replace(job, finished_at=self._now())
         before = self._jobs.pop(job.id)  # from here on nobody else writes its row
 
-        def write(connection: sqlite3.Connection) -> tuple[Item, ...]:
+        def write(connection: sqlite3.Connection) -> tuple[LibraryItem, ...]:
             jobs_table.save(connection, job)
             items_table.add(connection, job, files, now=self._now())
             return items_table.of_job(connection, job.id, self._folder)
@@ -378,10 +378,10 @@ class LocalQueue(LiveJobs):
             self._jobs[job.id] = before
             raise
         self._fleet.forget(job.id)
-        self._ended[job.owner] += 1
+        self._ended[job.user_id] += 1
         last = last_snapshot(job, made)
         shown = self._board.get(job.id)
-        if shown and job.status is not Status.SUCCEEDED:
+        if shown and job.status is not JobStatus.SUCCEEDED:
             last = replace(last, progress=shown.progress)
         self._board.put(last)
         self._show_places()
@@ -393,13 +393,13 @@ class LocalQueue(LiveJobs):
         except StorageError as error:
             logger.error("Job %s ended, and it could not be written down: %s", job.id, error)  # noqa: TRY400 -- told to the owner too
             self._forget(job.id)
-            self._ended[job.owner] += 1
+            self._ended[job.user_id] += 1
             self._board.put(
-                last_snapshot(replace(job, status=Status.UNFETCHED, error=JobError.of(error)))
+                last_snapshot(replace(job, status=JobStatus.UNFETCHED, error=JobError.of(error)))
             )
             self._show_places()
 
 
 def _is_stranded(job: Job) -> bool:
     """Whether a job that nobody has in hand can go on: its results are, or may be, at ComfyUI."""
-    return job.status is Status.UNFETCHED or job.status.active
+    return job.status is JobStatus.UNFETCHED or job.status.active

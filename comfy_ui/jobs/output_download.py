@@ -15,13 +15,13 @@ from ..errors import (
 )
 from ..library.result_files import FileStore
 from ..protocol.outputs import OutputFile, Outputs
-from ..storage.records import JobError, Status, StoredFile
-from ..storage.single_thread import Thread
-from .active_job import Run
-from .queue import Report
+from ..storage.records import JobError, JobStatus, StoredFile
+from ..storage.single_thread import SingleThread
+from .active_job import ActiveJob
+from .queue import JobReport
 
 
-class Fetcher:
+class OutputDownloader:
     """Gets files from one server into the library's folder.
 
     ``waits`` is awaited when the server is out of reach, before the next try.
@@ -31,15 +31,15 @@ class Fetcher:
         self,
         client: ComfyWSClient,
         files: FileStore,
-        file_thread: Thread,
-        waits: Callable[[Run, ComfyHeadlessError], Awaitable[None]],
+        file_thread: SingleThread,
+        waits: Callable[[ActiveJob, ComfyHeadlessError], Awaitable[None]],
     ) -> None:
         self._client = client
         self._files = files
         self._file_thread = file_thread
         self._waits = waits
 
-    async def require_its_server(self, run: Run) -> None:
+    async def require_its_server(self, run: ActiveJob) -> None:
         """Another server may well have other files by the same names.
 
         Raises:
@@ -51,7 +51,7 @@ class Fetcher:
                 hint="Connect it again and they are fetched, or run the job again.",
             )
 
-    async def fetch(self, run: Run, outputs: Outputs) -> Report:
+    async def fetch(self, run: ActiveJob, outputs: Outputs) -> JobReport:
         """Bring home all files that are there; one that is gone does not cost the others."""
         stored: list[StoredFile] = []
         missing: list[OutputMissingError] = []
@@ -61,15 +61,15 @@ class Fetcher:
             except OutputMissingError as error:
                 missing.append(error)
             except GenerationCancelledError:  # what has come is there all the same
-                return Report(job_id=run.job.id, status=Status.CANCELLED, files=stored)
-        return Report(
+                return JobReport(job_id=run.job.id, status=JobStatus.CANCELLED, files=stored)
+        return JobReport(
             job_id=run.job.id,
-            status=Status.FAILED if missing else Status.SUCCEEDED,
+            status=JobStatus.FAILED if missing else JobStatus.SUCCEEDED,
             files=stored,
             error=JobError.of(missing[0]) if missing else None,
         )
 
-    async def _fetch_file(self, run: Run, file: OutputFile) -> StoredFile:
+    async def _fetch_file(self, run: ActiveJob, file: OutputFile) -> StoredFile:
         while True:
             arriving = self._files.incoming()
             try:

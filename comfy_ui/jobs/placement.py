@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ..protocol.object_info import NodeLibrary
+from ..protocol.object_info import NodeRegistry
 from ..storage.records import Job, Snapshot
 from ..workflow.checks.requirements import is_model_file, model_files
 from ..workflow.graph import AnyGraph, classes
@@ -27,14 +27,14 @@ _OVERDUE: Final = 0.5  # a job that takes longer than estimated goes on for half
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
+class JobRequirements:
     """What a graph asks of a server: node classes, and files with weights."""
 
     classes: frozenset[str]
     models: frozenset[str]
 
     @classmethod
-    def of(cls, graph: AnyGraph) -> Needs:
+    def of(cls, graph: AnyGraph) -> JobRequirements:
         return cls(frozenset(classes(graph)), frozenset(model_files(graph)))
 
     def loading_s(self, loaded: frozenset[str]) -> float:
@@ -43,7 +43,7 @@ class Needs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
+class ServerOffer:
     """What a worker tells of its server. None: not known, it may have everything.
 
     ``foreign`` counts the jobs there that are not from this queue.
@@ -54,14 +54,14 @@ class Offer:
     models: frozenset[str] | None = None
     foreign: int = 0
 
-    def fits(self, needs: Needs) -> bool:
+    def fits(self, needs: JobRequirements) -> bool:
         """Whether the server has all of that."""
         return (self.classes is None or self.classes >= needs.classes) and (
             self.models is None or self.models >= needs.models
         )
 
 
-class Fleet:
+class ServerPool:
     """The workers and what each is good for.
 
     ``expected`` names those that will tell of themselves; nothing is given to one before. Any
@@ -69,19 +69,19 @@ class Fleet:
     """
 
     def __init__(self, expected: Iterable[str] = ()) -> None:
-        self._offers: dict[str, Offer | None] = dict.fromkeys(expected)
+        self._offers: dict[str, ServerOffer | None] = dict.fromkeys(expected)
         self._loaded: dict[str, frozenset[str]] = {}  # the models of the last job given
         self._left: dict[str, set[str]] = {}  # by job: the workers that are not to have it
-        self._needs: dict[str, Needs] = {}  # by job
+        self._needs: dict[str, JobRequirements] = {}  # by job
 
     def knows(self, worker: str | None) -> bool:
         return worker in self._offers
 
     def meet(self, worker: str) -> None:
         """A worker asks for jobs."""
-        self._offers.setdefault(worker, Offer())
+        self._offers.setdefault(worker, ServerOffer())
 
-    def hear(self, worker: str, offer: Offer) -> bool:
+    def hear(self, worker: str, offer: ServerOffer) -> bool:
         """Take in what a worker tells; False: that was known."""
         news = self._offers.get(worker) != offer
         self._offers[worker] = offer
@@ -148,7 +148,7 @@ class Fleet:
                 taken.append(job)
         return taken
 
-    def _pool(self, job: Job, needs: Needs) -> list[str]:
+    def _pool(self, job: Job, needs: JobRequirements) -> list[str]:
         """The workers that the job may go to.
 
         Those that are away count only where no other can run it: the job then waits for them,
@@ -161,9 +161,9 @@ class Fleet:
         unsure = None in self._offers.values()
         return up or able or ([] if unsure else [*offers])
 
-    def _needs_of(self, job: Job) -> Needs:
+    def _needs_of(self, job: Job) -> JobRequirements:
         if job.id not in self._needs:
-            self._needs[job.id] = Needs.of(job.graph)
+            self._needs[job.id] = JobRequirements.of(job.graph)
         return self._needs[job.id]
 
 
@@ -177,7 +177,7 @@ def remaining_s(job: Job, snapshot: Snapshot | None, now: float) -> float:
     return max(job.cost_s - elapsed, elapsed * _OVERDUE)
 
 
-def offer_of(library: NodeLibrary) -> Offer:
+def offer_of(library: NodeRegistry) -> ServerOffer:
     """What a server offers, by its node list. Reads all of it: some ten milliseconds."""
     choices = (
         choice
@@ -185,7 +185,7 @@ def offer_of(library: NodeLibrary) -> Offer:
         for declared in spec.inputs.values()
         for choice in declared.choices or ()
     )
-    return Offer(
+    return ServerOffer(
         classes=frozenset(library),
         models=frozenset(choice for choice in choices if is_model_file(choice)),
     )

@@ -10,24 +10,24 @@ from datetime import datetime
 from pathlib import Path
 
 from ..errors import InvalidWorkflowError, ValidationError
-from ..library.uploads import Inputs
+from ..library.uploads import UploadStore
 from ..prompts.wildcards import WildcardFolder, expand_values
-from ..protocol.object_info import NodeLibrary
-from ..storage.records import TEMPLATES, Job, JobRequest, Status, make_id
+from ..protocol.object_info import NodeRegistry
+from ..storage.records import TEMPLATES, Job, JobRequest, JobStatus, make_id
 from ..workflow.checks.allow_list import check_allowed
 from ..workflow.checks.graph_checks import check_workflow, error_for
 from ..workflow.filename_prefix import fill_prefixes
 from ..workflow.presets.preset_store import Graph, Preset, build_graph, get_preset, resolve_values
-from .fair_queue import work
+from .fair_queue import relative_work
 
 
 def prepare(
     request: JobRequest,
-    libraries: Sequence[NodeLibrary],
+    libraries: Sequence[NodeRegistry],
     *,
     folders: Sequence[Path],
     wildcards: WildcardFolder,
-    inputs: Inputs,
+    inputs: UploadStore,
 ) -> Job:
     """A request as a job with concrete values and a graph that a server can run.
 
@@ -40,7 +40,7 @@ def prepare(
         InvalidWorkflowError: no server can run it; says what the first one lacks.
     """
 
-    def made_for(library: NodeLibrary | None) -> Job:
+    def made_for(library: NodeRegistry | None) -> Job:
         return _for_server(request, library, folders, wildcards, inputs)
 
     try:
@@ -52,17 +52,17 @@ def prepare(
         raise
 
 
-def again(old: Job, job_id: str) -> Job:
+def repeated_job(old: Job, job_id: str) -> Job:
     """The same once more, seed included."""
     return Job(
         id=job_id,
-        owner=old.owner,
+        user_id=old.user_id,
         preset=old.preset,
         values=old.values,
         prompt=old.prompt,
         seed=old.seed,
         graph=old.graph,
-        status=Status.WAITING,
+        status=JobStatus.WAITING,
         created_at=time.time(),
         work=old.work,
     )
@@ -70,10 +70,10 @@ def again(old: Job, job_id: str) -> Job:
 
 def _for_server(
     request: JobRequest,
-    library: NodeLibrary | None,
+    library: NodeRegistry | None,
     folders: Sequence[Path],
     wildcards: WildcardFolder,
-    inputs: Inputs,
+    inputs: UploadStore,
 ) -> Job:
     values, graph = dict(request.values), request.graph
     if graph is not None and request.uploads is not None:
@@ -104,16 +104,16 @@ def _for_server(
             hint="Use texts, numbers, true, false and lists of them.",
         ) from error
     return Job(
-        id=make_id(request.owner, request.key),
-        owner=request.owner,
+        id=make_id(request.user_id, request.key),
+        user_id=request.user_id,
         preset=request.preset,
         values=values,
         prompt=str(prompt or ""),
         seed=seed if isinstance(seed, int) else None,
         graph=fill_prefixes(graph, datetime.now().astimezone()),
-        status=Status.WAITING,
+        status=JobStatus.WAITING,
         created_at=time.time(),
-        work=work(values),
+        work=relative_work(values),
     )
 
 

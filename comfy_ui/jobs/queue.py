@@ -13,8 +13,8 @@ from typing import Literal, Protocol
 
 from ..protocol.outputs import Outputs
 from ..protocol.progress import Phase, Progress
-from ..storage.records import Job, JobError, Line, Snapshot, Status, StoredFile
-from .placement import Offer
+from ..storage.records import Job, JobError, JobStatus, QueueView, Snapshot, StoredFile
+from .placement import ServerOffer
 
 Why = Literal["unheard", "refused", "lost", "unreachable"]
 """Why a worker puts a job back: its server never heard of it; said no; had it and has forgotten
@@ -35,7 +35,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class JobReport:
     """News of a job from the worker that has it; what is None has not changed.
 
     With a ``status`` it is written down before ``publish`` returns; without, it only reaches the
@@ -43,7 +43,7 @@ class Report:
     """
 
     job_id: str
-    status: Status | None = None
+    status: JobStatus | None = None
     prompt_id: str | None = None
     phase: Phase | None = None
     progress: Progress | None = None
@@ -69,46 +69,46 @@ class JobQueue(Protocol):
             StorageError: it could not be written; it is not queued.
         """
 
-    async def cancel(self, job_id: str, owner: str) -> bool:
+    async def cancel(self, job_id: str, user_id: str) -> bool:
         """Ask for its end; False: it is over, or there is no such job of that owner."""
 
-    async def reorder(self, job_id: str, owner: str, *, before: str | None) -> bool:
+    async def reorder(self, job_id: str, user_id: str, *, before: str | None) -> bool:
         """Move it before another of the owner's waiting jobs, None: to the end."""
 
-    async def refetch(self, job_id: str, owner: str) -> bool:
+    async def refetch(self, job_id: str, user_id: str) -> bool:
         """Let a worker fetch the files of an UNFETCHED job again."""
 
-    async def elsewhere(self, job_id: str, owner: str) -> bool:
+    async def elsewhere(self, job_id: str, user_id: str) -> bool:
         """Whether only the files of a job are missing, their server is away, and another could
         make them again.
 
         Nobody does that unasked: the first server has them still.
         """
 
-    async def active(self, owner: str) -> list[Job]:
+    async def active(self, user_id: str) -> list[Job]:
         """Unfinished jobs of the owner, in the order in which they run."""
 
-    async def snapshot(self, job_id: str, owner: str) -> Snapshot | None:
+    async def snapshot(self, job_id: str, user_id: str) -> Snapshot | None:
         """The job as it stands; None: there is no such job of that owner."""
 
-    def watch(self, job_id: str, owner: str) -> AsyncGenerator[Snapshot, None]:
+    def watch(self, job_id: str, user_id: str) -> AsyncGenerator[Snapshot, None]:
         """Snapshots, newest only, the first at once; ends after the terminal one.
 
         Empty when there is no such job of that owner.
         """
 
-    def watch_line(self, owner: str) -> AsyncGenerator[Line, None]:
+    def watch_line(self, user_id: str) -> AsyncGenerator[QueueView, None]:
         """All unfinished jobs of the owner at each change, the first at once; goes on until left.
 
         At most a few a second, newest only.
         """
 
-    async def entered(self, owner: str) -> None:
+    async def entered(self, user_id: str) -> None:
         """A finished job of the owner was written down that never stood in the line: tell it."""
 
     # The worker's side
 
-    async def announce(self, worker: str, offer: Offer) -> None:
+    async def announce(self, worker: str, offer: ServerOffer) -> None:
         """Tell what the worker's server has and whether it answers; at each change at least."""
 
     async def claim(self, worker: str, *, limit: int) -> list[Claim]:
@@ -143,7 +143,7 @@ class JobQueue(Protocol):
         A queue shared by many workers hands the jobs of a silent one to another.
         """
 
-    async def publish(self, worker: str, report: Report) -> None:
+    async def publish(self, worker: str, report: JobReport) -> None:
         """Tell what happened to a job. A job that is over, or not known, is left as it is."""
 
     async def wait(self, worker: str, *, timeout_s: float) -> None:

@@ -12,8 +12,8 @@ from ..client import ComfyWSClient
 from ..errors import ComfyUIConnectionError
 from ..features import FEATURES
 from ..health import HealthTracker, with_local_facts
-from ..library.uploads import Inputs
-from ..protocol.object_info import NodeLibrary
+from ..library.uploads import UploadStore
+from ..protocol.object_info import NodeRegistry
 from ..storage.records import JobError, ServerStatus
 from ..workflow.graph import AnyGraph
 
@@ -36,13 +36,13 @@ class Server:
         self.name = hashlib.sha256(client.url.encode()).hexdigest()[:12]
         self.answers = True
         self._health = HealthTracker(client.url)
-        self._nodes: tuple[NodeLibrary | None, float] = (None, 0.0)  # and when they were read
+        self._nodes: tuple[NodeRegistry | None, float] = (None, 0.0)  # and when they were read
         self._given: dict[str, str] = {}  # uploads that it has, and what it calls them
 
     def __str__(self) -> str:
         return self.client.url
 
-    async def node_library(self, *, max_age_s: float = NODE_LIST_S) -> NodeLibrary | None:
+    async def node_library(self, *, max_age_s: float = NODE_LIST_S) -> NodeRegistry | None:
         """What the server can do; what is known of that while it is away."""
         known, asked_at = self._nodes
         if known is not None and time.monotonic() - asked_at < max_age_s:
@@ -55,7 +55,7 @@ class Server:
             self._nodes = known, time.monotonic()
         return known
 
-    async def give(self, inputs: Inputs, names: Iterable[str]) -> dict[str, str]:
+    async def give(self, inputs: UploadStore, names: Iterable[str]) -> dict[str, str]:
         """See to it that the server has these uploads; gives what it calls them.
 
         Raises:

@@ -15,9 +15,9 @@ from typing import Final
 
 from ..errors import ComfyHeadlessError, ComfyUIConnectionError, StorageError
 from ..health import WorkerWatch
-from ..protocol.object_info import NodeLibrary
+from ..protocol.object_info import NodeRegistry
 from ..protocol.queue_and_history import QueueSnapshot
-from .placement import Offer, offer_of
+from .placement import ServerOffer, offer_of
 from .queue import JobQueue
 from .server import Server
 
@@ -30,7 +30,7 @@ _ANSWER_S: Final = 30.0  # a server that loads a model can be silent for so long
 _STOP_S: Final = 5.0
 
 
-class Watch:
+class ServerMonitor:
     """Tells the queue of a server, and the worker when it has been away for long.
 
     Args:
@@ -50,8 +50,8 @@ class Watch:
         self._server = server
         self._patience_s = patience_s
         self._mine = mine
-        self._offer = Offer(online=False)
-        self._read: NodeLibrary | None = None  # what the offer was read from
+        self._offer = ServerOffer(online=False)
+        self._read: NodeRegistry | None = None  # what the offer was read from
         self._reading: asyncio.Task[None] | None = None
         self._away_since: float | None = None
         self._worker = WorkerWatch()

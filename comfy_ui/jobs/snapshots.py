@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from ..errors import StorageError
 from ..protocol.progress import Phase
-from ..storage.records import Item, Job, JobError, Snapshot, Status
-from .queue import Report
+from ..storage.records import Job, JobError, JobStatus, LibraryItem, Snapshot
+from .queue import JobReport
 
 _LIVE_PHASES = frozenset({Phase.QUEUED, Phase.LOADING, Phase.RUNNING, Phase.SAVING})
 
@@ -18,7 +18,7 @@ def first_snapshot(job: Job) -> Snapshot:
     return Snapshot(job_id=job.id, phase=phase)
 
 
-def next_snapshot(old: Snapshot, job: Job, report: Report) -> Snapshot:
+def next_snapshot(old: Snapshot, job: Job, report: JobReport) -> Snapshot:
     """The snapshot after ``old``. The percentage never falls, and a stop stays in sight."""
     progress = report.progress
     phase = report.phase or (progress.phase if progress else old.phase)
@@ -45,17 +45,17 @@ def next_snapshot(old: Snapshot, job: Job, report: Report) -> Snapshot:
     return new
 
 
-def last_snapshot(job: Job, made: tuple[Item, ...] = ()) -> Snapshot:
+def last_snapshot(job: Job, made: tuple[LibraryItem, ...] = ()) -> Snapshot:
     """The terminal snapshot of a job that nobody has in hand any more."""
     error = job.error
     if job.status.active:
-        job = replace(job, status=Status.UNFETCHED)
+        job = replace(job, status=JobStatus.UNFETCHED)
         error = JobError.of(StorageError("The end of this job could not be written down."))
     began = job.started_at or job.created_at
     return Snapshot(
         job_id=job.id,
         phase=job.status.phase,
-        progress=100.0 if job.status is Status.SUCCEEDED else 0.0,
+        progress=100.0 if job.status is JobStatus.SUCCEEDED else 0.0,
         elapsed_s=max(0.0, job.finished_at - began) if job.finished_at else 0.0,
         error=error,
         items=made,

@@ -15,17 +15,17 @@ from ..client import ComfyWSClient
 from ..errors import StorageError, ValidationError
 from ..library.library import KEEP_DELETED_S, Library
 from ..prompts.wildcards import WildcardFolder
-from ..protocol.object_info import NodeLibrary
+from ..protocol.object_info import NodeRegistry
 from ..storage import jobs_table
 from ..storage.database import Database
-from ..storage.records import Job, JobRequest, Line, ServerStatus, Snapshot, Status, make_id
+from ..storage.records import Job, JobRequest, JobStatus, QueueView, ServerStatus, Snapshot, make_id
 from .grids import grids_table
-from .grids.grid_service import Sheets
-from .grids.grids_table import Cell, Grid, Side
+from .grids.grid_service import GridService
+from .grids.grids_table import Grid, GridAxis, GridCell
 from .local_queue import LocalQueue
-from .prepare_job import again, prepare
+from .prepare_job import prepare, repeated_job
 from .server import NODE_LIST_S, distinct
-from .worker import Runner
+from .worker import Worker
 
 T = TypeVar("T")
 
@@ -82,14 +82,14 @@ class Studio(Library):
             waiting_limit=waiting_limit,
             workers=[server.name for server in self._servers],
         )
-        self._sheets = Sheets(
+        self._sheets = GridService(
             database=database,
             queue=self._queue,
             files=self._files,
             file_thread=self._file_thread,
         )
         self._runners = [
-            Runner(
+            Worker(
                 queue=self._queue,
                 server=server,
                 files=self._files,
@@ -163,14 +163,14 @@ class Studio(Library):
                 results as they may, or the job to be replaced has had its turn.
             StorageError: the disk refused; nothing was queued.
         """
-        if known := await self._asked_before(jobs_table.get, request.owner, request.key):
+        if known := await self._asked_before(jobs_table.get, request.user_id, request.key):
             return known
-        await self._require_room(request.owner)
+        await self._require_room(request.user_id)
         job = await self._prepared(request)
         return await self._queue.submit(job, front=request.front, replaces=request.replaces)
 
     async def submit_grid(
-        self, requests: Sequence[JobRequest], *, across: Side, down: Side | None = None
+        self, requests: Sequence[JobRequest], *, across: GridAxis, down: GridAxis | None = None
     ) -> Grid:
         """Submit the cells of a grid, row by row, all or none; its sheet follows by itself.
 
@@ -181,20 +181,20 @@ class Studio(Library):
             the same as :meth:`submit`; nothing of the grid is queued then.
         """
         first = requests[0]
-        if known := await self._asked_before(grids_table.get, first.owner, first.key):
+        if known := await self._asked_before(grids_table.get, first.user_id, first.key):
             return known
-        await self._require_room(first.owner)
+        await self._require_room(first.user_id)
         cells = [await self._prepared(replace(request, key=None)) for request in requests]
-        grid_id = make_id(first.owner, first.key)
+        grid_id = make_id(first.user_id, first.key)
         return await self._sheets.submit(
             cells, grid_id=grid_id, across=across, down=down, front=first.front
         )
 
-    async def sheets_drawn(self, owner: str) -> None:
+    async def sheets_drawn(self, user_id: str) -> None:
         """Wait for the sheets of those grids of the owner whose jobs are all over."""
-        await self._sheets.settled(owner)
+        await self._sheets.settled(user_id)
 
-    def grid_cell(self, job_id: str) -> Cell | None:
+    def grid_cell(self, job_id: str) -> GridCell | None:
         """Which cell of a grid a job is, while that is under way; else None."""
         return self._sheets.cell(job_id)
 
@@ -208,7 +208,7 @@ class Studio(Library):
                 raise
             return await self._made_for(request, newer)
 
-    async def _made_for(self, request: JobRequest, libraries: list[NodeLibrary]) -> Job:
+    async def _made_for(self, request: JobRequest, libraries: list[NodeRegistry]) -> Job:
         return await asyncio.to_thread(
             prepare,
             request,
@@ -218,7 +218,7 @@ class Studio(Library):
             inputs=self.inputs,
         )
 
-    async def repeat(self, job_id: str, owner: str, *, key: str | None = None) -> Job:
+    async def repeat(self, job_id: str, user_id: str, *, key: str | None = None) -> Job:
         """Queue a job once more, with the same values, seed included.
 
         ``key`` is as in :class:`JobRequest`.
@@ -226,20 +226,20 @@ class Studio(Library):
         Raises:
             ValidationError: the owner has no such job, or may have no more waiting or kept.
         """
-        if known := await self._asked_before(jobs_table.get, owner, key):
+        if known := await self._asked_before(jobs_table.get, user_id, key):
             return known
-        await self._require_room(owner)
-        fresh = again(await self.job(job_id, owner), make_id(owner, key))
+        await self._require_room(user_id)
+        fresh = repeated_job(await self.job(job_id, user_id), make_id(user_id, key))
         return await self._queue.submit(fresh, front=False)
 
     async def _asked_before(
-        self, get: Callable[[sqlite3.Connection, str, str], T | None], owner: str, key: str | None
+        self, get: Callable[[sqlite3.Connection, str, str], T | None], user_id: str, key: str | None
     ) -> T | None:
         if key is None:
             return None
-        return await self._database.run(get, make_id(owner, key), owner)
+        return await self._database.run(get, make_id(user_id, key), user_id)
 
-    async def follow(self, job_id: str, owner: str) -> AsyncGenerator[Snapshot, None]:
+    async def follow(self, job_id: str, user_id: str) -> AsyncGenerator[Snapshot, None]:
         """Snapshots of a job, newest only, at most 12 a second; ends after the terminal one.
 
         The first comes at once. Any number may follow; leaving early (``break``, a cancelled
@@ -249,45 +249,45 @@ class Studio(Library):
             ValidationError: the owner has no such job.
         """
         known = False
-        async with aclosing(self._queue.watch(job_id, owner)) as snapshots:
+        async with aclosing(self._queue.watch(job_id, user_id)) as snapshots:
             async for snapshot in snapshots:
                 known = True
                 yield snapshot
         if not known:
             raise _no_job()
 
-    async def follow_line(self, owner: str) -> AsyncGenerator[Line, None]:
+    async def follow_line(self, user_id: str) -> AsyncGenerator[QueueView, None]:
         """The owner's unfinished jobs at each change, a few times a second at most.
 
         The first comes at once; it goes on until it is left, or the studio closes.
         """
-        async with aclosing(self._queue.watch_line(owner)) as lines:
+        async with aclosing(self._queue.watch_line(user_id)) as lines:
             async for line in lines:
                 yield line
 
-    async def snapshot(self, job_id: str, owner: str) -> Snapshot:
+    async def snapshot(self, job_id: str, user_id: str) -> Snapshot:
         """The job as it stands now. Raises ValidationError: the owner has no such job."""
-        snapshot = await self._queue.snapshot(job_id, owner)
+        snapshot = await self._queue.snapshot(job_id, user_id)
         if snapshot is None:
             raise _no_job()
         return snapshot
 
-    async def job(self, job_id: str, owner: str) -> Job:
+    async def job(self, job_id: str, user_id: str) -> Job:
         """The stored job. Raises ValidationError: the owner has no such job."""
-        job = await self._database.run(jobs_table.get, job_id, owner)
+        job = await self._database.run(jobs_table.get, job_id, user_id)
         if job is None:
             raise _no_job()
         return job
 
-    async def active(self, owner: str) -> list[Job]:
+    async def active(self, user_id: str) -> list[Job]:
         """Unfinished jobs: those ComfyUI has, then those that wait, in the owner's order."""
-        return await self._queue.active(owner)
+        return await self._queue.active(user_id)
 
-    async def recent(self, owner: str, *, limit: int = 20) -> list[Job]:
+    async def recent(self, user_id: str, *, limit: int = 20) -> list[Job]:
         """Finished jobs, newest first, failed ones included."""
-        return await self._database.run(jobs_table.recent, owner, limit)
+        return await self._database.run(jobs_table.recent, user_id, limit)
 
-    async def cancel(self, job_id: str, owner: str) -> bool:
+    async def cancel(self, job_id: str, user_id: str) -> bool:
         """Ask for the end of a job; True unless it was over already.
 
         Returns at once. The snapshots say what came of it: a node that does not listen runs to
@@ -296,40 +296,40 @@ class Studio(Library):
         Raises:
             ValidationError: the owner has no such job.
         """
-        if await self._queue.cancel(job_id, owner):
+        if await self._queue.cancel(job_id, user_id):
             return True
-        await self.job(job_id, owner)
+        await self.job(job_id, user_id)
         return False
 
-    async def cancel_all(self, owner: str, *, waiting_only: bool = False) -> int:
+    async def cancel_all(self, user_id: str, *, waiting_only: bool = False) -> int:
         """Cancel the owner's jobs; gives how many were asked to end."""
         asked = 0
-        for job in reversed(await self.active(owner)):  # what waits first: it must not move up
-            if job.status is Status.WAITING or not waiting_only:
-                asked += await self._queue.cancel(job.id, owner)
+        for job in reversed(await self.active(user_id)):  # what waits first: it must not move up
+            if job.status is JobStatus.WAITING or not waiting_only:
+                asked += await self._queue.cancel(job.id, user_id)
         return asked
 
-    async def reorder(self, job_id: str, owner: str, *, before: str | None) -> bool:
+    async def reorder(self, job_id: str, user_id: str, *, before: str | None) -> bool:
         """Move a waiting job before another of the owner's (None: to the end).
 
         False when it no longer waits.
         """
-        return await self._queue.reorder(job_id, owner, before=before)
+        return await self._queue.reorder(job_id, user_id, before=before)
 
-    async def elsewhere(self, job_id: str, owner: str) -> bool:
+    async def elsewhere(self, job_id: str, user_id: str) -> bool:
         """Whether a job is made, its server is away, and another could make it again.
 
         It is fetched when the server is back; :meth:`repeat` does not wait for that.
         """
-        return await self._queue.elsewhere(job_id, owner)
+        return await self._queue.elsewhere(job_id, user_id)
 
-    async def retry_fetch(self, job_id: str, owner: str) -> bool:
+    async def retry_fetch(self, job_id: str, user_id: str) -> bool:
         """Take up a job again that failed here and not at ComfyUI, because of a full disk for one.
 
         It is not run again: its files are fetched. False: its status is not ``UNFETCHED``. Every
         start of the studio does this by itself.
         """
-        return await self._queue.refetch(job_id, owner)
+        return await self._queue.refetch(job_id, user_id)
 
     # Servers
 
@@ -344,7 +344,7 @@ class Studio(Library):
         """
         return await asyncio.gather(*(server.status() for server in self._servers))
 
-    async def node_libraries(self, *, max_age_s: float = NODE_LIST_S) -> list[NodeLibrary]:
+    async def node_libraries(self, *, max_age_s: float = NODE_LIST_S) -> list[NodeRegistry]:
         """What the servers have that answer, or what is known of that; in their order."""
         answering = [server for server in self._servers if server.answers]
         found = await asyncio.gather(

@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from ..storage.records import Job, Snapshot, Status
-from .job_index import Roster
-from .placement import Fleet, remaining_s
-from .queue import Claim, Report
-from .queue_position import Place, ahead, places
+from ..storage.records import Job, JobStatus, Snapshot
+from .job_index import JobIndex
+from .placement import ServerPool, remaining_s
+from .queue import Claim, JobReport
+from .queue_position import QueuePosition, ahead, places
 from .snapshots import first_snapshot, next_snapshot
-from .updates import Board
+from .updates import JobUpdates
 
 
-class LiveJobs:
+class UnfinishedJobs:
     """What :class:`.local_queue.LocalQueue` knows without asking the database.
 
     ``workers`` are the names of those that will announce themselves.
@@ -23,24 +23,24 @@ class LiveJobs:
 
     def __init__(self, workers: Iterable[str], now: Callable[[], float]) -> None:
         self._now = now
-        self._board = Board()
-        self._jobs = Roster()
+        self._board = JobUpdates()
+        self._jobs = JobIndex()
         self._unclaimed: dict[str, None] = {}  # not waiting, and in nobody's hands
         self._inherited: dict[str, str | None] = {}  # the servers of jobs that another looks for
         self._ended: Counter[str] = Counter()  # jobs that are over, by owner
-        self._placed: tuple[object, object, dict[str, Place]] = (None, None, {})
-        self._fleet = Fleet(workers)
+        self._placed: tuple[object, object, dict[str, QueuePosition]] = (None, None, {})
+        self._fleet = ServerPool(workers)
 
-    def _mine(self, job_id: str, owner: str) -> Job | None:
+    def _mine(self, job_id: str, user_id: str) -> Job | None:
         job = self._jobs.get(job_id)
-        return job if job and job.owner == owner else None
+        return job if job and job.user_id == user_id else None
 
     def _take_up(self, job: Job) -> None:
         """Put a job from the database into memory; unless it waits, a worker must resume it."""
-        if job.status is Status.UNFETCHED:
-            job = replace(job, status=Status.FETCHING, finished_at=None, error=None)
+        if job.status is JobStatus.UNFETCHED:
+            job = replace(job, status=JobStatus.FETCHING, finished_at=None, error=None)
         self._jobs[job.id] = job
-        if job.status is not Status.WAITING:
+        if job.status is not JobStatus.WAITING:
             self._unclaimed[job.id] = None
         self._board.put(first_snapshot(job))
 
@@ -67,7 +67,7 @@ class LiveJobs:
         """How long each worker still has to do with what it was given, in seconds."""
         busy: dict[str, float] = {}
         for job in self._jobs.in_hand:
-            if job.server is not None and job.status in (Status.CLAIMED, Status.SENT):
+            if job.server is not None and job.status in (JobStatus.CLAIMED, JobStatus.SENT):
                 left_s = remaining_s(job, self._board.get(job.id), self._now())
                 busy[job.server] = busy.get(job.server, 0.0) + left_s
         return busy
@@ -77,7 +77,7 @@ class LiveJobs:
         shown = self._board.get(job.id)
         return replace(first_snapshot(job), progress=shown.progress if shown else 0.0)
 
-    def _show(self, job: Job, report: Report) -> None:
+    def _show(self, job: Job, report: JobReport) -> None:
         old = self._board.get(job.id) or first_snapshot(job)
         new = next_snapshot(old, job, report)
         self._board.put(new)
@@ -96,13 +96,13 @@ class LiveJobs:
             job, snapshot = self._jobs.get(job_id), self._board.get(job_id)
             if job is None or snapshot is None:
                 continue
-            now = {"others_own": self._jobs.count(job.owner) - 1}
+            now = {"others_own": self._jobs.count(job.user_id) - 1}
             if place := places.get(job_id):
                 now |= place.fields
             if any(getattr(snapshot, field) != value for field, value in now.items()):
                 self._board.put(snapshot, **now)
 
-    def _places(self) -> dict[str, Place]:
+    def _places(self) -> dict[str, QueuePosition]:
         """Kept as the line is, and as long as what is ahead of it stands where it stood."""
         line, before = self._jobs.line, ahead(self._jobs.in_hand, self._board.get)
         if self._placed[0] is not line or self._placed[1] != before:

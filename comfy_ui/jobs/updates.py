@@ -33,7 +33,7 @@ class _Topic:
         self.changed = asyncio.Event()
 
 
-class Board:
+class JobUpdates:
     """Snapshots by job id. A job is on the board from its first snapshot to its last."""
 
     def __init__(self) -> None:

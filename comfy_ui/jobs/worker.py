@@ -23,17 +23,17 @@ from ..errors import (
     StorageError,
 )
 from ..library.result_files import FileStore
-from ..library.uploads import Inputs
+from ..library.uploads import UploadStore
 from ..protocol.outputs import OutputFile, Outputs, collect_outputs
 from ..protocol.progress import Phase, Progress
-from ..storage.records import Job, JobError, Status
-from ..storage.single_thread import Thread
-from .active_job import GaveBackError, Run
-from .output_download import Fetcher
-from .placement import Offer
-from .queue import JobQueue, Report, Why
+from ..storage.records import Job, JobError, JobStatus
+from ..storage.single_thread import SingleThread
+from .active_job import ActiveJob, JobReturnedError
+from .output_download import OutputDownloader
+from .placement import ServerOffer
+from .queue import JobQueue, JobReport, Why
 from .server import Server, with_names
-from .server_monitor import Watch
+from .server_monitor import ServerMonitor
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ _STOP_S: Final = 5.0  # how long one request to stop may take to show
 _ABANDON_S: Final = 8.0  # how long a server may be out of reach for a request to stop
 
 
-class Runner:
+class Worker:
     """Keeps ``concurrency`` jobs at the server, as long as there are any.
 
     :meth:`run` goes on until it is cancelled; then the jobs stay at the server, and whoever opens
@@ -59,8 +59,8 @@ class Runner:
         queue: JobQueue,
         server: Server,
         files: FileStore,
-        inputs: Inputs,
-        file_thread: Thread,
+        inputs: UploadStore,
+        file_thread: SingleThread,
         concurrency: int,
         patience_s: float | None = None,
     ) -> None:
@@ -68,20 +68,20 @@ class Runner:
         self._server = server
         self._client = server.client
         self._watch = (
-            Watch(queue, server, patience_s=patience_s, mine=self._prompt_ids)
+            ServerMonitor(queue, server, patience_s=patience_s, mine=self._prompt_ids)
             if patience_s is not None
             else None
         )
-        self._fetcher = Fetcher(self._client, files, file_thread, self._reconnect)
+        self._fetcher = OutputDownloader(self._client, files, file_thread, self._reconnect)
         self._inputs = inputs
         self._concurrency = concurrency
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[str, ActiveJob] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._freed = asyncio.Event()
 
     async def run(self) -> None:
         if self._watch is None:
-            await self._queue.announce(self._server.name, Offer())
+            await self._queue.announce(self._server.name, ServerOffer())
         else:
             _ = self._spawn(self._watch.run(self._leave))
         try:
@@ -101,7 +101,7 @@ class Runner:
         self._freed.clear()
         free = self._concurrency - sum(run.busy for run in self._runs.values())
         for claim in await self._queue.claim(self._server.name, limit=free):
-            run = self._runs[claim.job.id] = Run(claim)
+            run = self._runs[claim.job.id] = ActiveJob(claim)
             run.task = self._spawn(self._drive(run))
         for job_id in await self._queue.heartbeat(self._server.name):
             run_to_stop = self._runs.get(job_id)
@@ -137,7 +137,7 @@ class Runner:
             if run.busy:  # what it has finished is only there
                 run.leave.set()
 
-    async def _give_back(self, run: Run, why: Why) -> None:
+    async def _give_back(self, run: ActiveJob, why: Why) -> None:
         """Return if the job has to stay here.
 
         Raises:
@@ -153,20 +153,20 @@ class Runner:
             logger.warning("Job %s: %s", run.job.id, error)
             return
         if given:
-            raise GaveBackError
+            raise JobReturnedError
 
     # One job
 
-    async def _drive(self, run: Run) -> None:
+    async def _drive(self, run: ActiveJob) -> None:
         """From the claim to the last report, whatever happens between."""
-        end: Report | None
+        end: JobReport | None
         try:
             end = await self._finish(run)
-        except GaveBackError:
+        except JobReturnedError:
             end = None
         except Exception as error:  # our own fault: it costs neither the other jobs nor a result
             logger.exception("Job %s", run.job.id)
-            end = Report(job_id=run.job.id, status=Status.UNFETCHED, error=JobError.of(error))
+            end = JobReport(job_id=run.job.id, status=JobStatus.UNFETCHED, error=JobError.of(error))
         try:
             if end is not None:
                 await self._queue.publish(self._server.name, end)
@@ -175,7 +175,7 @@ class Runner:
                 del self._runs[run.job.id]
             self._freed.set()
 
-    async def _finish(self, run: Run) -> Report:
+    async def _finish(self, run: ActiveJob) -> JobReport:
         """The last report of a job: run it unless that is done, then fetch what it made."""
         job_id = run.job.id
         outputs = run.job.outputs
@@ -184,24 +184,24 @@ class Runner:
                 await self._fetcher.require_its_server(run)
             if outputs is None:
                 outputs = await self._execute(run)
-                await self._tell(run, status=Status.FETCHING, outputs=outputs)
+                await self._tell(run, status=JobStatus.FETCHING, outputs=outputs)
                 run.busy = False
                 self._freed.set()
             return await self._fetcher.fetch(run, outputs)
         except GenerationCancelledError as error:
             as_wanted = run.stop.is_set() and not run.abandoned.is_set()
             told = None if as_wanted else JobError.of(error)
-            return Report(job_id=job_id, status=Status.CANCELLED, error=told)
+            return JobReport(job_id=job_id, status=JobStatus.CANCELLED, error=told)
         except JobLostError as error:
             if run.stop.is_set():  # as wanted: it will not run
-                return Report(job_id=job_id, status=Status.CANCELLED)
+                return JobReport(job_id=job_id, status=JobStatus.CANCELLED)
             await self._give_back(run, "lost")
-            return Report(job_id=job_id, status=Status.LOST, error=JobError.of(error))
+            return JobReport(job_id=job_id, status=JobStatus.LOST, error=JobError.of(error))
         except ComfyHeadlessError as error:
-            status = Status.FAILED if outputs is None else Status.UNFETCHED
-            return Report(job_id=job_id, status=status, error=JobError.of(error))
+            status = JobStatus.FAILED if outputs is None else JobStatus.UNFETCHED
+            return JobReport(job_id=job_id, status=status, error=JobError.of(error))
 
-    async def _execute(self, run: Run) -> Outputs:
+    async def _execute(self, run: ActiveJob) -> Outputs:
         """Hand the job over, unless the server has it, and wait for its end.
 
         What the server has is never given up because it cannot be asked: a proxy may be down for
@@ -209,7 +209,7 @@ class Runner:
         """
         while True:
             try:
-                if run.job.status is Status.CLAIMED:
+                if run.job.status is JobStatus.CLAIMED:
                     await self._send(run)
                 return await self._completion(run)
             except JobLostError:
@@ -217,7 +217,7 @@ class Runner:
                     raise
                 # The one that has it is not ours any more. Should it be so again, it is asked for
                 # this prompt_id, so what it made is found.
-                run.inherited, run.job = False, replace(run.job, status=Status.CLAIMED)
+                run.inherited, run.job = False, replace(run.job, status=JobStatus.CLAIMED)
             except InvalidWorkflowError:
                 if run.takes_second_try():  # uploads may be gone from the server since
                     self._server.forget_inputs()
@@ -225,7 +225,7 @@ class Runner:
                 await self._give_back(run, "refused")  # another may have what this one lacks
                 raise
             except (ComfyUIConnectionError, ServerRejectedError) as error:
-                if run.job.status is Status.CLAIMED:
+                if run.job.status is JobStatus.CLAIMED:
                     if not run.may_be_at_server:
                         await self._give_back(run, "unheard")
                     if not error.retryable and not run.in_doubt:
@@ -236,7 +236,7 @@ class Runner:
                     await self._give_back(run, "unreachable")
                 await self._reconnect(run, error)
 
-    async def _completion(self, run: Run) -> Outputs:
+    async def _completion(self, run: ActiveJob) -> Outputs:
         """Wait for the end at the server, or until nobody wants to wait any more."""
         waiting = asyncio.ensure_future(
             self._client.wait_for_completion(
@@ -264,12 +264,12 @@ class Runner:
                 task.cancel()
             await asyncio.gather(waiting, abandoned, leaving, return_exceptions=True)
 
-    async def _previews(self, run: Run) -> tuple[OutputFile, ...]:
+    async def _previews(self, run: ActiveJob) -> tuple[OutputFile, ...]:
         """What a workflow shows that saves nothing: the server keeps it until it restarts."""
         entry = await self._client.history(run.prompt_id)
         return collect_outputs(entry.outputs, include_temp=True).files if entry else ()
 
-    async def _send(self, run: Run) -> None:
+    async def _send(self, run: ActiveJob) -> None:
         if not await self._is_at_server(run):
             if run.stop.is_set():
                 raise GenerationCancelledError("Cancelled before it was sent.")
@@ -285,9 +285,9 @@ class Runner:
                 run.may_be_at_server = run.resumed
                 raise
             run.job = replace(run.job, prompt_id=given)  # Comfy Cloud gives ids of its own
-        await self._tell(run, status=Status.SENT)
+        await self._tell(run, status=JobStatus.SENT)
 
-    async def _is_at_server(self, run: Run) -> bool:
+    async def _is_at_server(self, run: ActiveJob) -> bool:
         """Whether an earlier attempt, perhaps of a process that was killed, got there."""
         run.in_doubt = run.may_be_at_server
         if run.in_doubt and await self._client.has_job(run.prompt_id, timeout=_SILENCE_S):
@@ -295,13 +295,13 @@ class Runner:
         run.in_doubt = False
         return False
 
-    async def _graph_for_server(self, run: Run) -> dict[str, Any]:
+    async def _graph_for_server(self, run: ActiveJob) -> dict[str, Any]:
         """The graph, with the files that people sent for it at the server under its names."""
         names = await asyncio.to_thread(self._inputs.used_by, run.job.graph)
         run.has_uploads = bool(names)
         return with_names(run.job.graph, await self._server.give(self._inputs, names))
 
-    async def _stop(self, run: Run) -> None:
+    async def _stop(self, run: ActiveJob) -> None:
         """See to it that a job ends which is at the server; :meth:`_send` holds back the others.
 
         Asked again and again: it may be on its way there. A server that cannot be asked for a
@@ -310,7 +310,7 @@ class Runner:
         heard_at = time.monotonic()
         while run.busy and run.task and not run.task.done():
             try:
-                if run.job.status is Status.SENT:
+                if run.job.status is JobStatus.SENT:
                     await self._client.cancel(run.prompt_id, timeout=_STOP_S)
                 if not run.task.done():
                     await self._client.queue()  # cancel() does not tell whether it was heard
@@ -323,24 +323,28 @@ class Runner:
 
     # News
 
-    async def _progress(self, run: Run, progress: Progress) -> None:
+    async def _progress(self, run: ActiveJob, progress: Progress) -> None:
         run.connected()
         if self._watch is not None and progress.phase is Phase.RECONNECTING:
             self._watch.doubt()
-        await self._queue.publish(self._server.name, Report(job_id=run.job.id, progress=progress))
+        await self._queue.publish(
+            self._server.name, JobReport(job_id=run.job.id, progress=progress)
+        )
 
-    async def _reconnect(self, run: Run, error: ComfyHeadlessError) -> None:
+    async def _reconnect(self, run: ActiveJob, error: ComfyHeadlessError) -> None:
         logger.info("Job %s waits for the server: %s", run.job.id, error)
         self._server.forget_inputs()
         if self._watch is not None:
             self._watch.doubt()
-        report = Report(job_id=run.job.id, phase=Phase.RECONNECTING, error=JobError.of(error))
+        report = JobReport(job_id=run.job.id, phase=Phase.RECONNECTING, error=JobError.of(error))
         await self._queue.publish(self._server.name, report)
         await run.pause()
 
-    async def _tell(self, run: Run, *, status: Status, outputs: Outputs | None = None) -> None:
+    async def _tell(
+        self, run: ActiveJob, *, status: JobStatus, outputs: Outputs | None = None
+    ) -> None:
         run.job = replace(run.job, status=status)
-        report = Report(
+        report = JobReport(
             job_id=run.job.id,
             status=status,
             prompt_id=run.prompt_id,

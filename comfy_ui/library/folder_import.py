@@ -23,10 +23,10 @@ from ..errors import StorageError, ValidationError
 from ..protocol.outputs import OutputFile, kind_of
 from ..storage import items_table, jobs_table
 from ..storage.database import Database
-from ..storage.records import Job, Status, StoredFile
-from ..storage.single_thread import Thread
+from ..storage.records import Job, JobStatus, StoredFile
+from ..storage.single_thread import SingleThread
 from ..workflow.metadata import Metadata, read_metadata
-from ..workflow.prompt_of_graph import said_in
+from ..workflow.prompt_of_graph import prompt_of_graph
 from .result_files import FileStore
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ _MAX_PROMPT: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class ImportProgress:
     """How far an import is. ``found`` files are looked at; of these ``added`` are new, ``known``
     were there before, and ``failed`` could not be read.
     """
@@ -57,11 +57,16 @@ class Progress:
         return self.added + self.known + self.failed
 
 
-class Importer:
+class FolderImporter:
     """Brings the files of a folder into the library, one after the other."""
 
     def __init__(
-        self, database: Database, files: FileStore, file_thread: Thread, *, sweep: asyncio.Lock
+        self,
+        database: Database,
+        files: FileStore,
+        file_thread: SingleThread,
+        *,
+        sweep: asyncio.Lock,
     ) -> None:
         self._sweep = sweep  # held by what removes files that no result names yet
         self._database = database
@@ -69,8 +74,8 @@ class Importer:
         self._file_thread = file_thread
 
     async def run(
-        self, folder: Path, owner: str, *, on_progress: Callable[[Progress], None]
-    ) -> Progress:
+        self, folder: Path, user_id: str, *, on_progress: Callable[[ImportProgress], None]
+    ) -> ImportProgress:
         """Import what is below ``folder``, oldest first; gives the last progress.
 
         Cancelling the task is safe at any time: what is in is in, and the next run goes on.
@@ -80,11 +85,11 @@ class Importer:
             StorageError: the disk refused; what came before is in.
         """
         found = await asyncio.to_thread(self._look, folder)
-        progress = Progress(folder=folder, found=len(found))
+        progress = ImportProgress(folder=folder, found=len(found))
         on_progress(progress)
         for path, made_at in found:
             try:
-                added = await self._one(path, owner, min(made_at, time.time()))
+                added = await self._one(path, user_id, min(made_at, time.time()))
             except (OSError, ValidationError) as error:
                 if isinstance(error, OSError) and _is_ours(error, self._files.folder):
                     raise StorageError(
@@ -99,7 +104,7 @@ class Importer:
             on_progress(progress)
         return progress
 
-    async def enter_unnamed(self, owner: str) -> int:
+    async def enter_unnamed(self, user_id: str) -> int:
         """Enter again what lies among the library's files and no result names; gives how many."""
         count = 0
         async with self._sweep:
@@ -111,7 +116,7 @@ class Importer:
                     logger.warning("The file %s could not be entered: %s", relative, error)
                     continue
                 metadata = await asyncio.to_thread(_metadata, self._files.folder / relative)
-                count += await self._database.run(_enter, stored, metadata, owner, at)
+                count += await self._database.run(_enter, stored, metadata, user_id, at)
         return count
 
     def _look(self, folder: Path) -> list[tuple[Path, float]]:
@@ -129,44 +134,44 @@ class Importer:
         found = [(path, at) for path, at in _files_below(whole) if own not in path.parents]
         return sorted(found, key=lambda pair: pair[1])
 
-    async def _one(self, path: Path, owner: str, made_at: float) -> bool:
+    async def _one(self, path: Path, user_id: str, made_at: float) -> bool:
         file = OutputFile(path.name, node="import", kind=kind_of(path.name))
         metadata = await asyncio.to_thread(_metadata, path)
         async with self._sweep:
             stored = await self._file_thread.run(self._files.take_in, path, file)
-            return await self._database.run(_enter, stored, metadata, owner, made_at)
+            return await self._database.run(_enter, stored, metadata, user_id, made_at)
 
 
-def job_of(stored: StoredFile, metadata: Metadata, owner: str, made_at: float) -> Job:
+def job_of(stored: StoredFile, metadata: Metadata, user_id: str, made_at: float) -> Job:
     """The job that a file must have come from, as far as the file tells.
 
     It never ran here: without start and end it tells nothing about how quick the preset is, and
     is not among the jobs that were finished lately.
     """
     graph: Any = metadata.graph or {}
-    prompt, seed = said_in(graph)
+    prompt, seed = prompt_of_graph(graph)
     values = metadata.values
     return Job(
-        id=str(uuid.uuid5(_NAMESPACE, f"{owner}/{stored.path}")),
-        owner=owner,
+        id=str(uuid.uuid5(_NAMESPACE, f"{user_id}/{stored.path}")),
+        user_id=user_id,
         preset=metadata.preset or IMPORTED,
         values=values,
         prompt=str(values.get("prompt") or prompt).strip()[:_MAX_PROMPT],
         seed=_seed(values.get("seed")) if "seed" in values else seed,
         graph=graph,
-        status=Status.SUCCEEDED,
+        status=JobStatus.SUCCEEDED,
         created_at=made_at,
     )
 
 
 def _enter(
-    connection: Any, stored: StoredFile, metadata: Metadata, owner: str, made_at: float
+    connection: Any, stored: StoredFile, metadata: Metadata, user_id: str, made_at: float
 ) -> bool:
-    known = items_table.holding(connection, owner, stored.path)
+    known = items_table.holding(connection, user_id, stored.path)
     if known is not None:
-        return bool(items_table.set_deleted(connection, [known], owner, None))
-    job = job_of(stored, metadata, owner, made_at)
-    if jobs_table.get(connection, job.id, owner) is None:  # else its result was deleted for good
+        return bool(items_table.set_deleted(connection, [known], user_id, None))
+    job = job_of(stored, metadata, user_id, made_at)
+    if jobs_table.get(connection, job.id, user_id) is None:  # else its result was deleted for good
         jobs_table.insert(connection, job)
     items_table.add_old(connection, job, stored, made_at=made_at)
     return True

@@ -13,12 +13,12 @@ from typing import Final
 from ..errors import StorageError, ValidationError
 from ..storage import items_table, jobs_table, quota
 from ..storage.database import Database
-from ..storage.quota import Space
-from ..storage.records import LOCAL_OWNER, Item, Kind
-from ..storage.single_thread import Thread
-from .folder_import import Importer, Progress
+from ..storage.quota import StorageUsage
+from ..storage.records import LOCAL_USER_ID, Kind, LibraryItem
+from ..storage.single_thread import SingleThread
+from .folder_import import FolderImporter, ImportProgress
 from .result_files import YOUNG_S, FileStore, zip_pieces
-from .uploads import Inputs
+from .uploads import UploadStore
 
 logger = logging.getLogger(__name__)
 
@@ -47,9 +47,9 @@ class Library:
         self._database = database
         self._folder = folder
         self._keep_deleted_s = max(keep_deleted_s, YOUNG_S)
-        self._file_thread = Thread("studio-files")
+        self._file_thread = SingleThread("studio-files")
         self._files = FileStore(folder)
-        self.inputs = Inputs(folder)
+        self.inputs = UploadStore(folder)
         self._limit_bytes = limit_bytes
         self._sweep = asyncio.Lock()
 
@@ -65,20 +65,20 @@ class Library:
         """End the thread that works on files."""
         await self._file_thread.close()
 
-    async def space(self, owner: str) -> Space:
+    async def space(self, user_id: str) -> StorageUsage:
         """What the owner has on the disk, and how much of results they may keep."""
-        return await self._database.run(quota.of, owner, self._limit_bytes(owner))
+        return await self._database.run(quota.of, user_id, self._limit_bytes(user_id))
 
-    async def keep_input(self, name: str, content: bytes, owner: str) -> None:
+    async def keep_input(self, name: str, content: bytes, user_id: str) -> None:
         """Keep a file that somebody sent for their jobs, under a name not used before.
 
         Raises:
             ValidationError: they have as much on the disk as they may.
             StorageError: the disk refuses.
         """
-        await self._require_disk(owner, len(content))
+        await self._require_disk(user_id, len(content))
         await self._database.run(
-            quota.enter_upload, name, owner, len(content), now=time.time()
+            quota.enter_upload, name, user_id, len(content), now=time.time()
         )  # first: bytes that nobody counts would stay so
         try:
             await asyncio.to_thread(self.inputs.put, name, content)
@@ -89,17 +89,17 @@ class Library:
     async def import_folder(
         self,
         folder: Path,
-        owner: str,
+        user_id: str,
         *,
-        on_progress: Callable[[Progress], None] = lambda _: None,
-    ) -> Progress:
+        on_progress: Callable[[ImportProgress], None] = lambda _: None,
+    ) -> ImportProgress:
         """Enter what is below a folder, ComfyUI's output for one; see :mod:`.folder_import`.
 
         Raises:
             ValidationError: there is no such folder.
             StorageError: the disk refused; what came before is in.
         """
-        return await self._importer().run(folder, owner, on_progress=on_progress)
+        return await self._importer().run(folder, user_id, on_progress=on_progress)
 
     @property
     def notice(self) -> str:
@@ -107,29 +107,29 @@ class Library:
         rescued = self._database.rescued
         return str(rescued) if rescued else ""
 
-    def _importer(self) -> Importer:
-        return Importer(self._database, self._files, self._file_thread, sweep=self._sweep)
+    def _importer(self) -> FolderImporter:
+        return FolderImporter(self._database, self._files, self._file_thread, sweep=self._sweep)
 
     async def _enter_lost(self) -> None:
         """After a rescue: files that have no record any more belong to the owner of the machine."""
         if self._database.rescued is not None:
-            count = await self._importer().enter_unnamed(LOCAL_OWNER)
+            count = await self._importer().enter_unnamed(LOCAL_USER_ID)
             logger.warning("%d results were entered again from their files.", count)
 
-    async def _require_room(self, owner: str) -> None:
+    async def _require_room(self, user_id: str) -> None:
         """
         Raises:
             ValidationError: the owner keeps as much as they may, or has on the disk.
         """
-        now = await self.space(owner)
+        now = await self.space(user_id)
         if now.is_full:
             raise ValidationError(
                 f"Your results fill the {(now.limit_bytes or 0) / 1e9:.3g} GB that you may keep.",
                 hint="Delete some in the Library, then try again. Nothing was deleted by itself.",
             )
-        await self._require_disk(owner)
+        await self._require_disk(user_id)
 
-    async def _require_disk(self, owner: str, more_bytes: int = 0) -> None:
+    async def _require_disk(self, user_id: str, more_bytes: int = 0) -> None:
         """See to it that what somebody deletes or sends does not fill the disk either.
 
         What they deleted longest ago makes room, as in any bin that is full.
@@ -137,14 +137,14 @@ class Library:
         Raises:
             ValidationError: that was not enough.
         """
-        over = (await self.space(owner)).over_bytes(more_bytes)
+        over = (await self.space(user_id)).over_bytes(more_bytes)
         if not over:
             return
         async with self._sweep:
             before = time.time() - YOUNG_S
-            paths = await self._database.run(items_table.purge_oldest, owner, before, over)
+            paths = await self._database.run(items_table.purge_oldest, user_id, before, over)
             await self._file_thread.run(self._files.remove, paths)
-        left = await self.space(owner)
+        left = await self.space(user_id)
         if left.over_bytes(more_bytes):
             raise ValidationError(
                 f"Your results, deleted ones too, and the files that you sent fill the "
@@ -155,7 +155,7 @@ class Library:
 
     async def results(
         self,
-        owner: str,
+        user_id: str,
         *,
         limit: int = 50,
         before: int | None = None,
@@ -165,15 +165,15 @@ class Library:
         starred: bool | None = None,
         since: float | None = None,
         until: float | None = None,
-    ) -> list[Item]:
+    ) -> list[LibraryItem]:
         """A page of results, newest first, of 500 at most.
 
         ``before`` is the id of the last item of the page before. ``text``: all its words occur
         in the prompt, the preset's id, the models or the file name, in any case and any language.
         ``since`` <= created_at < ``until``.
         """
-        query = items_table.Query(
-            owner=owner,
+        query = items_table.ItemQuery(
+            user_id=user_id,
             limit=limit,
             before=before,
             kind=kind,
@@ -185,33 +185,35 @@ class Library:
         )
         return await self._database.run(items_table.page, query, self._folder)
 
-    async def used_presets(self, owner: str) -> list[str]:
+    async def used_presets(self, user_id: str) -> list[str]:
         """The presets that the owner has results of, in no order."""
-        return await self._database.run(items_table.presets, owner)
+        return await self._database.run(items_table.presets, user_id)
 
-    async def item(self, item_id: int, owner: str) -> Item:
+    async def item(self, item_id: int, user_id: str) -> LibraryItem:
         """One result. Raises ValidationError: the owner has no such result."""
-        found = await self._database.run(items_table.some, [item_id], owner, self._folder)
+        found = await self._database.run(items_table.some, [item_id], user_id, self._folder)
         if not found:
             raise _no_item()
         return found[0]
 
-    async def star(self, item_id: int, owner: str, *, starred: bool = True) -> None:
+    async def star(self, item_id: int, user_id: str, *, starred: bool = True) -> None:
         """Mark or unmark a result."""
-        if not await self._database.run(items_table.star, item_id, owner, starred=starred):
+        if not await self._database.run(items_table.star, item_id, user_id, starred=starred):
             raise _no_item()
 
-    async def delete(self, item_ids: Iterable[int], owner: str) -> list[int]:
+    async def delete(self, item_ids: Iterable[int], user_id: str) -> list[int]:
         """Hide results; gives the ids that were there, for :meth:`restore`."""
-        return await self._database.run(items_table.set_deleted, list(item_ids), owner, time.time())
+        return await self._database.run(
+            items_table.set_deleted, list(item_ids), user_id, time.time()
+        )
 
-    async def restore(self, item_ids: Iterable[int], owner: str) -> list[int]:
+    async def restore(self, item_ids: Iterable[int], user_id: str) -> list[int]:
         """Undo :meth:`delete`, as long as ``keep_deleted_s`` has not passed."""
-        return await self._database.run(items_table.set_deleted, list(item_ids), owner, None)
+        return await self._database.run(items_table.set_deleted, list(item_ids), user_id, None)
 
-    async def zip(self, item_ids: Iterable[int], owner: str) -> AsyncGenerator[bytes, None]:
+    async def zip(self, item_ids: Iterable[int], user_id: str) -> AsyncGenerator[bytes, None]:
         """A ZIP file of the originals under their own names, in pieces as it is made."""
-        found = await self._database.run(items_table.some, list(item_ids), owner, self._folder)
+        found = await self._database.run(items_table.some, list(item_ids), user_id, self._folder)
         pieces = zip_pieces((item.filename, item.path) for item in found)
         try:
             while piece := await self._file_thread.run(next, pieces, b""):
@@ -226,10 +228,10 @@ class Library:
                     before = time.time() - self._keep_deleted_s
                     paths = await self._database.run(items_table.purge, before)
                     await self._file_thread.run(self._files.remove, paths)
-                for owner in await self._database.run(jobs_table.owners):
-                    if self._limit_bytes(owner) is not None:
+                for user_id in await self._database.run(jobs_table.owners):
+                    if self._limit_bytes(user_id) is not None:
                         await self._database.run(
-                            jobs_table.forget_fruitless, owner, keep=KEPT_FRUITLESS
+                            jobs_table.forget_fruitless, user_id, keep=KEPT_FRUITLESS
                         )
                 waiting = await self._database.run(jobs_table.unfinished)
                 await self._file_thread.run(self.inputs.purge, [job.graph for job in waiting])

@@ -11,13 +11,13 @@ from ..workflow.presets.preset_files import graph_text, sidecar_text
 from ..workflow.presets.preset_from_workflow import slug
 from ..workflow.presets.preset_store import Preset, load_preset, load_presets
 
-__all__ = ["OwnPresets"]
+__all__ = ["SavedWorkflows"]
 
 KEPT_OPENED: Final = 20
 _MAX_TITLE: Final = 80
 
 
-class OwnPresets:
+class SavedWorkflows:
     """Two folders of presets below ``data_dir``: ``presets``, for everybody, and ``opened``.
 
     Both hold NAME.json and NAME.toml, and whoever puts two such files there has added a preset.

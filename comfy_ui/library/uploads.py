@@ -25,7 +25,7 @@ KEPT_S: Final = 30 * 86400.0
 """An upload that no job used for this long is dropped; servers that had it keep their copy."""
 
 
-class Inputs:
+class UploadStore:
     """A folder of uploads, by name. The calls block."""
 
     def __init__(self, folder: Path) -> None:

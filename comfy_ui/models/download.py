@@ -27,7 +27,7 @@ from ..client.uncancellable import in_thread
 from ..errors import ModelDownloadError, StorageError
 from ..settings import Settings
 
-__all__ = ["ModelSources", "fetch_weights", "part_bytes"]
+__all__ = ["ModelSources", "download_model", "part_bytes"]
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are here and, where it is known, the bytes of the whole."""
@@ -95,7 +95,7 @@ def part_bytes(target: Path) -> int:
         return 0
 
 
-async def fetch_weights(
+async def download_model(
     url: str,
     target: Path,
     *,

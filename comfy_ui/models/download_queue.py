@@ -15,10 +15,10 @@ from typing import Final
 
 from ..errors import ComfyHeadlessError, MissingModel
 from ..storage.records import JobError
-from .download import ModelSources, fetch_weights, part_bytes
+from .download import ModelSources, download_model, part_bytes
 from .model_folders import ModelFolders
 
-__all__ = ["Download", "DownloadState", "Downloads"]
+__all__ = ["DownloadQueue", "DownloadState", "ModelDownload"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class DownloadState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Download:
+class ModelDownload:
     """One file. ``received_bytes`` counts what an earlier try has left."""
 
     model: MissingModel
@@ -70,7 +70,7 @@ class Download:
         return (self.total_bytes - self.received_bytes) / self.bytes_per_s
 
 
-class Downloads:
+class DownloadQueue:
     """What was asked for since the app started, in memory; the bytes themselves are on the disk.
 
     A file that was cut, cancelled or lost with the process goes on where it stopped when it is
@@ -93,12 +93,12 @@ class Downloads:
         self._arrived = arrived
         self._now = now
         self._pause_s = pause_s
-        self._known: dict[str, Download] = {}
+        self._known: dict[str, ModelDownload] = {}
         self._task: asyncio.Task[None] | None = None
         self._running: tuple[str, asyncio.Task[Path]] | None = None
 
     @property
-    def listed(self) -> tuple[Download, ...]:
+    def listed(self) -> tuple[ModelDownload, ...]:
         """All of them, in the order in which they were asked for."""
         return (*self._known.values(),)
 
@@ -120,7 +120,9 @@ class Downloads:
             path = folders.place(model)
             self._sources.check(model.url or "")
             wanted.append(
-                Download(model, path, received_bytes=part_bytes(path), total_bytes=model.size_bytes)
+                ModelDownload(
+                    model, path, received_bytes=part_bytes(path), total_bytes=model.size_bytes
+                )
             )
         for download in wanted:
             known = self._known.get(download.id)
@@ -155,7 +157,7 @@ class Downloads:
         while waiting := [d for d in self._known.values() if d.state is DownloadState.WAITING]:
             await self._fetch(waiting[0])
 
-    async def _fetch(self, download: Download) -> None:
+    async def _fetch(self, download: ModelDownload) -> None:
         key = download.id
         self._put(replace(download, state=DownloadState.RUNNING))
         marks: deque[tuple[float, int]] = deque()
@@ -177,7 +179,7 @@ class Downloads:
             )
 
         task = asyncio.ensure_future(
-            fetch_weights(
+            download_model(
                 download.model.url or "",
                 download.path,
                 sources=self._sources,
@@ -223,5 +225,5 @@ class Downloads:
         elif error := telling.exception():
             logger.warning("The server was not asked again: %s", error)
 
-    def _put(self, download: Download) -> None:
+    def _put(self, download: ModelDownload) -> None:
         self._known[download.id] = download

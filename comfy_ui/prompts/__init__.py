@@ -14,9 +14,9 @@ from .language_models.model_choice import LanguageModel, find_model
 from .model_families import Tokens, count_tokens
 from .styles import Style, Styles, load_styles, merge_style, read_styles
 from .wildcards import (
-    Choice,
     Expanded,
     Expansion,
+    WildcardChoice,
     WildcardFolder,
     expand_values,
     expand_wildcards,
@@ -25,7 +25,6 @@ from .wildcards import (
 
 __all__ = [
     "AnalyzeOptions",
-    "Choice",
     "DescribeOptions",
     "Difference",
     "EnhanceOptions",
@@ -39,6 +38,7 @@ __all__ = [
     "Style",
     "Styles",
     "Tokens",
+    "WildcardChoice",
     "WildcardFolder",
     "aanalyze_prompt",
     "adescribe_image",

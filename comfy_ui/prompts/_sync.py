@@ -7,12 +7,12 @@ from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-__all__ = ["finished"]
+__all__ = ["run_sync"]
 
 T = TypeVar("T")
 
 
-def finished(work: Coroutine[Any, Any, T]) -> T:
+def run_sync(work: Coroutine[Any, Any, T]) -> T:
     """Run ``work`` to its end; in a thread of its own where a loop is running (notebooks)."""
     try:
         asyncio.get_running_loop()

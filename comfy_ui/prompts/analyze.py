@@ -13,7 +13,7 @@ from typing import Any, TypedDict, Unpack
 
 from ..errors import LanguageModelError, ValidationError
 from ..workflow.presets.preset_store import Preset, list_presets
-from ._sync import finished
+from ._sync import run_sync
 from .draft import Kind
 from .language_models.instructions import ANALYSIS_FIELDS, analysing
 from .language_models.llm import whole_answer
@@ -84,7 +84,7 @@ def analyze_prompt(prompt: str, **options: Unpack[AnalyzeOptions]) -> PromptAnal
     """
     if options.get("model", RULES) == RULES:
         return _by_rules(prompt, options.get("presets"))
-    return finished(_analyze(prompt, **options))
+    return run_sync(_analyze(prompt, **options))
 
 
 async def aanalyze_prompt(prompt: str, **options: Unpack[AnalyzeOptions]) -> PromptAnalysis:

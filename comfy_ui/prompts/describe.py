@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, TypedDict, Unpack
 
 from ..errors import LanguageModelError, ValidationError
-from ._sync import finished
+from ._sync import run_sync
 from .draft import EnhancedPrompt
 from .language_models.instructions import describing
 from .language_models.llm import whole_answer
@@ -49,7 +49,7 @@ def describe_image(image: bytes | Path, **options: Unpack[DescribeOptions]) -> E
         ValidationError: that is no picture.
         LanguageModelError: there is no vision model, or it gave nothing usable.
     """
-    return finished(_describe(image, **options))
+    return run_sync(_describe(image, **options))
 
 
 async def adescribe_image(

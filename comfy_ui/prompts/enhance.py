@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypedDict, Unpack, get_args
 
 from ..errors import LanguageModelError, ValidationError, closest
-from ._sync import finished
+from ._sync import run_sync
 from .draft import EnhancedPrompt, Kind, Strength, differences
 from .language_models.instructions import question
 from .language_models.llm import ask
-from .language_models.llm_output import Answer, Rejected, judged, partial_prompt, read_answer
+from .language_models.llm_output import ModelOutput, Rejected, judged, partial_prompt, read_answer
 from .language_models.model_choice import (
     DEFAULT_TIMEOUT_S,
     RULES,
@@ -109,7 +109,7 @@ def enhance_prompt(prompt: str, **options: Unpack[EnhanceOptions]) -> EnhancedPr
     model = find_model(request.model)
     if model is None:
         return _by_rules(request, time.perf_counter(), "")
-    return finished(_last(replace(request, model=model)))
+    return run_sync(_last(replace(request, model=model)))
 
 
 async def aenhance_prompt(prompt: str, **options: Unpack[EnhanceOptions]) -> EnhancedPrompt:
@@ -217,7 +217,7 @@ def _fallen_back(request: _Request, started: float, error: LanguageModelError) -
     return _by_rules(replace(request, on_failure="rules"), started, why)
 
 
-def _drafted(request: _Request, started: float, answer: Answer, name: str) -> EnhancedPrompt:
+def _drafted(request: _Request, started: float, answer: ModelOutput, name: str) -> EnhancedPrompt:
     original = request.prompt.strip()
     runs = differences(original, answer.prompt)
     added = (run.text.strip(" ,.") for run in runs if run.kind == "added")

@@ -15,9 +15,9 @@ from enum import StrEnum
 from .wildcards import WILDCARD
 
 __all__ = [
-    "Lost",
-    "Part",
     "PartKind",
+    "PromptPart",
+    "ProtectedSpanLostError",
     "foreign_syntax_removed",
     "protected_parts",
     "restored",
@@ -38,17 +38,17 @@ class PartKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PromptPart:
     """One protected part, letter for letter."""
 
     kind: PartKind
     text: str
 
 
-class Lost(Exception):  # noqa: N818 -- not an error of the caller's: the answer is at fault
+class ProtectedSpanLostError(Exception):
     """Protected parts are missing and cannot be put back. ``parts`` says which."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[PromptPart]) -> None:
         super().__init__(", ".join(part.text for part in parts))
         self.parts = tuple(parts)
 
@@ -71,10 +71,12 @@ _OPENERS = frozenset(
 )
 
 
-def protected_parts(prompt: str) -> list[Part]:
+def protected_parts(prompt: str) -> list[PromptPart]:
     """The protected parts in their order; what repeats is there as often as it is in the prompt."""
-    parts = [Part(PartKind(found.lastgroup or ""), found[0]) for found in _PARTS.finditer(prompt)]
-    return parts + [Part(PartKind.NAME, name) for name in _names(_PARTS.sub(" . ", prompt))]
+    parts = [
+        PromptPart(PartKind(found.lastgroup or ""), found[0]) for found in _PARTS.finditer(prompt)
+    ]
+    return parts + [PromptPart(PartKind.NAME, name) for name in _names(_PARTS.sub(" . ", prompt))]
 
 
 def _names(text: str) -> list[str]:
@@ -117,7 +119,7 @@ def restored(answer: str, prompt: str) -> str:
     """
     parts = protected_parts(prompt)
     needed = Counter(parts)
-    lost: list[Part] = []
+    lost: list[PromptPart] = []
     for part, times in needed.items():
         while (have := _count(answer, part)) < times:
             mended = _mend(answer, part) if not have or part.kind is PartKind.WEIGHT else None
@@ -130,20 +132,20 @@ def restored(answer: str, prompt: str) -> str:
     # Mending one part may have cut into another.
     lost += [part for part, times in needed.items() if _count(answer, part) < times]
     if lost:
-        raise Lost(list(dict.fromkeys(lost)))
+        raise ProtectedSpanLostError(list(dict.fromkeys(lost)))
     return answer
 
 
 _APPENDED = frozenset({PartKind.TAG, PartKind.EMBEDDING, PartKind.WILDCARD})
 
 
-def _count(text: str, part: Part) -> int:
+def _count(text: str, part: PromptPart) -> int:
     if part.kind in {PartKind.NAME, PartKind.BREAK}:
         return len(re.findall(rf"(?<!\w){re.escape(part.text)}(?!\w)", text))
     return text.count(part.text)
 
 
-def _mend(answer: str, part: Part) -> str | None:
+def _mend(answer: str, part: PromptPart) -> str | None:
     inner = part.text
     if part.kind is PartKind.WEIGHT:
         inner = part.text[1:].rpartition(":")[0]

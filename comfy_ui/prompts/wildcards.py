@@ -34,9 +34,9 @@ from ..errors import ValidationError, closest
 
 __all__ = [
     "WILDCARD",
-    "Choice",
     "Expanded",
     "Expansion",
+    "WildcardChoice",
     "WildcardFolder",
     "expand_values",
     "expand_wildcards",
@@ -59,7 +59,7 @@ _SEEDS = 2**53  # every number below is exact in the browser's JSON too
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class WildcardChoice:
     """What one group or wildcard became. ``source`` is its text, ``chosen`` what was taken."""
 
     source: str
@@ -73,7 +73,7 @@ class Expansion:
     text: str
     template: str
     seed: int
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[WildcardChoice, ...] = ()
 
 
 class WildcardFolder(Mapping[str, tuple[str, ...]]):
@@ -209,7 +209,7 @@ class _Run:
         self._lines: dict[str, tuple[str, ...]] = {}
         self._sound: set[str] = set()  # names known not to contain themselves
         self._steps = 0
-        self.choices: list[Choice] = []
+        self.choices: list[WildcardChoice] = []
 
     def expand(self, text: str, depth: int = 0) -> str:
         if depth > _MAX_DEPTH:
@@ -263,13 +263,13 @@ class _Run:
         low, high = bounds
         left = [_weighed(option) for option in options]
         index = len(self.choices)
-        self.choices.append(Choice(source, ()))  # its place is before what is nested in it
+        self.choices.append(WildcardChoice(source, ()))  # its place is before what is nested in it
         chosen: list[str] = []
         number = low if low == high else low + int(self._chance.random() * (high - low + 1))
         for _ in range(number):
             option = left.pop(_index(self._chance.random(), [weight for weight, _ in left]))[1]
             chosen.append(self.expand(option, depth + 1))
-        self.choices[index] = Choice(source, tuple(chosen))
+        self.choices[index] = WildcardChoice(source, tuple(chosen))
         return joint.join(chosen)
 
     def _options(self, pattern: str) -> tuple[str, ...]:

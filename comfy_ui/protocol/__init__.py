@@ -1,8 +1,8 @@
 """What a ComfyUI server says and does, as pure rules: no sockets, no files, no clock."""
 
-from .circuit_breaker import Breaker
+from .circuit_breaker import CircuitBreaker
 from .frames import parse_binary, parse_text
-from .graph_cost import GraphPlan, plan_graph
+from .graph_cost import GraphCost, plan_graph
 from .job import (
     Accepted,
     CancelRequested,
@@ -20,7 +20,7 @@ from .job import (
     poll_due,
 )
 from .messages import Message
-from .object_info import InputSpec, NodeLibrary, NodeSpec
+from .object_info import InputSpec, NodeRegistry, NodeSpec
 from .outputs import OutputFile, Outputs, collect_outputs
 from .progress import Phase, Progress, Tracker
 from .queue_and_history import (
@@ -36,20 +36,20 @@ from .retry import Backoff, Failure, classify_status, classify_transport, parse_
 __all__ = [
     "Accepted",
     "Backoff",
-    "Breaker",
     "CancelRequested",
     "CancelSent",
+    "CircuitBreaker",
     "ConnectionLost",
     "ConnectionRegained",
     "Event",
     "Failure",
-    "GraphPlan",
+    "GraphCost",
     "HistoryAnswer",
     "HistoryEntry",
     "InputSpec",
     "JobState",
     "Message",
-    "NodeLibrary",
+    "NodeRegistry",
     "NodeSpec",
     "OutputFile",
     "Outputs",

@@ -15,7 +15,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
-class Breaker:
+class CircuitBreaker:
     """The state, and its two settings.
 
     ``failed`` counts failures in a row. ``retry_at`` is when the next call is let through:
@@ -38,7 +38,7 @@ class Breaker:
         """Seconds until a call is let through, 0 when one would be now."""
         return 0.0 if self.retry_at is None else max(0.0, self.retry_at - now)
 
-    def admit(self, now: float) -> Breaker | None:
+    def admit(self, now: float) -> CircuitBreaker | None:
         """The state after letting a call through; None when it is refused.
 
         A probe that never tells how it ended (its task was cancelled) holds the others up for
@@ -50,13 +50,13 @@ class Breaker:
             return None
         return replace(self, probing=True, retry_at=now + self.reset_s)
 
-    def succeeded(self) -> Breaker:
+    def succeeded(self) -> CircuitBreaker:
         """The server answered, whatever it said."""
         if self.retry_at is None and not self.failed:
             return self
         return replace(self, failed=0, retry_at=None, probing=False)
 
-    def went_wrong(self, now: float) -> Breaker:
+    def went_wrong(self, now: float) -> CircuitBreaker:
         """No answer: refused, reset, timed out."""
         failed = self.failed + 1
         if self.retry_at is None and failed < self.failures:

@@ -31,7 +31,7 @@ from .messages import (
     Preview,
     ProgressState,
     ProgressText,
-    Status,
+    QueueStatus,
     UnknownMessage,
 )
 
@@ -117,7 +117,7 @@ def _read_status(data: dict[str, Any]) -> Message:
     status = data.get("status")
     info = status.get("exec_info") if isinstance(status, dict) else None
     remaining = info.get("queue_remaining") if isinstance(info, dict) else None
-    return Status(
+    return QueueStatus(
         remaining if isinstance(remaining, int) and not isinstance(remaining, bool) else None,
         _id_or_none(data.get("sid")),
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class GraphPlan:
+class GraphCost:
     """What an API-format graph tells before it runs.
 
     ``sources`` are the nodes each node takes from, without switch branches known not to be taken.
@@ -26,7 +26,7 @@ class GraphPlan:
 
 def plan_graph(
     graph: Mapping[str, Any], *, output_nodes: Collection[str] | None = None
-) -> GraphPlan:
+) -> GraphCost:
     """Read a graph, ``{node_id: {"class_type", "inputs", "_meta"}}``. Never raises.
 
     Args:
@@ -41,7 +41,7 @@ def plan_graph(
     sources = {id_: _sources(id_, nodes) for id_ in nodes}
     used = {source for ids in sources.values() for source in ids}
     told = frozenset(output_nodes or ()) & nodes.keys()
-    return GraphPlan(
+    return GraphCost(
         classes=classes,
         titles={
             id_: _text(_mapping(node.get("_meta")).get("title")) or classes[id_]

@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from ._replace import change
+from ._replace import fast_replace
 from .graph_cost import plan_graph
 from .job_state import (
     Accepted,
@@ -51,7 +51,7 @@ from .messages import (
     Preview,
     ProgressState,
     ProgressText,
-    Status,
+    QueueStatus,
     UnknownMessage,
 )
 from .polling import cancel_due, is_deaf, poll_due
@@ -90,24 +90,26 @@ def advance(state: JobState, event: Event, now: float) -> JobState:
         case HistoryAnswer():
             return _read_history(state, event, now)
         case PollFailed():
-            return change(
+            return fast_replace(
                 state, polled_at=now, failed_polls=state.failed_polls + 1, connected=False
             )
         case Submitted():
-            return _found(change(state, urgent_since=now))
+            return _found(fast_replace(state, urgent_since=now))
         case Accepted():
-            return _found(change(state, accepted=True, urgent_since=now))
+            return _found(fast_replace(state, accepted=True, urgent_since=now))
         case CancelRequested():
             if state.cancel_requested_at is not None:
                 return state
-            return change(state, cancel_requested_at=now, urgent_since=now)
+            return fast_replace(state, cancel_requested_at=now, urgent_since=now)
         case CancelSent():
             urgent_since = state.urgent_since if state.cancel_sent_at is not None else now
-            return change(state, cancel_sent_at=now, urgent_since=urgent_since)
+            return fast_replace(state, cancel_sent_at=now, urgent_since=urgent_since)
         case ConnectionLost():
-            return change(state, listening=False, unbroken=False, connected=False, urgent_since=now)
+            return fast_replace(
+                state, listening=False, unbroken=False, connected=False, urgent_since=now
+            )
         case ConnectionRegained(listening=listening):
-            return change(
+            return fast_replace(
                 state,
                 listening=listening,
                 connected=True,
@@ -120,10 +122,10 @@ def advance(state: JobState, event: Event, now: float) -> JobState:
 
 def _hear(state: JobState, message: Message, now: float) -> JobState:
     match message:
-        case Status(queue_remaining=remaining):
+        case QueueStatus(queue_remaining=remaining):
             if state.running or remaining == state.queue_remaining:
                 return state
-            return change(state, queue_remaining=remaining, position_is_old=True)
+            return fast_replace(state, queue_remaining=remaining, position_is_old=True)
         case FeatureFlags() | Logs() | Notification() | ProgressText():
             return state
         case UnknownMessage() | MalformedMessage():
@@ -134,11 +136,11 @@ def _hear(state: JobState, message: Message, now: float) -> JobState:
         # of jobs without a clientId go to every socket.
         if not state.running or state.over_at is not None:
             return state
-        state = change(state, tracker=state.tracker.hear(message, now))
+        state = fast_replace(state, tracker=state.tracker.hear(message, now))
         return _receive(state, message) if isinstance(message, Preview) else state
     if message.prompt_id != state.prompt_id:
         return state
-    state = change(_found(state), accepted=True, connected=True, heard_at=now)
+    state = fast_replace(_found(state), accepted=True, connected=True, heard_at=now)
     if isinstance(message, Executing) and message.node is None:
         return _over(state, now)
     return _follow(state, message, now)
@@ -158,13 +160,13 @@ def _follow(
     | Preview,
     now: float,
 ) -> JobState:
-    state = change(state, running=True, tracker=state.tracker.hear(message, now))
+    state = fast_replace(state, running=True, tracker=state.tracker.hear(message, now))
     match message:
         case Executed(node=node, output=output):
             executed = {**state.executed, node: output}
-            return _settle_success(change(state, executed=executed), now)
+            return _settle_success(fast_replace(state, executed=executed), now)
         case ExecutionSuccess():
-            return _settle_success(change(_over(state, now), ending=message), now)
+            return _settle_success(fast_replace(_over(state, now), ending=message), now)
         case ExecutionError():
             return _end(state, Phase.FAILED, now, ending=message)
         case ExecutionInterrupted():
@@ -179,18 +181,22 @@ def _receive(state: JobState, message: Preview) -> JobState:
     plan, node = state.tracker.plan, message.node or state.tracker.node or ""
     if plan is None or plan.classes.get(node) != _SENDER or message.media_type != "image/png":
         return state
-    return change(state, sent={**state.sent, node: (*state.sent.get(node, ()), message.image)})
+    return fast_replace(
+        state, sent={**state.sent, node: (*state.sent.get(node, ()), message.image)}
+    )
 
 
 def _found(state: JobState) -> JobState:
     """There is a trace of the job: whatever looked like an absence was none."""
     if state.absent_since is None and not state.out_of_queue:
         return state
-    return change(state, out_of_queue=False, absent_since=None, absences=0)
+    return fast_replace(state, out_of_queue=False, absent_since=None, absences=0)
 
 
 def _over(state: JobState, now: float) -> JobState:
-    return state if state.over_at is not None else change(state, over_at=now, urgent_since=now)
+    return (
+        state if state.over_at is not None else fast_replace(state, over_at=now, urgent_since=now)
+    )
 
 
 def _settle_success(state: JobState, now: float) -> JobState:
@@ -209,10 +215,10 @@ def _settle_success(state: JobState, now: float) -> JobState:
 
 
 def _read_queue(state: JobState, answer: QueueAnswer, now: float) -> JobState:
-    state = change(state, polled_at=now, failed_polls=0, connected=True)
+    state = fast_replace(state, polled_at=now, failed_polls=0, connected=True)
     if answer.place == "absent":
-        return change(state, out_of_queue=True)
-    state = change(
+        return fast_replace(state, out_of_queue=True)
+    state = fast_replace(
         _found(_with_graph(state, answer)),
         accepted=True,
         position_is_old=False,
@@ -222,22 +228,26 @@ def _read_queue(state: JobState, answer: QueueAnswer, now: float) -> JobState:
     if answer.place == "pending" or state.running:
         return state
     tracker = state.tracker
-    return change(state, running=True, tracker=change(tracker, started_at=now), urgent_since=now)
+    return fast_replace(
+        state, running=True, tracker=fast_replace(tracker, started_at=now), urgent_since=now
+    )
 
 
 def _read_history(state: JobState, answer: HistoryAnswer, now: float) -> JobState:
-    state = change(state, polled_at=now, failed_polls=0, connected=True)
+    state = fast_replace(state, polled_at=now, failed_polls=0, connected=True)
     entry = answer.entry
     if entry is None:
         if not state.out_of_queue and state.needs_queue:
             return state  # an empty history alone says nothing: the job may be in the queue
         since = now if state.absent_since is None else state.absent_since
-        state = change(state, out_of_queue=False, absent_since=since, absences=state.absences + 1)
+        state = fast_replace(
+            state, out_of_queue=False, absent_since=since, absences=state.absences + 1
+        )
         return _judge_absence(state, now - since, now)
-    state = _with_graph(change(state, accepted=True), entry)
-    tracker = change(state.tracker, cached=state.tracker.cached | entry.cached)
+    state = _with_graph(fast_replace(state, accepted=True), entry)
+    tracker = fast_replace(state.tracker, cached=state.tracker.cached | entry.cached)
     # Clients keep jobs that are over; the graph, which may be large, has told what it can.
-    state = change(state, tracker=tracker, entry=replace(entry, graph=None))
+    state = fast_replace(state, tracker=tracker, entry=replace(entry, graph=None))
     match entry.ending:
         case ExecutionSuccess():
             return _end(state, Phase.SUCCEEDED, now, ending=entry.ending)
@@ -263,7 +273,7 @@ def _with_graph(state: JobState, told: QueueAnswer | HistoryEntry) -> JobState:
     if told.graph is None or (plan is not None and (plan.outputs_told or not told.output_nodes)):
         return state
     plan = plan_graph(told.graph, output_nodes=told.output_nodes)
-    return change(state, tracker=state.tracker.with_plan(plan))
+    return fast_replace(state, tracker=state.tracker.with_plan(plan))
 
 
 def _end(
@@ -274,4 +284,6 @@ def _end(
     ending: Ending | None = None,
 ) -> JobState:
     tracker = state.tracker.finish(now) if final is Phase.SUCCEEDED else state.tracker
-    return change(state, tracker=tracker, final=final, final_at=now, ending=ending or state.ending)
+    return fast_replace(
+        state, tracker=tracker, final=final, final_at=now, ending=ending or state.ending
+    )

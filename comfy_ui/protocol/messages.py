@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class QueueStatus:
     """The length of the queue, running job included; ``sid`` (our clientId) only on connecting."""
 
     queue_remaining: int | None = None
@@ -181,7 +181,7 @@ class MalformedMessage:
 
 
 Message = (
-    Status
+    QueueStatus
     | FeatureFlags
     | ExecutionStart
     | ExecutionCached

@@ -73,7 +73,7 @@ class NodeSpec:
     python_module: str = ""
 
 
-class NodeLibrary(Mapping[str, NodeSpec]):
+class NodeRegistry(Mapping[str, NodeSpec]):
     """All node classes of a server; each is read on first use.
 
     ``raw`` is the server's answer as it came. Classes whose declaration is not an object are left

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ._replace import change
-from .graph_cost import GraphPlan, ancestors, is_loader, is_saver
+from ._replace import fast_replace
+from .graph_cost import GraphCost, ancestors, is_loader, is_saver
 from .messages import (
     Executed,
     Executing,
@@ -87,7 +87,7 @@ class Tracker:
     ``fractions`` has the nodes of the graph that were started: 1.0 is done. ``value`` is 0-1.
     """
 
-    plan: GraphPlan | None = None
+    plan: GraphCost | None = None
     started_at: float | None = None
     fractions: Mapping[str, float] = field(default_factory=dict)
     cached: frozenset[str] = frozenset()
@@ -102,20 +102,20 @@ class Tracker:
     has_snapshots: bool = False
     preview: Preview | None = None
 
-    def with_plan(self, plan: GraphPlan) -> Tracker:
+    def with_plan(self, plan: GraphCost) -> Tracker:
         """The same run, measured by another plan."""
-        return _recount(change(self, plan=plan))
+        return _recount(fast_replace(self, plan=plan))
 
     def hear(self, message: Message, now: float) -> Tracker:
         """Take a message of this job into account."""
         if isinstance(message, Preview):
-            return change(self, preview=message)
-        tracker = self if self.started_at is not None else change(self, started_at=now)
+            return fast_replace(self, preview=message)
+        tracker = self if self.started_at is not None else fast_replace(self, started_at=now)
         match message:
             case ExecutionStart():
                 return _recount(tracker)
             case ExecutionCached(nodes=nodes):
-                return _recount(change(tracker, cached=tracker.cached | set(nodes)))
+                return _recount(fast_replace(tracker, cached=tracker.cached | set(nodes)))
             case Executing(node=str(node)):
                 return _enter(tracker, message.display_node or node, now)
             case Executed(node=node):
@@ -128,7 +128,7 @@ class Tracker:
 
     def finish(self, now: float) -> Tracker:
         """The run has succeeded: nothing else makes it 100 %."""
-        return change(self, value=1.0, value_at=now)
+        return fast_replace(self, value=1.0, value_at=now)
 
     @property
     def phase(self) -> Phase:
@@ -161,7 +161,7 @@ def _enter(tracker: Tracker, node: str, now: float) -> Tracker:
     left = tracker.node
     if node == left:
         return tracker
-    tracker = change(tracker, node=node, activity=None, step=None, steps=None)
+    tracker = fast_replace(tracker, node=node, activity=None, step=None, steps=None)
     # Only servers without progress_state are read by this: a node that waits for a lazy input is
     # left too, and is not done by that.
     return tracker if left is None or tracker.has_snapshots else _raise(tracker, {left: 1.0}, now)
@@ -193,12 +193,12 @@ def _take_snapshot(tracker: Tracker, states: tuple[NodeState, ...], now: float) 
         rolled_up = sum(fractions) / (len(fractions) + 1)
         own[node] = max(own.get(node, 0.0), rolled_up)
     if not tracker.has_snapshots:
-        tracker = change(tracker, has_snapshots=True)
+        tracker = fast_replace(tracker, has_snapshots=True)
     if running is not None:
         shown = running.node if running.node in classes else running.display_node
         tracker = _step(_enter(tracker, shown, now), running.value, running.max)
         if tracker.activity != running.activity:
-            tracker = change(tracker, activity=running.activity)
+            tracker = fast_replace(tracker, activity=running.activity)
     return _raise(tracker, own, now)
 
 
@@ -206,7 +206,7 @@ def _step(tracker: Tracker, value: float, maximum: float) -> Tracker:
     if maximum <= 1 or (tracker.step, tracker.steps) == (int(value), int(maximum)):
         return tracker
     heard = tracker.steps_heard + (value >= 1)
-    return change(tracker, step=int(value), steps=int(maximum), steps_heard=heard)
+    return fast_replace(tracker, step=int(value), steps=int(maximum), steps_heard=heard)
 
 
 def _raise(tracker: Tracker, fractions: Mapping[str, float], now: float) -> Tracker:
@@ -215,7 +215,7 @@ def _raise(tracker: Tracker, fractions: Mapping[str, float], now: float) -> Trac
     raised = {node: f for node, f in fractions.items() if f > old.get(node, -1.0)}
     if not raised:
         return tracker
-    tracker = change(tracker, fractions={**old, **raised})
+    tracker = fast_replace(tracker, fractions={**old, **raised})
     if tracker.total == 0 or 1.0 in raised.values():
         tracker = _recount(tracker)
     if tracker.plan is None or tracker.total <= 0:
@@ -227,7 +227,7 @@ def _raise(tracker: Tracker, fractions: Mapping[str, float], now: float) -> Trac
         if node not in cached
     )
     value = min(ALMOST, done / tracker.total)
-    return change(tracker, value=value, value_at=now) if value > tracker.value else tracker
+    return fast_replace(tracker, value=value, value_at=now) if value > tracker.value else tracker
 
 
 def _recount(tracker: Tracker) -> Tracker:
@@ -242,7 +242,7 @@ def _recount(tracker: Tracker) -> Tracker:
     finished = {node for node, fraction in tracker.fractions.items() if fraction == 1.0}
     runs = ancestors(plan.outputs, plan.sources, done=finished | tracker.cached)
     runs |= tracker.fractions.keys() - tracker.cached
-    return change(tracker, total=sum(plan.weights.get(node, 0.0) for node in runs))
+    return fast_replace(tracker, total=sum(plan.weights.get(node, 0.0) for node in runs))
 
 
 def _fraction(value: float, maximum: float) -> float:

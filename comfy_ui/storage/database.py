@@ -15,8 +15,8 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from ..errors import StorageError, ValidationError
 from . import quota
-from .recovery import Rescued, is_broken, move_aside, rescue
-from .single_thread import Thread
+from .recovery import RecoveredDatabase, is_broken, move_aside, rescue
+from .single_thread import SingleThread
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,14 +24,14 @@ R = TypeVar("R")
 _JOBS = """
 CREATE TABLE jobs (
     id TEXT PRIMARY KEY,
-    owner TEXT NOT NULL,
+    user_id TEXT NOT NULL,
     preset TEXT NOT NULL,
     vals TEXT NOT NULL,             -- JSON: the values asked for, with the concrete seed
     prompt TEXT NOT NULL,
     seed TEXT,                      -- decimal: ComfyUI's go up to 2**64 - 1, SQLite's do not
     graph TEXT NOT NULL,            -- JSON: what ComfyUI gets
     status TEXT NOT NULL,
-    rank REAL NOT NULL,             -- the owner's own order, lowest first
+    rank REAL NOT NULL,             -- the user_id's own order, lowest first
     work REAL NOT NULL,             -- relative size, see fair.work
     cost_s REAL NOT NULL,           -- estimate
     start_tag REAL,                 -- fair queuing, set when the job gets its turn
@@ -51,7 +51,7 @@ CREATE TABLE items (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     job_id TEXT NOT NULL REFERENCES jobs(id),
     source TEXT NOT NULL,           -- node, type, subfolder, filename at the server
-    owner TEXT NOT NULL,
+    user_id TEXT NOT NULL,
     kind TEXT NOT NULL,
     filename TEXT NOT NULL,
     media_type TEXT NOT NULL,
@@ -72,13 +72,13 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         _JOBS,
         """CREATE INDEX jobs_unfinished ON jobs(status)
             WHERE status IN ('waiting', 'claimed', 'sent', 'fetching', 'unfetched')""",
-        "CREATE INDEX jobs_recent ON jobs(owner, finished_at)",
+        "CREATE INDEX jobs_recent ON jobs(user_id, finished_at)",
         "CREATE INDEX jobs_start_tag ON jobs(start_tag)",
         "CREATE INDEX jobs_finish_tag ON jobs(finish_tag)",
         "CREATE INDEX jobs_pace ON jobs(preset, finished_at) WHERE status = 'succeeded'",
         _ITEMS,
         # All that a page is chosen by stands in the index: rows are read only for what is shown.
-        """CREATE INDEX items_page ON items(owner, id, kind, preset, starred, created_at)
+        """CREATE INDEX items_page ON items(user_id, id, kind, preset, starred, created_at)
             WHERE deleted_at IS NULL""",
         # Case-folded prompt, preset, models and file name; trigrams also find words within
         # words, and so work in languages that put no spaces.
@@ -89,7 +89,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (
         """CREATE TABLE grids (
             id TEXT PRIMARY KEY,
-            owner TEXT NOT NULL,
+            user_id TEXT NOT NULL,
             sides TEXT NOT NULL,            -- JSON: what varies across and down, with labels
             jobs TEXT NOT NULL,             -- JSON: the ids of the cells, row by row
             created_at REAL NOT NULL,
@@ -109,12 +109,12 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     ),
     (
         # How much an owner keeps is asked before every job.
-        """CREATE INDEX IF NOT EXISTS items_size ON items(owner, size_bytes)
+        """CREATE INDEX IF NOT EXISTS items_size ON items(user_id, size_bytes)
             WHERE deleted_at IS NULL""",
     ),
     (
         # Which presets an owner has results of: one step for each preset, not for each result.
-        "CREATE INDEX items_preset ON items(owner, preset) WHERE deleted_at IS NULL",
+        "CREATE INDEX items_preset ON items(user_id, preset) WHERE deleted_at IS NULL",
     ),
     (
         # What an owner has on the disk is asked before every job: see .space.
@@ -133,10 +133,10 @@ class Database:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._thread = Thread("studio-db")
+        self._thread = SingleThread("studio-db")
         self._lock: sqlite3.Connection | None = None
         self._connection: sqlite3.Connection | None = None
-        self.rescued: Rescued | None = None
+        self.rescued: RecoveredDatabase | None = None
         """What came of a broken file that was found on opening."""
 
     async def open(self) -> None:

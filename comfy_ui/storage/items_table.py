@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..workflow.checks.requirements import model_files
 from ..workflow.graph import AnyGraph
-from .records import Item, Job, Kind, StoredFile
+from .records import Job, Kind, LibraryItem, StoredFile
 
 _COLUMNS = "items.*, jobs.prompt, jobs.seed, jobs.vals"
 _SELECT = f"SELECT {_COLUMNS} FROM items JOIN jobs ON jobs.id = job_id"  # noqa: S608 -- constant
@@ -21,10 +21,10 @@ _TRIGRAM = 3  # letters of the shortest word that the text index can look up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class ItemQuery:
     """Which results of an owner, newest first; see ``Studio.results`` for the fields."""
 
-    owner: str
+    user_id: str
     limit: int = 50
     before: int | None = None
     kind: Kind | None = None
@@ -42,7 +42,7 @@ class Query:
         order = "items_search.rowid" if words else "items.id"
         wanted: list[tuple[str, object]] = [
             ("items_search MATCH ?", long or None),
-            ("items.owner = ?", self.owner),
+            ("items.user_id = ?", self.user_id),
             (f"{order} < ?", self.before),
             ("kind = ?", self.kind),
             ("items.preset = ?", self.preset),
@@ -104,14 +104,14 @@ def _insert(
     item_id = first_id
     for file in files:
         added = connection.execute(
-            "INSERT OR IGNORE INTO items (id, job_id, source, owner, kind, filename, media_type,"
+            "INSERT OR IGNORE INTO items (id, job_id, source, user_id, kind, filename, media_type,"
             " path, thumbnail, width, height, size_bytes, created_at, preset)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 item_id,
                 job.id,
                 file.source,
-                job.owner,
+                job.user_id,
                 file.kind,
                 file.filename,
                 file.media_type,
@@ -152,35 +152,36 @@ def paths(connection: sqlite3.Connection) -> set[str]:
     return {row["path"] for row in connection.execute("SELECT DISTINCT path FROM items")}
 
 
-def holding(connection: sqlite3.Connection, owner: str, path: str) -> int | None:
+def holding(connection: sqlite3.Connection, user_id: str, path: str) -> int | None:
     """The owner's result with these bytes, deleted or not."""
     row = connection.execute(
-        "SELECT id FROM items WHERE path = ? AND owner = ? ORDER BY deleted_at IS NOT NULL LIMIT 1",
-        (path, owner),
+        "SELECT id FROM items WHERE path = ? AND user_id = ?"
+        " ORDER BY deleted_at IS NOT NULL LIMIT 1",
+        (path, user_id),
     ).fetchone()
     return None if row is None else int(row[0])
 
 
-def page(connection: sqlite3.Connection, query: Query, folder: Path) -> list[Item]:
+def page(connection: sqlite3.Connection, query: ItemQuery, folder: Path) -> list[LibraryItem]:
     return [_item(row, folder) for row in connection.execute(*query.sql())]
 
 
-def presets(connection: sqlite3.Connection, owner: str) -> list[str]:
+def presets(connection: sqlite3.Connection, user_id: str) -> list[str]:
     """Every preset that the owner has results of."""
     next_one = (
         "SELECT min(preset) FROM items INDEXED BY items_preset"
-        " WHERE owner = :owner AND deleted_at IS NULL AND preset > "
+        " WHERE user_id = :user_id AND deleted_at IS NULL AND preset > "
     )
     rows = connection.execute(
         f"WITH RECURSIVE found(preset) AS ({next_one} '' UNION ALL"  # noqa: S608 -- constant
         f" SELECT ({next_one} found.preset) FROM found WHERE found.preset IS NOT NULL)"
         " SELECT preset FROM found WHERE preset IS NOT NULL",
-        {"owner": owner},
+        {"user_id": user_id},
     )
     return [row["preset"] for row in rows]
 
 
-def of_job(connection: sqlite3.Connection, job_id: str, folder: Path) -> tuple[Item, ...]:
+def of_job(connection: sqlite3.Connection, job_id: str, folder: Path) -> tuple[LibraryItem, ...]:
     """The results of a job in the order in which it made them."""
     rows = connection.execute(
         f"{_SELECT} WHERE job_id = ? AND deleted_at IS NULL ORDER BY items.id", (job_id,)
@@ -189,30 +190,30 @@ def of_job(connection: sqlite3.Connection, job_id: str, folder: Path) -> tuple[I
 
 
 def some(
-    connection: sqlite3.Connection, ids: Iterable[int], owner: str, folder: Path
-) -> list[Item]:
+    connection: sqlite3.Connection, ids: Iterable[int], user_id: str, folder: Path
+) -> list[LibraryItem]:
     """Those of ``ids`` that the owner has, in the order given."""
     found = []
     for item_id in ids:
         row = connection.execute(
-            f"{_SELECT} WHERE items.id = ? AND items.owner = ? AND deleted_at IS NULL",
-            (item_id, owner),
+            f"{_SELECT} WHERE items.id = ? AND items.user_id = ? AND deleted_at IS NULL",
+            (item_id, user_id),
         ).fetchone()
         if row:
             found.append(_item(row, folder))
     return found
 
 
-def star(connection: sqlite3.Connection, item_id: int, owner: str, *, starred: bool) -> bool:
+def star(connection: sqlite3.Connection, item_id: int, user_id: str, *, starred: bool) -> bool:
     changed = connection.execute(
-        "UPDATE items SET starred = ? WHERE id = ? AND owner = ? AND deleted_at IS NULL",
-        (starred, item_id, owner),
+        "UPDATE items SET starred = ? WHERE id = ? AND user_id = ? AND deleted_at IS NULL",
+        (starred, item_id, user_id),
     )
     return changed.rowcount > 0
 
 
 def set_deleted(
-    connection: sqlite3.Connection, ids: Iterable[int], owner: str, deleted_at: float | None
+    connection: sqlite3.Connection, ids: Iterable[int], user_id: str, deleted_at: float | None
 ) -> list[int]:
     """Hide (a time) or bring back (None); gives the ids for which this changed anything."""
     was = "IS NOT NULL" if deleted_at is None else "IS NULL"
@@ -220,8 +221,8 @@ def set_deleted(
         item_id
         for item_id in ids
         if connection.execute(
-            f"UPDATE items SET deleted_at = ? WHERE id = ? AND owner = ? AND deleted_at {was}",  # noqa: S608 -- one of two words
-            (deleted_at, item_id, owner),
+            f"UPDATE items SET deleted_at = ? WHERE id = ? AND user_id = ? AND deleted_at {was}",  # noqa: S608 -- one of two words
+            (deleted_at, item_id, user_id),
         ).rowcount
     ]
 
@@ -235,7 +236,7 @@ def purge(connection: sqlite3.Connection, deleted_before: float) -> Sequence[str
 
 
 def purge_oldest(
-    connection: sqlite3.Connection, owner: str, deleted_before: float, least_bytes: int
+    connection: sqlite3.Connection, user_id: str, deleted_before: float, least_bytes: int
 ) -> Sequence[str]:
     """Forget so much of what the owner deleted before then, the longest deleted first.
 
@@ -243,8 +244,8 @@ def purge_oldest(
     """
     rows: list[sqlite3.Row] = []
     for found in connection.execute(
-        "SELECT id, size_bytes FROM items WHERE deleted_at < ? AND owner = ? ORDER BY deleted_at",
-        (deleted_before, owner),
+        "SELECT id, size_bytes FROM items WHERE deleted_at < ? AND user_id = ? ORDER BY deleted_at",
+        (deleted_before, user_id),
     ).fetchall():
         if least_bytes <= 0:
             break
@@ -272,11 +273,11 @@ def _quoted(word: str) -> str:
     return '"' + word.replace('"', '""') + '"'
 
 
-def _item(row: sqlite3.Row, folder: Path) -> Item:
-    return Item(
+def _item(row: sqlite3.Row, folder: Path) -> LibraryItem:
+    return LibraryItem(
         id=row["id"],
         job_id=row["job_id"],
-        owner=row["owner"],
+        user_id=row["user_id"],
         kind=row["kind"],
         filename=row["filename"],
         media_type=row["media_type"],

@@ -9,18 +9,18 @@ from dataclasses import asdict
 from typing import Any
 
 from ..protocol.outputs import OutputFile, Outputs
-from .records import ACTIVE, Job, JobError, Status
+from .records import ACTIVE, Job, JobError, JobStatus
 
 _PACE_JOBS = 20  # how many recent jobs tell how quick a preset is
 
 
 def insert(connection: sqlite3.Connection, job: Job) -> None:
     connection.execute(
-        "INSERT INTO jobs (id, owner, preset, vals, prompt, seed, graph, status, rank, work,"
+        "INSERT INTO jobs (id, user_id, preset, vals, prompt, seed, graph, status, rank, work,"
         " cost_s, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             job.id,
-            job.owner,
+            job.user_id,
             job.preset,
             json.dumps(job.values),
             job.prompt,
@@ -106,7 +106,7 @@ def left(connection: sqlite3.Connection) -> list[tuple[str, str]]:
 
 def unfinished(connection: sqlite3.Connection) -> list[Job]:
     """Jobs that something must still be done about, oldest first."""
-    wanted = sorted({*ACTIVE, Status.UNFETCHED})
+    wanted = sorted({*ACTIVE, JobStatus.UNFETCHED})
     marks = ", ".join("?" * len(wanted))
     rows = connection.execute(
         f"SELECT * FROM jobs WHERE status IN ({marks}) ORDER BY created_at",  # noqa: S608 -- marks only
@@ -115,35 +115,35 @@ def unfinished(connection: sqlite3.Connection) -> list[Job]:
     return [_job(row) for row in rows]
 
 
-def get(connection: sqlite3.Connection, job_id: str, owner: str) -> Job | None:
+def get(connection: sqlite3.Connection, job_id: str, user_id: str) -> Job | None:
     row = connection.execute(
-        "SELECT * FROM jobs WHERE id = ? AND owner = ?", (job_id, owner)
+        "SELECT * FROM jobs WHERE id = ? AND user_id = ?", (job_id, user_id)
     ).fetchone()
     return _job(row) if row else None
 
 
-def recent(connection: sqlite3.Connection, owner: str, limit: int) -> list[Job]:
+def recent(connection: sqlite3.Connection, user_id: str, limit: int) -> list[Job]:
     rows = connection.execute(
-        "SELECT * FROM jobs WHERE owner = ? AND finished_at IS NOT NULL"
+        "SELECT * FROM jobs WHERE user_id = ? AND finished_at IS NOT NULL"
         " ORDER BY finished_at DESC LIMIT ?",
-        (owner, limit),
+        (user_id, limit),
     )
     return [_job(row) for row in rows]
 
 
 def owners(connection: sqlite3.Connection) -> list[str]:
     """Everybody who has, or has had, a job."""
-    return [row["owner"] for row in connection.execute("SELECT DISTINCT owner FROM jobs")]
+    return [row["user_id"] for row in connection.execute("SELECT DISTINCT user_id FROM jobs")]
 
 
-def forget_fruitless(connection: sqlite3.Connection, owner: str, *, keep: int) -> int:
+def forget_fruitless(connection: sqlite3.Connection, user_id: str, *, keep: int) -> int:
     """Forget an owner's jobs that are over and of which nothing is left, but for the newest.
 
     Nothing: neither files, deleted ones neither, nor texts, nor a copy at a server that is away.
     Gives how many were forgotten.
     """
     return connection.execute(
-        "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE owner = ?"
+        "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE user_id = ?"
         "  AND NOT EXISTS (SELECT 1 FROM items WHERE job_id = jobs.id)"  # most have some
         "  AND status IN ('succeeded', 'failed', 'cancelled', 'lost')"
         "  AND finished_at IS NOT NULL AND json_extract(outputs, '$.texts[0]') IS NULL"
@@ -152,7 +152,7 @@ def forget_fruitless(connection: sqlite3.Connection, owner: str, *, keep: int) -
         "  AND coalesce(start_tag < (SELECT max(start_tag) FROM jobs), 1)"
         "  AND coalesce(finish_tag <= (SELECT max(start_tag) FROM jobs), 1)"
         " ORDER BY finished_at DESC LIMIT -1 OFFSET ?)",
-        (owner, keep),
+        (user_id, keep),
     ).rowcount
 
 
@@ -172,7 +172,8 @@ def fair_queue_tags(connection: sqlite3.Connection) -> tuple[float, dict[str, fl
     """The fair queue's virtual time and each owner's last finish tag, as last stored."""
     virtual = connection.execute("SELECT coalesce(max(start_tag), 0) FROM jobs").fetchone()[0]
     rows = connection.execute(
-        "SELECT owner, max(finish_tag) FROM jobs WHERE finish_tag > ? GROUP BY owner", (virtual,)
+        "SELECT user_id, max(finish_tag) FROM jobs WHERE finish_tag > ? GROUP BY user_id",
+        (virtual,),
     )
     return virtual, dict(rows.fetchall())
 
@@ -180,13 +181,13 @@ def fair_queue_tags(connection: sqlite3.Connection) -> tuple[float, dict[str, fl
 def _job(row: sqlite3.Row) -> Job:
     return Job(
         id=row["id"],
-        owner=row["owner"],
+        user_id=row["user_id"],
         preset=row["preset"],
         values=json.loads(row["vals"]),
         prompt=row["prompt"],
         seed=None if row["seed"] is None else int(row["seed"]),
         graph=json.loads(row["graph"]),
-        status=Status(row["status"]),
+        status=JobStatus(row["status"]),
         rank=row["rank"],
         work=row["work"],
         cost_s=row["cost_s"],

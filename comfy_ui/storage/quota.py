@@ -13,13 +13,13 @@ from typing import Final
 
 UPLOADS: Final = """CREATE TABLE uploads (
     name TEXT PRIMARY KEY,
-    owner TEXT NOT NULL,
+    user_id TEXT NOT NULL,
     size_bytes INTEGER NOT NULL,
     created_at REAL NOT NULL
 )"""
 
 SPACE: Final = """CREATE TABLE space (
-    owner TEXT PRIMARY KEY,
+    user_id TEXT PRIMARY KEY,
     kept_bytes INTEGER NOT NULL DEFAULT 0,
     deleted_bytes INTEGER NOT NULL DEFAULT 0,   -- results that can still be restored
     sent_bytes INTEGER NOT NULL DEFAULT 0
@@ -38,8 +38,8 @@ def _trigger(name: str, event: str, change: str, *rows: str) -> str:
     for row in rows:
         changed = change.format(row=row, sign="-" if row == "OLD" else "+")
         steps += [
-            f"INSERT OR IGNORE INTO space (owner) VALUES ({row}.owner);",  # noqa: S608 -- constants
-            f"UPDATE space SET {changed} WHERE owner = {row}.owner;",  # noqa: S608
+            f"INSERT OR IGNORE INTO space (user_id) VALUES ({row}.user_id);",  # noqa: S608 -- constants
+            f"UPDATE space SET {changed} WHERE user_id = {row}.user_id;",  # noqa: S608
         ]
     return f"CREATE TRIGGER {name} AFTER {event} BEGIN {' '.join(steps)} END"
 
@@ -49,7 +49,7 @@ TRIGGERS: Final = (
     _trigger("space_item_out", "DELETE ON items", _OF_ITEM, "OLD"),
     _trigger(
         "space_item_changed",
-        "UPDATE OF owner, size_bytes, deleted_at ON items",
+        "UPDATE OF user_id, size_bytes, deleted_at ON items",
         _OF_ITEM,
         "OLD",
         "NEW",
@@ -58,13 +58,13 @@ TRIGGERS: Final = (
     _trigger("space_upload_out", "DELETE ON uploads", _OF_UPLOAD, "OLD"),
 )
 
-FILL: Final = """INSERT INTO space (owner, kept_bytes, deleted_bytes)
-    SELECT owner, sum(iif(deleted_at IS NULL, size_bytes, 0)),
-        sum(iif(deleted_at IS NULL, 0, size_bytes)) FROM items GROUP BY owner"""
+FILL: Final = """INSERT INTO space (user_id, kept_bytes, deleted_bytes)
+    SELECT user_id, sum(iif(deleted_at IS NULL, size_bytes, 0)),
+        sum(iif(deleted_at IS NULL, 0, size_bytes)) FROM items GROUP BY user_id"""
 
 
 @dataclass(frozen=True, slots=True)
-class Space:
+class StorageUsage:
     """What somebody has on the disk, in bytes.
 
     ``used_bytes``: results that they keep. ``deleted_bytes``: results that can still be restored.
@@ -95,20 +95,20 @@ class Space:
         return max(0, whole - self.most_bytes)
 
 
-def of(connection: sqlite3.Connection, owner: str, limit_bytes: int | None) -> Space:
+def of(connection: sqlite3.Connection, user_id: str, limit_bytes: int | None) -> StorageUsage:
     row = connection.execute(
-        "SELECT kept_bytes, deleted_bytes, sent_bytes FROM space WHERE owner = ?", (owner,)
+        "SELECT kept_bytes, deleted_bytes, sent_bytes FROM space WHERE user_id = ?", (user_id,)
     ).fetchone()
     kept, deleted, sent = row or (0, 0, 0)
-    return Space(kept, deleted, sent, limit_bytes)
+    return StorageUsage(kept, deleted, sent, limit_bytes)
 
 
 def enter_upload(
-    connection: sqlite3.Connection, name: str, owner: str, size_bytes: int, *, now: float
+    connection: sqlite3.Connection, name: str, user_id: str, size_bytes: int, *, now: float
 ) -> None:
     connection.execute(
-        "INSERT INTO uploads (name, owner, size_bytes, created_at) VALUES (?, ?, ?, ?)",
-        (name, owner, size_bytes, now),
+        "INSERT INTO uploads (name, user_id, size_bytes, created_at) VALUES (?, ?, ?, ?)",
+        (name, user_id, size_bytes, now),
     )
 
 

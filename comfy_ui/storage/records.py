@@ -20,22 +20,22 @@ from ..protocol.outputs import Kind, Outputs
 from ..protocol.progress import Phase
 
 __all__ = [
-    "Item",
     "Job",
     "JobError",
     "JobRequest",
+    "JobStatus",
     "Kind",
-    "Line",
+    "LibraryItem",
     "Phase",
+    "QueueView",
     "ServerStatus",
     "Snapshot",
-    "Status",
     "StoredFile",
     "make_id",
 ]
 
 
-LOCAL_OWNER: Final = "local"
+LOCAL_USER_ID: Final = "local"
 """Whose things those of the person at the machine are."""
 
 _NAMESPACE: Final = uuid.UUID("a4f5c3de-3f0b-4c1e-8f57-2c9b7e61d0aa")
@@ -44,7 +44,7 @@ TEMPLATES: Final = "templates"
 """Among a job's values: its prompts as they were before wildcards were chosen, by name."""
 
 
-class Status(StrEnum):
+class JobStatus(StrEnum):
     """Where a job stands in the database. Written before the step it names is taken."""
 
     WAITING = "waiting"  # here only: may be reordered, and cancelled without asking anybody
@@ -68,17 +68,17 @@ class Status(StrEnum):
         return _PHASES[self]
 
 
-ACTIVE = frozenset({Status.WAITING, Status.CLAIMED, Status.SENT, Status.FETCHING})
+ACTIVE = frozenset({JobStatus.WAITING, JobStatus.CLAIMED, JobStatus.SENT, JobStatus.FETCHING})
 _PHASES = {
-    Status.WAITING: Phase.QUEUED,
-    Status.CLAIMED: Phase.QUEUED,
-    Status.SENT: Phase.QUEUED,
-    Status.FETCHING: Phase.SAVING,
-    Status.UNFETCHED: Phase.FAILED,
-    Status.SUCCEEDED: Phase.SUCCEEDED,
-    Status.FAILED: Phase.FAILED,
-    Status.CANCELLED: Phase.CANCELLED,
-    Status.LOST: Phase.LOST,
+    JobStatus.WAITING: Phase.QUEUED,
+    JobStatus.CLAIMED: Phase.QUEUED,
+    JobStatus.SENT: Phase.QUEUED,
+    JobStatus.FETCHING: Phase.SAVING,
+    JobStatus.UNFETCHED: Phase.FAILED,
+    JobStatus.SUCCEEDED: Phase.SUCCEEDED,
+    JobStatus.FAILED: Phase.FAILED,
+    JobStatus.CANCELLED: Phase.CANCELLED,
+    JobStatus.LOST: Phase.LOST,
 }
 
 
@@ -98,7 +98,7 @@ class JobRequest:
     sent for this job: the graph is then compared with what the preset allows.
     """
 
-    owner: str
+    user_id: str
     preset: str
     values: Mapping[str, Any] = field(default_factory=dict)
     front: bool = False
@@ -108,11 +108,11 @@ class JobRequest:
     uploads: frozenset[str] | None = None
 
 
-def make_id(owner: str, key: str | None) -> str:
+def make_id(user_id: str, key: str | None) -> str:
     """For what an owner asks for: with a key always the same, otherwise each time a new one."""
     if key is None:
         return str(uuid.uuid4())
-    return str(uuid.uuid5(_NAMESPACE, json.dumps([owner, key])))
+    return str(uuid.uuid5(_NAMESPACE, json.dumps([user_id, key])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +156,13 @@ class Job:
     """
 
     id: str
-    owner: str
+    user_id: str
     preset: str
     values: Mapping[str, Any]
     prompt: str
     seed: int | None
     graph: Mapping[str, Any] = field(repr=False)
-    status: Status
+    status: JobStatus
     created_at: float
     started_at: float | None = None
     finished_at: float | None = None
@@ -192,7 +192,7 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class LibraryItem:
     """One result in the library.
 
     ``path`` holds the bytes exactly as ComfyUI wrote them, under a name of our own;
@@ -202,7 +202,7 @@ class Item:
 
     id: int
     job_id: str
-    owner: str
+    user_id: str
     kind: Kind
     filename: str
     media_type: str
@@ -247,7 +247,7 @@ class Snapshot:
     preview: bytes | None = field(default=None, repr=False)
     preview_type: str | None = None
     error: JobError | None = None
-    items: tuple[Item, ...] = ()
+    items: tuple[LibraryItem, ...] = ()
     texts: tuple[str, ...] = ()
     version: int = 0
 
@@ -258,7 +258,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class QueueView:
     """What an owner sees of the queue: own unfinished jobs in the order in which they run.
 
     ``others`` counts those of everybody else, of which nothing more is told. ``ended`` counts the

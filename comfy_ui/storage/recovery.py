@@ -27,7 +27,7 @@ _TABLES: Final = ("jobs", "items", "grids", "copies", "uploads")  # items name j
 
 
 @dataclass(frozen=True, slots=True)
-class Rescued:
+class RecoveredDatabase:
     """What was taken over from a broken database, which now lies at ``aside``."""
 
     aside: Path
@@ -71,7 +71,7 @@ def move_aside(path: Path) -> Path:
     return aside
 
 
-def rescue(aside: Path, connection: sqlite3.Connection) -> Rescued:
+def rescue(aside: Path, connection: sqlite3.Connection) -> RecoveredDatabase:
     """Take over what can be read of the broken file into a new database."""
     taken = dict.fromkeys(_TABLES, 0)
     connection.execute("BEGIN")
@@ -84,7 +84,7 @@ def rescue(aside: Path, connection: sqlite3.Connection) -> Rescued:
     except sqlite3.DatabaseError as error:  # nothing at all can be read
         logger.info("Of %s: %s", aside, error)
     connection.execute("COMMIT")
-    rescued = Rescued(aside, taken["jobs"], taken["items"])
+    rescued = RecoveredDatabase(aside, taken["jobs"], taken["items"])
     logger.warning("%s", rescued)
     return rescued
 

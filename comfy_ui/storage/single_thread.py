@@ -12,7 +12,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Thread:
+class SingleThread:
     """Runs calls one after the other, in the order in which they were asked for.
 
     A call whose caller was cancelled still runs to its end. The thread begins with the first call.

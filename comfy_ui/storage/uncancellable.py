@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 _UNWATCHED: Final[set[asyncio.Task[Any]]] = set()
 
 
-def whole(
+def uncancellable(
     change: Callable[P, Coroutine[Any, Any, R]],
 ) -> Callable[P, Coroutine[Any, Any, R]]:
     """The coroutine function ``change``, which goes on to its end once it has been awaited.

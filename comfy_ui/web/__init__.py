@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..lazy_names import lazily
+from ..lazy_names import lazy_names
 
 _WHERE = {"build": "page", "launch": "page"}
 
 if TYPE_CHECKING:
     from .page import build as build, launch as launch
 
-__getattr__, __dir__ = lazily(__name__, _WHERE, feature="ui")
+__getattr__, __dir__ = lazy_names(__name__, _WHERE, feature="ui")
 __all__ = [*_WHERE]  # noqa: PLE0604 -- the keys are strings

@@ -16,18 +16,18 @@ from ..errors import (
     Problem,
     ValidationError,
 )
-from ..protocol.object_info import NodeLibrary
+from ..protocol.object_info import NodeRegistry
 from ..workflow.checks.graph_checks import check_workflow
 from ..workflow.editor import convert_workflow
 from ..workflow.fields.roles import FILE_ROLES
 from ..workflow.load import load_workflow
-from ..workflow.presets.preset_from_workflow import adopt, models_of
+from ..workflow.presets.preset_from_workflow import models_of, preset_from_workflow
 from ..workflow.presets.preset_store import Preset
 
 if TYPE_CHECKING:
-    from .services import Backend
+    from .services import Services
 
-__all__ = ["Desk", "Dropped", "Opened", "title_of"]
+__all__ = ["DroppedFile", "OpenWorkflows", "OpenedWorkflow", "title_of"]
 
 T = TypeVar("T")
 _KEPT: Final = 64
@@ -35,14 +35,14 @@ _UNREADABLE: Final = frozenset({"missing_node", "invalid_prompt"})
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedWorkflow:
     """A workflow with what it lacks on the server. No ``preset``: no form can be made of it."""
 
     id: str
     title: str
     preset: Preset | None
     problems: tuple[Problem, ...] = ()
-    library: NodeLibrary | None = field(default=None, repr=False, compare=False)
+    library: NodeRegistry | None = field(default=None, repr=False, compare=False)
     """What the server had when the problems were found."""
 
     @property
@@ -52,13 +52,13 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Dropped:
+class DroppedFile:
     """What a dropped file carries. ``form`` is the id of a preset or of an opened workflow.
 
     ``values`` are those of the form, ``by_role`` what goes into other forms by its meaning.
     """
 
-    owner: str
+    user_id: str
     prompt: str = ""
     seed: int | None = None
     form: str | None = None
@@ -66,16 +66,16 @@ class Dropped:
     by_role: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Desk:
+class OpenWorkflows:
     """The newest of both, in memory."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Services) -> None:
         self._backend = backend
-        self._opened: dict[str, Opened] = {}
-        self._dropped: dict[str, Dropped] = {}
-        self._templates: tuple[ComfyWSClient, NodeLibrary | None, list[Template]] | None = None
+        self._opened: dict[str, OpenedWorkflow] = {}
+        self._dropped: dict[str, DroppedFile] = {}
+        self._templates: tuple[ComfyWSClient, NodeRegistry | None, list[Template]] | None = None
 
-    def find(self, opened_id: str) -> Opened | None:
+    def find(self, opened_id: str) -> OpenedWorkflow | None:
         """One that was opened lately, with what it lacks now."""
         opened, library = self._opened.get(opened_id), self._backend.catalog.library
         if opened is None or opened.preset is None or library is None:
@@ -114,7 +114,7 @@ class Desk:
             known = self._templates = client, library, await client.official_templates()
         return known[2]
 
-    async def open(self, content: bytes, *, title: str) -> Opened:
+    async def open(self, content: bytes, *, title: str) -> OpenedWorkflow:
         """Read a workflow in any form: JSON of either format, or a file that carries one.
 
         Raises:
@@ -130,20 +130,20 @@ class Desk:
         _put(self._opened, opened.id, opened)
         return opened
 
-    def put_down(self, dropped: Dropped) -> str:
+    def put_down(self, dropped: DroppedFile) -> str:
         """Keep what a dropped file carries until it is asked for; gives its id."""
         key = secrets.token_hex(8)
         _put(self._dropped, key, dropped)
         return key
 
-    def take_up(self, key: str, owner: str) -> Dropped:
+    def take_up(self, key: str, user_id: str) -> DroppedFile:
         """What a file carries that this owner dropped.
 
         Raises:
             ValidationError: it was too long ago.
         """
         dropped = self._dropped.get(key)
-        if dropped is None or dropped.owner != owner:
+        if dropped is None or dropped.user_id != user_id:
             raise ValidationError("The file is not at hand any more.", hint="Drop it again.")
         return dropped
 
@@ -166,7 +166,7 @@ def title_of(filename: str) -> str:
     return (stem.rpartition(".")[0] or stem).strip()[:80] or "Workflow"
 
 
-def _read(content: bytes, title: str, library: NodeLibrary) -> Opened:
+def _read(content: bytes, title: str, library: NodeRegistry) -> OpenedWorkflow:
     workflow = load_workflow(content)
     editor = workflow.editor
     try:
@@ -174,12 +174,12 @@ def _read(content: bytes, title: str, library: NodeLibrary) -> Opened:
     except InvalidWorkflowError as error:
         if not error.problems:
             raise
-        return Opened(f"lacking-{title}", title, None, error.problems)
+        return OpenedWorkflow(f"lacking-{title}", title, None, error.problems)
     problems = check_workflow(graph, library, models=models_of(editor or {}))
     if any(problem.kind in _UNREADABLE for problem in problems):
-        return Opened(f"lacking-{title}", title, None, (*problems,))
-    preset = adopt(graph, library, title=title, editor=editor)
-    return Opened(preset.id, title, preset, (*_of_form(problems, preset),), library)
+        return OpenedWorkflow(f"lacking-{title}", title, None, (*problems,))
+    preset = preset_from_workflow(graph, library, title=title, editor=editor)
+    return OpenedWorkflow(preset.id, title, preset, (*_of_form(problems, preset),), library)
 
 
 def _of_form(problems: Sequence[Problem], preset: Preset) -> Iterator[Problem]:

@@ -23,33 +23,33 @@ from ..resources import assets_dir
 from ..settings import Settings
 from ..workflow.presets.preset_store import list_presets
 from . import gradio_sessions, languages, web_app_manifest
-from .api.mcp import Tools
-from .api.program_endpoints import Api
+from .api.mcp import McpTools
+from .api.program_endpoints import ProgramEndpoints
 from .auth import oauth
-from .auth.access import Access, IdentityMiddleware, Mode, load_secret, mode_of
+from .auth.access import Access, AccessMode, IdentityMiddleware, load_secret, mode_of
 from .auth.logins import checker, hub_owners, logins_of
 from .auth.oauth import provider_of
 from .components.html import Html
-from .components.html_block import island
+from .components.html_block import html_block
 from .components.page_header import enter, header, leave
 from .http.file_routes import routes
-from .http.middleware import Gate
-from .http.upload_routes import Uploads
+from .http.middleware import AccessMiddleware
+from .http.upload_routes import UploadRoutes
 from .process_memory import set_apart
 from .server_choice import choose
-from .services import Backend
-from .share_link import ALIVE_PATH, Share, alive_route, gradio_tunnel, probe
-from .tabs.create.create_tab import Create
-from .tabs.create.dropped_files import Drops
-from .tabs.create.generate import Press
+from .services import Services
+from .share_link import ALIVE_PATH, ShareLink, alive_route, gradio_tunnel, probe
+from .tabs.create.create_tab import CreateTab
+from .tabs.create.dropped_files import DroppedFiles
+from .tabs.create.generate import GenerateHandler
 from .tabs.create.grid_request import routes as grid_routes
-from .tabs.create.live_preview import Stage
-from .tabs.create.prompt_tools import Words
-from .tabs.library_tab import Library
-from .tabs.model_downloads import Fetching
-from .tabs.queue_tab import Queue
-from .tabs.status_tab import Status, banner
-from .tabs.workflows_tab import Workflows
+from .tabs.create.live_preview import LivePreview
+from .tabs.create.prompt_tools import PromptTools
+from .tabs.library_tab import LibraryTab
+from .tabs.model_downloads import ModelDownloads
+from .tabs.queue_tab import QueueTab
+from .tabs.status_tab import StatusTab, banner
+from .tabs.workflows_tab import WorkflowsTab
 from .theme import head, script_hashes, theme
 
 __all__ = ["build", "launch"]
@@ -60,7 +60,7 @@ _MAX_UPLOAD: Final = "64mb"
 
 
 def build(
-    backend: Backend, access: Access, share: Share | None = None, *, hub: bool = False
+    backend: Services, access: Access, share: ShareLink | None = None, *, hub: bool = False
 ) -> Any:
     """The page as ``gr.Blocks``; nothing of it runs before it is served.
 
@@ -69,28 +69,28 @@ def build(
     with gr.Blocks(
         title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)
     ) as page:
-        top = island(header(TITLE, leave() if access.accounts else None), elem_id="header")
+        top = html_block(header(TITLE, leave() if access.accounts else None), elem_id="header")
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Create", id="create"):
-                notice = island(elem_id="banner")
-                create = Create(backend, access)
+                notice = html_block(elem_id="banner")
+                create = CreateTab(backend, access)
                 create.build(page)
-                Drops(backend, access).build(create)
+                DroppedFiles(backend, access).build(create)
             with gr.Tab(
-                "Workflows", id="workflows", visible=access.allows("open_workflow")
+                "WorkflowsTab", id="workflows", visible=access.allows("open_workflow")
             ) as workflows_tab:
-                Workflows(backend, access).build(page, workflows_tab, tabs, create)
+                WorkflowsTab(backend, access).build(page, workflows_tab, tabs, create)
             with gr.Tab("Library", id="library"):
-                Library(backend, access).build()
+                LibraryTab(backend, access).build()
             with gr.Tab("Queue", id="queue"):
-                Queue(backend, access).build()
+                QueueTab(backend, access).build()
             with gr.Tab("Status", id="status") as status_tab:
-                Status(backend, access, share).build(page, status_tab)
-        Api(backend, access).build()
+                StatusTab(backend, access, share).build(page, status_tab)
+        ProgramEndpoints(backend, access).build()
 
         def note(request: gr.Request) -> tuple[Html, Any]:
             access.require("see", request)
-            told = banner(embedded=backend.embedded, owner=access.allows("reconnect", request))
+            told = banner(embedded=backend.embedded, is_admin=access.allows("reconnect", request))
             if not hub:
                 return told, gr.skip()
             name = access.hub_name(request)
@@ -112,14 +112,14 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     port = _port(settings, mode)
     accounts = logins_of(settings, mode, say=_say)
     # Logins of one's own come first: then there is one way in.
-    provider = provider_of(os.environ) if mode is Mode.SPACE and not accounts else None
+    provider = provider_of(os.environ) if mode is AccessMode.SPACE and not accounts else None
     owners = hub_owners(settings, os.environ) if provider else ()
     access = Access(mode, load_secret(settings.data_dir), accounts, hub_owners=owners)
     share, word = None, secrets.token_urlsafe(16)
-    if settings.share and mode is Mode.SHARED:
+    if settings.share and mode is AccessMode.SHARED:
         here = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104
-        share = Share(gradio_tunnel(here, port), probe(word), say=_say)
-    backend = Backend(settings, choose(settings))
+        share = ShareLink(gradio_tunnel(here, port), probe(word), say=_say)
+    backend = Services(settings, choose(settings))
     list_presets()  # takes a second the first time; read again in life(), where time is short
     backend.start_engine()
     page = build(backend, access, share, hub=provider is not None)
@@ -127,20 +127,20 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         *(oauth.routes(provider) if provider else ()),
         *web_app_manifest.routes(),
         *languages.routes(),
-        *routes(backend, access, Uploads(backend, access)),
-        *Stage(backend, access).routes(),
-        *Library(backend, access).routes(),
-        *Press(backend, access).routes(),
-        *Queue(backend, access).routes(),
-        *Drops(backend, access).routes(),
+        *routes(backend, access, UploadRoutes(backend, access)),
+        *LivePreview(backend, access).routes(),
+        *LibraryTab(backend, access).routes(),
+        *GenerateHandler(backend, access).routes(),
+        *QueueTab(backend, access).routes(),
+        *DroppedFiles(backend, access).routes(),
         *grid_routes(backend, access),
-        *Words(backend, access).routes(),
-        *Workflows(backend, access).routes(),
-        *Fetching(backend, access).routes(),
-        *(Tools(Api(backend, access), access).routes() if settings.mcp else ()),
+        *PromptTools(backend, access).routes(),
+        *WorkflowsTab(backend, access).routes(),
+        *ModelDownloads(backend, access).routes(),
+        *(McpTools(ProgramEndpoints(backend, access), access).routes() if settings.mcp else ()),
     ]
     gate = Middleware(
-        Gate,
+        AccessMiddleware,
         access=access,
         ours=ours,
         open_paths=[ALIVE_PATH],
@@ -170,7 +170,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
             backend.stop_engine()
 
     page.launch(
-        server_name="0.0.0.0" if mode is Mode.SPACE else settings.host,  # noqa: S104
+        server_name="0.0.0.0" if mode is AccessMode.SPACE else settings.host,  # noqa: S104
         server_port=port,
         share=False,  # see share.py
         auth=checker(accounts),
@@ -222,13 +222,13 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _port(settings: Settings, mode: Mode) -> int:
+def _port(settings: Settings, mode: AccessMode) -> int:
     """The port to serve on.
 
     Raises:
         ValidationError: something listens there already.
     """
-    host = "127.0.0.1" if mode is Mode.SPACE else settings.host.strip("[]")
+    host = "127.0.0.1" if mode is AccessMode.SPACE else settings.host.strip("[]")
     if _free(host, settings.port):
         return settings.port
     other = next((p for p in range(settings.port + 1, settings.port + 100) if _free(host, p)), None)

@@ -10,15 +10,15 @@ from typing import Final
 
 from ..client import ComfyWSClient
 from ..errors import ComfyHeadlessError, Problem
-from ..protocol.object_info import NodeLibrary
+from ..protocol.object_info import NodeRegistry
 from ..workflow.merge_object_info import union
 from ..workflow.presets.preset_store import Preset, load_presets, preset_problems
 
-__all__ = ["Catalog", "Entry", "grouped"]
+__all__ = ["CatalogEntry", "PresetCatalog", "grouped"]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CatalogEntry:
     """A preset and what it lacks; ``problems`` is None until the server was asked.
 
     Of several servers, the one that lacks least counts.
@@ -63,7 +63,7 @@ class Entry:
         return f"{first.message.rstrip('.')}{more}: see Status."
 
 
-class Catalog:
+class PresetCatalog:
     """All presets with their readiness, and the node list behind it: of all servers together.
 
     Asks each server one question, in :meth:`refresh`; reading costs nothing. ``folders`` hold
@@ -82,13 +82,13 @@ class Catalog:
         self._clients = (client, *others)
         self._folders = (*folders,)
         self._opened_folder = opened_folder
-        self._servers: dict[str, tuple[NodeLibrary, str | None]] = {}  # by address
-        self.library: NodeLibrary | None = None
-        self.entries: tuple[Entry, ...] = tuple(Entry(preset) for preset in presets)
+        self._servers: dict[str, tuple[NodeRegistry, str | None]] = {}  # by address
+        self.library: NodeRegistry | None = None
+        self.entries: tuple[CatalogEntry, ...] = tuple(CatalogEntry(preset) for preset in presets)
         self.broken: tuple[Problem, ...] = ()
         """Presets whose files cannot be read, and why."""
 
-    def entry(self, preset_id: str | None) -> Entry:
+    def entry(self, preset_id: str | None) -> CatalogEntry:
         """That preset; the first one where the id is unknown, as an old draft may have."""
         return next((e for e in self.entries if e.preset.id == preset_id), self.entries[0])
 
@@ -101,7 +101,7 @@ class Catalog:
         preset = self.find(preset_id)
         return preset.title if preset else preset_id
 
-    def for_tasks(self, tasks: Sequence[str]) -> Entry | None:
+    def for_tasks(self, tasks: Sequence[str]) -> CatalogEntry | None:
         """The first preset that does one of ``tasks`` and takes a picture, a ready one if any."""
         able = [
             entry
@@ -122,7 +122,7 @@ class Catalog:
             *(client.object_info(fresh=True) for client in asked), return_exceptions=True
         )
         for client, answer in zip(asked, answers, strict=True):
-            if isinstance(answer, NodeLibrary):
+            if isinstance(answer, NodeRegistry):
                 self._servers[client.url] = answer, (versions or {}).get(client.url)
             elif not isinstance(answer, ComfyHeadlessError):
                 raise answer
@@ -139,10 +139,12 @@ class Catalog:
         """
         await self._set(self.entries)
 
-    async def _set(self, known: Iterable[Entry]) -> None:
+    async def _set(self, known: Iterable[CatalogEntry]) -> None:
         self.entries, self.broken = await asyncio.to_thread(self._look, known)
 
-    def _look(self, looked: Iterable[Entry]) -> tuple[tuple[Entry, ...], tuple[Problem, ...]]:
+    def _look(
+        self, looked: Iterable[CatalogEntry]
+    ) -> tuple[tuple[CatalogEntry, ...], tuple[Problem, ...]]:
         before = {entry.preset.id: entry for entry in looked}
         folder = self._opened_folder
         opened = {path.stem for path in folder.glob("*.toml")} if folder is not None else set()
@@ -159,12 +161,14 @@ class Catalog:
             presets.problems,
         )
 
-    def _entry(self, preset: Preset, *, opened: bool) -> Entry:
+    def _entry(self, preset: Preset, *, opened: bool) -> CatalogEntry:
         told = [
-            Entry(preset, (*preset_problems(preset, library, version),), opened)
+            CatalogEntry(preset, (*preset_problems(preset, library, version),), opened)
             for library, version in self._servers.values()
         ]
-        return min(told, key=lambda entry: len(entry.errors), default=Entry(preset, None, opened))
+        return min(
+            told, key=lambda entry: len(entry.errors), default=CatalogEntry(preset, None, opened)
+        )
 
 
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -177,7 +181,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def grouped(entries: Iterable[Entry]) -> list[tuple[str, list[Entry]]]:
+def grouped(entries: Iterable[CatalogEntry]) -> list[tuple[str, list[CatalogEntry]]]:
     """The presets under headings, in the order of lists; headings without presets are left out."""
     listed = list(entries)
     groups = [("Opened workflows", [entry for entry in listed if entry.opened])]

@@ -10,20 +10,20 @@ from ..client import ComfyClient, parse_address
 from ..errors import ComfyHeadlessError, ValidationError
 from ..settings import DEFAULT_URL, Settings, split_addresses
 
-__all__ = ["Choice", "answers", "choose", "configured", "demo_speed", "token_for", "typed"]
+__all__ = ["ServerChoice", "answers", "choose", "configured", "demo_speed", "token_for", "typed"]
 
 PROBE_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ServerChoice:
     """``urls`` is empty for the embedded engine until it has started. ``typed``: on the page."""
 
     kind: Literal["configured", "found", "embedded", "typed"]
     urls: tuple[str, ...] = ()
 
 
-def choose(settings: Settings, *, probe: Callable[[str], bool] | None = None) -> Choice:
+def choose(settings: Settings, *, probe: Callable[[str], bool] | None = None) -> ServerChoice:
     """The server to use. Asks ``probe`` only where nothing was configured.
 
     A configured address is used even if it does not answer now: jobs wait for it.
@@ -32,15 +32,15 @@ def choose(settings: Settings, *, probe: Callable[[str], bool] | None = None) ->
         InvalidAddressError: one of the configured addresses is none.
     """
     if settings.demo:
-        return Choice("embedded")
+        return ServerChoice("embedded")
     if settings.comfyui_urls:
         return configured(settings.comfyui_urls)
     if (probe or answers)(DEFAULT_URL):
-        return Choice("found", (DEFAULT_URL,))
-    return Choice("embedded")
+        return ServerChoice("found", (DEFAULT_URL,))
+    return ServerChoice("embedded")
 
 
-def configured(urls: Sequence[str]) -> Choice:
+def configured(urls: Sequence[str]) -> ServerChoice:
     """These servers.
 
     Raises:
@@ -48,10 +48,10 @@ def configured(urls: Sequence[str]) -> Choice:
     """
     for url in urls or [""]:
         parse_address(url)
-    return Choice("configured", (*urls,))
+    return ServerChoice("configured", (*urls,))
 
 
-def typed(text: str) -> Choice:
+def typed(text: str) -> ServerChoice:
     """The servers whose addresses somebody wrote into the page.
 
     Raises:

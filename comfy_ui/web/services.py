@@ -12,21 +12,21 @@ from typing import Any, Final
 from ..client import ComfyWSClient
 from ..errors import AuthenticationError, ComfyHeadlessError, ComfyUIOfflineError
 from ..jobs.studio import Studio
-from ..library.saved_workflows import OwnPresets
+from ..library.saved_workflows import SavedWorkflows
 from ..models.download import ModelSources
-from ..models.download_queue import Downloads
+from ..models.download_queue import DownloadQueue
 from ..models.model_folders import ModelFolders, find_model_folders
 from ..settings import Settings
-from ..storage.records import LOCAL_OWNER, ServerStatus, Snapshot
-from ..storage.uncancellable import whole
+from ..storage.records import LOCAL_USER_ID, ServerStatus, Snapshot
+from ..storage.uncancellable import uncancellable
 from ..workflow.presets.preset_store import list_presets
-from .auth.access import Mode, mode_of
-from .open_workflows import Desk
-from .preset_catalog import Catalog
-from .server_choice import Choice, demo_speed, token_for, typed
-from .tabs.import_progress import Imports
+from .auth.access import AccessMode, mode_of
+from .open_workflows import OpenWorkflows
+from .preset_catalog import PresetCatalog
+from .server_choice import ServerChoice, demo_speed, token_for, typed
+from .tabs.import_progress import ImportTasks
 
-__all__ = ["Backend"]
+__all__ = ["Services"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,24 +43,24 @@ _TYPED_HINT: Final = (
 )
 
 
-class Backend:
+class Services:
     """One per page. :meth:`start_engine` first, then :meth:`open` in the page's event loop."""
 
     studio: Studio
     client: ComfyWSClient
     """The first server: its own workflows and templates are offered."""
     clients: list[ComfyWSClient]
-    catalog: Catalog
+    catalog: PresetCatalog
 
-    def __init__(self, settings: Settings, choice: Choice) -> None:
+    def __init__(self, settings: Settings, choice: ServerChoice) -> None:
         self.settings = settings
         self.choice = choice
         self._engine = ExitStack()
-        self.presets = OwnPresets(settings.data_dir)
-        self.desk = Desk(self)
-        self.imports = Imports(self)
+        self.presets = SavedWorkflows(settings.data_dir)
+        self.desk = OpenWorkflows(self)
+        self.imports = ImportTasks(self)
         self.folders = ModelFolders()
-        self.downloads = Downloads(ModelSources.of(settings), arrived=self.refresh)
+        self.downloads = DownloadQueue(ModelSources.of(settings), arrived=self.refresh)
         self._connection = AsyncExitStack()
         self._changing = asyncio.Lock()
         self._there = asyncio.Event()  # a studio to ask
@@ -78,7 +78,7 @@ class Backend:
 
         Not where others reach the page: what they may run is what was saved.
         """
-        return mode_of(self.settings) is Mode.LOCAL
+        return mode_of(self.settings) is AccessMode.LOCAL
 
     def start_engine(self) -> None:
         """Start the embedded engine if it is to serve; it may take seconds to load.
@@ -138,7 +138,7 @@ class Backend:
             self.folders = ModelFolders() if self.embedded else folders
         return told
 
-    @whole
+    @uncancellable
     async def reconnect(self, text: str) -> None:
         """Use another server from now on, or several. Those before stay when that raises.
 
@@ -157,7 +157,7 @@ class Backend:
                 self._there.set()
             await asyncio.to_thread(self.stop_engine)
 
-    async def _move(self, choice: Choice) -> None:
+    async def _move(self, choice: ServerChoice) -> None:
         before, self.choice = self.choice, choice
         await self._disconnect()
         self._connection = AsyncExitStack()
@@ -176,19 +176,19 @@ class Backend:
             async with asyncio.timeout(_MOVING_S):
                 await self._there.wait()
 
-    async def follow(self, job_id: str, owner: str) -> AsyncGenerator[Snapshot, None]:
+    async def follow(self, job_id: str, user_id: str) -> AsyncGenerator[Snapshot, None]:
         """As :meth:`.Studio.follow`, also while the servers change; ends when the app does."""
         studio = None
         while studio is not self.studio:
             studio = self.studio
-            async with aclosing(studio.follow(job_id, owner)) as snapshots:
+            async with aclosing(studio.follow(job_id, user_id)) as snapshots:
                 async for snapshot in snapshots:
                     yield snapshot
                     if snapshot.terminal:
                         return
             await self.ready()
 
-    async def _reach(self, choice: Choice) -> None:
+    async def _reach(self, choice: ServerChoice) -> None:
         """Raises what the first said, if none answers: a slip of the pen, most likely."""
         async with AsyncExitStack() as opened:
             patience_s = min(_PATIENCE_S, self.settings.timeout_s)
@@ -224,13 +224,13 @@ class Backend:
         )
         # Reading some forty presets takes a second the first time.
         listed = await asyncio.to_thread(list_presets, folders=folders)
-        self.catalog = Catalog(
+        self.catalog = PresetCatalog(
             self.client, listed, others=self.clients[1:], folders=folders, opened_folder=opened
         )
         self._checking = asyncio.create_task(self._check(), name="look at the server")
 
     async def _clients_of(
-        self, choice: Choice, opened: AsyncExitStack, *, timeout_s: float
+        self, choice: ServerChoice, opened: AsyncExitStack, *, timeout_s: float
     ) -> list[ComfyWSClient]:
         """A client for each server, closed with ``opened``."""
         return [
@@ -246,21 +246,21 @@ class Backend:
             for url in choice.urls
         ]
 
-    def _guards(self, choice: Choice) -> bool:
+    def _guards(self, choice: ServerChoice) -> bool:
         """Whether the client looks at addresses before it connects (see client/transport/ssrf.py).
 
         Whoever starts the app may name any; a page that others reach may not.
         """
-        return choice.kind == "typed" and mode_of(self.settings) is not Mode.LOCAL
+        return choice.kind == "typed" and mode_of(self.settings) is not AccessMode.LOCAL
 
 
 def storage_limit(settings: Settings) -> Callable[[str], int | None]:
     """How much of results an owner may keep, in bytes."""
-    shared = mode_of(settings) is not Mode.LOCAL
+    shared = mode_of(settings) is not AccessMode.LOCAL
 
-    def limit(owner: str) -> int | None:
+    def limit(user_id: str) -> int | None:
         if settings.storage_gb is not None:
             return int(settings.storage_gb * 1e9)
-        return _VISITOR_BYTES if shared and owner != LOCAL_OWNER else None
+        return _VISITOR_BYTES if shared and user_id != LOCAL_USER_ID else None
 
     return limit

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from ..protocol.retry import Backoff
 
-__all__ = ["Link", "Share", "Tunnel", "gradio_tunnel", "probe"]
+__all__ = ["ShareLink", "ShareLinkState", "Tunnel", "gradio_tunnel", "probe"]
 
 ALIVE_PATH: Final = "/alive"
 _PROBE_EVERY_S: Final = 60.0
@@ -39,7 +39,7 @@ class Tunnel(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ShareLinkState:
     """How the link stands. Times are seconds since the epoch."""
 
     state: Literal["making", "alive", "shaky", "dead"]
@@ -51,7 +51,7 @@ class Link:
     trouble: str = ""
 
 
-def looked(link: Link, *, alive: bool, now: float) -> Link:
+def looked(link: ShareLinkState, *, alive: bool, now: float) -> ShareLinkState:
     """The link after a look at it: dead after three looks in a row that found nothing.
 
     >>> looked(Link("alive", "https://x", 0.0), alive=False, now=9.0).state
@@ -63,7 +63,7 @@ def looked(link: Link, *, alive: bool, now: float) -> Link:
     return replace(link, state="dead" if failures >= _FAILURES else "shaky", failures=failures)
 
 
-class Share:
+class ShareLink:
     """Keeps a public link alive for as long as :meth:`run` runs.
 
     Args:
@@ -82,7 +82,7 @@ class Share:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self.link = Link("making")
+        self.link = ShareLinkState("making")
         self._open = open_tunnel
         self._probe = probe
         self._say = say
@@ -115,7 +115,7 @@ class Share:
                 jitter = 0.5 + secrets.randbelow(500) / 1000
                 await self._sleep(patience.delay_s(attempt, jitter=jitter) or 0.0)
                 continue
-            self.link = Link("alive", tunnel.url, self._now(), made=self.link.made + 1)
+            self.link = ShareLinkState("alive", tunnel.url, self._now(), made=self.link.made + 1)
             self._say(f"Public link: {tunnel.url}")
             return tunnel
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..lazy_names import lazily
+from ..lazy_names import lazy_names
 
 # Public name -> module that has it. Type checkers read the imports below instead.
 _WHERE = {
@@ -45,5 +45,5 @@ if TYPE_CHECKING:
     )
 
 
-__getattr__, __dir__ = lazily(__name__, _WHERE)
+__getattr__, __dir__ = lazy_names(__name__, _WHERE)
 __all__ = [*_WHERE]  # noqa: PLE0604 -- the keys are strings

@@ -28,26 +28,26 @@ AnyGraph = Mapping[str, Mapping[str, Any]]
 _MAX_TITLE = 200
 
 
-class Link(NamedTuple):
+class NodeLink(NamedTuple):
     """Where an input gets its value from: an output slot of another node."""
 
     node: str
     slot: int
 
 
-class Edge(NamedTuple):
+class GraphEdge(NamedTuple):
     """A link together with the input that it feeds."""
 
     node: str
     input: str
-    source: Link
+    source: NodeLink
 
 
-def as_link(value: object) -> Link | None:
+def as_link(value: object) -> NodeLink | None:
     """The link that an input's value is, or None when it is a literal."""
     match value:
         case [str(node), int(slot)] if not isinstance(slot, bool):
-            return Link(node, slot)
+            return NodeLink(node, slot)
     return None
 
 
@@ -92,13 +92,13 @@ def inputs_of(graph: AnyGraph, node: str) -> Mapping[str, Any]:
     return inputs if isinstance(inputs, Mapping) else {}
 
 
-def edges(graph: AnyGraph) -> Iterator[Edge]:
+def edges(graph: AnyGraph) -> Iterator[GraphEdge]:
     """Every link of the graph, dangling ones included, in the order of nodes and inputs."""
     for node in graph:
         for name, value in inputs_of(graph, node).items():
             link = as_link(value)
             if link is not None:
-                yield Edge(node, name, link)
+                yield GraphEdge(node, name, link)
 
 
 def literals(graph: AnyGraph) -> Iterator[tuple[str, str, Any]]:
@@ -109,7 +109,7 @@ def literals(graph: AnyGraph) -> Iterator[tuple[str, str, Any]]:
                 yield node, name, value
 
 
-def consumers(graph: AnyGraph, source: Link) -> list[tuple[str, str]]:
+def consumers(graph: AnyGraph, source: NodeLink) -> list[tuple[str, str]]:
     """The inputs ``(node, input)`` that an output slot feeds."""
     return [(edge.node, edge.input) for edge in edges(graph) if edge.source == source]
 
@@ -160,14 +160,14 @@ def drop_node(graph: Graph, node: str) -> None:
         del graph[edge.node]["inputs"][edge.input]
 
 
-def splice(graph: Graph, sources: Mapping[str, Link], entry: dict[str, Any]) -> list[Link]:
+def splice(graph: Graph, sources: Mapping[str, NodeLink], entry: dict[str, Any]) -> list[NodeLink]:
     """Put a new node into every connection that starts at ``sources``, in place.
 
     ``sources`` are the new node's inputs with what they take; its outputs 0, 1, … feed, in the
     same order, all that those fed. Returns these outputs, at which the next node can be spliced in.
     """
     node = free_id(graph)
-    outputs = [Link(node, slot) for slot in range(len(sources))]
+    outputs = [NodeLink(node, slot) for slot in range(len(sources))]
     for source, output in zip(sources.values(), outputs, strict=True):
         for consumer, name in consumers(graph, source):
             graph[consumer]["inputs"][name] = [*output]

@@ -20,7 +20,7 @@ from ..errors import ValidationError
 from .fields.roles import FILE_ROLES, INTEGER_ROLES, MAX_SEED, NUMBER_ROLES
 from .presets.schema import Param, Preset
 
-__all__ = ["MAX_CELLS", "Axis", "expand", "read_axis"]
+__all__ = ["MAX_CELLS", "ParamAxis", "expand", "read_axis"]
 
 MAX_CELLS: Final = 64
 """More jobs than this are not made of one press."""
@@ -33,7 +33,7 @@ _RANDOM: Final = "-1"
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
+class ParamAxis:
     """One side of a grid: what varies, and its values with what is written beside them.
 
     ``name`` is the id of a parameter, or ``variant``.
@@ -45,7 +45,9 @@ class Axis:
     labels: tuple[str, ...]
 
 
-def read_axis(preset: Preset, name: str, text: str, *, rng: random.Random | None = None) -> Axis:
+def read_axis(
+    preset: Preset, name: str, text: str, *, rng: random.Random | None = None
+) -> ParamAxis:
     """What a person typed for one parameter of ``preset``, see the head of this module.
 
     >>> from .presets import get_preset
@@ -63,7 +65,7 @@ def read_axis(preset: Preset, name: str, text: str, *, rng: random.Random | None
         titles = {"": "Standard"} | {key: variant.title for key, variant in preset.variants.items()}
         found = _few("Variant", _entries(text), "Separate them by commas.")
         values = tuple(next((k for k, t in titles.items() if v in {k, t}), v) for v in found)
-        return Axis(name, "Variant", values, tuple(titles.get(v, v) for v in values))
+        return ParamAxis(name, "Variant", values, tuple(titles.get(v, v) for v in values))
     param = preset.param(name)
     if param is None or param.role in FILE_ROLES:
         raise ValidationError(f"A grid cannot vary '{name}' here.", hint="Choose another field.")
@@ -77,13 +79,15 @@ def read_axis(preset: Preset, name: str, text: str, *, rng: random.Random | None
         raise ValidationError(
             "Give the words to replace, then what shall take their place.", hint=_example(param)
         )
-    return Axis(name, param.label, tuple(entries), tuple(_said(param, entry) for entry in entries))
+    return ParamAxis(
+        name, param.label, tuple(entries), tuple(_said(param, entry) for entry in entries)
+    )
 
 
 def expand(
     preset: Preset,
     values: Mapping[str, Any],
-    axes: Sequence[Axis],
+    axes: Sequence[ParamAxis],
     *,
     rng: random.Random | None = None,
 ) -> list[dict[str, Any]]:
@@ -122,11 +126,11 @@ def _few(label: str, entries: list[Any], example: str) -> list[Any]:
     return entries
 
 
-def _places(axis: Axis) -> range:
+def _places(axis: ParamAxis) -> range:
     return range(len(axis.values))
 
 
-def _put(preset: Preset, values: Mapping[str, Any], axis: Axis, place: int) -> dict[str, Any]:
+def _put(preset: Preset, values: Mapping[str, Any], axis: ParamAxis, place: int) -> dict[str, Any]:
     if not _replaces(preset, axis):
         return {**values, axis.name: axis.values[place]}
     prompt, sought = str(values.get(axis.name) or ""), axis.values[0]
@@ -138,7 +142,7 @@ def _put(preset: Preset, values: Mapping[str, Any], axis: Axis, place: int) -> d
     return {**values, axis.name: prompt.replace(sought, axis.values[place])}
 
 
-def _replaces(preset: Preset, axis: Axis) -> bool:
+def _replaces(preset: Preset, axis: ParamAxis) -> bool:
     param = preset.param(axis.name)
     return param is not None and param.role == "prompt"
 

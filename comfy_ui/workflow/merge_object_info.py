@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..protocol.object_info import NodeLibrary
+from ..protocol.object_info import NodeRegistry
 
 
-def union(libraries: Sequence[NodeLibrary]) -> NodeLibrary:
+def union(libraries: Sequence[NodeRegistry]) -> NodeRegistry:
     """Every class of every library, and all that their inputs offer, in the order given.
 
     Where servers declare a class differently, the first one's declaration counts; only its lists
@@ -21,7 +21,7 @@ def union(libraries: Sequence[NodeLibrary]) -> NodeLibrary:
         for name in library:
             raw = library.raw[name]
             merged[name] = _grown(merged[name], raw) if name in merged else raw
-    return NodeLibrary(merged)
+    return NodeRegistry(merged)
 
 
 def _grown(node: Mapping[str, Any], other: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ _TEXTS = ("text", "prompt", "tags", "text_g", "clip_l", "t5xxl", "positive", "st
 _POSITIVE = ("positive", "conditioning", "guider", "cond")
 
 
-def said_in(graph: AnyGraph) -> tuple[str, int | None]:
+def prompt_of_graph(graph: AnyGraph) -> tuple[str, int | None]:
     """The prompt, empty where none is found, and the seed, None where none is.
 
     The prompt is the first text above what a node takes as its positive conditioning.

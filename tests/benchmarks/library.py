@@ -69,25 +69,25 @@ def seed(folder: Path, rows: int) -> None:
         connection.execute("BEGIN")
         for n in range(rows + rows // 10):
             at = now - 2 * 365 * 86400 * (1 - n / (rows * 1.1))
-            owner = OTHER if n % 11 == 10 else OWNER
+            user_id = OTHER if n % 11 == 10 else OWNER
             prompt = f"a {rng.choice(LOOKS)} {rng.choice(SUBJECTS)} number {n}, highly detailed"
             preset, job_id = rng.choice(PRESETS), str(uuid.UUID(int=rng.getrandbits(128)))
             kind = "video" if preset == "wan22_5b" else "image"
             values = json.dumps({"prompt": prompt, "seed": n, "steps": 20, "width": 1024})
             connection.execute(
-                "INSERT INTO jobs (id, owner, preset, vals, prompt, seed, graph, status, rank,"
+                "INSERT INTO jobs (id, user_id, preset, vals, prompt, seed, graph, status, rank,"
                 " work, cost_s, created_at, started_at, finished_at)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, 'succeeded', 1, 20, 5, ?, ?, ?)",
-                (job_id, owner, preset, values, prompt, str(n), graph, at - 9, at - 8, at),
+                (job_id, user_id, preset, values, prompt, str(n), graph, at - 9, at - 8, at),
             )
             item_id, name = int(at * 1e6), f"ComfyUI_{n:06}_.png"
             digest = f"{rng.getrandbits(256):064x}"
             connection.execute(
-                "INSERT INTO items (id, job_id, source, owner, kind, filename, media_type, path,"
+                "INSERT INTO items (id, job_id, source, user_id, kind, filename, media_type, path,"
                 " thumbnail, width, height, size_bytes, created_at, preset, starred)"
                 " VALUES (?, ?, ?, ?, ?, ?, 'image/png', ?, ?, 1024, 1024, ?, ?, ?, ?)",
                 (
-                    item_id, job_id, f"9/output//{name}", owner, kind, name,
+                    item_id, job_id, f"9/output//{name}", user_id, kind, name,
                     f"files/{digest[:2]}/{digest}.png", f"thumbs/{digest[:2]}/{digest}.webp",
                     rng.randrange(10**6, 10**7), at, preset, int(n % 50 == 0),
                 ),
@@ -139,12 +139,12 @@ async def questions(library: Library) -> dict[str, Callable[[], Awaitable[Any]]]
 async def _deep(library: Library) -> Any:
     """The last result of page 1,500, or of the middle."""
     rows = await library._database.run(
-        lambda c: c.execute("SELECT count(*) FROM items WHERE owner = ?", (OWNER,)).fetchone()[0]
+        lambda c: c.execute("SELECT count(*) FROM items WHERE user_id = ?", (OWNER,)).fetchone()[0]
     )
     offset = min(1500 * PAGE, rows // 2)
     found = await library._database.run(
         lambda c: c.execute(
-            "SELECT id FROM items WHERE owner = ? ORDER BY id DESC LIMIT 1 OFFSET ?",
+            "SELECT id FROM items WHERE user_id = ? ORDER BY id DESC LIMIT 1 OFFSET ?",
             (OWNER, offset),
         ).fetchone()[0]
     )

@@ -14,9 +14,9 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from comfy_ui.jobs.queue import Report
+from comfy_ui.jobs.queue import JobReport
 from comfy_ui.protocol.progress import Phase, Progress
-from comfy_ui.storage.records import Status
+from comfy_ui.storage.records import JobStatus
 from tests.jobs.support import a_job, last, open_queue
 
 
@@ -29,9 +29,9 @@ async def measure(jobs: int, owners: int, *, repeat: int = 100) -> dict[str, flo
                 await queue.submit(a_job(names[n % owners]), front=False) for n in range(jobs)
             ]
             (claim,) = await queue.claim("w", limit=1)
-            await queue.publish("w", Report(job_id=claim.job.id, status=Status.SENT))
+            await queue.publish("w", JobReport(job_id=claim.job.id, status=JobStatus.SENT))
             followers = [
-                asyncio.create_task(last(queue.watch(job.id, job.owner))) for job in waiting
+                asyncio.create_task(last(queue.watch(job.id, job.user_id))) for job in waiting
             ]
             while len(queue._board.followed()) < jobs:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
@@ -43,7 +43,7 @@ async def measure(jobs: int, owners: int, *, repeat: int = 100) -> dict[str, flo
                     progress=0.0,
                     queue_position=1 if n % 2 else None,
                 )
-                await queue.publish("w", Report(job_id=claim.job.id, progress=told))
+                await queue.publish("w", JobReport(job_id=claim.job.id, progress=told))
 
             async def ask(n: int) -> None:
                 await queue.active(names[n % owners])
@@ -54,7 +54,7 @@ async def measure(jobs: int, owners: int, *, repeat: int = 100) -> dict[str, flo
 
             async def come_and_go(n: int) -> None:
                 job = await queue.submit(a_job(names[n % owners]), front=True)
-                await queue.cancel(job.id, job.owner)
+                await queue.cancel(job.id, job.user_id)
 
             found = {
                 "news of a job at the server": await _cost_ms(news, repeat),

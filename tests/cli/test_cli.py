@@ -270,8 +270,8 @@ def test_ctrl_c_cancels_the_job_on_the_server(tmp_path: Path) -> None:
 def test_users_are_added_listed_and_removed(tmp_path, capsys, monkeypatch) -> None:
     folder = ["--data-dir", str(tmp_path)]
     monkeypatch.setattr("sys.stdin", io.StringIO("long enough\n"))
-    assert run(["users", "--add", "anna", "--owner", *folder]) == 0
-    assert capsys.readouterr().out.split() == ["anna", "owner"]
+    assert run(["users", "--add", "anna", "--admin", *folder]) == 0
+    assert capsys.readouterr().out.split() == ["anna", "admin"]
     assert "long enough" not in (tmp_path / "accounts.json").read_text()
     assert run(["users", "--remove", "ana", *folder]) == 1
     assert "anna" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from typing import Any, Self
 import httpx
 
 from comfy_ui.client import ComfyClient, ComfyWSClient, Result
-from comfy_ui.client.transport.request import Answer
+from comfy_ui.client.transport.request import ApiResponse
 
 
 def image_graph(color: int = 1, *, width: int = 16, prefix: str = "test") -> dict[str, Any]:
@@ -35,9 +35,11 @@ def image_graph(color: int = 1, *, width: int = 16, prefix: str = "test") -> dic
     }
 
 
-def answer(body: Any = b"", *, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
+def answer(
+    body: Any = b"", *, status: int = 200, headers: dict[str, str] | None = None
+) -> ApiResponse:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Answer(status, httpx.Headers(headers or {}), content, "GET /test")
+    return ApiResponse(status, httpx.Headers(headers or {}), content, "GET /test")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from comfy_ui.errors import (
     GenerationFailedError,
     ServerRejectedError,
 )
-from comfy_ui.protocol.circuit_breaker import Breaker
+from comfy_ui.protocol.circuit_breaker import CircuitBreaker
 from tests.client.support import image_graph, open_client
 from tests.client.test_both_clients import sleeper, until_running
 from tests.faults.proxy import FaultProxy
@@ -36,7 +36,7 @@ class Clock:
 
 def test_it_opens_after_repeated_failures_and_closes_by_itself_after_one_good_probe() -> None:
     clock = Clock()
-    breaker = SharedBreaker("http://gpu", rules=Breaker(failures=2, reset_s=5), clock=clock)
+    breaker = SharedBreaker("http://gpu", rules=CircuitBreaker(failures=2, reset_s=5), clock=clock)
     for _ in range(2):
         breaker.check()
         breaker.record(reached=False)
@@ -69,7 +69,7 @@ async def test_a_server_that_dies_and_comes_back_is_weathered_though_the_circuit
     engine.faults = Faults(test_nodes=True)
     async with FaultProxy(engine.url) as proxy, open_client(kind, proxy.url, timeout=5) as client:
         breaker = breaker_for(proxy.url)
-        breaker._breaker = Breaker(failures=2, reset_s=0.5)
+        breaker._breaker = CircuitBreaker(failures=2, reset_s=0.5)
         prompt_id = await client.queue_prompt(sleeper(4.0))
         waiting = asyncio.create_task(client.wait_for_completion(prompt_id))
         await until_running(client, prompt_id)

@@ -8,12 +8,12 @@ import pytest
 
 from comfy_ui.client import endpoints
 from comfy_ui.client.response_models import SystemStats, UploadedFile
-from comfy_ui.client.transport.request import Call
+from comfy_ui.client.transport.request import ApiRequest
 from comfy_ui.errors import ComfyUIConnectionError
 from tests.client.support import answer, history_of
 
 
-def read(call: Call[Any], body: Any, *, status: int = 200) -> Any:
+def read(call: ApiRequest[Any], body: Any, *, status: int = 200) -> Any:
     return call.parse(answer(body, status=status))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from comfy_ui.client.files import Download, safe_name
+from comfy_ui.client.files import DownloadTarget, safe_name
 from comfy_ui.errors import ComfyUIConnectionError, StorageError
 from tests.client.support import answer
 
@@ -41,8 +41,8 @@ def test_no_name_leaves_its_folder_or_is_too_long(name: str) -> None:
     assert len(safe.encode()) <= 200
 
 
-def arrived(content: bytes, folder: Path | None) -> Download:
-    download = Download(folder=folder)
+def arrived(content: bytes, folder: Path | None) -> DownloadTarget:
+    download = DownloadTarget(folder=folder)
     assert download.begin(answer(headers={"content-length": str(len(content))}))
     download.write(content)
     return download
@@ -69,7 +69,7 @@ def test_an_exact_path_is_replaced_at_once(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_is_a_file(tmp_path: Path) -> None:
-    download = Download(folder=tmp_path)
+    download = DownloadTarget(folder=tmp_path)
     download.begin(answer(headers={"content-length": "0"}))
     download.check()
     assert download.move_into(tmp_path, "empty.txt").read_bytes() == b""
@@ -81,7 +81,7 @@ def test_a_dropped_download_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_f20_a_short_body_is_not_taken_for_the_file() -> None:
-    download = Download()
+    download = DownloadTarget()
     download.begin(answer(headers={"content-length": "10"}))
     download.write(b"four")
     with pytest.raises(ComfyUIConnectionError, match="4 of 10"):
@@ -89,7 +89,7 @@ def test_f20_a_short_body_is_not_taken_for_the_file() -> None:
 
 
 def test_a_cut_download_goes_on_where_it_stopped_if_the_file_is_the_same() -> None:
-    download = Download()
+    download = DownloadTarget()
     download.begin(answer(headers={"content-length": "6", "etag": '"v1"'}))
     download.write(b"abc")
     assert download.resume_headers == {"range": "bytes=3-", "if-range": '"v1"'}
@@ -100,7 +100,7 @@ def test_a_cut_download_goes_on_where_it_stopped_if_the_file_is_the_same() -> No
 
 
 def test_a_file_that_changed_meanwhile_is_fetched_from_its_beginning() -> None:
-    download = Download()
+    download = DownloadTarget()
     download.begin(answer(headers={"content-length": "6", "etag": '"v1"'}))
     download.write(b"abc")
     assert download.begin(answer(headers={"content-length": "2", "etag": '"v2"'}))
@@ -110,14 +110,14 @@ def test_a_file_that_changed_meanwhile_is_fetched_from_its_beginning() -> None:
 
 
 def test_without_a_strong_etag_nothing_is_resumed() -> None:
-    download = Download()
+    download = DownloadTarget()
     download.begin(answer(headers={"content-length": "6", "etag": 'W/"v1"'}))
     download.write(b"abc")
     assert download.resume_headers == {}
 
 
 def test_a_range_that_begins_elsewhere_is_refused() -> None:
-    download = Download()
+    download = DownloadTarget()
     download.begin(answer(headers={"content-length": "6", "etag": '"v1"'}))
     download.write(b"abc")
     assert not download.begin(answer(status=206, headers={"content-range": "bytes 1-5/6"}))
@@ -126,7 +126,7 @@ def test_a_range_that_begins_elsewhere_is_refused() -> None:
 def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_bytes(b"")
-    download = Download(folder=blocked)
+    download = DownloadTarget(folder=blocked)
     download.begin(answer())
     with pytest.raises(StorageError):
         download.write(b"x")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from comfy_ui.client import ComfyWSClient, OutputFile
-from comfy_ui.client.socket_pictures import Pictures
+from comfy_ui.client.socket_pictures import SocketPictures
 from comfy_ui.demo import DemoServer
 from comfy_ui.errors import OutputMissingError
 from comfy_ui.protocol.job import new_job
@@ -60,7 +60,7 @@ async def test_whoever_did_not_receive_one_is_told_why_it_is_gone(
 
 
 def test_the_oldest_make_room_for_the_newest() -> None:
-    pictures = Pictures(kept_bytes=250)
+    pictures = SocketPictures(kept_bytes=250)
     state = new_job("a", now=0)
     states = [state]
     for number in range(4):

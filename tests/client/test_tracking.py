@@ -14,10 +14,10 @@ import pytest
 from comfy_ui.client import tracking
 from comfy_ui.client.job_telemetry import Telemetry
 from comfy_ui.client.operations import Asker
-from comfy_ui.client.tracked_job import Job
-from comfy_ui.client.tracking import Following
+from comfy_ui.client.tracked_job import TrackedJob
+from comfy_ui.client.tracking import JobTracking
 from comfy_ui.client.transport.address import parse_address
-from comfy_ui.client.transport.request import Call
+from comfy_ui.client.transport.request import ApiRequest
 from comfy_ui.errors import ComfyUIOfflineError, GenerationTimeoutError
 from comfy_ui.protocol import job as job_rules, job_state
 from comfy_ui.protocol.job import CancelRequested, new_job
@@ -101,12 +101,12 @@ def test_polls_and_cancellations_have_a_patience_of_their_own(
     timeout_s: float, deadline: float | None, patience_s: float, *, cancelling: bool
 ) -> None:
     asker = Asker(timeout_s=timeout_s, clock=lambda: NOW)
-    flows = Following(asker, Telemetry(parse_address("localhost")), is_cloud=False)
-    job = Job(new_job("a", now=NOW, accepted=True))
+    flows = JobTracking(asker, Telemetry(parse_address("localhost")), is_cloud=False)
+    job = TrackedJob(new_job("a", now=NOW, accepted=True))
     if cancelling:
         job.apply(CancelRequested(), NOW)
     call = next(flows.tend([job], deadline=deadline))
-    assert isinstance(call, Call)
+    assert isinstance(call, ApiRequest)
     assert call.path == ("/api/jobs/a/cancel" if cancelling else "/queue")
     assert call.timeout_s == patience_s
 

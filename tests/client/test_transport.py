@@ -20,7 +20,7 @@ import pytest
 import trustme
 
 from comfy_ui.client import ComfyClient, OutputFile
-from comfy_ui.client.files import Download
+from comfy_ui.client.files import DownloadTarget
 from comfy_ui.client.transport.http_transport import translate
 from comfy_ui.errors import (
     AuthenticationError,
@@ -533,14 +533,14 @@ async def test_a_download_that_never_gets_anywhere_ends_in_an_error_and_no_file(
 async def test_a_download_cancelled_while_its_file_is_opened_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opening, open_now, opens = threading.Event(), threading.Event(), Download._open
+    opening, open_now, opens = threading.Event(), threading.Event(), DownloadTarget._open
 
-    def slow(download: Download, folder: Path) -> BinaryIO:
+    def slow(download: DownloadTarget, folder: Path) -> BinaryIO:
         opening.set()
         open_now.wait(5)
         return opens(download, folder)
 
-    monkeypatch.setattr(Download, "_open", slow)
+    monkeypatch.setattr(DownloadTarget, "_open", slow)
     with ScriptedServer(lambda _: response(b"bytes")) as server:
         async with open_client("async", server.url) as client:
             task = asyncio.ensure_future(client.download(FILE, tmp_path / "x.png"))

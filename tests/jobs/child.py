@@ -29,11 +29,11 @@ async def main(url: str, folder: str, count: str, seed: str) -> None:
             nonce = rng.getrandbits(40)
             graph = sleepy_graph(nonce=nonce, seconds=rng.uniform(0.0, 0.5))
             request = JobRequest(
-                owner=rng.choice(OWNERS), preset="sleepy", values={"nonce": nonce}, graph=graph
+                user_id=rng.choice(OWNERS), preset="sleepy", values={"nonce": nonce}, graph=graph
             )
             job = await studio.submit(request)
-            print(f"submitted {job.id} {job.owner}", flush=True)
-        while any([await studio.active(owner) for owner in OWNERS]):  # noqa: ASYNC110 -- a killed process polls
+            print(f"submitted {job.id} {job.user_id}", flush=True)
+        while any([await studio.active(user_id) for user_id in OWNERS]):  # noqa: ASYNC110 -- a killed process polls
             await asyncio.sleep(0.02)
     print("done", flush=True)
 

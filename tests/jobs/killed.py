@@ -17,7 +17,7 @@ from comfy_ui.client import ComfyWSClient
 from comfy_ui.jobs.local_queue import LocalQueue
 from comfy_ui.jobs.studio import Studio
 from comfy_ui.library.result_files import FileStore
-from comfy_ui.storage.records import JobRequest, Status
+from comfy_ui.storage.records import JobRequest, JobStatus
 from tests.jobs.support import sleepy_graph
 
 STEPS = (
@@ -99,10 +99,10 @@ async def _run(url: str, folder: Path, step: str) -> None:
             setattr(theirs, name, _around(getattr(theirs, name), step, name))
         async with Studio(client=client, data_dir=folder) as studio:
             graph = sleepy_graph(nonce=hash(step) % 2**24, seconds=0.3)
-            request = JobRequest(owner="ann", preset="sleepy", graph=graph)
+            request = JobRequest(user_id="ann", preset="sleepy", graph=graph)
             job = await studio.submit(request)
             if step.startswith("cancel"):
-                while (await studio.job(job.id, "ann")).status is not Status.SENT:  # noqa: ASYNC110
+                while (await studio.job(job.id, "ann")).status is not JobStatus.SENT:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
                 await studio.cancel(job.id, "ann")
             await asyncio.sleep(30)

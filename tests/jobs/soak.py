@@ -100,21 +100,21 @@ async def soak(*, jobs: int, owners: int, seed: int = 0, every_s: float = 2.0) -
 
 
 async def _owner(
-    studio: Studio, owner: str, count: int, rng: random.Random, number: int
+    studio: Studio, user_id: str, count: int, rng: random.Random, number: int
 ) -> list[tuple[Job, bool]]:
     """One person: submits, follows some, cancels a few; gives the jobs and whether cancelled."""
     made: list[tuple[Job, bool]] = []
     for n in range(count):
-        while len(await studio.active(owner)) >= WAITING_PER_OWNER // 2:  # noqa: ASYNC110
+        while len(await studio.active(user_id)) >= WAITING_PER_OWNER // 2:  # noqa: ASYNC110
             await asyncio.sleep(rng.uniform(1.0, 3.0))
         nonce = number * 100_000 + n
         graph = sleepy_graph(nonce=nonce, seconds=rng.choice((0.0, 0.0, 0.02)))
-        request = JobRequest(owner=owner, preset="soak", values={"nonce": nonce}, graph=graph)
+        request = JobRequest(user_id=user_id, preset="soak", values={"nonce": nonce}, graph=graph)
         job = await studio.submit(request)
         cancelled = rng.random() < 0.05
         if cancelled:
             await asyncio.sleep(rng.uniform(0.0, 0.3))
-            await studio.cancel(job.id, owner)
+            await studio.cancel(job.id, user_id)
         elif rng.random() < 0.2:
             await _follow_a_while(studio, job, rng.randint(1, 4))
         made.append((job, cancelled))
@@ -122,7 +122,7 @@ async def _owner(
 
 
 async def _follow_a_while(studio: Studio, job: Job, snapshots: int) -> None:
-    async for _ in studio.follow(job.id, job.owner):
+    async for _ in studio.follow(job.id, job.user_id):
         snapshots -= 1
         if not snapshots:
             return
@@ -174,9 +174,9 @@ def _in_its_loop(proxy: FaultProxy, work: Any) -> None:
 
 
 async def _settled(studio: Studio, jobs: list[Job]) -> None:
-    owners = {job.owner for job in jobs}
+    owners = {job.user_id for job in jobs}
     async with asyncio.timeout(300):
-        while any([await studio.active(owner) for owner in owners]):  # noqa: ASYNC110
+        while any([await studio.active(user_id) for user_id in owners]):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 
 
@@ -187,7 +187,7 @@ async def _judge(
     truth = engine_files(engine)
     runs = Counter(name.rsplit("_", 2)[0] for name in truth)
     for job, cancelled in made:
-        end = await studio.snapshot(job.id, job.owner)
+        end = await studio.snapshot(job.id, job.user_id)
         account.phases[end.phase] += 1
         name = f"made_{job.values['nonce']}"
         if not end.terminal or (

@@ -14,19 +14,19 @@ from comfy_ui.demo import DemoServer
 from comfy_ui.jobs.local_queue import LocalQueue
 from comfy_ui.jobs.studio import Studio
 from comfy_ui.storage.database import Database
-from comfy_ui.storage.records import Job, JobRequest, Snapshot, Status
+from comfy_ui.storage.records import Job, JobRequest, JobStatus, Snapshot
 
 
-def a_job(owner: str = "ann", *, preset: str = "p", prompt: str = "", **fields: Any) -> Job:
+def a_job(user_id: str = "ann", *, preset: str = "p", prompt: str = "", **fields: Any) -> Job:
     defaults: dict[str, Any] = {
         "id": str(uuid.uuid4()),
-        "owner": owner,
+        "user_id": user_id,
         "preset": preset,
         "values": {"prompt": prompt},
         "prompt": prompt,
         "seed": 1,
         "graph": {"1": {"class_type": "EmptyImage", "inputs": {}}},
-        "status": Status.WAITING,
+        "status": JobStatus.WAITING,
         "created_at": time.time(),
     }
     return Job(**defaults | fields)
@@ -87,9 +87,9 @@ def engine_files(server: DemoServer) -> dict[str, bytes]:
 
 
 async def submit_sleepy(
-    studio: Studio, owner: str = "ann", *, front: bool = False, **graph: Any
+    studio: Studio, user_id: str = "ann", *, front: bool = False, **graph: Any
 ) -> Job:
-    request = JobRequest(owner=owner, preset="sleepy", graph=sleepy_graph(**graph), front=front)
+    request = JobRequest(user_id=user_id, preset="sleepy", graph=sleepy_graph(**graph), front=front)
     return await studio.submit(request)
 
 
@@ -97,7 +97,7 @@ async def until(
     studio: Studio, job: Job, wanted: Callable[[Snapshot], bool], *, within_s: float = 20.0
 ) -> Snapshot:
     """The first snapshot that is ``wanted``; the last one if none is."""
-    async with asyncio.timeout(within_s), aclosing(studio.follow(job.id, job.owner)) as news:
+    async with asyncio.timeout(within_s), aclosing(studio.follow(job.id, job.user_id)) as news:
         async for snapshot in news:
             if wanted(snapshot):
                 break

@@ -11,7 +11,7 @@ from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer, Faults
 from comfy_ui.errors import MissingNodesError, StorageError
 from comfy_ui.jobs.studio import Studio
-from comfy_ui.storage.records import Phase, Status
+from comfy_ui.storage.records import JobStatus, Phase
 from tests.jobs import support
 from tests.jobs.support import end_of, submit_sleepy, until
 
@@ -108,4 +108,4 @@ async def test_a_clock_that_jumps_in_mid_run_loses_and_reorders_nothing(
     last = (await end_of(studio, await submit_sleepy(studio, nonce=3))).items[0]
     made = [last, *(end.items[0] for end in reversed(ends)), first]
     assert await studio.results("ann") == made
-    assert (await studio.job(job.id, "ann")).status is Status.SUCCEEDED
+    assert (await studio.job(job.id, "ann")).status is JobStatus.SUCCEEDED

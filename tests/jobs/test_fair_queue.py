@@ -7,11 +7,11 @@ from itertools import pairwise
 
 from hypothesis import given, strategies as st
 
-from comfy_ui.jobs.fair_queue import Clock, Turn, fair_order, work
+from comfy_ui.jobs.fair_queue import FairQueueClock, WaitingJob, fair_order, relative_work
 
 turns = st.lists(
     st.builds(
-        lambda owner, rank, cost: (owner, rank, cost),
+        lambda user_id, rank, cost: (user_id, rank, cost),
         st.sampled_from("abc"),
         st.integers(-5, 50),
         st.floats(0.1, 60.0),
@@ -19,79 +19,88 @@ turns = st.lists(
     max_size=30,
 ).map(
     lambda rows: [
-        Turn(str(n), owner, float(rank), cost, float(n))
-        for n, (owner, rank, cost) in enumerate(rows)
+        WaitingJob(str(n), user_id, float(rank), cost, float(n))
+        for n, (user_id, rank, cost) in enumerate(rows)
     ]
 )
 
 
-def _line(owner: str, count: int, *, cost_s: float = 1.0, at: float = 0.0) -> list[Turn]:
-    return [Turn(f"{owner}{n}", owner, float(n), cost_s, at + n) for n in range(count)]
+def _line(user_id: str, count: int, *, cost_s: float = 1.0, at: float = 0.0) -> list[WaitingJob]:
+    return [WaitingJob(f"{user_id}{n}", user_id, float(n), cost_s, at + n) for n in range(count)]
 
 
 def test_two_owners_with_equal_jobs_take_turns() -> None:
     waiting = [*_line("a", 3), *_line("b", 3, at=100.0)]
-    assert [t.job_id for t in fair_order(waiting, Clock())] == ["a0", "b0", "a1", "b1", "a2", "b2"]
+    assert [t.job_id for t in fair_order(waiting, FairQueueClock())] == [
+        "a0",
+        "b0",
+        "a1",
+        "b1",
+        "a2",
+        "b2",
+    ]
 
 
 def test_an_owner_of_long_jobs_gets_fewer_of_them() -> None:
     waiting = [*_line("long", 10, cost_s=30.0), *_line("short", 30, cost_s=10.0, at=1.0)]
-    first = Counter(t.owner for t in fair_order(waiting, Clock())[:12])
+    first = Counter(t.user_id for t in fair_order(waiting, FairQueueClock())[:12])
     assert first == {"long": 3, "short": 9}
 
 
 def test_one_who_comes_late_waits_for_one_turn_not_for_the_backlog() -> None:
-    clock, backlog = Clock(), _line("a", 50)
+    clock, backlog = FairQueueClock(), _line("a", 50)
     for turn in backlog[:20]:
         clock = clock.after(turn)
     order = fair_order([*backlog[20:], *_line("b", 1, at=1000.0)], clock)
-    assert [t.owner for t in order].index("b") == 0
+    assert [t.user_id for t in order].index("b") == 0
 
 
 def test_time_spent_away_is_not_saved_up() -> None:
-    clock = Clock()
+    clock = FairQueueClock()
     for turn in _line("a", 20):
         clock = clock.after(turn)
     order = fair_order([*_line("a", 5), *_line("b", 5)], clock)
-    owners = [t.owner for t in order]
+    owners = [t.user_id for t in order]
     assert owners[:4] in (["b", "a", "b", "a"], ["b", "b", "a", "b"])
 
 
 @given(turns)
-def test_the_order_has_every_job_once_and_keeps_each_owners_own(waiting: list[Turn]) -> None:
-    order = fair_order(waiting, Clock())
+def test_the_order_has_every_job_once_and_keeps_each_owners_own(waiting: list[WaitingJob]) -> None:
+    order = fair_order(waiting, FairQueueClock())
     assert sorted(t.job_id for t in order) == sorted(t.job_id for t in waiting)
-    for owner in "abc":
-        ranks = [t.rank for t in order if t.owner == owner]
+    for user_id in "abc":
+        ranks = [t.rank for t in order if t.user_id == user_id]
         assert all(earlier <= later for earlier, later in pairwise(ranks))
 
 
 @given(turns)
-def test_the_order_foretold_is_the_order_in_which_turns_are_taken(waiting: list[Turn]) -> None:
-    clock, left, taken = Clock(), list(waiting), []
+def test_the_order_foretold_is_the_order_in_which_turns_are_taken(
+    waiting: list[WaitingJob],
+) -> None:
+    clock, left, taken = FairQueueClock(), list(waiting), []
     while left:
         turn = fair_order(left, clock)[0]
         clock = clock.after(turn)
         left.remove(turn)
         taken.append(turn)
-    assert taken == fair_order(waiting, Clock())
+    assert taken == fair_order(waiting, FairQueueClock())
 
 
 @given(turns)
-def test_nobody_gets_ahead_by_more_than_one_job(waiting: list[Turn]) -> None:
+def test_nobody_gets_ahead_by_more_than_one_job(waiting: list[WaitingJob]) -> None:
     """The bound of start-time fair queuing, while both owners have something waiting."""
     longest = max((t.cost_s for t in waiting), default=0.0)
-    left, used = Counter(t.owner for t in waiting), Counter[str]()
-    for turn in fair_order(waiting, Clock()):
-        used[turn.owner] += turn.cost_s  # type: ignore[assignment]
-        left[turn.owner] -= 1
-        shares = [used[owner] for owner in left if left[owner] > 0]
+    left, used = Counter(t.user_id for t in waiting), Counter[str]()
+    for turn in fair_order(waiting, FairQueueClock()):
+        used[turn.user_id] += turn.cost_s  # type: ignore[assignment]
+        left[turn.user_id] -= 1
+        shares = [used[user_id] for user_id in left if left[user_id] > 0]
         if len(shares) > 1:
             assert max(shares) - min(shares) <= 2 * longest + 1e-6
 
 
 def test_work_grows_with_size_steps_and_count_and_ignores_nonsense() -> None:
-    small = work({"width": 512, "height": 512, "steps": 10})
-    assert work({"width": 1024, "height": 1024, "steps": 10}) == 4 * small
-    assert work({"width": 512, "height": 512, "steps": 10, "batch": 3}) == 3 * small
-    assert work({"steps": "many", "batch": -4}) == 1.0
+    small = relative_work({"width": 512, "height": 512, "steps": 10})
+    assert relative_work({"width": 1024, "height": 1024, "steps": 10}) == 4 * small
+    assert relative_work({"width": 512, "height": 512, "steps": 10, "batch": 3}) == 3 * small
+    assert relative_work({"steps": "many", "batch": -4}) == 1.0

@@ -12,19 +12,19 @@ from PIL import Image
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.errors import ValidationError
 from comfy_ui.jobs.grids.contact_sheet import draw
-from comfy_ui.jobs.grids.grids_table import Cell, Grid, Side
+from comfy_ui.jobs.grids.grids_table import Grid, GridAxis, GridCell
 from comfy_ui.jobs.studio import Studio
-from comfy_ui.storage.records import JobRequest, Status
+from comfy_ui.storage.records import JobRequest, JobStatus
 from tests.jobs.support import end_of, sleepy_graph
 
 SIZE = {"width": 256, "height": 320, "steps": 2}
-ACROSS, DOWN = Side("Steps", ("1", "2")), Side("Seed", ("7", "8"))
+ACROSS, DOWN = GridAxis("Steps", ("1", "2")), GridAxis("Seed", ("7", "8"))
 
 
 def requests(**more: object) -> list[JobRequest]:
     return [
         JobRequest(
-            owner="ann",
+            user_id="ann",
             preset="z_image_turbo",
             values={"prompt": "a kite", **SIZE, "steps": steps, "seed": seed, **more},
         )
@@ -35,13 +35,13 @@ def requests(**more: object) -> list[JobRequest]:
 
 async def ended(studio: Studio, grid: Grid) -> None:
     for job_id in grid.jobs:
-        await end_of(studio, await studio.job(job_id, grid.owner))
-    await studio.sheets_drawn(grid.owner)
+        await end_of(studio, await studio.job(job_id, grid.user_id))
+    await studio.sheets_drawn(grid.user_id)
 
 
 async def test_the_sheet_is_a_result_of_its_own_and_the_originals_stay(studio: Studio) -> None:
     grid = await studio.submit_grid(requests(), across=ACROSS, down=DOWN)
-    assert studio.grid_cell(grid.jobs[2]) == Cell(3, 4, ("1", "8"))
+    assert studio.grid_cell(grid.jobs[2]) == GridCell(3, 4, ("1", "8"))
     await ended(studio, grid)
     assert studio.grid_cell(grid.jobs[2]) is None
     sheet, *cells = await studio.results("ann")
@@ -53,9 +53,9 @@ async def test_the_sheet_is_a_result_of_its_own_and_the_originals_stay(studio: S
         assert picture.width > 2 * 256
         assert picture.height > 2 * 320
     job = (await studio.recent("ann", limit=1))[0]
-    assert (job.id, job.status) == (sheet.job_id, Status.SUCCEEDED)
+    assert (job.id, job.status) == (sheet.job_id, JobStatus.SUCCEEDED)
     assert (await studio.snapshot(job.id, "ann")).items == (sheet,)
-    again = await studio.submit(JobRequest(owner="ann", preset=job.preset, values=job.values))
+    again = await studio.submit(JobRequest(user_id="ann", preset=job.preset, values=job.values))
     assert (await end_of(studio, again)).items
     assert await studio.results("bob") == []
 
@@ -77,11 +77,11 @@ async def test_a_grid_is_queued_whole_or_not_at_all(client: ComfyWSClient, tmp_p
             await studio.submit_grid(requests(sampler="no such"), across=ACROSS, down=DOWN)
         assert await studio.active("ann") == []
         held = [
-            JobRequest(owner="ann", preset="s", graph=sleepy_graph(nonce=n, seconds=30))
+            JobRequest(user_id="ann", preset="s", graph=sleepy_graph(nonce=n, seconds=30))
             for n in range(6)
         ]
         with pytest.raises(ValidationError, match="waiting already"):
-            await studio.submit_grid(held, across=Side("n", tuple("123456")))
+            await studio.submit_grid(held, across=GridAxis("n", tuple("123456")))
         for job in await studio.active("ann"):
             await end_of(studio, job)
         assert await studio.results("ann") == []
@@ -89,10 +89,10 @@ async def test_a_grid_is_queued_whole_or_not_at_all(client: ComfyWSClient, tmp_p
 
 async def test_cells_that_were_cancelled_stay_empty(studio: Studio) -> None:
     cells = [
-        JobRequest(owner="ann", preset="s", graph=sleepy_graph(nonce=n, seconds=60 * (n > 1)))
+        JobRequest(user_id="ann", preset="s", graph=sleepy_graph(nonce=n, seconds=60 * (n > 1)))
         for n in (1, 2, 3)
     ]
-    grid = await studio.submit_grid(cells, across=Side("Nonce", ("1", "2", "3")))
+    grid = await studio.submit_grid(cells, across=GridAxis("Nonce", ("1", "2", "3")))
     await end_of(studio, await studio.job(grid.jobs[0], "ann"))
     await studio.cancel_all("ann")
     await ended(studio, grid)
@@ -106,10 +106,10 @@ async def test_a_restart_in_mid_grid_still_draws_the_sheet(
 ) -> None:
     async with Studio(client=client, data_dir=tmp_path / "data") as studio:
         cells = [
-            JobRequest(owner="ann", preset="s", graph=sleepy_graph(nonce=n, seconds=0.4))
+            JobRequest(user_id="ann", preset="s", graph=sleepy_graph(nonce=n, seconds=0.4))
             for n in (1, 2, 3)
         ]
-        grid = await studio.submit_grid(cells, across=Side("Nonce", ("1", "2", "3")))
+        grid = await studio.submit_grid(cells, across=GridAxis("Nonce", ("1", "2", "3")))
     async with Studio(client=client, data_dir=tmp_path / "data") as studio:
         await ended(studio, grid)
         assert len(await studio.results("ann")) == 4
@@ -125,9 +125,9 @@ def test_a_sheet_takes_any_pictures_and_labels(tmp_path: Path) -> None:
     long = tuple(f"{n} très long, 長い " * 9 for n in range(16))
     grid = Grid(
         id="g",
-        owner="ann",
-        across=Side("Modèle", long),
-        down=Side("×", ("a", "b")),
+        user_id="ann",
+        across=GridAxis("Modèle", long),
+        down=GridAxis("×", ("a", "b")),
         jobs=tuple("x" * 32),
         created_at=0.0,
     )

@@ -13,37 +13,37 @@ import pytest
 from hypothesis import given, strategies as st
 
 from comfy_ui.jobs import job_index
-from comfy_ui.jobs.fair_queue import Clock, Turn, fair_order
-from comfy_ui.jobs.job_index import Roster
+from comfy_ui.jobs.fair_queue import FairQueueClock, WaitingJob, fair_order
+from comfy_ui.jobs.job_index import JobIndex
 from comfy_ui.jobs.local_queue import LocalQueue
-from comfy_ui.jobs.placement import Offer
-from comfy_ui.jobs.queue import Report
+from comfy_ui.jobs.placement import ServerOffer
+from comfy_ui.jobs.queue import JobReport
 from comfy_ui.jobs.queue_position import ahead, places
 from comfy_ui.protocol.progress import Phase, Progress
-from comfy_ui.storage.records import Job, Status
+from comfy_ui.storage.records import Job, JobStatus
 from tests.jobs.support import a_job, last, open_queue
 
 OWNERS = ("ann", "bob", "cleo")
 
 
-def sorted_plainly(jobs: Roster) -> Sequence[Turn]:
+def sorted_plainly(jobs: JobIndex) -> Sequence[WaitingJob]:
     turns = [
-        Turn(job.id, job.owner, job.rank, job.cost_s, job.created_at)
+        WaitingJob(job.id, job.user_id, job.rank, job.cost_s, job.created_at)
         for job in jobs.values()
-        if job.status is Status.WAITING
+        if job.status is JobStatus.WAITING
     ]
     return fair_order(turns, jobs.clock)
 
 
-def assert_kept_right(jobs: Roster) -> None:
+def assert_kept_right(jobs: JobIndex) -> None:
     plain = sorted_plainly(jobs)
     assert list(jobs.line) == plain
-    for owner in OWNERS:
-        assert jobs.count(owner) == sum(job.owner == owner for job in jobs.values())
-        own = [turn.job_id for turn in plain if turn.owner == owner]
-        assert [job.id for job in jobs.waiting(owner)] == own
-        assert [job.rank for job in jobs.waiting(owner)] == sorted(jobs[id_].rank for id_ in own)
-    assert jobs.in_hand == [job for job in jobs.values() if job.status is not Status.WAITING]
+    for user_id in OWNERS:
+        assert jobs.count(user_id) == sum(job.user_id == user_id for job in jobs.values())
+        own = [turn.job_id for turn in plain if turn.user_id == user_id]
+        assert [job.id for job in jobs.waiting(user_id)] == own
+        assert [job.rank for job in jobs.waiting(user_id)] == sorted(jobs[id_].rank for id_ in own)
+    assert jobs.in_hand == [job for job in jobs.values() if job.status is not JobStatus.WAITING]
 
 
 changes = st.lists(
@@ -62,7 +62,7 @@ changes = st.lists(
 def test_the_kept_line_is_the_sorted_one_after_every_change(
     steps: list[tuple[str, int, float]],
 ) -> None:
-    jobs = Roster()
+    jobs = JobIndex()
     for number, (what, which, size) in enumerate(steps):
         assert_kept_right(jobs)
         id_ = str(which)
@@ -71,7 +71,7 @@ def test_the_kept_line_is_the_sorted_one_after_every_change(
                 OWNERS[which % 3], id=id_, rank=float(number), cost_s=size, created_at=float(number)
             )
         elif what == "clock":
-            jobs.clock = Clock(size, {OWNERS[which % 3]: size + which})
+            jobs.clock = FairQueueClock(size, {OWNERS[which % 3]: size + which})
         elif what == "clear":
             jobs.clear()
         elif id_ in jobs:
@@ -79,12 +79,12 @@ def test_the_kept_line_is_the_sorted_one_after_every_change(
     assert_kept_right(jobs)
 
 
-def _change(jobs: Roster, id_: str, what: str, size: float, number: int) -> None:
+def _change(jobs: JobIndex, id_: str, what: str, size: float, number: int) -> None:
     fields: dict[str, dict[str, Any]] = {
         "rank": {"rank": -float(number)},
         "cost": {"cost_s": size},
-        "take": {"status": Status.CLAIMED},
-        "put back": {"status": Status.WAITING},
+        "take": {"status": JobStatus.CLAIMED},
+        "put back": {"status": JobStatus.WAITING},
         "cancel": {"cancel_requested": True},
     }
     if what == "leave":
@@ -100,20 +100,20 @@ async def test_places_and_order_are_the_sorted_ones_whatever_is_done_to_the_queu
     rng = random.Random(seed)
     async with open_queue(tmp_path) as queue:
         for worker in ("w", "v"):
-            await queue.announce(worker, Offer())
+            await queue.announce(worker, ServerOffer())
         for number in range(120):
             await _do_something(queue, rng, number)
             assert_kept_right(queue._jobs)
             jobs, line = queue._jobs, sorted_plainly(queue._jobs)
             before = ahead(
-                (j for j in jobs.values() if j.status is not Status.WAITING), _shown(queue)
+                (j for j in jobs.values() if j.status is not JobStatus.WAITING), _shown(queue)
             )
             assert queue._places() == places(before, line)
-            for owner in OWNERS:
-                told = [job.id for job in await queue.active(owner)]
-                in_hand = [j.id for j in jobs.values() if j.status is not Status.WAITING]
+            for user_id in OWNERS:
+                told = [job.id for job in await queue.active(user_id)]
+                in_hand = [j.id for j in jobs.values() if j.status is not JobStatus.WAITING]
                 order = [*in_hand, *(turn.job_id for turn in line)]
-                assert told == [id_ for id_ in order if jobs[id_].owner == owner]
+                assert told == [id_ for id_ in order if jobs[id_].user_id == user_id]
 
 
 def _shown(queue: LocalQueue) -> Any:
@@ -127,13 +127,13 @@ async def _do_something(queue: LocalQueue, rng: random.Random, number: int) -> N
     if what == "submit" or job is None:
         new = a_job(rng.choice(OWNERS), cost_s=rng.uniform(1, 9), created_at=float(number))
         await queue.submit(new, front=rng.random() < 0.3)
-    elif what == "replace" and job.status is Status.WAITING:
-        await queue.submit(a_job(job.owner), front=rng.random() < 0.5, replaces=job.id)
+    elif what == "replace" and job.status is JobStatus.WAITING:
+        await queue.submit(a_job(job.user_id), front=rng.random() < 0.5, replaces=job.id)
     elif what == "cancel":
-        await queue.cancel(job.id, job.owner)
+        await queue.cancel(job.id, job.user_id)
     elif what == "reorder":
-        others = [j.id for j in jobs if j.owner == job.owner and j is not job]
-        await queue.reorder(job.id, job.owner, before=rng.choice([None, *others]))
+        others = [j.id for j in jobs if j.user_id == job.user_id and j is not job]
+        await queue.reorder(job.id, job.user_id, before=rng.choice([None, *others]))
     elif what == "claim":
         await queue.claim(rng.choice("wv"), limit=rng.randint(1, 2))
     elif job.server is not None and what == "back":
@@ -142,8 +142,10 @@ async def _do_something(queue: LocalQueue, rng: random.Random, number: int) -> N
         await queue.publish(job.server, _news(job, rng))
 
 
-def _news(job: Job, rng: random.Random) -> Report:
-    status = rng.choice([None, None, Status.SENT, Status.FETCHING, Status.SUCCEEDED, Status.FAILED])
+def _news(job: Job, rng: random.Random) -> JobReport:
+    status = rng.choice(
+        [None, None, JobStatus.SENT, JobStatus.FETCHING, JobStatus.SUCCEEDED, JobStatus.FAILED]
+    )
     phase = rng.choice([Phase.QUEUED, Phase.RUNNING, Phase.RECONNECTING])
     told = Progress(
         prompt_id=str(job.prompt_id),
@@ -151,7 +153,7 @@ def _news(job: Job, rng: random.Random) -> Report:
         progress=1.0,
         queue_position=rng.choice([None, 3]),
     )
-    return Report(job_id=job.id, status=status, progress=None if status else told)
+    return JobReport(job_id=job.id, status=status, progress=None if status else told)
 
 
 async def test_the_line_is_sorted_once_for_each_change_however_many_look_on(
@@ -159,7 +161,7 @@ async def test_the_line_is_sorted_once_for_each_change_however_many_look_on(
 ) -> None:
     sorts = 0
 
-    def counted(*args: Any) -> list[Turn]:
+    def counted(*args: Any) -> list[WaitingJob]:
         nonlocal sorts
         sorts += 1
         return fair_order(*args)
@@ -168,22 +170,22 @@ async def test_the_line_is_sorted_once_for_each_change_however_many_look_on(
     async with open_queue(tmp_path) as queue:
         jobs = [await queue.submit(a_job(OWNERS[n % 3]), front=False) for n in range(30)]
         (claim,) = await queue.claim("w", limit=1)
-        followers = [asyncio.create_task(last(queue.watch(job.id, job.owner))) for job in jobs]
+        followers = [asyncio.create_task(last(queue.watch(job.id, job.user_id))) for job in jobs]
         while len(queue._board.followed()) < len(jobs):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         sorts = 0
         for n in range(20):
             phase = (Phase.QUEUED, Phase.RUNNING)[n % 2]
             told = Progress(prompt_id=str(claim.job.prompt_id), phase=phase, progress=0.0)
-            await queue.publish("w", Report(job_id=claim.job.id, progress=told))
+            await queue.publish("w", JobReport(job_id=claim.job.id, progress=told))
             for job in jobs:
-                await queue.snapshot(job.id, job.owner)
-            for owner in OWNERS:
-                await queue.active(owner)
+                await queue.snapshot(job.id, job.user_id)
+            for user_id in OWNERS:
+                await queue.active(user_id)
         assert sorts == 0
-        await queue.cancel(jobs[-1].id, jobs[-1].owner)
-        for owner in OWNERS:
-            await queue.active(owner)
+        await queue.cancel(jobs[-1].id, jobs[-1].user_id)
+        for user_id in OWNERS:
+            await queue.active(user_id)
         assert sorts == 1
         queue.close()
         await asyncio.gather(*followers)

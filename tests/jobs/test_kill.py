@@ -75,17 +75,17 @@ async def _round(engine: DemoServer, folder: Path, seed: int) -> None:
         Studio(client=client, data_dir=folder) as studio,
     ):
         async with asyncio.timeout(60):
-            for owner in OWNERS:
-                for job in await studio.active(owner):
-                    await support.last(studio.follow(job.id, owner))
+            for user_id in OWNERS:
+                for job in await studio.active(user_id):
+                    await support.last(studio.follow(job.id, user_id))
         made = []
-        for owner in OWNERS:
-            for job in await studio.recent(owner, limit=100):
-                end = await studio.snapshot(job.id, owner)
+        for user_id in OWNERS:
+            for job in await studio.recent(user_id, limit=100):
+                end = await studio.snapshot(job.id, user_id)
                 assert (end.phase, end.error) == (Phase.SUCCEEDED, None)
                 assert len(end.items) == 1
                 made += end.items
-        assert {item.job_id: item.owner for item in made}.items() >= accepted.items()
+        assert {item.job_id: item.user_id for item in made}.items() >= accepted.items()
         assert len({item.job_id for item in made}) == len(made)
         # The engine writes a file for each run: equal sets mean that nothing ran twice either.
         assert {item.filename: item.path.read_bytes() for item in made} == support.engine_files(

@@ -13,10 +13,10 @@ import pytest
 
 from comfy_ui.errors import StorageError, ValidationError
 from comfy_ui.jobs.local_queue import LocalQueue
-from comfy_ui.jobs.queue import JobQueue, Report
+from comfy_ui.jobs.queue import JobQueue, JobReport
 from comfy_ui.protocol.outputs import OutputFile, Outputs
 from comfy_ui.protocol.progress import Progress
-from comfy_ui.storage.records import Job, JobError, Phase, Status, StoredFile
+from comfy_ui.storage.records import Job, JobError, JobStatus, Phase, StoredFile
 from tests.jobs import support
 
 FILE = StoredFile(
@@ -41,8 +41,8 @@ async def queue(tmp_path: Path) -> AsyncIterator[LocalQueue]:
 
 async def _submit(queue: LocalQueue, *owners: str, **fields: Any) -> list[Job]:
     return [
-        await queue.submit(support.a_job(owner, created_at=float(n)), **{"front": False} | fields)
-        for n, owner in enumerate(owners)
+        await queue.submit(support.a_job(user_id, created_at=float(n)), **{"front": False} | fields)
+        for n, user_id in enumerate(owners)
     ]
 
 
@@ -50,8 +50,10 @@ async def _claim(queue: LocalQueue, limit: int = 1) -> list[Job]:
     return [claim.job for claim in await queue.claim("w", limit=limit)]
 
 
-async def _report(queue: LocalQueue, job: Job, status: Status | None = None, **news: Any) -> None:
-    await queue.publish("w", Report(job_id=job.id, status=status, **news))
+async def _report(
+    queue: LocalQueue, job: Job, status: JobStatus | None = None, **news: Any
+) -> None:
+    await queue.publish("w", JobReport(job_id=job.id, status=status, **news))
 
 
 def _progress(job: Job, percent: float, **fields: Any) -> Progress:
@@ -85,7 +87,7 @@ async def test_claims_are_fair_between_owners_and_each_has_its_own_prompt_id(
 ) -> None:
     await _submit(queue, "ann", "ann", "ann", "bob")
     claimed = await _claim(queue, 4)
-    assert [job.owner for job in claimed] == ["ann", "bob", "ann", "ann"]
+    assert [job.user_id for job in claimed] == ["ann", "bob", "ann", "ann"]
     assert len({job.prompt_id for job in claimed}) == 4
     assert await _claim(queue, 4) == []
 
@@ -97,7 +99,7 @@ async def test_fairness_remembers_who_had_a_turn_across_a_restart(tmp_path: Path
     async with support.open_queue(tmp_path) as queue:
         await _claim(queue, 0)  # what was left over
         await _submit(queue, "bob")
-        assert [job.owner for job in await _claim(queue)] == ["bob"]
+        assert [job.user_id for job in await _claim(queue)] == ["bob"]
 
 
 async def test_front_goes_before_the_owners_own_only(queue: LocalQueue) -> None:
@@ -149,7 +151,7 @@ async def test_a_claimed_job_is_cancelled_through_its_worker(queue: LocalQueue) 
     snapshot = await queue.snapshot(job.id, "ann")
     assert snapshot
     assert (snapshot.phase, snapshot.progress) == (Phase.CANCELLING, 50)
-    await _report(queue, job, Status.CANCELLED)
+    await _report(queue, job, JobStatus.CANCELLED)
     assert await queue.heartbeat("w") == frozenset()
 
 
@@ -172,15 +174,15 @@ async def test_the_percentage_never_falls_and_the_newest_preview_stays(queue: Lo
 async def test_places_count_what_is_at_the_server_and_ones_own(queue: LocalQueue) -> None:
     _, _, third, fourth = await _submit(queue, "ann", "bob", "ann", "bob")
     running, queued = await _claim(queue, 2)
-    await _report(queue, running, Status.SENT)
+    await _report(queue, running, JobStatus.SENT)
     await _report(queue, running, progress=_progress(running, 5))
-    await _report(queue, queued, Status.SENT)
+    await _report(queue, queued, JobStatus.SENT)
     told = {"phase": Phase.QUEUED, "queue_position": 3}  # two jobs of other programs are before it
     await _report(queue, queued, progress=_progress(queued, 0, **told))
     places = {}
-    for owner in ("ann", "bob"):
-        for job in await queue.active(owner):
-            shown = await queue.snapshot(job.id, owner)
+    for user_id in ("ann", "bob"):
+        for job in await queue.active(user_id):
+            shown = await queue.snapshot(job.id, user_id)
             assert shown
             places[job.id] = (shown.queue_position, shown.queue_size, shown.queue_own)
     assert places == {
@@ -206,7 +208,7 @@ async def test_who_follows_a_job_that_stands_still_hears_how_many_come_after_it(
 ) -> None:
     await _submit(queue, "ann", "bob")
     loading, _ = await _claim(queue, 2)
-    await _report(queue, loading, Status.SENT)
+    await _report(queue, loading, JobStatus.SENT)
     await _report(queue, loading, phase=Phase.LOADING)
     async with asyncio.timeout(5), aclosing(queue.watch(loading.id, "ann")) as news:
         assert (await anext(news)).others_own == 0
@@ -224,13 +226,13 @@ async def test_success_comes_with_items_and_texts_in_one_piece(
     (job,) = await _claim(queue)
     follower = asyncio.create_task(support.last(queue.watch(job.id, "ann")))
     await asyncio.sleep(0.01)
-    await _report(queue, job, Status.SENT)
-    await _report(queue, job, Status.FETCHING, outputs=OUTPUTS)
-    await _report(queue, job, Status.SUCCEEDED, files=[FILE])
+    await _report(queue, job, JobStatus.SENT)
+    await _report(queue, job, JobStatus.FETCHING, outputs=OUTPUTS)
+    await _report(queue, job, JobStatus.SUCCEEDED, files=[FILE])
     end = await follower
     assert (end.phase, end.progress, end.texts) == (Phase.SUCCEEDED, 100.0, ("a caption",))
     (item,) = end.items
-    assert (item.path, item.owner, item.seed) == (tmp_path / FILE.path, "ann", 1)
+    assert (item.path, item.user_id, item.seed) == (tmp_path / FILE.path, "ann", 1)
     again = await support.last(queue.watch(job.id, "ann"))  # from the database
     assert again.items == end.items
     assert await queue.active("ann") == []
@@ -239,8 +241,8 @@ async def test_success_comes_with_items_and_texts_in_one_piece(
 async def test_a_late_report_of_a_finished_job_changes_nothing(queue: LocalQueue) -> None:
     await _submit(queue, "ann")
     (job,) = await _claim(queue)
-    await _report(queue, job, Status.FAILED, error=JobError("It broke.", "Mend it.", "…", "X"))
-    await _report(queue, job, Status.SUCCEEDED, files=[FILE])
+    await _report(queue, job, JobStatus.FAILED, error=JobError("It broke.", "Mend it.", "…", "X"))
+    await _report(queue, job, JobStatus.SUCCEEDED, files=[FILE])
     await _report(queue, job, progress=_progress(job, 99))
     end = await queue.snapshot(job.id, "ann")
     assert end
@@ -262,17 +264,17 @@ async def test_a_restart_hands_out_every_unfinished_job_where_it_stood(tmp_path:
         await _submit(queue, "ann", "ann", "ann", "ann", "ann")
         claimed, sent, fetching, done = await _claim(queue, 4)
         for job in (sent, fetching, done):
-            await _report(queue, job, Status.SENT)
-        await _report(queue, fetching, Status.FETCHING, outputs=OUTPUTS)
-        await _report(queue, done, Status.SUCCEEDED)
+            await _report(queue, job, JobStatus.SENT)
+        await _report(queue, fetching, JobStatus.FETCHING, outputs=OUTPUTS)
+        await _report(queue, done, JobStatus.SUCCEEDED)
         await queue.cancel(sent.id, "ann")
         waiting = (await queue.active("ann"))[-1]
     async with support.open_queue(tmp_path) as queue:
         claims = await queue.claim("w", limit=0)
         assert {c.job.id: c.job.status for c in claims} == {
-            claimed.id: Status.CLAIMED,
-            sent.id: Status.SENT,
-            fetching.id: Status.FETCHING,
+            claimed.id: JobStatus.CLAIMED,
+            sent.id: JobStatus.SENT,
+            fetching.id: JobStatus.FETCHING,
         }
         assert all(c.resumed for c in claims)
         assert {c.job.prompt_id for c in claims} == {
@@ -292,8 +294,8 @@ async def test_files_that_could_not_be_stored_are_fetched_again_on_request_or_re
     async with support.open_queue(tmp_path) as queue:
         await _submit(queue, "ann")
         (job,) = await _claim(queue)
-        await _report(queue, job, Status.FETCHING, outputs=OUTPUTS)
-        await _report(queue, job, Status.UNFETCHED, error=full)
+        await _report(queue, job, JobStatus.FETCHING, outputs=OUTPUTS)
+        await _report(queue, job, JobStatus.UNFETCHED, error=full)
         end = await support.last(queue.watch(job.id, "ann"))
         assert (end.phase, end.error) == (Phase.FAILED, full)
         assert not await queue.refetch(job.id, "bob")
@@ -301,11 +303,11 @@ async def test_files_that_could_not_be_stored_are_fetched_again_on_request_or_re
         assert not await queue.refetch(job.id, "ann")
         (again,) = await queue.claim("w", limit=0)
         assert (again.resumed, again.job.outputs, again.job.error) == (True, OUTPUTS, None)
-        await _report(queue, job, Status.UNFETCHED, error=full)
+        await _report(queue, job, JobStatus.UNFETCHED, error=full)
     async with support.open_queue(tmp_path) as queue:
         (restarted,) = await queue.claim("w", limit=0)
         assert restarted.job.outputs == OUTPUTS
-        await _report(queue, job, Status.SUCCEEDED, files=[FILE])
+        await _report(queue, job, JobStatus.SUCCEEDED, files=[FILE])
         assert (await support.last(queue.watch(job.id, "ann"))).phase is Phase.SUCCEEDED
         assert not await queue.refetch(job.id, "ann")
 
@@ -316,7 +318,7 @@ async def test_an_end_that_cannot_be_written_is_told_and_taken_up_later(
     async with support.open_queue(tmp_path) as queue:
         await _submit(queue, "ann")
         (job,) = await _claim(queue)
-        await _report(queue, job, Status.FETCHING, outputs=OUTPUTS)
+        await _report(queue, job, JobStatus.FETCHING, outputs=OUTPUTS)
         follower = asyncio.create_task(support.last(queue.watch(job.id, "ann")))
         await asyncio.sleep(0.01)
         with monkeypatch.context() as full_disk:
@@ -325,7 +327,7 @@ async def test_an_end_that_cannot_be_written_is_told_and_taken_up_later(
                 raise StorageError("database or disk is full")
 
             full_disk.setattr(queue._database, "run", refuse)
-            await _report(queue, job, Status.SUCCEEDED, files=[FILE])
+            await _report(queue, job, JobStatus.SUCCEEDED, files=[FILE])
         end = await follower
         assert end.phase is Phase.FAILED
         assert end.error
@@ -333,7 +335,7 @@ async def test_an_end_that_cannot_be_written_is_told_and_taken_up_later(
         assert (await support.last(queue.watch(job.id, "ann"))).phase is Phase.FAILED
         assert await queue.refetch(job.id, "ann")
         assert [c.job.id for c in await queue.claim("w", limit=0)] == [job.id]
-        await _report(queue, job, Status.SUCCEEDED, files=[FILE])
+        await _report(queue, job, JobStatus.SUCCEEDED, files=[FILE])
         assert len((await support.last(queue.watch(job.id, "ann"))).items) == 1
 
 
@@ -353,6 +355,6 @@ async def test_recent_durations_make_the_estimate_of_the_next(queue: LocalQueue)
     (claimed,) = await _claim(queue)
     began = _progress(claimed, 1, elapsed_s=40.0)
     await _report(queue, claimed, progress=began)
-    await _report(queue, claimed, Status.SUCCEEDED)
+    await _report(queue, claimed, JobStatus.SUCCEEDED)
     longer = await queue.submit(support.a_job(work=20.0), front=False)
     assert longer.cost_s == pytest.approx(80.0, rel=0.05)

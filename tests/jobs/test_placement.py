@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy_ui.jobs.placement import LOADING_S, Fleet, Offer, offer_of, remaining_s
+from comfy_ui.jobs.placement import LOADING_S, ServerOffer, ServerPool, offer_of, remaining_s
 from comfy_ui.jobs.snapshots import first_snapshot
-from comfy_ui.protocol.object_info import NodeLibrary
+from comfy_ui.protocol.object_info import NodeRegistry
 from comfy_ui.storage.records import Job
 from tests.jobs.support import a_job
 
@@ -16,12 +16,12 @@ def job(model: str | None = None, *, node: str = "Sampler", cost_s: float = 10.0
     return a_job(graph={"1": {"class_type": node, "inputs": inputs}}, cost_s=cost_s)
 
 
-def offer(*models: str, nodes: tuple[str, ...] = ("Sampler",), **more: Any) -> Offer:
-    return Offer(classes=frozenset(nodes), models=frozenset(models), **more)
+def offer(*models: str, nodes: tuple[str, ...] = ("Sampler",), **more: Any) -> ServerOffer:
+    return ServerOffer(classes=frozenset(nodes), models=frozenset(models), **more)
 
 
-def fleet(**offers: Offer) -> Fleet:
-    made = Fleet(offers)
+def fleet(**offers: ServerOffer) -> ServerPool:
+    made = ServerPool(offers)
     for name, told in offers.items():
         made.hear(name, told)
     return made
@@ -36,7 +36,7 @@ def test_idle_servers_get_one_job_each() -> None:
 
 def test_the_only_server_gets_them_all_in_order() -> None:
     line = [job(), job("x.safetensors", node="Unheard")]
-    assert Fleet().share("a", line, {}, 2) == line
+    assert ServerPool().share("a", line, {}, 2) == line
 
 
 def test_a_server_gets_nothing_that_it_lacks_a_node_or_a_model_for() -> None:
@@ -76,7 +76,7 @@ def test_a_server_that_is_away_is_left_out_unless_nobody_else_can() -> None:
 
 
 def test_nothing_is_given_before_the_server_told_what_it_has() -> None:
-    both = Fleet(["a", "b"])
+    both = ServerPool(["a", "b"])
     both.hear("a", offer())
     line = [job(node="Other")]
     assert both.share("b", line, {}, 1) == []
@@ -109,6 +109,6 @@ def test_an_offer_is_read_from_the_node_list() -> None:
         "Loader": {"input": {"required": {"ckpt_name": [["a.safetensors", "none"]]}}},
         "Newer": {"input": {"required": {"m": ["COMBO", {"options": ["b.gguf"]}]}}},
     }
-    told = offer_of(NodeLibrary(raw))
+    told = offer_of(NodeRegistry(raw))
     assert told.classes == {"Loader", "Newer"}
     assert told.models == {"a.safetensors", "b.gguf"}

@@ -14,7 +14,7 @@ from PIL import Image
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer
 from comfy_ui.jobs.studio import Studio
-from comfy_ui.storage.records import Item, JobRequest, Phase
+from comfy_ui.storage.records import JobRequest, LibraryItem, Phase
 from comfy_ui.workflow.fields.roles import FILE_ROLES
 from comfy_ui.workflow.presets.preset_store import Preset, list_presets
 from tests.jobs.support import last
@@ -81,7 +81,7 @@ def _values(preset: Preset, variant: str | None) -> dict[str, Any]:
 async def test_a_preset_makes_what_it_says(
     studio: Studio, preset: Preset, variant: str | None
 ) -> None:
-    request = JobRequest(preset=preset.id, values=_values(preset, variant), owner="ann")
+    request = JobRequest(preset=preset.id, values=_values(preset, variant), user_id="ann")
     job = await studio.submit(request)
     snapshot = await last(studio.follow(job.id, "ann"))
     assert snapshot.phase is Phase.SUCCEEDED, snapshot.error
@@ -90,7 +90,7 @@ async def test_a_preset_makes_what_it_says(
     _open(item, preset.kind)
 
 
-def _open(item: Item, kind: str) -> None:
+def _open(item: LibraryItem, kind: str) -> None:
     """As a player would: a broken file raises."""
     if kind == "image":
         with Image.open(item.path) as picture:

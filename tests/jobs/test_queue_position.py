@@ -9,7 +9,7 @@ import pytest
 
 from comfy_ui.errors import ValidationError
 from comfy_ui.jobs.studio import Studio
-from comfy_ui.storage.records import JobRequest, Line, Phase
+from comfy_ui.storage.records import JobRequest, Phase, QueueView
 from tests.jobs.support import end_of, sleepy_graph, submit_sleepy, until
 
 
@@ -22,12 +22,12 @@ async def fill(studio: Studio) -> list[str]:
     return [job.id for job in jobs]
 
 
-async def line_of(studio: Studio, owner: str = "ann") -> Line:
-    async with aclosing(studio.follow_line(owner)) as lines:
+async def line_of(studio: Studio, user_id: str = "ann") -> QueueView:
+    async with aclosing(studio.follow_line(user_id)) as lines:
         return await anext(lines)
 
 
-def ids(line: Line) -> list[str]:
+def ids(line: QueueView) -> list[str]:
     return [job.id for job, _ in line.jobs]
 
 
@@ -58,7 +58,7 @@ async def test_a_line_is_told_again_when_it_changes_and_only_then(studio: Studio
         async for line in lines:
             if not line.jobs:
                 break
-        await studio.submit(JobRequest(owner="cleo", preset="p", graph=sleepy_graph(nonce=60)))
+        await studio.submit(JobRequest(user_id="cleo", preset="p", graph=sleepy_graph(nonce=60)))
         seen = [line async for line in _for_a_while(lines)]
     assert all(line.jobs == () for line in seen)
     assert len(seen) <= 4  # how many others there are, no more
@@ -75,7 +75,7 @@ async def _for_a_while(lines):  # type: ignore[no-untyped-def]
 
 async def test_a_changed_job_takes_the_place_of_the_one_that_waits(studio: Studio) -> None:
     own = await fill(studio)
-    request = JobRequest(owner="ann", preset="p", graph=sleepy_graph(nonce=9), replaces=own[3])
+    request = JobRequest(user_id="ann", preset="p", graph=sleepy_graph(nonce=9), replaces=own[3])
     changed = await studio.submit(request)
     assert ids(await line_of(studio)) == [own[0], own[1], own[2], changed.id, own[4]]
     with pytest.raises(ValidationError):
@@ -86,9 +86,9 @@ async def test_a_changed_job_takes_the_place_of_the_one_that_waits(studio: Studi
 @pytest.mark.parametrize("which", ["running", "another owner's", "none"])
 async def test_a_job_that_does_not_wait_is_not_replaced(studio: Studio, which: str) -> None:
     own = await fill(studio)
-    owner = "bob" if which == "another owner's" else "ann"
+    user_id = "bob" if which == "another owner's" else "ann"
     old = {"running": own[0], "another owner's": own[3], "none": "none"}[which]
-    request = JobRequest(owner=owner, preset="p", graph=sleepy_graph(nonce=9), replaces=old)
+    request = JobRequest(user_id=user_id, preset="p", graph=sleepy_graph(nonce=9), replaces=old)
     with pytest.raises(ValidationError, match="does not wait"):
         await studio.submit(request)
     assert ids(await line_of(studio)) == own
@@ -109,7 +109,7 @@ async def test_results_are_found_by_the_models_that_made_them(studio: Studio) ->
     graph = sleepy_graph(nonce=1)
     graph["1"]["_meta"] = {"title": "x"}
     graph["9"] = {"class_type": "VAELoader", "inputs": {"vae_name": "ae.safetensors"}}
-    job = await studio.submit(JobRequest(owner="ann", preset="p", graph=graph))
+    job = await studio.submit(JobRequest(user_id="ann", preset="p", graph=graph))
     await end_of(studio, job)
     assert len(await studio.results("ann", text="ae.safetens")) == 1
     assert await studio.used_presets("ann") == ["p"]

@@ -10,15 +10,17 @@ import pytest
 
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.errors import ValidationError
-from comfy_ui.jobs.grids.grids_table import Side
+from comfy_ui.jobs.grids.grids_table import GridAxis
 from comfy_ui.jobs.studio import Studio
 from comfy_ui.storage.records import JobRequest
 from tests.jobs.support import end_of, sleepy_graph
 
 
-def asked(key: str | None, *, owner: str = "ann", nonce: int = 1, seconds: float = 0) -> JobRequest:
+def asked(
+    key: str | None, *, user_id: str = "ann", nonce: int = 1, seconds: float = 0
+) -> JobRequest:
     graph = sleepy_graph(nonce=nonce, seconds=seconds)
-    return JobRequest(owner=owner, preset="sleepy", graph=graph, key=key)
+    return JobRequest(user_id=user_id, preset="sleepy", graph=graph, key=key)
 
 
 async def test_asked_again_the_job_is_the_same_also_at_once_and_when_it_is_over(
@@ -34,9 +36,9 @@ async def test_asked_again_the_job_is_the_same_also_at_once_and_when_it_is_over(
 async def test_a_key_is_its_owners_alone(studio: Studio) -> None:
     # No two lists of a name and a key are taken for one another, however they are written.
     pairs = [("a", "b"), ("b", "a"), ("a/b", "c"), ("a", "b/c"), ('a", "b', "c"), ("a", 'b", "c')]
-    jobs = [await studio.submit(asked(key, owner=owner)) for owner, key in pairs]
+    jobs = [await studio.submit(asked(key, user_id=user_id)) for user_id, key in pairs]
     assert len({job.id for job in jobs}) == len(pairs)
-    assert [job.owner for job in jobs] == [owner for owner, _ in pairs]
+    assert [job.user_id for job in jobs] == [user_id for user_id, _ in pairs]
 
 
 async def test_without_a_key_each_is_a_job_of_its_own(studio: Studio) -> None:
@@ -72,7 +74,7 @@ async def test_asked_again_after_a_restart_and_with_no_room_left_it_is_the_same(
 async def test_a_grid_is_made_once_and_what_was_refused_may_be_asked_again(
     client: ComfyWSClient, tmp_path: Path
 ) -> None:
-    across = Side("n", ("1", "2", "3"))
+    across = GridAxis("n", ("1", "2", "3"))
     async with Studio(client=client, data_dir=tmp_path, waiting_limit=3) as studio:
         cells = [asked("grid", nonce=n, seconds=0.2) for n in (1, 2, 3)]
         blockers = [await studio.submit(asked(None, nonce=n, seconds=60)) for n in range(4, 8)]

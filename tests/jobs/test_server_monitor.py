@@ -13,7 +13,7 @@ import pytest
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer, Faults
 from comfy_ui.jobs.studio import Studio
-from comfy_ui.storage.records import Job, JobRequest, Phase, Status
+from comfy_ui.storage.records import Job, JobRequest, JobStatus, Phase
 from tests.faults import catalogue
 from tests.faults.proxy import FaultProxy
 from tests.jobs import support
@@ -66,7 +66,7 @@ async def eventually(holds: Callable[[], Any], *, within_s: float = 30.0) -> Non
 
 async def sent(studio: Studio, job: Job) -> Job:
     async with asyncio.timeout(20):
-        while (found := await studio.job(job.id, job.owner)).status is not Status.SENT:  # noqa: ASYNC110
+        while (found := await studio.job(job.id, job.user_id)).status is not JobStatus.SENT:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     return found
 
@@ -183,7 +183,7 @@ async def test_what_a_dead_server_has_made_is_made_elsewhere_only_if_its_owner_s
         for cable in cables:
             cable.arm(catalogue.reset_before_body, phase="fetch", times=catalogue.FOREVER)
         job = await submit_sleepy(studio)
-        while (made := await studio.job(job.id, "ann")).status is not Status.FETCHING:  # noqa: ASYNC110
+        while (made := await studio.job(job.id, "ann")).status is not JobStatus.FETCHING:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         at = next(n for n, server in enumerate(studio._servers) if server.name == made.server)
         assert not await studio.elsewhere(job.id, "ann")  # it answers: a wait will do
@@ -261,7 +261,7 @@ async def test_an_upload_reaches_whichever_server_runs_the_job(
     async with over(urls(engines), tmp_path) as studio:
         studio.inputs.put("ui-a-b.png", picture_bytes("PNG", side=32))
         await asyncio.to_thread(engines[0].kill)
-        request = JobRequest(owner="ann", preset="copy", graph=graph)
+        request = JobRequest(user_id="ann", preset="copy", graph=graph)
         end = await end_of(studio, await studio.submit(request))
         assert (end.phase, len(end.items)) == (Phase.SUCCEEDED, 1)
     assert (engines[1].folder / "input" / "ui-a-b.png").is_file()
@@ -326,7 +326,7 @@ async def test_results_are_fetched_from_the_server_that_made_them_and_no_other(
             assert end.phase is Phase.FAILED
             assert end.error
             assert "not connected" in end.error.message
-            assert (await studio.job(job.id, "ann")).status is Status.UNFETCHED
+            assert (await studio.job(job.id, "ann")).status is JobStatus.UNFETCHED
             assert await studio.retry_fetch(job.id, "ann")
             assert (await end_of(studio, job)).phase is Phase.FAILED
     async with over([first.url], tmp_path / "mine") as studio:

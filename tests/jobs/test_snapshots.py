@@ -7,10 +7,10 @@ from itertools import pairwise
 
 from hypothesis import given, strategies as st
 
-from comfy_ui.jobs.queue import Report
+from comfy_ui.jobs.queue import JobReport
 from comfy_ui.jobs.snapshots import first_snapshot, last_snapshot, next_snapshot
 from comfy_ui.protocol.progress import Progress
-from comfy_ui.storage.records import JobError, Phase, Status
+from comfy_ui.storage.records import JobError, JobStatus, Phase
 from tests.jobs import support
 
 progresses = st.builds(
@@ -22,7 +22,7 @@ progresses = st.builds(
     preview=st.none() | st.binary(min_size=1, max_size=3),
 )
 reports = st.builds(
-    Report,
+    JobReport,
     job_id=st.just("j"),
     phase=st.none() | st.sampled_from(Phase),
     progress=st.none() | progresses,
@@ -31,9 +31,9 @@ reports = st.builds(
 
 @given(st.lists(reports), st.booleans())
 def test_news_in_any_order_never_lowers_the_percentage_or_ends_the_job(
-    news: list[Report], cancelling: bool
+    news: list[JobReport], cancelling: bool
 ) -> None:
-    job = support.a_job(status=Status.SENT, cancel_requested=cancelling)
+    job = support.a_job(status=JobStatus.SENT, cancel_requested=cancelling)
     told = [first_snapshot(job)]
     for report in news:
         told.append(next_snapshot(told[-1], job, report))
@@ -46,28 +46,28 @@ def test_news_in_any_order_never_lowers_the_percentage_or_ends_the_job(
 
 @given(st.lists(progresses, min_size=1))
 def test_the_newest_preview_stays_until_a_newer_comes(news: list[Progress]) -> None:
-    job = support.a_job(status=Status.SENT)
+    job = support.a_job(status=JobStatus.SENT)
     snapshot = first_snapshot(job)
     for progress in news:
-        snapshot = next_snapshot(snapshot, job, Report(job_id=job.id, progress=progress))
+        snapshot = next_snapshot(snapshot, job, JobReport(job_id=job.id, progress=progress))
     previews = [progress.preview for progress in news if progress.preview]
     assert snapshot.preview == (previews[-1] if previews else None)
 
 
 def test_what_is_in_the_way_is_said_only_while_it_is() -> None:
-    job, away = support.a_job(status=Status.SENT), JobError("Nothing answers.")
+    job, away = support.a_job(status=JobStatus.SENT), JobError("Nothing answers.")
     lost = next_snapshot(
-        first_snapshot(job), job, Report(job_id=job.id, phase=Phase.RECONNECTING, error=away)
+        first_snapshot(job), job, JobReport(job_id=job.id, phase=Phase.RECONNECTING, error=away)
     )
     assert (lost.phase, lost.error) == (Phase.RECONNECTING, away)
     back = next_snapshot(
-        lost, job, Report(job_id=job.id, progress=Progress("p", phase=Phase.RUNNING))
+        lost, job, JobReport(job_id=job.id, progress=Progress("p", phase=Phase.RUNNING))
     )
     assert (back.phase, back.error) == (Phase.RUNNING, None)
 
 
 def test_every_status_has_a_last_snapshot_that_is_terminal() -> None:
-    for status in Status:
+    for status in JobStatus:
         job = support.a_job(status=status, started_at=10.0, finished_at=14.0)
         last = last_snapshot(job)
         assert last.terminal
@@ -76,6 +76,6 @@ def test_every_status_has_a_last_snapshot_that_is_terminal() -> None:
 
 
 def test_a_clock_that_went_back_gives_no_negative_time() -> None:
-    job = support.a_job(status=Status.SUCCEEDED, started_at=10.0, finished_at=4.0)
+    job = support.a_job(status=JobStatus.SUCCEEDED, started_at=10.0, finished_at=4.0)
     assert last_snapshot(job).elapsed_s == 0.0
     assert last_snapshot(replace(job, finished_at=None)).elapsed_s == 0.0

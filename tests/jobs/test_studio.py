@@ -36,7 +36,7 @@ NIGHT = {"prompt": "a lighthouse at night", "seed": 7, "steps": 6, "width": 512,
 async def test_a_preset_becomes_a_picture_in_the_library_with_the_engines_bytes(
     studio: Studio, server: DemoServer
 ) -> None:
-    job = await studio.submit(JobRequest(owner="ann", preset="z_image_turbo", values=NIGHT))
+    job = await studio.submit(JobRequest(user_id="ann", preset="z_image_turbo", values=NIGHT))
     end = await end_of(studio, job)
     assert (end.phase, end.progress, end.error) == (Phase.SUCCEEDED, 100.0, None)
     (item,) = end.items
@@ -52,7 +52,7 @@ async def test_a_preset_becomes_a_picture_in_the_library_with_the_engines_bytes(
 
 
 async def test_the_file_itself_says_how_to_make_it_again(studio: Studio) -> None:
-    job = await studio.submit(JobRequest(owner="ann", preset="z_image_turbo", values=NIGHT))
+    job = await studio.submit(JobRequest(user_id="ann", preset="z_image_turbo", values=NIGHT))
     (item,) = (await end_of(studio, job)).items
     with Image.open(item.path) as image:
         recall = json.loads(image.text["comfy_ui"])  # type: ignore[attr-defined]
@@ -60,14 +60,14 @@ async def test_the_file_itself_says_how_to_make_it_again(studio: Studio) -> None
     assert recall == {"preset": "z_image_turbo", "values": dict(job.values)}
     stored = await studio.job(job.id, "ann")
     assert stored.graph == graph
-    again = await studio.submit(JobRequest(owner="ann", **recall))
+    again = await studio.submit(JobRequest(user_id="ann", **recall))
     assert again.graph == stored.graph
 
 
 async def test_a_seed_left_open_is_drawn_and_stored(studio: Studio) -> None:
     values = {**NIGHT, "seed": -1}
     one, two = [
-        await studio.submit(JobRequest(owner="ann", preset="z_image_turbo", values=values))
+        await studio.submit(JobRequest(user_id="ann", preset="z_image_turbo", values=values))
         for _ in range(2)
     ]
     assert one.seed is not None
@@ -82,7 +82,7 @@ async def test_wildcards_are_chosen_by_the_seed_and_kept_with_what_they_were(
     template = "a {red|blue|green|white} {fox|owl|cat|dog}"
     values = {**NIGHT, "prompt": template, "steps": 1}
     jobs = [
-        await studio.submit(JobRequest(owner="ann", preset="z_image_turbo", values=values))
+        await studio.submit(JobRequest(user_id="ann", preset="z_image_turbo", values=values))
         for _ in range(2)
     ]
     first, second = jobs
@@ -92,13 +92,13 @@ async def test_wildcards_are_chosen_by_the_seed_and_kept_with_what_they_were(
     assert (item.prompt, item.values[TEMPLATES]) == (first.prompt, {"prompt": template})
     with pytest.raises(ValidationError, match="__pet__"):
         await studio.submit(
-            JobRequest(owner="ann", preset="z_image_turbo", values={"prompt": "a __pet__"})
+            JobRequest(user_id="ann", preset="z_image_turbo", values={"prompt": "a __pet__"})
         )
 
 
 async def test_a_video_is_stored_with_a_poster(studio: Studio, server: DemoServer) -> None:
     values = {"prompt": "waves", "seed": 1, "steps": 2, "frames": 9, "width": 256, "height": 256}
-    job = await studio.submit(JobRequest(owner="ann", preset="wan21_t2v_1_3b", values=values))
+    job = await studio.submit(JobRequest(user_id="ann", preset="wan21_t2v_1_3b", values=values))
     end = await end_of(studio, job)
     (item,) = end.items
     assert (item.kind, item.media_type) == ("video", "video/mp4")
@@ -116,7 +116,7 @@ async def test_progress_never_falls_and_previews_are_jpegs(tmp_path: Path) -> No
         ):
             values = {**NIGHT, "steps": 16}
             job = await studio.submit(
-                JobRequest(owner="ann", preset="z_image_turbo", values=values)
+                JobRequest(user_id="ann", preset="z_image_turbo", values=values)
             )
             seen = [snapshot async for snapshot in studio.follow(job.id, "ann")]
     percent = [snapshot.progress for snapshot in seen]
@@ -145,17 +145,20 @@ async def test_a_result_made_from_the_servers_cache_is_a_result_of_the_second_jo
 
 async def test_what_cannot_run_is_refused_with_a_hint_and_leaves_no_trace(studio: Studio) -> None:
     wrong: list[tuple[JobRequest, type[Exception]]] = [
-        (JobRequest(owner="ann", preset="z_image_trubo"), UnknownPresetError),
-        (JobRequest(owner="ann", preset="z_image_turbo", values={"stepz": 3}), ValidationError),
-        (JobRequest(owner="ann", preset="z_image_turbo", values={"steps": 10**6}), ValidationError),
+        (JobRequest(user_id="ann", preset="z_image_trubo"), UnknownPresetError),
+        (JobRequest(user_id="ann", preset="z_image_turbo", values={"stepz": 3}), ValidationError),
         (
-            JobRequest(owner="ann", preset="x", graph={"1": {"class_type": "No", "inputs": {}}}),
+            JobRequest(user_id="ann", preset="z_image_turbo", values={"steps": 10**6}),
+            ValidationError,
+        ),
+        (
+            JobRequest(user_id="ann", preset="x", graph={"1": {"class_type": "No", "inputs": {}}}),
             MissingNodesError,
         ),
-        (JobRequest(owner="ann", preset="x", graph={}), InvalidWorkflowError),
+        (JobRequest(user_id="ann", preset="x", graph={}), InvalidWorkflowError),
         (
             JobRequest(
-                owner="ann", preset="x", graph=support.sleepy_graph(), values={"a": object()}
+                user_id="ann", preset="x", graph=support.sleepy_graph(), values={"a": object()}
             ),
             ValidationError,
         ),
@@ -220,8 +223,8 @@ async def test_two_owners_take_turns_and_comfyui_never_holds_more_than_two(
         most = max(most, len(queue.running) + len(queue.pending))
         await asyncio.sleep(0.01)
     assert most == 2
-    ends = [(await studio.job(job.id, job.owner)) for job in jobs]
-    order = [job.owner for job in sorted(ends, key=lambda job: job.finished_at or 0)]
+    ends = [(await studio.job(job.id, job.user_id)) for job in jobs]
+    order = [job.user_id for job in sorted(ends, key=lambda job: job.finished_at or 0)]
     assert order.count("bob") == 2
     assert order[-1] == "ann"  # ann came first with four; bob's two did not wait for all of them
 
@@ -241,7 +244,8 @@ async def test_waiting_jobs_can_be_reordered_and_put_in_front(studio: Studio) ->
 
 async def test_a_waiting_job_is_told_its_place(studio: Studio) -> None:
     jobs = [
-        await submit_sleepy(studio, owner, nonce=n, seconds=0.5) for n, owner in enumerate("aabab")
+        await submit_sleepy(studio, user_id, nonce=n, seconds=0.5)
+        for n, user_id in enumerate("aabab")
     ]
     last = await studio.snapshot(jobs[-1].id, "b")
     assert last.phase is Phase.QUEUED
@@ -326,19 +330,19 @@ async def test_what_a_workflow_only_previews_is_its_result(studio: Studio) -> No
         "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
     }
     end = await end_of(
-        studio, await studio.submit(JobRequest(owner="ann", preset="x", graph=graph))
+        studio, await studio.submit(JobRequest(user_id="ann", preset="x", graph=graph))
     )
     (item,) = end.items
     assert (item.width, item.height) == (64, 48)
 
 
 async def test_visitors_run_presets_and_nothing_else(studio: Studio) -> None:
-    asked = JobRequest(owner="ann", preset="z_image_turbo", values=NIGHT, uploads=frozenset())
+    asked = JobRequest(user_id="ann", preset="z_image_turbo", values=NIGHT, uploads=frozenset())
     assert (await end_of(studio, await studio.submit(asked))).phase is Phase.SUCCEEDED
     with pytest.raises(ValidationError, match="Only presets can be run here"):
-        await studio.submit(JobRequest(owner="ann", preset="x", graph={}, uploads=frozenset()))
+        await studio.submit(JobRequest(user_id="ann", preset="x", graph={}, uploads=frozenset()))
     values = {"prompt": "bluer", "image": "somebody_elses.png"}
     with pytest.raises(ValidationError):
         await studio.submit(
-            JobRequest(owner="ann", preset="sdxl_img2img", values=values, uploads=frozenset())
+            JobRequest(user_id="ann", preset="sdxl_img2img", values=values, uploads=frozenset())
         )

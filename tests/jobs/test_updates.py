@@ -6,7 +6,7 @@ import asyncio
 import time
 from contextlib import aclosing
 
-from comfy_ui.jobs.updates import MIN_INTERVAL_S, Board
+from comfy_ui.jobs.updates import MIN_INTERVAL_S, JobUpdates
 from comfy_ui.storage.records import Phase, Snapshot
 
 
@@ -14,13 +14,13 @@ def _at(progress: float, phase: Phase = Phase.RUNNING) -> Snapshot:
     return Snapshot(job_id="j", phase=phase, progress=progress)
 
 
-async def _collect(board: Board) -> list[Snapshot]:
+async def _collect(board: JobUpdates) -> list[Snapshot]:
     async with aclosing(board.follow("j")) as news:
         return [snapshot async for snapshot in news]
 
 
 async def test_a_follower_gets_the_newest_at_most_twelve_times_a_second_and_the_end() -> None:
-    board = Board()
+    board = JobUpdates()
     board.put(_at(0))
     follower = asyncio.create_task(_collect(board))
     began = time.monotonic()
@@ -35,7 +35,7 @@ async def test_a_follower_gets_the_newest_at_most_twelve_times_a_second_and_the_
 
 
 async def test_the_end_does_not_wait_for_the_interval() -> None:
-    board = Board()
+    board = JobUpdates()
     board.put(_at(0))
     follower = asyncio.create_task(_collect(board))
     await asyncio.sleep(0.01)
@@ -46,7 +46,7 @@ async def test_the_end_does_not_wait_for_the_interval() -> None:
 
 
 async def test_one_who_comes_late_starts_with_the_present() -> None:
-    board = Board()
+    board = JobUpdates()
     for n in range(10):
         board.put(_at(n))
     async with aclosing(board.follow("j")) as news:
@@ -54,7 +54,7 @@ async def test_one_who_comes_late_starts_with_the_present() -> None:
 
 
 async def test_a_follower_that_sleeps_still_gets_the_end_and_holds_nothing_up() -> None:
-    board = Board()
+    board = JobUpdates()
     board.put(_at(0))
     async with aclosing(board.follow("j")) as slow:
         await anext(slow)
@@ -66,7 +66,7 @@ async def test_a_follower_that_sleeps_still_gets_the_end_and_holds_nothing_up() 
 
 
 async def test_a_follower_that_dies_is_forgotten() -> None:
-    board = Board()
+    board = JobUpdates()
     board.put(_at(0))
     follower = asyncio.create_task(_collect(board))
     await asyncio.sleep(0)
@@ -77,7 +77,7 @@ async def test_a_follower_that_dies_is_forgotten() -> None:
 
 
 async def test_closing_ends_followers_without_inventing_an_end() -> None:
-    board = Board()
+    board = JobUpdates()
     board.put(_at(5))
     follower = asyncio.create_task(_collect(board))
     await asyncio.sleep(0.01)
@@ -86,4 +86,4 @@ async def test_closing_ends_followers_without_inventing_an_end() -> None:
 
 
 async def test_following_what_is_not_on_the_board_ends_at_once() -> None:
-    assert await _collect(Board()) == []
+    assert await _collect(JobUpdates()) == []

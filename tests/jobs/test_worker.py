@@ -15,7 +15,7 @@ from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer, Faults
 from comfy_ui.errors import StorageError
 from comfy_ui.jobs.studio import Studio
-from comfy_ui.storage.records import JobRequest, Phase, Status
+from comfy_ui.storage.records import JobRequest, JobStatus, Phase
 from tests.faults import catalogue
 from tests.faults.proxy import Exchange, FaultProxy, Reset
 from tests.jobs import support
@@ -37,7 +37,7 @@ async def test_a_job_is_cancelled_while_it_waits_here(studio: Studio, server: De
 async def test_a_job_is_cancelled_while_it_waits_at_comfyui(studio: Studio) -> None:
     first, second = [await submit_sleepy(studio, nonce=n, seconds=0.6) for n in range(2)]
     await until(studio, first, lambda s: s.phase is Phase.RUNNING)
-    while (await studio.active("ann"))[1].status is not Status.SENT:  # noqa: ASYNC110
+    while (await studio.active("ann"))[1].status is not JobStatus.SENT:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     assert await studio.cancel(second.id, "ann")
     assert (await end_of(studio, second)).phase is Phase.CANCELLED
@@ -206,7 +206,7 @@ async def test_what_came_home_before_a_cancel_is_kept_and_counted(
         Studio(client=client, data_dir=tmp_path) as studio,
     ):
         proxy.arm(only_the_first, phase="fetch", times=catalogue.FOREVER)
-        job = await studio.submit(JobRequest(owner="ann", preset="p", graph=graph))
+        job = await studio.submit(JobRequest(user_id="ann", preset="p", graph=graph))
         await until(studio, job, lambda s: s.phase is Phase.RECONNECTING)
         await studio.cancel(job.id, "ann")
         end = await end_of(studio, job)

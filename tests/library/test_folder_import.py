@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from comfy_ui.errors import StorageError, ValidationError
 from comfy_ui.jobs.studio import Studio
 from comfy_ui.library import result_files
-from comfy_ui.library.folder_import import Progress as ImportProgress
+from comfy_ui.library.folder_import import ImportProgress
 from comfy_ui.library.library import Library, open_library
 from tests.jobs.support import end_of, engine_files, submit_sleepy
 

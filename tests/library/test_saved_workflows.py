@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from comfy_ui.errors import StorageError, ValidationError
-from comfy_ui.library.saved_workflows import KEPT_OPENED, OwnPresets
+from comfy_ui.library.saved_workflows import KEPT_OPENED, SavedWorkflows
 from comfy_ui.workflow.presets.preset_store import get_preset, load_presets
 
 SHIPPED = get_preset("sdxl")
 
 
 def test_what_is_saved_is_a_preset_that_can_be_found(tmp_path: Path) -> None:
-    own = OwnPresets(tmp_path)
+    own = SavedWorkflows(tmp_path)
     saved = own.save(SHIPPED, "  Our  look: über ")
     assert (saved.id, saved.title) == ("our_look_ber", "Our look: über")
     assert load_presets([own.presets])["our_look_ber"] == saved
@@ -28,12 +28,12 @@ def test_what_is_saved_is_a_preset_that_can_be_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("title", ["SDXL", "../sdxl", "", "..", "???"])
 def test_a_name_that_is_taken_or_none_is_refused(tmp_path: Path, title: str) -> None:
     with pytest.raises(ValidationError):
-        OwnPresets(tmp_path).save(SHIPPED, title)
+        SavedWorkflows(tmp_path).save(SHIPPED, title)
     assert not list(tmp_path.rglob("*.toml"))
 
 
 def test_an_own_preset_may_be_replaced_when_that_is_meant(tmp_path: Path) -> None:
-    own = OwnPresets(tmp_path)
+    own = SavedWorkflows(tmp_path)
     own.save(SHIPPED, "Ours")
     with pytest.raises(ValidationError, match="already"):
         own.save(SHIPPED, "Ours")
@@ -41,7 +41,7 @@ def test_an_own_preset_may_be_replaced_when_that_is_meant(tmp_path: Path) -> Non
 
 
 def test_of_opened_workflows_the_newest_stay(tmp_path: Path) -> None:
-    own = OwnPresets(tmp_path)
+    own = SavedWorkflows(tmp_path)
     for number in range(KEPT_OPENED + 2):
         own.keep_opened(SHIPPED.model_copy(update={"id": f"w{number}"}))
         os.utime(own.opened / f"w{number}.toml", (number, number))
@@ -54,4 +54,4 @@ def test_of_opened_workflows_the_newest_stay(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "presets").write_text("a file stands there")
     with pytest.raises(StorageError, match=r"ours\.toml"):
-        OwnPresets(tmp_path).save(SHIPPED, "ours")
+        SavedWorkflows(tmp_path).save(SHIPPED, "ours")

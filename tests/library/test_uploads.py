@@ -12,7 +12,7 @@ from comfy_ui.demo import DemoServer
 from comfy_ui.errors import StorageError
 from comfy_ui.jobs.server import with_names
 from comfy_ui.jobs.studio import Studio
-from comfy_ui.library.uploads import KEPT_S, Inputs
+from comfy_ui.library.uploads import KEPT_S, UploadStore
 from comfy_ui.storage.records import JobRequest
 
 NAME = "ui-0a-4x4-9f.png"
@@ -26,7 +26,7 @@ def graph(*names: object) -> dict[str, dict[str, object]]:
 
 
 def test_an_upload_is_kept_and_found_in_graphs_that_name_it(tmp_path: Path) -> None:
-    inputs = Inputs(tmp_path)
+    inputs = UploadStore(tmp_path)
     inputs.put(NAME, b"bytes")
     path = inputs.path(NAME)
     assert path is not None
@@ -38,24 +38,24 @@ def test_an_upload_is_kept_and_found_in_graphs_that_name_it(tmp_path: Path) -> N
 @pytest.mark.parametrize("name", ["../studio.db", "a/b.png", "", ".part", "x", "nul\0.png"])
 def test_a_name_that_we_did_not_make_is_nothing(tmp_path: Path, name: str) -> None:
     (tmp_path / "studio.db").write_bytes(b"x")
-    inputs = Inputs(tmp_path / "data")
+    inputs = UploadStore(tmp_path / "data")
     assert inputs.path(name) is None
     assert inputs.used_by(graph(name)) == []
 
 
 def test_a_graph_of_another_shape_names_nothing(tmp_path: Path) -> None:
     broken: dict[str, dict[str, object]] = {"1": None, "2": {}}  # type: ignore[dict-item]
-    assert Inputs(tmp_path).used_by(broken) == []
+    assert UploadStore(tmp_path).used_by(broken) == []
 
 
 def test_a_disk_that_refuses_is_said_to(tmp_path: Path) -> None:
     (tmp_path / "inputs").write_bytes(b"in the way")
     with pytest.raises(StorageError, match="could not be stored"):
-        Inputs(tmp_path).put(NAME, b"x")
+        UploadStore(tmp_path).put(NAME, b"x")
 
 
 def test_what_was_not_used_for_long_is_dropped(tmp_path: Path) -> None:
-    inputs = Inputs(tmp_path)
+    inputs = UploadStore(tmp_path)
     inputs.purge()  # nothing there yet
     for name in ("old.png", "used.png"):
         inputs.put(name, b"x")
@@ -81,7 +81,7 @@ async def test_an_upload_stays_as_long_as_a_job_waits_for_a_server(
         for name in (NAME, "ui-0b-4x4-9f.png"):
             await studio.keep_input(name, b"x", "ann")
         for names in ((), (), (NAME,)):  # the server holds two, the third stands in line
-            await studio.submit(JobRequest(owner="ann", preset="p", graph=graph(*names)))
+            await studio.submit(JobRequest(user_id="ann", preset="p", graph=graph(*names)))
     for name in studio.inputs.names():
         os.utime(tmp_path / "inputs" / name, (1.0, 1.0))  # it has waited for long
     async with Studio(client=client, data_dir=tmp_path) as studio:
@@ -95,7 +95,7 @@ async def test_an_upload_stays_as_long_as_a_job_waits_for_a_server(
 async def test_an_upload_that_goes_or_stays_unasked_ends_no_purge(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    inputs = Inputs(tmp_path)
+    inputs = UploadStore(tmp_path)
     for name in ("a.png", "b.png", "c.png"):
         inputs.put(name, b"x")
         os.utime(tmp_path / "inputs" / name, (1.0, 1.0))

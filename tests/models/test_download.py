@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 from comfy_ui.errors import ModelDownloadError, StorageError
-from comfy_ui.models.download import ModelSources, fetch_weights, part_bytes
+from comfy_ui.models.download import ModelSources, download_model, part_bytes
 from tests.client.publisher import SHA256, WEIGHTS, Publisher, publishing
 
 
@@ -46,7 +46,7 @@ def sources(publisher: Publisher, **more: Any) -> ModelSources:
 
 async def fetch(publisher: Publisher, target: Path, **options: Any) -> Path:
     options = {"sources": sources(publisher), "pause_s": 0.01, **options}
-    return await fetch_weights(f"{publisher.url}/x/resolve/main/a.safetensors", target, **options)
+    return await download_model(f"{publisher.url}/x/resolve/main/a.safetensors", target, **options)
 
 
 def content(path: Path) -> bytes | None:
@@ -282,7 +282,7 @@ def told(received, total):
     if received >= 2 * 2**20:
         os._exit(9)
 sources = ModelSources(frozenset({host}))
-asyncio.run(fetch_weights(url, Path(target), sources=sources, on_progress=told))
+asyncio.run(download_model(url, Path(target), sources=sources, on_progress=told))
 """
 
 

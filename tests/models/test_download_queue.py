@@ -13,7 +13,7 @@ import trustme
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.errors import MissingModel, ModelDownloadError, ValidationError
 from comfy_ui.models.download import ModelSources
-from comfy_ui.models.download_queue import Download, Downloads, DownloadState
+from comfy_ui.models.download_queue import DownloadQueue, DownloadState, ModelDownload
 from comfy_ui.models.model_folders import ModelFolders, find_model_folders
 from comfy_ui.workflow.presets.preset_store import get_preset
 from tests.client.publisher import SHA256, WEIGHTS, Publisher, publishing
@@ -29,8 +29,8 @@ def publisher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publi
 
 
 @pytest.fixture
-async def downloads(publisher: Publisher) -> AsyncIterator[Downloads]:
-    made = Downloads(ModelSources(frozenset({publisher.host})), pause_s=0.01)
+async def downloads(publisher: Publisher) -> AsyncIterator[DownloadQueue]:
+    made = DownloadQueue(ModelSources(frozenset({publisher.host})), pause_s=0.01)
     yield made
     await made.aclose()
 
@@ -44,7 +44,7 @@ def model(publisher: Publisher, name: str, **more: str) -> MissingModel:
     return MissingModel("vae", name, f"{publisher.url}/{name}", **{"sha256": SHA256, **more})
 
 
-async def settled(downloads: Downloads) -> dict[str, Download]:
+async def settled(downloads: DownloadQueue) -> dict[str, ModelDownload]:
     await downloads.settle()
     return {download.model.filename: download for download in downloads.listed}
 
@@ -61,7 +61,7 @@ async def test_files_arrive_one_after_the_other_and_a_bad_one_stops_nobody(
     async def told() -> None:
         arrived.append(len(publisher.asked))
 
-    downloads = Downloads(ModelSources(frozenset({publisher.host})), arrived=told, pause_s=0.01)
+    downloads = DownloadQueue(ModelSources(frozenset({publisher.host})), arrived=told, pause_s=0.01)
     bad = model(publisher, "bad.safetensors", sha256="0" * 64)
     good = [model(publisher, name) for name in ("a.safetensors", "sub/b.safetensors")]
     downloads.start([good[0], bad, good[1]], folders)
@@ -81,7 +81,7 @@ async def test_who_is_told_of_a_file_and_fails_stops_nobody(
     async def told() -> None:
         raise trouble  # the look at the server ends when its owner connects to another
 
-    downloads = Downloads(ModelSources(frozenset({publisher.host})), arrived=told, pause_s=0.01)
+    downloads = DownloadQueue(ModelSources(frozenset({publisher.host})), arrived=told, pause_s=0.01)
     downloads.start(
         [model(publisher, name) for name in ("a.safetensors", "b.safetensors")], folders
     )
@@ -101,7 +101,7 @@ async def test_a_stop_of_the_app_while_somebody_is_told_of_a_file_is_a_stop(
         telling.set()
         await asyncio.sleep(60)
 
-    downloads = Downloads(ModelSources(frozenset({publisher.host})), arrived=told, pause_s=0.01)
+    downloads = DownloadQueue(ModelSources(frozenset({publisher.host})), arrived=told, pause_s=0.01)
     downloads.start([model(publisher, "a.safetensors")], folders)
     async with asyncio.timeout(20):
         await telling.wait()
@@ -109,7 +109,7 @@ async def test_a_stop_of_the_app_while_somebody_is_told_of_a_file_is_a_stop(
 
 
 async def test_one_is_stopped_and_goes_on_where_it_was(
-    publisher: Publisher, downloads: Downloads, folders: ModelFolders
+    publisher: Publisher, downloads: DownloadQueue, folders: ModelFolders
 ) -> None:
     publisher.gate = threading.Event()
     first, second = model(publisher, "a.safetensors"), model(publisher, "b.safetensors")
@@ -130,7 +130,7 @@ async def test_one_is_stopped_and_goes_on_where_it_was(
 
 
 async def test_what_cannot_be_fetched_is_refused_before_anything_starts(
-    publisher: Publisher, downloads: Downloads, folders: ModelFolders
+    publisher: Publisher, downloads: DownloadQueue, folders: ModelFolders
 ) -> None:
     good = model(publisher, "a.safetensors")
     for url in (None, "https://elsewhere.example/a.safetensors", f"http://{publisher.host}/a"):

@@ -9,7 +9,12 @@ from hypothesis import given, strategies as st
 
 from comfy_ui.prompts.draft import differences
 from comfy_ui.prompts.language_models.llm_output import read_answer
-from comfy_ui.prompts.protected_spans import Lost, foreign_syntax_removed, protected_parts, restored
+from comfy_ui.prompts.protected_spans import (
+    ProtectedSpanLostError,
+    foreign_syntax_removed,
+    protected_parts,
+    restored,
+)
 
 PARTS = [
     '"OPEN ALL NIGHT"',
@@ -55,7 +60,7 @@ def test_after_restoring_every_part_is_there_or_the_answer_is_refused(
     prompt, answer = " ".join(prompt_parts), " ".join(answer_parts)
     try:
         result = restored(foreign_syntax_removed(answer, prompt), prompt)
-    except Lost:
+    except ProtectedSpanLostError:
         return
     for part, times in Counter(protected_parts(prompt)).items():
         assert result.count(part.text) >= times
@@ -88,7 +93,7 @@ def test_what_has_a_right_place_is_put_back(answer: str, prompt: str, mended: st
     [("a sign", 'a sign "OPEN"'), ("a cat", "a BREAK cat"), ("a city", "a city like Rome")],
 )
 def test_what_has_no_right_place_is_lost(answer: str, prompt: str) -> None:
-    with pytest.raises(Lost):
+    with pytest.raises(ProtectedSpanLostError):
         restored(answer, prompt)
 
 
@@ -108,6 +113,6 @@ def test_hostile_text_is_read_in_a_blink(piece: str) -> None:
     foreign_syntax_removed(text, text)
     read_answer(text)
     differences(text, text[1:] + " x")
-    with suppress(Lost):
+    with suppress(ProtectedSpanLostError):
         restored("a cat", text)
     assert time.perf_counter() - started < 2  # some 0.1 s; minutes, where a pattern explodes

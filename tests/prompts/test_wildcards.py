@@ -15,7 +15,7 @@ from comfy_ui.prompts import (
     has_wildcards,
 )
 from comfy_ui.workflow import Control, get_preset
-from comfy_ui.workflow.controls.control import Target
+from comfy_ui.workflow.controls.control import ControlTarget
 from comfy_ui.workflow.fields.roles import Role
 
 WORDS = st.text(alphabet="abcdefgh ,.", max_size=8)
@@ -179,7 +179,7 @@ def _control(name: str, role: Role, default: object) -> Control:
         kind="text",
         role=role,
         label=name,
-        targets=(Target("1", name),),
+        targets=(ControlTarget("1", name),),
         default=default,
     )
 

@@ -2,18 +2,18 @@ from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
-from comfy_ui.protocol.circuit_breaker import Breaker
+from comfy_ui.protocol.circuit_breaker import CircuitBreaker
 
 
-def opened(now: float = 0.0) -> Breaker:
-    breaker = Breaker(failures=3, reset_s=10.0)
+def opened(now: float = 0.0) -> CircuitBreaker:
+    breaker = CircuitBreaker(failures=3, reset_s=10.0)
     for _ in range(3):
         breaker = breaker.went_wrong(now)
     return breaker
 
 
 def test_it_opens_after_so_many_failures_in_a_row_and_says_when_to_come_back() -> None:
-    breaker = Breaker(failures=3, reset_s=10.0).went_wrong(1.0).went_wrong(2.0)
+    breaker = CircuitBreaker(failures=3, reset_s=10.0).went_wrong(1.0).went_wrong(2.0)
     assert breaker.state == "closed"
     assert breaker.retry_after_s(2.0) == 0
     breaker = breaker.went_wrong(3.0)
@@ -23,7 +23,7 @@ def test_it_opens_after_so_many_failures_in_a_row_and_says_when_to_come_back() -
 
 
 def test_any_answer_starts_the_count_anew() -> None:
-    breaker = Breaker(failures=2).went_wrong(1.0).succeeded().went_wrong(2.0)
+    breaker = CircuitBreaker(failures=2).went_wrong(1.0).succeeded().went_wrong(2.0)
     assert breaker.state == "closed"
 
 
@@ -39,7 +39,7 @@ def test_a_probe_that_is_answered_closes_it() -> None:
     probing = opened().admit(10.0)
     assert probing is not None
     closed = probing.succeeded()
-    assert closed == Breaker(failures=3, reset_s=10.0)
+    assert closed == CircuitBreaker(failures=3, reset_s=10.0)
 
 
 def test_a_probe_that_fails_opens_it_for_as_long_again() -> None:
@@ -63,7 +63,7 @@ def test_a_failure_of_a_call_from_before_does_not_put_the_probe_off() -> None:
 
 
 def test_an_untouched_breaker_is_handed_back_as_it_is() -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     assert breaker.admit(1.0) is breaker
     assert breaker.succeeded() is breaker
 
@@ -75,7 +75,7 @@ calls = st.lists(st.tuples(st.floats(0, 20), st.sampled_from(["ask", "good", "ba
 def test_whatever_happens_it_lets_a_call_through_again_after_the_reset_time(
     failures: int, reset_s: float, happened: list[tuple[float, str]]
 ) -> None:
-    breaker, now, bad = Breaker(failures=failures, reset_s=reset_s), 0.0, 0
+    breaker, now, bad = CircuitBreaker(failures=failures, reset_s=reset_s), 0.0, 0
     for pause, what in happened:
         now += pause
         if what == "ask":
@@ -95,7 +95,7 @@ def test_whatever_happens_it_lets_a_call_through_again_after_the_reset_time(
 def test_while_a_server_is_down_it_is_asked_once_in_a_reset_time(
     failures: int, pauses: list[float]
 ) -> None:
-    breaker, now = Breaker(failures=failures, reset_s=3.0), 0.0
+    breaker, now = CircuitBreaker(failures=failures, reset_s=3.0), 0.0
     asked: list[float] = []
     for pause in pauses:
         now += pause

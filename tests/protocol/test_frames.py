@@ -26,7 +26,7 @@ from comfy_ui.protocol.messages import (
     Preview,
     ProgressState,
     ProgressText,
-    Status,
+    QueueStatus,
     UnknownMessage,
 )
 
@@ -43,9 +43,9 @@ def text(kind: Any, data: Any) -> Message:
         (
             "status",
             {"status": {"exec_info": {"queue_remaining": 2}}, "sid": "me"},
-            Status(2, "me"),
+            QueueStatus(2, "me"),
         ),
-        ("status", {"status": {"exec_info": {"queue_remaining": 0}}}, Status(0)),
+        ("status", {"status": {"exec_info": {"queue_remaining": 0}}}, QueueStatus(0)),
         ("feature_flags", {"supports_x": True}, FeatureFlags({"supports_x": True})),
         ("execution_start", {"prompt_id": "p", "timestamp": 1}, ExecutionStart("p")),
         ("execution_cached", {"prompt_id": "p", "nodes": []}, ExecutionCached("p", ())),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from comfy_ui.errors import ComfyUIConnectionError
-from comfy_ui.protocol.object_info import InputSpec, NodeLibrary, NodeSpec, read_input
+from comfy_ui.protocol.object_info import InputSpec, NodeRegistry, NodeSpec, read_input
 from tests.conftest import recorded_object_info
 
 SAMPLER: dict[str, Any] = {
@@ -41,7 +41,7 @@ SAMPLER: dict[str, Any] = {
 
 @pytest.fixture
 def spec() -> NodeSpec:
-    return NodeLibrary({"Sampler": SAMPLER})["Sampler"]
+    return NodeRegistry({"Sampler": SAMPLER})["Sampler"]
 
 
 def test_inputs_come_in_declared_order_and_without_hidden_ones(spec: NodeSpec) -> None:
@@ -106,7 +106,7 @@ def test_a_dynamic_choice_keeps_its_options_and_its_inner_inputs_can_be_read() -
 
 
 def test_a_library_is_a_mapping_that_reads_a_class_on_first_use() -> None:
-    library = NodeLibrary({"A": {"output_node": True}, "broken": None, "B": {}})
+    library = NodeRegistry({"A": {"output_node": True}, "broken": None, "B": {}})
     assert set(library) == {"A", "B"}
     assert len(library) == 2
     assert "broken" not in library
@@ -123,12 +123,12 @@ def test_a_library_is_a_mapping_that_reads_a_class_on_first_use() -> None:
 @pytest.mark.parametrize("raw", [None, [], "<html>", 3])
 def test_what_is_no_node_list_is_refused_with_a_hint(raw: Any) -> None:
     with pytest.raises(ComfyUIConnectionError) as caught:
-        NodeLibrary(raw)
+        NodeRegistry(raw)
     assert caught.value.hint
 
 
 def test_an_input_that_cannot_be_read_is_left_out() -> None:
-    spec = NodeLibrary(
+    spec = NodeRegistry(
         {"A": {"input": {"required": {"x": None, "y": [], "z": [3], "ok": ["INT"]}, "optional": 3}}}
     )["A"]
     assert list(spec.inputs) == ["ok"]
@@ -139,7 +139,7 @@ def _declared(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_recorded_node_lists_are_read_without_loss(object_info: dict[str, Any]) -> None:
-    library = NodeLibrary(object_info)
+    library = NodeRegistry(object_info)
     assert len(library) == len(object_info)
     for class_type, spec in library.items():
         raw = object_info[class_type]
@@ -168,7 +168,7 @@ def test_recorded_node_lists_are_read_without_loss(object_info: dict[str, Any]) 
 
 
 def test_the_newer_server_has_dynamic_inputs_with_their_templates() -> None:
-    library = NodeLibrary(recorded_object_info("0.33.0"))
+    library = NodeRegistry(recorded_object_info("0.33.0"))
     kinds = {input_.type for spec in library.values() for input_ in spec.inputs.values()}
     assert {"COMFY_DYNAMICCOMBO_V3", "COMFY_AUTOGROW_V3", "COMFY_MATCHTYPE_V3"} <= kinds
     assert "template" in library["BatchImagesNode"].inputs["images"].options
@@ -202,7 +202,7 @@ anything = st.recursive(
 @given(anything)
 def test_any_json_gives_specs_or_the_one_typed_error(raw: Any) -> None:
     try:
-        library = NodeLibrary(raw)
+        library = NodeRegistry(raw)
     except ComfyUIConnectionError:
         return
     for spec in library.values():
@@ -212,5 +212,5 @@ def test_any_json_gives_specs_or_the_one_typed_error(raw: Any) -> None:
 
 @given(st.dictionaries(st.sampled_from(["input", "input_order", "output"]), anything))
 def test_any_class_gives_a_spec(raw: dict[str, Any]) -> None:
-    spec = NodeLibrary({"A": raw})["A"]
+    spec = NodeRegistry({"A": raw})["A"]
     assert len(spec.output_names) == len(spec.output_is_list) == len(spec.outputs)

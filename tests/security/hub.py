@@ -91,11 +91,11 @@ class Hub:
             }
         )
 
-    def environment(self, owner: str) -> dict[str, str]:
+    def environment(self, user_id: str) -> dict[str, str]:
         """What a Space with logins finds in its environment."""
         return {
-            "SPACE_ID": f"{owner}/comfy-ui",
-            "SPACE_AUTHOR_NAME": owner,
+            "SPACE_ID": f"{user_id}/comfy-ui",
+            "SPACE_AUTHOR_NAME": user_id,
             "OPENID_PROVIDER_URL": self.url,
             "OAUTH_CLIENT_ID": CLIENT[0],
             "OAUTH_CLIENT_SECRET": CLIENT[1],

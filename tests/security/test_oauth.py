@@ -111,10 +111,10 @@ def test_a_visitor_finds_what_they_made_on_another_device(arrive: Any, provider:
 
 def test_the_owner_of_the_space_is_the_owner_and_nobody_else_is(arrive: Any, provider: Hub) -> None:
     provider.person = "ann"  # names at Hugging Face are the same in any case
-    owner = arrive()
-    assert not owner.owns()
-    owner.log_in()
-    assert owner.owns()
+    user_id = arrive()
+    assert not user_id.owns()
+    user_id.log_in()
+    assert user_id.owns()
 
 
 def test_every_handler_asks_on_a_space_too(

@@ -18,7 +18,7 @@ from comfy_ui.client.transport.ssrf import reachable
 from comfy_ui.demo import DemoServer
 from comfy_ui.web import services
 from comfy_ui.web.auth.access import PACES
-from comfy_ui.web.auth.rate_limit import Paces
+from comfy_ui.web.auth.rate_limit import RateLimiter
 from tests.client.names import Names, names
 from tests.client.support import EMPTY_QUEUE, Request, ScriptedServer, response
 from tests.client.test_ssrf import METADATA, OTHERS, carriers
@@ -50,7 +50,7 @@ def page(
 @pytest.fixture
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pace has a test of its own; the client tries as often as ever, without a pause."""
-    monkeypatch.setattr(Paces, "wait_s", lambda *_: 0.0)
+    monkeypatch.setattr(RateLimiter, "wait_s", lambda *_: 0.0)
     monkeypatch.setattr(operations, "_QUICK", replace(operations._QUICK, base_s=0.0))
 
 

@@ -11,11 +11,11 @@ import pytest
 
 from comfy_ui.errors import MissingModel, Problem
 from comfy_ui.prompts import EnhancedPrompt
-from comfy_ui.storage.records import Job, JobError, Phase, ServerStatus, Snapshot, Status
+from comfy_ui.storage.records import Job, JobError, JobStatus, Phase, ServerStatus, Snapshot
 from comfy_ui.web.components import enhance_card, job_card, library_view, preset_form, preset_picker
 from comfy_ui.web.components.thumbnails import gallery
-from comfy_ui.web.preset_catalog import Catalog, Entry
-from comfy_ui.web.share_link import Link
+from comfy_ui.web.preset_catalog import CatalogEntry, PresetCatalog
+from comfy_ui.web.share_link import ShareLinkState
 from comfy_ui.web.tabs import status_tab
 from comfy_ui.web.tabs.create import create_tab
 from comfy_ui.workflow import get_preset
@@ -47,7 +47,7 @@ def hostile_item(text: str) -> Any:
     )  # fmt: skip
 
 
-def hostile_entry(text: str) -> Entry:
+def hostile_entry(text: str) -> CatalogEntry:
     made = preset(
         "x",
         title=text,
@@ -63,20 +63,20 @@ def hostile_entry(text: str) -> Entry:
         Problem("missing_model", text, hint=text, extra={"model": model}),
         Problem("missing_node", text, node_title=text, class_type=text, extra={"url": text}),
     )
-    return Entry(made, problems)
+    return CatalogEntry(made, problems)
 
 
-def catalog(text: str) -> Catalog:
+def catalog(text: str) -> PresetCatalog:
     client: Any = None
-    made = Catalog(client, [])
+    made = PresetCatalog(client, [])
     made.entries = (hostile_entry(text),)
     return made
 
 
 def job(text: str) -> Job:
     return Job(
-        id=text, owner=text, preset=text, values={text: text}, prompt=text, seed=1, graph={},
-        status=Status.FAILED, created_at=0.0, error=JobError(text, text, text, text),
+        id=text, user_id=text, preset=text, values={text: text}, prompt=text, seed=1, graph={},
+        status=JobStatus.FAILED, created_at=0.0, error=JobError(text, text, text, text),
     )  # fmt: skip
 
 
@@ -121,10 +121,12 @@ PATHS: dict[str, Callable[[str], str]] = {
         [server(t)], embedded=False, private=True, free=True
     ),
     "presets": lambda t: status_tab.presets_panel([hostile_entry(t)]),
-    "share": lambda t: status_tab.share_panel(Link("dead", t, 0.0, 0.0, trouble=t), now=1.0),
+    "share": lambda t: status_tab.share_panel(
+        ShareLinkState("dead", t, 0.0, 0.0, trouble=t), now=1.0
+    ),
     "draft": lambda t: enhance_card.writing_card(t, t),
     "finished draft": lambda t: enhance_card.draft_card(
-        draft(t), get_preset("sdxl"), enhance_card.Wishes(t, "light", t, t), [t]
+        draft(t), get_preset("sdxl"), enhance_card.EnhanceSettings(t, "light", t, t), [t]
     ),
     "failed draft": lambda t: enhance_card.failed_card(JobError(t, t, t, t)),
     "shelf": lambda t: library_view.tiles([hostile_item(t)]),

@@ -24,7 +24,7 @@ async def test_what_was_written_is_there_after_reopening(tmp_path: Path) -> None
     await first.close()
     second = Database(tmp_path)
     await second.open()
-    assert await second.run(jobs_table.get, job.id, job.owner) == job
+    assert await second.run(jobs_table.get, job.id, job.user_id) == job
     await second.close()
 
 
@@ -70,7 +70,7 @@ async def test_a_call_that_fails_changes_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(StorageError):
         await database.run(write_then_fail)
-    assert await database.run(jobs_table.get, job.id, job.owner) is None
+    assert await database.run(jobs_table.get, job.id, job.user_id) is None
     await database.close()
 
 
@@ -125,7 +125,7 @@ async def test_a_value_that_no_row_can_hold_is_refused_and_the_database_goes_on(
         await database.run(jobs_table.insert, support.a_job(**fields))
     job = support.a_job(seed=2**64 - 1)
     await database.run(jobs_table.insert, job)
-    assert await database.run(jobs_table.get, job.id, job.owner) == job
+    assert await database.run(jobs_table.get, job.id, job.user_id) == job
     await database.close()
 
 

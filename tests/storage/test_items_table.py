@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from comfy_ui.storage import database, items_table, jobs_table
-from comfy_ui.storage.items_table import Query
+from comfy_ui.storage.items_table import ItemQuery
 from comfy_ui.storage.records import StoredFile
 from tests.jobs import support
 
@@ -48,19 +48,19 @@ def connection() -> Iterator[sqlite3.Connection]:
 def _add(
     connection: sqlite3.Connection,
     *files: StoredFile,
-    owner: str = "ann",
+    user_id: str = "ann",
     prompt: str = "",
     preset: str = "p",
     now: float = 0.0,
 ) -> list[int]:
-    job = support.a_job(owner, prompt=prompt, preset=preset)
+    job = support.a_job(user_id, prompt=prompt, preset=preset)
     jobs_table.insert(connection, job)
     items_table.add(connection, job, files, now=now)
     return [item.id for item in items_table.of_job(connection, job.id, Path())]
 
 
 def _ids(connection: sqlite3.Connection, **query: Any) -> list[int]:
-    found = items_table.page(connection, Query(**{"owner": "ann"} | query), Path())
+    found = items_table.page(connection, ItemQuery(**{"user_id": "ann"} | query), Path())
     return [item.id for item in found]
 
 
@@ -133,8 +133,8 @@ def test_text_is_found_in_any_case_order_and_script_and_is_never_an_operator(
 
 def test_nobody_sees_or_changes_what_is_somebody_elses(connection: sqlite3.Connection) -> None:
     (mine,) = _add(connection, _file(), prompt="secret words")
-    assert _ids(connection, owner="bob") == []
-    assert _ids(connection, owner="bob", text="secret") == []
+    assert _ids(connection, user_id="bob") == []
+    assert _ids(connection, user_id="bob", text="secret") == []
     assert items_table.some(connection, [mine], "bob", Path()) == []
     assert not items_table.star(connection, mine, "bob", starred=True)
     assert items_table.set_deleted(connection, [mine], "bob", 1.0) == []
@@ -176,12 +176,12 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection
     prompts = [" ".join(rng.choices(words, k=12)) for _ in range(ROWS)]
     prompts[77] = "the only zebra"
     connection.executemany(
-        "INSERT INTO jobs (id, owner, preset, vals, prompt, graph, status, rank, work, cost_s,"
+        "INSERT INTO jobs (id, user_id, preset, vals, prompt, graph, status, rank, work, cost_s,"
         " created_at) VALUES (?, ?, 'p', '{}', ?, '{}', 'succeeded', 0, 1, 1, ?)",
         [(str(n), "ann" if n % 10 else "bob", prompts[n], n) for n in range(ROWS)],
     )
     connection.executemany(
-        "INSERT INTO items (id, job_id, source, owner, kind, filename, media_type, path,"
+        "INSERT INTO items (id, job_id, source, user_id, kind, filename, media_type, path,"
         " size_bytes, created_at, preset) VALUES (?, ?, 's', ?, 'image', 'a.png', 'image/png',"
         " 'files/aa/a.png', 1, ?, 'p')",
         [(n + 1, str(n), "ann" if n % 10 else "bob", n) for n in range(ROWS)],
@@ -201,7 +201,7 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection
         {},
         {"before": ROWS // 2},
         {"before": 60},
-        {"owner": "bob", "before": ROWS // 2},
+        {"user_id": "bob", "before": ROWS // 2},
         {"kind": "video"},
         {"starred": True},
         {"preset": "none"},
@@ -216,7 +216,7 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection
 def test_a_page_among_100_000_results_uses_an_index_and_takes_under_50_ms(
     big: sqlite3.Connection, query: dict[str, Any]
 ) -> None:
-    asked = Query(**{"owner": "ann"} | query)
+    asked = ItemQuery(**{"user_id": "ann"} | query)
     statement, parameters = asked.sql()
     plan = [r["detail"] for r in big.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
     assert any("items_page" in step or "VIRTUAL TABLE INDEX" in step for step in plan), plan

@@ -15,7 +15,7 @@ from comfy_ui.library.library import KEPT_FRUITLESS, Library
 from comfy_ui.protocol.outputs import Outputs
 from comfy_ui.storage import items_table, jobs_table
 from comfy_ui.storage.database import Database, migrate
-from comfy_ui.storage.records import Job, Status, StoredFile
+from comfy_ui.storage.records import Job, JobStatus, StoredFile
 from tests.jobs.support import a_job
 
 FILE = StoredFile(
@@ -41,7 +41,7 @@ def connection() -> Iterator[sqlite3.Connection]:
 
 
 def over(connection: sqlite3.Connection, id_: str, at: float, **fields: Any) -> Job:
-    job = a_job(**{"id": id_, "status": Status.CANCELLED, "finished_at": at, **fields})
+    job = a_job(**{"id": id_, "status": JobStatus.CANCELLED, "finished_at": at, **fields})
     jobs_table.insert(connection, job)
     jobs_table.save(connection, job)
     return job
@@ -54,10 +54,10 @@ def known(connection: sqlite3.Connection) -> set[str]:
 def test_of_jobs_that_left_nothing_the_owners_newest_are_remembered(
     connection: sqlite3.Connection,
 ) -> None:
-    statuses = [Status.CANCELLED, Status.FAILED, Status.LOST, Status.SUCCEEDED]
+    statuses = [JobStatus.CANCELLED, JobStatus.FAILED, JobStatus.LOST, JobStatus.SUCCEEDED]
     for n in range(8):
         over(connection, f"a{n}", float(n), status=statuses[n % 4])
-    over(connection, "b", 0.0, owner="bob")
+    over(connection, "b", 0.0, user_id="bob")
     assert jobs_table.owners(connection) == ["ann", "bob"]
     assert jobs_table.forget_fruitless(connection, "ann", keep=3) == 5
     assert known(connection) == {"a5", "a6", "a7", "b"}
@@ -65,19 +65,19 @@ def test_of_jobs_that_left_nothing_the_owners_newest_are_remembered(
 
 
 def test_no_job_is_forgotten_that_has_something_or_may_have(connection: sqlite3.Connection) -> None:
-    kept = over(connection, "kept", 1.0, status=Status.SUCCEEDED)
-    hidden = over(connection, "hidden", 2.0, status=Status.FAILED)
+    kept = over(connection, "kept", 1.0, status=JobStatus.SUCCEEDED)
+    hidden = over(connection, "hidden", 2.0, status=JobStatus.FAILED)
     for job in (kept, hidden):
         items_table.add(connection, job, [FILE], now=1.0)
     (row,) = connection.execute("SELECT id FROM items WHERE job_id = 'hidden'").fetchall()
     items_table.set_deleted(connection, [row["id"]], "ann", 3.0)
-    over(connection, "words", 3.0, status=Status.SUCCEEDED, outputs=Outputs((), ("a caption",)))
-    over(connection, "unfetched", 4.0, status=Status.UNFETCHED)
+    over(connection, "words", 3.0, status=JobStatus.SUCCEEDED, outputs=Outputs((), ("a caption",)))
+    over(connection, "unfetched", 4.0, status=JobStatus.UNFETCHED)
     moved = over(connection, "moved", 5.0)
     jobs_table.leave(connection, moved, "gpu", "p", there=True)
     waiting = a_job(id="waiting")
     jobs_table.insert(connection, waiting)
-    running = a_job(id="running", status=Status.SENT)
+    running = a_job(id="running", status=JobStatus.SENT)
     jobs_table.insert(connection, running)
     before = known(connection)
     assert jobs_table.forget_fruitless(connection, "ann", keep=0) == 0
@@ -92,7 +92,7 @@ def test_the_fair_queue_goes_on_as_if_nothing_had_been_forgotten(
 ) -> None:
     tags = {"a": (0.0, 5.0), "b": (5.0, 9.0), "c": (6.0, 30.0), "d": (7.0, 8.0), "e": (7.5, 7.6)}
     for id_, both in tags.items():
-        over(connection, id_, 1.0, owner=id_)
+        over(connection, id_, 1.0, user_id=id_)
         jobs_table.set_tags(connection, id_, both)
     before = jobs_table.fair_queue_tags(connection)
     assert sum(jobs_table.forget_fruitless(connection, id_, keep=0) for id_ in tags) == 1
@@ -100,16 +100,16 @@ def test_the_fair_queue_goes_on_as_if_nothing_had_been_forgotten(
 
 
 async def test_only_who_has_a_limit_is_forgotten_anything(tmp_path: Path) -> None:
-    def limit(owner: str) -> int | None:
-        return None if owner == "ann" else 10**9
+    def limit(user_id: str) -> int | None:
+        return None if user_id == "ann" else 10**9
 
     database = Database(tmp_path)
     await database.open()
     try:
         library = Library(database, tmp_path, limit_bytes=limit)
-        for owner in ("ann", "bob"):
+        for user_id in ("ann", "bob"):
             for n in range(KEPT_FRUITLESS + 3):
-                await database.run(over, f"{owner}{n}", float(n), owner=owner)
+                await database.run(over, f"{user_id}{n}", float(n), user_id=user_id)
         purging = asyncio.create_task(library._purge_for_ever())
         async with asyncio.timeout(10):
             while len(await database.run(known)) > 2 * KEPT_FRUITLESS + 3:  # noqa: ASYNC110

@@ -20,8 +20,8 @@ from comfy_ui.jobs.studio import Studio
 from comfy_ui.settings import Settings
 from comfy_ui.storage import items_table, jobs_table, quota
 from comfy_ui.storage.database import migrate
-from comfy_ui.storage.quota import Space
-from comfy_ui.storage.records import LOCAL_OWNER, Item, StoredFile
+from comfy_ui.storage.quota import StorageUsage
+from comfy_ui.storage.records import LOCAL_USER_ID, LibraryItem, StoredFile
 from comfy_ui.web.services import storage_limit
 from tests.jobs.support import a_job, end_of, submit_sleepy
 
@@ -49,16 +49,16 @@ async def test_the_limit_is_told_before_queueing_and_deleting_makes_room(
         await end_of(studio, await submit_sleepy(studio, "ann", nonce=4))
 
 
-async def _made(studio: Studio, nonce: int) -> Item:
+async def _made(studio: Studio, nonce: int) -> LibraryItem:
     (item,) = (await end_of(studio, await submit_sleepy(studio, "ann", nonce=nonce))).items
     return item
 
 
-async def _deleted(studio: Studio, item: Item, *, hours_ago: float) -> None:
+async def _deleted(studio: Studio, item: LibraryItem, *, hours_ago: float) -> None:
     """Delete a result, as if it had been made and deleted then."""
     at = time.time() - hours_ago * 3600
     os.utime(item.path, (at, at))
-    assert await studio.delete([item.id], item.owner)
+    assert await studio.delete([item.id], item.user_id)
     await studio._database.run(
         lambda c: c.execute("UPDATE items SET deleted_at = ? WHERE id = ?", (at, item.id))
     )
@@ -154,29 +154,29 @@ def test_the_sums_are_those_of_the_rows_whatever_is_done_to_them(
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.row_factory = sqlite3.Row
         migrate(connection)
-        for owner in ("ann", "bob"):
-            jobs_table.insert(connection, a_job(owner, id=owner))
-        for now, (what, owner, number) in enumerate(done, start=1):
-            _do(connection, what, owner, number, float(now))
+        for user_id in ("ann", "bob"):
+            jobs_table.insert(connection, a_job(user_id, id=user_id))
+        for now, (what, user_id, number) in enumerate(done, start=1):
+            _do(connection, what, user_id, number, float(now))
             for one in ("ann", "bob"):
                 assert quota.of(connection, one, None) == _summed(connection, one)
 
 
-def _do(connection: sqlite3.Connection, what: str, owner: str, number: int, now: float) -> None:
+def _do(connection: sqlite3.Connection, what: str, user_id: str, number: int, now: float) -> None:
     ids = [row["id"] for row in connection.execute("SELECT id FROM items")][:number]
     if what == "add":  # the same source twice is ignored
         file = _file(number)
-        items_table.add(connection, a_job(owner, id=owner), [file, file], now=now)
+        items_table.add(connection, a_job(user_id, id=user_id), [file, file], now=now)
     elif what in ("delete", "restore"):
-        items_table.set_deleted(connection, ids, owner, now if what == "delete" else None)
+        items_table.set_deleted(connection, ids, user_id, now if what == "delete" else None)
     elif what == "purge":
         items_table.purge(connection, now - number)
     elif what == "oldest":
-        items_table.purge_oldest(connection, owner, now, 10**number)
+        items_table.purge_oldest(connection, user_id, now, 10**number)
     elif what == "star" and ids:
-        items_table.star(connection, ids[0], owner, starred=True)
+        items_table.star(connection, ids[0], user_id, starred=True)
     elif what == "send":
-        quota.enter_upload(connection, f"{owner}-{now}", owner, number, now=now)
+        quota.enter_upload(connection, f"{user_id}-{now}", user_id, number, now=now)
     elif what == "drop":
         quota.drop_uploads(connection, set(), created_before=now - number)
 
@@ -195,10 +195,10 @@ def _file(number: int) -> StoredFile:
     )
 
 
-def _summed(connection: sqlite3.Connection, owner: str) -> Space:
+def _summed(connection: sqlite3.Connection, user_id: str) -> StorageUsage:
     sums = [
         connection.execute(
-            f"SELECT coalesce(sum(size_bytes), 0) FROM {rows} AND owner = ?", (owner,)
+            f"SELECT coalesce(sum(size_bytes), 0) FROM {rows} AND user_id = ?", (user_id,)
         ).fetchone()[0]
         for rows in (
             "items WHERE deleted_at IS NULL",
@@ -206,14 +206,14 @@ def _summed(connection: sqlite3.Connection, owner: str) -> Space:
             "uploads WHERE 1",
         )
     ]
-    return Space(*sums)
+    return StorageUsage(*sums)
 
 
 def test_visitors_have_a_limit_where_others_reach_the_page_and_the_owner_has_none() -> None:
     alone, shared = storage_limit(Settings()), storage_limit(Settings(host="0.0.0.0"))
-    assert alone(LOCAL_OWNER) is None
+    assert alone(LOCAL_USER_ID) is None
     assert alone("user:eve") is None
-    assert shared(LOCAL_OWNER) is None
+    assert shared(LOCAL_USER_ID) is None
     assert shared("browser:x") == 10 * 10**9
     told = storage_limit(Settings(storage_gb=2.5))
-    assert told(LOCAL_OWNER) == told("browser:x") == 2_500_000_000
+    assert told(LOCAL_USER_ID) == told("browser:x") == 2_500_000_000

@@ -13,7 +13,7 @@ import pytest
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.jobs.studio import Studio
 from comfy_ui.storage.database import Database
-from comfy_ui.storage.records import LOCAL_OWNER, Phase, Status
+from comfy_ui.storage.records import LOCAL_USER_ID, JobStatus, Phase
 from comfy_ui.storage.recovery import is_broken
 from tests.jobs import support
 from tests.jobs.support import end_of, submit_sleepy
@@ -35,12 +35,12 @@ async def reopened(client: ComfyWSClient, folder: Path, count: int) -> tuple[str
         async with asyncio.timeout(30):
             while True:
                 found = await studio.results("ann", limit=500)
-                again = await studio.results(LOCAL_OWNER, limit=500)
+                again = await studio.results(LOCAL_USER_ID, limit=500)
                 if len(found) + len(again) >= count:
                     break
                 await asyncio.sleep(0.02)
         for item in [*found, *again]:
-            assert (await studio.job(item.job_id, item.owner)).status is Status.SUCCEEDED
+            assert (await studio.job(item.job_id, item.user_id)).status is JobStatus.SUCCEEDED
         if found:
             assert await studio.results("ann", text=found[0].filename) == [found[0]]
         end = await end_of(studio, await submit_sleepy(studio, "ann", nonce=10**6))

@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from comfy_ui.storage.single_thread import Thread
+from comfy_ui.storage.single_thread import SingleThread
 
 
 async def test_calls_run_one_after_the_other_in_the_order_asked_for() -> None:
-    thread, done = Thread("t"), []
+    thread, done = SingleThread("t"), []
 
     def work(number: int) -> int:
         time.sleep(0.001 * (5 - number))
@@ -27,7 +27,7 @@ async def test_calls_run_one_after_the_other_in_the_order_asked_for() -> None:
 async def test_closing_finishes_what_was_asked_for_then_calls_the_last_and_ends_the_thread() -> (
     None
 ):
-    thread, done = Thread("short-lived"), []
+    thread, done = SingleThread("short-lived"), []
     asked = asyncio.ensure_future(thread.run(lambda: done.append("asked")))
     await asyncio.sleep(0)
     await thread.close(lambda: done.append("last"))

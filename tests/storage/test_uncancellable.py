@@ -12,11 +12,11 @@ import pytest
 
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer
-from comfy_ui.jobs.grids.grids_table import Side
+from comfy_ui.jobs.grids.grids_table import GridAxis
 from comfy_ui.jobs.local_queue import LocalQueue
 from comfy_ui.jobs.studio import Studio
 from comfy_ui.storage.records import JobRequest, Phase
-from comfy_ui.storage.uncancellable import _UNWATCHED, whole
+from comfy_ui.storage.uncancellable import _UNWATCHED, uncancellable
 from tests.jobs import support
 from tests.jobs.support import end_of
 
@@ -76,10 +76,10 @@ async def test_a_grid_whose_submitter_goes_away_is_made_whole_with_its_sheet(
     studio: Studio, server: DemoServer, steps: int
 ) -> None:
     requests = [
-        JobRequest(owner="ann", preset="p", graph=support.sleepy_graph(nonce=n)) for n in range(3)
+        JobRequest(user_id="ann", preset="p", graph=support.sleepy_graph(nonce=n)) for n in range(3)
     ]
     cells = [await studio._prepared(request) for request in requests]
-    sheets, across = studio._sheets, Side("Steps", ("1", "2", "3"))
+    sheets, across = studio._sheets, GridAxis("Steps", ("1", "2", "3"))
     made = sheets.submit(cells, grid_id="g", across=across, down=None, front=False)
     await cut_off(made, steps)
     async with asyncio.timeout(20):
@@ -94,7 +94,7 @@ async def test_a_change_that_fails_when_nobody_waits_is_logged_and_no_more(
 ) -> None:
     left = asyncio.Event()
 
-    @whole
+    @uncancellable
     async def change() -> None:
         await left.wait()
         raise ValueError("no room")

@@ -15,8 +15,8 @@ from starlette.applications import Starlette
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer, Faults
 from comfy_ui.jobs.studio import Studio
-from comfy_ui.web.auth.access import COOKIE, Access, Mode
-from comfy_ui.web.preset_catalog import Catalog
+from comfy_ui.web.auth.access import COOKIE, Access, AccessMode
+from comfy_ui.web.preset_catalog import PresetCatalog
 from comfy_ui.workflow.presets.preset_store import list_presets
 
 
@@ -46,6 +46,6 @@ async def open_house(folder: Path) -> AsyncIterator[House]:
         client = await stack.enter_async_context(ComfyWSClient(url=server.url))
         studio = await stack.enter_async_context(Studio(client=client, data_dir=folder))
         backend = SimpleNamespace(
-            studio=studio, client=client, catalog=Catalog(client, list_presets())
+            studio=studio, client=client, catalog=PresetCatalog(client, list_presets())
         )
-        yield House(server, studio, Access(Mode.SHARED, b"secret"), backend)
+        yield House(server, studio, Access(AccessMode.SHARED, b"secret"), backend)

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from comfy_ui.storage.records import Item
+from comfy_ui.storage.records import LibraryItem
 from comfy_ui.workflow.presets.preset_store import Preset
 
 GRAPH: dict[str, Any] = {
@@ -69,12 +69,12 @@ def preset(
     )
 
 
-def item(**changes: Any) -> Item:
+def item(**changes: Any) -> LibraryItem:
     """A finished picture."""
     values: dict[str, Any] = {
         "id": 7,
         "job_id": "j",
-        "owner": "local",
+        "user_id": "local",
         "kind": "image",
         "filename": "a.png",
         "media_type": "image/png",
@@ -89,7 +89,7 @@ def item(**changes: Any) -> Item:
         "seed": 42,
         "values": {},
     }
-    return Item(**{**values, **changes})
+    return LibraryItem(**{**values, **changes})
 
 
 class Page(HTMLParser):

@@ -12,8 +12,8 @@ from comfy_ui.web.auth.access import (
     COOKIE,
     GUEST,
     Access,
+    AccessMode,
     IdentityMiddleware,
-    Mode,
     load_secret,
     login_missing,
     mode_of,
@@ -48,33 +48,33 @@ def request(cookie: str = "", *, app: App | None = None, accept: str = "text/htm
 
 
 def shared() -> Access:
-    return Access(Mode.SHARED, b"secret")
+    return Access(AccessMode.SHARED, b"secret")
 
 
 @pytest.mark.parametrize(
     ("options", "environ", "mode"),
     [
-        ({}, {}, Mode.LOCAL),
-        ({"host": "localhost"}, {}, Mode.LOCAL),
-        ({"host": "::1"}, {}, Mode.LOCAL),
-        ({"host": "0.0.0.0"}, {}, Mode.SHARED),
-        ({"host": "192.168.1.4"}, {}, Mode.SHARED),
-        ({"host": "gpu.example.com"}, {}, Mode.SHARED),
-        ({"share": True}, {}, Mode.SHARED),
-        ({}, {"SPACE_ID": "me/space"}, Mode.SPACE),
-        ({"share": True}, {"SPACE_ID": "me/space"}, Mode.SPACE),
+        ({}, {}, AccessMode.LOCAL),
+        ({"host": "localhost"}, {}, AccessMode.LOCAL),
+        ({"host": "::1"}, {}, AccessMode.LOCAL),
+        ({"host": "0.0.0.0"}, {}, AccessMode.SHARED),
+        ({"host": "192.168.1.4"}, {}, AccessMode.SHARED),
+        ({"host": "gpu.example.com"}, {}, AccessMode.SHARED),
+        ({"share": True}, {}, AccessMode.SHARED),
+        ({}, {"SPACE_ID": "me/space"}, AccessMode.SPACE),
+        ({"share": True}, {"SPACE_ID": "me/space"}, AccessMode.SPACE),
     ],
 )
 def test_the_mode_is_local_only_where_nobody_else_reaches_the_page(
-    options: dict[str, Any], environ: dict[str, str], mode: Mode
+    options: dict[str, Any], environ: dict[str, str], mode: AccessMode
 ) -> None:
     assert mode_of(Settings(**options), environ) is mode
 
 
 @pytest.mark.parametrize("action", OWNERS_ONLY)
 def test_owners_actions_are_refused_to_visitors(action: Any) -> None:
-    assert Access(Mode.LOCAL, b"s").allows(action)
-    for mode in (Mode.SHARED, Mode.SPACE):
+    assert Access(AccessMode.LOCAL, b"s").allows(action)
+    for mode in (AccessMode.SHARED, AccessMode.SPACE):
         access = Access(mode, b"s")
         assert not access.allows(action)
         with pytest.raises(ValidationError, match="owner of this machine"):
@@ -82,17 +82,17 @@ def test_owners_actions_are_refused_to_visitors(action: Any) -> None:
 
 
 def test_on_the_own_machine_all_browsers_are_one_owner() -> None:
-    access = Access(Mode.LOCAL, b"s")
+    access = Access(AccessMode.LOCAL, b"s")
     assert access.require("run", request()) == access.require("run", request(f"{COOKIE}=x.y"))
 
 
 def test_a_signed_cookie_names_a_browser_and_a_forged_one_nobody() -> None:
     access = shared()
     cookie = access.new_cookie()
-    mine = access.owner(request(f"{COOKIE}={cookie}"))
+    mine = access.user_id(request(f"{COOKIE}={cookie}"))
     assert mine.startswith("browser:")
-    assert access.owner(request(f"{COOKIE}={cookie}")) == mine
-    assert access.owner(request(f"{COOKIE}={access.new_cookie()}")) != mine
+    assert access.user_id(request(f"{COOKIE}={cookie}")) == mine
+    assert access.user_id(request(f"{COOKIE}={access.new_cookie()}")) != mine
     identity = cookie.split(".")[0]
     for forged in (
         f"{identity}.{'0' * 64}",
@@ -101,20 +101,20 @@ def test_a_signed_cookie_names_a_browser_and_a_forged_one_nobody() -> None:
         f".{access.sign('')}",
         "a.b",
     ):
-        assert access.owner(request(f"{COOKIE}={forged}")) != mine
+        assert access.user_id(request(f"{COOKIE}={forged}")) != mine
         assert access.browser(forged) is None
-    assert Access(Mode.SHARED, b"other secret").browser(cookie) is None
+    assert Access(AccessMode.SHARED, b"other secret").browser(cookie) is None
 
 
 def test_two_callers_without_any_identity_are_not_the_same_owner() -> None:
     access = shared()
-    assert access.owner(request()) != access.owner(request())
+    assert access.user_id(request()) != access.user_id(request())
 
 
 def test_a_login_is_the_owner_on_every_device() -> None:
     access = shared()
     app = App(auth=object(), tokens={"t1": "anna", "t2": "anna"})
-    owners = {access.owner(request(f"access-token-c={token}", app=app)) for token in ("t1", "t2")}
+    owners = {access.user_id(request(f"access-token-c={token}", app=app)) for token in ("t1", "t2")}
     assert owners == {"user:anna"}
 
 
@@ -122,7 +122,7 @@ def test_the_login_made_for_a_share_link_names_nobody() -> None:
     access = shared()
     app = App(auth=object(), tokens={"t": GUEST})
     one, two = (
-        access.owner(request(f"access-token-c=t; {COOKIE}={access.new_cookie()}", app=app))
+        access.user_id(request(f"access-token-c=t; {COOKIE}={access.new_cookie()}", app=app))
         for _ in range(2)
     )
     assert one != two
@@ -162,11 +162,11 @@ async def test_a_browser_gets_its_identity_once() -> None:
 
 async def test_only_pages_get_cookies_and_only_when_shared() -> None:
     assert await _cookies(shared(), request(accept="application/json")) == []
-    assert await _cookies(Access(Mode.LOCAL, b"s"), request()) == []
+    assert await _cookies(Access(AccessMode.LOCAL, b"s"), request()) == []
 
 
 async def test_in_a_space_the_cookie_survives_the_frame() -> None:
-    (cookie,) = await _cookies(Access(Mode.SPACE, b"s"), request())
+    (cookie,) = await _cookies(Access(AccessMode.SPACE, b"s"), request())
     assert b"SameSite=None; Secure; Partitioned" in cookie
 
 

@@ -22,11 +22,11 @@ def file(tmp_path: Path) -> Path:
 
 
 async def test_an_account_is_kept_hashed_and_another_process_knows_it(file: Path) -> None:
-    Accounts(file).add("anna", "correct horse", Role.OWNER)
+    Accounts(file).add("anna", "correct horse", Role.ADMIN)
     assert "correct horse" not in file.read_text()  # noqa: ASYNC240
     assert file.stat().st_mode & 0o077 == 0  # noqa: ASYNC240
     other = Accounts(file)
-    assert other.role("anna") is Role.OWNER
+    assert other.role("anna") is Role.ADMIN
     assert await other.verify("anna", "correct horse")
     assert not await other.verify("anna", "correct horsf")
     assert not await other.verify("bob", "correct horse")
@@ -34,10 +34,10 @@ async def test_an_account_is_kept_hashed_and_another_process_knows_it(file: Path
 
 async def test_a_removed_account_is_gone_at_once(file: Path) -> None:
     running = Accounts(file)
-    running.add("anna", "correct horse", Role.VISITOR)
+    running.add("anna", "correct horse", Role.USER)
     assert await running.verify_often("anna", "correct horse")
     assert Accounts(file).remove("anna")
-    assert running.role("anna") is Role.NOBODY
+    assert running.role("anna") is Role.ANONYMOUS
     assert not await running.verify_often("anna", "correct horse")
     assert not running
     assert not Accounts(file).remove("anna")
@@ -45,9 +45,9 @@ async def test_a_removed_account_is_gone_at_once(file: Path) -> None:
 
 async def test_a_changed_password_ends_what_was_proven_with_the_old_one(file: Path) -> None:
     accounts = Accounts(file)
-    accounts.add("anna", "correct horse", Role.VISITOR)
+    accounts.add("anna", "correct horse", Role.USER)
     assert await accounts.verify_often("anna", "correct horse")
-    Accounts(file).add("anna", "battery staple", Role.VISITOR)
+    Accounts(file).add("anna", "battery staple", Role.USER)
     assert not await accounts.verify_often("anna", "correct horse")
     assert await accounts.verify_often("anna", "battery staple")
 
@@ -56,7 +56,7 @@ async def test_the_slow_part_is_done_once_for_programs(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accounts = Accounts()
-    accounts.add_for_now("anna", "secret", Role.OWNER)
+    accounts.add_for_now("anna", "secret", Role.ADMIN)
     assert await accounts.verify_often("anna", "secret")
     monkeypatch.setattr(module, "_key", lambda *_: pytest.fail("hashed again"))
     assert await accounts.verify_often("anna", "secret")
@@ -65,7 +65,7 @@ async def test_the_slow_part_is_done_once_for_programs(
 async def test_guessing_is_slowed_down_and_also_the_right_password_has_to_wait() -> None:
     now = 0.0
     accounts = Accounts(now=lambda: now)
-    accounts.add_for_now("anna", "secret", Role.OWNER)
+    accounts.add_for_now("anna", "secret", Role.ADMIN)
     for _ in range(5):
         assert not await accounts.verify("anna", "wrong")
     with pytest.raises(TooManyTriesError, match="Too many wrong passwords"):
@@ -76,7 +76,7 @@ async def test_guessing_is_slowed_down_and_also_the_right_password_has_to_wait()
 
 async def test_names_that_do_not_exist_share_one_count() -> None:
     accounts = Accounts(now=lambda: 0.0)
-    accounts.add_for_now("anna", "secret", Role.OWNER)
+    accounts.add_for_now("anna", "secret", Role.ADMIN)
     for number in range(5):
         assert not await accounts.verify(f"nobody{number}", "x")
     with pytest.raises(TooManyTriesError):
@@ -88,7 +88,7 @@ async def test_an_unknown_name_costs_as_much_as_a_known_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     accounts = Accounts()
-    accounts.add_for_now("anna", "secret", Role.OWNER)
+    accounts.add_for_now("anna", "secret", Role.ADMIN)
     hashed: list[str] = []
     right = module._key
     monkeypatch.setattr(module, "_key", lambda p, salt: hashed.append(p) or right(p, salt))
@@ -99,16 +99,16 @@ async def test_an_unknown_name_costs_as_much_as_a_known_one(
     assert hashed == ["one", "two"]
 
 
-@pytest.mark.parametrize("name", ["", "a:b", " anna", "x" * 65, "a\nb", "guest", "owner"])
+@pytest.mark.parametrize("name", ["", "a:b", " anna", "x" * 65, "a\nb", "guest", "admin"])
 def test_names_that_cannot_be_logins_are_refused(file: Path, name: str) -> None:
     with pytest.raises(ValidationError):
-        Accounts(file).add(name, "correct horse", Role.VISITOR)
+        Accounts(file).add(name, "correct horse", Role.USER)
     assert not file.exists()
 
 
 def test_short_passwords_are_refused(file: Path) -> None:
     with pytest.raises(ValidationError, match="8 characters"):
-        Accounts(file).add("anna", "short", Role.VISITOR)
+        Accounts(file).add("anna", "short", Role.USER)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from comfy_ui.web.http.body_limit import Intake
+from comfy_ui.web.http.body_limit import BodyLimit
 
 GONE = {"type": "http.disconnect"}
 
@@ -23,7 +23,7 @@ def sender(*sizes: int) -> Callable[[], Any]:
 
 
 async def test_a_body_within_its_limit_passes_and_is_held_until_the_answer() -> None:
-    intake = Intake(most_bytes=100)
+    intake = BodyLimit(most_bytes=100)
     reading = intake.reading(sender(30, 20), 50)
     assert [len((await reading())["body"]) for _ in range(2)] == [30, 20]
     assert intake.held_bytes == 50
@@ -34,7 +34,7 @@ async def test_a_body_within_its_limit_passes_and_is_held_until_the_answer() -> 
 
 
 async def test_a_body_above_its_limit_is_hung_up_on() -> None:
-    intake = Intake()
+    intake = BodyLimit()
     reading = intake.reading(sender(30, 30), 50)
     assert (await reading())["body"]
     assert await reading() == GONE
@@ -43,7 +43,7 @@ async def test_a_body_above_its_limit_is_hung_up_on() -> None:
 
 
 async def test_all_together_may_hold_only_so_much() -> None:
-    intake = Intake(most_bytes=100)
+    intake = BodyLimit(most_bytes=100)
     readings = [intake.reading(sender(40, 40), 1000) for _ in range(50)]
     first = [await reading() for reading in readings]
     assert [told.get("body") is not None for told in first[:3]] == [True, True, False]
@@ -58,7 +58,7 @@ async def test_a_body_that_comes_too_slowly_is_hung_up_on_and_a_quiet_answer_is_
     async def silent() -> Any:
         await asyncio.Event().wait()
 
-    intake = Intake(longest_s=0.02)
+    intake = BodyLimit(longest_s=0.02)
     async with asyncio.timeout(5):
         assert await intake.reading(silent, 10)() == GONE
     answered = intake.reading(sender(0), 10)

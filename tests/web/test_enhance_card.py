@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from comfy_ui.prompts import EnhancedPrompt
-from comfy_ui.web.components.enhance_card import Wishes, draft_card, writing_card
+from comfy_ui.web.components.enhance_card import EnhanceSettings, draft_card, writing_card
 from comfy_ui.workflow import get_preset
 
 EVIL = '<img src=x onerror=alert(1)>" onclick="x'
@@ -25,7 +25,9 @@ class _Elements(HTMLParser):
 
 def _card(preset: str = "sdxl", **fields: str) -> str:
     told = {"enhanced": "a black cat", "negative": "", "original": "a cat", "source": "rules"}
-    return draft_card(EnhancedPrompt(**{**told, **fields}), get_preset(preset), Wishes(), ["Ink"])  # type: ignore[arg-type]
+    return draft_card(
+        EnhancedPrompt(**{**told, **fields}), get_preset(preset), EnhanceSettings(), ["Ink"]
+    )  # type: ignore[arg-type]
 
 
 def test_what_came_and_what_went_is_marked() -> None:
@@ -62,21 +64,23 @@ def test_the_reason_for_the_rules_is_told() -> None:
     ],
 )
 def test_wishes_that_make_no_sense_are_as_by_default(wishes: object) -> None:
-    assert Wishes.parse(json.dumps({"wishes": wishes}), ["photo"]) == Wishes()
-    assert Wishes.parse("{", ["photo"]) == Wishes()
+    assert EnhanceSettings.parse(json.dumps({"wishes": wishes}), ["photo"]) == EnhanceSettings()
+    assert EnhanceSettings.parse("{", ["photo"]) == EnhanceSettings()
 
 
 def test_wishes_are_read() -> None:
     own = {"instructions": "x" * 5000, "system": "y"}
     text = json.dumps({"wishes": {"style": "Ink", "strength": "strong", **own}, "unlike": "z"})
-    wishes = Wishes.parse(text, ["Ink"])
-    assert wishes == Wishes("Ink", "strong", "x" * 4000, "y", unlike="z")
+    wishes = EnhanceSettings.parse(text, ["Ink"])
+    assert wishes == EnhanceSettings("Ink", "strong", "x" * 4000, "y", unlike="z")
 
 
 def test_a_system_prompt_is_offered_to_those_who_may_give_one() -> None:
     draft = EnhancedPrompt("a black cat", "", "a cat", "rules")
-    assert 'data-wish="system"' in draft_card(draft, get_preset("sdxl"), Wishes())
-    assert 'data-wish="system"' not in draft_card(draft, get_preset("sdxl"), Wishes(system=None))
+    assert 'data-wish="system"' in draft_card(draft, get_preset("sdxl"), EnhanceSettings())
+    assert 'data-wish="system"' not in draft_card(
+        draft, get_preset("sdxl"), EnhanceSettings(system=None)
+    )
 
 
 def test_a_draft_that_changed_nothing_says_why_and_offers_nothing_to_use() -> None:

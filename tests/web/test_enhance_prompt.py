@@ -12,16 +12,16 @@ import pytest
 from starlette.requests import Request
 
 from comfy_ui.settings import Settings
-from comfy_ui.web.auth.access import Access, Mode
-from comfy_ui.web.tabs.create.enhance_prompt import Enhance
+from comfy_ui.web.auth.access import Access, AccessMode
+from comfy_ui.web.tabs.create.enhance_prompt import EnhanceHandler
 from tests.web.house import open_house
 
 
 @pytest.fixture
-async def enhance(tmp_path: Path) -> AsyncIterator[Enhance]:
+async def enhance(tmp_path: Path) -> AsyncIterator[EnhanceHandler]:
     async with open_house(tmp_path / "data") as house:
         house.backend.settings = Settings(data_dir=tmp_path, llm_model="rules")
-        yield Enhance(house.backend, Access(Mode.LOCAL, b"secret"))
+        yield EnhanceHandler(house.backend, Access(AccessMode.LOCAL, b"secret"))
 
 
 @pytest.fixture
@@ -31,14 +31,14 @@ def request_() -> gr.Request:
     return gr.Request(request=Request(scope), session_hash="page")  # type: ignore[arg-type]
 
 
-async def test_a_draft_is_told_once(enhance: Enhance, request_: gr.Request) -> None:
+async def test_a_draft_is_told_once(enhance: EnhanceHandler, request_: gr.Request) -> None:
     """Gradio shows the last value again when the event ends: a discarded draft came back."""
     told: list[Any] = [part async for part in enhance._write("a cat", "{}", request_)]
     assert told[-1] == gr.skip()
     assert sum("draft" in str(part) for part in told) == 1
 
 
-async def test_a_description_is_told_once(enhance: Enhance, request_: gr.Request) -> None:
+async def test_a_description_is_told_once(enhance: EnhanceHandler, request_: gr.Request) -> None:
     event = SimpleNamespace(_data={"picture": "data:image/png;base64,!"})
     told: list[Any] = [part async for part in enhance._describe(event, request_)]  # type: ignore[arg-type]
     assert told[-1] == gr.skip()

@@ -11,36 +11,36 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from comfy_ui.errors import ValidationError
-from comfy_ui.storage.records import Item
-from comfy_ui.web.auth.access import COOKIE, Access, Mode
+from comfy_ui.storage.records import LibraryItem
+from comfy_ui.web.auth.access import COOKIE, Access, AccessMode
 from comfy_ui.web.http.file_routes import routes
-from comfy_ui.web.http.upload_routes import MAX_UPLOAD_BYTES, Uploads
-from comfy_ui.web.preset_catalog import Entry
+from comfy_ui.web.http.upload_routes import MAX_UPLOAD_BYTES, UploadRoutes
+from comfy_ui.web.preset_catalog import CatalogEntry
 from tests.web.support import item, picture_bytes, preset
 
 
 class Backend:
     """Results and an upload box in memory."""
 
-    def __init__(self, items: list[Item]) -> None:
+    def __init__(self, items: list[LibraryItem]) -> None:
         self.items = items
         self.kept: dict[str, bytes] = {}
         self.studio: Any = self
-        self.catalog: Any = SimpleNamespace(entry=lambda _: Entry(preset()))
+        self.catalog: Any = SimpleNamespace(entry=lambda _: CatalogEntry(preset()))
 
     async def keep_input(self, name: str, content: bytes, _: str) -> None:
         self.kept[name] = content
 
-    async def item(self, item_id: int, owner: str) -> Item:
+    async def item(self, item_id: int, user_id: str) -> LibraryItem:
         for one in self.items:
-            if (one.id, one.owner) == (item_id, owner):
+            if (one.id, one.user_id) == (item_id, user_id):
                 return one
         raise ValidationError("There is no such result.")
 
 
 @pytest.fixture
 def access() -> Access:
-    return Access(Mode.SHARED, b"secret")
+    return Access(AccessMode.SHARED, b"secret")
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def backend(tmp_path: Path) -> Backend:
 
 def serve(backend: Backend, access: Access, *, auth: Any = None) -> TestClient:
     stand_in: Any = backend
-    app = Starlette(routes=routes(stand_in, access, Uploads(stand_in, access)))
+    app = Starlette(routes=routes(stand_in, access, UploadRoutes(stand_in, access)))
     app.auth, app.tokens, app.cookie_id = auth, {"t": "anna"}, "c"  # type: ignore[attr-defined]
     return TestClient(app)
 
@@ -64,8 +64,8 @@ def serve(backend: Backend, access: Access, *, auth: Any = None) -> TestClient:
 @pytest.fixture
 def client(backend: Backend, access: Access) -> Iterator[TestClient]:
     cookie = access.new_cookie()
-    owner = f"browser:{access.browser(cookie)}"
-    backend.items = [dataclasses.replace(one, owner=owner) for one in backend.items]
+    user_id = f"browser:{access.browser(cookie)}"
+    backend.items = [dataclasses.replace(one, user_id=user_id) for one in backend.items]
     with serve(backend, access) as made:
         made.cookies.set(COOKIE, cookie)
         yield made

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from comfy_ui.web.tabs.create.form_state import MAX_TIMES, Draft
+from comfy_ui.web.tabs.create.form_state import MAX_TIMES, FormState
 from comfy_ui.web.tabs.create.generate_menu import menu, series
 from tests.web.support import Page, preset
 
 
 def seeds(text: str) -> list[object]:
-    return [draft.values.get("seed") for draft in series(Draft.parse(text), preset())]
+    return [draft.values.get("seed") for draft in series(FormState.parse(text), preset())]
 
 
 def test_a_given_seed_goes_up_by_the_step() -> None:
@@ -18,7 +18,7 @@ def test_a_given_seed_goes_up_by_the_step() -> None:
 
 @pytest.mark.parametrize("seed", ["null", '""', "-1", '"x"', "[]"])
 def test_without_a_seed_each_draws_its_own(seed: str) -> None:
-    given = Draft.parse(f'{{"values": {{"seed": {seed}}}, "times": 2}}').values["seed"]
+    given = FormState.parse(f'{{"values": {{"seed": {seed}}}, "times": 2}}').values["seed"]
     assert seeds(f'{{"values": {{"seed": {seed}}}, "times": 2}}') == [given, given]
 
 
@@ -34,13 +34,13 @@ def test_no_page_asks_for_more_than_the_limit(asked: str, given: int) -> None:
 
 
 def test_only_the_first_takes_the_place_of_another_job() -> None:
-    drafts = [*series(Draft.parse('{"replaces": "j", "times": 3}'), preset())]
+    drafts = [*series(FormState.parse('{"replaces": "j", "times": 3}'), preset())]
     assert [draft.replaces for draft in drafts] == ["j", None, None]
     assert [draft.press for draft in drafts] == [None, None, None]
 
 
 def test_each_job_of_a_press_has_its_own_name_and_at_each_try_the_same() -> None:
-    asked = Draft.parse('{"press": "k", "times": 3}')
+    asked = FormState.parse('{"press": "k", "times": 3}')
     for _ in range(2):
         assert [draft.press for draft in series(asked, preset())] == ["k/0", "k/1", "k/2"]
 

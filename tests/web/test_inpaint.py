@@ -14,8 +14,8 @@ from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer
 from comfy_ui.jobs.studio import Studio
 from comfy_ui.storage.records import JobRequest, Phase
-from comfy_ui.web.auth.access import Access, Mode
-from comfy_ui.web.http.upload_routes import Uploads
+from comfy_ui.web.auth.access import Access, AccessMode
+from comfy_ui.web.http.upload_routes import UploadRoutes
 from comfy_ui.workflow.presets.preset_store import get_preset
 from tests.jobs.support import last
 
@@ -44,13 +44,13 @@ async def test_what_was_painted_over_is_new_and_the_rest_is_as_it_was(
             Studio(client=client, data_dir=tmp_path) as studio,
         ):
             backend: Any = SimpleNamespace(studio=studio, client=client)
-            uploads = Uploads(backend, Access(Mode.SHARED, b"secret"))
+            uploads = UploadRoutes(backend, Access(AccessMode.SHARED, b"secret"))
             sent = await uploads.accept(_png(original), "image", "eve")
             painted = await uploads.paint(sent, _png(mask), "eve")
             values = {"prompt": "a wooden bench", "image": painted, "seed": 7, "steps": 2}
             allowed = uploads.check(preset, values, "eve")
             job = await studio.submit(
-                JobRequest(owner="eve", preset=name, values=values, uploads=allowed)
+                JobRequest(user_id="eve", preset=name, values=values, uploads=allowed)
             )
             end = await last(studio.follow(job.id, "eve"))
     assert end.phase is Phase.SUCCEEDED, end.error

@@ -13,7 +13,7 @@ from comfy_ui.resources import assets_dir
 from comfy_ui.web.components.preset_picker import picker
 from comfy_ui.web.http.middleware import door
 from comfy_ui.web.languages import LANGUAGES, routes
-from comfy_ui.web.preset_catalog import Entry
+from comfy_ui.web.preset_catalog import CatalogEntry
 from comfy_ui.workflow.presets.preset_store import list_presets
 
 OTHERS = [code for code in LANGUAGES if code != "en"]
@@ -62,7 +62,7 @@ def test_every_shipped_preset_is_described(code: str) -> None:
 def test_only_shipped_descriptions_are_translated() -> None:
     shipped = list_presets()[0]
     own = shipped.model_copy(update={"id": "own", "description": "Mine <b>"})
-    drawn = picker([Entry(shipped), Entry(own)], shipped.id)
+    drawn = picker([CatalogEntry(shipped), CatalogEntry(own)], shipped.id)
     assert f'<span class="about">{shipped.description}</span>' in drawn
     assert '<span class="about" translate="no">Mine &lt;b&gt;</span>' in drawn
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from comfy_ui.web.auth.access import Mode
+from comfy_ui.web.auth.access import AccessMode
 from comfy_ui.web.tabs import import_progress, library_tab
-from comfy_ui.web.tabs.import_progress import Imports
-from comfy_ui.web.tabs.library_tab import Library
+from comfy_ui.web.tabs.import_progress import ImportTasks
+from comfy_ui.web.tabs.library_tab import LibraryTab
 from tests.jobs.support import end_of, engine_files, submit_sleepy
 from tests.web.house import House, open_house
 from tests.web.support import picture_bytes
@@ -29,11 +29,11 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         yield house
 
 
-async def made(house: House, owner: str, count: int, *, first: int = 1) -> list[int]:
+async def made(house: House, user_id: str, count: int, *, first: int = 1) -> list[int]:
     """Ids of new results of that owner, newest first."""
     found = []
     for nonce in range(first, first + count):
-        end = await end_of(house.studio, await submit_sleepy(house.studio, owner, nonce=nonce))
+        end = await end_of(house.studio, await submit_sleepy(house.studio, user_id, nonce=nonce))
         found.append(end.items[0].id)
     return found[::-1]
 
@@ -46,8 +46,8 @@ async def test_pages_follow_each_other_without_gap_or_repetition(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(library_tab, "PAGE", 2)
-    page, owner = house.visitor(Library(house.backend, house.access))
-    ids = await made(house, owner, 5)
+    page, user_id = house.visitor(LibraryTab(house.backend, house.access))
+    ids = await made(house, user_id, 5)
     await made(house, "somebody else", 1, first=50)
     seen, before = [], None
     while True:
@@ -61,8 +61,8 @@ async def test_pages_follow_each_other_without_gap_or_repetition(
 
 
 async def test_search_finds_file_names_and_what_is_no_search_is_refused(house: House) -> None:
-    page, owner = house.visitor(Library(house.backend, house.access))
-    ids = await made(house, owner, 3)
+    page, user_id = house.visitor(LibraryTab(house.backend, house.access))
+    ids = await made(house, user_id, 3)
     found = await page.get("/library", params={"text": "made_2", "kind": "", "starred": ""})
     assert shown(found.json()["html"]) == [ids[1]]
     assert (await page.get("/library/presets")).json() == [["sleepy", "sleepy"]]
@@ -73,10 +73,10 @@ async def test_search_finds_file_names_and_what_is_no_search_is_refused(house: H
 
 
 async def test_star_delete_and_restore_reach_own_results_only(house: House) -> None:
-    tab = Library(house.backend, house.access)
-    page, owner = house.visitor(tab)
+    tab = LibraryTab(house.backend, house.access)
+    page, user_id = house.visitor(tab)
     stranger, _ = house.visitor(tab)
-    ids = await made(house, owner, 2)
+    ids = await made(house, user_id, 2)
     assert (await stranger.get(f"/library/{ids[0]}")).status_code == 422
     assert (await stranger.post("/library/star", json={"ids": ids})).status_code == 422
     assert (await stranger.post("/library/delete", json={"ids": ids})).json() == {"ids": []}
@@ -91,8 +91,8 @@ async def test_star_delete_and_restore_reach_own_results_only(house: House) -> N
 
 
 async def test_the_zip_holds_the_bytes_that_comfyui_wrote_and_nobody_elses(house: House) -> None:
-    page, owner = house.visitor(Library(house.backend, house.access))
-    ids = await made(house, owner, 2)
+    page, user_id = house.visitor(LibraryTab(house.backend, house.access))
+    ids = await made(house, user_id, 2)
     theirs = await made(house, "somebody else", 1, first=50)
     numbers = ",".join(map(str, ids + theirs))
     answer = await page.get("/library/zip", params={"ids": numbers})
@@ -103,8 +103,8 @@ async def test_the_zip_holds_the_bytes_that_comfyui_wrote_and_nobody_elses(house
 
 
 async def test_the_detail_escapes_what_people_wrote(house: House) -> None:
-    page, owner = house.visitor(Library(house.backend, house.access))
-    (number,) = await made(house, owner, 1)
+    page, user_id = house.visitor(LibraryTab(house.backend, house.access))
+    (number,) = await made(house, user_id, 1)
     answer = await page.get(f"/library/{number}")
     assert answer.headers["cache-control"] == "no-store"
     assert "<script" not in answer.text
@@ -112,15 +112,15 @@ async def test_the_detail_escapes_what_people_wrote(house: House) -> None:
 
 
 async def test_what_is_kept_is_told_with_its_limit(house: House) -> None:
-    page, owner = house.visitor(Library(house.backend, house.access))
-    await made(house, owner, 1)
+    page, user_id = house.visitor(LibraryTab(house.backend, house.access))
+    await made(house, user_id, 1)
     assert re.fullmatch(r"[\d.]+ \w+ kept", (await page.get("/library/space")).json()["text"])
     house.studio._limit_bytes = lambda _: 10 * 10**9
     assert (await page.get("/library/space")).json()["text"].endswith(" of 10.0 GB kept")
 
 
 async def test_a_visitor_imports_no_folder(house: House, tmp_path: Path) -> None:
-    page, _ = house.visitor(Library(house.backend, house.access))
+    page, _ = house.visitor(LibraryTab(house.backend, house.access))
     for answer in (
         await page.post("/library/import", json={"folder": str(tmp_path)}),
         await page.post("/library/import/stop", json={}),
@@ -137,9 +137,9 @@ async def test_the_owner_imports_a_folder_and_sees_how_far_it_is(
         path = tmp_path / "output" / f"{side}.png"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(picture_bytes("PNG", side=side))
-    house.access.mode = Mode.LOCAL
-    house.backend.imports = Imports(house.backend)
-    page, _ = house.visitor(Library(house.backend, house.access))
+    house.access.mode = AccessMode.LOCAL
+    house.backend.imports = ImportTasks(house.backend)
+    page, _ = house.visitor(LibraryTab(house.backend, house.access))
     assert (await page.post("/library/import", json={"folder": " "})).status_code == 422
     begun = await page.post("/library/import", json={"folder": str(tmp_path / "output")})
     assert begun.json()["running"] is True

@@ -8,8 +8,8 @@ from fastapi import HTTPException
 from comfy_ui.errors import ValidationError
 from comfy_ui.settings import Settings
 from comfy_ui.web.auth import accounts as accounts_module
-from comfy_ui.web.auth.access import Mode
-from comfy_ui.web.auth.accounts import GUEST, OWNER, Accounts, Role
+from comfy_ui.web.auth.access import AccessMode
+from comfy_ui.web.auth.accounts import ADMIN_LOGIN, GUEST, Accounts, Role
 from comfy_ui.web.auth.logins import checker, logins_of
 
 
@@ -18,7 +18,9 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(accounts_module._COST, "n", 16)
 
 
-def logins(folder: Path, mode: Mode = Mode.SHARED, **options: object) -> tuple[Accounts, list[str]]:
+def logins(
+    folder: Path, mode: AccessMode = AccessMode.SHARED, **options: object
+) -> tuple[Accounts, list[str]]:
     said: list[str] = []
     return logins_of(Settings(data_dir=folder, **options), mode, say=said.append), said
 
@@ -33,7 +35,7 @@ async def test_a_share_link_without_a_login_gets_one_for_the_owner_and_one_for_o
     tmp_path: Path,
 ) -> None:
     accounts, said = logins(tmp_path, share=True)
-    assert accounts.names() == {OWNER: Role.OWNER, GUEST: Role.VISITOR}
+    assert accounts.names() == {ADMIN_LOGIN: Role.ADMIN, GUEST: Role.USER}
     for line in said:
         name, password = line.split(": ")[1].split(" / ")
         assert len(password) >= 12
@@ -44,21 +46,21 @@ async def test_who_starts_the_app_with_a_login_is_an_owner_and_no_other_is_made(
     tmp_path: Path,
 ) -> None:
     accounts, said = logins(tmp_path, share=True, auth="anna:b:c")
-    assert accounts.names() == {"anna": Role.OWNER}
+    assert accounts.names() == {"anna": Role.ADMIN}
     assert await accounts.verify("anna", "b:c")
     assert said == []
 
 
 def test_stored_logins_hold_for_a_share_link_too(tmp_path: Path) -> None:
-    Accounts(tmp_path / "accounts.json").add("vera", "long enough", Role.VISITOR)
+    Accounts(tmp_path / "accounts.json").add("vera", "long enough", Role.USER)
     accounts, said = logins(tmp_path, share=True)
-    assert accounts.names() == {"vera": Role.VISITOR}
+    assert accounts.names() == {"vera": Role.USER}
     assert said == []
 
 
 def test_without_any_nobody_has_to_log_in(tmp_path: Path) -> None:
-    for mode in (Mode.LOCAL, Mode.SPACE):
-        accounts, _ = logins(tmp_path, mode, share=mode is Mode.SPACE)
+    for mode in (AccessMode.LOCAL, AccessMode.SPACE):
+        accounts, _ = logins(tmp_path, mode, share=mode is AccessMode.SPACE)
         assert not accounts
         assert checker(accounts) is None
 

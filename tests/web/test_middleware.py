@@ -13,9 +13,9 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from comfy_ui.web.auth import accounts as accounts_module
-from comfy_ui.web.auth.access import Access, Mode
+from comfy_ui.web.auth.access import Access, AccessMode
 from comfy_ui.web.auth.accounts import Accounts, Role
-from comfy_ui.web.http.middleware import Gate
+from comfy_ui.web.http.middleware import AccessMiddleware
 
 PAGE = "<html><script>1</script><script src=x></script></html>"
 
@@ -29,10 +29,10 @@ async def echo(request: Request) -> Response:
     return PlainTextResponse(f"{len(body)} {request.url.query} {request.headers.get('cookie', '')}")
 
 
-def client(mode: Mode, *, users: bool = False, host: str = "localhost") -> TestClient:
+def client(mode: AccessMode, *, users: bool = False, host: str = "localhost") -> TestClient:
     accounts = Accounts()
     if users:
-        accounts.add_for_now("anna", "s:ecret", Role.OWNER)
+        accounts.add_for_now("anna", "s:ecret", Role.ADMIN)
     ours = [Route("/ours", echo, methods=["GET", "POST"])]
     everything = [
         Route("/", page),
@@ -42,7 +42,9 @@ def client(mode: Mode, *, users: bool = False, host: str = "localhost") -> TestC
         Route("/gradio_api/queue/join", echo, methods=["POST"]),
         *ours,
     ]
-    gate = Middleware(Gate, access=Access(mode, b"s", accounts), ours=ours, hashes=["sha256-x"])
+    gate = Middleware(
+        AccessMiddleware, access=Access(mode, b"s", accounts), ours=ours, hashes=["sha256-x"]
+    )
     app = Starlette(routes=everything, middleware=[gate])
     app.auth = accounts.verify if users else None  # type: ignore[attr-defined]
     app.tokens, app.cookie_id = {}, "c"  # type: ignore[attr-defined]
@@ -56,7 +58,7 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def local() -> Iterator[TestClient]:
-    with client(Mode.LOCAL) as made:
+    with client(AccessMode.LOCAL) as made:
         yield made
 
 
@@ -83,7 +85,7 @@ def test_another_name_of_this_machine_opens_nothing_in_local_mode(
     local: TestClient, host: str, status: int
 ) -> None:
     assert local.get("/", headers={"host": host}).status_code == status
-    with client(Mode.SHARED) as shared:
+    with client(AccessMode.SHARED) as shared:
         assert shared.get("/", headers={"host": host}).status_code == 200
 
 
@@ -108,9 +110,9 @@ def test_other_sites_cannot_make_a_browser_change_anything(
     assert local.post(path, headers=headers).status_code == status
 
 
-@pytest.mark.parametrize("mode", [*Mode])
+@pytest.mark.parametrize("mode", [*AccessMode])
 @pytest.mark.parametrize("path", ["/ours", "/config", "/"])
-def test_pages_of_other_sites_cannot_read_an_answer(mode: Mode, path: str) -> None:
+def test_pages_of_other_sites_cannot_read_an_answer(mode: AccessMode, path: str) -> None:
     with client(mode) as app:
         for origin in ("https://evil.example", "null", "http://localhost:1", "http://[", ""):
             assert app.get(path, headers={"origin": origin}).status_code == 403, origin
@@ -144,7 +146,7 @@ def test_everything_else_may_run_nothing_at_all(local: TestClient) -> None:
 
 
 def test_with_a_login_only_the_page_that_asks_for_it_is_open() -> None:
-    with client(Mode.SHARED, users=True) as guarded:
+    with client(AccessMode.SHARED, users=True) as guarded:
         assert guarded.get("/").status_code == 200
         for path in ("/config", "/ours"):
             assert guarded.get(path).status_code == 401
@@ -156,7 +158,7 @@ def basic(text: str) -> dict[str, str]:
 
 
 def test_programs_send_name_and_password_and_gradio_sees_a_login() -> None:
-    with client(Mode.SHARED, users=True) as guarded:
+    with client(AccessMode.SHARED, users=True) as guarded:
         answer = guarded.get("/ours", headers=basic("anna:s:ecret"))
         assert answer.status_code == 200
         assert "access-token-c=" in answer.text
@@ -168,12 +170,12 @@ def test_programs_send_name_and_password_and_gradio_sees_a_login() -> None:
     "header", ["Basic", "Basic ?", "Bearer x", "Basic w7/Dvw==x", "basic //8="]
 )
 def test_credentials_that_are_none_are_no_login(header: str) -> None:
-    with client(Mode.SHARED, users=True) as guarded:
+    with client(AccessMode.SHARED, users=True) as guarded:
         assert guarded.get("/ours", headers={"authorization": header}).status_code == 401
 
 
 def test_guessing_over_http_is_told_to_wait() -> None:
-    with client(Mode.SHARED, users=True) as guarded:
+    with client(AccessMode.SHARED, users=True) as guarded:
         told = [guarded.get("/ours", headers=basic(f"anna:{n}")).status_code for n in range(8)]
         assert told[:5] == [401] * 5
         assert told[-1] == 429
@@ -206,7 +208,7 @@ def test_the_page_uses_no_websocket(local: TestClient) -> None:
     assert getattr(caught.value, "code", None) == 1008
 
 
-def call(mode: Mode, **headers: str) -> Any:
+def call(mode: AccessMode, **headers: str) -> Any:
     """A role that the access rules give a request with these headers."""
     scope = {
         "type": "http",
@@ -217,7 +219,7 @@ def call(mode: Mode, **headers: str) -> Any:
 
 
 def test_what_a_proxy_passes_on_is_not_the_owner_of_the_machine() -> None:
-    assert call(Mode.LOCAL) is Role.OWNER
+    assert call(AccessMode.LOCAL) is Role.ADMIN
     for name in ("x_forwarded_for", "forwarded", "x_real_ip", "x_forwarded_host"):
-        assert call(Mode.LOCAL, **{name: "1.2.3.4"}) is Role.VISITOR
-    assert call(Mode.SHARED) is Role.VISITOR
+        assert call(AccessMode.LOCAL, **{name: "1.2.3.4"}) is Role.USER
+    assert call(AccessMode.SHARED) is Role.USER

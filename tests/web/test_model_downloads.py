@@ -14,12 +14,12 @@ from starlette.applications import Starlette
 
 from comfy_ui.errors import MissingModel, Problem
 from comfy_ui.models.download import ModelSources
-from comfy_ui.models.download_queue import Download, Downloads, DownloadState
+from comfy_ui.models.download_queue import DownloadQueue, DownloadState, ModelDownload
 from comfy_ui.models.model_folders import ModelFolders
 from comfy_ui.storage.records import JobError
-from comfy_ui.web.auth.access import Access, Mode
-from comfy_ui.web.components.requirements_view import Fetchable, needs
-from comfy_ui.web.tabs.model_downloads import Fetching, panel
+from comfy_ui.web.auth.access import Access, AccessMode
+from comfy_ui.web.components.requirements_view import DownloadableFile, needs
+from comfy_ui.web.tabs.model_downloads import ModelDownloads, panel
 
 MODEL = MissingModel("vae", "a.safetensors", "https://nowhere.invalid/a.safetensors", 2_000_000)
 CODE = MissingModel("vae", "b.pth", "https://nowhere.invalid/b.pth")
@@ -31,7 +31,7 @@ def lacking(*models: MissingModel) -> list[Problem]:
 
 @pytest.fixture
 async def backend(tmp_path: Path) -> AsyncIterator[Any]:
-    downloads = Downloads(ModelSources(frozenset({"nowhere.invalid"})), pause_s=0.01)
+    downloads = DownloadQueue(ModelSources(frozenset({"nowhere.invalid"})), pause_s=0.01)
     opened = SimpleNamespace(problems=lacking(MODEL, CODE))
     yield SimpleNamespace(
         downloads=downloads,
@@ -42,14 +42,14 @@ async def backend(tmp_path: Path) -> AsyncIterator[Any]:
     await downloads.aclose()
 
 
-def browser(backend: Any, mode: Mode) -> httpx.AsyncClient:
-    app = Starlette(routes=Fetching(backend, Access(mode, b"secret")).routes())
+def browser(backend: Any, mode: AccessMode) -> httpx.AsyncClient:
+    app = Starlette(routes=ModelDownloads(backend, Access(mode, b"secret")).routes())
     app.auth = None  # type: ignore[attr-defined]
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://page")
 
 
 async def test_a_visitor_sees_and_starts_nothing(backend: Any) -> None:
-    async with browser(backend, Mode.SHARED) as visitor:
+    async with browser(backend, AccessMode.SHARED) as visitor:
         answers = [
             await visitor.get("/downloads"),
             await visitor.post("/downloads/start", json={"form": "needy"}),
@@ -62,14 +62,14 @@ async def test_a_visitor_sees_and_starts_nothing(backend: Any) -> None:
 async def test_the_owner_starts_what_can_be_fetched_and_sees_what_became_of_it(
     backend: Any,
 ) -> None:
-    async with browser(backend, Mode.LOCAL) as owner:
-        assert (await owner.get("/downloads")).json() == {"html": "", "active": False, "done": 0}
-        told = (await owner.post("/downloads/start", json={"form": "needy"})).json()
+    async with browser(backend, AccessMode.LOCAL) as user_id:
+        assert (await user_id.get("/downloads")).json() == {"html": "", "active": False, "done": 0}
+        told = (await user_id.post("/downloads/start", json={"form": "needy"})).json()
         assert told["active"]
         assert "a.safetensors" in told["html"]
         assert "b.pth" not in told["html"]
         await backend.downloads.settle()
-        told = (await owner.get("/downloads")).json()
+        told = (await user_id.get("/downloads")).json()
     assert not told["active"]
     assert "did not arrive" in told["html"]
 
@@ -86,8 +86,8 @@ async def test_the_owner_starts_what_can_be_fetched_and_sees_what_became_of_it(
 async def test_only_what_is_known_to_be_missing_can_be_asked_for(
     backend: Any, asked: dict[str, str], told: str
 ) -> None:
-    async with browser(backend, Mode.LOCAL) as owner:
-        answer = await owner.post("/downloads/start", json=asked)
+    async with browser(backend, AccessMode.LOCAL) as user_id:
+        answer = await user_id.post("/downloads/start", json=asked)
     assert answer.status_code == 422
     assert told in answer.json()["error"]
     assert backend.downloads.listed == ()
@@ -95,7 +95,7 @@ async def test_only_what_is_known_to_be_missing_can_be_asked_for(
 
 def test_each_state_is_told_in_words() -> None:
     def shown(state: DownloadState, **more: Any) -> str:
-        text = panel([Download(MODEL, Path("x"), state, **more)])
+        text = panel([ModelDownload(MODEL, Path("x"), state, **more)])
         return re.sub(r"<[^>]+>", " ", text)
 
     half = {"received_bytes": 1_000_000, "total_bytes": 2_000_000}
@@ -112,7 +112,7 @@ def test_buttons_stand_only_where_a_file_can_be_put(tmp_path: Path) -> None:
     other = MissingModel("vae", "c.safetensors", "https://nowhere.invalid/c.safetensors")
     problems = lacking(MODEL, CODE, other)
     assert "fetch-models" not in needs(problems)
-    assert "fetch-models" not in needs(problems, Fetchable("needy", ModelFolders()))
-    told = needs(problems, Fetchable("needy", ModelFolders(base=tmp_path)))
+    assert "fetch-models" not in needs(problems, DownloadableFile("needy", ModelFolders()))
+    told = needs(problems, DownloadableFile("needy", ModelFolders(base=tmp_path)))
     assert told.count("fetch-models") == 3  # two files, and both at once
     assert 'data-file="b.pth"' not in told

@@ -15,9 +15,9 @@ from comfy_ui.errors import StorageError, ValidationError
 from comfy_ui.settings import Settings
 from comfy_ui.web import page
 from comfy_ui.web.api.program_endpoints import NAMES
-from comfy_ui.web.auth.access import Access, Mode
-from comfy_ui.web.server_choice import Choice
-from comfy_ui.web.services import Backend
+from comfy_ui.web.auth.access import Access, AccessMode
+from comfy_ui.web.server_choice import ServerChoice
+from comfy_ui.web.services import Services
 from comfy_ui.web.tabs.create import create_tab
 
 
@@ -46,8 +46,8 @@ def settings(folder: Path, **more: Any) -> Settings:
     return Settings(**{**options, **more})
 
 
-def built(mode: Mode) -> Any:
-    backend, access = Backend(Settings(), Choice("embedded")), Access(mode, b"s")
+def built(mode: AccessMode) -> Any:
+    backend, access = Services(Settings(), ServerChoice("embedded")), Access(mode, b"s")
     return in_a_loop(lambda: page.build(backend, access))
 
 
@@ -56,16 +56,16 @@ def element_ids(page: Any) -> set[str]:
 
 
 def test_enhance_is_there_only_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "enhance" in element_ids(built(Mode.LOCAL))
+    assert "enhance" in element_ids(built(AccessMode.LOCAL))
     monkeypatch.setattr(create_tab, "FEATURES", {"ai": False})
-    assert not {"enhance", "draft"} & element_ids(built(Mode.LOCAL))
+    assert not {"enhance", "draft"} & element_ids(built(AccessMode.LOCAL))
 
 
 def test_visitors_get_no_owners_controls() -> None:
-    assert {"address", "connect"} <= element_ids(built(Mode.LOCAL))
+    assert {"address", "connect"} <= element_ids(built(AccessMode.LOCAL))
     (form,) = [
         part["props"]
-        for part in built(Mode.SHARED).config["components"]
+        for part in built(AccessMode.SHARED).config["components"]
         if part["props"].get("elem_id") == "reconnect"
     ]
     assert form["visible"] is False, "shown to owners when they load the page"

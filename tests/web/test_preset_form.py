@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from comfy_ui.protocol.object_info import NodeLibrary
+from comfy_ui.protocol.object_info import NodeRegistry
 from comfy_ui.web.components import preset_form
 from comfy_ui.workflow.presets.preset_store import list_presets
 from tests.web.support import Page, preset
 
-LIBRARY = NodeLibrary(
+LIBRARY = NodeRegistry(
     {
         "KSampler": {
             "input": {"required": {"sampler_name": [["euler", "heun", "<b>dpm"], {}]}},

@@ -11,8 +11,8 @@ from starlette.applications import Starlette
 
 from comfy_ui.prompts import merge_style
 from comfy_ui.prompts.styles import shipped_styles
-from comfy_ui.web.auth.access import COOKIE, Access, Mode
-from comfy_ui.web.tabs.create.prompt_tools import Words, words_bar
+from comfy_ui.web.auth.access import COOKIE, Access, AccessMode
+from comfy_ui.web.tabs.create.prompt_tools import PromptTools, words_bar
 from comfy_ui.workflow import list_presets
 
 FOOOCUS = json.dumps(
@@ -27,10 +27,10 @@ FOOOCUS = json.dumps(
 A1111 = b"name,prompt,negative_prompt\nPostcard,old postcard of {prompt},new\n"
 
 
-def browser(folder: Path, mode: Mode = Mode.LOCAL) -> httpx.AsyncClient:
+def browser(folder: Path, mode: AccessMode = AccessMode.LOCAL) -> httpx.AsyncClient:
     access = Access(mode, b"secret")
     backend: Any = SimpleNamespace(settings=SimpleNamespace(data_dir=folder))
-    app = Starlette(routes=Words(backend, access).routes())
+    app = Starlette(routes=PromptTools(backend, access).routes())
     app.auth = None  # type: ignore[attr-defined]
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(app),
@@ -99,7 +99,7 @@ async def test_what_is_no_file_of_styles_is_told_and_not_kept(
 
 
 async def test_visitors_see_styles_and_bring_none(tmp_path: Path) -> None:
-    async with browser(tmp_path, Mode.SHARED) as page:
+    async with browser(tmp_path, AccessMode.SHARED) as page:
         assert (await page.get("/styles")).json()["takes"] is False
         assert (await send(page, "x.csv", A1111)).status_code == 422
     assert not (tmp_path / "styles").exists()
@@ -110,7 +110,7 @@ async def test_a_file_that_cannot_be_read_is_told_to_the_owner_only(tmp_path: Pa
     (tmp_path / "styles" / "bad.json").write_text("{")
     async with browser(tmp_path) as page:
         assert "bad.json" in (await page.get("/styles")).json()["problems"][0]
-    async with browser(tmp_path, Mode.SHARED) as page:
+    async with browser(tmp_path, AccessMode.SHARED) as page:
         assert (await page.get("/styles")).json()["problems"] == []
 
 

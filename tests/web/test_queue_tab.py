@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from comfy_ui.storage.records import Phase, Snapshot, Status
+from comfy_ui.storage.records import JobStatus, Phase, Snapshot
 from comfy_ui.web.components.queue_rows import now_row
-from comfy_ui.web.tabs.queue_tab import Queue
+from comfy_ui.web.tabs.queue_tab import QueueTab
 from tests.jobs.support import end_of, submit_sleepy, until
 from tests.web.house import House, open_house
 
@@ -34,7 +34,7 @@ async def told(news: AsyncIterator[str]) -> dict[str, Any]:
 
 
 async def test_the_stream_tells_own_jobs_once_and_counts_those_of_others(house: House) -> None:
-    queue = Queue(house.backend, house.access)
+    queue = QueueTab(house.backend, house.access)
     running = await submit_sleepy(house.studio, "ann", nonce=1, seconds=30)
     second = await submit_sleepy(house.studio, "ann", nonce=2, seconds=30)
     secret = await submit_sleepy(house.studio, "bob", nonce=3, seconds=30)
@@ -57,7 +57,7 @@ async def test_the_stream_tells_own_jobs_once_and_counts_those_of_others(house: 
 
 
 async def test_a_job_that_comes_and_goes_between_two_looks_is_told(house: House) -> None:
-    async with aclosing(Queue(house.backend, house.access).news("ann")) as news:
+    async with aclosing(QueueTab(house.backend, house.access).news("ann")) as news:
         assert (await told(news))["past"] == []
         job = await submit_sleepy(house.studio, "ann", nonce=1, seconds=0)
         await end_of(house.studio, job)
@@ -68,7 +68,7 @@ async def test_what_is_made_at_a_server_that_is_away_can_be_run_again_from_its_r
     house: House,
 ) -> None:
     job = await submit_sleepy(house.studio, "ann", seconds=30)
-    made = replace(job, status=Status.FETCHING)
+    made = replace(job, status=JobStatus.FETCHING)
     snapshot = Snapshot(job_id=job.id, phase=Phase.RECONNECTING)
     waits, offered = (
         now_row(made, snapshot, house.backend.catalog, elsewhere=elsewhere)
@@ -81,7 +81,7 @@ async def test_what_is_made_at_a_server_that_is_away_can_be_run_again_from_its_r
 
 
 async def test_an_idle_queue_says_one_thing_and_then_nothing(house: House) -> None:
-    async with aclosing(Queue(house.backend, house.access).news("ann")) as news:
+    async with aclosing(QueueTab(house.backend, house.access).news("ann")) as news:
         assert (await told(news))["now"] == []
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.6):
@@ -89,11 +89,11 @@ async def test_an_idle_queue_says_one_thing_and_then_nothing(house: House) -> No
 
 
 async def test_jobs_are_moved_cancelled_and_tried_again_by_their_owner_only(house: House) -> None:
-    tab = Queue(house.backend, house.access)
-    page, owner = house.visitor(tab)
+    tab = QueueTab(house.backend, house.access)
+    page, user_id = house.visitor(tab)
     stranger, _ = house.visitor(tab)
     jobs = [
-        await submit_sleepy(house.studio, owner, nonce=n, seconds=30 if n < 2 else 0)
+        await submit_sleepy(house.studio, user_id, nonce=n, seconds=30 if n < 2 else 0)
         for n in range(4)
     ]
     await until(house.studio, jobs[0], lambda snapshot: snapshot.elapsed_s > 0)
@@ -103,7 +103,7 @@ async def test_jobs_are_moved_cancelled_and_tried_again_by_their_owner_only(hous
     assert (await stranger.post("/queue/cancel", json={"job": jobs[2].id})).status_code == 422
     assert (await stranger.post("/queue/retry", json={"job": jobs[2].id})).status_code == 422
     assert (await page.post("/queue/move", json=move)).json() == {"done": True}
-    active = await house.studio.active(owner)
+    active = await house.studio.active(user_id)
     assert [job.id for job in active] == [jobs[0].id, jobs[1].id, jobs[3].id, jobs[2].id]
     assert (await page.post("/queue/clear", json={})).json() == {"done": 2}
     for job in jobs[:2]:
@@ -114,6 +114,6 @@ async def test_jobs_are_moved_cancelled_and_tried_again_by_their_owner_only(hous
         (await page.post("/queue/retry", json=press)).json()["done"] for _ in range(2)
     ]
     assert again == sent_again
-    fresh = await house.studio.job(again, owner)
+    fresh = await house.studio.job(again, user_id)
     assert (fresh.values, fresh.graph) == (jobs[3].values, jobs[3].graph)
     assert (await end_of(house.studio, fresh)).phase == "succeeded"

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from comfy_ui.web.auth.rate_limit import Pace, Paces, Tries
+from comfy_ui.web.auth.rate_limit import LoginAttempts, RateLimit, RateLimiter
 
 
 def test_a_burst_is_free_and_then_the_pace_holds() -> None:
-    paces = Paces({"run": Pace(burst=3, per_minute=60)})
+    paces = RateLimiter({"run": RateLimit(burst=3, per_minute=60)})
     assert [paces.wait_s("run", "anna", 0.0) for _ in range(3)] == [0.0] * 3
     assert paces.wait_s("run", "anna", 0.0) == 1.0
     assert paces.wait_s("run", "anna", 0.5) == 0.5
@@ -13,7 +13,7 @@ def test_a_burst_is_free_and_then_the_pace_holds() -> None:
 
 
 def test_who_waits_does_not_make_others_wait_and_other_actions_are_free() -> None:
-    paces = Paces({"run": Pace(burst=1, per_minute=1)})
+    paces = RateLimiter({"run": RateLimit(burst=1, per_minute=1)})
     assert paces.wait_s("run", "anna", 0.0) == 0.0
     assert paces.wait_s("run", "anna", 0.0) > 0
     assert paces.wait_s("run", "bob", 0.0) == 0.0
@@ -21,15 +21,15 @@ def test_who_waits_does_not_make_others_wait_and_other_actions_are_free() -> Non
 
 
 def test_a_bucket_never_holds_more_than_a_burst() -> None:
-    paces = Paces({"run": Pace(burst=2, per_minute=60)})
+    paces = RateLimiter({"run": RateLimit(burst=2, per_minute=60)})
     assert paces.wait_s("run", "anna", 0.0) == 0.0
     waits = [paces.wait_s("run", "anna", 1e6) for _ in range(3)]
     assert [wait > 0 for wait in waits] == [False, False, True]
 
 
 def test_memory_stays_bounded_however_many_people_come() -> None:
-    paces = Paces({"run": Pace(burst=1, per_minute=1)})
-    tries = Tries()
+    paces = RateLimiter({"run": RateLimit(burst=1, per_minute=1)})
+    tries = LoginAttempts()
     for number in range(20_000):
         paces.wait_s("run", str(number), 0.0)
         tries.failed(str(number), 0.0)
@@ -37,7 +37,7 @@ def test_memory_stays_bounded_however_many_people_come() -> None:
 
 
 def test_wrong_passwords_make_the_next_try_wait_longer_and_longer() -> None:
-    tries = Tries(free=3, longest_s=10.0)
+    tries = LoginAttempts(free=3, longest_s=10.0)
     waits = []
     for _ in range(8):
         tries.failed("anna", 0.0)

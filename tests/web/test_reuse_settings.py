@@ -7,25 +7,25 @@ from typing import Any
 import pytest
 
 from comfy_ui.errors import StorageError, ValidationError
-from comfy_ui.web.preset_catalog import Catalog
-from comfy_ui.web.tabs.create.form_state import Draft
+from comfy_ui.web.preset_catalog import PresetCatalog
+from comfy_ui.web.tabs.create.form_state import FormState
 from comfy_ui.web.tabs.create.reuse_settings import recall
 from tests.web.support import item, preset
 
 PLAIN = preset("plain", params=("prompt", "seed", "steps"))
 EDIT = preset("edit", params=("prompt", "image", "steps"), task="edit")
 MOVE = preset("move", params=("prompt", "image"), task="i2v")
-NOW = Draft("plain", "typed", {"steps": 20, "seed": "7"})
+NOW = FormState("plain", "typed", {"steps": 20, "seed": "7"})
 
 
 class Uploads:
-    async def accept(self, content: bytes, role: str, owner: str) -> str:
-        return f"{owner}-{role}-{len(content)}.png"
+    async def accept(self, content: bytes, role: str, user_id: str) -> str:
+        return f"{user_id}-{role}-{len(content)}.png"
 
 
-async def recalled(what: str, draft: Draft = NOW, **changes: Any) -> Any:
+async def recalled(what: str, draft: FormState = NOW, **changes: Any) -> Any:
     client: Any = None
-    backend: Any = SimpleNamespace(catalog=Catalog(client, [PLAIN, EDIT, MOVE]))
+    backend: Any = SimpleNamespace(catalog=PresetCatalog(client, [PLAIN, EDIT, MOVE]))
     uploads: Any = Uploads()
     values = {"prompt": "a harbour", "seed": 42, "steps": 4}
     source = item(**{"preset": "plain", "values": values, **changes})
@@ -55,7 +55,7 @@ async def test_a_picture_goes_to_the_first_preset_for_the_task_with_what_fits(
     assert (found.preset, found.prompt) == (EDIT, None)
     assert found.values == {"steps": 20, "image": "local-image-5.png"}
     assert (await recalled("animate", path=path)).preset is MOVE
-    chosen = await recalled("input", Draft("move", ""), path=path)
+    chosen = await recalled("input", FormState("move", ""), path=path)
     assert (chosen.preset, chosen.prompt) == (MOVE, "a harbour")  # the one that was chosen
     with pytest.raises(ValidationError):
         await recalled("upscale", path=path)

@@ -6,7 +6,7 @@ import pytest
 
 from comfy_ui.errors import InvalidAddressError, ValidationError
 from comfy_ui.settings import DEFAULT_URL, Settings
-from comfy_ui.web.server_choice import Choice, answers, choose, demo_speed
+from comfy_ui.web.server_choice import ServerChoice, answers, choose, demo_speed
 
 
 def never(_: str) -> bool:
@@ -15,7 +15,7 @@ def never(_: str) -> bool:
 
 def test_a_configured_server_is_used_without_asking() -> None:
     settings = Settings(comfyui_url="http://gpu:8188")
-    assert choose(settings, probe=never) == Choice("configured", ("http://gpu:8188",))
+    assert choose(settings, probe=never) == ServerChoice("configured", ("http://gpu:8188",))
 
 
 def test_several_servers_may_be_configured() -> None:
@@ -30,13 +30,14 @@ def test_one_wrong_address_among_several_is_named() -> None:
 
 def test_the_demo_switch_wins_over_everything() -> None:
     settings = Settings(comfyui_url="http://gpu:8188", demo=True)
-    assert choose(settings, probe=never) == Choice("embedded")
+    assert choose(settings, probe=never) == ServerChoice("embedded")
 
 
 @pytest.mark.parametrize(
-    ("there", "choice"), [(True, Choice("found", (DEFAULT_URL,))), (False, Choice("embedded"))]
+    ("there", "choice"),
+    [(True, ServerChoice("found", (DEFAULT_URL,))), (False, ServerChoice("embedded"))],
 )
-def test_without_configuration_the_usual_port_decides(there: bool, choice: Choice) -> None:
+def test_without_configuration_the_usual_port_decides(there: bool, choice: ServerChoice) -> None:
     asked: list[str] = []
 
     def probe(url: str) -> bool:

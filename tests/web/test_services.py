@@ -13,14 +13,14 @@ from comfy_ui.demo import DemoServer
 from comfy_ui.errors import StorageError
 from comfy_ui.jobs.studio import Studio
 from comfy_ui.settings import Settings
-from comfy_ui.web.server_choice import Choice
-from comfy_ui.web.services import Backend
+from comfy_ui.web.server_choice import ServerChoice
+from comfy_ui.web.services import Services
 
 
 @pytest.fixture
-async def backend(tmp_path: Path) -> AsyncIterator[Backend]:
+async def backend(tmp_path: Path) -> AsyncIterator[Services]:
     settings = Settings(demo=True, demo_speed="instant", data_dir=tmp_path / "data")
-    made = Backend(settings, Choice("embedded"))
+    made = Services(settings, ServerChoice("embedded"))
     made.start_engine()
     await made.open()
     yield made
@@ -29,7 +29,7 @@ async def backend(tmp_path: Path) -> AsyncIterator[Backend]:
 
 
 async def test_where_the_new_studio_cannot_be_opened_the_one_before_is_there_again(
-    backend: Backend, monkeypatch: pytest.MonkeyPatch
+    backend: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start, before = Studio.start, backend.client.url
 
@@ -48,7 +48,7 @@ async def test_where_the_new_studio_cannot_be_opened_the_one_before_is_there_aga
 
 
 async def test_who_comes_while_the_servers_change_waits_for_the_new_studio(
-    backend: Backend, monkeypatch: pytest.MonkeyPatch
+    backend: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await backend.ready()  # at once: nothing changes
     opening, go_on, start = asyncio.Event(), asyncio.Event(), Studio.start
@@ -79,7 +79,7 @@ async def test_a_page_that_goes_away_while_it_connects_elsewhere_leaves_no_app_w
         DemoServer(speed="instant").in_thread() as first,
         DemoServer(speed="instant").in_thread() as second,
     ):
-        backend = Backend(Settings(data_dir=tmp_path), Choice("configured", (first.url,)))
+        backend = Services(Settings(data_dir=tmp_path), ServerChoice("configured", (first.url,)))
         await backend.open()
         try:
             await backend.checked()

@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from comfy_ui.web.components.server_cards import share_panel
-from comfy_ui.web.share_link import ALIVE_PATH, Link, Share, alive_route, gradio_tunnel, probe
+from comfy_ui.web.share_link import (
+    ALIVE_PATH,
+    ShareLink,
+    ShareLinkState,
+    alive_route,
+    gradio_tunnel,
+    probe,
+)
 from tests.web.support import Page
 
 
@@ -26,7 +33,7 @@ class Stand:
         self.dead: set[str] = set()
         self.refuse = 0
         self.until: Callable[[], bool] = lambda: False
-        self.share = Share(
+        self.share = ShareLink(
             self.open, self.probe, say=self.said.append, sleep=self.sleep, now=lambda: self.now
         )
 
@@ -149,8 +156,8 @@ async def test_a_probe_believes_only_this_app() -> None:
 
 
 def test_status_tells_the_age_of_the_link_and_what_is_wrong() -> None:
-    link = Link("shaky", "https://<x>.example", 0.0, 60.0, made=3, trouble="<b>no</b>")
+    link = ShareLinkState("shaky", "https://<x>.example", 0.0, 60.0, made=3, trouble="<b>no</b>")
     page = Page(share_panel(link, now=3720.0))
     for told in ("https://<x>.example", "1 h 2 min ago", "1 h 1 min ago", "2 times", "<b>no</b>"):
         assert told in page.text
-    assert "Being made" in Page(share_panel(Link("making"), now=0.0)).text
+    assert "Being made" in Page(share_panel(ShareLinkState("making"), now=0.0)).text

@@ -14,24 +14,26 @@ from PIL import Image
 
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.errors import ValidationError
-from comfy_ui.library.uploads import Inputs
-from comfy_ui.web.auth.access import Access, Mode
-from comfy_ui.web.http.upload_routes import Uploads
+from comfy_ui.library.uploads import UploadStore
+from comfy_ui.web.auth.access import Access, AccessMode
+from comfy_ui.web.http.upload_routes import UploadRoutes
 from tests.web.support import picture_bytes, preset
 
 
-def make(folder: Path | None = None) -> Uploads:
-    inputs: Any = Inputs(folder) if folder else SimpleNamespace(put=lambda *_: None)
+def make(folder: Path | None = None) -> UploadRoutes:
+    inputs: Any = UploadStore(folder) if folder else SimpleNamespace(put=lambda *_: None)
 
     async def keep_input(name: str, content: bytes, _: str) -> None:
         inputs.put(name, content)
 
     backend: Any = SimpleNamespace(studio=SimpleNamespace(inputs=inputs, keep_input=keep_input))
-    return Uploads(backend, Access(Mode.SHARED, b"secret"))
+    return UploadRoutes(backend, Access(AccessMode.SHARED, b"secret"))
 
 
-def accept(uploads: Uploads, content: bytes, *, role: str = "image", owner: str = "anna") -> str:
-    return asyncio.run(uploads.accept(content, role, owner))
+def accept(
+    uploads: UploadRoutes, content: bytes, *, role: str = "image", user_id: str = "anna"
+) -> str:
+    return asyncio.run(uploads.accept(content, role, user_id))
 
 
 def bomb() -> bytes:

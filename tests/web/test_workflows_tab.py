@@ -18,16 +18,16 @@ from comfy_ui.errors import (
     Problem,
     ServerRejectedError,
 )
-from comfy_ui.library.saved_workflows import OwnPresets
+from comfy_ui.library.saved_workflows import SavedWorkflows
 from comfy_ui.web import open_workflows as desk_module
-from comfy_ui.web.auth.access import Access, Mode
+from comfy_ui.web.auth.access import Access, AccessMode
 from comfy_ui.web.components import requirements_view as needs_module
 from comfy_ui.web.components.requirements_view import needs
-from comfy_ui.web.open_workflows import Desk
-from comfy_ui.web.preset_catalog import Catalog
-from comfy_ui.web.tabs.create.dropped_files import Drops
-from comfy_ui.web.tabs.workflow_picker import Offers, ask, source_list
-from comfy_ui.web.tabs.workflows_tab import Workflows
+from comfy_ui.web.open_workflows import OpenWorkflows
+from comfy_ui.web.preset_catalog import PresetCatalog
+from comfy_ui.web.tabs.create.dropped_files import DroppedFiles
+from comfy_ui.web.tabs.workflow_picker import WorkflowPicker, ask, source_list
+from comfy_ui.web.tabs.workflows_tab import WorkflowsTab
 from comfy_ui.workflow.presets.preset_files import graph_text, sidecar_text
 from comfy_ui.workflow.presets.preset_store import get_preset
 from tests.web.support import Page
@@ -50,12 +50,12 @@ class Backend:
 
     def __init__(self, client: ComfyWSClient, folder: Path) -> None:
         self.client = client
-        self.presets = OwnPresets(folder)
+        self.presets = SavedWorkflows(folder)
         opened = self.presets.opened
-        self.catalog = Catalog(
+        self.catalog = PresetCatalog(
             client, [], folders=[self.presets.presets, opened], opened_folder=opened
         )
-        self.desk = Desk(self)  # type: ignore[arg-type] -- it uses nothing else
+        self.desk = OpenWorkflows(self)  # type: ignore[arg-type] -- it uses nothing else
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ async def test_without_a_server_no_workflow_can_be_read(tmp_path: Path) -> None:
 
 
 async def look(backend: Any, content: bytes, *, trusted: bool = True) -> tuple[Any, dict[str, Any]]:
-    drops = Drops(backend, Access(Mode.LOCAL, b"s"))
+    drops = DroppedFiles(backend, Access(AccessMode.LOCAL, b"s"))
     told = await drops.look(content, "name.png", "ann", trusted=trusted)
     return backend.desk.take_up(told["id"], "ann"), told
 
@@ -272,7 +272,7 @@ async def test_an_old_server_without_templates_is_no_trouble(backend: Any) -> No
 
 
 async def test_a_group_without_anything_keeps_its_place(backend: Any, offering: Path) -> None:
-    empty = Page(source_list(backend, Offers())).all("details")
+    empty = Page(source_list(backend, WorkflowPicker())).all("details")
     full = Page(source_list(backend, await ask(backend))).all("details")
     assert [group["data-group"] for group in empty] == [group["data-group"] for group in full]
 
@@ -292,7 +292,7 @@ async def test_templates_are_asked_for_again_when_the_server_was_looked_at(
 async def test_while_the_server_is_asked_the_list_shows_what_is_known(
     backend: Any, offering: Path
 ) -> None:
-    tab: Any = Workflows(backend, Access(Mode.LOCAL, b"s"))
+    tab: Any = WorkflowsTab(backend, Access(AccessMode.LOCAL, b"s"))
     request: Any = asked_by_somebody()
     first, whole = [drawn async for drawn in tab._again("", request)]
     assert "Asking ComfyUI" in first[0]

@@ -15,7 +15,7 @@ from time import process_time
 from typing import Any
 
 from comfy_ui.errors import InvalidWorkflowError, MissingNodesError
-from comfy_ui.protocol.object_info import NodeLibrary
+from comfy_ui.protocol.object_info import NodeRegistry
 from comfy_ui.workflow.controls import Control, find_controls
 from comfy_ui.workflow.editor import convert_workflow
 from tests.conftest import recorded_object_info
@@ -47,7 +47,7 @@ def survey(object_info: dict[str, Any]) -> Survey:
 
     Times are of this process alone, with the node classes already read: others share the machine.
     """
-    library = NodeLibrary(object_info)
+    library = NodeRegistry(object_info)
     result = Survey()
     files = [*official.templates()]
     gc.collect()

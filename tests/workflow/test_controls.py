@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from comfy_ui.errors import InvalidWorkflowError, ValidationError
-from comfy_ui.protocol.object_info import NodeLibrary
+from comfy_ui.protocol.object_info import NodeRegistry
 from comfy_ui.workflow.controls import Control, apply_values, find_controls, find_outputs
 from comfy_ui.workflow.editor import convert_workflow
 from comfy_ui.workflow.fields.roles import MAX_SEED
@@ -475,7 +475,7 @@ class TestTheForm:
 
     def test_a_node_library_serves_as_well_as_the_raw_node_list(self):
         graph = sampled()
-        assert find_controls(graph, SERVER) == find_controls(graph, NodeLibrary(SERVER))
+        assert find_controls(graph, SERVER) == find_controls(graph, NodeRegistry(SERVER))
 
     def test_classes_that_the_server_lacks_have_no_controls_and_do_no_harm(self):
         graph = sampled(x=("Unheard", {"steps": 3}))

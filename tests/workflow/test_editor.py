@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from comfy_ui.errors import InvalidWorkflowError, MissingNodesError
-from comfy_ui.protocol.object_info import NodeLibrary
+from comfy_ui.protocol.object_info import NodeRegistry
 from comfy_ui.workflow.editor import convert, convert_workflow
 from tests.workflow.editor_files import SERVER, File, border, node_class, text_to_image
 
@@ -50,7 +50,7 @@ def test_converting_leaves_the_file_and_the_node_list_as_they_were():
 
 def test_a_node_library_serves_as_well_as_the_raw_node_list():
     file = text_to_image().json
-    assert convert_workflow(file, NodeLibrary(SERVER)) == convert_workflow(file, SERVER)
+    assert convert_workflow(file, NodeRegistry(SERVER)) == convert_workflow(file, SERVER)
 
 
 class TestWidgetValues:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from comfy_ui.errors import InvalidWorkflowError
-from comfy_ui.protocol.object_info import NodeLibrary
+from comfy_ui.protocol.object_info import NodeRegistry
 from comfy_ui.workflow.editor import convert, convert_workflow
 from tests.workflow import official
 from tests.workflow.editor_files import SERVER, File, border, text_to_image
@@ -199,7 +199,7 @@ def test_a_broken_node_list_is_no_crash_either(value, seed):
 
 def _fuzz_official(object_info: Any, rounds: int, seed: int) -> None:
     chance = random.Random(seed)
-    library = NodeLibrary(object_info)
+    library = NodeRegistry(object_info)
     files = [file for _, file in official.templates()]
     strange: list[Callable[[], Any]] = [
         lambda: None, lambda: -1, lambda: "", list, dict, lambda: [[None]], lambda: 10**30,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from comfy_ui.workflow import graph as g
-from comfy_ui.workflow.graph import Graph, Link
+from comfy_ui.workflow.graph import Graph, NodeLink
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def chain() -> Graph:
 @pytest.mark.parametrize(
     ("value", "link"),
     [
-        (["1", 0], Link("1", 0)),
-        (["75:3", 2], Link("75:3", 2)),
+        (["1", 0], NodeLink("1", 0)),
+        (["75:3", 2], NodeLink("75:3", 2)),
         (["1", 0.0], None),
         (["1", True], None),
         (["1", "0"], None),
@@ -34,7 +34,9 @@ def chain() -> Graph:
         ({"__value__": ["1", 0]}, None),
     ],
 )
-def test_a_link_is_a_list_of_a_string_and_a_whole_number(value: object, link: Link | None) -> None:
+def test_a_link_is_a_list_of_a_string_and_a_whole_number(
+    value: object, link: NodeLink | None
+) -> None:
     assert g.as_link(value) == link
 
 
@@ -95,10 +97,10 @@ def test_dropping_a_node_takes_its_links_along(chain: Graph) -> None:
 def test_a_spliced_node_feeds_all_that_its_source_fed(chain: Graph) -> None:
     outputs = g.splice(
         chain,
-        {"model": Link("1", 0), "clip": Link("1", 1)},
+        {"model": NodeLink("1", 0), "clip": NodeLink("1", 1)},
         {"class_type": "Lora", "inputs": {"strength": 1}},
     )
-    assert outputs == [Link("10", 0), Link("10", 1)]
+    assert outputs == [NodeLink("10", 0), NodeLink("10", 1)]
     assert chain["10"]["inputs"] == {"strength": 1, "model": ["1", 0], "clip": ["1", 1]}
     assert chain["3"]["inputs"]["model"] == ["10", 0]
     assert chain["2"]["inputs"]["clip"] == ["10", 1]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy_ui.protocol.object_info import NodeLibrary
+from comfy_ui.protocol.object_info import NodeRegistry
 from comfy_ui.workflow.merge_object_info import union
 
 
@@ -15,13 +15,15 @@ def combo(*choices: str) -> list[Any]:
 
 
 def test_one_library_is_itself() -> None:
-    only = NodeLibrary({"A": node("x")})
+    only = NodeRegistry({"A": node("x")})
     assert union([only]) is only
 
 
 def test_classes_and_choices_of_all_are_there_once_and_in_order() -> None:
-    first = NodeLibrary({"A": node("x", "y", new=combo("1"), n=["INT", {"max": 1}]), "B": node()})
-    second = NodeLibrary({"A": node("y", "z", new=combo("2", "1"), n=["INT", {"max": 2}]), "C": {}})
+    first = NodeRegistry({"A": node("x", "y", new=combo("1"), n=["INT", {"max": 1}]), "B": node()})
+    second = NodeRegistry(
+        {"A": node("y", "z", new=combo("2", "1"), n=["INT", {"max": 2}]), "C": {}}
+    )
     both = union([first, second])
     assert [*both] == ["A", "B", "C"]
     assert both["A"].inputs["old"].choices == ("x", "y", "z")
@@ -32,14 +34,14 @@ def test_classes_and_choices_of_all_are_there_once_and_in_order() -> None:
 
 
 def test_declarations_of_other_shapes_stay_as_they_are() -> None:
-    first = NodeLibrary({"A": node("x", odd="?", empty=[]), "B": {"input": {"required": None}}})
-    second = NodeLibrary({"A": node("x", odd=[["y"]], empty=[["y"]]), "B": {"input": 3}})
+    first = NodeRegistry({"A": node("x", odd="?", empty=[]), "B": {"input": {"required": None}}})
+    second = NodeRegistry({"A": node("x", odd=[["y"]], empty=[["y"]]), "B": {"input": 3}})
     both = union([first, second])
     assert both.raw["A"] == first.raw["A"]
     assert both.raw["B"] == first.raw["B"]
 
 
 def test_the_two_spellings_of_a_choice_go_together() -> None:
-    first, second = NodeLibrary({"A": node(m=[["x"]])}), NodeLibrary({"A": node(m=combo("y"))})
+    first, second = NodeRegistry({"A": node(m=[["x"]])}), NodeRegistry({"A": node(m=combo("y"))})
     assert union([first, second])["A"].inputs["m"].choices == ("x", "y")
     assert union([second, first])["A"].inputs["m"].choices == ("y", "x")

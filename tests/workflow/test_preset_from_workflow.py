@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from comfy_ui.errors import InvalidWorkflowError, MissingNodesError
-from comfy_ui.protocol.object_info import NodeLibrary
+from comfy_ui.protocol.object_info import NodeRegistry
 from comfy_ui.workflow.editor import convert_workflow
 from comfy_ui.workflow.fields.roles import FILE_ROLES
 from comfy_ui.workflow.graph import copied
 from comfy_ui.workflow.presets import preset_from_workflow as module
-from comfy_ui.workflow.presets.preset_from_workflow import adopt, models_of
+from comfy_ui.workflow.presets.preset_from_workflow import models_of, preset_from_workflow
 from comfy_ui.workflow.presets.preset_store import (
     build_graph,
     get_preset,
@@ -23,19 +23,19 @@ from tests.workflow.official import templates
 
 
 @pytest.fixture(scope="module")
-def library() -> NodeLibrary:
-    return NodeLibrary(recorded_object_info("0.33.0"))
+def library() -> NodeRegistry:
+    return NodeRegistry(recorded_object_info("0.33.0"))
 
 
 def test_the_examples_hold() -> None:
     assert doctest.testmod(module).failed == 0
 
 
-def test_a_graph_becomes_a_preset_with_its_controls(library: NodeLibrary) -> None:
+def test_a_graph_becomes_a_preset_with_its_controls(library: NodeRegistry) -> None:
     shipped = get_preset("sdxl")
-    preset = adopt(shipped.graph, library, title="My SDXL")
+    preset = preset_from_workflow(shipped.graph, library, title="My SDXL")
     assert preset.id.startswith("my_sdxl-")
-    assert preset.id == adopt(shipped.graph, library, title="My SDXL").id
+    assert preset.id == preset_from_workflow(shipped.graph, library, title="My SDXL").id
     assert (preset.kind, preset.task) == ("image", "t2i")
     for role in ("prompt", "negative", "width", "height", "seed", "steps", "cfg"):
         assert preset.by_role(role) is not None, role  # type: ignore[arg-type]
@@ -43,12 +43,12 @@ def test_a_graph_becomes_a_preset_with_its_controls(library: NodeLibrary) -> Non
     assert preset.models[0].url
 
 
-def test_seeds_are_drawn_and_a_file_that_is_not_there_must_be_given(library: NodeLibrary) -> None:
+def test_seeds_are_drawn_and_a_file_that_is_not_there_must_be_given(library: NodeRegistry) -> None:
     graph = copied(get_preset("sdxl_img2img").graph)
     next(n for n in graph.values() if n["class_type"] == "LoadImage")["inputs"]["image"] = (
         "gone.png"
     )
-    preset = adopt(graph, library, title="x")
+    preset = preset_from_workflow(graph, library, title="x")
     picture, seed = preset.by_role("image"), preset.by_role("seed")
     assert picture is not None
     assert picture.default is None
@@ -57,8 +57,8 @@ def test_seeds_are_drawn_and_a_file_that_is_not_there_must_be_given(library: Nod
     assert seed.default is None
 
 
-def test_missing_models_are_found_as_for_any_preset(library: NodeLibrary) -> None:
-    preset = adopt(get_preset("sdxl").graph, library, title="x")
+def test_missing_models_are_found_as_for_any_preset(library: NodeRegistry) -> None:
+    preset = preset_from_workflow(get_preset("sdxl").graph, library, title="x")
     problems = preset_problems(preset, library)
     assert [problem.kind for problem in problems] == ["missing_model"]
 
@@ -76,12 +76,12 @@ def test_the_addresses_in_an_editor_file_are_used() -> None:
     ]
 
 
-def test_what_is_no_graph_is_refused(library: NodeLibrary) -> None:
+def test_what_is_no_graph_is_refused(library: NodeRegistry) -> None:
     with pytest.raises(InvalidWorkflowError):
-        adopt({"1": {"inputs": {}}}, library, title="x")
+        preset_from_workflow({"1": {"inputs": {}}}, library, title="x")
 
 
-def test_the_form_of_an_official_template_gives_its_graph_back(library: NodeLibrary) -> None:
+def test_the_form_of_an_official_template_gives_its_graph_back(library: NodeRegistry) -> None:
     """Every template that 0.33.0 can run: run as it is, nothing but seeds and files changes."""
     seen = 0
     for name, editor in [*templates()][::6]:
@@ -90,7 +90,7 @@ def test_the_form_of_an_official_template_gives_its_graph_back(library: NodeLibr
         except MissingNodesError:
             continue
         seen += 1
-        preset = adopt(graph, library, title=name, editor=editor)
+        preset = preset_from_workflow(graph, library, title=name, editor=editor)
         drawn = {(t.node, t.input) for p in preset.params for t in p.targets
                  if p.role == "seed" or p.role in FILE_ROLES}  # fmt: skip
         files = {p.id: "x.png" for p in preset.params if p.role in FILE_ROLES and not p.default}

@@ -8,7 +8,7 @@ import pydantic
 import pytest
 
 from comfy_ui.workflow.fields.roles import FILE_ROLES, INTEGER_ROLES, NUMBER_ROLES, USUAL, Role
-from comfy_ui.workflow.presets.schema import Param, Preset, Target
+from comfy_ui.workflow.presets.schema import Param, ParamTarget, Preset
 from tests.workflow.support import small_graph
 
 
@@ -33,7 +33,9 @@ def fault(**changes: Any) -> str:
 
 
 def test_a_target_may_be_written_short() -> None:
-    assert Target.model_validate("75:3.format.codec") == Target(node="75:3", input="format.codec")
+    assert ParamTarget.model_validate("75:3.format.codec") == ParamTarget(
+        node="75:3", input="format.codec"
+    )
 
 
 def test_a_parameter_has_what_is_usual_for_its_role() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from ...errors import CircuitOpenError
-from ...protocol.circuit_breaker import Breaker
+from ...protocol.circuit_breaker import CircuitBreaker
 
 
 class SharedBreaker:
@@ -21,13 +21,13 @@ class SharedBreaker:
         self,
         where: str,
         *,
-        rules: Breaker | None = None,
+        rules: CircuitBreaker | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._where, self._clock = where, clock
         # Five failures in a row open it: one cut connection must not. Five seconds are long
         # enough to spare a server that is starting, and short enough not to be noticed after.
-        self._breaker = rules or Breaker(failures=5, reset_s=5.0)
+        self._breaker = rules or CircuitBreaker(failures=5, reset_s=5.0)
         self._lock = threading.Lock()
 
     @property

@@ -1,4 +1,4 @@
-"""The users of httpx: carry a :class:`Call` to the server and its :class:`Answer` back.
+"""The users of httpx: carry a :class:`ApiRequest` to the server and its :class:`ApiResponse` back.
 
 Every HTTP exchange of this package passes :meth:`SyncTransport.send` or its async twin; every error
 of httpx is translated in :func:`translate`. A circuit breaker or a tracer belongs here and nowhere
@@ -29,9 +29,9 @@ from ...errors import (
 from ...telemetry import inject
 from ..uncancellable import in_thread
 from .http1 import Http1Transport
-from .request import Answer, Call
+from .request import ApiRequest, ApiResponse
 from .resolver import GuardedTransport
-from .server_address import Endpoint
+from .server_address import ServerAddress
 
 _MAX_REDIRECTS = 5
 _MAX_CONNECTIONS = 32
@@ -59,7 +59,7 @@ class Receiver(Protocol):
     blocking: bool
     """Whether ``write`` may wait for a disk."""
 
-    def begin(self, answer: Answer) -> bool:
+    def begin(self, answer: ApiResponse) -> bool:
         """Judge the head of an answer. False: not wanted, the body is not read."""
 
     def write(self, chunk: bytes) -> None: ...
@@ -68,12 +68,12 @@ class Receiver(Protocol):
 class _Transport:
     """What both transports do around the network: the breaker, and errors in our words."""
 
-    def __init__(self, endpoint: Endpoint, breaker: Breaker | None) -> None:
+    def __init__(self, endpoint: ServerAddress, breaker: Breaker | None) -> None:
         self._endpoint, self._breaker = endpoint, breaker
         self._closed = False
 
     @contextmanager
-    def _underway(self, call: Call[Any]) -> Iterator[_Exchange]:
+    def _underway(self, call: ApiRequest[Any]) -> Iterator[_Exchange]:
         if self._closed:
             raise ComfyUIConnectionError(
                 "This client is closed.", hint="Use it inside its 'with' block.", retryable=False
@@ -97,7 +97,7 @@ class SyncTransport(_Transport):
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: ServerAddress,
         *,
         breaker: Breaker | None = None,
         http: httpx.BaseTransport | None = None,
@@ -115,7 +115,7 @@ class SyncTransport(_Transport):
             transport=http,
         )
 
-    def send(self, call: Call[Any], receiver: Receiver | None = None) -> Answer:
+    def send(self, call: ApiRequest[Any], receiver: Receiver | None = None) -> ApiResponse:
         """Exchange one call for its answer, whatever the status.
 
         A ``receiver`` that wants the body gets it piece by piece; the answer's content is empty
@@ -149,7 +149,7 @@ class AsyncTransport(_Transport):
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: ServerAddress,
         *,
         breaker: Breaker | None = None,
         http: httpx.AsyncBaseTransport | None = None,
@@ -164,7 +164,7 @@ class AsyncTransport(_Transport):
             guarded=endpoint.guarded,
         )
 
-    async def send(self, call: Call[Any], receiver: Receiver | None = None) -> Answer:
+    async def send(self, call: ApiRequest[Any], receiver: Receiver | None = None) -> ApiResponse:
         """As :meth:`SyncTransport.send`; a blocking receiver writes in a thread."""
         with self._underway(call) as exchange:
             while True:
@@ -206,7 +206,9 @@ class _ByClient(httpx.AsyncBaseTransport):
 _HTTPX_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ssl.SSLError)
 
 
-def translate(error: Exception, endpoint: Endpoint, call: Call[Any]) -> ComfyHeadlessError:
+def translate(
+    error: Exception, endpoint: ServerAddress, call: ApiRequest[Any]
+) -> ComfyHeadlessError:
     """What went wrong, in this package's words.
 
     :class:`ComfyUIOfflineError` means that nothing of the request was sent.
@@ -251,7 +253,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _tls_error(error: Exception, endpoint: Endpoint) -> ComfyUIConnectionError:
+def _tls_error(error: Exception, endpoint: ServerAddress) -> ComfyUIConnectionError:
     told = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in told:
         return ComfyUIConnectionError(
@@ -274,7 +276,7 @@ def _tls_error(error: Exception, endpoint: Endpoint) -> ComfyUIConnectionError:
     return ComfyUIConnectionError(f"The secure connection to {endpoint.address} failed.")
 
 
-def _port_hint(endpoint: Endpoint) -> str:
+def _port_hint(endpoint: ServerAddress) -> str:
     if endpoint.address.port in (80, 443) and not endpoint.address.is_cloud:
         return "ComfyUI usually listens on port 8188: is the port missing from the address?"
     return ""
@@ -283,7 +285,9 @@ def _port_hint(endpoint: Endpoint) -> str:
 class _Exchange:
     """One call under way: the requests that it takes, until an answer that is no redirect."""
 
-    def __init__(self, endpoint: Endpoint, call: Call[Any], file: BinaryIO | bytes | None) -> None:
+    def __init__(
+        self, endpoint: ServerAddress, call: ApiRequest[Any], file: BinaryIO | bytes | None
+    ) -> None:
         self._endpoint, self._call, self._file = endpoint, call, file
         self._url = endpoint.http_url(call.path)
         if call.query:
@@ -345,13 +349,13 @@ class _Exchange:
         self._url, self._elsewhere = target, elsewhere
         return True
 
-    def answer(self, response: httpx.Response) -> Answer:
+    def answer(self, response: httpx.Response) -> ApiResponse:
         """The head of the answer."""
-        return Answer(response.status_code, response.headers, b"", self._call.where)
+        return ApiResponse(response.status_code, response.headers, b"", self._call.where)
 
 
 @contextmanager
-def _opened(call: Call[Any]) -> Iterator[BinaryIO | bytes | None]:
+def _opened(call: ApiRequest[Any]) -> Iterator[BinaryIO | bytes | None]:
     source = call.file.source if call.file else None
     if not isinstance(source, Path):
         yield source

@@ -1,6 +1,7 @@
 """One HTTP call and its answer as values, and what an answer that is no success means.
 
-A :class:`Call` knows how to read its own :class:`Answer`, so everything about a route stands in
+A :class:`ApiRequest` knows how to read its own :class:`ApiResponse`, so everything about a
+route stands in
 one place (``routes.py``) and both transports only carry bytes.
 """
 
@@ -37,7 +38,7 @@ class FilePart:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiResponse:
     """What came back. Header names are in lower case."""
 
     status: int
@@ -52,12 +53,12 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call(Generic[T]):
+class ApiRequest(Generic[T]):
     """A request below the server's base address, and the reader of its answer."""
 
     method: str
     path: str
-    parse: Callable[[Answer], T]
+    parse: Callable[[ApiResponse], T]
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
@@ -80,7 +81,7 @@ def json_body(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def read_json(answer: Answer) -> Any:
+def read_json(answer: ApiResponse) -> Any:
     """The JSON of a successful answer.
 
     Raises:
@@ -93,7 +94,7 @@ def read_json(answer: Answer) -> Any:
         raise _not_json(answer) from error
 
 
-def read_object(answer: Answer) -> dict[str, Any]:
+def read_object(answer: ApiResponse) -> dict[str, Any]:
     """The JSON object of a successful answer; raises as :func:`read_json`."""
     body = read_json(answer)
     if not isinstance(body, dict):
@@ -101,7 +102,7 @@ def read_object(answer: Answer) -> dict[str, Any]:
     return body
 
 
-def read_names(answer: Answer) -> list[str]:
+def read_names(answer: ApiResponse) -> list[str]:
     """The JSON list of texts; raises as :func:`read_json`."""
     body = read_json(answer)
     if not isinstance(body, list):
@@ -109,7 +110,7 @@ def read_names(answer: Answer) -> list[str]:
     return [name for name in body if isinstance(name, str)]
 
 
-def unexpected(answer: Answer) -> ComfyUIConnectionError:
+def unexpected(answer: ApiResponse) -> ComfyUIConnectionError:
     """The error for JSON of another shape than ComfyUI's."""
     return ComfyUIConnectionError(f"The answer to {answer.where} is not in ComfyUI's form.")
 
@@ -119,13 +120,13 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def read_nothing(answer: Answer) -> None:
+def read_nothing(answer: ApiResponse) -> None:
     """For routes that answer with an empty body; a web page in its place is an error."""
     if is_page(answer):
         raise _not_json(answer)
 
 
-def rejection(answer: Answer) -> ComfyHeadlessError | None:
+def rejection(answer: ApiResponse) -> ComfyHeadlessError | None:
     """The error that an answer's status stands for, or None for a success."""
     status, where = answer.status, answer.where
     if 200 <= status < 300:
@@ -176,7 +177,7 @@ def rejection(answer: Answer) -> ComfyHeadlessError | None:
     )
 
 
-def _redirected(answer: Answer) -> ComfyHeadlessError:
+def _redirected(answer: ApiResponse) -> ComfyHeadlessError:
     try:
         target = urlsplit(answer.headers.get("location", ""))
     except ValueError:  # no address
@@ -191,7 +192,7 @@ def _redirected(answer: Answer) -> ComfyHeadlessError:
     )
 
 
-def is_page(answer: Answer) -> bool:
+def is_page(answer: ApiResponse) -> bool:
     """Whether a web page came, which no route of ComfyUI's gives: its files are never text/html."""
     kind = answer.headers.get("content-type", "")
     return kind.startswith("text/html") or answer.content[:64].lstrip().lower().startswith(
@@ -199,7 +200,7 @@ def is_page(answer: Answer) -> bool:
     )
 
 
-def _not_json(answer: Answer) -> ComfyHeadlessError:
+def _not_json(answer: ApiResponse) -> ComfyHeadlessError:
     if is_page(answer):
         return page_error(answer)
     return ComfyUIConnectionError(
@@ -209,7 +210,7 @@ def _not_json(answer: Answer) -> ComfyHeadlessError:
     )
 
 
-def page_error(answer: Answer) -> ComfyUIConnectionError:
+def page_error(answer: ApiResponse) -> ComfyUIConnectionError:
     """The error for a web page in place of an answer (AuthenticationError: a login page)."""
     page = answer.content[:200_000].decode("utf-8", "replace")
     found = re.search(r"<title[^>]*>(.*?)</title>", page, re.IGNORECASE | re.DOTALL)
@@ -223,7 +224,7 @@ def page_error(answer: Answer) -> ComfyUIConnectionError:
     )
 
 
-def _told(answer: Answer) -> str:
+def _told(answer: ApiResponse) -> str:
     """What the server itself says, as one short clause; pages say nothing worth showing."""
     if is_page(answer):
         return ""

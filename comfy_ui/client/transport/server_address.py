@@ -21,7 +21,7 @@ CONNECT_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class ServerAddress:
     """Everything both transports need. ``headers`` hold credentials: never shown, never logged."""
 
     address: Address
@@ -65,7 +65,7 @@ def make_endpoint(
     cert: Certificate | None = None,
     trust_env: bool = False,
     guarded: bool = False,
-) -> Endpoint:
+) -> ServerAddress:
     """From the arguments of both clients.
 
     Raises:
@@ -79,7 +79,7 @@ def make_endpoint(
             "guarded= and trust_env= exclude each other: a proxy chooses the address by itself."
         )
     address = parse_address(url if url is not None else host, default_port=port)
-    return Endpoint(
+    return ServerAddress(
         address=address,
         timeout_s=float(timeout),
         headers=_headers(address, headers or {}, token),

@@ -20,7 +20,7 @@ from ...features import require_feature
 from ...protocol.frames import parse_binary, parse_text
 from ...protocol.messages import Message
 from .resolver import connected
-from .server_address import Endpoint
+from .server_address import ServerAddress
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -46,7 +46,7 @@ class Socket:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: ServerAddress,
         *,
         on_message: Callable[[str, Message], None],
         on_change: Callable[[str | None], None],
@@ -165,7 +165,7 @@ class Socket:
         logger.warning("Following %s by polling: %s", self._endpoint.address, reason)
 
 
-async def _connect(endpoint: Endpoint, client_id: str) -> ClientConnection:
+async def _connect(endpoint: ServerAddress, client_id: str) -> ClientConnection:
     from websockets.asyncio.client import connect
 
     class Connect(connect):

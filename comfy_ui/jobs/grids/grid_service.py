@@ -16,21 +16,21 @@ from ...errors import ComfyHeadlessError
 from ...library.result_files import FileStore
 from ...protocol.outputs import OutputFile
 from ...storage.database import Database
-from ...storage.records import Item, Job, Status, StoredFile
-from ...storage.single_thread import Thread
-from ...storage.uncancellable import whole
+from ...storage.records import Job, JobStatus, LibraryItem, StoredFile
+from ...storage.single_thread import SingleThread
+from ...storage.uncancellable import uncancellable
 from ..queue import JobQueue
 from . import grids_table
 from .contact_sheet import draw
-from .grids_table import Cell, Grid, Side
+from .grids_table import Grid, GridAxis, GridCell
 
-__all__ = ["Sheets"]
+__all__ = ["GridService"]
 
 logger = logging.getLogger(__name__)
 _QUALITY: Final = 92
 
 
-class Sheets:
+class GridService:
     """One waiting task for each grid whose jobs are not all over. Nothing is polled."""
 
     def __init__(
@@ -39,7 +39,7 @@ class Sheets:
         database: Database,
         queue: JobQueue,
         files: FileStore,
-        file_thread: Thread,
+        file_thread: SingleThread,
     ) -> None:
         self._database = database
         self._queue = queue
@@ -58,20 +58,20 @@ class Sheets:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    @whole
+    @uncancellable
     async def submit(
         self,
         cells: Sequence[Job],
         *,
         grid_id: str,
-        across: Side,
-        down: Side | None,
+        across: GridAxis,
+        down: GridAxis | None,
         front: bool,
     ) -> Grid:
         """Queue the cells, row by row, all or none, and see to their sheet."""
         grid = Grid(
             id=grid_id,
-            owner=cells[0].owner,
+            user_id=cells[0].user_id,
             across=across,
             down=down,
             jobs=tuple(job.id for job in cells),
@@ -85,24 +85,24 @@ class Sheets:
                 queued.append(job.id)
         except ComfyHeadlessError:
             for job_id in reversed(queued):  # what waits last first: nothing must move up
-                await self._queue.cancel(job_id, grid.owner)
+                await self._queue.cancel(job_id, grid.user_id)
             await self._database.run(grids_table.delete, grid.id)
             raise
         self._watch(grid)
         return grid
 
-    async def settled(self, owner: str) -> None:
+    async def settled(self, user_id: str) -> None:
         """Wait for the sheets that can be drawn now: those whose jobs are all over."""
-        busy = {job.id for job in await self._queue.active(owner)}
+        busy = {job.id for job in await self._queue.active(user_id)}
         due = [
             task
             for grid, task in self._open.values()
-            if grid.owner == owner and busy.isdisjoint(grid.jobs)
+            if grid.user_id == user_id and busy.isdisjoint(grid.jobs)
         ]
         if due:
             await asyncio.wait(due)
 
-    def cell(self, job_id: str) -> Cell | None:
+    def cell(self, job_id: str) -> GridCell | None:
         """Which cell a job is; None: of no grid that is still under way."""
         return next((cell for grid, _ in self._open.values() if (cell := grid.cell(job_id))), None)
 
@@ -117,7 +117,7 @@ class Sheets:
     async def _see_through(self, grid: Grid) -> None:
         try:
             for job_id in grid.jobs:
-                async with aclosing(self._queue.watch(job_id, grid.owner)) as snapshots:
+                async with aclosing(self._queue.watch(job_id, grid.user_id)) as snapshots:
                     async for _ in snapshots:
                         pass
             await self._finish(grid)
@@ -141,7 +141,7 @@ class Sheets:
             sheet = _sheet_job(grid, made), file
         await self._database.run(grids_table.finish, grid, sheet, now=time.time())
         if sheet is not None:
-            await self._queue.entered(grid.owner)
+            await self._queue.entered(grid.user_id)
 
     def _draw(self, grid: Grid, pictures: Sequence[Path | None], title: str) -> StoredFile:
         arriving = self._files.incoming()
@@ -150,7 +150,7 @@ class Sheets:
         return self._files.adopt(arriving, OutputFile(name, node="grid", kind="image"))
 
 
-def _picture(item: Item | None) -> Path | None:
+def _picture(item: LibraryItem | None) -> Path | None:
     """What of a result can be shown in a cell: a picture itself, of a video its poster."""
     if item is None:
         return None
@@ -163,13 +163,13 @@ def _sheet_job(grid: Grid, made: Job) -> Job:
     """
     return Job(
         id=str(uuid.uuid4()),
-        owner=grid.owner,
+        user_id=grid.user_id,
         preset=made.preset,
         values=made.values,
         prompt=made.prompt,
         seed=made.seed,
         graph={},
-        status=Status.SUCCEEDED,
+        status=JobStatus.SUCCEEDED,
         created_at=grid.created_at,
         finished_at=time.time(),
     )

@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ...storage import items_table, jobs_table
-from ...storage.records import Item, Job, StoredFile
+from ...storage.records import Job, LibraryItem, StoredFile
 
-__all__ = ["Cell", "Grid", "Side"]
+__all__ = ["Grid", "GridAxis", "GridCell"]
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class GridAxis:
     """One side of a grid: what varies along it, and what is written beside each row or column."""
 
     label: str
@@ -27,7 +27,7 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class GridCell:
     """A place in a grid: which one of how many, from 1, and what is written at its sides."""
 
     number: int
@@ -40,9 +40,9 @@ class Grid:
     """``jobs`` are the cells row by row; ``down`` is None where there is one row."""
 
     id: str
-    owner: str
-    across: Side
-    down: Side | None
+    user_id: str
+    across: GridAxis
+    down: GridAxis | None
     jobs: tuple[str, ...]
     created_at: float
 
@@ -51,20 +51,20 @@ class Grid:
         """What varies: 'Steps / Sampler'."""
         return f"{self.across.label} / {self.down.label}" if self.down else self.across.label
 
-    def cell(self, job_id: str) -> Cell | None:
+    def cell(self, job_id: str) -> GridCell | None:
         """Where a job stands in it."""
         if job_id not in self.jobs:
             return None
         row, column = divmod(self.jobs.index(job_id), len(self.across.labels))
         labels = (self.across.labels[column], *((self.down.labels[row],) if self.down else ()))
-        return Cell(self.jobs.index(job_id) + 1, len(self.jobs), labels)
+        return GridCell(self.jobs.index(job_id) + 1, len(self.jobs), labels)
 
 
 def insert(connection: sqlite3.Connection, grid: Grid) -> None:
     sides = [asdict(side) if side else None for side in (grid.across, grid.down)]
     connection.execute(
-        "INSERT INTO grids (id, owner, sides, jobs, created_at) VALUES (?, ?, ?, ?, ?)",
-        (grid.id, grid.owner, json.dumps(sides), json.dumps(grid.jobs), grid.created_at),
+        "INSERT INTO grids (id, user_id, sides, jobs, created_at) VALUES (?, ?, ?, ?, ?)",
+        (grid.id, grid.user_id, json.dumps(sides), json.dumps(grid.jobs), grid.created_at),
     )
 
 
@@ -73,9 +73,9 @@ def delete(connection: sqlite3.Connection, grid_id: str) -> None:
     connection.execute("DELETE FROM grids WHERE id = ?", (grid_id,))
 
 
-def get(connection: sqlite3.Connection, grid_id: str, owner: str) -> Grid | None:
+def get(connection: sqlite3.Connection, grid_id: str, user_id: str) -> Grid | None:
     row = connection.execute(
-        "SELECT * FROM grids WHERE id = ? AND owner = ?", (grid_id, owner)
+        "SELECT * FROM grids WHERE id = ? AND user_id = ?", (grid_id, user_id)
     ).fetchone()
     return _grid(row) if row else None
 
@@ -88,12 +88,12 @@ def unfinished(connection: sqlite3.Connection) -> list[Grid]:
 
 def cells(
     connection: sqlite3.Connection, grid: Grid, folder: Path
-) -> list[tuple[Job | None, Item | None]]:
+) -> list[tuple[Job | None, LibraryItem | None]]:
     """Each cell's job and its first result, as far as there are any."""
     found = []
     for job_id in grid.jobs:
         made = items_table.of_job(connection, job_id, folder)
-        found.append((jobs_table.get(connection, job_id, grid.owner), made[0] if made else None))
+        found.append((jobs_table.get(connection, job_id, grid.user_id), made[0] if made else None))
     return found
 
 
@@ -111,13 +111,13 @@ def finish(
 
 def _grid(row: sqlite3.Row) -> Grid:
     across, down = (
-        Side(side["label"], tuple(side["labels"])) if side else None
+        GridAxis(side["label"], tuple(side["labels"])) if side else None
         for side in json.loads(row["sides"])
     )
     assert across is not None  # noqa: S101 -- insert() writes one
     return Grid(
         id=row["id"],
-        owner=row["owner"],
+        user_id=row["user_id"],
         across=across,
         down=down,
         jobs=tuple(json.loads(row["jobs"])),

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ..model_families import Family, count_tokens
-from ..protected_spans import Lost, foreign_syntax_removed, restored
+from ..protected_spans import ProtectedSpanLostError, foreign_syntax_removed, restored
 from ..rules.language_detection import COMMON, EMPTY_WORDS, is_latin, language_of
 from ..rules.vocabulary import words
 
 __all__ = [
-    "Answer",
+    "ModelOutput",
     "Rejected",
     "judged",
     "judged_description",
@@ -30,7 +30,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ModelOutput:
     """The parts of an answer."""
 
     prompt: str
@@ -86,12 +86,12 @@ _MAX_CHARACTERS: Final = 6_000
 _MAX_FIELD: Final = 300
 
 
-def read_answer(text: str) -> Answer:
+def read_answer(text: str) -> ModelOutput:
     """The parts of a complete answer, as structured output, JSON in chatter, or plain text."""
     text = _bare(text)
     found = _json_object(text, _PROMPT_KEYS)
     if found is not None:
-        return Answer(
+        return ModelOutput(
             prompt=_one_line(_field(found, _PROMPT_KEYS)),
             negative=_one_line(_field(found, _NEGATIVE_KEYS)),
             lyrics=_field(found, ("lyrics",)).strip(),
@@ -99,7 +99,7 @@ def read_answer(text: str) -> Answer:
     negative = _NEGATIVE_LINE.search(text)
     if negative:
         text = text[: negative.start()]
-    return Answer(prompt=_plain(text), negative=_one_line(negative[1]) if negative else "")
+    return ModelOutput(prompt=_plain(text), negative=_one_line(negative[1]) if negative else "")
 
 
 def read_fields(text: str, keys: Collection[str]) -> dict[str, str]:
@@ -132,7 +132,7 @@ def partial_prompt(text: str) -> str:
     return _LABEL.sub("", _LEAD_IN.sub("", text))
 
 
-def judged(answer: Answer, prompt: str, family: Family) -> Answer:
+def judged(answer: ModelOutput, prompt: str, family: Family) -> ModelOutput:
     """``answer`` fit for the prompt box, with the protected parts of ``prompt`` in it.
 
     Raises:
@@ -146,7 +146,7 @@ def judged(answer: Answer, prompt: str, family: Family) -> Answer:
     text = _shortened(text, prompt, family)
     try:
         text = restored(text, prompt)
-    except Lost as lost:
+    except ProtectedSpanLostError as lost:
         told = ", ".join(part.text for part in lost.parts[:3])
         raise Rejected(f"it lost {told}") from lost
     if _same(text, prompt):
@@ -160,7 +160,7 @@ def judged(answer: Answer, prompt: str, family: Family) -> Answer:
     )
 
 
-def judged_description(answer: Answer, family: Family) -> str:
+def judged_description(answer: ModelOutput, family: Family) -> str:
     """The description of a picture, fit for the prompt box.
 
     Raises:

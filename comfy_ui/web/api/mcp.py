@@ -25,9 +25,9 @@ from ... import __version__
 from ...errors import ComfyHeadlessError
 from ..auth.access import SESSION_HEADER, Access
 from ..http.handlers import body, guarded
-from .program_endpoints import NAMES, Api
+from .program_endpoints import NAMES, ProgramEndpoints
 
-__all__ = ["MCP_PATH", "Tools"]
+__all__ = ["MCP_PATH", "McpTools"]
 
 MCP_PATH: Final = "/mcp"
 _VERSIONS: Final = ("2025-06-18", "2025-03-26", "2024-11-05")
@@ -43,10 +43,10 @@ class _Refused(Exception):  # noqa: N818 -- never leaves this file
         self.code = code
 
 
-class Tools:
-    """Answers MCP requests with the endpoints of an :class:`Api`."""
+class McpTools:
+    """Answers MCP requests with the endpoints of an :class:`ProgramEndpoints`."""
 
-    def __init__(self, api: Api, access: Access) -> None:
+    def __init__(self, api: ProgramEndpoints, access: Access) -> None:
         self._api = api
         self._access = access
         self._arguments = {name: _arguments(getattr(api, name)) for name in NAMES}

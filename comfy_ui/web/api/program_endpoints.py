@@ -16,38 +16,38 @@ import gradio as gr
 
 from ...errors import ComfyHeadlessError, ComfyUIOfflineError, ValidationError, closest
 from ...prompts import WildcardFolder, aenhance_prompt, expand_values, load_styles
-from ...protocol.object_info import NodeLibrary
-from ...storage.records import TEMPLATES, Item, JobRequest, Snapshot
+from ...protocol.object_info import NodeRegistry
+from ...storage.records import TEMPLATES, JobRequest, LibraryItem, Snapshot
 from ...workflow.checks.allow_list import check_allowed
 from ...workflow.controls import apply_values, find_controls
 from ...workflow.graph import Graph
 from ...workflow.load import load_workflow
 from ...workflow.presets.preset_store import Preset
 from ..auth.access import Access
-from ..http.upload_routes import Uploads
-from ..preset_catalog import Entry
-from ..services import Backend
+from ..http.upload_routes import UploadRoutes
+from ..preset_catalog import CatalogEntry
+from ..services import Services
 from ..tabs.create.enhance_prompt import kind_of
 
-__all__ = ["NAMES", "Api"]
+__all__ = ["NAMES", "ProgramEndpoints"]
 
 NAMES: Final = ("generate", "run_workflow", "enhance", "presets", "job", "cancel")
-"""Every endpoint there is: methods of :class:`Api`."""
+"""Every endpoint there is: methods of :class:`ProgramEndpoints`."""
 
 _MAX_PROMPT: Final = 20_000
 
 
-class Api:
+class ProgramEndpoints:
     """What programs can ask for. ``request`` says who asks; it is Gradio's or Starlette's.
 
     A job belongs to the studio: a caller who goes away does not stop it, and finds it again by its
     id as long as it is the same caller (the same login, or the same session).
     """
 
-    def __init__(self, backend: Backend, access: Access) -> None:
+    def __init__(self, backend: Services, access: Access) -> None:
         self._backend = backend
         self._access = access
-        self._uploads = Uploads(backend, access)
+        self._uploads = UploadRoutes(backend, access)
 
     def build(self) -> None:
         """Add the endpoints to the ``gr.Blocks`` around."""
@@ -72,25 +72,25 @@ class Api:
             values: Other parameters of the preset, for instance {"seed": 7, "steps": 20}. Those
                 left out keep their defaults; a file is a name that POST /uploads has given.
         """
-        owner = self._access.require("run", request)
+        user_id = self._access.require("run", request)
         await self._backend.ready()
         chosen = self._preset(preset)
         wanted = {**_mapping(values)}
         said = chosen.by_role("prompt")
         if said is not None and said.id not in wanted:
             wanted[said.id] = _prompt(prompt)
-        files = self._uploads.check(chosen, wanted, owner)
+        files = self._uploads.check(chosen, wanted, user_id)
         trusted = self._access.allows("open_workflow", request)
         job = await self._backend.studio.submit(
             JobRequest(
-                owner=owner,
+                user_id=user_id,
                 preset=chosen.id,
                 values=wanted,
                 uploads=None if trusted else files,
                 key=_key(request),
             )
         )
-        async with aclosing(self._followed(job.id, owner)) as told:
+        async with aclosing(self._followed(job.id, user_id)) as told:
             async for one in told:
                 yield one
 
@@ -108,7 +108,7 @@ class Api:
             workflow: The workflow as ComfyUI exports it, as a JSON object.
             values: New values for its controls, by their ids.
         """
-        owner = self._access.require("run", request)
+        user_id = self._access.require("run", request)
         await self._backend.ready()
         if not isinstance(workflow, dict):
             raise ValidationError("The workflow must be a JSON object.")
@@ -118,7 +118,7 @@ class Api:
             _graph, workflow, _mapping(values), library, wildcards
         )
         if not self._access.allows("open_workflow", request):
-            files = self._uploads.among(graph, owner)
+            files = self._uploads.among(graph, user_id)
             presets = [entry.preset for entry in self._backend.catalog.entries]
             if not await asyncio.to_thread(_some_preset_allows, graph, presets, files):
                 raise ValidationError(
@@ -126,9 +126,11 @@ class Api:
                     hint="Use a preset: 'presets' lists them.",
                 )
         job = await self._backend.studio.submit(
-            JobRequest(owner=owner, preset="workflow", values=kept, graph=graph, key=_key(request))
+            JobRequest(
+                user_id=user_id, preset="workflow", values=kept, graph=graph, key=_key(request)
+            )
         )
-        async with aclosing(self._followed(job.id, owner)) as told:
+        async with aclosing(self._followed(job.id, user_id)) as told:
             async for one in told:
                 yield one
 
@@ -172,8 +174,8 @@ class Api:
         Args:
             job_id: What "generate" and "run_workflow" have called "job".
         """
-        owner = self._access.require("see_own", request)
-        return self._told(await self._backend.studio.snapshot(str(job_id), owner), owner)
+        user_id = self._access.require("see_own", request)
+        return self._told(await self._backend.studio.snapshot(str(job_id), user_id), user_id)
 
     async def cancel(self, request: gr.Request, job_id: str) -> dict[str, Any]:
         """Cancel a job. "cancelled" is false if it was over already.
@@ -181,15 +183,15 @@ class Api:
         Args:
             job_id: What "generate" and "run_workflow" have called "job".
         """
-        owner = self._access.require("cancel", request)
-        return {"cancelled": await self._backend.studio.cancel(str(job_id), owner)}
+        user_id = self._access.require("cancel", request)
+        return {"cancelled": await self._backend.studio.cancel(str(job_id), user_id)}
 
-    async def _followed(self, job_id: str, owner: str) -> AsyncGenerator[dict[str, Any], None]:
-        async with aclosing(self._backend.follow(job_id, owner)) as snapshots:
+    async def _followed(self, job_id: str, user_id: str) -> AsyncGenerator[dict[str, Any], None]:
+        async with aclosing(self._backend.follow(job_id, user_id)) as snapshots:
             async for snapshot in snapshots:
-                yield self._told(snapshot, owner)
+                yield self._told(snapshot, user_id)
 
-    def _told(self, snapshot: Snapshot, owner: str) -> dict[str, Any]:
+    def _told(self, snapshot: Snapshot, user_id: str) -> dict[str, Any]:
         error = snapshot.error
         return {
             "job": snapshot.job_id,
@@ -202,11 +204,11 @@ class Api:
             "eta_s": snapshot.eta_s,
             "elapsed_s": round(snapshot.elapsed_s, 2),
             "error": {"message": error.message, "hint": error.hint} if error else None,
-            "files": [self._file(item, owner) for item in snapshot.items],
+            "files": [self._file(item, user_id) for item in snapshot.items],
             "texts": list(snapshot.texts),
         }
 
-    def _file(self, item: Item, owner: str) -> dict[str, Any]:
+    def _file(self, item: LibraryItem, user_id: str) -> dict[str, Any]:
         return {
             "id": item.id,
             "kind": str(item.kind),
@@ -217,7 +219,7 @@ class Api:
             "height": item.height,
             "prompt": item.prompt,
             "seed": item.seed,
-            "url": f"/files/{item.id}?key={self._access.file_key(item.id, owner)}",
+            "url": f"/files/{item.id}?key={self._access.file_key(item.id, user_id)}",
         }
 
     def _preset(self, name: str) -> Preset:
@@ -229,7 +231,7 @@ class Api:
             )
         return found
 
-    async def _library(self) -> NodeLibrary:
+    async def _library(self) -> NodeRegistry:
         await self._backend.checked()
         library = self._backend.catalog.library
         if library is None:
@@ -240,7 +242,7 @@ class Api:
 def _graph(
     workflow: dict[str, Any],
     values: Mapping[str, Any],
-    library: NodeLibrary,
+    library: NodeRegistry,
     wildcards: WildcardFolder,
 ) -> tuple[Graph, dict[str, Any]]:
     """The graph with ``values`` in it, and those values as the job keeps them."""
@@ -256,7 +258,7 @@ def _some_preset_allows(graph: Graph, presets: list[Preset], files: frozenset[st
     return any(not check_allowed(graph, preset, files) for preset in presets)
 
 
-def _preset_told(entry: Entry) -> dict[str, Any]:
+def _preset_told(entry: CatalogEntry) -> dict[str, Any]:
     preset = entry.preset
     return {
         "id": preset.id,

@@ -24,12 +24,20 @@ from starlette.requests import Request
 
 from ...errors import StorageError, ValidationError
 from ...settings import Settings
-from ...storage.records import LOCAL_OWNER
-from .accounts import GUEST, OWNER, Accounts, Role
+from ...storage.records import LOCAL_USER_ID
+from .accounts import ADMIN_LOGIN, GUEST, Accounts, Role
 from .oauth import said_by
-from .rate_limit import Pace, Paces
+from .rate_limit import RateLimit, RateLimiter
 
-__all__ = ["TABLE", "Access", "Action", "IdentityMiddleware", "Mode", "load_secret", "mode_of"]
+__all__ = [
+    "TABLE",
+    "Access",
+    "AccessMode",
+    "Action",
+    "IdentityMiddleware",
+    "load_secret",
+    "mode_of",
+]
 
 Action = Literal[
     "see",  # the page itself, its presets and whether they are ready
@@ -59,7 +67,7 @@ _SAID_BY_PROXIES: Final = (
 )
 
 
-class Mode(StrEnum):
+class AccessMode(StrEnum):
     """How far the page reaches."""
 
     LOCAL = "local"
@@ -67,54 +75,60 @@ class Mode(StrEnum):
     SPACE = "space"
 
 
-def _in_all_modes(role: Role) -> dict[Mode, Role | None]:
-    return dict.fromkeys(Mode, role)
+def _in_all_modes(role: Role) -> dict[AccessMode, Role | None]:
+    return dict.fromkeys(AccessMode, role)
 
 
-TABLE: Final[Mapping[Action, Mapping[Mode, Role | None]]] = {
-    "see": _in_all_modes(Role.VISITOR),
-    "see_own": _in_all_modes(Role.VISITOR),
-    "run": _in_all_modes(Role.VISITOR),
-    "cancel": _in_all_modes(Role.VISITOR),
-    "upload": _in_all_modes(Role.VISITOR),
-    "enhance": _in_all_modes(Role.VISITOR),
-    "open_workflow": _in_all_modes(Role.OWNER),
-    "get_models": _in_all_modes(Role.OWNER),
-    "see_server": _in_all_modes(Role.OWNER),
-    "free_memory": _in_all_modes(Role.OWNER),
+TABLE: Final[Mapping[Action, Mapping[AccessMode, Role | None]]] = {
+    "see": _in_all_modes(Role.USER),
+    "see_own": _in_all_modes(Role.USER),
+    "run": _in_all_modes(Role.USER),
+    "cancel": _in_all_modes(Role.USER),
+    "upload": _in_all_modes(Role.USER),
+    "enhance": _in_all_modes(Role.USER),
+    "open_workflow": _in_all_modes(Role.ADMIN),
+    "get_models": _in_all_modes(Role.ADMIN),
+    "see_server": _in_all_modes(Role.ADMIN),
+    "free_memory": _in_all_modes(Role.ADMIN),
     # In the shared modes the client keeps away from addresses where clouds keep their keys, as
     # somebody may have got hold of an owner's password (see client/transport/ssrf.py).
-    "reconnect": _in_all_modes(Role.OWNER),
-    "import_folder": {Mode.LOCAL: Role.OWNER, Mode.SHARED: None, Mode.SPACE: None},
+    "reconnect": _in_all_modes(Role.ADMIN),
+    "import_folder": {
+        AccessMode.LOCAL: Role.ADMIN,
+        AccessMode.SHARED: None,
+        AccessMode.SPACE: None,
+    },
 }
 """The lowest role that may do it; None: nobody may."""
 
-PACES: Final[Mapping[Action, Pace]] = {
-    "run": Pace(burst=30, per_minute=30),
-    "upload": Pace(burst=20, per_minute=20),
-    "enhance": Pace(burst=10, per_minute=15),
-    "reconnect": Pace(burst=5, per_minute=6),
+PACES: Final[Mapping[Action, RateLimit]] = {
+    "run": RateLimit(burst=30, per_minute=30),
+    "upload": RateLimit(burst=20, per_minute=20),
+    "enhance": RateLimit(burst=10, per_minute=15),
+    "reconnect": RateLimit(burst=5, per_minute=6),
 }
 """How often one visitor may. Owners may as often as they like, but for connecting to another server
 in the shared modes: how long that takes tells something of the network behind the app.
 """
 
 
-def may(role: Role, action: Action, mode: Mode) -> bool:
+def may(role: Role, action: Action, mode: AccessMode) -> bool:
     """The rule: nothing else decides.
 
-    >>> may(Role.VISITOR, "run", Mode.SHARED), may(Role.VISITOR, "free_memory", Mode.SHARED)
+    >>> may(Role.USER, "run", Mode.SHARED), may(Role.USER, "free_memory", Mode.SHARED)
     (True, False)
     """
     least = TABLE[action][mode]
     return least is not None and role >= least
 
 
-def mode_of(settings: Settings, environ: Mapping[str, str] | None = None) -> Mode:
+def mode_of(settings: Settings, environ: Mapping[str, str] | None = None) -> AccessMode:
     """Local only where nobody else can reach the page."""
     if (os.environ if environ is None else environ).get("SPACE_ID"):
-        return Mode.SPACE
-    return Mode.SHARED if settings.share or not is_loopback(settings.host) else Mode.LOCAL
+        return AccessMode.SPACE
+    return (
+        AccessMode.SHARED if settings.share or not is_loopback(settings.host) else AccessMode.LOCAL
+    )
 
 
 def is_loopback(host: str) -> bool:
@@ -165,19 +179,19 @@ class Access:
 
     def __init__(
         self,
-        mode: Mode,
+        mode: AccessMode,
         secret: bytes,
         accounts: Accounts | None = None,
         *,
         hub_owners: Collection[str] = (),
-        paces: Mapping[Action, Pace] = PACES,
+        paces: Mapping[Action, RateLimit] = PACES,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.mode = mode
         self.accounts = accounts if accounts is not None else Accounts()
         self._secret = secret
         self._hub_owners = frozenset(name.lower() for name in hub_owners)
-        self._paces = Paces({str(action): pace for action, pace in paces.items()})
+        self._paces = RateLimiter({str(action): pace for action, pace in paces.items()})
         self._now = now
 
     def role(self, request: Any) -> Role:
@@ -186,23 +200,23 @@ class Access:
         if user is not None:
             return self.accounts.role(user)
         if self.accounts or login_missing(request):
-            return Role.NOBODY
-        if self.mode is Mode.LOCAL and not _forwarded(request):
-            return Role.OWNER
+            return Role.ANONYMOUS
+        if self.mode is AccessMode.LOCAL and not _forwarded(request):
+            return Role.ADMIN
         if (name := self.hub_name(request)) and name.lower() in self._hub_owners:
-            return Role.OWNER
-        return Role.VISITOR
+            return Role.ADMIN
+        return Role.USER
 
     def hub_name(self, request: Any) -> str | None:
         """The name of somebody who logged in with Hugging Face; only Spaces ask for that."""
-        return said_by(request, time.time()) if self.mode is Mode.SPACE else None
+        return said_by(request, time.time()) if self.mode is AccessMode.SPACE else None
 
     def allows(self, action: Action, request: Any = None) -> bool:
         """Whether the one who asks may do that; without ``request``, whether a passer-by may."""
-        passer_by = Role.OWNER if self.mode is Mode.LOCAL else Role.VISITOR
+        passer_by = Role.ADMIN if self.mode is AccessMode.LOCAL else Role.USER
         return may(passer_by if request is None else self.role(request), action, self.mode)
 
-    def owner(self, request: Any) -> str:
+    def user_id(self, request: Any) -> str:
         """Whose jobs and results a request is about.
 
         A login names its person, on every device, also one with Hugging Face; without one, in the
@@ -210,8 +224,8 @@ class Access:
         for as long as their session.
         """
         user = _user(request)
-        if user == OWNER or (user is None and self.role(request) is Role.OWNER):
-            return LOCAL_OWNER
+        if user == ADMIN_LOGIN or (user is None and self.role(request) is Role.ADMIN):
+            return LOCAL_USER_ID
         if user and user != GUEST:
             return f"user:{user}"
         if user is None and (name := self.hub_name(request)):
@@ -231,20 +245,20 @@ class Access:
         """
         role = self.role(request)
         if not may(role, action, self.mode):
-            if role is Role.NOBODY:
+            if role is Role.ANONYMOUS:
                 raise ValidationError("Log in first.", hint="Open the page and log in.")
             raise ValidationError(
                 "Only the owner of this machine can do that.",
                 hint="Open the app on the machine it runs on, without --share."
-                if role is Role.OWNER
+                if role is Role.ADMIN
                 else "Log in as an owner, or open the app on the machine it runs on.",
             )
-        owner = self.owner(request)
-        free = role is Role.OWNER and (action != "reconnect" or self.mode is Mode.LOCAL)
-        wait_s = 0.0 if free else self._paces.wait_s(action, owner, self._now())
+        user_id = self.user_id(request)
+        free = role is Role.ADMIN and (action != "reconnect" or self.mode is AccessMode.LOCAL)
+        wait_s = 0.0 if free else self._paces.wait_s(action, user_id, self._now())
         if wait_s > 0:
             raise ValidationError("That was too often.", hint=f"Try again in {wait_s:.0f} s.")
-        return owner
+        return user_id
 
     def browser(self, cookie: str | None) -> str | None:
         """The identity in a cookie, if the signature is ours."""
@@ -261,22 +275,22 @@ class Access:
         """A signature that only this installation can make, as 64 hex digits."""
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
 
-    def file_key(self, item_id: int, owner: str) -> str:
+    def file_key(self, item_id: int, user_id: str) -> str:
         """What opens one result of an owner without their cookie: the unguessable part of an
         address. It takes the place of the cookie and not of a login.
         """
-        name = base64.urlsafe_b64encode(owner.encode()).decode().rstrip("=")
-        return f"{name}.{self.sign(f'file/{item_id}/{owner}')[:32]}"
+        name = base64.urlsafe_b64encode(user_id.encode()).decode().rstrip("=")
+        return f"{name}.{self.sign(f'file/{item_id}/{user_id}')[:32]}"
 
     def opened_by(self, item_id: int, key: str) -> str | None:
         """The owner of the result that the key is for; None for a key that we did not make."""
         name, _, _ = key.partition(".")
         try:
-            owner = base64.urlsafe_b64decode(name + "=" * (-len(name) % 4)).decode()
+            user_id = base64.urlsafe_b64decode(name + "=" * (-len(name) % 4)).decode()
         except ValueError:
             return None
-        right = hmac.compare_digest(key.encode(), self.file_key(item_id, owner).encode())
-        return owner if right else None
+        right = hmac.compare_digest(key.encode(), self.file_key(item_id, user_id).encode())
+        return user_id if right else None
 
 
 def _user(request: Any) -> str | None:
@@ -321,7 +335,7 @@ class IdentityMiddleware:
         self._access = access
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
-        if self._access.mode is Mode.LOCAL or scope["type"] != "http" or not _is_page(scope):
+        if self._access.mode is AccessMode.LOCAL or scope["type"] != "http" or not _is_page(scope):
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
@@ -330,7 +344,9 @@ class IdentityMiddleware:
             return
         https = scope["scheme"] == "https" or headers.get(b"x-forwarded-proto") == b"https"
         # A Space is shown in a frame of another site, where only such cookies are kept.
-        framed = "; SameSite=None; Secure; Partitioned" if self._access.mode is Mode.SPACE else ""
+        framed = (
+            "; SameSite=None; Secure; Partitioned" if self._access.mode is AccessMode.SPACE else ""
+        )
         kind = framed or f"; SameSite=Lax{'; Secure' if https else ''}"
         cookie = f"{COOKIE}={self._access.new_cookie()}; Path=/; HttpOnly; Max-Age={_YEAR_S}{kind}"
 

@@ -19,15 +19,15 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError as PydanticValidationError
 
 from ...errors import StorageError, ValidationError
-from .rate_limit import Tries
+from .rate_limit import LoginAttempts
 
-__all__ = ["ACCOUNTS_FILE", "GUEST", "OWNER", "Accounts", "Role", "TooManyTriesError"]
+__all__ = ["ACCOUNTS_FILE", "ADMIN_LOGIN", "GUEST", "Accounts", "Role", "TooManyTriesError"]
 
 ACCOUNTS_FILE: Final = "accounts.json"
 """Below the data folder."""
 GUEST: Final = "guest"
 """The login that ``--share`` makes for others. Many people use it, so it names nobody."""
-OWNER: Final = "owner"
+ADMIN_LOGIN: Final = "admin"
 """The login that ``--share`` makes for the one who started the app."""
 MIN_PASSWORD: Final = 8
 
@@ -42,9 +42,9 @@ _MAX_REMEMBERED: Final = 64
 class Role(IntEnum):
     """What somebody is to this app; a higher one may all that a lower one may."""
 
-    NOBODY = 0
-    VISITOR = 1
-    OWNER = 2
+    ANONYMOUS = 0
+    USER = 1
+    ADMIN = 2
 
 
 class TooManyTriesError(ValidationError):
@@ -93,7 +93,7 @@ class Accounts:
         self._fleeting: dict[str, _Account] = {}
         self._stored: Mapping[str, _Account] = {}
         self._stamp: tuple[int, int] | None = None
-        self._tries = Tries()
+        self._tries = LoginAttempts()
         self._working = threading.BoundedSemaphore(_AT_ONCE)
         self._proven: dict[bytes, tuple[_Account, float]] = {}
         self._proof_key = secrets.token_bytes(32)
@@ -108,7 +108,7 @@ class Accounts:
     def role(self, name: str) -> Role:
         """The role of that name; NOBODY where there is no such account (any more)."""
         account = self._all().get(name)
-        return account.role if account else Role.NOBODY
+        return account.role if account else Role.ANONYMOUS
 
     def add(self, name: str, password: str, role: Role) -> None:
         """Write an account into the file, or change it.
@@ -117,7 +117,7 @@ class Accounts:
             ValidationError: a name or password that cannot be one.
             StorageError: the file cannot be written.
         """
-        if name in {GUEST, OWNER}:
+        if name in {GUEST, ADMIN_LOGIN}:
             raise ValidationError(f"'{name}' is a login that --share makes by itself.")
         self._write({**self._read(), _name(name): _hashed(_password(password), role)})
 
@@ -171,7 +171,7 @@ class Accounts:
     @cached_property
     def _nobody(self) -> _Account:
         """Whom unknown names are compared with. Not made at the start: a tenth of a second."""
-        return _hashed(secrets.token_hex(8), Role.NOBODY)
+        return _hashed(secrets.token_hex(8), Role.ANONYMOUS)
 
     def _matches(self, known: _Account | None, password: str) -> bool:
         with self._working:

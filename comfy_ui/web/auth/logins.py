@@ -9,13 +9,13 @@ from fastapi import HTTPException
 
 from ...errors import ValidationError
 from ...settings import Settings
-from .access import Mode
-from .accounts import ACCOUNTS_FILE, GUEST, OWNER, Accounts, Role, TooManyTriesError
+from .access import AccessMode
+from .accounts import ACCOUNTS_FILE, ADMIN_LOGIN, GUEST, Accounts, Role, TooManyTriesError
 
 __all__ = ["checker", "hub_owners", "logins_of"]
 
 
-def logins_of(settings: Settings, mode: Mode, *, say: Callable[[str], None]) -> Accounts:
+def logins_of(settings: Settings, mode: AccessMode, *, say: Callable[[str], None]) -> Accounts:
     """The accounts for this run. Says each password that it makes, once.
 
     Whoever starts the app with ``--auth`` is an owner; so is the login ``owner`` that a share link
@@ -30,11 +30,11 @@ def logins_of(settings: Settings, mode: Mode, *, say: Callable[[str], None]) -> 
         user, _, password = settings.auth.get_secret_value().partition(":")
         if not user or not password:
             raise ValidationError("The login must be USER:PASSWORD.")
-        accounts.add_for_now(user, password, Role.OWNER)
-    elif settings.share and mode is Mode.SHARED and not accounts:
+        accounts.add_for_now(user, password, Role.ADMIN)
+    elif settings.share and mode is AccessMode.SHARED and not accounts:
         for name, role, whose in (
-            (OWNER, Role.OWNER, "Your login"),
-            (GUEST, Role.VISITOR, "Login for others"),
+            (ADMIN_LOGIN, Role.ADMIN, "Your login"),
+            (GUEST, Role.USER, "Login for others"),
         ):
             password = secrets.token_urlsafe(9)
             accounts.add_for_now(name, password, role)

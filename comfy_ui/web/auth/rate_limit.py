@@ -7,26 +7,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Pace", "Paces", "Tries"]
+__all__ = ["LoginAttempts", "RateLimit", "RateLimiter"]
 
 _MAX_REMEMBERED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class RateLimit:
     """``burst`` at once, and ``per_minute`` in the long run."""
 
     burst: int
     per_minute: float
 
 
-class Paces:
+class RateLimiter:
     """A bucket of permissions for each person and kind of action, refilled as time goes by.
 
     Remembers the last 10,000 people; all the others start with a full bucket.
     """
 
-    def __init__(self, paces: Mapping[str, Pace]) -> None:
+    def __init__(self, paces: Mapping[str, RateLimit]) -> None:
         self._paces = paces
         self._buckets: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
 
@@ -51,7 +51,7 @@ class _Failures:
     until: float = 0.0
 
 
-class Tries:
+class LoginAttempts:
     """Wrong passwords: after ``free`` of them each next try waits twice as long as the one before.
 
     The wait ends with a right password and is never longer than ``longest_s``, so that nobody

@@ -14,14 +14,14 @@ from ...storage.records import JobError
 from ...workflow.presets.preset_store import Preset
 from .html import Html, act, el, icon
 
-__all__ = ["Wishes", "draft_card", "failed_card", "writing_card"]
+__all__ = ["EnhanceSettings", "draft_card", "failed_card", "writing_card"]
 
 _RULES_NAME: Final = "built-in rules"
 _MAX_OWN_WORDS: Final = 4000
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class EnhanceSettings:
     """How a person wants drafts: kept by the browser, sent with every request."""
 
     style: str = "balanced"
@@ -58,7 +58,7 @@ class Wishes:
 def draft_card(
     draft: EnhancedPrompt,
     preset: Preset,
-    wishes: Wishes | None = None,
+    wishes: EnhanceSettings | None = None,
     styles: Iterable[str] = (),
 ) -> Html:
     """The draft: what changed is marked, who wrote it, and what can be done with it.
@@ -146,7 +146,7 @@ def _marked(draft: EnhancedPrompt) -> list[Html | str]:
     ]
 
 
-def _choices(wishes: Wishes, styles: Iterable[str]) -> Html:
+def _choices(wishes: EnhanceSettings, styles: Iterable[str]) -> Html:
     """How the next draft is to be. A change asks for one at once."""
 
     built_in = list_styles()

@@ -7,10 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-__all__ = ["island", "sent"]
+__all__ = ["from_page", "html_block"]
 
 
-def island(value: str = "", *, sends: Sequence[str] = (), **options: Any) -> Any:
+def html_block(value: str = "", *, sends: Sequence[str] = (), **options: Any) -> Any:
     """A ``gr.HTML`` with events of our own names.
 
     A button inside with ``data-send="recall"`` fires the event ``recall`` with its other
@@ -27,7 +27,7 @@ def island(value: str = "", *, sends: Sequence[str] = (), **options: Any) -> Any
     )
 
 
-def sent(event: gr.EventData) -> Mapping[str, Any]:
+def from_page(event: gr.EventData) -> Mapping[str, Any]:
     """The ``data-`` attributes that came with an event. They come from the page: trust none."""
     data = event._data  # noqa: SLF001 -- reading a missing name through the class raises
     return data if isinstance(data, dict) else {}

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from ...storage.records import Item, JobError, Phase, Snapshot
+from ...storage.records import JobError, LibraryItem, Phase, Snapshot
 from .html import Html, act, el, icon, icon_button, page_text
 from .thumbnails import file_url, thumb_url
 from .units import duration
@@ -102,7 +102,7 @@ WAYS: Final = {
 
 
 def result_card(
-    items: Sequence[Item], *, seconds: float | None = None, ways: Iterable[str] = ()
+    items: Sequence[LibraryItem], *, seconds: float | None = None, ways: Iterable[str] = ()
 ) -> Html:
     """A finished job: its first result large, what it is, and what to do with it.
 
@@ -272,7 +272,7 @@ def _spoken(snapshot: Snapshot) -> str:
     return f"{word}, {quarter} percent" if snapshot.phase is Phase.RUNNING else word
 
 
-def _media(item: Item) -> Html:
+def _media(item: LibraryItem) -> Html:
     label = page_text(item.prompt or item.filename, limit=120)
     match item.kind:
         case "image":
@@ -311,7 +311,7 @@ def _media(item: Item) -> Html:
             )
 
 
-def _actions(item: Item, ways: Iterable[str]) -> Html:
+def _actions(item: LibraryItem, ways: Iterable[str]) -> Html:
     return el(
         "div",
         _recall(item, "all", "Reuse all", "again"),
@@ -334,9 +334,9 @@ def _actions(item: Item, ways: Iterable[str]) -> Html:
     )
 
 
-def _keep(item: Item, do: str, image: str, label: str, **more: object) -> Html:
+def _keep(item: LibraryItem, do: str, image: str, label: str, **more: object) -> Html:
     return icon_button(image, label, class_="act only", data_do=do, data_item=str(item.id), **more)
 
 
-def _recall(item: Item, what: str, label: str, image: str) -> Html:
+def _recall(item: LibraryItem, what: str, label: str, image: str) -> Html:
     return act(image, label, data_send="recall", data_item=str(item.id), data_what=what)

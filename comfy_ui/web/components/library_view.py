@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from ...storage.records import TEMPLATES, Item, Job
+from ...storage.records import TEMPLATES, Job, LibraryItem
 from ...workflow.checks.requirements import model_files
 from ...workflow.fields.roles import FILE_ROLES
 from ...workflow.presets.preset_store import Preset
-from ..preset_catalog import Catalog
+from ..preset_catalog import PresetCatalog
 from ..tabs.create.reuse_settings import ways_on
 from . import units
 from .html import Html, act, el, icon, icon_button, page_text
@@ -62,12 +62,12 @@ def frame(*, imports: bool = False) -> Html:
     )
 
 
-def tiles(items: Iterable[Item]) -> Html:
+def tiles(items: Iterable[LibraryItem]) -> Html:
     """One tile a result, in order. The page puts them under their days: it knows the time zone."""
     return Html("".join(_tile(item) for item in items))
 
 
-def _tile(item: Item) -> Html:
+def _tile(item: LibraryItem) -> Html:
     name = page_text(item.prompt or item.filename, limit=60)
     return el(
         "li",
@@ -207,7 +207,7 @@ def _selection() -> Html:
 # All about one result
 
 
-def detail(item: Item, job: Job, catalog: Catalog) -> Html:
+def detail(item: LibraryItem, job: Job, catalog: PresetCatalog) -> Html:
     """The panel beside a result shown large: what it is, how it was made, what to do with it."""
     preset = catalog.find(item.preset)
     return el(
@@ -229,7 +229,7 @@ def detail(item: Item, job: Job, catalog: Catalog) -> Html:
     )
 
 
-def _templates(item: Item) -> list[str]:
+def _templates(item: LibraryItem) -> list[str]:
     """Its prompts as they were before wildcards were chosen."""
     kept = item.values.get(TEMPLATES)  # a control of a workflow may have this name as well
     return [str(text) for text in kept.values()] if isinstance(kept, Mapping) else []
@@ -245,7 +245,7 @@ def _words(label: str, text: str) -> Html:
     )
 
 
-def _recalls(item: Item) -> list[Html | None]:
+def _recalls(item: LibraryItem) -> list[Html | None]:
     return [
         _key("recall", "again", "Reuse all", "A", what="all"),
         _key("recall", "spark", "Remix", "R", what="remix", title="All but the seed"),
@@ -254,7 +254,7 @@ def _recalls(item: Item) -> list[Html | None]:
     ]
 
 
-def _ways(item: Item, catalog: Catalog) -> list[Html]:
+def _ways(item: LibraryItem, catalog: PresetCatalog) -> list[Html]:
     if item.kind != "image":
         return []
     return [
@@ -271,7 +271,7 @@ def _ways(item: Item, catalog: Catalog) -> list[Html]:
     ]
 
 
-def _keeps(item: Item) -> list[Html | None]:
+def _keeps(item: LibraryItem) -> list[Html | None]:
     return [
         _key(
             "star-shown",
@@ -311,12 +311,12 @@ def _key(
     )
 
 
-def _negative(item: Item, preset: Preset | None) -> str:
+def _negative(item: LibraryItem, preset: Preset | None) -> str:
     param = preset.by_role("negative") if preset else None
     return str(item.values.get(param.id) or "") if param else ""
 
 
-def _facts(item: Item, job: Job, preset: Preset | None) -> list[tuple[str, object]]:
+def _facts(item: LibraryItem, job: Job, preset: Preset | None) -> list[tuple[str, object]]:
     facts: list[tuple[str, object]] = [("Preset", preset.title if preset else item.preset)]
     if item.width and item.height:
         facts.append(("Size", f"{item.width} × {item.height}"))

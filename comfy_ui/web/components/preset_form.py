@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from ...protocol.object_info import InputSpec, NodeLibrary
+from ...protocol.object_info import InputSpec, NodeRegistry
 from ...workflow.fields.roles import NUMBER_ROLES
-from ...workflow.graph import Link, consumers
+from ...workflow.graph import NodeLink, consumers
 from ...workflow.presets.preset_store import Param, Preset, choices, limits
 from . import field_widgets
 from .html import Html, el, icon
@@ -22,7 +22,7 @@ _MANY: Final = 12  # fields under Advanced, from which on they need headings
 _SIZE_ROLES: Final = frozenset({"width", "height"})
 
 
-def form(preset: Preset, values: Mapping[str, Any], *, library: NodeLibrary | None = None) -> Html:
+def form(preset: Preset, values: Mapping[str, Any], *, library: NodeRegistry | None = None) -> Html:
     """The fields of ``preset`` under the prompt, filled with ``values`` or the preset's defaults.
 
     ``library`` is the server's node list: it fills the lists of models, samplers and schedulers.
@@ -141,7 +141,7 @@ def _fits(param: Param, value: Any) -> bool:
     return low <= number <= high
 
 
-def _spec(preset: Preset, param: Param, library: NodeLibrary | None) -> InputSpec | None:
+def _spec(preset: Preset, param: Param, library: NodeRegistry | None) -> InputSpec | None:
     """What the server says about the input that the parameter writes to first."""
     if library is None or not param.targets:
         return None
@@ -153,7 +153,7 @@ def _spec(preset: Preset, param: Param, library: NodeLibrary | None) -> InputSpe
 def _paints(preset: Preset, param: Param) -> bool:
     """Whether the graph takes a mask out of this picture: then it can be painted here."""
     return param.role == "image" and any(
-        consumers(preset.graph, Link(target.node, 1)) for target in param.targets
+        consumers(preset.graph, NodeLink(target.node, 1)) for target in param.targets
     )
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from ...resources import assets_dir
 from ...workflow.presets.preset_store import Preset, list_presets
-from ..preset_catalog import Entry, grouped
+from ..preset_catalog import CatalogEntry, grouped
 from .html import Html, el, icon
 
 __all__ = ["KINDS", "KIND_ICONS", "cover", "picker", "picture_of", "readiness"]
@@ -24,7 +24,7 @@ KIND_ICONS: Final = {
 }
 
 
-def picker(entries: Sequence[Entry], chosen: str) -> Html:
+def picker(entries: Sequence[CatalogEntry], chosen: str) -> Html:
     """The card of the chosen preset; a click opens the list of all."""
     current = next((entry for entry in entries if entry.preset.id == chosen), None)
     if current is None:
@@ -55,7 +55,7 @@ def picker(entries: Sequence[Entry], chosen: str) -> Html:
     )
 
 
-def _group(title: str, entries: Sequence[Entry], current: Entry) -> Html:
+def _group(title: str, entries: Sequence[CatalogEntry], current: CatalogEntry) -> Html:
     return el(
         "div",
         el("h2", title),
@@ -64,7 +64,7 @@ def _group(title: str, entries: Sequence[Entry], current: Entry) -> Html:
     )
 
 
-def _option(entry: Entry, *, chosen: bool) -> Html:
+def _option(entry: CatalogEntry, *, chosen: bool) -> Html:
     preset = entry.preset
     return el(
         "button",
@@ -78,7 +78,7 @@ def _option(entry: Entry, *, chosen: bool) -> Html:
     )
 
 
-def _face(entry: Entry, *, button: bool = False) -> Html:
+def _face(entry: CatalogEntry, *, button: bool = False) -> Html:
     preset = entry.preset
     return el(
         "span",
@@ -110,7 +110,7 @@ def _shipped() -> frozenset[str]:
     return frozenset(preset.description for preset in list_presets())
 
 
-def readiness(entry: Entry) -> Html:
+def readiness(entry: CatalogEntry) -> Html:
     """A lamp and a word: ready, or what is missing."""
     if entry.ready is None:
         return el("span", el("i", class_="lamp"), "Not checked", class_="state")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...jobs.grids.grids_table import Cell
-from ...storage.records import Item, Job, Line, Phase, Snapshot, Status
-from ..preset_catalog import Catalog
+from ...jobs.grids.grids_table import GridCell
+from ...storage.records import Job, JobStatus, LibraryItem, Phase, QueueView, Snapshot
+from ..preset_catalog import PresetCatalog
 from . import units
 from .html import Html, act, el, icon, icon_button, page_text
 from .job_card import LOOKS, meter, place, preview_url
@@ -42,9 +42,9 @@ def frame() -> Html:
     )
 
 
-def summary(line: Line) -> Html:
+def summary(line: QueueView) -> Html:
     """How many there are, and one button for all that wait."""
-    waiting = any(job.status is Status.WAITING for job, _ in line.jobs)
+    waiting = any(job.status is JobStatus.WAITING for job, _ in line.jobs)
     queued = sum(snapshot.phase is Phase.QUEUED for _, snapshot in line.jobs)
     told = [f"{len(line.jobs) - queued} running", f"{queued} waiting"] if line.jobs else []
     if line.others:
@@ -63,16 +63,16 @@ def summary(line: Line) -> Html:
 def now_row(
     job: Job,
     snapshot: Snapshot,
-    catalog: Catalog,
+    catalog: PresetCatalog,
     *,
-    cell: Cell | None = None,
+    cell: GridCell | None = None,
     elsewhere: bool = False,
 ) -> Html:
     """A job that runs or waits. One that waits can be moved, changed and put first.
 
     ``cell``: its place in a grid. ``elsewhere``: see :meth:`.Studio.elsewhere`.
     """
-    waits = job.status is Status.WAITING
+    waits = job.status is JobStatus.WAITING
     name = page_text(job.prompt or catalog.title(job.preset), limit=60)
     return el(
         "li",
@@ -109,7 +109,7 @@ def now_row(
     )
 
 
-def past_row(job: Job, snapshot: Snapshot, catalog: Catalog) -> Html:
+def past_row(job: Job, snapshot: Snapshot, catalog: PresetCatalog) -> Html:
     """A job that is over: its results, or why there are none and how to try again."""
     look = LOOKS[snapshot.phase]
     name = page_text(job.prompt or catalog.title(job.preset), limit=60)
@@ -155,11 +155,11 @@ def past_row(job: Job, snapshot: Snapshot, catalog: Catalog) -> Html:
 
 
 def _again(job: Job) -> str:
-    return "Fetch its results again" if job.status is Status.UNFETCHED else "Try again"
+    return "Fetch its results again" if job.status is JobStatus.UNFETCHED else "Try again"
 
 
 def _facts(
-    job: Job, snapshot: Snapshot, catalog: Catalog, cell: Cell | None, *, elsewhere: bool
+    job: Job, snapshot: Snapshot, catalog: PresetCatalog, cell: GridCell | None, *, elsewhere: bool
 ) -> Html:
     look = LOOKS[snapshot.phase]
     told = [el("span", icon(look.icon), look.word, class_="phase")]
@@ -176,19 +176,19 @@ def _facts(
         told.append(el("span", f"Grid {cell.number} of {cell.size}"))
         told.append(el("span", page_text(" · ".join(cell.labels), limit=80), translate="no"))
     told.append(el("span", catalog.title(job.preset), translate="no"))
-    if job.status is Status.WAITING and job.cost_s > 1:
+    if job.status is JobStatus.WAITING and job.cost_s > 1:
         told.append(el("span", f"about {units.duration(job.cost_s)}"))
     return el("div", told, class_="facts")
 
 
-def _picture(job: Job, snapshot: Snapshot, catalog: Catalog) -> Html:
+def _picture(job: Job, snapshot: Snapshot, catalog: PresetCatalog) -> Html:
     if preview := preview_url(snapshot):
         return el("img", class_="cover", src=preview, alt="")
     preset = catalog.find(job.preset)
     return picture_of(preset) if preset else el("span", icon("image"), class_="cover")
 
 
-def _results(items: Sequence[Item]) -> Html | None:
+def _results(items: Sequence[LibraryItem]) -> Html | None:
     if not items:
         return None
     return el("div", [thumb(item) for item in items[:4]], class_="made")

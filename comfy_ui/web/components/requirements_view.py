@@ -11,7 +11,7 @@ from ...models.model_folders import ModelFolders
 from .html import Html, act, el, icon, join, page_text
 from .units import size
 
-__all__ = ["Fetchable", "missing_models", "needs"]
+__all__ = ["DownloadableFile", "missing_models", "needs"]
 
 _COLUMNS: Final = ("File", "Folder", "Size", "Licence", "")
 
@@ -24,14 +24,14 @@ def missing_models(problems: Iterable[Problem]) -> tuple[MissingModel, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Fetchable:
+class DownloadableFile:
     """That files can be fetched here: into which folders, and for which preset or workflow."""
 
     form: str
     folders: ModelFolders
 
 
-def needs(problems: Sequence[Problem], fetchable: Fetchable | None = None) -> Html:
+def needs(problems: Sequence[Problem], fetchable: DownloadableFile | None = None) -> Html:
     """All problems: the files as a table that can be copied whole, then the others by kind.
 
     With ``fetchable`` the files that can be put on this machine's disk have a button for it.
@@ -63,7 +63,7 @@ def _problem(problem: Problem) -> Html:
     )
 
 
-def _models(models: Sequence[MissingModel], fetchable: Fetchable | None) -> Html:
+def _models(models: Sequence[MissingModel], fetchable: DownloadableFile | None) -> Html:
     total = sum(model.size_bytes or 0 for model in models)
     told = {"Size": any(m.size_bytes for m in models), "Licence": any(m.license for m in models)}
     columns = [name for name in _COLUMNS if told.get(name, True)]
@@ -100,7 +100,7 @@ def _models(models: Sequence[MissingModel], fetchable: Fetchable | None) -> Html
     )
 
 
-def _fetch(fetchable: Fetchable, label: str, file: str | None = None) -> Html:
+def _fetch(fetchable: DownloadableFile, label: str, file: str | None = None) -> Html:
     return act(
         "download",
         label,
@@ -125,7 +125,7 @@ def _where(model: MissingModel) -> str:
     return "/".join(part for part in ("models", model.folder, model.filename) if part)
 
 
-def _row(model: MissingModel, columns: Sequence[str], fetchable: Fetchable | None) -> Html:
+def _row(model: MissingModel, columns: Sequence[str], fetchable: DownloadableFile | None) -> Html:
     known = {
         "Size": size(model.size_bytes) if model.size_bytes else "unknown",
         "Licence": page_text(model.license or "unknown", limit=60),

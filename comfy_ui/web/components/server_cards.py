@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from ...health import HealthReport, Verdict
+from ...health import HealthReport, HealthVerdict
 from ...storage.records import ServerStatus
-from ..share_link import Link
+from ..share_link import ShareLinkState
 from .html import Html, act, el, page_text
 from .units import duration, size
 
@@ -76,7 +76,7 @@ def _server(status: ServerStatus, *, embedded: bool, private: bool) -> list[Html
 
 
 def _lamp(status: ServerStatus) -> Html:
-    stuck = status.health is not None and status.health.verdict is Verdict.STUCK
+    stuck = status.health is not None and status.health.verdict is HealthVerdict.STUCK
     if not status.online or stuck:
         said = "Stuck" if stuck else "Does not answer"
         return el("span", el("i", class_="lamp bad"), said, class_="state")
@@ -90,7 +90,7 @@ def _health(health: HealthReport | None, *, private: bool) -> list[Html]:
     facts = [_fact("Since", _clock(health.since))]
     if health.breaker != "closed":
         facts.append(_fact("Circuit", f"open, next try in {health.retry_after_s:.0f} s"))
-    if health.verdict is Verdict.STUCK:
+    if health.verdict is HealthVerdict.STUCK:
         facts.append(_fact("Advice", health.advice))
     if private and health.last_error_at is not None:
         said = f"{page_text(health.last_error)} ({_clock(health.last_error_at)})"
@@ -143,7 +143,7 @@ _STATES: Final = {
 }
 
 
-def share_panel(link: Link, *, now: float) -> Html:
+def share_panel(link: ShareLinkState, *, now: float) -> Html:
     """The public link: how old it is, and whether it answered when it was last looked at."""
     lamp, word = _STATES[link.state]
     facts = []

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...storage.records import Item
+from ...storage.records import LibraryItem
 from .html import Html, el, icon, page_text
 
 __all__ = ["file_url", "gallery", "thumb", "thumb_url"]
 
 
-def gallery(items: Sequence[Item]) -> Html:
+def gallery(items: Sequence[LibraryItem]) -> Html:
     """Thumbnails of the newest results. A click opens one large, with everything it offers."""
     if not items:
         return Html("")
@@ -23,17 +23,17 @@ def gallery(items: Sequence[Item]) -> Html:
     )
 
 
-def file_url(item: Item) -> str:
+def file_url(item: LibraryItem) -> str:
     """Where the page gets the original bytes of a result."""
     return f"/files/{item.id}"
 
 
-def thumb_url(item: Item) -> str | None:
+def thumb_url(item: LibraryItem) -> str | None:
     """Where the page gets a small picture of a result, if there is one."""
     return f"/thumbs/{item.id}" if item.thumbnail else None
 
 
-def thumb(item: Item, *, tabindex: str | None = None) -> Html:
+def thumb(item: LibraryItem, *, tabindex: str | None = None) -> Html:
     """A button with all that the viewer needs, so that opening a result asks nobody."""
     label = page_text(item.prompt or item.filename, limit=120)
     small = thumb_url(item)

@@ -9,10 +9,10 @@ from ...models.model_folders import ModelFolders
 from ...storage.records import JobError
 from ...workflow.fields.roles import FILE_ROLES
 from ...workflow.presets.preset_store import Preset
-from ..open_workflows import Opened
+from ..open_workflows import OpenedWorkflow
 from .html import Html, act, el, icon, page_text
 from .preset_picker import KINDS
-from .requirements_view import Fetchable, missing_models, needs
+from .requirements_view import DownloadableFile, missing_models, needs
 
 __all__ = ["nothing", "report", "trouble"]
 
@@ -38,7 +38,7 @@ def nothing() -> Html:
 
 
 def report(
-    opened: Opened,
+    opened: OpenedWorkflow,
     *,
     kept: bool = False,
     runs: bool = True,
@@ -64,7 +64,7 @@ def report(
         if preset and preset.description
         else None,
         el("dl", _facts(preset)) if preset else None,
-        needs(opened.problems, Fetchable(opened.id, folders) if folders else None),
+        needs(opened.problems, DownloadableFile(opened.id, folders) if folders else None),
         _working(opened, working),
         _acts(opened, kept=kept) if preset and runs else None,
         _saving(opened) if preset and not kept else None,
@@ -74,7 +74,7 @@ def report(
     )
 
 
-def _state(opened: Opened) -> Html:
+def _state(opened: OpenedWorkflow) -> Html:
     if not opened.errors:
         return el("span", el("i", class_="lamp good"), "Ready", class_="state")
     files = len(missing_models(opened.errors))
@@ -107,7 +107,7 @@ def _facts(preset: Preset) -> list[Html]:
     return [el("div", el("dt", name), el("dd", told)) for name, told in facts.items() if told]
 
 
-def _working(opened: Opened, variants: Sequence[str]) -> Html | None:
+def _working(opened: OpenedWorkflow, variants: Sequence[str]) -> Html | None:
     """The variants that would work now, where the preset itself does not."""
     if not variants or opened.preset is None:
         return None
@@ -121,7 +121,7 @@ def _working(opened: Opened, variants: Sequence[str]) -> Html | None:
     )
 
 
-def _acts(opened: Opened, *, kept: bool) -> Html:
+def _acts(opened: OpenedWorkflow, *, kept: bool) -> Html:
     return el(
         "div",
         _use(opened.id, "Open the form", class_="act primary"),
@@ -144,7 +144,7 @@ def _use(name: str, label: str, *, class_: str, variant: str | None = None) -> H
     )
 
 
-def _saving(opened: Opened) -> Html:
+def _saving(opened: OpenedWorkflow) -> Html:
     return el(
         "div",
         el("label", "Keep it for everybody who uses this page", for_="preset-title"),
@@ -165,7 +165,7 @@ def _saving(opened: Opened) -> Html:
     )
 
 
-def _kept(opened: Opened) -> Html:
+def _kept(opened: OpenedWorkflow) -> Html:
     return el(
         "div",
         icon("check"),

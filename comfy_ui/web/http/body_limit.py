@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import MutableMapping
 from typing import Any, Final
 
-__all__ = ["MAX_BODY_BYTES", "Intake"]
+__all__ = ["MAX_BODY_BYTES", "BodyLimit"]
 
 MAX_BODY_BYTES: Final = 80 * 2**20
 """More than any route of ours takes; those stop at limits of their own."""
@@ -18,7 +18,7 @@ _LONGEST_S: Final = 300.0
 Message = MutableMapping[str, Any]
 
 
-class Intake:
+class BodyLimit:
     """What all requests together have sent and are not done with.
 
     Args:
@@ -46,7 +46,7 @@ class Intake:
 class Reading:
     """Counts what one request sends. Close it when the request has been answered."""
 
-    def __init__(self, intake: Intake, receive: Any, limit_bytes: int, longest_s: float) -> None:
+    def __init__(self, intake: BodyLimit, receive: Any, limit_bytes: int, longest_s: float) -> None:
         self._intake = intake
         self._receive = receive
         self._limit_bytes = limit_bytes

@@ -11,12 +11,12 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from ...errors import ValidationError
-from ...storage.records import Item
+from ...storage.records import LibraryItem
 from ..auth.access import Access
 from ..components.preset_picker import cover
-from ..services import Backend
+from ..services import Services
 from .handlers import body, guarded
-from .upload_routes import MAX_UPLOAD_BYTES, Uploads
+from .upload_routes import MAX_UPLOAD_BYTES, UploadRoutes
 
 __all__ = ["routes"]
 
@@ -38,17 +38,17 @@ _HEADERS: Final = {
 }
 
 
-def routes(backend: Backend, access: Access, uploads: Uploads) -> list[Route]:
+def routes(backend: Services, access: Access, uploads: UploadRoutes) -> list[Route]:
     """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
 
-    async def _item(request: Request) -> Item | None:
+    async def _item(request: Request) -> LibraryItem | None:
         """The result that was asked for, if it is the asker's or they have its key."""
-        owner = access.require("see_own", request)
+        user_id = access.require("see_own", request)
         number = int(request.path_params["id"])
         if "key" in request.query_params:
-            owner = access.opened_by(number, request.query_params["key"]) or owner
+            user_id = access.opened_by(number, request.query_params["key"]) or user_id
         try:
-            return await backend.studio.item(number, owner)
+            return await backend.studio.item(number, user_id)
         except ValidationError:
             return None
 
@@ -75,13 +75,13 @@ def routes(backend: Backend, access: Access, uploads: Uploads) -> list[Route]:
         return _picture(cover(entry.preset))
 
     async def upload(request: Request) -> Response:
-        owner = access.require("upload", request)
+        user_id = access.require("upload", request)
         content = await body(request, MAX_UPLOAD_BYTES)
         over, role = request.query_params.get("over"), request.query_params.get("role", "image")
         if over:
-            name = await uploads.paint(over, content, owner)
+            name = await uploads.paint(over, content, user_id)
         else:
-            name = await uploads.accept(content, role, owner)
+            name = await uploads.accept(content, role, user_id)
         return JSONResponse({"name": name})
 
     async def uploaded(request: Request) -> Response:

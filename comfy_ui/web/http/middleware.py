@@ -18,12 +18,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Match
 
-from ..auth.access import Access, Mode, is_loopback
+from ..auth.access import Access, AccessMode, is_loopback
 from ..auth.accounts import Role, TooManyTriesError
-from .body_limit import MAX_BODY_BYTES, Intake, Reading
+from .body_limit import MAX_BODY_BYTES, BodyLimit, Reading
 from .security_headers import HUGGING_FACE, page_policy, shields
 
-__all__ = ["OPEN", "Gate", "door"]
+__all__ = ["OPEN", "AccessMiddleware", "door"]
 
 Message = MutableMapping[str, Any]
 
@@ -64,18 +64,18 @@ def door(path: str) -> Role | None:
     """The lowest role that may knock at that path of Gradio's app; None: it is shut.
 
     >>> door("/gradio_api/queue/join"), door("/gradio_api/upload"), door("/assets/../config")
-    (<Role.VISITOR: 1>, None, None)
+    (<Role.USER: 1>, None, None)
     """
     if ".." in path.split("/"):
         return None
-    for role, paths in ((Role.NOBODY, OPEN), (Role.VISITOR, _FOR_VISITORS)):
+    for role, paths in ((Role.ANONYMOUS, OPEN), (Role.USER, _FOR_VISITORS)):
         for known in paths:
             if path == known or (known != "/" and known.endswith("/") and path.startswith(known)):
                 return role
     return None
 
 
-class Gate:
+class AccessMiddleware:
     """ASGI middleware in front of the whole app.
 
     Args:
@@ -103,10 +103,10 @@ class Gate:
         self._ours = tuple(ours)
         self._open_paths = frozenset(open_paths)
         self._hashes = tuple(hashes)
-        self._framed = access.mode is Mode.SPACE
+        self._framed = access.mode is AccessMode.SPACE
         self._shields = shields(framed=self._framed)
         self._tokens: dict[str, str] = {}
-        self._intake = Intake()
+        self._intake = BodyLimit()
 
     async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -123,7 +123,7 @@ class Gate:
         if refused is not None:
             await refused(scope, reading, reply)
             return
-        if self._ready is not None and door(scope["path"]) is not Role.NOBODY:
+        if self._ready is not None and door(scope["path"]) is not Role.ANONYMOUS:
             await self._ready()
         if scope["path"].rstrip("/") == "/logout":
             # By default Gradio ends every session of that name, and guests share theirs.
@@ -135,7 +135,9 @@ class Gate:
 
     def _refused(self, scope: Message) -> JSONResponse | None:
         headers = Headers(scope=scope)
-        if self._access.mode is Mode.LOCAL and not is_loopback(_host(headers.get("host", ""))):
+        if self._access.mode is AccessMode.LOCAL and not is_loopback(
+            _host(headers.get("host", ""))
+        ):
             # A site whose name leads here (DNS rebinding), or somebody who comes from elsewhere.
             return _error(
                 403, "Open the page as http://localhost, or start it with --host to share it."
@@ -153,11 +155,11 @@ class Gate:
 
     async def _not_logged_in(self, scope: Message) -> JSONResponse | None:
         path = scope["path"]
-        least = Role.NOBODY if path in self._open_paths else door(path)
+        least = Role.ANONYMOUS if path in self._open_paths else door(path)
         if least is None:
             if not self._is_ours(scope):
                 return _error(404, "There is no such thing here.")
-            least = Role.VISITOR
+            least = Role.USER
         try:
             await self._take_credentials(scope)
         except TooManyTriesError as error:
@@ -205,7 +207,7 @@ class Gate:
 class _Reply:
     """Sends an answer on, with our headers; a page also with its nonce on each script."""
 
-    def __init__(self, gate: Gate, send: Any, *, page: bool, reading: Reading) -> None:
+    def __init__(self, gate: AccessMiddleware, send: Any, *, page: bool, reading: Reading) -> None:
         self._gate = gate
         self._reading = reading
         self._send = send

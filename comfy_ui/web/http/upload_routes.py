@@ -22,9 +22,9 @@ from ...workflow.fields.roles import FILE_ROLES
 from ...workflow.graph import AnyGraph, inputs_of
 from ...workflow.presets.preset_store import Param, Preset
 from ..auth.access import Access
-from ..services import Backend
+from ..services import Services
 
-__all__ = ["MAX_UPLOAD_BYTES", "Uploads"]
+__all__ = ["MAX_UPLOAD_BYTES", "UploadRoutes"]
 
 T = TypeVar("T")
 
@@ -38,14 +38,14 @@ _NAME: Final = re.compile(
 )
 
 
-class Uploads:
+class UploadRoutes:
     """Files for the inputs of jobs. The names carry all state, so that a restart loses nothing."""
 
-    def __init__(self, backend: Backend, access: Access) -> None:
+    def __init__(self, backend: Services, access: Access) -> None:
         self._backend = backend
         self._access = access
 
-    async def accept(self, content: bytes, role: str, owner: str) -> str:
+    async def accept(self, content: bytes, role: str, user_id: str) -> str:
         """Check the bytes, keep them, and give the name that a job may use.
 
         Which server gets them is not known yet; ComfyUI need not be there.
@@ -62,11 +62,11 @@ class Uploads:
         token = secrets.token_hex(12)
         if size is not None:
             token += f"-{size[0]}x{size[1]}"
-        name = f"ui-{token}-{self._access.sign(f'{owner}/{token}')[:24]}.{suffix}"
-        await self._backend.studio.keep_input(name, content, owner)
+        name = f"ui-{token}-{self._access.sign(f'{user_id}/{token}')[:24]}.{suffix}"
+        await self._backend.studio.keep_input(name, content, user_id)
         return name
 
-    async def paint(self, over: str, mask: bytes, owner: str) -> str:
+    async def paint(self, over: str, mask: bytes, user_id: str) -> str:
         """Put a painted mask into a picture that was sent before; gives the new picture's name.
 
         White is what may change. It becomes the picture's transparency, which is where ComfyUI
@@ -76,10 +76,10 @@ class Uploads:
             ValidationError: not a file of theirs, no picture, or of another size.
             StorageError: the disk refuses.
         """
-        content = await _decoded(_masked, await self.read(over, owner), mask)
-        return await self.accept(content, "image", owner)
+        content = await _decoded(_masked, await self.read(over, user_id), mask)
+        return await self.accept(content, "image", user_id)
 
-    async def read(self, name: str, owner: str) -> bytes:
+    async def read(self, name: str, user_id: str) -> bytes:
         """A file that this owner sent before.
 
         Raises:
@@ -87,7 +87,7 @@ class Uploads:
             OutputMissingError, ComfyUIConnectionError: it was sent long ago, and ComfyUI does not
                 have it any more, or is away.
         """
-        if not self._belongs(name, owner):
+        if not self._belongs(name, user_id):
             raise ValidationError("This is not a file of yours.", hint="Choose the file again.")
         path = self._backend.studio.inputs.path(name)
         if path is not None:
@@ -95,7 +95,7 @@ class Uploads:
         content = await self._backend.client.download(UploadedFile.at(name))
         return content if isinstance(content, bytes) else content.read_bytes()
 
-    def check(self, preset: Preset, values: dict[str, Any], owner: str) -> frozenset[str]:
+    def check(self, preset: Preset, values: dict[str, Any], user_id: str) -> frozenset[str]:
         """Refuse a job that names a file which this owner did not send; give the files it names.
 
         A preset's own file is everybody's.
@@ -108,7 +108,7 @@ class Uploads:
             name = values.get(param.id)
             if param.role not in FILE_ROLES or not name:
                 continue
-            if name != param.default and not self._belongs(str(name), owner):
+            if name != param.default and not self._belongs(str(name), user_id):
                 raise ValidationError(
                     f"'{param.label}' is not a file of yours.", hint="Choose the file again."
                 )
@@ -116,16 +116,16 @@ class Uploads:
         _same_size(named)
         return frozenset(named)
 
-    def among(self, graph: AnyGraph, owner: str) -> frozenset[str]:
+    def among(self, graph: AnyGraph, user_id: str) -> frozenset[str]:
         """The files of this owner that a graph names."""
         values = [value for node in graph for value in inputs_of(graph, node).values()]
-        return frozenset(v for v in values if isinstance(v, str) and self._belongs(v, owner))
+        return frozenset(v for v in values if isinstance(v, str) and self._belongs(v, user_id))
 
-    def _belongs(self, name: str, owner: str) -> bool:
+    def _belongs(self, name: str, user_id: str) -> bool:
         match = _NAME.fullmatch(name)
         if match is None:
             return False
-        right = self._access.sign(f"{owner}/{match[1]}")[:24]
+        right = self._access.sign(f"{user_id}/{match[1]}")[:24]
         return secrets.compare_digest(match[4], right)
 
 

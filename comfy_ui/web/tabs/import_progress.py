@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ComfyHeadlessError, ValidationError
-from ...library.folder_import import Progress as ImportProgress
+from ...library.folder_import import ImportProgress
 
 if TYPE_CHECKING:
-    from ..services import Backend
+    from ..services import Services
 
-__all__ = ["Imports"]
+__all__ = ["ImportTasks"]
 
 logger = logging.getLogger(__name__)
 
 
-class Imports:
+class ImportTasks:
     """The import that runs, or how the last one ended."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Services) -> None:
         self._backend = backend
         self._task: asyncio.Task[None] | None = None
         self._progress: ImportProgress | None = None
@@ -31,7 +31,7 @@ class Imports:
     def running(self) -> bool:
         return self._task is not None and not self._task.done()
 
-    def start(self, folder: str, owner: str) -> None:
+    def start(self, folder: str, user_id: str) -> None:
         """Begin; it goes on without the page.
 
         Raises:
@@ -44,7 +44,7 @@ class Imports:
         if not folder.strip():
             raise ValidationError("Name a folder.", hint="For instance ComfyUI's output folder.")
         self._progress, self._said = None, ""
-        self._task = asyncio.create_task(self._run(Path(folder.strip()), owner), name="import")
+        self._task = asyncio.create_task(self._run(Path(folder.strip()), user_id), name="import")
 
     async def stop(self) -> None:
         """End it; what is in stays in."""
@@ -62,12 +62,12 @@ class Imports:
             "said": self._said,
         }
 
-    async def _run(self, folder: Path, owner: str) -> None:
+    async def _run(self, folder: Path, user_id: str) -> None:
         def told(progress: ImportProgress) -> None:
             self._progress = progress
 
         try:
-            done = await self._backend.studio.import_folder(folder, owner, on_progress=told)
+            done = await self._backend.studio.import_folder(folder, user_id, on_progress=told)
             self._said = summary(done)
         except ComfyHeadlessError as error:
             self._said = str(error)

@@ -17,12 +17,12 @@ from starlette.routing import Route
 from ...storage.records import Kind
 from ..auth.access import Access
 from ..components import units
-from ..components.html_block import island
+from ..components.html_block import html_block
 from ..components.library_view import detail, frame, tiles
 from ..http.handlers import PRIVATE, asked, body, guarded
-from ..services import Backend
+from ..services import Services
 
-__all__ = ["Library"]
+__all__ = ["LibraryTab"]
 
 PAGE: Final = 50
 _MAX_IDS: Final = 1000
@@ -35,7 +35,7 @@ def _given(value: object) -> object:
 _Optional: Final = BeforeValidator(_given)
 
 
-class Search(BaseModel):
+class LibrarySearch(BaseModel):
     """What the page asks for, see ``Studio.results``; an empty field is as good as none."""
 
     text: Annotated[str, Field(max_length=500)] = ""
@@ -60,16 +60,16 @@ class _Folder(BaseModel):
     folder: Annotated[str, Field(max_length=4096)]
 
 
-class Library:
+class LibraryTab:
     """Builds the tab inside a ``gr.Blocks`` and answers its requests, each to its owner."""
 
-    def __init__(self, backend: Backend, access: Access) -> None:
+    def __init__(self, backend: Services, access: Access) -> None:
         self._backend = backend
         self._access = access
 
     def build(self) -> None:
         """Make the frame."""
-        island(frame(imports=self._access.allows("import_folder")), elem_id="library")
+        html_block(frame(imports=self._access.allows("import_folder")), elem_id="library")
 
     def routes(self) -> list[Route]:
         """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
@@ -90,23 +90,23 @@ class Library:
         ]
 
     async def _page(self, request: Request) -> Response:
-        owner = self._access.require("see_own", request)
-        search = asked(Search, dict(request.query_params))
-        found = await self._backend.studio.results(owner, limit=PAGE, **search.model_dump())
+        user_id = self._access.require("see_own", request)
+        search = asked(LibrarySearch, dict(request.query_params))
+        found = await self._backend.studio.results(user_id, limit=PAGE, **search.model_dump())
         more = found[-1].id if len(found) == PAGE else None
         return JSONResponse({"html": tiles(found), "next": more}, headers=PRIVATE)
 
     async def _presets(self, request: Request) -> Response:
         """Presets that have results, as ``[[id, title], …]``."""
-        owner = self._access.require("see_own", request)
-        used = await self._backend.studio.used_presets(owner)
+        user_id = self._access.require("see_own", request)
+        used = await self._backend.studio.used_presets(user_id)
         titled = [(name, self._backend.catalog.title(name)) for name in used]
         return JSONResponse(sorted(titled, key=lambda pair: pair[1].casefold()), headers=PRIVATE)
 
     async def _space(self, request: Request) -> Response:
         """What the owner's results take up, as words."""
-        owner = self._access.require("see_own", request)
-        space = await self._backend.studio.space(owner)
+        user_id = self._access.require("see_own", request)
+        space = await self._backend.studio.space(user_id)
         of = f" of {units.size(space.limit_bytes)}" if space.limit_bytes is not None else ""
         used = units.size(space.used_bytes) if space.used_bytes else "Nothing"
         return JSONResponse({"text": f"{used}{of} kept"}, headers=PRIVATE)
@@ -116,8 +116,8 @@ class Library:
         return JSONResponse(self._backend.imports.state(), headers=PRIVATE)
 
     async def _import(self, request: Request) -> Response:
-        owner = self._access.require("import_folder", request)
-        self._backend.imports.start(asked(_Folder, await body(request)).folder, owner)
+        user_id = self._access.require("import_folder", request)
+        self._backend.imports.start(asked(_Folder, await body(request)).folder, user_id)
         return await self._importing(request)
 
     async def _stop(self, request: Request) -> Response:
@@ -126,17 +126,17 @@ class Library:
         return await self._importing(request)
 
     async def _detail(self, request: Request) -> Response:
-        owner = self._access.require("see_own", request)
+        user_id = self._access.require("see_own", request)
         studio, catalog = self._backend.studio, self._backend.catalog
-        item = await studio.item(int(request.path_params["id"]), owner)
-        job = await studio.job(item.job_id, owner)
+        item = await studio.item(int(request.path_params["id"]), user_id)
+        job = await studio.job(item.job_id, user_id)
         return HTMLResponse(detail(item, job, catalog), headers=PRIVATE)
 
     async def _zip(self, request: Request) -> Response:
-        owner = self._access.require("see_own", request)
+        user_id = self._access.require("see_own", request)
         ids = asked(_Some, {"ids": request.query_params.get("ids", "").split(",")}).ids
         return StreamingResponse(
-            self._backend.studio.zip(ids, owner),
+            self._backend.studio.zip(ids, user_id),
             media_type="application/zip",
             headers={**PRIVATE, "Content-Disposition": 'attachment; filename="comfy-ui.zip"'},
         )
@@ -145,19 +145,19 @@ class Library:
         self, do: Callable[[_Some, str], Awaitable[list[int]]]
     ) -> Callable[[Request], Awaitable[Response]]:
         async def changed(request: Request) -> Response:
-            owner = self._access.require("see_own", request)
-            ids = await do(asked(_Some, await body(request)), owner)
+            user_id = self._access.require("see_own", request)
+            ids = await do(asked(_Some, await body(request)), user_id)
             return JSONResponse({"ids": ids}, headers=PRIVATE)
 
         return changed
 
-    async def _star(self, some: _Some, owner: str) -> list[int]:
+    async def _star(self, some: _Some, user_id: str) -> list[int]:
         for item_id in some.ids:
-            await self._backend.studio.star(item_id, owner, starred=some.starred)
+            await self._backend.studio.star(item_id, user_id, starred=some.starred)
         return some.ids
 
-    async def _delete(self, some: _Some, owner: str) -> list[int]:
-        return await self._backend.studio.delete(some.ids, owner)
+    async def _delete(self, some: _Some, user_id: str) -> list[int]:
+        return await self._backend.studio.delete(some.ids, user_id)
 
-    async def _restore(self, some: _Some, owner: str) -> list[int]:
-        return await self._backend.studio.restore(some.ids, owner)
+    async def _restore(self, some: _Some, user_id: str) -> list[int]:
+        return await self._backend.studio.restore(some.ids, user_id)

@@ -15,15 +15,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ...errors import MissingModel, Problem, ValidationError
-from ...models.download_queue import Download, DownloadState
+from ...models.download_queue import DownloadState, ModelDownload
 from ..auth.access import Access
 from ..components.html import Html, act, el, page_text
 from ..components.requirements_view import missing_models
 from ..components.units import duration, size
 from ..http.handlers import PRIVATE, asked, body, guarded
-from ..services import Backend
+from ..services import Services
 
-__all__ = ["Fetching", "place_for_downloads"]
+__all__ = ["ModelDownloads", "place_for_downloads"]
 
 
 class _Which(BaseModel):
@@ -44,10 +44,10 @@ def place_for_downloads() -> Html:
     return el("div", class_="downloads", data_downloads=True, hidden=True)
 
 
-class Fetching:
+class ModelDownloads:
     """Answers the page's requests about model files."""
 
-    def __init__(self, backend: Backend, access: Access) -> None:
+    def __init__(self, backend: Services, access: Access) -> None:
         self._backend = backend
         self._access = access
 
@@ -100,7 +100,7 @@ class Fetching:
         return JSONResponse(told, headers=PRIVATE)
 
 
-def panel(downloads: Iterable[Download]) -> Html:
+def panel(downloads: Iterable[ModelDownload]) -> Html:
     """What was asked for, the newest last; empty as long as there is nothing."""
     rows = [_row(download) for download in downloads]
     if not rows:
@@ -108,7 +108,7 @@ def panel(downloads: Iterable[Download]) -> Html:
     return el("section", el("h2", "Downloads"), el("ul", rows), class_="panel")
 
 
-def _row(download: Download) -> Html:
+def _row(download: ModelDownload) -> Html:
     part = download.share
     return el(
         "li",
@@ -148,7 +148,7 @@ def _row(download: Download) -> Html:
     )
 
 
-def _facts(download: Download) -> str:
+def _facts(download: ModelDownload) -> str:
     here = size(download.received_bytes) if download.received_bytes else "nothing yet"
     whole = f"{here} of {size(download.total_bytes)}" if download.total_bytes else here
     match download.state:
@@ -166,7 +166,7 @@ def _facts(download: Download) -> str:
             return f"failed at {whole}"
 
 
-def _button(download: Download) -> Html | None:
+def _button(download: ModelDownload) -> Html | None:
     if not download.state.active:
         return None
     return act(

@@ -16,15 +16,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from ...storage.records import Job, Line, Snapshot, Status
+from ...storage.records import Job, JobStatus, QueueView, Snapshot
 from ..auth.access import Access
 from ..components.html import Html
-from ..components.html_block import island
+from ..components.html_block import html_block
 from ..components.queue_rows import frame, now_row, past_row, summary
 from ..http.handlers import PRIVATE, Handler, asked, body, events, guarded
-from ..services import Backend
+from ..services import Services
 
-__all__ = ["Queue"]
+__all__ = ["QueueTab"]
 
 _PAST = 20
 
@@ -40,16 +40,16 @@ class _Which(BaseModel):
     press: Annotated[str | None, Field(max_length=64)] = None
 
 
-class Queue:
+class QueueTab:
     """Builds the tab inside a ``gr.Blocks`` and answers its requests, each to its owner."""
 
-    def __init__(self, backend: Backend, access: Access) -> None:
+    def __init__(self, backend: Services, access: Access) -> None:
         self._backend = backend
         self._access = access
 
     def build(self) -> None:
         """Make the frame."""
-        island(frame(), elem_id="queue")
+        html_block(frame(), elem_id="queue")
 
     def routes(self) -> list[Route]:
         """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
@@ -68,21 +68,21 @@ class Queue:
         ]
 
     async def _events(self, request: Request) -> Response:
-        owner = self._access.require("see_own", request)
-        return events(request, self.news(owner))
+        user_id = self._access.require("see_own", request)
+        return events(request, self.news(user_id))
 
-    async def news(self, owner: str) -> AsyncGenerator[str, None]:
+    async def news(self, user_id: str) -> AsyncGenerator[str, None]:
         """Server-sent events: the order of the rows, and the rows that are new or have changed."""
         studio, catalog = self._backend.studio, self._backend.catalog
         known: dict[str, Html] = {}
         past: list[tuple[Job, Snapshot]] = []
         active: set[str] = set()
         ended = -1
-        async with aclosing(studio.follow_line(owner)) as lines:
+        async with aclosing(studio.follow_line(user_id)) as lines:
             async for line in lines:
                 ids = {job.id for job, _ in line.jobs}
                 if line.ended != ended or active - ids:  # something is over
-                    past = await self._past(owner)
+                    past = await self._past(user_id)
                 active, ended = ids, line.ended
                 now = {
                     job.id: now_row(
@@ -90,7 +90,7 @@ class Queue:
                         snapshot,
                         catalog,
                         cell=studio.grid_cell(job.id),
-                        elsewhere=await studio.elsewhere(job.id, owner),
+                        elsewhere=await studio.elsewhere(job.id, user_id),
                     )
                     for job, snapshot in line.jobs
                 }
@@ -98,37 +98,39 @@ class Queue:
                 yield _event(line, now, over, known)
                 known = {**over, **now}
 
-    async def _past(self, owner: str) -> list[tuple[Job, Snapshot]]:
+    async def _past(self, user_id: str) -> list[tuple[Job, Snapshot]]:
         studio = self._backend.studio
-        jobs = await studio.recent(owner, limit=_PAST)
-        return [(job, await studio.snapshot(job.id, owner)) for job in jobs]
+        jobs = await studio.recent(user_id, limit=_PAST)
+        return [(job, await studio.snapshot(job.id, user_id)) for job in jobs]
 
     async def _cancel(self, request: Request) -> Response:
-        owner, which = await self._which(request)
-        return _done(await self._backend.studio.cancel(which.job, owner))
+        user_id, which = await self._which(request)
+        return _done(await self._backend.studio.cancel(which.job, user_id))
 
     async def _clear(self, request: Request) -> Response:
-        owner, _ = await self._which(request)
-        return _done(await self._backend.studio.cancel_all(owner, waiting_only=True))
+        user_id, _ = await self._which(request)
+        return _done(await self._backend.studio.cancel_all(user_id, waiting_only=True))
 
     async def _move(self, request: Request) -> Response:
-        owner, which = await self._which(request)
-        return _done(await self._backend.studio.reorder(which.job, owner, before=which.before))
+        user_id, which = await self._which(request)
+        return _done(await self._backend.studio.reorder(which.job, user_id, before=which.before))
 
     async def _retry(self, request: Request) -> Response:
-        owner, which = await self._which(request)
+        user_id, which = await self._which(request)
         studio = self._backend.studio
-        job = await studio.job(which.job, owner)
-        if job.status is Status.UNFETCHED and await studio.retry_fetch(job.id, owner):
+        job = await studio.job(which.job, user_id)
+        if job.status is JobStatus.UNFETCHED and await studio.retry_fetch(job.id, user_id):
             return _done(True)
-        return _done((await studio.repeat(job.id, owner, key=which.press)).id)
+        return _done((await studio.repeat(job.id, user_id, key=which.press)).id)
 
     async def _which(self, request: Request) -> tuple[str, _Which]:
-        owner = self._access.require("run", request)
-        return owner, asked(_Which, await body(request))
+        user_id = self._access.require("run", request)
+        return user_id, asked(_Which, await body(request))
 
 
-def _event(line: Line, now: dict[str, Html], over: dict[str, Html], known: dict[str, Html]) -> str:
+def _event(
+    line: QueueView, now: dict[str, Html], over: dict[str, Html], known: dict[str, Html]
+) -> str:
     rows = {**over, **now}
     data = {
         "summary": summary(line),

@@ -14,22 +14,22 @@ from ...models.model_folders import ModelFolders
 from ...storage.records import JobError
 from ..auth.access import TABLE, Access
 from ..components.html import Html, act, el, icon, join
-from ..components.html_block import island
+from ..components.html_block import html_block
 from ..components.preset_picker import readiness
-from ..components.requirements_view import Fetchable, needs
+from ..components.requirements_view import DownloadableFile, needs
 from ..components.server_cards import servers_panel, share_panel
-from ..preset_catalog import Entry, grouped
-from ..services import Backend
-from ..share_link import Share
+from ..preset_catalog import CatalogEntry, grouped
+from ..services import Services
+from ..share_link import ShareLink
 from .model_downloads import place_for_downloads
 
-__all__ = ["Status"]
+__all__ = ["StatusTab"]
 
 
-class Status:
+class StatusTab:
     """Builds the tab inside a ``gr.Blocks`` and answers its events."""
 
-    def __init__(self, backend: Backend, access: Access, share: Share | None = None) -> None:
+    def __init__(self, backend: Services, access: Access, share: ShareLink | None = None) -> None:
         self._backend = backend
         self._access = access
         self._share = share
@@ -39,9 +39,9 @@ class Status:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         with gr.Row(elem_id="status"):
             with gr.Column():
-                server = island(elem_id="server", sends=["refresh", "free", "interrupt"])
-                told = island(elem_id="status-notice")
-                link = island(elem_id="share")
+                server = html_block(elem_id="server", sends=["refresh", "free", "interrupt"])
+                told = html_block(elem_id="status-notice")
+                link = html_block(elem_id="share")
                 with gr.Row(elem_id="reconnect", visible=self._access.allows("reconnect")) as other:
                     address = gr.Textbox(
                         label="Use another ComfyUI",
@@ -50,9 +50,9 @@ class Status:
                         max_lines=1,
                     )
                     button = gr.Button("Connect", elem_id="connect")
-                island(extras_panel(), elem_id="extras")
+                html_block(extras_panel(), elem_id="extras")
             with gr.Column():
-                presets = island(elem_id="presets")
+                presets = html_block(elem_id="presets")
         sheet = [server, presets, link]
         tab.select(self._draw, outputs=sheet, **quiet)
         server.refresh(self._draw, outputs=sheet, **quiet)
@@ -104,8 +104,8 @@ class Status:
         return _said("ComfyUI unloads its models as soon as the running job allows.")
 
     async def _interrupt(self, request: gr.Request) -> Html:
-        owner = self._access.require("cancel", request)
-        count = await self._backend.studio.cancel_all(owner)
+        user_id = self._access.require("cancel", request)
+        count = await self._backend.studio.cancel_all(user_id)
         return _said(
             f"Stopping {count} of your jobs." if count else "None of your jobs is running."
         )
@@ -120,7 +120,7 @@ class Status:
         return _said(f"Now using {urls}."), *await self._draw(request)
 
 
-def banner(*, embedded: bool, owner: bool) -> Html:
+def banner(*, embedded: bool, is_admin: bool) -> Html:
     """Shown above everything while the embedded engine serves."""
     if not embedded:
         return Html("")
@@ -141,7 +141,7 @@ def banner(*, embedded: bool, owner: bool) -> Html:
                 el("code", "--comfyui http://HOST:8188"),
                 " (or set ",
                 el("code", "COMFYUI_URL"),
-                "). " if not owner else "), or give its address under Status.",
+                "). " if not is_admin else "), or give its address under Status.",
             ),
         ),
         class_="banner",
@@ -149,7 +149,7 @@ def banner(*, embedded: bool, owner: bool) -> Html:
     )
 
 
-def presets_panel(entries: Iterable[Entry], folders: ModelFolders | None = None) -> Html:
+def presets_panel(entries: Iterable[CatalogEntry], folders: ModelFolders | None = None) -> Html:
     """What can run and what each of the others lacks: first those that lack something.
 
     ``folders`` are those that missing files can be put into.
@@ -185,7 +185,7 @@ def presets_panel(entries: Iterable[Entry], folders: ModelFolders | None = None)
     )
 
 
-def _lacking(entry: Entry, folders: ModelFolders | None) -> Html:
+def _lacking(entry: CatalogEntry, folders: ModelFolders | None) -> Html:
     return el(
         "details",
         el(
@@ -195,7 +195,7 @@ def _lacking(entry: Entry, folders: ModelFolders | None) -> Html:
             icon("arrow"),
             class_="row",
         ),
-        needs(entry.errors, Fetchable(entry.preset.id, folders) if folders else None),
+        needs(entry.errors, DownloadableFile(entry.preset.id, folders) if folders else None),
         class_="preset lacking",
     )
 

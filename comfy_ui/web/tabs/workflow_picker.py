@@ -18,10 +18,10 @@ from ...errors import ComfyHeadlessError, Problem, ServerRejectedError
 from ...workflow.presets.preset_store import Preset
 from ..components.html import Html, act, el, icon, page_text
 from ..components.preset_picker import KIND_ICONS, KINDS
-from ..preset_catalog import Entry
-from ..services import Backend
+from ..preset_catalog import CatalogEntry
+from ..services import Services
 
-__all__ = ["SAVED_FOLDER", "Offers", "ask", "entrance", "is_own", "source_list"]
+__all__ = ["SAVED_FOLDER", "WorkflowPicker", "ask", "entrance", "is_own", "source_list"]
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class _Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Offers:
+class WorkflowPicker:
     """What ComfyUI offers of each kind: what it said, the error where that was no answer."""
 
     saved: Sequence[UserFile] | ComfyHeadlessError = ()
@@ -59,10 +59,10 @@ class Offers:
         return not any(isinstance(answer, ComfyHeadlessError) for answer in answers)
 
 
-async def ask(backend: Backend) -> Offers:
+async def ask(backend: Services) -> WorkflowPicker:
     """Ask ComfyUI what it offers. Takes as long as its slowest answer; raises nothing of its."""
     client = backend.client
-    return Offers(
+    return WorkflowPicker(
         *await asyncio.gather(
             _asked("workflows saved in ComfyUI", client.userdata(SAVED_FOLDER), []),
             _asked("official templates", backend.desk.templates(), []),
@@ -71,7 +71,7 @@ async def ask(backend: Backend) -> Offers:
     )
 
 
-def source_list(backend: Backend, offers: Offers, *, asking: bool = False) -> Html:
+def source_list(backend: Services, offers: WorkflowPicker, *, asking: bool = False) -> Html:
     """All of them in groups.
 
     ``asking``: ComfyUI is being asked now, so what it did not say last time is no trouble yet.
@@ -132,7 +132,7 @@ def source_list(backend: Backend, offers: Offers, *, asking: bool = False) -> Ht
     )
 
 
-def is_own(backend: Backend, preset: Preset) -> bool:
+def is_own(backend: Services, preset: Preset) -> bool:
     """Whether it was saved here, and not shipped."""
     return (backend.presets.presets / f"{preset.id}.toml").exists()
 
@@ -202,7 +202,7 @@ def _answer(answer: T | ComfyHeadlessError, nothing: T) -> T:
     return nothing if isinstance(answer, ComfyHeadlessError) else answer
 
 
-def _errors(offers: Offers) -> dict[str, ComfyHeadlessError]:
+def _errors(offers: WorkflowPicker) -> dict[str, ComfyHeadlessError]:
     """What the page calls each source that gave no answer, and why it gave none."""
     answers = {
         "The workflows saved in ComfyUI are not listed.": offers.saved,
@@ -230,7 +230,7 @@ def _troubles(errors: Mapping[str, ComfyHeadlessError]) -> Html | None:
     )
 
 
-def _of_entry(entry: Entry) -> _Source:
+def _of_entry(entry: CatalogEntry) -> _Source:
     preset = entry.preset
     return _Source("preset", preset.id, preset.title, entry.lack, preset.kind)
 

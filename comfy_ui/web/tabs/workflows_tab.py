@@ -18,40 +18,40 @@ from ...errors import ComfyHeadlessError, ValidationError
 from ...workflow.presets.preset_store import preset_problems
 from ..auth.access import Access
 from ..components.html import Html, join
-from ..components.html_block import island, sent
+from ..components.html_block import from_page, html_block
 from ..components.workflow_report import nothing, report, trouble
 from ..http.handlers import PRIVATE, body, guarded
 from ..http.upload_routes import MAX_UPLOAD_BYTES
-from ..open_workflows import Opened, title_of
-from ..services import Backend
-from .create.create_tab import Create
+from ..open_workflows import OpenedWorkflow, title_of
+from ..services import Services
+from .create.create_tab import CreateTab
 from .model_downloads import place_for_downloads
-from .workflow_picker import SAVED_FOLDER, Offers, ask, entrance, source_list
+from .workflow_picker import SAVED_FOLDER, WorkflowPicker, ask, entrance, source_list
 
-__all__ = ["Workflows"]
+__all__ = ["WorkflowsTab"]
 
 _PATIENCE_S: Final = 0.3  # a list that comes sooner is drawn once, and nothing jumps
 
 
-class Workflows:
+class WorkflowsTab:
     """Builds the tab inside a ``gr.Blocks`` and answers its events. For the owner alone."""
 
-    def __init__(self, backend: Backend, access: Access) -> None:
+    def __init__(self, backend: Services, access: Access) -> None:
         self._backend = backend
         self._access = access
         self._desk = backend.desk
-        self._offers: dict[ComfyWSClient, Offers] = {}  # what the server said last
+        self._offers: dict[ComfyWSClient, WorkflowPicker] = {}  # what the server said last
 
-    def build(self, page: Any, tab: Any, tabs: Any, create: Create) -> None:
+    def build(self, page: Any, tab: Any, tabs: Any, create: CreateTab) -> None:
         """Make the components in ``tab``, one of ``tabs``; ``create`` shows the forms."""
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         with gr.Row(elem_id="workflows"):
             with gr.Column(elem_id="sources-side"):
-                island(entrance(), elem_id="entrance")
-                sources = island(elem_id="sources", sends=["again", "pick", "show"])
+                html_block(entrance(), elem_id="entrance")
+                sources = html_block(elem_id="sources", sends=["again", "pick", "show"])
             with gr.Column(elem_id="opened-side"):
-                island(place_for_downloads())
-                opened = island(nothing(), elem_id="opened", sends=["use", "save"])
+                html_block(place_for_downloads())
+                opened = html_block(nothing(), elem_id="opened", sends=["use", "save"])
         page.load(self._for_owners, outputs=[tab], **quiet)
         seen = gr.State("")  # what the page shows: a list that is the same is not drawn again
         listed: dict[str, Any] = {"inputs": [seen], "outputs": [sources, seen], **quiet}
@@ -95,7 +95,7 @@ class Workflows:
                 known = self._offers.get(client)
                 asking = known is None or not known.whole
                 drawn, seen = _drawn(
-                    source_list(self._backend, known or Offers(), asking=asking), seen
+                    source_list(self._backend, known or WorkflowPicker(), asking=asking), seen
                 )
                 yield drawn, seen
             offers = await asked
@@ -110,7 +110,7 @@ class Workflows:
             yield drawn
 
     async def _pick(self, event: gr.EventData, request: gr.Request) -> Html:
-        data = sent(event)
+        data = from_page(event)
         try:
             self._access.require("open_workflow", request)
             where, name = str(data.get("where", "")), str(data.get("name", ""))
@@ -125,14 +125,14 @@ class Workflows:
     async def _show(self, event: gr.EventData, request: gr.Request) -> Html:
         """A file was sent to the route, which has opened it; or what is shown may be ready now."""
         self._access.require("open_workflow", request)
-        name = str(sent(event).get("id", ""))
+        name = str(from_page(event).get("id", ""))
         opened = self._desk.find(name)
         if opened is not None:
             return self._opened_report(opened)
         return nothing() if self._backend.catalog.find(name) is None else self._preset_report(name)
 
     async def _use(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
-        data = sent(event)
+        data = from_page(event)
         name, variant = str(data.get("id", "")), data.get("variant")
         try:
             self._access.require("open_workflow", request)
@@ -143,7 +143,7 @@ class Workflows:
         return gr.update(selected="create"), *self._create.show(name, values)
 
     async def _save(self, event: gr.EventData, request: gr.Request) -> Html:
-        data = sent(event)
+        data = from_page(event)
         opened = self._desk.find(str(data.get("id", "")))
         try:
             self._access.require("open_workflow", request)
@@ -171,7 +171,7 @@ class Workflows:
                 return json.dumps(await client.template(pack, template)).encode()
         raise ValidationError("There is no such workflow.")
 
-    def _opened_report(self, opened: Opened) -> Html:
+    def _opened_report(self, opened: OpenedWorkflow) -> Html:
         return report(opened, runs=self._backend.keeps_opened, folders=self._backend.folders)
 
     def _preset_report(self, name: str, *, fresh: bool = False) -> Html:
@@ -187,7 +187,7 @@ class Workflows:
                 if not preset_problems(entry.preset, catalog.library, variant=key)
             ]
         return report(
-            Opened(name, entry.preset.title, entry.preset, entry.problems or ()),
+            OpenedWorkflow(name, entry.preset.title, entry.preset, entry.problems or ()),
             kept=not entry.opened,
             fresh=fresh,
             working=working,

@@ -22,7 +22,7 @@ from typing import Any
 from ...errors import Problem
 from ..fields.param_values import choices, limits
 from ..fields.roles import FILE_ROLES, NUMBER_ROLES
-from ..graph import AnyGraph, Graph, Link, as_link, copied, inputs_of, title
+from ..graph import AnyGraph, Graph, NodeLink, as_link, copied, inputs_of, title
 from ..presets.graph_builder import patched_graph
 from ..presets.schema import Param, Preset
 
@@ -139,7 +139,9 @@ def _without_loras(
         for node, entry in loras.items()
         for fault in _lora_faults(entry)
     ]
-    sources = {Link(*end) for slot in preset.lora_slots for end in (slot.model, slot.clip) if end}
+    sources = {
+        NodeLink(*end) for slot in preset.lora_slots for end in (slot.model, slot.clip) if end
+    }
     bare = copied({node: graph[node] for node in graph if node not in loras})
     for node, entry in bare.items():
         for name, value in entry["inputs"].items():
@@ -156,7 +158,7 @@ def _without_loras(
     return bare, problems
 
 
-def _origin(loras: Mapping[str, Mapping[str, Any]], link: Link) -> Link | None:
+def _origin(loras: Mapping[str, Mapping[str, Any]], link: NodeLink) -> NodeLink | None:
     """What a chain of LoRA loaders is fed with at its start."""
     for _ in range(len(loras) + 1):
         if link.node not in loras:

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...errors import InvalidWorkflowError, MissingModelsError, MissingNodesError, Problem
-from ...protocol.object_info import InputSpec, NodeLibrary, NodeSpec
-from ..graph import AnyGraph, Link, as_link, find_cycle, inputs_of, title, unwrap
+from ...protocol.object_info import InputSpec, NodeRegistry, NodeSpec
+from ..graph import AnyGraph, NodeLink, as_link, find_cycle, inputs_of, title, unwrap
 from ..presets.graph_builder import ObjectInfo, as_library
 from ..presets.schema import ModelRequirement
 from .input_specs import declared_inputs
 from .requirements import is_model_file, known_models, missing_nodes, unknown_model, version_problem
-from .value_checks import Fault, connect, fits, is_socket, short, value_fault
+from .value_checks import ValueProblem, connect, fits, is_socket, short, value_fault
 
 _SHOWN_NODES = 6  # of a circle in a message
 
@@ -39,7 +39,7 @@ def check_workflow(
 
     Args:
         graph: in API format.
-        object_info: the server's node list, raw or as a :class:`NodeLibrary`.
+        object_info: the server's node list, raw or as a :class:`NodeRegistry`.
         uploads: names of input files known to be there; ``object_info`` may be older than they are.
         models: what is known of the files that the graph names (address, size, licence), besides
             what the shipped presets know.
@@ -77,7 +77,7 @@ class _Check:
     """One look at one graph."""
 
     graph: AnyGraph
-    library: NodeLibrary
+    library: NodeRegistry
     uploads: frozenset[str]
     models: Mapping[str, ModelRequirement]
     declared: dict[str, dict[str, InputSpec]] = field(default_factory=dict)
@@ -103,7 +103,7 @@ class _Check:
             self.declared[node] = declared_inputs(self._spec(node), inputs_of(self.graph, node))
         return self.declared[node]
 
-    def _links(self, node: str) -> Iterator[tuple[str, Link]]:
+    def _links(self, node: str) -> Iterator[tuple[str, NodeLink]]:
         """The links that the server follows: of declared inputs, to an output that fits."""
         given = inputs_of(self.graph, node)
         for name, spec in self._inputs(node).items():
@@ -125,7 +125,9 @@ class _Check:
         given = self.graph[node].get("inputs")
         if not isinstance(given, Mapping):
             hint = "Export the workflow again in API format."
-            yield self._problem(node, None, Fault(self._raised(node), "It has no 'inputs'.", hint))
+            yield self._problem(
+                node, None, ValueProblem(self._raised(node), "It has no 'inputs'.", hint)
+            )
             return
         for name, spec in self._inputs(node).items():
             if name in given:
@@ -133,15 +135,15 @@ class _Check:
             elif spec.required:
                 hint = connect(spec) if is_socket(spec) else "Give it a value."
                 message = f"The input '{name}' is missing."
-                fault = Fault("required_input_missing", message, hint)
+                fault = ValueProblem("required_input_missing", message, hint)
             else:
                 continue
-            if isinstance(fault, Fault):
+            if isinstance(fault, ValueProblem):
                 yield self._problem(node, name, fault)
             elif fault is not None:
                 yield fault
 
-    def _input_fault(self, node: str, spec: InputSpec, given: Any) -> Fault | Problem | None:
+    def _input_fault(self, node: str, spec: InputSpec, given: Any) -> ValueProblem | Problem | None:
         if isinstance(given, list):
             return self._link_fault(node, spec, given)
         value = unwrap(given)
@@ -153,25 +155,25 @@ class _Check:
         )
         return replace(missing, node=node, node_title=title(self.graph, node), input=spec.name)
 
-    def _link_fault(self, node: str, spec: InputSpec, given: list[Any]) -> Fault | None:
+    def _link_fault(self, node: str, spec: InputSpec, given: list[Any]) -> ValueProblem | None:
         link = as_link(given)
         cure = connect(spec)
         if link is None:
             kind = "bad_linked_input" if len(given) != 2 else self._raised(node)
             hint = 'A link is [node id, output number]; a list as a value is {"__value__": […]}.'
-            return Fault(kind, f"The input '{spec.name}' is a list, but no link.", hint)
+            return ValueProblem(kind, f"The input '{spec.name}' is a list, but no link.", hint)
         start = f"The input '{spec.name}'"
         if link.node not in self.graph:
             message = f"{start} is linked to node {short(link.node)}, which is not there."
-            return Fault(self._raised(node), message, cure)
+            return ValueProblem(self._raised(node), message, cure)
         outputs, source = self._spec(link.node).outputs, title(self.graph, link.node)
         if not -len(outputs) <= link.slot < len(outputs):  # the server counts as Python does
             has = f"which has {len(outputs)}"
             message = f"{start} is linked to output {link.slot} of '{source}', {has}."
-            return Fault(self._raised(node), message, cure)
+            return ValueProblem(self._raised(node), message, cure)
         if not fits(outputs[link.slot], spec.type):
             message = f"{start} takes {spec.type}, and '{source}' gives {outputs[link.slot]} there."
-            return Fault("return_type_mismatch", message, cure)
+            return ValueProblem("return_type_mismatch", message, cure)
         return None
 
     def _raised(self, node: str) -> str:
@@ -191,10 +193,10 @@ class _Check:
         names = [title(self.graph, node) for node in circle[:_SHOWN_NODES]]
         names += ["…"] if len(circle) > _SHOWN_NODES else []
         message = f"The nodes feed each other in a circle: {' ← '.join([*names, names[0]])}."
-        fault = Fault("dependency_cycle", message, "Remove one of these connections.")
+        fault = ValueProblem("dependency_cycle", message, "Remove one of these connections.")
         return [self._problem(circle[0], None, fault)]
 
-    def _problem(self, node: str, name: str | None, fault: Fault) -> Problem:
+    def _problem(self, node: str, name: str | None, fault: ValueProblem) -> Problem:
         return Problem(
             kind=fault.kind,
             message=fault.message,
@@ -215,7 +217,7 @@ def _no_output() -> Problem:
     )
 
 
-def _class_problems(graph: Mapping[str, Any], library: NodeLibrary) -> list[Problem]:
+def _class_problems(graph: Mapping[str, Any], library: NodeRegistry) -> list[Problem]:
     """Nodes whose class is not given, or not known to the server."""
     named: dict[str, str] = {}
     problems: dict[str, Problem] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Pack:
+class NodePack:
     """A node pack, and how one gets it."""
 
     name: str
@@ -26,7 +26,7 @@ class Pack:
         )
 
 
-def find_pack(class_type: str) -> Pack | None:
+def find_pack(class_type: str) -> NodePack | None:
     """The pack that has this node class, where it is known. An exact name wins over patterns."""
     patterns = None
     for pack in _packs():
@@ -38,9 +38,9 @@ def find_pack(class_type: str) -> Pack | None:
 
 
 @cache
-def _packs() -> tuple[Pack, ...]:
+def _packs() -> tuple[NodePack, ...]:
     text = Path(__file__).with_name("node_packs.toml").read_text(encoding="utf-8")
     return tuple(
-        Pack(name=entry["name"], url=entry["url"], classes=tuple(entry["classes"]))
+        NodePack(name=entry["name"], url=entry["url"], classes=tuple(entry["classes"]))
         for entry in tomllib.loads(text)["packs"]
     )

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...errors import MissingModel, Problem
-from ...protocol.object_info import NodeLibrary
+from ...protocol.object_info import NodeRegistry
 from ..fields.param_values import value_problems
 from ..graph import AnyGraph, Graph, classes, literals
 from ..presets.graph_builder import (
@@ -187,7 +187,7 @@ def _size(size_bytes: int) -> str:
 
 
 def _present_files(
-    preset: Preset, graph: Graph, model: ModelRequirement, library: NodeLibrary
+    preset: Preset, graph: Graph, model: ModelRequirement, library: NodeRegistry
 ) -> tuple[Any, ...] | None:
     """The server's list for the first input that names the model; None where it has no list."""
     for found, node, name in preset.model_inputs(graph):

@@ -20,7 +20,7 @@ _CORE_SOCKETS = frozenset(
 )  # fmt: skip
 
 
-class Fault(NamedTuple):
+class ValueProblem(NamedTuple):
     """What is wrong, by ComfyUI's error type, and what to do."""
 
     kind: str
@@ -29,7 +29,7 @@ class Fault(NamedTuple):
     severity: Severity = "error"
 
 
-def value_fault(spec: InputSpec, value: Any, uploads: Collection[str] = ()) -> Fault | None:
+def value_fault(spec: InputSpec, value: Any, uploads: Collection[str] = ()) -> ValueProblem | None:
     """Why a literal cannot stand at an input, or None. Numbers are coerced as the server does.
 
     ``uploads`` are names of input files that are there although the list in ``spec`` may be older.
@@ -43,7 +43,7 @@ def value_fault(spec: InputSpec, value: Any, uploads: Collection[str] = ()) -> F
     if spec.type in _CORE_SOCKETS:
         # The server takes it and hands it to the node, which has no use for a literal.
         message = f"The input '{spec.name}' takes a link of type {spec.type}, not {short(value)}."
-        return Fault("invalid_input_type", message, connect(spec), "warning")
+        return ValueProblem("invalid_input_type", message, connect(spec), "warning")
     return None
 
 
@@ -72,24 +72,26 @@ def short(value: Any) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
-def _number_fault(spec: InputSpec, value: Any) -> Fault | None:
+def _number_fault(spec: InputSpec, value: Any) -> ValueProblem | None:
     low, high = spec.min, spec.max
     hint = f"It goes from {low:g} to {high:g}." if low is not None and high is not None else ""
     try:
         number: float = int(value) if spec.type == "INT" else float(value)
     except (TypeError, ValueError, OverflowError):
         kind = "a whole number" if spec.type == "INT" else "a number"
-        return Fault("invalid_input_type", f"'{spec.name}' takes {kind}, not {short(value)}.", hint)
+        return ValueProblem(
+            "invalid_input_type", f"'{spec.name}' takes {kind}, not {short(value)}.", hint
+        )
     if low is not None and number < low:
         message = f"'{spec.name}' is {short(value)}, and at least {low:g} is needed."
-        return Fault("value_smaller_than_min", message, hint)
+        return ValueProblem("value_smaller_than_min", message, hint)
     if high is not None and number > high:
         message = f"'{spec.name}' is {short(value)}, and at most {high:g} is possible."
-        return Fault("value_bigger_than_max", message, hint)
+        return ValueProblem("value_bigger_than_max", message, hint)
     return None
 
 
-def _choice_fault(spec: InputSpec, value: Any, uploads: Collection[str]) -> Fault | None:
+def _choice_fault(spec: InputSpec, value: Any, uploads: Collection[str]) -> ValueProblem | None:
     choices = spec.choices or ()
     several = isinstance(value, list) and bool(spec.options.get("multiselect"))
     for word in value if several else [value]:
@@ -98,11 +100,11 @@ def _choice_fault(spec: InputSpec, value: Any, uploads: Collection[str]) -> Faul
         text = word[:200] if isinstance(word, str) else short(word)
         hint = closest(text, [str(choice) for choice in choices])
         hint = hint or "This server has nothing to choose from here."
-        return Fault("value_not_in_list", f"'{spec.name}' cannot be {short(word)}.", hint)
+        return ValueProblem("value_not_in_list", f"'{spec.name}' cannot be {short(word)}.", hint)
     return None
 
 
-def _file_fault(spec: InputSpec, value: Any, uploads: Collection[str]) -> Fault | None:
+def _file_fault(spec: InputSpec, value: Any, uploads: Collection[str]) -> ValueProblem | None:
     # What lies below a subfolder, or in another folder, is not in the server's list.
     if isinstance(value, str) and (
         spec.choices is None
@@ -114,7 +116,9 @@ def _file_fault(spec: InputSpec, value: Any, uploads: Collection[str]) -> Fault 
     ):
         return None
     message = f"The server has no file {short(value)} to load."
-    return Fault("custom_validation_failed", message, "Upload it, or choose one that is there.")
+    return ValueProblem(
+        "custom_validation_failed", message, "Upload it, or choose one that is there."
+    )
 
 
 def _is_among(value: Any, choices: tuple[Any, ...]) -> bool:

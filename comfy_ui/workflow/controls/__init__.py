@@ -12,7 +12,7 @@ of controls → a graph
 from __future__ import annotations
 
 from .apply_values import apply_values
-from .control import Control, ControlKind, GraphOutput, Target
+from .control import Control, ControlKind, ControlTarget, GraphOutput
 from .find_controls import MAX_MAIN, find_controls
 from .result_nodes import find_outputs
 
@@ -20,8 +20,8 @@ __all__ = [
     "MAX_MAIN",
     "Control",
     "ControlKind",
+    "ControlTarget",
     "GraphOutput",
-    "Target",
     "apply_values",
     "find_controls",
     "find_outputs",

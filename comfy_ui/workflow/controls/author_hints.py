@@ -13,10 +13,10 @@ from typing import Any
 
 from ...errors import InvalidWorkflowError
 from ..editor.convert import Conversion, convert_only
-from ..editor.editor_document import Document, Graph, Node
+from ..editor.editor_document import EditorDocument, EditorGraph, EditorNode
 from ..editor.link_resolution import PRIMITIVE, Origin
 from ..graph import inputs_of
-from .control import Target
+from .control import ControlTarget
 from .literal_inputs import GraphView
 
 _MAX_CHOSEN = 200  # entries of App mode that are looked at; a form of that length helps nobody
@@ -25,10 +25,10 @@ _PRIMITIVE_CLASS = re.compile(r"Primitive|(SeedNode|CustomCombo|Constant)$|^(Int
 
 
 @dataclass(frozen=True, slots=True)
-class Hint:
+class AuthorHint:
     """One control as the author wants it. What is None or empty was not said."""
 
-    targets: tuple[Target, ...]
+    targets: tuple[ControlTarget, ...]
     label: str = ""
     chosen: bool = False  # the author wants it before everything else
     main: bool = True
@@ -40,7 +40,7 @@ class Hint:
     choices: tuple[str, ...] | None = None
 
 
-def find_hints(view: GraphView, editor: Mapping[str, Any] | None) -> Iterator[Hint]:
+def find_hints(view: GraphView, editor: Mapping[str, Any] | None) -> Iterator[AuthorHint]:
     """All hints, the strongest first. Several may name the same input."""
     conversion = _conversion(view, editor) if editor is not None else None
     promoted = _promoted(view, conversion) if conversion else {}
@@ -51,7 +51,7 @@ def find_hints(view: GraphView, editor: Mapping[str, Any] | None) -> Iterator[Hi
     if labels is not None:
         for origin in sorted(promoted, key=labels.place):
             label = labels.of(origin)
-            yield Hint(tuple(promoted[origin]), label, main=":" not in origin.node)
+            yield AuthorHint(tuple(promoted[origin]), label, main=":" not in origin.node)
     yield from _titled_primitives(view)
 
 
@@ -62,21 +62,21 @@ def _conversion(view: GraphView, editor: Mapping[str, Any]) -> Conversion | None
         return None  # the graph at hand is good: the file beside it only adds hints
 
 
-def _promoted(view: GraphView, conversion: Conversion) -> dict[Origin, list[Target]]:
+def _promoted(view: GraphView, conversion: Conversion) -> dict[Origin, list[ControlTarget]]:
     """Inputs of the graph by the place where the editor shows their value, in the file's order."""
-    found: dict[Origin, list[Target]] = {}
+    found: dict[Origin, list[ControlTarget]] = {}
     for (node, name), origin in conversion.origins.items():
         if node in view.needed and view.leaf(node, name) is not None:
-            found.setdefault(origin, []).append(Target(node, name))
+            found.setdefault(origin, []).append(ControlTarget(node, name))
     return found
 
 
 def _app_mode(
     view: GraphView,
     editor: Mapping[str, Any],
-    promoted: Mapping[Origin, list[Target]],
+    promoted: Mapping[Origin, list[ControlTarget]],
     labels: _Labels | None,
-) -> Iterator[Hint]:
+) -> Iterator[AuthorHint]:
     """``extra.linearData``: ``[node id, field]`` or ``["graph id:node id:field", field]``."""
     extra = editor.get("extra")
     data = extra.get("linearData") if isinstance(extra, Mapping) else None
@@ -92,17 +92,17 @@ def _app_mode(
         targets = promoted.get(origin) or _plain(view, node, name)
         if targets:
             label = labels.of(origin) if labels and origin in promoted else ""
-            yield Hint(tuple(targets), label, chosen=True)
+            yield AuthorHint(tuple(targets), label, chosen=True)
 
 
-def _plain(view: GraphView, node: str, name: str) -> list[Target]:
+def _plain(view: GraphView, node: str, name: str) -> list[ControlTarget]:
     """The input itself; App mode names nodes inside subgraphs by their own id alone."""
     ids = [key for key in view.graph if key == node or key.endswith(f":{node}")]
     exact = [node] if node in view.graph else ids if len(ids) == 1 else []
-    return [Target(key, name) for key in exact if view.leaf(key, name) is not None]
+    return [ControlTarget(key, name) for key in exact if view.leaf(key, name) is not None]
 
 
-def _parameter_nodes(view: GraphView) -> Iterator[Hint]:
+def _parameter_nodes(view: GraphView) -> Iterator[AuthorHint]:
     found = []
     for node in view.graph:
         name = view.parameter(node)
@@ -113,8 +113,8 @@ def _parameter_nodes(view: GraphView) -> Iterator[Hint]:
         group, place = "", 0.0
         if view.class_of(node).startswith("ETN_"):
             group, place, label = _krita_name(label)
-        hint = Hint(
-            (Target(node, name),),
+        hint = AuthorHint(
+            (ControlTarget(node, name),),
             label,
             chosen=True,
             main=given.get("is_advanced") is not True,
@@ -137,19 +137,21 @@ def _krita_name(name: str) -> tuple[str, float, str]:
     return (group, float(numbered[1]), label[numbered.end() :]) if numbered else (group, 0.0, label)
 
 
-def _titled_primitives(view: GraphView) -> Iterator[Hint]:
+def _titled_primitives(view: GraphView) -> Iterator[AuthorHint]:
     for node in view.graph:
         if node in view.needed and _PRIMITIVE_CLASS.search(view.class_of(node)):
             title = view.own_title(node)
-            targets = [Target(node, name) for name in view.inputs(node) if view.leaf(node, name)]
+            targets = [
+                ControlTarget(node, name) for name in view.inputs(node) if view.leaf(node, name)
+            ]
             if title and targets:
-                yield Hint((targets[0],), title)
+                yield AuthorHint((targets[0],), title)
 
 
 class _Labels:
     """What a field on a subgraph instance, or a primitive node, is called in the editor."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: EditorDocument) -> None:
         self._document = document
         self._places = {key: place for place, key in enumerate(document.root.nodes)}
 
@@ -170,8 +172,8 @@ class _Labels:
         host = self._places.get(origin.node.partition(":")[0], 0)
         return host, places.get(origin.field, len(places))
 
-    def _find(self, origin: Origin) -> tuple[Node | None, Graph | None]:
-        graph: Graph | None = self._document.root
+    def _find(self, origin: Origin) -> tuple[EditorNode | None, EditorGraph | None]:
+        graph: EditorGraph | None = self._document.root
         node = None
         for key in origin.node.split(":"):
             node = graph.nodes.get(key) if graph else None

@@ -22,7 +22,7 @@ PLAIN: Mapping[str, Literal["text", "choice", "bool", "int", "float"]] = {
 }
 
 
-class Target(NamedTuple):
+class ControlTarget(NamedTuple):
     """An input of a node in a graph."""
 
     node: str
@@ -44,7 +44,7 @@ class Control:
     role: Role
     kind: ControlKind
     label: str
-    targets: tuple[Target, ...]
+    targets: tuple[ControlTarget, ...]
     default: Any = None
     min: float | None = None
     max: float | None = None

@@ -9,12 +9,12 @@ from ...errors import InvalidWorkflowError
 from ..fields.roles import USUAL, Role
 from ..graph import AnyGraph, is_api_graph
 from ..presets.graph_builder import ObjectInfo, as_library
-from .author_hints import Hint, find_hints
-from .control import PLAIN, Control, Target
+from .author_hints import AuthorHint, find_hints
+from .control import PLAIN, Control, ControlTarget
 from .graph_trace import trace
-from .literal_inputs import GraphView, Leaf
+from .literal_inputs import GraphView, LiteralInput
 from .name_clues import role_in
-from .presentation import Draft, present
+from .presentation import ControlDraft, present
 
 MAX_MAIN = 7  # rows of the form before "Advanced"; width and height share one
 
@@ -65,15 +65,15 @@ class _Drafts:
     def __init__(self, view: GraphView) -> None:
         self._view = view
         self._meanings = trace(view)
-        self._taken: set[Target] = set()
-        self._twins: dict[tuple[Any, ...], list[Target]] = {}
+        self._taken: set[ControlTarget] = set()
+        self._twins: dict[tuple[Any, ...], list[ControlTarget]] = {}
         for target in self._meanings:
             leaf = view.leaf(*target)
             if leaf is not None:
                 self._twins.setdefault(self._key(leaf), []).append(target)
-        self.all: list[Draft] = []
+        self.all: list[ControlDraft] = []
 
-    def add_hint(self, hint: Hint) -> None:
+    def add_hint(self, hint: AuthorHint) -> None:
         leaves = [leaf for target in hint.targets if (leaf := self._free(target)) is not None]
         if leaves:
             self._add(leaves, hint)
@@ -88,10 +88,10 @@ class _Drafts:
             if leaf.target not in self._taken:
                 self._add([leaf], None)
 
-    def _free(self, target: Target) -> Leaf | None:
+    def _free(self, target: ControlTarget) -> LiteralInput | None:
         return None if target in self._taken else self._view.leaf(*target)
 
-    def _add(self, leaves: list[Leaf], hint: Hint | None) -> None:
+    def _add(self, leaves: list[LiteralInput], hint: AuthorHint | None) -> None:
         named = next((leaf for leaf in leaves if leaf.target in self._meanings), leaves[0])
         meaning = self._meanings.get(named.target)
         role = meaning.role if meaning else PLAIN[named.spec.type]
@@ -104,7 +104,7 @@ class _Drafts:
         self._taken.update(targets)
         node = named.target.node
         self.all.append(
-            Draft(
+            ControlDraft(
                 named,
                 targets,
                 role,
@@ -116,7 +116,7 @@ class _Drafts:
             )
         )
 
-    def _key(self, leaf: Leaf) -> tuple[Any, ...]:
+    def _key(self, leaf: LiteralInput) -> tuple[Any, ...]:
         """Equal for values that are one thing to a person."""
         role = self._meanings[leaf.target].role
         if role not in _ONE_THING or leaf.value == "":
@@ -126,7 +126,7 @@ class _Drafts:
         return role, leaf.value, type(leaf.value)
 
 
-def _arranged(drafts: list[Draft]) -> list[Draft]:
+def _arranged(drafts: list[ControlDraft]) -> list[ControlDraft]:
     """In the order of the form, the main ones marked."""
     chosen = [draft for draft in drafts if draft.hint and draft.hint.chosen]
     others = [draft for draft in drafts if not (draft.hint and draft.hint.chosen)]
@@ -139,7 +139,7 @@ def _arranged(drafts: list[Draft]) -> list[Draft]:
     return sorted([*chosen, *others], key=lambda draft: draft.advanced)
 
 
-def _show(candidates: Iterable[Draft]) -> None:
+def _show(candidates: Iterable[ControlDraft]) -> None:
     """Mark those that go into the main part, which has room for so many rows."""
     rows = 0
     has_width = False
@@ -156,7 +156,7 @@ def _order(role: Role) -> int:
     return _ORDER[role] if role in _ORDER else int(USUAL[role]["order"])
 
 
-def _may_be_main(draft: Draft) -> bool:
+def _may_be_main(draft: ControlDraft) -> bool:
     if draft.role not in _NEEDED or draft.leaf.spec.advanced:
         return False
     if draft.hint is not None and draft.hint.main and draft.said:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from ...protocol.object_info import InputSpec
 from ..fields.roles import NUMBER_ROLES, Role
-from .control import Target
+from .control import ControlTarget
 from .graph_walk import Walk
-from .literal_inputs import GraphView, Leaf
+from .literal_inputs import GraphView, LiteralInput
 from .name_clues import NEGATIVE, NOT_A_PROMPT, ROLE_OF_NAME, SIZE, is_model_file, role_in
 
 _SIGMAS = ("steps", "scheduler", "denoise")
@@ -35,7 +35,7 @@ class Meaning:
     consumer: InputSpec | None = None
 
 
-def trace(view: GraphView) -> dict[Target, Meaning]:
+def trace(view: GraphView) -> dict[ControlTarget, Meaning]:
     """The meaning of every leaf that has one, those of the first sampler first."""
     tracer = _Tracer(view)
     for number, sampler in enumerate(tracer.walk.samplers()):
@@ -50,7 +50,7 @@ class _Tracer:
     def __init__(self, view: GraphView) -> None:
         self.view = view
         self.walk = Walk(view)
-        self.found: dict[Target, Meaning] = {}
+        self.found: dict[ControlTarget, Meaning] = {}
 
     def sampler(self, node: str, *, main: bool) -> None:
         """Everything that one sampler is told."""
@@ -83,13 +83,13 @@ class _Tracer:
                         negative = bool(NEGATIVE.search(name))
                         self._note_texts(leaves.values(), negative=negative, main=True)
 
-    def by_declaration(self, leaf: Leaf) -> None:
+    def by_declaration(self, leaf: LiteralInput) -> None:
         """What the leaf's own name and declaration say, where nothing led to it."""
         role = self._declared_role(leaf)
         if role is not None:
             self._note(leaf, role, main=not self._has(role) or leaf.spec.upload is not None)
 
-    def _declared_role(self, leaf: Leaf) -> Role | None:
+    def _declared_role(self, leaf: LiteralInput) -> Role | None:
         spec, node = leaf.spec, leaf.target.node
         name = leaf.target.input.rpartition(".")[2]
         role = ROLE_OF_NAME.get(name)
@@ -111,7 +111,7 @@ class _Tracer:
         return any(meaning.role == role and meaning.main for meaning in self.found.values())
 
     def _note(
-        self, leaf: Leaf, role: Role, *, main: bool, consumer: InputSpec | None = None
+        self, leaf: LiteralInput, role: Role, *, main: bool, consumer: InputSpec | None = None
     ) -> None:
         known = self.found.get(leaf.target)
         if known is None:
@@ -127,7 +127,7 @@ class _Tracer:
             consumer = self.view.inputs(node)[name] if meant == role else None
             self._note(leaf, meant, main=main, consumer=consumer)
 
-    def _meant(self, leaf: Leaf, name: str, role: Role) -> Role:
+    def _meant(self, leaf: LiteralInput, name: str, role: Role) -> Role:
         """What a leaf is that decides on an input of a role: that, or what it is computed from."""
         if leaf.spec.type == "BOOLEAN":
             return "bool"
@@ -178,7 +178,7 @@ class _Tracer:
         # The main side first: a text that both sides use is the prompt.
         names.sort(key=lambda name: (name != "positive", name not in ("cond1", "negative")))
         for name in names:
-            sides: dict[bool, dict[Target, Leaf]] = {False: {}, True: {}}
+            sides: dict[bool, dict[ControlTarget, LiteralInput]] = {False: {}, True: {}}
             for where, negative in self.walk.encoders(node, name):
                 for found in self.walk.text_inputs(where, negative=negative):
                     for leaf in self.walk.behind(where, found, _is_text):
@@ -186,7 +186,7 @@ class _Tracer:
             for negative, leaves in sides.items():
                 self._note_texts(leaves.values(), negative=negative, main=main)
 
-    def _note_texts(self, leaves: Iterable[Leaf], *, negative: bool, main: bool) -> None:
+    def _note_texts(self, leaves: Iterable[LiteralInput], *, negative: bool, main: bool) -> None:
         """The likeliest of several texts is the prompt, its like share that, others are texts."""
         new = [leaf for leaf in leaves if leaf.target not in self.found]
         ranked = sorted(new, key=lambda leaf: -_likeness(self.view, leaf))
@@ -199,15 +199,15 @@ class _Tracer:
                 self._note(leaf, "text", main=main)
 
 
-def _plain_number(leaf: Leaf) -> Role:
+def _plain_number(leaf: LiteralInput) -> Role:
     return "int" if leaf.spec.type == "INT" else "float"
 
 
-def _is_number_or_choice(leaf: Leaf) -> bool:
+def _is_number_or_choice(leaf: LiteralInput) -> bool:
     return leaf.spec.type != "STRING"
 
 
-def _is_text(leaf: Leaf) -> bool:
+def _is_text(leaf: LiteralInput) -> bool:
     name = leaf.target.input.rpartition(".")[2]
     if leaf.spec.type == "COMBO":
         return name == "choice"
@@ -224,7 +224,7 @@ def _is_prompt_name(name: str, spec: InputSpec) -> bool:
     )
 
 
-def _likeness(view: GraphView, leaf: Leaf) -> int:
+def _likeness(view: GraphView, leaf: LiteralInput) -> int:
     """How much a text looks like what a person writes to get a picture."""
     title = view.own_title(leaf.target.node)
     score = 2 * leaf.spec.multiline + (leaf.target.input in ("text", "prompt", "value"))

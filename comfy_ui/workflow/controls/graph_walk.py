@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ...protocol.object_info import NodeSpec
-from ..graph import Link
-from .literal_inputs import GraphView, Leaf
+from ..graph import NodeLink
+from .literal_inputs import GraphView, LiteralInput
 from .name_clues import NEGATIVE, NOT_A_PROMPT, SIZE, TEXT_FOR_A_MODEL
 
 _MAX_VISITS = 50_000  # the largest official template takes 300
@@ -35,7 +35,9 @@ class Walk:
         names = spec.inputs.keys()
         return {"positive", "latent_image"} <= names or {"guider", "sigmas"} <= names
 
-    def behind(self, node: str, name: str, fits: Callable[[Leaf], bool]) -> Iterator[Leaf]:
+    def behind(
+        self, node: str, name: str, fits: Callable[[LiteralInput], bool]
+    ) -> Iterator[LiteralInput]:
         """The leaves that decide on an input: itself, or those that its value is made of."""
         seen: set[str] = set()
         todo = [(node, name)]
@@ -74,7 +76,7 @@ class Walk:
 
         A side is negative when the way there goes through an input of that name.
         """
-        seen: set[Link] = set()
+        seen: set[NodeLink] = set()
         todo = [(node, name, False)]
         while todo and self._may_go_on():
             node, name, negative = todo.pop()
@@ -153,7 +155,7 @@ class Walk:
             if is_value and branch in (None, name) and not spec.advanced:
                 yield node, name
 
-    def _conditioning_inputs(self, link: Link, spec: NodeSpec) -> list[str]:
+    def _conditioning_inputs(self, link: NodeLink, spec: NodeSpec) -> list[str]:
         """The inputs of a node that its output of conditioning is made of."""
         inputs = self._view.inputs(link.node)
         pair = [slot for slot, kind in enumerate(spec.outputs) if kind == "CONDITIONING"]

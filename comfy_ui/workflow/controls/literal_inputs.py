@@ -6,20 +6,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...protocol.object_info import InputSpec, NodeLibrary, NodeSpec
+from ...protocol.object_info import InputSpec, NodeRegistry, NodeSpec
 from ..checks.input_specs import declared_inputs
-from ..graph import AnyGraph, Link, ancestors, as_link, inputs_of, title
-from .control import Target
+from ..graph import AnyGraph, NodeLink, ancestors, as_link, inputs_of, title
+from .control import ControlTarget
 from .name_clues import parameter_input
 
 _VALUE_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
 
 
 @dataclass(frozen=True, slots=True)
-class Leaf:
+class LiteralInput:
     """An input with a literal value that a person could set."""
 
-    target: Target
+    target: ControlTarget
     value: Any
     spec: InputSpec
 
@@ -27,7 +27,7 @@ class Leaf:
 class GraphView:
     """A graph read together with a server's node classes. Unknown classes have no inputs."""
 
-    def __init__(self, graph: AnyGraph, library: NodeLibrary) -> None:
+    def __init__(self, graph: AnyGraph, library: NodeRegistry) -> None:
         self.graph = graph
         self.library = library
         self.outputs = [node for node in graph if self._is_output(node)]
@@ -62,7 +62,7 @@ class GraphView:
     def value(self, node: str, name: str) -> Any:
         return inputs_of(self.graph, node).get(name)
 
-    def source(self, node: str, name: str) -> Link | None:
+    def source(self, node: str, name: str) -> NodeLink | None:
         """The output that feeds an input."""
         link = as_link(self.value(node, name))
         return link if link is not None and link.node in self.graph else None
@@ -71,7 +71,7 @@ class GraphView:
         """The input with the value, where the node declares a parameter of the whole graph."""
         return parameter_input(self.class_of(node), inputs_of(self.graph, node))
 
-    def leaf(self, node: str, name: str) -> Leaf | None:
+    def leaf(self, node: str, name: str) -> LiteralInput | None:
         """The input as a leaf, when it has a literal value that a person could set."""
         if self.parameter(node) not in (None, name):
             return None  # the title, range and place of a parameter
@@ -80,9 +80,9 @@ class GraphView:
         if spec is None or not isinstance(value, str | int | float):
             return None
         spec = _settable(spec, self.spec(node), inputs_of(self.graph, node))
-        return Leaf(Target(node, name), value, spec) if spec else None
+        return LiteralInput(ControlTarget(node, name), value, spec) if spec else None
 
-    def leaves(self) -> Iterator[Leaf]:
+    def leaves(self) -> Iterator[LiteralInput]:
         """All leaves that some output needs, in the order of nodes and declarations."""
         for node in self.graph:
             if node in self.needed:

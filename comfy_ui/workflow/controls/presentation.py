@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ..fields.roles import MAX_SEED, USUAL, Role
-from .author_hints import Hint
-from .control import PLAIN, Control, ControlKind, Target
+from .author_hints import AuthorHint
+from .control import PLAIN, Control, ControlKind, ControlTarget
 from .graph_trace import Meaning
-from .literal_inputs import Leaf
+from .literal_inputs import LiteralInput
 
 # How far people go, where a node class allows anything.
 _WIDEST: Mapping[Role, tuple[float, float]] = {
@@ -51,14 +51,14 @@ _GROUPS: Mapping[Role, str] = {
 
 
 @dataclass(slots=True)
-class Draft:
+class ControlDraft:
     """A control that is still being put together."""
 
-    leaf: Leaf
-    targets: list[Target]
+    leaf: LiteralInput
+    targets: list[ControlTarget]
     role: Role
     meaning: Meaning | None = None
-    hint: Hint | None = None
+    hint: AuthorHint | None = None
     title: str = ""  # of the node
     own_title: str = ""
     advanced: bool = True
@@ -70,7 +70,7 @@ class Draft:
         return self.hint.label if self.hint else ""
 
 
-def present(drafts: list[Draft]) -> Iterator[Control]:
+def present(drafts: list[ControlDraft]) -> Iterator[Control]:
     """The finished controls, in the same order, with labels and ids of their own."""
     shared = Counter(_label(draft) for draft in drafts if not draft.advanced)
     seen: Counter[str] = Counter()
@@ -90,7 +90,7 @@ def present(drafts: list[Draft]) -> Iterator[Control]:
         yield _control(draft, label, key)
 
 
-def _told_apart(draft: Draft, label: str, number: int) -> str:
+def _told_apart(draft: ControlDraft, label: str, number: int) -> str:
     """A label that several controls would have, made that of one."""
     name = draft.leaf.target.input
     if draft.role in ("cfg", "strength") and name not in ("cfg", "denoise"):
@@ -100,7 +100,7 @@ def _told_apart(draft: Draft, label: str, number: int) -> str:
     return f"{label} {number}" if number > 1 else label
 
 
-def _label(draft: Draft) -> str:
+def _label(draft: ControlDraft) -> str:
     name = draft.leaf.target.input.rpartition(".")[2]
     if draft.said:
         return _pretty(draft.said)
@@ -115,7 +115,7 @@ def _label(draft: Draft) -> str:
     return _pretty(name)
 
 
-def _control(draft: Draft, label: str, key: str) -> Control:
+def _control(draft: ControlDraft, label: str, key: str) -> Control:
     spec, hint = draft.leaf.spec, draft.hint
     kind = _kind(draft)
     low, high, step = _limits(draft) if kind in ("int", "float") else (None, None, None)
@@ -144,7 +144,7 @@ def _control(draft: Draft, label: str, key: str) -> Control:
     )
 
 
-def _kind(draft: Draft) -> ControlKind:
+def _kind(draft: ControlDraft) -> ControlKind:
     spec = draft.leaf.spec
     if spec.upload is not None:
         return "file"
@@ -155,7 +155,7 @@ def _kind(draft: Draft) -> ControlKind:
     return "int" if spec.type == "FLOAT" and draft.whole else PLAIN[spec.type]
 
 
-def _limits(draft: Draft) -> tuple[float | None, float | None, float | None]:
+def _limits(draft: ControlDraft) -> tuple[float | None, float | None, float | None]:
     """Smallest, largest, step. The graph's own value is always within."""
     spec, hint = draft.leaf.spec, draft.hint
     told = draft.meaning.consumer if draft.meaning and draft.meaning.consumer else spec

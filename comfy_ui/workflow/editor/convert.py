@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...errors import InvalidWorkflowError, MissingNodesError, Problem, Severity
-from ...protocol.object_info import NodeLibrary, NodeSpec
+from ...protocol.object_info import NodeRegistry, NodeSpec
 from ..checks.graph_checks import check_workflow
 from ..checks.node_packs import find_pack
 from ..graph import Graph as ApiGraph, as_link
 from ..presets.graph_builder import ObjectInfo, as_library
-from .editor_document import MAX_NODES, Document, Mode, Node, read_document
+from .editor_document import MAX_NODES, EditorDocument, EditorNode, NodeMode, read_document
 from .group_nodes import expand_groups
 from .link_resolution import (
     GETTERS,
@@ -21,7 +21,7 @@ from .link_resolution import (
     SETTERS,
     Literal,
     Origin,
-    Output,
+    OutputSlot,
     Resolver,
     Scope,
 )
@@ -43,7 +43,7 @@ class Conversion:
     graph: ApiGraph
     problems: tuple[Problem, ...]
     origins: Mapping[tuple[str, str], Origin]
-    document: Document
+    document: EditorDocument
 
 
 def convert_workflow(editor: Mapping[str, Any], object_info: ObjectInfo) -> ApiGraph:
@@ -56,7 +56,7 @@ def convert_workflow(editor: Mapping[str, Any], object_info: ObjectInfo) -> ApiG
 
     Args:
         editor: the file as JSON; not changed.
-        object_info: the server's answer of that name, raw or as a :class:`NodeLibrary`.
+        object_info: the server's answer of that name, raw or as a :class:`NodeRegistry`.
 
     Raises:
         MissingNodesError: node classes that the server does not have, each with its title.
@@ -77,7 +77,7 @@ def convert(editor: Mapping[str, Any], object_info: ObjectInfo) -> Conversion:
     return replace(found, problems=(*found.problems, *check_workflow(found.graph, library)))
 
 
-def convert_only(editor: Mapping[str, Any], library: NodeLibrary) -> Conversion:
+def convert_only(editor: Mapping[str, Any], library: NodeRegistry) -> Conversion:
     """Like :func:`convert`, without the look at the values."""
     return _Converter(editor, library).run()
 
@@ -85,7 +85,7 @@ def convert_only(editor: Mapping[str, Any], library: NodeLibrary) -> Conversion:
 class _Converter:
     """One conversion under way."""
 
-    def __init__(self, editor: Mapping[str, Any], library: NodeLibrary) -> None:
+    def __init__(self, editor: Mapping[str, Any], library: NodeRegistry) -> None:
         self._library = library
         self._document = expand_groups(read_document(editor), library)
         _no_links_made_on_run(self._document)
@@ -112,16 +112,16 @@ class _Converter:
         _drop_dangling(graph)
         return Conversion(graph, left_out, self._origins, self._document)
 
-    def _active(self, root: Scope) -> Iterator[tuple[Scope, Node]]:
+    def _active(self, root: Scope) -> Iterator[tuple[Scope, EditorNode]]:
         """Every node that runs, with the scope that it runs in."""
         count = 0
-        todo: list[tuple[Scope, Iterator[Node]]] = [(root, iter(root.graph.nodes.values()))]
+        todo: list[tuple[Scope, Iterator[EditorNode]]] = [(root, iter(root.graph.nodes.values()))]
         while todo:
             scope, nodes = todo[-1]
             node = next(nodes, None)
             if node is None:
                 todo.pop()
-            elif node.mode is Mode.ALWAYS and node.type not in _EDITOR_ONLY:
+            elif node.mode is NodeMode.ALWAYS and node.type not in _EDITOR_ONLY:
                 count += 1
                 if count > MAX_NODES:
                     raise InvalidWorkflowError(f"More than {MAX_NODES} nodes, with those inside.")
@@ -131,7 +131,7 @@ class _Converter:
                     inner = self._resolver.enter(scope, node)
                     todo.append((inner, iter(inner.graph.nodes.values())))
 
-    def _unknown(self, active: Iterable[tuple[Scope, Node]]) -> tuple[Problem, ...]:
+    def _unknown(self, active: Iterable[tuple[Scope, EditorNode]]) -> tuple[Problem, ...]:
         """Raise for classes that the server lacks, but for those that are joined to nothing.
 
         Those are labels, bookmarks and switches that packs add to the editor. They are left out;
@@ -152,7 +152,7 @@ class _Converter:
             )
         return tuple(problems)
 
-    def _inputs(self, scope: Scope, node: Node, spec: NodeSpec) -> dict[str, Any]:
+    def _inputs(self, scope: Scope, node: EditorNode, spec: NodeSpec) -> dict[str, Any]:
         key = scope.id_of(node)
         inputs = {**self._own_values(scope, node, spec)}
         for name, value in scope.fields.get(node.id, {}).items():
@@ -162,26 +162,26 @@ class _Converter:
             if slot.link is None:
                 continue
             match self._resolver.resolve(scope, slot):
-                case Output(origin, index):
+                case OutputSlot(origin, index):
                     inputs[slot.name] = [origin, index]
                 case Literal(value, where):
                     inputs[slot.name] = as_input(value, spec.inputs.get(slot.name))
                     self._origins[key, slot.name] = where
         return inputs
 
-    def _own_values(self, scope: Scope, node: Node, spec: NodeSpec) -> dict[str, Any]:
+    def _own_values(self, scope: Scope, node: EditorNode, spec: NodeSpec) -> dict[str, Any]:
         key = scope.id_of(node)
         if key not in self._values:
             self._values[key] = widget_values(spec, node)
         return self._values[key]
 
-    def _own_value(self, scope: Scope, node: Node, name: str) -> Any:
+    def _own_value(self, scope: Scope, node: EditorNode, name: str) -> Any:
         if node.type not in self._library:
             return MISSING
         return self._own_values(scope, node, self._library[node.type]).get(name, MISSING)
 
 
-def _no_links_made_on_run(document: Document) -> None:
+def _no_links_made_on_run(document: EditorDocument) -> None:
     """Refuse what cannot be converted whole.
 
     "Use Everywhere" joins nodes by script when the editor runs a workflow. The file lists those
@@ -197,7 +197,7 @@ def _no_links_made_on_run(document: Document) -> None:
         )
 
 
-def _missing(key: str, node: Node) -> Problem:
+def _missing(key: str, node: EditorNode) -> Problem:
     joined = any(slot.links for slot in (*node.inputs, *node.outputs))
     severity: Severity = "error" if joined else "warning"
     known = find_pack(node.type)

@@ -23,7 +23,7 @@ OUTPUT_NODE = "-20"
 MAX_NODES = 20_000
 
 
-class Mode(IntEnum):
+class NodeMode(IntEnum):
     """What the editor does with a node. Unknown numbers count as ALWAYS, as in the editor."""
 
     ALWAYS = 0
@@ -32,7 +32,7 @@ class Mode(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class NodeSlot:
     """An input or output of a node, or of a subgraph definition, with the links that it joins."""
 
     name: str
@@ -48,7 +48,7 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class EditorLink:
     """From an output slot to an input.
 
     The number of the target slot is stale in many files: inputs name their link, and that counts.
@@ -63,32 +63,32 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class EditorNode:
     """One node as the editor saved it."""
 
     id: str
     type: str
     title: str = ""
-    mode: Mode = Mode.ALWAYS
-    inputs: tuple[Slot, ...] = ()
-    outputs: tuple[Slot, ...] = ()
+    mode: NodeMode = NodeMode.ALWAYS
+    inputs: tuple[NodeSlot, ...] = ()
+    outputs: tuple[NodeSlot, ...] = ()
     values: tuple[Any, ...] = ()  # widget values by position
     named: Mapping[str, Any] = field(default_factory=dict)  # … and by name, where the file has them
     properties: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Graph:
+class EditorGraph:
     """The nodes of a file or of one subgraph definition, and the links between them."""
 
-    nodes: Mapping[str, Node]
-    links: Mapping[str, Link]
-    inputs: tuple[Slot, ...] = ()
-    outputs: tuple[Slot, ...] = ()
+    nodes: Mapping[str, EditorNode]
+    links: Mapping[str, EditorLink]
+    inputs: tuple[NodeSlot, ...] = ()
+    outputs: tuple[NodeSlot, ...] = ()
     name: str = ""
 
     @cached_property
-    def port_of(self) -> Mapping[str, Slot]:
+    def port_of(self) -> Mapping[str, NodeSlot]:
         """The definition's input that a link from inside starts at."""
         found = {
             link.id: self.inputs[link.origin_slot]
@@ -121,12 +121,12 @@ class Graph:
             port.name for port in self.inputs if any(slot.widget for _, slot in self.targets(port))
         )
 
-    def targets(self, port: Slot) -> Iterator[tuple[Node, Slot]]:
+    def targets(self, port: NodeSlot) -> Iterator[tuple[EditorNode, NodeSlot]]:
         """The inner inputs that an input of the definition is joined to, in order."""
         return (self._fed[link] for link in port.links if link in self._fed)
 
     @cached_property
-    def _fed(self) -> Mapping[str, tuple[Node, Slot]]:
+    def _fed(self) -> Mapping[str, tuple[EditorNode, NodeSlot]]:
         """The input that each link feeds, as the inputs themselves tell it."""
         return {
             slot.link: (node, slot)
@@ -137,15 +137,15 @@ class Graph:
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class EditorDocument:
     """A whole file."""
 
-    root: Graph
-    definitions: Mapping[str, Graph]
+    root: EditorGraph
+    definitions: Mapping[str, EditorGraph]
     extra: Mapping[str, Any]
 
 
-def read_document(editor: object) -> Document:
+def read_document(editor: object) -> EditorDocument:
     """Check and read an editor-format workflow.
 
     Raises InvalidWorkflowError for anything that is not one, with the place that is wrong.
@@ -153,7 +153,7 @@ def read_document(editor: object) -> Document:
     if not isinstance(editor, Mapping) or "nodes" not in editor:
         raise _invalid("workflow", "no list of nodes")
     raw = _mapping(editor.get("definitions"), "definitions").get("subgraphs")
-    definitions: dict[str, Graph] = {}
+    definitions: dict[str, EditorGraph] = {}
     budget = MAX_NODES
     for index, entry in enumerate(_list(raw, "definitions.subgraphs")):
         where = f"definitions.subgraphs[{index}]"
@@ -164,12 +164,12 @@ def read_document(editor: object) -> Document:
     root = _graph(editor, "workflow")
     if budget < len(root.nodes):
         raise _invalid("workflow", f"more than {MAX_NODES} nodes")
-    return Document(root, definitions, _loose_mapping(editor.get("extra")))
+    return EditorDocument(root, definitions, _loose_mapping(editor.get("extra")))
 
 
-def _graph(raw: Mapping[str, Any], where: str) -> Graph:
-    nodes: dict[str, Node] = {}
-    doubles: list[Node] = []
+def _graph(raw: Mapping[str, Any], where: str) -> EditorGraph:
+    nodes: dict[str, EditorNode] = {}
+    doubles: list[EditorNode] = []
     for index, entry in enumerate(_list(raw.get("nodes"), f"{where}.nodes")):
         node = read_node(entry, f"{where}.nodes[{index}]")
         if node.id in nodes:
@@ -181,7 +181,7 @@ def _graph(raw: Mapping[str, Any], where: str) -> Graph:
         doubles, free
     ):  # the editor, too, gives the second of two a new id
         nodes[str(number)] = replace(node, id=str(number))
-    return Graph(
+    return EditorGraph(
         nodes,
         {link.id: link for link in _links(raw.get("links"), f"{where}.links")},
         _slots(raw.get("inputs"), f"{where}.inputs"),
@@ -190,7 +190,7 @@ def _graph(raw: Mapping[str, Any], where: str) -> Graph:
     )
 
 
-def read_node(raw: object, where: str) -> Node:
+def read_node(raw: object, where: str) -> EditorNode:
     """One node of a file; ``where`` names the place in errors."""
     entry = _mapping(raw, where)
     if not _is_id(entry.get("id")):
@@ -202,11 +202,11 @@ def read_node(raw: object, where: str) -> Node:
     if isinstance(values, Mapping):  # some packs (VideoHelperSuite) save their values by name here
         named = {**values, **named}
     mode = entry.get("mode")
-    return Node(
+    return EditorNode(
         id=_key(entry["id"]),
         type=entry["type"],
         title=_text(entry.get("title")),
-        mode=Mode(mode) if mode in (2, 4) and not isinstance(mode, bool) else Mode.ALWAYS,
+        mode=NodeMode(mode) if mode in (2, 4) and not isinstance(mode, bool) else NodeMode.ALWAYS,
         inputs=_slots(entry.get("inputs"), f"{where}.inputs"),
         outputs=_slots(entry.get("outputs"), f"{where}.outputs"),
         values=tuple(map(_finite, values)) if isinstance(values, list | tuple) else (),
@@ -215,18 +215,18 @@ def read_node(raw: object, where: str) -> Node:
     )
 
 
-def _slots(raw: object, where: str) -> tuple[Slot, ...]:
+def _slots(raw: object, where: str) -> tuple[NodeSlot, ...]:
     return tuple(
         _slot(_mapping(entry, f"{where}[{index}]")) for index, entry in enumerate(_list(raw, where))
     )
 
 
-def _slot(raw: Mapping[str, Any]) -> Slot:
+def _slot(raw: Mapping[str, Any]) -> NodeSlot:
     links = raw.get("linkIds", raw.get("links"))
     if _is_id(raw.get("link")):
         links = [raw["link"]]
     kind = raw.get("type")
-    return Slot(
+    return NodeSlot(
         name=_text(raw.get("name")),
         type=kind if isinstance(kind, str) else "*" if kind in (None, 0, -1) else "COMBO",
         label=_text(raw.get("label")),
@@ -237,7 +237,7 @@ def _slot(raw: Mapping[str, Any]) -> Slot:
     )
 
 
-def _links(raw: object, where: str) -> Iterator[Link]:
+def _links(raw: object, where: str) -> Iterator[EditorLink]:
     for index, entry in enumerate(_list(raw, where)):
         match entry:
             case None:  # older editors left holes where links had been removed
@@ -251,7 +251,7 @@ def _links(raw: object, where: str) -> Iterator[Link]:
                 raise _invalid(f"{where}[{index}]", "not a link")
         if not (_is_id(link) and _is_id(origin) and _is_id(target)):
             raise _invalid(f"{where}[{index}]", "not a link")
-        yield Link(
+        yield EditorLink(
             _key(link), _key(origin), _number(origin_slot), _key(target), _number(target_slot),
             kind if isinstance(kind, str) else "*",
         )  # fmt: skip

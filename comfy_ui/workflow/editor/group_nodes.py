@@ -13,8 +13,17 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ...errors import InvalidWorkflowError
-from ...protocol.object_info import NodeLibrary
-from .editor_document import INPUT_NODE, OUTPUT_NODE, Document, Graph, Link, Node, Slot, read_node
+from ...protocol.object_info import NodeRegistry
+from .editor_document import (
+    INPUT_NODE,
+    OUTPUT_NODE,
+    EditorDocument,
+    EditorGraph,
+    EditorLink,
+    EditorNode,
+    NodeSlot,
+    read_node,
+)
 from .link_resolution import MAX_DEPTH, PRIMITIVE, compatible
 from .widget_values import MISSING, ListedValues, field_type, is_widget, read_values, widget_values
 
@@ -26,7 +35,7 @@ _HINT = (
 )
 
 
-def expand_groups(document: Document, library: NodeLibrary) -> Document:
+def expand_groups(document: EditorDocument, library: NodeRegistry) -> EditorDocument:
     """``document`` with a definition of its own for every instance of a group node.
 
     Raises InvalidWorkflowError for a group whose inputs or outputs cannot be told apart.
@@ -46,8 +55,8 @@ def expand_groups(document: Document, library: NodeLibrary) -> Document:
 class _Group:
     """One entry of ``extra.groupNodes``."""
 
-    nodes: Mapping[str, Node]
-    links: tuple[Link, ...]
+    nodes: Mapping[str, EditorNode]
+    links: tuple[EditorLink, ...]
     exposed: frozenset[tuple[str, int]]  # outputs that show although something inside uses them
     config: Mapping[str, Any]
 
@@ -77,17 +86,17 @@ class _End(NamedTuple):
 
 
 class _Expander:
-    def __init__(self, groups: Mapping[str, Any], library: NodeLibrary) -> None:
-        self.definitions: dict[str, Graph] = {}
+    def __init__(self, groups: Mapping[str, Any], library: NodeRegistry) -> None:
+        self.definitions: dict[str, EditorGraph] = {}
         self._groups = groups
         self._library = library
 
-    def expanded(self, graph: Graph, *, depth: int) -> Graph:
+    def expanded(self, graph: EditorGraph, *, depth: int) -> EditorGraph:
         """``graph`` with every group node replaced by an instance of a definition."""
         nodes = {key: self._instance(node, depth) for key, node in graph.nodes.items()}
         return replace(graph, nodes=nodes)
 
-    def _instance(self, host: Node, depth: int) -> Node:
+    def _instance(self, host: EditorNode, depth: int) -> EditorNode:
         name = next((host.type[len(p) :] for p in _PREFIXES if host.type.startswith(p)), None)
         raw = self._groups.get(name) if name is not None else None
         if not isinstance(raw, Mapping):
@@ -95,17 +104,19 @@ class _Expander:
         key = f"{host.type}#{len(self.definitions)}"
         if depth >= MAX_DEPTH or len(self.definitions) >= _MAX_INSTANCES:
             raise InvalidWorkflowError("Group nodes are nested without end.", hint=_HINT)
-        self.definitions[key] = Graph({}, {})  # takes the number; nested groups get the next ones
+        self.definitions[key] = EditorGraph(
+            {}, {}
+        )  # takes the number; nested groups get the next ones
         group = _read_group(raw, host.type)
         graph = self._with_border(group, self._with_values(group, host), host)
         self.definitions[key] = self.expanded(graph, depth=depth + 1)
         inputs = (replace(slot, name=str(index)) for index, slot in enumerate(host.inputs))
         return replace(host, type=key, inputs=tuple(inputs), values=(), named={})
 
-    def _with_values(self, group: _Group, host: Node) -> dict[str, Node]:
+    def _with_values(self, group: _Group, host: EditorNode) -> dict[str, EditorNode]:
         """The inner nodes with the values that the instance's fields have."""
         saved = ListedValues(host.values)
-        nodes: dict[str, Node] = {}
+        nodes: dict[str, EditorNode] = {}
         for key, node in group.nodes.items():
             nodes[key] = node
             if node.type == PRIMITIVE:
@@ -121,21 +132,23 @@ class _Expander:
                 nodes[key] = replace(node, named=read_values(spec, _Shared(saved, own, hidden)))
         return nodes
 
-    def _with_border(self, group: _Group, nodes: dict[str, Node], host: Node) -> Graph:
+    def _with_border(
+        self, group: _Group, nodes: dict[str, EditorNode], host: EditorNode
+    ) -> EditorGraph:
         """The definition: the inner nodes, joined to the inputs and outputs of the instance."""
         links = {link.id: link for link in group.links}
-        inputs: list[Slot] = []
+        inputs: list[NodeSlot] = []
         free = [*self._open_inputs(group, nodes)]
         for index, slot in enumerate(host.inputs):
             end = _matching(slot, free)
             if end is None and slot.link is not None:
                 raise _unclear(host, f"input {slot.name!r}")
             key = f"in{index}"
-            inputs.append(Slot(str(index), slot.type, links=(key,) if end else ()))
+            inputs.append(NodeSlot(str(index), slot.type, links=(key,) if end else ()))
             if end is not None:
-                links[key] = Link(key, INPUT_NODE, index, end.node, end.slot, slot.type)
+                links[key] = EditorLink(key, INPUT_NODE, index, end.node, end.slot, slot.type)
                 nodes[end.node] = _joined(nodes[end.node], end, key)
-        outputs: list[Slot] = []
+        outputs: list[NodeSlot] = []
         open_outputs = [*_open_outputs(group)]
         same_count = len(open_outputs) == len(host.outputs)
         for index, slot in enumerate(host.outputs):
@@ -143,12 +156,12 @@ class _Expander:
             if end is None and slot.links:
                 raise _unclear(host, f"output {slot.name!r}")
             key = f"out{index}"
-            outputs.append(Slot(str(index), slot.type, links=(key,)))
+            outputs.append(NodeSlot(str(index), slot.type, links=(key,)))
             if end is not None:
-                links[key] = Link(key, end.node, end.slot, OUTPUT_NODE, index, slot.type)
-        return Graph(nodes, links, tuple(inputs), tuple(outputs), host.type)
+                links[key] = EditorLink(key, end.node, end.slot, OUTPUT_NODE, index, slot.type)
+        return EditorGraph(nodes, links, tuple(inputs), tuple(outputs), host.type)
 
-    def _open_inputs(self, group: _Group, nodes: Mapping[str, Node]) -> Iterator[_End]:
+    def _open_inputs(self, group: _Group, nodes: Mapping[str, EditorNode]) -> Iterator[_End]:
         for key, node in nodes.items():
             if node.type == PRIMITIVE:
                 continue
@@ -183,12 +196,12 @@ class _Shared:
 
 def _read_group(raw: Mapping[str, Any], where: str) -> _Group:
     entries = raw.get("nodes")
-    nodes: dict[str, Node] = {}
+    nodes: dict[str, EditorNode] = {}
     for index, entry in enumerate(entries if isinstance(entries, list) else ()):
         given = {**entry, "id": index} if isinstance(entry, Mapping) else entry
         node = read_node(given, f"{where}.nodes[{index}]")
         nodes[node.id] = replace(node, inputs=tuple(replace(s, links=()) for s in node.inputs))
-    links: list[Link] = []
+    links: list[EditorLink] = []
     for index, entry in enumerate(_lists(raw.get("links"))):
         match entry:
             case [int(origin), int(origin_slot), int(target), int(slot), *_]:
@@ -198,7 +211,7 @@ def _read_group(raw: Mapping[str, Any], where: str) -> _Group:
                 if not 0 <= slot < len(node.inputs):
                     continue
                 key = f"link{index}"
-                links.append(Link(key, str(origin), origin_slot, node.id, slot, "*"))
+                links.append(EditorLink(key, str(origin), origin_slot, node.id, slot, "*"))
                 joined = [*node.inputs]
                 joined[slot] = replace(joined[slot], links=(key,))
                 nodes[node.id] = replace(node, inputs=tuple(joined))
@@ -221,7 +234,7 @@ def _open_outputs(group: _Group) -> Iterator[_End]:
                 yield _End(key, slot.name, slot.type, alias, index)
 
 
-def _matching(slot: Slot, free: list[_End]) -> _End | None:
+def _matching(slot: NodeSlot, free: list[_End]) -> _End | None:
     """The first free end that ``slot`` can be, taken out of ``free``.
 
     A name that occurs twice shows with its node's title before it.
@@ -235,11 +248,11 @@ def _matching(slot: Slot, free: list[_End]) -> _End | None:
     return chosen
 
 
-def _joined(node: Node, end: _End, link: str) -> Node:
+def _joined(node: EditorNode, end: _End, link: str) -> EditorNode:
     """``node`` with ``link`` into the input at ``end``; a field without a socket gets one."""
     if end.slot < 0:
         return replace(
-            node, inputs=(*node.inputs, Slot(end.name, end.type, links=(link,), widget=True))
+            node, inputs=(*node.inputs, NodeSlot(end.name, end.type, links=(link,), widget=True))
         )
     inputs = [*node.inputs]
     inputs[end.slot] = replace(inputs[end.slot], links=(link,))
@@ -250,7 +263,7 @@ def _lists(raw: object) -> Iterator[Sequence[Any]]:
     return (entry for entry in (raw if isinstance(raw, list) else ()) if isinstance(entry, list))
 
 
-def _unclear(host: Node, what: str) -> InvalidWorkflowError:
+def _unclear(host: EditorNode, what: str) -> InvalidWorkflowError:
     return InvalidWorkflowError(
         f"The group node {host.title or host.type} has an {what} that its group does not explain.",
         hint=_HINT,

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from ...errors import InvalidWorkflowError
-from .editor_document import INPUT_NODE, Document, Graph, Mode, Node, Slot
+from .editor_document import INPUT_NODE, EditorDocument, EditorGraph, EditorNode, NodeMode, NodeSlot
 from .widget_values import MISSING
 
 REROUTES = frozenset({"Reroute", "Reroute (rgthree)"})
@@ -33,7 +33,7 @@ class Origin(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class OutputSlot:
     """An output slot of a node that runs, by its id in the prompt."""
 
     node: str
@@ -48,7 +48,7 @@ class Literal:
     origin: Origin
 
 
-Resolved = Output | Literal | None
+Resolved = OutputSlot | Literal | None
 """None: the input is not fed by anything, and keeps its own value if it has one."""
 
 
@@ -59,10 +59,10 @@ class Scope:
     Two instances of a definition are two scopes with values of their own.
     """
 
-    graph: Graph
+    graph: EditorGraph
     prefix: str = ""
     depth: int = 0
-    host: Node | None = None
+    host: EditorNode | None = None
     parent: Scope | None = None
     # Values that the instance gives: to inputs of its definition, and directly to fields of inner
     # nodes.
@@ -72,7 +72,7 @@ class Scope:
     host_links: dict[str, str | None] = field(default_factory=dict)  # into the instance, by name
 
     @cached_property
-    def setters(self) -> dict[str, Node]:
+    def setters(self) -> dict[str, EditorNode]:
         """The Set nodes of the graph by the name that they give."""
         found = [node for node in self.graph.nodes.values() if node.type in SETTERS and node.values]
         return {node.values[0]: node for node in found if isinstance(node.values[0], str)}
@@ -81,29 +81,29 @@ class Scope:
         """A field of the instance that this scope is the inside of."""
         return Origin(self.prefix.removesuffix(":"), field)
 
-    def id_of(self, node: Node) -> str:
+    def id_of(self, node: EditorNode) -> str:
         """The node's id in the prompt."""
         return self.prefix + node.id
 
 
-FieldValue = Callable[[Scope, Node, str], Any]
+FieldValue = Callable[[Scope, EditorNode, str], Any]
 """The value of a field on a node as saved, or MISSING."""
 
 
 class Resolver:
     """Follows links through one document."""
 
-    def __init__(self, document: Document, own_value: FieldValue) -> None:
+    def __init__(self, document: EditorDocument, own_value: FieldValue) -> None:
         self._definitions = document.definitions
         self._own_value = own_value
         self._steps = 0
         self.root = Scope(document.root)
 
-    def definition(self, node: Node) -> Graph | None:
+    def definition(self, node: EditorNode) -> EditorGraph | None:
         """The definition that ``node`` is an instance of."""
         return self._definitions.get(node.type)
 
-    def enter(self, scope: Scope, host: Node) -> Scope:
+    def enter(self, scope: Scope, host: EditorNode) -> Scope:
         """The inside of a subgraph instance. The same scope for the same instance, every time.
 
         Raises InvalidWorkflowError for subgraphs nested without end.
@@ -123,11 +123,11 @@ class Resolver:
             scope.children[host.id] = child
         return child
 
-    def resolve(self, scope: Scope, slot: Slot) -> Resolved:
+    def resolve(self, scope: Scope, slot: NodeSlot) -> Resolved:
         """What feeds the input ``slot`` of a node in ``scope``."""
         wanted = slot.type
         link = slot.link
-        fallbacks: list[tuple[Scope, Slot]] = []
+        fallbacks: list[tuple[Scope, NodeSlot]] = []
         while link is not None:
             self._count_step()
             found = scope.graph.links.get(link)
@@ -141,10 +141,10 @@ class Resolver:
                 link, scope = scope.host_links.get(port.name), scope.parent
                 continue
             node = scope.graph.nodes.get(found.origin)
-            if node is None or node.mode is Mode.MUTED:
+            if node is None or node.mode is NodeMode.MUTED:
                 break
             index = found.origin_slot
-            if node.mode is Mode.BYPASSED:
+            if node.mode is NodeMode.BYPASSED:
                 self._count_step(len(node.inputs))
                 link = _passed_through(node, index, wanted)
             elif node.type in self._definitions:
@@ -162,7 +162,7 @@ class Resolver:
                 origin = Origin(scope.id_of(node), "value")
                 return None if value is None else Literal(value, origin)
             else:
-                return Output(scope.id_of(node), index)
+                return OutputSlot(scope.id_of(node), index)
         # Nothing feeds it. A field on a subgraph's border that it passed keeps its own value,
         # like any other field.
         for passed, port in reversed(fallbacks):
@@ -171,7 +171,7 @@ class Resolver:
                 return Literal(value, passed.origin(port.name))
         return None
 
-    def port_value(self, scope: Scope, port: Slot) -> Any:
+    def port_value(self, scope: Scope, port: NodeSlot) -> Any:
         """The value that an instance gives to an input of its definition that nothing is linked to.
 
         Where the instance says nothing, it is that of the first field inside that the input is
@@ -182,7 +182,7 @@ class Resolver:
             value = scope.ports[port.name] = self._inner_value(scope, port)
         return value
 
-    def _inner_value(self, scope: Scope, port: Slot) -> Any:
+    def _inner_value(self, scope: Scope, port: NodeSlot) -> Any:
         targets = [*scope.graph.targets(port)]
         for node, slot in targets:
             value = scope.fields.get(node.id, {}).get(slot.name)
@@ -217,7 +217,7 @@ def _kinds(types: str) -> set[str]:
     return {kind.strip() for kind in types.upper().split(",")}
 
 
-def _passed_through(node: Node, index: int, wanted: str) -> str | None:
+def _passed_through(node: EditorNode, index: int, wanted: str) -> str | None:
     """The link into a bypassed node that stands in for its output ``index``.
 
     ``wanted`` is the type of the input at the end of the way.
@@ -236,20 +236,20 @@ def _passed_through(node: Node, index: int, wanted: str) -> str | None:
     return chosen.link if chosen else None
 
 
-def _setter(scope: Scope, getter: Node) -> tuple[Scope, str | None] | None:
+def _setter(scope: Scope, getter: EditorNode) -> tuple[Scope, str | None] | None:
     """The link into the Set node that has the getter's name, here or in a graph around."""
     name = next(iter(getter.values), None)
     where: Scope | None = scope
     while where is not None:
         node = where.setters.get(name) if isinstance(name, str) else None
         if node is not None:
-            muted = node.mode is Mode.MUTED or not node.inputs
+            muted = node.mode is NodeMode.MUTED or not node.inputs
             return where, None if muted else node.inputs[0].link
         where = where.parent
     return None
 
 
-def _read_host_values(scope: Scope, host: Node) -> None:
+def _read_host_values(scope: Scope, host: EditorNode) -> None:
     """What an instance's own fields say, in any of the spellings that files have had."""
     proxies = [*_proxies(host)]
     if proxies:
@@ -265,7 +265,7 @@ def _read_host_values(scope: Scope, host: Node) -> None:
     scope.ports.update(host.named)
 
 
-def _proxies(host: Node) -> Iterator[tuple[str, str]]:
+def _proxies(host: EditorNode) -> Iterator[tuple[str, str]]:
     entries = host.properties.get("proxyWidgets")
     for entry in entries if isinstance(entries, list) else ():
         match entry:

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from ...protocol.object_info import InputSpec, NodeSpec
 from ..checks.input_specs import DYNAMIC_COMBO, nested_inputs
 from ..graph import literal
-from .editor_document import Node
+from .editor_document import EditorNode
 
 DYNAMIC_GROUP = "COMFY_DYNAMICGROUP_V3"
 
@@ -57,7 +57,7 @@ def default_value(spec: InputSpec) -> Any:
     return _ZEROS.get(field_type(spec), MISSING)
 
 
-def widget_values(spec: NodeSpec, node: Node) -> dict[str, Any]:
+def widget_values(spec: NodeSpec, node: EditorNode) -> dict[str, Any]:
     """The values of all fields of ``node``, as a prompt carries them, in declared order."""
     if node.named:
         saved: SavedValues = _Named(node.named)
@@ -177,7 +177,7 @@ def as_input(value: Any, spec: InputSpec | None) -> Any:
     return literal(value)
 
 
-def _fill_custom_combo(node: Node, values: dict[str, Any]) -> None:
+def _fill_custom_combo(node: EditorNode, values: dict[str, Any]) -> None:
     """CustomCombo's options exist in the editor only: its class declares the choice alone."""
     if node.named:
         given: Iterable[Any] = (

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ...errors import Problem, Severity, ValidationError, closest
-from ...protocol.object_info import InputSpec, NodeLibrary
+from ...protocol.object_info import InputSpec, NodeRegistry
 from ..presets.graph_builder import ObjectInfo, as_library, find_model, find_variant
 from ..presets.schema import Param, Preset, Size
 from .roles import FILE_ROLES, INTEGER_ROLES, MAX_SEED, NUMBER_ROLES
@@ -23,7 +23,7 @@ _FEW_STEPS = 10  # a model distilled to that few needs just these, for a draft a
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
+class QualityPreset:
     """A size-and-quality setting, as factors of what the preset calls "quality".
 
     ``width`` and ``height`` are factors of the side of the square that the model was made for.
@@ -36,16 +36,16 @@ class Quality:
 
 
 # Documented for a model of 30 steps, cfg 7.5 and 1024²: draft 512² 12/6, fast 768² 20/7, …
-QUALITIES: Mapping[str, Quality] = MappingProxyType(
+QUALITIES: Mapping[str, QualityPreset] = MappingProxyType(
     {
-        "draft": Quality(1 / 2, 1 / 2, 12 / 30, 6 / 7.5),
-        "fast": Quality(3 / 4, 3 / 4, 20 / 30, 7 / 7.5),
-        "quality": Quality(),
-        "hd": Quality(steps=40 / 30),
-        "portrait": Quality(3 / 4, 9 / 8, 1, 7 / 7.5),
-        "landscape": Quality(9 / 8, 3 / 4, 1, 7 / 7.5),
-        "cinematic": Quality(3 / 2, 5 / 8, 35 / 30, 1),
-        "square": Quality(steps=25 / 30, cfg=7 / 7.5),
+        "draft": QualityPreset(1 / 2, 1 / 2, 12 / 30, 6 / 7.5),
+        "fast": QualityPreset(3 / 4, 3 / 4, 20 / 30, 7 / 7.5),
+        "quality": QualityPreset(),
+        "hd": QualityPreset(steps=40 / 30),
+        "portrait": QualityPreset(3 / 4, 9 / 8, 1, 7 / 7.5),
+        "landscape": QualityPreset(9 / 8, 3 / 4, 1, 7 / 7.5),
+        "cinematic": QualityPreset(3 / 2, 5 / 8, 35 / 30, 1),
+        "square": QualityPreset(steps=25 / 30, cfg=7 / 7.5),
     }
 )
 
@@ -204,7 +204,7 @@ def _exact_size(text: str) -> Size | None:
     return Size(label=text, width=int(match[1]), height=int(match[2]))
 
 
-def _spec(preset: Preset, param: Param, library: NodeLibrary | None) -> InputSpec | None:
+def _spec(preset: Preset, param: Param, library: NodeRegistry | None) -> InputSpec | None:
     """What the server says about the first target that takes the value as it is."""
     if library is None:
         return None
@@ -338,7 +338,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
-def _loras(preset: Preset, given: Any, library: NodeLibrary | None) -> list[dict[str, Any]]:
+def _loras(preset: Preset, given: Any, library: NodeRegistry | None) -> list[dict[str, Any]]:
     if not given:
         return []
     if not preset.lora_slots:

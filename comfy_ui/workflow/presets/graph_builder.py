@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ...errors import ValidationError, closest
-from ...protocol.object_info import NodeLibrary
+from ...protocol.object_info import NodeRegistry
 from ..fields.roles import FILE_ROLES
-from ..graph import Graph, Link, copied, drop_node, literal, splice
+from ..graph import Graph, NodeLink, copied, drop_node, literal, splice
 from . import formula
 from .schema import ModelRequirement, Preset, Profile, Variant
 
-ObjectInfo = NodeLibrary | Mapping[str, Any]
+ObjectInfo = NodeRegistry | Mapping[str, Any]
 
 
 def build_graph(
@@ -42,9 +42,9 @@ def build_graph(
     return graph
 
 
-def as_library(object_info: ObjectInfo) -> NodeLibrary:
+def as_library(object_info: ObjectInfo) -> NodeRegistry:
     """The node list as specs; the raw answer of ``/object_info`` is wrapped, a library passes."""
-    return object_info if isinstance(object_info, NodeLibrary) else NodeLibrary(object_info)
+    return object_info if isinstance(object_info, NodeRegistry) else NodeRegistry(object_info)
 
 
 def find_model(wanted: str, present: Sequence[Any], alternatives: Iterable[str] = ()) -> str | None:
@@ -111,7 +111,7 @@ def _written(transform: str | None, value: Any, numbers: Mapping[str, int | floa
     return value if transform is None else formula.parse(transform)({**numbers, "x": value})
 
 
-def _use_present_models(preset: Preset, graph: Graph, library: NodeLibrary) -> None:
+def _use_present_models(preset: Preset, graph: Graph, library: NodeRegistry) -> None:
     for model, node, name in preset.model_inputs(graph):
         spec = library.get(graph[node]["class_type"])
         present = spec.inputs[name].choices if spec is not None and name in spec.inputs else None
@@ -122,7 +122,7 @@ def _use_present_models(preset: Preset, graph: Graph, library: NodeLibrary) -> N
 
 def _put_in_loras(preset: Preset, graph: Graph, loras: Iterable[Mapping[str, Any]]) -> None:
     for slot in preset.lora_slots:
-        model, clip = Link(*slot.model), Link(*slot.clip) if slot.clip else None
+        model, clip = NodeLink(*slot.model), NodeLink(*slot.clip) if slot.clip else None
         for lora in loras:
             inputs = {"lora_name": lora["name"], "strength_model": lora["strength"]}
             entry: dict[str, Any] = {

@@ -12,7 +12,7 @@ from typing import Any
 import pydantic
 
 from ...errors import InvalidWorkflowError
-from ...protocol.object_info import NodeLibrary
+from ...protocol.object_info import NodeRegistry
 from ..checks.requirements import is_model_file, known_models, model_folder
 from ..controls import Control, find_controls, find_outputs
 from ..fields.roles import FILE_ROLES, NUMBER_ROLES, Role
@@ -20,7 +20,7 @@ from ..graph import AnyGraph, content_hash, copied, literals
 from .graph_builder import ObjectInfo, as_library, basename
 from .schema import RESERVED, Kind, ModelRequirement, Preset, Task
 
-__all__ = ["adopt", "models_of", "slug"]
+__all__ = ["models_of", "preset_from_workflow", "slug"]
 
 _MAX_MODELS = 200  # told in one file; the largest templates name some twenty
 _OWN_ROLES = frozenset({"sampler", "scheduler", "model", "lora"})  # choices that mean something
@@ -33,7 +33,7 @@ _TASKS: Mapping[Kind, tuple[Task, Task]] = {  # without and with a picture or re
 }
 
 
-def adopt(
+def preset_from_workflow(
     graph: AnyGraph,
     object_info: ObjectInfo,
     *,
@@ -48,7 +48,7 @@ def adopt(
 
     Args:
         graph: in API format.
-        object_info: the server's node list, raw or as a :class:`NodeLibrary`.
+        object_info: the server's node list, raw or as a :class:`NodeRegistry`.
         title: what people call it.
         editor: the editor-format file that the graph was converted from, if any: labels, the App
             mode, and where to get models stand only there.
@@ -157,7 +157,7 @@ def _is_settable(control: Control) -> bool:
 
 
 def _params(
-    controls: Sequence[Control], graph: AnyGraph, library: NodeLibrary
+    controls: Sequence[Control], graph: AnyGraph, library: NodeRegistry
 ) -> Iterator[dict[str, Any]]:
     prompted = False
     for order, control in enumerate(controls):
@@ -206,7 +206,7 @@ def _step(control: Control, role: Role) -> float | None:
     return control.step
 
 
-def _default(control: Control, role: Role, graph: AnyGraph, library: NodeLibrary) -> Any:
+def _default(control: Control, role: Role, graph: AnyGraph, library: NodeRegistry) -> Any:
     if role == "seed":
         return None
     if role in FILE_ROLES and control.default not in (_offered(control, graph, library) or ()):
@@ -214,7 +214,7 @@ def _default(control: Control, role: Role, graph: AnyGraph, library: NodeLibrary
     return control.default
 
 
-def _choices(control: Control, graph: AnyGraph, library: NodeLibrary) -> dict[str, Any]:
+def _choices(control: Control, graph: AnyGraph, library: NodeRegistry) -> dict[str, Any]:
     """The server's own list where that is what is offered, so that it grows with the server."""
     if control.kind != "choice":
         return {"choices": None, "choices_from": None}
@@ -223,14 +223,14 @@ def _choices(control: Control, graph: AnyGraph, library: NodeLibrary) -> dict[st
     return {"choices": control.choices, "choices_from": None}
 
 
-def _offered(control: Control, graph: AnyGraph, library: NodeLibrary) -> tuple[Any, ...] | None:
+def _offered(control: Control, graph: AnyGraph, library: NodeRegistry) -> tuple[Any, ...] | None:
     node, name = control.targets[0]
     spec = library.get(str(graph[node].get("class_type")))
     declared = spec.inputs.get(name) if spec is not None else None
     return declared.choices if declared is not None else None
 
 
-def _last(graph: AnyGraph, library: NodeLibrary) -> str:
+def _last(graph: AnyGraph, library: NodeRegistry) -> str:
     """A node that shows something of a kind that nobody knows, for the preset's list."""
     specs = {node: library.get(str(graph[node].get("class_type"))) for node in graph}
     return ([node for node, spec in specs.items() if spec and spec.output_node] or [*graph])[-1]

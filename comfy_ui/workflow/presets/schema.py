@@ -31,7 +31,7 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Target(_Record):
+class ParamTarget(_Record):
     """An input that a parameter writes to. ``"4.text"`` is short for node 4, input text."""
 
     node: str
@@ -58,7 +58,7 @@ class Param(_Record):
     id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     role: Role
     label: str
-    targets: tuple[Target, ...] = ()
+    targets: tuple[ParamTarget, ...] = ()
     default: Value | None = None
     group: str = "Main"
     order: int = 0
@@ -102,7 +102,7 @@ class Param(_Record):
         return self
 
 
-class Output(_Record):
+class PresetOutput(_Record):
     """A node whose files are results, and what they are."""
 
     node: str
@@ -161,7 +161,7 @@ class Variant(_Record):
     """Files needed besides those of the preset."""
     without: tuple[str, ...] = ()
     """File names of the preset's models that this variant does not need."""
-    outputs: tuple[Output, ...] = ()
+    outputs: tuple[PresetOutput, ...] = ()
     """Its outputs, where they are others than the preset's."""
     min_comfyui: str | None = None
     vram_gb: float | None = None
@@ -192,7 +192,7 @@ class Preset(_Record):
     tags: tuple[str, ...] = ()
     sample_prompts: tuple[str, ...] = ()
     params: tuple[Param, ...]
-    outputs: Annotated[tuple[Output, ...], Field(min_length=1)]
+    outputs: Annotated[tuple[PresetOutput, ...], Field(min_length=1)]
     models: tuple[ModelRequirement, ...] = ()
     sizes: tuple[Size, ...] = ()
     custom_nodes: tuple[str, ...] = ()
@@ -312,7 +312,7 @@ def _faults(preset: Preset) -> Iterator[str]:
 
 
 def _target_faults(
-    preset: Preset, param: Param, target: Target, patched: set[str]
+    preset: Preset, param: Param, target: ParamTarget, patched: set[str]
 ) -> Iterator[str]:
     where = f"parameter '{param.id}'"
     if target.node not in preset.graph:

@@ -9,44 +9,44 @@ import gradio as gr
 
 from ....errors import ComfyHeadlessError, ValidationError
 from ....features import FEATURES
-from ....storage.records import Item, Job, JobError, Phase, Snapshot
+from ....storage.records import Job, JobError, LibraryItem, Phase, Snapshot
 from ....workflow.presets.preset_store import Preset
 from ...auth.access import Access
 from ...components import job_card, preset_form
 from ...components.html import Html, el, icon
-from ...components.html_block import island, sent
+from ...components.html_block import from_page, html_block
 from ...components.preset_picker import picker
 from ...components.thumbnails import gallery
-from ...http.upload_routes import Uploads
-from ...services import Backend
-from .enhance_prompt import Enhance
-from .form_state import Draft
+from ...http.upload_routes import UploadRoutes
+from ...services import Services
+from .enhance_prompt import EnhanceHandler
+from .form_state import FormState
 from .generate import read_outcomes
 from .generate_menu import menu
-from .live_preview import Stage
-from .prompt_tools import Words
+from .live_preview import LivePreview
+from .prompt_tools import PromptTools
 from .reuse_settings import recall, ways_on
 
-__all__ = ["Create"]
+__all__ = ["CreateTab"]
 
 _SHOWN_RESULTS: Final = 24
 
 
-class Create:
+class CreateTab:
     """Builds the tab inside a ``gr.Blocks`` and answers its events."""
 
-    def __init__(self, backend: Backend, access: Access) -> None:
+    def __init__(self, backend: Services, access: Access) -> None:
         self._backend = backend
         self._access = access
-        self._uploads = Uploads(backend, access)
-        self._stage = Stage(backend, access)
+        self._uploads = UploadRoutes(backend, access)
+        self._stage = LivePreview(backend, access)
 
     def build(self, page: Any) -> None:
         """Make the components and connect them. ``page`` is the surrounding ``gr.Blocks``."""
         slot = gr.Textbox(visible=False)  # carries the page's JSON to Python, by the js of events
         with gr.Row(elem_id="create"):
             with gr.Column(elem_id="compose"):
-                chooser = island(elem_id="picker", sends=["choose"])
+                chooser = html_block(elem_id="picker", sends=["choose"])
                 with gr.Column(elem_id="prompt-card"):
                     prompt = gr.Textbox(
                         label="Prompt",
@@ -57,19 +57,19 @@ class Create:
                         "restore its settings",
                         elem_id="prompt",
                     )
-                    words = island(elem_id="words")
+                    words = html_block(elem_id="words")
                     if FEATURES["ai"]:
-                        Enhance(self._backend, self._access).build(prompt, slot)
-                notice = island(elem_id="notice")
+                        EnhanceHandler(self._backend, self._access).build(prompt, slot)
+                notice = html_block(elem_id="notice")
                 with gr.Row(elem_id="actions"):
                     generate = gr.Button("Generate", variant="primary", elem_id="generate")
-                    island(menu(), elem_id="more-ways")
+                    html_block(menu(), elem_id="more-ways")
                     stop = gr.Button("Stop", elem_id="stop", interactive=False)
             with gr.Column(elem_id="stage-area"):
-                stage = island(elem_id="stage", sends=["attach", "recall"])
-                results = island(elem_id="results", sends=["recall"])
+                stage = html_block(elem_id="stage", sends=["attach", "recall"])
+                results = html_block(elem_id="results", sends=["recall"])
             with gr.Column(elem_id="settings"):
-                form = island(elem_id="form")
+                form = html_block(elem_id="form")
         ticket = gr.State("")  # changes when there may be something new to follow
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -80,7 +80,7 @@ class Create:
             js="() => [window.comfy.draft()]",
             **quiet,
         )
-        page.load(Words(self._backend, self._access).bar, outputs=[words], **quiet)
+        page.load(PromptTools(self._backend, self._access).bar, outputs=[words], **quiet)
         chooser.choose(self._choose, outputs=[chooser, form, notice, generate], **quiet)
         generate.click(
             self._pressed,
@@ -127,7 +127,7 @@ class Create:
     async def _open(self, text: str, request: gr.Request) -> tuple[Any, ...]:
         """The page was loaded: show the draft that the browser kept."""
         self._access.require("see", request)
-        draft = Draft.parse(text)
+        draft = FormState.parse(text)
         await self._backend.checked()
         catalog = self._backend.catalog
         await catalog.look()
@@ -142,8 +142,8 @@ class Create:
 
     async def _choose(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         self._access.require("see", request)
-        data = sent(event)
-        draft = Draft.parse(data.get("draft"))
+        data = from_page(event)
+        draft = FormState.parse(data.get("draft"))
         old = self._backend.catalog.entry(draft.preset).preset
         new = self._backend.catalog.entry(data.get("preset")).preset
         values = preset_form.carry(old, preset_form.read(old, draft.values), new)
@@ -162,7 +162,8 @@ class Create:
     async def _look(self, shown: str, request: gr.Request) -> tuple[Any, ...]:
         """The stage, the results and the buttons as they are now.
 
-        ``shown`` is the job that the page draws already, as :class:`.live_preview.Stage` tells it.
+        ``shown`` is the job that the page draws already, as :class:`.live_preview.LivePreview`
+        tells it.
         """
         return await self._now(self._access.require("see_own", request), shown)
 
@@ -170,64 +171,64 @@ class Create:
         self, shown: str, event: gr.EventData, request: gr.Request
     ) -> tuple[Any, ...]:
         """The same, because a job has ended or another page may have started one."""
-        owner = self._access.require("see_own", request)
-        ended = str(sent(event).get("job") or "")
-        stage, results, notice, *buttons = await self._now(owner, shown, watched=bool(ended))
+        user_id = self._access.require("see_own", request)
+        ended = str(from_page(event).get("job") or "")
+        stage, results, notice, *buttons = await self._now(user_id, shown, watched=bool(ended))
         if ended:
-            notice = await self._ended(ended, owner)
+            notice = await self._ended(ended, user_id)
         return stage, results, notice, *buttons
 
-    async def _now(self, owner: str, shown: str, *, watched: bool = False) -> tuple[Any, ...]:
+    async def _now(self, user_id: str, shown: str, *, watched: bool = False) -> tuple[Any, ...]:
         studio, stage = self._backend.studio, gr.skip()
         try:
-            jobs = await studio.active(owner)
+            jobs = await studio.active(user_id)
             if not jobs:
-                await studio.sheets_drawn(owner)
-                stage = await self._last(owner, watched=watched)
+                await studio.sheets_drawn(user_id)
+                stage = await self._last(user_id, watched=watched)
             elif jobs[0].id != shown:
                 stage = await self._stage.card(jobs[0])
-            return stage, await self._results(owner), gr.skip(), *_buttons(running=bool(jobs))
+            return stage, await self._results(user_id), gr.skip(), *_buttons(running=bool(jobs))
         except ComfyHeadlessError as error:  # the disk refuses, or the server was changed
             told = job_card.error_card(JobError.of(error))
             return told, gr.skip(), gr.skip(), *_buttons(running=False)
 
-    async def _ended(self, job_id: str, owner: str) -> Any:
+    async def _ended(self, job_id: str, user_id: str) -> Any:
         """Why a job failed, beside the button, where the next one has taken the stage."""
         studio = self._backend.studio
         try:
-            error = (await studio.snapshot(job_id, owner)).error
+            error = (await studio.snapshot(job_id, user_id)).error
         except ComfyHeadlessError:
             return gr.skip()
-        return _notice(error) if error and await studio.active(owner) else gr.skip()
+        return _notice(error) if error and await studio.active(user_id) else gr.skip()
 
-    async def _last(self, owner: str, *, watched: bool) -> Html:
+    async def _last(self, user_id: str, *, watched: bool) -> Html:
         """What the stage shows when nothing runs: how the newest job ended.
 
         One that was stopped is told to who ``watched`` it; who comes later sees a result.
         """
         studio = self._backend.studio
-        for job in await studio.recent(owner, limit=1 if watched else _SHOWN_RESULTS):
-            snapshot = await studio.snapshot(job.id, owner)
+        for job in await studio.recent(user_id, limit=1 if watched else _SHOWN_RESULTS):
+            snapshot = await studio.snapshot(job.id, user_id)
             if watched or snapshot.error or snapshot.items or snapshot.texts:
                 return self._finished(snapshot, job)
         return job_card.empty_card(self._backend.catalog.entry(None).preset.sample_prompts)
 
-    async def _results(self, owner: str) -> Html:
-        return gallery(await self._backend.studio.results(owner, limit=_SHOWN_RESULTS))
+    async def _results(self, user_id: str) -> Html:
+        return gallery(await self._backend.studio.results(user_id, limit=_SHOWN_RESULTS))
 
     async def _stop(self, job_id: str, request: gr.Request) -> None:
-        owner = self._access.require("cancel", request)
-        jobs = await self._backend.studio.active(owner)
+        user_id = self._access.require("cancel", request)
+        jobs = await self._backend.studio.active(user_id)
         chosen = next((job for job in jobs if job.id == job_id), jobs[0] if jobs else None)
         if chosen is not None:
-            await self._backend.studio.cancel(chosen.id, owner)
+            await self._backend.studio.cancel(chosen.id, user_id)
 
     async def _recall(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
-        data = sent(event)
-        owner = self._access.require("see_own", request)
-        draft = Draft.parse(data.get("draft"))
+        data = from_page(event)
+        user_id = self._access.require("see_own", request)
+        draft = FormState.parse(data.get("draft"))
         try:
-            source = await self._source(data, owner)
+            source = await self._source(data, user_id)
             what = str(data.get("what", ""))
             found = await recall(what, source, draft, self._backend, self._uploads)
         except ComfyHeadlessError as error:
@@ -237,12 +238,12 @@ class Create:
             return gr.skip(), gr.skip(), said, gr.skip()
         return (*self._show(found.preset, found.values), said, self._reason(found.preset))
 
-    async def _source(self, data: Mapping[str, Any], owner: str) -> Item | Job:
+    async def _source(self, data: Mapping[str, Any], user_id: str) -> LibraryItem | Job:
         """The job or the result that the page names, if it is the owner's."""
         if "job" in data:
-            return await self._backend.studio.job(str(data["job"]), owner)
+            return await self._backend.studio.job(str(data["job"]), user_id)
         number = str(data.get("item", ""))
-        return await self._backend.studio.item(int(number) if number.isdecimal() else 0, owner)
+        return await self._backend.studio.item(int(number) if number.isdecimal() else 0, user_id)
 
     def _show(self, preset: Preset, values: Mapping[str, Any]) -> tuple[Html, Html]:
         catalog = self._backend.catalog

@@ -11,21 +11,21 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ....errors import ComfyHeadlessError, InvalidWorkflowError, ValidationError
-from ....protocol.object_info import NodeLibrary
+from ....protocol.object_info import NodeRegistry
 from ....workflow.controls import find_controls
 from ....workflow.graph import AnyGraph
 from ....workflow.metadata import Metadata, read_metadata
 from ...auth.access import Access
 from ...components import preset_form
-from ...components.html_block import island, sent
+from ...components.html_block import from_page, html_block
 from ...http.handlers import PRIVATE, body, guarded
 from ...http.upload_routes import MAX_UPLOAD_BYTES
-from ...open_workflows import Dropped, title_of
-from ...services import Backend
-from .create_tab import Create
-from .form_state import Draft
+from ...open_workflows import DroppedFile, title_of
+from ...services import Services
+from .create_tab import CreateTab
+from .form_state import FormState
 
-__all__ = ["Drops"]
+__all__ = ["DroppedFiles"]
 
 _SOURCES: Final = {"comfy-ui": "this app", "comfyui": "ComfyUI", "a1111": "Stable Diffusion web UI"}
 # What goes from one preset into another by its meaning; a model would not fit there.
@@ -35,17 +35,17 @@ _CARRIED: Final = (
 )  # fmt: skip
 
 
-class Drops:
+class DroppedFiles:
     """Reads dropped files, asks by a dialog of the page's, and does what was chosen."""
 
-    def __init__(self, backend: Backend, access: Access) -> None:
+    def __init__(self, backend: Services, access: Access) -> None:
         self._backend = backend
         self._access = access
         self._desk = backend.desk
 
-    def build(self, create: Create) -> None:
+    def build(self, create: CreateTab) -> None:
         """Connect the dialog's answers with the form of ``create``."""
-        ear = island(elem_id="drop", sends=["apply"])
+        ear = html_block(elem_id="drop", sends=["apply"])
         ear.apply(
             self._apply, outputs=create.shown, show_progress="hidden", api_visibility="private"
         )
@@ -56,14 +56,16 @@ class Drops:
         return [Route("/drops", guarded(self._receive, writes=True), methods=["POST"])]
 
     async def _receive(self, request: Request) -> Response:
-        owner = self._access.require("upload", request)
+        user_id = self._access.require("upload", request)
         content = await body(request, MAX_UPLOAD_BYTES)
         trusted = self._access.allows("open_workflow", request) and self._backend.keeps_opened
         name = request.query_params.get("name", "")
-        told = await self.look(content, name, owner, trusted=trusted)
+        told = await self.look(content, name, user_id, trusted=trusted)
         return JSONResponse(told, headers=PRIVATE)
 
-    async def look(self, content: bytes, name: str, owner: str, *, trusted: bool) -> dict[str, Any]:
+    async def look(
+        self, content: bytes, name: str, user_id: str, *, trusted: bool
+    ) -> dict[str, Any]:
         """What the dialog needs to know about a file, as JSON. Nothing is changed by it.
 
         ``trusted`` people may run the workflow in it; others get its values for their presets.
@@ -75,8 +77,8 @@ class Drops:
         try:
             metadata = await asyncio.to_thread(read_metadata, content)
         except ValidationError as error:
-            return await self._workflow(content, title, owner, error, trusted=trusted)
-        found = await self._read(metadata, content, title, owner, trusted=trusted)
+            return await self._workflow(content, title, user_id, error, trusted=trusted)
+        found = await self._read(metadata, content, title, user_id, trusted=trusted)
         token = self._desk.put_down(found)
         told = {
             "prompt": found.prompt,
@@ -91,7 +93,7 @@ class Drops:
         }
 
     async def _workflow(
-        self, content: bytes, title: str, owner: str, error: ValidationError, *, trusted: bool
+        self, content: bytes, title: str, user_id: str, error: ValidationError, *, trusted: bool
     ) -> dict[str, Any]:
         """No picture: perhaps a workflow as JSON, which the owner of the machine may open."""
         if not content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
@@ -105,20 +107,20 @@ class Drops:
             )
         opened = await self._desk.open(content, title=title)
         form = opened.id if opened.preset else None
-        token = self._desk.put_down(Dropped(owner, form=form))
+        token = self._desk.put_down(DroppedFile(user_id, form=form))
         told = {"id": token, "source": "ComfyUI", "form": title, "file": "json"}
         return {**told, "all": True} if form else {**told, "needs": opened.id}
 
     async def _read(
-        self, metadata: Metadata, content: bytes, title: str, owner: str, *, trusted: bool
-    ) -> Dropped:
+        self, metadata: Metadata, content: bytes, title: str, user_id: str, *, trusted: bool
+    ) -> DroppedFile:
         catalog = self._backend.catalog
         if metadata.preset and catalog.find(metadata.preset):
             preset = catalog.entry(metadata.preset).preset
             values = metadata.values
             said, drawn = preset.by_role("prompt"), preset.by_role("seed")
             return _found(
-                owner,
+                user_id,
                 values.get(said.id) if said else None,
                 values.get(drawn.id) if drawn else None,
                 form=preset.id,
@@ -136,7 +138,9 @@ class Drops:
             else:
                 form = opened.id if opened.preset else None
         carried = {role: by_role[role] for role in _CARRIED if role in by_role}
-        return _found(owner, by_role.get("prompt"), by_role.get("seed"), form=form, by_role=carried)
+        return _found(
+            user_id, by_role.get("prompt"), by_role.get("seed"), form=form, by_role=carried
+        )
 
     def _title(self, form: str | None) -> str | None:
         if form is None:
@@ -145,13 +149,13 @@ class Drops:
         return opened.title if opened else self._backend.catalog.title(form)
 
     async def _apply(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
-        data = sent(event)
-        owner = self._access.require("see_own", request)
+        data = from_page(event)
+        user_id = self._access.require("see_own", request)
         try:
-            found = self._desk.take_up(str(data.get("id", "")), owner)
+            found = self._desk.take_up(str(data.get("id", "")), user_id)
         except ValidationError as error:
             return self._create.told(error)
-        draft = Draft.parse(data.get("draft"))
+        draft = FormState.parse(data.get("draft"))
         preset = self._backend.catalog.entry(draft.preset).preset
         values = preset_form.read(preset, draft.values)
         match data.get("what"):
@@ -173,16 +177,16 @@ class Drops:
         return gr.skip(), gr.skip(), gr.skip(), gr.skip()
 
 
-def _found(owner: str, prompt: Any, seed: Any, **more: Any) -> Dropped:
-    return Dropped(
-        owner,
+def _found(user_id: str, prompt: Any, seed: Any, **more: Any) -> DroppedFile:
+    return DroppedFile(
+        user_id,
         prompt=prompt.strip()[:20_000] if isinstance(prompt, str) else "",
         seed=seed if isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 else None,
         **more,
     )
 
 
-def _roles(graph: AnyGraph, library: NodeLibrary) -> dict[str, Any]:
+def _roles(graph: AnyGraph, library: NodeRegistry) -> dict[str, Any]:
     """The values of a graph by what they mean, of several the first."""
     found: dict[str, Any] = {}
     for control in find_controls(graph, library):

@@ -28,22 +28,22 @@ from ....prompts.language_models.model_choice import RULES, find_model, find_see
 from ....storage.records import JobError
 from ....workflow.presets.preset_store import Preset
 from ...auth.access import Access
-from ...components.enhance_card import Wishes, draft_card, failed_card, writing_card
-from ...components.html_block import island, sent
-from ...services import Backend
-from .form_state import Draft
+from ...components.enhance_card import EnhanceSettings, draft_card, failed_card, writing_card
+from ...components.html_block import from_page, html_block
+from ...services import Services
+from .form_state import FormState
 
-__all__ = ["Enhance", "kind_of"]
+__all__ = ["EnhanceHandler", "kind_of"]
 
 _TIMEOUT_S: Final = 60.0  # a person sees it coming and can stop it; a model may have to be loaded
 _DRAW_EVERY_S: Final = 0.1
 _MAX_PICTURE: Final = 4_000_000  # characters of a data: address; the browser sends it small
 
 
-class Enhance:
+class EnhanceHandler:
     """The button in the prompt's corner and the draft below it."""
 
-    def __init__(self, backend: Backend, access: Access) -> None:
+    def __init__(self, backend: Services, access: Access) -> None:
         self._backend = backend
         self._access = access
         self._writing: dict[str, asyncio.Task[Any]] = {}  # per open page
@@ -51,7 +51,7 @@ class Enhance:
     def build(self, prompt: Any, slot: Any) -> None:
         """Make the components and connect them to the ``prompt`` box."""
         button = gr.Button("✨ Enhance", elem_id="enhance", size="sm")
-        draft = island(elem_id="draft", sends=["use", "retry", "discard", "describe"])
+        draft = html_block(elem_id="draft", sends=["use", "retry", "discard", "describe"])
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         for event, again in ((button.click, "false"), (draft.retry, "true")):
             event(
@@ -84,11 +84,11 @@ class Enhance:
             self._end(page)
             folder = self._backend.settings.data_dir / "styles"
             library = (await asyncio.to_thread(load_styles, folder)).styles
-            wishes = Wishes.parse(text, [*list_styles(), *library])
+            wishes = EnhanceSettings.parse(text, [*list_styles(), *library])
             if not self._access.allows("open_workflow", request):
                 # With a system prompt a visitor would have the owner's model for anything.
                 wishes = replace(wishes, system=None)
-            preset = self._backend.catalog.entry(Draft.parse(text).preset).preset
+            preset = self._backend.catalog.entry(FormState.parse(text).preset).preset
             model = await asyncio.to_thread(find_model, settings=self._backend.settings)
             options: EnhanceOptions = {
                 "style": library.get(wishes.style, wishes.style),
@@ -125,9 +125,9 @@ class Enhance:
         try:
             self._access.require("enhance", request)
             self._end(page)
-            data = sent(event)
+            data = from_page(event)
             picture = _picture(data.get("picture"))
-            preset = self._backend.catalog.entry(Draft.parse(data.get("draft")).preset).preset
+            preset = self._backend.catalog.entry(FormState.parse(data.get("draft")).preset).preset
             model = await asyncio.to_thread(find_seeing_model, settings=self._backend.settings)
             options: DescribeOptions = {
                 "family": preset.family,

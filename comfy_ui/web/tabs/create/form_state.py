@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-__all__ = ["Draft"]
+__all__ = ["FormState"]
 
 
 MAX_TIMES: Final = 64
@@ -17,7 +17,7 @@ _MAX_NAME: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class FormState:
     """What the page holds: preset, field values, whether to run first or in place of a job."""
 
     preset: str | None = None
@@ -33,7 +33,7 @@ class Draft:
     """What varies across and down, as parameter and typed values; empty: nothing does."""
 
     @classmethod
-    def parse(cls, text: str | None) -> Draft:
+    def parse(cls, text: str | None) -> FormState:
         """From the page's JSON. What is not as it should be is left out: it may be an old draft."""
         try:
             raw = json.loads(text or "{}")

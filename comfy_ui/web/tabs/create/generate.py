@@ -21,27 +21,27 @@ from ....storage.records import JobError, JobRequest
 from ...auth.access import Access
 from ...components import preset_form
 from ...http.handlers import PRIVATE, body, guarded
-from ...http.upload_routes import Uploads
-from ...preset_catalog import Entry
-from ...services import Backend
-from .form_state import Draft
+from ...http.upload_routes import UploadRoutes
+from ...preset_catalog import CatalogEntry
+from ...services import Services
+from .form_state import FormState
 from .generate_menu import series
 from .grid_request import grid
 
-__all__ = ["Outcome", "Press", "read_outcomes"]
+__all__ = ["GenerateHandler", "GenerateResponse", "read_outcomes"]
 
 
-class Outcome(BaseModel):
+class GenerateResponse(BaseModel):
     """What came of a press: the last of its jobs, why there are no more of them; maybe both."""
 
     job: str = ""
     error: JobError | None = None
 
 
-_OUTCOMES: Final = TypeAdapter(list[Outcome])
+_OUTCOMES: Final = TypeAdapter(list[GenerateResponse])
 
 
-def read_outcomes(text: str | None) -> list[Outcome]:
+def read_outcomes(text: str | None) -> list[GenerateResponse]:
     """What the page was told, as it brings it back to be drawn; none where that is not readable."""
     try:
         return _OUTCOMES.validate_json(text or "[]")
@@ -49,23 +49,23 @@ def read_outcomes(text: str | None) -> list[Outcome]:
         return []
 
 
-class Press:
+class GenerateHandler:
     """Answers a press of Generate."""
 
-    def __init__(self, backend: Backend, access: Access) -> None:
+    def __init__(self, backend: Services, access: Access) -> None:
         self._backend = backend
         self._access = access
-        self._uploads = Uploads(backend, access)
+        self._uploads = UploadRoutes(backend, access)
 
     def routes(self) -> list[Route]:
         """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
         return [Route("/create/press", guarded(self._press, writes=True), methods=["POST"])]
 
     async def _press(self, request: Request) -> Response:
-        """An :class:`Outcome`. Each job asks for the right, and the pace, to run."""
+        """An :class:`GenerateResponse`. Each job asks for the right, and the pace, to run."""
         self._access.require("see_own", request)
-        draft = Draft.parse((await body(request)).decode(errors="replace"))
-        made = Outcome()
+        draft = FormState.parse((await body(request)).decode(errors="replace"))
+        made = GenerateResponse()
         try:
             if draft.grid:
                 made.job = await self._grid(draft, request)
@@ -78,7 +78,7 @@ class Press:
             made.error = JobError.of(error)
         return JSONResponse(made.model_dump(), headers=PRIVATE)
 
-    async def _grid(self, draft: Draft, request: Request) -> str:
+    async def _grid(self, draft: FormState, request: Request) -> str:
         preset = self._backend.catalog.entry(draft.preset).preset
         asked = self._asked(replace(draft, replaces=None), request)
         made = grid(preset, asked.values, draft.grid)
@@ -88,8 +88,8 @@ class Press:
         )
         return queued.id
 
-    def _asked(self, draft: Draft, request: Request) -> JobRequest:
-        owner = self._access.require("run", request)
+    def _asked(self, draft: FormState, request: Request) -> JobRequest:
+        user_id = self._access.require("run", request)
         entry = self._backend.catalog.entry(draft.preset)
         values = preset_form.read(entry.preset, draft.values)
         if entry.ready is False and not _other_models(entry, values):
@@ -100,14 +100,14 @@ class Press:
                 "Only the owner of this machine can run this workflow.",
                 hint="Choose one of the presets.",
             )
-        files = self._uploads.check(entry.preset, values, owner)
+        files = self._uploads.check(entry.preset, values, user_id)
         said = entry.preset.by_role("prompt")
         if said is not None:
             if not draft.prompt.strip():
                 raise ValidationError("Type a prompt first.")
             values[said.id] = draft.prompt.strip()
         return JobRequest(
-            owner=owner,
+            user_id=user_id,
             preset=entry.preset.id,
             values=values,
             front=draft.front,
@@ -117,7 +117,7 @@ class Press:
         )
 
 
-def _other_models(entry: Entry, values: Mapping[str, Any]) -> bool:
+def _other_models(entry: CatalogEntry, values: Mapping[str, Any]) -> bool:
     """Whether only model files are missing and others were chosen; the studio looks closer."""
     chosen = any(
         values.get(param.id) not in (None, param.default)

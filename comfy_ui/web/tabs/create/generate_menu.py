@@ -9,14 +9,14 @@ from typing import Any, Final
 from ....workflow.fields.roles import MAX_SEED
 from ....workflow.presets.preset_store import Preset
 from ...components.html import Html, el, icon
-from .form_state import Draft
+from .form_state import FormState
 
 __all__ = ["menu", "series"]
 
 _TIMES: Final = (1, 2, 4, 8, 16)
 
 
-def series(draft: Draft, preset: Preset) -> Iterator[Draft]:
+def series(draft: FormState, preset: Preset) -> Iterator[FormState]:
     """The drafts of the jobs that one press asks for.
 
     A given seed goes up by the draft's step from job to job; without one each draws its own. In

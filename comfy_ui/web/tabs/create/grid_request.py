@@ -12,29 +12,29 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ....errors import ValidationError
-from ....jobs.grids.grids_table import Side
-from ....workflow.grid_axes import Axis, expand, read_axis
+from ....jobs.grids.grids_table import GridAxis
+from ....workflow.grid_axes import ParamAxis, expand, read_axis
 from ....workflow.presets.preset_store import Preset, resolve_values
 from ...auth.access import Access
 from ...components import preset_form
 from ...http.handlers import PRIVATE, body, guarded
-from ...services import Backend
-from .form_state import Draft
+from ...services import Services
+from .form_state import FormState
 
-__all__ = ["Cells", "grid", "routes"]
+__all__ = ["GridCells", "grid", "routes"]
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
+class GridCells:
     """The values of each cell, row by row, and what is written at the sides."""
 
-    across: Side
-    down: Side | None
+    across: GridAxis
+    down: GridAxis | None
     cells: tuple[Mapping[str, Any], ...]
 
 
-def grid(preset: Preset, values: Mapping[str, Any], asked: Sequence[tuple[str, str]]) -> Cells:
-    """What ``asked`` (see :attr:`.form_state.Draft.grid`) makes of ``values``.
+def grid(preset: Preset, values: Mapping[str, Any], asked: Sequence[tuple[str, str]]) -> GridCells:
+    """What ``asked`` (see :attr:`.form_state.FormState.grid`) makes of ``values``.
 
     Raises:
         ValidationError: an axis cannot be read, or the cells are too many.
@@ -43,14 +43,14 @@ def grid(preset: Preset, values: Mapping[str, Any], asked: Sequence[tuple[str, s
     axes = [read_axis(preset, name, text, rng=rng) for name, text in asked]
     cells = expand(preset, values, axes, rng=rng)
     sides = [_side(axis) for axis in axes]
-    return Cells(sides[0], sides[1] if len(sides) > 1 else None, tuple(cells))
+    return GridCells(sides[0], sides[1] if len(sides) > 1 else None, tuple(cells))
 
 
-def _side(axis: Axis) -> Side:
-    return Side(axis.label, axis.labels)
+def _side(axis: ParamAxis) -> GridAxis:
+    return GridAxis(axis.label, axis.labels)
 
 
-def routes(backend: Backend, access: Access) -> list[Route]:
+def routes(backend: Services, access: Access) -> list[Route]:
     """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
 
     async def count(request: Request) -> Response:
@@ -59,7 +59,7 @@ def routes(backend: Backend, access: Access) -> list[Route]:
         Every cell is checked as it will be when it is queued.
         """
         access.require("see", request)
-        draft = Draft.parse((await body(request)).decode(errors="replace"))
+        draft = FormState.parse((await body(request)).decode(errors="replace"))
         if not draft.grid:
             raise ValidationError("Choose what shall vary.")
         preset = backend.catalog.entry(draft.preset).preset

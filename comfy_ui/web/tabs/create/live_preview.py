@@ -22,18 +22,18 @@ from ...auth.access import Access
 from ...components import job_card, preset_form
 from ...components.html import Html
 from ...http.handlers import events, guarded
-from ...services import Backend
+from ...services import Services
 
-__all__ = ["Stage"]
+__all__ = ["LivePreview"]
 
 _KEPT: Final = 64
 _OVER: Final = "event: over\ndata:\n\n"
 
 
-class Stage:
+class LivePreview:
     """Draws running jobs, each to its owner."""
 
-    def __init__(self, backend: Backend, access: Access) -> None:
+    def __init__(self, backend: Services, access: Access) -> None:
         self._backend = backend
         self._access = access
         self._drawn: OrderedDict[str, tuple[int, str]] = OrderedDict()
@@ -44,12 +44,12 @@ class Stage:
 
     async def card(self, job: Job) -> Html:
         """An unfinished job as it stands now."""
-        snapshot = await self._backend.studio.snapshot(job.id, job.owner)
+        snapshot = await self._backend.studio.snapshot(job.id, job.user_id)
         return job_card.job_card(snapshot, ratio=self._shape(job))
 
     async def _events(self, request: Request) -> Response:
-        owner = self._access.require("see_own", request)
-        job = await self._backend.studio.job(request.query_params.get("job", ""), owner)
+        user_id = self._access.require("see_own", request)
+        job = await self._backend.studio.job(request.query_params.get("job", ""), user_id)
         return events(request, self.news(job))
 
     async def news(self, job: Job) -> AsyncGenerator[str, None]:
@@ -58,7 +58,7 @@ class Stage:
         That is at the end of the job, and when the studio has let go of it.
         """
         shape = self._shape(job)
-        async with aclosing(self._backend.studio.follow(job.id, job.owner)) as snapshots:
+        async with aclosing(self._backend.studio.follow(job.id, job.user_id)) as snapshots:
             async for snapshot in snapshots:
                 if snapshot.terminal:
                     break

@@ -22,18 +22,18 @@ from ....prompts.styles import MAX_FILE_BYTES, STYLE_FILES, shipped_styles, styl
 from ...auth.access import Access
 from ...components.html import Html, el, icon_button
 from ...http.handlers import PRIVATE, body, guarded
-from ...preset_catalog import Catalog
-from ...services import Backend
+from ...preset_catalog import PresetCatalog
+from ...services import Services
 
-__all__ = ["Words", "words_bar"]
+__all__ = ["PromptTools", "words_bar"]
 
 _PICTURES_KEPT: Final = {"Cache-Control": "private, max-age=86400"}
 
 
-class Words:
+class PromptTools:
     """Draws the line, and reads and takes files of styles."""
 
-    def __init__(self, backend: Backend, access: Access) -> None:
+    def __init__(self, backend: Services, access: Access) -> None:
         self._backend = backend
         self._access = access
 
@@ -122,7 +122,7 @@ def _keep(folder: Path, name: str, content: bytes) -> None:
     raise ValidationError(f"There are 99 files named {stem} already.", hint="Rename this one.")
 
 
-def words_bar(catalog: Catalog, *, sees: bool = False) -> Html:
+def words_bar(catalog: PresetCatalog, *, sees: bool = False) -> Html:
     """Room for the number of tokens (the browser counts), styles, and earlier prompts.
 
     ``sees``: there is a model that can describe pictures.

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ....errors import StorageError, ValidationError
-from ....storage.records import Item, Job
+from ....storage.records import Job, LibraryItem
 from ....workflow.presets.preset_store import Preset
 from ...components import preset_form
-from ...http.upload_routes import Uploads
-from ...preset_catalog import Catalog, Entry
-from ...services import Backend
-from .form_state import Draft
+from ...http.upload_routes import UploadRoutes
+from ...preset_catalog import CatalogEntry, PresetCatalog
+from ...services import Services
+from .form_state import FormState
 
-__all__ = ["GO_ON", "Recalled", "recall", "ways_on"]
+__all__ = ["GO_ON", "ReusedSettings", "recall", "ways_on"]
 
 GO_ON: Final[Mapping[str, tuple[str, ...]]] = {
     "input": ("i2i", "edit"),
@@ -26,7 +26,7 @@ GO_ON: Final[Mapping[str, tuple[str, ...]]] = {
 """What can be done with a picture, and the tasks of the presets that do it, best first."""
 
 
-def ways_on(item: Item, catalog: Catalog) -> dict[str, Entry]:
+def ways_on(item: LibraryItem, catalog: PresetCatalog) -> dict[str, CatalogEntry]:
     """Which of :data:`GO_ON` there is a preset for here, and the one that does it."""
     if item.kind != "image":
         return {}
@@ -35,7 +35,7 @@ def ways_on(item: Item, catalog: Catalog) -> dict[str, Entry]:
 
 
 @dataclass(frozen=True, slots=True)
-class Recalled:
+class ReusedSettings:
     """What Create shows from now on. None: that part stays as it is."""
 
     preset: Preset | None = None
@@ -44,8 +44,8 @@ class Recalled:
 
 
 async def recall(
-    what: str, source: Item | Job, draft: Draft, backend: Backend, uploads: Uploads
-) -> Recalled:
+    what: str, source: LibraryItem | Job, draft: FormState, backend: Services, uploads: UploadRoutes
+) -> ReusedSettings:
     """Take over ``all``, ``remix`` (all but the seed), ``prompt`` or ``seed``; or use the picture
     as ``input``, to ``upscale`` or to ``animate`` it.
 
@@ -54,13 +54,13 @@ async def recall(
         StorageError: the picture cannot be read, or not be kept as an input.
     """
     if what == "prompt":
-        return Recalled(prompt=source.prompt)
+        return ReusedSettings(prompt=source.prompt)
     current = backend.catalog.entry(draft.preset).preset
     if what == "seed":
         seed = current.by_role("seed")
         now = preset_form.read(current, draft.values)
-        return Recalled(current, {**now, **({seed.id: source.seed} if seed else {})})
-    if what in GO_ON and isinstance(source, Item):
+        return ReusedSettings(current, {**now, **({seed.id: source.seed} if seed else {})})
+    if what in GO_ON and isinstance(source, LibraryItem):
         return await _go_on(what, source, draft, backend, uploads)
     preset = backend.catalog.find(source.preset)
     if preset is None:
@@ -72,12 +72,12 @@ async def recall(
     seed = preset.by_role("seed")
     if what == "remix" and seed is not None:
         values.pop(seed.id, None)
-    return Recalled(preset, values, source.prompt)
+    return ReusedSettings(preset, values, source.prompt)
 
 
 async def _go_on(
-    what: str, item: Item, draft: Draft, backend: Backend, uploads: Uploads
-) -> Recalled:
+    what: str, item: LibraryItem, draft: FormState, backend: Services, uploads: UploadRoutes
+) -> ReusedSettings:
     """Put the picture into a preset that takes one: the chosen one if it does just that."""
     catalog = backend.catalog
     current = catalog.entry(draft.preset).preset
@@ -90,8 +90,8 @@ async def _go_on(
         content = await asyncio.to_thread(item.path.read_bytes)
     except OSError as error:
         raise StorageError("The picture cannot be read any more.") from error
-    name = await uploads.accept(content, "image", item.owner)
+    name = await uploads.accept(content, "image", item.user_id)
     now = preset_form.read(current, draft.values)
     values = now if fits else preset_form.carry(current, now, entry.preset)
     prompt = None if what == "input" and draft.prompt.strip() else item.prompt
-    return Recalled(entry.preset, {**values, target.id: name}, prompt)
+    return ReusedSettings(entry.preset, {**values, target.id: name}, prompt)
