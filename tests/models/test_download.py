@@ -276,7 +276,7 @@ async def test_what_is_there_stays_when_reading_it_again_is_cancelled(
 KILLED = """
 import asyncio, os, sys
 from pathlib import Path
-from comfy_ui.models.download import ModelSources, fetch_weights
+from comfy_ui.models.download import ModelSources, download_model
 url, host, target = sys.argv[1:]
 def told(received, total):
     if received >= 2 * 2**20:
