@@ -117,7 +117,7 @@ def test_the_wheel_works_with(extra: str, wheel: Path, tmp_path: Path) -> None:
     absent = set(seen["features"]) - present
     assert seen["missing"] == {name: f"pip install 'comfy-ui[{name}]'" for name in absent}
     assert seen["presets"] >= 4
-    assert {"icon.svg", "styles"} <= set(seen["assets"])
+    assert {"icons", "styles"} <= set(seen["assets"])
     # On the page only where openai is: a button that cannot work is not shown.
     assert seen["enhance_button"] == ("ai" in present if "ui" in present else None)
     assert seen["enhanced"] == "rules"  # no language model is configured

@@ -1,7 +1,7 @@
-"""The page's languages. English is in the code; the others are files in ``assets/languages``.
+"""The page's languages. English is in the code; the others are files in ``assets/locales``.
 
 A file maps what is said in English to what is said instead, ``{1}`` and so on standing for what
-varies. The page replaces it (``assets/language.js``): so a text is written once, where it is used,
+varies. The page replaces it (``assets/js/languages.js``): so a text is written once, where it is used,
 and one that nobody has translated yet is English instead of a name of a key.
 """
 
@@ -27,7 +27,7 @@ def routes() -> list[Route]:
         code = request.path_params["code"]
         if code not in LANGUAGES or code == "en":
             return PlainTextResponse("There is no such language here.", status_code=404)
-        path = assets_dir() / "languages" / f"{code}.json"
+        path = assets_dir() / "locales" / f"{code}.json"
         return FileResponse(path, headers={"Cache-Control": "public, no-cache"})
 
     return [Route("/languages/{code}.json", words)]

@@ -188,7 +188,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         pwa=False,
         theme=theme(),
         head=head(assets_dir()),
-        favicon_path=str(assets_dir() / "icon.svg"),
+        favicon_path=str(assets_dir() / "icons" / "icon.svg"),
         app_kwargs={
             "lifespan": life,
             "routes": [*ours, alive_route(word)],

@@ -1,4 +1,4 @@
-"""The look: Gradio's theme hands every colour over to ``assets/style.css``."""
+"""The look: Gradio's theme hands every colour over to ``assets/css/style.css``."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", 
 _STYLES = ("style.css", "grid.css")
 _SCRIPTS = (
     "app.js",
-    "aim.js",
-    "uploads.js",
-    "language.js",
-    "stage.js",
+    "click_target.js",
+    "upload_fields.js",
+    "languages.js",
+    "live_preview.js",
     "viewer.js",
-    "library.js",
-    "queue.js",
-    "press.js",
+    "library_tab.js",
+    "queue_tab.js",
     "generate.js",
-    "grid.js",
-    "workflows.js",
-    "downloads.js",
-    "words.js",
-    "phone.js",
+    "generate_menu.js",
+    "grid_dialog.js",
+    "workflows_tab.js",
+    "model_downloads.js",
+    "prompt_tools.js",
+    "mobile_nav.js",
 )
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
@@ -100,7 +100,7 @@ def head(assets: Path) -> str:
 
     Gradio's ``css=`` rewrites selectors and drops half of what stands inside ``@media``.
     """
-    style = "".join((assets / name).read_text(encoding="utf-8") for name in _STYLES)
+    style = "".join((assets / "css" / name).read_text(encoding="utf-8") for name in _STYLES)
     return (
         '<meta name="color-scheme" content="light dark">'
         '<meta name="referrer" content="same-origin">'
@@ -115,4 +115,4 @@ def script_hashes(assets: Path) -> list[str]:
 
 
 def _scripts(assets: Path) -> list[str]:
-    return [(assets / name).read_text(encoding="utf-8") for name in _SCRIPTS]
+    return [(assets / "js" / name).read_text(encoding="utf-8") for name in _SCRIPTS]

@@ -19,7 +19,7 @@ __all__ = ["HEAD", "routes"]
 _KEPT: Final = {"Cache-Control": "public, max-age=86400"}
 _LIGHT: Final = "#f5f4f1"  # --c-bg of the stylesheet
 _ICONS: Final = {
-    "/favicon.ico": "icon.svg",
+    "/favicon.ico": "icons/icon.svg",
     "/icons/192.png": "icons/192.png",
     "/icons/512.png": "icons/512.png",
     "/icons/maskable.png": "icons/maskable.png",

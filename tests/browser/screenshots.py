@@ -207,10 +207,10 @@ def covers() -> None:
 
 
 def icons() -> None:
-    """The icons of the installed app, from ``assets/icon.svg``."""
+    """The icons of the installed app, from ``assets/icons/icon.svg``."""
     from playwright.sync_api import sync_playwright
 
-    drawing = (assets_dir() / "icon.svg").read_text(encoding="utf-8")
+    drawing = (assets_dir() / "icons" / "icon.svg").read_text(encoding="utf-8")
     # Systems cut corners themselves: up to a tenth of such an icon at each side may be lost.
     full = drawing.replace('rx="16" ', "").replace('viewBox="0 0 64 64"', 'viewBox="2 2 60 60"')
     folder = assets_dir() / "icons"

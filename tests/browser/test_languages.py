@@ -63,7 +63,7 @@ def test_no_text_of_create_queue_and_library_is_left_in_english(
     tab(page, "queue")
     page.wait_for_selector(".line-past .job.succeeded .phase:has-text('Fertig')")
     missed = page.evaluate("[...window.comfy.missed]")
-    assert missed == [], f"to be said in assets/languages: {missed}"
+    assert missed == [], f"to be said in assets/locales: {missed}"
 
 
 def test_what_a_dropped_file_needs_is_shown_in_every_language(person: Callable[..., Any]) -> None:

@@ -28,15 +28,15 @@ def words(code: str) -> dict[str, str]:
         assert len(keys) == len(set(keys)), [key for key in keys if keys.count(key) > 1]
         return dict(pairs)
 
-    text = (assets_dir() / "languages" / f"{code}.json").read_text(encoding="utf-8")
+    text = (assets_dir() / "locales" / f"{code}.json").read_text(encoding="utf-8")
     found: dict[str, str] = json.loads(text, object_pairs_hook=once)
     return found
 
 
 def test_every_language_has_its_file_and_every_file_its_language() -> None:
-    files = {path.stem for path in (assets_dir() / "languages").glob("*.json")}
+    files = {path.stem for path in (assets_dir() / "locales").glob("*.json")}
     assert files == set(OTHERS)
-    script = (assets_dir() / "language.js").read_text(encoding="utf-8")
+    script = (assets_dir() / "js" / "languages.js").read_text(encoding="utf-8")
     assert f"CODES = {json.dumps(list(LANGUAGES))}" in script
 
 

@@ -14,7 +14,7 @@ def html_block(value: str = "", *, sends: Sequence[str] = (), **options: Any) ->
     """A ``gr.HTML`` with events of our own names.
 
     A button inside with ``data-send="recall"`` fires the event ``recall`` with its other
-    ``data-`` attributes as event data (see ``assets/app.js``), so that
+    ``data-`` attributes as event data (see ``assets/js/app.js``), so that
     ``island(sends=["recall"]).recall(handler)`` works. Gradio learns the names by reading them
     in the script.
     """

@@ -264,7 +264,7 @@ def _ways(item: LibraryItem, catalog: PresetCatalog) -> list[Html]:
         act(
             "prompt",
             "Describe",
-            class_="act describes",  # shown where a model sees, see words.js
+            class_="act describes",  # shown where a model sees, see prompt_tools.js
             data_do="describe-shown",
             title="A prompt from what is seen",
         )

@@ -9,7 +9,7 @@ from .html import Html, act, el, icon, icon_button, join
 
 __all__ = ["enter", "header", "leave"]
 
-# What stays under the thumb on a phone (phone.js).
+# What stays under the thumb on a phone (mobile_nav.js).
 _PLACES: Final = (
     ("inputs", "pen", "Inputs"),
     ("results", "image", "Results"),
@@ -64,7 +64,7 @@ def enter(address: str) -> Html:
 
 
 def _language() -> Html:
-    """The languages by their own names; the page chooses one (``language.js``)."""
+    """The languages by their own names; the page chooses one (``languages.js``)."""
     return el(
         "label",
         icon("globe"),

@@ -1,6 +1,6 @@
 """The Library tab: everything that was made, newest first, to find again and to go on from.
 
-The tab is a frame that never changes; ``assets/library.js`` fills it from the routes here. So
+The tab is a frame that never changes; ``assets/js/library_tab.js`` fills it from the routes here. So
 searching costs one small request, and nothing of Gradio's queue.
 """
 

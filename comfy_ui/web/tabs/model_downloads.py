@@ -1,6 +1,6 @@
 """Missing model files: fetched where ComfyUI's models folder is on this machine, for owners alone.
 
-``assets/downloads.js`` shows what is on its way in every ``data-downloads`` of the page, and asks
+``assets/js/model_downloads.js`` shows what is on its way in every ``data-downloads`` of the page, and asks
 again only while something is.
 """
 

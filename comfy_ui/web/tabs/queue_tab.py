@@ -1,6 +1,6 @@
 """The Queue tab: an owner's jobs as they run and wait, told as it happens and not by asking.
 
-The tab is a frame; while it is looked at, ``assets/queue.js`` holds one stream of events open. It
+The tab is a frame; while it is looked at, ``assets/js/queue_tab.js`` holds one stream of events open. It
 carries the rows that have changed and says nothing while nothing happens.
 """
 

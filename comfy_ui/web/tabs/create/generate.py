@@ -1,7 +1,7 @@
 """Generate was pressed: what the page sends becomes jobs.
 
 The page sends its presses itself, each as the form was and the next when this one is answered (see
-``assets/press.js``). Events of Gradio would do neither: two of one page overtake each other, and
+``assets/js/generate.js``). Events of Gradio would do neither: two of one page overtake each other, and
 an event reads the form a moment after the press.
 """
 
