@@ -1,8 +1,8 @@
-"""The page's languages. English is in the code; the others are files in ``assets/locales``.
+"""The page's languages: English in the code, the others as files in ``assets/locales``.
 
-A file maps what is said in English to what is said instead, ``{1}`` and so on standing for what
-varies. The page replaces it (``assets/js/languages.js``): so a text is written once, where it is used,
-and one that nobody has translated yet is English instead of a name of a key.
+A locale file maps each English text to its translation; ``{1}`` and so on stand for what varies.
+``assets/js/languages.js`` replaces the texts in the browser, so a text is written once, where it
+is used, and a missing translation shows as English instead of a key.
 """
 
 from __future__ import annotations

@@ -191,7 +191,7 @@ def preview_url(snapshot: Snapshot) -> str | None:
 
 
 def _card(phase: str, *parts: object, job: str | None = None, live: int = 0) -> Html:
-    """``live``: how many unfinished jobs there are; the page follows this one (``live_preview.js``)."""
+    """Draw the card; ``live`` is the number of unfinished jobs (see ``live_preview.js``)."""
     return el(
         "section",
         parts,

@@ -1,7 +1,7 @@
-"""The Library tab: everything that was made, newest first, to find again and to go on from.
+"""The Library tab: all results, newest first, to search and to reuse.
 
-The tab is a frame that never changes; ``assets/js/library_tab.js`` fills it from the routes here. So
-searching costs one small request, and nothing of Gradio's queue.
+The tab itself never changes; ``assets/js/library_tab.js`` fills it from the routes below, so a
+search costs one small request and no Gradio event.
 """
 
 from __future__ import annotations

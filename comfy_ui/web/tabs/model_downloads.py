@@ -1,7 +1,7 @@
-"""Missing model files: fetched where ComfyUI's models folder is on this machine, for owners alone.
+"""Download missing model files into ComfyUI's models folder, for admins only.
 
-``assets/js/model_downloads.js`` shows what is on its way in every ``data-downloads`` of the page, and asks
-again only while something is.
+``assets/js/model_downloads.js`` shows the progress in every ``data-downloads`` element of the page
+and polls only while a download is active.
 """
 
 from __future__ import annotations

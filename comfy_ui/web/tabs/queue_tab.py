@@ -1,7 +1,7 @@
-"""The Queue tab: an owner's jobs as they run and wait, told as it happens and not by asking.
+"""The Queue tab: a user's running, waiting and finished jobs, pushed as they change.
 
-The tab is a frame; while it is looked at, ``assets/js/queue_tab.js`` holds one stream of events open. It
-carries the rows that have changed and says nothing while nothing happens.
+While the tab is visible, ``assets/js/queue_tab.js`` holds one event stream open. It carries only
+the rows that have changed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Generate was pressed: what the page sends becomes jobs.
+"""Turn a press of Generate into queued jobs.
 
-The page sends its presses itself, each as the form was and the next when this one is answered (see
-``assets/js/generate.js``). Events of Gradio would do neither: two of one page overtake each other, and
-an event reads the form a moment after the press.
+``assets/js/generate.js`` posts each press with the form as it was at that moment, one after the
+other. Gradio events are not used: two events of a page can overtake each other, and they read the
+form a moment after the press.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A grid of variations: from what the panel (``assets/js/grid_dialog.js``) says to the cells to be queued."""
+"""A grid of variations: from the values of ``assets/js/grid_dialog.js`` to the cells to queue."""
 
 from __future__ import annotations
 
