@@ -48,12 +48,12 @@ def enhance_button():
     if not comfy_ui.FEATURES["ui"]:
         return None
     from pathlib import Path
-    from comfy_ui.web.auth.access import Access, Mode
+    from comfy_ui.web.auth.access import Access, AccessMode
     from comfy_ui.web.page import build
-    from comfy_ui.web.services import Backend
+    from comfy_ui.web.services import Services
     from comfy_ui.web.server_choice import choose
     settings = comfy_ui.load_settings(demo=True, data_dir=Path("data").resolve())
-    page = build(Backend(settings, choose(settings)), Access(Mode.LOCAL, b"secret"))
+    page = build(Services.create(settings, choose(settings)), Access(AccessMode.LOCAL, b"secret"))
     return any(c["props"].get("elem_id") == "enhance" for c in page.get_config_file()["components"])
 
 def trace():

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from ..client import ComfyWSClient, Template
 from ..errors import (
@@ -16,6 +16,7 @@ from ..errors import (
     Problem,
     ValidationError,
 )
+from ..library.saved_workflows import SavedWorkflows
 from ..protocol.object_info import NodeRegistry
 from ..workflow.checks.graph_checks import check_workflow
 from ..workflow.editor import convert_workflow
@@ -23,9 +24,7 @@ from ..workflow.fields.roles import FILE_ROLES
 from ..workflow.load import load_workflow
 from ..workflow.presets.preset_from_workflow import models_of, preset_from_workflow
 from ..workflow.presets.preset_store import Preset
-
-if TYPE_CHECKING:
-    from .services import Services
+from .server_connection import ServerConnection
 
 __all__ = ["DroppedFile", "OpenWorkflows", "OpenedWorkflow", "title_of"]
 
@@ -69,15 +68,16 @@ class DroppedFile:
 class OpenWorkflows:
     """The newest of both, in memory."""
 
-    def __init__(self, backend: Services) -> None:
-        self._backend = backend
+    def __init__(self, connection: ServerConnection, saved_workflows: SavedWorkflows) -> None:
+        self._connection = connection
+        self._saved_workflows = saved_workflows
         self._opened: dict[str, OpenedWorkflow] = {}
         self._dropped: dict[str, DroppedFile] = {}
         self._templates: tuple[ComfyWSClient, NodeRegistry | None, list[Template]] | None = None
 
     def find(self, opened_id: str) -> OpenedWorkflow | None:
         """One that was opened lately, with what it lacks now."""
-        opened, library = self._opened.get(opened_id), self._backend.catalog.library
+        opened, library = self._opened.get(opened_id), self._connection.catalog.library
         if opened is None or opened.preset is None or library is None:
             return opened
         if library is opened.library:
@@ -95,20 +95,20 @@ class OpenWorkflows:
             ValidationError: it was opened too long ago, or no form can be made of it.
             StorageError: the disk refuses.
         """
-        catalog = self._backend.catalog
+        catalog = self._connection.catalog
         if catalog.find(opened_id) is not None:
             return
         opened = self._opened.get(opened_id)
         if opened is None or opened.preset is None:
             raise ValidationError("This workflow is not open any more.", hint="Open it again.")
-        await asyncio.to_thread(self._backend.presets.keep_opened, opened.preset)
+        await asyncio.to_thread(self._saved_workflows.keep_opened, opened.preset)
         await catalog.look()
 
     async def templates(self) -> list[Template]:
         """ComfyUI's official templates, hundreds of them. Asked for anew when it was looked at
         anew, since another version brings others; and where it had none so far.
         """
-        client, library = self._backend.client, self._backend.catalog.library
+        client, library = self._connection.client, self._connection.catalog.library
         known = self._templates
         if known is None or known[0] is not client or known[1] is not library or not known[2]:
             known = self._templates = client, library, await client.official_templates()
@@ -121,7 +121,7 @@ class OpenWorkflows:
             InvalidWorkflowError: it is none, or nothing can be made of it; says why.
             ComfyUIOfflineError: the server was not reached yet, and its node list is needed.
         """
-        catalog = self._backend.catalog
+        catalog = self._connection.catalog
         if catalog.library is None:
             await catalog.refresh()
         if catalog.library is None:

@@ -60,7 +60,7 @@ _MAX_UPLOAD: Final = "64mb"
 
 
 def build(
-    backend: Services, access: Access, share: ShareLink | None = None, *, hub: bool = False
+    services: Services, access: Access, share: ShareLink | None = None, *, hub: bool = False
 ) -> Any:
     """The page as ``gr.Blocks``; nothing of it runs before it is served.
 
@@ -73,24 +73,26 @@ def build(
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Create", id="create"):
                 notice = html_block(elem_id="banner")
-                create = CreateTab(backend, access)
+                create = CreateTab(services, access)
                 create.build(page)
-                DroppedFiles(backend, access).build(create)
+                DroppedFiles(services, access).build(create)
             with gr.Tab(
                 "WorkflowsTab", id="workflows", visible=access.allows("open_workflow")
             ) as workflows_tab:
-                WorkflowsTab(backend, access).build(page, workflows_tab, tabs, create)
+                WorkflowsTab(services, access).build(page, workflows_tab, tabs, create)
             with gr.Tab("Library", id="library"):
-                LibraryTab(backend, access).build()
+                LibraryTab(services, access).build()
             with gr.Tab("Queue", id="queue"):
-                QueueTab(backend, access).build()
+                QueueTab(services, access).build()
             with gr.Tab("Status", id="status") as status_tab:
-                StatusTab(backend, access, share).build(page, status_tab)
-        ProgramEndpoints(backend, access).build()
+                StatusTab(services, access, share).build(page, status_tab)
+        ProgramEndpoints(services, access).build()
 
         def note(request: gr.Request) -> tuple[Html, Any]:
             access.require("see", request)
-            told = banner(embedded=backend.embedded, is_admin=access.allows("reconnect", request))
+            told = banner(
+                embedded=services.connection.embedded, is_admin=access.allows("reconnect", request)
+            )
             if not hub:
                 return told, gr.skip()
             name = access.hub_name(request)
@@ -119,25 +121,25 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     if settings.share and mode is AccessMode.SHARED:
         here = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104
         share = ShareLink(gradio_tunnel(here, port), probe(word), say=_say)
-    backend = Services(settings, choose(settings))
+    services = Services.create(settings, choose(settings))
     list_presets()  # takes a second the first time; read again in life(), where time is short
-    backend.start_engine()
-    page = build(backend, access, share, hub=provider is not None)
+    services.connection.start_engine()
+    page = build(services, access, share, hub=provider is not None)
     ours = [
         *(oauth.routes(provider) if provider else ()),
         *web_app_manifest.routes(),
         *languages.routes(),
-        *routes(backend, access, UploadRoutes(backend, access)),
-        *LivePreview(backend, access).routes(),
-        *LibraryTab(backend, access).routes(),
-        *GenerateHandler(backend, access).routes(),
-        *QueueTab(backend, access).routes(),
-        *DroppedFiles(backend, access).routes(),
-        *grid_routes(backend, access),
-        *PromptTools(backend, access).routes(),
-        *WorkflowsTab(backend, access).routes(),
-        *ModelDownloads(backend, access).routes(),
-        *(McpTools(ProgramEndpoints(backend, access), access).routes() if settings.mcp else ()),
+        *routes(services, access, UploadRoutes(services, access)),
+        *LivePreview(services, access).routes(),
+        *LibraryTab(services, access).routes(),
+        *GenerateHandler(services, access).routes(),
+        *QueueTab(services, access).routes(),
+        *DroppedFiles(services, access).routes(),
+        *grid_routes(services, access),
+        *PromptTools(services, access).routes(),
+        *WorkflowsTab(services, access).routes(),
+        *ModelDownloads(services, access).routes(),
+        *(McpTools(ProgramEndpoints(services, access), access).routes() if settings.mcp else ()),
     ]
     gate = Middleware(
         AccessMiddleware,
@@ -145,7 +147,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         ours=ours,
         open_paths=[ALIVE_PATH],
         hashes=script_hashes(assets_dir()),
-        ready=backend.ready,
+        ready=services.connection.wait_ready,
     )
     failed: list[ComfyHeadlessError] = []
 
@@ -154,7 +156,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         # An error here would end in a traceback of the server's; it is raised below instead.
         # Gradio gives up on a server that does not start within five seconds: be quick.
         try:
-            await backend.open()
+            await services.connection.open()
         except ComfyHeadlessError as error:
             failed.append(error)
         work = [asyncio.create_task(gradio_sessions.forget_ended(page), name="ended sessions")]
@@ -166,8 +168,8 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
             for task in work:
                 task.cancel()
             await asyncio.gather(*work, return_exceptions=True)
-            await backend.aclose()
-            backend.stop_engine()
+            await services.aclose()
+            services.connection.stop_engine()
 
     page.launch(
         server_name="0.0.0.0" if mode is AccessMode.SPACE else settings.host,  # noqa: S104

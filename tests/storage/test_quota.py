@@ -22,7 +22,7 @@ from comfy_ui.storage import items_table, jobs_table, quota
 from comfy_ui.storage.database import migrate
 from comfy_ui.storage.quota import StorageUsage
 from comfy_ui.storage.records import LOCAL_USER_ID, LibraryItem, StoredFile
-from comfy_ui.web.services import storage_limit
+from comfy_ui.web.server_connection import storage_limit
 from tests.jobs.support import a_job, end_of, submit_sleepy
 
 

@@ -25,7 +25,7 @@ class House:
     server: DemoServer
     studio: Studio
     access: Access
-    backend: Any
+    services: Any
 
     def visitor(self, *tabs: Any) -> tuple[httpx.AsyncClient, str]:
         """A new visitor's browser and the name of their things."""
@@ -45,7 +45,7 @@ async def open_house(folder: Path) -> AsyncIterator[House]:
         server = stack.enter_context(DemoServer(speed="instant", faults=faults).in_thread())
         client = await stack.enter_async_context(ComfyWSClient(url=server.url))
         studio = await stack.enter_async_context(Studio(client=client, data_dir=folder))
-        backend = SimpleNamespace(
+        services = SimpleNamespace(
             studio=studio, client=client, catalog=PresetCatalog(client, list_presets())
         )
-        yield House(server, studio, Access(AccessMode.SHARED, b"secret"), backend)
+        yield House(server, studio, Access(AccessMode.SHARED, b"secret"), services)

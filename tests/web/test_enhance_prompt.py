@@ -20,8 +20,8 @@ from tests.web.house import open_house
 @pytest.fixture
 async def enhance(tmp_path: Path) -> AsyncIterator[EnhanceHandler]:
     async with open_house(tmp_path / "data") as house:
-        house.backend.settings = Settings(data_dir=tmp_path, llm_model="rules")
-        yield EnhanceHandler(house.backend, Access(AccessMode.LOCAL, b"secret"))
+        house.services.settings = Settings(data_dir=tmp_path, llm_model="rules")
+        yield EnhanceHandler(house.services, Access(AccessMode.LOCAL, b"secret"))
 
 
 @pytest.fixture

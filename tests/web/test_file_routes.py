@@ -19,7 +19,7 @@ from comfy_ui.web.preset_catalog import CatalogEntry
 from tests.web.support import item, picture_bytes, preset
 
 
-class Backend:
+class FakeServices:
     """Results and an upload box in memory."""
 
     def __init__(self, items: list[LibraryItem]) -> None:
@@ -44,29 +44,29 @@ def access() -> Access:
 
 
 @pytest.fixture
-def backend(tmp_path: Path) -> Backend:
+def services(tmp_path: Path) -> FakeServices:
     path, small = tmp_path / "1", tmp_path / "1.webp"
     path.write_bytes(b"0123456789")
     small.write_bytes(b"small")
     mine = item(id=1, path=path, thumbnail=small, filename="a b ü.png")
     svg = dataclasses.replace(mine, id=2, media_type="image/svg+xml", filename="x.svg")
     gone = dataclasses.replace(mine, id=3, path=tmp_path / "gone", thumbnail=None)
-    return Backend([mine, svg, gone])
+    return FakeServices([mine, svg, gone])
 
 
-def serve(backend: Backend, access: Access, *, auth: Any = None) -> TestClient:
-    stand_in: Any = backend
+def serve(services: FakeServices, access: Access, *, auth: Any = None) -> TestClient:
+    stand_in: Any = services
     app = Starlette(routes=routes(stand_in, access, UploadRoutes(stand_in, access)))
     app.auth, app.tokens, app.cookie_id = auth, {"t": "anna"}, "c"  # type: ignore[attr-defined]
     return TestClient(app)
 
 
 @pytest.fixture
-def client(backend: Backend, access: Access) -> Iterator[TestClient]:
+def client(services: FakeServices, access: Access) -> Iterator[TestClient]:
     cookie = access.new_cookie()
     user_id = f"browser:{access.browser(cookie)}"
-    backend.items = [dataclasses.replace(one, user_id=user_id) for one in backend.items]
-    with serve(backend, access) as made:
+    services.items = [dataclasses.replace(one, user_id=user_id) for one in services.items]
+    with serve(services, access) as made:
         made.cookies.set(COOKIE, cookie)
         yield made
 
@@ -101,10 +101,10 @@ def test_what_is_not_there_is_told_plainly(client: TestClient, path: str) -> Non
 
 @pytest.mark.parametrize("path", ["/files/1", "/thumbs/1"])
 def test_another_browser_gets_nothing(
-    backend: Backend, access: Access, client: TestClient, path: str
+    services: FakeServices, access: Access, client: TestClient, path: str
 ) -> None:
     assert client.get(path).status_code == 200
-    stranger = serve(backend, access)
+    stranger = serve(services, access)
     assert stranger.get(path).status_code == 404
     stranger.cookies.set(COOKIE, access.new_cookie())
     assert stranger.get(path).status_code == 404
@@ -112,34 +112,36 @@ def test_another_browser_gets_nothing(
 
 @pytest.mark.parametrize("path", ["/files/1", "/thumbs/1", "/covers/test"])
 def test_with_a_login_nothing_is_served_without_it_even_behind_the_door(
-    backend: Backend, access: Access, path: str
+    services: FakeServices, access: Access, path: str
 ) -> None:
-    guarded = serve(backend, access, auth=object())
+    guarded = serve(services, access, auth=object())
     for answer in (guarded.get(path), guarded.post("/uploads", content=b"x")):
         assert answer.status_code == 422
         assert "Log in first" in answer.json()["error"]
 
 
-def test_an_upload_is_renamed_and_kept(client: TestClient, backend: Backend) -> None:
+def test_an_upload_is_renamed_and_kept(client: TestClient, services: FakeServices) -> None:
     answer = client.post("/uploads?role=image", content=picture_bytes("PNG"))
     name = answer.json()["name"]
-    assert backend.kept == {name: picture_bytes("PNG")}
+    assert services.kept == {name: picture_bytes("PNG")}
     assert name.endswith(".png")
 
 
 def test_an_upload_that_is_no_picture_is_refused_with_a_sentence(
-    client: TestClient, backend: Backend
+    client: TestClient, services: FakeServices
 ) -> None:
     answer = client.post("/uploads?role=image", content=b"<svg onload=alert(1)>")
     assert answer.status_code == 422
     assert "not a picture" in answer.json()["error"]
-    assert backend.kept == {}
+    assert services.kept == {}
 
 
-def test_an_upload_larger_than_allowed_is_refused(client: TestClient, backend: Backend) -> None:
+def test_an_upload_larger_than_allowed_is_refused(
+    client: TestClient, services: FakeServices
+) -> None:
     answer = client.post("/uploads", content=b"x" * (MAX_UPLOAD_BYTES + 1))
     assert "larger than" in answer.json()["error"]
-    assert backend.kept == {}
+    assert services.kept == {}
 
 
 def test_other_sites_cannot_send_files(client: TestClient) -> None:

@@ -43,8 +43,8 @@ async def test_what_was_painted_over_is_new_and_the_rest_is_as_it_was(
             ComfyWSClient(url=server.url) as client,
             Studio(client=client, data_dir=tmp_path) as studio,
         ):
-            backend: Any = SimpleNamespace(studio=studio, client=client)
-            uploads = UploadRoutes(backend, Access(AccessMode.SHARED, b"secret"))
+            services: Any = SimpleNamespace(studio=studio, client=client)
+            uploads = UploadRoutes(services, Access(AccessMode.SHARED, b"secret"))
             sent = await uploads.accept(_png(original), "image", "eve")
             painted = await uploads.paint(sent, _png(mask), "eve")
             values = {"prompt": "a wooden bench", "image": painted, "seed": 7, "steps": 2}

@@ -36,7 +36,7 @@ async def rest_of(news: AsyncIterator[str]) -> list[str]:
 
 async def test_a_job_is_drawn_from_where_it_stands_to_its_end(house: House) -> None:
     job = await submit_sleepy(house.studio, "ann", nonce=1, seconds=0.6)
-    *cards, over = await rest_of(LivePreview(house.backend, house.access).news(job))
+    *cards, over = await rest_of(LivePreview(house.services, house.access).news(job))
     assert over == "event: over\ndata:\n\n"
     assert len(cards) >= 3
     for shown in map(card, cards):
@@ -50,7 +50,7 @@ async def test_all_who_look_get_one_drawing(house: House, monkeypatch: pytest.Mo
     monkeypatch.setattr(
         module.job_card, "job_card", lambda *a, **k: drawn.append(a) or make(*a, **k)
     )
-    stage = LivePreview(house.backend, house.access)
+    stage = LivePreview(house.services, house.access)
     job = await submit_sleepy(house.studio, "ann", nonce=2, seconds=0.6)
     seen = await asyncio.gather(*(rest_of(stage.news(job)) for _ in range(20)))
     told = sum(len(events) - 1 for events in seen)
@@ -60,7 +60,7 @@ async def test_all_who_look_get_one_drawing(house: House, monkeypatch: pytest.Mo
 
 async def test_who_reads_slowly_gets_the_newest_and_nothing_is_kept_for_them(house: House) -> None:
     job = await submit_sleepy(house.studio, "ann", nonce=3, seconds=2)
-    async with aclosing(LivePreview(house.backend, house.access).news(job)) as news:
+    async with aclosing(LivePreview(house.services, house.access).news(job)) as news:
         await anext(news)
         await until(house.studio, job, lambda snapshot: (snapshot.step or 0) >= 8)
         told = Page(card(await anext(news))).text
@@ -71,7 +71,7 @@ async def test_who_reads_slowly_gets_the_newest_and_nothing_is_kept_for_them(hou
 
 async def test_how_many_wait_behind_it_is_told(house: House) -> None:
     job = await submit_sleepy(house.studio, "ann", nonce=4, seconds=30)
-    stage = LivePreview(house.backend, house.access)
+    stage = LivePreview(house.services, house.access)
     assert "more waiting" not in await stage.card(job)
     await submit_sleepy(house.studio, "ann", nonce=5, seconds=30)
     await submit_sleepy(house.studio, "bob", nonce=6)
@@ -82,7 +82,7 @@ async def test_how_many_wait_behind_it_is_told(house: House) -> None:
 
 
 async def test_a_job_of_somebody_else_is_no_job(house: House) -> None:
-    stage = LivePreview(house.backend, house.access)
+    stage = LivePreview(house.services, house.access)
     page, user_id = house.visitor(stage)
     stranger, _ = house.visitor(stage)
     job = await submit_sleepy(house.studio, user_id, nonce=7, seconds=30)

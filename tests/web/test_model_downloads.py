@@ -30,45 +30,45 @@ def lacking(*models: MissingModel) -> list[Problem]:
 
 
 @pytest.fixture
-async def backend(tmp_path: Path) -> AsyncIterator[Any]:
+async def services(tmp_path: Path) -> AsyncIterator[Any]:
     downloads = DownloadQueue(ModelSources(frozenset({"nowhere.invalid"})), pause_s=0.01)
     opened = SimpleNamespace(problems=lacking(MODEL, CODE))
     yield SimpleNamespace(
         downloads=downloads,
-        folders=ModelFolders(base=tmp_path),
-        desk=SimpleNamespace(find=lambda name: opened if name == "needy" else None),
+        connection=SimpleNamespace(model_folders=ModelFolders(base=tmp_path)),
+        open_workflows=SimpleNamespace(find=lambda name: opened if name == "needy" else None),
         catalog=SimpleNamespace(entry=lambda _: SimpleNamespace(preset=SimpleNamespace(id="x"))),
     )
     await downloads.aclose()
 
 
-def browser(backend: Any, mode: AccessMode) -> httpx.AsyncClient:
-    app = Starlette(routes=ModelDownloads(backend, Access(mode, b"secret")).routes())
+def browser(services: Any, mode: AccessMode) -> httpx.AsyncClient:
+    app = Starlette(routes=ModelDownloads(services, Access(mode, b"secret")).routes())
     app.auth = None  # type: ignore[attr-defined]
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://page")
 
 
-async def test_a_visitor_sees_and_starts_nothing(backend: Any) -> None:
-    async with browser(backend, AccessMode.SHARED) as visitor:
+async def test_a_visitor_sees_and_starts_nothing(services: Any) -> None:
+    async with browser(services, AccessMode.SHARED) as visitor:
         answers = [
             await visitor.get("/downloads"),
             await visitor.post("/downloads/start", json={"form": "needy"}),
             await visitor.post("/downloads/stop", json={"id": "vae/a.safetensors"}),
         ]
     assert [answer.status_code for answer in answers] == [422] * 3
-    assert backend.downloads.listed == ()
+    assert services.downloads.listed == ()
 
 
 async def test_the_owner_starts_what_can_be_fetched_and_sees_what_became_of_it(
-    backend: Any,
+    services: Any,
 ) -> None:
-    async with browser(backend, AccessMode.LOCAL) as user_id:
+    async with browser(services, AccessMode.LOCAL) as user_id:
         assert (await user_id.get("/downloads")).json() == {"html": "", "active": False, "done": 0}
         told = (await user_id.post("/downloads/start", json={"form": "needy"})).json()
         assert told["active"]
         assert "a.safetensors" in told["html"]
         assert "b.pth" not in told["html"]
-        await backend.downloads.settle()
+        await services.downloads.settle()
         told = (await user_id.get("/downloads")).json()
     assert not told["active"]
     assert "did not arrive" in told["html"]
@@ -84,13 +84,13 @@ async def test_the_owner_starts_what_can_be_fetched_and_sees_what_became_of_it(
     ],
 )
 async def test_only_what_is_known_to_be_missing_can_be_asked_for(
-    backend: Any, asked: dict[str, str], told: str
+    services: Any, asked: dict[str, str], told: str
 ) -> None:
-    async with browser(backend, AccessMode.LOCAL) as user_id:
+    async with browser(services, AccessMode.LOCAL) as user_id:
         answer = await user_id.post("/downloads/start", json=asked)
     assert answer.status_code == 422
     assert told in answer.json()["error"]
-    assert backend.downloads.listed == ()
+    assert services.downloads.listed == ()
 
 
 def test_each_state_is_told_in_words() -> None:

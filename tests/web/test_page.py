@@ -47,8 +47,8 @@ def settings(folder: Path, **more: Any) -> Settings:
 
 
 def built(mode: AccessMode) -> Any:
-    backend, access = Services(Settings(), ServerChoice("embedded")), Access(mode, b"s")
-    return in_a_loop(lambda: page.build(backend, access))
+    services, access = Services.create(Settings(), ServerChoice("embedded")), Access(mode, b"s")
+    return in_a_loop(lambda: page.build(services, access))
 
 
 def element_ids(page: Any) -> set[str]:

@@ -29,8 +29,8 @@ A1111 = b"name,prompt,negative_prompt\nPostcard,old postcard of {prompt},new\n"
 
 def browser(folder: Path, mode: AccessMode = AccessMode.LOCAL) -> httpx.AsyncClient:
     access = Access(mode, b"secret")
-    backend: Any = SimpleNamespace(settings=SimpleNamespace(data_dir=folder))
-    app = Starlette(routes=PromptTools(backend, access).routes())
+    services: Any = SimpleNamespace(settings=SimpleNamespace(data_dir=folder))
+    app = Starlette(routes=PromptTools(services, access).routes())
     app.auth = None  # type: ignore[attr-defined]
     return httpx.AsyncClient(
         transport=httpx.ASGITransport(app),

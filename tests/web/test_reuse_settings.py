@@ -25,11 +25,11 @@ class Uploads:
 
 async def recalled(what: str, draft: FormState = NOW, **changes: Any) -> Any:
     client: Any = None
-    backend: Any = SimpleNamespace(catalog=PresetCatalog(client, [PLAIN, EDIT, MOVE]))
+    services: Any = SimpleNamespace(catalog=PresetCatalog(client, [PLAIN, EDIT, MOVE]))
     uploads: Any = Uploads()
     values = {"prompt": "a harbour", "seed": 42, "steps": 4}
     source = item(**{"preset": "plain", "values": values, **changes})
-    return await recall(what, source, draft, backend, uploads)
+    return await recall(what, source, draft, services, uploads)
 
 
 async def test_all_takes_everything_and_remix_all_but_the_seed() -> None:

@@ -26,8 +26,8 @@ def make(folder: Path | None = None) -> UploadRoutes:
     async def keep_input(name: str, content: bytes, _: str) -> None:
         inputs.put(name, content)
 
-    backend: Any = SimpleNamespace(studio=SimpleNamespace(inputs=inputs, keep_input=keep_input))
-    return UploadRoutes(backend, Access(AccessMode.SHARED, b"secret"))
+    services: Any = SimpleNamespace(studio=SimpleNamespace(inputs=inputs, keep_input=keep_input))
+    return UploadRoutes(services, Access(AccessMode.SHARED, b"secret"))
 
 
 def accept(
@@ -178,5 +178,5 @@ async def test_what_was_sent_before_this_version_is_read_from_comfyui(
     async with ComfyWSClient(url=engine.url) as client:
         await client.upload_image(picture_bytes("PNG"), filename=name)
         (tmp_path / "inputs" / name).unlink()
-        uploads._backend.client = client
+        uploads._services.client = client
         assert await uploads.read(name, "anna") == picture_bytes("PNG")

@@ -19,7 +19,8 @@ from comfy_ui.errors import (
     ServerRejectedError,
 )
 from comfy_ui.library.saved_workflows import SavedWorkflows
-from comfy_ui.web import open_workflows as desk_module
+from comfy_ui.models.model_folders import ModelFolders
+from comfy_ui.web import open_workflows as open_workflows_module
 from comfy_ui.web.auth.access import Access, AccessMode
 from comfy_ui.web.components import requirements_view as needs_module
 from comfy_ui.web.components.requirements_view import needs
@@ -43,59 +44,61 @@ BLUR: dict[str, Any] = {
 }
 
 
-class Backend:
-    """The parts that the desk needs, over the real engine."""
+class FakeServices:
+    """The services that the Workflows tab uses, over the real engine."""
 
     keeps_opened = True
 
     def __init__(self, client: ComfyWSClient, folder: Path) -> None:
         self.client = client
-        self.presets = SavedWorkflows(folder)
-        opened = self.presets.opened
+        self.saved_workflows = SavedWorkflows(folder)
+        opened = self.saved_workflows.opened
         self.catalog = PresetCatalog(
-            client, [], folders=[self.presets.presets, opened], opened_folder=opened
+            client, [], folders=[self.saved_workflows.presets, opened], opened_folder=opened
         )
-        self.desk = OpenWorkflows(self)  # type: ignore[arg-type] -- it uses nothing else
+        self.connection: Any = self
+        self.model_folders = ModelFolders()
+        self.open_workflows = OpenWorkflows(self.connection, self.saved_workflows)
 
 
 @pytest.fixture
-async def backend(engine: Any, tmp_path: Path) -> AsyncIterator[Any]:
+async def services(engine: Any, tmp_path: Path) -> AsyncIterator[Any]:
     async with ComfyWSClient(url=engine.url) as client:
-        made = Backend(client, tmp_path)
+        made = FakeServices(client, tmp_path)
         await made.catalog.refresh()
         yield made
 
 
 def test_the_examples_hold() -> None:
-    assert doctest.testmod(desk_module).failed == 0
+    assert doctest.testmod(open_workflows_module).failed == 0
     assert doctest.testmod(needs_module).failed == 0
 
 
-async def test_an_opened_workflow_is_kept_when_its_form_is_opened(backend: Any) -> None:
-    opened = await backend.desk.open(json.dumps(BLUR).encode(), title="Plain")
+async def test_an_opened_workflow_is_kept_when_its_form_is_opened(services: Any) -> None:
+    opened = await services.open_workflows.open(json.dumps(BLUR).encode(), title="Plain")
     assert opened.errors == ()
-    assert backend.catalog.find(opened.id) is None
-    await backend.desk.keep(opened.id)
-    entry = backend.catalog.entry(opened.id)
+    assert services.catalog.find(opened.id) is None
+    await services.open_workflows.keep(opened.id)
+    entry = services.catalog.entry(opened.id)
     assert (entry.preset.id, entry.opened, entry.ready) == (opened.id, True, True)
 
 
-async def test_a_missing_input_file_is_asked_for_in_the_form(backend: Any) -> None:
+async def test_a_missing_input_file_is_asked_for_in_the_form(services: Any) -> None:
     graph = json.loads(json.dumps(BLUR))
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "gone.png"}}
-    opened = await backend.desk.open(json.dumps(graph).encode(), title="x")
+    opened = await services.open_workflows.open(json.dumps(graph).encode(), title="x")
     assert opened.errors == ()
     assert opened.preset.by_role("image").default is None
 
 
-async def test_a_wrong_value_can_be_mended_in_the_form(backend: Any) -> None:
+async def test_a_wrong_value_can_be_mended_in_the_form(services: Any) -> None:
     graph = json.loads(json.dumps(BLUR))
     graph["1"]["inputs"]["batch_size"] = 10**9
-    opened = await backend.desk.open(json.dumps(graph).encode(), title="x")
+    opened = await services.open_workflows.open(json.dumps(graph).encode(), title="x")
     assert [problem.severity for problem in opened.problems] == ["warning"]
 
 
-async def test_unknown_nodes_are_told_in_both_formats(backend: Any) -> None:
+async def test_unknown_nodes_are_told_in_both_formats(services: Any) -> None:
     graph = {**BLUR, "1": {"class_type": "NoSuchNode", "inputs": {}}}
     links = [[1, 1, 0, 2, 0, "IMAGE"]]
     out = [{"name": "IMAGE", "type": "IMAGE", "links": [1]}]
@@ -109,7 +112,7 @@ async def test_unknown_nodes_are_told_in_both_formats(backend: Any) -> None:
         ],
     }
     for workflow in (graph, editor):
-        opened = await backend.desk.open(json.dumps(workflow).encode(), title="x")
+        opened = await services.open_workflows.open(json.dumps(workflow).encode(), title="x")
         assert opened.preset is None
         assert [problem.kind for problem in opened.errors] == ["missing_node"]
 
@@ -117,71 +120,73 @@ async def test_unknown_nodes_are_told_in_both_formats(backend: Any) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b"null", b"{}", b'{"1": 2}', b"\x89PNG", b"[" * 100_000]
 )
-async def test_hostile_content_is_refused_with_a_sentence(backend: Any, content: bytes) -> None:
+async def test_hostile_content_is_refused_with_a_sentence(services: Any, content: bytes) -> None:
     with pytest.raises(InvalidWorkflowError):
-        await backend.desk.open(content, title="x")
+        await services.open_workflows.open(content, title="x")
 
 
-async def test_a_path_on_this_machine_is_no_workflow(backend: Any, tmp_path: Path) -> None:
+async def test_a_path_on_this_machine_is_no_workflow(services: Any, tmp_path: Path) -> None:
     (tmp_path / "flow.json").write_text(json.dumps(BLUR))
     with pytest.raises(InvalidWorkflowError):
-        await backend.desk.open(str(tmp_path / "flow.json").encode(), title="x")
+        await services.open_workflows.open(str(tmp_path / "flow.json").encode(), title="x")
 
 
 async def test_without_a_server_no_workflow_can_be_read(tmp_path: Path) -> None:
     async with ComfyWSClient(url="http://127.0.0.1:9") as client:
-        alone: Any = Backend(client, tmp_path)
+        alone: Any = FakeServices(client, tmp_path)
         with pytest.raises(ComfyUIOfflineError):
-            await alone.desk.open(json.dumps(BLUR).encode(), title="x")
+            await alone.open_workflows.open(json.dumps(BLUR).encode(), title="x")
 
 
 # Dropped files
 
 
-async def look(backend: Any, content: bytes, *, trusted: bool = True) -> tuple[Any, dict[str, Any]]:
-    drops = DroppedFiles(backend, Access(AccessMode.LOCAL, b"s"))
+async def look(
+    services: Any, content: bytes, *, trusted: bool = True
+) -> tuple[Any, dict[str, Any]]:
+    drops = DroppedFiles(services, Access(AccessMode.LOCAL, b"s"))
     told = await drops.look(content, "name.png", "ann", trusted=trusted)
-    return backend.desk.take_up(told["id"], "ann"), told
+    return services.open_workflows.take_up(told["id"], "ann"), told
 
 
-async def test_our_own_picture_brings_its_form_and_values_back(backend: Any) -> None:
-    found, told = await look(backend, media.png())
+async def test_our_own_picture_brings_its_form_and_values_back(services: Any) -> None:
+    found, told = await look(services, media.png())
     assert (found.form, found.prompt, found.seed) == ("sdxl", "ein Füchslein 🦊", 7)
     assert told["source"] == "this app"
 
 
-async def test_a_visitor_gets_values_and_never_the_workflow(backend: Any) -> None:
+async def test_a_visitor_gets_values_and_never_the_workflow(services: Any) -> None:
     graph = json.dumps(get_preset("sdxl").graph)
-    found, told = await look(backend, media.png({"prompt": graph}), trusted=False)
+    found, told = await look(services, media.png({"prompt": graph}), trusted=False)
     assert found.form is None
     assert {"steps", "cfg", "width", "height"} <= found.by_role.keys()
     assert told["all"] is True
     with pytest.raises(InvalidWorkflowError, match="Only the owner"):
-        await look(backend, json.dumps(BLUR).encode(), trusted=False)
+        await look(services, json.dumps(BLUR).encode(), trusted=False)
 
 
-async def test_a_dropped_file_belongs_to_who_dropped_it(backend: Any) -> None:
-    _, told = await look(backend, media.png())
+async def test_a_dropped_file_belongs_to_who_dropped_it(services: Any) -> None:
+    _, told = await look(services, media.png())
     with pytest.raises(Exception, match="not at hand"):
-        backend.desk.take_up(told["id"], "eve")
+        services.open_workflows.take_up(told["id"], "eve")
 
 
 # Presets from folders
 
 
-async def test_two_files_in_the_folder_are_a_preset_without_a_restart(backend: Any) -> None:
-    folder = backend.presets.presets
+async def test_two_files_in_the_folder_are_a_preset_without_a_restart(services: Any) -> None:
+    folder = services.saved_workflows.presets
     folder.mkdir(parents=True)
     sdxl = get_preset("sdxl")
     (folder / "ours.json").write_text(graph_text(sdxl))
     (folder / "ours.toml").write_text(sidecar_text(sdxl))
     (folder / "broken.json").write_text(graph_text(sdxl))
     (folder / "broken.toml").write_text(sidecar_text(sdxl).replace('node = "', 'node = "no'))
-    before = backend.catalog.entry("sdxl")
-    await backend.catalog.look()
-    assert backend.catalog.entry("ours").preset.id == "ours"
-    assert backend.catalog.entry("sdxl") is before
-    (problem,) = backend.catalog.broken
+    before = services.catalog.entry("sdxl")
+    await services.catalog.look()
+    assert services.catalog.entry("ours").preset.id == "ours"
+    assert services.catalog.entry("sdxl") is before
+    (problem,) = services.catalog.broken
     assert "broken.toml" in problem.message
     assert "not in the graph" in problem.message
 
@@ -234,11 +239,11 @@ def write(index: Path, said: object) -> None:
 
 
 async def test_what_gives_no_answer_is_said_with_its_reason_and_a_button(
-    backend: Any, offering: Path, caplog: pytest.LogCaptureFixture
+    services: Any, offering: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(offering, "{")
-    offers = await ask(backend)
-    listed = source_list(backend, offers)
+    offers = await ask(services)
+    listed = source_list(services, offers)
     assert not offers.whole
     assert groups(listed) == ["Saved in ComfyUI"]
     assert "The official templates are not listed." in listed
@@ -247,8 +252,8 @@ async def test_what_gives_no_answer_is_said_with_its_reason_and_a_button(
     assert "official templates" in caplog.text
 
     write(offering, TEMPLATES)
-    offers = await ask(backend)
-    listed = source_list(backend, offers)
+    offers = await ask(services)
+    listed = source_list(services, offers)
     assert offers.whole
     assert groups(listed) == ["Saved in ComfyUI", "Official templates"]
     assert "not listed" not in listed
@@ -256,50 +261,50 @@ async def test_what_gives_no_answer_is_said_with_its_reason_and_a_button(
 
 async def test_one_reason_for_all_is_said_once(tmp_path: Path) -> None:
     async with ComfyWSClient(url="http://127.0.0.1:9", timeout=2) as client:
-        alone: Any = Backend(client, tmp_path)
+        alone: Any = FakeServices(client, tmp_path)
         listed = Page(source_list(alone, await ask(alone)))
     assert listed.text.count("are not listed.") == 3
     assert listed.text.count("127.0.0.1:9") == 1
 
 
-async def test_an_old_server_without_templates_is_no_trouble(backend: Any) -> None:
-    class Old(type(backend.client)):  # type: ignore[misc]
+async def test_an_old_server_without_templates_is_no_trouble(services: Any) -> None:
+    class Old(type(services.client)):  # type: ignore[misc]
         async def templates(self) -> dict[str, list[str]]:
             raise ServerRejectedError("Not found", status=404)
 
-    backend.client.__class__ = Old
-    assert (await ask(backend)).packs == {}
+    services.client.__class__ = Old
+    assert (await ask(services)).packs == {}
 
 
-async def test_a_group_without_anything_keeps_its_place(backend: Any, offering: Path) -> None:
-    empty = Page(source_list(backend, WorkflowPicker())).all("details")
-    full = Page(source_list(backend, await ask(backend))).all("details")
+async def test_a_group_without_anything_keeps_its_place(services: Any, offering: Path) -> None:
+    empty = Page(source_list(services, WorkflowPicker())).all("details")
+    full = Page(source_list(services, await ask(services))).all("details")
     assert [group["data-group"] for group in empty] == [group["data-group"] for group in full]
 
 
 async def test_templates_are_asked_for_again_when_the_server_was_looked_at(
-    backend: Any, offering: Path
+    services: Any, offering: Path
 ) -> None:
-    assert [t.name for t in await backend.desk.templates()] == ["wan"]
+    assert [t.name for t in await services.open_workflows.templates()] == ["wan"]
     write(offering, [])
-    assert [t.name for t in await backend.desk.templates()] == ["wan"]
-    await backend.catalog.refresh()
-    assert await backend.desk.templates() == []
+    assert [t.name for t in await services.open_workflows.templates()] == ["wan"]
+    await services.catalog.refresh()
+    assert await services.open_workflows.templates() == []
     write(offering, TEMPLATES)  # the package was installed meanwhile
-    assert [t.name for t in await backend.desk.templates()] == ["wan"]
+    assert [t.name for t in await services.open_workflows.templates()] == ["wan"]
 
 
 async def test_while_the_server_is_asked_the_list_shows_what_is_known(
-    backend: Any, offering: Path
+    services: Any, offering: Path
 ) -> None:
-    tab: Any = WorkflowsTab(backend, Access(AccessMode.LOCAL, b"s"))
+    tab: Any = WorkflowsTab(services, Access(AccessMode.LOCAL, b"s"))
     request: Any = asked_by_somebody()
     first, whole = [drawn async for drawn in tab._again("", request)]
     assert "Asking ComfyUI" in first[0]
     assert groups(first[0]) == []
     assert groups(whole[0]) == ["Saved in ComfyUI", "Official templates"]
     write(offering, "{")
-    await backend.catalog.refresh()
+    await services.catalog.refresh()
     known, broken = [drawn async for drawn in tab._again(whole[1], request)]
     assert known[1] == whole[1]  # nothing that is shown changes while all is well
     assert "not listed" in broken[0]

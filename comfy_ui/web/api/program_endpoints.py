@@ -44,10 +44,10 @@ class ProgramEndpoints:
     id as long as it is the same caller (the same login, or the same session).
     """
 
-    def __init__(self, backend: Services, access: Access) -> None:
-        self._backend = backend
+    def __init__(self, services: Services, access: Access) -> None:
+        self._services = services
         self._access = access
-        self._uploads = UploadRoutes(backend, access)
+        self._uploads = UploadRoutes(services, access)
 
     def build(self) -> None:
         """Add the endpoints to the ``gr.Blocks`` around."""
@@ -73,7 +73,7 @@ class ProgramEndpoints:
                 left out keep their defaults; a file is a name that POST /uploads has given.
         """
         user_id = self._access.require("run", request)
-        await self._backend.ready()
+        await self._services.connection.wait_ready()
         chosen = self._preset(preset)
         wanted = {**_mapping(values)}
         said = chosen.by_role("prompt")
@@ -81,7 +81,7 @@ class ProgramEndpoints:
             wanted[said.id] = _prompt(prompt)
         files = self._uploads.check(chosen, wanted, user_id)
         trusted = self._access.allows("open_workflow", request)
-        job = await self._backend.studio.submit(
+        job = await self._services.studio.submit(
             JobRequest(
                 user_id=user_id,
                 preset=chosen.id,
@@ -109,23 +109,23 @@ class ProgramEndpoints:
             values: New values for its controls, by their ids.
         """
         user_id = self._access.require("run", request)
-        await self._backend.ready()
+        await self._services.connection.wait_ready()
         if not isinstance(workflow, dict):
             raise ValidationError("The workflow must be a JSON object.")
         library = await self._library()
-        wildcards = WildcardFolder(self._backend.settings.data_dir / "wildcards")
+        wildcards = WildcardFolder(self._services.settings.data_dir / "wildcards")
         graph, kept = await asyncio.to_thread(
             _graph, workflow, _mapping(values), library, wildcards
         )
         if not self._access.allows("open_workflow", request):
             files = self._uploads.among(graph, user_id)
-            presets = [entry.preset for entry in self._backend.catalog.entries]
+            presets = [entry.preset for entry in self._services.catalog.entries]
             if not await asyncio.to_thread(_some_preset_allows, graph, presets, files):
                 raise ValidationError(
                     "Only the owner of this machine can run other workflows than the presets.",
                     hint="Use a preset: 'presets' lists them.",
                 )
-        job = await self._backend.studio.submit(
+        job = await self._services.studio.submit(
             JobRequest(
                 user_id=user_id, preset="workflow", values=kept, graph=graph, key=_key(request)
             )
@@ -146,7 +146,7 @@ class ProgramEndpoints:
         """
         self._access.require("enhance", request)
         chosen = self._preset(preset) if preset else None
-        folder = self._backend.settings.data_dir / "styles"
+        folder = self._services.settings.data_dir / "styles"
         library = (await asyncio.to_thread(load_styles, folder)).styles
         draft = await aenhance_prompt(
             _prompt(prompt),
@@ -165,8 +165,8 @@ class ProgramEndpoints:
     async def presets(self, request: gr.Request) -> list[dict[str, Any]]:
         """List the presets: what each makes, whether it can run now, and its parameters."""
         self._access.require("see", request)
-        await self._backend.checked()
-        return [_preset_told(entry) for entry in self._backend.catalog.entries]
+        await self._services.connection.wait_checked()
+        return [_preset_told(entry) for entry in self._services.catalog.entries]
 
     async def job(self, request: gr.Request, job_id: str) -> dict[str, Any]:
         """Tell how a job stands now, with its files when it is done.
@@ -175,7 +175,7 @@ class ProgramEndpoints:
             job_id: What "generate" and "run_workflow" have called "job".
         """
         user_id = self._access.require("see_own", request)
-        return self._told(await self._backend.studio.snapshot(str(job_id), user_id), user_id)
+        return self._told(await self._services.studio.snapshot(str(job_id), user_id), user_id)
 
     async def cancel(self, request: gr.Request, job_id: str) -> dict[str, Any]:
         """Cancel a job. "cancelled" is false if it was over already.
@@ -184,10 +184,10 @@ class ProgramEndpoints:
             job_id: What "generate" and "run_workflow" have called "job".
         """
         user_id = self._access.require("cancel", request)
-        return {"cancelled": await self._backend.studio.cancel(str(job_id), user_id)}
+        return {"cancelled": await self._services.studio.cancel(str(job_id), user_id)}
 
     async def _followed(self, job_id: str, user_id: str) -> AsyncGenerator[dict[str, Any], None]:
-        async with aclosing(self._backend.follow(job_id, user_id)) as snapshots:
+        async with aclosing(self._services.connection.follow(job_id, user_id)) as snapshots:
             async for snapshot in snapshots:
                 yield self._told(snapshot, user_id)
 
@@ -223,17 +223,17 @@ class ProgramEndpoints:
         }
 
     def _preset(self, name: str) -> Preset:
-        found = self._backend.catalog.find(str(name))
+        found = self._services.catalog.find(str(name))
         if found is None:
-            known = [entry.preset.id for entry in self._backend.catalog.entries]
+            known = [entry.preset.id for entry in self._services.catalog.entries]
             raise ValidationError(
                 f"There is no preset '{str(name)[:80]}'.", hint=closest(str(name)[:80], known)
             )
         return found
 
     async def _library(self) -> NodeRegistry:
-        await self._backend.checked()
-        library = self._backend.catalog.library
+        await self._services.connection.wait_checked()
+        library = self._services.catalog.library
         if library is None:
             raise ComfyUIOfflineError("ComfyUI cannot be asked which nodes it has.")
         return library

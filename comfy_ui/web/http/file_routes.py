@@ -38,7 +38,7 @@ _HEADERS: Final = {
 }
 
 
-def routes(backend: Services, access: Access, uploads: UploadRoutes) -> list[Route]:
+def routes(services: Services, access: Access, uploads: UploadRoutes) -> list[Route]:
     """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
 
     async def _item(request: Request) -> LibraryItem | None:
@@ -48,7 +48,7 @@ def routes(backend: Services, access: Access, uploads: UploadRoutes) -> list[Rou
         if "key" in request.query_params:
             user_id = access.opened_by(number, request.query_params["key"]) or user_id
         try:
-            return await backend.studio.item(number, user_id)
+            return await services.studio.item(number, user_id)
         except ValidationError:
             return None
 
@@ -71,7 +71,7 @@ def routes(backend: Services, access: Access, uploads: UploadRoutes) -> list[Rou
 
     async def preset_cover(request: Request) -> Response:
         access.require("see", request)
-        entry = backend.catalog.entry(request.path_params["id"])
+        entry = services.catalog.entry(request.path_params["id"])
         return _picture(cover(entry.preset))
 
     async def upload(request: Request) -> Response:

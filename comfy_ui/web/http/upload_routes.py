@@ -41,8 +41,8 @@ _NAME: Final = re.compile(
 class UploadRoutes:
     """Files for the inputs of jobs. The names carry all state, so that a restart loses nothing."""
 
-    def __init__(self, backend: Services, access: Access) -> None:
-        self._backend = backend
+    def __init__(self, services: Services, access: Access) -> None:
+        self._services = services
         self._access = access
 
     async def accept(self, content: bytes, role: str, user_id: str) -> str:
@@ -63,7 +63,7 @@ class UploadRoutes:
         if size is not None:
             token += f"-{size[0]}x{size[1]}"
         name = f"ui-{token}-{self._access.sign(f'{user_id}/{token}')[:24]}.{suffix}"
-        await self._backend.studio.keep_input(name, content, user_id)
+        await self._services.studio.keep_input(name, content, user_id)
         return name
 
     async def paint(self, over: str, mask: bytes, user_id: str) -> str:
@@ -89,10 +89,10 @@ class UploadRoutes:
         """
         if not self._belongs(name, user_id):
             raise ValidationError("This is not a file of yours.", hint="Choose the file again.")
-        path = self._backend.studio.inputs.path(name)
+        path = self._services.studio.inputs.path(name)
         if path is not None:
             return await asyncio.to_thread(path.read_bytes)
-        content = await self._backend.client.download(UploadedFile.at(name))
+        content = await self._services.client.download(UploadedFile.at(name))
         return content if isinstance(content, bytes) else content.read_bytes()
 
     def check(self, preset: Preset, values: dict[str, Any], user_id: str) -> frozenset[str]:

@@ -63,8 +63,8 @@ class _Folder(BaseModel):
 class LibraryTab:
     """Builds the tab inside a ``gr.Blocks`` and answers its requests, each to its owner."""
 
-    def __init__(self, backend: Services, access: Access) -> None:
-        self._backend = backend
+    def __init__(self, services: Services, access: Access) -> None:
+        self._services = services
         self._access = access
 
     def build(self) -> None:
@@ -92,42 +92,43 @@ class LibraryTab:
     async def _page(self, request: Request) -> Response:
         user_id = self._access.require("see_own", request)
         search = asked(LibrarySearch, dict(request.query_params))
-        found = await self._backend.studio.results(user_id, limit=PAGE, **search.model_dump())
+        found = await self._services.studio.results(user_id, limit=PAGE, **search.model_dump())
         more = found[-1].id if len(found) == PAGE else None
         return JSONResponse({"html": tiles(found), "next": more}, headers=PRIVATE)
 
     async def _presets(self, request: Request) -> Response:
         """Presets that have results, as ``[[id, title], …]``."""
         user_id = self._access.require("see_own", request)
-        used = await self._backend.studio.used_presets(user_id)
-        titled = [(name, self._backend.catalog.title(name)) for name in used]
+        used = await self._services.studio.used_presets(user_id)
+        titled = [(name, self._services.catalog.title(name)) for name in used]
         return JSONResponse(sorted(titled, key=lambda pair: pair[1].casefold()), headers=PRIVATE)
 
     async def _space(self, request: Request) -> Response:
         """What the owner's results take up, as words."""
         user_id = self._access.require("see_own", request)
-        space = await self._backend.studio.space(user_id)
+        space = await self._services.studio.space(user_id)
         of = f" of {units.size(space.limit_bytes)}" if space.limit_bytes is not None else ""
         used = units.size(space.used_bytes) if space.used_bytes else "Nothing"
         return JSONResponse({"text": f"{used}{of} kept"}, headers=PRIVATE)
 
     async def _importing(self, request: Request) -> Response:
         self._access.require("import_folder", request)
-        return JSONResponse(self._backend.imports.state(), headers=PRIVATE)
+        return JSONResponse(self._services.connection.imports.state(), headers=PRIVATE)
 
     async def _import(self, request: Request) -> Response:
         user_id = self._access.require("import_folder", request)
-        self._backend.imports.start(asked(_Folder, await body(request)).folder, user_id)
+        folder = asked(_Folder, await body(request)).folder
+        self._services.connection.imports.start(self._services.studio, folder, user_id)
         return await self._importing(request)
 
     async def _stop(self, request: Request) -> Response:
         self._access.require("import_folder", request)
-        await self._backend.imports.stop()
+        await self._services.connection.imports.stop()
         return await self._importing(request)
 
     async def _detail(self, request: Request) -> Response:
         user_id = self._access.require("see_own", request)
-        studio, catalog = self._backend.studio, self._backend.catalog
+        studio, catalog = self._services.studio, self._services.catalog
         item = await studio.item(int(request.path_params["id"]), user_id)
         job = await studio.job(item.job_id, user_id)
         return HTMLResponse(detail(item, job, catalog), headers=PRIVATE)
@@ -136,7 +137,7 @@ class LibraryTab:
         user_id = self._access.require("see_own", request)
         ids = asked(_Some, {"ids": request.query_params.get("ids", "").split(",")}).ids
         return StreamingResponse(
-            self._backend.studio.zip(ids, user_id),
+            self._services.studio.zip(ids, user_id),
             media_type="application/zip",
             headers={**PRIVATE, "Content-Disposition": 'attachment; filename="comfy-ui.zip"'},
         )
@@ -153,11 +154,11 @@ class LibraryTab:
 
     async def _star(self, some: _Some, user_id: str) -> list[int]:
         for item_id in some.ids:
-            await self._backend.studio.star(item_id, user_id, starred=some.starred)
+            await self._services.studio.star(item_id, user_id, starred=some.starred)
         return some.ids
 
     async def _delete(self, some: _Some, user_id: str) -> list[int]:
-        return await self._backend.studio.delete(some.ids, user_id)
+        return await self._services.studio.delete(some.ids, user_id)
 
     async def _restore(self, some: _Some, user_id: str) -> list[int]:
-        return await self._backend.studio.restore(some.ids, user_id)
+        return await self._services.studio.restore(some.ids, user_id)

@@ -47,8 +47,8 @@ def place_for_downloads() -> Html:
 class ModelDownloads:
     """Answers the page's requests about model files."""
 
-    def __init__(self, backend: Services, access: Access) -> None:
-        self._backend = backend
+    def __init__(self, services: Services, access: Access) -> None:
+        self._services = services
         self._access = access
 
     def routes(self) -> list[Route]:
@@ -68,30 +68,30 @@ class ModelDownloads:
         which = asked(_Which, await body(request))
         # Addresses come from what the server of this page knows, never from the request.
         lacking = missing_models(self._problems(which.form))
-        folders = self._backend.folders
+        folders = self._services.connection.model_folders
         if which.file:
             wanted: Iterable[MissingModel] = [m for m in lacking if m.filename == which.file]
         else:
             wanted = [m for m in lacking if folders.takes(m)]
         if not wanted:
             raise ValidationError("Nothing is missing there any more.", hint="Open it again.")
-        self._backend.downloads.start(wanted, folders)
+        self._services.downloads.start(wanted, folders)
         return self._answer()
 
     async def _stop(self, request: Request) -> Response:
         self._access.require("get_models", request)
-        self._backend.downloads.cancel(asked(_One, await body(request)).id)
+        self._services.downloads.cancel(asked(_One, await body(request)).id)
         return self._answer()
 
     def _problems(self, form: str) -> Iterable[Problem]:
-        opened = self._backend.desk.find(form)
+        opened = self._services.open_workflows.find(form)
         if opened is not None:
             return opened.problems
-        entry = self._backend.catalog.entry(form)
+        entry = self._services.catalog.entry(form)
         return entry.problems or () if entry.preset.id == form else ()
 
     def _answer(self) -> Response:
-        downloads = self._backend.downloads
+        downloads = self._services.downloads
         told = {
             "html": panel(downloads.listed),
             "active": downloads.active,

@@ -43,8 +43,8 @@ class _Which(BaseModel):
 class QueueTab:
     """Builds the tab inside a ``gr.Blocks`` and answers its requests, each to its owner."""
 
-    def __init__(self, backend: Services, access: Access) -> None:
-        self._backend = backend
+    def __init__(self, services: Services, access: Access) -> None:
+        self._services = services
         self._access = access
 
     def build(self) -> None:
@@ -73,7 +73,7 @@ class QueueTab:
 
     async def news(self, user_id: str) -> AsyncGenerator[str, None]:
         """Server-sent events: the order of the rows, and the rows that are new or have changed."""
-        studio, catalog = self._backend.studio, self._backend.catalog
+        studio, catalog = self._services.studio, self._services.catalog
         known: dict[str, Html] = {}
         past: list[tuple[Job, Snapshot]] = []
         active: set[str] = set()
@@ -99,25 +99,25 @@ class QueueTab:
                 known = {**over, **now}
 
     async def _past(self, user_id: str) -> list[tuple[Job, Snapshot]]:
-        studio = self._backend.studio
+        studio = self._services.studio
         jobs = await studio.recent(user_id, limit=_PAST)
         return [(job, await studio.snapshot(job.id, user_id)) for job in jobs]
 
     async def _cancel(self, request: Request) -> Response:
         user_id, which = await self._which(request)
-        return _done(await self._backend.studio.cancel(which.job, user_id))
+        return _done(await self._services.studio.cancel(which.job, user_id))
 
     async def _clear(self, request: Request) -> Response:
         user_id, _ = await self._which(request)
-        return _done(await self._backend.studio.cancel_all(user_id, waiting_only=True))
+        return _done(await self._services.studio.cancel_all(user_id, waiting_only=True))
 
     async def _move(self, request: Request) -> Response:
         user_id, which = await self._which(request)
-        return _done(await self._backend.studio.reorder(which.job, user_id, before=which.before))
+        return _done(await self._services.studio.reorder(which.job, user_id, before=which.before))
 
     async def _retry(self, request: Request) -> Response:
         user_id, which = await self._which(request)
-        studio = self._backend.studio
+        studio = self._services.studio
         job = await studio.job(which.job, user_id)
         if job.status is JobStatus.UNFETCHED and await studio.retry_fetch(job.id, user_id):
             return _done(True)

@@ -29,8 +29,8 @@ __all__ = ["StatusTab"]
 class StatusTab:
     """Builds the tab inside a ``gr.Blocks`` and answers its events."""
 
-    def __init__(self, backend: Services, access: Access, share: ShareLink | None = None) -> None:
-        self._backend = backend
+    def __init__(self, services: Services, access: Access, share: ShareLink | None = None) -> None:
+        self._services = services
         self._access = access
         self._share = share
 
@@ -74,21 +74,22 @@ class StatusTab:
 
     async def _draw(self, request: gr.Request) -> tuple[Html, Html, Html]:
         self._access.require("see", request)
-        told = await self._backend.refresh()
+        told = await self._services.connection.refresh()
         private = self._access.allows("see_server", request)
         fetches = self._access.allows("get_models", request)
         return (
             servers_panel(
                 told,
-                embedded=self._backend.embedded,
+                embedded=self._services.connection.embedded,
                 private=private,
                 free=self._access.allows("free_memory", request),
-                notice=self._backend.studio.notice if private else "",
+                notice=self._services.studio.notice if private else "",
             ),
             join(
                 place_for_downloads() if fetches else None,
                 presets_panel(
-                    self._backend.catalog.entries, self._backend.folders if fetches else None
+                    self._services.catalog.entries,
+                    self._services.connection.model_folders if fetches else None,
                 ),
             ),
             share_panel(self._share.link, now=time.time()) if self._share and private else Html(""),
@@ -97,7 +98,7 @@ class StatusTab:
     async def _free(self, request: gr.Request) -> Html:
         try:
             self._access.require("free_memory", request)
-            for client in self._backend.clients:
+            for client in self._services.connection.clients:
                 await client.free(unload_models=True, free_memory=True)
         except ComfyHeadlessError as error:
             return _told(error)
@@ -105,7 +106,7 @@ class StatusTab:
 
     async def _interrupt(self, request: gr.Request) -> Html:
         user_id = self._access.require("cancel", request)
-        count = await self._backend.studio.cancel_all(user_id)
+        count = await self._services.studio.cancel_all(user_id)
         return _said(
             f"Stopping {count} of your jobs." if count else "None of your jobs is running."
         )
@@ -113,10 +114,10 @@ class StatusTab:
     async def _reconnect(self, address: str | None, request: gr.Request) -> tuple[Any, ...]:
         try:
             self._access.require("reconnect", request)
-            await self._backend.reconnect(address or "")
+            await self._services.connection.reconnect(address or "")
         except ComfyHeadlessError as error:
             return _told(error), gr.skip(), gr.skip(), gr.skip()
-        urls = " and ".join(client.url for client in self._backend.clients)
+        urls = " and ".join(client.url for client in self._services.connection.clients)
         return _said(f"Now using {urls}."), *await self._draw(request)
 
 

@@ -59,24 +59,24 @@ class WorkflowPicker:
         return not any(isinstance(answer, ComfyHeadlessError) for answer in answers)
 
 
-async def ask(backend: Services) -> WorkflowPicker:
+async def ask(services: Services) -> WorkflowPicker:
     """Ask ComfyUI what it offers. Takes as long as its slowest answer; raises nothing of its."""
-    client = backend.client
+    client = services.client
     return WorkflowPicker(
         *await asyncio.gather(
             _asked("workflows saved in ComfyUI", client.userdata(SAVED_FOLDER), []),
-            _asked("official templates", backend.desk.templates(), []),
+            _asked("official templates", services.open_workflows.templates(), []),
             _asked("templates of node packs", client.templates(), {}),
         )
     )
 
 
-def source_list(backend: Services, offers: WorkflowPicker, *, asking: bool = False) -> Html:
+def source_list(services: Services, offers: WorkflowPicker, *, asking: bool = False) -> Html:
     """All of them in groups.
 
     ``asking``: ComfyUI is being asked now, so what it did not say last time is no trouble yet.
     """
-    entries = backend.catalog.entries
+    entries = services.catalog.entries
     saved = _answer(offers.saved, ())
     official = _answer(offers.official, ())
     packs = _answer(offers.packs, {})
@@ -101,7 +101,7 @@ def source_list(backend: Services, offers: WorkflowPicker, *, asking: bool = Fal
         _group("Opened lately", [_of_entry(e) for e in entries if e.opened], open=True),
         _group(
             "Saved as presets",
-            [_of_entry(e) for e in entries if not e.opened and is_own(backend, e.preset)],
+            [_of_entry(e) for e in entries if not e.opened and is_own(services, e.preset)],
             open=True,
         ),
         _group(
@@ -125,16 +125,16 @@ def source_list(backend: Services, offers: WorkflowPicker, *, asking: bool = Fal
         ),
         _group(
             "Shipped presets",
-            [_of_entry(e) for e in entries if not e.opened and not is_own(backend, e.preset)],
+            [_of_entry(e) for e in entries if not e.opened and not is_own(services, e.preset)],
         ),
-        _broken(backend.catalog.broken),
+        _broken(services.catalog.broken),
         class_="panel sources",
     )
 
 
-def is_own(backend: Services, preset: Preset) -> bool:
+def is_own(services: Services, preset: Preset) -> bool:
     """Whether it was saved here, and not shipped."""
-    return (backend.presets.presets / f"{preset.id}.toml").exists()
+    return (services.saved_workflows.presets / f"{preset.id}.toml").exists()
 
 
 def entrance() -> Html:

@@ -36,10 +36,10 @@ _PATIENCE_S: Final = 0.3  # a list that comes sooner is drawn once, and nothing 
 class WorkflowsTab:
     """Builds the tab inside a ``gr.Blocks`` and answers its events. For the owner alone."""
 
-    def __init__(self, backend: Services, access: Access) -> None:
-        self._backend = backend
+    def __init__(self, services: Services, access: Access) -> None:
+        self._services = services
         self._access = access
-        self._desk = backend.desk
+        self._open_workflows = services.open_workflows
         self._offers: dict[ComfyWSClient, WorkflowPicker] = {}  # what the server said last
 
     def build(self, page: Any, tab: Any, tabs: Any, create: CreateTab) -> None:
@@ -72,7 +72,7 @@ class WorkflowsTab:
         self._access.require("open_workflow", request)
         content = await body(request, MAX_UPLOAD_BYTES)
         name = request.query_params.get("name", "")
-        opened = await self._desk.open(content, title=title_of(name))
+        opened = await self._open_workflows.open(content, title=title_of(name))
         return JSONResponse({"id": opened.id}, headers=PRIVATE)
 
     # What follows answers events. Each handler asks self._access whose request it is.
@@ -86,23 +86,23 @@ class WorkflowsTab:
     ) -> AsyncGenerator[tuple[Any, str], None]:
         """The list with what ComfyUI offers now; before that, if it takes long, what is known."""
         self._access.require("open_workflow", request)
-        client = self._backend.client
-        await self._backend.catalog.look()
-        asked = asyncio.create_task(ask(self._backend), name="what ComfyUI offers")
+        client = self._services.client
+        await self._services.catalog.look()
+        asked = asyncio.create_task(ask(self._services), name="what ComfyUI offers")
         try:
             await asyncio.wait([asked], timeout=patience_s)
             if not asked.done():
                 known = self._offers.get(client)
                 asking = known is None or not known.whole
                 drawn, seen = _drawn(
-                    source_list(self._backend, known or WorkflowPicker(), asking=asking), seen
+                    source_list(self._services, known or WorkflowPicker(), asking=asking), seen
                 )
                 yield drawn, seen
             offers = await asked
         finally:
             asked.cancel()
         self._offers = {client: offers}
-        yield _drawn(source_list(self._backend, offers), seen)
+        yield _drawn(source_list(self._services, offers), seen)
 
     async def _again(self, seen: str, request: gr.Request) -> AsyncGenerator[tuple[Any, str], None]:
         """The same, because somebody pressed the button: that it is being asked is said first."""
@@ -118,7 +118,7 @@ class WorkflowsTab:
                 return self._preset_report(name)
             content = await self._fetch(where, name)
             title = str(data.get("title") or name)
-            return self._opened_report(await self._desk.open(content, title=title))
+            return self._opened_report(await self._open_workflows.open(content, title=title))
         except ComfyHeadlessError as error:
             return trouble(error)
 
@@ -126,17 +126,17 @@ class WorkflowsTab:
         """A file was sent to the route, which has opened it; or what is shown may be ready now."""
         self._access.require("open_workflow", request)
         name = str(from_page(event).get("id", ""))
-        opened = self._desk.find(name)
+        opened = self._open_workflows.find(name)
         if opened is not None:
             return self._opened_report(opened)
-        return nothing() if self._backend.catalog.find(name) is None else self._preset_report(name)
+        return nothing() if self._services.catalog.find(name) is None else self._preset_report(name)
 
     async def _use(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         data = from_page(event)
         name, variant = str(data.get("id", "")), data.get("variant")
         try:
             self._access.require("open_workflow", request)
-            await self._desk.keep(name)
+            await self._open_workflows.keep(name)
         except ComfyHeadlessError as error:
             return gr.skip(), *self._create.told(error)
         values = {"variant": str(variant)} if variant else {}
@@ -144,23 +144,25 @@ class WorkflowsTab:
 
     async def _save(self, event: gr.EventData, request: gr.Request) -> Html:
         data = from_page(event)
-        opened = self._desk.find(str(data.get("id", "")))
+        opened = self._open_workflows.find(str(data.get("id", "")))
         try:
             self._access.require("open_workflow", request)
             if opened is None or opened.preset is None:
                 raise ValidationError("Open the workflow again first.")
             title = str(data.get("text") or opened.title)
-            saved = await asyncio.to_thread(self._backend.presets.save, opened.preset, title)
+            saved = await asyncio.to_thread(
+                self._services.saved_workflows.save, opened.preset, title
+            )
         except ComfyHeadlessError as error:
             report = self._opened_report(opened) if opened else nothing()
             return join(trouble(error), report)
-        await self._backend.catalog.look()
+        await self._services.catalog.look()
         return self._preset_report(saved.id, fresh=True)
 
     # Inside
 
     async def _fetch(self, where: str, name: str) -> bytes:
-        client = self._backend.client
+        client = self._services.client
         match where:
             case "saved":
                 return await client.read_userdata(f"{SAVED_FOLDER}/{name}")
@@ -172,10 +174,14 @@ class WorkflowsTab:
         raise ValidationError("There is no such workflow.")
 
     def _opened_report(self, opened: OpenedWorkflow) -> Html:
-        return report(opened, runs=self._backend.keeps_opened, folders=self._backend.folders)
+        return report(
+            opened,
+            runs=self._services.connection.keeps_opened,
+            folders=self._services.connection.model_folders,
+        )
 
     def _preset_report(self, name: str, *, fresh: bool = False) -> Html:
-        catalog = self._backend.catalog
+        catalog = self._services.catalog
         entry = catalog.entry(name)
         if entry.preset.id != name:
             raise ValidationError("There is no such preset any more.")
@@ -191,7 +197,7 @@ class WorkflowsTab:
             kept=not entry.opened,
             fresh=fresh,
             working=working,
-            folders=self._backend.folders,
+            folders=self._services.connection.model_folders,
         )
 
 

@@ -35,11 +35,11 @@ _SHOWN_RESULTS: Final = 24
 class CreateTab:
     """Builds the tab inside a ``gr.Blocks`` and answers its events."""
 
-    def __init__(self, backend: Services, access: Access) -> None:
-        self._backend = backend
+    def __init__(self, services: Services, access: Access) -> None:
+        self._services = services
         self._access = access
-        self._uploads = UploadRoutes(backend, access)
-        self._stage = LivePreview(backend, access)
+        self._uploads = UploadRoutes(services, access)
+        self._stage = LivePreview(services, access)
 
     def build(self, page: Any) -> None:
         """Make the components and connect them. ``page`` is the surrounding ``gr.Blocks``."""
@@ -59,7 +59,7 @@ class CreateTab:
                     )
                     words = html_block(elem_id="words")
                     if FEATURES["ai"]:
-                        EnhanceHandler(self._backend, self._access).build(prompt, slot)
+                        EnhanceHandler(self._services, self._access).build(prompt, slot)
                 notice = html_block(elem_id="notice")
                 with gr.Row(elem_id="actions"):
                     generate = gr.Button("Generate", variant="primary", elem_id="generate")
@@ -80,7 +80,7 @@ class CreateTab:
             js="() => [window.comfy.draft()]",
             **quiet,
         )
-        page.load(PromptTools(self._backend, self._access).bar, outputs=[words], **quiet)
+        page.load(PromptTools(self._services, self._access).bar, outputs=[words], **quiet)
         chooser.choose(self._choose, outputs=[chooser, form, notice, generate], **quiet)
         generate.click(
             self._pressed,
@@ -112,7 +112,7 @@ class CreateTab:
 
         Without a ``prompt`` the preset's own goes into the box, where it has one.
         """
-        preset = self._backend.catalog.entry(preset_id).preset
+        preset = self._services.catalog.entry(preset_id).preset
         said = preset.by_role("prompt")
         text = prompt or (str(said.default) if said is not None and said.default else "")
         return (*self._show(preset, values), text or gr.skip(), self._reason(preset))
@@ -128,8 +128,8 @@ class CreateTab:
         """The page was loaded: show the draft that the browser kept."""
         self._access.require("see", request)
         draft = FormState.parse(text)
-        await self._backend.checked()
-        catalog = self._backend.catalog
+        await self._services.connection.wait_checked()
+        catalog = self._services.catalog
         await catalog.look()
         if draft.preset and catalog.find(draft.preset) is None:
             gone = ValidationError(
@@ -144,8 +144,8 @@ class CreateTab:
         self._access.require("see", request)
         data = from_page(event)
         draft = FormState.parse(data.get("draft"))
-        old = self._backend.catalog.entry(draft.preset).preset
-        new = self._backend.catalog.entry(data.get("preset")).preset
+        old = self._services.catalog.entry(draft.preset).preset
+        new = self._services.catalog.entry(data.get("preset")).preset
         values = preset_form.carry(old, preset_form.read(old, draft.values), new)
         return (*self._show(new, values), self._reason(new), gr.skip())
 
@@ -179,7 +179,7 @@ class CreateTab:
         return stage, results, notice, *buttons
 
     async def _now(self, user_id: str, shown: str, *, watched: bool = False) -> tuple[Any, ...]:
-        studio, stage = self._backend.studio, gr.skip()
+        studio, stage = self._services.studio, gr.skip()
         try:
             jobs = await studio.active(user_id)
             if not jobs:
@@ -194,7 +194,7 @@ class CreateTab:
 
     async def _ended(self, job_id: str, user_id: str) -> Any:
         """Why a job failed, beside the button, where the next one has taken the stage."""
-        studio = self._backend.studio
+        studio = self._services.studio
         try:
             error = (await studio.snapshot(job_id, user_id)).error
         except ComfyHeadlessError:
@@ -206,22 +206,22 @@ class CreateTab:
 
         One that was stopped is told to who ``watched`` it; who comes later sees a result.
         """
-        studio = self._backend.studio
+        studio = self._services.studio
         for job in await studio.recent(user_id, limit=1 if watched else _SHOWN_RESULTS):
             snapshot = await studio.snapshot(job.id, user_id)
             if watched or snapshot.error or snapshot.items or snapshot.texts:
                 return self._finished(snapshot, job)
-        return job_card.empty_card(self._backend.catalog.entry(None).preset.sample_prompts)
+        return job_card.empty_card(self._services.catalog.entry(None).preset.sample_prompts)
 
     async def _results(self, user_id: str) -> Html:
-        return gallery(await self._backend.studio.results(user_id, limit=_SHOWN_RESULTS))
+        return gallery(await self._services.studio.results(user_id, limit=_SHOWN_RESULTS))
 
     async def _stop(self, job_id: str, request: gr.Request) -> None:
         user_id = self._access.require("cancel", request)
-        jobs = await self._backend.studio.active(user_id)
+        jobs = await self._services.studio.active(user_id)
         chosen = next((job for job in jobs if job.id == job_id), jobs[0] if jobs else None)
         if chosen is not None:
-            await self._backend.studio.cancel(chosen.id, user_id)
+            await self._services.studio.cancel(chosen.id, user_id)
 
     async def _recall(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         data = from_page(event)
@@ -230,7 +230,7 @@ class CreateTab:
         try:
             source = await self._source(data, user_id)
             what = str(data.get("what", ""))
-            found = await recall(what, source, draft, self._backend, self._uploads)
+            found = await recall(what, source, draft, self._services, self._uploads)
         except ComfyHeadlessError as error:
             return self.told(error)
         said = gr.skip() if found.prompt is None else found.prompt
@@ -241,12 +241,12 @@ class CreateTab:
     async def _source(self, data: Mapping[str, Any], user_id: str) -> LibraryItem | Job:
         """The job or the result that the page names, if it is the owner's."""
         if "job" in data:
-            return await self._backend.studio.job(str(data["job"]), user_id)
+            return await self._services.studio.job(str(data["job"]), user_id)
         number = str(data.get("item", ""))
-        return await self._backend.studio.item(int(number) if number.isdecimal() else 0, user_id)
+        return await self._services.studio.item(int(number) if number.isdecimal() else 0, user_id)
 
     def _show(self, preset: Preset, values: Mapping[str, Any]) -> tuple[Html, Html]:
-        catalog = self._backend.catalog
+        catalog = self._services.catalog
         return (
             picker(catalog.entries, preset.id),
             preset_form.form(preset, values, library=catalog.library),
@@ -259,14 +259,14 @@ class CreateTab:
                 if job.finished_at and job.started_at
                 else snapshot.elapsed_s
             )
-            ways = ways_on(snapshot.items[0], self._backend.catalog)
+            ways = ways_on(snapshot.items[0], self._services.catalog)
             return job_card.result_card(snapshot.items, seconds=seconds or None, ways=ways)
         if snapshot.phase is Phase.SUCCEEDED and snapshot.texts:
             return job_card.texts_card(snapshot.texts, job_id=snapshot.job_id)
         return job_card.job_card(snapshot)
 
     def _reason(self, preset: Preset) -> Html:
-        reason = self._backend.catalog.entry(preset.id).reason
+        reason = self._services.catalog.entry(preset.id).reason
         return _notice(JobError(reason)) if reason else Html("")
 
 

@@ -38,10 +38,10 @@ _CARRIED: Final = (
 class DroppedFiles:
     """Reads dropped files, asks by a dialog of the page's, and does what was chosen."""
 
-    def __init__(self, backend: Services, access: Access) -> None:
-        self._backend = backend
+    def __init__(self, services: Services, access: Access) -> None:
+        self._services = services
         self._access = access
-        self._desk = backend.desk
+        self._open_workflows = services.open_workflows
 
     def build(self, create: CreateTab) -> None:
         """Connect the dialog's answers with the form of ``create``."""
@@ -58,7 +58,9 @@ class DroppedFiles:
     async def _receive(self, request: Request) -> Response:
         user_id = self._access.require("upload", request)
         content = await body(request, MAX_UPLOAD_BYTES)
-        trusted = self._access.allows("open_workflow", request) and self._backend.keeps_opened
+        trusted = (
+            self._access.allows("open_workflow", request) and self._services.connection.keeps_opened
+        )
         name = request.query_params.get("name", "")
         told = await self.look(content, name, user_id, trusted=trusted)
         return JSONResponse(told, headers=PRIVATE)
@@ -79,7 +81,7 @@ class DroppedFiles:
         except ValidationError as error:
             return await self._workflow(content, title, user_id, error, trusted=trusted)
         found = await self._read(metadata, content, title, user_id, trusted=trusted)
-        token = self._desk.put_down(found)
+        token = self._open_workflows.put_down(found)
         told = {
             "prompt": found.prompt,
             "seed": None if found.seed is None else str(found.seed),
@@ -105,16 +107,16 @@ class DroppedFiles:
                 "Only the owner of this machine can open workflows.",
                 hint="Choose one of the presets.",
             )
-        opened = await self._desk.open(content, title=title)
+        opened = await self._open_workflows.open(content, title=title)
         form = opened.id if opened.preset else None
-        token = self._desk.put_down(DroppedFile(user_id, form=form))
+        token = self._open_workflows.put_down(DroppedFile(user_id, form=form))
         told = {"id": token, "source": "ComfyUI", "form": title, "file": "json"}
         return {**told, "all": True} if form else {**told, "needs": opened.id}
 
     async def _read(
         self, metadata: Metadata, content: bytes, title: str, user_id: str, *, trusted: bool
     ) -> DroppedFile:
-        catalog = self._backend.catalog
+        catalog = self._services.catalog
         if metadata.preset and catalog.find(metadata.preset):
             preset = catalog.entry(metadata.preset).preset
             values = metadata.values
@@ -132,7 +134,7 @@ class DroppedFiles:
         form = None
         if (metadata.graph or metadata.workflow) and trusted:
             try:
-                opened = await self._desk.open(content, title=title)
+                opened = await self._open_workflows.open(content, title=title)
             except ComfyHeadlessError:
                 pass  # what was read from it can be used all the same
             else:
@@ -145,18 +147,18 @@ class DroppedFiles:
     def _title(self, form: str | None) -> str | None:
         if form is None:
             return None
-        opened = self._desk.find(form)
-        return opened.title if opened else self._backend.catalog.title(form)
+        opened = self._open_workflows.find(form)
+        return opened.title if opened else self._services.catalog.title(form)
 
     async def _apply(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         data = from_page(event)
         user_id = self._access.require("see_own", request)
         try:
-            found = self._desk.take_up(str(data.get("id", "")), user_id)
+            found = self._open_workflows.take_up(str(data.get("id", "")), user_id)
         except ValidationError as error:
             return self._create.told(error)
         draft = FormState.parse(data.get("draft"))
-        preset = self._backend.catalog.entry(draft.preset).preset
+        preset = self._services.catalog.entry(draft.preset).preset
         values = preset_form.read(preset, draft.values)
         match data.get("what"):
             case "prompt":
@@ -166,7 +168,7 @@ class DroppedFiles:
                 return self._create.show(preset.id, {**values, **fresh}, prompt=draft.prompt)
             case "all" if found.form is not None:
                 try:
-                    await self._desk.keep(found.form)
+                    await self._open_workflows.keep(found.form)
                 except ComfyHeadlessError as error:
                     return self._create.told(error)
                 return self._create.show(found.form, found.values, prompt=found.prompt)

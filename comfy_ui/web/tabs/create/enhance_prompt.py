@@ -43,8 +43,8 @@ _MAX_PICTURE: Final = 4_000_000  # characters of a data: address; the browser se
 class EnhanceHandler:
     """The button in the prompt's corner and the draft below it."""
 
-    def __init__(self, backend: Services, access: Access) -> None:
-        self._backend = backend
+    def __init__(self, services: Services, access: Access) -> None:
+        self._services = services
         self._access = access
         self._writing: dict[str, asyncio.Task[Any]] = {}  # per open page
 
@@ -82,14 +82,14 @@ class EnhanceHandler:
         try:
             self._access.require("enhance", request)
             self._end(page)
-            folder = self._backend.settings.data_dir / "styles"
+            folder = self._services.settings.data_dir / "styles"
             library = (await asyncio.to_thread(load_styles, folder)).styles
             wishes = EnhanceSettings.parse(text, [*list_styles(), *library])
             if not self._access.allows("open_workflow", request):
                 # With a system prompt a visitor would have the owner's model for anything.
                 wishes = replace(wishes, system=None)
-            preset = self._backend.catalog.entry(FormState.parse(text).preset).preset
-            model = await asyncio.to_thread(find_model, settings=self._backend.settings)
+            preset = self._services.catalog.entry(FormState.parse(text).preset).preset
+            model = await asyncio.to_thread(find_model, settings=self._services.settings)
             options: EnhanceOptions = {
                 "style": library.get(wishes.style, wishes.style),
                 "strength": wishes.strength,
@@ -127,8 +127,8 @@ class EnhanceHandler:
             self._end(page)
             data = from_page(event)
             picture = _picture(data.get("picture"))
-            preset = self._backend.catalog.entry(FormState.parse(data.get("draft")).preset).preset
-            model = await asyncio.to_thread(find_seeing_model, settings=self._backend.settings)
+            preset = self._services.catalog.entry(FormState.parse(data.get("draft")).preset).preset
+            model = await asyncio.to_thread(find_seeing_model, settings=self._services.settings)
             options: DescribeOptions = {
                 "family": preset.family,
                 "model": model or RULES,

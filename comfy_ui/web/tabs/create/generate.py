@@ -52,10 +52,10 @@ def read_outcomes(text: str | None) -> list[GenerateResponse]:
 class GenerateHandler:
     """Answers a press of Generate."""
 
-    def __init__(self, backend: Services, access: Access) -> None:
-        self._backend = backend
+    def __init__(self, services: Services, access: Access) -> None:
+        self._services = services
         self._access = access
-        self._uploads = UploadRoutes(backend, access)
+        self._uploads = UploadRoutes(services, access)
 
     def routes(self) -> list[Route]:
         """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
@@ -70,27 +70,27 @@ class GenerateHandler:
             if draft.grid:
                 made.job = await self._grid(draft, request)
             else:
-                asked = list(series(draft, self._backend.catalog.entry(draft.preset).preset))
+                asked = list(series(draft, self._services.catalog.entry(draft.preset).preset))
                 for one in reversed(asked) if draft.front else asked:  # each goes before the others
-                    job = await self._backend.studio.submit(self._asked(one, request))
+                    job = await self._services.studio.submit(self._asked(one, request))
                     made.job = job.id
         except ComfyHeadlessError as error:
             made.error = JobError.of(error)
         return JSONResponse(made.model_dump(), headers=PRIVATE)
 
     async def _grid(self, draft: FormState, request: Request) -> str:
-        preset = self._backend.catalog.entry(draft.preset).preset
+        preset = self._services.catalog.entry(draft.preset).preset
         asked = self._asked(replace(draft, replaces=None), request)
         made = grid(preset, asked.values, draft.grid)
         requests = [replace(asked, values=cell) for cell in made.cells]
-        queued = await self._backend.studio.submit_grid(
+        queued = await self._services.studio.submit_grid(
             requests, across=made.across, down=made.down
         )
         return queued.id
 
     def _asked(self, draft: FormState, request: Request) -> JobRequest:
         user_id = self._access.require("run", request)
-        entry = self._backend.catalog.entry(draft.preset)
+        entry = self._services.catalog.entry(draft.preset)
         values = preset_form.read(entry.preset, draft.values)
         if entry.ready is False and not _other_models(entry, values):
             raise ValidationError(entry.reason)

@@ -50,7 +50,7 @@ def _side(axis: ParamAxis) -> GridAxis:
     return GridAxis(axis.label, axis.labels)
 
 
-def routes(backend: Services, access: Access) -> list[Route]:
+def routes(services: Services, access: Access) -> list[Route]:
     """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
 
     async def count(request: Request) -> Response:
@@ -62,14 +62,14 @@ def routes(backend: Services, access: Access) -> list[Route]:
         draft = FormState.parse((await body(request)).decode(errors="replace"))
         if not draft.grid:
             raise ValidationError("Choose what shall vary.")
-        preset = backend.catalog.entry(draft.preset).preset
+        preset = services.catalog.entry(draft.preset).preset
         values = preset_form.read(preset, draft.values)
         said = preset.by_role("prompt")
         if said is not None:
             values[said.id] = draft.prompt
         made = grid(preset, values, draft.grid)
         for cell in made.cells:
-            resolve_values(preset, cell, object_info=backend.catalog.library)
+            resolve_values(preset, cell, object_info=services.catalog.library)
         size = len(made.across.labels), len(made.down.labels) if made.down else 1
         return JSONResponse({"size": size}, headers=PRIVATE)
 

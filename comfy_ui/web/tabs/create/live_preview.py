@@ -33,8 +33,8 @@ _OVER: Final = "event: over\ndata:\n\n"
 class LivePreview:
     """Draws running jobs, each to its owner."""
 
-    def __init__(self, backend: Services, access: Access) -> None:
-        self._backend = backend
+    def __init__(self, services: Services, access: Access) -> None:
+        self._services = services
         self._access = access
         self._drawn: OrderedDict[str, tuple[int, str]] = OrderedDict()
 
@@ -44,12 +44,12 @@ class LivePreview:
 
     async def card(self, job: Job) -> Html:
         """An unfinished job as it stands now."""
-        snapshot = await self._backend.studio.snapshot(job.id, job.user_id)
+        snapshot = await self._services.studio.snapshot(job.id, job.user_id)
         return job_card.job_card(snapshot, ratio=self._shape(job))
 
     async def _events(self, request: Request) -> Response:
         user_id = self._access.require("see_own", request)
-        job = await self._backend.studio.job(request.query_params.get("job", ""), user_id)
+        job = await self._services.studio.job(request.query_params.get("job", ""), user_id)
         return events(request, self.news(job))
 
     async def news(self, job: Job) -> AsyncGenerator[str, None]:
@@ -58,7 +58,7 @@ class LivePreview:
         That is at the end of the job, and when the studio has let go of it.
         """
         shape = self._shape(job)
-        async with aclosing(self._backend.studio.follow(job.id, job.user_id)) as snapshots:
+        async with aclosing(self._services.studio.follow(job.id, job.user_id)) as snapshots:
             async for snapshot in snapshots:
                 if snapshot.terminal:
                     break
@@ -77,4 +77,4 @@ class LivePreview:
         return event
 
     def _shape(self, job: Job) -> float | None:
-        return preset_form.ratio(self._backend.catalog.entry(job.preset).preset, job.values)
+        return preset_form.ratio(self._services.catalog.entry(job.preset).preset, job.values)

@@ -33,22 +33,22 @@ _PICTURES_KEPT: Final = {"Cache-Control": "private, max-age=86400"}
 class PromptTools:
     """Draws the line, and reads and takes files of styles."""
 
-    def __init__(self, backend: Services, access: Access) -> None:
-        self._backend = backend
+    def __init__(self, services: Services, access: Access) -> None:
+        self._services = services
         self._access = access
 
     @property
     def _folder(self) -> Path:
-        return self._backend.settings.data_dir / "styles"
+        return self._services.settings.data_dir / "styles"
 
     async def bar(self, request: gr.Request) -> Html:
         """What the island below the prompt shows."""
         self._access.require("see", request)
         sees = False
         if FEATURES["ai"] and self._access.allows("enhance", request):
-            model = await asyncio.to_thread(find_seeing_model, settings=self._backend.settings)
+            model = await asyncio.to_thread(find_seeing_model, settings=self._services.settings)
             sees = model is not None
-        return words_bar(self._backend.catalog, sees=sees)
+        return words_bar(self._services.catalog, sees=sees)
 
     def routes(self) -> list[Route]:
         """For ``app_kwargs`` of Gradio's ``launch``."""

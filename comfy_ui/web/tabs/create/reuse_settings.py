@@ -44,7 +44,11 @@ class ReusedSettings:
 
 
 async def recall(
-    what: str, source: LibraryItem | Job, draft: FormState, backend: Services, uploads: UploadRoutes
+    what: str,
+    source: LibraryItem | Job,
+    draft: FormState,
+    services: Services,
+    uploads: UploadRoutes,
 ) -> ReusedSettings:
     """Take over ``all``, ``remix`` (all but the seed), ``prompt`` or ``seed``; or use the picture
     as ``input``, to ``upscale`` or to ``animate`` it.
@@ -55,14 +59,14 @@ async def recall(
     """
     if what == "prompt":
         return ReusedSettings(prompt=source.prompt)
-    current = backend.catalog.entry(draft.preset).preset
+    current = services.catalog.entry(draft.preset).preset
     if what == "seed":
         seed = current.by_role("seed")
         now = preset_form.read(current, draft.values)
         return ReusedSettings(current, {**now, **({seed.id: source.seed} if seed else {})})
     if what in GO_ON and isinstance(source, LibraryItem):
-        return await _go_on(what, source, draft, backend, uploads)
-    preset = backend.catalog.find(source.preset)
+        return await _go_on(what, source, draft, services, uploads)
+    preset = services.catalog.find(source.preset)
     if preset is None:
         raise ValidationError(
             f"The preset '{source.preset}' is not here any more.",
@@ -76,10 +80,10 @@ async def recall(
 
 
 async def _go_on(
-    what: str, item: LibraryItem, draft: FormState, backend: Services, uploads: UploadRoutes
+    what: str, item: LibraryItem, draft: FormState, services: Services, uploads: UploadRoutes
 ) -> ReusedSettings:
     """Put the picture into a preset that takes one: the chosen one if it does just that."""
-    catalog = backend.catalog
+    catalog = services.catalog
     current = catalog.entry(draft.preset).preset
     fits = current.by_role("image") is not None and (what == "input" or current.task in GO_ON[what])
     entry = catalog.entry(current.id) if fits else catalog.for_tasks(GO_ON[what])

@@ -12,15 +12,20 @@ import pytest
 from comfy_ui.demo import DemoServer
 from comfy_ui.errors import StorageError
 from comfy_ui.jobs.studio import Studio
+from comfy_ui.library.saved_workflows import SavedWorkflows
 from comfy_ui.settings import Settings
 from comfy_ui.web.server_choice import ServerChoice
-from comfy_ui.web.services import Services
+from comfy_ui.web.server_connection import ServerConnection
+
+
+def connection_to(settings: Settings, choice: ServerChoice) -> ServerConnection:
+    return ServerConnection(settings, choice, SavedWorkflows(settings.data_dir))
 
 
 @pytest.fixture
-async def backend(tmp_path: Path) -> AsyncIterator[Services]:
+async def connection(tmp_path: Path) -> AsyncIterator[ServerConnection]:
     settings = Settings(demo=True, demo_speed="instant", data_dir=tmp_path / "data")
-    made = Services(settings, ServerChoice("embedded"))
+    made = connection_to(settings, ServerChoice("embedded"))
     made.start_engine()
     await made.open()
     yield made
@@ -29,9 +34,9 @@ async def backend(tmp_path: Path) -> AsyncIterator[Services]:
 
 
 async def test_where_the_new_studio_cannot_be_opened_the_one_before_is_there_again(
-    backend: Services, monkeypatch: pytest.MonkeyPatch
+    connection: ServerConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start, before = Studio.start, backend.client.url
+    start, before = Studio.start, connection.client.url
 
     async def once(self: Studio) -> None:
         monkeypatch.setattr(Studio, "start", start)
@@ -40,17 +45,17 @@ async def test_where_the_new_studio_cannot_be_opened_the_one_before_is_there_aga
     with DemoServer(speed="instant").in_thread() as other:
         monkeypatch.setattr(Studio, "start", once)
         with pytest.raises(StorageError, match="full"):
-            await backend.reconnect(other.url)
-        assert (backend.client.url, backend.embedded) == (before, True)
-        assert [status.online for status in await backend.refresh()] == [True]
-        await backend.reconnect(other.url)
-        assert (backend.client.url, backend.embedded) == (other.url, False)
+            await connection.reconnect(other.url)
+        assert (connection.client.url, connection.embedded) == (before, True)
+        assert [status.online for status in await connection.refresh()] == [True]
+        await connection.reconnect(other.url)
+        assert (connection.client.url, connection.embedded) == (other.url, False)
 
 
 async def test_who_comes_while_the_servers_change_waits_for_the_new_studio(
-    backend: Services, monkeypatch: pytest.MonkeyPatch
+    connection: ServerConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await backend.ready()  # at once: nothing changes
+    await connection.wait_ready()  # at once: nothing changes
     opening, go_on, start = asyncio.Event(), asyncio.Event(), Studio.start
 
     async def slow(self: Studio) -> None:
@@ -60,14 +65,14 @@ async def test_who_comes_while_the_servers_change_waits_for_the_new_studio(
 
     monkeypatch.setattr(Studio, "start", slow)
     with DemoServer(speed="instant").in_thread() as other:
-        change = asyncio.create_task(backend.reconnect(other.url))
+        change = asyncio.create_task(connection.reconnect(other.url))
         await opening.wait()
-        guest: Any = asyncio.create_task(backend.ready())
+        guest: Any = asyncio.create_task(connection.wait_ready())
         await asyncio.sleep(0.05)
         assert not guest.done()
         go_on.set()
         await guest
-        assert await backend.studio.active("ann") == []
+        assert await connection.studio.active("ann") == []
         await change
 
 
@@ -79,16 +84,17 @@ async def test_a_page_that_goes_away_while_it_connects_elsewhere_leaves_no_app_w
         DemoServer(speed="instant").in_thread() as first,
         DemoServer(speed="instant").in_thread() as second,
     ):
-        backend = Services(Settings(data_dir=tmp_path), ServerChoice("configured", (first.url,)))
-        await backend.open()
+        choice = ServerChoice("configured", (first.url,))
+        connection = connection_to(Settings(data_dir=tmp_path), choice)
+        await connection.open()
         try:
-            await backend.checked()
-            going = asyncio.create_task(backend.reconnect(second.url))
+            await connection.wait_checked()
+            going = asyncio.create_task(connection.reconnect(second.url))
             await asyncio.sleep(after_s)
             going.cancel()
             await asyncio.gather(going, return_exceptions=True)
-            async with backend._changing:  # what was begun is over
-                assert await backend.studio.results("ann") == []
-                assert (await backend.studio.server_status()).online
+            async with connection._reconnecting:  # what was begun is over
+                assert await connection.studio.results("ann") == []
+                assert (await connection.studio.server_status()).online
         finally:
-            await backend.aclose()
+            await connection.aclose()

@@ -1,41 +1,39 @@
-"""A folder that is being brought into the library, one at a time, whoever looks on."""
+"""The import of a folder into the library: one at a time, for everyone on the page."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...errors import ComfyHeadlessError, ValidationError
-from ...library.folder_import import ImportProgress
+from ..errors import ComfyHeadlessError, ValidationError
+from ..library.folder_import import ImportProgress
+from ..library.library import Library
 
-if TYPE_CHECKING:
-    from ..services import Services
-
-__all__ = ["ImportTasks"]
+__all__ = ["ImportTask"]
 
 logger = logging.getLogger(__name__)
 
 
-class ImportTasks:
-    """The import that runs, or how the last one ended."""
+class ImportTask:
+    """The running import, or the outcome of the last one."""
 
-    def __init__(self, backend: Services) -> None:
-        self._backend = backend
+    def __init__(self) -> None:
         self._task: asyncio.Task[None] | None = None
         self._progress: ImportProgress | None = None
-        self._said = ""
+        self._message = ""
 
     @property
     def running(self) -> bool:
+        """Whether an import is running."""
         return self._task is not None and not self._task.done()
 
-    def start(self, folder: str, user_id: str) -> None:
-        """Begin; it goes on without the page.
+    def start(self, library: Library, folder: str, user_id: str) -> None:
+        """Start an import, which continues after the page is closed.
 
         Raises:
-            ValidationError: one is running, or no folder is named.
+            ValidationError: an import is already running, or ``folder`` is empty.
         """
         if self.running:
             raise ValidationError(
@@ -43,44 +41,47 @@ class ImportTasks:
             )
         if not folder.strip():
             raise ValidationError("Name a folder.", hint="For instance ComfyUI's output folder.")
-        self._progress, self._said = None, ""
-        self._task = asyncio.create_task(self._run(Path(folder.strip()), user_id), name="import")
+        self._progress, self._message = None, ""
+        self._task = asyncio.create_task(
+            self._run(library, Path(folder.strip()), user_id), name="import"
+        )
 
     async def stop(self) -> None:
-        """End it; what is in stays in."""
+        """Stop the import. Files imported so far stay in the library."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     def state(self) -> dict[str, Any]:
-        """For the page: does one run, how far is it, and what there is to say."""
+        """The import as JSON for the page: whether it runs, its progress and its message."""
         progress = self._progress
         return {
             "running": self.running,
             "looked_at": progress.looked_at if progress else 0,
             "found": progress.found if progress else 0,
-            "said": self._said,
+            "said": self._message,
         }
 
-    async def _run(self, folder: Path, user_id: str) -> None:
-        def told(progress: ImportProgress) -> None:
+    async def _run(self, library: Library, folder: Path, user_id: str) -> None:
+        def on_progress(progress: ImportProgress) -> None:
             self._progress = progress
 
         try:
-            done = await self._backend.studio.import_folder(folder, user_id, on_progress=told)
-            self._said = summary(done)
+            done = await library.import_folder(folder, user_id, on_progress=on_progress)
+            self._message = summary(done)
         except ComfyHeadlessError as error:
-            self._said = str(error)
+            self._message = str(error)
         except asyncio.CancelledError:
-            self._said = f"Stopped. {summary(self._progress)}" if self._progress else "Stopped."
+            self._message = f"Stopped. {summary(self._progress)}" if self._progress else "Stopped."
             raise
         except Exception:
             logger.exception("Import of %s", folder)
-            self._said = "Something went wrong here, in the app itself. What came before is in."
+            self._message = "Something went wrong here, in the app itself. What came before is in."
 
 
 def summary(done: ImportProgress) -> str:
-    """
+    """Describe the outcome of an import in one sentence.
+
     >>> summary(ImportProgress(folder=Path("x"), found=3, added=1, known=2))
     '1 added, 2 were here already.'
     """

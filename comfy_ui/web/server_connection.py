@@ -1,0 +1,262 @@
+"""The connection to ComfyUI: opened at start, replaced when an admin picks another server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, ExitStack, aclosing, suppress
+from dataclasses import replace
+from typing import Any, Final
+
+from ..client import ComfyWSClient
+from ..errors import AuthenticationError, ComfyHeadlessError, ComfyUIOfflineError
+from ..jobs.studio import Studio
+from ..library.saved_workflows import SavedWorkflows
+from ..models.model_folders import ModelFolders, find_model_folders
+from ..settings import Settings
+from ..storage.records import LOCAL_USER_ID, ServerStatus, Snapshot
+from ..storage.uncancellable import uncancellable
+from ..workflow.presets.preset_store import list_presets
+from .auth.access import AccessMode, mode_of
+from .import_task import ImportTask
+from .preset_catalog import PresetCatalog
+from .server_choice import ServerChoice, demo_speed, token_for, typed
+
+__all__ = ["ServerConnection"]
+
+logger = logging.getLogger(__name__)
+
+_FIRST_CHECK_S: Final = 4.0
+_RECONNECT_WAIT_S: Final = 10.0
+_TYPED_TIMEOUT_S: Final = 30.0  # for an address typed on the page: an admin is waiting
+_SHARED_LIMIT_BYTES: Final = 10 * 10**9
+_LOGIN_HINT: Final = (
+    "Write http://USER:PASSWORD@HOST:PORT, or start the app with COMFYUI_URL and COMFYUI_TOKEN."
+)
+_TYPED_HINT: Final = (
+    "Check the address, and that ComfyUI listens there. If it wants a login, write "
+    "http://USER:PASSWORD@HOST:PORT. Link-local and metadata addresses are never tried from here."
+)
+
+
+class ServerConnection:
+    """The servers in use, with everything that is replaced on a reconnect.
+
+    Call :meth:`start_engine` first, then :meth:`open` in the event loop that serves the page.
+    """
+
+    studio: Studio
+    client: ComfyWSClient
+    """The first server. Its saved workflows and templates are offered on the page."""
+    clients: list[ComfyWSClient]
+    catalog: PresetCatalog
+
+    def __init__(
+        self, settings: Settings, choice: ServerChoice, saved_workflows: SavedWorkflows
+    ) -> None:
+        self.choice = choice
+        self.model_folders = ModelFolders()
+        self.imports = ImportTask()
+        self._settings = settings
+        self._saved_workflows = saved_workflows
+        self._engine = ExitStack()
+        self._resources = AsyncExitStack()
+        self._reconnecting = asyncio.Lock()
+        self._ready = asyncio.Event()  # cleared while the studio is being replaced
+        self._ready.set()
+        self._check_task: asyncio.Task[list[ServerStatus]] | None = None
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the demo engine is in use."""
+        return self.choice.kind == "embedded"
+
+    @property
+    def keeps_opened(self) -> bool:
+        """Whether an opened workflow can run before it is saved as a preset.
+
+        Only in local mode: where other people reach the page, they run saved presets alone.
+        """
+        return mode_of(self._settings) is AccessMode.LOCAL
+
+    def start_engine(self) -> None:
+        """Start the demo engine if it is to be used, which may take seconds.
+
+        It runs in its own thread, so that drawing never blocks the page.
+        """
+        if not self.choice.urls:
+            from ..demo import DemoServer
+
+            engine: Any = DemoServer(speed=demo_speed(self._settings.demo_speed))
+            url = self._engine.enter_context(engine.in_thread()).url
+            self.choice = replace(self.choice, urls=(url,))
+
+    def stop_engine(self) -> None:
+        """Stop the demo engine."""
+        self._engine.close()
+
+    async def open(self) -> None:
+        """Connect and resume unfinished jobs. Returns quickly even if the server is away or slow.
+
+        Raises:
+            StorageError: the data folder cannot be used.
+            InvalidAddressError: a configured address is invalid.
+        """
+        await self._connect()
+
+    async def aclose(self) -> None:
+        """Close the connection. Jobs continue on the server and are resumed at the next start."""
+        await self.imports.stop()
+        if self._check_task is not None:
+            self._check_task.cancel()
+        await self._resources.aclose()
+
+    async def wait_checked(self) -> None:
+        """Wait for the running server check, for at most a few seconds."""
+        if self._check_task is not None:
+            await asyncio.wait([self._check_task], timeout=_FIRST_CHECK_S)
+
+    async def refresh(self) -> list[ServerStatus]:
+        """Check every server's status, nodes and models. Concurrent calls share one check."""
+        if self._check_task is None or self._check_task.done():
+            self._check_task = asyncio.create_task(self._check(), name="check the servers")
+        return await asyncio.shield(self._check_task)
+
+    async def _check(self) -> list[ServerStatus]:
+        statuses = await self.studio.statuses()
+        online = [status for status in statuses if status.online]
+        if online:
+            # The demo engine can draw what any version could, so no version is checked.
+            versions = {s.url: None if self.embedded else s.version for s in online}
+            await self.catalog.refresh(versions=versions)
+            folders = await find_model_folders(self.client, self._settings.models_dir)
+            self.model_folders = ModelFolders() if self.embedded else folders
+        return statuses
+
+    @uncancellable
+    async def reconnect(self, text: str) -> None:
+        """Switch to the servers whose addresses ``text`` holds. On an error nothing changes.
+
+        Raises:
+            InvalidAddressError: ``text`` holds something other than addresses.
+            ComfyUIConnectionError: no server answers. In the shared modes a single server that
+                does not answer is enough, and the reason appears only in the log.
+        """
+        async with self._reconnecting:
+            choice = typed(text)
+            await self._probe(choice)
+            self._ready.clear()
+            try:
+                await self._switch(choice)
+            finally:
+                self._ready.set()
+            await asyncio.to_thread(self.stop_engine)
+
+    async def _switch(self, choice: ServerChoice) -> None:
+        previous, self.choice = self.choice, choice
+        await self.aclose()
+        self._resources = AsyncExitStack()
+        try:
+            await self._connect()
+        except ComfyHeadlessError:
+            # A full disk, for example: go back to the previous servers.
+            await self._resources.aclose()
+            self._resources, self.choice = AsyncExitStack(), previous
+            await self._connect()
+            raise
+
+    async def wait_ready(self) -> None:
+        """Wait, for at most a few seconds, while the servers are being replaced."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RECONNECT_WAIT_S):
+                await self._ready.wait()
+
+    async def follow(self, job_id: str, user_id: str) -> AsyncGenerator[Snapshot, None]:
+        """Follow a job as :meth:`.Studio.follow` does, across reconnects, until the app stops."""
+        studio = None
+        while studio is not self.studio:
+            studio = self.studio
+            async with aclosing(studio.follow(job_id, user_id)) as snapshots:
+                async for snapshot in snapshots:
+                    yield snapshot
+                    if snapshot.terminal:
+                        return
+            await self.wait_ready()
+
+    async def _probe(self, choice: ServerChoice) -> None:
+        """Raise the first server's error if no server answers: the address is probably wrong."""
+        async with AsyncExitStack() as stack:
+            timeout_s = min(_TYPED_TIMEOUT_S, self._settings.timeout_s)
+            clients = await self._open_clients(choice, stack, timeout_s=timeout_s)
+            looks = await asyncio.gather(*(client.look() for client in clients))
+        errors = [(c.url, look.error) for c, look in zip(clients, looks, strict=True) if look.error]
+        if self._guards(choice) and errors:
+            for url, error in errors:
+                logger.warning("No ComfyUI at %s, which was typed on the page: %s", url, error)
+            # The same message for every error, or the page could be used to scan the network.
+            raise ComfyUIOfflineError(f"No ComfyUI answers at {errors[0][0]}.", hint=_TYPED_HINT)
+        if len(errors) == len(looks):
+            error = errors[0][1]
+            if isinstance(error, AuthenticationError):
+                error.hint = _LOGIN_HINT
+            raise error
+
+    async def _connect(self) -> None:
+        self.clients = await self._open_clients(
+            self.choice, self._resources, timeout_s=self._settings.timeout_s
+        )
+        self.client = self.clients[0]
+        opened = self._saved_workflows.opened if self.keeps_opened else None
+        folders = [self._saved_workflows.presets, *([opened] if opened else [])]
+        self.studio = await self._resources.enter_async_context(
+            Studio(
+                client=self.client,
+                others=self.clients[1:],
+                data_dir=self._settings.data_dir,
+                limit_bytes=storage_limit(self._settings),
+                preset_folders=folders,
+            )
+        )
+        # In a thread: parsing some forty presets takes a second the first time.
+        presets = await asyncio.to_thread(list_presets, folders=folders)
+        self.catalog = PresetCatalog(
+            self.client, presets, others=self.clients[1:], folders=folders, opened_folder=opened
+        )
+        self._check_task = asyncio.create_task(self._check(), name="check the servers")
+
+    async def _open_clients(
+        self, choice: ServerChoice, stack: AsyncExitStack, *, timeout_s: float
+    ) -> list[ComfyWSClient]:
+        """Open a client for each server, to be closed with ``stack``."""
+        return [
+            await stack.enter_async_context(
+                ComfyWSClient(
+                    url=url,
+                    timeout=timeout_s,
+                    token=token_for(url, self._settings),
+                    verify=self._settings.verify_tls,
+                    guarded=self._guards(choice),
+                )
+            )
+            for url in choice.urls
+        ]
+
+    def _guards(self, choice: ServerChoice) -> bool:
+        """Whether the client checks each address before connecting (client/transport/ssrf.py).
+
+        Addresses from the command line are trusted, those typed on a shared page are not.
+        """
+        return choice.kind == "typed" and mode_of(self._settings) is not AccessMode.LOCAL
+
+
+def storage_limit(settings: Settings) -> Callable[[str], int | None]:
+    """The function from a ``user_id`` to the most bytes of results that user may keep."""
+    shared = mode_of(settings) is not AccessMode.LOCAL
+
+    def limit(user_id: str) -> int | None:
+        if settings.storage_gb is not None:
+            return int(settings.storage_gb * 1e9)
+        return _SHARED_LIMIT_BYTES if shared and user_id != LOCAL_USER_ID else None
+
+    return limit
