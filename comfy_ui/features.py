@@ -32,7 +32,7 @@ _FEATURES: Mapping[str, Feature] = MappingProxyType(
         "websocket": Feature(("websockets",), "live progress through ComfyWSClient"),
         "health": Feature(("psutil",), "health monitor with a circuit breaker"),
         "ui": Feature(
-            ("gradio", "av", "uvicorn", "starlette", "websockets"),
+            ("gradio", "av", "aiohttp", "starlette", "websockets"),
             "the app in the browser and the embedded engine",
         ),
         "validation": Feature(("pydantic",), "checked settings and presets (always there)"),

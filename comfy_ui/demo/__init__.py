@@ -1,10 +1,10 @@
-"""The embedded engine: a small server that speaks ComfyUI's protocol and paints.
+"""The demo engine: a small server that speaks ComfyUI's protocol and paints.
 
 It answers the routes and sends the messages of a ComfyUI server as recorded, executes the graph
 for real (scaling, masks, batches, video, sound, metadata), and where a model would sample it
 paints generative pictures that depend on prompt, seed, size, sampler and steps. No model, no GPU.
 
-Needs the extra ``ui`` (starlette, uvicorn, websockets, numpy, PyAV); loaded on first use.
+Needs the extra ``ui`` (aiohttp, numpy, PyAV); loaded on first use.
 """
 
 from __future__ import annotations

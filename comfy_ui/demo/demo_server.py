@@ -8,12 +8,11 @@ import shutil
 import socket
 import tempfile
 import threading
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import uvicorn
+from aiohttp import web
 
 from ..errors import ComfyHeadlessError, ValidationError
 from .engine import Core, Engine
@@ -27,7 +26,7 @@ MAX_UPLOAD_BYTES = 100 * 1024 * 1024
 
 
 class DemoServer:
-    """The embedded engine on a port of this machine.
+    """The demo engine on a port of this machine.
 
     It runs in a thread of its own, so the same object serves both kinds of code::
 
@@ -41,7 +40,7 @@ class DemoServer:
             is removed when the server stops.
         core: ``"0.3.64"`` hides what newer cores have (``/api/jobs``, UUIDs only, …).
         max_upload_bytes: larger bodies are answered 413.
-        faults: what shall go wrong, see :class:`Faults`; may be replaced while running.
+        faults: what goes wrong, see :class:`Faults`; may be replaced while running.
 
     Raises:
         ComfyHeadlessError: on start, when the port is taken.
@@ -91,7 +90,7 @@ class DemoServer:
             ComfyHeadlessError: it is not running.
         """
         if self._life is None:
-            raise ComfyHeadlessError("The embedded engine is not running.", hint="Start it first.")
+            raise ComfyHeadlessError("The demo engine is not running.", hint="Start it first.")
         return self._life.engine
 
     @property
@@ -193,40 +192,18 @@ class DemoServer:
         await asyncio.to_thread(self.stop)
 
 
-async def close_door(*servers: asyncio.Server) -> None:
-    """Let nobody more in. Whoever was just coming in is known to the server afterwards.
+async def stop_accepting(*servers: asyncio.Server) -> None:
+    """Close listening servers without losing a connection that is being accepted.
 
-    If they arrive when the server is closed, asyncio forgets their socket (Python 3.11).
+    On Python 3.11, asyncio forgets the socket of a connection that arrives while the server closes.
     """
     for server in servers:
         for listener in server.sockets:
             server.get_loop().remove_reader(listener)
-    for _ in range(3):  # turns of the loop: accepted, got a transport, told to the protocol
+    for _ in range(3):  # turns of the loop: accepted, got a transport, handed to the protocol
         await asyncio.sleep(0)
     for server in servers:
         server.close()
-
-
-class _Server(uvicorn.Server):
-    """Ends at once: uvicorn itself looks every 0.1 s whether it shall."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ending = asyncio.Event()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await close_door(*self.servers)
-        await super().shutdown(sockets)
-
-    async def main_loop(self) -> None:
-        tasks = {
-            asyncio.create_task(super().main_loop()),
-            asyncio.create_task(self.ending.wait()),
-        }
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Life:
@@ -236,50 +213,50 @@ class _Life:
         self._listener = listener
         self._loop = asyncio.new_event_loop()
         self.engine = Engine(loop=self._loop, **options)
-        config = uvicorn.Config(
+        self._runner = web.AppRunner(
             build_app(self.engine, max_upload_bytes=max_upload_bytes),
-            ws="websockets-sansio",
-            ws_max_size=max_upload_bytes,
-            ws_ping_interval=None,  # as recorded: the server never pings
-            ws_per_message_deflate=False,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=1,
-            timeout_keep_alive=75,  # as aiohttp's, with which ComfyUI serves
+            access_log=None,
+            keepalive_timeout=75,  # aiohttp's own default, with which ComfyUI serves
+            shutdown_timeout=1,
         )
-        self._server = _Server(config)
+        self._started = threading.Event()
+        self._ending = asyncio.Event()
+        self._abruptly = False
         self._thread = threading.Thread(target=self._run, name="demo-server", daemon=True)
 
     def begin(self) -> None:
         self.engine.start()
         self._thread.start()
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not self._server.started:
-            if not self._thread.is_alive() or time.monotonic() > deadline:
-                self.end(abruptly=True)
-                raise ComfyHeadlessError("The embedded engine did not start.")
-            time.sleep(0.002)
+        if not self._started.wait(START_TIMEOUT_S) or not self._thread.is_alive():
+            self.end(abruptly=True)
+            raise ComfyHeadlessError("The demo engine did not start.")
 
     def end(self, *, abruptly: bool) -> None:
-        self._server.should_exit = True
-        self._server.force_exit = abruptly
+        self._abruptly = abruptly
         with contextlib.suppress(RuntimeError):  # the loop may have ended by itself
-            if abruptly:
-                self._loop.call_soon_threadsafe(self._abort)
-            self._loop.call_soon_threadsafe(self._server.ending.set)
+            self._loop.call_soon_threadsafe(self._ending.set)
         self.engine.stop()
         self._thread.join(timeout=10)
         self._listener.close()
 
-    def _abort(self) -> None:
-        for connection in list(self._server.server_state.connections):
-            connection.transport.abort()
+    def _abort_connections(self) -> None:
+        for connection in list(self._runner.server.connections if self._runner.server else ()):
+            if connection.transport is not None:
+                connection.transport.abort()
 
-    async def _leave(self) -> None:
-        """End what did not end in time."""
-        self._abort()
+    async def _serve(self) -> None:
+        await self._runner.setup()
+        assert self._runner.server is not None  # noqa: S101 -- setup() has made it
+        server = await self._loop.create_server(self._runner.server, sock=self._listener)
+        self._started.set()
+        await self._ending.wait()
+        await stop_accepting(server)
+        if self._abruptly:
+            self._abort_connections()
+        await self._runner.cleanup()
+        self._abort_connections()
+
+    async def _cancel_leftover_tasks(self) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
@@ -288,9 +265,10 @@ class _Life:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_until_complete(self._server.serve(sockets=[self._listener]))
-            self._loop.run_until_complete(self._leave())
+            self._loop.run_until_complete(self._serve())
+            self._loop.run_until_complete(self._cancel_leftover_tasks())
         finally:
+            self._started.set()
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()

@@ -70,7 +70,7 @@ class Engine:
         return self.core != "0.3.64"
 
     def start(self) -> None:
-        self.log("Starting the embedded engine")
+        self.log("Starting the demo engine")
         self.object_info()  # read now, so that the first job does not wait for it
         Image.init()
         self._worker.start()

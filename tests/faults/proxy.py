@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from comfy_ui.demo.demo_server import close_door
+from comfy_ui.demo.demo_server import stop_accepting
 from tests.faults import wire
 
 Phase = Literal["connect", "submit", "run", "fetch", "other"]
@@ -323,7 +323,7 @@ class FaultProxy:
     async def _close(self) -> None:
         server, self._server = self._server, None
         if server:
-            await close_door(server)
+            await stop_accepting(server)
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(

@@ -3,68 +3,65 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
+from aiohttp import web
 
 from ..engine import Engine, is_canonical_uuid
 from ..engine_queue import Entry, Item
 
 STATES = ("pending", "in_progress", "completed", "failed", "cancelled")
 SORTS = ("created_at", "execution_duration")
-Answer = Callable[..., Response]
 
 
-def job_routes(engine: Engine, answer: Answer) -> list[Route]:
+def job_routes(engine: Engine) -> list[web.RouteDef]:
     """The four routes, under ``/api`` only."""
 
-    async def list_jobs(request: Request) -> Response:
+    async def list_jobs(request: web.Request) -> web.Response:
         try:
-            chosen = _Choice.read(request.query_params)
+            jobs_filter = _JobFilter.read(request.query)
         except ValueError as error:
-            return answer({"error": str(error)}, 400)
-        jobs = chosen.of(_jobs(engine))
-        page = jobs[chosen.offset :]
-        if chosen.limit is not None:
-            page = page[: chosen.limit]
-        return answer(
+            return web.json_response({"error": str(error)}, status=400)
+        jobs = jobs_filter.of(_jobs(engine))
+        page = jobs[jobs_filter.offset :]
+        if jobs_filter.limit is not None:
+            page = page[: jobs_filter.limit]
+        return web.json_response(
             {
                 "jobs": [_without(job, "outputs", "execution_status", "workflow") for job in page],
                 "pagination": {
-                    "offset": chosen.offset,
-                    "limit": chosen.limit,
+                    "offset": jobs_filter.offset,
+                    "limit": jobs_filter.limit,
                     "total": len(jobs),
-                    "has_more": chosen.offset + len(page) < len(jobs),
+                    "has_more": jobs_filter.offset + len(page) < len(jobs),
                 },
             }
         )
 
-    async def get_job(request: Request) -> Response:
-        wanted = request.path_params["job_id"]
+    async def get_job(request: web.Request) -> web.Response:
+        job_id = request.match_info["job_id"]
         for job in _jobs(engine):
-            if job["id"] == wanted:
-                return answer(job)
-        return answer({"error": "Job not found"}, 404)
+            if job["id"] == job_id:
+                return web.json_response(job)
+        return web.json_response({"error": "Job not found"}, status=404)
 
-    async def cancel(request: Request) -> Response:
-        return answer({"cancelled": engine.queue.cancel(request.path_params["job_id"])})
+    async def cancel(request: web.Request) -> web.Response:
+        return web.json_response({"cancelled": engine.queue.cancel(request.match_info["job_id"])})
 
-    async def cancel_many(request: Request) -> Response:
+    async def cancel_many(request: web.Request) -> web.Response:
         try:
             body = await request.json()
             wanted = body["job_ids"]
         except (ValueError, TypeError, KeyError):
-            return answer({"error": "job_ids is required"}, 400)
+            return web.json_response({"error": "job_ids is required"}, status=400)
         if not isinstance(wanted, list) or not all(is_canonical_uuid(job) for job in wanted):
-            return answer({"error": "job_ids must be a list of UUIDs"}, 400)
+            return web.json_response({"error": "job_ids must be a list of UUIDs"}, status=400)
         outcomes = [engine.queue.cancel(job) for job in wanted]
-        return answer({"cancelled": any(outcomes)})
+        return web.json_response({"cancelled": any(outcomes)})
 
     return [
-        Route(prefix + path, handler, methods=[method])
+        web.route(method, prefix + path, handler)
         for prefix in ("/api", "/api/api")
         for method, path, handler in (
             ("GET", "/jobs", list_jobs),
@@ -75,7 +72,7 @@ def job_routes(engine: Engine, answer: Answer) -> list[Route]:
     ]
 
 
-class _Choice:
+class _JobFilter:
     """Which jobs were asked for."""
 
     def __init__(
@@ -88,7 +85,7 @@ class _Choice:
         self.offset = offset
 
     @classmethod
-    def read(cls, query: Mapping[str, str]) -> _Choice:
+    def read(cls, query: Mapping[str, str]) -> _JobFilter:
         states = {word.strip() for word in query.get("status", "").split(",") if word.strip()}
         if unknown := states - set(STATES):
             raise ValueError(f"Invalid status value(s): {', '.join(sorted(unknown))}")

@@ -1,115 +1,91 @@
-"""The HTTP side: routes, status codes and bodies as recorded from a ComfyUI server."""
+"""The HTTP side of the demo engine: routes, status codes and bodies as recorded from ComfyUI.
+
+Served by aiohttp, as ComfyUI is, so that parsing, limits and error pages are the real ones.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import platform
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route, WebSocketRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocket
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from ..engine import Engine, RefusedError
 from ..engine_folders import KINDS
 from ..node_specs import models
 from .jobs_api import job_routes
-from .responses import answer, empty
 from .sockets import new_sid
 from .userdata import UserFiles
-from .view_and_upload import Transfers
+from .view_and_upload import ViewAndUpload
 
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-TROUBLE = "500 Internal Server Error\n\nServer got itself in trouble"
-_log = logging.getLogger(__name__)
-
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-
-
-def _by_method(handlers: dict[str, Handler]) -> Handler:
-    """One handler for a path; HEAD is answered like GET."""
-
-    async def handle(request: Request) -> Response:
-        return await handlers["GET" if request.method == "HEAD" else request.method](request)
-
-    return handle
+ENGINE: Final = web.AppKey("engine", Engine)
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+logger = logging.getLogger(__name__)
 
 
-class TooLargeError(Exception):
-    """A body above the limit."""
-
-
-def build_app(engine: Engine, *, max_upload_bytes: int) -> ASGIApp:
-    """The ASGI application of one engine."""
-    routes = _Routes(engine, max_upload_bytes)
-    app = Starlette(
-        routes=[*routes.all(), *(job_routes(engine, answer) if engine.modern else ())],
-        exception_handlers={
-            404: _unknown_path,
-            405: _wrong_method,
-            TooLargeError: _too_large(max_upload_bytes),
-            Exception: _trouble,
-        },
+def build_app(engine: Engine, *, max_upload_bytes: int) -> web.Application:
+    """The aiohttp application of one engine. Larger request bodies are answered 413."""
+    app = web.Application(
+        middlewares=[_refuse_foreign_pages, _answer_errors], client_max_size=max_upload_bytes
     )
-    return _Guard(app)
+    app[ENGINE] = engine
+    app.add_routes(_Routes(engine, max_upload_bytes).all())
+    if engine.modern:
+        app.add_routes(job_routes(engine))
+    app.on_shutdown.append(_close_sockets)
+    return app
 
 
-async def _unknown_path(_request: Request, _error: Exception) -> Response:
-    return Response(b"", 404, headers={"content-type": "application/octet-stream"})
+async def _close_sockets(app: web.Application) -> None:
+    await app[ENGINE].sockets.close()
 
 
-async def _wrong_method(request: Request, error: Exception) -> Response:
-    if request.method in ("GET", "HEAD"):  # ComfyUI's static route swallows these
-        return await _unknown_path(request, error)
-    headers = {"Allow": (getattr(error, "headers", None) or {}).get("Allow", "")}
-    return Response("405: Method Not Allowed", 405, headers=headers, media_type="text/plain")
+@web.middleware
+async def _refuse_foreign_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse requests of pages from elsewhere on a loopback Host, as ComfyUI does."""
+    if _is_foreign(request.headers.get("Origin"), request.headers.get("Host")):
+        return web.Response(status=403)
+    return await handler(request)
 
 
-def _too_large(limit: int) -> Callable[[Request, Exception], Awaitable[Response]]:
-    async def handler(_request: Request, _error: Exception) -> Response:
-        return Response(
-            f"Maximum request body size {limit} exceeded.", 413, media_type="text/plain"
-        )
-
-    return handler
-
-
-async def _trouble(_request: Request, _error: Exception) -> Response:
-    return Response(TROUBLE, 500, media_type="text/plain")
-
-
-class _Guard:
-    """On a loopback Host, requests of pages from elsewhere are refused, as ComfyUI does."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and _foreign(dict(scope["headers"])):
-            await empty(403)(scope, receive, send)
-            return
-        try:
-            await self._app(scope, receive, send)
-        except Exception:  # noqa: BLE001 -- Starlette raises it again after the 500 was sent
-            _log.debug("A request ended in an error.", exc_info=True)
-
-
-def _foreign(headers: dict[bytes, bytes]) -> bool:
-    origin, host = headers.get(b"origin"), headers.get(b"host")
+def _is_foreign(origin: str | None, host: str | None) -> bool:
     if origin is None or host is None:
         return False
-    at = host.decode("latin-1").lower()
-    name = urlsplit(f"//{at}").hostname
-    return name in LOOPBACK and urlsplit(origin.decode("latin-1")).netloc.lower() != at
+    name = urlsplit(f"//{host.lower()}").hostname
+    return name in LOOPBACK and urlsplit(origin).netloc.lower() != host.lower()
+
+
+@web.middleware
+async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPMethodNotAllowed:
+        if request.method not in ("GET", "HEAD"):
+            raise
+        return _not_found()  # ComfyUI's static route swallows these
+    except web.HTTPNotFound:
+        return _not_found()
+    except web.HTTPException:
+        raise
+    except HttpProcessingError:
+        return web.Response(status=400)
+    except Exception:
+        logger.debug("The request %s %s failed.", request.method, request.path, exc_info=True)
+        raise web.HTTPInternalServerError(
+            text="500 Internal Server Error\n\nServer got itself in trouble"
+        ) from None
+
+
+def _not_found() -> web.Response:
+    return web.Response(status=404, content_type="application/octet-stream")
 
 
 class _Routes:
@@ -117,11 +93,11 @@ class _Routes:
         self.engine = engine
         self.limit = max_upload_bytes
 
-    def all(self) -> list[Route | WebSocketRoute]:
-        transfers = Transfers(self.engine.folders, self.body)
-        user_files = UserFiles(self.engine.folders.root, self.body)
-        twice: list[tuple[str, str, Handler]] = [
-            ("GET", "/ws", self.no_upgrade),
+    def all(self) -> list[web.RouteDef]:
+        files = ViewAndUpload(self.engine.folders)
+        user_files = UserFiles(self.engine.folders.root)
+        under_api_too: list[tuple[str, str, Handler]] = [
+            ("GET", "/ws", self.socket),
             ("GET", "/prompt", self.get_prompt),
             ("POST", "/prompt", self.post_prompt),
             ("GET", "/queue", self.get_queue),
@@ -130,10 +106,10 @@ class _Routes:
             ("POST", "/free", self.free),
             ("GET", "/history", self.get_histories),
             ("POST", "/history", self.post_history),
-            ("GET", "/history/{prompt_id:path}", self.get_history),
-            ("GET", "/view", transfers.view),
-            ("POST", "/upload/image", transfers.upload_image),
-            ("POST", "/upload/mask", transfers.upload_mask),
+            ("GET", "/history/{prompt_id:.*}", self.get_history),
+            ("GET", "/view", files.view),
+            ("POST", "/upload/image", files.upload_image),
+            ("POST", "/upload/mask", files.upload_mask),
             ("GET", "/object_info", self.object_infos),
             ("GET", "/object_info/{name}", self.object_info),
             ("GET", "/system_stats", self.system_stats),
@@ -151,69 +127,44 @@ class _Routes:
             ("GET", "/settings/{name}", self.null),
             ("GET", "/users", self.users),
             ("GET", "/userdata", user_files.listed),
-            ("GET", "/userdata/{name:path}", user_files.read),
-            ("POST", "/userdata/{name:path}", user_files.write),
-            ("DELETE", "/userdata/{name:path}", user_files.delete),
+            ("GET", "/userdata/{name:.*}", user_files.read),
+            ("POST", "/userdata/{name:.*}", user_files.write),
+            ("DELETE", "/userdata/{name:.*}", user_files.delete),
         ]
-        once: list[tuple[str, str, Handler]] = [
+        at_root_only: list[tuple[str, str, Handler]] = [
             ("GET", "/", self.home),
-            ("GET", "/templates/{name:path}", user_files.template),
+            ("GET", "/templates/{name:.*}", user_files.template),
             ("GET", "/internal/logs", self.logs_text),
             ("GET", "/internal/logs/raw", self.logs),
             ("PATCH", "/internal/logs/subscribe", self.subscribe_logs),
             ("GET", "/internal/folder_paths", self.folder_paths),
             ("GET", "/internal/files/{kind}", self.internal_files),
         ]
-        both = [*twice, *((m, f"/api{path}", h) for m, path, h in twice), *once]
-        handlers: dict[str, dict[str, Handler]] = {}
-        for method, path, handler in both:
-            handlers.setdefault(path, {})[method] = handler
-        return [
-            *(
-                Route(path, _by_method(found), methods=list(found))
-                for path, found in handlers.items()
-            ),
-            WebSocketRoute("/ws", self.socket),
-            WebSocketRoute("/api/ws", self.socket),
+        routes = [
+            *under_api_too,
+            *((method, f"/api{path}", handler) for method, path, handler in under_api_too),
+            *at_root_only,
         ]
+        return [web.route(method, path, handler) for method, path, handler in routes]
 
-    # -- bodies ----------------------------------------------------------------------------
-
-    async def body(self, request: Request) -> bytes:
-        if int(request.headers.get("content-length") or 0) > self.limit:
-            raise TooLargeError
-        data = bytearray()
-        async for part in request.stream():
-            data += part
-            if len(data) > self.limit:
-                raise TooLargeError
-        return bytes(data)
-
-    async def json(self, request: Request) -> Any:
-        return json.loads(await self.body(request))
-
-    async def home(self, _request: Request) -> Response:
-        page = "<!doctype html><title>comfy-ui</title><p>The embedded engine of comfy-ui.</p>"
-        return Response(page, headers={"content-type": "text/html"})
-
-    async def no_upgrade(self, _request: Request) -> Response:
-        text = 'No WebSocket UPGRADE hdr: None\n Can "Upgrade" only to "WebSocket".'
-        return Response(text, 400, media_type="text/plain")
+    async def home(self, _request: web.Request) -> web.Response:
+        page = "<!doctype html><title>comfy-ui</title><p>The demo engine of comfy-ui.</p>"
+        return web.Response(body=page.encode(), headers={"Content-Type": "text/html"})
 
     # -- running jobs ------------------------------------------------------------------------
 
-    async def get_prompt(self, _request: Request) -> Response:
-        return answer({"exec_info": {"queue_remaining": self.engine.queue.remaining()}})
+    async def get_prompt(self, _request: web.Request) -> web.Response:
+        return web.json_response({"exec_info": {"queue_remaining": self.engine.queue.remaining()}})
 
-    async def post_prompt(self, request: Request) -> Response:
-        body = await self.json(request)
+    async def post_prompt(self, request: web.Request) -> web.Response:
+        body = await request.json()
         try:
             accepted = self.engine.accept(body)
         except RefusedError as refused:
-            return answer(refused.body, 400)
+            return web.json_response(refused.body, status=400)
         if self.engine.faults.post_delay_s:
             await asyncio.sleep(self.engine.faults.post_delay_s)
-        return answer(
+        return web.json_response(
             {
                 "prompt_id": accepted.prompt_id,
                 "number": accepted.number,
@@ -221,70 +172,70 @@ class _Routes:
             }
         )
 
-    async def get_queue(self, _request: Request) -> Response:
+    async def get_queue(self, _request: web.Request) -> web.Response:
         running, pending = self.engine.queue.snapshot()
-        return answer({"queue_running": running, "queue_pending": pending})
+        return web.json_response({"queue_running": running, "queue_pending": pending})
 
-    async def post_queue(self, request: Request) -> Response:
-        body = await self.json(request)
+    async def post_queue(self, request: web.Request) -> web.Response:
+        body = await request.json()
         if body.get("clear"):
             self.engine.queue.clear()
         if "delete" in body:
             self.engine.queue.delete(list(body["delete"]))
-        return empty()
+        return web.Response()
 
-    async def interrupt(self, request: Request) -> Response:
+    async def interrupt(self, request: web.Request) -> web.Response:
         try:
-            body = await self.json(request)
+            body = await request.json()
         except ValueError:
             body = {}
         self.engine.queue.interrupt(body.get("prompt_id") or None)
-        return empty()
+        return web.Response()
 
-    async def free(self, request: Request) -> Response:
-        body = await self.json(request)
+    async def free(self, request: web.Request) -> web.Response:
+        body = await request.json()
         self.engine.free(forget_results=bool(body.get("free_memory")))
-        return empty()
+        return web.Response()
 
-    async def get_histories(self, request: Request) -> Response:
+    async def get_histories(self, request: web.Request) -> web.Response:
         entries = list(self.engine.history().items())
-        query = request.query_params
+        query = request.query
         most = int(query["max_items"]) if "max_items" in query else None
         offset = int(query["offset"]) if "offset" in query else -1
         if offset < 0 and most is not None:
             offset = max(0, len(entries) - most)
         entries = entries[max(0, offset) :]
-        return answer(dict(entries[:most] if most is not None else entries))
+        return web.json_response(dict(entries[:most] if most is not None else entries))
 
-    async def get_history(self, request: Request) -> Response:
-        prompt_id = request.path_params["prompt_id"]
+    async def get_history(self, request: web.Request) -> web.Response:
+        prompt_id = request.match_info["prompt_id"]
         entry = self.engine.history().get(prompt_id)
-        return answer({prompt_id: entry} if entry is not None else {})
+        return web.json_response({prompt_id: entry} if entry is not None else {})
 
-    async def post_history(self, request: Request) -> Response:
-        body = await self.json(request)
+    async def post_history(self, request: web.Request) -> web.Response:
+        body = await request.json()
         if body.get("clear"):
             self.engine.queue.forget_all()
         if "delete" in body:
             self.engine.queue.forget(list(body["delete"]))
-        return empty()
+        return web.Response()
 
     # -- discovery ---------------------------------------------------------------------------
 
-    async def object_infos(self, _request: Request) -> Response:
+    async def object_infos(self, _request: web.Request) -> web.Response:
         if self.engine.faults.object_info_delay_s:
             await asyncio.sleep(self.engine.faults.object_info_delay_s)
-        return answer(self.engine.object_info())
+        return web.json_response(self.engine.object_info())
 
-    async def object_info(self, request: Request) -> Response:
-        name = request.path_params["name"]
+    async def object_info(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
         info = self.engine.object_info()
-        return answer({name: info[name]} if name in info else {})
+        return web.json_response({name: info[name]} if name in info else {})
 
-    async def system_stats(self, _request: Request) -> Response:
+    async def system_stats(self, _request: web.Request) -> web.Response:
         memory = 16 * 1024**3
         modern = self.engine.modern
-        return answer(
+        return web.json_response(
             {
                 "system": {
                     "os": sys.platform if modern else "posix",
@@ -295,13 +246,13 @@ class _Routes:
                     "installed_templates_version": "0.1.95",
                     "required_templates_version": "0.1.95",
                     "python_version": platform.python_version(),
-                    "pytorch_version": "none (embedded engine)",
+                    "pytorch_version": "none (demo engine)",
                     "embedded_python": False,
                     "argv": ["comfy-ui", "demo"],
                 },
                 "devices": [
                     {
-                        "name": "comfy-ui embedded engine",
+                        "name": "comfy-ui demo engine",
                         "type": "cpu",
                         "index": None,
                         "vram_total": memory,
@@ -313,81 +264,89 @@ class _Routes:
             }
         )
 
-    async def features(self, _request: Request) -> Response:
-        return answer(self.engine.features(self.limit))
+    async def features(self, _request: web.Request) -> web.Response:
+        return web.json_response(self.engine.features(self.limit))
 
-    async def embeddings(self, _request: Request) -> Response:
-        return answer([])
+    async def embeddings(self, _request: web.Request) -> web.Response:
+        return web.json_response([])
 
-    async def model_folders(self, _request: Request) -> Response:
-        return answer(list(models()))
+    async def model_folders(self, _request: web.Request) -> web.Response:
+        return web.json_response(list(models()))
 
-    async def model_files(self, request: Request) -> Response:
-        files = models().get(request.path_params["folder"])
-        return empty(404) if files is None else answer(files)
+    async def model_files(self, request: web.Request) -> web.Response:
+        files = models().get(request.match_info["folder"])
+        return web.Response(status=404) if files is None else web.json_response(files)
 
-    async def experiment_folders(self, _request: Request) -> Response:
-        return answer([{"name": name, "folders": [f"models/{name}"]} for name in models()])
+    async def experiment_folders(self, _request: web.Request) -> web.Response:
+        return web.json_response(
+            [{"name": name, "folders": [f"models/{name}"]} for name in models()]
+        )
 
-    async def experiment_files(self, request: Request) -> Response:
-        files = models().get(request.path_params["folder"])
+    async def experiment_files(self, request: web.Request) -> web.Response:
+        files = models().get(request.match_info["folder"])
         if files is None:
-            return empty(404)
+            return web.Response(status=404)
         facts = {"pathIndex": 0, "modified": 0.0, "created": 0.0, "size": 0}
-        return answer([{"name": name, **facts} for name in files])
+        return web.json_response([{"name": name, **facts} for name in files])
 
-    async def view_metadata(self, _request: Request) -> Response:
-        return empty(404)
+    async def view_metadata(self, _request: web.Request) -> web.Response:
+        return web.Response(status=404)
 
-    async def empty_list(self, _request: Request) -> Response:
-        return answer([])
+    async def empty_list(self, _request: web.Request) -> web.Response:
+        return web.json_response([])
 
-    async def empty_object(self, _request: Request) -> Response:
-        return answer({})
+    async def empty_object(self, _request: web.Request) -> web.Response:
+        return web.json_response({})
 
-    async def null(self, _request: Request) -> Response:
-        return answer(None)
+    async def null(self, _request: web.Request) -> web.Response:
+        return web.json_response(None)
 
-    async def users(self, _request: Request) -> Response:
-        return answer({"storage": "server", "migrated": False})
+    async def users(self, _request: web.Request) -> web.Response:
+        return web.json_response({"storage": "server", "migrated": False})
 
-    async def logs(self, _request: Request) -> Response:
+    async def logs(self, _request: web.Request) -> web.Response:
         size = {"cols": 80, "rows": 24}
-        return answer({"entries": list(self.engine.logs), "size": size})
+        return web.json_response({"entries": list(self.engine.logs), "size": size})
 
-    async def logs_text(self, _request: Request) -> Response:
-        return answer("".join(f"{entry['t']} - {entry['m']}" for entry in self.engine.logs))
+    async def logs_text(self, _request: web.Request) -> web.Response:
+        return web.json_response(
+            "".join(f"{entry['t']} - {entry['m']}" for entry in self.engine.logs)
+        )
 
-    async def subscribe_logs(self, request: Request) -> Response:
-        body = await self.json(request)
+    async def subscribe_logs(self, request: web.Request) -> web.Response:
+        body = await request.json()
         self.engine.sockets.subscribe_logs(body["clientId"], enabled=bool(body["enabled"]))
-        return empty()
+        return web.Response()
 
-    async def folder_paths(self, _request: Request) -> Response:
-        return answer({name: [f"models/{name}"] for name in models()})
+    async def folder_paths(self, _request: web.Request) -> web.Response:
+        return web.json_response({name: [f"models/{name}"] for name in models()})
 
-    async def internal_files(self, request: Request) -> Response:
-        kind = request.path_params["kind"]
+    async def internal_files(self, request: web.Request) -> web.Response:
+        kind = request.match_info["kind"]
         if kind not in KINDS:
-            return answer({"error": "Invalid directory type"}, 400)
+            return web.json_response({"error": "Invalid directory type"}, status=400)
         files = [p for p in self.engine.folders[kind].iterdir() if p.is_file()]
         files.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-        return answer([path.name for path in files])
+        return web.json_response([path.name for path in files])
 
     # -- the push channel ----------------------------------------------------------------------
 
-    async def socket(self, socket: WebSocket) -> None:
-        await socket.accept()
+    async def socket(self, request: web.Request) -> web.StreamResponse:
+        # As recorded: the server never pings, and messages are not compressed.
+        socket = web.WebSocketResponse(compress=False, max_msg_size=self.limit)
+        await socket.prepare(request)
         engine = self.engine
-        sid = socket.query_params.get("clientId") or new_sid()
+        sid = request.query.get("clientId") or new_sid()
         greeting: list[tuple[str, Any]] = [("status", {**engine.status(), "sid": sid})]
         current = engine.executor.current
         if current is not None and current[0] == sid:
             greeting.append(("executing", {"node": current[1]}))
         await engine.sockets.serve(
             socket,
+            request.transport,
             greeting=greeting,
             features=engine.features(self.limit),
             sid=sid,
             faults=engine.faults,
         )
+        return socket

@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from ..fault_switches import Faults
 
@@ -56,7 +56,8 @@ def encode(event: str, data: Any) -> str:
 class Connection:
     """One open socket and what waits to be written to it."""
 
-    socket: WebSocket
+    socket: web.WebSocketResponse
+    transport: asyncio.Transport | None
     sid: str
     wants_metadata: bool = False
     _waiting: deque[str | bytes] = field(default_factory=deque)
@@ -82,7 +83,7 @@ class Connection:
             while self._waiting and not self.overflowed:
                 message = self._waiting.popleft()
                 if isinstance(message, str):
-                    await self.socket.send_text(message)
+                    await self.socket.send_str(message)
                 else:
                     self._previews = max(0, self._previews - 1)
                     await self.socket.send_bytes(message)
@@ -95,6 +96,7 @@ class Sockets:
         self._loop = loop
         self._by_sid: dict[str, Connection] = {}
         self._seen: set[str] = set()
+        self._connections: set[Connection] = set()
         self._log_readers: set[str] = set()
 
     # -- sending -----------------------------------------------------------------------
@@ -163,9 +165,18 @@ class Sockets:
 
     # -- connections -------------------------------------------------------------------
 
+    async def close(self) -> None:
+        """Close every connection with 1012 (service restart), without waiting for the peers."""
+        for connection in list(self._connections):
+            if connection.transport is not None and not connection.transport.is_closing():
+                with contextlib.suppress(ConnectionError, TimeoutError):
+                    async with asyncio.timeout(1):
+                        await connection.socket.close(code=WSCloseCode.SERVICE_RESTART)
+
     async def serve(
         self,
-        socket: WebSocket,
+        socket: web.WebSocketResponse,
+        transport: asyncio.Transport | None,
         *,
         greeting: list[tuple[str, Any]],
         features: dict[str, Any],
@@ -173,12 +184,13 @@ class Sockets:
         faults: Faults,
     ) -> None:
         """Register a socket that was accepted, and keep it until it closes."""
-        connection = Connection(socket, sid)
+        connection = Connection(socket, transport, sid)
         for event, data in greeting:
             connection.push(encode(event, data))
         if not (faults.silent_reconnect and sid in self._seen):
             self._by_sid[sid] = connection
         self._seen.add(sid)
+        self._connections.add(connection)
         writer = asyncio.create_task(connection.write())
         reader = asyncio.create_task(self._read(connection, features))
         try:
@@ -187,21 +199,20 @@ class Sockets:
             for task in (reader, writer):
                 task.cancel()
             await asyncio.gather(reader, writer, return_exceptions=True)
+            if connection.overflowed and transport is not None:
+                transport.abort()  # a polite close would wait for the client to read
             # As recorded: closing an old socket also unregisters a newer one of the same clientId.
             self._by_sid.pop(sid, None)
             self._log_readers.discard(sid)
+            self._connections.discard(connection)
 
     async def _read(self, connection: Connection, features: dict[str, Any]) -> None:
         first = True
-        while True:
+        async for frame in connection.socket:
+            if frame.type is not WSMsgType.TEXT:
+                continue
             try:
-                frame = await connection.socket.receive()
-            except (WebSocketDisconnect, RuntimeError):
-                return
-            if frame["type"] == "websocket.disconnect":
-                return
-            try:
-                message = json.loads(frame.get("text") or "")
+                message = json.loads(frame.data)
             except ValueError:
                 continue
             if first and isinstance(message, dict) and message.get("type") == "feature_flags":

@@ -1,18 +1,12 @@
-"""``/userdata`` and ``/templates``: what people saved, and what comes along."""
+"""The demo engine's ``/userdata`` (files a user saved) and ``/templates``."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import unquote
 
-from starlette.requests import Request
-from starlette.responses import FileResponse, Response
-
-from .responses import answer, empty
-
-_PLAIN = "text/plain"
+from aiohttp import web
 
 
 class UserFiles:
@@ -21,25 +15,24 @@ class UserFiles:
     ``templates/`` holds ``index.json`` and NAME.json as in the package of ComfyUI's templates.
     """
 
-    def __init__(self, root: Path, body: Callable[[Request], Awaitable[bytes]]) -> None:
+    def __init__(self, root: Path) -> None:
         self._user = root / "user"
         self._templates = root / "templates"
-        self._body = body
 
-    async def listed(self, request: Request) -> Response:
-        name = request.query_params.get("dir", "")
+    async def listed(self, request: web.Request) -> web.StreamResponse:
+        name = request.query.get("dir", "")
         if not name:
-            return Response("Directory not provided", 400, media_type=_PLAIN)
+            return web.Response(text="Directory not provided", status=400)
         folder = _inside(self._user, name)
         if folder is None:
-            return Response("Invalid directory", 403, media_type=_PLAIN)
+            return web.Response(text="Invalid directory", status=403)
         if not folder.is_dir():
-            return Response("Directory not found", 404, media_type=_PLAIN)
-        deep = request.query_params.get("recurse", "").lower() == "true"
+            return web.Response(text="Directory not found", status=404)
+        deep = request.query.get("recurse", "").lower() == "true"
         files = [path for path in folder.glob("**/*" if deep else "*") if path.is_file()]
-        if request.query_params.get("full_info", "").lower() != "true":
-            return answer([path.relative_to(folder).as_posix() for path in files])
-        return answer(
+        if request.query.get("full_info", "").lower() != "true":
+            return web.json_response([path.relative_to(folder).as_posix() for path in files])
+        return web.json_response(
             [
                 {
                     "path": path.relative_to(folder).as_posix(),
@@ -51,44 +44,44 @@ class UserFiles:
             ]
         )
 
-    async def read(self, request: Request) -> Response:
+    async def read(self, request: web.Request) -> web.StreamResponse:
         path = self._path(request)
         if path is None:
-            return empty(403)
+            return web.Response(status=403)
         return (
-            FileResponse(path, media_type="application/octet-stream")
+            web.FileResponse(path, headers={"Content-Type": "application/octet-stream"})
             if path.is_file()
-            else empty(404)
+            else web.Response(status=404)
         )
 
-    async def write(self, request: Request) -> Response:
+    async def write(self, request: web.Request) -> web.StreamResponse:
         path = self._path(request)
         if path is None:
-            return empty(403)
-        if request.query_params.get("overwrite") == "false" and path.exists():
-            return Response("File already exists", 409, media_type=_PLAIN)
-        content = await self._body(request)
+            return web.Response(status=403)
+        if request.query.get("overwrite") == "false" and path.exists():
+            return web.Response(text="File already exists", status=409)
+        content = await request.read()
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-        return answer(path.relative_to(self._user.resolve()).as_posix())
+        return web.json_response(path.relative_to(self._user.resolve()).as_posix())
 
-    async def delete(self, request: Request) -> Response:
+    async def delete(self, request: web.Request) -> web.StreamResponse:
         path = self._path(request)
         if path is None:
-            return empty(403)
+            return web.Response(status=403)
         if not path.is_file():
-            return empty(404)
+            return web.Response(status=404)
         path.unlink()
-        return empty(204)
+        return web.Response(status=204)
 
-    async def template(self, request: Request) -> Response:
-        path = _inside(self._templates, request.path_params["name"])
+    async def template(self, request: web.Request) -> web.StreamResponse:
+        path = _inside(self._templates, request.match_info["name"])
         if path is None or not path.is_file():
-            return empty(404)
-        return answer(json.loads(path.read_bytes()))
+            return web.Response(status=404)
+        return web.json_response(json.loads(path.read_bytes()))
 
-    def _path(self, request: Request) -> Path | None:
-        return _inside(self._user, unquote(request.path_params["name"]))
+    def _path(self, request: web.Request) -> Path | None:
+        return _inside(self._user, unquote(request.match_info["name"]))
 
 
 def _inside(folder: Path, name: str) -> Path | None:

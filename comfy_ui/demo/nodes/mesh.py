@@ -83,7 +83,7 @@ def glb(mesh: Mesh, extras: dict[str, str]) -> bytes:
     """Binary glTF 2.0 with one mesh; the metadata goes into ``asset.extras``."""
     faces, points = mesh.faces.tobytes(), mesh.points.tobytes()
     document = {
-        "asset": {"version": "2.0", "generator": "comfy-ui embedded engine", "extras": extras},
+        "asset": {"version": "2.0", "generator": "comfy-ui demo engine", "extras": extras},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"mesh": 0}],
