@@ -1,10 +1,11 @@
-"""Fixtures shared by all tests: the embedded engine over real sockets, and the recorded facts."""
+"""Fixtures shared by all tests: the demo engine, recorded facts, and a clean environment."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import logging
+import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,11 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("suite")
 
 ROOT = Path(__file__).resolve().parent.parent
-SHARED = ROOT.parent / "shared"  # recordings and conformance data; present in CI, not in a clone
+DATA = Path(__file__).resolve().parent / "data"
+PROTOCOL = DATA / "protocol"  # requests, answers and messages recorded at a real server
+# What configures a server or the app here must not change a test that starts its own.
+OUR_VARIABLES = ("COMFY_UI_", "COMFYUI_", "OPENAI_")
+_environment = {k: v for k, v in os.environ.items() if k.startswith(OUR_VARIABLES)}
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -46,13 +51,27 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Files:
     return _Files(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Give the settings of the environment to live tests, and keep them from all others."""
+    for name in [name for name in os.environ if name.startswith(OUR_VARIABLES)]:
+        del os.environ[name]
+    if item.get_closest_marker("live") is not None:
+        os.environ.update(_environment)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the one line that a test has recorded as its ``note``."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, text in report.user_properties:
+            if name == "note" and report.when == "call":
+                terminalreporter.write_line(f"{report.nodeid}: {text}")
+
+
 @cache
 def recorded_object_info(version: str) -> dict[str, Any]:
-    """The node list of a real server, ``0.33.0`` or ``0.3.64``. Skips without the recordings."""
-    path = SHARED / "conformance" / f"object_info-{version}.json.gz"
-    if not path.exists():
-        pytest.skip("needs the recordings in ../shared")
-    with gzip.open(path, "rt", encoding="utf-8") as file:
+    """The facts of a real server's /object_info, ``0.33.0`` or ``0.3.64``. Do not change them."""
+    with gzip.open(DATA / f"object_info-{version}.json.gz", "rt", encoding="utf-8") as file:
         return json.load(file)
 
 
@@ -66,17 +85,9 @@ def _restore_logging() -> Iterator[None]:
     logger.setLevel(level)
 
 
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of recordings. Skips where it is absent."""
-    if not SHARED.is_dir():
-        pytest.skip("needs the recordings in ../shared")
-    return SHARED
-
-
 @pytest.fixture(params=["0.33.0", "0.3.64"])
 def object_info(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """The node lists of both recorded servers, one after the other."""
+    """The node facts of both recorded servers, one after the other."""
     return recorded_object_info(request.param)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +18,7 @@ from comfy_ui.errors import (
     ValidationError,
 )
 from tests.client.support import answer, image_graph
+from tests.conftest import PROTOCOL
 
 
 def refused(body: Any, graph: dict[str, Any] | None = None) -> InvalidWorkflowError:
@@ -38,8 +38,8 @@ def test_an_accepted_job_keeps_its_number() -> None:
     assert (submitted.prompt_id, submitted.number, submitted.problems) == ("x", 3.0, ())
 
 
-def test_every_recorded_refusal_is_an_invalid_workflow_error_with_a_reason(shared: Path) -> None:
-    recorded = json.loads((shared / "comfyui-protocol/http_prompt_validation.json").read_text())
+def test_every_recorded_refusal_is_an_invalid_workflow_error_with_a_reason() -> None:
+    recorded = json.loads((PROTOCOL / "http_prompt_validation.json").read_text())
     count = 0
     for entry in recorded:
         if entry["status"] == 400:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from comfy_ui.demo import DemoServer, Faults
+from tests.conftest import PROTOCOL
 from tests.demo import support
 
 # GET routes that answer otherwise than recorded, and why.
@@ -51,8 +52,8 @@ def old():
         yield server
 
 
-def _load(shared, name: str) -> list[dict[str, Any]]:
-    return json.loads((shared / "comfyui-protocol" / name).read_text(encoding="utf-8"))
+def _load(name: str) -> list[dict[str, Any]]:
+    return json.loads((PROTOCOL / name).read_text(encoding="utf-8"))
 
 
 def _differences(recorded: Any, seen: Any, at: str = "") -> list[str]:
@@ -80,9 +81,9 @@ def _differences(recorded: Any, seen: Any, at: str = "") -> list[str]:
     return found
 
 
-def test_get_routes_answer_as_recorded(old, shared) -> None:
+def test_get_routes_answer_as_recorded(old) -> None:
     problems = []
-    for entry in _load(shared, "http_get_routes.json"):
+    for entry in _load("http_get_routes.json"):
         request = entry["request"]
         path = request["path"]
         if request["method"] != "GET" or "/history" in path:
@@ -128,10 +129,10 @@ VALIDATION_DIFFERS = {
 }
 
 
-def test_post_prompt_accepts_and_refuses_as_recorded(old, shared) -> None:
+def test_post_prompt_accepts_and_refuses_as_recorded(old) -> None:
     support.upload(old, "lab.png", _png())
     problems, compared = [], 0
-    for entry in _load(shared, "http_prompt_validation.json"):
+    for entry in _load("http_prompt_validation.json"):
         request, note = entry["request"], entry.get("note", "")
         if request["method"] != "POST" or note in VALIDATION_DIFFERS:
             continue
@@ -232,8 +233,8 @@ def _translated(prompt: dict[str, Any], known: set[str]) -> dict[str, Any] | Non
 
 
 @pytest.mark.parametrize("name", TRANSCRIPTS)
-def test_messages_come_in_the_recorded_order(shared, name) -> None:
-    entries = _load(shared, name)
+def test_messages_come_in_the_recorded_order(name) -> None:
+    entries = _load(name)
     by_job: dict[str, list[dict[str, Any]]] = {}
     for entry in entries:
         prompt_id = entry.get("text", {}).get("data", {}).get("prompt_id")

@@ -276,4 +276,4 @@ def rebuild(binary: Mapping[str, Any]) -> bytes:
 
 
 def recordings(folder: Path) -> Iterator[Path]:
-    yield from sorted((folder / "comfyui-protocol").glob("ws_*.json"))
+    yield from sorted(folder.glob("ws_*.json"))

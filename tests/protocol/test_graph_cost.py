@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
 from comfy_ui.protocol.graph_cost import ancestors, plan_graph
+from comfy_ui.workflow import get_preset, list_presets
 from tests.protocol import support
 
 
@@ -127,11 +126,9 @@ def test_a_circle_of_links_is_walked_once() -> None:
     assert ancestors(plan.outputs, plan.sources) == {"1", "2"}
 
 
-def test_every_shipped_fact_graph_can_be_planned(shared: Path) -> None:
-    text = (shared / "presets.json").read_text(encoding="utf-8")
-    graphs = [preset["graph"] for preset in json.loads(text)["presets"] if "graph" in preset]
-    for graph in graphs:
-        plan = plan_graph(graph)
+def test_the_graph_of_every_shipped_preset_can_be_planned() -> None:
+    for preset in list_presets():
+        plan = plan_graph(get_preset(preset.id).graph)
         assert plan.outputs
         heaviest = max(plan.weights, key=lambda id_: plan.weights[id_])
         assert plan.weights[heaviest] >= 5, plan.classes

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from comfy_ui.protocol.queue_and_history import (
     read_history,
     read_queue,
 )
+from tests.conftest import PROTOCOL
 from tests.protocol import support
 from tests.protocol.support import FILE, JOB
 
@@ -50,8 +50,8 @@ def test_an_answer_has_the_graph_and_the_outputs_the_server_runs() -> None:
     assert answer.output_nodes == ("9",)
 
 
-def test_the_recorded_queue_is_read_in_the_order_it_then_ran_in(shared: Path) -> None:
-    path = shared / "comfyui-protocol" / "ws_16_order_number_front.json"
+def test_the_recorded_queue_is_read_in_the_order_it_then_ran_in() -> None:
+    path = PROTOCOL / "ws_16_order_number_front.json"
     entries = json.loads(path.read_text(encoding="utf-8"))
     body = next(e["body"] for e in entries if "heap order" in e.get("note", ""))
     notes = {
@@ -127,8 +127,8 @@ def test_an_entry_tells_its_time_its_cache_and_its_graph() -> None:
     assert found.outputs == {"9": {"images": [FILE]}}
 
 
-def test_old_outputs_of_nodes_that_were_not_asked_for_are_left_out(shared: Path) -> None:
-    path = shared / "comfyui-protocol" / "partial_execution_targets.json"
+def test_old_outputs_of_nodes_that_were_not_asked_for_are_left_out() -> None:
+    path = PROTOCOL / "partial_execution_targets.json"
     post, answer = json.loads(path.read_text(encoding="utf-8"))[2:4]
     prompt = [4, JOB, post["request"]["json"]["prompt"], {}, answer["output_ids"]]
     found = entry(outputs=answer["outputs"], prompt=prompt)
@@ -153,8 +153,8 @@ def test_without_a_graph_all_outputs_are_taken() -> None:
     assert entry(prompt=None).outputs == {"9": {"images": [FILE]}}
 
 
-def test_recorded_entries_of_every_output_kind_are_read(shared: Path) -> None:
-    path = shared / "comfyui-protocol" / "history_by_output_kind.json"
+def test_recorded_entries_of_every_output_kind_are_read() -> None:
+    path = PROTOCOL / "history_by_output_kind.json"
     bodies = json.loads(path.read_text(encoding="utf-8"))
     assert bodies
     for body in bodies.values():

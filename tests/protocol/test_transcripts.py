@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
 from comfy_ui.errors import GenerationCancelledError, GenerationFailedError, JobLostError
 from comfy_ui.protocol import JobState, Outputs, Phase, advance, is_deaf, poll_due, read_history
+from tests.conftest import PROTOCOL
 from tests.protocol import support
 
 S, F, C = Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED
@@ -124,8 +124,8 @@ def settle(recording: support.Recording, job: str, expected: Phase | None) -> Jo
 
 
 @pytest.mark.parametrize("name", sorted(ENDS))
-def test_a_recorded_session_ends_as_it_did(name: str, shared: Path) -> None:
-    recording = support.Recording(shared / "comfyui-protocol" / f"{name}.json").replay()
+def test_a_recorded_session_ends_as_it_did(name: str) -> None:
+    recording = support.Recording(PROTOCOL / f"{name}.json").replay()
     assert len(recording.jobs) == len(ENDS[name])
     for job, (phase, files) in zip(recording.jobs, ENDS[name], strict=True):
         state = settle(recording, job, phase)
@@ -148,28 +148,24 @@ def test_a_recorded_session_ends_as_it_did(name: str, shared: Path) -> None:
         assert all(a <= b for a, b in pairwise(recording.percentages[job]))
 
 
-def test_every_recording_is_replayed(shared: Path) -> None:
-    assert {path.stem for path in support.recordings(shared)} == set(ENDS)
+def test_every_recording_is_replayed() -> None:
+    assert {path.stem for path in support.recordings(PROTOCOL)} == set(ENDS)
 
 
-def test_instant_jobs_on_an_unbroken_socket_need_no_poll(shared: Path) -> None:
-    recording = support.Recording(
-        shared / "comfyui-protocol" / "ws_16_order_number_front.json"
-    ).replay()
+def test_instant_jobs_on_an_unbroken_socket_need_no_poll() -> None:
+    recording = support.Recording(PROTOCOL / "ws_16_order_number_front.json").replay()
     assert all(state.final is S and state.polled_at is None for state in recording.jobs.values())
 
 
-def test_a_node_that_expands_makes_the_history_be_read(shared: Path) -> None:
-    recording = support.Recording(
-        shared / "comfyui-protocol" / "ws_15_subgraph_expansion.json"
-    ).replay()
+def test_a_node_that_expands_makes_the_history_be_read() -> None:
+    recording = support.Recording(PROTOCOL / "ws_15_subgraph_expansion.json").replay()
     (state,) = recording.jobs.values()
     assert state.final is None
     assert state.over_at is not None
 
 
-def test_previews_of_both_kinds_reach_their_jobs(shared: Path) -> None:
-    recording = support.Recording(shared / "comfyui-protocol" / "ws_12_feature_flags.json").replay()
+def test_previews_of_both_kinds_reach_their_jobs() -> None:
+    recording = support.Recording(PROTOCOL / "ws_12_feature_flags.json").replay()
     assert recording.previews == 10
     for state in recording.jobs.values():
         progress = state.progress(0)
@@ -178,18 +174,16 @@ def test_previews_of_both_kinds_reach_their_jobs(shared: Path) -> None:
         assert progress.preview_type == "image/jpeg"
 
 
-def test_a_job_behind_a_silent_socket_shows_the_socket_to_be_deaf(shared: Path) -> None:
+def test_a_job_behind_a_silent_socket_shows_the_socket_to_be_deaf() -> None:
     recording = support.Recording(
-        shared / "comfyui-protocol" / "ws_09_second_socket_same_client_id_while_first_open.json"
+        PROTOCOL / "ws_09_second_socket_same_client_id_while_first_open.json"
     ).replay()
     state = list(recording.jobs.values())[1]
     assert state.heard_at is None
 
 
-def test_a_killed_server_loses_what_it_ran_and_what_waited(shared: Path) -> None:
-    recording = support.Recording(
-        shared / "comfyui-protocol" / "server_killed_and_restarted.json"
-    ).replay()
+def test_a_killed_server_loses_what_it_ran_and_what_waited() -> None:
+    recording = support.Recording(PROTOCOL / "server_killed_and_restarted.json").replay()
     running = recording.jobs["0e018fcc-1c29-41be-87ba-99a87e403e33"]
     pending = recording.jobs["de8b8fdb-5477-4af4-a58d-a952e6a1cf2e"]
     assert running.running

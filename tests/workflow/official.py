@@ -10,19 +10,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 
 def templates() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and editor-format file of every template. Skips where the package is absent."""
+    """Name and editor-format file of every template."""
     return iter(_templates())
 
 
 @cache
 def _templates() -> tuple[tuple[str, dict[str, Any]], ...]:
     spec = find_spec("comfyui_workflow_templates_json")
-    if spec is None or spec.origin is None:
-        pytest.skip("needs the package comfyui-workflow-templates-json")
+    assert spec is not None, "install the dev dependencies"
+    assert spec.origin is not None
     folder = Path(spec.origin).parent / "templates"
     files = [(path.stem, json.loads(path.read_text("utf-8"))) for path in folder.glob("*.json")]
     return tuple(sorted((name, file) for name, file in files if "nodes" in file))

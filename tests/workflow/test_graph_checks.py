@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,16 +14,14 @@ from comfy_ui.workflow import check_workflow, compile_workflow
 from comfy_ui.workflow.checks.graph_checks import error_for
 from comfy_ui.workflow.graph import Graph
 from comfy_ui.workflow.presets.schema import ModelRequirement
-from tests.conftest import SHARED, recorded_object_info
+from tests.conftest import PROTOCOL, recorded_object_info
 
 # What the server calls it, where our own word says more.
 SERVER_WORDS = {"missing_model": "value_not_in_list"}
 
 
 def recordings() -> Iterator[Any]:
-    path = SHARED / "comfyui-protocol" / "http_prompt_validation.json"
-    if not path.exists():
-        return
+    path = PROTOCOL / "http_prompt_validation.json"
     for call in json.loads(path.read_text(encoding="utf-8")):
         body = call["request"].get("json")
         graph = body.get("prompt") if isinstance(body, dict) else None
@@ -35,9 +32,9 @@ def recordings() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("graph", "status", "body"), [*recordings()])
 def test_the_verdict_is_that_of_the_real_server(
-    graph: Graph, status: int, body: dict[str, Any], shared: Path
+    graph: Graph, status: int, body: dict[str, Any]
 ) -> None:
-    with gzip.open(shared / "comfyui-protocol" / "object_info.json.gz", "rt") as file:
+    with gzip.open(PROTOCOL / "object_info.json.gz", "rt") as file:
         object_info = json.load(file)
     # lab.png was put there after the recorded list was made.
     problems = check_workflow(graph, object_info, uploads={"lab.png"})
