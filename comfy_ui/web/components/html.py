@@ -1,22 +1,25 @@
-"""The one place where HTML is made. Everything is escaped unless it was built here.
+"""Build escaped HTML fragments in Python; whole views are templates (see ``templates.py``).
 
 ::
 
     el("p", "a < b", class_="note")      ->  <p class="note">a &lt; b</p>
     el("img", src=url, alt=file_name)    ->  attributes are escaped too
 
-A :class:`Html` is a string that is known to be safe; concatenating one with a plain ``str``
-gives a plain ``str``, which is escaped again when it is used, so a slip shows as visible
-markup and never as an open door.
+:class:`Html` marks a string as safe. Concatenating one with a plain ``str`` gives a plain
+``str``, which is escaped again when it is used: a mistake shows as visible markup and never
+becomes an injection.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from html import escape
 from typing import Final
 
-__all__ = ["Html", "act", "el", "icon", "icon_button", "join", "page_text"]
+from markupsafe import Markup
+
+__all__ = ["Html", "act", "el", "icon", "icon_button", "join", "page_text", "safe_url"]
 
 _VOID: Final = frozenset({"br", "hr", "img", "input", "source", "track", "wbr", "path"})
 _URL_ATTRIBUTES: Final = frozenset({"href", "src", "poster", "action"})
@@ -24,15 +27,18 @@ _SAFE_URL_STARTS: Final = ("/", "#", "http://", "https://", "data:image/")
 
 
 class Html(str):
-    """Text that is HTML already."""
+    """A string that is HTML already; Jinja and MarkupSafe do not escape it either."""
 
     __slots__ = ()
+
+    def __html__(self) -> str:
+        return self
 
 
 def _text(child: object) -> str:
     if child is None or child is False:
         return ""
-    if isinstance(child, Html):
+    if isinstance(child, Html | Markup):
         return child
     if isinstance(child, str):
         return escape(child, quote=False)
@@ -48,9 +54,18 @@ def _attribute(name: str, value: object) -> str:
     if value is True:
         return f" {name}"
     text = str(value)
-    if name in _URL_ATTRIBUTES and not text.lower().startswith(_SAFE_URL_STARTS):
+    if name in _URL_ATTRIBUTES and not safe_url(text):
         return ""
     return f' {name}="{escape(text)}"'
+
+
+def safe_url(url: str) -> str:
+    """``url`` if it is http(s), of this site, or an image in a ``data:`` URL; else an empty string.
+
+    >>> safe_url("/files/1"), safe_url("javascript:alert(1)")
+    ('/files/1', '')
+    """
+    return url if url[:16].lower().startswith(_SAFE_URL_STARTS) else ""
 
 
 def el(tag: str, *children: object, **attributes: object) -> Html:
@@ -128,7 +143,8 @@ _ICONS: Final[dict[str, str]] = {
 }
 
 
-def icon(name: str, *, class_: str = "icon") -> Html:
+@cache
+def icon(name: str, class_: str = "icon") -> Html:
     """A line icon, hidden from screen readers: the text beside it carries the meaning."""
     return el(
         "svg",
