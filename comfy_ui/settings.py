@@ -1,7 +1,7 @@
 """Every setting once: environment variable, default, what it does.
 
 Read with :func:`load_settings`, never at import. The command line overrides the environment.
-The README's table of settings is made from this file (``python -m tests.docs``).
+``python -m tests.docs`` writes the table in ``docs/use/settings.md`` from this file.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def default_data_dir() -> Path:
 
 
 class Settings(BaseSettings):
-    """All settings. Field descriptions are what the README shows."""
+    """All settings. The field descriptions are the ones in the documentation."""
 
     model_config = SettingsConfigDict(
         env_prefix="COMFY_UI_", frozen=True, extra="ignore", populate_by_name=True
@@ -155,5 +155,5 @@ def load_settings(**overrides: Any) -> Settings:
         )
         raise ValidationError(
             f"A setting does not fit: {told}.",
-            hint="See the table of settings in the README.",
+            hint="See docs/use/settings.md for all settings.",
         ) from error

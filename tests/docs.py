@@ -1,6 +1,6 @@
-"""What the documents say: their examples, and their generated parts.
+"""Examples in the documents, and the tables generated from code.
 
-``python -m tests.docs`` writes the tables of README and SECURITY.
+``python -m tests.docs`` writes the tables.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import inspect
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pydantic import AliasChoices
@@ -21,25 +21,27 @@ from comfy_ui.settings import Settings
 from comfy_ui.web.auth.access import TABLE, AccessMode
 
 ROOT = Path(__file__).resolve().parent.parent
-README, SECURITY = ROOT / "README.md", ROOT / "SECURITY.md"
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+TOP_LEVEL = sorted(ROOT.glob("*.md"))
 
 
 def examples(text: str, language: str) -> list[str]:
-    """The blocks of code in that language, in order."""
+    """The code blocks in that language, in order."""
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
 def execute(code: str, folder: Path) -> str:
-    """Run an example in a process of its own; gives what it printed. Warnings are errors."""
-    done = subprocess.run(
+    """Run an example in its own process and return what it prints. Warnings are errors."""
+    process = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 def _variable(name: str, field: FieldInfo) -> str:
@@ -49,46 +51,46 @@ def _variable(name: str, field: FieldInfo) -> str:
 
 def _default(name: str, field: FieldInfo) -> str:
     if name == "data_dir":
-        return "by the custom of the system"
+        return "the system's folder for application data"
     value = field.default
-    return "" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    if value is None or value == "":
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
-# Each action of the table of rights stands in one line; those in one line have the same rights.
-RIGHTS = {
+# Every action is in one row; the actions of a row have the same permissions.
+PERMISSIONS = {
     "see the page and the presets": ["see"],
     "run presets, cancel, see one's own jobs and results": ["see_own", "run", "cancel"],
-    "send files, enhance prompts, have pictures described": ["upload", "enhance"],
-    "open, run and save any workflow, bring styles, give the language model a system prompt": [
-        "open_workflow"
-    ],
-    "fetch missing model files onto this machine": ["get_models"],
+    "upload files, enhance prompts, describe pictures": ["upload", "enhance"],
+    "open, run and save any workflow, import styles, replace the system prompt": ["open_workflow"],
+    "download missing model files to this machine": ["get_models"],
     "see the server's address, devices and errors": ["see_server"],
     "free its memory": ["free_memory"],
     "connect to another server": ["reconnect"],
-    "bring a folder of this machine into the library": ["import_folder"],
+    "import a folder of this machine into the library": ["import_folder"],
 }
 
 
-def rights_table() -> str:
-    """Who may do what, from the table that all handlers ask."""
-    told = [action for actions in RIGHTS.values() for action in actions]
-    assert sorted(told) == sorted(TABLE), "each action stands in RIGHTS once"
+def permissions_table() -> str:
+    """The lowest role for each action, from the table that every handler checks."""
+    listed = [action for actions in PERMISSIONS.values() for action in actions]
+    assert sorted(listed) == sorted(TABLE), "each action is in PERMISSIONS once"
     rows = []
-    for words, actions in RIGHTS.items():
-        (rights,) = {tuple(TABLE[action][mode] for mode in AccessMode) for action in actions}  # type: ignore[index]
-        roles = [role.name.lower() if role is not None else "nobody" for role in rights]
-        rows.append(f"| {words} | {' | '.join(roles)} |")
-    login = "logins of that role"
+    for words, actions in PERMISSIONS.items():
+        (roles,) = {tuple(TABLE[action][mode] for mode in AccessMode) for action in actions}  # type: ignore[index]
+        cells = [role.name.lower() if role is not None else "no one" for role in roles]
+        rows.append(f"| {words} | {' | '.join(cells)} |")
+    login = "logins with that role"
     rows.append(
-        f"| who is the owner | everybody, or {login} | {login} | the Space's account, or {login} |"
+        f"| who is admin | everyone, or {login} | {login} | the Space's account, or {login} |"
     )
     head = [f"| | {' | '.join(AccessMode)} |", f"|---{'|---' * len(AccessMode)}|"]
     return "\n".join([*head, *rows]) + "\n"
 
 
 def settings_table() -> str:
-    """The table of all settings, from the model itself."""
+    """All settings, from the model itself."""
     rows = [
         f"| `{_variable(name, field)}` | {_default(name, field)} | {field.description} |"
         for name, field in Settings.model_fields.items()
@@ -97,48 +99,49 @@ def settings_table() -> str:
 
 
 def error_table() -> str:
-    """The table of all errors, a kind below the kind it belongs to."""
+    """All errors, each below its base class."""
     rows = [
-        f"| {_indent(error)}`{error.__name__}` | {_when(error)} | {error.default_hint} | "
+        f"| {_indent(error)}`{error.__name__}` | {_summary(error)} | {error.default_hint} | "
         f"{'yes' if error.default_retryable else ''} |"
-        for error in _below(ComfyHeadlessError)
+        for error in _subclasses(ComfyHeadlessError)
     ]
-    head = ["| error | when | hint, unless there is a better one | again? |", "|---|---|---|---|"]
+    head = ["| error | when | default hint | retryable |", "|---|---|---|---|"]
     return "\n".join([*head, *rows]) + "\n"
 
 
-def _below(error: type[ComfyHeadlessError]) -> Iterator[type[ComfyHeadlessError]]:
+def _subclasses(error: type[ComfyHeadlessError]) -> Iterator[type[ComfyHeadlessError]]:
     yield error
     for kind in error.__subclasses__():
         if kind.__module__ == errors.__name__:
-            yield from _below(kind)
+            yield from _subclasses(kind)
 
 
 def _indent(error: type[ComfyHeadlessError]) -> str:
     return "–\u00a0" * (error.__mro__.index(ComfyHeadlessError))
 
 
-def _when(error: type[ComfyHeadlessError]) -> str:
-    told = inspect.getdoc(error) or ""
-    return " ".join(told.partition("\n\n")[0].split()).replace("``", "`")
+def _summary(error: type[ComfyHeadlessError]) -> str:
+    docstring = inspect.getdoc(error) or ""
+    return " ".join(docstring.partition("\n\n")[0].split()).replace("``", "`")
 
 
-def secured(security: str) -> str:
-    """SECURITY's text with its generated table as it is to be."""
-    return _with(security, "rights", rights_table())
+# mark in the page -> (page, table); the table follows the mark, up to the next blank line.
+TABLES: dict[str, tuple[Path, Callable[[], str]]] = {
+    "settings": (DOCS / "use" / "settings.md", settings_table),
+    "errors": (DOCS / "library" / "errors.md", error_table),
+    "permissions": (DOCS / "develop" / "security-model.md", permissions_table),
+}
 
 
-def up_to_date(readme: str) -> str:
-    """The README's text with its generated tables as they are to be."""
-    return _with(_with(readme, "settings", settings_table()), "errors", error_table())
-
-
-def _with(readme: str, mark: str, table: str) -> str:
-    before, mark, after = readme.partition(f"<!-- {mark} -->\n")
-    _, _, rest = after.partition("\n## ")
-    return f"{before}{mark}\n{table}\n## {rest}"
+def with_table(text: str, name: str) -> str:
+    """The page's text with its generated table up to date."""
+    mark = f"<!-- {name} -->\n"
+    before, found, after = text.partition(mark)
+    assert found, f"the page has no {mark}"
+    rest = re.sub(r"\A\n(?:\|.*\n)*\n*", "", after)
+    return f"{before}{mark}\n{TABLES[name][1]()}\n{rest}"
 
 
 if __name__ == "__main__":
-    SECURITY.write_text(secured(SECURITY.read_text(encoding="utf-8")), encoding="utf-8")
-    README.write_text(up_to_date(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for table, (page, _) in TABLES.items():
+        page.write_text(with_table(page.read_text(encoding="utf-8"), table), encoding="utf-8")

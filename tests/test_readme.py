@@ -1,113 +1,87 @@
-"""What the README says is so."""
+"""The README: links, examples' commands, the pins for Spaces, and its form on the package index."""
 
 from __future__ import annotations
 
+import os
 import re
-import socket
+import subprocess
 import tomllib
-from collections.abc import Iterator
+import zipfile
+from email import message_from_bytes
 
 import pytest
+import uv
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from comfy_ui import errors
 from tests.conftest import ROOT
-from tests.docs import SECURITY, examples, execute, secured, up_to_date
+from tests.docs import examples
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 REQUIREMENTS = (ROOT / "requirements.txt").read_text(encoding="utf-8")
-
-# The examples of the published documentation, word for word but for the workflow they queue.
-PUBLISHED = """
-import asyncio
-from MODULE import FEATURES, list_missing_features, ComfyClient, ComfyWSClient, enhance_prompt
-from MODULE import compile_workflow
-
-print(FEATURES["ai"], list_missing_features())
-workflow = compile_workflow("sd15", prompt="a cat", seed=1, steps=2)
-
-client = ComfyClient()
-client = ComfyClient(host="192.168.1.100", port=8188)
-client = ComfyClient(timeout=300)
-
-async def main():
-    async with ComfyWSClient() as ws:
-        prompt_id = await ws.queue_prompt(workflow)
-        result = await ws.wait_for_completion(
-            prompt_id, on_progress=lambda p: print(f"Progress: {p.progress}%")
-        )
-        assert result["images"] and result.images[0].filename.endswith(".png"), result
-
-asyncio.run(main())
-print(enhance_prompt("a cat", style="detailed").enhanced)
-"""
+REPOSITORY = "https://github.com/someone/comfy-ui"
 
 
-def test_the_table_of_rights_is_the_one_that_is_asked() -> None:
-    written = SECURITY.read_text(encoding="utf-8")
-    assert secured(written) == written, "run: python -m tests.docs"
-
-
-def test_the_tables_of_settings_and_errors_are_up_to_date() -> None:
-    assert up_to_date(README) == README, "run: python -m tests.docs"
-
-
-def test_every_error_is_in_the_table() -> None:
-    named = [name for name in vars(errors) if name.endswith("Error") and name != "ComfyUIError"]
-    assert [name for name in named if f"`{name}`" not in README] == []
-
-
-def test_ci_runs_the_readmes_test_command() -> None:
+def test_readme_test_command_is_the_one_ci_runs() -> None:
     command = next(c.strip() for c in examples(README, "sh") if c.strip().endswith("pytest"))
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 
-def test_every_linked_file_is_there() -> None:
+def test_readme_links_lead_to_files() -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_spaces_get_the_pinned_gradio_and_no_index_lines() -> None:
+@pytest.fixture(scope="module")
+def description(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The README in the metadata of a wheel that GitHub Actions builds for a tag."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [uv.find_uv_bin(), "build", "--wheel", "--quiet", "--out-dir", folder, ROOT],
+        env={**os.environ, "GITHUB_REPOSITORY": "someone/comfy-ui", "GITHUB_REF_NAME": "v1.2.3"},
+        check=True,
+    )
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA")]
+        metadata = message_from_bytes(archive.read(name))
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    return str(metadata.get_payload(decode=True), "utf-8")
+
+
+def test_index_readme_begins_with_the_title(description: str) -> None:
+    assert README.startswith("---\n"), "Spaces read the front matter"
+    assert description.startswith("# comfy-ui\n")
+
+
+def test_index_readme_has_only_absolute_links_to_existing_files(description: str) -> None:
+    assert re.findall(r"\]\((?!https?:)[^)]*\)", description) == []
+    paths = re.findall(rf"{REPOSITORY}/(?:raw|blob)/v1\.2\.3/([^)#]+)\)", description)
+    assert len(paths) == len(re.findall(r"\]\((?!https?:|#)", README))
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_index_readme_shows_its_picture_from_the_repository(description: str) -> None:
+    assert f"]({REPOSITORY}/raw/v1.2.3/assets/screenshots/create-wide-light.webp)" in description
+
+
+def test_requirements_pin_the_gradio_of_the_space() -> None:
     (version,) = re.findall(r"^sdk_version: (.+)$", README, flags=re.MULTILINE)
     assert f"gradio=={version}" in REQUIREMENTS.splitlines()
     assert all(re.match(r"[a-z0-9._-]+==\S+( ; .+)?$", line) for line in REQUIREMENTS.splitlines())
 
 
-def test_the_pins_for_spaces_cover_all_dependencies() -> None:
+def test_requirements_cover_all_dependencies() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *(d for name in extras for d in extras[name])]
+    dependencies = [*project["dependencies"], *(d for name in extras for d in extras[name])]
     pins = {
         name: Version(line.partition("==")[2].split()[0])
         for line in REQUIREMENTS.splitlines()
         for name in [line.partition("==")[0]]
     }
-    for asked in map(Requirement, wanted):
-        if asked.name != "comfy-ui":
-            assert asked.specifier.contains(pins[asked.name]), asked
+    for requirement in map(Requirement, dependencies):
+        if requirement.name != "comfy-ui":
+            assert requirement.specifier.contains(pins[requirement.name]), requirement
     assert {"authlib", "itsdangerous"} <= set(pins), "gradio[oauth]"
-
-
-@pytest.fixture
-def default_server() -> Iterator[None]:
-    """The embedded engine where the examples expect a ComfyUI: localhost:8188."""
-    from comfy_ui.demo import DemoServer
-
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", 8188)) == 0:
-            pytest.skip("something else listens on port 8188")
-    with DemoServer(port=8188, speed="instant").in_thread():
-        yield
-
-
-@pytest.mark.parametrize("module", ["comfy_ui", "comfy_headless"])
-def test_the_published_examples_work_to_the_letter(default_server, module, tmp_path) -> None:
-    execute(PUBLISHED.replace("MODULE", module), tmp_path)
-
-
-@pytest.mark.parametrize("number", range(len(examples(README, "python"))))
-def test_the_readmes_python_examples_work(default_server, number, tmp_path) -> None:
-    execute(examples(README, "python")[number], tmp_path)
-    assert list((tmp_path / "pictures").iterdir()), "the example saves a picture"

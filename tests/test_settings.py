@@ -34,7 +34,7 @@ def test_an_argument_beats_the_environment_and_none_does_not(monkeypatch) -> Non
 def test_a_value_that_does_not_fit_names_the_setting() -> None:
     with pytest.raises(ValidationError, match="port") as caught:
         load_settings(port="many")
-    assert "README" in caught.value.hint
+    assert "docs/use/settings.md" in caught.value.hint
 
 
 def test_secrets_are_not_shown(monkeypatch) -> None:

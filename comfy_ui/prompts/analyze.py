@@ -60,13 +60,13 @@ class PromptAnalysis:
 
 
 class AnalyzeOptions(TypedDict, total=False):
-    """What :func:`analyze_prompt` and :func:`aanalyze_prompt` take.
+    """Options of :func:`analyze_prompt` and :func:`aanalyze_prompt`.
 
-    presets: ids of the presets to choose from, such as those that a server can run; by default
-        all.
-    model: ``"rules"`` (the default) asks none; None the configured one or one on this machine
-        (see :func:`find_model`); or a :class:`LanguageModel`, or the name of one.
-    timeout_s: how long the model may take in all; 20 by default.
+    Keys:
+        presets: preset ids to choose from, such as those the server can run; all by default.
+        model: ``"rules"`` (the default), None for the configured model or one on this machine
+            (see :func:`find_model`), a :class:`LanguageModel`, or the name of one.
+        timeout_s: seconds the model may take in all; 20 by default.
     """
 
     presets: Collection[str] | None

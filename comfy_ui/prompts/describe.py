@@ -26,12 +26,13 @@ _MAX_PIXELS: Final = 200_000_000
 
 
 class DescribeOptions(TypedDict, total=False):
-    """What :func:`describe_image` and :func:`adescribe_image` take.
+    """Options of :func:`describe_image` and :func:`adescribe_image`.
 
-    family: as for :func:`enhance_prompt`.
-    model: as for :func:`enhance_prompt`; at a server on this machine its first vision model is
-        taken, unless this one is known to see.
-    timeout_s: how long it may take in all; 60 by default.
+    Keys:
+        family: as in :class:`EnhanceOptions`.
+        model: as in :class:`EnhanceOptions`. On a local server the first vision model is used,
+            unless this one is known to accept images.
+        timeout_s: seconds the model may take in all; 60 by default.
     """
 
     family: str

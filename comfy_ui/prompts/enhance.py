@@ -40,24 +40,26 @@ _MAX_CHARACTERS = 10_000
 
 
 class EnhanceOptions(TypedDict, total=False):
-    """What :func:`enhance_prompt`, :func:`aenhance_prompt` and :func:`stream_enhance` take.
+    """Options of :func:`enhance_prompt`, :func:`aenhance_prompt` and :func:`stream_enhance`.
 
-    style: one of :func:`list_styles`, one of ``styles.toml``, or a :class:`Style` of one's own.
-    strength: ``light`` adds little, ``strong`` much; ``medium`` by default.
-    family: model family of the preset (``SDXL``, ``Flux.1`` …): tags for those that read tags,
-        sentences for all others; a negative prompt only where one is used; its length limit.
-    kind: what will be made: ``image``, ``edit``, ``video``, ``i2v`` or ``audio``.
-    seed: another seed, another draft; by default it follows from the prompt itself.
-    unlike: a draft that is known already: the rules write another, where they know one. A model
-        writes another by another seed.
-    model: a :class:`LanguageModel`, the name of one, or ``"rules"`` for none. By default the
-        configured one, or one on this machine (see :func:`find_model`).
-    instructions: the person's own words to the model, besides ours.
-    system: a system prompt of the person's own, in the place of ours. What has to be copied letter
-        for letter, and the form of the answer, is still told.
-    timeout_s: how long the model may take in all; 20 by default.
-    on_failure: ``rules`` (the default) lets the rules write when the model fails, and says why in
-        ``reason``; ``raise`` raises :class:`LanguageModelError`.
+    Keys:
+        style: the name of a built-in style (:func:`list_styles`) or of one in ``styles.toml``, or
+            a :class:`Style`.
+        strength: ``light``, ``medium`` (the default) or ``strong``: how much is added.
+        family: model family of the preset (``SDXL``, ``Flux.1``, …). It decides between tags and
+            sentences, whether there is a negative prompt, and the length limit.
+        kind: what is generated: ``image``, ``edit``, ``video``, ``i2v`` or ``audio``.
+        seed: a different seed gives a different draft; derived from the prompt by default.
+        unlike: an earlier draft. The rules write a different one if they can; a model gets
+            another seed.
+        model: a :class:`LanguageModel`, the name of one, or ``"rules"``. By default the
+            configured model, or one on this machine (see :func:`find_model`).
+        instructions: the user's own instructions, added to the built-in ones.
+        system: a system prompt that replaces the built-in one. The rules about text to copy
+            verbatim and about the answer's format are still appended.
+        timeout_s: seconds the model may take in all; 20 by default.
+        on_failure: ``rules`` (the default) falls back to the rules when the model fails, with the
+            cause in ``reason``; ``raise`` raises :class:`LanguageModelError`.
     """
 
     style: str | Style

@@ -1,7 +1,7 @@
 """What the built-in enhancer makes of 40 prompts for 5 families, to be read by a person.
 
 python -m tests.prompts.table > table.md    all of them
-python -m tests.prompts.table --write       the short form, into PROMPTS.md
+python -m tests.prompts.table --write       the short form, into docs/use/prompts.md
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from comfy_ui.prompts import EnhanceOptions, enhance_prompt, list_styles
 
-PAGE = Path(__file__).resolve().parents[2] / "PROMPTS.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "use" / "prompts.md"
 BEGIN, END = "<!-- the table: python -m tests.prompts.table --write -->", "<!-- end -->"
 FAMILIES: list[tuple[str, EnhanceOptions]] = [
     ("SDXL", {"family": "SDXL"}),
@@ -97,7 +97,7 @@ def table(prompts: list[str]) -> str:
 
 
 def document(text: str) -> str:
-    """PROMPTS.md with the table of today."""
+    """The page with its table up to date."""
     before, _, rest = text.partition(BEGIN)
     return f"{before}{BEGIN}\n{table(SHOWN)}{END}{rest.partition(END)[2]}"
 

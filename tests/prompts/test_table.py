@@ -1,4 +1,4 @@
-"""PROMPTS.md tells what is."""
+"""The page about prompts: its table and its examples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examples of API.md, executed; and MCP as an assistant speaks it."""
+"""The examples of the page Programs, executed; and MCP as an assistant speaks it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.security.support import GRADIO, PASSWORDS, Person, served
 
 pytestmark = GRADIO
 
-TEXT = (ROOT / "API.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs" / "use" / "programs.md").read_text(encoding="utf-8")
 VERA = ("vera", PASSWORDS["vera"])
 
 

@@ -146,7 +146,7 @@ def compile_workflow(
     Raises:
         UnknownPresetError: no preset of that name.
         ValidationError: an unknown value name, a value out of range, not among the choices, or
-        missing.
+            missing.
     """
     preset = preset_id if isinstance(preset_id, Preset) else get_preset(preset_id, folders=folders)
     library = None if object_info is None else as_library(object_info)
