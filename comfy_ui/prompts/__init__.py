@@ -1,7 +1,7 @@
-"""Words: prompts made richer, understood, styled and multiplied.
+"""Prompt tools: enhance, analyze, describe, style and expand prompts.
 
-Nothing is contacted on import, and ``openai`` is loaded when a model is asked. The built-in rules
-need no model and no network.
+Importing this package contacts nothing, and ``openai`` is imported when a model is used. The
+built-in rules need neither a model nor the network.
 """
 
 from __future__ import annotations

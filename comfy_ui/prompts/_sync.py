@@ -1,4 +1,4 @@
-"""The synchronous twins of coroutines: the same work, run to its end."""
+"""Run a coroutine to completion from synchronous code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def run_sync(work: Coroutine[Any, Any, T]) -> T:
-    """Run ``work`` to its end; in a thread of its own where a loop is running (notebooks)."""
+    """Run ``work`` to completion; in its own thread if an event loop is running (notebooks)."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -1,7 +1,7 @@
-"""``analyze_prompt``: what a prompt is about, and which preset and size suit it.
+"""``analyze_prompt``: the subject of a prompt, and the preset and size that suit it.
 
-By rules; by a language model when one is asked for. What the model says is taken where it is one of
-the answers there are, and the rules' answer stands everywhere else.
+The built-in rules decide, or a language model if requested. An answer of the model counts only if
+it is one of the allowed values; the rules' answer is used everywhere else.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from ..errors import LanguageModelError, ValidationError
 from ..workflow.presets.preset_store import Preset, list_presets
 from ._sync import run_sync
 from .draft import Kind
-from .language_models.instructions import ANALYSIS_FIELDS, analysing
-from .language_models.llm import whole_answer
+from .language_models.instructions import ANALYSIS_FIELDS, analysis_question
+from .language_models.llm import complete_answer
 from .language_models.llm_output import Rejected, read_fields
 from .language_models.model_choice import DEFAULT_TIMEOUT_S, RULES, LanguageModel, find_model
-from .protected_spans import PartKind, protected_parts, without_quotes
-from .rules.vocabulary import said_in, subject_of, subject_words, vocabulary, words
+from .protected_spans import PartKind, protected_parts, remove_quotes
+from .rules.vocabulary import mentioned_aspects, subject_of, subject_words, vocabulary, words
 
 __all__ = ["AnalyzeOptions", "PromptAnalysis", "aanalyze_prompt", "analyze_prompt"]
 
-_MAX_WORDS, _MAX_LENGTH = 8, 40  # of a list that a model answers with, and of one of its words
+_MAX_WORDS, _MAX_LENGTH = 8, 40  # longest list in a model's answer, and longest word in it
 _MAX_PROMPT = 10_000
 _TASKS: dict[Kind, tuple[str, ...]] = {
     "image": ("t2i", "i2i"),
@@ -37,19 +37,19 @@ _TASKS: dict[Kind, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class PromptAnalysis:
-    """What was found. ``reasons`` says in words why.
+    """The result of an analysis. ``reasons`` explains the decisions.
 
     ``intent`` is the group of the subject (portrait, landscape, city, …, other), ``subjects`` are
-    the words for it; ``said`` are the aspects that the prompt describes already (light, colour,
+    the words for it. ``mentioned`` are the aspects that the prompt already describes (light, color,
     framing, …), ``mood`` its words for a mood. ``suggested_size`` is width and height in pixels,
-    None for what has no size. ``source`` names what judged: a model's name, or ``rules``;
-    ``reason`` says why it was the rules although a model was asked for.
+    or None for results without a size. ``source`` is the model's name or ``rules``; ``reason``
+    explains why the rules decided although a model was requested.
     """
 
     intent: str
     kind: Kind
     styles: tuple[str, ...]
-    said: tuple[str, ...]
+    mentioned: tuple[str, ...]
     suggested_preset: str
     reasons: tuple[str, ...]
     subjects: tuple[str, ...] = ()
@@ -75,9 +75,9 @@ class AnalyzeOptions(TypedDict, total=False):
 
 
 def analyze_prompt(prompt: str, **options: Unpack[AnalyzeOptions]) -> PromptAnalysis:
-    """Find subject, styles and the kind of result that a prompt asks for.
+    """Find the subject, the styles and the kind of result that a prompt asks for.
 
-    A model that fails leaves it to the rules, and ``reason`` says why.
+    If a model fails, the rules answer, and ``reason`` explains why.
 
     Raises:
         ValidationError: the prompt is empty.
@@ -88,7 +88,7 @@ def analyze_prompt(prompt: str, **options: Unpack[AnalyzeOptions]) -> PromptAnal
 
 
 async def aanalyze_prompt(prompt: str, **options: Unpack[AnalyzeOptions]) -> PromptAnalysis:
-    """:func:`analyze_prompt` for programs with an event loop."""
+    """Analyze a prompt without blocking the event loop; see :func:`analyze_prompt`."""
     return await _analyze(prompt, **options)
 
 
@@ -104,17 +104,18 @@ async def _analyze(
     if chosen is None:
         return by_rules
     known = {p.id: p for p in list_presets() if presets is None or p.id in presets}
-    asked = analysing(
+    asked = analysis_question(
         prompt[:_MAX_PROMPT],
         intents=[*vocabulary()["subjects"], "other"],
         kinds=_TASKS,
         presets={name: f"{p.title}, makes {p.kind} ({p.task})" for name, p in known.items()},
     )
     try:
-        text, name = await whole_answer(chosen, asked, timeout_s=timeout_s)
+        text, name = await complete_answer(chosen, asked, timeout_s=timeout_s)
         told = read_fields(text, ANALYSIS_FIELDS)
     except Rejected as rejected:
-        return replace(by_rules, reason=f"{chosen.name or 'The model'} said nothing: {rejected}.")
+        reason = f"{chosen.name or 'The model'} gave no usable answer: {rejected}."
+        return replace(by_rules, reason=reason)
     except LanguageModelError as error:
         return replace(by_rules, reason=error.message)
     return _judged(by_rules, told, name, prompt, known)
@@ -127,7 +128,7 @@ def _judged(
     prompt: str,
     presets: Mapping[str, Preset],
 ) -> PromptAnalysis:
-    """The model's answers where they are among those there are; the rules' where not."""
+    """Take the model's answers where they are allowed values, and the rules' answers elsewhere."""
     rules, found = vocabulary()["analysis"], words(prompt)
     kind = next((kind for kind in _TASKS if kind == told["kind"]), by_rules.kind)
     intent = told["intent"].casefold()
@@ -147,7 +148,7 @@ def _judged(
         kind=kind,
         styles=styles,
         suggested_preset=suits.id,
-        # Only what the prompt says: a model likes to add to it.
+        # Only what the prompt says: models tend to add to it.
         subjects=tuple(one for one in _listed(told["subjects"]) if set(words(one)) & set(found))
         or by_rules.subjects,
         mood=_listed(told["mood"]) or by_rules.mood,
@@ -163,7 +164,7 @@ def _listed(text: str) -> tuple[str, ...]:
 
 
 def _by_rules(prompt: str, presets: Collection[str] | None) -> PromptAnalysis:
-    found = words(without_quotes(prompt)) or words(prompt)
+    found = words(remove_quotes(prompt)) or words(prompt)
     if not found:
         raise ValidationError("There is no prompt to analyse.", hint="Type a few words first.")
     rules = vocabulary()["analysis"]
@@ -181,7 +182,7 @@ def _by_rules(prompt: str, presets: Collection[str] | None) -> PromptAnalysis:
         intent=subject,
         kind=kind,
         styles=tuple(styles),
-        said=tuple(sorted(said_in(found))),
+        mentioned=tuple(sorted(mentioned_aspects(found))),
         suggested_preset=preset.id,
         reasons=tuple(dict.fromkeys([*reasons, *filter(None, (why, why_shape))])),
         subjects=subjects,
@@ -213,7 +214,7 @@ def _preset(
     rules: Mapping[str, Any],
     among: Collection[str] | None,
 ) -> tuple[Preset, str]:
-    """The preset that suits best of those there are, and why."""
+    """Return the most suitable of the given presets, and why."""
     wanted: list[tuple[str, str]] = []
     if kind == "image":
         if any(part.kind is PartKind.QUOTE for part in protected_parts(prompt)):
@@ -229,26 +230,26 @@ def _preset(
         if name in known:
             return known[name], f"{known[name].title}: {why}" if why else ""
     fitting = next((p for p in known.values() if p.task == _TASKS[kind][0]), None)
-    # Better one that is not there (the page says what it lacks) than one of another kind.
+    # An unavailable preset of the right kind (the page lists what is missing) beats a wrong kind.
     return fitting or next(p for p in list_presets() if p.id == rules["presets"][kind][0]), ""
 
 
 def _shape(
     preset: Preset, found: Sequence[str], subject: str, rules: Mapping[str, Any]
 ) -> tuple[str, str]:
-    """``wide`` or ``tall`` and why, or nothing: then the preset's own shape is right."""
+    """Return ``wide`` or ``tall`` and why; nothing if the preset's own shape suits."""
     shapes = rules["shapes"]
     for word in found:
         if shape := next((s for s in shapes if word in shapes[s]["words"]), ""):
             return shape, f"'{word}' suits a {shape} picture"
     shape = next((s for s in shapes if subject in shapes[s]["subjects"]), "")
-    if not shape or preset.kind == "video":  # videos are wide as it is
+    if not shape or preset.kind == "video":  # videos are wide by default
         return "", ""
     return shape, f"a {subject} suits a {shape} picture"
 
 
 def _sized(preset: Preset, shape: str, rules: Mapping[str, Any]) -> tuple[int, int] | None:
-    """A size with about the pixels of the preset's own, in that shape; None if it has no size."""
+    """Return a size of that shape with about the preset's pixel count; None without a size."""
     width, height = preset.by_role("width"), preset.by_role("height")
     if width is None or height is None or not width.default or not height.default:
         return None

@@ -1,4 +1,4 @@
-"""``describe_image`` and ``adescribe_image``: a picture turned into a prompt by a vision model."""
+"""``describe_image`` and ``adescribe_image``: turn a picture into a prompt with a vision model."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from typing import Final, TypedDict, Unpack
 from ..errors import LanguageModelError, ValidationError
 from ._sync import run_sync
 from .draft import EnhancedPrompt
-from .language_models.instructions import describing
-from .language_models.llm import whole_answer
-from .language_models.llm_output import Rejected, judged_description, read_answer
+from .language_models.instructions import description_question
+from .language_models.llm import complete_answer
+from .language_models.llm_output import Rejected, check_description, read_answer
 from .language_models.model_choice import LanguageModel, find_model, no_model
 from .model_families import find_family
 
 __all__ = ["DescribeOptions", "adescribe_image", "describe_image"]
 
-_LONGEST_SIDE: Final = 1024  # more costs time and tokens, and changes no description
-_TIMEOUT_S: Final = 60.0  # a model that sees is often a large one, and has to be loaded
+_LONGEST_SIDE: Final = (
+    1024  # larger pictures cost time and tokens and do not improve the description
+)
+_TIMEOUT_S: Final = 60.0  # vision models are often large and have to be loaded first
 _MAX_PIXELS: Final = 200_000_000
 
 
@@ -41,14 +43,14 @@ class DescribeOptions(TypedDict, total=False):
 
 
 def describe_image(image: bytes | Path, **options: Unpack[DescribeOptions]) -> EnhancedPrompt:
-    """A prompt from which a model of ``family`` would make about this picture.
+    """Write a prompt from which a model of ``family`` would make a similar picture.
 
-    ``image`` is the bytes of a picture, or its path. The model gets it small and without its
-    metadata. ``original`` of the result is empty.
+    ``image`` is the bytes of a picture, or its path. The model receives it scaled down and without
+    its metadata. ``original`` of the result is empty.
 
     Raises:
-        ValidationError: that is no picture.
-        LanguageModelError: there is no vision model, or it gave nothing usable.
+        ValidationError: ``image`` is not a picture.
+        LanguageModelError: there is no vision model, or its answer was unusable.
     """
     return run_sync(_describe(image, **options))
 
@@ -56,7 +58,7 @@ def describe_image(image: bytes | Path, **options: Unpack[DescribeOptions]) -> E
 async def adescribe_image(
     image: bytes | Path, **options: Unpack[DescribeOptions]
 ) -> EnhancedPrompt:
-    """:func:`describe_image` for programs with an event loop."""
+    """Describe a picture without blocking the event loop; see :func:`describe_image`."""
     return await _describe(image, **options)
 
 
@@ -74,9 +76,11 @@ async def _describe(
     if chosen is None:
         raise no_model()
     known = find_family(family)
-    text, name = await whole_answer(chosen, describing(picture, known), timeout_s=timeout_s)
+    text, name = await complete_answer(
+        chosen, description_question(picture, known), timeout_s=timeout_s
+    )
     try:
-        told = judged_description(read_answer(text), known)
+        told = check_description(read_answer(text), known)
     except Rejected as rejected:
         raise LanguageModelError(f"{name} gave no description: {rejected}.") from rejected
     return EnhancedPrompt(
@@ -90,7 +94,7 @@ async def _describe(
 
 
 def _small(content: bytes) -> str:
-    """The picture as a ``data:`` URI, JPEG."""
+    """Return the picture as a small JPEG in a ``data:`` URI."""
     from PIL import Image, ImageOps
 
     try:

@@ -1,4 +1,4 @@
-"""A draft of a better prompt, for a person to judge, and how it differs from what they wrote."""
+"""The draft of an enhanced prompt, and its differences from the original."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ Strength = Literal["light", "medium", "strong"]
 
 @dataclass(frozen=True, slots=True)
 class EnhancedPrompt:
-    """A draft for a person to judge.
+    """A draft of an enhanced prompt, for the user to accept or discard.
 
-    ``negative`` is empty where the model family uses none, ``lyrics`` where it does not sing.
-    ``source`` names what wrote it: a model's name, or ``rules``. ``reason`` says what should be
-    known besides: why it was the rules although there is a model, or why nothing was added.
-    ``changes`` are the phrases that were added.
+    ``negative`` is empty if the model family uses none, ``lyrics`` if it does not sing. ``source``
+    is the model's name or ``rules``. ``reason`` explains why the rules wrote the draft although
+    there is a model, or why nothing was added. ``changes`` are the added phrases.
     """
 
     enhanced: str
@@ -48,9 +47,9 @@ _PIECE = re.compile(r"\s+|[\w'’-]+|[^\w\s]")
 
 
 def differences(original: str, enhanced: str) -> tuple[Difference, ...]:
-    """How ``enhanced`` came from ``original``, word by word.
+    """Compare ``original`` and ``enhanced`` word by word, ignoring case.
 
-    The runs that are not "removed" make up ``enhanced`` again. Capitals make no difference.
+    The runs that are not "removed" make up ``enhanced`` again.
 
     >>> [(d.kind, d.text) for d in differences("a cat", "a black cat")]
     [('same', 'a '), ('added', 'black '), ('same', 'cat')]
@@ -58,7 +57,7 @@ def differences(original: str, enhanced: str) -> tuple[Difference, ...]:
     old, new = _PIECE.findall(original), _PIECE.findall(enhanced)
     runs: list[Difference] = []
     folded = [piece.casefold() for piece in old], [piece.casefold() for piece in new]
-    # Exact for what people write; hostile text of thousands of words would take seconds that way.
+    # Exact for prompts of usual length; hostile text of thousands of words would take seconds.
     hasty = len(old) + len(new) > _EXACT_PIECES
     for tag, a, b, c, d in SequenceMatcher(None, *folded, autojunk=hasty).get_opcodes():
         if tag == "equal":

@@ -1,4 +1,4 @@
-"""``enhance_prompt``: a richer prompt as a draft, by a language model or by the built-in rules."""
+"""``enhance_prompt``: draft a richer prompt with a language model or the built-in rules."""
 
 from __future__ import annotations
 
@@ -12,9 +12,15 @@ from typing import Literal, TypedDict, Unpack, get_args
 from ..errors import LanguageModelError, ValidationError, closest
 from ._sync import run_sync
 from .draft import EnhancedPrompt, Kind, Strength, differences
-from .language_models.instructions import question
+from .language_models.instructions import enhancement_question
 from .language_models.llm import ask
-from .language_models.llm_output import ModelOutput, Rejected, judged, partial_prompt, read_answer
+from .language_models.llm_output import (
+    ModelOutput,
+    Rejected,
+    check_answer,
+    partial_prompt,
+    read_answer,
+)
 from .language_models.model_choice import (
     DEFAULT_TIMEOUT_S,
     RULES,
@@ -94,17 +100,17 @@ class _Request:
 
 
 def list_styles() -> list[str]:
-    """The built-in styles of enhancing. ``style=`` also takes those of :func:`load_styles`."""
+    """List the built-in enhancement styles. ``style=`` also takes those of :func:`load_styles`."""
     return built_in_styles()
 
 
 def enhance_prompt(prompt: str, **options: Unpack[EnhanceOptions]) -> EnhancedPrompt:
     """Write a richer version of ``prompt``. See :class:`EnhanceOptions` for the options.
 
-    Works without any model: then the built-in rules write, and ``source`` says ``rules``.
+    Works without any model: the built-in rules then write it, and ``source`` is ``rules``.
 
     Raises:
-        ValidationError: the prompt is empty, or an option does not fit.
+        ValidationError: the prompt is empty, or an option is invalid.
         LanguageModelError: with ``on_failure="raise"``, there is no usable answer.
     """
     request = _checked(prompt, options)
@@ -115,17 +121,17 @@ def enhance_prompt(prompt: str, **options: Unpack[EnhanceOptions]) -> EnhancedPr
 
 
 async def aenhance_prompt(prompt: str, **options: Unpack[EnhanceOptions]) -> EnhancedPrompt:
-    """:func:`enhance_prompt` for programs with an event loop."""
+    """Enhance a prompt without blocking the event loop; see :func:`enhance_prompt`."""
     return await _last(_checked(prompt, options))
 
 
 async def stream_enhance(
     prompt: str, **options: Unpack[EnhanceOptions]
 ) -> AsyncGenerator[str | EnhancedPrompt, None]:
-    """The draft as it is written: pieces of text, and at the end the :class:`EnhancedPrompt`.
+    """Yield the draft as it is written: pieces of text, then the :class:`EnhancedPrompt`.
 
-    The pieces are raw: only the last value is cleaned and checked, and it may say something else
-    (the rules', when the answer was unusable). Raises what :func:`enhance_prompt` raises.
+    The pieces are raw. Only the last value is cleaned and checked, and it may differ (it is the
+    rules' draft if the model's answer was unusable). Raises what :func:`enhance_prompt` raises.
     """
     async with aclosing(_stream(_checked(prompt, options))) as parts:
         async for part in parts:
@@ -141,7 +147,7 @@ async def _stream(request: _Request) -> AsyncGenerator[str | EnhancedPrompt, Non
     family = find_family(request.family)
     text, shown, name = "", "", model.name
     try:
-        asked = question(
+        asked = enhancement_question(
             request.prompt.strip(),
             style=request.style,
             strength=request.strength,
@@ -158,7 +164,7 @@ async def _stream(request: _Request) -> AsyncGenerator[str | EnhancedPrompt, Non
                 if visible.startswith(shown) and len(visible) > len(shown):
                     yield visible[len(shown) :]
                     shown = visible
-        answer = judged(read_answer(text), request.prompt.strip(), family)
+        answer = check_answer(read_answer(text), request.prompt.strip(), family)
     except Rejected as rejected:
         yield _fallen_back(
             request, started, LanguageModelError(f"{name} gave no prompt: {rejected}.")

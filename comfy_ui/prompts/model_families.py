@@ -1,10 +1,9 @@
-"""How a model family reads a prompt, and how much of it: data from ``model_families.toml``.
+"""How the text encoder of a model family reads a prompt: data from ``model_families.toml``.
 
-Tokens are estimated. The real count would take the ``tokenizers`` library and the vocabulary of
-every encoder (about 2 MB for CLIP, over 30 MB for Gemma), from a model hub and not from a package
-registry, and once more in the browser, which counts while somebody types. ComfyUI has them, and no
-route that counts. For a warning that a prompt is too long the estimate is near enough, see
-:func:`count_tokens`.
+Token counts are estimates. Exact counts would need the ``tokenizers`` library and the vocabulary
+of every encoder (about 2 MB for CLIP, over 30 MB for Gemma) from a model hub, and once more in
+the browser, which counts while the user types. ComfyUI has the vocabularies but no route that
+counts. For a warning about a long prompt the estimate is good enough; see :func:`count_tokens`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ __all__ = ["Family", "Tokens", "count_tokens", "find_family"]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What the text encoder of a family wants. ``limit`` and ``chunk`` are tokens."""
+    """What the text encoder of a family expects. ``limit`` and ``chunk`` are in tokens."""
 
     names: tuple[str, ...] = ()
     reads: Literal["tags", "sentences"] = "sentences"
@@ -35,9 +34,9 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """An estimate of how long a prompt is for a family's encoder.
+    """The estimated length of a prompt for a family's encoder.
 
-    ``chunks`` is how many pieces it is encoded in; 1 for encoders that read everything at once.
+    ``chunks`` is the number of pieces it is encoded in; 1 for encoders that read the whole prompt.
     """
 
     used: int
@@ -46,7 +45,7 @@ class Tokens:
 
     @property
     def fits(self) -> bool:
-        """Whether the encoder reads all of it as it was trained to."""
+        """Whether the prompt stays within the length that the encoder was trained on."""
         return self.used <= self.limit
 
 
@@ -61,7 +60,7 @@ def _families() -> dict[str, Family]:
 
 
 def find_family(name: str) -> Family:
-    """The family of that name, in any case; one that reads sentences where it is unknown."""
+    """Find a family by name, ignoring case; unknown names give a family that reads sentences."""
     return _families().get(name.casefold(), Family())
 
 
@@ -71,10 +70,10 @@ _CJK = 0x2E80
 
 
 def count_tokens(text: str, family: str = "") -> Tokens:
-    """Estimate the tokens of ``text`` without the tokenizer of the model.
+    """Estimate the number of tokens of ``text`` without the model's tokenizer.
 
-    Against CLIP's own tokenizer the sum over English prompts is off by 1 %, a single prompt of 75
-    tokens by about 5. Weights, LoRA tags and ``BREAK`` cost nothing, as in ComfyUI.
+    Compared with CLIP's own tokenizer, the sum over English prompts is off by 1 %, a single prompt
+    of 75 tokens by about 5. Weights, LoRA tags and ``BREAK`` cost nothing, as in ComfyUI.
     """
     known = find_family(family)
     used = sum(_cost(piece, known.encoder) for piece in _PIECE.findall(_SYNTAX.sub(" ", text)))
@@ -85,6 +84,6 @@ def count_tokens(text: str, family: str = "") -> Tokens:
 def _cost(piece: str, encoder: str) -> int:
     if ord(piece[0]) >= _CJK:
         return 2 * len(piece) if encoder == "clip" else len(piece)
-    if not piece[0].isascii():  # other alphabets: CLIP knows few of their words
+    if not piece[0].isascii():  # CLIP knows few words of other alphabets
         return len(piece) if encoder == "clip" else math.ceil(len(piece) / 2)
     return 1 if len(piece) <= 8 or not piece.isalpha() else 1 + math.ceil((len(piece) - 8) / 5)

@@ -1,4 +1,4 @@
-"""The parts of a prompt that nobody may change: syntax, and what is meant letter by letter.
+"""Parts of a prompt that must stay verbatim: syntax, quoted text and names.
 
 Quoted text, weights ``(word:1.2)``, LoRA tags ``<lora:name:0.8>``, wildcards ``__name__`` and
 ``{a|b}``, ``embedding:name``, ``BREAK``, and proper names.
@@ -18,15 +18,15 @@ __all__ = [
     "PartKind",
     "PromptPart",
     "ProtectedSpanLostError",
-    "foreign_syntax_removed",
     "protected_parts",
-    "restored",
-    "without_quotes",
+    "remove_foreign_syntax",
+    "remove_quotes",
+    "restore_protected_parts",
 ]
 
 
 class PartKind(StrEnum):
-    """What a protected part is."""
+    """The kind of a protected part."""
 
     QUOTE = "quote"
     WEIGHT = "weight"
@@ -39,14 +39,14 @@ class PartKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PromptPart:
-    """One protected part, letter for letter."""
+    """One protected part, verbatim."""
 
     kind: PartKind
     text: str
 
 
 class ProtectedSpanLostError(Exception):
-    """Protected parts are missing and cannot be put back. ``parts`` says which."""
+    """Protected parts are missing and cannot be restored. ``parts`` lists them."""
 
     def __init__(self, parts: Sequence[PromptPart]) -> None:
         super().__init__(", ".join(part.text for part in parts))
@@ -56,7 +56,7 @@ class ProtectedSpanLostError(Exception):
 _QUOTES = r"\"[^\"\n]+\"|“[^”\n]+”|«[^»\n]+»|„[^“”\n]+[“”]|「[^」\n]+」|(?<!\w)'[^'\n]+'(?!\w)"
 _TAG = r"<[a-zA-Z_]+:[^<>\n]+>"
 _EMBEDDING = r"\bembedding:[\w\-./]+(?::[\d.]+)?"
-# Weights and wildcard groups nest; four levels are more than anybody writes by hand.
+# Weights and wildcard groups nest; four levels exceed what is written by hand.
 _WEIGHT = r"\((?:[^()\n]|\((?:[^()\n]|\((?:[^()\n]|\([^()\n]*\))*\))*\))*:\s*-?[\d.]+\s*\)"
 _GROUP = r"\{(?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*\}"
 _PARTS = re.compile(
@@ -72,7 +72,7 @@ _OPENERS = frozenset(
 
 
 def protected_parts(prompt: str) -> list[PromptPart]:
-    """The protected parts in their order; what repeats is there as often as it is in the prompt."""
+    """List the protected parts in order, repeated as often as they occur."""
     parts = [
         PromptPart(PartKind(found.lastgroup or ""), found[0]) for found in _PARTS.finditer(prompt)
     ]
@@ -80,11 +80,11 @@ def protected_parts(prompt: str) -> list[PromptPart]:
 
 
 def _names(text: str) -> list[str]:
-    """Words with a capital inside a sentence; the first word of one only before another such."""
+    """Find capitalized words inside a sentence; its first word only before another one."""
     found: dict[str, None] = {}
     capitals = [word[0].isupper() for word in _WORD.findall(text)]
     if sum(capitals) > 0.7 * len(capitals):
-        return []  # Everything In Capitals says nothing about names
+        return []  # Title Case says nothing about names
     for sentence in _SENTENCE_END.split(text):
         run: list[re.Match[str]] = []
         for word in [*_WORD.finditer(sentence), None]:
@@ -103,19 +103,19 @@ def _names(text: str) -> list[str]:
     return [name for name in found if len(name) > 1]
 
 
-def without_quotes(prompt: str) -> str:
-    """``prompt`` without the texts that are to be shown, which say nothing about the picture."""
+def remove_quotes(prompt: str) -> str:
+    """Return ``prompt`` without quoted texts, which say nothing about the picture."""
     return _QUOTED.sub(" ", prompt)
 
 
-def restored(answer: str, prompt: str) -> str:
-    """``answer`` with every protected part of ``prompt`` in it.
+def restore_protected_parts(answer: str, prompt: str) -> str:
+    """Return ``answer`` with every protected part of ``prompt`` restored.
 
-    What can be mended is: a lost weight is put back around its words, changed quotation marks and
-    capitals become as they were, lost tags, embeddings and wildcards are added at the end.
+    A lost weight is put back around its words, changed quotation marks and capitals are reverted,
+    and lost tags, embeddings and wildcards are appended.
 
     Raises:
-        Lost: something is missing for which there is no right place.
+        ProtectedSpanLostError: a missing part has no right place.
     """
     parts = protected_parts(prompt)
     needed = Counter(parts)
@@ -129,7 +129,7 @@ def restored(answer: str, prompt: str) -> str:
                 lost.append(part)
                 break
             answer = mended
-    # Mending one part may have cut into another.
+    # Restoring one part may have cut into another.
     lost += [part for part, times in needed.items() if _count(answer, part) < times]
     if lost:
         raise ProtectedSpanLostError(list(dict.fromkeys(lost)))
@@ -161,15 +161,16 @@ def _mend(answer: str, part: PromptPart) -> str | None:
     else:
         return None
     for found in re.finditer(looser, answer, re.IGNORECASE):
-        # Not one that is right already: it serves another mention of the same words.
+        # Not one that is already right: it serves another mention of the same words.
         if answer[max(0, found.start() - 1) : found.end() + len(part.text)].find(part.text) < 0:
             return answer[: found.start()] + part.text + answer[found.end() :]
     return None
 
 
-def foreign_syntax_removed(answer: str, prompt: str) -> str:
-    """``answer`` without syntax that the prompt does not have: invented LoRA tags and wildcards,
-    markup, and brackets, which would change weights unseen.
+def remove_foreign_syntax(answer: str, prompt: str) -> str:
+    """Remove syntax from ``answer`` that ``prompt`` does not have.
+
+    That is: invented LoRA tags and wildcards, markup, and brackets, which would change weights.
 
     >>> foreign_syntax_removed("a cat (sitting) <lora:x:1>, {red|blue}", "a {red|blue} cat")
     'a cat sitting , {red|blue}'
@@ -195,6 +196,6 @@ def foreign_syntax_removed(answer: str, prompt: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Without brackets that ComfyUI or A1111 would obey, and without markup."""
+    """Remove markup and the brackets that ComfyUI or A1111 would interpret."""
     text = re.sub(r"<[^<>]{0,200}>", "", text)
     return re.sub(r"(?<!\\)[(){}\[\]]|<|>", "", text)

@@ -1,7 +1,8 @@
-"""Styles: words that stand around a prompt. Our own, and those people bring from elsewhere.
+"""Prompt styles: text around a prompt, shipped or read from the user's files.
 
-Read are TOML (as ``styles.toml`` here), JSON as Fooocus has it (a list of ``name``, ``prompt`` with
-``{prompt}`` in it, ``negative_prompt``) and CSV as A1111 has it (``name,prompt,negative_prompt``).
+Formats: TOML (as ``styles.toml``), JSON as Fooocus writes it (a list of ``name``, ``prompt`` with
+``{prompt}`` in it, ``negative_prompt``) and CSV as A1111 writes it
+(``name,prompt,negative_prompt``).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ STYLE_FILES = (".csv", ".json", ".toml")
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """``prompt`` has ``{prompt}`` where the person's words go; without it they come first."""
+    """A style. ``{prompt}`` in ``prompt`` marks the user's words; without it they come first."""
 
     name: str
     prompt: str = ""
@@ -49,14 +50,14 @@ class Style:
 
     @property
     def around(self) -> tuple[str, str]:
-        """The words before and after the person's."""
+        """Return the text before and after the user's words."""
         before, place, after = self.prompt.partition(_PLACE)
         return (before, after) if place else ("", f", {before}" if before else "")
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """A prompt with its style, as it would be sent."""
+    """A prompt combined with its style, as it would be sent."""
 
     prompt: str
     negative: str
@@ -64,14 +65,14 @@ class Merged:
 
 @dataclass(frozen=True, slots=True)
 class Styles:
-    """What a folder holds, and which files or entries of it could not be read."""
+    """The styles of a folder, and the files or entries that could not be read."""
 
     styles: Mapping[str, Style]
     problems: tuple[Problem, ...] = ()
 
 
 def merge_style(prompt: str, style: Style, *, negative: str = "") -> Merged:
-    """``prompt`` and ``negative`` with the words of ``style`` around them.
+    """Combine ``prompt`` and ``negative`` with the text of ``style``.
 
     >>> merge_style("a cat", Style("ink", "{prompt}, ink on paper", "photo")).prompt
     'a cat, ink on paper'
@@ -85,7 +86,7 @@ def merge_style(prompt: str, style: Style, *, negative: str = "") -> Merged:
 
 
 def read_styles(content: bytes | str, name: str) -> list[Style]:
-    """The styles in a file's ``content``; the ending of ``name`` says which kind of file it is.
+    """Read the styles in a file's ``content``; the suffix of ``name`` selects the format.
 
     Raises:
         ValidationError: it is not a file of styles.
@@ -101,7 +102,7 @@ def read_styles(content: bytes | str, name: str) -> list[Style]:
             entries = json.loads(text)
     except (ValueError, csv.Error, RecursionError) as error:
         raise ValidationError(f"{name} cannot be read: {error}.") from error
-    if isinstance(entries, dict):  # {"name": {"prompt": …}} is about as well
+    if isinstance(entries, dict):  # {"name": {"prompt": …}} is in use, too
         entries = [
             {"name": key, **value} for key, value in entries.items() if isinstance(value, dict)
         ]
@@ -133,18 +134,18 @@ def _styles(entries: Iterable[Any]) -> Iterable[Style]:
 
 @cache
 def shipped_styles() -> Mapping[str, Style]:
-    """The styles that come with the program, by name."""
+    """Return the shipped styles by name."""
     text = files(__package__).joinpath("styles.toml").read_text(encoding="utf-8")
     return {style.name: style for style in read_styles(text, "styles.toml")}
 
 
 def style_picture(name: str) -> Path:
-    """Where the small picture of a shipped style lies; others have none."""
+    """Return the path of a shipped style's picture; other styles have none."""
     return assets_dir() / "styles" / f"{name.replace(' ', '_')}.webp"
 
 
 def load_styles(folder: Path | None = None) -> Styles:
-    """The shipped styles and those in ``folder``; one of the folder wins over a shipped name."""
+    """Load the shipped styles and those in ``folder``, which override shipped names."""
     found, problems = dict(shipped_styles()), []
     paths = sorted(folder.iterdir()) if folder is not None and folder.is_dir() else []
     for path in paths:
@@ -162,10 +163,10 @@ def load_styles(folder: Path | None = None) -> Styles:
 
 
 def find_style(name: str, known: Mapping[str, Style], also: Iterable[str] = ()) -> Style | str:
-    """The style of that name in ``known``, or ``name`` itself where it is in ``also``.
+    """Find a style of ``known`` by name, or return ``name`` itself if it is in ``also``.
 
     Raises:
-        ValidationError: there is none; the hint names the closest.
+        ValidationError: there is no such style; the hint names the closest one.
     """
     also = list(also)
     if name in also:

@@ -13,7 +13,7 @@ def test_the_documented_example_is_understood() -> None:
     assert found.intent == "city"
     assert found.styles == ("cyberpunk",)
     assert found.kind == "image"
-    assert "light" in found.said
+    assert "light" in found.mentioned
     assert "'city' is a word for city" in found.reasons
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 from comfy_ui.prompts.language_models.llm_output import (
     ModelOutput,
     Rejected,
-    judged,
+    check_answer,
     partial_prompt,
     read_answer,
 )
@@ -54,7 +54,7 @@ def test_what_is_shown_while_it_comes_in_only_grows(prompt: str, cut: int) -> No
 def test_no_answer_breaks_the_reader(text: str) -> None:
     partial_prompt(text)
     try:
-        told = judged(read_answer(text), "a cat", find_family("SDXL"))
+        told = check_answer(read_answer(text), "a cat", find_family("SDXL"))
     except Rejected:
         return
     assert "cat" in told.prompt.lower()
@@ -63,7 +63,7 @@ def test_no_answer_breaks_the_reader(text: str) -> None:
 
 def test_a_clip_family_gets_no_more_than_its_encoder_reads() -> None:
     long = "a cat, " + ", ".join(f"thing number{n} {n * 7}" for n in range(60))
-    told = judged(ModelOutput(long), "a cat", find_family("SDXL")).prompt
+    told = check_answer(ModelOutput(long), "a cat", find_family("SDXL")).prompt
     assert count_tokens(told, "SDXL").used <= 75
     assert told.startswith("a cat, thing number0 0")
 
@@ -71,7 +71,7 @@ def test_a_clip_family_gets_no_more_than_its_encoder_reads() -> None:
 def test_a_prompt_of_two_chunks_may_fill_two() -> None:
     prompt = "a cat, " + ", ".join(f"word{n}" for n in "abcdefghijklmnopqrstuvwxyzabcdefghijklmnop")
     assert count_tokens(prompt, "SDXL").chunks == 2
-    told = judged(
+    told = check_answer(
         ModelOutput(prompt + "".join(f", {a}rain{b}" for a in "abcdefgh" for b in "abcdefgh")),
         prompt,
         find_family("SDXL"),
@@ -93,9 +93,15 @@ def test_a_prompt_of_two_chunks_may_fill_two() -> None:
     ],
 )
 def test_an_answer_in_the_language_of_the_prompt_is_taken(prompt: str, answer: str) -> None:
-    assert judged(ModelOutput(answer), prompt, find_family("")).prompt == answer
+    assert check_answer(ModelOutput(answer), prompt, find_family("")).prompt == answer
 
 
 def test_the_negative_of_a_family_without_one_is_dropped() -> None:
-    assert judged(ModelOutput(GOOD, negative="dog"), "a cat", find_family("Flux.1")).negative == ""
-    assert judged(ModelOutput(GOOD, negative="dog"), "a cat", find_family("SDXL")).negative == "dog"
+    assert (
+        check_answer(ModelOutput(GOOD, negative="dog"), "a cat", find_family("Flux.1")).negative
+        == ""
+    )
+    assert (
+        check_answer(ModelOutput(GOOD, negative="dog"), "a cat", find_family("SDXL")).negative
+        == "dog"
+    )

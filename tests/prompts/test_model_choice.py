@@ -105,12 +105,12 @@ def test_nothing_heavy_is_loaded_until_a_model_is_asked() -> None:
     [("llava:13b", True), ("qwen2.5-vl-7b", True), ("qwen2.5vl:7b", True), ("llama3.2", False)],
 )
 def test_models_that_see_are_known_by_name(name: str, sees: bool) -> None:
-    assert model_choice.sees_pictures(name) is sees
+    assert model_choice.takes_pictures(name) is sees
 
 
 def test_a_model_that_sees_is_looked_for_on_this_machine(llm: LlmServer) -> None:
     def found(name: str, url: str = llm.url) -> str | None:
-        model = model_choice.find_seeing_model(
+        model = model_choice.find_vision_model(
             settings=Settings(openai_base_url=url, llm_model=name, openai_api_key=SecretStr("k"))
         )
         return model.name if model else None
@@ -121,4 +121,4 @@ def test_a_model_that_sees_is_looked_for_on_this_machine(llm: LlmServer) -> None
     assert found("llama3.2", "http://192.0.2.1/v1") is None
     llm.models = ["llama3.2"]
     assert found("llama3.2") is None
-    assert model_choice.find_seeing_model(settings=Settings(llm_model="rules")) is None
+    assert model_choice.find_vision_model(settings=Settings(llm_model="rules")) is None

@@ -11,9 +11,9 @@ from comfy_ui.prompts.draft import differences
 from comfy_ui.prompts.language_models.llm_output import read_answer
 from comfy_ui.prompts.protected_spans import (
     ProtectedSpanLostError,
-    foreign_syntax_removed,
     protected_parts,
-    restored,
+    remove_foreign_syntax,
+    restore_protected_parts,
 )
 
 PARTS = [
@@ -59,7 +59,7 @@ def test_after_restoring_every_part_is_there_or_the_answer_is_refused(
 ) -> None:
     prompt, answer = " ".join(prompt_parts), " ".join(answer_parts)
     try:
-        result = restored(foreign_syntax_removed(answer, prompt), prompt)
+        result = restore_protected_parts(remove_foreign_syntax(answer, prompt), prompt)
     except ProtectedSpanLostError:
         return
     for part, times in Counter(protected_parts(prompt)).items():
@@ -70,7 +70,7 @@ def test_after_restoring_every_part_is_there_or_the_answer_is_refused(
 def test_a_faithful_answer_is_not_touched(parts: list[str]) -> None:
     prompt = " ".join(parts)
     answer = f"{prompt} at dusk"
-    assert restored(foreign_syntax_removed(answer, prompt), prompt) == answer
+    assert restore_protected_parts(remove_foreign_syntax(answer, prompt), prompt) == answer
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_faithful_answer_is_not_touched(parts: list[str]) -> None:
     ],
 )
 def test_what_has_a_right_place_is_put_back(answer: str, prompt: str, mended: str) -> None:
-    assert restored(foreign_syntax_removed(answer, prompt), prompt) == mended
+    assert restore_protected_parts(remove_foreign_syntax(answer, prompt), prompt) == mended
 
 
 @pytest.mark.parametrize(
@@ -94,12 +94,12 @@ def test_what_has_a_right_place_is_put_back(answer: str, prompt: str, mended: st
 )
 def test_what_has_no_right_place_is_lost(answer: str, prompt: str) -> None:
     with pytest.raises(ProtectedSpanLostError):
-        restored(answer, prompt)
+        restore_protected_parts(answer, prompt)
 
 
 def test_syntax_that_the_person_did_not_write_is_taken_out() -> None:
     answer = "a (bright) cat [x] <b>bold</b> <lora:evil:1> __secret__ {a|b} (big:1.5) BREAK"
-    cleaned = foreign_syntax_removed(answer, "a cat")
+    cleaned = remove_foreign_syntax(answer, "a cat")
     assert cleaned.split() == ["a", "bright", "cat", "x", "bold", "big"]
 
 
@@ -110,9 +110,9 @@ def test_hostile_text_is_read_in_a_blink(piece: str) -> None:
     text = (piece * 10_000)[:10_000]
     started = time.perf_counter()
     protected_parts(text)
-    foreign_syntax_removed(text, text)
+    remove_foreign_syntax(text, text)
     read_answer(text)
     differences(text, text[1:] + " x")
     with suppress(ProtectedSpanLostError):
-        restored("a cat", text)
+        restore_protected_parts("a cat", text)
     assert time.perf_counter() - started < 2  # some 0.1 s; minutes, where a pattern explodes

@@ -1,4 +1,4 @@
-"""What a language model is told: about the family it writes for, the style, and the rules."""
+"""The instructions for a language model: family, style and rules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..rules.vocabulary import phrases
 from ..styles import Style
 from .llm import Question
 
-__all__ = ["ANALYSIS_FIELDS", "analysing", "describing", "question"]
+__all__ = ["ANALYSIS_FIELDS", "analysis_question", "description_question", "enhancement_question"]
 
 _READS: Final = {
     "tags": "Write comma-separated tags and short phrases, the most important first. No sentences.",
@@ -63,7 +63,7 @@ _NAMES_OF_PARTS: Final = {
 }
 
 
-def question(
+def enhancement_question(
     prompt: str,
     *,
     style: str | Style,
@@ -74,7 +74,7 @@ def question(
     instructions: str = "",
     system: str = "",
 ) -> Question:
-    """The question that makes ``prompt`` richer."""
+    """Build the question that makes ``prompt`` richer."""
     told = [system.strip()[:4000]]
     if not told[0]:
         told = [_KINDS[kind], _READS[family.reads], _STRENGTHS[strength], _style(style)]
@@ -101,8 +101,8 @@ def question(
     )
 
 
-def describing(picture: str, family: Family) -> Question:
-    """The question what is in a picture, as a prompt that would make it again."""
+def description_question(picture: str, family: Family) -> Question:
+    """Build the question for a prompt that would recreate a picture."""
     return Question(
         system="\n".join((_DESCRIBE, _READS[family.reads], _DESCRIBE_RULES)),
         user="Describe this picture.",
@@ -123,10 +123,10 @@ ANALYSIS_FIELDS: Final = {
 }
 
 
-def analysing(
+def analysis_question(
     prompt: str, *, intents: Iterable[str], kinds: Iterable[str], presets: Mapping[str, str]
 ) -> Question:
-    """The question what ``prompt`` asks for. ``presets``: what each makes, by id."""
+    """Build the question about what ``prompt`` asks for. ``presets`` maps ids to descriptions."""
     keys = ", ".join(f'"{name}": {about}' for name, about in ANALYSIS_FIELDS.items())
     told = (
         "You judge what a prompt for an image, video or music model asks for.",

@@ -1,4 +1,4 @@
-"""Asking a language model. The only place that knows the ``openai`` library."""
+"""Requests to a language model; the only module that uses the ``openai`` library."""
 
 from __future__ import annotations
 
@@ -13,24 +13,27 @@ from typing import TYPE_CHECKING, Any, Final
 from ...errors import LanguageModelError
 from ...features import require_feature
 from ...protocol.retry import Backoff, Failure, classify_status, parse_retry_after
-from .model_choice import LanguageModel, choose, sees_pictures
+from .model_choice import LanguageModel, choose_model, takes_pictures
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-__all__ = ["Question", "ask", "whole_answer"]
+__all__ = ["Question", "ask", "complete_answer"]
 
 _BACKOFF: Final = Backoff(base_s=0.5, cap_s=4.0, attempts=3)
 _MAX_TOKENS: Final = 2_000
-_MAX_ANSWER: Final = 40_000  # characters, thoughts included
-# Servers that took no structured output, and models that took no temperature: asked plainly since.
+_MAX_ANSWER: Final = 40_000  # characters, including reasoning
+# Servers without structured output, and models without a temperature: not asked for it again.
 _plain: set[tuple[str, str]] = set()
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """``fields`` are the texts wanted back (structured output, where the server can); with none
-    the answer is plain text. ``picture`` is an address or ``data:`` URI for a vision model."""
+    """A question to a language model.
+
+    ``fields`` are the texts to return (as structured output if the server supports it); without
+    them the answer is plain text. ``picture`` is a URL or ``data:`` URI for a vision model.
+    """
 
     system: str
     user: str
@@ -42,18 +45,18 @@ class Question:
 async def ask(
     model: LanguageModel, question: Question, *, timeout_s: float
 ) -> AsyncGenerator[tuple[str, str], None]:
-    """The answer as it comes: pairs of a piece of text and the name of the model.
+    """Yield the answer as it arrives: pairs of a piece of text and the model's name.
 
-    What fails before the first piece is tried again while there is time; 429 and 503 after what
-    the server asks for, if that is in time.
+    A failure before the first piece is retried within the time limit; after 429 and 503 the
+    server's ``Retry-After`` applies if it fits.
 
     Raises:
         MissingFeatureError: the extra ``ai`` is not installed.
         LanguageModelError: the server cannot be reached, refuses (``.status``,
-            ``.retry_after_s``), is too slow, or broke off in the middle of its answer.
+            ``.retry_after_s``), is too slow, or stopped in the middle of its answer.
     """
     require_feature("ai")
-    # The import takes a second the first time.
+    # The first import takes a second.
     await asyncio.to_thread(__import__, "openai")
     deadline = time.monotonic() + timeout_s
     attempt = 0
@@ -80,10 +83,10 @@ async def ask(
             await asyncio.sleep(wait)
 
 
-async def whole_answer(
+async def complete_answer(
     model: LanguageModel, question: Question, *, timeout_s: float
 ) -> tuple[str, str]:
-    """The answer when it is complete, and the name of the model. Raises what :func:`ask` raises."""
+    """Return the complete answer and the model's name. Raises what :func:`ask` raises."""
     text, name = "", model.name
     async with aclosing(ask(model, question, timeout_s=timeout_s)) as pieces:
         async for piece, name in pieces:  # noqa: B007 -- the name is used below
@@ -96,7 +99,8 @@ def _client(model: LanguageModel, timeout_s: float) -> AsyncOpenAI:
 
     return AsyncOpenAI(
         base_url=model.base_url,
-        api_key=model.api_key or "none",  # local servers take anything, the library wants something
+        api_key=model.api_key
+        or "none",  # local servers accept any key, and the library requires one
         timeout=timeout_s,
         max_retries=0,
         # A proxy for the internet does not lead to this machine.
@@ -105,12 +109,12 @@ def _client(model: LanguageModel, timeout_s: float) -> AsyncOpenAI:
 
 
 async def _named(client: AsyncOpenAI, model: LanguageModel, question: Question) -> str:
-    """The name of the model, asking the server for its list when it is not given."""
+    """Return the model's name, from the server's list if none is given."""
     seeing = question.picture is not None
-    if model.name and not (seeing and model.local and not sees_pictures(model.name)):
+    if model.name and not (seeing and model.local and not takes_pictures(model.name)):
         return model.name
     listed = await _translated(client.models.list())
-    name = choose([entry.id for entry in listed.data or []], seeing=seeing) or model.name
+    name = choose_model([entry.id for entry in listed.data or []], seeing=seeing) or model.name
     if not name:
         raise LanguageModelError(
             f"The server at {model.base_url} has no model for this.",
@@ -204,12 +208,12 @@ async def _within(deadline: float, waited: Any) -> Any:
         raise LanguageModelError(
             "The language model took too long.",
             hint="Try again: a model that was being loaded is there by then.",
-            retryable=False,  # there is no time left in this call
+            retryable=False,  # the time limit leaves no room for another attempt
         ) from error
 
 
 async def _translated(waited: Any, *, streaming: bool = False) -> Any:
-    """Await, with every failure as a :class:`LanguageModelError`."""
+    """Await, turning every failure into a :class:`LanguageModelError`."""
     from openai import APIConnectionError, APIStatusError, APITimeoutError
 
     try:
@@ -230,8 +234,8 @@ async def _translated(waited: Any, *, streaming: bool = False) -> Any:
         ) from error
     except (LanguageModelError, asyncio.CancelledError):
         raise
-    # The library hands on whatever its HTTP library and JSON parser raise in the midst of a
-    # stream, classes that this module must not know.
+    # The library passes on exceptions of its HTTP library and JSON parser in the middle of a
+    # stream: classes that this module must not know.
     except Exception as error:
         raise LanguageModelError(
             f"The language model's server answered nonsense or broke off ({error}).",

@@ -1,7 +1,7 @@
-"""What a language model answered, made into a prompt or rejected. Pure text in, text out.
+"""Turn a language model's answer into a prompt, or reject it. Pure text in, text out.
 
 Models chat, refuse, think aloud, wrap answers in fences and quotes, repeat themselves, or answer
-in another language. None of that may stand in the prompt box.
+in another language. None of that may reach the prompt box.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ..model_families import Family, count_tokens
-from ..protected_spans import ProtectedSpanLostError, foreign_syntax_removed, restored
+from ..protected_spans import ProtectedSpanLostError, remove_foreign_syntax, restore_protected_parts
 from ..rules.language_detection import COMMON, EMPTY_WORDS, is_latin, language_of
 from ..rules.vocabulary import words
 
 __all__ = [
     "ModelOutput",
     "Rejected",
-    "judged",
-    "judged_description",
+    "check_answer",
+    "check_description",
     "partial_prompt",
     "read_answer",
     "read_fields",
@@ -38,8 +38,8 @@ class ModelOutput:
     lyrics: str = ""
 
 
-class Rejected(Exception):  # noqa: N818 -- a verdict, always handled; not an error of the caller's
-    """The answer is no prompt. The message says why, as half a sentence: "it refused"."""
+class Rejected(Exception):  # noqa: N818 -- an outcome that is always handled, not an error of the caller
+    """The answer is not a prompt. The message explains why in half a sentence: "it refused"."""
 
 
 _THOUGHT = re.compile(r"<(think|thinking|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
@@ -87,7 +87,7 @@ _MAX_FIELD: Final = 300
 
 
 def read_answer(text: str) -> ModelOutput:
-    """The parts of a complete answer, as structured output, JSON in chatter, or plain text."""
+    """Split a complete answer: structured output, JSON in chatter, or plain text."""
     text = _bare(text)
     found = _json_object(text, _PROMPT_KEYS)
     if found is not None:
@@ -103,10 +103,10 @@ def read_answer(text: str) -> ModelOutput:
 
 
 def read_fields(text: str, keys: Collection[str]) -> dict[str, str]:
-    """The texts of an answer that is to be a JSON object with ``keys``; what is missing is "".
+    """Read the texts of an answer that should be a JSON object with ``keys``; missing ones are "".
 
     Raises:
-        Rejected: there is no such object in it.
+        Rejected: the answer contains no such object.
     """
     text = _bare(text)
     found = _json_object(text, keys)
@@ -116,7 +116,7 @@ def read_fields(text: str, keys: Collection[str]) -> dict[str, str]:
 
 
 def partial_prompt(text: str) -> str:
-    """What can be shown of an answer that is still coming in. Nothing is judged yet."""
+    """Return what can be shown of an incomplete answer, unchecked."""
     text = _CONTROL.sub("", _THOUGHT.sub("", text)).lstrip()
     text = re.sub(r"^```\w*\s*", "", text)
     if "<think".startswith(text[:6].lower()) or not text:
@@ -127,31 +127,31 @@ def partial_prompt(text: str) -> str:
             return ""
         try:
             return _CONTROL.sub("", json.loads(f'"{value[1]}"', strict=False))
-        except ValueError:  # an escape is cut in half
+        except ValueError:  # an escape sequence is incomplete
             return ""
     return _LABEL.sub("", _LEAD_IN.sub("", text))
 
 
-def judged(answer: ModelOutput, prompt: str, family: Family) -> ModelOutput:
-    """``answer`` fit for the prompt box, with the protected parts of ``prompt`` in it.
+def check_answer(answer: ModelOutput, prompt: str, family: Family) -> ModelOutput:
+    """Check ``answer`` and restore the protected parts of ``prompt`` in it.
 
     Raises:
-        Rejected: it is none: a refusal, another language, not about the prompt, no end, …
+        Rejected: it is a refusal, in another language, off topic, unfinished, …
     """
     text = answer.prompt
     _check_sense(text, refusing=_REFUSAL.match(prompt) is not None)
-    _checklanguage_of(text, prompt)
+    _check_language(text, prompt)
     _check_subject(text, prompt)
-    text = _tidied(foreign_syntax_removed(text, prompt))
+    text = _tidied(remove_foreign_syntax(text, prompt))
     text = _shortened(text, prompt, family)
     try:
-        text = restored(text, prompt)
+        text = restore_protected_parts(text, prompt)
     except ProtectedSpanLostError as lost:
         told = ", ".join(part.text for part in lost.parts[:3])
         raise Rejected(f"it lost {told}") from lost
     if _same(text, prompt):
         raise Rejected("it changed nothing")
-    negative = _tidied(foreign_syntax_removed(answer.negative, ""))[:1000]
+    negative = _tidied(remove_foreign_syntax(answer.negative, ""))[:1000]
     return replace(
         answer,
         prompt=text,
@@ -160,19 +160,19 @@ def judged(answer: ModelOutput, prompt: str, family: Family) -> ModelOutput:
     )
 
 
-def judged_description(answer: ModelOutput, family: Family) -> str:
-    """The description of a picture, fit for the prompt box.
+def check_description(answer: ModelOutput, family: Family) -> str:
+    """Check the description of a picture.
 
     Raises:
-        Rejected: it is none.
+        Rejected: it is not usable as a prompt.
     """
     _check_sense(answer.prompt)
-    text = _tidied(foreign_syntax_removed(answer.prompt, ""))
+    text = _tidied(remove_foreign_syntax(answer.prompt, ""))
     return _shortened(text, "", family)
 
 
 def _check_sense(text: str, *, refusing: bool = False) -> None:
-    """``refusing``: the prompt itself begins like a refusal, so the answer may as well."""
+    """Reject refusals. ``refusing``: the prompt itself begins like one, so the answer may, too."""
     if not words(text):
         raise Rejected("it was empty")
     if _REFUSAL.match(text) and not refusing:
@@ -183,7 +183,7 @@ def _check_sense(text: str, *, refusing: bool = False) -> None:
 
 
 def _bare(text: str) -> str:
-    """An answer without thoughts, control characters and the fence around it."""
+    """Remove reasoning, control characters and the surrounding fence."""
     text = _CONTROL.sub("", _THOUGHT.sub("", text.replace("\r\n", "\n"))).strip()
     fence = _FENCE.search(text)
     return fence[1].strip() if fence and len(fence[1].strip()) > 3 else text
@@ -211,7 +211,7 @@ def _field(found: dict[str, object], keys: tuple[str, ...]) -> str:
 
 
 def _plain(text: str) -> str:
-    """The prompt in an answer without structure: its chatter, labels and markup taken off."""
+    """Extract the prompt from an answer without structure: no chatter, labels or markup."""
     text = _LEAD_IN.sub("", text, count=1)
     blocks = [block.strip() for block in re.split(r"\n\s*\n", text) if block.strip()]
     while len(blocks) > 1 and _CHATTER.match(blocks[-1]):
@@ -225,7 +225,7 @@ def _plain(text: str) -> str:
 
 
 def _unbold(found: re.Match[str]) -> str:
-    # __name__ is a wildcard to us, and bold only when it has spaces as no file name of one has.
+    # __name__ is a wildcard here; it means bold only with spaces, which file names do not have.
     return found[2] if found[1] == "**" or " " in found[2] else found[0]
 
 
@@ -247,38 +247,38 @@ def _tidied(text: str) -> str:
 
 
 def _check_repeats(text: str) -> None:
-    said = words(text)
-    threes = Counter(zip(said, said[1:], said[2:], strict=False))
-    if threes and max(threes.values()) > max(3, len(said) // 12):
+    text_words = words(text)
+    threes = Counter(zip(text_words, text_words[1:], text_words[2:], strict=False))
+    if threes and max(threes.values()) > max(3, len(text_words) // 12):
         raise Rejected("it repeated itself")
-    if len(said) >= 40 and len(set(said)) < len(said) * 0.3:
+    if len(text_words) >= 40 and len(set(text_words)) < len(text_words) * 0.3:
         raise Rejected("it repeated itself")
 
 
-def _checklanguage_of(text: str, prompt: str) -> None:
+def _check_language(text: str, prompt: str) -> None:
     if is_latin(prompt) and not is_latin(text):
         raise Rejected("it came in another script")
-    told, said = language_of(text), set(words(prompt))
-    # A prompt is often too short to tell its language; one common word is a hint.
-    hints = {name for name, common in COMMON.items() if said & common}
-    if told and hints and told not in hints:
+    language, prompt_words = language_of(text), set(words(prompt))
+    # A prompt is often too short for language detection; one common word is a hint.
+    hints = {name for name, common in COMMON.items() if prompt_words & common}
+    if language and hints and language not in hints:
         raise Rejected("it came in another language")
 
 
 def _check_subject(text: str, prompt: str) -> None:
-    """At least one of the words that carry the prompt must be in the answer, in some form."""
+    """Require at least one of the prompt's significant words in the answer, in some form."""
     if not is_latin(prompt):
-        return  # writing without spaces has no words to compare
+        return  # scripts without spaces have no words to compare
     stems = {word[:4] for word in words(prompt) if word not in EMPTY_WORDS and len(word) > 2}
     if stems and not stems & {word[:4] for word in words(text)}:
         raise Rejected("it was about something else")
 
 
 def _shortened(text: str, prompt: str, family: Family) -> str:
-    """Cut at whole tags or sentences to what the encoder was made for, or the prompt's length."""
+    """Cut at whole tags or sentences to the encoder's length, or to the prompt's if longer."""
     name = family.names[0] if family.names else ""
     limit = max(family.limit, count_tokens(prompt, name).used)
-    if family.chunk:  # a prompt that needs two pieces already may fill them
+    if family.chunk:  # a prompt that already needs two chunks may fill them
         limit = -(-limit // family.chunk) * family.chunk
     joint = ", " if family.reads == "tags" and ", " in text else " "
     pieces = text.split(", ") if joint == ", " else re.split(r"(?<=[.!?])\s+", text)

@@ -1,4 +1,4 @@
-"""Which language model is asked: a given one, a configured one, or one on this machine."""
+"""Choose the language model: an explicit one, the configured one, or one on this machine."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = [
     "DEFAULT_TIMEOUT_S",
     "RULES",
     "LanguageModel",
-    "choose",
+    "choose_model",
     "find_model",
-    "find_seeing_model",
+    "find_vision_model",
     "forget_models",
     "no_model",
-    "sees_pictures",
+    "takes_pictures",
 ]
 
 RULES: Final = "rules"
@@ -55,7 +55,7 @@ _SEES = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class LanguageModel:
-    """A model at an OpenAI-compatible server. ``name`` empty: the server's first suitable one."""
+    """A model on an OpenAI-compatible server. An empty ``name`` means its first suitable one."""
 
     base_url: str
     name: str = ""
@@ -63,18 +63,18 @@ class LanguageModel:
 
     @property
     def local(self) -> bool:
-        """Whether it runs on this machine."""
+        """Whether the model runs on this machine."""
         return urlsplit(self.base_url).hostname in {"127.0.0.1", "localhost", "::1"}
 
 
 def find_model(
     model: LanguageModel | str | None = None, *, settings: Settings | None = None
 ) -> LanguageModel | None:
-    """The model to ask; None when there is none, or the extra ``ai`` is not installed.
+    """Find the model to use; None if there is none, or the extra ``ai`` is not installed.
 
     In this order: ``model`` itself; ``OPENAI_BASE_URL``, ``OPENAI_API_KEY`` and
-    ``COMFY_UI_LLM_MODEL``; an Ollama or LM Studio that answers on this machine, asked for at most
-    a quarter of a second and then remembered for a minute. ``"rules"`` as the name, here or in
+    ``COMFY_UI_LLM_MODEL``; an Ollama or LM Studio on this machine, probed for at most a quarter
+    of a second and then remembered for a minute. ``"rules"`` as the name, here or in
     ``COMFY_UI_LLM_MODEL``, means none. May block that long: call it in a thread from a loop.
     """
     if isinstance(model, LanguageModel):
@@ -93,18 +93,21 @@ def find_model(
     return _on_this_machine(name)
 
 
-def find_seeing_model(*, settings: Settings | None = None) -> LanguageModel | None:
-    """The model to ask about a picture: the one of :func:`find_model` if it is known to see, else
-    one on the same server where that is on this machine. May block as long."""
+def find_vision_model(*, settings: Settings | None = None) -> LanguageModel | None:
+    """Find a model that takes pictures.
+
+    The model of :func:`find_model` if it is known to take pictures, else another one on the same
+    server if that is on this machine. May block as long.
+    """
     model = find_model(settings=settings)
-    if model is None or sees_pictures(model.name):
+    if model is None or takes_pictures(model.name):
         return model
-    name = choose(_names(model.base_url, model.api_key), seeing=True) if model.local else None
+    name = choose_model(_names(model.base_url, model.api_key), seeing=True) if model.local else None
     return replace(model, name=name) if name else None
 
 
 def no_model() -> LanguageModelError:
-    """The error for those who cannot do without one."""
+    """Return the error for callers that require a model."""
     if not FEATURES["ai"]:
         return LanguageModelError(
             "A language model needs the extra 'ai'.", hint=f"Install it: {get_install_hint('ai')}"
@@ -115,16 +118,16 @@ def no_model() -> LanguageModelError:
     )
 
 
-def choose(names: Sequence[str], *, seeing: bool = False) -> str | None:
-    """The first of a server's models that writes text (and, if asked, sees pictures)."""
+def choose_model(names: Sequence[str], *, seeing: bool = False) -> str | None:
+    """Choose a server's first model that writes text (and takes pictures, if required)."""
     able = [name for name in names if not _UNSUITABLE.search(name)]
     if seeing:
-        able = [name for name in able if sees_pictures(name)]
+        able = [name for name in able if takes_pictures(name)]
     return able[0] if able else None
 
 
-def sees_pictures(name: str) -> bool:
-    """Whether a model of that name is known to take pictures. A guess by the name."""
+def takes_pictures(name: str) -> bool:
+    """Guess from its name whether a model takes pictures."""
     return bool(_SEES.search(name))
 
 
@@ -132,7 +135,7 @@ _found: dict[str, tuple[float, tuple[str, ...]]] = {}
 
 
 def forget_models() -> None:
-    """Look again next time."""
+    """Forget the models found on this machine, so that the next call probes again."""
     _found.clear()
 
 
@@ -148,14 +151,14 @@ def _on_this_machine(name: str) -> LanguageModel | None:
             _found[url] = (now, future.result() if future in done else ())
     for url in _LOCAL:
         names = _found[url][1]
-        chosen = name if name in names else choose(names) if not name else None
+        chosen = name if name in names else choose_model(names) if not name else None
         if chosen:
             return LanguageModel(url, chosen)
     return None
 
 
 def _names(base_url: str, key: str | None = None) -> tuple[str, ...]:
-    """The models of a server on this machine; none when it is not there or something else is."""
+    """List the models of a server on this machine; empty if none or something else answers."""
     parts = urlsplit(base_url)
     connection = http.client.HTTPConnection(
         parts.hostname or "", parts.port or 80, timeout=_PROBE_S

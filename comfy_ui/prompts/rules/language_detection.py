@@ -1,4 +1,4 @@
-"""Which language a text is in, told by the commonest words of a few."""
+"""Detect the language of a text by the most common words of a few languages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .vocabulary import known_words, words
 
 __all__ = ["COMMON", "EMPTY_WORDS", "is_foreign", "is_latin", "language_of"]
 
-# The commonest words of languages: enough to tell a sentence's language, silent about tags.
+# Enough to detect a sentence's language, and silent about tags.
 COMMON: Final = {
     name: frozenset(line.split())
     for name, line in {
@@ -26,25 +26,25 @@ EMPTY_WORDS: Final = frozenset[str]().union(*COMMON.values())
 
 
 def is_latin(text: str) -> bool:
-    """Whether most letters are Latin ones; true when there are hardly any."""
+    """Whether most letters are Latin; true for texts with hardly any letters."""
     letters = [letter for letter in text if letter.isalpha()]
     return sum(letter < "\u0250" for letter in letters) >= len(letters) / 2
 
 
 def language_of(text: str) -> str | None:
-    """The language of a sentence, when enough of its common words are there."""
-    said = words(text)
-    counts = {name: sum(word in known for word in said) for name, known in COMMON.items()}
+    """Return the language of a sentence that contains enough of its common words."""
+    text_words = words(text)
+    counts = {name: sum(word in known for word in text_words) for name, known in COMMON.items()}
     first, second, *_ = sorted(counts, key=lambda name: counts[name], reverse=True)
     clear = counts[first] >= 2 and counts[first] > 1.5 * counts[second]
     return first if clear else None
 
 
 def is_foreign(text: str) -> bool:
-    """Whether a prompt is in another language than English. A short one may not tell."""
+    """Whether a prompt is not in English. Short prompts may not be recognized."""
     if not is_latin(text):
         return True
-    said = words(text)
-    counts = {name: sum(word in known for word in said) for name, known in COMMON.items()}
-    english = counts.pop("en") + sum(word in known_words() for word in said)
+    text_words = words(text)
+    counts = {name: sum(word in known for word in text_words) for name, known in COMMON.items()}
+    english = counts.pop("en") + sum(word in known_words() for word in text_words)
     return max(counts.values()) > english

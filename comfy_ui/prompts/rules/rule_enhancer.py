@@ -1,8 +1,8 @@
-"""The built-in enhancer: rules and a vocabulary of our own, no model and no network.
+"""The built-in enhancer: rules and a vocabulary, without a model or the network.
 
-The original stands at the front of the result, letter for letter, so quoted text, weights,
-LoRA tags, wildcards and ``BREAK`` come through. Only what the prompt does not say is added, less
-the longer it is. The rules write English: a prompt in another language is left as it is.
+The result begins with the original, verbatim, so that quoted text, weights, LoRA tags, wildcards
+and ``BREAK`` survive. Only aspects that the prompt does not mention are added, fewer for longer
+prompts. The rules write English: a prompt in another language is left unchanged.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Any, Final, NamedTuple
 
 from ..draft import EnhancedPrompt, Kind, Strength
 from ..model_families import Family, count_tokens, find_family
-from ..protected_spans import PartKind, protected_parts, without_quotes
+from ..protected_spans import PartKind, protected_parts, remove_quotes
 from ..styles import Style, merge_style
 from .language_detection import is_foreign
-from .vocabulary import contexts_of, phrases, said_in, subject_of, vocabulary, words
+from .vocabulary import contexts_of, mentioned_aspects, phrases, subject_of, vocabulary, words
 
 __all__ = ["built_in_styles", "draft_by_rules"]
 
 _ALL_ASPECTS: Final = ("framing", "light", "detail", "colour", "mood")
 _LIGHT_ASPECTS: Final = 2
-# A prompt of so many words gets so many phrases at most: who writes much has decided much.
+# Words in the prompt and the most phrases to add: a long prompt has already decided a lot.
 _ENOUGH: Final = ((60, 0), (36, 1), (20, 2))
 _VIDEO: Final = ("video", "i2v")
-_DRAWS: Final = 20  # until a draft is another than the one before
+_DRAWS: Final = 20  # attempts to find a draft that differs from the previous one
 
 
 class Phrase(NamedTuple):
@@ -37,7 +37,7 @@ class Phrase(NamedTuple):
 
 
 def built_in_styles() -> list[str]:
-    """The styles that the rules know."""
+    """List the styles that the rules know."""
     return list(phrases()["styles"])
 
 
@@ -51,13 +51,13 @@ def draft_by_rules(
     seed: int | None,
     unlike: str = "",
 ) -> EnhancedPrompt:
-    """The draft. ``style`` is one of :func:`built_in_styles`, or a style with words of its own.
+    """Write the draft. ``style`` is one of :func:`built_in_styles`, or a style with its own words.
 
-    Another draft than ``unlike``, where the rules know two for this prompt.
+    The draft differs from ``unlike`` if the rules know more than one for this prompt.
     """
     original = prompt.strip()
     known = find_family(family)
-    found = words(without_quotes(original))
+    found = words(remove_quotes(original))
     negative = _negative(original, known, kind, subject_of(found))
     if isinstance(style, Style):
         merged = merge_style(original, style)
@@ -68,7 +68,7 @@ def draft_by_rules(
             source="rules",
             changes=tuple(part.strip(" ,.") for part in style.around if part.strip(" ,.")),
         )
-    # crc32, not hash(): the same draft in every process.
+    # crc32, not hash(): the draft must be the same in every process.
     chance = random.Random(zlib.crc32(original.encode()) if seed is None else seed)
     foreign = is_foreign(original)
     for _ in range(_DRAWS):
@@ -109,19 +109,19 @@ def _picture(
     found: Sequence[str], style: str, strength: Strength, kind: Kind, chance: random.Random
 ) -> dict[str, Phrase]:
     known = phrases()
-    said, contexts = said_in(found), contexts_of(found)
+    mentioned, contexts = mentioned_aspects(found), contexts_of(found)
     own = known["styles"][style]
-    if "medium" in said and not set(found) & _words_of(style):
-        own = {"aspects": own["aspects"]}  # the looks of the style would fight with those named
+    if "medium" in mentioned and not set(found) & _words_of(style):
+        own = {"aspects": own["aspects"]}  # the style's look would contradict the looks named
     left = next((most for least, most in _ENOUGH if len(found) >= least), len(_ALL_ASPECTS) + 1)
     chosen: dict[str, Phrase] = {}
     if idea := next((vocabulary()["ideas"][w] for w in found if w in vocabulary()["ideas"]), None):
         text = chance.choice(idea)
         chosen["idea"] = Phrase(text, text)
-        said |= {"light", "detail"}  # the scene of the idea has its own
-    if kind != "i2v":  # the picture has decided on everything that does not move
+        mentioned |= {"light", "detail"}  # the idea brings its own scene
+    if kind != "i2v":  # the picture has decided everything that does not move
         for aspect in _aspects(own["aspects"], strength):
-            if aspect in said or len(chosen) >= left:
+            if aspect in mentioned or len(chosen) >= left:
                 continue
             if aspect == "medium" and kind == "video":
                 choices = known["footage"].get(style, [])
@@ -148,7 +148,7 @@ def _aspects(own: Sequence[str], strength: Strength) -> Sequence[str]:
 
 
 def _choices(tables: Sequence[Mapping[str, Any]], contexts: Sequence[str]) -> Sequence[Any]:
-    """The phrases of the first table and context that say anything about it."""
+    """Return the phrases of the first table and context that has any."""
     for table in tables:
         for context in contexts:
             if context in table:
@@ -169,17 +169,17 @@ def _instruction(found: Sequence[str], chance: random.Random) -> dict[str, Phras
 def _sound(
     found: Sequence[str], strength: Strength, chance: random.Random, *, sings: bool
 ) -> dict[str, Phrase]:
-    known, said = phrases(), set(found)
-    music = sings or said & {*vocabulary()["analysis"]["sings"], *_genres()}
+    known, found_words = phrases(), set(found)
+    music = sings or found_words & {*vocabulary()["analysis"]["sings"], *_genres()}
     if not music:
         about = chance.choice(known["sound"]["about"])
         return {"sound": Phrase(about, about)}
     sets = known["music"]
-    own = next((one for one in sets if said & set(one["genres"])), None)
+    own = next((one for one in sets if found_words & set(one["genres"])), None)
     chosen = own or next(
         (one for word in found for one in sets if word in one.get("words", ())), sets[-1]
     )
-    told = said_in(found, "heard")
+    told = mentioned_aspects(found, "heard")
     order = ["genre", "instruments", "mood", "tempo", "voice", "production"]
     number = {"light": 3, "medium": 5, "strong": 6}[strength]
     added: dict[str, Phrase] = {}
@@ -206,7 +206,7 @@ def _genres() -> set[str]:
 
 
 def _fitting(original: str, added: Mapping[str, Phrase], known: Family, family: str) -> list[str]:
-    """The texts of the phrases that the encoder still has room for."""
+    """Return the phrases' texts that still fit into the encoder's length."""
     left = dict(added)
     limit = known.limit
     if known.chunk:
@@ -215,7 +215,7 @@ def _fitting(original: str, added: Mapping[str, Phrase], known: Family, family: 
         texts = _texts(original, left, known)
         if count_tokens(_joined(original, texts, known), family).used <= limit:
             return texts
-        # A video without its movement is a still; all else goes first, from the end.
+        # A video without its movement is a still; everything else is dropped first, from the end.
         left.pop(next((aspect for aspect in reversed(left) if aspect != "motion"), "motion"))
     return []
 

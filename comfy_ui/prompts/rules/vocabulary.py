@@ -1,4 +1,4 @@
-"""What the built-in rules know and write: ``vocabulary.toml`` and ``phrases.toml``, read once."""
+"""The built-in rules' words and phrases, read from ``vocabulary.toml`` and ``phrases.toml``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-# What is not prose: LoRA tags, wildcards, and the words that ComfyUI's and A1111's encoders obey.
+# Not prose: LoRA tags, wildcards, and the keywords of ComfyUI's and A1111's encoders.
 _MACHINE = re.compile(r"<[^<>]*>|__[^\s_][^\s]*?__|\bembedding:\S+|\bBREAK\b|\bAND\b")
 _PLACES = {"landscape", "city", "interior"}
 _WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
@@ -17,13 +17,13 @@ _WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
 
 @cache
 def vocabulary() -> dict[str, Any]:
-    """The words that are understood."""
+    """Return the words that the rules understand."""
     return _read("vocabulary.toml")
 
 
 @cache
 def phrases() -> dict[str, Any]:
-    """What is written."""
+    """Return the phrases that the rules write."""
     return _read("phrases.toml")
 
 
@@ -32,7 +32,7 @@ def _read(name: str) -> dict[str, Any]:
 
 
 def words(prompt: str) -> list[str]:
-    """The words of a prompt in lower case, without tags and wildcards.
+    """Return a prompt's words in lower case, without tags and wildcards.
 
     >>> words("A Cat, <lora:fur:0.8> in (soft:1.2) light")
     ['a', 'cat', 'in', 'soft', '1', '2', 'light']
@@ -41,21 +41,21 @@ def words(prompt: str) -> list[str]:
 
 
 def subject_of(prompt_words: Iterable[str]) -> str:
-    """What a prompt is about: the group whose word comes first, or ``other``."""
+    """Return the group of the prompt's first subject word, or ``other``."""
     groups = subject_groups()
     found = (groups.get(word) or groups.get(_singular(word)) for word in prompt_words)
     return next((group for group in found if group), "other")
 
 
 def subject_words(prompt_words: Iterable[str]) -> tuple[str, ...]:
-    """The words that name what is shown, each once."""
+    """Return the words that name subjects, each once."""
     groups = subject_groups()
     return tuple(dict.fromkeys(w for w in prompt_words if w in groups or _singular(w) in groups))
 
 
 @cache
 def subject_groups() -> dict[str, str]:
-    """Word → group. A word that two groups have belongs to the first."""
+    """Map words to groups; a word in two groups belongs to the first."""
     groups: dict[str, str] = {}
     for group, known in vocabulary()["subjects"].items():
         for word in known:
@@ -69,18 +69,22 @@ def _singular(word: str) -> str:
     return word.removesuffix("s")
 
 
-def said_in(prompt_words: Iterable[str], of: Literal["said", "heard"] = "said") -> set[str]:
-    """The aspects (light, colour, framing …) that a prompt speaks of already; ``heard``: those of
-    a sound (tempo, instruments …)."""
+def mentioned_aspects(
+    prompt_words: Iterable[str], of: Literal["said", "heard"] = "said"
+) -> set[str]:
+    """Return the aspects (light, color, framing …) that a prompt already mentions.
+
+    ``heard`` selects the aspects of sound (tempo, instruments …) instead.
+    """
     present = set(prompt_words)
     return {aspect for aspect, known in vocabulary()[of].items() if present & set(known)}
 
 
 def contexts_of(prompt_words: Sequence[str]) -> list[str]:
-    """What phrases may depend on: the contexts that hold, then the subject, then ``any``."""
+    """Return what phrases may depend on: matching contexts, then the subject, then ``any``."""
     subject = subject_of(prompt_words)
     if subject == "design":
-        return [subject, "any"]  # what it shows is drawn, and has no weather
+        return [subject, "any"]  # drawings have no weather
     present = {form for word in prompt_words for form in (word, _singular(word))}
     held = [name for name, known in vocabulary()["contexts"].items() if present & set(known)]
     groups = subject_groups()
@@ -94,7 +98,7 @@ def contexts_of(prompt_words: Sequence[str]) -> list[str]:
 
 @cache
 def known_words() -> frozenset[str]:
-    """All words that the rules understand."""
+    """Return all words that the rules understand."""
     known = vocabulary()
     lists = [*known["subjects"].values(), *known["said"].values(), *known["contexts"].values()]
     return frozenset([*known["ideas"], *(word for one in lists for word in one)])

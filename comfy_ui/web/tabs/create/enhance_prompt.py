@@ -24,7 +24,7 @@ from ....prompts import (
     load_styles,
     stream_enhance,
 )
-from ....prompts.language_models.model_choice import RULES, find_model, find_seeing_model
+from ....prompts.language_models.model_choice import RULES, find_model, find_vision_model
 from ....storage.records import JobError
 from ....workflow.presets.preset_store import Preset
 from ...auth.access import Access
@@ -128,7 +128,7 @@ class EnhanceHandler:
             data = from_page(event)
             picture = _picture(data.get("picture"))
             preset = self._services.catalog.entry(FormState.parse(data.get("draft")).preset).preset
-            model = await asyncio.to_thread(find_seeing_model, settings=self._services.settings)
+            model = await asyncio.to_thread(find_vision_model, settings=self._services.settings)
             options: DescribeOptions = {
                 "family": preset.family,
                 "model": model or RULES,

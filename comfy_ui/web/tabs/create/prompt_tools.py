@@ -16,7 +16,7 @@ from starlette.routing import Route
 from ....errors import StorageError, ValidationError
 from ....features import FEATURES
 from ....prompts import load_styles, read_styles
-from ....prompts.language_models.model_choice import find_seeing_model
+from ....prompts.language_models.model_choice import find_vision_model
 from ....prompts.model_families import find_family
 from ....prompts.styles import MAX_FILE_BYTES, STYLE_FILES, shipped_styles, style_picture
 from ...auth.access import Access
@@ -46,7 +46,7 @@ class PromptTools:
         self._access.require("see", request)
         sees = False
         if FEATURES["ai"] and self._access.allows("enhance", request):
-            model = await asyncio.to_thread(find_seeing_model, settings=self._services.settings)
+            model = await asyncio.to_thread(find_vision_model, settings=self._services.settings)
             sees = model is not None
         return words_bar(self._services.catalog, sees=sees)
 
