@@ -1,4 +1,4 @@
-"""Starting and stopping the engine: a socket, an event loop in a thread, and an :class:`Engine`."""
+"""Start and stop the demo engine: a socket, an event loop in a thread, and an :class:`Engine`."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ MAX_UPLOAD_BYTES = 100 * 1024 * 1024
 class DemoServer:
     """The demo engine on a port of this machine.
 
-    It runs in a thread of its own, so the same object serves both kinds of code::
+    It runs in its own thread, so the same object serves sync and async code::
 
         async with DemoServer(speed="instant") as server: ...
         with DemoServer(speed="instant").in_thread() as server: ...
 
     Args:
-        port: 0 takes a free one; the real one is in :attr:`port` and :attr:`url` once started.
+        port: 0 picks a free one; once started, :attr:`port` and :attr:`url` have the actual one.
         speed: ``"instant"``, or sampler steps per second.
         folder: holds ``input/``, ``output/`` and ``temp/``. By default a temporary folder that
             is removed when the server stops.
-        core: ``"0.3.64"`` hides what newer cores have (``/api/jobs``, UUIDs only, …).
+        core: ``"0.3.64"`` hides the features of newer cores (``/api/jobs``, UUIDs only, …).
         max_upload_bytes: larger bodies are answered 413.
-        faults: what goes wrong, see :class:`Faults`; may be replaced while running.
+        faults: deliberate failures, see :class:`Faults`; may be replaced while running.
 
     Raises:
-        ComfyHeadlessError: on start, when the port is taken.
+        ComfyHeadlessError: on start, if the port is taken.
     """
 
     def __init__(
@@ -79,12 +79,12 @@ class DemoServer:
 
     @property
     def folder(self) -> Path:
-        """Where its files are, while it runs."""
+        """The folder of its files while it runs."""
         return self.engine.folders.root
 
     @property
     def engine(self) -> Engine:
-        """The running engine, for tests that look inside.
+        """The running engine, for white-box tests.
 
         Raises:
             ComfyHeadlessError: it is not running.
@@ -103,10 +103,10 @@ class DemoServer:
         if self._life is not None:
             self._life.engine.faults = faults
 
-    # -- life cycle ------------------------------------------------------------------------
+    # -- life cycle
 
     def start(self) -> None:
-        """Listen and answer; returns once it does."""
+        """Start listening; returns once requests are answered."""
         if self._life is not None:
             return
         if self._folder is None and self._temporary is None:
@@ -126,25 +126,25 @@ class DemoServer:
         self._life.begin()
 
     def stop(self) -> None:
-        """End it and remove its temporary folder. Connections are closed politely."""
+        """Stop, close connections cleanly and remove the temporary folder."""
         self._end(abruptly=False)
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary = None
 
     def kill(self) -> None:
-        """End it as a crash would: connections break off, queue and history are gone."""
+        """Stop as a crash would: connections break, queue and history are lost."""
         self._end(abruptly=True)
 
     def restart_now(self, *, keep_queue: bool = False, keep_history: bool = False) -> None:
-        """Kill it and start it again on the same port, with the same files but an empty temp/."""
+        """Kill and start again on the same port, with the same files but an empty temp/."""
         saved = self.engine.queue.saved()
         self.kill()
         self.start()
         self.engine.queue.restore(saved, queue=keep_queue, history=keep_history)
 
     async def restart(self, *, keep_queue: bool = False, keep_history: bool = False) -> None:
-        """:meth:`restart_now` for async code."""
+        """Restart without blocking the event loop; see :meth:`restart_now`."""
         await asyncio.to_thread(self.restart_now, keep_queue=keep_queue, keep_history=keep_history)
 
     def _end(self, *, abruptly: bool) -> None:
@@ -154,8 +154,8 @@ class DemoServer:
 
     def _listen(self) -> socket.socket:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        # The protocol is named because asyncio sets TCP_NODELAY on such sockets only; without
-        # it each small message may wait 40 ms for an acknowledgement.
+        # asyncio sets TCP_NODELAY only on sockets created with the protocol's number. Without it,
+        # each small message may wait 40 ms for an acknowledgement.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -169,7 +169,7 @@ class DemoServer:
         return listener
 
     def in_thread(self) -> Self:
-        """For ``with``, beside sync code. (It always runs in a thread; this reads better.)"""
+        """Return itself, for ``with`` in sync code. (It always runs in a thread; this reads better.)"""
         return self
 
     def __enter__(self) -> Self:
@@ -207,7 +207,7 @@ async def stop_accepting(*servers: asyncio.Server) -> None:
 
 
 class _Life:
-    """From one start to the next stop."""
+    """One run of the server, from start to stop."""
 
     def __init__(self, listener: socket.socket, *, max_upload_bytes: int, **options: Any) -> None:
         self._listener = listener
@@ -233,7 +233,7 @@ class _Life:
 
     def end(self, *, abruptly: bool) -> None:
         self._abruptly = abruptly
-        with contextlib.suppress(RuntimeError):  # the loop may have ended by itself
+        with contextlib.suppress(RuntimeError):  # the loop may have ended on its own
             self._loop.call_soon_threadsafe(self._ending.set)
         self.engine.stop()
         self._thread.join(timeout=10)

@@ -1,4 +1,4 @@
-"""The state of a running engine: folders, queue, sockets, and the worker thread that runs jobs."""
+"""The state of a running engine: folders, queue, sockets, and the worker thread."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import Any, Literal
 from PIL import Image
 
 from .engine_folders import Folders
-from .engine_queue import Item, PromptQueue
+from .engine_queue import PromptQueue, QueueItem
 from .executor import Executor
 from .fault_switches import Faults
 from .http.sockets import Sockets
 from .node_specs import object_info
 from .nodes import NODES
-from .prompt_validation import Rules, Verdict, problem, validate
+from .prompt_validation import Rules, ValidationResult, problem, validate
 
 Core = Literal["0.33.0", "0.3.64"]
 SECRETS = ("api_key_comfy_org", "auth_token_comfy_org")
@@ -35,7 +35,7 @@ class Accepted:
 
 
 class RefusedError(Exception):
-    """A prompt that was not queued; ``body`` is the answer."""
+    """A prompt was refused; ``body`` is the response."""
 
     def __init__(self, error: dict[str, Any], node_errors: dict[str, Any] | None = None) -> None:
         super().__init__(error["message"])
@@ -43,7 +43,7 @@ class RefusedError(Exception):
 
 
 class Engine:
-    """One life of the engine, from start to stop."""
+    """One run of the engine, from start to stop."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Engine:
 
     @property
     def modern(self) -> bool:
-        """Behaves like a newer core than the one recorded."""
+        """Whether it behaves like a newer core than 0.3.64."""
         return self.core != "0.3.64"
 
     def start(self) -> None:
@@ -76,11 +76,11 @@ class Engine:
         self._worker.start()
 
     def stop(self) -> None:
-        """Ends the worker; a job at work is interrupted."""
+        """Stop the worker and interrupt its job."""
         self.queue.close()
         self._worker.join(timeout=10)
 
-    # -- what is known ---------------------------------------------------------------------
+    # -- queries
 
     def object_info(self) -> dict[str, dict[str, Any]]:
         return object_info(self.folders, core=self.core, test_nodes=self.faults.test_nodes)
@@ -107,14 +107,14 @@ class Engine:
         self.logs.append(entry)
         self.sockets.post_log(entry)
 
-    # -- accepting jobs --------------------------------------------------------------------
+    # -- accepting jobs
 
     def accept(self, body: Any) -> Accepted:
-        """Validate and queue what was posted.
+        """Validate and queue the body of ``POST /prompt``.
 
         Raises:
-            RefusedError: it was refused, with the answer's body.
-            Exception: malformed beyond that; the server answers 500, as ComfyUI does.
+            RefusedError: the prompt is invalid; carries the response body.
+            Exception: the body is malformed; the server then answers 500, as ComfyUI does.
         """
         self.log("got prompt")
         if "prompt" not in body:
@@ -126,7 +126,7 @@ class Engine:
         extra_data = self._extra_data(body)
         if verdict.error is not None:
             raise RefusedError(verdict.error, verdict.node_errors)
-        item: Item = (number, prompt_id, prompt, extra_data, verdict.outputs)
+        item: QueueItem = (number, prompt_id, prompt, extra_data, verdict.outputs)
         self.queue.put(item)
         return Accepted(prompt_id, number, verdict.node_errors)
 
@@ -151,7 +151,7 @@ class Engine:
             )
         return str(given)
 
-    def _validate(self, prompt: Any, targets: list[str] | None) -> Verdict:
+    def _validate(self, prompt: Any, targets: list[str] | None) -> ValidationResult:
         rules = Rules(
             specs=self.object_info(),
             custom=self._complaint,
@@ -178,18 +178,18 @@ class Engine:
         if forget_results:
             self._forget_results.set()
 
-    # -- running jobs ----------------------------------------------------------------------
+    # -- running jobs
 
     def _log_death(self) -> None:
-        """In pieces, as Python writes it and ComfyUI's log keeps it."""
+        """Log a traceback in pieces, as Python writes it and ComfyUI's log keeps it."""
         for piece in ("Exception in thread ", "Thread-1 (prompt_worker)", ":"):
             self.log(piece)
 
     def _work(self) -> None:
-        """The worker: one job at a time, until the queue closes or the worker dies."""
+        """Run one job after the other, until the queue closes or the worker dies."""
         while (running := self.queue.take()) is not None:
             if self.faults.dead_worker or running.item[3] is None:
-                # as recorded on 0.3.64: extra_data null kills the worker, HTTP lives on
+                # as recorded on 0.3.64: extra_data null kills the worker, but HTTP keeps working
                 self._log_death()
                 return
             if self._forget_results.is_set():
@@ -208,7 +208,7 @@ class Engine:
             self._say_over(item)
             self.log(f"Prompt executed in {time.monotonic() - started:.2f} seconds")
 
-    def _say_over(self, item: Item) -> None:
+    def _say_over(self, item: QueueItem) -> None:
         client_id = item[3].get("client_id") if item[3] else None
         if client_id is not None and not self.faults.no_finish_message:
             over = {"node": None, "prompt_id": item[1]}

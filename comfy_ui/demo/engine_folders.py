@@ -1,4 +1,4 @@
-"""The engine's folders: input, output, temp. Nothing outside of them is ever read or written."""
+"""The engine's folders (input, output, temp); nothing outside is read or written."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _COUNTED = re.compile(r"^(?P<stem>.*)_(?P<number>\d+)_?\.[^.]*$", re.DOTALL)
 
 
 class OutsideError(ValueError):
-    """A path that leaves the folder it must stay in."""
+    """A path leads out of its folder."""
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
-    """A file about to be written, named as ComfyUI names it."""
+class OutputName:
+    """An output file to be written, named as ComfyUI names it."""
 
     path: Path
     filename: str
@@ -34,13 +34,13 @@ class Saved:
 
 
 def split_annotation(name: str) -> tuple[str, Kind | None]:
-    """``"a.png [temp]"`` -> ``("a.png", "temp")``; the suffix overrides the type asked for."""
+    """Split ``"a.png [temp]"`` into ``("a.png", "temp")``; the suffix overrides the requested type."""
     match = _ANNOTATION.match(name)
     return (match["name"], cast("Kind", match["kind"])) if match else (name, None)
 
 
 class Folders:
-    """Three folders below ``root``, made when missing."""
+    """Three folders below ``root``, created if missing."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -57,10 +57,10 @@ class Folders:
         self["temp"].mkdir(parents=True, exist_ok=True)
 
     def inside(self, kind: Kind, *parts: str) -> Path:
-        """The path of ``parts`` below a folder.
+        """Return the path of ``parts`` below a folder.
 
         Raises:
-            OutsideError: it would lie outside, or is no possible file name.
+            OutsideError: it would be outside, or is not a valid file name.
         """
         base = self[kind].resolve()
         if any("\0" in part for part in parts):
@@ -71,7 +71,7 @@ class Folders:
         return path
 
     def find(self, name: str, default: Kind = "input") -> Path | None:
-        """The existing file that a loader's value means: ``sub/name.png [temp]``, or None."""
+        """Find the existing file of a loader's value, ``sub/name.png [temp]``, or None."""
         plain, kind = split_annotation(name)
         try:
             path = self.inside(kind or default, plain)
@@ -80,19 +80,19 @@ class Folders:
         return path if path.is_file() else None
 
     def inputs(self, suffixes: frozenset[str] | None = None) -> list[str]:
-        """Names of the files at the top of ``input/``, sorted."""
+        """List the names of files at the top of ``input/``, sorted."""
         found = (path for path in self["input"].iterdir() if path.is_file())
         return sorted(p.name for p in found if suffixes is None or p.suffix.lower() in suffixes)
 
     def models(self, folder: str) -> list[str]:
-        """Files that somebody has put into ``models/FOLDER``; the engine paints without them."""
+        """List files placed into ``models/FOLDER``; the engine paints without them."""
         base = self.root / "models" / folder
         if not base.is_dir():
             return []
         return [path.relative_to(base).as_posix() for path in base.rglob("*") if path.is_file()]
 
-    def next(self, prefix: str, suffix: str, *, kind: Kind = "output") -> Saved:
-        """A new file name ``prefix_00001_suffix``, counting on from what is in the folder.
+    def next(self, prefix: str, suffix: str, *, kind: Kind = "output") -> OutputName:
+        """Return a new file name ``prefix_00001_suffix``, continuing the count of the folder.
 
         Raises:
             OutsideError: the prefix leaves the folder.
@@ -115,12 +115,12 @@ class Folders:
             self._counters[key] = number + 1
         filename = f"{stem}_{number + 1:05}_{suffix}"
         relative = folder.relative_to(self[kind].resolve()).as_posix()
-        return Saved(folder / filename, filename, "" if relative == "." else relative, kind)
+        return OutputName(folder / filename, filename, "" if relative == "." else relative, kind)
 
     def store(
         self, kind: Kind, subfolder: str, filename: str, data: bytes, *, overwrite: bool
     ) -> str:
-        """Keep an upload; the name it got: the same for the same bytes, else ``name (1).png``.
+        """Store an upload and return its name: the same for the same bytes, else ``name (1).png``.
 
         Raises:
             OutsideError: the name or subfolder leaves the folder.

@@ -1,4 +1,4 @@
-"""The queue of jobs and the history of finished ones, both in memory as in ComfyUI."""
+"""The queue of jobs and the history of finished ones, in memory as in ComfyUI."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 MAX_HISTORY = 10_000
 
 # number, prompt_id, prompt, extra_data, output node ids: what /queue and /history show of a job.
-Item = tuple[float, str, dict[str, Any], Any, list[str]]
+QueueItem = tuple[float, str, dict[str, Any], Any, list[str]]
 
 
 @dataclass(slots=True)
-class Entry:
+class HistoryRecord:
     """One finished job."""
 
-    item: Item
+    item: QueueItem
     outputs: dict[str, Any]
     meta: dict[str, Any]
     status: dict[str, Any]
@@ -43,37 +43,37 @@ class Entry:
 
 @dataclass(slots=True)
 class Running:
-    item: Item
+    item: QueueItem
     started_ms: int
     interrupted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
-    """What a queue held, for one that kept its state over a restart."""
+class SavedQueue:
+    """The contents of a queue that survive a restart."""
 
-    items: list[Item]
-    history: OrderedDict[str, Entry]
+    items: list[QueueItem]
+    history: OrderedDict[str, HistoryRecord]
     counter: int
 
 
 @dataclass(slots=True)
 class PromptQueue:
-    """A heap of pending jobs, at most one running, and the history. Safe across threads.
+    """A heap of pending jobs, at most one running, and the history. Thread-safe.
 
-    A job is at every instant in exactly one of the three.
+    A job is always in exactly one of the three.
     """
 
     on_change: Callable[[], None]
-    _pending: list[Item] = field(default_factory=list)
+    _pending: list[QueueItem] = field(default_factory=list)
     _running: Running | None = None
-    _history: OrderedDict[str, Entry] = field(default_factory=OrderedDict)
+    _history: OrderedDict[str, HistoryRecord] = field(default_factory=OrderedDict)
     _counter: int = 0
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _closed: bool = False
     _free: bool = False
 
-    # -- putting and taking ------------------------------------------------------------
+    # -- putting and taking
 
     def number(self, *, front: bool) -> float:
         with self._changed:
@@ -81,12 +81,14 @@ class PromptQueue:
             self._counter += 1
         return number
 
-    def put(self, item: Item) -> None:
-        """Raises TypeError when number and id equal another job's and the prompts differ."""
+    def put(self, item: QueueItem) -> None:
+        """Add a job. Raises TypeError if number and id equal another job's and the prompts differ."""
         with self._changed:
             try:
                 heapq.heappush(self._pending, item)
-            except TypeError:  # dicts have no order; the push has left it at the end
+            except (
+                TypeError
+            ):  # dicts are not ordered; the push has already appended the job, as in ComfyUI
                 self._pending = [other for other in self._pending if other is not item]
                 heapq.heapify(self._pending)
                 raise
@@ -94,7 +96,7 @@ class PromptQueue:
         self.on_change()
 
     def take(self) -> Running | None:
-        """The next job, moved from pending to running; None once the queue is closed."""
+        """Move the next job from pending to running; None once the queue is closed."""
         with self._changed:
             while not self._pending and not self._closed:
                 self._changed.wait()
@@ -105,7 +107,7 @@ class PromptQueue:
         self.on_change()
         return running
 
-    def done(self, entry: Entry) -> None:
+    def done(self, entry: HistoryRecord) -> None:
         """Move the running job to the history."""
         entry.ended_ms = _now_ms()
         with self._changed:
@@ -122,14 +124,14 @@ class PromptQueue:
                 self._running.interrupted = True
             self._changed.notify_all()
 
-    # -- looking -----------------------------------------------------------------------
+    # -- reading
 
     def remaining(self) -> int:
         with self._changed:
             return len(self._pending) + (self._running is not None)
 
-    def snapshot(self) -> tuple[list[Item], list[Item]]:
-        """Running and pending, the latter in heap order."""
+    def snapshot(self) -> tuple[list[QueueItem], list[QueueItem]]:
+        """Return running and pending jobs, the latter in heap order."""
         with self._changed:
             return ([self._running.item] if self._running else []), list(self._pending)
 
@@ -137,15 +139,15 @@ class PromptQueue:
         with self._changed:
             return self._running
 
-    def history(self, now: float) -> dict[str, Entry]:
-        """Finished jobs that are visible at ``now`` (monotonic seconds), oldest first."""
+    def history(self, now: float) -> dict[str, HistoryRecord]:
+        """Return finished jobs that are visible at ``now`` (monotonic seconds), oldest first."""
         with self._changed:
             return {key: e for key, e in self._history.items() if e.visible_at <= now}
 
-    # -- taking back -------------------------------------------------------------------
+    # -- taking back
 
     def delete(self, prompt_ids: Iterable[str]) -> list[str]:
-        """Remove pending jobs; the ids of those that were there."""
+        """Remove pending jobs and return the ids that were removed."""
         wanted = set(prompt_ids)
         with self._changed:
             gone = [item[1] for item in self._pending if item[1] in wanted]
@@ -162,7 +164,7 @@ class PromptQueue:
         self.on_change()
 
     def interrupt(self, prompt_id: str | None = None) -> bool:
-        """Flag the running job, if it is the one named (or any when none is)."""
+        """Flag the running job for interruption, if it is the given one (or any if None)."""
         with self._changed:
             running = self._running
             if running is None or (prompt_id is not None and running.item[1] != prompt_id):
@@ -171,7 +173,7 @@ class PromptQueue:
             return True
 
     def cancel(self, prompt_id: str) -> bool:
-        """Atomically: remove it if pending, flag it if running."""
+        """Remove a job if it is pending or flag it if it is running, atomically."""
         with self._changed:
             found = self.interrupt(prompt_id) or bool(self._remove(prompt_id))
         if found:
@@ -193,15 +195,15 @@ class PromptQueue:
         with self._changed:
             self._history.clear()
 
-    # -- surviving a restart ---------------------------------------------------------------
+    # -- surviving a restart
 
-    def saved(self) -> Saved:
-        """Everything that it holds now, the running job among the pending ones."""
+    def saved(self) -> SavedQueue:
+        """Return all contents, with the running job among the pending ones."""
         with self._changed:
             running = [self._running.item] if self._running else []
-            return Saved([*running, *self._pending], OrderedDict(self._history), self._counter)
+            return SavedQueue([*running, *self._pending], OrderedDict(self._history), self._counter)
 
-    def restore(self, saved: Saved, *, queue: bool, history: bool) -> None:
+    def restore(self, saved: SavedQueue, *, queue: bool, history: bool) -> None:
         with self._changed:
             if queue:
                 self._pending += saved.items

@@ -1,4 +1,4 @@
-"""Runs one job: nodes in order, results kept from the last job, messages as ComfyUI sends them."""
+"""Run one job: nodes in order, results cached from the last job, messages as ComfyUI sends them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .engine_folders import Folders
-from .engine_queue import Entry, Running
+from .engine_queue import HistoryRecord, Running
 from .fault_switches import Faults
-from .http.sockets import Preview, Sockets, text_frame
+from .http.sockets import PreviewPicture, Sockets, text_frame
 from .nodes import NODES, Context, Shown
 from .nodes.node_base import InterruptedNodeError, OutOfDeviceMemoryError
 from .prompt_validation import declared, is_link
@@ -27,18 +27,20 @@ class _Result:
 
 @dataclass(slots=True)
 class Executor:
-    """Belongs to the worker thread."""
+    """Executes jobs. Belongs to the worker thread."""
 
     folders: Folders
     sockets: Sockets
     step_s: float
-    current: tuple[str, str] | None = None  # client and node at work, for a socket that connects
+    current: tuple[str, str] | None = (
+        None  # client and node in progress, for a socket that connects
+    )
     _kept: dict[str, _Result] = field(default_factory=dict)
 
-    def run(self, running: Running, specs: Mapping[str, Any], faults: Faults) -> Entry:
+    def run(self, running: Running, specs: Mapping[str, Any], faults: Faults) -> HistoryRecord:
         job = _Job(self, running, specs, faults)
         entry = job.run()
-        # Only what this job used is kept: memory stays bounded by one job.
+        # Only the results of this job are kept, so that memory is bounded by one job.
         self._kept = {sig: self._kept[sig] for sig in job.signatures.values() if sig in self._kept}
         return entry
 
@@ -64,10 +66,10 @@ class _Job:
         self.messages: list[tuple[str, dict[str, Any]]] = []
         self.node_id = ""
 
-    # -- messages ----------------------------------------------------------------------
+    # -- messages
 
     def tell(self, event: str, data: dict[str, Any], *, broadcast: bool = False) -> None:
-        """To this job's client. Without one, only what ComfyUI broadcasts is sent, to all."""
+        """Send to this job's client. Without one, broadcast only what ComfyUI broadcasts."""
         if self.client_id is not None or broadcast:
             self.executor.sockets.post(event, data, self._sid())
 
@@ -75,7 +77,7 @@ class _Job:
         return None if self.client_id is None else str(self.client_id)
 
     def milestone(self, event: str, *, broadcast: bool = False, **data: Any) -> None:
-        """A message that the history keeps."""
+        """Send a message that the history keeps."""
         data |= {"prompt_id": self.prompt_id, "timestamp": int(time.time() * 1000)}
         self.messages.append((event, data))
         if self.faults.no_finish_message and event in _ENDS:
@@ -96,15 +98,17 @@ class _Job:
         data = {"prompt_id": self.prompt_id, "nodes": self.states}
         self.tell("progress_state", data, broadcast=True)
 
-    # -- what nodes may ask for (nodes.base.Host) ----------------------------------------
+    # -- services for nodes (nodes.node_base.Host)
 
     def step(self, node_id: str, value: float, total: float, preview: bytes | None) -> None:
-        self._step(node_id, value, total, Preview(preview) if preview else None)
+        self._step(node_id, value, total, PreviewPicture(preview) if preview else None)
 
     def picture(self, node_id: str, value: int, total: int, png: bytes) -> None:
-        self._step(node_id, value, total, Preview(png, "image/png"))
+        self._step(node_id, value, total, PreviewPicture(png, "image/png"))
 
-    def _step(self, node_id: str, value: float, total: float, preview: Preview | None) -> None:
+    def _step(
+        self, node_id: str, value: float, total: float, preview: PreviewPicture | None
+    ) -> None:
         self.state(node_id, value, total, "running")
         self.executor.sockets.post_step(
             {"value": value, "max": total, "prompt_id": self.prompt_id, "node": node_id},
@@ -128,9 +132,9 @@ class _Job:
     def watched(self) -> bool:
         return self.executor.sockets.anybody(self._sid())
 
-    # -- running -------------------------------------------------------------------------
+    # -- running
 
-    def run(self) -> Entry:
+    def run(self) -> HistoryRecord:
         self.milestone("execution_start")
         try:
             for node_id in self.prompt:
@@ -148,7 +152,7 @@ class _Job:
                 executed=self.executed,
             )
             status, completed = "error", False
-        except Exception as error:  # noqa: BLE001 -- whatever a node raises is the job's error
+        except Exception as error:  # noqa: BLE001 -- any exception of a node is the job's error
             self._failed(error)
             status, completed = "error", False
         else:
@@ -157,7 +161,7 @@ class _Job:
         finally:
             self.executor.current = None
         shown = {n: r for n, r in self.done.items() if r.ui is not None}
-        return Entry(
+        return HistoryRecord(
             item=self.running.item,
             outputs={node_id: result.ui for node_id, result in shown.items()},
             meta={node_id: _meta(node_id) for node_id in shown},
@@ -192,7 +196,7 @@ class _Job:
         )
 
     def _sign(self, node_id: str) -> str:
-        """A hash of everything that decides on a node's result."""
+        """Hash everything that determines a node's result."""
         stack = [node_id]
         while stack:
             current = stack[-1]
@@ -260,7 +264,7 @@ class _Job:
         return [link[0] for link in links.values() if link[0] not in self.done]
 
     def _inputs(self, node_id: str) -> dict[str, Any]:
-        """The values at hand: literals, and outputs of nodes that have run."""
+        """Collect the available values: literals, and outputs of nodes that have run."""
         node = self.prompt[node_id]
         values: dict[str, Any] = {}
         for name, declaration, _ in declared(self.specs[node["class_type"]], node["inputs"]):
@@ -339,7 +343,7 @@ def _meta(node_id: str) -> dict[str, Any]:
 
 
 def _arguments(inputs: dict[str, Any]) -> dict[str, Any]:
-    """Dotted inputs, those of a chosen option, go into one mapping called ``more``."""
+    """Collect dotted inputs, those of a chosen option, into one mapping called ``more``."""
     plain = {name: value for name, value in inputs.items() if "." not in name}
     dotted = {name: value for name, value in inputs.items() if "." in name}
     return plain | ({"more": dotted} if dotted else {})

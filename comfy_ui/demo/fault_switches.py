@@ -1,4 +1,4 @@
-"""Switches that make the engine misbehave as real servers have been seen to do."""
+"""Switches that make the engine fail as real servers do."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """What goes wrong, all off by default. F-numbers as in the reliability notes.
+    """Deliberate failures, all off by default.
 
-    Switches are read at the moment they matter: ``server.faults = Faults(...)`` changes a running
-    engine.
+    A switch is read when it matters: ``server.faults = Faults(...)`` changes a running engine.
     """
 
     silent_reconnect: bool = False

@@ -1,4 +1,4 @@
-"""Video and sound files through PyAV, with metadata where ComfyUI writes it."""
+"""Read and write video and sound through PyAV, with metadata where ComfyUI puts it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .node_types import Pictures, Sound, Video
 
-# What each sound format is encoded with, and the quality names that nodes offer for it.
+# The encoder of each sound format, and the quality names that nodes offer for it.
 SOUND_CODECS = {"flac": "flac", "mp3": "libmp3lame", "opus": "libopus"}
 _OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 
@@ -25,9 +25,9 @@ def write_video(
     codec: str = "libx264",
     crf: float = 20,
 ) -> None:
-    """Write frames, and sound if there is any; the container follows the file's suffix.
+    """Write frames, and sound if there is any; the file's suffix selects the container.
 
-    Tags go into the container: mp4 keeps their names, Matroska writes them in upper case.
+    Tags go into the container: mp4 keeps their names, Matroska stores them in upper case.
     """
     import av
 
@@ -35,7 +35,7 @@ def write_video(
     with av.open(str(path), "w", options=options) as container:
         for name, text in tags.items():
             container.metadata[name] = text
-        height, width = (n // 2 * 2 for n in video.frames.shape[1:3])  # 4:2:0 wants even sizes
+        height, width = (n // 2 * 2 for n in video.frames.shape[1:3])  # 4:2:0 requires even sizes
         rate = Fraction(round(video.fps * 1000), 1000)
         stream: Any = container.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
@@ -62,8 +62,10 @@ _SOUND_OF = {".mp4": "aac", ".mkv": "aac", ".webm": "libopus", ".mov": "aac"}
 def write_sound(
     path: Path, sound: Sound, *, tags: Mapping[str, str], quality: str | None = None
 ) -> None:
-    """Write one sound as flac, mp3 or opus, by the file's suffix. The tags go into the container
-    (Opus: into its stream)."""
+    """Write a sound as flac, mp3 or opus, by the file's suffix.
+
+    The tags go into the container (Opus: into its stream).
+    """
     import av
 
     kind = path.suffix[1:]
@@ -110,7 +112,7 @@ def _write_sound(container: Any, stream: Any, sound: Sound) -> None:
 
 
 def read_video(path: Path, *, max_frames: int = 10_000) -> Video:
-    """Frames, rate, sound and tags of a file.
+    """Read the frames, rate, sound and tags of a file.
 
     Raises:
         av.FFmpegError: not a video.
@@ -132,7 +134,7 @@ def read_video(path: Path, *, max_frames: int = 10_000) -> Video:
 
 
 def read_sound(path: Path) -> Sound:
-    """The first sound of a file.
+    """Read the first sound stream of a file.
 
     Raises:
         av.FFmpegError, IndexError: there is none.

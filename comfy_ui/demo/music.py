@@ -1,4 +1,4 @@
-"""Music and sound from words: chords, an arpeggio, a beat; or wind and waves."""
+"""Compose music from words: chords, an arpeggio, a beat; or sounds of wind and waves."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ _DARK = frozenset(
 
 
 def compose(prompt: str, seed: int, seconds: float, voices: dict[str, Any] | None = None) -> Sound:
-    """Stereo sound of that length; the same for the same words, seed and length.
+    """Compose stereo sound of that length; deterministic in words, seed and length.
 
     ``voices`` may hold ``bpm`` and ``keyscale`` (``"E minor"``).
     """
@@ -102,7 +102,7 @@ def _key(text: str, random: np.random.Generator, *, dark: bool) -> tuple[int, bo
 def _loop(
     random: np.random.Generator, key: int, scale: tuple[int, ...], beat: float, *, drums: bool
 ) -> Wave:
-    """Four bars that end where they begin."""
+    """Compose four bars that loop."""
     bar = round(4 * beat * RATE)
     wave = np.zeros((2, 4 * bar), np.float32)
     progression = _PROGRESSIONS[int(random.integers(len(_PROGRESSIONS)))]
@@ -178,7 +178,7 @@ def _hat(random: np.random.Generator) -> Wave:
 
 
 def _add(wave: Wave, at: int, sound: Wave, loud: float, pan: float) -> None:
-    """Mix in at a sample; what reaches beyond the end continues at the beginning."""
+    """Mix in at a sample; the part beyond the end continues at the beginning."""
     length = wave.shape[1]
     index = (at + np.arange(len(sound))) % length
     wave[0, index] += sound * (loud * (1 - 0.5 * max(0.0, pan)))
@@ -186,7 +186,7 @@ def _add(wave: Wave, at: int, sound: Wave, loud: float, pan: float) -> None:
 
 
 def _nature(random: np.random.Generator, total: int) -> Wave:
-    """Noise that swells and sinks, different on both sides."""
+    """Make noise that swells and fades, different on both channels."""
     length = min(total, RATE * 20)
     t = np.arange(length, dtype=np.float32) / RATE
     sides = []
@@ -202,7 +202,7 @@ def _nature(random: np.random.Generator, total: int) -> Wave:
 
 
 def _faded(wave: Wave) -> Wave:
-    """Softly in and out, never louder than full."""
+    """Fade in and out, and limit to full scale."""
     length = wave.shape[1]
     ease = min(length // 2, RATE)
     envelope = np.ones(length, np.float32)

@@ -1,8 +1,8 @@
-"""``/object_info``: the declarations in ``specs.json``, with the files that are there now.
+"""``/object_info``: the declarations in ``specs.json``, with the files that currently exist.
 
 ``specs.json`` and ``models.json`` hold facts of the protocol: names, types, defaults, ranges,
-choices and the order of inputs as a ComfyUI 0.33.0 declares them, and the model file names that
-published workflows ask for.
+choices and the order of inputs as ComfyUI 0.33.0 declares them, and the model file names that
+published workflows require.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".
 VIDEOS = frozenset({".mp4", ".webm", ".mkv", ".mov", ".avi", ".gif"})
 SOUNDS = frozenset({".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".mp4", ".webm"})
 
-# Inputs whose choices are model files, and the folder below models/ that these lie in.
+# Inputs whose choices are model files, and their folder below models/.
 MODEL_INPUTS: Mapping[tuple[str, str], str] = {
     ("CheckpointLoaderSimple", "ckpt_name"): "checkpoints",
     ("CheckpointLoader", "ckpt_name"): "checkpoints",
@@ -56,7 +56,7 @@ MODEL_INPUTS: Mapping[tuple[str, str], str] = {
     ("FrameInterpolationModelLoader", "model_name"): "frame_interpolation",
 }
 
-# Inputs whose choices are files in input/, and which of them.
+# Inputs whose choices are files in input/, and their kinds.
 FILE_INPUTS: Mapping[tuple[str, str], frozenset[str]] = {
     ("LoadImage", "image"): IMAGES,
     ("LoadImageMask", "image"): IMAGES,
@@ -68,7 +68,7 @@ FILE_INPUTS: Mapping[tuple[str, str], frozenset[str]] = {
 
 @cache
 def models() -> dict[str, list[str]]:
-    """``{folder below models/: file names}``: all that a shipped preset names, and some more."""
+    """Return ``{folder below models/: file names}``: all that shipped presets name, and some more."""
     with (_HERE / "models.json").open(encoding="utf-8") as file:
         found: dict[str, set[str]] = {
             folder: set(names) for folder, names in json.load(file).items()
@@ -108,9 +108,9 @@ def _put_choices(spec: dict[str, Any], name: str, choices: list[str]) -> None:
 def object_info(
     folders: Folders, *, core: str, test_nodes: bool = False
 ) -> dict[str, dict[str, Any]]:
-    """All classes, as ``GET /object_info`` tells them. Read-only: parts are shared.
+    """Return all classes as ``GET /object_info`` does. Read-only: parts are shared.
 
-    ``specs.json`` has ``CLASS@CORE`` for a class that an older core declares otherwise.
+    ``specs.json`` has ``CLASS@CORE`` for a class that an older core declares differently.
     """
     declared = _declared()
     specs = {

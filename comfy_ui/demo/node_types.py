@@ -1,7 +1,7 @@
-"""What travels along the links between nodes.
+"""Values that travel along the links between nodes.
 
 Pictures are ``uint8`` arrays ``[count, height, width, channels]``, masks ``float32`` arrays
-``[count, height, width]`` from 0 to 1. A latent carries whole pictures: with no model there is
+``[count, height, width]`` from 0 to 1. A latent carries whole pictures: without a model there is
 nothing to compress, and every operation on latents stays exact.
 """
 
@@ -20,19 +20,19 @@ Medium = Literal["image", "video", "audio", "mesh"]
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
-    """A model, text encoder, VAE … : which file, and what was done to it."""
+class LoadedModel:
+    """A model, text encoder, VAE …: its file, and what was done to it."""
 
     name: str
     patches: tuple[tuple[str, Any], ...] = ()
 
-    def patched(self, what: str, value: Any) -> Named:
+    def patched(self, what: str, value: Any) -> LoadedModel:
         return replace(self, patches=(*self.patches, (what, value)))
 
 
 @dataclass(frozen=True, slots=True)
 class Conditioning:
-    """What the sampler is told to paint."""
+    """What the sampler should paint."""
 
     text: str = ""
     guidance: float | None = None
@@ -40,7 +40,7 @@ class Conditioning:
     references: tuple[Pictures, ...] = ()
     control: Pictures | None = None
     control_strength: float = 1.0
-    voices: dict[str, Any] = field(default_factory=dict)  # of music: bpm, key, duration, lyrics
+    voices: dict[str, Any] = field(default_factory=dict)  # for music: bpm, key, duration, lyrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Sound:
 
 @dataclass(frozen=True, slots=True)
 class Latent:
-    """``count`` pictures of a size, or frames of a film, or seconds of sound; empty at first."""
+    """``count`` pictures of a size, frames of a film, or seconds of sound; empty at first."""
 
     width: int = 0
     height: int = 0
@@ -70,8 +70,8 @@ class Latent:
     seconds: float = 0.0
     fps: float = 24.0
     sound: Sound | None = None
-    companion: Latent | None = None  # the sound of a film while both are sampled together
-    noise_seed: int | None = None  # of a sampler that left noise in it for the next one
+    companion: Latent | None = None  # the sound of a film, while both are sampled together
+    noise_seed: int | None = None  # from a sampler that left noise for the next one
     painted: str | None = None  # the prompt that its pictures were painted for
 
     @classmethod
@@ -80,7 +80,7 @@ class Latent:
         return cls(width, height, count, medium, np.ascontiguousarray(pictures[..., :3]))
 
     def filled(self) -> Pictures:
-        """The pictures; mid-grey where nothing was painted yet."""
+        """The pictures; mid-gray if nothing has been painted."""
         if self.pictures is not None:
             return self.pictures
         return np.full((self.count, self.height, self.width, 3), 128, np.uint8)
@@ -92,7 +92,7 @@ class Latent:
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """Frames with a rate and perhaps sound; or a file that was loaded as it is."""
+    """Frames with a rate and possibly sound; or a loaded file, unchanged."""
 
     frames: Pictures
     fps: float
@@ -103,7 +103,7 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class Sigmas:
-    """A noise schedule: how many steps, and how much of the picture they renew."""
+    """A noise schedule: the number of steps, and how much of the picture they renew."""
 
     steps: int
     scheduler: str = "normal"
@@ -117,13 +117,13 @@ class Sigmas:
 
     @property
     def count(self) -> int:
-        """Steps that are really taken."""
+        """The steps that are actually taken."""
         return max(0, self.end - self.first)
 
 
 @dataclass(frozen=True, slots=True)
 class Guider:
-    model: Named
+    model: LoadedModel
     positive: Conditioning
     negative: Conditioning
     cfg: float

@@ -1,4 +1,4 @@
-"""What ``POST /prompt`` refuses, in the words and shapes of ComfyUI's own answers."""
+"""Validate ``POST /prompt`` with the errors and shapes of ComfyUI's own responses."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 Prompt = Mapping[str, Any]
 LONG_LIST = 20  # longer choice lists are left out of error messages
-# Resolved while running; any link may go in.
+# resolved at run time; any link is allowed
 WILD_TYPES = frozenset({"*", "COMFY_MATCHTYPE_V3", "COMFY_AUTOGROW_V3"})
 _TRACEBACK = ['  File "demo/prompt_validation.py", in validate\n']
 
 
 @dataclass(slots=True)
-class Verdict:
-    """The outcome: an error for the whole prompt, or the outputs that may run."""
+class ValidationResult:
+    """The result: an error for the whole prompt, or the outputs that may run."""
 
     error: dict[str, Any] | None = None
     outputs: list[str] = field(default_factory=list)
@@ -24,10 +24,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """Node specs, and what differs between cores.
+    """Node specs, and the differences between cores.
 
-    ``custom(class_type, inputs)`` gives an input's name and complaint, or None.
-    ``skips(class_type)`` names inputs whose choices the node checks by itself.
+    ``custom(class_type, inputs)`` returns an input's name and complaint, or None.
+    ``skips(class_type)`` names inputs whose choices the node checks itself.
     """
 
     specs: Mapping[str, Any]
@@ -41,27 +41,29 @@ def problem(kind: str, message: str, details: str = "", **extra: Any) -> dict[st
     return {"type": kind, "message": message, "details": details, "extra_info": extra}
 
 
-def validate(prompt: Prompt, rules: Rules, *, targets: list[str] | None = None) -> Verdict:
-    """Check a prompt. Values are coerced in place, as the server does.
+def validate(prompt: Prompt, rules: Rules, *, targets: list[str] | None = None) -> ValidationResult:
+    """Validate a prompt. Values are coerced in place, as the server does.
 
     Raises:
-        TypeError, AttributeError: the prompt is no graph at all (the server answers 500).
+        TypeError, AttributeError: the prompt is not a graph (the server answers 500).
     """
     outputs: list[str] = []
     for node_id, node in prompt.items():
         if "class_type" not in node:
-            return Verdict(_no_class(node_id, "a node is missing the class_type property."))
+            return ValidationResult(
+                _no_class(node_id, "a node is missing the class_type property.")
+            )
         class_type = node["class_type"]
         spec = rules.specs.get(class_type)
         if spec is None:
-            return Verdict(_no_class(node_id, f"node {class_type} does not exist."))
+            return ValidationResult(_no_class(node_id, f"node {class_type} does not exist."))
         if spec["output_node"] and (targets is None or node_id in targets):
             outputs.append(node_id)
     if not outputs:
-        return Verdict(problem("prompt_no_outputs", "Prompt has no outputs"))
+        return ValidationResult(problem("prompt_no_outputs", "Prompt has no outputs"))
 
-    check = _Check(prompt, rules)
-    verdict = Verdict()
+    check = _PromptCheck(prompt, rules)
+    verdict = ValidationResult()
     for output in outputs:
         if check.output(output):
             verdict.outputs.append(output)
@@ -93,7 +95,7 @@ def is_link(value: Any) -> bool:
 
 
 def declared(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool]]:
-    """``(name, declaration, required)`` of a node's inputs, those of chosen options included."""
+    """Yield ``(name, declaration, required)`` of a node's inputs, including those of chosen options."""
     for group in ("required", "optional"):
         for name, declaration in spec["input"].get(group, {}).items():
             yield from _declared(name, declaration, group == "required", inputs)
@@ -118,8 +120,8 @@ def _declared(
                         )
 
 
-class _Check:
-    """Walks from an output to its ancestors; each node is looked at once."""
+class _PromptCheck:
+    """Walks from an output to its ancestors and visits each node once."""
 
     def __init__(self, prompt: Prompt, rules: Rules) -> None:
         self._prompt = prompt
@@ -143,7 +145,7 @@ class _Check:
                     )
                 ]
             return False
-        except Exception as error:  # noqa: BLE001 -- whatever a malformed node provokes is told
+        except Exception as error:  # noqa: BLE001 -- any failure caused by a malformed node is reported
             self.errors[node_id] = [
                 problem(
                     "exception_during_validation",
@@ -218,7 +220,7 @@ class _Check:
             )
             return True
         source, slot = value
-        # Lookups may raise: they are told as errors of this node, found by the one that uses it.
+        # Lookups may raise: such an error belongs to the node that uses the link.
         given = self._rules.specs[self._prompt[source]["class_type"]]["output"]
         received = tuple(given)[slot]
         wanted = "COMBO" if isinstance(declaration[0], list) else declaration[0]

@@ -1,4 +1,4 @@
-"""``/api/jobs``: the newer cores' view of queue and history, with a cancel that cannot miss."""
+"""``/api/jobs``: queue and history as newer cores present them, with an atomic cancel."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from aiohttp import web
 
 from ..engine import Engine, is_canonical_uuid
-from ..engine_queue import Entry, Item
+from ..engine_queue import HistoryRecord, QueueItem
 
 STATES = ("pending", "in_progress", "completed", "failed", "cancelled")
 SORTS = ("created_at", "execution_duration")
 
 
 def job_routes(engine: Engine) -> list[web.RouteDef]:
-    """The four routes, under ``/api`` only."""
+    """Return the four routes, under ``/api`` only."""
 
     async def list_jobs(request: web.Request) -> web.Response:
         try:
@@ -73,7 +73,7 @@ def job_routes(engine: Engine) -> list[web.RouteDef]:
 
 
 class _JobFilter:
-    """Which jobs were asked for."""
+    """Filter, order and page of a request for jobs."""
 
     def __init__(
         self, states: set[str], sort_by: str, *, descending: bool, limit: int | None, offset: int
@@ -116,7 +116,7 @@ class _JobFilter:
 
 
 def _jobs(engine: Engine) -> list[dict[str, Any]]:
-    # The queue first, then the history: a job that moves between is then seen in one of them.
+    # The queue first, then the history: a job that moves between them is then in one of them.
     running, pending = engine.queue.snapshot()
     current = engine.queue.running()
     jobs = [
@@ -131,7 +131,7 @@ def _jobs(engine: Engine) -> list[dict[str, Any]]:
     return jobs
 
 
-def _job(item: Item, status: str, *, start: int | None = None) -> dict[str, Any]:
+def _job(item: QueueItem, status: str, *, start: int | None = None) -> dict[str, Any]:
     number, prompt_id, prompt, extra_data, _ = item
     extra = extra_data if isinstance(extra_data, dict) else {}
     workflow = (extra.get("extra_pnginfo") or {}).get("workflow") or {}
@@ -148,7 +148,7 @@ def _job(item: Item, status: str, *, start: int | None = None) -> dict[str, Any]
     return {key: value for key, value in job.items() if value is not None}
 
 
-def _finished(entry: Entry) -> dict[str, Any]:
+def _finished(entry: HistoryRecord) -> dict[str, Any]:
     if entry.status["completed"]:
         status = "completed"
     else:

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 def build_app(engine: Engine, *, max_upload_bytes: int) -> web.Application:
-    """The aiohttp application of one engine. Larger request bodies are answered 413."""
+    """Build the aiohttp application of one engine. Larger request bodies are answered 413."""
     app = web.Application(
         middlewares=[_refuse_foreign_pages, _answer_errors], client_max_size=max_upload_bytes
     )
@@ -151,7 +151,7 @@ class _Routes:
         page = "<!doctype html><title>comfy-ui</title><p>The demo engine of comfy-ui.</p>"
         return web.Response(body=page.encode(), headers={"Content-Type": "text/html"})
 
-    # -- running jobs ------------------------------------------------------------------------
+    # -- running jobs
 
     async def get_prompt(self, _request: web.Request) -> web.Response:
         return web.json_response({"exec_info": {"queue_remaining": self.engine.queue.remaining()}})
@@ -220,7 +220,7 @@ class _Routes:
             self.engine.queue.forget(list(body["delete"]))
         return web.Response()
 
-    # -- discovery ---------------------------------------------------------------------------
+    # -- discovery
 
     async def object_infos(self, _request: web.Request) -> web.Response:
         if self.engine.faults.object_info_delay_s:
@@ -329,7 +329,7 @@ class _Routes:
         files.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         return web.json_response([path.name for path in files])
 
-    # -- the push channel ----------------------------------------------------------------------
+    # -- WebSocket
 
     async def socket(self, request: web.Request) -> web.StreamResponse:
         # As recorded: the server never pings, and messages are not compressed.

@@ -1,7 +1,7 @@
-"""The push channel: who is connected under which clientId, and what is sent to whom.
+"""WebSocket connections by clientId, and the delivery of messages to them.
 
-One socket per clientId; nothing is replayed or acknowledged. Each socket has its own writer, so
-that a client which does not read stops nobody else; it loses previews first, then its connection.
+One socket per clientId; nothing is replayed or acknowledged. Each socket has its own writer, so a
+client that does not read blocks no other client; it loses previews first, then its connection.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _FORMATS = {"image/jpeg": 1, "image/png": 2}
 
 
 @dataclass(frozen=True, slots=True)
-class Preview:
-    """An encoded picture of a node at work."""
+class PreviewPicture:
+    """An encoded preview picture of a running node."""
 
     data: bytes
     mime: Literal["image/jpeg", "image/png"] = "image/jpeg"
@@ -54,7 +54,7 @@ def encode(event: str, data: Any) -> str:
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """One open socket and what waits to be written to it."""
+    """One open socket and its outgoing messages."""
 
     socket: web.WebSocketResponse
     transport: asyncio.Transport | None
@@ -76,7 +76,7 @@ class Connection:
         self._more.set()
 
     async def write(self) -> None:
-        """Send what waits, in order, until cancelled or overflowed."""
+        """Send the outgoing messages in order, until cancelled or overflowed."""
         while not self.overflowed:
             await self._more.wait()
             self._more.clear()
@@ -90,7 +90,7 @@ class Connection:
 
 
 class Sockets:
-    """All connections. ``post`` may be called from any thread, the rest belongs to the loop."""
+    """All connections. ``post`` may be called from any thread; the rest belongs to the loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -99,20 +99,20 @@ class Sockets:
         self._connections: set[Connection] = set()
         self._log_readers: set[str] = set()
 
-    # -- sending -----------------------------------------------------------------------
+    # -- sending
 
     def post(self, event: str, data: Any, sid: str | None = None) -> None:
-        """Send a JSON message to one clientId, or to all when it is None."""
+        """Send a JSON message to one clientId, or to all if it is None."""
         self._soon(self._deliver, encode(event, data), sid)
 
     def post_step(
         self,
         progress: dict[str, Any],
-        preview: Preview | None,
+        preview: PreviewPicture | None,
         about: dict[str, Any],
         sid: str | None,
     ) -> None:
-        """A step of a node: ``progress``, with its preview before it (type 4) or after (type 1)."""
+        """Send a node's ``progress``, its preview before it (type 4) or after it (type 1)."""
         self._soon(self._deliver_step, encode("progress", progress), preview, about, sid)
 
     def post_binary(self, frame: bytes, sid: str | None) -> None:
@@ -122,11 +122,11 @@ class Sockets:
         self._soon(self._deliver_log, encode("logs", {"entries": [entry], "size": None}))
 
     def anybody(self, sid: str | None) -> bool:
-        """Whether a message to ``sid`` would reach somebody. A hint: read from another thread."""
+        """Whether a message to ``sid`` has a recipient. A hint: read from another thread."""
         return bool(self._by_sid) if sid is None else sid in self._by_sid
 
     def _soon(self, call: Any, *arguments: Any) -> None:
-        # The loop is closed while the engine goes down; what is sent then reaches nobody anyway.
+        # The loop is closed while the engine stops; messages have no recipients then.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(call, *arguments)
 
@@ -141,7 +141,7 @@ class Sockets:
             connection.push(message)
 
     def _deliver_step(
-        self, progress: str, preview: Preview | None, about: dict[str, Any], sid: str | None
+        self, progress: str, preview: PreviewPicture | None, about: dict[str, Any], sid: str | None
     ) -> None:
         for connection in self._targets(sid):
             if preview is None:
@@ -163,7 +163,7 @@ class Sockets:
         else:
             self._log_readers.discard(sid)
 
-    # -- connections -------------------------------------------------------------------
+    # -- connections
 
     async def close(self) -> None:
         """Close every connection with 1012 (service restart), without waiting for the peers."""
@@ -183,7 +183,7 @@ class Sockets:
         sid: str,
         faults: Faults,
     ) -> None:
-        """Register a socket that was accepted, and keep it until it closes."""
+        """Register an accepted socket and keep it until it closes."""
         connection = Connection(socket, transport, sid)
         for event, data in greeting:
             connection.push(encode(event, data))

@@ -10,7 +10,7 @@ from aiohttp import web
 
 
 class UserFiles:
-    """The handlers; below ``root`` lie ``user/`` and ``templates/``, which may both be absent.
+    """The handlers. ``user/`` and ``templates/`` below ``root`` may both be absent.
 
     ``templates/`` holds ``index.json`` and NAME.json as in the package of ComfyUI's templates.
     """
@@ -85,7 +85,7 @@ class UserFiles:
 
 
 def _inside(folder: Path, name: str) -> Path | None:
-    """The path of ``name`` below ``folder``, or None where it leads out."""
+    """Return the path of ``name`` below ``folder``, or None if it leads out."""
     if "\0" in name:
         return None
     path = (folder / name).resolve()

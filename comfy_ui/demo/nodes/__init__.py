@@ -1,4 +1,4 @@
-"""What the engine's nodes do. Their inputs and outputs are declared in ``specs.json``."""
+"""Implementations of the engine's nodes. ``specs.json`` declares their inputs and outputs."""
 
 from __future__ import annotations
 

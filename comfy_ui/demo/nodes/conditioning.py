@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..node_types import Conditioning, Latent, Named, Pictures
+from ..node_types import Conditioning, Latent, LoadedModel, Pictures
 from .node_base import Context, node
 
 _TEXTS = ("text", "prompt", "text_g", "text_l", "clip_l", "clip_g", "t5xxl", "tags")
@@ -164,14 +164,16 @@ def _controlled(conditioning: Conditioning, image: Pictures, strength: float) ->
 
 
 @node("CLIPVisionEncode")
-def vision(_context: Context, *, clip_vision: Named, image: Pictures, crop: str) -> tuple[Pictures]:
+def vision(
+    _context: Context, *, clip_vision: LoadedModel, image: Pictures, crop: str
+) -> tuple[Pictures]:
     del clip_vision, crop
     return (image,)
 
 
 @node("SeedVR2Conditioning")
 def restoration(
-    _context: Context, *, model: Named, vae_conditioning: Latent
+    _context: Context, *, model: LoadedModel, vae_conditioning: Latent
 ) -> tuple[Conditioning, Conditioning]:
     del model
     told = Conditioning(references=(vae_conditioning.filled(),))

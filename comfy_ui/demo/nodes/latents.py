@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..node_types import Conditioning, Latent, Masks, Named, Pictures
+from ..node_types import Conditioning, Latent, LoadedModel, Masks, Pictures
 from .file_inputs import reads
 from .images import scaled
 from .node_base import Context, NodeError, node
@@ -66,7 +66,7 @@ def _with_sound(film: Latent, fps: float = 24.0) -> Latent:
 
 
 @node("VAEDecode", "VAEDecodeTiled")
-def decode(context: Context, *, samples: Latent, vae: Named, **_: Any) -> tuple[Pictures]:
+def decode(context: Context, *, samples: Latent, vae: LoadedModel, **_: Any) -> tuple[Pictures]:
     del vae
     if samples.medium in ("audio", "mesh"):
         raise NodeError("This latent holds no pictures: it needs the decoder of its own kind.")
@@ -75,7 +75,7 @@ def decode(context: Context, *, samples: Latent, vae: Named, **_: Any) -> tuple[
 
 
 @node("VAEEncode", "VAEEncodeTiled")
-def encode(context: Context, *, pixels: Pictures, vae: Named, **_: Any) -> tuple[Latent]:
+def encode(context: Context, *, pixels: Pictures, vae: LoadedModel, **_: Any) -> tuple[Latent]:
     del vae
     context.pace(0.5)
     return (Latent.of(pixels),)
@@ -83,7 +83,7 @@ def encode(context: Context, *, pixels: Pictures, vae: Named, **_: Any) -> tuple
 
 @node("VAEEncodeForInpaint")
 def encode_inpaint(
-    context: Context, *, pixels: Pictures, vae: Named, mask: Masks, grow_mask_by: int = 6
+    context: Context, *, pixels: Pictures, vae: LoadedModel, mask: Masks, grow_mask_by: int = 6
 ) -> tuple[Latent]:
     del vae
     from .masks import grown
@@ -103,7 +103,7 @@ def inpaint(
     *,
     positive: Conditioning,
     negative: Conditioning,
-    vae: Named,
+    vae: LoadedModel,
     pixels: Pictures,
     mask: Masks,
     noise_mask: bool = True,

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..node_types import Named
+from ..node_types import LoadedModel
 from .node_base import Context, node
 
 
 @node("CheckpointLoaderSimple", "CheckpointLoader", "ImageOnlyCheckpointLoader")
-def checkpoint(context: Context, *, ckpt_name: str, **_: Any) -> tuple[Named, Named, Named]:
+def checkpoint(
+    context: Context, *, ckpt_name: str, **_: Any
+) -> tuple[LoadedModel, LoadedModel, LoadedModel]:
     context.pace()
-    return Named(ckpt_name), Named(ckpt_name), Named(ckpt_name)
+    return LoadedModel(ckpt_name), LoadedModel(ckpt_name), LoadedModel(ckpt_name)
 
 
 @node("unCLIPCheckpointLoader")
-def unclip_checkpoint(context: Context, *, ckpt_name: str) -> tuple[Named, ...]:
-    return (*checkpoint(context, ckpt_name=ckpt_name), Named(ckpt_name))
+def unclip_checkpoint(context: Context, *, ckpt_name: str) -> tuple[LoadedModel, ...]:
+    return (*checkpoint(context, ckpt_name=ckpt_name), LoadedModel(ckpt_name))
 
 
 @node(
@@ -37,22 +39,22 @@ def unclip_checkpoint(context: Context, *, ckpt_name: str) -> tuple[Named, ...]:
     "LTXAVTextEncoderLoader",
     "LTXVAudioVAELoader",
 )
-def one_file(context: Context, **inputs: Any) -> tuple[Named]:
+def one_file(context: Context, **inputs: Any) -> tuple[LoadedModel]:
     """Their first input is the file; the others say how to hold it in memory."""
     context.pace(0.5)
-    return (Named(str(next(iter(inputs.values())))),)
+    return (LoadedModel(str(next(iter(inputs.values())))),)
 
 
 @node("LoraLoader")
 def lora(
     context: Context,
     *,
-    model: Named,
-    clip: Named,
+    model: LoadedModel,
+    clip: LoadedModel,
     lora_name: str,
     strength_model: float,
     strength_clip: float,
-) -> tuple[Named, Named]:
+) -> tuple[LoadedModel, LoadedModel]:
     context.pace(0.5)
     patch = (lora_name, strength_model)
     return model.patched("lora", patch), clip.patched("lora", (lora_name, strength_clip))
@@ -60,8 +62,8 @@ def lora(
 
 @node("LoraLoaderModelOnly")
 def lora_model(
-    context: Context, *, model: Named, lora_name: str, strength_model: float
-) -> tuple[Named]:
+    context: Context, *, model: LoadedModel, lora_name: str, strength_model: float
+) -> tuple[LoadedModel]:
     context.pace(0.5)
     return (model.patched("lora", (lora_name, strength_model)),)
 
@@ -84,22 +86,22 @@ def lora_model(
     "EasyCache",
     "LazyCache",
 )
-def patched_model(_context: Context, *, model: Named, **options: Any) -> tuple[Named]:
+def patched_model(_context: Context, *, model: LoadedModel, **options: Any) -> tuple[LoadedModel]:
     return (model.patched("option", tuple(sorted(options))),)
 
 
 @node("CLIPSetLastLayer", "T5TokenizerOptions")
-def patched_clip(_context: Context, *, clip: Named, **options: Any) -> tuple[Named]:
+def patched_clip(_context: Context, *, clip: LoadedModel, **options: Any) -> tuple[LoadedModel]:
     return (clip.patched("option", tuple(sorted(options.items()))),)
 
 
 @node("QwenImageDiffsynthControlnet")
 def control_patch(
-    _context: Context, *, model: Named, image: Any, strength: float, **_: Any
-) -> tuple[Named]:
+    _context: Context, *, model: LoadedModel, image: Any, strength: float, **_: Any
+) -> tuple[LoadedModel]:
     return (model.patched("control", (image, strength)),)
 
 
 @node("SetUnionControlNetType")
-def union_type(_context: Context, *, control_net: Named, type: str) -> tuple[Named]:  # noqa: A002
+def union_type(_context: Context, *, control_net: LoadedModel, type: str) -> tuple[LoadedModel]:  # noqa: A002
     return (control_net.patched("type", type),)

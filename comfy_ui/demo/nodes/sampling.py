@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from ..node_types import Conditioning, Guider, Latent, Named, Noise, Sigmas
+from ..node_types import Conditioning, Guider, Latent, LoadedModel, Noise, Sigmas
 from .node_base import Context, node
 from .render import Order, render
 
@@ -15,7 +15,7 @@ from .render import Order, render
 def ksampler(
     context: Context,
     *,
-    model: Named,
+    model: LoadedModel,
     seed: int,
     steps: int,
     cfg: float,
@@ -36,7 +36,7 @@ def ksampler(
 def ksampler_advanced(
     context: Context,
     *,
-    model: Named,
+    model: LoadedModel,
     add_noise: str,
     noise_seed: int,
     steps: int,
@@ -69,7 +69,7 @@ def ksampler_advanced(
 def sampler_custom(
     context: Context,
     *,
-    model: Named,
+    model: LoadedModel,
     add_noise: bool,
     noise_seed: int,
     cfg: float,
@@ -105,13 +105,20 @@ def sampler_custom_advanced(
 
 
 @node("BasicGuider")
-def basic_guider(_context: Context, *, model: Named, conditioning: Conditioning) -> tuple[Guider]:
+def basic_guider(
+    _context: Context, *, model: LoadedModel, conditioning: Conditioning
+) -> tuple[Guider]:
     return (Guider(model, conditioning, Conditioning(), 1.0),)
 
 
 @node("CFGGuider")
 def cfg_guider(
-    _context: Context, *, model: Named, positive: Conditioning, negative: Conditioning, cfg: float
+    _context: Context,
+    *,
+    model: LoadedModel,
+    positive: Conditioning,
+    negative: Conditioning,
+    cfg: float,
 ) -> tuple[Guider]:
     return (Guider(model, positive, negative, cfg),)
 
@@ -120,7 +127,7 @@ def cfg_guider(
 def dual_guider(
     _context: Context,
     *,
-    model: Named,
+    model: LoadedModel,
     cond1: Conditioning,
     cond2: Conditioning,
     negative: Conditioning,
@@ -135,7 +142,7 @@ def dual_guider(
 def ltxv_guider(
     _context: Context,
     *,
-    model: Named,
+    model: LoadedModel,
     positive: Conditioning,
     negative: Conditioning,
     video_cfg: float,
