@@ -169,7 +169,7 @@ class DemoServer:
         return listener
 
     def in_thread(self) -> Self:
-        """Return itself, for ``with`` in sync code. (It always runs in a thread; this reads better.)"""
+        """Return itself, for ``with`` in sync code. It always runs in a thread."""
         return self
 
     def __enter__(self) -> Self:

@@ -34,7 +34,7 @@ class OutputName:
 
 
 def split_annotation(name: str) -> tuple[str, Kind | None]:
-    """Split ``"a.png [temp]"`` into ``("a.png", "temp")``; the suffix overrides the requested type."""
+    """Split ``"a.png [temp]"`` into ``("a.png", "temp")``; the suffix wins over the type."""
     match = _ANNOTATION.match(name)
     return (match["name"], cast("Kind", match["kind"])) if match else (name, None)
 

@@ -82,7 +82,7 @@ class PromptQueue:
         return number
 
     def put(self, item: QueueItem) -> None:
-        """Add a job. Raises TypeError if number and id equal another job's and the prompts differ."""
+        """Add a job. Raises TypeError if number and id equal another's but prompts differ."""
         with self._changed:
             try:
                 heapq.heappush(self._pending, item)

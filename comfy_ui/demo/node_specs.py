@@ -68,7 +68,7 @@ FILE_INPUTS: Mapping[tuple[str, str], frozenset[str]] = {
 
 @cache
 def models() -> dict[str, list[str]]:
-    """Return ``{folder below models/: file names}``: all that shipped presets name, and some more."""
+    """Return ``{folder below models/: file names}``: those of shipped presets and more."""
     with (_HERE / "models.json").open(encoding="utf-8") as file:
         found: dict[str, set[str]] = {
             folder: set(names) for folder, names in json.load(file).items()

@@ -95,7 +95,7 @@ def is_link(value: Any) -> bool:
 
 
 def declared(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool]]:
-    """Yield ``(name, declaration, required)`` of a node's inputs, including those of chosen options."""
+    """Yield ``(name, declaration, required)`` of a node's inputs, chosen options included."""
     for group in ("required", "optional"):
         for name, declaration in spec["input"].get(group, {}).items():
             yield from _declared(name, declaration, group == "required", inputs)
