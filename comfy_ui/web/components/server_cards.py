@@ -1,4 +1,4 @@
-"""The servers behind the page and the public link to it: do they answer, and how full are they."""
+"""Cards of the Status tab: the servers, and the share link."""
 
 from __future__ import annotations
 
@@ -9,160 +9,115 @@ from typing import Any, Final
 from ...health import HealthReport, HealthVerdict
 from ...storage.records import ServerStatus
 from ..share_link import ShareLinkState
-from .html import Html, act, el, page_text
+from .html import Html, page_text
+from .preset_picker import Lamp
+from .templates import render
 from .units import duration, size
 
 __all__ = ["servers_panel", "share_panel"]
 
 
 def servers_panel(
-    told: Sequence[ServerStatus],
+    statuses: Sequence[ServerStatus],
     *,
     embedded: bool,
     private: bool,
     free: bool = False,
     notice: str = "",
 ) -> Html:
-    """The servers: does each answer, what is it, how full is it. Visitors see no address."""
-    several = len(told) > 1
-    answering = sum(status.online for status in told)
-    return el(
-        "section",
-        el(
-            "header",
-            el("h2", "ComfyUI"),
-            el("span", f"{answering} of {len(told)} answer", class_="quiet")
-            if several
-            else _lamp(told[0]),
-        ),
-        el("p", notice, class_="trouble") if notice else None,
-        [
-            el(
-                "div",
-                el("div", el("h3", f"Server {number}"), _lamp(status), class_="row")
-                if several
-                else None,
-                _server(status, embedded=embedded, private=private),
-                class_="server",
-            )
-            for number, status in enumerate(told, start=1)
-        ],
-        el(
-            "div",
-            act("again", "Refresh", data_send="refresh"),
-            act("save", "Free memory", data_send="free") if free else None,
-            act("stop", "Stop my jobs", data_send="interrupt"),
-            class_="acts",
-        ),
-        class_="panel",
+    """The state of each server.
+
+    ``private``: show URLs, errors and devices. ``free``: offer to free memory. ``embedded``: the
+    demo engine serves.
+    """
+    online = sum(status.online for status in statuses)
+    return render(
+        "server_cards.html",
+        "servers_panel",
+        servers=[_server(status, embedded=embedded, private=private) for status in statuses],
+        summary=f"{online} of {len(statuses)} answer" if len(statuses) > 1 else "",
+        notice=notice,
+        can_free_memory=free,
     )
 
 
-def _server(status: ServerStatus, *, embedded: bool, private: bool) -> list[Html | None]:
-    facts: list[Html] = []
+def _server(status: ServerStatus, *, embedded: bool, private: bool) -> dict[str, Any]:
+    facts = []
     if private:
-        facts.append(_fact("Address", "built-in engine" if embedded else status.url))
+        facts.append(("Address", "built-in engine" if embedded else status.url))
     if status.online:
-        facts.append(_fact("Version", status.version or "unknown"))
-        facts.append(_fact("Answers in", f"{(status.latency_s or 0) * 1000:.0f} ms"))
-        facts.append(_fact("Queue", f"{status.running} running, {status.pending} waiting"))
-    facts += _health(status.health, private=private)
-    error = status.error if private else None  # its words may hold the address
-    return [
-        el("p", page_text(error.message), " ", error.hint, class_="trouble") if error else None,
-        el("dl", facts),
-        *([_device(device) for device in status.devices] if private else []),
-    ]
+        facts.append(("Version", status.version or "unknown"))
+        facts.append(("Answers in", f"{(status.latency_s or 0) * 1000:.0f} ms"))
+        facts.append(("Queue", f"{status.running} running, {status.pending} waiting"))
+    if status.health is not None:
+        facts += _health(status.health, private=private)
+    error = status.error if private else None  # its text may hold the URL
+    return {
+        "lamp": _lamp(status),
+        "facts": facts,
+        "error": error and {"message": page_text(error.message), "hint": error.hint},
+        "devices": [_device(device) for device in status.devices] if private else [],
+    }
 
 
-def _lamp(status: ServerStatus) -> Html:
-    stuck = status.health is not None and status.health.verdict is HealthVerdict.STUCK
-    if not status.online or stuck:
-        said = "Stuck" if stuck else "Does not answer"
-        return el("span", el("i", class_="lamp bad"), said, class_="state")
-    return el("span", el("i", class_="lamp good"), "Answers", class_="state")
+def _lamp(status: ServerStatus) -> Lamp:
+    if status.health is not None and status.health.verdict is HealthVerdict.STUCK:
+        return Lamp("bad", "Stuck")
+    return Lamp("good", "Answers") if status.online else Lamp("bad", "Does not answer")
 
 
-def _health(health: HealthReport | None, *, private: bool) -> list[Html]:
-    """Since when, what to do, and what went wrong last; errors may hold the address."""
-    if health is None:
-        return []
-    facts = [_fact("Since", _clock(health.since))]
+def _health(health: HealthReport, *, private: bool) -> list[tuple[str, str]]:
+    facts = [("Since", _clock(health.since))]
     if health.breaker != "closed":
-        facts.append(_fact("Circuit", f"open, next try in {health.retry_after_s:.0f} s"))
+        facts.append(("Circuit", f"open, next try in {health.retry_after_s:.0f} s"))
     if health.verdict is HealthVerdict.STUCK:
-        facts.append(_fact("Advice", health.advice))
-    if private and health.last_error_at is not None:
-        said = f"{page_text(health.last_error)} ({_clock(health.last_error_at)})"
-        facts.append(_fact("Last error", said))
+        facts.append(("Advice", health.advice))
+    if private and health.last_error_at is not None:  # the error's text may hold the URL
+        error = f"{page_text(health.last_error)} ({_clock(health.last_error_at)})"
+        facts.append(("Last error", error))
     return facts
 
 
 def _clock(at: float) -> str:
-    """A time of this machine's day, with the date if it is not today."""
+    """The local time, with the date if it is not today."""
     then = datetime.fromtimestamp(at).astimezone()
     today = then.date() == datetime.now().astimezone().date()
     return then.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M")
 
 
-def _fact(name: str, value: object) -> Html:
-    return el("div", el("dt", name), el("dd", value))
-
-
-def _device(device: Mapping[str, Any]) -> Html:
+def _device(device: Mapping[str, Any]) -> dict[str, str]:
     total = float(device.get("vram_total") or 0)
     free = float(device.get("vram_free") or 0)
-    used = 100 * (total - free) / total if total > 0 else 0.0
-    return el(
-        "div",
-        el(
-            "div",
-            el("strong", page_text(str(device.get("name", "device")), limit=80)),
-            el("span", f"{size(total - free)} of {size(total)} in use", class_="quiet"),
-            class_="row",
-        ),
-        el(
-            "div",
-            el("div", class_="fill", style=f"width: {used:.0f}%"),
-            class_="meter",
-            role="meter",
-            aria_label="Memory in use",
-            aria_valuemin="0",
-            aria_valuemax="100",
-            aria_valuenow=f"{used:.0f}",
-        ),
-        class_="device",
-    )
+    return {
+        "name": page_text(str(device.get("name", "device")), limit=80),
+        "usage": f"{size(total - free)} of {size(total)} in use",
+        "percent": f"{100 * (total - free) / total if total > 0 else 0.0:.0f}",
+    }
 
 
 _STATES: Final = {
-    "making": ("", "Being made"),
-    "alive": ("good", "Works"),
-    "shaky": ("", "Does not answer"),
-    "dead": ("bad", "Died"),
+    "making": Lamp("", "Being made"),
+    "alive": Lamp("good", "Works"),
+    "shaky": Lamp("", "Does not answer"),
+    "dead": Lamp("bad", "Died"),
 }
 
 
 def share_panel(link: ShareLinkState, *, now: float) -> Html:
-    """The public link: how old it is, and whether it answered when it was last looked at."""
-    lamp, word = _STATES[link.state]
+    """The state and age of the share link."""
     facts = []
     if link.url:
-        facts.append(_fact("Link", link.url))
+        facts.append(("Link", link.url))
     if link.made_at is not None:
-        facts.append(_fact("Made", f"{duration(now - link.made_at)} ago"))
+        facts.append(("Made", f"{duration(now - link.made_at)} ago"))
     if link.seen_at is not None:
-        facts.append(_fact("Answered", f"{duration(now - link.seen_at)} ago"))
+        facts.append(("Answered", f"{duration(now - link.seen_at)} ago"))
     if link.made > 1:
-        facts.append(_fact("Made anew", f"{link.made - 1} times"))
-    return el(
-        "section",
-        el(
-            "header",
-            el("h2", "Share link"),
-            el("span", el("i", class_=f"lamp {lamp}"), word, class_="state"),
-        ),
-        el("p", page_text(link.trouble), class_="trouble") if link.trouble else None,
-        el("dl", facts),
-        class_="panel",
+        facts.append(("Made anew", f"{link.made - 1} times"))
+    return render(
+        "server_cards.html",
+        "share_panel",
+        state=_STATES[link.state],
+        values=facts,
+        trouble=page_text(link.trouble),
     )

@@ -18,6 +18,7 @@ from ..components.html_block import html_block
 from ..components.preset_picker import readiness
 from ..components.requirements_view import DownloadableFile, needs
 from ..components.server_cards import servers_panel, share_panel
+from ..components.templates import render
 from ..preset_catalog import CatalogEntry, grouped
 from ..services import Services
 from ..share_link import ShareLink
@@ -174,7 +175,7 @@ def presets_panel(entries: Iterable[CatalogEntry], folders: ModelFolders | None 
                     el(
                         "div",
                         el("span", entry.preset.title),
-                        readiness(entry),
+                        _lamp(entry),
                         class_="row preset",
                     )
                     for entry in found
@@ -186,13 +187,18 @@ def presets_panel(entries: Iterable[CatalogEntry], folders: ModelFolders | None 
     )
 
 
+def _lamp(entry: CatalogEntry) -> Html:
+    lamp = readiness(entry)
+    return render("_macros.html", "lamp", color=lamp.color, text=lamp.text)
+
+
 def _lacking(entry: CatalogEntry, folders: ModelFolders | None) -> Html:
     return el(
         "details",
         el(
             "summary",
             el("strong", entry.preset.title),
-            readiness(entry),
+            _lamp(entry),
             icon("arrow"),
             class_="row",
         ),
