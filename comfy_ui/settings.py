@@ -128,6 +128,16 @@ class Settings(BaseSettings):
     )
 
     @property
+    def presets_dir(self) -> Path:
+        """The folder with the admin's own presets."""
+        return self.data_dir / "presets"
+
+    @property
+    def wildcards_dir(self) -> Path:
+        """The folder with the wildcard files that prompts can name."""
+        return self.data_dir / "wildcards"
+
+    @property
     def comfyui_urls(self) -> tuple[str, ...]:
         """The addresses in ``comfyui_url``, in their order; empty when it is unset."""
         return split_addresses(self.comfyui_url or "")

@@ -1,24 +1,27 @@
-"""What the commands share: the server they speak to, its node list, and how they print."""
+"""What the commands share: the server, ``/object_info``, presets and files, and printing."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import StorageError
+from ..errors import StorageError, UnknownPresetError, ValidationError
+from ..protocol.object_info import NodeRegistry
 from ..settings import DEFAULT_URL, Settings
 from .object_info_cache import keep, kept
 
 if TYPE_CHECKING:
     from ..client import ComfyWSClient
+    from ..workflow.load import Workflow
+    from ..workflow.presets.preset_store import Preset, Presets
 
 
 def server(settings: Settings, url: str | None = None) -> dict[str, Any]:
-    """Keyword arguments for a client of the configured server, the first one unless told."""
+    """Keyword arguments for a client of the configured server, the first one by default."""
     token = settings.comfyui_token
     return {
         "url": url or next(iter(settings.comfyui_urls), DEFAULT_URL),
@@ -30,7 +33,7 @@ def server(settings: Settings, url: str | None = None) -> dict[str, Any]:
 
 @asynccontextmanager
 async def connect(settings: Settings) -> AsyncIterator[ComfyWSClient]:
-    """A client of the configured server, or of an embedded engine of its own."""
+    """A client of the configured server, or of a new demo engine."""
     from ..client import ComfyWSClient
 
     if settings.demo:
@@ -43,10 +46,10 @@ async def connect(settings: Settings) -> AsyncIterator[ComfyWSClient]:
             yield client
 
 
-def object_info(settings: Settings, *, fresh: bool = False) -> Mapping[str, Any]:
-    """The node list of the configured server, kept on disk for each server and version.
+def object_info(settings: Settings, *, fresh: bool = False) -> NodeRegistry:
+    """``/object_info`` of the configured server, cached on disk by server and version.
 
-    ``fresh``: ask the server, whose models may have changed since.
+    ``fresh``: ask the server, as its models may have changed.
     """
     from ..client import ComfyClient
 
@@ -55,20 +58,47 @@ def object_info(settings: Settings, *, fresh: bool = False) -> Mapping[str, Any]
 
         engine = DemoServer(speed="instant")
         with engine.in_thread(), ComfyClient(url=engine.url) as client:
-            return client.object_info().raw
+            return client.object_info()
     with ComfyClient(**server(settings)) as client:
         name = f"{client.url} {client.system_stats().comfyui_version}"
         digest = hashlib.sha256(name.encode()).hexdigest()[:20]
         path = settings.data_dir / "cache" / f"object_info-{digest}"
-        if not fresh and (known := kept(path)) is not None:
-            return known
+        if not fresh and (cached := kept(path)) is not None:
+            return NodeRegistry(cached)
         raw = client.object_info().raw
     keep(path, raw)
-    return raw
+    return NodeRegistry(raw)
+
+
+def own_presets(settings: Settings) -> Presets:
+    """The shipped presets and those in the data folder."""
+    from ..workflow.presets.preset_store import load_presets
+
+    return load_presets([settings.presets_dir])
+
+
+def open_source(name: str, presets: Presets) -> Preset | Workflow:
+    """The preset with that id, the preset of a ``.toml`` file, or the workflow in a file.
+
+    Raises:
+        ValidationError: there is no such preset or file, or it cannot be read.
+    """
+    from ..workflow.load import load_workflow
+    from ..workflow.presets.preset_store import load_preset
+
+    path = Path(name)
+    try:
+        return presets.require(name)
+    except UnknownPresetError as error:
+        if not path.is_file():
+            raise ValidationError(
+                f"There is no file and no preset named '{name}'.", hint=error.hint
+            ) from error
+    return load_preset(path) if path.suffix == ".toml" else load_workflow(path)
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Rows as columns."""
+    """Print rows as aligned columns."""
     if not rows:
         return
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -79,7 +109,7 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_json(value: Any) -> None:
-    """For programs."""
+    """Print JSON for programs."""
     print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
@@ -87,7 +117,7 @@ def write(path: Path, text: str) -> None:
     """Write a file that the user has named.
 
     Raises:
-        StorageError: the disk refuses.
+        StorageError: the file cannot be written.
     """
     try:
         path.write_text(text, encoding="utf-8")

@@ -1,7 +1,7 @@
-"""``comfy-ui``: the app, and the same capabilities from a terminal.
+"""The ``comfy-ui`` command: the app, and its features from a terminal.
 
-Results go to stdout, everything else to stderr. Exit status: 0 done, 1 it could not be done
-(the message says why and what to do), 2 wrong usage, 130 stopped with Ctrl+C.
+Results go to stdout, everything else to stderr. Exit status: 0 success, 1 failure (the message
+says why and what to do), 2 wrong usage, 130 stopped with Ctrl+C.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ def run(argv: Sequence[str] | None = None) -> int:
         telemetry.heed_environment(prompts=settings.trace_prompts)
         status: int = arguments.command(arguments, settings)
     except ComfyHeadlessError as error:
-        _complain(error)
+        _print_error(error)
         return 1
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our stdout, `head` for instance, has gone
+    except BrokenPipeError:  # the reader of stdout, such as `head`, has exited
         sys.stderr.close()
         return 1
     return status
 
 
-def _complain(error: ComfyHeadlessError) -> None:
+def _print_error(error: ComfyHeadlessError) -> None:
     print(f"error: {error.message}", file=sys.stderr)
     if isinstance(error, InvalidWorkflowError):
         for problem in error.problems:
@@ -70,15 +70,15 @@ _APP_OPTIONS = ("host", "port", "share", "auth", "mcp", "data_dir", "models_dir"
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="comfy-ui", description="ComfyUI without nodes: the app, and what it can do from here."
+        prog="comfy-ui", description="ComfyUI without nodes: serve the app, or run one command."
     )
     parser.add_argument("--version", action="version", version=f"comfy-ui {__version__}")
     _common(parser)
     _engine(parser)
     parser.add_argument("--host", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, help="port to listen on (7860)")
-    parser.add_argument("--share", action="store_true", default=None, help="make a public link")
-    parser.add_argument("--auth", metavar="USER:PASS", help="ask for this login, an owner's")
+    parser.add_argument("--share", action="store_true", default=None, help="create a public link")
+    parser.add_argument("--auth", metavar="USER:PASS", help="require this login, with admin rights")
     parser.add_argument(
         "--mcp", action="store_true", default=None, help="offer tools for assistants at /mcp"
     )
@@ -96,61 +96,58 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=command)
         return sub
 
-    sub = add("run", run_.run, "Run a preset or a workflow file and save what it makes.")
+    sub = add("run", run_.run, "Run a preset or a workflow file and save its output files.")
     _engine(sub)
-    sub.add_argument("workflow", help="preset id, or a JSON file, picture or video with a workflow")
+    sub.add_argument("workflow", help="preset id, or a JSON, image or video file with a workflow")
     sub.add_argument("prompt", nargs="?", help="short for --set prompt=…")
     sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     sub.add_argument("-o", "--output", type=Path, default=Path(), help="folder for the files (.)")
-    sub.add_argument("--timeout", type=float, help="seconds to wait at most")
+    sub.add_argument("--timeout", type=float, help="maximum seconds to wait")
+    _data_dir(sub)
     sub.add_argument(
-        "--data-dir", type=Path, default=argparse.SUPPRESS, help="folder with the wildcards"
+        "--partial", action="store_true", help="run the valid outputs if others are invalid"
     )
-    sub.add_argument(
-        "--partial", action="store_true", help="run the valid outputs although others are not"
-    )
-    sub.add_argument("--quiet", action="store_true", help="no progress")
-    sub.add_argument("--json", action="store_true", help="tell the result as JSON")
+    sub.add_argument("--quiet", action="store_true", help="show no progress")
+    sub.add_argument("--json", action="store_true", help="print the result as JSON")
 
     sub = add(
         "users",
         app_commands.users,
-        "Who may log in: list, add (the password is asked for), remove.",
+        "List, add or remove users who may log in. Adding one asks for the password.",
     )
     change = sub.add_mutually_exclusive_group()
     change.add_argument("--add", metavar="NAME", help="add a user, or change the password")
     change.add_argument("--remove", metavar="NAME", help="remove a user")
-    sub.add_argument("--admin", action="store_true", help="may do all that you may")
-    sub.add_argument(
-        "--data-dir", type=Path, default=argparse.SUPPRESS, help="folder for jobs and results"
-    )
+    sub.add_argument("--admin", action="store_true", help="give the user admin rights")
+    _data_dir(sub)
 
     sub = add(
         "import",
         library_commands.import_,
-        "Bring a folder of results, ComfyUI's output for one, into the library.",
+        "Import a folder of results, such as ComfyUI's output folder, into the library.",
     )
     sub.add_argument("folder", type=Path)
-    sub.add_argument(
-        "--data-dir", type=Path, default=argparse.SUPPRESS, help="folder for jobs and results"
-    )
-    sub.add_argument("--quiet", action="store_true", help="no progress")
-    sub.add_argument("--json", action="store_true", help="tell the result as JSON")
+    _data_dir(sub)
+    sub.add_argument("--quiet", action="store_true", help="show no progress")
+    sub.add_argument("--json", action="store_true", help="print the result as JSON")
 
-    sub = add("presets", workflow_commands.presets, "List the shipped presets.")
+    sub = add("presets", workflow_commands.presets, "List the presets.")
+    _data_dir(sub)
     sub.add_argument("--json", action="store_true")
 
     sub = add(
         "models", model_commands.models, "List the model files that are missing on the server."
     )
     _engine(sub)
+    _data_dir(sub)
     sub.add_argument("source", nargs="*", help="preset ids or workflow files (all presets)")
     sub.add_argument("--variant", help="a variant of the preset")
     sub.add_argument("--json", action="store_true")
 
-    text = "Fetch the missing model files of a preset or a workflow onto this machine."
+    text = "Download the missing model files of a preset or a workflow to this machine."
     sub = add("download", model_commands.download, text)
     _engine(sub)
+    _data_dir(sub)
     sub.add_argument("source", help="preset id or workflow file")
     sub.add_argument("--variant", help="a variant of the preset")
     sub.add_argument(
@@ -159,29 +156,36 @@ def _parser() -> argparse.ArgumentParser:
         default=argparse.SUPPRESS,
         help="ComfyUI's models folder (asked of ComfyUI)",
     )
-    sub.add_argument("--quiet", action="store_true", help="no progress")
+    sub.add_argument("--quiet", action="store_true", help="show no progress")
 
     sub = add(
-        "check", workflow_commands.check, "Say what a workflow or a preset lacks on the server."
+        "check",
+        workflow_commands.check,
+        "Report what the server lacks for a preset or a workflow.",
     )
     _engine(sub)
-    sub.add_argument("file", type=Path, help="a workflow, or the .toml file of a preset")
+    _data_dir(sub)
+    sub.add_argument("source", help="preset id, workflow file, or the .toml file of a preset")
     sub.add_argument("--json", action="store_true")
 
-    sub = add("convert", workflow_commands.convert, "Write a workflow in API format.")
+    sub = add("convert", workflow_commands.convert, "Write a preset or a workflow in API format.")
     _engine(sub)
-    sub.add_argument("file", type=Path)
+    _data_dir(sub)
+    sub.add_argument("source", help="preset id or workflow file")
     sub.add_argument("-o", "--output", type=Path, help="file to write (stdout)")
 
-    sub = add("controls", workflow_commands.controls, "Show the controls found in a workflow.")
+    sub = add(
+        "controls", workflow_commands.controls, "Show what can be set in a preset or a workflow."
+    )
     _engine(sub)
-    sub.add_argument("file", type=Path)
+    _data_dir(sub)
+    sub.add_argument("source", help="preset id or workflow file")
     sub.add_argument("--json", action="store_true")
 
     sub = add("status", app_commands.status, "Show the server's health and the installed extras.")
     sub.add_argument("--json", action="store_true")
 
-    sub = add("demo", app_commands.demo, "Serve only the embedded engine, for any ComfyUI client.")
+    sub = add("demo", app_commands.demo, "Serve only the demo engine, for any ComfyUI client.")
     sub.add_argument("--host")
     sub.add_argument("--port", type=int, default=8188)
     sub.add_argument("--speed", default="6", type=_speed, help="'instant' or steps per second (6)")
@@ -189,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
-    # SUPPRESS: a subcommand's default must not overwrite what stood before the subcommand.
+    # SUPPRESS: a subcommand's default must not overwrite an option before the subcommand.
     missing = None if parser.prog == "comfy-ui" else argparse.SUPPRESS
     parser.add_argument(
         "--comfyui", metavar="URL", default=missing, help=f"address of ComfyUI ({DEFAULT_URL})"
@@ -202,8 +206,15 @@ def _common(parser: argparse.ArgumentParser) -> None:
 
 def _engine(parser: argparse.ArgumentParser) -> None:
     missing = None if parser.prog == "comfy-ui" else argparse.SUPPRESS
+    parser.add_argument("--demo", action="store_true", default=missing, help="use the demo engine")
+
+
+def _data_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--demo", action="store_true", default=missing, help="use the embedded engine"
+        "--data-dir",
+        type=Path,
+        default=argparse.SUPPRESS,
+        help="folder for jobs, results, presets and wildcards",
     )
 
 

@@ -1,4 +1,4 @@
-"""Model files: which are missing on the server, and fetching them onto this machine."""
+"""Model files: list those missing on the server, and download them to this machine."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ModelDownloadError, ValidationError, closest
+from ..errors import ModelDownloadError, ValidationError
 from ..settings import Settings
-from .command_support import connect, print_json, print_table
+from .command_support import connect, open_source, own_presets, print_json, print_table
 
 if TYPE_CHECKING:
     from ..client import ComfyWSClient
@@ -22,12 +21,15 @@ _SHOW_S = 0.5
 
 
 def models(arguments: argparse.Namespace, settings: Settings) -> int:
-    """List the missing files of all presets or of what is named; 1 when one named lacks some."""
+    """List the missing model files of all presets or of the named sources.
+
+    The status is 1 if a named source lacks some.
+    """
     from dataclasses import asdict
 
     async def work() -> dict[str, list[MissingModel]]:
         async with connect(settings) as client:
-            return await _lacking(client, arguments.source, arguments.variant)
+            return await _lacking(client, settings, arguments.source, arguments.variant)
 
     lacking = asyncio.run(work())
     files = {model.filename: model for listed in lacking.values() for model in listed}
@@ -46,17 +48,17 @@ def models(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def download(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Fetch what a preset or a workflow lacks into the models folder of this machine."""
+    """Download the missing model files of a preset or a workflow to this machine."""
     from ..models.download import ModelSources
     from ..models.download_queue import DownloadQueue, DownloadState
     from ..models.model_folders import find_model_folders
 
     async def work() -> int:
         async with connect(settings) as client:
-            lacking = await _lacking(client, [arguments.source], arguments.variant)
+            lacking = await _lacking(client, settings, [arguments.source], arguments.variant)
             folders = await find_model_folders(client, settings.models_dir)
-        (wanted,) = lacking.values()
-        if not wanted:
+        (missing,) = lacking.values()
+        if not missing:
             print("No model file is missing.")
             return 0
         if not folders:
@@ -64,11 +66,11 @@ def download(arguments: argparse.Namespace, settings: Settings) -> int:
                 "The models folder of this ComfyUI is not known here.",
                 hint="Name it with --models-dir, or run this on ComfyUI's own machine.",
             )
-        unknown = [model.filename for model in wanted if model.url is None]
+        unknown = [model.filename for model in missing if model.url is None]
         if unknown:
-            raise ModelDownloadError(f"Nobody says where {', '.join(unknown)} comes from.")
+            raise ModelDownloadError(f"No download URL is known for {', '.join(unknown)}.")
         downloads = DownloadQueue(ModelSources.of(settings))
-        downloads.start(wanted, folders)
+        downloads.start(missing, folders)
         settled = asyncio.ensure_future(downloads.settle())
         try:
             while not settled.done():
@@ -76,7 +78,7 @@ def download(arguments: argparse.Namespace, settings: Settings) -> int:
                 if not arguments.quiet:
                     _show(downloads.listed)
         finally:
-            await downloads.aclose()  # Ctrl+C: what has come is kept
+            await downloads.aclose()  # Ctrl+C: partial downloads are kept
             if sys.stderr.isatty() and not arguments.quiet:
                 print(file=sys.stderr)
         for one in downloads.listed:
@@ -90,32 +92,22 @@ def download(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _lacking(
-    client: ComfyWSClient, sources: Sequence[str], variant: str | None
+    client: ComfyWSClient, settings: Settings, names: Sequence[str], variant: str | None
 ) -> dict[str, list[MissingModel]]:
-    """The missing files of presets or workflow files, by name; of all presets for no name."""
+    """The missing model files by source name: presets or workflow files; none: all presets."""
     from ..errors import MissingModel
-    from ..workflow import check_workflow, list_presets, load_workflow
-    from ..workflow.presets.preset_from_workflow import models_of
-    from ..workflow.presets.preset_store import preset_problems
+    from ..workflow.prepare import source_problems
 
-    library = await client.object_info()
-    presets = {preset.id: preset for preset in list_presets()}
-    found: dict[str, list[MissingModel]] = {}
-    for source in sources or presets:
-        if source in presets:
-            problems = preset_problems(presets[source], library, variant=variant)
-        elif await asyncio.to_thread(Path(source).is_file):
-            workflow = load_workflow(Path(source))
-            told = models_of(workflow.editor or {})
-            problems = check_workflow(workflow.to_graph(library), library, models=told)
-        else:
-            raise ValidationError(
-                f"There is no file and no preset named '{source}'.", hint=closest(source, presets)
-            )
+    registry = await client.object_info()
+    presets = await asyncio.to_thread(own_presets, settings)
+    lacking: dict[str, list[MissingModel]] = {}
+    for name in names or presets:
+        source = await asyncio.to_thread(open_source, name, presets)
+        problems = source_problems(source, registry, presets=presets, variant=variant)
         listed = (problem.extra.get("model") for problem in problems)
         files = {model.filename: model for model in listed if isinstance(model, MissingModel)}
-        found[source] = [*files.values()]
-    return found
+        lacking[name] = [*files.values()]
+    return lacking
 
 
 def _row(model: MissingModel) -> tuple[str, ...]:
@@ -124,7 +116,7 @@ def _row(model: MissingModel) -> tuple[str, ...]:
 
 
 def _show(downloads: Sequence[ModelDownload]) -> None:
-    """One line on stderr that changes; in a log file one line a file."""
+    """Show the running download on one line of a terminal's stderr."""
     running = next((one for one in downloads if one.state.active), None)
     if running is None or not sys.stderr.isatty():
         return

@@ -1,4 +1,4 @@
-"""``comfy-ui run``: a preset or a workflow file, from values to files."""
+"""``comfy-ui run``: run a preset or a workflow file and save its output files."""
 
 from __future__ import annotations
 
@@ -6,49 +6,53 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from ..errors import ValidationError, closest
+from ..errors import ValidationError
 from ..settings import Settings
 from ..workflow.fields.roles import FILE_ROLES
-from .command_support import connect, print_json
+from .command_support import connect, open_source, own_presets, print_json
 
 if TYPE_CHECKING:
     from ..client import ComfyWSClient, Progress
+    from ..workflow.controls import Control
+    from ..workflow.prepare import PreparedGraph
+    from ..workflow.presets.schema import Param
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Run a preset or a workflow file and save what it makes."""
+    """Run a preset or a workflow file and save its output files."""
     values = _values(arguments.set)
     if arguments.prompt is not None:
         values.setdefault("prompt", arguments.prompt)
 
     async def work() -> None:
         async with connect(settings) as client:
-            wildcards = settings.data_dir / "wildcards"
-            graph, chosen = await _graph(
-                client, arguments.workflow, values, wildcards, partial=arguments.partial
-            )
+            prepared, chosen = await _prepare(client, arguments.workflow, values, settings)
+            if not arguments.partial:
+                prepared.require_runnable()
             for name, value in chosen.items():
                 print(f"{name}: {value}", file=sys.stderr)
-            bar = _Bar(visible=not arguments.quiet)
-            prompt_id = str(uuid4())  # ours, so that it can be cancelled before the answer is here
+            progress = _ProgressLine(visible=not arguments.quiet)
+            prompt_id = str(uuid4())  # chosen here, so that Ctrl+C can cancel before the reply
             try:
-                await client.queue_prompt(graph, prompt_id=prompt_id, strict=not arguments.partial)
-                result = await client.wait_for_completion(
-                    prompt_id, on_progress=bar, timeout=arguments.timeout
+                await client.queue_prompt(
+                    prepared.graph, prompt_id=prompt_id, strict=not arguments.partial
                 )
-            except asyncio.CancelledError:  # Ctrl+C: the server must not go on for nobody
-                bar.close()
+                result = await client.wait_for_completion(
+                    prompt_id, on_progress=progress, timeout=arguments.timeout
+                )
+            except asyncio.CancelledError:  # Ctrl+C
+                progress.close()
                 print("Cancelling …", file=sys.stderr)
                 await client.cancel(prompt_id)
                 raise
             finally:
-                bar.close()
+                progress.close()
             saved = await result.save(arguments.output)
             if arguments.json:
                 print_json(
@@ -69,70 +73,49 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-async def _graph(
-    client: ComfyWSClient,
-    source: str,
-    values: Mapping[str, Any],
-    wildcards: Path,
-    *,
-    partial: bool,
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The API graph for a preset id or a workflow file, with ``values`` written into it.
+async def _prepare(
+    client: ComfyWSClient, name: str, values: Mapping[str, Any], settings: Settings
+) -> tuple[PreparedGraph, dict[str, Any]]:
+    """The graph of a preset or a workflow file, and what its wildcards were expanded to.
 
-    Besides it the values that wildcards have changed: the prompts, and the seed that chose.
-
-    Raises:
-        InvalidWorkflowError: what the server lacks for it, unless ``partial``.
+    Local files among ``values`` are uploaded.
     """
     from ..client import UploadedFile
-    from ..prompts import WildcardFolder, expand_values
-    from ..workflow import (
-        check_workflow,
-        compile_workflow,
-        find_controls,
-        get_preset,
-        list_presets,
-        load_workflow,
+    from ..workflow.prepare import prepare, settable_values
+    from ..workflow.wildcards import WildcardFolder
+
+    registry = await client.object_info()
+    presets = await asyncio.to_thread(own_presets, settings)
+    source = await asyncio.to_thread(open_source, name, presets)
+    sent = dict(values)
+    settables = settable_values(source, registry, presets=presets)
+    for settable in settables:
+        value = values.get(settable.id)
+        if settable.role in FILE_ROLES and await asyncio.to_thread(Path(str(value)).is_file):
+            sent[settable.id] = await client.upload_image(Path(str(value)))
+    prepared = await asyncio.to_thread(
+        prepare,
+        source,
+        sent,
+        presets=presets,
+        object_info=[registry],
+        wildcards=WildcardFolder(settings.wildcards_dir),
+        uploads={value for value in sent.values() if isinstance(value, UploadedFile)},
+        now=datetime.now().astimezone(),
     )
-    from ..workflow.checks.graph_checks import error_for
-    from ..workflow.controls import apply_values
-    from ..workflow.filename_prefix import fill_prefixes
-
-    library = await client.object_info()
-    if await asyncio.to_thread(Path(source).exists):
-        workflow = load_workflow(Path(source))
-        graph = workflow.to_graph(library)
-        controls = find_controls(graph, library, workflow.editor)
-        words = expand_values(values, controls, WildcardFolder(wildcards))
-        sent = await _upload(client, words.values, {c.id: c.role for c in controls})
-        graph = apply_values(graph, controls, sent)
-    else:
-        ids = [preset.id for preset in list_presets()]
-        if source not in ids:
-            raise ValidationError(
-                f"There is no file and no preset named '{source}'.", hint=closest(source, ids)
-            )
-        params = get_preset(source).params
-        words = expand_values(values, params, WildcardFolder(wildcards))
-        sent = await _upload(client, words.values, {p.id: p.role for p in params})
-        graph = compile_workflow(source, object_info=library, **sent)
-    uploads = [value for value in sent.values() if isinstance(value, UploadedFile)]
-    error = error_for(check_workflow(graph, library, uploads=uploads))
-    if error is not None and not partial:
-        raise error
-    chosen = {name: text for name, text in words.values.items() if text != values.get(name)}
-    return fill_prefixes(graph, datetime.now().astimezone()), chosen
+    return prepared, _chosen(prepared, settables, values)
 
 
-async def _upload(
-    client: ComfyWSClient, values: Mapping[str, Any], roles: Mapping[str, str]
+def _chosen(
+    prepared: PreparedGraph, settables: Iterable[Param | Control], given: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """``values`` with local files replaced by what the server made of them."""
-    done = dict(values)
-    for name, value in values.items():
-        if roles.get(name) in FILE_ROLES and await asyncio.to_thread(Path(str(value)).is_file):
-            done[name] = await client.upload_image(Path(value))
-    return done
+    """The expanded prompts, and the seed if it was drawn; empty without wildcards."""
+    names = [*prepared.templates]
+    names += [s.id for s in settables if s.role == "seed" and prepared.templates]
+    values = prepared.values
+    return {
+        name: values[name] for name in names if name in values and values[name] != given.get(name)
+    }
 
 
 def _values(assignments: Sequence[str]) -> dict[str, Any]:
@@ -153,12 +136,12 @@ def _values(assignments: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-class _Bar:
-    """One line on stderr that shows how far the job is."""
+class _ProgressLine:
+    """One line on stderr with the job's progress."""
 
     def __init__(self, *, visible: bool) -> None:
         self._live = visible and sys.stderr.isatty()
-        self._told = ""
+        self._line = ""
         self._plain = visible and not self._live
 
     def __call__(self, progress: Progress) -> None:
@@ -174,12 +157,12 @@ class _Bar:
         if self._live:
             line = "  ".join(parts)[:78]
             print(f"\r{line:<78}", end="", file=sys.stderr, flush=True)
-            self._told = line
-        elif self._plain and self._told != progress.phase:  # a log file wants changes, not frames
+            self._line = line
+        elif self._plain and self._line != progress.phase:  # one line per phase in a log file
             print(f"{progress.phase} …", file=sys.stderr)
-            self._told = progress.phase
+            self._line = progress.phase
 
     def close(self) -> None:
-        if self._live and self._told:
+        if self._live and self._line:
             print("\r" + " " * 78 + "\r", end="", file=sys.stderr, flush=True)
-            self._told = ""
+            self._line = ""

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import random
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidWorkflowError
 from ..settings import Settings
-from .command_support import object_info, print_json, print_table, write
+from .command_support import object_info, open_source, own_presets, print_json, print_table, write
 
 if TYPE_CHECKING:
-    from ..errors import Problem
     from ..workflow import Control
+    from ..workflow.presets.schema import Param
 
 
-def presets(arguments: argparse.Namespace, _: Settings) -> int:
-    """List the shipped presets."""
-    from ..workflow import list_presets
-
-    listed = list_presets()
+def presets(arguments: argparse.Namespace, settings: Settings) -> int:
+    """List the shipped presets and those in the data folder."""
+    listed = [*own_presets(settings).values()]
     if arguments.json:
         print_json([preset.model_dump(mode="json", exclude={"graph"}) for preset in listed])
     else:
@@ -31,12 +28,21 @@ def presets(arguments: argparse.Namespace, _: Settings) -> int:
 
 
 def convert(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Write a workflow in API format."""
-    from ..workflow import load_workflow
+    """Write a preset or a workflow in API format."""
+    from ..workflow.prepare import prepare
+    from ..workflow.presets.schema import Preset
 
-    workflow = load_workflow(arguments.file)
-    graph = workflow.to_graph(object_info(settings) if workflow.format == "editor" else {})
-    text = json.dumps(graph, indent=2, ensure_ascii=False)
+    listed = own_presets(settings)
+    source = open_source(arguments.source, listed)
+    needs_server = not isinstance(source, Preset) and source.format == "editor"
+    prepared = prepare(
+        source,
+        {},
+        presets=listed,
+        object_info=[object_info(settings)] if needs_server else [],
+        rng=random.Random(),
+    )
+    text = json.dumps(prepared.graph, indent=2, ensure_ascii=False)
     if arguments.output is None:
         print(text)
     else:
@@ -45,59 +51,56 @@ def convert(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def check(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Say what a workflow or a preset lacks on the server; 1 when that keeps it from running."""
-    from ..workflow.presets.preset_store import load_preset, preset_problems
+    """Report what the server lacks for a preset or a workflow; 1 if it cannot run."""
+    from ..workflow.prepare import source_problems
+    from ..workflow.presets.schema import Preset
 
-    is_preset = arguments.file.suffix == ".toml"
-    if is_preset:
-        preset = load_preset(arguments.file)
-        problems: Sequence[Problem] = preset_problems(preset, object_info(settings, fresh=True))
-    else:
-        problems = _workflow_problems(arguments.file, settings)
+    listed = own_presets(settings)
+    source = open_source(arguments.source, listed)
+    registry = object_info(settings, fresh=True)
+    try:
+        problems = source_problems(source, registry, presets=listed)
+    except InvalidWorkflowError as error:
+        if not error.problems:
+            raise
+        problems = [*error.problems]
     if arguments.json:
         print_json([asdict(problem) for problem in problems])
     elif problems:
         for problem in problems:
             print(f"{problem.severity}: {problem}")
     else:
-        print(f"This {'preset' if is_preset else 'workflow'} can run.")
+        print(f"This {'preset' if isinstance(source, Preset) else 'workflow'} can run.")
     return 1 if any(problem.severity == "error" for problem in problems) else 0
 
 
-def _workflow_problems(file: Path, settings: Settings) -> Sequence[Problem]:
-    from ..workflow import check_workflow, load_workflow
-
-    library = object_info(settings, fresh=True)
-    try:
-        return check_workflow(load_workflow(file).to_graph(library), library)
-    except InvalidWorkflowError as error:
-        if not error.problems:
-            raise
-        return error.problems
-
-
 def controls(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Show the controls found in a workflow."""
-    from ..workflow import find_controls, load_workflow
+    """Show what can be set: a preset's params, or the controls found in a workflow."""
+    from ..workflow.prepare import settable_values
 
-    library = object_info(settings)
-    workflow = load_workflow(arguments.file)
-    graph = workflow.to_graph(library)
-    controls = find_controls(graph, library, workflow.editor)
+    listed = own_presets(settings)
+    source = open_source(arguments.source, listed)
+    settables = settable_values(source, object_info(settings), presets=listed)
     if arguments.json:
-        print_json([asdict(control) for control in controls])
+        print_json([_as_json(settable) for settable in settables])
     else:
-        print_table([_control_row(control) for control in controls])
+        print_table([_row(settable) for settable in settables])
     return 0
 
 
-def _control_row(control: Control) -> tuple[str, ...]:
+def _as_json(settable: Param | Control) -> dict[str, Any]:
+    from ..workflow.presets.schema import Param
+
+    return settable.model_dump(mode="json") if isinstance(settable, Param) else asdict(settable)
+
+
+def _row(settable: Param | Control) -> tuple[str, ...]:
     bounds = ""
-    if control.choices:
-        bounds = f"{len(control.choices)} choices"
-    elif control.min is not None or control.max is not None:
-        bounds = f"{control.min} … {control.max}"
-    default = str(control.default if control.default is not None else "").replace("\n", " ")
-    where = ", ".join(f"{node}.{name}" for node, name in control.targets)
-    group = "advanced" if control.advanced else ""
-    return (control.id, control.role, control.label, default[:32], bounds, group, where)
+    if settable.choices:
+        bounds = f"{len(settable.choices)} choices"
+    elif settable.min is not None or settable.max is not None:
+        bounds = f"{settable.min} … {settable.max}"
+    default = str(settable.default if settable.default is not None else "").replace("\n", " ")
+    where = ", ".join(f"{target.node}.{target.input}" for target in settable.targets)
+    group = "advanced" if settable.advanced else ""
+    return (settable.id, settable.role, settable.label, default[:32], bounds, group, where)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
@@ -21,27 +20,9 @@ from ..errors import (
     Problem,
     ValidationError,
 )
+from ..workflow.model_files import is_model_file, model_folder
 from .transport.request import ApiResponse, json_body, read_json
 
-_MODEL_SUFFIXES = {".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".sft", ".gguf", ".onnx"}
-# Loader inputs and the folder below models/ that their choices come from.
-_MODEL_FOLDERS = {
-    "ckpt_name": "checkpoints",
-    "unet_name": "diffusion_models",
-    "vae_name": "vae",
-    "clip_name": "text_encoders",
-    "clip_name1": "text_encoders",
-    "clip_name2": "text_encoders",
-    "clip_name3": "text_encoders",
-    "clip_name4": "text_encoders",
-    "lora_name": "loras",
-    "control_net_name": "controlnet",
-    "style_model_name": "style_models",
-    "gligen_name": "gligen",
-    "hypernetwork_name": "hypernetworks",
-    "audio_encoder_name": "audio_encoders",
-    "model_name": "upscale_models",
-}
 _HINTS = {
     "required_input_missing": "Give it a value or a link.",
     "return_type_mismatch": "Link it to an output of the right type.",
@@ -207,10 +188,10 @@ def _missing_model(problem: Problem) -> MissingModel | None:
     value = problem.extra.get("received_value")
     if problem.kind != "value_not_in_list" or not isinstance(value, str):
         return None
-    folder = _MODEL_FOLDERS.get(problem.input or "")
-    if PurePosixPath(value.replace("\\", "/")).suffix.lower() not in _MODEL_SUFFIXES:
+    if not is_model_file(value):
         return None
-    return MissingModel(folder=folder or "", filename=value)
+    folder = model_folder(problem.class_type or "", problem.input or "")
+    return MissingModel(folder=folder, filename=value)
 
 
 def _node_in(details: str) -> str | None:

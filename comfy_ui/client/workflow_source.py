@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ..protocol.object_info import NodeRegistry
 from . import endpoints
@@ -16,6 +17,7 @@ from .response_models import UploadedFile
 
 if TYPE_CHECKING:
     from ..workflow.load import Workflow
+    from ..workflow.prepare import PreparedGraph
 
 WorkflowSource: TypeAlias = "Mapping[str, Any] | str | bytes | Path | Workflow"
 """A graph or editor workflow (dict), a preset's id, a file or its bytes; see ``load_workflow``."""
@@ -61,40 +63,67 @@ class WorkflowSources:
             return Runnable(source)
         from ..workflow.load import load_workflow
 
-        loaded = yield from work(lambda: load_workflow(source))
-        library = None if loaded.format == "api" else (yield from self.library())
-        graph = yield from work(lambda: loaded.to_graph(library))
-        return Runnable(graph, loaded.editor)
+        folders = _folders()
+        loaded = yield from work(lambda: load_workflow(source, folders=[folders.presets]))
+        prepared = yield from self._prepare(loaded, {}, folders)
+        return Runnable(prepared.graph, loaded.editor)
 
     def generation(
         self, preset: str, prompt: str, values: Mapping[str, UploadSource | Any]
     ) -> Flow[Mapping[str, Any]]:
-        """The graph of a preset with these values. Values that are files are sent up first.
+        """The graph of a preset with these values. Values that are files are uploaded first.
 
         Raises:
-            UnknownPresetError, ValidationError: see ``compile_workflow``.
+            UnknownPresetError, ValidationError: see :func:`.prepare.prepare`.
             MissingModelsError, MissingNodesError: what the server lacks, and where to get it.
         """
-        from ..workflow.checks.graph_checks import check_workflow, error_for
-        from ..workflow.presets.preset_store import compile_workflow
-
-        ready: dict[str, Any] = {"prompt": prompt}
+        sent: dict[str, Any] = {"prompt": prompt}
         for name, value in values.items():
             if isinstance(value, Path | bytes) or hasattr(value, "read"):
                 value = yield from self._transfers.upload(  # noqa: PLW2901
                     value, filename=None, subfolder="", type="input", overwrite=False
                 )
-            ready[name] = value
-        library = yield from self.library()
+            sent[name] = value
+        prepared = yield from self._prepare(preset, sent, _folders())
+        prepared.require_runnable()
+        return prepared.graph
 
-        def compiled() -> Mapping[str, Any]:
-            graph = compile_workflow(preset, object_info=library, **ready)
-            sent = [value for value in ready.values() if isinstance(value, UploadedFile)]
-            if error := error_for(check_workflow(graph, library, uploads=sent)):
-                raise error
-            return graph
+    def _prepare(
+        self, source: Workflow | str, values: Mapping[str, Any], folders: _Folders
+    ) -> Flow[PreparedGraph]:
+        from ..workflow.prepare import prepare
+        from ..workflow.presets.preset_store import load_presets
+        from ..workflow.wildcards import WildcardFolder
 
-        return (yield from work(compiled))
+        needs_registry = isinstance(source, str) or source.format != "api"
+        registries = [(yield from self.library())] if needs_registry else []
+        uploads = {value for value in values.values() if isinstance(value, UploadedFile)}
+        return (
+            yield from work(
+                lambda: prepare(
+                    source,
+                    values,
+                    presets=load_presets([folders.presets]),
+                    object_info=registries,
+                    wildcards=WildcardFolder(folders.wildcards),
+                    uploads=uploads,
+                    now=datetime.now().astimezone(),
+                )
+            )
+        )
+
+
+class _Folders(NamedTuple):
+    presets: Path
+    wildcards: Path
+
+
+def _folders() -> _Folders:
+    """The admin's own presets and wildcards, which the page and the terminal use, too."""
+    from ..settings import load_settings
+
+    settings = load_settings()
+    return _Folders(settings.presets_dir, settings.wildcards_dir)
 
 
 def _is_graph(source: Mapping[str, Any]) -> bool:

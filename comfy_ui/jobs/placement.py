@@ -16,8 +16,8 @@ from typing import Final
 
 from ..protocol.object_info import NodeRegistry
 from ..storage.records import Job, Snapshot
-from ..workflow.checks.requirements import is_model_file, model_files
 from ..workflow.graph import AnyGraph, classes
+from ..workflow.model_files import is_model_file, model_files
 
 LOADING_S: Final = 15.0
 """What it counts to load a model that another server has in its memory."""

@@ -1,107 +1,67 @@
-"""From what somebody asks to a job that a server can run."""
+"""A :class:`JobRequest` as a :class:`Job` that a server can run."""
 
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from ..errors import InvalidWorkflowError, ValidationError
+from ..errors import ValidationError
 from ..library.uploads import UploadStore
-from ..prompts.wildcards import WildcardFolder, expand_values
 from ..protocol.object_info import NodeRegistry
 from ..storage.records import TEMPLATES, Job, JobRequest, JobStatus, make_id
-from ..workflow.checks.allow_list import check_allowed
-from ..workflow.checks.graph_checks import check_workflow, error_for
-from ..workflow.filename_prefix import fill_prefixes
-from ..workflow.presets.preset_store import Graph, Preset, build_graph, get_preset, resolve_values
+from ..workflow.load import Workflow
+from ..workflow.prepare import PreparedGraph, prepare
+from ..workflow.presets.preset_store import load_presets
+from ..workflow.wildcards import WildcardFolder
 from .fair_queue import relative_work
 
+__all__ = ["prepare_job", "repeated_job"]
 
-def prepare(
+
+def prepare_job(
     request: JobRequest,
-    libraries: Sequence[NodeRegistry],
+    object_info: Sequence[NodeRegistry],
     *,
-    folders: Sequence[Path],
+    preset_folders: Sequence[Path],
     wildcards: WildcardFolder,
-    inputs: UploadStore,
+    uploads: UploadStore,
 ) -> Job:
-    """A request as a job with concrete values and a graph that a server can run.
+    """Prepare a request, see :func:`.prepare.prepare`. Reads presets, wildcards and uploads.
 
-    ``libraries`` are what the servers have, the preferred one first: presets take the model files
-    that are there, so the graph is made for the first that can run it. Without any it is not
-    checked.
+    Without ``object_info`` the graph is not checked.
 
     Raises:
         UnknownPresetError, ValidationError: a value does not fit.
-        InvalidWorkflowError: no server can run it; says what the first one lacks.
+        InvalidWorkflowError: no server can run it; ``problems`` are those of the first server.
     """
-
-    def made_for(library: NodeRegistry | None) -> Job:
-        return _for_server(request, library, folders, wildcards, inputs)
-
-    try:
-        return made_for(libraries[0] if libraries else None)
-    except ValidationError:
-        for other in libraries[1:]:
-            with suppress(ValidationError):
-                return made_for(other)
-        raise
-
-
-def repeated_job(old: Job, job_id: str) -> Job:
-    """The same once more, seed included."""
-    return Job(
-        id=job_id,
-        user_id=old.user_id,
-        preset=old.preset,
-        values=old.values,
-        prompt=old.prompt,
-        seed=old.seed,
-        graph=old.graph,
-        status=JobStatus.WAITING,
-        created_at=time.time(),
-        work=old.work,
+    source: Workflow | str = request.preset
+    if request.graph is not None:
+        source = Workflow("api", graph={**request.graph})
+    prepared = prepare(
+        source,
+        {} if isinstance(source, Workflow) else request.values,  # a graph holds its values
+        presets=load_presets(preset_folders),
+        object_info=object_info,
+        wildcards=wildcards,
+        uploads=uploads,
+        guest_uploads=request.uploads,
+        now=datetime.now().astimezone(),
+        rng=random.Random(),
     )
-
-
-def _for_server(
-    request: JobRequest,
-    library: NodeRegistry | None,
-    folders: Sequence[Path],
-    wildcards: WildcardFolder,
-    inputs: UploadStore,
-) -> Job:
-    values, graph = dict(request.values), request.graph
-    if graph is not None and request.uploads is not None:
-        raise ValidationError("Only presets can be run here.")
-    prompt, seed = values.get("prompt"), values.get("seed")
-    if graph is None:
-        preset = get_preset(request.preset, folders=folders)
-        words = expand_values(values, preset.params, wildcards)
-        values = resolve_values(preset, words.values, object_info=library)
-        graph = build_graph(preset, values, object_info=library)
-        if request.uploads is not None:
-            _allowed(graph, preset, request.uploads)
-        prompt, seed = (
-            values[param.id] if (param := preset.by_role(role)) else None
-            for role in ("prompt", "seed")
-        )
-        if words.templates:
-            values[TEMPLATES] = words.templates
-    if library is not None:
-        problems = check_workflow(graph, library, uploads=inputs.used_by(graph))
-        if wrong := error_for(problems):
-            raise wrong
+    prepared.require_runnable()
+    uploads.used_by(prepared.graph)
+    values = dict(request.values) if isinstance(source, Workflow) else _job_values(prepared)
+    prompt, seed = _prompt_and_seed(prepared, values)
     try:
-        json.dumps([values, graph], allow_nan=False)
+        json.dumps([values, prepared.graph], allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValidationError(
             f"The values cannot be stored: {error}.",
-            hint="Use texts, numbers, true, false and lists of them.",
+            hint="Use strings, numbers, true, false and lists of them.",
         ) from error
     return Job(
         id=make_id(request.user_id, request.key),
@@ -110,14 +70,39 @@ def _for_server(
         values=values,
         prompt=str(prompt or ""),
         seed=seed if isinstance(seed, int) else None,
-        graph=fill_prefixes(graph, datetime.now().astimezone()),
+        graph=prepared.graph,
         status=JobStatus.WAITING,
         created_at=time.time(),
         work=relative_work(values),
     )
 
 
-def _allowed(graph: Graph, preset: Preset, uploads: frozenset[str]) -> None:
-    refused = check_allowed(graph, preset, uploads)
-    if refused:
-        raise InvalidWorkflowError(str(refused[0]), problems=refused)
+def repeated_job(job: Job, job_id: str) -> Job:
+    """A new job with the same graph and values, seed included."""
+    return Job(
+        id=job_id,
+        user_id=job.user_id,
+        preset=job.preset,
+        values=job.values,
+        prompt=job.prompt,
+        seed=job.seed,
+        graph=job.graph,
+        status=JobStatus.WAITING,
+        created_at=time.time(),
+        work=job.work,
+    )
+
+
+def _job_values(prepared: PreparedGraph) -> dict[str, object]:
+    return {
+        **prepared.values,
+        **({TEMPLATES: prepared.templates} if prepared.templates else {}),
+    }
+
+
+def _prompt_and_seed(prepared: PreparedGraph, values: dict[str, object]) -> tuple[object, object]:
+    if prepared.preset is None:
+        return values.get("prompt"), values.get("seed")
+    params = (prepared.preset.by_role("prompt"), prepared.preset.by_role("seed"))
+    prompt, seed = (values[param.id] if param else None for param in params)
+    return prompt, seed

@@ -14,16 +14,16 @@ from typing import Final, Self, TypeVar
 from ..client import ComfyWSClient
 from ..errors import StorageError, ValidationError
 from ..library.library import KEEP_DELETED_S, Library
-from ..prompts.wildcards import WildcardFolder
 from ..protocol.object_info import NodeRegistry
 from ..storage import jobs_table
 from ..storage.database import Database
 from ..storage.records import Job, JobRequest, JobStatus, QueueView, ServerStatus, Snapshot, make_id
+from ..workflow.wildcards import WildcardFolder
 from .grids import grids_table
 from .grids.grid_service import GridService
 from .grids.grids_table import Grid, GridAxis, GridCell
 from .local_queue import LocalQueue
-from .prepare_job import prepare, repeated_job
+from .prepare_job import prepare_job, repeated_job
 from .server import NODE_LIST_S, distinct
 from .worker import Worker
 
@@ -210,12 +210,12 @@ class Studio(Library):
 
     async def _made_for(self, request: JobRequest, libraries: list[NodeRegistry]) -> Job:
         return await asyncio.to_thread(
-            prepare,
+            prepare_job,
             request,
             libraries,
-            folders=self._preset_folders,
+            preset_folders=self._preset_folders,
             wildcards=self._wildcards,
-            inputs=self.inputs,
+            uploads=self.inputs,
         )
 
     async def repeat(self, job_id: str, user_id: str, *, key: str | None = None) -> Job:

@@ -58,6 +58,9 @@ class UploadStore:
         path = self._at(name)
         return path if path.is_file() else None
 
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.path(name) is not None
+
     def names(self) -> set[str]:
         """All uploads that are there."""
         return {path.name for path in self._folder.iterdir()} if self._folder.is_dir() else set()

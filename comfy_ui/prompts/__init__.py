@@ -6,14 +6,7 @@ built-in rules need neither a model nor the network.
 
 from __future__ import annotations
 
-from .analyze import AnalyzeOptions, PromptAnalysis, aanalyze_prompt, analyze_prompt
-from .describe import DescribeOptions, adescribe_image, describe_image
-from .draft import Difference, EnhancedPrompt, Kind, Strength, differences
-from .enhance import EnhanceOptions, aenhance_prompt, enhance_prompt, list_styles, stream_enhance
-from .language_models.model_choice import LanguageModel, find_model
-from .model_families import Tokens, count_tokens
-from .styles import Style, Styles, load_styles, merge_style, read_styles
-from .wildcards import (
+from ..workflow.wildcards import (
     Expanded,
     Expansion,
     WildcardChoice,
@@ -22,6 +15,13 @@ from .wildcards import (
     expand_wildcards,
     has_wildcards,
 )
+from .analyze import AnalyzeOptions, PromptAnalysis, aanalyze_prompt, analyze_prompt
+from .describe import DescribeOptions, adescribe_image, describe_image
+from .draft import Difference, EnhancedPrompt, Kind, Strength, differences
+from .enhance import EnhanceOptions, aenhance_prompt, enhance_prompt, list_styles, stream_enhance
+from .language_models.model_choice import LanguageModel, find_model
+from .model_families import Tokens, count_tokens
+from .styles import Style, Styles, load_styles, merge_style, read_styles
 
 __all__ = [
     "AnalyzeOptions",

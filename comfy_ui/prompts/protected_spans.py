@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from .wildcards import WILDCARD
+from ..workflow.wildcards import WILDCARD
 
 __all__ = [
     "PartKind",

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..workflow.checks.requirements import model_files
 from ..workflow.graph import AnyGraph
+from ..workflow.model_files import model_files
 from .records import Job, Kind, LibraryItem, StoredFile
 
 _COLUMNS = "items.*, jobs.prompt, jobs.seed, jobs.vals"

@@ -11,8 +11,9 @@ from typing import Final
 from ..client import ComfyWSClient
 from ..errors import ComfyHeadlessError, Problem
 from ..protocol.object_info import NodeRegistry
+from ..workflow.checks.requirements import preset_problems
 from ..workflow.merge_object_info import union
-from ..workflow.presets.preset_store import Preset, load_presets, preset_problems
+from ..workflow.presets.preset_store import Preset, load_presets
 
 __all__ = ["CatalogEntry", "PresetCatalog", "grouped"]
 

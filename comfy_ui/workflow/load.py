@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -80,14 +80,16 @@ class Workflow:
         return convert_workflow(self.editor, object_info)
 
 
-def load_workflow(source: Mapping[str, Any] | str | bytes | Path | Workflow) -> Workflow:
-    """Take a workflow in any form.
+def load_workflow(
+    source: Mapping[str, Any] | str | bytes | Path | Workflow, *, folders: Sequence[Path] = ()
+) -> Workflow:
+    """Read a workflow in any form.
 
     Args:
         source: a dict in API or editor format (also the body of ``POST /prompt``), the same as
-        JSON text or
-            bytes, a preset's name, the path of a JSON file, or a picture, video or sound (path or
-            bytes).
+            JSON text or bytes, a preset's id, the path of a JSON file, or an image, video or audio
+            file (path or bytes).
+        folders: where presets are found besides the shipped ones.
 
     Raises:
         UnknownPresetError: a single word that is neither a preset nor a file.
@@ -103,16 +105,16 @@ def load_workflow(source: Mapping[str, Any] | str | bytes | Path | Workflow) -> 
         case Path():
             return _from_file(source)
         case str():
-            return _from_text(source)
+            return _from_text(source, folders)
     raise InvalidWorkflowError(f"A {type(source).__name__} is no workflow.", hint=_HINT)
 
 
-def _from_text(text: str) -> Workflow:
+def _from_text(text: str, folders: Sequence[Path]) -> Workflow:
     stripped = text.lstrip("\ufeff \t\r\n")
     if stripped.startswith(("{", "[")):
         return _from_json(stripped)
     try:
-        return Workflow("preset", preset=get_preset(text))
+        return Workflow("preset", preset=get_preset(text, folders=folders))
     except UnknownPresetError:
         if _is_file(text):
             return _from_file(Path(text))

@@ -325,3 +325,55 @@ def test_the_engine_lacks_no_model_of_a_shipped_preset(engine, capsys) -> None:
     assert "No model file is missing" in capsys.readouterr().out
     assert run(["models", "sdxll", "--comfyui", engine.url]) == 1
     assert "Did you mean 'sdxl'" in capsys.readouterr().err
+
+
+def _own_preset(data_dir: Path) -> None:
+    folder = data_dir / "presets"
+    folder.mkdir(parents=True)
+    (folder / "mine.json").write_text(json.dumps(GRAPH))
+    (folder / "mine.toml").write_text(
+        'title = "Mine"\ndescription = "Blue."\ntask = "t2i"\nfamily = "None"\n'
+        'outputs = [{ node = "2", kind = "image" }]\n\n'
+        '[params.width]\ntargets = ["1.width"]\ndefault = 64\nmin = 16\n'
+    )
+
+
+@pytest.mark.parametrize("preset", ["sdxl", "mine"])
+def test_check_takes_the_id_of_a_shipped_or_own_preset(
+    preset: str, engine, tmp_path: Path, capsys
+) -> None:
+    _own_preset(tmp_path / "data")
+    assert run(["check", preset, "--comfyui", engine.url]) == 0
+    assert "This preset can run." in capsys.readouterr().out
+
+
+def test_run_takes_the_id_of_an_own_preset(engine, tmp_path: Path, capsys) -> None:
+    _own_preset(tmp_path / "data")
+    argv = ["run", "mine", "--set", "width=96", "--comfyui", engine.url, "--quiet"]
+    assert run([*argv, "-o", str(tmp_path / "out")]) == 0, capsys.readouterr().err
+    with Image.open(capsys.readouterr().out.strip()) as picture:
+        assert picture.size == (96, 48)
+
+
+def test_controls_takes_the_id_of_a_preset(engine, tmp_path: Path, capsys) -> None:
+    _own_preset(tmp_path / "data")
+    assert run(["controls", "mine", "--json", "--comfyui", engine.url]) == 0
+    (width,) = json.loads(capsys.readouterr().out)
+    assert (width["id"], width["min"]) == ("width", 16)
+    assert run(["controls", "mine", "--comfyui", engine.url]) == 0
+    assert capsys.readouterr().out.split()[:3] == ["width", "width", "Width"]
+
+
+def test_convert_takes_the_id_of_a_preset_and_leaves_prefixes_unchanged(
+    tmp_path: Path, capsys
+) -> None:
+    _own_preset(tmp_path / "data")
+    assert run(["convert", "mine", "--comfyui", "http://127.0.0.1:9"]) == 0
+    assert json.loads(capsys.readouterr().out) == GRAPH
+
+
+def test_presets_and_models_know_own_presets(engine, tmp_path: Path, capsys) -> None:
+    _own_preset(tmp_path / "data")
+    assert run(["presets"]) == 0
+    assert "mine" in capsys.readouterr().out.split()
+    assert run(["models", "mine", "--comfyui", engine.url]) == 0

@@ -8,7 +8,7 @@ import pytest
 
 from comfy_ui.workflow import compile_workflow
 from comfy_ui.workflow.fields.roles import FILE_ROLES
-from comfy_ui.workflow.presets.graph_builder import find_model
+from comfy_ui.workflow.model_files import find_model
 from comfy_ui.workflow.presets.preset_store import (
     build_graph,
     get_preset,

@@ -7,6 +7,7 @@ import pytest
 
 from comfy_ui.errors import InvalidWorkflowError, MissingNodesError
 from comfy_ui.protocol.object_info import NodeRegistry
+from comfy_ui.workflow.checks.requirements import preset_problems
 from comfy_ui.workflow.editor import convert_workflow
 from comfy_ui.workflow.fields.roles import FILE_ROLES
 from comfy_ui.workflow.graph import copied
@@ -15,7 +16,6 @@ from comfy_ui.workflow.presets.preset_from_workflow import models_of, preset_fro
 from comfy_ui.workflow.presets.preset_store import (
     build_graph,
     get_preset,
-    preset_problems,
     resolve_values,
 )
 from tests.conftest import recorded_object_info

@@ -21,7 +21,7 @@ from comfy_ui.workflow import (
     list_video_presets,
 )
 from comfy_ui.workflow.checks.graph_checks import check_workflow
-from comfy_ui.workflow.checks.requirements import version_at_least
+from comfy_ui.workflow.checks.requirements import preset_problems, version_at_least
 from comfy_ui.workflow.fields.param_values import value_problems
 from comfy_ui.workflow.fields.roles import FILE_ROLES
 from comfy_ui.workflow.graph import Graph, inputs_of
@@ -29,7 +29,6 @@ from comfy_ui.workflow.presets.preset_store import (
     Preset,
     load_preset,
     load_presets,
-    preset_problems,
 )
 from tests.workflow.support import SIDECAR, write_preset
 

@@ -7,7 +7,7 @@ import pytest
 from comfy_ui.workflow.checks.requirements import (
     missing_model,
     missing_nodes,
-    preset_needs,
+    preset_problems,
     version_at_least,
 )
 from comfy_ui.workflow.presets.preset_store import get_preset
@@ -34,26 +34,26 @@ def test_versions_are_compared_number_by_number(version: str, least: str, enough
 def test_a_variant_needs_its_own_files_too() -> None:
     info = recorded_object_info("0.33.0")
     preset = get_preset("qwen_image_2512")
-    plain = {p.extra["model"].filename for p in preset_needs(preset, info)}
-    fast = {p.extra["model"].filename for p in preset_needs(preset, info, variant="4step")}
+    plain = {p.extra["model"].filename for p in preset_problems(preset, info)}
+    fast = {p.extra["model"].filename for p in preset_problems(preset, info, variant="4step")}
     assert fast - plain == {"Qwen-Image-2512-Lightning-4steps-V1.0-fp32.safetensors"}
 
 
 def test_a_variant_may_do_without_a_file() -> None:
     info = recorded_object_info("0.33.0")
-    needed = preset_needs(get_preset("flux2_klein_4b"), info, variant="4step")
+    needed = preset_problems(get_preset("flux2_klein_4b"), info, variant="4step")
     names = {problem.extra["model"].filename for problem in needed}
     assert "flux-2-klein-base-4b.safetensors" not in names
     assert "flux-2-klein-4b-fp8.safetensors" in names
 
 
 def test_missing_classes_come_with_what_brings_them() -> None:
-    needed = preset_needs(get_preset("animatediff"), recorded_object_info("0.33.0"), "0.33.0")
+    needed = preset_problems(get_preset("animatediff"), recorded_object_info("0.33.0"), "0.33.0")
     problem = next(p for p in needed if p.kind == "missing_node")
     assert problem.extra["pack"] == "ComfyUI-AnimateDiff-Evolved"
-    old = preset_needs(get_preset("flux2_klein_4b"), recorded_object_info("0.3.64"), "0.3.64")
+    old = preset_problems(get_preset("flux2_klein_4b"), recorded_object_info("0.3.64"), "0.3.64")
     assert {p.kind for p in old} >= {"comfyui_too_old", "missing_node"}
-    old += preset_needs(
+    old += preset_problems(
         get_preset("hunyuan15_720p_t2v"), recorded_object_info("0.3.64"), variant="1080p"
     )
     assert all("update ComfyUI" in p.hint for p in old if p.kind == "missing_node")

@@ -15,14 +15,14 @@ from typing import Any, Final
 import gradio as gr
 
 from ...errors import ComfyHeadlessError, ComfyUIOfflineError, ValidationError, closest
-from ...prompts import WildcardFolder, aenhance_prompt, expand_values, load_styles
+from ...prompts import aenhance_prompt, load_styles
 from ...protocol.object_info import NodeRegistry
 from ...storage.records import TEMPLATES, JobRequest, LibraryItem, Snapshot
 from ...workflow.checks.allow_list import check_allowed
-from ...workflow.controls import apply_values, find_controls
 from ...workflow.graph import Graph
-from ...workflow.load import load_workflow
-from ...workflow.presets.preset_store import Preset
+from ...workflow.prepare import prepare
+from ...workflow.presets.preset_store import Preset, load_presets
+from ...workflow.wildcards import WildcardFolder
 from ..auth.access import Access
 from ..http.upload_routes import UploadRoutes
 from ..preset_catalog import CatalogEntry
@@ -113,10 +113,16 @@ class ProgramEndpoints:
         if not isinstance(workflow, dict):
             raise ValidationError("The workflow must be a JSON object.")
         library = await self._library()
-        wildcards = WildcardFolder(self._services.settings.data_dir / "wildcards")
-        graph, kept = await asyncio.to_thread(
-            _graph, workflow, _mapping(values), library, wildcards
+        prepared = await asyncio.to_thread(
+            prepare,
+            workflow,
+            _mapping(values),
+            presets=load_presets(),
+            object_info=[library],
+            wildcards=WildcardFolder(self._services.settings.wildcards_dir),
         )
+        graph = prepared.graph
+        kept = prepared.values | ({TEMPLATES: prepared.templates} if prepared.templates else {})
         if not self._access.allows("open_workflow", request):
             files = self._uploads.among(graph, user_id)
             presets = [entry.preset for entry in self._services.catalog.entries]
@@ -237,21 +243,6 @@ class ProgramEndpoints:
         if library is None:
             raise ComfyUIOfflineError("ComfyUI cannot be asked which nodes it has.")
         return library
-
-
-def _graph(
-    workflow: dict[str, Any],
-    values: Mapping[str, Any],
-    library: NodeRegistry,
-    wildcards: WildcardFolder,
-) -> tuple[Graph, dict[str, Any]]:
-    """The graph with ``values`` in it, and those values as the job keeps them."""
-    loaded = load_workflow(workflow)
-    graph = loaded.to_graph(library)
-    controls = find_controls(graph, library, loaded.editor)
-    words = expand_values(values, controls, wildcards)
-    kept = {**words.values, TEMPLATES: words.templates} if words.templates else words.values
-    return apply_values(graph, controls, words.values), kept
 
 
 def _some_preset_allows(graph: Graph, presets: list[Preset], files: frozenset[str]) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 from ...storage.records import TEMPLATES, Job, LibraryItem
-from ...workflow.checks.requirements import model_files
 from ...workflow.fields.roles import FILE_ROLES
+from ...workflow.model_files import model_files
 from ...workflow.presets.preset_store import Preset
 from ..preset_catalog import PresetCatalog
 from ..tabs.create.reuse_settings import ways_on

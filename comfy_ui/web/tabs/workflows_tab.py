@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from ...client import ComfyWSClient
 from ...errors import ComfyHeadlessError, ValidationError
-from ...workflow.presets.preset_store import preset_problems
+from ...workflow.checks.requirements import preset_problems
 from ..auth.access import Access
 from ..components.html import Html, join
 from ..components.html_block import from_page, html_block

@@ -8,17 +8,18 @@ files of which there are none at all.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...errors import InvalidWorkflowError, MissingModelsError, MissingNodesError, Problem
 from ...protocol.object_info import InputSpec, NodeRegistry, NodeSpec
 from ..graph import AnyGraph, NodeLink, as_link, find_cycle, inputs_of, title, unwrap
+from ..model_files import is_model_file
 from ..presets.graph_builder import ObjectInfo, as_library
-from ..presets.schema import ModelRequirement
+from ..presets.schema import ModelRequirement, Preset
 from .input_specs import declared_inputs
-from .requirements import is_model_file, known_models, missing_nodes, unknown_model, version_problem
+from .requirements import known_models, missing_nodes, unknown_model, version_problem
 from .value_checks import ValueProblem, connect, fits, is_socket, short, value_fault
 
 _SHOWN_NODES = 6  # of a circle in a message
@@ -28,10 +29,11 @@ def check_workflow(
     graph: AnyGraph,
     object_info: ObjectInfo,
     *,
-    uploads: Collection[str] = (),
+    uploads: Container[str] = (),
     models: Iterable[ModelRequirement] = (),
     min_comfyui: str | None = None,
     comfyui_version: str | None = None,
+    shipped: Mapping[str, Preset] | None = None,
 ) -> list[Problem]:
     """Everything that would keep a server from running the graph, in the order of its nodes.
 
@@ -44,16 +46,17 @@ def check_workflow(
         models: what is known of the files that the graph names (address, size, licence), besides
             what the shipped presets know.
         min_comfyui: the version that the graph needs, where that is known.
-        comfyui_version: the server's, for the same.
+        comfyui_version: the server's version, compared with ``min_comfyui``.
+        shipped: the built-in presets, whose model files and node classes are known; read if None.
     """
     library = as_library(object_info)
     if not graph:
         return [_no_output()]
     problems = [*version_problem(min_comfyui, comfyui_version)]
-    unknown = _class_problems(graph, library)
+    unknown = _class_problems(graph, library, shipped)
     if unknown:
         return problems + unknown  # the server looks no further either
-    return problems + _Check(graph, library, frozenset(uploads), known_models(models)).run()
+    return problems + _Check(graph, library, uploads, known_models(models, shipped)).run()
 
 
 def error_for(problems: Iterable[Problem]) -> InvalidWorkflowError | None:
@@ -78,7 +81,7 @@ class _Check:
 
     graph: AnyGraph
     library: NodeRegistry
-    uploads: frozenset[str]
+    uploads: Container[str]
     models: Mapping[str, ModelRequirement]
     declared: dict[str, dict[str, InputSpec]] = field(default_factory=dict)
 
@@ -217,7 +220,9 @@ def _no_output() -> Problem:
     )
 
 
-def _class_problems(graph: Mapping[str, Any], library: NodeRegistry) -> list[Problem]:
+def _class_problems(
+    graph: Mapping[str, Any], library: NodeRegistry, shipped: Mapping[str, Preset] | None
+) -> list[Problem]:
     """Nodes whose class is not given, or not known to the server."""
     named: dict[str, str] = {}
     problems: dict[str, Problem] = {}
@@ -232,7 +237,7 @@ def _class_problems(graph: Mapping[str, Any], library: NodeRegistry) -> list[Pro
                 hint="Export the workflow again in API format.",
                 node=node,
             )
-    missing = missing_nodes({name for name in named.values() if name not in library})
+    missing = missing_nodes({name for name in named.values() if name not in library}, shipped)
     for node, class_type in named.items():
         if class_type in missing:
             problem = replace(missing[class_type], node=node, node_title=title(graph, node))

@@ -11,12 +11,11 @@ from typing import Any
 from ...errors import MissingModel, Problem
 from ...protocol.object_info import NodeRegistry
 from ..fields.param_values import value_problems
-from ..graph import AnyGraph, Graph, classes, literals
+from ..graph import Graph, classes
+from ..model_files import basename, find_model, model_folder
 from ..presets.graph_builder import (
     ObjectInfo,
     as_library,
-    basename,
-    find_model,
     find_variant,
     models_for,
     patched_graph,
@@ -26,49 +25,26 @@ from ..presets.schema import ModelRequirement, Preset
 from .node_packs import find_pack
 
 _SHOWN = 200  # characters of a file name in a message
-_MODEL_FILE = re.compile(r".+\.(safetensors|sft|ckpt|pth?|bin|gguf|onnx|engine)", re.IGNORECASE)
-
-# The folder below models/ that a loader's list is read from, by input name. Where an input name
-# means different folders in different classes, "Class.input" stands before it.
-_FOLDERS: Mapping[str, str] = {
-    "ckpt_name": "checkpoints",
-    "unet_name": "diffusion_models",
-    "clip_name": "text_encoders",
-    "clip_name1": "text_encoders",
-    "clip_name2": "text_encoders",
-    "clip_name3": "text_encoders",
-    "clip_name4": "text_encoders",
-    "text_encoder": "text_encoders",
-    "CLIPVisionLoader.clip_name": "clip_vision",
-    "vae_name": "vae",
-    "lora_name": "loras",
-    "control_net_name": "controlnet",
-    "style_model_name": "style_models",
-    "gligen_name": "gligen",
-    "hypernetwork_name": "hypernetworks",
-    "photomaker_model_name": "photomaker",
-    "audio_encoder_name": "audio_encoders",
-    "UpscaleModelLoader.model_name": "upscale_models",
-    "LatentUpscaleModelLoader.model_name": "latent_upscale_models",
-    "FrameInterpolationModelLoader.model_name": "frame_interpolation",
-    "ModelPatchLoader.name": "model_patches",
-}
 
 
-def preset_needs(
+def preset_problems(
     preset: Preset,
     object_info: ObjectInfo,
     comfyui_version: str | None = None,
     *,
     variant: str | None = None,
+    shipped: Mapping[str, Preset] | None = None,
 ) -> list[Problem]:
-    """What a server lacks to run a preset: a newer version, node classes, model files, ranges."""
+    """What a server lacks to run a preset: a newer version, node classes, model files, ranges.
+
+    An empty list means that it is ready. ``shipped``: the built-in presets, read if None.
+    """
     library = as_library(object_info)
     chosen = find_variant(preset, variant)
     least = (chosen.min_comfyui if chosen else None) or preset.min_comfyui
     problems = [*version_problem(least, comfyui_version)]
     graph = patched_graph(preset, chosen)
-    problems += missing_nodes(sorted(classes(graph) - set(library))).values()
+    problems += missing_nodes(sorted(classes(graph) - set(library)), shipped).values()
     for model in models_for(preset, chosen):
         present = _present_files(preset, graph, model, library)
         if present is not None and find_model(model.filename, present, model.alternatives) is None:
@@ -82,15 +58,23 @@ def version_at_least(version: str, least: str) -> bool:
     return not have or not want or have >= want
 
 
-def missing_nodes(class_types: Iterable[str]) -> dict[str, Problem]:
-    """The problem of each node class that is not there: which pack or update brings it."""
+def missing_nodes(
+    class_types: Iterable[str], shipped: Mapping[str, Preset] | None = None
+) -> dict[str, Problem]:
+    """A problem for each missing node class: which node pack or update has it.
+
+    Classes of ``shipped`` presets (read if None) without node packs are ComfyUI's own.
+    """
+    missing = [*class_types]
+    if not missing:
+        return {}
     core = {
         name
-        for preset in load_presets().values()
+        for preset in (load_presets() if shipped is None else shipped).values()
         if not preset.custom_nodes
         for name in preset.all_classes
     }
-    return {name: _missing_node(name, is_core=name in core) for name in class_types}
+    return {name: _missing_node(name, is_core=name in core) for name in missing}
 
 
 def _missing_node(class_type: str, *, is_core: bool) -> Problem:
@@ -112,25 +96,13 @@ def _missing_node(class_type: str, *, is_core: bool) -> Problem:
     )
 
 
-def is_model_file(value: object) -> bool:
-    """Whether a value looks like the name of a file with weights."""
-    return isinstance(value, str) and _MODEL_FILE.fullmatch(value[-_SHOWN:]) is not None
-
-
-def model_files(graph: AnyGraph) -> list[str]:
-    """The names of files with weights that ``graph`` uses, in its order, each once."""
-    return list(dict.fromkeys(v for _, _, v in literals(graph) if is_model_file(v)))
-
-
-def known_models(more: Iterable[ModelRequirement] = ()) -> dict[str, ModelRequirement]:
-    """What is known of model files, by name: from the shipped presets, and ``more``."""
-    shipped = (model for preset in load_presets().values() for model in preset.all_models())
-    return {basename(model.filename): model for model in (*shipped, *more)}
-
-
-def model_folder(class_type: str, input_name: str) -> str:
-    """The folder below ``models/`` that an input's files lie in; empty where that is not known."""
-    return _FOLDERS.get(f"{class_type}.{input_name}") or _FOLDERS.get(input_name, "")
+def known_models(
+    more: Iterable[ModelRequirement] = (), shipped: Mapping[str, Preset] | None = None
+) -> dict[str, ModelRequirement]:
+    """Model files with a known source, by name: of the shipped presets, and ``more``."""
+    presets = (load_presets() if shipped is None else shipped).values()
+    own = (model for preset in presets for model in preset.all_models())
+    return {basename(model.filename): model for model in (*own, *more)}
 
 
 def unknown_model(

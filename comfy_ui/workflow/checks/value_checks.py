@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Collection
+from collections.abc import Container
 from typing import Any, NamedTuple
 
 from ...errors import Severity, closest
@@ -29,7 +29,7 @@ class ValueProblem(NamedTuple):
     severity: Severity = "error"
 
 
-def value_fault(spec: InputSpec, value: Any, uploads: Collection[str] = ()) -> ValueProblem | None:
+def value_fault(spec: InputSpec, value: Any, uploads: Container[str] = ()) -> ValueProblem | None:
     """Why a literal cannot stand at an input, or None. Numbers are coerced as the server does.
 
     ``uploads`` are names of input files that are there although the list in ``spec`` may be older.
@@ -91,7 +91,7 @@ def _number_fault(spec: InputSpec, value: Any) -> ValueProblem | None:
     return None
 
 
-def _choice_fault(spec: InputSpec, value: Any, uploads: Collection[str]) -> ValueProblem | None:
+def _choice_fault(spec: InputSpec, value: Any, uploads: Container[str]) -> ValueProblem | None:
     choices = spec.choices or ()
     several = isinstance(value, list) and bool(spec.options.get("multiselect"))
     for word in value if several else [value]:
@@ -104,7 +104,7 @@ def _choice_fault(spec: InputSpec, value: Any, uploads: Collection[str]) -> Valu
     return None
 
 
-def _file_fault(spec: InputSpec, value: Any, uploads: Collection[str]) -> ValueProblem | None:
+def _file_fault(spec: InputSpec, value: Any, uploads: Container[str]) -> ValueProblem | None:
     # What lies below a subfolder, or in another folder, is not in the server's list.
     if isinstance(value, str) and (
         spec.choices is None

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 from ...protocol.object_info import InputSpec
 from ..fields.roles import NUMBER_ROLES, Role
+from ..model_files import is_model_file
 from .control import ControlTarget
 from .graph_walk import Walk
 from .literal_inputs import GraphView, LiteralInput
-from .name_clues import NEGATIVE, NOT_A_PROMPT, ROLE_OF_NAME, SIZE, is_model_file, role_in
+from .name_clues import NEGATIVE, NOT_A_PROMPT, ROLE_OF_NAME, SIZE, role_in
 
 _SIGMAS = ("steps", "scheduler", "denoise")
 _SIZES = frozenset({"width", "height", "frames", "batch", "fps", "duration"})

@@ -70,7 +70,6 @@ _TITLES: tuple[tuple[re.Pattern[str], Role], ...] = (
     (re.compile(r"\bsteps\b", re.IGNORECASE), "steps"),
     (re.compile(r"\bcfg\b", re.IGNORECASE), "cfg"),
 )
-_MODEL_FILE = re.compile(r".+\.(safetensors|sft|ckpt|pth?|bin|gguf|onnx|engine)", re.IGNORECASE)
 
 
 def role_in(words: str) -> Role | None:
@@ -88,8 +87,3 @@ def parameter_input(class_type: str, given: Mapping[str, Any]) -> str | None:
     if not _PARAMETER_CLASS.match(class_type):
         return None
     return next((name for name in _PARAMETER_VALUES if name in given), None)
-
-
-def is_model_file(value: object) -> bool:
-    """Whether a value is the name of a file of weights."""
-    return isinstance(value, str) and _MODEL_FILE.fullmatch(value) is not None

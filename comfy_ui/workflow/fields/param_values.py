@@ -12,7 +12,8 @@ from typing import Any
 
 from ...errors import Problem, Severity, ValidationError, closest
 from ...protocol.object_info import InputSpec, NodeRegistry
-from ..presets.graph_builder import ObjectInfo, as_library, find_model, find_variant
+from ..model_files import find_model
+from ..presets.graph_builder import ObjectInfo, as_library, find_variant
 from ..presets.schema import Param, Preset, Size
 from .roles import FILE_ROLES, INTEGER_ROLES, MAX_SEED, NUMBER_ROLES
 

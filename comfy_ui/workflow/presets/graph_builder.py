@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...errors import ValidationError, closest
 from ...protocol.object_info import NodeRegistry
 from ..fields.roles import FILE_ROLES
 from ..graph import Graph, NodeLink, copied, drop_node, literal, splice
+from ..model_files import find_model
 from . import formula
 from .schema import ModelRequirement, Preset, Profile, Variant
 
@@ -45,31 +45,6 @@ def build_graph(
 def as_library(object_info: ObjectInfo) -> NodeRegistry:
     """The node list as specs; the raw answer of ``/object_info`` is wrapped, a library passes."""
     return object_info if isinstance(object_info, NodeRegistry) else NodeRegistry(object_info)
-
-
-def find_model(wanted: str, present: Sequence[Any], alternatives: Iterable[str] = ()) -> str | None:
-    """The file among ``present`` that serves as ``wanted``, or None.
-
-    The very name first, then the same file in a subfolder (with either kind of slash), then the
-    patterns.
-    """
-    files = [name for name in present if isinstance(name, str)]
-    if wanted in files:
-        return wanted
-    base = basename(wanted)
-    for name in files:
-        if basename(name) == base:
-            return name
-    for pattern in alternatives:
-        for name in files:
-            if fnmatch.fnmatchcase(basename(name).lower(), pattern.lower()):
-                return name
-    return None
-
-
-def basename(name: str) -> str:
-    """The file's name without its folder, whichever slash parts them."""
-    return name.replace("\\", "/").rsplit("/", 1)[-1]
 
 
 def find_variant(preset: Preset, name: Any) -> Variant | None:

@@ -13,11 +13,12 @@ import pydantic
 
 from ...errors import InvalidWorkflowError
 from ...protocol.object_info import NodeRegistry
-from ..checks.requirements import is_model_file, known_models, model_folder
+from ..checks.requirements import known_models
 from ..controls import Control, find_controls, find_outputs
 from ..fields.roles import FILE_ROLES, NUMBER_ROLES, Role
 from ..graph import AnyGraph, content_hash, copied, literals
-from .graph_builder import ObjectInfo, as_library, basename
+from ..model_files import basename, is_model_file, model_folder
+from .graph_builder import ObjectInfo, as_library
 from .schema import RESERVED, Kind, ModelRequirement, Preset, Task
 
 __all__ = ["models_of", "preset_from_workflow", "slug"]

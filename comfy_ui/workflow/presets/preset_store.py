@@ -11,7 +11,7 @@ import json
 import random
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,6 @@ __all__ = [
     "list_video_presets",
     "load_preset",
     "load_presets",
-    "preset_problems",
     "resolve_values",
 ]
 
@@ -73,11 +72,12 @@ _THUMBNAILS = (".webp", ".png", ".jpg")
 class Presets(Mapping[str, Preset]):
     """Presets by id, in the order of lists.
 
-    ``problems`` says which files could not be read, and why.
+    ``problems`` lists the files that could not be read; ``shipped`` are the built-in presets.
     """
 
     _presets: Mapping[str, Preset]
     problems: tuple[Problem, ...] = ()
+    shipped: Mapping[str, Preset] = field(default_factory=dict)
 
     def __getitem__(self, key: str) -> Preset:
         return self._presets[key]
@@ -96,6 +96,26 @@ class Presets(Mapping[str, Preset]):
             for name, profile in preset.profiles.items()
         }
 
+    def require(self, preset_id: str) -> Preset:
+        """The preset, or the profile of a preset, with that name.
+
+        Raises:
+            UnknownPresetError: there is none; the hint names the closest.
+            ValidationError: its files cannot be read.
+        """
+        if preset_id in self:
+            return self[preset_id]
+        for preset in self.values():
+            if preset_id in preset.profiles:
+                return specialise(preset, preset_id, preset.profiles[preset_id])
+        for problem in self.problems:
+            if problem.extra.get("preset") == preset_id:
+                raise ValidationError(problem.message, hint=problem.hint)
+        names = [*self, *(name for preset in self.values() for name in preset.profiles)]
+        raise UnknownPresetError(
+            f"There is no preset '{preset_id}'.", hint=closest(str(preset_id), names)
+        )
+
 
 def list_presets(*, kind: Kind | None = None, folders: Sequence[Path] = ()) -> list[Preset]:
     """The presets that can be read: the shipped ones and those of ``folders``."""
@@ -109,19 +129,7 @@ def get_preset(preset_id: str, *, folders: Sequence[Path] = ()) -> Preset:
         UnknownPresetError: there is none; the hint names the closest.
         ValidationError: there is one, and its files are wrong.
     """
-    presets = load_presets(folders)
-    if preset_id in presets:
-        return presets[preset_id]
-    for preset in presets.values():
-        if preset_id in preset.profiles:
-            return specialise(preset, preset_id, preset.profiles[preset_id])
-    for problem in presets.problems:
-        if problem.extra.get("preset") == preset_id:
-            raise ValidationError(problem.message, hint=problem.hint)
-    names = [*presets, *(name for preset in presets.values() for name in preset.profiles)]
-    raise UnknownPresetError(
-        f"There is no preset '{preset_id}'.", hint=closest(str(preset_id), names)
-    )
+    return load_presets(folders).require(preset_id)
 
 
 def compile_workflow(
@@ -154,40 +162,24 @@ def compile_workflow(
     return build_graph(preset, complete, object_info=library)
 
 
-def preset_problems(
-    preset: Preset,
-    object_info: ObjectInfo,
-    comfyui_version: str | None = None,
-    *,
-    variant: str | None = None,
-) -> list[Problem]:
-    """What a server lacks to run the preset: node classes, model files, a newer version.
-
-    An empty list means that it is ready.
-    """
-    from ..checks.requirements import (
-        preset_needs,  # which looks at the presets for what it knows of nodes
-    )
-
-    return preset_needs(preset, object_info, comfyui_version, variant=variant)
-
-
 def load_presets(folders: Sequence[Path] = ()) -> Presets:
-    """All presets of the shipped folder and of ``folders``; of two with one name the later wins.
+    """Read the shipped presets and those of ``folders``; the last of one name wins.
 
-    A file that cannot be read is told in ``problems`` and does not hide the others.
+    A file that cannot be read is listed in ``problems`` and does not hide the others.
     """
-    found: dict[str, Preset] = {}
+    presets: dict[str, Preset] = {}
+    shipped: dict[str, Preset] = {}
     problems: list[Problem] = []
     for folder in (workflows_dir(), *folders):
         for sidecar in sorted(Path(folder).glob("*.toml")):
             result = _load_cached(sidecar)
             if isinstance(result, Preset):
-                found[result.id] = result
+                presets[result.id] = result
             else:
                 problems.append(result)
-    ordered = sorted(found.values(), key=lambda preset: (preset.order, preset.title))
-    return Presets({preset.id: preset for preset in ordered}, tuple(problems))
+        shipped = shipped or {**presets}
+    ordered = sorted(presets.values(), key=lambda preset: (preset.order, preset.title))
+    return Presets({preset.id: preset for preset in ordered}, tuple(problems), shipped)
 
 
 def load_preset(sidecar: Path) -> Preset:

@@ -54,7 +54,7 @@ _MAX_DEPTH = 40
 _MAX_STEPS = 2_000
 _MAX_CHARACTERS = 50_000
 _MAX_FILE_BYTES = 5_000_000
-_PROMPTS = ("prompt", "negative")
+PROMPT_ROLES = ("prompt", "negative")
 _SEEDS = 2**53  # every number below is exact in the browser's JSON too
 
 
@@ -167,16 +167,18 @@ def expand_values(
     values: Mapping[str, Any],
     settables: Iterable[Settable],
     wildcards: Mapping[str, Sequence[str]],
+    *,
+    rng: random.Random | None = None,
 ) -> Expanded:
-    """The values of one job with the wildcards of its prompts chosen by its seed.
+    """Expand the wildcards in the prompts of one job, chosen by the job's seed.
 
-    A seed that is left open is drawn here, so that it is known together with what it chose.
+    A random seed is drawn here with ``rng``, so that the result holds the seed that chose.
 
     Raises:
         ValidationError: as :func:`expand_wildcards`.
     """
     of = list(settables)
-    names = [one.id for one in of if one.role in _PROMPTS]
+    names = [one.id for one in of if one.role in PROMPT_ROLES]
     texts = {name: text for name in names if isinstance(text := values.get(name), str)}
     templates = {name: text for name, text in texts.items() if has_wildcards(text)}
     if not templates:
@@ -190,7 +192,7 @@ def expand_values(
     if told.isdecimal() and len(told) < 20:
         seed = int(told)
     else:
-        seed = random.randrange(_SEEDS)
+        seed = (rng or random).randrange(_SEEDS)
         if seed_of and told in {"", "-1"}:  # anything else is no seed; the check of values says so
             drawn[seed_of.id] = seed
     chosen = {

@@ -1,0 +1,87 @@
+"""Model files in a graph: which values name one, and the folder that a loader reads it from."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from .graph import AnyGraph, literals
+
+__all__ = ["basename", "find_model", "is_model_file", "model_files", "model_folder"]
+
+_TAIL: Final = 200  # characters of a value that are compared: names come from untrusted graphs
+_MODEL_FILE: Final = re.compile(
+    r".+\.(safetensors|sft|ckpt|pth?|bin|gguf|onnx|engine)", re.IGNORECASE
+)
+
+# The folder below models/ by input name. "Class.input" wins where an input name means different
+# folders in different classes.
+_FOLDERS: Final[Mapping[str, str]] = {
+    "ckpt_name": "checkpoints",
+    "unet_name": "diffusion_models",
+    "clip_name": "text_encoders",
+    "clip_name1": "text_encoders",
+    "clip_name2": "text_encoders",
+    "clip_name3": "text_encoders",
+    "clip_name4": "text_encoders",
+    "text_encoder": "text_encoders",
+    "CLIPVisionLoader.clip_name": "clip_vision",
+    "vae_name": "vae",
+    "lora_name": "loras",
+    "control_net_name": "controlnet",
+    "style_model_name": "style_models",
+    "gligen_name": "gligen",
+    "hypernetwork_name": "hypernetworks",
+    "photomaker_model_name": "photomaker",
+    "audio_encoder_name": "audio_encoders",
+    "UpscaleModelLoader.model_name": "upscale_models",
+    "LatentUpscaleModelLoader.model_name": "latent_upscale_models",
+    "FrameInterpolationModelLoader.model_name": "frame_interpolation",
+    "ModelPatchLoader.name": "model_patches",
+}
+
+
+def model_folder(class_type: str, input_name: str) -> str:
+    """The folder below ``models/`` for an input's files; empty if unknown.
+
+    >>> model_folder("CLIPVisionLoader", "clip_name"), model_folder("CLIPLoader", "clip_name")
+    ('clip_vision', 'text_encoders')
+    """
+    return _FOLDERS.get(f"{class_type}.{input_name}") or _FOLDERS.get(input_name, "")
+
+
+def is_model_file(value: object) -> bool:
+    """Whether a value looks like the name of a model file."""
+    return isinstance(value, str) and _MODEL_FILE.fullmatch(value[-_TAIL:]) is not None
+
+
+def model_files(graph: AnyGraph) -> list[str]:
+    """The model files that ``graph`` names, in its order, each once."""
+    return list(dict.fromkeys(v for _, _, v in literals(graph) if is_model_file(v)))
+
+
+def basename(name: str) -> str:
+    """The file's name without its folder, separated by either kind of slash."""
+    return name.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def find_model(wanted: str, present: Sequence[Any], alternatives: Iterable[str] = ()) -> str | None:
+    """The file among ``present`` that can be used as ``wanted``, or None.
+
+    Tries the exact name, then the same file in a subfolder, then the patterns in
+    ``alternatives``.
+    """
+    files = [name for name in present if isinstance(name, str)]
+    if wanted in files:
+        return wanted
+    base = basename(wanted)
+    for name in files:
+        if basename(name) == base:
+            return name
+    for pattern in alternatives:
+        for name in files:
+            if fnmatch.fnmatchcase(basename(name).lower(), pattern.lower()):
+                return name
+    return None

@@ -1,0 +1,243 @@
+"""The pipeline: from a source and values to a graph that a server can run.
+
+The page, the endpoints for programs, the terminal and the clients all call :func:`prepare`. It
+reads no files, asks no server and knows no time: presets, wildcards, ``/object_info``, the current
+time and the random numbers are arguments.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from ..errors import InvalidWorkflowError, Problem, ValidationError
+from ..protocol.object_info import NodeRegistry
+from .checks.allow_list import check_allowed
+from .checks.graph_checks import check_workflow, error_for
+from .checks.requirements import preset_problems
+from .controls import Control, apply_values, find_controls
+from .fields.param_values import resolve_values
+from .filename_prefix import fill_prefixes
+from .graph import Graph
+from .load import Workflow, load_workflow
+from .presets.graph_builder import build_graph
+from .presets.preset_from_workflow import models_of
+from .presets.preset_store import Presets
+from .presets.schema import ModelRequirement, Param, Preset
+from .wildcards import PROMPT_ROLES, Expanded, expand_values, has_wildcards
+
+__all__ = ["PreparedGraph", "Source", "prepare", "settable_values", "source_problems"]
+
+Source: TypeAlias = "str | Preset | Workflow | Mapping[str, Any]"
+"""A preset's id, a preset, a loaded workflow, or a workflow as JSON data in either format."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedGraph:
+    """A graph in API format and the values in it.
+
+    ``values`` are those of the job: every parameter of a preset, or the given values of a
+    workflow's controls, with wildcards expanded. ``templates`` are the prompts before that, by
+    name. ``problems`` are what the server lacks or refuses, empty without ``object_info``.
+    """
+
+    graph: Graph
+    values: dict[str, Any] = field(default_factory=dict)
+    templates: dict[str, str] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    preset: Preset | None = None
+    editor: dict[str, Any] | None = None
+
+    @property
+    def error(self) -> InvalidWorkflowError | None:
+        """The error for ``problems``; None if a server can run the graph."""
+        return error_for(self.problems)
+
+    def require_runnable(self) -> None:
+        """Raises InvalidWorkflowError (or a subclass) if a server cannot run the graph."""
+        if self.error is not None:
+            raise self.error
+
+
+def prepare(
+    source: Source,
+    values: Mapping[str, Any],
+    *,
+    presets: Presets,
+    object_info: Sequence[NodeRegistry] = (),
+    wildcards: Mapping[str, Sequence[str]] | None = None,
+    uploads: Container[str] = (),
+    guest_uploads: frozenset[str] | None = None,
+    now: datetime | None = None,
+    rng: random.Random | None = None,
+) -> PreparedGraph:
+    """Build the graph of a source with these values.
+
+    Args:
+        source: what to run; an id is looked up in ``presets``.
+        values: a preset's values, see :func:`.param_values.resolve_values`, or those of a
+            workflow's controls, by id.
+        presets: the presets that can be named; the shipped ones among them say where missing
+            model files come from.
+        object_info: what the servers have, the preferred server first. A preset takes the model
+            files that a server has, so the graph is built for the first server that can run it,
+            else for the first. Without any the graph is not checked.
+        wildcards: the lines of each wildcard, see :func:`.wildcards.expand_wildcards`.
+        uploads: names of input files that exist although ``object_info`` may not list them yet.
+        guest_uploads: not None for a user who may run presets only: the graph must be one that
+            the preset can produce, with no other input files than these.
+        now: the time for ``%date%`` in file name prefixes; None leaves prefixes unchanged.
+        rng: draws random seeds.
+
+    Raises:
+        UnknownPresetError: no preset has that id.
+        ValidationError: a value is unknown, out of range, not among the choices, or missing.
+        InvalidWorkflowError: the workflow cannot be converted, or a guest may not run it.
+    """
+    loaded = _loaded(source, presets)
+    first: PreparedGraph | ValidationError | None = None
+    for registry in object_info or (None,):
+        try:
+            built = _build(
+                loaded, values, registry, wildcards=wildcards or {}, guest=guest_uploads, rng=rng
+            )
+            prepared = _checked(built, registry, presets, uploads)
+        except ValidationError as error:
+            first = first or error
+            continue
+        if prepared.error is None:
+            first = prepared
+            break
+        first = first or prepared
+    if isinstance(first, ValidationError):
+        raise first
+    assert first is not None  # noqa: S101 -- the loop runs at least once
+    if now is None:
+        return first
+    return replace(first, graph=fill_prefixes(first.graph, now))
+
+
+def settable_values(
+    source: Source, object_info: NodeRegistry, *, presets: Presets
+) -> tuple[Param | Control, ...]:
+    """What can be set in a source: a preset's params, or the controls found in a workflow.
+
+    Raises:
+        UnknownPresetError: no preset has that id.
+        InvalidWorkflowError: the workflow cannot be converted.
+    """
+    loaded = _loaded(source, presets)
+    if isinstance(loaded, Preset):
+        return loaded.params
+    return (*find_controls(loaded.to_graph(object_info), object_info, loaded.editor),)
+
+
+def source_problems(
+    source: Source,
+    object_info: NodeRegistry,
+    *,
+    presets: Presets,
+    variant: str | None = None,
+) -> list[Problem]:
+    """What a server lacks to run a source, with whatever values.
+
+    Raises:
+        UnknownPresetError: no preset has that id.
+        InvalidWorkflowError: the workflow cannot be converted; its problems say why.
+    """
+    loaded = _loaded(source, presets)
+    if isinstance(loaded, Preset):
+        return preset_problems(loaded, object_info, variant=variant, shipped=presets.shipped)
+    models = models_of(loaded.editor or {})
+    return check_workflow(
+        loaded.to_graph(object_info), object_info, models=models, shipped=presets.shipped
+    )
+
+
+def _loaded(source: Source, presets: Presets) -> Preset | Workflow:
+    if isinstance(source, str):
+        return presets.require(source)
+    if isinstance(source, Mapping):
+        return load_workflow(source)
+    if isinstance(source, Workflow) and source.preset is not None:
+        return source.preset
+    return source
+
+
+def _build(
+    source: Preset | Workflow,
+    values: Mapping[str, Any],
+    registry: NodeRegistry | None,
+    *,
+    wildcards: Mapping[str, Sequence[str]],
+    guest: frozenset[str] | None,
+    rng: random.Random | None,
+) -> PreparedGraph:
+    if isinstance(source, Preset):
+        return _build_preset(source, values, registry, wildcards=wildcards, guest=guest, rng=rng)
+    if guest is not None:
+        raise ValidationError("Only presets can be run here.")
+    graph = source.to_graph(registry)
+    if not values:
+        return PreparedGraph(graph, editor=source.editor)
+    if registry is None:
+        raise InvalidWorkflowError(
+            "Values cannot be set in a workflow without the server's node list.",
+            hint="Pass object_info.",
+        )
+    controls = find_controls(graph, registry, source.editor)
+    texts = expand_values(values, controls, wildcards, rng=rng)
+    graph = apply_values(graph, controls, texts.values, rng=rng)
+    return PreparedGraph(graph, texts.values, texts.templates, editor=source.editor)
+
+
+def _build_preset(
+    preset: Preset,
+    values: Mapping[str, Any],
+    registry: NodeRegistry | None,
+    *,
+    wildcards: Mapping[str, Sequence[str]],
+    guest: frozenset[str] | None,
+    rng: random.Random | None,
+) -> PreparedGraph:
+    texts = _preset_texts(preset, values, wildcards, rng)
+    complete = resolve_values(preset, texts.values, object_info=registry, rng=rng)
+    graph = build_graph(preset, complete, object_info=registry)
+    if guest is not None and (refused := check_allowed(graph, preset, guest)):
+        raise InvalidWorkflowError(str(refused[0]), problems=refused)
+    return PreparedGraph(graph, complete, texts.templates, preset=preset)
+
+
+def _preset_texts(
+    preset: Preset,
+    values: Mapping[str, Any],
+    wildcards: Mapping[str, Sequence[str]],
+    rng: random.Random | None,
+) -> Expanded:
+    """The values with wildcards expanded, those of default prompts included."""
+    defaults = {
+        param.id: param.default
+        for param in preset.params
+        if param.role in PROMPT_ROLES
+        and isinstance(param.default, str)
+        and has_wildcards(param.default)
+        and values.get(param.id) is None
+    }
+    return expand_values({**values, **defaults}, preset.params, wildcards, rng=rng)
+
+
+def _checked(
+    built: PreparedGraph, registry: NodeRegistry | None, presets: Presets, uploads: Container[str]
+) -> PreparedGraph:
+    if registry is None:
+        return built
+    models: tuple[ModelRequirement, ...] = (
+        built.preset.all_models() if built.preset else (*models_of(built.editor or {}),)
+    )
+    problems = check_workflow(
+        built.graph, registry, uploads=uploads, models=models, shipped=presets.shipped
+    )
+    return replace(built, problems=tuple(problems))
