@@ -91,3 +91,119 @@ def test_the_rules_have_no_sockets_clock_or_threads(path: Path) -> None:
 def test_the_http_library_is_known_to_the_client_alone(path: Path) -> None:
     if _unit(path) != "client" and path != PACKAGE / "models" / "download.py":
         assert "httpx" not in _imports(path)
+
+
+# --- the module graph -------------------------------------------------------------------------
+
+LIBRARY_HALF = {"protocol", "workflow", "client", "prompts", "health", "telemetry"} | {
+    unit for unit, floor in FLOORS.items() if floor == 1
+}
+APP_HALF = {"storage", "jobs", "library", "models", "web", "cli", "demo"}
+# Circles that still stand, as sets of modules. Delete an entry when its circle is gone.
+KNOWN_CIRCLES: set[frozenset[str]] = set()
+MAX_MODULES = 14
+# Folders with more modules, each with its reason.
+LARGE_FOLDERS = {
+    "client": "each side of a call, sync and async, has a module of its own",
+    "demo/nodes": "one module per kind of node, as in ComfyUI",
+    "jobs": "grids are a folder already; the rest is one queue and what it needs",
+    "web/components": "one module per component",
+}
+# Names that still stand for two things. Only shorten these lists.
+STEMS_USED_TWICE = {"uncancellable"}
+CLASSES_USED_TWICE = {"Accepted", "Preview", "Progress", "Saved", "_Which"}
+
+
+def _modules() -> dict[str, Path]:
+    """All modules by name. The package's own ``__init__`` is a list of lazy names, not a module."""
+    named = {}
+    for path in FILES:
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        named[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return named
+
+
+def _module_graph() -> dict[str, set[str]]:
+    """Module → the modules that it imports, also in functions and under ``TYPE_CHECKING``.
+
+    ``from package import module`` is an import of the module, not of the package.
+    """
+    modules = _modules()
+    graph: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        package = ["comfy_ui", *path.relative_to(PACKAGE).parts[:-1]]
+        imported: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                base = package[: len(package) - node.level + 1] if node.level else []
+                module = ".".join([*base, node.module] if node.module else base)
+                longer = {alias.name: f"{module}.{alias.name}" for alias in node.names}
+                imported |= {full if full in modules else module for full in longer.values()}
+        graph[name] = (imported & {*modules}) - {name}
+    return graph
+
+
+def _circles(graph: dict[str, set[str]]) -> list[frozenset[str]]:
+    """The strongly connected components with more than one module."""
+
+    def reachable(start: str) -> set[str]:
+        seen: set[str] = set()
+        todo = [start]
+        while todo:
+            for other in graph[todo.pop()] - seen:
+                seen.add(other)
+                todo.append(other)
+        return seen
+
+    reach = {name: reachable(name) for name in graph}
+    in_circle = {name for name in graph if name in reach[name]}
+    groups = {
+        frozenset(other for other in reach[name] if name in reach[other]) for name in in_circle
+    }
+    return sorted(groups, key=sorted)
+
+
+def test_circles_finds_a_circle() -> None:
+    assert _circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == [frozenset("bc")]
+
+
+def test_module_graph_has_no_circle() -> None:
+    assert {*_circles(_module_graph())} <= KNOWN_CIRCLES
+
+
+def test_library_half_imports_nothing_of_the_app() -> None:
+    for path in FILES:
+        if _unit(path) in LIBRARY_HALF:
+            units = {
+                name.split(".")[1]
+                for name in _imports(path)
+                if name.startswith("comfy_ui.") and name != "comfy_ui"
+            }
+            assert not units & APP_HALF, path
+
+
+def test_file_stems_are_unique() -> None:
+    stems = [path.stem for path in FILES if path.stem not in {"__init__", "main", "__main__"}]
+    assert {stem for stem in stems if stems.count(stem) > 1} <= STEMS_USED_TWICE
+
+
+def test_class_names_are_unique() -> None:
+    names = [
+        node.name
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert {name for name in names if names.count(name) > 1} <= CLASSES_USED_TWICE
+
+
+def test_folders_have_at_most_14_modules() -> None:
+    counts: dict[str, int] = {}
+    for path in FILES:
+        if path.name != "__init__.py":
+            folder = str(path.parent.relative_to(PACKAGE))
+            counts[folder] = counts.get(folder, 0) + 1
+    large = {folder for folder, count in counts.items() if count > MAX_MODULES}
+    assert large <= {*LARGE_FOLDERS}

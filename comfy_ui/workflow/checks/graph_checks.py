@@ -56,7 +56,7 @@ def check_workflow(
     unknown = _class_problems(graph, library, shipped)
     if unknown:
         return problems + unknown  # the server looks no further either
-    return problems + _Check(graph, library, uploads, known_models(models, shipped)).run()
+    return problems + _GraphCheck(graph, library, uploads, known_models(models, shipped)).run()
 
 
 def error_for(problems: Iterable[Problem]) -> InvalidWorkflowError | None:
@@ -76,8 +76,8 @@ def error_for(problems: Iterable[Problem]) -> InvalidWorkflowError | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Check:
-    """One look at one graph."""
+class _GraphCheck:
+    """The state of one check: the graph, the server, and what is known of uploads and models."""
 
     graph: AnyGraph
     library: NodeRegistry

@@ -1,0 +1,85 @@
+"""What the clients do with presets before they queue them."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from comfy_ui.client import ComfyClient, ComfyWSClient
+from comfy_ui.workflow.presets.preset_files import graph_text, sidecar_text
+from comfy_ui.workflow.presets.preset_store import get_preset
+
+
+@pytest.fixture(autouse=True)
+def _own_preset(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A preset "mine" with a date in its file name prefix, and the wildcard "sea"."""
+    data = tmp_path / "data"
+    monkeypatch.setenv("COMFY_UI_DATA_DIR", str(data))
+    (data / "presets").mkdir(parents=True)
+    (data / "wildcards").mkdir()
+    (data / "wildcards" / "sea.txt").write_text("harbor\n")
+    shipped = get_preset("sd15")
+    graph = json.loads(graph_text(shipped))
+    for node in graph.values():
+        if "filename_prefix" in node["inputs"]:
+            node["inputs"]["filename_prefix"] = "%date:yyyy%/mine"
+    params = tuple(
+        param.model_copy(update={"default": "a {calm|calm} bay"}) if param.id == "prompt" else param
+        for param in shipped.params
+    )
+    mine = shipped.model_copy(update={"graph": graph, "params": params, "variants": {}})
+    (data / "presets" / "mine.json").write_text(json.dumps(graph))
+    (data / "presets" / "mine.toml").write_text(sidecar_text(mine))
+
+
+def _graph_in(path: Path) -> dict[str, Any]:
+    with Image.open(path) as picture:
+        graph: dict[str, Any] = json.loads(picture.text["prompt"])
+        return graph
+
+
+def _inputs(graph: dict[str, Any], name: str) -> list[Any]:
+    return [node["inputs"][name] for node in graph.values() if name in node["inputs"]]
+
+
+def test_generate_image_expands_wildcards_and_file_name_prefixes(engine, tmp_path: Path) -> None:
+    with ComfyClient(url=engine.url) as client:
+        result = client.generate_image(
+            "a {quiet|quiet} __sea__", preset="mine", seed=7, steps=1, width=256, height=256
+        )
+        (path,) = result.save(tmp_path / "out")
+    graph = _graph_in(path)
+    assert "a quiet harbor" in _inputs(graph, "text")
+    assert _inputs(graph, "filename_prefix") == [f"{datetime.now().astimezone():%Y}/mine"]
+
+
+async def test_run_of_a_preset_expands_its_default_prompt_and_prefix(
+    engine, tmp_path: Path
+) -> None:
+    async with ComfyWSClient(url=engine.url) as client:
+        result = await client.run("mine")
+        (path,) = await result.save(tmp_path / "out")
+    graph = _graph_in(path)
+    assert "a calm bay" in _inputs(graph, "text")
+    assert _inputs(graph, "filename_prefix") == [f"{datetime.now().astimezone():%Y}/mine"]
+
+
+def test_run_of_a_graph_leaves_its_texts_unchanged(engine, tmp_path: Path) -> None:
+    graph = {
+        "1": {
+            "class_type": "EmptyImage",
+            "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255},
+        },
+        "2": {
+            "class_type": "SaveImage",
+            "inputs": {"filename_prefix": "%date:yyyy%", "images": ["1", 0]},
+        },
+    }
+    with ComfyClient(url=engine.url) as client:
+        (path,) = client.run(graph).save(tmp_path / "out")
+    assert _graph_in(path) == graph
