@@ -50,7 +50,7 @@ def _inputs(graph: dict[str, Any], name: str) -> list[Any]:
 def test_generate_image_expands_wildcards_and_file_name_prefixes(engine, tmp_path: Path) -> None:
     with ComfyClient(url=engine.url) as client:
         result = client.generate_image(
-            "a {quiet|quiet} __sea__", preset="mine", seed=7, steps=1, width=256, height=256
+            "a {quiet|quiet} __sea__", preset="mine", seed=7, steps=1, width=384, height=384
         )
         (path,) = result.save(tmp_path / "out")
     graph = _graph_in(path)
