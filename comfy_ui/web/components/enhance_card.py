@@ -13,7 +13,7 @@ from ...prompts.styles import shipped_styles
 from ...storage.records import JobError
 from ...workflow.presets.preset_store import Preset
 from .html import Html
-from .templates import render
+from .templates import notice, render
 
 __all__ = ["EnhanceSettings", "draft_card", "failed_card", "writing_card"]
 
@@ -93,7 +93,7 @@ def writing_card(text: str, source: str) -> Html:
 
 def failed_card(error: JobError) -> Html:
     """Why there is no draft."""
-    return _render("failed_card", message=error.message, hint=error.hint)
+    return notice(error.message, error.hint)
 
 
 def _choices(wishes: EnhanceSettings, styles: Iterable[str]) -> dict[str, Any]:

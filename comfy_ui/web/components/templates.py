@@ -22,7 +22,7 @@ from jinja2.ext import Extension
 
 from .html import Html, icon, safe_url
 
-__all__ = ["TEMPLATES_DIR", "render"]
+__all__ = ["TEMPLATES_DIR", "notice", "render"]
 
 TEMPLATES_DIR: Final = Path(__file__).resolve().parent.parent / "templates"
 
@@ -30,6 +30,11 @@ TEMPLATES_DIR: Final = Path(__file__).resolve().parent.parent / "templates"
 def render(file: str, view: str, /, **context: object) -> Html:
     """Render the macro ``view`` of the template ``file``."""
     return Html(_macro(file, view)(**context))
+
+
+def notice(message: str, hint: str = "", details: str = "") -> Html:
+    """An error message with its hint and folded details."""
+    return render("_macros.html", "notice", message=message, hint=hint, details=details)
 
 
 @cache

@@ -17,8 +17,9 @@ from starlette.routing import Route
 from ...errors import MissingModel, Problem, ValidationError
 from ...models.download_queue import DownloadState, ModelDownload
 from ..auth.access import Access
-from ..components.html import Html, act, el, page_text
+from ..components.html import Html, page_text
 from ..components.requirements_view import missing_models
+from ..components.templates import render
 from ..components.units import duration, size
 from ..http.handlers import PRIVATE, asked, body, guarded
 from ..services import Services
@@ -41,7 +42,7 @@ class _One(BaseModel):
 
 def place_for_downloads() -> Html:
     """Where the page shows what is on its way; nothing as long as there is nothing."""
-    return el("div", class_="downloads", data_downloads=True, hidden=True)
+    return render("model_downloads.html", "place")
 
 
 class ModelDownloads:
@@ -101,51 +102,25 @@ class ModelDownloads:
 
 
 def panel(downloads: Iterable[ModelDownload]) -> Html:
-    """What was asked for, the newest last; empty as long as there is nothing."""
-    rows = [_row(download) for download in downloads]
-    if not rows:
-        return Html("")
-    return el("section", el("h2", "Downloads"), el("ul", rows), class_="panel")
-
-
-def _row(download: ModelDownload) -> Html:
-    part = download.share
-    return el(
-        "li",
-        el(
-            "div",
-            el(
-                "span",
-                el("code", page_text(download.model.filename, limit=120)),
-                el("span", _facts(download), class_="quiet"),
-                class_="words",
-            ),
-            _button(download),
-            class_="row",
-        ),
-        el(
-            "div",
-            el("div", class_="fill", style=f"width: {100 * (part or 0):.1f}%"),
-            class_="meter",
-            role="progressbar",
-            aria_label=f"Download of {download.model.filename}",
-            aria_valuemin="0",
-            aria_valuemax="100",
-            aria_valuenow=f"{100 * (part or 0):.0f}",
-        )
-        if download.state.active
-        else None,
-        el(
-            "p",
-            page_text(download.error.message),
-            " ",
-            page_text(download.error.hint),
-            role="alert",
-        )
-        if download.error
-        else None,
-        class_=f"download {download.state}",
-    )
+    """The downloads since the app started, the newest last; empty if there are none."""
+    rows = [
+        {
+            "id": download.id,
+            "state": str(download.state),
+            "active": download.state.active,
+            "filename": download.model.filename,
+            "filename_shown": page_text(download.model.filename, limit=120),
+            "facts": _facts(download),
+            "percent": 100 * (download.share or 0),
+            "error": download.error
+            and {
+                "message": page_text(download.error.message),
+                "hint": page_text(download.error.hint),
+            },
+        }
+        for download in downloads
+    ]
+    return render("model_downloads.html", "panel", downloads=rows) if rows else Html("")
 
 
 def _facts(download: ModelDownload) -> str:
@@ -164,15 +139,3 @@ def _facts(download: ModelDownload) -> str:
             return f"stopped at {whole}"
         case DownloadState.FAILED:
             return f"failed at {whole}"
-
-
-def _button(download: ModelDownload) -> Html | None:
-    if not download.state.active:
-        return None
-    return act(
-        "stop",
-        "Stop",
-        data_do="stop-download",
-        data_id=download.id,
-        aria_label=f"Stop the download of {download.model.filename}",
-    )

@@ -13,12 +13,12 @@ from ...features import list_available_features, list_missing_features
 from ...models.model_folders import ModelFolders
 from ...storage.records import JobError
 from ..auth.access import TABLE, Access
-from ..components.html import Html, act, el, icon, join
+from ..components.html import Html, join
 from ..components.html_block import html_block
 from ..components.preset_picker import readiness
 from ..components.requirements_view import DownloadableFile, needs
 from ..components.server_cards import servers_panel, share_panel
-from ..components.templates import render
+from ..components.templates import notice, render
 from ..preset_catalog import CatalogEntry, grouped
 from ..services import Services
 from ..share_link import ShareLink
@@ -123,32 +123,8 @@ class StatusTab:
 
 
 def banner(*, embedded: bool, is_admin: bool) -> Html:
-    """Shown above everything while the embedded engine serves."""
-    if not embedded:
-        return Html("")
-    return el(
-        "div",
-        icon("plug"),
-        el(
-            "p",
-            el("strong", "Demonstration pictures. "),
-            "No ComfyUI is connected, so a small built-in engine paints. ",
-        ),
-        el(
-            "details",
-            el("summary", "Connect a real ComfyUI"),
-            el(
-                "p",
-                "Start ComfyUI on this machine and reload the page, or start this app with ",
-                el("code", "--comfyui http://HOST:8188"),
-                " (or set ",
-                el("code", "COMFYUI_URL"),
-                "). " if not is_admin else "), or give its address under Status.",
-            ),
-        ),
-        class_="banner",
-        role="note",
-    )
+    """The banner above the page while the demo engine serves."""
+    return render("status_tab.html", "banner", is_admin=is_admin) if embedded else Html("")
 
 
 def presets_panel(entries: Iterable[CatalogEntry], folders: ModelFolders | None = None) -> Html:
@@ -157,94 +133,43 @@ def presets_panel(entries: Iterable[CatalogEntry], folders: ModelFolders | None 
     ``folders`` are those that missing files can be put into.
     """
     listed = list(entries)
-    lacking = [entry for entry in listed if entry.errors]
     ready = sum(entry.ready is True for entry in listed)
-    return el(
-        "section",
-        el(
-            "header",
-            el("h2", "Presets"),
-            el("span", f"{ready} of {len(listed)} ready", class_="quiet"),
-        ),
-        [_lacking(entry, folders) for entry in lacking],
-        [
-            el(
-                "div",
-                el("h3", title),
-                [
-                    el(
-                        "div",
-                        el("span", entry.preset.title),
-                        _lamp(entry),
-                        class_="row preset",
-                    )
-                    for entry in found
-                ],
+    return render(
+        "status_tab.html",
+        "presets_panel",
+        summary=f"{ready} of {len(listed)} ready",
+        lacking=[
+            (
+                entry.preset.title,
+                readiness(entry),
+                needs(
+                    entry.errors, DownloadableFile(entry.preset.id, folders) if folders else None
+                ),
             )
-            for title, found in grouped(entry for entry in listed if not entry.errors)
+            for entry in listed
+            if entry.errors
         ],
-        class_="panel",
-    )
-
-
-def _lamp(entry: CatalogEntry) -> Html:
-    lamp = readiness(entry)
-    return render("_macros.html", "lamp", color=lamp.color, text=lamp.text)
-
-
-def _lacking(entry: CatalogEntry, folders: ModelFolders | None) -> Html:
-    return el(
-        "details",
-        el(
-            "summary",
-            el("strong", entry.preset.title),
-            _lamp(entry),
-            icon("arrow"),
-            class_="row",
-        ),
-        needs(entry.errors, DownloadableFile(entry.preset.id, folders) if folders else None),
-        class_="preset lacking",
+        groups=[
+            (title, [(entry.preset.title, readiness(entry)) for entry in group])
+            for title, group in grouped(entry for entry in listed if not entry.errors)
+        ],
     )
 
 
 def extras_panel() -> Html:
-    """The optional parts: installed, or the line that installs them."""
-    have, lack = list_available_features(), list_missing_features()
-    return el(
-        "section",
-        el("header", el("h2", "Extras"), el("span", f"{len(have)} installed", class_="quiet")),
-        [
-            el(
-                "div",
-                el("span", el("strong", name), " ", el("span", purpose, class_="quiet")),
-                el("span", el("i", class_="lamp good"), "Installed", class_="state"),
-                class_="row extra",
-            )
-            for name, purpose in have.items()
-        ],
-        [
-            el(
-                "div",
-                el("span", el("strong", name), " ", el("code", line)),
-                act("copy", "Copy", data_copy=line, aria_label=f"Copy the install line of {name}"),
-                class_="row extra",
-            )
-            for name, line in lack.items()
-        ],
-        class_="panel",
+    """The optional features: installed, or the command that installs them."""
+    return render(
+        "status_tab.html",
+        "extras_panel",
+        installed=list_available_features(),
+        missing=list_missing_features(),
     )
 
 
 def _told(error: ComfyHeadlessError) -> Html:
     record = JobError.of(error)
-    return el(
-        "div",
-        icon("alert"),
-        el("p", record.message, " ", record.hint),
-        class_="notice",
-        role="alert",
-    )
+    return notice(record.message, record.hint)
 
 
 def _said(text: str) -> Html:
-    return el("div", icon("check"), el("p", text), class_="notice good", role="status")
+    return render("status_tab.html", "confirmation", text=text)

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from ...client import Template, UserFile
-from ...errors import ComfyHeadlessError, Problem, ServerRejectedError
+from ...errors import ComfyHeadlessError, ServerRejectedError
 from ...workflow.presets.preset_store import Preset
-from ..components.html import Html, act, el, icon, page_text
+from ..components.html import Html, page_text
 from ..components.preset_picker import KIND_ICONS, KINDS
+from ..components.templates import render
 from ..preset_catalog import CatalogEntry
 from ..services import Services
 
@@ -74,61 +75,59 @@ async def ask(services: Services) -> WorkflowPicker:
 def source_list(services: Services, offers: WorkflowPicker, *, asking: bool = False) -> Html:
     """All of them in groups.
 
-    ``asking``: ComfyUI is being asked now, so what it did not say last time is no trouble yet.
+    ``asking``: ComfyUI is being asked now, so the errors of the last time are not shown.
     """
     entries = services.catalog.entries
     saved = _answer(offers.saved, ())
     official = _answer(offers.official, ())
     packs = _answer(offers.packs, {})
-    return el(
-        "section",
-        el("h2", "Or pick one"),
-        el(
-            "input",
-            type="search",
-            class_="filter",
-            placeholder="Find a workflow",
-            aria_label="Find a workflow",
-            data_filter=".source",
-        ),
-        el(
-            "div",
-            el("p", "Asking ComfyUI what it has …", class_="quiet") if asking else None,
-            None if asking else _troubles(_errors(offers)),
-            class_="unlisted",
-            role="status",
-        ),
-        _group("Opened lately", [_of_entry(e) for e in entries if e.opened], open=True),
-        _group(
+    errors = {} if asking else _errors(offers)
+    groups: list[tuple[str, list[_Source], bool]] = [  # title, sources, open at first
+        ("Opened lately", [_of_entry(e) for e in entries if e.opened], True),
+        (
             "Saved as presets",
             [_of_entry(e) for e in entries if not e.opened and is_own(services, e.preset)],
-            open=True,
+            True,
         ),
-        _group(
+        (
             "Saved in ComfyUI",
             [
                 _Source("saved", f.path, f.path.removesuffix(".json"))
                 for f in sorted(saved, key=lambda f: -(f.modified_at or 0))
                 if f.path.endswith(".json") and not f.path.startswith(".")
             ],
-            open=True,
+            True,
         ),
-        _group("Official templates", [_of_template(t) for t in official if not t.paid]),
-        _group("Templates of paid services", [_of_template(t) for t in official if t.paid]),
-        _group(
+        ("Official templates", [_of_template(t) for t in official if not t.paid], False),
+        ("Templates of paid services", [_of_template(t) for t in official if t.paid], False),
+        (
             "Templates of node packs",
             [
                 _Source("pack", f"{pack}/{name}", name, pack)
                 for pack, names in packs.items()
                 for name in names
             ],
+            False,
         ),
-        _group(
+        (
             "Shipped presets",
             [_of_entry(e) for e in entries if not e.opened and not is_own(services, e.preset)],
+            False,
         ),
-        _broken(services.catalog.broken),
-        class_="panel sources",
+    ]
+    return render(
+        "workflow_picker.html",
+        "source_list",
+        asking=asking,
+        failures=[*errors],
+        reasons=[
+            *dict.fromkeys(page_text(f"{e.message} {e.hint}".strip()) for e in errors.values())
+        ],
+        groups=[
+            (title, [_button(source) for source in sources], is_open)
+            for title, sources, is_open in groups
+        ],
+        broken=services.catalog.broken,
     )
 
 
@@ -139,46 +138,7 @@ def is_own(services: Services, preset: Preset) -> bool:
 
 def entrance() -> Html:
     """Where a file is dropped, chosen or pasted."""
-    return el(
-        "section",
-        el("h2", "Open a workflow"),
-        el(
-            "label",
-            icon("input", class_="icon hero"),
-            el("strong", "Drop a file here, or choose one"),
-            el(
-                "span",
-                "ComfyUI's JSON in either format, or a picture, video or sound that carries it",
-                class_="quiet",
-            ),
-            for_="workflow-file",
-            class_="dropzone",
-        ),
-        el(
-            "input",
-            type="file",
-            id="workflow-file",
-            accept=_FILES,
-            class_="sr",
-            data_open_workflow=True,
-        ),
-        el(
-            "details",
-            el("summary", "Paste it instead"),
-            el(
-                "textarea",
-                id="workflow-text",
-                rows="5",
-                aria_label="The workflow as JSON",
-                placeholder='{"nodes": …}',
-                spellcheck="false",
-            ),
-            el("button", "Open", type="button", class_="act strong", data_do="open-pasted"),
-            class_="paste",
-        ),
-        el("p", class_="trouble", role="alert", id="workflow-trouble"),
-        class_="panel entrance",
-    )
+    return render("workflow_picker.html", "entrance", file_types=_FILES)
 
 
 async def _asked(what: str, question: Awaitable[T], nothing: T) -> T | ComfyHeadlessError:
@@ -212,24 +172,6 @@ def _errors(offers: WorkflowPicker) -> dict[str, ComfyHeadlessError]:
     return {said: why for said, why in answers.items() if isinstance(why, ComfyHeadlessError)}
 
 
-def _troubles(errors: Mapping[str, ComfyHeadlessError]) -> Html | None:
-    """What is not in the list, why, and a button that asks again. One reason is said once."""
-    if not errors:
-        return None
-    reasons = dict.fromkeys(page_text(f"{e.message} {e.hint}".strip()) for e in errors.values())
-    return el(
-        "div",
-        icon("alert"),
-        el(
-            "div",
-            [el("p", el("strong", said)) for said in errors],
-            [el("p", reason) for reason in reasons],
-            act("again", "Ask again", data_send="again"),
-        ),
-        class_="need error",
-    )
-
-
 def _of_entry(entry: CatalogEntry) -> _Source:
     preset = entry.preset
     return _Source("preset", preset.id, preset.title, entry.lack, preset.kind)
@@ -240,41 +182,13 @@ def _of_template(template: Template) -> _Source:
     return _Source("template", template.name, template.title, template.category, kind)
 
 
-def _group(title: str, sources: Sequence[_Source], *, open: bool = False) -> Html:  # noqa: A002
-    """A group; where it holds nothing, the stylesheet hides it and its place stays."""
-    return el(
-        "details",
-        el(
-            "summary",
-            el("span", title),
-            el("span", len(sources), class_="count"),
-            icon("arrow"),
-        ),
-        el("div", [_button(source) for source in sources], class_="source-list"),
-        open=open,
-        class_="source-group",
-        data_group=title,
-    )
-
-
-def _button(source: _Source) -> Html:
-    return el(
-        "button",
-        icon(KIND_ICONS.get(source.kind, "flow")),
-        el("span", page_text(source.title, limit=90), translate="no"),
-        el("span", page_text(source.about, limit=40), class_="quiet") if source.about else None,
-        type="button",
-        class_="source",
-        data_send="pick",
-        data_where=source.where,
-        data_name=source.name,
-        data_title=source.title,
-        data_find=f"{source.title} {source.about} {source.name}".lower(),
-    )
-
-
-def _broken(problems: Iterable[Problem]) -> list[Html]:
-    return [
-        el("p", icon("alert"), problem.message, " ", problem.hint, class_="need error")
-        for problem in problems
-    ]
+def _button(source: _Source) -> dict[str, str]:
+    return {
+        "where": source.where,
+        "name": source.name,
+        "title": source.title,
+        "title_shown": page_text(source.title, limit=90),
+        "about_shown": page_text(source.about, limit=40),
+        "search_text": f"{source.title} {source.about} {source.name}".lower(),
+        "icon": KIND_ICONS.get(source.kind, "flow"),
+    }

@@ -13,9 +13,10 @@ from ....storage.records import Job, JobError, LibraryItem, Phase, Snapshot
 from ....workflow.presets.preset_store import Preset
 from ...auth.access import Access
 from ...components import job_card, preset_form
-from ...components.html import Html, el, icon
+from ...components.html import Html
 from ...components.html_block import from_page, html_block
 from ...components.preset_picker import picker
+from ...components.templates import notice
 from ...components.thumbnails import gallery
 from ...http.upload_routes import UploadRoutes
 from ...services import Services
@@ -279,13 +280,4 @@ def _buttons(*, running: bool) -> tuple[Any, Any]:
 
 def _notice(error: JobError) -> Html:
     """Why nothing was queued, beside the button that was pressed."""
-    return el(
-        "div",
-        icon("alert"),
-        el("p", error.message, " ", error.hint),
-        el("details", el("summary", "Details"), el("pre", error.details))
-        if error.details
-        else None,
-        class_="notice",
-        role="alert",
-    )
+    return notice(error.message, error.hint, error.details)

@@ -20,7 +20,8 @@ from ....prompts.language_models.model_choice import find_vision_model
 from ....prompts.model_families import find_family
 from ....prompts.styles import MAX_FILE_BYTES, STYLE_FILES, shipped_styles, style_picture
 from ...auth.access import Access
-from ...components.html import Html, el, icon_button
+from ...components.html import Html
+from ...components.templates import render
 from ...http.handlers import PRIVATE, body, guarded
 from ...preset_catalog import PresetCatalog
 from ...services import Services
@@ -129,20 +130,6 @@ def words_bar(catalog: PresetCatalog, *, sees: bool = False) -> Html:
     """
     families = {entry.preset.id: find_family(entry.preset.family) for entry in catalog.entries}
     limits = {name: [f.encoder, f.limit, f.chunk or 0] for name, f in families.items()}
-    return el(
-        "div",
-        el("span", class_="tokens quiet", data_limits=json.dumps(limits)),
-        el(
-            "span",
-            icon_button("brush", "Styles", data_do="styles"),
-            icon_button(
-                "clock",
-                "Earlier prompts",
-                title="Earlier prompts (Alt + ↑ / ↓)",
-                data_do="past-prompts",
-            ),
-            class_="word-tools",
-        ),
-        class_="words-bar",
-        data_sees="true" if sees else None,
+    return render(
+        "create_tab.html", "prompt_bar", token_limits=json.dumps(limits), can_describe=sees
     )
