@@ -1,24 +1,44 @@
-// The page's own script: islands (our HTML inside Gradio), the form, drafts, keys, the viewer.
-// Everything is delegated from the document, because Gradio morphs the HTML under it.
+// @ts-check
+// The base of the page's scripts: HTML blocks inside Gradio, the form and its draft, dialogs, keys.
+// Listeners are delegated from the document, because Gradio morphs the HTML under them.
 "use strict";
-window.comfy = (() => {
+// The other scripts add the rest of ComfyPage.
+window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
   const DRAFT = "comfy-ui.draft";
   const PAST = "comfy-ui.prompts";
   const THEME = "comfy-ui.theme";
+  /**
+   * @param {string} selector
+   * @param {ParentNode} [root]
+   * @returns {AnyElement}
+   */
   const $ = (selector, root = document) => root.querySelector(selector);
+  /**
+   * @param {string} selector
+   * @param {ParentNode} [root]
+   * @returns {AnyElement[]}
+   */
   const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
 
-  // A browser may refuse storage (private windows, full disk): then drafts last as long as the page.
-  const kept = new Map();
-  function load(key, otherwise) {
+  // Browsers refuse storage in private windows and on full disks: values then last as long as the page.
+  const memory = new Map();
+  /**
+   * @param {string} key
+   * @param {any} fallback
+   */
+  function load(key, fallback) {
     try {
-      return JSON.parse(localStorage.getItem(key)) ?? kept.get(key) ?? otherwise;
+      return JSON.parse(localStorage.getItem(key) ?? "null") ?? memory.get(key) ?? fallback;
     } catch {
-      return kept.get(key) ?? otherwise;
+      return memory.get(key) ?? fallback;
     }
   }
+  /**
+   * @param {string} key
+   * @param {unknown} value
+   */
   function save(key, value) {
-    kept.set(key, value);
+    memory.set(key, value);
     try {
       localStorage.setItem(key, JSON.stringify(value));
     } catch {
@@ -26,20 +46,26 @@ window.comfy = (() => {
     }
   }
 
-  // ---- islands -------------------------------------------------------------------------------
+  // ---- HTML blocks (web/components/html_block.py) -------------------------------------------------------------------------------
 
-  const drawers = []; // parts of the page that draw into islands themselves, each in a file of its own
+  /** Called after a block is drawn. @type {((element: AnyElement) => void)[]} */
+  const drawn = [];
+  /**
+   * @param {AnyElement} element
+   * @param {(event: string, data: unknown) => void} trigger
+   * @param {(name: string, then: () => void) => void} watch
+   */
   function island(element, trigger, watch) {
     element.comfyTrigger = trigger;
     element.classList.add("island");
-    const drawn = () => {
-      // Morphing sets attributes; what somebody has typed stays in the properties until reset.
+    const onDrawn = () => {
+      // Morphing sets attributes; typed values stay in the properties until a reset.
       $("form.settings", element)?.reset();
       if (element.contains($("form.settings"))) formDrawn();
-      for (const told of drawers) told(element);
+      for (const callback of drawn) callback(element);
     };
-    watch("value", () => queueMicrotask(drawn));
-    drawn();
+    watch("value", () => queueMicrotask(onDrawn));
+    onDrawn();
   }
   function send(source, event, data) {
     source.closest(".island")?.comfyTrigger(event, data);
@@ -51,14 +77,15 @@ window.comfy = (() => {
   const promptBox = () => $("#prompt textarea");
 
   function values() {
-    const found = {};
+    /** @type {Record<string, unknown>} */
+    const byName = {};
     for (const field of form()?.elements ?? []) {
       if (!field.name) continue;
-      if (field.type === "checkbox") found[field.name] = field.checked;
-      else if (field.type === "number") found[field.name] = field.value === "" ? null : Number(field.value);
-      else found[field.name] = field.value;
+      if (field.type === "checkbox") byName[field.name] = field.checked;
+      else if (field.type === "number") byName[field.name] = field.value === "" ? null : Number(field.value);
+      else byName[field.name] = field.value;
     }
-    return found;
+    return byName;
   }
   function current() {
     return {
@@ -69,6 +96,7 @@ window.comfy = (() => {
   }
   const draft = () => JSON.stringify(load(DRAFT, {}));
   const saveDraft = () => form() && save(DRAFT, current());
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
   let saving;
   function keep() {
     clearTimeout(saving);
@@ -90,13 +118,14 @@ window.comfy = (() => {
     field.value = value;
     field.dispatchEvent(new Event("input", { bubbles: true }));
   }
+  /** The names of the form's width and height, if it has both. @returns {string[]} */
   function sizeNames() {
     const size = $(".field.size");
-    return size ? [size.dataset.width, size.dataset.height] : null;
+    return size ? [size.dataset.width, size.dataset.height] : [];
   }
   function sizeShown() {
     const names = sizeNames();
-    if (!names) return;
+    if (!names.length) return;
     const [w, h] = names.map((name) => Number(form().elements[name].value));
     $(".size-now").textContent = `${w} × ${h}`;
     for (const shape of $$(".shape")) {
@@ -152,7 +181,7 @@ window.comfy = (() => {
     box.dispatchEvent(new Event("input", { bubbles: true }));
     keep();
   }
-  let place = -1;
+  let place = -1; // in the history; -1: the prompt is none of it
   function remember(text) {
     text = text.trim();
     place = -1;
@@ -165,7 +194,7 @@ window.comfy = (() => {
     if (!past.length) return;
     const box = promptBox();
     if (place < 0 && step > 0 && box.value.trim() && box.value.trim() !== past[0]) {
-      remember(box.value); // what stands there now must not be lost by leafing
+      remember(box.value); // a prompt that was never run must not be lost
       return walk(step + 1);
     }
     const start = place < 0 && box.value.trim() === past[0] ? 0 : place;
@@ -177,16 +206,30 @@ window.comfy = (() => {
 
   // ---- dialogs, toasts, keys -----------------------------------------------------------------------
 
+  /**
+   * @param {string} tag
+   * @param {Record<string, unknown>} properties
+   * @param {unknown[]} children
+   * @returns {AnyElement}
+   */
   function make(tag, properties = {}, ...children) {
-    const made = Object.assign(document.createElement(tag), properties);
-    made.append(...children.filter(Boolean));
-    return made;
+    const element = Object.assign(document.createElement(tag), properties);
+    element.append(.../** @type {(Node | string)[]} */ (children.filter(Boolean)));
+    return element;
   }
-  // Makes `old` like `wanted` without replacing what is the same: bars glide, focus stays.
-  function morph(old, wanted) {
-    window.comfy.translate(wanted); // before: what is said already must not change there and back
-    same(old, wanted);
+  /**
+   * Make `old` like `replacement` and keep the nodes that are the same: bars glide, focus stays.
+   * @param {Element} old
+   * @param {AnyElement} replacement
+   */
+  function morph(old, replacement) {
+    window.comfy.translate(replacement); // first, so that translated texts do not change twice
+    same(old, replacement);
   }
+  /**
+   * @param {any} old
+   * @param {any} wanted
+   */
   function same(old, wanted) {
     if (old.nodeType !== wanted.nodeType || old.nodeName !== wanted.nodeName) return old.replaceWith(wanted);
     if (old.nodeType !== Node.ELEMENT_NODE) {
@@ -206,11 +249,11 @@ window.comfy = (() => {
     close.onclick = () => box.close();
     box.onclick = (event) => event.target === box && box.close();
     box.onclose = () => {
-      const told = $("#toast", box);
-      if (told) ($(".gradio-container") ?? document.body).append(told);
+      const shownToast = $("#toast", box);
+      if (shownToast) ($(".gradio-container") ?? document.body).append(shownToast);
       box.remove();
     };
-    // Inside Gradio's container, so that its and our styles and colours apply.
+    // Inside Gradio's container, so that its styles and ours apply.
     ($(".gradio-container") ?? document.body).append(box);
     box.showModal();
     paintSliders();
@@ -234,34 +277,47 @@ window.comfy = (() => {
     const rows = KEYS.map(([key, what]) => make("div", {}, make("dt", {}, make("kbd", { textContent: key })), make("dd", { textContent: what })));
     dialog("keys", "Keyboard shortcuts", make("h2", { textContent: "Keyboard" }), make("dl", {}, ...rows));
   }
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let toastTimer;
+  /**
+   * @param {string} text
+   * @param {string} [action] the text of a button
+   * @param {() => void} [then] what the button does
+   */
   function toast(text, action, then) {
     const home = $("dialog[open]") ?? $(".gradio-container") ?? document.body;
     $("#toast")?.remove();
     const box = make("div", { id: "toast", role: "status" }, make("span", { textContent: text }));
-    if (action) box.append(make("button", { type: "button", className: "act", textContent: action, onclick: () => (box.remove(), then()) }));
+    if (action) box.append(make("button", { type: "button", className: "act", textContent: action, onclick: () => (box.remove(), then?.()) }));
     home.append(box);
-    clearTimeout(toast.over);
-    toast.over = setTimeout(() => box.remove(), action ? 9000 : 4000);
+    clearTimeout(toastTimer);
+    toastTimer = setTimeout(() => box.remove(), action ? 9000 : 4000);
   }
-  // `again`: pauses, in ms, before what may be sent twice is sent again, where no answer comes.
-  async function post(path, data, again = []) {
+  /**
+   * POST as JSON. Shows an error as a toast and returns null.
+   * @param {string} path
+   * @param {unknown} data
+   * @param {number[]} pausesMs pauses before each retry after a lost connection
+   * @returns {Promise<any>}
+   */
+  async function post(path, data, pausesMs = []) {
     const body = JSON.stringify(data);
     try {
-      // What is small enough arrives also where the page is left meanwhile.
+      // keepalive: a small request still arrives if the page is closed meanwhile.
       const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body, keepalive: body.length < 15000 });
       if (answer.ok) return await answer.json();
-      const told = await answer.json().catch(() => ({}));
-      toast(told.error ?? (answer.status === 401 ? "Log in again: reload the page" : "That did not work"));
+      const problem = await answer.json().catch(() => ({}));
+      toast(problem.error ?? (answer.status === 401 ? "Log in again: reload the page" : "That did not work"));
     } catch {
-      if (again.length) {
-        await new Promise((done) => setTimeout(done, again[0]));
-        return post(path, data, again.slice(1));
+      if (pausesMs.length) {
+        await new Promise((done) => setTimeout(done, pausesMs[0]));
+        return post(path, data, pausesMs.slice(1));
       }
       toast("The connection is lost");
     }
     return null;
   }
-  // Under a name of its own it is done once, however often it is sent.
+  // An idempotency key: the server acts once, however often the request arrives.
   const named = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
   const insist = (path, data) => post(path, data, [1000, 3000]);
   const stageIsland = () => $("#stage .island, #stage.island");
@@ -269,7 +325,7 @@ window.comfy = (() => {
     $("#tabs button[role=tab]")?.click();
     scrollTo({ top: 0 });
   }
-  // Results and jobs are taken up on Create, from wherever they are shown.
+  /** Load the settings of a result or job into the form on Create. @param {Record<string, unknown>} data */
   function recall(data) {
     toCreate();
     stageIsland()?.comfyTrigger("recall", { ...data, draft: JSON.stringify(current()) });
@@ -286,7 +342,7 @@ window.comfy = (() => {
 
   // ---- events --------------------------------------------------------------------------------
 
-  document.addEventListener("click", (event) => {
+  document.addEventListener("click", (/** @type {On<MouseEvent>} */ event) => {
     const target = event.target.closest?.("[data-send], [data-do], [data-prompt], [data-open], [data-zoom], [data-copy]");
     for (const open of $$("details[data-close=outside][open]")) {
       if (!open.contains(event.target)) open.open = false;
@@ -305,7 +361,7 @@ window.comfy = (() => {
     else if (prompt !== undefined) promptBox()?.focus();
   });
 
-  document.addEventListener("input", (event) => {
+  document.addEventListener("input", (/** @type {On<Event>} */ event) => {
     const field = event.target;
     if (field.dataset?.filter) filter(field);
     if (field.type === "range") field.style.setProperty("--part", part(field));
@@ -319,7 +375,9 @@ window.comfy = (() => {
       keep();
     } else if (field.closest?.("#prompt")) keep();
   });
-  document.addEventListener("submit", (event) => event.target.matches("form.settings") && event.preventDefault());
+  document.addEventListener("submit", (/** @type {On<SubmitEvent>} */ event) => {
+    if (event.target.matches("form.settings")) event.preventDefault();
+  });
   function paintSliders() {
     for (const slider of $$("input[type=range]")) {
       slider.style.setProperty("--part", part(slider));
@@ -328,12 +386,12 @@ window.comfy = (() => {
   const part = ({ value, min, max }) => `${(100 * (value - min)) / (max - min || 1)}%`;
   function filter(box) {
     const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
-    for (const found of $$(box.dataset.filter)) {
-      found.hidden = !words.every((word) => found.dataset.find.includes(word));
+    for (const entry of $$(box.dataset.filter)) {
+      entry.hidden = !words.every((word) => entry.dataset.find.includes(word));
     }
   }
 
-  document.addEventListener("keydown", (event) => {
+  document.addEventListener("keydown", (/** @type {On<KeyboardEvent>} */ event) => {
     const box = promptBox();
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
       if (!usable($("#generate")) || $("dialog[open]")) return;
@@ -361,7 +419,7 @@ window.comfy = (() => {
     if (document.visibilityState === "visible") attach();
   });
 
-  // Gradio follows the system's colours when it mounts; a choice made here comes after that.
+  // Gradio applies the system's colors when it mounts; the user's choice comes after that.
   function applyTheme() {
     const chosen = load(THEME, null);
     if (chosen && document.body) document.body.classList.toggle("dark", chosen === "dark");
@@ -371,7 +429,7 @@ window.comfy = (() => {
     new MutationObserver(() => {
       const chosen = load(THEME, null);
       if (chosen && document.body.classList.contains("dark") !== (chosen === "dark")) applyTheme();
-      // The bar of the installed app, and of a phone's browser, has the page's colour.
+      // The title bar of the installed app, or of a phone's browser, takes the page's color.
       $("meta[name=theme-color]")?.setAttribute("content", getComputedStyle(document.body).backgroundColor);
     }).observe(document.body, { attributes: true, attributeFilter: ["class"] });
   }
@@ -379,5 +437,5 @@ window.comfy = (() => {
   else addEventListener("DOMContentLoaded", observeTheme);
 
   const kit = { $, $$, make, morph, setField, smooth, dialog, toast, post, insist, named, recall, attach, toCreate, flash, typing, load, save, saveDraft, remember, dialogOpen: () => $("dialog[open]") };
-  return { island, draft, shownJob, actions, kit, onIsland: (told) => drawers.push(told), current: () => JSON.stringify(current()) };
-})();
+  return { island, draft, shownJob, actions, kit, onIsland: (callback) => drawn.push(callback), current: () => JSON.stringify(current()) };
+})()));

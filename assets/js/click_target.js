@@ -1,64 +1,83 @@
-// Lists grow at their front while somebody clicks, and Gradio then turns one element into its
-// neighbour. What was under the pointer when it was pressed is meant, and what has the focus keeps it.
+// @ts-check
+// Keeps clicks and focus on their item while lists grow at the front: Gradio then turns one element
+// into its neighbor, so a click goes to the item that was under the pointer when it was pressed.
 "use strict";
 (() => {
   const { $ } = window.comfy.kit;
-  const NEAR_PX = 8; // farther away: it was dragged, or given up
-  const THINGS = ".thumb[data-open], .job [data-do], .tile [data-do], .draft [data-send], #stage [data-item], #stage [data-zoom]";
+  const NEAR_PX = 8; // farther away it was a drag
+  const ITEMS = ".thumb[data-open], .job [data-do], .tile [data-do], .draft [data-send], #stage [data-item], #stage [data-zoom]";
 
-  const thing = (element) => element.closest?.(THINGS);
-  // What it is, as a selector; where it stands does not matter.
-  function name(found) {
-    const own = Object.entries(found.dataset).filter(([key]) => ["open", "do", "send", "what", "item", "zoom"].includes(key));
+  /** @param {AnyElement} element */
+  const itemOf = (element) => element.closest?.(ITEMS);
+  /** A selector of the item that does not depend on its position. @param {AnyElement} item */
+  function selectorOf(item) {
+    const own = Object.entries(item.dataset).filter(([key]) => ["open", "do", "send", "what", "item", "zoom"].includes(key));
     const self = own.map(([key, value]) => `[data-${key}="${CSS.escape(value)}"]`).join("");
-    const row = !found.dataset.open && found.closest(".job, .tile");
-    const { job, item } = row ? row.dataset : {};
+    const row = !item.dataset.open && item.closest(".job, .tile");
+    const { job, item: result } = row ? row.dataset : {};
     if (job) return `[data-job="${CSS.escape(job)}"] ${self}`;
-    return item ? `.tile[data-item="${CSS.escape(item)}"] ${self}` : self;
+    return result ? `.tile[data-item="${CSS.escape(result)}"] ${self}` : self;
   }
 
-  let aimed = null;
-  const near = (event) => Math.hypot(event.clientX - aimed.x, event.clientY - aimed.y) < NEAR_PX;
-  function press({ shiftKey, ctrlKey, metaKey }) {
-    const meant = $(aimed.name, aimed.island);
-    aimed = null;
-    meant?.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true, shiftKey, ctrlKey, metaKey }));
+  /** @typedef {{ selector: string, island: AnyElement, element: AnyElement, x: number, y: number }} Press */
+  /** @type {Press | null} */
+  let pressed = null;
+  /**
+   * @param {Press} press
+   * @param {{ clientX: number, clientY: number }} event
+   */
+  const near = (press, event) => Math.hypot(event.clientX - press.x, event.clientY - press.y) < NEAR_PX;
+  /**
+   * @param {Press} press
+   * @param {{ shiftKey: boolean, ctrlKey: boolean, metaKey: boolean }} event
+   */
+  function click(press, { shiftKey, ctrlKey, metaKey }) {
+    pressed = null;
+    $(press.selector, press.island)?.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true, shiftKey, ctrlKey, metaKey }));
   }
   addEventListener(
     "pointerdown",
-    (event) => {
-      const found = thing(event.target);
-      aimed = found && !event.button && event.isPrimary ? { name: name(found), island: found.closest(".island"), hit: event.target, x: event.clientX, y: event.clientY } : null;
+    (/** @type {On<PointerEvent>} */ event) => {
+      const item = itemOf(event.target);
+      pressed = null;
+      if (!item || event.button || !event.isPrimary) return;
+      pressed = { selector: selectorOf(item), island: item.closest(".island"), element: event.target, x: event.clientX, y: event.clientY };
     },
     true,
   );
-  for (const other of ["pointercancel", "keydown"]) addEventListener(other, () => (aimed = null), true);
-  // Where the very element is gone, the browser knows of no click.
+  for (const other of ["pointercancel", "keydown"]) addEventListener(other, () => (pressed = null), true);
+  // The browser fires no click if the pressed element was removed.
   addEventListener(
     "pointerup",
-    (event) => {
-      const mine = aimed;
-      if (mine && !mine.hit.isConnected && near(event)) setTimeout(() => aimed === mine && press(event));
+    (/** @type {On<PointerEvent>} */ event) => {
+      const press = pressed;
+      if (press && !press.element.isConnected && near(press, event)) setTimeout(() => pressed === press && click(press, event));
     },
     true,
   );
   addEventListener(
     "click",
-    (event) => {
-      if (!aimed || !event.isTrusted) return;
-      const found = thing(event.target);
-      if (!near(event) || (found && name(found) === aimed.name)) return void (aimed = null);
+    (/** @type {On<MouseEvent>} */ event) => {
+      if (!pressed || !event.isTrusted) return;
+      const item = itemOf(event.target);
+      if (!near(pressed, event) || (item && selectorOf(item) === pressed.selector)) {
+        pressed = null;
+        return;
+      }
       event.preventDefault();
       event.stopImmediatePropagation();
-      press(event);
+      click(pressed, event);
     },
     true,
   );
 
-  let focused = null; // the name of the thumbnail that has the focus
-  document.addEventListener("focusin", ({ target }) => (focused = target.matches(".thumb[data-open]") ? name(target) : null));
+  /** The selector of the thumbnail that has the focus. @type {string | null} */
+  let focused = null;
+  document.addEventListener("focusin", (/** @type {On<FocusEvent>} */ { target }) => {
+    focused = target.matches(".thumb[data-open]") ? selectorOf(target) : null;
+  });
   window.comfy.onIsland((island) => {
-    const now = document.activeElement;
-    if (focused && island.contains(now) && !now.matches(focused)) $(focused, island)?.focus({ preventScroll: true });
+    const active = document.activeElement;
+    if (active && focused && island.contains(active) && !active.matches(focused)) $(focused, island)?.focus({ preventScroll: true });
   });
 })();

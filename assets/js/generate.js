@@ -1,10 +1,12 @@
-// Generate: each press goes to the server as the form was at that moment, one after the other.
+// @ts-check
+// Generate: each press is posted with the form as it was at that moment, one after the other.
 "use strict";
 (() => {
   const { $, make, named, insist, post, remember, saveDraft, smooth } = window.comfy.kit;
 
   let front = false;
-  let editing = null; // the waiting job whose place the next request takes
+  /** The waiting job that the next request replaces. @type {string | null} */
+  let editing = null;
 
   function request() {
     const asked = { ...JSON.parse(window.comfy.current()), ...window.comfy.series(), front, replaces: editing };
@@ -15,6 +17,7 @@
     if (matchMedia("(max-width: 860px)").matches) $("#stage-area")?.scrollIntoView({ behavior: smooth(), block: "start" });
     return asked;
   }
+  /** Let the next press replace a waiting job; null ends this. @param {string | null} job */
   function edit(job) {
     editing = job;
     $("#editing")?.remove();
@@ -24,26 +27,29 @@
     $("#actions").before(make("div", { id: "editing", className: "notice good", role: "status" }, told, leave));
   }
 
-  // Gradio's events may overtake each other and read the form later than the press: it only draws
-  // what came of a press. The next press waits for the answer to the one before.
-  const pressed = []; // not answered yet
-  let outcomes = []; // not drawn yet
-  let unanswered = null; // the press whose answer was lost: whether it arrived is not known
+  // Gradio's events may overtake each other and read the form later than the press, so Gradio only
+  // draws the outcome of a press. Each press waits for the answer to the previous one.
+  /** Presses without an answer yet. @type {Record<string, any>[]} */
+  const pressed = [];
+  /** Answers that are not drawn yet. @type {unknown[]} */
+  let outcomes = [];
+  /** The press whose answer was lost, so that it may have arrived. @type {{ words: string, press: string } | null} */
+  let unanswered = null;
   let sending = Promise.resolve();
   async function send() {
     const [asked] = pressed;
-    if (!asked) return; // the page was left, and all have been sent
+    if (!asked) return; // the page was left, which has sent all of them
     const words = JSON.stringify(asked);
     asked.press = unanswered?.words === words ? unanswered.press : named();
-    const outcome = await insist("create/press", asked);
+    const answer = await insist("create/press", asked);
     if (pressed[0] === asked) pressed.shift();
-    unanswered = outcome ? null : { words, press: asked.press };
-    if (outcome) outcomes.push(outcome);
-    else if (asked.replaces) edit(asked.replaces); // the next try still takes its place
+    unanswered = answer ? null : { words, press: asked.press };
+    if (answer) outcomes.push(answer);
+    else if (asked.replaces) edit(asked.replaces); // the next try still replaces it
   }
   document.addEventListener(
     "click",
-    (event) => {
+    (/** @type {On<MouseEvent>} */ event) => {
       if (!event.target.closest?.("#generate:not(:disabled)")) return;
       pressed.push(request());
       sending = sending.then(send);
@@ -56,9 +62,9 @@
 
   async function outcome() {
     await sending;
-    const told = outcomes;
+    const undrawn = outcomes;
     outcomes = [];
-    return JSON.stringify(told);
+    return JSON.stringify(undrawn);
   }
   function press({ first = false } = {}) {
     const button = $("#generate");

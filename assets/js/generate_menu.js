@@ -1,4 +1,5 @@
-// The menu beside Generate, and the word when all is done.
+// @ts-check
+// The menu beside Generate, and the notification when everything is done.
 "use strict";
 (() => {
   const { $, $$, load, save, toast } = window.comfy.kit;
@@ -7,6 +8,7 @@
   const OVER = ["succeeded", "failed", "cancelled", "lost"];
 
   let times = 1;
+  /** @param {AnyElement} button */
   const close = (button) => (button.closest("details").open = false);
   function timesShown() {
     for (const button of $$(".menu .time")) button.setAttribute("aria-pressed", String(Number(button.dataset.times) === times));
@@ -15,7 +17,7 @@
     if (times > 1) generate.dataset.times = `${times} ×`;
     else delete generate.dataset.times;
   }
-  const clear = window.comfy.actions["clear-queue"];
+  const clear = /** @type {() => Promise<any>} */ (window.comfy.actions["clear-queue"]);
   Object.assign(window.comfy.actions, {
     "run-first"(button) {
       close(button);
@@ -37,14 +39,16 @@
     return { times, seed_step: Number.isInteger(step) ? step : 1, ...window.comfy.grid() };
   };
 
-  // ---- the word when all is done -------------------------------------------------------------
+  // ---- notification when everything is done -------------------------------------------------------------
 
-  const { said } = window.comfy;
+  const { translated } = window.comfy;
   const tellShown = () => ($("#with-sound").closest("label").hidden = !$("#tell-me").checked);
   let title = "";
-  let phase = null;
-  let speaker = null;
-  // Two soft notes. Browsers let a page sound only after somebody has pressed something on it.
+  /** @type {string | undefined} */
+  let phase;
+  /** @type {AudioContext | undefined} */
+  let speaker;
+  // Two soft notes. Browsers allow sound only after the user has interacted with the page.
   function sound() {
     speaker ??= new AudioContext();
     const loud = speaker.createGain();
@@ -61,16 +65,16 @@
   function ended() {
     if (!load(TELL, false) || document.visibilityState === "visible") return;
     if (!document.title.startsWith("✓")) title = document.title;
-    document.title = said(phase === "succeeded" ? "✓ Done" : "✓ Ended");
+    document.title = translated(phase === "succeeded" ? "✓ Done" : "✓ Ended");
     if (load(SOUND, false)) sound();
     if (window.Notification?.permission !== "granted") return;
-    const notice = new Notification(said(phase === "succeeded" ? "Your pictures are done" : "Your job has ended"), { body: $("#prompt textarea")?.value.slice(0, 120), tag: "comfy-ui" });
+    const notice = new Notification(translated(phase === "succeeded" ? "Your pictures are done" : "Your job has ended"), { body: $("#prompt textarea")?.value.slice(0, 120), tag: "comfy-ui" });
     notice.onclick = () => (window.focus(), notice.close());
   }
   document.addEventListener("visibilitychange", () => {
     if (document.visibilityState === "visible" && document.title.startsWith("✓")) document.title = title;
   });
-  document.addEventListener("change", async (event) => {
+  document.addEventListener("change", async (/** @type {On<Event>} */ event) => {
     if (event.target.id === "with-sound") {
       save(SOUND, event.target.checked);
       if (event.target.checked) sound();

@@ -1,15 +1,19 @@
+// @ts-check
 // The panel for a grid of variations: two fields of the form, each over several values.
 "use strict";
 (() => {
   const { $, $$, make, dialog, load, save } = window.comfy.kit;
+  const { quoteEntry, splitEntries, gridTotal } = globalThis.comfyText;
   const KEPT = "comfy-ui.grid";
   const NO_LIST = ["image", "mask", "video", "audio"];
   const NUMBERS = ["seed", "steps", "width", "height", "frames", "batch", "int", "cfg", "guidance", "fps", "duration", "strength", "float"];
 
-  let chosen = []; // what goes along with the next request, and with no other
+  /** The axes of the next request only. @type {GridAxis[]} */
+  let chosen = [];
 
   // What may vary: the prompt, and every field of the form that takes a value from a list.
   function fields() {
+    /** @type {{ name: string, label: string, role: string, now: string, options?: string[] }[]} */
     const found = [];
     const form = $("form.settings");
     const box = form?.dataset.promptRole === "yes" && { name: form.dataset.promptName, label: "Words of the prompt", role: "prompt", now: "" };
@@ -30,11 +34,16 @@
     list: "Choose below, or separate them by commas",
     text: "Separate them by commas; one with a comma in quotes",
   };
-  const hint = ({ role, options }) => HINTS[role] ?? (NUMBERS.includes(role) ? HINTS.number : options.length ? HINTS.list : HINTS.text);
-  const quoted = (value) => (value.includes(",") || value.includes('"') ? `"${value.replaceAll('"', '""')}"` : value);
-  const entries = (text) => text.split(/,(?=(?:[^"]*"[^"]*")*[^"]*$)/).map((entry) => entry.trim().replace(/^"(.*)"$/, "$1").replaceAll('""', '"')).filter(Boolean);
-
-  function side(all, title, kept, { optional, told }) {
+  /** @param {{ role: string, options?: string[] }} field */
+  const hint = ({ role, options }) => HINTS[role] ?? (NUMBERS.includes(role) ? HINTS.number : options?.length ? HINTS.list : HINTS.text);
+  /**
+   * One axis of the grid: which field varies, over which values.
+   * @param {ReturnType<typeof fields>} all
+   * @param {string} title
+   * @param {Partial<GridAxis> | undefined} kept the axis of the last time
+   * @param {{ optional?: boolean, changed: () => void }} options
+   */
+  function side(all, title, kept, { optional = false, changed }) {
     const select = make("select", { ariaLabel: `${title}: what varies` });
     if (optional) select.append(make("option", { value: "", textContent: "Nothing" }));
     select.append(...all.map(({ name, label }) => make("option", { value: name, textContent: label })));
@@ -43,7 +52,7 @@
     const options = make("div", { className: "offered" });
     const field = () => all.find(({ name }) => name === select.value);
     function offer() {
-      const now = entries(values.value);
+      const now = splitEntries(values.value);
       for (const button of options.children) button.setAttribute("aria-pressed", String(now.includes(button.value)));
     }
     function show() {
@@ -56,55 +65,54 @@
     options.onclick = (event) => {
       const value = event.target.closest("button")?.value;
       if (!value) return;
-      const now = entries(values.value);
-      values.value = (now.includes(value) ? now.filter((other) => other !== value) : [...now, value]).map(quoted).join(", ");
+      const now = splitEntries(values.value);
+      values.value = (now.includes(value) ? now.filter((other) => other !== value) : [...now, value]).map(quoteEntry).join(", ");
       offer();
-      told();
+      changed();
     };
     select.onchange = () => {
       const one = field();
       values.value = one?.options?.length ? "" : one?.now ?? "";
       show();
-      told();
+      changed();
     };
-    values.oninput = () => (offer(), told());
-    if (all.some(({ name }) => name === kept?.name)) [select.value, values.value] = [kept.name, kept.values ?? all.find(({ name }) => name === kept.name).now];
+    values.oninput = () => (offer(), changed());
+    const last = all.find(({ name }) => name === kept?.name);
+    if (last) [select.value, values.value] = [last.name, kept?.values ?? last.now];
     else select.onchange();
     show();
     const row = make("div", { className: "field" }, make("span", { className: "label", textContent: title }), make("div", { className: "select" }, select), values, help, options);
     return { row, axis: () => ({ name: select.value, values: values.value }) };
   }
 
-  function total(columns, rows) {
-    if (rows > 1) return `${columns} × ${rows} = ${columns * rows} results`;
-    return columns > 1 ? `${columns} results` : "1 result";
-  }
   function open() {
     const all = fields();
     const kept = load(KEPT, []);
     const count = make("p", { className: "counted", role: "status" });
     const go = make("button", { type: "button", className: "act primary", textContent: "Add to queue", disabled: true });
     let asked = 0;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
     let soon;
+    /** @type {{ row: AnyElement, axis: () => GridAxis }[]} */
     const sides = [];
     const axes = () => sides.map(({ axis }) => axis()).filter(({ name }) => name);
     async function ask() {
       const mine = ++asked;
       const answer = await fetch("grid", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ ...JSON.parse(window.comfy.current()), grid: axes() }) }).catch(() => null);
-      const told = await answer?.json().catch(() => null);
+      const reply = await answer?.json().catch(() => null);
       if (mine !== asked) return;
-      const [columns, rows] = told?.size ?? [];
+      const [columns, rows] = reply?.size ?? [];
       count.classList.toggle("trouble", !columns && axes().every(({ values }) => values.trim()));
-      count.textContent = columns ? total(columns, rows) : (told?.error ?? "The connection is lost");
+      count.textContent = columns ? gridTotal(columns, rows) : (reply?.error ?? "The connection is lost");
       go.disabled = !columns;
       save(KEPT, axes());
     }
-    function told() {
+    function changed() {
       go.disabled = true;
       clearTimeout(soon);
       soon = setTimeout(ask, 180);
     }
-    sides.push(side(all, "Across", kept[0] ?? { name: all.find(({ role }) => role === "steps")?.name }, { told }), side(all, "Down", kept[1], { optional: true, told }));
+    sides.push(side(all, "Across", kept[0] ?? { name: all.find(({ role }) => role === "steps")?.name }, { changed }), side(all, "Down", kept[1], { optional: true, changed }));
     const box = dialog(
       "grid", "Grid of variations",
       make("h2", { textContent: "Grid of variations" }),

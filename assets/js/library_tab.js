@@ -1,16 +1,20 @@
-// The Library tab: asks for pages of results, puts them under their days, keeps the selection.
+// @ts-check
+// The Library tab: loads pages of results, groups them by day, keeps the selection.
 "use strict";
 (() => {
   const { $, $$, make, toast, post, dialog, toCreate, dialogOpen, typing } = window.comfy.kit;
-  const { view, compare, star, drop, keys, starred } = window.comfy;
+  const { compare, star, drop, keys, starred } = window.comfy;
 
   const root = () => $(".library");
   const tiles = () => $$(".library .tile");
   const thumbOf = (tile) => $(".thumb", tile);
-  let next = null; // where the next page begins; null: there is none
-  let asking = null; // what aborts the request that is under way
+  /** Where the next page begins; null if there is none. @type {number | null} */
+  let next = null;
+  /** The request in progress. @type {AbortController | null} */
+  let asking = null;
   let loaded = false;
-  let anchor = null; // the tile from which Shift selects
+  /** The tile from which Shift selects. @type {AnyElement} */
+  let anchor = null;
 
   // ---- what is asked for ---------------------------------------------------------------------
 
@@ -34,6 +38,7 @@
 
   // ---- loading -------------------------------------------------------------------------------
 
+  /** @param {Record<string, any>} wanted */
   async function page(wanted) {
     asking?.abort();
     const mine = (asking = new AbortController());
@@ -42,6 +47,7 @@
       if (!answer.ok) throw new Error(answer.status === 401 ? "Log in again: reload the page" : "The library did not answer");
       return await answer.json();
     } catch (error) {
+      if (!(error instanceof Error)) throw error;
       if (error.name !== "AbortError") toast(error instanceof TypeError ? "The connection is lost" : error.message, "Try again", reload);
       return null;
     } finally {
@@ -65,7 +71,7 @@
     append(found.html);
     changed();
   }
-  // What was made while another tab was in front goes on top; the place on the page stays.
+  // Results that arrived in the meantime go on top; the scroll position stays.
   async function refresh() {
     if (!loaded) return reload();
     const newest = Number(tiles()[0]?.dataset.item ?? 0);
@@ -113,8 +119,7 @@
     box.classList.toggle("empty", loaded && !some && next === null);
     box.classList.toggle("searched", Object.keys(asked()).length > 0);
     $(".more", box).hidden = next === null;
-    for (const day of $$(".day", box)) if (!$(".tile", day)) day.hidden = true;
-      else day.hidden = false;
+    for (const day of $$(".day", box)) day.hidden = !$(".tile", day);
     const all = tiles();
     if (all.length && !all.some((tile) => thumbOf(tile).tabIndex === 0)) thumbOf(all[0]).tabIndex = 0;
     selectionShown();
@@ -140,7 +145,9 @@
     const answer = await fetch("library/space").catch(() => null);
     if (answer?.ok) $(".library .kept").textContent = (await answer.json()).text;
   }
-  let looking; // the next look at an import that runs
+  /** The next poll of a running import. @type {ReturnType<typeof setTimeout> | undefined} */
+  let looking;
+  let importRan = false;
   function importing(state) {
     if (!state) return;
     const button = $("[data-do=import-folder]", root());
@@ -149,8 +156,8 @@
     button.dataset.running = state.running ? "yes" : "";
     clearTimeout(looking);
     if (state.running) looking = setTimeout(lookAtImport, 700);
-    else if (state.said && importing.ran) reload().then(kept).then(presets);
-    importing.ran = state.running;
+    else if (state.said && importRan) reload().then(kept).then(presets);
+    importRan = state.running;
   }
   async function lookAtImport() {
     if (!$("[data-do=import-folder]", root())) return;
@@ -162,7 +169,7 @@
     const begin = async () => {
       const state = await post("library/import", { folder: input.value });
       if (!state) return;
-      importing.ran = true;
+      importRan = true;
       importing(state);
       box.close();
     };
@@ -256,18 +263,18 @@
     $(".find .days-range").hidden = $(".find").elements.when.value !== "days";
   }
   let soon;
-  document.addEventListener("input", (event) => {
+  document.addEventListener("input", (/** @type {On<Event>} */ event) => {
     if (!event.target.closest?.(".find")) return;
     whenShown();
     clearTimeout(soon);
     soon = setTimeout(reload, event.target.type === "search" ? 140 : 0);
   });
-  document.addEventListener("submit", (event) => event.target.matches(".find") && event.preventDefault());
+  document.addEventListener("submit", (/** @type {On<SubmitEvent>} */ event) => event.target.matches(".find") && event.preventDefault());
 
   // In picking mode, and with Ctrl or Shift, a click selects; before the viewer hears of it.
   document.addEventListener(
     "click",
-    (event) => {
+    (/** @type {On<MouseEvent>} */ event) => {
       const tile = event.target.closest?.(".library .thumb")?.closest(".tile");
       if (!tile) return;
       const range = event.shiftKey;
@@ -294,7 +301,7 @@
     const nearest = down ? Math.min(...beyond.map(({ box }) => box.top)) : Math.max(...beyond.map(({ box }) => box.top));
     return beyond.filter(({ box }) => Math.abs(box.top - nearest) < 4).sort((a, b) => Math.abs(a.box.left - left) - Math.abs(b.box.left - left))[0]?.other;
   }
-  document.addEventListener("keydown", (event) => {
+  document.addEventListener("keydown", (/** @type {On<KeyboardEvent>} */ event) => {
     if (!root()?.offsetParent || dialogOpen() || typing(event.target)) return;
     const all = tiles();
     const tile = event.target.closest?.(".tile");

@@ -1,4 +1,5 @@
-// The stage while a job runs: one stream of events, and a card that changes in place.
+// @ts-check
+// The live preview of a running job: one event stream, and a card that changes in place.
 "use strict";
 (() => {
   const { $, morph, attach } = window.comfy.kit;
@@ -6,6 +7,7 @@
   const LONGEST_PAUSE_MS = 60000;
 
   const card = () => $("#stage .stage[data-live]");
+  /** @type {EventSource | null} */
   let stream = null;
   let job = "";
   let pause = FIRST_PAUSE_MS;
@@ -15,9 +17,10 @@
     stream = null;
     job = "";
   }
+  /** @param {string} html */
   function draw(html) {
     const shown = card();
-    if (shown?.dataset.job !== job) return; // Gradio has drawn something else meanwhile
+    if (shown?.dataset.job !== job) return; // Gradio has drawn another job meanwhile
     const template = document.createElement("template");
     template.innerHTML = html;
     morph(shown, template.content.firstElementChild);
@@ -38,9 +41,10 @@
       rest();
       attach({ job: ended });
     });
-    stream.onerror = (event) => {
-      // A lost connection comes back by itself. An answer that is no stream does not: ask anew.
-      if (event.target.readyState !== EventSource.CLOSED) return;
+    const opened = stream;
+    stream.onerror = () => {
+      // EventSource reconnects after a lost connection, but not after an answer that is no stream.
+      if (opened.readyState !== EventSource.CLOSED) return;
       rest();
       setTimeout(() => (attach(), follow()), pause);
       pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
@@ -50,5 +54,5 @@
   window.comfy.liveJob = () => job;
   window.comfy.onIsland((island) => island.closest("#stage") && follow());
   addEventListener("pagehide", rest);
-  addEventListener("pageshow", (event) => event.persisted && follow());
+  addEventListener("pageshow", (/** @type {On<PageTransitionEvent>} */ event) => event.persisted && follow());
 })();

@@ -1,3 +1,4 @@
+// @ts-check
 // What stays under the thumb on a phone: inputs, results, queue. On a wide page it is not shown.
 "use strict";
 (() => {

@@ -1,34 +1,38 @@
-// Model files on their way: shown wherever the page has a place for them, asked about only while
-// something is on its way.
+// @ts-check
+// Downloads of model files: shown in every data-downloads element, polled only while one is active.
 "use strict";
 (() => {
   const { $, $$, post } = window.comfy.kit;
-  let told = null;
-  let timer = 0;
+  /** @typedef {{ html: string, active: boolean, done: number }} Downloads */
+  /** @type {Downloads | null} */
+  let downloads = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
 
   function draw() {
     for (const place of $$("[data-downloads]")) {
-      place.hidden = !told?.html;
-      if (place.shown === told?.html) continue;
-      place.innerHTML = place.shown = told?.html ?? "";
+      place.hidden = !downloads?.html;
+      if (place.shown === downloads?.html) continue;
+      place.innerHTML = place.shown = downloads?.html ?? "";
     }
   }
+  /** @param {Downloads | null} news */
   function take(news) {
     if (!news) return;
-    const arrived = told && news.done > told.done;
-    told = news;
+    const arrived = downloads && news.done > downloads.done;
+    downloads = news;
     draw();
     if (arrived) lookAgain();
     clearTimeout(timer);
-    if (told.active) timer = setTimeout(ask, 1000);
+    if (news.active) timer = setTimeout(ask, 1000);
   }
   async function ask() {
     if (document.hidden) return (timer = setTimeout(ask, 1000));
     const answer = await fetch("downloads").catch(() => null);
     if (answer?.ok) take(await answer.json());
-    else if (told?.active) timer = setTimeout(ask, 3000);
+    else if (downloads?.active) timer = setTimeout(ask, 3000);
   }
-  // What lacked the file may be ready now.
+  // A workflow that lacked the file may be ready now.
   function lookAgain() {
     const opened = $("#opened .opened")?.dataset.opened;
     if (opened) $("#sources .island, #sources.island")?.comfyTrigger("show", { id: opened });
@@ -44,10 +48,10 @@
       take(await post("downloads/stop", { id: button.dataset.id }));
     },
   });
-  // After a reload: whoever may see downloads has a place for them.
+  // After a reload: only users who may see downloads have an element for them.
   window.comfy.onIsland((element) => {
     if (!element.querySelector("[data-downloads]")) return;
-    if (told) draw();
+    if (downloads) draw();
     else ask();
   });
 })();

@@ -1,23 +1,17 @@
-// The prompt's own tools: how long it is, earlier prompts, styles, weights, and the draft of Enhance.
+// @ts-check
+// The prompt's tools: its length in tokens, earlier prompts, styles, weights, the draft of Enhance.
 "use strict";
 (() => {
   const { $, $$, make, dialog, load, save, toast, toCreate } = window.comfy.kit;
+  const { countTokens, mergeStyle, changeWeight } = globalThis.comfyText;
   const WISHES = "comfy-ui.wishes";
   const PAST = "comfy-ui.prompts";
   const box = () => $("#prompt textarea");
+  /** @param {AnyElement} field */
   const changed = (field) => field.dispatchEvent(new Event("input", { bubbles: true }));
 
-  // ---- tokens: the estimate of prompts/model_families.py, see count_tokens there -------------------
+  // ---- tokens --------------------------------------------------------------------------------
 
-  const SYNTAX = /<[^<>]*>|:\s*[\d.]+\s*\)|[()\\]|\bBREAK\b/g;
-  const PIECE = /[A-Za-z]+|\d|(?:(?!\d)[\p{L}\p{N}])+|[^\s\p{L}\p{N}_]+|_/gu;
-  function cost(piece, encoder) {
-    const length = [...piece].length;
-    const first = piece.codePointAt(0);
-    if (first >= 0x2e80) return encoder === "clip" ? 2 * length : length;
-    if (first > 127) return encoder === "clip" ? length : Math.ceil(length / 2);
-    return length <= 8 || !/^[A-Za-z]+$/.test(piece) ? 1 : 1 + Math.ceil((length - 8) / 5);
-  }
   function count() {
     const shown = $(".words-bar .tokens");
     if (!shown) return;
@@ -26,7 +20,7 @@
     shown.hidden = !known || !text;
     if (shown.hidden) return;
     const [encoder, limit, chunk] = known;
-    const used = (text.replace(SYNTAX, " ").match(PIECE) ?? []).reduce((sum, piece) => sum + cost(piece, encoder), 0);
+    const used = countTokens(text, encoder);
     const over = used > limit;
     shown.classList.toggle("over", over);
     shown.textContent = `≈ ${used} of ${limit} tokens` + (!over ? "" : chunk ? `: ${Math.ceil(used / chunk)} pieces` : ": the end may be ignored");
@@ -60,14 +54,10 @@
       return null;
     }
   }
-  // The same as merge_style in prompts/styles.py.
-  function merged(prompt, { before, after }) {
-    const words = /^[,.]/.test(after) ? prompt.trim().replace(/[ ,.]+$/, "") : prompt.trim();
-    return [before.trimStart(), words, after.trimEnd()];
-  }
   window.comfy.actions.styles = async () => {
     const told = await fetchStyles();
     if (!told) return toast("The styles cannot be read now");
+    /** @type {Record<string, any> | null} */
     let chosen = null;
     const search = make("input", { type: "search", placeholder: "Find a style", ariaLabel: "Find a style" });
     search.dataset.filter = "#styles .look";
@@ -80,11 +70,11 @@
       chosen = style;
       for (const other of $$(".look", grid)) other.setAttribute("aria-selected", other === look);
       const prompt = box().value.trim();
-      const [before, words, after] = merged(prompt || "your prompt", style);
+      const [before, words, after] = mergeStyle(prompt || "your prompt", style);
       const mark = (text) => text && make("mark", { textContent: text });
       preview.replaceChildren(...[mark(before), words, mark(after)].filter(Boolean));
       without.replaceChildren(...(style.negative ? [make("b", { textContent: "Negative:" }), " ", make("span", { textContent: style.negative, translate: false })] : []));
-      use.dataset.prompt = before + words + after; // app.js puts it into the box and keeps the old one
+      use.dataset.prompt = before + words + after; // app.js sets the prompt and keeps the old one
       use.disabled = !prompt;
       use.title = prompt ? "" : "Type a prompt first.";
     }
@@ -95,11 +85,11 @@
             ? make("img", { src: `styles/${encodeURIComponent(style.name)}`, alt: "", loading: "lazy", width: 96, height: 96 })
             : make("span", { className: "no-face", textContent: style.name.slice(0, 1).toUpperCase(), ariaHidden: "true" });
           const name = style.name.slice(0, 1).toUpperCase() + style.name.slice(1);
-          // Ours have names in other languages; those from elsewhere stay as they are.
+          // Only the names of shipped styles have translations.
           const look = make("button", { type: "button", className: "look", role: "option", title: name, translate: style.picture }, face, make("span", { textContent: name }));
           look.setAttribute("aria-selected", "false");
           look.dataset.name = style.name;
-          look.dataset.find = `${name} ${style.picture ? window.comfy.said(name) : ""}`.toLowerCase();
+          look.dataset.find = `${name} ${style.picture ? window.comfy.translated(name) : ""}`.toLowerCase();
           look.onclick = () => choose(style, look);
           look.ondblclick = () => use.click();
           return look;
@@ -125,7 +115,7 @@
     use.onclick = () => {
       const field = $("form.settings")?.elements.negative;
       const here = field?.value.trim() ?? "";
-      if (field && chosen.negative && !here.includes(chosen.negative)) {
+      if (field && chosen?.negative && !here.includes(chosen.negative)) {
         field.value = [here.replace(/[ ,]+$/, ""), chosen.negative].filter(Boolean).join(", ");
         changed(field);
       }
@@ -150,7 +140,7 @@
   // ---- pictures described --------------------------------------------------------------------
 
   window.comfy.sees = () => Boolean($("#draft") && $(".words-bar[data-sees]"));
-  // Small, and drawn anew: what else a file carries stays here.
+  // Sends a small re-encoded copy, so that metadata stays in the browser.
   window.comfy.describe = async (file) => {
     const bitmap = await createImageBitmap(file).catch(() => null);
     if (!bitmap) return toast("That picture cannot be read");
@@ -171,31 +161,17 @@
 
   // ---- weights: Ctrl + up or down on a word or a selection -----------------------------------
 
+  /**
+   * @param {AnyElement} field
+   * @param {number} step
+   */
   function weigh(field, step) {
-    let { selectionStart: start, selectionEnd: end, value } = field;
-    const around = [...value.matchAll(/\(([^()]+):(-?[\d.]+)\)/g)].find((m) => m.index <= start && end <= m.index + m[0].length);
-    let text, weight = 1;
-    if (around) {
-      [start, end] = [around.index, around.index + around[0].length];
-      [text, weight] = [around[1], Number(around[2])];
-    } else {
-      if (start === end) {
-        while (start > 0 && /[^\s,.()]/.test(value[start - 1])) start -= 1;
-        while (end < value.length && /[^\s,.()]/.test(value[end])) end += 1;
-      }
-      text = value.slice(start, end);
-      const inner = text.trim();
-      start += text.indexOf(inner);
-      end = start + inner.length;
-      text = inner;
-    }
-    if (!text) return;
-    weight = Math.round((weight + step) * 100) / 100;
-    const made = weight === 1 ? text : `(${text}:${weight})`;
-    field.setRangeText(made, start, end, "select");
+    const change = changeWeight(field.value, field.selectionStart, field.selectionEnd, step);
+    if (!change) return;
+    field.setRangeText(change.text, change.start, change.end, "select");
     changed(field);
   }
-  document.addEventListener("keydown", (event) => {
+  document.addEventListener("keydown", (/** @type {On<KeyboardEvent>} */ event) => {
     const step = { ArrowUp: 0.05, ArrowDown: -0.05 }[event.key];
     if (!step || !(event.ctrlKey || event.metaKey) || event.altKey || !event.target.closest?.("#prompt")) return;
     event.preventDefault();
@@ -208,7 +184,7 @@
     const unlike = again ? $("#draft [data-send=use]")?.dataset.prompt : undefined;
     return JSON.stringify({ ...JSON.parse(window.comfy.current()), wishes: load(WISHES, {}), unlike });
   };
-  document.addEventListener("change", (event) => {
+  document.addEventListener("change", (/** @type {On<Event>} */ event) => {
     const { wish } = event.target.dataset ?? {};
     if (!wish) return;
     save(WISHES, { ...load(WISHES, {}), [wish]: event.target.value });
@@ -222,10 +198,10 @@
     button.remove();
     field.focus();
   };
-  // Before app.js answers the click: a negative prompt or lyrics never replace the person's own.
+  // Runs before app.js handles the click: a negative prompt or lyrics never replace the user's own.
   document.addEventListener(
     "click",
-    (event) => {
+    (/** @type {On<MouseEvent>} */ event) => {
       const use = event.target.closest?.("[data-send=use]");
       for (const name of use ? ["negative", "lyrics"] : []) {
         const field = $("form.settings")?.elements[name];
@@ -238,7 +214,7 @@
     true,
   );
 
-  document.addEventListener("input", (event) => event.target.closest?.("#prompt") && count());
+  document.addEventListener("input", (/** @type {On<Event>} */ event) => event.target.closest?.("#prompt") && count());
   window.comfy.onIsland(() => {
     document.body.classList.toggle("sees", window.comfy.sees());
     setTimeout(count);

@@ -1,22 +1,33 @@
-// The Queue tab: one stream of events while it is looked at, rows that change in place, and what
-// can be done with a job that waits.
+// @ts-check
+// The Queue tab: one event stream while it is visible, rows that change in place, and the actions
+// on waiting jobs.
 "use strict";
 (() => {
   const { $, $$, make, morph, toast, post, insist, named, recall, attach, typing, dialogOpen } = window.comfy.kit;
 
   const root = () => $(".queue");
+  /** @typedef {{ now: string[], past: string[], rows: Record<string, string>, summary: string }} QueueUpdate */
+  /** @type {EventSource | null} */
   let stream = null;
+  /** @type {{ row: AnyElement, next: Element | null } | null} */
   let dragged = null;
-  const retries = {}; // job → the press of Try again that is not answered, or a double click's first
+  /** Idempotency keys of Try again by job, until the answer and past a double click. @type {Record<string, string>} */
+  const retries = {};
 
   // ---- rows ----------------------------------------------------------------------------------
 
+  /** @param {string} html */
   function element(html) {
     const template = document.createElement("template");
     template.innerHTML = html;
     for (const time of $$("time[data-at]", template.content)) time.textContent = new Date(time.dataset.at * 1000).toLocaleTimeString([], { timeStyle: "short" });
     return template.content.firstElementChild;
   }
+  /**
+   * @param {AnyElement} place
+   * @param {string[]} ids
+   * @param {Record<string, string>} rows
+   */
   function list(place, ids, rows) {
     const known = new Map([...place.children].map((row) => [row.dataset.job, row]));
     let at = place.firstElementChild;
@@ -30,10 +41,13 @@
     }
     for (const gone of known.values()) gone.remove();
   }
-  const kept = {}; // the newest row of each job: one may leave one list for the other
+  /** The newest row of each job: a job moves from one list to the other. @type {Record<string, string>} */
+  const kept = {};
+  /** @type {QueueUpdate | null} */
   let last = null;
+  /** @param {QueueUpdate} news */
   function draw(news) {
-    if (dragged) return (last = news); // the order is in somebody's hand
+    if (dragged) return (last = news); // the user is changing the order
     last = null;
     const box = root();
     Object.assign(kept, news.rows);
@@ -59,7 +73,7 @@
     stream = null;
   }
   const seen = new IntersectionObserver((entries) => {
-    const visible = entries.at(-1).isIntersecting;
+    const visible = entries.at(-1)?.isIntersecting;
     if (visible && document.visibilityState === "visible") listen();
     else rest();
   });
@@ -99,7 +113,7 @@
       if (!(await insist("queue/retry", { job, press }))) return;
       setTimeout(() => retries[job] === press && delete retries[job], 1000);
       toast("It is in the queue again");
-      attach(); // on the stage it takes the place of what failed
+      attach(); // the live preview shows it instead of the failed job
     },
     "reuse-job": (button) => recall({ job: idOf(button), what: "all" }),
     "edit-job"(button) {
@@ -110,7 +124,7 @@
   });
 
   // Arrow keys on the grip; dragging it, with mouse, pen or finger.
-  document.addEventListener("keydown", (event) => {
+  document.addEventListener("keydown", (/** @type {On<KeyboardEvent>} */ event) => {
     const grip = event.target.closest?.(".queue .grip");
     const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
     if (!grip || !step || typing(event.target) || dialogOpen()) return;
@@ -123,22 +137,24 @@
     grip.focus();
     move(row);
   });
-  document.addEventListener("pointerdown", (event) => {
+  document.addEventListener("pointerdown", (/** @type {On<PointerEvent>} */ event) => {
     const grip = event.target.closest?.(".queue button.grip");
     if (!grip || event.button) return;
     event.preventDefault();
     grip.focus();
-    dragged = { row: rowOf(grip), next: rowOf(grip).nextElementSibling };
-    dragged.row.classList.add("dragged");
+    const row = rowOf(grip);
+    dragged = { row, next: row.nextElementSibling };
+    row.classList.add("dragged");
   });
-  document.addEventListener("pointermove", (event) => {
-    if (!dragged) return;
-    const after = waiting().filter((row) => row !== dragged.row).find((row) => {
+  document.addEventListener("pointermove", (/** @type {On<PointerEvent>} */ event) => {
+    const moved = dragged?.row;
+    if (!moved) return;
+    const after = waiting().filter((row) => row !== moved).find((row) => {
       const { top, height } = row.getBoundingClientRect();
       return event.clientY < top + height / 2;
     });
-    if (after) after.before(dragged.row);
-    else waiting().at(-1).after(dragged.row);
+    if (after) after.before(moved);
+    else waiting().at(-1).after(moved);
   });
   function drop() {
     if (!dragged) return;

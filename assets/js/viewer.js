@@ -1,12 +1,17 @@
-// One result large with all about it, two pictures against each other, and what both tabs that
-// show results (Create, Library) do with them.
+// @ts-check
+// The result viewer, the comparison of two pictures, and the actions on results that Create and
+// Library share.
 "use strict";
 (() => {
-  const { $, $$, make, dialog, recall, toast, post, flash, attach } = window.comfy.kit;
+  const { $, $$, make, dialog, recall, toast, post, attach } = window.comfy.kit;
 
-  // What the viewer shows. Not the thumbnail itself: the page may be redrawn under an open viewer.
+  /**
+   * The result in the viewer. Not its thumbnail: the page may be redrawn under an open viewer.
+   * @type {{ id: string | null, island: AnyElement }}
+   */
   let shown = { id: null, island: null };
-  let rival = null; // the first of two to compare, while the second is not chosen
+  /** The first of two pictures to compare, until the second is chosen. @type {AnyElement} */
+  let rival = null;
 
   const shownThumb = () => shown.island && $(`.thumb[data-open="${shown.id}"]`, shown.island);
   const shelf = (thumb) => (thumb?.closest(".island") ? $$(".thumb", thumb.closest(".island")) : []);
@@ -22,6 +27,7 @@
     return image;
   }
 
+  /** @param {AnyElement} thumb */
   function view(thumb) {
     if (rival && rival !== thumb) return compare(rival, thumb);
     const id = thumb.dataset.open;
@@ -60,7 +66,7 @@
       shownThumb()?.focus();
       shown = { id: null, island: null };
     });
-    box.addEventListener("keydown", (event) => keys(event, shownThumb()) && event.preventDefault());
+    box.addEventListener("keydown", (/** @type {On<KeyboardEvent>} */ event) => keys(event, shownThumb()) && event.preventDefault());
     return box;
   }
   function move(by) {
@@ -69,11 +75,16 @@
     if (next) view(next);
   }
 
-  // The keys that mean the same in the viewer and on the shelf. True: the key was one of them.
+  /**
+   * Handle a key that means the same in the viewer and in a list of results.
+   * @param {On<KeyboardEvent>} event
+   * @param {AnyElement} thumb
+   * @returns {boolean} whether the key was one of them
+   */
   function keys(event, thumb) {
     if (event.ctrlKey || event.metaKey || event.altKey || !thumb) return false;
     if (/^(INPUT|TEXTAREA|SELECT|VIDEO|AUDIO)$/.test(event.target.tagName)) return false;
-    const step = thumb === shownThumb() && { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    const step = thumb === shownThumb() ? { ArrowLeft: -1, ArrowRight: 1 }[event.key] : undefined;
     if (step) return move(step), true;
     const what = { a: "all", s: "seed", p: "prompt", r: "remix" }[event.key.toLowerCase()];
     if (what && !event.shiftKey) return take(thumb, what), true;
@@ -89,6 +100,10 @@
 
   const ids = (thumbs) => thumbs.map((thumb) => Number(thumb.dataset.open));
 
+  /**
+   * @param {AnyElement[]} thumbs
+   * @param {boolean} on
+   */
   async function star(thumbs, on) {
     if (!(await post("library/star", { ids: ids(thumbs), starred: on }))) return;
     for (const thumb of thumbs) {
@@ -100,7 +115,7 @@
     }
   }
 
-  // Results that are dropped leave the page at once and can be put back where they were.
+  /** Delete results; Undo puts them back where they were. @param {AnyElement[]} thumbs */
   async function drop(thumbs) {
     const done = await post("library/delete", { ids: ids(thumbs) });
     if (!done) return;
@@ -124,7 +139,7 @@
     });
   }
 
-  // ---- two pictures against each other -------------------------------------------------------
+  // ---- comparison of two pictures -------------------------------------------------------
 
   function compare(a, b) {
     rival = null;
@@ -164,7 +179,7 @@
     document.body.classList.remove("comparing");
   }
 
-  // What stands on the stage is always in the row below it.
+  // The result in the live preview is always in the row below it, too.
   const onStage = (button) => $(`#results .thumb[data-open="${button.dataset.item}"]`);
 
   Object.assign(window.comfy.actions, {
@@ -176,6 +191,6 @@
     "delete-shown": () => drop([shownThumb()]),
     "compare-shown": () => chooseRival(shownThumb()),
   });
-  addEventListener("keydown", (event) => event.key === "Escape" && rival && noRival());
+  addEventListener("keydown", (/** @type {On<KeyboardEvent>} */ event) => event.key === "Escape" && rival && noRival());
   Object.assign(window.comfy, { view, compare, star, drop, keys, starred });
 })();

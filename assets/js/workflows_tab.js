@@ -1,10 +1,17 @@
-// Workflows: files in, their forms out; and the dialog that asks what a dropped file is for.
+// @ts-check
+// The Workflows tab: workflow files in, their forms out.
 "use strict";
 (() => {
-  const { $, make, dialog, flash, remember } = window.comfy.kit;
+  const { $, flash, remember } = window.comfy.kit;
+  /** @param {string} id */
   const ear = (id) => $(`#${id} .island, #${id}.island`);
-  const shown = (id) => Boolean($(`#${id}`)?.getClientRects().length);
 
+  /**
+   * @param {string} path
+   * @param {Blob & { name?: string }} file
+   * @param {Record<string, any>} query
+   * @returns {Promise<any>} the answer, or { error }
+   */
   async function sendFile(path, file, query = { name: file.name }) {
     try {
       const answer = await fetch(`${path}?${new URLSearchParams(query)}`, { method: "POST", body: file });
@@ -17,6 +24,7 @@
 
   // ---- the tab -------------------------------------------------------------------------------
 
+  /** @param {File} file */
   async function openWorkflow(file) {
     const trouble = $("#workflow-trouble");
     const zone = $(".dropzone");
@@ -27,14 +35,16 @@
     if (told.error) trouble.textContent = told.error;
     else showNeeds(told.id);
   }
-  let awaited = null; // what to show when the tab is there: Gradio draws it at the first visit
+  /** The workflow to show once Gradio has drawn the tab. @type {string | null} */
+  let awaited = null;
+  /** @param {string} id */
   function showNeeds(id) {
     const sources = ear("sources");
     awaited = sources ? null : id;
     sources?.comfyTrigger("show", { id });
     if (matchMedia("(max-width: 860px)").matches) $("#opened-side")?.scrollIntoView({ block: "start" });
   }
-  document.addEventListener("change", (event) => {
+  document.addEventListener("change", (/** @type {On<Event>} */ event) => {
     const field = event.target;
     if (field.dataset?.openWorkflow === undefined || !field.files?.[0]) return;
     openWorkflow(field.files[0]);
@@ -60,7 +70,7 @@
     },
   });
 
-  // A link to one form wins over what the browser has kept; once, so that a reload keeps edits.
+  // A link to a form wins over the stored draft, once: a reload keeps edits.
   const kept = window.comfy.draft;
   window.comfy.draft = () => {
     const draft = JSON.parse(kept());
@@ -72,9 +82,9 @@
     return JSON.stringify({ ...draft, preset: asked, values: draft.preset === asked ? draft.values : {} });
   };
 
-  // A list that is drawn anew keeps the groups open that somebody has opened, and stays filtered.
+  // A redrawn list keeps its opened groups and its filter.
   const unfolded = new Map();
-  document.addEventListener("toggle", ({ target }) => {
+  document.addEventListener("toggle", (/** @type {On<Event>} */ { target }) => {
     if (target.matches?.(".source-group")) unfolded.set(target.dataset.group, target.open);
   }, true);
   window.comfy.onIsland((element) => {
@@ -86,140 +96,8 @@
     if (filter?.value) filter.dispatchEvent(new Event("input", { bubbles: true }));
   });
 
-  // ---- dropping ------------------------------------------------------------------------------
-
-  const where = () => (shown("workflows") ? "workflows" : shown("create") ? "create" : null);
-  const hasFile = (event) => event.dataTransfer?.types.includes("Files");
-  let over;
-  document.addEventListener("dragover", (event) => {
-    if (!hasFile(event) || !where() || event.target.closest?.(".upload")) return;
-    event.preventDefault();
-    document.body.classList.add("dropping");
-    clearTimeout(over);
-    over = setTimeout(() => document.body.classList.remove("dropping"), 300);
-  });
-  document.addEventListener("drop", (event) => {
-    const place = where();
-    if (!hasFile(event) || !place || event.target.closest?.(".upload")) return;
-    event.preventDefault();
-    document.body.classList.remove("dropping");
-    const file = event.dataTransfer.files[0];
-    if (!file) return;
-    if (place === "workflows") openWorkflow(file);
-    else askAbout(file);
-  });
-
-  async function askAbout(file) {
-    const told = await sendFile("drops", file);
-    const kind = file.type.split("/")[0];
-    const input = $(`#form .upload[data-upload-kind="${CSS.escape(kind)}"] input[type=file]`);
-    const picture = kind === "image" ? make("img", { src: URL.createObjectURL(file), alt: "" }) : null;
-    const choice = (text, className, then) =>
-      make("button", { type: "button", className, textContent: text, onclick: () => (box.close(), then?.()) });
-    const apply = (what) => () => {
-      remember($("#prompt textarea")?.value ?? "");
-      ear("drop").comfyTrigger("apply", { id: told.id, what, draft: window.comfy.current() });
-    };
-    const box = dialog(
-      "dropped", `Dropped: ${file.name}`,
-      make("h2", { textContent: file.name }),
-      make("div", { className: "dropped-about" }, picture, about(told)),
-      make(
-        "div", { className: "acts" },
-        told.all && choice(told.file ? "Open its form" : "Apply all", "act primary", apply("all")),
-        told.needs && choice("See what it needs", "act", () => (toWorkflows(), showNeeds(told.needs))),
-        told.prompt && choice("Prompt only", "act", apply("prompt")),
-        told.seed && choice("Seed only", "act", apply("seed")),
-        input && choice("Use as input", "act", () => give(input, file)),
-        picture && window.comfy.sees() && choice("Describe it", "act", () => window.comfy.describe(file)),
-        choice("Cancel", "act"),
-      ),
-    );
-    box.addEventListener("close", () => picture && URL.revokeObjectURL(picture.src));
-    $(".acts button", box)?.focus();
-  }
-  function about(told) {
-    if (told.error) return make("p", { className: "trouble", role: "alert", textContent: told.error });
-    if (!told.source) return make("p", { textContent: "It carries no settings: sites and messengers often strip them." });
-    const row = (name, text) => text && make("div", {}, make("dt", { textContent: name }), make("dd", { textContent: text }));
-    const prompt = told.prompt?.length > 300 ? `${told.prompt.slice(0, 299)}…` : told.prompt;
-    return make("dl", {}, row("Made with", told.source), row("Form", told.form), row("Prompt", prompt), row("Seed", told.seed));
-  }
-  function give(input, file) {
-    const carrier = new DataTransfer();
-    carrier.items.add(file);
-    input.files = carrier.files;
-    input.dispatchEvent(new Event("change", { bubbles: true }));
-    input.closest(".upload").scrollIntoView({ block: "nearest" });
-  }
-  // ---- masks ---------------------------------------------------------------------------------
-
-  window.comfy.actions["paint-mask"] = async (button) => {
-    const upload = button.closest(".upload");
-    const field = $("input[type=hidden]", upload);
-    const picture = make("img", { src: `uploads/${encodeURIComponent(field.value)}`, alt: "" });
-    try {
-      await picture.decode();
-    } catch {
-      return flash(button, "Choose the picture again");
-    }
-    const canvas = make("canvas", { width: picture.naturalWidth, height: picture.naturalHeight });
-    const pen = canvas.getContext("2d");
-    Object.assign(pen, { strokeStyle: "#fff", lineCap: "round", lineJoin: "round" });
-    const brush = make("input", { type: "range", min: 1, max: 100, value: 35, ariaLabel: "Size of the brush" });
-    const trouble = make("p", { className: "trouble", role: "alert" });
-    let last = null;
-    const at = (event) => {
-      const place = canvas.getBoundingClientRect();
-      const scale = canvas.width / place.width;
-      return [(event.clientX - place.left) * scale, (event.clientY - place.top) * scale];
-    };
-    const stroke = (event) => {
-      const now = at(event);
-      pen.lineWidth = (canvas.width * brush.value) / 350 + 1;
-      pen.beginPath();
-      pen.moveTo(...last);
-      pen.lineTo(...now);
-      pen.stroke();
-      last = now;
-    };
-    canvas.onpointerdown = (event) => {
-      canvas.setPointerCapture(event.pointerId);
-      last = at(event);
-      stroke(event);
-    };
-    canvas.onpointermove = (event) => last && stroke(event);
-    canvas.onpointerup = canvas.onpointercancel = () => (last = null);
-    const eraser = make("button", { type: "button", className: "act", textContent: "Eraser", ariaPressed: "false" });
-    eraser.onclick = () => {
-      const on = eraser.ariaPressed !== "true";
-      eraser.ariaPressed = String(on);
-      pen.globalCompositeOperation = on ? "destination-out" : "source-over";
-    };
-    const done = make("button", { type: "button", className: "act primary", textContent: "Use this mask" });
-    done.onclick = async () => {
-      const whole = make("canvas", { width: canvas.width, height: canvas.height });
-      const ink = whole.getContext("2d");
-      ink.fillRect(0, 0, whole.width, whole.height);
-      ink.drawImage(canvas, 0, 0);
-      const file = await new Promise((ready) => whole.toBlob(ready, "image/png"));
-      const told = await sendFile("uploads", file, { over: field.value });
-      if (told.error) return (trouble.textContent = told.error);
-      field.value = told.name;
-      field.dispatchEvent(new Event("input", { bubbles: true }));
-      $(".upload-name", upload).textContent = "Picture with a mask";
-      box.close();
-    };
-    const box = dialog(
-      "painter", "Paint a mask",
-      make("h2", { textContent: "Paint what may change" }),
-      make("div", { className: "painting" }, picture, canvas),
-      make("div", { className: "acts" }, brush, eraser, done),
-      trouble,
-    );
-  };
-
   function toWorkflows() {
     $("#tabs button[role=tab][data-tab-id=workflows]")?.click();
   }
+  window.comfy.workflows = { sendFile, openWorkflow, showNeeds, toWorkflows };
 })();

@@ -16,6 +16,8 @@ __all__ = ["head", "script_hashes", "theme"]
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
 _STYLES = ("style.css", "grid.css")
 _SCRIPTS = (
+    "text_tools.js",
+    "catalog.js",
     "app.js",
     "click_target.js",
     "upload_fields.js",
@@ -28,6 +30,8 @@ _SCRIPTS = (
     "generate_menu.js",
     "grid_dialog.js",
     "workflows_tab.js",
+    "dropped_files.js",
+    "mask_painter.js",
     "model_downloads.js",
     "prompt_tools.js",
     "mobile_nav.js",

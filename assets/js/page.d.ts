@@ -1,0 +1,99 @@
+// Types shared by the page's scripts. They exist for the type checker only.
+
+/** An event whose target is handled as any element: listeners are delegated from the document. */
+type On<E extends Event> = Omit<E, "target"> & { readonly target: any };
+
+/** An element of the page, of a kind that its selector says. */
+type AnyElement = any;
+
+interface ComfyKit {
+  $(selector: string, root?: ParentNode): AnyElement;
+  $$(selector: string, root?: ParentNode): AnyElement[];
+  make(tag: string, properties?: Record<string, unknown>, ...children: unknown[]): AnyElement;
+  /** Make `old` like `replacement` without replacing the nodes that are the same. */
+  morph(old: Element, replacement: AnyElement): void;
+  setField(name: string, value: string): void;
+  smooth(): ScrollBehavior;
+  dialog(id: string, label: string, ...children: unknown[]): AnyElement;
+  toast(text: string, action?: string, then?: () => void): void;
+  /** POST as JSON; null after an error, which a toast has shown. */
+  post(path: string, data: unknown, pausesMs?: number[]): Promise<any>;
+  /** POST what the server recognizes by a key when it arrives twice. */
+  insist(path: string, data: unknown): Promise<any>;
+  named(): string;
+  recall(data: Record<string, unknown>): void;
+  attach(data?: Record<string, unknown>): void;
+  toCreate(): void;
+  flash(button: HTMLElement, text: string): void;
+  typing(target: unknown): boolean;
+  load(key: string, fallback: any): any;
+  save(key: string, value: unknown): void;
+  saveDraft(): void;
+  remember(prompt: string): void;
+  dialogOpen(): HTMLDialogElement | null;
+}
+
+interface GridAxis {
+  name: string;
+  values: string;
+}
+
+/** `window.comfy`: what the scripts offer each other, Gradio's event handlers and the tests. */
+interface ComfyPage {
+  kit: ComfyKit;
+  actions: Record<string, (button: AnyElement, event?: any) => unknown>;
+  island(element: AnyElement, trigger: (event: string, data: unknown) => void, watch: (name: string, then: () => void) => void, names?: string[]): void;
+  onIsland(callback: (element: AnyElement) => void): void;
+  draft(): string;
+  current(): string;
+  shownJob(): string;
+  liveJob(): string;
+  translate(root: Node): void;
+  translated(english: string): string;
+  language: string;
+  missed: Set<string>;
+  edit(job: string | null): void;
+  press(options?: { first?: boolean }): void;
+  request(): Record<string, any>;
+  outcome(): Promise<string>;
+  series(): Record<string, unknown>;
+  grid(): { grid?: GridAxis[] };
+  view(thumb: AnyElement): void;
+  compare(a: AnyElement, b: AnyElement): void;
+  star(thumbs: AnyElement[], on: boolean): Promise<void>;
+  drop(thumbs: AnyElement[]): Promise<void>;
+  keys(event: On<KeyboardEvent>, thumb: AnyElement): boolean;
+  starred(thumb: AnyElement): boolean;
+  library?: { changed(): void; nearEnd(thumb: AnyElement): void; [name: string]: any };
+  workflows: {
+    sendFile(path: string, file: Blob & { name?: string }, query?: Record<string, any>): Promise<any>;
+    openWorkflow(file: File): Promise<void>;
+    showNeeds(id: string): void;
+    toWorkflows(): void;
+  };
+  sees(): boolean;
+  describe(file: Blob): Promise<void>;
+  wishes(again?: boolean): string;
+}
+
+interface TextTools {
+  countTokens(text: string, encoder: string): number;
+  mergeStyle(prompt: string, style: { before: string; after: string }): [string, string, string];
+  changeWeight(value: string, start: number, end: number, step: number): { text: string; start: number; end: number } | null;
+  quoteEntry(value: string): string;
+  splitEntries(text: string): string[];
+  gridTotal(columns: number, rows: number): string;
+}
+
+interface Catalog {
+  readonly isEmpty: boolean;
+  readonly missed: Set<string>;
+  load(entries: Record<string, string>): void;
+  translate(text: string): string;
+}
+
+interface Window {
+  comfy: ComfyPage;
+}
+declare var comfyText: TextTools;
+declare var ComfyCatalog: new () => Catalog;
