@@ -121,7 +121,7 @@ class AuthenticationError(ComfyUIConnectionError):
 class CircuitOpenError(ComfyUIConnectionError):
     """Refused without asking the server: it failed too often just now."""
 
-    default_hint = "It is tried again by itself."
+    default_hint = "Retrying automatically."
 
     def __init__(self, message: str, *, retry_after_s: float = 0.0, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -156,7 +156,7 @@ class GenerationError(ComfyHeadlessError):
 class GenerationFailedError(GenerationError):
     """A node raised. What the server told of it is in the attributes."""
 
-    default_hint = "The node's own message says what it could not do."
+    default_hint = "See the node's message for the reason."
 
     def __init__(
         self,
@@ -204,7 +204,7 @@ class GenerationCancelledError(GenerationError):
 class JobLostError(GenerationError):
     """The server no longer knows the job: it was restarted, or the entry was deleted."""
 
-    default_hint = "Queue it again: the server has kept nothing of it."
+    default_hint = "Queue it again: the server kept nothing."
     default_retryable = True
 
 

@@ -33,9 +33,9 @@ _FEATURES: Mapping[str, Feature] = MappingProxyType(
         "health": Feature(("psutil",), "health monitor with a circuit breaker"),
         "ui": Feature(
             ("gradio", "av", "aiohttp", "starlette", "websockets"),
-            "the app in the browser and the embedded engine",
+            "the browser app and the demo engine",
         ),
-        "validation": Feature(("pydantic",), "checked settings and presets (always there)"),
+        "validation": Feature(("pydantic",), "checked settings and presets (always available)"),
         "observability": Feature(
             ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
             "OpenTelemetry traces and metrics",

@@ -261,17 +261,17 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
   }
   const KEYS = [
     ["Ctrl/⌘ + Enter", "Generate, or add to the queue"],
-    ["Ctrl/⌘ + Shift + Enter", "Run before your other waiting jobs"],
+    ["Ctrl/⌘ + Shift + Enter", "Generate and run next"],
     ["Shift + X", "Stop your running job"],
-    ["Alt + ↑ / ↓", "Earlier and later prompts"],
+    ["Alt + ↑ / ↓", "Previous and next prompt"],
     ["Ctrl/⌘ + ↑ / ↓", "Weight of a word or a selection"],
-    ["/", "Go to the prompt; in the Library, to its search"],
+    ["/", "Go to the prompt, or to the search in the Library"],
     ["← ↑ → ↓", "Other results; in the Queue, move a job"],
-    ["A / R / P / S", "Reuse all, remix, prompt, seed of a result"],
+    ["A / R / P / S", "Reuse all, remix, prompt or seed of a result"],
     [". / Space / Delete", "Star, select, delete a result"],
     ["Shift / Ctrl + click", "Select several results"],
     ["Esc", "Close"],
-    ["?", "These keys"],
+    ["?", "Show these shortcuts"],
   ];
   function showKeys() {
     const rows = KEYS.map(([key, what]) => make("div", {}, make("dt", {}, make("kbd", { textContent: key })), make("dd", { textContent: what })));
@@ -307,13 +307,13 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
       const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body, keepalive: body.length < 15000 });
       if (answer.ok) return await answer.json();
       const problem = await answer.json().catch(() => ({}));
-      toast(problem.error ?? (answer.status === 401 ? "Log in again: reload the page" : "That did not work"));
+      toast(problem.error ?? (answer.status === 401 ? "Your session has ended. Reload the page to log in." : "That did not work"));
     } catch {
       if (pausesMs.length) {
         await new Promise((done) => setTimeout(done, pausesMs[0]));
         return post(path, data, pausesMs.slice(1));
       }
-      toast("The connection is lost");
+      toast("Connection lost");
     }
     return null;
   }
@@ -357,7 +357,7 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
     } else if (action) actions[action]?.(target, event);
     else if (open) window.comfy.view(target);
     else if (zoom) $(`#results .thumb[data-open="${CSS.escape(zoom)}"]`)?.click();
-    else if (copy) navigator.clipboard?.writeText(copy).then(() => flash(target, "Copied"), () => flash(target, "Copy it by hand"));
+    else if (copy) navigator.clipboard?.writeText(copy).then(() => flash(target, "Copied"), () => flash(target, "Copy it manually"));
     else if (prompt !== undefined) promptBox()?.focus();
   });
 

@@ -48,8 +48,8 @@
       make("div", { className: "dropped-about" }, picture, about(summary)),
       make(
         "div", { className: "acts" },
-        summary.all && choice(summary.file ? "Open its form" : "Apply all", "act primary", apply("all")),
-        summary.needs && choice("See what it needs", "act", () => (toWorkflows(), showNeeds(summary.needs))),
+        summary.all && choice(summary.file ? "Open form" : "Apply all", "act primary", apply("all")),
+        summary.needs && choice("Show requirements", "act", () => (toWorkflows(), showNeeds(summary.needs))),
         summary.prompt && choice("Prompt only", "act", apply("prompt")),
         summary.seed && choice("Seed only", "act", apply("seed")),
         input && choice("Use as input", "act", () => give(input, file)),
@@ -63,10 +63,10 @@
   /** @param {Record<string, any>} summary what the server read from the file */
   function about(summary) {
     if (summary.error) return make("p", { className: "trouble", role: "alert", textContent: summary.error });
-    if (!summary.source) return make("p", { textContent: "It carries no settings: sites and messengers often strip them." });
+    if (!summary.source) return make("p", { textContent: "This file has no settings: websites and messengers often remove them." });
     const row = (name, text) => text && make("div", {}, make("dt", { textContent: name }), make("dd", { textContent: text }));
     const prompt = summary.prompt?.length > 300 ? `${summary.prompt.slice(0, 299)}…` : summary.prompt;
-    return make("dl", {}, row("Made with", summary.source), row("Form", summary.form), row("Prompt", prompt), row("Seed", summary.seed));
+    return make("dl", {}, row("Created with", summary.source), row("Form", summary.form), row("Prompt", prompt), row("Seed", summary.seed));
   }
   /**
    * Put a file into an upload field of the form.

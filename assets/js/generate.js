@@ -22,8 +22,8 @@
     editing = job;
     $("#editing")?.remove();
     if (!job) return;
-    const leave = make("button", { type: "button", className: "act", textContent: "Leave it as it is", onclick: () => edit(null) });
-    const told = make("p", {}, make("strong", { textContent: "You are changing a waiting job. " }), "Generate puts the changed one in its place.");
+    const leave = make("button", { type: "button", className: "act", textContent: "Cancel editing", onclick: () => edit(null) });
+    const told = make("p", {}, make("strong", { textContent: "Editing a queued job. " }), "Generate replaces it.");
     $("#actions").before(make("div", { id: "editing", className: "notice good", role: "status" }, told, leave));
   }
 

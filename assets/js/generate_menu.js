@@ -31,7 +31,7 @@
       const done = await clear();
       if (!button.closest(".menu") || !done) return;
       close(button);
-      toast(done.done ? `${done.done} cancelled` : "Nothing of yours was waiting");
+      toast(done.done ? `${done.done} cancelled` : "You had no waiting jobs");
     },
   });
   window.comfy.series = () => {
@@ -68,7 +68,7 @@
     document.title = translated(phase === "succeeded" ? "✓ Done" : "✓ Ended");
     if (load(SOUND, false)) sound();
     if (window.Notification?.permission !== "granted") return;
-    const notice = new Notification(translated(phase === "succeeded" ? "Your pictures are done" : "Your job has ended"), { body: $("#prompt textarea")?.value.slice(0, 120), tag: "comfy-ui" });
+    const notice = new Notification(translated(phase === "succeeded" ? "Your images are ready" : "Your job has ended"), { body: $("#prompt textarea")?.value.slice(0, 120), tag: "comfy-ui" });
     notice.onclick = () => (window.focus(), notice.close());
   }
   document.addEventListener("visibilitychange", () => {
@@ -83,7 +83,7 @@
     tellShown();
     save(TELL, event.target.checked);
     if (event.target.checked && window.Notification?.permission === "default") await Notification.requestPermission();
-    if (event.target.checked && window.Notification?.permission !== "granted") toast("The title of this tab will say it: the browser allows no notices here");
+    if (event.target.checked && window.Notification?.permission !== "granted") toast("The browser blocks notifications here, so this tab's title will tell you");
   });
   window.comfy.onIsland((element) => {
     if ($(".menu", element)) {

@@ -16,7 +16,7 @@
     /** @type {{ name: string, label: string, role: string, now: string, options?: string[] }[]} */
     const found = [];
     const form = $("form.settings");
-    const box = form?.dataset.promptRole === "yes" && { name: form.dataset.promptName, label: "Words of the prompt", role: "prompt", now: "" };
+    const box = form?.dataset.promptRole === "yes" && { name: form.dataset.promptName, label: "Words in the prompt", role: "prompt", now: "" };
     if (box) found.push(box);
     for (const field of $$("form.settings .field")) {
       const input = $("[name]", field);
@@ -28,11 +28,11 @@
     return found;
   }
   const HINTS = {
-    prompt: "First the words to replace, then what takes their place: red, blue, green",
+    prompt: "The words to replace, then their replacements: red, blue, green",
     seed: "7, 8, 9 or -1, -1, -1 for random ones",
     number: "8, 12, 20 or a range: 20-40 (+10)",
-    list: "Choose below, or separate them by commas",
-    text: "Separate them by commas; one with a comma in quotes",
+    list: "Choose below, or separate values with commas",
+    text: "Separate values with commas; quote a value that has one",
   };
   /** @param {{ role: string, options?: string[] }} field */
   const hint = ({ role, options }) => HINTS[role] ?? (NUMBERS.includes(role) ? HINTS.number : options?.length ? HINTS.list : HINTS.text);
@@ -103,7 +103,7 @@
       if (mine !== asked) return;
       const [columns, rows] = reply?.size ?? [];
       count.classList.toggle("trouble", !columns && axes().every(({ values }) => values.trim()));
-      count.textContent = columns ? gridTotal(columns, rows) : (reply?.error ?? "The connection is lost");
+      count.textContent = columns ? gridTotal(columns, rows) : (reply?.error ?? "Connection lost");
       go.disabled = !columns;
       save(KEPT, axes());
     }
@@ -116,7 +116,7 @@
     const box = dialog(
       "grid", "Grid of variations",
       make("h2", { textContent: "Grid of variations" }),
-      make("p", { className: "quiet", textContent: "Every value across with every value down, and a labelled sheet of all when they are done." }),
+      make("p", { className: "quiet", textContent: "Runs every combination and adds a labeled contact sheet when all are done." }),
       ...sides.map(({ row }) => row),
       make("div", { className: "row foot" }, count, go),
     );

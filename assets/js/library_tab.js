@@ -44,11 +44,11 @@
     const mine = (asking = new AbortController());
     try {
       const answer = await fetch(`library?${new URLSearchParams(wanted)}`, { signal: mine.signal });
-      if (!answer.ok) throw new Error(answer.status === 401 ? "Log in again: reload the page" : "The library did not answer");
+      if (!answer.ok) throw new Error(answer.status === 401 ? "Your session has ended. Reload the page to log in." : "The library did not respond");
       return await answer.json();
     } catch (error) {
       if (!(error instanceof Error)) throw error;
-      if (error.name !== "AbortError") toast(error instanceof TypeError ? "The connection is lost" : error.message, "Try again", reload);
+      if (error.name !== "AbortError") toast(error instanceof TypeError ? "Connection lost" : error.message, "Try again", reload);
       return null;
     } finally {
       if (asking === mine) asking = null;
@@ -151,7 +151,7 @@
   function importing(state) {
     if (!state) return;
     const button = $("[data-do=import-folder]", root());
-    $(".library .importing").textContent = state.running ? `${state.looked_at.toLocaleString()} of ${state.found.toLocaleString()} looked at` : state.said;
+    $(".library .importing").textContent = state.running ? `${state.looked_at.toLocaleString()} of ${state.found.toLocaleString()} checked` : state.said;
     $("span", button).textContent = state.running ? "Stop the import" : "Import a folder";
     button.dataset.running = state.running ? "yes" : "";
     clearTimeout(looking);
@@ -176,7 +176,7 @@
     const box = dialog(
       "importing", "Import a folder",
       make("h2", { textContent: "Import a folder" }),
-      make("p", { className: "quiet", textContent: "Pictures, videos and sounds below it come into the library, with the prompt and seed that they carry. The files stay where they are." }),
+      make("p", { className: "quiet", textContent: "Adds its pictures, videos and sounds to the library, with the prompts and seeds stored in them. The files stay where they are." }),
       make("label", {}, make("span", { textContent: "Folder on this machine" }), input),
       make("div", { className: "acts" }, make("button", { type: "button", className: "act strong", textContent: "Import", onclick: begin })),
     );
@@ -213,7 +213,7 @@
     bar.hidden = !chosen.length && !picking;
     root().classList.toggle("some", chosen.length > 0);
     $("[data-do=picking]", root()).setAttribute("aria-pressed", String(picking));
-    const text = chosen.length ? `${chosen.length} selected` : "Choose some";
+    const text = chosen.length ? `${chosen.length} selected` : "None selected";
     if ($(".picked", bar).textContent !== text) $(".picked", bar).textContent = text;
     const pictures = chosen.filter((tile) => thumbOf(tile).dataset.kind === "image");
     $("[data-do=compare-picked]", bar).disabled = chosen.length !== 2 || pictures.length !== 2;

@@ -17,7 +17,7 @@
     const canvas = make("canvas", { width: picture.naturalWidth, height: picture.naturalHeight });
     const pen = canvas.getContext("2d");
     Object.assign(pen, { strokeStyle: "#fff", lineCap: "round", lineJoin: "round" });
-    const brush = make("input", { type: "range", min: 1, max: 100, value: 35, ariaLabel: "Size of the brush" });
+    const brush = make("input", { type: "range", min: 1, max: 100, value: 35, ariaLabel: "Brush size" });
     const trouble = make("p", { className: "trouble", role: "alert" });
     /** Where the stroke is; null between strokes. @type {[x: number, y: number] | null} */
     let last = null;
@@ -69,7 +69,7 @@
     };
     const box = dialog(
       "painter", "Paint a mask",
-      make("h2", { textContent: "Paint what may change" }),
+      make("h2", { textContent: "Paint the area to change" }),
       make("div", { className: "painting" }, picture, canvas),
       make("div", { className: "acts" }, brush, eraser, done),
       trouble,

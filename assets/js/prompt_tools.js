@@ -24,7 +24,7 @@
     const over = used > limit;
     shown.classList.toggle("over", over);
     shown.textContent = `≈ ${used} of ${limit} tokens` + (!over ? "" : chunk ? `: ${Math.ceil(used / chunk)} pieces` : ": the end may be ignored");
-    shown.title = "An estimate of how much the text encoder of this model reads";
+    shown.title = "Estimated length for this model's text encoder";
   }
 
   // ---- earlier prompts -----------------------------------------------------------------------
@@ -39,7 +39,7 @@
     });
     const search = make("input", { type: "search", placeholder: "Search", ariaLabel: "Search earlier prompts" });
     search.dataset.filter = "#past .past";
-    const opened = dialog("past", "Earlier prompts", make("h2", { textContent: "Earlier prompts" }), rows.length ? search : null, ...(rows.length ? rows : [make("p", { className: "quiet", textContent: "Prompts that you run are kept here, in this browser." })]));
+    const opened = dialog("past", "Earlier prompts", make("h2", { textContent: "Earlier prompts" }), rows.length ? search : null, ...(rows.length ? rows : [make("p", { className: "quiet", textContent: "Prompts you run are kept here, in this browser." })]));
     for (const row of rows) row.addEventListener("click", () => setTimeout(() => opened.close()));
     search.focus();
   };
@@ -56,7 +56,7 @@
   }
   window.comfy.actions.styles = async () => {
     const told = await fetchStyles();
-    if (!told) return toast("The styles cannot be read now");
+    if (!told) return toast("The styles cannot be loaded");
     /** @type {Record<string, any> | null} */
     let chosen = null;
     const search = make("input", { type: "search", placeholder: "Find a style", ariaLabel: "Find a style" });
@@ -76,7 +76,7 @@
       without.replaceChildren(...(style.negative ? [make("b", { textContent: "Negative:" }), " ", make("span", { textContent: style.negative, translate: false })] : []));
       use.dataset.prompt = before + words + after; // app.js sets the prompt and keeps the old one
       use.disabled = !prompt;
-      use.title = prompt ? "" : "Type a prompt first.";
+      use.title = prompt ? "" : "Enter a prompt first.";
     }
     function fill({ styles }) {
       grid.replaceChildren(
@@ -132,7 +132,7 @@
       if (answer.ok) return told;
       toast(told.error);
     } catch {
-      toast("The connection is lost");
+      toast("Connection lost");
     }
     return null;
   }
@@ -143,7 +143,7 @@
   // Sends a small re-encoded copy, so that metadata stays in the browser.
   window.comfy.describe = async (file) => {
     const bitmap = await createImageBitmap(file).catch(() => null);
-    if (!bitmap) return toast("That picture cannot be read");
+    if (!bitmap) return toast("This picture cannot be read");
     const scale = Math.min(1, 1024 / Math.max(bitmap.width, bitmap.height));
     const canvas = make("canvas", { width: Math.max(1, Math.round(bitmap.width * scale)), height: Math.max(1, Math.round(bitmap.height * scale)) });
     const pen = canvas.getContext("2d");

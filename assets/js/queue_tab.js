@@ -58,7 +58,7 @@
     box.classList.remove("loading-first");
     box.classList.toggle("idle", !news.now.length);
     box.classList.toggle("new", !news.past.length);
-    $(".said", box).textContent = news.now.length ? `${news.now.length} of your jobs in the queue` : "Nothing is waiting";
+    $(".said", box).textContent = news.now.length ? `${news.now.length} of your jobs in the queue` : "No waiting jobs";
   }
 
   // ---- stream --------------------------------------------------------------------------------
@@ -94,7 +94,7 @@
   async function move(row) {
     const next = row.nextElementSibling?.classList.contains("waits") ? row.nextElementSibling.dataset.job : null;
     const done = await post("queue/move", { job: row.dataset.job, before: next });
-    if (done && !done.done) toast("It has begun already");
+    if (done && !done.done) toast("It has already started");
   }
   const waiting = () => $$(".line-now .job.waits");
 
@@ -112,7 +112,7 @@
       const press = (retries[job] ??= named());
       if (!(await insist("queue/retry", { job, press }))) return;
       setTimeout(() => retries[job] === press && delete retries[job], 1000);
-      toast("It is in the queue again");
+      toast("Queued again");
       attach(); // the live preview shows it instead of the failed job
     },
     "reuse-job": (button) => recall({ job: idOf(button), what: "all" }),

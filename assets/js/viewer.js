@@ -38,7 +38,7 @@
     box.ariaLabel = `Result: ${thumb.dataset.name}`;
     const canvas = $(".canvas", box);
     canvas.classList.remove("actual");
-    canvas.title = thumb.dataset.kind === "image" ? "Click for its real size" : "";
+    canvas.title = thumb.dataset.kind === "image" ? "Click for actual size" : "";
     canvas.replaceChildren(media(thumb.dataset));
     const about = $(".about-it", box);
     about.replaceChildren(make("p", { className: "quiet", translate: false, textContent: thumb.dataset.promptText || thumb.dataset.name }));
@@ -51,7 +51,7 @@
         about.innerHTML = html;
         for (const time of $$("time[data-at]", about)) time.textContent = new Date(time.dataset.at * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
       })
-      .catch(() => shown.id === id && about.append(make("p", { className: "quiet", textContent: "It is not there any more, or the connection is lost." })));
+      .catch(() => shown.id === id && about.append(make("p", { className: "quiet", textContent: "This result was deleted, or the connection is lost." })));
     window.comfy.library?.nearEnd(thumb);
   }
 
@@ -59,7 +59,7 @@
     const step = (by, label, className) => make("button", { type: "button", className: `tool ${className}`, ariaLabel: label, title: label, textContent: by < 0 ? "‹" : "›", onclick: () => move(by) });
     const box = dialog(
       "viewer", "Result",
-      make("div", { className: "canvas-side" }, make("div", { className: "canvas" }), step(-1, "The one before (←)", "step-back"), step(1, "The next one (→)", "step-on")),
+      make("div", { className: "canvas-side" }, make("div", { className: "canvas" }), step(-1, "Previous (←)", "step-back"), step(1, "Next (→)", "step-on")),
       make("div", { className: "about-it" }),
     );
     box.addEventListener("close", () => {
@@ -147,7 +147,7 @@
     $("#viewer")?.close();
     const pair = make("div", { className: "pair" });
     pair.style.setProperty("--at", "50%");
-    const at = make("input", { type: "range", min: 0, max: 100, step: 0.5, value: 50, ariaLabel: "Where the two pictures meet" });
+    const at = make("input", { type: "range", min: 0, max: 100, step: 0.5, value: 50, ariaLabel: "Divider between the pictures" });
     at.oninput = () => pair.style.setProperty("--at", `${at.value}%`);
     const side = (thumb, letter) => {
       const image = make("img", { src: thumb.dataset.src, alt: `${letter}: ${thumb.dataset.promptText || thumb.dataset.name}`, className: letter.toLowerCase(), draggable: false, translate: false });

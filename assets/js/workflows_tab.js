@@ -18,7 +18,7 @@
       const told = await answer.json();
       return answer.ok ? told : { error: told.error ?? "That did not work." };
     } catch {
-      return { error: "The connection is lost. Try again." };
+      return { error: "Connection lost. Try again." };
     }
   }
 

@@ -89,5 +89,6 @@ class OutputDownloader:
                 reason = getattr(cause, "strerror", None) or "the disk refused"  # and no path
                 raise StorageError(
                     f"The result could not be stored: {reason}.",
-                    hint="It is still at ComfyUI. Free some disk space, then fetch it again.",
+                    hint="It is still on the ComfyUI server. "
+                    "Free some disk space, then download it again.",
                 ) from error

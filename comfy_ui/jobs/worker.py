@@ -356,7 +356,7 @@ class Worker:
 def _abandoned() -> GenerationCancelledError:
     return GenerationCancelledError(
         "ComfyUI could not be reached to stop the job.",
-        hint="It may still run there, if ComfyUI itself is still running.",
+        hint="It may still be running if ComfyUI is.",
     )
 
 

@@ -82,7 +82,7 @@ async def _describe(
     try:
         told = check_description(read_answer(text), known)
     except Rejected as rejected:
-        raise LanguageModelError(f"{name} gave no description: {rejected}.") from rejected
+        raise LanguageModelError(f"{name} returned no description: {rejected}.") from rejected
     return EnhancedPrompt(
         enhanced=told,
         negative="",

@@ -167,7 +167,7 @@ async def _stream(request: _Request) -> AsyncGenerator[str | EnhancedPrompt, Non
         answer = check_answer(read_answer(text), request.prompt.strip(), family)
     except Rejected as rejected:
         yield _fallen_back(
-            request, started, LanguageModelError(f"{name} gave no prompt: {rejected}.")
+            request, started, LanguageModelError(f"{name} returned no prompt: {rejected}.")
         )
     except LanguageModelError as error:
         yield _fallen_back(request, started, error)
@@ -221,7 +221,7 @@ def _by_rules(request: _Request, started: float, reason: str) -> EnhancedPrompt:
 def _fallen_back(request: _Request, started: float, error: LanguageModelError) -> EnhancedPrompt:
     if request.on_failure == "raise":
         raise error
-    why = f"{error.message} The rules wrote this one."
+    why = f"{error.message} The rules wrote this draft."
     return _by_rules(replace(request, on_failure="rules"), started, why)
 
 

@@ -109,8 +109,8 @@ def read_styles(content: bytes | str, name: str) -> list[Style]:
     styles = list(_styles(entries)) if isinstance(entries, list) else []
     if not styles:
         raise ValidationError(
-            f"{name} has no styles in it.",
-            hint="Expected are a CSV with the columns name, prompt, negative_prompt, or a JSON list"
+            f"{name} contains no styles.",
+            hint="Expected a CSV with the columns name, prompt, negative_prompt, or a JSON list"
             " with these keys.",
         )
     return styles

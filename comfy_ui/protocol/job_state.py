@@ -265,7 +265,7 @@ class JobState:
             return JobLostError(
                 "ComfyUI finished the job, but no longer says what it produced.",
                 prompt_id=self.prompt_id,
-                hint="Look into ComfyUI's output folder, or queue it again.",
+                hint="Check ComfyUI's output folder, or queue it again.",
             )
         if not self.accepted:
             return JobLostError(
@@ -273,7 +273,7 @@ class JobState:
                 prompt_id=self.prompt_id,
             )
         return JobLostError(
-            "The server no longer knows the job: it was restarted, or the job was deleted there.",
+            "ComfyUI restarted or deleted this job, so nothing was saved.",
             prompt_id=self.prompt_id,
         )
 

@@ -83,11 +83,11 @@ def summary(done: ImportProgress) -> str:
     """Describe the outcome of an import in one sentence.
 
     >>> summary(ImportProgress(folder=Path("x"), found=3, added=1, known=2))
-    '1 added, 2 were here already.'
+    '1 added, 2 already in the library.'
     """
     parts = [f"{done.added:,} added"]
     if done.known:
-        parts.append(f"{done.known:,} were here already")
+        parts.append(f"{done.known:,} already in the library")
     if done.failed:
         parts.append(f"{done.failed:,} could not be read")
     return ", ".join(parts) + "."

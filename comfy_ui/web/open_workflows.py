@@ -100,7 +100,7 @@ class OpenWorkflows:
             return
         opened = self._opened.get(opened_id)
         if opened is None or opened.preset is None:
-            raise ValidationError("This workflow is not open any more.", hint="Open it again.")
+            raise ValidationError("This workflow is no longer open.", hint="Open it again.")
         await asyncio.to_thread(self._saved_workflows.keep_opened, opened.preset)
         await catalog.look()
 
@@ -125,7 +125,7 @@ class OpenWorkflows:
         if catalog.library is None:
             await catalog.refresh()
         if catalog.library is None:
-            raise ComfyUIOfflineError("ComfyUI cannot be asked which nodes it has.")
+            raise ComfyUIOfflineError("ComfyUI did not list its nodes.")
         opened = await asyncio.to_thread(_read, content, title, catalog.library)
         _put(self._opened, opened.id, opened)
         return opened
@@ -144,7 +144,7 @@ class OpenWorkflows:
         """
         dropped = self._dropped.get(key)
         if dropped is None or dropped.user_id != user_id:
-            raise ValidationError("The file is not at hand any more.", hint="Drop it again.")
+            raise ValidationError("The file is no longer available.", hint="Drop it again.")
         return dropped
 
 

@@ -174,7 +174,7 @@ class PresetCatalog:
 
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "Pictures": ("t2i",),
-    "Pictures from pictures": ("i2i", "edit", "inpaint", "control", "upscale"),
+    "Edit images": ("i2i", "edit", "inpaint", "control", "upscale"),
     "Video": ("t2v",),
     "Video from a picture": ("i2v",),
     "Sound": ("audio",),

@@ -329,8 +329,8 @@ def _closing(text: str, opening: int) -> int:
                 return at + 1
         at += 1
     raise ValidationError(
-        f"A brace is not closed: {text[opening : opening + 30]}",
-        hint="Add the missing }, or write \\{ for a plain brace.",
+        f'Missing "}}" in: {text[opening : opening + 30]}',
+        hint="Add the brace, or write \\{ for a plain brace.",
     )
 
 

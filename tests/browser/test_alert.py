@@ -55,7 +55,7 @@ def test_who_asks_gets_a_notice_and_a_title_and_a_sound_only_if_wanted(asker: An
     away(asker, "told with a notice")
     asker.wait_for_function("heard.notices.length === 1")
     assert asker.evaluate("heard") == {
-        "notices": [["Your pictures are done", "told with a notice"]],
+        "notices": [["Your images are ready", "told with a notice"]],
         "notes": 0,
     }
     assert asker.title() == "✓ Done"

@@ -151,7 +151,7 @@ def test_a_failing_node_is_told_with_advice_its_details_are_folded_and_it_is_tri
 def test_an_empty_prompt_is_told_and_nothing_is_queued(page: Any) -> None:
     page.fill("#prompt textarea", "   ")
     page.click("#generate")
-    page.wait_for_selector("#notice :text('Type a prompt first')")
+    page.wait_for_selector("#notice :text('Enter a prompt first')")
 
 
 def test_results_are_reused_in_whole_or_in_part(page: Any) -> None:

@@ -201,11 +201,11 @@ def test_status_tells_about_the_server_the_presets_and_the_extras(page: Any, pai
     page.wait_for_selector("#presets .panel")
     told = page.inner_text("#status")
     assert painter.url in told
-    assert "Answers" in told
+    assert "Online" in told
     assert re.search(r"\d\d of \d\d ready", told)
     assert "observability" in told
     page.click("#status .act:has-text('Stop my jobs')")
-    page.wait_for_selector("#status-notice :text('None of your jobs')")
+    page.wait_for_selector("#status-notice :text('You have no running jobs')")
 
 
 def test_a_wrong_address_is_refused_and_the_connection_stays(page: Any) -> None:
@@ -214,7 +214,7 @@ def test_a_wrong_address_is_refused_and_the_connection_stays(page: Any) -> None:
         page.fill("#address input, #address textarea", address)
         page.click("#connect")
         page.wait_for_selector(f"#status-notice .notice:has-text('{told}')")
-        page.wait_for_selector("#server :text('Answers')")
+        page.wait_for_selector("#server :text('Online')")
 
 
 def test_the_first_start_works_with_nothing_and_says_what_it_shows(
@@ -228,7 +228,7 @@ def test_the_first_start_works_with_nothing_and_says_what_it_shows(
         context.on("page", watch.over)
         page = support.open_page(context, url)
         page.wait_for_selector(".banner")
-        assert "Demonstration pictures" in page.inner_text(".banner")
+        assert "Demo images" in page.inner_text(".banner")
         page.click(".banner summary")
         assert "--comfyui" in page.inner_text(".banner")
         page.click("#stage .chip >> nth=0")

@@ -208,6 +208,6 @@ def test_a_folder_is_imported_and_what_is_kept_is_told(
             "document.querySelector('.library .importing').textContent === '12 added.'"
         )
         page.wait_for_function(
-            "document.querySelector('.library .kept').textContent.endsWith('kept')"
+            "document.querySelector('.library .kept').textContent.endsWith('used')"
         )
         page.context.close()

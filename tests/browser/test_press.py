@@ -124,7 +124,7 @@ LOSE_JS = """([lost, arrives]) => {
 def test_a_press_that_did_not_reach_the_server_is_told_and_the_next_goes_on(busy: Any) -> None:
     busy.evaluate(LOSE_JS, [TRIES, False])
     generate(busy, "away", steps=2)
-    busy.wait_for_selector("#toast:has-text('The connection is lost')")
+    busy.wait_for_selector("#toast:has-text('Connection lost')")
     assert busy.evaluate("window.tries") == TRIES
     busy.click("#generate")
     busy.get_by_role("tab", name="Queue").click()
@@ -136,7 +136,7 @@ def test_a_press_whose_answer_is_lost_makes_one_job(busy: Any, lost: int) -> Non
     busy.evaluate(LOSE_JS, [lost, True])
     generate(busy, "once", steps=2)
     if lost == TRIES:  # then it was told, and the person presses again
-        busy.wait_for_selector("#toast:has-text('The connection is lost')")
+        busy.wait_for_selector("#toast:has-text('Connection lost')")
         busy.click("#generate")
     generate(busy, "last", steps=2)  # goes when the one before it is answered
     busy.get_by_role("tab", name="Queue").click()

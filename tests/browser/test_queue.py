@@ -105,7 +105,7 @@ def test_the_running_job_shows_its_preview_and_its_end_without_a_click(
     page.get_by_role("tab", name="Queue").click()
     page.wait_for_selector(".line-now .job.running img.cover[src^='data:']")
     page.wait_for_selector(".line-past .job.succeeded:has-text('watched') .thumb")
-    page.wait_for_selector(".queue.idle >> text=Nothing is waiting")
+    page.wait_for_selector(".queue.idle >> text=No waiting jobs")
     page.click(".line-past .job.succeeded .thumb >> nth=0")
     page.wait_for_selector("#viewer .detail:has-text('watched')")
     page.keyboard.press("Escape")

@@ -218,7 +218,7 @@ def test_styles_are_brought_from_elsewhere(page: Any, data_dir: Path) -> None:
     assert (data_dir / "styles" / "sai.json").exists()
     files = [{"name": "bad.csv", "mimeType": "", "buffer": b"a,b"}]
     page.set_input_files("#styles input[type=file]", files=files)
-    page.wait_for_selector("#toast:has-text('has no styles in it')")
+    page.wait_for_selector("#toast:has-text('contains no styles')")
 
 
 DROP = """async () => {

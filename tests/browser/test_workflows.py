@@ -89,7 +89,7 @@ def open_file(page: Any, content: bytes | dict[str, Any], name: str) -> None:
 
 
 def open_form(page: Any) -> None:
-    page.click("#opened button:has-text('Open the form')")
+    page.click("#opened button:has-text('Open form')")
     page.wait_for_selector("#form", state="visible")
 
 
@@ -256,7 +256,7 @@ def test_settings_of_another_program_go_into_the_chosen_preset(page: Any) -> Non
 
 def test_what_cannot_be_used_gets_a_sentence(page: Any) -> None:
     drop(page, b"\0\xffnothing at all", "noise.png", "image/png")
-    page.wait_for_selector("#dropped .trouble:has-text('Nothing can be read from this file')")
+    page.wait_for_selector("#dropped .trouble:has-text('This file cannot be read')")
     page.keyboard.press("Escape")
     drop(page, media.png({}), "bare.png", "image/png")
     page.wait_for_selector("#dropped:has-text('It carries no settings')")
@@ -273,7 +273,7 @@ def test_what_cannot_be_used_gets_a_sentence(page: Any) -> None:
     open_file(page, unknown, "lacking.json")
     page.wait_for_selector("#opened .need.error:has-text('<b>NoSuchNode</b>')")
     assert "1 node missing" in page.inner_text("#opened .state")
-    assert page.locator("#opened button:has-text('Open the form')").count() == 0
+    assert page.locator("#opened button:has-text('Open form')").count() == 0
 
 
 def test_missing_models_are_told_with_folder_and_link(page: Any) -> None:
@@ -324,7 +324,7 @@ def test_a_missing_model_is_fetched_and_the_workflow_is_ready(
 def test_a_saved_preset_is_there_for_everybody_at_once(person: Callable[..., Any]) -> None:
     page, other = person(), person()
     to_workflows(page)
-    page.click("summary:has-text('Paste it instead')")
+    page.click("summary:has-text('Paste JSON instead')")
     page.fill("#workflow-text", json.dumps(GRAPH))
     page.click("[data-do=open-pasted]")
     page.wait_for_selector("#opened h2:has-text('Pasted workflow')")

@@ -80,12 +80,12 @@ def test_a_server_that_refuses_structured_output_is_asked_plainly_and_remembered
         (Reply(status=401), "wants a key"),
         (Reply(status=403), "does not allow"),
         (Reply(status=429, headers={"Retry-After": "3600"}), "enough requests"),
-        (Reply(raw=b"<html>Bad gateway</html>"), "broke off"),
+        (Reply(raw=b"<html>Bad gateway</html>"), "cut off"),
         (says(""), "empty"),
         (Reply(delta={"refusal": "No."}, finish="stop"), "refused"),
         (says("I'm sorry, but I can't help with that."), "refused"),
         (says_prompt(GOOD, finish="content_filter"), "refused"),
-        (says_prompt("a cat on a sill, " * 3, finish="length"), "broke off"),
+        (says_prompt("a cat on a sill, " * 3, finish="length"), "cut off"),
         (says_prompt("Der Hund und die Maus auf der Bank mit dem Ball"), "another language"),
         (says_prompt("窓辺で眠る猫"), "another script"),
         (says_prompt("a steam locomotive in the rain"), "something else"),
@@ -142,7 +142,7 @@ def test_a_stream_cut_in_the_middle_is_never_used(llm: LlmServer) -> None:
     llm.replies = [says_prompt(GOOD, cut=True)]
     draft = enhance_prompt("a cat", model=llm.model())
     assert draft.source == "rules"
-    assert "broke off" in draft.reason
+    assert "cut off" in draft.reason
     assert len(llm.requests) == 1
 
 
@@ -270,7 +270,7 @@ def test_a_preset_that_makes_something_else_is_not_taken_from_the_model(llm: Llm
         (Reply(status=401), "wants a key"),
         (says("I'm sorry, but I can't help."), "it refused"),
         (says("It is a cat."), "not in the form"),
-        (says('{"intent": "cat"', cut=True), "broke off"),
+        (says('{"intent": "cat"', cut=True), "cut off"),
     ],
     ids=["401", "refusal", "prose", "cut"],
 )

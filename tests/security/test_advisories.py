@@ -159,7 +159,7 @@ def test_cve_2026_68771_a_visitor_sends_no_graph_of_their_own(vera: Person) -> N
     ):
         changed = {**graph, "99": node}
         assert check_allowed(changed, get_preset("sd15"))
-        assert "Only the owner" in str(vera.call("run_workflow", changed, None)[-1])
+        assert "Only admins" in str(vera.call("run_workflow", changed, None)[-1])
 
 
 def test_f26_others_jobs_and_their_keys_are_not_shown(shared: Any, vera: Person) -> None:

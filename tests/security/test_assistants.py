@@ -118,7 +118,7 @@ def test_a_visitor_calls_every_tool_and_is_refused_what_is_the_owners(
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
     assert [tool for tool in NAMES if seen[tool]["failed"]] == ["run_workflow"]
-    assert "Only the owner" in seen["run_workflow"]["text"]
+    assert "Only admins" in seen["run_workflow"]["text"]
     record_property("tools called as a visitor", len(NAMES))
 
 

@@ -87,7 +87,7 @@ class Browser:
 
     def owns(self) -> bool:
         graph = {"1": {"class_type": "EmptyImage", "inputs": {}}}
-        return "Only the owner" not in str(self.person.call("run_workflow", graph, None)[-1])
+        return "Only admins" not in str(self.person.call("run_workflow", graph, None)[-1])
 
 
 def test_a_visitor_finds_what_they_made_on_another_device(arrive: Any, provider: Hub) -> None:

@@ -259,4 +259,4 @@ def test_what_only_owners_may_is_refused_to_an_assistant_of_a_visitor(
     graph = {"1": {"class_type": "LoadImage", "inputs": {"image": "/etc/passwd"}}}
     told = assistant.ask("tools/call", name="run_workflow", arguments={"workflow": graph})
     assert told["isError"]
-    assert "Only the owner" in told["content"][0]["text"]
+    assert "Only admins" in told["content"][0]["text"]

@@ -48,4 +48,4 @@ def test_each_job_of_a_press_has_its_own_name_and_at_each_try_the_same() -> None
 def test_every_entry_of_the_menu_has_a_name() -> None:
     page = Page(menu())
     assert len(page.all("button")) == 8
-    assert page.all("summary", aria_label="More ways to generate")
+    assert page.all("summary", aria_label="More options for Generate")

@@ -116,9 +116,9 @@ async def test_the_detail_escapes_what_people_wrote(house: House) -> None:
 async def test_what_is_kept_is_told_with_its_limit(house: House) -> None:
     page, user_id = house.visitor(LibraryTab(house.services, house.access))
     await made(house, user_id, 1)
-    assert re.fullmatch(r"[\d.]+ \w+ kept", (await page.get("/library/space")).json()["text"])
+    assert re.fullmatch(r"[\d.]+ \w+ used", (await page.get("/library/space")).json()["text"])
     house.studio._limit_bytes = lambda _: 10 * 10**9
-    assert (await page.get("/library/space")).json()["text"].endswith(" of 10.0 GB kept")
+    assert (await page.get("/library/space")).json()["text"].endswith(" of 10.0 GB used")
 
 
 async def test_a_visitor_imports_no_folder(house: House, tmp_path: Path) -> None:

@@ -78,8 +78,8 @@ async def test_the_owner_starts_what_can_be_fetched_and_sees_what_became_of_it(
     ("asked", "told"),
     [
         ({"form": "needy", "file": "b.pth"}, "can run code"),
-        ({"form": "needy", "file": "https://evil.invalid/x"}, "Nothing is missing there"),
-        ({"form": "elsewhere"}, "Nothing is missing there"),
+        ({"form": "needy", "file": "https://evil.invalid/x"}, "Nothing is missing anymore"),
+        ({"form": "elsewhere"}, "Nothing is missing anymore"),
         ({"url": "https://evil.invalid/x"}, "not understood"),
     ],
 )
@@ -99,7 +99,7 @@ def test_each_state_is_told_in_words() -> None:
         return re.sub(r"<[^>]+>", " ", text)
 
     half = {"received_bytes": 1_000_000, "total_bytes": 2_000_000}
-    assert "waits for the one before" in shown(DownloadState.WAITING)
+    assert "waiting for the previous download" in shown(DownloadState.WAITING)
     running = shown(DownloadState.RUNNING, **half, bytes_per_s=500_000.0)
     assert "1.0 MB of 2.0 MB, 500 kB/s, 2 s left" in running
     assert "is in models/vae" in shown(DownloadState.DONE, **half)

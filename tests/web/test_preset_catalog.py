@@ -118,7 +118,7 @@ def test_visitors_do_not_see_the_servers_address() -> None:
     visitor = servers_panel([status], embedded=False, private=False)
     assert "10.0.0.5" in user_id
     assert "10.0.0.5" not in visitor
-    assert "Does not answer" in visitor
+    assert "Offline" in visitor
     assert "free" not in {a.get("data-send") for a in Page(visitor).all("button")}
 
 

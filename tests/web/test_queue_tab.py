@@ -43,7 +43,7 @@ async def test_the_stream_tells_own_jobs_once_and_counts_those_of_others(house: 
         first = await told(news)
         assert first["now"] == [running.id, second.id, waits.id]
         assert set(first["rows"]) == set(first["now"])
-        assert "1 of other people" in first["summary"]
+        assert "1 from others" in first["summary"]
         assert secret.id not in json.dumps(first)
         await house.studio.cancel(waits.id, "ann")
         while waits.id not in (data := await told(news))["past"]:

@@ -160,4 +160,4 @@ def test_status_tells_the_age_of_the_link_and_what_is_wrong() -> None:
     page = Page(share_panel(link, now=3720.0))
     for told in ("https://<x>.example", "1 h 2 min ago", "1 h 1 min ago", "2 times", "<b>no</b>"):
         assert told in page.text
-    assert "Being made" in Page(share_panel(ShareLinkState("making"), now=0.0)).text
+    assert "Starting" in Page(share_panel(ShareLinkState("making"), now=0.0)).text

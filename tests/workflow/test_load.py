@@ -135,6 +135,6 @@ def test_a_word_that_is_almost_a_preset_gets_the_closest() -> None:
 def test_a_workflow_of_presets_that_needs_a_file_says_so() -> None:
     from comfy_ui.errors import ValidationError
 
-    with pytest.raises(ValidationError, match="needs a file"):
+    with pytest.raises(ValidationError, match="Choose a file"):
         load_workflow("sdxl_img2img").to_graph()
     assert isinstance(load_workflow("sdxl"), Workflow)

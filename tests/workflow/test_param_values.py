@@ -159,7 +159,7 @@ def test_a_variant_brings_its_defaults_and_single_values_win() -> None:
 
 
 def test_a_file_is_asked_for_by_its_label() -> None:
-    assert refusal("sdxl_img2img").message == "'Picture' needs a file."
+    assert refusal("sdxl_img2img").message == 'Choose a file for "Picture".'
 
 
 def test_an_optional_file_may_be_missing() -> None:

@@ -51,8 +51,7 @@ class SharedBreaker:
             if admitted is None:
                 wait_s = self._breaker.retry_after_s(now)
                 raise CircuitOpenError(
-                    f"{self._where} failed {self._breaker.failed} times in a row; "
-                    f"it is asked again in {wait_s:.0f} s.",
+                    f"No answer from {self._where} ({self._breaker.failed} attempts).",
                     retry_after_s=wait_s,
                 )
             self._breaker = admitted

@@ -153,7 +153,7 @@ async def _pieces(
     if ended == "content_filter":
         raise LanguageModelError(f"{named} refused to answer.")
     if ended not in {"stop", "tool_calls", "function_call"}:
-        raise LanguageModelError(f"The answer of {named} broke off.", retryable=True)
+        raise LanguageModelError(f"The answer from {named} was cut off.", retryable=True)
 
 
 def _create(client: AsyncOpenAI, named: str, question: Question, known: tuple[str, str]) -> Any:
@@ -225,7 +225,7 @@ async def _translated(waited: Any, *, streaming: bool = False) -> Any:
     except APIConnectionError as error:
         if streaming:
             raise LanguageModelError(
-                "The language model's server broke off its answer.", retryable=True
+                "The language model's server cut off its answer.", retryable=True
             ) from error
         raise LanguageModelError(
             "The language model's server cannot be reached.",
@@ -238,20 +238,20 @@ async def _translated(waited: Any, *, streaming: bool = False) -> Any:
     # stream: classes that this module must not know.
     except Exception as error:
         raise LanguageModelError(
-            f"The language model's server answered nonsense or broke off ({error}).",
+            f"The language model's server sent an invalid answer, or was cut off ({error}).",
             retryable=True,
         ) from error
 
 
 def _refused(status: int, retry_after: str | None) -> LanguageModelError:
     told, hint = {
-        401: ("The language model's server wants a key.", "Check OPENAI_API_KEY."),
+        401: ("The language model's server requires an API key.", "Check OPENAI_API_KEY."),
         403: ("The language model's server does not allow this.", "Check OPENAI_API_KEY."),
         404: (
             "The server has no such language model.",
             "Check COMFY_UI_LLM_MODEL and OPENAI_BASE_URL.",
         ),
-        429: ("The language model's server has had enough requests.", "Try again in a while."),
+        429: ("The language model's server has too many requests.", "Try again in a while."),
     }.get(status, (f"The language model's server answered with status {status}.", ""))
     return LanguageModelError(
         told,

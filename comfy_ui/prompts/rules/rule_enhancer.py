@@ -87,9 +87,9 @@ def draft_by_rules(
     reason = ""
     if not texts:
         reason = (
-            "The rules know English only; a language model can help with this prompt."
+            "The rules support English only; a language model can help with this prompt."
             if foreign
-            else "The prompt says enough: the rules have nothing to add."
+            else "The prompt is detailed enough: the rules have nothing to add."
         )
     return EnhancedPrompt(
         enhanced=enhanced,

@@ -128,7 +128,7 @@ class ProgramEndpoints:
             presets = [entry.preset for entry in self._services.catalog.entries]
             if not await asyncio.to_thread(_some_preset_allows, graph, presets, files):
                 raise ValidationError(
-                    "Only the owner of this machine can run other workflows than the presets.",
+                    "Only admins can run workflows that are not presets.",
                     hint="Use a preset: 'presets' lists them.",
                 )
         job = await self._services.studio.submit(
@@ -241,7 +241,7 @@ class ProgramEndpoints:
         await self._services.connection.wait_checked()
         library = self._services.catalog.library
         if library is None:
-            raise ComfyUIOfflineError("ComfyUI cannot be asked which nodes it has.")
+            raise ComfyUIOfflineError("ComfyUI did not list its nodes.")
         return library
 
 

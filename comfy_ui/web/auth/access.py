@@ -248,7 +248,7 @@ class Access:
             if role is Role.ANONYMOUS:
                 raise ValidationError("Log in first.", hint="Open the page and log in.")
             raise ValidationError(
-                "Only the owner of this machine can do that.",
+                "Only admins can do that.",
                 hint="Open the app on the machine it runs on, without --share."
                 if role is Role.ADMIN
                 else "Log in as an owner, or open the app on the machine it runs on.",
@@ -257,7 +257,7 @@ class Access:
         free = role is Role.ADMIN and (action != "reconnect" or self.mode is AccessMode.LOCAL)
         wait_s = 0.0 if free else self._paces.wait_s(action, user_id, self._now())
         if wait_s > 0:
-            raise ValidationError("That was too often.", hint=f"Try again in {wait_s:.0f} s.")
+            raise ValidationError("Too many requests.", hint=f"Try again in {wait_s:.0f} s.")
         return user_id
 
     def browser(self, cookie: str | None) -> str | None:

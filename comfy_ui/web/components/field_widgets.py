@@ -108,7 +108,7 @@ def _seed(param: Param, value: Any, name: str) -> Html:
                 maxlength="16",
             ),
             icon_button("dice", "A new random seed each time", data_do="random-seed"),
-            icon_button("again", "The seed of the last result again", data_do="last-seed"),
+            icon_button("again", "Use the last result's seed", data_do="last-seed"),
             class_="row joined",
         ),
     )
@@ -236,7 +236,7 @@ def _upload(param: Param, value: Any, name: str, *, paints: bool) -> Html:
             "Mask",
             class_="act tool-act",
             data_do="paint-mask",
-            title="Paint what may change",
+            title="Paint the area to change",
         )
         if paints
         else None,
@@ -250,4 +250,4 @@ def _file_shown(value: Any) -> str:
     """What a file field says: our own names of uploads mean nothing to people."""
     if not value:
         return "Choose a file or drop it here"
-    return "The file chosen before" if str(value).startswith("ui-") else str(value)
+    return "Previously chosen file" if str(value).startswith("ui-") else str(value)

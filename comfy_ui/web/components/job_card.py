@@ -32,7 +32,7 @@ class _Look(NamedTuple):
 
 
 LOOKS: Final[dict[Phase, _Look]] = {
-    Phase.QUEUED: _Look("In the queue", "clock"),
+    Phase.QUEUED: _Look("Queued", "clock"),
     Phase.LOADING: _Look("Loading the model", "plug"),
     Phase.RUNNING: _Look("Drawing", "spark"),
     Phase.SAVING: _Look("Saving", "save"),

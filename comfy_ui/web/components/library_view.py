@@ -78,8 +78,8 @@ def detail(item: LibraryItem, job: Job, catalog: PresetCatalog) -> Html:
     preset = catalog.find(item.preset)
     texts = [
         *([("Prompt", item.prompt)] if item.prompt else []),
-        *([("Without", negative)] if (negative := _negative(item, preset)) else []),
-        *(("Chosen from", text) for text in _templates(item)),
+        *([("Negative prompt", negative)] if (negative := _negative(item, preset)) else []),
+        *(("Prompt template", text) for text in _templates(item)),
     ]
     return _render(
         "detail",
@@ -119,8 +119,8 @@ def _facts(item: LibraryItem, job: Job, preset: Preset | None) -> list[tuple[str
     if models := model_files(job.graph):
         facts.append(("Models", list(models)))
     if job.started_at and job.finished_at:
-        facts.append(("Took", duration(job.finished_at - job.started_at)))
-    facts.append(("Made", el("time", "", data_at=f"{item.created_at:.0f}")))
+        facts.append(("Duration", duration(job.finished_at - job.started_at)))
+    facts.append(("Created", el("time", "", data_at=f"{item.created_at:.0f}")))
     facts.append(("File", f"{item.filename}, {size(item.size_bytes)}"))
     return facts
 

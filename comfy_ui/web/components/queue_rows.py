@@ -27,7 +27,7 @@ def summary(line: QueueView) -> Html:
     queued = sum(snapshot.phase is Phase.QUEUED for _, snapshot in line.jobs)
     counts = [f"{len(line.jobs) - queued} running", f"{queued} waiting"] if line.jobs else []
     if line.others:
-        counts.append(f"{line.others} of other people")
+        counts.append(f"{line.others} from others")
     return _render(
         "summary",
         counts=" · ".join(counts),
@@ -110,7 +110,7 @@ def _shortened(error: JobError) -> dict[str, str]:
 
 
 def _retry_label(job: Job) -> str:
-    return "Fetch its results again" if job.status is JobStatus.UNFETCHED else "Try again"
+    return "Download its results again" if job.status is JobStatus.UNFETCHED else "Try again"
 
 
 def _picture(job: Job, snapshot: Snapshot, catalog: PresetCatalog) -> Html:

@@ -55,7 +55,7 @@ def _problem(problem: Problem) -> dict[str, Any]:
         "message": page_text(problem.message),
         "hint": page_text(problem.hint),
         "url": str(url) if url else "",
-        "link_label": page_text(str(pack or "Get it"), limit=60),
+        "link_label": page_text(str(pack or "Download page"), limit=60),
     }
 
 
@@ -87,7 +87,7 @@ def _table(models: Sequence[MissingModel], fetchable: DownloadableFile | None) -
         "list": "\n".join(_line(model) for model in models),
         "form": fetchable.form if fetchable else "",
         "downloads_all": len(downloadable) > 1,
-        "columns": ["File", "Folder", *["Size"] * sized, *["Licence"] * licensed, ""],
+        "columns": ["File", "Folder", *["Size"] * sized, *["License"] * licensed, ""],
         "rows": rows,
     }
 

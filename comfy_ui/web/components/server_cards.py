@@ -35,7 +35,7 @@ def servers_panel(
         "server_cards.html",
         "servers_panel",
         servers=[_server(status, embedded=embedded, private=private) for status in statuses],
-        summary=f"{online} of {len(statuses)} answer" if len(statuses) > 1 else "",
+        summary=f"{online} of {len(statuses)} online" if len(statuses) > 1 else "",
         notice=notice,
         can_free_memory=free,
     )
@@ -44,10 +44,10 @@ def servers_panel(
 def _server(status: ServerStatus, *, embedded: bool, private: bool) -> dict[str, Any]:
     facts = []
     if private:
-        facts.append(("Address", "built-in engine" if embedded else status.url))
+        facts.append(("Address", "demo engine" if embedded else status.url))
     if status.online:
         facts.append(("Version", status.version or "unknown"))
-        facts.append(("Answers in", f"{(status.latency_s or 0) * 1000:.0f} ms"))
+        facts.append(("Response time", f"{(status.latency_s or 0) * 1000:.0f} ms"))
         facts.append(("Queue", f"{status.running} running, {status.pending} waiting"))
     if status.health is not None:
         facts += _health(status.health, private=private)
@@ -62,8 +62,8 @@ def _server(status: ServerStatus, *, embedded: bool, private: bool) -> dict[str,
 
 def _lamp(status: ServerStatus) -> Lamp:
     if status.health is not None and status.health.verdict is HealthVerdict.STUCK:
-        return Lamp("bad", "Stuck")
-    return Lamp("good", "Answers") if status.online else Lamp("bad", "Does not answer")
+        return Lamp("bad", "Not responding")
+    return Lamp("good", "Online") if status.online else Lamp("bad", "Offline")
 
 
 def _health(health: HealthReport, *, private: bool) -> list[tuple[str, str]]:
@@ -96,10 +96,10 @@ def _device(device: Mapping[str, Any]) -> dict[str, str]:
 
 
 _STATES: Final = {
-    "making": Lamp("", "Being made"),
-    "alive": Lamp("good", "Works"),
-    "shaky": Lamp("", "Does not answer"),
-    "dead": Lamp("bad", "Died"),
+    "making": Lamp("", "Starting"),
+    "alive": Lamp("good", "Running"),
+    "shaky": Lamp("", "Offline"),
+    "dead": Lamp("bad", "Crashed"),
 }
 
 
@@ -109,11 +109,11 @@ def share_panel(link: ShareLinkState, *, now: float) -> Html:
     if link.url:
         facts.append(("Link", link.url))
     if link.made_at is not None:
-        facts.append(("Made", f"{duration(now - link.made_at)} ago"))
+        facts.append(("Created", f"{duration(now - link.made_at)} ago"))
     if link.seen_at is not None:
-        facts.append(("Answered", f"{duration(now - link.seen_at)} ago"))
+        facts.append(("Last response", f"{duration(now - link.seen_at)} ago"))
     if link.made > 1:
-        facts.append(("Made anew", f"{link.made - 1} times"))
+        facts.append(("Re-created", f"{link.made - 1} times"))
     return render(
         "server_cards.html",
         "share_panel",

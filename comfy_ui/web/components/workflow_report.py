@@ -77,14 +77,14 @@ def _facts(preset: Preset) -> list[tuple[str, str]]:
     main = sum(not p.advanced for p in preset.params)
     more = len(preset.params) - main
     facts = [
-        ("Makes", ", ".join(dict.fromkeys(KINDS[output.kind] for output in preset.outputs))),
-        ("You give", page_text(", ".join(inputs), limit=200) or "nothing: it can run as it is"),
+        ("Output", ", ".join(dict.fromkeys(KINDS[output.kind] for output in preset.outputs))),
+        ("Inputs", page_text(", ".join(inputs), limit=200) or "nothing: it is ready to run"),
         (
             "Form",
             f"{main} field{'s' * (main != 1)}" + (f" and {more} under Advanced" if more else ""),
         ),
         (
-            "Licence",
+            "License",
             f"{page_text(preset.license, limit=80)} (of its models)" if preset.license else "",
         ),
     ]

@@ -109,7 +109,7 @@ class LibraryTab:
         space = await self._services.studio.space(user_id)
         of = f" of {units.size(space.limit_bytes)}" if space.limit_bytes is not None else ""
         used = units.size(space.used_bytes) if space.used_bytes else "Nothing"
-        return JSONResponse({"text": f"{used}{of} kept"}, headers=PRIVATE)
+        return JSONResponse({"text": f"{used}{of} used"}, headers=PRIVATE)
 
     async def _importing(self, request: Request) -> Response:
         self._access.require("import_folder", request)

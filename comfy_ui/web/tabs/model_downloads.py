@@ -75,7 +75,7 @@ class ModelDownloads:
         else:
             wanted = [m for m in lacking if folders.takes(m)]
         if not wanted:
-            raise ValidationError("Nothing is missing there any more.", hint="Open it again.")
+            raise ValidationError("Nothing is missing anymore.", hint="Open it again.")
         self._services.downloads.start(wanted, folders)
         return self._answer()
 
@@ -128,13 +128,13 @@ def _facts(download: ModelDownload) -> str:
     whole = f"{here} of {size(download.total_bytes)}" if download.total_bytes else here
     match download.state:
         case DownloadState.WAITING:
-            return "waits for the one before"
+            return "waiting for the previous download"
         case DownloadState.RUNNING:
             speed = f"{size(download.bytes_per_s)}/s" if download.bytes_per_s else ""
             left = f"{duration(download.eta_s)} left" if download.eta_s is not None else ""
             return ", ".join(filter(None, (whole, speed, left)))
         case DownloadState.DONE:
-            return f"{here}, is in models/{download.model.folder}"
+            return f"{here}, found in models/{download.model.folder}"
         case DownloadState.CANCELLED:
             return f"stopped at {whole}"
         case DownloadState.FAILED:

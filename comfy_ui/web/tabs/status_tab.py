@@ -108,9 +108,7 @@ class StatusTab:
     async def _interrupt(self, request: gr.Request) -> Html:
         user_id = self._access.require("cancel", request)
         count = await self._services.studio.cancel_all(user_id)
-        return _said(
-            f"Stopping {count} of your jobs." if count else "None of your jobs is running."
-        )
+        return _said(f"Stopping {count} of your jobs." if count else "You have no running jobs.")
 
     async def _reconnect(self, address: str | None, request: gr.Request) -> tuple[Any, ...]:
         try:

@@ -83,9 +83,9 @@ def source_list(services: Services, offers: WorkflowPicker, *, asking: bool = Fa
     packs = _answer(offers.packs, {})
     errors = {} if asking else _errors(offers)
     groups: list[tuple[str, list[_Source], bool]] = [  # title, sources, open at first
-        ("Opened lately", [_of_entry(e) for e in entries if e.opened], True),
+        ("Recently opened", [_of_entry(e) for e in entries if e.opened], True),
         (
-            "Saved as presets",
+            "Saved presets",
             [_of_entry(e) for e in entries if not e.opened and is_own(services, e.preset)],
             True,
         ),

@@ -184,7 +184,7 @@ class WorkflowsTab:
         catalog = self._services.catalog
         entry = catalog.entry(name)
         if entry.preset.id != name:
-            raise ValidationError("There is no such preset any more.")
+            raise ValidationError("This preset no longer exists.")
         working = []
         if entry.errors and catalog.library is not None:
             working = [

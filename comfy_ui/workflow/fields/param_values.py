@@ -224,8 +224,8 @@ def _checked(param: Param, value: Any, spec: InputSpec | None, *, rng: random.Ra
             return None
         if param.role in FILE_ROLES:
             raise ValidationError(
-                f"'{param.label}' needs a file.",
-                hint="Upload one, or name one that the server has.",
+                f'Choose a file for "{param.label}".',
+                hint="Upload one, or use the name of a file on the server.",
             )
         if param.role in ("prompt", "negative", "text"):
             return ""

@@ -99,12 +99,10 @@ class DroppedFiles:
     ) -> dict[str, Any]:
         """No picture: perhaps a workflow as JSON, which the owner of the machine may open."""
         if not content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
-            raise InvalidWorkflowError(
-                "Nothing can be read from this file.", hint=error.hint
-            ) from error
+            raise InvalidWorkflowError("This file cannot be read.", hint=error.hint) from error
         if not trusted:
             raise InvalidWorkflowError(
-                "Only the owner of this machine can open workflows.",
+                "Only admins can open workflows.",
                 hint="Choose one of the presets.",
             )
         opened = await self._open_workflows.open(content, title=title)

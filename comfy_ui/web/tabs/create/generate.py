@@ -97,14 +97,14 @@ class GenerateHandler:
         trusted = self._access.allows("open_workflow", request)
         if entry.opened and not trusted:
             raise ValidationError(
-                "Only the owner of this machine can run this workflow.",
+                "Only admins can run this workflow.",
                 hint="Choose one of the presets.",
             )
         files = self._uploads.check(entry.preset, values, user_id)
         said = entry.preset.by_role("prompt")
         if said is not None:
             if not draft.prompt.strip():
-                raise ValidationError("Type a prompt first.")
+                raise ValidationError("Enter a prompt first.")
             values[said.id] = draft.prompt.strip()
         return JobRequest(
             user_id=user_id,

@@ -61,7 +61,7 @@ def routes(services: Services, access: Access) -> list[Route]:
         access.require("see", request)
         draft = FormState.parse((await body(request)).decode(errors="replace"))
         if not draft.grid:
-            raise ValidationError("Choose what shall vary.")
+            raise ValidationError("Choose at least one field to vary.")
         preset = services.catalog.entry(draft.preset).preset
         values = preset_form.read(preset, draft.values)
         said = preset.by_role("prompt")

@@ -69,7 +69,7 @@ async def recall(
     preset = services.catalog.find(source.preset)
     if preset is None:
         raise ValidationError(
-            f"The preset '{source.preset}' is not here any more.",
+            f"Preset '{source.preset}' no longer exists.",
             hint="Take over its prompt or its seed alone.",
         )
     values = dict(source.values)
@@ -89,11 +89,11 @@ async def _go_on(
     entry = catalog.entry(current.id) if fits else catalog.for_tasks(GO_ON[what])
     target = entry.preset.by_role("image") if entry else None
     if entry is None or target is None:
-        raise ValidationError("There is no preset here that does this with a picture.")
+        raise ValidationError("No preset here can do this with a picture.")
     try:
         content = await asyncio.to_thread(item.path.read_bytes)
     except OSError as error:
-        raise StorageError("The picture cannot be read any more.") from error
+        raise StorageError("The picture can no longer be read.") from error
     name = await uploads.accept(content, "image", item.user_id)
     now = preset_form.read(current, draft.values)
     values = now if fits else preset_form.carry(current, now, entry.preset)
