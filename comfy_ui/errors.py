@@ -1,33 +1,33 @@
-"""Every error this package raises, in one tree.
+"""The exceptions this package raises.
 
 ::
 
     ComfyHeadlessError  (also named ComfyUIError)
-    ├── ComfyUIConnectionError         the server cannot be reached or answers nonsense
-    │   ├── ComfyUIOfflineError        nothing answers at that address
-    │   ├── AuthenticationError        401 or 403: the server wants a login or a key
-    │   └── CircuitOpenError           refused here, without asking: the server failed too often
+    ├── ComfyUIConnectionError         the server is unreachable or is not ComfyUI
+    │   ├── ComfyUIOfflineError        nothing answers at the address
+    │   ├── AuthenticationError        401 or 403: the server requires a login or a key
+    │   └── CircuitOpenError           not sent: the server failed repeatedly
     ├── ServerRejectedError            the server answered a request with an error status
-    ├── GenerationError                a job was accepted and did not end well
-    │   ├── GenerationFailedError      a node raised
-    │   │   └── OutOfMemoryError       … because the device ran out of memory
-    │   ├── GenerationTimeoutError     not finished in the time the caller allowed
-    │   ├── GenerationCancelledError   interrupted or deleted, by anyone
-    │   └── JobLostError               the server no longer knows the job
-    ├── OutputMissingError             the job is good, but a file it names is gone or cut short
-    ├── ValidationError                the request is wrong; nothing was sent or queued
-    │   ├── InvalidWorkflowError       problems, per node
-    │   │   ├── MissingNodesError      node classes that the server does not have
-    │   │   └── MissingModelsError     model files that the server does not have
-    │   ├── UnknownPresetError         no preset of that name
-    │   └── InvalidAddressError        not an address of a ComfyUI server
-    ├── StorageError                   this machine's disk or database refused
-    ├── ModelDownloadError             a model file could not be fetched from its publisher
-    ├── LanguageModelError             the model that writes prompts gave nothing usable
+    ├── GenerationError                an accepted job did not succeed
+    │   ├── GenerationFailedError      a node raised an exception
+    │   │   └── OutOfMemoryError       the device ran out of memory
+    │   ├── GenerationTimeoutError     not finished within the caller's timeout
+    │   ├── GenerationCancelledError   interrupted or deleted
+    │   └── JobLostError               the server has lost the job
+    ├── OutputMissingError             a file of a finished job is gone or truncated
+    ├── ValidationError                the request is invalid; nothing was queued
+    │   ├── InvalidWorkflowError       the workflow has problems, listed by node
+    │   │   ├── MissingNodesError      node classes missing on the server
+    │   │   └── MissingModelsError     model files missing on the server
+    │   ├── UnknownPresetError         no preset with that name
+    │   └── InvalidAddressError        not a valid server address
+    ├── StorageError                   the local disk or database failed
+    ├── ModelDownloadError             a model file could not be downloaded
+    ├── LanguageModelError             the language model failed or returned nothing usable
     └── MissingFeatureError            an optional dependency is not installed
 
 Every error carries ``message`` (what happened), ``hint`` (what to do about it) and
-``retryable`` (whether the same call may succeed later without any change).
+``retryable`` (whether the same call may succeed later).
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a workflow, found here or told by the server.
+    """A problem with a workflow, found by our checks or reported by the server.
 
-    ``kind`` is ComfyUI's own error type where it has one (``value_not_in_list``,
+    ``kind`` is ComfyUI's error type where it has one (``value_not_in_list``,
     ``required_input_missing``, …), else one of ours (``missing_node``, ``missing_model``, …).
     """
 
@@ -80,7 +80,7 @@ class MissingModel:
 
 
 class ComfyHeadlessError(Exception):
-    """Base of every error of this package."""
+    """Base class of all errors of this package."""
 
     default_hint: ClassVar[str] = ""
     default_retryable: ClassVar[bool] = False
@@ -99,27 +99,27 @@ ComfyUIError = ComfyHeadlessError
 
 
 class ComfyUIConnectionError(ComfyHeadlessError):
-    """The server cannot be reached, or what answers is not a ComfyUI."""
+    """The server is unreachable, or it is not a ComfyUI server."""
 
     default_hint = "Check the address and that ComfyUI is running there."
     default_retryable = True
 
 
 class ComfyUIOfflineError(ComfyUIConnectionError):
-    """Nothing answers at that address."""
+    """Nothing answers at the address."""
 
     default_hint = "Start ComfyUI, or set COMFYUI_URL to the address where it runs."
 
 
 class AuthenticationError(ComfyUIConnectionError):
-    """The server, or a proxy before it, wants credentials (401, 403)."""
+    """The server, or a proxy in front of it, requires credentials (401, 403)."""
 
     default_hint = "Set COMFYUI_TOKEN, or pass token= or headers= to the client."
     default_retryable = False
 
 
 class CircuitOpenError(ComfyUIConnectionError):
-    """Refused without asking the server: it failed too often just now."""
+    """The request was not sent: the server failed repeatedly. See ``retry_after_s``."""
 
     default_hint = "Retrying automatically."
 
@@ -129,7 +129,7 @@ class CircuitOpenError(ComfyUIConnectionError):
 
 
 class ServerRejectedError(ComfyHeadlessError):
-    """The server answered a request with an error status that has no class of its own."""
+    """The server answered with an error status that no other class covers."""
 
     def __init__(
         self, message: str, *, status: int, hint: str = "", retryable: bool | None = None
@@ -139,7 +139,7 @@ class ServerRejectedError(ComfyHeadlessError):
 
 
 class GenerationError(ComfyHeadlessError):
-    """A job that the server had accepted did not end with a result."""
+    """An accepted job did not succeed."""
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ class GenerationError(ComfyHeadlessError):
 
 
 class GenerationFailedError(GenerationError):
-    """A node raised. What the server told of it is in the attributes."""
+    """A node raised an exception; the attributes hold the server's report of it."""
 
     default_hint = "See the node's message for the reason."
 
@@ -189,42 +189,42 @@ class OutOfMemoryError(GenerationFailedError):
 
 
 class GenerationTimeoutError(GenerationError):
-    """The job is not finished in the time allowed. It goes on at the server."""
+    """The job did not finish within the timeout. It keeps running on the server."""
 
     default_hint = "Wait again with wait_for_completion(prompt_id), or cancel(prompt_id)."
     default_retryable = True
 
 
 class GenerationCancelledError(GenerationError):
-    """The job was interrupted or deleted, by this client or by somebody else."""
+    """The job was interrupted or deleted, by this client or another one."""
 
     default_hint = "Queue it again if this was not intended."
 
 
 class JobLostError(GenerationError):
-    """The server no longer knows the job: it was restarted, or the entry was deleted."""
+    """The server has lost the job: it restarted, or the job was deleted there."""
 
     default_hint = "Queue it again: the server kept nothing."
     default_retryable = True
 
 
 class OutputMissingError(ComfyHeadlessError):
-    """The job succeeded, but a file it names is not there, or did not arrive whole."""
+    """A file of a finished job is missing on the server, or arrived truncated."""
 
     default_hint = (
         "Run it again with another seed or file name prefix: "
-        "ComfyUI answers an unchanged workflow with the old, now missing, file."
+        "for an unchanged workflow, ComfyUI returns the old file, which is missing."
     )
 
 
 class ValidationError(ComfyHeadlessError):
-    """The request itself is wrong. Nothing was queued."""
+    """The request is invalid. Nothing was queued."""
 
 
 class InvalidWorkflowError(ValidationError):
-    """The workflow cannot run as it is; ``problems`` says why, node by node."""
+    """The workflow cannot run; ``problems`` lists the reasons by node."""
 
-    default_hint = "Mend the inputs named, then queue it again."
+    default_hint = "Fix the inputs named, then queue it again."
 
     def __init__(self, message: str, *, problems: Iterable[Problem] = (), hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -232,7 +232,7 @@ class InvalidWorkflowError(ValidationError):
 
 
 class MissingNodesError(InvalidWorkflowError):
-    """The workflow uses node classes that the server does not have."""
+    """The workflow uses node classes missing on the server."""
 
     default_hint = "Install the node packs named, or update ComfyUI, then restart it."
 
@@ -249,7 +249,7 @@ class MissingNodesError(InvalidWorkflowError):
 
 
 class MissingModelsError(InvalidWorkflowError):
-    """The workflow needs model files that the server does not have."""
+    """The workflow needs model files missing on the server."""
 
     default_hint = "Put the files named into ComfyUI's models folder, then try again."
 
@@ -266,32 +266,32 @@ class MissingModelsError(InvalidWorkflowError):
 
 
 class UnknownPresetError(ValidationError):
-    """No preset of that name."""
+    """No preset has that name."""
 
 
 class InvalidAddressError(ValidationError):
-    """Not an address at which a ComfyUI server could be."""
+    """The text is not a valid server address."""
 
-    default_hint = "Give it as http://HOST:PORT, for instance http://192.168.1.100:8188."
+    default_hint = "Write it as http://HOST:PORT, for example http://192.168.1.100:8188."
 
 
 class StorageError(ComfyHeadlessError):
-    """This machine's disk or database refused."""
+    """The local disk or database failed."""
 
     default_hint = "Free some disk space, or choose another folder with --data-dir."
 
 
 class ModelDownloadError(ComfyHeadlessError):
-    """A model file could not be fetched from its publisher."""
+    """A model file could not be downloaded from its publisher."""
 
-    default_hint = "Fetch it by hand and put it into ComfyUI's models folder."
+    default_hint = "Download it manually and put it into ComfyUI's models folder."
 
 
 class LanguageModelError(ComfyHeadlessError):
-    """The language model that writes prompts could not be asked, or gave nothing usable.
+    """The language model for prompts failed, or returned nothing usable.
 
-    ``status`` is the HTTP status where there was one, ``retry_after_s`` what the server asked
-    for with a 429 or 503.
+    ``status`` is the HTTP status, if any; ``retry_after_s`` is the wait that a 429 or 503 asked
+    for.
     """
 
     default_hint = "The built-in rules work without it."
@@ -319,7 +319,7 @@ class MissingFeatureError(ComfyHeadlessError):
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """A hint naming the known word closest to ``name``, or listing a few of them.
+    """Return a hint with the known name closest to ``name``, or with a few known names.
 
     >>> closest("sdlx", ["sdxl", "sd15"])
     "Did you mean 'sdxl'?"

@@ -1,6 +1,6 @@
-"""Every setting once: environment variable, default, what it does.
+"""The settings: environment variables, defaults and descriptions.
 
-Read with :func:`load_settings`, never at import. The command line overrides the environment.
+Read them with :func:`load_settings`, never at import. The command line overrides the environment.
 ``python -m tests.docs`` writes the table in ``docs/use/settings.md`` from this file.
 """
 
@@ -21,7 +21,7 @@ DEFAULT_PORT = 7860
 
 
 def default_data_dir() -> Path:
-    """The folder for jobs and results, by the custom of the operating system."""
+    """The folder for jobs and results, in the operating system's usual place."""
     home = Path.home()
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
@@ -33,7 +33,7 @@ def default_data_dir() -> Path:
 
 
 class Settings(BaseSettings):
-    """All settings. The field descriptions are the ones in the documentation."""
+    """All settings. The documentation shows the field descriptions."""
 
     model_config = SettingsConfigDict(
         env_prefix="COMFY_UI_", frozen=True, extra="ignore", populate_by_name=True
@@ -45,37 +45,36 @@ class Settings(BaseSettings):
         Field(
             default=None,
             validation_alias=AliasChoices("comfyui_url", "COMFYUI_URL"),
-            description="Address of ComfyUI, or of several, with commas or spaces between: jobs "
-            "are shared between them. Unset: http://localhost:8188 if something answers there, "
-            "else the embedded engine.",
+            description="Address of ComfyUI. Several, separated by commas or spaces, share the "
+            "jobs. Unset: http://localhost:8188 if a server answers there, else the demo engine.",
         ),
     ]
     comfyui_token: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices("comfyui_token", "COMFYUI_TOKEN"),
-        description="Bearer token sent to ComfyUI, to each one if there are several; not to other "
-        "addresses, typed on the page.",
+        description="Bearer token sent to each server of COMFYUI_URL, never to addresses "
+        "entered on the page.",
     )
-    timeout_s: float = Field(
-        default=300.0, gt=0, description="Longest wait for one answer, in seconds."
-    )
-    verify_tls: bool = Field(default=True, description="Check the certificate of an https address.")
+    timeout_s: float = Field(default=300.0, gt=0, description="Timeout of one request, in seconds.")
+    verify_tls: bool = Field(default=True, description="Verify the certificate of https addresses.")
 
     host: str = Field(default="127.0.0.1", description="Address the app listens on.")
     port: int = Field(default=DEFAULT_PORT, ge=1, le=65535, description="Port the app listens on.")
-    share: bool = Field(default=False, description="Make a public Gradio link.")
+    share: bool = Field(default=False, description="Create a public Gradio link.")
     auth: SecretStr | None = Field(
         default=None, description="Login for the page, as USER:PASSWORD."
     )
     space_owners: str | None = Field(
         default=None,
-        description="Owners of a Space with Hugging Face logins: their names there, with commas. "
-        "Unset: the account that the Space belongs to.",
+        description="Admins of a Space with Hugging Face logins: their user names, separated by "
+        "commas. Unset: the account that owns the Space.",
     )
-    mcp: bool = Field(default=False, description="Offer the API as tools for assistants at /mcp.")
-    demo: bool = Field(default=False, description="Use the embedded engine, whatever else answers.")
+    mcp: bool = Field(
+        default=False, description="Offer the API as MCP tools for assistants at /mcp."
+    )
+    demo: bool = Field(default=False, description="Use the demo engine, even if a server answers.")
     demo_speed: str = Field(
-        default="6", description="Sampler steps per second of the embedded engine, or 'instant'."
+        default="6", description="Sampler steps per second of the demo engine, or 'instant'."
     )
     data_dir: Path = Field(
         default_factory=default_data_dir, description="Folder for jobs and results."
@@ -83,26 +82,25 @@ class Settings(BaseSettings):
 
     models_dir: Path | None = Field(
         default=None,
-        description="ComfyUI's models folder, to put missing model files there. Unset: asked of a "
-        "ComfyUI on this machine.",
+        description="ComfyUI's models folder, for downloads of missing model files. Unset: found "
+        "by asking a ComfyUI on this machine.",
     )
     download_hosts: str = Field(
         default="",
-        description="Hosts that model files may come from besides huggingface.co, with commas "
-        "between them.",
+        description="Hosts besides huggingface.co that model files may be downloaded from, "
+        "separated by commas.",
     )
     hf_token: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices("hf_token", "HF_TOKEN"),
-        description="Token for model files of Hugging Face that want a login; sent there only.",
+        description="Token for Hugging Face model files that require a login; sent there only.",
     )
 
     storage_gb: float | None = Field(
         default=None,
         gt=0,
-        description="How much of results one person may keep, in GB; deleted results and files "
-        "that they sent may take up as much again. Unset: 10 for each visitor where others reach "
-        "the page, no limit for the owner of the machine.",
+        description="Storage for the results of one user, in GB; deleted results and uploads may "
+        "take up as much again. Unset: 10 for each user of a shared page, no limit for admins.",
     )
 
     openai_base_url: str | None = Field(
@@ -113,18 +111,20 @@ class Settings(BaseSettings):
     openai_api_key: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices("openai_api_key", "OPENAI_API_KEY"),
-        description="Its key.",
+        description="API key of that server.",
     )
     llm_model: str | None = Field(
-        default=None, description="Model that enhances prompts; 'rules' uses none."
+        default=None,
+        description="Model that enhances prompts; 'rules' uses the built-in rules instead.",
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="warning", description="How much is logged to stderr."
+        default="warning", description="Level of the log on stderr."
     )
-    log_json: bool = Field(default=False, description="Log one JSON object a line.")
+    log_json: bool = Field(default=False, description="Log one JSON object per line.")
     trace_prompts: bool = Field(
-        default=False, description="Put whole workflows, prompts and all, into OpenTelemetry spans."
+        default=False,
+        description="Record whole workflows, including prompts, in OpenTelemetry spans.",
     )
 
     @property
@@ -139,12 +139,13 @@ class Settings(BaseSettings):
 
     @property
     def comfyui_urls(self) -> tuple[str, ...]:
-        """The addresses in ``comfyui_url``, in their order; empty when it is unset."""
+        """The addresses in ``comfyui_url``, in order; empty if it is unset."""
         return split_addresses(self.comfyui_url or "")
 
 
 def split_addresses(text: str) -> tuple[str, ...]:
-    """
+    """Split addresses at commas and spaces.
+
     >>> split_addresses("gpu1:8188, gpu2:8188 gpu3")
     ('gpu1:8188', 'gpu2:8188', 'gpu3')
     """
@@ -152,18 +153,18 @@ def split_addresses(text: str) -> tuple[str, ...]:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Settings from the environment; ``overrides`` that are not None win.
+    """Load the settings from the environment; ``overrides`` that are not None win.
 
     Raises:
-        ValidationError: a value does not fit; the message names the setting and the reason.
+        ValidationError: a value is invalid; the message names the setting and the reason.
     """
     try:
         return Settings(**{k: v for k, v in overrides.items() if v is not None})
     except PydanticValidationError as error:
-        told = "; ".join(
+        reasons = "; ".join(
             f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors()
         )
         raise ValidationError(
-            f"A setting does not fit: {told}.",
+            f"Invalid setting: {reasons}.",
             hint="See docs/use/settings.md for all settings.",
         ) from error
