@@ -259,7 +259,7 @@ def test_what_cannot_be_used_gets_a_sentence(page: Any) -> None:
     page.wait_for_selector("#dropped .trouble:has-text('This file cannot be read')")
     page.keyboard.press("Escape")
     drop(page, media.png({}), "bare.png", "image/png")
-    page.wait_for_selector("#dropped:has-text('It carries no settings')")
+    page.wait_for_selector("#dropped:has-text('This file has no settings')")
     page.keyboard.press("Escape")
     to_workflows(page)
     for content, told in (
