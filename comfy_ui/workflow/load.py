@@ -35,8 +35,8 @@ _FILES = frozenset(
 )
 _MAX_JSON_BYTES = 64 * 1024 * 1024
 _HINT = (
-    "Give a workflow in API or editor format, a preset's name, "
-    "or a picture or video that carries one."
+    "Use a workflow in API or editor format, a preset's name, "
+    "or a picture or video that contains one."
 )
 
 
@@ -180,7 +180,7 @@ def _from_json(text: str | bytes) -> Workflow:
         )
     data = load_json(text.removeprefix(b"\xef\xbb\xbf") if isinstance(text, bytes) else text)
     if data is None:
-        raise InvalidWorkflowError("This is not JSON, or it is cut short.", hint=_HINT)
+        raise InvalidWorkflowError("This is not JSON, or it is cut off.", hint=_HINT)
     return _from_data(data)
 
 

@@ -324,4 +324,4 @@ def test_what_is_no_picture_is_refused(page: Any, tmp_path: Path) -> None:
     page.wait_for_selector("form.settings[data-preset=sdxl_img2img]")
     (tmp_path / "x.png").write_text("<svg onload=alert(1)>")
     page.set_input_files("#f-image", tmp_path / "x.png")
-    page.wait_for_selector(".upload.failed :text('not a picture')")
+    page.wait_for_selector(".upload.failed :text('picture cannot be used')")

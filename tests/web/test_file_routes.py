@@ -132,7 +132,7 @@ def test_an_upload_that_is_no_picture_is_refused_with_a_sentence(
 ) -> None:
     answer = client.post("/uploads?role=image", content=b"<svg onload=alert(1)>")
     assert answer.status_code == 422
-    assert "not a picture" in answer.json()["error"]
+    assert "picture cannot be used" in answer.json()["error"]
     assert services.kept == {}
 
 

@@ -67,17 +67,17 @@ def test_pictures_get_a_name_by_what_they_are(kind: str, suffix: str) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"<svg/>"])
 def test_what_cannot_be_decoded_is_refused(content: bytes) -> None:
-    with pytest.raises(ValidationError, match="not a picture"):
+    with pytest.raises(ValidationError, match="picture cannot be used"):
         accept(make(), content)
 
 
 def test_other_formats_that_pillow_could_open_are_refused() -> None:
-    with pytest.raises(ValidationError, match="not a picture"):
+    with pytest.raises(ValidationError, match="picture cannot be used"):
         accept(make(), picture_bytes("BMP"))
 
 
 def test_a_truncated_picture_is_refused() -> None:
-    with pytest.raises(ValidationError, match="not a picture"):
+    with pytest.raises(ValidationError, match="picture cannot be used"):
         accept(make(), picture_bytes("PNG", side=200)[:-60])
 
 
@@ -88,7 +88,7 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded() -> None:
 
 def test_sound_is_taken_where_sound_is_wanted() -> None:
     assert accept(make(), sound(), role="audio").endswith(".wav")
-    with pytest.raises(ValidationError, match="not a recording"):
+    with pytest.raises(ValidationError, match="recording cannot be used"):
         accept(make(), b"hello", role="video")
 
 
@@ -96,7 +96,7 @@ def test_the_sender_may_use_the_file_and_nobody_else() -> None:
     uploads = make()
     name = accept(uploads, picture_bytes("PNG"))
     uploads.check(preset(), {"image": name}, "anna")
-    with pytest.raises(ValidationError, match="not a file of yours"):
+    with pytest.raises(ValidationError, match="not an upload of yours"):
         uploads.check(preset(), {"image": name}, "bob")
 
 
@@ -112,7 +112,7 @@ def test_the_sender_may_use_the_file_and_nobody_else() -> None:
     ],
 )
 def test_names_that_we_did_not_give_are_refused(name: str) -> None:
-    with pytest.raises(ValidationError, match="not a file of yours"):
+    with pytest.raises(ValidationError, match="not an upload of yours"):
         make().check(preset(), {"image": name}, "anna")
 
 
@@ -166,7 +166,7 @@ async def test_a_painted_mask_becomes_the_pictures_transparency(tmp_path: Path) 
         assert picture.getpixel((1, 2))[2] > 90  # teal is still there
     with pytest.raises(ValidationError, match="2 × 2 pixels and the picture 4 × 4"):
         await uploads.paint(name, picture_bytes("PNG", side=2), "anna")
-    with pytest.raises(ValidationError, match="not a file of yours"):
+    with pytest.raises(ValidationError, match="not an upload of yours"):
         await uploads.paint(name, painted.getvalue(), "eve")
 
 

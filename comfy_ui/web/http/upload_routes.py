@@ -88,7 +88,7 @@ class UploadRoutes:
                 have it any more, or is away.
         """
         if not self._belongs(name, user_id):
-            raise ValidationError("This is not a file of yours.", hint="Choose the file again.")
+            raise ValidationError("This is not an upload of yours.", hint="Choose the file again.")
         path = self._services.studio.inputs.path(name)
         if path is not None:
             return await asyncio.to_thread(path.read_bytes)
@@ -110,7 +110,7 @@ class UploadRoutes:
                 continue
             if name != param.default and not self._belongs(str(name), user_id):
                 raise ValidationError(
-                    f"'{param.label}' is not a file of yours.", hint="Choose the file again."
+                    f"'{param.label}' is not an upload of yours.", hint="Choose the file again."
                 )
             named[str(name)] = param
         _same_size(named)
@@ -173,7 +173,7 @@ def _picture(content: bytes) -> tuple[str, tuple[int, int]]:
                     size = size[::-1]
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Warning) as error:
         raise ValidationError(
-            "This is not a picture that can be used.", hint="Send a PNG, JPEG or WebP file."
+            "This picture cannot be used.", hint="Upload a PNG, JPEG or WebP file."
         ) from error
     return suffix, size
 
@@ -205,8 +205,8 @@ def _recording(content: bytes) -> str:
             found = container.format.name
     except (av.FFmpegError, ValueError) as error:
         raise ValidationError(
-            "This is not a recording that can be used.",
-            hint="Send an MP4, WebM, MP3, WAV, FLAC or Ogg file.",
+            "This recording cannot be used.",
+            hint="Upload an MP4, WebM, MP3, WAV, FLAC or Ogg file.",
         ) from error
     suffix = suffixes.get(found, found)
     if suffix not in {"mp4", "webm", "mp3", "wav", "flac", "ogg"}:

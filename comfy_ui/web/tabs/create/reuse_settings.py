@@ -70,7 +70,7 @@ async def recall(
     if preset is None:
         raise ValidationError(
             f"Preset '{source.preset}' no longer exists.",
-            hint="Take over its prompt or its seed alone.",
+            hint="Reuse only the prompt or the seed.",
         )
     values = dict(source.values)
     seed = preset.by_role("seed")
