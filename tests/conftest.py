@@ -13,7 +13,6 @@ from typing import Any
 
 import hypothesis
 import pytest
-from xdist.scheduler import LoadFileScheduling
 
 # How long an example takes says how busy the machine is.
 hypothesis.settings.register_profile(
@@ -24,31 +23,41 @@ hypothesis.settings.load_profile("suite")
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(__file__).resolve().parent / "data"
 PROTOCOL = DATA / "protocol"  # requests, answers and messages recorded at a real server
+MAX_WORKERS = 6
+ALL_BUT_LIVE = "not live and not nightly"
+QUICK = f"{ALL_BUT_LIVE} and not slow"  # as in pyproject.toml
 # What configures a server or the app here must not change a test that starts its own.
 OUR_VARIABLES = ("COMFY_UI_", "COMFYUI_", "OPENAI_")
 _environment = {k: v for k, v in os.environ.items() if k.startswith(OUR_VARIABLES)}
 
 
+def _is_whole_suite(config: pytest.Config) -> bool:
+    return config.args == config.getini("testpaths")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Run slow tests too where files are named and no other marks are asked for."""
+    if not _is_whole_suite(config) and config.option.markexpr == QUICK:
+        config.option.markexpr = ALL_BUT_LIVE
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark browser tests as slow, but for one that shows the app works."""
+    for item in items:
+        if item.get_closest_marker("browser") and not item.get_closest_marker("quick"):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two for the whole suite, which waits more than it computes; none for a part of it.
+    """One worker more than cores for the whole suite, whose tests wait a third of the time.
 
-    More would make what is timed meaningless on a small machine, and live tests share one server.
+    Parts run in this process, and live tests share one server.
     """
-    whole = config.args == config.getini("testpaths")
-    return 2 if whole and config.option.markexpr.startswith("not live") else 0
-
-
-class _Files(LoadFileScheduling):
-    """A file stays in one worker, and so do all tests before Chromium: they share one app."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        if nodeid.startswith("tests/browser/"):
-            return "tests/browser"
-        return super()._split_scope(nodeid)
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Files:
-    return _Files(config, log)
+    if not _is_whole_suite(config) or "not live" not in config.option.markexpr:
+        return 0
+    return min((os.cpu_count() or 1) + 1, MAX_WORKERS)
 
 
 @pytest.hookimpl(tryfirst=True)

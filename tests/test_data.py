@@ -22,5 +22,5 @@ def test_data_file_holds_no_texts_about_nodes(path: Path) -> None:
 
 
 def test_data_stays_small() -> None:
-    assert len(FILES) >= 29
+    assert len(FILES) >= 28
     assert sum(path.stat().st_size for path in FILES) < 3_000_000

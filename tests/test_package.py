@@ -98,7 +98,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.timeout(600)  # the first one downloads what the extras need
-@pytest.mark.parametrize("extra", COMBINATIONS, ids=lambda extra: extra or "none")
+@pytest.mark.parametrize(
+    "extra",
+    [
+        pytest.param(extra, id=extra, marks=pytest.mark.slow) if extra else ""
+        for extra in COMBINATIONS
+    ],
+    ids=lambda extra: extra or "none",
+)
 def test_the_wheel_works_with(extra: str, wheel: Path, tmp_path: Path) -> None:
     environment = tmp_path / "env"
     _uv("venv", "--python", sys.executable, environment)

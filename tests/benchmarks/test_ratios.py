@@ -7,6 +7,8 @@ import pytest
 from tests.benchmarks import measure
 from tests.benchmarks.server import embedded
 
+pytestmark = pytest.mark.slow
+
 
 async def test_an_instant_job_costs_little_more_than_with_a_raw_client() -> None:
     with embedded() as url:

@@ -35,6 +35,7 @@ def saved(painter: Any) -> dict[str, Path]:
     return {path.name: path for path in (painter.folder / "output").rglob("*") if path.is_file()}
 
 
+@pytest.mark.quick
 def test_a_prompt_becomes_a_picture_before_ones_eyes(
     page: Any, painter: Any, tmp_path: Path
 ) -> None:

@@ -10,6 +10,8 @@ from tests.faults.matrix import Bench, bench, cases
 from tests.faults.oracle import Run
 from tests.faults.runner import Case, run_case
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Bench]:

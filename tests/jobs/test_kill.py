@@ -19,6 +19,8 @@ from comfy_ui.jobs.studio import Studio
 from comfy_ui.storage.records import Phase
 from tests.jobs import killed, support
 
+pytestmark = pytest.mark.slow
+
 OWNERS = ("ann", "bob")
 ROOT = Path(__file__).resolve().parents[2]
 

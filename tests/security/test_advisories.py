@@ -110,6 +110,7 @@ def test_ways_in_are_shut(
     assert asked == []
 
 
+@pytest.mark.slow
 def test_no_address_in_an_event_is_asked_for(
     shared: Any,
     vera: Person,

@@ -6,8 +6,10 @@ import base64
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from comfy_ui.web.api.program_endpoints import NAMES
 from comfy_ui.workflow import compile_workflow
 from tests.security.support import GRADIO, PASSWORDS, served
 
-pytestmark = GRADIO
+pytestmark = [*GRADIO, pytest.mark.slow]
 
 SCRIPT = Path(__file__).with_name("assistant.py")
 EVERYWHERE = pytest.mark.parametrize("mode", ["local", "shared", "space"], indirect=True)
@@ -27,16 +29,32 @@ WITH_LOGINS = pytest.mark.parametrize("mode", ["shared", "space"], indirect=True
 SDKS = ("mcp==1.30.0", "mcp==2.3.0")
 
 
-@pytest.fixture(scope="module", params=SDKS)
-def sdk(request: Any) -> list[str]:
-    """The command that runs Python with that SDK."""
-    command = [uv.find_uv_bin(), "run", "--quiet", "--no-project", "--with", request.param]
-    had = subprocess.run(
-        [*command, "python", "-c", "import mcp"], capture_output=True, check=False, timeout=300
-    )
-    if had.returncode:
-        pytest.skip(f"needs {request.param}")
-    return [*command, "python", str(SCRIPT)]
+@pytest.fixture(scope="module")
+def install_sdk(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[str]]:
+    """Gives the command that runs the script with an SDK; one environment for each SDK."""
+
+    @cache
+    def install(requirement: str) -> list[str]:
+        folder = tmp_path_factory.mktemp("sdk")
+        python = folder / "bin" / "python"
+        for step in (
+            ["venv", "--python", sys.executable, str(folder), "--clear"],
+            ["pip", "install", "--python", str(python), requirement],
+        ):
+            done = subprocess.run(
+                [uv.find_uv_bin(), *step, "--quiet"], capture_output=True, check=False, timeout=300
+            )
+            if done.returncode:
+                pytest.skip(f"needs {requirement}")
+        return [str(python), str(SCRIPT)]
+
+    return install
+
+
+@pytest.fixture(params=SDKS)
+def sdk(request: Any, install_sdk: Callable[[str], list[str]]) -> list[str]:
+    """The command that runs the script with that SDK."""
+    return install_sdk(request.param)
 
 
 @pytest.fixture(scope="module")

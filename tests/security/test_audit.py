@@ -71,7 +71,7 @@ def lists() -> Iterator[Lists]:
     thread.join()
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def pip_audit() -> None:
     """Skips where it cannot be had."""
     try:
@@ -88,7 +88,7 @@ def pip_audit() -> None:
 
 
 @pytest.fixture
-def audit(tmp_path: Path) -> Callable[..., tuple[int, str]]:
+def audit(pip_audit: None, tmp_path: Path) -> Callable[..., tuple[int, str]]:
     """Run it over the pins above, with a cache of its own."""
 
     def run(url: str, *, path: str | None = None) -> tuple[int, str]:
@@ -109,12 +109,14 @@ def audit(tmp_path: Path) -> Callable[..., tuple[int, str]]:
     return run
 
 
+@pytest.mark.slow
 def test_no_hole_is_no_failure(audit: Any, lists: Lists) -> None:
     code, said = audit(lists.url)
     assert (code, sorted(lists.asked)) == (0, ["here", "there"])
     assert "2 of 2 pinned packages looked up, 0 holes to be mended now" in said
 
 
+@pytest.mark.slow
 def test_a_hole_that_is_mended_fails_the_run_and_says_by_what(audit: Any, lists: Lists) -> None:
     lists.holes = {"there": [hole("there", "2.1", "3.0")]}
     code, said = audit(lists.url)
@@ -123,6 +125,7 @@ def test_a_hole_that_is_mended_fails_the_run_and_says_by_what(audit: Any, lists:
     assert "1 holes to be mended now, 0 that cannot be yet" in said
 
 
+@pytest.mark.slow
 def test_a_hole_that_nothing_mends_yet_is_told_and_stops_nobody(audit: Any, lists: Lists) -> None:
     lists.holes = {"here": [hole("here")]}
     code, said = audit(lists.url)
@@ -132,6 +135,7 @@ def test_a_hole_that_nothing_mends_yet_is_told_and_stops_nobody(audit: Any, list
     assert audit(lists.url)[0] == 1
 
 
+@pytest.mark.slow
 def test_lists_that_cannot_be_reached_are_told_in_so_many_words(
     audit: Any, lists: Lists, tmp_path: Path
 ) -> None:

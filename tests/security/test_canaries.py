@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from comfy_ui.demo import DemoServer
 from comfy_ui.settings import Settings
@@ -81,6 +82,7 @@ def test_every_secret_setting_has_a_canary() -> None:
     assert secret == {"comfyui_token", "openai_api_key", "hf_token", "auth"}
 
 
+@pytest.mark.slow
 def test_no_secret_comes_out_anywhere(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

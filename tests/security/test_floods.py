@@ -63,6 +63,7 @@ def poured(app: App, path: str) -> int:
     return sent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "most_mb"),
     [
@@ -137,6 +138,7 @@ def bombs() -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_pictures_that_unfold_and_what_is_no_picture_are_refused(
     app: App, record_property: Callable[[str, object], None]
 ) -> None:

@@ -25,7 +25,7 @@ from comfy_ui.demo import executor
 from comfy_ui.web.auth.rate_limit import RateLimiter
 from tests.security.support import GRADIO, Person
 
-pytestmark = GRADIO
+pytestmark = [*GRADIO, pytest.mark.slow]
 
 SMALL = {"steps": 4, "width": 384, "height": 384}
 NAMES = ("vera", "viktor")

@@ -99,6 +99,7 @@ def status(url: str, logins: dict[str, str], page: Any) -> Iterator[str]:
                 yield str(person.fire(handler._id, [None] * len(handler.inputs)))
 
 
+@pytest.mark.slow
 def test_a_link_is_made_dies_and_is_made_anew(
     service: Service, tmp_path: Path, patch: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

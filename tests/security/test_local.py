@@ -68,6 +68,7 @@ def test_the_person_at_the_machine_may_do_all(
     record_property("handlers called as the person at the machine", len(handlers(page)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("header", PROXIES)
 def test_whom_a_proxy_brings_is_a_visitor_at_every_handler(
     page: Any, me: Person, header: str, record_property: Callable[[str, object], None]

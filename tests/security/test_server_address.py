@@ -229,6 +229,7 @@ def test_a_name_that_changes_its_mind_later_leads_nowhere(
         assert all(map(reachable, dns.connected[before:]))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hurry")
 def test_jobs_of_visitors_go_on_while_the_owner_moves_to_another_server(
     tmp_path: Path, patch: Any, engine: DemoServer

@@ -13,7 +13,7 @@ from comfy_ui.web.auth.accounts import ACCOUNTS_FILE, Accounts
 from tests.browser import support as browsers
 from tests.security.support import PASSWORDS, ROLES
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture

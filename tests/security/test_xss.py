@@ -164,6 +164,7 @@ def test_there_are_enough_payloads_and_the_canary_sings_where_nothing_is_escaped
     assert len(sung) > len(some) / 2
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_no_payload_runs_through_any_piece_of_the_page(
     blank: Any, record_property: Callable[[str, object], None]
@@ -177,6 +178,7 @@ def test_no_payload_runs_through_any_piece_of_the_page(
     assert not any(fired.values()), fired
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_no_payload_runs_in_the_real_page_and_its_policy_would_stop_one(
     chromium: Any, tmp_path: Path

@@ -195,6 +195,7 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection
     connection.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "query",
     [
@@ -229,6 +230,7 @@ def test_a_page_among_100_000_results_uses_an_index_and_takes_under_50_ms(
     assert statistics.median(took) < 0.050, took
 
 
+@pytest.mark.slow
 def test_the_presets_of_100_000_results_are_listed_from_the_index_in_under_50_ms(
     big: sqlite3.Connection,
 ) -> None:

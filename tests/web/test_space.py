@@ -18,6 +18,8 @@ import uv
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 START_S = 120.0
 REPOSITORY = ("app.py", "comfy_ui", "comfy_headless.py", "workflows", "assets", "README.md")
 

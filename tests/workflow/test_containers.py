@@ -123,6 +123,7 @@ def test_a_picture_of_absurd_size_is_never_decoded() -> None:
     assert frugally(data, within_s=1, within_bytes=2**20) == {"prompt": "{}"}
 
 
+@pytest.mark.slow
 def test_a_million_tiny_parts_are_not_all_read() -> None:
     frugally(png_of(*[media.chunk(b"abcd", b"")] * 300_000), within_s=20)
     frugally(b"fLaC" + struct.pack(">I", 0x84FFFFFF) + bytes(2**24 - 1), within_s=20)

@@ -602,6 +602,7 @@ def test_one_wrong_thing_anywhere_in_a_graph_is_refused_or_has_controls(value, s
     find_outputs(graph, SERVER)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("link", ["latent_image", "model"])
 def test_ten_thousand_samplers_in_a_row_take_seconds_and_not_minutes(link):
     usual = sampled()["5"]["inputs"]

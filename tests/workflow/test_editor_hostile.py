@@ -212,6 +212,7 @@ def _fuzz_official(object_info: Any, rounds: int, seed: int) -> None:
         survives(editor, library)
 
 
+@pytest.mark.slow
 def test_broken_official_files_are_refused_or_converted(object_info):
     _fuzz_official(object_info, rounds=150, seed=1)
 
