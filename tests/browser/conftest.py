@@ -57,35 +57,59 @@ def app(
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """One Chromium for the tests of a file.
+def chromium() -> Iterator[support.Chromium]:
+    """Chromium for the tests of a file.
 
     Not for the session: while Playwright lives it keeps an event loop running in this thread, and
     no asynchronous test of another folder could run.
     """
-    with support.chromium() as browser:
-        yield browser
+    with support.chromium() as chromium:
+        yield chromium
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: support.Chromium) -> Any:
+    """Opens contexts that begin with nothing."""
+    return chromium.browser
+
+
+@pytest.fixture(scope="session")
+def profile_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Chromium's profile for the whole session, which keeps the app's scripts compiled."""
+    return tmp_path_factory.mktemp("profile")
 
 
 @pytest.fixture
-def person(browser: Any, app: str) -> Iterator[Callable[..., Any]]:
+def person(
+    chromium: support.Chromium, profile_folder: Path, app: str
+) -> Iterator[Callable[..., Any]]:
     """Opens pages, each ``person(...)`` in a browser of its own.
 
+    The first one with the usual window uses the profile, cleared of what the app has stored.
     At the end no page may have asked another host for anything or have reported an error.
     """
     contexts: list[Any] = []
+    profiles: list[Any] = []
     watch = support.Watch(app)
 
     def arrive(
         *, size: dict[str, int] = support.WIDE, scheme: str = "light", url: str = app, **more: Any
     ) -> Any:
-        context = browser.new_context(viewport=size, color_scheme=scheme, **more)
+        if (size, scheme, url, more) == (support.WIDE, "light", app, {}) and not profiles:
+            context = chromium.profile(profile_folder)
+            chromium.clear(context, app)
+            profiles.append(context)
+        else:
+            context = chromium.browser.new_context(viewport=size, color_scheme=scheme, **more)
+            contexts.append(context)
         context.set_default_timeout(30_000)
         context.on("page", watch.over)
-        contexts.append(context)
         return support.open_page(context, url)
 
     yield arrive
+    for context in profiles:
+        context.remove_listener("page", watch.over)
+        chromium.clear(context, app)
     for context in contexts:
         context.close()
     assert watch.external == []

@@ -36,5 +36,5 @@ nobody, anna, vera, viktor = map(_person, (None, "anna", "vera", "viktor"))
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    with browsers.chromium() as opened:
-        yield opened
+    with browsers.chromium() as chromium:
+        yield chromium.browser
