@@ -69,11 +69,10 @@ def safe_url(url: str) -> str:
 
 
 def el(tag: str, *children: object, **attributes: object) -> Html:
-    """One element. ``class_`` becomes ``class``, ``data_job`` becomes ``data-job``.
+    """Build one element; ``class_`` becomes ``class``, ``data_job`` becomes ``data-job``.
 
     Children are text, numbers, :class:`Html`, iterables of these, or None. Attributes that are
-    None or False are left out; addresses that are not http(s), of this site, or a picture in
-    a ``data:`` address are left out as well.
+    None or False and URLs that :func:`safe_url` refuses are left out.
 
     >>> el("a", "<b>", href="javascript:alert(1)", title='"x"')
     '<a title="&quot;x&quot;">&lt;b&gt;</a>'
@@ -85,7 +84,7 @@ def el(tag: str, *children: object, **attributes: object) -> Html:
 
 
 def join(*parts: object) -> Html:
-    """The parts, one after the other, escaped as :func:`el` does.
+    """Join the parts, escaped as :func:`el` does.
 
     >>> join("a&b", el("br"))
     'a&amp;b<br>'
@@ -94,12 +93,12 @@ def join(*parts: object) -> Html:
 
 
 def page_text(text: str, *, limit: int = 400) -> str:
-    """``text`` shortened for a page; what is longer than ``limit`` characters ends in '…'."""
+    """Strip ``text`` and cut it to ``limit`` characters, the last of which is then '…'."""
     text = text.strip()
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
-# Line icons on a 24 grid, drawn for this project. The stroke takes the colour of the text.
+# Line icons on a 24 × 24 grid, drawn for this project; the stroke has the color of the text.
 _ICONS: Final[dict[str, str]] = {
     "again": "M4 12a8 8 0 1 0 2.6-5.9M4 4v4.5h4.5",
     "alert": "M12 4 2.8 20h18.4zM12 10v4.5M12 17.4v.1",
@@ -145,7 +144,7 @@ _ICONS: Final[dict[str, str]] = {
 
 @cache
 def icon(name: str, class_: str = "icon") -> Html:
-    """A line icon, hidden from screen readers: the text beside it carries the meaning."""
+    """A line icon. It is hidden from screen readers, so it needs a text or label beside it."""
     return el(
         "svg",
         el("path", d=_ICONS[name]),

@@ -1,4 +1,4 @@
-"""A piece of our own HTML on Gradio's page, whose buttons speak to Python."""
+"""Blocks of our own HTML on Gradio's page, with events for Python."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["from_page", "html_block"]
 
 
 def html_block(value: str = "", *, sends: Sequence[str] = (), **options: Any) -> Any:
-    """A ``gr.HTML`` with events of our own names.
+    """A ``gr.HTML`` with custom events.
 
     A button inside with ``data-send="recall"`` fires the event ``recall`` with its other
     ``data-`` attributes as event data (see ``assets/js/app.js``), so that
-    ``island(sends=["recall"]).recall(handler)`` works. Gradio learns the names by reading them
-    in the script.
+    ``html_block(sends=["recall"]).recall(handler)`` works. Gradio reads the event names from
+    the script.
     """
     names = ", ".join(f"'{name}'" for name in sends)
     return gr.HTML(
@@ -28,6 +28,6 @@ def html_block(value: str = "", *, sends: Sequence[str] = (), **options: Any) ->
 
 
 def from_page(event: gr.EventData) -> Mapping[str, Any]:
-    """The ``data-`` attributes that came with an event. They come from the page: trust none."""
+    """The ``data-`` attributes of an event. The page sends them, so validate each."""
     data = event._data  # noqa: SLF001 -- reading a missing name through the class raises
     return data if isinstance(data, dict) else {}

@@ -1,4 +1,4 @@
-"""Seconds and bytes as people say them."""
+"""Format seconds, bytes and numbers for the page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ __all__ = ["duration", "number", "size"]
 
 
 def duration(seconds: float) -> str:
-    """
+    """Format a duration, rounded up to whole seconds.
+
     >>> duration(4.2), duration(95), duration(7260)
     ('5 s', '1 min 35 s', '2 h 1 min')
     """
@@ -19,7 +20,8 @@ def duration(seconds: float) -> str:
 
 
 def size(size_bytes: float) -> str:
-    """
+    """Format a size in decimal units.
+
     >>> size(8_040_000_000), size(319_800_000), size(2_340_000), size(4_100)
     ('8.0 GB', '320 MB', '2.3 MB', '4 kB')
     """
@@ -31,7 +33,7 @@ def size(size_bytes: float) -> str:
 
 
 def number(value: object) -> str:
-    """A value as text; whole floats, as TOML and JSON give them, without '.0'; None is empty.
+    """Format a value without the '.0' of whole floats; None becomes an empty string.
 
     >>> number(7.0), number(0.25), number("euler"), number(None)
     ('7', '0.25', 'euler', '')
