@@ -219,6 +219,7 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
   }
   /**
    * Make `old` like `replacement` and keep the nodes that are the same: bars glide, focus stays.
+   * Not idiomorph, which does the same for 10.6 kB: our rows and cards change in place, so position is enough.
    * @param {Element} old
    * @param {AnyElement} replacement
    */

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from comfy_ui.web.preset_catalog import CatalogEntry
 from comfy_ui.workflow.presets.preset_store import list_presets
 
 OTHERS = [code for code in LANGUAGES if code != "en"]
+ROOT = Path(__file__).resolve().parent.parent.parent
 PLACE = re.compile(r"\{(\d)#?\}")
 
 
@@ -50,6 +52,40 @@ def test_nothing_is_empty_and_what_varies_has_its_place(code: str) -> None:
     for english, own in words(code).items():
         assert own.strip() == own != "", english
         assert set(PLACE.findall(own)) == set(PLACE.findall(english)), english
+
+
+def source() -> str:
+    """The texts of code, templates, scripts and shipped data, without line breaks."""
+    files = [
+        path
+        for folder, names in {
+            "comfy_ui": ("**/*.py", "**/*.html", "**/*.toml"),
+            "assets/js": ("*.js",),
+            "workflows": ("*.toml",),
+        }.items()
+        for name in names
+        for path in (ROOT / folder).glob(name)
+    ]
+    texts = (path.read_text(encoding="utf-8") for path in files)
+    joined = " ".join(re.sub(r'"\s*\n\s*f?"', "", text) for text in texts)
+    return re.sub(r"\s+", " ", joined.replace("\\'", "'")).casefold()
+
+
+# Texts that are put together from smaller pieces than the search below takes apart.
+COMPOSED = re.compile(r"fields? and|missing$|styles? read from|custom_nodes|^Remove Picture$|^by ")
+OF_GRADIO = {"More tabs"}
+
+
+def test_locale_keys_are_texts_of_the_page() -> None:
+    texts = source()
+    stale = [
+        key
+        for key in words(OTHERS[0])
+        if key not in OF_GRADIO and not COMPOSED.search(key)
+        for piece in re.split(r"\{\d#?\}|, slider$|(?<=[.!]) |: | \(|\)|\d+", key)
+        if len(bare := piece.strip(" '\"().,:·=≈×")) > 1 and bare.casefold() not in texts
+    ]
+    assert stale == []
 
 
 @pytest.mark.parametrize("code", OTHERS)

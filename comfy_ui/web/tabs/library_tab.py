@@ -104,12 +104,14 @@ class LibraryTab:
         return JSONResponse(sorted(titled, key=lambda pair: pair[1].casefold()), headers=PRIVATE)
 
     async def _space(self, request: Request) -> Response:
-        """What the owner's results take up, as words."""
+        """The storage that the user's results take up, as a text."""
         user_id = self._access.require("see_own", request)
         space = await self._services.studio.space(user_id)
         of = f" of {units.size(space.limit_bytes)}" if space.limit_bytes is not None else ""
-        used = units.size(space.used_bytes) if space.used_bytes else "Nothing"
-        return JSONResponse({"text": f"{used}{of} used"}, headers=PRIVATE)
+        text = (
+            f"{units.size(space.used_bytes)}{of} used" if space.used_bytes else "Nothing stored yet"
+        )
+        return JSONResponse({"text": text}, headers=PRIVATE)
 
     async def _importing(self, request: Request) -> Response:
         self._access.require("import_folder", request)
