@@ -30,13 +30,13 @@ def _card(preset: str = "sdxl", **fields: str) -> str:
     )  # type: ignore[arg-type]
 
 
-def test_what_came_and_what_went_is_marked() -> None:
+def test_draft_card_marks_added_and_removed_text() -> None:
     assert "a <mark>black </mark>cat" in _card()
     assert "a <del>grey </del>cat" in _card(original="a grey cat", enhanced="a cat")
 
 
 @pytest.mark.parametrize("field", ["enhanced", "negative", "source", "reason", "lyrics"])
-def test_nothing_of_a_model_is_markup(field: str) -> None:
+def test_draft_card_escapes_every_text_of_a_model(field: str) -> None:
     for card in (_card(**{field: EVIL}), writing_card(EVIL, EVIL)):
         found = _Elements()
         found.feed(card)
@@ -44,12 +44,12 @@ def test_nothing_of_a_model_is_markup(field: str) -> None:
         assert not any(name.startswith("on") for name in found.attributes)
 
 
-def test_a_negative_is_shown_only_where_the_preset_has_one() -> None:
+def test_draft_card_shows_a_negative_only_if_the_preset_has_one() -> None:
     assert "Negative" in _card(negative="dog")
     assert "Negative" not in _card("flux1_dev", negative="dog")
 
 
-def test_the_reason_for_the_rules_is_told() -> None:
+def test_draft_card_shows_the_reason_for_the_rules() -> None:
     assert "It was away." in _card(reason="It was away.")
 
 
@@ -63,19 +63,19 @@ def test_the_reason_for_the_rules_is_told() -> None:
         {"style": ["photo"], "strength": {}},
     ],
 )
-def test_wishes_that_make_no_sense_are_as_by_default(wishes: object) -> None:
+def test_enhance_settings_with_invalid_values_get_defaults(wishes: object) -> None:
     assert EnhanceSettings.parse(json.dumps({"wishes": wishes}), ["photo"]) == EnhanceSettings()
     assert EnhanceSettings.parse("{", ["photo"]) == EnhanceSettings()
 
 
-def test_wishes_are_read() -> None:
+def test_enhance_settings_read_valid_values() -> None:
     own = {"instructions": "x" * 5000, "system": "y"}
     text = json.dumps({"wishes": {"style": "Ink", "strength": "strong", **own}, "unlike": "z"})
     wishes = EnhanceSettings.parse(text, ["Ink"])
     assert wishes == EnhanceSettings("Ink", "strong", "x" * 4000, "y", unlike="z")
 
 
-def test_a_system_prompt_is_offered_to_those_who_may_give_one() -> None:
+def test_draft_card_offers_a_system_prompt_only_if_allowed() -> None:
     draft = EnhancedPrompt("a black cat", "", "a cat", "rules")
     assert 'data-wish="system"' in draft_card(draft, get_preset("sdxl"), EnhanceSettings())
     assert 'data-wish="system"' not in draft_card(
@@ -83,7 +83,7 @@ def test_a_system_prompt_is_offered_to_those_who_may_give_one() -> None:
     )
 
 
-def test_a_draft_that_changed_nothing_says_why_and_offers_nothing_to_use() -> None:
+def test_draft_card_without_changes_shows_the_reason_and_no_use_button() -> None:
     card = _card(enhanced="eine Katze", original=" eine Katze ", reason="English only.")
     assert "English only." in card
     assert "Use" not in card
@@ -92,7 +92,7 @@ def test_a_draft_that_changed_nothing_says_why_and_offers_nothing_to_use() -> No
     assert "Discard" in card
 
 
-def test_the_description_of_a_picture_is_no_change_of_a_prompt() -> None:
+def test_draft_card_of_a_description_marks_no_changes() -> None:
     told = EnhancedPrompt("a red square", "", "", "llava")
     card = draft_card(told, get_preset("sdxl"))
     assert "a red square" in card

@@ -22,11 +22,11 @@ RUNNING = Snapshot(
 )
 
 
-def test_the_examples_hold() -> None:
+def test_job_card_doctests_pass() -> None:
     assert doctest.testmod(job_card).failed == 0
 
 
-def test_every_phase_reads_and_looks_different() -> None:
+def test_job_card_differs_in_text_and_class_for_each_phase() -> None:
     pages = {
         phase: Page(
             job_card.job_card(Snapshot(job_id="j", phase=phase, error=JobError("why", "do")))
@@ -39,7 +39,7 @@ def test_every_phase_reads_and_looks_different() -> None:
     assert len({page.elements[0][1]["class"] for page in pages.values()}) == len(Phase)
 
 
-def test_a_running_job_shows_step_percentage_time_and_picture() -> None:
+def test_job_card_of_a_running_job_shows_step_percentage_time_and_preview() -> None:
     page = Page(job_card.job_card(RUNNING, ratio=1.5))
     assert "Step 10 of 24" in page.text
     assert "7 s left" in page.text
@@ -49,7 +49,7 @@ def test_a_running_job_shows_step_percentage_time_and_picture() -> None:
     assert page.elements[0][1]["data-job"] == "j"
 
 
-def test_a_stopped_job_says_so_where_its_picture_would_be() -> None:
+def test_job_card_of_a_stopped_job_without_preview_shows_a_message() -> None:
     stopped = Snapshot(job_id="j", phase=Phase.CANCELLED)
     page = Page(job_card.job_card(stopped))
     assert "Nothing was made" in page.text
@@ -58,7 +58,7 @@ def test_a_stopped_job_says_so_where_its_picture_would_be() -> None:
     assert len(seen.all("img")) == 1
 
 
-def test_screen_readers_hear_the_phase_and_the_quarters_only() -> None:
+def test_job_card_announces_phases_and_quarters_only() -> None:
     def spoken(progress: float) -> str:
         html = job_card.job_card(dataclasses.replace(RUNNING, progress=progress))
         return html.split('role="status">')[1].split("<")[0]
@@ -67,7 +67,7 @@ def test_screen_readers_hear_the_phase_and_the_quarters_only() -> None:
     assert spoken(50) == "Drawing, 50 percent"
 
 
-def test_the_place_in_the_queue_is_told() -> None:
+def test_job_card_of_a_queued_job_shows_its_position() -> None:
     queued = Snapshot(
         job_id="j",
         phase=Phase.QUEUED,
@@ -82,7 +82,7 @@ def test_the_place_in_the_queue_is_told() -> None:
     assert "%" not in page.text
 
 
-def test_an_error_is_a_sentence_with_advice_and_hides_its_details() -> None:
+def test_error_card_shows_message_and_hint_and_folds_the_details() -> None:
     error = JobError("KSampler: <script>x</script>", "Use a smaller size.", "Traceback …")
     page = Page(job_card.error_card(error))
     assert not page.all("script")
@@ -93,19 +93,19 @@ def test_an_error_is_a_sentence_with_advice_and_hides_its_details() -> None:
     assert page.all(role="alert")
 
 
-def test_a_job_that_failed_can_be_tried_again_and_what_was_no_job_cannot() -> None:
+def test_error_card_offers_a_retry_for_jobs_only() -> None:
     assert 'data-do="retry-job"' in job_card.error_card(JobError("x"), job_id="j")
     assert 'data-do="retry-job"' not in job_card.error_card(JobError("x"))
 
 
-def test_an_error_without_details_has_no_fold() -> None:
+def test_error_card_without_details_has_no_fold() -> None:
     assert not Page(job_card.error_card(JobError("x"))).all("details")
 
 
 @pytest.mark.parametrize(
     ("kind", "tag"), [("image", "img"), ("video", "video"), ("audio", "audio")]
 )
-def test_results_are_shown_by_kind_and_offered_as_they_are(kind: str, tag: str) -> None:
+def test_result_card_shows_each_kind_and_downloads_the_original(kind: str, tag: str) -> None:
     page = Page(job_card.result_card([item(kind=kind, filename="a b.png")]))
     assert page.all(tag)[0]["src"] == "/files/7"
     (link,) = page.all("a")
@@ -113,7 +113,7 @@ def test_results_are_shown_by_kind_and_offered_as_they_are(kind: str, tag: str) 
     assert link["download"] == "a b.png"
 
 
-def test_a_result_offers_what_it_has() -> None:
+def test_result_card_offers_only_what_the_result_has() -> None:
     def offered(*ways: str, **changes: object) -> set[str | None]:
         page = Page(job_card.result_card([item(**changes)], ways=ways))
         return {a["data-what"] for a in page.all("button", data_send="recall")}
@@ -122,13 +122,13 @@ def test_a_result_offers_what_it_has() -> None:
     assert offered(seed=None, prompt="", kind="video") == {"all"}
 
 
-def test_the_gallery_shows_thumbnails_and_never_originals() -> None:
+def test_gallery_shows_thumbnails_and_no_originals() -> None:
     page = Page(gallery([item(id=3), item(id=2, thumbnail=None, kind="audio")]))
     assert [a["src"] for a in page.all("img")] == ["/thumbs/3"]
     assert [a["data-open"] for a in page.all("button")] == ["3", "2"]
 
 
-def test_hostile_names_stay_text() -> None:
+def test_gallery_and_result_card_escape_hostile_names() -> None:
     evil = '"><img src=x onerror=alert(1)>'
     page = Page(
         gallery([item(prompt=evil, filename=evil)])
@@ -137,17 +137,17 @@ def test_hostile_names_stay_text() -> None:
     assert not [a for a in page.all("img") if "onerror" in a]
 
 
-def test_nothing_yet_is_an_invitation() -> None:
+def test_empty_card_offers_three_examples() -> None:
     page = Page(job_card.empty_card(["one", "two", "three", "four"]))
     assert [a["data-prompt"] for a in page.all("button")] == ["one", "two", "three"]
     assert gallery([]) == ""
     assert "Generate" in page.text
 
 
-def test_words_are_results_too() -> None:
+def test_texts_card_escapes_texts() -> None:
     assert "a <b>" in Page(job_card.texts_card(["a <b>"], job_id="j")).text
 
 
-def test_a_file_that_is_gone_is_still_listed_by_name() -> None:
+def test_result_card_of_an_unknown_kind_shows_the_file_name() -> None:
     page = Page(job_card.result_card([item(kind="file", path=Path("gone"), filename="x.glb")]))
     assert "x.glb" in page.text
