@@ -12,6 +12,10 @@ run *arguments:
 test *arguments:
     uv run --group dev pytest {{arguments}}
 
+# run the tests that only CI runs otherwise
+test-slow:
+    uv run --group dev pytest -m "slow and not live and not nightly"
+
 # format, lint and type-check
 lint:
     uv run --group dev ruff format .

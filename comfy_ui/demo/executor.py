@@ -304,7 +304,7 @@ class _Job:
                 "Allocation on device 0 would exceed allowed memory. (out of memory)"
             )
         if self.faults.error_at in (class_type, node_id):
-            raise RuntimeError("The engine was told to fail here.")
+            raise RuntimeError("This node fails because the test asked for it.")
         outcome = NODES[class_type].run(context, **_arguments(self._inputs(node_id)))
         if isinstance(outcome, Shown):
             result = _Result(outcome.outputs, outcome.ui or None)

@@ -166,7 +166,7 @@ def _listed(text: str) -> tuple[str, ...]:
 def _by_rules(prompt: str, presets: Collection[str] | None) -> PromptAnalysis:
     found = words(remove_quotes(prompt)) or words(prompt)
     if not found:
-        raise ValidationError("There is no prompt to analyse.", hint="Type a few words first.")
+        raise ValidationError("There is no prompt to analyze.", hint="Type a few words first.")
     rules = vocabulary()["analysis"]
     subject, subjects = subject_of(found), subject_words(found)
     kind, reasons = _kind(found, rules)

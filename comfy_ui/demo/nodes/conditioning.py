@@ -1,4 +1,4 @@
-"""From words and pictures to what a sampler is told."""
+"""From words and pictures to the conditioning of a sampler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures: their colours and detail."""
+"""Pictures: their colors and detail."""
 
 from __future__ import annotations
 

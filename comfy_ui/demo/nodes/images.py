@@ -252,7 +252,7 @@ def pad(
     bottom: int,
     feathering: int,
 ) -> tuple[Pictures, Masks]:
-    """Grey borders, and a mask that is 1 there and fades into the picture."""
+    """Gray borders, and a mask that is 1 there and fades into the picture."""
     rows, columns = image.shape[1:3]
     sides = ((0, 0), (top, bottom), (left, right), (0, 0))
     wide = np.pad(image[..., :3], sides, constant_values=128)

@@ -31,7 +31,7 @@ class Order:
 
 
 def render(context: Context, order: Order, latent: Latent) -> Latent:
-    """The latent, painted. Reports each step, with a preview where somebody looks."""
+    """Paint the latent. Reports each step, with a preview if a client shows it."""
     seed = order.seed if order.seed is not None else (latent.noise_seed or 0)
     steps = order.sigmas.count
     if latent.medium == "mesh":
@@ -115,7 +115,7 @@ class _Painting:
 
     @property
     def _already_painted(self) -> bool:
-        """A second stage of the same prompt refines; it does not start anew."""
+        """A second stage of the same prompt refines; it does not start over."""
         return self._latent.painted == self.brief.prompt and self._denoise < 1
 
     def frames(self) -> Iterator[Any]:

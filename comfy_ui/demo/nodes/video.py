@@ -54,7 +54,7 @@ def cut(
 def interpolate(
     context: Context, *, images: Pictures, multiplier: int = 2, **_: Any
 ) -> tuple[Pictures]:
-    """Blends between neighbours: a film of ``(n - 1) · multiplier + 1`` frames."""
+    """Blend between neighbors: a film of ``(n - 1) · multiplier + 1`` frames."""
     if len(images) < 2:
         return (images,)
     frames = []

@@ -39,7 +39,7 @@ def smooth(low: float, high: float, value: Floats) -> Floats:
 
 
 def ramp(stops: Sequence[Sequence[float]], at: Floats) -> Floats:
-    """Colours along evenly spaced stops, eased between them; a last axis of 3 is added."""
+    """Colors along evenly spaced stops, eased between them; a last axis of 3 is added."""
     table = np.asarray(stops, np.float32)
     where = np.clip(at, 0, 1) * (len(table) - 1)
     index = np.minimum(where.astype(np.int32), len(table) - 2)

@@ -42,7 +42,7 @@ def stage(sketch: Picture, part: float, seed: int, start: Picture | None = None)
     if noise_level > 0.01:
         wanted = blurred(wanted, 1 + noise_level * height / 9)
         random = np.random.default_rng([seed & 0xFFFFFFFF, round(part * 1000)])
-        # A latent has an eighth of the size: its noise shows as soft coloured blocks.
+        # A latent has an eighth of the size: its noise shows as soft colored blocks.
         rows, columns = max(4, height // 5), max(4, width // 5)
         grain = random.normal(0.5, 0.30, (rows, columns, 3))
         noise = np.clip(0.7 * grain + 0.3 * grain.mean(axis=2, keepdims=True), 0, 1)
@@ -59,7 +59,7 @@ def stage(sketch: Picture, part: float, seed: int, start: Picture | None = None)
 
 
 def restyled(picture: Picture, painted: Picture, denoise: float) -> Picture:
-    """A given picture taken toward the painted one: first its colours, at the end its shapes."""
+    """A given picture taken toward the painted one: first its colors, at the end its shapes."""
     height, width = painted.shape[:2]
     old = resized(picture, width, height).astype(np.float32) / 255
     new = painted.astype(np.float32) / 255

@@ -1,4 +1,4 @@
-"""Space, and abstract silk: warped noise in the colours of the palette."""
+"""Space, and abstract silk: warped noise in the colors of the palette."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _planet(canvas: Canvas, wish: Wish, t: float) -> None:
 
 
 def silk(canvas: Canvas, wish: Wish, t: float) -> None:
-    """Folds of coloured silk: a plane bent by sines again and again, lit as a relief."""
+    """Folds of colored silk: a plane bent by sines again and again, lit as a relief."""
     palette = wish.palette
     random = canvas.random(550)
     # Smooth all over: computed on a coarser grid and enlarged.

@@ -92,7 +92,7 @@ def _ridge(  # noqa: PLR0917 -- drawn once, in this order
     lit = np.clip(shade, 0, 1)[..., None] * 0.62
     dim = np.clip(-shade, 0, 1)[..., None] * 0.55
     body = np.asarray(colour, np.float32) * (1 - lit - dim) + warm * lit + cool * dim
-    # Valleys fill with air: toward its foot a far ridge takes the colour of the haze.
+    # Valleys fill with air: toward its foot a far ridge takes the color of the haze.
     foot = smooth(0.0, 0.26 + 0.34 * depth, below)[..., None] * (0.80 - 0.72 * depth)
     body += (np.asarray(haze, np.float32) - body) * foot
     if snow:

@@ -1,4 +1,4 @@
-"""Palettes: what colour the sky, the light and the land have in each mood."""
+"""Palettes: what color the sky, the light and the land have in each mood."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Palette:
         )
 
     def toward(self, other: Palette, part: float) -> Palette:
-        """Between this one and another with as many sky colours."""
+        """Between this one and another with as many sky colors."""
         return Palette(
             tuple(mix(a, b, part) for a, b in zip(self.sky, other.sky, strict=True)),
             mix(self.light, other.light, part),

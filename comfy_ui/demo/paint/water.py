@@ -1,4 +1,4 @@
-"""Water under a sky: sea, harbour, lake."""
+"""Water under a sky: sea, harbor, lake."""
 
 from __future__ import annotations
 
