@@ -5,37 +5,26 @@
   const { $, $$, make, dialog, load, save } = window.comfy.kit;
   const { quoteEntry, splitEntries, gridTotal } = globalThis.comfyText;
   const KEPT = "comfy-ui.grid";
-  const NO_LIST = ["image", "mask", "video", "audio"];
-  const NUMBERS = ["seed", "steps", "width", "height", "frames", "batch", "int", "cfg", "guidance", "fps", "duration", "strength", "float"];
 
   /** The axes of the next request only. @type {GridAxis[]} */
   let chosen = [];
 
   // What may vary: the prompt, and every field of the form that takes a value from a list.
   function fields() {
-    /** @type {{ name: string, label: string, role: string, now: string, options?: string[] }[]} */
+    /** @type {{ name: string, label: string, role?: string, hint: string, now: string, options?: string[] }[]} */
     const found = [];
     const form = $("form.settings");
-    const box = form?.dataset.promptRole === "yes" && { name: form.dataset.promptName, label: "Words in the prompt", role: "prompt", now: "" };
+    const box = form?.dataset.promptRole === "yes" && { name: form.dataset.promptName, label: "Words in the prompt", hint: form.dataset.promptHint ?? "", now: "" };
     if (box) found.push(box);
     for (const field of $$("form.settings .field")) {
       const input = $("[name]", field);
-      const role = field.dataset.role ?? "choice";
-      if (!input || NO_LIST.includes(role)) continue;
-      const options = [...(input.options ?? [])].map((option) => (role === "choice" && input.name === "variant" ? option.textContent : option.value));
-      found.push({ name: input.name, label: $("label, .label", field).textContent, role, options, now: input.type === "checkbox" ? "on, off" : input.value });
+      const { role, gridHint: hint } = field.dataset; // workflow/fields/field_types.py has the hints
+      if (!input || !hint) continue;
+      const options = [...(input.options ?? [])].map((option) => (input.name === "variant" ? option.textContent : option.value));
+      found.push({ name: input.name, label: $("label, .label", field).textContent, role, hint, options, now: input.type === "checkbox" ? "on, off" : input.value });
     }
     return found;
   }
-  const HINTS = {
-    prompt: "The words to replace, then their replacements: red, blue, green",
-    seed: "7, 8, 9 or -1, -1, -1 for random ones",
-    number: "8, 12, 20 or a range: 20-40 (+10)",
-    list: "Choose below, or separate values with commas",
-    text: "Separate values with commas; quote a value that has one",
-  };
-  /** @param {{ role: string, options?: string[] }} field */
-  const hint = ({ role, options }) => HINTS[role] ?? (NUMBERS.includes(role) ? HINTS.number : options?.length ? HINTS.list : HINTS.text);
   /**
    * One axis of the grid: which field varies, over which values.
    * @param {ReturnType<typeof fields>} all
@@ -58,7 +47,7 @@
     function show() {
       const one = field();
       values.hidden = help.hidden = !one;
-      help.textContent = one ? hint(one) : "";
+      help.textContent = one?.hint ?? "";
       options.replaceChildren(...(one?.options ?? []).filter(Boolean).map((value) => make("button", { type: "button", className: "offer", value, textContent: value.split(/[\\/]/).pop(), title: value })));
       offer();
     }

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from ..errors import ValidationError
 from ..settings import Settings
-from ..workflow.fields.roles import FILE_ROLES
+from ..workflow.fields.field_types import FILE_ROLES
 from .command_support import connect, open_source, own_presets, print_json
 
 if TYPE_CHECKING:

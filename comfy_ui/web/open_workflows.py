@@ -20,7 +20,7 @@ from ..library.saved_workflows import SavedWorkflows
 from ..protocol.object_info import NodeRegistry
 from ..workflow.checks.graph_checks import check_workflow
 from ..workflow.editor import convert_workflow
-from ..workflow.fields.roles import FILE_ROLES
+from ..workflow.fields.field_types import FILE_ROLES
 from ..workflow.load import load_workflow
 from ..workflow.presets.preset_from_workflow import models_of, preset_from_workflow
 from ..workflow.presets.preset_store import Preset

@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from ..errors import ValidationError
-from .fields.roles import FILE_ROLES, INTEGER_ROLES, MAX_SEED, NUMBER_ROLES
+from .fields.field_types import FIELD_TYPES, INTEGER_ROLES, MAX_SEED, MODEL_ROLES, NUMBER_ROLES
 from .presets.schema import Param, Preset
 
 __all__ = ["MAX_CELLS", "ParamAxis", "expand", "read_axis"]
@@ -67,17 +67,18 @@ def read_axis(
         values = tuple(next((k for k, t in titles.items() if v in {k, t}), v) for v in found)
         return ParamAxis(name, "Variant", values, tuple(titles.get(v, v) for v in values))
     param = preset.param(name)
-    if param is None or param.role in FILE_ROLES:
+    if param is None or not FIELD_TYPES[param.role].in_grid:
         raise ValidationError(f"A grid cannot vary '{name}' here.", hint="Choose another field.")
     entries: list[Any] = []
     entries += _numbers(param, text) if param.role in NUMBER_ROLES else _entries(text)
-    _few(param.label, entries, _example(param))
+    _few(param.label, entries, FIELD_TYPES[param.role].grid_example)
     if param.role == "seed":
         draw = rng or random
         entries = [draw.randrange(MAX_SEED + 1) if entry == -1 else entry for entry in entries]
     if param.role == "prompt" and len(entries) < 2:
         raise ValidationError(
-            "Give the words to replace, then what shall take their place.", hint=_example(param)
+            "Give the words to replace, then what shall take their place.",
+            hint=FIELD_TYPES[param.role].grid_example,
         )
     return ParamAxis(
         name, param.label, tuple(entries), tuple(_said(param, entry) for entry in entries)
@@ -171,7 +172,9 @@ def _range(param: Param, found: re.Match[str]) -> Iterator[int | float]:
     else:
         step = abs(_number(param, found[3])) if found[3] else 1
         if not step:
-            raise ValidationError("A step of 0 never arrives.", hint=_example(param))
+            raise ValidationError(
+                "A step of 0 never arrives.", hint=FIELD_TYPES[param.role].grid_example
+            )
         step = step if last >= first else -step
         steps = int((last - first) / step + 1e-9)
     if steps >= MAX_CELLS:
@@ -190,23 +193,14 @@ def _number(param: Param, entry: str) -> int | float:
     except ValueError:
         kind = "a whole number" if param.role in INTEGER_ROLES else "a number"
         raise ValidationError(
-            f"'{param.label}' takes {kind}, not '{entry[:40]}'.", hint=_example(param)
+            f"'{param.label}' takes {kind}, not '{entry[:40]}'.",
+            hint=FIELD_TYPES[param.role].grid_example,
         ) from None
-
-
-def _example(param: Param) -> str:
-    if param.role == "prompt":
-        return "For example: red, blue, green"
-    if param.role in INTEGER_ROLES:
-        return "For example: 8, 12, 20 or 20-40 (+10)"
-    if param.role in NUMBER_ROLES:
-        return "For example: 1, 3.5, 7 or 0.2-1 (+0.2)"
-    return "Separate them by commas."
 
 
 def _said(param: Param, entry: Any) -> str:
     if isinstance(entry, float):
         return f"{entry:g}"
-    if param.role in {"model", "lora"}:
+    if param.role in MODEL_ROLES:
         return PurePosixPath(str(entry).replace("\\", "/")).stem
     return str(entry)

@@ -15,7 +15,7 @@ from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer
 from comfy_ui.jobs.studio import Studio
 from comfy_ui.storage.records import JobRequest, LibraryItem, Phase
-from comfy_ui.workflow.fields.roles import FILE_ROLES
+from comfy_ui.workflow.fields.field_types import FILE_ROLES
 from comfy_ui.workflow.presets.preset_store import Preset, list_presets
 from tests.jobs.support import last
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from comfy_ui.workflow.checks.allow_list import allowed_inputs, check_allowed
-from comfy_ui.workflow.fields.roles import FILE_ROLES
+from comfy_ui.workflow.fields.field_types import FILE_ROLES
 from comfy_ui.workflow.graph import Graph
 from comfy_ui.workflow.presets.preset_store import (
     Preset,

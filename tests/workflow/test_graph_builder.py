@@ -7,7 +7,7 @@ import json
 import pytest
 
 from comfy_ui.workflow import compile_workflow
-from comfy_ui.workflow.fields.roles import FILE_ROLES
+from comfy_ui.workflow.fields.field_types import FILE_ROLES
 from comfy_ui.workflow.model_files import find_model
 from comfy_ui.workflow.presets.preset_store import (
     build_graph,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from comfy_ui.errors import ValidationError
+from comfy_ui.workflow.fields.field_types import FILE_ROLES, MAX_SEED
 from comfy_ui.workflow.fields.param_values import QUALITIES, choices, limits, resolve_values
-from comfy_ui.workflow.fields.roles import FILE_ROLES, MAX_SEED
 from comfy_ui.workflow.presets.preset_store import get_preset, list_presets
 from tests.conftest import recorded_object_info
 

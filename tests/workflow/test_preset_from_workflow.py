@@ -9,7 +9,7 @@ from comfy_ui.errors import InvalidWorkflowError, MissingNodesError
 from comfy_ui.protocol.object_info import NodeRegistry
 from comfy_ui.workflow.checks.requirements import preset_problems
 from comfy_ui.workflow.editor import convert_workflow
-from comfy_ui.workflow.fields.roles import FILE_ROLES
+from comfy_ui.workflow.fields.field_types import FILE_ROLES
 from comfy_ui.workflow.graph import copied
 from comfy_ui.workflow.presets import preset_from_workflow as module
 from comfy_ui.workflow.presets.preset_from_workflow import models_of, preset_from_workflow

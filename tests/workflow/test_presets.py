@@ -22,8 +22,8 @@ from comfy_ui.workflow import (
 )
 from comfy_ui.workflow.checks.graph_checks import check_workflow
 from comfy_ui.workflow.checks.requirements import preset_problems, version_at_least
+from comfy_ui.workflow.fields.field_types import FILE_ROLES
 from comfy_ui.workflow.fields.param_values import value_problems
-from comfy_ui.workflow.fields.roles import FILE_ROLES
 from comfy_ui.workflow.graph import Graph, inputs_of
 from comfy_ui.workflow.presets.preset_store import (
     Preset,

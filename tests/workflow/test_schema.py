@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import pydantic
 import pytest
 
-from comfy_ui.workflow.fields.roles import FILE_ROLES, INTEGER_ROLES, NUMBER_ROLES, USUAL, Role
+from comfy_ui.workflow.fields.field_types import (
+    FIELD_TYPES,
+    FILE_ROLES,
+    INTEGER_ROLES,
+    NUMBER_ROLES,
+)
 from comfy_ui.workflow.presets.schema import Param, ParamTarget, Preset
 from tests.workflow.support import small_graph
 
@@ -49,11 +54,11 @@ def test_a_parameter_has_what_is_usual_for_its_role() -> None:
 
 
 def test_roles_are_sorted_without_overlap() -> None:
-    roles = set(get_args(Role))
+    roles = set(FIELD_TYPES)
     assert INTEGER_ROLES < NUMBER_ROLES < roles
     assert roles > FILE_ROLES
     assert not FILE_ROLES & NUMBER_ROLES
-    assert set(USUAL) <= roles
+    assert {entry.role for entry in FIELD_TYPES.values()} == roles
 
 
 def test_presets_and_their_parts_are_frozen() -> None:

@@ -16,7 +16,7 @@ from comfy_ui.prompts import (
 )
 from comfy_ui.workflow import Control, get_preset
 from comfy_ui.workflow.controls.control import ControlTarget
-from comfy_ui.workflow.fields.roles import Role
+from comfy_ui.workflow.fields.field_types import Role
 
 WORDS = st.text(alphabet="abcdefgh ,.", max_size=8)
 LINES = {"colour": ("red", "{dark|pale} blue"), "hair_style": ("short", "long"), "a/x": ("1",)}

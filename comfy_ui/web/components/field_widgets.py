@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from ...workflow.fields.roles import FILE_ROLES, INTEGER_ROLES, NUMBER_ROLES
+from ...workflow.fields.field_types import FIELD_TYPES, INTEGER_ROLES, grid_hint
 from ...workflow.presets.preset_store import Param, Preset
 from .html import Html, act, el, icon, icon_button
 from .units import number
 
-__all__ = ["field", "size", "variant"]
+__all__ = ["WIDGETS", "FieldContext", "field", "size", "variant"]
 
-_SLIDERS: Final = frozenset({"steps", "cfg", "guidance", "strength", "batch", "frames", "duration"})
 _ASPECTS: Final = (("Square", 1, 1), ("Classic", 4, 3), ("Photo", 3, 2), ("Wide", 16, 9))
 
 
@@ -23,40 +23,65 @@ class _Shape(NamedTuple):
     height: int
 
 
-def field(param: Param, value: Any, offered: Sequence[str] | None, *, paints: bool = False) -> Html:
-    """``offered``: what may be chosen, None where it is no choice. ``paints``: a mask, over it."""
-    name = f"f-{param.id}"
-    if param.role == "seed":
-        return _seed(param, value, name)
-    if param.role == "bool":
-        control = el(
-            "input", type="checkbox", id=name, name=param.id, checked=bool(value), role="switch"
+@dataclass(frozen=True, slots=True)
+class FieldContext:
+    """One field to draw.
+
+    ``offered`` are the choices, None for a free value; ``paints``: a mask can be painted over it.
+    """
+
+    param: Param
+    value: Any
+    offered: Sequence[str] | None = None
+    paints: bool = False
+
+    @property
+    def key(self) -> str:
+        """The element's id."""
+        return f"f-{self.param.id}"
+
+    def wrap(self, *parts: object) -> Html:
+        """The field's element around its label and control, with what the page's scripts read."""
+        param = self.param
+        return el(
+            "div",
+            parts,
+            el("p", param.help, class_="help") if param.help and param.advanced else None,
+            class_=f"field {param.role}",
+            title=param.help or None,
+            data_role=param.role,
+            data_grid_hint=grid_hint(param.role, has_choices=self.offered is not None),
+            data_find=f"{param.label} {param.role} {param.id}".lower(),
         )
-        return _wrap(param, el("label", control, el("span", param.label), class_="switch"))
-    label = el("label", param.label, for_=name)
-    if param.role in FILE_ROLES:
-        return _wrap(param, label, _upload(param, value, name, paints=paints))
-    if offered is not None:
-        return _wrap(param, label, _select(param.id, name, offered, value))
-    if param.role in NUMBER_ROLES:
-        return _number(param, value, name)
-    text = "" if value is None else str(value)
-    return _wrap(param, label, el("textarea", text, id=name, name=param.id, rows="2"))
 
 
-def _wrap(param: Param, *parts: object) -> Html:
-    return el(
-        "div",
-        parts,
-        el("p", param.help, class_="help") if param.help and param.advanced else None,
-        class_=f"field {param.role}",
-        title=param.help or None,
-        data_role=param.role,
-        data_find=f"{param.label} {param.role} {param.id}".lower(),
+def field(param: Param, value: Any, offered: Sequence[str] | None, *, paints: bool = False) -> Html:
+    """A param as a form field, by the widget of its field type; a list if it has choices."""
+    field_type = FIELD_TYPES[param.role]
+    as_list = offered is not None and field_type.takes_choices
+    draw = WIDGETS["select" if as_list else field_type.widget]
+    return draw(FieldContext(param, value, offered if as_list else None, paints))
+
+
+def _switch(context: FieldContext) -> Html:
+    param, name = context.param, context.key
+    control = el(
+        "input", type="checkbox", id=name, name=param.id, checked=bool(context.value), role="switch"
+    )
+    return context.wrap(el("label", control, el("span", param.label), class_="switch"))
+
+
+def _text(context: FieldContext) -> Html:
+    param, name = context.param, context.key
+    text = "" if context.value is None else str(context.value)
+    return context.wrap(
+        el("label", param.label, for_=name),
+        el("textarea", text, id=name, name=param.id, rows="2"),
     )
 
 
-def _number(param: Param, value: Any, name: str) -> Html:
+def _number(context: FieldContext) -> Html:
+    param, value, name = context.param, context.value, context.key
     step = param.step or (1 if param.role in INTEGER_ROLES else "any")
     if param.frames:
         step = param.frames[0]
@@ -76,8 +101,8 @@ def _number(param: Param, value: Any, name: str) -> Html:
         **limits,
     )
     label = el("label", param.label, for_=name)
-    if param.role not in _SLIDERS or param.min is None or param.max is None:
-        return _wrap(param, el("div", label, box, class_="row"))
+    if not FIELD_TYPES[param.role].slider or param.min is None or param.max is None:
+        return context.wrap(el("div", label, box, class_="row"))
     slider = el(
         "input",
         type="range",
@@ -86,13 +111,13 @@ def _number(param: Param, value: Any, name: str) -> Html:
         aria_label=f"{param.label}, slider",
         **limits,
     )
-    return _wrap(param, el("div", label, box, class_="row"), slider)
+    return context.wrap(el("div", label, box, class_="row"), slider)
 
 
-def _seed(param: Param, value: Any, name: str) -> Html:
+def _seed(context: FieldContext) -> Html:
+    param, value, name = context.param, context.value, context.key
     fixed = value if value not in {None, -1, "-1", ""} and value != param.default else None
-    return _wrap(
-        param,
+    return context.wrap(
         el("label", param.label, for_=name),
         el(
             "div",
@@ -114,21 +139,25 @@ def _seed(param: Param, value: Any, name: str) -> Html:
     )
 
 
-def _select(name: str, key: str, offered: Iterable[str], value: Any) -> Html:
-    offered = list(offered)
+def _select(context: FieldContext) -> Html:
+    param, value = context.param, context.value
+    offered = list(context.offered or ())
     if value is not None and str(value) not in offered:
         offered.insert(0, str(value))
-    return el(
-        "div",
+    return context.wrap(
+        el("label", param.label, for_=context.key),
         el(
-            "select",
-            [el("option", text, value=text, selected=text == str(value)) for text in offered],
-            id=key,
-            name=name,
-            translate="no",
+            "div",
+            el(
+                "select",
+                [el("option", text, value=text, selected=text == str(value)) for text in offered],
+                id=context.key,
+                name=param.id,
+                translate="no",
+            ),
+            icon("arrow"),
+            class_="select",
         ),
-        icon("arrow"),
-        class_="select",
     )
 
 
@@ -153,6 +182,7 @@ def variant(preset: Preset, value: Any) -> Html:
             class_="select",
         ),
         class_="field variant",
+        data_grid_hint=grid_hint("choice", has_choices=True),
         data_find="variant",
     )
 
@@ -218,9 +248,10 @@ def _shape_button(shape: _Shape) -> Html:
     )
 
 
-def _upload(param: Param, value: Any, name: str, *, paints: bool) -> Html:
-    accept = "image/*" if param.role in {"image", "mask"} else f"{param.role}/*"
-    return el(
+def _upload(context: FieldContext) -> Html:
+    param, value, name = context.param, context.value, context.key
+    accept = FIELD_TYPES[param.role].accept
+    box = el(
         "div",
         el("input", type="hidden", name=param.id, value=value or ""),
         el("input", type="file", id=name, accept=accept, class_="sr", data_upload=param.id),
@@ -238,12 +269,13 @@ def _upload(param: Param, value: Any, name: str, *, paints: bool) -> Html:
             data_do="paint-mask",
             title="Paint the area to change",
         )
-        if paints
+        if context.paints
         else None,
         icon_button("close", f"Remove {param.label}", data_do="clear-upload"),
         class_="upload filled" if value else "upload",
         data_upload_kind=param.role,
     )
+    return context.wrap(el("label", param.label, for_=name), box)
 
 
 def _file_shown(value: Any) -> str:
@@ -251,3 +283,14 @@ def _file_shown(value: Any) -> str:
     if not value:
         return "Choose a file or drop it here"
     return "Previously chosen file" if str(value).startswith("ui-") else str(value)
+
+
+WIDGETS: Final[dict[str, Callable[[FieldContext], Html]]] = {
+    "number": _number,
+    "seed": _seed,
+    "select": _select,
+    "switch": _switch,
+    "text": _text,
+    "upload": _upload,
+}
+"""The HTML of each widget that a field type can name."""

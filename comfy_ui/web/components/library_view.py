@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 from ...storage.records import TEMPLATES, Job, LibraryItem
-from ...workflow.fields.roles import FILE_ROLES
+from ...workflow.fields.field_types import FILE_ROLES
 from ...workflow.model_files import model_files
 from ...workflow.presets.preset_store import Preset
 from ..preset_catalog import PresetCatalog

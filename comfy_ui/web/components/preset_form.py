@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ...protocol.object_info import InputSpec, NodeRegistry
-from ...workflow.fields.roles import NUMBER_ROLES
+from ...workflow.fields.field_types import NUMBER_ROLES, grid_hint
 from ...workflow.graph import NodeLink, consumers
 from ...workflow.presets.preset_store import Param, Preset, choices, limits
 from . import field_widgets
@@ -57,6 +57,7 @@ def form(preset: Preset, values: Mapping[str, Any], *, library: NodeRegistry | N
         data_preset=preset.id,
         data_prompt_role="yes" if said else "no",
         data_prompt_name=said.id if said else None,
+        data_prompt_hint=grid_hint("prompt", has_choices=False) if said else None,
         autocomplete="off",
     )
 

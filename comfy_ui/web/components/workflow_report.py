@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ...errors import ComfyHeadlessError
 from ...models.model_folders import ModelFolders
 from ...storage.records import JobError
-from ...workflow.fields.roles import FILE_ROLES
+from ...workflow.fields.field_types import FILE_ROLES
 from ...workflow.presets.preset_store import Preset
 from ..open_workflows import OpenedWorkflow
 from .html import Html, page_text

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from ...client import UploadedFile
 from ...errors import ValidationError
-from ...workflow.fields.roles import FILE_ROLES
+from ...workflow.fields.field_types import FILE_ROLES
 from ...workflow.graph import AnyGraph, inputs_of
 from ...workflow.presets.preset_store import Param, Preset
 from ..auth.access import Access

@@ -19,9 +19,9 @@ import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from ...errors import Problem
+from ...errors import Problem, ValidationError
+from ..fields.field_types import FIELD_TYPES, FILE_ROLES, MODEL_ROLES, NUMBER_ROLES
 from ..fields.param_values import choices, limits
-from ..fields.roles import FILE_ROLES, NUMBER_ROLES
 from ..graph import AnyGraph, Graph, NodeLink, as_link, copied, inputs_of, title
 from ..presets.graph_builder import patched_graph
 from ..presets.schema import Param, Preset
@@ -189,19 +189,25 @@ def _value_fault(
     param: Param, transform: str | None, value: Any, uploads: frozenset[str]
 ) -> str | None:
     """Why the value cannot stand at a target of the parameter, or None."""
+    parse = FIELD_TYPES[param.role].parse
+    if parse is not None:
+        try:
+            return None if _same(parse(param.label, value), value) else "It is not a valid value."
+        except ValidationError as error:
+            return error.message
     if param.role in NUMBER_ROLES:
         if not _is_number(value):
             return "A number is due."
         low, high = limits(param)
         # What a formula made of a number in range is not known to be in any range.
         return None if transform is not None or low <= value <= high else "It is out of range."
-    if param.role == "bool":
+    if FIELD_TYPES[param.role].value == "bool":
         return None if isinstance(value, bool) else "True or false is due."
     if not isinstance(value, str) or len(value) > _MAX_TEXT:
         return "A text is due."
     if param.role in FILE_ROLES:
         return None if value in uploads else "Only a file that was uploaded here can be used."
-    if param.role in ("model", "lora"):
+    if param.role in MODEL_ROLES:
         return _file_name_fault(value)
     allowed = choices(param)
     return None if allowed is None or value in allowed else "It is not among the choices."

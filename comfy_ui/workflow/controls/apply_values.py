@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...errors import ValidationError, closest
-from ..fields.roles import MAX_SEED
+from ..fields.field_types import MAX_SEED
 from ..graph import AnyGraph, Graph, copied, literal
 from .control import Control
 

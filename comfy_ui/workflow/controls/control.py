@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from ..fields.roles import Role
+from ..fields.field_types import Role
 from ..presets.schema import Kind
 
 ControlKind = Literal["text", "choice", "bool", "int", "float", "file"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...errors import InvalidWorkflowError
-from ..fields.roles import USUAL, Role
+from ..fields.field_types import FIELD_TYPES, FILE_ROLES, Role, usual
 from ..graph import AnyGraph, is_api_graph
 from ..presets.graph_builder import ObjectInfo, as_library
 from .author_hints import AuthorHint, find_hints
@@ -28,7 +28,7 @@ _NEEDED: tuple[Role, ...] = (
     "batch", "fps",
 )  # fmt: skip
 # Roles of which equal values mean one thing: two samplers with the same seed have one seed.
-_ONE_THING = frozenset(USUAL) - {"image", "mask", "video", "audio", "lora"}
+_ONE_THING = frozenset(role for role in FIELD_TYPES if usual(role)) - {"lora", *FILE_ROLES}
 
 
 def find_controls(
@@ -153,7 +153,7 @@ def _show(candidates: Iterable[ControlDraft]) -> None:
 
 def _order(role: Role) -> int:
     """Where controls of a role stand: what people set most comes first."""
-    return _ORDER[role] if role in _ORDER else int(USUAL[role]["order"])
+    return _ORDER[role] if role in _ORDER else int(usual(role).get("order", _ORDER["text"]))
 
 
 def _may_be_main(draft: ControlDraft) -> bool:

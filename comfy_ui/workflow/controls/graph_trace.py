@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ...protocol.object_info import InputSpec
-from ..fields.roles import NUMBER_ROLES, Role
+from ..fields.field_types import NUMBER_ROLES, Role
 from ..model_files import is_model_file
 from .control import ControlTarget
 from .graph_walk import Walk

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..fields.roles import Role
+from ..fields.field_types import Role
 
 # Inputs whose name says what they are, on whatever node they stand.
 ROLE_OF_NAME: dict[str, Role] = {

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ..fields.roles import MAX_SEED, USUAL, Role
+from ..fields.field_types import MAX_SEED, Role, usual
 from .author_hints import AuthorHint
 from .control import PLAIN, Control, ControlKind, ControlTarget
 from .graph_trace import Meaning
@@ -81,7 +81,7 @@ def present(drafts: list[ControlDraft]) -> Iterator[Control]:
         seen[label] += 1
         if shared[label] > 1 and not draft.said and not draft.advanced:
             label = _told_apart(draft, label, seen[label])
-        stem = draft.role if draft.role in USUAL else _slug(draft.said or _label(draft))
+        stem = draft.role if usual(draft.role) else _slug(draft.said or _label(draft))
         key = stem
         while key in ids:
             numbers[stem] += 1
@@ -108,8 +108,8 @@ def _label(draft: ControlDraft) -> str:
         return _STRENGTHS.get(name, _pretty(name))
     if draft.role == "model" and name not in ("ckpt_name", "unet_name", "model_name"):
         return _FILES.get(name, _pretty(name.removesuffix("_name")))
-    if draft.role in USUAL:
-        return str(USUAL[draft.role]["label"])
+    if usual(draft.role):
+        return str(usual(draft.role)["label"])
     if name in ("value", "choice", "text", "string"):
         return draft.own_title or draft.title
     return _pretty(name)
@@ -138,7 +138,7 @@ def _control(draft: ControlDraft, label: str, key: str) -> Control:
         choices=choices if kind == "choice" else None,
         advanced=draft.advanced,
         group=(hint.group if hint else "") or group,
-        help=help_text or spec.tooltip or str(USUAL.get(draft.role, {}).get("help", "")),
+        help=help_text or spec.tooltip or str(usual(draft.role).get("help", "")),
         multiline=spec.multiline or draft.role in ("prompt", "negative"),
         optional=not spec.required,
     )

@@ -15,7 +15,7 @@ from ...protocol.object_info import InputSpec, NodeRegistry
 from ..model_files import find_model
 from ..presets.graph_builder import ObjectInfo, as_library, find_variant
 from ..presets.schema import Param, Preset, Size
-from .roles import FILE_ROLES, INTEGER_ROLES, MAX_SEED, NUMBER_ROLES
+from .field_types import FIELD_TYPES, FILE_ROLES, INTEGER_ROLES, MAX_SEED, MODEL_ROLES, NUMBER_ROLES
 
 _SHOWN = 60  # characters of a value in a message
 _MAX_LORA_STRENGTH = 20
@@ -113,7 +113,7 @@ def value_problems(preset: Preset, object_info: ObjectInfo) -> Iterator[Problem]
     library = as_library(object_info)
     for param in preset.params:
         spec = _spec(preset, param, library)
-        if spec is None or param.role in {"model", "lora", *FILE_ROLES}:
+        if spec is None or param.role in {*MODEL_ROLES, *FILE_ROLES}:
             continue  # files come and go: what is missing is told as that
         low, high = limits(param, spec) if param.role in NUMBER_ROLES else (0.0, 0.0)
         if low > high or choices(param, spec) == ():
@@ -230,9 +230,12 @@ def _checked(param: Param, value: Any, spec: InputSpec | None, *, rng: random.Ra
         if param.role in ("prompt", "negative", "text"):
             return ""
         raise ValidationError(f"'{param.label}' needs a value.")
+    parse = FIELD_TYPES[param.role].parse
+    if parse is not None:
+        return parse(param.label, value)
     if param.role in NUMBER_ROLES:
         return _number(param, value, spec)
-    if param.role == "bool":
+    if FIELD_TYPES[param.role].value == "bool":
         return _truth(param, value)
     if not isinstance(value, str):
         raise ValidationError(f"'{param.label}' takes text, not {_short(value)}.")
@@ -322,7 +325,7 @@ def _choice(preset: Preset, param: Param, value: str, spec: InputSpec | None) ->
     allowed = choices(param, spec)
     if allowed is None or value in allowed or value == "":
         return value
-    if param.role in ("model", "lora"):
+    if param.role in MODEL_ROLES:
         required = next((m for m in preset.all_models() if m.filename == value), None)
         found = find_model(value, allowed, required.alternatives if required else ())
         if found is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...errors import ValidationError, closest
 from ...protocol.object_info import NodeRegistry
-from ..fields.roles import FILE_ROLES
+from ..fields.field_types import FILE_ROLES
 from ..graph import Graph, NodeLink, copied, drop_node, literal, splice
 from ..model_files import find_model
 from . import formula

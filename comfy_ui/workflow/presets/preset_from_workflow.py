@@ -15,7 +15,7 @@ from ...errors import InvalidWorkflowError
 from ...protocol.object_info import NodeRegistry
 from ..checks.requirements import known_models
 from ..controls import Control, find_controls, find_outputs
-from ..fields.roles import FILE_ROLES, NUMBER_ROLES, Role
+from ..fields.field_types import FILE_ROLES, NUMBER_ROLES, Role
 from ..graph import AnyGraph, content_hash, copied, literals
 from ..model_files import basename, is_model_file, model_folder
 from .graph_builder import ObjectInfo, as_library

@@ -19,8 +19,8 @@ import pydantic
 
 from ...errors import Problem, UnknownPresetError, ValidationError, closest
 from ...resources import workflows_dir
+from ..fields.field_types import MAX_SEED
 from ..fields.param_values import QUALITIES, choices, limits, resolve_values
-from ..fields.roles import MAX_SEED
 from ..graph import Graph
 from .graph_builder import ObjectInfo, as_library, build_graph, specialise
 from .schema import (

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ...errors import ValidationError
-from ..fields.roles import NUMBER_ROLES, USUAL, Role
+from ..fields.field_types import FIELD_TYPES, NUMBER_ROLES, Role, usual
 from ..graph import Graph, classes, is_api_graph, literals
 from . import formula
 
@@ -82,13 +82,20 @@ class Param(_Record):
         match = _FRAME_RULE.fullmatch(self.frame_rule) if self.frame_rule else None
         return (int(match[1]), int(match[2])) if match else None
 
+    @field_validator("role")
+    @classmethod
+    def _known_role(cls, role: str) -> str:
+        if role not in FIELD_TYPES:
+            raise ValueError(f"there is no role '{role}'")
+        return role
+
     @model_validator(mode="before")
     @classmethod
     def _as_usual(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
         data = {"role": data.get("id"), **data}
-        return {**USUAL.get(data["role"], {}), **data} if isinstance(data["role"], str) else data
+        return {**usual(data["role"]), **data} if isinstance(data["role"], str) else data
 
     @model_validator(mode="after")
     def _check(self) -> Self:

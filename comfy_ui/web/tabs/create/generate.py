@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from ....errors import ComfyHeadlessError, ValidationError
 from ....storage.records import JobError, JobRequest
+from ....workflow.fields.field_types import MODEL_ROLES
 from ...auth.access import Access
 from ...components import preset_form
 from ...http.handlers import PRIVATE, body, guarded
@@ -122,6 +123,6 @@ def _other_models(entry: CatalogEntry, values: Mapping[str, Any]) -> bool:
     chosen = any(
         values.get(param.id) not in (None, param.default)
         for param in entry.preset.params
-        if param.role in ("model", "lora")
+        if param.role in MODEL_ROLES
     )
     return chosen and all(problem.kind == "missing_model" for problem in entry.errors)
