@@ -1,36 +1,35 @@
 """The small formulas of presets: ``x/2``, ``round(x/2)``, ``x*fps+1``.
 
-A parser for numbers, names, ``+ - * / // %``, brackets, and the functions below. Nothing is
-evaluated as Python.
+Python's parser reads them; only the node types below are accepted, and nothing is run as Python.
 """
 
 from __future__ import annotations
 
+import ast
 import math
 import operator
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from ...errors import ValidationError
+
+__all__ = ["Formula", "parse"]
 
 Number = int | float
 _Node = Callable[[Mapping[str, Number]], Number]
 
-_MAX_LENGTH = 200  # also bounds how deep brackets can nest
-_TOKEN = re.compile(r"\s*(?:(\d+(?:\.\d+)?)|([A-Za-z_]\w*)|(//|[-+*/%(),]))")
-_SUMS: Mapping[str, Callable[[Number, Number], Number]] = {
-    "+": operator.add,
-    "-": operator.sub,
+_MAX_LENGTH: Final = 200  # limits how deep brackets can nest
+_OPERATORS: Final[Mapping[type[ast.operator], Callable[[Number, Number], Number]]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
 }
-_PRODUCTS: Mapping[str, Callable[[Number, Number], Number]] = {
-    "*": operator.mul,
-    "/": operator.truediv,
-    "//": operator.floordiv,
-    "%": operator.mod,
-}
-_FUNCTIONS: Mapping[str, tuple[int, Callable[..., Number]]] = {
-    "round": (1, lambda x: math.floor(x + 0.5)),  # 2.5 → 3: what people expect of a step count
+_FUNCTIONS: Final[Mapping[str, tuple[int, Callable[..., Number]]]] = {
+    "round": (1, lambda x: math.floor(x + 0.5)),  # 2.5 → 3, as expected of a step count
     "floor": (1, math.floor),
     "ceil": (1, math.ceil),
     "min": (2, min),
@@ -44,16 +43,16 @@ class Formula:
 
     text: str
     names: frozenset[str]
-    _tree: _Node
+    _compute: _Node
 
     def __call__(self, values: Mapping[str, Number]) -> Number:
-        """The formula's value.
+        """Compute the formula.
 
         Raises:
             ValidationError: it divides by zero, or the result is not a finite number.
         """
         try:
-            result = self._tree(values)
+            result = self._compute(values)
         except (ZeroDivisionError, OverflowError) as error:
             raise ValidationError(f"The formula '{self.text}' has no value: {error}.") from error
         if not math.isfinite(result):
@@ -68,100 +67,51 @@ def parse(text: str) -> Formula:
     5
 
     Raises:
-        ValidationError: it is longer than 200 characters or not in the grammar.
+        ValidationError: it is longer than 200 characters or not a formula.
     """
-    return _Parser(text).formula()
+    if len(text) > _MAX_LENGTH:
+        raise _error(text, f"it is longer than {_MAX_LENGTH} characters")
+    if not text.isascii() or not text.isprintable():
+        raise _error(text, "it has other characters than ASCII")
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise _error(text, getattr(error, "msg", None) or "it cannot be read") from error
+    names: set[str] = set()
+    compute = _compiled(tree, text, names)
+    return Formula(text, frozenset(names), compute)
 
 
-class _Parser:
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.names: set[str] = set()
-        self.tokens = self._tokens()
-        self.at = 0
-
-    def formula(self) -> Formula:
-        tree = self._sum()
-        if self.at < len(self.tokens):
-            raise self._error(f"'{self.tokens[self.at]}' was not expected")
-        return Formula(self.text, frozenset(self.names), tree)
-
-    def _tokens(self) -> list[str]:
-        if len(self.text) > _MAX_LENGTH:
-            raise self._error(f"it is longer than {_MAX_LENGTH} characters")
-        text, found, at = self.text.rstrip(), [], 0
-        while at < len(text):
-            match = _TOKEN.match(text, at)
-            if match is None:
-                raise self._error(f"'{text[at:].strip()[0]}' was not expected")
-            found.append(match.group().strip())
-            at = match.end()
-        return found
-
-    def _error(self, why: str) -> ValidationError:
-        return ValidationError(
-            f"'{self.text[:_MAX_LENGTH]}' is not a formula: {why}.",
-            hint="Allowed: numbers, x, ids of parameters, + - * / // %, brackets, "
-            + ", ".join(sorted(_FUNCTIONS))
-            + ".",
-        )
-
-    def _next(self) -> str:
-        token = self.tokens[self.at] if self.at < len(self.tokens) else ""
-        self.at += 1
-        return token
-
-    def _peek(self) -> str:
-        return self.tokens[self.at] if self.at < len(self.tokens) else ""
-
-    def _expect(self, token: str) -> None:
-        found = self._next()
-        if found != token:
-            raise self._error(f"'{token}' is missing")
-
-    def _sum(self) -> _Node:
-        return self._chain(_SUMS, self._product)
-
-    def _product(self) -> _Node:
-        return self._chain(_PRODUCTS, self._factor)
-
-    def _chain(
-        self, operators: Mapping[str, Callable[[Number, Number], Number]], part: Callable[[], _Node]
-    ) -> _Node:
-        left = part()
-        while self._peek() in operators:
-            left = _binary(operators[self._next()], left, part())
-        return left
-
-    def _factor(self) -> _Node:
-        token = self._next()
-        if token == "-":  # noqa: S105 -- a token of a formula
-            inner = self._factor()
-            return lambda values: -inner(values)
-        if token == "(":  # noqa: S105
-            inner = self._sum()
-            self._expect(")")
-            return inner
-        if token[:1].isdigit():
-            number = float(token) if "." in token else int(token)
+def _compiled(node: ast.expr, text: str, names: set[str]) -> _Node:
+    """The expression as a function; raises ValidationError for anything but the allowed nodes."""
+    match node:
+        case ast.Constant(value=int() | float() as number) if not isinstance(
+            number, bool
+        ) and math.isfinite(number):
             return lambda _: number
-        if token in _FUNCTIONS and self._peek() == "(":
-            return self._call(token)
-        if token.isidentifier():
-            self.names.add(token)
-            return lambda values: values[token]
-        raise self._error(f"'{token}' was not expected" if token else "it ends too early")
+        case ast.Name(id=name):
+            names.add(name)
+            return lambda values: values[name]
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            inner = _compiled(operand, text, names)
+            return lambda values: -inner(values)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            apply = _OPERATORS[type(op)]
+            first, second = (_compiled(side, text, names) for side in (left, right))
+            return lambda values: apply(first(values), second(values))
+        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if (
+            name in _FUNCTIONS and len(arguments) == _FUNCTIONS[name][0]
+        ):
+            function = _FUNCTIONS[name][1]
+            parts = [_compiled(argument, text, names) for argument in arguments]
+            return lambda values: function(*(part(values) for part in parts))
+    raise _error(text, f"'{ast.unparse(node)}' was not expected")
 
-    def _call(self, name: str) -> _Node:
-        count, function = _FUNCTIONS[name]
-        self._expect("(")
-        arguments = [self._sum()]
-        for _ in range(count - 1):
-            self._expect(",")
-            arguments.append(self._sum())
-        self._expect(")")
-        return lambda values: function(*(argument(values) for argument in arguments))
 
-
-def _binary(apply: Callable[[Number, Number], Number], left: _Node, right: _Node) -> _Node:
-    return lambda values: apply(left(values), right(values))
+def _error(text: str, reason: str) -> ValidationError:
+    return ValidationError(
+        f"'{text[:_MAX_LENGTH]}' is not a formula: {reason}.",
+        hint="Allowed: numbers, x, ids of parameters, + - * / // %, brackets, "
+        + ", ".join(sorted(_FUNCTIONS))
+        + ".",
+    )
