@@ -1,4 +1,4 @@
-"""The app, the embedded engine, and how both are."""
+"""Serve the app or the demo engine, show their status, manage users."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def app(_: argparse.Namespace, settings: Settings) -> int:
 
 
 def demo(arguments: argparse.Namespace, _: Settings) -> int:
-    """Serve the embedded engine until it is stopped."""
+    """Serve the demo engine until it is stopped."""
     from ..demo import DemoServer
 
     host = arguments.host or "127.0.0.1"
     with DemoServer(host=host, port=arguments.port, speed=arguments.speed) as engine:
-        print(f"The embedded engine is at {engine.url}; Ctrl+C ends it.", flush=True)
+        print(f"The demo engine is at {engine.url}; Ctrl+C stops it.", flush=True)
         threading.Event().wait()
     return 0
 
@@ -46,8 +46,8 @@ def status(arguments: argparse.Namespace, settings: Settings) -> int:
     missing = list_missing_features()
     if arguments.json:
         servers = [report.to_dict() for report in reports]
-        told = {"server": servers[0], "servers": servers}
-        print_json({**told, "features": dict(FEATURES), "install": missing})
+        report = {"server": servers[0], "servers": servers}
+        print_json({**report, "features": dict(FEATURES), "install": missing})
     else:
         print(*reports, sep="\n")
         for name, line in missing.items():
@@ -56,7 +56,7 @@ def status(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def users(arguments: argparse.Namespace, settings: Settings) -> int:
-    """List, add or remove those who may log in."""
+    """List, add or remove users who may log in."""
     from ..features import require_feature
 
     require_feature("ui")

@@ -1,4 +1,4 @@
-"""The library from a terminal."""
+"""Import results into the library."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .command_support import print_json
 
 
 def import_(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Bring a folder of results into the library of the owner of this machine."""
+    """Import a folder of results into the local user's library."""
     from dataclasses import asdict
 
     from ..library.folder_import import ImportProgress
@@ -37,5 +37,5 @@ def import_(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.json:
         print_json(asdict(done))
     else:
-        print(f"{done.added} added, {done.known} were there already, {done.failed} unreadable.")
+        print(f"{done.added} added, {done.known} already there, {done.failed} unreadable.")
     return 0

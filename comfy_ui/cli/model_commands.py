@@ -34,8 +34,8 @@ def models(arguments: argparse.Namespace, settings: Settings) -> int:
     lacking = asyncio.run(work())
     files = {model.filename: model for listed in lacking.values() for model in listed}
     if arguments.json:
-        told = {name: [asdict(model) for model in listed] for name, listed in lacking.items()}
-        print_json(told)
+        listing = {name: [asdict(model) for model in listed] for name, listed in lacking.items()}
+        print_json(listing)
     elif not files:
         print("No model file is missing.")
     else:

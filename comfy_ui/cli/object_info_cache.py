@@ -1,8 +1,7 @@
-"""A server's node list on disk, of which only the classes that are looked at are read.
+"""A server's ``/object_info`` on disk; only the classes that are used are parsed.
 
-A server with many packs has ten megabytes of it, and a workflow uses a few dozen classes. The file
-is one line of JSON, ``{class: [start, end]}``, and after it the classes one behind the other, each
-as JSON.
+A server with many node packs has ten megabytes of it, and a workflow uses a few dozen classes. The
+file is one line of JSON, ``{class: [start, end]}``, followed by the classes, each as JSON.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from typing import Any
 __all__ = ["keep", "kept"]
 
 
-class NodeList(Mapping[str, Any]):
-    """What was kept. A class is read each time that it is asked for."""
+class CachedObjectInfo(Mapping[str, Any]):
+    """The cached classes; a class is parsed on every access."""
 
     def __init__(self, places: dict[str, list[int]], content: bytes) -> None:
         self._places, self._content = places, content
@@ -37,19 +36,19 @@ class NodeList(Mapping[str, Any]):
         return len(self._places)
 
 
-def kept(path: Path) -> NodeList | None:
-    """The list in that file; None when it is not there, or not whole."""
+def kept(path: Path) -> CachedObjectInfo | None:
+    """The cache in that file; None if it is missing or incomplete."""
     try:
         head, _, content = path.read_bytes().partition(b"\n")
         places = json.loads(head)
         last = max(end for _, end in places.values())
     except (OSError, ValueError, TypeError, AttributeError):
         return None
-    return NodeList(places, content) if last == len(content) else None
+    return CachedObjectInfo(places, content) if last == len(content) else None
 
 
 def keep(path: Path, raw: Mapping[str, Any]) -> None:
-    """Write it down, whole or not at all. A disk that refuses costs the next command a question."""
+    """Write the cache atomically. A failure only makes the next command ask the server."""
     places, parts, at = {}, [], 0
     for class_type, spec in raw.items():
         part = json.dumps(spec).encode()

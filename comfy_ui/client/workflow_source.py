@@ -1,4 +1,4 @@
-"""Anything that can be run, made into a graph: dicts, preset ids, files, prompts."""
+"""Graphs from any source: dicts, preset ids, files, prompts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Runnable:
     editor: Mapping[str, Any] | None = None
 
     def extra_data(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
-        """What goes with the job: results then carry the editor workflow, as from the browser."""
+        """The job's extra data, with the editor workflow, as ComfyUI's own page sends it."""
         extra = dict(given or {})
         if self.editor is not None:
             extra["extra_pnginfo"] = {"workflow": self.editor, **(extra.get("extra_pnginfo") or {})}
@@ -39,7 +39,7 @@ class Runnable:
 
 
 class WorkflowSources:
-    """Makes graphs for one server, whose node list is fetched once, when it is first needed."""
+    """Builds graphs for one server; fetches its ``/object_info`` once, on first use."""
 
     def __init__(self, asker: Asker, transfers: FileTransfers) -> None:
         self._asker = asker

@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_MAX_TEXT = 200_000  # characters; what people write has a few thousand
+_MAX_TEXT = 200_000  # characters; real ones have a few thousand
 _FIELD = re.compile(r'\s*(\w[\w \-/]{0,60}):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
 _LORA = re.compile(r"<lora:([^:<>]{1,300})(?::(-?\d{1,3}(?:\.\d{1,6})?))?[^<>]{0,60}>")
 

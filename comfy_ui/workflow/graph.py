@@ -131,7 +131,7 @@ def ancestors(graph: AnyGraph, nodes: Iterable[str]) -> set[str]:
 
 
 def title(graph: AnyGraph, node: str) -> str:
-    """What a person calls the node: its title, else its class, else its id."""
+    """The display name of a node: its title, else its class, else its id."""
     entry = graph.get(node, {})
     meta = entry.get("_meta")
     text = meta.get("title") if isinstance(meta, Mapping) else None

@@ -1,8 +1,8 @@
 """A grid of variations: two parameters of a preset, each over several values. Pure.
 
-What a person types for an axis is a list, ``8, 12, 20``, or for numbers also a range:
+An axis is typed as a list, ``8, 12, 20``, or for numbers as a range:
 ``20-40 (+10)`` in steps of ten, ``1-5`` in whole steps, ``0.2-1 [5]`` five numbers evenly apart.
-A value that holds a comma stands in quotes. For the prompt the first entry is found in it and the
+A value with a comma is quoted. For the prompt the first entry is found in it and the
 others take its place: ``red, blue, green``.
 """
 
@@ -23,7 +23,7 @@ from .presets.schema import Param, Preset
 __all__ = ["MAX_CELLS", "ParamAxis", "expand", "read_axis"]
 
 MAX_CELLS: Final = 64
-"""More jobs than this are not made of one press."""
+"""The most results of one grid."""
 
 _NUMBER: Final = r"[-+]?(?:\d{1,16}\.?\d{0,16}|\.\d{1,16})"
 _RANGE: Final = re.compile(
@@ -48,7 +48,7 @@ class ParamAxis:
 def read_axis(
     preset: Preset, name: str, text: str, *, rng: random.Random | None = None
 ) -> ParamAxis:
-    """What a person typed for one parameter of ``preset``, see the head of this module.
+    """Parse the text of an axis for one param of ``preset``; the module describes the syntax.
 
     >>> from .presets import get_preset
     >>> read_axis(get_preset("sdxl"), "steps", "20-40 (+10)").values
@@ -81,7 +81,7 @@ def read_axis(
             hint=FIELD_TYPES[param.role].grid_example,
         )
     return ParamAxis(
-        name, param.label, tuple(entries), tuple(_said(param, entry) for entry in entries)
+        name, param.label, tuple(entries), tuple(_value_label(param, entry) for entry in entries)
     )
 
 
@@ -94,8 +94,8 @@ def expand(
 ) -> list[dict[str, Any]]:
     """The values of every cell, row by row: the first axis runs across, the second one down.
 
-    All cells share one seed, drawn here if ``values`` have none, unless an axis varies it: else
-    nobody could tell what made the difference.
+    All cells share one seed, drawn here if ``values`` have none, unless an axis varies it:
+    otherwise the seed would hide the effect of the axes.
 
     Raises:
         ValidationError: too many cells, the same parameter twice, or the words to replace do not
@@ -173,7 +173,7 @@ def _range(param: Param, found: re.Match[str]) -> Iterator[int | float]:
         step = abs(_number(param, found[3])) if found[3] else 1
         if not step:
             raise ValidationError(
-                "A step of 0 never arrives.", hint=FIELD_TYPES[param.role].grid_example
+                "The step of a range cannot be 0.", hint=FIELD_TYPES[param.role].grid_example
             )
         step = step if last >= first else -step
         steps = int((last - first) / step + 1e-9)
@@ -198,7 +198,7 @@ def _number(param: Param, entry: str) -> int | float:
         ) from None
 
 
-def _said(param: Param, entry: Any) -> str:
+def _value_label(param: Param, entry: Any) -> str:
     if isinstance(entry, float):
         return f"{entry:g}"
     if param.role in MODEL_ROLES:

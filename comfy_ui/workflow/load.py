@@ -1,4 +1,4 @@
-"""Whatever a person has of a workflow → one value that knows its format."""
+"""Load a workflow in any form: JSON in either format, a preset's id, or a media file."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ _HINT = (
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """A workflow as it came: as an API graph, in the editor's format, or as a preset.
+    """A loaded workflow: as an API graph, in the editor's format, or as a preset.
 
-    A picture can carry both of the first two; then ``format`` is ``api``, since that graph is what
+    An image can contain both of the first two; then ``format`` is ``api``, since that graph is what
     was run.
     """
 
@@ -53,7 +53,7 @@ class Workflow:
     editor: dict[str, Any] | None = None
     preset: Preset | None = None
     metadata: Metadata = field(default_factory=Metadata)
-    """What else the file told, when it was a picture, video or sound."""
+    """Other settings in the file, if it is an image, video or audio file."""
 
     def to_graph(self, object_info: ObjectInfo | None = None) -> Graph:
         """The graph to queue, in API format.

@@ -74,7 +74,7 @@ def read_metadata(path_or_bytes: str | Path | bytes) -> Metadata:
             raise ValidationError(f"'{path.name}' cannot be read: {reason}.") from error
     if fields is None:
         raise ValidationError(
-            "This is no picture, video or sound that can carry settings.",
+            "This is not an image, video or audio file that can hold settings.",
             hint="Known: PNG, WebP, JPEG, AVIF, MP4, MOV, WebM, FLAC, MP3, Opus.",
         )
     return interpret(fields)

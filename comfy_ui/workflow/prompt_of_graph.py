@@ -1,6 +1,6 @@
 """Prompt and seed of a graph that was run, without a server to say what its nodes are.
 
-A reader of files from elsewhere has only the graph. Where the node list is at hand,
+A reader of files from elsewhere has only the graph. With the node list,
 :func:`.controls.find_controls` knows more.
 """
 

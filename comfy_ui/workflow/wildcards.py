@@ -1,4 +1,4 @@
-"""Wildcards: one prompt that stands for many, in the syntax of dynamic prompts.
+"""Wildcards: one prompt for many variations, in the syntax of dynamic prompts.
 
 ::
 
@@ -187,13 +187,13 @@ def expand_values(
     given = values.get(seed_of.id) if seed_of else None
     if seed_of and given is None:
         given = seed_of.default
-    told = "" if given is None else str(given).strip()
+    seed_text = "" if given is None else str(given).strip()
     drawn: dict[str, Any] = {}
-    if told.isdecimal() and len(told) < 20:
-        seed = int(told)
+    if seed_text.isdecimal() and len(seed_text) < 20:
+        seed = int(seed_text)
     else:
         seed = (rng or random).randrange(_SEEDS)
-        if seed_of and told in {"", "-1"}:  # anything else is no seed; the check of values says so
+        if seed_of and seed_text in {"", "-1"}:  # resolve_values refuses anything else
             drawn[seed_of.id] = seed
     chosen = {
         name: expand_wildcards(text, seed=seed, wildcards=wildcards).text

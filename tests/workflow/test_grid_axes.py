@@ -43,7 +43,7 @@ def test_a_list_or_a_range_is_read(name: str, text: str, values: tuple[object, .
         ("steps", " , ", "no values yet"),
         ("steps", "eight", "a whole number, not 'eight'"),
         ("steps", "1.5", "a whole number"),
-        ("cfg", "1-2 (+0)", "never arrives"),
+        ("cfg", "1-2 (+0)", "cannot be 0"),
         ("cfg", "1-2 (+1.2.3)", "takes a number"),
         ("steps", "1-9999", "9999 values"),
         ("steps", "1-2 [9999]", "9999 values"),

@@ -1,4 +1,4 @@
-"""What a visitor may run: a preset's own graph, with values only where the preset has a parameter.
+"""What a user without admin rights may run: a preset's own graph with values for its params.
 
 Raw graphs are code execution on the machine with the GPU, so nothing is trusted for how it was
 made: a graph is compared with what the preset can give, node for node and input for input. Allowed
@@ -34,7 +34,7 @@ _LORA_INPUTS: Mapping[str, frozenset[str]] = {
 
 
 def allowed_inputs(preset: Preset) -> frozenset[tuple[str, str]]:
-    """The ``(class, input)`` pairs that a visitor may set through this preset."""
+    """The ``(class, input)`` pairs that a user may set through this preset."""
     graphs = [*_references(preset)]
     pairs = {
         (str(graph[target.node]["class_type"]), target.input)
@@ -51,13 +51,13 @@ def allowed_inputs(preset: Preset) -> frozenset[tuple[str, str]]:
 
 
 def check_allowed(graph: AnyGraph, preset: Preset, uploads: Collection[str] = ()) -> list[Problem]:
-    """Why a visitor may not run this graph through this preset. Empty: they may.
+    """Why this preset cannot have produced the graph; empty if it can.
 
     Args:
         graph: in API format, as it would be queued.
-        preset: the one it is said to come from; all of its variants are tried.
-        uploads: the names, as in a ``LoadImage`` input, that our own upload returned to this
-        visitor.
+        preset: the claimed source; all of its variants are tried.
+        uploads: the names, as in a ``LoadImage`` input, that uploads of this user
+            returned.
     """
     if not all(_is_node(entry) for entry in graph.values()):
         return [_refused("This is not a graph in API format.")]
@@ -153,7 +153,7 @@ def _without_loras(
                 entry["inputs"][name] = [*origin]
             else:
                 problems.append(
-                    _refused("A LoRA stands where the preset has no slot.", graph, node, name)
+                    _refused("A LoRA is where the preset has no slot.", graph, node, name)
                 )
     return bare, problems
 
@@ -188,7 +188,7 @@ def _lora_faults(entry: Mapping[str, Any]) -> Iterator[str]:
 def _value_fault(
     param: Param, transform: str | None, value: Any, uploads: frozenset[str]
 ) -> str | None:
-    """Why the value cannot stand at a target of the parameter, or None."""
+    """Why the value is not allowed at a target of the param, or None."""
     parse = FIELD_TYPES[param.role].parse
     if parse is not None:
         try:

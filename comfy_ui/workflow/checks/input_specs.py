@@ -1,7 +1,7 @@
 """The inputs that a node really has: those of its class, with the dynamic ones spelled out.
 
 Which inputs there are can depend on the values given (``format`` → ``format.codec`` → …) and on
-how many a person connected (``images.image0``, ``images.image1``, …). ComfyUI declares such inputs
+how many are connected (``images.image0``, ``images.image1``, …). ComfyUI declares such inputs
 by the types below.
 """
 

@@ -30,7 +30,7 @@ class ValueProblem(NamedTuple):
 
 
 def value_fault(spec: InputSpec, value: Any, uploads: Container[str] = ()) -> ValueProblem | None:
-    """Why a literal cannot stand at an input, or None. Numbers are coerced as the server does.
+    """Why a literal is not valid for an input, or None. Numbers are coerced as the server does.
 
     ``uploads`` are names of input files that are there although the list in ``spec`` may be older.
     """

@@ -66,11 +66,11 @@ def webp(source: Source) -> Fields:
 
 
 def jpeg(source: Source) -> Fields:
-    """The Exif segments before the picture."""
+    """The Exif segments before the image data."""
     source.seek(2)
     while True:
         marker, kind, length = struct.unpack(">BBH", source.take(4))
-        if marker != 0xFF or kind == 0xDA or length < 2:  # 0xDA: the picture itself begins
+        if marker != 0xFF or kind == 0xDA or length < 2:  # 0xDA: image data begins
             return
         data = source.take(length - 2)
         if kind == 0xE1 and data.startswith(b"Exif\0\0"):

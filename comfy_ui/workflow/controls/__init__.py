@@ -1,12 +1,13 @@
-"""The controls a person needs, found in any graph: what to show, where each value goes.
+"""Controls of any graph: which values can be set, what they mean, and where they go.
 
-``control``   what a control is
-``leaves``    every literal value of a graph, with what its node class declares about it
-``trace``     what the values mean, read off the graph: from samplers back to prompts, seeds,
-sizes, models ``hints``     what the author said: App mode, parameter nodes, promoted inputs,
-titled primitives ``form``      the two put together: labels, ranges, one control for what belongs
-together, an order ``outputs``   which nodes give results, and of what kind ``apply``     values
-of controls → a graph
+- ``control``: what a control is
+- ``literal_inputs``: every literal value of a graph, with its declaration
+- ``graph_trace``, ``graph_walk``, ``name_clues``: what the values mean, from the samplers back to
+  prompts, seeds, sizes and models
+- ``author_hints``: App mode, parameter nodes, promoted inputs, titled primitives
+- ``find_controls``, ``presentation``: both combined, with labels, ranges and an order
+- ``result_nodes``: which nodes produce results, and of what kind
+- ``apply_values``: values of controls, written into a graph
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Values of controls → a graph."""
+"""Write the values of controls into a graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the author of a workflow said about its controls, from the most deliberate to the least.
+"""The author's hints about a workflow's controls, from the most deliberate to the least.
 
 App mode's list, nodes made to declare a parameter (SwarmUI, Krita, CozyGen, comfy-pack), inputs
 that are promoted to the face of a subgraph, and primitives that were given a title.
@@ -19,14 +19,14 @@ from ..graph import inputs_of
 from .control import ControlTarget
 from .literal_inputs import GraphView
 
-_MAX_CHOSEN = 200  # entries of App mode that are looked at; a form of that length helps nobody
+_MAX_CHOSEN = 200  # entries of App mode that are read; longer forms are not usable
 _TITLES = ("title", "param_name", "name", "label")
 _PRIMITIVE_CLASS = re.compile(r"Primitive|(SeedNode|CustomCombo|Constant)$|^(Int|Float|String)$")
 
 
 @dataclass(frozen=True, slots=True)
 class AuthorHint:
-    """One control as the author wants it. What is None or empty was not said."""
+    """One control as the author wants it; None or empty where there is no hint."""
 
     targets: tuple[ControlTarget, ...]
     label: str = ""
@@ -59,7 +59,7 @@ def _conversion(view: GraphView, editor: Mapping[str, Any]) -> Conversion | None
     try:
         return convert_only(editor, view.library)
     except InvalidWorkflowError:
-        return None  # the graph at hand is good: the file beside it only adds hints
+        return None  # the graph is enough; the editor file only adds hints
 
 
 def _promoted(view: GraphView, conversion: Conversion) -> dict[Origin, list[ControlTarget]]:

@@ -1,4 +1,4 @@
-"""What a control is: one thing that a person can set, and the inputs that its value goes to."""
+"""A control: one value that can be set in a graph, and the inputs that it goes to."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class ControlTarget(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """One thing that a person can set.
+    """One value that can be set in a graph.
 
     ``id`` is stable for a given graph and usable as a keyword (``prompt``, ``width``, ``steps_2``).
     ``targets`` are never empty; all of them get the value. ``default`` is the graph's own value.
     ``min``, ``max`` and ``step`` are None where there is no sensible bound; ``choices`` is None
-    where the value is free. ``advanced`` ones are for people who look for them, and ``group`` is
-    the heading they stand under. ``optional`` ones may stay empty.
+    where the value is free. ``advanced`` ones are folded away, and ``group`` is
+    their heading. ``optional`` ones may stay empty.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""The form: what the author said and what the graph says, put together."""
+"""Find the controls of a graph, from the author's hints and from the graph itself."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .presentation import ControlDraft, present
 
 MAX_MAIN = 7  # rows of the form before "Advanced"; width and height share one
 
-# Where a control stands that is of no usual kind: texts before the negative prompt, the rest
-# after the size.
+# The order of controls without a usual role: texts before the negative prompt, the rest after
+# the size.
 _ORDER: Mapping[str, int] = {"text": 9, "choice": 35, "bool": 36, "int": 37, "float": 38}
-# Who keeps a place in the main part when there are too many: earlier ones do.
+# The roles that stay in the main part if there are too many, most needed first.
 _NEEDED: tuple[Role, ...] = (
     "prompt", "image", "video", "audio", "mask", "negative", "width", "height", "duration", "seed",
     "frames", "choice", "bool", "text", "float", "int", "strength", "steps", "cfg", "guidance",
@@ -36,17 +36,17 @@ def find_controls(
     object_info: ObjectInfo,
     editor: Mapping[str, Any] | None = None,
 ) -> list[Control]:
-    """The controls that a person needs for a graph, in the order in which a form shows them.
+    """Find the controls of a graph, in the order in which a form shows them.
 
     About seven are not ``advanced``. Each input that an output needs and that has a literal value
     belongs to exactly one control. Pure.
 
     Args:
         graph: in API format.
-        object_info: the server's answer of that name, raw or as a :class:`NodeLibrary`. Inputs of
+        object_info: the server's answer of that name, raw or as a :class:`NodeRegistry`. Inputs of
             classes that are not in it have no controls.
         editor: the editor-format file that the graph was converted from, if any: App mode, labels
-            and promoted inputs stand only there.
+            and promoted inputs are only there.
 
     Raises:
         InvalidWorkflowError: ``graph`` is not in API format.
@@ -79,7 +79,7 @@ class _Drafts:
             self._add(leaves, hint)
 
     def add_rest(self) -> None:
-        """What nobody named: values with a meaning first, then all others."""
+        """Add the inputs without a hint: values with a meaning first, then all others."""
         for target in self._meanings:
             leaf = self._free(target)
             if leaf is not None:
@@ -117,7 +117,7 @@ class _Drafts:
         )
 
     def _key(self, leaf: LiteralInput) -> tuple[Any, ...]:
-        """Equal for values that are one thing to a person."""
+        """A key that is equal for values that one control sets."""
         role = self._meanings[leaf.target].role
         if role not in _ONE_THING or leaf.value == "":
             return leaf.target
@@ -146,20 +146,20 @@ def _show(candidates: Iterable[ControlDraft]) -> None:
     for draft in candidates:
         shares_a_row = draft.role == "height" and has_width
         if rows < MAX_MAIN or shares_a_row or draft.leaf.spec.upload:
-            draft.advanced = False  # a file that somebody must give is never hidden
+            draft.advanced = False  # a required file is never hidden
             has_width = has_width or draft.role == "width"
             rows += not shares_a_row
 
 
 def _order(role: Role) -> int:
-    """Where controls of a role stand: what people set most comes first."""
+    """The position of a role; those set most often come first."""
     return _ORDER[role] if role in _ORDER else int(usual(role).get("order", _ORDER["text"]))
 
 
 def _may_be_main(draft: ControlDraft) -> bool:
     if draft.role not in _NEEDED or draft.leaf.spec.advanced:
         return False
-    if draft.hint is not None and draft.hint.main and draft.said:
+    if draft.hint is not None and draft.hint.main and draft.author_label:
         return True
     meaning = draft.meaning
     if meaning is None or not meaning.main or draft.role in ("text", "int", "float", "bool"):

@@ -2,7 +2,7 @@
 
 From every sampler, the first stage first, links are followed back: conditioning to the texts,
 latents to the sizes, sigmas to the steps, models to the files. What no sampler leads to (partner
-nodes, upscalers, text models) is told by the names of inputs.
+nodes, upscalers, text models) is known by the names of inputs.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ class _Tracer:
         self.found: dict[ControlTarget, Meaning] = {}
 
     def sampler(self, node: str, *, main: bool) -> None:
-        """Everything that one sampler is told."""
+        """Trace every input of one sampler."""
         guider = self.view.source(node, "guider")
-        told = guider.node if guider else node
-        self._conditioning(told, main=main)
+        source = guider.node if guider else node
+        self._conditioning(source, main=main)
         self._latent(node, main=main)
         noise = self.view.source(node, "noise")
         self._seed(noise.node if noise else node, main=main)
-        for where in dict.fromkeys((node, told)):
+        for where in dict.fromkeys((node, source)):
             for name, spec in self.view.inputs(where).items():
                 if "cfg" in name:
                     self._scalar(where, name, "cfg", main=main)
@@ -226,7 +226,7 @@ def _is_prompt_name(name: str, spec: InputSpec) -> bool:
 
 
 def _likeness(view: GraphView, leaf: LiteralInput) -> int:
-    """How much a text looks like what a person writes to get a picture."""
+    """How much a text looks like a prompt for an image."""
     title = view.own_title(leaf.target.node)
     score = 2 * leaf.spec.multiline + (leaf.target.input in ("text", "prompt", "value"))
     score += 3 * bool(re.search(r"prompt|positive", title, re.IGNORECASE))

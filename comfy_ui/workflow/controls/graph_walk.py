@@ -1,7 +1,7 @@
 """Ways back through a graph: to what decides on a value, and along links of one type.
 
 Every walk visits a node once, and all walks together a bounded number, whatever the graph: in a
-hostile one the later values have no meaning, and stand under their own names.
+hostile one the later values have no meaning, and keep their own names.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class Walk:
     def _makers(self, node: str) -> Iterator[tuple[str, str]]:
         """The inputs of a node that its value is made of."""
         inputs = self._view.inputs(node)
-        if {spec.type for spec in inputs.values()} == {"IMAGE"}:  # it measures a picture
+        if {spec.type for spec in inputs.values()} == {"IMAGE"}:  # it measures an image
             for where in self.chain(node, next(iter(inputs)), "IMAGE"):
                 names = self._view.inputs(where)
                 yield from ((where, name) for name in names if SIZE.search(name))

@@ -17,7 +17,7 @@ _VALUE_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
 
 @dataclass(frozen=True, slots=True)
 class LiteralInput:
-    """An input with a literal value that a person could set."""
+    """An input with a literal value that can be set."""
 
     target: ControlTarget
     value: Any
@@ -72,7 +72,7 @@ class GraphView:
         return parameter_input(self.class_of(node), inputs_of(self.graph, node))
 
     def leaf(self, node: str, name: str) -> LiteralInput | None:
-        """The input as a leaf, when it has a literal value that a person could set."""
+        """The input as a leaf if it has a literal value that can be set."""
         if self.parameter(node) not in (None, name):
             return None  # the title, range and place of a parameter
         spec = self.inputs(node).get(name)
@@ -97,7 +97,7 @@ class GraphView:
 
 
 def _settable(spec: InputSpec, node: NodeSpec | None, given: Mapping[str, Any]) -> InputSpec | None:
-    """``spec`` as a person may set it; None for what has no field of its own."""
+    """``spec`` as a form can offer it; None for an input without a field."""
     widget = spec.options.get("widgetType")
     if isinstance(widget, str) and widget in _VALUE_TYPES:
         spec = replace(spec, type=widget)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..fields.field_types import Role
 
-# Inputs whose name says what they are, on whatever node they stand.
+# Input names that have one meaning on every node.
 ROLE_OF_NAME: dict[str, Role] = {
     "seed": "seed",
     "noise_seed": "seed",

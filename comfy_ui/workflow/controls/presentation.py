@@ -13,7 +13,7 @@ from .control import PLAIN, Control, ControlKind, ControlTarget
 from .graph_trace import Meaning
 from .literal_inputs import LiteralInput
 
-# How far people go, where a node class allows anything.
+# Useful ranges where a node class allows any value.
 _WIDEST: Mapping[Role, tuple[float, float]] = {
     "strength": (-10, 10),
     "width": (16, 4096),
@@ -65,7 +65,7 @@ class ControlDraft:
     whole: bool = False  # one of the targets takes whole numbers only
 
     @property
-    def said(self) -> str:
+    def author_label(self) -> str:
         """What the author calls it."""
         return self.hint.label if self.hint else ""
 
@@ -79,9 +79,9 @@ def present(drafts: list[ControlDraft]) -> Iterator[Control]:
     for draft in drafts:
         label = _label(draft)
         seen[label] += 1
-        if shared[label] > 1 and not draft.said and not draft.advanced:
+        if shared[label] > 1 and not draft.author_label and not draft.advanced:
             label = _told_apart(draft, label, seen[label])
-        stem = draft.role if usual(draft.role) else _slug(draft.said or _label(draft))
+        stem = draft.role if usual(draft.role) else _slug(draft.author_label or _label(draft))
         key = stem
         while key in ids:
             numbers[stem] += 1
@@ -102,8 +102,8 @@ def _told_apart(draft: ControlDraft, label: str, number: int) -> str:
 
 def _label(draft: ControlDraft) -> str:
     name = draft.leaf.target.input.rpartition(".")[2]
-    if draft.said:
-        return _pretty(draft.said)
+    if draft.author_label:
+        return _pretty(draft.author_label)
     if draft.role == "strength" and name != "denoise":
         return _STRENGTHS.get(name, _pretty(name))
     if draft.role == "model" and name not in ("ckpt_name", "unet_name", "model_name"):
@@ -158,13 +158,13 @@ def _kind(draft: ControlDraft) -> ControlKind:
 def _limits(draft: ControlDraft) -> tuple[float | None, float | None, float | None]:
     """Smallest, largest, step. The graph's own value is always within."""
     spec, hint = draft.leaf.spec, draft.hint
-    told = draft.meaning.consumer if draft.meaning and draft.meaning.consumer else spec
+    consumer = draft.meaning.consumer if draft.meaning and draft.meaning.consumer else spec
     low, high = _WIDEST.get(draft.role, (None, None))
-    lows = [_sane(spec.min), _sane(told.min), low, hint.min if hint else None]
-    highs = [_sane(spec.max, high), _sane(told.max, high), high, hint.max if hint else None]
+    lows = [_sane(spec.min), _sane(consumer.min), low, hint.min if hint else None]
+    highs = [_sane(spec.max, high), _sane(consumer.max, high), high, hint.max if hint else None]
     smallest = max((bound for bound in lows if bound is not None), default=None)
     largest = min((bound for bound in highs if bound is not None), default=None)
-    step = (hint.step if hint else None) or told.step or spec.step
+    step = (hint.step if hint else None) or consumer.step or spec.step
     value = draft.leaf.value
     if isinstance(value, int | float) and draft.role != "seed":
         smallest = None if smallest is None else min(smallest, value)

@@ -37,7 +37,7 @@ class Conversion:
 
     ``problems`` is what keeps the server from running it, as ``check_workflow`` tells it, and
     (as warnings) nodes that were left out. ``origins`` has the inputs, as (node, input), whose
-    value stands elsewhere in the file: on a subgraph instance, or on a primitive node.
+    value is stored elsewhere in the file: on a subgraph instance, or on a primitive node.
     """
 
     graph: ApiGraph

@@ -16,10 +16,10 @@ from typing import Any
 
 from ...errors import InvalidWorkflowError, Problem
 
-INPUT_NODE = "-10"  # the pseudo node inside a definition that stands for its inputs
+INPUT_NODE = "-10"  # the pseudo node of a definition's inputs
 OUTPUT_NODE = "-20"
 
-# In one file, and again after expansion. The largest workflows people share have some thousands.
+# In one file, and again after expansion. The largest shared workflows have some thousands.
 MAX_NODES = 20_000
 
 
@@ -109,9 +109,9 @@ class EditorGraph:
             link.target_slot: link.id for link in self.links.values() if link.target == OUTPUT_NODE
         }
         for index, port in enumerate(self.outputs):
-            said = next((link for link in port.links if link in self.links), None)
-            if said is not None:
-                found[index] = said
+            target = next((link for link in port.links if link in self.links), None)
+            if target is not None:
+                found[index] = target
         return found
 
     @cached_property

@@ -38,7 +38,7 @@ _HINT = (
 def expand_groups(document: EditorDocument, library: NodeRegistry) -> EditorDocument:
     """``document`` with a definition of its own for every instance of a group node.
 
-    Raises InvalidWorkflowError for a group whose inputs or outputs cannot be told apart.
+    Raises InvalidWorkflowError for a group whose inputs or outputs cannot be distinguished.
     """
     groups = document.extra.get("groupNodes")
     if not isinstance(groups, Mapping) or not groups:

@@ -26,7 +26,7 @@ _MAX_STEPS = 500_000  # links followed in one conversion; keeps a hostile file f
 
 
 class Origin(NamedTuple):
-    """Where a person sets a value: a field of a subgraph instance or of a primitive node."""
+    """Where a value is set: a field of a subgraph instance or of a primitive node."""
 
     node: str  # by the id that it has, or would have, in the prompt
     field: str
@@ -42,7 +42,7 @@ class OutputSlot:
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A value that stands in the file, on another node than the one that takes it."""
+    """A value stored on another node than the one that takes it."""
 
     value: Any
     origin: Origin
@@ -218,7 +218,7 @@ def _kinds(types: str) -> set[str]:
 
 
 def _passed_through(node: EditorNode, index: int, wanted: str) -> str | None:
-    """The link into a bypassed node that stands in for its output ``index``.
+    """The link into a bypassed node that replaces its output ``index``.
 
     ``wanted`` is the type of the input at the end of the way.
     """

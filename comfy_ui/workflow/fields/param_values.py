@@ -1,4 +1,4 @@
-"""A person's values → every parameter of a preset with a concrete, checked value."""
+"""Complete the values of a preset: every param gets a concrete, checked value."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def value_problems(preset: Preset, object_info: ObjectInfo) -> Iterator[Problem]
     for param in preset.params:
         spec = _spec(preset, param, library)
         if spec is None or param.role in {*MODEL_ROLES, *FILE_ROLES}:
-            continue  # files come and go: what is missing is told as that
+            continue  # a missing file is a problem of its own
         low, high = limits(param, spec) if param.role in NUMBER_ROLES else (0.0, 0.0)
         if low > high or choices(param, spec) == ():
             yield _disagreement(param, spec, "leaves nothing that the server takes")
@@ -124,17 +124,17 @@ def value_problems(preset: Preset, object_info: ObjectInfo) -> Iterator[Problem]
                     _choice(preset, param, param.default, spec)
                 _checked(param, param.default, spec, rng=None)
             except ValidationError as error:
-                told = f"has a default that the server refuses: {error.message}"
-                yield _disagreement(param, spec, told, error.hint, "warning")
+                reason = f"has a default that the server refuses: {error.message}"
+                yield _disagreement(param, spec, reason, error.hint, "warning")
 
 
 def _disagreement(
-    param: Param, spec: InputSpec, told: str, hint: str = "", severity: Severity = "error"
+    param: Param, spec: InputSpec, reason: str, hint: str = "", severity: Severity = "error"
 ) -> Problem:
     range_ = f" to {spec.min:g} … {spec.max:g}" if None not in (spec.min, spec.max) else ""
     return Problem(
         kind="invalid_preset",
-        message=f"'{param.label}' {told}".rstrip(".") + ".",
+        message=f"'{param.label}' {reason}".rstrip(".") + ".",
         hint=hint or f"Change it in the sidecar{range_}.",
         input=spec.name,
         severity=severity,

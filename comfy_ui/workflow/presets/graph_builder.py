@@ -1,4 +1,4 @@
-"""A preset and its complete values → a graph in which every input is concrete."""
+"""Build the graph of a preset from complete values."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _put_in_loras(preset: Preset, graph: Graph, loras: Iterable[Mapping[str, Any
 
 
 def specialise(preset: Preset, name: str, profile: Profile) -> Preset:
-    """The preset that a profile stands for: variant applied, values made defaults."""
+    """A profile as a preset: its variant applied, its values as defaults."""
     values = dict(profile.values)
     variant = find_variant(preset, values.pop("variant", None))
     defaults = {**(variant.defaults if variant else {}), **values}

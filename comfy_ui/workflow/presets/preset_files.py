@@ -12,7 +12,7 @@ from .schema import Preset
 
 __all__ = ["graph_text", "sidecar_text"]
 
-_ELSEWHERE = {"id", "graph", "thumbnail"}  # the files' name, the other file, the picture beside
+_ELSEWHERE = {"id", "graph", "thumbnail"}  # the file name, the other file, the cover
 
 
 def graph_text(preset: Preset) -> str:
@@ -22,10 +22,10 @@ def graph_text(preset: Preset) -> str:
 
 def sidecar_text(preset: Preset) -> str:
     """The text of ``NAME.toml``: what is not as usual, in the order of the schema."""
-    said = preset.model_dump(exclude=_ELSEWHERE, exclude_unset=True, mode="json")
-    params = {param.pop("id"): param for param in said.pop("params", [])}
-    models = said.pop("models", [])
-    lines = [*_pairs(said)]
+    fields = preset.model_dump(exclude=_ELSEWHERE, exclude_unset=True, mode="json")
+    params = {param.pop("id"): param for param in fields.pop("params", [])}
+    models = fields.pop("models", [])
+    lines = [*_pairs(fields)]
     for key, param in params.items():
         lines += ["", f"[params.{key}]", *_pairs(param)]
     for model in models:

@@ -1,6 +1,6 @@
 """Any workflow → a preset: its controls become parameters, its model files requirements.
 
-From then on it is run, checked, offered to visitors and saved like the presets that ship.
+From then on it is run, checked, offered to users and saved like the presets that ship.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from .schema import RESERVED, Kind, ModelRequirement, Preset, Task
 
 __all__ = ["models_of", "preset_from_workflow", "slug"]
 
-_MAX_MODELS = 200  # told in one file; the largest templates name some twenty
+_MAX_MODELS = 200  # in one file; the largest templates name some twenty
 _OWN_ROLES = frozenset({"sampler", "scheduler", "model", "lora"})  # choices that mean something
-_TASKS: Mapping[Kind, tuple[Task, Task]] = {  # without and with a picture or recording given
+_TASKS: Mapping[Kind, tuple[Task, Task]] = {  # without and with an input file
     "image": ("t2i", "i2i"),
     "video": ("t2v", "i2v"),
     "audio": ("audio", "audio"),
@@ -44,15 +44,15 @@ def preset_from_workflow(
     """The preset that a graph is: its controls, results and model files, found by looking.
 
     Its id is made of the title and of what the graph holds, so the same file gives the same id.
-    Seeds are drawn anew for each run unless a person sets one; a file that the server does not
+    Each run draws a new seed unless one is set; a file that the server does not
     have must be given; a choice that is not among texts keeps the graph's value.
 
     Args:
         graph: in API format.
         object_info: the server's node list, raw or as a :class:`NodeRegistry`.
-        title: what people call it.
+        title: the name that the page shows.
         editor: the editor-format file that the graph was converted from, if any: labels, the App
-            mode, and where to get models stand only there.
+            mode and download URLs of models are only there.
 
     Raises:
         InvalidWorkflowError: not a graph in API format, or nothing of it can be shown.
@@ -63,7 +63,7 @@ def preset_from_workflow(
     outputs = find_outputs(graph, library)
     outputs = [out for out in outputs if not out.temporary] or outputs
     kind: Kind = outputs[0].kind if outputs else "image"
-    told = [(output.node, output.kind) for output in outputs] or [(_last(graph, library), kind)]
+    results = [(output.node, output.kind) for output in outputs] or [(_last(graph, library), kind)]
     fed = any(control.kind == "file" for control in shown)
     try:
         return Preset.model_validate(
@@ -75,7 +75,7 @@ def preset_from_workflow(
                 "task": _TASKS[kind][fed],
                 "family": "Workflow",
                 "params": [*_params(shown, graph, library)],
-                "outputs": [{"node": node, "kind": kind} for node, kind in told],
+                "outputs": [{"node": node, "kind": kind} for node, kind in results],
                 "models": [*_models(graph, editor)],
             }
         )
@@ -116,7 +116,7 @@ def models_of(editor: Mapping[str, Any]) -> Iterator[ModelRequirement]:
                     }
                 )
             except pydantic.ValidationError:
-                continue  # what is not a name, a folder and an https address helps nobody
+                continue  # without a name, a folder and an https URL it is of no use
 
 
 def _nodes(editor: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -130,7 +130,7 @@ def _nodes(editor: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _models(graph: AnyGraph, editor: Mapping[str, Any] | None) -> Iterator[ModelRequirement]:
-    told = {basename(model.filename): model for model in models_of(editor or {})}
+    named = {basename(model.filename): model for model in models_of(editor or {})}
     known = known_models()
     seen: set[str] = set()
     for node, name, value in literals(graph):
@@ -139,7 +139,7 @@ def _models(graph: AnyGraph, editor: Mapping[str, Any] | None) -> Iterator[Model
         seen.add(value)
         key = basename(value)
         folder = model_folder(str(graph[node].get("class_type")), name)
-        model = known.get(key) or told.get(key) or ModelRequirement(folder=folder, filename=value)
+        model = known.get(key) or named.get(key) or ModelRequirement(folder=folder, filename=value)
         yield model.model_copy(update={"filename": value})
 
 
@@ -232,6 +232,6 @@ def _offered(control: Control, graph: AnyGraph, library: NodeRegistry) -> tuple[
 
 
 def _last(graph: AnyGraph, library: NodeRegistry) -> str:
-    """A node that shows something of a kind that nobody knows, for the preset's list."""
+    """A node with a result of an unknown kind, for the preset's outputs."""
     specs = {node: library.get(str(graph[node].get("class_type"))) for node in graph}
     return ([node for node, spec in specs.items() if spec and spec.output_node] or [*graph])[-1]

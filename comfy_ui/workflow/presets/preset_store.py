@@ -1,4 +1,4 @@
-"""The shipped presets, and further ones from folders of the owner.
+"""The shipped presets, and further ones from other folders.
 
 A preset is data: ``NAME.json`` (API-format graph) and ``NAME.toml`` (see :mod:`.schema`) in one
 folder. Files are read again when they change, so that two files dropped into a folder are a new

@@ -49,10 +49,10 @@ class ParamTarget(_Record):
 
 
 class Param(_Record):
-    """One value that a person may set.
+    """One settable value of a preset.
 
-    In a sidecar parameters stand in a table by id; ``role`` is the id where that is a role's name,
-    and what is not said there is what is usual for the role.
+    A sidecar has params in a table by id. ``role`` defaults to the id where that is a role's name,
+    other keys to what is usual for the role.
     """
 
     id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -124,7 +124,7 @@ class ModelRequirement(_Record):
     url: Annotated[str, Field(pattern=r"^https://")] | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     size_bytes: Annotated[int, Field(gt=0)] | None = None
-    """As told by the publisher; rounded when only a rounded figure is known."""
+    """As published; rounded if only a rounded figure is known."""
     gated: bool = False
     """Whether the publisher wants a login and consent before the download."""
     license: str | None = None
@@ -133,7 +133,7 @@ class ModelRequirement(_Record):
 
 
 class Size(_Record):
-    """A picture size worth offering by name."""
+    """An image size that is offered by name."""
 
     label: str
     width: Annotated[int, Field(gt=0)]
@@ -185,7 +185,7 @@ class Profile(_Record):
 
 
 class Preset(_Record):
-    """A graph with everything a person needs to use it."""
+    """A graph with all that a form and a server need to run it."""
 
     id: Annotated[str, Field(pattern=_NAME)]
     graph: Graph
@@ -195,7 +195,7 @@ class Preset(_Record):
     task: Task
     family: str
     order: int = 1000
-    """Where it stands in lists; the lowest image preset is the default."""
+    """The position in lists; the first image preset is the default."""
     tags: tuple[str, ...] = ()
     sample_prompts: tuple[str, ...] = ()
     params: tuple[Param, ...]
@@ -217,7 +217,7 @@ class Preset(_Record):
     profiles: dict[str, Profile] = {}
     lora_slots: tuple[LoraSlot, ...] = ()
     thumbnail: Path | None = None
-    """The picture ``NAME.webp``, ``.png`` or ``.jpg`` beside the sidecar."""
+    """The cover ``NAME.webp``, ``.png`` or ``.jpg`` beside the sidecar."""
 
     @property
     def kind(self) -> Kind:
