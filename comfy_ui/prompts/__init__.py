@@ -7,7 +7,7 @@ built-in rules need neither a model nor the network.
 from __future__ import annotations
 
 from ..workflow.wildcards import (
-    Expanded,
+    ExpandedValues,
     Expansion,
     WildcardChoice,
     WildcardFolder,
@@ -29,7 +29,7 @@ __all__ = [
     "Difference",
     "EnhanceOptions",
     "EnhancedPrompt",
-    "Expanded",
+    "ExpandedValues",
     "Expansion",
     "Kind",
     "LanguageModel",

@@ -27,7 +27,7 @@ from .presets.graph_builder import build_graph
 from .presets.preset_from_workflow import models_of
 from .presets.preset_store import Presets
 from .presets.schema import ModelRequirement, Param, Preset
-from .wildcards import PROMPT_ROLES, Expanded, expand_values, has_wildcards
+from .wildcards import PROMPT_ROLES, ExpandedValues, expand_values, has_wildcards
 
 __all__ = ["PreparedGraph", "Source", "prepare", "settable_values", "source_problems"]
 
@@ -216,7 +216,7 @@ def _preset_texts(
     values: Mapping[str, Any],
     wildcards: Mapping[str, Sequence[str]],
     rng: random.Random | None,
-) -> Expanded:
+) -> ExpandedValues:
     """The values with wildcards expanded, those of default prompts included."""
     defaults = {
         param.id: param.default

@@ -34,7 +34,7 @@ from ..errors import ValidationError, closest
 
 __all__ = [
     "WILDCARD",
-    "Expanded",
+    "ExpandedValues",
     "Expansion",
     "WildcardChoice",
     "WildcardFolder",
@@ -156,7 +156,7 @@ class Settable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Expanded:
+class ExpandedValues:
     """``values`` are those of a job, all chosen; ``templates`` what stood there, by name."""
 
     values: dict[str, Any]
@@ -169,7 +169,7 @@ def expand_values(
     wildcards: Mapping[str, Sequence[str]],
     *,
     rng: random.Random | None = None,
-) -> Expanded:
+) -> ExpandedValues:
     """Expand the wildcards in the prompts of one job, chosen by the job's seed.
 
     A random seed is drawn here with ``rng``, so that the result holds the seed that chose.
@@ -182,7 +182,7 @@ def expand_values(
     texts = {name: text for name in names if isinstance(text := values.get(name), str)}
     templates = {name: text for name, text in texts.items() if has_wildcards(text)}
     if not templates:
-        return Expanded(dict(values), {})
+        return ExpandedValues(dict(values), {})
     seed_of = next((one for one in of if one.role == "seed"), None)
     given = values.get(seed_of.id) if seed_of else None
     if seed_of and given is None:
@@ -199,7 +199,7 @@ def expand_values(
         name: expand_wildcards(text, seed=seed, wildcards=wildcards).text
         for name, text in templates.items()
     }
-    return Expanded({**values, **drawn, **chosen}, templates)
+    return ExpandedValues({**values, **drawn, **chosen}, templates)
 
 
 class _Run:

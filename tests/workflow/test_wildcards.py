@@ -8,7 +8,7 @@ from hypothesis import example, given, strategies as st
 
 from comfy_ui.errors import ValidationError
 from comfy_ui.prompts import (
-    Expanded,
+    ExpandedValues,
     WildcardFolder,
     expand_values,
     expand_wildcards,
@@ -213,7 +213,7 @@ def test_a_seed_that_stands_in_a_workflow_chooses_where_none_is_given() -> None:
 
 def test_values_without_wildcards_stay_as_they_are() -> None:
     given = {"prompt": "a cat", "steps": 3, "negative": None}
-    assert expand_values(given, SDXL, {}) == Expanded(given, {})
+    assert expand_values(given, SDXL, {}) == ExpandedValues(given, {})
 
 
 def test_a_wildcard_that_is_not_there_is_told() -> None:

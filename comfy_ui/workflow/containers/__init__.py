@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from . import av_containers, image_containers
-from .byte_reader import MAX_TEXT_BYTES, BrokenFileError, Fields, Source
+from .byte_reader import MAX_TEXT_BYTES, BrokenFileError, ByteSource, Fields
 
 __all__ = ["MAX_TEXT_BYTES", "read_fields"]
 
@@ -25,7 +25,7 @@ def read_fields(file: BinaryIO) -> dict[str, str] | None:
     ``usercomment``.
     """
     head = file.read(16)
-    source = Source(file)
+    source = ByteSource(file)
     reader = next((read for test, read in _FORMATS if test(head)), None)
     if reader is None:
         return None
@@ -42,7 +42,7 @@ def read_fields(file: BinaryIO) -> dict[str, str] | None:
     return fields
 
 
-_FORMATS: tuple[tuple[Callable[[bytes], bool], Callable[[Source], Fields]], ...] = (
+_FORMATS: tuple[tuple[Callable[[bytes], bool], Callable[[ByteSource], Fields]], ...] = (
     (lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"), image_containers.png),
     (lambda head: head[:4] == b"RIFF" and head[8:12] == b"WEBP", image_containers.webp),
     (lambda head: head.startswith(b"\xff\xd8\xff"), image_containers.jpeg),

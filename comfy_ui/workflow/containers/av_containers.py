@@ -14,15 +14,15 @@ from .byte_reader import (
     MAX_TAGS,
     MAX_TEXT_BYTES,
     BrokenFileError,
+    ByteSource,
     Fields,
-    Source,
     as_text,
 )
 
 # Boxes: MP4, MOV, and AVIF pictures
 
 
-def boxes(source: Source, end: int) -> Iterator[tuple[bytes, int, int]]:
+def boxes(source: ByteSource, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Type, start and end of the content of each box from here to ``end``."""
     while True:
         start = source.tell()
@@ -40,14 +40,14 @@ def boxes(source: Source, end: int) -> Iterator[tuple[bytes, int, int]]:
         source.seek(stop)
 
 
-def mp4(source: Source) -> Fields:
+def mp4(source: ByteSource) -> Fields:
     """The tags of ``moov/udta/meta`` and ``moov/meta``, by ``keys`` and ``ilst``."""
     for kind, start, stop in boxes(source, source.size):
         if kind in (b"moov", b"meta"):
             yield from _mp4_inner(source, kind, start, stop, 0)
 
 
-def _mp4_inner(source: Source, kind: bytes, start: int, stop: int, depth: int) -> Fields:
+def _mp4_inner(source: ByteSource, kind: bytes, start: int, stop: int, depth: int) -> Fields:
     source.seek(start)
     if kind == b"meta":
         # QuickTime's box has no version field before its first child, ISO's has.
@@ -77,7 +77,7 @@ def _mp4_keys(data: bytes) -> list[str]:
 _ITUNES = {b"\xa9cmt": "comment", b"\xa9des": "description", b"desc": "description"}
 
 
-def _mp4_items(source: Source, end: int, keys: list[str]) -> Fields:
+def _mp4_items(source: ByteSource, end: int, keys: list[str]) -> Fields:
     for name, _, stop in boxes(source, end):
         index = int.from_bytes(name, "big") - 1
         key = keys[index] if 0 <= index < len(keys) else _ITUNES.get(name)
@@ -92,7 +92,7 @@ _SEGMENT, _TAGS = 0x18538067, 0x1254C367
 _TAG, _SIMPLE, _NAME, _STRING = 0x7373, 0x67C8, 0x45A3, 0x4487
 
 
-def matroska(source: Source) -> Fields:
+def matroska(source: ByteSource) -> Fields:
     """The tags of all segments."""
     for kind, start, stop in _elements(source, source.size):
         if kind == _SEGMENT:
@@ -103,7 +103,7 @@ def matroska(source: Source) -> Fields:
                     yield from _matroska_tags(source, end, 0)
 
 
-def _matroska_tags(source: Source, end: int, depth: int) -> Fields:
+def _matroska_tags(source: ByteSource, end: int, depth: int) -> Fields:
     name = text = None
     for kind, start, stop in _elements(source, end):
         if kind in (_TAG, _SIMPLE) and depth < MAX_DEPTH:
@@ -117,7 +117,7 @@ def _matroska_tags(source: Source, end: int, depth: int) -> Fields:
         yield name, text
 
 
-def _elements(source: Source, end: int) -> Iterator[tuple[int, int, int]]:
+def _elements(source: ByteSource, end: int) -> Iterator[tuple[int, int, int]]:
     """Id, start and end of the content of each element from here to ``end``."""
     while True:
         if source.tell() >= end:
@@ -134,7 +134,7 @@ def _elements(source: Source, end: int) -> Iterator[tuple[int, int, int]]:
         source.seek(stop)
 
 
-def _ebml_number(source: Source) -> tuple[int, int]:
+def _ebml_number(source: ByteSource) -> tuple[int, int]:
     """A number of variable length with its length mark, and its width in bytes."""
     first = source.take(1)[0]
     width = 9 - first.bit_length()
@@ -146,7 +146,7 @@ def _ebml_number(source: Source) -> tuple[int, int]:
 # Sounds
 
 
-def flac(source: Source) -> Fields:
+def flac(source: ByteSource) -> Fields:
     """The Vorbis comments."""
     source.seek(4)
     while True:
@@ -171,7 +171,7 @@ def _vorbis_comments(data: bytes) -> Fields:
         at += 4 + size
 
 
-def ogg(source: Source) -> Fields:
+def ogg(source: ByteSource) -> Fields:
     """The Vorbis comments of the first stream, Opus or Vorbis."""
     packet = bytearray()
     while len(packet) <= MAX_TEXT_BYTES:
@@ -192,7 +192,7 @@ def ogg(source: Source) -> Fields:
             packet.clear()
 
 
-def id3(source: Source) -> Fields:
+def id3(source: ByteSource) -> Fields:
     """The free texts (``TXXX``) and comments of an ID3v2 tag."""
     version, _, _, size = struct.unpack(">BBB4s", source.take_at(3, 7))
     end = 10 + _syncsafe(size)

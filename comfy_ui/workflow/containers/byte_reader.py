@@ -21,7 +21,7 @@ class BrokenFileError(ValueError):
     """The file ends early, is not what it says it is, or has more parts than any real one."""
 
 
-class Source:
+class ByteSource:
     """A file from which parts are taken, each of bounded size and all of bounded number."""
 
     def __init__(self, file: BinaryIO) -> None:

@@ -11,10 +11,10 @@ import zlib
 from collections.abc import Iterator
 
 from .av_containers import boxes
-from .byte_reader import MAX_TEXT_BYTES, BrokenFileError, Fields, Source, as_text
+from .byte_reader import MAX_TEXT_BYTES, BrokenFileError, ByteSource, Fields, as_text
 
 
-def png(source: Source) -> Fields:
+def png(source: ByteSource) -> Fields:
     """All text chunks, Exif, and the ``comf`` chunks of an animated file."""
     source.seek(8)
     while True:
@@ -54,7 +54,7 @@ def _unpack(data: bytes) -> bytes:
     return text
 
 
-def webp(source: Source) -> Fields:
+def webp(source: ByteSource) -> Fields:
     """The Exif chunk."""
     source.seek(12)
     while True:
@@ -65,7 +65,7 @@ def webp(source: Source) -> Fields:
         source.skip(length + length % 2)
 
 
-def jpeg(source: Source) -> Fields:
+def jpeg(source: ByteSource) -> Fields:
     """The Exif segments before the image data."""
     source.seek(2)
     while True:
@@ -126,7 +126,7 @@ def _user_comment(value: bytes, order: str) -> str:
     return as_text(rest if code in (b"ASCII\0\0\0", bytes(8)) else value).strip("\0")
 
 
-def avif(source: Source) -> Fields:
+def avif(source: ByteSource) -> Fields:
     """The Exif items."""
     for kind, start, stop in boxes(source, source.size):
         if kind == b"meta":
@@ -140,7 +140,9 @@ def avif(source: Source) -> Fields:
             return
 
 
-def _avif_exif(source: Source, parts: dict[bytes, tuple[int, int]]) -> Iterator[tuple[int, int]]:
+def _avif_exif(
+    source: ByteSource, parts: dict[bytes, tuple[int, int]]
+) -> Iterator[tuple[int, int]]:
     """Where the Exif items lie in the file: the boxes ``iinf`` say which, ``iloc`` where."""
     if b"iinf" not in parts or b"iloc" not in parts:
         return

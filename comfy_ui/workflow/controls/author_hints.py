@@ -14,7 +14,7 @@ from typing import Any
 from ...errors import InvalidWorkflowError
 from ..editor.convert import Conversion, convert_only
 from ..editor.editor_document import EditorDocument, EditorGraph, EditorNode
-from ..editor.link_resolution import PRIMITIVE, Origin
+from ..editor.link_resolution import PRIMITIVE, ValueOrigin
 from ..graph import inputs_of
 from .control import ControlTarget
 from .literal_inputs import GraphView
@@ -62,9 +62,9 @@ def _conversion(view: GraphView, editor: Mapping[str, Any]) -> Conversion | None
         return None  # the graph is enough; the editor file only adds hints
 
 
-def _promoted(view: GraphView, conversion: Conversion) -> dict[Origin, list[ControlTarget]]:
+def _promoted(view: GraphView, conversion: Conversion) -> dict[ValueOrigin, list[ControlTarget]]:
     """Inputs of the graph by the place where the editor shows their value, in the file's order."""
-    found: dict[Origin, list[ControlTarget]] = {}
+    found: dict[ValueOrigin, list[ControlTarget]] = {}
     for (node, name), origin in conversion.origins.items():
         if node in view.needed and view.leaf(node, name) is not None:
             found.setdefault(origin, []).append(ControlTarget(node, name))
@@ -74,7 +74,7 @@ def _promoted(view: GraphView, conversion: Conversion) -> dict[Origin, list[Cont
 def _app_mode(
     view: GraphView,
     editor: Mapping[str, Any],
-    promoted: Mapping[Origin, list[ControlTarget]],
+    promoted: Mapping[ValueOrigin, list[ControlTarget]],
     labels: _Labels | None,
 ) -> Iterator[AuthorHint]:
     """``extra.linearData``: ``[node id, field]`` or ``["graph id:node id:field", field]``."""
@@ -88,7 +88,7 @@ def _app_mode(
                 node = parts[1] if len(parts) >= 3 else parts[-1]
             case _:
                 continue
-        origin = Origin(node, name)
+        origin = ValueOrigin(node, name)
         targets = promoted.get(origin) or _plain(view, node, name)
         if targets:
             label = labels.of(origin) if labels and origin in promoted else ""
@@ -155,7 +155,7 @@ class _Labels:
         self._document = document
         self._places = {key: place for place, key in enumerate(document.root.nodes)}
 
-    def of(self, origin: Origin) -> str:
+    def of(self, origin: ValueOrigin) -> str:
         node, definition = self._find(origin)
         if node is None:
             return ""
@@ -165,14 +165,14 @@ class _Labels:
         place = definition.port_places.get(origin.field) if definition else None
         return shown or (definition.inputs[place].label if definition and place is not None else "")
 
-    def place(self, origin: Origin) -> tuple[int, int]:
+    def place(self, origin: ValueOrigin) -> tuple[int, int]:
         """A key that sorts fields as the editor shows them: node by node, in the author's order."""
         _, definition = self._find(origin)
         places = definition.port_places if definition else {}
         host = self._places.get(origin.node.partition(":")[0], 0)
         return host, places.get(origin.field, len(places))
 
-    def _find(self, origin: Origin) -> tuple[EditorNode | None, EditorGraph | None]:
+    def _find(self, origin: ValueOrigin) -> tuple[EditorNode | None, EditorGraph | None]:
         graph: EditorGraph | None = self._document.root
         node = None
         for key in origin.node.split(":"):

@@ -15,7 +15,7 @@ from ...protocol.object_info import InputSpec
 from ..fields.field_types import NUMBER_ROLES, Role
 from ..model_files import is_model_file
 from .control import ControlTarget
-from .graph_walk import Walk
+from .graph_walk import GraphWalk
 from .literal_inputs import GraphView, LiteralInput
 from .name_clues import NEGATIVE, NOT_A_PROMPT, ROLE_OF_NAME, SIZE, role_in
 
@@ -24,7 +24,7 @@ _SIZES = frozenset({"width", "height", "frames", "batch", "fps", "duration"})
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
+class InputMeaning:
     """What a leaf is for.
 
     ``main`` is False for values of later stages and side branches. ``consumer`` is the input that
@@ -36,7 +36,7 @@ class Meaning:
     consumer: InputSpec | None = None
 
 
-def trace(view: GraphView) -> dict[ControlTarget, Meaning]:
+def trace(view: GraphView) -> dict[ControlTarget, InputMeaning]:
     """The meaning of every leaf that has one, those of the first sampler first."""
     tracer = _Tracer(view)
     for number, sampler in enumerate(tracer.walk.samplers()):
@@ -50,8 +50,8 @@ def trace(view: GraphView) -> dict[ControlTarget, Meaning]:
 class _Tracer:
     def __init__(self, view: GraphView) -> None:
         self.view = view
-        self.walk = Walk(view)
-        self.found: dict[ControlTarget, Meaning] = {}
+        self.walk = GraphWalk(view)
+        self.found: dict[ControlTarget, InputMeaning] = {}
 
     def sampler(self, node: str, *, main: bool) -> None:
         """Trace every input of one sampler."""
@@ -116,9 +116,9 @@ class _Tracer:
     ) -> None:
         known = self.found.get(leaf.target)
         if known is None:
-            self.found[leaf.target] = Meaning(role, main, consumer)
+            self.found[leaf.target] = InputMeaning(role, main, consumer)
         elif {known.role, role} == {"width", "height"}:  # one number for both sides
-            self.found[leaf.target] = Meaning("int", known.main)
+            self.found[leaf.target] = InputMeaning("int", known.main)
 
     # ── numbers and choices
 

@@ -17,7 +17,7 @@ _MAX_VISITS = 50_000  # the largest official template takes 300
 _VALUES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "*"})
 
 
-class Walk:
+class GraphWalk:
     """Walks over one graph."""
 
     def __init__(self, view: GraphView) -> None:

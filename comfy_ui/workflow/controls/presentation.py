@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..fields.field_types import MAX_SEED, Role, usual
 from .author_hints import AuthorHint
 from .control import PLAIN, Control, ControlKind, ControlTarget
-from .graph_trace import Meaning
+from .graph_trace import InputMeaning
 from .literal_inputs import LiteralInput
 
 # Useful ranges where a node class allows any value.
@@ -57,7 +57,7 @@ class ControlDraft:
     leaf: LiteralInput
     targets: list[ControlTarget]
     role: Role
-    meaning: Meaning | None = None
+    meaning: InputMeaning | None = None
     hint: AuthorHint | None = None
     title: str = ""  # of the node
     own_title: str = ""

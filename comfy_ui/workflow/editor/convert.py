@@ -19,11 +19,11 @@ from .link_resolution import (
     PRIMITIVE,
     REROUTES,
     SETTERS,
-    Literal,
-    Origin,
+    LinkResolver,
+    LiteralValue,
     OutputSlot,
-    Resolver,
     Scope,
+    ValueOrigin,
 )
 from .widget_values import MISSING, as_input, widget_values
 
@@ -42,7 +42,7 @@ class Conversion:
 
     graph: ApiGraph
     problems: tuple[Problem, ...]
-    origins: Mapping[tuple[str, str], Origin]
+    origins: Mapping[tuple[str, str], ValueOrigin]
     document: EditorDocument
 
 
@@ -89,9 +89,9 @@ class _Converter:
         self._library = library
         self._document = expand_groups(read_document(editor), library)
         _no_links_made_on_run(self._document)
-        self._resolver = Resolver(self._document, self._own_value)
+        self._resolver = LinkResolver(self._document, self._own_value)
         self._values: dict[str, dict[str, Any]] = {}
-        self._origins: dict[tuple[str, str], Origin] = {}
+        self._origins: dict[tuple[str, str], ValueOrigin] = {}
 
     def run(self) -> Conversion:
         active = [*self._active(self._resolver.root)]
@@ -164,7 +164,7 @@ class _Converter:
             match self._resolver.resolve(scope, slot):
                 case OutputSlot(origin, index):
                     inputs[slot.name] = [origin, index]
-                case Literal(value, where):
+                case LiteralValue(value, where):
                     inputs[slot.name] = as_input(value, spec.inputs.get(slot.name))
                     self._origins[key, slot.name] = where
         return inputs

@@ -25,7 +25,7 @@ MAX_DEPTH = 32  # subgraphs inside subgraphs
 _MAX_STEPS = 500_000  # links followed in one conversion; keeps a hostile file from taking minutes
 
 
-class Origin(NamedTuple):
+class ValueOrigin(NamedTuple):
     """Where a value is set: a field of a subgraph instance or of a primitive node."""
 
     node: str  # by the id that it has, or would have, in the prompt
@@ -41,14 +41,14 @@ class OutputSlot:
 
 
 @dataclass(frozen=True, slots=True)
-class Literal:
+class LiteralValue:
     """A value stored on another node than the one that takes it."""
 
     value: Any
-    origin: Origin
+    origin: ValueOrigin
 
 
-Resolved = OutputSlot | Literal | None
+Resolved = OutputSlot | LiteralValue | None
 """None: the input is not fed by anything, and keeps its own value if it has one."""
 
 
@@ -77,9 +77,9 @@ class Scope:
         found = [node for node in self.graph.nodes.values() if node.type in SETTERS and node.values]
         return {node.values[0]: node for node in found if isinstance(node.values[0], str)}
 
-    def origin(self, field: str) -> Origin:
+    def origin(self, field: str) -> ValueOrigin:
         """A field of the instance that this scope is the inside of."""
-        return Origin(self.prefix.removesuffix(":"), field)
+        return ValueOrigin(self.prefix.removesuffix(":"), field)
 
     def id_of(self, node: EditorNode) -> str:
         """The node's id in the prompt."""
@@ -90,7 +90,7 @@ FieldValue = Callable[[Scope, EditorNode, str], Any]
 """The value of a field on a node as saved, or MISSING."""
 
 
-class Resolver:
+class LinkResolver:
     """Follows links through one document."""
 
     def __init__(self, document: EditorDocument, own_value: FieldValue) -> None:
@@ -159,8 +159,8 @@ class Resolver:
                 scope, link = setter
             elif node.type == PRIMITIVE:
                 value = scope.fields.get(node.id, {}).get("value", next(iter(node.values), None))
-                origin = Origin(scope.id_of(node), "value")
-                return None if value is None else Literal(value, origin)
+                origin = ValueOrigin(scope.id_of(node), "value")
+                return None if value is None else LiteralValue(value, origin)
             else:
                 return OutputSlot(scope.id_of(node), index)
         # Nothing feeds it. A field on a subgraph's border that it passed keeps its own value,
@@ -168,7 +168,7 @@ class Resolver:
         for passed, port in reversed(fallbacks):
             value = self.port_value(passed, port)
             if value is not MISSING:
-                return Literal(value, passed.origin(port.name))
+                return LiteralValue(value, passed.origin(port.name))
         return None
 
     def port_value(self, scope: Scope, port: NodeSlot) -> Any:
