@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import tomllib
 import zipfile
@@ -33,12 +34,23 @@ def test_readme_links_lead_to_files() -> None:
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+BUILT_FROM = [
+    *("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"),
+    *("comfy_ui", "comfy_headless.py", "workflows", "assets"),
+]
+
+
 @pytest.fixture(scope="module")
 def description(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The README in the metadata of a wheel that GitHub Actions builds for a tag."""
     folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"  # without the PKG-INFO of an sdist, which would be taken instead
+    source.mkdir()
+    for name in BUILT_FROM:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, source / name)
     subprocess.run(
-        [uv.find_uv_bin(), "build", "--wheel", "--quiet", "--out-dir", folder, ROOT],
+        [uv.find_uv_bin(), "build", "--wheel", "--quiet", "--out-dir", folder, source],
         env={**os.environ, "GITHUB_REPOSITORY": "someone/comfy-ui", "GITHUB_REF_NAME": "v1.2.3"},
         check=True,
     )
