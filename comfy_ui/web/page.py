@@ -77,7 +77,7 @@ def build(
                 create.build(page)
                 DroppedFiles(services, access).build(create)
             with gr.Tab(
-                "WorkflowsTab", id="workflows", visible=access.allows("open_workflow")
+                "Workflows", id="workflows", visible=access.allows("open_workflow")
             ) as workflows_tab:
                 WorkflowsTab(services, access).build(page, workflows_tab, tabs, create)
             with gr.Tab("Library", id="library"):
