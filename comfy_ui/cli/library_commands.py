@@ -15,7 +15,7 @@ def import_(arguments: argparse.Namespace, settings: Settings) -> int:
     from dataclasses import asdict
 
     from ..library.folder_import import ImportProgress
-    from ..library.library import open_library
+    from ..library.library_service import open_library
     from ..storage.records import LOCAL_USER_ID
 
     live = not arguments.quiet and sys.stderr.isatty()

@@ -1,4 +1,4 @@
-"""The unfinished jobs by id, and the line of those that wait."""
+"""The unfinished jobs by id, and the order of those that wait."""
 
 from __future__ import annotations
 
@@ -6,60 +6,62 @@ from collections import Counter
 from collections.abc import Iterator, MutableMapping, Sequence
 
 from ..storage.records import Job, JobStatus
-from .fair_queue import FairQueueClock, WaitingJob, fair_order
+from .fair_queue import FairQueueClock, fair_order
 
 
 class JobIndex(MutableMapping[str, Job]):
-    """Jobs by id, in the order in which they came.
+    """Jobs by id, in order of arrival.
 
-    The line is asked for at every change of any job, by everybody who looks on, and changes
-    seldom. So it is kept until a job joins it, leaves it or gets another place, or the clock moves.
+    Every follower asks for the queue at each change of any job, but the queue itself changes
+    seldom. So the order is kept until a waiting job or the clock changes.
     """
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
         self._clock = FairQueueClock()
-        self._line: tuple[WaitingJob, ...] | None = None
-        self._lines: dict[str, list[str]] = {}
-        self._in_hand: tuple[str, ...] | None = None
-        self._owners: Counter[str] = Counter()
+        self._queue: tuple[Job, ...] | None = None
+        self._queue_of: dict[str, list[Job]] = {}
+        self._claimed: tuple[str, ...] | None = None
+        self._counts: Counter[str] = Counter()
 
     @property
     def clock(self) -> FairQueueClock:
-        """Of the fair queue."""
+        """The clock of the fair queue."""
         return self._clock
 
     @clock.setter
     def clock(self, clock: FairQueueClock) -> None:
         self._clock = clock
-        self._line = None
+        self._queue = None
 
     @property
-    def line(self) -> Sequence[WaitingJob]:
-        """What waits, in the order in which it goes; the same object until that changes."""
-        if self._line is None:
-            turns = (turn for job in self._jobs.values() if (turn := _turn(job)))
-            self._line = tuple(fair_order(turns, self._clock))
-            self._lines = {}
-            for turn in self._line:
-                self._lines.setdefault(turn.user_id, []).append(turn.job_id)
-        return self._line
+    def queue(self) -> Sequence[Job]:
+        """The waiting jobs in order; the same object until a change."""
+        if self._queue is None:
+            waiting = (job for job in self._jobs.values() if job.status is JobStatus.WAITING)
+            self._queue = tuple(fair_order(waiting, self._clock))
+            self._queue_of = {}
+            for job in self._queue:
+                self._queue_of.setdefault(job.user_id, []).append(job)
+        return self._queue
 
     def waiting(self, user_id: str) -> list[Job]:
-        """What waits of an owner's, in their order."""
-        _ = self.line
-        return [self._jobs[job_id] for job_id in self._lines.get(user_id, ())]
+        """Return the waiting jobs of a user, in their order."""
+        _ = self.queue
+        return [*self._queue_of.get(user_id, ())]
 
     @property
-    def in_hand(self) -> list[Job]:
-        """What does not wait, in the order in which it came."""
-        if self._in_hand is None:
-            self._in_hand = tuple(id_ for id_, job in self._jobs.items() if _turn(job) is None)
-        return [self._jobs[job_id] for job_id in self._in_hand]
+    def claimed(self) -> list[Job]:
+        """The jobs that do not wait, in order of arrival."""
+        if self._claimed is None:
+            self._claimed = tuple(
+                id_ for id_, job in self._jobs.items() if job.status is not JobStatus.WAITING
+            )
+        return [self._jobs[job_id] for job_id in self._claimed]
 
     def count(self, user_id: str) -> int:
-        """How many an owner has."""
-        return self._owners[user_id]
+        """Return the number of unfinished jobs of a user."""
+        return self._counts[user_id]
 
     def __getitem__(self, job_id: str) -> Job:
         return self._jobs[job_id]
@@ -79,20 +81,14 @@ class JobIndex(MutableMapping[str, Job]):
         return len(self._jobs)
 
     def _changed(self, old: Job | None, new: Job | None) -> None:
-        before, after = (_turn(job) if job else None for job in (old, new))
-        if before != after:
-            self._line = None
-        if (before is None, old is None) != (after is None, new is None):
-            self._in_hand = None
+        waited = old is not None and old.status is JobStatus.WAITING
+        waits = new is not None and new.status is JobStatus.WAITING
+        if waited or waits:
+            self._queue = None
+        if (waited, old is None) != (waits, new is None):
+            self._claimed = None
         for job, number in (old, -1), (new, 1):
             if job is not None:
-                self._owners[job.user_id] += number
-                if not self._owners[job.user_id]:
-                    del self._owners[job.user_id]
-
-
-def _turn(job: Job) -> WaitingJob | None:
-    """What fairness needs to know of it; None: it does not wait."""
-    if job.status is not JobStatus.WAITING:
-        return None
-    return WaitingJob(job.id, job.user_id, job.rank, job.cost_s, job.created_at)
+                self._counts[job.user_id] += number
+                if not self._counts[job.user_id]:
+                    del self._counts[job.user_id]

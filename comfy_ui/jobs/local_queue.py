@@ -1,101 +1,87 @@
-"""The job queue of one process: SQLite for what must survive, memory for what must be quick."""
+"""The job queue of one process: unfinished jobs in memory, backed by a job store."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 from ..errors import StorageError, ValidationError
 from ..protocol.progress import Phase
-from ..storage import items_table, jobs_table
-from ..storage.database import Database
-from ..storage.records import Job, JobError, JobStatus, LibraryItem, QueueView, Snapshot, StoredFile
+from ..storage.job_store import JobStore
+from ..storage.records import Job, JobError, JobStatus, QueueView, Snapshot, StoredFile
 from ..storage.uncancellable import uncancellable
 from .fair_queue import FairQueueClock
 from .placement import ServerOffer
-from .queue import Claim, JobReport, Why
-from .snapshots import first_snapshot, last_snapshot
+from .queue import Handover, JobReport, ReturnReason
 from .unfinished_jobs import UnfinishedJobs
+from .updates import first_snapshot, last_snapshot
 
 logger = logging.getLogger(__name__)
 
-_LINE_INTERVAL_S: Final = 0.25  # a whole line is told, with a preview
+_VIEW_INTERVAL_S: Final = 0.25  # a view carries all jobs of a user, with a preview
 
 
-class LocalQueue(UnfinishedJobs):
+class LocalQueue:
     """The :class:`.queue.JobQueue` of this process.
 
-    The database is locked against other processes, so the unfinished jobs are also kept in
-    memory. What must not be forgotten is written before it is shown: a new job, a turn given to
-    it, its end. What a restart would find out by itself is shown even if it cannot be written.
+    No other process uses the store, so the unfinished jobs are also kept in memory. A new job, a
+    claim and the end of a job are stored before they are published. Everything else that a
+    restart finds out by itself is published even if it cannot be stored.
 
-    ``workers`` are the names of those that will :meth:`announce` themselves.
+    ``workers`` names the workers that will :meth:`announce` themselves.
     """
 
     def __init__(
         self,
-        database: Database,
+        store: JobStore,
         *,
-        folder: Path,
         waiting_limit: int,
         workers: Sequence[str] = (),
         now: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(workers, now)
-        self._database = database
-        self._folder = folder
+        self._store = store
+        self._unfinished = UnfinishedJobs(workers, now)
         self._waiting_limit = waiting_limit
-        self._order_lock = asyncio.Lock()  # one change to the line at a time
-        self._news: dict[str, asyncio.Event] = {}  # by worker
+        self._order_lock = asyncio.Lock()  # one change of the order at a time
+        self._work: dict[str, asyncio.Event] = {}  # by worker: claim() may have news
         self._closed = False
 
     async def open(self) -> None:
-        """Take up what the last process left."""
-
-        def read(
-            connection: sqlite3.Connection,
-        ) -> tuple[list[Job], FairQueueClock, list[tuple[str, str]]]:
-            return (
-                jobs_table.unfinished(connection),
-                FairQueueClock(*jobs_table.fair_queue_tags(connection)),
-                jobs_table.left(connection),
-            )
-
-        found, self._jobs.clock, left = await self._database.run(read)
-        for job in found:
-            self._take_up(job)
-        for job_id, worker in left:
-            self._fleet.bar(worker, job_id)
+        """Load the jobs that the last process left unfinished."""
+        self._unfinished.index.clock = FairQueueClock(*await self._store.fair_queue_tags())
+        for job in await self._store.unfinished():
+            self._unfinished.load(job)
+        for job_id, worker in await self._store.left_servers():
+            self._unfinished.servers.exclude(worker, job_id)
 
     def close(self) -> None:
-        """End the followers. Call it before the database is closed."""
+        """End the followers. Call it before the store is closed."""
         self._closed = True
-        self._jobs.clear()
-        self._board.close()
+        self._unfinished.index.clear()
+        self._unfinished.updates.close()
 
-    # The page's side
+    # Job service
 
     @uncancellable
     async def submit(self, job: Job, *, front: bool, replaces: str | None = None) -> Job:
+        jobs = self._unfinished
         async with self._order_lock:
-            known = await self._database.run(jobs_table.get, job.id, job.user_id)
-            if known is not None:  # asked twice at once
-                return known
-            old = self._mine(replaces, job.user_id) if replaces else None
+            stored = await self._store.get(job.id, job.user_id)
+            if stored is not None:  # submitted twice at the same time
+                return stored
+            old = jobs.of_user(replaces, job.user_id) if replaces else None
             if replaces and (old is None or old.status is not JobStatus.WAITING):
                 raise ValidationError(
                     "That job does not wait any more, so it was not changed.",
                     hint="Generate again to add the changed one to the queue.",
                 )
-            ranks = [other.rank for other in self._jobs.waiting(job.user_id) if other is not old]
+            ranks = [other.rank for other in jobs.index.waiting(job.user_id) if other is not old]
             if len(ranks) >= self._waiting_limit:
                 raise ValidationError(
                     f"{len(ranks)} of your jobs are waiting already.",
@@ -104,184 +90,164 @@ class LocalQueue(UnfinishedJobs):
             rank = (min(ranks, default=0.0) - 1) if front else (max(ranks, default=0.0) + 1)
             if old is not None and not front:
                 rank = old.rank
-
-            def write(connection: sqlite3.Connection) -> Job:
-                cost_s = job.work * jobs_table.seconds_per_work(connection, job.preset)
-                ranked = replace(job, status=JobStatus.WAITING, rank=rank, cost_s=cost_s)
-                jobs_table.insert(connection, ranked)
-                if old is not None:
-                    jobs_table.delete(connection, old.id)
-                return ranked
-
-            job = await self._database.run(write)
-            self._jobs[job.id] = job
-            self._board.put(first_snapshot(job))
+            job = await self._store.add(
+                replace(job, status=JobStatus.WAITING, rank=rank),
+                replaces=old.id if old is not None else None,
+            )
+            jobs.index[job.id] = job
+            jobs.updates.put(first_snapshot(job))
             if old is not None:
-                self._forget(old.id)
-                ended = replace(old, status=JobStatus.CANCELLED, finished_at=self._now())
-                self._board.put(last_snapshot(ended))
-        self._show_places()
+                jobs.remove(old.id)
+                ended = replace(old, status=JobStatus.CANCELLED, finished_at=jobs.now())
+                jobs.updates.put(last_snapshot(ended))
+        jobs.put_positions()
         self._wake_workers()
         return job
 
     @uncancellable
     async def cancel(self, job_id: str, user_id: str) -> bool:
+        jobs = self._unfinished
         async with self._order_lock:
-            job = self._mine(job_id, user_id)
+            job = jobs.of_user(job_id, user_id)
             if job is None:
                 return False
             if job.status is JobStatus.WAITING:
-                await self._end(replace(job, status=JobStatus.CANCELLED))
+                await self._finish(replace(job, status=JobStatus.CANCELLED))
             else:
-                job = self._jobs[job_id] = replace(job, cancel_requested=True)
-                self._show(job, JobReport(job_id=job.id, phase=Phase.CANCELLING))
+                job = jobs.index[job_id] = replace(job, cancel_requested=True)
+                jobs.put_report(job, JobReport(job_id=job.id, phase=Phase.CANCELLING))
                 self._wake_workers()
                 await self._try_to_save(job)
-        self._show_places()
+        jobs.put_positions()
         return True
 
     @uncancellable
     async def reorder(self, job_id: str, user_id: str, *, before: str | None) -> bool:
+        index = self._unfinished.index
         async with self._order_lock:
-            line = self._jobs.waiting(user_id)
-            ids = [job.id for job in line if job.id != job_id]
-            if len(ids) == len(line) or (before is not None and before not in ids):
+            waiting = index.waiting(user_id)
+            ids = [job.id for job in waiting if job.id != job_id]
+            if len(ids) == len(waiting) or (before is not None and before not in ids):
                 return False
             ids.insert(ids.index(before) if before is not None else len(ids), job_id)
             ranks = {id_: float(rank) for rank, id_ in enumerate(ids, start=1)}
-            await self._database.run(jobs_table.set_ranks, ranks)
+            await self._store.save_ranks(ranks)
             for id_, rank in ranks.items():
-                self._jobs[id_] = replace(self._jobs[id_], rank=rank)
-        self._show_places()
-        self._board.wake()
+                index[id_] = replace(index[id_], rank=rank)
+        self._unfinished.put_positions()
+        self._unfinished.updates.wake()
         return True
 
     @uncancellable
-    async def refetch(self, job_id: str, user_id: str) -> bool:
+    async def retry_fetch(self, job_id: str, user_id: str) -> bool:
         async with self._order_lock:
-            if self._mine(job_id, user_id):
+            if self._unfinished.of_user(job_id, user_id):
                 return False
-            job = await self._database.run(jobs_table.get, job_id, user_id)
-            if job is None or not _is_stranded(job):
+            job = await self._store.get(job_id, user_id)
+            if job is None or not _can_resume(job):
                 return False
-            self._take_up(job)
+            self._unfinished.load(job)
         self._wake_workers()
         return True
 
-    async def elsewhere(self, job_id: str, user_id: str) -> bool:
-        job = self._mine(job_id, user_id)
+    async def can_run_elsewhere(self, job_id: str, user_id: str) -> bool:
+        job = self._unfinished.of_user(job_id, user_id)
         if job is None or job.status is not JobStatus.FETCHING or job.server is None:
             return False
-        return self._fleet.is_away(job.server) and self._fleet.another(job.server, job)
+        servers = self._unfinished.servers
+        return servers.is_offline(job.server) and servers.has_alternative(job.server, job)
 
     async def active(self, user_id: str) -> list[Job]:
-        in_hand = [job for job in self._jobs.in_hand if job.user_id == user_id]
-        return in_hand + self._jobs.waiting(user_id)
+        index = self._unfinished.index
+        claimed = [job for job in index.claimed if job.user_id == user_id]
+        return claimed + index.waiting(user_id)
 
     async def snapshot(self, job_id: str, user_id: str) -> Snapshot | None:
-        if self._mine(job_id, user_id):
-            self._show_places(also=job_id)
-            return self._board.get(job_id)
+        if self._unfinished.of_user(job_id, user_id):
+            self._unfinished.put_positions(also=job_id)
+            return self._unfinished.updates.get(job_id)
+        stored = await self._store.get_with_items(job_id, user_id)
+        return last_snapshot(*stored) if stored else None
 
-        def read(connection: sqlite3.Connection) -> Snapshot | None:
-            job = jobs_table.get(connection, job_id, user_id)
-            return (
-                last_snapshot(job, items_table.of_job(connection, job_id, self._folder))
-                if job
-                else None
-            )
-
-        return await self._database.run(read)
-
-    async def watch(self, job_id: str, user_id: str) -> AsyncGenerator[Snapshot, None]:
-        while True:  # twice if the job ends between looking and following
+    async def follow(self, job_id: str, user_id: str) -> AsyncGenerator[Snapshot, None]:
+        while True:  # twice if the job ends between snapshot() and updates.follow()
             snapshot = await self.snapshot(job_id, user_id)
             if snapshot is None:
                 return
             if snapshot.terminal:
                 yield snapshot
                 return
-            async with aclosing(self._board.follow(job_id)) as news:
-                async for snapshot in news:
+            async with aclosing(self._unfinished.updates.follow(job_id)) as snapshots:
+                async for snapshot in snapshots:
                     yield snapshot
                     if snapshot.terminal:
                         return
             if self._closed:
                 return
 
-    async def watch_line(self, user_id: str) -> AsyncGenerator[QueueView, None]:
-        seen = None
+    async def follow_queue(self, user_id: str) -> AsyncGenerator[QueueView, None]:
+        last = None
         while not self._closed:
-            news = self._board.news
-            line = await self._owners_line(user_id)
-            if line != seen:
-                seen = line
-                yield line
-                await asyncio.sleep(_LINE_INTERVAL_S)
-            await news.wait()
+            change = self._unfinished.updates.any_change
+            view = await self._view(user_id)
+            if view != last:
+                last = view
+                yield view
+                await asyncio.sleep(_VIEW_INTERVAL_S)
+            await change.wait()
 
-    async def entered(self, user_id: str) -> None:
-        self._ended[user_id] += 1
-        self._board.wake()
+    async def job_added(self, user_id: str) -> None:
+        self._unfinished.finished_counts[user_id] += 1
+        self._unfinished.updates.wake()
 
-    async def _owners_line(self, user_id: str) -> QueueView:
-        places = self._places()
-        own = []
-        for job in await self.active(user_id):
-            snapshot = self._board.get(job.id) or first_snapshot(job)
-            place = places.get(job.id)
-            own.append((job, replace(snapshot, **place.fields) if place else snapshot))
-        return QueueView(tuple(own), len(self._jobs) - len(own), self._ended[user_id])
+    async def _view(self, user_id: str) -> QueueView:
+        jobs = self._unfinished
+        own = jobs.with_positions(await self.active(user_id))
+        return QueueView(tuple(own), len(jobs.index) - len(own), jobs.finished_counts[user_id])
 
-    # The worker's side
+    # Worker
 
     async def announce(self, worker: str, offer: ServerOffer) -> None:
-        if self._fleet.hear(worker, offer):
+        if self._unfinished.servers.update(worker, offer):
             self._wake_workers()
 
-    async def claim(self, worker: str, *, limit: int) -> list[Claim]:
-        self._news.setdefault(worker, asyncio.Event())
+    async def claim(self, worker: str, *, limit: int) -> list[tuple[Job, Handover]]:
+        jobs = self._unfinished
+        self._work.setdefault(worker, asyncio.Event())
         async with self._order_lock:
-            resumed = self._resumed(worker)
+            resumed = jobs.resume(worker)
             if resumed:
-                self._wake_workers()  # for those that wait: asked again at once
+                self._wake_workers()  # this worker claims waiting jobs at once
                 return resumed
             if limit <= 0:
                 return []
-            turns = {turn.job_id: turn for turn in self._jobs.line}
-            line = [self._jobs[job_id] for job_id in turns]
-            claimed, clock = [], self._jobs.clock
-            for job in self._fleet.share(worker, line, self._busy_s(), limit):
-                given = replace(
+            claims, clock = [], jobs.index.clock
+            for job in jobs.servers.select(worker, jobs.index.queue, jobs.busy_s(), limit):
+                claimed = replace(
                     job, status=JobStatus.CLAIMED, prompt_id=str(uuid.uuid4()), server=worker
                 )
-                claimed.append((given, clock.tags(turns[job.id])))
-                clock = clock.after(turns[job.id])
-            if not claimed:
+                claims.append((claimed, clock.tags(job)))
+                clock = clock.after(job)
+            if not claims:
                 return []
+            await self._store.save_claims(claims)
+            jobs.index.clock = clock
+            for job, _ in claims:
+                jobs.index[job.id] = job
+                jobs.servers.assign(worker, job)
+                jobs.put_first_snapshot(job)
+        jobs.put_positions()
+        return [(job, Handover.NEW) for job, _ in claims]
 
-            def write(connection: sqlite3.Connection) -> None:
-                for job, tags in claimed:
-                    jobs_table.save(connection, job)
-                    jobs_table.set_tags(connection, job.id, tags)
-
-            await self._database.run(write)
-            self._jobs.clock = clock
-            for job, _ in claimed:
-                self._jobs[job.id] = job
-                self._fleet.give(worker, job)
-                self._board.put(self._afresh(job))
-        self._show_places()
-        return [Claim(job) for job, _ in claimed]
-
-    async def give_back(self, worker: str, job_id: str, why: Why) -> bool:
+    async def return_job(self, worker: str, job_id: str, reason: ReturnReason) -> bool:
+        jobs = self._unfinished
         async with self._order_lock:
-            old = self._jobs.get(job_id)
+            old = jobs.index.get(job_id)
             if old is None or old.server != worker or old.cancel_requested or not old.prompt_id:
                 return False
-            if not self._fleet.another(worker, old):
+            if not jobs.servers.has_alternative(worker, old):
                 return False
-            first = min((j.rank for j in self._jobs.waiting(old.user_id)), default=1.0) - 1
+            first = min((j.rank for j in jobs.index.waiting(old.user_id)), default=1.0) - 1
             job = replace(
                 old,
                 status=JobStatus.WAITING,
@@ -290,42 +256,47 @@ class LocalQueue(UnfinishedJobs):
                 prompt_id=None,
                 started_at=None,
             )
-            if why == "unheard":
-                await self._database.run(jobs_table.save, job)
+            if reason == "unheard":
+                await self._store.save(job)
             else:
-                there = why == "unreachable"
-                await self._database.run(jobs_table.leave, job, worker, old.prompt_id, there=there)
-                self._fleet.bar(worker, job_id)
-            self._jobs[job_id] = job
-            self._board.put(self._afresh(job))
-            logger.info("Job %s goes to another server: %s", job_id, why)
-        self._show_places()
+                there = reason == "unreachable"
+                await self._store.save_moved(
+                    job, server=worker, prompt_id=old.prompt_id, there=there
+                )
+                jobs.servers.exclude(worker, job_id)
+            jobs.index[job_id] = job
+            jobs.put_first_snapshot(job)
+            logger.info("Job %s moves to another server: %s", job_id, reason)
+        jobs.put_positions()
         self._wake_workers()
         return True
 
-    async def leftovers(self, worker: str) -> list[str]:
-        return [*await self._database.run(jobs_table.copies, worker)]
+    async def copies(self, worker: str) -> list[str]:
+        return [*await self._store.copies(worker)]
 
-    async def cleared(self, worker: str, prompt_id: str) -> None:
-        job_id = (await self._database.run(jobs_table.copies, worker)).get(prompt_id)
-        await self._database.run(jobs_table.drop_copy, prompt_id)
+    async def copy_deleted(self, worker: str, prompt_id: str) -> None:
+        job_id = (await self._store.copies(worker)).get(prompt_id)
+        await self._store.delete_copy(prompt_id)
         if job_id is not None:
-            self._fleet.unbar(worker, job_id)
+            self._unfinished.servers.allow(worker, job_id)
 
     async def heartbeat(self, worker: str) -> frozenset[str]:
         return frozenset(
-            job.id for job in self._jobs.in_hand if job.cancel_requested and job.server == worker
+            job.id
+            for job in self._unfinished.index.claimed
+            if job.cancel_requested and job.server == worker
         )
 
     async def publish(self, worker: str, report: JobReport) -> None:
-        job = self._jobs.get(report.job_id)
-        if job is None or job.server != worker:  # over, or with another worker by now
+        jobs = self._unfinished
+        job = jobs.index.get(report.job_id)
+        if job is None or job.server != worker:  # finished, or with another worker
             return
         if job.started_at is None and report.progress and report.progress.elapsed_s > 0:
-            started_at = self._now() - report.progress.elapsed_s
-            job = self._jobs[job.id] = replace(job, started_at=started_at)
+            started_at = jobs.now() - report.progress.elapsed_s
+            job = jobs.index[job.id] = replace(job, started_at=started_at)
         if report.status is None:
-            self._show(job, report)
+            jobs.put_report(job, report)
             return
         job = replace(
             job,
@@ -334,72 +305,68 @@ class LocalQueue(UnfinishedJobs):
             outputs=report.outputs or job.outputs,
             error=report.error,
         )
-        before = self._inherited.pop(job.id, None)
-        if before is not None and job.status is JobStatus.UNFETCHED:
-            job = replace(job, server=before)  # which may come back, and has the results still
+        previous_server = jobs.previous_servers.pop(job.id, None)
+        if previous_server is not None and job.status is JobStatus.UNFETCHED:
+            job = replace(job, server=previous_server)  # it may return, and still has the results
         if not job.status.active:
-            await self._end_or_strand(job, report.files)
+            await self._finish_or_strand(job, report.files)
             return
-        self._jobs[job.id] = job
-        self._show(job, replace(report, phase=report.phase or job.status.phase))
+        jobs.index[job.id] = job
+        jobs.put_report(job, replace(report, phase=report.phase or job.status.phase))
         await self._try_to_save(job)
 
-    async def wait(self, worker: str, *, timeout_s: float) -> None:
-        news = self._news.setdefault(worker, asyncio.Event())
+    async def wait_for_work(self, worker: str, *, timeout_s: float) -> None:
+        work = self._work.setdefault(worker, asyncio.Event())
         with suppress(TimeoutError):
-            await asyncio.wait_for(news.wait(), timeout_s)
-        news.clear()
+            await asyncio.wait_for(work.wait(), timeout_s)
+        work.clear()
 
     def _wake_workers(self) -> None:
-        for news in self._news.values():
-            news.set()
+        for work in self._work.values():
+            work.set()
 
     async def _try_to_save(self, job: Job) -> None:
         try:
-            await self._database.run(jobs_table.save, job)
-        except StorageError as error:  # the older row is enough to find the job again
+            await self._store.save(job)
+        except StorageError as error:  # the older row is enough to resume the job
             logger.warning("Job %s: %s", job.id, error)
 
-    # The end of a job
+    # End of a job
 
-    async def _end(self, job: Job, files: Sequence[StoredFile] = ()) -> None:
-        """Write down a job that is over, and its results, in one transaction; then tell."""
-        job = replace(job, finished_at=self._now())
-        before = self._jobs.pop(job.id)  # from here on nobody else writes its row
-
-        def write(connection: sqlite3.Connection) -> tuple[LibraryItem, ...]:
-            jobs_table.save(connection, job)
-            items_table.add(connection, job, files, now=self._now())
-            return items_table.of_job(connection, job.id, self._folder)
-
+    async def _finish(self, job: Job, files: Sequence[StoredFile] = ()) -> None:
+        """Store a finished job with its files, then publish its last snapshot."""
+        jobs = self._unfinished
+        job = replace(job, finished_at=jobs.now())
+        unfinished = jobs.index.pop(job.id)  # from here on, no other task writes its row
         try:
-            made = await self._database.run(write)
+            items = await self._store.finish(job, files)
         except StorageError:
-            self._jobs[job.id] = before
+            jobs.index[job.id] = unfinished
             raise
-        self._fleet.forget(job.id)
-        self._ended[job.user_id] += 1
-        last = last_snapshot(job, made)
-        shown = self._board.get(job.id)
+        jobs.servers.forget(job.id)
+        jobs.finished_counts[job.user_id] += 1
+        last = last_snapshot(job, items)
+        shown = jobs.updates.get(job.id)
         if shown and job.status is not JobStatus.SUCCEEDED:
             last = replace(last, progress=shown.progress)
-        self._board.put(last)
-        self._show_places()
+        jobs.updates.put(last)
+        jobs.put_positions()
 
-    async def _end_or_strand(self, job: Job, files: Sequence[StoredFile]) -> None:
-        """End a job even if that cannot be written: the row then still says where to go on."""
+    async def _finish_or_strand(self, job: Job, files: Sequence[StoredFile]) -> None:
+        """End a job even if it cannot be stored: its older row is enough to resume it."""
+        jobs = self._unfinished
         try:
-            await self._end(job, files)
+            await self._finish(job, files)
         except StorageError as error:
-            logger.error("Job %s ended, and it could not be written down: %s", job.id, error)  # noqa: TRY400 -- told to the owner too
-            self._forget(job.id)
-            self._ended[job.user_id] += 1
-            self._board.put(
+            logger.error("The end of job %s could not be saved: %s", job.id, error)  # noqa: TRY400 -- the user sees it too
+            jobs.remove(job.id)
+            jobs.finished_counts[job.user_id] += 1
+            jobs.updates.put(
                 last_snapshot(replace(job, status=JobStatus.UNFETCHED, error=JobError.of(error)))
             )
-            self._show_places()
+            jobs.put_positions()
 
 
-def _is_stranded(job: Job) -> bool:
-    """Whether a job that nobody has in hand can go on: its results are, or may be, at ComfyUI."""
+def _can_resume(job: Job) -> bool:
+    """Whether a job without a worker can continue: its results are, or may be, at ComfyUI."""
     return job.status is JobStatus.UNFETCHED or job.status.active

@@ -1,4 +1,4 @@
-"""Bringing home what a job has made: every file that is there, once, byte for byte."""
+"""Download a finished job's output files, unmodified."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from .queue import JobReport
 
 
 class OutputDownloader:
-    """Gets files from one server into the library's folder.
+    """Downloads files from one server into the library.
 
-    ``waits`` is awaited when the server is out of reach, before the next try.
+    ``on_unreachable`` is awaited before each retry while the server is unreachable.
     """
 
     def __init__(
@@ -32,61 +32,63 @@ class OutputDownloader:
         client: ComfyWSClient,
         files: FileStore,
         file_thread: SingleThread,
-        waits: Callable[[ActiveJob, ComfyHeadlessError], Awaitable[None]],
+        on_unreachable: Callable[[ActiveJob, ComfyHeadlessError], Awaitable[None]],
     ) -> None:
         self._client = client
         self._files = files
         self._file_thread = file_thread
-        self._waits = waits
+        self._on_unreachable = on_unreachable
 
-    async def require_its_server(self, run: ActiveJob) -> None:
-        """Another server may well have other files by the same names.
+    async def require_same_server(self, active: ActiveJob) -> None:
+        """Check that the server ran the job: another may have other files of the same names.
 
         Raises:
-            OutputMissingError: this is not the server that made the results.
+            OutputMissingError: another server has the results.
         """
-        if await self._client.history(run.prompt_id) is None:
+        if await self._client.history(active.prompt_id) is None:
             raise OutputMissingError(
                 "The results are at a server that is not connected.",
                 hint="Connect it again and they are fetched, or run the job again.",
             )
 
-    async def fetch(self, run: ActiveJob, outputs: Outputs) -> JobReport:
-        """Bring home all files that are there; one that is gone does not cost the others."""
+    async def fetch(self, active: ActiveJob, outputs: Outputs) -> JobReport:
+        """Download all files that exist; return the report that ends the job."""
         stored: list[StoredFile] = []
         missing: list[OutputMissingError] = []
         for file in outputs.files:
             try:
-                stored.append(await self._fetch_file(run, file))
+                stored.append(await self._fetch_file(active, file))
             except OutputMissingError as error:
                 missing.append(error)
-            except GenerationCancelledError:  # what has come is there all the same
-                return JobReport(job_id=run.job.id, status=JobStatus.CANCELLED, files=stored)
+            except GenerationCancelledError:  # files that were downloaded are kept
+                return JobReport(job_id=active.job.id, status=JobStatus.CANCELLED, files=stored)
         return JobReport(
-            job_id=run.job.id,
+            job_id=active.job.id,
             status=JobStatus.FAILED if missing else JobStatus.SUCCEEDED,
             files=stored,
             error=JobError.of(missing[0]) if missing else None,
         )
 
-    async def _fetch_file(self, run: ActiveJob, file: OutputFile) -> StoredFile:
+    async def _fetch_file(self, active: ActiveJob, file: OutputFile) -> StoredFile:
         while True:
-            arriving = self._files.incoming()
+            path = self._files.incoming()
             try:
-                await self._client.download(file, to=arriving)
-                run.connected()
-                return await self._file_thread.run(self._files.adopt, arriving, file)
+                await self._client.download(file, to=path)
+                active.connected()
+                return await self._file_thread.run(self._files.adopt, path, file)
             except (ComfyUIConnectionError, ServerRejectedError) as error:
                 if not error.retryable:
                     raise
-                await self._waits(run, error)
-                if run.stop.is_set():
+                await self._on_unreachable(active, error)
+                if active.stop.is_set():
                     raise GenerationCancelledError(
                         "Cancelled while its files were out of reach."
                     ) from error
             except (OSError, StorageError) as error:
                 cause = error.__cause__ if isinstance(error, StorageError) else error
-                reason = getattr(cause, "strerror", None) or "the disk refused"  # and no path
+                reason = (
+                    getattr(cause, "strerror", None) or "the disk refused"
+                )  # users must not see the path
                 raise StorageError(
                     f"The result could not be stored: {reason}.",
                     hint="It is still on the ComfyUI server. "

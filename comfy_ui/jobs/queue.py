@@ -1,14 +1,15 @@
-"""What pages and workers say to each other about jobs.
+"""The interface between the job service, which submits and follows jobs, and the workers.
 
-:class:`JobQueue` is all that the two sides share. :class:`.local_queue.LocalQueue` keeps it in this
-process with SQLite; a server-backed one for many GPU hosts speaks the same words over a network,
-so nothing here passes live objects, and every wait has an end.
+:class:`.local_queue.LocalQueue` implements :class:`JobQueue` in this process. A queue on a server,
+for workers on many hosts, is a second implementation, so no live object passes through here and
+every wait has a timeout. Each implementation has to pass ``tests/jobs/test_queue_contract.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal, Protocol
 
 from ..protocol.outputs import Outputs
@@ -16,29 +17,28 @@ from ..protocol.progress import Phase, Progress
 from ..storage.records import Job, JobError, JobStatus, QueueView, Snapshot, StoredFile
 from .placement import ServerOffer
 
-Why = Literal["unheard", "refused", "lost", "unreachable"]
-"""Why a worker puts a job back: its server never heard of it; said no; had it and has forgotten
-it; has it, for all that is known, and has been out of reach for long.
+ReturnReason = Literal["unheard", "refused", "lost", "unreachable"]
+"""Why a worker returns a job: its server never received it, refused it, has lost it, or may still
+have it but has been unreachable for long.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A job for a worker. ``resumed``: it may be at the server already, by its ``prompt_id``.
+class Handover(StrEnum):
+    """How a worker gets a job."""
 
-    ``inherited``: it was at one that is not among the servers any more, or is called otherwise now.
-    """
-
-    job: Job
-    resumed: bool = False
-    inherited: bool = False
+    NEW = "new"
+    """It waited until now."""
+    RESUMED = "resumed"
+    """The worker's server may have it already, by its ``prompt_id``."""
+    INHERITED = "inherited"
+    """It was at a server that is no longer connected, or whose address has changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobReport:
-    """News of a job from the worker that has it; what is None has not changed.
+    """Changes of a job that a worker reports; fields that are None have not changed.
 
-    With a ``status`` it is written down before ``publish`` returns; without, it only reaches the
+    A report with a ``status`` is stored before ``publish`` returns; one without only reaches the
     followers. ``outputs`` come with FETCHING, ``files`` with the status that ends the job.
     """
 
@@ -53,98 +53,100 @@ class JobReport:
 
 
 class JobQueue(Protocol):
-    """Jobs between those who ask and those who do."""
+    """Unfinished jobs, between the job service and the workers."""
 
-    # The page's side
+    # Job service
 
     async def submit(self, job: Job, *, front: bool, replaces: str | None = None) -> Job:
-        """Write down a waiting job; gives it back with its rank and estimated cost. One that is
-        written down already is left as it is.
+        """Store a waiting job and return it with its rank and estimated cost.
 
-        It takes the place of the waiting job ``replaces``, which is forgotten.
+        A job that is stored already is returned as it is. The new job takes the place of the
+        waiting job ``replaces``, which is deleted.
 
         Raises:
-            ValidationError: its owner has too many waiting already, or ``replaces`` no longer
-                waits.
-            StorageError: it could not be written; it is not queued.
+            ValidationError: the user has too many waiting jobs, or ``replaces`` no longer waits.
+            StorageError: the job could not be stored; it is not queued.
         """
 
     async def cancel(self, job_id: str, user_id: str) -> bool:
-        """Ask for its end; False: it is over, or there is no such job of that owner."""
+        """Request the end of a job; False if it has ended or the user has no such job."""
 
     async def reorder(self, job_id: str, user_id: str, *, before: str | None) -> bool:
-        """Move it before another of the owner's waiting jobs, None: to the end."""
+        """Move a waiting job before another of the user's, or to the end if ``before`` is None.
 
-    async def refetch(self, job_id: str, user_id: str) -> bool:
-        """Let a worker fetch the files of an UNFETCHED job again."""
+        Returns False if one of them no longer waits.
+        """
 
-    async def elsewhere(self, job_id: str, user_id: str) -> bool:
-        """Whether only the files of a job are missing, their server is away, and another could
-        make them again.
+    async def retry_fetch(self, job_id: str, user_id: str) -> bool:
+        """Download the files of an UNFETCHED job again; False if its status is another."""
 
-        Nobody does that unasked: the first server has them still.
+    async def can_run_elsewhere(self, job_id: str, user_id: str) -> bool:
+        """Whether a job's files are missing, its server is offline, and another could run it.
+
+        The queue never does so by itself, because the first server still has the files.
         """
 
     async def active(self, user_id: str) -> list[Job]:
-        """Unfinished jobs of the owner, in the order in which they run."""
+        """Return the user's unfinished jobs, in the order in which they run."""
 
     async def snapshot(self, job_id: str, user_id: str) -> Snapshot | None:
-        """The job as it stands; None: there is no such job of that owner."""
+        """Return the current snapshot of a job, or None if the user has no such job."""
 
-    def watch(self, job_id: str, user_id: str) -> AsyncGenerator[Snapshot, None]:
-        """Snapshots, newest only, the first at once; ends after the terminal one.
+    def follow(self, job_id: str, user_id: str) -> AsyncGenerator[Snapshot, None]:
+        """Yield snapshots, newest only and the first at once, until the terminal one.
 
-        Empty when there is no such job of that owner.
+        Yields nothing if the user has no such job.
         """
 
-    def watch_line(self, user_id: str) -> AsyncGenerator[QueueView, None]:
-        """All unfinished jobs of the owner at each change, the first at once; goes on until left.
+    def follow_queue(self, user_id: str) -> AsyncGenerator[QueueView, None]:
+        """Yield all unfinished jobs of the user at each change, the first view at once.
 
-        At most a few a second, newest only.
+        At most a few views a second, newest only; ends when the queue closes.
         """
 
-    async def entered(self, user_id: str) -> None:
-        """A finished job of the owner was written down that never stood in the line: tell it."""
+    async def job_added(self, user_id: str) -> None:
+        """Tell the user's followers that a finished job was stored which was never queued."""
 
-    # The worker's side
+    # Worker
 
     async def announce(self, worker: str, offer: ServerOffer) -> None:
-        """Tell what the worker's server has and whether it answers; at each change at least."""
+        """Update what the worker's server offers. Workers call it at each change."""
 
-    async def claim(self, worker: str, *, limit: int) -> list[Claim]:
-        """Up to ``limit`` waiting jobs, fair between owners, each with a new ``prompt_id``.
+    async def claim(self, worker: str, *, limit: int) -> list[tuple[Job, Handover]]:
+        """Claim up to ``limit`` waiting jobs, fair between users, each with a new ``prompt_id``.
 
-        Only jobs that this worker's server can run, and that would start no sooner at another.
-        Comes with what needs no turn, beyond the limit: jobs that were this worker's before it
-        died, and files to be fetched again. Returns at once, also with nothing.
+        Returns only jobs that this worker's server can run and that would start no sooner at
+        another server. Jobs to resume come first, beyond the limit. Returns at once, even with
+        no jobs.
         """
 
-    async def give_back(self, worker: str, job_id: str, why: Why) -> bool:
-        """Let another worker have a job, as its owner's next; False: there is none that can.
+    async def return_job(self, worker: str, job_id: str, reason: ReturnReason) -> bool:
+        """Let another worker run a job, as its user's next; False if no other worker can.
 
-        A job that a server has is sent to another only when the first has been out of reach for a
-        set time, or turns out to have lost it: until then it would run twice. That it ran all the
-        same, at a server that is cut off, cannot be known. So its old copy is remembered, for
-        :meth:`leftovers`. A worker gets a job back that it has put back only if its server never
-        heard of it or its copy there is gone, so a job that brings servers down does so once each.
+        Otherwise the job would run twice: so a job that a server has is returned only when that
+        server has been unreachable for a set time or has lost it. A server that is merely cut off
+        may still run it, so :meth:`copies` names its copy. A worker gets a job again that it has
+        returned only if its server never received it or the copy there is gone, so a job that
+        crashes servers does so once on each.
         """
 
-    async def leftovers(self, worker: str) -> list[str]:
-        """The ``prompt_id`` of each copy that this worker's server may still have, to be stopped:
-        the job went elsewhere while it was out of reach.
+    async def copies(self, worker: str) -> list[str]:
+        """Return the ``prompt_id`` of each job that moved on while the server was unreachable.
+
+        The worker has to cancel them at its server.
         """
 
-    async def cleared(self, worker: str, prompt_id: str) -> None:
-        """Such a copy is gone."""
+    async def copy_deleted(self, worker: str, prompt_id: str) -> None:
+        """Forget such a copy: the server does not have it any more."""
 
     async def heartbeat(self, worker: str) -> frozenset[str]:
-        """Say that the worker lives; gives those of its jobs that are to be cancelled.
+        """Record that the worker lives; return those of its jobs that are to be cancelled.
 
-        A queue shared by many workers hands the jobs of a silent one to another.
+        A queue that many workers share hands the jobs of a silent worker to another.
         """
 
     async def publish(self, worker: str, report: JobReport) -> None:
-        """Tell what happened to a job. A job that is over, or not known, is left as it is."""
+        """Store and publish a report. Reports of finished or unknown jobs are ignored."""
 
-    async def wait(self, worker: str, *, timeout_s: float) -> None:
-        """Return when ``claim`` or ``heartbeat`` may have something new, or after that time."""
+    async def wait_for_work(self, worker: str, *, timeout_s: float) -> None:
+        """Return when ``claim`` or ``heartbeat`` may have news, or after the timeout."""

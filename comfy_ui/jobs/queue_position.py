@@ -1,4 +1,4 @@
-"""Where jobs stand in the line, as a person counts."""
+"""The queue positions that users see: jobs that ComfyUI has not begun, then those that wait."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from typing import Any
 
 from ..protocol.progress import Phase
 from ..storage.records import Job, JobStatus, Snapshot
-from .fair_queue import WaitingJob
 
 
 @dataclass(frozen=True, slots=True)
 class QueuePosition:
-    """A place in the line, from 1, how long the line is, and how much of it is the owner's."""
+    """A position from 1, the length of the queue, and how many jobs in it are the user's."""
 
     position: int
     size: int
     own: int
 
     @property
-    def fields(self) -> dict[str, Any]:
-        """What a snapshot says of it."""
+    def snapshot_fields(self) -> dict[str, Any]:
+        """The fields of a snapshot that show the position."""
         return {
             "queue_position": self.position,
             "queue_size": self.size,
@@ -30,40 +29,35 @@ class QueuePosition:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class JobsAhead:
-    """A job that ComfyUI has and has not begun, and where ComfyUI says it stands."""
-
-    job_id: str
-    user_id: str
-    position: int
-
-
-def ahead(in_hand: Iterable[Job], shown: Callable[[str], Snapshot | None]) -> list[JobsAhead]:
-    """What stands before the line, of the jobs that workers have."""
-    found: list[JobsAhead] = []
-    for job in in_hand:
-        snapshot = shown(job.id)
+def jobs_ahead(
+    claimed: Iterable[Job], snapshot_of: Callable[[str], Snapshot | None]
+) -> list[tuple[Job, int]]:
+    """Return the jobs that a server has queued, each with its position in that server's queue."""
+    ahead: list[tuple[Job, int]] = []
+    for job in claimed:
+        snapshot = snapshot_of(job.id)
         if (
             job.status in (JobStatus.CLAIMED, JobStatus.SENT)
             and snapshot
             and snapshot.phase is Phase.QUEUED
         ):
-            found.append(JobsAhead(job.id, job.user_id, snapshot.queue_position or len(found) + 1))
-    return found
+            ahead.append((job, snapshot.queue_position or len(ahead) + 1))
+    return ahead
 
 
-def places(ahead: Sequence[JobsAhead], line: Iterable[WaitingJob]) -> dict[str, QueuePosition]:
-    """By job: first what ComfyUI has not begun, then what waits here."""
-    positions = {job.job_id: job.position for job in ahead}
-    owners = {job.job_id: job.user_id for job in ahead}
+def queue_positions(
+    ahead: Sequence[tuple[Job, int]], queue: Iterable[Job]
+) -> dict[str, QueuePosition]:
+    """Return the position of each job by id."""
+    positions = {job.id: position for job, position in ahead}
+    users = {job.id: job.user_id for job, _ in ahead}
     last = max(positions.values(), default=0)
-    for position, turn in enumerate(line, start=last + 1):
-        positions[turn.job_id] = position
-        owners[turn.job_id] = turn.user_id
+    for position, job in enumerate(queue, start=last + 1):
+        positions[job.id] = position
+        users[job.id] = job.user_id
     size = max(positions.values(), default=0)
-    own = Counter(owners.values())
+    own = Counter(users.values())
     return {
-        job_id: QueuePosition(position, size, own[owners[job_id]])
+        job_id: QueuePosition(position, size, own[users[job_id]])
         for job_id, position in positions.items()
     }

@@ -1,4 +1,4 @@
-"""One ComfyUI as the studio sees it: its name in the database, its nodes, how it is."""
+"""One ComfyUI server: its stable name, nodes, uploads and status."""
 
 from __future__ import annotations
 
@@ -19,60 +19,62 @@ from ..workflow.graph import AnyGraph
 
 logger = logging.getLogger(__name__)
 
-NODE_LIST_S: Final = 60.0
-"""Models that somebody adds are seen after this."""
+OBJECT_INFO_MAX_AGE_S: Final = 60.0
+"""New models on a server are noticed after this time."""
 
 
 class Server:
-    """A ComfyUI that jobs can be given to.
+    """A ComfyUI server that runs jobs.
 
-    ``name`` is stored with them: made of the address, so that it holds when the list of servers
-    changes, and no address, as a visitor may come to see it. ``answers`` is what the last look
-    said; True before the first.
+    ``name`` is stored with each job. It is a hash of the address, so that it stays the same when
+    the list of servers changes and does not reveal the address to users. ``online`` is the result
+    of the last check, and True before the first.
     """
 
     def __init__(self, client: ComfyWSClient) -> None:
         self.client = client
         self.name = hashlib.sha256(client.url.encode()).hexdigest()[:12]
-        self.answers = True
+        self.online = True
         self._health = HealthTracker(client.url)
-        self._nodes: tuple[NodeRegistry | None, float] = (None, 0.0)  # and when they were read
-        self._given: dict[str, str] = {}  # uploads that it has, and what it calls them
+        self._object_info: tuple[NodeRegistry | None, float] = (None, 0.0)  # and when it was read
+        self._sent: dict[str, str] = {}  # uploads at the server: our name to its name
 
     def __str__(self) -> str:
         return self.client.url
 
-    async def node_library(self, *, max_age_s: float = NODE_LIST_S) -> NodeRegistry | None:
-        """What the server can do; what is known of that while it is away."""
-        known, asked_at = self._nodes
-        if known is not None and time.monotonic() - asked_at < max_age_s:
-            return known
+    async def node_registry(
+        self, *, max_age_s: float = OBJECT_INFO_MAX_AGE_S
+    ) -> NodeRegistry | None:
+        """Return the server's object_info, cached while the server is offline."""
+        registry, read_at = self._object_info
+        if registry is not None and time.monotonic() - read_at < max_age_s:
+            return registry
         try:
-            known = await self.client.object_info(fresh=True)
+            registry = await self.client.object_info(fresh=True)
         except ComfyUIConnectionError as error:
-            logger.info("The workflow is checked without asking the server: %s", error)
+            logger.info("The workflow is checked against cached object_info: %s", error)
         else:
-            self._nodes = known, time.monotonic()
-        return known
+            self._object_info = registry, time.monotonic()
+        return registry
 
-    async def give(self, inputs: UploadStore, names: Iterable[str]) -> dict[str, str]:
-        """See to it that the server has these uploads; gives what it calls them.
+    async def send_uploads(self, uploads: UploadStore, names: Iterable[str]) -> dict[str, str]:
+        """Send the uploads that the server does not have yet; return its names by ours.
 
         Raises:
-            ComfyUIConnectionError, ServerRejectedError: it did not take one.
+            ComfyUIConnectionError, ServerRejectedError: an upload failed.
         """
         for name in names:
-            path = inputs.path(name)
-            if name not in self._given and path is not None:
-                self._given[name] = await self.client.upload_image(path, filename=name)
-        return {name: self._given.get(name, name) for name in names}
+            path = uploads.path(name)
+            if name not in self._sent and path is not None:
+                self._sent[name] = await self.client.upload_image(path, filename=name)
+        return {name: self._sent.get(name, name) for name in names}
 
-    def forget_inputs(self) -> None:
-        """It may have been replaced meanwhile, its folders too: give it everything anew."""
-        self._given.clear()
+    def forget_uploads(self) -> None:
+        """Send all uploads again: the server or its folders may have been replaced."""
+        self._sent.clear()
 
     async def status(self) -> ServerStatus:
-        """Ask now. Never raises for a server that is away: see ``.online`` and ``.error``."""
+        """Check the server now. Never raises for an offline one: see ``.online`` and ``.error``."""
         look = await self.client.look()
         health = with_local_facts(self._health.observe(look)) if FEATURES["health"] else None
         if look.error is not None or look.stats is None or look.queue is None:
@@ -97,8 +99,8 @@ class Server:
         )
 
 
-def with_names(graph: AnyGraph, names: dict[str, str]) -> dict[str, object]:
-    """The graph with the names that a server gave to our uploads."""
+def with_upload_names(graph: AnyGraph, names: dict[str, str]) -> dict[str, object]:
+    """Return the graph with the names that a server gave to our uploads."""
     if all(ours == theirs for ours, theirs in names.items()):
         return dict(graph)
     return {
@@ -113,6 +115,6 @@ def with_names(graph: AnyGraph, names: dict[str, str]) -> dict[str, object]:
     }
 
 
-def distinct(clients: Collection[ComfyWSClient]) -> list[Server]:
-    """A server for each address, in order; an address given twice counts once."""
+def distinct_servers(clients: Collection[ComfyWSClient]) -> list[Server]:
+    """Return one server per address, in order."""
     return list({server.name: server for server in map(Server, clients)}.values())

@@ -1,6 +1,6 @@
-"""One of several servers under watch: what it has, whether it answers, what it still has of ours.
+"""Monitoring of one of several servers: object_info, availability and leftover copies of jobs.
 
-A server on its own is not watched: its jobs wait for it, whatever happens.
+A single server is not monitored, because its jobs always wait for it.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from .server import Server
 
 logger = logging.getLogger(__name__)
 
-_LOOK_S: Final = 10.0
-_LOOK_AWAY_S: Final = 2.0
-_NODE_LIST_S: Final = 300.0  # asking costs the server some megabytes
-_ANSWER_S: Final = 30.0  # a server that loads a model can be silent for so long
-_STOP_S: Final = 5.0
+_CHECK_INTERVAL_S: Final = 10.0
+_OFFLINE_CHECK_INTERVAL_S: Final = 2.0
+_OBJECT_INFO_MAX_AGE_S: Final = 300.0  # object_info is some megabytes
+_CHECK_TIMEOUT_S: Final = 30.0  # a server that loads a model can be silent for so long
+_CANCEL_TIMEOUT_S: Final = 5.0
 
 
 class ServerMonitor:
-    """Tells the queue of a server, and the worker when it has been away for long.
+    """Announces a server to the queue, and tells the worker when it has been offline for long.
 
     Args:
-        patience_s: how long it may be out of reach before its jobs go elsewhere.
-        mine: the ``prompt_id`` of each job that the worker has there.
+        patience_s: how long the server may be unreachable before its jobs move to others.
+        own_prompt_ids: returns the ``prompt_id`` of each job that the worker has there.
     """
 
     def __init__(
@@ -44,114 +44,120 @@ class ServerMonitor:
         server: Server,
         *,
         patience_s: float,
-        mine: Callable[[], Collection[str]],
+        own_prompt_ids: Callable[[], Collection[str]],
     ) -> None:
         self._queue = queue
         self._server = server
         self._patience_s = patience_s
-        self._mine = mine
+        self._own_prompt_ids = own_prompt_ids
         self._offer = ServerOffer(online=False)
-        self._read: NodeRegistry | None = None  # what the offer was read from
-        self._reading: asyncio.Task[None] | None = None
-        self._away_since: float | None = None
-        self._worker = WorkerWatch()
-        self._looking = asyncio.Lock()
-        self._doubted = asyncio.Event()
+        self._registry: NodeRegistry | None = None  # the source of the offer
+        self._registry_task: asyncio.Task[None] | None = None
+        self._offline_since: float | None = None
+        self._worker_watch = WorkerWatch()
+        self._check_lock = asyncio.Lock()
+        self._check_requested = asyncio.Event()
 
-    async def run(self, gone: Callable[[], None]) -> None:
-        """Look for ever; ``gone`` is called at each look at a server that is away for long."""
+    async def run(self, on_gone: Callable[[], None]) -> None:
+        """Check the server until cancelled; call ``on_gone`` while it is offline for long."""
         try:
             while True:
                 try:
-                    there = await self.look()
-                except StorageError as error:  # the disk may have room again in a while
+                    online = await self.check()
+                except StorageError as error:  # temporary, as on a full disk
                     logger.warning("%s", error)
-                    there = True
-                if not there and self._away_s() >= self._patience_s:
-                    gone()
-                pause_s = _LOOK_S if there else min(_LOOK_AWAY_S, self._patience_s / 2)
+                    online = True
+                if not online and self._offline_s() >= self._patience_s:
+                    on_gone()
+                interval_s = (
+                    _CHECK_INTERVAL_S
+                    if online
+                    else min(_OFFLINE_CHECK_INTERVAL_S, self._patience_s / 2)
+                )
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._doubted.wait(), pause_s)
-                self._doubted.clear()
+                    await asyncio.wait_for(self._check_requested.wait(), interval_s)
+                self._check_requested.clear()
         finally:
-            await self._stop_reading()
+            await self._stop_registry_task()
 
-    def doubt(self) -> None:
-        """Something went wrong with it: look soon, unless it is known to be away."""
-        if self._away_since is None:
-            self._doubted.set()
+    def request_check(self) -> None:
+        """Check the server soon after an error, unless it is known to be offline."""
+        if self._offline_since is None:
+            self._check_requested.set()
 
-    async def look(self) -> bool:
-        """Whether the server answers now. Known to the queue when this returns.
+    async def check(self) -> bool:
+        """Check whether the server is online, and announce it to the queue.
 
-        Who comes while that is being found out waits for it, and then asks again.
+        Concurrent calls run one after the other.
         """
-        async with self._looking:
+        async with self._check_lock:
             try:
-                seen = await self._seen()
-                if self._away_since is not None:
-                    self._server.forget_inputs()
-                await self._stop_leftovers()
+                queue = await self._server_queue()
+                if self._offline_since is not None:
+                    self._server.forget_uploads()
+                await self._cancel_copies()
             except StorageError:
                 raise
             except (ComfyHeadlessError, TimeoutError) as error:
-                if self._away_since is None:
-                    self._away_since = time.monotonic()
-                    logger.warning("%s is left out until it answers: %s", self._server, error)
-                await self._stop_reading()
+                if self._offline_since is None:
+                    self._offline_since = time.monotonic()
+                    logger.warning("%s gets no jobs until it answers: %s", self._server, error)
+                await self._stop_registry_task()
                 self._offer = replace(self._offer, online=False)
             else:
-                self._away_since = None
-                foreign = {*seen.running, *seen.pending}.difference(self._mine())
+                self._offline_since = None
+                foreign = {*queue.running, *queue.pending}.difference(self._own_prompt_ids())
                 self._offer = replace(self._offer, online=True, foreign=len(foreign))
-                if self._reading is None or self._reading.done():
-                    self._reading = asyncio.create_task(self._read_nodes(), name="node list")
-            self._server.answers = self._offer.online
+                if self._registry_task is None or self._registry_task.done():
+                    self._registry_task = asyncio.create_task(
+                        self._read_registry(), name="object_info"
+                    )
+            self._server.online = self._offer.online
             await self._announce()
             return self._offer.online
 
-    async def _seen(self) -> QueueSnapshot:
-        """Its queue.
+    async def _server_queue(self) -> QueueSnapshot:
+        """Return the queue of the server.
 
         Raises:
-            ComfyUIConnectionError: it is away; or it answers, but what runs there has died. Then
-                it gets nothing more, and what it has goes elsewhere: it will never run there.
+            ComfyUIConnectionError: the server is offline, or it answers but its worker thread has
+                died. Its jobs will never run there, so it counts as offline.
         """
-        async with asyncio.timeout(_ANSWER_S):
+        async with asyncio.timeout(_CHECK_TIMEOUT_S):
             look = await self._server.client.look()
         if look.queue is None:
             raise look.error or ComfyUIConnectionError("It did not answer.")
         running = frozenset(look.queue.running)
-        if self._worker.is_dead(running, at=time.monotonic(), says_so=look.worker_died):
+        if self._worker_watch.is_dead(running, at=time.monotonic(), says_so=look.worker_died):
             raise ComfyUIConnectionError("Its worker has died over a job.")
         return look.queue
 
     async def _announce(self) -> None:
-        """Nothing is said of a server that answers before it is known what it has."""
-        if self._read is not None or not self._offer.online:
+        """Announce the server, but an online one only after its object_info was read."""
+        if self._registry is not None or not self._offer.online:
             await self._queue.announce(self._server.name, self._offer)
 
-    async def _read_nodes(self) -> None:
-        """Apart from the looks: a large server takes minutes to tell."""
-        library = await self._server.node_library(max_age_s=_NODE_LIST_S)
-        if library is None or library is self._read:
+    async def _read_registry(self) -> None:
+        """Read object_info in a task of its own: a large server takes minutes to answer."""
+        registry = await self._server.node_registry(max_age_s=_OBJECT_INFO_MAX_AGE_S)
+        if registry is None or registry is self._registry:
             return
-        told = await asyncio.to_thread(offer_of, library)
-        self._read = library
-        self._offer = replace(self._offer, classes=told.classes, models=told.models)
+        offer = await asyncio.to_thread(offer_of, registry)
+        self._registry = registry
+        self._offer = replace(self._offer, classes=offer.classes, models=offer.models)
         await self._announce()
 
-    async def _stop_reading(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.gather(self._reading, return_exceptions=True)
+    async def _stop_registry_task(self) -> None:
+        if self._registry_task is not None:
+            self._registry_task.cancel()
+            await asyncio.gather(self._registry_task, return_exceptions=True)
 
-    async def _stop_leftovers(self) -> None:
-        """Stop what went elsewhere while the server was away, before it gets anything new."""
-        for prompt_id in await self._queue.leftovers(self._server.name):
-            await self._server.client.cancel(prompt_id, timeout=_STOP_S)
+    async def _cancel_copies(self) -> None:
+        """Cancel jobs that moved on while the server was offline, before it gets new ones."""
+        for prompt_id in await self._queue.copies(self._server.name):
+            await self._server.client.cancel(prompt_id, timeout=_CANCEL_TIMEOUT_S)
             if (await self._server.client.queue()).answer(prompt_id).place == "absent":
-                await self._queue.cleared(self._server.name, prompt_id)
+                await self._queue.copy_deleted(self._server.name, prompt_id)
 
-    def _away_s(self) -> float:
-        return time.monotonic() - self._away_since if self._away_since is not None else 0.0
+    def _offline_s(self) -> float:
+        return time.monotonic() - self._offline_since if self._offline_since is not None else 0.0

@@ -1,4 +1,4 @@
-"""The unfinished jobs in memory, and what is shown of them."""
+"""The unfinished jobs in memory: their order, servers and snapshots."""
 
 from __future__ import annotations
 
@@ -9,102 +9,117 @@ from dataclasses import replace
 from ..storage.records import Job, JobStatus, Snapshot
 from .job_index import JobIndex
 from .placement import ServerPool, remaining_s
-from .queue import Claim, JobReport
-from .queue_position import QueuePosition, ahead, places
-from .snapshots import first_snapshot, next_snapshot
-from .updates import JobUpdates
+from .queue import Handover, JobReport
+from .queue_position import QueuePosition, jobs_ahead, queue_positions
+from .updates import JobUpdates, first_snapshot, next_snapshot
 
 
 class UnfinishedJobs:
-    """What :class:`.local_queue.LocalQueue` knows without asking the database.
+    """What :class:`.local_queue.LocalQueue` answers without asking the store.
 
-    ``workers`` are the names of those that will announce themselves.
+    ``workers`` names the workers that will announce themselves.
     """
 
     def __init__(self, workers: Iterable[str], now: Callable[[], float]) -> None:
-        self._now = now
-        self._board = JobUpdates()
-        self._jobs = JobIndex()
-        self._unclaimed: dict[str, None] = {}  # not waiting, and in nobody's hands
-        self._inherited: dict[str, str | None] = {}  # the servers of jobs that another looks for
-        self._ended: Counter[str] = Counter()  # jobs that are over, by owner
-        self._placed: tuple[object, object, dict[str, QueuePosition]] = (None, None, {})
-        self._fleet = ServerPool(workers)
+        self.now = now
+        self.index = JobIndex()
+        self.updates = JobUpdates()
+        self.servers = ServerPool(workers)
+        self.finished_counts: Counter[str] = Counter()  # by user, since the start
+        self.previous_servers: dict[str, str | None] = {}  # of inherited jobs, by job id
+        self._unclaimed: dict[str, None] = {}  # jobs that do not wait and have no worker yet
+        self._positions: tuple[object, object, dict[str, QueuePosition]] = (None, None, {})
 
-    def _mine(self, job_id: str, user_id: str) -> Job | None:
-        job = self._jobs.get(job_id)
+    def of_user(self, job_id: str, user_id: str) -> Job | None:
+        """Return an unfinished job, or None if the user has no such job."""
+        job = self.index.get(job_id)
         return job if job and job.user_id == user_id else None
 
-    def _take_up(self, job: Job) -> None:
-        """Put a job from the database into memory; unless it waits, a worker must resume it."""
+    def load(self, job: Job) -> None:
+        """Add a job from the store; unless it waits, a worker has to resume it."""
         if job.status is JobStatus.UNFETCHED:
             job = replace(job, status=JobStatus.FETCHING, finished_at=None, error=None)
-        self._jobs[job.id] = job
+        self.index[job.id] = job
         if job.status is not JobStatus.WAITING:
             self._unclaimed[job.id] = None
-        self._board.put(first_snapshot(job))
+        self.updates.put(first_snapshot(job))
 
-    def _forget(self, job_id: str) -> Job:
-        self._fleet.forget(job_id)
-        return self._jobs.pop(job_id)
+    def remove(self, job_id: str) -> Job:
+        """Drop a job from memory."""
+        self.servers.forget(job_id)
+        return self.index.pop(job_id)
 
-    def _resumed(self, worker: str) -> list[Claim]:
-        """What was this worker's before it died, or a worker's that is no more: it may look."""
-        found = []
+    def resume(self, worker: str) -> list[tuple[Job, Handover]]:
+        """Hand a worker its jobs of the last process, and those of workers that are gone."""
+        resumed = []
         for job_id in [*self._unclaimed]:
-            job = self._jobs[job_id]
+            job = self.index[job_id]
             inherited = job.server != worker
-            if not inherited or not self._fleet.knows(job.server):
-                self._jobs[job_id] = replace(job, server=worker)
+            if not inherited or not self.servers.knows(job.server):
+                self.index[job_id] = replace(job, server=worker)
                 del self._unclaimed[job_id]
                 if inherited:
-                    self._inherited[job_id] = job.server
-                self._fleet.give(worker, job)
-                found.append(Claim(self._jobs[job_id], resumed=True, inherited=inherited))
-        return found
+                    self.previous_servers[job_id] = job.server
+                self.servers.assign(worker, job)
+                handover = Handover.INHERITED if inherited else Handover.RESUMED
+                resumed.append((self.index[job_id], handover))
+        return resumed
 
-    def _busy_s(self) -> dict[str, float]:
-        """How long each worker still has to do with what it was given, in seconds."""
+    def busy_s(self) -> dict[str, float]:
+        """Return the estimated seconds that each worker's jobs will still take."""
         busy: dict[str, float] = {}
-        for job in self._jobs.in_hand:
+        for job in self.index.claimed:
             if job.server is not None and job.status in (JobStatus.CLAIMED, JobStatus.SENT):
-                left_s = remaining_s(job, self._board.get(job.id), self._now())
-                busy[job.server] = busy.get(job.server, 0.0) + left_s
+                seconds = remaining_s(job, self.updates.get(job.id), self.now())
+                busy[job.server] = busy.get(job.server, 0.0) + seconds
         return busy
 
-    def _afresh(self, job: Job) -> Snapshot:
-        """What is shown of a job that was given or put back. The percentage never falls."""
-        shown = self._board.get(job.id)
-        return replace(first_snapshot(job), progress=shown.progress if shown else 0.0)
+    def put_first_snapshot(self, job: Job) -> None:
+        """Publish the snapshot of a job that was claimed or returned. Progress never falls."""
+        shown = self.updates.get(job.id)
+        self.updates.put(replace(first_snapshot(job), progress=shown.progress if shown else 0.0))
 
-    def _show(self, job: Job, report: JobReport) -> None:
-        old = self._board.get(job.id) or first_snapshot(job)
+    def put_report(self, job: Job, report: JobReport) -> None:
+        """Publish the snapshot that follows from a report."""
+        old = self.updates.get(job.id) or first_snapshot(job)
         new = next_snapshot(old, job, report)
-        self._board.put(new)
+        self.updates.put(new)
         if (new.phase, new.queue_position) != (old.phase, old.queue_position):
-            self._show_places()
+            self.put_positions()
 
-    def _show_places(self, *, also: str | None = None) -> None:
-        """Tell every followed job, and ``also``, where it stands now and how many come with it."""
-        followed = self._board.followed()
+    def put_positions(self, *, also: str | None = None) -> None:
+        """Publish the queue positions of all followed jobs, and of ``also``."""
+        followed = self.updates.followed()
         if also is not None:
             followed.append(also)
         if not followed:
             return
-        places = self._places()
+        positions = self.positions()
         for job_id in followed:
-            job, snapshot = self._jobs.get(job_id), self._board.get(job_id)
+            job, snapshot = self.index.get(job_id), self.updates.get(job_id)
             if job is None or snapshot is None:
                 continue
-            now = {"others_own": self._jobs.count(job.user_id) - 1}
-            if place := places.get(job_id):
-                now |= place.fields
-            if any(getattr(snapshot, field) != value for field, value in now.items()):
-                self._board.put(snapshot, **now)
+            fields = {"others_own": self.index.count(job.user_id) - 1}
+            if position := positions.get(job_id):
+                fields |= position.snapshot_fields
+            if any(getattr(snapshot, name) != value for name, value in fields.items()):
+                self.updates.put(snapshot, **fields)
 
-    def _places(self) -> dict[str, QueuePosition]:
-        """Kept as the line is, and as long as what is ahead of it stands where it stood."""
-        line, before = self._jobs.line, ahead(self._jobs.in_hand, self._board.get)
-        if self._placed[0] is not line or self._placed[1] != before:
-            self._placed = line, before, places(before, line)
-        return self._placed[2]
+    def positions(self) -> dict[str, QueuePosition]:
+        """Return the queue positions by job id, computed again only after a change."""
+        queue, ahead = self.index.queue, jobs_ahead(self.index.claimed, self.updates.get)
+        if self._positions[0] is not queue or self._positions[1] != ahead:
+            self._positions = queue, ahead, queue_positions(ahead, queue)
+        return self._positions[2]
+
+    def with_positions(self, jobs: Iterable[Job]) -> list[tuple[Job, Snapshot]]:
+        """Return jobs with their current snapshots."""
+        positions = self.positions()
+        pairs = []
+        for job in jobs:
+            snapshot = self.updates.get(job.id) or first_snapshot(job)
+            position = positions.get(job.id)
+            pairs.append(
+                (job, replace(snapshot, **position.snapshot_fields) if position else snapshot)
+            )
+        return pairs

@@ -1,7 +1,7 @@
-"""The newest snapshot of every live job, and those who wait for the next one.
+"""Snapshots of unfinished jobs: how they follow from each other, and publish/subscribe of them.
 
-In memory only. A follower holds no queue: it is told that something changed and takes what is
-newest then, so one that is slow or dead costs nothing.
+In memory only. A follower holds no queue: it wakes at a change and takes the newest snapshot, so
+a slow or dead follower costs nothing.
 """
 
 from __future__ import annotations
@@ -13,10 +13,15 @@ from dataclasses import replace
 from itertools import count
 from typing import Any, Final
 
-from ..storage.records import Snapshot
+from ..errors import StorageError
+from ..protocol.progress import Phase
+from ..storage.records import Job, JobError, JobStatus, LibraryItem, Snapshot
+from .queue import JobReport
 
 MIN_INTERVAL_S: Final = 1 / 12
-"""Least time between two snapshots for one follower; the last one does not wait."""
+"""Minimum time between two snapshots for one follower; the last one is not delayed."""
+
+_LIVE_PHASES = frozenset({Phase.QUEUED, Phase.LOADING, Phase.RUNNING, Phase.SAVING})
 
 
 class _Topic:
@@ -24,8 +29,10 @@ class _Topic:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
-        self.changed = asyncio.Event()  # replaced at each change: set once, seen by all
-        self.over = asyncio.Event()  # nothing comes any more
+        self.changed = (
+            asyncio.Event()
+        )  # replaced at each change, so that one set() wakes every follower
+        self.over = asyncio.Event()  # no more snapshots will come
         self.followers = 0
 
     def wake(self) -> None:
@@ -34,35 +41,35 @@ class _Topic:
 
 
 class JobUpdates:
-    """Snapshots by job id. A job is on the board from its first snapshot to its last."""
+    """The newest snapshot of each unfinished job, and its followers."""
 
     def __init__(self) -> None:
         self._topics: dict[str, _Topic] = {}
         self._versions = count(1)
-        self._news = asyncio.Event()  # replaced at each change, as a topic's
+        self._any_change = asyncio.Event()  # replaced at each change, like Topic.changed
 
     def get(self, job_id: str) -> Snapshot | None:
         topic = self._topics.get(job_id)
         return topic.snapshot if topic else None
 
     def followed(self) -> list[str]:
-        """The jobs that somebody follows now."""
+        """Return the ids of jobs that have followers."""
         return [job_id for job_id, topic in self._topics.items() if topic.followers]
 
     @property
-    def news(self) -> asyncio.Event:
-        """Set at the next change of any job, once: take it, look, then wait for it."""
-        return self._news
+    def any_change(self) -> asyncio.Event:
+        """The event of the next change of any job. Take it, read the jobs, then wait for it."""
+        return self._any_change
 
     def wake(self) -> None:
-        """Set :attr:`news`."""
-        self._news.set()
-        self._news = asyncio.Event()
+        """Set :attr:`any_change`."""
+        self._any_change.set()
+        self._any_change = asyncio.Event()
 
     def put(self, snapshot: Snapshot, **changes: Any) -> None:
-        """Replace the job's snapshot by this one, with ``changes`` of its fields.
+        """Publish a snapshot, with ``changes`` to its fields.
 
-        A terminal one is delivered and then forgotten.
+        A terminal snapshot is delivered to the followers and then forgotten.
         """
         snapshot = replace(snapshot, version=next(self._versions), **changes)
         topic = self._topics.get(snapshot.job_id)
@@ -76,7 +83,7 @@ class JobUpdates:
         self.wake()
 
     async def follow(self, job_id: str) -> AsyncGenerator[Snapshot, None]:
-        """Snapshots from the present one on; ends after the terminal one, or with the board."""
+        """Yield the current snapshot and newer ones, until the terminal one or :meth:`close`."""
         topic = self._topics.get(job_id)
         if topic is None:
             return
@@ -100,9 +107,60 @@ class JobUpdates:
             topic.followers -= 1
 
     def close(self) -> None:
-        """End all followers without a terminal snapshot: the jobs go on elsewhere."""
+        """End all followers without a terminal snapshot: the jobs continue at ComfyUI."""
         for topic in self._topics.values():
             topic.over.set()
             topic.wake()
         self._topics.clear()
         self.wake()
+
+
+def first_snapshot(job: Job) -> Snapshot:
+    """Return the snapshot of a job before any report."""
+    phase = Phase.CANCELLING if job.cancel_requested else job.status.phase
+    return Snapshot(job_id=job.id, phase=phase)
+
+
+def next_snapshot(old: Snapshot, job: Job, report: JobReport) -> Snapshot:
+    """Return the snapshot after ``old``. Progress never falls, and CANCELLING stays visible."""
+    progress = report.progress
+    phase = report.phase or (progress.phase if progress else old.phase)
+    if phase.is_final:  # the job ends here only when files and rows are written
+        phase = Phase.SAVING if phase is Phase.SUCCEEDED else old.phase
+    if job.cancel_requested and phase in _LIVE_PHASES:
+        phase = Phase.CANCELLING
+    new = replace(old, phase=phase, error=report.error)
+    if progress is not None:
+        new = replace(
+            new,
+            progress=max(old.progress, progress.progress),
+            step=progress.step,
+            steps=progress.steps,
+            node_title=progress.node_title,
+            queue_position=progress.queue_position,
+            eta_s=progress.eta,
+            elapsed_s=progress.elapsed_s,
+            preview=progress.preview or old.preview,
+            preview_type=progress.preview_type if progress.preview else old.preview_type,
+        )
+    if phase is not Phase.QUEUED:
+        new = replace(new, queue_position=None, queue_size=0, queue_own=0)
+    return new
+
+
+def last_snapshot(job: Job, items: tuple[LibraryItem, ...] = ()) -> Snapshot:
+    """Return the terminal snapshot of a job that no worker has."""
+    error = job.error
+    if job.status.active:
+        job = replace(job, status=JobStatus.UNFETCHED)
+        error = JobError.of(StorageError("The result of this job could not be saved."))
+    started_at = job.started_at or job.created_at
+    return Snapshot(
+        job_id=job.id,
+        phase=job.status.phase,
+        progress=100.0 if job.status is JobStatus.SUCCEEDED else 0.0,
+        elapsed_s=max(0.0, job.finished_at - started_at) if job.finished_at else 0.0,
+        error=error,
+        items=items,
+        texts=job.outputs.texts if job.outputs else (),
+    )

@@ -1,7 +1,4 @@
-"""The worker: claims jobs, hands them to one ComfyUI, tells what happens, brings the files home.
-
-It knows the queue only through :class:`.queue.JobQueue`, and the server only through its client.
-"""
+"""The worker: runs jobs on one server, reports progress, and downloads the results."""
 
 from __future__ import annotations
 
@@ -31,26 +28,28 @@ from ..storage.single_thread import SingleThread
 from .active_job import ActiveJob, JobReturnedError
 from .output_download import OutputDownloader
 from .placement import ServerOffer
-from .queue import JobQueue, JobReport, Why
-from .server import Server, with_names
+from .queue import JobQueue, JobReport, ReturnReason
+from .server import Server, with_upload_names
 from .server_monitor import ServerMonitor
 
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_S: Final = 10.0
-_SILENCE_S: Final = 5.0  # how long an unanswered question is not yet worth a word
-_STOP_S: Final = 5.0  # how long one request to stop may take to show
-_ABANDON_S: Final = 8.0  # how long a server may be out of reach for a request to stop
+_LOOKUP_TIMEOUT_S: Final = 5.0
+_CANCEL_TIMEOUT_S: Final = 5.0
+_ABANDON_S: Final = 8.0  # a cancelled job is given up after the server was unreachable so long
+_CANCEL_INTERVAL_S: Final = 0.1
+_STORAGE_RETRY_S: Final = 1.0
 
 
 class Worker:
-    """Keeps ``concurrency`` jobs at the server, as long as there are any.
+    """Keeps up to ``concurrency`` jobs at one server.
 
-    :meth:`run` goes on until it is cancelled; then the jobs stay at the server, and whoever opens
-    the queue next finds them there.
+    :meth:`run` continues until it is cancelled. Jobs then stay at the server, and the next process
+    resumes them.
 
-    ``patience_s`` is for one of several servers: its jobs go to others when it has been out of
-    reach for so long (see :meth:`.queue.JobQueue.give_back`). None: it is the only one.
+    ``patience_s``: how long one of several servers may be unreachable before its jobs move to
+    others (see :meth:`.queue.JobQueue.return_job`). None: it is the only server.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class Worker:
         queue: JobQueue,
         server: Server,
         files: FileStore,
-        inputs: UploadStore,
+        uploads: UploadStore,
         file_thread: SingleThread,
         concurrency: int,
         patience_s: float | None = None,
@@ -67,52 +66,55 @@ class Worker:
         self._queue = queue
         self._server = server
         self._client = server.client
-        self._watch = (
-            ServerMonitor(queue, server, patience_s=patience_s, mine=self._prompt_ids)
+        self._monitor = (
+            ServerMonitor(queue, server, patience_s=patience_s, own_prompt_ids=self._prompt_ids)
             if patience_s is not None
             else None
         )
-        self._fetcher = OutputDownloader(self._client, files, file_thread, self._reconnect)
-        self._inputs = inputs
+        self._downloader = OutputDownloader(self._client, files, file_thread, self._reconnect)
+        self._uploads = uploads
         self._concurrency = concurrency
-        self._runs: dict[str, ActiveJob] = {}
+        self._active: dict[str, ActiveJob] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._freed = asyncio.Event()
+        self._slot_free = asyncio.Event()
 
     async def run(self) -> None:
-        if self._watch is None:
+        """Run jobs until cancelled."""
+        if self._monitor is None:
             await self._queue.announce(self._server.name, ServerOffer())
         else:
-            _ = self._spawn(self._watch.run(self._leave))
+            _ = self._spawn(self._monitor.run(self._leave_server))
         try:
             while True:
                 try:
-                    await self._take_jobs()
-                except StorageError as error:  # the disk may have room again in a while
-                    logger.error("No job could be taken: %s", error)  # noqa: TRY400 -- no bug
-                    await asyncio.sleep(1.0)
-                await self._wait_for_news()
+                    await self._claim_jobs()
+                except StorageError as error:  # temporary, as on a full disk
+                    logger.error("No job could be claimed: %s", error)  # noqa: TRY400 -- no bug
+                    await asyncio.sleep(_STORAGE_RETRY_S)
+                await self._wait_for_work()
         finally:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _take_jobs(self) -> None:
-        self._freed.clear()
-        free = self._concurrency - sum(run.busy for run in self._runs.values())
-        for claim in await self._queue.claim(self._server.name, limit=free):
-            run = self._runs[claim.job.id] = ActiveJob(claim)
-            run.task = self._spawn(self._drive(run))
+    async def _claim_jobs(self) -> None:
+        self._slot_free.clear()
+        free = self._concurrency - sum(active.busy for active in self._active.values())
+        for job, handover in await self._queue.claim(self._server.name, limit=free):
+            active = self._active[job.id] = ActiveJob(job, handover)
+            active.task = self._spawn(self._run_job(active))
         for job_id in await self._queue.heartbeat(self._server.name):
-            run_to_stop = self._runs.get(job_id)
-            if run_to_stop and not run_to_stop.stop.is_set():
-                run_to_stop.stop.set()
-                _ = self._spawn(self._stop(run_to_stop))
+            cancelled = self._active.get(job_id)
+            if cancelled and not cancelled.stop.is_set():
+                cancelled.stop.set()
+                _ = self._spawn(self._cancel_at_server(cancelled))
 
-    async def _wait_for_news(self) -> None:
+    async def _wait_for_work(self) -> None:
         waits = [
-            asyncio.ensure_future(self._queue.wait(self._server.name, timeout_s=HEARTBEAT_S)),
-            asyncio.ensure_future(self._freed.wait()),
+            asyncio.ensure_future(
+                self._queue.wait_for_work(self._server.name, timeout_s=HEARTBEAT_S)
+            ),
+            asyncio.ensure_future(self._slot_free.wait()),
         ]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -121,233 +123,243 @@ class Worker:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    # A server that is one of several
+    # One of several servers
 
     def _prompt_ids(self) -> set[str]:
-        return {run.prompt_id for run in self._runs.values()}
+        return {active.prompt_id for active in self._active.values()}
 
-    def _leave(self) -> None:
-        for run in self._runs.values():
-            if run.busy:  # what it has finished is only there
-                run.leave.set()
+    def _leave_server(self) -> None:
+        for active in self._active.values():
+            if active.busy:  # only this server has the files of a finished job
+                active.leave.set()
 
-    async def _give_back(self, run: ActiveJob, why: Why) -> None:
-        """Return if the job has to stay here.
+    async def _return_job(self, active: ActiveJob, reason: ReturnReason) -> None:
+        """Return a job to the queue if another worker can run it.
 
         Raises:
-            GaveBackError: it is another's now.
+            JobReturnedError: the job was returned.
         """
-        if self._watch is None or run.stop.is_set():
+        if self._monitor is None or active.stop.is_set():
             return
-        if why == "unheard" and await self._watch.look():
+        if reason == "unheard" and await self._monitor.check():
             return
         try:
-            given = await self._queue.give_back(self._server.name, run.job.id, why)
-        except StorageError as error:  # it cannot be written down, so it stays
-            logger.warning("Job %s: %s", run.job.id, error)
+            returned = await self._queue.return_job(self._server.name, active.job.id, reason)
+        except StorageError as error:  # the job stays here
+            logger.warning("Job %s: %s", active.job.id, error)
             return
-        if given:
+        if returned:
             raise JobReturnedError
 
     # One job
 
-    async def _drive(self, run: ActiveJob) -> None:
-        """From the claim to the last report, whatever happens between."""
+    async def _run_job(self, active: ActiveJob) -> None:
+        """Run a claimed job and publish its last report, whatever happens."""
         end: JobReport | None
         try:
-            end = await self._finish(run)
+            end = await self._complete(active)
         except JobReturnedError:
             end = None
-        except Exception as error:  # our own fault: it costs neither the other jobs nor a result
-            logger.exception("Job %s", run.job.id)
-            end = JobReport(job_id=run.job.id, status=JobStatus.UNFETCHED, error=JobError.of(error))
+        except Exception as error:  # a bug here must not affect other jobs or lose a result
+            logger.exception("Job %s", active.job.id)
+            end = JobReport(
+                job_id=active.job.id, status=JobStatus.UNFETCHED, error=JobError.of(error)
+            )
         try:
             if end is not None:
                 await self._queue.publish(self._server.name, end)
         finally:
-            if self._runs.get(run.job.id) is run:  # it may be back already
-                del self._runs[run.job.id]
-            self._freed.set()
+            if self._active.get(active.job.id) is active:  # it may have been claimed again
+                del self._active[active.job.id]
+            self._slot_free.set()
 
-    async def _finish(self, run: ActiveJob) -> JobReport:
-        """The last report of a job: run it unless that is done, then fetch what it made."""
-        job_id = run.job.id
-        outputs = run.job.outputs
+    async def _complete(self, active: ActiveJob) -> JobReport:
+        """Run a job unless it ran before, then download its files; return its last report."""
+        job_id = active.job.id
+        outputs = active.job.outputs
         try:
-            if outputs is not None and run.inherited:
-                await self._fetcher.require_its_server(run)
+            if outputs is not None and active.inherited:
+                await self._downloader.require_same_server(active)
             if outputs is None:
-                outputs = await self._execute(run)
-                await self._tell(run, status=JobStatus.FETCHING, outputs=outputs)
-                run.busy = False
-                self._freed.set()
-            return await self._fetcher.fetch(run, outputs)
+                outputs = await self._execute(active)
+                await self._report_status(active, status=JobStatus.FETCHING, outputs=outputs)
+                active.busy = False
+                self._slot_free.set()
+            return await self._downloader.fetch(active, outputs)
         except GenerationCancelledError as error:
-            as_wanted = run.stop.is_set() and not run.abandoned.is_set()
-            told = None if as_wanted else JobError.of(error)
-            return JobReport(job_id=job_id, status=JobStatus.CANCELLED, error=told)
+            confirmed = active.stop.is_set() and not active.abandoned.is_set()
+            reason = None if confirmed else JobError.of(error)
+            return JobReport(job_id=job_id, status=JobStatus.CANCELLED, error=reason)
         except JobLostError as error:
-            if run.stop.is_set():  # as wanted: it will not run
+            if active.stop.is_set():  # a cancelled job need not run
                 return JobReport(job_id=job_id, status=JobStatus.CANCELLED)
-            await self._give_back(run, "lost")
+            await self._return_job(active, "lost")
             return JobReport(job_id=job_id, status=JobStatus.LOST, error=JobError.of(error))
         except ComfyHeadlessError as error:
             status = JobStatus.FAILED if outputs is None else JobStatus.UNFETCHED
             return JobReport(job_id=job_id, status=status, error=JobError.of(error))
 
-    async def _execute(self, run: ActiveJob) -> Outputs:
-        """Hand the job over, unless the server has it, and wait for its end.
+    async def _execute(self, active: ActiveJob) -> Outputs:
+        """Send the job, unless the server has it, and wait for its end.
 
-        What the server has is never given up because it cannot be asked: a proxy may be down for
-        an hour, or a key have changed until the next start.
+        A job at the server is never given up because the server is unreachable: a proxy may be
+        down for an hour, or a token may have changed.
         """
         while True:
             try:
-                if run.job.status is JobStatus.CLAIMED:
-                    await self._send(run)
-                return await self._completion(run)
+                if active.job.status is JobStatus.CLAIMED:
+                    await self._send(active)
+                return await self._completion(active)
             except JobLostError:
-                if not run.inherited or run.stop.is_set():
+                if not active.inherited or active.stop.is_set():
                     raise
-                # The one that has it is not ours any more. Should it be so again, it is asked for
-                # this prompt_id, so what it made is found.
-                run.inherited, run.job = False, replace(run.job, status=JobStatus.CLAIMED)
+                # The server that has it is not connected. The job keeps its prompt_id, so its
+                # results are found if that server is connected again.
+                active.inherited, active.job = False, replace(active.job, status=JobStatus.CLAIMED)
             except InvalidWorkflowError:
-                if run.takes_second_try():  # uploads may be gone from the server since
-                    self._server.forget_inputs()
+                if active.may_resend_uploads():  # the server may have lost the uploads
+                    self._server.forget_uploads()
                     continue
-                await self._give_back(run, "refused")  # another may have what this one lacks
+                await self._return_job(
+                    active, "refused"
+                )  # another server may have the missing nodes
                 raise
             except (ComfyUIConnectionError, ServerRejectedError) as error:
-                if run.job.status is JobStatus.CLAIMED:
-                    if not run.may_be_at_server:
-                        await self._give_back(run, "unheard")
-                    if not error.retryable and not run.in_doubt:
+                if active.job.status is JobStatus.CLAIMED:
+                    if not active.may_be_at_server:
+                        await self._return_job(active, "unheard")
+                    if not error.retryable and not active.in_doubt:
                         raise
-                if run.abandoned.is_set():
+                if active.abandoned.is_set():
                     raise _abandoned() from error
-                if run.leave.is_set():
-                    await self._give_back(run, "unreachable")
-                await self._reconnect(run, error)
+                if active.leave.is_set():
+                    await self._return_job(active, "unreachable")
+                await self._reconnect(active, error)
 
-    async def _completion(self, run: ActiveJob) -> Outputs:
-        """Wait for the end at the server, or until nobody wants to wait any more."""
+    async def _completion(self, active: ActiveJob) -> Outputs:
+        """Wait until the job ends at the server, is abandoned, or moves to another server."""
         waiting = asyncio.ensure_future(
             self._client.wait_for_completion(
-                run.prompt_id, on_progress=lambda progress: self._progress(run, progress)
+                active.prompt_id, on_progress=lambda progress: self._progress(active, progress)
             )
         )
-        abandoned = asyncio.ensure_future(run.abandoned.wait())
-        leaving = asyncio.ensure_future(run.leave.wait())
+        abandoned = asyncio.ensure_future(active.abandoned.wait())
+        leaving = asyncio.ensure_future(active.leave.wait())
         try:
             while not waiting.done():
                 await asyncio.wait(
                     {waiting, abandoned, leaving}, return_when=asyncio.FIRST_COMPLETED
                 )
-                if run.abandoned.is_set() and not waiting.done():
+                if active.abandoned.is_set() and not waiting.done():
                     raise _abandoned()
-                if run.leave.is_set() and not waiting.done():
-                    await self._give_back(run, "unreachable")
-                    run.leave.clear()  # nobody can take it over now: asked again at the next look
-                    leaving = asyncio.ensure_future(run.leave.wait())
+                if active.leave.is_set() and not waiting.done():
+                    await self._return_job(active, "unreachable")
+                    active.leave.clear()  # no other worker can run it yet
+                    leaving = asyncio.ensure_future(active.leave.wait())
             result = waiting.result()
-            files = result.files or await self._previews(run)
+            files = result.files or await self._previews(active)
             return Outputs(tuple(files), tuple(result.texts))
         finally:
             for task in (waiting, abandoned, leaving):
                 task.cancel()
             await asyncio.gather(waiting, abandoned, leaving, return_exceptions=True)
 
-    async def _previews(self, run: ActiveJob) -> tuple[OutputFile, ...]:
-        """What a workflow shows that saves nothing: the server keeps it until it restarts."""
-        entry = await self._client.history(run.prompt_id)
+    async def _previews(self, active: ActiveJob) -> tuple[OutputFile, ...]:
+        """Return the preview files of a workflow that saves nothing."""
+        entry = await self._client.history(active.prompt_id)
         return collect_outputs(entry.outputs, include_temp=True).files if entry else ()
 
-    async def _send(self, run: ActiveJob) -> None:
-        if not await self._is_at_server(run):
-            if run.stop.is_set():
+    async def _send(self, active: ActiveJob) -> None:
+        if not await self._is_at_server(active):
+            if active.stop.is_set():
                 raise GenerationCancelledError("Cancelled before it was sent.")
-            graph = await self._graph_for_server(run)
-            run.may_be_at_server = True
+            graph = await self._graph_for_server(active)
+            active.may_be_at_server = True
             try:
-                given = await self._client.queue_prompt(
+                prompt_id = await self._client.queue_prompt(
                     graph,
-                    prompt_id=run.prompt_id,
-                    extra_data={"extra_pnginfo": {"comfy_ui": _recall(run.job)}},
+                    prompt_id=active.prompt_id,
+                    extra_data={"extra_pnginfo": {"comfy_ui": _reuse_metadata(active.job)}},
                 )
-            except ComfyUIOfflineError:  # nobody was there to hear it
-                run.may_be_at_server = run.resumed
+            except ComfyUIOfflineError:  # the request was not sent
+                active.may_be_at_server = active.resumed
                 raise
-            run.job = replace(run.job, prompt_id=given)  # Comfy Cloud gives ids of its own
-        await self._tell(run, status=JobStatus.SENT)
+            active.job = replace(active.job, prompt_id=prompt_id)  # Comfy Cloud chooses ids
+        await self._report_status(active, status=JobStatus.SENT)
 
-    async def _is_at_server(self, run: ActiveJob) -> bool:
-        """Whether an earlier attempt, perhaps of a process that was killed, got there."""
-        run.in_doubt = run.may_be_at_server
-        if run.in_doubt and await self._client.has_job(run.prompt_id, timeout=_SILENCE_S):
+    async def _is_at_server(self, active: ActiveJob) -> bool:
+        """Whether an earlier attempt, perhaps of a killed process, reached the server."""
+        active.in_doubt = active.may_be_at_server
+        if active.in_doubt and await self._client.has_job(
+            active.prompt_id, timeout=_LOOKUP_TIMEOUT_S
+        ):
             return True
-        run.in_doubt = False
+        active.in_doubt = False
         return False
 
-    async def _graph_for_server(self, run: ActiveJob) -> dict[str, Any]:
-        """The graph, with the files that people sent for it at the server under its names."""
-        names = await asyncio.to_thread(self._inputs.used_by, run.job.graph)
-        run.has_uploads = bool(names)
-        return with_names(run.job.graph, await self._server.give(self._inputs, names))
-
-    async def _stop(self, run: ActiveJob) -> None:
-        """See to it that a job ends which is at the server; :meth:`_send` holds back the others.
-
-        Asked again and again: it may be on its way there. A server that cannot be asked for a
-        while is given up, and the job with it: nobody should have to look at it for ever.
-        """
-        heard_at = time.monotonic()
-        while run.busy and run.task and not run.task.done():
-            try:
-                if run.job.status is JobStatus.SENT:
-                    await self._client.cancel(run.prompt_id, timeout=_STOP_S)
-                if not run.task.done():
-                    await self._client.queue()  # cancel() does not tell whether it was heard
-                heard_at = time.monotonic()
-            except ComfyHeadlessError as error:
-                logger.info("Job %s cannot be cancelled yet: %s", run.job.id, error)
-                if time.monotonic() - heard_at > _ABANDON_S:
-                    run.abandoned.set()
-            await asyncio.wait({run.task}, timeout=0.1)
-
-    # News
-
-    async def _progress(self, run: ActiveJob, progress: Progress) -> None:
-        run.connected()
-        if self._watch is not None and progress.phase is Phase.RECONNECTING:
-            self._watch.doubt()
-        await self._queue.publish(
-            self._server.name, JobReport(job_id=run.job.id, progress=progress)
+    async def _graph_for_server(self, active: ActiveJob) -> dict[str, Any]:
+        """Send the uploads of a job; return its graph with the server's names of them."""
+        names = await asyncio.to_thread(self._uploads.used_by, active.job.graph)
+        active.has_uploads = bool(names)
+        return with_upload_names(
+            active.job.graph, await self._server.send_uploads(self._uploads, names)
         )
 
-    async def _reconnect(self, run: ActiveJob, error: ComfyHeadlessError) -> None:
-        logger.info("Job %s waits for the server: %s", run.job.id, error)
-        self._server.forget_inputs()
-        if self._watch is not None:
-            self._watch.doubt()
-        report = JobReport(job_id=run.job.id, phase=Phase.RECONNECTING, error=JobError.of(error))
-        await self._queue.publish(self._server.name, report)
-        await run.pause()
+    async def _cancel_at_server(self, active: ActiveJob) -> None:
+        """Cancel a job at the server until it ends; :meth:`_send` does not send it any more.
 
-    async def _tell(
-        self, run: ActiveJob, *, status: JobStatus, outputs: Outputs | None = None
+        The request is repeated, because the job may still be on its way to the server. If the
+        server stays unreachable, the job is abandoned.
+        """
+        reached_at = time.monotonic()
+        while active.busy and active.task and not active.task.done():
+            try:
+                if active.job.status is JobStatus.SENT:
+                    await self._client.cancel(active.prompt_id, timeout=_CANCEL_TIMEOUT_S)
+                if not active.task.done():
+                    await (
+                        self._client.queue()
+                    )  # raises if the server is unreachable, unlike cancel()
+                reached_at = time.monotonic()
+            except ComfyHeadlessError as error:
+                logger.info("Job %s cannot be cancelled yet: %s", active.job.id, error)
+                if time.monotonic() - reached_at > _ABANDON_S:
+                    active.abandoned.set()
+            await asyncio.wait({active.task}, timeout=_CANCEL_INTERVAL_S)
+
+    # Reports
+
+    async def _progress(self, active: ActiveJob, progress: Progress) -> None:
+        active.connected()
+        if self._monitor is not None and progress.phase is Phase.RECONNECTING:
+            self._monitor.request_check()
+        await self._queue.publish(
+            self._server.name, JobReport(job_id=active.job.id, progress=progress)
+        )
+
+    async def _reconnect(self, active: ActiveJob, error: ComfyHeadlessError) -> None:
+        logger.info("Job %s waits for the server: %s", active.job.id, error)
+        self._server.forget_uploads()
+        if self._monitor is not None:
+            self._monitor.request_check()
+        report = JobReport(job_id=active.job.id, phase=Phase.RECONNECTING, error=JobError.of(error))
+        await self._queue.publish(self._server.name, report)
+        await active.pause()
+
+    async def _report_status(
+        self, active: ActiveJob, *, status: JobStatus, outputs: Outputs | None = None
     ) -> None:
-        run.job = replace(run.job, status=status)
+        active.job = replace(active.job, status=status)
         report = JobReport(
-            job_id=run.job.id,
+            job_id=active.job.id,
             status=status,
-            prompt_id=run.prompt_id,
+            prompt_id=active.prompt_id,
             outputs=outputs,
         )
         await self._queue.publish(self._server.name, report)
@@ -360,6 +372,6 @@ def _abandoned() -> GenerationCancelledError:
     )
 
 
-def _recall(job: Job) -> dict[str, Any]:
-    """What is written into the files themselves, so that they can be made again."""
+def _reuse_metadata(job: Job) -> dict[str, Any]:
+    """Return the metadata that ComfyUI writes into the files, to reuse the settings."""
     return {"preset": job.preset, "values": dict(job.values)}

@@ -1,8 +1,8 @@
-"""Results of elsewhere come into the library: ComfyUI's output folder, or any folder of pictures.
+"""Import of a folder of results, such as ComfyUI's output folder, into the library.
 
-The originals stay where and as they are. What a file tells of itself is read from it: prompt,
-seed, models, workflow. Its time is the result's time, so it stands among the others where it
-belongs. The same bytes come in once, however often they are met.
+The original files stay unchanged. Prompt, seed, models and workflow come from a file's metadata,
+and its modification time becomes the creation time of the result. The same bytes are imported
+once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +21,7 @@ from typing import Any, Final
 
 from ..errors import StorageError, ValidationError
 from ..protocol.outputs import OutputFile, kind_of
-from ..storage import items_table, jobs_table
-from ..storage.database import Database
+from ..storage.job_store import JobStore
 from ..storage.records import Job, JobStatus, StoredFile
 from ..storage.single_thread import SingleThread
 from ..workflow.metadata import Metadata, read_metadata
@@ -32,7 +31,7 @@ from .result_files import FileStore
 logger = logging.getLogger(__name__)
 
 IMPORTED: Final = "imported"
-"""The preset of results whose own is not known."""
+"""The preset of results whose preset is not known."""
 
 _KINDS: Final = frozenset({"image", "video", "audio", "3d"})
 _NAMESPACE: Final = uuid.UUID("6f1b1f0e-5d0c-4b53-9b1e-0d6f5c9a7e21")
@@ -42,8 +41,8 @@ _MAX_PROMPT: Final = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportProgress:
-    """How far an import is. ``found`` files are looked at; of these ``added`` are new, ``known``
-    were there before, and ``failed`` could not be read.
+    """Progress of an import: of ``found`` files, ``added`` are new, ``known`` were in the library
+    before, and ``failed`` could not be read.
     """
 
     folder: Path
@@ -54,44 +53,49 @@ class ImportProgress:
 
     @property
     def looked_at(self) -> int:
+        """The number of files that were processed."""
         return self.added + self.known + self.failed
 
 
 class FolderImporter:
-    """Brings the files of a folder into the library, one after the other."""
+    """Imports the files of a folder one after the other.
+
+    ``deletion_lock`` is held while files are deleted that no result uses yet.
+    """
 
     def __init__(
         self,
-        database: Database,
+        jobs: JobStore,
         files: FileStore,
         file_thread: SingleThread,
         *,
-        sweep: asyncio.Lock,
+        deletion_lock: asyncio.Lock,
     ) -> None:
-        self._sweep = sweep  # held by what removes files that no result names yet
-        self._database = database
+        self._deletion_lock = deletion_lock
+        self._jobs = jobs
         self._files = files
         self._file_thread = file_thread
 
     async def run(
         self, folder: Path, user_id: str, *, on_progress: Callable[[ImportProgress], None]
     ) -> ImportProgress:
-        """Import what is below ``folder``, oldest first; gives the last progress.
+        """Import the files below ``folder``, oldest first; return the last progress.
 
-        Cancelling the task is safe at any time: what is in is in, and the next run goes on.
+        Cancelling the task is safe at any time: imported files are kept, and the next run
+        continues.
 
         Raises:
             ValidationError: there is no such folder, or it is the library's own.
-            StorageError: the disk refused; what came before is in.
+            StorageError: the disk refuses; files that were imported before are kept.
         """
-        found = await asyncio.to_thread(self._look, folder)
-        progress = ImportProgress(folder=folder, found=len(found))
+        paths = await asyncio.to_thread(self._list_files, folder)
+        progress = ImportProgress(folder=folder, found=len(paths))
         on_progress(progress)
-        for path, made_at in found:
+        for path, made_at in paths:
             try:
-                added = await self._one(path, user_id, min(made_at, time.time()))
+                added = await self._import_file(path, user_id, min(made_at, time.time()))
             except (OSError, ValidationError) as error:
-                if isinstance(error, OSError) and _is_ours(error, self._files.folder):
+                if isinstance(error, OSError) and _is_library_error(error, self._files.folder):
                     raise StorageError(
                         f"The library cannot be written: {error.strerror}.",
                         hint="Free some disk space, then import again: it goes on from there.",
@@ -104,49 +108,50 @@ class FolderImporter:
             on_progress(progress)
         return progress
 
-    async def enter_unnamed(self, user_id: str) -> int:
-        """Enter again what lies among the library's files and no result names; gives how many."""
+    async def recover(self, named: Container[str], user_id: str) -> int:
+        """Import the library's own files that are not in ``named``; return their number."""
         count = 0
-        async with self._sweep:
-            named = await self._database.run(items_table.paths)
+        async with self._deletion_lock:
             for relative in await self._file_thread.run(self._files.unnamed, named):
                 try:
-                    stored, at = await self._file_thread.run(self._files.enter_again, relative)
+                    stored, at = await self._file_thread.run(self._files.recover, relative)
                 except OSError as error:
-                    logger.warning("The file %s could not be entered: %s", relative, error)
+                    logger.warning("The file %s could not be imported: %s", relative, error)
                     continue
                 metadata = await asyncio.to_thread(_metadata, self._files.folder / relative)
-                count += await self._database.run(_enter, stored, metadata, user_id, at)
+                count += await self._jobs.add_imported(
+                    job_of(stored, metadata, user_id, at), stored
+                )
         return count
 
-    def _look(self, folder: Path) -> list[tuple[Path, float]]:
+    def _list_files(self, folder: Path) -> list[tuple[Path, float]]:
         try:
-            whole = folder.expanduser().resolve()
-            if not whole.is_dir():
+            resolved = folder.expanduser().resolve()
+            if not resolved.is_dir():
                 raise ValidationError(f"There is no folder {folder}.", hint="Check the path.")
         except (OSError, ValueError, RuntimeError) as error:
             raise ValidationError(f"The folder {folder} cannot be read.") from error
         own = self._files.folder.resolve()
-        if whole == own or own in whole.parents:
+        if resolved == own or own in resolved.parents:
             raise ValidationError(
                 "This is the library's own folder.", hint="Choose ComfyUI's output folder."
             )
-        found = [(path, at) for path, at in _files_below(whole) if own not in path.parents]
-        return sorted(found, key=lambda pair: pair[1])
+        files = [(path, at) for path, at in _files_below(resolved) if own not in path.parents]
+        return sorted(files, key=lambda pair: pair[1])
 
-    async def _one(self, path: Path, user_id: str, made_at: float) -> bool:
+    async def _import_file(self, path: Path, user_id: str, made_at: float) -> bool:
         file = OutputFile(path.name, node="import", kind=kind_of(path.name))
         metadata = await asyncio.to_thread(_metadata, path)
-        async with self._sweep:
-            stored = await self._file_thread.run(self._files.take_in, path, file)
-            return await self._database.run(_enter, stored, metadata, user_id, made_at)
+        async with self._deletion_lock:
+            stored = await self._file_thread.run(self._files.import_file, path, file)
+            return await self._jobs.add_imported(job_of(stored, metadata, user_id, made_at), stored)
 
 
 def job_of(stored: StoredFile, metadata: Metadata, user_id: str, made_at: float) -> Job:
-    """The job that a file must have come from, as far as the file tells.
+    """Return the job that created a file, according to the file's metadata.
 
-    It never ran here: without start and end it tells nothing about how quick the preset is, and
-    is not among the jobs that were finished lately.
+    Without start and end, it does not count for the speed of the preset and is not among the
+    recently finished jobs.
     """
     graph: Any = metadata.graph or {}
     prompt, seed = prompt_of_graph(graph)
@@ -164,44 +169,31 @@ def job_of(stored: StoredFile, metadata: Metadata, user_id: str, made_at: float)
     )
 
 
-def _enter(
-    connection: Any, stored: StoredFile, metadata: Metadata, user_id: str, made_at: float
-) -> bool:
-    known = items_table.holding(connection, user_id, stored.path)
-    if known is not None:
-        return bool(items_table.set_deleted(connection, [known], user_id, None))
-    job = job_of(stored, metadata, user_id, made_at)
-    if jobs_table.get(connection, job.id, user_id) is None:  # else its result was deleted for good
-        jobs_table.insert(connection, job)
-    items_table.add_old(connection, job, stored, made_at=made_at)
-    return True
-
-
 def _seed(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _metadata(path: Path) -> Metadata:
-    with suppress(ValidationError):  # a kind that carries none
+    with suppress(ValidationError):  # a kind of file without metadata
         return read_metadata(path)
     return Metadata()
 
 
 def _files_below(folder: Path) -> Iterator[tuple[Path, float]]:
-    """Files with results and when they were made. Links are not followed, hidden ones left out."""
-    for where, folders, names in os.walk(folder):
+    """Yield result files and their modification times, without links and hidden files."""
+    for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
-            path = Path(where, name)
+            path = Path(parent, name)
             if name.startswith(".") or kind_of(name) not in _KINDS or path.is_symlink():
                 continue
             with suppress(OSError):
                 yield path, path.stat().st_mtime
 
 
-def _is_ours(error: OSError, folder: Path) -> bool:
-    """Whether it was our disk that refused and not the file that could not be read."""
-    named = (error.filename2, error.filename)
+def _is_library_error(error: OSError, folder: Path) -> bool:
+    """Whether the library's disk refused, and not the imported file."""
+    names = (error.filename2, error.filename)
     return error.errno in _FULL or any(
-        str(name).startswith(str(folder)) for name in named if name is not None
+        str(name).startswith(str(folder)) for name in names if name is not None
     )

@@ -2,11 +2,11 @@
 
 ::
 
-    incoming/   downloads that are not complete; emptied at start
+    incoming/   incomplete downloads; emptied at start
     files/ab/abcdef….png    originals, byte for byte as ComfyUI wrote them
-    thumbs/ab/abcdef….webp  small pictures of them
+    thumbs/ab/abcdef….webp  thumbnails
 
-Everything here blocks and runs in the studio's file thread.
+Every function blocks and runs in the library's file thread.
 """
 
 from __future__ import annotations
@@ -39,70 +39,70 @@ THUMBNAIL_SIDE: Final = 512
 """Longest side of a thumbnail, in pixels: sharp in a phone's two-column gallery."""
 
 YOUNG_S: Final = 3600.0
-"""A file younger than this may belong to a job that is just being stored."""
+"""A younger file may belong to a job that is being stored."""
 
 
 class FileStore:
-    """Originals and thumbnails below one folder."""
+    """Original files and thumbnails in the data folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._incoming = folder / "incoming"
 
     def prepare(self) -> None:
-        """Make the folders and drop what a killed process left half done."""
+        """Create the folders and delete incomplete downloads of a killed process."""
         shutil.rmtree(self._incoming, ignore_errors=True)
         for name in ("incoming", "files", "thumbs"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
 
     def incoming(self) -> Path:
-        """A path for a download, not used before."""
+        """Return a new path for a download."""
         return self._incoming / uuid.uuid4().hex
 
-    def adopt(self, arrived: Path, file: OutputFile) -> StoredFile:
-        """Move a complete download to its place and make its thumbnail.
+    def adopt(self, downloaded: Path, file: OutputFile) -> StoredFile:
+        """Move a complete download into the store and create its thumbnail.
 
         Raises:
-            OSError: the disk refused; nothing is left behind.
+            OSError: the disk refuses; no file is left behind.
         """
         try:
-            path = self._move_in(arrived, file)
+            path = self._move_in(downloaded, file)
         finally:
-            arrived.unlink(missing_ok=True)
+            downloaded.unlink(missing_ok=True)
         return self._stored(path, file)
 
-    def take_in(self, original: Path, file: OutputFile) -> StoredFile:
-        """Enter a file of somebody else's, byte for byte; it stays where and as it is.
+    def import_file(self, original: Path, file: OutputFile) -> StoredFile:
+        """Link or copy a file into the store; the original stays unchanged.
 
-        On the same disk it is linked, which takes no space; else it is copied.
+        A link on the same disk takes no space.
 
         Raises:
-            OSError: it cannot be read, or the disk refused; nothing is left behind.
+            OSError: the file cannot be read, or the disk refuses; no file is left behind.
         """
-        arriving = self.incoming()
+        temporary = self.incoming()
         try:
             try:
-                os.link(original, arriving)
+                os.link(original, temporary)
             except OSError:  # another disk, or one without links
-                shutil.copyfile(original, arriving)
-            with arriving.open("rb") as content:
+                shutil.copyfile(original, temporary)
+            with temporary.open("rb") as content:
                 digest = hashlib.file_digest(content, "sha256").hexdigest()
             path = self._place(digest, file)
             if not path.exists():
-                arriving.replace(path)
+                temporary.replace(path)
         finally:
-            arriving.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         return self._stored(path, file)
 
     def unnamed(self, named: Container[str]) -> list[str]:
-        """The originals that are not among ``named``, as paths relative to the data folder."""
-        found = (
+        """Return the original files that are not in ``named``, relative to the data folder."""
+        paths = (
             path.relative_to(self.folder).as_posix() for path in (self.folder / "files").glob("*/*")
         )
-        return sorted(path for path in found if path not in named)
+        return sorted(path for path in paths if path not in named)
 
-    def enter_again(self, relative: str) -> tuple[StoredFile, float]:
-        """An original whose record was lost, and when it was stored. Its name was lost too."""
+    def recover(self, relative: str) -> tuple[StoredFile, float]:
+        """Return the record of an original file whose row was lost, and its modification time."""
         path = self.folder / relative
         name = f"recovered_{path.stem[:12]}{path.suffix}"
         file = OutputFile(name, node="import", kind=kind_of(name))
@@ -111,7 +111,7 @@ class FileStore:
     def _stored(self, path: Path, file: OutputFile) -> StoredFile:
         name = safe_name(file.filename)
         thumbnail = self.folder / "thumbs" / path.parent.name / f"{path.stem}.webp"
-        size = _picture(path, thumbnail, file.kind)
+        size = _write_thumbnail_of(path, thumbnail, file.kind)
         return StoredFile(
             source="/".join(file.key),
             kind=file.kind,
@@ -124,14 +124,16 @@ class FileStore:
             size_bytes=path.stat().st_size,
         )
 
-    def _move_in(self, arrived: Path, file: OutputFile) -> Path:
-        with arrived.open("rb+") as content:
+    def _move_in(self, downloaded: Path, file: OutputFile) -> Path:
+        with downloaded.open("rb+") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
             os.fsync(content.fileno())
         path = self._place(digest, file)
-        if not path.exists() or path.stat().st_nlink > 1:  # an import's: its time is not ours
-            arrived.replace(path)
-        os.utime(path)  # young again, also where it was before
+        if (
+            not path.exists() or path.stat().st_nlink > 1
+        ):  # a hard link of an import: utime() would change the original
+            downloaded.replace(path)
+        os.utime(path)  # not purged while its job is being stored
         return path
 
     def _place(self, digest: str, file: OutputFile) -> Path:
@@ -140,7 +142,7 @@ class FileStore:
         return path
 
     def remove(self, paths: Iterable[str]) -> None:
-        """Delete files, and their thumbnails, that nothing in the database names any more."""
+        """Delete files, with their thumbnails, that no row uses any more."""
         for relative in paths:
             path = self.folder / relative
             digest = path.stem
@@ -160,13 +162,13 @@ def _suffix(filename: str) -> str:
     return suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else ""
 
 
-def _picture(path: Path, thumbnail: Path, kind: Kind) -> tuple[int, int] | None:
-    """Write the thumbnail and give the original's size; None where there is nothing to see."""
-    look = {"image": _open_image, "video": _first_frame}.get(kind)
-    if look is None:
+def _write_thumbnail_of(path: Path, thumbnail: Path, kind: Kind) -> tuple[int, int] | None:
+    """Write the thumbnail; return the size in pixels, or None for files without an image."""
+    open_image = {"image": _open_image, "video": _first_frame}.get(kind)
+    if open_image is None:
         return None
     try:
-        image = look(path)
+        image = open_image(path)
         if image is None:
             return None
         with image:
@@ -204,16 +206,16 @@ def _write_thumbnail(image: Image, thumbnail: Path) -> None:
     small = upright.convert(mode)
     small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     thumbnail.parent.mkdir(parents=True, exist_ok=True)
-    half_done = thumbnail.with_suffix(".part")
-    small.save(half_done, "WEBP", quality=80)
-    half_done.replace(thumbnail)
+    partial = thumbnail.with_suffix(".part")
+    small.save(partial, "WEBP", quality=80)
+    partial.replace(thumbnail)
 
 
 # Zip
 
 
 class _Pipe(RawIOBase):
-    """A file that only remembers what was written since it was last asked."""
+    """A writable file that keeps only the bytes since the last :meth:`take`."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -221,7 +223,7 @@ class _Pipe(RawIOBase):
     def writable(self) -> bool:
         return True
 
-    # Narrower than its base: zipfile gives nothing else.
+    # Narrower than in RawIOBase: zipfile passes nothing else.
     def write(self, data: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
         self._parts.append(bytes(data))
         return len(data)
@@ -231,13 +233,13 @@ class _Pipe(RawIOBase):
         return taken
 
 
-def zip_pieces(
-    files: Iterable[tuple[str, Path]], *, piece_bytes: int = 1 << 20
+def zip_chunks(
+    files: Iterable[tuple[str, Path]], *, chunk_bytes: int = 1 << 20
 ) -> Generator[bytes, None, None]:
-    """A ZIP file of ``(name, path)`` pairs, in pieces of about ``piece_bytes``.
+    """Yield a ZIP file of ``(name, path)`` pairs, in chunks of about ``chunk_bytes``.
 
-    Nothing is compressed: pictures and videos are already. Equal names get a number. A file that
-    is gone from the disk is left out.
+    Nothing is compressed, because images and videos already are. Equal names get a number.
+    Missing files are skipped.
     """
     pipe = _Pipe()
     used: set[str] = set()
@@ -246,11 +248,11 @@ def zip_pieces(
             try:
                 source = path.open("rb")
             except FileNotFoundError:
-                logger.warning("Left out of the zip: %s is gone from %s", name, path)
+                logger.warning("Skipped in the ZIP file: %s is missing at %s", name, path)
                 continue
             with source, archive.open(_unused(name, used), "w", force_zip64=True) as target:
-                while piece := source.read(piece_bytes):
-                    target.write(piece)
+                while chunk := source.read(chunk_bytes):
+                    target.write(chunk)
                     yield pipe.take()
     yield pipe.take()
 

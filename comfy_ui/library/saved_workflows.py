@@ -1,4 +1,4 @@
-"""The owner's workflows as files: what was opened last, and what is kept as a preset."""
+"""Saved workflows: the recently opened ones, and those saved as presets."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _MAX_TITLE: Final = 80
 
 
 class SavedWorkflows:
-    """Two folders of presets below ``data_dir``: ``presets``, for everybody, and ``opened``.
+    """Two folders of presets in ``data_dir``: ``presets``, for all users, and ``opened``.
 
-    Both hold NAME.json and NAME.toml, and whoever puts two such files there has added a preset.
-    The methods read and write files: call them in a thread.
+    Each preset is a NAME.json with a NAME.toml; adding two such files adds a preset. All methods
+    block.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -29,7 +29,7 @@ class SavedWorkflows:
         self.opened: Final = data_dir / "opened"
 
     def keep_opened(self, preset: Preset) -> None:
-        """Put down an opened workflow; the oldest beyond :data:`KEPT_OPENED` goes.
+        """Save an opened workflow, and delete the oldest beyond :data:`KEPT_OPENED`.
 
         Raises:
             StorageError: the disk refuses.
@@ -41,11 +41,11 @@ class SavedWorkflows:
             old.with_suffix(".json").unlink(missing_ok=True)
 
     def save(self, preset: Preset, title: str, *, replace: bool = False) -> Preset:
-        """Keep a workflow as a preset with that title, and give it as it can be found from now on.
+        """Save a workflow as a preset with a title; return the saved preset.
 
         Raises:
-            ValidationError: no title, or there is a preset of that name (``replace`` allows it
-                where the name is one of this folder).
+            ValidationError: the title is empty, or a preset has this name. ``replace`` overwrites a
+                preset of this folder.
             StorageError: the disk refuses.
         """
         title = " ".join(title.split())[:_MAX_TITLE]
@@ -62,7 +62,7 @@ class SavedWorkflows:
         return load_preset(self.presets / f"{name}.toml")
 
     def listed(self, folder: Path) -> Sequence[Preset]:
-        """The presets of one of the folders that can be read, newest first."""
+        """Return the readable presets of a folder, newest first."""
         sidecars = sorted(folder.glob("*.toml"), key=_age, reverse=True)
         known = load_presets([folder])
         return [known[path.stem] for path in sidecars if path.stem in known]
@@ -76,7 +76,7 @@ def _age(path: Path) -> float:
 
 
 def _write(folder: Path, preset: Preset) -> None:
-    """The graph first: a sidecar alone would be a broken preset."""
+    """Write the graph before the sidecar, because a sidecar alone is a broken preset."""
     sidecar = folder / f"{preset.id}.toml"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -84,8 +84,8 @@ def _write(folder: Path, preset: Preset) -> None:
             (sidecar.with_suffix(".json"), graph_text(preset)),
             (sidecar, sidecar_text(preset)),
         ):
-            fresh = path.with_name(f".{path.name}.new")
-            fresh.write_text(text, encoding="utf-8")
-            fresh.replace(path)
+            partial = path.with_name(f".{path.name}.new")
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(path)
     except OSError as error:
         raise StorageError(f"'{sidecar.name}' cannot be written: {error.strerror}.") from error

@@ -1,8 +1,10 @@
-"""A model file from its publisher to this machine's disk: resumed, checked, put in place whole.
+"""Download of a model file from its publisher: resumable, verified, atomic.
 
-Nothing here speaks to ComfyUI. It is beside the clients because it speaks HTTP; and unlike
-``transport.py`` it goes to the public web: https only, to hosts that are named, and to no other
-host with a credential.
+Connects to the public web: HTTPS only, to the configured hosts only, and no credential leaves its
+host.
+
+Not huggingface_hub: its Xet transfers open connections in native code, where redirects cannot be
+kept to the allowed hosts, and its HTTP client can be replaced only for the whole process.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import asyncio
 import hashlib
 import json
 import os
+import random
 import re
 import shutil
 from collections.abc import Callable
@@ -25,19 +28,20 @@ import httpx
 from .. import __version__
 from ..client.uncancellable import in_thread
 from ..errors import ModelDownloadError, StorageError
+from ..protocol.retry import Backoff
 from ..settings import Settings
 
 __all__ = ["ModelSources", "download_model", "part_bytes"]
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes that are here and, where it is known, the bytes of the whole."""
+"""Called with the received bytes and the total bytes, or None if the total is unknown."""
 
-# Hugging Face sends whoever asks on to stores below these names.
+# Hugging Face redirects downloads to hosts of these domains.
 _HUB_STORES: Final = (".huggingface.co", ".hf.co")
 _MAX_REDIRECTS: Final = 8
-_TRIES: Final = 5  # in a row without a byte
-_PIECE: Final = 1 << 20
-_SPARE_BYTES: Final = 200_000_000  # a disk that is full to the brim stops more than a download
+_ATTEMPTS: Final = 5  # in a row without a byte
+_CHUNK_BYTES: Final = 1 << 20
+_SPARE_BYTES: Final = 200_000_000  # a completely full disk breaks more than a download
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=15.0)
 _RANGE: Final = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+)")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -45,9 +49,9 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class ModelSources:
-    """Where model files may come from: Hugging Face (``hub``), and ``hosts``, with port or without.
+    """The hosts that model files may come from: ``hub`` (Hugging Face) and ``hosts``.
 
-    ``token`` opens files of the hub that want a login; it is sent to no other host.
+    A host may include a port. ``token`` opens gated files of the hub; no other host receives it.
     """
 
     hosts: frozenset[str] = frozenset()
@@ -56,7 +60,7 @@ class ModelSources:
 
     @classmethod
     def of(cls, settings: Settings) -> ModelSources:
-        """As the settings name them."""
+        """Return the sources of the settings."""
         hosts = (host.strip().lower() for host in settings.download_hosts.split(","))
         token = settings.hf_token
         return cls(
@@ -64,10 +68,10 @@ class ModelSources:
         )
 
     def check(self, url: str, *, redirected: bool = False) -> None:
-        """Whether that may be asked.
+        """Check that a URL may be requested.
 
         Raises:
-            ModelDownloadError: it is not https, or the host is not among those named.
+            ModelDownloadError: the URL is not HTTPS, or its host is not allowed.
         """
         parts = urlsplit(url)
         host = (parts.hostname or "").lower()
@@ -81,14 +85,14 @@ class ModelSources:
             )
 
     def headers(self, url: str) -> dict[str, str]:
-        """The credentials for that address, if any."""
+        """Return the credentials for a URL, if any."""
         if self.token and urlsplit(url).netloc.lower() == self.hub:
             return {"authorization": f"Bearer {self.token}"}
         return {}
 
 
 def part_bytes(target: Path) -> int:
-    """How much of a file an earlier download has left."""
+    """Return the number of bytes that an earlier download left."""
     try:
         return _Part(target).path.stat().st_size
     except OSError:
@@ -105,21 +109,25 @@ async def download_model(
     free_bytes: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
     pause_s: float = 1.0,
 ) -> Path:
-    """Put the file behind ``url`` at ``target``, which appears only when it is whole.
+    """Download ``url`` to ``target``, which appears only when it is complete.
 
-    What has come lies beside it as ``NAME.part`` and is kept when this is cut, cancelled or
-    killed: the next call goes on from there if the publisher can tell that the file is still the
-    same (a strong ETag). A connection that breaks is taken up again by itself.
+    The received bytes stay in ``NAME.part`` if the download fails or is cancelled. The next call
+    resumes it if a strong ETag shows that the file has not changed. A broken connection is resumed
+    within the call.
 
     Args:
-        sha256: what the file must hash to. Without it the digest that Hugging Face tells of its
-            large files is used.
-        pause_s: before a second try; doubled for each further one in a row.
+        url: the address of the file.
+        target: the path of the file.
+        sources: the allowed hosts and credentials.
+        sha256: the expected digest; by default the one that Hugging Face sends for large files.
+        on_progress: called after each chunk.
+        free_bytes: returns the free space of a folder, in bytes.
+        pause_s: the longest wait before the second attempt; doubled for each further one.
 
     Raises:
-        ModelDownloadError: refused, gone, wants a login, not the file that it should be, or the
-            connection breaks again and again.
-        StorageError: no space, or the disk refuses.
+        ModelDownloadError: the server refuses, the file is missing, gated or has another digest,
+            or the connection breaks repeatedly.
+        StorageError: there is not enough space, or the disk refuses.
     """
     if await asyncio.to_thread(target.exists):
         return target
@@ -127,7 +135,7 @@ async def download_model(
     transfer = _Transfer(url, part, sources, on_progress=on_progress, free_bytes=free_bytes)
     try:
         await in_thread(part.open, url)
-        while await in_thread(part.look_on):
+        while await in_thread(part.hash_next):
             pass
         async with httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False) as http:
             await transfer.run(http, pause_s)
@@ -143,7 +151,7 @@ async def download_model(
 
 
 class _Part:
-    """The unfinished file beside the target, and what is known of it."""
+    """The incomplete file beside the target, with its URL and ETag."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -155,7 +163,7 @@ class _Part:
         self.etag: str | None = None
 
     def open(self, url: str) -> None:
-        """Open it; if it can be gone on with, :meth:`look_on` has to read it again."""
+        """Open the file; if it can be resumed, :meth:`hash_next` has to read it first."""
         self.target.parent.mkdir(parents=True, exist_ok=True)
         file = self.path.open("r+b" if self.path.exists() else "x+b")
         try:
@@ -174,29 +182,30 @@ class _Part:
             return
         self._hash, self.etag = hashlib.sha256(), etag
 
-    def look_on(self) -> bool:
-        """Read a piece of what is there: its hash is not kept anywhere. False: there was none."""
-        piece = self._file.read(_PIECE)
-        self._hash.update(piece)
-        self.received += len(piece)
-        return bool(piece)
+    def hash_next(self) -> bool:
+        """Hash the next chunk of the existing bytes; False at the end."""
+        chunk = self._file.read(_CHUNK_BYTES)
+        self._hash.update(chunk)
+        self.received += len(chunk)
+        return bool(chunk)
 
     def restart(self, url: str, etag: str | None) -> None:
-        """Begin at the first byte, of a file with that tag."""
+        """Start again from the first byte."""
         self._file.seek(0)
         self._file.truncate()
         self._hash, self.received, self.etag = hashlib.sha256(), 0, etag
         self._about.write_text(json.dumps({"url": url, "etag": etag}), encoding="utf-8")
 
-    def write(self, piece: bytes) -> None:
-        self._file.write(piece)
-        self._hash.update(piece)
-        self.received += len(piece)
+    def write(self, chunk: bytes) -> None:
+        """Append received bytes."""
+        self._file.write(chunk)
+        self._hash.update(chunk)
+        self.received += len(chunk)
 
     def finish(self, digest: str | None, total: int | None) -> None:
-        """Give it its name if it is what it should be; throw it away if not."""
+        """Rename the file to the target if its digest matches; delete it otherwise."""
         self._file.flush()
-        os.fsync(self._file.fileno())  # its name must not outlive its bytes in a power cut
+        os.fsync(self._file.fileno())  # a power cut must not leave the name without the bytes
         if digest is not None and self._hash.hexdigest() != digest:
             self.close()
             self.path.unlink(missing_ok=True)
@@ -212,6 +221,7 @@ class _Part:
         self._about.unlink(missing_ok=True)
 
     def close(self) -> None:
+        """Close the file, and delete it if it is empty."""
         if self._file is not None:
             with suppress(OSError):  # a full disk may refuse the last flush
                 self._file.close()
@@ -222,9 +232,10 @@ class _Part:
 
 
 def _lock(file: Any) -> None:
-    """
+    """Lock a file, except on Windows.
+
     Raises:
-        StorageError: another process is at the same file. Windows is not asked.
+        StorageError: another process is downloading the same file.
     """
     try:
         import fcntl
@@ -239,7 +250,7 @@ def _lock(file: Any) -> None:
 
 
 class _Transfer:
-    """The requests that it takes until the part is whole."""
+    """The requests of one download."""
 
     def __init__(
         self,
@@ -259,44 +270,46 @@ class _Transfer:
         self.total: int | None = None
 
     async def run(self, http: httpx.AsyncClient, pause_s: float) -> None:
-        """Ask until all is here.
+        """Request the file until it is complete.
 
         Raises:
             ModelDownloadError, OSError.
         """
+        backoff = Backoff(base_s=pause_s, cap_s=16 * pause_s, attempts=_ATTEMPTS)
         failures = 0
         while True:
             before = self._part.received
             try:
-                if await self._once(http):
+                if await self._request(http):
                     return
-                why = "the answer was cut short"
+                reason = "the answer was cut short"
             except httpx.TransportError as error:
-                why = str(error) or type(error).__name__
+                reason = str(error) or type(error).__name__
             failures = 1 if self._part.received > before else failures + 1
-            if failures >= _TRIES:
+            delay_s = backoff.delay_s(failures, jitter=random.uniform(0.5, 1.0))
+            if delay_s is None:
                 raise ModelDownloadError(
-                    f"'{self._part.target.name}' did not arrive: {why}.",
+                    f"'{self._part.target.name}' did not arrive: {reason}.",
                     hint="Start it again later: it goes on where it stopped.",
                     retryable=True,
                 )
-            await asyncio.sleep(pause_s * 2 ** (failures - 1))
+            await asyncio.sleep(delay_s)
 
-    async def _once(self, http: httpx.AsyncClient) -> bool:
-        """One request with its redirects; whether all is here now."""
-        response = await self._ask(http)
+    async def _request(self, http: httpx.AsyncClient) -> bool:
+        """Send one request with its redirects; return whether the file is complete."""
+        response = await self._follow_redirects(http)
         try:
-            if not await self._begin(response):
+            if not await self._accept(response):
                 return self.total is not None and self._part.received == self.total
-            async for piece in response.aiter_raw(_PIECE):
-                await in_thread(self._part.write, piece)
+            async for chunk in response.aiter_raw(_CHUNK_BYTES):
+                await in_thread(self._part.write, chunk)
                 self._on_progress(self._part.received, self.total)
         finally:
             await response.aclose()
         return self.total is None or self._part.received == self.total
 
-    async def _ask(self, http: httpx.AsyncClient) -> httpx.Response:
-        """The answer behind all redirects. No credential goes beyond the host it is for."""
+    async def _follow_redirects(self, http: httpx.AsyncClient) -> httpx.Response:
+        """Return the response after all redirects. Credentials go to their own host only."""
         part, url = self._part, self._url
         headers = {"user-agent": f"comfy-ui/{__version__}", "accept-encoding": "identity"}
         if part.received and part.etag:
@@ -308,31 +321,31 @@ class _Transfer:
             )
             http.cookies.clear()
             response = await http.send(request, stream=True)
-            self._learn(url, response)
+            self._read_digest(url, response)
             if not response.has_redirect_location:
                 return response
             await response.aclose()
             url = urljoin(url, response.headers["location"])
         raise ModelDownloadError(f"{self._url} leads from one address to the next without end.")
 
-    def _learn(self, url: str, response: httpx.Response) -> None:
-        """Hugging Face tells the SHA-256 of a large file as its linked tag."""
+    def _read_digest(self, url: str, response: httpx.Response) -> None:
+        """Read the SHA-256 that Hugging Face sends as the linked ETag of a large file."""
         tag = response.headers.get("x-linked-etag", "").strip('"')
         trusted = urlsplit(url).netloc == urlsplit(self._url).netloc
         if trusted and _SHA256.fullmatch(tag):
             self.digest = tag
 
-    async def _begin(self, response: httpx.Response) -> bool:
-        """Judge the head of an answer; False: no more bytes are to come from it."""
+    async def _accept(self, response: httpx.Response) -> bool:
+        """Check the headers of a response; return whether to read its body."""
         part = self._part
         if response.status_code in {206, 416}:
             start, total = self._range(response)
             if response.status_code == 206 and start == part.received:
                 self.total = total
-                await self._room()
+                await self._require_space()
                 return True
             if response.status_code == 416 and total == part.received:
-                self.total = total  # ended after the last byte and before it got its name
+                self.total = total  # all bytes arrived, but the file was not renamed
                 return False
             await in_thread(part.restart, self._url, None)
             raise httpx.RemoteProtocolError("another part came than was asked for")
@@ -352,21 +365,22 @@ class _Transfer:
         # A weak tag does not promise the same bytes.
         strong = etag if etag and not etag.startswith("W/") else None
         await in_thread(part.restart, self._url, strong)
-        await self._room()
+        await self._require_space()
         return True
 
     @staticmethod
     def _range(response: httpx.Response) -> tuple[int | None, int | None]:
-        """Where the answer starts, and how large the whole is."""
+        """Return the first byte and the total size of a partial response."""
         match = _RANGE.fullmatch(response.headers.get("content-range", ""))
         if match is None:
             return None, None
         return int(match[1]) if match[1] else None, int(match[2])
 
-    async def _room(self) -> None:
-        """
+    async def _require_space(self) -> None:
+        """Check that the remaining bytes fit on the disk.
+
         Raises:
-            StorageError: what is still to come does not fit on the disk.
+            StorageError: there is not enough space.
         """
         self._on_progress(self._part.received, self.total)
         if self.total is None:

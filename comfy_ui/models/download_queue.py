@@ -1,4 +1,4 @@
-"""Model files on their way to this machine: one after the other, and no page needs to be open."""
+"""The queue of model downloads: one after the other, independent of open pages."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = ["DownloadQueue", "DownloadState", "ModelDownload"]
 
 logger = logging.getLogger(__name__)
 
-_SPEED_S: Final = 10.0  # how far back the speed looks
+_SPEED_S: Final = 10.0  # the period that the speed is measured over
 
 
 class DownloadState(StrEnum):
-    """Where a download stands."""
+    """The state of a download."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -36,13 +36,13 @@ class DownloadState(StrEnum):
 
     @property
     def active(self) -> bool:
-        """Whether it goes on by itself."""
+        """Whether the download runs or waits."""
         return self in {DownloadState.WAITING, DownloadState.RUNNING}
 
 
 @dataclass(frozen=True, slots=True)
 class ModelDownload:
-    """One file. ``received_bytes`` counts what an earlier try has left."""
+    """A download of one file. ``received_bytes`` includes the bytes of an earlier attempt."""
 
     model: MissingModel
     path: Path
@@ -54,31 +54,33 @@ class ModelDownload:
 
     @property
     def id(self) -> str:
-        """Its folder and name, as ComfyUI's users write them."""
+        """The folder and file name, such as ``checkpoints/sd15.safetensors``."""
         return f"{self.model.folder}/{self.model.filename}"
 
     @property
     def share(self) -> float | None:
-        """How much is here, from 0 to 1; None while the size is not known."""
+        """The received share from 0 to 1, or None while the size is unknown."""
         return min(1.0, self.received_bytes / self.total_bytes) if self.total_bytes else None
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds until it is here, at the speed of now."""
+        """The remaining seconds at the current speed, or None if unknown."""
         if not self.bytes_per_s or self.total_bytes is None:
             return None
         return (self.total_bytes - self.received_bytes) / self.bytes_per_s
 
 
 class DownloadQueue:
-    """What was asked for since the app started, in memory; the bytes themselves are on the disk.
+    """The downloads since the app started, in memory.
 
-    A file that was cut, cancelled or lost with the process goes on where it stopped when it is
-    asked for again. All methods belong to one event loop.
+    A download that failed or was cancelled resumes when it is started again. All methods are
+    called in one event loop.
 
     Args:
-        sources: where files may come from.
-        arrived: called after each file that has come.
+        sources: the allowed hosts and credentials.
+        arrived: called after each complete file.
+        now: the clock of the speed, in seconds.
+        pause_s: as for :func:`.download.download_model`.
     """
 
     def __init__(
@@ -93,48 +95,47 @@ class DownloadQueue:
         self._arrived = arrived
         self._now = now
         self._pause_s = pause_s
-        self._known: dict[str, ModelDownload] = {}
+        self._downloads: dict[str, ModelDownload] = {}
         self._task: asyncio.Task[None] | None = None
         self._running: tuple[str, asyncio.Task[Path]] | None = None
 
     @property
     def listed(self) -> tuple[ModelDownload, ...]:
-        """All of them, in the order in which they were asked for."""
-        return (*self._known.values(),)
+        """All downloads, in the order in which they were started."""
+        return (*self._downloads.values(),)
 
     @property
     def active(self) -> bool:
-        """Whether one runs or waits."""
-        return any(download.state.active for download in self._known.values())
+        """Whether a download runs or waits."""
+        return any(download.state.active for download in self._downloads.values())
 
     def start(self, models: Iterable[MissingModel], folders: ModelFolders) -> None:
-        """Fetch these files, after those that wait already.
+        """Queue downloads of model files, all or none.
 
         Raises:
-            ValidationError: one cannot be put where it belongs, or nobody says where it comes
-                from; none was started.
-            ModelDownloadError: its address is not among those that are fetched from.
+            ValidationError: a file has no folder on this machine or no download URL.
+            ModelDownloadError: the host of a URL is not allowed.
         """
-        wanted = []
+        downloads = []
         for model in models:
             path = folders.place(model)
             self._sources.check(model.url or "")
-            wanted.append(
+            downloads.append(
                 ModelDownload(
                     model, path, received_bytes=part_bytes(path), total_bytes=model.size_bytes
                 )
             )
-        for download in wanted:
-            known = self._known.get(download.id)
-            if known is None or not known.state.active:
-                self._known.pop(download.id, None)
-                self._known[download.id] = download
+        for download in downloads:
+            existing = self._downloads.get(download.id)
+            if existing is None or not existing.state.active:
+                self._downloads.pop(download.id, None)
+                self._downloads[download.id] = download
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="model downloads")
 
     def cancel(self, download_id: str) -> bool:
-        """Stop one; what has come of it is kept. False: it did not run or wait."""
-        download = self._known.get(download_id)
+        """Cancel a download, keeping its bytes; False if it neither runs nor waits."""
+        download = self._downloads.get(download_id)
         if download is None or not download.state.active:
             return False
         if self._running is not None and self._running[0] == download_id:
@@ -143,18 +144,18 @@ class DownloadQueue:
         return True
 
     async def settle(self) -> None:
-        """Wait until nothing runs or waits."""
+        """Wait until no download runs or waits."""
         if self._task is not None:
             await asyncio.wait([self._task])
 
     async def aclose(self) -> None:
-        """Stop all; what has come is kept on the disk."""
+        """Cancel all downloads, keeping their bytes."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        while waiting := [d for d in self._known.values() if d.state is DownloadState.WAITING]:
+        while waiting := [d for d in self._downloads.values() if d.state is DownloadState.WAITING]:
             await self._fetch(waiting[0])
 
     async def _fetch(self, download: ModelDownload) -> None:
@@ -162,16 +163,16 @@ class DownloadQueue:
         self._put(replace(download, state=DownloadState.RUNNING))
         marks: deque[tuple[float, int]] = deque()
 
-        def told(received: int, total: int | None) -> None:
+        def on_progress(received: int, total: int | None) -> None:
             now = self._now()
             marks.append((now, received))
             while marks[0][0] < now - _SPEED_S and len(marks) > 2:
                 marks.popleft()
-            (since, before), (until, here) = marks[0], marks[-1]
-            speed = (here - before) / (until - since) if until > since else None
+            (start, before), (end, after) = marks[0], marks[-1]
+            speed = (after - before) / (end - start) if end > start else None
             self._put(
                 replace(
-                    self._known[key],
+                    self._downloads[key],
                     received_bytes=received,
                     total_bytes=total or download.total_bytes,
                     bytes_per_s=speed,
@@ -184,7 +185,7 @@ class DownloadQueue:
                 download.path,
                 sources=self._sources,
                 sha256=download.model.sha256,
-                on_progress=told,
+                on_progress=on_progress,
                 pause_s=self._pause_s,
             )
         )
@@ -193,37 +194,37 @@ class DownloadQueue:
             await asyncio.wait([task])
         finally:
             self._running = None
-            if not task.done():  # the app stops
+            if not task.done():  # the app is stopping
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
         if task.cancelled():
-            return  # told by who cancelled it
+            return  # cancel() has set the state
         error = task.exception()
-        last = replace(self._known[key], bytes_per_s=None)
+        last = replace(self._downloads[key], bytes_per_s=None)
         if error is not None:
             if not isinstance(error, ComfyHeadlessError):
                 logger.error("The download of %s failed", key, exc_info=error)
             self._put(replace(last, state=DownloadState.FAILED, error=JobError.of(error)))
             return
-        await self._tell_arrived()  # first: who sees that it is done looks what is ready now
+        await self._call_arrived()  # before DONE, so that the catalog is up to date by then
         size = last.received_bytes
-        with suppress(OSError):  # somebody moved it away
+        with suppress(OSError):  # the file was moved away
             size = (await asyncio.to_thread(download.path.stat)).st_size
         self._put(replace(last, state=DownloadState.DONE, received_bytes=size, total_bytes=size))
 
-    async def _tell_arrived(self) -> None:
-        """Whatever comes of that: the file is here, and the next one waits."""
+    async def _call_arrived(self) -> None:
+        """Call ``arrived`` and log its errors: they must not stop the next download."""
         if self._arrived is None:
             return
-        telling = asyncio.ensure_future(self._arrived())
+        call = asyncio.ensure_future(self._arrived())
         try:
-            await asyncio.wait([telling])
+            await asyncio.wait([call])
         finally:
-            telling.cancel()  # the app stops
-        if telling.cancelled():
-            logger.info("The look for the new file was given up.")
-        elif error := telling.exception():
-            logger.warning("The server was not asked again: %s", error)
+            call.cancel()  # the app is stopping
+        if call.cancelled():
+            logger.info("Looking for the new file was cancelled.")
+        elif error := call.exception():
+            logger.warning("Looking for the new file failed: %s", error)
 
     def _put(self, download: ModelDownload) -> None:
-        self._known[download.id] = download
+        self._downloads[download.id] = download

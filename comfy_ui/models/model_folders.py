@@ -1,4 +1,4 @@
-"""Where the server's model files lie, if that is on this machine."""
+"""The model folders of the server, if they are on this machine."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from ..workflow.checks.requirements import known_models
 __all__ = ["ModelFolders", "find_model_folders"]
 
 _FOLDER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-# Formats that hold numbers and nothing else. The others can carry code that loading them runs.
+# Formats that hold only tensors. Loading any other format can run code.
 _PLAIN: Final = (".safetensors", ".sft", ".gguf")
 _COMPARED: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFolders:
-    """Folders of this machine that the server reads; ``base`` holds those that aren't in ``known``.
+    """The folders that the server reads models from; ``base`` contains those not in ``known``.
 
-    Neither: the server's files lie elsewhere, and nothing can be put there.
+    Without either, the server's files are on another machine.
     """
 
     base: Path | None = None
@@ -38,7 +38,7 @@ class ModelFolders:
         return self.base is not None or bool(self.known)
 
     def takes(self, model: MissingModel) -> bool:
-        """Whether that file can be fetched and put where it belongs."""
+        """Whether a model file can be downloaded into its folder."""
         try:
             self.place(model)
         except ValidationError:
@@ -46,13 +46,14 @@ class ModelFolders:
         return model.url is not None
 
     def place(self, model: MissingModel) -> Path:
-        """Where the file goes.
+        """Return the path of a model file.
 
-        Folder and name may come out of a workflow that somebody found: nothing leaves the folder,
-        and what could run code when it is loaded must be known from a shipped preset.
+        Folder and name may come from an untrusted workflow: the path stays in the folder, and a
+        format that can run code must be known from a shipped preset.
 
         Raises:
-            ValidationError: no such folder here, no plain name, or a format that can hold code.
+            ValidationError: the folder is not on this machine, the name is invalid, or the format
+                can run code.
         """
         folder = self.known.get(model.folder) or (
             self.base / model.folder if self.base and _FOLDER.fullmatch(model.folder) else None
@@ -76,26 +77,26 @@ class ModelFolders:
 
 
 async def find_model_folders(client: ComfyWSClient, models_dir: Path | None) -> ModelFolders:
-    """The folders of the connected server: ``models_dir``, or as the server itself tells them.
+    """Return the model folders of a server: ``models_dir``, or those that the server reports.
 
-    What a server tells is believed only on this machine, and only where the files that it lists
-    are there: an address of this machine may be the end of a tunnel.
+    Reported folders are used only if the server is on this machine and the files that it lists
+    exist, because a local address may be the end of a tunnel.
     """
     if models_dir is not None:
         return ModelFolders(base=models_dir)
     if not _is_here(client.url):
         return ModelFolders()
     try:
-        told = await client.model_paths()
+        reported = await client.model_paths()
     except ComfyHeadlessError:
         return ModelFolders()
-    known = await asyncio.to_thread(_writable, told)
+    known = await asyncio.to_thread(_writable, reported)
     for name in ("checkpoints", "diffusion_models"):
         try:
             listed = await client.models(name) if name in known else []
         except ComfyHeadlessError:
             return ModelFolders()
-        paths = [Path(path) for path in told.get(name, ())]
+        paths = [Path(path) for path in reported.get(name, ())]
         if not await asyncio.to_thread(_all_there, listed[:_COMPARED], paths):
             return ModelFolders()
     return ModelFolders(known=known)
@@ -109,15 +110,15 @@ def _is_here(url: str) -> bool:
         return False
 
 
-def _writable(told: Mapping[str, list[str]]) -> dict[str, Path]:
-    """The first path of each folder that is here and can be written."""
-    found = {}
-    for name, paths in told.items():
+def _writable(reported: Mapping[str, list[str]]) -> dict[str, Path]:
+    """Return the first writable path of each folder."""
+    writable = {}
+    for name, paths in reported.items():
         for path in map(Path, paths):
             if path.is_absolute() and path.is_dir() and os.access(path, os.W_OK):
-                found[name] = path
+                writable[name] = path
                 break
-    return found
+    return writable
 
 
 def _all_there(names: list[str], paths: list[Path]) -> bool:

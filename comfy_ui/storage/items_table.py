@@ -1,4 +1,4 @@
-"""The table of results: what is asked of the database about them."""
+"""The ``items`` table of library items and its full-text index: schema and queries."""
 
 from __future__ import annotations
 
@@ -7,22 +7,54 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ..workflow.graph import AnyGraph
 from ..workflow.model_files import model_files
 from .records import Job, Kind, LibraryItem, StoredFile
 
+SCHEMA: Final = (
+    """CREATE TABLE items (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    job_id TEXT NOT NULL REFERENCES jobs(id),
+    source TEXT NOT NULL,           -- node, type, subfolder, filename at the server
+    user_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    filename TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    path TEXT NOT NULL,             -- relative to the data folder, so that the folder can be moved
+    thumbnail TEXT,
+    width INTEGER,
+    height INTEGER,
+    size_bytes INTEGER NOT NULL,
+    created_at REAL NOT NULL,
+    preset TEXT NOT NULL,
+    starred INTEGER NOT NULL DEFAULT 0,
+    deleted_at REAL,
+    UNIQUE (job_id, source)         -- a result that is downloaded twice is stored once
+)""",
+    # A covering index: rows are read only for the page that is shown.
+    """CREATE INDEX items_page ON items(user_id, id, kind, preset, starred, created_at)
+        WHERE deleted_at IS NULL""",
+    # Case-folded prompt, preset, models and file name. Trigrams also match within words, and
+    # so work in languages that are written without spaces.
+    "CREATE VIRTUAL TABLE items_search USING fts5(body, tokenize = 'trigram')",
+    "CREATE INDEX items_path ON items(path)",
+    "CREATE INDEX items_deleted ON items(deleted_at) WHERE deleted_at IS NOT NULL",
+    # The presets of a user are listed with one step per preset, not one per result.
+    "CREATE INDEX items_preset ON items(user_id, preset) WHERE deleted_at IS NULL",
+)
 _COLUMNS = "items.*, jobs.prompt, jobs.seed, jobs.vals"
 _SELECT = f"SELECT {_COLUMNS} FROM items JOIN jobs ON jobs.id = job_id"  # noqa: S608 -- constant
 MAX_PAGE = 500
-"""More results than this are never read at once."""
+"""Largest page of results."""
 
-_TRIGRAM = 3  # letters of the shortest word that the text index can look up
+_TRIGRAM = 3  # letters of the shortest word that the full-text index can match
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemQuery:
-    """Which results of an owner, newest first; see ``Studio.results`` for the fields."""
+    """Filters of a page of results, newest first; see ``LibraryService.results``."""
 
     user_id: str
     limit: int = 50
@@ -35,12 +67,12 @@ class ItemQuery:
     until: float | None = None
 
     def sql(self) -> tuple[str, list[object]]:
-        """The statement and its parameters. It reads one index backwards and stops at the limit."""
+        """Return the statement and its parameters; it reads one index backwards."""
         words = self.text.casefold().split()
         long = " ".join(_quoted(word) for word in words if len(word) >= _TRIGRAM)
         short = [word for word in words if len(word) < _TRIGRAM]
         order = "items_search.rowid" if words else "items.id"
-        wanted: list[tuple[str, object]] = [
+        filters: list[tuple[str, object]] = [
             ("items_search MATCH ?", long or None),
             ("items.user_id = ?", self.user_id),
             (f"{order} < ?", self.before),
@@ -51,8 +83,8 @@ class ItemQuery:
             ("items.created_at < ?", self.until),
             *(("instr(body, ?)", word) for word in short),
         ]
-        given = [(condition, value) for condition, value in wanted if value is not None]
-        where = " AND ".join(condition for condition, _ in given)
+        conditions = [(condition, value) for condition, value in filters if value is not None]
+        where = " AND ".join(condition for condition, _ in conditions)
         # CROSS JOIN fixes the order of the loops: text index or page index first, jobs last
         source = (
             "items_search CROSS JOIN items ON items.id = items_search.rowid"
@@ -63,22 +95,24 @@ class ItemQuery:
             f"SELECT {_COLUMNS} FROM {source} CROSS JOIN jobs ON jobs.id = items.job_id"  # noqa: S608 -- values are bound
             f" WHERE deleted_at IS NULL AND {where} ORDER BY {order} DESC LIMIT ?"
         )
-        return statement, [*(value for _, value in given), max(0, min(self.limit, MAX_PAGE))]
+        return statement, [*(value for _, value in conditions), max(0, min(self.limit, MAX_PAGE))]
 
 
-def add(
+def insert(
     connection: sqlite3.Connection, job: Job, files: Iterable[StoredFile], *, now: float
 ) -> None:
-    """Enter results of ``job``; those that are there already stay as they are.
+    """Insert results of ``job``, ignoring files that are stored already.
 
-    They are the newest, whatever the clock says: it may have been set back.
+    They become the newest results even if the system clock was set back.
     """
     newest = connection.execute("SELECT coalesce(max(id), 0) FROM items").fetchone()[0]
     _insert(connection, job, files, at=now, first_id=max(_id_at(now), newest + 1))
 
 
-def add_old(connection: sqlite3.Connection, job: Job, file: StoredFile, *, made_at: float) -> None:
-    """Enter a result that was made at another time than now, at its place among the others."""
+def insert_dated(
+    connection: sqlite3.Connection, job: Job, file: StoredFile, *, made_at: float
+) -> None:
+    """Insert a result that was created at ``made_at``, in the order of creation."""
     item_id = _id_at(made_at)
     while connection.execute("SELECT 1 FROM items WHERE id = ?", (item_id,)).fetchone():
         item_id += 1
@@ -86,9 +120,9 @@ def add_old(connection: sqlite3.Connection, job: Job, file: StoredFile, *, made_
 
 
 def _id_at(at: float) -> int:
-    """Ids are microseconds, so that their order is that of time: pages are cut by the id alone.
+    """Return the microseconds of a time as an id, so that pages are cut by the id alone.
 
-    They fit into the whole numbers of JavaScript for the next two centuries.
+    These ids stay exact in JavaScript for two more centuries.
     """
     return max(1, int(at * 1e6))
 
@@ -129,8 +163,8 @@ def _insert(
             item_id += 1
 
 
-def index_words(connection: sqlite3.Connection) -> None:
-    """Make the text index of all results anew."""
+def rebuild_search_index(connection: sqlite3.Connection) -> None:
+    """Rebuild the full-text index of all results."""
     connection.execute("DELETE FROM items_search")
     for row in connection.execute(
         "SELECT items.id, prompt, items.preset, graph, filename FROM items"
@@ -148,12 +182,12 @@ def _index(connection: sqlite3.Connection, item_id: int, graph: AnyGraph, *words
 
 
 def paths(connection: sqlite3.Connection) -> set[str]:
-    """Every file that a result names."""
+    """Return the path of every stored result."""
     return {row["path"] for row in connection.execute("SELECT DISTINCT path FROM items")}
 
 
-def holding(connection: sqlite3.Connection, user_id: str, path: str) -> int | None:
-    """The owner's result with these bytes, deleted or not."""
+def find_by_path(connection: sqlite3.Connection, user_id: str, path: str) -> int | None:
+    """Return the id of the user's result with this path, deleted or not."""
     row = connection.execute(
         "SELECT id FROM items WHERE path = ? AND user_id = ?"
         " ORDER BY deleted_at IS NOT NULL LIMIT 1",
@@ -167,7 +201,7 @@ def page(connection: sqlite3.Connection, query: ItemQuery, folder: Path) -> list
 
 
 def presets(connection: sqlite3.Connection, user_id: str) -> list[str]:
-    """Every preset that the owner has results of."""
+    """Return every preset that the user has results of."""
     next_one = (
         "SELECT min(preset) FROM items INDEXED BY items_preset"
         " WHERE user_id = :user_id AND deleted_at IS NULL AND preset > "
@@ -181,18 +215,18 @@ def presets(connection: sqlite3.Connection, user_id: str) -> list[str]:
     return [row["preset"] for row in rows]
 
 
-def of_job(connection: sqlite3.Connection, job_id: str, folder: Path) -> tuple[LibraryItem, ...]:
-    """The results of a job in the order in which it made them."""
+def for_job(connection: sqlite3.Connection, job_id: str, folder: Path) -> tuple[LibraryItem, ...]:
+    """Return the results of a job in the order in which they were inserted."""
     rows = connection.execute(
         f"{_SELECT} WHERE job_id = ? AND deleted_at IS NULL ORDER BY items.id", (job_id,)
     )
     return tuple(_item(row, folder) for row in rows)
 
 
-def some(
+def select(
     connection: sqlite3.Connection, ids: Iterable[int], user_id: str, folder: Path
 ) -> list[LibraryItem]:
-    """Those of ``ids`` that the owner has, in the order given."""
+    """Return the user's results among ``ids``, in that order."""
     found = []
     for item_id in ids:
         row = connection.execute(
@@ -215,7 +249,7 @@ def star(connection: sqlite3.Connection, item_id: int, user_id: str, *, starred:
 def set_deleted(
     connection: sqlite3.Connection, ids: Iterable[int], user_id: str, deleted_at: float | None
 ) -> list[int]:
-    """Hide (a time) or bring back (None); gives the ids for which this changed anything."""
+    """Delete (a time) or restore (None) results; return the ids that changed."""
     was = "IS NOT NULL" if deleted_at is None else "IS NULL"
     return [
         item_id
@@ -228,19 +262,19 @@ def set_deleted(
 
 
 def purge(connection: sqlite3.Connection, deleted_before: float) -> Sequence[str]:
-    """Forget results deleted before then; gives the paths that no result names any more."""
+    """Drop results deleted before a time; return the paths that no result uses any more."""
     rows = connection.execute(
         "DELETE FROM items WHERE deleted_at < ? RETURNING id, path", (deleted_before,)
     ).fetchall()
-    return _unnamed(connection, rows)
+    return _unused_paths(connection, rows)
 
 
 def purge_oldest(
     connection: sqlite3.Connection, user_id: str, deleted_before: float, least_bytes: int
 ) -> Sequence[str]:
-    """Forget so much of what the owner deleted before then, the longest deleted first.
+    """Drop ``least_bytes`` of results that the user deleted before a time, oldest first.
 
-    Gives the paths that no result names any more.
+    Returns the paths that no result uses any more.
     """
     rows: list[sqlite3.Row] = []
     for found in connection.execute(
@@ -253,11 +287,11 @@ def purge_oldest(
         rows += connection.execute(
             "DELETE FROM items WHERE id = ? RETURNING id, path", (found["id"],)
         ).fetchall()
-    return _unnamed(connection, rows)
+    return _unused_paths(connection, rows)
 
 
-def _unnamed(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> Sequence[str]:
-    """The files of these results, which are gone, that no other result names."""
+def _unused_paths(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> Sequence[str]:
+    """Drop removed results from the full-text index; return paths that no other result uses."""
     connection.executemany(
         "DELETE FROM items_search WHERE rowid = ?", [(row["id"],) for row in rows]
     )
@@ -269,7 +303,7 @@ def _unnamed(connection: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> Seq
 
 
 def _quoted(word: str) -> str:
-    """A word as an FTS5 string, so that nothing in it is read as an operator."""
+    """Quote a word as an FTS5 string, so that nothing in it is parsed as an operator."""
     return '"' + word.replace('"', '""') + '"'
 
 

@@ -1,4 +1,4 @@
-"""The table of jobs: what is asked of the database about them."""
+"""The ``jobs`` table: schema and queries."""
 
 from __future__ import annotations
 
@@ -6,12 +6,43 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from ..protocol.outputs import OutputFile, Outputs
 from .records import ACTIVE, Job, JobError, JobStatus
 
-_PACE_JOBS = 20  # how many recent jobs tell how quick a preset is
+SCHEMA: Final = (
+    """CREATE TABLE jobs (
+    id TEXT PRIMARY KEY,
+    user_id TEXT NOT NULL,
+    preset TEXT NOT NULL,
+    vals TEXT NOT NULL,             -- JSON: the requested values, with the concrete seed
+    prompt TEXT NOT NULL,
+    seed TEXT,                      -- decimal: seeds go up to 2**64 - 1, SQLite integers do not
+    graph TEXT NOT NULL,            -- JSON: the graph that ComfyUI receives
+    status TEXT NOT NULL,
+    rank REAL NOT NULL,             -- order of the user's waiting jobs, lowest first
+    work REAL NOT NULL,             -- relative size, see jobs/fair_queue.relative_work
+    cost_s REAL NOT NULL,           -- estimate
+    start_tag REAL,                 -- start-time fair queuing, set when the job is claimed
+    finish_tag REAL,
+    server TEXT,
+    prompt_id TEXT UNIQUE,
+    cancel_requested INTEGER NOT NULL DEFAULT 0,
+    created_at REAL NOT NULL,
+    started_at REAL,
+    finished_at REAL,
+    outputs TEXT,                   -- JSON: files and texts, once ComfyUI has finished
+    error TEXT                      -- JSON
+)""",
+    """CREATE INDEX jobs_unfinished ON jobs(status)
+        WHERE status IN ('waiting', 'claimed', 'sent', 'fetching', 'unfetched')""",
+    "CREATE INDEX jobs_recent ON jobs(user_id, finished_at)",
+    "CREATE INDEX jobs_start_tag ON jobs(start_tag)",
+    "CREATE INDEX jobs_finish_tag ON jobs(finish_tag)",
+    "CREATE INDEX jobs_pace ON jobs(preset, finished_at) WHERE status = 'succeeded'",
+)
+_PACE_JOBS: Final = 20  # recent jobs of a preset that its speed is measured by
 
 
 def insert(connection: sqlite3.Connection, job: Job) -> None:
@@ -36,12 +67,12 @@ def insert(connection: sqlite3.Connection, job: Job) -> None:
 
 
 def delete(connection: sqlite3.Connection, job_id: str) -> None:
-    """Forget a job that never ran."""
+    """Delete a job that never ran."""
     connection.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
 
 
-def save(connection: sqlite3.Connection, job: Job) -> None:
-    """Write all that changes in the life of a job."""
+def update(connection: sqlite3.Connection, job: Job) -> None:
+    """Write every column that changes after a job was inserted."""
     connection.execute(
         "UPDATE jobs SET status = ?, server = ?, prompt_id = ?, cancel_requested = ?,"
         " started_at = ?, finished_at = ?, outputs = ?, error = ? WHERE id = ?",
@@ -71,46 +102,13 @@ def set_ranks(connection: sqlite3.Connection, ranks: Mapping[str, float]) -> Non
     )
 
 
-def leave(
-    connection: sqlite3.Connection, job: Job, server: str, prompt_id: str, *, there: bool
-) -> None:
-    """Put a job back in line. ``there``: a copy of it may be at the server that it leaves."""
-    save(connection, job)
-    set_ranks(connection, {job.id: job.rank})
-    connection.execute(
-        "INSERT OR REPLACE INTO copies (prompt_id, job_id, server, there) VALUES (?, ?, ?, ?)",
-        (prompt_id, job.id, server, there),
-    )
-
-
-def copies(connection: sqlite3.Connection, server: str) -> dict[str, str]:
-    """What a server may still have of jobs that left it: job ids by ``prompt_id``."""
-    rows = connection.execute(
-        "SELECT prompt_id, job_id FROM copies WHERE server = ? AND there", (server,)
-    )
-    return dict(rows.fetchall())
-
-
-def drop_copy(connection: sqlite3.Connection, prompt_id: str) -> None:
-    connection.execute("DELETE FROM copies WHERE prompt_id = ?", (prompt_id,))
-
-
-def left(connection: sqlite3.Connection) -> list[tuple[str, str]]:
-    """Which unfinished jobs left which servers, as ``(job id, server)``."""
-    rows = connection.execute(
-        "SELECT job_id, copies.server FROM copies JOIN jobs ON jobs.id = job_id"
-        " WHERE finished_at IS NULL"
-    )
-    return [(row[0], row[1]) for row in rows]
-
-
 def unfinished(connection: sqlite3.Connection) -> list[Job]:
-    """Jobs that something must still be done about, oldest first."""
-    wanted = sorted({*ACTIVE, JobStatus.UNFETCHED})
-    marks = ", ".join("?" * len(wanted))
+    """Return unfinished and unfetched jobs, oldest first."""
+    statuses = sorted({*ACTIVE, JobStatus.UNFETCHED})
+    marks = ", ".join("?" * len(statuses))
     rows = connection.execute(
         f"SELECT * FROM jobs WHERE status IN ({marks}) ORDER BY created_at",  # noqa: S608 -- marks only
-        wanted,
+        statuses,
     )
     return [_job(row) for row in rows]
 
@@ -131,16 +129,15 @@ def recent(connection: sqlite3.Connection, user_id: str, limit: int) -> list[Job
     return [_job(row) for row in rows]
 
 
-def owners(connection: sqlite3.Connection) -> list[str]:
-    """Everybody who has, or has had, a job."""
+def user_ids(connection: sqlite3.Connection) -> list[str]:
+    """Return the ids of all users with stored jobs."""
     return [row["user_id"] for row in connection.execute("SELECT DISTINCT user_id FROM jobs")]
 
 
-def forget_fruitless(connection: sqlite3.Connection, user_id: str, *, keep: int) -> int:
-    """Forget an owner's jobs that are over and of which nothing is left, but for the newest.
+def delete_empty(connection: sqlite3.Connection, user_id: str, *, keep: int) -> int:
+    """Delete a user's finished jobs without files, texts or copies, except the ``keep`` newest.
 
-    Nothing: neither files, deleted ones neither, nor texts, nor a copy at a server that is away.
-    Gives how many were forgotten.
+    Deleted results that can still be restored count as files. Returns the number of deleted jobs.
     """
     return connection.execute(
         "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE user_id = ?"
@@ -157,7 +154,7 @@ def forget_fruitless(connection: sqlite3.Connection, user_id: str, *, keep: int)
 
 
 def seconds_per_work(connection: sqlite3.Connection, preset: str) -> float:
-    """How long a unit of work took lately with ``preset``; 1 when it never ran."""
+    """Return the recent seconds per unit of work of ``preset``, or 1 if it never ran."""
     row = connection.execute(
         "SELECT sum(finished_at - started_at), sum(work) FROM (SELECT started_at, finished_at, work"
         " FROM jobs WHERE preset = ? AND status = 'succeeded' AND started_at IS NOT NULL"
@@ -169,7 +166,7 @@ def seconds_per_work(connection: sqlite3.Connection, preset: str) -> float:
 
 
 def fair_queue_tags(connection: sqlite3.Connection) -> tuple[float, dict[str, float]]:
-    """The fair queue's virtual time and each owner's last finish tag, as last stored."""
+    """Return the stored virtual time of the fair queue and the last finish tag of each user."""
     virtual = connection.execute("SELECT coalesce(max(start_tag), 0) FROM jobs").fetchone()[0]
     rows = connection.execute(
         "SELECT user_id, max(finish_tag) FROM jobs WHERE finish_tag > ? GROUP BY user_id",

@@ -1,6 +1,6 @@
-"""The records of the studio: what is asked, what happens to it, what comes of it.
+"""Records of jobs and results: request, job, snapshot, library item, grid.
 
-Everything here is a frozen value. Times are seconds since the epoch (``time.time()``).
+All are frozen dataclasses. Times are seconds since the epoch (``time.time()``).
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from ..protocol.outputs import Kind, Outputs
 from ..protocol.progress import Phase
 
 __all__ = [
+    "Grid",
+    "GridAxis",
+    "GridCell",
     "Job",
     "JobError",
     "JobRequest",
@@ -36,22 +39,24 @@ __all__ = [
 
 
 LOCAL_USER_ID: Final = "local"
-"""Whose things those of the person at the machine are."""
+"""The user of a page that only this machine can reach."""
 
 _NAMESPACE: Final = uuid.UUID("a4f5c3de-3f0b-4c1e-8f57-2c9b7e61d0aa")
 
 TEMPLATES: Final = "templates"
-"""Among a job's values: its prompts as they were before wildcards were chosen, by name."""
+"""Key in a job's values: the prompts before wildcards were expanded, by param id."""
 
 
 class JobStatus(StrEnum):
-    """Where a job stands in the database. Written before the step it names is taken."""
+    """The stored status of a job, written before the step that it names."""
 
-    WAITING = "waiting"  # here only: may be reordered, and cancelled without asking anybody
-    CLAIMED = "claimed"  # has a prompt_id; ComfyUI may have heard of it, or not
-    SENT = "sent"  # ComfyUI said yes
-    FETCHING = "fetching"  # ComfyUI is done; the files are not all here yet
-    UNFETCHED = "unfetched"  # we failed, ComfyUI did not: taken up again on retry or restart
+    WAITING = "waiting"  # only here: can be reordered, and cancelled at once
+    CLAIMED = "claimed"  # has a prompt_id; ComfyUI may or may not have received it
+    SENT = "sent"  # ComfyUI has accepted it
+    FETCHING = "fetching"  # ComfyUI has finished; some files are not downloaded yet
+    UNFETCHED = (
+        "unfetched"  # finished at ComfyUI, but a download failed: resumed on retry or restart
+    )
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -59,12 +64,12 @@ class JobStatus(StrEnum):
 
     @property
     def active(self) -> bool:
-        """Whether something will still happen to the job by itself."""
+        """Whether the job will continue by itself."""
         return self in ACTIVE
 
     @property
     def phase(self) -> Phase:
-        """What a person is told before any news from the server."""
+        """The phase that users see before the first report."""
         return _PHASES[self]
 
 
@@ -84,18 +89,17 @@ _PHASES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequest:
-    """What somebody wants made.
+    """A request for a job.
 
-    ``values`` are the preset's own names (``prompt``, ``seed``, ``width`` …); a seed that is
-    absent, None or -1 is drawn here and stored, so that the job can be repeated. Wildcards in
-    prompts are chosen by it (see :func:`expand_values`).
-    ``front`` puts it before the owner's other waiting jobs, never before other owners' turns.
-    ``replaces`` is the id of a waiting job of the owner whose place this one takes.
-    ``key`` is the asker's own name for this request. Asked again with the same one, because an
-    answer was lost, the owner gets the job that there is.
-    ``graph`` is a ready API-format graph to run as it is; ``preset`` is then only its name.
-    ``uploads`` is None where everything may be run. For a visitor it names the files that were
-    sent for this job: the graph is then compared with what the preset allows.
+    ``values`` are values of the preset's params by id (``prompt``, ``seed``, ``width`` …). A seed
+    that is missing, None or -1 is chosen and stored, so that the job can be repeated; it also
+    chooses the wildcards of prompts (see :func:`expand_values`).
+    ``front`` puts the job before the user's other waiting jobs, not before those of other users.
+    ``replaces`` is the id of a waiting job of the user whose position this one takes.
+    ``key`` is an idempotency key: a request with the key of an existing job returns that job.
+    ``graph`` is an API-format graph to run unchanged; ``preset`` is then only its name.
+    ``uploads`` is None if any graph may run. Otherwise it names the uploads of this job, and the
+    graph is checked against what the preset allows.
     """
 
     user_id: str
@@ -109,7 +113,7 @@ class JobRequest:
 
 
 def make_id(user_id: str, key: str | None) -> str:
-    """For what an owner asks for: with a key always the same, otherwise each time a new one."""
+    """Return the id of a user's request: the same for the same key, or a new one without key."""
     if key is None:
         return str(uuid.uuid4())
     return str(uuid.uuid5(_NAMESPACE, json.dumps([user_id, key])))
@@ -117,7 +121,7 @@ def make_id(user_id: str, key: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class JobError:
-    """Why a job did not end well: a sentence, what to do, and the rest behind a fold.
+    """Why a job failed: a sentence, a hint, and details.
 
     ``kind`` is the name of the exception class (``OutOfMemoryError``, ``JobLostError`` …).
     """
@@ -129,7 +133,7 @@ class JobError:
 
     @classmethod
     def of(cls, error: BaseException) -> JobError:
-        """The record of ``error``; tracebacks and per-node problems go to ``details``."""
+        """Return the record of an exception; tracebacks and node problems become ``details``."""
         if not isinstance(error, ComfyHeadlessError):
             return cls(
                 message="Something went wrong here, in the app itself.",
@@ -147,12 +151,12 @@ class JobError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job as it is stored. ``values`` hold the concrete seed; ``graph`` is what is sent.
+    """A stored job. ``values`` contain the concrete seed; ``graph`` is what ComfyUI receives.
 
-    ``rank`` orders the owner's waiting jobs, lowest first; ``work`` is the relative size and
-    ``cost_s`` the estimated seconds (see :mod:`..jobs.fair_queue`). ``prompt_id`` is ComfyUI's
-    name for it
-    and ``outputs`` what ComfyUI said it made.
+    ``rank`` orders the user's waiting jobs, lowest first; ``work`` is the relative size and
+    ``cost_s`` the estimated seconds (see :mod:`..jobs.fair_queue`). ``prompt_id`` is ComfyUI's id
+    of the job, ``server`` the name of its server, and ``outputs`` the files and texts that ComfyUI
+    reported.
     """
 
     id: str
@@ -178,7 +182,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredFile:
-    """A result on disk. ``path`` and ``thumbnail`` are relative to the data folder, with ``/``."""
+    """A result file on disk, before it becomes a :class:`LibraryItem`.
+
+    ``path`` and ``thumbnail`` are relative to the data folder, with ``/``.
+    """
 
     source: str
     kind: Kind
@@ -193,11 +200,11 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LibraryItem:
-    """One result in the library.
+    """A result in the library.
 
-    ``path`` holds the bytes exactly as ComfyUI wrote them, under a name of our own;
-    ``filename`` is ComfyUI's name, for downloads. ``thumbnail`` is a small WebP, or None where
-    there is nothing to see (audio) or it could not be made. ``width`` and ``height`` are pixels.
+    ``path`` is the file exactly as ComfyUI wrote it, named by its digest; ``filename`` is
+    ComfyUI's name, for downloads. ``thumbnail`` is a small WebP image, or None for audio and
+    unreadable files. ``width`` and ``height`` are in pixels.
     """
 
     id: int
@@ -221,15 +228,15 @@ class LibraryItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A job at one moment, complete: a follower needs no earlier one.
+    """The complete state of a job at one moment.
 
     ``progress`` is 0–100 for the whole graph and never falls. ``queue_position`` counts from 1
-    and is None once the job has its turn; ``queue_size`` is how many wait in all and
-    ``queue_own`` how many of these are the owner's. ``others_own`` is how many more unfinished jobs
-    the owner has, kept up to date while the job is followed. ``preview`` is the newest picture as
-    the server sent it, of MIME type ``preview_type``. ``version`` grows with every change.
-    ``error`` says why the job ended badly or, while the phase is ``reconnecting``, what is in the
-    way. ``items`` and ``texts`` are complete in the last snapshot, whose phase is terminal.
+    and is None once the job runs; ``queue_size`` is the number of queued jobs of all users and
+    ``queue_own`` those of the user. ``others_own`` is the number of the user's other unfinished
+    jobs, updated while the job is followed. ``preview`` is the newest preview image as the server
+    sent it, of MIME type ``preview_type``. ``version`` grows with every change. ``error`` is the
+    reason of a failure or, while the phase is ``reconnecting``, of the lost connection. ``items``
+    and ``texts`` are complete in the last snapshot, whose phase is terminal.
     """
 
     job_id: str
@@ -259,10 +266,10 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class QueueView:
-    """What an owner sees of the queue: own unfinished jobs in the order in which they run.
+    """The queue as a user sees it: the user's unfinished jobs, in the order in which they run.
 
-    ``others`` counts those of everybody else, of which nothing more is told. ``ended`` counts the
-    owner's that are over, since the start: one may come and go between two lines.
+    ``others`` counts the unfinished jobs of other users. ``ended`` counts the user's finished jobs
+    since the start, because a job may start and finish between two views.
     """
 
     jobs: tuple[tuple[Job, Snapshot], ...]
@@ -272,11 +279,11 @@ class QueueView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerStatus:
-    """What the ComfyUI server answered just now; ``error`` says why it did not.
+    """The status of a ComfyUI server; ``error`` says why it is offline.
 
-    ``devices`` and ``stats`` are as in the answer to ``GET /system_stats``; ``running`` and
-    ``pending`` count everybody's jobs. ``health`` is the verdict over all looks since the start;
-    None without the extra [health].
+    ``devices`` and ``stats`` are from ``GET /system_stats``; ``running`` and ``pending`` count the
+    jobs of all programs. ``health`` is the verdict over all checks since the start, or None
+    without the extra [health].
     """
 
     online: bool
@@ -290,3 +297,48 @@ class ServerStatus:
     stats: Mapping[str, Any] = field(default_factory=dict)
     error: JobError | None = None
     health: HealthReport | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GridAxis:
+    """One axis of a grid: the parameter that varies and the label of each row or column."""
+
+    label: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GridCell:
+    """The position of a job in a grid: its number from 1, the number of cells, and its labels."""
+
+    number: int
+    size: int
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """Jobs that vary one or two parameters and share a contact sheet.
+
+    ``jobs`` are the ids of the cells, row by row; ``down`` is None for a grid of one row.
+    """
+
+    id: str
+    user_id: str
+    across: GridAxis
+    down: GridAxis | None
+    jobs: tuple[str, ...]
+    created_at: float
+
+    @property
+    def title(self) -> str:
+        """The labels of the axes: 'Steps / Sampler'."""
+        return f"{self.across.label} / {self.down.label}" if self.down else self.across.label
+
+    def cell(self, job_id: str) -> GridCell | None:
+        """The cell of a job, or None if the job is not in this grid."""
+        if job_id not in self.jobs:
+            return None
+        row, column = divmod(self.jobs.index(job_id), len(self.across.labels))
+        labels = (self.across.labels[column], *((self.down.labels[row],) if self.down else ()))
+        return GridCell(self.jobs.index(job_id) + 1, len(self.jobs), labels)

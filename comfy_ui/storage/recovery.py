@@ -1,8 +1,8 @@
-"""A database that is broken: found at start, moved aside, and what can be read of it taken over.
+"""Recovery of a damaged database: detect, move aside, copy the readable rows.
 
-SQLite keeps a file whole through crashes and power cuts; disks, copies of a file in use and
-cleaners do not. Damage is mostly a few pages: the rows before and after them can be read. What
-lies in the files and in no row is entered again by :class:`..library.library.Library`.
+SQLite survives crashes and power cuts, but not failing disks or copies of a file in use. Damage
+is mostly a few pages; the rows before and after them can be read. The library imports files
+without a row again (``LibraryService.recover_files``).
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from .items_table import index_words
+from .items_table import rebuild_search_index
 
 logger = logging.getLogger(__name__)
 
 _BROKEN: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-_ALWAYS_CHECKED_BYTES: Final = 64 * 2**20  # read in a blink; a larger one when it was not closed
+_ALWAYS_CHECKED_BYTES: Final = 64 * 2**20  # a larger file is checked only after a crash
 _JSON: Final = frozenset({"vals", "graph", "outputs", "error", "sides", "jobs"})
-_TABLES: Final = ("jobs", "items", "grids", "copies", "uploads")  # items name jobs
+_TABLES: Final = ("jobs", "items", "grids", "copies", "uploads")  # jobs first: items refer to them
 
 
 @dataclass(frozen=True, slots=True)
 class RecoveredDatabase:
-    """What was taken over from a broken database, which now lies at ``aside``."""
+    """The number of recovered rows, and the path of the broken file."""
 
     aside: Path
     jobs: int
@@ -36,14 +36,14 @@ class RecoveredDatabase:
 
     def __str__(self) -> str:
         return (
-            f"The studio's database was broken. It is kept as {self.aside.name}; "
+            f"The database was damaged. It is kept as {self.aside.name}; "
             f"{self.jobs} jobs and {self.results} results could be read from it, and other files "
-            "were entered again with what they tell."
+            "were imported again from their metadata."
         )
 
 
 def is_broken(path: Path) -> bool:
-    """Whether the file is damaged. A large one is looked through only after a crash."""
+    """Whether the file is damaged. A large file is checked only after a crash."""
     if not path.exists() or not path.stat().st_size:
         return False
     crashed = path.with_name(f"{path.name}-wal").exists()
@@ -52,8 +52,8 @@ def is_broken(path: Path) -> bool:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if not crashed and path.stat().st_size > _ALWAYS_CHECKED_BYTES:
                 return False
-            found = connection.execute("PRAGMA quick_check(1)").fetchone()
-            return found is None or found[0] != "ok"
+            row = connection.execute("PRAGMA quick_check(1)").fetchone()
+            return row is None or row[0] != "ok"
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode & 0xFF in _BROKEN:
             return True
@@ -61,7 +61,7 @@ def is_broken(path: Path) -> bool:
 
 
 def move_aside(path: Path) -> Path:
-    """Give the file, and its journal, another name. Gives that of the file."""
+    """Rename the file and its journal; return the new path."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     aside = path.with_name(f"{path.name}.broken-{stamp}")
     for ending in ("", "-wal", "-shm"):
@@ -71,26 +71,26 @@ def move_aside(path: Path) -> Path:
     return aside
 
 
-def rescue(aside: Path, connection: sqlite3.Connection) -> RecoveredDatabase:
-    """Take over what can be read of the broken file into a new database."""
-    taken = dict.fromkeys(_TABLES, 0)
+def recover(aside: Path, connection: sqlite3.Connection) -> RecoveredDatabase:
+    """Copy the readable rows of a broken file into a new database."""
+    counts = dict.fromkeys(_TABLES, 0)
     connection.execute("BEGIN")
     try:
         with closing(sqlite3.connect(aside)) as broken:
             broken.row_factory = sqlite3.Row
             for table in _TABLES:
-                taken[table] = _take_over(broken, connection, table)
-            index_words(connection)
-    except sqlite3.DatabaseError as error:  # nothing at all can be read
-        logger.info("Of %s: %s", aside, error)
+                counts[table] = _copy_rows(broken, connection, table)
+            rebuild_search_index(connection)
+    except sqlite3.DatabaseError as error:  # no table can be read
+        logger.info("Cannot read %s: %s", aside, error)
     connection.execute("COMMIT")
-    rescued = RecoveredDatabase(aside, taken["jobs"], taken["items"])
-    logger.warning("%s", rescued)
-    return rescued
+    recovered = RecoveredDatabase(aside, counts["jobs"], counts["items"])
+    logger.warning("%s", recovered)
+    return recovered
 
 
-def _take_over(broken: sqlite3.Connection, connection: sqlite3.Connection, table: str) -> int:
-    """Rows from the start up to the damage, and from the end back to it."""
+def _copy_rows(broken: sqlite3.Connection, connection: sqlite3.Connection, table: str) -> int:
+    """Copy rows from the start up to the damage, then from the end back to it."""
     columns = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
     count = 0
     for order in ("ASC", "DESC"):
@@ -105,19 +105,19 @@ def _take_over(broken: sqlite3.Connection, connection: sqlite3.Connection, table
 
 
 def _insert(connection: sqlite3.Connection, table: str, row: sqlite3.Row, columns: set[str]) -> int:
-    given = [name for name in row.keys() if name in columns]  # noqa: SIM118 -- not a mapping
-    marks = ", ".join("?" * len(given))
+    names = [name for name in row.keys() if name in columns]  # noqa: SIM118 -- not a mapping
+    marks = ", ".join("?" * len(names))
     try:
         return connection.execute(
-            f"INSERT OR IGNORE INTO {table} ({', '.join(given)}) VALUES ({marks})",  # noqa: S608 -- our own names
-            [row[name] for name in given],
+            f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({marks})",  # noqa: S608 -- our own names
+            [row[name] for name in names],
         ).rowcount
-    except sqlite3.IntegrityError:  # a result without its job: its file is entered again
+    except sqlite3.IntegrityError:  # a result without its job: the library imports its file again
         return 0
 
 
 def _is_sound(row: sqlite3.Row) -> bool:
-    """Whether what is written as JSON still is: a damaged page may give rows of rubbish."""
+    """Whether the JSON columns are valid: a damaged page may yield rows of garbage."""
     try:
         for name in _JSON.intersection(row.keys()):
             if row[name] is not None:

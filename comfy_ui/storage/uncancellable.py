@@ -1,7 +1,6 @@
-"""Changes that are made whole or not at all, also when nobody waits for them any more.
+"""Coroutines that finish even if their caller is cancelled, as when a page closes.
 
-What is written to the database is written even if its caller is cancelled meanwhile, as happens
-when a page goes away. What follows from it in memory must then be done, too.
+A database write always finishes, so the change in memory that follows must happen, too.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 
-_UNWATCHED: Final[set[asyncio.Task[Any]]] = set()
+_DETACHED: Final[set[asyncio.Task[Any]]] = set()
 
 
 def uncancellable(
     change: Callable[P, Coroutine[Any, Any, R]],
 ) -> Callable[P, Coroutine[Any, Any, R]]:
-    """The coroutine function ``change``, which goes on to its end once it has been awaited.
+    """Let a coroutine function run to its end once it is awaited.
 
-    Cancelling the caller ends the waiting alone.
+    Cancelling the caller only ends the wait.
     """
 
     @functools.wraps(change)
@@ -35,7 +34,7 @@ def uncancellable(
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             if not task.done():
-                _UNWATCHED.add(task)
+                _DETACHED.add(task)
                 task.add_done_callback(_ended)
             raise
 
@@ -43,6 +42,6 @@ def uncancellable(
 
 
 def _ended(task: asyncio.Task[Any]) -> None:
-    _UNWATCHED.discard(task)
+    _DETACHED.discard(task)
     if not task.cancelled() and (error := task.exception()) is not None:
-        logger.info("A change that nobody waits for any more was not made: %s", error)
+        logger.info("A change failed after its caller was cancelled: %s", error)

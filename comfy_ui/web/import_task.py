@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import ComfyHeadlessError, ValidationError
 from ..library.folder_import import ImportProgress
-from ..library.library import Library
+from ..library.library_service import LibraryService
 
 __all__ = ["ImportTask"]
 
@@ -29,7 +29,7 @@ class ImportTask:
         """Whether an import is running."""
         return self._task is not None and not self._task.done()
 
-    def start(self, library: Library, folder: str, user_id: str) -> None:
+    def start(self, library: LibraryService, folder: str, user_id: str) -> None:
         """Start an import, which continues after the page is closed.
 
         Raises:
@@ -62,7 +62,7 @@ class ImportTask:
             "said": self._message,
         }
 
-    async def _run(self, library: Library, folder: Path, user_id: str) -> None:
+    async def _run(self, library: LibraryService, folder: Path, user_id: str) -> None:
         def on_progress(progress: ImportProgress) -> None:
             self._progress = progress
 

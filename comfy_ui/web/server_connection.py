@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ..client import ComfyWSClient
 from ..errors import AuthenticationError, ComfyHeadlessError, ComfyUIOfflineError
-from ..jobs.studio import Studio
+from ..jobs.job_service import JobService, open_jobs
 from ..library.saved_workflows import SavedWorkflows
 from ..models.model_folders import ModelFolders, find_model_folders
 from ..settings import Settings
@@ -46,7 +46,7 @@ class ServerConnection:
     Call :meth:`start_engine` first, then :meth:`open` in the event loop that serves the page.
     """
 
-    studio: Studio
+    jobs: JobService
     client: ComfyWSClient
     """The first server. Its saved workflows and templates are offered on the page."""
     clients: list[ComfyWSClient]
@@ -63,7 +63,7 @@ class ServerConnection:
         self._engine = ExitStack()
         self._resources = AsyncExitStack()
         self._reconnecting = asyncio.Lock()
-        self._ready = asyncio.Event()  # cleared while the studio is being replaced
+        self._ready = asyncio.Event()  # cleared while the job service is being replaced
         self._ready.set()
         self._check_task: asyncio.Task[list[ServerStatus]] | None = None
 
@@ -124,7 +124,7 @@ class ServerConnection:
         return await asyncio.shield(self._check_task)
 
     async def _check(self) -> list[ServerStatus]:
-        statuses = await self.studio.statuses()
+        statuses = await self.jobs.server_statuses()
         online = [status for status in statuses if status.online]
         if online:
             # The demo engine can draw what any version could, so no version is checked.
@@ -173,11 +173,11 @@ class ServerConnection:
                 await self._ready.wait()
 
     async def follow(self, job_id: str, user_id: str) -> AsyncGenerator[Snapshot, None]:
-        """Follow a job as :meth:`.Studio.follow` does, across reconnects, until the app stops."""
-        studio = None
-        while studio is not self.studio:
-            studio = self.studio
-            async with aclosing(studio.follow(job_id, user_id)) as snapshots:
+        """Follow a job as :meth:`.JobService.follow`, across reconnects, until the app stops."""
+        service = None
+        while service is not self.jobs:
+            service = self.jobs
+            async with aclosing(service.follow(job_id, user_id)) as snapshots:
                 async for snapshot in snapshots:
                     yield snapshot
                     if snapshot.terminal:
@@ -209,8 +209,8 @@ class ServerConnection:
         self.client = self.clients[0]
         opened = self._saved_workflows.opened if self.keeps_opened else None
         folders = [self._saved_workflows.presets, *([opened] if opened else [])]
-        self.studio = await self._resources.enter_async_context(
-            Studio(
+        self.jobs = await self._resources.enter_async_context(
+            open_jobs(
                 client=self.client,
                 others=self.clients[1:],
                 data_dir=self._settings.data_dir,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..client import ComfyWSClient
-from ..jobs.studio import Studio
+from ..jobs.job_service import JobService
+from ..library.library_service import LibraryService
 from ..library.saved_workflows import SavedWorkflows
 from ..models.download import ModelSources
 from ..models.download_queue import DownloadQueue
@@ -46,9 +47,14 @@ class Services:
         )
 
     @property
-    def studio(self) -> Studio:
-        """Jobs and results."""
-        return self.connection.studio
+    def jobs(self) -> JobService:
+        """The jobs of all users."""
+        return self.connection.jobs
+
+    @property
+    def library(self) -> LibraryService:
+        """The results and uploads of all users."""
+        return self.connection.jobs.library
 
     @property
     def client(self) -> ComfyWSClient:

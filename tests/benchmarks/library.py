@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from comfy_ui.library.library import Library, open_library
+from comfy_ui.library.library_service import LibraryService, open_library
 from comfy_ui.web.components.library_view import tiles
 
 OWNER, OTHER = "ann", "bob"
@@ -65,7 +65,7 @@ def seed(folder: Path, rows: int) -> None:
             for n in range(12)
         }
     )
-    with closing(sqlite3.connect(folder / "studio.db", isolation_level=None)) as connection:
+    with closing(sqlite3.connect(folder / "comfy_ui.db", isolation_level=None)) as connection:
         connection.execute("BEGIN")
         for n in range(rows + rows // 10):
             at = now - 2 * 365 * 86400 * (1 - n / (rows * 1.1))
@@ -99,7 +99,7 @@ def seed(folder: Path, rows: int) -> None:
         connection.execute("COMMIT")
 
 
-async def questions(library: Library) -> dict[str, Callable[[], Awaitable[Any]]]:
+async def questions(library: LibraryService) -> dict[str, Callable[[], Awaitable[Any]]]:
     """What the page asks, by name."""
     deep = (await _deep(library)).id
     month, now = 30 * 86400, time.time()
@@ -136,7 +136,7 @@ async def questions(library: Library) -> dict[str, Callable[[], Awaitable[Any]]]
     }
 
 
-async def _deep(library: Library) -> Any:
+async def _deep(library: LibraryService) -> Any:
     """The last result of page 1,500, or of the middle."""
     rows = await library._database.run(
         lambda c: c.execute("SELECT count(*) FROM items WHERE user_id = ?", (OWNER,)).fetchone()[0]
@@ -159,7 +159,7 @@ async def measure(rows: int, *, repeat: int = 15) -> dict[str, tuple[float, floa
             pass
         began = time.perf_counter()
         seed(folder, rows)
-        size = (folder / "studio.db").stat().st_size / 2**20
+        size = (folder / "comfy_ui.db").stat().st_size / 2**20
         print(f"{rows:,} results seeded in {time.perf_counter() - began:.0f} s, {size:.0f} MiB")
         process = psutil.Process()
         began = time.perf_counter()

@@ -28,29 +28,29 @@ async def measure(jobs: int, owners: int, *, repeat: int = 100) -> dict[str, flo
             waiting = [
                 await queue.submit(a_job(names[n % owners]), front=False) for n in range(jobs)
             ]
-            (claim,) = await queue.claim("w", limit=1)
-            await queue.publish("w", JobReport(job_id=claim.job.id, status=JobStatus.SENT))
+            ((claimed, _),) = await queue.claim("w", limit=1)
+            await queue.publish("w", JobReport(job_id=claimed.id, status=JobStatus.SENT))
             followers = [
-                asyncio.create_task(last(queue.watch(job.id, job.user_id))) for job in waiting
+                asyncio.create_task(last(queue.follow(job.id, job.user_id))) for job in waiting
             ]
-            while len(queue._board.followed()) < jobs:  # noqa: ASYNC110
+            while len(queue._unfinished.updates.followed()) < jobs:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
             async def news(n: int) -> None:
                 told = Progress(
-                    prompt_id=str(claim.job.prompt_id),
+                    prompt_id=str(claimed.prompt_id),
                     phase=Phase.QUEUED if n % 2 else Phase.RUNNING,
                     progress=0.0,
                     queue_position=1 if n % 2 else None,
                 )
-                await queue.publish("w", JobReport(job_id=claim.job.id, progress=told))
+                await queue.publish("w", JobReport(job_id=claimed.id, progress=told))
 
             async def ask(n: int) -> None:
                 await queue.active(names[n % owners])
 
             async def look(_: int) -> None:
                 for name in names:
-                    await queue._owners_line(name)
+                    await queue._view(name)
 
             async def come_and_go(n: int) -> None:
                 job = await queue.submit(a_job(names[n % owners]), front=True)

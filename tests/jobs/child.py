@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from comfy_ui.client import ComfyWSClient
-from comfy_ui.jobs.studio import Studio
+from comfy_ui.jobs.job_service import open_jobs
 from comfy_ui.storage.records import JobRequest
 from tests.jobs.support import sleepy_graph
 
@@ -23,7 +23,7 @@ async def main(url: str, folder: str, count: str, seed: str) -> None:
     rng = random.Random(int(seed))
     async with (
         ComfyWSClient(url=url) as client,
-        Studio(client=client, data_dir=Path(folder)) as studio,
+        open_jobs(client=client, data_dir=Path(folder)) as service,
     ):
         for _ in range(int(count)):
             nonce = rng.getrandbits(40)
@@ -31,9 +31,9 @@ async def main(url: str, folder: str, count: str, seed: str) -> None:
             request = JobRequest(
                 user_id=rng.choice(OWNERS), preset="sleepy", values={"nonce": nonce}, graph=graph
             )
-            job = await studio.submit(request)
+            job = await service.submit(request)
             print(f"submitted {job.id} {job.user_id}", flush=True)
-        while any([await studio.active(user_id) for user_id in OWNERS]):  # noqa: ASYNC110 -- a killed process polls
+        while any([await service.active(user_id) for user_id in OWNERS]):  # noqa: ASYNC110 -- a killed process polls
             await asyncio.sleep(0.02)
     print("done", flush=True)
 

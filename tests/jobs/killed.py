@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from comfy_ui.client import ComfyWSClient
+from comfy_ui.jobs.job_service import open_jobs
 from comfy_ui.jobs.local_queue import LocalQueue
-from comfy_ui.jobs.studio import Studio
 from comfy_ui.library.result_files import FileStore
 from comfy_ui.storage.records import JobRequest, JobStatus
 from tests.jobs.support import sleepy_graph
@@ -55,7 +55,7 @@ def _die() -> None:
 def _around(call: Callable[..., Awaitable[Any]], step: str, name: str) -> Callable[..., Any]:
     @wraps(call)
     async def wrapped(*args: Any, **options: Any) -> Any:
-        if step == f"{name} before" and (name != "claim" or args[0]._jobs):
+        if step == f"{name} before" and (name != "claim" or args[0]._unfinished.index):
             _die()
         result = await call(*args, **options)
         if step == f"{name} after" and result != []:  # a claim that gave something
@@ -92,17 +92,17 @@ async def _run(url: str, folder: Path, step: str) -> None:
     if step == "write of the end, in the middle":
         from comfy_ui.storage import items_table
 
-        items_table.add = lambda *_, **__: _die()
+        items_table.insert = lambda *_, **__: _die()
     async with ComfyWSClient(url=url) as client:
         theirs: Any = client
         for name in ("queue_prompt", "download"):
             setattr(theirs, name, _around(getattr(theirs, name), step, name))
-        async with Studio(client=client, data_dir=folder) as studio:
+        async with open_jobs(client=client, data_dir=folder) as service:
             graph = sleepy_graph(nonce=hash(step) % 2**24, seconds=0.3)
             request = JobRequest(user_id="ann", preset="sleepy", graph=graph)
-            job = await studio.submit(request)
+            job = await service.submit(request)
             if step.startswith("cancel"):
-                while (await studio.job(job.id, "ann")).status is not JobStatus.SENT:  # noqa: ASYNC110
+                while (await service.job(job.id, "ann")).status is not JobStatus.SENT:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
-                await studio.cancel(job.id, "ann")
+                await service.cancel(job.id, "ann")
             await asyncio.sleep(30)

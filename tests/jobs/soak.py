@@ -21,7 +21,7 @@ from typing import Any
 
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer, Faults
-from comfy_ui.jobs.studio import Studio
+from comfy_ui.jobs.job_service import JobService, open_jobs
 from comfy_ui.storage.records import Job, JobRequest, Phase
 from tests.faults import catalogue
 from tests.faults.proxy import FaultProxy
@@ -73,14 +73,14 @@ async def soak(*, jobs: int, owners: int, seed: int = 0, every_s: float = 2.0) -
         before = {*asyncio.all_tasks()}
         async with (
             ComfyWSClient(url=proxy.url, timeout=PATIENCE_S) as client,
-            Studio(
+            open_jobs(
                 client=client, data_dir=folder, waiting_limit=WAITING_PER_OWNER, concurrency=8
-            ) as studio,
+            ) as service,
         ):
             weather = asyncio.create_task(bad_weather(proxy, rng, account, every_s))
             made = await asyncio.gather(
                 *(
-                    _owner(studio, f"owner{n}", jobs // owners, random.Random(seed + n), n)
+                    _owner(service, f"owner{n}", jobs // owners, random.Random(seed + n), n)
                     for n in range(owners)
                 )
             )
@@ -88,8 +88,8 @@ async def soak(*, jobs: int, owners: int, seed: int = 0, every_s: float = 2.0) -
             await asyncio.gather(weather, return_exceptions=True)
             proxy.forget()
             account.seconds = time.monotonic() - began
-            await _settled(studio, [job for own in made for job, _ in own])
-            await _judge(studio, engine, [pair for own in made for pair in own], account)
+            await _settled(service, [job for own in made for job, _ in own])
+            await _judge(service, engine, [pair for own in made for pair in own], account)
         await asyncio.sleep(0.5)
         left = {*asyncio.all_tasks()} - before
         account.left_behind += [f"task {task.get_name()}" for task in left]
@@ -100,29 +100,29 @@ async def soak(*, jobs: int, owners: int, seed: int = 0, every_s: float = 2.0) -
 
 
 async def _owner(
-    studio: Studio, user_id: str, count: int, rng: random.Random, number: int
+    service: JobService, user_id: str, count: int, rng: random.Random, number: int
 ) -> list[tuple[Job, bool]]:
     """One person: submits, follows some, cancels a few; gives the jobs and whether cancelled."""
     made: list[tuple[Job, bool]] = []
     for n in range(count):
-        while len(await studio.active(user_id)) >= WAITING_PER_OWNER // 2:  # noqa: ASYNC110
+        while len(await service.active(user_id)) >= WAITING_PER_OWNER // 2:  # noqa: ASYNC110
             await asyncio.sleep(rng.uniform(1.0, 3.0))
         nonce = number * 100_000 + n
         graph = sleepy_graph(nonce=nonce, seconds=rng.choice((0.0, 0.0, 0.02)))
         request = JobRequest(user_id=user_id, preset="soak", values={"nonce": nonce}, graph=graph)
-        job = await studio.submit(request)
+        job = await service.submit(request)
         cancelled = rng.random() < 0.05
         if cancelled:
             await asyncio.sleep(rng.uniform(0.0, 0.3))
-            await studio.cancel(job.id, user_id)
+            await service.cancel(job.id, user_id)
         elif rng.random() < 0.2:
-            await _follow_a_while(studio, job, rng.randint(1, 4))
+            await _follow_a_while(service, job, rng.randint(1, 4))
         made.append((job, cancelled))
     return made
 
 
-async def _follow_a_while(studio: Studio, job: Job, snapshots: int) -> None:
-    async for _ in studio.follow(job.id, job.user_id):
+async def _follow_a_while(service: JobService, job: Job, snapshots: int) -> None:
+    async for _ in service.follow(job.id, job.user_id):
         snapshots -= 1
         if not snapshots:
             return
@@ -173,21 +173,21 @@ def _in_its_loop(proxy: FaultProxy, work: Any) -> None:
         asyncio.run_coroutine_threadsafe(work, loop)
 
 
-async def _settled(studio: Studio, jobs: list[Job]) -> None:
+async def _settled(service: JobService, jobs: list[Job]) -> None:
     owners = {job.user_id for job in jobs}
     async with asyncio.timeout(300):
-        while any([await studio.active(user_id) for user_id in owners]):  # noqa: ASYNC110
+        while any([await service.active(user_id) for user_id in owners]):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 
 
 async def _judge(
-    studio: Studio, engine: DemoServer, made: list[tuple[Job, bool]], account: Account
+    service: JobService, engine: DemoServer, made: list[tuple[Job, bool]], account: Account
 ) -> None:
     account.jobs = len(made)
     truth = engine_files(engine)
     runs = Counter(name.rsplit("_", 2)[0] for name in truth)
     for job, cancelled in made:
-        end = await studio.snapshot(job.id, job.user_id)
+        end = await service.snapshot(job.id, job.user_id)
         account.phases[end.phase] += 1
         name = f"made_{job.values['nonce']}"
         if not end.terminal or (

@@ -1,4 +1,4 @@
-"""What the studio's tests share."""
+"""What the tests of jobs share."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from comfy_ui.demo import DemoServer
+from comfy_ui.jobs.job_service import JobService
 from comfy_ui.jobs.local_queue import LocalQueue
-from comfy_ui.jobs.studio import Studio
 from comfy_ui.storage.database import Database
 from comfy_ui.storage.records import Job, JobRequest, JobStatus, Snapshot
+from comfy_ui.storage.sqlite_job_store import SqliteJobStore
 
 
 def a_job(user_id: str = "ann", *, preset: str = "p", prompt: str = "", **fields: Any) -> Job:
@@ -36,7 +37,7 @@ def a_job(user_id: str = "ann", *, preset: str = "p", prompt: str = "", **fields
 async def open_queue(folder: Path, *, waiting_limit: int = 100) -> AsyncIterator[LocalQueue]:
     database = Database(folder)
     await database.open()
-    queue = LocalQueue(database, folder=folder, waiting_limit=waiting_limit)
+    queue = LocalQueue(SqliteJobStore(database, folder), waiting_limit=waiting_limit)
     try:
         await queue.open()
         yield queue
@@ -87,22 +88,22 @@ def engine_files(server: DemoServer) -> dict[str, bytes]:
 
 
 async def submit_sleepy(
-    studio: Studio, user_id: str = "ann", *, front: bool = False, **graph: Any
+    service: JobService, user_id: str = "ann", *, front: bool = False, **graph: Any
 ) -> Job:
     request = JobRequest(user_id=user_id, preset="sleepy", graph=sleepy_graph(**graph), front=front)
-    return await studio.submit(request)
+    return await service.submit(request)
 
 
 async def until(
-    studio: Studio, job: Job, wanted: Callable[[Snapshot], bool], *, within_s: float = 20.0
+    service: JobService, job: Job, wanted: Callable[[Snapshot], bool], *, within_s: float = 20.0
 ) -> Snapshot:
     """The first snapshot that is ``wanted``; the last one if none is."""
-    async with asyncio.timeout(within_s), aclosing(studio.follow(job.id, job.user_id)) as news:
+    async with asyncio.timeout(within_s), aclosing(service.follow(job.id, job.user_id)) as news:
         async for snapshot in news:
             if wanted(snapshot):
                 break
     return snapshot
 
 
-async def end_of(studio: Studio, job: Job, *, within_s: float = 30.0) -> Snapshot:
-    return await until(studio, job, lambda snapshot: snapshot.terminal, within_s=within_s)
+async def end_of(service: JobService, job: Job, *, within_s: float = 30.0) -> Snapshot:
+    return await until(service, job, lambda snapshot: snapshot.terminal, within_s=within_s)

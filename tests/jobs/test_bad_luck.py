@@ -10,49 +10,49 @@ import pytest
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer, Faults
 from comfy_ui.errors import MissingNodesError, StorageError
-from comfy_ui.jobs.studio import Studio
+from comfy_ui.jobs.job_service import JobService, open_jobs
 from comfy_ui.storage.records import JobStatus, Phase
 from tests.jobs import support
 from tests.jobs.support import end_of, submit_sleepy, until
 
 
-async def refuse_writes(studio: Studio, *, refuse: bool) -> None:
+async def refuse_writes(service: JobService, *, refuse: bool) -> None:
     """Let SQLite refuse every write, as on a full disk."""
-    await studio._database.run(lambda c: c.execute(f"PRAGMA query_only = {int(refuse)}"))
+    await service._store._database.run(lambda c: c.execute(f"PRAGMA query_only = {int(refuse)}"))
 
 
-async def test_a_disk_that_refuses_queues_nothing_and_changes_nothing(studio: Studio) -> None:
-    (item,) = (await end_of(studio, await submit_sleepy(studio))).items
-    await refuse_writes(studio, refuse=True)
+async def test_a_disk_that_refuses_queues_nothing_and_changes_nothing(service: JobService) -> None:
+    (item,) = (await end_of(service, await submit_sleepy(service))).items
+    await refuse_writes(service, refuse=True)
     for attempt in (
-        submit_sleepy(studio, nonce=1),
-        studio.star(item.id, "ann"),
-        studio.delete([item.id], "ann"),
-        studio.repeat(item.job_id, "ann"),
+        submit_sleepy(service, nonce=1),
+        service.library.star(item.id, "ann"),
+        service.library.delete([item.id], "ann"),
+        service.repeat(item.job_id, "ann"),
     ):
         with pytest.raises(StorageError) as told:
             await attempt
         assert told.value.message
-    assert await studio.active("ann") == []
-    assert await studio.results("ann") == [item]
-    await refuse_writes(studio, refuse=False)
-    assert (await end_of(studio, await submit_sleepy(studio, nonce=1))).phase is Phase.SUCCEEDED
+    assert await service.active("ann") == []
+    assert await service.library.results("ann") == [item]
+    await refuse_writes(service, refuse=False)
+    assert (await end_of(service, await submit_sleepy(service, nonce=1))).phase is Phase.SUCCEEDED
 
 
 async def test_a_disk_that_refuses_while_a_job_runs_costs_no_result(
-    studio: Studio, server: DemoServer
+    service: JobService, server: DemoServer
 ) -> None:
-    job = await submit_sleepy(studio, seconds=0.5)
-    await until(studio, job, lambda s: s.phase is Phase.RUNNING)
-    await refuse_writes(studio, refuse=True)
-    end = await end_of(studio, job)
+    job = await submit_sleepy(service, seconds=0.5)
+    await until(service, job, lambda s: s.phase is Phase.RUNNING)
+    await refuse_writes(service, refuse=True)
+    end = await end_of(service, job)
     assert end.phase is Phase.FAILED
     assert end.error is not None
     assert end.error.kind == "StorageError"
-    assert not await studio.results("ann")
-    await refuse_writes(studio, refuse=False)
-    assert await studio.retry_fetch(job.id, "ann")
-    end = await end_of(studio, job)
+    assert not await service.library.results("ann")
+    await refuse_writes(service, refuse=False)
+    assert await service.retry_fetch(job.id, "ann")
+    end = await end_of(service, job)
     assert end.phase is Phase.SUCCEEDED
     assert {i.filename: i.path.read_bytes() for i in end.items} == support.engine_files(server)
 
@@ -60,52 +60,52 @@ async def test_a_disk_that_refuses_while_a_job_runs_costs_no_result(
 async def test_a_disk_that_refused_to_the_end_is_made_good_by_the_next_start(
     client: ComfyWSClient, server: DemoServer, tmp_path: Path
 ) -> None:
-    async with Studio(client=client, data_dir=tmp_path) as studio:
-        job = await submit_sleepy(studio, seconds=0.3)
-        await until(studio, job, lambda s: s.phase is Phase.RUNNING)
-        await refuse_writes(studio, refuse=True)
-        assert (await end_of(studio, job)).phase is Phase.FAILED
-    async with Studio(client=client, data_dir=tmp_path) as studio:
-        end = await end_of(studio, job)
+    async with open_jobs(client=client, data_dir=tmp_path) as service:
+        job = await submit_sleepy(service, seconds=0.3)
+        await until(service, job, lambda s: s.phase is Phase.RUNNING)
+        await refuse_writes(service, refuse=True)
+        assert (await end_of(service, job)).phase is Phase.FAILED
+    async with open_jobs(client=client, data_dir=tmp_path) as service:
+        end = await end_of(service, job)
         assert end.phase is Phase.SUCCEEDED
     assert {i.filename: i.path.read_bytes() for i in end.items} == support.engine_files(server)
 
 
 async def test_a_comfyui_replaced_in_mid_flight_by_one_with_other_nodes_is_told(
-    studio: Studio, server: DemoServer
+    service: JobService, server: DemoServer
 ) -> None:
-    job = await submit_sleepy(studio, seconds=30.0)
-    waiting = [await submit_sleepy(studio, nonce=n) for n in (1, 2)]
-    await until(studio, job, lambda s: s.progress > 2)
+    job = await submit_sleepy(service, seconds=30.0)
+    waiting = [await submit_sleepy(service, nonce=n) for n in (1, 2)]
+    await until(service, job, lambda s: s.progress > 2)
     server.faults = Faults()  # the nodes of these jobs are not part of it
     await server.restart()
-    assert (await end_of(studio, job, within_s=60)).phase is Phase.LOST
+    assert (await end_of(service, job, within_s=60)).phase is Phase.LOST
     for one in waiting:
-        end = await end_of(studio, one, within_s=60)
+        end = await end_of(service, one, within_s=60)
         assert end.phase in (Phase.LOST, Phase.FAILED)
         assert end.error is not None
         assert end.error.hint
-    studio._servers[0]._nodes = (None, 0.0)  # a minute later
+    service._servers[0]._object_info = (None, 0.0)  # a minute later
     with pytest.raises(MissingNodesError, match="DemoSleep"):
-        await submit_sleepy(studio, nonce=3)
+        await submit_sleepy(service, nonce=3)
 
 
 @pytest.mark.parametrize("jump_s", [-400 * 86400.0, 400 * 86400.0])
 async def test_a_clock_that_jumps_in_mid_run_loses_and_reorders_nothing(
-    studio: Studio, jump_s: float
+    service: JobService, jump_s: float
 ) -> None:
-    first = (await end_of(studio, await submit_sleepy(studio))).items[0]
-    job = await submit_sleepy(studio, nonce=1, seconds=0.4)
+    first = (await end_of(service, await submit_sleepy(service))).items[0]
+    job = await submit_sleepy(service, nonce=1, seconds=0.4)
     # Long enough that the first one's picture has been fetched before this one's can be.
-    waiting = await submit_sleepy(studio, nonce=2, seconds=1.0)
-    await until(studio, job, lambda s: s.phase is Phase.RUNNING)
+    waiting = await submit_sleepy(service, nonce=2, seconds=1.0)
+    await until(service, job, lambda s: s.phase is Phase.RUNNING)
     real = time.time
-    studio._queue._now = lambda: real() + jump_s
-    ends = [await end_of(studio, one) for one in (job, waiting)]
+    service._queue._unfinished.now = lambda: real() + jump_s
+    ends = [await end_of(service, one) for one in (job, waiting)]
     assert [end.phase for end in ends] == [Phase.SUCCEEDED] * 2
     assert all(end.elapsed_s >= 0 for end in ends)
-    studio._queue._now = real
-    last = (await end_of(studio, await submit_sleepy(studio, nonce=3))).items[0]
+    service._queue._unfinished.now = real
+    last = (await end_of(service, await submit_sleepy(service, nonce=3))).items[0]
     made = [last, *(end.items[0] for end in reversed(ends)), first]
-    assert await studio.results("ann") == made
-    assert (await studio.job(job.id, "ann")).status is JobStatus.SUCCEEDED
+    assert await service.library.results("ann") == made
+    assert (await service.job(job.id, "ann")).status is JobStatus.SUCCEEDED

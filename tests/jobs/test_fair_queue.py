@@ -7,7 +7,14 @@ from itertools import pairwise
 
 from hypothesis import given, strategies as st
 
-from comfy_ui.jobs.fair_queue import FairQueueClock, WaitingJob, fair_order, relative_work
+from comfy_ui.jobs.fair_queue import FairQueueClock, fair_order, relative_work
+from comfy_ui.storage.records import Job
+from tests.jobs.support import a_job
+
+
+def waiting_job(job_id: str, user_id: str, rank: float, cost_s: float, created_at: float) -> Job:
+    return a_job(user_id, id=job_id, rank=rank, cost_s=cost_s, created_at=created_at)
+
 
 turns = st.lists(
     st.builds(
@@ -19,19 +26,19 @@ turns = st.lists(
     max_size=30,
 ).map(
     lambda rows: [
-        WaitingJob(str(n), user_id, float(rank), cost, float(n))
+        waiting_job(str(n), user_id, float(rank), cost, float(n))
         for n, (user_id, rank, cost) in enumerate(rows)
     ]
 )
 
 
-def _line(user_id: str, count: int, *, cost_s: float = 1.0, at: float = 0.0) -> list[WaitingJob]:
-    return [WaitingJob(f"{user_id}{n}", user_id, float(n), cost_s, at + n) for n in range(count)]
+def _line(user_id: str, count: int, *, cost_s: float = 1.0, at: float = 0.0) -> list[Job]:
+    return [waiting_job(f"{user_id}{n}", user_id, float(n), cost_s, at + n) for n in range(count)]
 
 
 def test_two_owners_with_equal_jobs_take_turns() -> None:
     waiting = [*_line("a", 3), *_line("b", 3, at=100.0)]
-    assert [t.job_id for t in fair_order(waiting, FairQueueClock())] == [
+    assert [t.id for t in fair_order(waiting, FairQueueClock())] == [
         "a0",
         "b0",
         "a1",
@@ -65,9 +72,9 @@ def test_time_spent_away_is_not_saved_up() -> None:
 
 
 @given(turns)
-def test_the_order_has_every_job_once_and_keeps_each_owners_own(waiting: list[WaitingJob]) -> None:
+def test_the_order_has_every_job_once_and_keeps_each_owners_own(waiting: list[Job]) -> None:
     order = fair_order(waiting, FairQueueClock())
-    assert sorted(t.job_id for t in order) == sorted(t.job_id for t in waiting)
+    assert sorted(t.id for t in order) == sorted(t.id for t in waiting)
     for user_id in "abc":
         ranks = [t.rank for t in order if t.user_id == user_id]
         assert all(earlier <= later for earlier, later in pairwise(ranks))
@@ -75,7 +82,7 @@ def test_the_order_has_every_job_once_and_keeps_each_owners_own(waiting: list[Wa
 
 @given(turns)
 def test_the_order_foretold_is_the_order_in_which_turns_are_taken(
-    waiting: list[WaitingJob],
+    waiting: list[Job],
 ) -> None:
     clock, left, taken = FairQueueClock(), list(waiting), []
     while left:
@@ -87,7 +94,7 @@ def test_the_order_foretold_is_the_order_in_which_turns_are_taken(
 
 
 @given(turns)
-def test_nobody_gets_ahead_by_more_than_one_job(waiting: list[WaitingJob]) -> None:
+def test_nobody_gets_ahead_by_more_than_one_job(waiting: list[Job]) -> None:
     """The bound of start-time fair queuing, while both owners have something waiting."""
     longest = max((t.cost_s for t in waiting), default=0.0)
     left, used = Counter(t.user_id for t in waiting), Counter[str]()

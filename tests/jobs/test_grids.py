@@ -12,9 +12,8 @@ from PIL import Image
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.errors import ValidationError
 from comfy_ui.jobs.grids.contact_sheet import draw
-from comfy_ui.jobs.grids.grids_table import Grid, GridAxis, GridCell
-from comfy_ui.jobs.studio import Studio
-from comfy_ui.storage.records import JobRequest, JobStatus
+from comfy_ui.jobs.job_service import JobService, open_jobs
+from comfy_ui.storage.records import Grid, GridAxis, GridCell, JobRequest, JobStatus
 from tests.jobs.support import end_of, sleepy_graph
 
 SIZE = {"width": 256, "height": 320, "steps": 2}
@@ -33,18 +32,18 @@ def requests(**more: object) -> list[JobRequest]:
     ]
 
 
-async def ended(studio: Studio, grid: Grid) -> None:
+async def ended(service: JobService, grid: Grid) -> None:
     for job_id in grid.jobs:
-        await end_of(studio, await studio.job(job_id, grid.user_id))
-    await studio.sheets_drawn(grid.user_id)
+        await end_of(service, await service.job(job_id, grid.user_id))
+    await service.wait_for_sheets(grid.user_id)
 
 
-async def test_the_sheet_is_a_result_of_its_own_and_the_originals_stay(studio: Studio) -> None:
-    grid = await studio.submit_grid(requests(), across=ACROSS, down=DOWN)
-    assert studio.grid_cell(grid.jobs[2]) == GridCell(3, 4, ("1", "8"))
-    await ended(studio, grid)
-    assert studio.grid_cell(grid.jobs[2]) is None
-    sheet, *cells = await studio.results("ann")
+async def test_the_sheet_is_a_result_of_its_own_and_the_originals_stay(service: JobService) -> None:
+    grid = await service.submit_grid(requests(), across=ACROSS, down=DOWN)
+    assert service.grid_cell(grid.jobs[2]) == GridCell(3, 4, ("1", "8"))
+    await ended(service, grid)
+    assert service.grid_cell(grid.jobs[2]) is None
+    sheet, *cells = await service.library.results("ann")
     assert len(cells) == 4
     assert sheet.filename == "grid-steps-seed.webp"
     assert (sheet.kind, sheet.prompt, sheet.seed) == ("image", "a kite", 7)
@@ -52,51 +51,51 @@ async def test_the_sheet_is_a_result_of_its_own_and_the_originals_stay(studio: S
     with Image.open(sheet.path) as picture:
         assert picture.width > 2 * 256
         assert picture.height > 2 * 320
-    job = (await studio.recent("ann", limit=1))[0]
+    job = (await service.recent("ann", limit=1))[0]
     assert (job.id, job.status) == (sheet.job_id, JobStatus.SUCCEEDED)
-    assert (await studio.snapshot(job.id, "ann")).items == (sheet,)
-    again = await studio.submit(JobRequest(user_id="ann", preset=job.preset, values=job.values))
-    assert (await end_of(studio, again)).items
-    assert await studio.results("bob") == []
+    assert (await service.snapshot(job.id, "ann")).items == (sheet,)
+    again = await service.submit(JobRequest(user_id="ann", preset=job.preset, values=job.values))
+    assert (await end_of(service, again)).items
+    assert await service.library.results("bob") == []
 
 
-async def test_who_follows_the_line_is_told_when_the_sheet_is_there(studio: Studio) -> None:
-    async with asyncio.timeout(30), aclosing(studio.follow_line("ann")) as lines:
+async def test_who_follows_the_line_is_told_when_the_sheet_is_there(service: JobService) -> None:
+    async with asyncio.timeout(30), aclosing(service.follow_queue("ann")) as lines:
         assert (await anext(lines)).ended == 0
-        grid = await studio.submit_grid(requests(), across=ACROSS, down=DOWN)
+        grid = await service.submit_grid(requests(), across=ACROSS, down=DOWN)
         async for line in lines:
             if line.ended == len(grid.jobs) + 1:
                 break
-        newest = (await studio.recent("ann", limit=1))[0]
+        newest = (await service.recent("ann", limit=1))[0]
         assert newest.id not in grid.jobs
 
 
 async def test_a_grid_is_queued_whole_or_not_at_all(client: ComfyWSClient, tmp_path: Path) -> None:
-    async with Studio(client=client, data_dir=tmp_path / "data", waiting_limit=3) as studio:
+    async with open_jobs(client=client, data_dir=tmp_path / "data", waiting_limit=3) as service:
         with pytest.raises(ValidationError, match="Sampler"):
-            await studio.submit_grid(requests(sampler="no such"), across=ACROSS, down=DOWN)
-        assert await studio.active("ann") == []
+            await service.submit_grid(requests(sampler="no such"), across=ACROSS, down=DOWN)
+        assert await service.active("ann") == []
         held = [
             JobRequest(user_id="ann", preset="s", graph=sleepy_graph(nonce=n, seconds=30))
             for n in range(6)
         ]
         with pytest.raises(ValidationError, match="waiting already"):
-            await studio.submit_grid(held, across=GridAxis("n", tuple("123456")))
-        for job in await studio.active("ann"):
-            await end_of(studio, job)
-        assert await studio.results("ann") == []
+            await service.submit_grid(held, across=GridAxis("n", tuple("123456")))
+        for job in await service.active("ann"):
+            await end_of(service, job)
+        assert await service.library.results("ann") == []
 
 
-async def test_cells_that_were_cancelled_stay_empty(studio: Studio) -> None:
+async def test_cells_that_were_cancelled_stay_empty(service: JobService) -> None:
     cells = [
         JobRequest(user_id="ann", preset="s", graph=sleepy_graph(nonce=n, seconds=60 * (n > 1)))
         for n in (1, 2, 3)
     ]
-    grid = await studio.submit_grid(cells, across=GridAxis("Nonce", ("1", "2", "3")))
-    await end_of(studio, await studio.job(grid.jobs[0], "ann"))
-    await studio.cancel_all("ann")
-    await ended(studio, grid)
-    sheet, *made = await studio.results("ann")
+    grid = await service.submit_grid(cells, across=GridAxis("Nonce", ("1", "2", "3")))
+    await end_of(service, await service.job(grid.jobs[0], "ann"))
+    await service.cancel_all("ann")
+    await ended(service, grid)
+    sheet, *made = await service.library.results("ann")
     assert len(made) == 1
     assert sheet.filename == "grid-nonce.webp"
 
@@ -104,18 +103,18 @@ async def test_cells_that_were_cancelled_stay_empty(studio: Studio) -> None:
 async def test_a_restart_in_mid_grid_still_draws_the_sheet(
     client: ComfyWSClient, tmp_path: Path
 ) -> None:
-    async with Studio(client=client, data_dir=tmp_path / "data") as studio:
+    async with open_jobs(client=client, data_dir=tmp_path / "data") as service:
         cells = [
             JobRequest(user_id="ann", preset="s", graph=sleepy_graph(nonce=n, seconds=0.4))
             for n in (1, 2, 3)
         ]
-        grid = await studio.submit_grid(cells, across=GridAxis("Nonce", ("1", "2", "3")))
-    async with Studio(client=client, data_dir=tmp_path / "data") as studio:
-        await ended(studio, grid)
-        assert len(await studio.results("ann")) == 4
-    async with Studio(client=client, data_dir=tmp_path / "data") as studio:
-        assert studio.grid_cell(grid.jobs[0]) is None
-        assert len(await studio.results("ann")) == 4
+        grid = await service.submit_grid(cells, across=GridAxis("Nonce", ("1", "2", "3")))
+    async with open_jobs(client=client, data_dir=tmp_path / "data") as service:
+        await ended(service, grid)
+        assert len(await service.library.results("ann")) == 4
+    async with open_jobs(client=client, data_dir=tmp_path / "data") as service:
+        assert service.grid_cell(grid.jobs[0]) is None
+        assert len(await service.library.results("ann")) == 4
 
 
 def test_a_sheet_takes_any_pictures_and_labels(tmp_path: Path) -> None:

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, strategies as st
 
 from comfy_ui.jobs import job_index
-from comfy_ui.jobs.fair_queue import FairQueueClock, WaitingJob, fair_order
+from comfy_ui.jobs.fair_queue import FairQueueClock, fair_order
 from comfy_ui.jobs.job_index import JobIndex
 from comfy_ui.jobs.local_queue import LocalQueue
 from comfy_ui.jobs.placement import ServerOffer
 from comfy_ui.jobs.queue import JobReport
-from comfy_ui.jobs.queue_position import ahead, places
+from comfy_ui.jobs.queue_position import jobs_ahead, queue_positions
 from comfy_ui.protocol.progress import Phase, Progress
 from comfy_ui.storage.records import Job, JobStatus
 from tests.jobs.support import a_job, last, open_queue
@@ -26,24 +26,20 @@ from tests.jobs.support import a_job, last, open_queue
 OWNERS = ("ann", "bob", "cleo")
 
 
-def sorted_plainly(jobs: JobIndex) -> Sequence[WaitingJob]:
-    turns = [
-        WaitingJob(job.id, job.user_id, job.rank, job.cost_s, job.created_at)
-        for job in jobs.values()
-        if job.status is JobStatus.WAITING
-    ]
-    return fair_order(turns, jobs.clock)
+def sorted_plainly(jobs: JobIndex) -> Sequence[Job]:
+    waiting = [job for job in jobs.values() if job.status is JobStatus.WAITING]
+    return fair_order(waiting, jobs.clock)
 
 
 def assert_kept_right(jobs: JobIndex) -> None:
     plain = sorted_plainly(jobs)
-    assert list(jobs.line) == plain
+    assert list(jobs.queue) == plain
     for user_id in OWNERS:
         assert jobs.count(user_id) == sum(job.user_id == user_id for job in jobs.values())
-        own = [turn.job_id for turn in plain if turn.user_id == user_id]
+        own = [job.id for job in plain if job.user_id == user_id]
         assert [job.id for job in jobs.waiting(user_id)] == own
         assert [job.rank for job in jobs.waiting(user_id)] == sorted(jobs[id_].rank for id_ in own)
-    assert jobs.in_hand == [job for job in jobs.values() if job.status is not JobStatus.WAITING]
+    assert jobs.claimed == [job for job in jobs.values() if job.status is not JobStatus.WAITING]
 
 
 changes = st.lists(
@@ -103,25 +99,25 @@ async def test_places_and_order_are_the_sorted_ones_whatever_is_done_to_the_queu
             await queue.announce(worker, ServerOffer())
         for number in range(120):
             await _do_something(queue, rng, number)
-            assert_kept_right(queue._jobs)
-            jobs, line = queue._jobs, sorted_plainly(queue._jobs)
-            before = ahead(
+            assert_kept_right(queue._unfinished.index)
+            jobs, line = queue._unfinished.index, sorted_plainly(queue._unfinished.index)
+            before = jobs_ahead(
                 (j for j in jobs.values() if j.status is not JobStatus.WAITING), _shown(queue)
             )
-            assert queue._places() == places(before, line)
+            assert queue._unfinished.positions() == queue_positions(before, line)
             for user_id in OWNERS:
                 told = [job.id for job in await queue.active(user_id)]
                 in_hand = [j.id for j in jobs.values() if j.status is not JobStatus.WAITING]
-                order = [*in_hand, *(turn.job_id for turn in line)]
+                order = [*in_hand, *(job.id for job in line)]
                 assert told == [id_ for id_ in order if jobs[id_].user_id == user_id]
 
 
 def _shown(queue: LocalQueue) -> Any:
-    return queue._board.get
+    return queue._unfinished.updates.get
 
 
 async def _do_something(queue: LocalQueue, rng: random.Random, number: int) -> None:
-    jobs = list(queue._jobs.values())
+    jobs = list(queue._unfinished.index.values())
     job = rng.choice(jobs) if jobs else None
     what = rng.choice(["submit"] * 4 + ["cancel", "reorder", "claim", "report", "back", "replace"])
     if what == "submit" or job is None:
@@ -137,7 +133,7 @@ async def _do_something(queue: LocalQueue, rng: random.Random, number: int) -> N
     elif what == "claim":
         await queue.claim(rng.choice("wv"), limit=rng.randint(1, 2))
     elif job.server is not None and what == "back":
-        await queue.give_back(job.server, job.id, rng.choice(["unheard", "lost", "refused"]))
+        await queue.return_job(job.server, job.id, rng.choice(["unheard", "lost", "refused"]))
     elif job.server is not None:
         await queue.publish(job.server, _news(job, rng))
 
@@ -161,7 +157,7 @@ async def test_the_line_is_sorted_once_for_each_change_however_many_look_on(
 ) -> None:
     sorts = 0
 
-    def counted(*args: Any) -> list[WaitingJob]:
+    def counted(*args: Any) -> list[Job]:
         nonlocal sorts
         sorts += 1
         return fair_order(*args)
@@ -169,15 +165,15 @@ async def test_the_line_is_sorted_once_for_each_change_however_many_look_on(
     monkeypatch.setattr(job_index, "fair_order", counted)
     async with open_queue(tmp_path) as queue:
         jobs = [await queue.submit(a_job(OWNERS[n % 3]), front=False) for n in range(30)]
-        (claim,) = await queue.claim("w", limit=1)
-        followers = [asyncio.create_task(last(queue.watch(job.id, job.user_id))) for job in jobs]
-        while len(queue._board.followed()) < len(jobs):  # noqa: ASYNC110
+        ((claimed, _),) = await queue.claim("w", limit=1)
+        followers = [asyncio.create_task(last(queue.follow(job.id, job.user_id))) for job in jobs]
+        while len(queue._unfinished.updates.followed()) < len(jobs):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         sorts = 0
         for n in range(20):
             phase = (Phase.QUEUED, Phase.RUNNING)[n % 2]
-            told = Progress(prompt_id=str(claim.job.prompt_id), phase=phase, progress=0.0)
-            await queue.publish("w", JobReport(job_id=claim.job.id, progress=told))
+            told = Progress(prompt_id=str(claimed.prompt_id), phase=phase, progress=0.0)
+            await queue.publish("w", JobReport(job_id=claimed.id, progress=told))
             for job in jobs:
                 await queue.snapshot(job.id, job.user_id)
             for user_id in OWNERS:

@@ -15,7 +15,7 @@ import pytest
 
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer, Faults
-from comfy_ui.jobs.studio import Studio
+from comfy_ui.jobs.job_service import open_jobs
 from comfy_ui.storage.records import Phase
 from tests.jobs import killed, support
 
@@ -74,16 +74,16 @@ async def _round(engine: DemoServer, folder: Path, seed: int) -> None:
     accepted |= await _run_until_killed(engine.url, folder, seed + 1000)  # … and while recovering
     async with (
         ComfyWSClient(url=engine.url) as client,
-        Studio(client=client, data_dir=folder) as studio,
+        open_jobs(client=client, data_dir=folder) as service,
     ):
         async with asyncio.timeout(60):
             for user_id in OWNERS:
-                for job in await studio.active(user_id):
-                    await support.last(studio.follow(job.id, user_id))
+                for job in await service.active(user_id):
+                    await support.last(service.follow(job.id, user_id))
         made = []
         for user_id in OWNERS:
-            for job in await studio.recent(user_id, limit=100):
-                end = await studio.snapshot(job.id, user_id)
+            for job in await service.recent(user_id, limit=100):
+                end = await service.snapshot(job.id, user_id)
                 assert (end.phase, end.error) == (Phase.SUCCEEDED, None)
                 assert len(end.items) == 1
                 made += end.items
@@ -117,13 +117,13 @@ async def test_a_process_killed_at_any_step_of_a_job_costs_nothing(
     async def recovered(step: str, folder: Path) -> bool:
         async with (
             ComfyWSClient(url=slow_engine.url) as client,
-            Studio(client=client, data_dir=folder) as studio,
+            open_jobs(client=client, data_dir=folder) as service,
         ):
-            jobs = [*await studio.active("ann"), *await studio.recent("ann")]
-            ends = [await support.end_of(studio, job, within_s=90) for job in jobs]
+            jobs = [*await service.active("ann"), *await service.recent("ann")]
+            ends = [await support.end_of(service, job, within_s=90) for job in jobs]
             assert len(ends) == (0 if step == "submit before" else 1), step
             made.update({i.filename: i.path.read_bytes() for end in ends for i in end.items})
-            assert len(await studio.results("ann")) == sum(len(end.items) for end in ends)
+            assert len(await service.library.results("ann")) == sum(len(end.items) for end in ends)
             assert not list((folder / "incoming").iterdir())
             wanted = {Phase.SUCCEEDED} | ({Phase.CANCELLED} if "cancel" in step else set())
             return all(end.phase in wanted and end.error is None for end in ends)

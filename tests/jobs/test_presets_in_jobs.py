@@ -13,7 +13,7 @@ from PIL import Image
 
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer
-from comfy_ui.jobs.studio import Studio
+from comfy_ui.jobs.job_service import JobService, open_jobs
 from comfy_ui.storage.records import JobRequest, LibraryItem, Phase
 from comfy_ui.workflow.fields.field_types import FILE_ROLES
 from comfy_ui.workflow.presets.preset_store import Preset, list_presets
@@ -44,10 +44,10 @@ def painter() -> Iterator[DemoServer]:
 
 
 @pytest.fixture
-async def studio(painter: DemoServer, tmp_path: Path) -> AsyncIterator[Studio]:
+async def service(painter: DemoServer, tmp_path: Path) -> AsyncIterator[JobService]:
     async with (
         ComfyWSClient(url=painter.url) as client,
-        Studio(client=client, data_dir=tmp_path / "data") as made,
+        open_jobs(client=client, data_dir=tmp_path / "data") as made,
     ):
         await client.upload_image(_picture(), filename="given.png", overwrite=True)
         yield made
@@ -79,11 +79,11 @@ def _values(preset: Preset, variant: str | None) -> dict[str, Any]:
     ("preset", "variant"), RUNS, ids=[f"{p.id}{'-' + v if v else ''}" for p, v in RUNS]
 )
 async def test_a_preset_makes_what_it_says(
-    studio: Studio, preset: Preset, variant: str | None
+    service: JobService, preset: Preset, variant: str | None
 ) -> None:
     request = JobRequest(preset=preset.id, values=_values(preset, variant), user_id="ann")
-    job = await studio.submit(request)
-    snapshot = await last(studio.follow(job.id, "ann"))
+    job = await service.submit(request)
+    snapshot = await last(service.follow(job.id, "ann"))
     assert snapshot.phase is Phase.SUCCEEDED, snapshot.error
     (item, *_) = snapshot.items
     assert item.path.suffix in SUFFIXES[preset.kind]

@@ -8,22 +8,22 @@ from contextlib import aclosing
 import pytest
 
 from comfy_ui.errors import ValidationError
-from comfy_ui.jobs.studio import Studio
+from comfy_ui.jobs.job_service import JobService
 from comfy_ui.storage.records import JobRequest, Phase, QueueView
 from tests.jobs.support import end_of, sleepy_graph, submit_sleepy, until
 
 
-async def fill(studio: Studio) -> list[str]:
+async def fill(service: JobService) -> list[str]:
     """Two of Ann's jobs at ComfyUI, Bob's one and three of hers waiting; hers by id."""
-    jobs = [await submit_sleepy(studio, nonce=n, seconds=30) for n in range(2)]
-    await until(studio, jobs[0], lambda snapshot: snapshot.phase is not Phase.QUEUED)
-    await submit_sleepy(studio, "bob", nonce=50)
-    jobs += [await submit_sleepy(studio, nonce=n) for n in range(2, 5)]
+    jobs = [await submit_sleepy(service, nonce=n, seconds=30) for n in range(2)]
+    await until(service, jobs[0], lambda snapshot: snapshot.phase is not Phase.QUEUED)
+    await submit_sleepy(service, "bob", nonce=50)
+    jobs += [await submit_sleepy(service, nonce=n) for n in range(2, 5)]
     return [job.id for job in jobs]
 
 
-async def line_of(studio: Studio, user_id: str = "ann") -> QueueView:
-    async with aclosing(studio.follow_line(user_id)) as lines:
+async def line_of(service: JobService, user_id: str = "ann") -> QueueView:
+    async with aclosing(service.follow_queue(user_id)) as lines:
         return await anext(lines)
 
 
@@ -32,10 +32,10 @@ def ids(line: QueueView) -> list[str]:
 
 
 async def test_a_line_tells_own_jobs_with_their_places_and_counts_the_others(
-    studio: Studio,
+    service: JobService,
 ) -> None:
-    own = await fill(studio)
-    line = await line_of(studio)
+    own = await fill(service)
+    line = await line_of(service)
     assert ids(line) == own
     assert line.others == 1
     places = [snapshot.queue_position for _, snapshot in line.jobs]
@@ -43,22 +43,22 @@ async def test_a_line_tells_own_jobs_with_their_places_and_counts_the_others(
     assert [place for place in places[1:] if place] == sorted(
         place for place in places[1:] if place
     )
-    assert ids(await line_of(studio, "nobody")) == []
+    assert ids(await line_of(service, "nobody")) == []
 
 
-async def test_a_line_is_told_again_when_it_changes_and_only_then(studio: Studio) -> None:
-    own = await fill(studio)
-    async with asyncio.timeout(15), aclosing(studio.follow_line("ann")) as lines:
+async def test_a_line_is_told_again_when_it_changes_and_only_then(service: JobService) -> None:
+    own = await fill(service)
+    async with asyncio.timeout(15), aclosing(service.follow_queue("ann")) as lines:
         await anext(lines)
-        await studio.reorder(own[4], "ann", before=own[2])
+        await service.reorder(own[4], "ann", before=own[2])
         async for line in lines:
             if ids(line) == [own[0], own[1], own[4], own[2], own[3]]:
                 break
-        await studio.cancel_all("ann")
+        await service.cancel_all("ann")
         async for line in lines:
             if not line.jobs:
                 break
-        await studio.submit(JobRequest(user_id="cleo", preset="p", graph=sleepy_graph(nonce=60)))
+        await service.submit(JobRequest(user_id="cleo", preset="p", graph=sleepy_graph(nonce=60)))
         seen = [line async for line in _for_a_while(lines)]
     assert all(line.jobs == () for line in seen)
     assert len(seen) <= 4  # how many others there are, no more
@@ -73,44 +73,44 @@ async def _for_a_while(lines):  # type: ignore[no-untyped-def]
             return
 
 
-async def test_a_changed_job_takes_the_place_of_the_one_that_waits(studio: Studio) -> None:
-    own = await fill(studio)
+async def test_a_changed_job_takes_the_place_of_the_one_that_waits(service: JobService) -> None:
+    own = await fill(service)
     request = JobRequest(user_id="ann", preset="p", graph=sleepy_graph(nonce=9), replaces=own[3])
-    changed = await studio.submit(request)
-    assert ids(await line_of(studio)) == [own[0], own[1], own[2], changed.id, own[4]]
+    changed = await service.submit(request)
+    assert ids(await line_of(service)) == [own[0], own[1], own[2], changed.id, own[4]]
     with pytest.raises(ValidationError):
-        await studio.job(own[3], "ann")
-    await studio.cancel_all("ann", waiting_only=True)
+        await service.job(own[3], "ann")
+    await service.cancel_all("ann", waiting_only=True)
 
 
 @pytest.mark.parametrize("which", ["running", "another owner's", "none"])
-async def test_a_job_that_does_not_wait_is_not_replaced(studio: Studio, which: str) -> None:
-    own = await fill(studio)
+async def test_a_job_that_does_not_wait_is_not_replaced(service: JobService, which: str) -> None:
+    own = await fill(service)
     user_id = "bob" if which == "another owner's" else "ann"
     old = {"running": own[0], "another owner's": own[3], "none": "none"}[which]
     request = JobRequest(user_id=user_id, preset="p", graph=sleepy_graph(nonce=9), replaces=old)
     with pytest.raises(ValidationError, match="does not wait"):
-        await studio.submit(request)
-    assert ids(await line_of(studio)) == own
+        await service.submit(request)
+    assert ids(await line_of(service)) == own
 
 
-async def test_a_job_is_repeated_as_it_was_for_its_owner_only(studio: Studio) -> None:
-    job = await submit_sleepy(studio, nonce=1)
-    await end_of(studio, job)
+async def test_a_job_is_repeated_as_it_was_for_its_owner_only(service: JobService) -> None:
+    job = await submit_sleepy(service, nonce=1)
+    await end_of(service, job)
     with pytest.raises(ValidationError):
-        await studio.repeat(job.id, "bob")
-    again = await studio.repeat(job.id, "ann")
+        await service.repeat(job.id, "bob")
+    again = await service.repeat(job.id, "ann")
     assert again.id != job.id
-    assert (await end_of(studio, again)).phase is Phase.SUCCEEDED
-    assert (await studio.job(again.id, "ann")).graph == job.graph
+    assert (await end_of(service, again)).phase is Phase.SUCCEEDED
+    assert (await service.job(again.id, "ann")).graph == job.graph
 
 
-async def test_results_are_found_by_the_models_that_made_them(studio: Studio) -> None:
+async def test_results_are_found_by_the_models_that_made_them(service: JobService) -> None:
     graph = sleepy_graph(nonce=1)
     graph["1"]["_meta"] = {"title": "x"}
     graph["9"] = {"class_type": "VAELoader", "inputs": {"vae_name": "ae.safetensors"}}
-    job = await studio.submit(JobRequest(user_id="ann", preset="p", graph=graph))
-    await end_of(studio, job)
-    assert len(await studio.results("ann", text="ae.safetens")) == 1
-    assert await studio.used_presets("ann") == ["p"]
-    assert await studio.used_presets("bob") == []
+    job = await service.submit(JobRequest(user_id="ann", preset="p", graph=graph))
+    await end_of(service, job)
+    assert len(await service.library.results("ann", text="ae.safetens")) == 1
+    assert await service.library.used_presets("ann") == ["p"]
+    assert await service.library.used_presets("bob") == []

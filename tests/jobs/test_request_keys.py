@@ -10,9 +10,8 @@ import pytest
 
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.errors import ValidationError
-from comfy_ui.jobs.grids.grids_table import GridAxis
-from comfy_ui.jobs.studio import Studio
-from comfy_ui.storage.records import JobRequest
+from comfy_ui.jobs.job_service import JobService, open_jobs
+from comfy_ui.storage.records import GridAxis, JobRequest
 from tests.jobs.support import end_of, sleepy_graph
 
 
@@ -24,69 +23,69 @@ def asked(
 
 
 async def test_asked_again_the_job_is_the_same_also_at_once_and_when_it_is_over(
-    studio: Studio,
+    service: JobService,
 ) -> None:
-    jobs = await asyncio.gather(*(studio.submit(asked("k")) for _ in range(5)))
-    await end_of(studio, jobs[0])
-    jobs.append(await studio.submit(asked("k")))
+    jobs = await asyncio.gather(*(service.submit(asked("k")) for _ in range(5)))
+    await end_of(service, jobs[0])
+    jobs.append(await service.submit(asked("k")))
     assert len({job.id for job in jobs}) == 1
-    assert len(await studio.results("ann")) == 1
+    assert len(await service.library.results("ann")) == 1
 
 
-async def test_a_key_is_its_owners_alone(studio: Studio) -> None:
+async def test_a_key_is_its_owners_alone(service: JobService) -> None:
     # No two lists of a name and a key are taken for one another, however they are written.
     pairs = [("a", "b"), ("b", "a"), ("a/b", "c"), ("a", "b/c"), ('a", "b', "c"), ("a", 'b", "c')]
-    jobs = [await studio.submit(asked(key, user_id=user_id)) for user_id, key in pairs]
+    jobs = [await service.submit(asked(key, user_id=user_id)) for user_id, key in pairs]
     assert len({job.id for job in jobs}) == len(pairs)
     assert [job.user_id for job in jobs] == [user_id for user_id, _ in pairs]
 
 
-async def test_without_a_key_each_is_a_job_of_its_own(studio: Studio) -> None:
-    one, two = [await studio.submit(asked(None)) for _ in range(2)]
+async def test_without_a_key_each_is_a_job_of_its_own(service: JobService) -> None:
+    one, two = [await service.submit(asked(None)) for _ in range(2)]
     assert one.id != two.id
 
 
-async def test_a_job_is_repeated_once_under_one_key(studio: Studio) -> None:
-    job = await studio.submit(asked(None))
-    await end_of(studio, job)
-    once = await asyncio.gather(*(studio.repeat(job.id, "ann", key="k") for _ in range(5)))
-    await end_of(studio, once[0])
-    once.append(await studio.repeat(job.id, "ann", key="k"))
+async def test_a_job_is_repeated_once_under_one_key(service: JobService) -> None:
+    job = await service.submit(asked(None))
+    await end_of(service, job)
+    once = await asyncio.gather(*(service.repeat(job.id, "ann", key="k") for _ in range(5)))
+    await end_of(service, once[0])
+    once.append(await service.repeat(job.id, "ann", key="k"))
     assert len({made.id for made in once}) == 1
-    others = [await studio.repeat(job.id, "ann", key=key) for key in ("l", None, None)]
+    others = [await service.repeat(job.id, "ann", key=key) for key in ("l", None, None)]
     assert len({job.id, once[0].id, *(made.id for made in others)}) == 5
 
 
 async def test_asked_again_after_a_restart_and_with_no_room_left_it_is_the_same(
     client: ComfyWSClient, tmp_path: Path
 ) -> None:
-    async with Studio(client=client, data_dir=tmp_path, waiting_limit=1) as studio:
+    async with open_jobs(client=client, data_dir=tmp_path, waiting_limit=1) as service:
         held = [asked(f"k{n}", nonce=n, seconds=60) for n in range(3)]
-        before = [await studio.submit(request) for request in held[:2]]
-    async with Studio(client=client, data_dir=tmp_path, waiting_limit=1) as studio:
+        before = [await service.submit(request) for request in held[:2]]
+    async with open_jobs(client=client, data_dir=tmp_path, waiting_limit=1) as service:
         for n, wait in enumerate(before):
-            assert (await studio.submit(held[n])).id == wait.id
+            assert (await service.submit(held[n])).id == wait.id
         changed = replace(held[1], replaces=before[0].id)  # which has had its turn
-        assert (await studio.submit(changed)).id == before[1].id
-        await studio.cancel_all("ann")
+        assert (await service.submit(changed)).id == before[1].id
+        await service.cancel_all("ann")
 
 
 async def test_a_grid_is_made_once_and_what_was_refused_may_be_asked_again(
     client: ComfyWSClient, tmp_path: Path
 ) -> None:
     across = GridAxis("n", ("1", "2", "3"))
-    async with Studio(client=client, data_dir=tmp_path, waiting_limit=3) as studio:
+    async with open_jobs(client=client, data_dir=tmp_path, waiting_limit=3) as service:
         cells = [asked("grid", nonce=n, seconds=0.2) for n in (1, 2, 3)]
-        blockers = [await studio.submit(asked(None, nonce=n, seconds=60)) for n in range(4, 8)]
+        blockers = [await service.submit(asked(None, nonce=n, seconds=60)) for n in range(4, 8)]
         with pytest.raises(ValidationError, match="waiting already"):
-            await studio.submit_grid(cells, across=across)
-        await studio.cancel_all("ann")
+            await service.submit_grid(cells, across=across)
+        await service.cancel_all("ann")
         for job in blockers:
-            await end_of(studio, job)
-        grid = await studio.submit_grid(cells, across=across)
-        assert await studio.submit_grid(cells, across=across) == grid
+            await end_of(service, job)
+        grid = await service.submit_grid(cells, across=across)
+        assert await service.submit_grid(cells, across=across) == grid
         for job_id in grid.jobs:
-            await end_of(studio, await studio.job(job_id, "ann"))
-        await studio.sheets_drawn("ann")
-        assert await studio.submit_grid(cells, across=across) == grid
-        assert len(await studio.results("ann")) == 4
+            await end_of(service, await service.job(job_id, "ann"))
+        await service.wait_for_sheets("ann")
+        assert await service.submit_grid(cells, across=across) == grid
+        assert len(await service.library.results("ann")) == 4

@@ -12,7 +12,7 @@ import pytest
 
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer, Faults
-from comfy_ui.jobs.studio import Studio
+from comfy_ui.jobs.job_service import JobService, open_jobs
 from comfy_ui.storage.records import Job, JobRequest, JobStatus, Phase
 from tests.faults import catalogue
 from tests.faults.proxy import FaultProxy
@@ -35,11 +35,11 @@ def engines() -> Iterator[list[DemoServer]]:
 
 
 @asynccontextmanager
-async def over(urls: list[str], folder: Path, **options: Any) -> AsyncIterator[Studio]:
+async def over(urls: list[str], folder: Path, **options: Any) -> AsyncIterator[JobService]:
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(ComfyWSClient(url=url)) for url in urls]
         yield await stack.enter_async_context(
-            Studio(
+            open_jobs(
                 client=clients[0],
                 others=clients[1:],
                 data_dir=folder,
@@ -52,9 +52,9 @@ def urls(engines: list[DemoServer]) -> list[str]:
     return [engine.url for engine in engines]
 
 
-def in_service(studio: Studio, number: int) -> bool:
+def in_service(service: JobService, number: int) -> bool:
     """Whether the server answers, and has told what it has."""
-    offer = studio._queue._fleet._offers[studio._servers[number].name]
+    offer = service._queue._unfinished.servers._offers[service._servers[number].name]
     return offer is not None and offer.online and offer.classes is not None
 
 
@@ -64,9 +64,9 @@ async def eventually(holds: Callable[[], Any], *, within_s: float = 30.0) -> Non
             await asyncio.sleep(0.02)
 
 
-async def sent(studio: Studio, job: Job) -> Job:
+async def sent(service: JobService, job: Job) -> Job:
     async with asyncio.timeout(20):
-        while (found := await studio.job(job.id, job.user_id)).status is not JobStatus.SENT:  # noqa: ASYNC110
+        while (found := await service.job(job.id, job.user_id)).status is not JobStatus.SENT:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     return found
 
@@ -74,9 +74,9 @@ async def sent(studio: Studio, job: Job) -> Job:
 async def test_jobs_are_shared_between_the_servers(
     engines: list[DemoServer], tmp_path: Path
 ) -> None:
-    async with over(urls(engines), tmp_path) as studio:
-        jobs = [await submit_sleepy(studio, nonce=n, seconds=0.3) for n in range(8)]
-        ends = [await end_of(studio, job) for job in jobs]
+    async with over(urls(engines), tmp_path) as service:
+        jobs = [await submit_sleepy(service, nonce=n, seconds=0.3) for n in range(8)]
+        ends = [await end_of(service, job) for job in jobs]
     assert {end.phase for end in ends} == {Phase.SUCCEEDED}
     made = {item.filename: item.path.read_bytes() for end in ends for item in end.items}
     each = [support.engine_files(engine) for engine in engines]
@@ -89,14 +89,14 @@ async def test_what_a_killed_server_had_finishes_on_the_other(
     engines: list[DemoServer], tmp_path: Path
 ) -> None:
     first, second = engines
-    async with over(urls(engines), tmp_path) as studio:
-        jobs = [await submit_sleepy(studio, nonce=n, seconds=1.0) for n in range(4)]
-        names = {(await sent(studio, job)).server for job in jobs}
+    async with over(urls(engines), tmp_path) as service:
+        jobs = [await submit_sleepy(service, nonce=n, seconds=1.0) for n in range(4)]
+        names = {(await sent(service, job)).server for job in jobs}
         assert len(names) == 2
         await asyncio.to_thread(first.kill)
-        ends = [await end_of(studio, job, within_s=60) for job in jobs]
+        ends = [await end_of(service, job, within_s=60) for job in jobs]
         assert [(end.phase, end.error) for end in ends] == [(Phase.SUCCEEDED, None)] * 4
-        assert len({(await studio.job(job.id, "ann")).server for job in jobs}) == 1
+        assert len({(await service.job(job.id, "ann")).server for job in jobs}) == 1
     made = {item.filename: item.path.read_bytes() for end in ends for item in end.items}
     assert made == support.engine_files(second)
 
@@ -105,15 +105,15 @@ async def test_jobs_that_come_while_a_server_is_away_go_to_the_other_at_once(
     engines: list[DemoServer], tmp_path: Path
 ) -> None:
     await asyncio.to_thread(engines[0].kill)
-    async with over(urls(engines), tmp_path, patience_s=600.0) as studio:
-        jobs = [await submit_sleepy(studio, nonce=n) for n in range(4)]
+    async with over(urls(engines), tmp_path, patience_s=600.0) as service:
+        jobs = [await submit_sleepy(service, nonce=n) for n in range(4)]
         for job in jobs:
-            assert (await end_of(studio, job)).phase is Phase.SUCCEEDED
+            assert (await end_of(service, job)).phase is Phase.SUCCEEDED
         await asyncio.to_thread(engines[0].start)
-        await eventually(lambda: in_service(studio, 0))
-        more = [await submit_sleepy(studio, nonce=n, seconds=0.5) for n in range(10, 14)]
+        await eventually(lambda: in_service(service, 0))
+        more = [await submit_sleepy(service, nonce=n, seconds=0.5) for n in range(10, 14)]
         for job in more:
-            assert (await end_of(studio, job)).phase is Phase.SUCCEEDED
+            assert (await end_of(service, job)).phase is Phase.SUCCEEDED
     assert support.engine_files(engines[0])  # back in the game
 
 
@@ -124,11 +124,11 @@ async def test_a_job_never_goes_to_a_server_that_lacks_a_node(tmp_path: Path) ->
     ):
         async with (
             FaultProxy(lacking.url) as watched,
-            over([watched.url, able.url], tmp_path) as studio,
+            over([watched.url, able.url], tmp_path) as service,
         ):
-            jobs = [await submit_sleepy(studio, nonce=n) for n in range(6)]
+            jobs = [await submit_sleepy(service, nonce=n) for n in range(6)]
             for job in jobs:
-                assert (await end_of(studio, job)).phase is Phase.SUCCEEDED
+                assert (await end_of(service, job)).phase is Phase.SUCCEEDED
             assert not [line for line in watched.seen if line.startswith("POST /prompt")]
         assert len(support.engine_files(able)) == 6
 
@@ -140,35 +140,35 @@ async def test_a_server_that_was_cut_off_stops_its_copy_when_it_is_back(
     async with (
         FaultProxy(first.url) as cable,
         ComfyWSClient(url=first.url) as direct,
-        over([cable.url, second.url], tmp_path) as studio,
+        over([cable.url, second.url], tmp_path) as service,
     ):
         await asyncio.to_thread(second.kill)
-        await eventually(lambda: not in_service(studio, 1))
-        job = await submit_sleepy(studio, seconds=60.0)
-        old = await sent(studio, job)
+        await eventually(lambda: not in_service(service, 1))
+        job = await submit_sleepy(service, seconds=60.0)
+        old = await sent(service, job)
         assert old.prompt_id in (await direct.queue()).running
         await asyncio.to_thread(second.start)
-        await eventually(lambda: in_service(studio, 1))
+        await eventually(lambda: in_service(service, 1))
         await cable.refuse_for(3.0)
-        moved = await until(studio, job, lambda s: s.phase is Phase.RUNNING and s.progress > 2)
+        moved = await until(service, job, lambda s: s.phase is Phase.RUNNING and s.progress > 2)
         assert not moved.terminal
         async with asyncio.timeout(20):
             while (await direct.queue()).running:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
-        assert (await studio.job(job.id, "ann")).server == studio._servers[1].name
-        assert await studio.cancel(job.id, "ann")
-        assert (await end_of(studio, job)).phase is Phase.CANCELLED
+        assert (await service.job(job.id, "ann")).server == service._servers[1].name
+        assert await service.cancel(job.id, "ann")
+        assert (await end_of(service, job)).phase is Phase.CANCELLED
 
 
 async def test_a_job_that_its_server_lost_is_sent_to_the_other(
     engines: list[DemoServer], tmp_path: Path
 ) -> None:
-    async with over(urls(engines), tmp_path, patience_s=600.0) as studio:
-        job = await submit_sleepy(studio, seconds=1.5)
-        name = (await sent(studio, job)).server
-        at = next(n for n, server in enumerate(studio._servers) if server.name == name)
+    async with over(urls(engines), tmp_path, patience_s=600.0) as service:
+        job = await submit_sleepy(service, seconds=1.5)
+        name = (await sent(service, job)).server
+        at = next(n for n, server in enumerate(service._servers) if server.name == name)
         await engines[at].restart()
-        end = await end_of(studio, job, within_s=60)
+        end = await end_of(service, job, within_s=60)
         assert (end.phase, end.error) == (Phase.SUCCEEDED, None)
     assert len(support.engine_files(engines[1 - at])) == 1
 
@@ -178,74 +178,74 @@ async def test_what_a_dead_server_has_made_is_made_elsewhere_only_if_its_owner_s
 ) -> None:
     async with AsyncExitStack() as stack:
         cables = [await stack.enter_async_context(FaultProxy(engine.url)) for engine in engines]
-        studio = await stack.enter_async_context(over([c.url for c in cables], tmp_path))
-        await eventually(lambda: all(in_service(studio, n) for n in (0, 1)))
+        service = await stack.enter_async_context(over([c.url for c in cables], tmp_path))
+        await eventually(lambda: all(in_service(service, n) for n in (0, 1)))
         for cable in cables:
             cable.arm(catalogue.reset_before_body, phase="fetch", times=catalogue.FOREVER)
-        job = await submit_sleepy(studio)
-        while (made := await studio.job(job.id, "ann")).status is not JobStatus.FETCHING:  # noqa: ASYNC110
+        job = await submit_sleepy(service)
+        while (made := await service.job(job.id, "ann")).status is not JobStatus.FETCHING:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        at = next(n for n, server in enumerate(studio._servers) if server.name == made.server)
-        assert not await studio.elsewhere(job.id, "ann")  # it answers: a wait will do
+        at = next(n for n, server in enumerate(service._servers) if server.name == made.server)
+        assert not await service.can_run_elsewhere(job.id, "ann")  # it answers: a wait will do
         for cable in cables:
             cable.forget()
         await asyncio.to_thread(engines[at].kill)
-        await eventually(lambda: not in_service(studio, at))
+        await eventually(lambda: not in_service(service, at))
         await asyncio.sleep(2 * PATIENCE_S)
-        assert await studio.elsewhere(job.id, "ann")
-        assert not await studio.elsewhere(job.id, "bob")
+        assert await service.can_run_elsewhere(job.id, "ann")
+        assert not await service.can_run_elsewhere(job.id, "bob")
         assert support.engine_files(engines[1 - at]) == {}  # nobody has said so yet
-        again = await studio.repeat(job.id, "ann")
-        assert (await end_of(studio, again)).phase is Phase.SUCCEEDED
+        again = await service.repeat(job.id, "ann")
+        assert (await end_of(service, again)).phase is Phase.SUCCEEDED
         assert len(support.engine_files(engines[1 - at])) == 1
         await asyncio.to_thread(engines[at].start)
-        end = await end_of(studio, job, within_s=60)
+        end = await end_of(service, job, within_s=60)
         assert end.phase is Phase.SUCCEEDED  # the first one comes home too
-        assert not await studio.elsewhere(job.id, "ann")
+        assert not await service.can_run_elsewhere(job.id, "ann")
 
 
 async def test_a_job_over_which_a_worker_died_runs_at_the_other_server_and_so_do_the_next(
     engines: list[DemoServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("comfy_ui.health.IDLE_WORKER_S", 0.6)
-    monkeypatch.setattr("comfy_ui.jobs.server_monitor._LOOK_S", 0.2)
-    async with over(urls(engines), tmp_path) as studio:
-        await eventually(lambda: all(in_service(studio, n) for n in (0, 1)))
+    monkeypatch.setattr("comfy_ui.jobs.server_monitor._CHECK_INTERVAL_S", 0.2)
+    async with over(urls(engines), tmp_path) as service:
+        await eventually(lambda: all(in_service(service, n) for n in (0, 1)))
         engines[0].faults = Faults(test_nodes=True, dead_worker=True)
-        jobs = [await submit_sleepy(studio, nonce=n, seconds=0.3) for n in range(4)]
-        ends = [await end_of(studio, job, within_s=60) for job in jobs]
+        jobs = [await submit_sleepy(service, nonce=n, seconds=0.3) for n in range(4)]
+        ends = [await end_of(service, job, within_s=60) for job in jobs]
         assert [(end.phase, end.error) for end in ends] == [(Phase.SUCCEEDED, None)] * 4
-        assert not in_service(studio, 0)
+        assert not in_service(service, 0)
         assert support.engine_files(engines[0]) == {}
         assert len(support.engine_files(engines[1])) == 4  # each once
         engines[0].faults = Faults(test_nodes=True)
         await engines[0].restart()
-        await eventually(lambda: in_service(studio, 0))
+        await eventually(lambda: in_service(service, 0))
 
 
 async def test_a_slow_job_stays_at_its_server_whatever_that_is_asked(
     engines: list[DemoServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("comfy_ui.health.IDLE_WORKER_S", 0.2)
-    monkeypatch.setattr("comfy_ui.jobs.server_monitor._LOOK_S", 0.1)
-    async with over(urls(engines), tmp_path, patience_s=0.2) as studio:
-        job = await submit_sleepy(studio, seconds=3.0, blocking=True)
-        before = (await sent(studio, job)).server
-        assert (await end_of(studio, job)).phase is Phase.SUCCEEDED
-        assert (await studio.job(job.id, "ann")).server == before
+    monkeypatch.setattr("comfy_ui.jobs.server_monitor._CHECK_INTERVAL_S", 0.1)
+    async with over(urls(engines), tmp_path, patience_s=0.2) as service:
+        job = await submit_sleepy(service, seconds=3.0, blocking=True)
+        before = (await sent(service, job)).server
+        assert (await end_of(service, job)).phase is Phase.SUCCEEDED
+        assert (await service.job(job.id, "ann")).server == before
 
 
 async def test_without_another_server_a_job_waits_for_its_own(
     engines: list[DemoServer], tmp_path: Path
 ) -> None:
-    async with over(urls(engines), tmp_path) as studio:
-        job = await submit_sleepy(studio, seconds=8.0)  # not made before its server is gone
+    async with over(urls(engines), tmp_path) as service:
+        job = await submit_sleepy(service, seconds=8.0)  # not made before its server is gone
         for engine in engines:
             await asyncio.to_thread(engine.kill)
-        gone = await until(studio, job, lambda s: s.phase is Phase.RECONNECTING or s.terminal)
+        gone = await until(service, job, lambda s: s.phase is Phase.RECONNECTING or s.terminal)
         assert gone.phase is Phase.RECONNECTING
         await asyncio.to_thread(engines[1].start)
-        assert (await end_of(studio, job, within_s=60)).phase is Phase.SUCCEEDED
+        assert (await end_of(service, job, within_s=60)).phase is Phase.SUCCEEDED
 
 
 async def test_an_upload_reaches_whichever_server_runs_the_job(
@@ -258,35 +258,35 @@ async def test_an_upload_reaches_whichever_server_runs_the_job(
             "inputs": {"images": ["1", 0], "filename_prefix": "copy"},
         },
     }
-    async with over(urls(engines), tmp_path) as studio:
-        studio.inputs.put("ui-a-b.png", picture_bytes("PNG", side=32))
+    async with over(urls(engines), tmp_path) as service:
+        service.library.uploads.put("ui-a-b.png", picture_bytes("PNG", side=32))
         await asyncio.to_thread(engines[0].kill)
         request = JobRequest(user_id="ann", preset="copy", graph=graph)
-        end = await end_of(studio, await studio.submit(request))
+        end = await end_of(service, await service.submit(request))
         assert (end.phase, len(end.items)) == (Phase.SUCCEEDED, 1)
     assert (engines[1].folder / "input" / "ui-a-b.png").is_file()
     assert not (tmp_path / "x").exists()
 
 
 async def test_every_server_tells_how_it_is(engines: list[DemoServer], tmp_path: Path) -> None:
-    async with over([*urls(engines), engines[0].url], tmp_path) as studio:
+    async with over([*urls(engines), engines[0].url], tmp_path) as service:
         await asyncio.to_thread(engines[1].kill)
-        told = await studio.statuses()
+        told = await service.server_statuses()
         assert [(status.url, status.online) for status in told] == [
             (engines[0].url, True),
             (engines[1].url, False),
         ]
-        assert (await studio.server_status()).online
+        assert (await service.server_status()).online
 
 
 async def test_a_job_whose_server_is_not_connected_any_more_runs_at_the_one_that_is(
     engines: list[DemoServer], tmp_path: Path
 ) -> None:
     first, second = engines
-    async with over([first.url], tmp_path) as studio:
-        job = await sent(studio, await submit_sleepy(studio, seconds=0.5))
-    async with over([second.url], tmp_path) as studio:
-        end = await end_of(studio, job)
+    async with over([first.url], tmp_path) as service:
+        job = await sent(service, await submit_sleepy(service, seconds=0.5))
+    async with over([second.url], tmp_path) as service:
+        end = await end_of(service, job)
         assert (end.phase, end.error) == (Phase.SUCCEEDED, None)
     assert {item.filename for item in end.items} == set(support.engine_files(second))
 
@@ -295,14 +295,14 @@ async def test_what_such_a_server_made_is_found_when_it_is_connected_again(
     engines: list[DemoServer], tmp_path: Path
 ) -> None:
     first, second = engines
-    async with over([first.url], tmp_path) as studio:
-        job = await sent(studio, await submit_sleepy(studio, seconds=0.3))
+    async with over([first.url], tmp_path) as service:
+        job = await sent(service, await submit_sleepy(service, seconds=0.3))
     await eventually(lambda: support.engine_files(first))
     await asyncio.to_thread(second.kill)
-    async with over([second.url], tmp_path) as studio:
-        await until(studio, job, lambda snapshot: snapshot.phase is Phase.RECONNECTING)
-    async with over([first.url], tmp_path) as studio:
-        end = await end_of(studio, job)
+    async with over([second.url], tmp_path) as service:
+        await until(service, job, lambda snapshot: snapshot.phase is Phase.RECONNECTING)
+    async with over([first.url], tmp_path) as service:
+        end = await end_of(service, job)
     assert end.phase is Phase.SUCCEEDED
     assert len(support.engine_files(first)) == 1, "it was not run again"
 
@@ -312,25 +312,25 @@ async def test_results_are_fetched_from_the_server_that_made_them_and_no_other(
 ) -> None:
     """Another one has other files by the same names."""
     first, second = engines
-    async with over([second.url], tmp_path / "other") as studio:
-        other = await submit_sleepy(studio, nonce=1, seconds=0.2)
-        assert (await end_of(studio, other)).phase is Phase.SUCCEEDED
-    async with over([first.url], tmp_path / "mine") as studio:
-        job = await submit_sleepy(studio, nonce=1)
-        (made,) = (await end_of(studio, job)).items
+    async with over([second.url], tmp_path / "other") as service:
+        other = await submit_sleepy(service, nonce=1, seconds=0.2)
+        assert (await end_of(service, other)).phase is Phase.SUCCEEDED
+    async with over([first.url], tmp_path / "mine") as service:
+        job = await submit_sleepy(service, nonce=1)
+        (made,) = (await end_of(service, job)).items
         content = made.path.read_bytes()
-        await studio._database.run(stranded, job.id)
+        await service._store._database.run(stranded, job.id)
     for _ in range(2):
-        async with over([second.url], tmp_path / "mine") as studio:
-            end = await end_of(studio, job)
+        async with over([second.url], tmp_path / "mine") as service:
+            end = await end_of(service, job)
             assert end.phase is Phase.FAILED
             assert end.error
             assert "not connected" in end.error.message
-            assert (await studio.job(job.id, "ann")).status is JobStatus.UNFETCHED
-            assert await studio.retry_fetch(job.id, "ann")
-            assert (await end_of(studio, job)).phase is Phase.FAILED
-    async with over([first.url], tmp_path / "mine") as studio:
-        end = await end_of(studio, job)
+            assert (await service.job(job.id, "ann")).status is JobStatus.UNFETCHED
+            assert await service.retry_fetch(job.id, "ann")
+            assert (await end_of(service, job)).phase is Phase.FAILED
+    async with over([first.url], tmp_path / "mine") as service:
+        end = await end_of(service, job)
         assert end.phase is Phase.SUCCEEDED
         assert end.items[-1].path.read_bytes() == content
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given, strategies as st
 
 from comfy_ui.jobs.queue import JobReport
-from comfy_ui.jobs.snapshots import first_snapshot, last_snapshot, next_snapshot
+from comfy_ui.jobs.updates import first_snapshot, last_snapshot, next_snapshot
 from comfy_ui.protocol.progress import Progress
 from comfy_ui.storage.records import JobError, JobStatus, Phase
 from tests.jobs import support

@@ -14,10 +14,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from comfy_ui.errors import StorageError, ValidationError
-from comfy_ui.jobs.studio import Studio
+from comfy_ui.jobs.job_service import JobService
 from comfy_ui.library import result_files
 from comfy_ui.library.folder_import import ImportProgress
-from comfy_ui.library.library import Library, open_library
+from comfy_ui.library.library_service import LibraryService, open_library
 from tests.jobs.support import end_of, engine_files, submit_sleepy
 
 GRAPH = {
@@ -92,48 +92,52 @@ async def test_the_same_bytes_come_in_once(tmp_path: Path, output: Path) -> None
         assert counts(await library.import_folder(output, "bob")) == (1, 1, 0)  # his own
 
 
-async def test_what_was_made_here_is_known(studio: Studio, server: Any, tmp_path: Path) -> None:
-    end = await end_of(studio, await submit_sleepy(studio))
+async def test_what_was_made_here_is_known(
+    service: JobService, server: Any, tmp_path: Path
+) -> None:
+    end = await end_of(service, await submit_sleepy(service))
     assert len(engine_files(server)) == 1
-    assert counts(await studio.import_folder(server.folder / "output", "ann")) == (0, 1, 0)
-    assert [item.id for item in await studio.results("ann")] == [end.items[0].id]
+    assert counts(await service.library.import_folder(server.folder / "output", "ann")) == (0, 1, 0)
+    assert [item.id for item in await service.library.results("ann")] == [end.items[0].id]
 
 
 async def test_old_results_stand_where_they_belong_in_every_page(
-    studio: Studio, output: Path
+    service: JobService, output: Path
 ) -> None:
-    newest = (await end_of(studio, await submit_sleepy(studio))).items[0]
+    newest = (await end_of(service, await submit_sleepy(service))).items[0]
     now = time.time()
     for n in range(7):
         picture(output / f"{n}.png", colour=f"#0000{n:02x}", at=now - (n + 1) * DAY_S)
     picture(output / "same.png", colour="red", at=now - DAY_S)
     picture(output / "tomorrow.png", colour="blue", at=now + DAY_S)
-    await studio.import_folder(output, "ann")
-    later = (await end_of(studio, await submit_sleepy(studio, nonce=2))).items[0]
+    await service.library.import_folder(output, "ann")
+    later = (await end_of(service, await submit_sleepy(service, nonce=2))).items[0]
     found: list[Any] = []
-    while page := await studio.results("ann", limit=3, before=found[-1].id if found else None):
+    while page := await service.library.results(
+        "ann", limit=3, before=found[-1].id if found else None
+    ):
         found += page
     times = [item.created_at for item in found]
     assert times == sorted(times, reverse=True)
     assert len({item.id for item in found}) == len(found) == 11
     assert found[0].id == later.id
     assert {item.filename for item in found[1:3]} == {newest.filename, "tomorrow.png"}
-    assert [i.filename for i in await studio.results("ann", text=".png", limit=2)] == [
+    assert [i.filename for i in await service.library.results("ann", text=".png", limit=2)] == [
         item.filename for item in found[:2]
     ]
-    assert await studio.recent("ann") != []
-    assert all(job.preset == "sleepy" for job in await studio.recent("ann"))
+    assert await service.recent("ann") != []
+    assert all(job.preset == "sleepy" for job in await service.recent("ann"))
 
 
 async def test_results_are_newest_first_although_the_clock_was_set_back(
-    studio: Studio, monkeypatch: pytest.MonkeyPatch
+    service: JobService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = (await end_of(studio, await submit_sleepy(studio))).items[0]
+    first = (await end_of(service, await submit_sleepy(service))).items[0]
     real = time.time
-    studio._queue._now = lambda: real() - 365 * DAY_S
-    second = (await end_of(studio, await submit_sleepy(studio, nonce=1))).items[0]
-    assert [item.id for item in await studio.results("ann")] == [second.id, first.id]
-    assert await studio.results("ann", before=second.id) == [first]
+    service._queue._now = lambda: real() - 365 * DAY_S
+    second = (await end_of(service, await submit_sleepy(service, nonce=1))).items[0]
+    assert [item.id for item in await service.library.results("ann")] == [second.id, first.id]
+    assert await service.library.results("ann", before=second.id) == [first]
 
 
 async def test_on_one_disk_the_file_is_linked_and_elsewhere_copied(
@@ -188,14 +192,14 @@ async def test_a_full_disk_is_told_and_the_next_import_goes_on(
     for n in range(3):
         picture(output / f"{n}.png", colour=f"#0000{n:02x}", at=1e9 + n)
     async with open_library(tmp_path / "data") as library:
-        take_in = library._files.take_in
+        original = library.files.import_file
 
         def full(path: Path, file: Any) -> Any:
             if path.name == "1.png":
                 raise OSError(errno.ENOSPC, "No space left on device")
-            return take_in(path, file)
+            return original(path, file)
 
-        monkeypatch.setattr(library._files, "take_in", full)
+        monkeypatch.setattr(library.files, "import_file", full)
         with pytest.raises(StorageError, match="No space left"):
             await library.import_folder(output, "ann")
         assert len(await library.results("ann")) == 1
@@ -229,7 +233,7 @@ async def test_an_import_can_be_stopped_and_tells_how_far_it_is(
     assert {p.found for p in seen} == {20}
 
 
-async def test_a_library_that_an_app_has_open_says_so(studio: Studio, tmp_path: Path) -> None:
+async def test_a_library_that_an_app_has_open_says_so(service: JobService, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="Another comfy-ui"):
         async with open_library(tmp_path / "data") as library:
-            assert isinstance(library, Library)
+            assert isinstance(library, LibraryService)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from comfy_ui.library.result_files import THUMBNAIL_SIDE, FileStore, zip_pieces
+from comfy_ui.library.result_files import THUMBNAIL_SIDE, FileStore, zip_chunks
 from comfy_ui.protocol.outputs import Kind, OutputFile
 from comfy_ui.storage.records import StoredFile
 
@@ -133,7 +133,7 @@ def test_a_zip_is_made_in_pieces_with_distinct_names_and_the_original_bytes(
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     wanted = [("x.png", tmp_path / name) for name in contents]
-    pieces = list(zip_pieces([*wanted, ("gone.png", tmp_path / "gone.png")]))
+    pieces = list(zip_chunks([*wanted, ("gone.png", tmp_path / "gone.png")]))
     assert max(map(len, pieces)) < 2 << 20
     with zipfile.ZipFile(io.BytesIO(b"".join(pieces))) as archive:
         assert archive.testzip() is None

@@ -10,8 +10,8 @@ import pytest
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer
 from comfy_ui.errors import StorageError
-from comfy_ui.jobs.server import with_names
-from comfy_ui.jobs.studio import Studio
+from comfy_ui.jobs.job_service import open_jobs
+from comfy_ui.jobs.server import with_upload_names
 from comfy_ui.library.uploads import KEPT_S, UploadStore
 from comfy_ui.storage.records import JobRequest
 
@@ -35,9 +35,9 @@ def test_an_upload_is_kept_and_found_in_graphs_that_name_it(tmp_path: Path) -> N
     assert [p.name for p in path.parent.iterdir()] == [NAME]
 
 
-@pytest.mark.parametrize("name", ["../studio.db", "a/b.png", "", ".part", "x", "nul\0.png"])
+@pytest.mark.parametrize("name", ["../comfy_ui.db", "a/b.png", "", ".part", "x", "nul\0.png"])
 def test_a_name_that_we_did_not_make_is_nothing(tmp_path: Path, name: str) -> None:
-    (tmp_path / "studio.db").write_bytes(b"x")
+    (tmp_path / "comfy_ui.db").write_bytes(b"x")
     inputs = UploadStore(tmp_path / "data")
     assert inputs.path(name) is None
     assert inputs.used_by(graph(name)) == []
@@ -69,27 +69,27 @@ def test_what_was_not_used_for_long_is_dropped(tmp_path: Path) -> None:
 
 def test_the_names_that_a_server_gave_stand_in_the_graph() -> None:
     asked = graph(NAME, "other.png")
-    assert with_names(asked, {NAME: NAME}) == asked
-    assert with_names(asked, {NAME: "ui-1 (1).png"}) == graph("ui-1 (1).png", "other.png")
+    assert with_upload_names(asked, {NAME: NAME}) == asked
+    assert with_upload_names(asked, {NAME: "ui-1 (1).png"}) == graph("ui-1 (1).png", "other.png")
 
 
 async def test_an_upload_stays_as_long_as_a_job_waits_for_a_server(
     client: ComfyWSClient, server: DemoServer, tmp_path: Path
 ) -> None:
     await asyncio.to_thread(server.kill)
-    async with Studio(client=client, data_dir=tmp_path) as studio:
+    async with open_jobs(client=client, data_dir=tmp_path) as service:
         for name in (NAME, "ui-0b-4x4-9f.png"):
-            await studio.keep_input(name, b"x", "ann")
+            await service.library.keep_upload(name, b"x", "ann")
         for names in ((), (), (NAME,)):  # the server holds two, the third stands in line
-            await studio.submit(JobRequest(user_id="ann", preset="p", graph=graph(*names)))
-    for name in studio.inputs.names():
+            await service.submit(JobRequest(user_id="ann", preset="p", graph=graph(*names)))
+    for name in service.library.uploads.names():
         os.utime(tmp_path / "inputs" / name, (1.0, 1.0))  # it has waited for long
-    async with Studio(client=client, data_dir=tmp_path) as studio:
+    async with open_jobs(client=client, data_dir=tmp_path) as service:
         async with asyncio.timeout(10):
-            while len(studio.inputs.names()) > 1:  # noqa: ASYNC110
+            while len(service.library.uploads.names()) > 1:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-        assert studio.inputs.names() == {NAME}
-        await studio.cancel_all("ann")
+        assert service.library.uploads.names() == {NAME}
+        await service.cancel_all("ann")
 
 
 async def test_an_upload_that_goes_or_stays_unasked_ends_no_purge(

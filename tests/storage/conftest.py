@@ -1,3 +1,3 @@
-"""Fixtures of these tests: a studio over the demo engine."""
+"""Fixtures of these tests: a service over the demo engine."""
 
-from tests.studio_fixtures import client, server, studio  # noqa: F401 -- fixtures are found by name
+from tests.service_fixtures import client, server, service  # noqa: F401 -- fixtures are found by name

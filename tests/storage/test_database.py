@@ -1,18 +1,21 @@
-"""The database opens once, migrates forward, and says plainly when it cannot."""
+"""The database opens once, checks its version, and raises a clear error when it cannot."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from comfy_ui.errors import StorageError, ValidationError
-from comfy_ui.storage import database as module, jobs_table
+from comfy_ui.storage import jobs_table, schema
 from comfy_ui.storage.database import Database
+from comfy_ui.storage.schema import VERSION
 from tests.jobs import support
 
 
@@ -51,11 +54,11 @@ async def test_a_folder_that_cannot_be_made_is_an_error_with_a_hint(tmp_path: Pa
 
 
 async def test_a_file_that_is_no_database_is_moved_aside(tmp_path: Path) -> None:
-    (tmp_path / "studio.db").write_bytes(b"not a database" * 1000)
+    (tmp_path / "comfy_ui.db").write_bytes(b"not a database" * 1000)
     database = Database(tmp_path)
     await database.open()
-    assert database.rescued is not None
-    assert database.rescued.aside.read_bytes() == b"not a database" * 1000
+    assert database.recovered is not None
+    assert database.recovered.aside.read_bytes() == b"not a database" * 1000
     await database.close()
 
 
@@ -74,36 +77,49 @@ async def test_a_call_that_fails_changes_nothing(tmp_path: Path) -> None:
     await database.close()
 
 
-async def test_the_schema_migrates_step_by_step_and_keeps_the_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        (f"PRAGMA user_version = {VERSION + 1}", "newer version"),
+        ("PRAGMA user_version = 0", "not written by a release"),
+        ("PRAGMA user_version = -1", "not written by a release"),
+    ],
+)
+async def test_database_of_another_version_is_refused_and_left_unchanged(
+    tmp_path: Path, script: str, message: str
 ) -> None:
     job = support.a_job()
-    old = Database(tmp_path)
-    await old.open()
-    await old.run(jobs_table.insert, job)
-    await old.close()
-    with monkeypatch.context() as patch:
-        added = ("ALTER TABLE jobs ADD COLUMN note TEXT NOT NULL DEFAULT 'none'",)
-        patch.setattr(module, "MIGRATIONS", (*module.MIGRATIONS, added))
-        new = Database(tmp_path)
-        await new.open()
-        row = await new.run(lambda c: c.execute("SELECT id, note FROM jobs").fetchone())
-        assert tuple(row) == (job.id, "none")
-        await new.close()
-    older_program = Database(tmp_path)
-    with pytest.raises(StorageError, match="newer version"):
-        await older_program.open()
+    ours = Database(tmp_path)
+    await ours.open()
+    await ours.run(jobs_table.insert, job)
+    await ours.close()
+    with closing(sqlite3.connect(tmp_path / "comfy_ui.db")) as other:
+        other.execute(script)
+    before = (tmp_path / "comfy_ui.db").read_bytes()
+    with pytest.raises(StorageError, match=message) as refused:
+        await Database(tmp_path).open()
+    assert "--data-dir" in refused.value.hint
+    with closing(sqlite3.connect(tmp_path / "comfy_ui.db")) as other:
+        assert other.execute("SELECT id FROM jobs").fetchall() == [(job.id,)]
+    assert (tmp_path / "comfy_ui.db").read_bytes() == before
+    assert not [name for name in os.listdir(tmp_path) if ".broken-" in name]  # noqa: PTH208 -- async test
 
 
-async def test_a_migration_that_fails_leaves_the_old_schema(
+async def test_database_of_another_program_is_refused_and_left_unchanged(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "comfy_ui.db")) as other:
+        other.execute("CREATE TABLE theirs (x)")
+    with pytest.raises(StorageError, match="not written by a release"):
+        await Database(tmp_path).open()
+    with closing(sqlite3.connect(tmp_path / "comfy_ui.db")) as other:
+        names = [row[0] for row in other.execute("SELECT name FROM sqlite_master")]
+    assert names == ["theirs"]
+
+
+async def test_schema_that_cannot_be_created_leaves_no_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    database = Database(tmp_path)
-    await database.open()
-    await database.close()
     with monkeypatch.context() as patch:
-        broken = ("CREATE TABLE half (x)", "CREATE NONSENSE")
-        patch.setattr(module, "MIGRATIONS", (*module.MIGRATIONS, broken))
+        patch.setattr(schema, "SCHEMA", ("CREATE TABLE half (x)", "CREATE NONSENSE"))
         with pytest.raises(StorageError):
             await Database(tmp_path).open()
     again = Database(tmp_path)
@@ -112,6 +128,7 @@ async def test_a_migration_that_fails_leaves_the_old_schema(
         lambda c: [r["name"] for r in c.execute("SELECT name FROM sqlite_master")]
     )
     assert "half" not in names
+    assert "jobs" in names
     await again.close()
 
 
@@ -146,4 +163,4 @@ async def test_closing_leaves_no_thread(tmp_path: Path) -> None:
     await database.open()
     await database.close()
     await database.close()
-    assert not [t for t in threading.enumerate() if t.name.startswith("studio")]
+    assert not [t for t in threading.enumerate() if t.name.startswith("comfy-ui")]

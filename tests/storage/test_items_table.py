@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from comfy_ui.storage import database, items_table, jobs_table
+from comfy_ui.storage import items_table, jobs_table, schema
 from comfy_ui.storage.items_table import ItemQuery
 from comfy_ui.storage.records import StoredFile
 from tests.jobs import support
@@ -40,7 +40,7 @@ def _file(source: str = "s", **fields: Any) -> StoredFile:
 def connection() -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.row_factory = sqlite3.Row
-    database.migrate(connection)
+    schema.create_or_check(connection)
     yield connection
     connection.close()
 
@@ -55,8 +55,8 @@ def _add(
 ) -> list[int]:
     job = support.a_job(user_id, prompt=prompt, preset=preset)
     jobs_table.insert(connection, job)
-    items_table.add(connection, job, files, now=now)
-    return [item.id for item in items_table.of_job(connection, job.id, Path())]
+    items_table.insert(connection, job, files, now=now)
+    return [item.id for item in items_table.for_job(connection, job.id, Path())]
 
 
 def _ids(connection: sqlite3.Connection, **query: Any) -> list[int]:
@@ -84,8 +84,8 @@ def test_a_result_that_arrives_twice_is_there_once(connection: sqlite3.Connectio
     job = support.a_job()
     jobs_table.insert(connection, job)
     for _ in range(2):
-        items_table.add(connection, job, [_file("1"), _file("2")], now=1.0)
-    assert len(items_table.of_job(connection, job.id, Path())) == 2
+        items_table.insert(connection, job, [_file("1"), _file("2")], now=1.0)
+    assert len(items_table.for_job(connection, job.id, Path())) == 2
     assert len(_ids(connection)) == 2
 
 
@@ -135,7 +135,7 @@ def test_nobody_sees_or_changes_what_is_somebody_elses(connection: sqlite3.Conne
     (mine,) = _add(connection, _file(), prompt="secret words")
     assert _ids(connection, user_id="bob") == []
     assert _ids(connection, user_id="bob", text="secret") == []
-    assert items_table.some(connection, [mine], "bob", Path()) == []
+    assert items_table.select(connection, [mine], "bob", Path()) == []
     assert not items_table.star(connection, mine, "bob", starred=True)
     assert items_table.set_deleted(connection, [mine], "bob", 1.0) == []
     assert _ids(connection) == [mine]
@@ -170,7 +170,7 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("BEGIN")
-    database.migrate(connection)
+    schema.create_or_check(connection)
     rng = random.Random(1)
     words = [f"{rng.getrandbits(24):x}" for _ in range(2000)]
     prompts = [" ".join(rng.choices(words, k=12)) for _ in range(ROWS)]

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
-from comfy_ui.library.library import KEPT_FRUITLESS, Library
+from comfy_ui.library.library_service import KEPT_EMPTY_JOBS, LibraryService
 from comfy_ui.protocol.outputs import Outputs
-from comfy_ui.storage import items_table, jobs_table
-from comfy_ui.storage.database import Database, migrate
+from comfy_ui.storage import copies_table, items_table, jobs_table
+from comfy_ui.storage.database import Database
 from comfy_ui.storage.records import Job, JobStatus, StoredFile
+from comfy_ui.storage.schema import create_or_check
+from comfy_ui.storage.sqlite_job_store import SqliteJobStore
 from tests.jobs.support import a_job
 
 FILE = StoredFile(
@@ -36,14 +38,14 @@ def connection() -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA foreign_keys = ON")
-        migrate(connection)
+        create_or_check(connection)
         yield connection
 
 
 def over(connection: sqlite3.Connection, id_: str, at: float, **fields: Any) -> Job:
     job = a_job(**{"id": id_, "status": JobStatus.CANCELLED, "finished_at": at, **fields})
     jobs_table.insert(connection, job)
-    jobs_table.save(connection, job)
+    jobs_table.update(connection, job)
     return job
 
 
@@ -58,32 +60,32 @@ def test_of_jobs_that_left_nothing_the_owners_newest_are_remembered(
     for n in range(8):
         over(connection, f"a{n}", float(n), status=statuses[n % 4])
     over(connection, "b", 0.0, user_id="bob")
-    assert jobs_table.owners(connection) == ["ann", "bob"]
-    assert jobs_table.forget_fruitless(connection, "ann", keep=3) == 5
+    assert jobs_table.user_ids(connection) == ["ann", "bob"]
+    assert jobs_table.delete_empty(connection, "ann", keep=3) == 5
     assert known(connection) == {"a5", "a6", "a7", "b"}
-    assert jobs_table.forget_fruitless(connection, "ann", keep=3) == 0
+    assert jobs_table.delete_empty(connection, "ann", keep=3) == 0
 
 
 def test_no_job_is_forgotten_that_has_something_or_may_have(connection: sqlite3.Connection) -> None:
     kept = over(connection, "kept", 1.0, status=JobStatus.SUCCEEDED)
     hidden = over(connection, "hidden", 2.0, status=JobStatus.FAILED)
     for job in (kept, hidden):
-        items_table.add(connection, job, [FILE], now=1.0)
+        items_table.insert(connection, job, [FILE], now=1.0)
     (row,) = connection.execute("SELECT id FROM items WHERE job_id = 'hidden'").fetchall()
     items_table.set_deleted(connection, [row["id"]], "ann", 3.0)
     over(connection, "words", 3.0, status=JobStatus.SUCCEEDED, outputs=Outputs((), ("a caption",)))
     over(connection, "unfetched", 4.0, status=JobStatus.UNFETCHED)
     moved = over(connection, "moved", 5.0)
-    jobs_table.leave(connection, moved, "gpu", "p", there=True)
+    copies_table.insert(connection, moved.id, "gpu", "p", there=True)
     waiting = a_job(id="waiting")
     jobs_table.insert(connection, waiting)
     running = a_job(id="running", status=JobStatus.SENT)
     jobs_table.insert(connection, running)
     before = known(connection)
-    assert jobs_table.forget_fruitless(connection, "ann", keep=0) == 0
+    assert jobs_table.delete_empty(connection, "ann", keep=0) == 0
     assert known(connection) == before
     items_table.purge(connection, 10.0)
-    assert jobs_table.forget_fruitless(connection, "ann", keep=0) == 1
+    assert jobs_table.delete_empty(connection, "ann", keep=0) == 1
     assert known(connection) == before - {"hidden"}
 
 
@@ -95,7 +97,7 @@ def test_the_fair_queue_goes_on_as_if_nothing_had_been_forgotten(
         over(connection, id_, 1.0, user_id=id_)
         jobs_table.set_tags(connection, id_, both)
     before = jobs_table.fair_queue_tags(connection)
-    assert sum(jobs_table.forget_fruitless(connection, id_, keep=0) for id_ in tags) == 1
+    assert sum(jobs_table.delete_empty(connection, id_, keep=0) for id_ in tags) == 1
     assert jobs_table.fair_queue_tags(connection) == before
 
 
@@ -106,19 +108,21 @@ async def test_only_who_has_a_limit_is_forgotten_anything(tmp_path: Path) -> Non
     database = Database(tmp_path)
     await database.open()
     try:
-        library = Library(database, tmp_path, limit_bytes=limit)
+        library = LibraryService(
+            database, SqliteJobStore(database, tmp_path), tmp_path, limit_bytes=limit
+        )
         for user_id in ("ann", "bob"):
-            for n in range(KEPT_FRUITLESS + 3):
+            for n in range(KEPT_EMPTY_JOBS + 3):
                 await database.run(over, f"{user_id}{n}", float(n), user_id=user_id)
-        purging = asyncio.create_task(library._purge_for_ever())
+        purging = asyncio.create_task(library.run_purge())
         async with asyncio.timeout(10):
-            while len(await database.run(known)) > 2 * KEPT_FRUITLESS + 3:  # noqa: ASYNC110
+            while len(await database.run(known)) > 2 * KEPT_EMPTY_JOBS + 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         purging.cancel()
         await asyncio.gather(purging, return_exceptions=True)
         left = await database.run(known)
-        await library.close_files()
+        await library.aclose()
     finally:
         await database.close()
-    assert {f"ann{n}" for n in range(KEPT_FRUITLESS + 3)} < left
+    assert {f"ann{n}" for n in range(KEPT_EMPTY_JOBS + 3)} < left
     assert "bob2" not in left

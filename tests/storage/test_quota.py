@@ -16,12 +16,12 @@ from hypothesis import given, strategies as st
 
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.errors import StorageError, ValidationError
-from comfy_ui.jobs.studio import Studio
+from comfy_ui.jobs.job_service import JobService, open_jobs
 from comfy_ui.settings import Settings
-from comfy_ui.storage import items_table, jobs_table, quota
-from comfy_ui.storage.database import migrate
+from comfy_ui.storage import items_table, jobs_table, quota, uploads_table
 from comfy_ui.storage.quota import StorageUsage
 from comfy_ui.storage.records import LOCAL_USER_ID, LibraryItem, StoredFile
+from comfy_ui.storage.schema import create_or_check
 from comfy_ui.web.server_connection import storage_limit
 from tests.jobs.support import a_job, end_of, submit_sleepy
 
@@ -30,36 +30,36 @@ async def test_the_limit_is_told_before_queueing_and_deleting_makes_room(
     client: ComfyWSClient, tmp_path: Path
 ) -> None:
     limits = {"ann": 10**6, "bob": 10**9}
-    async with Studio(client=client, data_dir=tmp_path, limit_bytes=limits.get) as studio:
-        job = await submit_sleepy(studio, "ann")
-        (item,) = (await end_of(studio, job)).items
+    async with open_jobs(client=client, data_dir=tmp_path, limit_bytes=limits.get) as service:
+        job = await submit_sleepy(service, "ann")
+        (item,) = (await end_of(service, job)).items
         limits["ann"] = item.size_bytes
-        await studio.star(item.id, "ann")
-        assert (await studio.space("ann")).used_bytes == item.size_bytes
-        for ask in (submit_sleepy(studio, "ann", nonce=1), studio.repeat(job.id, "ann")):
+        await service.library.star(item.id, "ann")
+        assert (await service.library.usage("ann")).used_bytes == item.size_bytes
+        for ask in (submit_sleepy(service, "ann", nonce=1), service.repeat(job.id, "ann")):
             with pytest.raises(ValidationError, match="that you may keep") as told:
                 await ask
             assert "Nothing was deleted" in told.value.hint
-        assert await studio.results("ann") == [await studio.item(item.id, "ann")]
-        await end_of(studio, await submit_sleepy(studio, "bob", nonce=2))
-        await end_of(studio, await submit_sleepy(studio, "zoe", nonce=3))  # without a limit
-        await studio.delete([item.id], "ann")
-        space = await studio.space("ann")
+        assert await service.library.results("ann") == [await service.library.item(item.id, "ann")]
+        await end_of(service, await submit_sleepy(service, "bob", nonce=2))
+        await end_of(service, await submit_sleepy(service, "zoe", nonce=3))  # without a limit
+        await service.library.delete([item.id], "ann")
+        space = await service.library.usage("ann")
         assert (space.used_bytes, space.deleted_bytes) == (0, item.size_bytes)
-        await end_of(studio, await submit_sleepy(studio, "ann", nonce=4))
+        await end_of(service, await submit_sleepy(service, "ann", nonce=4))
 
 
-async def _made(studio: Studio, nonce: int) -> LibraryItem:
-    (item,) = (await end_of(studio, await submit_sleepy(studio, "ann", nonce=nonce))).items
+async def _made(service: JobService, nonce: int) -> LibraryItem:
+    (item,) = (await end_of(service, await submit_sleepy(service, "ann", nonce=nonce))).items
     return item
 
 
-async def _deleted(studio: Studio, item: LibraryItem, *, hours_ago: float) -> None:
+async def _deleted(service: JobService, item: LibraryItem, *, hours_ago: float) -> None:
     """Delete a result, as if it had been made and deleted then."""
     at = time.time() - hours_ago * 3600
     os.utime(item.path, (at, at))
-    assert await studio.delete([item.id], item.user_id)
-    await studio._database.run(
+    assert await service.library.delete([item.id], item.user_id)
+    await service._store._database.run(
         lambda c: c.execute("UPDATE items SET deleted_at = ? WHERE id = ?", (at, item.id))
     )
 
@@ -68,32 +68,32 @@ async def test_one_who_deletes_for_ever_fills_no_disk_and_what_was_deleted_first
     client: ComfyWSClient, tmp_path: Path
 ) -> None:
     limits = {"ann": 10**9}
-    async with Studio(client=client, data_dir=tmp_path, limit_bytes=limits.get) as studio:
-        kept, first, second, third = [await _made(studio, nonce) for nonce in range(4)]
-        await _deleted(studio, first, hours_ago=30)
-        await _deleted(studio, third, hours_ago=0.5)
-        await _deleted(studio, second, hours_ago=2)
+    async with open_jobs(client=client, data_dir=tmp_path, limit_bytes=limits.get) as service:
+        kept, first, second, third = [await _made(service, nonce) for nonce in range(4)]
+        await _deleted(service, first, hours_ago=30)
+        await _deleted(service, third, hours_ago=0.5)
+        await _deleted(service, second, hours_ago=2)
         sizes = [item.size_bytes for item in (kept, first, second, third)]
         limits["ann"] = sum(sizes) // 2  # what is there fills it
-        await _made(studio, 5)
+        await _made(service, 5)
         assert not first.path.exists()
-        assert await studio.restore([first.id], "ann") == []
-        assert await studio.restore([second.id, third.id], "ann") == [second.id, third.id]
-        await studio.delete([second.id, third.id], "ann")
-        assert kept in await studio.results("ann")
+        assert await service.library.restore([first.id], "ann") == []
+        assert await service.library.restore([second.id, third.id], "ann") == [second.id, third.id]
+        await service.library.delete([second.id, third.id], "ann")
+        assert kept in await service.library.results("ann")
 
 
 async def test_what_was_deleted_just_now_is_never_given_up_for_room(
     client: ComfyWSClient, tmp_path: Path
 ) -> None:
     limits = {"ann": 10**9}
-    async with Studio(client=client, data_dir=tmp_path, limit_bytes=limits.get) as studio:
-        items = [await _made(studio, nonce) for nonce in range(3)]
-        await studio.delete([item.id for item in items], "ann")
+    async with open_jobs(client=client, data_dir=tmp_path, limit_bytes=limits.get) as service:
+        items = [await _made(service, nonce) for nonce in range(3)]
+        await service.library.delete([item.id for item in items], "ann")
         limits["ann"] = items[0].size_bytes
         with pytest.raises(ValidationError, match="deleted ones too"):
-            await submit_sleepy(studio, "ann", nonce=9)
-        assert len(await studio.restore([item.id for item in items], "ann")) == 3
+            await submit_sleepy(service, "ann", nonce=9)
+        assert len(await service.library.restore([item.id for item in items], "ann")) == 3
         assert all(item.path.exists() for item in items)
 
 
@@ -101,40 +101,40 @@ async def test_files_that_somebody_sends_for_ever_fill_no_disk(
     client: ComfyWSClient, tmp_path: Path
 ) -> None:
     limits = {"ann": 1000}
-    async with Studio(client=client, data_dir=tmp_path, limit_bytes=limits.get) as studio:
-        await studio.keep_input("ui-1.png", bytes(1200), "ann")
-        assert (await studio.space("ann")).sent_bytes == 1200
+    async with open_jobs(client=client, data_dir=tmp_path, limit_bytes=limits.get) as service:
+        await service.library.keep_upload("ui-1.png", bytes(1200), "ann")
+        assert (await service.library.usage("ann")).upload_bytes == 1200
         with pytest.raises(ValidationError, match="files that you sent"):
-            await studio.keep_input("ui-2.png", bytes(900), "ann")
-        assert studio.inputs.names() == {"ui-1.png"}
-        await studio.keep_input("ui-3.png", bytes(700), "ann")
-        await studio.keep_input("ui-4.png", bytes(5000), "bob")  # without a limit
+            await service.library.keep_upload("ui-2.png", bytes(900), "ann")
+        assert service.library.uploads.names() == {"ui-1.png"}
+        await service.library.keep_upload("ui-3.png", bytes(700), "ann")
+        await service.library.keep_upload("ui-4.png", bytes(5000), "bob")  # without a limit
         with pytest.raises(ValidationError, match="files that you sent"):
-            await studio.keep_input("ui-5.png", bytes(200), "ann")
-        await submit_sleepy(studio, "ann")  # what was sent is there to be used
+            await service.library.keep_upload("ui-5.png", bytes(200), "ann")
+        await submit_sleepy(service, "ann")  # what was sent is there to be used
 
 
 async def test_uploads_that_were_dropped_count_no_more(
     client: ComfyWSClient, tmp_path: Path
 ) -> None:
-    async with Studio(client=client, data_dir=tmp_path) as studio:
+    async with open_jobs(client=client, data_dir=tmp_path) as service:
         for name in ("ui-1.png", "ui-2.png"):
-            await studio.keep_input(name, bytes(50), "ann")
-        await studio._database.run(lambda c: c.execute("UPDATE uploads SET created_at = 1"))
+            await service.library.keep_upload(name, bytes(50), "ann")
+        await service._store._database.run(lambda c: c.execute("UPDATE uploads SET created_at = 1"))
         os.utime(tmp_path / "inputs" / "ui-1.png", (1, 1))
-    async with Studio(client=client, data_dir=tmp_path) as studio:  # purges at the start
-        while (await studio.space("ann")).sent_bytes != 50:
+    async with open_jobs(client=client, data_dir=tmp_path) as service:  # purges at the start
+        while (await service.library.usage("ann")).upload_bytes != 50:
             await asyncio.sleep(0.01)
-        assert studio.inputs.names() == {"ui-2.png"}
+        assert service.library.uploads.names() == {"ui-2.png"}
 
 
 async def test_an_upload_that_the_disk_refused_is_not_counted(
-    studio: Studio, tmp_path: Path
+    service: JobService, tmp_path: Path
 ) -> None:
     (tmp_path / "data" / "inputs").write_bytes(b"in the way")
     with pytest.raises(StorageError):
-        await studio.keep_input("ui-1.png", b"x", "ann")
-    assert (await studio.space("ann")).sent_bytes == 0
+        await service.library.keep_upload("ui-1.png", b"x", "ann")
+    assert (await service.library.usage("ann")).upload_bytes == 0
 
 
 steps = st.lists(
@@ -153,20 +153,20 @@ def test_the_sums_are_those_of_the_rows_whatever_is_done_to_them(
 ) -> None:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.row_factory = sqlite3.Row
-        migrate(connection)
+        create_or_check(connection)
         for user_id in ("ann", "bob"):
             jobs_table.insert(connection, a_job(user_id, id=user_id))
         for now, (what, user_id, number) in enumerate(done, start=1):
             _do(connection, what, user_id, number, float(now))
             for one in ("ann", "bob"):
-                assert quota.of(connection, one, None) == _summed(connection, one)
+                assert quota.usage_of(connection, one, None) == _summed(connection, one)
 
 
 def _do(connection: sqlite3.Connection, what: str, user_id: str, number: int, now: float) -> None:
     ids = [row["id"] for row in connection.execute("SELECT id FROM items")][:number]
     if what == "add":  # the same source twice is ignored
         file = _file(number)
-        items_table.add(connection, a_job(user_id, id=user_id), [file, file], now=now)
+        items_table.insert(connection, a_job(user_id, id=user_id), [file, file], now=now)
     elif what in ("delete", "restore"):
         items_table.set_deleted(connection, ids, user_id, now if what == "delete" else None)
     elif what == "purge":
@@ -176,9 +176,9 @@ def _do(connection: sqlite3.Connection, what: str, user_id: str, number: int, no
     elif what == "star" and ids:
         items_table.star(connection, ids[0], user_id, starred=True)
     elif what == "send":
-        quota.enter_upload(connection, f"{user_id}-{now}", user_id, number, now=now)
+        uploads_table.insert(connection, f"{user_id}-{now}", user_id, number, now=now)
     elif what == "drop":
-        quota.drop_uploads(connection, set(), created_before=now - number)
+        uploads_table.delete_missing(connection, set(), created_before=now - number)
 
 
 def _file(number: int) -> StoredFile:

@@ -12,11 +12,10 @@ import pytest
 
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer
-from comfy_ui.jobs.grids.grids_table import GridAxis
+from comfy_ui.jobs.job_service import JobService, open_jobs
 from comfy_ui.jobs.local_queue import LocalQueue
-from comfy_ui.jobs.studio import Studio
-from comfy_ui.storage.records import JobRequest, Phase
-from comfy_ui.storage.uncancellable import _UNWATCHED, uncancellable
+from comfy_ui.storage.records import GridAxis, JobRequest, Phase
+from comfy_ui.storage.uncancellable import _DETACHED, uncancellable
 from tests.jobs import support
 from tests.jobs.support import end_of
 
@@ -33,7 +32,7 @@ async def cut_off(
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     then()
-    while _UNWATCHED:  # noqa: ASYNC110
+    while _DETACHED:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
 
 
@@ -54,38 +53,40 @@ async def test_memory_and_disk_agree_wherever_a_submit_is_cut_off(
         await cut_off(queue.submit(support.a_job(), front=False), steps)
         await cut_off(queue.submit(support.a_job(), front=True, replaces=old.id), steps)
         await cut_off(queue.reorder(old.id, "ann", before=None), steps)
-        assert await on_disk(queue) == {job.id: job.rank for job in queue._jobs.values()}
+        assert await on_disk(queue) == {
+            job.id: job.rank for job in queue._unfinished.index.values()
+        }
 
 
 @pytest.mark.parametrize("steps", STEPS)
 async def test_a_job_whose_replacement_was_cut_off_runs_and_keeps_its_result(
     client: ComfyWSClient, tmp_path: Path, steps: int
 ) -> None:
-    async with Studio(client=client, data_dir=tmp_path, concurrency=1) as studio:
-        first = await support.submit_sleepy(studio, seconds=0.3)
-        old = await support.submit_sleepy(studio, nonce=1)
+    async with open_jobs(client=client, data_dir=tmp_path, concurrency=1) as service:
+        first = await support.submit_sleepy(service, seconds=0.3)
+        old = await support.submit_sleepy(service, nonce=1)
         new = support.a_job(graph=support.sleepy_graph(nonce=2))
-        await cut_off(studio._queue.submit(new, front=False, replaces=old.id), steps)
-        (last,) = [job for job in await studio.active("ann") if job.id != first.id]
-        end = await end_of(studio, last)
+        await cut_off(service._queue.submit(new, front=False, replaces=old.id), steps)
+        (last,) = [job for job in await service.active("ann") if job.id != first.id]
+        end = await end_of(service, last)
         assert (end.phase, len(end.items)) == (Phase.SUCCEEDED, 1)
 
 
 @pytest.mark.parametrize("steps", [3, 30, 60])
 async def test_a_grid_whose_submitter_goes_away_is_made_whole_with_its_sheet(
-    studio: Studio, server: DemoServer, steps: int
+    service: JobService, server: DemoServer, steps: int
 ) -> None:
     requests = [
         JobRequest(user_id="ann", preset="p", graph=support.sleepy_graph(nonce=n)) for n in range(3)
     ]
-    cells = [await studio._prepared(request) for request in requests]
-    sheets, across = studio._sheets, GridAxis("Steps", ("1", "2", "3"))
+    cells = [await service._prepare(request) for request in requests]
+    sheets, across = service._grids, GridAxis("Steps", ("1", "2", "3"))
     made = sheets.submit(cells, grid_id="g", across=across, down=None, front=False)
     await cut_off(made, steps)
     async with asyncio.timeout(20):
         while len(support.engine_files(server)) < 3:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-        while len(await studio.results("ann")) < 4:  # noqa: ASYNC110
+        while len(await service.library.results("ann")) < 4:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 

@@ -1,4 +1,4 @@
-"""A studio over the embedded engine with the page's routes before it, without Gradio."""
+"""The services over the embedded engine with the page's routes before it, without Gradio."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer, Faults
-from comfy_ui.jobs.studio import Studio
+from comfy_ui.jobs.job_service import JobService, open_jobs
 from comfy_ui.web.auth.access import COOKIE, Access, AccessMode
 from comfy_ui.web.preset_catalog import PresetCatalog
 from comfy_ui.workflow.presets.preset_store import list_presets
@@ -23,7 +23,7 @@ from comfy_ui.workflow.presets.preset_store import list_presets
 @dataclass
 class House:
     server: DemoServer
-    studio: Studio
+    service: JobService
     access: Access
     services: Any
 
@@ -44,8 +44,11 @@ async def open_house(folder: Path) -> AsyncIterator[House]:
     async with AsyncExitStack() as stack:
         server = stack.enter_context(DemoServer(speed="instant", faults=faults).in_thread())
         client = await stack.enter_async_context(ComfyWSClient(url=server.url))
-        studio = await stack.enter_async_context(Studio(client=client, data_dir=folder))
+        service = await stack.enter_async_context(open_jobs(client=client, data_dir=folder))
         services = SimpleNamespace(
-            studio=studio, client=client, catalog=PresetCatalog(client, list_presets())
+            jobs=service,
+            library=service.library,
+            client=client,
+            catalog=PresetCatalog(client, list_presets()),
         )
-        yield House(server, studio, Access(AccessMode.SHARED, b"secret"), services)
+        yield House(server, service, Access(AccessMode.SHARED, b"secret"), services)

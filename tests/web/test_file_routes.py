@@ -25,10 +25,10 @@ class FakeServices:
     def __init__(self, items: list[LibraryItem]) -> None:
         self.items = items
         self.kept: dict[str, bytes] = {}
-        self.studio: Any = self
+        self.library: Any = self
         self.catalog: Any = SimpleNamespace(entry=lambda _: CatalogEntry(preset()))
 
-    async def keep_input(self, name: str, content: bytes, _: str) -> None:
+    async def keep_upload(self, name: str, content: bytes, _: str) -> None:
         self.kept[name] = content
 
     async def item(self, item_id: int, user_id: str) -> LibraryItem:

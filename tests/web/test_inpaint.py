@@ -12,7 +12,7 @@ from PIL import Image, ImageChops
 
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer
-from comfy_ui.jobs.studio import Studio
+from comfy_ui.jobs.job_service import open_jobs
 from comfy_ui.storage.records import JobRequest, Phase
 from comfy_ui.web.auth.access import Access, AccessMode
 from comfy_ui.web.http.upload_routes import UploadRoutes
@@ -41,18 +41,18 @@ async def test_what_was_painted_over_is_new_and_the_rest_is_as_it_was(
     with DemoServer(speed="instant").in_thread() as server:
         async with (
             ComfyWSClient(url=server.url) as client,
-            Studio(client=client, data_dir=tmp_path) as studio,
+            open_jobs(client=client, data_dir=tmp_path) as service,
         ):
-            services: Any = SimpleNamespace(studio=studio, client=client)
+            services: Any = SimpleNamespace(jobs=service, library=service.library, client=client)
             uploads = UploadRoutes(services, Access(AccessMode.SHARED, b"secret"))
             sent = await uploads.accept(_png(original), "image", "eve")
             painted = await uploads.paint(sent, _png(mask), "eve")
             values = {"prompt": "a wooden bench", "image": painted, "seed": 7, "steps": 2}
             allowed = uploads.check(preset, values, "eve")
-            job = await studio.submit(
+            job = await service.submit(
                 JobRequest(user_id="eve", preset=name, values=values, uploads=allowed)
             )
-            end = await last(studio.follow(job.id, "eve"))
+            end = await last(service.follow(job.id, "eve"))
     assert end.phase is Phase.SUCCEEDED, end.error
     (item,) = end.items
     with Image.open(item.path) as made:

@@ -35,7 +35,7 @@ async def made(house: House, user_id: str, count: int, *, first: int = 1) -> lis
     """Ids of new results of that owner, newest first."""
     found = []
     for nonce in range(first, first + count):
-        end = await end_of(house.studio, await submit_sleepy(house.studio, user_id, nonce=nonce))
+        end = await end_of(house.service, await submit_sleepy(house.service, user_id, nonce=nonce))
         found.append(end.items[0].id)
     return found[::-1]
 
@@ -117,7 +117,7 @@ async def test_what_is_kept_is_told_with_its_limit(house: House) -> None:
     page, user_id = house.visitor(LibraryTab(house.services, house.access))
     await made(house, user_id, 1)
     assert re.fullmatch(r"[\d.]+ \w+ used", (await page.get("/library/space")).json()["text"])
-    house.studio._limit_bytes = lambda _: 10 * 10**9
+    house.service.library._limit_bytes = lambda _: 10 * 10**9
     assert (await page.get("/library/space")).json()["text"].endswith(" of 10.0 GB used")
 
 

@@ -35,7 +35,7 @@ async def rest_of(news: AsyncIterator[str]) -> list[str]:
 
 
 async def test_a_job_is_drawn_from_where_it_stands_to_its_end(house: House) -> None:
-    job = await submit_sleepy(house.studio, "ann", nonce=1, seconds=0.6)
+    job = await submit_sleepy(house.service, "ann", nonce=1, seconds=0.6)
     *cards, over = await rest_of(LivePreview(house.services, house.access).news(job))
     assert over == "event: over\ndata:\n\n"
     assert len(cards) >= 3
@@ -51,7 +51,7 @@ async def test_all_who_look_get_one_drawing(house: House, monkeypatch: pytest.Mo
         module.job_card, "job_card", lambda *a, **k: drawn.append(a) or make(*a, **k)
     )
     stage = LivePreview(house.services, house.access)
-    job = await submit_sleepy(house.studio, "ann", nonce=2, seconds=0.6)
+    job = await submit_sleepy(house.service, "ann", nonce=2, seconds=0.6)
     seen = await asyncio.gather(*(rest_of(stage.news(job)) for _ in range(20)))
     told = sum(len(events) - 1 for events in seen)
     assert len(drawn) < told / 5
@@ -59,33 +59,33 @@ async def test_all_who_look_get_one_drawing(house: House, monkeypatch: pytest.Mo
 
 
 async def test_who_reads_slowly_gets_the_newest_and_nothing_is_kept_for_them(house: House) -> None:
-    job = await submit_sleepy(house.studio, "ann", nonce=3, seconds=2)
+    job = await submit_sleepy(house.service, "ann", nonce=3, seconds=2)
     async with aclosing(LivePreview(house.services, house.access).news(job)) as news:
         await anext(news)
-        await until(house.studio, job, lambda snapshot: (snapshot.step or 0) >= 8)
+        await until(house.service, job, lambda snapshot: (snapshot.step or 0) >= 8)
         told = Page(card(await anext(news))).text
         step = int(told.partition("Step ")[2].split()[0])
         assert step >= 8, "the steps in between are gone"
-    await house.studio.cancel_all("ann")
+    await house.service.cancel_all("ann")
 
 
 async def test_how_many_wait_behind_it_is_told(house: House) -> None:
-    job = await submit_sleepy(house.studio, "ann", nonce=4, seconds=30)
+    job = await submit_sleepy(house.service, "ann", nonce=4, seconds=30)
     stage = LivePreview(house.services, house.access)
     assert "more waiting" not in await stage.card(job)
-    await submit_sleepy(house.studio, "ann", nonce=5, seconds=30)
-    await submit_sleepy(house.studio, "bob", nonce=6)
+    await submit_sleepy(house.service, "ann", nonce=5, seconds=30)
+    await submit_sleepy(house.service, "bob", nonce=6)
     assert "1 more waiting" in await stage.card(job)
     async with aclosing(stage.news(job)) as news:
         assert "1 more waiting" in card(await anext(news))
-    await house.studio.cancel_all("ann")
+    await house.service.cancel_all("ann")
 
 
 async def test_a_job_of_somebody_else_is_no_job(house: House) -> None:
     stage = LivePreview(house.services, house.access)
     page, user_id = house.visitor(stage)
     stranger, _ = house.visitor(stage)
-    job = await submit_sleepy(house.studio, user_id, nonce=7, seconds=30)
+    job = await submit_sleepy(house.service, user_id, nonce=7, seconds=30)
     for client, path in (
         (stranger, f"/stage/events?job={job.id}"),
         (page, "/stage/events?job=none"),
@@ -94,4 +94,4 @@ async def test_a_job_of_somebody_else_is_no_job(house: House) -> None:
         answer = await client.get(path)
         assert answer.status_code == 422, path
         assert "no such job" in answer.json()["error"]
-    await house.studio.cancel_all(user_id)
+    await house.service.cancel_all(user_id)

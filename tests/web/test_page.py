@@ -82,7 +82,7 @@ def test_a_port_in_use_is_told_with_a_free_one(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_used_is_a_sentence_and_frees_the_port(tmp_path: Path) -> None:
-    (tmp_path / "data" / "studio.db").mkdir(parents=True)  # where the database should be
+    (tmp_path / "data" / "comfy_ui.db").mkdir(parents=True)  # where the database should be
     chosen = settings(tmp_path)
     with pytest.raises(StorageError):
         in_a_loop(lambda: page.launch(chosen, block=False))

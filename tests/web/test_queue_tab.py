@@ -35,39 +35,39 @@ async def told(news: AsyncIterator[str]) -> dict[str, Any]:
 
 async def test_the_stream_tells_own_jobs_once_and_counts_those_of_others(house: House) -> None:
     queue = QueueTab(house.services, house.access)
-    running = await submit_sleepy(house.studio, "ann", nonce=1, seconds=30)
-    second = await submit_sleepy(house.studio, "ann", nonce=2, seconds=30)
-    secret = await submit_sleepy(house.studio, "bob", nonce=3, seconds=30)
-    waits = await submit_sleepy(house.studio, "ann", nonce=4)
+    running = await submit_sleepy(house.service, "ann", nonce=1, seconds=30)
+    second = await submit_sleepy(house.service, "ann", nonce=2, seconds=30)
+    secret = await submit_sleepy(house.service, "bob", nonce=3, seconds=30)
+    waits = await submit_sleepy(house.service, "ann", nonce=4)
     async with aclosing(queue.news("ann")) as news:
         first = await told(news)
         assert first["now"] == [running.id, second.id, waits.id]
         assert set(first["rows"]) == set(first["now"])
         assert "1 from others" in first["summary"]
         assert secret.id not in json.dumps(first)
-        await house.studio.cancel(waits.id, "ann")
+        await house.service.cancel(waits.id, "ann")
         while waits.id not in (data := await told(news))["past"]:
             pass
         assert data["now"] == [running.id, second.id]
         assert waits.id in data["rows"]
-        await house.studio.cancel(second.id, "ann")
+        await house.service.cancel(second.id, "ann")
         while second.id in (data := await told(news))["now"]:
             assert waits.id not in data["rows"]  # it has not changed
-    await house.studio.cancel_all("ann")
+    await house.service.cancel_all("ann")
 
 
 async def test_a_job_that_comes_and_goes_between_two_looks_is_told(house: House) -> None:
     async with aclosing(QueueTab(house.services, house.access).news("ann")) as news:
         assert (await told(news))["past"] == []
-        job = await submit_sleepy(house.studio, "ann", nonce=1, seconds=0)
-        await end_of(house.studio, job)
+        job = await submit_sleepy(house.service, "ann", nonce=1, seconds=0)
+        await end_of(house.service, job)
         assert (await told(news))["past"] == [job.id]
 
 
 async def test_what_is_made_at_a_server_that_is_away_can_be_run_again_from_its_row(
     house: House,
 ) -> None:
-    job = await submit_sleepy(house.studio, "ann", seconds=30)
+    job = await submit_sleepy(house.service, "ann", seconds=30)
     made = replace(job, status=JobStatus.FETCHING)
     snapshot = Snapshot(job_id=job.id, phase=Phase.RECONNECTING)
     waits, offered = (
@@ -77,7 +77,7 @@ async def test_what_is_made_at_a_server_that_is_away_can_be_run_again_from_its_r
     assert 'data-do="retry-job"' not in waits
     assert 'data-do="retry-job"' in offered
     assert "fetched when its server is back" in offered
-    await house.studio.cancel_all("ann")
+    await house.service.cancel_all("ann")
 
 
 async def test_an_idle_queue_says_one_thing_and_then_nothing(house: House) -> None:
@@ -93,27 +93,27 @@ async def test_jobs_are_moved_cancelled_and_tried_again_by_their_owner_only(hous
     page, user_id = house.visitor(tab)
     stranger, _ = house.visitor(tab)
     jobs = [
-        await submit_sleepy(house.studio, user_id, nonce=n, seconds=30 if n < 2 else 0)
+        await submit_sleepy(house.service, user_id, nonce=n, seconds=30 if n < 2 else 0)
         for n in range(4)
     ]
-    await until(house.studio, jobs[0], lambda snapshot: snapshot.elapsed_s > 0)
+    await until(house.service, jobs[0], lambda snapshot: snapshot.elapsed_s > 0)
     move = {"job": jobs[3].id, "before": jobs[2].id}
     assert (await stranger.post("/queue/move", json=move)).json() == {"done": False}
     assert (await stranger.post("/queue/clear", json={})).json() == {"done": 0}
     assert (await stranger.post("/queue/cancel", json={"job": jobs[2].id})).status_code == 422
     assert (await stranger.post("/queue/retry", json={"job": jobs[2].id})).status_code == 422
     assert (await page.post("/queue/move", json=move)).json() == {"done": True}
-    active = await house.studio.active(user_id)
+    active = await house.service.active(user_id)
     assert [job.id for job in active] == [jobs[0].id, jobs[1].id, jobs[3].id, jobs[2].id]
     assert (await page.post("/queue/clear", json={})).json() == {"done": 2}
     for job in jobs[:2]:
         await page.post("/queue/cancel", json={"job": job.id})
-        assert (await end_of(house.studio, job)).phase == "cancelled"
+        assert (await end_of(house.service, job)).phase == "cancelled"
     press = {"job": jobs[3].id, "press": "a name"}
     again, sent_again = [
         (await page.post("/queue/retry", json=press)).json()["done"] for _ in range(2)
     ]
     assert again == sent_again
-    fresh = await house.studio.job(again, user_id)
+    fresh = await house.service.job(again, user_id)
     assert (fresh.values, fresh.graph) == (jobs[3].values, jobs[3].graph)
-    assert (await end_of(house.studio, fresh)).phase == "succeeded"
+    assert (await end_of(house.service, fresh)).phase == "succeeded"

@@ -11,9 +11,9 @@ import pytest
 
 from comfy_ui.demo import DemoServer
 from comfy_ui.errors import StorageError
-from comfy_ui.jobs.studio import Studio
 from comfy_ui.library.saved_workflows import SavedWorkflows
 from comfy_ui.settings import Settings
+from comfy_ui.storage.database import Database
 from comfy_ui.web.server_choice import ServerChoice
 from comfy_ui.web.server_connection import ServerConnection
 
@@ -33,17 +33,17 @@ async def connection(tmp_path: Path) -> AsyncIterator[ServerConnection]:
     made.stop_engine()
 
 
-async def test_where_the_new_studio_cannot_be_opened_the_one_before_is_there_again(
+async def test_where_the_new_service_cannot_be_opened_the_one_before_is_there_again(
     connection: ServerConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start, before = Studio.start, connection.client.url
+    open_database, before = Database.open, connection.client.url
 
-    async def once(self: Studio) -> None:
-        monkeypatch.setattr(Studio, "start", start)
+    async def once(self: Database) -> None:
+        monkeypatch.setattr(Database, "open", open_database)
         raise StorageError("The disk is full.")
 
     with DemoServer(speed="instant").in_thread() as other:
-        monkeypatch.setattr(Studio, "start", once)
+        monkeypatch.setattr(Database, "open", once)
         with pytest.raises(StorageError, match="full"):
             await connection.reconnect(other.url)
         assert (connection.client.url, connection.embedded) == (before, True)
@@ -52,18 +52,18 @@ async def test_where_the_new_studio_cannot_be_opened_the_one_before_is_there_aga
         assert (connection.client.url, connection.embedded) == (other.url, False)
 
 
-async def test_who_comes_while_the_servers_change_waits_for_the_new_studio(
+async def test_who_comes_while_the_servers_change_waits_for_the_new_service(
     connection: ServerConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await connection.wait_ready()  # at once: nothing changes
-    opening, go_on, start = asyncio.Event(), asyncio.Event(), Studio.start
+    opening, go_on, open_database = asyncio.Event(), asyncio.Event(), Database.open
 
-    async def slow(self: Studio) -> None:
+    async def slow(self: Database) -> None:
         opening.set()
         await go_on.wait()
-        await start(self)
+        await open_database(self)
 
-    monkeypatch.setattr(Studio, "start", slow)
+    monkeypatch.setattr(Database, "open", slow)
     with DemoServer(speed="instant").in_thread() as other:
         change = asyncio.create_task(connection.reconnect(other.url))
         await opening.wait()
@@ -72,7 +72,7 @@ async def test_who_comes_while_the_servers_change_waits_for_the_new_studio(
         assert not guest.done()
         go_on.set()
         await guest
-        assert await connection.studio.active("ann") == []
+        assert await connection.jobs.active("ann") == []
         await change
 
 
@@ -94,7 +94,7 @@ async def test_a_page_that_goes_away_while_it_connects_elsewhere_leaves_no_app_w
             going.cancel()
             await asyncio.gather(going, return_exceptions=True)
             async with connection._reconnecting:  # what was begun is over
-                assert await connection.studio.results("ann") == []
-                assert (await connection.studio.server_status()).online
+                assert await connection.jobs.library.results("ann") == []
+                assert (await connection.jobs.server_status()).online
         finally:
             await connection.aclose()

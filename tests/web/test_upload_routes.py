@@ -23,10 +23,12 @@ from tests.web.support import picture_bytes, preset
 def make(folder: Path | None = None) -> UploadRoutes:
     inputs: Any = UploadStore(folder) if folder else SimpleNamespace(put=lambda *_: None)
 
-    async def keep_input(name: str, content: bytes, _: str) -> None:
+    async def keep_upload(name: str, content: bytes, _: str) -> None:
         inputs.put(name, content)
 
-    services: Any = SimpleNamespace(studio=SimpleNamespace(inputs=inputs, keep_input=keep_input))
+    services: Any = SimpleNamespace(
+        library=SimpleNamespace(uploads=inputs, keep_upload=keep_upload)
+    )
     return UploadRoutes(services, Access(AccessMode.SHARED, b"secret"))
 
 

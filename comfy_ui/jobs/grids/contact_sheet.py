@@ -1,6 +1,6 @@
-"""A contact sheet: the results of a grid side by side, with what varies written beside them.
+"""Contact sheets: the results of a grid side by side, with the labels of its axes.
 
-Drawn from the originals, which stay as they are. A cell without a result stays empty.
+The original files stay unchanged. A cell without a result stays empty.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from .grids_table import Grid
+from ...storage.records import Grid
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = ["draw"]
 
-_MAX_SIDE: Final = 6144  # pixels of the whole sheet; a browser and WebP take more than twice that
-_CELL: Final = (128, 768)  # pixels of a cell's longer side: least, most
+_MAX_SIDE: Final = 6144  # pixels of the sheet; browsers and WebP support more than twice that
+_CELL: Final = (128, 768)  # minimum and maximum of a cell's longer side, in pixels
 _GAP: Final = 12
 _PAPER, _INK, _QUIET, _WELL = "#ffffff", "#1f1e1b", "#67645d", "#ebe9e4"
-# The font that comes with Pillow has Latin letters only; these are where systems keep others.
+# Pillow's own font has Latin letters only; these are common system fonts.
 _FONTS: Final = (
     "NotoSansCJK-Regular.ttc",
     "NotoSans-Regular.ttf",
@@ -34,7 +34,7 @@ _FONTS: Final = (
 
 
 def draw(grid: Grid, pictures: Sequence[Path | None], *, title: str) -> Image:
-    """The sheet. ``pictures`` are the cells row by row, of any sizes; None: nothing was made."""
+    """Draw a contact sheet. ``pictures`` are the cells row by row; None: no result."""
     from PIL import Image, ImageDraw
 
     columns, rows = len(grid.across.labels), len(grid.down.labels) if grid.down else 1
@@ -67,7 +67,7 @@ def draw(grid: Grid, pictures: Sequence[Path | None], *, title: str) -> Image:
 
 
 def _cell(pictures: Sequence[Path | None], columns: int, rows: int) -> tuple[int, int]:
-    """Width and height of a cell: the largest picture, made small enough for the whole sheet."""
+    """Return the size of a cell: the largest picture, scaled so that the sheet fits."""
     sizes = [size for path in pictures if path and (size := _size(path))]
     wide, high = max((w for w, _ in sizes), default=256), max((h for _, h in sizes), default=256)
     room = min((_MAX_SIDE - 512) / columns / wide, (_MAX_SIDE - 512) / rows / high)
@@ -90,7 +90,7 @@ def _paste(sheet: Image, path: Path | None, box: tuple[int, int, int, int]) -> N
     if path is None:
         return
     x, y, wide, high = box
-    # One that cannot be read, or is too large to, stays empty.
+    # A picture that cannot be read, or is too large, leaves its cell empty.
     with suppress(OSError, Image.DecompressionBombError), Image.open(path) as opened:
         opened.draft("RGB", (wide, high))
         picture = ImageOps.contain(opened.convert("RGBA"), (wide, high))
@@ -113,7 +113,7 @@ def _widest(font: Any, labels: Sequence[str]) -> int:
 
 
 def _fitted(font: Any, text: str, width: float) -> str:
-    """``text``, cut short where it is wider than ``width`` pixels."""
+    """Return ``text``, truncated to ``width`` pixels."""
     text = " ".join(text.split())[:400]
     if font.getlength(text) <= width:
         return text

@@ -1,4 +1,4 @@
-"""Sees to it that every grid gets its sheet when its last job is over, whoever looks on."""
+"""Contact sheets of grids: drawn when the last job of a grid has ended."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ from typing import Final
 from ...errors import ComfyHeadlessError
 from ...library.result_files import FileStore
 from ...protocol.outputs import OutputFile
-from ...storage.database import Database
-from ...storage.records import Job, JobStatus, LibraryItem, StoredFile
+from ...storage.job_store import JobStore
+from ...storage.records import Grid, GridAxis, GridCell, Job, JobStatus, LibraryItem, StoredFile
 from ...storage.single_thread import SingleThread
 from ...storage.uncancellable import uncancellable
 from ..queue import JobQueue
-from . import grids_table
 from .contact_sheet import draw
-from .grids_table import Grid, GridAxis, GridCell
 
 __all__ = ["GridService"]
 
@@ -31,29 +29,25 @@ _QUALITY: Final = 92
 
 
 class GridService:
-    """One waiting task for each grid whose jobs are not all over. Nothing is polled."""
+    """Queues grids and stores their contact sheets, with one waiting task per unfinished grid."""
 
     def __init__(
-        self,
-        *,
-        database: Database,
-        queue: JobQueue,
-        files: FileStore,
-        file_thread: SingleThread,
+        self, *, store: JobStore, queue: JobQueue, files: FileStore, file_thread: SingleThread
     ) -> None:
-        self._database = database
+        self._store = store
         self._queue = queue
         self._files = files
         self._file_thread = file_thread
-        self._open: dict[str, tuple[Grid, asyncio.Task[None]]] = {}
+        self._unfinished: dict[str, tuple[Grid, asyncio.Task[None]]] = {}
 
     async def open(self) -> None:
-        """Take up the grids that the last process left. Call it when the queue is open."""
-        for grid in await self._database.run(grids_table.unfinished):
-            self._watch(grid)
+        """Resume the grids that the last process left. The queue has to be open."""
+        for grid in await self._store.unfinished_grids():
+            self._start(grid)
 
     async def aclose(self) -> None:
-        tasks = [task for _, task in self._open.values()]
+        """Stop waiting; the next :meth:`open` resumes unfinished grids."""
+        tasks = [task for _, task in self._unfinished.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -68,7 +62,11 @@ class GridService:
         down: GridAxis | None,
         front: bool,
     ) -> Grid:
-        """Queue the cells, row by row, all or none, and see to their sheet."""
+        """Queue all cells of a grid or none, row by row.
+
+        Raises:
+            ValidationError, StorageError: as :meth:`.queue.JobQueue.submit`.
+        """
         grid = Grid(
             id=grid_id,
             user_id=cells[0].user_id,
@@ -77,97 +75,97 @@ class GridService:
             jobs=tuple(job.id for job in cells),
             created_at=time.time(),
         )
-        await self._database.run(grids_table.insert, grid)
+        await self._store.add_grid(grid)
         queued: list[str] = []
         try:
             for job in reversed(cells) if front else cells:  # each goes before the others
                 await self._queue.submit(job, front=front)
                 queued.append(job.id)
         except ComfyHeadlessError:
-            for job_id in reversed(queued):  # what waits last first: nothing must move up
+            for job_id in reversed(queued):  # from the end, so that no cell moves up and starts
                 await self._queue.cancel(job_id, grid.user_id)
-            await self._database.run(grids_table.delete, grid.id)
+            await self._store.delete_grid(grid.id)
             raise
-        self._watch(grid)
+        self._start(grid)
         return grid
 
-    async def settled(self, user_id: str) -> None:
-        """Wait for the sheets that can be drawn now: those whose jobs are all over."""
-        busy = {job.id for job in await self._queue.active(user_id)}
+    async def wait_for_sheets(self, user_id: str) -> None:
+        """Wait for the contact sheets of those grids of the user whose jobs have all ended."""
+        active = {job.id for job in await self._queue.active(user_id)}
         due = [
             task
-            for grid, task in self._open.values()
-            if grid.user_id == user_id and busy.isdisjoint(grid.jobs)
+            for grid, task in self._unfinished.values()
+            if grid.user_id == user_id and active.isdisjoint(grid.jobs)
         ]
         if due:
             await asyncio.wait(due)
 
     def cell(self, job_id: str) -> GridCell | None:
-        """Which cell a job is; None: of no grid that is still under way."""
-        return next((cell for grid, _ in self._open.values() if (cell := grid.cell(job_id))), None)
+        """Return the cell of a job, or None if it is in no unfinished grid."""
+        cells = (grid.cell(job_id) for grid, _ in self._unfinished.values())
+        return next((cell for cell in cells if cell), None)
 
-    def _watch(self, grid: Grid) -> None:
-        task = asyncio.create_task(self._see_through(grid), name="contact sheet")
-        self._open[grid.id] = (grid, task)
+    def _start(self, grid: Grid) -> None:
+        task = asyncio.create_task(self._complete(grid), name="contact sheet")
+        self._unfinished[grid.id] = (grid, task)
 
-    async def _drop(self, grid: Grid) -> None:
-        """Owe it no sheet any more."""
-        await self._database.run(grids_table.finish, grid, None, now=time.time())
-
-    async def _see_through(self, grid: Grid) -> None:
+    async def _complete(self, grid: Grid) -> None:
+        """Wait for the jobs of a grid, then store its contact sheet."""
         try:
             for job_id in grid.jobs:
-                async with aclosing(self._queue.watch(job_id, grid.user_id)) as snapshots:
+                async with aclosing(self._queue.follow(job_id, grid.user_id)) as snapshots:
                     async for _ in snapshots:
                         pass
-            await self._finish(grid)
-        except ComfyHeadlessError as error:  # owed still: the next start tries again
-            logger.warning("The sheet of a grid could not be kept: %s", error)
-        except Exception:  # a picture that Pillow chokes on: the results are there without it
-            logger.exception("The sheet of a grid could not be drawn")
-            await self._drop(grid)
+            await self._store_sheet(grid)
+        except ComfyHeadlessError as error:  # the grid stays unfinished: the next start retries
+            logger.warning("The contact sheet of a grid could not be saved: %s", error)
+        except Exception:  # an image that Pillow cannot read: the results exist without the sheet
+            logger.exception("The contact sheet of a grid could not be drawn")
+            await self._store.finish_grid(grid, None)
         finally:
-            self._open.pop(grid.id, None)
+            self._unfinished.pop(grid.id, None)
 
-    async def _finish(self, grid: Grid) -> None:
-        cells = await self._database.run(grids_table.cells, grid, self._files.folder)
+    async def _store_sheet(self, grid: Grid) -> None:
+        cells = await self._store.grid_cells(grid)
         if any(job and job.status.active for job, _ in cells):
-            return  # the studio is closing: the next start sees it through
+            return  # the queue is closing: the next start completes the grid
         sheet = None
-        made = next((job for job, item in cells if job and item), None)
-        if made is not None:
-            pictures = [_picture(item) for _, item in cells]
-            file = await self._file_thread.run(self._draw, grid, pictures, made.prompt)
-            sheet = _sheet_job(grid, made), file
-        await self._database.run(grids_table.finish, grid, sheet, now=time.time())
+        finished = next((job for job, item in cells if job and item), None)
+        if finished is not None:
+            images = [_image_path(item) for _, item in cells]
+            file = await self._file_thread.run(self._draw, grid, images, finished.prompt)
+            sheet = _sheet_job(grid, finished), file
+        await self._store.finish_grid(grid, sheet)
         if sheet is not None:
-            await self._queue.entered(grid.user_id)
+            await self._queue.job_added(grid.user_id)
 
-    def _draw(self, grid: Grid, pictures: Sequence[Path | None], title: str) -> StoredFile:
-        arriving = self._files.incoming()
-        draw(grid, pictures, title=title).save(arriving, "WEBP", quality=_QUALITY)
+    def _draw(self, grid: Grid, images: Sequence[Path | None], title: str) -> StoredFile:
+        path = self._files.incoming()
+        draw(grid, images, title=title).save(path, "WEBP", quality=_QUALITY)
         name = "-".join(("grid", *re.findall(r"\w+", grid.title.lower()))) + ".webp"
-        return self._files.adopt(arriving, OutputFile(name, node="grid", kind="image"))
+        return self._files.adopt(path, OutputFile(name, node="grid", kind="image"))
 
 
-def _picture(item: LibraryItem | None) -> Path | None:
-    """What of a result can be shown in a cell: a picture itself, of a video its poster."""
+def _image_path(item: LibraryItem | None) -> Path | None:
+    """Return the image that a cell shows: an image itself, of a video its thumbnail."""
     if item is None:
         return None
     return item.path if item.kind == "image" else item.thumbnail
 
 
-def _sheet_job(grid: Grid, made: Job) -> Job:
-    """The job that the sheet belongs to. It has the settings of a cell, so that they can be taken
-    up again, and no start, so that it tells nothing about how quick the preset is.
+def _sheet_job(grid: Grid, cell: Job) -> Job:
+    """Return the job of a contact sheet.
+
+    It has the settings of a cell, so that they can be reused, and no start time, so that it does
+    not count for the speed of the preset.
     """
     return Job(
         id=str(uuid.uuid4()),
         user_id=grid.user_id,
-        preset=made.preset,
-        values=made.values,
-        prompt=made.prompt,
-        seed=made.seed,
+        preset=cell.preset,
+        values=cell.values,
+        prompt=cell.prompt,
+        seed=cell.seed,
         graph={},
         status=JobStatus.SUCCEEDED,
         created_at=grid.created_at,

@@ -40,7 +40,7 @@ _MAX_PROMPT: Final = 20_000
 class ProgramEndpoints:
     """What programs can ask for. ``request`` says who asks; it is Gradio's or Starlette's.
 
-    A job belongs to the studio: a caller who goes away does not stop it, and finds it again by its
+    A job belongs to the queue: a caller who goes away does not stop it, and finds it again by its
     id as long as it is the same caller (the same login, or the same session).
     """
 
@@ -81,7 +81,7 @@ class ProgramEndpoints:
             wanted[said.id] = _prompt(prompt)
         files = self._uploads.check(chosen, wanted, user_id)
         trusted = self._access.allows("open_workflow", request)
-        job = await self._services.studio.submit(
+        job = await self._services.jobs.submit(
             JobRequest(
                 user_id=user_id,
                 preset=chosen.id,
@@ -131,7 +131,7 @@ class ProgramEndpoints:
                     "Only admins can run workflows that are not presets.",
                     hint="Use a preset: 'presets' lists them.",
                 )
-        job = await self._services.studio.submit(
+        job = await self._services.jobs.submit(
             JobRequest(
                 user_id=user_id, preset="workflow", values=kept, graph=graph, key=_key(request)
             )
@@ -181,7 +181,7 @@ class ProgramEndpoints:
             job_id: What "generate" and "run_workflow" have called "job".
         """
         user_id = self._access.require("see_own", request)
-        return self._told(await self._services.studio.snapshot(str(job_id), user_id), user_id)
+        return self._told(await self._services.jobs.snapshot(str(job_id), user_id), user_id)
 
     async def cancel(self, request: gr.Request, job_id: str) -> dict[str, Any]:
         """Cancel a job. "cancelled" is false if it was over already.
@@ -190,7 +190,7 @@ class ProgramEndpoints:
             job_id: What "generate" and "run_workflow" have called "job".
         """
         user_id = self._access.require("cancel", request)
-        return {"cancelled": await self._services.studio.cancel(str(job_id), user_id)}
+        return {"cancelled": await self._services.jobs.cancel(str(job_id), user_id)}
 
     async def _followed(self, job_id: str, user_id: str) -> AsyncGenerator[dict[str, Any], None]:
         async with aclosing(self._services.connection.follow(job_id, user_id)) as snapshots:

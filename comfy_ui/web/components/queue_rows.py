@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ...jobs.grids.grids_table import GridCell
-from ...storage.records import Job, JobError, JobStatus, Phase, QueueView, Snapshot
+from ...storage.records import GridCell, Job, JobError, JobStatus, Phase, QueueView, Snapshot
 from ..preset_catalog import PresetCatalog
 from .html import Html, el, icon, page_text
 from .job_card import LOOKS, place, preview_url, progress

@@ -48,7 +48,7 @@ def routes(services: Services, access: Access, uploads: UploadRoutes) -> list[Ro
         if "key" in request.query_params:
             user_id = access.opened_by(number, request.query_params["key"]) or user_id
         try:
-            return await services.studio.item(number, user_id)
+            return await services.library.item(number, user_id)
         except ValidationError:
             return None
 

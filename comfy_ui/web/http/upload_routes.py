@@ -63,7 +63,7 @@ class UploadRoutes:
         if size is not None:
             token += f"-{size[0]}x{size[1]}"
         name = f"ui-{token}-{self._access.sign(f'{user_id}/{token}')[:24]}.{suffix}"
-        await self._services.studio.keep_input(name, content, user_id)
+        await self._services.library.keep_upload(name, content, user_id)
         return name
 
     async def paint(self, over: str, mask: bytes, user_id: str) -> str:
@@ -89,7 +89,7 @@ class UploadRoutes:
         """
         if not self._belongs(name, user_id):
             raise ValidationError("This is not an upload of yours.", hint="Choose the file again.")
-        path = self._services.studio.inputs.path(name)
+        path = self._services.library.uploads.path(name)
         if path is not None:
             return await asyncio.to_thread(path.read_bytes)
         content = await self._services.client.download(UploadedFile.at(name))

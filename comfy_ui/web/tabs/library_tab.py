@@ -36,7 +36,7 @@ _Optional: Final = BeforeValidator(_given)
 
 
 class LibrarySearch(BaseModel):
-    """What the page asks for, see ``Studio.results``; an empty field is as good as none."""
+    """What the page asks for, see ``LibraryService.results``; an empty field is as good as none."""
 
     text: Annotated[str, Field(max_length=500)] = ""
     kind: Annotated[Kind | None, _Optional] = None
@@ -92,21 +92,21 @@ class LibraryTab:
     async def _page(self, request: Request) -> Response:
         user_id = self._access.require("see_own", request)
         search = asked(LibrarySearch, dict(request.query_params))
-        found = await self._services.studio.results(user_id, limit=PAGE, **search.model_dump())
+        found = await self._services.library.results(user_id, limit=PAGE, **search.model_dump())
         more = found[-1].id if len(found) == PAGE else None
         return JSONResponse({"html": tiles(found), "next": more}, headers=PRIVATE)
 
     async def _presets(self, request: Request) -> Response:
         """Presets that have results, as ``[[id, title], …]``."""
         user_id = self._access.require("see_own", request)
-        used = await self._services.studio.used_presets(user_id)
+        used = await self._services.library.used_presets(user_id)
         titled = [(name, self._services.catalog.title(name)) for name in used]
         return JSONResponse(sorted(titled, key=lambda pair: pair[1].casefold()), headers=PRIVATE)
 
     async def _space(self, request: Request) -> Response:
         """The storage that the user's results take up, as a text."""
         user_id = self._access.require("see_own", request)
-        space = await self._services.studio.space(user_id)
+        space = await self._services.library.usage(user_id)
         of = f" of {units.size(space.limit_bytes)}" if space.limit_bytes is not None else ""
         text = (
             f"{units.size(space.used_bytes)}{of} used" if space.used_bytes else "Nothing stored yet"
@@ -120,7 +120,7 @@ class LibraryTab:
     async def _import(self, request: Request) -> Response:
         user_id = self._access.require("import_folder", request)
         folder = asked(_Folder, await body(request)).folder
-        self._services.connection.imports.start(self._services.studio, folder, user_id)
+        self._services.connection.imports.start(self._services.library, folder, user_id)
         return await self._importing(request)
 
     async def _stop(self, request: Request) -> Response:
@@ -130,16 +130,16 @@ class LibraryTab:
 
     async def _detail(self, request: Request) -> Response:
         user_id = self._access.require("see_own", request)
-        studio, catalog = self._services.studio, self._services.catalog
-        item = await studio.item(int(request.path_params["id"]), user_id)
-        job = await studio.job(item.job_id, user_id)
+        catalog = self._services.catalog
+        item = await self._services.library.item(int(request.path_params["id"]), user_id)
+        job = await self._services.jobs.job(item.job_id, user_id)
         return HTMLResponse(detail(item, job, catalog), headers=PRIVATE)
 
     async def _zip(self, request: Request) -> Response:
         user_id = self._access.require("see_own", request)
         ids = asked(_Some, {"ids": request.query_params.get("ids", "").split(",")}).ids
         return StreamingResponse(
-            self._services.studio.zip(ids, user_id),
+            self._services.library.zip(ids, user_id),
             media_type="application/zip",
             headers={**PRIVATE, "Content-Disposition": 'attachment; filename="comfy-ui.zip"'},
         )
@@ -156,11 +156,11 @@ class LibraryTab:
 
     async def _star(self, some: _Some, user_id: str) -> list[int]:
         for item_id in some.ids:
-            await self._services.studio.star(item_id, user_id, starred=some.starred)
+            await self._services.library.star(item_id, user_id, starred=some.starred)
         return some.ids
 
     async def _delete(self, some: _Some, user_id: str) -> list[int]:
-        return await self._services.studio.delete(some.ids, user_id)
+        return await self._services.library.delete(some.ids, user_id)
 
     async def _restore(self, some: _Some, user_id: str) -> list[int]:
-        return await self._services.studio.restore(some.ids, user_id)
+        return await self._services.library.restore(some.ids, user_id)

@@ -73,12 +73,12 @@ class QueueTab:
 
     async def news(self, user_id: str) -> AsyncGenerator[str, None]:
         """Server-sent events: the order of the rows, and the rows that are new or have changed."""
-        studio, catalog = self._services.studio, self._services.catalog
+        catalog = self._services.catalog
         known: dict[str, Html] = {}
         past: list[tuple[Job, Snapshot]] = []
         active: set[str] = set()
         ended = -1
-        async with aclosing(studio.follow_line(user_id)) as lines:
+        async with aclosing(self._services.jobs.follow_queue(user_id)) as lines:
             async for line in lines:
                 ids = {job.id for job, _ in line.jobs}
                 if line.ended != ended or active - ids:  # something is over
@@ -89,8 +89,8 @@ class QueueTab:
                         job,
                         snapshot,
                         catalog,
-                        cell=studio.grid_cell(job.id),
-                        elsewhere=await studio.elsewhere(job.id, user_id),
+                        cell=self._services.jobs.grid_cell(job.id),
+                        elsewhere=await self._services.jobs.can_run_elsewhere(job.id, user_id),
                     )
                     for job, snapshot in line.jobs
                 }
@@ -99,29 +99,29 @@ class QueueTab:
                 known = {**over, **now}
 
     async def _past(self, user_id: str) -> list[tuple[Job, Snapshot]]:
-        studio = self._services.studio
-        jobs = await studio.recent(user_id, limit=_PAST)
-        return [(job, await studio.snapshot(job.id, user_id)) for job in jobs]
+        jobs = await self._services.jobs.recent(user_id, limit=_PAST)
+        return [(job, await self._services.jobs.snapshot(job.id, user_id)) for job in jobs]
 
     async def _cancel(self, request: Request) -> Response:
         user_id, which = await self._which(request)
-        return _done(await self._services.studio.cancel(which.job, user_id))
+        return _done(await self._services.jobs.cancel(which.job, user_id))
 
     async def _clear(self, request: Request) -> Response:
         user_id, _ = await self._which(request)
-        return _done(await self._services.studio.cancel_all(user_id, waiting_only=True))
+        return _done(await self._services.jobs.cancel_all(user_id, waiting_only=True))
 
     async def _move(self, request: Request) -> Response:
         user_id, which = await self._which(request)
-        return _done(await self._services.studio.reorder(which.job, user_id, before=which.before))
+        return _done(await self._services.jobs.reorder(which.job, user_id, before=which.before))
 
     async def _retry(self, request: Request) -> Response:
         user_id, which = await self._which(request)
-        studio = self._services.studio
-        job = await studio.job(which.job, user_id)
-        if job.status is JobStatus.UNFETCHED and await studio.retry_fetch(job.id, user_id):
+        job = await self._services.jobs.job(which.job, user_id)
+        if job.status is JobStatus.UNFETCHED and await self._services.jobs.retry_fetch(
+            job.id, user_id
+        ):
             return _done(True)
-        return _done((await studio.repeat(job.id, user_id, key=which.press)).id)
+        return _done((await self._services.jobs.repeat(job.id, user_id, key=which.press)).id)
 
     async def _which(self, request: Request) -> tuple[str, _Which]:
         user_id = self._access.require("run", request)

@@ -84,7 +84,7 @@ class StatusTab:
                 embedded=self._services.connection.embedded,
                 private=private,
                 free=self._access.allows("free_memory", request),
-                notice=self._services.studio.notice if private else "",
+                notice=self._services.library.notice if private else "",
             ),
             join(
                 place_for_downloads() if fetches else None,
@@ -107,7 +107,7 @@ class StatusTab:
 
     async def _interrupt(self, request: gr.Request) -> Html:
         user_id = self._access.require("cancel", request)
-        count = await self._services.studio.cancel_all(user_id)
+        count = await self._services.jobs.cancel_all(user_id)
         return _said(f"Stopping {count} of your jobs." if count else "You have no running jobs.")
 
     async def _reconnect(self, address: str | None, request: gr.Request) -> tuple[Any, ...]:

@@ -180,11 +180,11 @@ class CreateTab:
         return stage, results, notice, *buttons
 
     async def _now(self, user_id: str, shown: str, *, watched: bool = False) -> tuple[Any, ...]:
-        studio, stage = self._services.studio, gr.skip()
+        stage = gr.skip()
         try:
-            jobs = await studio.active(user_id)
+            jobs = await self._services.jobs.active(user_id)
             if not jobs:
-                await studio.sheets_drawn(user_id)
+                await self._services.jobs.wait_for_sheets(user_id)
                 stage = await self._last(user_id, watched=watched)
             elif jobs[0].id != shown:
                 stage = await self._stage.card(jobs[0])
@@ -195,34 +195,34 @@ class CreateTab:
 
     async def _ended(self, job_id: str, user_id: str) -> Any:
         """Why a job failed, beside the button, where the next one has taken the stage."""
-        studio = self._services.studio
         try:
-            error = (await studio.snapshot(job_id, user_id)).error
+            error = (await self._services.jobs.snapshot(job_id, user_id)).error
         except ComfyHeadlessError:
             return gr.skip()
-        return _notice(error) if error and await studio.active(user_id) else gr.skip()
+        return _notice(error) if error and await self._services.jobs.active(user_id) else gr.skip()
 
     async def _last(self, user_id: str, *, watched: bool) -> Html:
         """What the stage shows when nothing runs: how the newest job ended.
 
         One that was stopped is told to who ``watched`` it; who comes later sees a result.
         """
-        studio = self._services.studio
-        for job in await studio.recent(user_id, limit=1 if watched else _SHOWN_RESULTS):
-            snapshot = await studio.snapshot(job.id, user_id)
+        for job in await self._services.jobs.recent(
+            user_id, limit=1 if watched else _SHOWN_RESULTS
+        ):
+            snapshot = await self._services.jobs.snapshot(job.id, user_id)
             if watched or snapshot.error or snapshot.items or snapshot.texts:
                 return self._finished(snapshot, job)
         return job_card.empty_card(self._services.catalog.entry(None).preset.sample_prompts)
 
     async def _results(self, user_id: str) -> Html:
-        return gallery(await self._services.studio.results(user_id, limit=_SHOWN_RESULTS))
+        return gallery(await self._services.library.results(user_id, limit=_SHOWN_RESULTS))
 
     async def _stop(self, job_id: str, request: gr.Request) -> None:
         user_id = self._access.require("cancel", request)
-        jobs = await self._services.studio.active(user_id)
+        jobs = await self._services.jobs.active(user_id)
         chosen = next((job for job in jobs if job.id == job_id), jobs[0] if jobs else None)
         if chosen is not None:
-            await self._services.studio.cancel(chosen.id, user_id)
+            await self._services.jobs.cancel(chosen.id, user_id)
 
     async def _recall(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         data = from_page(event)
@@ -242,9 +242,9 @@ class CreateTab:
     async def _source(self, data: Mapping[str, Any], user_id: str) -> LibraryItem | Job:
         """The job or the result that the page names, if it is the owner's."""
         if "job" in data:
-            return await self._services.studio.job(str(data["job"]), user_id)
+            return await self._services.jobs.job(str(data["job"]), user_id)
         number = str(data.get("item", ""))
-        return await self._services.studio.item(int(number) if number.isdecimal() else 0, user_id)
+        return await self._services.library.item(int(number) if number.isdecimal() else 0, user_id)
 
     def _show(self, preset: Preset, values: Mapping[str, Any]) -> tuple[Html, Html]:
         catalog = self._services.catalog

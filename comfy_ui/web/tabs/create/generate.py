@@ -73,7 +73,7 @@ class GenerateHandler:
             else:
                 asked = list(series(draft, self._services.catalog.entry(draft.preset).preset))
                 for one in reversed(asked) if draft.front else asked:  # each goes before the others
-                    job = await self._services.studio.submit(self._asked(one, request))
+                    job = await self._services.jobs.submit(self._asked(one, request))
                     made.job = job.id
         except ComfyHeadlessError as error:
             made.error = JobError.of(error)
@@ -84,9 +84,7 @@ class GenerateHandler:
         asked = self._asked(replace(draft, replaces=None), request)
         made = grid(preset, asked.values, draft.grid)
         requests = [replace(asked, values=cell) for cell in made.cells]
-        queued = await self._services.studio.submit_grid(
-            requests, across=made.across, down=made.down
-        )
+        queued = await self._services.jobs.submit_grid(requests, across=made.across, down=made.down)
         return queued.id
 
     def _asked(self, draft: FormState, request: Request) -> JobRequest:
@@ -119,7 +117,7 @@ class GenerateHandler:
 
 
 def _other_models(entry: CatalogEntry, values: Mapping[str, Any]) -> bool:
-    """Whether only model files are missing and others were chosen; the studio looks closer."""
+    """Whether only model files are missing and others were chosen; JobService checks all."""
     chosen = any(
         values.get(param.id) not in (None, param.default)
         for param in entry.preset.params

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ....errors import ValidationError
-from ....jobs.grids.grids_table import GridAxis
+from ....storage.records import GridAxis
 from ....workflow.grid_axes import ParamAxis, expand, read_axis
 from ....workflow.presets.preset_store import Preset, resolve_values
 from ...auth.access import Access

@@ -44,21 +44,21 @@ class LivePreview:
 
     async def card(self, job: Job) -> Html:
         """An unfinished job as it stands now."""
-        snapshot = await self._services.studio.snapshot(job.id, job.user_id)
+        snapshot = await self._services.jobs.snapshot(job.id, job.user_id)
         return job_card.job_card(snapshot, ratio=self._shape(job))
 
     async def _events(self, request: Request) -> Response:
         user_id = self._access.require("see_own", request)
-        job = await self._services.studio.job(request.query_params.get("job", ""), user_id)
+        job = await self._services.jobs.job(request.query_params.get("job", ""), user_id)
         return events(request, self.news(job))
 
     async def news(self, job: Job) -> AsyncGenerator[str, None]:
         """Server-sent events: the card at each change; "over" when the page should ask anew.
 
-        That is at the end of the job, and when the studio has let go of it.
+        That is at the end of the job, and when the job service is closed.
         """
         shape = self._shape(job)
-        async with aclosing(self._services.studio.follow(job.id, job.user_id)) as snapshots:
+        async with aclosing(self._services.jobs.follow(job.id, job.user_id)) as snapshots:
             async for snapshot in snapshots:
                 if snapshot.terminal:
                     break

@@ -1,4 +1,4 @@
-"""A studio over the embedded engine at full speed, new for each test."""
+"""A service over the embedded engine at full speed, new for each test."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer, Faults
-from comfy_ui.jobs.studio import Studio
+from comfy_ui.jobs.job_service import JobService, open_jobs
 
 
 @pytest.fixture
@@ -25,6 +25,6 @@ async def client(server: DemoServer) -> AsyncIterator[ComfyWSClient]:
 
 
 @pytest.fixture
-async def studio(client: ComfyWSClient, tmp_path: Path) -> AsyncIterator[Studio]:
-    async with Studio(client=client, data_dir=tmp_path / "data") as studio:
-        yield studio
+async def service(client: ComfyWSClient, tmp_path: Path) -> AsyncIterator[JobService]:
+    async with open_jobs(client=client, data_dir=tmp_path / "data") as service:
+        yield service

@@ -1,4 +1,4 @@
-"""The studio over the real embedded engine: from a request to a result in the library."""
+"""The service over the real embedded engine: from a request to a result in the library."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from comfy_ui.errors import (
     UnknownPresetError,
     ValidationError,
 )
-from comfy_ui.jobs.studio import Studio
+from comfy_ui.jobs.job_service import JobService, open_jobs
 from comfy_ui.storage import items_table
 from comfy_ui.storage.records import TEMPLATES, JobRequest, Phase
 from tests.jobs import support
@@ -34,10 +34,10 @@ NIGHT = {"prompt": "a lighthouse at night", "seed": 7, "steps": 6, "width": 512,
 
 
 async def test_a_preset_becomes_a_picture_in_the_library_with_the_engines_bytes(
-    studio: Studio, server: DemoServer
+    service: JobService, server: DemoServer
 ) -> None:
-    job = await studio.submit(JobRequest(user_id="ann", preset="z_image_turbo", values=NIGHT))
-    end = await end_of(studio, job)
+    job = await service.submit(JobRequest(user_id="ann", preset="z_image_turbo", values=NIGHT))
+    end = await end_of(service, job)
     assert (end.phase, end.progress, end.error) == (Phase.SUCCEEDED, 100.0, None)
     (item,) = end.items
     assert item.path.read_bytes() == support.engine_files(server)[item.filename]
@@ -47,27 +47,27 @@ async def test_a_preset_becomes_a_picture_in_the_library_with_the_engines_bytes(
     assert item.thumbnail
     with Image.open(item.thumbnail) as small:
         assert max(small.size) <= 512
-    assert await studio.results("ann") == [item]
-    assert await studio.item(item.id, "ann") == item
+    assert await service.library.results("ann") == [item]
+    assert await service.library.item(item.id, "ann") == item
 
 
-async def test_the_file_itself_says_how_to_make_it_again(studio: Studio) -> None:
-    job = await studio.submit(JobRequest(user_id="ann", preset="z_image_turbo", values=NIGHT))
-    (item,) = (await end_of(studio, job)).items
+async def test_the_file_itself_says_how_to_make_it_again(service: JobService) -> None:
+    job = await service.submit(JobRequest(user_id="ann", preset="z_image_turbo", values=NIGHT))
+    (item,) = (await end_of(service, job)).items
     with Image.open(item.path) as image:
         recall = json.loads(image.text["comfy_ui"])  # type: ignore[attr-defined]
         graph = json.loads(image.text["prompt"])  # type: ignore[attr-defined]
     assert recall == {"preset": "z_image_turbo", "values": dict(job.values)}
-    stored = await studio.job(job.id, "ann")
+    stored = await service.job(job.id, "ann")
     assert stored.graph == graph
-    again = await studio.submit(JobRequest(user_id="ann", **recall))
+    again = await service.submit(JobRequest(user_id="ann", **recall))
     assert again.graph == stored.graph
 
 
-async def test_a_seed_left_open_is_drawn_and_stored(studio: Studio) -> None:
+async def test_a_seed_left_open_is_drawn_and_stored(service: JobService) -> None:
     values = {**NIGHT, "seed": -1}
     one, two = [
-        await studio.submit(JobRequest(user_id="ann", preset="z_image_turbo", values=values))
+        await service.submit(JobRequest(user_id="ann", preset="z_image_turbo", values=values))
         for _ in range(2)
     ]
     assert one.seed is not None
@@ -77,48 +77,48 @@ async def test_a_seed_left_open_is_drawn_and_stored(studio: Studio) -> None:
 
 
 async def test_wildcards_are_chosen_by_the_seed_and_kept_with_what_they_were(
-    studio: Studio,
+    service: JobService,
 ) -> None:
     template = "a {red|blue|green|white} {fox|owl|cat|dog}"
     values = {**NIGHT, "prompt": template, "steps": 1}
     jobs = [
-        await studio.submit(JobRequest(user_id="ann", preset="z_image_turbo", values=values))
+        await service.submit(JobRequest(user_id="ann", preset="z_image_turbo", values=values))
         for _ in range(2)
     ]
     first, second = jobs
     assert first.prompt == second.prompt == first.values["prompt"] != template
     assert first.values[TEMPLATES] == {"prompt": template}
-    (item,) = (await end_of(studio, first)).items
+    (item,) = (await end_of(service, first)).items
     assert (item.prompt, item.values[TEMPLATES]) == (first.prompt, {"prompt": template})
     with pytest.raises(ValidationError, match="__pet__"):
-        await studio.submit(
+        await service.submit(
             JobRequest(user_id="ann", preset="z_image_turbo", values={"prompt": "a __pet__"})
         )
 
 
-async def test_a_video_is_stored_with_a_poster(studio: Studio, server: DemoServer) -> None:
+async def test_a_video_is_stored_with_a_poster(service: JobService, server: DemoServer) -> None:
     values = {"prompt": "waves", "seed": 1, "steps": 2, "frames": 9, "width": 256, "height": 256}
-    job = await studio.submit(JobRequest(user_id="ann", preset="wan21_t2v_1_3b", values=values))
-    end = await end_of(studio, job)
+    job = await service.submit(JobRequest(user_id="ann", preset="wan21_t2v_1_3b", values=values))
+    end = await end_of(service, job)
     (item,) = end.items
     assert (item.kind, item.media_type) == ("video", "video/mp4")
     assert (item.width, item.height) == (256, 256)
     assert item.path.read_bytes() == support.engine_files(server)[item.filename]
     assert item.thumbnail
-    assert await studio.results("ann", kind="video") == [item]
+    assert await service.library.results("ann", kind="video") == [item]
 
 
 async def test_progress_never_falls_and_previews_are_jpegs(tmp_path: Path) -> None:
     with DemoServer(speed=20.0).in_thread() as server:
         async with (
             ComfyWSClient(url=server.url) as client,
-            Studio(client=client, data_dir=tmp_path) as studio,
+            open_jobs(client=client, data_dir=tmp_path) as service,
         ):
             values = {**NIGHT, "steps": 16}
-            job = await studio.submit(
+            job = await service.submit(
                 JobRequest(user_id="ann", preset="z_image_turbo", values=values)
             )
-            seen = [snapshot async for snapshot in studio.follow(job.id, "ann")]
+            seen = [snapshot async for snapshot in service.follow(job.id, "ann")]
     percent = [snapshot.progress for snapshot in seen]
     assert percent == sorted(percent)
     assert any(snapshot.preview for snapshot in seen)
@@ -131,19 +131,21 @@ async def test_progress_never_falls_and_previews_are_jpegs(tmp_path: Path) -> No
 
 
 async def test_a_result_made_from_the_servers_cache_is_a_result_of_the_second_job_too(
-    studio: Studio,
+    service: JobService,
 ) -> None:
-    first, second = [await submit_sleepy(studio, nonce=1) for _ in range(2)]
-    one, two = (await end_of(studio, first)).items, (await end_of(studio, second)).items
+    first, second = [await submit_sleepy(service, nonce=1) for _ in range(2)]
+    one, two = (await end_of(service, first)).items, (await end_of(service, second)).items
     assert len(one) == len(two) == 1
     assert one[0].path == two[0].path  # the same bytes are stored once
-    assert {item.job_id for item in await studio.results("ann")} == {first.id, second.id}
+    assert {item.job_id for item in await service.library.results("ann")} == {first.id, second.id}
 
 
 # What is refused before it is queued
 
 
-async def test_what_cannot_run_is_refused_with_a_hint_and_leaves_no_trace(studio: Studio) -> None:
+async def test_what_cannot_run_is_refused_with_a_hint_and_leaves_no_trace(
+    service: JobService,
+) -> None:
     wrong: list[tuple[JobRequest, type[Exception]]] = [
         (JobRequest(user_id="ann", preset="z_image_trubo"), UnknownPresetError),
         (JobRequest(user_id="ann", preset="z_image_turbo", values={"stepz": 3}), ValidationError),
@@ -165,116 +167,116 @@ async def test_what_cannot_run_is_refused_with_a_hint_and_leaves_no_trace(studio
     ]
     for request, kind in wrong:
         with pytest.raises(kind) as told:
-            await studio.submit(request)
+            await service.submit(request)
         assert told.value.hint  # type: ignore[attr-defined]
-    assert await studio.active("ann") == []
-    assert await studio.recent("ann") == []
+    assert await service.active("ann") == []
+    assert await service.recent("ann") == []
 
 
 # Following
 
 
-async def test_many_follow_one_job_and_one_that_leaves_changes_nothing(studio: Studio) -> None:
-    job = await submit_sleepy(studio, seconds=0.6)
-    stay = [asyncio.create_task(support.last(studio.follow(job.id, "ann"))) for _ in range(5)]
-    gone = asyncio.create_task(support.last(studio.follow(job.id, "ann")))
+async def test_many_follow_one_job_and_one_that_leaves_changes_nothing(service: JobService) -> None:
+    job = await submit_sleepy(service, seconds=0.6)
+    stay = [asyncio.create_task(support.last(service.follow(job.id, "ann"))) for _ in range(5)]
+    gone = asyncio.create_task(support.last(service.follow(job.id, "ann")))
     await asyncio.sleep(0.1)
     gone.cancel()
-    async with aclosing(studio.follow(job.id, "ann")) as news:
+    async with aclosing(service.follow(job.id, "ann")) as news:
         async for _ in news:
             break
     ends = await asyncio.gather(*stay)
     assert {end.phase for end in ends} == {Phase.SUCCEEDED}
     assert all(end.items == ends[0].items for end in ends)
-    late = [snapshot async for snapshot in studio.follow(job.id, "ann")]
+    late = [snapshot async for snapshot in service.follow(job.id, "ann")]
     assert [snapshot.items for snapshot in late] == [ends[0].items]
 
 
-async def test_a_job_of_another_owner_does_not_exist(studio: Studio) -> None:
-    job = await submit_sleepy(studio)
-    (item,) = (await end_of(studio, job)).items
-    for ask in (studio.snapshot, studio.job, studio.cancel):
+async def test_a_job_of_another_owner_does_not_exist(service: JobService) -> None:
+    job = await submit_sleepy(service)
+    (item,) = (await end_of(service, job)).items
+    for ask in (service.snapshot, service.job, service.cancel):
         with pytest.raises(ValidationError, match="no such job"):
             await ask(job.id, "bob")
     with pytest.raises(ValidationError, match="no such job"):
-        await anext(studio.follow(job.id, "bob"))
+        await anext(service.follow(job.id, "bob"))
     with pytest.raises(ValidationError, match="no such result"):
-        await studio.item(item.id, "bob")
+        await service.library.item(item.id, "bob")
     with pytest.raises(ValidationError, match="no such result"):
-        await studio.star(item.id, "bob")
-    assert await studio.results("bob") == []
-    assert await studio.recent("bob") == []
-    assert await studio.delete([item.id], "bob") == []
-    assert b"".join([piece async for piece in studio.zip([item.id], "bob")])[:2] == b"PK"
-    assert await studio.results("ann") == [item]
+        await service.library.star(item.id, "bob")
+    assert await service.library.results("bob") == []
+    assert await service.recent("bob") == []
+    assert await service.library.delete([item.id], "bob") == []
+    assert b"".join([piece async for piece in service.library.zip([item.id], "bob")])[:2] == b"PK"
+    assert await service.library.results("ann") == [item]
 
 
 # Turns
 
 
 async def test_two_owners_take_turns_and_comfyui_never_holds_more_than_two(
-    studio: Studio, client: ComfyWSClient
+    service: JobService, client: ComfyWSClient
 ) -> None:
-    jobs = [await submit_sleepy(studio, "ann", nonce=n, seconds=0.1) for n in range(4)]
-    jobs += [await submit_sleepy(studio, "bob", nonce=100 + n, seconds=0.1) for n in range(2)]
+    jobs = [await submit_sleepy(service, "ann", nonce=n, seconds=0.1) for n in range(4)]
+    jobs += [await submit_sleepy(service, "bob", nonce=100 + n, seconds=0.1) for n in range(2)]
     most = 0
-    while await studio.active("ann") or await studio.active("bob"):
+    while await service.active("ann") or await service.active("bob"):
         queue = await client.queue()
         most = max(most, len(queue.running) + len(queue.pending))
         await asyncio.sleep(0.01)
     assert most == 2
-    ends = [(await studio.job(job.id, job.user_id)) for job in jobs]
+    ends = [(await service.job(job.id, job.user_id)) for job in jobs]
     order = [job.user_id for job in sorted(ends, key=lambda job: job.finished_at or 0)]
     assert order.count("bob") == 2
     assert order[-1] == "ann"  # ann came first with four; bob's two did not wait for all of them
 
 
-async def test_waiting_jobs_can_be_reordered_and_put_in_front(studio: Studio) -> None:
-    running = [await submit_sleepy(studio, nonce=n, seconds=0.3) for n in range(2)]
-    a, b = [await submit_sleepy(studio, nonce=10 + n) for n in range(2)]
-    c = await submit_sleepy(studio, nonce=12, front=True)
-    order = [job.id for job in await studio.active("ann")]
+async def test_waiting_jobs_can_be_reordered_and_put_in_front(service: JobService) -> None:
+    running = [await submit_sleepy(service, nonce=n, seconds=0.3) for n in range(2)]
+    a, b = [await submit_sleepy(service, nonce=10 + n) for n in range(2)]
+    c = await submit_sleepy(service, nonce=12, front=True)
+    order = [job.id for job in await service.active("ann")]
     assert order == [job.id for job in (*running, c, a, b)]
-    assert await studio.reorder(b.id, "ann", before=c.id)
-    order = [job.id for job in await studio.active("ann")]
+    assert await service.reorder(b.id, "ann", before=c.id)
+    order = [job.id for job in await service.active("ann")]
     assert order[-3:] == [b.id, c.id, a.id]  # ends may differ: the server holds two at once
     for job in (a, b, c):
-        await end_of(studio, job)
+        await end_of(service, job)
 
 
-async def test_a_waiting_job_is_told_its_place(studio: Studio) -> None:
+async def test_a_waiting_job_is_told_its_place(service: JobService) -> None:
     jobs = [
-        await submit_sleepy(studio, user_id, nonce=n, seconds=0.5)
+        await submit_sleepy(service, user_id, nonce=n, seconds=0.5)
         for n, user_id in enumerate("aabab")
     ]
-    last = await studio.snapshot(jobs[-1].id, "b")
+    last = await service.snapshot(jobs[-1].id, "b")
     assert last.phase is Phase.QUEUED
     assert last.queue_position == last.queue_size
     assert last.queue_own == 2
-    await studio.cancel_all("a")
-    await studio.cancel_all("b")
+    await service.cancel_all("a")
+    await service.cancel_all("b")
     for job in jobs:
-        await end_of(studio, job)
+        await end_of(service, job)
 
 
 # The library
 
 
 async def test_results_are_starred_deleted_restored_and_zipped(
-    studio: Studio, server: DemoServer
+    service: JobService, server: DemoServer
 ) -> None:
     for n in range(3):
-        await end_of(studio, await submit_sleepy(studio, nonce=n))
-    new, mid, old = await studio.results("ann")
-    await studio.star(mid.id, "ann")
-    assert [item.id for item in await studio.results("ann", starred=True)] == [mid.id]
-    assert await studio.delete([new.id, old.id], "ann") == [new.id, old.id]
-    assert [item.id for item in await studio.results("ann")] == [mid.id]
-    assert await studio.restore([new.id, old.id], "ann") == [new.id, old.id]
-    assert await studio.results("ann", before=new.id, limit=1) == [
-        (await studio.item(mid.id, "ann"))
+        await end_of(service, await submit_sleepy(service, nonce=n))
+    new, mid, old = await service.library.results("ann")
+    await service.library.star(mid.id, "ann")
+    assert [item.id for item in await service.library.results("ann", starred=True)] == [mid.id]
+    assert await service.library.delete([new.id, old.id], "ann") == [new.id, old.id]
+    assert [item.id for item in await service.library.results("ann")] == [mid.id]
+    assert await service.library.restore([new.id, old.id], "ann") == [new.id, old.id]
+    assert await service.library.results("ann", before=new.id, limit=1) == [
+        (await service.library.item(mid.id, "ann"))
     ]
-    content = b"".join([piece async for piece in studio.zip([new.id, old.id], "ann")])
+    content = b"".join([piece async for piece in service.library.zip([new.id, old.id], "ann")])
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == {
             item.filename: support.engine_files(server)[item.filename] for item in (new, old)
@@ -284,18 +286,18 @@ async def test_results_are_starred_deleted_restored_and_zipped(
 async def test_what_was_deleted_long_ago_is_purged_with_its_file_at_the_next_start(
     client: ComfyWSClient, tmp_path: Path
 ) -> None:
-    async with Studio(client=client, data_dir=tmp_path) as studio:
-        (old,) = (await end_of(studio, await submit_sleepy(studio, nonce=1))).items
-        (new,) = (await end_of(studio, await submit_sleepy(studio, nonce=2))).items
-        await studio.delete([old.id, new.id], "ann")
-        await studio._database.run(items_table.set_deleted, [old.id], "ann", None)
-        await studio._database.run(items_table.set_deleted, [old.id], "ann", 1.0)
+    async with open_jobs(client=client, data_dir=tmp_path) as service:
+        (old,) = (await end_of(service, await submit_sleepy(service, nonce=1))).items
+        (new,) = (await end_of(service, await submit_sleepy(service, nonce=2))).items
+        await service.library.delete([old.id, new.id], "ann")
+        await service._store._database.run(items_table.set_deleted, [old.id], "ann", None)
+        await service._store._database.run(items_table.set_deleted, [old.id], "ann", 1.0)
         os.utime(old.path, (0, 0))
-    async with Studio(client=client, data_dir=tmp_path) as studio:
+    async with open_jobs(client=client, data_dir=tmp_path) as service:
         async with asyncio.timeout(5):
             while old.path.exists():  # noqa: ASYNC110 -- nothing tells of it
                 await asyncio.sleep(0.01)
-        assert await studio.restore([old.id, new.id], "ann") == [new.id]
+        assert await service.library.restore([old.id, new.id], "ann") == [new.id]
         assert new.path.exists()
 
 
@@ -303,9 +305,9 @@ async def test_what_was_deleted_long_ago_is_purged_with_its_file_at_the_next_sta
 
 
 async def test_the_status_of_a_server_that_answers_and_of_one_that_is_away(
-    studio: Studio, server: DemoServer
+    service: JobService, server: DemoServer
 ) -> None:
-    up = await studio.server_status()
+    up = await service.server_status()
     assert (up.online, up.error) == (True, None)
     assert up.version
     assert up.devices
@@ -313,7 +315,7 @@ async def test_the_status_of_a_server_that_answers_and_of_one_that_is_away(
     assert up.health
     assert up.health.ok
     await asyncio.to_thread(server.kill)
-    down = await studio.server_status()
+    down = await service.server_status()
     assert (down.online, down.version) == (False, None)
     assert down.error
     assert down.error.hint
@@ -321,7 +323,7 @@ async def test_the_status_of_a_server_that_answers_and_of_one_that_is_away(
     assert down.health.last_error
 
 
-async def test_what_a_workflow_only_previews_is_its_result(studio: Studio) -> None:
+async def test_what_a_workflow_only_previews_is_its_result(service: JobService) -> None:
     graph = {
         "1": {
             "class_type": "EmptyImage",
@@ -330,19 +332,19 @@ async def test_what_a_workflow_only_previews_is_its_result(studio: Studio) -> No
         "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
     }
     end = await end_of(
-        studio, await studio.submit(JobRequest(user_id="ann", preset="x", graph=graph))
+        service, await service.submit(JobRequest(user_id="ann", preset="x", graph=graph))
     )
     (item,) = end.items
     assert (item.width, item.height) == (64, 48)
 
 
-async def test_visitors_run_presets_and_nothing_else(studio: Studio) -> None:
+async def test_visitors_run_presets_and_nothing_else(service: JobService) -> None:
     asked = JobRequest(user_id="ann", preset="z_image_turbo", values=NIGHT, uploads=frozenset())
-    assert (await end_of(studio, await studio.submit(asked))).phase is Phase.SUCCEEDED
+    assert (await end_of(service, await service.submit(asked))).phase is Phase.SUCCEEDED
     with pytest.raises(ValidationError, match="Only presets can be run here"):
-        await studio.submit(JobRequest(user_id="ann", preset="x", graph={}, uploads=frozenset()))
+        await service.submit(JobRequest(user_id="ann", preset="x", graph={}, uploads=frozenset()))
     values = {"prompt": "bluer", "image": "somebody_elses.png"}
     with pytest.raises(ValidationError):
-        await studio.submit(
+        await service.submit(
             JobRequest(user_id="ann", preset="sdxl_img2img", values=values, uploads=frozenset())
         )

@@ -9,7 +9,7 @@ import pytest
 
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer
-from comfy_ui.jobs.studio import Studio
+from comfy_ui.jobs.job_service import open_jobs
 from comfy_ui.storage.records import Phase
 from tests.faults import catalogue, proxy
 from tests.faults.proxy import FaultProxy
@@ -34,11 +34,11 @@ QUICK_WS = ["close 1000", "reset (1006)", "dropped"]
 async def _three_jobs(server: DemoServer, through: FaultProxy, folder: Path) -> None:
     async with (
         ComfyWSClient(url=through.url) as client,
-        Studio(client=client, data_dir=folder) as studio,
+        open_jobs(client=client, data_dir=folder) as service,
     ):
-        jobs = [await support.submit_sleepy(studio, nonce=n, seconds=0.05) for n in range(3)]
+        jobs = [await support.submit_sleepy(service, nonce=n, seconds=0.05) for n in range(3)]
         async with asyncio.timeout(60):
-            ends = [await support.end_of(studio, job, within_s=60) for job in jobs]
+            ends = [await support.end_of(service, job, within_s=60) for job in jobs]
     assert [(end.phase, end.error) for end in ends] == [(Phase.SUCCEEDED, None)] * 3
     made = {item.filename: item.path.read_bytes() for end in ends for item in end.items}
     assert made == support.engine_files(server)

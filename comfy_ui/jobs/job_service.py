@@ -1,0 +1,400 @@
+"""The job service: submit, follow, cancel and repeat jobs that outlive a page."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from ..client import ComfyWSClient
+from ..errors import ValidationError
+from ..library.library_service import KEEP_DELETED_S, LibraryService
+from ..protocol.object_info import NodeRegistry
+from ..storage.database import Database
+from ..storage.job_store import JobStore
+from ..storage.records import (
+    Grid,
+    GridAxis,
+    GridCell,
+    Job,
+    JobRequest,
+    JobStatus,
+    QueueView,
+    ServerStatus,
+    Snapshot,
+    make_id,
+)
+from ..storage.sqlite_job_store import SqliteJobStore
+from ..workflow.wildcards import WildcardFolder
+from .grids.grid_service import GridService
+from .local_queue import LocalQueue
+from .prepare_job import prepare_job, repeated_job
+from .queue import JobQueue
+from .server import OBJECT_INFO_MAX_AGE_S, Server, distinct_servers
+from .worker import Worker
+
+PATIENCE_S: Final = 60.0
+"""Longer than most restarts of ComfyUI, and than a server is silent while it loads a model."""
+
+
+class JobService:
+    """The jobs of all users. :func:`open_jobs` creates it together with its parts.
+
+    Every method is called in one event loop and takes a ``user_id``; a user cannot see the jobs
+    of another.
+
+    Args:
+        queue: the unfinished jobs.
+        store: the finished jobs.
+        grids: the grids and their contact sheets.
+        library: the results and uploads of the jobs.
+        servers: where jobs run, the preferred server first.
+        preset_folders: folders of presets besides the shipped ones.
+        wildcards: the wildcard files of prompts.
+
+    Attributes:
+        library: the results and uploads of the jobs.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: JobQueue,
+        store: JobStore,
+        grids: GridService,
+        library: LibraryService,
+        servers: Sequence[Server],
+        preset_folders: Sequence[Path],
+        wildcards: WildcardFolder,
+    ) -> None:
+        self.library = library
+        self._queue = queue
+        self._store = store
+        self._grids = grids
+        self._servers = servers
+        self._preset_folders = tuple(preset_folders)
+        self._wildcards = wildcards
+
+    # Submit
+
+    async def submit(self, request: JobRequest) -> Job:
+        """Check a request, store it as a job, and queue the job.
+
+        Works while ComfyUI is offline: the job waits for it. Submitting the same ``request.key``
+        again returns the existing job, whatever its status.
+
+        Raises:
+            UnknownPresetError, ValidationError: a value is invalid.
+            InvalidWorkflowError: the server lacks nodes or models; ``.problems`` lists them by
+                node. Also its subclasses MissingNodesError and MissingModelsError.
+            ValidationError: the user has too many waiting jobs or has reached the storage quota,
+                or the job that ``request.replaces`` names no longer waits.
+            StorageError: the disk refuses; nothing was queued.
+        """
+        if existing := await self._existing_job(request.user_id, request.key):
+            return existing
+        await self.library.require_space(request.user_id)
+        job = await self._prepare(request)
+        return await self._queue.submit(job, front=request.front, replaces=request.replaces)
+
+    async def submit_grid(
+        self, requests: Sequence[JobRequest], *, across: GridAxis, down: GridAxis | None = None
+    ) -> Grid:
+        """Submit all cells of a grid or none, row by row.
+
+        When the last job has ended, a contact sheet is added to the library, with the settings of
+        the first cell that has a result. The key of the first request is the key of the grid.
+
+        Raises:
+            ValidationError, InvalidWorkflowError, StorageError: as :meth:`submit`; nothing was
+                queued.
+        """
+        first = requests[0]
+        if first.key is not None:
+            grid_id = make_id(first.user_id, first.key)
+            if existing := await self._store.grid(grid_id, first.user_id):
+                return existing
+        await self.library.require_space(first.user_id)
+        cells = [await self._prepare(replace(request, key=None)) for request in requests]
+        return await self._grids.submit(
+            cells,
+            grid_id=make_id(first.user_id, first.key),
+            across=across,
+            down=down,
+            front=first.front,
+        )
+
+    async def wait_for_sheets(self, user_id: str) -> None:
+        """Wait for the contact sheets of those grids of the user whose jobs have all ended."""
+        await self._grids.wait_for_sheets(user_id)
+
+    def grid_cell(self, job_id: str) -> GridCell | None:
+        """Return the cell of a job, or None if it is in no unfinished grid."""
+        return self._grids.cell(job_id)
+
+    async def repeat(self, job_id: str, user_id: str, *, key: str | None = None) -> Job:
+        """Queue a job again with the same values, seed included.
+
+        ``key`` is as in :class:`JobRequest`.
+
+        Raises:
+            ValidationError: the user has no such job, has too many waiting jobs, or has reached
+                the storage quota.
+        """
+        if existing := await self._existing_job(user_id, key):
+            return existing
+        await self.library.require_space(user_id)
+        job = repeated_job(await self.job(job_id, user_id), make_id(user_id, key))
+        return await self._queue.submit(job, front=False)
+
+    async def _existing_job(self, user_id: str, key: str | None) -> Job | None:
+        return None if key is None else await self._store.get(make_id(user_id, key), user_id)
+
+    async def _prepare(self, request: JobRequest) -> Job:
+        registries = await self.node_registries()
+        try:
+            return await self._prepare_for(request, registries)
+        except ValidationError:
+            # A model or an input may have been added since object_info was read.
+            newer = await self.node_registries(max_age_s=0.0)
+            if [*map(id, newer)] == [*map(id, registries)]:
+                raise
+            return await self._prepare_for(request, newer)
+
+    async def _prepare_for(self, request: JobRequest, registries: list[NodeRegistry]) -> Job:
+        return await asyncio.to_thread(
+            prepare_job,
+            request,
+            registries,
+            preset_folders=self._preset_folders,
+            wildcards=self._wildcards,
+            uploads=self.library.uploads,
+        )
+
+    # Follow
+
+    async def follow(self, job_id: str, user_id: str) -> AsyncGenerator[Snapshot, None]:
+        """Yield snapshots of a job, newest only, at most 12 a second, until the terminal one.
+
+        The first comes at once. Any number of tasks may follow a job. A slow follower, or one
+        that stops early, does not affect the job.
+
+        Raises:
+            ValidationError: on the first step, if the user has no such job.
+        """
+        exists = False
+        async with aclosing(self._queue.follow(job_id, user_id)) as snapshots:
+            async for snapshot in snapshots:
+                exists = True
+                yield snapshot
+        if not exists:
+            raise _unknown_job()
+
+    async def follow_queue(self, user_id: str) -> AsyncGenerator[QueueView, None]:
+        """Yield the user's unfinished jobs at each change, a few times a second at most.
+
+        The first view comes at once. Ends when the queue closes.
+        """
+        async with aclosing(self._queue.follow_queue(user_id)) as views:
+            async for view in views:
+                yield view
+
+    async def snapshot(self, job_id: str, user_id: str) -> Snapshot:
+        """Return the current snapshot of a job.
+
+        Raises:
+            ValidationError: the user has no such job.
+        """
+        snapshot = await self._queue.snapshot(job_id, user_id)
+        if snapshot is None:
+            raise _unknown_job()
+        return snapshot
+
+    async def job(self, job_id: str, user_id: str) -> Job:
+        """Return a stored job.
+
+        Raises:
+            ValidationError: the user has no such job.
+        """
+        job = await self._store.get(job_id, user_id)
+        if job is None:
+            raise _unknown_job()
+        return job
+
+    async def active(self, user_id: str) -> list[Job]:
+        """Return unfinished jobs: those that a server has, then those that wait, in order."""
+        return await self._queue.active(user_id)
+
+    async def recent(self, user_id: str, *, limit: int = 20) -> list[Job]:
+        """Return finished jobs, newest first, including failed ones."""
+        return await self._store.recent(user_id, limit)
+
+    # Change
+
+    async def cancel(self, job_id: str, user_id: str) -> bool:
+        """Request the end of a job; False if it has ended already.
+
+        Returns at once; snapshots show the outcome. A node that ignores interrupts runs to its
+        end, and a job may finish before the request arrives.
+
+        Raises:
+            ValidationError: the user has no such job.
+        """
+        if await self._queue.cancel(job_id, user_id):
+            return True
+        await self.job(job_id, user_id)
+        return False
+
+    async def cancel_all(self, user_id: str, *, waiting_only: bool = False) -> int:
+        """Cancel the user's jobs; return how many were asked to end."""
+        count = 0
+        # From the end of the queue, so that no waiting job moves up and starts.
+        for job in reversed(await self.active(user_id)):
+            if job.status is JobStatus.WAITING or not waiting_only:
+                count += await self._queue.cancel(job.id, user_id)
+        return count
+
+    async def reorder(self, job_id: str, user_id: str, *, before: str | None) -> bool:
+        """Move a waiting job before another of the user's, or to the end if ``before`` is None.
+
+        Returns False if it no longer waits.
+        """
+        return await self._queue.reorder(job_id, user_id, before=before)
+
+    async def can_run_elsewhere(self, job_id: str, user_id: str) -> bool:
+        """Whether a job's files are missing, its server is offline, and another could run it.
+
+        The files are downloaded when the server returns; :meth:`repeat` does not wait for that.
+        """
+        return await self._queue.can_run_elsewhere(job_id, user_id)
+
+    async def retry_fetch(self, job_id: str, user_id: str) -> bool:
+        """Download the files of a job again that failed here, for instance on a full disk.
+
+        The job does not run again. Returns False if its status is not ``UNFETCHED``. Each start of
+        the app retries such jobs, too.
+        """
+        return await self._queue.retry_fetch(job_id, user_id)
+
+    # Servers
+
+    async def server_status(self) -> ServerStatus:
+        """Return the status of the first server that is online, or else of the first one."""
+        statuses = await self.server_statuses()
+        return next((status for status in statuses if status.online), statuses[0])
+
+    async def server_statuses(self) -> list[ServerStatus]:
+        """Check every server now, in order.
+
+        Never raises for an offline server: see ``ServerStatus.online`` and ``.error``.
+        """
+        return await asyncio.gather(*(server.status() for server in self._servers))
+
+    async def node_registries(
+        self, *, max_age_s: float = OBJECT_INFO_MAX_AGE_S
+    ) -> list[NodeRegistry]:
+        """Return the object_info of the online servers, or else what is cached, in order."""
+        online = [server for server in self._servers if server.online]
+        registries = await asyncio.gather(
+            *(server.node_registry(max_age_s=max_age_s) for server in (online or self._servers))
+        )
+        return [registry for registry in registries if registry is not None]
+
+
+@asynccontextmanager
+async def open_jobs(
+    *,
+    client: ComfyWSClient,
+    others: Sequence[ComfyWSClient] = (),
+    data_dir: Path,
+    patience_s: float = PATIENCE_S,
+    concurrency: int = 2,
+    waiting_limit: int = 100,
+    keep_deleted_s: float = KEEP_DELETED_S,
+    limit_bytes: Callable[[str], int | None] = lambda _: None,
+    preset_folders: Sequence[Path] = (),
+) -> AsyncIterator[JobService]:
+    """Open the jobs and the library of a data folder and resume unfinished jobs.
+
+    At the end, jobs stay at ComfyUI; the next start resumes them.
+
+    Args:
+        client: the connection to ComfyUI; it is not closed here.
+        others: connections to more servers. A job goes to an online server that has its nodes and
+            models, where it starts first.
+        data_dir: the folder of the database, results and thumbnails; created if missing.
+        patience_s: how long one of several servers may be unreachable before its unfinished jobs
+            move to the others.
+        concurrency: how many jobs a server holds at once; the others wait here.
+        waiting_limit: how many jobs of one user may wait.
+        keep_deleted_s: how long a deleted result can be restored, unless its space is needed; at
+            least one hour.
+        limit_bytes: returns a user's quota for results, or None for no limit. A user who has
+            reached it cannot submit; results are never deleted for it. Deleted results and uploads
+            may take up as much again; beyond that, the oldest deleted results are purged.
+        preset_folders: folders of presets besides the shipped ones.
+
+    Raises:
+        StorageError: the folder cannot be used, or another process is using it.
+    """
+    database = Database(data_dir)
+    store = SqliteJobStore(database, data_dir)
+    library = LibraryService(
+        database, store, data_dir, keep_deleted_s=keep_deleted_s, limit_bytes=limit_bytes
+    )
+    servers = distinct_servers([client, *others])
+    queue = LocalQueue(
+        store, waiting_limit=waiting_limit, workers=[server.name for server in servers]
+    )
+    grids = GridService(
+        store=store, queue=queue, files=library.files, file_thread=library.file_thread
+    )
+    workers = [
+        Worker(
+            queue=queue,
+            server=server,
+            files=library.files,
+            uploads=library.uploads,
+            file_thread=library.file_thread,
+            concurrency=concurrency,
+            patience_s=patience_s if len(servers) > 1 else None,
+        )
+        for server in servers
+    ]
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(database.close)
+        await database.open()
+        stack.push_async_callback(library.aclose)
+        await library.open()
+        stack.callback(queue.close)
+        await queue.open()
+        stack.push_async_callback(grids.aclose)
+        await grids.open()
+        tasks = [
+            *(asyncio.create_task(worker.run(), name="worker") for worker in workers),
+            asyncio.create_task(library.run_purge(), name="library purge"),
+            asyncio.create_task(library.recover_files(), name="library recovery"),
+        ]
+        stack.push_async_callback(_cancel, tasks)
+        yield JobService(
+            queue=queue,
+            store=store,
+            grids=grids,
+            library=library,
+            servers=servers,
+            preset_folders=preset_folders,
+            wildcards=WildcardFolder(data_dir / "wildcards"),
+        )
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _unknown_job() -> ValidationError:
+    return ValidationError("There is no such job.", hint="It may be somebody else's.")

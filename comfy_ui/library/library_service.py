@@ -1,0 +1,307 @@
+"""The library service: find, star, delete, restore, export and import results; keep uploads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from ..errors import StorageError, ValidationError
+from ..storage import items_table, quota, uploads_table
+from ..storage.database import Database
+from ..storage.job_store import JobStore
+from ..storage.quota import StorageUsage
+from ..storage.records import LOCAL_USER_ID, Kind, LibraryItem
+from ..storage.single_thread import SingleThread
+from ..storage.sqlite_job_store import SqliteJobStore
+from .folder_import import FolderImporter, ImportProgress
+from .result_files import YOUNG_S, FileStore, zip_chunks
+from .uploads import UploadStore
+
+logger = logging.getLogger(__name__)
+
+KEEP_DELETED_S: Final = 7 * 86400.0
+KEPT_EMPTY_JOBS: Final = 200
+"""Finished jobs without results that are kept per user with a quota, because rows take up disk
+space, too. Users without a quota keep all of them."""
+_PURGE_INTERVAL_S: Final = 3600.0
+
+
+class LibraryService:
+    """The results and uploads of all users.
+
+    Every method is called in one event loop. A user sees only their own results.
+
+    Args:
+        database: holds the tables of results and uploads.
+        jobs: the store of the jobs that results belong to.
+        folder: the data folder.
+        keep_deleted_s: how long a deleted result can be restored, unless its space is needed; at
+            least one hour.
+        limit_bytes: returns a user's quota for results, or None for no limit.
+
+    Attributes:
+        files: the result files.
+        file_thread: the thread that works on them.
+        uploads: the uploaded files.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        jobs: JobStore,
+        folder: Path,
+        *,
+        keep_deleted_s: float = KEEP_DELETED_S,
+        limit_bytes: Callable[[str], int | None] = lambda _: None,
+    ) -> None:
+        self.files = FileStore(folder)
+        self.file_thread = SingleThread("comfy-ui-files")
+        self.uploads = UploadStore(folder)
+        self._database = database
+        self._jobs = jobs
+        self._folder = folder
+        self._keep_deleted_s = max(keep_deleted_s, YOUNG_S)
+        self._limit_bytes = limit_bytes
+        self._deletion_lock = asyncio.Lock()  # against deleting a file that is being imported
+
+    async def open(self) -> None:
+        """Create the folders.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        try:
+            await self.file_thread.run(self.files.prepare)
+        except OSError as error:
+            raise StorageError(f"The folder {self._folder} cannot be used: {error}.") from error
+
+    async def aclose(self) -> None:
+        """End the file thread. May be called twice."""
+        await self.file_thread.close()
+
+    @property
+    def notice(self) -> str:
+        """A message for the administrator about a recovered database, or an empty string."""
+        recovered = self._database.recovered
+        return str(recovered) if recovered else ""
+
+    # Results
+
+    async def results(
+        self,
+        user_id: str,
+        *,
+        limit: int = 50,
+        before: int | None = None,
+        kind: Kind | None = None,
+        preset: str | None = None,
+        text: str = "",
+        starred: bool | None = None,
+        since: float | None = None,
+        until: float | None = None,
+    ) -> list[LibraryItem]:
+        """Return a page of results, newest first, 500 at most.
+
+        Args:
+            before: the id of the last item of the previous page.
+            text: words that all occur in the prompt, preset id, models or file name, ignoring case.
+            since: the earliest creation time, in seconds since the epoch.
+            until: the first creation time that is too late.
+        """
+        query = items_table.ItemQuery(
+            user_id=user_id,
+            limit=limit,
+            before=before,
+            kind=kind,
+            preset=preset,
+            text=text,
+            starred=starred,
+            since=since,
+            until=until,
+        )
+        return await self._database.run(items_table.page, query, self._folder)
+
+    async def used_presets(self, user_id: str) -> list[str]:
+        """Return the ids of the presets that the user has results of, in no order."""
+        return await self._database.run(items_table.presets, user_id)
+
+    async def item(self, item_id: int, user_id: str) -> LibraryItem:
+        """Return one result.
+
+        Raises:
+            ValidationError: the user has no such result.
+        """
+        items = await self._database.run(items_table.select, [item_id], user_id, self._folder)
+        if not items:
+            raise _unknown_item()
+        return items[0]
+
+    async def star(self, item_id: int, user_id: str, *, starred: bool = True) -> None:
+        """Star or unstar a result.
+
+        Raises:
+            ValidationError: the user has no such result.
+        """
+        if not await self._database.run(items_table.star, item_id, user_id, starred=starred):
+            raise _unknown_item()
+
+    async def delete(self, item_ids: Iterable[int], user_id: str) -> list[int]:
+        """Delete results; return the ids that existed, for :meth:`restore`."""
+        return await self._database.run(
+            items_table.set_deleted, list(item_ids), user_id, time.time()
+        )
+
+    async def restore(self, item_ids: Iterable[int], user_id: str) -> list[int]:
+        """Restore deleted results within ``keep_deleted_s``; return the restored ids."""
+        return await self._database.run(items_table.set_deleted, list(item_ids), user_id, None)
+
+    async def zip(self, item_ids: Iterable[int], user_id: str) -> AsyncGenerator[bytes, None]:
+        """Yield a ZIP file of the original files in chunks, while it is created."""
+        items = await self._database.run(items_table.select, list(item_ids), user_id, self._folder)
+        chunks = zip_chunks((item.filename, item.path) for item in items)
+        try:
+            while chunk := await self.file_thread.run(next, chunks, b""):
+                yield chunk
+        finally:
+            await self.file_thread.run(chunks.close)
+
+    # Import
+
+    async def import_folder(
+        self,
+        folder: Path,
+        user_id: str,
+        *,
+        on_progress: Callable[[ImportProgress], None] = lambda _: None,
+    ) -> ImportProgress:
+        """Import the results below a folder, such as ComfyUI's output folder.
+
+        Raises:
+            ValidationError: there is no such folder.
+            StorageError: the disk refuses; files that were imported before are kept.
+        """
+        return await self._importer().run(folder, user_id, on_progress=on_progress)
+
+    async def recover_files(self) -> None:
+        """Import files without a row for the local user, if the database was recovered."""
+        if self._database.recovered is not None:
+            named = await self._database.run(items_table.paths)
+            count = await self._importer().recover(named, LOCAL_USER_ID)
+            logger.warning("%d results were imported again from their files.", count)
+
+    def _importer(self) -> FolderImporter:
+        return FolderImporter(
+            self._jobs, self.files, self.file_thread, deletion_lock=self._deletion_lock
+        )
+
+    # Uploads and quota
+
+    async def keep_upload(self, name: str, content: bytes, user_id: str) -> None:
+        """Store an uploaded file under a new name.
+
+        Raises:
+            ValidationError: the user's total limit is reached.
+            StorageError: the disk refuses.
+        """
+        await self._require_total(user_id, len(content))
+        # The row first: a file without a row would never be counted.
+        await self._database.run(uploads_table.insert, name, user_id, len(content), now=time.time())
+        try:
+            await asyncio.to_thread(self.uploads.put, name, content)
+        except StorageError:
+            await self._database.run(uploads_table.delete, name)
+            raise
+
+    async def usage(self, user_id: str) -> StorageUsage:
+        """Return the disk space that a user occupies, and their quota."""
+        return await self._database.run(quota.usage_of, user_id, self._limit_bytes(user_id))
+
+    async def require_space(self, user_id: str) -> None:
+        """Check that the user may create more results.
+
+        Raises:
+            ValidationError: the quota or the total limit is reached.
+        """
+        usage = await self.usage(user_id)
+        if usage.is_full:
+            raise ValidationError(
+                f"Your results fill the {(usage.limit_bytes or 0) / 1e9:.3g} GB that you may keep.",
+                hint="Delete some in the Library, then try again. Nothing was deleted by itself.",
+            )
+        await self._require_total(user_id)
+
+    async def _require_total(self, user_id: str, more_bytes: int = 0) -> None:
+        """Purge the user's oldest deleted results if the total limit would be exceeded.
+
+        Raises:
+            ValidationError: the limit is exceeded even so.
+        """
+        excess = (await self.usage(user_id)).excess_bytes(more_bytes)
+        if not excess:
+            return
+        async with self._deletion_lock:
+            before = time.time() - YOUNG_S
+            paths = await self._database.run(items_table.purge_oldest, user_id, before, excess)
+            await self.file_thread.run(self.files.remove, paths)
+        usage = await self.usage(user_id)
+        if usage.excess_bytes(more_bytes):
+            raise ValidationError(
+                f"Your results, deleted ones too, and the files that you sent fill the "
+                f"{(usage.total_limit_bytes or 0) / 1e9:.3g} GB that there are for them.",
+                hint="What you deleted makes room after an hour, a file that you sent when no job "
+                "has used it for 30 days.",
+            )
+
+    # Purge
+
+    async def run_purge(self) -> None:
+        """Purge deleted results, empty jobs and unused uploads every hour, until cancelled."""
+        while True:
+            try:
+                await self._purge()
+            except (StorageError, OSError) as error:
+                logger.warning("Deleted results could not be purged: %s", error)
+            await asyncio.sleep(_PURGE_INTERVAL_S)
+
+    async def _purge(self) -> None:
+        async with self._deletion_lock:
+            before = time.time() - self._keep_deleted_s
+            paths = await self._database.run(items_table.purge, before)
+            await self.file_thread.run(self.files.remove, paths)
+        for user_id in await self._jobs.user_ids():
+            if self._limit_bytes(user_id) is not None:
+                await self._jobs.delete_empty(user_id, keep=KEPT_EMPTY_JOBS)
+        unfinished = await self._jobs.unfinished()
+        await self.file_thread.run(self.uploads.purge, [job.graph for job in unfinished])
+        await self._database.run(
+            uploads_table.delete_missing,
+            await self.file_thread.run(self.uploads.names),
+            created_before=time.time() - YOUNG_S,
+        )
+
+
+@asynccontextmanager
+async def open_library(folder: Path) -> AsyncIterator[LibraryService]:
+    """Open the library of a data folder that no app is using.
+
+    Raises:
+        StorageError: the folder cannot be used, or an app is using it.
+    """
+    database = Database(folder)
+    await database.open()
+    library = LibraryService(database, SqliteJobStore(database, folder), folder)
+    try:
+        await library.open()
+        yield library
+    finally:
+        await library.aclose()
+        await database.close()
+
+
+def _unknown_item() -> ValidationError:
+    return ValidationError("There is no such result.", hint="It may have been deleted.")

@@ -1,0 +1,115 @@
+"""The store of jobs and grids.
+
+:class:`JobStore` is everything that the rest of the app asks about stored jobs; nothing reads
+them through a database handle beside it. :class:`.sqlite_job_store.SqliteJobStore` implements it.
+Another implementation has to pass ``tests/storage/test_job_store_contract.py`` and, under a
+queue, ``tests/jobs/test_queue_contract.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from .records import Grid, Job, LibraryItem, StoredFile
+
+
+class JobStore(Protocol):
+    """Durable jobs and grids. Each method is one transaction.
+
+    Every method raises StorageError if the store fails; nothing has changed then.
+    """
+
+    # Jobs of users
+
+    async def get(self, job_id: str, user_id: str) -> Job | None:
+        """Return a job, or None if the user has no such job."""
+
+    async def get_with_items(
+        self, job_id: str, user_id: str
+    ) -> tuple[Job, tuple[LibraryItem, ...]] | None:
+        """Return a job and its results, or None if the user has no such job."""
+
+    async def recent(self, user_id: str, limit: int) -> list[Job]:
+        """Return the user's finished jobs, newest first."""
+
+    # Queue
+
+    async def unfinished(self) -> list[Job]:
+        """Return every user's unfinished and unfetched jobs, oldest first."""
+
+    async def fair_queue_tags(self) -> tuple[float, dict[str, float]]:
+        """Return the virtual time of the fair queue and the last finish tag of each user."""
+
+    async def add(self, job: Job, *, replaces: str | None = None) -> Job:
+        """Store a waiting job in place of the waiting job ``replaces``.
+
+        Returns it with ``cost_s``, estimated from recent jobs of its preset.
+        """
+
+    async def save(self, job: Job) -> None:
+        """Write the fields of a job that change after it was added."""
+
+    async def save_claims(self, claims: Sequence[tuple[Job, tuple[float, float]]]) -> None:
+        """Write claimed jobs, each with its start and finish tag of the fair queue."""
+
+    async def save_ranks(self, ranks: Mapping[str, float]) -> None:
+        """Write the rank of each job id."""
+
+    async def finish(self, job: Job, files: Sequence[StoredFile]) -> tuple[LibraryItem, ...]:
+        """Write a finished job together with its files; return all its results."""
+
+    # Copies of jobs that moved to another server
+
+    async def save_moved(self, job: Job, *, server: str, prompt_id: str, there: bool) -> None:
+        """Write a job that waits again, and that it left ``server``.
+
+        ``there``: the server may still have it as ``prompt_id``.
+        """
+
+    async def copies(self, server: str) -> dict[str, str]:
+        """Return the copies that a server may still have: job ids by ``prompt_id``."""
+
+    async def delete_copy(self, prompt_id: str) -> None:
+        """Forget a copy that is gone from its server."""
+
+    async def left_servers(self) -> list[tuple[str, str]]:
+        """Return each unfinished job with each server that it left, as ``(job id, server)``."""
+
+    # Jobs outside the queue
+
+    async def add_imported(self, job: Job, file: StoredFile) -> bool:
+        """Store a job that never ran here, with its only file, at its time of creation.
+
+        A deleted result with the same bytes is restored instead. Returns False if the user has
+        the file already.
+        """
+
+    async def user_ids(self) -> list[str]:
+        """Return the ids of all users with stored jobs."""
+
+    async def delete_empty(self, user_id: str, *, keep: int) -> int:
+        """Delete the user's finished jobs that left nothing, except the ``keep`` newest.
+
+        Returns the number of deleted jobs.
+        """
+
+    # Grids
+
+    async def add_grid(self, grid: Grid) -> None:
+        """Store a grid, before its jobs are queued."""
+
+    async def delete_grid(self, grid_id: str) -> None:
+        """Delete a grid whose jobs were not queued."""
+
+    async def grid(self, grid_id: str, user_id: str) -> Grid | None:
+        """Return a grid, or None if the user has no such grid."""
+
+    async def unfinished_grids(self) -> list[Grid]:
+        """Return the grids without a contact sheet, oldest first."""
+
+    async def grid_cells(self, grid: Grid) -> list[tuple[Job | None, LibraryItem | None]]:
+        """Return the job of each cell and its first result."""
+
+    async def finish_grid(self, grid: Grid, sheet: tuple[Job, StoredFile] | None) -> None:
+        """Mark a grid as done and store its contact sheet, if there is one."""

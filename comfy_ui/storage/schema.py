@@ -1,0 +1,48 @@
+"""The database schema: one script for all tables, and the check of its version."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from ..errors import StorageError
+from . import copies_table, grids_table, items_table, jobs_table, quota, uploads_table
+
+VERSION: Final = 1
+"""Stored as SQLite's ``user_version``."""
+
+SCHEMA: Final = (
+    *jobs_table.SCHEMA,
+    *items_table.SCHEMA,
+    *grids_table.SCHEMA,
+    *copies_table.SCHEMA,
+    *uploads_table.SCHEMA,
+    *quota.SCHEMA,
+)
+
+
+def create_or_check(connection: sqlite3.Connection) -> None:
+    """Create the tables of an empty database, or check that this version can read it.
+
+    Migrations begin with the first release: here, one step from each version to the next.
+
+    Raises:
+        StorageError: a newer version or another program wrote the database.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == VERSION:
+        return
+    if version > VERSION:
+        raise StorageError(
+            "The data folder was written by a newer version of comfy-ui.",
+            hint="Update comfy-ui, or choose another folder with --data-dir.",
+        )
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if version or tables:
+        raise StorageError(
+            "The database in the data folder was not written by a release of comfy-ui.",
+            hint="Move it away, or choose another folder with --data-dir.",
+        )
+    for statement in SCHEMA:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {VERSION}")

@@ -1,0 +1,149 @@
+"""The job store in the SQLite database of this process."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from . import copies_table, grids_table, items_table, jobs_table
+from .database import Database
+from .records import Grid, Job, LibraryItem, StoredFile
+
+
+class SqliteJobStore:
+    """The :class:`.job_store.JobStore` of one data folder.
+
+    ``folder`` is the data folder, which the paths of results are relative to.
+    """
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self._database = database
+        self._folder = folder
+
+    async def get(self, job_id: str, user_id: str) -> Job | None:
+        return await self._database.run(jobs_table.get, job_id, user_id)
+
+    async def get_with_items(
+        self, job_id: str, user_id: str
+    ) -> tuple[Job, tuple[LibraryItem, ...]] | None:
+        def read(connection: sqlite3.Connection) -> tuple[Job, tuple[LibraryItem, ...]] | None:
+            job = jobs_table.get(connection, job_id, user_id)
+            if job is None:
+                return None
+            return job, items_table.for_job(connection, job_id, self._folder)
+
+        return await self._database.run(read)
+
+    async def recent(self, user_id: str, limit: int) -> list[Job]:
+        return await self._database.run(jobs_table.recent, user_id, limit)
+
+    async def unfinished(self) -> list[Job]:
+        return await self._database.run(jobs_table.unfinished)
+
+    async def fair_queue_tags(self) -> tuple[float, dict[str, float]]:
+        return await self._database.run(jobs_table.fair_queue_tags)
+
+    async def add(self, job: Job, *, replaces: str | None = None) -> Job:
+        def write(connection: sqlite3.Connection) -> Job:
+            cost_s = job.work * jobs_table.seconds_per_work(connection, job.preset)
+            estimated = replace(job, cost_s=cost_s)
+            jobs_table.insert(connection, estimated)
+            if replaces is not None:
+                jobs_table.delete(connection, replaces)
+            return estimated
+
+        return await self._database.run(write)
+
+    async def save(self, job: Job) -> None:
+        await self._database.run(jobs_table.update, job)
+
+    async def save_claims(self, claims: Sequence[tuple[Job, tuple[float, float]]]) -> None:
+        def write(connection: sqlite3.Connection) -> None:
+            for job, tags in claims:
+                jobs_table.update(connection, job)
+                jobs_table.set_tags(connection, job.id, tags)
+
+        await self._database.run(write)
+
+    async def save_ranks(self, ranks: Mapping[str, float]) -> None:
+        await self._database.run(jobs_table.set_ranks, ranks)
+
+    async def finish(self, job: Job, files: Sequence[StoredFile]) -> tuple[LibraryItem, ...]:
+        def write(connection: sqlite3.Connection) -> tuple[LibraryItem, ...]:
+            jobs_table.update(connection, job)
+            items_table.insert(connection, job, files, now=job.finished_at or job.created_at)
+            return items_table.for_job(connection, job.id, self._folder)
+
+        return await self._database.run(write)
+
+    async def save_moved(self, job: Job, *, server: str, prompt_id: str, there: bool) -> None:
+        def write(connection: sqlite3.Connection) -> None:
+            jobs_table.update(connection, job)
+            jobs_table.set_ranks(connection, {job.id: job.rank})
+            copies_table.insert(connection, job.id, server, prompt_id, there=there)
+
+        await self._database.run(write)
+
+    async def copies(self, server: str) -> dict[str, str]:
+        return await self._database.run(copies_table.at_server, server)
+
+    async def delete_copy(self, prompt_id: str) -> None:
+        await self._database.run(copies_table.delete, prompt_id)
+
+    async def left_servers(self) -> list[tuple[str, str]]:
+        return await self._database.run(copies_table.of_unfinished_jobs)
+
+    async def add_imported(self, job: Job, file: StoredFile) -> bool:
+        def write(connection: sqlite3.Connection) -> bool:
+            item_id = items_table.find_by_path(connection, job.user_id, file.path)
+            if item_id is not None:
+                return bool(items_table.set_deleted(connection, [item_id], job.user_id, None))
+            # The job remains if its result was deleted for good.
+            if jobs_table.get(connection, job.id, job.user_id) is None:
+                jobs_table.insert(connection, job)
+            items_table.insert_dated(connection, job, file, made_at=job.created_at)
+            return True
+
+        return await self._database.run(write)
+
+    async def user_ids(self) -> list[str]:
+        return await self._database.run(jobs_table.user_ids)
+
+    async def delete_empty(self, user_id: str, *, keep: int) -> int:
+        return await self._database.run(jobs_table.delete_empty, user_id, keep=keep)
+
+    async def add_grid(self, grid: Grid) -> None:
+        await self._database.run(grids_table.insert, grid)
+
+    async def delete_grid(self, grid_id: str) -> None:
+        await self._database.run(grids_table.delete, grid_id)
+
+    async def grid(self, grid_id: str, user_id: str) -> Grid | None:
+        return await self._database.run(grids_table.get, grid_id, user_id)
+
+    async def unfinished_grids(self) -> list[Grid]:
+        return await self._database.run(grids_table.unfinished)
+
+    async def grid_cells(self, grid: Grid) -> list[tuple[Job | None, LibraryItem | None]]:
+        def read(connection: sqlite3.Connection) -> list[tuple[Job | None, LibraryItem | None]]:
+            cells = []
+            for job_id in grid.jobs:
+                job = jobs_table.get(connection, job_id, grid.user_id)
+                items = items_table.for_job(connection, job_id, self._folder)
+                cells.append((job, items[0] if items else None))
+            return cells
+
+        return await self._database.run(read)
+
+    async def finish_grid(self, grid: Grid, sheet: tuple[Job, StoredFile] | None) -> None:
+        def write(connection: sqlite3.Connection) -> None:
+            if sheet is not None:
+                job, file = sheet
+                jobs_table.insert(connection, job)
+                jobs_table.update(connection, job)
+                items_table.insert(connection, job, [file], now=job.finished_at or job.created_at)
+            grids_table.set_done(connection, grid.id)
+
+        await self._database.run(write)

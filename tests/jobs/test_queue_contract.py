@@ -1,0 +1,356 @@
+"""The contract of :class:`.JobQueue`, for every implementation.
+
+A new implementation adds an entry to ``OPENERS``: a function that opens the queue of a folder.
+Opening it again after it was closed is a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from comfy_ui.errors import ValidationError
+from comfy_ui.jobs.local_queue import LocalQueue
+from comfy_ui.jobs.queue import Handover, JobQueue, JobReport
+from comfy_ui.protocol.outputs import OutputFile, Outputs
+from comfy_ui.protocol.progress import Progress
+from comfy_ui.storage.records import Job, JobError, JobStatus, Phase, StoredFile
+from tests.jobs import support
+from tests.storage.memory_job_store import MemoryJobStore
+
+FILE = StoredFile(
+    source="9//output/a.png",
+    kind="image",
+    filename="a.png",
+    media_type="image/png",
+    path="files/aa/a.png",
+    thumbnail=None,
+    width=8,
+    height=8,
+    size_bytes=9,
+)
+OUTPUTS = Outputs(files=(OutputFile("a.png", node="9", kind="image"),), texts=("a caption",))
+
+
+class Opener(Protocol):
+    """Opens the queue that belongs to a folder."""
+
+    def __call__(
+        self, folder: Path, *, waiting_limit: int = 100
+    ) -> AbstractAsyncContextManager[JobQueue]: ...
+
+
+_MEMORY_STORES: dict[Path, MemoryJobStore] = {}
+
+
+@asynccontextmanager
+async def _open_with_memory_store(
+    folder: Path, *, waiting_limit: int = 100
+) -> AsyncIterator[JobQueue]:
+    store = _MEMORY_STORES.setdefault(folder, MemoryJobStore(folder))
+    queue = LocalQueue(store, waiting_limit=waiting_limit)
+    await queue.open()
+    yield queue
+    queue.close()
+
+
+OPENERS: dict[str, Opener] = {
+    "local queue, SQLite store": support.open_queue,
+    "local queue, memory store": _open_with_memory_store,
+}
+
+
+@pytest.fixture(params=OPENERS.values(), ids=[*OPENERS])
+def open_queue(request: pytest.FixtureRequest) -> Opener:
+    opener: Opener = request.param
+    return opener
+
+
+@pytest.fixture
+async def queue(open_queue: Opener, tmp_path: Path) -> AsyncIterator[JobQueue]:
+    async with open_queue(tmp_path) as queue:
+        yield queue
+
+
+async def _submit(queue: JobQueue, *owners: str, **fields: Any) -> list[Job]:
+    return [
+        await queue.submit(support.a_job(user_id, created_at=float(n)), **{"front": False} | fields)
+        for n, user_id in enumerate(owners)
+    ]
+
+
+async def _claim(queue: JobQueue, limit: int = 1) -> list[Job]:
+    return [job for job, _ in await queue.claim("w", limit=limit)]
+
+
+async def _report(queue: JobQueue, job: Job, status: JobStatus | None = None, **news: Any) -> None:
+    await queue.publish("w", JobReport(job_id=job.id, status=status, **news))
+
+
+def _progress(job: Job, percent: float, **fields: Any) -> Progress:
+    return Progress(
+        prompt_id=str(job.prompt_id), progress=percent, **{"phase": Phase.RUNNING} | fields
+    )
+
+
+async def test_claims_are_fair_between_owners_and_each_has_its_own_prompt_id(
+    queue: JobQueue,
+) -> None:
+    await _submit(queue, "ann", "ann", "ann", "bob")
+    claimed = await _claim(queue, 4)
+    assert [job.user_id for job in claimed] == ["ann", "bob", "ann", "ann"]
+    assert len({job.prompt_id for job in claimed}) == 4
+    assert await _claim(queue, 4) == []
+
+
+async def test_fairness_remembers_who_had_a_turn_across_a_restart(
+    open_queue: Opener, tmp_path: Path
+) -> None:
+    async with open_queue(tmp_path) as queue:
+        await _submit(queue, "ann", "ann")
+        await _claim(queue)
+    async with open_queue(tmp_path) as queue:
+        await _claim(queue, 0)  # what was left over
+        await _submit(queue, "bob")
+        assert [job.user_id for job in await _claim(queue)] == ["bob"]
+
+
+async def test_front_goes_before_the_owners_own_only(queue: JobQueue) -> None:
+    bob, ann = await _submit(queue, "bob", "ann")
+    (first,) = await _submit(queue, "ann", front=True)
+    assert [job.id for job in await queue.active("ann")] == [first.id, ann.id]
+    assert [job.id for job in await _claim(queue, 3)] == [first.id, bob.id, ann.id]
+
+
+async def test_waiting_jobs_can_be_put_in_another_order(queue: JobQueue, tmp_path: Path) -> None:
+    a, b, c = await _submit(queue, "ann", "ann", "ann")
+    assert await queue.reorder(c.id, "ann", before=a.id)
+    assert [job.id for job in await queue.active("ann")] == [c.id, a.id, b.id]
+    assert await queue.reorder(c.id, "ann", before=None)
+    assert [job.id for job in await queue.active("ann")] == [a.id, b.id, c.id]
+    assert not await queue.reorder(c.id, "bob", before=a.id)
+    (claimed,) = await _claim(queue)
+    assert not await queue.reorder(claimed.id, "ann", before=b.id)
+    assert not await queue.reorder(b.id, "ann", before=claimed.id)
+
+
+async def test_an_owner_can_have_so_many_waiting_and_no_more(
+    open_queue: Opener, tmp_path: Path
+) -> None:
+    async with open_queue(tmp_path, waiting_limit=2) as queue:
+        await _submit(queue, "ann", "ann", "bob")
+        with pytest.raises(ValidationError, match="waiting already") as told:
+            await _submit(queue, "ann")
+        assert told.value.hint
+        await _claim(queue, 1)
+        await _submit(queue, "ann")
+
+
+async def test_a_waiting_job_is_cancelled_at_once_and_never_claimed(queue: JobQueue) -> None:
+    (job,) = await _submit(queue, "ann")
+    follower = asyncio.create_task(support.last(queue.follow(job.id, "ann")))
+    await asyncio.sleep(0.01)
+    assert await queue.cancel(job.id, "ann")
+    assert (await follower).phase is Phase.CANCELLED
+    assert await _claim(queue) == []
+    assert not await queue.cancel(job.id, "ann")
+
+
+async def test_a_claimed_job_is_cancelled_through_its_worker(queue: JobQueue) -> None:
+    await _submit(queue, "ann")
+    (job,) = await _claim(queue)
+    assert await queue.heartbeat("w") == frozenset()
+    assert await queue.cancel(job.id, "ann")
+    assert await queue.heartbeat("w") == {job.id}
+    await _report(queue, job, progress=_progress(job, 50))
+    snapshot = await queue.snapshot(job.id, "ann")
+    assert snapshot
+    assert (snapshot.phase, snapshot.progress) == (Phase.CANCELLING, 50)
+    await _report(queue, job, JobStatus.CANCELLED)
+    assert await queue.heartbeat("w") == frozenset()
+
+
+async def test_the_percentage_never_falls_and_the_newest_preview_stays(queue: JobQueue) -> None:
+    await _submit(queue, "ann")
+    (job,) = await _claim(queue)
+    await _report(
+        queue, job, progress=_progress(job, 60, preview=b"jpeg", preview_type="image/jpeg")
+    )
+    await _report(queue, job, progress=_progress(job, 40, step=3, steps=8))
+    snapshot = await queue.snapshot(job.id, "ann")
+    assert snapshot
+    assert (snapshot.progress, snapshot.step, snapshot.preview) == (60, 3, b"jpeg")
+    await _report(queue, job, phase=Phase.RECONNECTING)
+    snapshot = await queue.snapshot(job.id, "ann")
+    assert snapshot
+    assert (snapshot.phase, snapshot.progress) == (Phase.RECONNECTING, 60)
+
+
+async def test_places_count_what_is_at_the_server_and_ones_own(queue: JobQueue) -> None:
+    _, _, third, fourth = await _submit(queue, "ann", "bob", "ann", "bob")
+    running, queued = await _claim(queue, 2)
+    await _report(queue, running, JobStatus.SENT)
+    await _report(queue, running, progress=_progress(running, 5))
+    await _report(queue, queued, JobStatus.SENT)
+    told = {"phase": Phase.QUEUED, "queue_position": 3}  # two jobs of other programs are before it
+    await _report(queue, queued, progress=_progress(queued, 0, **told))
+    places = {}
+    for user_id in ("ann", "bob"):
+        for job in await queue.active(user_id):
+            shown = await queue.snapshot(job.id, user_id)
+            assert shown
+            places[job.id] = (shown.queue_position, shown.queue_size, shown.queue_own)
+    assert places == {
+        running.id: (None, 0, 0),
+        queued.id: (3, 5, 2),
+        third.id: (4, 5, 1),
+        fourth.id: (5, 5, 2),
+    }
+
+
+async def test_a_follower_hears_of_its_place_when_another_leaves_the_line(
+    queue: JobQueue,
+) -> None:
+    first, second = await _submit(queue, "ann", "ann")
+    async with aclosing(queue.follow(second.id, "ann")) as news:
+        assert (await anext(news)).queue_position == 2
+        await queue.cancel(first.id, "ann")
+        assert (await anext(news)).queue_position == 1
+
+
+async def test_who_follows_a_job_that_stands_still_hears_how_many_come_after_it(
+    queue: JobQueue,
+) -> None:
+    await _submit(queue, "ann", "bob")
+    loading, _ = await _claim(queue, 2)
+    await _report(queue, loading, JobStatus.SENT)
+    await _report(queue, loading, phase=Phase.LOADING)
+    async with asyncio.timeout(5), aclosing(queue.follow(loading.id, "ann")) as news:
+        assert (await anext(news)).others_own == 0
+        _, second = await _submit(queue, "bob", "ann")
+        assert (await anext(news)).others_own == 1
+        await queue.cancel(second.id, "ann")
+        told = await anext(news)
+        assert (told.others_own, told.phase) == (0, Phase.LOADING)
+
+
+async def test_success_comes_with_items_and_texts_in_one_piece(
+    queue: JobQueue, tmp_path: Path
+) -> None:
+    await _submit(queue, "ann")
+    (job,) = await _claim(queue)
+    follower = asyncio.create_task(support.last(queue.follow(job.id, "ann")))
+    await asyncio.sleep(0.01)
+    await _report(queue, job, JobStatus.SENT)
+    await _report(queue, job, JobStatus.FETCHING, outputs=OUTPUTS)
+    await _report(queue, job, JobStatus.SUCCEEDED, files=[FILE])
+    end = await follower
+    assert (end.phase, end.progress, end.texts) == (Phase.SUCCEEDED, 100.0, ("a caption",))
+    (item,) = end.items
+    assert (item.path, item.user_id, item.seed) == (tmp_path / FILE.path, "ann", 1)
+    again = await support.last(queue.follow(job.id, "ann"))  # from the database
+    assert again.items == end.items
+    assert await queue.active("ann") == []
+
+
+async def test_a_late_report_of_a_finished_job_changes_nothing(queue: JobQueue) -> None:
+    await _submit(queue, "ann")
+    (job,) = await _claim(queue)
+    await _report(queue, job, JobStatus.FAILED, error=JobError("It broke.", "Mend it.", "…", "X"))
+    await _report(queue, job, JobStatus.SUCCEEDED, files=[FILE])
+    await _report(queue, job, progress=_progress(job, 99))
+    end = await queue.snapshot(job.id, "ann")
+    assert end
+    assert (end.phase, end.items) == (Phase.FAILED, ())
+    assert end.error == JobError("It broke.", "Mend it.", "…", "X")
+
+
+async def test_another_owner_sees_nothing_of_a_job(queue: JobQueue) -> None:
+    (job,) = await _submit(queue, "ann")
+    assert await queue.snapshot(job.id, "bob") is None
+    assert [s async for s in queue.follow(job.id, "bob")] == []
+    assert await queue.active("bob") == []
+    assert not await queue.cancel(job.id, "bob")
+    assert [j.id for j in await _claim(queue)] == [job.id]
+
+
+async def test_a_restart_hands_out_every_unfinished_job_where_it_stood(
+    open_queue: Opener, tmp_path: Path
+) -> None:
+    async with open_queue(tmp_path) as queue:
+        await _submit(queue, "ann", "ann", "ann", "ann", "ann")
+        claimed, sent, fetching, done = await _claim(queue, 4)
+        for job in (sent, fetching, done):
+            await _report(queue, job, JobStatus.SENT)
+        await _report(queue, fetching, JobStatus.FETCHING, outputs=OUTPUTS)
+        await _report(queue, done, JobStatus.SUCCEEDED)
+        await queue.cancel(sent.id, "ann")
+        waiting = (await queue.active("ann"))[-1]
+    async with open_queue(tmp_path) as queue:
+        claims = await queue.claim("w", limit=0)
+        assert {job.id: job.status for job, _ in claims} == {
+            claimed.id: JobStatus.CLAIMED,
+            sent.id: JobStatus.SENT,
+            fetching.id: JobStatus.FETCHING,
+        }
+        assert all(handover is Handover.RESUMED for _, handover in claims)
+        assert {job.prompt_id for job, _ in claims} == {
+            job.prompt_id for job in (claimed, sent, fetching)
+        }
+        by_id = {job.id: job for job, _ in claims}
+        assert by_id[fetching.id].outputs == OUTPUTS
+        assert await queue.heartbeat("w") == {sent.id}
+        ((fresh, handover),) = await queue.claim("w", limit=9)
+        assert (fresh.id, handover) == (waiting.id, Handover.NEW)
+
+
+async def test_files_that_could_not_be_stored_are_fetched_again_on_request_or_restart(
+    open_queue: Opener,
+    tmp_path: Path,
+) -> None:
+    full = JobError("The disk is full.", "Free some.", "", "StorageError")
+    async with open_queue(tmp_path) as queue:
+        await _submit(queue, "ann")
+        (job,) = await _claim(queue)
+        await _report(queue, job, JobStatus.FETCHING, outputs=OUTPUTS)
+        await _report(queue, job, JobStatus.UNFETCHED, error=full)
+        end = await support.last(queue.follow(job.id, "ann"))
+        assert (end.phase, end.error) == (Phase.FAILED, full)
+        assert not await queue.retry_fetch(job.id, "bob")
+        assert await queue.retry_fetch(job.id, "ann")
+        assert not await queue.retry_fetch(job.id, "ann")
+        ((again, handover),) = await queue.claim("w", limit=0)
+        assert (handover, again.outputs, again.error) == (Handover.RESUMED, OUTPUTS, None)
+        await _report(queue, job, JobStatus.UNFETCHED, error=full)
+    async with open_queue(tmp_path) as queue:
+        ((restarted, _),) = await queue.claim("w", limit=0)
+        assert restarted.outputs == OUTPUTS
+        await _report(queue, job, JobStatus.SUCCEEDED, files=[FILE])
+        assert (await support.last(queue.follow(job.id, "ann"))).phase is Phase.SUCCEEDED
+        assert not await queue.retry_fetch(job.id, "ann")
+
+
+async def test_waiting_for_work_ends_when_there_is_some_or_the_time_is_over(
+    queue: JobQueue,
+) -> None:
+    await asyncio.wait_for(queue.wait_for_work("w", timeout_s=0.01), 5)
+    waiting = asyncio.create_task(queue.wait_for_work("w", timeout_s=60))
+    await asyncio.sleep(0.01)
+    await _submit(queue, "ann")
+    await asyncio.wait_for(waiting, 5)
+
+
+async def test_recent_durations_make_the_estimate_of_the_next(queue: JobQueue) -> None:
+    job = await queue.submit(support.a_job(work=10.0), front=False)
+    assert job.cost_s == 10.0
+    (claimed,) = await _claim(queue)
+    began = _progress(claimed, 1, elapsed_s=40.0)
+    await _report(queue, claimed, progress=began)
+    await _report(queue, claimed, JobStatus.SUCCEEDED)
+    longer = await queue.submit(support.a_job(work=20.0), front=False)
+    assert longer.cost_s == pytest.approx(80.0, rel=0.05)

@@ -1,0 +1,190 @@
+"""A job store in memory: the second implementation that the contract tests run against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+from comfy_ui.storage.records import ACTIVE, Grid, Job, JobStatus, LibraryItem, StoredFile
+
+
+class MemoryJobStore:
+    """A :class:`JobStore` whose jobs live as long as the object."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._jobs: dict[str, Job] = {}
+        self._tags: dict[str, tuple[float, float]] = {}
+        self._items: dict[str, list[LibraryItem]] = {}
+        self._ids = count(1)
+        self._copies: dict[str, tuple[str, str, bool]] = {}  # job, server and whether it is there
+        self._grids: dict[str, Grid] = {}
+        self._done: set[str] = set()
+
+    async def get(self, job_id: str, user_id: str) -> Job | None:
+        job = self._jobs.get(job_id)
+        return job if job and job.user_id == user_id else None
+
+    async def get_with_items(
+        self, job_id: str, user_id: str
+    ) -> tuple[Job, tuple[LibraryItem, ...]] | None:
+        job = await self.get(job_id, user_id)
+        return (job, tuple(self._items.get(job_id, ()))) if job else None
+
+    async def recent(self, user_id: str, limit: int) -> list[Job]:
+        jobs = [j for j in self._jobs.values() if j.user_id == user_id and j.finished_at]
+        return sorted(jobs, key=lambda job: job.finished_at or 0.0, reverse=True)[:limit]
+
+    async def unfinished(self) -> list[Job]:
+        statuses = {*ACTIVE, JobStatus.UNFETCHED}
+        jobs = [job for job in self._jobs.values() if job.status in statuses]
+        return sorted(jobs, key=lambda job: job.created_at)
+
+    async def fair_queue_tags(self) -> tuple[float, dict[str, float]]:
+        virtual = max((start for start, _ in self._tags.values()), default=0.0)
+        finish: dict[str, float] = {}
+        for job_id, (_, tag) in self._tags.items():
+            user_id = self._jobs[job_id].user_id
+            if tag > virtual:
+                finish[user_id] = max(tag, finish.get(user_id, 0.0))
+        return virtual, finish
+
+    async def add(self, job: Job, *, replaces: str | None = None) -> Job:
+        finished = [
+            j
+            for j in self._jobs.values()
+            if j.preset == job.preset and j.status is JobStatus.SUCCEEDED and j.started_at
+        ]
+        seconds = sum((j.finished_at or 0.0) - (j.started_at or 0.0) for j in finished)
+        work = sum(j.work for j in finished)
+        job = replace(job, cost_s=job.work * (max(seconds / work, 1e-3) if work else 1.0))
+        self._jobs[job.id] = job
+        if replaces is not None:
+            del self._jobs[replaces]
+        return job
+
+    async def save(self, job: Job) -> None:
+        self._jobs[job.id] = job
+
+    async def save_claims(self, claims: Sequence[tuple[Job, tuple[float, float]]]) -> None:
+        for job, tags in claims:
+            self._jobs[job.id] = job
+            self._tags[job.id] = tags
+
+    async def save_ranks(self, ranks: Mapping[str, float]) -> None:
+        for job_id, rank in ranks.items():
+            self._jobs[job_id] = replace(self._jobs[job_id], rank=rank)
+
+    async def finish(self, job: Job, files: Sequence[StoredFile]) -> tuple[LibraryItem, ...]:
+        self._jobs[job.id] = job
+        for file in files:
+            self._add_item(job, file)
+        return tuple(self._items.get(job.id, ()))
+
+    async def save_moved(self, job: Job, *, server: str, prompt_id: str, there: bool) -> None:
+        self._jobs[job.id] = job
+        self._copies[prompt_id] = (job.id, server, there)
+
+    async def copies(self, server: str) -> dict[str, str]:
+        return {
+            prompt_id: job_id
+            for prompt_id, (job_id, at, there) in self._copies.items()
+            if at == server and there
+        }
+
+    async def delete_copy(self, prompt_id: str) -> None:
+        self._copies.pop(prompt_id, None)
+
+    async def left_servers(self) -> list[tuple[str, str]]:
+        return [
+            (job_id, server)
+            for job_id, server, _ in self._copies.values()
+            if self._jobs[job_id].finished_at is None
+        ]
+
+    async def add_imported(self, job: Job, file: StoredFile) -> bool:
+        if any(
+            item.path == self._folder / file.path and item.user_id == job.user_id
+            for items in self._items.values()
+            for item in items
+        ):
+            return False
+        self._jobs[job.id] = job
+        self._add_item(job, file)
+        return True
+
+    async def user_ids(self) -> list[str]:
+        return [*dict.fromkeys(job.user_id for job in self._jobs.values())]
+
+    async def delete_empty(self, user_id: str, *, keep: int) -> int:
+        ended = {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.LOST}
+        moved = {job_id for job_id, _, _ in self._copies.values()}
+        virtual, _ = await self.fair_queue_tags()
+        empty = [
+            job
+            for job in await self.recent(user_id, len(self._jobs))
+            if job.status in ended
+            and job.id not in moved
+            and not self._items.get(job.id)
+            and not (job.outputs and job.outputs.texts)
+            and (job.id not in self._tags or self._tags[job.id][0] < virtual)
+            and (job.id not in self._tags or self._tags[job.id][1] <= virtual)
+        ]
+        for job in empty[keep:]:
+            del self._jobs[job.id]
+            self._tags.pop(job.id, None)
+        return len(empty[keep:])
+
+    async def add_grid(self, grid: Grid) -> None:
+        self._grids[grid.id] = grid
+
+    async def delete_grid(self, grid_id: str) -> None:
+        self._grids.pop(grid_id, None)
+
+    async def grid(self, grid_id: str, user_id: str) -> Grid | None:
+        grid = self._grids.get(grid_id)
+        return grid if grid and grid.user_id == user_id else None
+
+    async def unfinished_grids(self) -> list[Grid]:
+        grids = [grid for grid in self._grids.values() if grid.id not in self._done]
+        return sorted(grids, key=lambda grid: grid.created_at)
+
+    async def grid_cells(self, grid: Grid) -> list[tuple[Job | None, LibraryItem | None]]:
+        return [
+            (await self.get(job_id, grid.user_id), next(iter(self._items.get(job_id, ())), None))
+            for job_id in grid.jobs
+        ]
+
+    async def finish_grid(self, grid: Grid, sheet: tuple[Job, StoredFile] | None) -> None:
+        if sheet is not None:
+            job, file = sheet
+            self._jobs[job.id] = job
+            self._add_item(job, file)
+        self._done.add(grid.id)
+
+    def _add_item(self, job: Job, file: StoredFile) -> None:
+        items = self._items.setdefault(job.id, [])
+        if any(item.path == self._folder / file.path for item in items):
+            return
+        items.append(
+            LibraryItem(
+                id=next(self._ids),
+                job_id=job.id,
+                user_id=job.user_id,
+                kind=file.kind,
+                filename=file.filename,
+                media_type=file.media_type,
+                path=self._folder / file.path,
+                thumbnail=self._folder / file.thumbnail if file.thumbnail else None,
+                width=file.width,
+                height=file.height,
+                size_bytes=file.size_bytes,
+                created_at=job.finished_at or job.created_at,
+                preset=job.preset,
+                prompt=job.prompt,
+                seed=job.seed,
+                values=job.values,
+            )
+        )

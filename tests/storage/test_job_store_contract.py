@@ -1,0 +1,238 @@
+"""The contract of :class:`.JobStore`, for every implementation.
+
+A new implementation adds an entry to ``OPENERS``. Its behavior under a queue, restarts included,
+is tested by ``tests/jobs/test_queue_contract.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from comfy_ui.protocol.outputs import OutputFile, Outputs
+from comfy_ui.storage.database import Database
+from comfy_ui.storage.job_store import JobStore
+from comfy_ui.storage.records import Grid, GridAxis, Job, JobError, JobStatus, StoredFile
+from comfy_ui.storage.sqlite_job_store import SqliteJobStore
+from tests.jobs.support import a_job
+from tests.storage.memory_job_store import MemoryJobStore
+
+
+@asynccontextmanager
+async def open_sqlite_store(folder: Path) -> AsyncIterator[JobStore]:
+    database = Database(folder)
+    await database.open()
+    try:
+        yield SqliteJobStore(database, folder)
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def open_memory_store(folder: Path) -> AsyncIterator[JobStore]:
+    yield MemoryJobStore(folder)
+
+
+OPENERS: dict[str, Callable[[Path], AbstractAsyncContextManager[JobStore]]] = {
+    "sqlite": open_sqlite_store,
+    "memory": open_memory_store,
+}
+
+
+@pytest.fixture(params=OPENERS.values(), ids=[*OPENERS])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[JobStore]:
+    async with request.param(tmp_path) as store:
+        yield store
+
+
+def file(name: str = "a") -> StoredFile:
+    return StoredFile(
+        source=f"9/output//{name}.png",
+        kind="image",
+        filename=f"{name}.png",
+        media_type="image/png",
+        path=f"files/aa/{name}.png",
+        thumbnail=f"thumbs/aa/{name}.webp",
+        width=8,
+        height=8,
+        size_bytes=9,
+    )
+
+
+def ended(job: Job, at: float = 100.0, status: JobStatus = JobStatus.SUCCEEDED) -> Job:
+    return replace(job, status=status, finished_at=at)
+
+
+def a_grid(*jobs: str) -> Grid:
+    return Grid(
+        id="grid",
+        user_id="ann",
+        across=GridAxis("Steps", ("10", "20")),
+        down=None,
+        jobs=jobs,
+        created_at=1.0,
+    )
+
+
+async def test_get_returns_an_added_job_to_its_user_only(store: JobStore) -> None:
+    job = await store.add(a_job(seed=2**64 - 1, rank=3.0))
+    assert await store.get(job.id, "ann") == job
+    assert await store.get(job.id, "bob") is None
+    assert await store.get_with_items(job.id, "ann") == (job, ())
+    assert await store.get_with_items(job.id, "bob") is None
+    assert await store.get("unknown", "ann") is None
+
+
+async def test_add_estimates_the_cost_from_finished_jobs_of_the_preset(store: JobStore) -> None:
+    first = await store.add(a_job(work=4.0))
+    assert first.cost_s == 4.0
+    await store.finish(replace(ended(first), started_at=60.0), [])
+    assert (await store.add(a_job(work=2.0))).cost_s == pytest.approx(20.0)
+    assert (await store.add(a_job(preset="other", work=2.0))).cost_s == 2.0
+
+
+async def test_add_deletes_the_job_that_it_replaces(store: JobStore) -> None:
+    old = await store.add(a_job())
+    new = await store.add(a_job(), replaces=old.id)
+    assert await store.get(old.id, "ann") is None
+    assert await store.unfinished() == [new]
+
+
+async def test_save_keeps_every_field_of_a_running_job(store: JobStore) -> None:
+    job = replace(
+        await store.add(a_job()),
+        status=JobStatus.FETCHING,
+        server="gpu",
+        prompt_id="p",
+        cancel_requested=True,
+        started_at=5.0,
+        outputs=Outputs((OutputFile("a.png", node="9", kind="image"),), ("a caption",)),
+        error=JobError("It broke.", "Try again.", "…", "X"),
+    )
+    await store.save(job)
+    assert await store.get(job.id, "ann") == job
+
+
+async def test_unfinished_returns_active_and_unfetched_jobs_oldest_first(store: JobStore) -> None:
+    jobs = [await store.add(a_job(created_at=float(n))) for n in (3, 1, 2)]
+    unfetched = ended(jobs[2], status=JobStatus.UNFETCHED)
+    await store.save(unfetched)
+    done = await store.add(a_job())
+    await store.finish(ended(done), [])
+    assert await store.unfinished() == [jobs[1], unfetched, jobs[0]]
+
+
+async def test_recent_returns_finished_jobs_newest_first(store: JobStore) -> None:
+    for n in (2, 3, 1):
+        await store.finish(ended(await store.add(a_job(id=f"job{n}")), at=float(n)), [])
+    await store.add(a_job())
+    await store.finish(ended(await store.add(a_job("bob"))), [])
+    assert [job.id for job in await store.recent("ann", 2)] == ["job3", "job2"]
+
+
+async def test_save_claims_keeps_the_tags_of_the_fair_queue(store: JobStore) -> None:
+    assert await store.fair_queue_tags() == (0.0, {})
+    ann, bob = await store.add(a_job("ann")), await store.add(a_job("bob"))
+    claims = [(replace(ann, status=JobStatus.CLAIMED, prompt_id="p"), (4.0, 9.0))]
+    await store.save_claims([*claims, (replace(bob, status=JobStatus.CLAIMED), (0.0, 4.0))])
+    assert await store.fair_queue_tags() == (4.0, {"ann": 9.0})
+    assert await store.get(ann.id, "ann") == claims[0][0]
+
+
+async def test_save_ranks_changes_the_order_only(store: JobStore) -> None:
+    first, second = await store.add(a_job()), await store.add(a_job())
+    await store.save_ranks({first.id: 2.0, second.id: 1.0})
+    assert await store.get(first.id, "ann") == replace(first, rank=2.0)
+    assert await store.get(second.id, "ann") == replace(second, rank=1.0)
+
+
+async def test_finish_stores_the_files_with_the_job_and_each_file_once(
+    store: JobStore, tmp_path: Path
+) -> None:
+    job = ended(await store.add(a_job(prompt="a fox")))
+    items = await store.finish(job, [file("a"), file("b")])
+    assert [(i.filename, i.path) for i in items] == [
+        ("a.png", tmp_path / "files/aa/a.png"),
+        ("b.png", tmp_path / "files/aa/b.png"),
+    ]
+    assert {(i.job_id, i.user_id, i.prompt, i.preset) for i in items} == {
+        (job.id, "ann", "a fox", "p")
+    }
+    assert await store.finish(job, [file("b")]) == items
+    assert await store.get_with_items(job.id, "ann") == (job, items)
+
+
+async def test_save_moved_names_the_copy_until_it_is_deleted(store: JobStore) -> None:
+    job = replace(await store.add(a_job()), rank=-1.0)
+    lost = replace(await store.add(a_job()), rank=-2.0)
+    await store.save_moved(job, server="gpu", prompt_id="p", there=True)
+    await store.save_moved(lost, server="gpu", prompt_id="q", there=False)
+    assert await store.copies("gpu") == {"p": job.id}
+    assert await store.copies("other") == {}
+    assert sorted(await store.left_servers()) == sorted([(job.id, "gpu"), (lost.id, "gpu")])
+    assert await store.get(job.id, "ann") == job
+    await store.finish(ended(lost, status=JobStatus.LOST), [])
+    await store.delete_copy("p")
+    assert await store.copies("gpu") == {}
+    assert await store.left_servers() == []
+
+
+async def test_add_imported_stores_each_file_of_a_user_once(store: JobStore) -> None:
+    imported = replace(a_job(id="imported", created_at=7.0), status=JobStatus.SUCCEEDED)
+    assert await store.add_imported(imported, file())
+    assert not await store.add_imported(imported, file())
+    stored = await store.get_with_items("imported", "ann")
+    assert stored is not None
+    assert [(item.filename, item.created_at) for item in stored[1]] == [("a.png", 7.0)]
+    theirs = replace(imported, id="theirs", user_id="bob")
+    assert await store.add_imported(theirs, file())
+    assert await store.recent("ann", 9) == []
+
+
+async def test_delete_empty_keeps_results_texts_copies_and_the_newest(store: JobStore) -> None:
+    for n in range(5):
+        job = await store.add(a_job(id=f"empty{n}"))
+        await store.finish(ended(job, at=float(n + 1), status=JobStatus.CANCELLED), [])
+    await store.finish(ended(await store.add(a_job(id="file"))), [file()])
+    texts = replace(await store.add(a_job(id="texts")), outputs=Outputs((), ("a caption",)))
+    await store.finish(ended(texts), [])
+    moved = await store.add(a_job(id="moved"))
+    await store.save_moved(moved, server="gpu", prompt_id="p", there=True)
+    await store.finish(ended(moved, status=JobStatus.CANCELLED), [])
+    await store.add(a_job(id="waiting"))
+    await store.finish(ended(await store.add(a_job("bob")), status=JobStatus.FAILED), [])
+    assert sorted(await store.user_ids()) == ["ann", "bob"]
+    assert await store.delete_empty("ann", keep=2) == 3
+    assert await store.delete_empty("ann", keep=2) == 0
+    kept = {job.id for job in await store.recent("ann", 99)}
+    assert kept == {"empty3", "empty4", "file", "texts", "moved"}
+    assert len(await store.recent("bob", 9)) == 1
+
+
+async def test_grid_is_unfinished_until_its_sheet_is_stored(store: JobStore) -> None:
+    first, second = await store.add(a_job()), await store.add(a_job())
+    grid = a_grid(first.id, second.id)
+    await store.add_grid(grid)
+    assert await store.grid("grid", "ann") == grid
+    assert await store.grid("grid", "bob") is None
+    assert await store.unfinished_grids() == [grid]
+    (item,) = await store.finish(ended(first), [file()])
+    assert await store.grid_cells(grid) == [(ended(first), item), (second, None)]
+    sheet = ended(a_job(id="sheet"))
+    await store.finish_grid(grid, (sheet, file("sheet")))
+    assert await store.unfinished_grids() == []
+    assert await store.grid("grid", "ann") == grid
+    stored = await store.get_with_items("sheet", "ann")
+    assert stored is not None
+    assert [i.filename for i in stored[1]] == ["sheet.png"]
+
+
+async def test_deleted_grid_is_gone(store: JobStore) -> None:
+    await store.add_grid(a_grid("a", "b"))
+    await store.delete_grid("grid")
+    assert await store.grid("grid", "ann") is None
+    assert await store.unfinished_grids() == []
