@@ -64,8 +64,8 @@ class SavedWorkflows:
     def listed(self, folder: Path) -> Sequence[Preset]:
         """Return the readable presets of a folder, newest first."""
         sidecars = sorted(folder.glob("*.toml"), key=_age, reverse=True)
-        known = load_presets([folder])
-        return [known[path.stem] for path in sidecars if path.stem in known]
+        presets = load_presets([folder])
+        return [presets[path.stem] for path in sidecars if path.stem in presets]
 
 
 def _age(path: Path) -> float:

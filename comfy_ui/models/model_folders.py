@@ -67,8 +67,8 @@ class ModelFolders:
         if any(safe_name(part) != part for part in parts):
             raise ValidationError(f"'{model.filename[:200]}' is no name for a file.")
         if not model.filename.lower().endswith(_PLAIN):
-            known = known_models().get(parts[-1])
-            if known is None or known.url is None or known.url != model.url:
+            shipped = known_models().get(parts[-1])
+            if shipped is None or shipped.url is None or shipped.url != model.url:
                 raise ValidationError(
                     f"'{model.filename[:200]}' is of a kind that can run code when it is loaded.",
                     hint="Fetch it by hand if you trust where it comes from.",

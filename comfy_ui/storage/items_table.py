@@ -227,15 +227,15 @@ def select(
     connection: sqlite3.Connection, ids: Iterable[int], user_id: str, folder: Path
 ) -> list[LibraryItem]:
     """Return the user's results among ``ids``, in that order."""
-    found = []
+    items = []
     for item_id in ids:
         row = connection.execute(
             f"{_SELECT} WHERE items.id = ? AND items.user_id = ? AND deleted_at IS NULL",
             (item_id, user_id),
         ).fetchone()
         if row:
-            found.append(_item(row, folder))
-    return found
+            items.append(_item(row, folder))
+    return items
 
 
 def star(connection: sqlite3.Connection, item_id: int, user_id: str, *, starred: bool) -> bool:
@@ -277,15 +277,15 @@ def purge_oldest(
     Returns the paths that no result uses any more.
     """
     rows: list[sqlite3.Row] = []
-    for found in connection.execute(
+    for row in connection.execute(
         "SELECT id, size_bytes FROM items WHERE deleted_at < ? AND user_id = ? ORDER BY deleted_at",
         (deleted_before, user_id),
     ).fetchall():
         if least_bytes <= 0:
             break
-        least_bytes -= found["size_bytes"]
+        least_bytes -= row["size_bytes"]
         rows += connection.execute(
-            "DELETE FROM items WHERE id = ? RETURNING id, path", (found["id"],)
+            "DELETE FROM items WHERE id = ? RETURNING id, path", (row["id"],)
         ).fetchall()
     return _unused_paths(connection, rows)
 

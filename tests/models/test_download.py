@@ -263,11 +263,11 @@ async def test_what_is_there_stays_when_reading_it_again_is_cancelled(
     put_whole_part(publisher, target)
     task = asyncio.ensure_future(fetch(publisher, target))
 
-    def look_on(_: object) -> bool:
+    def hash_next(_: object) -> bool:
         task.get_loop().call_soon_threadsafe(task.cancel)
         return True
 
-    monkeypatch.setattr("comfy_ui.models.download._Part.look_on", look_on)
+    monkeypatch.setattr("comfy_ui.models.download._Part.hash_next", hash_next)
     with pytest.raises(asyncio.CancelledError):
         await task
     assert part_bytes(target) == len(WEIGHTS)

@@ -37,7 +37,7 @@ async def cut_off(
 
 
 async def on_disk(queue: LocalQueue) -> dict[str, float]:
-    rows = await queue._database.run(
+    rows = await queue._store._database.run(
         lambda c: c.execute("SELECT id, rank FROM jobs WHERE status = 'waiting'").fetchall()
     )
     return {row["id"]: row["rank"] for row in rows}
