@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from ..errors import StorageError, ValidationError
+from .database_schema import create_or_check
 from .recovery import RecoveredDatabase, is_broken, move_aside, recover
-from .schema import create_or_check
 from .single_thread import SingleThread
 
 P = ParamSpec("P")

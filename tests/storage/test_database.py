@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from comfy_ui.errors import StorageError, ValidationError
-from comfy_ui.storage import jobs_table, schema
+from comfy_ui.storage import database_schema, jobs_table
 from comfy_ui.storage.database import Database
-from comfy_ui.storage.schema import VERSION
+from comfy_ui.storage.database_schema import VERSION
 from tests.jobs import support
 
 
@@ -119,7 +119,7 @@ async def test_schema_that_cannot_be_created_leaves_no_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "SCHEMA", ("CREATE TABLE half (x)", "CREATE NONSENSE"))
+        patch.setattr(database_schema, "SCHEMA", ("CREATE TABLE half (x)", "CREATE NONSENSE"))
         with pytest.raises(StorageError):
             await Database(tmp_path).open()
     again = Database(tmp_path)

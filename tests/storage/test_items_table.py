@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from comfy_ui.storage import items_table, jobs_table, schema
+from comfy_ui.storage import database_schema, items_table, jobs_table
 from comfy_ui.storage.items_table import ItemQuery
 from comfy_ui.storage.records import StoredFile
 from tests.jobs import support
@@ -40,7 +40,7 @@ def _file(source: str = "s", **fields: Any) -> StoredFile:
 def connection() -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.row_factory = sqlite3.Row
-    schema.create_or_check(connection)
+    database_schema.create_or_check(connection)
     yield connection
     connection.close()
 
@@ -170,7 +170,7 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("BEGIN")
-    schema.create_or_check(connection)
+    database_schema.create_or_check(connection)
     rng = random.Random(1)
     words = [f"{rng.getrandbits(24):x}" for _ in range(2000)]
     prompts = [" ".join(rng.choices(words, k=12)) for _ in range(ROWS)]
