@@ -91,6 +91,14 @@ def test_page_links_lead_to_files_and_headings(page: Path) -> None:
             assert anchor in _anchors(linked), target
 
 
+@pytest.mark.parametrize("page", [*PAGES, *TOP_LEVEL], ids=lambda page: page.name)
+def test_page_names_files_that_exist(page: Path) -> None:
+    named = re.findall(
+        r"`((?:comfy_ui|tests|assets|\.ci)/[\w./-]*)`", page.read_text(encoding="utf-8")
+    )
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def _anchors(page: Path) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
