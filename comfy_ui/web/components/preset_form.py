@@ -14,11 +14,12 @@ from ...workflow.fields.field_types import NUMBER_ROLES, grid_hint
 from ...workflow.graph import NodeLink, consumers
 from ...workflow.presets.preset_store import Param, Preset, choices, limits
 from . import field_widgets
-from .html import Html, el, icon
+from .html import Html
+from .templates import render
 
 __all__ = ["carry", "form", "ratio", "read", "recall"]
 
-_MANY: Final = 12  # fields under Advanced, from which on they need headings
+_MANY: Final = 12  # more fields under Advanced than this get headings
 _SIZE_ROLES: Final = frozenset({"width", "height"})
 
 
@@ -31,34 +32,33 @@ def form(preset: Preset, values: Mapping[str, Any], *, library: NodeRegistry | N
         (param for param in preset.params if param.role != "prompt"), key=lambda param: param.order
     )
     filled = {param.id: values.get(param.id, param.default) for param in shown}
-    said = preset.by_role("prompt")
+    prompt = preset.by_role("prompt")
     width, height = preset.by_role("width"), preset.by_role("height")
     sized = width is not None and height is not None
     main: list[Html] = []
-    more: list[tuple[str, Html]] = []  # with the headings they stand under
+    advanced: list[tuple[str, Html]] = []  # with their headings
     if preset.variants:
         main.append(field_widgets.variant(preset, values.get("variant")))
     for param in shown:
         offered = choices(param, _spec(preset, param, library))
-        made = field_widgets.field(param, filled[param.id], offered, paints=_paints(preset, param))
+        field = field_widgets.field(param, filled[param.id], offered, paints=_paints(preset, param))
         if sized and param.role in _SIZE_ROLES:
             if param is width and not param.advanced:
                 main.append(field_widgets.size(preset, filled))
-            more.append((param.group, made))
+            advanced.append((param.group, field))
         elif param.advanced:
-            more.append((param.group, made))
+            advanced.append((param.group, field))
         else:
-            main.append(made)
-    return el(
+            main.append(field)
+    return render(
+        "preset_form.html",
         "form",
-        el("div", main, class_="fields"),
-        _advanced(more),
-        class_="settings",
-        data_preset=preset.id,
-        data_prompt_role="yes" if said else "no",
-        data_prompt_name=said.id if said else None,
-        data_prompt_hint=grid_hint("prompt", has_choices=False) if said else None,
-        autocomplete="off",
+        preset=preset.id,
+        prompt=prompt.id if prompt else "",
+        prompt_hint=grid_hint("prompt", has_choices=False),
+        fields=main,
+        advanced=len(advanced),
+        groups=_groups(advanced),
     )
 
 
@@ -158,39 +158,10 @@ def _paints(preset: Preset, param: Param) -> bool:
     )
 
 
-def _advanced(fields: Sequence[tuple[str, Html]]) -> Html:
-    """The folded part; what is of one group stands together, under its name if there are many."""
-    if not fields:
-        return Html("")
+def _groups(fields: Sequence[tuple[str, Html]]) -> list[tuple[str | None, list[Html]]]:
+    """The advanced fields by group, with headings if there are many."""
     groups: dict[str, list[Html]] = {}
-    for group, made in fields:
-        groups.setdefault(group, []).append(made)
+    for group, field in fields:
+        groups.setdefault(group, []).append(field)
     named = len(fields) > _MANY
-    return el(
-        "details",
-        el(
-            "summary",
-            el("span", "Advanced"),
-            el("span", str(len(fields)), class_="count", aria_label=f"{len(fields)} more fields"),
-            icon("arrow"),
-        ),
-        el(
-            "input",
-            type="search",
-            class_="filter",
-            placeholder="Find a field",
-            aria_label="Find a field",
-            data_filter=".advanced .field",
-            hidden=len(fields) < 4,
-        ),
-        [
-            el(
-                "section",
-                el("h4", title) if named else None,
-                el("div", found, class_="fields"),
-                class_="together",
-            )
-            for title, found in groups.items()
-        ],
-        class_="advanced",
-    )
+    return [(title if named else None, group) for title, group in groups.items()]
