@@ -50,7 +50,7 @@ def read_axis(
 ) -> ParamAxis:
     """Parse the text of an axis for one param of ``preset``; the module describes the syntax.
 
-    >>> from .presets import get_preset
+    >>> from .presets.preset_store import get_preset
     >>> read_axis(get_preset("sdxl"), "steps", "20-40 (+10)").values
     (20, 30, 40)
 
