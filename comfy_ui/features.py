@@ -29,7 +29,7 @@ class Feature:
 _FEATURES: Mapping[str, Feature] = MappingProxyType(
     {
         "ai": Feature(("openai",), "prompt enhancement by a language model"),
-        "websocket": Feature(("websockets",), "live progress through ComfyWSClient"),
+        "websocket": Feature(("websockets", "aiohttp"), "live progress through ComfyWSClient"),
         "health": Feature(("psutil",), "health monitor with a circuit breaker"),
         "ui": Feature(
             ("gradio", "av", "aiohttp", "starlette", "websockets"),

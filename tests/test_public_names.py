@@ -22,6 +22,7 @@ HEAVY = [
     "numpy",
     "av",
     "websockets",
+    "aiohttp",
     "pydantic",
 ]
 

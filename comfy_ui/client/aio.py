@@ -1,4 +1,4 @@
-"""``ComfyWSClient``: awaited calls, progress pushed over one WebSocket."""
+"""``ComfyWSClient``: awaited calls to a ComfyUI server, with progress pushed over one WebSocket."""
 
 # ruff: noqa: ASYNC109 -- the time-out is part of the documented interface
 
@@ -9,66 +9,163 @@ import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, cast
 
 import httpx
 
 from ..errors import ComfyHeadlessError
 from ..protocol.job import CancelRequested
+from ..protocol.object_info import NodeRegistry
 from ..protocol.outputs import OutputFile
 from ..protocol.progress import Progress
+from ..protocol.queue_and_history import HistoryEntry, QueueSnapshot
 from . import endpoints
-from .aio_requests import AsyncServer
-from .client_options import (
+from ._threads import run_in_thread
+from .files import UploadSource, target_path
+from .operations import Fetch, Flow, Pause, Step, Work
+from .parts import (
     CANCEL_TIMEOUT_S,
+    CLEANUP_TIMEOUT_S,
     DEFAULT_CONCURRENCY,
     DEFAULT_PRESETS,
-    FAREWELL_S,
+    DEFAULT_TIMEOUT_S,
+    ClientParts,
+    choose_breaker,
     log_callback_error,
     prompt_id_or_new,
 )
+from .response_models import (
+    Capabilities,
+    JobInfo,
+    LogLine,
+    SystemStats,
+    Template,
+    UploadedFile,
+    UserFile,
+)
 from .result import Result
+from .server_check import ServerCheck, check_server
 from .session import Session
 from .submission import check_prompt_id
 from .tracked_job import JobChanges, TrackedJob, no_trace
-from .transport.http_transport import Breaker
-from .transport.server_address import ServerAddress
+from .tracking import LOOK_S
+from .transport.address import DEFAULT_HOST, DEFAULT_PORT
+from .transport.circuit_breakers import CircuitBreaker
+from .transport.http_transport import AsyncTransport
+from .transport.request import ApiRequest
+from .transport.server_address import Certificate, Verify, make_server_address
 from .workflow_source import WorkflowSource
 
+T = TypeVar("T")
 AsyncResult = Result[Awaitable[list[Path]]]
 AsyncEvent = Progress | OutputFile | AsyncResult
 OnProgress = Callable[[Progress], Any]
 
 
-class ComfyWSClient(AsyncServer):
-    """A ComfyUI server, asked by awaited calls within one event loop.
+class ComfyWSClient:
+    """An async client of one ComfyUI server.
 
-    Progress with steps and previews comes over a WebSocket, one however many jobs. Without one (a
-    proxy lets none through) jobs are followed by polling. Use it as an async context manager, or
-    await :meth:`close`.
+    Progress with steps and previews arrives over a WebSocket, one for any number of jobs. If no
+    WebSocket can be opened (some proxies forbid them) jobs are tracked by polling. Use the client
+    within one event loop, as an async context manager, or await :meth:`close`. Needs the extra
+    ``websocket``.
 
-    Takes the arguments of :class:`.ComfyClient`, and raises what that raises.
+    Args:
+        host: a host name or IP address, or anything that ``url`` accepts.
+        port: the port to use if the address has none.
+        url: the address as pasted from a browser or a terminal: ``https://gpu.example.com/comfy/``,
+            ``192.168.1.100:8188``, ``[::1]:8188``. Takes precedence over ``host``.
+        base_url: the same as ``url``.
+        timeout: seconds of silence after which a request fails. A job may take longer than that.
+        headers: extra headers of every request.
+        token: a bearer token; for Comfy Cloud, the API key.
+        verify: how to check the server's certificate: True uses the bundled authorities, False
+            accepts any certificate, a path names a PEM file or a folder of them, and an
+            ``ssl.SSLContext`` is used unchanged.
+        cert: a client certificate: a PEM file, or the pair (certificate, key).
+        trust_env: use the proxies and the ``.netrc`` of the environment.
+        guarded: protect against SSRF, for addresses that come from other people. Link-local
+            addresses and the metadata services of clouds are treated as closed ports, whichever
+            name resolves to them. Excludes ``trust_env``.
+        breaker: a circuit breaker. By default, if the extra ``health`` is installed, all clients of
+            a server in this process share one. False turns it off.
+        http: an httpx transport that replaces the network in tests.
 
     Raises:
         MissingFeatureError: the extra ``websocket`` is not installed.
+        InvalidAddressError: the address names no host, or another kind of server.
+        ValidationError: a certificate cannot be read, or a value is out of its range.
+
+    Every method raises ComfyUIConnectionError (or its subclasses ComfyUIOfflineError and
+    AuthenticationError) if there is no usable answer, and ServerRejectedError if the server refuses
+    the request.
+
+    Example::
+
+        async with ComfyWSClient("192.168.1.100") as client:
+            result = await client.generate_image("a lighthouse at dusk", seed=7)
+            await result.save("pictures")
     """
 
-    def _connect(
+    def __init__(
         self,
-        endpoint: ServerAddress,
-        breaker: Breaker | None,
-        http: httpx.BaseTransport | httpx.AsyncBaseTransport | None,
+        host: str = DEFAULT_HOST,
+        port: int = DEFAULT_PORT,
+        *,
+        url: str | None = None,
+        base_url: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        headers: Mapping[str, str] | None = None,
+        token: str | None = None,
+        verify: Verify = True,
+        cert: Certificate | None = None,
+        trust_env: bool = False,
+        guarded: bool = False,
+        breaker: CircuitBreaker | Literal[False] | None = None,
+        http: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        super()._connect(endpoint, breaker, http)
-        self._hub = Session(
-            endpoint,
-            self._asker,
-            self._following,
-            self._drive,
-            telemetry=self._telemetry,
-            observer=self._pictures.take,
+        self._server = make_server_address(
+            host,
+            port,
+            url=url if url is not None else base_url,
+            timeout=timeout,
+            headers=headers,
+            token=token,
+            verify=verify,
+            cert=cert,
+            trust_env=trust_env,
+            guarded=guarded,
         )
-        self._farewells: set[asyncio.Task[bool]] = set()
+        parts = ClientParts.for_server(self._server)
+        self._asker = parts.asker
+        self._telemetry = parts.telemetry
+        self._tracking = parts.tracking
+        self._transfers = parts.transfers
+        self._sources = parts.sources
+        self._transport = AsyncTransport(
+            self._server,
+            breaker=choose_breaker(breaker, self.url, has_network=http is None),
+            http=cast("httpx.AsyncBaseTransport | None", http),
+        )
+        self._uploading = asyncio.Lock()
+        self._session = Session(
+            self._server,
+            parts.asker,
+            parts.tracking,
+            self._drive,
+            telemetry=parts.telemetry,
+            observer=parts.pictures.take,
+        )
+        self._cleanups: set[asyncio.Task[bool]] = set()
+
+    @property
+    def url(self) -> str:
+        """The server's address, without credentials."""
+        return self._server.address.base_url
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.url}>"
 
     # -- running workflows
 
@@ -81,14 +178,31 @@ class ComfyWSClient(AsyncServer):
         extra_data: Mapping[str, Any] | None = None,
         strict: bool = True,
     ) -> str:
-        """As :meth:`.ComfyClient.queue_prompt`. The socket is opened before anything is posted.
+        """Queue a workflow exactly once and return its prompt_id.
 
-        Cancelling the task takes the job back unless the caller gave its ``prompt_id``: nobody
-        would know of it. That goes on in the background; :meth:`close` waits a moment for it.
+        The socket is opened before the post, so no message is missed. A post without an answer is
+        never simply repeated: the client looks for the job in the queue and the history first. If
+        the task is cancelled and the prompt_id was generated, the client cancels the job in the
+        background; :meth:`close` waits a moment for that.
+
+        Args:
+            workflow: a graph (dict), a preset's id, a JSON file (path, text or bytes) in either
+                format, or an image or video that carries a workflow.
+            prompt_id: a canonical lowercase UUID; generated by default.
+            front: run the job before all that are waiting.
+            extra_data: sent along with the job; ``{"extra_pnginfo": {…}}`` is written into its
+                files.
+            strict: True: if the server would leave out invalid outputs and run the rest, queue
+                nothing and raise. False: run the rest, with a warning.
+
+        Raises:
+            InvalidWorkflowError: the server refuses the workflow; ``problems`` lists the reasons
+                node by node (MissingNodesError, MissingModelsError if nothing else is wrong).
+            ComfyUIConnectionError: no answer, and the job could not be looked for.
         """
-        ours, prompt_id = prompt_id is None, prompt_id_or_new(prompt_id)
+        generated, prompt_id = prompt_id is None, prompt_id_or_new(prompt_id)
         runnable = await self._drive(self._sources.read(workflow))
-        job = await self._hub.new_job(prompt_id, runnable.graph)
+        job = await self._session.new_job(prompt_id, runnable.graph)
         call = endpoints.submit(
             runnable.graph,
             prompt_id=prompt_id,
@@ -98,16 +212,16 @@ class ComfyWSClient(AsyncServer):
         )
         try:
             with self._telemetry.submitting(job, runnable.graph):
-                await self._drive(self._following.submit(job, call, strict=strict))
+                await self._drive(self._tracking.submit(job, call, strict=strict))
         except ComfyHeadlessError:
-            self._hub.drop(job)
+            self._session.drop(job)
             raise
         except asyncio.CancelledError:
-            if ours:
-                self._take_back(job)
+            if generated:  # the caller has no id to cancel it by
+                self._cancel_in_background(job)
             raise
         if job.prompt_id != prompt_id:
-            self._hub.renamed(job, prompt_id)
+            self._session.renamed(job, prompt_id)
         return job.prompt_id
 
     async def wait_for_completion(
@@ -117,21 +231,31 @@ class ComfyWSClient(AsyncServer):
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
     ) -> AsyncResult:
-        """As :meth:`.ComfyClient.wait_for_completion`.
+        """Wait for the end of a job, queued by this client or by another.
 
-        ``on_progress`` may be a plain or an async function. It is called with the newest state:
-        what came and went while it was busy is left out.
+        Args:
+            prompt_id: a job that this server has, or has had.
+            on_progress: a plain or async function, called with the newest :class:`.Progress`; its
+                ``progress`` runs from 0 to 100 over the whole graph. Changes that happen while it
+                is busy are skipped. An exception in it is logged, and the wait goes on.
+            timeout: seconds to wait at most; None: as long as the server answers.
+
+        Raises:
+            GenerationTimeoutError: not finished in time; the job keeps running.
+            GenerationFailedError: a node raised (OutOfMemoryError: it ran out of memory).
+            GenerationCancelledError: the job was interrupted or deleted.
+            JobLostError: the server no longer has it.
         """
-        job, clock = self._hub.job(prompt_id), self._asker.clock
+        job, clock = self._session.job(prompt_id), self._asker.clock
         with self._telemetry.waiting(job):
-            moments = self._changes(job, timeout=timeout, end_only=on_progress is None)
-            async with aclosing(moments):
-                async for changes in moments:
+            updates = self._changes(job, timeout=timeout, end_only=on_progress is None)
+            async with aclosing(updates):
+                async for changes in updates:
                     if on_progress is not None and (progress := changes.progress(clock())):
                         try:
-                            came = on_progress(progress)
-                            if inspect.isawaitable(came):
-                                await came
+                            returned = on_progress(progress)
+                            if inspect.isawaitable(returned):
+                                await returned
                         except Exception as error:  # noqa: BLE001 -- see log_callback_error
                             log_callback_error(error)
             return self._result(job)
@@ -143,7 +267,19 @@ class ComfyWSClient(AsyncServer):
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
     ) -> AsyncResult:
-        """As :meth:`.ComfyClient.run`. Cancelling the task leaves the job running, too."""
+        """Queue a workflow and wait for its result.
+
+        Args:
+            workflow: anything that :meth:`queue_prompt` accepts.
+            on_progress: see :meth:`wait_for_completion`.
+            timeout: seconds to wait at most. The job keeps running after a time-out, and after the
+                task is cancelled while it waits.
+
+        Raises:
+            InvalidWorkflowError: see :meth:`queue_prompt`.
+            GenerationFailedError, GenerationTimeoutError, GenerationCancelledError, JobLostError:
+                see :meth:`wait_for_completion`.
+        """
         prompt_id = await self.queue_prompt(workflow)
         return await self.wait_for_completion(prompt_id, on_progress=on_progress, timeout=timeout)
 
@@ -155,7 +291,23 @@ class ComfyWSClient(AsyncServer):
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
     ) -> AsyncResult:
-        """As :meth:`.ComfyClient.resume`."""
+        """Wait for a job again after this process crashed, and queue it if it never arrived.
+
+        Save the id before queueing: ``queue_prompt(workflow, prompt_id=…)``. A job that never
+        reached the server, or that the server lost in a restart of its own, is queued under that
+        id. Comfy Cloud assigns ids of its own: there, save the id that ``queue_prompt`` returned
+        and leave ``workflow`` out.
+
+        Args:
+            prompt_id: the id under which the job was, or was to be, queued.
+            workflow: what to queue if the server has no trace of the job; None: nothing.
+            on_progress: see :meth:`wait_for_completion`.
+            timeout: seconds to wait at most; None: as long as the server answers.
+
+        Raises:
+            JobLostError: there is no trace of the job and no workflow to queue.
+            ValidationError: ``prompt_id`` is not a canonical lowercase UUID.
+        """
         if not await self.has_job(check_prompt_id(prompt_id)):
             if workflow is None:
                 raise no_trace(prompt_id)
@@ -165,7 +317,29 @@ class ComfyWSClient(AsyncServer):
     async def stream(
         self, workflow: WorkflowSource, *, timeout: float | None = None
     ) -> AsyncGenerator[AsyncEvent, None]:
-        """As :meth:`.ComfyClient.stream`. Only the newest state is given, however slow the loop."""
+        """Queue a workflow and iterate over its events.
+
+        Yields a Progress on each change, an OutputFile for each file that the server reports, and
+        the Result at the end. A slow loop gets the newest Progress only, so it cannot fall behind.
+        The job keeps running if the loop ends early.
+
+        Args:
+            workflow: anything that :meth:`queue_prompt` accepts.
+            timeout: seconds to wait at most; None: as long as the server answers.
+
+        Raises:
+            GenerationFailedError, GenerationTimeoutError, GenerationCancelledError, JobLostError:
+                see :meth:`wait_for_completion`.
+
+        Example::
+
+            async for event in client.stream(graph):
+                match event:
+                    case Progress(progress=percent):
+                        print(f"{percent:.0f} %")
+                    case Result():
+                        await event.save("pictures")
+        """
         prompt_id = await self.queue_prompt(workflow)
         async with aclosing(self.attach(prompt_id, timeout=timeout)) as events:
             async for event in events:
@@ -174,11 +348,18 @@ class ComfyWSClient(AsyncServer):
     async def attach(
         self, prompt_id: str, *, timeout: float | None = None
     ) -> AsyncGenerator[AsyncEvent, None]:
-        """As :meth:`.ComfyClient.attach`."""
-        job, clock = self._hub.job(prompt_id), self._asker.clock
+        """Iterate over the events of a job that is already queued, by another process for example.
+
+        Args:
+            prompt_id: a job that this server has, or has had.
+            timeout: seconds to wait at most; None: as long as the server answers.
+
+        Yields and raises what :meth:`stream` does.
+        """
+        job, clock = self._session.job(prompt_id), self._asker.clock
         with self._telemetry.waiting(job):
-            async with aclosing(self._changes(job, timeout=timeout)) as moments:
-                async for changes in moments:
+            async with aclosing(self._changes(job, timeout=timeout)) as updates:
+                async for changes in updates:
                     for file in changes.files():
                         yield file
                     if progress := changes.progress(clock()):
@@ -189,11 +370,26 @@ class ComfyWSClient(AsyncServer):
     async def run_batch(
         self, workflows: Iterable[WorkflowSource], *, concurrency: int = DEFAULT_CONCURRENCY
     ) -> list[AsyncResult | ComfyHeadlessError]:
-        """As :meth:`.ComfyClient.run_batch`."""
-        free = asyncio.Semaphore(max(1, concurrency))
+        """Run many workflows and return their results in order.
+
+        A workflow that fails has its error in place of a result; the others still run.
+
+        Args:
+            workflows: anything that :meth:`queue_prompt` accepts.
+            concurrency: how many jobs to keep in the server's queue at a time.
+
+        Example::
+
+            for outcome in await client.run_batch([first, second]):
+                if isinstance(outcome, Exception):
+                    print(outcome)
+                else:
+                    await outcome.save("pictures")
+        """
+        slots = asyncio.Semaphore(max(1, concurrency))
 
         async def run(workflow: WorkflowSource) -> AsyncResult | ComfyHeadlessError:
-            async with free:
+            async with slots:
                 try:
                     return await self.run(workflow)
                 except ComfyHeadlessError as error:
@@ -212,7 +408,28 @@ class ComfyWSClient(AsyncServer):
         timeout: float | None = None,
         **values: Any,
     ) -> AsyncResult:
-        """As :meth:`.ComfyClient.generate_image`."""
+        """Generate images with a preset.
+
+        Args:
+            prompt: what to draw.
+            preset: a preset's id; see ``list_presets()``.
+            on_progress: see :meth:`wait_for_completion`.
+            timeout: seconds to wait at most; None: as long as the server answers.
+            **values: other parameters of the preset: ``width=``, ``height=`` (pixels), ``seed=``,
+                ``steps=`` and so on. A Path, bytes or an open file is uploaded first; a str names a
+                file that the server has.
+
+        Raises:
+            UnknownPresetError: there is no such preset.
+            ValidationError: a value does not fit its parameter.
+            MissingModelsError, MissingNodesError: the server lacks something; the error says where
+                to get it.
+
+        Example::
+
+            result = await client.generate_image("a red fox", width=1024, height=1024, seed=7)
+            await result.save("pictures")
+        """
         graph = await self._drive(self._sources.generation(preset, prompt, values))
         return await self.run(graph, on_progress=on_progress, timeout=timeout)
 
@@ -225,7 +442,22 @@ class ComfyWSClient(AsyncServer):
         timeout: float | None = None,
         **values: Any,
     ) -> AsyncResult:
-        """As :meth:`.ComfyClient.generate_video`."""
+        """Generate a video with a preset.
+
+        Args:
+            prompt: what to show.
+            preset: a preset's id; see ``list_video_presets()``.
+            on_progress: see :meth:`wait_for_completion`.
+            timeout: seconds to wait at most; None: as long as the server answers.
+            **values: other parameters of the preset: ``width=``, ``height=`` (pixels), ``frames=``,
+                ``fps=`` and so on; files as in :meth:`generate_image`.
+
+        Raises:
+            UnknownPresetError: there is no such preset.
+            ValidationError: a value does not fit its parameter.
+            MissingModelsError, MissingNodesError: the server lacks something; the error says where
+                to get it.
+        """
         graph = await self._drive(self._sources.generation(preset, prompt, values))
         return await self.run(graph, on_progress=on_progress, timeout=timeout)
 
@@ -238,54 +470,494 @@ class ComfyWSClient(AsyncServer):
         timeout: float | None = None,
         **values: Any,
     ) -> AsyncResult:
-        """As :meth:`.ComfyClient.generate_audio`."""
+        """Generate music or sound with a preset.
+
+        Args:
+            prompt: what to play.
+            preset: the id of a preset that produces audio; see ``list_presets()``.
+            on_progress: see :meth:`wait_for_completion`.
+            timeout: seconds to wait at most; None: as long as the server answers.
+            **values: other parameters of the preset; files as in :meth:`generate_image`.
+
+        Raises:
+            UnknownPresetError: there is no such preset.
+            ValidationError: a value does not fit its parameter.
+            MissingModelsError, MissingNodesError: the server lacks something; the error says where
+                to get it.
+        """
         graph = await self._drive(self._sources.generation(preset, prompt, values))
         return await self.run(graph, on_progress=on_progress, timeout=timeout)
 
     # -- stopping
 
     async def cancel(self, prompt_id: str, *, timeout: float = CANCEL_TIMEOUT_S) -> bool:
-        """As :meth:`.ComfyClient.cancel`."""
-        job = self._hub.job(prompt_id)
+        """Stop a job, pending or running, and wait until it has stopped. Affects no other job.
+
+        Args:
+            prompt_id: the job to stop.
+            timeout: seconds to wait for it to stop.
+
+        Returns:
+            True if the job does not run to its end. False if it had already ended, or if a node
+            that cannot be interrupted is still running after ``timeout`` seconds; it stops after
+            that node.
+        """
+        job = self._session.job(prompt_id)
         job.apply(CancelRequested(), self._asker.clock())
         try:
             async with asyncio.timeout(timeout):
-                with self._hub.watching(job, end_only=True) as ended:
+                with self._session.watching(job, end_only=True) as ended:
                     if not job.settled:
                         await ended.wait()
         except TimeoutError:
             return False
         return job.was_stopped
 
-    def _take_back(self, job: TrackedJob) -> None:
-        task = asyncio.create_task(
-            self._drive(self._following.cancel(job, timeout_s=CANCEL_TIMEOUT_S)),
-            name="comfy-ui farewell",
-        )
-        self._farewells.add(task)
-        task.add_done_callback(self._farewells.discard)
+    async def interrupt(self, prompt_id: str) -> None:
+        """Send one interrupt for a running job, without waiting; prefer :meth:`cancel`.
 
-    # -- life
+        A pending job is not affected. Comfy Cloud stops all running jobs of the account.
+        """
+        await self._ask(endpoints.interrupt(prompt_id))
+
+    # -- the queue and the history
+
+    async def queue(self) -> QueueSnapshot:
+        """Return the prompt_ids of all jobs, running and pending, of all clients.
+
+        Example::
+
+            snapshot = await client.queue()
+            print(len(snapshot.running), len(snapshot.pending))
+        """
+        return await self._ask(endpoints.queue())
+
+    async def history(self, prompt_id: str) -> HistoryEntry | None:
+        """Return how a job ended; None if it is unknown, or has not ended.
+
+        Args:
+            prompt_id: the job.
+        """
+        return await self._ask(endpoints.history(prompt_id))
+
+    async def recent(self, *, max_items: int = 100) -> dict[str, HistoryEntry]:
+        """Return the jobs that ended last, by prompt_id, oldest first.
+
+        Args:
+            max_items: how many at most.
+        """
+        return await self._ask(endpoints.recent(max_items))
+
+    async def forget(self, prompt_id: str) -> None:
+        """Remove a finished job from the server's history, which is kept in memory.
+
+        Its files stay on the server. An unknown id is not an error.
+        """
+        await self._ask(endpoints.forget(prompt_id))
+
+    async def jobs(
+        self, *, status: Iterable[endpoints.JobStatus] = (), limit: int = 100, offset: int = 0
+    ) -> list[JobInfo]:
+        """Return jobs of all states, newest first.
+
+        Needs a ComfyUI with ``/api/jobs`` (about 0.30); see :meth:`capabilities`.
+
+        Args:
+            status: only jobs of these states: ``pending``, ``in_progress``, ``completed``,
+                ``failed``, ``cancelled``; none: all.
+            limit: how many at most.
+            offset: how many to skip.
+
+        Raises:
+            ServerRejectedError: 404, the server has no such route.
+        """
+        return await self._ask(endpoints.jobs(status=status, limit=limit, offset=offset))
+
+    async def job(self, prompt_id: str) -> JobInfo | None:
+        """Return one job of any state; None if it is unknown, or the server has no ``/api/jobs``.
+
+        Args:
+            prompt_id: the job.
+        """
+        return await self._ask(endpoints.job(prompt_id))
+
+    async def has_job(self, prompt_id: str, *, timeout: float = LOOK_S) -> bool:
+        """Check whether the server has, or has had and not forgotten, a job.
+
+        Made for a job that may not have reached the server. The client looks twice, two seconds
+        apart, because the post may still be on its way; only then does it return False. Works with
+        every version of ComfyUI.
+
+        Args:
+            prompt_id: the id under which it was, or was to be, queued.
+            timeout: seconds that the server may take for each answer, at most the client's own
+                ``timeout``.
+
+        Raises:
+            ComfyUIConnectionError, ServerRejectedError: the server gave no answer.
+        """
+        return await self._drive(self._tracking.has(prompt_id, silence_s=timeout))
+
+    # -- files
+
+    async def upload_image(
+        self,
+        source: UploadSource,
+        *,
+        filename: str | None = None,
+        subfolder: str = "",
+        type: endpoints.Folder = "input",  # noqa: A002 -- ComfyUI's own word
+        overwrite: bool = False,
+    ) -> UploadedFile:
+        """Upload an image and return a value for LoadImage's ``image`` input.
+
+        The same bytes under the same name are uploaded once per client. The server picks another
+        name if other bytes have this one.
+
+        Args:
+            source: a path, bytes, or a file opened in binary mode.
+            filename: the name on the server; by default the file's own, or one derived from its
+                bytes.
+            subfolder: a folder below the one that ``type`` names.
+            type: ``input``, ``temp`` or ``output``.
+            overwrite: replace another file of that name.
+
+        Raises:
+            ValidationError: the file cannot be read, or is empty.
+
+        Example::
+
+            photo = await client.upload_image("photo.jpg")
+            graph["10"]["inputs"]["image"] = photo
+        """
+        async with self._uploading:
+            return await self._drive(
+                self._transfers.upload(
+                    source, filename=filename, subfolder=subfolder, type=type, overwrite=overwrite
+                )
+            )
+
+    async def upload_audio(
+        self,
+        source: UploadSource,
+        *,
+        filename: str | None = None,
+        subfolder: str = "",
+        type: endpoints.Folder = "input",  # noqa: A002
+        overwrite: bool = False,
+    ) -> UploadedFile:
+        """Upload a sound file and return a value for LoadAudio's ``audio`` input.
+
+        Args:
+            source: a path, bytes, or a file opened in binary mode.
+            filename: the name on the server; by default the file's own.
+            subfolder: a folder below the one that ``type`` names.
+            type: ``input``, ``temp`` or ``output``.
+            overwrite: replace another file of that name.
+
+        Raises:
+            ValidationError: the file cannot be read, or is empty.
+        """
+        return await self.upload_image(
+            source, filename=filename, subfolder=subfolder, type=type, overwrite=overwrite
+        )
+
+    async def upload_video(
+        self,
+        source: UploadSource,
+        *,
+        filename: str | None = None,
+        subfolder: str = "",
+        type: endpoints.Folder = "input",  # noqa: A002
+        overwrite: bool = False,
+    ) -> UploadedFile:
+        """Upload a video and return a value for LoadVideo's ``file`` input.
+
+        Files are read in pieces, so a large video costs little memory.
+
+        Args:
+            source: a path, bytes, or a file opened in binary mode.
+            filename: the name on the server; by default the file's own.
+            subfolder: a folder below the one that ``type`` names.
+            type: ``input``, ``temp`` or ``output``.
+            overwrite: replace another file of that name.
+
+        Raises:
+            ValidationError: the file cannot be read, or is empty.
+        """
+        return await self.upload_image(
+            source, filename=filename, subfolder=subfolder, type=type, overwrite=overwrite
+        )
+
+    async def upload_mask(
+        self,
+        source: UploadSource,
+        original: OutputFile | UploadedFile,
+        *,
+        filename: str | None = None,
+        subfolder: str = "",
+        type: endpoints.Folder = "input",  # noqa: A002
+    ) -> UploadedFile:
+        """Upload a mask for an image that the server has.
+
+        The server stores a copy of ``original`` with the alpha channel of ``source``.
+
+        Args:
+            source: an image of the same size as ``original``, with an alpha channel.
+            original: a file from a result or an upload.
+            filename: the name on the server; by default the file's own.
+            subfolder: a folder below the one that ``type`` names.
+            type: ``input``, ``temp`` or ``output``.
+
+        Raises:
+            OutputMissingError: the server wrote nothing, because it does not have the original.
+            ValidationError: the file cannot be read, or is empty.
+        """
+        return await self._drive(
+            self._transfers.upload_mask(
+                source, original, filename=filename, subfolder=subfolder, type=type
+            )
+        )
+
+    async def download(
+        self, file: OutputFile | UploadedFile, to: str | Path | None = None
+    ) -> bytes | Path:
+        """Download a file, byte for byte as the server has it.
+
+        A transfer that is cut off resumes where it broke, and the length is checked.
+
+        Args:
+            file: a file from a result or an upload.
+            to: None returns the bytes. A folder: store the file there under its own name. Any
+                other path: store it exactly there, replacing what exists.
+
+        Returns:
+            The bytes, or the path of the stored file.
+
+        Raises:
+            OutputMissingError: the server does not have the file, or no longer.
+            StorageError: the file cannot be written.
+        """
+        if to is None:
+            return await self._drive(self._transfers.read(file))
+        return await self._drive(self._transfers.write(file, target_path(file.filename, to)))
+
+    # -- what the server has
+
+    async def object_info(self, node: str | None = None, *, fresh: bool = False) -> NodeRegistry:
+        """Return the server's node classes with their inputs and outputs.
+
+        Args:
+            node: the class to return; None: all of them. An unknown class gives an empty registry.
+            fresh: fetch all classes again instead of using those fetched before.
+        """
+        if node is not None:
+            return await self._ask(endpoints.object_info(node))
+        return await self._drive(self._sources.library(fresh=fresh))
+
+    async def model_paths(self) -> dict[str, list[str]]:
+        """Return where the server looks for model files: for each folder, paths on its machine.
+
+        Raises:
+            ServerRejectedError: the server is too old to say.
+        """
+        return await self._ask(endpoints.model_paths())
+
+    async def models(self, folder: str | None = None) -> list[str]:
+        """Return the model files in a folder below ``models/``.
+
+        Args:
+            folder: ``checkpoints``, ``loras`` and so on; None: return the names of the folders.
+
+        Raises:
+            ServerRejectedError: 404, there is no such folder.
+
+        Example::
+
+            await client.models("loras")  # ["detail.safetensors", "style/ink.safetensors"]
+        """
+        return await self._ask(
+            endpoints.model_folders() if folder is None else endpoints.models(folder)
+        )
+
+    async def embeddings(self) -> list[str]:
+        """Return the names of the textual-inversion embeddings, without their suffixes."""
+        return await self._ask(endpoints.embeddings())
+
+    async def system_stats(self) -> SystemStats:
+        """Return versions, devices and memory (in bytes)."""
+        return await self._ask(endpoints.system_stats())
+
+    async def features(self) -> dict[str, Any]:
+        """Return the feature flags that the server announces, unchecked."""
+        return await self._ask(endpoints.features())
+
+    async def capabilities(self) -> Capabilities:
+        """Find out which newer routes the server has, by asking each. Changes nothing there.
+
+        Raises:
+            AuthenticationError: the server requires a login, so a route's absence is not certain.
+        """
+        return await self._drive(self._tracking.capabilities())
+
+    async def free(self, *, unload_models: bool = True, free_memory: bool = True) -> None:
+        """Ask the server to free memory. It does so as soon as no job is running.
+
+        Args:
+            unload_models: remove the models from the GPU's memory.
+            free_memory: drop the results of nodes that are cached, too.
+        """
+        await self._ask(endpoints.free(unload_models=unload_models, free_memory=free_memory))
+
+    async def templates(self) -> dict[str, list[str]]:
+        """Return the names of the workflow templates that node packs bring, by pack."""
+        return await self._ask(endpoints.templates())
+
+    async def template(self, pack: str, name: str) -> dict[str, Any]:
+        """Return a template of a node pack, in editor format.
+
+        Args:
+            pack: the node pack's name, a key of :meth:`templates`.
+            name: the template's name.
+
+        Raises:
+            ServerRejectedError: 404, there is no such template.
+        """
+        return await self._ask(endpoints.template(pack, name))
+
+    async def official_templates(self) -> list[Template]:
+        """Return the workflow templates that come with ComfyUI; empty if they are not installed."""
+        return await self._ask(endpoints.official_templates())
+
+    async def official_template(self, name: str) -> dict[str, Any]:
+        """Return a template that comes with ComfyUI, in editor format.
+
+        Args:
+            name: the ``name`` of an entry of :meth:`official_templates`.
+
+        Raises:
+            ServerRejectedError: 404, there is no such template.
+        """
+        return await self._ask(endpoints.official_template(name))
+
+    async def logs(self) -> list[LogLine]:
+        """Return the last lines of the server's log, oldest first, without terminal colors."""
+        return await self._ask(endpoints.logs())
+
+    async def ping(self) -> int:
+        """Return the number of running and pending jobs: the cheapest request there is."""
+        return await self._ask(endpoints.ping())
+
+    async def look(self) -> ServerCheck:
+        """Check the server's state and queue. Raises nothing: an error is part of the answer.
+
+        Made for monitoring; :class:`.ComfyHealth` builds its report on it.
+        """
+        return await self._drive(check_server(self._asker))
+
+    async def wait_until_ready(self, *, timeout: float | None = None, every: float = 1.0) -> None:
+        """Wait until a server that is starting answers.
+
+        Args:
+            timeout: seconds to wait at most; None: no limit.
+            every: seconds between two attempts.
+
+        Raises:
+            ComfyUIConnectionError: no answer after ``timeout`` seconds. Raised at once if waiting
+                cannot help, because of a login or a certificate.
+        """
+        await self._drive(
+            self._asker.until_answered(endpoints.ping(), timeout_s=timeout, every_s=every)
+        )
+
+    # -- the user's folder on the server
+
+    async def userdata(self, folder: str = "workflows") -> list[UserFile]:
+        """Return the files below a folder of the user's data, recursively.
+
+        Args:
+            folder: saved workflows by default. An absent folder has no files.
+        """
+        return await self._ask(endpoints.userdata(folder))
+
+    async def read_userdata(self, path: str) -> bytes:
+        """Return the bytes of a file of the user's data.
+
+        Args:
+            path: ``workflows/mine.json``, for example.
+
+        Raises:
+            ServerRejectedError: 404, there is no such file.
+        """
+        return await self._ask(endpoints.read_userdata(path))
+
+    async def write_userdata(self, path: str, content: bytes, *, overwrite: bool = True) -> None:
+        """Store a file in the user's data.
+
+        Args:
+            path: ``workflows/mine.json``, for example.
+            content: its bytes.
+            overwrite: replace a file that exists.
+
+        Raises:
+            ServerRejectedError: 409, the file exists and ``overwrite`` is False.
+        """
+        await self._ask(endpoints.write_userdata(path, content, overwrite=overwrite))
+
+    async def delete_userdata(self, path: str) -> bool:
+        """Delete a file of the user's data.
+
+        Args:
+            path: ``workflows/mine.json``, for example.
+
+        Returns:
+            Whether the file existed.
+        """
+        return await self._ask(endpoints.delete_userdata(path))
+
+    # -- life cycle
 
     async def close(self) -> None:
-        """As :meth:`.ComfyClient.close`. No task is left."""
-        if self._farewells:
-            _, late = await asyncio.wait(self._farewells, timeout=FAREWELL_S)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
-        await self._hub.close()
-        await super().close()
+        """Close all connections and end all tasks of the client. Jobs keep running on the server.
 
-    # -- following
+        A closed client raises ComfyUIConnectionError on every call.
+        """
+        if self._cleanups:
+            _, unfinished = await asyncio.wait(self._cleanups, timeout=CLEANUP_TIMEOUT_S)
+            for task in unfinished:
+                task.cancel()
+            await asyncio.gather(*unfinished, return_exceptions=True)
+        await self._session.close()
+        await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    # -- tracking
+
+    def _cancel_in_background(self, job: TrackedJob) -> None:
+        task = asyncio.create_task(
+            self._drive(self._tracking.cancel(job, timeout_s=CANCEL_TIMEOUT_S)),
+            name="comfy-ui cancel",
+        )
+        self._cleanups.add(task)
+        task.add_done_callback(self._cleanups.discard)
 
     async def _changes(
         self, job: TrackedJob, *, timeout: float | None, end_only: bool = False
     ) -> AsyncGenerator[JobChanges, None]:
-        """One item for each moment at which something is new; the last when the job is settled."""
+        """Yield after each change of the job; the last time when it is settled."""
         changes, clock = JobChanges(job), self._asker.clock
         deadline = None if timeout is None else clock() + timeout
-        with self._hub.watching(job, end_only=end_only) as changed:
+        with self._session.watching(job, end_only=end_only) as changed:
             while True:
                 changed.clear()
                 settled = job.settled
@@ -302,8 +974,41 @@ class ComfyWSClient(AsyncServer):
                     raise job.timed_out(timeout) from None
 
     def _result(self, job: TrackedJob) -> AsyncResult:
-        self._hub.drop(job)
+        self._session.drop(job)
         return job.result(self._save)
 
     async def _save(self, files: Sequence[OutputFile], folder: Path) -> list[Path]:
         return await self._drive(self._transfers.save(files, folder))
+
+    # -- running flows
+
+    async def _ask(self, call: ApiRequest[T]) -> T:
+        return await self._drive(self._asker.ask(call))
+
+    async def _drive(self, flow: Flow[T]) -> T:
+        """Run a flow: execute each step and send its outcome back into the flow."""
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    outcome: Any = await self._execute(step)
+                except ComfyHeadlessError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(outcome)
+        except StopIteration as end:
+            return cast("T", end.value)
+        finally:
+            flow.close()
+
+    async def _execute(self, step: Step) -> Any:
+        match step:
+            case ApiRequest():
+                return await self._transport.send(step)
+            case Fetch(call, receiver):
+                return await self._transport.send(call, receiver)
+            case Work(function):
+                return await run_in_thread(function)
+            case Pause(seconds):
+                await asyncio.sleep(seconds)
+        return None

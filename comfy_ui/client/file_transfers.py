@@ -7,21 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ComfyUIConnectionError, OutputMissingError
+from ..protocol.job import JobState
 from ..protocol.outputs import SOCKET_FOLDER, OutputFile
 from ..protocol.retry import Backoff
 from . import endpoints
-from .file_uploads import UploadSource, prepare_upload
-from .files import DownloadTarget
+from .files import DownloadTarget, UploadSource, prepare_upload
 from .job_telemetry import Telemetry
 from .operations import Asker, Fetch, Flow, bad_answer, no_answer, work
 from .response_models import UploadedFile
-from .socket_pictures import SocketPictures
 from .transport.request import ApiResponse, is_page, rejection
 
 # A finished job's file is worth waiting for: at least so many attempts, as one may be a long
 # silence, and at least so long, as refusals come quickly.
 _PATIENT = Backoff(base_s=0.2, cap_s=2.0, attempts=None)
 _ATTEMPTS, _PATIENT_S = 6, 10.0
+_KEPT_BYTES = 256 * 2**20
 
 
 class FileTransfers:
@@ -164,3 +164,30 @@ class FileTransfers:
             patience_s = self._asker.timeout_s if named else _PATIENT_S
             deadline = None if failures < _ATTEMPTS else started + patience_s
             yield self._asker.pause(_PATIENT, failures, trouble, deadline=deadline)
+
+
+class SocketPictures:
+    """The newest ones that a client has received; the server has none of them."""
+
+    def __init__(self, *, kept_bytes: int = _KEPT_BYTES) -> None:
+        self._kept_bytes = kept_bytes
+        self._held_bytes = 0
+        self._pictures: dict[tuple[str, ...], bytes] = {}
+
+    def take(self, before: JobState, after: JobState, now: float) -> None:  # noqa: ARG002
+        """Keep what a job has received; an observer of
+        :class:`~comfy_ui.client.tracked_job.Job`.
+        """
+        if after.sent is before.sent:
+            return
+        for file, content in after.sent_since(before):
+            self._pictures[file.key] = content
+            self._held_bytes += len(content)
+        while self._held_bytes > self._kept_bytes and len(self._pictures) > 1:
+            self._held_bytes -= len(self._pictures.pop(next(iter(self._pictures))))
+
+    def get(self, file: object) -> bytes | None:
+        """The bytes of a file, if it came over the socket and is still here."""
+        if not isinstance(file, OutputFile) or file.type != SOCKET_FOLDER:
+            return None
+        return self._pictures.get(file.key)

@@ -1,20 +1,40 @@
-"""Results on their way to this machine: names made safe, bytes whole, nothing overwritten."""
+"""Local files at both ends of a transfer: safe names, downloads that resume, upload sources."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import mimetypes
 import re
 import secrets
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from ..errors import ComfyUIConnectionError, StorageError
-from .transport.request import ApiResponse, is_page, page_error
+from ..errors import ComfyUIConnectionError, StorageError, ValidationError
+from .transport.request import ApiResponse, FilePart, is_page, page_error
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f<>:\"|?*]")
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 _LONGEST_NAME_BYTES = 200  # file systems allow 255; room is left for " (1)" and a temporary suffix
+
+UploadSource = str | Path | bytes | BinaryIO
+
+# First bytes of what people upload; names decide when there is one, these when there is none.
+_MAGIC = (
+    (0, b"\x89PNG", ".png"),
+    (0, b"\xff\xd8\xff", ".jpg"),
+    (0, b"GIF8", ".gif"),
+    (8, b"WEBP", ".webp"),
+    (8, b"WAVE", ".wav"),
+    (4, b"ftyp", ".mp4"),
+    (0, b"\x1aE\xdf\xa3", ".webm"),
+    (0, b"fLaC", ".flac"),
+    (0, b"OggS", ".ogg"),
+    (0, b"ID3", ".mp3"),
+    (0, b"\xff\xfb", ".mp3"),
+)
 
 
 def safe_name(name: str) -> str:
@@ -34,6 +54,12 @@ def safe_name(name: str) -> str:
     suffix = f".{suffix}" if suffix else ""
     room = _LONGEST_NAME_BYTES - len(suffix.encode())
     return stem.encode()[:room].decode("utf-8", "ignore") + suffix
+
+
+def target_path(filename: str, to: str | Path) -> Path:
+    """Where a download goes: into ``to`` if that is a folder, else exactly there."""
+    path = Path(to).expanduser()
+    return path / safe_name(filename) if path.is_dir() else path
 
 
 class DownloadTarget:
@@ -191,3 +217,59 @@ def _disk(folder: Path) -> Iterator[None]:
             f"'{folder}' cannot be written: {error.strerror or error}.",
             hint="Free some space there, or choose another folder.",
         ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedUpload:
+    """A file part and the hash of its bytes."""
+
+    part: FilePart
+    digest: str
+
+
+def prepare_upload(
+    source: UploadSource, *, filename: str | None = None, field: str = "image"
+) -> PreparedUpload:
+    """Hash the source and name it; a source without a name is called after its bytes.
+
+    Files are hashed in pieces and read again when they are sent, so a large video costs no memory.
+
+    Raises:
+        ValidationError: there is no such file, or it is empty.
+    """
+    if isinstance(source, str | Path):
+        return _from_path(Path(source).expanduser(), filename, field)
+    content = source if isinstance(source, bytes) else source.read()
+    if not isinstance(content, bytes):
+        raise ValidationError("An upload must be opened in binary mode ('rb').")
+    if not content:
+        raise ValidationError("The file to upload is empty.")
+    digest = hashlib.sha256(content).hexdigest()
+    given = filename or getattr(source, "name", None)
+    name = given if isinstance(given, str) else f"comfy-ui-{digest[:16]}{_suffix(content)}"
+    return PreparedUpload(_part(content, name, field), digest)
+
+
+def _from_path(path: Path, filename: str | None, field: str) -> PreparedUpload:
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size_bytes = file.tell()
+    except OSError as error:
+        raise ValidationError(f"'{path}' cannot be read: {error.strerror or error}.") from error
+    if not size_bytes:
+        raise ValidationError(f"'{path}' is empty.")
+    return PreparedUpload(_part(path, filename or path.name, field), digest)
+
+
+def _part(source: bytes | Path, name: str, field: str) -> FilePart:
+    name = safe_name(name)
+    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return FilePart(field=field, filename=name, source=source, content_type=kind)
+
+
+def _suffix(content: bytes) -> str:
+    for offset, magic, suffix in _MAGIC:
+        if content.startswith(magic, offset):
+            return suffix
+    return ".bin"

@@ -27,8 +27,7 @@ from ..protocol.retry import (
     classify_transport,
     parse_retry_after,
 )
-from .files import DownloadTarget
-from .transport.request import ApiRequest, ApiResponse, rejection
+from .transport.request import ApiRequest, ApiResponse, Receiver, rejection
 
 T = TypeVar("T")
 
@@ -42,7 +41,7 @@ class Fetch:
     """A call whose body is handed on as it arrives."""
 
     call: ApiRequest[Any]
-    download: DownloadTarget
+    receiver: Receiver
 
 
 @dataclass(frozen=True, slots=True)

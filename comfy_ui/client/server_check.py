@@ -36,7 +36,7 @@ class ServerCheck:
     worker_died: bool = False
 
 
-def look(asker: Asker) -> Flow[ServerCheck]:
+def check_server(asker: Asker) -> Flow[ServerCheck]:
     """Ask for the server's state and its queue. Raises nothing: an error is a finding, too."""
     at, began = time.time(), asker.clock()
     try:

@@ -43,20 +43,20 @@ class Session:
 
     def __init__(
         self,
-        endpoint: ServerAddress,
+        server: ServerAddress,
         asker: Asker,
-        following: JobTracking,
+        tracking: JobTracking,
         drive: Callable[[Flow[float]], Awaitable[float]],
         *,
         telemetry: Telemetry,
         observer: Observer,
     ) -> None:
         self._clock = asker.clock
-        self._following = following
+        self._tracking = tracking
         self._drive = drive
         self._telemetry = telemetry
         self._observer = observer
-        self._socket = Socket(endpoint, on_message=self._hear, on_change=self._connected)
+        self._socket = Socket(server, on_message=self._hear, on_change=self._connected)
         self._jobs: dict[str, TrackedJob] = {}
         self._stopped: deque[TrackedJob] = deque()
         # By prompt_id; True: wants to know of the end alone.
@@ -201,7 +201,7 @@ class Session:
                 self._due = math.inf
                 watched = [self._jobs[prompt_id] for prompt_id in self._waiting]
                 self._spread_status(watched)
-                self._nudge(await self._drive(self._following.tend(watched)))
+                self._nudge(await self._drive(self._tracking.tend(watched)))
                 if any(is_deaf(job.state, self._clock()) for job in watched):
                     self._suspect()
         except Exception as error:  # whatever it was: who waits must not wait for ever

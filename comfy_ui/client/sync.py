@@ -1,37 +1,60 @@
-"""``ComfyClient``: blocking calls, HTTP alone."""
+"""``ComfyClient``: blocking calls to a ComfyUI server, over HTTP alone."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar, cast
 from uuid import uuid4
 
 import httpx
 
 from ..errors import ComfyHeadlessError
 from ..protocol.job import new_job
+from ..protocol.object_info import NodeRegistry
 from ..protocol.outputs import OutputFile
 from ..protocol.progress import Progress
+from ..protocol.queue_and_history import HistoryEntry, QueueSnapshot
 from . import endpoints
-from .client_options import (
+from .files import UploadSource, target_path
+from .operations import Fetch, Flow, Pause, Step, Work
+from .parts import (
     CANCEL_TIMEOUT_S,
+    CLEANUP_TIMEOUT_S,
     DEFAULT_CONCURRENCY,
     DEFAULT_PRESETS,
-    FAREWELL_S,
+    DEFAULT_TIMEOUT_S,
+    ClientParts,
+    choose_breaker,
     log_callback_error,
     prompt_id_or_new,
 )
+from .response_models import (
+    Capabilities,
+    JobInfo,
+    LogLine,
+    SystemStats,
+    Template,
+    UploadedFile,
+    UserFile,
+)
 from .result import Result
+from .server_check import ServerCheck, check_server
 from .submission import check_prompt_id
-from .sync_requests import SyncServer
 from .tracked_job import JobChanges, TrackedJob, no_trace
-from .transport.http_transport import Breaker
-from .transport.server_address import ServerAddress
+from .tracking import LOOK_S
+from .transport.address import DEFAULT_HOST, DEFAULT_PORT
+from .transport.circuit_breakers import CircuitBreaker
+from .transport.http_transport import SyncTransport
+from .transport.request import ApiRequest
+from .transport.server_address import Certificate, Verify, make_server_address
 from .workflow_source import WorkflowSource
 
+T = TypeVar("T")
 SyncResult = Result[list[Path]]
 SyncEvent = Progress | OutputFile | SyncResult
 OnProgress = Callable[[Progress], Any]
@@ -39,41 +62,98 @@ OnProgress = Callable[[Progress], Any]
 _KEPT_JOBS = 2000
 
 
-class ComfyClient(SyncServer):
-    """A ComfyUI server, asked by blocking calls.
+class ComfyClient:
+    """A blocking client of one ComfyUI server.
 
-    Progress comes from polling the queue, so it knows phases and places, not steps. Safe to use
-    from several threads. Use it as a context manager, or :meth:`close` it.
+    Progress comes from polling the queue, so it has phases and queue positions but no steps and no
+    previews; :class:`.ComfyWSClient` has those. Safe to use from several threads. Use the client as
+    a context manager, or call :meth:`close`.
 
     Args:
-        host: host name, or anything that ``url`` takes.
-        port: used where the address names none.
-        url: an address as people paste it; wins over ``host``. ``base_url`` is the same.
-        timeout: the longest silence of the server, in seconds. Jobs may take longer.
-        headers: sent with every request.
+        host: a host name or IP address, or anything that ``url`` accepts.
+        port: the port to use if the address has none.
+        url: the address as pasted from a browser or a terminal: ``https://gpu.example.com/comfy/``,
+            ``192.168.1.100:8188``, ``[::1]:8188``. Takes precedence over ``host``.
+        base_url: the same as ``url``.
+        timeout: seconds of silence after which a request fails. A job may take longer than that.
+        headers: extra headers of every request.
         token: a bearer token; for Comfy Cloud, the API key.
-        verify: False trusts any certificate; else a PEM file, a folder of them, or an SSLContext.
-        cert: client certificate: a PEM file, or (certificate, key).
+        verify: how to check the server's certificate: True uses the bundled authorities, False
+            accepts any certificate, a path names a PEM file or a folder of them, and an
+            ``ssl.SSLContext`` is used unchanged.
+        cert: a client certificate: a PEM file, or the pair (certificate, key).
         trust_env: use the proxies and the ``.netrc`` of the environment.
-        guarded: for addresses that somebody else gave you. Link-local addresses and those where
-            clouds keep the keys of a machine count as closed, whatever name leads there and
-            whenever; not together with ``trust_env``.
-        breaker: a circuit breaker; by default, with the extra ``health`` installed, the one that
-            all clients of this server in this process share. False: none.
-        http: carries the requests in place of a network, for tests.
+        guarded: protect against SSRF, for addresses that come from other people. Link-local
+            addresses and the metadata services of clouds are treated as closed ports, whichever
+            name resolves to them. Excludes ``trust_env``.
+        breaker: a circuit breaker. By default, if the extra ``health`` is installed, all clients of
+            a server in this process share one. False turns it off.
+        http: an httpx transport that replaces the network in tests.
 
-    Every method raises ComfyUIConnectionError (also ComfyUIOfflineError, AuthenticationError) when
-    the server does not answer as one, and ServerRejectedError when it refuses.
+    Raises:
+        InvalidAddressError: the address names no host, or another kind of server.
+        ValidationError: a certificate cannot be read, or a value is out of its range.
+
+    Every method raises ComfyUIConnectionError (or its subclasses ComfyUIOfflineError and
+    AuthenticationError) if there is no usable answer, and ServerRejectedError if the server refuses
+    the request.
+
+    Example::
+
+        with ComfyClient("192.168.1.100") as client:
+            client.generate_image("a lighthouse at dusk", seed=7).save("pictures")
     """
 
-    def _connect(
+    def __init__(
         self,
-        endpoint: ServerAddress,
-        breaker: Breaker | None,
-        http: httpx.BaseTransport | httpx.AsyncBaseTransport | None,
+        host: str = DEFAULT_HOST,
+        port: int = DEFAULT_PORT,
+        *,
+        url: str | None = None,
+        base_url: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        headers: Mapping[str, str] | None = None,
+        token: str | None = None,
+        verify: Verify = True,
+        cert: Certificate | None = None,
+        trust_env: bool = False,
+        guarded: bool = False,
+        breaker: CircuitBreaker | Literal[False] | None = None,
+        http: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        super()._connect(endpoint, breaker, http)
+        self._server = make_server_address(
+            host,
+            port,
+            url=url if url is not None else base_url,
+            timeout=timeout,
+            headers=headers,
+            token=token,
+            verify=verify,
+            cert=cert,
+            trust_env=trust_env,
+            guarded=guarded,
+        )
+        parts = ClientParts.for_server(self._server)
+        self._asker = parts.asker
+        self._telemetry = parts.telemetry
+        self._tracking = parts.tracking
+        self._transfers = parts.transfers
+        self._sources = parts.sources
+        self._transport = SyncTransport(
+            self._server,
+            breaker=choose_breaker(breaker, self.url, has_network=http is None),
+            http=cast("httpx.BaseTransport | None", http),
+        )
+        self._uploading = threading.Lock()
         self._jobs: dict[str, TrackedJob] = {}
+
+    @property
+    def url(self) -> str:
+        """The server's address, without credentials."""
+        return self._server.address.base_url
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.url}>"
 
     # -- running workflows
 
@@ -86,27 +166,33 @@ class ComfyClient(SyncServer):
         extra_data: Mapping[str, Any] | None = None,
         strict: bool = True,
     ) -> str:
-        """Queue a workflow, exactly once, and give its prompt_id.
+        """Queue a workflow exactly once and return its prompt_id.
+
+        A post without an answer is never simply repeated: the client looks for the job in the queue
+        and the history first. If Ctrl+C interrupts the call and the prompt_id was generated, the
+        client cancels the job.
 
         Args:
             workflow: a graph (dict), a preset's id, a JSON file (path, text or bytes) in either
-                format, or a picture or video that carries a workflow.
-            prompt_id: a canonical lowercase UUID; made if absent.
-            front: run it before all that wait.
-            extra_data: goes with the job; ``{"extra_pnginfo": {…}}`` is written into its files.
-            strict: when the server would leave invalid outputs out and run the rest, queue nothing
-                and raise. False: run the rest, with a warning.
+                format, or an image or video that carries a workflow.
+            prompt_id: a canonical lowercase UUID; generated by default.
+            front: run the job before all that are waiting.
+            extra_data: sent along with the job; ``{"extra_pnginfo": {…}}`` is written into its
+                files.
+            strict: True: if the server would leave out invalid outputs and run the rest, queue
+                nothing and raise. False: run the rest, with a warning.
 
         Raises:
-            InvalidWorkflowError: the server refuses it; ``problems`` says why, node by node
-                (MissingNodesError, MissingModelsError where that is all).
+            InvalidWorkflowError: the server refuses the workflow; ``problems`` lists the reasons
+                node by node (MissingNodesError, MissingModelsError if nothing else is wrong).
+            ComfyUIConnectionError: no answer, and the job could not be looked for.
         """
-        ours, prompt_id = prompt_id is None, prompt_id_or_new(prompt_id)
+        generated, prompt_id = prompt_id is None, prompt_id_or_new(prompt_id)
         runnable = self._drive(self._sources.read(workflow))
         call = endpoints.submit(
             runnable.graph,
             prompt_id=prompt_id,
-            # A job without one would be told to everybody.
+            # Without a clientId the server would send the job's messages to every socket.
             client_id=str(uuid4()),
             front=front,
             extra_data=runnable.extra_data(extra_data),
@@ -116,13 +202,13 @@ class ComfyClient(SyncServer):
         )
         try:
             with self._telemetry.submitting(job, runnable.graph):
-                self._drive(self._following.submit(job, call, strict=strict))
+                self._drive(self._tracking.submit(job, call, strict=strict))
         except ComfyHeadlessError:
             self._jobs.pop(prompt_id, None)
             raise
         except KeyboardInterrupt:
-            if ours:  # nobody will learn of the job
-                self._drive(self._following.cancel(job, timeout_s=FAREWELL_S))
+            if generated:  # the caller has no id to cancel it by
+                self._drive(self._tracking.cancel(job, timeout_s=CLEANUP_TIMEOUT_S))
             raise
         if job.prompt_id != prompt_id:
             self._jobs[job.prompt_id] = self._jobs.pop(prompt_id, job)
@@ -135,18 +221,19 @@ class ComfyClient(SyncServer):
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
     ) -> SyncResult:
-        """Follow a job to its end, whoever queued it.
+        """Wait for the end of a job, queued by this client or by another.
 
         Args:
-            prompt_id: of any job this server has, or has had.
-            on_progress: called with each change; an error in it is logged, the job goes on.
+            prompt_id: a job that this server has, or has had.
+            on_progress: called with a :class:`.Progress` on each change; its ``progress`` runs from
+                0 to 100 over the whole graph. An exception in it is logged, and the wait goes on.
             timeout: seconds to wait at most; None: as long as the server answers.
 
         Raises:
-            GenerationTimeoutError: not finished in time; the job goes on.
-            GenerationFailedError: a node raised (OutOfMemoryError: for want of memory).
-            GenerationCancelledError: it was interrupted or deleted, by anyone.
-            JobLostError: the server no longer knows it.
+            GenerationTimeoutError: not finished in time; the job keeps running.
+            GenerationFailedError: a node raised (OutOfMemoryError: it ran out of memory).
+            GenerationCancelledError: the job was interrupted or deleted.
+            JobLostError: the server no longer has it.
         """
         job, clock = self._job(prompt_id), self._asker.clock
         with self._telemetry.waiting(job):
@@ -165,7 +252,18 @@ class ComfyClient(SyncServer):
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
     ) -> SyncResult:
-        """Queue a workflow and wait for its end. A time-out leaves the job running."""
+        """Queue a workflow and wait for its result.
+
+        Args:
+            workflow: anything that :meth:`queue_prompt` accepts.
+            on_progress: see :meth:`wait_for_completion`.
+            timeout: seconds to wait at most. The job keeps running after a time-out.
+
+        Raises:
+            InvalidWorkflowError: see :meth:`queue_prompt`.
+            GenerationFailedError, GenerationTimeoutError, GenerationCancelledError, JobLostError:
+                see :meth:`wait_for_completion`.
+        """
         prompt_id = self.queue_prompt(workflow)
         return self.wait_for_completion(prompt_id, on_progress=on_progress, timeout=timeout)
 
@@ -177,21 +275,22 @@ class ComfyClient(SyncServer):
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
     ) -> SyncResult:
-        """Take up a job after a crash of this process: follow it, wherever it is by now.
+        """Wait for a job again after this process crashed, and queue it if it never arrived.
 
-        Note the id down before queueing: ``queue_prompt(workflow, prompt_id=…)``. A job that never
-        reached the server is queued now, under that id. So is one that the server has forgotten in
-        a restart of its own: it then runs again. Comfy Cloud gives ids of its own: there, note down
-        what ``queue_prompt`` gave, and leave ``workflow`` out.
+        Save the id before queueing: ``queue_prompt(workflow, prompt_id=…)``. A job that never
+        reached the server, or that the server lost in a restart of its own, is queued under that
+        id. Comfy Cloud assigns ids of its own: there, save the id that ``queue_prompt`` returned
+        and leave ``workflow`` out.
 
         Args:
-            prompt_id: under which it was queued, or was to be.
-            workflow: what to queue if the server has no trace of it; None: nothing.
+            prompt_id: the id under which the job was, or was to be, queued.
+            workflow: what to queue if the server has no trace of the job; None: nothing.
             on_progress: see :meth:`wait_for_completion`.
-            timeout: see there.
+            timeout: seconds to wait at most; None: as long as the server answers.
 
         Raises:
-            JobLostError: there is no trace of it, and no workflow to queue.
+            JobLostError: there is no trace of the job and no workflow to queue.
+            ValidationError: ``prompt_id`` is not a canonical lowercase UUID.
         """
         if not self.has_job(check_prompt_id(prompt_id)):
             if workflow is None:
@@ -202,14 +301,30 @@ class ComfyClient(SyncServer):
     def stream(
         self, workflow: WorkflowSource, *, timeout: float | None = None
     ) -> Iterator[SyncEvent]:
-        """Queue a workflow and give what happens: Progress, OutputFile, at last the Result.
+        """Queue a workflow and iterate over its events.
 
-        Leaving the loop early leaves the job running.
+        Yields a Progress on each change, an OutputFile for each file that the server reports, and
+        the Result at the end. The job keeps running if the loop ends early.
+
+        Args:
+            workflow: anything that :meth:`queue_prompt` accepts.
+            timeout: seconds to wait at most; None: as long as the server answers.
+
+        Raises:
+            GenerationFailedError, GenerationTimeoutError, GenerationCancelledError, JobLostError:
+                see :meth:`wait_for_completion`.
         """
         return self.attach(self.queue_prompt(workflow), timeout=timeout)
 
     def attach(self, prompt_id: str, *, timeout: float | None = None) -> Iterator[SyncEvent]:
-        """The same for a job that is already queued, by another process for instance."""
+        """Iterate over the events of a job that is already queued, by another process for example.
+
+        Args:
+            prompt_id: a job that this server has, or has had.
+            timeout: seconds to wait at most; None: as long as the server answers.
+
+        Yields and raises what :meth:`stream` does.
+        """
         job, clock = self._job(prompt_id), self._asker.clock
         with self._telemetry.waiting(job):
             for changes in self._changes(job, timeout=timeout):
@@ -222,9 +337,21 @@ class ComfyClient(SyncServer):
     def run_batch(
         self, workflows: Iterable[WorkflowSource], *, concurrency: int = DEFAULT_CONCURRENCY
     ) -> list[SyncResult | ComfyHeadlessError]:
-        """Run many workflows, ``concurrency`` of them in the server's queue at a time.
+        """Run many workflows and return their results in order.
 
-        The results are in order. Where one failed, its error stands in the place of its result.
+        A workflow that fails has its error in place of a result; the others still run.
+
+        Args:
+            workflows: anything that :meth:`queue_prompt` accepts.
+            concurrency: how many jobs to keep in the server's queue at a time.
+
+        Example::
+
+            for outcome in client.run_batch([first, second]):
+                if isinstance(outcome, Exception):
+                    print(outcome)
+                else:
+                    outcome.save("pictures")
         """
         results: dict[int, SyncResult | ComfyHeadlessError] = {}
         waiting = list(enumerate(workflows))[::-1]
@@ -240,7 +367,7 @@ class ComfyClient(SyncServer):
                     wait = ExitStack()
                     wait.enter_context(self._telemetry.waiting(job))
                     active[index] = job, wait
-            due = self._drive(self._following.tend([job for job, _ in active.values()]))
+            due = self._drive(self._tracking.tend([job for job, _ in active.values()]))
             settled = [index for index, (job, _) in active.items() if job.settled]
             for index in settled:
                 job, wait = active.pop(index)
@@ -262,13 +389,26 @@ class ComfyClient(SyncServer):
         timeout: float | None = None,
         **values: Any,
     ) -> SyncResult:
-        """Run a preset with this prompt and these values (``width=``, ``seed=``, …).
+        """Generate images with a preset.
 
-        Values that are files (a Path, bytes, an open file) are uploaded; a text names a file that
-        the server has.
+        Args:
+            prompt: what to draw.
+            preset: a preset's id; see ``list_presets()``.
+            on_progress: see :meth:`wait_for_completion`.
+            timeout: seconds to wait at most; None: as long as the server answers.
+            **values: other parameters of the preset: ``width=``, ``height=`` (pixels), ``seed=``,
+                ``steps=`` and so on. A Path, bytes or an open file is uploaded first; a str names a
+                file that the server has.
 
         Raises:
-            UnknownPresetError, ValidationError: no such preset; a value that does not fit it.
+            UnknownPresetError: there is no such preset.
+            ValidationError: a value does not fit its parameter.
+            MissingModelsError, MissingNodesError: the server lacks something; the error says where
+                to get it.
+
+        Example::
+
+            client.generate_image("a red fox", width=1024, height=1024, seed=7).save("pictures")
         """
         graph = self._drive(self._sources.generation(preset, prompt, values))
         return self.run(graph, on_progress=on_progress, timeout=timeout)
@@ -282,7 +422,22 @@ class ComfyClient(SyncServer):
         timeout: float | None = None,
         **values: Any,
     ) -> SyncResult:
-        """As :meth:`generate_image`, with a preset that makes videos."""
+        """Generate a video with a preset.
+
+        Args:
+            prompt: what to show.
+            preset: a preset's id; see ``list_video_presets()``.
+            on_progress: see :meth:`wait_for_completion`.
+            timeout: seconds to wait at most; None: as long as the server answers.
+            **values: other parameters of the preset: ``width=``, ``height=`` (pixels), ``frames=``,
+                ``fps=`` and so on; files as in :meth:`generate_image`.
+
+        Raises:
+            UnknownPresetError: there is no such preset.
+            ValidationError: a value does not fit its parameter.
+            MissingModelsError, MissingNodesError: the server lacks something; the error says where
+                to get it.
+        """
         graph = self._drive(self._sources.generation(preset, prompt, values))
         return self.run(graph, on_progress=on_progress, timeout=timeout)
 
@@ -295,24 +450,462 @@ class ComfyClient(SyncServer):
         timeout: float | None = None,
         **values: Any,
     ) -> SyncResult:
-        """As :meth:`generate_image`, with a preset that makes sound."""
+        """Generate music or sound with a preset.
+
+        Args:
+            prompt: what to play.
+            preset: the id of a preset that produces audio; see ``list_presets()``.
+            on_progress: see :meth:`wait_for_completion`.
+            timeout: seconds to wait at most; None: as long as the server answers.
+            **values: other parameters of the preset; files as in :meth:`generate_image`.
+
+        Raises:
+            UnknownPresetError: there is no such preset.
+            ValidationError: a value does not fit its parameter.
+            MissingModelsError, MissingNodesError: the server lacks something; the error says where
+                to get it.
+        """
         graph = self._drive(self._sources.generation(preset, prompt, values))
         return self.run(graph, on_progress=on_progress, timeout=timeout)
 
     # -- stopping
 
     def cancel(self, prompt_id: str, *, timeout: float = CANCEL_TIMEOUT_S) -> bool:
-        """Stop this job and no other, pending or running, and see to it.
+        """Stop a job, pending or running, and wait until it has stopped. Affects no other job.
 
-        True: it does not run to its end. False: it had ended before, or a node that cannot be
-        interrupted is still at work after ``timeout`` seconds; the server has been told.
+        Args:
+            prompt_id: the job to stop.
+            timeout: seconds to wait for it to stop.
+
+        Returns:
+            True if the job does not run to its end. False if it had already ended, or if a node
+            that cannot be interrupted is still running after ``timeout`` seconds; it stops after
+            that node.
         """
-        return self._drive(self._following.cancel(self._job(prompt_id), timeout_s=timeout))
+        return self._drive(self._tracking.cancel(self._job(prompt_id), timeout_s=timeout))
 
-    # -- following
+    def interrupt(self, prompt_id: str) -> None:
+        """Send one interrupt for a running job, without waiting; prefer :meth:`cancel`.
+
+        A pending job is not affected. Comfy Cloud stops all running jobs of the account.
+        """
+        self._ask(endpoints.interrupt(prompt_id))
+
+    # -- the queue and the history
+
+    def queue(self) -> QueueSnapshot:
+        """Return the prompt_ids of all jobs, running and pending, of all clients.
+
+        Example::
+
+            snapshot = client.queue()
+            print(len(snapshot.running), len(snapshot.pending))
+        """
+        return self._ask(endpoints.queue())
+
+    def history(self, prompt_id: str) -> HistoryEntry | None:
+        """Return how a job ended; None if it is unknown, or has not ended.
+
+        Args:
+            prompt_id: the job.
+        """
+        return self._ask(endpoints.history(prompt_id))
+
+    def recent(self, *, max_items: int = 100) -> dict[str, HistoryEntry]:
+        """Return the jobs that ended last, by prompt_id, oldest first.
+
+        Args:
+            max_items: how many at most.
+        """
+        return self._ask(endpoints.recent(max_items))
+
+    def forget(self, prompt_id: str) -> None:
+        """Remove a finished job from the server's history, which is kept in memory.
+
+        Its files stay on the server. An unknown id is not an error.
+        """
+        self._ask(endpoints.forget(prompt_id))
+
+    def jobs(
+        self, *, status: Iterable[endpoints.JobStatus] = (), limit: int = 100, offset: int = 0
+    ) -> list[JobInfo]:
+        """Return jobs of all states, newest first.
+
+        Needs a ComfyUI with ``/api/jobs`` (about 0.30); see :meth:`capabilities`.
+
+        Args:
+            status: only jobs of these states: ``pending``, ``in_progress``, ``completed``,
+                ``failed``, ``cancelled``; none: all.
+            limit: how many at most.
+            offset: how many to skip.
+
+        Raises:
+            ServerRejectedError: 404, the server has no such route.
+        """
+        return self._ask(endpoints.jobs(status=status, limit=limit, offset=offset))
+
+    def job(self, prompt_id: str) -> JobInfo | None:
+        """Return one job of any state; None if it is unknown, or the server has no ``/api/jobs``.
+
+        Args:
+            prompt_id: the job.
+        """
+        return self._ask(endpoints.job(prompt_id))
+
+    def has_job(self, prompt_id: str, *, timeout: float = LOOK_S) -> bool:
+        """Check whether the server has, or has had and not forgotten, a job.
+
+        Made for a job that may not have reached the server. The client looks twice, two seconds
+        apart, because the post may still be on its way; only then does it return False. Works with
+        every version of ComfyUI.
+
+        Args:
+            prompt_id: the id under which it was, or was to be, queued.
+            timeout: seconds that the server may take for each answer, at most the client's own
+                ``timeout``.
+
+        Raises:
+            ComfyUIConnectionError, ServerRejectedError: the server gave no answer.
+        """
+        return self._drive(self._tracking.has(prompt_id, silence_s=timeout))
+
+    # -- files
+
+    def upload_image(
+        self,
+        source: UploadSource,
+        *,
+        filename: str | None = None,
+        subfolder: str = "",
+        type: endpoints.Folder = "input",  # noqa: A002 -- ComfyUI's own word
+        overwrite: bool = False,
+    ) -> UploadedFile:
+        """Upload an image and return a value for LoadImage's ``image`` input.
+
+        The same bytes under the same name are uploaded once per client. The server picks another
+        name if other bytes have this one.
+
+        Args:
+            source: a path, bytes, or a file opened in binary mode.
+            filename: the name on the server; by default the file's own, or one derived from its
+                bytes.
+            subfolder: a folder below the one that ``type`` names.
+            type: ``input``, ``temp`` or ``output``.
+            overwrite: replace another file of that name.
+
+        Raises:
+            ValidationError: the file cannot be read, or is empty.
+
+        Example::
+
+            photo = client.upload_image("photo.jpg")
+            graph["10"]["inputs"]["image"] = photo
+        """
+        with self._uploading:
+            return self._drive(
+                self._transfers.upload(
+                    source, filename=filename, subfolder=subfolder, type=type, overwrite=overwrite
+                )
+            )
+
+    def upload_audio(
+        self,
+        source: UploadSource,
+        *,
+        filename: str | None = None,
+        subfolder: str = "",
+        type: endpoints.Folder = "input",  # noqa: A002
+        overwrite: bool = False,
+    ) -> UploadedFile:
+        """Upload a sound file and return a value for LoadAudio's ``audio`` input.
+
+        Args:
+            source: a path, bytes, or a file opened in binary mode.
+            filename: the name on the server; by default the file's own.
+            subfolder: a folder below the one that ``type`` names.
+            type: ``input``, ``temp`` or ``output``.
+            overwrite: replace another file of that name.
+
+        Raises:
+            ValidationError: the file cannot be read, or is empty.
+        """
+        return self.upload_image(
+            source, filename=filename, subfolder=subfolder, type=type, overwrite=overwrite
+        )
+
+    def upload_video(
+        self,
+        source: UploadSource,
+        *,
+        filename: str | None = None,
+        subfolder: str = "",
+        type: endpoints.Folder = "input",  # noqa: A002
+        overwrite: bool = False,
+    ) -> UploadedFile:
+        """Upload a video and return a value for LoadVideo's ``file`` input.
+
+        Files are read in pieces, so a large video costs little memory.
+
+        Args:
+            source: a path, bytes, or a file opened in binary mode.
+            filename: the name on the server; by default the file's own.
+            subfolder: a folder below the one that ``type`` names.
+            type: ``input``, ``temp`` or ``output``.
+            overwrite: replace another file of that name.
+
+        Raises:
+            ValidationError: the file cannot be read, or is empty.
+        """
+        return self.upload_image(
+            source, filename=filename, subfolder=subfolder, type=type, overwrite=overwrite
+        )
+
+    def upload_mask(
+        self,
+        source: UploadSource,
+        original: OutputFile | UploadedFile,
+        *,
+        filename: str | None = None,
+        subfolder: str = "",
+        type: endpoints.Folder = "input",  # noqa: A002
+    ) -> UploadedFile:
+        """Upload a mask for an image that the server has.
+
+        The server stores a copy of ``original`` with the alpha channel of ``source``.
+
+        Args:
+            source: an image of the same size as ``original``, with an alpha channel.
+            original: a file from a result or an upload.
+            filename: the name on the server; by default the file's own.
+            subfolder: a folder below the one that ``type`` names.
+            type: ``input``, ``temp`` or ``output``.
+
+        Raises:
+            OutputMissingError: the server wrote nothing, because it does not have the original.
+            ValidationError: the file cannot be read, or is empty.
+        """
+        return self._drive(
+            self._transfers.upload_mask(
+                source, original, filename=filename, subfolder=subfolder, type=type
+            )
+        )
+
+    def download(
+        self, file: OutputFile | UploadedFile, to: str | Path | None = None
+    ) -> bytes | Path:
+        """Download a file, byte for byte as the server has it.
+
+        A transfer that is cut off resumes where it broke, and the length is checked.
+
+        Args:
+            file: a file from a result or an upload.
+            to: None returns the bytes. A folder: store the file there under its own name. Any
+                other path: store it exactly there, replacing what exists.
+
+        Returns:
+            The bytes, or the path of the stored file.
+
+        Raises:
+            OutputMissingError: the server does not have the file, or no longer.
+            StorageError: the file cannot be written.
+        """
+        if to is None:
+            return self._drive(self._transfers.read(file))
+        return self._drive(self._transfers.write(file, target_path(file.filename, to)))
+
+    # -- what the server has
+
+    def object_info(self, node: str | None = None, *, fresh: bool = False) -> NodeRegistry:
+        """Return the server's node classes with their inputs and outputs.
+
+        Args:
+            node: the class to return; None: all of them. An unknown class gives an empty registry.
+            fresh: fetch all classes again instead of using those fetched before.
+        """
+        if node is not None:
+            return self._ask(endpoints.object_info(node))
+        return self._drive(self._sources.library(fresh=fresh))
+
+    def model_paths(self) -> dict[str, list[str]]:
+        """Return where the server looks for model files: for each folder, paths on its machine.
+
+        Raises:
+            ServerRejectedError: the server is too old to say.
+        """
+        return self._ask(endpoints.model_paths())
+
+    def models(self, folder: str | None = None) -> list[str]:
+        """Return the model files in a folder below ``models/``.
+
+        Args:
+            folder: ``checkpoints``, ``loras`` and so on; None: return the names of the folders.
+
+        Raises:
+            ServerRejectedError: 404, there is no such folder.
+
+        Example::
+
+            client.models("loras")  # ["detail.safetensors", "style/ink.safetensors"]
+        """
+        return self._ask(endpoints.model_folders() if folder is None else endpoints.models(folder))
+
+    def embeddings(self) -> list[str]:
+        """Return the names of the textual-inversion embeddings, without their suffixes."""
+        return self._ask(endpoints.embeddings())
+
+    def system_stats(self) -> SystemStats:
+        """Return versions, devices and memory (in bytes)."""
+        return self._ask(endpoints.system_stats())
+
+    def features(self) -> dict[str, Any]:
+        """Return the feature flags that the server announces, unchecked."""
+        return self._ask(endpoints.features())
+
+    def capabilities(self) -> Capabilities:
+        """Find out which newer routes the server has, by asking each. Changes nothing there.
+
+        Raises:
+            AuthenticationError: the server requires a login, so a route's absence is not certain.
+        """
+        return self._drive(self._tracking.capabilities())
+
+    def free(self, *, unload_models: bool = True, free_memory: bool = True) -> None:
+        """Ask the server to free memory. It does so as soon as no job is running.
+
+        Args:
+            unload_models: remove the models from the GPU's memory.
+            free_memory: drop the results of nodes that are cached, too.
+        """
+        self._ask(endpoints.free(unload_models=unload_models, free_memory=free_memory))
+
+    def templates(self) -> dict[str, list[str]]:
+        """Return the names of the workflow templates that node packs bring, by pack."""
+        return self._ask(endpoints.templates())
+
+    def template(self, pack: str, name: str) -> dict[str, Any]:
+        """Return a template of a node pack, in editor format.
+
+        Args:
+            pack: the node pack's name, a key of :meth:`templates`.
+            name: the template's name.
+
+        Raises:
+            ServerRejectedError: 404, there is no such template.
+        """
+        return self._ask(endpoints.template(pack, name))
+
+    def official_templates(self) -> list[Template]:
+        """Return the workflow templates that come with ComfyUI; empty if they are not installed."""
+        return self._ask(endpoints.official_templates())
+
+    def official_template(self, name: str) -> dict[str, Any]:
+        """Return a template that comes with ComfyUI, in editor format.
+
+        Args:
+            name: the ``name`` of an entry of :meth:`official_templates`.
+
+        Raises:
+            ServerRejectedError: 404, there is no such template.
+        """
+        return self._ask(endpoints.official_template(name))
+
+    def logs(self) -> list[LogLine]:
+        """Return the last lines of the server's log, oldest first, without terminal colors."""
+        return self._ask(endpoints.logs())
+
+    def ping(self) -> int:
+        """Return the number of running and pending jobs: the cheapest request there is."""
+        return self._ask(endpoints.ping())
+
+    def look(self) -> ServerCheck:
+        """Check the server's state and queue. Raises nothing: an error is part of the answer.
+
+        Made for monitoring; :class:`.ComfyHealth` builds its report on it.
+        """
+        return self._drive(check_server(self._asker))
+
+    def wait_until_ready(self, *, timeout: float | None = None, every: float = 1.0) -> None:
+        """Wait until a server that is starting answers.
+
+        Args:
+            timeout: seconds to wait at most; None: no limit.
+            every: seconds between two attempts.
+
+        Raises:
+            ComfyUIConnectionError: no answer after ``timeout`` seconds. Raised at once if waiting
+                cannot help, because of a login or a certificate.
+        """
+        self._drive(self._asker.until_answered(endpoints.ping(), timeout_s=timeout, every_s=every))
+
+    # -- the user's folder on the server
+
+    def userdata(self, folder: str = "workflows") -> list[UserFile]:
+        """Return the files below a folder of the user's data, recursively.
+
+        Args:
+            folder: saved workflows by default. An absent folder has no files.
+        """
+        return self._ask(endpoints.userdata(folder))
+
+    def read_userdata(self, path: str) -> bytes:
+        """Return the bytes of a file of the user's data.
+
+        Args:
+            path: ``workflows/mine.json``, for example.
+
+        Raises:
+            ServerRejectedError: 404, there is no such file.
+        """
+        return self._ask(endpoints.read_userdata(path))
+
+    def write_userdata(self, path: str, content: bytes, *, overwrite: bool = True) -> None:
+        """Store a file in the user's data.
+
+        Args:
+            path: ``workflows/mine.json``, for example.
+            content: its bytes.
+            overwrite: replace a file that exists.
+
+        Raises:
+            ServerRejectedError: 409, the file exists and ``overwrite`` is False.
+        """
+        self._ask(endpoints.write_userdata(path, content, overwrite=overwrite))
+
+    def delete_userdata(self, path: str) -> bool:
+        """Delete a file of the user's data.
+
+        Args:
+            path: ``workflows/mine.json``, for example.
+
+        Returns:
+            Whether the file existed.
+        """
+        return self._ask(endpoints.delete_userdata(path))
+
+    # -- life cycle
+
+    def close(self) -> None:
+        """Close all connections. Jobs keep running on the server.
+
+        A closed client raises ComfyUIConnectionError on every call.
+        """
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- tracking
 
     def _changes(self, job: TrackedJob, *, timeout: float | None) -> Iterator[JobChanges]:
-        """One item for each look at the job; the last when it is settled."""
+        """Yield once after each poll of the job; the last time when it is settled."""
         changes, clock = JobChanges(job), self._asker.clock
         deadline = None if timeout is None else clock() + timeout
         while True:
@@ -322,7 +915,7 @@ class ComfyClient(SyncServer):
                 return
             if deadline is not None and timeout is not None and clock() >= deadline:
                 raise job.timed_out(timeout)
-            due = self._drive(self._following.tend([job], deadline=deadline))
+            due = self._drive(self._tracking.tend([job], deadline=deadline))
             if not job.settled:
                 due = due if deadline is None else min(due, deadline)
                 time.sleep(max(0.0, due - clock()))
@@ -335,14 +928,47 @@ class ComfyClient(SyncServer):
         return self._drive(self._transfers.save(files, folder))
 
     def _job(self, prompt_id: str) -> TrackedJob:
-        known = self._jobs.get(prompt_id)
-        if known is not None:
-            return known
+        job = self._jobs.get(prompt_id)
+        if job is not None:
+            return job
         return TrackedJob(new_job(prompt_id, now=self._asker.clock(), accepted=True))
 
     def _keep(self, job: TrackedJob) -> TrackedJob:
-        """Remember the graph of a job queued here, which tells what its progress means."""
+        """Keep a job queued here: its graph gives its progress a meaning."""
         self._jobs[job.prompt_id] = job
         while len(self._jobs) > _KEPT_JOBS:
             del self._jobs[next(iter(self._jobs))]
         return job
+
+    # -- running flows
+
+    def _ask(self, call: ApiRequest[T]) -> T:
+        return self._drive(self._asker.ask(call))
+
+    def _drive(self, flow: Flow[T]) -> T:
+        """Run a flow: execute each step and send its outcome back into the flow."""
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    outcome: Any = self._execute(step)
+                except ComfyHeadlessError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(outcome)
+        except StopIteration as end:
+            return cast("T", end.value)
+        finally:
+            flow.close()
+
+    def _execute(self, step: Step) -> Any:
+        match step:
+            case ApiRequest():
+                return self._transport.send(step)
+            case Fetch(call, receiver):
+                return self._transport.send(call, receiver)
+            case Work(function):
+                return function()
+            case Pause(seconds):
+                time.sleep(seconds)
+        return None

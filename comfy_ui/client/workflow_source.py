@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from ..protocol.object_info import NodeRegistry
 from . import endpoints
 from .file_transfers import FileTransfers
-from .file_uploads import UploadSource
+from .files import UploadSource
 from .operations import Asker, Flow, work
 from .response_models import UploadedFile
 

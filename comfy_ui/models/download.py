@@ -26,7 +26,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from .. import __version__
-from ..client.uncancellable import in_thread
+from ..client._threads import run_in_thread
 from ..errors import ModelDownloadError, StorageError
 from ..protocol.retry import Backoff
 from ..settings import Settings
@@ -134,12 +134,12 @@ async def download_model(
     part = _Part(target)
     transfer = _Transfer(url, part, sources, on_progress=on_progress, free_bytes=free_bytes)
     try:
-        await in_thread(part.open, url)
-        while await in_thread(part.hash_next):
+        await run_in_thread(part.open, url)
+        while await run_in_thread(part.hash_next):
             pass
         async with httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False) as http:
             await transfer.run(http, pause_s)
-        await in_thread(part.finish, sha256 or transfer.digest, transfer.total)
+        await run_in_thread(part.finish, sha256 or transfer.digest, transfer.total)
     except OSError as error:
         raise StorageError(
             f"'{target.name}' cannot be written: {error.strerror or error}.",
@@ -302,7 +302,7 @@ class _Transfer:
             if not await self._accept(response):
                 return self.total is not None and self._part.received == self.total
             async for chunk in response.aiter_raw(_CHUNK_BYTES):
-                await in_thread(self._part.write, chunk)
+                await run_in_thread(self._part.write, chunk)
                 self._on_progress(self._part.received, self.total)
         finally:
             await response.aclose()
@@ -347,7 +347,7 @@ class _Transfer:
             if response.status_code == 416 and total == part.received:
                 self.total = total  # all bytes arrived, but the file was not renamed
                 return False
-            await in_thread(part.restart, self._url, None)
+            await run_in_thread(part.restart, self._url, None)
             raise httpx.RemoteProtocolError("another part came than was asked for")
         if response.status_code == 429 or response.status_code >= 500:
             raise httpx.RemoteProtocolError(f"the answer was {response.status_code}")
@@ -364,7 +364,7 @@ class _Transfer:
         self.total = int(length) if length.isdigit() else None
         # A weak tag does not promise the same bytes.
         strong = etag if etag and not etag.startswith("W/") else None
-        await in_thread(part.restart, self._url, strong)
+        await run_in_thread(part.restart, self._url, strong)
         await self._require_space()
         return True
 

@@ -1,6 +1,6 @@
 """What a ComfyUI server says and does, as pure rules: no sockets, no files, no clock."""
 
-from .circuit_breaker import CircuitBreaker
+from .circuit_breaker import CircuitState
 from .frames import parse_binary, parse_text
 from .graph_cost import GraphCost, plan_graph
 from .job import (
@@ -38,7 +38,7 @@ __all__ = [
     "Backoff",
     "CancelRequested",
     "CancelSent",
-    "CircuitBreaker",
+    "CircuitState",
     "ConnectionLost",
     "ConnectionRegained",
     "Event",

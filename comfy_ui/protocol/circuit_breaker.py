@@ -15,7 +15,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
-class CircuitBreaker:
+class CircuitState:
     """The state, and its two settings.
 
     ``failed`` counts failures in a row. ``retry_at`` is when the next call is let through:
@@ -29,7 +29,7 @@ class CircuitBreaker:
     probing: bool = False
 
     @property
-    def state(self) -> Literal["closed", "open", "half_open"]:
+    def name(self) -> Literal["closed", "open", "half_open"]:
         if self.retry_at is None:
             return "closed"
         return "half_open" if self.probing else "open"
@@ -38,7 +38,7 @@ class CircuitBreaker:
         """Seconds until a call is let through, 0 when one would be now."""
         return 0.0 if self.retry_at is None else max(0.0, self.retry_at - now)
 
-    def admit(self, now: float) -> CircuitBreaker | None:
+    def admit(self, now: float) -> CircuitState | None:
         """The state after letting a call through; None when it is refused.
 
         A probe that never tells how it ended (its task was cancelled) holds the others up for
@@ -50,13 +50,13 @@ class CircuitBreaker:
             return None
         return replace(self, probing=True, retry_at=now + self.reset_s)
 
-    def succeeded(self) -> CircuitBreaker:
+    def succeeded(self) -> CircuitState:
         """The server answered, whatever it said."""
         if self.retry_at is None and not self.failed:
             return self
         return replace(self, failed=0, retry_at=None, probing=False)
 
-    def went_wrong(self, now: float) -> CircuitBreaker:
+    def failed_at(self, now: float) -> CircuitState:
         """No answer: refused, reset, timed out."""
         failed = self.failed + 1
         if self.retry_at is None and failed < self.failures:

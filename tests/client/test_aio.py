@@ -19,7 +19,7 @@ import pytest
 
 from comfy_ui.client import ComfyWSClient, OutputFile, Progress, Result
 from comfy_ui.client.transport import websocket
-from comfy_ui.client.transport.server_address import make_endpoint
+from comfy_ui.client.transport.server_address import make_server_address
 from comfy_ui.demo import DemoServer, Faults
 from comfy_ui.errors import GenerationTimeoutError, MissingFeatureError
 from tests.client.support import (
@@ -163,7 +163,7 @@ async def test_f1_a_cut_socket_is_replaced_under_a_fresh_client_id(
     prompt_id = await client.queue_prompt(sleeper(1.5))
     waiting = asyncio.create_task(client.wait_for_completion(prompt_id))
     await until_running(client, prompt_id)
-    client._hub._socket.cycle()
+    client._session._socket.cycle()
     await eventually(lambda: len(sockets) == 2)
     assert (await waiting).images
     assert sockets[0] != sockets[1]
@@ -178,15 +178,15 @@ async def test_f1_a_socket_that_is_open_and_deaf_is_found_out_and_replaced(
     monkeypatch.setattr("comfy_ui.protocol.polling.WATCHDOG_S", 0.3)
     monkeypatch.setattr("comfy_ui.client.session._DEAF_S", 0.3)
     await client.run(image_graph(1))
-    hear = client._hub._socket._on_message
+    hear = client._session._socket._on_message
 
     def only_the_second(client_id: str, message: Any) -> None:
         if client_id != sockets[0]:
             hear(client_id, message)
 
-    client._hub._socket._on_message = only_the_second
+    client._session._socket._on_message = only_the_second
     assert (await client.run(image_graph(2))).images
-    await eventually(lambda: client._hub._socket.client_id is None)
+    await eventually(lambda: client._session._socket.client_id is None)
     seen: list[Progress] = []
     await client.run(sleeper(0.3), on_progress=seen.append)
     assert len(sockets) == 2
@@ -229,7 +229,7 @@ async def test_f8_without_a_socket_jobs_are_followed_by_polling(
             for _ in range(3):
                 assert (await client.run(image_graph(), timeout=10)).images
             if status in (401, 403):
-                assert client._hub._socket.refused
+                assert client._session._socket.refused
                 assert len(sockets) == 1
 
 
@@ -244,7 +244,7 @@ async def test_f8_attempts_at_a_socket_become_rare_and_come_at_random_times(
             ceilings.append(b)
             return 0.0
 
-    endpoint = make_endpoint(url="http://127.0.0.1:9")
+    endpoint = make_server_address(url="http://127.0.0.1:9")
     socket = websocket.Socket(
         endpoint, on_message=lambda *_: None, on_change=lambda _: None, rng=Dice()
     )

@@ -8,6 +8,7 @@ import asyncio
 import inspect
 import json
 import logging
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,12 +64,27 @@ def public(cls: type) -> dict[str, Any]:
     return {name: getattr(cls, name) for name in names if callable(getattr(cls, name))}
 
 
-def test_the_arguments_are_told_where_help_and_editors_look() -> None:
-    told = inspect.getdoc(ComfyClient)
-    arguments = set(inspect.signature(ComfyClient).parameters) - {"base_url"}
-    assert told
-    assert [name for name in arguments if f"    {name}: " not in told] == []
-    assert "ComfyClient" in (inspect.getdoc(ComfyWSClient) or "")
+@pytest.mark.parametrize("client", [ComfyClient, ComfyWSClient])
+def test_client_constructor_documents_every_argument(client: type) -> None:
+    documentation = inspect.getdoc(client) or ""
+    arguments = inspect.signature(client).parameters
+    assert [name for name in arguments if f"    {name}: " not in documentation] == []
+
+
+@pytest.mark.parametrize("client", [ComfyClient, ComfyWSClient])
+def test_client_methods_document_every_argument_themselves(client: type) -> None:
+    undocumented = []
+    for name, method in public(client).items():
+        documentation = inspect.getdoc(method) or ""
+        arguments = [*inspect.signature(method).parameters][1:]
+        if "ComfyClient." in documentation or len(documentation) < 40:
+            undocumented.append(name)
+        if len(arguments) > 1 or "Args:" in documentation:
+            missing = [
+                each for each in arguments if not re.search(rf"  \*{{0,2}}{each}: ", documentation)
+            ]
+            undocumented += [f"{name}({each})" for each in missing]
+    assert undocumented == []
 
 
 def test_both_clients_have_the_same_methods_with_the_same_parameters() -> None:

@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from comfy_ui.client import ComfyClient
-from comfy_ui.client.transport.circuit_breakers import SharedBreaker, breaker_for
+from comfy_ui.client.transport.circuit_breakers import CircuitBreaker, breaker_for
 from comfy_ui.demo import DemoServer, Faults
 from comfy_ui.errors import (
     CircuitOpenError,
@@ -18,7 +18,7 @@ from comfy_ui.errors import (
     GenerationFailedError,
     ServerRejectedError,
 )
-from comfy_ui.protocol.circuit_breaker import CircuitBreaker
+from comfy_ui.protocol.circuit_breaker import CircuitState
 from tests.client.support import image_graph, open_client
 from tests.client.test_both_clients import sleeper, until_running
 from tests.faults.proxy import FaultProxy
@@ -36,7 +36,7 @@ class Clock:
 
 def test_it_opens_after_repeated_failures_and_closes_by_itself_after_one_good_probe() -> None:
     clock = Clock()
-    breaker = SharedBreaker("http://gpu", rules=CircuitBreaker(failures=2, reset_s=5), clock=clock)
+    breaker = CircuitBreaker("http://gpu", CircuitState(failures=2, reset_s=5), clock=clock)
     for _ in range(2):
         breaker.check()
         breaker.record(reached=False)
@@ -69,7 +69,7 @@ async def test_a_server_that_dies_and_comes_back_is_weathered_though_the_circuit
     engine.faults = Faults(test_nodes=True)
     async with FaultProxy(engine.url) as proxy, open_client(kind, proxy.url, timeout=5) as client:
         breaker = breaker_for(proxy.url)
-        breaker._breaker = CircuitBreaker(failures=2, reset_s=0.5)
+        breaker._state = CircuitState(failures=2, reset_s=0.5)
         prompt_id = await client.queue_prompt(sleeper(4.0))
         waiting = asyncio.create_task(client.wait_for_completion(prompt_id))
         await until_running(client, prompt_id)
@@ -115,7 +115,7 @@ async def test_errors_of_the_server_and_of_jobs_never_open_it(
             with pytest.raises(GenerationFailedError):
                 await client.run(image_graph())
         assert breaker_for(engine.url).state == "closed"
-        assert breaker_for(engine.url)._breaker.failed == 0
+        assert breaker_for(engine.url)._state.failed == 0
 
 
 @BOTH
@@ -126,12 +126,10 @@ async def test_it_can_be_switched_off(kind: str) -> None:
         for _ in range(3):
             with pytest.raises(ComfyUIOfflineError):
                 await client.ping()
-    assert breaker_for(dead)._breaker.failed == 0
+    assert breaker_for(dead)._state.failed == 0
 
 
 def test_without_the_extra_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "comfy_ui.client.client_options.check_feature", lambda name: name != "health"
-    )
+    monkeypatch.setattr("comfy_ui.client.parts.check_feature", lambda name: name != "health")
     with ComfyClient("nowhere.invalid") as client:
         assert client._transport._breaker is None

@@ -17,7 +17,7 @@ import pytest
 import trustme
 
 from comfy_ui.client import ComfyWSClient, OutputFile
-from comfy_ui.client.transport.server_address import make_endpoint
+from comfy_ui.client.transport.server_address import make_server_address
 from comfy_ui.client.transport.ssrf import reachable
 from comfy_ui.client.transport.websocket import Socket
 from comfy_ui.demo import DemoServer
@@ -151,7 +151,7 @@ async def test_a_socket_that_is_opened_again_is_looked_at_again(dns: Names) -> N
         dns.say("gpu.test", HERE, NOWHERE)
         port = engine.url.rpartition(":")[2]
         opened: list[str | None] = []
-        endpoint = make_endpoint(url=f"http://gpu.test:{port}", guarded=True)
+        endpoint = make_server_address(url=f"http://gpu.test:{port}", guarded=True)
         socket = Socket(endpoint, on_message=lambda *_: None, on_change=opened.append)
         try:
             assert await socket.ready()
@@ -271,4 +271,4 @@ def test_the_log_says_what_was_refused_and_why(
 
 def test_a_proxy_would_choose_the_address_by_itself() -> None:
     with pytest.raises(ValidationError, match="trust_env"):
-        make_endpoint(guarded=True, trust_env=True)
+        make_server_address(guarded=True, trust_env=True)

@@ -11,7 +11,7 @@ import trustme
 
 from comfy_ui.client import ComfyWSClient, Progress, endpoints
 from comfy_ui.client.transport.http_transport import translate
-from comfy_ui.client.transport.server_address import make_endpoint
+from comfy_ui.client.transport.server_address import make_server_address
 from comfy_ui.demo import DemoServer, Faults
 from comfy_ui.errors import (
     AuthenticationError,
@@ -65,7 +65,7 @@ async def test_progress_comes_over_wss_with_an_authority_of_ones_own(
         ComfyWSClient(url=proxy.url, verify=papers.ca) as client,
     ):
         assert (await client.run(sleeper(0.3), on_progress=seen.append)).images
-        assert client._hub._socket.client_id
+        assert client._session._socket.client_id
     assert any(progress.steps for progress in seen)
     assert proxy.sockets == 1
 
@@ -108,16 +108,16 @@ async def test_without_the_certificate_wanted_nothing_is_queued(
 
 def test_a_certificate_that_the_server_wants_is_named() -> None:
     told = httpx.ReadError("[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert (_ssl.c:2580)")
-    error = translate(told, make_endpoint(url="https://gpu"), endpoints.ping())
+    error = translate(told, make_server_address(url="https://gpu"), endpoints.ping())
     assert isinstance(error, AuthenticationError)
     assert "cert=" in error.hint
 
 
 def test_a_folder_of_certificates_or_a_context_of_ones_own_is_taken(papers: Papers) -> None:
-    assert make_endpoint(url="https://gpu", verify=papers.ca.parent).tls is not None
+    assert make_server_address(url="https://gpu", verify=papers.ca.parent).tls is not None
     context = ssl.create_default_context()
-    assert make_endpoint(url="https://gpu", verify=context).tls is context
-    assert make_endpoint(url="http://gpu", verify=context).tls is None
+    assert make_server_address(url="https://gpu", verify=context).tls is context
+    assert make_server_address(url="http://gpu", verify=context).tls is None
 
 
 def test_papers_that_cannot_be_read_are_said_before_anything_is_sent(tmp_path: Path) -> None:
@@ -125,24 +125,24 @@ def test_papers_that_cannot_be_read_are_said_before_anything_is_sent(tmp_path: P
     broken.write_text("nothing")
     for options in ({"verify": broken}, {"verify": tmp_path / "none.pem"}):
         with pytest.raises(ValidationError, match="certificates"):
-            make_endpoint(url="https://gpu", **options)
+            make_server_address(url="https://gpu", **options)
     with pytest.raises(ValidationError, match="client certificate"):
-        make_endpoint(url="https://gpu", cert=broken)
+        make_server_address(url="https://gpu", cert=broken)
 
 
 def test_values_out_of_range_are_refused() -> None:
     with pytest.raises(ValidationError, match="timeout"):
-        make_endpoint(timeout=0)
+        make_server_address(timeout=0)
     with pytest.raises(InvalidAddressError):
-        make_endpoint(url="ftp://gpu")
+        make_server_address(url="ftp://gpu")
 
 
 def test_credentials_come_from_the_address_the_token_or_the_headers() -> None:
-    assert make_endpoint(url="http://me:pw@gpu").headers["authorization"] == "Basic bWU6cHc="
-    assert make_endpoint(token="t").headers["authorization"] == "Bearer t"
-    mine = make_endpoint(token="t", headers={"Authorization": "Mine"})
+    assert make_server_address(url="http://me:pw@gpu").headers["authorization"] == "Basic bWU6cHc="
+    assert make_server_address(token="t").headers["authorization"] == "Bearer t"
+    mine = make_server_address(token="t", headers={"Authorization": "Mine"})
     assert mine.headers["authorization"] == "Mine"
-    assert "t" not in make_endpoint(url="http://cloud.comfy.org", token="t").headers.get(
+    assert "t" not in make_server_address(url="http://cloud.comfy.org", token="t").headers.get(
         "authorization", ""
     )
-    assert "pw" not in repr(make_endpoint(url="http://me:pw@gpu"))
+    assert "pw" not in repr(make_server_address(url="http://me:pw@gpu"))

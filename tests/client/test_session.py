@@ -28,7 +28,7 @@ async def test_jobs_that_nobody_waits_for_are_not_kept_for_ever(
 ) -> None:
     monkeypatch.setattr(session, "_KEPT_JOBS", 3)
     ids = [await client.queue_prompt(image_graph(n)) for n in range(6)]
-    assert list(client._hub._jobs) == ids[-3:]
+    assert list(client._session._jobs) == ids[-3:]
     assert (await client.wait_for_completion(ids[0])).images  # by asking the server
 
 
@@ -62,7 +62,7 @@ async def test_a_job_that_is_cancelled_while_it_is_waited_for_is_forgotten(
     with pytest.raises(GenerationCancelledError):
         await task
     await at_work.cancel(prompt_id)  # nor does it come back
-    assert at_work._hub._jobs == {}
+    assert at_work._session._jobs == {}
 
 
 async def test_of_stopped_jobs_few_are_kept(
@@ -72,11 +72,11 @@ async def test_of_stopped_jobs_few_are_kept(
     ids = [await at_work.queue_prompt(text_to_image(seed=n, steps=100)) for n in range(5)]
     for prompt_id in ids:
         assert await at_work.cancel(prompt_id)
-    assert list(at_work._hub._jobs) == ids[-2:]
-    at_work._hub._connected(None)  # news for all changes nothing
+    assert list(at_work._session._jobs) == ids[-2:]
+    at_work._session._connected(None)  # news for all changes nothing
     with pytest.raises(GenerationCancelledError):
         await at_work.wait_for_completion(ids[-1])
-    assert list(at_work._hub._jobs) == ids[-2:-1]
+    assert list(at_work._session._jobs) == ids[-2:-1]
 
 
 async def test_only_who_looks_on_makes_a_preview_stay(at_work: ComfyWSClient) -> None:
@@ -84,14 +84,14 @@ async def test_only_who_looks_on_makes_a_preview_stay(at_work: ComfyWSClient) ->
     task = await shown(at_work, prompt_id)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    job = at_work._hub.job(prompt_id)
+    job = at_work._session.job(prompt_id)
     assert job.state.tracker.preview is None
     async with asyncio.timeout(20):
         while not job.settled:  # noqa: ASYNC110 -- told over the socket
             await asyncio.sleep(0.05)
     assert job.state.tracker.preview is None
     assert (await at_work.wait_for_completion(prompt_id)).images
-    assert at_work._hub._jobs == {}
+    assert at_work._session._jobs == {}
 
 
 async def test_a_fault_of_our_own_reaches_all_who_wait(
@@ -101,7 +101,7 @@ async def test_a_fault_of_our_own_reaches_all_who_wait(
         raise RuntimeError("a fault of our own")
         yield
 
-    monkeypatch.setattr(client._following, "tend", broken)
+    monkeypatch.setattr(client._tracking, "tend", broken)
     errors: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
     waits = [client.wait_for_completion(str(uuid4()), timeout=10) for _ in range(2)]
@@ -112,7 +112,7 @@ async def test_a_fault_of_our_own_reaches_all_who_wait(
 async def test_a_job_that_was_given_up_can_be_waited_for_again(client: ComfyWSClient) -> None:
     prompt_id = await client.queue_prompt(image_graph())
     await client.wait_for_completion(prompt_id)
-    job = client._hub.job(prompt_id)
+    job = client._session.job(prompt_id)
     job.give_up(RuntimeError("away"))
-    assert client._hub.job(prompt_id) is not job
+    assert client._session.job(prompt_id) is not job
     assert (await client.wait_for_completion(prompt_id)).images

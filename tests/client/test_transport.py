@@ -216,7 +216,7 @@ def test_no_secret_is_in_a_repr_or_an_error() -> None:
     with ComfyClient(url="http://me:pwsecret@127.0.0.1:9", token="toksecret") as client:
         with pytest.raises(ComfyUIOfflineError) as caught:
             client.ping()
-        shown = f"{client!r} {client._endpoint!r} {caught.value} {caught.value!r} {client.url}"
+        shown = f"{client!r} {client._server!r} {caught.value} {caught.value!r} {client.url}"
     assert "secret" not in shown
 
 
@@ -256,7 +256,7 @@ def test_comfy_cloud_has_its_own_paths_and_key() -> None:
     with ComfyClient(url="https://cloud.comfy.org", token="key", http=http) as client:
         assert client.history("x") is None
         assert client.download(FILE) == b"bytes"
-        assert "token=key" in client._endpoint.ws_url("id")
+        assert "token=key" in client._server.ws_url("id")
     assert seen[0].url.path == "/api/history_v2/x"
     assert seen[0].headers["x-api-key"] == "key"
     assert "x-api-key" not in seen[-1].headers
@@ -576,5 +576,5 @@ def test_every_error_of_the_http_library_is_translated() -> None:
     with ComfyClient() as client:
         call: Any = type("Call", (), {"where": "GET /x", "timeout_s": None})
         for kind in kinds(httpx.RequestError):
-            error = translate(kind("x"), client._endpoint, call)
+            error = translate(kind("x"), client._server, call)
             assert error.hint, kind

@@ -2,35 +2,35 @@ from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
-from comfy_ui.protocol.circuit_breaker import CircuitBreaker
+from comfy_ui.protocol.circuit_breaker import CircuitState
 
 
-def opened(now: float = 0.0) -> CircuitBreaker:
-    breaker = CircuitBreaker(failures=3, reset_s=10.0)
+def opened(now: float = 0.0) -> CircuitState:
+    breaker = CircuitState(failures=3, reset_s=10.0)
     for _ in range(3):
-        breaker = breaker.went_wrong(now)
+        breaker = breaker.failed_at(now)
     return breaker
 
 
 def test_it_opens_after_so_many_failures_in_a_row_and_says_when_to_come_back() -> None:
-    breaker = CircuitBreaker(failures=3, reset_s=10.0).went_wrong(1.0).went_wrong(2.0)
-    assert breaker.state == "closed"
+    breaker = CircuitState(failures=3, reset_s=10.0).failed_at(1.0).failed_at(2.0)
+    assert breaker.name == "closed"
     assert breaker.retry_after_s(2.0) == 0
-    breaker = breaker.went_wrong(3.0)
-    assert breaker.state == "open"
+    breaker = breaker.failed_at(3.0)
+    assert breaker.name == "open"
     assert breaker.admit(4.0) is None
     assert breaker.retry_after_s(4.0) == 9.0
 
 
 def test_any_answer_starts_the_count_anew() -> None:
-    breaker = CircuitBreaker(failures=2).went_wrong(1.0).succeeded().went_wrong(2.0)
-    assert breaker.state == "closed"
+    breaker = CircuitState(failures=2).failed_at(1.0).succeeded().failed_at(2.0)
+    assert breaker.name == "closed"
 
 
 def test_one_probe_is_let_through_and_no_second() -> None:
     probing = opened().admit(10.0)
     assert probing is not None
-    assert probing.state == "half_open"
+    assert probing.name == "half_open"
     assert probing.admit(10.1) is None
     assert probing.retry_after_s(12.0) == 8.0
 
@@ -39,14 +39,14 @@ def test_a_probe_that_is_answered_closes_it() -> None:
     probing = opened().admit(10.0)
     assert probing is not None
     closed = probing.succeeded()
-    assert closed == CircuitBreaker(failures=3, reset_s=10.0)
+    assert closed == CircuitState(failures=3, reset_s=10.0)
 
 
 def test_a_probe_that_fails_opens_it_for_as_long_again() -> None:
     probing = opened().admit(10.0)
     assert probing is not None
-    again = probing.went_wrong(11.0)
-    assert again.state == "open"
+    again = probing.failed_at(11.0)
+    assert again.name == "open"
     assert again.admit(20.9) is None
     assert again.admit(21.0) is not None
 
@@ -58,12 +58,12 @@ def test_a_probe_that_never_reports_does_not_hold_it_shut_for_ever() -> None:
 
 
 def test_a_failure_of_a_call_from_before_does_not_put_the_probe_off() -> None:
-    breaker = opened().went_wrong(9.0)
+    breaker = opened().failed_at(9.0)
     assert breaker.admit(10.0) is not None
 
 
 def test_an_untouched_breaker_is_handed_back_as_it_is() -> None:
-    breaker = CircuitBreaker()
+    breaker = CircuitState()
     assert breaker.admit(1.0) is breaker
     assert breaker.succeeded() is breaker
 
@@ -78,7 +78,7 @@ EIGHTHS = st.integers(0, 40).map(lambda n: n / 8)  # sums of eighths are exact
 def test_whatever_happens_it_lets_a_call_through_again_after_the_reset_time(
     failures: int, reset_s: float, happened: list[tuple[float, str]]
 ) -> None:
-    breaker, now, bad = CircuitBreaker(failures=failures, reset_s=reset_s), 0.0, 0
+    breaker, now, bad = CircuitState(failures=failures, reset_s=reset_s), 0.0, 0
     for pause, what in happened:
         now += pause
         if what == "ask":
@@ -88,8 +88,8 @@ def test_whatever_happens_it_lets_a_call_through_again_after_the_reset_time(
         elif what == "good":
             breaker, bad = breaker.succeeded(), 0
         else:
-            breaker, bad = breaker.went_wrong(now), bad + 1
-        assert (breaker.state == "closed") == (bad < failures)
+            breaker, bad = breaker.failed_at(now), bad + 1
+        assert (breaker.name == "closed") == (bad < failures)
         assert breaker.retry_after_s(now) <= reset_s + 1e-6
         assert breaker.admit(now + reset_s + 1e-6) is not None
 
@@ -98,13 +98,13 @@ def test_whatever_happens_it_lets_a_call_through_again_after_the_reset_time(
 def test_while_a_server_is_down_it_is_asked_once_in_a_reset_time(
     failures: int, pauses: list[float]
 ) -> None:
-    breaker, now = CircuitBreaker(failures=failures, reset_s=3.0), 0.0
+    breaker, now = CircuitState(failures=failures, reset_s=3.0), 0.0
     asked: list[float] = []
     for pause in pauses:
         now += pause
         admitted = breaker.admit(now)
         if admitted is not None:
             asked.append(now)
-            breaker = admitted.went_wrong(now)
+            breaker = admitted.failed_at(now)
     late = asked[failures:]
     assert all(b - a >= 3.0 for a, b in zip(asked[failures - 1 :], late, strict=False))

@@ -1,6 +1,6 @@
-"""One circuit breaker per server, shared by every client of it in this process.
+"""One circuit breaker per server, shared by all clients of it in this process.
 
-It comes with the extra [health]; every client there uses it unless told otherwise.
+It comes with the extra ``health``; clients use it unless they are created with ``breaker=False``.
 """
 
 from __future__ import annotations
@@ -11,67 +11,74 @@ from collections.abc import Callable
 from typing import Literal
 
 from ...errors import CircuitOpenError
-from ...protocol.circuit_breaker import CircuitBreaker
+from ...protocol.circuit_breaker import CircuitState
+
+# Five failures in a row: one cut connection must not open it. Five seconds are long enough to spare
+# a server that is starting, and short enough to go unnoticed afterwards.
+_DEFAULT_STATE = CircuitState(failures=5, reset_s=5.0)
 
 
-class SharedBreaker:
-    """The pure state machine with a lock and a clock; see ``protocol/circuit_breaker.py``."""
+class CircuitBreaker:
+    """Refuses calls to a server that failed repeatedly. Safe to use from several threads.
+
+    Args:
+        label: the server, as error messages show it.
+        state: the initial state, with the limits.
+        clock: seconds, monotonic.
+    """
 
     def __init__(
         self,
-        where: str,
+        label: str,
+        state: CircuitState = _DEFAULT_STATE,
         *,
-        rules: CircuitBreaker | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._where, self._clock = where, clock
-        # Five failures in a row open it: one cut connection must not. Five seconds are long
-        # enough to spare a server that is starting, and short enough not to be noticed after.
-        self._breaker = rules or CircuitBreaker(failures=5, reset_s=5.0)
+        self._label, self._state, self._clock = label, state, clock
         self._lock = threading.Lock()
 
     @property
     def state(self) -> Literal["closed", "open", "half_open"]:
-        return self._breaker.state
+        return self._state.name
 
     @property
     def retry_after_s(self) -> float:
         """Seconds until a call is let through; 0 when one would be now."""
-        return self._breaker.retry_after_s(self._clock())
+        return self._state.retry_after_s(self._clock())
 
     def check(self) -> None:
-        """Let a call out.
+        """Let a call through.
 
         Raises:
             CircuitOpenError: the server failed too often just now.
         """
         with self._lock:
             now = self._clock()
-            admitted = self._breaker.admit(now)
+            admitted = self._state.admit(now)
             if admitted is None:
-                wait_s = self._breaker.retry_after_s(now)
+                wait_s = self._state.retry_after_s(now)
                 raise CircuitOpenError(
-                    f"No answer from {self._where} ({self._breaker.failed} attempts).",
+                    f"No answer from {self._label} ({self._state.failed} attempts).",
                     retry_after_s=wait_s,
                 )
-            self._breaker = admitted
+            self._state = admitted
 
     def record(self, *, reached: bool) -> None:
-        """How a call that was let out ended; an error status is an answer too."""
+        """Record how a call ended; an error status counts as an answer."""
         with self._lock:
             if reached:
-                self._breaker = self._breaker.succeeded()
+                self._state = self._state.succeeded()
             else:
-                self._breaker = self._breaker.went_wrong(self._clock())
+                self._state = self._state.failed_at(self._clock())
 
 
-_breakers: dict[str, SharedBreaker] = {}
+_breakers: dict[str, CircuitBreaker] = {}
 _lock = threading.Lock()
 
 
-def breaker_for(base_url: str) -> SharedBreaker:
-    """The breaker of that server."""
+def breaker_for(base_url: str) -> CircuitBreaker:
+    """The breaker that all clients of this server share."""
     with _lock:
         if base_url not in _breakers:
-            _breakers[base_url] = SharedBreaker(base_url)
+            _breakers[base_url] = CircuitBreaker(base_url)
         return _breakers[base_url]

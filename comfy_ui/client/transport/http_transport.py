@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 from urllib.parse import urlencode, urlsplit
 
 import httpx
@@ -27,9 +27,9 @@ from ...errors import (
     ValidationError,
 )
 from ...telemetry import inject
-from ..uncancellable import in_thread
-from .http1 import Http1Transport
-from .request import ApiRequest, ApiResponse
+from .._threads import run_in_thread
+from .circuit_breakers import CircuitBreaker
+from .request import ApiRequest, ApiResponse, Receiver
 from .resolver import GuardedTransport
 from .server_address import ServerAddress
 
@@ -43,33 +43,11 @@ _LIMITS = httpx.Limits(
 )
 
 
-class Breaker(Protocol):
-    """A circuit breaker shared by all clients of one server."""
-
-    def check(self) -> None:
-        """Raise CircuitOpenError when no call may go out now."""
-
-    def record(self, *, reached: bool) -> None:
-        """Whether the server answered at all; an error status is an answer."""
-
-
-class Receiver(Protocol):
-    """Takes a body as it arrives (see ``files.py``)."""
-
-    blocking: bool
-    """Whether ``write`` may wait for a disk."""
-
-    def begin(self, answer: ApiResponse) -> bool:
-        """Judge the head of an answer. False: not wanted, the body is not read."""
-
-    def write(self, chunk: bytes) -> None: ...
-
-
 class _Transport:
     """What both transports do around the network: the breaker, and errors in our words."""
 
-    def __init__(self, endpoint: ServerAddress, breaker: Breaker | None) -> None:
-        self._endpoint, self._breaker = endpoint, breaker
+    def __init__(self, server: ServerAddress, breaker: CircuitBreaker | None) -> None:
+        self._server, self._breaker = server, breaker
         self._closed = False
 
     @contextmanager
@@ -82,11 +60,11 @@ class _Transport:
             self._breaker.check()
         try:
             with _opened(call) as file:
-                yield _Exchange(self._endpoint, call, file)
+                yield _Exchange(self._server, call, file)
         except _HTTPX_ERRORS as error:
             if self._breaker:
                 self._breaker.record(reached=False)
-            raise translate(error, self._endpoint, call) from error
+            raise translate(error, self._server, call) from error
         else:
             if self._breaker:
                 self._breaker.record(reached=True)
@@ -97,20 +75,20 @@ class SyncTransport(_Transport):
 
     def __init__(
         self,
-        endpoint: ServerAddress,
+        server: ServerAddress,
         *,
-        breaker: Breaker | None = None,
+        breaker: CircuitBreaker | None = None,
         http: httpx.BaseTransport | None = None,
     ) -> None:
-        super().__init__(endpoint, breaker)
-        if http is None and endpoint.guarded:
+        super().__init__(server, breaker)
+        if http is None and server.guarded:
             fresh = httpx.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=0)
             http = GuardedTransport(
-                httpx.HTTPTransport(verify=endpoint.tls or False, trust_env=False, limits=fresh)
+                httpx.HTTPTransport(verify=server.tls or False, trust_env=False, limits=fresh)
             )
         self._client = httpx.Client(
-            verify=endpoint.tls or False,
-            trust_env=endpoint.trust_env,
+            verify=server.tls or False,
+            trust_env=server.trust_env,
             limits=_LIMITS,
             transport=http,
         )
@@ -149,20 +127,25 @@ class AsyncTransport(_Transport):
 
     def __init__(
         self,
-        endpoint: ServerAddress,
+        server: ServerAddress,
         *,
-        breaker: Breaker | None = None,
+        breaker: CircuitBreaker | None = None,
         http: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        super().__init__(endpoint, breaker)
-        if http is None and endpoint.trust_env:  # proxies are httpx's business
-            http = _ByClient(httpx.AsyncClient(verify=endpoint.tls or False, limits=_LIMITS))
-        self._http = http or Http1Transport(
-            tls=endpoint.tls,
-            max_connections=_MAX_CONNECTIONS,
-            keep_s=_KEEP_S,
-            guarded=endpoint.guarded,
-        )
+        super().__init__(server, breaker)
+        if http is None and server.trust_env:  # proxies are httpx's business
+            http = _ByClient(httpx.AsyncClient(verify=server.tls or False, limits=_LIMITS))
+        if http is None:
+            from .aiohttp_transport import AiohttpTransport  # of the extra, like this client
+
+            http = AiohttpTransport(
+                tls=server.tls,
+                max_connections=_MAX_CONNECTIONS,
+                keep_s=_KEEP_S,
+                resolve_timeout_s=server.connect_timeout_s,
+                guarded=server.guarded,
+            )
+        self._http = http
 
     async def send(self, call: ApiRequest[Any], receiver: Receiver | None = None) -> ApiResponse:
         """As :meth:`SyncTransport.send`; a blocking receiver writes in a thread."""
@@ -177,7 +160,7 @@ class AsyncTransport(_Transport):
                         return replace(answer, content=await response.aread())
                     async for chunk in response.aiter_bytes():
                         if receiver.blocking:
-                            await in_thread(receiver.write, chunk)
+                            await run_in_thread(receiver.write, chunk)
                         else:
                             receiver.write(chunk)
                     return answer
@@ -206,29 +189,27 @@ class _ByClient(httpx.AsyncBaseTransport):
 _HTTPX_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ssl.SSLError)
 
 
-def translate(
-    error: Exception, endpoint: ServerAddress, call: ApiRequest[Any]
-) -> ComfyHeadlessError:
+def translate(error: Exception, server: ServerAddress, call: ApiRequest[Any]) -> ComfyHeadlessError:
     """What went wrong, in this package's words.
 
     :class:`ComfyUIOfflineError` means that nothing of the request was sent.
     """
-    where = endpoint.address
+    where = server.address
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
         return InvalidAddressError(f"'{where}' is not an address of a server.")
     causes = list(_causes(error))
     if any(isinstance(cause, ssl.SSLError) or "[SSL" in str(cause) for cause in causes):
-        return _tls_error(error, endpoint)
+        return _tls_error(error, server)
     if isinstance(error, httpx.ConnectError):
         if any(isinstance(cause, socket.gaierror) for cause in causes):
             return ComfyUIOfflineError(
                 f"There is no host '{where.host}'.", hint="Check the spelling of the address."
             )
-        return ComfyUIOfflineError(f"Nothing answers at {where}.", hint=_port_hint(endpoint))
+        return ComfyUIOfflineError(f"Nothing answers at {where}.", hint=_port_hint(server))
     if isinstance(error, httpx.ConnectTimeout):
         return ComfyUIOfflineError(
-            f"No connection to {where} within {endpoint.connect_timeout_s:g} s.",
-            hint=_port_hint(endpoint),
+            f"No connection to {where} within {server.connect_timeout_s:g} s.",
+            hint=_port_hint(server),
         )
     if isinstance(error, httpx.ProxyError):
         return ComfyUIConnectionError(
@@ -236,7 +217,7 @@ def translate(
             hint="Unset HTTP_PROXY and HTTPS_PROXY, or leave trust_env off.",
         )
     if isinstance(error, httpx.TimeoutException):
-        patience = call.timeout_s or endpoint.timeout_s
+        patience = call.timeout_s or server.timeout_s
         return ComfyUIConnectionError(
             f"{where} was silent for {patience:g} s on {call.where}.",
             hint="It may be busy loading a model: try again, or raise timeout=.",
@@ -253,31 +234,31 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _tls_error(error: Exception, endpoint: ServerAddress) -> ComfyUIConnectionError:
+def _tls_error(error: Exception, server: ServerAddress) -> ComfyUIConnectionError:
     told = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in told:
         return ComfyUIConnectionError(
-            f"The certificate of {endpoint.address} is not trusted.",
+            f"The certificate of {server.address} is not trusted.",
             hint="Pass verify='path/to/ca.pem' for a certificate of your own, "
             "or verify=False to trust it unseen.",
             retryable=False,
         )
     if "CERTIFICATE_REQUIRED" in told:
         return AuthenticationError(
-            f"{endpoint.address} wants a client certificate, or another one.",
+            f"{server.address} wants a client certificate, or another one.",
             hint="Pass cert='path/to/certificate.pem', or (certificate, key).",
         )
     if "WRONG_VERSION_NUMBER" in told or "RECORD_LAYER" in told:
         return ComfyUIConnectionError(
-            f"{endpoint.address} does not speak TLS.",
+            f"{server.address} does not speak TLS.",
             hint="Use http:// in place of https://.",
             retryable=False,
         )
-    return ComfyUIConnectionError(f"The secure connection to {endpoint.address} failed.")
+    return ComfyUIConnectionError(f"The secure connection to {server.address} failed.")
 
 
-def _port_hint(endpoint: ServerAddress) -> str:
-    if endpoint.address.port in (80, 443) and not endpoint.address.is_cloud:
+def _port_hint(server: ServerAddress) -> str:
+    if server.address.port in (80, 443) and not server.address.is_cloud:
         return "ComfyUI usually listens on port 8188: is the port missing from the address?"
     return ""
 
@@ -286,10 +267,10 @@ class _Exchange:
     """One call under way: the requests that it takes, until an answer that is no redirect."""
 
     def __init__(
-        self, endpoint: ServerAddress, call: ApiRequest[Any], file: BinaryIO | bytes | None
+        self, server: ServerAddress, call: ApiRequest[Any], file: BinaryIO | bytes | None
     ) -> None:
-        self._endpoint, self._call, self._file = endpoint, call, file
-        self._url = endpoint.http_url(call.path)
+        self._server, self._call, self._file = server, call, file
+        self._url = server.http_url(call.path)
         if call.query:
             self._url += f"?{urlencode(call.query)}"
         self._elsewhere = False
@@ -297,14 +278,14 @@ class _Exchange:
 
     def request(self) -> httpx.Request:
         """The next one to send."""
-        call, endpoint = self._call, self._endpoint
+        call, server = self._call, self._server
         if self._elsewhere:
             headers = dict(call.headers)  # credentials stay with the server they are for
         else:
-            headers = {"connection": "keep-alive", **endpoint.headers, **call.headers}
+            headers = {"connection": "keep-alive", **server.headers, **call.headers}
             inject(headers)
-        silence_s = call.timeout_s or endpoint.timeout_s
-        timeout = httpx.Timeout(silence_s, connect=endpoint.connect_timeout_s)
+        silence_s = call.timeout_s or server.timeout_s
+        timeout = httpx.Timeout(silence_s, connect=server.connect_timeout_s)
         extensions = {"timeout": timeout.as_dict()}
         if call.file is None or self._file is None:
             if call.body is not None:
@@ -338,8 +319,8 @@ class _Exchange:
             return False
         if origin[0] not in ("http", "https"):
             return False
-        elsewhere = origin != _origin(self._endpoint.address.base_url)
-        if elsewhere and not (self._endpoint.address.is_cloud and self._call.path == "/view"):
+        elsewhere = origin != _origin(self._server.address.base_url)
+        if elsewhere and not (self._server.address.is_cloud and self._call.path == "/view"):
             return False
         self._redirects += 1
         if self._redirects == _MAX_REDIRECTS:

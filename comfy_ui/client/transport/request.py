@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from ...errors import (
@@ -74,6 +74,19 @@ class ApiRequest(Generic[T]):
     @property
     def where(self) -> str:
         return f"{self.method} {self.path}"
+
+
+class Receiver(Protocol):
+    """Takes the body of an answer as it arrives; see ``DownloadTarget``."""
+
+    blocking: bool
+    """Whether ``write`` may block on a disk."""
+
+    def begin(self, answer: ApiResponse) -> bool:
+        """Judge the head of an answer. False: the body is not wanted and not streamed."""
+
+    def write(self, chunk: bytes) -> None:
+        """Take the next bytes."""
 
 
 def json_body(value: Any) -> bytes:

@@ -1,9 +1,8 @@
-"""How a name becomes a connection: the one place where both clients, HTTP and WebSocket, resolve.
+"""Name resolution of both clients, for HTTP and WebSocket.
 
-A name is resolved once for each connection; a guarded client looks at the answer (see
-:mod:`.ssrf`) and connects to exactly what it looked at. So an answer that changes between the two
-changes nothing, and one that changes later is looked at again with the next connection. TLS goes on
-to verify the name.
+A name is resolved once for each connection. A guarded client checks the addresses (see
+:mod:`.ssrf`) and connects to exactly those it checked, so DNS rebinding has no effect: an answer
+that changes is checked again for the next connection. TLS still verifies the name.
 """
 
 from __future__ import annotations
@@ -21,10 +20,22 @@ from .ssrf import reachable
 logger = logging.getLogger(__name__)
 
 AddressInfo = tuple[Any, Any, int, str, Any]
-"""As ``socket.getaddrinfo`` gives it."""
+"""An item of what ``socket.getaddrinfo`` returns."""
 
-# An address that is silent for so long is passed over, if the name has another one.
-_NEXT_ADDRESS_S = 1.0
+# After this silence the next address of a name is tried, if it has several.
+NEXT_ADDRESS_S = 1.0
+
+
+async def resolve(host: str, port: int, *, guarded: bool) -> Sequence[AddressInfo]:
+    """The addresses of a name that may be connected to.
+
+    Raises:
+        OSError: the name has no such address (ConnectionRefusedError), or does not exist
+            (socket.gaierror).
+    """
+    loop = asyncio.get_running_loop()
+    addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return _allowed(host, addresses, guarded=guarded)
 
 
 async def connected(host: str, port: int, *, guarded: bool = False) -> socket.socket:
@@ -33,23 +44,21 @@ async def connected(host: str, port: int, *, guarded: bool = False) -> socket.so
     asyncio's own race between addresses leaks sockets when it is cancelled (seen in 3.11).
 
     Raises:
-        OSError: nothing answers, or the name has no address that may be connected to.
-        socket.gaierror: there is no such name.
+        OSError: nothing answers, or :func:`resolve` raised it.
     """
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    allowed = _allowed(host, found, guarded=guarded)
-    for more, (family, kind, protocol, _, address) in zip(
-        reversed(range(len(allowed))), allowed, strict=True
+    addresses = await resolve(host, port, guarded=guarded)
+    for remaining, (family, kind, protocol, _, address) in zip(
+        reversed(range(len(addresses))), addresses, strict=True
     ):
         sock = socket.socket(family, kind, protocol)
         try:
             sock.setblocking(False)
-            async with asyncio.timeout(_NEXT_ADDRESS_S if more else None):
+            async with asyncio.timeout(NEXT_ADDRESS_S if remaining else None):
                 await loop.sock_connect(sock, address)
         except OSError:
             sock.close()
-            if not more:
+            if not remaining:
                 raise
         except BaseException:
             sock.close()
@@ -59,33 +68,35 @@ async def connected(host: str, port: int, *, guarded: bool = False) -> socket.so
     raise OSError("the name has no address")
 
 
-def _allowed(host: str, found: Sequence[AddressInfo], *, guarded: bool) -> Sequence[AddressInfo]:
-    """Those of the addresses that may be connected to.
+def _allowed(
+    host: str, addresses: Sequence[AddressInfo], *, guarded: bool
+) -> Sequence[AddressInfo]:
+    """The addresses that may be connected to.
 
-    The others are left out and do not spoil the rest: names of a local network often have a
-    link-local address besides.
+    Refused ones do not spoil the rest: names of a local network often have a link-local address
+    besides their usual one.
 
     Raises:
-        ConnectionRefusedError: there is none. To whoever asks it looks like any closed port.
+        ConnectionRefusedError: there is none. Callers cannot tell it from a closed port.
     """
     if not guarded:
-        return found
-    allowed = [info for info in found if reachable(info[4][0])]
-    if found and not allowed:
-        logger.warning("No ComfyUI can be at %s: not connected to %s", host, found[0][4][0])
-        raise ConnectionRefusedError("no address that may be connected to")
+        return addresses
+    allowed = [info for info in addresses if reachable(info[4][0])]
+    if addresses and not allowed:
+        logger.warning("No ComfyUI can be at %s: not connected to %s", host, addresses[0][4][0])
+        raise ConnectionRefusedError("this address is not allowed")
     return allowed
 
 
 class GuardedTransport(httpx.BaseTransport):
-    """What :func:`connected` is for the async client, for the blocking one.
+    """Connects the sync client to checked addresses only.
 
-    httpx's transports resolve by themselves, so this puts the address in place of the name; the
+    httpx's transports resolve names themselves, so this puts the address in place of the name; the
     ``Host`` header and TLS keep the name.
 
     Args:
-        inner: carries the requests. It must keep no connection: it would take those of different
-            names at one address for the same.
+        inner: carries the requests. It must not keep connections: it would mix up those of
+            different names at one address.
     """
 
     def __init__(self, inner: httpx.BaseTransport) -> None:
@@ -95,11 +106,11 @@ class GuardedTransport(httpx.BaseTransport):
         url = request.url
         port = url.port or (443 if url.scheme == "https" else 80)
         try:
-            found = socket.getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
-            allowed = _allowed(url.host, found, guarded=True)
+            addresses = socket.getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
+            allowed = _allowed(url.host, addresses, guarded=True)
         except OSError as error:
             raise httpx.ConnectError(str(error), request=request) from error
-        for more, info in zip(reversed(range(len(allowed))), allowed, strict=True):
+        for remaining, info in zip(reversed(range(len(allowed))), allowed, strict=True):
             pinned = httpx.Request(
                 request.method,
                 url.copy_with(host=info[4][0]),
@@ -110,7 +121,7 @@ class GuardedTransport(httpx.BaseTransport):
             try:
                 return self._inner.handle_request(pinned)
             except (httpx.ConnectError, httpx.ConnectTimeout):
-                if not more:
+                if not remaining:
                     raise
         raise httpx.ConnectError("the name has no address", request=request)
 

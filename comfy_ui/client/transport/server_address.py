@@ -53,7 +53,7 @@ class ServerAddress:
         return f"{self.address.ws_base_url}/ws?{urlencode(query)}"
 
 
-def make_endpoint(
+def make_server_address(
     host: str = DEFAULT_HOST,
     port: int = DEFAULT_PORT,
     *,

@@ -46,14 +46,14 @@ class Socket:
 
     def __init__(
         self,
-        endpoint: ServerAddress,
+        server: ServerAddress,
         *,
         on_message: Callable[[str, Message], None],
         on_change: Callable[[str | None], None],
         rng: random.Random | None = None,
     ) -> None:
         require_feature("websocket")
-        self._endpoint = endpoint
+        self._server = server
         self._on_message, self._on_change = on_message, on_change
         self._rng = rng or random.Random()
         self._task: asyncio.Task[None] | None = None
@@ -126,16 +126,16 @@ class Socket:
 
         client_id = str(uuid4())
         try:
-            connection = await _connect(self._endpoint, client_id)
+            connection = await _connect(self._server, client_id)
         except InvalidStatus as error:
             status = error.response.status_code
             if status in (401, 403):
                 self._refuse(f"the server answered {status}")
             else:
-                logger.info("No socket at %s: status %d", self._endpoint.address, status)
+                logger.info("No socket at %s: status %d", self._server.address, status)
             return False
         except (OSError, TimeoutError, InvalidHandshake, ValueError, EOFError) as error:
-            logger.info("No socket at %s: %s", self._endpoint.address, type(error).__name__)
+            logger.info("No socket at %s: %s", self._server.address, type(error).__name__)
             return False
         self._connection = connection
         try:
@@ -162,10 +162,10 @@ class Socket:
 
     def _refuse(self, reason: str) -> None:
         self.refused = reason
-        logger.warning("Following %s by polling: %s", self._endpoint.address, reason)
+        logger.warning("Following %s by polling: %s", self._server.address, reason)
 
 
-async def _connect(endpoint: ServerAddress, client_id: str) -> ClientConnection:
+async def _connect(server: ServerAddress, client_id: str) -> ClientConnection:
     from websockets.asyncio.client import connect
 
     class Connect(connect):
@@ -173,18 +173,18 @@ async def _connect(endpoint: ServerAddress, client_id: str) -> ClientConnection:
             return exc  # our headers are for this server alone
 
     named = ("accept", "user-agent")
-    where = endpoint.address
-    async with asyncio.timeout(endpoint.connect_timeout_s):
+    where = server.address
+    async with asyncio.timeout(server.connect_timeout_s):
         sock = (
             None  # proxies are the business of websockets
-            if endpoint.trust_env
-            else await connected(where.host, where.port, guarded=endpoint.guarded)
+            if server.trust_env
+            else await connected(where.host, where.port, guarded=server.guarded)
         )
         return await Connect(
-            endpoint.ws_url(client_id),
-            additional_headers={k: v for k, v in endpoint.headers.items() if k not in named},
-            user_agent_header=endpoint.headers.get("user-agent"),
-            proxy=True if endpoint.trust_env else None,
+            server.ws_url(client_id),
+            additional_headers={k: v for k, v in server.headers.items() if k not in named},
+            user_agent_header=server.headers.get("user-agent"),
+            proxy=True if server.trust_env else None,
             compression=None,  # previews are JPEGs; the server would compress in its one thread
             max_size=MAX_FRAME_BYTES,
             open_timeout=None,
@@ -192,7 +192,7 @@ async def _connect(endpoint: ServerAddress, client_id: str) -> ClientConnection:
             ping_interval=PING_INTERVAL_S,
             ping_timeout=PING_TIMEOUT_S,
             close_timeout=CLOSE_TIMEOUT_S,
-            ssl=endpoint.tls,
+            ssl=server.tls,
             logger=_WithoutHeaders(logger, {}),
         )
 

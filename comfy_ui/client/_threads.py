@@ -1,4 +1,4 @@
-"""Work on files beside the event loop."""
+"""Blocking work in a thread, for the async client."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import TypeVar, TypeVarTuple
 
-__all__ = ["in_thread"]
+__all__ = ["run_in_thread"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-async def in_thread(function: Callable[[*Ts], T], *arguments: *Ts) -> T:
-    """As ``asyncio.to_thread``; but who is cancelled waits until the thread is done.
+async def run_in_thread(function: Callable[[*Ts], T], *arguments: *Ts) -> T:
+    """Run a function in a thread; if the task is cancelled, still wait until the thread is done.
 
-    Otherwise it would go on with a file that its owner closes and removes meanwhile, or open one
-    for nobody. So ``function`` should not take long.
+    ``asyncio.to_thread`` would leave the thread running with a file that the cancelled task closes
+    and removes meanwhile. For short functions only.
     """
     run = copy_context().run
-    # No task: at the end of a loop each task is cancelled, also one that somebody waits for.
+    # A future, not a task: asyncio.run cancels all tasks at the end, awaited or not.
     work = asyncio.get_running_loop().run_in_executor(None, run, function, *arguments)
     try:
         return await asyncio.shield(work)

@@ -1,0 +1,81 @@
+"""The parts that both clients are composed of; only the way they run a flow differs."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, Self
+from uuid import uuid4
+
+from ..features import check_feature
+from .file_transfers import FileTransfers, SocketPictures
+from .job_telemetry import Telemetry
+from .operations import Asker
+from .submission import check_prompt_id
+from .tracking import JobTracking
+from .transport.circuit_breakers import CircuitBreaker, breaker_for
+from .transport.server_address import ServerAddress
+from .workflow_source import WorkflowSources
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_TIMEOUT_S = 300.0
+# The server runs one job at a time; a few more in its queue keep it busy between answers.
+DEFAULT_CONCURRENCY = 4
+CANCEL_TIMEOUT_S = 30.0
+# How long an interrupted or closing client keeps cancelling a job whose id the caller never got.
+CLEANUP_TIMEOUT_S = 2.0
+DEFAULT_PRESETS = MappingProxyType(
+    {"image": "z_image_turbo", "video": "wan21_t2v_1_3b", "audio": "ace_step_15"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientParts:
+    """Everything about one server that needs no network of its own."""
+
+    asker: Asker
+    telemetry: Telemetry
+    pictures: SocketPictures
+    tracking: JobTracking
+    transfers: FileTransfers
+    sources: WorkflowSources
+
+    @classmethod
+    def for_server(cls, server: ServerAddress) -> Self:
+        """Build the parts of a new client."""
+        asker = Asker(timeout_s=server.timeout_s)
+        telemetry = Telemetry(server.address)
+        pictures = SocketPictures()
+        transfers = FileTransfers(asker, telemetry, pictures)
+        return cls(
+            asker=asker,
+            telemetry=telemetry,
+            pictures=pictures,
+            tracking=JobTracking(asker, telemetry, is_cloud=server.address.is_cloud),
+            transfers=transfers,
+            sources=WorkflowSources(asker, transfers),
+        )
+
+
+def choose_breaker(
+    breaker: CircuitBreaker | Literal[False] | None, base_url: str, *, has_network: bool
+) -> CircuitBreaker | None:
+    """The breaker passed to a client, or the server's shared one if the extra ``health`` is there.
+
+    None without a network: a test's transport has no server to spare.
+    """
+    if breaker is None and has_network and check_feature("health"):
+        return breaker_for(base_url)
+    return breaker or None
+
+
+def prompt_id_or_new(prompt_id: str | None) -> str:
+    """A canonical lowercase UUID, which every version of ComfyUI accepts."""
+    return str(uuid4()) if prompt_id is None else check_prompt_id(prompt_id)
+
+
+def log_callback_error(error: Exception) -> None:
+    """Log an exception of ``on_progress``: it is the caller's, so the job goes on."""
+    logger.error("on_progress raised; the job goes on", exc_info=error)
