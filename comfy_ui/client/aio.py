@@ -46,10 +46,10 @@ from .response_models import (
 )
 from .result import Result
 from .server_check import ServerCheck, check_server
-from .session import Session
 from .submission import check_prompt_id
-from .tracked_job import JobChanges, TrackedJob, no_trace
-from .tracking import LOOK_S
+from .tracking.job_tracking import LOOK_S
+from .tracking.session import Session
+from .tracking.tracked_job import JobChanges, TrackedJob, no_trace
 from .transport.address import DEFAULT_HOST, DEFAULT_PORT
 from .transport.circuit_breakers import CircuitBreaker
 from .transport.http_transport import AsyncTransport

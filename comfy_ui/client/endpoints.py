@@ -1,13 +1,7 @@
-"""The routes of jobs and files, each as a
-:class:`~comfy_ui.client.transport.request.ApiRequest`. Pure.
+"""The routes of a ComfyUI server, each as an :class:`.ApiRequest`. Pure.
 
-What else a server has is in ``inventory.py``. Paths are those of a server of one's own; what Comfy
-Cloud calls otherwise is in ``endpoint.py``. Sources: the recordings of 0.3.64 and the public source
-of newer cores.
-
-What a server has, as calls: nodes, models, templates, its log, the user's files. Pure.
-
-As in ``routes.py``, paths are those of a server of one's own.
+Paths are those of ComfyUI; ``ServerAddress`` translates them for Comfy Cloud. Sources: recordings
+of 0.3.64 and the public source of newer versions.
 """
 
 from __future__ import annotations
@@ -58,7 +52,7 @@ def submit(
     front: bool,
     extra_data: Mapping[str, Any] | None,
 ) -> ApiRequest[SubmissionResult]:
-    """Queue a graph. Never to be repeated blindly: twice the same id is two jobs."""
+    """Queue a graph. Must not be retried blindly: the same id twice is two jobs."""
     return ApiRequest(
         method="POST",
         path="/prompt",
@@ -72,12 +66,12 @@ def submit(
 
 
 def ping() -> ApiRequest[int]:
-    """The number of jobs running and pending: the cheapest question there is."""
+    """The number of running and pending jobs: the cheapest request there is."""
     return ApiRequest(method="GET", path="/prompt", parse=_queue_remaining)
 
 
 def queue() -> ApiRequest[QueueSnapshot]:
-    """Everybody's jobs. The server tells their prompts and keys too: they are not kept."""
+    """The jobs of all clients. The server also sends their API keys; those are not kept."""
     return ApiRequest(
         method="GET", path="/queue", parse=lambda answer: read_queue(read_json(answer))
     )
@@ -89,7 +83,7 @@ def history(prompt_id: str) -> ApiRequest[HistoryEntry | None]:
         method="GET",
         path=f"/history/{quote(prompt_id, safe='')}",
         parse=lambda answer: _history_entry(answer, prompt_id),
-        accepts=(404,),  # Comfy Cloud's way to say the same
+        accepts=(404,),  # Comfy Cloud's answer for an unknown job
     )
 
 
@@ -109,27 +103,27 @@ def forget(prompt_id: str) -> ApiRequest[None]:
 
 
 def unqueue(prompt_id: str) -> ApiRequest[None]:
-    """Remove a pending job. No effect on a running one; the answer tells nothing."""
+    """Remove a pending job. No effect on a running one; the answer does not say which."""
     return _post("/queue", {"delete": [prompt_id]})
 
 
 def interrupt(prompt_id: str) -> ApiRequest[None]:
-    """Stop that job if it runs now. Without an id it would stop anybody's."""
+    """Stop a job if it is running. Without an id ComfyUI would stop any job."""
     return _post("/interrupt", {"prompt_id": prompt_id})
 
 
 def cancel_job(prompt_id: str) -> ApiRequest[bool | None]:
-    """The atomic way of newer cores; None where the server has no such route."""
+    """Cancel a job in one request, on newer versions; None if there is no such route."""
     return ApiRequest(
         method="POST",
         path=f"/api/jobs/{quote(prompt_id, safe='')}/cancel",
         parse=lambda answer: None if answer.status >= 400 else _cancelled(answer),
-        accepts=(400, 404, 405),  # 400: an id that is not a UUID, from before newer cores
+        accepts=(400, 404, 405),  # 400: an id that is not a UUID, from an older version
     )
 
 
 def cancel_jobs(prompt_ids: Iterable[str]) -> ApiRequest[bool]:
-    """Several at once, on newer cores; with none it only tells that the route is there."""
+    """Cancel several jobs, on newer versions; an empty list only probes the route."""
     return ApiRequest(
         method="POST",
         path="/api/jobs/cancel",
@@ -141,10 +135,10 @@ def cancel_jobs(prompt_ids: Iterable[str]) -> ApiRequest[bool]:
 def jobs(
     *, status: Iterable[JobStatus] = (), limit: int = 100, offset: int = 0
 ) -> ApiRequest[list[JobInfo]]:
-    """Jobs of all states, newest first. Cores from about 0.30; 404 on older ones."""
+    """Jobs of all states, newest first. From about ComfyUI 0.30; 404 on older ones."""
     query = {"limit": str(limit), "offset": str(offset)}
-    if wanted := ",".join(status):
-        query["status"] = wanted
+    if states := ",".join(status):
+        query["status"] = states
     return ApiRequest(
         method="GET",
         path="/api/jobs",
@@ -156,7 +150,7 @@ def jobs(
 
 
 def job(prompt_id: str) -> ApiRequest[JobInfo | None]:
-    """One job of any state; None when unknown. Newer cores only."""
+    """One job of any state; None if unknown, or on an older version."""
     return ApiRequest(
         method="GET",
         path=f"/api/jobs/{quote(prompt_id, safe='')}",
@@ -166,7 +160,7 @@ def job(prompt_id: str) -> ApiRequest[JobInfo | None]:
 
 
 def free(*, unload_models: bool, free_memory: bool) -> ApiRequest[None]:
-    """Done by the worker between two jobs. ``free_memory`` also drops the node cache."""
+    """Free memory between two jobs. ``free_memory`` also drops the node cache."""
     return _post("/free", {"unload_models": unload_models, "free_memory": free_memory})
 
 
@@ -179,7 +173,7 @@ def view(filename: str, *, subfolder: str, type: str) -> ApiRequest[bytes]:  # n
         method="GET",
         path="/view",
         query={"filename": filename, "subfolder": subfolder, "type": type},
-        # Compressed answers have neither a length to check nor ranges to resume by.
+        # A compressed answer has no length to check and no ranges to resume.
         headers={"accept-encoding": "identity"},
         parse=lambda answer: read_file(answer, filename),
         accepts=(400, 404),
@@ -193,7 +187,7 @@ def exists(filename: str, *, subfolder: str, type: str) -> ApiRequest[None]:  # 
         read_file(answer, filename)
 
     query = {"filename": filename, "subfolder": subfolder, "type": type}
-    # 302: Comfy Cloud has it, elsewhere.
+    # 302: Comfy Cloud keeps the file elsewhere.
     return ApiRequest(
         method="HEAD", path="/view", query=query, parse=parse, accepts=(302, 400, 404)
     )
@@ -206,7 +200,7 @@ def read_file(answer: ApiResponse, filename: str) -> bytes:
         OutputMissingError: the server has no such file.
     """
     if answer.status >= 400:
-        raise OutputMissingError(f"The server has no file '{filename}' (any more).")
+        raise OutputMissingError(f"The server has no file '{filename}', or no longer.")
     return answer.content
 
 
@@ -217,7 +211,7 @@ def upload(
     type: Folder,  # noqa: A002
     overwrite: bool,
 ) -> ApiRequest[UploadedFile]:
-    """Pictures, sound and video alike go by this route; the server may change the name."""
+    """Upload an image, sound or video; the server may change the name."""
     fields = {"type": type, "subfolder": subfolder, "overwrite": "true" if overwrite else "false"}
     return ApiRequest(
         method="POST",
@@ -237,7 +231,7 @@ def upload_mask(
     subfolder: str,
     type: Folder,  # noqa: A002
 ) -> ApiRequest[UploadedFile]:
-    """Stores ``original`` with the alpha channel of the uploaded picture."""
+    """Store a copy of ``original`` with the alpha channel of the uploaded image."""
     fields = {
         "original_ref": json_body(dict(original)).decode(),
         "type": type,
@@ -270,7 +264,7 @@ def _history_entry(answer: ApiResponse, prompt_id: str) -> HistoryEntry | None:
     if answer.status == 404:
         return None
     body = read_object(answer)
-    if body and prompt_id not in body:  # some proxy's error: must not read as "unknown job"
+    if body and prompt_id not in body:  # a proxy's error must not look like an unknown job
         raise unexpected(answer)
     return read_history(body, prompt_id).entry
 
@@ -294,14 +288,14 @@ def _uploaded(answer: ApiResponse) -> UploadedFile:
     )
 
 
-# A server with many custom nodes takes minutes for its node list, in one blocking piece.
+# A server with many custom nodes takes minutes for this, and answers nothing else meanwhile.
 OBJECT_INFO_TIMEOUT_S = 300.0
 
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_COLORS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def object_info(node: str | None = None) -> ApiRequest[NodeRegistry]:
-    """All node classes, or the one named; an unknown one gives an empty library."""
+    """All node classes, or one; an unknown one gives an empty registry."""
     return ApiRequest(
         method="GET",
         path="/object_info" if node is None else f"/object_info/{quote(node, safe='')}",
@@ -311,6 +305,7 @@ def object_info(node: str | None = None) -> ApiRequest[NodeRegistry]:
 
 
 def model_folders() -> ApiRequest[list[str]]:
+    """The folders below ``models/``."""
     return ApiRequest(method="GET", path="/models", parse=read_names)
 
 
@@ -320,7 +315,7 @@ def models(folder: str) -> ApiRequest[list[str]]:
 
 
 def model_paths() -> ApiRequest[dict[str, list[str]]]:
-    """Where the server looks for the files of each folder: paths of *its* machine."""
+    """Where the server looks for the files of each folder: paths on its machine."""
     return ApiRequest(
         method="GET",
         path="/experiment/models",
@@ -333,10 +328,12 @@ def model_paths() -> ApiRequest[dict[str, list[str]]]:
 
 
 def embeddings() -> ApiRequest[list[str]]:
+    """Names of textual-inversion embeddings."""
     return ApiRequest(method="GET", path="/embeddings", parse=read_names)
 
 
 def system_stats() -> ApiRequest[SystemStats]:
+    """Versions, devices and memory."""
     return ApiRequest(
         method="GET",
         path="/system_stats",
@@ -345,7 +342,7 @@ def system_stats() -> ApiRequest[SystemStats]:
 
 
 def features() -> ApiRequest[dict[str, Any]]:
-    """What the server says of itself; an open dict that grows with every core."""
+    """The server's feature flags; more with each version."""
     return ApiRequest(method="GET", path="/features", parse=read_object)
 
 
@@ -362,7 +359,7 @@ def templates() -> ApiRequest[dict[str, list[str]]]:
 
 
 def template(pack: str, name: str) -> ApiRequest[dict[str, Any]]:
-    """One of them, in editor format."""
+    """A template of a node pack, in editor format."""
     return ApiRequest(
         method="GET",
         path=f"/api/workflow_templates/{quote(pack, safe='')}/{quote(name, safe='')}.json",
@@ -371,7 +368,7 @@ def template(pack: str, name: str) -> ApiRequest[dict[str, Any]]:
 
 
 def official_templates() -> ApiRequest[list[Template]]:
-    """The templates that come with ComfyUI; none where that package is not installed."""
+    """The templates that come with ComfyUI; none if their package is not installed."""
     return ApiRequest(
         method="GET",
         path="/templates/index.json",
@@ -381,19 +378,19 @@ def official_templates() -> ApiRequest[list[Template]]:
 
 
 def official_template(name: str) -> ApiRequest[dict[str, Any]]:
-    """One of them, in editor format."""
+    """A template that comes with ComfyUI, in editor format."""
     return ApiRequest(
         method="GET", path=f"/templates/{quote(name, safe='')}.json", parse=read_object
     )
 
 
 def logs() -> ApiRequest[list[LogLine]]:
-    """The last lines of the server's log. Unstable by ComfyUI's own declaration."""
+    """The last lines of the server's log. ComfyUI declares this route unstable."""
     return ApiRequest(
         method="GET",
         path="/internal/logs/raw",
         parse=lambda answer: [
-            LogLine(str(entry.get("t", "")), _COLOURS.sub("", str(entry.get("m", ""))).rstrip())
+            LogLine(str(entry.get("t", "")), _COLORS.sub("", str(entry.get("m", ""))).rstrip())
             for entry in as_list(read_object(answer).get("entries"))
             if isinstance(entry, dict)
         ],
@@ -415,13 +412,14 @@ def userdata(folder: str) -> ApiRequest[list[UserFile]]:
 
 
 def read_userdata(path: str) -> ApiRequest[bytes]:
+    """The bytes of a file of the user's data."""
     return ApiRequest(
         method="GET", path=f"/userdata/{quote(path, safe='')}", parse=lambda answer: answer.content
     )
 
 
 def write_userdata(path: str, content: bytes, *, overwrite: bool) -> ApiRequest[None]:
-    """409 when it exists and ``overwrite`` is false."""
+    """Store a file; 409 if it exists and ``overwrite`` is False."""
     return ApiRequest(
         method="POST",
         path=f"/userdata/{quote(path, safe='')}",
@@ -433,7 +431,7 @@ def write_userdata(path: str, content: bytes, *, overwrite: bool) -> ApiRequest[
 
 
 def delete_userdata(path: str) -> ApiRequest[bool]:
-    """Whether there was such a file."""
+    """Delete a file; whether it existed."""
     return ApiRequest(
         method="DELETE",
         path=f"/userdata/{quote(path, safe='')}",
@@ -443,22 +441,22 @@ def delete_userdata(path: str) -> ApiRequest[bool]:
 
 
 def _user_files(answer: ApiResponse) -> list[UserFile]:
-    found = []
+    files = []
     for entry in as_list(read_json(answer)):
         if isinstance(entry, dict):
             size, modified = entry.get("size"), entry.get("modified")
-            found.append(
+            files.append(
                 UserFile(
                     str(entry.get("path", "")),
                     size if isinstance(size, int) else 0,
                     _unix_time(modified),
                 )
             )
-    return found
+    return files
 
 
 def _unix_time(value: Any) -> float | None:
-    """Seconds; newer cores tell milliseconds, which as seconds would be millennia from now."""
+    """Seconds; newer versions send milliseconds, which as seconds lie millennia ahead."""
     if not isinstance(value, int | float):
         return None
     return value / 1000 if value > 1e11 else float(value)

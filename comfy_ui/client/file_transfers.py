@@ -1,4 +1,4 @@
-"""Files to and from the server, whole."""
+"""Flows that upload and download files."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from ..protocol.outputs import SOCKET_FOLDER, OutputFile
 from ..protocol.retry import Backoff
 from . import endpoints
 from .files import DownloadTarget, UploadSource, prepare_upload
-from .job_telemetry import Telemetry
 from .operations import Asker, Fetch, Flow, bad_answer, no_answer, work
 from .response_models import UploadedFile
+from .tracking.job_telemetry import Telemetry
 from .transport.request import ApiResponse, is_page, rejection
 
-# A finished job's file is worth waiting for: at least so many attempts, as one may be a long
-# silence, and at least so long, as refusals come quickly.
+# The file of a finished job is worth waiting for: at least this many attempts, because one may be a
+# long silence, and at least this long, because refusals come quickly.
 _PATIENT = Backoff(base_s=0.2, cap_s=2.0, attempts=None)
 _ATTEMPTS, _PATIENT_S = 6, 10.0
 _KEPT_BYTES = 256 * 2**20
 
 
 class FileTransfers:
-    """The flows of files, of one client. Remembers what went up."""
+    """The flows of files, for one client. Remembers its uploads."""
 
     def __init__(self, asker: Asker, telemetry: Telemetry, pictures: SocketPictures) -> None:
         self._asker = asker
@@ -42,7 +42,7 @@ class FileTransfers:
         type: endpoints.Folder,  # noqa: A002 -- ComfyUI's own word
         overwrite: bool,
     ) -> Flow[UploadedFile]:
-        """Send a file up, unless the same bytes went there before and are there still."""
+        """Upload a file, unless the same bytes were uploaded before and are still there."""
         prepared = yield from work(lambda: prepare_upload(source, filename=filename))
         key = (prepared.digest, prepared.part.filename, subfolder, type)
         if not (yield from self._is_there(self._uploaded.get(key))):
@@ -52,7 +52,7 @@ class FileTransfers:
         return self._uploaded[key]
 
     def _is_there(self, uploaded: UploadedFile | None) -> Flow[bool]:
-        """One small question; people clear the server's input folder."""
+        """Check that an upload still exists: people clear the server's input folder."""
         if uploaded is None:
             return False
         try:
@@ -74,9 +74,9 @@ class FileTransfers:
         subfolder: str,
         type: endpoints.Folder,  # noqa: A002
     ) -> Flow[UploadedFile]:
-        """Send a mask up, and make sure that the server really wrote it.
+        """Upload a mask and check that the server wrote it.
 
-        It answers 200 also when the original is missing, and writes nothing then.
+        ComfyUI answers 200 and writes nothing if the original is missing.
         """
         prepared = yield from work(lambda: prepare_upload(source, filename=filename))
         reference = {name: getattr(original, name) for name in ("filename", "subfolder", "type")}
@@ -89,13 +89,13 @@ class FileTransfers:
         return uploaded
 
     def read(self, file: OutputFile | UploadedFile) -> Flow[bytes]:
-        """A file's bytes."""
+        """Download a file to memory."""
         download = DownloadTarget()
         yield from self._fetch(file, download)
         return download.content()
 
     def write(self, file: OutputFile | UploadedFile, path: Path) -> Flow[Path]:
-        """A file to exactly that path, replacing what is there once all has arrived."""
+        """Download a file to exactly that path, replacing what exists once all has arrived."""
         download = DownloadTarget(folder=path.parent)
         try:
             yield from self._fetch(file, download)
@@ -104,7 +104,7 @@ class FileTransfers:
             download.discard()
 
     def save(self, files: Sequence[OutputFile], folder: Path) -> Flow[list[Path]]:
-        """Files into a folder, under free names."""
+        """Download files into a folder, under free names."""
         paths = []
         for file in files:
             download = DownloadTarget(folder=folder)
@@ -117,7 +117,7 @@ class FileTransfers:
         return paths
 
     def _fetch(self, file: OutputFile | UploadedFile, download: DownloadTarget) -> Flow[None]:
-        """Bring a file here whole, in as many requests as it takes.
+        """Download a file, in as many requests as it takes.
 
         Raises:
             OutputMissingError: the server has no such file.
@@ -130,12 +130,12 @@ class FileTransfers:
             span.set_attribute("comfyui.bytes", download.received)
 
     def _hand_over(self, file: OutputFile | UploadedFile, download: DownloadTarget) -> Flow[None]:
-        """A picture that came over the socket, and is here or nowhere."""
+        """Take an image that came over the socket: the server does not have it."""
         content = self._pictures.get(file)
         if content is None:
             raise OutputMissingError(
-                f"The picture '{file.filename}' was sent once, to the client that then listened.",
-                hint="Run it again, or use SaveImage in place of SaveImageWebsocket.",
+                f"The image '{file.filename}' was sent once, to the client that queued the job.",
+                hint="Run it again, or use SaveImage instead of SaveImageWebsocket.",
             )
         yield from work(lambda: download.write(content))
 
@@ -144,7 +144,7 @@ class FileTransfers:
         failures = 0
         started = self._asker.clock()
         while True:
-            had = download.received
+            before = download.received
             try:
                 headers = {**call.headers, **download.resume_headers}
                 answer: ApiResponse = yield Fetch(replace(call, headers=headers), download)
@@ -157,7 +157,7 @@ class FileTransfers:
                 trouble = bad_answer(answer, error, idempotent=True)
             except ComfyUIConnectionError as error:
                 trouble = no_answer(error, idempotent=True)
-            if download.received > had:  # only attempts that bring nothing count against it
+            if download.received > before:  # only attempts without progress count
                 failures, started = 0, self._asker.clock()
             failures += 1
             named = trouble.retry_after_s is not None
@@ -167,7 +167,10 @@ class FileTransfers:
 
 
 class SocketPictures:
-    """The newest ones that a client has received; the server has none of them."""
+    """Images that ``SaveImageWebsocket`` nodes sent over the socket instead of saving them.
+
+    Keeps the newest ones, up to ``kept_bytes``. The server has none of them.
+    """
 
     def __init__(self, *, kept_bytes: int = _KEPT_BYTES) -> None:
         self._kept_bytes = kept_bytes
@@ -175,9 +178,7 @@ class SocketPictures:
         self._pictures: dict[tuple[str, ...], bytes] = {}
 
     def take(self, before: JobState, after: JobState, now: float) -> None:  # noqa: ARG002
-        """Keep what a job has received; an observer of
-        :class:`~comfy_ui.client.tracked_job.Job`.
-        """
+        """Keep what a job has received; an observer of a tracked job."""
         if after.sent is before.sent:
             return
         for file, content in after.sent_since(before):
@@ -187,7 +188,7 @@ class SocketPictures:
             self._held_bytes -= len(self._pictures.pop(next(iter(self._pictures))))
 
     def get(self, file: object) -> bytes | None:
-        """The bytes of a file, if it came over the socket and is still here."""
+        """The bytes of a file that came over the socket; None if it did not, or was dropped."""
         if not isinstance(file, OutputFile) or file.type != SOCKET_FOLDER:
             return None
         return self._pictures.get(file.key)

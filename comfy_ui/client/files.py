@@ -21,7 +21,7 @@ _LONGEST_NAME_BYTES = 200  # file systems allow 255; room is left for " (1)" and
 
 UploadSource = str | Path | bytes | BinaryIO
 
-# First bytes of what people upload; names decide when there is one, these when there is none.
+# First bytes of common uploads, for sources without a name.
 _MAGIC = (
     (0, b"\x89PNG", ".png"),
     (0, b"\xff\xd8\xff", ".jpg"),
@@ -38,7 +38,7 @@ _MAGIC = (
 
 
 def safe_name(name: str) -> str:
-    """A server-given name as a plain file name on any system, never a path.
+    """A plain file name for any system, never a path, from a name that a server sent.
 
     >>> safe_name("../../etc/passwd")
     'passwd'
@@ -63,13 +63,16 @@ def target_path(filename: str, to: str | Path) -> Path:
 
 
 class DownloadTarget:
-    """One file arriving, over as many requests as it takes.
+    """One file being downloaded, in as many requests as it takes.
 
-    After a cut it asks for the missing part only, if the server can tell that the file is still
-    the same (ETag); else it starts again. Without ``to`` the bytes are kept in memory.
+    After a cut it requests the missing part only, if the server's ETag shows that the file is still
+    the same; else it starts again.
+
+    Args:
+        folder: where to write a temporary file; None: keep the bytes in memory.
 
     Raises:
-        StorageError: this machine's disk refuses.
+        StorageError: the disk refuses.
     """
 
     def __init__(self, *, folder: Path | None = None) -> None:
@@ -84,13 +87,13 @@ class DownloadTarget:
 
     @property
     def resume_headers(self) -> dict[str, str]:
-        """What the next request has to ask for."""
+        """The range that the next request asks for."""
         if not self.received or not self._etag:
             return {}
         return {"range": f"bytes={self.received}-", "if-range": self._etag}
 
     def begin(self, answer: ApiResponse) -> bool:
-        """Take the head of an answer; False when it is no file."""
+        """Take the head of an answer; False if it is not a file."""
         if answer.status == 206 and self._starts_where_we_are(answer):
             return True
         if answer.status != 200 or is_page(answer):
@@ -105,6 +108,7 @@ class DownloadTarget:
         return True
 
     def write(self, chunk: bytes) -> None:
+        """Take the next bytes."""
         if self._folder is None:
             self._memory += chunk
         else:
@@ -113,7 +117,7 @@ class DownloadTarget:
         self.received += len(chunk)
 
     def check(self) -> None:
-        """Raise ComfyUIConnectionError if the server announced more, or less, than has come."""
+        """Raise ComfyUIConnectionError unless as many bytes arrived as the server announced."""
         if self._expected is not None and self.received != self._expected:
             raise ComfyUIConnectionError(
                 f"Only {self.received} of {self._expected} bytes arrived.",
@@ -125,27 +129,27 @@ class DownloadTarget:
         if is_page(answer):
             return page_error(answer)
         return ComfyUIConnectionError(
-            f"The answer to {answer.where} is no file ({answer.status}).", retryable=False
+            f"The answer to {answer.where} is not a file ({answer.status}).", retryable=False
         )
 
     def content(self) -> bytes:
-        """All bytes, of a download to memory."""
+        """All bytes of a download to memory."""
         return bytes(self._memory)
 
     def move_to(self, path: Path) -> Path:
-        """Give the finished file its name at once, replacing what is there."""
+        """Move the finished file to a path in one step, replacing what exists."""
         with _disk(path.parent):
             self._close(path.parent).replace(path)
         self._path = None
         return path
 
     def move_into(self, folder: Path, name: str) -> Path:
-        """Give the finished file a free name in ``folder``; a file with the same bytes is kept."""
+        """Move the finished file to a free name in a folder; keep one with the same bytes."""
         with _disk(folder):
             temporary = self._close(folder)
             for candidate in _candidates(folder, name):
                 try:
-                    candidate.open("xb").close()  # reserves the name against everybody
+                    candidate.open("xb").close()  # reserves the name
                 except FileExistsError:
                     if _same_bytes(temporary, candidate):
                         return candidate
@@ -153,10 +157,10 @@ class DownloadTarget:
                 temporary.replace(candidate)
                 self._path = None
                 return candidate
-        raise AssertionError  # candidates never end
+        raise AssertionError  # the candidates are endless
 
     def discard(self) -> None:
-        """Remove what is left of an unfinished file."""
+        """Remove an unfinished file."""
         if self._file is not None:
             with contextlib.suppress(OSError):  # a full disk may refuse the last flush
                 self._file.close()
@@ -184,7 +188,7 @@ class DownloadTarget:
         return self._file
 
     def _close(self, folder: Path) -> Path:
-        self._open(folder).close()  # also an empty file is a file
+        self._open(folder).close()  # creates the file of an empty download
         self._file = None
         return cast("Path", self._path)
 
@@ -214,8 +218,8 @@ def _disk(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(
-            f"'{folder}' cannot be written: {error.strerror or error}.",
-            hint="Free some space there, or choose another folder.",
+            f"Cannot write to '{folder}': {error.strerror or error}.",
+            hint="Free some space, or choose another folder.",
         ) from error
 
 
@@ -230,23 +234,23 @@ class PreparedUpload:
 def prepare_upload(
     source: UploadSource, *, filename: str | None = None, field: str = "image"
 ) -> PreparedUpload:
-    """Hash the source and name it; a source without a name is called after its bytes.
+    """Hash a source and name it; a source without a name is named after its hash.
 
-    Files are hashed in pieces and read again when they are sent, so a large video costs no memory.
+    Files are hashed in pieces and read again when sent, so a large video costs no memory.
 
     Raises:
-        ValidationError: there is no such file, or it is empty.
+        ValidationError: the file does not exist, cannot be read or is empty.
     """
     if isinstance(source, str | Path):
         return _from_path(Path(source).expanduser(), filename, field)
     content = source if isinstance(source, bytes) else source.read()
     if not isinstance(content, bytes):
-        raise ValidationError("An upload must be opened in binary mode ('rb').")
+        raise ValidationError("Open the file to upload in binary mode ('rb').")
     if not content:
         raise ValidationError("The file to upload is empty.")
     digest = hashlib.sha256(content).hexdigest()
-    given = filename or getattr(source, "name", None)
-    name = given if isinstance(given, str) else f"comfy-ui-{digest[:16]}{_suffix(content)}"
+    named = filename or getattr(source, "name", None)
+    name = named if isinstance(named, str) else f"comfy-ui-{digest[:16]}{_suffix(content)}"
     return PreparedUpload(_part(content, name, field), digest)
 
 

@@ -1,9 +1,9 @@
-"""Flows: what takes more than one call, as generators. The decisions of both clients, and no I/O.
+"""Flows: operations of more than one request, as generators without I/O.
 
-A flow yields steps (a :class:`ApiRequest`, :class:`Fetch`, :class:`Work` or :class:`Pause`) and
-is sent
-what came of each, or thrown the error. One client drives it blocking, the other awaiting, so the
-two cannot differ. This file has the steps, and when a call is repeated.
+A flow yields steps (:class:`ApiRequest`, :class:`Fetch`, :class:`Work` or :class:`Pause`); the
+client executes each and sends its outcome, or throws its error, back into the flow. The sync client
+blocks and the async one awaits, so both make the same decisions. This module has the steps and the
+rules for retries.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from .transport.request import ApiRequest, ApiResponse, Receiver, rejection
 
 T = TypeVar("T")
 
-# A person waits for these: three repetitions within seconds, later only if the server names a time.
+# A person waits for these: three retries within seconds; later only if the server sets a time.
 _QUICK = Backoff(base_s=0.1, cap_s=2.0, attempts=4)
 _QUICK_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """A call whose body is handed on as it arrives."""
+    """A request whose answer's body goes to ``receiver`` as it arrives."""
 
     call: ApiRequest[Any]
     receiver: Receiver
@@ -46,14 +46,14 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Something that waits for this machine's disk; gives what the function returns."""
+    """A blocking function, mostly disk I/O; the outcome is what it returns."""
 
     function: Callable[[], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Nothing, for a while."""
+    """A wait."""
 
     seconds: float
 
@@ -63,14 +63,14 @@ Flow = Generator[Step, Any, T]
 
 
 def work(function: Callable[[], T]) -> Flow[T]:
-    """The step :class:`Work`, with the type of what it gives."""
+    """The step :class:`Work` with the type of its outcome."""
     result: T = yield Work(function)
     return result
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A call that failed: the error, whether to repeat it, and when the server wants that."""
+    """A request that failed: the error, whether to retry, and the server's Retry-After."""
 
     error: ComfyHeadlessError
     failure: Failure
@@ -78,11 +78,12 @@ class Trouble:
 
 
 class Asker:
-    """How patiently one client asks its server.
+    """Sends one client's requests, with retries.
 
     Args:
-        timeout_s: the longest silence that is borne.
+        timeout_s: the longest silence of the server.
         clock: seconds, monotonic.
+        rng: the source of jitter.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Asker:
         self._rng = rng or random.Random()
 
     def once(self, call: ApiRequest[T], *, patience_s: float | None = None) -> Flow[T]:
-        """One call, not repeated. ``patience_s``: the longest silence borne for it."""
+        """Send one request without retries. ``patience_s`` limits the server's silence."""
         if patience_s is not None:
             call = replace(call, timeout_s=patience_s)
         answer: ApiResponse = yield call
@@ -106,14 +107,14 @@ class Asker:
         return call.parse(answer)
 
     def ask(self, call: ApiRequest[T]) -> Flow[T]:
-        """One call, repeated where that is safe and may help."""
+        """Send one request; retry where that is safe and may help."""
         started, failures = self.clock(), 0
         trouble: Trouble | None = None
         while True:
             try:
                 answer: ApiResponse = yield call
             except CircuitOpenError as error:
-                # It opened over this very call: what the server did says more.
+                # This very request opened the circuit: the server's own error says more.
                 raise trouble.error if trouble else error from None
             except ComfyUIConnectionError as error:
                 trouble = no_answer(error, idempotent=call.repeatable)
@@ -129,9 +130,9 @@ class Asker:
     def until_answered(
         self, call: ApiRequest[Any], *, timeout_s: float | None, every_s: float
     ) -> Flow[None]:
-        """Ask until there is an answer: a server that starts needs as long as it needs.
+        """Send a request every ``every_s`` seconds until there is an answer.
 
-        What no waiting mends (a login, a certificate) is raised at once.
+        Errors that waiting cannot fix (a login, a certificate) are raised at once.
         """
         deadline = None if timeout_s is None else self.clock() + timeout_s
         while True:
@@ -147,7 +148,7 @@ class Asker:
     def pause(
         self, backoff: Backoff, failures: int, trouble: Trouble, *, deadline: float | None = None
     ) -> Pause:
-        """The pause before the next attempt. Raises the error if there is to be none."""
+        """The pause before the next attempt. Raises the error if there is none."""
         delay_s = backoff.delay_s(
             failures,
             jitter=self._rng.random(),
@@ -160,11 +161,12 @@ class Asker:
         return Pause(delay_s)
 
     def until(self, when: float) -> Pause:
+        """A pause that ends at a time of the clock."""
         return Pause(max(0.0, when - self.clock()))
 
 
 def no_answer(error: ComfyUIConnectionError, *, idempotent: bool) -> Trouble:
-    """Of a call that got none, or one that cannot be read."""
+    """Classify a request without an answer, or with one that cannot be read."""
     if isinstance(error, CircuitOpenError):
         return Trouble(error, Failure.SAFE, error.retry_after_s)
     if not error.retryable:
@@ -174,10 +176,10 @@ def no_answer(error: ComfyUIConnectionError, *, idempotent: bool) -> Trouble:
 
 
 def bad_answer(answer: ApiResponse, error: ComfyHeadlessError, *, idempotent: bool) -> Trouble:
-    """Of an answer with an error status."""
-    told = answer.headers.get("retry-after")
+    """Classify an answer with an error status."""
+    retry_after = answer.headers.get("retry-after")
     return Trouble(
         error,
         classify_status(answer.status, idempotent=idempotent),
-        parse_retry_after(told, unix_now=time.time()),
+        parse_retry_after(retry_after, unix_now=time.time()),
     )

@@ -10,10 +10,10 @@ from uuid import uuid4
 
 from ..features import check_feature
 from .file_transfers import FileTransfers, SocketPictures
-from .job_telemetry import Telemetry
 from .operations import Asker
 from .submission import check_prompt_id
-from .tracking import JobTracking
+from .tracking.job_telemetry import Telemetry
+from .tracking.job_tracking import JobTracking
 from .transport.circuit_breakers import CircuitBreaker, breaker_for
 from .transport.server_address import ServerAddress
 from .workflow_source import WorkflowSources

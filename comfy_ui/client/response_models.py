@@ -1,7 +1,4 @@
-"""What the routes answer, typed. Each value is read leniently: servers differ in what they tell.
-
-What a server can do beyond the core of 0.3.64, found by asking its routes.
-"""
+"""Typed answers of the server's routes, read leniently: versions differ in what they send."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class SystemStats:
-    """``GET /system_stats``. ``raw`` has what newer cores add."""
+    """The answer of ``GET /system_stats``. ``raw`` has the fields that newer versions add."""
 
     comfyui_version: str
     os: str
@@ -65,7 +62,7 @@ class SystemStats:
 
 
 class UploadedFile(str):
-    """A file on the server. As a string it is what a loader node's input wants.
+    """A file on the server. As a str it is the value of a loader node's input.
 
     >>> UploadedFile.at("cat.png", subfolder="pets", type="temp")
     'pets/cat.png [temp]'
@@ -86,7 +83,7 @@ class UploadedFile(str):
 
 @dataclass(frozen=True, slots=True)
 class JobInfo:
-    """One job as newer cores list it. Times are seconds since 1970."""
+    """A job as ``/api/jobs`` lists it. Times are seconds since 1970."""
 
     prompt_id: str
     status: str
@@ -113,7 +110,7 @@ class JobInfo:
 
 @dataclass(frozen=True, slots=True)
 class UserFile:
-    """A file in the server's user folder, a saved workflow for instance."""
+    """A file of the user's data on the server, such as a saved workflow."""
 
     path: str
     size_bytes: int
@@ -133,7 +130,7 @@ class LogLine:
 class Template:
     """One of ComfyUI's official workflow templates, as the server lists it.
 
-    ``kind`` is what it makes (``image``, ``video``, …); ``paid`` ones call a paid service.
+    ``kind`` is what it produces (``image``, ``video``, …); ``paid`` ones call a paid service.
     """
 
     name: str
@@ -145,14 +142,14 @@ class Template:
 
 
 def read_templates(index: Any) -> list[Template]:
-    """The templates in the server's index, category by category; what is malformed is left out."""
-    found = []
+    """Read the templates of the server's index; malformed entries are left out."""
+    templates = []
     for category in index if isinstance(index, list) else ():
         listed = category.get("templates") if isinstance(category, dict) else None
         for entry in listed if isinstance(listed, list) else ():
             name = entry.get("name") if isinstance(entry, dict) else None
             if isinstance(name, str) and name:
-                found.append(
+                templates.append(
                     Template(
                         name=name,
                         title=str(entry.get("title") or name),
@@ -162,7 +159,7 @@ def read_templates(index: Any) -> list[Template]:
                         paid=entry.get("openSource") is False,
                     )
                 )
-    return found
+    return templates
 
 
 def _dict(value: Any) -> dict[str, Any]:
@@ -179,7 +176,11 @@ def _seconds(milliseconds: Any) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """``jobs_api``: jobs of all states can be listed; ``atomic_cancel``: in one request."""
+    """What a server offers beyond ComfyUI 0.3.64, found by probing its routes.
+
+    ``jobs_api``: it lists jobs of all states. ``atomic_cancel``: it cancels a job, pending or
+    running, in one request.
+    """
 
     jobs_api: bool
     atomic_cancel: bool

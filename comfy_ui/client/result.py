@@ -1,4 +1,4 @@
-"""What a finished job gave."""
+"""The result of a finished job."""
 
 from __future__ import annotations
 
@@ -24,31 +24,35 @@ class Result(Generic[Saved_co]):
     files: list[OutputFile]
     texts: list[str]
     seconds: float | None
-    """How long the server worked on it; None when it did not tell."""
+    """How long the run took, by the server's clock if it says so; None if unknown."""
     cached: bool
-    """Whether nothing was computed: the server answered from its cache, with the old files."""
+    """Whether the server took everything from its cache; the files are those of an earlier run."""
     _saver: Callable[[Sequence[OutputFile], Path], Saved_co] = field(repr=False, compare=False)
 
     @property
     def images(self) -> list[OutputFile]:
+        """The files that are images."""
         return self._of_kind("image")
 
     @property
     def videos(self) -> list[OutputFile]:
+        """The files that are videos."""
         return self._of_kind("video")
 
     @property
     def audio(self) -> list[OutputFile]:
+        """The files that are sound."""
         return self._of_kind("audio")
 
     def save(self, folder: str | Path) -> Saved_co:
-        """Fetch all files into ``folder``, made if absent; gives their paths, in order.
+        """Download all files into ``folder``, which is created if needed; return their paths.
 
-        Bytes are stored as the server has them. A file that is there is never overwritten: with
-        the same bytes it is kept, else the new one gets a number. Names cannot leave the folder.
+        The bytes are stored as the server has them. An existing file is never overwritten: it is
+        kept if it has the same bytes, else the new one gets a number. Names cannot leave the
+        folder. The result of :class:`.ComfyWSClient` returns an awaitable.
 
         Raises:
-            OutputMissingError: the server does not have a file any more.
+            OutputMissingError: the server no longer has a file.
             StorageError: the folder cannot be written.
         """
         return self._saver(self.files, Path(folder))

@@ -1,4 +1,4 @@
-"""One look at a server: does it answer, how quickly, and what is in its queue."""
+"""Check a server: whether it answers, how quickly, and what is in its queue."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from . import endpoints
 from .operations import Asker, Flow
 from .response_models import LogLine, SystemStats
 
-_LOG_S: Final = 5.0  # the log is worth no long wait
-# What Python says of a thread that an exception ended, whose name it makes of the function's.
+_LOG_S: Final = 5.0  # the log is not worth a long wait
+# Python's message about a thread that an exception ended; the name is that of its function.
 # ComfyUI's log has it in several pieces. See ComfyUI issues 10514, 11023 and 14186.
 _DIED: Final = re.compile(r"^Exception in thread\s+Thread-\d+ \(prompt_worker\)\s*:", re.MULTILINE)
 _LIVES: Final = re.compile(r"^Prompt executed in|\d+%\|", re.MULTILINE)
@@ -23,9 +23,10 @@ _LIVES: Final = re.compile(r"^Prompt executed in|\d+%\|", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerCheck:
-    """What was seen, or the error that was met. ``at`` is seconds since 1970.
+    """The outcome of a check, or its error. ``at`` is seconds since 1970.
 
-    ``worker_died``: a job is shown as running, and the log says that what runs it has ended.
+    ``worker_died``: the queue shows a running job, but the log says that ComfyUI's worker thread
+    has ended.
     """
 
     at: float
@@ -37,7 +38,7 @@ class ServerCheck:
 
 
 def check_server(asker: Asker) -> Flow[ServerCheck]:
-    """Ask for the server's state and its queue. Raises nothing: an error is a finding, too."""
+    """Request the server's state and queue. Raises nothing: an error is part of the check."""
     at, began = time.time(), asker.clock()
     try:
         stats = yield from asker.ask(endpoints.system_stats())
@@ -50,9 +51,9 @@ def check_server(asker: Asker) -> Flow[ServerCheck]:
 
 
 def says_worker_died(lines: Iterable[LogLine]) -> bool:
-    """Whether a log ends with the death of the thread that runs the jobs.
+    """Whether the log shows that the thread that runs the jobs has died.
 
-    Not if something ran after it: a node pack may have started another such thread.
+    Not if a job ran afterwards: a node pack may have started another such thread.
     """
     log = "\n".join(line.text for line in lines)
     deaths = [*_DIED.finditer(log)]
@@ -62,5 +63,5 @@ def says_worker_died(lines: Iterable[LogLine]) -> bool:
 def _worker_died(asker: Asker) -> Flow[bool]:
     try:
         return says_worker_died((yield from asker.once(endpoints.logs(), patience_s=_LOG_S)))
-    except ComfyHeadlessError:  # not every server lets its log be read
+    except ComfyHeadlessError:  # some servers do not expose their log
         return False

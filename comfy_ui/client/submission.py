@@ -1,4 +1,4 @@
-"""``POST /prompt``: what is sent, and what the server says is wrong with it. Pure.
+"""``POST /prompt``: the body, the answer, and the server's validation errors. Pure.
 
 The server's error types are listed in the protocol notes, section 2.2.
 """
@@ -34,7 +34,7 @@ _HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class SubmissionResult:
-    """The server has the job. ``problems``: outputs that it silently left out."""
+    """The accepted job. ``problems``: outputs that the server silently left out."""
 
     prompt_id: str
     number: float
@@ -42,10 +42,10 @@ class SubmissionResult:
 
 
 def check_prompt_id(prompt_id: str) -> str:
-    """``prompt_id`` itself, if every core takes it: a canonical lowercase UUID.
+    """Return ``prompt_id`` if it is a canonical lowercase UUID.
 
     Raises:
-        ValidationError: newer cores would refuse it.
+        ValidationError: it is not, so newer versions of ComfyUI would refuse it.
     """
     try:
         canonical = str(UUID(prompt_id))
@@ -67,10 +67,10 @@ def prompt_body(
     front: bool,
     extra_data: Mapping[str, Any] | None,
 ) -> bytes:
-    """The JSON to post. ``extra_data`` is never null: that kills the worker of 0.3.64.
+    """The JSON to post. ``extra_data`` is never null, which kills the worker of 0.3.64.
 
     Raises:
-        InvalidWorkflowError: it holds something that JSON cannot carry.
+        InvalidWorkflowError: the graph holds a value that JSON cannot represent.
     """
     body: dict[str, Any] = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id}
     if front:
@@ -82,22 +82,22 @@ def prompt_body(
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidWorkflowError(
             f"The workflow cannot be written as JSON: {error}.",
-            hint="Use only texts, numbers, booleans, lists and dicts in it.",
+            hint="Use only strings, numbers, booleans, lists and dicts.",
         ) from error
 
 
 def read_submitted(answer: ApiResponse, graph: Mapping[str, Any]) -> SubmissionResult:
-    """The job as accepted.
+    """Read the accepted job.
 
     Raises:
-        InvalidWorkflowError: 400, with the server's reasons (or one of its subclasses).
-        ComfyUIConnectionError: the answer is no ComfyUI's.
+        InvalidWorkflowError: 400, with the server's reasons (or a subclass).
+        ComfyUIConnectionError: the answer is not ComfyUI's.
     """
     body = read_json(answer)
     if answer.status == 400:
         raise _refused(body, graph)
     if not isinstance(body, dict) or "prompt_id" not in body:
-        raise ComfyUIConnectionError(f"The answer to {answer.where} names no job.")
+        raise ComfyUIConnectionError(f"The answer to {answer.where} has no prompt_id.")
     number = body.get("number")
     return SubmissionResult(
         str(body["prompt_id"]),
@@ -107,7 +107,7 @@ def read_submitted(answer: ApiResponse, graph: Mapping[str, Any]) -> SubmissionR
 
 
 def dropped_outputs(submitted: SubmissionResult) -> InvalidWorkflowError:
-    """The error for a job of which the server would run a part only."""
+    """The error for a job that the server would run only in part."""
     return _of_problems("The server would leave out a part of this workflow", submitted.problems)
 
 
@@ -117,13 +117,14 @@ def _refused(body: Any, graph: Mapping[str, Any]) -> InvalidWorkflowError:
         return InvalidWorkflowError(
             f"The server refused the workflow: {error or 'no reason given'}."
         )
-    kind, told = str(error.get("type", "")), str(error.get("message", "")).rstrip(".")
+    kind = str(error.get("type", ""))
+    message = str(error.get("message", "")).rstrip(".")
     problems = tuple(_problems(body.get("node_errors"), graph))
     if problems:
         return _of_problems("The workflow does not fit this server", problems)
     node = _node_in(str(error.get("details", "")))
     class_type = _class_type(graph, node)
-    if class_type and (kind == "missing_node_type" or "does not exist" in told):
+    if class_type and (kind == "missing_node_type" or "does not exist" in message):
         problem = Problem(
             "missing_node",
             f"The server has no node '{class_type}'.",
@@ -132,11 +133,13 @@ def _refused(body: Any, graph: Mapping[str, Any]) -> InvalidWorkflowError:
             class_type=class_type,
         )
         return MissingNodesError(problem.message, class_types=[class_type], problems=[problem])
-    if kind == "prompt_outputs_failed_validation":  # without any node error: 0.3.64 met a cycle
-        told = "The nodes are linked in a circle"
-    problem = Problem(kind, f"{told}.", node=node, class_type=class_type)
+    if (
+        kind == "prompt_outputs_failed_validation"
+    ):  # without node errors: 0.3.64's answer to a cycle
+        message = "The nodes are linked in a circle"
+    problem = Problem(kind, f"{message}.", node=node, class_type=class_type)
     return InvalidWorkflowError(
-        f"The server refused the workflow: {told}.",
+        f"The server refused the workflow: {message}.",
         problems=[problem],
         hint=_HINTS.get(kind, ""),
     )
@@ -156,15 +159,15 @@ def _of_problems(what: str, problems: tuple[Problem, ...]) -> InvalidWorkflowErr
 def _problems(node_errors: Any, graph: Mapping[str, Any]) -> Iterator[Problem]:
     if not isinstance(node_errors, dict):
         return
-    for node, told in node_errors.items():
-        errors = told.get("errors") if isinstance(told, dict) else None
+    for node, report in node_errors.items():
+        errors = report.get("errors") if isinstance(report, dict) else None
         for error in errors if isinstance(errors, list) else ():
             if isinstance(error, dict):
-                yield _problem(node, told, error, graph)
+                yield _problem(node, report, error, graph)
 
 
 def _problem(
-    node: str, told: Mapping[str, Any], error: Mapping[str, Any], graph: Mapping[str, Any]
+    node: str, report: Mapping[str, Any], error: Mapping[str, Any], graph: Mapping[str, Any]
 ) -> Problem:
     kind = str(error.get("type", "invalid"))
     raw = error.get("extra_info")
@@ -178,7 +181,7 @@ def _problem(
         hint=_HINTS.get(kind, ""),
         node=str(node),
         node_title=_title(graph, node),
-        class_type=str(told.get("class_type") or _class_type(graph, node) or "") or None,
+        class_type=str(report.get("class_type") or _class_type(graph, node) or "") or None,
         input=str(name) if name is not None else None,
         extra=extra,
     )
@@ -195,8 +198,8 @@ def _missing_model(problem: Problem) -> MissingModel | None:
 
 
 def _node_in(details: str) -> str | None:
-    found = re.search(r"#([^'\s]+)", details)
-    return found[1] if found else None
+    match = re.search(r"#([^'\s]+)", details)
+    return match[1] if match else None
 
 
 def _node(graph: Mapping[str, Any], node: str | None) -> Mapping[str, Any]:

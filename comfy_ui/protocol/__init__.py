@@ -1,4 +1,4 @@
-"""What a ComfyUI server says and does, as pure rules: no sockets, no files, no clock."""
+"""The protocol of a ComfyUI server as pure rules, without sockets, files or a clock."""
 
 from .circuit_breaker import CircuitState
 from .frames import parse_binary, parse_text

@@ -9,11 +9,11 @@ if TYPE_CHECKING:
 else:
 
     def fast_replace(value: Any, /, **changes: Any) -> Any:
-        """``dataclasses.replace`` at a fraction of its cost, for a state that changes a lot.
+        """``dataclasses.replace`` at a fraction of its cost.
 
-        For dataclasses without slots and without ``__post_init__``. Type checkers see ``replace``.
-        A state of thirty fields is copied for every frame of every job: ``replace`` would read and
-        set them one by one, which took longer than all else that is done with a frame.
+        For dataclasses without slots and ``__post_init__``. Type checkers see ``replace``. A state
+        of thirty fields is copied for every frame of every job; ``replace`` reads and sets them one
+        by one, which took longer than everything else done with a frame.
         """
         changed = object.__new__(type(value))
         changed.__dict__.update(value.__dict__, **changes)

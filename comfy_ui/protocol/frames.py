@@ -1,9 +1,9 @@
-"""From the frames of the WebSocket to :mod:`.messages`.
+"""Parse frames of the WebSocket to :mod:`.messages`.
 
-:func:`parse_text` and :func:`parse_binary` never raise: a type that is not known becomes an
-:class:`UnknownMessage`, a frame that cannot be read a :class:`MalformedMessage`, so that no frame
-can end the task that reads the socket. Frames may hold many megabytes: pictures stay in the frame
-they came in and are copied only when asked for (:attr:`Preview.image`).
+:func:`parse_text` and :func:`parse_binary` never raise, so no frame can end the task that reads the
+socket: an unknown type becomes an :class:`UnknownMessage`, a broken frame a
+:class:`MalformedMessage`. Frames may have many megabytes: images stay in their frame and are copied
+only on use (:attr:`Preview.image`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from .messages import (
 
 
 def parse_text(frame: str | bytes) -> Message:
-    """Read a text frame, ``{"type": …, "data": {…}}``. Never raises."""
+    """Parse a text frame, ``{"type": …, "data": {…}}``. Never raises."""
     try:
         body = json.loads(frame)
     except (ValueError, RecursionError) as error:
@@ -48,7 +48,7 @@ def parse_text(frame: str | bytes) -> Message:
 
 
 def read_message(kind: str, data: Any) -> Message:
-    """Read a message that is out of its frame, as those in a history entry's ``status``."""
+    """Parse a message without its frame, such as those in a history entry's ``status``."""
     reader = _READERS.get(kind)
     if reader is None:
         return UnknownMessage(kind, data)
@@ -61,9 +61,9 @@ def read_message(kind: str, data: Any) -> Message:
 
 
 def parse_binary(frame: bytes | bytearray | memoryview) -> Message:
-    """Read a binary frame: a big-endian uint32 event type, then its layout. Never raises.
+    """Parse a binary frame: a big-endian uint32 event type, then its layout. Never raises.
 
-    The frame must not change afterwards: pictures refer to it.
+    The frame must not change afterwards: images refer to it.
     """
     view = memoryview(frame)
     try:
@@ -135,7 +135,7 @@ def _read_executing(data: dict[str, Any]) -> Message:
         raise _Unreadable("no node")
     node = _id_or_none(data["node"])
     if node is None and data["node"] is not None:
-        raise _Unreadable("no node")  # anything else would read as the end of the job
+        raise _Unreadable("no node")  # None would mean the end of the job
     display = _id_or_none(data.get("display_node"))
     return Executing(_id_or_none(data.get("prompt_id")), node, display or node)
 
@@ -234,14 +234,14 @@ def _prompt_id(data: dict[str, Any]) -> str:
 
 
 def _id_or_none(value: Any) -> str | None:
-    """Ids are strings; some custom nodes send their number."""
+    """An id as a string; some custom nodes send numbers."""
     if isinstance(value, str):
         return value
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _number(value: Any) -> float:
-    """A finite number; 0 for anything else, which reads as "no progress told"."""
+    """A finite number; 0, which means no progress, for anything else."""
     try:
         number = float(value) if isinstance(value, int | float) else 0.0
     except OverflowError:

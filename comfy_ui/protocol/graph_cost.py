@@ -1,4 +1,4 @@
-"""What an API-format graph tells before it runs: what runs, and roughly what each node costs."""
+"""The nodes that a graph runs and their rough costs, from the graph alone."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class GraphCost:
-    """What an API-format graph tells before it runs.
+    """The structure and costs of an API-format graph.
 
-    ``sources`` are the nodes each node takes from, without switch branches known not to be taken.
-    ``outputs`` are where the run ends; ``outputs_told`` says that the server named them.
-    ``weights`` are costs in units of about half a sampling step.
+    ``sources`` are the nodes that each node takes inputs from, without switch branches that are
+    known not to be taken. ``outputs`` are the nodes at which the run ends; ``outputs_reported``
+    says that the server named them. ``weights`` are costs in units of about half a sampling step.
     """
 
     classes: Mapping[str, str]
     titles: Mapping[str, str]
     sources: Mapping[str, tuple[str, ...]]
     outputs: frozenset[str]
-    outputs_told: bool
+    outputs_reported: bool
     weights: Mapping[str, float]
 
 
@@ -30,9 +30,9 @@ def plan_graph(
     """Read a graph, ``{node_id: {"class_type", "inputs", "_meta"}}``. Never raises.
 
     Args:
-        graph: API format. Anything of another shape in it is passed over.
-        output_nodes: the ids the server runs the graph for, where it told them. Otherwise every
-            node that nothing takes from, and every one that looks as if it saved or showed
+        graph: API format. Entries of another shape are skipped.
+        output_nodes: the ids that the server runs the graph for, if it reported them. Otherwise
+            every node whose outputs are unused, and every node that seems to save or show
             something.
     """
     nodes = {id_: node for id_, node in graph.items() if isinstance(node, Mapping)}
@@ -40,7 +40,7 @@ def plan_graph(
     classes = {id_: _text(node.get("class_type")) for id_, node in nodes.items()}
     sources = {id_: _sources(id_, nodes) for id_ in nodes}
     used = {source for ids in sources.values() for source in ids}
-    told = frozenset(output_nodes or ()) & nodes.keys()
+    reported = frozenset(output_nodes or ()) & nodes.keys()
     return GraphCost(
         classes=classes,
         titles={
@@ -48,11 +48,11 @@ def plan_graph(
             for id_, node in nodes.items()
         },
         sources=sources,
-        outputs=told
+        outputs=reported
         or frozenset(
             id_ for id_, class_type in classes.items() if id_ not in used or is_saver(class_type)
         ),
-        outputs_told=bool(told),
+        outputs_reported=bool(reported),
         weights={id_: _weight(classes[id_], inputs[id_], nodes) for id_ in nodes},
     )
 
@@ -63,15 +63,15 @@ def ancestors(
     *,
     done: Collection[str] = frozenset(),
 ) -> set[str]:
-    """``outputs`` and all they need, not looking behind nodes that are ``done``."""
-    found: set[str] = set()
+    """``outputs`` and all nodes that they need, not following nodes that are ``done``."""
+    needed: set[str] = set()
     waiting = [id_ for id_ in outputs if id_ not in done]
     while waiting:
         id_ = waiting.pop()
-        if id_ not in found and id_ in sources:
-            found.add(id_)
+        if id_ not in needed and id_ in sources:
+            needed.add(id_)
             waiting += [source for source in sources[id_] if source not in done]
-    return found
+    return needed
 
 
 def _sources(id_: str, nodes: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
@@ -86,14 +86,14 @@ def _sources(id_: str, nodes: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...
 
 
 def _link(value: Any) -> str:
-    """The node a value is taken from, empty for a literal."""
+    """The id of the node that a value is linked to; empty for a literal."""
     if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str | int):
         return str(value[0])
     return ""
 
 
 def _literal(value: Any, nodes: Mapping[str, Mapping[str, Any]]) -> Any:
-    """A value written in the graph, also by way of a primitive node; None when it is computed."""
+    """A literal value, directly or from a primitive node; None if it is computed."""
     source = nodes.get(_link(value))
     if source is None:
         return None if isinstance(value, list) else value
@@ -104,10 +104,12 @@ def _literal(value: Any, nodes: Mapping[str, Mapping[str, Any]]) -> Any:
 
 
 def is_loader(class_type: str) -> bool:
+    """Whether a node class loads a model, by its name."""
     return "Loader" in class_type or (class_type.startswith("Load") and "Model" in class_type)
 
 
 def is_saver(class_type: str) -> bool:
+    """Whether a node class saves or shows a result, by its name."""
     return class_type.startswith(("Save", "Preview", "VHS_VideoCombine"))
 
 
@@ -132,8 +134,8 @@ def _weight(
 
 
 def _steps(inputs: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> float:
-    """How many steps a sampler makes; 20 where the graph does not say."""
-    for _ in range(8):  # a chain of sigmas is short, and may be a circle in a broken graph
+    """The number of steps of a sampler; 20 if the graph does not say."""
+    for _ in range(8):  # a chain of sigmas is short, but may be a circle in a broken graph
         steps = _literal(inputs.get("steps"), nodes)
         if isinstance(steps, int | float) and steps > 0:
             first = _literal(inputs.get("start_at_step"), nodes)

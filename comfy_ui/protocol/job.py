@@ -1,18 +1,17 @@
 """One job as a state machine: ``advance(state, event, now) -> state``.
 
-The queue, then the history, is the truth; messages make it fast. Both shells feed the same events,
-the HTTP one only poll answers, and obey :func:`poll_due` and :func:`cancel_due`. Rules:
+The queue, then the history, decides; messages make it fast. Both clients feed the same events (the
+sync one only poll answers) and obey :func:`poll_due` and :func:`cancel_due`. Rules:
 
-* A job ends exactly once. Whatever comes after the end changes nothing.
-* ``execution_error`` and ``execution_interrupted`` end it: they carry all there is to know.
-* ``execution_success`` alone does not, as files must not be missed: the history is read, unless
-  the socket has been there, unbroken, since before the job was queued, and every node at which the
-  run ends has told its results. Then nothing is left to learn, and a request is saved.
-* ``executing`` with no node means over, not good: the history says how.
-* In neither queue nor history, looked for twice, is first doubted for ``GRACE_S``: an entry may
-  come late. One that was cancelled before it was seen to run is believed gone sooner: nobody
-  wants to wait for that, nor for what it may have produced after all.
-* Time alone decides nothing, hence there is no tick: only answers do.
+* A job ends exactly once. Events after the end change nothing.
+* ``execution_error`` and ``execution_interrupted`` end it: they are complete.
+* ``execution_success`` alone does not, because no file may be missed: the history is read, unless
+  the socket has been open without a break since before the job was queued and every output node has
+  reported its results. That saves a request.
+* ``executing`` without a node means that the job is over; the history says how it ended.
+* A job in neither queue nor history is lost only after two polls and ``GRACE_S``: its entry may
+  come late. A job that was cancelled before it was seen running counts as gone sooner.
+* Time alone changes nothing, so there is no tick event: only answers do.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ _SENDER = "SaveImageWebsocket"
 
 
 def advance(state: JobState, event: Event, now: float) -> JobState:
-    """The state after an event. Never raises; returns the same object where nothing changes."""
+    """The state after an event. Never raises; returns the same object if nothing changes."""
     if state.final is not None:
         return state
     match event:
@@ -94,9 +93,9 @@ def advance(state: JobState, event: Event, now: float) -> JobState:
                 state, polled_at=now, failed_polls=state.failed_polls + 1, connected=False
             )
         case Submitted():
-            return _found(fast_replace(state, urgent_since=now))
+            return _present(fast_replace(state, urgent_since=now))
         case Accepted():
-            return _found(fast_replace(state, accepted=True, urgent_since=now))
+            return _present(fast_replace(state, accepted=True, urgent_since=now))
         case CancelRequested():
             if state.cancel_requested_at is not None:
                 return state
@@ -117,10 +116,10 @@ def advance(state: JobState, event: Event, now: float) -> JobState:
                 failed_polls=0,
                 urgent_since=now,
             )
-    return _hear(state, event, now)
+    return _read_message(state, event, now)
 
 
-def _hear(state: JobState, message: Message, now: float) -> JobState:
+def _read_message(state: JobState, message: Message, now: float) -> JobState:
     match message:
         case QueueStatus(queue_remaining=remaining):
             if state.running or remaining == state.queue_remaining:
@@ -131,22 +130,22 @@ def _hear(state: JobState, message: Message, now: float) -> JobState:
         case UnknownMessage() | MalformedMessage():
             return state
     if message.prompt_id is None:
-        # A preview without metadata, or the node told on connecting. The server runs one job at a
-        # time, so it is this one's while this one runs. It is shown, and proves nothing: previews
-        # of jobs without a clientId go to every socket.
+        # A preview without metadata, or the node reported on connecting. The server runs one job at
+        # a time, so it belongs to this one while this one runs. It is shown but proves nothing:
+        # previews of jobs without a clientId go to every socket.
         if not state.running or state.over_at is not None:
             return state
         state = fast_replace(state, tracker=state.tracker.hear(message, now))
         return _receive(state, message) if isinstance(message, Preview) else state
     if message.prompt_id != state.prompt_id:
         return state
-    state = fast_replace(_found(state), accepted=True, connected=True, heard_at=now)
+    state = fast_replace(_present(state), accepted=True, connected=True, heard_at=now)
     if isinstance(message, Executing) and message.node is None:
         return _over(state, now)
-    return _follow(state, message, now)
+    return _read_own_message(state, message, now)
 
 
-def _follow(
+def _read_own_message(
     state: JobState,
     message: ExecutionStart
     | ExecutionCached
@@ -177,7 +176,7 @@ def _follow(
 
 
 def _receive(state: JobState, message: Preview) -> JobState:
-    """Keep a picture that is a result: its node sends what others save. Nobody else has it."""
+    """Keep an image that ``SaveImageWebsocket`` sends as a result: the server has no copy."""
     plan, node = state.tracker.plan, message.node or state.tracker.node or ""
     if plan is None or plan.classes.get(node) != _SENDER or message.media_type != "image/png":
         return state
@@ -186,8 +185,8 @@ def _receive(state: JobState, message: Preview) -> JobState:
     )
 
 
-def _found(state: JobState) -> JobState:
-    """There is a trace of the job: whatever looked like an absence was none."""
+def _present(state: JobState) -> JobState:
+    """The server has a trace of the job, so earlier signs of absence were wrong."""
     if state.absent_since is None and not state.out_of_queue:
         return state
     return fast_replace(state, out_of_queue=False, absent_since=None, absences=0)
@@ -200,7 +199,7 @@ def _over(state: JobState, now: float) -> JobState:
 
 
 def _settle_success(state: JobState, now: float) -> JobState:
-    """End a success without asking, if nothing can have been missed."""
+    """End a success without a poll if no message can have been missed."""
     plan = state.tracker.plan
     if (
         not isinstance(state.ending, ExecutionSuccess)
@@ -208,7 +207,8 @@ def _settle_success(state: JobState, now: float) -> JobState:
         or plan is None
         or not plan.outputs
         or not plan.outputs <= state.executed.keys()
-        or not state.executed.keys() <= plan.classes.keys()  # a node expanded: there may be more
+        # A node that expanded may have more files.
+        or not state.executed.keys() <= plan.classes.keys()
     ):
         return state
     return _end(state, Phase.SUCCEEDED, now)
@@ -219,7 +219,7 @@ def _read_queue(state: JobState, answer: QueueAnswer, now: float) -> JobState:
     if answer.place == "absent":
         return fast_replace(state, out_of_queue=True)
     state = fast_replace(
-        _found(_with_graph(state, answer)),
+        _present(_with_graph(state, answer)),
         accepted=True,
         position_is_old=False,
         queue_position=answer.position,
@@ -238,7 +238,7 @@ def _read_history(state: JobState, answer: HistoryAnswer, now: float) -> JobStat
     entry = answer.entry
     if entry is None:
         if not state.out_of_queue and state.needs_queue:
-            return state  # an empty history alone says nothing: the job may be in the queue
+            return state  # an empty history proves nothing: the job may be in the queue
         since = now if state.absent_since is None else state.absent_since
         state = fast_replace(
             state, out_of_queue=False, absent_since=since, absences=state.absences + 1
@@ -246,7 +246,7 @@ def _read_history(state: JobState, answer: HistoryAnswer, now: float) -> JobStat
         return _judge_absence(state, now - since, now)
     state = _with_graph(fast_replace(state, accepted=True), entry)
     tracker = fast_replace(state.tracker, cached=state.tracker.cached | entry.cached)
-    # Clients keep jobs that are over; the graph, which may be large, has told what it can.
+    # Clients keep jobs that are over, so the graph, which may be large, is dropped.
     state = fast_replace(state, tracker=tracker, entry=replace(entry, graph=None))
     match entry.ending:
         case ExecutionSuccess():
@@ -260,19 +260,21 @@ def _judge_absence(state: JobState, absent_s: float, now: float) -> JobState:
     cancelling = state.cancel_requested_at is not None
     deleted = state.cancel_sent_at is not None and state.accepted and not state.running
     patience_s = RECHECK_S if deleted and state.over_at is None else GRACE_S
-    if absent_s < patience_s:  # the first look is at 0 s, so this is never the only one
+    if absent_s < patience_s:  # the first poll is at 0 s, so there were at least two
         return state
     if cancelling and not isinstance(state.ending, ExecutionSuccess):
         return _end(state, Phase.CANCELLED, now)
     return _end(state, Phase.LOST, now)
 
 
-def _with_graph(state: JobState, told: QueueAnswer | HistoryEntry) -> JobState:
-    """Measure by the graph and the outputs that the server itself names, once it does."""
+def _with_graph(state: JobState, answer: QueueAnswer | HistoryEntry) -> JobState:
+    """Measure by the graph and the output nodes that the server reports, once it does."""
     plan = state.tracker.plan
-    if told.graph is None or (plan is not None and (plan.outputs_told or not told.output_nodes)):
+    if answer.graph is None or (
+        plan is not None and (plan.outputs_reported or not answer.output_nodes)
+    ):
         return state
-    plan = plan_graph(told.graph, output_nodes=told.output_nodes)
+    plan = plan_graph(answer.graph, output_nodes=answer.output_nodes)
     return fast_replace(state, tracker=state.tracker.with_plan(plan))
 
 

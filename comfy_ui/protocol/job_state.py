@@ -1,4 +1,4 @@
-"""What is known of one job, and what can happen to it. The rules are in :mod:`.job`."""
+"""The state of one job and the events that change it. The rules are in :mod:`.job`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RESUBMIT_AFTER_S = 2.0  # a request whose answer was lost may still be on its wa
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """The job is about to be posted again, its first post having gone astray."""
+    """The job is about to be posted again, because its first post was lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,24 +35,24 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class CancelRequested:
-    """Somebody wants it stopped. Stays so until the end is seen."""
+    """A caller wants the job stopped. Holds until the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class CancelSent:
-    """The server was told to stop it, and has answered. It says 200 to anything."""
+    """The server answered a cancellation. It answers 200 to any."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLost:
-    """The socket closed, or was given up."""
+    """The socket was closed or given up."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionRegained:
-    """A socket is there again. ``listening``: under the clientId with which the job was queued.
+    """A socket is open again. ``listening``: under the clientId that the job was queued with.
 
-    A fresh clientId is the safe choice; the job's messages then go nowhere, and it is polled.
+    A fresh clientId is the safe choice; the job's messages are then lost, and it is polled.
     """
 
     listening: bool = False
@@ -60,7 +60,7 @@ class ConnectionRegained:
 
 @dataclass(frozen=True, slots=True)
 class PollFailed:
-    """The server could not be asked, or what it said could not be read."""
+    """The server did not answer, or its answer could not be read."""
 
 
 Event = (
@@ -79,9 +79,9 @@ Event = (
 
 @dataclass(frozen=True)
 class JobState:
-    """What is known of a job. Make one with :func:`new_job`, and change it with :func:`advance`.
+    """The state of a job. Create it with :func:`new_job` and change it with :func:`advance`.
 
-    ``final`` is None until the one end. Until then ``phase`` is what to show.
+    ``final`` is None until the job ends. ``phase`` is what to show.
     """
 
     prompt_id: str
@@ -97,10 +97,10 @@ class JobState:
     queue_remaining: int | None = None
     position_is_old: bool = False
 
-    heard_at: float | None = None  # a message of this job, over the socket there is now
+    heard_at: float | None = None  # the last message of this job on the current socket
     polled_at: float | None = None
     failed_polls: int = 0
-    urgent_since: float = 0.0  # the polls get slower from here
+    urgent_since: float = 0.0  # polls slow down from here
     out_of_queue: bool = False
     absent_since: float | None = None
     absences: int = 0
@@ -109,7 +109,7 @@ class JobState:
     cancel_sent_at: float | None = None
 
     executed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    sent: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)  # pictures, by node
+    sent: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)  # images, by node
     over_at: float | None = None
     final: Phase | None = None
     final_at: float | None = None
@@ -118,6 +118,7 @@ class JobState:
 
     @property
     def phase(self) -> Phase:
+        """The phase to show now."""
         if self.final is not None:
             return self.final
         if self.cancel_requested_at is not None:
@@ -130,16 +131,16 @@ class JobState:
     def needs_queue(self) -> bool:
         """Whether a poll has to read the queue before the history.
 
-        Not when a message said that the job is over, unless the history does not bear that out.
+        Not after a message that the job is over, unless the history does not confirm it.
         """
         return self.over_at is None or self.absences > 0
 
     @property
     def may_resubmit(self) -> bool:
-        """The answer to the post was lost, and the server has no trace of the job.
+        """Whether the post was lost, so that posting again does not run the job twice.
 
-        Posting it again then does not run it twice. True only after ``RESUBMIT_AFTER_S`` of
-        looking; nothing is posted by itself.
+        True only if the server had no trace of the job for ``RESUBMIT_AFTER_S``. Nothing is posted
+        automatically.
         """
         return (
             self.final is None
@@ -152,12 +153,12 @@ class JobState:
 
     @property
     def cached(self) -> bool:
-        """Every output came from the server's cache: the files are those of an earlier run."""
+        """Whether every output came from the server's cache, with the files of an earlier run."""
         outputs = self.tracker.plan.outputs if self.tracker.plan else frozenset()
         return bool(outputs) and outputs <= self.tracker.cached
 
     def progress(self, now: float) -> Progress:
-        """What to show now."""
+        """The progress to show now."""
         tracker, preview = self.tracker, self.tracker.preview
         started_at = tracker.started_at
         end = now if self.final_at is None else self.final_at
@@ -179,7 +180,7 @@ class JobState:
         )
 
     def seconds(self) -> float | None:
-        """How long the run took, by the server's clock where it told; None before the end."""
+        """How long the run took, by the server's clock if it reported; None before the end."""
         if self.entry is not None and self.entry.seconds is not None:
             return self.entry.seconds
         if self.final_at is None or self.tracker.started_at is None:
@@ -187,7 +188,7 @@ class JobState:
         return self.final_at - self.tracker.started_at
 
     def outputs(self, *, include_temp: bool = False) -> Outputs:
-        """What the job has produced so far, also when it failed later on."""
+        """The outputs so far, even if the job failed later."""
         per_node: Mapping[str, Any] = self.executed
         if self.entry is not None:
             per_node = {**self.executed, **self.entry.outputs}
@@ -196,22 +197,22 @@ class JobState:
         rank = {
             id_: i for i, id_ in enumerate(self.tracker.plan.classes if self.tracker.plan else ())
         }
-        # An inner node such as 2.0.0.1 stands where the node that made it stands.
+        # An inner node such as 2.0.0.1 is ordered like the node that created it.
         order = sorted(
             per_node, key=lambda id_: rank.get(id_, rank.get(id_.partition(".")[0], len(rank)))
         )
         return collect_outputs(per_node, order=order, include_temp=include_temp)
 
     def sent_since(self, before: JobState) -> Iterator[tuple[OutputFile, bytes]]:
-        """Pictures that have come over the socket since, as ``outputs`` names them."""
+        """Images received over the socket since ``before``, named as in ``outputs``."""
         for node, pictures in self.sent.items():
-            had = len(before.sent.get(node, ()))
-            if len(pictures) > had:
+            old = len(before.sent.get(node, ()))
+            if len(pictures) > old:
                 files = collect_outputs({node: self._listed(node)}).files
-                yield from zip(files[had:], pictures[had:], strict=True)
+                yield from zip(files[old:], pictures[old:], strict=True)
 
     def _listed(self, node: str) -> dict[str, list[dict[str, str]]]:
-        """The pictures that a node sent, in the form in which saved ones are told."""
+        """The images that a node sent, in the form of saved ones."""
         return {
             "images": [
                 {
@@ -224,7 +225,7 @@ class JobState:
         }
 
     def verdict(self, *, include_temp: bool = False) -> Outputs | GenerationError | None:
-        """The outputs, or the error to raise in their place; None before the end."""
+        """The outputs, or the error to raise instead; None before the end."""
         match self.final:
             case None:
                 return None
@@ -248,10 +249,10 @@ class JobState:
         if not isinstance(error, ExecutionError):
             error = ExecutionError(self.prompt_id)
         title = self.tracker.title(error.node_id) or error.node_type
-        said = error.exception_message.strip() or error.exception_type
+        message = error.exception_message.strip() or error.exception_type
         kind = OutOfMemoryError if is_out_of_memory(error) else GenerationFailedError
         return kind(
-            f"{title or 'ComfyUI'}: {said or 'the run failed without a message.'}",
+            f"{title or 'ComfyUI'}: {message or 'the run failed without a message.'}",
             prompt_id=self.prompt_id,
             node_id=error.node_id,
             node_type=error.node_type,
@@ -287,16 +288,16 @@ def new_job(
     listening: bool = False,
     accepted: bool = False,
 ) -> JobState:
-    """A job about to be posted, or one that somebody else has posted.
+    """A job about to be posted, or one that another client has posted.
 
     Args:
         prompt_id: the id it is posted under.
         now: seconds of a clock that never goes back; the same one in all calls.
-        graph: what is posted, for titles and the percentage. The queue tells it otherwise.
-        output_nodes: ids the run is restricted to (``partial_execution_targets``).
-        listening: a socket is open under the clientId that the post carries. Without, and for
-            somebody else's job, it is followed by polling.
-        accepted: the server is known to have it, or somebody else has posted it.
+        graph: the posted graph, for titles and the percentage; by default taken from the queue.
+        output_nodes: ids that the run is restricted to (``partial_execution_targets``).
+        listening: whether a socket is open under the clientId of the post. Otherwise, and for
+            another client's job, it is tracked by polling.
+        accepted: whether the server is known to have the job.
     """
     plan = None if graph is None else plan_graph(graph, output_nodes=output_nodes)
     return JobState(
@@ -311,12 +312,12 @@ def new_job(
 
 
 def is_out_of_memory(error: ExecutionError) -> bool:
-    """Whether a node failed for want of memory, by what PyTorch and Python call that."""
-    kind, said = error.exception_type or "", error.exception_message.lower()
+    """Whether a node ran out of memory, by the exceptions of PyTorch and Python."""
+    kind, message = error.exception_type or "", error.exception_message.lower()
     return (
         "OutOfMemory" in kind
         or kind.rpartition(".")[2] == "MemoryError"
-        or "out of memory" in said
-        or "allocation on device" in said
-        or "not enough memory" in said
+        or "out of memory" in message
+        or "allocation on device" in message
+        or "not enough memory" in message
     )

@@ -1,4 +1,4 @@
-"""What a server says over its WebSocket, as a closed set of values; :mod:`.frames` reads them."""
+"""The WebSocket messages of a server, as a closed set of values; :mod:`.frames` parses them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,14 @@ class FeatureFlags:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionStart:
+    """A job starts."""
+
     prompt_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionCached:
-    """Nodes whose result is in the server's cache, also such as the job does not need."""
+    """Nodes whose result is in the server's cache, including some that the job does not need."""
 
     prompt_id: str
     nodes: tuple[str, ...]
@@ -42,9 +44,9 @@ class ExecutionCached:
 class Executing:
     """A node starts.
 
-    ``node`` None means that the job is over, whichever way it ended. ``prompt_id`` None: sent on
-    connecting while some job of this clientId runs. ``display_node`` is the node of the graph that
-    stands for an inner node made at run time.
+    ``node`` None: the job is over, however it ended. ``prompt_id`` None: sent on connecting while a
+    job of this clientId runs. ``display_node`` is the node of the graph that represents an inner
+    node created at run time.
     """
 
     prompt_id: str | None
@@ -54,7 +56,7 @@ class Executing:
 
 @dataclass(frozen=True, slots=True)
 class NodeProgress:
-    """``progress``: one step of the node at work. ``max`` may change and ``value`` start over."""
+    """One step of the running node. ``max`` may change and ``value`` start over."""
 
     prompt_id: str | None
     node: str | None
@@ -75,7 +77,7 @@ class NodeState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ProgressState:
-    """A snapshot of every node that was started so far."""
+    """A snapshot of every node started so far."""
 
     prompt_id: str
     nodes: tuple[NodeState, ...]
@@ -93,7 +95,7 @@ class Executed:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionSuccess:
-    """All outputs are made. The history entry may not be there yet."""
+    """All outputs are complete. The history entry may come later."""
 
     prompt_id: str
 
@@ -112,6 +114,8 @@ class ExecutionError:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionInterrupted:
+    """The job was interrupted; it is over."""
+
     prompt_id: str
     node_id: str | None = None
     node_type: str | None = None
@@ -136,7 +140,7 @@ class Notification:
 
 @dataclass(frozen=True)
 class Preview:
-    """A picture of the work in progress, or one that a node sends in place of saving it.
+    """A preview image, or one that ``SaveImageWebsocket`` sends instead of saving it.
 
     Without negotiated metadata, and for jobs queued without a clientId, ``prompt_id`` and ``node``
     are None.
@@ -150,13 +154,13 @@ class Preview:
 
     @cached_property
     def image(self) -> bytes:
-        """The encoded picture."""
+        """The encoded image, copied out of the frame."""
         return bytes(self.data)
 
 
 @dataclass(frozen=True, slots=True)
 class ProgressText:
-    """A line that a node shows while it works. Names no job."""
+    """A line that a node shows while it runs. Has no prompt_id."""
 
     node: str
     text: str
@@ -167,7 +171,7 @@ class ProgressText:
 
 @dataclass(frozen=True, slots=True)
 class UnknownMessage:
-    """A type that is not known here; newer servers have more. ``binary:N`` for binary frames."""
+    """A message of an unknown type; newer versions have more. ``binary:N`` for binary frames."""
 
     type: str
     data: Any = None
@@ -175,7 +179,7 @@ class UnknownMessage:
 
 @dataclass(frozen=True, slots=True)
 class MalformedMessage:
-    """A frame that cannot be read. ``reason`` is for the log."""
+    """A frame that cannot be parsed. ``reason`` is for the log."""
 
     reason: str
 

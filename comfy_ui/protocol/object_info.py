@@ -1,6 +1,6 @@
-"""What node classes a server has, read from ``GET /object_info``.
+"""The node classes of a server, parsed from ``GET /object_info``.
 
-Two spellings of a choice exist side by side: ``[["a", "b"], {…}]`` and
+A choice has two spellings: ``[["a", "b"], {…}]`` and
 ``["COMBO", {"options": ["a", "b"]}]``. Both become an :class:`InputSpec` of type ``COMBO``.
 Inputs of the newer dynamic types (``COMFY_DYNAMICCOMBO_V3``, ``COMFY_AUTOGROW_V3``,
 ``COMFY_MATCHTYPE_V3``, …) keep everything they declare in :attr:`InputSpec.options`.
@@ -30,9 +30,9 @@ class InputSpec:
 
     ``type`` is ComfyUI's type name: ``INT``, ``FLOAT``, ``STRING``, ``BOOLEAN``, ``COMBO``, a
     socket type such as ``MODEL``, a comma list of accepted types, or ``*``.
-    ``choices`` is None where no list is declared (not a choice, or one that is fetched elsewhere);
-    an empty tuple means that the server has nothing to choose from, for instance no model files.
-    ``options`` is the declaration as sent, with everything that has no field of its own.
+    ``choices`` is None if no list is declared (not a choice, or fetched elsewhere); an empty tuple
+    means that there is nothing to choose from, such as no model files. ``options`` is the
+    declaration as sent, with everything that has no field here.
     """
 
     name: str
@@ -55,7 +55,7 @@ class InputSpec:
 
 @dataclass(frozen=True, slots=True)
 class NodeSpec:
-    """One node class. ``inputs`` in declared order, required ones first, hidden ones left out."""
+    """One node class. ``inputs`` are in declared order, required first, without hidden ones."""
 
     class_type: str
     display_name: str
@@ -76,11 +76,10 @@ class NodeSpec:
 class NodeRegistry(Mapping[str, NodeSpec]):
     """All node classes of a server; each is read on first use.
 
-    ``raw`` is the server's answer as it came. Classes whose declaration is not an object are left
-    out, as are single inputs that cannot be read.
+    ``raw`` is the server's answer, unchanged. Malformed classes and inputs are left out.
 
     Raises:
-        ComfyUIConnectionError: the answer is not a JSON object, so no ComfyUI sent it.
+        ComfyUIConnectionError: the answer is not a JSON object.
     """
 
     def __init__(self, raw_object_info: Mapping[str, Any]) -> None:
@@ -108,11 +107,11 @@ class NodeRegistry(Mapping[str, NodeSpec]):
         return sum(1 for _ in self)
 
     def __repr__(self) -> str:
-        return f"<NodeLibrary of {len(self)} classes>"
+        return f"<NodeRegistry of {len(self)} classes>"
 
 
 def read_node(class_type: str, raw: Mapping[str, Any]) -> NodeSpec:
-    """Read one class of an ``/object_info`` answer. Parts of a wrong shape are left out."""
+    """Parse one class of an ``/object_info`` answer. Malformed parts are left out."""
     outputs = tuple(_type_name(item) for item in _list(raw.get("output")))
     names = [item if isinstance(item, str) else "" for item in _list(raw.get("output_name"))]
     are_lists = [item is True for item in _list(raw.get("output_is_list"))]
@@ -137,9 +136,9 @@ def read_node(class_type: str, raw: Mapping[str, Any]) -> NodeSpec:
 
 
 def read_input(name: str, declaration: Any, *, required: bool = True) -> InputSpec | None:
-    """Read one input declaration, ``[type, options?]``; None when it is not one.
+    """Parse one input declaration, ``[type, options?]``; None if it is not one.
 
-    Also reads the inputs nested in the options of the dynamic types.
+    Also parses the inputs nested in the options of the dynamic types.
     """
     if not isinstance(declaration, list | tuple) or not declaration:
         return None
@@ -188,13 +187,13 @@ def _read_inputs(raw: Mapping[str, Any]) -> dict[str, InputSpec]:
 
 
 def _ordered(order: list[Any], declarations: Mapping[str, Any]) -> Iterable[str]:
-    """All declared names, first those that ``input_order`` lists."""
+    """All declared names, those in ``input_order`` first."""
     listed = [name for name in order if isinstance(name, str) and name in declarations]
     return dict.fromkeys([*listed, *declarations])
 
 
 def _type_name(value: Any) -> str:
-    # A list where a type name is due is the old spelling of an output that gives one of its words.
+    # A list instead of a type name is the old spelling of an output that gives one of its items.
     return value if isinstance(value, str) else "COMBO" if isinstance(value, list) else "*"
 
 

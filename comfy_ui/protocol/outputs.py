@@ -1,9 +1,9 @@
-"""What a job produced: files and texts, in order, each once.
+"""The outputs of a job: files and texts, in order, without duplicates.
 
-``executed`` messages and ``GET /history`` name outputs in the same form, one object a node:
+``executed`` messages and ``GET /history`` have outputs in the same form, one object per node:
 ``{"images": [{"filename", "subfolder", "type"}], "text": ["…"], "animated": [true], …}``.
-The key says little (a video comes under ``images``), so the kind of a file is told by the format
-it declares, then by its extension, and by the key only when neither is known.
+The key says little (videos come under ``images``), so the kind of a file follows from the format it
+declares, then from its extension, and from the key only if neither is known.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ _KIND_OF_KEY: dict[str, Kind] = {
 }
 _TEXT_KEYS = frozenset({"text", "string"})
 SOCKET_FOLDER = "websocket"
-"""The ``type`` of a picture that came over the socket and that the server does not keep."""
+"""The ``type`` of an image that came over the socket; the server does not keep it."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutputFile:
-    """A file at the server. ``file["filename"]`` reads the same as ``file.filename``.
+    """A file on the server. ``file["filename"]`` is the same as ``file.filename``.
 
-    ``type`` is the server's folder: ``output``, ``temp`` or ``input``; or ``websocket`` for a
-    picture that a node sent instead of saving it: only the client that received it has its bytes.
-    All names come from the server: never use them as a path on this machine unchecked.
+    ``type`` is the server's folder: ``output``, ``temp`` or ``input``; or ``websocket`` for an
+    image that a node sent instead of saving it: only the client that received it has its bytes. All
+    names come from the server: never use them as a local path unchecked.
     """
 
     filename: str
@@ -56,7 +56,7 @@ class OutputFile:
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """What makes two mentions the same file of the same node."""
+        """Identifies a file of a node."""
         return (self.node, self.type, self.subfolder, self.filename)
 
     def __getitem__(self, name: str) -> str:
@@ -74,6 +74,7 @@ class Outputs:
     texts: tuple[str, ...] = ()
 
     def of_kind(self, kind: Kind) -> tuple[OutputFile, ...]:
+        """The files of one kind."""
         return tuple(file for file in self.files if file.kind == kind)
 
 
@@ -87,9 +88,9 @@ def collect_outputs(
 
     Args:
         per_node_outputs: as in ``history[id]["outputs"]``. Anything of another shape is skipped.
-        order: node ids in the order wanted; others follow as they come. The server's own order of
-            nodes changes from run to run.
-        include_temp: also take files in the server's ``temp`` folder, which previews write.
+        order: node ids in the desired order; others follow. The server's own order changes from run
+            to run.
+        include_temp: whether to include files in the server's ``temp`` folder, from previews.
     """
     files: dict[tuple[str, str, str, str], OutputFile] = {}
     texts: list[str] = []

@@ -1,30 +1,31 @@
-"""When a shell has something to do for a job: poll the server, repeat a cancellation, reconnect."""
+"""When a client has to poll the server for a job, repeat a cancellation, or reconnect."""
 
 from __future__ import annotations
 
 import math
 
 from .job_state import JobState
+from .retry import Backoff
 
 WATCHDOG_S = 10.0
 POLL_MIN_S, POLL_MAX_S = 0.003, 0.5
 CANCEL_EVERY_S = 1.0
+_RETRY = Backoff(base_s=0.25, cap_s=5.0, attempts=None)
 
 
 def poll_due(state: JobState, now: float) -> float:
-    """When to ask the server next, never before ``now``; infinity after the end.
+    """When to poll next, never before ``now``; infinity after the end.
 
-    Ask for the queue first if ``state.needs_queue``, then, if the job is not in it, for its
-    history, and give :func:`advance` the answers in that order. Polls begin a few milliseconds
-    apart and become slower in proportion to the time that has passed, down to two a second. With a
-    socket that carries the job's messages they only guard against silence. A job whose post is
-    still under way is not to be asked for.
+    Read the queue first if ``state.needs_queue``; then, if the job is not in it, the history. Pass
+    the answers to :func:`advance` in that order. Polls begin a few milliseconds apart and slow down
+    in proportion to the time that has passed, to two a second. If a socket carries the job's
+    messages, polls only guard against silence. Do not poll while the post is in progress.
     """
     if state.final is not None:
         return math.inf
     polled_at = state.polled_at
     if state.failed_polls and polled_at is not None:
-        return max(now, polled_at + min(0.25 * 2.0 ** (min(state.failed_polls, 6) - 1), 5.0))
+        return max(now, polled_at + _RETRY.ceiling_s(state.failed_polls))
     reconciled = polled_at is not None and polled_at >= state.urgent_since
     if (
         state.listening
@@ -42,10 +43,10 @@ def poll_due(state: JobState, now: float) -> float:
 
 
 def cancel_due(state: JobState) -> float:
-    """When to tell the server (again) to stop this job; infinity while nobody wants that.
+    """When to send (or repeat) a cancellation; infinity unless one was requested.
 
-    An interruption that falls between two checks of the server is forgotten, and a job may move
-    from pending to running between the two requests, so it is repeated until the end is seen.
+    ComfyUI forgets an interruption that falls between two of its checks, and a job may move from
+    pending to running between two requests, so the cancellation is repeated until the job ends.
     """
     if state.final is not None or state.cancel_requested_at is None:
         return math.inf
@@ -55,9 +56,9 @@ def cancel_due(state: JobState) -> float:
 
 
 def is_deaf(state: JobState, now: float) -> bool:
-    """The socket that should carry the job's messages has been silent while the job ran.
+    """Whether the socket that should carry the job's messages was silent while the job ran.
 
-    Such a socket stays open and silent for ever: open another, under a fresh clientId.
+    Such a socket stays open and silent: open another, under a fresh clientId.
     """
     if not state.listening or state.heard_at is not None:
         return False
@@ -75,6 +76,6 @@ def _watchdog_due(state: JobState) -> float:
     if state.polled_at is not None:
         due = max(due, state.polled_at + WATCHDOG_S / 5)
     if state.position_is_old and not state.running:
-        # Not at once: most jobs start within a second and never need a place in the queue.
+        # Not at once: most jobs start within a second and never need a queue position.
         due = min(due, (state.polled_at or state.created_at) + 1.0)
     return due

@@ -1,9 +1,8 @@
-"""One percentage and a remaining time for a whole graph.
+"""One percentage and one remaining time for a whole graph.
 
-A :class:`Tracker` follows a run. The percentage is the cost of what is done over the cost of all
-that runs (costs as in :mod:`.graph_cost`): nodes answered from the server's cache count for
-nothing, nor
-do branches that turn out not to be needed. It never falls, and is 100 only after a success.
+A :class:`Tracker` measures a run. The percentage is the cost of the finished nodes over the cost of
+all nodes that run (costs as in :mod:`.graph_cost`). Nodes from the server's cache and branches that
+turn out to be unused do not count. It never falls, and is 100 only after a success.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ from .messages import (
 
 MIN_STEPS_FOR_ETA = 2
 MIN_FRACTION_FOR_ETA = 0.05
-ALMOST = 0.99  # as far as anything gets before its end was told
+ALMOST = 0.99  # the most that a node or run gets before its end is reported
 
 
 class Phase(StrEnum):
-    """Where a job stands. The last four are final."""
+    """The phase of a job. The last four are final."""
 
     QUEUED = "queued"
     LOADING = "loading"
@@ -47,6 +46,7 @@ class Phase(StrEnum):
 
     @property
     def is_final(self) -> bool:
+        """Whether the job has ended."""
         return self in _FINAL
 
 
@@ -55,14 +55,14 @@ _FINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.LOST})
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a job is, at one moment.
+    """The progress of a job at one moment.
 
     ``progress`` is 0-100 for the whole graph and never falls. ``node`` and ``node_title`` name the
-    node at work, ``step`` of ``steps`` is its own count (None for nodes without one).
-    ``queue_position`` is 1 for the job that runs next, of ``queue_size`` that wait; None when it
-    is not waiting or its place is not known. ``eta`` is seconds to the end, None until two steps
-    allow a guess. ``preview`` is the newest picture of the work, encoded as ``preview_type`` says.
-    ``elapsed_s`` counts from the start of the run, 0 before it.
+    node that is running; ``step`` of ``steps`` is its own count (None for nodes without one).
+    ``queue_position`` is 1 for the job that runs next, of ``queue_size`` that wait; None if the job
+    is not waiting or its position is unknown. ``eta`` is seconds to the end, None until two steps
+    allow an estimate. ``preview`` is the newest preview image, encoded as ``preview_type`` says.
+    ``elapsed_s`` counts from the start of the run; 0 before it.
     """
 
     prompt_id: str
@@ -82,9 +82,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class Tracker:
-    """A run as far as it was heard of. Feed it with :meth:`hear`, in any order.
+    """The measured state of a run. Pass messages to :meth:`hear`, in any order.
 
-    ``fractions`` has the nodes of the graph that were started: 1.0 is done. ``value`` is 0-1.
+    ``fractions`` has the nodes that were started: 1.0 is done. ``value`` is 0-1.
     """
 
     plan: GraphCost | None = None
@@ -103,11 +103,11 @@ class Tracker:
     preview: Preview | None = None
 
     def with_plan(self, plan: GraphCost) -> Tracker:
-        """The same run, measured by another plan."""
+        """The same run, measured by another graph cost."""
         return _recount(fast_replace(self, plan=plan))
 
     def hear(self, message: Message, now: float) -> Tracker:
-        """Take a message of this job into account."""
+        """The state after a message of this job."""
         if isinstance(message, Preview):
             return fast_replace(self, preview=message)
         tracker = self if self.started_at is not None else fast_replace(self, started_at=now)
@@ -127,51 +127,53 @@ class Tracker:
         return tracker
 
     def finish(self, now: float) -> Tracker:
-        """The run has succeeded: nothing else makes it 100 %."""
+        """The state after a success; only that makes it 100 %."""
         return fast_replace(self, value=1.0, value_at=now)
 
     @property
     def phase(self) -> Phase:
-        """Loading, running or saving, by the node at work."""
+        """Loading, running or saving, by the node that is running."""
         class_type = self.plan.classes.get(self.node or "", "") if self.plan else ""
         if self.activity == "loading" or is_loader(class_type):
             return Phase.LOADING
         return Phase.SAVING if is_saver(class_type) else Phase.RUNNING
 
     def title(self, node: str | None) -> str | None:
-        """What the graph's author called a node, else its class; None when it is not known."""
+        """A node's title in the graph, else its class; None if unknown."""
         if self.plan is None or node is None:
             return None
         titles = self.plan.titles
-        return titles.get(node) or titles.get(node.partition(".")[0])  # 2.0.0.1 was made by 2
+        return titles.get(node) or titles.get(node.partition(".")[0])  # 2 created 2.0.0.1
 
     def eta_s(self, now: float) -> float | None:
-        """Seconds to the end, by the time taken so far. None while that would be a wild guess."""
+        """Seconds to the end, from the time taken so far; None while that is too uncertain."""
         if (
             self.started_at is None
             or self.steps_heard < MIN_STEPS_FOR_ETA
             or not MIN_FRACTION_FOR_ETA < self.value < 1.0
         ):
             return None
-        took = self.value_at - self.started_at
-        return max(0.0, took * (1 - self.value) / self.value - (now - self.value_at))
+        elapsed_s = self.value_at - self.started_at
+        return max(0.0, elapsed_s * (1 - self.value) / self.value - (now - self.value_at))
 
 
 def _enter(tracker: Tracker, node: str, now: float) -> Tracker:
-    left = tracker.node
-    if node == left:
+    previous = tracker.node
+    if node == previous:
         return tracker
     tracker = fast_replace(tracker, node=node, activity=None, step=None, steps=None)
-    # Only servers without progress_state are read by this: a node that waits for a lazy input is
-    # left too, and is not done by that.
-    return tracker if left is None or tracker.has_snapshots else _raise(tracker, {left: 1.0}, now)
+    # Only for servers without progress_state: a node that waits for a lazy input is also left, but
+    # not done.
+    if previous is None or tracker.has_snapshots:
+        return tracker
+    return _raise(tracker, {previous: 1.0}, now)
 
 
 def _count(tracker: Tracker, message: NodeProgress, now: float) -> Tracker:
     tracker = _step(tracker, message.value, message.max)
     node = message.node or tracker.node
     if tracker.has_snapshots or node is None:
-        return tracker  # the snapshot said the same, and knows which node stands for which
+        return tracker  # the snapshot has the same and maps inner nodes
     return _raise(tracker, {node: _fraction(message.value, message.max)}, now)
 
 
@@ -189,7 +191,7 @@ def _take_snapshot(tracker: Tracker, states: tuple[NodeState, ...], now: float) 
         if state.state == "running":
             running = state
     for node, fractions in inner.items():
-        # How many nodes a node expands into is known only when the last one was seen.
+        # The number of nodes that a node expands into is known only at its last one.
         rolled_up = sum(fractions) / (len(fractions) + 1)
         own[node] = max(own.get(node, 0.0), rolled_up)
     if not tracker.has_snapshots:
@@ -210,7 +212,7 @@ def _step(tracker: Tracker, value: float, maximum: float) -> Tracker:
 
 
 def _raise(tracker: Tracker, fractions: Mapping[str, float], now: float) -> Tracker:
-    """Raise the fractions of some nodes. None ever falls: a sampler may start over in its node."""
+    """Raise the fractions of some nodes; none ever falls, although a sampler may start over."""
     old = tracker.fractions
     raised = {node: f for node, f in fractions.items() if f > old.get(node, -1.0)}
     if not raised:
@@ -231,10 +233,9 @@ def _raise(tracker: Tracker, fractions: Mapping[str, float], now: float) -> Trac
 
 
 def _recount(tracker: Tracker) -> Tracker:
-    """The cost of all that runs: what was started, and what the unfinished outputs still need.
+    """The cost of all nodes that run: those started, and those that unfinished outputs need.
 
-    Branches of a lazy switch fall out here by themselves: once the switch is done, nothing needs
-    what it did not take.
+    Unused branches of a lazy switch drop out here: once the switch is done, nothing needs them.
     """
     plan = tracker.plan
     if plan is None:

@@ -1,8 +1,7 @@
-"""What a server answers to a poll: ``GET /queue``, then ``GET /history/{id}``.
+"""The answers to a poll: ``GET /queue``, then ``GET /history/{id}``.
 
-In that order a job is always found: it is at every instant in exactly one of the two, and moves
-from the queue to the history in one step. Read the other way round, short jobs seem to be in
-neither.
+Read in that order, a job is always found: it is in exactly one of the two and moves from the queue
+to the history in one step. In the other order, short jobs seem to be in neither.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ Ending = ExecutionSuccess | ExecutionError | ExecutionInterrupted
 
 @dataclass(frozen=True, slots=True)
 class QueueAnswer:
-    """Where one job stands in the queue. ``position`` is 1 for the next, of ``size`` waiting.
+    """The place of one job in the queue. ``position`` is 1 for the next, of ``size`` waiting.
 
-    ``graph`` and ``output_nodes`` are what the server runs, None where it did not say.
+    ``graph`` and ``output_nodes`` are what the server runs; None if it did not say.
     """
 
     place: Literal["running", "pending", "absent"]
@@ -37,21 +36,22 @@ class QueueAnswer:
 
 @dataclass(frozen=True, slots=True)
 class QueueSnapshot:
-    """The whole queue at one moment: serves all jobs that wait for an answer."""
+    """The whole queue at one moment."""
 
     running: Mapping[str, QueueAnswer] = field(default_factory=dict)
     pending: Mapping[str, QueueAnswer] = field(default_factory=dict)
 
     def answer(self, prompt_id: str) -> QueueAnswer:
-        found = self.running.get(prompt_id) or self.pending.get(prompt_id)
-        return found or QueueAnswer("absent", size=len(self.pending))
+        """The place of one job."""
+        answer = self.running.get(prompt_id) or self.pending.get(prompt_id)
+        return answer or QueueAnswer("absent", size=len(self.pending))
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
     """How a job ended. ``outputs`` are those of its own run, by node.
 
-    ``seconds`` is the server's own measure of the run, None where it kept none.
+    ``seconds`` is the duration by the server's clock; None if it kept none.
     """
 
     ending: Ending
@@ -64,16 +64,16 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class HistoryAnswer:
-    """``entry`` is None for a job that is unknown, waiting or running: the server says the same."""
+    """``entry`` is None for a job that is unknown, pending or running."""
 
     entry: HistoryEntry | None = None
 
 
 def read_queue(body: Any) -> QueueSnapshot:
-    """Read the JSON of ``GET /queue``. Pending jobs come in heap order; here in the order of run.
+    """Parse the JSON of ``GET /queue``, and sort the pending jobs, which come in heap order.
 
     Raises:
-        ComfyUIConnectionError: this is not a queue.
+        ComfyUIConnectionError: it is not a queue.
     """
     lists = [body.get(key) for key in ("queue_running", "queue_pending")] if _is(body) else []
     if not lists or not all(isinstance(items, list) for items in lists):
@@ -92,10 +92,10 @@ def read_queue(body: Any) -> QueueSnapshot:
 
 
 def read_history(body: Any, prompt_id: str) -> HistoryAnswer:
-    """Read the JSON of ``GET /history/{id}``, or of ``GET /history``.
+    """Parse the JSON of ``GET /history/{id}``, or of ``GET /history``.
 
     Raises:
-        ComfyUIConnectionError: this is not a history, or the entry is no entry.
+        ComfyUIConnectionError: it is not a history, or the entry is malformed.
     """
     entry = body.get(prompt_id) if _is(body) else body
     if entry is None and _is(body):
@@ -128,7 +128,7 @@ def read_history(body: Any, prompt_id: str) -> HistoryAnswer:
 
 
 def _read_ending(entry: Mapping[str, Any], messages: list[Any], prompt_id: str) -> Ending:
-    """The last word of ``status.messages``: ``status_str`` calls an interruption an error too."""
+    """The last ending in ``status.messages``; ``status_str`` calls an interruption an error."""
     for kind, data in reversed(messages):
         if isinstance(kind, str):
             message = read_message(kind, {**data, "prompt_id": prompt_id})
@@ -144,10 +144,10 @@ def _own_outputs(
     graph: Mapping[str, Any] | None,
     output_nodes: tuple[str, ...] | None,
 ) -> Mapping[str, Any]:
-    """Outputs of the nodes that this job ran for.
+    """The outputs of the nodes that this job ran for.
 
-    Older servers also list what their cache still holds of outputs that were not asked for, when a
-    job names its targets (``partial_execution_targets``).
+    If a job names its targets (``partial_execution_targets``), older versions also list cached
+    outputs of other nodes.
     """
     outputs, meta = _mapping(entry.get("outputs")), _mapping(entry.get("meta"))
     if graph is None or not output_nodes or outputs.keys() <= set(output_nodes):
@@ -177,7 +177,7 @@ def _queue_answer(
 def _graph_and_outputs(
     item: list[Any],
 ) -> tuple[Mapping[str, Any] | None, tuple[str, ...] | None]:
-    """Out of ``[number, prompt_id, graph, extra_data, output_node_ids]``."""
+    """Two fields of ``[number, prompt_id, graph, extra_data, output_node_ids]``."""
     graph = item[2] if len(item) > 2 and _is(item[2]) else None
     ids = item[4] if len(item) > 4 and isinstance(item[4], list) else None
     return graph, None if ids is None else tuple(id_ for id_ in ids if isinstance(id_, str))
@@ -185,8 +185,8 @@ def _graph_and_outputs(
 
 def _seconds(messages: list[Any]) -> float | None:
     stamps = [_number(data.get("timestamp"), math.nan) for _, data in messages]
-    took_ms = stamps[-1] - stamps[0] if stamps else math.nan
-    return took_ms / 1000 if took_ms >= 0 else None
+    duration_ms = stamps[-1] - stamps[0] if stamps else math.nan
+    return duration_ms / 1000 if duration_ms >= 0 else None
 
 
 def _is(value: Any) -> bool:

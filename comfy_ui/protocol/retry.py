@@ -1,7 +1,7 @@
-"""Whether to repeat a request that failed, and how long to wait before.
+"""Whether to retry a failed request, and how long to wait first.
 
-Waits are "full jitter": anything between nothing and an exponentially growing ceiling, so that
-many clients of one server do not come back in step.
+Waits use "full jitter": a random time up to an exponentially growing ceiling, so that many clients
+of one server do not retry in step.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from enum import StrEnum
 
 
 class Failure(StrEnum):
-    """What a failed request leaves behind."""
+    """How safe it is to retry a failed request."""
 
     SAFE = "safe"
-    """It may be sent again: nothing was done, or doing it twice is the same as once."""
+    """Safe to retry: nothing was done, or the request is idempotent."""
 
     UNKNOWN = "unknown"
-    """It may have been done. Look (for a job: in queue and history) before sending it again."""
+    """It may have been done. Check (for a job: queue and history) before sending it again."""
 
     FINAL = "final"
     """The same request would fail the same way."""
@@ -26,7 +26,7 @@ class Failure(StrEnum):
 
 # Refused before anything was done: too early, too many, not now.
 _NOT_DONE = frozenset({408, 425, 429, 503})
-# Failed on the way, or while it was being done. ComfyUI's own 500 may come after it has queued.
+# Failed on the way or in progress. ComfyUI's own 500 may follow after it has queued a job.
 _MAYBE_DONE = frozenset({500, 502, 504})
 
 
@@ -46,11 +46,15 @@ def classify_transport(*, sent: bool, idempotent: bool) -> Failure:
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How patiently to repeat. ``attempts`` counts the first one too; None: until the deadline."""
+    """The pace of retries. ``attempts`` includes the first one; None: until the deadline."""
 
     base_s: float = 0.25
     cap_s: float = 30.0
     attempts: int | None = 5
+
+    def ceiling_s(self, attempt: int) -> float:
+        """The longest wait after failure number ``attempt`` (from 1)."""
+        return min(self.cap_s, self.base_s * 2.0 ** min(attempt - 1, 64))
 
     def delay_s(
         self,
@@ -68,18 +72,17 @@ class Backoff:
             jitter: a random number from 0 to 1.
             now: seconds, of the same clock as ``deadline``.
             deadline: no attempt begins after it.
-            retry_after_s: what the server asked for. It is never undercut: when it lies behind
-                the deadline, there is no further attempt.
+            retry_after_s: the server's Retry-After. It is always respected: if it lies beyond the
+                deadline, there is no further attempt.
         """
         if self.attempts is not None and attempt >= self.attempts:
             return None
-        ceiling = min(self.cap_s, self.base_s * 2.0 ** min(attempt - 1, 64))
-        delay = max(jitter * ceiling, retry_after_s or 0.0)
+        delay = max(jitter * self.ceiling_s(attempt), retry_after_s or 0.0)
         return None if deadline is not None and now + delay > deadline else delay
 
 
 def parse_retry_after(value: str | None, *, unix_now: float) -> float | None:
-    """Seconds out of a ``Retry-After`` header, in seconds or as a date; None if it is neither."""
+    """Parse a ``Retry-After`` header, seconds or a date, to seconds; None if it is neither."""
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])

@@ -176,7 +176,7 @@ async def test_f1_a_socket_that_is_open_and_deaf_is_found_out_and_replaced(
     client: ComfyWSClient, sockets: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("comfy_ui.protocol.polling.WATCHDOG_S", 0.3)
-    monkeypatch.setattr("comfy_ui.client.session._DEAF_S", 0.3)
+    monkeypatch.setattr("comfy_ui.client.tracking.session._DEAF_S", 0.3)
     await client.run(image_graph(1))
     hear = client._session._socket._on_message
 

@@ -23,13 +23,13 @@ def test_a_graph_ends_where_nothing_takes_from_a_node_or_something_is_saved() ->
     graph = {**support.GRAPH, "10": node("Ending", images=["9", 0])}
     plan = plan_graph(graph)
     assert plan.outputs == {"9", "10"}
-    assert not plan.outputs_told
+    assert not plan.outputs_reported
 
 
 def test_outputs_that_the_server_named_count() -> None:
     plan = plan_graph(support.GRAPH, output_nodes=["8", "unknown"])
     assert plan.outputs == {"8"}
-    assert plan.outputs_told
+    assert plan.outputs_reported
 
 
 def test_titles_are_the_authors_or_else_the_class() -> None:

@@ -1,4 +1,4 @@
-"""Where a ComfyUI is: anything a person pastes, made into one exact address.
+"""Parse the address of a ComfyUI server as people paste it.
 
 Accepted, among others: ``192.168.1.100:8188``, ``[::1]:8188``, ``:8188``, ``0.0.0.0:8188``,
 ``https://gpu.example.com/comfy/``, ``ws://host:8188/ws?clientId=…``, ``http://me:secret@host``.
@@ -18,7 +18,7 @@ DEFAULT_HOST = "localhost"
 DEFAULT_PORT = 8188
 
 _STANDARD_PORTS = {"http": 80, "https": 443}
-# Addresses a server listens on, as its log prints them; nobody can connect to them everywhere.
+# Addresses to listen on, as a server's log prints them; clients cannot connect to them everywhere.
 _WILDCARDS = {"0.0.0.0", "::", "*"}  # noqa: S104 -- read from a person, never listened on
 # Tunnels and hosts that answer on https only and are pasted without a scheme.
 _HTTPS_SUFFIXES = (
@@ -38,7 +38,7 @@ _HOST = re.compile(r"^[^\s/\\?#@:\[\]%<>\"'`{}|^]+$")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One server. ``prefix`` is ``""`` or ``"/some/path"``, without a slash at its end."""
+    """The address of a server. ``prefix`` is ``""`` or ``"/some/path"``, without a final slash."""
 
     scheme: Literal["http", "https"]
     host: str
@@ -48,24 +48,24 @@ class Address:
 
     @property
     def origin(self) -> str:
-        """``http://host:port``; the port is left out where it is the scheme's own."""
+        """``http://host:port``, without the scheme's default port."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port == _STANDARD_PORTS[self.scheme] else f":{self.port}"
         return f"{self.scheme}://{host}{port}"
 
     @property
     def base_url(self) -> str:
-        """Where HTTP routes are appended; never carries user or password."""
+        """The base of HTTP routes, without user and password."""
         return self.origin + self.prefix
 
     @property
     def ws_base_url(self) -> str:
-        """The same for WebSocket routes."""
+        """The base of WebSocket routes."""
         return "ws" + self.base_url.removeprefix("http")
 
     @property
     def is_cloud(self) -> bool:
-        """Whether this is Comfy Cloud, which differs from a server of one's own."""
+        """Whether this is Comfy Cloud, whose routes differ."""
         return self.host == "cloud.comfy.org"
 
     def __str__(self) -> str:
@@ -73,13 +73,15 @@ class Address:
 
 
 def parse_address(text: str, *, default_port: int = DEFAULT_PORT) -> Address:
-    """Read whatever was pasted. ``default_port`` holds where the text names none.
+    """Parse an address.
 
-    A full URL without a port keeps the port of its scheme, as in a browser, unless
-    ``default_port`` was changed from 8188.
+    Args:
+        text: host, host and port, or URL.
+        default_port: the port if the text has none. A full URL keeps the port of its scheme, as in
+            a browser, unless this differs from 8188.
 
     Raises:
-        InvalidAddressError: it names no host, or another kind of server.
+        InvalidAddressError: it has no host, or names another kind of server.
     """
     pasted = text.strip().strip("<>\"'`").replace("\\", "/")
     if not pasted:
@@ -115,7 +117,7 @@ def _split_path(rest: str, text: str) -> tuple[str, str]:
     except ValueError as error:  # an unclosed bracket, for instance
         raise _refused(text) from error
     path = re.sub(r"/{2,}", "/", parts.path).rstrip("/")
-    for page in ("/index.html", "/ws"):  # what stands in a browser's or a socket's address line
+    for page in ("/index.html", "/ws"):  # as copied from a browser or a WebSocket
         path = path.removesuffix(page)
     return parts.netloc, quote(unquote(path), safe="/~:@!$&'()*+,;=-._")
 
@@ -170,7 +172,7 @@ def _refused(text: str) -> InvalidAddressError:
 
 
 def _shown(text: str) -> str:
-    """The pasted text without a password, and not longer than a line."""
+    """The pasted text without a password, shortened to one line."""
     short = re.sub(r"//[^/@\s]*@", "//…@", text.strip())
     short = re.sub(r"^[^/@\s]*:[^/@\s]*@", "…@", short)
     return short if len(short) <= 100 else short[:99] + "…"

@@ -1,8 +1,7 @@
-"""The users of httpx: carry a :class:`ApiRequest` to the server and its :class:`ApiResponse` back.
+"""HTTP transports of both clients: send an :class:`ApiRequest`, return its :class:`ApiResponse`.
 
-Every HTTP exchange of this package passes :meth:`SyncTransport.send` or its async twin; every error
-of httpx is translated in :func:`translate`. A circuit breaker or a tracer belongs here and nowhere
-else.
+Every HTTP exchange passes :meth:`SyncTransport.send` or :meth:`AsyncTransport.send`, and
+:func:`translate` turns every error of httpx into ours. So the circuit breaker and tracing are here.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ _LIMITS = httpx.Limits(
 
 
 class _Transport:
-    """What both transports do around the network: the breaker, and errors in our words."""
+    """Wraps each exchange in the circuit breaker and translates errors."""
 
     def __init__(self, server: ServerAddress, breaker: CircuitBreaker | None) -> None:
         self._server, self._breaker = server, breaker
@@ -94,13 +93,13 @@ class SyncTransport(_Transport):
         )
 
     def send(self, call: ApiRequest[Any], receiver: Receiver | None = None) -> ApiResponse:
-        """Exchange one call for its answer, whatever the status.
+        """Send a request and return its answer, whatever the status.
 
-        A ``receiver`` that wants the body gets it piece by piece; the answer's content is empty
-        then.
+        A ``receiver`` that accepts the body gets it in pieces; the answer's content is empty then.
 
         Raises:
-            ComfyUIConnectionError: no whole answer came (ComfyUIOfflineError: nothing was sent).
+            ComfyUIConnectionError: there was no complete answer (ComfyUIOfflineError: nothing was
+                sent).
         """
         with self._underway(call) as exchange:
             while True:
@@ -118,6 +117,7 @@ class SyncTransport(_Transport):
                     response.close()
 
     def close(self) -> None:
+        """Close all connections."""
         self._closed = True
         self._client.close()
 
@@ -133,7 +133,7 @@ class AsyncTransport(_Transport):
         http: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         super().__init__(server, breaker)
-        if http is None and server.trust_env:  # proxies are httpx's business
+        if http is None and server.trust_env:  # httpx knows the proxies
             http = _ByClient(httpx.AsyncClient(verify=server.tls or False, limits=_LIMITS))
         if http is None:
             from .aiohttp_transport import AiohttpTransport  # of the extra, like this client
@@ -148,7 +148,15 @@ class AsyncTransport(_Transport):
         self._http = http
 
     async def send(self, call: ApiRequest[Any], receiver: Receiver | None = None) -> ApiResponse:
-        """As :meth:`SyncTransport.send`; a blocking receiver writes in a thread."""
+        """Send a request and return its answer, whatever the status.
+
+        A ``receiver`` that accepts the body gets it in pieces, in a thread if it blocks; the
+        answer's content is empty then.
+
+        Raises:
+            ComfyUIConnectionError: there was no complete answer (ComfyUIOfflineError: nothing was
+                sent).
+        """
         with self._underway(call) as exchange:
             while True:
                 response = await self._http.handle_async_request(exchange.request())
@@ -168,12 +176,13 @@ class AsyncTransport(_Transport):
                     await response.aclose()
 
     async def close(self) -> None:
+        """Close all connections."""
         self._closed = True
         await self._http.aclose()
 
 
 class _ByClient(httpx.AsyncBaseTransport):
-    """A whole httpx client: it knows the proxies of the environment."""
+    """An httpx client as a transport, for the proxies of the environment."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
@@ -185,18 +194,18 @@ class _ByClient(httpx.AsyncBaseTransport):
         await self._client.aclose()
 
 
-# httpx lets errors of the TLS library through when a connection breaks in mid-body.
+# httpx does not translate TLS errors of a connection that breaks in the middle of a body.
 _HTTPX_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ssl.SSLError)
 
 
 def translate(error: Exception, server: ServerAddress, call: ApiRequest[Any]) -> ComfyHeadlessError:
-    """What went wrong, in this package's words.
+    """The error of this package for an error of httpx.
 
     :class:`ComfyUIOfflineError` means that nothing of the request was sent.
     """
     where = server.address
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
-        return InvalidAddressError(f"'{where}' is not an address of a server.")
+        return InvalidAddressError(f"'{where}' is not the address of a server.")
     causes = list(_causes(error))
     if any(isinstance(cause, ssl.SSLError) or "[SSL" in str(cause) for cause in causes):
         return _tls_error(error, server)
@@ -217,14 +226,14 @@ def translate(error: Exception, server: ServerAddress, call: ApiRequest[Any]) ->
             hint="Unset HTTP_PROXY and HTTPS_PROXY, or leave trust_env off.",
         )
     if isinstance(error, httpx.TimeoutException):
-        patience = call.timeout_s or server.timeout_s
+        timeout_s = call.timeout_s or server.timeout_s
         return ComfyUIConnectionError(
-            f"{where} was silent for {patience:g} s on {call.where}.",
+            f"{where} was silent for {timeout_s:g} s on {call.where}.",
             hint="It may be busy loading a model: try again, or raise timeout=.",
         )
     return ComfyUIConnectionError(
         f"The connection to {where} broke on {call.where}.",
-        hint="Check that ComfyUI still runs, then try again.",
+        hint="Check that ComfyUI is still running, then try again.",
     )
 
 
@@ -235,23 +244,23 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _tls_error(error: Exception, server: ServerAddress) -> ComfyUIConnectionError:
-    told = str(error)
-    if "CERTIFICATE_VERIFY_FAILED" in told:
+    text = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in text:
         return ComfyUIConnectionError(
             f"The certificate of {server.address} is not trusted.",
             hint="Pass verify='path/to/ca.pem' for a certificate of your own, "
-            "or verify=False to trust it unseen.",
+            "or verify=False to accept it unchecked.",
             retryable=False,
         )
-    if "CERTIFICATE_REQUIRED" in told:
+    if "CERTIFICATE_REQUIRED" in text:
         return AuthenticationError(
-            f"{server.address} wants a client certificate, or another one.",
+            f"{server.address} requires a client certificate, or a different one.",
             hint="Pass cert='path/to/certificate.pem', or (certificate, key).",
         )
-    if "WRONG_VERSION_NUMBER" in told or "RECORD_LAYER" in told:
+    if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER" in text:
         return ComfyUIConnectionError(
             f"{server.address} does not speak TLS.",
-            hint="Use http:// in place of https://.",
+            hint="Use http:// instead of https://.",
             retryable=False,
         )
     return ComfyUIConnectionError(f"The secure connection to {server.address} failed.")
@@ -264,7 +273,7 @@ def _port_hint(server: ServerAddress) -> str:
 
 
 class _Exchange:
-    """One call under way: the requests that it takes, until an answer that is no redirect."""
+    """One request and its redirects."""
 
     def __init__(
         self, server: ServerAddress, call: ApiRequest[Any], file: BinaryIO | bytes | None
@@ -277,10 +286,10 @@ class _Exchange:
         self._redirects = 0
 
     def request(self) -> httpx.Request:
-        """The next one to send."""
+        """The next request to send."""
         call, server = self._call, self._server
         if self._elsewhere:
-            headers = dict(call.headers)  # credentials stay with the server they are for
+            headers = dict(call.headers)  # credentials go to their own server only
         else:
             headers = {"connection": "keep-alive", **server.headers, **call.headers}
             inject(headers)
@@ -306,16 +315,16 @@ class _Exchange:
         )
 
     def redirected(self, response: httpx.Response) -> bool:
-        """Whether another request is due: a redirect by GET is followed on the same server.
+        """Whether to follow a redirect: of GET requests, on the same server.
 
-        Comfy Cloud keeps files elsewhere, under signed addresses.
+        Comfy Cloud redirects files to signed URLs on other hosts.
         """
         if self._call.method != "GET" or response.status_code not in (301, 302, 303, 307, 308):
             return False
         try:
             target = str(httpx.URL(self._url).join(response.headers.get("location", "")))
             origin = _origin(target)
-        except (ValueError, httpx.InvalidURL):  # a port of five nines, for instance
+        except (ValueError, httpx.InvalidURL):  # an impossible port, for example
             return False
         if origin[0] not in ("http", "https"):
             return False

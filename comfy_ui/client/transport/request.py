@@ -1,8 +1,7 @@
-"""One HTTP call and its answer as values, and what an answer that is no success means.
+"""HTTP requests and answers as values, and the errors that unsuccessful answers mean.
 
-A :class:`ApiRequest` knows how to read its own :class:`ApiResponse`, so everything about a
-route stands in
-one place (``routes.py``) and both transports only carry bytes.
+An :class:`ApiRequest` reads its own :class:`ApiResponse`, so all about a route is in one place
+(``endpoints.py``) and both transports only carry bytes.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class FilePart:
 
 @dataclass(frozen=True, slots=True)
 class ApiResponse:
-    """What came back. Header names are in lower case."""
+    """The answer. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -49,6 +48,7 @@ class ApiResponse:
 
     @property
     def text(self) -> str:
+        """The content as UTF-8."""
         return self.content.decode("utf-8", "replace")
 
 
@@ -65,14 +65,15 @@ class ApiRequest(Generic[T]):
     fields: Mapping[str, str] = field(default_factory=dict)
     file: FilePart | None = None
     repeatable: bool = True
-    """Whether sending it twice does what sending it once does."""
+    """Whether the request is idempotent, so that it may be retried."""
     timeout_s: float | None = None
     """Longest silence of the server; None: the client's own timeout."""
     accepts: tuple[int, ...] = ()
-    """Error statuses that ``parse`` knows what to make of."""
+    """Error statuses that ``parse`` handles."""
 
     @property
     def where(self) -> str:
+        """Method and path, for messages."""
         return f"{self.method} {self.path}"
 
 
@@ -90,7 +91,7 @@ class Receiver(Protocol):
 
 
 def json_body(value: Any) -> bytes:
-    """Compact JSON. Raises TypeError or ValueError for what JSON cannot carry."""
+    """Compact JSON. Raises TypeError or ValueError for values that JSON cannot represent."""
     return json.dumps(value, separators=(",", ":")).encode()
 
 
@@ -99,7 +100,7 @@ def read_json(answer: ApiResponse) -> Any:
 
     Raises:
         AuthenticationError: it is a login page.
-        ComfyUIConnectionError: it is something else than JSON.
+        ComfyUIConnectionError: it is not JSON.
     """
     try:
         return json.loads(answer.content)
@@ -116,7 +117,7 @@ def read_object(answer: ApiResponse) -> dict[str, Any]:
 
 
 def read_names(answer: ApiResponse) -> list[str]:
-    """The JSON list of texts; raises as :func:`read_json`."""
+    """The JSON list of strings; raises as :func:`read_json`."""
     body = read_json(answer)
     if not isinstance(body, list):
         raise unexpected(answer)
@@ -129,64 +130,63 @@ def unexpected(answer: ApiResponse) -> ComfyUIConnectionError:
 
 
 def as_list(value: Any) -> list[Any]:
-    """The value itself, if it is a list."""
+    """The value if it is a list, else an empty list."""
     return value if isinstance(value, list) else []
 
 
 def read_nothing(answer: ApiResponse) -> None:
-    """For routes that answer with an empty body; a web page in its place is an error."""
+    """For routes with an empty body; a web page instead of it is an error."""
     if is_page(answer):
         raise _not_json(answer)
 
 
 def rejection(answer: ApiResponse) -> ComfyHeadlessError | None:
-    """The error that an answer's status stands for, or None for a success."""
+    """The error for an answer's status; None for a success."""
     status, where = answer.status, answer.where
     if 200 <= status < 300:
         return None
     if 300 <= status < 400:
         return _redirected(answer)
-    told = _told(answer)
+    reason = _reason(answer)
     if status in (401, 403, 407):
         return AuthenticationError(
-            f"The server refused {where}: {status}, it wants a login or a key{told}."
+            f"The server refused {where} with {status}: it requires a login or a key{reason}."
         )
     if status == 402:
         return ServerRejectedError(
-            f"The account has no credits left{told}.",
+            f"The account has no credits left{reason}.",
             status=status,
             hint="Add credits to the Comfy account, then try again.",
         )
     if status == 413:
         return ServerRejectedError(
-            f"The server takes no body of that size{told}.",
+            f"The server does not accept a body of that size{reason}.",
             status=status,
             hint="Send a smaller file, or start ComfyUI with --max-upload-size MEGABYTES "
-            "(and raise the limit of the proxy before it).",
+            "(and raise the limit of the proxy in front of it).",
         )
     if status == 429:
         return ServerRejectedError(
-            f"The server is asked too often or its queue is full{told}.",
+            f"Too many requests, or the server's queue is full{reason}.",
             status=status,
-            hint="Wait a little and try again.",
+            hint="Wait a moment, then try again.",
             retryable=True,
         )
     if status in (502, 503, 504):
         return ComfyUIConnectionError(
-            f"A proxy answered {where} with {status}: it cannot reach ComfyUI{told}.",
-            hint="Check that ComfyUI is running behind it, then try again.",
+            f"A proxy answered {where} with {status}: it cannot reach ComfyUI{reason}.",
+            hint="Check that ComfyUI is running behind the proxy, then try again.",
         )
     if status == 404:
         return ServerRejectedError(
-            f"The server has no {where}.",
+            f"The server has no route {where}.",
             status=status,
-            hint="Either this ComfyUI is too old for it, or the address lacks a path "
-            "(or has one too many).",
+            hint="This ComfyUI may be too old for it, or the path of the address is wrong.",
         )
     return ServerRejectedError(
-        f"The server answered {where} with {status}{told}.",
+        f"The server answered {where} with {status}{reason}.",
         status=status,
-        hint="ComfyUI's own log says more." if status >= 500 else "",
+        hint="See ComfyUI's own log." if status >= 500 else "",
     )
 
 
@@ -197,16 +197,18 @@ def _redirected(answer: ApiResponse) -> ComfyHeadlessError:
         target = urlsplit("")
     place = f"{target.scheme}://{target.hostname}" if target.hostname else target.path or "nowhere"
     if re.search(r"log-?in|sign-?in|auth|sso", f"{target.netloc}{target.path}", re.IGNORECASE):
-        return AuthenticationError(f"The server sends {answer.where} to a login page ({place}).")
+        return AuthenticationError(
+            f"The server redirects {answer.where} to a login page ({place})."
+        )
     return ComfyUIConnectionError(
-        f"The server sends {answer.where} elsewhere ({place}); credentials are not taken there.",
-        hint="If ComfyUI has moved, use that address.",
+        f"The server redirects {answer.where} elsewhere ({place}); credentials are not sent there.",
+        hint="If ComfyUI has moved, use the new address.",
         retryable=False,
     )
 
 
 def is_page(answer: ApiResponse) -> bool:
-    """Whether a web page came, which no route of ComfyUI's gives: its files are never text/html."""
+    """Whether the answer is a web page, which no route of ComfyUI sends."""
     kind = answer.headers.get("content-type", "")
     return kind.startswith("text/html") or answer.content[:64].lstrip().lower().startswith(
         (b"<!doctype", b"<html")
@@ -224,31 +226,31 @@ def _not_json(answer: ApiResponse) -> ComfyHeadlessError:
 
 
 def page_error(answer: ApiResponse) -> ComfyUIConnectionError:
-    """The error for a web page in place of an answer (AuthenticationError: a login page)."""
+    """The error for a web page instead of an answer (AuthenticationError: a login page)."""
     page = answer.content[:200_000].decode("utf-8", "replace")
-    found = re.search(r"<title[^>]*>(.*?)</title>", page, re.IGNORECASE | re.DOTALL)
-    title = " ".join(unescape(found[1]).split())[:80] if found else "untitled"
+    match = re.search(r"<title[^>]*>(.*?)</title>", page, re.IGNORECASE | re.DOTALL)
+    title = " ".join(unescape(match[1]).split())[:80] if match else "untitled"
     if re.search(r"type=[\"']?password|log ?in|sign ?in", page, re.IGNORECASE):
-        return AuthenticationError(f"A login page ('{title}') answered in ComfyUI's place.")
+        return AuthenticationError(f"A login page ('{title}') answered instead of ComfyUI.")
     return ComfyUIConnectionError(
-        f"A web page ('{title}') answered in ComfyUI's place.",
+        f"A web page ('{title}') answered instead of ComfyUI.",
         hint="Check host, port and path: another program is listening there.",
         retryable=False,
     )
 
 
-def _told(answer: ApiResponse) -> str:
-    """What the server itself says, as one short clause; pages say nothing worth showing."""
+def _reason(answer: ApiResponse) -> str:
+    """The server's own message in parentheses; empty for web pages."""
     if is_page(answer):
         return ""
     try:
         body = json.loads(answer.content)
     except ValueError:
-        said = answer.text
+        message: Any = answer.text
     else:
-        said = ""
+        message = ""
         if isinstance(body, dict):
             error = body.get("error", body)
-            said = error.get("message", "") if isinstance(error, dict) else error
-    line = redact(" ".join(str(said).split()))  # a proxy may repeat the headers it was sent
+            message = error.get("message", "") if isinstance(error, dict) else error
+    line = redact(" ".join(str(message).split()))  # a proxy may echo the request's headers
     return f" ({line[:200]})" if line else ""

@@ -1,4 +1,4 @@
-"""How one server is reached, by HTTP and WebSocket alike: address, credentials, TLS, patience."""
+"""The address, credentials, TLS settings and time-outs of one server."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .address import DEFAULT_HOST, DEFAULT_PORT, Address, parse_address
 Verify = bool | str | Path | ssl.SSLContext
 Certificate = str | Path | tuple[str | Path, str | Path]
 
-# Refused ports answer at once; what is silent for longer is a wrong address or a firewall.
+# A closed port answers at once; a longer silence means a wrong address or a firewall.
 CONNECT_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """Everything both transports need. ``headers`` hold credentials: never shown, never logged."""
+    """What both transports need. ``headers`` hold credentials: never shown, never logged."""
 
     address: Address
     timeout_s: float
@@ -32,21 +32,22 @@ class ServerAddress:
     trust_env: bool = False
     """Whether proxies and ``.netrc`` of the environment are used."""
     guarded: bool = False
-    """Whether addresses are looked at before they are connected to (see dial.py)."""
+    """Whether to refuse addresses that ``ssrf.py`` refuses."""
 
     @property
     def connect_timeout_s(self) -> float:
+        """Seconds for opening a connection."""
         return min(CONNECT_TIMEOUT_S, self.timeout_s)
 
     def http_url(self, path: str) -> str:
-        """Where a route of a server of one's own is found at this one."""
+        """The URL of one of ComfyUI's routes on this server."""
         if self.address.is_cloud:  # everything below /api, and history under another name
             path = path.replace("/history", "/history_v2", 1)
             path = path if path.startswith("/api/") else f"/api{path}"
         return self.address.base_url + path
 
     def ws_url(self, client_id: str) -> str:
-        """Comfy Cloud wants its key in the query, as browsers cannot send headers there."""
+        """The URL of the WebSocket. Comfy Cloud takes its key from the query."""
         query = {"clientId": client_id}
         if self.address.is_cloud and (key := self.headers.get("x-api-key")):
             query["token"] = key
@@ -66,17 +67,17 @@ def make_server_address(
     trust_env: bool = False,
     guarded: bool = False,
 ) -> ServerAddress:
-    """From the arguments of both clients.
+    """Build a ServerAddress from the arguments of both clients.
 
     Raises:
-        InvalidAddressError: no server can be at that address.
+        InvalidAddressError: the address is not that of a server.
         ValidationError: a certificate file cannot be read, or a value is out of its range.
     """
     if not timeout > 0:
         raise ValidationError(f"timeout must be more than 0 seconds, not {timeout}.")
     if guarded and trust_env:
         raise ValidationError(
-            "guarded= and trust_env= exclude each other: a proxy chooses the address by itself."
+            "guarded= and trust_env= exclude each other: a proxy chooses the address itself."
         )
     address = parse_address(url if url is not None else host, default_port=port)
     return ServerAddress(
@@ -90,23 +91,23 @@ def make_server_address(
 
 
 def _headers(address: Address, given: Mapping[str, str], token: str | None) -> dict[str, str]:
-    made = {"user-agent": f"comfy-ui/{__version__}", "accept": "*/*"}
+    headers = {"user-agent": f"comfy-ui/{__version__}", "accept": "*/*"}
     if address.userinfo:
         pair = ":".join(address.userinfo).encode()
-        made["authorization"] = f"Basic {b64encode(pair).decode('ascii')}"
+        headers["authorization"] = f"Basic {b64encode(pair).decode('ascii')}"
     if token:
         if address.is_cloud:
-            made["x-api-key"] = token
+            headers["x-api-key"] = token
         else:
-            made["authorization"] = f"Bearer {token}"
-    made.update({name.lower(): value for name, value in given.items()})
-    for name, value in made.items():
+            headers["authorization"] = f"Bearer {token}"
+    headers.update({name.lower(): value for name, value in given.items()})
+    for name, value in headers.items():
         if not value.isascii() or any(ord(sign) < 32 for sign in value):
             raise ValidationError(
-                f"The header '{name}' holds a character that HTTP cannot carry.",
-                hint="Was a token pasted with a line break or a typographic quote?",
+                f"The header '{name}' holds a character that HTTP does not allow.",
+                hint="Check the token for a line break or a typographic quote.",
             )
-    return made
+    return headers
 
 
 def _tls(verify: Verify, cert: Certificate | None) -> ssl.SSLContext:

@@ -1,7 +1,7 @@
-"""Where a guarded client may connect to: an address is judged after its name was resolved.
+"""SSRF protection: the addresses that a guarded client may connect to, checked after resolution.
 
-A ComfyUI lives on this machine, in a local network or on the internet. It does not live where a
-cloud hands out the keys of the machine that asks, nor on the addresses below that are no host's.
+A ComfyUI runs on this machine, in a local network or on the internet, but never at a cloud's
+metadata service, nor at the addresses below that belong to no host.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _REFUSED: Final = (
             "::/128",
             "fe80::/10",  # link-local
             "ff00::/8",  # multicast
-            "fd00:ec2::/32",  # AWS: metadata, credentials, name server
+            "fd00:ec2::/32",  # AWS: metadata, credentials, DNS
             "fd20:ce::254/128",  # Google
             "fd00:42::42/128",  # Scaleway
         ),
     ),
 )
 
-# IPv6 addresses in which gateways read an IPv4 address, and by how many bits it is shifted.
+# IPv6 prefixes with an embedded IPv4 address, and by how many bits it is shifted.
 _CARRIERS: Final = tuple(
     (ip_network(prefix), shift)
     for prefix, shift in (
@@ -67,14 +67,14 @@ def reachable(address: str) -> bool:
     (False, False, False)
     """
     try:
-        found = ip_address(address.partition("%")[0])
+        parsed = ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    if found.is_loopback:
+    if parsed.is_loopback:
         return True
-    if isinstance(found, IPv4Address):
-        return not _refused(found)
-    return not _refused(found) and not any(map(_refused, _carried(found)))
+    if isinstance(parsed, IPv4Address):
+        return not _refused(parsed)
+    return not _refused(parsed) and not any(map(_refused, _carried(parsed)))
 
 
 def _refused(address: IPv4Address | IPv6Address) -> bool:
@@ -82,19 +82,19 @@ def _refused(address: IPv4Address | IPv6Address) -> bool:
 
 
 def _carried(address: IPv6Address) -> Iterator[IPv4Address]:
-    """The IPv4 addresses that a packet to ``address`` may end at."""
+    """The IPv4 addresses that a packet to ``address`` may reach."""
     number = int(address)
     low = IPv4Address(number & _LOW)
     for prefix, shift in _CARRIERS:
         if address in prefix:
             yield IPv4Address(number >> shift & _LOW)
-    if address in _SITE_NAT64:  # at the end, or around the bits 64 to 71: the site decides
+    if address in _SITE_NAT64:  # at the end, or around bits 64 to 71: the site decides
         around = (number >> 64 & 0xFFFF) << 16 | number >> 40 & 0xFFFF
         yield from (IPv4Address(one) for one in (number & _LOW, around) if one)
-    if address in _TEREDO:  # its server, and its client with all bits turned
+    if address in _TEREDO:  # its server, and its client with all bits inverted
         yield IPv4Address(number >> 64 & _LOW)
         yield IPv4Address(~number & _LOW)
     if number >> 32 & 0xFDFFFFFF == 0x5EFE:  # ISATAP, in any prefix
         yield low
-    if any(low in network for network in _METADATA):  # a NAT64 prefix of the operator's own
+    if any(low in network for network in _METADATA):  # the operator's own NAT64 prefix
         yield low

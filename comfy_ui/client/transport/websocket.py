@@ -1,9 +1,9 @@
-"""The socket over which a server pushes progress: an accelerator, never the verdict.
+"""The WebSocket over which a server pushes progress. It makes progress fast; polling decides.
 
-It keeps itself open while somebody needs it. Rules, with the traps they answer (protocol notes §7):
-a fresh clientId for each connection (trap 2), ``feature_flags`` first (§4), a reader that never
-waits for anybody (trap 1), frames up to 256 MiB, a ping time-out longer than the server's own
-pauses (trap 20), full jitter between attempts, silence for good where the server wants a login.
+It stays open while a job is being tracked. Rules (protocol notes §7): a fresh clientId for each
+connection (trap 2), ``feature_flags`` first (§4), a reader that never waits for a consumer
+(trap 1), frames up to 256 MiB, a ping time-out longer than the server's own pauses (trap 20), full
+jitter between attempts, no further attempt if the server requires a login.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from uuid import uuid4
 from ...features import require_feature
 from ...protocol.frames import parse_binary, parse_text
 from ...protocol.messages import Message
+from ...protocol.retry import Backoff
 from .resolver import connected
 from .server_address import ServerAddress
 
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_FRAME_BYTES = 256 * 1024 * 1024
-PING_INTERVAL_S = 30.0  # shorter than the idle cut of common proxies (60 s)
-PING_TIMEOUT_S = 90.0  # the server's event loop stands still while it loads models
+PING_INTERVAL_S = 30.0  # shorter than the idle time-out of common proxies (60 s)
+PING_TIMEOUT_S = 90.0  # the server's event loop blocks while it loads models
 CLOSE_TIMEOUT_S = 2.0
-MAX_BACKOFF_S = 30.0
+_RECONNECT = Backoff(base_s=0.5, cap_s=30.0, attempts=None)
 
 _HANDSHAKE = '{"type":"feature_flags","data":{"supports_preview_metadata":true}}'
 _TOO_BIG = 1009
@@ -59,17 +60,17 @@ class Socket:
         self._task: asyncio.Task[None] | None = None
         self._wanted = asyncio.Event()
         self._tried = asyncio.Event()
-        self._asking = 0  # who waits in ready() wants it, whatever the others say
+        self._asking = 0  # tasks in ready(), which need it whatever want() says
         self._connection: ClientConnection | None = None
         self.client_id: str | None = None
-        """Of the connection that is open now."""
+        """The clientId of the open connection."""
         self.refused = ""
-        """Why no socket is tried any more; empty while it is."""
+        """Why no connection is attempted any more; empty while it is."""
 
     async def ready(self) -> str | None:
-        """The clientId to post jobs with; None when there is no socket for now.
+        """The clientId to post jobs with; None while there is no connection.
 
-        Waits for the first attempt to open one, not for further attempts after a failure.
+        Waits for the first attempt to connect, not for further attempts after a failure.
         """
         if self.client_id is None and not self.refused:
             self._asking += 1
@@ -85,19 +86,19 @@ class Socket:
         return self.client_id
 
     def want(self, *, wanted: bool) -> None:
-        """Whether a lost connection is to be made again without being asked for."""
+        """Set whether to reconnect when the connection is lost."""
         if wanted:
             self._wanted.set()
         elif not self._asking:
             self._wanted.clear()
 
     def cycle(self) -> None:
-        """Drop a connection that has gone deaf; another is made, under a new clientId."""
+        """Drop a connection that no longer delivers; a new one gets a new clientId."""
         if self._connection is not None:
             self._connection.transport.abort()
 
     async def close(self) -> None:
-        """End for good. No task is left."""
+        """Close the connection and end its task."""
         self.refused = self.refused or "the client is closed"
         if self._task is not None:
             self._task.cancel()
@@ -111,17 +112,17 @@ class Socket:
                 await self._wanted.wait()
                 if await self._connect_and_read():
                     failures = 0
-                    self._tried.clear()  # a connection that was good is worth waiting for
+                    self._tried.clear()  # after a good connection the next one is worth waiting for
                 else:
                     failures += 1
                     self._tried.set()
-                cap_s = min(MAX_BACKOFF_S, 0.5 * 2 ** min(failures, 10))
-                await asyncio.sleep(self._rng.uniform(0, cap_s))
+                delay_s = _RECONNECT.delay_s(failures + 1, jitter=self._rng.random())
+                await asyncio.sleep(delay_s or 0.0)
         finally:
             self._tried.set()
 
     async def _connect_and_read(self) -> bool:
-        """One connection from beginning to end; whether it was open at all."""
+        """Run one connection to its end; return whether it was open at all."""
         from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
         client_id = str(uuid4())
@@ -147,7 +148,7 @@ class Socket:
                 self._on_message(client_id, message)
         except ConnectionClosed as error:
             if error.sent is not None and error.sent.code == _TOO_BIG:
-                self._refuse("it sends frames above 256 MiB")
+                self._refuse("it sends frames larger than 256 MiB")
         finally:
             self._connection = None
             self.client_id = None
@@ -162,7 +163,7 @@ class Socket:
 
     def _refuse(self, reason: str) -> None:
         self.refused = reason
-        logger.warning("Following %s by polling: %s", self._server.address, reason)
+        logger.warning("Tracking jobs on %s by polling: %s", self._server.address, reason)
 
 
 async def _connect(server: ServerAddress, client_id: str) -> ClientConnection:
@@ -170,13 +171,13 @@ async def _connect(server: ServerAddress, client_id: str) -> ClientConnection:
 
     class Connect(connect):
         def process_redirect(self, exc: Exception) -> Exception | str:
-            return exc  # our headers are for this server alone
+            return exc  # our headers hold credentials for this server only
 
     named = ("accept", "user-agent")
     where = server.address
     async with asyncio.timeout(server.connect_timeout_s):
         sock = (
-            None  # proxies are the business of websockets
+            None  # websockets knows the proxies
             if server.trust_env
             else await connected(where.host, where.port, guarded=server.guarded)
         )
@@ -198,7 +199,7 @@ async def _connect(server: ServerAddress, client_id: str) -> ClientConnection:
 
 
 class _WithoutHeaders(logging.LoggerAdapter[logging.Logger]):
-    """At DEBUG, websockets writes the headers of its request down, credentials and all."""
+    """Suppresses DEBUG, at which websockets logs the headers with their credentials."""
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 -- logging's own name
         return level > logging.DEBUG and super().isEnabledFor(level)

@@ -1,4 +1,4 @@
-"""A job that a client follows, and what is new about it. No I/O."""
+"""A job that a client tracks, and its changes. No I/O."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import ComfyHeadlessError, GenerationTimeoutError, JobLostError
-from ..protocol._replace import fast_replace
-from ..protocol.job import Event, JobState, advance
-from ..protocol.outputs import OutputFile
-from ..protocol.progress import Phase, Progress
-from .result import Result, Saved_co
+from ...errors import ComfyHeadlessError, GenerationTimeoutError, JobLostError
+from ...protocol._replace import fast_replace
+from ...protocol.job import Event, JobState, advance
+from ...protocol.outputs import OutputFile
+from ...protocol.progress import Phase, Progress
+from ..result import Result, Saved_co
 
 Observer = Callable[[JobState, JobState, float], None]
-"""Told of each change of a job: the state before, after, and the time. Must return at once."""
+"""Called on each change of a job with the states before and after and the time. Must not block."""
 
 
 class TrackedJob:
-    """Holds the one state of a job, for all who follow it."""
+    """Holds the state of a job, for everything that tracks it."""
 
     def __init__(
         self,
@@ -30,14 +30,14 @@ class TrackedJob:
     ) -> None:
         self.state = state
         self.client_id = client_id
-        """Under which it was queued; only that socket tells of it."""
+        """The clientId it was queued under; only that socket gets its messages."""
         self.unreachable_since: float | None = None
         self.trouble: ComfyHeadlessError | None = None
-        """Why the last look at it failed."""
+        """Why the last poll failed."""
         self.error: Exception | None = None
-        """Why following was given up. The job itself may go on."""
+        """Why tracking was given up. The job itself may go on."""
         self.taken = False
-        """Whether nobody will ask for it any more who does not wait for it now."""
+        """Whether the job can be dropped as soon as no caller waits for it."""
         self.observers: list[Observer] = []
         self._on_change = on_change
         self._lock = threading.Lock()  # a sync client may cancel from another thread
@@ -48,12 +48,12 @@ class TrackedJob:
 
     @property
     def settled(self) -> bool:
-        """Whether there is nothing left to wait for."""
+        """Whether the job has ended, or tracking was given up."""
         return self.error is not None or self.state.final is not None
 
     @property
     def was_stopped(self) -> bool:
-        """Whether it is certain that it does not run to its end."""
+        """Whether the job certainly does not run to its end."""
         return self.state.final in (Phase.CANCELLED, Phase.LOST)
 
     def apply(self, event: Event, now: float) -> None:
@@ -67,24 +67,25 @@ class TrackedJob:
         self._changed()
 
     def rename(self, prompt_id: str) -> None:
-        """The server gave it an id of its own. What it said under that before went by unheard."""
+        """Take the id that the server assigned; earlier messages under it were missed."""
         with self._lock:
             self.state = fast_replace(
                 self.state, prompt_id=prompt_id, listening=False, unbroken=False
             )
 
     def forget_preview(self) -> None:
-        """It is large, and nobody looks on."""
+        """Drop the preview image, which is large, when no caller watches the job."""
         with self._lock:
             tracker = fast_replace(self.state.tracker, preview=None)
             self.state = fast_replace(self.state, tracker=tracker)
 
     def give_up(self, error: Exception) -> None:
+        """Stop tracking because of an error."""
         self.error = error
         self._changed()
 
     def result(self, saver: Callable[[Sequence[OutputFile], Path], Saved_co]) -> Result[Saved_co]:
-        """What it gave. Raises the error in which it ended, or for which it was given up."""
+        """The result. Raises the error in which the job ended, or tracking was given up."""
         verdict = self.state.verdict()
         if isinstance(verdict, Exception):
             raise verdict
@@ -100,6 +101,7 @@ class TrackedJob:
         )
 
     def timed_out(self, timeout_s: float) -> GenerationTimeoutError:
+        """The error for a caller whose time-out has passed."""
         return GenerationTimeoutError(
             f"The job is not finished after {timeout_s:g} s ({self.state.phase}); it goes on.",
             prompt_id=self.prompt_id,
@@ -111,7 +113,7 @@ class TrackedJob:
 
 
 class JobChanges:
-    """What is new about a job since it was last asked: for ``on_progress`` and ``stream``."""
+    """What has changed about a job since the last call, for ``on_progress`` and ``stream``."""
 
     def __init__(self, job: TrackedJob) -> None:
         self._job = job
@@ -119,7 +121,7 @@ class JobChanges:
         self._seen: set[tuple[str, str, str, str]] = set()
 
     def progress(self, now: float) -> Progress | None:
-        """The newest progress, if anything but its times has changed."""
+        """The newest progress, if anything except its times has changed."""
         progress = self._job.state.progress(now)
         timeless = replace(progress, eta=None, elapsed_s=0.0)
         if timeless == self._shown:
@@ -128,7 +130,7 @@ class JobChanges:
         return progress
 
     def files(self) -> list[OutputFile]:
-        """Files that have been named since."""
+        """Files that the server has reported since."""
         state = self._job.state
         if not state.executed and state.entry is None:
             return []
@@ -138,6 +140,7 @@ class JobChanges:
 
 
 def no_trace(prompt_id: str) -> JobLostError:
+    """The error for a job that the server does not know."""
     return JobLostError(
         "The server has no trace of the job: it was never there, or a restart forgot it.",
         prompt_id=prompt_id,

@@ -1,4 +1,4 @@
-"""A job from its post to its end: queued once, followed by polling, stopped for certain."""
+"""Flows around a job: queue it exactly once, poll it, cancel it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 
-from ..errors import (
+from ...errors import (
     AuthenticationError,
     CircuitOpenError,
     ComfyHeadlessError,
@@ -15,7 +15,7 @@ from ..errors import (
     ComfyUIOfflineError,
     ServerRejectedError,
 )
-from ..protocol.job import (
+from ...protocol.job import (
     Accepted,
     CancelRequested,
     CancelSent,
@@ -25,56 +25,59 @@ from ..protocol.job import (
     new_job,
     poll_due,
 )
-from ..protocol.queue_and_history import HistoryAnswer
-from ..protocol.retry import Failure, classify_status
-from . import endpoints
+from ...protocol.queue_and_history import HistoryAnswer
+from ...protocol.retry import Failure, classify_status
+from .. import endpoints
+from ..operations import Asker, Flow
+from ..response_models import Capabilities
+from ..submission import SubmissionResult, dropped_outputs
+from ..transport.request import ApiRequest, ApiResponse, rejection
 from .job_telemetry import Telemetry
-from .operations import Asker, Flow
-from .response_models import Capabilities
-from .submission import SubmissionResult, dropped_outputs
 from .tracked_job import TrackedJob
-from .transport.request import ApiRequest, ApiResponse, rejection
 
 logger = logging.getLogger(__name__)
 
-# A connection may go silent for ever, and the next one work: so a poll is given up sooner than the
-# server, for which there are several. Not at once, as its event loop stands still while it loads.
+# One connection may stay silent while the next one works, so a poll times out sooner than the
+# server is given up. Not at once: the server's event loop blocks while it loads models.
 POLL_PATIENCE_S = 60.0
 _POLLS_BEFORE_GIVING_UP = 4
 _LEAST_PATIENCE_S = 1.0
 _MAX_POSTS = 3
 LOOK_S = 30.0
-"""How long a silent server is asked for a job of which nobody knows whether it got there."""
-_TAKE_BACK_S = 30.0  # how long to see a job off that was not wanted
-# While the circuit is open, to be asked costs nothing; another client's probe may close it.
+"""How long a silent server is asked whether it has a job."""
+_TAKE_BACK_S = 30.0  # how long to try to cancel a job that the server accepted in part
+# While the circuit is open a poll costs nothing, and another client's probe may close it.
 _REFUSED_S = 0.5
 
 
 class JobTracking:
-    """The flows around jobs, of one client.
+    """The flows around jobs, for one client.
 
-    ``is_cloud``: the server is Comfy Cloud, whose interrupt stops all jobs of its user, and which
-    gives jobs ids of its own.
+    Args:
+        asker: sends the requests.
+        telemetry: records queue depths.
+        is_cloud: whether the server is Comfy Cloud, whose interrupt stops all jobs of the account,
+            and which assigns ids of its own.
     """
 
     def __init__(self, asker: Asker, telemetry: Telemetry, *, is_cloud: bool) -> None:
         self._asker = asker
         self._telemetry = telemetry
         self._interrupts_one = not is_cloud
-        self._keeps_our_ids = not is_cloud  # others tell by their first answer
+        self._keeps_our_ids = not is_cloud  # the first answer corrects this
         self._atomic_cancel: bool | None = None
         self._refused_until = 0.0
 
     def submit(
         self, job: TrackedJob, call: ApiRequest[SubmissionResult], *, strict: bool
     ) -> Flow[None]:
-        """Post a job so that it is queued once.
+        """Post a job so that it is queued exactly once.
 
         Raises:
             InvalidWorkflowError: the server refused it, or (``strict``) would run only a part of
-                it: then it is taken out of the queue again.
-            ComfyUIConnectionError: whether it was queued could not be found out. It is not posted
-                again then: lost once is better than paid for twice.
+                it: then the job is cancelled.
+            ComfyUIConnectionError: it is unknown whether the job was queued. The job is not posted
+                again then: losing it is better than paying for it twice.
         """
         for posts_left in reversed(range(_MAX_POSTS)):
             try:
@@ -92,7 +95,7 @@ class JobTracking:
                 job.apply(PostedAgain(), self._asker.clock())
             else:
                 break
-        if submitted.prompt_id != job.prompt_id:  # not every server takes ours
+        if submitted.prompt_id != job.prompt_id:  # not every server accepts ours
             self._keeps_our_ids = False
             job.rename(submitted.prompt_id)
         job.apply(Accepted(), self._asker.clock())
@@ -104,22 +107,22 @@ class JobTracking:
             logger.warning("%s", dropped)
 
     def has(self, prompt_id: str, *, silence_s: float) -> Flow[bool]:
-        """Whether the server has, or has had, a job; see :meth:`find`."""
+        """Check whether the server has, or has had, a job; see :meth:`find`."""
         job = TrackedJob(new_job(prompt_id, now=self._asker.clock()))
         return (yield from self.find(job, silence_s=silence_s))
 
     def find(
         self, job: TrackedJob, error: ComfyHeadlessError | None = None, *, silence_s: float = LOOK_S
     ) -> Flow[bool]:
-        """Whether the server has a job of which nobody knows whether it got there.
+        """Check whether the server has a job whose post was not answered.
 
-        It is looked for a second time: its post may still be on the way.
+        Looks twice, because the post may still be on its way.
 
         Args:
-            job: one that is not known to be accepted.
-            error: what its post ended in; raised if it cannot be found out, or is bound to come
-                again.
-            silence_s: how long the server may leave the question unanswered.
+            job: a job that is not known to be accepted.
+            error: the error of its post; raised if the server does not answer, or would refuse
+                another post for the same reason.
+            silence_s: seconds that the server may stay silent.
         """
         silence_s = min(silence_s, self._asker.timeout_s)
         deadline = self._asker.clock() + silence_s
@@ -127,10 +130,10 @@ class JobTracking:
             absent = job.state.may_resubmit or (error is None and job.was_stopped)
             if absent:
                 if isinstance(error, ServerRejectedError):
-                    raise error  # its own failure, which would come again
+                    raise error  # another post would fail the same way
                 return False
             if job.settled or self._asker.clock() >= deadline:
-                raise error or job.trouble or _not_found_out(job)
+                raise error or job.trouble or _not_answered(job)
             due = yield from self.tend([job], deadline=deadline)
             if job.trouble is None:  # slow is not silent
                 deadline = self._asker.clock() + silence_s
@@ -140,9 +143,9 @@ class JobTracking:
         return True
 
     def tend(self, jobs: Sequence[TrackedJob], *, deadline: float | None = None) -> Flow[float]:
-        """Do what is due for these jobs: tell the server to stop, or look. Gives the next time.
+        """Send the polls and cancellations that are due for these jobs; return the next due time.
 
-        Who has a ``deadline`` is not kept waiting for long after it by a server that is silent.
+        A silent server delays the caller only briefly beyond ``deadline``.
         """
         now = self._asker.clock()
         patience_s = self._patience_s(math.inf if deadline is None else deadline - now)
@@ -156,14 +159,14 @@ class JobTracking:
         times = [_next_due(job, now) for job in jobs if not job.settled]
         return max(min(times, default=math.inf), self._refused_until)
 
-    def _patience_s(self, left_s: float) -> float:
-        """How long to wait for a sign of an answer, with so much time left."""
+    def _patience_s(self, remaining_s: float) -> float:
+        """How long to wait for an answer if ``remaining_s`` seconds remain."""
         whole_s = self._asker.timeout_s
-        fair_s = min(whole_s / _POLLS_BEFORE_GIVING_UP, left_s)
+        fair_s = min(whole_s / _POLLS_BEFORE_GIVING_UP, remaining_s)
         return min(max(fair_s, _LEAST_PATIENCE_S), whole_s, POLL_PATIENCE_S)
 
     def cancel(self, job: TrackedJob, *, timeout_s: float) -> Flow[bool]:
-        """Stop a job, and see to it. False: it has ended, or still goes on."""
+        """Stop a job and wait until it has stopped. False: it has ended, or still runs."""
         job.apply(CancelRequested(), self._asker.clock())
         deadline = self._asker.clock() + timeout_s
         while not job.settled and self._asker.clock() < deadline:
@@ -173,24 +176,24 @@ class JobTracking:
         return job.was_stopped
 
     def _stop(self, job: TrackedJob, patience_s: float) -> Flow[None]:
-        """Tell the server once; ``cancel_due`` says when to tell it again."""
+        """Send one cancellation; ``cancel_due`` decides when to repeat it."""
         ask = partial(self._asker.once, patience_s=patience_s)
         try:
             if self._atomic_cancel is not False:
-                answered = yield from ask(endpoints.cancel_job(job.prompt_id))
-                self._atomic_cancel = answered is not None
+                cancelled = yield from ask(endpoints.cancel_job(job.prompt_id))
+                self._atomic_cancel = cancelled is not None
             if not self._atomic_cancel:
-                # In this order: meanwhile it may move from pending to running, never back.
+                # In this order: a job moves from pending to running, never back.
                 yield from ask(endpoints.unqueue(job.prompt_id))
                 if self._interrupts_one:
                     yield from ask(endpoints.interrupt(job.prompt_id))
         except (ComfyUIConnectionError, ServerRejectedError) as error:
             self._unreachable([job], error)
-        # After a failure too: the next attempt is not to come at once.
+        # After a failure as well, or the next attempt would come at once.
         job.apply(CancelSent(), self._asker.clock())
 
     def _look(self, jobs: Sequence[TrackedJob], due: set[str], patience_s: float) -> Flow[None]:
-        """The queue, once for all jobs, then the history of those that are not in it."""
+        """Poll the queue once for all jobs, then the history of those that are not in it."""
         ask = partial(self._asker.once, patience_s=patience_s)
         try:
             if any(job.state.needs_queue for job in jobs if job.prompt_id in due):
@@ -198,9 +201,9 @@ class JobTracking:
                 self._telemetry.queue_depth(len(snapshot.running) + len(snapshot.pending))
                 for job in jobs:
                     answer = snapshot.answer(job.prompt_id)
-                    # While its socket tells of a job, its absence is not yet to be doubted.
-                    told = answer.place == "absent" and job.state.listening
-                    if job.state.needs_queue and (job.prompt_id in due or not told):
+                    # While the socket reports on a job, its absence here means nothing yet.
+                    on_socket = answer.place == "absent" and job.state.listening
+                    if job.state.needs_queue and (job.prompt_id in due or not on_socket):
                         job.apply(answer, self._asker.clock())
             for job in jobs:
                 gone = job.state.out_of_queue or not job.state.needs_queue
@@ -214,7 +217,7 @@ class JobTracking:
                 job.unreachable_since = job.trouble = None
 
     def _unreachable(self, jobs: Sequence[TrackedJob], error: ComfyHeadlessError) -> None:
-        """A server that is away mostly comes back; one that wants a login does not."""
+        """Give up at once if the server requires a login, else after ``timeout_s`` of silence."""
         now = self._asker.clock()
         refused = error if isinstance(error, CircuitOpenError) else None
         if refused:
@@ -223,35 +226,36 @@ class JobTracking:
             job.trouble = error
             if job.unreachable_since is None:
                 job.unreachable_since = now
-            if not refused or job.state.connected:  # not asked, so no slower the next time
+            # An open circuit did not ask the server, so the next poll need not wait longer.
+            if not refused or job.state.connected:
                 job.apply(PollFailed(), now)
             hopeless = isinstance(error, ComfyUIConnectionError) and not error.retryable
             if hopeless or now - job.unreachable_since >= self._asker.timeout_s:
                 job.give_up(error)
 
     def capabilities(self) -> Flow[Capabilities]:
-        """Probed by route, not by version. Changes nothing at the server."""
+        """Probe the routes of newer versions. Changes nothing on the server."""
         jobs: ApiResponse = yield endpoints.jobs(limit=1)
         cancel: ApiResponse = yield endpoints.cancel_jobs([])
         for answer in (jobs, cancel):
             if isinstance(error := rejection(answer), AuthenticationError):
-                raise error  # which says nothing about the route
+                raise error  # the answer says nothing about the route
         self._atomic_cancel = cancel.status == 200
         return Capabilities(jobs_api=jobs.status == 200, atomic_cancel=self._atomic_cancel)
 
 
 def _in_doubt(error: ComfyHeadlessError) -> ComfyUIConnectionError:
     return ComfyUIConnectionError(
-        f"{error.message} Whether the job was queued is not known.",
-        hint="Look at the server's queue before you queue it again: this server gives jobs ids of "
-        "its own, so it cannot be looked for.",
+        f"{error.message} It is unknown whether the job was queued.",
+        hint="Check the server's queue before you queue it again: this server assigns its own ids, "
+        "so the job cannot be looked up.",
         retryable=False,
     )
 
 
-def _not_found_out(job: TrackedJob) -> ComfyUIConnectionError:
+def _not_answered(job: TrackedJob) -> ComfyUIConnectionError:
     return ComfyUIConnectionError(
-        f"Whether the server has job {job.prompt_id} could not be found out.",
+        f"The server did not answer whether it has job {job.prompt_id}.",
         hint="Check that ComfyUI runs and answers, then try again.",
     )
 
@@ -261,7 +265,7 @@ def _next_due(job: TrackedJob, now: float) -> float:
 
 
 def _may_be_queued(error: ComfyHeadlessError) -> bool:
-    """Whether a post that ended in this error may have reached the queue."""
+    """Whether a post that raised this error may have reached the queue."""
     if isinstance(error, ServerRejectedError):
         return classify_status(error.status, idempotent=False) is Failure.UNKNOWN
     return error.retryable and not isinstance(error, ComfyUIOfflineError | CircuitOpenError)

@@ -1,7 +1,7 @@
-"""All jobs that an async client follows: one socket, and one poll for all who wait.
+"""The jobs of one async client: one socket and one poller for all of them.
 
-Messages change a job the moment they come; whoever waits for it is woken and looks at its newest
-state. Nobody is ever waited for, so a slow callback cannot hold up the socket.
+A message changes its job when it arrives and wakes the tasks that wait for it, which then read the
+newest state. The reader waits for no task, so a slow callback cannot block the socket.
 """
 
 from __future__ import annotations
@@ -16,19 +16,18 @@ from contextvars import Context
 from typing import Any
 from uuid import uuid4
 
-from ..protocol.job import ConnectionLost, ConnectionRegained, is_deaf, new_job, poll_due
-from ..protocol.messages import Message, QueueStatus
+from ...protocol.job import ConnectionLost, ConnectionRegained, is_deaf, new_job, poll_due
+from ...protocol.messages import Message, QueueStatus
+from ..operations import Asker, Flow
+from ..transport.server_address import ServerAddress
+from ..transport.websocket import Socket
 from .job_telemetry import Telemetry
-from .operations import Asker, Flow
+from .job_tracking import JobTracking
 from .tracked_job import Observer, TrackedJob
-from .tracking import JobTracking
-from .transport.server_address import ServerAddress
-from .transport.websocket import Socket
 
 logger = logging.getLogger(__name__)
 
-# Jobs that nobody waits for are kept so that they can be waited for later; not for ever. Of those
-# that were stopped there is nothing to fetch.
+# Jobs are kept so that they can be awaited later; stopped ones have no result, so fewer of them.
 _KEPT_JOBS = 2000
 _KEPT_STOPPED = 100
 _DEAF_S = 2.0
@@ -38,7 +37,13 @@ _STATUS_S = 1.0
 class Session:
     """The jobs of one client, within one event loop.
 
-    ``drive`` runs a flow, as the client does it; ``observer`` is told of every change of a job.
+    Args:
+        server: where the socket connects.
+        asker: gives the clock.
+        tracking: the flows that poll and cancel.
+        drive: runs a flow.
+        telemetry: records reconnects and queue depths.
+        observer: called on every change of a job.
     """
 
     def __init__(
@@ -56,10 +61,10 @@ class Session:
         self._drive = drive
         self._telemetry = telemetry
         self._observer = observer
-        self._socket = Socket(server, on_message=self._hear, on_change=self._connected)
+        self._socket = Socket(server, on_message=self._received, on_change=self._connected)
         self._jobs: dict[str, TrackedJob] = {}
         self._stopped: deque[TrackedJob] = deque()
-        # By prompt_id; True: wants to know of the end alone.
+        # By prompt_id; True: set at the end only.
         self._waiting: dict[str, dict[asyncio.Event, bool]] = {}
         self._poller: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -70,39 +75,39 @@ class Session:
         self._status: QueueStatus | None = None
 
     async def new_job(self, prompt_id: str, graph: Mapping[str, Any]) -> TrackedJob:
-        """A job about to be posted, known here before the server can speak of it."""
+        """Create a job before its post, so that no message about it is missed."""
         client_id = await self._socket.ready()
         state = new_job(prompt_id, now=self._clock(), graph=graph, listening=client_id is not None)
-        # Without any clientId the server would tell everybody of it.
+        # Without a clientId the server would send the job's messages to every socket.
         client_id = client_id or str(uuid4())
         return self._keep(TrackedJob(state, client_id=client_id, on_change=self._changed))
 
     def job(self, prompt_id: str) -> TrackedJob:
-        """A job known here, or one that somebody else has queued: known while it is waited for."""
-        known = self._jobs.get(prompt_id)
-        if known is not None and known.error is None:
-            return known
+        """A job queued here, or another client's, which is kept while a task waits for it."""
+        job = self._jobs.get(prompt_id)
+        if job is not None and job.error is None:
+            return job
         state = new_job(prompt_id, now=self._clock(), accepted=True)
         job = self._keep(TrackedJob(state, on_change=self._changed))
         job.taken = True
         return job
 
     def renamed(self, job: TrackedJob, before: str) -> None:
-        """Know a job by the id that the server gave it."""
+        """File a job under the id that the server assigned."""
         self._jobs.pop(before, None)
         self._jobs[job.prompt_id] = job
 
     def drop(self, job: TrackedJob) -> None:
-        """Forget a job once nobody waits for it; it can still be followed, by polling."""
+        """Forget a job once no task waits for it; it can still be tracked, by polling."""
         job.taken = True
         if job.prompt_id not in self._waiting:
             self._forget(job)
 
     @contextmanager
     def watching(self, job: TrackedJob, *, end_only: bool = False) -> Iterator[asyncio.Event]:
-        """While inside, the job is polled where needed, and the event is set on every change.
+        """Poll a job where needed while inside; the event is set on every change.
 
-        ``end_only``: not before the job is settled; frames then wake nobody up in vain.
+        ``end_only``: set it only when the job is settled, so that frames do not wake the task.
         """
         event = asyncio.Event()
         self._jobs.setdefault(job.prompt_id, job)
@@ -110,7 +115,7 @@ class Session:
         self._socket.want(wanted=True)
         self._nudge(poll_due(job.state, self._clock()))
         if self._poller is None:
-            # It serves all who wait, so it belongs to no trace of one of them.
+            # It serves all jobs, so it must not join the trace of the one that starts it.
             self._poller = asyncio.create_task(
                 self._poll(), name="comfy-ui poller", context=Context()
             )
@@ -121,11 +126,12 @@ class Session:
             del watchers[event]
             if not watchers:
                 del self._waiting[job.prompt_id]
-                self._left_alone(job)
+                self._unwatched(job)
             if not self._waiting:
                 self._socket.want(wanted=False)
 
     async def close(self) -> None:
+        """Close the socket and end all tasks."""
         await self._socket.close()
         if self._timer is not None:
             self._timer.cancel()
@@ -136,10 +142,10 @@ class Session:
 
     # -- the socket
 
-    def _hear(self, client_id: str, message: Message) -> None:
+    def _received(self, client_id: str, message: Message) -> None:
         now = self._heard_at = self._clock()
         if isinstance(message, QueueStatus):
-            # About the queue, so about all jobs: they learn of it together, and not each time.
+            # It concerns all jobs, so it is applied to all of them at the next poll.
             if self._status is None:
                 self._nudge(now + _STATUS_S)
             self._status = message
@@ -152,7 +158,7 @@ class Session:
             if job is not None:
                 job.apply(message, now)
             return
-        for job in [*self._jobs.values()]:  # previews of old servers name no job
+        for job in [*self._jobs.values()]:  # previews of old servers carry no prompt_id
             if job.state.running and job.client_id == client_id:
                 job.apply(message, now)
 
@@ -164,16 +170,16 @@ class Session:
             self._was_open = True
         event = ConnectionLost() if client_id is None else ConnectionRegained(listening=False)
         for job in [*self._jobs.values()]:
-            # Those queued under an earlier clientId are not told of on this connection.
+            # This connection carries no messages of jobs queued under an earlier clientId.
             if client_id is not None or job.state.listening:
                 job.apply(event, now)
 
-    # -- those who wait
+    # -- polling
 
     def _changed(self, job: TrackedJob) -> None:
         settled = job.settled
         if settled and job.prompt_id not in self._waiting:
-            self._left_alone(job)
+            self._unwatched(job)
         for event, end_only in self._waiting.get(job.prompt_id, {}).items():
             if settled or not end_only:
                 event.set()
@@ -184,7 +190,7 @@ class Session:
             self._suspect()
 
     def _nudge(self, due: float) -> None:
-        """Have the poller look then, unless it does so before."""
+        """Wake the poller at ``due`` at the latest."""
         if due < self._due:
             self._due = due
             if self._timer is not None:
@@ -204,7 +210,7 @@ class Session:
                 self._nudge(await self._drive(self._tracking.tend(watched)))
                 if any(is_deaf(job.state, self._clock()) for job in watched):
                     self._suspect()
-        except Exception as error:  # whatever it was: who waits must not wait for ever
+        except Exception as error:  # the waiting tasks must end, whatever it was
             for job in watched:
                 job.give_up(error)
             raise
@@ -218,7 +224,7 @@ class Session:
             self._status = None
 
     def _suspect(self) -> None:
-        """A socket was silent although there was something to tell: watch it for a moment."""
+        """Reopen the socket unless it carries a message soon: it missed one."""
         asyncio.get_running_loop().call_later(_DEAF_S, self._cycle_unless_heard, self._heard_at)
 
     def _cycle_unless_heard(self, before: float) -> None:
@@ -226,7 +232,7 @@ class Session:
             logger.info("The socket has gone deaf; opening another")
             self._socket.cycle()
 
-    def _left_alone(self, job: TrackedJob) -> None:
+    def _unwatched(self, job: TrackedJob) -> None:
         job.forget_preview()
         if job.taken:
             self._forget(job)

@@ -12,10 +12,10 @@ from uuid import uuid4
 import pytest
 
 from comfy_ui.client import tracking
-from comfy_ui.client.job_telemetry import Telemetry
 from comfy_ui.client.operations import Asker
-from comfy_ui.client.tracked_job import TrackedJob
-from comfy_ui.client.tracking import JobTracking
+from comfy_ui.client.tracking.job_telemetry import Telemetry
+from comfy_ui.client.tracking.job_tracking import JobTracking
+from comfy_ui.client.tracking.tracked_job import TrackedJob
 from comfy_ui.client.transport.address import parse_address
 from comfy_ui.client.transport.request import ApiRequest
 from comfy_ui.errors import ComfyUIOfflineError, GenerationTimeoutError

@@ -1,8 +1,8 @@
-"""What a client tells OpenTelemetry of its jobs; when that is off, nothing, at no cost.
+"""OpenTelemetry spans and metrics of a client's jobs; free of cost while telemetry is off.
 
-Spans: ``comfyui.submit`` (the post, until the server has the job), ``comfyui.wait`` (until its end,
-with an event for each stage) and ``comfyui.fetch`` (one file). They belong to whatever is current
-where they begin; where nothing is, wait at least continues the trace of its submit.
+Spans: ``comfyui.submit`` (the post, until the server has the job), ``comfyui.wait`` (until the end,
+with an event for each stage) and ``comfyui.fetch`` (one file). Their parent is the current span; if
+there is none, wait continues the trace of its submit.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .. import telemetry
-from ..protocol.job import JobState
-from ..telemetry import Attributes, Span, meters
+from ... import telemetry
+from ...protocol.job import JobState
+from ...telemetry import Attributes, Span, meters
+from ..transport.address import Address
 from .tracked_job import TrackedJob
-from .transport.address import Address
 
 _KEPT_EVENTS = 200
 
@@ -29,16 +29,16 @@ class Telemetry:
 
     def __init__(self, address: Address) -> None:
         self._server: Attributes = {"server.address": address.host, "server.port": address.port}
-        self._stories: WeakKeyDictionary[TrackedJob, _Story] = WeakKeyDictionary()
+        self._histories: WeakKeyDictionary[TrackedJob, _StageHistory] = WeakKeyDictionary()
 
     @contextmanager
     def submitting(self, job: TrackedJob, graph: Mapping[str, Any]) -> Iterator[None]:
-        """Around the post of a job."""
+        """Record the post of a job."""
         if not telemetry.is_on():
             yield
             return
         with telemetry.span("comfyui.submit", self._of(job)) as span:
-            self._story(job).begun = span.get_span_context()
+            self._history(job).begun = span.get_span_context()
             span.set_attribute("comfyui.nodes", len(graph))
             if telemetry.records_prompts():
                 span.set_attribute("comfyui.workflow", json.dumps(graph))
@@ -46,56 +46,58 @@ class Telemetry:
 
     @contextmanager
     def waiting(self, job: TrackedJob) -> Iterator[None]:
-        """Around all that looks at a job until its end; an error in which it ended passes here."""
+        """Record the wait for a job's end, with the error that it raises."""
         if not telemetry.is_on():
             yield
             return
-        story = self._story(job)
-        began_ns = story.untold[0][2] if story.untold else None
+        history = self._history(job)
+        began_ns = history.pending[0][2] if history.pending else None
         with telemetry.span(
-            "comfyui.wait", self._of(job), current=False, after=story.begun, start_ns=began_ns
+            "comfyui.wait", self._of(job), current=False, after=history.begun, start_ns=began_ns
         ) as span:
             try:
-                with story.told_to(span):
+                with history.recorded_on(span):
                     yield
             finally:
                 span.set_attribute("comfyui.outcome", str(job.state.final or "unfinished"))
 
     def fetching(self) -> AbstractContextManager[Span]:
-        """Around the transfer of one file."""
+        """Record the transfer of one file."""
         return telemetry.span("comfyui.fetch", self._server)
 
     def reconnected(self) -> None:
+        """Count a socket that was opened again."""
         meters.reconnected(self._server)
 
     def queue_depth(self, jobs: int) -> None:
+        """Record how many jobs the server has."""
         meters.queue_depth(jobs, self._server)
 
     def _of(self, job: TrackedJob) -> Attributes:
         return {**self._server, "comfyui.prompt_id": job.prompt_id}
 
-    def _story(self, job: TrackedJob) -> _Story:
-        if job not in self._stories:
-            self._stories[job] = _Story(self._server, job.state.created_at)
-            job.observers.append(self._stories[job])
-        return self._stories[job]
+    def _history(self, job: TrackedJob) -> _StageHistory:
+        if job not in self._histories:
+            self._histories[job] = _StageHistory(self._server, job.state.created_at)
+            job.observers.append(self._histories[job])
+        return self._histories[job]
 
 
-class _Story:
-    """The stages of one job: counted once, told to all who wait, kept until somebody does."""
+class _StageHistory:
+    """The stages of one job: counted once, and recorded on the span of every wait for it."""
 
     def __init__(self, server: Attributes, now: float) -> None:
         self.begun: Any = None
-        """The context of the span of its submit."""
-        self.untold: deque[tuple[str, Attributes, int]] = deque(maxlen=_KEPT_EVENTS)
+        """The context of its submit span."""
+        self.pending: deque[tuple[str, Attributes, int]] = deque(maxlen=_KEPT_EVENTS)
         self._server = server
         self._since = now
         self._spans: list[Span] = []
 
     @contextmanager
-    def told_to(self, span: Span) -> Iterator[None]:
-        while self.untold:
-            span.add_event(*self.untold.popleft())
+    def recorded_on(self, span: Span) -> Iterator[None]:
+        while self.pending:
+            span.add_event(*self.pending.popleft())
         self._spans.append(span)
         try:
             yield
@@ -106,7 +108,7 @@ class _Story:
         for name, attributes in _stages(before, after):
             event = (name, attributes, time.time_ns())
             if not self._spans:
-                self.untold.append(event)
+                self.pending.append(event)
             for span in self._spans:
                 span.add_event(*event)
         if after.phase is not before.phase:
@@ -117,7 +119,7 @@ class _Story:
 
 
 def _stages(before: JobState, after: JobState) -> Iterator[tuple[str, Attributes]]:
-    """What happened between two states of a job. Ids and classes of nodes, but no titles."""
+    """The stages between two states of a job, with ids and classes of nodes, but no titles."""
     was, now = before.tracker, after.tracker
     if after.accepted and not before.accepted:
         yield "queued", {}

@@ -1,0 +1,1 @@
+"""Jobs from their post to their end: their state, polling, the socket and telemetry."""
