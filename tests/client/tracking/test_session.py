@@ -9,7 +9,8 @@ from uuid import uuid4
 
 import pytest
 
-from comfy_ui.client import ComfyWSClient, session
+from comfy_ui.client import ComfyWSClient
+from comfy_ui.client.tracking import session
 from comfy_ui.demo import DemoServer
 from comfy_ui.errors import GenerationCancelledError
 from comfy_ui.protocol.progress import Progress
