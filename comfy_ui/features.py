@@ -1,6 +1,6 @@
-"""Which extras are installed, and how to get the missing ones.
+"""Check which extras are installed, and how to install the others.
 
-Nothing heavy is imported to find out: the import system is asked whether it could.
+Nothing heavy is imported: ``find_spec`` says whether an import would succeed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .errors import MissingFeatureError, ValidationError, closest
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One extra: the modules it needs at run time, and what it is for."""
+    """One extra: the modules it needs at run time, and its purpose."""
 
     modules: tuple[str, ...]
     purpose: str
@@ -25,7 +25,7 @@ class Feature:
         return all(_can_import(module) for module in self.modules)
 
 
-# The modules, not the distributions: what decides is whether an import would succeed.
+# Modules, not distributions: what matters is whether an import would succeed.
 _FEATURES: Mapping[str, Feature] = MappingProxyType(
     {
         "ai": Feature(("openai",), "prompt enhancement by a language model"),
@@ -47,20 +47,20 @@ _FEATURES: Mapping[str, Feature] = MappingProxyType(
 def _can_import(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except (ImportError, ValueError):  # a parent package is absent or broken
+    except (ImportError, ValueError):  # a parent package is missing or broken
         return False
 
 
 class _Features(Mapping[str, bool]):
-    """Read-only ``{name: installed}``; each name is looked up once, when first asked."""
+    """Read-only ``{name: installed}``; each name is looked up once, on first use."""
 
     def __init__(self) -> None:
-        self._known: dict[str, bool] = {}
+        self._installed: dict[str, bool] = {}
 
     def __getitem__(self, name: str) -> bool:
-        if name not in self._known:
-            self._known[name] = _FEATURES[name].installed
-        return self._known[name]
+        if name not in self._installed:
+            self._installed[name] = _FEATURES[name].installed
+        return self._installed[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(_FEATURES)
@@ -75,7 +75,7 @@ class _Features(Mapping[str, bool]):
 FEATURES: Mapping[str, bool] = _Features()
 
 
-def _known(name: str) -> str:
+def _checked(name: str) -> str:
     if name not in _FEATURES:
         raise ValidationError(f"There is no feature '{name}'.", hint=closest(name, _FEATURES))
     return name
@@ -87,7 +87,7 @@ def check_feature(name: str) -> bool:
     Raises:
         ValidationError: there is no such feature.
     """
-    return FEATURES[_known(name)]
+    return FEATURES[_checked(name)]
 
 
 def get_install_hint(name: str) -> str:
@@ -96,21 +96,21 @@ def get_install_hint(name: str) -> str:
     >>> get_install_hint("health")
     "pip install 'comfy-ui[health]'"
     """
-    return f"pip install 'comfy-ui[{_known(name)}]'"
+    return f"pip install 'comfy-ui[{_checked(name)}]'"
 
 
 def list_available_features() -> dict[str, str]:
-    """``{name: what it is for}`` of the extras that are installed."""
+    """The purposes of the installed extras, by name."""
     return {name: _FEATURES[name].purpose for name in FEATURES if FEATURES[name]}
 
 
 def list_missing_features() -> dict[str, str]:
-    """``{name: install command}`` of the extras that are not installed."""
+    """The install commands of the extras that are missing, by name."""
     return {name: get_install_hint(name) for name in FEATURES if not FEATURES[name]}
 
 
 def require_feature(name: str) -> None:
-    """Raise :class:`MissingFeatureError`, with the install command, unless ``name`` is there."""
+    """Raise :class:`MissingFeatureError` with the install command unless ``name`` is installed."""
     if not check_feature(name):
         raise MissingFeatureError(
             f"This needs the extra '{name}' ({_FEATURES[name].purpose}).",

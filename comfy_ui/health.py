@@ -1,7 +1,7 @@
-"""Is the server well: does it answer, and does its queue move? ([health])
+"""Health of a server: whether it answers and its queue moves ([health]).
 
-HTTP 200 is not health: ComfyUI's worker thread can die while its web server goes on answering
-(ComfyUI issue 16312). So the verdict compares what two looks at the queue have seen.
+HTTP 200 is not health: ComfyUI's worker thread can die while its web server keeps answering
+(ComfyUI issue 16312). So the verdict compares the queue between two checks.
 """
 
 from __future__ import annotations
@@ -18,16 +18,15 @@ from .client.transport.circuit_breakers import breaker_for
 from .errors import AuthenticationError, CircuitOpenError, ComfyHeadlessError
 from .features import require_feature
 
-# Jobs wait and none runs: the worker takes the next one within milliseconds when it lives. Also
-# how long a job stands still before what the log says of the worker's death is believed.
+# Jobs wait and none runs: a live worker takes the next one within milliseconds. This is also how
+# long a job must stand still before a log that reports the worker's death is believed.
 IDLE_WORKER_S = 15.0
-# One and the same job for that long. Long videos take hours on small cards, so this is a
-# suspicion that a person has to judge.
+# The same job for this long. Long videos take hours on small GPUs, so a person has to judge.
 LONG_JOB_S = 3600.0
 
 
 class HealthVerdict(StrEnum):
-    """How a server is."""
+    """The state of a server."""
 
     HEALTHY = "healthy"
     BUSY = "busy"
@@ -38,7 +37,7 @@ class HealthVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthReport:
-    """What is known of a server. Times are seconds since 1970, memory is in bytes."""
+    """The health of a server. Times are seconds since 1970, memory is in bytes."""
 
     url: str
     verdict: HealthVerdict
@@ -63,7 +62,7 @@ class HealthReport:
         return self.verdict in (HealthVerdict.HEALTHY, HealthVerdict.BUSY)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The report as a dict that json can write."""
         return {**asdict(self), "ok": self.ok}
 
     def __str__(self) -> str:
@@ -86,19 +85,22 @@ class HealthReport:
         return "\n  ".join(lines)
 
 
-class WorkerWatch:
-    """Tells a worker that has died over a job from one that is slow. Pure."""
+class WorkerDeathDetector:
+    """Distinguishes a dead worker from a slow one. Pure."""
 
     def __init__(self) -> None:
         self._seen: tuple[frozenset[str], float] | None = None
 
-    def is_dead(self, running: frozenset[str], *, at: float, says_so: bool) -> bool:
-        """Whether ``running`` will never end, at ``at`` seconds.
+    def is_dead(self, running: frozenset[str], *, at: float, log_says_so: bool) -> bool:
+        """Whether the running jobs will never end.
 
-        ``says_so``: the server's log does. It is believed when nothing has moved for a while
-        since it first did; what has taken another job lives, whatever the log says.
+        Args:
+            running: prompt_ids of the running jobs.
+            at: the time of the check, in seconds.
+            log_says_so: whether the log reports the worker's death. It is believed only if the
+                jobs do not change for ``IDLE_WORKER_S``: a worker that takes another job is alive.
         """
-        if not says_so or not running:
+        if not log_says_so or not running:
             self._seen = None
             return False
         if self._seen is None:
@@ -108,23 +110,23 @@ class WorkerWatch:
 
 
 class HealthTracker:
-    """Turns looks at one server into reports. Pure: times come with the looks."""
+    """Turns checks of one server into reports. Pure: the checks carry their times."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._verdict: HealthVerdict | None = None
         self._since = 0.0
         self._failure: ComfyHeadlessError | None = None
-        """Of the last look that reached for the server, if it failed."""
+        """The error of the last check that was sent, if it failed."""
         self._last_error: tuple[str, float] | None = None
         self._queue_seen: tuple[frozenset[str], bool] | None = None
         self._queue_since = 0.0
-        self._worker = WorkerWatch()
+        self._worker = WorkerDeathDetector()
 
     def observe(self, look: ServerCheck) -> HealthReport:
-        """The report after one more look."""
+        """The report after one more check."""
         if isinstance(look.error, CircuitOpenError) and self._failure is not None:
-            look = replace(look, error=self._failure)  # what opened it says more
+            look = replace(look, error=self._failure)  # the error that opened the circuit says more
         elif look.error is not None:
             self._failure, self._last_error = look.error, (look.error.message, look.at)
         else:
@@ -159,7 +161,7 @@ class HealthTracker:
         if (running, waits) != self._queue_seen:
             self._queue_seen, self._queue_since = (running, waits), look.at
         still_s = look.at - self._queue_since
-        if self._worker.is_dead(running, at=look.at, says_so=look.worker_died):
+        if self._worker.is_dead(running, at=look.at, log_says_so=look.worker_died):
             return HealthVerdict.STUCK, (
                 "ComfyUI's worker has died over a job: its log says so, and nothing moves. "
                 "Restart ComfyUI."
@@ -178,9 +180,9 @@ class HealthTracker:
 
 
 class ComfyHealth:
-    """A monitor of one server. Ask it again and again: it remembers what it has seen.
+    """A monitor of one server. Call :meth:`check` repeatedly: it compares with earlier checks.
 
-    Takes the same arguments as :class:`~comfy_ui.ComfyClient`. Safe to use from one thread.
+    Takes the arguments of :class:`~comfy_ui.ComfyClient`. For use from one thread.
 
     Raises:
         MissingFeatureError: the extra [health] is not installed.
@@ -192,14 +194,15 @@ class ComfyHealth:
         self._tracker = HealthTracker(self._client.url)
 
     def check(self) -> HealthReport:
-        """Look now. Never raises for a server that is away or ill: the report says so."""
+        """Check the server now. A server that is offline or unhealthy raises nothing."""
         return self.report(self._client.look())
 
     def report(self, look: ServerCheck) -> HealthReport:
-        """The report after a look that was taken elsewhere, by the app's own client."""
+        """The report after a check by another client."""
         return with_local_facts(self._tracker.observe(look))
 
     def close(self) -> None:
+        """Close the connections."""
         self._client.close()
 
     def __enter__(self) -> Self:
@@ -215,7 +218,7 @@ class ComfyHealth:
 
 
 def with_local_facts(report: HealthReport) -> HealthReport:
-    """``report`` with what this process knows itself: the breaker's state and its own memory."""
+    """Add the state of the circuit breaker and the memory of this process to a report."""
 
     import psutil
 
@@ -229,9 +232,9 @@ def with_local_facts(report: HealthReport) -> HealthReport:
 
 
 def check_health(*args: Any, **options: Any) -> HealthReport:
-    """One look at a server; takes the arguments of :class:`~comfy_ui.ComfyClient`.
+    """Check a server once; takes the arguments of :class:`~comfy_ui.ComfyClient`.
 
-    A queue that stands still shows only to a :class:`ComfyHealth` that looks more than once.
+    Only a :class:`ComfyHealth` that checks repeatedly can see that a queue does not move.
 
     Raises:
         MissingFeatureError: the extra [health] is not installed.

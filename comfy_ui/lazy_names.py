@@ -1,4 +1,4 @@
-"""Public names of a package that are loaded on first use, so that importing it stays cheap."""
+"""Load the public names of a package on first use, so that importing it stays cheap."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def lazy_names(
 
     Args:
         package: its ``__name__``.
-        where: public name → module that has it, relative to the package.
-        feature: the extra that all of them need; MissingFeatureError tells when it is absent.
+        where: public name → module that defines it, relative to the package.
+        feature: an extra that all names need; without it they raise MissingFeatureError.
     """
 
     def load(name: str) -> Any:
@@ -27,7 +27,7 @@ def lazy_names(
         if feature:
             require_feature(feature)
         value = getattr(import_module(f".{where[name]}", package), name)
-        setattr(sys.modules[package], name, value)  # the next use does not come here again
+        setattr(sys.modules[package], name, value)  # later uses find it directly
         return value
 
     def names() -> list[str]:

@@ -1,6 +1,6 @@
-"""Logging for the programs of this package: to stderr, as text or JSON lines, secrets removed.
+"""Logging to stderr, as text or JSON lines, with secrets removed.
 
-A library leaves logging to its host; only the command line calls :func:`configure`.
+A library leaves logging to its host, so only the command line calls :func:`configure`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 REDACTED = "[redacted]"
 
-# Credentials that reach a log inside text of other programs: URLs with a login, headers, queries.
+# Credentials in text from other programs: URLs with a login, headers, queries.
 _PATTERNS = (
     re.compile(r"(?P<keep>://[^\s/:@]+:)[^\s/@]+(?=@)"),
     re.compile(
@@ -26,7 +26,7 @@ _PATTERNS = (
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """``text`` without the given secrets and without anything that looks like a credential.
+    """Replace the given secrets, and anything that looks like a credential, in a text.
 
     >>> redact("GET http://me:hunter2@gpu/ws?token=abc")
     'GET http://me:[redacted]@gpu/ws?token=[redacted]'
@@ -39,7 +39,7 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 class _Formatter(logging.Formatter):
-    """The base format, then redaction: so it also covers arguments and tracebacks."""
+    """Redacts the formatted record, so arguments and tracebacks are covered."""
 
     def __init__(self, *, as_json: bool, secrets: Iterable[str]) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s  %(message)s", "%H:%M:%S")
@@ -62,7 +62,13 @@ class _Formatter(logging.Formatter):
 
 
 def configure(level: str, *, as_json: bool = False, secrets: Iterable[str] = ()) -> None:
-    """Send the package's log to stderr at ``level`` (debug, info, warning, error)."""
+    """Log to stderr at ``level`` (debug, info, warning, error).
+
+    Args:
+        level: the lowest level to log.
+        as_json: JSON lines instead of text.
+        secrets: texts to replace wherever they appear.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(as_json=as_json, secrets=secrets))
     logger = logging.getLogger("comfy_ui")

@@ -1,7 +1,4 @@
-"""Where the shipped ``workflows/`` and ``assets/`` are.
-
-Beside the package in a clone, inside it in a wheel.
-"""
+"""Find the shipped ``workflows/`` and ``assets/``: beside the package, or inside it in a wheel."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """OpenTelemetry spans and metrics ([observability]).
 
-Off costs nothing: whoever wants telemetry has imported OpenTelemetry before the first job runs,
-either ``opentelemetry-instrument`` or :func:`setup`, so a look into ``sys.modules`` decides.
-Prompts are not recorded unless asked (:func:`record_prompts`), secrets and file names never.
+Free of cost while off: telemetry is on if OpenTelemetry was imported before the first job, by
+``opentelemetry-instrument`` or :func:`setup`, so ``sys.modules`` decides. Prompts are recorded only
+after :func:`record_prompts`; secrets and file names never are.
 
-What is recorded is in ``client/job_telemetry.py``.
+The recorded spans and events are in ``client/tracking/job_telemetry.py``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Attributes = Mapping[str, str | int | float | bool]
 
 
 class Span(Protocol):
-    """The part of an OpenTelemetry span that is used here."""
+    """The part of OpenTelemetry's span that this package uses."""
 
     def add_event(
         self, name: str, attributes: Attributes | None = None, timestamp: int | None = None
@@ -47,17 +47,18 @@ _prompts = False
 
 
 def is_on() -> bool:
-    """Whether somebody may be listening."""
+    """Whether OpenTelemetry is loaded."""
     return "opentelemetry.trace" in sys.modules
 
 
 def record_prompts(*, on: bool = True) -> None:
-    """Put whole workflows, prompts and all, into the spans of this process."""
+    """Set whether the spans of this process contain whole workflows with their prompts."""
     global _prompts  # noqa: PLW0603 -- like the providers of OpenTelemetry, one for the process
     _prompts = on
 
 
 def records_prompts() -> bool:
+    """Whether spans contain whole workflows."""
     return _prompts
 
 
@@ -70,18 +71,18 @@ def span(
     after: Any = None,
     start_ns: int | None = None,
 ) -> Iterator[Span]:
-    """A span around a block. An exception that leaves the block is recorded by its class only.
+    """Record a span around a block. An exception that leaves the block is recorded by class only.
 
-    An error's text may quote a prompt or an address, so it stays out.
+    Its message may quote a prompt or an address, so it is left out.
 
     Args:
-        name: of the span.
-        attributes: known from the beginning.
-        current: whether the spans and calls inside belong to it. Not for blocks in a generator
-            that is left in another context than it was entered in.
-        after: the context of an earlier span, of which this one is the sequel: they share a trace
-            even where nothing around them does.
-        start_ns: when it began, if not now; since 1970.
+        name: the span's name.
+        attributes: attributes known at the start.
+        current: whether the span becomes the parent of spans and calls inside. False for blocks in
+            a generator that may be left in another context than it was entered in.
+        after: the context of an earlier span that this one continues: they share a trace even
+            without a common parent.
+        start_ns: when the span began, in nanoseconds since 1970; None: now.
     """
     if not is_on():
         yield NO_SPAN
@@ -91,7 +92,7 @@ def span(
     parent = None
     if after is not None and not trace.get_current_span().get_span_context().is_valid:
         parent = trace.set_span_in_context(trace.NonRecordingSpan(after))
-    begun = trace.get_tracer("comfy_ui").start_span(
+    opened = trace.get_tracer("comfy_ui").start_span(
         name,
         parent,
         kind=trace.SpanKind.CLIENT,
@@ -100,19 +101,19 @@ def span(
     )
     try:
         if current:
-            with trace.use_span(begun, record_exception=False, set_status_on_exception=False):
-                yield begun
+            with trace.use_span(opened, record_exception=False, set_status_on_exception=False):
+                yield opened
         else:
-            yield begun
-    except GeneratorExit:  # the reader of a stream has seen enough
+            yield opened
+    except GeneratorExit:  # the reader of a stream stopped early
         raise
     except BaseException as error:
-        begun.set_attribute("error.type", type(error).__name__)
+        opened.set_attribute("error.type", type(error).__name__)
         if isinstance(error, Exception):
-            begun.set_status(trace.StatusCode.ERROR)
+            opened.set_status(trace.StatusCode.ERROR)
         raise
     finally:
-        begun.end()
+        opened.end()
 
 
 def inject(headers: MutableMapping[str, str]) -> None:
@@ -124,9 +125,9 @@ def inject(headers: MutableMapping[str, str]) -> None:
 
 
 class Meters:
-    """The metrics of this package. Instruments are made when the first value comes.
+    """The metrics of this package; each instrument is created on its first value.
 
-    ``server`` are the attributes that tell one server from another.
+    ``server`` has the attributes that identify a server.
     """
 
     def __init__(self) -> None:
@@ -173,7 +174,7 @@ meters = Meters()
 
 
 def heed_environment(*, prompts: bool = False) -> None:
-    """What ``comfy-ui`` does on start: :func:`setup` where the environment names a receiver.
+    """Call :func:`setup` if the environment names an OTLP receiver; ``comfy-ui`` does so on start.
 
     Args:
         prompts: see :func:`record_prompts`.
@@ -186,16 +187,16 @@ def heed_environment(*, prompts: bool = False) -> None:
         setup()
     else:
         hint = get_install_hint("observability")
-        logger.warning("OTEL_* names a receiver, but nothing is sent. To send: %s", hint)
+        logger.warning("OTEL_* names a receiver, but telemetry is not installed: %s", hint)
 
 
 def setup(*, service_name: str = "comfy-ui") -> None:
-    """Export traces and metrics over OTLP/HTTP, as the standard ``OTEL_*`` variables say.
+    """Export traces and metrics over OTLP/HTTP, configured by the standard ``OTEL_*`` variables.
 
-    What is set up already, by ``opentelemetry-instrument`` for instance, is left alone.
+    Existing providers, of ``opentelemetry-instrument`` for example, are kept.
 
     Args:
-        service_name: unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES gives one.
+        service_name: the name if OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES set none.
 
     Raises:
         MissingFeatureError: the extra [observability] is not installed.
@@ -223,5 +224,5 @@ def setup(*, service_name: str = "comfy-ui") -> None:
 
 
 def _exported(signal: str) -> bool:
-    """``none`` is the standard's word for a signal that nobody wants."""
+    """Whether a signal is exported; the standard's value ``none`` turns it off."""
     return os.environ.get(f"OTEL_{signal}_EXPORTER", "").strip().lower() != "none"

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Final
 
 from ..errors import ComfyHeadlessError, ComfyUIConnectionError, StorageError
-from ..health import WorkerWatch
+from ..health import WorkerDeathDetector
 from ..protocol.object_info import NodeRegistry
 from ..protocol.queue_and_history import QueueSnapshot
 from .placement import ServerOffer, offer_of
@@ -54,7 +54,7 @@ class ServerMonitor:
         self._registry: NodeRegistry | None = None  # the source of the offer
         self._registry_task: asyncio.Task[None] | None = None
         self._offline_since: float | None = None
-        self._worker_watch = WorkerWatch()
+        self._worker_watch = WorkerDeathDetector()
         self._check_lock = asyncio.Lock()
         self._check_requested = asyncio.Event()
 
@@ -128,7 +128,7 @@ class ServerMonitor:
         if look.queue is None:
             raise look.error or ComfyUIConnectionError("It did not answer.")
         running = frozenset(look.queue.running)
-        if self._worker_watch.is_dead(running, at=time.monotonic(), says_so=look.worker_died):
+        if self._worker_watch.is_dead(running, at=time.monotonic(), log_says_so=look.worker_died):
             raise ComfyUIConnectionError("Its worker has died over a job.")
         return look.queue
 
