@@ -4,7 +4,6 @@ from .circuit_breaker import CircuitState
 from .frames import parse_binary, parse_text
 from .graph_cost import GraphCost, plan_graph
 from .job import (
-    Accepted,
     CancelRequested,
     CancelSent,
     ConnectionLost,
@@ -12,7 +11,8 @@ from .job import (
     Event,
     JobState,
     PollFailed,
-    Submitted,
+    PostAccepted,
+    Resubmitted,
     advance,
     cancel_due,
     is_deaf,
@@ -34,7 +34,6 @@ from .queue_and_history import (
 from .retry import Backoff, Failure, classify_status, classify_transport, parse_retry_after
 
 __all__ = [
-    "Accepted",
     "Backoff",
     "CancelRequested",
     "CancelSent",
@@ -55,10 +54,11 @@ __all__ = [
     "Outputs",
     "Phase",
     "PollFailed",
+    "PostAccepted",
     "Progress",
     "QueueAnswer",
     "QueueSnapshot",
-    "Submitted",
+    "Resubmitted",
     "Tracker",
     "advance",
     "cancel_due",

@@ -22,7 +22,6 @@ from typing import Literal
 from ._replace import fast_replace
 from .graph_cost import plan_graph
 from .job_state import (
-    Accepted,
     CancelRequested,
     CancelSent,
     ConnectionLost,
@@ -30,7 +29,8 @@ from .job_state import (
     Event,
     JobState,
     PollFailed,
-    Submitted,
+    PostAccepted,
+    Resubmitted,
     new_job,
 )
 from .messages import (
@@ -58,7 +58,6 @@ from .progress import Phase
 from .queue_and_history import Ending, HistoryAnswer, HistoryEntry, QueueAnswer
 
 __all__ = [
-    "Accepted",
     "CancelRequested",
     "CancelSent",
     "ConnectionLost",
@@ -66,7 +65,8 @@ __all__ = [
     "Event",
     "JobState",
     "PollFailed",
-    "Submitted",
+    "PostAccepted",
+    "Resubmitted",
     "advance",
     "cancel_due",
     "is_deaf",
@@ -92,9 +92,9 @@ def advance(state: JobState, event: Event, now: float) -> JobState:
             return fast_replace(
                 state, polled_at=now, failed_polls=state.failed_polls + 1, connected=False
             )
-        case Submitted():
+        case Resubmitted():
             return _present(fast_replace(state, urgent_since=now))
-        case Accepted():
+        case PostAccepted():
             return _present(fast_replace(state, accepted=True, urgent_since=now))
         case CancelRequested():
             if state.cancel_requested_at is not None:

@@ -24,12 +24,12 @@ RESUBMIT_AFTER_S = 2.0  # a request whose answer was lost may still be on its wa
 
 
 @dataclass(frozen=True, slots=True)
-class Submitted:
+class Resubmitted:
     """The job is about to be posted again, because its first post was lost."""
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class PostAccepted:
     """The server answered the post with 200."""
 
 
@@ -67,8 +67,8 @@ Event = (
     Message
     | QueueAnswer
     | HistoryAnswer
-    | Submitted
-    | Accepted
+    | Resubmitted
+    | PostAccepted
     | CancelRequested
     | CancelSent
     | ConnectionLost

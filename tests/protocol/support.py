@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from comfy_ui.protocol import (
-    Accepted,
     ConnectionLost,
     ConnectionRegained,
     Event,
     JobState,
+    PostAccepted,
     advance,
     new_job,
     parse_binary,
@@ -243,7 +243,7 @@ class Recording:
             graph=entry["request"]["json"]["prompt"],
             listening=client in listening,
         )
-        self.jobs[job] = advance(state, Accepted(), now)
+        self.jobs[job] = advance(state, PostAccepted(), now)
         self.percentages[job] = []
 
     def _hear(self, entry: Any, owners: dict[str, str | None], client: str, now: float) -> None:

@@ -17,7 +17,6 @@ from comfy_ui.errors import (
     OutOfMemoryError,
 )
 from comfy_ui.protocol import (
-    Accepted,
     CancelRequested,
     CancelSent,
     ConnectionLost,
@@ -27,7 +26,8 @@ from comfy_ui.protocol import (
     Outputs,
     Phase,
     PollFailed,
-    Submitted,
+    PostAccepted,
+    Resubmitted,
     advance,
     cancel_due,
     is_deaf,
@@ -219,8 +219,8 @@ def test_nothing_changes_a_job_that_has_ended(first: Event) -> None:
         ConnectionLost(),
         ConnectionRegained(),
         PollFailed(),
-        Submitted(),
-        Accepted(),
+        Resubmitted(),
+        PostAccepted(),
     ]
     assert feed(ended, *events, now=2.0) is ended
 
@@ -294,7 +294,7 @@ def test_an_empty_history_alone_says_nothing() -> None:
     assert state.absences == 0
 
 
-@pytest.mark.parametrize("trace", [RUNNING, PENDING, say("execution_start"), Accepted()])
+@pytest.mark.parametrize("trace", [RUNNING, PENDING, say("execution_start"), PostAccepted()])
 def test_a_trace_of_the_job_clears_the_doubt(trace: Event) -> None:
     state = feed(absent_until(job(listening=False), 1.0, 2.0), trace, now=3.0)
     assert absent_until(state, 8.0).final is None
@@ -335,12 +335,12 @@ def test_a_post_without_an_answer_may_be_repeated_once_the_server_shows_no_trace
     assert not state.may_resubmit
     state = absent_until(state, 3.0)
     assert state.may_resubmit
-    again = feed(state, Submitted(), now=3.1)
+    again = feed(state, Resubmitted(), now=3.1)
     assert not again.may_resubmit
     assert absent_until(again, 3.1 + GRACE_S - 0.1).final is None
 
 
-@pytest.mark.parametrize("trace", [RUNNING, PENDING, say("execution_start"), Accepted()])
+@pytest.mark.parametrize("trace", [RUNNING, PENDING, say("execution_start"), PostAccepted()])
 def test_a_post_that_arrived_is_never_repeated(trace: Event) -> None:
     state = feed(job(accepted=False), trace, now=0.5)
     assert state.accepted

@@ -18,7 +18,6 @@ from hypothesis import HealthCheck, event, given, settings, strategies as st
 
 from comfy_ui.errors import GenerationError
 from comfy_ui.protocol import (
-    Accepted,
     CancelRequested,
     CancelSent,
     ConnectionLost,
@@ -27,6 +26,7 @@ from comfy_ui.protocol import (
     Outputs,
     Phase,
     PollFailed,
+    PostAccepted,
     QueueAnswer,
     advance,
     cancel_due,
@@ -229,7 +229,7 @@ class World:
             case "poll_fails":
                 self.tell(PollFailed())
             case "accept":
-                self.tell(Accepted())
+                self.tell(PostAccepted())
             case "wait":
                 self.now += 0.3
             case "wait_long":

@@ -16,11 +16,11 @@ from ...errors import (
     ServerRejectedError,
 )
 from ...protocol.job import (
-    Accepted,
     CancelRequested,
     CancelSent,
     PollFailed,
-    Submitted as PostedAgain,
+    PostAccepted,
+    Resubmitted,
     cancel_due,
     new_job,
     poll_due,
@@ -92,13 +92,13 @@ class JobTracking:
                     return
                 if not posts_left:
                     raise
-                job.apply(PostedAgain(), self._asker.clock())
+                job.apply(Resubmitted(), self._asker.clock())
             else:
                 break
         if submitted.prompt_id != job.prompt_id:  # not every server accepts ours
             self._keeps_our_ids = False
             job.rename(submitted.prompt_id)
-        job.apply(Accepted(), self._asker.clock())
+        job.apply(PostAccepted(), self._asker.clock())
         if submitted.problems:
             dropped = dropped_outputs(submitted)
             if strict:
