@@ -36,19 +36,16 @@ from .job_state import (
 from .messages import (
     Executed,
     Executing,
-    ExecutionCached,
     ExecutionError,
     ExecutionInterrupted,
-    ExecutionStart,
     ExecutionSuccess,
     FeatureFlags,
+    JobMessage,
     Logs,
     MalformedMessage,
     Message,
-    NodeProgress,
     Notification,
     Preview,
-    ProgressState,
     ProgressText,
     QueueStatus,
     UnknownMessage,
@@ -145,20 +142,7 @@ def _read_message(state: JobState, message: Message, now: float) -> JobState:
     return _read_own_message(state, message, now)
 
 
-def _read_own_message(
-    state: JobState,
-    message: ExecutionStart
-    | ExecutionCached
-    | Executing
-    | NodeProgress
-    | ProgressState
-    | Executed
-    | ExecutionSuccess
-    | ExecutionError
-    | ExecutionInterrupted
-    | Preview,
-    now: float,
-) -> JobState:
+def _read_own_message(state: JobState, message: JobMessage, now: float) -> JobState:
     state = fast_replace(state, running=True, tracker=state.tracker.hear(message, now))
     match message:
         case Executed(node=node, output=output):

@@ -184,10 +184,8 @@ class MalformedMessage:
     reason: str
 
 
-Message = (
-    QueueStatus
-    | FeatureFlags
-    | ExecutionStart
+JobMessage = (
+    ExecutionStart
     | ExecutionCached
     | Executing
     | NodeProgress
@@ -196,9 +194,16 @@ Message = (
     | ExecutionSuccess
     | ExecutionError
     | ExecutionInterrupted
+    | Preview
+)
+"""A message about one job. ``prompt_id`` None: about the running one."""
+
+Message = (
+    JobMessage
+    | QueueStatus
+    | FeatureFlags
     | Logs
     | Notification
-    | Preview
     | ProgressText
     | UnknownMessage
     | MalformedMessage

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from comfy_ui.protocol import (
+from comfy_ui.protocol.frames import parse_binary, parse_text
+from comfy_ui.protocol.job import (
     ConnectionLost,
     ConnectionRegained,
     Event,
@@ -17,11 +18,8 @@ from comfy_ui.protocol import (
     PostAccepted,
     advance,
     new_job,
-    parse_binary,
-    parse_text,
-    read_history,
-    read_queue,
 )
+from comfy_ui.protocol.queue_and_history import read_history, read_queue
 
 JOB = "11111111-1111-4111-8111-111111111111"
 OTHER = "22222222-2222-4222-8222-222222222222"

@@ -16,15 +16,15 @@ from comfy_ui.errors import (
     JobLostError,
     OutOfMemoryError,
 )
-from comfy_ui.protocol import (
+from comfy_ui.protocol.frames import parse_binary
+from comfy_ui.protocol.job import (
+    GRACE_S,
     CancelRequested,
     CancelSent,
     ConnectionLost,
     ConnectionRegained,
     Event,
     JobState,
-    Outputs,
-    Phase,
     PollFailed,
     PostAccepted,
     Resubmitted,
@@ -32,14 +32,14 @@ from comfy_ui.protocol import (
     cancel_due,
     is_deaf,
     new_job,
-    parse_binary,
     poll_due,
-    read_history,
 )
-from comfy_ui.protocol.job import GRACE_S
 from comfy_ui.protocol.job_state import is_out_of_memory
 from comfy_ui.protocol.messages import ExecutionError
+from comfy_ui.protocol.outputs import Outputs
 from comfy_ui.protocol.polling import WATCHDOG_S
+from comfy_ui.protocol.progress import Phase
+from comfy_ui.protocol.queue_and_history import read_history
 from tests.protocol import support
 from tests.protocol.support import ABSENT, FILE, JOB, NOT_IN_HISTORY, PENDING, RUNNING, feed, say
 

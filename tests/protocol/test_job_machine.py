@@ -17,26 +17,25 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings, strategies as st
 
 from comfy_ui.errors import GenerationError
-from comfy_ui.protocol import (
+from comfy_ui.protocol.frames import parse_binary, parse_text
+from comfy_ui.protocol.job import (
+    RECHECK_S,
     CancelRequested,
     CancelSent,
     ConnectionLost,
     ConnectionRegained,
     JobState,
-    Outputs,
-    Phase,
     PollFailed,
     PostAccepted,
-    QueueAnswer,
     advance,
     cancel_due,
     new_job,
-    parse_binary,
-    parse_text,
     poll_due,
 )
-from comfy_ui.protocol.job import RECHECK_S
 from comfy_ui.protocol.messages import Message
+from comfy_ui.protocol.outputs import Outputs
+from comfy_ui.protocol.progress import Phase
+from comfy_ui.protocol.queue_and_history import QueueAnswer
 from tests.protocol import support
 from tests.protocol.support import JOB
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from comfy_ui.protocol import Phase, parse_text, plan_graph
-from comfy_ui.protocol.progress import Tracker
+from comfy_ui.protocol.frames import parse_text
+from comfy_ui.protocol.graph_cost import plan_graph
+from comfy_ui.protocol.progress import Phase, Tracker
 from tests.protocol import support
 from tests.protocol.support import say, snapshot
 

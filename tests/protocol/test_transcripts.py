@@ -7,7 +7,10 @@ from itertools import pairwise
 import pytest
 
 from comfy_ui.errors import GenerationCancelledError, GenerationFailedError, JobLostError
-from comfy_ui.protocol import JobState, Outputs, Phase, advance, is_deaf, poll_due, read_history
+from comfy_ui.protocol.job import JobState, advance, is_deaf, poll_due
+from comfy_ui.protocol.outputs import Outputs
+from comfy_ui.protocol.progress import Phase
+from comfy_ui.protocol.queue_and_history import read_history
 from tests.conftest import PROTOCOL
 from tests.protocol import support
 
