@@ -116,8 +116,7 @@ class Socket:
                 else:
                     failures += 1
                     self._tried.set()
-                delay_s = _RECONNECT.delay_s(failures + 1, jitter=self._rng.random())
-                await asyncio.sleep(delay_s or 0.0)
+                await asyncio.sleep(self._rng.uniform(0, _RECONNECT.ceiling_s(failures + 1)))
         finally:
             self._tried.set()
 
