@@ -11,8 +11,8 @@ from uuid import uuid4
 
 import pytest
 
-from comfy_ui.client import tracking
 from comfy_ui.client.operations import Asker
+from comfy_ui.client.tracking import job_tracking
 from comfy_ui.client.tracking.job_telemetry import Telemetry
 from comfy_ui.client.tracking.job_tracking import JobTracking
 from comfy_ui.client.tracking.tracked_job import TrackedJob
@@ -66,7 +66,7 @@ def going_silent(path: str, *, times: int) -> Iterator[ScriptedServer]:
 async def test_f7_a_poll_on_a_line_gone_silent_is_given_up_and_made_anew(
     kind: str, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracking, "POLL_PATIENCE_S", 0.3)
+    monkeypatch.setattr(job_tracking, "POLL_PATIENCE_S", 0.3)
     with going_silent(path, times=1) as server:
         async with open_client(kind, server.url, timeout=300) as client:
             assert (await client.run(image_graph(), timeout=20)).images
