@@ -33,10 +33,10 @@
    * @param {{ optional?: boolean, changed: () => void }} options
    */
   function side(all, title, kept, { optional = false, changed }) {
-    const select = make("select", { ariaLabel: `${title}: what varies` });
+    const select = make("select", { ariaLabel: `${title}: field` });
     if (optional) select.append(make("option", { value: "", textContent: "Nothing" }));
     select.append(...all.map(({ name, label }) => make("option", { value: name, textContent: label })));
-    const values = make("textarea", { rows: 1, ariaLabel: `${title}: its values`, spellcheck: false });
+    const values = make("textarea", { rows: 1, ariaLabel: `${title}: values`, spellcheck: false });
     const help = make("p", { className: "help" });
     const options = make("div", { className: "offered" });
     const field = () => all.find(({ name }) => name === select.value);

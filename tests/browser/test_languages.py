@@ -104,7 +104,7 @@ def test_german_fits_a_phone(person: Callable[..., Any], width: int) -> None:
     page = person(locale="de-DE", size={**support.PHONE, "width": width}, has_touch=True)
     page.wait_for_selector("#generate:text-is('Erzeugen')")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.evaluate(ALL_SEEN_JS) == "Erstellen Workflows Bibliothek Warteschlange Status"
+    assert page.evaluate(ALL_SEEN_JS) == "Erstellen Workflows Bibliothek Aufträge Status"
     tab(page, "status")
     page.wait_for_selector("#presets .panel")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
