@@ -50,6 +50,10 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
 
   /** Called after a block is drawn. @type {((element: AnyElement) => void)[]} */
   const drawn = [];
+  /** @param {AnyElement} element */
+  function announce(element) {
+    for (const callback of drawn) callback(element);
+  }
   /**
    * @param {AnyElement} element
    * @param {(event: string, data: unknown) => void} trigger
@@ -62,7 +66,7 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
       // Morphing sets attributes; typed values stay in the properties until a reset.
       $("form.settings", element)?.reset();
       if (element.contains($("form.settings"))) formDrawn();
-      for (const callback of drawn) callback(element);
+      announce(element);
     };
     watch("value", () => queueMicrotask(onDrawn));
     onDrawn();
@@ -243,6 +247,22 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
     after.forEach((child, at) => (at < before.length ? same(before[at], child) : old.append(child)));
     for (const extra of before.slice(after.length)) extra.remove();
   }
+  /**
+   * Draws HTML from the server into a block and changes only what is different.
+   * @param {AnyElement | null} element
+   * @param {string} html
+   */
+  function draw(element, html) {
+    if (!element) return;
+    const template = document.createElement("template");
+    template.innerHTML = html;
+    const [old, fresh] = [element.firstElementChild, template.content.firstElementChild];
+    if (old && fresh) morph(old, fresh);
+    else {
+      element.replaceChildren(template.content);
+      window.comfy.translate(element);
+    }
+  }
   function dialog(id, label, ...children) {
     $(`#${id}`)?.remove();
     const close = make("button", { className: "tool close", type: "button", ariaLabel: "Close", innerHTML: "&times;" });
@@ -331,7 +351,6 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
     toCreate();
     stageIsland()?.comfyTrigger("recall", { ...data, draft: JSON.stringify(current()) });
   }
-  const attach = (data = {}) => stageIsland()?.comfyTrigger("attach", data);
   function flash(button, text) {
     const before = button.dataset.told ?? "";
     button.dataset.told = text;
@@ -415,11 +434,6 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
     }
   });
 
-  // Another tab or device may have started a job while this one was in the background.
-  document.addEventListener("visibilitychange", () => {
-    if (document.visibilityState === "visible") attach();
-  });
-
   // Gradio applies the system's colors when it mounts; the user's choice comes after that.
   function applyTheme() {
     const chosen = load(THEME, null);
@@ -437,6 +451,6 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
   if (document.body) observeTheme();
   else addEventListener("DOMContentLoaded", observeTheme);
 
-  const kit = { $, $$, make, morph, setField, smooth, dialog, toast, post, insist, named, recall, attach, toCreate, flash, typing, load, save, saveDraft, remember, dialogOpen: () => $("dialog[open]") };
+  const kit = { $, $$, make, draw, announce, morph, setField, smooth, dialog, toast, post, insist, named, recall, toCreate, flash, typing, load, save, saveDraft, remember, dialogOpen: () => $("dialog[open]") };
   return { island, draft, shownJob, actions, kit, onIsland: (callback) => drawn.push(callback), current: () => JSON.stringify(current()) };
 })()));

@@ -27,12 +27,10 @@
     $("#actions").before(make("div", { id: "editing", className: "notice good", role: "status" }, told, leave));
   }
 
-  // Gradio's events may overtake each other and read the form later than the press, so Gradio only
-  // draws the outcome of a press. Each press waits for the answer to the previous one.
+  // Not a Gradio event: two of those may overtake each other, and they read the form later than the
+  // press. Each press waits for the answer to the previous one.
   /** Presses without an answer yet. @type {Record<string, any>[]} */
   const pressed = [];
-  /** Answers that are not drawn yet. @type {unknown[]} */
-  let outcomes = [];
   /** The press whose answer was lost, so that it may have arrived. @type {{ words: string, press: string } | null} */
   let unanswered = null;
   let sending = Promise.resolve();
@@ -44,8 +42,10 @@
     const answer = await insist("create/press", asked);
     if (pressed[0] === asked) pressed.shift();
     unanswered = answer ? null : { words, press: asked.press };
-    if (answer) outcomes.push(answer);
-    else if (asked.replaces) edit(asked.replaces); // the next try still replaces it
+    if (answer) {
+      notice(answer.notice);
+      window.comfy.queued(answer);
+    } else if (asked.replaces) edit(asked.replaces); // the next try still replaces it
   }
   document.addEventListener(
     "click",
@@ -60,17 +60,25 @@
     for (const asked of pressed.splice(0)) post("create/press", asked);
   });
 
-  async function outcome() {
-    await sending;
-    const undrawn = outcomes;
-    outcomes = [];
-    return JSON.stringify(undrawn);
+  /**
+   * Shows a notice above the buttons instead of the one that came with the form.
+   * @param {string} html
+   */
+  function notice(html) {
+    $("#generate-notice")?.remove();
+    $("#notice .island").style.display = "none";
+    if (html) $("#notice").append(make("div", { id: "generate-notice", innerHTML: html }));
   }
+  window.comfy.onIsland((island) => {
+    if (!island.closest("#form, #notice") || !$("#notice .island")) return;
+    $("#generate-notice")?.remove();
+    $("#notice .island").style.display = "";
+  });
   function press({ first = false } = {}) {
     const button = $("#generate");
     if (!button || button.disabled || button.offsetParent === null) return;
     front = first;
     button.click();
   }
-  Object.assign(window.comfy, { edit, press, request, outcome });
+  Object.assign(window.comfy, { edit, press, request, notice });
 })();

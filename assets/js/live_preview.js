@@ -1,58 +1,98 @@
 // @ts-check
-// The live preview of a running job: one event stream, and a card that changes in place.
+// The stage: one event stream of the running job, drawn in place, and how the last job ended.
 "use strict";
 (() => {
-  const { $, morph, attach } = window.comfy.kit;
+  const { $, draw, announce } = window.comfy.kit;
   const FIRST_PAUSE_MS = 2000;
   const LONGEST_PAUSE_MS = 60000;
 
-  const card = () => $("#stage .stage[data-live]");
+  /** @param {string} id */
+  const place = (id) => $(`#${id} .island, #${id}.island`);
   /** @type {EventSource | null} */
   let stream = null;
-  let job = "";
+  let job = ""; // the unfinished job that the stage shows
   let pause = FIRST_PAUSE_MS;
+  let latest = 0; // the number of the newest request for the stage
 
-  function rest() {
+  function buttons() {
+    const label = job ? "Add to queue" : "Generate";
+    const generate = $("#generate");
+    if (generate && generate.dataset.label !== label) {
+      generate.dataset.label = label;
+      generate.textContent = label;
+    }
+    if ($("#stop")) $("#stop").disabled = !job;
+  }
+  function close() {
     stream?.close();
     stream = null;
     job = "";
   }
-  /** @param {string} html */
-  function draw(html) {
-    const shown = card();
-    if (shown?.dataset.job !== job) return; // Gradio has drawn another job meanwhile
-    const template = document.createElement("template");
-    template.innerHTML = html;
-    morph(shown, template.content.firstElementChild);
-  }
-  function follow() {
-    const wanted = card()?.dataset.job ?? "";
-    if (wanted === job) return;
-    rest();
-    if (!wanted) return;
-    job = wanted;
-    stream = new EventSource(`stage/events?job=${encodeURIComponent(job)}`);
+  /**
+   * Follows a job, whose card is the stream's first event.
+   * @param {string} next
+   */
+  function follow(next) {
+    if (next === job) return;
+    close();
+    job = next;
+    buttons();
+    const opened = (stream = new EventSource(`stage/events?job=${encodeURIComponent(job)}`));
     stream.onmessage = (event) => {
       pause = FIRST_PAUSE_MS;
-      draw(JSON.parse(event.data));
+      draw(place("stage"), JSON.parse(event.data));
     };
-    stream.addEventListener("over", () => {
-      const ended = job;
-      rest();
-      attach({ job: ended });
-    });
-    const opened = stream;
+    stream.addEventListener("over", () => refresh({ ended: job }));
     stream.onerror = () => {
-      // EventSource reconnects after a lost connection, but not after an answer that is no stream.
-      if (opened.readyState !== EventSource.CLOSED) return;
-      rest();
-      setTimeout(() => (attach(), follow()), pause);
-      pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
+      // The browser reopens a lost connection. It gives up on a response that is no stream.
+      if (opened.readyState === EventSource.CLOSED) again({});
     };
   }
+  /** @param {{ ended?: string }} request */
+  function again(request) {
+    close();
+    setTimeout(() => refresh(request), pause);
+    pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
+  }
+  // Draws the stage and the results as they are now. `ended`: the job that was followed until now.
+  async function refresh({ ended = "" } = {}) {
+    const number = ++latest;
+    if (ended === job) close();
+    const query = new URLSearchParams({ shown: job, ended });
+    const response = await fetch(`stage?${query}`).catch(() => null);
+    const state = response?.ok ? await response.json().catch(() => null) : null;
+    if (number !== latest) return; // a newer request is under way
+    if (!state) return again({ ended });
+    for (const [id, html] of [["stage", state.card], ["results", state.results]]) {
+      if (html === null) continue;
+      draw(place(id), html);
+      announce(place(id));
+    }
+    if (state.notice) window.comfy.notice(state.notice);
+    if (state.job) follow(state.job);
+    else close();
+    buttons();
+  }
+  /**
+   * Shows what a press of Generate has queued.
+   * @param {{ job: string, shown: string }} answer
+   */
+  function queued({ job: made, shown }) {
+    latest += 1; // an answer under way does not know of it
+    if (shown) follow(shown);
+    else if (made) refresh({ ended: made }); // it has ended already
+  }
 
-  window.comfy.liveJob = () => job;
-  window.comfy.onIsland((island) => island.closest("#stage") && follow());
-  addEventListener("pagehide", rest);
-  addEventListener("pageshow", (/** @type {On<PageTransitionEvent>} */ event) => event.persisted && follow());
+  Object.assign(window.comfy, { queued, refreshStage: refresh });
+  /** @type {AnyElement | null} */
+  let home = null;
+  window.comfy.onIsland((island) => {
+    if (island === home || !island.closest("#stage")) return;
+    home = island;
+    refresh();
+  });
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", (/** @type {On<PageTransitionEvent>} */ event) => event.persisted && refresh());
+  // Another tab or device may have started a job while this one was in the background.
+  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && refresh());
 })();

@@ -12,6 +12,10 @@ interface ComfyKit {
   make(tag: string, properties?: Record<string, unknown>, ...children: unknown[]): AnyElement;
   /** Make `old` like `replacement` without replacing the nodes that are the same. */
   morph(old: Element, replacement: AnyElement): void;
+  /** Draw HTML from the server into a block, changing only what is different. */
+  draw(element: AnyElement, html: string): void;
+  /** Tell all scripts that a block was drawn. */
+  announce(element: AnyElement): void;
   setField(name: string, value: string): void;
   smooth(): ScrollBehavior;
   dialog(id: string, label: string, ...children: unknown[]): AnyElement;
@@ -22,7 +26,6 @@ interface ComfyKit {
   insist(path: string, data: unknown): Promise<any>;
   named(): string;
   recall(data: Record<string, unknown>): void;
-  attach(data?: Record<string, unknown>): void;
   toCreate(): void;
   flash(button: HTMLElement, text: string): void;
   typing(target: unknown): boolean;
@@ -47,7 +50,6 @@ interface ComfyPage {
   draft(): string;
   current(): string;
   shownJob(): string;
-  liveJob(): string;
   translate(root: Node): void;
   translated(english: string): string;
   language: string;
@@ -55,7 +57,12 @@ interface ComfyPage {
   edit(job: string | null): void;
   press(options?: { first?: boolean }): void;
   request(): Record<string, any>;
-  outcome(): Promise<string>;
+  /** Show a notice above the buttons; an empty text removes it. */
+  notice(html: string): void;
+  /** Show on the stage what a press of Generate has queued. */
+  queued(answer: { job: string, shown: string }): void;
+  /** Draw the stage and the results as they are now. */
+  refreshStage(request?: { ended?: string }): Promise<void>;
   series(): Record<string, unknown>;
   grid(): { grid?: GridAxis[] };
   view(thumb: AnyElement): void;

@@ -3,7 +3,7 @@
 // on waiting jobs.
 "use strict";
 (() => {
-  const { $, $$, make, morph, toast, post, insist, named, recall, attach, typing, dialogOpen } = window.comfy.kit;
+  const { $, $$, make, morph, toast, post, insist, named, recall, typing, dialogOpen } = window.comfy.kit;
 
   const root = () => $(".queue");
   /** @typedef {{ now: string[], past: string[], rows: Record<string, string>, summary: string }} QueueUpdate */
@@ -113,7 +113,7 @@
       if (!(await insist("queue/retry", { job, press }))) return;
       setTimeout(() => retries[job] === press && delete retries[job], 1000);
       toast("Queued again");
-      attach(); // the live preview shows it instead of the failed job
+      window.comfy.refreshStage(); // the live preview shows it instead of the failed job
     },
     "reuse-job": (button) => recall({ job: idOf(button), what: "all" }),
     "edit-job"(button) {

@@ -3,7 +3,7 @@
 // Library share.
 "use strict";
 (() => {
-  const { $, $$, make, dialog, recall, toast, post, attach } = window.comfy.kit;
+  const { $, $$, make, dialog, recall, toast, post } = window.comfy.kit;
 
   /**
    * The result in the viewer. Not its thumbnail: the page may be redrawn under an open viewer.
@@ -129,12 +129,12 @@
     if (done.ids.includes(Number(shown.id))) heir ? view(heir) : $("#viewer").close();
     else heir?.focus();
     window.comfy.library?.changed();
-    attach();
+    window.comfy.refreshStage();
     toast(done.ids.length === 1 ? "Deleted" : `${done.ids.length} deleted`, "Undo", async () => {
       if (!(await post("library/restore", { ids: done.ids }))) return;
       for (const { tile, parent, next } of places.reverse()) parent.insertBefore(tile, next?.parentElement === parent ? next : null);
       window.comfy.library?.changed();
-      attach();
+      window.comfy.refreshStage();
       thumbs[0].focus();
     });
   }

@@ -1,4 +1,4 @@
-"""The page: one file a tab, one theme, one HTML builder, one place for access rules."""
+"""The page: its tabs, its theme, its HTML components and its access rules."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from ..lazy_names import lazy_names
 
-_WHERE = {"build": "page", "launch": "page"}
+_WHERE = {"build": "page", "launch": "serve"}
 
 if TYPE_CHECKING:
-    from .page import build as build, launch as launch
+    from .page import build as build
+    from .serve import launch as launch
 
 __getattr__, __dir__ = lazy_names(__name__, _WHERE, feature="ui")
 __all__ = [*_WHERE]  # noqa: PLE0604 -- the keys are strings

@@ -11,7 +11,6 @@ import asyncio
 import itertools
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -124,9 +123,14 @@ class Visitor:
 
     async def shown(self) -> str | None:
         """The job that the stage shows, if it has not ended."""
-        told = [text async for text in self.said("_look", "")]
-        found = re.search(r'data-job=\\"([^"\\]+)\\" data-live', told[-1])
-        return found and found[1]
+        stage = (await self._client.get("/stage")).raise_for_status().json()
+        return stage["job"] or None
+
+    async def looked_ms(self) -> float:
+        """How long the stage takes, which the page asks for when a job has ended."""
+        began = time.perf_counter()
+        await self.shown()
+        return (time.perf_counter() - began) * 1000
 
     async def answered_ms(self, handler: str, *data: Any) -> float:
         began = time.perf_counter()
@@ -246,7 +250,7 @@ async def crowd(url: str, lone_url: str, pages: int, running: int) -> None:
         ]
         await asyncio.sleep(1.0)
         visitor = Visitor(client, numbers)
-        short = [await visitor.answered_ms("_look", "") for _ in range(40)]
+        short = [await visitor.looked_ms() for _ in range(40)]
         cancelled = [await visitor.answered_ms("_stop", "") for _ in range(min(20, running))]
         for task in (*open_pages, *following):
             task.cancel()

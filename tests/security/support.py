@@ -20,7 +20,7 @@ from comfy_ui.web.api.program_endpoints import NAMES
 from comfy_ui.web.auth import accounts
 from comfy_ui.web.auth.access import TABLE, Access, AccessMode
 from comfy_ui.web.auth.accounts import Accounts, Role
-from comfy_ui.web.page import launch
+from comfy_ui.web.serve import launch
 
 PASSWORDS = {"anna": "anna's password", "vera": "vera's password", "viktor": "viktor's password"}
 GRADIO = [
@@ -163,7 +163,7 @@ class Person:
 
 
 # They show more to an owner; the tests of these panels say what.
-ONLY_LOOK = {"note", "_draw", "_for_owners", "_submit", "generate", "run_workflow", "_apply"}
+ONLY_LOOK = {"_banner", "_draw", "_show_to_admins", "_submit", "generate", "run_workflow", "_apply"}
 ONLY_OWNERS = {action for action in TABLE if TABLE[action][AccessMode.SHARED] is not Role.USER}
 
 

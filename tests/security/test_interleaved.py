@@ -134,7 +134,6 @@ def work(page: Any, name: str, runs: int, others: dict[str, list[str]]) -> Heard
     """Make ``runs`` pictures, and pry in between; ``others`` are the jobs by their maker."""
     heard = Heard()
     (other,) = set(NAMES) - {name}
-    look = next(fn._id for fn in page.fns.values() if fn.name == "_look")
     with Person.comes(page, name) as person, listening(person, heard):
         for number in range(runs):
             others[name].append(run(person, number, heard))
@@ -142,7 +141,7 @@ def work(page: Any, name: str, runs: int, others: dict[str, list[str]]) -> Heard
                 pry(page, person, others[other][-1], heard)
                 draft = person.call("enhance", tag(name, number), "balanced", "")[-1]
                 assert draft["original"] == tag(name, number)
-        heard.add(json.dumps(person.fire(look, [""])))
+        heard.add(person.client.get("/stage").text)
         heard.add(person.client.get("/library").text)
     return heard
 

@@ -95,7 +95,7 @@ def status(url: str, logins: dict[str, str], page: Any) -> Iterator[str]:
         assert client.post("/login", data=form).status_code == 200
         person = Person(client, "admin")
         for handler in page.fns.values():
-            if handler.fn is not None and handler.name.startswith(("_draw", "_for_owners")):
+            if handler.fn is not None and handler.name.startswith(("_draw", "_show_to_admins")):
                 yield str(person.fire(handler._id, [None] * len(handler.inputs)))
 
 

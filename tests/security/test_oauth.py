@@ -223,7 +223,7 @@ def test_the_page_offers_the_login_and_then_the_way_out(
 ) -> None:
     provider.person = "<b>gus</b>"
     browser = arrive()
-    note = next(fn for fn in space.fns.values() if fn.name == "note")
+    note = next(fn for fn in space.fns.values() if fn.name == "_header")
     assert "/login/huggingface" in json.dumps(browser.person.fire(note._id, []))
     browser.log_in()
     told = json.dumps(browser.person.fire(note._id, []))

@@ -17,6 +17,7 @@ from comfy_ui.demo import DemoServer, Faults
 from comfy_ui.jobs.job_service import JobService, open_jobs
 from comfy_ui.web.auth.access import COOKIE, Access, AccessMode
 from comfy_ui.web.preset_catalog import PresetCatalog
+from comfy_ui.web.tab import PageContext
 from comfy_ui.workflow.presets.preset_store import list_presets
 
 
@@ -26,6 +27,10 @@ class House:
     service: JobService
     access: Access
     services: Any
+
+    @property
+    def context(self) -> PageContext:
+        return PageContext.create(self.services, self.access)
 
     def visitor(self, *tabs: Any) -> tuple[httpx.AsyncClient, str]:
         """A new visitor's browser and the name of their things."""

@@ -48,7 +48,7 @@ async def test_pages_follow_each_other_without_gap_or_repetition(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(library_tab, "PAGE", 2)
-    page, user_id = house.visitor(LibraryTab(house.services, house.access))
+    page, user_id = house.visitor(LibraryTab(house.context))
     ids = await made(house, user_id, 5)
     await made(house, "somebody else", 1, first=50)
     seen, before = [], None
@@ -63,7 +63,7 @@ async def test_pages_follow_each_other_without_gap_or_repetition(
 
 
 async def test_search_finds_file_names_and_what_is_no_search_is_refused(house: House) -> None:
-    page, user_id = house.visitor(LibraryTab(house.services, house.access))
+    page, user_id = house.visitor(LibraryTab(house.context))
     ids = await made(house, user_id, 3)
     found = await page.get("/library", params={"text": "made_2", "kind": "", "starred": ""})
     assert shown(found.json()["html"]) == [ids[1]]
@@ -75,7 +75,7 @@ async def test_search_finds_file_names_and_what_is_no_search_is_refused(house: H
 
 
 async def test_star_delete_and_restore_reach_own_results_only(house: House) -> None:
-    tab = LibraryTab(house.services, house.access)
+    tab = LibraryTab(house.context)
     page, user_id = house.visitor(tab)
     stranger, _ = house.visitor(tab)
     ids = await made(house, user_id, 2)
@@ -93,7 +93,7 @@ async def test_star_delete_and_restore_reach_own_results_only(house: House) -> N
 
 
 async def test_the_zip_holds_the_bytes_that_comfyui_wrote_and_nobody_elses(house: House) -> None:
-    page, user_id = house.visitor(LibraryTab(house.services, house.access))
+    page, user_id = house.visitor(LibraryTab(house.context))
     ids = await made(house, user_id, 2)
     theirs = await made(house, "somebody else", 1, first=50)
     numbers = ",".join(map(str, ids + theirs))
@@ -105,7 +105,7 @@ async def test_the_zip_holds_the_bytes_that_comfyui_wrote_and_nobody_elses(house
 
 
 async def test_the_detail_escapes_what_people_wrote(house: House) -> None:
-    page, user_id = house.visitor(LibraryTab(house.services, house.access))
+    page, user_id = house.visitor(LibraryTab(house.context))
     (number,) = await made(house, user_id, 1)
     answer = await page.get(f"/library/{number}")
     assert answer.headers["cache-control"] == "no-store"
@@ -114,7 +114,7 @@ async def test_the_detail_escapes_what_people_wrote(house: House) -> None:
 
 
 async def test_what_is_kept_is_told_with_its_limit(house: House) -> None:
-    page, user_id = house.visitor(LibraryTab(house.services, house.access))
+    page, user_id = house.visitor(LibraryTab(house.context))
     await made(house, user_id, 1)
     assert re.fullmatch(r"[\d.]+ \w+ used", (await page.get("/library/space")).json()["text"])
     house.service.library._limit_bytes = lambda _: 10 * 10**9
@@ -122,7 +122,7 @@ async def test_what_is_kept_is_told_with_its_limit(house: House) -> None:
 
 
 async def test_a_visitor_imports_no_folder(house: House, tmp_path: Path) -> None:
-    page, _ = house.visitor(LibraryTab(house.services, house.access))
+    page, _ = house.visitor(LibraryTab(house.context))
     for answer in (
         await page.post("/library/import", json={"folder": str(tmp_path)}),
         await page.post("/library/import/stop", json={}),
@@ -141,7 +141,7 @@ async def test_the_owner_imports_a_folder_and_sees_how_far_it_is(
         path.write_bytes(picture_bytes("PNG", side=side))
     house.access.mode = AccessMode.LOCAL
     house.services.connection = SimpleNamespace(imports=ImportTask())
-    page, _ = house.visitor(LibraryTab(house.services, house.access))
+    page, _ = house.visitor(LibraryTab(house.context))
     assert (await page.post("/library/import", json={"folder": " "})).status_code == 422
     begun = await page.post("/library/import", json={"folder": str(tmp_path / "output")})
     assert begun.json()["running"] is True

@@ -13,7 +13,7 @@ import pytest
 
 from comfy_ui.errors import StorageError, ValidationError
 from comfy_ui.settings import Settings
-from comfy_ui.web import page
+from comfy_ui.web import page, serve
 from comfy_ui.web.api.program_endpoints import NAMES
 from comfy_ui.web.auth.access import Access, AccessMode
 from comfy_ui.web.server_choice import ServerChoice
@@ -77,7 +77,7 @@ def test_a_port_in_use_is_told_with_a_free_one(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ValidationError, match=f"Port {port} is in use") as caught:
-            page.launch(settings(tmp_path, port=port))
+            serve.launch(settings(tmp_path, port=port))
     assert "--port" in caught.value.hint
 
 
@@ -85,7 +85,7 @@ def test_a_folder_that_cannot_be_used_is_a_sentence_and_frees_the_port(tmp_path:
     (tmp_path / "data" / "comfy_ui.db").mkdir(parents=True)  # where the database should be
     chosen = settings(tmp_path)
     with pytest.raises(StorageError):
-        in_a_loop(lambda: page.launch(chosen, block=False))
+        in_a_loop(lambda: serve.launch(chosen, block=False))
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", chosen.port))
@@ -94,7 +94,7 @@ def test_a_folder_that_cannot_be_used_is_a_sentence_and_frees_the_port(tmp_path:
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     chosen = settings(tmp_path_factory.mktemp("app"))
-    app = in_a_loop(lambda: page.launch(chosen, block=False))
+    app = in_a_loop(lambda: serve.launch(chosen, block=False))
     yield app.local_url.rstrip("/")
     app.close(verbose=False)
 

@@ -34,7 +34,7 @@ async def told(news: AsyncIterator[str]) -> dict[str, Any]:
 
 
 async def test_the_stream_tells_own_jobs_once_and_counts_those_of_others(house: House) -> None:
-    queue = QueueTab(house.services, house.access)
+    queue = QueueTab(house.context)
     running = await submit_sleepy(house.service, "ann", nonce=1, seconds=30)
     second = await submit_sleepy(house.service, "ann", nonce=2, seconds=30)
     secret = await submit_sleepy(house.service, "bob", nonce=3, seconds=30)
@@ -57,7 +57,7 @@ async def test_the_stream_tells_own_jobs_once_and_counts_those_of_others(house: 
 
 
 async def test_a_job_that_comes_and_goes_between_two_looks_is_told(house: House) -> None:
-    async with aclosing(QueueTab(house.services, house.access).news("ann")) as news:
+    async with aclosing(QueueTab(house.context).news("ann")) as news:
         assert (await told(news))["past"] == []
         job = await submit_sleepy(house.service, "ann", nonce=1, seconds=0)
         await end_of(house.service, job)
@@ -81,7 +81,7 @@ async def test_what_is_made_at_a_server_that_is_away_can_be_run_again_from_its_r
 
 
 async def test_an_idle_queue_says_one_thing_and_then_nothing(house: House) -> None:
-    async with aclosing(QueueTab(house.services, house.access).news("ann")) as news:
+    async with aclosing(QueueTab(house.context).news("ann")) as news:
         assert (await told(news))["now"] == []
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.6):
@@ -89,7 +89,7 @@ async def test_an_idle_queue_says_one_thing_and_then_nothing(house: House) -> No
 
 
 async def test_jobs_are_moved_cancelled_and_tried_again_by_their_owner_only(house: House) -> None:
-    tab = QueueTab(house.services, house.access)
+    tab = QueueTab(house.context)
     page, user_id = house.visitor(tab)
     stranger, _ = house.visitor(tab)
     jobs = [

@@ -26,6 +26,8 @@ from comfy_ui.web.components import requirements_view as needs_module
 from comfy_ui.web.components.requirements_view import needs
 from comfy_ui.web.open_workflows import OpenWorkflows
 from comfy_ui.web.preset_catalog import PresetCatalog
+from comfy_ui.web.tab import PageContext
+from comfy_ui.web.tabs.create.create_form import CreateForm
 from comfy_ui.web.tabs.create.dropped_files import DroppedFiles
 from comfy_ui.web.tabs.workflow_picker import WorkflowPicker, ask, source_list
 from comfy_ui.web.tabs.workflows_tab import WorkflowsTab
@@ -144,7 +146,7 @@ async def test_without_a_server_no_workflow_can_be_read(tmp_path: Path) -> None:
 async def look(
     services: Any, content: bytes, *, trusted: bool = True
 ) -> tuple[Any, dict[str, Any]]:
-    drops = DroppedFiles(services, Access(AccessMode.LOCAL, b"s"))
+    drops = DroppedFiles(services, Access(AccessMode.LOCAL, b"s"), CreateForm(services))
     told = await drops.look(content, "name.png", "ann", trusted=trusted)
     return services.open_workflows.take_up(told["id"], "ann"), told
 
@@ -297,7 +299,7 @@ async def test_templates_are_asked_for_again_when_the_server_was_looked_at(
 async def test_while_the_server_is_asked_the_list_shows_what_is_known(
     services: Any, offering: Path
 ) -> None:
-    tab: Any = WorkflowsTab(services, Access(AccessMode.LOCAL, b"s"))
+    tab: Any = WorkflowsTab(PageContext.create(services, Access(AccessMode.LOCAL, b"s")))
     request: Any = asked_by_somebody()
     first, whole = [drawn async for drawn in tab._again("", request)]
     assert "Asking ComfyUI" in first[0]

@@ -44,10 +44,10 @@ class ProgramEndpoints:
     id as long as it is the same caller (the same login, or the same session).
     """
 
-    def __init__(self, services: Services, access: Access) -> None:
+    def __init__(self, services: Services, access: Access, uploads: UploadRoutes) -> None:
         self._services = services
         self._access = access
-        self._uploads = UploadRoutes(services, access)
+        self._uploads = uploads
 
     def build(self) -> None:
         """Add the endpoints to the ``gr.Blocks`` around."""

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import ipaddress
@@ -20,6 +19,7 @@ from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from itsdangerous import BadData, Signer, URLSafeSerializer
 from starlette.requests import Request
 
 from ...errors import StorageError, ValidationError
@@ -57,6 +57,8 @@ Action = Literal[
 COOKIE: Final = "comfy_ui_browser"
 SESSION_HEADER: Final = "mcp-session-id"
 _YEAR_S: Final = 365 * 86400
+_DIGEST: Final = hashlib.sha384
+"""48 bytes are whole base64 characters: no second spelling of a signature is accepted."""
 _SAID_BY_PROXIES: Final = (
     "forwarded",
     "via",
@@ -172,7 +174,7 @@ class Access:
         mode: how far the page reaches.
         secret: signs identities and the names of files.
         accounts: who may log in; without any, nobody has to.
-        hub_owners: names at Hugging Face that are owners here (see :mod:`.oauth`).
+        hub_admins: names at Hugging Face that are owners here (see :mod:`.oauth`).
         paces: how often a visitor may do what.
         now: a clock that only goes forward, in seconds.
     """
@@ -183,14 +185,18 @@ class Access:
         secret: bytes,
         accounts: Accounts | None = None,
         *,
-        hub_owners: Collection[str] = (),
+        hub_admins: Collection[str] = (),
         paces: Mapping[Action, RateLimit] = PACES,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.mode = mode
         self.accounts = accounts if accounts is not None else Accounts()
         self._secret = secret
-        self._hub_owners = frozenset(name.lower() for name in hub_owners)
+        self._browsers = Signer(secret, salt="comfy-ui browser", digest_method=_DIGEST)
+        self._files = URLSafeSerializer(
+            secret, salt="comfy-ui file", signer_kwargs={"digest_method": _DIGEST}
+        )
+        self._hub_owners = frozenset(name.lower() for name in hub_admins)
         self._paces = RateLimiter({str(action): pace for action, pace in paces.items()})
         self._now = now
 
@@ -261,36 +267,35 @@ class Access:
         return user_id
 
     def browser(self, cookie: str | None) -> str | None:
-        """The identity in a cookie, if the signature is ours."""
-        identity, _, signature = (cookie or "").partition(".")
-        right = hmac.compare_digest(signature.encode(), self.sign(identity).encode())
-        return identity if identity and right else None
+        """The identity in a cookie; None if this installation did not sign it."""
+        try:
+            return self._browsers.unsign(cookie or "").decode() or None
+        except BadData:
+            return None
 
     def new_cookie(self) -> str:
         """A new signed identity."""
-        identity = secrets.token_urlsafe(18)
-        return f"{identity}.{self.sign(identity)}"
+        return self._browsers.sign(secrets.token_urlsafe(18)).decode()
 
     def sign(self, text: str) -> str:
         """A signature that only this installation can make, as 64 hex digits."""
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
 
     def file_key(self, item_id: int, user_id: str) -> str:
-        """What opens one result of an owner without their cookie: the unguessable part of an
-        address. It takes the place of the cookie and not of a login.
+        """A key that opens one result of a user without the user's cookie, for links.
+
+        It replaces the cookie, not a login.
         """
-        name = base64.urlsafe_b64encode(user_id.encode()).decode().rstrip("=")
-        return f"{name}.{self.sign(f'file/{item_id}/{user_id}')[:32]}"
+        key: str = self._files.dumps([item_id, user_id])
+        return key
 
     def opened_by(self, item_id: int, key: str) -> str | None:
-        """The owner of the result that the key is for; None for a key that we did not make."""
-        name, _, _ = key.partition(".")
+        """The ``user_id`` that ``key`` opens this result for; None if the key is not valid."""
         try:
-            user_id = base64.urlsafe_b64decode(name + "=" * (-len(name) % 4)).decode()
-        except ValueError:
+            signed_id, user_id = self._files.loads(key)
+        except BadData:
             return None
-        right = hmac.compare_digest(key.encode(), self.file_key(item_id, user_id).encode())
-        return user_id if right else None
+        return str(user_id) if signed_id == item_id else None
 
 
 def _user(request: Any) -> str | None:

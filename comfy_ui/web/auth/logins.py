@@ -12,7 +12,7 @@ from ...settings import Settings
 from .access import AccessMode
 from .accounts import ACCOUNTS_FILE, ADMIN_LOGIN, GUEST, Accounts, Role, TooManyTriesError
 
-__all__ = ["checker", "hub_owners", "logins_of"]
+__all__ = ["checker", "hub_admins", "logins_of"]
 
 
 def logins_of(settings: Settings, mode: AccessMode, *, say: Callable[[str], None]) -> Accounts:
@@ -42,10 +42,10 @@ def logins_of(settings: Settings, mode: AccessMode, *, say: Callable[[str], None
     return accounts
 
 
-def hub_owners(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+def hub_admins(settings: Settings, environ: Mapping[str, str]) -> list[str]:
     """Who owns a Space, by their names at Hugging Face.
 
-    >>> hub_owners(Settings(space_owners="ann, bob"), {"SPACE_AUTHOR_NAME": "carl"})
+    >>> hub_admins(Settings(space_owners="ann, bob"), {"SPACE_AUTHOR_NAME": "carl"})
     ['ann', 'bob']
     """
     names = settings.space_owners or environ.get("SPACE_AUTHOR_NAME", "")

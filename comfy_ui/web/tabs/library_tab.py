@@ -12,15 +12,14 @@ from typing import Annotated, Final
 from pydantic import BaseModel, BeforeValidator, Field
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from ...storage.records import Kind
-from ..auth.access import Access
 from ..components import units
 from ..components.html_block import html_block
 from ..components.library_view import detail, frame, tiles
 from ..http.handlers import PRIVATE, asked, body, guarded
-from ..services import Services
+from ..tab import PageParts, Tab
 
 __all__ = ["LibraryTab"]
 
@@ -60,19 +59,18 @@ class _Folder(BaseModel):
     folder: Annotated[str, Field(max_length=4096)]
 
 
-class LibraryTab:
-    """Builds the tab inside a ``gr.Blocks`` and answers its requests, each to its owner."""
+class LibraryTab(Tab):
+    """All results, newest first, with search and import."""
 
-    def __init__(self, services: Services, access: Access) -> None:
-        self._services = services
-        self._access = access
+    id = "library"
+    title = "Library"
 
-    def build(self) -> None:
-        """Make the frame."""
+    def build(self, _: PageParts, /) -> None:
+        """Create the frame, which the page's script fills from the routes."""
         html_block(frame(imports=self._access.allows("import_folder")), elem_id="library")
 
-    def routes(self) -> list[Route]:
-        """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
+    def routes(self) -> list[BaseRoute]:
+        """The routes that fill the frame and change what it shows."""
         changes = {"star": self._star, "delete": self._delete, "restore": self._restore}
         return [
             Route("/library", guarded(self._page)),

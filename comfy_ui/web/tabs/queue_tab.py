@@ -14,15 +14,14 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from ...storage.records import Job, JobStatus, QueueView, Snapshot
-from ..auth.access import Access
 from ..components.html import Html
 from ..components.html_block import html_block
 from ..components.queue_rows import frame, now_row, past_row, summary
 from ..http.handlers import PRIVATE, Handler, asked, body, events, guarded
-from ..services import Services
+from ..tab import PageParts, Tab
 
 __all__ = ["QueueTab"]
 
@@ -40,19 +39,18 @@ class _Which(BaseModel):
     press: Annotated[str | None, Field(max_length=64)] = None
 
 
-class QueueTab:
-    """Builds the tab inside a ``gr.Blocks`` and answers its requests, each to its owner."""
+class QueueTab(Tab):
+    """The user's jobs: running, waiting and recent."""
 
-    def __init__(self, services: Services, access: Access) -> None:
-        self._services = services
-        self._access = access
+    id = "queue"
+    title = "Queue"
 
-    def build(self) -> None:
-        """Make the frame."""
+    def build(self, _: PageParts, /) -> None:
+        """Create the frame, which the page's script fills from the routes."""
         html_block(frame(), elem_id="queue")
 
-    def routes(self) -> list[Route]:
-        """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
+    def routes(self) -> list[BaseRoute]:
+        """The routes that fill the frame and change what it shows."""
         changes: dict[str, Handler] = {
             "cancel": self._cancel,
             "clear": self._clear,

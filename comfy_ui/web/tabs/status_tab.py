@@ -7,36 +7,45 @@ from collections.abc import Iterable
 from typing import Any
 
 import gradio as gr
+from starlette.routing import BaseRoute
 
 from ...errors import ComfyHeadlessError
 from ...features import list_available_features, list_missing_features
 from ...models.model_folders import ModelFolders
 from ...storage.records import JobError
-from ..auth.access import TABLE, Access
+from ..auth.access import TABLE
 from ..components.html import Html, join
 from ..components.html_block import html_block
 from ..components.preset_picker import readiness
 from ..components.requirements_view import DownloadableFile, needs
 from ..components.server_cards import servers_panel, share_panel
-from ..components.templates import notice, render
+from ..components.templates import render
 from ..preset_catalog import CatalogEntry, grouped
-from ..services import Services
-from ..share_link import ShareLink
-from .model_downloads import place_for_downloads
+from ..tab import PageContext, PageParts, Tab
+from .model_downloads import ModelDownloads, place_for_downloads
+from .notices import error_notice, success_notice
 
 __all__ = ["StatusTab"]
 
 
-class StatusTab:
-    """Builds the tab inside a ``gr.Blocks`` and answers its events."""
+class StatusTab(Tab):
+    """The servers, the public link, the presets with what each lacks, and the extras."""
 
-    def __init__(self, services: Services, access: Access, share: ShareLink | None = None) -> None:
-        self._services = services
-        self._access = access
-        self._share = share
+    id = "status"
+    title = "Status"
 
-    def build(self, page: Any, tab: Any) -> None:
-        """Make the components in ``tab``, a ``gr.Tab`` of ``page``."""
+    def __init__(self, context: PageContext) -> None:
+        super().__init__(context)
+        self._share = context.share
+        self._downloads = ModelDownloads(context.services, context.access)
+
+    def routes(self) -> list[BaseRoute]:
+        """The routes of the model downloads, which the Workflows tab shows as well."""
+        return [*self._downloads.routes()]
+
+    def build(self, parts: PageParts, /) -> None:
+        """Create the components and connect them."""
+        page, tab = parts.blocks, parts.tab
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         with gr.Row(elem_id="status"):
             with gr.Column():
@@ -60,7 +69,7 @@ class StatusTab:
         server.interrupt(self._interrupt, outputs=[told], **quiet)
         if TABLE["free_memory"][self._access.mode] is not None:
             server.free(self._free, outputs=[told], **quiet)
-        page.load(self._for_owners, outputs=[other], **quiet)
+        page.load(self._show_to_admins, outputs=[other], **quiet)
         gr.on(
             [button.click, address.submit],
             self._reconnect,
@@ -69,7 +78,7 @@ class StatusTab:
             **quiet,
         )
 
-    def _for_owners(self, request: gr.Request) -> Any:
+    def _show_to_admins(self, request: gr.Request) -> Any:
         """A visitor does not see the form; the handler refuses them besides."""
         return gr.update(visible=self._access.allows("reconnect", request))
 
@@ -102,27 +111,24 @@ class StatusTab:
             for client in self._services.connection.clients:
                 await client.free(unload_models=True, free_memory=True)
         except ComfyHeadlessError as error:
-            return _told(error)
-        return _said("ComfyUI unloads its models as soon as the running job allows.")
+            return error_notice(JobError.of(error), details=False)
+        return success_notice("ComfyUI unloads its models as soon as the running job allows.")
 
     async def _interrupt(self, request: gr.Request) -> Html:
         user_id = self._access.require("cancel", request)
         count = await self._services.jobs.cancel_all(user_id)
-        return _said(f"Stopping {count} of your jobs." if count else "You have no running jobs.")
+        return success_notice(
+            f"Stopping {count} of your jobs." if count else "You have no running jobs."
+        )
 
     async def _reconnect(self, address: str | None, request: gr.Request) -> tuple[Any, ...]:
         try:
             self._access.require("reconnect", request)
             await self._services.connection.reconnect(address or "")
         except ComfyHeadlessError as error:
-            return _told(error), gr.skip(), gr.skip(), gr.skip()
+            return error_notice(JobError.of(error), details=False), gr.skip(), gr.skip(), gr.skip()
         urls = " and ".join(client.url for client in self._services.connection.clients)
-        return _said(f"Now using {urls}."), *await self._draw(request)
-
-
-def banner(*, embedded: bool, is_admin: bool) -> Html:
-    """The banner above the page while the demo engine serves."""
-    return render("status_tab.html", "banner", is_admin=is_admin) if embedded else Html("")
+        return success_notice(f"Now using {urls}."), *await self._draw(request)
 
 
 def presets_panel(entries: Iterable[CatalogEntry], folders: ModelFolders | None = None) -> Html:
@@ -162,12 +168,3 @@ def extras_panel() -> Html:
         installed=list_available_features(),
         missing=list_missing_features(),
     )
-
-
-def _told(error: ComfyHeadlessError) -> Html:
-    record = JobError.of(error)
-    return notice(record.message, record.hint)
-
-
-def _said(text: str) -> Html:
-    return render("status_tab.html", "confirmation", text=text)

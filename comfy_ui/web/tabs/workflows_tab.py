@@ -11,20 +11,18 @@ from typing import Any, Final
 import gradio as gr
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from ...client import ComfyWSClient
 from ...errors import ComfyHeadlessError, ValidationError
 from ...workflow.checks.requirements import preset_problems
-from ..auth.access import Access
 from ..components.html import Html, join
 from ..components.html_block import from_page, html_block
 from ..components.workflow_report import nothing, report, trouble
 from ..http.handlers import PRIVATE, body, guarded
 from ..http.upload_routes import MAX_UPLOAD_BYTES
 from ..open_workflows import OpenedWorkflow, title_of
-from ..services import Services
-from .create.create_tab import CreateTab
+from ..tab import PageContext, PageParts, Tab
 from .model_downloads import place_for_downloads
 from .workflow_picker import SAVED_FOLDER, WorkflowPicker, ask, entrance, source_list
 
@@ -33,17 +31,26 @@ __all__ = ["WorkflowsTab"]
 _PATIENCE_S: Final = 0.3  # a list that comes sooner is drawn once, and nothing jumps
 
 
-class WorkflowsTab:
-    """Builds the tab inside a ``gr.Blocks`` and answers its events. For the owner alone."""
+class WorkflowsTab(Tab):
+    """Any workflow, what it needs to run, and its form. For admins alone."""
 
-    def __init__(self, services: Services, access: Access) -> None:
-        self._services = services
-        self._access = access
-        self._open_workflows = services.open_workflows
+    id = "workflows"
+    title = "Workflows"
+
+    def __init__(self, context: PageContext) -> None:
+        super().__init__(context)
+        self._form = context.form
+        self._open_workflows = context.services.open_workflows
         self._offers: dict[ComfyWSClient, WorkflowPicker] = {}  # what the server said last
 
-    def build(self, page: Any, tab: Any, tabs: Any, create: CreateTab) -> None:
-        """Make the components in ``tab``, one of ``tabs``; ``create`` shows the forms."""
+    @property
+    def visible(self) -> bool:
+        """Hidden at first where other people reach the page; :meth:`_show_to_admins` follows."""
+        return self._access.allows("open_workflow")
+
+    def build(self, parts: PageParts, /) -> None:
+        """Create the components and connect them with the form on Create."""
+        page, tab = parts.blocks, parts.tab
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         with gr.Row(elem_id="workflows"):
             with gr.Column(elem_id="sources-side"):
@@ -52,7 +59,7 @@ class WorkflowsTab:
             with gr.Column(elem_id="opened-side"):
                 html_block(place_for_downloads())
                 opened = html_block(nothing(), elem_id="opened", sends=["use", "save"])
-        page.load(self._for_owners, outputs=[tab], **quiet)
+        page.load(self._show_to_admins, outputs=[tab], **quiet)
         seen = gr.State("")  # what the page shows: a list that is the same is not drawn again
         listed: dict[str, Any] = {"inputs": [seen], "outputs": [sources, seen], **quiet}
         tab.select(self._list, **listed)
@@ -61,11 +68,12 @@ class WorkflowsTab:
         sources.show(self._show, outputs=[opened], **quiet)
         # The list as these leave it is there before somebody comes back to it and aims at it.
         opened.save(self._save, outputs=[opened], **quiet).then(self._list, **listed)
-        opened.use(self._use, outputs=[tabs, *create.shown], **quiet).then(self._list, **listed)
-        self._create = create
+        opened.use(self._use, outputs=[parts.tabs, *self._form.components], **quiet).then(
+            self._list, **listed
+        )
 
-    def routes(self) -> list[Route]:
-        """The route that takes a file, for ``app_kwargs`` of Gradio's ``launch``."""
+    def routes(self) -> list[BaseRoute]:
+        """The route that receives a workflow file."""
         return [Route("/workflows", guarded(self._receive, writes=True), methods=["POST"])]
 
     async def _receive(self, request: Request) -> Response:
@@ -75,9 +83,7 @@ class WorkflowsTab:
         opened = await self._open_workflows.open(content, title=title_of(name))
         return JSONResponse({"id": opened.id}, headers=PRIVATE)
 
-    # What follows answers events. Each handler asks self._access whose request it is.
-
-    def _for_owners(self, request: gr.Request) -> Any:
+    def _show_to_admins(self, request: gr.Request) -> Any:
         """A visitor does not see the tab; the handlers refuse them besides."""
         return gr.update(visible=self._access.allows("open_workflow", request))
 
@@ -138,9 +144,9 @@ class WorkflowsTab:
             self._access.require("open_workflow", request)
             await self._open_workflows.keep(name)
         except ComfyHeadlessError as error:
-            return gr.skip(), *self._create.told(error)
+            return gr.skip(), *self._form.error(error)
         values = {"variant": str(variant)} if variant else {}
-        return gr.update(selected="create"), *self._create.show(name, values)
+        return gr.update(selected="create"), *self._form.show(name, values)
 
     async def _save(self, event: gr.EventData, request: gr.Request) -> Html:
         data = from_page(event)
@@ -158,8 +164,6 @@ class WorkflowsTab:
             return join(trouble(error), report)
         await self._services.catalog.look()
         return self._preset_report(saved.id, fresh=True)
-
-    # Inside
 
     async def _fetch(self, where: str, name: str) -> bytes:
         client = self._services.client

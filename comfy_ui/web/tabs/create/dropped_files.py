@@ -22,7 +22,7 @@ from ...http.handlers import PRIVATE, body, guarded
 from ...http.upload_routes import MAX_UPLOAD_BYTES
 from ...open_workflows import DroppedFile, title_of
 from ...services import Services
-from .create_tab import CreateTab
+from .create_form import CreateForm
 from .form_state import FormState
 
 __all__ = ["DroppedFiles"]
@@ -38,18 +38,21 @@ _CARRIED: Final = (
 class DroppedFiles:
     """Reads dropped files, asks by a dialog of the page's, and does what was chosen."""
 
-    def __init__(self, services: Services, access: Access) -> None:
+    def __init__(self, services: Services, access: Access, form: CreateForm) -> None:
         self._services = services
         self._access = access
+        self._form = form
         self._open_workflows = services.open_workflows
 
-    def build(self, create: CreateTab) -> None:
-        """Connect the dialog's answers with the form of ``create``."""
+    def build(self) -> None:
+        """Connect the dialog with the form, which must be built already."""
         ear = html_block(elem_id="drop", sends=["apply"])
         ear.apply(
-            self._apply, outputs=create.shown, show_progress="hidden", api_visibility="private"
+            self._apply,
+            outputs=self._form.components,
+            show_progress="hidden",
+            api_visibility="private",
         )
-        self._create = create
 
     def routes(self) -> list[Route]:
         """The route that takes a file, for ``app_kwargs`` of Gradio's ``launch``."""
@@ -154,27 +157,27 @@ class DroppedFiles:
         try:
             found = self._open_workflows.take_up(str(data.get("id", "")), user_id)
         except ValidationError as error:
-            return self._create.told(error)
+            return self._form.error(error)
         draft = FormState.parse(data.get("draft"))
         preset = self._services.catalog.entry(draft.preset).preset
         values = preset_form.read(preset, draft.values)
         match data.get("what"):
             case "prompt":
-                return gr.skip(), gr.skip(), found.prompt or gr.skip(), gr.skip()
+                return self._form.prompt(found.prompt or gr.skip())
             case "seed":
                 fresh = preset_form.recall(preset, {"seed": found.seed})
-                return self._create.show(preset.id, {**values, **fresh}, prompt=draft.prompt)
+                return self._form.show(preset.id, {**values, **fresh}, prompt=draft.prompt)
             case "all" if found.form is not None:
                 try:
                     await self._open_workflows.keep(found.form)
                 except ComfyHeadlessError as error:
-                    return self._create.told(error)
-                return self._create.show(found.form, found.values, prompt=found.prompt)
+                    return self._form.error(error)
+                return self._form.show(found.form, found.values, prompt=found.prompt)
             case "all":
                 fresh = preset_form.recall(preset, found.by_role)
                 prompt = found.prompt or draft.prompt
-                return self._create.show(preset.id, {**values, **fresh}, prompt=prompt)
-        return gr.skip(), gr.skip(), gr.skip(), gr.skip()
+                return self._form.show(preset.id, {**values, **fresh}, prompt=prompt)
+        return self._form.prompt(gr.skip())
 
 
 def _found(user_id: str, prompt: Any, seed: Any, **more: Any) -> DroppedFile:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError as PydanticValidationError
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -25,38 +25,32 @@ from ...http.handlers import PRIVATE, body, guarded
 from ...http.upload_routes import UploadRoutes
 from ...preset_catalog import CatalogEntry
 from ...services import Services
+from ..notices import error_notice
 from .form_state import FormState
 from .generate_menu import series
 from .grid_request import grid
 
-__all__ = ["GenerateHandler", "GenerateResponse", "read_outcomes"]
+__all__ = ["GenerateHandler", "GenerateResponse"]
 
 
 class GenerateResponse(BaseModel):
-    """What came of a press: the last of its jobs, why there are no more of them; maybe both."""
+    """What the page draws after a press of Generate."""
 
     job: str = ""
-    error: JobError | None = None
-
-
-_OUTCOMES: Final = TypeAdapter(list[GenerateResponse])
-
-
-def read_outcomes(text: str | None) -> list[GenerateResponse]:
-    """What the page was told, as it brings it back to be drawn; none where that is not readable."""
-    try:
-        return _OUTCOMES.validate_json(text or "[]")
-    except PydanticValidationError:
-        return []
+    """The last job that was queued, or the grid; empty if there is none."""
+    shown: str = ""
+    """The unfinished job that the stage shows now: the page follows it."""
+    notice: str = ""
+    """Why no more jobs were queued, as HTML."""
 
 
 class GenerateHandler:
     """Answers a press of Generate."""
 
-    def __init__(self, services: Services, access: Access) -> None:
+    def __init__(self, services: Services, access: Access, uploads: UploadRoutes) -> None:
         self._services = services
         self._access = access
-        self._uploads = UploadRoutes(services, access)
+        self._uploads = uploads
 
     def routes(self) -> list[Route]:
         """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
@@ -64,20 +58,23 @@ class GenerateHandler:
 
     async def _press(self, request: Request) -> Response:
         """An :class:`GenerateResponse`. Each job asks for the right, and the pace, to run."""
-        self._access.require("see_own", request)
+        user_id = self._access.require("see_own", request)
         draft = FormState.parse((await body(request)).decode(errors="replace"))
-        made = GenerateResponse()
+        response = GenerateResponse()
         try:
             if draft.grid:
-                made.job = await self._grid(draft, request)
+                response.job = await self._grid(draft, request)
             else:
                 asked = list(series(draft, self._services.catalog.entry(draft.preset).preset))
                 for one in reversed(asked) if draft.front else asked:  # each goes before the others
                     job = await self._services.jobs.submit(self._asked(one, request))
-                    made.job = job.id
+                    response.job = job.id
         except ComfyHeadlessError as error:
-            made.error = JobError.of(error)
-        return JSONResponse(made.model_dump(), headers=PRIVATE)
+            response.notice = error_notice(JobError.of(error))
+        if response.job:
+            jobs = await self._services.jobs.active(user_id)
+            response.shown = jobs[0].id if jobs else ""
+        return JSONResponse(response.model_dump(), headers=PRIVATE)
 
     async def _grid(self, draft: FormState, request: Request) -> str:
         preset = self._services.catalog.entry(draft.preset).preset

@@ -1,8 +1,8 @@
-"""The stage while a job runs: its card as it changes, drawn once for all who look on.
+"""The stage on Create: the running job's card as it changes, or how the last job ended.
 
-A generator of Gradio's would do, at a price: for each page that looks on it holds one of the places
-for running events, needs a millisecond for each picture, and keeps without an end what the browser
-has not read. Here whoever reads slowly gets the newest and misses the rest.
+The page draws it from the routes here. A Gradio generator could do this, but it would hold a slot
+for running events per viewer, take a millisecond per preview, and buffer without bound what a slow
+browser has not read. Here a slow reader gets the newest card and skips the rest.
 """
 
 from __future__ import annotations
@@ -13,39 +13,123 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
+from pydantic import BaseModel
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from ....storage.records import Job, Snapshot
+from ....errors import ComfyHeadlessError
+from ....storage.records import Job, JobError, Phase, Snapshot
 from ...auth.access import Access
 from ...components import job_card, preset_form
 from ...components.html import Html
-from ...http.handlers import events, guarded
+from ...components.thumbnails import gallery
+from ...http.handlers import PRIVATE, events, guarded
 from ...services import Services
+from ..notices import error_notice
+from .reuse_settings import ways_on
 
-__all__ = ["LivePreview"]
+__all__ = ["LivePreview", "StageState"]
 
-_KEPT: Final = 64
+_CACHED_CARDS: Final = 64
+_RESULTS: Final = 24
 _OVER: Final = "event: over\ndata:\n\n"
 
 
+class StageState(BaseModel):
+    """What the page draws on the stage and below it. None: that part stays as it is."""
+
+    job: str = ""
+    """The unfinished job to follow; empty if none of the user's jobs is unfinished."""
+    card: str | None = None
+    results: str | None = None
+    notice: str | None = None
+
+
 class LivePreview:
-    """Draws running jobs, each to its owner."""
+    """Draws the stage of each user."""
 
     def __init__(self, services: Services, access: Access) -> None:
         self._services = services
         self._access = access
-        self._drawn: OrderedDict[str, tuple[int, str]] = OrderedDict()
+        self._cards: OrderedDict[str, tuple[int, str]] = OrderedDict()
 
     def routes(self) -> list[Route]:
-        """The one route, for ``app_kwargs`` of Gradio's ``launch``."""
-        return [Route("/stage/events", guarded(self._events))]
+        """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
+        return [
+            Route("/stage", guarded(self._stage)),
+            Route("/stage/events", guarded(self._events)),
+        ]
+
+    async def _stage(self, request: Request) -> Response:
+        user_id = self._access.require("see_own", request)
+        query = request.query_params
+        state = await self.state(
+            user_id, shown=query.get("shown", ""), ended=query.get("ended", "")
+        )
+        return JSONResponse(state.model_dump(), headers=PRIVATE)
+
+    async def state(self, user_id: str, *, shown: str = "", ended: str = "") -> StageState:
+        """The stage and the newest results.
+
+        Args:
+            user_id: whose stage.
+            shown: the job whose card the page follows already.
+            ended: the job that the page followed until now, so that it shows how that job ended
+                even if the job was canceled.
+        """
+        try:
+            jobs = await self._services.jobs.active(user_id)
+            if not jobs:
+                await self._services.jobs.wait_for_sheets(user_id)
+                card: str | None = await self._last_card(user_id, watched=bool(ended))
+            else:
+                card = None if jobs[0].id == shown else await self.card(jobs[0])
+            return StageState(
+                job=jobs[0].id if jobs else "",
+                card=card,
+                results=gallery(await self._services.library.results(user_id, limit=_RESULTS)),
+                notice=await self._failure(ended, user_id) if ended and jobs else None,
+            )
+        except ComfyHeadlessError as error:  # a full disk, or the server was just changed
+            return StageState(card=job_card.error_card(JobError.of(error)))
 
     async def card(self, job: Job) -> Html:
-        """An unfinished job as it stands now."""
+        """The card of an unfinished job as it stands now."""
         snapshot = await self._services.jobs.snapshot(job.id, job.user_id)
-        return job_card.job_card(snapshot, ratio=self._shape(job))
+        return job_card.job_card(snapshot, ratio=self._ratio(job))
+
+    async def _failure(self, job_id: str, user_id: str) -> Html | None:
+        """Why a job failed, for a notice: the next job has taken the stage."""
+        try:
+            error = (await self._services.jobs.snapshot(job_id, user_id)).error
+        except ComfyHeadlessError:
+            return None
+        return error_notice(error) if error else None
+
+    async def _last_card(self, user_id: str, *, watched: bool) -> Html:
+        """The stage when nothing runs: how the newest job ended.
+
+        A canceled job is shown only to a page that ``watched`` it.
+        """
+        for job in await self._services.jobs.recent(user_id, limit=1 if watched else _RESULTS):
+            snapshot = await self._services.jobs.snapshot(job.id, user_id)
+            if watched or snapshot.error or snapshot.items or snapshot.texts:
+                return self._finished_card(snapshot, job)
+        return job_card.empty_card(self._services.catalog.entry(None).preset.sample_prompts)
+
+    def _finished_card(self, snapshot: Snapshot, job: Job) -> Html:
+        if snapshot.phase is Phase.SUCCEEDED and snapshot.items:
+            seconds = (
+                job.finished_at - job.started_at
+                if job.finished_at and job.started_at
+                else snapshot.elapsed_s
+            )
+            ways = ways_on(snapshot.items[0], self._services.catalog)
+            return job_card.result_card(snapshot.items, seconds=seconds or None, ways=ways)
+        if snapshot.phase is Phase.SUCCEEDED and snapshot.texts:
+            return job_card.texts_card(snapshot.texts, job_id=snapshot.job_id)
+        return job_card.job_card(snapshot)
 
     async def _events(self, request: Request) -> Response:
         user_id = self._access.require("see_own", request)
@@ -53,28 +137,29 @@ class LivePreview:
         return events(request, self.news(job))
 
     async def news(self, job: Job) -> AsyncGenerator[str, None]:
-        """Server-sent events: the card at each change; "over" when the page should ask anew.
+        """Server-sent events: the card at once and at each change, then "over".
 
-        That is at the end of the job, and when the job service is closed.
+        "Over" comes when the job has ended, and when the servers are being replaced: the page
+        then requests ``/stage`` again.
         """
-        shape = self._shape(job)
+        ratio = self._ratio(job)
         async with aclosing(self._services.jobs.follow(job.id, job.user_id)) as snapshots:
             async for snapshot in snapshots:
                 if snapshot.terminal:
                     break
-                yield self._event(snapshot, shape)
-        self._drawn.pop(job.id, None)
+                yield self._event(snapshot, ratio)
+        self._cards.pop(job.id, None)
         yield _OVER
 
-    def _event(self, snapshot: Snapshot, shape: float | None) -> str:
-        """The card as an event. All who look at a job ask for the same one at the same time."""
-        known, event = self._drawn.get(snapshot.job_id, (None, ""))
-        if known != snapshot.version:
-            event = f"data: {json.dumps(job_card.job_card(snapshot, ratio=shape))}\n\n"
-            self._drawn[snapshot.job_id] = snapshot.version, event
-            if len(self._drawn) > _KEPT:
-                self._drawn.popitem(last=False)
+    def _event(self, snapshot: Snapshot, ratio: float | None) -> str:
+        """The card as an event, drawn once for all viewers of the job."""
+        version, event = self._cards.get(snapshot.job_id, (None, ""))
+        if version != snapshot.version:
+            event = f"data: {json.dumps(job_card.job_card(snapshot, ratio=ratio))}\n\n"
+            self._cards[snapshot.job_id] = snapshot.version, event
+            if len(self._cards) > _CACHED_CARDS:
+                self._cards.popitem(last=False)
         return event
 
-    def _shape(self, job: Job) -> float | None:
+    def _ratio(self, job: Job) -> float | None:
         return preset_form.ratio(self._services.catalog.entry(job.preset).preset, job.values)

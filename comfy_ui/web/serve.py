@@ -1,0 +1,172 @@
+"""Serve the page: the port, the logins, the middleware, and what runs as long as the app does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+from starlette.middleware import Middleware
+
+from ..errors import ComfyHeadlessError, ValidationError
+from ..resources import assets_dir
+from ..settings import Settings
+from ..workflow.presets.preset_store import list_presets
+from . import gradio_sessions
+from .auth import oauth
+from .auth.access import Access, AccessMode, IdentityMiddleware, load_secret, mode_of
+from .auth.logins import checker, hub_admins, logins_of
+from .auth.oauth import provider_of
+from .http.middleware import AccessMiddleware
+from .page import Page
+from .process_memory import set_apart
+from .server_choice import choose
+from .services import Services
+from .share_link import ALIVE_PATH, ShareLink, alive_route, gradio_tunnel, probe
+from .tab import PageContext
+from .theme import head, script_hashes, theme
+
+__all__ = ["launch"]
+
+_MAX_THREADS: Final = 200  # also Gradio's cap on running generators, one per program that waits
+_MAX_UPLOAD: Final = "64mb"
+
+
+def launch(settings: Settings, *, block: bool = True) -> Any:
+    """Serve the page until interrupted; with ``block=False`` return the running ``gr.Blocks``.
+
+    Raises:
+        ValidationError: the port is taken, or a setting does not fit.
+        StorageError: the data folder cannot be used.
+    """
+    mode = mode_of(settings)
+    port = _port(settings, mode)
+    accounts = logins_of(settings, mode, say=_say)
+    # Logins of one's own come first: then there is one way in.
+    provider = provider_of(os.environ) if mode is AccessMode.SPACE and not accounts else None
+    owners = hub_admins(settings, os.environ) if provider else ()
+    access = Access(mode, load_secret(settings.data_dir), accounts, hub_admins=owners)
+    share, word = None, secrets.token_urlsafe(16)
+    if settings.share and mode is AccessMode.SHARED:
+        here = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104
+        share = ShareLink(gradio_tunnel(here, port), probe(word), say=_say)
+    services = Services.create(settings, choose(settings))
+    list_presets()  # takes a second the first time; read again in life(), where time is short
+    services.connection.start_engine()
+    page = Page(PageContext.create(services, access, share), hub_login=provider is not None)
+    blocks = page.build()
+    routes = [*(oauth.routes(provider) if provider else ()), *page.routes()]
+    gate = Middleware(
+        AccessMiddleware,
+        access=access,
+        ours=routes,
+        open_paths=[ALIVE_PATH],
+        hashes=script_hashes(assets_dir()),
+        ready=services.connection.wait_ready,
+    )
+    failed: list[ComfyHeadlessError] = []
+
+    @asynccontextmanager
+    async def life(_: Any) -> AsyncIterator[None]:
+        # An error here would end in a traceback of the server's; it is raised below instead.
+        # Gradio gives up on a server that does not start within five seconds: be quick.
+        try:
+            await services.connection.open()
+        except ComfyHeadlessError as error:
+            failed.append(error)
+        work = [asyncio.create_task(gradio_sessions.forget_ended(blocks), name="ended sessions")]
+        if share:
+            work.append(asyncio.create_task(share.run(), name="public link"))
+        try:
+            yield
+        finally:
+            for task in work:
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
+            await services.aclose()
+            services.connection.stop_engine()
+
+    blocks.launch(
+        server_name="0.0.0.0" if mode is AccessMode.SPACE else settings.host,  # noqa: S104
+        server_port=port,
+        share=False,  # see share.py
+        auth=checker(accounts),
+        max_threads=_MAX_THREADS,
+        max_file_size=_MAX_UPLOAD,
+        state_session_capacity=gradio_sessions.CAPACITY,
+        enable_monitoring=False,
+        run_history=False,
+        footer_links=[],
+        strict_cors=True,
+        mcp_server=False,
+        ssr_mode=False,
+        show_error=False,
+        quiet=True,
+        pwa=False,
+        theme=theme(),
+        head=head(assets_dir()),
+        favicon_path=str(assets_dir() / "icons" / "icon.svg"),
+        app_kwargs={
+            "lifespan": life,
+            "routes": [*routes, alive_route(word)],
+            "middleware": [
+                *([oauth.middleware(provider)] if provider else ()),
+                gate,
+                Middleware(IdentityMiddleware, access=access),
+            ],
+            "docs_url": None,
+            "redoc_url": None,
+            "openapi_url": None,
+        },
+        prevent_thread_lock=True,
+    )
+    if failed:
+        blocks.close(verbose=False)
+        raise failed[0]
+    _say(f"comfy-ui is at {blocks.local_url}")
+    if block:
+        set_apart()
+        # A stop by a supervisor is as good as Ctrl+C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with suppress(KeyboardInterrupt):
+            while blocks.is_running:
+                time.sleep(0.5)
+        blocks.close(verbose=False)
+    return blocks
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _port(settings: Settings, mode: AccessMode) -> int:
+    """The port to serve on.
+
+    Raises:
+        ValidationError: something listens there already.
+    """
+    host = "127.0.0.1" if mode is AccessMode.SPACE else settings.host.strip("[]")
+    if _free(host, settings.port):
+        return settings.port
+    other = next((p for p in range(settings.port + 1, settings.port + 100) if _free(host, p)), None)
+    hint = (
+        f"Port {other} is free: start with --port {other}." if other else "Choose one with --port."
+    )
+    raise ValidationError(f"Port {settings.port} is in use.", hint=hint)
+
+
+def _free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,75 @@
+"""What a tab of the page is, and what it is created with."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from starlette.routing import BaseRoute
+
+from .auth.access import Access
+from .http.upload_routes import UploadRoutes
+from .services import Services
+from .share_link import ShareLink
+from .tabs.create.create_form import CreateForm
+
+__all__ = ["PageContext", "PageParts", "Tab"]
+
+
+@dataclass(frozen=True, slots=True)
+class PageContext:
+    """What each tab is created with. Everything here exists once per page."""
+
+    services: Services
+    access: Access
+    uploads: UploadRoutes
+    form: CreateForm
+    """The form on Create, which other tabs fill in."""
+    share: ShareLink | None = None
+
+    @classmethod
+    def create(
+        cls, services: Services, access: Access, share: ShareLink | None = None
+    ) -> PageContext:
+        """The context for a new page."""
+        return cls(services, access, UploadRoutes(services, access), CreateForm(services), share)
+
+
+@dataclass(frozen=True, slots=True)
+class PageParts:
+    """Gradio's components around a tab's own, whose events it may listen to."""
+
+    blocks: Any
+    """The page, a ``gr.Blocks``."""
+    tabs: Any
+    """All tabs, a ``gr.Tabs``."""
+    tab: Any
+    """This tab, a ``gr.Tab``."""
+
+
+class Tab(ABC):
+    """A tab of the page: its components, and the routes that its script calls.
+
+    There is one instance per page. Add a tab by listing its class in ``TABS`` in ``web/page.py``.
+    """
+
+    id: ClassVar[str]
+    title: ClassVar[str]
+
+    def __init__(self, context: PageContext) -> None:
+        self._services = context.services
+        self._access = context.access
+
+    @property
+    def visible(self) -> bool:
+        """Whether the tab is shown before anyone has logged in."""
+        return True
+
+    @abstractmethod
+    def build(self, parts: PageParts, /) -> None:
+        """Create the tab's components inside its ``gr.Tab``."""
+
+    def routes(self) -> list[BaseRoute]:
+        """The tab's routes. Each of their handlers asks ``access`` first."""
+        return []

@@ -1,0 +1,107 @@
+"""Adding a tab takes its class and its place in ``TABS``."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.testclient import TestClient
+
+from comfy_ui.settings import Settings
+from comfy_ui.web import page
+from comfy_ui.web.auth.access import COOKIE, Access, AccessMode
+from comfy_ui.web.components.html_block import html_block
+from comfy_ui.web.http.handlers import guarded
+from comfy_ui.web.server_choice import ServerChoice
+from comfy_ui.web.services import Services
+from comfy_ui.web.tab import PageContext, PageParts, Tab
+
+
+class CountersTab(Tab):
+    """What a contributor writes: an id, a title, components and routes."""
+
+    id = "counters"
+    title = "Counters"
+
+    @property
+    def visible(self) -> bool:
+        return self._access.allows("see_server")
+
+    def build(self, _: PageParts, /) -> None:
+        html_block("<p>0</p>", elem_id="counters")
+
+    def routes(self) -> list[BaseRoute]:
+        return [Route("/counters", guarded(self._counters))]
+
+    async def _counters(self, request: Request) -> Response:
+        self._access.require("see_server", request)
+        return JSONResponse({"mode": str(self._access.mode)})
+
+
+@pytest.fixture(autouse=True)
+def with_one_more_tab(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "TABS", (*page.TABS, CountersTab))
+
+
+def page_in(mode: AccessMode, folder: Path) -> tuple[page.Page, Access]:
+    services = Services.create(Settings(data_dir=folder), ServerChoice("embedded"))
+    access = Access(mode, b"secret")
+    return page.Page(PageContext.create(services, access)), access
+
+
+def components(made: page.Page) -> list[dict[str, Any]]:
+    async def build() -> Any:  # Gradio leaves event loops open where it is built outside of one
+        return made.build()
+
+    return list(asyncio.run(build()).config["components"])
+
+
+def browser(made: page.Page, access: Access) -> TestClient:
+    app = Starlette(routes=made.routes())
+    app.auth = None  # type: ignore[attr-defined]
+    return TestClient(app, cookies={COOKIE: access.new_cookie()})
+
+
+def test_tabs_added_class_is_shown_after_the_others(tmp_path: Path) -> None:
+    made, _ = page_in(AccessMode.LOCAL, tmp_path)
+    parts = components(made)
+    shown = [part["props"]["label"] for part in parts if part["type"] == "tabitem"]
+    assert shown == ["Create", "Workflows", "Library", "Queue", "Status", "Counters"]
+    assert any(part["props"].get("elem_id") == "counters" for part in parts)
+
+
+def test_tabs_each_class_has_one_instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    instances: list[str] = []
+    init = Tab.__init__
+
+    def counted(self: Tab, context: PageContext) -> None:
+        instances.append(self.id)
+        init(self, context)
+
+    monkeypatch.setattr(Tab, "__init__", counted)
+    made, _ = page_in(AccessMode.LOCAL, tmp_path)
+    components(made)
+    made.routes()
+    assert instances == [tab.id for tab in page.TABS]
+
+
+def test_tabs_added_route_answers_an_admin(tmp_path: Path) -> None:
+    made, access = page_in(AccessMode.LOCAL, tmp_path)
+    assert browser(made, access).get("/counters").json() == {"mode": "local"}
+
+
+def test_tabs_added_class_follows_the_access_rules(tmp_path: Path) -> None:
+    made, access = page_in(AccessMode.SHARED, tmp_path)
+    (shown,) = [
+        part["props"]["visible"]
+        for part in components(made)
+        if part["type"] == "tabitem" and part["props"]["label"] == "Counters"
+    ]
+    assert shown is False
+    assert browser(made, access).get("/counters").status_code == 422
