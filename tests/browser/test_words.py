@@ -143,7 +143,7 @@ def test_a_failing_model_leaves_it_to_the_rules_and_says_so(page: Any, llm: LlmS
     page.click("#enhance")
     assert draft_text(page).startswith("a cat")
     assert "built-in rules" in page.inner_text("#draft .row")
-    assert "wants a key" in page.inner_text("#draft")
+    assert "requires an API key" in page.inner_text("#draft")
 
 
 def test_style_and_strength_are_chosen_kept_and_sent(page: Any, llm: LlmServer) -> None:

@@ -77,9 +77,9 @@ def test_a_server_that_refuses_structured_output_is_asked_plainly_and_remembered
 @pytest.mark.parametrize(
     ("reply", "why"),
     [
-        (Reply(status=401), "wants a key"),
+        (Reply(status=401), "requires an API key"),
         (Reply(status=403), "does not allow"),
-        (Reply(status=429, headers={"Retry-After": "3600"}), "enough requests"),
+        (Reply(status=429, headers={"Retry-After": "3600"}), "too many requests"),
         (Reply(raw=b"<html>Bad gateway</html>"), "cut off"),
         (says(""), "empty"),
         (Reply(delta={"refusal": "No."}, finish="stop"), "refused"),
@@ -267,7 +267,7 @@ def test_a_preset_that_makes_something_else_is_not_taken_from_the_model(llm: Llm
 @pytest.mark.parametrize(
     ("reply", "why"),
     [
-        (Reply(status=401), "wants a key"),
+        (Reply(status=401), "requires an API key"),
         (says("I'm sorry, but I can't help."), "it refused"),
         (says("It is a cat."), "not in the form"),
         (says('{"intent": "cat"', cut=True), "cut off"),

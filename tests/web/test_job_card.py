@@ -52,7 +52,7 @@ def test_job_card_of_a_running_job_shows_step_percentage_time_and_preview() -> N
 def test_job_card_of_a_stopped_job_without_preview_shows_a_message() -> None:
     stopped = Snapshot(job_id="j", phase=Phase.CANCELLED)
     page = Page(job_card.job_card(stopped))
-    assert "Nothing was made" in page.text
+    assert "Stopped before anything was saved" in page.text
     assert page.all(role="progressbar") == []
     seen = Page(job_card.job_card(dataclasses.replace(stopped, preview=RUNNING.preview)))
     assert len(seen.all("img")) == 1

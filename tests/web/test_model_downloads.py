@@ -102,7 +102,7 @@ def test_each_state_is_told_in_words() -> None:
     assert "waiting for the previous download" in shown(DownloadState.WAITING)
     running = shown(DownloadState.RUNNING, **half, bytes_per_s=500_000.0)
     assert "1.0 MB of 2.0 MB, 500 kB/s, 2 s left" in running
-    assert "is in models/vae" in shown(DownloadState.DONE, **half)
+    assert "found in models/vae" in shown(DownloadState.DONE, **half)
     assert "stopped at 1.0 MB of 2.0 MB" in shown(DownloadState.CANCELLED, **half)
     failed = shown(DownloadState.FAILED, **half, error=JobError("It <b>broke</b>.", "Try again."))
     assert "It &lt;b&gt;broke&lt;/b&gt;." in failed

@@ -76,7 +76,7 @@ async def test_what_is_made_at_a_server_that_is_away_can_be_run_again_from_its_r
     )
     assert 'data-do="retry-job"' not in waits
     assert 'data-do="retry-job"' in offered
-    assert "fetched when its server is back" in offered
+    assert "download when the server is back" in offered
     await house.service.cancel_all("ann")
 
 

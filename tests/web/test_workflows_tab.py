@@ -302,7 +302,7 @@ async def test_while_the_server_is_asked_the_list_shows_what_is_known(
     tab: Any = WorkflowsTab(PageContext.create(services, Access(AccessMode.LOCAL, b"s")))
     request: Any = asked_by_somebody()
     first, whole = [drawn async for drawn in tab._again("", request)]
-    assert "Asking ComfyUI" in first[0]
+    assert "Checking what ComfyUI" in first[0]
     assert groups(first[0]) == []
     assert groups(whole[0]) == ["Saved in ComfyUI", "Official templates"]
     write(offering, "{")
@@ -311,5 +311,5 @@ async def test_while_the_server_is_asked_the_list_shows_what_is_known(
     assert known[1] == whole[1]  # nothing that is shown changes while all is well
     assert "not listed" in broken[0]
     asked, _ = [drawn async for drawn in tab._again(broken[1], request)]
-    assert "Asking ComfyUI" in asked[0]
+    assert "Checking what ComfyUI" in asked[0]
     assert "not listed" not in asked[0]

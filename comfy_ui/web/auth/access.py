@@ -257,7 +257,7 @@ class Access:
                 "Only admins can do that.",
                 hint="Open the app on the machine it runs on, without --share."
                 if role is Role.ADMIN
-                else "Log in as an owner, or open the app on the machine it runs on.",
+                else "Log in as an admin, or open the app on the machine it runs on.",
             )
         user_id = self.user_id(request)
         free = role is Role.ADMIN and (action != "reconnect" or self.mode is AccessMode.LOCAL)
