@@ -55,7 +55,7 @@ async def test_all_who_look_get_one_drawing(house: House, monkeypatch: pytest.Mo
     seen = await asyncio.gather(*(rest_of(stage.news(job)) for _ in range(20)))
     told = sum(len(events) - 1 for events in seen)
     assert len(drawn) < told / 5
-    assert stage._drawn == {}
+    assert stage._cards == {}
 
 
 async def test_who_reads_slowly_gets_the_newest_and_nothing_is_kept_for_them(house: House) -> None:
