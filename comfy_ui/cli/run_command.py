@@ -126,7 +126,7 @@ def _values(assignments: Sequence[str]) -> dict[str, Any]:
         if not equals or not name:
             raise ValidationError(
                 f"--set {assignment} is not of the form NAME=VALUE.",
-                hint="For instance --set steps=20 --set prompt='a quiet harbour'.",
+                hint="For instance --set steps=20 --set prompt='a quiet harbor'.",
             )
         try:
             value = json.loads(text)

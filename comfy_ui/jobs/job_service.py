@@ -397,4 +397,4 @@ async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
 
 
 def _unknown_job() -> ValidationError:
-    return ValidationError("There is no such job.", hint="It may be somebody else's.")
+    return ValidationError("There is no such job.", hint="It may belong to another user.")

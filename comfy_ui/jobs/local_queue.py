@@ -32,7 +32,7 @@ class LocalQueue:
 
     No other process uses the store, so the unfinished jobs are also kept in memory. A new job, a
     claim and the end of a job are stored before they are published. Everything else that a
-    restart finds out by itself is published even if it cannot be stored.
+    restart finds out on its own is published even if it cannot be stored.
 
     ``workers`` names the workers that will :meth:`announce` themselves.
     """

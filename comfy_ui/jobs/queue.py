@@ -83,7 +83,7 @@ class JobQueue(Protocol):
     async def can_run_elsewhere(self, job_id: str, user_id: str) -> bool:
         """Whether a job's files are missing, its server is offline, and another could run it.
 
-        The queue never does so by itself, because the first server still has the files.
+        The queue never does so on its own, because the first server still has the files.
         """
 
     async def active(self, user_id: str) -> list[Job]:

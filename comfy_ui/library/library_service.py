@@ -231,7 +231,7 @@ class LibraryService:
         if usage.is_full:
             raise ValidationError(
                 f"Your results fill the {(usage.limit_bytes or 0) / 1e9:.3g} GB that you may keep.",
-                hint="Delete some in the Library, then try again. Nothing was deleted by itself.",
+                hint="Delete some in the Library and try again. Nothing is deleted automatically.",
             )
         await self._require_total(user_id)
 

@@ -64,7 +64,7 @@ class JobStatus(StrEnum):
 
     @property
     def active(self) -> bool:
-        """Whether the job will continue by itself."""
+        """Whether the job will continue automatically."""
         return self in ACTIVE
 
     @property

@@ -1,8 +1,8 @@
-"""Gradio's memory of pages that were closed and of calls that are over, kept small.
+"""Bounds on Gradio's memory of closed pages and finished calls.
 
-Every page opened and every call of a program is a session to Gradio. It keeps 10,000 of them, the
-figures of 10,000 events, and of each session the set of its events for ever, also when they are
-over. And to each new session it describes the whole page, for a kind of link that we do not have.
+Every opened page and every call of a program is a session to Gradio. It keeps 10,000 of them, the
+statistics of 10,000 events, and for each session the set of its events without limit. It also
+describes the whole page to each new session, for a kind of link that this page does not use.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ page that is put out by newer ones goes on: what our ``gr.State``s hold is only 
 drawn again."""
 
 _EVERY_S: Final = 60.0
-_EVENTS: Final = 100  # whose figures are kept: they are shown nowhere, and read at each event
+_EVENTS: Final = (
+    100  # number of events with statistics: they are shown nowhere, and read at each event
+)
 
 
 async def forget_ended(page: Any) -> None:
-    """Sweep once a minute, until it is cancelled."""
+    """Sweep once a minute, until canceled."""
     page._queue.ANALYTICS_MAX_EVENTS = _EVENTS  # noqa: SLF001 -- Gradio has no other way to it
     page.state_holder.blocks = _undescribed(page)
     while True:
@@ -35,15 +37,15 @@ async def forget_ended(page: Any) -> None:
 
 
 def _undescribed(page: Any) -> SimpleNamespace:
-    """What a new session is made from, without the components it would describe to itself.
+    """Return the initial state of a new session, without the components' descriptions.
 
-    It adds the few that its events change when they do.
+    A session adds the few components that its events change.
     """
     return SimpleNamespace(default_config=page.default_config, blocks={})
 
 
 def sweep(page: Any) -> None:
-    """Forget the sessions that nothing can be told to, unless an event of theirs still runs."""
+    """Forget the sessions of closed pages, unless one of their events is still running."""
     queue = page._queue  # noqa: SLF001
     for session, events in [*queue.pending_event_ids_session.items()]:
         told = session in queue.pending_messages_per_session

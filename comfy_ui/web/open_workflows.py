@@ -1,4 +1,4 @@
-"""What somebody is looking at: opened workflows and dropped files, not run and not kept yet."""
+"""Opened workflows and dropped files that are neither run nor saved yet."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _UNREADABLE: Final = frozenset({"missing_node", "invalid_prompt"})
 
 @dataclass(frozen=True, slots=True)
 class OpenedWorkflow:
-    """A workflow with what it lacks on the server. No ``preset``: no form can be made of it."""
+    """A workflow with what it lacks on the server. Without ``preset`` it cannot become a form."""
 
     id: str
     title: str
@@ -52,9 +52,9 @@ class OpenedWorkflow:
 
 @dataclass(frozen=True, slots=True)
 class DroppedFile:
-    """What a dropped file carries. ``form`` is the id of a preset or of an opened workflow.
+    """The content of a dropped file. ``form`` is the id of a preset or of an opened workflow.
 
-    ``values`` are those of the form, ``by_role`` what goes into other forms by its meaning.
+    ``values`` are those of the form; ``by_role`` are values for other forms, by role.
     """
 
     user_id: str
@@ -66,7 +66,7 @@ class DroppedFile:
 
 
 class OpenWorkflows:
-    """The newest of both, in memory."""
+    """The newest opened workflows and dropped files, in memory."""
 
     def __init__(self, connection: ServerConnection, saved_workflows: SavedWorkflows) -> None:
         self._connection = connection
@@ -76,7 +76,7 @@ class OpenWorkflows:
         self._templates: tuple[ComfyWSClient, NodeRegistry | None, list[Template]] | None = None
 
     def find(self, opened_id: str) -> OpenedWorkflow | None:
-        """One that was opened lately, with what it lacks now."""
+        """Find a recently opened workflow, with what it lacks now."""
         opened, library = self._opened.get(opened_id), self._connection.catalog.library
         if opened is None or opened.preset is None or library is None:
             return opened
@@ -89,10 +89,10 @@ class OpenWorkflows:
         return opened
 
     async def keep(self, opened_id: str) -> None:
-        """Put an opened workflow where jobs find it. What is a preset already stays as it is.
+        """Save an opened workflow where jobs find it. Presets stay as they are.
 
         Raises:
-            ValidationError: it was opened too long ago, or no form can be made of it.
+            ValidationError: it is no longer open, or cannot become a form.
             StorageError: the disk refuses.
         """
         catalog = self._connection.catalog
@@ -105,8 +105,10 @@ class OpenWorkflows:
         await catalog.look()
 
     async def templates(self) -> list[Template]:
-        """ComfyUI's official templates, hundreds of them. Asked for anew when it was looked at
-        anew, since another version brings others; and where it had none so far.
+        """Return ComfyUI's official templates (hundreds).
+
+        They are requested again after each server check, because another version brings others, and
+        as long as there are none.
         """
         client, library = self._connection.client, self._connection.catalog.library
         known = self._templates
@@ -115,11 +117,11 @@ class OpenWorkflows:
         return known[2]
 
     async def open(self, content: bytes, *, title: str) -> OpenedWorkflow:
-        """Read a workflow in any form: JSON of either format, or a file that carries one.
+        """Read a workflow: JSON in either format, or a file that carries one.
 
         Raises:
-            InvalidWorkflowError: it is none, or nothing can be made of it; says why.
-            ComfyUIOfflineError: the server was not reached yet, and its node list is needed.
+            InvalidWorkflowError: it is not a workflow or cannot be used; explains why.
+            ComfyUIOfflineError: its node list is needed and the server has not been reached yet.
         """
         catalog = self._connection.catalog
         if catalog.library is None:
@@ -131,16 +133,16 @@ class OpenWorkflows:
         return opened
 
     def put_down(self, dropped: DroppedFile) -> str:
-        """Keep what a dropped file carries until it is asked for; gives its id."""
+        """Keep the content of a dropped file until it is requested; return its id."""
         key = secrets.token_hex(8)
         _put(self._dropped, key, dropped)
         return key
 
     def take_up(self, key: str, user_id: str) -> DroppedFile:
-        """What a file carries that this owner dropped.
+        """Return the content of a file that the user dropped.
 
         Raises:
-            ValidationError: it was too long ago.
+            ValidationError: it is no longer kept.
         """
         dropped = self._dropped.get(key)
         if dropped is None or dropped.user_id != user_id:
@@ -149,7 +151,7 @@ class OpenWorkflows:
 
 
 def _put(kept: dict[str, T], key: str, value: T) -> None:
-    """At the end, as the newest; the oldest goes."""
+    """Append as the newest entry and drop the oldest."""
     kept.pop(key, None)
     kept[key] = value
     if len(kept) > _KEPT:
@@ -157,7 +159,7 @@ def _put(kept: dict[str, T], key: str, value: T) -> None:
 
 
 def title_of(filename: str) -> str:
-    """What to call a workflow that came as a file.
+    """Return a title for a workflow's file.
 
     >>> title_of("my flow.v2.json"), title_of("")
     ('my flow.v2', 'Workflow')
@@ -183,9 +185,9 @@ def _read(content: bytes, title: str, library: NodeRegistry) -> OpenedWorkflow:
 
 
 def _of_form(problems: Sequence[Problem], preset: Preset) -> Iterator[Problem]:
-    """Without the files that a person gives in the form: they are asked for there.
+    """Drop the files that the form asks for.
 
-    A value that the form shows can be mended there, so it is no obstacle.
+    A value that the form shows can be fixed there, so it does not block the form.
     """
     given = {(t.node, t.input): p for p in preset.params for t in p.targets}
     for problem in problems:

@@ -1,4 +1,4 @@
-"""The presets as the servers can run them."""
+"""The presets and whether the servers can run them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["CatalogEntry", "PresetCatalog", "grouped"]
 
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
-    """A preset and what it lacks; ``problems`` is None until the server was asked.
+    """A preset and what it lacks; ``problems`` is None until a server was checked.
 
     Of several servers, the one that lacks least counts.
     """
@@ -37,12 +37,12 @@ class CatalogEntry:
 
     @property
     def ready(self) -> bool | None:
-        """Whether it can run; None when that is not known yet."""
+        """Whether it can run; None if that is not known yet."""
         return None if self.problems is None else not self.errors
 
     @property
     def lack(self) -> str:
-        """What is missing, in a few words: ``2 models missing``."""
+        """Summarize what is missing: ``2 models missing``."""
         least = next((p.extra["least"] for p in self.errors if "least" in p.extra), None)
         if least is not None:
             return f"Needs ComfyUI {least}"
@@ -56,7 +56,7 @@ class CatalogEntry:
 
     @property
     def reason(self) -> str:
-        """Why it cannot run, as a sentence for the page; empty when it can."""
+        """Explain why it cannot run, as a sentence for the page; empty if it can."""
         if not self.errors:
             return ""
         first = self.errors[0]
@@ -65,10 +65,10 @@ class CatalogEntry:
 
 
 class PresetCatalog:
-    """All presets with their readiness, and the node list behind it: of all servers together.
+    """All presets with their readiness, and the merged node list of all servers.
 
-    Asks each server one question, in :meth:`refresh`; reading costs nothing. ``folders`` hold
-    presets besides the shipped ones; ``opened_folder`` is the one with what was only opened.
+    :meth:`refresh` sends each server one request; reading costs nothing. ``folders`` hold presets
+    besides the shipped ones; ``opened_folder`` is the one with opened workflows.
     """
 
     def __init__(
@@ -90,20 +90,20 @@ class PresetCatalog:
         """Presets whose files cannot be read, and why."""
 
     def entry(self, preset_id: str | None) -> CatalogEntry:
-        """That preset; the first one where the id is unknown, as an old draft may have."""
+        """Return that preset, or the first one if the id is unknown, as in an old draft."""
         return next((e for e in self.entries if e.preset.id == preset_id), self.entries[0])
 
     def find(self, preset_id: str) -> Preset | None:
-        """That preset, if there is one of this name."""
+        """Return that preset, if it exists."""
         return next((e.preset for e in self.entries if e.preset.id == preset_id), None)
 
     def title(self, preset_id: str) -> str:
-        """What people call it; its id where there is no such preset any more."""
+        """Return a preset's title, or its id if it no longer exists."""
         preset = self.find(preset_id)
         return preset.title if preset else preset_id
 
     def for_tasks(self, tasks: Sequence[str]) -> CatalogEntry | None:
-        """The first preset that does one of ``tasks`` and takes a picture, a ready one if any."""
+        """Return a preset for one of ``tasks`` that takes a picture, preferring ready ones."""
         able = [
             entry
             for task in tasks
@@ -113,10 +113,9 @@ class PresetCatalog:
         return next((entry for entry in able if entry.ready), able[0] if able else None)
 
     async def refresh(self, *, versions: Mapping[str, str | None] | None = None) -> None:
-        """Ask the servers what they have, and look which presets there are. Keeps the old answer
-        of one that is away.
+        """Check the servers and the list of presets; servers that are away keep their result.
 
-        ``versions`` names the servers to ask, by address; None asks all of them.
+        ``versions`` names the servers to check, by address; None checks all of them.
         """
         asked = [c for c in self._clients if versions is None or c.url in versions]
         answers = await asyncio.gather(
@@ -131,12 +130,12 @@ class PresetCatalog:
         if not known:
             return
         self.library = await asyncio.to_thread(union, [library for library, _ in known])
-        await self._set(())  # what was found out with the old list counts no more
+        await self._set(())  # results for the old node list are outdated
 
     async def look(self) -> None:
-        """See which presets there are now: files that somebody added, changed or removed.
+        """Update the list of presets: added, changed or removed files.
 
-        What is known of the others stays; the server is not asked.
+        What is known of the others stays; no server is contacted.
         """
         await self._set(self.entries)
 
@@ -183,7 +182,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def grouped(entries: Iterable[CatalogEntry]) -> list[tuple[str, list[CatalogEntry]]]:
-    """The presets under headings, in the order of lists; headings without presets are left out."""
+    """Return the presets under headings, in the order of lists; empty headings are omitted."""
     listed = list(entries)
     groups = [("Opened workflows", [entry for entry in listed if entry.opened])]
     groups += [

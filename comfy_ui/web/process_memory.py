@@ -1,6 +1,6 @@
-"""What is kept of the memory that the app no longer needs: by glibc, and by Python's collector.
+"""Keep little unused memory: settings of glibc and of Python's garbage collector.
 
-Measured by ``python -m tests.web.soak``, with fifty people.
+Measured by ``python -m tests.web.soak``, with fifty users.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ _MAPPED: Final = ("MALLOC_MMAP_THRESHOLD_", -3, 128 * 1024)
 
 
 def keep_little() -> None:
-    """Let glibc keep little of what this process frees. Another libc is left as it is.
+    """Make glibc keep little of the freed memory. Another libc is left unchanged.
 
-    What the environment says stays in force.
+    Environment variables take precedence.
 
-    All threads share two arenas, instead of up to eight per core. What is free in one serves no
-    thread of another, so each grows to the most that its threads ever held at once: after 18
+    All threads share two arenas instead of up to eight per core. Free memory in one arena serves
+    no thread of another, so each grows to the most that its threads ever held at once: after 18
     minutes the app had 288 MiB, and with two arenas 256 MiB.
 
-    From 128 KiB on, a piece of memory goes back to the system when it is freed: pages, pictures
-    and buffers do not tear holes between what stays. Of its own accord glibc raises that limit to
-    the largest piece ever freed, up to 32 MiB.
+    Blocks of 128 KiB and more go back to the system when they are freed: pages, pictures and
+    buffers do not fragment the heap. By default glibc raises that limit to the largest block ever
+    freed, up to 32 MiB.
     """
     for name, parameter, value in (_ARENAS, _MAPPED):
         if name not in os.environ:
@@ -37,25 +37,25 @@ def keep_little() -> None:
 
 
 def give_back() -> None:
-    """Give what is free back to the system: of its own accord glibc keeps what a rush needed.
+    """Collect garbage and return free memory to the system; glibc keeps the peak by default.
 
-    And what is garbage: of its own accord Python looks for that when there is a quarter more of
-    everything. Closed connections are garbage, which nothing but a search frees: with fifty people
-    some 8,000 pieces of memory in 15 seconds, which the next rush came on top of. It takes 30 ms.
+    By default Python collects when a quarter of all objects is new. Closed connections are cycles,
+    which only a collection frees: with fifty users some 8,000 blocks in 15 seconds, on top of which
+    the next peak came. It takes 30 ms.
     """
     gc.collect()
     _call("malloc_trim", 0)
 
 
 def set_apart() -> None:
-    """Leave what exists by now out of all searches for garbage: modules, the page, its handlers.
+    """Exclude existing objects (modules, the page, its handlers) from garbage collection.
 
-    A full search went through these 200,000 objects each time, and everybody waited for it, 0.13 s.
-    And as Python makes one only when a quarter of what it has is new, garbage waited long for it.
+    A full collection visited these 200,000 objects each time and blocked all requests for 0.13 s.
+    And because Python starts one only when a quarter of all objects is new, garbage waited long.
     """
     gc.collect()
     gc.freeze()
-    gc.collect()  # only this one tells Python how little it has to look through now
+    gc.collect()  # only this call updates Python's count of objects to visit
 
 
 def _call(function: str, *values: Any) -> None:

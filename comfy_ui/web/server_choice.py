@@ -1,4 +1,4 @@
-"""Which ComfyUI serves: the configured one, one on this machine, or the embedded engine."""
+"""Which ComfyUI to use: the configured one, one on this machine, or the demo engine."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ PROBE_TIMEOUT_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class ServerChoice:
-    """``urls`` is empty for the embedded engine until it has started. ``typed``: on the page."""
+    """``urls`` is empty until the demo engine has started. ``typed``: entered on the page."""
 
     kind: Literal["configured", "found", "embedded", "typed"]
     urls: tuple[str, ...] = ()
 
 
 def choose(settings: Settings, *, probe: Callable[[str], bool] | None = None) -> ServerChoice:
-    """The server to use. Asks ``probe`` only where nothing was configured.
+    """Choose the server. Calls ``probe`` only if none is configured.
 
-    A configured address is used even if it does not answer now: jobs wait for it.
+    A configured address is used even if it does not respond now: jobs wait for it.
 
     Raises:
-        InvalidAddressError: one of the configured addresses is none.
+        InvalidAddressError: one of the configured addresses is invalid.
     """
     if settings.demo:
         return ServerChoice("embedded")
@@ -41,10 +41,10 @@ def choose(settings: Settings, *, probe: Callable[[str], bool] | None = None) ->
 
 
 def configured(urls: Sequence[str]) -> ServerChoice:
-    """These servers.
+    """Return the choice of these servers.
 
     Raises:
-        InvalidAddressError: one of them is no address, or there is none.
+        InvalidAddressError: one of them is not an address, or there is none.
     """
     for url in urls or [""]:
         parse_address(url)
@@ -52,16 +52,16 @@ def configured(urls: Sequence[str]) -> ServerChoice:
 
 
 def typed(text: str) -> ServerChoice:
-    """The servers whose addresses somebody wrote into the page.
+    """Return the choice of servers whose addresses were entered on the page.
 
     Raises:
-        InvalidAddressError: one of them is no address, or there is none.
+        InvalidAddressError: one of them is not an address, or there is none.
     """
     return replace(configured(split_addresses(text)), kind="typed")
 
 
 def token_for(url: str, settings: Settings) -> str | None:
-    """The token, for an address that it was configured with; for no other, whoever wants it.
+    """Return the token for an address that it was configured with, and None for any other.
 
     >>> settings = Settings(comfyui_url="http://gpu:8188/a", comfyui_token="t")
     >>> token_for("gpu:8188/a/", settings), token_for("http://gpu:8188/b", settings)
@@ -73,7 +73,7 @@ def token_for(url: str, settings: Settings) -> str | None:
 
 
 def answers(url: str) -> bool:
-    """Whether a ComfyUI answers there within two seconds."""
+    """Whether a ComfyUI responds there within two seconds."""
     try:
         with ComfyClient(url=url, timeout=PROBE_TIMEOUT_S) as client:
             client.system_stats()
@@ -83,7 +83,7 @@ def answers(url: str) -> bool:
 
 
 def demo_speed(text: str) -> Literal["instant"] | float:
-    """The setting ``demo_speed`` as the engine takes it.
+    """Convert the setting ``demo_speed`` for the engine.
 
     >>> demo_speed("instant"), demo_speed("12")
     ('instant', 12.0)

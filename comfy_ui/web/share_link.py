@@ -1,4 +1,4 @@
-"""The public link: made, looked at now and then, and made anew when it has died."""
+"""The public link: opened, checked regularly, and replaced when it no longer works."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ ALIVE_PATH: Final = "/alive"
 _PROBE_EVERY_S: Final = 60.0
 _PROBE_AGAIN_S: Final = 5.0
 _PROBE_S: Final = 10.0
-_FAILURES: Final = 3  # the link's own network hiccups too
+_FAILURES: Final = 3  # the link's own network has short outages, too
 _LONGEST_PAUSE_S: Final = 300.0
 
 
 class Tunnel(Protocol):
-    """What carries the public link to this machine."""
+    """The connection that carries the public link to this machine."""
 
     url: str
 
     def close(self) -> None:
-        """End it."""
+        """Close the tunnel."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShareLinkState:
-    """How the link stands. Times are seconds since the epoch."""
+    """The state of the link. Times are seconds since the epoch."""
 
     state: Literal["making", "alive", "shaky", "dead"]
     url: str = ""
@@ -52,9 +52,9 @@ class ShareLinkState:
 
 
 def looked(link: ShareLinkState, *, alive: bool, now: float) -> ShareLinkState:
-    """The link after a look at it: dead after three looks in a row that found nothing.
+    """Return the link after a check: dead after three failed checks in a row.
 
-    >>> looked(Link("alive", "https://x", 0.0), alive=False, now=9.0).state
+    >>> looked(ShareLinkState("alive", "https://x", 0.0), alive=False, now=9.0).state
     'shaky'
     """
     if alive:
@@ -64,12 +64,12 @@ def looked(link: ShareLinkState, *, alive: bool, now: float) -> ShareLinkState:
 
 
 class ShareLink:
-    """Keeps a public link alive for as long as :meth:`run` runs.
+    """Keeps a public link alive while :meth:`run` runs.
 
     Args:
-        open_tunnel: makes a tunnel, or raises OSError or ValueError with the reason.
+        open_tunnel: opens a tunnel, or raises OSError or ValueError with the reason.
         probe: whether this app answers at an address.
-        say: told each new link and each one that died, as a line for people.
+        say: receives a line of text for each new link and each dead one.
         sleep, now: the clock, for tests.
     """
 
@@ -90,7 +90,7 @@ class ShareLink:
         self._now = now
 
     async def run(self) -> None:
-        """Make a link, watch it, make another one; until it is cancelled."""
+        """Open a link, watch it, and replace it when it is dead; until canceled."""
         while True:
             tunnel = await self._make()
             try:
@@ -120,14 +120,14 @@ class ShareLink:
             return tunnel
 
     async def _watch(self, url: str) -> None:
-        """Look at the link until it is dead."""
+        """Check the link until it is dead."""
         while self.link.state != "dead":
             await self._sleep(_PROBE_EVERY_S if self.link.failures == 0 else _PROBE_AGAIN_S)
             self.link = looked(self.link, alive=await self._probe(url), now=self._now())
 
 
 def alive_route(word: str) -> Route:
-    """The route that a probe asks: it says a word that only this run of the app knows."""
+    """Return the route for the probe: it responds with this run's secret word."""
 
     async def alive(_: Request) -> Response:
         return PlainTextResponse(word, headers={"Cache-Control": "no-store"})
@@ -136,7 +136,7 @@ def alive_route(word: str) -> Route:
 
 
 def probe(word: str) -> Callable[[str], Awaitable[bool]]:
-    """Asks an address for ``word``; a page of the tunnel's own does not know it."""
+    """Request ``word`` from an address; an error page of the tunnel does not contain it."""
 
     def asked(url: str) -> bool:
         if not url.startswith(("http://", "https://")):
@@ -156,8 +156,8 @@ def probe(word: str) -> Callable[[str], Awaitable[bool]]:
 def gradio_tunnel(host: str, port: int) -> Callable[[], Awaitable[Tunnel]]:
     """Opens tunnels of Gradio's share servers, or of the one at GRADIO_SHARE_SERVER_ADDRESS.
 
-    Gradio's own ``share=True`` makes one and never looks at it again; it also lets the page load
-    its script from another host.
+    Gradio's own ``share=True`` opens one and never checks it again; it also lets the page load its
+    script from another host.
     """
 
     def make() -> Tunnel:

@@ -1,4 +1,4 @@
-"""The look: Gradio's theme hands every colour over to ``assets/css/style.css``."""
+"""The look: Gradio's theme takes every color from ``assets/css/style.css``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
 
 def theme() -> Any:
-    """Fonts of the system, colours of the stylesheet; no web font, no second accent."""
+    """Build the theme: system fonts, the stylesheet's colors; no web font, no second accent."""
     values = {
         "body_background_fill": "var(--c-bg)",
         "body_text_color": "var(--c-ink)",
@@ -93,16 +93,16 @@ def theme() -> Any:
         "layout_gap": "12px",
         "form_gap_width": "0px",
     }
-    # Colours come from variables that know light and dark; Gradio's own dark values must not win.
+    # Colors come from variables with light and dark values; Gradio's own dark values must not win.
     known = inspect.signature(gr.themes.Base.set).parameters
     both = {dark: value for name, value in values.items() if (dark := f"{name}_dark") in known}
     return gr.themes.Base(font=_FONTS, font_mono=_MONO).set(**values, **both, **plain)
 
 
 def head(assets: Path) -> str:
-    """What goes into the page's head: stylesheet and script, inline.
+    """Return the page's head: stylesheet and script, inline.
 
-    Gradio's ``css=`` rewrites selectors and drops half of what stands inside ``@media``.
+    Gradio's ``css=`` rewrites selectors and drops half of the rules inside ``@media``.
     """
     style = "".join((assets / "css" / name).read_text(encoding="utf-8") for name in _STYLES)
     return (
@@ -114,7 +114,7 @@ def head(assets: Path) -> str:
 
 
 def script_hashes(assets: Path) -> list[str]:
-    """The scripts of :func:`head`, as a content security policy names them."""
+    """Return the hashes of the scripts of :func:`head`, for a content security policy."""
     return [script_hash(script) for script in _scripts(assets)]
 
 

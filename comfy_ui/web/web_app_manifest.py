@@ -1,7 +1,6 @@
-"""The app as something to install: its manifest and its icons, which browsers ask for themselves.
+"""The web app manifest and icons, which browsers request when the page is installed.
 
-They are fetched without the login's cookie, so the gate lets everybody
-have them; they tell nothing.
+Browsers fetch them without the login's cookie, so they are open to all; they reveal nothing.
 """
 
 from __future__ import annotations

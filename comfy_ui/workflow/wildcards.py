@@ -6,8 +6,8 @@
     {3::red|blue}           weights: red three times as often
     {2$$red|blue|green}     two different ones, joined with ", "
     {1-3$$ and $$a|b|c}     one to three, joined with " and "; {-2$$…} is 1-2, {2-$$…} at least 2
-    __colour__              a line of the file colour.txt; __animals/*__ of any file in a folder
-    {2$$__colour__}         two different lines
+    __color__               a line of the file color.txt;  __animals/*__ of any file in a folder
+    {2$$__color__}          two different lines
 
 All of it nests. ``\\{``, ``\\|``, ``\\}`` and ``\\_`` are plain characters. Braces without ``|`` or
 ``$$`` stay as they are, and so does a prompt that is JSON as a whole: some models read that.

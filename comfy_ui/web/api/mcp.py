@@ -1,9 +1,8 @@
-"""The endpoints of :mod:`.program_endpoints` as tools for assistants: MCP over streamable HTTP,
-at ``/mcp``.
+"""The endpoints of :mod:`.program_endpoints` as MCP tools, over streamable HTTP at ``/mcp``.
 
-Gradio brings an MCP server too. It stands beside Gradio's login and not behind it, and forgets who
-asks on its way to the handlers; so the few messages of the protocol that tools need are answered
-here, behind the same gate and the same rules as everything else.
+Gradio's own MCP server bypasses Gradio's login and loses the user's identity on the way to the
+handlers, so the few messages that tools need are answered here, behind the same middleware and
+rules as everything else.
 
 Protocol: https://modelcontextprotocol.io/specification/2025-06-18
 """
@@ -35,8 +34,8 @@ _MAX_BYTES: Final = 16 * 2**20
 _PARSE_ERROR, _INVALID_REQUEST, _NO_METHOD, _INVALID_PARAMS = -32700, -32600, -32601, -32602
 
 
-class _Refused(Exception):  # noqa: N818 -- never leaves this file
-    """An answer of JSON-RPC that is an error."""
+class _Refused(Exception):  # noqa: N818 -- never leaves this module
+    """An error response of JSON-RPC."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -44,7 +43,7 @@ class _Refused(Exception):  # noqa: N818 -- never leaves this file
 
 
 class McpTools:
-    """Answers MCP requests with the endpoints of an :class:`ProgramEndpoints`."""
+    """Answers MCP requests with the endpoints of a :class:`ProgramEndpoints`."""
 
     def __init__(self, api: ProgramEndpoints, access: Access) -> None:
         self._api = api
@@ -52,7 +51,7 @@ class McpTools:
         self._arguments = {name: _arguments(getattr(api, name)) for name in NAMES}
 
     def routes(self) -> list[Route]:
-        """The one route, for ``app_kwargs`` of Gradio's ``launch``."""
+        """Return the one route, for ``app_kwargs`` of Gradio's ``launch``."""
         return [Route(MCP_PATH, guarded(self._answer, writes=True), methods=["POST"])]
 
     async def _answer(self, request: Request) -> Response:
@@ -64,7 +63,7 @@ class McpTools:
         if not isinstance(message, dict) or not isinstance(message.get("method"), str):
             return _failed(None, _Refused(_INVALID_REQUEST, "This is not a request."))
         number, params = message.get("id"), message.get("params") or {}
-        if number is None:  # a notification wants no answer
+        if number is None:  # notifications have no response
             return Response(status_code=202)
         if not isinstance(params, dict):
             return _failed(number, _Refused(_INVALID_PARAMS, "The params must be an object."))
@@ -152,7 +151,7 @@ async def _last(request: Request, answers: AsyncIterator[Any]) -> dict[str, Any]
 async def _events(
     request: Request, number: Any, token: Any, answers: AsyncIterator[Any]
 ) -> AsyncIterator[str]:
-    """Progress as it comes, then the result, as events of one stream."""
+    """Yield progress as it comes, then the result, as events of one stream."""
     last: Any = None
     try:
         async for last in answers:
@@ -171,7 +170,7 @@ async def _events(
 
 
 def _content(request: Request, answer: Any) -> dict[str, Any]:
-    """The result of a tool: as data, as text for older clients, and its files as links."""
+    """Return a tool's result: as data, as text for older clients, and its files as links."""
     data = answer if isinstance(answer, dict) else {"result": answer}
     links = []
     if "files" in data:
@@ -193,7 +192,7 @@ def _content(request: Request, answer: Any) -> dict[str, Any]:
 
 
 def _arguments(endpoint: Any) -> type[BaseModel]:
-    """What an endpoint takes, without the one who asks."""
+    """Return an endpoint's parameters, except the request."""
     known = inspect.signature(endpoint, eval_str=True).parameters.values()
     fields: dict[str, Any] = {
         parameter.name: (

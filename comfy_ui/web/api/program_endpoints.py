@@ -1,6 +1,6 @@
-"""The named endpoints for programs. The same six are the tools of ``--mcp`` (see :mod:`.mcp`).
+"""The named endpoints for programs; the same six are the tools of ``--mcp`` (see :mod:`.mcp`).
 
-Each asks ``access`` first, as the page's handlers do; nothing else has a name.
+Each checks ``access`` first, as the page's handlers do; no other handler has a name.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _MAX_PROMPT: Final = 20_000
 
 
 class ProgramEndpoints:
-    """What programs can ask for. ``request`` says who asks; it is Gradio's or Starlette's.
+    """The endpoints. ``request`` identifies the caller; it is Gradio's or Starlette's.
 
-    A job belongs to the queue: a caller who goes away does not stop it, and finds it again by its
-    id as long as it is the same caller (the same login, or the same session).
+    A job belongs to the queue: it continues without its caller, who finds it again by its id with
+    the same login or session.
     """
 
     def __init__(self, services: Services, access: Access, uploads: UploadRoutes) -> None:
@@ -50,7 +50,7 @@ class ProgramEndpoints:
         self._uploads = uploads
 
     def build(self) -> None:
-        """Add the endpoints to the ``gr.Blocks`` around."""
+        """Add the endpoints to the current ``gr.Blocks``."""
         for name in NAMES:
             gr.events.api(_with_words(getattr(self, name)), api_name=name, concurrency_limit=None)
 
@@ -63,14 +63,14 @@ class ProgramEndpoints:
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Make a picture, video or sound with a preset.
 
-        Answers many times while the job runs (phase, progress in percent, step, place in the
-        queue) and at the end with its files, each with an address below this app.
+        Streams updates while the job runs (phase, progress in percent, step, position in the queue)
+        and ends with its files, each with a URL below this app.
 
         Args:
             preset: Id of a preset; "presets" lists them.
             prompt: What to make, in words.
-            values: Other parameters of the preset, for instance {"seed": 7, "steps": 20}. Those
-                left out keep their defaults; a file is a name that POST /uploads has given.
+            values: Other parameters of the preset, for instance {"seed": 7, "steps": 20}. Omitted
+                ones keep their defaults; a file is a name returned by POST /uploads.
         """
         user_id = self._access.require("run", request)
         await self._services.connection.wait_ready()
@@ -100,13 +100,13 @@ class ProgramEndpoints:
         workflow: dict[str, Any],
         values: dict[str, Any] | None = None,
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """Run a ComfyUI workflow, in API or editor format. Answers as "generate" does.
+        """Run a ComfyUI workflow, in API or editor format. Responds like "generate".
 
-        Owners may run any; visitors only what one of the presets could have made.
+        Admins may run any workflow; users only one that a preset could have produced.
 
         Args:
             workflow: The workflow as ComfyUI exports it, as a JSON object.
-            values: New values for its controls, by their ids.
+            values: New values for its controls, by id.
         """
         user_id = self._access.require("run", request)
         await self._services.connection.wait_ready()
@@ -143,12 +143,12 @@ class ProgramEndpoints:
     async def enhance(
         self, request: gr.Request, prompt: str, style: str = "balanced", preset: str = ""
     ) -> dict[str, Any]:
-        """Write a richer prompt, by a language model if one is configured, else by rules.
+        """Write a richer prompt, with a language model if one is configured, else with rules.
 
         Args:
             prompt: What to make, in a few words.
-            style: How it should be written: balanced, detailed, …
-            preset: Id of the preset it is for, so that it suits the model.
+            style: How to write it: balanced, detailed, …
+            preset: Id of the preset that the prompt is for, so that it suits the model.
         """
         self._access.require("enhance", request)
         chosen = self._preset(preset) if preset else None
@@ -175,19 +175,19 @@ class ProgramEndpoints:
         return [_preset_told(entry) for entry in self._services.catalog.entries]
 
     async def job(self, request: gr.Request, job_id: str) -> dict[str, Any]:
-        """Tell how a job stands now, with its files when it is done.
+        """Return the state of a job, with its files when it is done.
 
         Args:
-            job_id: What "generate" and "run_workflow" have called "job".
+            job_id: The "job" of a response of "generate" or "run_workflow".
         """
         user_id = self._access.require("see_own", request)
         return self._told(await self._services.jobs.snapshot(str(job_id), user_id), user_id)
 
     async def cancel(self, request: gr.Request, job_id: str) -> dict[str, Any]:
-        """Cancel a job. "cancelled" is false if it was over already.
+        """Cancel a job. "cancelled" is false if it was already over.
 
         Args:
-            job_id: What "generate" and "run_workflow" have called "job".
+            job_id: The "job" of a response of "generate" or "run_workflow".
         """
         user_id = self._access.require("cancel", request)
         return {"cancelled": await self._services.jobs.cancel(str(job_id), user_id)}
@@ -284,9 +284,9 @@ def _prompt(text: object) -> str:
 
 
 def _key(request: gr.Request) -> str | None:
-    """The caller's own name for what it sends: sent again under it, it is still one job.
+    """Return the caller's idempotency key: requests with the same key make one job.
 
-    A header: Gradio refuses callers that send arguments by place and lack one.
+    A header: Gradio refuses callers that pass positional arguments and lack one.
     """
     return request.headers.get("Idempotency-Key") or None
 
@@ -300,7 +300,7 @@ def _mapping(values: object) -> Mapping[str, Any]:
 
 
 def _with_words(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-    """An endpoint whose typed errors reach the caller as sentences; others stay inside."""
+    """Wrap an endpoint so that typed errors reach the caller as sentences; others stay internal."""
     if inspect.isasyncgenfunction(endpoint):
 
         @wraps(endpoint)

@@ -1,7 +1,7 @@
-"""Who asks, and what they may do. Every handler, route, endpoint and tool asks here.
+"""Access rules: roles, identities and permissions. Every handler, route and tool checks here.
 
-``local``: the page is reachable from this machine only; whoever sits at it may do all.
-``shared``: a share link, a network address: visitors run presets and see what is theirs.
+``local``: the page is reachable from this machine only; its user may do everything.
+``shared``: a share link or a network address; users run presets and see only their own data.
 ``space``: the same on Hugging Face.
 """
 
@@ -41,17 +41,17 @@ __all__ = [
 
 Action = Literal[
     "see",  # the page itself, its presets and whether they are ready
-    "see_own",  # one's own jobs and results
-    "run",  # presets, and what the owner put beside them
-    "cancel",  # one's own jobs
+    "see_own",  # the user's own jobs and results
+    "run",  # presets, including those the admin added
+    "cancel",  # the user's own jobs
     "upload",  # a file for an input of a job
-    "enhance",  # let a model or the rules write a prompt
-    "open_workflow",  # run any graph, which is code on the GPU's machine; keep it as a preset
+    "enhance",  # have a prompt written by a model or the rules
+    "open_workflow",  # run any graph (code on the GPU's machine) and keep it as a preset
     "get_models",  # from their publishers onto this machine's disk
     "see_server",  # the server's address, devices and errors
     "free_memory",
     "reconnect",  # to another server
-    "import_folder",  # of this machine, into one's own library
+    "import_folder",  # from a folder of this machine into the user's library
 ]
 
 COOKIE: Final = "comfy_ui_browser"
@@ -92,8 +92,8 @@ TABLE: Final[Mapping[Action, Mapping[AccessMode, Role | None]]] = {
     "get_models": _in_all_modes(Role.ADMIN),
     "see_server": _in_all_modes(Role.ADMIN),
     "free_memory": _in_all_modes(Role.ADMIN),
-    # In the shared modes the client keeps away from addresses where clouds keep their keys, as
-    # somebody may have got hold of an owner's password (see client/transport/ssrf.py).
+    # In the shared modes the client refuses addresses where clouds keep their keys, because an
+    # admin's password may have been stolen (see client/transport/ssrf.py).
     "reconnect": _in_all_modes(Role.ADMIN),
     "import_folder": {
         AccessMode.LOCAL: Role.ADMIN,
@@ -101,7 +101,7 @@ TABLE: Final[Mapping[Action, Mapping[AccessMode, Role | None]]] = {
         AccessMode.SPACE: None,
     },
 }
-"""The lowest role that may do it; None: nobody may."""
+"""The lowest role that may do it; None: not permitted."""
 
 PACES: Final[Mapping[Action, RateLimit]] = {
     "run": RateLimit(burst=30, per_minute=30),
@@ -115,7 +115,7 @@ in the shared modes: how long that takes tells something of the network behind t
 
 
 def may(role: Role, action: Action, mode: AccessMode) -> bool:
-    """The rule: nothing else decides.
+    """Whether a role may do something in a mode; the only rule that decides.
 
     >>> may(Role.USER, "run", Mode.SHARED), may(Role.USER, "free_memory", Mode.SHARED)
     (True, False)
@@ -125,7 +125,7 @@ def may(role: Role, action: Action, mode: AccessMode) -> bool:
 
 
 def mode_of(settings: Settings, environ: Mapping[str, str] | None = None) -> AccessMode:
-    """Local only where nobody else can reach the page."""
+    """Return the mode: local only if the page cannot be reached from elsewhere."""
     if (os.environ if environ is None else environ).get("SPACE_ID"):
         return AccessMode.SPACE
     return (
@@ -147,7 +147,7 @@ def is_loopback(host: str) -> bool:
 
 
 def load_secret(data_dir: Path) -> bytes:
-    """The key that signs browser identities: made once, kept beside the database.
+    """Load the key that signs browser identities, created once beside the database.
 
     Raises:
         StorageError: the folder cannot be read or written.
@@ -168,15 +168,15 @@ def load_secret(data_dir: Path) -> bytes:
 
 
 class Access:
-    """The rules for one running page.
+    """The access rules of one running page.
 
     Args:
         mode: how far the page reaches.
-        secret: signs identities and the names of files.
-        accounts: who may log in; without any, nobody has to.
-        hub_admins: names at Hugging Face that are owners here (see :mod:`.oauth`).
-        paces: how often a visitor may do what.
-        now: a clock that only goes forward, in seconds.
+        secret: signs identities and file names.
+        accounts: the logins; without any, no login is required.
+        hub_admins: Hugging Face names that are admins here (see :mod:`.oauth`).
+        paces: rate limits for users.
+        now: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -201,7 +201,7 @@ class Access:
         self._now = now
 
     def role(self, request: Any) -> Role:
-        """What the one who asks is. ``request`` is Gradio's or Starlette's."""
+        """Return the role of a request's user. ``request`` is Gradio's or Starlette's."""
         user = _user(request)
         if user is not None:
             return self.accounts.role(user)
@@ -214,20 +214,20 @@ class Access:
         return Role.USER
 
     def hub_name(self, request: Any) -> str | None:
-        """The name of somebody who logged in with Hugging Face; only Spaces ask for that."""
+        """Return the Hugging Face name of a request's user; Spaces only."""
         return said_by(request, time.time()) if self.mode is AccessMode.SPACE else None
 
     def allows(self, action: Action, request: Any = None) -> bool:
-        """Whether the one who asks may do that; without ``request``, whether a passer-by may."""
+        """Whether a request's user (or, without ``request``, an anonymous one) may do that."""
         passer_by = Role.ADMIN if self.mode is AccessMode.LOCAL else Role.USER
         return may(passer_by if request is None else self.role(request), action, self.mode)
 
     def user_id(self, request: Any) -> str:
-        """Whose jobs and results a request is about.
+        """Return whose jobs and results a request is about.
 
-        A login names its person, on every device, also one with Hugging Face; without one, in the
-        shared modes, the signed cookie names a browser. Callers without any (API clients) are known
-        for as long as their session.
+        A login, including one with Hugging Face, identifies its user on every device. Without
+        one, in the shared modes, the signed cookie identifies a browser. Callers without either
+        (API clients) are identified by their session.
         """
         user = _user(request)
         if user == ADMIN_LOGIN or (user is None and self.role(request) is Role.ADMIN):
@@ -244,10 +244,10 @@ class Access:
         return f"session:{session}" if session else f"nobody:{secrets.token_hex(8)}"
 
     def require(self, action: Action, request: Any) -> str:
-        """Whose request it is, if they may do that now.
+        """Return the ``user_id`` of a request if it is permitted now.
 
         Raises:
-            ValidationError: they may not, or not so often.
+            ValidationError: it is not permitted, or the rate limit is reached.
         """
         role = self.role(request)
         if not may(role, action, self.mode):
@@ -267,18 +267,18 @@ class Access:
         return user_id
 
     def browser(self, cookie: str | None) -> str | None:
-        """The identity in a cookie; None if this installation did not sign it."""
+        """Return the identity in a cookie; None if this installation did not sign it."""
         try:
             return self._browsers.unsign(cookie or "").decode() or None
         except BadData:
             return None
 
     def new_cookie(self) -> str:
-        """A new signed identity."""
+        """Create a signed identity."""
         return self._browsers.sign(secrets.token_urlsafe(18)).decode()
 
     def sign(self, text: str) -> str:
-        """A signature that only this installation can make, as 64 hex digits."""
+        """Sign a text with this installation's key; 64 hex digits."""
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
 
     def file_key(self, item_id: int, user_id: str) -> str:
@@ -299,7 +299,7 @@ class Access:
 
 
 def _user(request: Any) -> str | None:
-    """The login name: Gradio's requests know it, others carry its cookie."""
+    """Return the login name: Gradio's requests know it, others carry its cookie."""
     if not isinstance(request, Request):
         return request.username or None
     app: Any = request.scope["app"]
@@ -312,9 +312,9 @@ def _user(request: Any) -> str | None:
 
 
 def _forwarded(request: Any) -> bool:
-    """Whether a proxy passed it on: then it need not come from this machine.
+    """Whether a proxy forwarded the request, so that it may not come from this machine.
 
-    nginx does so as HTTP/1.0 and without a word, if told no more than an address.
+    nginx forwards as HTTP/1.0 and without a header if its configuration names only an address.
     """
     inner = request if isinstance(request, Request) else getattr(request, "request", None)
     old = getattr(inner, "scope", {}).get("http_version") == "1.0"
@@ -322,9 +322,9 @@ def _forwarded(request: Any) -> bool:
 
 
 def login_missing(request: Any) -> bool:
-    """Whether the page wants a login that this request to a route of ours does not carry.
+    """Whether a request to one of our routes lacks a required login.
 
-    Gradio guards its own routes only.
+    Gradio guards only its own routes.
     """
     inner = request if isinstance(request, Request) else getattr(request, "request", None)
     app = getattr(inner, "scope", {}).get("app")
@@ -333,7 +333,7 @@ def login_missing(request: Any) -> bool:
 
 
 class IdentityMiddleware:
-    """Gives each browser its signed cookie when it loads the page (shared modes only)."""
+    """Give each browser its signed cookie when it loads the page (shared modes only)."""
 
     def __init__(self, app: Any, access: Access) -> None:
         self._app = app
@@ -371,7 +371,7 @@ def _is_page(scope: Mapping[str, Any]) -> bool:
 
 
 def _cookie(header: str) -> str | None:
-    """Ours, out of the header; None too where somebody sends what is no header of cookies."""
+    """Read our cookie from the header; None if it is absent or the header is malformed."""
     try:
         jar = SimpleCookie(header)
     except CookieError:

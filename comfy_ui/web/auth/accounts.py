@@ -1,4 +1,4 @@
-"""Who may log in: names, roles and hashed passwords, in a file and for this run only."""
+"""Logins: names, roles and hashed passwords, in a file or for this run only."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ __all__ = ["ACCOUNTS_FILE", "ADMIN_LOGIN", "GUEST", "Accounts", "Role", "TooMany
 ACCOUNTS_FILE: Final = "accounts.json"
 """Below the data folder."""
 GUEST: Final = "guest"
-"""The login that ``--share`` makes for others. Many people use it, so it names nobody."""
+"""The login that ``--share`` makes for others. Many people use it, so it identifies no user."""
 ADMIN_LOGIN: Final = "admin"
 """The login that ``--share`` makes for the one who started the app."""
 MIN_PASSWORD: Final = 8
 
-# scrypt: 32 MiB and about a tenth of a second for each try (OWASP's second choice of parameters).
+# scrypt: 32 MiB and about a tenth of a second per attempt (OWASP's second parameter set).
 _COST: Final = {"n": 2**15, "r": 8, "p": 3}
 _MEMORY_BYTES: Final = 64 * 2**20
 _AT_ONCE: Final = 2
@@ -40,7 +40,7 @@ _MAX_REMEMBERED: Final = 64
 
 
 class Role(IntEnum):
-    """What somebody is to this app; a higher one may all that a lower one may."""
+    """The role of a user; a higher role includes the permissions of lower ones."""
 
     ANONYMOUS = 0
     USER = 1
@@ -48,7 +48,7 @@ class Role(IntEnum):
 
 
 class TooManyTriesError(ValidationError):
-    """Too many wrong passwords; ``wait_s`` says how long to wait."""
+    """Too many wrong passwords; ``wait_s`` is the remaining delay."""
 
     def __init__(self, wait_s: float) -> None:
         super().__init__(
@@ -66,7 +66,7 @@ class _Account(BaseModel):
 
 
 class _Stored(BaseModel):
-    """An account as the file has it: bytes as hex digits, the role by its name."""
+    """An account as stored: bytes as hex digits, the role by name."""
 
     role: str
     salt: str
@@ -77,12 +77,12 @@ _FILE: Final = TypeAdapter(dict[str, _Stored])
 
 
 class Accounts:
-    """All accounts. False when there is none: then nobody has to log in.
+    """All accounts. Falsy if there are none: then no login is required.
 
     Args:
-        path: the file; read again whenever it has changed, so that an account that was removed
-            is gone at once. Without one there are only those that :meth:`add_for_now` made.
-        now: a clock that only goes forward, in seconds.
+        path: the file, read again after each change so that a removed account is gone at once.
+            Without one there are only those of :meth:`add_for_now`.
+        now: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -102,27 +102,27 @@ class Accounts:
         return bool(self._all())
 
     def names(self) -> dict[str, Role]:
-        """All names with their roles."""
+        """Return all names with their roles."""
         return {name: account.role for name, account in self._all().items()}
 
     def role(self, name: str) -> Role:
-        """The role of that name; NOBODY where there is no such account (any more)."""
+        """Return the role of a name; ANONYMOUS if there is no such account."""
         account = self._all().get(name)
         return account.role if account else Role.ANONYMOUS
 
     def add(self, name: str, password: str, role: Role) -> None:
-        """Write an account into the file, or change it.
+        """Add an account to the file, or change it.
 
         Raises:
-            ValidationError: a name or password that cannot be one.
+            ValidationError: the name or password is invalid.
             StorageError: the file cannot be written.
         """
         if name in {GUEST, ADMIN_LOGIN}:
-            raise ValidationError(f"'{name}' is a login that --share makes by itself.")
+            raise ValidationError(f"'{name}' is a login that --share creates.")
         self._write({**self._read(), _name(name): _hashed(_password(password), role)})
 
     def remove(self, name: str) -> bool:
-        """Take an account out of the file; False where there is none."""
+        """Remove an account from the file; False if there is none."""
         kept = {**self._read()}
         if kept.pop(name, None) is None:
             return False
@@ -130,17 +130,17 @@ class Accounts:
         return True
 
     def add_for_now(self, name: str, password: str, role: Role) -> None:
-        """An account for this run; the file does not know of it."""
+        """Add an account for this run only; it is not written to the file."""
         self._fleeting[_name(name)] = _hashed(password, role)
 
     async def verify(self, name: str, password: str) -> bool:
-        """Whether the password is right. Takes as long for a name that there is not.
+        """Check a password. Takes as long for unknown names.
 
         Raises:
-            TooManyTriesError: after too many wrong ones.
+            TooManyTriesError: after too many wrong passwords.
         """
         account = self._all().get(name)
-        # Unknown names share one count: else each new one would be a free try and a new entry.
+        # Unknown names share one counter: otherwise each new name would be a free attempt.
         who = name if account else ""
         wait_s = self._tries.wait_s(who, self._now())
         if wait_s > 0:
@@ -153,8 +153,9 @@ class Accounts:
         return False
 
     async def verify_often(self, name: str, password: str) -> bool:
-        """As :meth:`verify`, for programs that send both with every request: the slow part is
-        done once in ten minutes.
+        """Check a password like :meth:`verify`, but hash it only once in ten minutes.
+
+        For programs that send both name and password with every request.
         """
         said = f"{len(name)}:{name}{password}".encode()
         proof = hmac.digest(self._proof_key, said, "sha256")
@@ -170,7 +171,7 @@ class Accounts:
 
     @cached_property
     def _nobody(self) -> _Account:
-        """Whom unknown names are compared with. Not made at the start: a tenth of a second."""
+        """Return the account that unknown names are compared with, created on first use."""
         return _hashed(secrets.token_hex(8), Role.ANONYMOUS)
 
     def _matches(self, known: _Account | None, password: str) -> bool:
@@ -183,7 +184,7 @@ class Accounts:
         return {**self._read(), **self._fleeting}
 
     def _read(self) -> Mapping[str, _Account]:
-        """What the file holds. Raises StorageError: it cannot be read, which lets nobody in."""
+        """Read the file. Raises StorageError if it cannot be read; then no login succeeds."""
         if self._path is None:
             return {}
         try:
@@ -196,7 +197,7 @@ class Accounts:
             self._stored, self._stamp = {}, None
         except (OSError, ValueError, KeyError, PydanticValidationError) as error:
             raise StorageError(
-                f"The accounts in {self._path} cannot be read.", hint="Mend or remove the file."
+                f"The accounts in {self._path} cannot be read.", hint="Fix or remove the file."
             ) from error
         return self._stored
 
@@ -209,7 +210,7 @@ class Accounts:
         }
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            # Never half a file: who reads it in between must not find fewer accounts.
+            # Written atomically: a concurrent reader must not find fewer accounts.
             with tempfile.NamedTemporaryFile(
                 "w", dir=self._path.parent, delete=False, encoding="utf-8"
             ) as file:

@@ -1,4 +1,4 @@
-"""Which logins a run of the app has: those of the file, ``--auth``, and those ``--share`` makes."""
+"""The logins of one run: those of the file, of ``--auth``, and those that ``--share`` creates."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["checker", "hub_admins", "logins_of"]
 
 
 def logins_of(settings: Settings, mode: AccessMode, *, say: Callable[[str], None]) -> Accounts:
-    """The accounts for this run. Says each password that it makes, once.
+    """Return the accounts for this run, and announce each created password once.
 
-    Whoever starts the app with ``--auth`` is an owner; so is the login ``owner`` that a share link
-    without any other login gets, besides the one to pass on.
+    ``--auth`` creates an admin. A share link without any other login creates ``admin`` and, to pass
+    on, ``guest``.
 
     Raises:
-        ValidationError: the setting is no login.
+        ValidationError: the setting is not a valid login.
         StorageError: the file of accounts cannot be read.
     """
     accounts = Accounts(settings.data_dir / ACCOUNTS_FILE)
@@ -43,7 +43,7 @@ def logins_of(settings: Settings, mode: AccessMode, *, say: Callable[[str], None
 
 
 def hub_admins(settings: Settings, environ: Mapping[str, str]) -> list[str]:
-    """Who owns a Space, by their names at Hugging Face.
+    """Return the admins of a Space by their Hugging Face names.
 
     >>> hub_admins(Settings(space_owners="ann, bob"), {"SPACE_AUTHOR_NAME": "carl"})
     ['ann', 'bob']
@@ -53,7 +53,7 @@ def hub_admins(settings: Settings, environ: Mapping[str, str]) -> list[str]:
 
 
 def checker(accounts: Accounts) -> Callable[[str, str], Awaitable[bool]] | None:
-    """What Gradio's login asks; None where nobody has to log in."""
+    """Return the callback for Gradio's login; None if no login is required."""
 
     async def check(name: str, password: str) -> bool:
         try:

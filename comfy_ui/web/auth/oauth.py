@@ -1,8 +1,8 @@
-"""Logging in with Hugging Face, on a Space whose README says ``hf_oauth: true``.
+"""Login with Hugging Face, on a Space whose README says ``hf_oauth: true``.
 
-Authlib speaks OpenID Connect; the session keeps a name and an end, and no token. Gradio's
-``LoginButton`` does it too: it keeps the tokens in the browser, ends in a traceback when somebody
-declines, and its handlers ask nobody.
+Authlib implements OpenID Connect; the session keeps a name and an expiry, and no token. Gradio's
+``LoginButton`` keeps the tokens in the browser, ends in a traceback if the user declines, and its
+handlers do not check access.
 
 https://huggingface.co/docs/hub/spaces-oauth
 """
@@ -36,7 +36,7 @@ _UNSAID_S: Final = 8 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """Who vouches for names, and what we are to them."""
+    """The identity provider, and our client id and secret there."""
 
     url: str
     client_id: str
@@ -52,19 +52,19 @@ class _Login(BaseModel):
 
 
 def provider_of(environ: Mapping[str, str]) -> Provider | None:
-    """What Hugging Face tells a Space that asked for logins; None where there are none."""
+    """Read the provider that Hugging Face configures for a Space; None without logins."""
     names = ("OPENID_PROVIDER_URL", "OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET")
     url, client_id, secret = (environ.get(name, "") for name in names)
     if not (environ.get("SPACE_ID") and url and client_id and secret):
         return None
-    # With a domain of one's own there are two hosts; the first is the one that may be named.
+    # A Space with a custom domain has two hosts; the first is the one to announce.
     host = environ.get("SPACE_HOST", "").partition(",")[0].strip()
     scopes = environ.get("OAUTH_SCOPES") or "openid profile"
     return Provider(url, client_id, secret, scopes, host)
 
 
 def middleware(provider: Provider) -> Middleware:
-    """Keeps the login in a signed cookie. It must stand before whoever asks :func:`said_by`."""
+    """Return the middleware that keeps the login in a signed cookie, for :func:`said_by`."""
     from starlette.middleware.sessions import SessionMiddleware
 
     key = hashlib.sha256(f"comfy-ui login/{provider.secret}".encode()).hexdigest()
@@ -80,7 +80,7 @@ def middleware(provider: Provider) -> Middleware:
 
 
 def said_by(request: Any, now: float) -> str | None:
-    """The name that a request is logged in with. ``request`` is Gradio's or Starlette's."""
+    """Return the name that a request is logged in with. ``request`` is Gradio's or Starlette's."""
     inner = request if isinstance(request, Request) else getattr(request, "request", None)
     session = getattr(inner, "scope", {}).get("session") or {}
     try:
@@ -91,7 +91,7 @@ def said_by(request: Any, now: float) -> str | None:
 
 
 def routes(provider: Provider) -> list[Route]:
-    """Log in, come back, log out; for ``app_kwargs`` of Gradio's ``launch``."""
+    """Return the login and logout routes, for ``app_kwargs`` of Gradio's ``launch``."""
     from authlib.integrations.starlette_client import OAuth
 
     hub: Any = OAuth().register(
@@ -103,11 +103,11 @@ def routes(provider: Provider) -> list[Route]:
     )
 
     async def log_in(request: Request) -> Response:
-        request.session.clear()  # what is left of tries before would fill the cookie
+        request.session.clear()  # leftovers of earlier attempts would fill the cookie
         host = f"https://{provider.host}" if provider.host else str(request.base_url).rstrip("/")
         try:
             answer: Response = await hub.authorize_redirect(request, f"{host}{_CALLBACK_PATH}")
-        except Exception as error:  # noqa: BLE001 -- of any library below; nobody is logged in
+        except Exception as error:  # noqa: BLE001 -- any failure of a library below; the login fails
             return _failed("Hugging Face cannot be reached", error)
         return answer
 
@@ -135,6 +135,6 @@ def routes(provider: Provider) -> list[Route]:
 
 
 def _failed(what: str, error: Exception) -> Response:
-    # The error's own words may be anybody's: they come in the address.
+    # The error's text comes from the address, so anyone may have written it.
     logger.warning("%s: %s", what, type(error).__name__)
     return PlainTextResponse(f"{what}. Open the page and try again.", status_code=403)

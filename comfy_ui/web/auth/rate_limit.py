@@ -1,4 +1,4 @@
-"""How often somebody may try or ask. Pure: the clock is a parameter."""
+"""Rate limits and login delays. Pure: the clock is a parameter."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _MAX_REMEMBERED: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """``burst`` at once, and ``per_minute`` in the long run."""
+    """``burst`` actions at once, and ``per_minute`` in the long run."""
 
     burst: int
     per_minute: float
 
 
 class RateLimiter:
-    """A bucket of permissions for each person and kind of action, refilled as time goes by.
+    """A token bucket per user and kind of action.
 
-    Remembers the last 10,000 people; all the others start with a full bucket.
+    Remembers the last 10,000 users; all others start with a full bucket.
     """
 
     def __init__(self, paces: Mapping[str, RateLimit]) -> None:
@@ -31,7 +31,7 @@ class RateLimiter:
         self._buckets: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
 
     def wait_s(self, action: str, who: str, now: float) -> float:
-        """Take one permission and give 0, or the seconds until there will be one."""
+        """Take one token and return 0, or return the seconds until there is one."""
         pace = self._paces.get(action)
         if pace is None:
             return 0.0
@@ -52,10 +52,10 @@ class _Failures:
 
 
 class LoginAttempts:
-    """Wrong passwords: after ``free`` of them each next try waits twice as long as the one before.
+    """Delays after wrong passwords: after ``free`` of them each delay doubles.
 
-    The wait ends with a right password and is never longer than ``longest_s``, so that nobody
-    can lock another one out for good.
+    A right password resets the delay, which never exceeds ``longest_s``, so that no user can lock
+    out another permanently.
     """
 
     def __init__(self, *, free: int = 5, longest_s: float = 60.0) -> None:
@@ -64,11 +64,11 @@ class LoginAttempts:
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
 
     def wait_s(self, who: str, now: float) -> float:
-        """Seconds until the next try counts; 0 when it may be now."""
+        """Return the seconds until the next attempt counts; 0 if it may be made now."""
         return max(0.0, self._failures.get(who, _Failures()).until - now)
 
     def failed(self, who: str, now: float) -> None:
-        """A wrong password."""
+        """Record a wrong password."""
         count = self._failures.pop(who, _Failures()).count + 1
         over = count - self._free
         wait_s = min(self._longest_s, 2.0 ** min(over, 30)) if over >= 0 else 0.0
@@ -77,5 +77,5 @@ class LoginAttempts:
             self._failures.popitem(last=False)
 
     def succeeded(self, who: str) -> None:
-        """A right password."""
+        """Record a right password."""
         self._failures.pop(who, None)

@@ -1,5 +1,6 @@
-"""Bodies of requests on their way in: how large one may be, how long it may take, and how much all
-together may hold. What Gradio and our routes are sent is read whole before anybody looks at it.
+"""Limits for request bodies: size, duration, and the total in memory.
+
+Gradio and our routes read bodies completely before they check anything.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ Message = MutableMapping[str, Any]
 
 
 class BodyLimit:
-    """What all requests together have sent and are not done with.
+    """The total size of all request bodies that are being processed.
 
     Args:
-        most_bytes: more than that is hung up on, whoever comes last.
-        longest_s: a body that takes longer is hung up on too: it would hold its share for ever.
+        most_bytes: the newest request beyond this total is disconnected.
+        longest_s: a slower body is disconnected, because it would hold its share indefinitely.
     """
 
     def __init__(
@@ -35,16 +36,16 @@ class BodyLimit:
 
     @property
     def full(self) -> bool:
-        """Whether a new body would have to be hung up on."""
+        """Whether a new body would exceed the total."""
         return self.held_bytes >= self._most_bytes
 
     def reading(self, receive: Any, limit_bytes: int) -> Reading:
-        """``receive`` of one request, for a body of at most ``limit_bytes``."""
+        """Wrap ``receive`` of one request, for a body of at most ``limit_bytes``."""
         return Reading(self, receive, limit_bytes, self._longest_s)
 
 
 class Reading:
-    """Counts what one request sends. Close it when the request has been answered."""
+    """Counts the body of one request. Close it when the request has been answered."""
 
     def __init__(self, intake: BodyLimit, receive: Any, limit_bytes: int, longest_s: float) -> None:
         self._intake = intake
@@ -58,8 +59,8 @@ class Reading:
         """Whether all of it has come."""
 
     async def __call__(self) -> Message:
-        """The next message; that of an end, where the other side sends too much or too slowly."""
-        if self._over:  # what comes now is only the end of the connection
+        """Return the next message; a disconnect if the body is too large or too slow."""
+        if self._over:  # only the end of the connection can follow
             message: Message = await self._receive()
             return message
         loop = asyncio.get_running_loop()
@@ -82,6 +83,6 @@ class Reading:
         return {"type": "http.disconnect"}
 
     def close(self) -> None:
-        """Nobody holds the body any more."""
+        """Release the body's share of the total."""
         self._intake.held_bytes -= self._taken
         self._taken = 0

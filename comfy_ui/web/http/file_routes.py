@@ -1,4 +1,4 @@
-"""Files for the page: results byte for byte, thumbnails, covers. Each asks whose it is."""
+"""Routes for files: results byte for byte, thumbnails, covers. Each checks whose they are."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .upload_routes import MAX_UPLOAD_BYTES, UploadRoutes
 
 __all__ = ["routes"]
 
-# Shown in the page. Everything else is only ever offered as a download: an SVG or HTML file
-# opened here would run its scripts with the rights of this page.
+# Shown in the page. Everything else is offered only as a download: an SVG or HTML file opened
+# here would run its scripts with the page's rights.
 _SHOWN: Final = (
     "image/png",
     "image/jpeg",
@@ -39,10 +39,10 @@ _HEADERS: Final = {
 
 
 def routes(services: Services, access: Access, uploads: UploadRoutes) -> list[Route]:
-    """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
+    """Return the routes, for ``app_kwargs`` of Gradio's ``launch``."""
 
     async def _item(request: Request) -> LibraryItem | None:
-        """The result that was asked for, if it is the asker's or they have its key."""
+        """Return the requested result if it is the user's or the request has its key."""
         user_id = access.require("see_own", request)
         number = int(request.path_params["id"])
         if "key" in request.query_params:
@@ -85,7 +85,7 @@ def routes(services: Services, access: Access, uploads: UploadRoutes) -> list[Ro
         return JSONResponse({"name": name})
 
     async def uploaded(request: Request) -> Response:
-        """A picture that the asker sent, to paint a mask over."""
+        """Return a picture that the user uploaded, to paint a mask over."""
         name = request.path_params["name"]
         content = await uploads.read(name, access.require("see_own", request))
         media_type = mimetypes.guess_type(name)[0] or ""

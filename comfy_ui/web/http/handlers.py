@@ -1,4 +1,4 @@
-"""What routes of ours share: refusals as JSON, no foreign sites, bodies with a limit, streams."""
+"""Shared parts of our routes: refusals as JSON, same-site checks, body limits, event streams."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ _SILENCE_S: Final = 20.0
 
 
 def guarded(handler: Handler, *, writes: bool = False) -> Handler:
-    """``handler``, whose typed errors become ``{"error": …}``, 422.
+    """Wrap ``handler`` so that typed errors become ``{"error": …}`` with status 422.
 
-    Who has not logged in comes no further than the door (see :mod:`.middleware`). ``writes``:
-    refuse what
-    another site makes a visitor's browser send.
+    Requests without a login are refused earlier (see :mod:`.middleware`). ``writes``: refuse
+    requests that another site makes a browser send.
     """
 
     async def answer(request: Request) -> Response:
@@ -40,7 +39,7 @@ def guarded(handler: Handler, *, writes: bool = False) -> Handler:
             return await handler(request)
         except ComfyHeadlessError as error:
             return JSONResponse({"error": str(error)}, status_code=422, headers=PRIVATE)
-        except ClientDisconnect:  # also what the door says of a body that is too much
+        except ClientDisconnect:  # also the middleware's error for a body that is too large
             told = "That was too large, or it came too slowly."
             return JSONResponse({"error": told}, status_code=413, headers=PRIVATE)
 
@@ -48,7 +47,7 @@ def guarded(handler: Handler, *, writes: bool = False) -> Handler:
 
 
 async def body(request: Request, limit_bytes: int = _MAX_JSON_BYTES) -> bytes:
-    """The body of a request.
+    """Read the body of a request.
 
     Raises:
         ValidationError: it is larger than ``limit_bytes``.
@@ -64,10 +63,10 @@ async def body(request: Request, limit_bytes: int = _MAX_JSON_BYTES) -> bytes:
 
 
 def asked(model: type[M], content: bytes | dict[str, Any]) -> M:
-    """What a page asks for, as JSON or as the values of a query.
+    """Parse a request's JSON body or query into a model.
 
     Raises:
-        ValidationError: it is not of that form.
+        ValidationError: it does not match the model.
     """
     try:
         if isinstance(content, bytes):
@@ -79,9 +78,9 @@ def asked(model: type[M], content: bytes | dict[str, Any]) -> M:
 
 
 def events(request: Request, pieces: AsyncGenerator[str, None]) -> Response:
-    """An answer of server-sent events, for as long as the app runs.
+    """Return a response of server-sent events, which ends when the app stops.
 
-    A browser that has lost it comes back by itself after a second.
+    A browser that loses the connection reconnects after a second.
     """
     return StreamingResponse(
         _until_stopped(request, pieces),
@@ -93,10 +92,10 @@ def events(request: Request, pieces: AsyncGenerator[str, None]) -> Response:
 async def _until_stopped(
     request: Request, pieces: AsyncGenerator[str, None]
 ) -> AsyncGenerator[str, None]:
-    """``pieces``, and a sign of life where nothing comes: what is between cuts idle connections.
+    """Yield ``pieces``, and keep-alive events in between because proxies cut idle connections.
 
-    A stream without an end would hold up the app's stop: ``stop_event`` is Gradio's, which sets it
-    before it waits for open answers.
+    An endless stream would delay the app's stop: ``stop_event`` is Gradio's, which sets it before
+    it waits for open responses.
     """
     yield "retry: 1000\n\n"
     stopping = asyncio.ensure_future(request.app.stop_event.wait())
@@ -118,7 +117,7 @@ async def _until_stopped(
                 if (text := piece.result()) is None:
                     return
                 yield text
-        finally:  # before the generator is closed nobody may be in it any more
+        finally:  # the generator can only be closed when no task is running in it
             waiting = [task for task in (piece, stopping) if task is not None]
             for task in waiting:
                 task.cancel()

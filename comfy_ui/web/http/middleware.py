@@ -1,7 +1,7 @@
-"""The door of the app: every request goes through it before Gradio or a route of ours sees it.
+"""Middleware in front of the whole app: access by path, security headers, same-site checks.
 
-Gradio's login guards some of its routes, and its app has many that this page does not need.
-Here nothing is open that is not named, and all but the login page wants a login if there is one.
+Gradio's login guards only some of its routes, and its app has many that this page does not need.
+Only the paths listed here are open, and all but the login page require a login if there is one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["OPEN", "AccessMiddleware", "door"]
 
 Message = MutableMapping[str, Any]
 
-# Paths of Gradio's app. What ends in "/" stands for all below it.
+# Paths of Gradio's app. A trailing "/" stands for all below it.
 OPEN: Final = (
     "/",
     "/login",
@@ -61,7 +61,7 @@ _MAX_EVENT_BYTES: Final = 16 * 2**20
 
 
 def door(path: str) -> Role | None:
-    """The lowest role that may knock at that path of Gradio's app; None: it is shut.
+    """Return the lowest role that may request that path of Gradio's app; None if it is closed.
 
     >>> door("/gradio_api/queue/join"), door("/gradio_api/upload"), door("/assets/../config")
     (<Role.USER: 1>, None, None)
@@ -79,12 +79,12 @@ class AccessMiddleware:
     """ASGI middleware in front of the whole app.
 
     Args:
-        app: what is behind.
-        access: who may do what.
-        ours: routes that were added to Gradio's; each asks ``access`` itself.
+        app: the wrapped app.
+        access: the access rules.
+        ours: routes that were added to Gradio's; each checks ``access`` itself.
         open_paths: those of them that need no login.
         hashes: of inline scripts of the page (see :func:`.security_headers.script_hash`).
-        ready: awaited before a request that needs a login goes on.
+        ready: awaited before a request that needs a login continues.
     """
 
     def __init__(
@@ -138,13 +138,13 @@ class AccessMiddleware:
         if self._access.mode is AccessMode.LOCAL and not is_loopback(
             _host(headers.get("host", ""))
         ):
-            # A site whose name leads here (DNS rebinding), or somebody who comes from elsewhere.
+            # A site whose name resolves to this machine (DNS rebinding), or another site.
             return _error(
                 403, "Open the page as http://localhost, or start it with --host to share it."
             )
         changes = scope["method"] not in _SAFE_METHODS or scope["path"].rstrip("/") == "/logout"
-        # Reading, too: around all this stands a layer of Gradio's that lets the page of any site
-        # read any answer, with the reader's login, unless the app is called localhost.
+        # Reading, too: a layer of Gradio's around this one lets the page of any site read any
+        # response with the user's login, unless the app is called localhost.
         if _read_by_another(headers) or (changes and _from_elsewhere(headers)):
             return _error(403, "Only this page may do that.")
         if int(headers.get("content-length", 0)) > MAX_BODY_BYTES:  # the server checked that
@@ -172,8 +172,9 @@ class AccessMiddleware:
         return any(route.matches(scope)[0] is not Match.NONE for route in self._ours)
 
     async def _take_credentials(self, scope: Message) -> None:
-        """Programs send name and password with each request (HTTP Basic). For Gradio that becomes
-        the cookie of a login, which is the only thing it knows.
+        """Turn HTTP Basic credentials into the cookie of a login.
+
+        Programs send name and password with each request; Gradio knows only its cookie.
         """
         said = Headers(scope=scope).get("authorization", "")
         kind, _, encoded = said.partition(" ")
@@ -192,7 +193,7 @@ class AccessMiddleware:
         MutableHeaders(scope=scope)["cookie"] = cookie
 
     def dress(self, headers: MutableHeaders, *, nonce: str | None) -> None:
-        """Put our headers on an answer; what a route has set itself stays."""
+        """Add our headers to a response; headers set by a route stay."""
         for name, value in self._shields.items():
             headers.setdefault(name, value)
         if nonce is not None:
@@ -205,7 +206,7 @@ class AccessMiddleware:
 
 
 class _Reply:
-    """Sends an answer on, with our headers; a page also with its nonce on each script."""
+    """Sends a response with our headers; a page also with its nonce on each script."""
 
     def __init__(self, gate: AccessMiddleware, send: Any, *, page: bool, reading: Reading) -> None:
         self._gate = gate
@@ -218,7 +219,9 @@ class _Reply:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            if not self._reading.whole:  # else the server goes on taking in what nobody reads
+            if (
+                not self._reading.whole
+            ):  # otherwise the server keeps reading a body that is not used
                 headers["connection"] = "close"
             html = headers.get("content-type", "").startswith("text/html")
             if self._page and html:
@@ -249,7 +252,7 @@ def _error(status: int, text: str, headers: dict[str, str] | None = None) -> JSO
 
 
 def _host(header: str) -> str:
-    """The name in a Host header, without its port.
+    """Return the name in a Host header, without its port.
 
     >>> _host("localhost:7860"), _host("[::1]:7860"), _host("evil.example")
     ('localhost', '::1', 'evil.example')
@@ -269,8 +272,10 @@ def _from_elsewhere(headers: Headers) -> bool:
 
 
 def _read_by_another(headers: Headers) -> bool:
-    """Whether the page of another site wants to see the answer. Where it only shows it (pictures,
-    frames) or leads there, browsers send no origin, and other headers have the say.
+    """Whether the page of another site wants to read the response.
+
+    For requests that only show it (pictures, frames) or navigate to it, browsers send no origin;
+    other headers cover them.
     """
     origin = headers.get("origin")
     try:

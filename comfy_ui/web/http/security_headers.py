@@ -1,8 +1,8 @@
-"""What every answer tells the browser: what may run, who may frame it, where it may send to. Pure.
+"""Security headers of every response: which scripts run, and which sites may frame the page. Pure.
 
-Gradio makes functions out of text for the ``js=`` of events (``unsafe-eval``) and sets styles in
-attributes (``unsafe-inline`` of styles). Scripts in attributes and in injected markup stay shut:
-only scripts from files of this page and those with the nonce of the answer run.
+Gradio compiles the ``js=`` of events from text (``unsafe-eval``) and sets styles in attributes
+(``unsafe-inline`` of styles). Scripts in attributes and in injected markup stay blocked: only
+script files of this page and scripts with the response's nonce run.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ HUGGING_FACE: Final = ("https://huggingface.co", "https://*.hf.space")
 
 
 def page_policy(*, nonce: str, hashes: Sequence[str] = (), frames: Sequence[str] = ()) -> str:
-    """The content security policy of a page.
+    """Return the content security policy of a page.
 
     Args:
-        nonce: on every script element of this answer, and of no other answer.
+        nonce: on every script element of this response, and of no other.
         hashes: of scripts that Gradio inserts itself, see :func:`script_hash`.
         frames: the sites that may show the page in a frame, besides itself.
     """
@@ -48,7 +48,7 @@ def page_policy(*, nonce: str, hashes: Sequence[str] = (), frames: Sequence[str]
 
 
 def script_hash(script: str) -> str:
-    """The hash of an inline script, as a policy names it.
+    """Return the hash of an inline script in the form of a policy.
 
     >>> script_hash("")
     'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='
@@ -57,7 +57,7 @@ def script_hash(script: str) -> str:
 
 
 def shields(*, framed: bool) -> dict[str, str]:
-    """Headers of every answer. ``framed``: another site shows the page, as Hugging Face does."""
+    """Return the headers of every response. ``framed``: another site frames the page (Spaces)."""
     headers = {
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "same-origin",

@@ -1,7 +1,7 @@
-"""What visitors send up: checked, renamed, and kept until a job takes it to ComfyUI.
+"""Uploads: checked, renamed, and kept until a job takes them to ComfyUI.
 
-A file gets a random name signed for its owner, and a job may name only such files: with any
-other name ComfyUI could be made to read what lies in its folders.
+A file gets a random name signed for its user, and a job may name only such files: with any other
+name, ComfyUI could be made to read files in its folders.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ T = TypeVar("T")
 MAX_UPLOAD_BYTES: Final = 64 * 2**20
 _MAX_PIXELS: Final = 64_000_000
 _PICTURES: Final = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
-_ORIENTATION: Final = 0x0112  # of EXIF; ComfyUI and browsers turn the picture by it
+_ORIENTATION: Final = 0x0112  # EXIF orientation; ComfyUI and browsers rotate the picture by it
 _LYING: Final = (5, 6, 7, 8)
 _NAME: Final = re.compile(
     r"ui-([0-9a-f]{24}(?:-(\d{1,5})x(\d{1,5}))?)-([0-9a-f]{24})\.[a-z0-9]{3,4}"
@@ -39,19 +39,19 @@ _NAME: Final = re.compile(
 
 
 class UploadRoutes:
-    """Files for the inputs of jobs. The names carry all state, so that a restart loses nothing."""
+    """Uploads for the inputs of jobs. The names carry all state, so a restart loses nothing."""
 
     def __init__(self, services: Services, access: Access) -> None:
         self._services = services
         self._access = access
 
     async def accept(self, content: bytes, role: str, user_id: str) -> str:
-        """Check the bytes, keep them, and give the name that a job may use.
+        """Check and store the bytes, and return the name for jobs.
 
-        Which server gets them is not known yet; ComfyUI need not be there.
+        Works while ComfyUI is away: which server needs the file is decided later.
 
         Raises:
-            ValidationError: not a file of that kind, too large, or no more room for them.
+            ValidationError: not a file of that kind, too large, or the storage limit is reached.
             StorageError: the disk refuses.
         """
         size = None
@@ -67,25 +67,25 @@ class UploadRoutes:
         return name
 
     async def paint(self, over: str, mask: bytes, user_id: str) -> str:
-        """Put a painted mask into a picture that was sent before; gives the new picture's name.
+        """Put a painted mask into an uploaded picture and return the new picture's name.
 
-        White is what may change. It becomes the picture's transparency, which is where ComfyUI
-        looks for it; the colours below stay.
+        White marks the area to change. It becomes the picture's transparency, where ComfyUI
+        reads it; the colors below stay.
 
         Raises:
-            ValidationError: not a file of theirs, no picture, or of another size.
+            ValidationError: not the user's file, not a picture, or of another size.
             StorageError: the disk refuses.
         """
         content = await _decoded(_masked, await self.read(over, user_id), mask)
         return await self.accept(content, "image", user_id)
 
     async def read(self, name: str, user_id: str) -> bytes:
-        """A file that this owner sent before.
+        """Read a file that the user uploaded.
 
         Raises:
-            ValidationError: it is none of theirs.
-            OutputMissingError, ComfyUIConnectionError: it was sent long ago, and ComfyUI does not
-                have it any more, or is away.
+            ValidationError: it is not the user's.
+            OutputMissingError, ComfyUIConnectionError: it is old, and ComfyUI no longer has it
+                or is away.
         """
         if not self._belongs(name, user_id):
             raise ValidationError("This is not an upload of yours.", hint="Choose the file again.")
@@ -96,12 +96,12 @@ class UploadRoutes:
         return content if isinstance(content, bytes) else content.read_bytes()
 
     def check(self, preset: Preset, values: dict[str, Any], user_id: str) -> frozenset[str]:
-        """Refuse a job that names a file which this owner did not send; give the files it names.
+        """Refuse a job that names a file the user did not upload; return the files it names.
 
-        A preset's own file is everybody's.
+        A preset's own files may be used by all.
 
         Raises:
-            ValidationError: it does, or a mask has another size than the picture.
+            ValidationError: it names such a file, or a mask differs in size from the picture.
         """
         named: dict[str, Param] = {}
         for param in preset.params:
@@ -117,7 +117,7 @@ class UploadRoutes:
         return frozenset(named)
 
     def among(self, graph: AnyGraph, user_id: str) -> frozenset[str]:
-        """The files of this owner that a graph names."""
+        """Return the user's files that a graph names."""
         values = [value for node in graph for value in inputs_of(graph, node).values()]
         return frozenset(v for v in values if isinstance(v, str) and self._belongs(v, user_id))
 
@@ -131,7 +131,7 @@ class UploadRoutes:
 
 @cache
 def _decoders() -> ThreadPoolExecutor:
-    """A picture may need 256 MB while it is looked at: two at once, however many come."""
+    """Limit decoding to two pictures at once: each may need 256 MB."""
     return ThreadPoolExecutor(2, thread_name_prefix="uploads")
 
 
@@ -140,7 +140,7 @@ async def _decoded(look: Callable[..., T], *content: bytes) -> T:
 
 
 def _same_size(named: Mapping[str, Param]) -> None:
-    """A mask belongs to a picture; ComfyUI would stretch another one over it without a word."""
+    """Require equal sizes: ComfyUI would stretch the mask of another picture silently."""
     sizes: dict[str, list[str]] = {"image": [], "mask": []}
     for name, param in named.items():
         match = _NAME.fullmatch(name)

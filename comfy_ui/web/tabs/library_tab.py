@@ -35,7 +35,7 @@ _Optional: Final = BeforeValidator(_given)
 
 
 class LibrarySearch(BaseModel):
-    """What the page asks for, see ``LibraryService.results``; an empty field is as good as none."""
+    """The page's search, see ``LibraryService.results``; empty fields mean no filter."""
 
     text: Annotated[str, Field(max_length=500)] = ""
     kind: Annotated[Kind | None, _Optional] = None
@@ -47,7 +47,7 @@ class LibrarySearch(BaseModel):
 
 
 class _Some(BaseModel):
-    """Some results, and what they shall be."""
+    """Ids of results, and the flags to set."""
 
     ids: Annotated[list[int], Field(min_length=1, max_length=_MAX_IDS)]
     starred: bool = True

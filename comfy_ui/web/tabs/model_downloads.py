@@ -28,7 +28,7 @@ __all__ = ["ModelDownloads", "place_for_downloads"]
 
 
 class _Which(BaseModel):
-    """What lacks the files, a preset or an opened workflow, and one of them; empty: all."""
+    """The preset or opened workflow that lacks files, and one of them; empty: all."""
 
     form: Annotated[str, Field(max_length=200)]
     file: Annotated[str, Field(max_length=500)] = ""
@@ -41,7 +41,7 @@ class _One(BaseModel):
 
 
 def place_for_downloads() -> Html:
-    """Where the page shows what is on its way; nothing as long as there is nothing."""
+    """Return the element that shows active downloads; empty as long as there are none."""
     return render("model_downloads.html", "place")
 
 
@@ -67,7 +67,7 @@ class ModelDownloads:
     async def _start(self, request: Request) -> Response:
         self._access.require("get_models", request)
         which = asked(_Which, await body(request))
-        # Addresses come from what the server of this page knows, never from the request.
+        # URLs come from what this page's server knows, never from the request.
         lacking = missing_models(self._problems(which.form))
         folders = self._services.connection.model_folders
         if which.file:

@@ -29,9 +29,9 @@ _PAST = 20
 
 
 class _Which(BaseModel):
-    """A job, and for a move the one that it shall stand before; None: it goes to the end.
+    """A job, and for a move the job to put it before; None: to the end.
 
-    ``press`` is the page's own name for a press of Try again: sent again, it is the same one.
+    ``press`` identifies one press of Try again: a repeated request with it has no effect.
     """
 
     job: Annotated[str, Field(max_length=64)] = ""
@@ -79,7 +79,7 @@ class QueueTab(Tab):
         async with aclosing(self._services.jobs.follow_queue(user_id)) as lines:
             async for line in lines:
                 ids = {job.id for job, _ in line.jobs}
-                if line.ended != ended or active - ids:  # something is over
+                if line.ended != ended or active - ids:  # a job has ended
                     past = await self._past(user_id)
                 active, ended = ids, line.ended
                 now = {

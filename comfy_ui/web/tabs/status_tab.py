@@ -1,4 +1,4 @@
-"""The Status tab: the server, what is ready, what is missing and where to get it."""
+"""The Status tab: servers, share link, readiness of presets, missing extras."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class StatusTab(Tab):
         )
 
     def _show_to_admins(self, request: gr.Request) -> Any:
-        """A visitor does not see the form; the handler refuses them besides."""
+        """Show the address form to admins only; the handler refuses others as well."""
         return gr.update(visible=self._access.allows("reconnect", request))
 
     async def _draw(self, request: gr.Request) -> tuple[Html, Html, Html]:
@@ -132,9 +132,9 @@ class StatusTab(Tab):
 
 
 def presets_panel(entries: Iterable[CatalogEntry], folders: ModelFolders | None = None) -> Html:
-    """What can run and what each of the others lacks: first those that lack something.
+    """Show which presets can run and what the others lack; incomplete ones first.
 
-    ``folders`` are those that missing files can be put into.
+    ``folders`` are the folders for missing files.
     """
     listed = list(entries)
     ready = sum(entry.ready is True for entry in listed)

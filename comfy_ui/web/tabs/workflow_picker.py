@@ -1,8 +1,7 @@
-"""The workflows that can be picked: opened lately, saved in ComfyUI, its templates, presets.
+"""The list of workflows to open: recently opened, saved in ComfyUI, templates, presets.
 
-Each group has its place in the list also where it holds nothing: Gradio changes what is drawn
-element by element, in their order, and a group that came in front of others would turn a workflow
-into another one under the pointer that is about to press it.
+Every group keeps its place in the list even if it is empty: Gradio updates the list element by
+element, in order, and an inserted group would exchange workflows under the pointer.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _FILES: Final = ".json,.png,.webp,.jpg,.jpeg,.avif,.mp4,.mov,.webm,.mkv,.flac,.m
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A workflow that can be picked: ``where`` and ``name`` say how to get it."""
+    """A workflow to open: ``where`` and ``name`` locate it."""
 
     where: str
     name: str
@@ -46,7 +45,7 @@ class _Source:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowPicker:
-    """What ComfyUI offers of each kind: what it said, the error where that was no answer."""
+    """What ComfyUI offers of each kind: its response, or the error."""
 
     saved: Sequence[UserFile] | ComfyHeadlessError = ()
     official: Sequence[Template] | ComfyHeadlessError = ()
@@ -55,13 +54,13 @@ class WorkflowPicker:
 
     @property
     def whole(self) -> bool:
-        """Whether it answered every question."""
+        """Whether every request succeeded."""
         answers = (self.saved, self.official, self.packs)
         return not any(isinstance(answer, ComfyHeadlessError) for answer in answers)
 
 
 async def ask(services: Services) -> WorkflowPicker:
-    """Ask ComfyUI what it offers. Takes as long as its slowest answer; raises nothing of its."""
+    """Request what ComfyUI offers. Takes as long as its slowest response; never raises."""
     client = services.client
     return WorkflowPicker(
         *await asyncio.gather(
@@ -73,9 +72,9 @@ async def ask(services: Services) -> WorkflowPicker:
 
 
 def source_list(services: Services, offers: WorkflowPicker, *, asking: bool = False) -> Html:
-    """All of them in groups.
+    """Render all groups.
 
-    ``asking``: ComfyUI is being asked now, so the errors of the last time are not shown.
+    ``asking``: a request is running, so the errors of the last one are not shown.
     """
     entries = services.catalog.entries
     saved = _answer(offers.saved, ())
@@ -132,21 +131,21 @@ def source_list(services: Services, offers: WorkflowPicker, *, asking: bool = Fa
 
 
 def is_own(services: Services, preset: Preset) -> bool:
-    """Whether it was saved here, and not shipped."""
+    """Whether it was saved here rather than shipped."""
     return (services.saved_workflows.presets / f"{preset.id}.toml").exists()
 
 
 def entrance() -> Html:
-    """Where a file is dropped, chosen or pasted."""
+    """Render the area to drop, choose or paste a file."""
     return render("workflow_picker.html", "entrance", file_types=_FILES)
 
 
 async def _asked(what: str, question: Awaitable[T], nothing: T) -> T | ComfyHeadlessError:
-    """The server's answer, or why there is none: the other sources are there all the same."""
+    """Return the server's response, or its error: the other sources are still shown."""
     try:
         return await question
     except ServerRejectedError as error:
-        if error.status == 404:  # an older ComfyUI has none of this kind
+        if error.status == 404:  # older versions of ComfyUI have none of this kind
             return nothing
         return _told(what, error)
     except ComfyHeadlessError as error:
@@ -163,7 +162,7 @@ def _answer(answer: T | ComfyHeadlessError, nothing: T) -> T:
 
 
 def _errors(offers: WorkflowPicker) -> dict[str, ComfyHeadlessError]:
-    """What the page calls each source that gave no answer, and why it gave none."""
+    """Return the page's name of each failed source, with the reason."""
     answers = {
         "The workflows saved in ComfyUI are not listed.": offers.saved,
         "The official templates are not listed.": offers.official,

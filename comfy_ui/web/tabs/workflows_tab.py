@@ -1,4 +1,4 @@
-"""The Workflows tab: any workflow, what it needs, and its form."""
+"""The Workflows tab: any workflow, its requirements, and its form."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from .workflow_picker import SAVED_FOLDER, WorkflowPicker, ask, entrance, source
 
 __all__ = ["WorkflowsTab"]
 
-_PATIENCE_S: Final = 0.3  # a list that comes sooner is drawn once, and nothing jumps
+_PATIENCE_S: Final = 0.3  # a faster response is drawn once, so that the list does not jump
 
 
 class WorkflowsTab(Tab):
-    """Any workflow, what it needs to run, and its form. For admins alone."""
+    """Any workflow, what it needs to run, and its form. For admins only."""
 
     id = "workflows"
     title = "Workflows"
@@ -41,7 +41,7 @@ class WorkflowsTab(Tab):
         super().__init__(context)
         self._form = context.form
         self._open_workflows = context.services.open_workflows
-        self._offers: dict[ComfyWSClient, WorkflowPicker] = {}  # what the server said last
+        self._offers: dict[ComfyWSClient, WorkflowPicker] = {}  # the server's last response
 
     @property
     def visible(self) -> bool:
@@ -60,13 +60,13 @@ class WorkflowsTab(Tab):
                 html_block(place_for_downloads())
                 opened = html_block(nothing(), elem_id="opened", sends=["use", "save"])
         page.load(self._show_to_admins, outputs=[tab], **quiet)
-        seen = gr.State("")  # what the page shows: a list that is the same is not drawn again
+        seen = gr.State("")  # what the page shows, so that an unchanged list is not drawn again
         listed: dict[str, Any] = {"inputs": [seen], "outputs": [sources, seen], **quiet}
         tab.select(self._list, **listed)
         sources.again(self._again, **listed)
         sources.pick(self._pick, outputs=[opened], **quiet)
         sources.show(self._show, outputs=[opened], **quiet)
-        # The list as these leave it is there before somebody comes back to it and aims at it.
+        # These update the list before the user comes back to it and points at it.
         opened.save(self._save, outputs=[opened], **quiet).then(self._list, **listed)
         opened.use(self._use, outputs=[parts.tabs, *self._form.components], **quiet).then(
             self._list, **listed
@@ -84,13 +84,13 @@ class WorkflowsTab(Tab):
         return JSONResponse({"id": opened.id}, headers=PRIVATE)
 
     def _show_to_admins(self, request: gr.Request) -> Any:
-        """A visitor does not see the tab; the handlers refuse them besides."""
+        """Show the tab to admins only; the handlers refuse other users as well."""
         return gr.update(visible=self._access.allows("open_workflow", request))
 
     async def _list(
         self, seen: str, request: gr.Request, *, patience_s: float = _PATIENCE_S
     ) -> AsyncGenerator[tuple[Any, str], None]:
-        """The list with what ComfyUI offers now; before that, if it takes long, what is known."""
+        """Return the current list; the known one first if that takes long."""
         self._access.require("open_workflow", request)
         client = self._services.client
         await self._services.catalog.look()
@@ -111,7 +111,7 @@ class WorkflowsTab(Tab):
         yield _drawn(source_list(self._services, offers), seen)
 
     async def _again(self, seen: str, request: gr.Request) -> AsyncGenerator[tuple[Any, str], None]:
-        """The same, because somebody pressed the button: that it is being asked is said first."""
+        """Update the list after a press of the button, first showing that a request runs."""
         async for drawn in self._list(seen, request, patience_s=0):
             yield drawn
 
@@ -129,7 +129,7 @@ class WorkflowsTab(Tab):
             return trouble(error)
 
     async def _show(self, event: gr.EventData, request: gr.Request) -> Html:
-        """A file was sent to the route, which has opened it; or what is shown may be ready now."""
+        """Show a workflow that the route has opened, or update what is shown."""
         self._access.require("open_workflow", request)
         name = str(from_page(event).get("id", ""))
         opened = self._open_workflows.find(name)
@@ -206,6 +206,6 @@ class WorkflowsTab(Tab):
 
 
 def _drawn(listed: Html, seen: str) -> tuple[Any, str]:
-    """What the list's component becomes, and what the page shows then."""
+    """Return the update of the list's component and what the page then shows."""
     digest = hashlib.sha256(listed.encode()).hexdigest()
     return gr.skip() if digest == seen else listed, digest

@@ -43,7 +43,7 @@ def check_workflow(
         graph: in API format.
         object_info: the server's node list, raw or as a :class:`NodeRegistry`.
         uploads: names of input files known to be there; ``object_info`` may be older than they are.
-        models: what is known of the files that the graph names (address, size, licence), besides
+        models: what is known of the files that the graph names (address, size, license), besides
             what the shipped presets know.
         min_comfyui: the version that the graph needs, where that is known.
         comfyui_version: the server's version, compared with ``min_comfyui``.

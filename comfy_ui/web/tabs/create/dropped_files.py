@@ -1,4 +1,4 @@
-"""A file dropped on Create: what it carries, and what of that goes into the form."""
+"""Files dropped on Create: what they carry, and what of it goes into the form."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .form_state import FormState
 __all__ = ["DroppedFiles"]
 
 _SOURCES: Final = {"comfy-ui": "this app", "comfyui": "ComfyUI", "a1111": "Stable Diffusion web UI"}
-# What goes from one preset into another by its meaning; a model would not fit there.
+# Roles whose values fit other presets; a model would not fit there.
 _CARRIED: Final = (
     "negative", "seed", "steps", "cfg", "guidance", "sampler", "scheduler", "width", "height",
     "frames", "fps", "duration",
@@ -36,7 +36,7 @@ _CARRIED: Final = (
 
 
 class DroppedFiles:
-    """Reads dropped files, asks by a dialog of the page's, and does what was chosen."""
+    """Reads dropped files, shows the page's dialog, and applies the user's choice."""
 
     def __init__(self, services: Services, access: Access, form: CreateForm) -> None:
         self._services = services
@@ -45,7 +45,7 @@ class DroppedFiles:
         self._open_workflows = services.open_workflows
 
     def build(self) -> None:
-        """Connect the dialog with the form, which must be built already."""
+        """Connect the dialog with the form, which must be built first."""
         ear = html_block(elem_id="drop", sends=["apply"])
         ear.apply(
             self._apply,
@@ -55,7 +55,7 @@ class DroppedFiles:
         )
 
     def routes(self) -> list[Route]:
-        """The route that takes a file, for ``app_kwargs`` of Gradio's ``launch``."""
+        """Return the route that receives a file, for ``app_kwargs`` of Gradio's ``launch``."""
         return [Route("/drops", guarded(self._receive, writes=True), methods=["POST"])]
 
     async def _receive(self, request: Request) -> Response:
@@ -71,12 +71,12 @@ class DroppedFiles:
     async def look(
         self, content: bytes, name: str, user_id: str, *, trusted: bool
     ) -> dict[str, Any]:
-        """What the dialog needs to know about a file, as JSON. Nothing is changed by it.
+        """Read what the dialog shows about a file, as JSON, without changing anything.
 
-        ``trusted`` people may run the workflow in it; others get its values for their presets.
+        ``trusted`` users may run the workflow in it; others get its values for their presets.
 
         Raises:
-            InvalidWorkflowError: it is neither a picture or recording nor a workflow.
+            InvalidWorkflowError: it is neither a picture, a recording nor a workflow.
         """
         title = title_of(name)
         try:
@@ -100,7 +100,7 @@ class DroppedFiles:
     async def _workflow(
         self, content: bytes, title: str, user_id: str, error: ValidationError, *, trusted: bool
     ) -> dict[str, Any]:
-        """No picture: perhaps a workflow as JSON, which the owner of the machine may open."""
+        """Read a file that is not a picture as a workflow in JSON, which only admins may open."""
         if not content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
             raise InvalidWorkflowError("This file cannot be read.", hint=error.hint) from error
         if not trusted:
@@ -137,7 +137,7 @@ class DroppedFiles:
             try:
                 opened = await self._open_workflows.open(content, title=title)
             except ComfyHeadlessError:
-                pass  # what was read from it can be used all the same
+                pass  # the content read from it is still usable
             else:
                 form = opened.id if opened.preset else None
         carried = {role: by_role[role] for role in _CARRIED if role in by_role}
@@ -190,7 +190,7 @@ def _found(user_id: str, prompt: Any, seed: Any, **more: Any) -> DroppedFile:
 
 
 def _roles(graph: AnyGraph, library: NodeRegistry) -> dict[str, Any]:
-    """The values of a graph by what they mean, of several the first."""
+    """Return a graph's values by role, the first of several."""
     found: dict[str, Any] = {}
     for control in find_controls(graph, library):
         found.setdefault(control.role, control.default)

@@ -1,4 +1,4 @@
-"""Enhance: a draft of a richer prompt. The original is replaced only when the person says so."""
+"""Enhance: draft a richer prompt. The original is replaced only when the user accepts the draft."""
 
 from __future__ import annotations
 
@@ -35,9 +35,11 @@ from .form_state import FormState
 
 __all__ = ["EnhanceHandler", "kind_of"]
 
-_TIMEOUT_S: Final = 60.0  # a person sees it coming and can stop it; a model may have to be loaded
+_TIMEOUT_S: Final = (
+    60.0  # seconds; the user sees the progress and can stop it, and a model may have to be loaded
+)
 _DRAW_EVERY_S: Final = 0.1
-_MAX_PICTURE: Final = 4_000_000  # characters of a data: address; the browser sends it small
+_MAX_PICTURE: Final = 4_000_000  # characters of a data: URI; the browser sends a small picture
 
 
 class EnhanceHandler:
@@ -49,7 +51,7 @@ class EnhanceHandler:
         self._writing: dict[str, asyncio.Task[Any]] = {}  # per open page
 
     def build(self, prompt: Any, slot: Any) -> None:
-        """Make the components and connect them to the ``prompt`` box."""
+        """Create the components and connect them to the ``prompt`` box."""
         button = gr.Button("✨ Enhance", elem_id="enhance", size="sm")
         draft = html_block(elem_id="draft", sends=["use", "retry", "discard", "describe"])
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -59,7 +61,7 @@ class EnhanceHandler:
                 inputs=[prompt, slot],
                 outputs=[draft],
                 js=f"(prompt) => [prompt, window.comfy.wishes({again})]",
-                trigger_mode="multiple",  # a new draft ends the one before, see _pieces
+                trigger_mode="multiple",  # a new draft ends the previous one, see _pieces
                 concurrency_limit=None,
                 **quiet,
             )
@@ -86,7 +88,7 @@ class EnhanceHandler:
             library = (await asyncio.to_thread(load_styles, folder)).styles
             wishes = EnhanceSettings.parse(text, [*list_styles(), *library])
             if not self._access.allows("open_workflow", request):
-                # With a system prompt a visitor would have the owner's model for anything.
+                # With a system prompt a user could use the admin's model for anything.
                 wishes = replace(wishes, system=None)
             preset = self._services.catalog.entry(FormState.parse(text).preset).preset
             model = await asyncio.to_thread(find_model, settings=self._services.settings)
@@ -116,11 +118,11 @@ class EnhanceHandler:
         except ComfyHeadlessError as error:
             yield failed_card(JobError.of(error))
         # At the end of an event Gradio shows its last value once more: a draft that was discarded,
-        # used or written anew by then would come back. So the last value is none.
+        # used or replaced by then would reappear. So the last value is empty.
         yield gr.skip()
 
     async def _describe(self, event: gr.EventData, request: gr.Request) -> AsyncIterator[Any]:
-        """A prompt from a picture, as a draft."""
+        """Draft a prompt from a picture."""
         page = request.session_hash or ""
         try:
             self._access.require("enhance", request)
@@ -147,13 +149,13 @@ class EnhanceHandler:
     async def _pieces(
         self, page: str, written: AsyncGenerator[str | EnhancedPrompt, None]
     ) -> AsyncGenerator[str | EnhancedPrompt, None]:
-        """``written``, ending without a word when the page wants no more of it."""
+        """Yield from ``written``, ending silently when the page no longer wants it."""
         parts: asyncio.Queue[str | EnhancedPrompt | None] = asyncio.Queue()
         writing = asyncio.create_task(_into(parts, written), name="a draft")
         self._writing[page] = writing
         writing.add_done_callback(lambda _: parts.put_nowait(None))
         try:
-            yield ""  # something is seen at once, also while a model is being loaded
+            yield ""  # show something at once, even while a model is being loaded
             while (part := await parts.get()) is not None:
                 yield part
             if not writing.cancelled():
@@ -180,7 +182,7 @@ async def _described(
 
 
 def _picture(address: object) -> bytes:
-    """The bytes in a ``data:`` address. Whether they are a picture is seen when it is opened."""
+    """Decode a ``data:`` URI. Whether it is a picture is checked when it is opened."""
     text = address if isinstance(address, str) and len(address) <= _MAX_PICTURE else ""
     try:
         return base64.b64decode(text.partition(";base64,")[2], validate=True)
@@ -189,7 +191,7 @@ def _picture(address: object) -> bytes:
 
 
 def kind_of(preset: Preset) -> Kind:
-    """What a prompt for this preset is for."""
+    """Return the kind of prompt that a preset takes."""
     if preset.task == "edit":
         return "edit"
     if preset.task == "i2v":

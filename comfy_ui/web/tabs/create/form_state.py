@@ -1,4 +1,4 @@
-"""What a person has set up and not sent yet. The browser keeps it; Python only reads it."""
+"""The state of the form before it is sent. The browser keeps it; Python only reads it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["FormState"]
 
 MAX_TIMES: Final = 64
 """How many jobs one press can ask for."""
-_MAX_AXIS: Final = 4000  # letters
+_MAX_AXIS: Final = 4000  # characters
 _MAX_NAME: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class FormState:
-    """What the page holds: preset, field values, whether to run first or in place of a job."""
+    """The form: preset, field values, and whether to run next or replace a job."""
 
     preset: str | None = None
     prompt: str = ""
@@ -34,7 +34,7 @@ class FormState:
 
     @classmethod
     def parse(cls, text: str | None) -> FormState:
-        """From the page's JSON. What is not as it should be is left out: it may be an old draft."""
+        """Parse the page's JSON. Invalid parts are dropped: it may be an old draft."""
         try:
             raw = json.loads(text or "{}")
         except ValueError:

@@ -1,4 +1,4 @@
-"""The menu beside Generate: run first, several at once, a grid, cancel what waits, tell."""
+"""The menu beside Generate: run next, run several times, grid, cancel waiting jobs, notify."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _TIMES: Final = (1, 2, 4, 8, 16)
 
 
 def series(draft: FormState, preset: Preset) -> Iterator[FormState]:
-    """The drafts of the jobs that one press asks for.
+    """Return the form states of the jobs of one press.
 
-    A given seed goes up by the draft's step from job to job; without one each draws its own. In
-    the place of another job there is room for the first only.
+    A given seed increases by the form's step from job to job; otherwise each job draws its own.
+    Only the first can replace a waiting job.
     """
     seed = preset.by_role("seed")
     first = _whole(draft.values, seed.id) if seed else None
@@ -46,5 +46,5 @@ def _whole(values: Mapping[str, Any], name: str) -> int | None:
 
 
 def menu() -> Html:
-    """The menu, behind a button."""
+    """Render the menu behind a button."""
     return render("create_tab.html", "generate_menu", counts=_TIMES)

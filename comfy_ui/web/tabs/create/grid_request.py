@@ -26,7 +26,7 @@ __all__ = ["GridCells", "grid", "routes"]
 
 @dataclass(frozen=True, slots=True)
 class GridCells:
-    """The values of each cell, row by row, and what is written at the sides."""
+    """The values of each cell, row by row, and the labels of rows and columns."""
 
     across: GridAxis
     down: GridAxis | None
@@ -34,10 +34,10 @@ class GridCells:
 
 
 def grid(preset: Preset, values: Mapping[str, Any], asked: Sequence[tuple[str, str]]) -> GridCells:
-    """What ``asked`` (see :attr:`.form_state.FormState.grid`) makes of ``values``.
+    """Build the cells from ``asked`` (see :attr:`.form_state.FormState.grid`) and ``values``.
 
     Raises:
-        ValidationError: an axis cannot be read, or the cells are too many.
+        ValidationError: an axis cannot be parsed, or there are too many cells.
     """
     rng = random.Random()
     axes = [read_axis(preset, name, text, rng=rng) for name, text in asked]
@@ -51,10 +51,10 @@ def _side(axis: ParamAxis) -> GridAxis:
 
 
 def routes(services: Services, access: Access) -> list[Route]:
-    """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
+    """Return the routes, for ``app_kwargs`` of Gradio's ``launch``."""
 
     async def count(request: Request) -> Response:
-        """How many results a grid would have, before anything is queued: ``[columns, rows]``.
+        """Count the cells of a grid before anything is queued: ``[columns, rows]``.
 
         Every cell is checked as it will be when it is queued.
         """

@@ -1,4 +1,4 @@
-"""The line below the prompt: its length, earlier prompts, styles. And the styles' files."""
+"""The bar below the prompt: token count, prompt history and styles; and style files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PICTURES_KEPT: Final = {"Cache-Control": "private, max-age=86400"}
 
 
 class PromptTools:
-    """Draws the line, and reads and takes files of styles."""
+    """Renders the bar, and reads and stores style files."""
 
     def __init__(self, services: Services, access: Access) -> None:
         self._services = services
@@ -43,7 +43,7 @@ class PromptTools:
         return self._services.settings.data_dir / "styles"
 
     async def bar(self, request: gr.Request) -> Html:
-        """What the island below the prompt shows."""
+        """Render the bar below the prompt."""
         self._access.require("see", request)
         sees = False
         if FEATURES["ai"] and self._access.allows("enhance", request):
@@ -52,7 +52,7 @@ class PromptTools:
         return words_bar(self._services.catalog, sees=sees)
 
     def routes(self) -> list[Route]:
-        """For ``app_kwargs`` of Gradio's ``launch``."""
+        """Return the routes, for ``app_kwargs`` of Gradio's ``launch``."""
         return [
             Route("/styles", guarded(self._list)),
             Route("/styles", guarded(self._take, writes=True), methods=["POST"]),
@@ -71,8 +71,8 @@ class PromptTools:
         return JSONResponse(told, headers=PRIVATE)
 
     async def _take(self, request: Request) -> Response:
-        """Keep a file of styles for everybody. Only what can be read is kept."""
-        # As for workflows: what is put beside the presets is the owner's to decide.
+        """Store a style file for all users. Only readable styles are kept."""
+        # As with workflows: only admins decide what is added for all.
         self._access.require("open_workflow", request)
         name = request.query_params.get("name", "")
         content = await body(request, MAX_FILE_BYTES)
@@ -102,7 +102,7 @@ def _told(style: Any) -> dict[str, Any]:
 
 
 def _keep(folder: Path, name: str, content: bytes) -> None:
-    """Write the file under its name, or one beside it where another file has this name."""
+    """Write the file under its name, or a free one if another file has this name."""
     suffix = Path(name).suffix.lower()
     if suffix not in STYLE_FILES:
         raise ValidationError(f"Styles come as {', '.join(STYLE_FILES)}.")
@@ -124,9 +124,9 @@ def _keep(folder: Path, name: str, content: bytes) -> None:
 
 
 def words_bar(catalog: PresetCatalog, *, sees: bool = False) -> Html:
-    """Room for the number of tokens (the browser counts), styles, and earlier prompts.
+    """Render the token count (the browser counts), styles, and the prompt history.
 
-    ``sees``: there is a model that can describe pictures.
+    ``sees``: a model that describes pictures is available.
     """
     families = {entry.preset.id: find_family(entry.preset.family) for entry in catalog.entries}
     limits = {name: [f.encoder, f.limit, f.chunk or 0] for name, f in families.items()}

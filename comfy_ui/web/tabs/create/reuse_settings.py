@@ -1,4 +1,4 @@
-"""Going on from what there is: Create takes over the settings or the picture of a result or job."""
+"""Reuse the settings or the picture of a result or job on Create."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GO_ON: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def ways_on(item: LibraryItem, catalog: PresetCatalog) -> dict[str, CatalogEntry]:
-    """Which of :data:`GO_ON` there is a preset for here, and the one that does it."""
+    """Return the actions of :data:`GO_ON` that a preset supports, with that preset."""
     if item.kind != "image":
         return {}
     found = {way: catalog.for_tasks(tasks) for way, tasks in GO_ON.items()}
@@ -36,7 +36,7 @@ def ways_on(item: LibraryItem, catalog: PresetCatalog) -> dict[str, CatalogEntry
 
 @dataclass(frozen=True, slots=True)
 class ReusedSettings:
-    """What Create shows from now on. None: that part stays as it is."""
+    """What Create shows next. None: that part stays as it is."""
 
     preset: Preset | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -50,12 +50,13 @@ async def recall(
     services: Services,
     uploads: UploadRoutes,
 ) -> ReusedSettings:
-    """Take over ``all``, ``remix`` (all but the seed), ``prompt`` or ``seed``; or use the picture
-    as ``input``, to ``upscale`` or to ``animate`` it.
+    """Reuse ``all``, ``remix`` (all but the seed), ``prompt`` or ``seed``.
+
+    Or use the picture as ``input``, to ``upscale`` or to ``animate`` it.
 
     Raises:
-        ValidationError: there is no preset for it here any more.
-        StorageError: the picture cannot be read, or not be kept as an input.
+        ValidationError: there is no preset for it.
+        StorageError: the picture cannot be read, or not be stored as an upload.
     """
     if what == "prompt":
         return ReusedSettings(prompt=source.prompt)
