@@ -8,6 +8,7 @@ Raw SQLite instead of an ORM: the statements are few, and their indexes are chos
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +22,8 @@ from .single_thread import SingleThread
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+logger = logging.getLogger(__name__)
 
 
 class Database:
@@ -72,6 +75,14 @@ class Database:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._lock = _locked(self._folder / "comfy_ui.lock")
             path = self._folder / "comfy_ui.db"
+            old = self._folder / "studio.db"
+            if old.exists() and not path.exists():
+                logger.warning(
+                    "%s is from a version before the first release and cannot be read; it stays as"
+                    " it is. Its pictures are in %s: import that folder in the Library.",
+                    old,
+                    self._folder / "files",
+                )
             if is_broken(path):
                 aside = move_aside(path)
                 self.recovered = recover(aside, self._connect(path))

@@ -164,3 +164,14 @@ async def test_closing_leaves_no_thread(tmp_path: Path) -> None:
     await database.close()
     await database.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("comfy-ui")]
+
+
+async def test_database_open_with_an_older_file_warns_and_keeps_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "studio.db").write_bytes(b"older")
+    database = Database(tmp_path)
+    await database.open()
+    await database.close()
+    assert "cannot be read" in caplog.text
+    assert (tmp_path / "studio.db").read_bytes() == b"older"
