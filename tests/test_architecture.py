@@ -105,15 +105,10 @@ APP_HALF = {"storage", "jobs", "library", "models", "web", "cli", "demo"}
 KNOWN_CIRCLES: set[frozenset[str]] = set()
 MAX_MODULES = 14
 # Folders with more modules, each with its reason.
-LARGE_FOLDERS = {
-    "client": "each side of a call, sync and async, has a module of its own",
-    "demo/nodes": "one module per kind of node, as in ComfyUI",
-    "jobs": "grids are a folder already; the rest is one queue and what it needs",
-    "web/components": "one module per component",
-}
+LARGE_FOLDERS: dict[str, str] = {}
 # Names that still stand for two things. Only shorten these lists.
-STEMS_USED_TWICE = {"uncancellable"}
-CLASSES_USED_TWICE = {"Accepted", "Preview", "Progress", "Saved", "_Which"}
+STEMS_USED_TWICE: set[str] = set()
+CLASSES_USED_TWICE: set[str] = set()
 
 
 def _modules() -> dict[str, Path]:

@@ -18,7 +18,7 @@ from ..errors import ComfyHeadlessError, ValidationError
 from ..resources import assets_dir
 from ..settings import Settings
 from ..workflow.presets.preset_store import list_presets
-from . import gradio_sessions
+from . import process_memory
 from .auth import oauth
 from .auth.access import Access, AccessMode, IdentityMiddleware, load_secret, mode_of
 from .auth.logins import checker, hub_admins, logins_of
@@ -80,7 +80,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
             await services.connection.open()
         except ComfyHeadlessError as error:
             failed.append(error)
-        work = [asyncio.create_task(gradio_sessions.forget_ended(blocks), name="ended sessions")]
+        work = [asyncio.create_task(process_memory.forget_ended(blocks), name="ended sessions")]
         if share:
             work.append(asyncio.create_task(share.run(), name="public link"))
         try:
@@ -99,7 +99,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         auth=checker(accounts),
         max_threads=_MAX_THREADS,
         max_file_size=_MAX_UPLOAD,
-        state_session_capacity=gradio_sessions.CAPACITY,
+        state_session_capacity=process_memory.CAPACITY,
         enable_monitoring=False,
         run_history=False,
         footer_links=[],

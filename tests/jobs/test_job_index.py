@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from comfy_ui.jobs import job_index
+from comfy_ui.jobs import unfinished_jobs
 from comfy_ui.jobs.fair_queue import FairQueueClock, fair_order
-from comfy_ui.jobs.job_index import JobIndex
 from comfy_ui.jobs.local_queue import LocalQueue
 from comfy_ui.jobs.placement import ServerOffer
 from comfy_ui.jobs.queue import JobReport
 from comfy_ui.jobs.queue_position import jobs_ahead, queue_positions
+from comfy_ui.jobs.unfinished_jobs import JobIndex
 from comfy_ui.protocol.progress import Phase, Progress
 from comfy_ui.storage.records import Job, JobStatus
 from tests.jobs.support import a_job, last, open_queue
@@ -162,7 +162,7 @@ async def test_the_line_is_sorted_once_for_each_change_however_many_look_on(
         sorts += 1
         return fair_order(*args)
 
-    monkeypatch.setattr(job_index, "fair_order", counted)
+    monkeypatch.setattr(unfinished_jobs, "fair_order", counted)
     async with open_queue(tmp_path) as queue:
         jobs = [await queue.submit(a_job(OWNERS[n % 3]), front=False) for n in range(30)]
         ((claimed, _),) = await queue.claim("w", limit=1)

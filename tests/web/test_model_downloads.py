@@ -18,7 +18,7 @@ from comfy_ui.models.download_queue import DownloadQueue, DownloadState, ModelDo
 from comfy_ui.models.model_folders import ModelFolders
 from comfy_ui.storage.records import JobError
 from comfy_ui.web.auth.access import Access, AccessMode
-from comfy_ui.web.components.requirements_view import DownloadableFile, needs
+from comfy_ui.web.components.workflow_report import DownloadableFile, needs
 from comfy_ui.web.tabs.model_downloads import ModelDownloads, panel
 
 MODEL = MissingModel("vae", "a.safetensors", "https://nowhere.invalid/a.safetensors", 2_000_000)

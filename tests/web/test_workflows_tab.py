@@ -22,8 +22,8 @@ from comfy_ui.library.saved_workflows import SavedWorkflows
 from comfy_ui.models.model_folders import ModelFolders
 from comfy_ui.web import open_workflows as open_workflows_module
 from comfy_ui.web.auth.access import Access, AccessMode
-from comfy_ui.web.components import requirements_view as needs_module
-from comfy_ui.web.components.requirements_view import needs
+from comfy_ui.web.components import workflow_report as needs_module
+from comfy_ui.web.components.workflow_report import needs
 from comfy_ui.web.open_workflows import OpenWorkflows
 from comfy_ui.web.preset_catalog import PresetCatalog
 from comfy_ui.web.tab import PageContext

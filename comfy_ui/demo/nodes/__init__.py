@@ -19,7 +19,6 @@ _MODULES = (
     "saving",
     "mesh",
     "value_nodes",
-    "testing",
 )
 for _module in _MODULES:
     import_module(f".{_module}", __name__)

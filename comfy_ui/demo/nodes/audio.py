@@ -9,8 +9,7 @@ import numpy as np
 
 from .. import media
 from ..node_types import Latent, Sound
-from .file_inputs import reads
-from .node_base import Context, NodeError, Shown, node
+from .node_base import Context, NodeError, Shown, node, reads
 from .saving import random_suffix
 
 

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps, ImageSequence
 
 from ..node_types import Masks, Pictures
-from .file_inputs import reads
-from .node_base import Context, NodeError, node
+from .node_base import Context, NodeError, node, reads
 
 _METHODS = {
     "nearest-exact": Image.Resampling.NEAREST,

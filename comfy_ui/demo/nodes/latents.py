@@ -10,9 +10,8 @@ import numpy as np
 from PIL import Image
 
 from ..node_types import Conditioning, Latent, LoadedModel, Masks, Pictures
-from .file_inputs import reads
 from .images import scaled
-from .node_base import Context, NodeError, node
+from .node_base import Context, NodeError, node, reads
 
 # -- empty ---------------------------------------------------------------------------------
 

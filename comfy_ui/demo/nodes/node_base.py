@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
+
+from ..engine_folders import Folders
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -142,3 +145,34 @@ def _jpeg(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
+
+
+def fingerprint_of(name: str) -> Callable[[Folders, dict[str, Any]], str]:
+    """The bytes of the file that an input names: overwriting it makes the node run again."""
+
+    def fingerprint(folders: Folders, inputs: dict[str, Any]) -> str:
+        path = folders.find(str(inputs.get(name, "")))
+        return hashlib.sha1(path.read_bytes()).hexdigest() if path else ""  # noqa: S324
+
+    return fingerprint
+
+
+def must_exist(name: str, what: str) -> Callable[[Folders, dict[str, Any]], tuple[str, str] | None]:
+    """Refuses before queueing when the file that an input names is not there."""
+
+    def complaint(folders: Folders, inputs: dict[str, Any]) -> tuple[str, str] | None:
+        value = inputs.get(name)
+        if isinstance(value, list) or folders.find(str(value)) is not None:
+            return None
+        return name, f"Invalid {what} file: {value}"
+
+    return complaint
+
+
+def reads(name: str, what: str) -> dict[str, Any]:
+    """The options of ``@node`` for a class that reads a file."""
+    return {
+        "fingerprint": fingerprint_of(name),
+        "complaint": must_exist(name, what),
+        "checks": frozenset({name}),
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -197,3 +198,29 @@ def _evaluate(part: ast.expr, names: Mapping[str, Any]) -> Any:
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
             return _FUNCTIONS[name](*(_evaluate(arg, names) for arg in args))
     raise SyntaxError(f"{type(part).__name__} is not allowed")
+
+
+@node("DemoSleep", test_only=True)
+def sleep(
+    context: Context, *, image: Any, seconds: float, steps: int, blocking: bool = False, **_: Any
+) -> tuple[Any]:
+    """Takes its time, in steps that can be interrupted, or in one that cannot."""
+    if blocking:
+        time.sleep(seconds)
+        return (image,)
+    for step in range(steps):
+        context.sleep(seconds / steps)
+        context.step(step + 1, steps)
+    return (image,)
+
+
+@node("DemoRaise", test_only=True)
+def fail(_context: Context, *, image: Any, message: str) -> tuple[Any]:
+    del image
+    raise NodeError(message)
+
+
+@node("DemoText", test_only=True)
+def text(context: Context, *, image: Any, text: str) -> tuple[Any]:
+    context.text(text)
+    return (image,)

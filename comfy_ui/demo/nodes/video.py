@@ -9,8 +9,7 @@ import numpy as np
 
 from .. import media
 from ..node_types import Pictures, Sound, Video
-from .file_inputs import reads
-from .node_base import Context, NodeError, node
+from .node_base import Context, NodeError, node, reads
 
 
 @node("CreateVideo")

@@ -147,7 +147,7 @@ def preview_url(snapshot: Snapshot) -> str | None:
     return safe_url(f"data:{kind};base64,{base64.b64encode(snapshot.preview).decode('ascii')}")
 
 
-class Progress(NamedTuple):
+class ProgressBar(NamedTuple):
     """A progress bar: percent done, the same for screen readers, and whether nothing moves yet."""
 
     percent: float
@@ -155,11 +155,11 @@ class Progress(NamedTuple):
     waiting: bool
 
 
-def progress(snapshot: Snapshot) -> Progress:
+def progress(snapshot: Snapshot) -> ProgressBar:
     """The progress of the whole job for the template's ``progress_bar``."""
     percent = round(snapshot.progress, 1)
     idle = snapshot.phase in {Phase.QUEUED, Phase.LOADING, Phase.RECONNECTING}
-    return Progress(percent, round(percent), idle and percent == 0)
+    return ProgressBar(percent, round(percent), idle and percent == 0)
 
 
 def place(snapshot: Snapshot) -> str:

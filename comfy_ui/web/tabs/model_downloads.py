@@ -18,16 +18,16 @@ from ...errors import MissingModel, Problem, ValidationError
 from ...models.download_queue import DownloadState, ModelDownload
 from ..auth.access import Access
 from ..components.html import Html, page_text
-from ..components.requirements_view import missing_models
 from ..components.templates import render
 from ..components.units import duration, size
+from ..components.workflow_report import missing_models
 from ..http.handlers import PRIVATE, asked, body, guarded
 from ..services import Services
 
 __all__ = ["ModelDownloads", "place_for_downloads"]
 
 
-class _Which(BaseModel):
+class _DownloadRequest(BaseModel):
     """The preset or opened workflow that lacks files, and one of them; empty: all."""
 
     form: Annotated[str, Field(max_length=200)]
@@ -66,7 +66,7 @@ class ModelDownloads:
 
     async def _start(self, request: Request) -> Response:
         self._access.require("get_models", request)
-        which = asked(_Which, await body(request))
+        which = asked(_DownloadRequest, await body(request))
         # URLs come from what this page's server knows, never from the request.
         lacking = missing_models(self._problems(which.form))
         folders = self._services.connection.model_folders

@@ -28,7 +28,7 @@ __all__ = ["QueueTab"]
 _PAST = 20
 
 
-class _Which(BaseModel):
+class _QueueAction(BaseModel):
     """A job, and for a move the job to put it before; None: to the end.
 
     ``press`` identifies one press of Try again: a repeated request with it has no effect.
@@ -121,9 +121,9 @@ class QueueTab(Tab):
             return _done(True)
         return _done((await self._services.jobs.repeat(job.id, user_id, key=which.press)).id)
 
-    async def _which(self, request: Request) -> tuple[str, _Which]:
+    async def _which(self, request: Request) -> tuple[str, _QueueAction]:
         user_id = self._access.require("run", request)
-        return user_id, asked(_Which, await body(request))
+        return user_id, asked(_QueueAction, await body(request))
 
 
 def _event(

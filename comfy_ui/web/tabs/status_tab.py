@@ -17,9 +17,9 @@ from ..auth.access import TABLE
 from ..components.html import Html, join
 from ..components.html_block import html_block
 from ..components.preset_picker import readiness
-from ..components.requirements_view import DownloadableFile, needs
 from ..components.server_cards import servers_panel, share_panel
 from ..components.templates import render
+from ..components.workflow_report import DownloadableFile, needs
 from ..preset_catalog import CatalogEntry, grouped
 from ..tab import PageContext, PageParts, Tab
 from .model_downloads import ModelDownloads, place_for_downloads

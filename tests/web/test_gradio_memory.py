@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from comfy_ui.web import gradio_sessions
+from comfy_ui.web import process_memory
 from tests.security.support import GRADIO, Person, served
 
 pytestmark = GRADIO
@@ -16,14 +16,14 @@ pytestmark = GRADIO
 def test_callers_who_are_gone_leave_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gradio_sessions, "CAPACITY", 5)
+    monkeypatch.setattr(process_memory, "CAPACITY", 5)
     with served(tmp_path, monkeypatch, users=False) as page, Person.comes(page) as visitor:
         queue = page._queue
         queue.pending_messages_per_session.max_size = 5
         for _ in range(20):
             visitor.call("presets")
         assert len(page.app.state_holder.session_data) <= 5
-        gradio_sessions.sweep(page)
+        process_memory.sweep(page)
         assert len(queue.pending_event_ids_session) <= 5
         assert queue.ANALYTICS_MAX_EVENTS == 100
 
@@ -49,5 +49,5 @@ def test_who_still_waits_for_an_answer_is_not_forgotten() -> None:
         pending_messages_per_session={"told": ["message"]},
         event_ids_to_events={"runs": "event"},
     )
-    gradio_sessions.sweep(SimpleNamespace(_queue=queue))
+    process_memory.sweep(SimpleNamespace(_queue=queue))
     assert [*queue.pending_event_ids_session] == ["waits", "told"]
