@@ -15,6 +15,7 @@ from typing import Any, Literal, Self, TypeVar, cast
 import httpx
 
 from ..errors import ComfyHeadlessError
+from ..features import require_feature
 from ..protocol.job import CancelRequested
 from ..protocol.object_info import NodeRegistry
 from ..protocol.outputs import OutputFile
@@ -125,6 +126,7 @@ class ComfyWSClient:
         breaker: CircuitBreaker | Literal[False] | None = None,
         http: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        require_feature("websocket")
         self._server = make_server_address(
             host,
             port,

@@ -132,7 +132,7 @@ def test_routes_that_the_page_does_not_need_are_shut_to_everybody(
 
 def our_routes(page: Any) -> Iterator[tuple[str, str]]:
     """Each method and path that was added to Gradio's; manifest and icons are everybody's."""
-    gate = next(m for m in page.app.user_middleware if m.cls.__name__ == "Gate")
+    gate = next(m for m in page.app.user_middleware if m.cls.__name__ == "AccessMiddleware")
     for route in gate.kwargs["ours"]:
         if door(route.path) is not Role.ANONYMOUS:
             for method in route.methods - {"HEAD"}:

@@ -16,7 +16,7 @@ import pytest
 from comfy_ui.client import operations
 from comfy_ui.client.transport.ssrf import reachable
 from comfy_ui.demo import DemoServer
-from comfy_ui.web import services
+from comfy_ui.web import server_connection
 from comfy_ui.web.auth.access import PACES
 from comfy_ui.web.auth.rate_limit import RateLimiter
 from tests.client.names import Names, names
@@ -94,7 +94,7 @@ def test_all_that_can_be_wrong_with_an_address_is_told_in_one_sentence(
     record_property: Callable[[str, object], None],
 ) -> None:
     """Whoever has got hold of an owner's password learns no more of the network than that."""
-    monkeypatch.setattr(services, "_PATIENCE_S", 0.5)
+    monkeypatch.setattr(server_connection, "_TYPED_TIMEOUT_S", 0.5)
     dns.say("metadata.test", ["169.254.169.254"])
     with (
         closing(socket.create_server(("127.0.0.1", 0))) as silent,
@@ -161,7 +161,7 @@ def test_an_owner_may_not_try_as_often_as_they_like(page: Any) -> None:
     """How long an attempt takes tells something, too."""
     with Person.comes(page, "anna") as anna:
         told = [connect(page, anna, "ftp://x") for _ in range(PACES["reconnect"].burst + 2)]
-    assert "too often" in told[-1]
+    assert "Too many requests" in told[-1]
 
 
 @pytest.fixture

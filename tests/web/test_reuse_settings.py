@@ -64,5 +64,5 @@ async def test_a_picture_goes_to_the_first_preset_for_the_task_with_what_fits(
 
 
 async def test_a_preset_that_is_gone_is_told() -> None:
-    with pytest.raises(ValidationError, match="not here any more"):
+    with pytest.raises(ValidationError, match="no longer exists"):
         await recalled("all", preset="gone")
