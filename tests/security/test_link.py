@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from comfy_ui.web import page, share_link
+from comfy_ui.web import serve, share_link
 from tests.security.support import GRADIO, Person, served
 
 pytestmark = GRADIO
@@ -74,7 +74,7 @@ class Service:
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Service:
     made = Service()
-    monkeypatch.setattr(page, "gradio_tunnel", made.at)
+    monkeypatch.setattr(serve, "gradio_tunnel", made.at)
     for pause in ("_PROBE_EVERY_S", "_PROBE_AGAIN_S", "_LONGEST_PAUSE_S"):
         monkeypatch.setattr(share_link, pause, 0.05)
     return made

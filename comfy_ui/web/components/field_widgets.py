@@ -13,8 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from ...workflow.fields.field_types import FIELD_TYPES, INTEGER_ROLES, grid_hint
 from ...workflow.presets.preset_store import Param, Preset
-from .html import Html, act, el, icon, icon_button
-from .units import number
+from .html import Html, act, el, icon, icon_button, number
 
 __all__ = ["WIDGETS", "FieldContext", "field", "size", "variant"]
 

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from ...storage.records import JobError, LibraryItem, Phase, Snapshot
-from .html import Html, page_text, safe_url
+from .html import Html, duration, page_text, safe_url
 from .templates import render
 from .thumbnails import file_url, thumb_url
-from .units import duration
 
 __all__ = [
     "LOOKS",

@@ -11,11 +11,10 @@ from ...workflow.model_files import model_files
 from ...workflow.presets.preset_store import Preset
 from ..preset_catalog import PresetCatalog
 from ..tabs.create.reuse_settings import ways_on
-from .html import Html, el, page_text
+from .html import Html, duration, el, number, page_text, size
 from .job_card import WAYS
 from .templates import render
 from .thumbnails import Thumbnail, file_url, thumbnail
-from .units import duration, number, size
 
 __all__ = ["detail", "frame", "tiles"]
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from ...storage.records import GridCell, Job, JobError, JobStatus, Phase, QueueView, Snapshot
 from ..preset_catalog import PresetCatalog
-from .html import Html, el, icon, page_text
+from .html import Html, duration, el, icon, page_text
 from .job_card import LOOKS, place, preview_url, progress
 from .preset_picker import picture_of
 from .templates import render
 from .thumbnails import thumbnail
-from .units import duration
 
 __all__ = ["frame", "now_row", "past_row", "summary"]
 

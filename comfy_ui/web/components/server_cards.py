@@ -9,10 +9,9 @@ from typing import Any, Final
 from ...health import HealthReport, HealthVerdict
 from ...storage.records import ServerStatus
 from ..share_link import ShareLinkState
-from .html import Html, page_text
+from .html import Html, duration, page_text, size
 from .preset_picker import Lamp
 from .templates import render
-from .units import duration, size
 
 __all__ = ["servers_panel", "share_panel"]
 

@@ -12,10 +12,9 @@ from ...storage.records import JobError
 from ...workflow.fields.field_types import FILE_ROLES
 from ...workflow.presets.preset_store import Preset
 from ..open_workflows import OpenedWorkflow
-from .html import Html, page_text
+from .html import Html, page_text, size
 from .preset_picker import KINDS, Lamp
 from .templates import render
-from .units import size
 
 __all__ = ["DownloadableFile", "missing_models", "needs", "nothing", "report", "trouble"]
 

@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import BaseRoute, Route
 
 from ...storage.records import Kind
-from ..components import units
+from ..components.html import size
 from ..components.html_block import html_block
 from ..components.library_view import detail, frame, tiles
 from ..http.handlers import PRIVATE, asked, body, guarded
@@ -105,10 +105,8 @@ class LibraryTab(Tab):
         """The storage that the user's results take up, as a text."""
         user_id = self._access.require("see_own", request)
         space = await self._services.library.usage(user_id)
-        of = f" of {units.size(space.limit_bytes)}" if space.limit_bytes is not None else ""
-        text = (
-            f"{units.size(space.used_bytes)}{of} used" if space.used_bytes else "Nothing stored yet"
-        )
+        of = f" of {size(space.limit_bytes)}" if space.limit_bytes is not None else ""
+        text = f"{size(space.used_bytes)}{of} used" if space.used_bytes else "Nothing stored yet"
         return JSONResponse({"text": text}, headers=PRIVATE)
 
     async def _importing(self, request: Request) -> Response:

@@ -17,9 +17,8 @@ from starlette.routing import Route
 from ...errors import MissingModel, Problem, ValidationError
 from ...models.download_queue import DownloadState, ModelDownload
 from ..auth.access import Access
-from ..components.html import Html, page_text
+from ..components.html import Html, duration, page_text, size
 from ..components.templates import render
-from ..components.units import duration, size
 from ..components.workflow_report import missing_models
 from ..http.handlers import PRIVATE, asked, body, guarded
 from ..services import Services
