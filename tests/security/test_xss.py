@@ -16,8 +16,7 @@ from comfy_ui.web.components import enhance_card, job_card, library_view, preset
 from comfy_ui.web.components.thumbnails import gallery
 from comfy_ui.web.preset_catalog import CatalogEntry, PresetCatalog
 from comfy_ui.web.share_link import ShareLinkState
-from comfy_ui.web.tabs import status_tab
-from comfy_ui.web.tabs.create import create_tab
+from comfy_ui.web.tabs import notices, status_tab
 from comfy_ui.workflow import get_preset
 from tests.browser import support as browsers
 from tests.security.payloads import payloads
@@ -112,7 +111,7 @@ PATHS: dict[str, Callable[[str], str]] = {
     "texts": lambda t: job_card.texts_card([t], job_id=t),
     "gallery": lambda t: gallery([hostile_item(t)]),
     "empty": lambda t: job_card.empty_card([t]),
-    "notice": lambda t: create_tab._notice(JobError(t, t, t, t)),
+    "notice": lambda t: notices.error_notice(JobError(t, t, t, t)),
     "picker": lambda t: preset_picker.picker([hostile_entry(t)], "x"),
     "form": lambda t: preset_form.form(
         hostile_entry(t).preset, {"steps": t, "sampler": t, "image": t, "seed": t, "width": t}
