@@ -383,6 +383,7 @@ def test_only_what_is_wanted_is_exported(
     assert "a cat nobody may see" in str(receiver.spans)
 
 
+@pytest.mark.slow
 def test_a_receiver_that_is_away_costs_no_job(engine: DemoServer, tmp_path: Any) -> None:
     nobody = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
     run_cli(engine, tmp_path, OTEL_EXPORTER_OTLP_TIMEOUT="1", **nobody)

@@ -133,6 +133,7 @@ async def test_a_job_never_goes_to_a_server_that_lacks_a_node(tmp_path: Path) ->
         assert len(support.engine_files(able)) == 6
 
 
+@pytest.mark.slow
 async def test_a_server_that_was_cut_off_stops_its_copy_when_it_is_back(
     engines: list[DemoServer], tmp_path: Path
 ) -> None:
@@ -173,6 +174,7 @@ async def test_a_job_that_its_server_lost_is_sent_to_the_other(
     assert len(support.engine_files(engines[1 - at])) == 1
 
 
+@pytest.mark.slow
 async def test_what_a_dead_server_has_made_is_made_elsewhere_only_if_its_owner_says_so(
     engines: list[DemoServer], tmp_path: Path
 ) -> None:
@@ -235,6 +237,7 @@ async def test_a_slow_job_stays_at_its_server_whatever_that_is_asked(
         assert (await service.job(job.id, "ann")).server == before
 
 
+@pytest.mark.slow
 async def test_without_another_server_a_job_waits_for_its_own(
     engines: list[DemoServer], tmp_path: Path
 ) -> None:
@@ -279,6 +282,7 @@ async def test_every_server_tells_how_it_is(engines: list[DemoServer], tmp_path:
         assert (await service.server_status()).online
 
 
+@pytest.mark.slow
 async def test_a_job_whose_server_is_not_connected_any_more_runs_at_the_one_that_is(
     engines: list[DemoServer], tmp_path: Path
 ) -> None:

@@ -83,6 +83,7 @@ async def test_cancelling_right_after_submitting_ends_in_cancelled_whenever_it_l
     assert not queue.pending
 
 
+@pytest.mark.slow
 async def test_a_job_at_a_server_that_is_gone_can_be_got_rid_of(
     service: JobService, server: DemoServer
 ) -> None:
@@ -189,6 +190,7 @@ async def test_a_connection_that_goes_down_while_files_are_fetched_loses_none(
         assert {i.filename: i.path.read_bytes() for i in end.items} == support.engine_files(server)
 
 
+@pytest.mark.slow
 async def test_what_came_home_before_a_cancel_is_kept_and_counted(
     server: DemoServer, tmp_path: Path
 ) -> None:

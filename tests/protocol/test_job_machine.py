@@ -268,6 +268,7 @@ class World:
         return polls
 
 
+@pytest.mark.slow
 @settings(
     max_examples=5000,
     database=None,

@@ -174,6 +174,7 @@ async def held(app: App, go_on: asyncio.Event, size: int) -> int:
         writer.close()
 
 
+@pytest.mark.slow
 async def test_a_thousand_at_once_hold_no_more_than_a_few(
     app: App, record_property: Callable[[str, object], None]
 ) -> None:

@@ -39,7 +39,7 @@ async def test_the_limit_is_told_before_queueing_and_deleting_makes_room(
         for ask in (submit_sleepy(service, "ann", nonce=1), service.repeat(job.id, "ann")):
             with pytest.raises(ValidationError, match="that you may keep") as told:
                 await ask
-            assert "Nothing was deleted" in told.value.hint
+            assert "Nothing is deleted" in told.value.hint
         assert await service.library.results("ann") == [await service.library.item(item.id, "ann")]
         await end_of(service, await submit_sleepy(service, "bob", nonce=2))
         await end_of(service, await submit_sleepy(service, "zoe", nonce=3))  # without a limit

@@ -178,6 +178,7 @@ def nested_file() -> dict[str, Any]:
     return file.json
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(value=JSON, seed=st.integers(0, 2**32))
 def test_one_wrong_thing_anywhere_is_refused_or_converted(value, seed):
