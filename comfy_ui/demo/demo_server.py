@@ -8,6 +8,7 @@ import shutil
 import socket
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -212,6 +213,8 @@ class _Life:
     def __init__(self, listener: socket.socket, *, max_upload_bytes: int, **options: Any) -> None:
         self._listener = listener
         self._loop = asyncio.new_event_loop()
+        # aiohttp reads files in it; named, so that its threads are known as the engine's
+        self._loop.set_default_executor(ThreadPoolExecutor(4, thread_name_prefix="demo-server"))
         self.engine = Engine(loop=self._loop, **options)
         self._runner = web.AppRunner(
             build_app(self.engine, max_upload_bytes=max_upload_bytes),
