@@ -132,7 +132,7 @@ def test_escaped_signs_are_plain() -> None:
     [
         ("__color__", "Did you mean 'colour'"),
         ("__none/*__", "no lines"),
-        ("{a|b", "Missing"),
+        ("{a|b", 'Missing "}" in'),
         ("__self__", "contains itself: self → self"),
         ("__one__", "contains itself: one → two → one"),
         ("__glob__", "contains itself"),
