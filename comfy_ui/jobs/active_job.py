@@ -74,4 +74,5 @@ class ActiveJob:
             await asyncio.sleep(seconds)
         else:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.stop.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self.stop.wait()

@@ -318,7 +318,8 @@ class LocalQueue:
     async def wait_for_work(self, worker: str, *, timeout_s: float) -> None:
         work = self._work.setdefault(worker, asyncio.Event())
         with suppress(TimeoutError):
-            await asyncio.wait_for(work.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await work.wait()
         work.clear()
 
     def _wake_workers(self) -> None:

@@ -75,7 +75,8 @@ class ServerMonitor:
                     else min(_OFFLINE_CHECK_INTERVAL_S, self._patience_s / 2)
                 )
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._check_requested.wait(), interval_s)
+                    async with asyncio.timeout(interval_s):
+                        await self._check_requested.wait()
                 self._check_requested.clear()
         finally:
             await self._stop_registry_task()

@@ -98,7 +98,8 @@ class JobUpdates:
                     if snapshot.terminal:
                         return
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(topic.over.wait(), MIN_INTERVAL_S)
+                        async with asyncio.timeout(MIN_INTERVAL_S):
+                            await topic.over.wait()
                 elif topic.over.is_set():
                     return
                 else:

@@ -345,6 +345,20 @@ async def test_waiting_for_work_ends_when_there_is_some_or_the_time_is_over(
     await asyncio.wait_for(waiting, 5)
 
 
+@pytest.mark.parametrize("turns", range(5))
+async def test_wait_for_work_cancelled_as_work_arrives_is_cancelled(
+    queue: JobQueue, turns: int
+) -> None:
+    waiting = asyncio.create_task(queue.wait_for_work("w", timeout_s=60))
+    await asyncio.sleep(0.01)
+    await _submit(queue, "ann")
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    in_time = waiting.cancel()
+    await asyncio.wait([waiting])
+    assert waiting.cancelled() == in_time
+
+
 async def test_recent_durations_make_the_estimate_of_the_next(queue: JobQueue) -> None:
     job = await queue.submit(support.a_job(work=10.0), front=False)
     assert job.cost_s == 10.0
