@@ -1,4 +1,4 @@
-"""Closes the sockets that a test opened."""
+"""Fixture that closes the sockets opened by a test."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from tests.demo import support
 
 
 @pytest.fixture(autouse=True)
-def _sockets_are_closed() -> Iterator[None]:
+def _close_sockets() -> Iterator[None]:
     with support.OPEN:
         yield

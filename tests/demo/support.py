@@ -1,4 +1,4 @@
-"""Talking to the engine as a bare client: urllib for HTTP, websockets for the push channel."""
+"""Minimal client of the demo engine: urllib for HTTP, websockets for messages."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 from websockets.sync.client import ClientConnection, connect
 
 Graph = dict[str, dict[str, Any]]
-OPEN = ExitStack()  # sockets of the test at work; closed after it, see conftest.py
+OPEN = ExitStack()  # sockets of the current test; conftest.py closes them
 
 
 @dataclass
-class Answer:
+class Response:
     status: int
     headers: dict[str, str]
     body: bytes
@@ -27,7 +27,7 @@ class Answer:
         return json.loads(self.body)
 
 
-def ask(
+def request(
     server: Any,
     path: str,
     *,
@@ -35,25 +35,25 @@ def ask(
     json_body: Any = ...,
     data: bytes | None = None,
     headers: dict[str, str] | None = None,
-) -> Answer:
+) -> Response:
     if json_body is not ...:
         data = json.dumps(json_body).encode()
-    request = urllib.request.Request(
+    http_request = urllib.request.Request(
         server.url + path, data=data, headers=headers or {}, method=method
     )
     try:
-        with urllib.request.urlopen(request, timeout=60) as response:
-            return Answer(response.status, _lower(response.headers), response.read())
+        with urllib.request.urlopen(http_request, timeout=60) as response:
+            return Response(response.status, _lower(response.headers), response.read())
     except urllib.error.HTTPError as error:
         with error:
-            return Answer(error.code, _lower(error.headers), error.read())
+            return Response(error.code, _lower(error.headers), error.read())
 
 
 def _lower(headers: Any) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def upload(server: Any, name: str, data: bytes, **fields: str) -> Answer:
+def upload(server: Any, name: str, data: bytes, **fields: str) -> Response:
     boundary = "BOUND"
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()
@@ -65,7 +65,7 @@ def upload(server: Any, name: str, data: bytes, **fields: str) -> Answer:
         + data
         + f"\r\n--{boundary}--\r\n".encode()
     )
-    return ask(
+    return request(
         server,
         "/upload/image",
         data=b"".join(parts),
@@ -75,15 +75,15 @@ def upload(server: Any, name: str, data: bytes, **fields: str) -> Answer:
 
 @dataclass
 class Listener:
-    """A WebSocket that remembers what it got."""
+    """WebSocket that records the messages it receives."""
 
     socket: ClientConnection
     texts: list[dict[str, Any]] = field(default_factory=list)
     frames: list[bytes] = field(default_factory=list)
     order: list[str] = field(default_factory=list)
 
-    def until_over(self, prompt_id: str, timeout: float = 30) -> list[dict[str, Any]]:
-        """Reads up to the last message of a job; gives the JSON messages read."""
+    def until_finished(self, prompt_id: str, timeout: float = 30) -> list[dict[str, Any]]:
+        """Read up to the last message of a job and return the JSON messages read."""
         start, deadline = len(self.texts), time.monotonic() + timeout
         while time.monotonic() < deadline:
             message = self.next(deadline - time.monotonic())
@@ -107,7 +107,7 @@ class Listener:
         self.order.append(message["type"])
         return message
 
-    def silent_for(self, seconds: float) -> bool:
+    def is_silent_for(self, seconds: float) -> bool:
         try:
             self.next(seconds)
         except TimeoutError:
@@ -116,7 +116,7 @@ class Listener:
 
 
 def listen(server: Any, client_id: str = "c1", *, previews: bool = False) -> Listener:
-    """A connected listener; its first ``status`` (and ``feature_flags``) are read already."""
+    """Connect a listener and read its first ``status`` (and ``feature_flags``)."""
     url = server.url.replace("http", "ws", 1) + f"/ws?clientId={client_id}"
     listener = Listener(OPEN.enter_context(connect(url, max_size=None, compression=None)))
     if previews:
@@ -137,7 +137,7 @@ def empty_image(color: int = 1, **inputs: Any) -> Graph:
     }
 
 
-def sleeper(
+def sleep_graph(
     seconds: float = 5.0, steps: int = 100, nonce: int = 0, *, blocking: bool = False
 ) -> Graph:
     """EmptyImage -> DemoSleep -> SaveImage; needs ``Faults(test_nodes=True)``."""
@@ -155,7 +155,7 @@ def sleeper(
 
 
 def text_to_image(prompt: str = "a harbour at dusk", **sampler: Any) -> Graph:
-    """A small checkpoint graph."""
+    """Build a small checkpoint graph."""
     width, height = sampler.pop("width", 128), sampler.pop("height", 96)
     batch = sampler.pop("batch", 1)
     negative = sampler.pop("negative", "")
@@ -187,16 +187,16 @@ def text_to_image(prompt: str = "a harbour at dusk", **sampler: Any) -> Graph:
 
 
 def post(server: Any, graph: Graph, **more: Any) -> str:
-    answer = ask(server, "/prompt", json_body={"prompt": graph, **more})
-    assert answer.status == 200, answer.body
-    return str(answer.json["prompt_id"])
+    response = request(server, "/prompt", json_body={"prompt": graph, **more})
+    assert response.status == 200, response.body
+    return str(response.json["prompt_id"])
 
 
-def finished(server: Any, prompt_id: str, timeout: float = 60) -> dict[str, Any]:
-    """The history entry of a job, waited for."""
+def wait_for_history(server: Any, prompt_id: str, timeout: float = 60) -> dict[str, Any]:
+    """Wait for a job's history entry."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        entries = ask(server, f"/history/{prompt_id}").json
+        entries = request(server, f"/history/{prompt_id}").json
         if entries:
             return entries[prompt_id]
         time.sleep(0.005)
@@ -204,8 +204,8 @@ def finished(server: Any, prompt_id: str, timeout: float = 60) -> dict[str, Any]
 
 
 def run(server: Any, graph: Graph, **more: Any) -> dict[str, Any]:
-    """A job that must succeed; its history entry."""
-    entry = finished(server, post(server, graph, **more))
+    """Run a job that must succeed and return its history entry."""
+    entry = wait_for_history(server, post(server, graph, **more))
     assert entry["status"]["status_str"] == "success", entry["status"]
     return entry
 
@@ -223,6 +223,6 @@ def files(entry: dict[str, Any]) -> list[dict[str, str]]:
 def view(server: Any, file: dict[str, str]) -> bytes:
     from urllib.parse import urlencode
 
-    answer = ask(server, f"/view?{urlencode(file)}")
-    assert answer.status == 200
-    return answer.body
+    response = request(server, f"/view?{urlencode(file)}")
+    assert response.status == 200
+    return response.body

@@ -1,4 +1,4 @@
-"""Order, caching, laziness, interrupts, errors; and to whom messages go."""
+"""Executor: order, caching, lazy inputs, interrupts, errors and message recipients."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def _types(messages):
     return [message["type"] for message in messages if message["type"] != "progress_state"]
 
 
-def test_messages_come_in_the_recorded_order(engine) -> None:
+def test_executor_job_sends_messages_in_recorded_order(engine) -> None:
     listener = support.listen(engine)
     prompt_id = support.post(engine, support.empty_image(), client_id="c1")
-    assert _types(listener.until_over(prompt_id)) == [
+    assert _types(listener.until_finished(prompt_id)) == [
         "status",
         "status",
         "execution_start",
@@ -38,12 +38,12 @@ def test_messages_come_in_the_recorded_order(engine) -> None:
     ]
 
 
-def test_a_cached_rerun_tells_the_old_files_and_runs_nothing(engine) -> None:
+def test_executor_cached_rerun_reports_same_files_and_runs_nothing(engine) -> None:
     listener = support.listen(engine)
     first = support.post(engine, support.empty_image(), client_id="c1")
-    listener.until_over(first)
+    listener.until_finished(first)
     second = support.post(engine, support.empty_image(), client_id="c1")
-    messages = listener.until_over(second)
+    messages = listener.until_finished(second)
     assert _types(messages)[2:] == [
         "execution_start",
         "execution_cached",
@@ -54,34 +54,37 @@ def test_a_cached_rerun_tells_the_old_files_and_runs_nothing(engine) -> None:
     ]
     cached = next(m for m in messages if m["type"] == "execution_cached")
     assert cached["data"]["nodes"] == ["1", "2"]
-    assert support.finished(engine, first)["outputs"] == support.finished(engine, second)["outputs"]
+    assert (
+        support.wait_for_history(engine, first)["outputs"]
+        == support.wait_for_history(engine, second)["outputs"]
+    )
 
 
-def test_a_changed_seed_reruns_the_sampler_and_what_follows(engine) -> None:
+def test_executor_changed_seed_reruns_sampler_and_dependents(engine) -> None:
     support.run(engine, support.text_to_image(seed=1))
     listener = support.listen(engine)
     prompt_id = support.post(engine, support.text_to_image(seed=2), client_id="c1")
-    messages = listener.until_over(prompt_id)
+    messages = listener.until_finished(prompt_id)
     cached = next(m for m in messages if m["type"] == "execution_cached")
     assert cached["data"]["nodes"] == ["4", "5", "6", "7"]
     ran = [m["data"]["node"] for m in messages if m["type"] == "executing"]
     assert ran == ["3", "8", "9", None]
 
 
-def test_free_memory_forgets_results(engine) -> None:
+def test_free_memory_clears_cached_results(engine) -> None:
     support.run(engine, support.empty_image())
-    support.ask(engine, "/free", json_body={"free_memory": True})
+    support.request(engine, "/free", json_body={"free_memory": True})
     entry = support.run(engine, support.empty_image())
     assert entry["status"]["messages"][1][1]["nodes"] == []
 
 
-def test_previews_come_before_progress_with_metadata_and_after_it_without(engine) -> None:
+def test_previews_precede_progress_with_metadata_and_follow_it_without(engine) -> None:
     new, old = support.listen(engine, "new", previews=True), support.listen(engine, "old")
     for client, listener in (("new", new), ("old", old)):
         prompt_id = support.post(
             engine, support.text_to_image(seed=hash(client) % 1000, steps=2), client_id=client
         )
-        listener.until_over(prompt_id)
+        listener.until_finished(prompt_id)
     assert [o for o in new.order if o == "progress" or o.startswith("b")] == [
         "binary 4",
         "progress",
@@ -97,49 +100,49 @@ def test_previews_come_before_progress_with_metadata_and_after_it_without(engine
     assert old.frames[0][8:10] == b"\xff\xd8"
 
 
-def test_a_job_without_a_client_is_broadcast_in_part(engine) -> None:
+def test_executor_job_without_client_id_broadcasts_progress_only(engine) -> None:
     listener = support.listen(engine)
     support.run(engine, support.text_to_image(steps=2))
-    while not listener.silent_for(0.2):
+    while not listener.is_silent_for(0.2):
         pass
     seen = set(listener.order)
     assert {"progress_state", "progress", "binary 1", "status"} <= seen
     assert not seen & {"executing", "executed", "execution_start", "execution_success"}
 
 
-def test_an_interrupt_hits_the_job_it_names_only(lab) -> None:
-    prompt_id = support.post(lab, support.sleeper(20))
+def test_interrupt_with_prompt_id_stops_only_that_job(lab) -> None:
+    prompt_id = support.post(lab, support.sleep_graph(20))
     time.sleep(0.1)
-    support.ask(lab, "/interrupt", json_body={"prompt_id": str(uuid.uuid4())})
+    support.request(lab, "/interrupt", json_body={"prompt_id": str(uuid.uuid4())})
     time.sleep(0.1)
-    assert support.ask(lab, "/queue").json["queue_running"]
-    support.ask(lab, "/interrupt", json_body={"prompt_id": prompt_id})
-    entry = support.finished(lab, prompt_id, 5)
+    assert support.request(lab, "/queue").json["queue_running"]
+    support.request(lab, "/interrupt", json_body={"prompt_id": prompt_id})
+    entry = support.wait_for_history(lab, prompt_id, 5)
     assert entry["status"]["status_str"] == "error"
     assert entry["status"]["completed"] is False
     assert entry["status"]["messages"][-1][0] == "execution_interrupted"
 
 
-def test_a_blocking_node_is_interrupted_at_the_next_one(lab) -> None:
-    prompt_id = support.post(lab, support.sleeper(0.4, blocking=True))
+def test_interrupt_during_blocking_node_stops_at_next_node(lab) -> None:
+    prompt_id = support.post(lab, support.sleep_graph(0.4, blocking=True))
     time.sleep(0.1)
-    support.ask(lab, "/interrupt", method="POST", data=b"")
-    entry = support.finished(lab, prompt_id)
+    support.request(lab, "/interrupt", method="POST", data=b"")
+    entry = support.wait_for_history(lab, prompt_id)
     name, data = entry["status"]["messages"][-1]
     assert name == "execution_interrupted"
     assert data["node_id"] == "2"
 
 
-def test_an_idle_interrupt_does_not_hit_the_next_job(engine) -> None:
-    support.ask(engine, "/interrupt", method="POST", data=b"")
+def test_interrupt_while_idle_does_not_stop_next_job(engine) -> None:
+    support.request(engine, "/interrupt", method="POST", data=b"")
     support.run(engine, support.empty_image())
 
 
-def test_a_failed_job_keeps_what_had_run_and_names_the_node(lab) -> None:
+def test_executor_failed_node_keeps_earlier_outputs_and_names_node(lab) -> None:
     graph = support.empty_image()
     graph["3"] = {"class_type": "DemoRaise", "inputs": {"image": ["1", 0], "message": "boom"}}
     graph["4"] = {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}}
-    entry = support.finished(lab, support.post(lab, graph))
+    entry = support.wait_for_history(lab, support.post(lab, graph))
     name, data = entry["status"]["messages"][-1]
     assert name == "execution_error"
     assert (data["node_id"], data["node_type"]) == ("3", "DemoRaise")
@@ -148,7 +151,7 @@ def test_a_failed_job_keeps_what_had_run_and_names_the_node(lab) -> None:
     assert list(entry["outputs"]) == ["2"]
 
 
-def test_a_switch_runs_the_chosen_side_only(lab) -> None:
+def test_executor_switch_runs_selected_branch_only(lab) -> None:
     graph = support.empty_image()
     graph["3"] = {"class_type": "DemoRaise", "inputs": {"image": ["1", 0], "message": "boom"}}
     graph["4"] = {
@@ -159,63 +162,63 @@ def test_a_switch_runs_the_chosen_side_only(lab) -> None:
     support.run(lab, graph)
 
 
-def test_jobs_run_by_number_and_front_goes_first(lab) -> None:
-    blocker = support.post(lab, support.sleeper(0.3))
+def test_queue_runs_jobs_by_number_with_front_first(lab) -> None:
+    blocker = support.post(lab, support.sleep_graph(0.3))
     time.sleep(0.05)
     plain = support.post(lab, support.empty_image(2))
     early = support.post(lab, support.empty_image(3), number=-5)
     front = support.post(lab, support.empty_image(4), front=True)
     ids = [plain, early, front]
     for prompt_id in (blocker, *ids):
-        support.finished(lab, prompt_id)
-    order = list(support.ask(lab, "/history").json)
+        support.wait_for_history(lab, prompt_id)
+    order = list(support.request(lab, "/history").json)
     assert order == [blocker, early, front, plain]
 
 
-def test_a_deleted_pending_job_leaves_no_trace(lab) -> None:
-    blocker = support.post(lab, support.sleeper(0.4))
+def test_queue_deleted_pending_job_has_no_history(lab) -> None:
+    blocker = support.post(lab, support.sleep_graph(0.4))
     pending = support.post(lab, support.empty_image(2))
-    assert support.ask(lab, "/queue", json_body={"delete": [pending]}).status == 200
-    support.finished(lab, blocker)
+    assert support.request(lab, "/queue", json_body={"delete": [pending]}).status == 200
+    support.wait_for_history(lab, blocker)
     time.sleep(0.05)
-    assert support.ask(lab, f"/history/{pending}").json == {}
+    assert support.request(lab, f"/history/{pending}").json == {}
 
 
-def test_a_socket_that_connects_in_mid_run_is_told_the_node(lab) -> None:
-    prompt_id = support.post(lab, support.sleeper(0.8, 4), client_id="late")
+def test_socket_connected_during_run_receives_current_node(lab) -> None:
+    prompt_id = support.post(lab, support.sleep_graph(0.8, 4), client_id="late")
     time.sleep(0.1)
     listener = support.listen(lab, "late")
     message = listener.next()
     assert isinstance(message, dict)
     assert message == {"type": "executing", "data": {"node": "3"}}
-    listener.until_over(prompt_id)
+    listener.until_finished(prompt_id)
 
 
-def test_closing_an_older_socket_silences_the_newer_one(engine) -> None:
-    first, second = support.listen(engine, "twin"), support.listen(engine, "twin")
+def test_socket_closing_older_of_same_client_silences_newer(engine) -> None:
+    first, second = support.listen(engine, "same"), support.listen(engine, "same")
     first.socket.close()
     time.sleep(0.1)
-    support.run(engine, support.empty_image(), client_id="twin")
-    assert second.silent_for(0.2)
+    support.run(engine, support.empty_image(), client_id="same")
+    assert second.is_silent_for(0.2)
 
 
-def test_text_of_a_node_is_a_binary_frame(lab) -> None:
+def test_executor_node_text_is_sent_as_binary_frame(lab) -> None:
     listener = support.listen(lab)
     graph = support.empty_image()
     graph["3"] = {"class_type": "DemoText", "inputs": {"image": ["1", 0], "text": "42 %"}}
     graph["2"]["inputs"]["images"] = ["3", 0]
-    listener.until_over(support.post(lab, graph, client_id="c1"))
+    listener.until_finished(support.post(lab, graph, client_id="c1"))
     assert listener.frames == [b"\x00\x00\x00\x03\x00\x00\x00\x013" + b"42 %"]
 
 
-def test_the_same_number_and_id_with_another_prompt_is_refused_and_harms_nobody(lab) -> None:
-    support.post(lab, support.sleeper(0.3))
+def test_post_prompt_duplicate_number_and_id_is_rejected_and_queue_continues(lab) -> None:
+    support.post(lab, support.sleep_graph(0.3))
     time.sleep(0.05)
-    mine = str(uuid.uuid4())
-    first = support.post(lab, support.empty_image(2), prompt_id=mine, number=50)
-    body = {"prompt": support.empty_image(3), "prompt_id": mine, "number": 50}
-    assert support.ask(lab, "/prompt", json_body=body).status == 500
-    support.finished(lab, first)
+    prompt_id = str(uuid.uuid4())
+    first = support.post(lab, support.empty_image(2), prompt_id=prompt_id, number=50)
+    body = {"prompt": support.empty_image(3), "prompt_id": prompt_id, "number": 50}
+    assert support.request(lab, "/prompt", json_body=body).status == 500
+    support.wait_for_history(lab, first)
     support.run(lab, support.empty_image(4))
 
 
@@ -229,8 +232,8 @@ def _chain(length: int) -> support.Graph:
     return graph
 
 
-def test_a_deep_graph_runs_and_an_absurd_one_is_refused_without_harm(engine) -> None:
+def test_post_prompt_deep_graph_runs_and_excessive_depth_is_rejected(engine) -> None:
     support.run(engine, _chain(200))
-    answer = support.ask(engine, "/prompt", json_body={"prompt": _chain(5000)})
-    assert answer.status == 400
+    response = support.request(engine, "/prompt", json_body={"prompt": _chain(5000)})
+    assert response.status == 400
     support.run(engine, support.empty_image(2))

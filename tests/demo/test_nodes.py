@@ -1,4 +1,4 @@
-"""What nodes make: sizes, files, metadata, determinism, masks."""
+"""Demo nodes: image sizes, files, metadata, determinism and masks."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ def _save(graph: support.Graph, link: list[Any]) -> support.Graph:
 # -- sampling --------------------------------------------------------------------------------
 
 
-def test_size_and_batch_are_honoured(engine) -> None:
+def test_ksampler_size_and_batch_match_latent(engine) -> None:
     entry = support.run(engine, support.text_to_image(width=160, height=96, batch=3))
     pictures = [_pixels(engine, entry, index) for index in range(3)]
     assert all(p.shape == (96, 160, 3) for p in pictures)
     assert not np.array_equal(pictures[0], pictures[1])
 
 
-def test_the_same_settings_give_the_same_picture_and_other_seeds_another(engine) -> None:
+def test_ksampler_same_settings_repeat_picture_and_any_change_alters_it(engine) -> None:
     def paint(**settings: Any) -> np.ndarray:
-        support.ask(engine, "/free", json_body={"free_memory": True})
+        support.request(engine, "/free", json_body={"free_memory": True})
         return _pixels(engine, support.run(engine, support.text_to_image(**settings)))
 
     first = paint(seed=7)
@@ -69,10 +69,10 @@ def test_the_same_settings_give_the_same_picture_and_other_seeds_another(engine)
         assert not np.array_equal(first, paint(**change)), change
 
 
-def test_a_denoise_below_one_keeps_the_loaded_picture_in_sight(engine) -> None:
+def test_ksampler_denoise_below_one_keeps_loaded_picture(engine) -> None:
     ramp = np.tile(np.linspace(0, 255, 128, dtype=np.uint8), (96, 1))
-    given = np.stack([ramp, ramp, ramp], axis=-1)
-    support.upload(engine, "ramp.png", _png(given))
+    loaded = np.stack([ramp, ramp, ramp], axis=-1)
+    support.upload(engine, "ramp.png", _png(loaded))
 
     def correlation(denoise: float) -> float:
         graph = support.text_to_image(denoise=denoise)
@@ -86,7 +86,7 @@ def test_a_denoise_below_one_keeps_the_loaded_picture_in_sight(engine) -> None:
     assert correlation(0.2) > correlation(0.6) > abs(correlation(1.0))
 
 
-def test_outside_the_mask_nothing_changes(engine) -> None:
+def test_ksampler_latent_noise_mask_leaves_outside_unchanged(engine) -> None:
     random = np.random.default_rng(1).integers(0, 255, (96, 128, 4), np.uint8)
     random[..., 3] = 255
     random[:, 64:, 3] = 0  # transparent on the right: that is the mask
@@ -104,7 +104,7 @@ def test_outside_the_mask_nothing_changes(engine) -> None:
     assert not np.array_equal(done[:, 70:], random[:, 70:, :3])
 
 
-def test_two_advanced_samplers_share_the_steps(engine) -> None:
+def test_ksampler_advanced_two_stages_split_steps(engine) -> None:
     graph = support.text_to_image()
     shared = {
         k: v for k, v in graph["3"]["inputs"].items() if k not in ("seed", "denoise", "steps")
@@ -129,12 +129,12 @@ def test_two_advanced_samplers_share_the_steps(engine) -> None:
     graph["33"]["inputs"]["latent_image"] = ["3", 0]
     graph["8"]["inputs"]["samples"] = ["33", 0]
     listener = support.listen(engine)
-    messages = listener.until_over(support.post(engine, graph, client_id="c1"))
+    messages = listener.until_finished(support.post(engine, graph, client_id="c1"))
     steps = [(m["data"]["node"], m["data"]["max"]) for m in messages if m["type"] == "progress"]
     assert steps == [("3", 3)] * 3 + [("33", 2)] * 2
 
 
-# -- pictures --------------------------------------------------------------------------------
+# -- images ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_two_advanced_samplers_share_the_steps(engine) -> None:
         ),
     ],
 )
-def test_pictures_get_the_size_asked_for(engine, class_type, inputs, shape) -> None:
+def test_image_node_output_has_requested_size(engine, class_type, inputs, shape) -> None:
     graph = support.empty_image(0x102030)
     name = "input" if class_type == "ResizeImageMaskNode" else "image"
     graph["3"] = {"class_type": class_type, "inputs": {name: ["1", 0], **inputs}}
@@ -187,7 +187,7 @@ def test_pictures_get_the_size_asked_for(engine, class_type, inputs, shape) -> N
     assert _pixels(engine, entry).shape[:2] == shape
 
 
-def test_an_inverted_picture_is_inverted(engine) -> None:
+def test_image_invert_inverts_pixels(engine) -> None:
     graph = {
         "1": support.empty_image(0x102030)["1"],
         "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
@@ -196,7 +196,7 @@ def test_an_inverted_picture_is_inverted(engine) -> None:
     assert pixels[0, 0].tolist() == [255 - 0x10, 255 - 0x20, 255 - 0x30]
 
 
-def test_a_composite_follows_its_mask(engine) -> None:
+def test_image_composite_masked_pastes_inside_mask_only(engine) -> None:
     half = np.zeros((64, 64), np.uint8)
     half[:, 32:] = 255
     support.upload(engine, "half.png", _png(half))
@@ -221,7 +221,7 @@ def test_a_composite_follows_its_mask(engine) -> None:
     assert pixels[5, 60].tolist() == [0, 0, 255]
 
 
-def test_overwriting_an_input_runs_its_loader_again(engine) -> None:
+def test_load_image_overwritten_upload_reruns_loader(engine) -> None:
     graph = _save({"1": {"class_type": "LoadImage", "inputs": {"image": "x.png"}}}, ["1", 0])
     for color in (10, 200):
         data = _png(np.full((8, 8, 3), color, np.uint8))
@@ -232,7 +232,7 @@ def test_overwriting_an_input_runs_its_loader_again(engine) -> None:
 # -- files and metadata ----------------------------------------------------------------------
 
 
-def test_png_carries_prompt_and_workflow(engine) -> None:
+def test_save_image_png_contains_prompt_and_workflow(engine) -> None:
     graph = support.empty_image()
     picture = _picture(engine, support.run(engine, graph, extra_data=EXTRA))
     assert json.loads(picture.text["prompt"]) == graph
@@ -249,7 +249,7 @@ def _frames(node: str, **inputs: Any) -> support.Graph:
     return graph
 
 
-def test_animated_webp_carries_exif(engine) -> None:
+def test_save_animated_webp_contains_exif_metadata(engine) -> None:
     graph = _frames("SaveAnimatedWEBP", fps=6.0, lossless=True, quality=80, method="default")
     entry = support.run(engine, graph, extra_data=EXTRA)
     assert entry["outputs"]["2"]["animated"] == [True]
@@ -259,14 +259,14 @@ def test_animated_webp_carries_exif(engine) -> None:
     assert exif[0x010F] == 'workflow:{"id": "wf-9"}'
 
 
-def test_animated_png_carries_comf_chunks(engine) -> None:
+def test_save_animated_png_contains_comf_chunks(engine) -> None:
     graph = _frames("SaveAnimatedPNG", fps=6.0, compress_level=4)
     data = support.view(engine, support.files(support.run(engine, graph, extra_data=EXTRA))[0])
     assert data.count(b"comf") == 3
     assert b'workflow\0{"id": "wf-9"}' in data
 
 
-def test_mp4_carries_tags_and_sound(engine) -> None:
+def test_save_video_mp4_contains_tags_and_audio(engine) -> None:
     graph = {
         "1": support.empty_image(0x336699, batch_size=9)["1"],
         "2": {
@@ -298,7 +298,7 @@ def test_mp4_carries_tags_and_sound(engine) -> None:
         assert len(container.streams.audio) == 1
 
 
-def test_a_loaded_video_comes_apart_again(engine) -> None:
+def test_load_video_components_return_saved_frames(engine) -> None:
     first = _frames("SaveWEBM", codec="vp9", fps=8.0, crf=30.0)
     data = support.view(engine, support.files(support.run(engine, first))[0])
     support.upload(engine, "clip.webm", data)
@@ -319,7 +319,7 @@ def test_a_loaded_video_comes_apart_again(engine) -> None:
         ("SaveAudioAdvanced", {"format": "mp3", "format.quality": "V0"}, ".mp3"),
     ],
 )
-def test_sound_files_carry_tags(engine, node, inputs, suffix) -> None:
+def test_save_audio_files_contain_metadata_tags(engine, node, inputs, suffix) -> None:
     graph = {
         "1": {
             "class_type": "EmptyAudio",
@@ -337,7 +337,7 @@ def test_sound_files_carry_tags(engine, node, inputs, suffix) -> None:
     assert json.loads(tags["prompt"]) == graph
 
 
-def test_a_mesh_is_a_real_glb(engine) -> None:
+def test_save_glb_mesh_is_valid_glb(engine) -> None:
     sampler = support.text_to_image()
     graph = {k: sampler[k] for k in ("4", "6", "7", "3")}
     graph["5"] = {
@@ -369,7 +369,7 @@ def test_a_mesh_is_a_real_glb(engine) -> None:
     assert "prompt" in json.loads(data[20 : 20 + size])["asset"]["extras"]
 
 
-def test_values_are_computed(engine) -> None:
+def test_math_expression_computes_value(engine) -> None:
     graph = {
         "1": {"class_type": "PrimitiveInt", "inputs": {"value": 7}},
         "2": {
@@ -381,7 +381,7 @@ def test_values_are_computed(engine) -> None:
     assert support.run(engine, graph)["outputs"]["3"]["text"] == ["15"]
 
 
-def test_expressions_can_do_nothing_but_arithmetic(engine) -> None:
+def test_math_expression_rejects_everything_but_arithmetic(engine) -> None:
     graph = {
         "2": {
             "class_type": "ComfyMathExpression",
@@ -389,17 +389,17 @@ def test_expressions_can_do_nothing_but_arithmetic(engine) -> None:
         },
         "3": {"class_type": "PreviewAny", "inputs": {"source": ["2", 1]}},
     }
-    entry = support.finished(engine, support.post(engine, graph))
+    entry = support.wait_for_history(engine, support.post(engine, graph))
     assert entry["status"]["status_str"] == "error"
 
 
-# All graphs of the presets run in tests/jobs/test_presets_in_jobs.py.
+# tests/jobs/test_presets_in_jobs.py runs the graphs of all presets.
 
 
-def test_no_preset_names_a_model_that_is_not_listed(engine) -> None:
+def test_models_route_lists_every_preset_model_file(engine) -> None:
     listed = {
-        folder: set(support.ask(engine, f"/models/{folder}").json)
-        for folder in support.ask(engine, "/models").json
+        folder: set(support.request(engine, f"/models/{folder}").json)
+        for folder in support.request(engine, "/models").json
     }
     for preset in list_presets():
         for model in preset.all_models() if not preset.custom_nodes else ():

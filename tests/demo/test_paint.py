@@ -1,4 +1,4 @@
-"""The painter: every scene, every size, the same twice; films that hold together."""
+"""Painter: every scene and size, determinism, previews and smooth films."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _brief(prompt: str, width: int = 192, height: int = 128, **more) -> paint.Br
 
 
 @pytest.mark.parametrize("scene", sorted(SCENES))
-def test_every_scene_is_painted_with_range_and_without_flat_areas(scene) -> None:
+def test_paint_scene_has_tonal_range_without_clipped_areas(scene) -> None:
     picture = paint.picture(_brief(scene if scene != "portrait" else "portrait of a woman"))
     assert picture.shape == (128, 192, 3)
     assert picture.dtype == np.uint8
@@ -27,17 +27,17 @@ def test_every_scene_is_painted_with_range_and_without_flat_areas(scene) -> None
 
 @pytest.mark.parametrize(("width", "height"), [(16, 16), (64, 512), (512, 64), (17, 33), (1, 1)])
 @pytest.mark.parametrize("scene", sorted(SCENES))
-def test_any_size_can_be_painted(scene, width, height) -> None:
+def test_paint_scene_at_any_size_returns_that_shape(scene, width, height) -> None:
     assert paint.picture(_brief(scene, width, height)).shape == (height, width, 3)
 
 
-def test_the_same_brief_gives_the_same_picture() -> None:
+def test_paint_same_brief_is_deterministic() -> None:
     first, second = (paint.picture(_brief("city at night, rain")) for _ in range(2))
     assert np.array_equal(first, second)
 
 
 @pytest.mark.parametrize("prompt", ["oil painting of a harbour", "watercolour of a forest"])
-def test_styles_change_the_picture(prompt) -> None:
+def test_paint_style_words_change_picture(prompt) -> None:
     plain = paint.picture(_brief(prompt.split(" of a ")[1]))
     assert not np.array_equal(plain, paint.picture(_brief(prompt)))
 
@@ -53,29 +53,29 @@ def test_styles_change_the_picture(prompt) -> None:
         ("A CAT ON A WALL", "cat"),
     ],
 )
-def test_words_choose_the_scene(prompt, scene) -> None:
+def test_understand_prompt_words_select_scene(prompt, scene) -> None:
     assert understand(prompt, "", 1).scene == scene
 
 
-def test_the_negative_prompt_takes_things_away() -> None:
+def test_understand_negative_prompt_removes_objects() -> None:
     assert understand("sea with boats", "", 1).has("boats")
     assert not understand("sea with boats", "boats", 1).has("boats")
 
 
 @pytest.mark.parametrize("prompt", ["", "xyzzy", "\0\ud800", "日本の庭", "a" * 10_000])
-def test_any_prompt_is_painted(prompt) -> None:
+def test_paint_arbitrary_prompt_returns_picture(prompt) -> None:
     assert paint.picture(_brief(prompt, 64, 48)).shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize("prompt", ["a harbour at dusk", "abstract silk", "city at night"])
-def test_frames_follow_each_other_smoothly(prompt) -> None:
+def test_film_consecutive_frames_change_smoothly(prompt) -> None:
     frames = [f.astype(np.float32) for f in paint.film(_brief(prompt), 5, 16)]
     step = np.abs(frames[1] - frames[0]).mean()
     whole = np.abs(frames[4] - paint.picture(_brief("desert at noon")).astype(np.float32)).mean()
     assert 0.05 < step < whole / 2
 
 
-def test_previews_go_from_noise_to_the_picture_within_512_pixels() -> None:
+def test_stage_previews_converge_to_picture_within_512_pixels() -> None:
     sketch = paint.sketch(_brief("mountains at dawn", 1024, 512))
     stages = [paint.stage(sketch, part, 1) for part in (0.1, 0.5, 1.0)]
     assert all(stage.size == (512, 256) for stage in stages)
@@ -85,7 +85,7 @@ def test_previews_go_from_noise_to_the_picture_within_512_pixels() -> None:
 
 
 @pytest.mark.nightly
-def test_a_large_picture_is_fast() -> None:
+def test_paint_large_picture_is_fast() -> None:
     started = time.process_time()
     paint.picture(_brief("a harbour at dusk", 1024, 1024))
     assert time.process_time() - started < 1.2

@@ -1,4 +1,4 @@
-"""The recorded requests once more, against the engine: what differs is listed, with the reason."""
+"""Recorded requests replayed against the engine; each known difference has its reason."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from comfy_ui.demo import DemoServer, Faults
 from tests.conftest import PROTOCOL
 from tests.demo import support
 
-# GET routes that answer otherwise than recorded, and why.
+# GET routes whose response differs from the recording, and why.
 GET_DIFFERS = {
     "/experiment/models/checkpoints": "sizes and dates of files that do not exist here",
     "/extensions": "the engine has no web interface, so no scripts for it",
 }
-# Keys of bodies that are there in one only, and why.
+# Keys of bodies that only one side has, and why.
 KEYS_DIFFER = {
     "display_name": "specs are those of 0.33.0, which adds display names to some inputs",
     "output_tooltips": "sentences are not copied",
@@ -35,7 +35,7 @@ KEYS_DIFFER = {
     "latent_upscale_models": "a folder of newer cores",
     "frame_interpolation": "a folder of newer cores",
 }
-# Test classes of the recording, and what stands for them here.
+# Test node classes of the recording and their equivalents here.
 LAB = {
     "LabSleep": "DemoSleep",
     "LabBlockingSleep": "DemoSleep",
@@ -57,7 +57,7 @@ def _load(name: str) -> list[dict[str, Any]]:
 
 
 def _differences(recorded: Any, seen: Any, at: str = "") -> list[str]:
-    """Where two bodies differ in keys or types. Dicts keyed by ids are compared by one entry."""
+    """List differences in keys or types; lists are compared by their first entry."""
     if recorded is None or seen is None:
         return []
     if isinstance(recorded, bool) != isinstance(seen, bool):
@@ -66,22 +66,22 @@ def _differences(recorded: Any, seen: Any, at: str = "") -> list[str]:
         return []
     if type(recorded) is not type(seen):
         return [f"{at}: {type(recorded).__name__} / {type(seen).__name__}"]
-    found: list[str] = []
+    differences: list[str] = []
     if isinstance(recorded, dict):
-        found += [
+        differences += [
             f"{at}.{key}: only {'recorded' if key in recorded else 'here'}"
             for key in recorded.keys() ^ seen.keys()
             if key not in KEYS_DIFFER
         ]
         for key in recorded.keys() & seen.keys():
             if key not in KEYS_DIFFER:
-                found += _differences(recorded[key], seen[key], f"{at}.{key}")
+                differences += _differences(recorded[key], seen[key], f"{at}.{key}")
     if isinstance(recorded, list) and recorded and seen:
-        found += _differences(recorded[0], seen[0], f"{at}[0]")
-    return found
+        differences += _differences(recorded[0], seen[0], f"{at}[0]")
+    return differences
 
 
-def test_get_routes_answer_as_recorded(old) -> None:
+def test_get_routes_respond_as_recorded(old) -> None:
     problems = []
     for entry in _load("http_get_routes.json"):
         request = entry["request"]
@@ -92,20 +92,20 @@ def test_get_routes_answer_as_recorded(old) -> None:
             name: value.replace("http://127.0.0.1:8188", old.url)
             for name, value in request.get("headers", {}).items()
         }
-        answer = support.ask(old, path, headers=headers)
-        if answer.status != entry["status"]:
-            problems.append(f"{path}: {entry['status']} / {answer.status}")
+        response = support.request(old, path, headers=headers)
+        if response.status != entry["status"]:
+            problems.append(f"{path}: {entry['status']} / {response.status}")
             continue
         recorded_type = entry["headers"].get("Content-Type", "")
-        if recorded_type != answer.headers.get("content-type", ""):
-            problems.append(f"{path}: {recorded_type} / {answer.headers.get('content-type')}")
+        if recorded_type != response.headers.get("content-type", ""):
+            problems.append(f"{path}: {recorded_type} / {response.headers.get('content-type')}")
         if isinstance(entry["body"], dict | list) and not GET_DIFFERS.get(path):
-            problems += [f"{path} {d}" for d in _differences(entry["body"], answer.json)]
+            problems += [f"{path} {d}" for d in _differences(entry["body"], response.json)]
     assert not problems, "\n".join(problems)
 
 
 def _node_errors(body: Any) -> Any:
-    """What matters of an error: types, nodes, inputs; and the texts, file lists aside."""
+    """Reduce an error to its types, nodes, inputs and texts, without file lists."""
     if not isinstance(body, dict):
         return body
     return {
@@ -122,14 +122,14 @@ def _node_errors(body: Any) -> Any:
     }
 
 
-# Validation requests that end otherwise, and why.
+# Validation requests whose outcome differs, and why.
 VALIDATION_DIFFERS = {
     "extra_data null": "kills the worker; has a test of its own",
     "101 MiB body": "its 101 MiB are not in the recording; has a test of its own",
 }
 
 
-def test_post_prompt_accepts_and_refuses_as_recorded(old) -> None:
+def test_post_prompt_accepts_and_rejects_as_recorded(old) -> None:
     support.upload(old, "lab.png", _png())
     problems, compared = [], 0
     for entry in _load("http_prompt_validation.json"):
@@ -146,10 +146,12 @@ def test_post_prompt_accepts_and_refuses_as_recorded(old) -> None:
         else:
             continue  # cut short in the recording
         compared += 1
-        answer = support.ask(old, request["path"], data=data, method="POST")
-        body = answer.json if "json" in answer.headers["content-type"] else answer.body.decode()
-        if answer.status != entry["status"]:
-            problems.append(f"{note}: {entry['status']} / {answer.status} {body}")
+        response = support.request(old, request["path"], data=data, method="POST")
+        body = (
+            response.json if "json" in response.headers["content-type"] else response.body.decode()
+        )
+        if response.status != entry["status"]:
+            problems.append(f"{note}: {entry['status']} / {response.status} {body}")
         elif _node_errors(body) != _node_errors(entry["body"]):
             problems.append(f"{note}:\n  {_node_errors(entry['body'])}\n  {_node_errors(body)}")
     assert compared > 45
@@ -166,11 +168,11 @@ def _png() -> bytes:
     return buffer.getvalue()
 
 
-# -- the push channel ------------------------------------------------------------------------
+# -- WebSocket messages ----------------------------------------------------------------------
 
 
 def _blocks(messages: list[dict[str, Any]]) -> dict[str, Any]:
-    """The order of a job's messages: around the nodes, and within each node that ran."""
+    """Return the order of a job's messages: around the nodes and within each node that ran."""
     around: list[str] = []
     nodes: dict[str, list[str]] = {}
     current: str | None = None
@@ -213,12 +215,12 @@ TRANSCRIPTS = [
 ]
 
 
-def _translated(prompt: dict[str, Any], known: set[str]) -> dict[str, Any] | None:
-    """A recorded prompt with our names, or None when it uses a class that is not here."""
+def _translate_prompt(prompt: dict[str, Any], available: set[str]) -> dict[str, Any] | None:
+    """Translate a recorded prompt to the engine's node classes; None if one is missing."""
     graph = json.loads(json.dumps(prompt))
     for node in graph.values():
         node["class_type"] = LAB.get(node["class_type"], node["class_type"])
-        if node["class_type"] not in known:
+        if node["class_type"] not in available:
             return None
         if node["class_type"] == "DemoSleep":
             node["inputs"] |= {"seconds": 0.05, "steps": node["inputs"].get("steps", 1)}
@@ -233,7 +235,7 @@ def _translated(prompt: dict[str, Any], known: set[str]) -> dict[str, Any] | Non
 
 
 @pytest.mark.parametrize("name", TRANSCRIPTS)
-def test_messages_come_in_the_recorded_order(name) -> None:
+def test_messages_arrive_in_recorded_order(name) -> None:
     entries = _load(name)
     by_job: dict[str, list[dict[str, Any]]] = {}
     for entry in entries:
@@ -242,7 +244,7 @@ def test_messages_come_in_the_recorded_order(name) -> None:
             by_job.setdefault(prompt_id, []).append(entry["text"])
     compared = 0
     with DemoServer(core="0.3.64", faults=Faults(test_nodes=True)) as server:
-        known = set(support.ask(server, "/object_info").json)
+        available = set(support.request(server, "/object_info").json)
         support.upload(server, "lab.png", _png())
         listener = support.listen(server)
         for entry in entries:
@@ -250,26 +252,29 @@ def test_messages_come_in_the_recorded_order(name) -> None:
             if request.get("path") != "/prompt" or "prompt_id" not in entry["body"]:
                 continue
             recorded = by_job.get(entry["body"]["prompt_id"])
-            graph = _translated(request["json"]["prompt"], known)
+            graph = _translate_prompt(request["json"]["prompt"], available)
             if not recorded or graph is None or entry["body"]["node_errors"]:
                 continue
-            theirs = _blocks(recorded)
-            if theirs["around"][-2:-1] == ["execution_interrupted"]:
+            recorded_blocks = _blocks(recorded)
+            if recorded_blocks["around"][-2:-1] == ["execution_interrupted"]:
                 continue  # interrupts have tests of their own
             prompt_id = support.post(server, graph, client_id="c1")
             ours = _blocks(
                 [
                     m
-                    for m in listener.until_over(prompt_id)
+                    for m in listener.until_finished(prompt_id)
                     if m["data"].get("prompt_id") == prompt_id
                 ]
             )
-            if "VAEDecode" in str(recorded) and "execution_error" in theirs["around"]:
+            if "VAEDecode" in str(recorded) and "execution_error" in recorded_blocks["around"]:
                 continue  # a model of the wrong shape: no models here, so it is no error
-            assert ours["around"] == theirs["around"]
-            for node in ours["nodes"].keys() & theirs["nodes"].keys():
-                if "executed from the cache" in ours["nodes"][node] + theirs["nodes"][node]:
+            assert ours["around"] == recorded_blocks["around"]
+            for node in ours["nodes"].keys() & recorded_blocks["nodes"].keys():
+                if (
+                    "executed from the cache"
+                    in ours["nodes"][node] + recorded_blocks["nodes"][node]
+                ):
                     continue
-                assert ours["nodes"][node] == theirs["nodes"][node], (name, node)
+                assert ours["nodes"][node] == recorded_blocks["nodes"][node], (name, node)
             compared += 1
     assert compared
