@@ -19,6 +19,7 @@ from comfy_ui.prompts import (
     enhance_prompt,
     stream_enhance,
 )
+from comfy_ui.prompts.language_models.llm import _within
 from tests.prompts.support import MODEL, LlmServer, Reply, says, says_prompt
 
 GOOD = "a cat on a sunlit sill"
@@ -155,6 +156,17 @@ def test_a_slow_model_is_given_up_in_time(llm: LlmServer, reply: Reply) -> None:
     assert time.monotonic() - started < 3
     assert draft.source == "rules"
     assert "too long" in draft.reason
+
+
+async def test_ask_cancelled_as_answer_arrives_is_cancelled() -> None:
+    """On Python 3.11 ``asyncio.wait_for`` returns the answer and forgets the cancellation."""
+    answer = asyncio.get_running_loop().create_future()
+    waiting = asyncio.create_task(_within(time.monotonic() + 60, answer))
+    await asyncio.sleep(0)
+    answer.set_result("a piece")
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
 
 
 def test_a_server_that_is_not_there_is_said_to_be_so() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from starlette.requests import Request
 
 from comfy_ui.settings import Settings
 from comfy_ui.web.auth.access import Access, AccessMode
+from comfy_ui.web.tabs.create import enhance_prompt
 from comfy_ui.web.tabs.create.enhance_prompt import EnhanceHandler
 from tests.web.house import open_house
 
@@ -43,3 +45,32 @@ async def test_a_description_is_told_once(enhance: EnhanceHandler, request_: gr.
     told: list[Any] = [part async for part in enhance._describe(event, request_)]  # type: ignore[arg-type]
     assert told[-1] == gr.skip()
     assert sum("not a picture" in str(part) for part in told) == 1
+
+
+async def test_enhance_stop_with_swallowed_cancellation_ends_draft(
+    enhance: EnhanceHandler, request_: gr.Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library that swallows the cancellation must not keep a stopped draft on the page."""
+    swallowed = asyncio.Event()
+
+    async def stubborn(prompt: str, **_: Any) -> AsyncIterator[str]:
+        await asyncio.sleep(0.2)  # the card is drawn ten times a second
+        yield f"{prompt} asleep"
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            swallowed.set()
+        while True:
+            yield " and more"
+            await asyncio.sleep(0.2)
+
+    monkeypatch.setattr(enhance_prompt, "stream_enhance", stubborn)
+    monkeypatch.setattr(enhance_prompt, "find_model", lambda **_: SimpleNamespace(name="a model"))
+    async with asyncio.timeout(20):
+        cards = []
+        async for card in enhance._write("a cat", "{}", request_):
+            cards.append(card)
+            if "a cat asleep" in str(card) and not swallowed.is_set():
+                assert await enhance._stop(request_) == ""
+    assert swallowed.is_set()
+    assert "and more" not in str(cards)

@@ -203,7 +203,8 @@ async def _next(chunks: Any) -> Any:
 
 async def _within(deadline: float, waited: Any) -> Any:
     try:
-        return await asyncio.wait_for(waited, max(0.01, deadline - time.monotonic()))
+        async with asyncio.timeout(max(0.01, deadline - time.monotonic())):
+            return await waited
     except TimeoutError as error:
         raise LanguageModelError(
             "The language model took too long.",

@@ -156,9 +156,10 @@ class EnhanceHandler:
         writing.add_done_callback(lambda _: parts.put_nowait(None))
         try:
             yield ""  # show something at once, even while a model is being loaded
-            while (part := await parts.get()) is not None:
+            # Stop ends the draft at once, even if a library delays or swallows the cancellation.
+            while (part := await parts.get()) is not None and self._writing.get(page) is writing:
                 yield part
-            if not writing.cancelled():
+            if writing.done() and not writing.cancelled():
                 writing.result()
         finally:
             writing.cancel()
