@@ -1,4 +1,4 @@
-"""A name server for tests, at the lowest level there is, and a note of every connection."""
+"""A fake DNS for tests, in place of ``socket.getaddrinfo``, and a record of every connection."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import pytest
 
 
 class Names:
-    """What names mean (``answers``), who asked, and where was connected to.
+    """The addresses of each name (``answers``), the lookups, and the addresses connected to.
 
-    An answer is a list of addresses, or several of them, of which each question takes the next and
-    all later ones the last.
+    A name has one or more lists of addresses: each lookup gets the next list, later ones the last.
     """
 
     def __init__(self) -> None:
@@ -38,16 +37,16 @@ class Names:
 
 @contextmanager
 def names() -> Iterator[Names]:
-    """Both are in force for all of this process."""
-    made = Names()
+    """Patch the lookups and connections of this process."""
+    dns = Names()
     connect = socket.socket.connect
 
-    def noted(self: socket.socket, address: Any) -> None:
+    def record_connect(self: socket.socket, address: Any) -> None:
         if self.family in {socket.AF_INET, socket.AF_INET6}:
-            made.connected.append(address[0])
+            dns.connected.append(address[0])
         connect(self, address)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket, "getaddrinfo", made.getaddrinfo)
-        patch.setattr(socket.socket, "connect", noted)
-        yield made
+        patch.setattr(socket, "getaddrinfo", dns.getaddrinfo)
+        patch.setattr(socket.socket, "connect", record_connect)
+        yield dns

@@ -1,4 +1,4 @@
-"""A publisher of model files over https: ranges, tags, logins, and what goes wrong on the way."""
+"""A model file server over HTTPS with ranges, ETags, logins and faults."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
 
 @dataclass
 class Publisher:
-    """What it serves and how; change it as it runs."""
+    """Content and behavior of the server; may be changed while it runs."""
 
     url: str
     content: bytes = WEIGHTS
     etag: str | None = '"one"'
     token: str | None = None
-    """Who does not send it gets a 401."""
+    """Requests without this token get a 401."""
     linked: str | None = None
-    """The digest that it tells as Hugging Face does."""
+    """The digest sent as ``x-linked-etag``, as Hugging Face does."""
     cuts: list[int] = field(default_factory=list)
-    """After how many bytes the next answers break off."""
+    """The number of bytes after which each of the next responses breaks off."""
     statuses: list[int] = field(default_factory=list)
-    """What the next requests get instead of the file."""
+    """Statuses of the next responses, instead of the file."""
     moved_to: str | None = None
     gate: threading.Event | None = None
     """Sends a part of the file, then waits for it."""
@@ -65,9 +65,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _file(self, here: Publisher, headers: dict[str, str]) -> None:
         start, status, more = 0, 200, {}
-        wanted = headers.get("range")
-        if wanted and headers.get("if-range", here.etag) == here.etag:
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+        byte_range = headers.get("range")
+        if byte_range and headers.get("if-range", here.etag) == here.etag:
+            start = int(byte_range.removeprefix("bytes=").rstrip("-"))
             if start >= len(here.content):
                 about = {"content-range": f"bytes */{len(here.content)}", "content-length": "0"}
                 return self._head(416, about)
@@ -107,7 +107,7 @@ def publishing(authority: trustme.CA) -> Iterator[Publisher]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    # A client that turns the certificate down is no news.
+    # A client that rejects the certificate is part of a test.
     server.handle_error = lambda *_: None  # type: ignore[method-assign]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)

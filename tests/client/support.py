@@ -1,4 +1,4 @@
-"""Graphs small enough for any engine, and a server that answers exactly what a test wants."""
+"""Small graphs, and a scripted HTTP server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from comfy_ui.client.transport.request import ApiResponse
 
 
 def image_graph(color: int = 1, *, width: int = 16, prefix: str = "test") -> dict[str, Any]:
-    """EmptyImage → SaveImage. Another colour is another job: nothing comes from a cache."""
+    """EmptyImage → SaveImage. Another color makes another job, so that the cache is not used."""
     return {
         "1": {
             "class_type": "EmptyImage",
@@ -136,7 +136,7 @@ class ScriptedServer:
 
 
 def history_of(prompt_id: str, filename: str = "a_00001_.png") -> dict[str, Any]:
-    """The history of one successful job, as a real server tells it."""
+    """The history of one successful job, as a real server returns it."""
     return {
         prompt_id: {
             "prompt": [1, prompt_id, image_graph(), {}, ["2"]],
@@ -161,7 +161,7 @@ EMPTY_QUEUE = {"queue_running": [], "queue_pending": []}
 
 
 class Awaited:
-    """The blocking client behind awaited calls, so that one test tells of both."""
+    """The sync client behind awaitable methods, so that one test covers both clients."""
 
     def __init__(self, client: ComfyClient) -> None:
         self.client = client
@@ -187,5 +187,5 @@ async def open_client(kind: str, url: str, **options: Any) -> AsyncIterator[Any]
 
 
 async def saved(result: Result[Any], folder: Path) -> list[Path]:
-    came = await asyncio.to_thread(result.save, folder)  # the server may be in this thread
-    return await came if inspect.isawaitable(came) else came
+    paths = await asyncio.to_thread(result.save, folder)  # the server may be in this thread
+    return await paths if inspect.isawaitable(paths) else paths

@@ -1,4 +1,4 @@
-"""Whatever people paste becomes the one address that they mean."""
+"""Server addresses as users paste them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from comfy_ui.errors import InvalidAddressError
         ("http://host/ü pfad", "http://host/%C3%BC%20pfad"),
     ],
 )
-def test_a_pasted_address_is_understood(pasted: str, base_url: str) -> None:
+def test_parse_address_pasted_text_returns_base_url(pasted: str, base_url: str) -> None:
     assert parse_address(pasted).base_url == base_url
 
 
@@ -53,45 +53,45 @@ def test_a_pasted_address_is_understood(pasted: str, base_url: str) -> None:
         "http://a@b@[",
     ],
 )
-def test_what_is_no_address_is_refused_with_a_hint(pasted: str) -> None:
+def test_parse_address_invalid_text_raises_with_hint(pasted: str) -> None:
     with pytest.raises(InvalidAddressError) as caught:
         parse_address(pasted)
     assert caught.value.hint
 
 
-def test_the_socket_has_the_same_host_port_and_prefix() -> None:
+def test_parse_address_ws_base_url_keeps_host_port_and_prefix() -> None:
     assert parse_address("https://gpu:8443/comfy").ws_base_url == "wss://gpu:8443/comfy"
     assert parse_address("[::1]:8188").ws_base_url == "ws://[::1]:8188"
 
 
-def test_a_user_in_the_address_is_read_and_never_shown() -> None:
+def test_parse_address_userinfo_is_read_and_hidden_from_repr() -> None:
     address = parse_address("https://me:se%40cret@gpu/comfy")
     assert address.userinfo == ("me", "se@cret")
     assert "cret" not in f"{address} {address!r} {address.base_url} {address.ws_base_url}"
 
 
-def test_a_password_is_not_repeated_in_an_error() -> None:
+def test_parse_address_error_omits_password() -> None:
     for pasted in ("http://me:secret@host:abc", "me:secret@host:abc"):
         with pytest.raises(InvalidAddressError) as caught:
             parse_address(pasted)
         assert "secret" not in str(caught.value)
 
 
-def test_the_port_argument_holds_where_the_address_names_none() -> None:
+def test_parse_address_default_port_applies_only_without_port() -> None:
     assert parse_address("gpu", default_port=9000).port == 9000
     assert parse_address("http://gpu", default_port=9000).port == 9000
     assert parse_address("gpu:8188", default_port=9000).port == 8188
     assert parse_address("http://gpu").port == 80
 
 
-def test_a_read_address_reads_as_itself() -> None:
+def test_parse_address_of_base_url_returns_equal_address() -> None:
     address = parse_address("https://gpu.example.com/comfy")
     assert parse_address(address.base_url) == address
     assert isinstance(address, Address)
 
 
 @given(st.text(max_size=40))
-def test_any_text_is_an_address_or_an_invalid_address_error(text: str) -> None:
+def test_parse_address_any_text_returns_address_or_raises_invalid_address(text: str) -> None:
     try:
         address = parse_address(text)
     except InvalidAddressError:

@@ -1,4 +1,4 @@
-"""What the socket adds: one for all jobs, live progress, and no harm when it is missing or lies."""
+"""The WebSocket of the async client: one for all jobs, live progress, and safe without it."""
 
 # ruff: noqa: ASYNC110 -- tests may poll, and read small files
 
@@ -62,7 +62,7 @@ async def eventually(condition: Any) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_the_documented_example_works_to_the_letter(
+async def test_ws_client_documented_example_runs(
     engine: DemoServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workflow = image_graph()
@@ -75,7 +75,7 @@ async def test_the_documented_example_works_to_the_letter(
     assert "Progress: 100.0%" in capsys.readouterr().out
 
 
-async def test_f23_on_progress_may_be_async_and_slow_without_holding_up_the_socket(
+async def test_f23_run_slow_async_on_progress_does_not_block_socket(
     client: ComfyWSClient,
 ) -> None:
     seen: list[float] = []
@@ -90,7 +90,7 @@ async def test_f23_on_progress_may_be_async_and_slow_without_holding_up_the_sock
     assert seen[-1] == 100
 
 
-async def test_a_stream_gives_steps_then_the_file_then_the_result(client: ComfyWSClient) -> None:
+async def test_stream_yields_progress_then_file_then_result(client: ComfyWSClient) -> None:
     events = [event async for event in client.stream(sleeper(0.5))]
     progress = [event for event in events if isinstance(event, Progress)]
     assert any(event.steps == 10 and event.node_title == "DemoSleep" for event in progress)
@@ -99,7 +99,7 @@ async def test_a_stream_gives_steps_then_the_file_then_the_result(client: ComfyW
     assert events[-1].files == [event for event in events if isinstance(event, OutputFile)]
 
 
-async def test_leaving_a_stream_early_leaves_the_job_running(client: ComfyWSClient) -> None:
+async def test_stream_closed_early_leaves_job_running(client: ComfyWSClient) -> None:
     async for event in client.stream(sleeper(0.5)):
         assert isinstance(event, Progress)
         prompt_id = event.prompt_id
@@ -108,7 +108,7 @@ async def test_leaving_a_stream_early_leaves_the_job_running(client: ComfyWSClie
     assert isinstance(events[-1], Result)
 
 
-async def test_many_jobs_share_one_socket_and_one_poll(
+async def test_run_many_jobs_at_once_share_one_socket(
     client: ComfyWSClient, sockets: list[str]
 ) -> None:
     async with asyncio.timeout(60):
@@ -117,7 +117,7 @@ async def test_many_jobs_share_one_socket_and_one_poll(
     assert len(sockets) == 1
 
 
-async def test_an_instant_job_costs_one_request_and_no_poll(
+async def test_run_instant_job_sends_one_request(
     client: ComfyWSClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await client.run(image_graph(1))
@@ -133,7 +133,7 @@ async def test_an_instant_job_costs_one_request_and_no_poll(
     assert sent == ["POST /prompt"]
 
 
-async def test_a_cancelled_waiter_leaves_no_task_and_the_job_running(
+async def test_wait_for_completion_cancelled_leaves_no_task_and_job_running(
     client: ComfyWSClient,
 ) -> None:
     await client.run(image_graph())
@@ -147,7 +147,7 @@ async def test_a_cancelled_waiter_leaves_no_task_and_the_job_running(
     assert (await client.wait_for_completion(prompt_id)).images
 
 
-async def test_two_who_wait_for_one_job_both_get_its_result(client: ComfyWSClient) -> None:
+async def test_wait_for_completion_two_waiters_get_same_result(client: ComfyWSClient) -> None:
     prompt_id = await client.queue_prompt(sleeper(0.3))
     with pytest.raises(GenerationTimeoutError):
         await client.wait_for_completion(prompt_id, timeout=0.05)
@@ -157,7 +157,7 @@ async def test_two_who_wait_for_one_job_both_get_its_result(client: ComfyWSClien
     assert one.files == two.files
 
 
-async def test_f1_a_cut_socket_is_replaced_under_a_fresh_client_id(
+async def test_f1_socket_cut_is_replaced_under_fresh_client_id(
     client: ComfyWSClient, sockets: list[str]
 ) -> None:
     prompt_id = await client.queue_prompt(sleeper(1.5))
@@ -172,7 +172,7 @@ async def test_f1_a_cut_socket_is_replaced_under_a_fresh_client_id(
     assert any(progress.steps for progress in seen)
 
 
-async def test_f1_a_socket_that_is_open_and_deaf_is_found_out_and_replaced(
+async def test_f1_socket_open_but_silent_is_detected_and_replaced(
     client: ComfyWSClient, sockets: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("comfy_ui.protocol.polling.WATCHDOG_S", 0.3)
@@ -193,7 +193,7 @@ async def test_f1_a_socket_that_is_open_and_deaf_is_found_out_and_replaced(
     assert any(progress.steps for progress in seen)
 
 
-async def test_f6_frames_above_the_limit_end_the_socket_not_the_job(
+async def test_f6_socket_oversized_frame_closes_socket_not_job(
     client: ComfyWSClient, sockets: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert websocket.MAX_FRAME_BYTES == 256 * 1024 * 1024
@@ -203,7 +203,7 @@ async def test_f6_frames_above_the_limit_end_the_socket_not_the_job(
     assert len(sockets) == 1
 
 
-async def test_f7_pings_are_patient() -> None:
+async def test_f7_socket_ping_timeout_is_at_least_a_minute() -> None:
     assert websocket.PING_TIMEOUT_S >= 60
 
 
@@ -221,7 +221,7 @@ def polled_only(status: int) -> Any:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 502])
-async def test_f8_without_a_socket_jobs_are_followed_by_polling(
+async def test_f8_run_without_socket_follows_job_by_polling(
     status: int, sockets: list[str]
 ) -> None:
     with ScriptedServer(polled_only(status)) as server:
@@ -233,7 +233,7 @@ async def test_f8_without_a_socket_jobs_are_followed_by_polling(
                 assert len(sockets) == 1
 
 
-async def test_f8_attempts_at_a_socket_become_rare_and_come_at_random_times(
+async def test_f8_socket_reconnect_backs_off_with_full_jitter(
     sockets: list[str],
 ) -> None:
     ceilings: list[float] = []
@@ -255,7 +255,7 @@ async def test_f8_attempts_at_a_socket_become_rare_and_come_at_random_times(
     assert len(set(sockets)) == len(sockets)  # F1: each under a clientId of its own
 
 
-async def test_f5_every_post_names_a_client_even_without_a_socket() -> None:
+async def test_f5_queue_prompt_without_socket_sends_client_id() -> None:
     with ScriptedServer(polled_only(404)) as server:
         async with ComfyWSClient(url=server.url) as client:
             await client.run(image_graph(), timeout=10)
@@ -263,7 +263,7 @@ async def test_f5_every_post_names_a_client_even_without_a_socket() -> None:
     assert b'"client_id":"' in posts[0].body
 
 
-async def test_previews_reach_on_progress(engine: DemoServer) -> None:
+async def test_generate_image_previews_reach_on_progress(engine: DemoServer) -> None:
     previews: list[bytes] = []
     async with ComfyWSClient(url=engine.url) as client:
         await client.generate_image(
@@ -276,7 +276,7 @@ async def test_previews_reach_on_progress(engine: DemoServer) -> None:
     assert all(preview.startswith(b"\xff\xd8") for preview in previews)
 
 
-def test_without_websockets_importing_is_fine_and_constructing_says_what_to_install() -> None:
+def test_ws_client_without_websockets_raises_missing_feature_on_construction() -> None:
     code = (
         "import sys; sys.modules['websockets'] = None\n"
         "from comfy_ui.client import ComfyClient, ComfyWSClient\n"
@@ -289,7 +289,7 @@ def test_without_websockets_importing_is_fine_and_constructing_says_what_to_inst
     assert "comfy-ui[websocket]" in done.stdout
 
 
-def test_importing_the_client_imports_no_websockets() -> None:
+def test_import_client_does_not_import_websockets() -> None:
     code = "import sys, comfy_ui.client; print('websockets' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
@@ -324,7 +324,7 @@ class SlowPost:
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_a_task_cancelled_in_mid_post_leaves_no_job_behind(at_once: bool) -> None:
+async def test_run_cancelled_during_post_removes_job_from_queue(at_once: bool) -> None:
     handler = SlowPost()
     with ScriptedServer(handler) as server:
         async with ComfyWSClient(url=server.url) as client:
@@ -339,7 +339,7 @@ async def test_a_task_cancelled_in_mid_post_leaves_no_job_behind(at_once: bool) 
     assert [task for task in asyncio.all_tasks() if "comfy-ui" in task.get_name()] == []
 
 
-async def test_a_job_under_the_callers_own_id_is_left_to_the_caller() -> None:
+async def test_queue_prompt_cancelled_with_own_prompt_id_keeps_job_queued() -> None:
     handler = SlowPost()
     with ScriptedServer(handler) as server:
         async with ComfyWSClient(url=server.url) as client:

@@ -1,4 +1,4 @@
-"""The async client's HTTP/1.1, against servers that say exactly what each test wants."""
+"""The aiohttp transport of the async client, against scripted servers."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ async def served(
 async def pool(
     *, max_connections: int = 4, keep_s: float = 30.0, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[AiohttpTransport]:
-    made = AiohttpTransport(max_connections=max_connections, keep_s=keep_s, tls=tls)
-    yield made
-    await made.aclose()
+    transport = AiohttpTransport(max_connections=max_connections, keep_s=keep_s, tls=tls)
+    yield transport
+    await transport.aclose()
 
 
 async def ask(http: AiohttpTransport, url: str, method: str = "GET", **more: object) -> bytes:
@@ -102,7 +102,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
         ),
     ],
 )
-async def test_each_framing_of_a_body_is_read_and_the_connection_kept(
+async def test_request_each_body_framing_is_read_and_connection_reused(
     answer: bytes, body: bytes
 ) -> None:
     async with served(answering(answer, OK)) as (server, url), pool() as http:
@@ -111,7 +111,7 @@ async def test_each_framing_of_a_body_is_read_and_the_connection_kept(
         assert server.connections == 1
 
 
-async def test_a_body_without_a_length_ends_with_the_connection() -> None:
+async def test_request_body_without_length_ends_with_connection() -> None:
     talk = answering(b"HTTP/1.1 200 OK\r\n\r\nall of it", then_close=True)
     async with served(talk) as (server, url), pool() as http:
         assert await ask(http, url) == b"all of it"
@@ -119,7 +119,7 @@ async def test_a_body_without_a_length_ends_with_the_connection() -> None:
         assert server.connections == 2
 
 
-async def test_a_head_answer_has_no_body_whatever_its_length_says() -> None:
+async def test_request_head_response_has_no_body_despite_content_length() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n"
     async with served(answering(head, OK)) as (server, url), pool() as http:
         assert await ask(http, url, "HEAD") == b""
@@ -127,7 +127,7 @@ async def test_a_head_answer_has_no_body_whatever_its_length_says() -> None:
         assert server.connections == 1
 
 
-async def test_a_compressed_body_is_unpacked_as_httpx_does() -> None:
+async def test_request_gzip_body_is_decompressed() -> None:
     import gzip
 
     packed = gzip.compress(b"many words " * 50)
@@ -160,7 +160,7 @@ async def test_a_compressed_body_is_unpacked_as_httpx_does() -> None:
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"0" * 300_000,
     ],
 )
-async def test_what_is_cut_short_or_no_http_is_a_protocol_error(answer: bytes) -> None:
+async def test_request_truncated_or_invalid_http_raises_transport_error(answer: bytes) -> None:
     async with served(answering(answer, then_close=True)) as (_, url), pool() as http:
         with pytest.raises(httpx.TransportError):
             await ask(http, url)
@@ -172,14 +172,14 @@ async def test_what_is_cut_short_or_no_http_is_a_protocol_error(answer: bytes) -
         ] == []
 
 
-async def test_silence_is_a_read_timeout_also_in_the_middle_of_a_body() -> None:
+async def test_request_silent_server_raises_read_timeout_before_and_within_body() -> None:
     for answer in (b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"):
         async with served(answering(answer)) as (_, url), pool() as http:
             with pytest.raises(httpx.ReadTimeout):
                 await ask(http, url)
 
 
-async def test_nobody_listening_is_a_connect_error() -> None:
+async def test_request_refused_connection_raises_connect_error() -> None:
     async with served(answering(OK)) as (_, url):
         pass
     async with pool() as http:
@@ -187,7 +187,7 @@ async def test_nobody_listening_is_a_connect_error() -> None:
             await ask(http, url)
 
 
-async def test_a_connection_the_server_closed_meanwhile_is_not_used_again() -> None:
+async def test_pool_connection_closed_by_server_is_not_reused() -> None:
     async with served(answering(OK, then_close=True)) as (server, url), pool() as http:
         for _ in range(3):
             assert await ask(http, url) == b"ok"
@@ -195,14 +195,14 @@ async def test_a_connection_the_server_closed_meanwhile_is_not_used_again() -> N
         assert server.connections == 3
 
 
-async def test_a_connection_on_which_something_came_unasked_is_not_used_again() -> None:
+async def test_pool_connection_with_unsolicited_data_is_not_reused() -> None:
     async with served(answering(OK + OK)) as (server, url), pool() as http:
         assert await ask(http, url) == b"ok"
         assert await ask(http, url) == b"ok"
         assert server.connections == 2
 
 
-async def test_a_connection_unused_for_long_is_not_used_again() -> None:
+async def test_pool_connection_idle_beyond_keep_s_is_not_reused() -> None:
     async with served(answering(OK, OK)) as (server, url), pool(keep_s=0.05) as http:
         await ask(http, url)
         await asyncio.sleep(0.1)
@@ -210,7 +210,7 @@ async def test_a_connection_unused_for_long_is_not_used_again() -> None:
         assert server.connections == 2
 
 
-async def test_an_answer_that_says_close_is_obeyed() -> None:
+async def test_pool_connection_close_header_closes_connection() -> None:
     close = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
     async with served(answering(close, OK)) as (server, url), pool() as http:
         await ask(http, url)
@@ -218,7 +218,7 @@ async def test_an_answer_that_says_close_is_obeyed() -> None:
         assert server.connections == 2
 
 
-async def test_an_answer_left_unread_does_not_spoil_the_next() -> None:
+async def test_pool_unread_response_closes_connection() -> None:
     long = b"HTTP/1.1 200 OK\r\nContent-Length: 8000000\r\n\r\n" + bytes(8_000_000)
     async with served(answering(long, OK)) as (server, url), pool() as http:
         request = httpx.Request("GET", url, extensions=TIMEOUTS)
@@ -228,7 +228,7 @@ async def test_an_answer_left_unread_does_not_spoil_the_next() -> None:
         assert server.connections == 2
 
 
-async def test_more_requests_than_connections_wait_for_their_turn() -> None:
+async def test_pool_more_requests_than_connections_waits_for_free_one() -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             await reader.readuntil(b"\r\n\r\n")
@@ -241,7 +241,7 @@ async def test_more_requests_than_connections_wait_for_their_turn() -> None:
         assert server.connections == 3
 
 
-async def test_a_cancelled_request_gives_its_place_back() -> None:
+async def test_pool_cancelled_request_frees_its_connection() -> None:
     async with served(answering(b"")) as (server, url), pool(max_connections=1) as http:
         for number in range(3):
             task = asyncio.create_task(ask(http, url))
@@ -252,7 +252,7 @@ async def test_a_cancelled_request_gives_its_place_back() -> None:
         assert server.connections == 3
 
 
-async def test_the_request_goes_out_as_httpx_made_it() -> None:
+async def test_request_sends_method_target_headers_and_body_unchanged() -> None:
     seen = bytearray()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -268,7 +268,7 @@ async def test_the_request_goes_out_as_httpx_made_it() -> None:
     assert seen.endswith(b"Content-Length: 4\r\n\r\nbody")
 
 
-async def test_what_would_be_two_requests_is_not_sent_at_all() -> None:
+async def test_request_header_with_line_break_is_not_sent() -> None:
     async with served(answering(OK)) as (server, url), pool() as http:
         request = httpx.Request("GET", url, extensions=TIMEOUTS)
         request.headers["x-a"] = "b\r\n\r\nGET /y HTTP/1.1"
@@ -278,13 +278,13 @@ async def test_what_would_be_two_requests_is_not_sent_at_all() -> None:
         assert server.connections == 2
 
 
-async def test_a_body_shorter_than_its_length_is_not_taken_for_whole() -> None:
+async def test_request_body_shorter_than_content_length_raises_protocol_error() -> None:
     async with served(answering(OK)) as (_, url), pool() as http:
         with pytest.raises(httpx.LocalProtocolError):
             await ask(http, url, "POST", content=b"ab", headers={"content-length": "5"})
 
 
-async def test_a_streamed_body_of_unknown_length_goes_out_in_chunks() -> None:
+async def test_request_streamed_body_of_unknown_length_is_chunked() -> None:
     async def body() -> AsyncIterator[bytes]:
         yield b"abc"
         yield b""
@@ -303,7 +303,7 @@ async def test_a_streamed_body_of_unknown_length_goes_out_in_chunks() -> None:
     assert await seen == b"3\r\nabc\r\na\r\n0123456789\r\n0\r\n\r\n"
 
 
-async def test_a_refusal_in_the_middle_of_an_upload_is_heard() -> None:
+async def test_request_response_during_upload_is_returned() -> None:
     """A 413 comes before the body has gone out; the rest of it is not sent."""
     refusal = b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig"
 
@@ -320,7 +320,7 @@ async def test_a_refusal_in_the_middle_of_an_upload_is_heard() -> None:
         await response.aclose()
 
 
-async def test_a_server_that_does_not_read_is_a_write_timeout() -> None:
+async def test_request_server_not_reading_raises_write_timeout() -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         await asyncio.sleep(2)
@@ -330,7 +330,7 @@ async def test_a_server_that_does_not_read_is_a_write_timeout() -> None:
             await ask(http, url, "POST", files={"image": ("big.png", bytes(64 * 2**20))})
 
 
-async def test_a_big_answer_that_is_read_slowly_is_held_back_not_buffered() -> None:
+async def test_response_read_slowly_is_not_buffered_whole() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (32 * 2**20)
     async with served(answering(head + bytes(32 * 2**20))) as (_, url), pool() as http:
         request = httpx.Request("GET", url, extensions=TIMEOUTS)
@@ -341,7 +341,7 @@ async def test_a_big_answer_that_is_read_slowly_is_held_back_not_buffered() -> N
         await response.aclose()
 
 
-async def test_https_is_checked_against_the_context_given() -> None:
+async def test_request_https_verifies_against_given_context() -> None:
     authority = trustme.CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -356,7 +356,7 @@ async def test_https_is_checked_against_the_context_given() -> None:
             assert isinstance(caught.value.__cause__, ssl.SSLError)
 
 
-async def test_a_request_cancelled_while_it_connects_leaves_no_socket() -> None:
+async def test_request_cancelled_while_connecting_leaves_no_socket() -> None:
     async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
 
@@ -376,7 +376,9 @@ async def test_a_request_cancelled_while_it_connects_leaves_no_socket() -> None:
     assert [str(warning.message) for warning in caught] == []
 
 
-async def test_a_silent_address_gives_way_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_request_silent_address_falls_back_to_next_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(resolver, "NEXT_ADDRESS_S", 0.05)
     with socket.socket() as full:  # its one place is taken: further connections hang
         full.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""What both clients do alike, over real sockets to the embedded engine."""
+"""Behavior that both clients share, over real sockets to the demo engine."""
 
 # ruff: noqa: ASYNC110, ASYNC240 -- tests may poll, and read small files
 
@@ -87,7 +87,7 @@ def test_client_methods_document_every_argument_themselves(client: type) -> None
     assert undocumented == []
 
 
-def test_both_clients_have_the_same_methods_with_the_same_parameters() -> None:
+def test_clients_have_same_methods_and_parameters() -> None:
     sync, awaited = public(ComfyClient), public(ComfyWSClient)
     assert sync.keys() == awaited.keys()
     for name in sync:
@@ -96,19 +96,19 @@ def test_both_clients_have_the_same_methods_with_the_same_parameters() -> None:
     assert inspect.signature(ComfyClient) == inspect.signature(ComfyWSClient)
 
 
-def test_both_clients_give_the_same_but_for_awaiting_and_saving() -> None:
+def test_clients_return_annotations_differ_only_in_awaiting_and_saving() -> None:
     names = {"SyncResult": "R", "AsyncResult": "R", "SyncEvent": "E", "AsyncEvent": "E"}
     names |= {"Iterator[E]": "events", "AsyncGenerator[E, None]": "events"}
     for name, method in public(ComfyClient).items():
-        told = [
+        annotations = [
             inspect.signature(m).return_annotation for m in (method, public(ComfyWSClient)[name])
         ]
         for old, new in names.items():
-            told = [text.replace(old, new) for text in told]
-        assert told[0] == told[1], name
+            annotations = [text.replace(old, new) for text in annotations]
+        assert annotations[0] == annotations[1], name
 
 
-def test_every_public_method_of_the_async_client_is_awaited_or_iterated() -> None:
+def test_ws_client_public_methods_are_coroutines_or_async_generators() -> None:
     for name, method in public(ComfyWSClient).items():
         assert inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method), name
 
@@ -117,7 +117,7 @@ def test_every_public_method_of_the_async_client_is_awaited_or_iterated() -> Non
 
 
 @BOTH
-async def test_a_job_runs_and_its_bytes_are_the_servers(
+async def test_run_returns_result_and_download_matches_server_bytes(
     kind: str, engine: DemoServer, tmp_path: Path
 ) -> None:
     async with open_client(kind, engine.url) as client:
@@ -137,7 +137,9 @@ async def test_a_job_runs_and_its_bytes_are_the_servers(
 
 
 @BOTH
-async def test_queue_and_wait_take_the_callers_own_id(kind: str, engine: DemoServer) -> None:
+async def test_queue_prompt_and_wait_for_completion_accept_own_prompt_id(
+    kind: str, engine: DemoServer
+) -> None:
     mine = str(uuid4())
     async with open_client(kind, engine.url) as client:
         assert await client.queue_prompt(image_graph(), prompt_id=mine) == mine
@@ -151,7 +153,7 @@ async def test_queue_and_wait_take_the_callers_own_id(kind: str, engine: DemoSer
 
 
 @BOTH
-async def test_progress_rises_from_queued_to_succeeded(kind: str, engine: DemoServer) -> None:
+async def test_run_progress_rises_from_queued_to_succeeded(kind: str, engine: DemoServer) -> None:
     seen: list[Progress] = []
     async with open_client(kind, engine.url) as client:
         await client.run(image_graph(), on_progress=seen.append)
@@ -162,7 +164,7 @@ async def test_progress_rises_from_queued_to_succeeded(kind: str, engine: DemoSe
 
 
 @BOTH
-async def test_an_error_in_on_progress_is_logged_and_the_job_goes_on(
+async def test_run_error_in_on_progress_is_logged_and_job_succeeds(
     kind: str, engine: DemoServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(progress: Progress) -> None:
@@ -176,7 +178,7 @@ async def test_an_error_in_on_progress_is_logged_and_the_job_goes_on(
 
 
 @BOTH
-async def test_f17_a_cached_job_gives_the_old_files_and_says_so(
+async def test_f17_run_cached_job_returns_old_files_and_cached_flag(
     kind: str, engine: DemoServer
 ) -> None:
     async with open_client(kind, engine.url) as client:
@@ -188,7 +190,7 @@ async def test_f17_a_cached_job_gives_the_old_files_and_says_so(
 
 
 @BOTH
-async def test_f17_a_file_that_is_gone_is_an_output_missing_error(
+async def test_f17_download_deleted_file_raises_output_missing(
     kind: str, engine: DemoServer, tmp_path: Path
 ) -> None:
     engine.faults = Faults(missing_output=True)
@@ -202,7 +204,7 @@ async def test_f17_a_file_that_is_gone_is_an_output_missing_error(
 
 
 @BOTH
-async def test_f3_a_job_that_ended_before_anybody_looked_is_found(
+async def test_f3_wait_for_completion_of_finished_job_returns_result(
     kind: str, engine: DemoServer
 ) -> None:
     async with open_client(kind, engine.url) as client, open_client("sync", engine.url) as other:
@@ -212,14 +214,14 @@ async def test_f3_a_job_that_ended_before_anybody_looked_is_found(
 
 
 @BOTH
-async def test_f4_a_late_history_entry_is_waited_for(kind: str, engine: DemoServer) -> None:
+async def test_f4_run_late_history_entry_is_awaited(kind: str, engine: DemoServer) -> None:
     engine.faults = Faults(history_late_s=0.5)
     async with open_client(kind, engine.url) as client:
         assert (await client.run(image_graph())).images
 
 
 @BOTH
-async def test_f2_a_job_whose_end_is_never_announced_is_found_by_looking(
+async def test_f2_run_without_finish_message_detects_end_by_polling(
     kind: str, engine: DemoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("comfy_ui.protocol.polling.WATCHDOG_S", 0.5)
@@ -229,7 +231,7 @@ async def test_f2_a_job_whose_end_is_never_announced_is_found_by_looking(
 
 
 @BOTH
-async def test_a_failed_node_is_told_with_its_title_and_traceback(
+async def test_run_failed_node_raises_generation_failed_with_title(
     kind: str, engine: DemoServer
 ) -> None:
     engine.faults = Faults(error_at="SaveImage")
@@ -243,7 +245,7 @@ async def test_a_failed_node_is_told_with_its_title_and_traceback(
 
 
 @BOTH
-async def test_f19_out_of_memory_has_its_own_class(kind: str, engine: DemoServer) -> None:
+async def test_f19_run_out_of_memory_raises_out_of_memory(kind: str, engine: DemoServer) -> None:
     engine.faults = Faults(oom_at="EmptyImage")
     async with open_client(kind, engine.url) as client:
         with pytest.raises(OutOfMemoryError):
@@ -251,7 +253,7 @@ async def test_f19_out_of_memory_has_its_own_class(kind: str, engine: DemoServer
 
 
 @BOTH
-async def test_f14_a_partly_valid_workflow_is_refused_and_nothing_of_it_runs(
+async def test_f14_queue_prompt_partly_valid_workflow_is_rejected_unless_not_strict(
     kind: str, engine: DemoServer
 ) -> None:
     graph = image_graph()
@@ -272,9 +274,7 @@ async def test_f14_a_partly_valid_workflow_is_refused_and_nothing_of_it_runs(
 
 
 @BOTH
-async def test_a_workflow_that_the_server_refuses_is_not_waited_for(
-    kind: str, engine: DemoServer
-) -> None:
+async def test_run_rejected_workflow_raises_without_waiting(kind: str, engine: DemoServer) -> None:
     async with open_client(kind, engine.url) as client:
         with pytest.raises(MissingNodesError, match="NoSuchNode"):
             await client.run({"1": {"class_type": "NoSuchNode", "inputs": {}}})
@@ -289,7 +289,7 @@ async def test_a_workflow_that_the_server_refuses_is_not_waited_for(
 
 
 @BOTH
-async def test_a_workflow_comes_from_a_path_text_bytes_or_a_result(
+async def test_run_accepts_path_text_bytes_and_result_file(
     kind: str, engine: DemoServer, tmp_path: Path
 ) -> None:
     graph = image_graph(5)
@@ -303,7 +303,7 @@ async def test_a_workflow_comes_from_a_path_text_bytes_or_a_result(
 
 
 @BOTH
-async def test_an_editor_workflow_is_converted_and_stays_in_the_picture(
+async def test_run_editor_workflow_is_converted_and_embedded_in_image(
     kind: str, engine: DemoServer
 ) -> None:
     editor = {
@@ -335,7 +335,9 @@ async def test_an_editor_workflow_is_converted_and_stays_in_the_picture(
 
 
 @BOTH
-async def test_a_prompt_alone_makes_a_picture(kind: str, engine: DemoServer) -> None:
+async def test_generate_image_with_prompt_alone_returns_image(
+    kind: str, engine: DemoServer
+) -> None:
     async with open_client(kind, engine.url) as client:
         result = await client.generate_image("a lighthouse", preset="sd15", steps=2, seed=1)
         assert len(result.images) == 1
@@ -344,7 +346,7 @@ async def test_a_prompt_alone_makes_a_picture(kind: str, engine: DemoServer) -> 
 
 
 @BOTH
-async def test_a_batch_keeps_its_order_and_one_failure_costs_only_itself(
+async def test_run_batch_keeps_order_and_returns_errors_in_place(
     kind: str, engine: DemoServer
 ) -> None:
     bad = {"1": {"class_type": "NoSuchNode", "inputs": {}}}
@@ -362,7 +364,7 @@ async def test_a_batch_keeps_its_order_and_one_failure_costs_only_itself(
 
 
 @BOTH
-async def test_a_running_job_is_cancelled_and_no_other(kind: str, sleepy: DemoServer) -> None:
+async def test_cancel_running_job_leaves_other_jobs(kind: str, sleepy: DemoServer) -> None:
     async with open_client(kind, sleepy.url) as client:
         running = await client.queue_prompt(sleeper())
         waiting = await client.queue_prompt(image_graph(2))
@@ -374,9 +376,7 @@ async def test_a_running_job_is_cancelled_and_no_other(kind: str, sleepy: DemoSe
 
 
 @BOTH
-async def test_f12_a_pending_job_is_cancelled_while_the_running_one_goes_on(
-    kind: str, sleepy: DemoServer
-) -> None:
+async def test_f12_cancel_pending_job_leaves_running_job(kind: str, sleepy: DemoServer) -> None:
     async with open_client(kind, sleepy.url) as client:
         running = await client.queue_prompt(sleeper())
         waiting = await client.queue_prompt(image_graph(2))
@@ -389,18 +389,14 @@ async def test_f12_a_pending_job_is_cancelled_while_the_running_one_goes_on(
 
 
 @BOTH
-async def test_cancelling_what_has_ended_says_that_it_ran_to_its_end(
-    kind: str, engine: DemoServer
-) -> None:
+async def test_cancel_finished_job_returns_false(kind: str, engine: DemoServer) -> None:
     async with open_client(kind, engine.url) as client:
         result = await client.run(image_graph())
         assert await client.cancel(result.prompt_id) is False
 
 
 @BOTH
-async def test_f11_a_node_that_cannot_be_interrupted_is_not_called_cancelled(
-    kind: str, engine: DemoServer
-) -> None:
+async def test_f11_cancel_uninterruptible_node_returns_false(kind: str, engine: DemoServer) -> None:
     engine.faults = Faults(test_nodes=True, ignore_interrupts=True)
     async with open_client(kind, engine.url) as client:
         prompt_id = await client.queue_prompt(sleeper(1.5))
@@ -410,7 +406,9 @@ async def test_f11_a_node_that_cannot_be_interrupted_is_not_called_cancelled(
 
 
 @BOTH
-async def test_a_time_out_leaves_the_job_running(kind: str, sleepy: DemoServer) -> None:
+async def test_wait_for_completion_timeout_leaves_job_running(
+    kind: str, sleepy: DemoServer
+) -> None:
     async with open_client(kind, sleepy.url) as client:
         prompt_id = await client.queue_prompt(sleeper(1.0))
         with pytest.raises(GenerationTimeoutError) as caught:
@@ -420,7 +418,7 @@ async def test_a_time_out_leaves_the_job_running(kind: str, sleepy: DemoServer) 
 
 
 @BOTH
-async def test_a_job_is_known_while_it_waits_runs_and_is_over_and_no_other(
+async def test_has_job_is_true_for_waiting_running_and_finished_jobs_only(
     kind: str, sleepy: DemoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("comfy_ui.protocol.job_state.RESUBMIT_AFTER_S", 0.1)
@@ -440,7 +438,7 @@ async def test_a_job_is_known_while_it_waits_runs_and_is_over_and_no_other(
 
 
 @BOTH
-async def test_f16_a_job_that_dies_with_the_server_is_lost_not_waited_for(
+async def test_f16_wait_for_completion_server_restart_without_queue_raises_job_lost(
     kind: str, sleepy: DemoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("comfy_ui.protocol.job.GRACE_S", 0.5)
@@ -455,7 +453,7 @@ async def test_f16_a_job_that_dies_with_the_server_is_lost_not_waited_for(
 
 
 @BOTH
-async def test_a_waiting_job_that_survives_a_restart_is_followed_to_its_end(
+async def test_wait_for_completion_job_surviving_restart_returns_result(
     kind: str, sleepy: DemoServer
 ) -> None:
     async with open_client(kind, sleepy.url) as client:
@@ -472,7 +470,7 @@ async def test_a_waiting_job_that_survives_a_restart_is_followed_to_its_end(
 
 
 @BOTH
-async def test_f20_an_upload_comes_back_under_the_servers_name(
+async def test_f20_upload_image_returns_name_chosen_by_server(
     kind: str, engine: DemoServer, tmp_path: Path
 ) -> None:
     async with open_client(kind, engine.url) as client:
@@ -496,7 +494,7 @@ async def test_f20_an_upload_comes_back_under_the_servers_name(
 
 
 @BOTH
-async def test_a_mask_for_a_missing_original_is_an_error_not_a_silent_success(
+async def test_upload_mask_without_original_raises_output_missing(
     kind: str, engine: DemoServer
 ) -> None:
     async with open_client(kind, engine.url) as client:
@@ -509,7 +507,7 @@ async def test_a_mask_for_a_missing_original_is_an_error_not_a_silent_success(
 
 
 @BOTH
-async def test_a_hostile_name_stays_in_the_folder(
+async def test_result_save_hostile_filename_stays_in_folder(
     kind: str, engine: DemoServer, tmp_path: Path
 ) -> None:
     async with open_client(kind, engine.url) as client:
@@ -529,7 +527,7 @@ async def test_a_hostile_name_stays_in_the_folder(
 
 
 @BOTH
-async def test_discovery_is_typed(kind: str, engine: DemoServer) -> None:
+async def test_discovery_methods_return_typed_values(kind: str, engine: DemoServer) -> None:
     async with open_client(kind, engine.url) as client:
         await client.wait_until_ready(timeout=5)
         assert await client.ping() == 0
@@ -548,7 +546,7 @@ async def test_discovery_is_typed(kind: str, engine: DemoServer) -> None:
 
 
 @BOTH
-async def test_a_closed_client_says_so(kind: str, engine: DemoServer) -> None:
+async def test_client_used_after_close_raises_closed(kind: str, engine: DemoServer) -> None:
     async with open_client(kind, engine.url) as client:
         await client.ping()
         await client.close()
@@ -566,21 +564,21 @@ async def listed(events: Any) -> list[Any]:
 
 
 @BOTH
-async def test_stream_and_attach_give_progress_then_files_then_the_result(
+async def test_stream_and_attach_yield_progress_files_and_result(
     kind: str, engine: DemoServer
 ) -> None:
     async with open_client(kind, engine.url) as client:
         real = client.client if kind == "sync" else client
         events = await listed(real.stream(image_graph(31)))
         again = await listed(real.attach(events[-1].prompt_id))
-    for told in (events, again):
-        assert isinstance(told[-1], Result)
-        assert [event for event in told if isinstance(event, OutputFile)] == told[-1].files
-        assert any(isinstance(event, Progress) for event in told)
+    for seen in (events, again):
+        assert isinstance(seen[-1], Result)
+        assert [event for event in seen if isinstance(event, OutputFile)] == seen[-1].files
+        assert any(isinstance(event, Progress) for event in seen)
 
 
 @BOTH
-async def test_the_users_files_are_listed_read_written_and_deleted(
+async def test_userdata_files_are_listed_read_written_and_deleted(
     kind: str, engine: DemoServer
 ) -> None:
     async with open_client(kind, engine.url) as client:
@@ -595,7 +593,7 @@ async def test_the_users_files_are_listed_read_written_and_deleted(
         assert await client.userdata("nosuchfolder") == []
 
 
-async def test_ctrl_c_in_mid_post_takes_the_job_back(
+async def test_queue_prompt_keyboard_interrupt_during_post_removes_job(
     sleepy: DemoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ComfyClient(url=sleepy.url) as client:

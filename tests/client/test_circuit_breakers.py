@@ -34,7 +34,7 @@ class Clock:
         return self.now
 
 
-def test_it_opens_after_repeated_failures_and_closes_by_itself_after_one_good_probe() -> None:
+def test_breaker_opens_after_failures_and_closes_after_successful_probe() -> None:
     clock = Clock()
     breaker = CircuitBreaker("http://gpu", CircuitState(failures=2, reset_s=5), clock=clock)
     for _ in range(2):
@@ -54,7 +54,7 @@ def test_it_opens_after_repeated_failures_and_closes_by_itself_after_one_good_pr
     breaker.check()
 
 
-def test_clients_of_one_server_share_it_and_those_of_another_do_not() -> None:
+def test_breaker_for_returns_one_breaker_per_server() -> None:
     assert breaker_for("http://a:1") is breaker_for("http://a:1")
     assert breaker_for("http://a:1") is not breaker_for("http://b:1")
 
@@ -63,7 +63,7 @@ def test_clients_of_one_server_share_it_and_those_of_another_do_not() -> None:
 
 
 @BOTH
-async def test_a_server_that_dies_and_comes_back_is_weathered_though_the_circuit_opened(
+async def test_breaker_open_during_server_outage_recovers_and_job_succeeds(
     kind: str, engine: DemoServer
 ) -> None:
     engine.faults = Faults(test_nodes=True)
@@ -84,16 +84,14 @@ async def test_a_server_that_dies_and_comes_back_is_weathered_though_the_circuit
 
 
 @BOTH
-async def test_a_dead_server_is_refused_at_once_and_holds_up_no_other(
-    kind: str, engine: DemoServer
-) -> None:
+async def test_breaker_open_fails_fast_for_one_server_only(kind: str, engine: DemoServer) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         dead = f"http://127.0.0.1:{listener.getsockname()[1]}"
     async with open_client(kind, dead) as client, open_client(kind, engine.url) as other:
         with pytest.raises(ComfyUIOfflineError):
             await client.ping()
         with pytest.raises(ComfyUIOfflineError, match="Nothing answers"):
-            await client.ping()  # opens it; what the server did is what is told
+            await client.ping()  # opens the circuit, but raises its own error
         async with open_client("sync", dead) as third:
             started = time.monotonic()
             with pytest.raises(CircuitOpenError) as caught:
@@ -104,9 +102,7 @@ async def test_a_dead_server_is_refused_at_once_and_holds_up_no_other(
 
 
 @BOTH
-async def test_errors_of_the_server_and_of_jobs_never_open_it(
-    kind: str, engine: DemoServer
-) -> None:
+async def test_breaker_ignores_server_and_job_errors(kind: str, engine: DemoServer) -> None:
     engine.faults = Faults(error_at="SaveImage")
     async with open_client(kind, engine.url) as client:
         for _ in range(7):
@@ -119,7 +115,7 @@ async def test_errors_of_the_server_and_of_jobs_never_open_it(
 
 
 @BOTH
-async def test_it_can_be_switched_off(kind: str) -> None:
+async def test_breaker_false_never_opens_circuit(kind: str) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         dead = f"http://127.0.0.1:{listener.getsockname()[1]}"
     async with open_client(kind, dead, breaker=False) as client:
@@ -129,7 +125,7 @@ async def test_it_can_be_switched_off(kind: str) -> None:
     assert breaker_for(dead)._state.failed == 0
 
 
-def test_without_the_extra_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_breaker_without_health_extra_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("comfy_ui.client.parts.check_feature", lambda name: name != "health")
     with ComfyClient("nowhere.invalid") as client:
         assert client._transport._breaker is None

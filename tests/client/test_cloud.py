@@ -1,4 +1,4 @@
-"""A whole job at Comfy Cloud (v1), played by a server with its paths, its key and its habits."""
+"""A job on Comfy Cloud (v1), against a fake with its paths, API key and messages."""
 
 # ruff: noqa: ASYNC110 -- tests may poll
 
@@ -26,7 +26,7 @@ PNG = b"\x89PNG" + bytes(100)
 
 
 class Cloud:
-    """Runs one job at a time, tells every socket of the user, and keeps files elsewhere."""
+    """A fake Comfy Cloud: messages go to every socket of the user, files lie on another host."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, str] = {}
@@ -132,11 +132,11 @@ async def cloud(
 ) -> AsyncIterator[tuple[Cloud, str, Path]]:
     """``cloud.comfy.org`` on this machine, over TLS; its address, and the authority to trust."""
     authority = trustme.CA()
-    made = Cloud()
+    fake = Cloud()
     elsewhere = web.Application()
-    elsewhere.router.add_get("/{name}", made.stored)
+    elsewhere.router.add_get("/{name}", fake.stored)
     runners, ports = [], []
-    for app in (made.app(), elsewhere):
+    for app in (fake.app(), elsewhere):
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         authority.issue_cert("cloud.comfy.org", "storage.invalid").configure_cert(context)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -144,7 +144,7 @@ async def cloud(
         await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
         ports.append(runner.addresses[0][1])
         runners.append(runner)
-    made.storage = f"https://storage.invalid:{ports[1]}"
+    fake.storage = f"https://storage.invalid:{ports[1]}"
     real = socket.getaddrinfo
 
     def here(host: Any, *args: Any, **kwargs: Any) -> Any:
@@ -154,13 +154,13 @@ async def cloud(
     monkeypatch.setattr(socket, "getaddrinfo", here)
     pem = tmp_path / "authority.pem"
     authority.cert_pem.write_to_path(str(pem))
-    yield made, f"https://cloud.comfy.org:{ports[0]}", pem
+    yield fake, f"https://cloud.comfy.org:{ports[0]}", pem
     for runner in runners:
         await runner.cleanup()
 
 
 @BOTH
-async def test_a_whole_job_runs_at_comfy_cloud(
+async def test_run_on_comfy_cloud_returns_and_saves_result(
     kind: str, cloud: tuple[Cloud, str, Path], tmp_path: Path
 ) -> None:
     server, url, pem = cloud
@@ -171,7 +171,7 @@ async def test_a_whole_job_runs_at_comfy_cloud(
         )
         assert server.jobs == {result.prompt_id: "done"}  # under the server's own id
         assert await client.download(result.images[0]) == PNG
-        (path,) = await saved(result, tmp_path / "made")
+        (path,) = await saved(result, tmp_path / "saved")
         assert path.read_bytes() == PNG
         again = await client.wait_for_completion(result.prompt_id)
         assert again.files == result.files
@@ -182,7 +182,7 @@ async def test_a_whole_job_runs_at_comfy_cloud(
 
 
 @BOTH
-async def test_cancelling_there_stops_no_other_job(
+async def test_cancel_on_comfy_cloud_leaves_other_jobs(
     kind: str, cloud: tuple[Cloud, str, Path]
 ) -> None:
     server, url, pem = cloud
@@ -199,7 +199,7 @@ async def test_cancelling_there_stops_no_other_job(
 
 
 @BOTH
-async def test_a_wrong_key_and_empty_credits_are_told_apart(
+async def test_run_on_comfy_cloud_wrong_key_and_no_credits_raise_different_errors(
     kind: str, cloud: tuple[Cloud, str, Path]
 ) -> None:
     server, url, pem = cloud

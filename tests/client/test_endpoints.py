@@ -1,4 +1,4 @@
-"""What routes answer, in the shapes of old and new servers."""
+"""Responses of each route, in the shapes of old and new servers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def read(call: ApiRequest[Any], body: Any, *, status: int = 200) -> Any:
     return call.parse(answer(body, status=status))
 
 
-def test_f26_the_queue_keeps_nobodys_extra_data() -> None:
+def test_f26_queue_drops_extra_data() -> None:
     item = [1, "id", {"1": {}}, {"api_key_comfy_org": "secret"}, ["1"]]
     queue = read(endpoints.queue(), {"queue_running": [item], "queue_pending": []})
     assert "id" in queue.running
@@ -26,12 +26,12 @@ def test_f26_the_queue_keeps_nobodys_extra_data() -> None:
 
 
 @pytest.mark.parametrize("body", [[], {}, {"error": "x"}, {"queue_running": []}])
-def test_f24_an_answer_without_the_lists_is_not_an_empty_queue(body: Any) -> None:
+def test_f24_queue_without_lists_raises_connection_error(body: Any) -> None:
     with pytest.raises(ComfyUIConnectionError):
         read(endpoints.queue(), body)
 
 
-def test_f15_history_is_none_for_unknown_and_an_error_for_nonsense() -> None:
+def test_f15_history_unknown_job_is_none_and_invalid_body_raises() -> None:
     call = endpoints.history("mine")
     assert read(call, {}) is None
     assert read(call, {"code": "x"}, status=404) is None
@@ -40,12 +40,12 @@ def test_f15_history_is_none_for_unknown_and_an_error_for_nonsense() -> None:
         read(call, {"error": "proxy"})
 
 
-def test_ids_and_names_are_quoted_into_paths() -> None:
+def test_endpoint_path_quotes_ids_and_names() -> None:
     assert endpoints.history("a/b?c").path == "/history/a%2Fb%3Fc"
     assert endpoints.read_userdata("workflows/ü.json").path == "/userdata/workflows%2F%C3%BC.json"
 
 
-def test_the_atomic_cancel_tells_a_missing_route_from_a_job_not_cancelled() -> None:
+def test_cancel_job_missing_route_is_none_and_uncancelled_is_false() -> None:
     call = endpoints.cancel_job("id")
     assert read(call, {"cancelled": True}) is True
     assert read(call, {"cancelled": False}) is False
@@ -53,18 +53,18 @@ def test_the_atomic_cancel_tells_a_missing_route_from_a_job_not_cancelled() -> N
 
 
 @pytest.mark.parametrize(
-    ("told", "seconds"), [(1795351575.5, 1795351575.5), (1795351575500, 1795351575.5)]
+    ("modified", "seconds"), [(1795351575.5, 1795351575.5), (1795351575500, 1795351575.5)]
 )
-def test_times_of_user_files_are_seconds_from_old_and_new_cores(
-    told: float, seconds: float
+def test_userdata_modified_time_is_seconds_for_old_and_new_servers(
+    modified: float, seconds: float
 ) -> None:
-    body = [{"path": "a.json", "size": 2, "modified": told}, "junk"]
+    body = [{"path": "a.json", "size": 2, "modified": modified}, "junk"]
     (file,) = read(endpoints.userdata("workflows"), body)
     assert (file.path, file.size_bytes, file.modified_at) == ("a.json", 2, seconds)
     assert read(endpoints.userdata("none"), b"Directory not found", status=404) == []
 
 
-def test_log_lines_come_without_colours() -> None:
+def test_logs_strips_color_codes() -> None:
     body = {"entries": [{"t": "2026", "m": "\x1b[32m[INFO]\x1b[0m done\n"}]}
     assert [line.text for line in read(endpoints.logs(), body)] == ["[INFO] done"]
 
@@ -72,21 +72,21 @@ def test_log_lines_come_without_colours() -> None:
 @pytest.mark.parametrize(
     "body", [{}, {"system": None, "devices": None}, {"devices": [1, {}]}, None]
 )
-def test_system_stats_read_whatever_is_left_out(body: Any) -> None:
+def test_system_stats_read_accepts_missing_fields(body: Any) -> None:
     assert isinstance(SystemStats.read(body), SystemStats)
 
 
-def test_an_uploaded_file_is_the_value_of_a_loader() -> None:
+def test_uploaded_file_equals_loader_input_value() -> None:
     file = UploadedFile.at("cat.png", subfolder="pets", type="temp")
     assert file == "pets/cat.png [temp]"
     assert (file.filename, file.subfolder, file.type) == ("cat.png", "pets", "temp")
 
 
-def test_f7_the_node_list_gets_minutes() -> None:
+def test_f7_object_info_timeout_is_minutes() -> None:
     assert endpoints.object_info().timeout_s == endpoints.OBJECT_INFO_TIMEOUT_S >= 300
 
 
-def test_the_index_of_official_templates_is_read_category_by_category() -> None:
+def test_official_templates_index_is_read_by_category() -> None:
     index = [
         {
             "title": "Video",

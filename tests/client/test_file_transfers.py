@@ -1,4 +1,4 @@
-"""Pictures that come over the socket are results like any other, while their client lives."""
+"""Images sent over the WebSocket: results like any other while their client lives."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def sending(batch: int = 2, color: int = 1) -> dict[str, Any]:
     return graph
 
 
-async def test_they_are_results_and_can_be_downloaded_and_saved(
+async def test_websocket_images_are_downloaded_and_saved_as_results(
     engine: DemoServer, tmp_path: Path
 ) -> None:
     async with ComfyWSClient(url=engine.url) as client:
@@ -39,7 +39,7 @@ async def test_they_are_results_and_can_be_downloaded_and_saved(
         assert await client.download(result.images[0]) == data
 
 
-async def test_a_stream_gives_each_as_a_file_before_the_result(engine: DemoServer) -> None:
+async def test_stream_yields_each_websocket_image_before_result(engine: DemoServer) -> None:
     async with ComfyWSClient(url=engine.url) as client:
         events = [event async for event in client.stream(sending())]
     files = [event for event in events if isinstance(event, OutputFile)]
@@ -48,7 +48,7 @@ async def test_a_stream_gives_each_as_a_file_before_the_result(engine: DemoServe
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-async def test_whoever_did_not_receive_one_is_told_why_it_is_gone(
+async def test_download_websocket_image_with_other_client_raises_with_hint(
     kind: str, engine: DemoServer
 ) -> None:
     async with ComfyWSClient(url=engine.url) as client:
@@ -59,7 +59,7 @@ async def test_whoever_did_not_receive_one_is_told_why_it_is_gone(
         assert "SaveImage" in caught.value.hint
 
 
-def test_the_oldest_make_room_for_the_newest() -> None:
+def test_socket_pictures_beyond_limit_drops_oldest() -> None:
     pictures = SocketPictures(kept_bytes=250)
     state = new_job("a", now=0)
     states = [state]

@@ -1,4 +1,4 @@
-"""Any source becomes one file part with a name and a hash."""
+"""Uploads prepared from any source: one file part with a name and a hash."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from comfy_ui.errors import ValidationError
 PNG = b"\x89PNG\r\n\x1a\nrest"
 
 
-def test_a_path_keeps_its_name_and_is_not_read_into_memory(tmp_path: Path) -> None:
+def test_prepare_upload_path_keeps_name_and_streams_file(tmp_path: Path) -> None:
     path = tmp_path / "Kätzchen.png"
     path.write_bytes(PNG)
     prepared = prepare_upload(path)
@@ -35,12 +35,12 @@ def test_a_path_keeps_its_name_and_is_not_read_into_memory(tmp_path: Path) -> No
         (b"who knows", ".bin"),
     ],
 )
-def test_bytes_without_a_name_are_called_after_themselves(content: bytes, suffix: str) -> None:
+def test_prepare_upload_bytes_are_named_by_digest_and_type(content: bytes, suffix: str) -> None:
     prepared = prepare_upload(content)
     assert prepared.part.filename == f"comfy-ui-{prepared.digest[:16]}{suffix}"
 
 
-def test_an_open_file_gives_its_name_without_its_folder(tmp_path: Path) -> None:
+def test_prepare_upload_open_file_keeps_base_name(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(b"RIFF")
     with path.open("rb") as file:
@@ -48,7 +48,9 @@ def test_an_open_file_gives_its_name_without_its_folder(tmp_path: Path) -> None:
     assert prepare_upload(io.BytesIO(PNG), filename="../b.png").part.filename == "b.png"
 
 
-def test_what_cannot_be_sent_is_a_validation_error(tmp_path: Path) -> None:
+def test_prepare_upload_empty_missing_or_text_source_raises_validation_error(
+    tmp_path: Path,
+) -> None:
     empty = tmp_path / "empty.png"
     empty.write_bytes(b"")
     for source in (tmp_path / "absent.png", tmp_path, empty, b"", io.BytesIO()):

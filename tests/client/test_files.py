@@ -1,4 +1,4 @@
-"""Results arrive whole, under safe names, and overwrite nothing."""
+"""Downloads: complete, under safe names, and without overwriting other files."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from tests.client.support import answer
         ("trailing. ", "trailing"),
     ],
 )
-def test_a_servers_name_becomes_a_plain_file_name(given_name: str, safe: str) -> None:
+def test_safe_name_returns_plain_file_name(given_name: str, safe: str) -> None:
     assert safe_name(given_name) == safe
 
 
 @given(st.text())
-def test_no_name_leaves_its_folder_or_is_too_long(name: str) -> None:
+def test_safe_name_any_text_stays_in_folder_and_within_length(name: str) -> None:
     safe = safe_name(name)
     assert safe
     assert safe not in (".", "..")
@@ -48,7 +48,7 @@ def arrived(content: bytes, folder: Path | None) -> DownloadTarget:
     return download
 
 
-def test_a_taken_name_gets_a_number_and_the_same_bytes_are_kept_once(tmp_path: Path) -> None:
+def test_move_into_existing_name_gets_number_and_same_bytes_are_kept_once(tmp_path: Path) -> None:
     first = arrived(b"one", tmp_path).move_into(tmp_path, "a.png")
     second = arrived(b"two", tmp_path).move_into(tmp_path, "a.png")
     again = arrived(b"one", tmp_path)
@@ -59,7 +59,7 @@ def test_a_taken_name_gets_a_number_and_the_same_bytes_are_kept_once(tmp_path: P
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a (1).png", "a.png"]
 
 
-def test_an_exact_path_is_replaced_at_once(tmp_path: Path) -> None:
+def test_move_to_replaces_file_at_exact_path(tmp_path: Path) -> None:
     path = tmp_path / "keep.png"
     path.write_bytes(b"old")
     download = arrived(b"new", tmp_path)
@@ -68,19 +68,19 @@ def test_an_exact_path_is_replaced_at_once(tmp_path: Path) -> None:
     assert path.read_bytes() == b"new"
 
 
-def test_an_empty_file_is_a_file(tmp_path: Path) -> None:
+def test_download_target_empty_body_creates_empty_file(tmp_path: Path) -> None:
     download = DownloadTarget(folder=tmp_path)
     download.begin(answer(headers={"content-length": "0"}))
     download.check()
     assert download.move_into(tmp_path, "empty.txt").read_bytes() == b""
 
 
-def test_a_dropped_download_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_download_target_discard_leaves_no_file(tmp_path: Path) -> None:
     arrived(b"half", tmp_path).discard()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_f20_a_short_body_is_not_taken_for_the_file() -> None:
+def test_f20_download_target_short_body_raises_connection_error() -> None:
     download = DownloadTarget()
     download.begin(answer(headers={"content-length": "10"}))
     download.write(b"four")
@@ -88,7 +88,7 @@ def test_f20_a_short_body_is_not_taken_for_the_file() -> None:
         download.check()
 
 
-def test_a_cut_download_goes_on_where_it_stopped_if_the_file_is_the_same() -> None:
+def test_download_target_same_etag_resumes_with_range() -> None:
     download = DownloadTarget()
     download.begin(answer(headers={"content-length": "6", "etag": '"v1"'}))
     download.write(b"abc")
@@ -99,7 +99,7 @@ def test_a_cut_download_goes_on_where_it_stopped_if_the_file_is_the_same() -> No
     assert download.content() == b"abcdef"
 
 
-def test_a_file_that_changed_meanwhile_is_fetched_from_its_beginning() -> None:
+def test_download_target_changed_etag_restarts() -> None:
     download = DownloadTarget()
     download.begin(answer(headers={"content-length": "6", "etag": '"v1"'}))
     download.write(b"abc")
@@ -109,21 +109,21 @@ def test_a_file_that_changed_meanwhile_is_fetched_from_its_beginning() -> None:
     assert download.content() == b"xy"
 
 
-def test_without_a_strong_etag_nothing_is_resumed() -> None:
+def test_download_target_weak_etag_does_not_resume() -> None:
     download = DownloadTarget()
     download.begin(answer(headers={"content-length": "6", "etag": 'W/"v1"'}))
     download.write(b"abc")
     assert download.resume_headers == {}
 
 
-def test_a_range_that_begins_elsewhere_is_refused() -> None:
+def test_download_target_range_at_wrong_offset_is_refused() -> None:
     download = DownloadTarget()
     download.begin(answer(headers={"content-length": "6", "etag": '"v1"'}))
     download.write(b"abc")
     assert not download.begin(answer(status=206, headers={"content-range": "bytes 1-5/6"}))
 
 
-def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
+def test_download_target_unwritable_folder_raises_storage_error(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_bytes(b"")
     download = DownloadTarget(folder=blocked)

@@ -1,4 +1,4 @@
-"""When a call is repeated: decided without any server, by what is sent into the flow."""
+"""Retries of a request, decided without a server from the results sent into the generator."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ OPEN = CircuitOpenError("open", retry_after_s=4)
 BUSY = answer(status=503, headers={"retry-after": "7"})
 
 
-def drive(call: Any, *came: Any, timeout_s: float = 30.0) -> tuple[Any, list[float]]:
-    """What the flow gives in the end, and its pauses; ``came`` answers each of its calls."""
+def drive(call: Any, *outcomes: Any, timeout_s: float = 30.0) -> tuple[Any, list[float]]:
+    """Return the value and the pauses of a request whose attempts have these ``outcomes``."""
     asker = Asker(timeout_s=timeout_s, clock=lambda: 0.0, rng=random.Random(1))
-    flow, results, pauses = asker.ask(call), list(came), []
+    flow, results, pauses = asker.ask(call), list(outcomes), []
     step = next(flow)
     try:
         while True:
@@ -42,7 +42,7 @@ def drive(call: Any, *came: Any, timeout_s: float = 30.0) -> tuple[Any, list[flo
         return end.value, pauses
 
 
-def test_what_was_not_sent_is_sent_again_a_few_times() -> None:
+def test_ask_offline_server_retries_a_few_times() -> None:
     value, pauses = drive(endpoints.features(), OFFLINE, OFFLINE, answer({"a": 1}))
     assert value == {"a": 1}
     assert len(pauses) == 2
@@ -50,21 +50,21 @@ def test_what_was_not_sent_is_sent_again_a_few_times() -> None:
         drive(endpoints.features(), *[OFFLINE] * 4)
 
 
-def test_a_time_that_the_server_names_is_never_undercut() -> None:
+def test_ask_retry_after_is_minimum_pause() -> None:
     _, pauses = drive(endpoints.features(), BUSY, answer({}))
     assert pauses == [7.0]
     with pytest.raises(ComfyUIConnectionError):
         drive(endpoints.features(), BUSY, timeout_s=5)
 
 
-def test_an_open_circuit_is_told_at_once_but_not_in_place_of_what_opened_it() -> None:
+def test_ask_open_circuit_raises_at_once_but_keeps_original_error() -> None:
     with pytest.raises(CircuitOpenError):
         drive(endpoints.features(), OPEN)
     with pytest.raises(ComfyUIOfflineError):
         drive(endpoints.features(), OFFLINE, OPEN)
 
 
-def test_what_may_have_been_done_is_not_done_twice() -> None:
+def test_ask_post_of_unknown_outcome_is_not_repeated() -> None:
     post = endpoints.submit({}, prompt_id="a", client_id="b", front=False, extra_data=None)
     with pytest.raises(ComfyUIConnectionError):
         drive(post, ComfyUIConnectionError("cut"))
@@ -73,6 +73,6 @@ def test_what_may_have_been_done_is_not_done_twice() -> None:
 
 
 @pytest.mark.parametrize("status", [401, 404, 413])
-def test_what_comes_again_the_same_way_is_asked_once(status: int) -> None:
+def test_ask_permanent_status_is_not_retried(status: int) -> None:
     with pytest.raises((AuthenticationError, ServerRejectedError)):
         drive(endpoints.features(), answer(status=status))

@@ -1,7 +1,6 @@
-"""Guarded clients over real sockets: names that change their mind, redirects, forms of addresses.
+"""Guarded clients over real sockets: DNS rebinding, redirects and notations of addresses.
 
-The address 0.0.0.0 is refused and, on this machine, leads to whatever listens on it: so a client
-that did connect to what it must not would be heard.
+The blocked address 0.0.0.0 leads to the test server, which would record a forbidden connection.
 """
 
 from __future__ import annotations
@@ -40,26 +39,26 @@ ONCE = {"connection": "close"}
 
 @pytest.fixture
 def dns() -> Iterator[Names]:
-    with names() as made:
-        yield made
-        assert all(map(reachable, made.connected)), made.connected
+    with names() as lookups:
+        yield lookups
+        assert all(map(reachable, lookups.connected)), lookups.connected
 
 
 @pytest.fixture
 def open_dns() -> Iterator[Names]:
     """For clients that are not guarded."""
-    with names() as made:
-        yield made
+    with names() as lookups:
+        yield lookups
 
 
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer(lambda _: response({"here": True}, headers=ONCE)) as made:
-        yield made
+    with ScriptedServer(lambda _: response({"here": True}, headers=ONCE)) as scripted:
+        yield scripted
 
 
 @BOTH
-async def test_without_the_guard_the_server_would_be_heard(
+async def test_unguarded_client_connects_to_unspecified_address(
     kind: str, open_dns: Names, server: ScriptedServer
 ) -> None:
     open_dns.say("gpu.test", NOWHERE)
@@ -70,7 +69,7 @@ async def test_without_the_guard_the_server_would_be_heard(
 
 @BOTH
 @pytest.mark.parametrize("answer", [METADATA, NOWHERE, ["::"], ["fe80::1"], ["::ffff:169.254.1.1"]])
-async def test_a_name_that_leads_where_no_comfyui_is_counts_as_closed(
+async def test_guarded_client_name_resolving_to_blocked_address_is_offline(
     kind: str, dns: Names, server: ScriptedServer, answer: list[str]
 ) -> None:
     dns.say("gpu.test", answer)
@@ -100,7 +99,7 @@ async def test_a_name_that_leads_where_no_comfyui_is_counts_as_closed(
         "0",
     ],
 )
-async def test_no_way_of_writing_an_address_gets_around_it(
+async def test_guarded_client_blocked_address_in_any_notation_is_refused(
     kind: str, dns: Names, host: str
 ) -> None:
     async with open_client(kind, f"http://{host}:8188", guarded=True, breaker=False) as client:
@@ -110,7 +109,7 @@ async def test_no_way_of_writing_an_address_gets_around_it(
 
 
 @BOTH
-async def test_what_was_looked_at_is_what_is_connected_to(
+async def test_guarded_client_connects_to_checked_address_without_second_lookup(
     kind: str, dns: Names, server: ScriptedServer
 ) -> None:
     dns.say("gpu.test", HERE, NOWHERE)
@@ -126,7 +125,7 @@ async def test_what_was_looked_at_is_what_is_connected_to(
 
 
 @BOTH
-async def test_an_address_that_is_refused_does_not_spoil_the_others(
+async def test_guarded_client_skips_blocked_address_and_uses_next(
     kind: str, dns: Names, server: ScriptedServer
 ) -> None:
     """Names ending in .local often come with a link-local address first."""
@@ -137,7 +136,7 @@ async def test_an_address_that_is_refused_does_not_spoil_the_others(
 
 
 @BOTH
-async def test_a_guarded_client_runs_a_job(kind: str, dns: Names) -> None:
+async def test_guarded_client_runs_job(kind: str, dns: Names) -> None:
     with DemoServer().in_thread() as engine:
         dns.say("gpu.test", HERE)
         port = engine.url.rpartition(":")[2]
@@ -146,7 +145,7 @@ async def test_a_guarded_client_runs_a_job(kind: str, dns: Names) -> None:
             assert len(result.images) == 1
 
 
-async def test_a_socket_that_is_opened_again_is_looked_at_again(dns: Names) -> None:
+async def test_guarded_socket_reconnect_resolves_and_checks_again(dns: Names) -> None:
     with DemoServer().in_thread() as engine:
         dns.say("gpu.test", HERE, NOWHERE)
         port = engine.url.rpartition(":")[2]
@@ -167,20 +166,22 @@ async def test_a_socket_that_is_opened_again_is_looked_at_again(dns: Names) -> N
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A download tries thrice, not for ten seconds."""
+def few_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limit a download to three attempts without pauses."""
     monkeypatch.setattr("comfy_ui.client.file_transfers._PATIENT", Backoff(base_s=0.0, attempts=3))
 
 
 @BOTH
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("few_retries")
 @pytest.mark.parametrize("place", ["http://169.254.169.254/latest/", "http://0.0.0.0:{port}/view"])
-async def test_a_redirect_leads_to_no_other_server(
+async def test_guarded_client_redirect_to_other_server_is_not_followed(
     kind: str, dns: Names, server: ScriptedServer, place: str
 ) -> None:
     target = place.format(port=server.port)
-    with ScriptedServer(lambda _: response(status=302, headers={"location": target})) as sly:
-        url = f"http://127.0.0.1:{sly.port}"
+    with ScriptedServer(
+        lambda _: response(status=302, headers={"location": target})
+    ) as redirecting:
+        url = f"http://127.0.0.1:{redirecting.port}"
         async with open_client(kind, url, guarded=True, token="secret", breaker=False) as client:
             with pytest.raises(ComfyUIConnectionError):
                 await client.queue()
@@ -198,15 +199,15 @@ def cloud(target: str) -> Any:
 
 
 @BOTH
-@pytest.mark.usefixtures("impatient")
-async def test_where_redirects_are_followed_they_are_looked_at_too(
+@pytest.mark.usefixtures("few_retries")
+async def test_guarded_client_followed_redirect_is_checked(
     kind: str, dns: Names, server: ScriptedServer
 ) -> None:
-    """Comfy Cloud keeps files elsewhere; somebody may stand in its place over plain http."""
-    with cloud(f"http://store.test:{server.port}/file") as sly:
+    """Comfy Cloud redirects to a file host; over plain HTTP its name can be spoofed."""
+    with cloud(f"http://store.test:{server.port}/file") as redirecting:
         dns.say("cloud.comfy.org", HERE)
         dns.say("store.test", NOWHERE)
-        url = f"http://cloud.comfy.org:{sly.port}"
+        url = f"http://cloud.comfy.org:{redirecting.port}"
         async with open_client(kind, url, guarded=True, token="secret", breaker=False) as client:
             with pytest.raises(ComfyUIConnectionError):
                 await client.download(OutputFile("a.png"))
@@ -215,11 +216,11 @@ async def test_where_redirects_are_followed_they_are_looked_at_too(
             assert await client.download(OutputFile("a.png")) == b'{"here": true}'
     assert "x-api-key" not in server.requests[0].headers
     assert "authorization" not in server.requests[0].headers
-    assert sly.requests[0].headers["x-api-key"] == "secret"
+    assert redirecting.requests[0].headers["x-api-key"] == "secret"
 
 
 @BOTH
-async def test_tls_verifies_the_name_and_not_the_address(
+async def test_guarded_client_tls_verifies_host_name_not_address(
     kind: str, dns: Names, tmp_path: Path
 ) -> None:
     authority = trustme.CA()
@@ -247,14 +248,14 @@ async def test_tls_verifies_the_name_and_not_the_address(
 
 
 @BOTH
-async def test_a_name_that_does_not_exist_is_told_as_ever(kind: str) -> None:
+async def test_guarded_client_unknown_host_is_offline(kind: str) -> None:
     url = "http://no-such-host.invalid:8188"
     async with open_client(kind, url, guarded=True, breaker=False) as client:
         with pytest.raises(ComfyUIOfflineError, match="no host"):
             await client.ping()
 
 
-def test_the_log_says_what_was_refused_and_why(
+def test_guarded_client_refusal_is_logged_with_address(
     dns: Names, caplog: pytest.LogCaptureFixture
 ) -> None:
     dns.say("gpu.test", METADATA)
@@ -269,6 +270,6 @@ def test_the_log_says_what_was_refused_and_why(
     assert "169.254.169.254" in caplog.text
 
 
-def test_a_proxy_would_choose_the_address_by_itself() -> None:
+def test_guarded_client_with_trust_env_raises_validation_error() -> None:
     with pytest.raises(ValidationError, match="trust_env"):
         make_server_address(guarded=True, trust_env=True)

@@ -1,4 +1,4 @@
-"""Each form in which an address may come that a guarded client keeps away from."""
+"""Every notation of an address that a guarded client must not connect to."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OTHERS = (
     "fd00:42::42",
     "fd00:c1::a9fe:a9fe",
 )
-WHERE_COMFYUI_LIVES = (
+REACHABLE = (
     "127.0.0.1",
     "127.8.8.8",
     "::1",
@@ -59,7 +59,7 @@ WHERE_COMFYUI_LIVES = (
 
 
 def carriers(address: str) -> dict[str, str]:
-    """All the IPv6 addresses that lead a packet to an IPv4 address somewhere."""
+    """IPv6 addresses that embed an IPv4 address, by the name of the scheme."""
     number = int(IPv4Address(address))
     high, low = number >> 16, number & 0xFFFF
     prefix = int(IPv6Address("64:ff9b:1::"))
@@ -79,27 +79,27 @@ def carriers(address: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("address", [*METADATA, *OTHERS])
-def test_no_comfyui_is_there(address: str) -> None:
+def test_reachable_blocked_address_is_false(address: str) -> None:
     assert not reachable(address)
 
 
-@pytest.mark.parametrize("address", WHERE_COMFYUI_LIVES)
-def test_a_comfyui_may_be_there(address: str) -> None:
+@pytest.mark.parametrize("address", REACHABLE)
+def test_reachable_usual_comfyui_address_is_true(address: str) -> None:
     assert reachable(address)
 
 
 @pytest.mark.parametrize("address", [*METADATA, "169.254.1.2", "224.0.0.1"])
-def test_no_way_of_writing_it_in_ipv6_leads_there(address: str) -> None:
+def test_reachable_blocked_address_embedded_in_ipv6_is_false(address: str) -> None:
     assert [name for name, form in carriers(address).items() if reachable(form)] == []
     far = [name for name, form in carriers("192.0.2.1").items() if not reachable(form)]
-    assert far == [], "only what leads there is refused"
+    assert far == [], "only embedded blocked addresses are refused"
 
 
 @pytest.mark.parametrize("address", METADATA)
-def test_nor_does_an_operators_own_nat64(address: str) -> None:
+def test_reachable_blocked_address_behind_custom_nat64_is_false(address: str) -> None:
     assert not reachable(f"2001:db8:64::{address}")
 
 
 @pytest.mark.parametrize("text", ["", "localhost", "169.254.169.254.", "0xa9fea9fe", "1.2.3.4:80"])
-def test_what_is_no_address_is_nowhere(text: str) -> None:
+def test_reachable_invalid_address_is_false(text: str) -> None:
     assert not reachable(text)

@@ -1,4 +1,4 @@
-"""Servers and proxies that misbehave on the wire: each way has its typed error, or is overcome."""
+"""Misbehaving servers and proxies: each fault is survived or raises its typed error."""
 
 # ruff: noqa: ASYNC240 -- tests may poll, and read small files
 
@@ -52,11 +52,11 @@ def not_a_socket(request: Request) -> bytes | None:
     return response(status=404) if request.path.startswith("/ws") else None
 
 
-# -- nobody there
+# -- no server
 
 
 @BOTH
-async def test_a_refused_connection_is_offline_within_a_second(kind: str) -> None:
+async def test_client_refused_connection_is_offline_within_seconds(kind: str) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         port = listener.getsockname()[1]
     started = time.monotonic()
@@ -68,14 +68,14 @@ async def test_a_refused_connection_is_offline_within_a_second(kind: str) -> Non
 
 
 @BOTH
-async def test_a_host_that_does_not_exist_is_named(kind: str) -> None:
+async def test_client_unknown_host_is_named_in_error(kind: str) -> None:
     async with open_client(kind, "http://no-such-host.invalid:8188") as client:
         with pytest.raises(ComfyUIOfflineError, match=r"no-such-host\.invalid"):
             await client.ping()
 
 
 @BOTH
-async def test_a_server_that_accepts_and_stays_silent_times_out(kind: str) -> None:
+async def test_client_silent_server_times_out(kind: str) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         async with open_client(kind, url, timeout=0.2) as client:
@@ -84,7 +84,7 @@ async def test_a_server_that_accepts_and_stays_silent_times_out(kind: str) -> No
 
 
 @BOTH
-async def test_f22_a_server_that_starts_is_waited_for(kind: str) -> None:
+async def test_f22_wait_until_ready_waits_for_starting_server(kind: str) -> None:
     asked = 0
 
     def starting(request: Request) -> bytes | None:
@@ -104,14 +104,14 @@ async def test_f22_a_server_that_starts_is_waited_for(kind: str) -> None:
 
 
 @BOTH
-async def test_f21_localhost_is_found_on_the_ipv4_address(kind: str) -> None:
+async def test_f21_client_localhost_connects_to_ipv4_address(kind: str) -> None:
     with ScriptedServer(lambda _: response({"exec_info": {"queue_remaining": 7}})) as server:
         async with open_client(kind, f"localhost:{server.port}") as client:
             assert await client.ping() == 7
 
 
 @BOTH
-async def test_f21_an_ipv6_address_is_reached(kind: str) -> None:
+async def test_f21_client_ipv6_address_connects(kind: str) -> None:
     try:
         server = ScriptedServer(lambda _: response({}), host="::1")
     except OSError:
@@ -121,7 +121,7 @@ async def test_f21_an_ipv6_address_is_reached(kind: str) -> None:
             assert await client.features() == {}
 
 
-# -- something else there
+# -- another program
 
 
 @BOTH
@@ -138,7 +138,7 @@ async def test_f21_an_ipv6_address_is_reached(kind: str) -> None:
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", ComfyUIConnectionError),
     ],
 )
-async def test_what_is_not_a_comfyui_is_told_apart(
+async def test_client_server_that_is_not_comfyui_raises_typed_error(
     kind: str, raw: bytes, error: type[Exception]
 ) -> None:
     with ScriptedServer(lambda _: raw) as server:
@@ -149,7 +149,7 @@ async def test_what_is_not_a_comfyui_is_told_apart(
 
 
 @BOTH
-async def test_credentials_never_follow_a_redirect_to_another_host(kind: str) -> None:
+async def test_client_redirect_to_other_host_gets_no_credentials(kind: str) -> None:
     with ScriptedServer(lambda _: response({"stolen": True})) as other:
 
         def elsewhere(_: Request) -> bytes:
@@ -165,7 +165,7 @@ async def test_credentials_never_follow_a_redirect_to_another_host(kind: str) ->
 
 
 @BOTH
-async def test_a_redirect_on_the_same_server_is_followed_but_not_in_a_circle(kind: str) -> None:
+async def test_client_redirect_on_same_server_is_followed_but_not_in_loop(kind: str) -> None:
     def moving(request: Request) -> bytes:
         if request.path == "/queue":
             return response(status=307, headers={"location": "/elsewhere/queue"})
@@ -185,7 +185,9 @@ async def test_a_redirect_on_the_same_server_is_followed_but_not_in_a_circle(kin
 @pytest.mark.parametrize(
     "place", ["http://x:99999/a", "ftp://127.0.0.1/a", "http://[::1/", "//a:b"]
 )
-async def test_a_redirect_to_no_address_is_an_error_of_ours(kind: str, place: str) -> None:
+async def test_client_redirect_to_invalid_address_raises_connection_error(
+    kind: str, place: str
+) -> None:
     moved = response(status=302, headers={"location": place})
     with ScriptedServer(lambda _: moved) as server:
         async with open_client(kind, server.url) as client:
@@ -197,7 +199,9 @@ async def test_a_redirect_to_no_address_is_an_error_of_ours(kind: str, place: st
 
 
 @BOTH
-async def test_f9_prefix_headers_and_token_go_with_every_request_and_the_socket(kind: str) -> None:
+async def test_f9_client_prefix_headers_and_token_are_sent_with_every_request_and_socket(
+    kind: str,
+) -> None:
     def handler(request: Request) -> bytes:
         return not_a_socket(request) or response({"prompt_id": "x"}, status=200)
 
@@ -212,7 +216,7 @@ async def test_f9_prefix_headers_and_token_go_with_every_request_and_the_socket(
     assert any("/ws?" in request.path for request in server.requests) == (kind == "async")
 
 
-def test_no_secret_is_in_a_repr_or_an_error() -> None:
+def test_client_repr_and_errors_omit_secrets() -> None:
     with ComfyClient(url="http://me:pwsecret@127.0.0.1:9", token="toksecret") as client:
         with pytest.raises(ComfyUIOfflineError) as caught:
             client.ping()
@@ -220,13 +224,13 @@ def test_no_secret_is_in_a_repr_or_an_error() -> None:
     assert "secret" not in shown
 
 
-def test_a_token_with_a_line_break_is_refused_before_it_is_sent() -> None:
+def test_client_token_with_line_break_is_rejected() -> None:
     with pytest.raises(Exception, match="authorization"):
         ComfyClient(token="abc\n")
 
 
 @BOTH
-async def test_proxies_of_the_environment_are_left_alone_unless_asked(
+async def test_client_proxy_environment_is_ignored_unless_trust_env(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ScriptedServer(lambda _: response({"via": "proxy"})) as proxy:
@@ -241,7 +245,7 @@ async def test_proxies_of_the_environment_are_left_alone_unless_asked(
                 assert await client.features() == {"via": "proxy"}
 
 
-def test_comfy_cloud_has_its_own_paths_and_key() -> None:
+def test_client_comfy_cloud_uses_its_paths_and_key() -> None:
     seen: list[httpx.Request] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -285,7 +289,7 @@ def tls_server() -> Iterator[tuple[str, trustme.CA]]:
 
 
 @BOTH
-async def test_f9_an_unknown_certificate_is_refused_and_ones_own_authority_is_trusted(
+async def test_f9_client_unknown_certificate_is_refused_and_custom_authority_accepted(
     kind: str, tls_server: tuple[str, trustme.CA], tmp_path: Path
 ) -> None:
     url, authority = tls_server
@@ -301,18 +305,18 @@ async def test_f9_an_unknown_certificate_is_refused_and_ones_own_authority_is_tr
 
 
 @BOTH
-async def test_https_to_a_plain_server_says_which_scheme_to_use(kind: str) -> None:
+async def test_client_https_to_plain_server_names_scheme(kind: str) -> None:
     with ScriptedServer(lambda _: response({})) as server:
         async with open_client(kind, server.url.replace("http", "https")) as client:
             with pytest.raises(ComfyUIConnectionError, match="TLS"):
                 await client.ping()
 
 
-# -- repetition
+# -- retries
 
 
 @BOTH
-async def test_a_cut_answer_is_asked_for_again(kind: str) -> None:
+async def test_client_truncated_response_is_retried(kind: str) -> None:
     answers = iter([None, response(b'{"a"', length=99), response(status=502), response({"a": 1})])
     with ScriptedServer(lambda _: next(answers)) as server:
         async with open_client(kind, server.url) as client:
@@ -321,7 +325,7 @@ async def test_a_cut_answer_is_asked_for_again(kind: str) -> None:
 
 
 @BOTH
-async def test_retry_after_is_obeyed(kind: str) -> None:
+async def test_client_retry_after_is_honored(kind: str) -> None:
     answers = iter([response(status=429, headers={"retry-after": "1"}), response({"a": 1})])
     with ScriptedServer(lambda _: next(answers)) as server:
         async with open_client(kind, server.url) as client:
@@ -331,7 +335,7 @@ async def test_retry_after_is_obeyed(kind: str) -> None:
 
 
 @BOTH
-async def test_f20_an_upload_that_is_too_large_says_what_to_change(kind: str) -> None:
+async def test_f20_upload_image_too_large_names_server_setting(kind: str) -> None:
     with ScriptedServer(lambda _: response(b"Maximum exceeded.", status=413)) as server:
         async with open_client(kind, server.url) as client:
             with pytest.raises(ServerRejectedError, match="max-upload-size") as caught:
@@ -341,7 +345,7 @@ async def test_f20_an_upload_that_is_too_large_says_what_to_change(kind: str) ->
 
 
 @BOTH
-async def test_the_same_bytes_go_up_once_and_with_a_raw_utf8_name(kind: str) -> None:
+async def test_upload_image_same_bytes_is_sent_once_with_utf8_name(kind: str) -> None:
     body = {"name": "other.png", "subfolder": "", "type": "input"}
 
     def handler(request: Request) -> bytes:
@@ -359,7 +363,7 @@ async def test_the_same_bytes_go_up_once_and_with_a_raw_utf8_name(kind: str) -> 
 
 
 @BOTH
-async def test_a_file_that_was_deleted_at_the_server_goes_up_again(kind: str, engine: Any) -> None:
+async def test_upload_image_deleted_at_server_is_sent_again(kind: str, engine: Any) -> None:
     async with open_client(kind, engine.url) as client:
         first = await client.upload_image(b"some bytes", filename="a.png")
         stored = engine.folder / "input" / first.filename
@@ -400,9 +404,7 @@ class Flaky:
 
 @BOTH
 @pytest.mark.parametrize("lost", ["after", "gateway"])
-async def test_f13_a_job_whose_post_was_not_answered_is_found_not_posted_again(
-    kind: str, lost: str
-) -> None:
+async def test_f13_post_with_lost_response_is_looked_up_not_repeated(kind: str, lost: str) -> None:
     flaky = Flaky(lost)
     with ScriptedServer(flaky) as server:
         async with open_client(kind, server.url) as client:
@@ -415,7 +417,7 @@ async def test_f13_a_job_whose_post_was_not_answered_is_found_not_posted_again(
 
 
 @BOTH
-async def test_f13_a_post_that_never_arrived_is_made_again_under_the_same_id(
+async def test_f13_post_that_never_arrived_is_repeated_with_same_id(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("comfy_ui.protocol.job_state.RESUBMIT_AFTER_S", 0.1)
@@ -430,7 +432,7 @@ async def test_f13_a_post_that_never_arrived_is_made_again_under_the_same_id(
 
 
 @BOTH
-async def test_f13_where_the_server_gives_the_ids_a_job_in_doubt_is_told_not_posted_again(
+async def test_f13_post_with_server_side_ids_and_lost_response_raises_not_repeated(
     kind: str,
 ) -> None:
     posts = 0
@@ -454,7 +456,7 @@ async def test_f13_where_the_server_gives_the_ids_a_job_in_doubt_is_told_not_pos
 
 
 @BOTH
-async def test_f13_a_server_error_on_the_post_is_looked_into_and_then_told(
+async def test_f13_post_with_server_error_is_looked_up_then_raised(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("comfy_ui.protocol.job_state.RESUBMIT_AFTER_S", 0.1)
@@ -473,7 +475,7 @@ async def test_f13_a_server_error_on_the_post_is_looked_into_and_then_told(
 
 
 @BOTH
-async def test_a_refused_workflow_is_posted_once(kind: str) -> None:
+async def test_post_rejected_workflow_is_sent_once(kind: str) -> None:
     body = {"error": {"type": "prompt_no_outputs", "message": "Prompt has no outputs"}}
     with ScriptedServer(lambda r: not_a_socket(r) or response(body, status=400)) as server:
         async with open_client(kind, server.url) as client:
@@ -482,7 +484,7 @@ async def test_a_refused_workflow_is_posted_once(kind: str) -> None:
     assert server.paths().count("POST /prompt") == 1
 
 
-# -- fetching
+# -- downloads
 
 
 class Cutting:
@@ -504,9 +506,7 @@ class Cutting:
 
 
 @BOTH
-async def test_f20_a_download_that_breaks_again_and_again_arrives_whole(
-    kind: str, tmp_path: Path
-) -> None:
+async def test_f20_download_repeatedly_cut_is_resumed_to_end(kind: str, tmp_path: Path) -> None:
     content = bytes(range(256)) * 40
     with ScriptedServer(Cutting(content, piece=3000)) as server:
         async with open_client(kind, server.url) as client:
@@ -519,7 +519,7 @@ async def test_f20_a_download_that_breaks_again_and_again_arrives_whole(
 
 
 @BOTH
-async def test_a_download_that_never_gets_anywhere_ends_in_an_error_and_no_file(
+async def test_download_without_any_data_raises_and_leaves_no_file(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("comfy_ui.client.file_transfers._PATIENT", Backoff(base_s=0.0, attempts=3))
@@ -530,7 +530,7 @@ async def test_a_download_that_never_gets_anywhere_ends_in_an_error_and_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_download_cancelled_while_its_file_is_opened_leaves_nothing(
+async def test_download_cancelled_while_opening_file_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opening, open_now, opens = threading.Event(), threading.Event(), DownloadTarget._open
@@ -545,7 +545,7 @@ async def test_a_download_cancelled_while_its_file_is_opened_leaves_nothing(
         async with open_client("async", server.url) as client:
             task = asyncio.ensure_future(client.download(FILE, tmp_path / "x.png"))
             assert await asyncio.to_thread(opening.wait, 5)
-            for _ in range(3):  # also who asks again and again
+            for _ in range(3):  # repeated cancellations too
                 task.cancel()
                 await asyncio.sleep(0.01)
             open_now.set()
@@ -555,7 +555,9 @@ async def test_a_download_cancelled_while_its_file_is_opened_leaves_nothing(
 
 
 @BOTH
-async def test_a_missing_file_and_a_full_disk_are_told_apart(kind: str, tmp_path: Path) -> None:
+async def test_download_missing_file_and_unwritable_path_raise_different_errors(
+    kind: str, tmp_path: Path
+) -> None:
     blocked = tmp_path / "file"
     blocked.write_bytes(b"")
     with ScriptedServer(lambda _: response(status=404)) as server:
@@ -567,7 +569,7 @@ async def test_a_missing_file_and_a_full_disk_are_told_apart(kind: str, tmp_path
                 await client.download(FILE, blocked / "x.png")
 
 
-def test_every_error_of_the_http_library_is_translated() -> None:
+def test_translate_every_httpx_error_has_hint() -> None:
     def kinds(cls: type[Exception]) -> Iterator[type[Exception]]:
         yield cls
         for sub in cls.__subclasses__():

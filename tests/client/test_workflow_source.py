@@ -1,4 +1,4 @@
-"""What the clients do with presets before they queue them."""
+"""Presets as the clients prepare them for the queue."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _inputs(graph: dict[str, Any], name: str) -> list[Any]:
     return [node["inputs"][name] for node in graph.values() if name in node["inputs"]]
 
 
-def test_generate_image_expands_wildcards_and_file_name_prefixes(engine, tmp_path: Path) -> None:
+def test_generate_image_expands_wildcards_and_filename_prefixes(engine, tmp_path: Path) -> None:
     with ComfyClient(url=engine.url) as client:
         result = client.generate_image(
             "a {quiet|quiet} __sea__", preset="mine", seed=7, steps=1, width=384, height=384
@@ -58,9 +58,7 @@ def test_generate_image_expands_wildcards_and_file_name_prefixes(engine, tmp_pat
     assert _inputs(graph, "filename_prefix") == [f"{datetime.now().astimezone():%Y}/mine"]
 
 
-async def test_run_of_a_preset_expands_its_default_prompt_and_prefix(
-    engine, tmp_path: Path
-) -> None:
+async def test_run_preset_expands_default_prompt_and_prefix(engine, tmp_path: Path) -> None:
     async with ComfyWSClient(url=engine.url) as client:
         result = await client.run("mine")
         (path,) = await result.save(tmp_path / "out")
@@ -69,7 +67,7 @@ async def test_run_of_a_preset_expands_its_default_prompt_and_prefix(
     assert _inputs(graph, "filename_prefix") == [f"{datetime.now().astimezone():%Y}/mine"]
 
 
-def test_run_of_a_graph_leaves_its_texts_unchanged(engine, tmp_path: Path) -> None:
+def test_run_graph_leaves_texts_unchanged(engine, tmp_path: Path) -> None:
     graph = {
         "1": {
             "class_type": "EmptyImage",

@@ -1,4 +1,4 @@
-"""How patiently a job is followed and stopped: on a silent line, and before a deadline."""
+"""Timeouts of polls and cancellations, on a silent connection and before a deadline."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ NOW = 1000.0
 
 @contextmanager
 def going_silent(path: str, *, times: int) -> Iterator[ScriptedServer]:
-    """A server whose first ``times`` answers to ``path`` never come, though it has heard."""
+    """A server that never answers the first ``times`` requests to ``path``."""
     silent = [threading.Event() for _ in range(times)]
-    left = iter(silent)
+    remaining = iter(silent)
 
     def handler(request: Request) -> bytes | None:
-        if request.path.startswith(path) and (unanswered := next(left, None)):
+        if request.path.startswith(path) and (unanswered := next(remaining, None)):
             unanswered.wait(30)
             return None
         if request.path == "/queue" and request.method == "GET":
@@ -63,7 +63,7 @@ def going_silent(path: str, *, times: int) -> Iterator[ScriptedServer]:
 
 @BOTH
 @pytest.mark.parametrize("path", ["/queue", "/history/"])
-async def test_f7_a_poll_on_a_line_gone_silent_is_given_up_and_made_anew(
+async def test_f7_poll_on_silent_connection_is_retried_on_new_one(
     kind: str, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_tracking, "POLL_PATIENCE_S", 0.3)
@@ -73,7 +73,7 @@ async def test_f7_a_poll_on_a_line_gone_silent_is_given_up_and_made_anew(
 
 
 @BOTH
-async def test_a_time_out_of_the_caller_is_kept_on_a_silent_line(kind: str) -> None:
+async def test_wait_for_completion_timeout_holds_on_silent_connection(kind: str) -> None:
     with going_silent("/queue", times=9) as server:
         async with open_client(kind, server.url, timeout=300) as client:
             prompt_id = await client.queue_prompt(image_graph())
@@ -97,7 +97,7 @@ async def test_a_time_out_of_the_caller_is_kept_on_a_silent_line(kind: str) -> N
     ],
 )
 @pytest.mark.parametrize("cancelling", [False, True])
-def test_polls_and_cancellations_have_a_patience_of_their_own(
+def test_tend_poll_and_cancel_have_own_timeout(
     timeout_s: float, deadline: float | None, patience_s: float, *, cancelling: bool
 ) -> None:
     asker = Asker(timeout_s=timeout_s, clock=lambda: NOW)
@@ -112,7 +112,7 @@ def test_polls_and_cancellations_have_a_patience_of_their_own(
 
 
 @BOTH
-async def test_a_slow_server_is_asked_to_the_end_whether_it_has_a_job(
+async def test_has_job_slow_server_waits_for_all_responses(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_state, "RESUBMIT_AFTER_S", 0.5)
@@ -129,7 +129,7 @@ async def test_a_slow_server_is_asked_to_the_end_whether_it_has_a_job(
 
 
 @BOTH
-async def test_a_server_that_forgets_for_long_between_two_looks_has_the_job_not(
+async def test_has_job_unknown_to_server_twice_is_false(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_rules, "GRACE_S", 0.0)  # so it is taken for lost at the second look
@@ -139,7 +139,7 @@ async def test_a_server_that_forgets_for_long_between_two_looks_has_the_job_not(
 
 
 @BOTH
-async def test_what_is_in_the_way_is_told_when_it_is_not_found_out_whether_a_job_is_there(
+async def test_has_job_server_unreachable_raises_offline(
     kind: str,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -1,4 +1,4 @@
-"""The jobs of an async client: what is kept of them, and that nobody waits for ever."""
+"""The jobs that an async client keeps, and the end of every wait."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def client(engine: DemoServer) -> AsyncIterator[ComfyWSClient]:
         yield client
 
 
-async def test_jobs_that_nobody_waits_for_are_not_kept_for_ever(
+async def test_session_jobs_without_waiter_are_limited(
     client: ComfyWSClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "_KEPT_JOBS", 3)
@@ -34,15 +34,15 @@ async def test_jobs_that_nobody_waits_for_are_not_kept_for_ever(
 
 
 @pytest.fixture
-async def at_work() -> AsyncIterator[ComfyWSClient]:
-    """A client of a server at which a picture takes seconds."""
+async def slow_client() -> AsyncIterator[ComfyWSClient]:
+    """A client of a server that takes seconds for an image."""
     with DemoServer(speed=20.0) as engine:
         async with ComfyWSClient(url=engine.url) as client:
             yield client
 
 
 async def shown(client: ComfyWSClient, prompt_id: str) -> asyncio.Task[Any]:
-    """Somebody waits for the job, and sees a preview by now."""
+    """Wait for the job in a task, and return when the first preview has arrived."""
     seen = asyncio.Event()
 
     def look(progress: Progress) -> None:
@@ -54,48 +54,48 @@ async def shown(client: ComfyWSClient, prompt_id: str) -> asyncio.Task[Any]:
     return task
 
 
-async def test_a_job_that_is_cancelled_while_it_is_waited_for_is_forgotten(
-    at_work: ComfyWSClient,
+async def test_cancel_while_waiting_forgets_job(
+    slow_client: ComfyWSClient,
 ) -> None:
-    prompt_id = await at_work.queue_prompt(text_to_image(steps=100))
-    task = await shown(at_work, prompt_id)
-    assert await at_work.cancel(prompt_id)
+    prompt_id = await slow_client.queue_prompt(text_to_image(steps=100))
+    task = await shown(slow_client, prompt_id)
+    assert await slow_client.cancel(prompt_id)
     with pytest.raises(GenerationCancelledError):
         await task
-    await at_work.cancel(prompt_id)  # nor does it come back
-    assert at_work._session._jobs == {}
+    await slow_client.cancel(prompt_id)  # does not bring it back
+    assert slow_client._session._jobs == {}
 
 
-async def test_of_stopped_jobs_few_are_kept(
-    at_work: ComfyWSClient, monkeypatch: pytest.MonkeyPatch
+async def test_session_cancelled_jobs_are_limited(
+    slow_client: ComfyWSClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "_KEPT_STOPPED", 2)
-    ids = [await at_work.queue_prompt(text_to_image(seed=n, steps=100)) for n in range(5)]
+    ids = [await slow_client.queue_prompt(text_to_image(seed=n, steps=100)) for n in range(5)]
     for prompt_id in ids:
-        assert await at_work.cancel(prompt_id)
-    assert list(at_work._session._jobs) == ids[-2:]
-    at_work._session._connected(None)  # news for all changes nothing
+        assert await slow_client.cancel(prompt_id)
+    assert list(slow_client._session._jobs) == ids[-2:]
+    slow_client._session._connected(None)  # news for all changes nothing
     with pytest.raises(GenerationCancelledError):
-        await at_work.wait_for_completion(ids[-1])
-    assert list(at_work._session._jobs) == ids[-2:-1]
+        await slow_client.wait_for_completion(ids[-1])
+    assert list(slow_client._session._jobs) == ids[-2:-1]
 
 
-async def test_only_who_looks_on_makes_a_preview_stay(at_work: ComfyWSClient) -> None:
-    prompt_id = await at_work.queue_prompt(text_to_image(steps=40))
-    task = await shown(at_work, prompt_id)
+async def test_session_preview_without_follower_is_dropped(slow_client: ComfyWSClient) -> None:
+    prompt_id = await slow_client.queue_prompt(text_to_image(steps=40))
+    task = await shown(slow_client, prompt_id)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    job = at_work._session.job(prompt_id)
+    job = slow_client._session.job(prompt_id)
     assert job.state.tracker.preview is None
     async with asyncio.timeout(20):
-        while not job.settled:  # noqa: ASYNC110 -- told over the socket
+        while not job.settled:  # noqa: ASYNC110 -- reported over the WebSocket
             await asyncio.sleep(0.05)
     assert job.state.tracker.preview is None
-    assert (await at_work.wait_for_completion(prompt_id)).images
-    assert at_work._session._jobs == {}
+    assert (await slow_client.wait_for_completion(prompt_id)).images
+    assert slow_client._session._jobs == {}
 
 
-async def test_a_fault_of_our_own_reaches_all_who_wait(
+async def test_session_internal_error_reaches_every_waiter(
     client: ComfyWSClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(jobs: Any) -> Any:
@@ -110,7 +110,7 @@ async def test_a_fault_of_our_own_reaches_all_who_wait(
     assert [str(error) for error in came] == ["a fault of our own"] * 2
 
 
-async def test_a_job_that_was_given_up_can_be_waited_for_again(client: ComfyWSClient) -> None:
+async def test_session_job_given_up_can_be_awaited_again(client: ComfyWSClient) -> None:
     prompt_id = await client.queue_prompt(image_graph())
     await client.wait_for_completion(prompt_id)
     job = client._session.job(prompt_id)
