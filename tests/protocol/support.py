@@ -1,4 +1,4 @@
-"""Frames, answers and graphs as a ComfyUI server sends them, and replays of recordings."""
+"""Frames, responses and graphs as a ComfyUI server sends them, and replays of recordings."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def frame(kind: str, *, job: str | None = JOB, **data: Any) -> str:
     return json.dumps({"type": kind, "data": data})
 
 
-def say(kind: str, *, job: str | None = JOB, **data: Any) -> Any:
-    """A message as the reducer gets it, by way of its frame."""
+def message_of(kind: str, *, job: str | None = JOB, **data: Any) -> Any:
+    """Build a frame and parse it into the message that the reducer receives."""
     return parse_text(frame(kind, job=job, **data))
 
 
@@ -83,7 +83,7 @@ def snapshot(nodes: Mapping[str, tuple[str, float, float]], *, job: str = JOB, *
 def run_frames(
     *, job: str = JOB, cached: tuple[str, ...] = (), end: str = "execution_success"
 ) -> list[str]:
-    """All frames of a run of ``GRAPH``, in the order recorded; it ends at node 8 if not well."""
+    """Return the frames of a run of ``GRAPH`` in recorded order; a failing run ends at node 8."""
     frames = [
         frame("execution_start", job=job, timestamp=1000),
         frame("execution_cached", job=job, nodes=list(cached), timestamp=1001),
@@ -194,19 +194,19 @@ def feed(state: JobState, *events: Event | str, now: float, pause: float = 0.0) 
 
 @dataclass
 class Recording:
-    """A transcript, and what each job posted in it became when its events were replayed."""
+    """Transcript and the state of each job posted in it after replaying its events."""
 
     path: Path
     jobs: dict[str, JobState] = field(default_factory=dict)
     histories: dict[str, Any] = field(default_factory=dict)
-    said: dict[str, dict[str, Any]] = field(default_factory=dict)
+    executed_outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     percentages: dict[str, list[float]] = field(default_factory=dict)
     previews: int = 0
 
     def replay(self) -> Recording:
         entries = json.loads(self.path.read_text(encoding="utf-8"))
         clients: dict[str, str] = {}  # socket label -> clientId
-        owners: dict[str, str | None] = {}
+        client_ids: dict[str, str | None] = {}
         for entry in entries:
             now = entry.get("t", 0.0)
             connected = re.match(
@@ -215,26 +215,26 @@ class Recording:
             if connected:
                 label, client = connected[1], connected[2] or ""
                 clients[label] = client
-                self._tell(owners, client, ConnectionRegained(listening=True), now)
+                self._apply(client_ids, client, ConnectionRegained(listening=True), now)
             elif "closed" in entry:
-                self._tell(owners, clients.get(entry["ws"], ""), ConnectionLost(), now)
+                self._apply(client_ids, clients.get(entry["ws"], ""), ConnectionLost(), now)
             elif "prompt_id" in (entry.get("body") or {}) and "/prompt" in str(
                 entry.get("request")
             ):
-                self._post(entry, owners, listening=set(clients.values()), now=now)
+                self._post(entry, client_ids, listening=set(clients.values()), now=now)
             elif "/history/" in entry.get("request", {}).get("path", ""):
                 self.histories |= entry["body"] if isinstance(entry.get("body"), dict) else {}
             elif "text" in entry or "binary" in entry:
-                self._hear(entry, owners, clients[entry["ws"]], now)
+                self._receive(entry, client_ids, clients[entry["ws"]], now)
         return self
 
     def _post(
-        self, entry: Any, owners: dict[str, str | None], *, listening: set[str], now: float
+        self, entry: Any, client_ids: dict[str, str | None], *, listening: set[str], now: float
     ) -> None:
         job, client = entry["body"]["prompt_id"], entry["request"]["json"].get("client_id")
         if job in self.jobs:
             return
-        owners[job] = client
+        client_ids[job] = client
         state = new_job(
             job,
             now=now,
@@ -244,27 +244,33 @@ class Recording:
         self.jobs[job] = advance(state, PostAccepted(), now)
         self.percentages[job] = []
 
-    def _hear(self, entry: Any, owners: dict[str, str | None], client: str, now: float) -> None:
+    def _receive(
+        self, entry: Any, client_ids: dict[str, str | None], client: str, now: float
+    ) -> None:
         if "text" in entry:
             text = entry["text"]
             message = parse_text(json.dumps(text))
             if isinstance(text, dict) and text["type"] == "executed":
                 data = text["data"]
-                self.said.setdefault(data["prompt_id"], {})[data["node"]] = data["output"]
+                self.executed_outputs.setdefault(data["prompt_id"], {})[data["node"]] = data[
+                    "output"
+                ]
         else:
             message = parse_binary(rebuild(entry["binary"]))
             self.previews += type(message).__name__ == "Preview"
-        self._tell(owners, client, message, now)
+        self._apply(client_ids, client, message, now)
 
-    def _tell(self, owners: dict[str, str | None], client: str, event: Event, now: float) -> None:
+    def _apply(
+        self, client_ids: dict[str, str | None], client: str, event: Event, now: float
+    ) -> None:
         for job, state in self.jobs.items():
-            if owners[job] in (client, None):
+            if client_ids[job] in (client, None):
                 self.jobs[job] = advance(state, event, now)
                 self.percentages[job].append(self.jobs[job].progress(now).progress)
 
 
 def rebuild(binary: Mapping[str, Any]) -> bytes:
-    """A recorded binary frame; its picture is cut to what the recording kept."""
+    """Rebuild a recorded binary frame; its image has only the recorded first bytes."""
     start = bytes.fromhex(binary["first_40_bytes_hex"])
     if binary["event_type"] != 4:
         return start

@@ -5,14 +5,14 @@ from hypothesis import given, strategies as st
 from comfy_ui.protocol.circuit_breaker import CircuitState
 
 
-def opened(now: float = 0.0) -> CircuitState:
+def open_breaker(now: float = 0.0) -> CircuitState:
     breaker = CircuitState(failures=3, reset_s=10.0)
     for _ in range(3):
         breaker = breaker.failed_at(now)
     return breaker
 
 
-def test_it_opens_after_so_many_failures_in_a_row_and_says_when_to_come_back() -> None:
+def test_circuit_state_consecutive_failures_open_it_with_retry_after() -> None:
     breaker = CircuitState(failures=3, reset_s=10.0).failed_at(1.0).failed_at(2.0)
     assert breaker.name == "closed"
     assert breaker.retry_after_s(2.0) == 0
@@ -22,28 +22,28 @@ def test_it_opens_after_so_many_failures_in_a_row_and_says_when_to_come_back() -
     assert breaker.retry_after_s(4.0) == 9.0
 
 
-def test_any_answer_starts_the_count_anew() -> None:
+def test_circuit_state_success_resets_failure_count() -> None:
     breaker = CircuitState(failures=2).failed_at(1.0).succeeded().failed_at(2.0)
     assert breaker.name == "closed"
 
 
-def test_one_probe_is_let_through_and_no_second() -> None:
-    probing = opened().admit(10.0)
+def test_circuit_state_half_open_admits_single_probe() -> None:
+    probing = open_breaker().admit(10.0)
     assert probing is not None
     assert probing.name == "half_open"
     assert probing.admit(10.1) is None
     assert probing.retry_after_s(12.0) == 8.0
 
 
-def test_a_probe_that_is_answered_closes_it() -> None:
-    probing = opened().admit(10.0)
+def test_circuit_state_successful_probe_closes_it() -> None:
+    probing = open_breaker().admit(10.0)
     assert probing is not None
     closed = probing.succeeded()
     assert closed == CircuitState(failures=3, reset_s=10.0)
 
 
-def test_a_probe_that_fails_opens_it_for_as_long_again() -> None:
-    probing = opened().admit(10.0)
+def test_circuit_state_failed_probe_reopens_for_full_reset_time() -> None:
+    probing = open_breaker().admit(10.0)
     assert probing is not None
     again = probing.failed_at(11.0)
     assert again.name == "open"
@@ -51,18 +51,18 @@ def test_a_probe_that_fails_opens_it_for_as_long_again() -> None:
     assert again.admit(21.0) is not None
 
 
-def test_a_probe_that_never_reports_does_not_hold_it_shut_for_ever() -> None:
-    probing = opened().admit(10.0)
+def test_circuit_state_lost_probe_allows_next_after_reset_time() -> None:
+    probing = open_breaker().admit(10.0)
     assert probing is not None
     assert probing.admit(20.0) is not None
 
 
-def test_a_failure_of_a_call_from_before_does_not_put_the_probe_off() -> None:
-    breaker = opened().failed_at(9.0)
+def test_circuit_state_late_failure_does_not_delay_probe() -> None:
+    breaker = open_breaker().failed_at(9.0)
     assert breaker.admit(10.0) is not None
 
 
-def test_an_untouched_breaker_is_handed_back_as_it_is() -> None:
+def test_circuit_state_without_change_returns_same_instance() -> None:
     breaker = CircuitState()
     assert breaker.admit(1.0) is breaker
     assert breaker.succeeded() is breaker
@@ -75,11 +75,11 @@ EIGHTHS = st.integers(0, 40).map(lambda n: n / 8)  # sums of eighths are exact
 
 
 @given(st.integers(1, 4), st.floats(0.1, 10), calls)
-def test_whatever_happens_it_lets_a_call_through_again_after_the_reset_time(
-    failures: int, reset_s: float, happened: list[tuple[float, str]]
+def test_circuit_state_any_history_admits_call_after_reset_time(
+    failures: int, reset_s: float, sequence: list[tuple[float, str]]
 ) -> None:
     breaker, now, bad = CircuitState(failures=failures, reset_s=reset_s), 0.0, 0
-    for pause, what in happened:
+    for pause, what in sequence:
         now += pause
         if what == "ask":
             admitted = breaker.admit(now)
@@ -95,16 +95,16 @@ def test_whatever_happens_it_lets_a_call_through_again_after_the_reset_time(
 
 
 @given(st.integers(1, 4), st.lists(EIGHTHS, max_size=40))
-def test_while_a_server_is_down_it_is_asked_once_in_a_reset_time(
+def test_circuit_state_persistent_failure_admits_one_call_per_reset_time(
     failures: int, pauses: list[float]
 ) -> None:
     breaker, now = CircuitState(failures=failures, reset_s=3.0), 0.0
-    asked: list[float] = []
+    admitted_at: list[float] = []
     for pause in pauses:
         now += pause
         admitted = breaker.admit(now)
         if admitted is not None:
-            asked.append(now)
+            admitted_at.append(now)
             breaker = admitted.failed_at(now)
-    late = asked[failures:]
-    assert all(b - a >= 3.0 for a, b in zip(asked[failures - 1 :], late, strict=False))
+    late = admitted_at[failures:]
+    assert all(b - a >= 3.0 for a, b in zip(admitted_at[failures - 1 :], late, strict=False))

@@ -104,11 +104,11 @@ def text(kind: Any, data: Any) -> Message:
         ("crystools.monitor", None, UnknownMessage("crystools.monitor", None)),
     ],
 )
-def test_each_text_message_becomes_its_own_value(kind: str, data: Any, message: Message) -> None:
+def test_parse_text_known_message_returns_its_type(kind: str, data: Any, message: Message) -> None:
     assert text(kind, data) == message
 
 
-def test_a_snapshot_lists_nodes_with_what_they_stand_for_and_do() -> None:
+def test_parse_text_progress_state_returns_node_states() -> None:
     nodes = {
         "3": {"value": 2, "max": 6, "state": "running", "display_node_id": "3"},
         "2.0.0.1": {"value": 1.0, "max": 1.0, "state": "finished", "display_node_id": "2"},
@@ -152,20 +152,20 @@ def test_a_snapshot_lists_nodes_with_what_they_stand_for_and_do() -> None:
         '{"type": "x", "data": ' + "9" * 5000 + "}",
     ],
 )
-def test_a_broken_text_frame_is_a_value_with_a_reason(frame: str | bytes) -> None:
+def test_parse_text_malformed_frame_returns_reason(frame: str | bytes) -> None:
     message = parse_text(frame)
     assert isinstance(message, MalformedMessage)
     assert message.reason
 
 
-def test_an_end_is_never_read_out_of_a_broken_executing() -> None:
-    """`node: null` ends a job; a node that cannot be read must not."""
+def test_parse_text_executing_with_invalid_node_is_malformed() -> None:
+    """`node: null` ends a job; an invalid node must not."""
     for node in ({}, [], 1.5, True):
         assert isinstance(text("executing", {"prompt_id": "p", "node": node}), MalformedMessage)
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", '"7"', "null", "1" + "0" * 400])
-def test_a_number_that_is_none_reads_as_no_progress(value: str) -> None:
+def test_parse_text_progress_with_invalid_number_reads_as_zero(value: str) -> None:
     message = parse_text(
         '{"type": "progress", "data": {"prompt_id": "p", "node": "3", "max": 4, "value": '
         + value
@@ -174,14 +174,14 @@ def test_a_number_that_is_none_reads_as_no_progress(value: str) -> None:
     assert message == NodeProgress("p", "3", 0.0, 4.0)
 
 
-def test_text_frames_may_be_bytes() -> None:
+def test_parse_text_accepts_bytes() -> None:
     assert parse_text(b'{"type": "execution_success", "data": {"prompt_id": "p"}}') == (
         ExecutionSuccess("p")
     )
 
 
 @pytest.mark.parametrize(("code", "media_type"), [(1, "image/jpeg"), (2, "image/png")])
-def test_a_plain_preview_names_no_job(code: int, media_type: str) -> None:
+def test_parse_binary_plain_preview_has_no_job(code: int, media_type: str) -> None:
     message = parse_binary(struct.pack(">II", 1, code) + JPEG)
     assert isinstance(message, Preview)
     assert (message.image, message.media_type) == (JPEG, media_type)
@@ -193,7 +193,7 @@ def with_metadata(**metadata: Any) -> bytes:
     return struct.pack(">II", 4, len(header)) + header + JPEG
 
 
-def test_a_preview_with_metadata_names_its_job_and_node() -> None:
+def test_parse_binary_preview_with_metadata_has_job_and_node() -> None:
     message = parse_binary(
         with_metadata(
             prompt_id="p",
@@ -209,12 +209,12 @@ def test_a_preview_with_metadata_names_its_job_and_node() -> None:
     assert (message.prompt_id, message.node, message.display_node) == ("p", "2.0.0.1", "2")
 
 
-def test_a_text_of_a_node_is_read_in_any_script() -> None:
+def test_parse_binary_progress_text_decodes_utf8() -> None:
     frame = struct.pack(">II", 3, 1) + b"2" + "Arbeite: 42 % – 工作".encode()
     assert parse_binary(frame) == ProgressText("2", "Arbeite: 42 % – 工作")
 
 
-def test_a_binary_event_of_a_newer_server_is_unknown() -> None:
+def test_parse_binary_unknown_event_returns_unknown_message() -> None:
     assert parse_binary(struct.pack(">I", 7) + b"rest") == UnknownMessage("binary:7")
 
 
@@ -233,13 +233,13 @@ def test_a_binary_event_of_a_newer_server_is_unknown() -> None:
         struct.pack(">II", 4, 100_000) + b"[" * 100_000,
     ],
 )
-def test_a_broken_binary_frame_is_a_value_with_a_reason(frame: bytes) -> None:
+def test_parse_binary_malformed_frame_returns_reason(frame: bytes) -> None:
     message = parse_binary(frame)
     assert isinstance(message, MalformedMessage)
     assert message.reason
 
 
-def test_a_huge_picture_is_not_copied_until_it_is_asked_for() -> None:
+def test_parse_binary_large_preview_is_copied_only_on_access() -> None:
     frame = struct.pack(">II", 1, 2) + bytes(50_000_000)
     message = parse_binary(frame)
     assert isinstance(message, Preview)
@@ -287,16 +287,16 @@ FIELDS = [
     kind=st.sampled_from(KINDS) | json_values,
     data=st.dictionaries(st.sampled_from(FIELDS), json_values) | json_values,
 )
-def test_any_json_is_read_into_one_of_the_messages(kind: Any, data: Any) -> None:
+def test_parse_text_any_json_returns_message(kind: Any, data: Any) -> None:
     assert isinstance(text(kind, data), get_args(Message))
 
 
 @given(st.text() | st.binary())
-def test_any_text_frame_is_read_into_one_of_the_messages(frame: str | bytes) -> None:
+def test_parse_text_any_frame_returns_message(frame: str | bytes) -> None:
     assert isinstance(parse_text(frame), get_args(Message))
 
 
 @given(st.integers(0, 5), st.binary())
-def test_any_binary_frame_is_read_into_one_of_the_messages(kind: int, rest: bytes) -> None:
+def test_parse_binary_any_frame_returns_message(kind: int, rest: bytes) -> None:
     assert isinstance(parse_binary(struct.pack(">I", kind) + rest), get_args(Message))
     assert isinstance(parse_binary(rest), get_args(Message))

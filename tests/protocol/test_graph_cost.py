@@ -14,11 +14,11 @@ def node(class_type: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": class_type, "inputs": inputs}
 
 
-def weight(class_type: str, *, others: dict[str, Any] | None = None, **inputs: Any) -> float:
+def weight_of(class_type: str, *, others: dict[str, Any] | None = None, **inputs: Any) -> float:
     return plan_graph({"1": node(class_type, **inputs), **(others or {})}).weights["1"]
 
 
-def test_a_graph_ends_where_nothing_takes_from_a_node_or_something_is_saved() -> None:
+def test_plan_graph_outputs_are_sinks_and_save_nodes() -> None:
     assert plan_graph(support.GRAPH).outputs == {"9"}
     graph = {**support.GRAPH, "10": node("Ending", images=["9", 0])}
     plan = plan_graph(graph)
@@ -26,13 +26,13 @@ def test_a_graph_ends_where_nothing_takes_from_a_node_or_something_is_saved() ->
     assert not plan.outputs_reported
 
 
-def test_outputs_that_the_server_named_count() -> None:
+def test_plan_graph_reported_output_nodes_take_precedence() -> None:
     plan = plan_graph(support.GRAPH, output_nodes=["8", "unknown"])
     assert plan.outputs == {"8"}
     assert plan.outputs_reported
 
 
-def test_titles_are_the_authors_or_else_the_class() -> None:
+def test_plan_graph_titles_default_to_class() -> None:
     titles = plan_graph(support.GRAPH).titles
     assert (titles["3"], titles["8"]) == ("Paint it", "VAEDecode")
 
@@ -67,29 +67,31 @@ def test_titles_are_the_authors_or_else_the_class() -> None:
         ("EmptyLatentImage", {}, 0.2),
     ],
 )
-def test_nodes_cost_what_their_class_and_steps_suggest(
+def test_plan_graph_weight_follows_class_and_steps(
     class_type: str, inputs: dict[str, Any], expected: float
 ) -> None:
-    assert weight(class_type, **inputs) == expected
+    assert weight_of(class_type, **inputs) == expected
 
 
-def test_steps_are_found_behind_a_primitive_and_along_the_sigmas() -> None:
+def test_plan_graph_steps_resolve_through_primitive_and_sigmas() -> None:
     others = {"2": node("PrimitiveInt", value=7)}
-    assert weight("KSampler", others=others, latent_image=["5", 0], steps=["2", 0]) == 14
+    assert weight_of("KSampler", others=others, latent_image=["5", 0], steps=["2", 0]) == 14
     others = {
         "2": node("SplitSigmas", sigmas=["3", 0], step=2),
         "3": node("BasicScheduler", steps=12),
     }
-    assert weight("SamplerCustomAdvanced", others=others, sigmas=["2", 0]) == 24
+    assert weight_of("SamplerCustomAdvanced", others=others, sigmas=["2", 0]) == 24
 
 
-def test_sigmas_in_a_circle_end_the_search() -> None:
+def test_plan_graph_cyclic_sigmas_use_default_steps() -> None:
     others = {"2": node("A", sigmas=["3", 0]), "3": node("B", sigmas=["2", 0])}
-    assert weight("SamplerCustomAdvanced", others=others, sigmas=["2", 0]) == 40
+    assert weight_of("SamplerCustomAdvanced", others=others, sigmas=["2", 0]) == 40
 
 
 @pytest.mark.parametrize(("switch", "taken"), [(True, {"2", "1"}), (False, {"2", "0"})])
-def test_a_constant_switch_needs_one_branch_only(switch: bool, taken: set[str]) -> None:
+def test_ancestors_constant_switch_includes_selected_branch_only(
+    switch: bool, taken: set[str]
+) -> None:
     graph = {
         "0": node("A"),
         "1": node("B"),
@@ -104,7 +106,7 @@ def test_a_constant_switch_needs_one_branch_only(switch: bool, taken: set[str]) 
     assert ancestors(plan.outputs, plan.sources) == {*taken, "5"}
 
 
-def test_a_computed_switch_may_need_both() -> None:
+def test_ancestors_computed_switch_includes_both_branches() -> None:
     graph = {
         "0": node("A"),
         "1": node("B"),
@@ -114,19 +116,19 @@ def test_a_computed_switch_may_need_both() -> None:
     assert ancestors(plan.outputs, plan.sources) == {"0", "1", "2"}
 
 
-def test_ancestors_end_at_what_is_done() -> None:
+def test_ancestors_stop_at_done_nodes() -> None:
     plan = plan_graph(support.GRAPH)
     assert ancestors(plan.outputs, plan.sources) == set(support.ORDER)
     assert ancestors(plan.outputs, plan.sources, done={"3"}) == {"9", "8", "4"}
     assert ancestors(plan.outputs, plan.sources, done={"9"}) == set()
 
 
-def test_a_circle_of_links_is_walked_once() -> None:
+def test_ancestors_cycle_terminates() -> None:
     plan = plan_graph({"1": node("A", x=["2", 0]), "2": node("B", x=["1", 0])}, output_nodes=["1"])
     assert ancestors(plan.outputs, plan.sources) == {"1", "2"}
 
 
-def test_the_graph_of_every_shipped_preset_can_be_planned() -> None:
+def test_plan_graph_accepts_every_shipped_preset() -> None:
     for preset in list_presets():
         plan = plan_graph(get_preset(preset.id).graph)
         assert plan.outputs
@@ -150,7 +152,7 @@ anything = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["1", "2", "3"]), anything))
-def test_any_json_is_planned_with_finite_weights(graph: dict[str, Any]) -> None:
+def test_plan_graph_any_json_returns_finite_weights(graph: dict[str, Any]) -> None:
     plan = plan_graph(graph)
     assert all(0 < w <= 20_000 for w in plan.weights.values())
     assert plan.outputs <= plan.classes.keys() == plan.weights.keys() == plan.titles.keys()

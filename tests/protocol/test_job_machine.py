@@ -1,9 +1,9 @@
-"""An honest server, a bad line and a job: whatever happens between them, the verdict is true.
+"""State machine test: a correct server, an unreliable connection, and a job with a true verdict.
 
-The server model keeps ComfyUI's promises (a job is in the queue or in the history, and moves in
-one step, though the entry may come five seconds late) and can be restarted. The line drops,
-doubles, reorders and delays frames, and adds foreign and broken ones. Each example is a list of
-moves; at its end the line is calm, and the polls that ``poll_due`` asks for must find the end.
+The server model behaves like ComfyUI (a job is in the queue or in the history and moves in one
+step, though the entry may be five seconds late) and can restart. The connection drops, doubles,
+reorders and delays frames, and adds foreign and broken ones. Each example is a list of moves; at
+its end all frames are delivered, and the polls that ``poll_due`` schedules must find the end.
 """
 
 from __future__ import annotations
@@ -39,12 +39,15 @@ from comfy_ui.protocol.queue_and_history import QueueAnswer
 from tests.protocol import support
 from tests.protocol.support import JOB
 
-FATES = ("execution_success", "execution_error", "execution_interrupted")
+ENDINGS = ("execution_success", "execution_error", "execution_interrupted")
 FRAMES = {
-    **{fate: [*map(parse_text, support.run_frames(end=fate))] for fate in FATES},
+    **{
+        planned_end: [*map(parse_text, support.run_frames(end=planned_end))]
+        for planned_end in ENDINGS
+    },
     "cached": [*map(parse_text, support.run_frames(cached=tuple(support.ORDER)))],
 }
-ENTRIES = {fate: support.history(fate) for fate in FATES}
+ENTRIES = {planned_end: support.history(planned_end) for planned_end in ENDINGS}
 NOISE: tuple[Message, ...] = (
     *map(parse_text, support.run_frames(job=support.OTHER)),
     *map(parse_text, support.run_frames(job=support.OTHER, end="execution_error")),
@@ -52,8 +55,8 @@ NOISE: tuple[Message, ...] = (
     parse_text("[1]"),
     parse_text('{"type": "executing", "data": {"node": "3"}}'),
     parse_text('{"type": "executing", "data": {"node": null}}'),
-    support.say("assets.added"),
-    support.say("progress", value=math.nan, max=4, node="3"),
+    support.message_of("assets.added"),
+    support.message_of("progress", value=math.nan, max=4, node="3"),
     parse_text('{"type": "status", "data": {"status": {"exec_info": {"queue_remaining": 3}}}}'),
     parse_binary(b"\x00\x00\x00\x01\x00\x00\x00\x01\xff\xd8"),
     parse_binary(b"\x00\x00"),
@@ -86,9 +89,9 @@ MOVES = (
 
 @dataclass
 class World:
-    """The server, the line and the job."""
+    """Model of the server, the connection and the job."""
 
-    fate: str
+    planned_end: str
     late_s: float
     listening: bool
     now: float = 0.0
@@ -96,38 +99,38 @@ class World:
     served: int = 0
     in_history_at: float = math.inf
     end: str = ""
-    line: list[Message] = field(default_factory=list)
-    carries: bool = True
+    in_flight: list[Message] = field(default_factory=list)
+    connected: bool = True
     polled: bool = False
     state: JobState = field(init=False)
     percent: float = 0.0
 
     def __post_init__(self) -> None:
-        self.carries = self.listening
+        self.connected = self.listening
         self.state = new_job(JOB, now=0.0, graph=support.GRAPH, listening=self.listening)
 
     # -- the server
 
     def serve(self) -> None:
-        """The server does the next thing it would do."""
+        """Let the server send its next frame."""
         if self.place == "pending":
             self.place = "running"
         if self.place != "running":
             return
-        frames = FRAMES[self.fate]
+        frames = FRAMES[self.planned_end]
         self._send(frames[self.served])
         self.served += 1
         if self.served == len(frames) - 1:  # only the node-less `executing` is left
-            self._finish(self.fate)
+            self._finish(self.planned_end)
 
-    def _finish(self, fate: str) -> None:
+    def _finish(self, planned_end: str) -> None:
         self.place, self.in_history_at = "history", self.now + self.late_s
-        self.end = "execution_success" if fate == "cached" else fate
-        self._send(FRAMES[fate][-1])
+        self.end = "execution_success" if planned_end == "cached" else planned_end
+        self._send(FRAMES[planned_end][-1])
 
     def _send(self, message: Message) -> None:
-        if self.carries:
-            self.line.append(message)
+        if self.connected:
+            self.in_flight.append(message)
 
     def interrupt(self) -> None:
         if self.place == "pending":
@@ -147,7 +150,7 @@ class World:
 
     # -- the job
 
-    def tell(self, event_: Any) -> None:
+    def apply(self, event_: Any) -> None:
         before = self.state
         self.state = after = advance(before, event_, self.now)
         if before.final is not None:
@@ -157,26 +160,26 @@ class World:
         assert (percent == 100) == (after.final is Phase.SUCCEEDED)
         self.percent = percent
         if before.final is None and after.final is not None:
-            self.judge()
+            self.check_verdict()
 
-    def judge(self) -> None:
-        """The end the job came to is the one it had."""
+    def check_verdict(self) -> None:
+        """Check that the final phase of the job is the true one."""
         state = self.state
         verdict = state.verdict()
         match state.final:
             case Phase.SUCCEEDED:
-                # A restart may come between the word of success and this.
+                # The server may restart between the success message and this check.
                 assert self.end in ("execution_success", "") and self.served  # noqa: PT018
                 assert isinstance(verdict, Outputs)
                 assert [f.filename for f in verdict.files] == [support.FILE["filename"]]
             case Phase.FAILED:
-                assert self.fate == "execution_error"
+                assert self.planned_end == "execution_error"
             case Phase.CANCELLED:
-                # Asked to stop what was never seen to run, it does not wait for a late entry.
+                # Cancelling a job that was never seen running does not wait for a late entry.
                 late = self.late_s > RECHECK_S and state.cancel_sent_at is not None
                 asked = state.cancel_requested_at is not None
                 gone = asked and (self.place == "gone" or (late and not state.running))
-                assert gone or "execution_interrupted" in (self.end, self.fate)
+                assert gone or "execution_interrupted" in (self.end, self.planned_end)
             case Phase.LOST:
                 assert self.place == "gone"
             case _:
@@ -189,74 +192,74 @@ class World:
     def poll(self) -> None:
         if self.state.needs_queue:
             answer = self.queue()
-            self.tell(answer)
+            self.apply(answer)
             if answer.place != "absent":
                 return
-        self.tell(self.history())
+        self.apply(self.history())
 
     def move(self, name: str, number: int) -> None:
         self.now += 0.01
-        line = self.line
-        i = number % len(line) if line else 0
+        in_flight = self.in_flight
+        i = number % len(in_flight) if in_flight else 0
         match name:
             case "serve":
                 self.serve()
             case "run_on":
                 for _ in range(number % 24):
                     self.serve()
-            case "deliver" if line:
+            case "deliver" if in_flight:
                 for _ in range(number % 5 + 1):
-                    if line:
-                        self.tell(line.pop(0))
-            case "drop" if line:
-                del line[i]
-            case "double" if line:
-                line.append(line[i])
-            case "reorder" if line:
-                self.tell(line.pop(i))
+                    if in_flight:
+                        self.apply(in_flight.pop(0))
+            case "drop" if in_flight:
+                del in_flight[i]
+            case "double" if in_flight:
+                in_flight.append(in_flight[i])
+            case "reorder" if in_flight:
+                self.apply(in_flight.pop(i))
             case "noise":
-                self.tell(NOISE[number % len(NOISE)])
+                self.apply(NOISE[number % len(NOISE)])
             case "poll":
                 self.poll()
             case "poll_while_served":
-                self.tell(self.queue())
+                self.apply(self.queue())
                 for _ in range(number % 24):
                     self.serve()
-                self.tell(self.history())
+                self.apply(self.history())
             case "history_alone":
-                self.tell(self.history())
+                self.apply(self.history())
             case "poll_fails":
-                self.tell(PollFailed())
+                self.apply(PollFailed())
             case "accept":
-                self.tell(PostAccepted())
+                self.apply(PostAccepted())
             case "wait":
                 self.now += 0.3
             case "wait_long":
                 self.now += 4.0
             case "cancel":
-                self.tell(CancelRequested())
+                self.apply(CancelRequested())
             case "cancel_sent" if cancel_due(self.state) <= self.now:
                 self.interrupt()
-                self.tell(CancelSent())
+                self.apply(CancelSent())
             case "lose":
-                self.carries = False
-                self.tell(ConnectionLost())
+                self.connected = False
+                self.apply(ConnectionLost())
             case "regain":
-                self.tell(ConnectionRegained())
+                self.apply(ConnectionRegained())
             case "regain_listening" if self.listening:
-                self.carries = True
-                self.tell(ConnectionRegained(listening=True))
+                self.connected = True
+                self.apply(ConnectionRegained(listening=True))
             case "delete" if self.place == "pending":
                 self.place = "gone"
             case "restart":
                 self.place = "gone"
 
-    def calm_down(self) -> int:
-        """Everything is delivered and done; how many polls does it take to see the end?"""
+    def settle(self) -> int:
+        """Deliver and finish everything, and count the polls until the job ends."""
         while self.place in ("pending", "running"):
             self.serve()
-        while self.line:
-            self.tell(self.line.pop(0))
+        while self.in_flight:
+            self.apply(self.in_flight.pop(0))
         polls = 0
         while (due := poll_due(self.state, self.now)) < math.inf:
             assert due >= self.now
@@ -264,7 +267,7 @@ class World:
             self.now = due + 1e-6
             self.poll()
             polls += 1
-            assert polls < 100, "it is never seen to end"
+            assert polls < 100, "the job never ends"
         return polls
 
 
@@ -275,25 +278,25 @@ class World:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(
-    fate=st.sampled_from([*FRAMES]),
+    planned_end=st.sampled_from([*FRAMES]),
     late_s=st.sampled_from([0.0, 0.0, 0.2, 5.0]),
     listening=st.booleans(),
-    # Pairs of a move and its number. Drawn bytes shrink well but are often zero; drawn seeds don't.
+    # Pairs of move and number. Drawn bytes shrink well but are often zero; drawn seeds are not.
     moves=st.binary(max_size=60)
     | st.builds(lambda seed: Random(seed).randbytes(100), st.integers(0, 2**63)),
 )
-def test_the_verdict_is_true_whatever_the_line_does(
-    fate: str, late_s: float, listening: bool, moves: bytes
+def test_verdict_under_any_connection_faults_is_true(
+    planned_end: str, late_s: float, listening: bool, moves: bytes
 ) -> None:
-    world = World(fate, late_s, listening)
+    world = World(planned_end, late_s, listening)
     for move, number in zip(moves[::2], moves[1::2], strict=False):
         world.move(MOVES[move % len(MOVES)], number)
-    world.calm_down()
+    world.settle()
     assert world.state.final is not None
     event(f"ends {world.state.final}")
 
 
-def test_every_kind_of_message_takes_part() -> None:
-    heard = {type(message) for messages in FRAMES.values() for message in messages}
-    heard |= {type(message) for message in NOISE}
-    assert len(heard) >= len(get_args(Message)) - 5  # those that no job listens to
+def test_frames_of_model_include_every_message_type() -> None:
+    message_types = {type(message) for messages in FRAMES.values() for message in messages}
+    message_types |= {type(message) for message in NOISE}
+    assert len(message_types) >= len(get_args(Message)) - 5  # types that jobs ignore

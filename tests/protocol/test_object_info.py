@@ -44,38 +44,38 @@ def spec() -> NodeSpec:
     return NodeRegistry({"Sampler": SAMPLER})["Sampler"]
 
 
-def test_inputs_come_in_declared_order_and_without_hidden_ones(spec: NodeSpec) -> None:
+def test_node_spec_inputs_keep_declared_order_without_hidden(spec: NodeSpec) -> None:
     assert list(spec.inputs) == ["model", "seed", "old", "new", "none", "remote", "cfg", "text"]
     assert [name for name, input_ in spec.inputs.items() if not input_.required] == ["text"]
 
 
-def test_both_spellings_of_a_choice_are_one(spec: NodeSpec) -> None:
+def test_node_spec_old_and_new_combo_read_alike(spec: NodeSpec) -> None:
     old, new = spec.inputs["old"], spec.inputs["new"]
     assert (old.type, old.choices, old.default) == ("COMBO", ("euler", "ddim"), "ddim")
     assert (new.type, new.choices, new.default) == ("COMBO", ("a", "b"), None)
     assert new.advanced
 
 
-def test_nothing_to_choose_from_differs_from_choices_kept_elsewhere(spec: NodeSpec) -> None:
+def test_node_spec_empty_choices_differ_from_remote_choices(spec: NodeSpec) -> None:
     assert spec.inputs["none"].choices == ()
     assert spec.inputs["remote"].choices is None
     assert spec.inputs["remote"].options == {"remote": {"route": "/x"}}
 
 
-def test_numbers_keep_their_range_and_seeds_their_size(spec: NodeSpec) -> None:
+def test_node_spec_numbers_keep_range_and_seed_size(spec: NodeSpec) -> None:
     cfg, seed = spec.inputs["cfg"], spec.inputs["seed"]
     assert (cfg.default, cfg.min, cfg.max, cfg.step, cfg.round) == (8.0, 0.0, 100.0, 0.1, 0.01)
     assert seed.max == 2**64 - 1
     assert seed.control_after_generate is True
 
 
-def test_texts_and_sockets_say_what_they_are(spec: NodeSpec) -> None:
+def test_node_spec_text_and_socket_options_are_read(spec: NodeSpec) -> None:
     assert spec.inputs["text"].multiline
     assert spec.inputs["text"].force_input
     assert spec.inputs["model"].tooltip == "The model."
 
 
-def test_outputs_have_names_and_types_for_each_slot(spec: NodeSpec) -> None:
+def test_node_spec_outputs_have_name_and_type_per_slot(spec: NodeSpec) -> None:
     assert spec.outputs == ("LATENT", "COMBO")
     assert spec.output_names == ("samples", "COMBO")
     assert spec.output_is_list == (False, True)
@@ -85,13 +85,13 @@ def test_outputs_have_names_and_types_for_each_slot(spec: NodeSpec) -> None:
     ("flag", "upload"),
     [("image_upload", "image"), ("audio_upload", "audio"), ("video_upload", "video")],
 )
-def test_an_upload_says_what_it_takes(flag: str, upload: str) -> None:
+def test_read_input_upload_flag_sets_upload_kind(flag: str, upload: str) -> None:
     spec = read_input("file", [["a.png"], {flag: True}])
     assert spec is not None
     assert spec.upload == upload
 
 
-def test_a_dynamic_choice_keeps_its_options_and_its_inner_inputs_can_be_read() -> None:
+def test_read_input_dynamic_combo_keeps_options_and_inner_inputs() -> None:
     options = {
         "options": [
             {"key": "auto", "inputs": {"required": {}}},
@@ -105,29 +105,29 @@ def test_a_dynamic_choice_keeps_its_options_and_its_inner_inputs_can_be_read() -
     assert inner == InputSpec("resize.width", "INT", default=512, options={"default": 512})
 
 
-def test_a_library_is_a_mapping_that_reads_a_class_on_first_use() -> None:
-    library = NodeRegistry({"A": {"output_node": True}, "broken": None, "B": {}})
-    assert set(library) == {"A", "B"}
-    assert len(library) == 2
-    assert "broken" not in library
-    assert 3 not in library
-    assert library.get("missing") is None
-    assert library.get("broken") is None
-    assert library["A"] is library["A"]
-    assert library["A"].output_node
-    assert library["A"].display_name == "A"
-    assert library.raw["broken"] is None
-    assert "2 classes" in repr(library)
+def test_node_registry_is_lazy_mapping_of_classes() -> None:
+    registry = NodeRegistry({"A": {"output_node": True}, "broken": None, "B": {}})
+    assert set(registry) == {"A", "B"}
+    assert len(registry) == 2
+    assert "broken" not in registry
+    assert 3 not in registry
+    assert registry.get("missing") is None
+    assert registry.get("broken") is None
+    assert registry["A"] is registry["A"]
+    assert registry["A"].output_node
+    assert registry["A"].display_name == "A"
+    assert registry.raw["broken"] is None
+    assert "2 classes" in repr(registry)
 
 
 @pytest.mark.parametrize("raw", [None, [], "<html>", 3])
-def test_what_is_no_node_list_is_refused_with_a_hint(raw: Any) -> None:
+def test_node_registry_invalid_object_info_raises_with_hint(raw: Any) -> None:
     with pytest.raises(ComfyUIConnectionError) as caught:
         NodeRegistry(raw)
     assert caught.value.hint
 
 
-def test_an_input_that_cannot_be_read_is_left_out() -> None:
+def test_node_spec_invalid_input_is_skipped() -> None:
     spec = NodeRegistry(
         {"A": {"input": {"required": {"x": None, "y": [], "z": [3], "ok": ["INT"]}, "optional": 3}}}
     )["A"]
@@ -138,10 +138,12 @@ def _declared(raw: dict[str, Any]) -> dict[str, Any]:
     return {**raw["input"].get("optional", {}), **raw["input"].get("required", {})}
 
 
-def test_recorded_node_lists_are_read_without_loss(object_info: dict[str, Any]) -> None:
-    library = NodeRegistry(object_info)
-    assert len(library) == len(object_info)
-    for class_type, spec in library.items():
+def test_node_registry_recorded_object_info_is_read_without_loss(
+    object_info: dict[str, Any],
+) -> None:
+    registry = NodeRegistry(object_info)
+    assert len(registry) == len(object_info)
+    for class_type, spec in registry.items():
         raw = object_info[class_type]
         declared = _declared(raw)
         assert spec.class_type == class_type
@@ -167,12 +169,12 @@ def test_recorded_node_lists_are_read_without_loss(object_info: dict[str, Any]) 
                 assert input_.choices == (None if choices is None else tuple(choices))
 
 
-def test_the_newer_server_has_dynamic_inputs_with_their_templates() -> None:
-    library = NodeRegistry(recorded_object_info("0.33.0"))
-    kinds = {input_.type for spec in library.values() for input_ in spec.inputs.values()}
+def test_node_registry_newer_server_has_dynamic_inputs_with_templates() -> None:
+    registry = NodeRegistry(recorded_object_info("0.33.0"))
+    kinds = {input_.type for spec in registry.values() for input_ in spec.inputs.values()}
     assert {"COMFY_DYNAMICCOMBO_V3", "COMFY_AUTOGROW_V3", "COMFY_MATCHTYPE_V3"} <= kinds
-    assert "template" in library["BatchImagesNode"].inputs["images"].options
-    assert library["LoadImage"].inputs["image"].upload == "image"
+    assert "template" in registry["BatchImagesNode"].inputs["images"].options
+    assert registry["LoadImage"].inputs["image"].upload == "image"
 
 
 anything = st.recursive(
@@ -200,17 +202,17 @@ anything = st.recursive(
 
 
 @given(anything)
-def test_any_json_gives_specs_or_the_one_typed_error(raw: Any) -> None:
+def test_node_registry_any_json_returns_specs_or_connection_error(raw: Any) -> None:
     try:
-        library = NodeRegistry(raw)
+        registry = NodeRegistry(raw)
     except ComfyUIConnectionError:
         return
-    for spec in library.values():
+    for spec in registry.values():
         assert isinstance(spec, NodeSpec)
         assert all(isinstance(input_, InputSpec) for input_ in spec.inputs.values())
 
 
 @given(st.dictionaries(st.sampled_from(["input", "input_order", "output"]), anything))
-def test_any_class_gives_a_spec(raw: dict[str, Any]) -> None:
+def test_node_registry_any_class_json_returns_spec(raw: dict[str, Any]) -> None:
     spec = NodeRegistry({"A": raw})["A"]
     assert len(spec.output_names) == len(spec.output_is_list) == len(spec.outputs)

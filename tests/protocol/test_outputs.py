@@ -12,7 +12,7 @@ def item(filename: str, type_: str = "output", **more: Any) -> dict[str, Any]:
     return {"filename": filename, "subfolder": "", "type": type_, **more}
 
 
-def test_a_batch_stays_in_order_and_a_file_reads_like_a_mapping() -> None:
+def test_collect_outputs_batch_keeps_order_and_file_is_mapping() -> None:
     outputs = collect_outputs({"9": {"images": [item(f"x_0000{i}_.png") for i in (1, 2, 3)]}})
     assert [file.filename for file in outputs.files] == [f"x_0000{i}_.png" for i in (1, 2, 3)]
     file = outputs.files[0]
@@ -23,7 +23,7 @@ def test_a_batch_stays_in_order_and_a_file_reads_like_a_mapping() -> None:
         file["key"]
 
 
-def test_nodes_come_in_the_order_asked_for_then_as_they_are() -> None:
+def test_collect_outputs_order_argument_sorts_nodes_first() -> None:
     per_node = {
         "b": {"images": [item("b.png")]},
         "a": {"images": [item("a.png")]},
@@ -34,7 +34,7 @@ def test_nodes_come_in_the_order_asked_for_then_as_they_are() -> None:
     assert outputs.texts == ("t",)
 
 
-def test_f18_a_file_named_twice_by_its_node_is_one_file_but_not_by_two_nodes() -> None:
+def test_collect_outputs_same_file_is_deduplicated_per_node() -> None:
     per_node = {
         "1": {"gifs": [item("v.mp4")], "images": [item("v.mp4")]},
         "2": {"images": [item("v.mp4")]},
@@ -44,7 +44,7 @@ def test_f18_a_file_named_twice_by_its_node_is_one_file_but_not_by_two_nodes() -
     assert len({file.key for file in files}) == 2
 
 
-def test_f18_temporary_files_are_left_out_unless_asked_for() -> None:
+def test_collect_outputs_temporary_files_need_include_temp() -> None:
     per_node = {"1": {"images": [item("preview.png", "temp")]}}
     assert collect_outputs(per_node) == Outputs()
     (file,) = collect_outputs(per_node, include_temp=True).files
@@ -70,13 +70,13 @@ def test_f18_temporary_files_are_left_out_unless_asked_for() -> None:
         ("mp4", "whatever", "", "file"),
     ],
 )
-def test_the_kind_is_told_by_format_then_extension_then_key(
+def test_kind_of_uses_format_then_extension_then_key(
     filename: str, key: str, media_type: str, kind: str
 ) -> None:
     assert kind_of(filename, key=key, media_type=media_type) == kind
 
 
-def test_flags_and_foreign_data_are_no_outputs() -> None:
+def test_collect_outputs_flags_and_foreign_data_are_ignored() -> None:
     per_node: dict[str, Any] = {
         "1": {
             "animated": [True],
@@ -89,7 +89,7 @@ def test_flags_and_foreign_data_are_no_outputs() -> None:
     assert collect_outputs(per_node) == Outputs()
 
 
-def test_texts_are_kept_as_they_are_even_when_equal() -> None:
+def test_collect_outputs_equal_texts_are_all_kept() -> None:
     assert collect_outputs({"1": {"text": ["a", "a"]}, "2": {"string": ["b"]}}).texts == (
         "a",
         "a",
@@ -97,12 +97,12 @@ def test_texts_are_kept_as_they_are_even_when_equal() -> None:
     )
 
 
-def test_files_can_be_had_by_kind() -> None:
+def test_outputs_of_kind_filters_files() -> None:
     outputs = collect_outputs({"1": {"images": [item("a.png"), item("b.mp4")]}})
     assert [file.filename for file in outputs.of_kind("video")] == ["b.mp4"]
 
 
-def test_an_item_without_a_folder_lies_at_the_top_of_the_output_folder() -> None:
+def test_collect_outputs_item_without_subfolder_uses_output_folder() -> None:
     (file,) = collect_outputs({"1": {"images": [{"filename": "a.png", "type": 7}]}}).files
     assert (file.subfolder, file.type) == ("", "output")
 
@@ -120,7 +120,7 @@ anything = st.recursive(
 
 
 @given(st.dictionaries(st.text(max_size=3), anything), st.booleans())
-def test_any_json_gives_files_and_texts_without_duplicates(
+def test_collect_outputs_any_json_returns_unique_files_and_texts(
     per_node: Any, include_temp: bool
 ) -> None:
     outputs = collect_outputs(per_node, include_temp=include_temp)

@@ -11,11 +11,11 @@ from comfy_ui.protocol.frames import parse_text
 from comfy_ui.protocol.graph_cost import plan_graph
 from comfy_ui.protocol.progress import Phase, Tracker
 from tests.protocol import support
-from tests.protocol.support import say, snapshot
+from tests.protocol.support import message_of, snapshot
 
 
 def track(*frames: Any, graph: Any = support.GRAPH, pause: float = 1.0) -> list[Tracker]:
-    """The tracker after each frame, the first at time 0."""
+    """Return the tracker after each frame, the first at time 0."""
     tracker = Tracker(plan=None if graph is None else plan_graph(graph))
     states = []
     for i, frame in enumerate(frames):
@@ -29,12 +29,12 @@ def node(class_type: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": class_type, "inputs": inputs}
 
 
-def test_phases_know_which_are_final() -> None:
+def test_phase_is_final_matches_four_end_phases() -> None:
     final = {phase for phase in Phase if phase.is_final}
     assert final == {Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.LOST}
 
 
-def test_a_run_rises_from_nothing_to_almost_all_and_to_all_when_it_succeeded() -> None:
+def test_tracker_value_rises_to_99_percent_and_to_1_on_finish() -> None:
     states = track(*support.run_frames())
     values = [tracker.value for tracker in states]
     assert values[0] == 0
@@ -43,39 +43,41 @@ def test_a_run_rises_from_nothing_to_almost_all_and_to_all_when_it_succeeded() -
     assert states[-1].finish(99.0).value == 1
 
 
-def test_a_sampler_weighs_by_its_steps() -> None:
+def test_tracker_sampler_weight_follows_steps() -> None:
     """4 steps weigh 8 of 26.4: the model 6, two texts 3 each, decode 5, save 1, latent 0.2."""
     before = dict.fromkeys(("4", "5", "6", "7"), ("finished", 1.0, 1.0))
-    half = track(say("execution_start"), snapshot({**before, "3": ("running", 2, 4)}))[-1]
+    half = track(message_of("execution_start"), snapshot({**before, "3": ("running", 2, 4)}))[-1]
     assert half.value == pytest.approx((12.2 + 8 / 2) / 26.2)
 
 
-def test_cached_nodes_count_for_nothing() -> None:
+def test_tracker_cached_nodes_have_no_weight() -> None:
     cached = ("4", "5", "6", "7")
     states = track(*support.run_frames(cached=cached))
     assert states[1].value == 0
     assert states[1].total == pytest.approx(8 + 5 + 1)
     half = track(
-        say("execution_start"),
-        say("execution_cached", nodes=list(cached)),
+        message_of("execution_start"),
+        message_of("execution_cached", nodes=list(cached)),
         snapshot({"3": ("running", 2, 4)}),
     )[-1]
     assert half.value == pytest.approx(4 / 14)
 
 
-def test_what_only_cached_nodes_needed_counts_for_nothing_either() -> None:
-    states = track(say("execution_start"), say("execution_cached", nodes=["3", "unneeded"]))
+def test_tracker_ancestors_of_cached_nodes_only_have_no_weight() -> None:
+    states = track(
+        message_of("execution_start"), message_of("execution_cached", nodes=["3", "unneeded"])
+    )
     assert states[-1].total == pytest.approx(6 + 5 + 1), "the loader still feeds the decoder"
 
 
-def test_two_samplers_share_the_bar() -> None:
+def test_tracker_two_samplers_share_progress_by_steps() -> None:
     graph = {
         "1": node("KSampler", latent_image=["0", 0], steps=10),
         "2": node("KSampler", latent_image=["1", 0], steps=30),
         "3": node("SaveImage", images=["2", 0]),
     }
     states = track(
-        say("execution_start"),
+        message_of("execution_start"),
         snapshot({"1": ("finished", 10, 10)}),
         snapshot({"1": ("finished", 10, 10), "2": ("running", 15, 30)}),
         graph=graph,
@@ -84,7 +86,7 @@ def test_two_samplers_share_the_bar() -> None:
     assert states[2].value == pytest.approx(50 / 81)
 
 
-def test_a_branch_that_a_lazy_switch_did_not_take_falls_out() -> None:
+def test_tracker_unselected_branch_of_lazy_switch_is_excluded() -> None:
     graph = {
         "1": node("KSampler", latent_image=["0", 0], steps=10),
         "2": node("KSampler", latent_image=["0", 0], steps=10),
@@ -93,7 +95,7 @@ def test_a_branch_that_a_lazy_switch_did_not_take_falls_out() -> None:
         "4": node("SaveImage", images=["3", 0]),
     }
     states = track(
-        say("execution_start"),
+        message_of("execution_start"),
         snapshot({"5": ("finished", 1, 1), "1": ("finished", 10, 10)}),
         snapshot({"5": ("finished", 1, 1), "1": ("finished", 10, 10), "3": ("finished", 1, 1)}),
         graph=graph,
@@ -103,33 +105,33 @@ def test_a_branch_that_a_lazy_switch_did_not_take_falls_out() -> None:
     assert states[2].value == pytest.approx(20.4 / 21.4)
 
 
-def test_a_switch_that_waits_for_its_lazy_input_is_not_done() -> None:
+def test_tracker_switch_waiting_for_lazy_input_is_not_done() -> None:
     graph = {
         "1": node("KSampler", latent_image=["0", 0], steps=10),
         "3": node("ComfySwitchNode", switch=["5", 0], on_true=["1", 0]),
         "4": node("SaveImage", images=["3", 0]),
     }
     states = track(
-        say("execution_start"),
+        message_of("execution_start"),
         snapshot({"3": ("running", 0, 1)}),
-        say("executing", node="3"),
+        message_of("executing", node="3"),
         snapshot({"3": ("running", 0, 1), "1": ("running", 0, 1)}),
-        say("executing", node="1"),
+        message_of("executing", node="1"),
         graph=graph,
     )
     assert states[-1].total == pytest.approx(20 + 0.2 + 1)
 
 
-def test_a_sampler_that_starts_over_in_its_node_does_not_make_the_bar_fall() -> None:
+def test_tracker_value_does_not_fall_when_sampler_restarts() -> None:
     frames = [snapshot({"3": ("running", value, 4)}) for value in (1, 2, 3, 4, 1, 2, 3, 4)]
-    values = [tracker.value for tracker in track(say("execution_start"), *frames)]
+    values = [tracker.value for tracker in track(message_of("execution_start"), *frames)]
     assert all(a <= b for a, b in pairwise(values))
 
 
-def test_inner_nodes_roll_up_into_the_node_that_made_them() -> None:
+def test_tracker_inner_nodes_count_for_parent_node() -> None:
     graph = {"2": node("Expand"), "3": node("SaveImage", images=["2", 0])}
     states = track(
-        say("execution_start"),
+        message_of("execution_start"),
         snapshot({"2": ("running", 0, 1)}),
         snapshot({"2": ("running", 0, 1), "2.0.0.1": ("finished", 1, 1)}),
         snapshot(
@@ -143,7 +145,7 @@ def test_inner_nodes_roll_up_into_the_node_that_made_them() -> None:
     assert states[3].title("2.0.0.2") == "Expand"
 
 
-def test_a_server_without_snapshots_is_followed_by_executing_and_progress() -> None:
+def test_tracker_without_progress_state_uses_executing_and_progress() -> None:
     frames = [frame for frame in support.run_frames() if "progress_state" not in frame]
     states = track(*frames)
     values = [tracker.value for tracker in states]
@@ -152,43 +154,47 @@ def test_a_server_without_snapshots_is_followed_by_executing_and_progress() -> N
     assert len(set(values)) > 8
 
 
-def test_without_a_graph_there_is_a_node_and_a_step_but_no_percentage() -> None:
-    tracker = track(say("execution_start"), snapshot({"3": ("running", 2, 4)}), graph=None)[-1]
+def test_tracker_without_graph_has_node_and_step_but_no_value() -> None:
+    tracker = track(message_of("execution_start"), snapshot({"3": ("running", 2, 4)}), graph=None)[
+        -1
+    ]
     assert (tracker.node, tracker.step, tracker.steps, tracker.value) == ("3", 2, 4, 0)
     assert tracker.title("3") is None
 
 
-def test_an_inner_node_is_shown_as_the_node_that_made_it() -> None:
-    tracker = track(say("executing", node="3.0.0.1", display_node="3"))[-1]
+def test_tracker_inner_node_is_shown_as_parent_node() -> None:
+    tracker = track(message_of("executing", node="3.0.0.1", display_node="3"))[-1]
     assert tracker.node == "3"
 
 
-def test_cached_nodes_add_up_and_their_results_are_no_progress() -> None:
+def test_tracker_cached_nodes_accumulate_without_progress() -> None:
     states = track(
-        say("execution_start"),
-        say("execution_cached", nodes=["4", "5", "6", "7"]),
-        say("execution_cached", nodes=["3"]),
+        message_of("execution_start"),
+        message_of("execution_cached", nodes=["4", "5", "6", "7"]),
+        message_of("execution_cached", nodes=["3"]),
         support.executed(node="4"),
     )
     assert states[-1].cached == {"3", "4", "5", "6", "7"}
     assert states[-1].value == 0
 
 
-def test_the_announcement_of_step_0_is_no_step() -> None:
+def test_tracker_step_0_is_not_counted() -> None:
     states = track(*[snapshot({"3": ("running", step, 4)}) for step in (0, 1)], pause=10.0)
     assert states[-1].steps_heard == 1
 
 
-def test_a_graph_that_comes_late_takes_over_what_was_heard() -> None:
-    tracker = track(say("execution_start"), snapshot({"4": ("finished", 1, 1)}), graph=None)[-1]
+def test_tracker_with_plan_keeps_earlier_progress() -> None:
+    tracker = track(message_of("execution_start"), snapshot({"4": ("finished", 1, 1)}), graph=None)[
+        -1
+    ]
     tracker = tracker.with_plan(plan_graph(support.GRAPH))
     tracker = tracker.hear(parse_text(snapshot({"6": ("finished", 1, 1)})), 5.0)
     assert tracker.value == pytest.approx(9 / 26.2)
 
 
-def test_steps_are_those_of_the_node_at_work() -> None:
+def test_tracker_steps_are_those_of_current_node() -> None:
     states = track(
-        say("execution_start"),
+        message_of("execution_start"),
         snapshot({"3": ("running", 4, 4)}),
         snapshot({"3": ("finished", 4, 4), "8": ("running", 0, 1)}),
     )
@@ -196,7 +202,7 @@ def test_steps_are_those_of_the_node_at_work() -> None:
     assert (states[2].node, states[2].step, states[2].steps) == ("8", None, None)
 
 
-def test_the_phase_is_told_by_class_or_by_the_servers_own_word() -> None:
+def test_tracker_phase_follows_class_or_reported_activity() -> None:
     loading, running, busy, saving = track(
         snapshot({"4": ("running", 0, 1)}),
         snapshot({"8": ("running", 0, 1)}),
@@ -212,10 +218,10 @@ def test_the_phase_is_told_by_class_or_by_the_servers_own_word() -> None:
     assert busy.hear(parse_text(snapshot({"3": ("running", 1, 4)})), 9.0).phase is Phase.RUNNING
 
 
-# ---- time left -------------------------------------------------------------------------------
+# ---- estimated time ---------------------------------------------------------------------------
 
 
-def test_there_is_no_guess_before_two_steps() -> None:
+def test_eta_before_two_steps_is_none() -> None:
     one, two = track(
         snapshot({"3": ("running", 1, 4)}), snapshot({"3": ("running", 2, 4)}), pause=10.0
     )
@@ -223,9 +229,9 @@ def test_there_is_no_guess_before_two_steps() -> None:
     assert two.eta_s(10.0) is not None
 
 
-def test_the_guess_counts_from_the_start_of_the_run() -> None:
-    start = say("execution_start")
-    cached = say("execution_cached", nodes=["4", "5", "6", "7"])
+def test_eta_counts_from_start_of_run() -> None:
+    start = message_of("execution_start")
+    cached = message_of("execution_cached", nodes=["4", "5", "6", "7"])
     steps = [snapshot({"3": ("running", step, 4)}) for step in (1, 2)]
     tracker = track(start, cached, *steps, pause=5.0)[-1]
     assert tracker.value == pytest.approx(4 / 14)
@@ -235,7 +241,7 @@ def test_the_guess_counts_from_the_start_of_the_run() -> None:
     assert tracker.finish(16.0).eta_s(16.0) is None
 
 
-def test_there_is_no_guess_while_too_little_is_done() -> None:
+def test_eta_with_little_progress_is_none() -> None:
     graph = {
         "3": node("KSampler", latent_image=["0", 0], steps=1000),
         "9": node("SaveImage", x=["3", 0]),
@@ -244,7 +250,7 @@ def test_there_is_no_guess_while_too_little_is_done() -> None:
     assert track(*frames, graph=graph)[-1].eta_s(3.0) is None
 
 
-# ---- always ----------------------------------------------------------------------------------
+# ---- invariants ------------------------------------------------------------------------------
 
 ids = st.sampled_from([*support.ORDER, "3.0.1", "77"])
 states_of_nodes = st.dictionaries(
@@ -258,21 +264,25 @@ states_of_nodes = st.dictionaries(
 )
 messages = (
     st.builds(snapshot, states_of_nodes).map(parse_text)
-    | st.builds(lambda node: say("executing", node=node), ids)
-    | st.builds(lambda nodes: say("execution_cached", nodes=nodes), st.lists(ids))
+    | st.builds(lambda node: message_of("executing", node=node), ids)
+    | st.builds(lambda nodes: message_of("execution_cached", nodes=nodes), st.lists(ids))
     | st.builds(lambda node: parse_text(support.executed(node=node)), ids)
     | st.builds(
-        lambda node, value: say("progress", node=node, value=value, max=20), ids, st.floats(0, 40)
+        lambda node, value: message_of("progress", node=node, value=value, max=20),
+        ids,
+        st.floats(0, 40),
     )
-    | st.just(say("execution_start"))
+    | st.just(message_of("execution_start"))
 )
 
 
 @given(st.lists(messages, max_size=25), st.booleans())
-def test_the_percentage_never_falls_and_never_ends_by_itself(heard: list[Any], late: bool) -> None:
+def test_tracker_any_messages_value_never_falls_or_reaches_1(
+    received: list[Any], late: bool
+) -> None:
     tracker = Tracker(plan=None if late else plan_graph(support.GRAPH))
     value = 0.0
-    for i, message in enumerate(heard):
+    for i, message in enumerate(received):
         tracker = tracker.hear(message, float(i))
         if late and i == 5:
             tracker = tracker.with_plan(plan_graph(support.GRAPH))
@@ -282,7 +292,7 @@ def test_the_percentage_never_falls_and_never_ends_by_itself(heard: list[Any], l
         assert eta is None or eta >= 0
 
 
-def test_a_graph_of_500_nodes_is_followed_cheaply() -> None:
+def test_tracker_500_nodes_cost_less_than_5_ms_per_message() -> None:
     graph = {str(i): node("Filter", x=[str(i - 1), 0]) for i in range(500)}
     plan = plan_graph(graph)
     touched: dict[str, tuple[str, float, float]] = {}
@@ -291,9 +301,9 @@ def test_a_graph_of_500_nodes_is_followed_cheaply() -> None:
         touched[str(i)] = ("finished", 1, 1)
         frames.append(parse_text(snapshot(touched)))
     tracker = Tracker(plan=plan)
-    began = time.process_time()
+    started = time.process_time()
     for i, frame in enumerate(frames):
         tracker = tracker.hear(frame, float(i))
-    per_message_ms = (time.process_time() - began) / 500 * 1000
+    per_message_ms = (time.process_time() - started) / 500 * 1000
     assert tracker.value == 0.99
     assert per_message_ms < 5, "a sampler sends about ten a second"

@@ -22,15 +22,15 @@ from tests.protocol.support import FILE, JOB
 
 
 def entry(end: str = "execution_success", **options: Any) -> HistoryEntry:
-    found = read_history(support.history_body(end, **options), JOB).entry
-    assert found is not None
-    return found
+    history_entry = read_history(support.history_body(end, **options), JOB).entry
+    assert history_entry is not None
+    return history_entry
 
 
 # ---- the queue -------------------------------------------------------------------------------
 
 
-def test_pending_jobs_are_counted_in_the_order_of_run_not_of_the_heap() -> None:
+def test_read_queue_pending_positions_follow_run_order() -> None:
     queue = read_queue(
         support.queue_body(running=("r",), pending=((5, "c"), (-2.5, "a"), (5, "b"), (7, "d")))
     )
@@ -44,13 +44,13 @@ def test_pending_jobs_are_counted_in_the_order_of_run_not_of_the_heap() -> None:
     assert queue.answer("zzz") == QueueAnswer("absent", size=4)
 
 
-def test_an_answer_has_the_graph_and_the_outputs_the_server_runs() -> None:
+def test_queue_answer_has_graph_and_output_nodes() -> None:
     answer = read_queue(support.queue_body(running=(JOB,))).answer(JOB)
     assert answer.graph == support.GRAPH
     assert answer.output_nodes == ("9",)
 
 
-def test_the_recorded_queue_is_read_in_the_order_it_then_ran_in() -> None:
+def test_read_queue_recorded_queue_matches_run_order() -> None:
     path = PROTOCOL / "ws_16_order_number_front.json"
     entries = json.loads(path.read_text(encoding="utf-8"))
     body = next(e["body"] for e in entries if "heap order" in e.get("note", ""))
@@ -74,14 +74,14 @@ def test_the_recorded_queue_is_read_in_the_order_it_then_ran_in() -> None:
         {"queue_running": {}, "queue_pending": []},
     ],
 )
-def test_what_is_no_queue_is_refused(body: Any) -> None:
+def test_read_queue_invalid_body_raises_retryable_error(body: Any) -> None:
     with pytest.raises(ComfyUIConnectionError) as caught:
         read_queue(body)
     assert caught.value.hint
     assert caught.value.retryable
 
 
-def test_items_that_cannot_be_read_hide_no_others() -> None:
+def test_read_queue_invalid_items_are_skipped() -> None:
     body = {"queue_running": [None, [1]], "queue_pending": [[None, JOB], ["x"]]}
     assert read_queue(body).answer(JOB).place == "pending"
 
@@ -89,7 +89,7 @@ def test_items_that_cannot_be_read_hide_no_others() -> None:
 # ---- the history -----------------------------------------------------------------------------
 
 
-def test_an_empty_history_is_no_entry() -> None:
+def test_read_history_empty_body_has_no_entry() -> None:
     assert read_history({}, JOB) == HistoryAnswer(None)
     assert read_history({support.OTHER: {}}, JOB) == HistoryAnswer(None)
 
@@ -102,15 +102,15 @@ def test_an_empty_history_is_no_entry() -> None:
         ("execution_interrupted", ExecutionInterrupted),
     ],
 )
-def test_the_last_message_tells_how_it_ended(end: str, kind: type) -> None:
+def test_history_entry_ending_is_last_message(end: str, kind: type) -> None:
     assert isinstance(entry(end).ending, kind)
 
 
-def test_an_interruption_is_no_failure_though_its_status_says_error() -> None:
+def test_history_entry_interruption_with_error_status_is_interrupted() -> None:
     assert entry("execution_interrupted").ending == ExecutionInterrupted(JOB, "8", "VAEDecode")
 
 
-def test_an_entry_without_a_last_message_goes_by_its_status() -> None:
+def test_history_entry_without_messages_uses_status() -> None:
     failed = entry(status={"status_str": "error", "completed": False, "messages": []})
     assert failed.ending == ExecutionError(JOB)
     good = entry(status={"status_str": "success", "completed": True, "messages": []})
@@ -118,57 +118,57 @@ def test_an_entry_without_a_last_message_goes_by_its_status() -> None:
     assert entry(status=None).ending == ExecutionSuccess(JOB)
 
 
-def test_an_entry_tells_its_time_its_cache_and_its_graph() -> None:
-    found = entry()
-    assert found.seconds == 2.5
-    assert found.cached == frozenset()
-    assert found.output_nodes == ("9",)
-    assert found.graph == support.GRAPH
-    assert found.outputs == {"9": {"images": [FILE]}}
+def test_history_entry_has_time_cache_and_graph() -> None:
+    history_entry = entry()
+    assert history_entry.seconds == 2.5
+    assert history_entry.cached == frozenset()
+    assert history_entry.output_nodes == ("9",)
+    assert history_entry.graph == support.GRAPH
+    assert history_entry.outputs == {"9": {"images": [FILE]}}
 
 
-def test_old_outputs_of_nodes_that_were_not_asked_for_are_left_out() -> None:
+def test_history_entry_outputs_of_unrequested_nodes_are_dropped() -> None:
     path = PROTOCOL / "partial_execution_targets.json"
     post, answer = json.loads(path.read_text(encoding="utf-8"))[2:4]
     prompt = [4, JOB, post["request"]["json"]["prompt"], {}, answer["output_ids"]]
-    found = entry(outputs=answer["outputs"], prompt=prompt)
+    history_entry = entry(outputs=answer["outputs"], prompt=prompt)
     assert list(answer["outputs"]) == ["2", "3"]
-    assert list(found.outputs) == ["2"]
+    assert list(history_entry.outputs) == ["2"]
 
 
-def test_outputs_are_restricted_to_what_the_job_ran_for() -> None:
+def test_history_entry_outputs_are_limited_to_job_graph() -> None:
     graph = {**support.GRAPH, "10": {"class_type": "SaveImage", "inputs": {"images": ["8", 0]}}}
     outputs = {"9": {"images": [FILE]}, "10": {"images": []}, "8": {"text": ["on the way"]}}
-    found = entry(outputs=outputs, prompt=[1, JOB, graph, {}, ["9"]])
-    assert set(found.outputs) == {"9", "8"}
+    history_entry = entry(outputs=outputs, prompt=[1, JOB, graph, {}, ["9"]])
+    assert set(history_entry.outputs) == {"9", "8"}
 
 
 @pytest.mark.parametrize("meta", [{"3.0.0.2": {"display_node": "3"}}, {}, None])
-def test_inner_outputs_of_a_node_that_expanded_belong_to_the_job(meta: Any) -> None:
+def test_history_entry_inner_outputs_of_expanded_node_are_kept(meta: Any) -> None:
     outputs = {"3.0.0.2": {"images": [FILE]}}
     assert entry(outputs=outputs, meta=meta).outputs == outputs
 
 
-def test_without_a_graph_all_outputs_are_taken() -> None:
+def test_history_entry_without_graph_keeps_all_outputs() -> None:
     assert entry(prompt=None).outputs == {"9": {"images": [FILE]}}
 
 
-def test_recorded_entries_of_every_output_kind_are_read() -> None:
+def test_read_history_recorded_entries_of_each_kind_are_read() -> None:
     path = PROTOCOL / "history_by_output_kind.json"
     bodies = json.loads(path.read_text(encoding="utf-8"))
     assert bodies
     for body in bodies.values():
         ((job, raw),) = body.items()
-        found = read_history(body, job).entry
-        assert found is not None
+        history_entry = read_history(body, job).entry
+        assert history_entry is not None
         good = raw["status"]["status_str"] == "success"
-        assert isinstance(found.ending, ExecutionSuccess) is good
-        assert found.outputs == raw["outputs"]
-        assert found.seconds is not None
+        assert isinstance(history_entry.ending, ExecutionSuccess) is good
+        assert history_entry.outputs == raw["outputs"]
+        assert history_entry.seconds is not None
 
 
 @pytest.mark.parametrize("body", [None, [], "<html>", {JOB: []}, {JOB: "x"}])
-def test_what_is_no_history_is_refused(body: Any) -> None:
+def test_read_history_invalid_body_raises_with_hint(body: Any) -> None:
     with pytest.raises(ComfyUIConnectionError) as caught:
         read_history(body, JOB)
     assert caught.value.hint
@@ -219,7 +219,7 @@ entries = st.fixed_dictionaries(
 
 
 @given(st.dictionaries(st.just(JOB), entries | anything) | anything)
-def test_any_json_is_a_history_or_the_one_typed_error(body: Any) -> None:
+def test_read_history_any_json_returns_answer_or_connection_error(body: Any) -> None:
     try:
         answer = read_history(body, JOB)
     except ComfyUIConnectionError:
@@ -233,10 +233,10 @@ def test_any_json_is_a_history_or_the_one_typed_error(body: Any) -> None:
     )
     | anything
 )
-def test_any_json_is_a_queue_or_the_one_typed_error(body: Any) -> None:
+def test_read_queue_any_json_returns_snapshot_or_connection_error(body: Any) -> None:
     try:
         queue = read_queue(body)
     except ComfyUIConnectionError:
         return
     assert isinstance(queue, QueueSnapshot)
-    assert queue.answer("nobody").place == "absent"
+    assert queue.answer("unknown").place == "absent"

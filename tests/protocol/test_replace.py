@@ -13,7 +13,7 @@ class Point:
     y: int = 0
 
 
-def test_a_changed_copy_is_what_replace_makes_and_leaves_the_first_alone() -> None:
+def test_fast_replace_matches_dataclasses_replace_and_keeps_original() -> None:
     point = Point(1, 2)
     changed = fast_replace(point, y=3)
     assert changed == replace(point, y=3) == Point(1, 3)

@@ -1,4 +1,4 @@
-"""Every recorded WebSocket transcript, replayed: the right end, the right outputs."""
+"""Replay of every recorded WebSocket transcript: final phases and outputs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tests.conftest import PROTOCOL
 from tests.protocol import support
 
 S, F, C = Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED
-SILENT = None  # the recording has no message and no answer about its end
-DELETED = Phase.LOST  # by somebody else: nothing ever names the job again
+SILENT = None  # the recording has no message and no response about its end
+DELETED = Phase.LOST  # by another client: nothing refers to the job afterwards
 
-# By file: how each job posted in it ended, and the names of what it produced.
+# By file: the final phase of each job posted in it and the names of its outputs.
 ENDS: dict[str, list[tuple[Phase | None, list[str]]]] = {
     "ws_01_txt2img_success": [(S, ["t2i_00011_.png"])],
     "ws_02_batch_of_3": [(S, ["t2ib_00007_.png", "t2ib_00008_.png", "t2ib_00009_.png"])],
@@ -108,14 +108,16 @@ def names(outputs: Outputs) -> list[str]:
 
 
 def settle(recording: support.Recording, job: str, expected: Phase | None) -> JobState:
-    """Poll for what messages left open. The history is the recorded one where there is one."""
+    """Poll for jobs that messages left open, using the recorded history if there is one."""
     state = recording.jobs[job]
     now = 1000.0
     if state.over_at is not None and state.final is None:
-        assert poll_due(state, now) == now, "an end that was told is looked up at once"
+        assert poll_due(state, now) == now, "an announced end is polled at once"
     body = {job: recording.histories[job]} if job in recording.histories else {}
     if not body and state.over_at is not None:
-        body = support.history_body(job=job, outputs=recording.said.get(job, {}), prompt=None)
+        body = support.history_body(
+            job=job, outputs=recording.executed_outputs.get(job, {}), prompt=None
+        )
     if body:
         state = advance(state, support.ABSENT, now)
         state = advance(state, read_history(body, job), now)
@@ -127,7 +129,7 @@ def settle(recording: support.Recording, job: str, expected: Phase | None) -> Jo
 
 
 @pytest.mark.parametrize("name", sorted(ENDS))
-def test_a_recorded_session_ends_as_it_did(name: str) -> None:
+def test_recording_replay_ends_as_recorded(name: str) -> None:
     recording = support.Recording(PROTOCOL / f"{name}.json").replay()
     assert len(recording.jobs) == len(ENDS[name])
     for job, (phase, files) in zip(recording.jobs, ENDS[name], strict=True):
@@ -151,23 +153,23 @@ def test_a_recorded_session_ends_as_it_did(name: str) -> None:
         assert all(a <= b for a, b in pairwise(recording.percentages[job]))
 
 
-def test_every_recording_is_replayed() -> None:
+def test_recordings_are_all_replayed() -> None:
     assert {path.stem for path in support.recordings(PROTOCOL)} == set(ENDS)
 
 
-def test_instant_jobs_on_an_unbroken_socket_need_no_poll() -> None:
+def test_recording_instant_jobs_on_live_socket_need_no_poll() -> None:
     recording = support.Recording(PROTOCOL / "ws_16_order_number_front.json").replay()
     assert all(state.final is S and state.polled_at is None for state in recording.jobs.values())
 
 
-def test_a_node_that_expands_makes_the_history_be_read() -> None:
+def test_recording_expanding_node_needs_history() -> None:
     recording = support.Recording(PROTOCOL / "ws_15_subgraph_expansion.json").replay()
     (state,) = recording.jobs.values()
     assert state.final is None
     assert state.over_at is not None
 
 
-def test_previews_of_both_kinds_reach_their_jobs() -> None:
+def test_recording_previews_of_both_kinds_reach_their_jobs() -> None:
     recording = support.Recording(PROTOCOL / "ws_12_feature_flags.json").replay()
     assert recording.previews == 10
     for state in recording.jobs.values():
@@ -177,7 +179,7 @@ def test_previews_of_both_kinds_reach_their_jobs() -> None:
         assert progress.preview_type == "image/jpeg"
 
 
-def test_a_job_behind_a_silent_socket_shows_the_socket_to_be_deaf() -> None:
+def test_recording_job_on_silent_socket_receives_nothing() -> None:
     recording = support.Recording(
         PROTOCOL / "ws_09_second_socket_same_client_id_while_first_open.json"
     ).replay()
@@ -185,7 +187,7 @@ def test_a_job_behind_a_silent_socket_shows_the_socket_to_be_deaf() -> None:
     assert state.heard_at is None
 
 
-def test_a_killed_server_loses_what_it_ran_and_what_waited() -> None:
+def test_recording_killed_server_loses_running_and_pending_jobs() -> None:
     recording = support.Recording(PROTOCOL / "server_killed_and_restarted.json").replay()
     running = recording.jobs["0e018fcc-1c29-41be-87ba-99a87e403e33"]
     pending = recording.jobs["de8b8fdb-5477-4af4-a58d-a952e6a1cf2e"]
