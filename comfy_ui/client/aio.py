@@ -23,7 +23,7 @@ from ..protocol.progress import Progress
 from ..protocol.queue_and_history import HistoryEntry, QueueSnapshot
 from . import endpoints
 from ._threads import run_in_thread
-from .files import UploadSource, target_path
+from .files import UploadSource
 from .operations import Fetch, Flow, Pause, Step, Work
 from .parts import (
     CANCEL_TIMEOUT_S,
@@ -205,16 +205,12 @@ class ComfyWSClient:
         generated, prompt_id = prompt_id is None, prompt_id_or_new(prompt_id)
         runnable = await self._drive(self._sources.read(workflow))
         job = await self._session.new_job(prompt_id, runnable.graph)
-        call = endpoints.submit(
-            runnable.graph,
-            prompt_id=prompt_id,
-            client_id=job.client_id,
-            front=front,
-            extra_data=runnable.extra_data(extra_data),
+        flow = self._tracking.submit(
+            job, runnable, front=front, extra_data=extra_data, strict=strict
         )
         try:
             with self._telemetry.submitting(job, runnable.graph):
-                await self._drive(self._tracking.submit(job, call, strict=strict))
+                await self._drive(flow)
         except ComfyHeadlessError:
             self._session.drop(job)
             raise
@@ -740,9 +736,7 @@ class ComfyWSClient:
             OutputMissingError: the server does not have the file, or no longer.
             StorageError: the file cannot be written.
         """
-        if to is None:
-            return await self._drive(self._transfers.read(file))
-        return await self._drive(self._transfers.write(file, target_path(file.filename, to)))
+        return await self._drive(self._transfers.download(file, to))
 
     # -- what the server has
 
@@ -753,9 +747,7 @@ class ComfyWSClient:
             node: the class to return; None: all of them. An unknown class gives an empty registry.
             fresh: fetch all classes again instead of using those fetched before.
         """
-        if node is not None:
-            return await self._ask(endpoints.object_info(node))
-        return await self._drive(self._sources.library(fresh=fresh))
+        return await self._drive(self._sources.object_info(node, fresh=fresh))
 
     async def model_paths(self) -> dict[str, list[str]]:
         """Return where the server looks for model files: for each folder, paths on its machine.
@@ -778,9 +770,7 @@ class ComfyWSClient:
 
             await client.models("loras")  # ["detail.safetensors", "style/ink.safetensors"]
         """
-        return await self._ask(
-            endpoints.model_folders() if folder is None else endpoints.models(folder)
-        )
+        return await self._ask(endpoints.models(folder))
 
     async def embeddings(self) -> list[str]:
         """Return the names of the textual-inversion embeddings, without their suffixes."""

@@ -304,14 +304,10 @@ def object_info(node: str | None = None) -> ApiRequest[NodeRegistry]:
     )
 
 
-def model_folders() -> ApiRequest[list[str]]:
-    """The folders below ``models/``."""
-    return ApiRequest(method="GET", path="/models", parse=read_names)
-
-
-def models(folder: str) -> ApiRequest[list[str]]:
-    """Files of one folder below ``models/``; those in its subfolders as ``a/b.safetensors``."""
-    return ApiRequest(method="GET", path=f"/models/{quote(folder, safe='')}", parse=read_names)
+def models(folder: str | None = None) -> ApiRequest[list[str]]:
+    """The folders below ``models/``, or the files of one; in subfolders as ``a/b.safetensors``."""
+    path = "/models" if folder is None else f"/models/{quote(folder, safe='')}"
+    return ApiRequest(method="GET", path=path, parse=read_names)
 
 
 def model_paths() -> ApiRequest[dict[str, list[str]]]:

@@ -11,7 +11,7 @@ from ..protocol.job import JobState
 from ..protocol.outputs import SOCKET_FOLDER, OutputFile
 from ..protocol.retry import Backoff
 from . import endpoints
-from .files import DownloadTarget, UploadSource, prepare_upload
+from .files import DownloadTarget, UploadSource, prepare_upload, target_path
 from .operations import Asker, Fetch, Flow, bad_answer, no_answer, work
 from .response_models import UploadedFile
 from .tracking.job_telemetry import Telemetry
@@ -88,14 +88,21 @@ class FileTransfers:
         )
         return uploaded
 
-    def read(self, file: OutputFile | UploadedFile) -> Flow[bytes]:
-        """Download a file to memory."""
+    def download(
+        self, file: OutputFile | UploadedFile, to: str | Path | None
+    ) -> Flow[bytes | Path]:
+        """Download a file to memory, into the folder ``to``, or to exactly the path ``to``."""
+        if to is None:
+            return (yield from self._read(file))
+        return (yield from self._write(file, target_path(file.filename, to)))
+
+    def _read(self, file: OutputFile | UploadedFile) -> Flow[bytes]:
         download = DownloadTarget()
         yield from self._fetch(file, download)
         return download.content()
 
-    def write(self, file: OutputFile | UploadedFile, path: Path) -> Flow[Path]:
-        """Download a file to exactly that path, replacing what exists once all has arrived."""
+    def _write(self, file: OutputFile | UploadedFile, path: Path) -> Flow[Path]:
+        """Replace what exists at that path once all has arrived."""
         download = DownloadTarget(folder=path.parent)
         try:
             yield from self._fetch(file, download)

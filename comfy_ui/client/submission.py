@@ -33,6 +33,21 @@ _HINTS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Runnable:
+    """An API-format graph, and the editor workflow it came from, if it did."""
+
+    graph: Mapping[str, Any]
+    editor: Mapping[str, Any] | None = None
+
+    def extra_data(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The job's extra data, with the editor workflow, as ComfyUI's own page sends it."""
+        extra = dict(given or {})
+        if self.editor is not None:
+            extra["extra_pnginfo"] = {"workflow": self.editor, **(extra.get("extra_pnginfo") or {})}
+        return extra
+
+
+@dataclass(frozen=True, slots=True)
 class SubmissionResult:
     """The accepted job. ``problems``: outputs that the server silently left out."""
 

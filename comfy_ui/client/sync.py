@@ -20,7 +20,7 @@ from ..protocol.outputs import OutputFile
 from ..protocol.progress import Progress
 from ..protocol.queue_and_history import HistoryEntry, QueueSnapshot
 from . import endpoints
-from .files import UploadSource, target_path
+from .files import UploadSource
 from .operations import Fetch, Flow, Pause, Step, Work
 from .parts import (
     CANCEL_TIMEOUT_S,
@@ -189,20 +189,15 @@ class ComfyClient:
         """
         generated, prompt_id = prompt_id is None, prompt_id_or_new(prompt_id)
         runnable = self._drive(self._sources.read(workflow))
-        call = endpoints.submit(
-            runnable.graph,
-            prompt_id=prompt_id,
-            # Without a clientId the server would send the job's messages to every socket.
-            client_id=str(uuid4()),
-            front=front,
-            extra_data=runnable.extra_data(extra_data),
-        )
-        job = self._keep(
-            TrackedJob(new_job(prompt_id, now=self._asker.clock(), graph=runnable.graph))
+        state = new_job(prompt_id, now=self._asker.clock(), graph=runnable.graph)
+        # Without a clientId the server would send the job's messages to every socket.
+        job = self._keep(TrackedJob(state, client_id=str(uuid4())))
+        flow = self._tracking.submit(
+            job, runnable, front=front, extra_data=extra_data, strict=strict
         )
         try:
             with self._telemetry.submitting(job, runnable.graph):
-                self._drive(self._tracking.submit(job, call, strict=strict))
+                self._drive(flow)
         except ComfyHeadlessError:
             self._jobs.pop(prompt_id, None)
             raise
@@ -709,9 +704,7 @@ class ComfyClient:
             OutputMissingError: the server does not have the file, or no longer.
             StorageError: the file cannot be written.
         """
-        if to is None:
-            return self._drive(self._transfers.read(file))
-        return self._drive(self._transfers.write(file, target_path(file.filename, to)))
+        return self._drive(self._transfers.download(file, to))
 
     # -- what the server has
 
@@ -722,9 +715,7 @@ class ComfyClient:
             node: the class to return; None: all of them. An unknown class gives an empty registry.
             fresh: fetch all classes again instead of using those fetched before.
         """
-        if node is not None:
-            return self._ask(endpoints.object_info(node))
-        return self._drive(self._sources.library(fresh=fresh))
+        return self._drive(self._sources.object_info(node, fresh=fresh))
 
     def model_paths(self) -> dict[str, list[str]]:
         """Return where the server looks for model files: for each folder, paths on its machine.
@@ -747,7 +738,7 @@ class ComfyClient:
 
             client.models("loras")  # ["detail.safetensors", "style/ink.safetensors"]
         """
-        return self._ask(endpoints.model_folders() if folder is None else endpoints.models(folder))
+        return self._ask(endpoints.models(folder))
 
     def embeddings(self) -> list[str]:
         """Return the names of the textual-inversion embeddings, without their suffixes."""

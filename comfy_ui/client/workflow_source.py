@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -14,6 +13,7 @@ from .file_transfers import FileTransfers
 from .files import UploadSource
 from .operations import Asker, Flow, work
 from .response_models import UploadedFile
+from .submission import Runnable
 
 if TYPE_CHECKING:
     from ..workflow.load import Workflow
@@ -23,34 +23,21 @@ WorkflowSource: TypeAlias = "Mapping[str, Any] | str | bytes | Path | Workflow"
 """A graph or editor workflow (dict), a preset's id, a file or its bytes; see ``load_workflow``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Runnable:
-    """An API-format graph, and the editor workflow it came from, if it did."""
-
-    graph: Mapping[str, Any]
-    editor: Mapping[str, Any] | None = None
-
-    def extra_data(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
-        """The job's extra data, with the editor workflow, as ComfyUI's own page sends it."""
-        extra = dict(given or {})
-        if self.editor is not None:
-            extra["extra_pnginfo"] = {"workflow": self.editor, **(extra.get("extra_pnginfo") or {})}
-        return extra
-
-
 class WorkflowSources:
     """Builds graphs for one server; fetches its ``/object_info`` once, on first use."""
 
     def __init__(self, asker: Asker, transfers: FileTransfers) -> None:
         self._asker = asker
         self._transfers = transfers
-        self._library: NodeRegistry | None = None
+        self._object_info: NodeRegistry | None = None
 
-    def library(self, *, fresh: bool = False) -> Flow[NodeRegistry]:
-        """All node classes of the server."""
-        if self._library is None or fresh:
-            self._library = yield from self._asker.ask(endpoints.object_info())
-        return self._library
+    def object_info(self, node: str | None = None, *, fresh: bool = False) -> Flow[NodeRegistry]:
+        """All node classes of the server, or one. ``fresh``: fetch all of them again."""
+        if node is not None:
+            return (yield from self._asker.ask(endpoints.object_info(node)))
+        if self._object_info is None or fresh:
+            self._object_info = yield from self._asker.ask(endpoints.object_info())
+        return self._object_info
 
     def read(self, source: WorkflowSource) -> Flow[Runnable]:
         """The graph of any source. A dict in API format is taken as it is.
@@ -96,7 +83,7 @@ class WorkflowSources:
         from ..workflow.wildcards import WildcardFolder
 
         needs_registry = isinstance(source, str) or source.format != "api"
-        registries = [(yield from self.library())] if needs_registry else []
+        registries = [(yield from self.object_info())] if needs_registry else []
         uploads = {value for value in values.values() if isinstance(value, UploadedFile)}
         return (
             yield from work(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from ...errors import (
     AuthenticationError,
@@ -30,8 +31,8 @@ from ...protocol.retry import Failure, classify_status
 from .. import endpoints
 from ..operations import Asker, Flow
 from ..response_models import Capabilities
-from ..submission import SubmissionResult, dropped_outputs
-from ..transport.request import ApiRequest, ApiResponse, rejection
+from ..submission import Runnable, dropped_outputs
+from ..transport.request import ApiResponse, rejection
 from .job_telemetry import Telemetry
 from .tracked_job import TrackedJob
 
@@ -69,9 +70,15 @@ class JobTracking:
         self._refused_until = 0.0
 
     def submit(
-        self, job: TrackedJob, call: ApiRequest[SubmissionResult], *, strict: bool
+        self,
+        job: TrackedJob,
+        runnable: Runnable,
+        *,
+        front: bool,
+        extra_data: Mapping[str, Any] | None,
+        strict: bool,
     ) -> Flow[None]:
-        """Post a job so that it is queued exactly once.
+        """Post a job so that it is queued exactly once. Arguments as in ``queue_prompt``.
 
         Raises:
             InvalidWorkflowError: the server refused it, or (``strict``) would run only a part of
@@ -79,6 +86,13 @@ class JobTracking:
             ComfyUIConnectionError: it is unknown whether the job was queued. The job is not posted
                 again then: losing it is better than paying for it twice.
         """
+        call = endpoints.submit(
+            runnable.graph,
+            prompt_id=job.prompt_id,
+            client_id=job.client_id,
+            front=front,
+            extra_data=runnable.extra_data(extra_data),
+        )
         for posts_left in reversed(range(_MAX_POSTS)):
             try:
                 submitted = yield from self._asker.ask(call)

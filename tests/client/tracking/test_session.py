@@ -12,7 +12,7 @@ import pytest
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.client.tracking import session
 from comfy_ui.demo import DemoServer
-from comfy_ui.errors import GenerationCancelledError
+from comfy_ui.errors import GenerationCancelledError, InvalidWorkflowError
 from comfy_ui.protocol.progress import Progress
 from tests.client.support import image_graph
 from tests.demo.support import text_to_image
@@ -31,6 +31,16 @@ async def test_session_jobs_without_waiter_are_limited(
     ids = [await client.queue_prompt(image_graph(n)) for n in range(6)]
     assert list(client._session._jobs) == ids[-3:]
     assert (await client.wait_for_completion(ids[0])).images  # by asking the server
+
+
+async def test_queue_prompt_graph_that_json_cannot_hold_leaves_no_job(
+    client: ComfyWSClient,
+) -> None:
+    graph = image_graph(1)
+    next(iter(graph.values()))["inputs"]["extra"] = object()
+    with pytest.raises(InvalidWorkflowError):
+        await client.queue_prompt(graph)
+    assert client._session._jobs == {}
 
 
 @pytest.fixture
