@@ -1,14 +1,14 @@
 """``python -m tests.web.soak [--minutes M] [--people N]``: the whole app for an hour, from outside.
 
-The app, the engine and this program are three processes; between app and engine is a proxy with a
-fault every few seconds. People with browsers of their own open pages, make pictures, look on,
-cancel, go away in the middle, and leave for good. Afterwards every job has one end, every picture
-is the engine's, byte for byte, and of its own job, and the app holds no socket, file or memory
-more than after its warm-up. Exits with 1 otherwise.
+The app, the engine and this program are three processes; a proxy between app and engine injects a
+fault every few seconds. Users with their own browsers open pages, generate images, watch, cancel,
+disconnect halfway and leave. At the end every job has one final phase, every image is the engine's,
+byte for byte, and belongs to its own job, and the app holds no more sockets, files or memory than
+after its warm-up. Exits with 1 otherwise.
 
-Now and then all rest for a minute, with their pages open: what the app holds then it really keeps.
-While it works its memory swings by some MiB. Neither may grow: not what is in use, which the app
-tells (see ``inside``), and not what the system gave it.
+Now and then all users pause for a minute with their pages open: memory held then is really kept.
+Under load it swings by some MiB. Neither the memory in use, which the app reports (see
+``memory_probe``), nor the resident memory may grow.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ from tests.benchmarks.page import Visitor, free_port, handlers, started
 from tests.benchmarks.server import embedded
 from tests.faults.proxy import FaultProxy
 from tests.jobs.soak import Account, bad_weather
-from tests.web import inside
+from tests.web import memory_probe
 
-PAUSE_S = 15.0  # of a person between two jobs, on average
+PAUSE_S = 15.0  # of a user between two jobs, on average
 WARM_UP = 1 / 3  # of the time
 ROUND_S, REST_S = 240.0, 75.0  # a round ends with a rest; the app gives memory back once a minute
 SLOPE_MIB_PER_H = 1.0
-SURE_AFTER_MIN = 30.0  # a slope of less time says nothing
+SURE_AFTER_MIN = 30.0  # a slope over less time is noise
 AT_REST_S = 20.0  # then keep-alive connections have ended
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The app's memory in MiB, so many seconds after the beginning."""
+    """The app's memory in MiB, some seconds after the start."""
 
     seconds: float
     resident: float
@@ -60,7 +60,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """How one kind of memory went after the warm-up: MiB, and MiB per hour."""
+    """The trend of one kind of memory after the warm-up: MiB, and MiB per hour."""
 
     name: str
     first: float
@@ -71,7 +71,7 @@ class Trend:
 
     @classmethod
     def of(cls, name: str, samples: list[tuple[float, float]]) -> Trend:
-        """Of seconds and MiB."""
+        """Fit a line through samples of seconds and MiB."""
         hours, mib = zip(*((t / 3600, mib) for t, mib in samples), strict=True)
         line = statistics.linear_regression(hours, mib)
         rests = [m - line.slope * h - line.intercept for h, m in zip(hours, mib, strict=True)]
@@ -88,7 +88,7 @@ class Trend:
 
 @dataclass
 class Watch(Account):
-    """What came of it, and what the app took meanwhile."""
+    """The result, and the resources that the app used."""
 
     memory: list[Sample] = field(default_factory=list)
     files: list[int] = field(default_factory=list)  # open ones: sockets too
@@ -96,14 +96,14 @@ class Watch(Account):
     pages: int = 0
 
     def warm(self, *, resting: bool) -> list[Sample]:
-        """After the warm-up: the end of each rest, or all of the work between."""
+        """Samples after the warm-up: the last of each rest, or all taken under load."""
         warm = [sample for sample in self.memory if sample.seconds > self.seconds * WARM_UP]
         if not resting:
-            return [sample for sample in warm if not rest_left(sample.seconds)]
-        return [*{s.seconds // ROUND_S: s for s in warm if rest_left(s.seconds)}.values()]
+            return [sample for sample in warm if not rest_remaining(sample.seconds)]
+        return [*{s.seconds // ROUND_S: s for s in warm if rest_remaining(s.seconds)}.values()]
 
     def trends(self) -> Iterator[Trend]:
-        """Of what is in use and what is resident, each at work and at rest."""
+        """Trends of the memory in use and the resident memory, each under load and at rest."""
         kinds = {"in use": attrgetter("in_use"), "resident": attrgetter("resident")}
         for name, mib in kinds.items():
             for when, resting in (("at work", False), ("at rest", True)):
@@ -128,15 +128,15 @@ class Watch(Account):
         )
 
 
-def rest_left(seconds: float) -> float:
-    """For how much longer nobody does anything, so long after the beginning."""
-    left = ROUND_S - seconds % ROUND_S
-    return left if left < REST_S else 0.0
+def rest_remaining(seconds: float) -> float:
+    """Return how much longer the current rest lasts, ``seconds`` after the start."""
+    remaining = ROUND_S - seconds % ROUND_S
+    return remaining if remaining < REST_S else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a person got for one seed."""
+    """What a user got for one seed."""
 
     seed: int
     phase: str
@@ -154,25 +154,25 @@ async def soak(*, minutes: float, people: int, seed: int = 0, every_s: float = 5
         home, port = Path(name), free_port()
         (home / "tmp").mkdir()
         environment = {
-            "COMFY_UI_HOST": "0.0.0.0",  # the shared mode: each browser is somebody
+            "COMFY_UI_HOST": "0.0.0.0",  # the shared mode: each browser is a user
             "COMFY_UI_PORT": str(port),
             "COMFY_UI_DATA_DIR": str(home / "data"),
             "COMFYUI_URL": proxy.url,
             "TMPDIR": str(home / "tmp"),
         }
-        told = home / "in_use"
-        app = [sys.executable, "-m", "tests.web.inside", str(told)]
+        in_use_file = home / "in_use"
+        app = [sys.executable, "-m", "tests.web.memory_probe", str(in_use_file)]
         with started(app, port, **environment) as (url, process, _):
             began = time.monotonic()
             until = began + minutes * 60
             helpers = [
                 asyncio.create_task(bad_weather(proxy, random.Random(seed), watch, every_s)),
-                asyncio.create_task(_measure(process, told, watch, began)),
+                asyncio.create_task(_measure(process, in_use_file, watch, began)),
             ]
             with (home / "seen.jsonl").open("w") as notes:
                 await asyncio.gather(
                     *(
-                        _person(
+                        _user(
                             url,
                             n,
                             random.Random(seed + n),
@@ -195,7 +195,7 @@ async def soak(*, minutes: float, people: int, seed: int = 0, every_s: float = 5
     return watch
 
 
-async def _person(
+async def _user(
     url: str,
     number: int,
     rng: random.Random,
@@ -205,7 +205,7 @@ async def _person(
     until: float,
     notes: TextIO,
 ) -> None:
-    """Somebody whose browser is closed and opened again now and then; keeps who they are."""
+    """Act as one user, who closes and reopens the browser now and then and keeps its cookies."""
     cookies = httpx.Cookies()
     count = 0
     while time.monotonic() < until:
@@ -221,8 +221,8 @@ async def _person(
             beat = asyncio.create_task(visitor.heartbeat())
             for _ in range(rng.randint(1, 8)):
                 await asyncio.sleep(rng.uniform(0, 2 * PAUSE_S))
-                if left := rest_left(time.monotonic() - began):
-                    await asyncio.sleep(left + rng.uniform(0, 2))  # not all come back at once
+                if rest := rest_remaining(time.monotonic() - began):
+                    await asyncio.sleep(rest + rng.uniform(0, 2))  # users return one by one
                 if time.monotonic() > until:
                     break
                 seen = await _one_job(client, visitor, number * 1_000_000 + count, rng)
@@ -242,21 +242,21 @@ async def _one_job(
     sent.raise_for_status()
     answers = f"/gradio_api/call/generate/{sent.json()['event_id']}"
     state: dict[str, Any] = {}
-    said: list[str] = []
+    lines: list[str] = []
     looking = asyncio.create_task(_look(client, visitor)) if rng.random() < 0.3 else None
     cancels, leaves = rng.random() < 0.05, rng.random() < 0.1
     async with client.stream("GET", answers) as stream:
         async for line in stream.aiter_lines():
-            said.append(line)
+            lines.append(line)
             if line.startswith("data: ["):
                 state = json.loads(line[6:])[0]
                 if leaves or cancels:
                     break
     if not state:
-        raise RuntimeError(f"the app refused a job: {said}")
+        raise RuntimeError(f"the app refused a job: {lines}")
     if cancels:
         await _call(client, "cancel", state["job"])
-    while not state["done"]:  # whoever left comes back and asks
+    while not state["done"]:  # a user who left polls later
         await asyncio.sleep(1.0)
         state = await _call(client, "job", state["job"])
     digests = []
@@ -270,16 +270,18 @@ async def _one_job(
 
 
 async def _call(client: httpx.AsyncClient, name: str, *data: Any) -> dict[str, Any]:
-    """The only answer of a named endpoint."""
+    """Return the only result of a named endpoint."""
     sent = await client.post(f"/gradio_api/call/{name}", json={"data": data})
-    told = await client.get(f"/gradio_api/call/{name}/{sent.raise_for_status().json()['event_id']}")
-    [line] = [line for line in told.text.splitlines() if line.startswith("data: [")]
+    response = await client.get(
+        f"/gradio_api/call/{name}/{sent.raise_for_status().json()['event_id']}"
+    )
+    [line] = [line for line in response.text.splitlines() if line.startswith("data: [")]
     answer: dict[str, Any] = json.loads(line[6:])[0]
     return answer
 
 
 async def _look(client: httpx.AsyncClient, visitor: Visitor) -> None:
-    """What an open page does while a job runs."""
+    """Read the stream that an open page reads while a job runs."""
     while (job := await visitor.shown()) is None:  # noqa: ASYNC110 -- asks another process
         await asyncio.sleep(0.1)
     async with client.stream("GET", "/stage/events", params={"job": job}) as stream:
@@ -288,30 +290,32 @@ async def _look(client: httpx.AsyncClient, visitor: Visitor) -> None:
                 return
 
 
-async def _measure(process: psutil.Process, told: Path, watch: Watch, began: float) -> None:
+async def _measure(process: psutil.Process, in_use_file: Path, watch: Watch, began: float) -> None:
     while True:
         resident = process.memory_info().rss / 2**20
-        watch.memory.append(Sample(time.monotonic() - began, resident, inside.read(told)))
+        watch.memory.append(
+            Sample(time.monotonic() - began, resident, memory_probe.read(in_use_file))
+        )
         watch.files.append(process.num_fds())
         watch.threads.append(process.num_threads())
         await asyncio.sleep(5.0)
 
 
 def _judge(home: Path, watch: Watch) -> None:
-    """Every seed's end against the engine's own files, which tell the seed they were made with."""
-    made: dict[int, list[str]] = {}
+    """Compare each seed's result with the engine's own files, which contain their seed."""
+    files_by_seed: dict[int, list[str]] = {}
     for path in (home / "engine" / "output").rglob("*.png"):
         data = path.read_bytes()
         with Image.open(io.BytesIO(data)) as picture:
             graph = json.loads(picture.info["prompt"])
         [seed] = {node["inputs"]["seed"] for node in graph.values() if "seed" in node["inputs"]}
-        made.setdefault(seed, []).append(hashlib.sha256(data).hexdigest())
+        files_by_seed.setdefault(seed, []).append(hashlib.sha256(data).hexdigest())
     phases: Counter[str] = Counter()
     for line in (home / "seen.jsonl").read_text().splitlines():
         seed, phase, cancelled, digests = json.loads(line)
         watch.jobs += 1
         phases[phase] += 1
-        of_engine = made.pop(seed, [])
+        of_engine = files_by_seed.pop(seed, [])
         if phase != "succeeded" and not (cancelled and phase == "cancelled"):
             watch.lost.append(f"seed {seed}: {phase}")
         if phase == "succeeded" and not digests:
@@ -321,10 +325,10 @@ def _judge(home: Path, watch: Watch) -> None:
         if not {*digests} <= {*of_engine}:
             watch.wrong_bytes.append(f"seed {seed}")
     watch.phases = phases
-    watch.doubled += [f"seed {seed} was made for nobody" for seed in made]
+    watch.doubled += [f"seed {seed} belongs to no job" for seed in files_by_seed]
     for folder in ("data/incoming", "tmp"):
-        found = (path for path in (home / folder).rglob("*") if path.is_file())
-        watch.left_behind += [str(path.relative_to(home)) for path in found]
+        leftovers = (path for path in (home / folder).rglob("*") if path.is_file())
+        watch.left_behind += [str(path.relative_to(home)) for path in leftovers]
     if watch.files[-1] > max(watch.files[: len(watch.files) // 3]):
         watch.left_behind.append(f"{watch.files[-1]} open files")
 

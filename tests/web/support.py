@@ -70,7 +70,7 @@ def preset(
 
 
 def item(**changes: Any) -> LibraryItem:
-    """A finished picture."""
+    """A finished image."""
     values: dict[str, Any] = {
         "id": 7,
         "job_id": "j",
@@ -107,18 +107,20 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         self.text += data
 
-    def all(self, tag: str | None = None, **wanted: str) -> list[dict[str, str | None]]:
+    def all(self, tag: str | None = None, **expected: str) -> list[dict[str, str | None]]:
         """Attributes of the elements with these attribute values (``data_x`` for ``data-x``)."""
         return [
             attributes
             for name, attributes in self.elements
             if tag in (None, name)
-            and all(attributes.get(k.rstrip("_").replace("_", "-")) == v for k, v in wanted.items())
+            and all(
+                attributes.get(k.rstrip("_").replace("_", "-")) == v for k, v in expected.items()
+            )
         ]
 
 
 def picture_bytes(kind: str, *, side: int = 4) -> bytes:
-    """A small teal picture in that format."""
+    """Return a small teal image in that format."""
     file = io.BytesIO()
     Image.new("RGB", (side, side), "teal").save(file, kind)
     return file.getvalue()

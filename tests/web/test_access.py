@@ -19,11 +19,11 @@ from comfy_ui.web.auth.access import (
     mode_of,
 )
 
-OWNERS_ONLY = ("free_memory", "import_folder", "reconnect", "see_server")
+ADMIN_ACTIONS = ("free_memory", "import_folder", "reconnect", "see_server")
 
 
 class App:
-    """What Gradio's app has that matters here."""
+    """The attributes of Gradio's app that Access reads."""
 
     def __init__(self, auth: Any = None, tokens: dict[str, str] | None = None) -> None:
         self.auth = auth
@@ -65,14 +65,14 @@ def shared() -> Access:
         ({"share": True}, {"SPACE_ID": "me/space"}, AccessMode.SPACE),
     ],
 )
-def test_the_mode_is_local_only_where_nobody_else_reaches_the_page(
+def test_mode_of_public_host_share_or_space_is_not_local(
     options: dict[str, Any], environ: dict[str, str], mode: AccessMode
 ) -> None:
     assert mode_of(Settings(**options), environ) is mode
 
 
-@pytest.mark.parametrize("action", OWNERS_ONLY)
-def test_owners_actions_are_refused_to_visitors(action: Any) -> None:
+@pytest.mark.parametrize("action", ADMIN_ACTIONS)
+def test_access_admin_action_by_user_is_refused(action: Any) -> None:
     assert Access(AccessMode.LOCAL, b"s").allows(action)
     for mode in (AccessMode.SHARED, AccessMode.SPACE):
         access = Access(mode, b"s")
@@ -81,12 +81,12 @@ def test_owners_actions_are_refused_to_visitors(action: Any) -> None:
             access.require(action, request())
 
 
-def test_on_the_own_machine_all_browsers_are_one_owner() -> None:
+def test_access_local_mode_gives_all_browsers_one_user_id() -> None:
     access = Access(AccessMode.LOCAL, b"s")
     assert access.require("run", request()) == access.require("run", request(f"{COOKIE}=x.y"))
 
 
-def test_a_signed_cookie_names_a_browser_and_a_forged_one_nobody() -> None:
+def test_access_forged_cookie_identifies_no_browser() -> None:
     access = shared()
     cookie = access.new_cookie()
     mine = access.user_id(request(f"{COOKIE}={cookie}"))
@@ -106,19 +106,21 @@ def test_a_signed_cookie_names_a_browser_and_a_forged_one_nobody() -> None:
     assert Access(AccessMode.SHARED, b"other secret").browser(cookie) is None
 
 
-def test_two_callers_without_any_identity_are_not_the_same_owner() -> None:
+def test_access_requests_without_identity_get_different_user_ids() -> None:
     access = shared()
     assert access.user_id(request()) != access.user_id(request())
 
 
-def test_a_login_is_the_owner_on_every_device() -> None:
+def test_access_same_login_on_two_devices_gives_one_user_id() -> None:
     access = shared()
     app = App(auth=object(), tokens={"t1": "anna", "t2": "anna"})
-    owners = {access.user_id(request(f"access-token-c={token}", app=app)) for token in ("t1", "t2")}
-    assert owners == {"user:anna"}
+    user_ids = {
+        access.user_id(request(f"access-token-c={token}", app=app)) for token in ("t1", "t2")
+    }
+    assert user_ids == {"user:anna"}
 
 
-def test_the_login_made_for_a_share_link_names_nobody() -> None:
+def test_access_guest_login_separates_users_by_browser() -> None:
     access = shared()
     app = App(auth=object(), tokens={"t": GUEST})
     one, two = (
@@ -129,7 +131,7 @@ def test_the_login_made_for_a_share_link_names_nobody() -> None:
     assert one.startswith("browser:")
 
 
-def test_our_routes_know_whether_the_login_is_missing() -> None:
+def test_login_missing_without_a_valid_token_is_true() -> None:
     app = App(auth=object(), tokens={"t": "anna"})
     assert login_missing(request(app=app))
     assert login_missing(request("access-token-c=wrong", app=app))
@@ -137,7 +139,7 @@ def test_our_routes_know_whether_the_login_is_missing() -> None:
     assert not login_missing(request(app=App()))
 
 
-async def _cookies(access: Access, asked: Request) -> list[bytes]:
+async def _cookies(access: Access, original: Request) -> list[bytes]:
     sent: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -146,11 +148,11 @@ async def _cookies(access: Access, asked: Request) -> list[bytes]:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await IdentityMiddleware(app, access)(dict(asked.scope), None, send)
+    await IdentityMiddleware(app, access)(dict(original.scope), None, send)
     return [value for name, value in sent[0]["headers"] if name == b"set-cookie"]
 
 
-async def test_a_browser_gets_its_identity_once() -> None:
+async def test_identity_middleware_sets_the_cookie_once() -> None:
     access = shared()
     (cookie,) = await _cookies(access, request())
     assert b"HttpOnly" in cookie
@@ -160,24 +162,24 @@ async def test_a_browser_gets_its_identity_once() -> None:
     assert len(await _cookies(access, request(again + "tampered"))) == 1
 
 
-async def test_only_pages_get_cookies_and_only_when_shared() -> None:
+async def test_identity_middleware_sets_no_cookie_for_json_or_local_mode() -> None:
     assert await _cookies(shared(), request(accept="application/json")) == []
     assert await _cookies(Access(AccessMode.LOCAL, b"s"), request()) == []
 
 
-async def test_in_a_space_the_cookie_survives_the_frame() -> None:
+async def test_identity_middleware_in_a_space_sets_a_partitioned_cookie() -> None:
     (cookie,) = await _cookies(Access(AccessMode.SPACE, b"s"), request())
     assert b"SameSite=None; Secure; Partitioned" in cookie
 
 
-def test_the_secret_is_made_once_and_is_private(tmp_path: Path) -> None:
+def test_load_secret_creates_one_private_file(tmp_path: Path) -> None:
     secret = load_secret(tmp_path / "new")
     assert len(secret) == 32
     assert load_secret(tmp_path / "new") == secret
     assert (tmp_path / "new" / "secret.key").stat().st_mode & 0o077 == 0
 
 
-def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+def test_load_secret_in_an_unusable_folder_raises_storage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(StorageError, match="Cannot use the folder"):
         load_secret(tmp_path / "file" / "below")

@@ -11,8 +11,8 @@ from comfy_ui.web.auth.accounts import Accounts, Role, TooManyTriesError
 
 
 @pytest.fixture(autouse=True)
-def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cost of a hash is for attackers; here it would only be waited for."""
+def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lower the scrypt cost, which would only slow the tests down."""
     monkeypatch.setitem(module._COST, "n", 16)
 
 
@@ -21,7 +21,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "accounts.json"
 
 
-async def test_an_account_is_kept_hashed_and_another_process_knows_it(file: Path) -> None:
+async def test_accounts_add_stores_a_hash_that_another_instance_verifies(file: Path) -> None:
     Accounts(file).add("anna", "correct horse", Role.ADMIN)
     assert "correct horse" not in file.read_text()  # noqa: ASYNC240
     assert file.stat().st_mode & 0o077 == 0  # noqa: ASYNC240
@@ -32,7 +32,7 @@ async def test_an_account_is_kept_hashed_and_another_process_knows_it(file: Path
     assert not await other.verify("bob", "correct horse")
 
 
-async def test_a_removed_account_is_gone_at_once(file: Path) -> None:
+async def test_accounts_removed_by_another_instance_no_longer_verifies(file: Path) -> None:
     running = Accounts(file)
     running.add("anna", "correct horse", Role.USER)
     assert await running.verify_often("anna", "correct horse")
@@ -43,7 +43,7 @@ async def test_a_removed_account_is_gone_at_once(file: Path) -> None:
     assert not Accounts(file).remove("anna")
 
 
-async def test_a_changed_password_ends_what_was_proven_with_the_old_one(file: Path) -> None:
+async def test_accounts_changed_password_invalidates_cached_verification(file: Path) -> None:
     accounts = Accounts(file)
     accounts.add("anna", "correct horse", Role.USER)
     assert await accounts.verify_often("anna", "correct horse")
@@ -52,7 +52,7 @@ async def test_a_changed_password_ends_what_was_proven_with_the_old_one(file: Pa
     assert await accounts.verify_often("anna", "battery staple")
 
 
-async def test_the_slow_part_is_done_once_for_programs(
+async def test_verify_often_same_password_is_hashed_once(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accounts = Accounts()
@@ -62,7 +62,7 @@ async def test_the_slow_part_is_done_once_for_programs(
     assert await accounts.verify_often("anna", "secret")
 
 
-async def test_guessing_is_slowed_down_and_also_the_right_password_has_to_wait() -> None:
+async def test_verify_after_five_wrong_passwords_refuses_the_right_one_too() -> None:
     now = 0.0
     accounts = Accounts(now=lambda: now)
     accounts.add_for_now("anna", "secret", Role.ADMIN)
@@ -74,17 +74,17 @@ async def test_guessing_is_slowed_down_and_also_the_right_password_has_to_wait()
     assert await accounts.verify("anna", "secret")
 
 
-async def test_names_that_do_not_exist_share_one_count() -> None:
+async def test_verify_unknown_names_share_one_attempt_counter() -> None:
     accounts = Accounts(now=lambda: 0.0)
     accounts.add_for_now("anna", "secret", Role.ADMIN)
     for number in range(5):
-        assert not await accounts.verify(f"nobody{number}", "x")
+        assert not await accounts.verify(f"unknown{number}", "x")
     with pytest.raises(TooManyTriesError):
         await accounts.verify("another", "x")
     assert await accounts.verify("anna", "secret")
 
 
-async def test_an_unknown_name_costs_as_much_as_a_known_one(
+async def test_verify_unknown_name_hashes_as_often_as_an_existing_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     accounts = Accounts()
@@ -92,21 +92,21 @@ async def test_an_unknown_name_costs_as_much_as_a_known_one(
     hashed: list[str] = []
     right = module._key
     monkeypatch.setattr(module, "_key", lambda p, salt: hashed.append(p) or right(p, salt))
-    await accounts.verify("anna", "zero")  # the first of all makes what unknown names meet
+    await accounts.verify("anna", "zero")  # the first call creates the dummy hash
     hashed.clear()
     await accounts.verify("anna", "one")
-    await accounts.verify("nobody", "two")
+    await accounts.verify("unknown", "two")
     assert hashed == ["one", "two"]
 
 
 @pytest.mark.parametrize("name", ["", "a:b", " anna", "x" * 65, "a\nb", "guest", "admin"])
-def test_names_that_cannot_be_logins_are_refused(file: Path, name: str) -> None:
+def test_accounts_add_invalid_name_is_refused(file: Path, name: str) -> None:
     with pytest.raises(ValidationError):
         Accounts(file).add(name, "correct horse", Role.USER)
     assert not file.exists()
 
 
-def test_short_passwords_are_refused(file: Path) -> None:
+def test_accounts_add_short_password_is_refused(file: Path) -> None:
     with pytest.raises(ValidationError, match="8 characters"):
         Accounts(file).add("anna", "short", Role.USER)
 
@@ -114,7 +114,7 @@ def test_short_passwords_are_refused(file: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["{", "[]", '{"anna": {}}', json.dumps({"a": {"role": "king", "salt": "", "key": ""}})]
 )
-def test_a_broken_file_lets_nobody_in(file: Path, text: str) -> None:
+def test_accounts_role_with_invalid_file_raises_storage_error(file: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(StorageError, match="cannot be read"):
         Accounts(file).role("anna")

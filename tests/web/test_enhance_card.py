@@ -24,9 +24,9 @@ class _Elements(HTMLParser):
 
 
 def _card(preset: str = "sdxl", **fields: str) -> str:
-    told = {"enhanced": "a black cat", "negative": "", "original": "a cat", "source": "rules"}
+    values = {"enhanced": "a black cat", "negative": "", "original": "a cat", "source": "rules"}
     return draft_card(
-        EnhancedPrompt(**{**told, **fields}), get_preset(preset), EnhanceSettings(), ["Ink"]
+        EnhancedPrompt(**{**values, **fields}), get_preset(preset), EnhanceSettings(), ["Ink"]
     )  # type: ignore[arg-type]
 
 
@@ -38,10 +38,10 @@ def test_draft_card_marks_added_and_removed_text() -> None:
 @pytest.mark.parametrize("field", ["enhanced", "negative", "source", "reason", "lyrics"])
 def test_draft_card_escapes_every_text_of_a_model(field: str) -> None:
     for card in (_card(**{field: EVIL}), writing_card(EVIL, EVIL)):
-        found = _Elements()
-        found.feed(card)
-        assert "img" not in found.tags
-        assert not any(name.startswith("on") for name in found.attributes)
+        elements = _Elements()
+        elements.feed(card)
+        assert "img" not in elements.tags
+        assert not any(name.startswith("on") for name in elements.attributes)
 
 
 def test_draft_card_shows_a_negative_only_if_the_preset_has_one() -> None:
@@ -93,8 +93,8 @@ def test_draft_card_without_changes_shows_the_reason_and_no_use_button() -> None
 
 
 def test_draft_card_of_a_description_marks_no_changes() -> None:
-    told = EnhancedPrompt("a red square", "", "", "llava")
-    card = draft_card(told, get_preset("sdxl"))
+    draft = EnhancedPrompt("a red square", "", "", "llava")
+    card = draft_card(draft, get_preset("sdxl"))
     assert "a red square" in card
     assert "<mark>" not in card
     assert "Retry" not in card

@@ -1,4 +1,4 @@
-"""Enhance's answers to the page."""
+"""EnhanceHandler: what it yields to the page."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from comfy_ui.settings import Settings
 from comfy_ui.web.auth.access import Access, AccessMode
 from comfy_ui.web.tabs.create import enhance_prompt
 from comfy_ui.web.tabs.create.enhance_prompt import EnhanceHandler
-from tests.web.house import open_house
+from tests.web.web_app import open_web_app
 
 
 @pytest.fixture
 async def enhance(tmp_path: Path) -> AsyncIterator[EnhanceHandler]:
-    async with open_house(tmp_path / "data") as house:
-        house.services.settings = Settings(data_dir=tmp_path, llm_model="rules")
-        yield EnhanceHandler(house.services, Access(AccessMode.LOCAL, b"secret"))
+    async with open_web_app(tmp_path / "data") as web_app:
+        web_app.services.settings = Settings(data_dir=tmp_path, llm_model="rules")
+        yield EnhanceHandler(web_app.services, Access(AccessMode.LOCAL, b"secret"))
 
 
 @pytest.fixture
@@ -33,18 +33,22 @@ def request_() -> gr.Request:
     return gr.Request(request=Request(scope), session_hash="page")  # type: ignore[arg-type]
 
 
-async def test_a_draft_is_told_once(enhance: EnhanceHandler, request_: gr.Request) -> None:
-    """Gradio shows the last value again when the event ends: a discarded draft came back."""
-    told: list[Any] = [part async for part in enhance._write("a cat", "{}", request_)]
-    assert told[-1] == gr.skip()
-    assert sum("draft" in str(part) for part in told) == 1
+async def test_enhance_handler_write_yields_the_draft_once(
+    enhance: EnhanceHandler, request_: gr.Request
+) -> None:
+    """Gradio shows the last value again when the event ends, so a discarded draft would return."""
+    updates: list[Any] = [part async for part in enhance._write("a cat", "{}", request_)]
+    assert updates[-1] == gr.skip()
+    assert sum("draft" in str(part) for part in updates) == 1
 
 
-async def test_a_description_is_told_once(enhance: EnhanceHandler, request_: gr.Request) -> None:
+async def test_enhance_handler_describe_yields_the_description_once(
+    enhance: EnhanceHandler, request_: gr.Request
+) -> None:
     event = SimpleNamespace(_data={"picture": "data:image/png;base64,!"})
-    told: list[Any] = [part async for part in enhance._describe(event, request_)]  # type: ignore[arg-type]
-    assert told[-1] == gr.skip()
-    assert sum("not a picture" in str(part) for part in told) == 1
+    updates: list[Any] = [part async for part in enhance._describe(event, request_)]  # type: ignore[arg-type]
+    assert updates[-1] == gr.skip()
+    assert sum("not a picture" in str(part) for part in updates) == 1
 
 
 async def test_enhance_stop_with_swallowed_cancellation_ends_draft(

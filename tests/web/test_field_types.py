@@ -86,11 +86,11 @@ def test_grid_varies_a_new_field_type(tint: Preset) -> None:
     assert cells.across.label == "Color"
 
 
-def test_every_field_type_names_a_widget_that_exists() -> None:
+def test_field_types_every_widget_exists() -> None:
     assert {entry.widget for entry in FIELD_TYPES.values()} <= {*field_widgets.WIDGETS}
 
 
-def test_a_preset_is_two_files_and_an_optional_cover(tmp_path: Path) -> None:
+def test_load_presets_needs_two_files_and_an_optional_cover(tmp_path: Path) -> None:
     text = SIDECAR.replace("[params.color]", "[params.prompt]")
     (tmp_path / "mine.json").write_text(json.dumps(GRAPH))
     assert "mine" not in load_presets([tmp_path])

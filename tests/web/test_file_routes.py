@@ -20,7 +20,7 @@ from tests.web.support import item, picture_bytes, preset
 
 
 class FakeServices:
-    """Results and an upload box in memory."""
+    """Library items and uploads in memory."""
 
     def __init__(self, items: list[LibraryItem]) -> None:
         self.items = items
@@ -66,12 +66,12 @@ def client(services: FakeServices, access: Access) -> Iterator[TestClient]:
     cookie = access.new_cookie()
     user_id = f"browser:{access.browser(cookie)}"
     services.items = [dataclasses.replace(one, user_id=user_id) for one in services.items]
-    with serve(services, access) as made:
-        made.cookies.set(COOKIE, cookie)
-        yield made
+    with serve(services, access) as test_client:
+        test_client.cookies.set(COOKIE, cookie)
+        yield test_client
 
 
-def test_the_owner_gets_the_bytes_as_they_are(client: TestClient) -> None:
+def test_files_route_returns_unmodified_bytes(client: TestClient) -> None:
     answer = client.get("/files/1")
     assert answer.content == b"0123456789"
     assert answer.headers["content-type"] == "image/png"
@@ -79,39 +79,39 @@ def test_the_owner_gets_the_bytes_as_they_are(client: TestClient) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_a_download_keeps_its_name(client: TestClient) -> None:
-    told = client.get("/files/1?download").headers["content-disposition"]
-    assert told == "attachment; filename*=utf-8''a%20b%20%C3%BC.png"
+def test_files_route_download_keeps_the_file_name(client: TestClient) -> None:
+    disposition = client.get("/files/1?download").headers["content-disposition"]
+    assert disposition == "attachment; filename*=utf-8''a%20b%20%C3%BC.png"
 
 
-def test_a_video_can_be_read_in_parts(client: TestClient) -> None:
+def test_files_route_range_request_returns_partial_content(client: TestClient) -> None:
     answer = client.get("/files/1", headers={"Range": "bytes=2-4"})
     assert (answer.status_code, answer.content) == (206, b"234")
 
 
-def test_files_that_could_run_scripts_are_only_offered_as_downloads(client: TestClient) -> None:
+def test_files_route_svg_is_sent_as_sandboxed_attachment(client: TestClient) -> None:
     assert client.get("/files/2").headers["content-disposition"].startswith("attachment")
     assert "sandbox" in client.get("/files/2").headers["content-security-policy"]
 
 
 @pytest.mark.parametrize("path", ["/files/3", "/thumbs/3", "/files/99", "/thumbs/99", "/covers/x"])
-def test_what_is_not_there_is_told_plainly(client: TestClient, path: str) -> None:
+def test_file_routes_missing_file_is_404(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/files/1", "/thumbs/1"])
-def test_another_browser_gets_nothing(
+def test_file_routes_item_of_another_browser_is_404(
     services: FakeServices, access: Access, client: TestClient, path: str
 ) -> None:
     assert client.get(path).status_code == 200
-    stranger = serve(services, access)
-    assert stranger.get(path).status_code == 404
-    stranger.cookies.set(COOKIE, access.new_cookie())
-    assert stranger.get(path).status_code == 404
+    other = serve(services, access)
+    assert other.get(path).status_code == 404
+    other.cookies.set(COOKIE, access.new_cookie())
+    assert other.get(path).status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/files/1", "/thumbs/1", "/covers/test"])
-def test_with_a_login_nothing_is_served_without_it_even_behind_the_door(
+def test_file_routes_with_accounts_require_a_login(
     services: FakeServices, access: Access, path: str
 ) -> None:
     guarded = serve(services, access, auth=object())
@@ -120,14 +120,16 @@ def test_with_a_login_nothing_is_served_without_it_even_behind_the_door(
         assert "Log in first" in answer.json()["error"]
 
 
-def test_an_upload_is_renamed_and_kept(client: TestClient, services: FakeServices) -> None:
+def test_uploads_route_stores_the_file_under_a_new_name(
+    client: TestClient, services: FakeServices
+) -> None:
     answer = client.post("/uploads?role=image", content=picture_bytes("PNG"))
     name = answer.json()["name"]
     assert services.kept == {name: picture_bytes("PNG")}
     assert name.endswith(".png")
 
 
-def test_an_upload_that_is_no_picture_is_refused_with_a_sentence(
+def test_uploads_route_invalid_image_is_refused_with_message(
     client: TestClient, services: FakeServices
 ) -> None:
     answer = client.post("/uploads?role=image", content=b"<svg onload=alert(1)>")
@@ -136,7 +138,7 @@ def test_an_upload_that_is_no_picture_is_refused_with_a_sentence(
     assert services.kept == {}
 
 
-def test_an_upload_larger_than_allowed_is_refused(
+def test_uploads_route_file_above_size_limit_is_refused(
     client: TestClient, services: FakeServices
 ) -> None:
     answer = client.post("/uploads", content=b"x" * (MAX_UPLOAD_BYTES + 1))
@@ -144,6 +146,6 @@ def test_an_upload_larger_than_allowed_is_refused(
     assert services.kept == {}
 
 
-def test_other_sites_cannot_send_files(client: TestClient) -> None:
+def test_uploads_route_cross_site_request_is_403(client: TestClient) -> None:
     answer = client.post("/uploads", content=b"x", headers={"Sec-Fetch-Site": "cross-site"})
     assert answer.status_code == 403

@@ -1,4 +1,4 @@
-"""What Gradio keeps of callers who are gone."""
+"""What Gradio keeps of sessions that ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.security.support import GRADIO, Person, served
 pytestmark = GRADIO
 
 
-def test_callers_who_are_gone_leave_nothing_behind(
+def test_process_memory_sweep_frees_sessions_that_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process_memory, "CAPACITY", 5)
@@ -28,7 +28,7 @@ def test_callers_who_are_gone_leave_nothing_behind(
         assert queue.ANALYTICS_MAX_EVENTS == 100
 
 
-def test_a_new_session_does_not_describe_the_page_to_itself(
+def test_session_state_new_session_holds_no_page_config(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with served(tmp_path, monkeypatch, users=False) as page, Person.comes(page) as visitor:
@@ -38,16 +38,16 @@ def test_a_new_session_does_not_describe_the_page_to_itself(
         assert max(described) <= 1
 
 
-def test_who_still_waits_for_an_answer_is_not_forgotten() -> None:
+def test_process_memory_sweep_keeps_sessions_with_pending_events() -> None:
     queue = SimpleNamespace(
         pending_event_ids_session={
             "over": set(),
-            "left": {"ended"},
+            "ended": {"ended"},
             "waits": {"ended", "runs"},
-            "told": set(),
+            "unread": set(),
         },
-        pending_messages_per_session={"told": ["message"]},
+        pending_messages_per_session={"unread": ["message"]},
         event_ids_to_events={"runs": "event"},
     )
     process_memory.sweep(SimpleNamespace(_queue=queue))
-    assert [*queue.pending_event_ids_session] == ["waits", "told"]
+    assert [*queue.pending_event_ids_session] == ["waits", "unread"]

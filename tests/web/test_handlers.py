@@ -17,12 +17,12 @@ def request() -> Any:
 
 
 class Source:
-    """Tells its pieces, then waits for ever; notes that it was ended in good order."""
+    """Yields its pieces, then blocks; records that it was closed."""
 
     def __init__(self, *pieces: str, ends: bool = False) -> None:
         self.pieces, self.ends, self.closed = pieces, ends, False
 
-    async def told(self) -> AsyncGenerator[str, None]:
+    async def events(self) -> AsyncGenerator[str, None]:
         try:
             for piece in self.pieces:
                 yield piece
@@ -32,40 +32,40 @@ class Source:
             self.closed = True
 
 
-async def test_a_stream_tells_all_and_ends() -> None:
+async def test_until_stopped_yields_all_pieces_and_ends() -> None:
     source = Source("a", "b", ends=True)
-    told = [piece async for piece in handlers._until_stopped(request(), source.told())]
-    assert told == ["retry: 1000\n\n", "a", "b"]
+    received = [piece async for piece in handlers._until_stopped(request(), source.events())]
+    assert received == ["retry: 1000\n\n", "a", "b"]
     assert source.closed
 
 
-async def test_a_stream_that_has_ended_is_forgotten_without_a_search_for_garbage() -> None:
-    pieces = Source("a", ends=True).told()
-    left = weakref.ref(pieces)
+async def test_until_stopped_ended_stream_is_freed_without_garbage_collection() -> None:
+    pieces = Source("a", ends=True).events()
+    stream_ref = weakref.ref(pieces)
     gc.disable()
     try:
         async for _ in handlers._until_stopped(request(), pieces):
             pass
         del pieces
         await asyncio.sleep(0)
-        assert left() is None
+        assert stream_ref() is None
     finally:
         gc.enable()
 
 
-async def test_a_stream_in_which_nothing_happens_gives_signs_of_life(
+async def test_until_stopped_idle_stream_sends_keepalive_comments(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(handlers, "_SILENCE_S", 0.01)
-    stream = handlers._until_stopped(request(), Source("a").told())
-    told = [await anext(stream) for _ in range(5)]
-    assert told[1:] == ["a", ":\n\n", ":\n\n", ":\n\n"]
+    stream = handlers._until_stopped(request(), Source("a").events())
+    received = [await anext(stream) for _ in range(5)]
+    assert received[1:] == ["a", ":\n\n", ":\n\n", ":\n\n"]
     await stream.aclose()
 
 
-async def test_a_reader_who_goes_away_ends_the_source() -> None:
+async def test_until_stopped_cancelled_reader_closes_the_source() -> None:
     source = Source("a")
-    stream = handlers._until_stopped(request(), source.told())
+    stream = handlers._until_stopped(request(), source.events())
 
     async def read() -> None:
         async for _ in stream:
@@ -79,16 +79,16 @@ async def test_a_reader_who_goes_away_ends_the_source() -> None:
     assert source.closed
 
 
-async def test_a_stop_of_the_app_ends_streams_without_an_end() -> None:
-    asked, source = request(), Source("a")
+async def test_until_stopped_app_stop_ends_endless_streams() -> None:
+    request_, source = request(), Source("a")
 
     async def stop() -> None:
         await asyncio.sleep(0.01)
-        asked.app.stop_event.set()
+        request_.app.stop_event.set()
 
     stopping = asyncio.create_task(stop())
     async with asyncio.timeout(5):
-        told = [piece async for piece in handlers._until_stopped(asked, source.told())]
+        received = [piece async for piece in handlers._until_stopped(request_, source.events())]
     await stopping
-    assert told[1:] == ["a"]
+    assert received[1:] == ["a"]
     assert source.closed

@@ -65,8 +65,8 @@ def test_html_plus_plain_text_is_escaped_again() -> None:
 
 
 def test_el_omits_false_and_none_and_writes_true_as_a_bare_attribute() -> None:
-    made = el("input", disabled=True, checked=False, title=None)
-    assert made == "<input disabled>"
+    element = el("input", disabled=True, checked=False, title=None)
+    assert element == "<input disabled>"
     assert el("p", None, False, 0, ["a", el("br")]) == "<p>0a<br></p>"
 
 

@@ -1,4 +1,4 @@
-"""From a painted mask to a picture of which only the painted part is new, as a visitor."""
+"""Inpainting: only the painted part of an image changes."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ def _png(picture: Image.Image) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["sdxl_inpaint", "flux_fill_inpaint"])
-async def test_what_was_painted_over_is_new_and_the_rest_is_as_it_was(
-    name: str, tmp_path: Path
-) -> None:
+async def test_inpaint_preset_changes_only_the_painted_area(name: str, tmp_path: Path) -> None:
     original = Image.radial_gradient("L").resize((SIDE, SIDE)).convert("RGB")
     mask = Image.new("L", original.size, 0)
     mask.paste(255, PAINTED)
@@ -55,8 +53,8 @@ async def test_what_was_painted_over_is_new_and_the_rest_is_as_it_was(
             end = await last(service.follow(job.id, "eve"))
     assert end.phase is Phase.SUCCEEDED, end.error
     (item,) = end.items
-    with Image.open(item.path) as made:
-        assert made.size == original.size
-        changed = ImageChops.difference(made.convert("RGB"), original)
+    with Image.open(item.path) as result:
+        assert result.size == original.size
+        changed = ImageChops.difference(result.convert("RGB"), original)
     assert changed.crop(KEPT).getbbox() is None
     assert changed.crop(PAINTED).getbbox() is not None

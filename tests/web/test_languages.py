@@ -1,4 +1,4 @@
-"""Languages: every file says all that the others say, with the same places for what varies."""
+"""Locale files: all have the same keys and placeholders."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PLACE = re.compile(r"\{(\d)#?\}")
 
 
-def words(code: str) -> dict[str, str]:
-    """The words of a language; a key that stands there twice is an error."""
+def load_locale(code: str) -> dict[str, str]:
+    """Load a locale; duplicate keys are an error."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
@@ -31,11 +31,11 @@ def words(code: str) -> dict[str, str]:
         return dict(pairs)
 
     text = (assets_dir() / "locales" / f"{code}.json").read_text(encoding="utf-8")
-    found: dict[str, str] = json.loads(text, object_pairs_hook=once)
-    return found
+    translations: dict[str, str] = json.loads(text, object_pairs_hook=once)
+    return translations
 
 
-def test_every_language_has_its_file_and_every_file_its_language() -> None:
+def test_languages_match_locale_files_and_script() -> None:
     files = {path.stem for path in (assets_dir() / "locales").glob("*.json")}
     assert files == set(OTHERS)
     script = (assets_dir() / "js" / "languages.js").read_text(encoding="utf-8")
@@ -43,13 +43,13 @@ def test_every_language_has_its_file_and_every_file_its_language() -> None:
 
 
 @pytest.mark.parametrize("code", OTHERS)
-def test_all_keys_are_there_sorted(code: str) -> None:
-    assert list(words(code)) == sorted(words(OTHERS[0]))
+def test_locale_keys_are_complete_and_sorted(code: str) -> None:
+    assert list(load_locale(code)) == sorted(load_locale(OTHERS[0]))
 
 
 @pytest.mark.parametrize("code", OTHERS)
-def test_nothing_is_empty_and_what_varies_has_its_place(code: str) -> None:
-    for english, own in words(code).items():
+def test_locale_texts_are_not_empty_and_keep_placeholders(code: str) -> None:
+    for english, own in load_locale(code).items():
         assert own.strip() == own != "", english
         assert set(PLACE.findall(own)) == set(PLACE.findall(english)), english
 
@@ -80,7 +80,7 @@ def test_locale_keys_are_texts_of_the_page() -> None:
     texts = source()
     stale = [
         key
-        for key in words(OTHERS[0])
+        for key in load_locale(OTHERS[0])
         if key not in OF_GRADIO and not COMPOSED.search(key)
         for piece in re.split(r"\{\d#?\}|, slider$|(?<=[.!]) |: | \(|\)|\d+", key)
         if len(bare := piece.strip(" '\"().,:·=≈×")) > 1 and bare.casefold() not in texts
@@ -89,13 +89,13 @@ def test_locale_keys_are_texts_of_the_page() -> None:
 
 
 @pytest.mark.parametrize("code", OTHERS)
-def test_every_shipped_preset_is_described(code: str) -> None:
-    known = words(code)
-    missing = [preset.id for preset in list_presets() if preset.description not in known]
+def test_locale_translates_every_preset_description(code: str) -> None:
+    translations = load_locale(code)
+    missing = [preset.id for preset in list_presets() if preset.description not in translations]
     assert missing == []
 
 
-def test_only_shipped_descriptions_are_translated() -> None:
+def test_picker_marks_descriptions_of_own_presets_as_untranslatable() -> None:
     shipped = list_presets()[0]
     own = shipped.model_copy(update={"id": "own", "description": "Mine <b>"})
     drawn = picker([CatalogEntry(shipped), CatalogEntry(own)], shipped.id)
@@ -103,7 +103,7 @@ def test_only_shipped_descriptions_are_translated() -> None:
     assert '<span class="about" translate="no">Mine &lt;b&gt;</span>' in drawn
 
 
-def test_the_gate_lets_everybody_have_a_language() -> None:
+def test_languages_route_is_public_and_serves_existing_locales_only() -> None:
     from starlette.applications import Starlette
 
     assert door("/languages/de.json") is not None

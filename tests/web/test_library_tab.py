@@ -17,112 +17,116 @@ from comfy_ui.web.import_task import ImportTask
 from comfy_ui.web.tabs import library_tab
 from comfy_ui.web.tabs.library_tab import LibraryTab
 from tests.jobs.support import end_of, engine_files, submit_sleepy
-from tests.web.house import House, open_house
 from tests.web.support import picture_bytes
+from tests.web.web_app import WebApp, open_web_app
 
 
-def test_the_examples_hold() -> None:
+def test_import_task_doctests_pass() -> None:
     assert doctest.testmod(import_task).failed == 0
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with open_house(tmp_path / "data") as house:
-        yield house
+async def web_app(tmp_path: Path) -> AsyncIterator[WebApp]:
+    async with open_web_app(tmp_path / "data") as web_app:
+        yield web_app
 
 
-async def made(house: House, user_id: str, count: int, *, first: int = 1) -> list[int]:
-    """Ids of new results of that owner, newest first."""
-    found = []
+async def make_items(web_app: WebApp, user_id: str, count: int, *, first: int = 1) -> list[int]:
+    """Create items for a user and return their ids, newest first."""
+    ids = []
     for nonce in range(first, first + count):
-        end = await end_of(house.service, await submit_sleepy(house.service, user_id, nonce=nonce))
-        found.append(end.items[0].id)
-    return found[::-1]
+        end = await end_of(
+            web_app.service, await submit_sleepy(web_app.service, user_id, nonce=nonce)
+        )
+        ids.append(end.items[0].id)
+    return ids[::-1]
 
 
-def shown(html: str) -> list[int]:
+def item_ids(html: str) -> list[int]:
     return [int(number) for number in re.findall(r'data-item="(\d+)"', html)]
 
 
-async def test_pages_follow_each_other_without_gap_or_repetition(
-    house: House, monkeypatch: pytest.MonkeyPatch
+async def test_library_pages_have_no_gaps_or_duplicates(
+    web_app: WebApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(library_tab, "PAGE", 2)
-    page, user_id = house.visitor(LibraryTab(house.context))
-    ids = await made(house, user_id, 5)
-    await made(house, "somebody else", 1, first=50)
+    page, user_id = web_app.browser(LibraryTab(web_app.context))
+    ids = await make_items(web_app, user_id, 5)
+    await make_items(web_app, "bob", 1, first=50)
     seen, before = [], None
     while True:
         query = {"before": before} if before else {}
         answer = (await page.get("/library", params=query)).json()
-        seen += shown(answer["html"])
+        seen += item_ids(answer["html"])
         before = answer["next"]
         if before is None:
             break
     assert seen == ids
 
 
-async def test_search_finds_file_names_and_what_is_no_search_is_refused(house: House) -> None:
-    page, user_id = house.visitor(LibraryTab(house.context))
-    ids = await made(house, user_id, 3)
-    found = await page.get("/library", params={"text": "made_2", "kind": "", "starred": ""})
-    assert shown(found.json()["html"]) == [ids[1]]
+async def test_library_search_matches_file_names_and_refuses_invalid_queries(
+    web_app: WebApp,
+) -> None:
+    page, user_id = web_app.browser(LibraryTab(web_app.context))
+    ids = await make_items(web_app, user_id, 3)
+    matches = await page.get("/library", params={"text": "made_2", "kind": "", "starred": ""})
+    assert item_ids(matches.json()["html"]) == [ids[1]]
     assert (await page.get("/library/presets")).json() == [["sleepy", "sleepy"]]
-    for wrong in ({"kind": "nothing"}, {"before": "x"}, {"text": "x" * 501}):
-        refused = await page.get("/library", params=wrong)
+    for invalid in ({"kind": "nothing"}, {"before": "x"}, {"text": "x" * 501}):
+        refused = await page.get("/library", params=invalid)
         assert refused.status_code == 422
         assert "error" in refused.json()
 
 
-async def test_star_delete_and_restore_reach_own_results_only(house: House) -> None:
-    tab = LibraryTab(house.context)
-    page, user_id = house.visitor(tab)
-    stranger, _ = house.visitor(tab)
-    ids = await made(house, user_id, 2)
-    assert (await stranger.get(f"/library/{ids[0]}")).status_code == 422
-    assert (await stranger.post("/library/star", json={"ids": ids})).status_code == 422
-    assert (await stranger.post("/library/delete", json={"ids": ids})).json() == {"ids": []}
+async def test_library_star_delete_and_restore_affect_own_items_only(web_app: WebApp) -> None:
+    tab = LibraryTab(web_app.context)
+    page, user_id = web_app.browser(tab)
+    other, _ = web_app.browser(tab)
+    ids = await make_items(web_app, user_id, 2)
+    assert (await other.get(f"/library/{ids[0]}")).status_code == 422
+    assert (await other.post("/library/star", json={"ids": ids})).status_code == 422
+    assert (await other.post("/library/delete", json={"ids": ids})).json() == {"ids": []}
     await page.post("/library/star", json={"ids": ids[:1]})
     starred = (await page.get("/library", params={"starred": "true"})).json()
-    assert shown(starred["html"]) == ids[:1]
+    assert item_ids(starred["html"]) == ids[:1]
     assert (await page.post("/library/delete", json={"ids": ids})).json() == {"ids": ids}
-    assert shown((await page.get("/library")).json()["html"]) == []
+    assert item_ids((await page.get("/library")).json()["html"]) == []
     await page.post("/library/restore", json={"ids": ids})
-    assert shown((await page.get("/library")).json()["html"]) == ids
+    assert item_ids((await page.get("/library")).json()["html"]) == ids
     assert (await page.post("/library/delete", content=b"[")).status_code == 422
 
 
-async def test_the_zip_holds_the_bytes_that_comfyui_wrote_and_nobody_elses(house: House) -> None:
-    page, user_id = house.visitor(LibraryTab(house.context))
-    ids = await made(house, user_id, 2)
-    theirs = await made(house, "somebody else", 1, first=50)
+async def test_library_zip_contains_own_unmodified_files_only(web_app: WebApp) -> None:
+    page, user_id = web_app.browser(LibraryTab(web_app.context))
+    ids = await make_items(web_app, user_id, 2)
+    theirs = await make_items(web_app, "bob", 1, first=50)
     numbers = ",".join(map(str, ids + theirs))
     answer = await page.get("/library/zip", params={"ids": numbers})
-    originals = engine_files(house.server)
+    originals = engine_files(web_app.server)
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         assert len(archive.namelist()) == 2
         assert all(archive.read(name) == originals[name] for name in archive.namelist())
 
 
-async def test_the_detail_escapes_what_people_wrote(house: House) -> None:
-    page, user_id = house.visitor(LibraryTab(house.context))
-    (number,) = await made(house, user_id, 1)
+async def test_library_detail_is_escaped_and_not_cached(web_app: WebApp) -> None:
+    page, user_id = web_app.browser(LibraryTab(web_app.context))
+    (number,) = await make_items(web_app, user_id, 1)
     answer = await page.get(f"/library/{number}")
     assert answer.headers["cache-control"] == "no-store"
     assert "<script" not in answer.text
     assert 'data-what="all"' in answer.text
 
 
-async def test_what_is_kept_is_told_with_its_limit(house: House) -> None:
-    page, user_id = house.visitor(LibraryTab(house.context))
-    await made(house, user_id, 1)
+async def test_library_space_shows_used_bytes_and_limit(web_app: WebApp) -> None:
+    page, user_id = web_app.browser(LibraryTab(web_app.context))
+    await make_items(web_app, user_id, 1)
     assert re.fullmatch(r"[\d.]+ \w+ used", (await page.get("/library/space")).json()["text"])
-    house.service.library._limit_bytes = lambda _: 10 * 10**9
+    web_app.service.library._limit_bytes = lambda _: 10 * 10**9
     assert (await page.get("/library/space")).json()["text"].endswith(" of 10.0 GB used")
 
 
-async def test_a_visitor_imports_no_folder(house: House, tmp_path: Path) -> None:
-    page, _ = house.visitor(LibraryTab(house.context))
+async def test_library_import_by_user_is_refused(web_app: WebApp, tmp_path: Path) -> None:
+    page, _ = web_app.browser(LibraryTab(web_app.context))
     for answer in (
         await page.post("/library/import", json={"folder": str(tmp_path)}),
         await page.post("/library/import/stop", json={}),
@@ -132,16 +136,14 @@ async def test_a_visitor_imports_no_folder(house: House, tmp_path: Path) -> None
         assert "Only admins" in answer.json()["error"]
 
 
-async def test_the_owner_imports_a_folder_and_sees_how_far_it_is(
-    house: House, tmp_path: Path
-) -> None:
+async def test_library_import_by_admin_reports_progress(web_app: WebApp, tmp_path: Path) -> None:
     for side in (4, 5, 6):
         path = tmp_path / "output" / f"{side}.png"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(picture_bytes("PNG", side=side))
-    house.access.mode = AccessMode.LOCAL
-    house.services.connection = SimpleNamespace(imports=ImportTask())
-    page, _ = house.visitor(LibraryTab(house.context))
+    web_app.access.mode = AccessMode.LOCAL
+    web_app.services.connection = SimpleNamespace(imports=ImportTask())
+    page, _ = web_app.browser(LibraryTab(web_app.context))
     assert (await page.post("/library/import", json={"folder": " "})).status_code == 422
     begun = await page.post("/library/import", json={"folder": str(tmp_path / "output")})
     assert begun.json()["running"] is True
@@ -150,7 +152,7 @@ async def test_the_owner_imports_a_folder_and_sees_how_far_it_is(
     while (state := (await page.get("/library/import")).json())["running"]:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     assert state == {"running": False, "looked_at": 3, "found": 3, "said": "3 added."}
-    assert len(shown((await page.get("/library")).json()["html"])) == 3
+    assert len(item_ids((await page.get("/library")).json()["html"])) == 3
     await page.post("/library/import", json={"folder": str(tmp_path / "nowhere")})
     while (state := (await page.get("/library/import")).json())["running"]:  # noqa: ASYNC110
         await asyncio.sleep(0.01)

@@ -14,58 +14,58 @@ from comfy_ui.web.auth.logins import checker, logins_of
 
 
 @pytest.fixture(autouse=True)
-def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(accounts_module._COST, "n", 16)
 
 
 def logins(
     folder: Path, mode: AccessMode = AccessMode.SHARED, **options: object
 ) -> tuple[Accounts, list[str]]:
-    said: list[str] = []
-    return logins_of(Settings(data_dir=folder, **options), mode, say=said.append), said
+    lines: list[str] = []
+    return logins_of(Settings(data_dir=folder, **options), mode, say=lines.append), lines
 
 
 @pytest.mark.parametrize("auth", ["anna", "anna:", ":secret"])
-def test_a_login_that_is_none_is_refused(tmp_path: Path, auth: str) -> None:
+def test_logins_of_malformed_auth_is_refused(tmp_path: Path, auth: str) -> None:
     with pytest.raises(ValidationError, match="USER:PASSWORD"):
         logins(tmp_path, auth=auth)
 
 
-async def test_a_share_link_without_a_login_gets_one_for_the_owner_and_one_for_others(
+async def test_logins_of_share_without_auth_creates_admin_and_guest(
     tmp_path: Path,
 ) -> None:
-    accounts, said = logins(tmp_path, share=True)
+    accounts, lines = logins(tmp_path, share=True)
     assert accounts.names() == {ADMIN_LOGIN: Role.ADMIN, GUEST: Role.USER}
-    for line in said:
+    for line in lines:
         name, password = line.split(": ")[1].split(" / ")
         assert len(password) >= 12
         assert await accounts.verify(name, password)
 
 
-async def test_who_starts_the_app_with_a_login_is_an_owner_and_no_other_is_made(
+async def test_logins_of_share_with_auth_creates_that_admin_only(
     tmp_path: Path,
 ) -> None:
-    accounts, said = logins(tmp_path, share=True, auth="anna:b:c")
+    accounts, lines = logins(tmp_path, share=True, auth="anna:b:c")
     assert accounts.names() == {"anna": Role.ADMIN}
     assert await accounts.verify("anna", "b:c")
-    assert said == []
+    assert lines == []
 
 
-def test_stored_logins_hold_for_a_share_link_too(tmp_path: Path) -> None:
+def test_logins_of_share_with_stored_accounts_adds_none(tmp_path: Path) -> None:
     Accounts(tmp_path / "accounts.json").add("vera", "long enough", Role.USER)
-    accounts, said = logins(tmp_path, share=True)
+    accounts, lines = logins(tmp_path, share=True)
     assert accounts.names() == {"vera": Role.USER}
-    assert said == []
+    assert lines == []
 
 
-def test_without_any_nobody_has_to_log_in(tmp_path: Path) -> None:
+def test_logins_of_without_accounts_requires_no_login(tmp_path: Path) -> None:
     for mode in (AccessMode.LOCAL, AccessMode.SPACE):
         accounts, _ = logins(tmp_path, mode, share=mode is AccessMode.SPACE)
         assert not accounts
         assert checker(accounts) is None
 
 
-async def test_gradios_login_says_when_to_try_again(tmp_path: Path) -> None:
+async def test_checker_after_five_wrong_passwords_is_429(tmp_path: Path) -> None:
     check = checker(logins(tmp_path, auth="anna:secret")[0])
     assert check is not None
     assert await check("anna", "secret")

@@ -52,17 +52,17 @@ def client(mode: AccessMode, *, users: bool = False, host: str = "localhost") ->
 
 
 @pytest.fixture(autouse=True)
-def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(accounts_module._COST, "n", 16)
 
 
 @pytest.fixture
 def local() -> Iterator[TestClient]:
-    with client(AccessMode.LOCAL) as made:
-        yield made
+    with client(AccessMode.LOCAL) as test_client:
+        yield test_client
 
 
-def test_what_is_not_named_is_not_there(local: TestClient) -> None:
+def test_middleware_unlisted_path_is_404(local: TestClient) -> None:
     assert local.post("/gradio_api/upload").status_code == 404
     assert local.get("/nothing").status_code == 404
     assert local.get("/ours").status_code == 200
@@ -81,7 +81,7 @@ def test_what_is_not_named_is_not_there(local: TestClient) -> None:
         ("localhost.evil.example", 403),
     ],
 )
-def test_another_name_of_this_machine_opens_nothing_in_local_mode(
+def test_middleware_local_mode_refuses_foreign_host_header(
     local: TestClient, host: str, status: int
 ) -> None:
     assert local.get("/", headers={"host": host}).status_code == status
@@ -104,7 +104,7 @@ def test_another_name_of_this_machine_opens_nothing_in_local_mode(
     ],
 )
 @pytest.mark.parametrize("path", ["/ours", "/gradio_api/queue/join"])
-def test_other_sites_cannot_make_a_browser_change_anything(
+def test_middleware_cross_site_post_is_403(
     local: TestClient, path: str, headers: dict[str, str], status: int
 ) -> None:
     assert local.post(path, headers=headers).status_code == status
@@ -112,7 +112,7 @@ def test_other_sites_cannot_make_a_browser_change_anything(
 
 @pytest.mark.parametrize("mode", [*AccessMode])
 @pytest.mark.parametrize("path", ["/ours", "/config", "/"])
-def test_pages_of_other_sites_cannot_read_an_answer(mode: AccessMode, path: str) -> None:
+def test_middleware_get_with_foreign_origin_is_403(mode: AccessMode, path: str) -> None:
     with client(mode) as app:
         for origin in ("https://evil.example", "null", "http://localhost:1", "http://[", ""):
             assert app.get(path, headers={"origin": origin}).status_code == 403, origin
@@ -120,12 +120,12 @@ def test_pages_of_other_sites_cannot_read_an_answer(mode: AccessMode, path: str)
             assert app.get(path, headers=headers).status_code == 200, headers
 
 
-def test_another_site_cannot_log_people_out(local: TestClient) -> None:
+def test_middleware_cross_site_logout_is_403(local: TestClient) -> None:
     assert local.get("/logout", headers={"sec-fetch-site": "cross-site"}).status_code == 403
     assert "all_session=false" in local.get("/logout?all_session=true").text
 
 
-def test_pages_get_a_policy_with_a_new_nonce_each_time(local: TestClient) -> None:
+def test_middleware_page_gets_a_csp_with_a_new_nonce(local: TestClient) -> None:
     nonces = set()
     for _ in range(3):
         answer = local.get("/")
@@ -138,14 +138,14 @@ def test_pages_get_a_policy_with_a_new_nonce_each_time(local: TestClient) -> Non
     assert len(nonces) == 3
 
 
-def test_everything_else_may_run_nothing_at_all(local: TestClient) -> None:
+def test_middleware_other_responses_get_a_csp_without_scripts(local: TestClient) -> None:
     for path in ("/ours", "/nothing"):
         headers = local.get(path).headers
         assert headers["content-security-policy"] == "default-src 'none'; sandbox"
         assert headers["x-content-type-options"] == "nosniff"
 
 
-def test_with_a_login_only_the_page_that_asks_for_it_is_open() -> None:
+def test_middleware_with_accounts_only_the_login_page_is_public() -> None:
     with client(AccessMode.SHARED, users=True) as guarded:
         assert guarded.get("/").status_code == 200
         for path in ("/config", "/ours"):
@@ -157,34 +157,34 @@ def basic(text: str) -> dict[str, str]:
     return {"authorization": f"Basic {base64.b64encode(text.encode()).decode()}"}
 
 
-def test_programs_send_name_and_password_and_gradio_sees_a_login() -> None:
+def test_middleware_basic_auth_becomes_a_gradio_login() -> None:
     with client(AccessMode.SHARED, users=True) as guarded:
         answer = guarded.get("/ours", headers=basic("anna:s:ecret"))
         assert answer.status_code == 200
         assert "access-token-c=" in answer.text
-        for wrong in ("anna:secret", "bob:s:ecret", "anna", ":", "anna:s:ecret2"):
-            assert guarded.get("/ours", headers=basic(wrong)).status_code == 401
+        for invalid in ("anna:secret", "bob:s:ecret", "anna", ":", "anna:s:ecret2"):
+            assert guarded.get("/ours", headers=basic(invalid)).status_code == 401
 
 
 @pytest.mark.parametrize(
     "header", ["Basic", "Basic ?", "Bearer x", "Basic w7/Dvw==x", "basic //8="]
 )
-def test_credentials_that_are_none_are_no_login(header: str) -> None:
+def test_middleware_malformed_authorization_header_is_401(header: str) -> None:
     with client(AccessMode.SHARED, users=True) as guarded:
         assert guarded.get("/ours", headers={"authorization": header}).status_code == 401
 
 
-def test_guessing_over_http_is_told_to_wait() -> None:
+def test_middleware_repeated_wrong_passwords_are_429() -> None:
     with client(AccessMode.SHARED, users=True) as guarded:
-        told = [guarded.get("/ours", headers=basic(f"anna:{n}")).status_code for n in range(8)]
-        assert told[:5] == [401] * 5
-        assert told[-1] == 429
+        statuses = [guarded.get("/ours", headers=basic(f"anna:{n}")).status_code for n in range(8)]
+        assert statuses[:5] == [401] * 5
+        assert statuses[-1] == 429
         answer = guarded.get("/ours", headers=basic("anna:s:ecret"))
         assert answer.status_code == 429
         assert int(answer.headers["retry-after"]) >= 1
 
 
-def test_an_event_without_an_end_is_cut_off(
+def test_middleware_event_above_size_limit_is_disconnected(
     local: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from comfy_ui.web.http import middleware
@@ -202,13 +202,13 @@ def test_an_event_without_an_end_is_cut_off(
     assert local.post("/ours", content=b"x" * 5001).status_code == 413
 
 
-def test_the_page_uses_no_websocket(local: TestClient) -> None:
+def test_middleware_websocket_is_refused(local: TestClient) -> None:
     with pytest.raises(Exception) as caught, local.websocket_connect("/"):  # noqa: PT011
         pass
     assert getattr(caught.value, "code", None) == 1008
 
 
-def call(mode: AccessMode, **headers: str) -> Any:
+def role_of(mode: AccessMode, **headers: str) -> Any:
     """A role that the access rules give a request with these headers."""
     scope = {
         "type": "http",
@@ -218,8 +218,8 @@ def call(mode: AccessMode, **headers: str) -> Any:
     return Access(mode, b"s").role(Request(scope))
 
 
-def test_what_a_proxy_passes_on_is_not_the_owner_of_the_machine() -> None:
-    assert call(AccessMode.LOCAL) is Role.ADMIN
+def test_access_role_of_proxied_request_is_user() -> None:
+    assert role_of(AccessMode.LOCAL) is Role.ADMIN
     for name in ("x_forwarded_for", "forwarded", "x_real_ip", "x_forwarded_host"):
-        assert call(AccessMode.LOCAL, **{name: "1.2.3.4"}) is Role.USER
-    assert call(AccessMode.SHARED) is Role.USER
+        assert role_of(AccessMode.LOCAL, **{name: "1.2.3.4"}) is Role.USER
+    assert role_of(AccessMode.SHARED) is Role.USER

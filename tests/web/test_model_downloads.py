@@ -1,4 +1,4 @@
-"""Missing models on the page: who may fetch them, and only what the server itself knows of."""
+"""Model downloads on the page: admins only, and only files reported as missing."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ MODEL = MissingModel("vae", "a.safetensors", "https://nowhere.invalid/a.safetens
 CODE = MissingModel("vae", "b.pth", "https://nowhere.invalid/b.pth")
 
 
-def lacking(*models: MissingModel) -> list[Problem]:
+def missing(*models: MissingModel) -> list[Problem]:
     return [Problem("missing_model", m.filename, extra={"model": m}) for m in models]
 
 
 @pytest.fixture
 async def services(tmp_path: Path) -> AsyncIterator[Any]:
     downloads = DownloadQueue(ModelSources(frozenset({"nowhere.invalid"})), pause_s=0.01)
-    opened = SimpleNamespace(problems=lacking(MODEL, CODE))
+    opened = SimpleNamespace(problems=missing(MODEL, CODE))
     yield SimpleNamespace(
         downloads=downloads,
         connection=SimpleNamespace(model_folders=ModelFolders(base=tmp_path)),
@@ -48,34 +48,34 @@ def browser(services: Any, mode: AccessMode) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://page")
 
 
-async def test_a_visitor_sees_and_starts_nothing(services: Any) -> None:
-    async with browser(services, AccessMode.SHARED) as visitor:
+async def test_model_downloads_by_user_is_refused(services: Any) -> None:
+    async with browser(services, AccessMode.SHARED) as page:
         answers = [
-            await visitor.get("/downloads"),
-            await visitor.post("/downloads/start", json={"form": "needy"}),
-            await visitor.post("/downloads/stop", json={"id": "vae/a.safetensors"}),
+            await page.get("/downloads"),
+            await page.post("/downloads/start", json={"form": "needy"}),
+            await page.post("/downloads/stop", json={"id": "vae/a.safetensors"}),
         ]
     assert [answer.status_code for answer in answers] == [422] * 3
     assert services.downloads.listed == ()
 
 
-async def test_the_owner_starts_what_can_be_fetched_and_sees_what_became_of_it(
+async def test_model_downloads_by_admin_starts_and_reports_failure(
     services: Any,
 ) -> None:
-    async with browser(services, AccessMode.LOCAL) as user_id:
-        assert (await user_id.get("/downloads")).json() == {"html": "", "active": False, "done": 0}
-        told = (await user_id.post("/downloads/start", json={"form": "needy"})).json()
-        assert told["active"]
-        assert "a.safetensors" in told["html"]
-        assert "b.pth" not in told["html"]
+    async with browser(services, AccessMode.LOCAL) as page:
+        assert (await page.get("/downloads")).json() == {"html": "", "active": False, "done": 0}
+        state = (await page.post("/downloads/start", json={"form": "needy"})).json()
+        assert state["active"]
+        assert "a.safetensors" in state["html"]
+        assert "b.pth" not in state["html"]
         await services.downloads.settle()
-        told = (await user_id.get("/downloads")).json()
-    assert not told["active"]
-    assert "did not arrive" in told["html"]
+        state = (await page.get("/downloads")).json()
+    assert not state["active"]
+    assert "did not arrive" in state["html"]
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("body", "message"),
     [
         ({"form": "needy", "file": "b.pth"}, "can run code"),
         ({"form": "needy", "file": "https://evil.invalid/x"}, "Nothing is missing anymore"),
@@ -83,17 +83,17 @@ async def test_the_owner_starts_what_can_be_fetched_and_sees_what_became_of_it(
         ({"url": "https://evil.invalid/x"}, "not understood"),
     ],
 )
-async def test_only_what_is_known_to_be_missing_can_be_asked_for(
-    services: Any, asked: dict[str, str], told: str
+async def test_model_downloads_start_of_unlisted_file_is_refused(
+    services: Any, body: dict[str, str], message: str
 ) -> None:
-    async with browser(services, AccessMode.LOCAL) as user_id:
-        answer = await user_id.post("/downloads/start", json=asked)
+    async with browser(services, AccessMode.LOCAL) as page:
+        answer = await page.post("/downloads/start", json=body)
     assert answer.status_code == 422
-    assert told in answer.json()["error"]
+    assert message in answer.json()["error"]
     assert services.downloads.listed == ()
 
 
-def test_each_state_is_told_in_words() -> None:
+def test_downloads_panel_describes_each_state() -> None:
     def shown(state: DownloadState, **more: Any) -> str:
         text = panel([ModelDownload(MODEL, Path("x"), state, **more)])
         return re.sub(r"<[^>]+>", " ", text)
@@ -108,11 +108,11 @@ def test_each_state_is_told_in_words() -> None:
     assert "It &lt;b&gt;broke&lt;/b&gt;." in failed
 
 
-def test_buttons_stand_only_where_a_file_can_be_put(tmp_path: Path) -> None:
+def test_requirements_offer_download_only_with_a_model_folder(tmp_path: Path) -> None:
     other = MissingModel("vae", "c.safetensors", "https://nowhere.invalid/c.safetensors")
-    problems = lacking(MODEL, CODE, other)
+    problems = missing(MODEL, CODE, other)
     assert "fetch-models" not in needs(problems)
     assert "fetch-models" not in needs(problems, DownloadableFile("needy", ModelFolders()))
-    told = needs(problems, DownloadableFile("needy", ModelFolders(base=tmp_path)))
-    assert told.count("fetch-models") == 3  # two files, and both at once
-    assert 'data-file="b.pth"' not in told
+    html = needs(problems, DownloadableFile("needy", ModelFolders(base=tmp_path)))
+    assert html.count("fetch-models") == 3  # two files, and both at once
+    assert 'data-file="b.pth"' not in html

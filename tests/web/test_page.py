@@ -21,8 +21,8 @@ from comfy_ui.web.services import Services
 from comfy_ui.web.tabs.create import create_tab
 
 
-def in_a_loop(make: Callable[[], Any]) -> Any:
-    """Gradio opens event loops and never closes them where it is built outside of one."""
+def run_in_loop(make: Callable[[], Any]) -> Any:
+    """Build inside an event loop: outside of one Gradio opens loops and never closes them."""
 
     async def run() -> Any:
         return make()
@@ -48,30 +48,30 @@ def settings(folder: Path, **more: Any) -> Settings:
 
 def built(mode: AccessMode) -> Any:
     services, access = Services.create(Settings(), ServerChoice("embedded")), Access(mode, b"s")
-    return in_a_loop(lambda: page.build(services, access))
+    return run_in_loop(lambda: page.build(services, access))
 
 
 def element_ids(page: Any) -> set[str]:
     return {part["props"].get("elem_id") for part in page.config["components"]} - {None}
 
 
-def test_enhance_is_there_only_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_without_ai_extra_has_no_enhance(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "enhance" in element_ids(built(AccessMode.LOCAL))
     monkeypatch.setattr(create_tab, "FEATURES", {"ai": False})
     assert not {"enhance", "draft"} & element_ids(built(AccessMode.LOCAL))
 
 
-def test_visitors_get_no_owners_controls() -> None:
+def test_page_in_shared_mode_hides_admin_controls() -> None:
     assert {"address", "connect"} <= element_ids(built(AccessMode.LOCAL))
     (form,) = [
         part["props"]
         for part in built(AccessMode.SHARED).config["components"]
         if part["props"].get("elem_id") == "reconnect"
     ]
-    assert form["visible"] is False, "shown to owners when they load the page"
+    assert form["visible"] is False, "shown to admins when they load the page"
 
 
-def test_a_port_in_use_is_told_with_a_free_one(tmp_path: Path) -> None:
+def test_launch_port_in_use_raises_with_hint(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -81,11 +81,11 @@ def test_a_port_in_use_is_told_with_a_free_one(tmp_path: Path) -> None:
     assert "--port" in caught.value.hint
 
 
-def test_a_folder_that_cannot_be_used_is_a_sentence_and_frees_the_port(tmp_path: Path) -> None:
+def test_launch_unusable_data_dir_raises_and_frees_the_port(tmp_path: Path) -> None:
     (tmp_path / "data" / "comfy_ui.db").mkdir(parents=True)  # where the database should be
     chosen = settings(tmp_path)
     with pytest.raises(StorageError):
-        in_a_loop(lambda: serve.launch(chosen, block=False))
+        run_in_loop(lambda: serve.launch(chosen, block=False))
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", chosen.port))
@@ -94,7 +94,7 @@ def test_a_folder_that_cannot_be_used_is_a_sentence_and_frees_the_port(tmp_path:
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     chosen = settings(tmp_path_factory.mktemp("app"))
-    app = in_a_loop(lambda: serve.launch(chosen, block=False))
+    app = run_in_loop(lambda: serve.launch(chosen, block=False))
     yield app.local_url.rstrip("/")
     app.close(verbose=False)
 
@@ -108,7 +108,7 @@ def get(url: str) -> tuple[int, str]:
             return error.code, ""
 
 
-def test_the_page_is_served_and_loads_nothing_from_elsewhere(url: str) -> None:
+def test_page_loads_no_third_party_resources(url: str) -> None:
     status, html = get(url)
     assert status == 200
     assert "window.comfy" in html
@@ -117,16 +117,16 @@ def test_the_page_is_served_and_loads_nothing_from_elsewhere(url: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["docs", "redoc", "openapi.json", "monitoring", "gradio_api/mcp/"])
-def test_doors_that_are_not_needed_are_shut(url: str, path: str) -> None:
+def test_app_unneeded_routes_are_closed(url: str, path: str) -> None:
     assert get(f"{url}/{path}")[0] in {403, 404, 405}
 
 
-def test_only_the_six_endpoints_are_offered_to_programs(url: str) -> None:
+def test_api_info_lists_exactly_the_program_endpoints(url: str) -> None:
     _, text = get(f"{url}/gradio_api/info")
     assert set(json.loads(text)["named_endpoints"]) == {f"/{name}" for name in NAMES}
 
 
-def test_covers_and_icon_are_served(url: str) -> None:
+def test_app_serves_covers_and_favicon(url: str) -> None:
     with urllib.request.urlopen(f"{url}/covers/z_image_turbo", timeout=20) as answer:
         assert answer.headers["content-type"] == "image/webp"
     with urllib.request.urlopen(f"{url}/favicon.ico", timeout=20) as answer:

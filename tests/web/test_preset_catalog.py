@@ -12,44 +12,48 @@ from comfy_ui.workflow.presets.preset_store import list_presets
 from tests.web.support import GRAPH, Page, preset
 
 MODEL = MissingModel("vae", "<a>.safetensors", "https://x.org/a", 335_000_000, gated=True)
-LACKS_MODEL = Problem("missing_model", "The server has no model file 'a'.", extra={"model": MODEL})
-LACKS_NODE = Problem("missing_node", "No class 'X'.", extra={"url": "https://x.org/p", "pack": "P"})
+MISSING_MODEL = Problem(
+    "missing_model", "The server has no model file 'a'.", extra={"model": MODEL}
+)
+MISSING_NODE = Problem(
+    "missing_node", "No class 'X'.", extra={"url": "https://x.org/p", "pack": "P"}
+)
 WARNING = Problem("old", "Old.", severity="warning")
 
 
-def test_an_entry_says_in_words_what_it_lacks() -> None:
+def test_catalog_entry_summarizes_missing_models_and_nodes() -> None:
     assert CatalogEntry(preset()).ready is None
     assert CatalogEntry(preset(), ()).ready is True
     assert CatalogEntry(preset(), (WARNING,)).ready is True
-    assert CatalogEntry(preset(), (LACKS_MODEL,)).lack == "1 model missing"
-    assert CatalogEntry(preset(), (LACKS_MODEL, LACKS_MODEL)).lack == "2 models missing"
-    assert CatalogEntry(preset(), (LACKS_NODE,)).lack == "1 node missing"
+    assert CatalogEntry(preset(), (MISSING_MODEL,)).lack == "1 model missing"
+    assert CatalogEntry(preset(), (MISSING_MODEL, MISSING_MODEL)).lack == "2 models missing"
+    assert CatalogEntry(preset(), (MISSING_NODE,)).lack == "1 node missing"
     assert CatalogEntry(preset(), ()).reason == ""
-    assert CatalogEntry(preset(), (LACKS_MODEL, LACKS_NODE)).reason == (
+    assert CatalogEntry(preset(), (MISSING_MODEL, MISSING_NODE)).reason == (
         "The server has no model file 'a' (and 1 more): see Status."
     )
 
 
-def test_every_shipped_preset_stands_in_one_group() -> None:
+def test_grouped_puts_every_shipped_preset_in_one_group() -> None:
     listed = [CatalogEntry(one) for one in list_presets()]
-    found = [entry.preset.id for _, entries in grouped(listed) for entry in entries]
-    assert sorted(found) == sorted(entry.preset.id for entry in listed)
+    ids = [entry.preset.id for _, entries in grouped(listed) for entry in entries]
+    assert sorted(ids) == sorted(entry.preset.id for entry in listed)
 
 
-def test_status_names_each_missing_file_with_folder_size_and_link() -> None:
+def test_presets_panel_lists_missing_files_with_folder_size_and_link() -> None:
     page = Page(
         presets_panel(
-            [CatalogEntry(preset(), (LACKS_MODEL, LACKS_NODE)), CatalogEntry(preset("b"), ())]
+            [CatalogEntry(preset(), (MISSING_MODEL, MISSING_NODE)), CatalogEntry(preset("b"), ())]
         )
     )
-    for told in ("1 of 2 ready", "<a>.safetensors", "models/vae", "335 MB", "needs a login"):
-        assert told in page.text
+    for text in ("1 of 2 ready", "<a>.safetensors", "models/vae", "335 MB", "needs a login"):
+        assert text in page.text
     assert [a["href"] for a in page.all("a")] == ["https://x.org/a", "https://x.org/p"]
 
 
-def test_the_picker_shows_the_chosen_preset_and_offers_all() -> None:
+def test_picker_marks_the_current_preset_and_offers_all() -> None:
     page = Page(
-        picker([CatalogEntry(preset("a"), ()), CatalogEntry(preset("b"), (LACKS_MODEL,))], "b")
+        picker([CatalogEntry(preset("a"), ()), CatalogEntry(preset("b"), (MISSING_MODEL,))], "b")
     )
     assert [a["data-preset"] for a in page.all("button", data_send="choose")] == ["a", "b"]
     assert page.all("button", aria_current="true")[0]["data-preset"] == "b"
@@ -57,7 +61,7 @@ def test_the_picker_shows_the_chosen_preset_and_offers_all() -> None:
 
 
 class Client:
-    """Answers with a node list, or not at all."""
+    """Returns an object_info, or raises that the server is offline."""
 
     def __init__(self, info: Any, url: str = "http://gpu") -> None:
         self.info = info
@@ -69,7 +73,7 @@ class Client:
         return NodeRegistry(self.info)
 
 
-async def test_an_answer_is_kept_while_the_server_is_away() -> None:
+async def test_catalog_refresh_while_offline_keeps_the_last_object_info() -> None:
     client: Any = Client({})
     catalog = PresetCatalog(client, list_presets())
     assert catalog.entries[0].ready is None
@@ -80,12 +84,12 @@ async def test_an_answer_is_kept_while_the_server_is_away() -> None:
     assert catalog.entries[0].ready is False
 
 
-async def test_of_several_servers_the_one_that_lacks_least_counts() -> None:
+async def test_catalog_with_several_servers_uses_the_most_complete() -> None:
     loader = {"input": {"required": {"ckpt_name": [["a.safetensors"]]}}}
     spec = {"input": {"required": {}}, "output": []}
-    whole = {name: spec for node in GRAPH.values() for name in [node["class_type"]]}
+    complete = {name: spec for node in GRAPH.values() for name in [node["class_type"]]}
     one: Any = Client({"Loader": loader}, "http://one")
-    other: Any = Client(whole, "http://other")
+    other: Any = Client(complete, "http://other")
     catalog = PresetCatalog(one, [preset()], others=[other])
     catalog._look = lambda _: ((catalog._entry(preset(), opened=False),), ())  # type: ignore[method-assign]
     await catalog.refresh()
@@ -96,7 +100,7 @@ async def test_of_several_servers_the_one_that_lacks_least_counts() -> None:
     assert catalog.entries[0].ready is True
 
 
-def test_an_unknown_preset_falls_back_to_the_first() -> None:
+def test_catalog_entry_of_unknown_preset_is_the_first() -> None:
     client: Any = Client({})
     catalog = PresetCatalog(client, [preset("a"), preset("b")])
     assert catalog.entry("b").preset.id == "b"
@@ -104,7 +108,7 @@ def test_an_unknown_preset_falls_back_to_the_first() -> None:
     assert catalog.entry(None).preset.id == "a"
 
 
-def test_visitors_do_not_see_the_servers_address() -> None:
+def test_servers_panel_for_users_hides_the_address() -> None:
     from comfy_ui.storage.records import JobError, ServerStatus
     from comfy_ui.web.components.server_cards import servers_panel
 
@@ -114,18 +118,18 @@ def test_visitors_do_not_see_the_servers_address() -> None:
         checked_at=0.0,
         error=JobError("Nothing answers at http://10.0.0.5:8188."),
     )
-    user_id = servers_panel([status], embedded=False, private=True, free=True)
-    visitor = servers_panel([status], embedded=False, private=False)
-    assert "10.0.0.5" in user_id
-    assert "10.0.0.5" not in visitor
-    assert "Offline" in visitor
-    assert "free" not in {a.get("data-send") for a in Page(visitor).all("button")}
+    admin_html = servers_panel([status], embedded=False, private=True, free=True)
+    user_html = servers_panel([status], embedded=False, private=False)
+    assert "10.0.0.5" in admin_html
+    assert "10.0.0.5" not in user_html
+    assert "Offline" in user_html
+    assert "free" not in {a.get("data-send") for a in Page(user_html).all("button")}
 
 
-def test_every_shipped_preset_has_a_cover() -> None:
+def test_cover_exists_for_every_shipped_preset() -> None:
     assert [preset.id for preset in list_presets() if cover(preset) is None] == []
 
 
-def test_a_server_that_is_too_old_is_told_in_a_few_words() -> None:
+def test_catalog_entry_old_server_shows_the_needed_version() -> None:
     problems = (*version_problem("0.41.0", "0.33.0"), Problem("missing_node", "x"))
     assert CatalogEntry(preset(), problems).lack == "Needs ComfyUI 0.41.0"

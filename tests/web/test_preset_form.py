@@ -21,20 +21,20 @@ LIBRARY = NodeRegistry(
 )
 
 
-def test_the_examples_hold() -> None:
+def test_preset_form_doctests_pass() -> None:
     assert doctest.testmod(preset_form).failed == 0
 
 
 @pytest.mark.parametrize("shipped", list_presets(), ids=lambda p: p.id)
-def test_every_parameter_but_the_prompt_has_one_named_and_labelled_field(shipped: Any) -> None:
+def test_form_has_one_labelled_field_per_param(shipped: Any) -> None:
     page = Page(preset_form.form(shipped, {}))
     named = [
         a["name"]
         for tag, a in page.elements
         if tag in {"input", "select", "textarea"} and "name" in a
     ]
-    wanted = {param.id for param in shipped.params if param.role != "prompt"}
-    assert set(named) - {"variant"} == wanted
+    expected = {param.id for param in shipped.params if param.role != "prompt"}
+    assert set(named) - {"variant"} == expected
     assert len(named) == len(set(named))
     labelled = {a["for"] for a in page.all("label") if "for" in a}
     for tag, attributes in page.elements:
@@ -42,7 +42,7 @@ def test_every_parameter_but_the_prompt_has_one_named_and_labelled_field(shipped
             assert attributes.get("aria-label") or attributes["id"] in labelled
 
 
-def test_the_field_is_made_by_role() -> None:
+def test_form_field_type_depends_on_the_role() -> None:
     page = Page(preset_form.form(preset(), {}, library=LIBRARY))
     assert page.all(name="steps")[0]["type"] == "number"
     assert page.all("input", type="range", data_for="f-steps")
@@ -51,24 +51,24 @@ def test_the_field_is_made_by_role() -> None:
     assert page.all("input", type="file", id="f-image")[0]["accept"] == "image/*"
 
 
-def test_values_win_over_defaults() -> None:
+def test_form_values_override_defaults() -> None:
     page = Page(preset_form.form(preset(), {"steps": 20, "seed": 5}))
     assert page.all(name="steps")[0]["value"] == "20"
     assert page.all(name="seed")[0]["value"] == "5"
 
 
 @pytest.mark.parametrize("seed", [None, -1, 0, ""])
-def test_a_seed_that_was_not_chosen_is_shown_as_random(seed: Any) -> None:
+def test_form_unset_seed_is_shown_as_random(seed: Any) -> None:
     assert Page(preset_form.form(preset(), {"seed": seed})).all(name="seed")[0]["value"] == ""
 
 
-def test_choices_come_from_the_server_and_a_missing_value_stays_visible() -> None:
+def test_form_choices_from_object_info_keep_an_unknown_value() -> None:
     page = Page(preset_form.form(preset(), {"sampler": "old_one"}, library=LIBRARY))
     offered = [a["value"] for a in page.all("option")]
     assert offered == ["old_one", "euler", "heun", "<b>dpm"]
 
 
-def test_exact_numbers_of_a_size_are_advanced_and_shapes_are_not() -> None:
+def test_form_width_and_height_are_advanced_but_shapes_are_not() -> None:
     html = preset_form.form(preset(), {})
     main, advanced = html.split('class="advanced"')
     assert 'name="width"' in advanced
@@ -76,7 +76,7 @@ def test_exact_numbers_of_a_size_are_advanced_and_shapes_are_not() -> None:
     assert {a["data-w"] for a in Page(main).all("button", data_do="shape")} >= {"1024"}
 
 
-def test_shapes_keep_the_area_and_the_step() -> None:
+def test_form_shapes_keep_area_and_step() -> None:
     small = preset(width={"default": 512, "step": 64}, height={"default": 512, "step": 64})
     for shape in Page(preset_form.form(small, {})).all("button", data_do="shape"):
         width, height = int(shape["data-w"] or 0), int(shape["data-h"] or 0)
@@ -84,23 +84,23 @@ def test_shapes_keep_the_area_and_the_step() -> None:
         assert 0.75 < width * height / 512**2 < 1.25
 
 
-def test_read_drops_what_the_preset_does_not_have() -> None:
+def test_read_drops_values_that_are_no_params() -> None:
     raw = {"steps": 3, "prompt": "x", "evil": 1, "cfg": None, "seed": "", "sampler": ["a"]}
     assert preset_form.read(preset(), raw) == {"steps": 3}
 
 
-def test_edited_values_go_along_and_defaults_do_not() -> None:
+def test_carry_keeps_edited_values_only() -> None:
     new = preset("new", params=("prompt", "steps", "cfg", "seed"), steps={"default": 30})
     values = {"steps": 12, "cfg": 1.0, "seed": 7, "sampler": "heun"}
     assert preset_form.carry(preset(), values, new) == {"steps": 12, "seed": 7}
 
 
-def test_a_value_that_the_new_preset_refuses_stays_behind() -> None:
+def test_carry_drops_values_invalid_for_the_new_preset() -> None:
     new = preset("new", steps={"default": 4, "max": 8}, sampler={"choices": ["euler"]})
     assert preset_form.carry(preset(), {"steps": 12, "sampler": "heun"}, new) == {}
 
 
-def test_width_and_height_go_together_or_not_at_all() -> None:
+def test_carry_keeps_width_and_height_together_or_neither() -> None:
     new = preset("new", height={"max": 600, "default": 512})
     assert preset_form.carry(preset(), {"width": 768, "height": 1344}, new) == {}
     assert preset_form.carry(preset(), {"width": 768, "height": 512}, preset("new")) == {
@@ -109,12 +109,12 @@ def test_width_and_height_go_together_or_not_at_all() -> None:
     }
 
 
-def test_the_same_role_under_another_name_is_found() -> None:
+def test_carry_matches_params_by_role() -> None:
     new = preset("new", params=("prompt", "steps"), steps={"id": "sampling_steps"})
     assert preset_form.carry(preset(), {"steps": 12}, new) == {"sampling_steps": 12}
 
 
-def test_the_ratio_follows_the_values() -> None:
+def test_ratio_is_computed_from_width_and_height() -> None:
     assert preset_form.ratio(preset(), {}) == 1
     assert preset_form.ratio(preset(), {"width": 1344, "height": 768}) == 1.75
     assert preset_form.ratio(preset(), {"width": "x"}) is None

@@ -43,27 +43,27 @@ async def send(page: httpx.AsyncClient, name: str, content: bytes) -> httpx.Resp
     return await page.post("/styles", params={"name": name}, content=content)
 
 
-async def test_the_shipped_styles_are_listed_with_their_pictures(tmp_path: Path) -> None:
+async def test_styles_route_lists_shipped_styles_with_pictures(tmp_path: Path) -> None:
     async with browser(tmp_path) as page:
-        told = (await page.get("/styles")).json()
-        assert [style["name"] for style in told["styles"]] == list(shipped_styles())
-        for style in told["styles"]:
+        listing = (await page.get("/styles")).json()
+        assert [style["name"] for style in listing["styles"]] == list(shipped_styles())
+        for style in listing["styles"]:
             picture = await page.get(f"/styles/{style['name']}")
             assert picture.headers["content-type"] == "image/webp"
             assert 500 < len(picture.content) < 16_000
-        noir = told["styles"][0]
-        whole = noir["before"] + "a cat" + noir["after"]
-        assert whole == merge_style("a cat", shipped_styles()[noir["name"]]).prompt
+        noir = listing["styles"][0]
+        merged = noir["before"] + "a cat" + noir["after"]
+        assert merged == merge_style("a cat", shipped_styles()[noir["name"]]).prompt
 
 
 @pytest.mark.parametrize("name", ["../secret", "..%2Fsecret", "nothing", "%2e%2e"])
-async def test_nothing_but_pictures_of_styles_is_given(tmp_path: Path, name: str) -> None:
+async def test_style_picture_route_unknown_name_is_404(tmp_path: Path, name: str) -> None:
     async with browser(tmp_path) as page:
         assert (await page.get(f"/styles/{name}")).status_code == 404
 
 
 @pytest.mark.parametrize(("file", "content"), [("sai.json", FOOOCUS), ("mine.CSV", A1111)])
-async def test_files_of_styles_are_kept_and_listed(
+async def test_styles_upload_is_stored_and_listed(
     tmp_path: Path, file: str, content: bytes
 ) -> None:
     async with browser(tmp_path) as page:
@@ -75,7 +75,7 @@ async def test_files_of_styles_are_kept_and_listed(
     assert kept.read_bytes() == content
 
 
-async def test_another_file_of_the_same_name_replaces_nothing(tmp_path: Path) -> None:
+async def test_styles_upload_same_name_gets_a_new_file_name(tmp_path: Path) -> None:
     async with browser(tmp_path) as page:
         await send(page, "../../mine.csv", A1111)
         await send(page, "mine.csv", A1111.replace(b"Postcard", b"Stamp"))
@@ -88,7 +88,7 @@ async def test_another_file_of_the_same_name_replaces_nothing(tmp_path: Path) ->
     ("name", "content"),
     [("x.csv", b"a,b\n1,2\n"), ("x.json", b"{"), ("x.html", FOOOCUS), ("x", FOOOCUS)],
 )
-async def test_what_is_no_file_of_styles_is_told_and_not_kept(
+async def test_styles_upload_invalid_file_is_refused_and_not_stored(
     tmp_path: Path, name: str, content: bytes
 ) -> None:
     async with browser(tmp_path) as page:
@@ -98,14 +98,14 @@ async def test_what_is_no_file_of_styles_is_told_and_not_kept(
     assert not (tmp_path / "styles").exists()
 
 
-async def test_visitors_see_styles_and_bring_none(tmp_path: Path) -> None:
+async def test_styles_upload_by_user_is_refused(tmp_path: Path) -> None:
     async with browser(tmp_path, AccessMode.SHARED) as page:
         assert (await page.get("/styles")).json()["takes"] is False
         assert (await send(page, "x.csv", A1111)).status_code == 422
     assert not (tmp_path / "styles").exists()
 
 
-async def test_a_file_that_cannot_be_read_is_told_to_the_owner_only(tmp_path: Path) -> None:
+async def test_styles_route_reports_unreadable_files_to_admins_only(tmp_path: Path) -> None:
     (tmp_path / "styles").mkdir()
     (tmp_path / "styles" / "bad.json").write_text("{")
     async with browser(tmp_path) as page:
@@ -114,7 +114,7 @@ async def test_a_file_that_cannot_be_read_is_told_to_the_owner_only(tmp_path: Pa
         assert (await page.get("/styles")).json()["problems"] == []
 
 
-def test_the_line_says_whether_a_model_sees() -> None:
+def test_words_bar_shows_whether_the_model_has_vision() -> None:
     catalog: Any = SimpleNamespace(entries=[SimpleNamespace(preset=p) for p in list_presets()[:2]])
     assert "data-sees" not in words_bar(catalog)
     assert "data-sees" in words_bar(catalog, sees=True)

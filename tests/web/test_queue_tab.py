@@ -14,17 +14,17 @@ from comfy_ui.storage.records import JobStatus, Phase, Snapshot
 from comfy_ui.web.components.queue_rows import now_row
 from comfy_ui.web.tabs.queue_tab import QueueTab
 from tests.jobs.support import end_of, submit_sleepy, until
-from tests.web.house import House, open_house
+from tests.web.web_app import WebApp, open_web_app
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with open_house(tmp_path / "data") as house:
-        yield house
+async def web_app(tmp_path: Path) -> AsyncIterator[WebApp]:
+    async with open_web_app(tmp_path / "data") as web_app:
+        yield web_app
 
 
-async def told(news: AsyncIterator[str]) -> dict[str, Any]:
-    """The next event that carries data."""
+async def next_data(news: AsyncIterator[str]) -> dict[str, Any]:
+    """Return the data of the next event that has any."""
     async with asyncio.timeout(10):
         async for event in news:
             if event.startswith("data: "):
@@ -33,87 +33,89 @@ async def told(news: AsyncIterator[str]) -> dict[str, Any]:
     raise AssertionError("the stream ended")
 
 
-async def test_the_stream_tells_own_jobs_once_and_counts_those_of_others(house: House) -> None:
-    queue = QueueTab(house.context)
-    running = await submit_sleepy(house.service, "ann", nonce=1, seconds=30)
-    second = await submit_sleepy(house.service, "ann", nonce=2, seconds=30)
-    secret = await submit_sleepy(house.service, "bob", nonce=3, seconds=30)
-    waits = await submit_sleepy(house.service, "ann", nonce=4)
+async def test_queue_events_list_own_jobs_and_count_others(web_app: WebApp) -> None:
+    queue = QueueTab(web_app.context)
+    running = await submit_sleepy(web_app.service, "ann", nonce=1, seconds=30)
+    second = await submit_sleepy(web_app.service, "ann", nonce=2, seconds=30)
+    secret = await submit_sleepy(web_app.service, "bob", nonce=3, seconds=30)
+    waits = await submit_sleepy(web_app.service, "ann", nonce=4)
     async with aclosing(queue.news("ann")) as news:
-        first = await told(news)
+        first = await next_data(news)
         assert first["now"] == [running.id, second.id, waits.id]
         assert set(first["rows"]) == set(first["now"])
         assert "1 from others" in first["summary"]
         assert secret.id not in json.dumps(first)
-        await house.service.cancel(waits.id, "ann")
-        while waits.id not in (data := await told(news))["past"]:
+        await web_app.service.cancel(waits.id, "ann")
+        while waits.id not in (data := await next_data(news))["past"]:
             pass
         assert data["now"] == [running.id, second.id]
         assert waits.id in data["rows"]
-        await house.service.cancel(second.id, "ann")
-        while second.id in (data := await told(news))["now"]:
-            assert waits.id not in data["rows"]  # it has not changed
-    await house.service.cancel_all("ann")
+        await web_app.service.cancel(second.id, "ann")
+        while second.id in (data := await next_data(news))["now"]:
+            assert waits.id not in data["rows"]  # unchanged rows are not sent again
+    await web_app.service.cancel_all("ann")
 
 
-async def test_a_job_that_comes_and_goes_between_two_looks_is_told(house: House) -> None:
-    async with aclosing(QueueTab(house.context).news("ann")) as news:
-        assert (await told(news))["past"] == []
-        job = await submit_sleepy(house.service, "ann", nonce=1, seconds=0)
-        await end_of(house.service, job)
-        assert (await told(news))["past"] == [job.id]
-
-
-async def test_what_is_made_at_a_server_that_is_away_can_be_run_again_from_its_row(
-    house: House,
+async def test_queue_events_include_a_job_that_starts_and_ends_between_polls(
+    web_app: WebApp,
 ) -> None:
-    job = await submit_sleepy(house.service, "ann", seconds=30)
-    made = replace(job, status=JobStatus.FETCHING)
+    async with aclosing(QueueTab(web_app.context).news("ann")) as news:
+        assert (await next_data(news))["past"] == []
+        job = await submit_sleepy(web_app.service, "ann", nonce=1, seconds=0)
+        await end_of(web_app.service, job)
+        assert (await next_data(news))["past"] == [job.id]
+
+
+async def test_now_row_of_job_on_offline_server_offers_a_retry(
+    web_app: WebApp,
+) -> None:
+    job = await submit_sleepy(web_app.service, "ann", seconds=30)
+    fetching = replace(job, status=JobStatus.FETCHING)
     snapshot = Snapshot(job_id=job.id, phase=Phase.RECONNECTING)
     waits, offered = (
-        now_row(made, snapshot, house.services.catalog, elsewhere=elsewhere)
+        now_row(fetching, snapshot, web_app.services.catalog, elsewhere=elsewhere)
         for elsewhere in (False, True)
     )
     assert 'data-do="retry-job"' not in waits
     assert 'data-do="retry-job"' in offered
     assert "download when the server is back" in offered
-    await house.service.cancel_all("ann")
+    await web_app.service.cancel_all("ann")
 
 
-async def test_an_idle_queue_says_one_thing_and_then_nothing(house: House) -> None:
-    async with aclosing(QueueTab(house.context).news("ann")) as news:
-        assert (await told(news))["now"] == []
+async def test_queue_events_idle_queue_sends_one_event(web_app: WebApp) -> None:
+    async with aclosing(QueueTab(web_app.context).news("ann")) as news:
+        assert (await next_data(news))["now"] == []
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.6):
                 await anext(news)
 
 
-async def test_jobs_are_moved_cancelled_and_tried_again_by_their_owner_only(house: House) -> None:
-    tab = QueueTab(house.context)
-    page, user_id = house.visitor(tab)
-    stranger, _ = house.visitor(tab)
+async def test_queue_actions_on_jobs_of_another_user_are_refused(web_app: WebApp) -> None:
+    tab = QueueTab(web_app.context)
+    page, user_id = web_app.browser(tab)
+    other, _ = web_app.browser(tab)
     jobs = [
-        await submit_sleepy(house.service, user_id, nonce=n, seconds=30 if n < 2 else 0)
+        await submit_sleepy(web_app.service, user_id, nonce=n, seconds=30 if n < 2 else 0)
         for n in range(4)
     ]
-    await until(house.service, jobs[0], lambda snapshot: snapshot.elapsed_s > 0)
+    await until(web_app.service, jobs[0], lambda snapshot: snapshot.elapsed_s > 0)
     move = {"job": jobs[3].id, "before": jobs[2].id}
-    assert (await stranger.post("/queue/move", json=move)).json() == {"done": False}
-    assert (await stranger.post("/queue/clear", json={})).json() == {"done": 0}
-    assert (await stranger.post("/queue/cancel", json={"job": jobs[2].id})).status_code == 422
-    assert (await stranger.post("/queue/retry", json={"job": jobs[2].id})).status_code == 422
+    assert (await other.post("/queue/move", json=move)).json() == {"done": False}
+    assert (await other.post("/queue/clear", json={})).json() == {"done": 0}
+    assert (await other.post("/queue/cancel", json={"job": jobs[2].id})).status_code == 422
+    assert (await other.post("/queue/retry", json={"job": jobs[2].id})).status_code == 422
     assert (await page.post("/queue/move", json=move)).json() == {"done": True}
-    active = await house.service.active(user_id)
+    active = await web_app.service.active(user_id)
     assert [job.id for job in active] == [jobs[0].id, jobs[1].id, jobs[3].id, jobs[2].id]
     assert (await page.post("/queue/clear", json={})).json() == {"done": 2}
     for job in jobs[:2]:
         await page.post("/queue/cancel", json={"job": job.id})
-        assert (await end_of(house.service, job)).phase == "cancelled"
+        assert (await end_of(web_app.service, job)).phase == "cancelled"
     press = {"job": jobs[3].id, "press": "a name"}
     again, sent_again = [
         (await page.post("/queue/retry", json=press)).json()["done"] for _ in range(2)
     ]
     assert again == sent_again
-    fresh = await house.service.job(again, user_id)
+    fresh = await web_app.service.job(again, user_id)
     assert (fresh.values, fresh.graph) == (jobs[3].values, jobs[3].graph)
-    assert (await end_of(house.service, fresh)).phase == "succeeded"
+    assert (await end_of(web_app.service, fresh)).phase == "succeeded"

@@ -32,28 +32,28 @@ async def recalled(what: str, draft: FormState = NOW, **changes: Any) -> Any:
     return await recall(what, source, draft, services, uploads)
 
 
-async def test_all_takes_everything_and_remix_all_but_the_seed() -> None:
-    found = await recalled("all")
-    assert (found.preset, found.prompt, found.values["seed"]) == (PLAIN, "a harbour", 42)
-    found = await recalled("remix")
-    assert "seed" not in found.values
-    assert found.values["steps"] == 4
+async def test_recall_all_takes_every_value_and_remix_omits_the_seed() -> None:
+    form = await recalled("all")
+    assert (form.preset, form.prompt, form.values["seed"]) == (PLAIN, "a harbour", 42)
+    form = await recalled("remix")
+    assert "seed" not in form.values
+    assert form.values["steps"] == 4
 
 
-async def test_prompt_and_seed_leave_the_rest_as_it_is() -> None:
+async def test_recall_prompt_or_seed_keeps_the_other_values() -> None:
     assert (await recalled("prompt")).preset is None
-    found = await recalled("seed")
-    assert (found.prompt, found.values) == (None, {"steps": 20, "seed": 42})
+    form = await recalled("seed")
+    assert (form.prompt, form.values) == (None, {"steps": 20, "seed": 42})
 
 
-async def test_a_picture_goes_to_the_first_preset_for_the_task_with_what_fits(
+async def test_recall_input_picks_the_first_preset_for_the_task(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "picture"
     path.write_bytes(b"12345")
-    found = await recalled("input", path=path)
-    assert (found.preset, found.prompt) == (EDIT, None)
-    assert found.values == {"steps": 20, "image": "local-image-5.png"}
+    form = await recalled("input", path=path)
+    assert (form.preset, form.prompt) == (EDIT, None)
+    assert form.values == {"steps": 20, "image": "local-image-5.png"}
     assert (await recalled("animate", path=path)).preset is MOVE
     chosen = await recalled("input", FormState("move", ""), path=path)
     assert (chosen.preset, chosen.prompt) == (MOVE, "a harbour")  # the one that was chosen
@@ -63,6 +63,6 @@ async def test_a_picture_goes_to_the_first_preset_for_the_task_with_what_fits(
         await recalled("input", path=tmp_path / "gone")
 
 
-async def test_a_preset_that_is_gone_is_told() -> None:
+async def test_recall_of_missing_preset_raises_validation_error() -> None:
     with pytest.raises(ValidationError, match="no longer exists"):
         await recalled("all", preset="gone")

@@ -7,7 +7,7 @@ def directives(policy: str) -> dict[str, list[str]]:
     return {name: sources for name, *sources in (part.split() for part in policy.split("; "))}
 
 
-def test_no_script_runs_that_is_not_a_file_of_ours_or_marked() -> None:
+def test_page_policy_allows_own_nonced_or_hashed_scripts_only() -> None:
     policy = directives(page_policy(nonce="abc", hashes=[script_hash("x")]))
     assert "'unsafe-inline'" not in policy["script-src"]
     assert "'nonce-abc'" in policy["script-src"]
@@ -16,7 +16,7 @@ def test_no_script_runs_that_is_not_a_file_of_ours_or_marked() -> None:
     assert policy["connect-src"] == ["'self'"]
 
 
-def test_only_hugging_face_may_frame_the_page_and_only_in_a_space() -> None:
+def test_page_policy_allows_hugging_face_frames_in_a_space_only() -> None:
     assert directives(page_policy(nonce="a"))["frame-ancestors"] == ["'self'"]
     space = directives(page_policy(nonce="a", frames=HUGGING_FACE))["frame-ancestors"]
     assert space == ["'self'", "https://huggingface.co", "https://*.hf.space"]

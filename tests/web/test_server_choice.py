@@ -9,54 +9,60 @@ from comfy_ui.settings import DEFAULT_URL, Settings
 from comfy_ui.web.server_choice import ServerChoice, answers, choose, demo_speed
 
 
-def never(_: str) -> bool:
-    raise AssertionError("nobody should have been asked")
+def probe_never(_: str) -> bool:
+    raise AssertionError("must not be probed")
 
 
-def test_a_configured_server_is_used_without_asking() -> None:
+def test_choose_configured_server_is_not_probed() -> None:
     settings = Settings(comfyui_url="http://gpu:8188")
-    assert choose(settings, probe=never) == ServerChoice("configured", ("http://gpu:8188",))
+    assert choose(settings, probe=probe_never) == ServerChoice("configured", ("http://gpu:8188",))
 
 
-def test_several_servers_may_be_configured() -> None:
+def test_choose_several_configured_servers_are_split() -> None:
     settings = Settings(comfyui_url="gpu1:8188, http://gpu2:8188/comfy  gpu3")
-    assert choose(settings, probe=never).urls == ("gpu1:8188", "http://gpu2:8188/comfy", "gpu3")
+    assert choose(settings, probe=probe_never).urls == (
+        "gpu1:8188",
+        "http://gpu2:8188/comfy",
+        "gpu3",
+    )
 
 
-def test_one_wrong_address_among_several_is_named() -> None:
+def test_choose_one_invalid_address_is_named_in_the_error() -> None:
     with pytest.raises(InvalidAddressError, match="ftp://gpu2"):
-        choose(Settings(comfyui_url="http://gpu1:8188,ftp://gpu2"), probe=never)
+        choose(Settings(comfyui_url="http://gpu1:8188,ftp://gpu2"), probe=probe_never)
 
 
-def test_the_demo_switch_wins_over_everything() -> None:
+def test_choose_demo_overrides_a_configured_server() -> None:
     settings = Settings(comfyui_url="http://gpu:8188", demo=True)
-    assert choose(settings, probe=never) == ServerChoice("embedded")
+    assert choose(settings, probe=probe_never) == ServerChoice("embedded")
 
 
 @pytest.mark.parametrize(
-    ("there", "choice"),
+    ("online", "choice"),
     [(True, ServerChoice("found", (DEFAULT_URL,))), (False, ServerChoice("embedded"))],
 )
-def test_without_configuration_the_usual_port_decides(there: bool, choice: ServerChoice) -> None:
-    asked: list[str] = []
+def test_choose_without_configuration_probes_the_default_port(
+    online: bool, choice: ServerChoice
+) -> None:
+    probed: list[str] = []
 
     def probe(url: str) -> bool:
-        asked.append(url)
-        return there
+        probed.append(url)
+        return online
 
     assert choose(Settings(), probe=probe) == choice
-    assert asked == [DEFAULT_URL]
+    assert probed == [DEFAULT_URL]
 
 
-def test_a_running_server_answers(engine: Any) -> None:
+def test_answers_running_server_is_true(engine: Any) -> None:
     assert answers(engine.url)
 
 
-def test_nothing_there_is_no_answer() -> None:
+def test_answers_closed_port_is_false() -> None:
     assert not answers("http://127.0.0.1:9")
 
 
-def test_the_speed_of_the_engine_is_a_number_or_instant() -> None:
+def test_demo_speed_is_a_number_or_instant() -> None:
     assert demo_speed("instant") == "instant"
     assert demo_speed("12") == 12.0
     with pytest.raises(ValidationError, match="demo"):

@@ -1,4 +1,4 @@
-"""The servers change under the page: what was there stays until something else is."""
+"""ServerConnection: the old connection stays until the new one works."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def connection_to(settings: Settings, choice: ServerChoice) -> ServerConnection:
 @pytest.fixture
 async def connection(tmp_path: Path) -> AsyncIterator[ServerConnection]:
     settings = Settings(demo=True, demo_speed="instant", data_dir=tmp_path / "data")
-    made = connection_to(settings, ServerChoice("embedded"))
-    made.start_engine()
-    await made.open()
-    yield made
-    await made.aclose()
-    made.stop_engine()
+    new = connection_to(settings, ServerChoice("embedded"))
+    new.start_engine()
+    await new.open()
+    yield new
+    await new.aclose()
+    new.stop_engine()
 
 
-async def test_where_the_new_service_cannot_be_opened_the_one_before_is_there_again(
+async def test_reconnect_failed_open_restores_the_previous_server(
     connection: ServerConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_database, before = Database.open, connection.client.url
@@ -52,15 +52,15 @@ async def test_where_the_new_service_cannot_be_opened_the_one_before_is_there_ag
         assert (connection.client.url, connection.embedded) == (other.url, False)
 
 
-async def test_who_comes_while_the_servers_change_waits_for_the_new_service(
+async def test_wait_ready_during_reconnect_waits_for_the_new_server(
     connection: ServerConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await connection.wait_ready()  # at once: nothing changes
-    opening, go_on, open_database = asyncio.Event(), asyncio.Event(), Database.open
+    await connection.wait_ready()  # returns at once without a reconnect
+    opening, proceed, open_database = asyncio.Event(), asyncio.Event(), Database.open
 
     async def slow(self: Database) -> None:
         opening.set()
-        await go_on.wait()
+        await proceed.wait()
         await open_database(self)
 
     monkeypatch.setattr(Database, "open", slow)
@@ -70,16 +70,14 @@ async def test_who_comes_while_the_servers_change_waits_for_the_new_service(
         guest: Any = asyncio.create_task(connection.wait_ready())
         await asyncio.sleep(0.05)
         assert not guest.done()
-        go_on.set()
+        proceed.set()
         await guest
         assert await connection.jobs.active("ann") == []
         await change
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.02, 0.05, 0.1, 0.2, 0.4])
-async def test_a_page_that_goes_away_while_it_connects_elsewhere_leaves_no_app_without_a_server(
-    tmp_path: Path, after_s: float
-) -> None:
+async def test_reconnect_cancelled_leaves_a_working_server(tmp_path: Path, after_s: float) -> None:
     with (
         DemoServer(speed="instant").in_thread() as first,
         DemoServer(speed="instant").in_thread() as second,
@@ -93,7 +91,7 @@ async def test_a_page_that_goes_away_while_it_connects_elsewhere_leaves_no_app_w
             await asyncio.sleep(after_s)
             going.cancel()
             await asyncio.gather(going, return_exceptions=True)
-            async with connection._reconnecting:  # what was begun is over
+            async with connection._reconnecting:  # the reconnect has ended
                 assert await connection.jobs.library.results("ann") == []
                 assert (await connection.jobs.server_status()).online
         finally:

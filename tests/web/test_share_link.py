@@ -1,4 +1,4 @@
-"""The public link with a stand-in for the tunnel; the network is never touched."""
+"""ShareLink over fake tunnels, without network."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from comfy_ui.web.share_link import (
 from tests.web.support import Page
 
 
-class Stand:
-    """A tunnel service and a clock: each sleep lets the time pass at once."""
+class FakeTunnels:
+    """A tunnel service and a clock that each sleep advances."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.opened: list[str] = []
         self.closed: list[str] = []
-        self.said: list[str] = []
+        self.printed: list[str] = []
         self.dead: set[str] = set()
         self.refuse = 0
         self.until: Callable[[], bool] = lambda: False
         self.share = ShareLink(
-            self.open, self.probe, say=self.said.append, sleep=self.sleep, now=lambda: self.now
+            self.open, self.probe, say=self.printed.append, sleep=self.sleep, now=lambda: self.now
         )
 
     async def open(self) -> Any:
@@ -43,14 +43,14 @@ class Stand:
             raise OSError("no network\nand more")
         url = f"https://{len(self.opened)}.example"
         self.opened.append(url)
-        stand = self
+        tunnels = self
 
         class Tunnel:
             def __init__(self) -> None:
                 self.url = url
 
             def close(self) -> None:
-                stand.closed.append(url)
+                tunnels.closed.append(url)
 
         return Tunnel()
 
@@ -70,52 +70,52 @@ class Stand:
             await self.share.run()
 
 
-async def test_a_link_is_made_told_and_looked_at() -> None:
-    stand = Stand()
-    await stand.run(lambda: stand.now > 200)
-    assert stand.said == ["Public link: https://0.example"]
-    link = stand.share.link
+async def test_share_link_is_opened_printed_and_probed() -> None:
+    tunnels = FakeTunnels()
+    await tunnels.run(lambda: tunnels.now > 200)
+    assert tunnels.printed == ["Public link: https://0.example"]
+    link = tunnels.share.link
     assert (link.state, link.made_at, link.made) == ("alive", 0.0, 1)
     assert link.seen_at == pytest.approx(180, abs=60)
-    assert stand.closed == ["https://0.example"]
+    assert tunnels.closed == ["https://0.example"]
 
 
-async def test_a_link_that_died_is_told_and_made_anew() -> None:
-    stand = Stand()
-    stand.dead.add("https://0.example")
-    await stand.run(lambda: len(stand.opened) == 2 and stand.now > 300)
-    assert stand.opened == ["https://0.example", "https://1.example"]
-    assert stand.closed == stand.opened
-    assert "has died" in stand.said[1]
-    assert stand.said[2] == "Public link: https://1.example"
-    assert (stand.share.link.url, stand.share.link.made) == ("https://1.example", 2)
+async def test_share_link_dead_link_is_printed_and_replaced() -> None:
+    tunnels = FakeTunnels()
+    tunnels.dead.add("https://0.example")
+    await tunnels.run(lambda: len(tunnels.opened) == 2 and tunnels.now > 300)
+    assert tunnels.opened == ["https://0.example", "https://1.example"]
+    assert tunnels.closed == tunnels.opened
+    assert "has died" in tunnels.printed[1]
+    assert tunnels.printed[2] == "Public link: https://1.example"
+    assert (tunnels.share.link.url, tunnels.share.link.made) == ("https://1.example", 2)
 
 
-async def test_one_look_that_fails_kills_no_link() -> None:
-    stand = Stand()
+async def test_share_link_two_failed_probes_keep_the_link() -> None:
+    tunnels = FakeTunnels()
     answers = iter([False, False, True, True])
 
     async def shaky(_: str) -> bool:
         return next(answers, True)
 
-    stand.share._probe = shaky
-    await stand.run(lambda: stand.now > 200)
-    assert stand.opened == ["https://0.example"]
-    assert stand.share.link.failures == 0
+    tunnels.share._probe = shaky
+    await tunnels.run(lambda: tunnels.now > 200)
+    assert tunnels.opened == ["https://0.example"]
+    assert tunnels.share.link.failures == 0
 
 
-async def test_without_a_network_it_is_said_once_and_tried_again_ever_more_rarely() -> None:
-    stand = Stand()
-    stand.refuse = 10**6
-    await stand.run(lambda: stand.now > 3600)
-    assert len(stand.said) == 1
-    assert "no network" in stand.said[0]
-    assert "and more" not in stand.said[0]
-    assert 10 < 10**6 - stand.refuse < 40
-    assert stand.share.link.trouble == "no network"
+async def test_share_link_without_network_prints_once_and_backs_off() -> None:
+    tunnels = FakeTunnels()
+    tunnels.refuse = 10**6
+    await tunnels.run(lambda: tunnels.now > 3600)
+    assert len(tunnels.printed) == 1
+    assert "no network" in tunnels.printed[0]
+    assert "and more" not in tunnels.printed[0]
+    assert 10 < 10**6 - tunnels.refuse < 40
+    assert tunnels.share.link.trouble == "no network"
 
 
-async def test_the_real_tunnel_without_a_network_is_an_error_and_no_traceback(
+async def test_gradio_tunnel_without_network_raises_runtime_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from gradio import networking
@@ -128,15 +128,15 @@ async def test_the_real_tunnel_without_a_network_is_an_error_and_no_traceback(
         await gradio_tunnel("127.0.0.1", 1)()
 
 
-async def test_a_probe_believes_only_this_app() -> None:
+async def test_probe_accepts_the_response_of_this_app_only() -> None:
     word = "word"
 
     class Page404(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            said = word if self.path == ALIVE_PATH else "a page of the tunnel's own"
+            body = word if self.path == ALIVE_PATH else "a page of the tunnel's own"
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(said.encode())
+            self.wfile.write(body.encode())
 
         def log_message(self, *_: object) -> None:
             pass
@@ -155,9 +155,9 @@ async def test_a_probe_believes_only_this_app() -> None:
     assert alive_route("word").path == ALIVE_PATH
 
 
-def test_status_tells_the_age_of_the_link_and_what_is_wrong() -> None:
+def test_share_panel_shows_age_and_error_of_the_link() -> None:
     link = ShareLinkState("shaky", "https://<x>.example", 0.0, 60.0, made=3, trouble="<b>no</b>")
     page = Page(share_panel(link, now=3720.0))
-    for told in ("https://<x>.example", "1 h 2 min ago", "1 h 1 min ago", "2 times", "<b>no</b>"):
-        assert told in page.text
+    for text in ("https://<x>.example", "1 h 2 min ago", "1 h 1 min ago", "2 times", "<b>no</b>"):
+        assert text in page.text
     assert "Starting" in Page(share_panel(ShareLinkState("making"), now=0.0)).text

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from tests.web.inside import in_use_mib
+from tests.web.memory_probe import in_use_mib
 from tests.web.soak import Sample, Watch, soak
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(900)
-async def test_the_app_loses_nothing_of_fifty_people_in_bad_weather() -> None:
+async def test_soak_fifty_users_with_faults_lose_nothing() -> None:
     watch = await soak(minutes=4, people=50)
     assert watch.fine, str(watch)
     assert watch.faults > 10
@@ -25,7 +25,7 @@ async def test_the_app_loses_nothing_of_fifty_people_in_bad_weather() -> None:
     [(0.0, 0.0, True), (0.9, 0.0, True), (1.1, 0.0, False), (0.0, 0.8, True), (0.0, 1.0, False)],
 )
 @pytest.mark.parametrize("kind", ["in_use", "resident"])
-def test_neither_what_is_in_use_nor_what_is_resident_may_grow(
+def test_watch_growing_memory_is_not_steady(
     kind: str, leak: float, step: float, steady: bool
 ) -> None:
     """``leak`` in MiB per hour; ``step`` in MiB, in the middle."""
@@ -39,7 +39,7 @@ def test_neither_what_is_in_use_nor_what_is_resident_may_grow(
     assert watch.steady is steady
 
 
-def test_what_is_in_use_counts_small_things_and_large_ones() -> None:
+def test_in_use_mib_counts_small_and_large_allocations() -> None:
     gc.collect()
     try:
         before = in_use_mib()

@@ -91,7 +91,7 @@ def _ready(url: str, process: subprocess.Popen[bytes], log: Path) -> str:
     raise AssertionError(f"The Space did not start:\n{log.read_text(errors='replace')}")
 
 
-def test_a_space_needs_nothing_but_its_requirements(space: str) -> None:
+def test_space_starts_with_requirements_txt_only(space: str) -> None:
     with urllib.request.urlopen(space, timeout=20) as answer:
         page = answer.read().decode()
         headers = answer.headers
@@ -103,7 +103,7 @@ def test_a_space_needs_nothing_but_its_requirements(space: str) -> None:
     assert headers["x-frame-options"] is None
 
 
-def test_a_visitor_of_a_space_gets_a_cookie_that_lasts_in_a_frame(space: str) -> None:
+def test_space_cookie_is_partitioned_for_frames(space: str) -> None:
     request = urllib.request.Request(space, headers={"accept": "text/html"})
     with urllib.request.urlopen(request, timeout=20) as answer:
         (cookie,) = [
@@ -115,7 +115,7 @@ def test_a_visitor_of_a_space_gets_a_cookie_that_lasts_in_a_frame(space: str) ->
         assert part in cookie
 
 
-def test_a_space_has_what_logins_need_and_says_when_the_provider_is_away(space: str) -> None:
+def test_space_login_with_offline_provider_is_403(space: str) -> None:
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(f"{space}/login/huggingface", timeout=20)
     with caught.value as answer:

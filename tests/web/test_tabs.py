@@ -24,7 +24,7 @@ from comfy_ui.web.tab import PageContext, PageParts, Tab
 
 
 class CountersTab(Tab):
-    """What a contributor writes: an id, a title, components and routes."""
+    """A contributed tab: an id, a title, components and routes."""
 
     id = "counters"
     title = "Counters"
@@ -45,7 +45,7 @@ class CountersTab(Tab):
 
 
 @pytest.fixture(autouse=True)
-def with_one_more_tab(monkeypatch: pytest.MonkeyPatch) -> None:
+def counters_tab(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "TABS", (*page.TABS, CountersTab))
 
 
@@ -55,22 +55,22 @@ def page_in(mode: AccessMode, folder: Path) -> tuple[page.Page, Access]:
     return page.Page(PageContext.create(services, access)), access
 
 
-def components(made: page.Page) -> list[dict[str, Any]]:
+def components(built_page: page.Page) -> list[dict[str, Any]]:
     async def build() -> Any:  # Gradio leaves event loops open where it is built outside of one
-        return made.build()
+        return built_page.build()
 
     return list(asyncio.run(build()).config["components"])
 
 
-def browser(made: page.Page, access: Access) -> TestClient:
-    app = Starlette(routes=made.routes())
+def browser(built_page: page.Page, access: Access) -> TestClient:
+    app = Starlette(routes=built_page.routes())
     app.auth = None  # type: ignore[attr-defined]
     return TestClient(app, cookies={COOKIE: access.new_cookie()})
 
 
 def test_tabs_added_class_is_shown_after_the_others(tmp_path: Path) -> None:
-    made, _ = page_in(AccessMode.LOCAL, tmp_path)
-    parts = components(made)
+    built_page, _ = page_in(AccessMode.LOCAL, tmp_path)
+    parts = components(built_page)
     shown = [part["props"]["label"] for part in parts if part["type"] == "tabitem"]
     assert shown == ["Create", "Workflows", "Library", "Queue", "Status", "Counters"]
     assert any(part["props"].get("elem_id") == "counters" for part in parts)
@@ -85,23 +85,23 @@ def test_tabs_each_class_has_one_instance(tmp_path: Path, monkeypatch: pytest.Mo
         init(self, context)
 
     monkeypatch.setattr(Tab, "__init__", counted)
-    made, _ = page_in(AccessMode.LOCAL, tmp_path)
-    components(made)
-    made.routes()
+    built_page, _ = page_in(AccessMode.LOCAL, tmp_path)
+    components(built_page)
+    built_page.routes()
     assert instances == [tab.id for tab in page.TABS]
 
 
 def test_tabs_added_route_answers_an_admin(tmp_path: Path) -> None:
-    made, access = page_in(AccessMode.LOCAL, tmp_path)
-    assert browser(made, access).get("/counters").json() == {"mode": "local"}
+    built_page, access = page_in(AccessMode.LOCAL, tmp_path)
+    assert browser(built_page, access).get("/counters").json() == {"mode": "local"}
 
 
 def test_tabs_added_class_follows_the_access_rules(tmp_path: Path) -> None:
-    made, access = page_in(AccessMode.SHARED, tmp_path)
+    built_page, access = page_in(AccessMode.SHARED, tmp_path)
     (shown,) = [
         part["props"]["visible"]
-        for part in components(made)
+        for part in components(built_page)
         if part["type"] == "tabitem" and part["props"]["label"] == "Counters"
     ]
     assert shown is False
-    assert browser(made, access).get("/counters").status_code == 422
+    assert browser(built_page, access).get("/counters").status_code == 422

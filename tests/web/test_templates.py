@@ -21,11 +21,11 @@ def compact(source: str) -> str:
 
 
 def test_render_escapes_text_and_keeps_html() -> None:
-    made = render("job_card.html", "texts_card", texts=["<b>", el("b", "x")], job_id='"')
-    assert isinstance(made, Html)
-    assert '<p translate="no">&lt;b&gt;</p>' in made
-    assert '<p translate="no"><b>x</b></p>' in made
-    assert 'data-job="&#34;"' in made
+    html = render("job_card.html", "texts_card", texts=["<b>", el("b", "x")], job_id='"')
+    assert isinstance(html, Html)
+    assert '<p translate="no">&lt;b&gt;</p>' in html
+    assert '<p translate="no"><b>x</b></p>' in html
+    assert 'data-job="&#34;"' in html
 
 
 def test_render_without_a_value_is_an_error() -> None:
@@ -69,7 +69,7 @@ def test_templates_never_switch_escaping_off(path: Path) -> None:
     assert not re.search(r"\|\s*safe\b|autoescape", path.read_text(encoding="utf-8"))
 
 
-def test_the_environment_escapes_and_is_strict() -> None:
+def test_environment_escapes_and_does_not_reload() -> None:
     environment = templates._environment()
     assert environment.autoescape is True
     assert environment.auto_reload is False

@@ -38,8 +38,8 @@ def accept(
     return asyncio.run(uploads.accept(content, role, user_id))
 
 
-def bomb() -> bytes:
-    """A PNG whose header promises 30,000 × 30,000 pixels."""
+def decompression_bomb() -> bytes:
+    """A PNG whose header declares 30,000 × 30,000 pixels."""
     header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0)
 
     def chunk(kind: bytes, data: bytes) -> bytes:
@@ -52,7 +52,7 @@ def bomb() -> bytes:
     )
 
 
-def sound() -> bytes:
+def wav_bytes() -> bytes:
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
         writer.setnchannels(1)
@@ -63,38 +63,38 @@ def sound() -> bytes:
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("PNG", "png"), ("JPEG", "jpg"), ("WEBP", "webp")])
-def test_pictures_get_a_name_by_what_they_are(kind: str, suffix: str) -> None:
+def test_accept_names_images_by_their_format(kind: str, suffix: str) -> None:
     assert accept(make(), picture_bytes(kind)).endswith(f".{suffix}")
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"<svg/>"])
-def test_what_cannot_be_decoded_is_refused(content: bytes) -> None:
+def test_accept_undecodable_image_is_refused(content: bytes) -> None:
     with pytest.raises(ValidationError, match="picture cannot be used"):
         accept(make(), content)
 
 
-def test_other_formats_that_pillow_could_open_are_refused() -> None:
+def test_accept_bmp_image_is_refused() -> None:
     with pytest.raises(ValidationError, match="picture cannot be used"):
         accept(make(), picture_bytes("BMP"))
 
 
-def test_a_truncated_picture_is_refused() -> None:
+def test_accept_truncated_image_is_refused() -> None:
     with pytest.raises(ValidationError, match="picture cannot be used"):
         accept(make(), picture_bytes("PNG", side=200)[:-60])
 
 
-def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded() -> None:
+def test_accept_image_with_too_many_pixels_is_refused() -> None:
     with pytest.raises(ValidationError):
-        accept(make(), bomb())
+        accept(make(), decompression_bomb())
 
 
-def test_sound_is_taken_where_sound_is_wanted() -> None:
-    assert accept(make(), sound(), role="audio").endswith(".wav")
+def test_accept_audio_for_an_audio_param() -> None:
+    assert accept(make(), wav_bytes(), role="audio").endswith(".wav")
     with pytest.raises(ValidationError, match="recording cannot be used"):
         accept(make(), b"hello", role="video")
 
 
-def test_the_sender_may_use_the_file_and_nobody_else() -> None:
+def test_check_upload_of_another_user_is_refused() -> None:
     uploads = make()
     name = accept(uploads, picture_bytes("PNG"))
     uploads.check(preset(), {"image": name}, "anna")
@@ -113,12 +113,12 @@ def test_the_sender_may_use_the_file_and_nobody_else() -> None:
         "a.png [output]",
     ],
 )
-def test_names_that_we_did_not_give_are_refused(name: str) -> None:
+def test_check_unsigned_file_name_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match="not an upload of yours"):
         make().check(preset(), {"image": name}, "anna")
 
 
-def test_a_signed_name_cannot_be_extended() -> None:
+def test_check_changed_signed_name_is_refused() -> None:
     uploads = make()
     name = accept(uploads, picture_bytes("PNG"))
     for changed in (name + " [output]", "sub/" + name, name.replace("ui-", "ui-0"), name.upper()):
@@ -126,11 +126,11 @@ def test_a_signed_name_cannot_be_extended() -> None:
             uploads.check(preset(), {"image": changed}, "anna")
 
 
-def test_a_job_without_files_needs_no_check() -> None:
+def test_check_values_without_files_pass() -> None:
     make().check(preset(), {"steps": 3, "image": ""}, "anna")
 
 
-def test_a_mask_of_another_size_is_refused_with_both_sizes() -> None:
+def test_check_mask_of_another_size_is_refused_with_both_sizes() -> None:
     uploads = make()
     masked = preset(
         mask={
@@ -149,12 +149,12 @@ def test_a_mask_of_another_size_is_refused_with_both_sizes() -> None:
         uploads.check(masked, {"image": picture, "mask": small}, "anna")
 
 
-def test_the_file_that_a_preset_names_is_everybodys() -> None:
+def test_check_default_file_of_the_preset_is_allowed() -> None:
     named = preset(image={"default": "example.png"})
     assert make().check(named, {"image": "example.png"}, "anna") == {"example.png"}
 
 
-async def test_a_painted_mask_becomes_the_pictures_transparency(tmp_path: Path) -> None:
+async def test_paint_mask_becomes_the_alpha_channel(tmp_path: Path) -> None:
     uploads = make(tmp_path)
     name = await uploads.accept(picture_bytes("JPEG"), "image", "anna")
     mask = Image.new("L", (4, 4), 0)
@@ -172,7 +172,7 @@ async def test_a_painted_mask_becomes_the_pictures_transparency(tmp_path: Path) 
         await uploads.paint(name, painted.getvalue(), "eve")
 
 
-async def test_what_was_sent_before_this_version_is_read_from_comfyui(
+async def test_read_upload_missing_locally_is_read_from_comfyui(
     engine: Any, tmp_path: Path
 ) -> None:
     uploads = make(tmp_path)

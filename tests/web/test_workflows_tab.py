@@ -1,4 +1,4 @@
-"""Opened workflows, dropped files and what they lack, without a browser."""
+"""Opened workflows, dropped files and their requirements, without a browser."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from comfy_ui.web.tabs.workflows_tab import WorkflowsTab
 from comfy_ui.workflow.presets.preset_files import graph_text, sidecar_text
 from comfy_ui.workflow.presets.preset_store import get_preset
 from tests.web.support import Page
-from tests.web.test_access import request as asked_by_somebody
+from tests.web.test_access import request as make_request
 from tests.workflow import media
 
 BLUR: dict[str, Any] = {
@@ -66,17 +66,17 @@ class FakeServices:
 @pytest.fixture
 async def services(engine: Any, tmp_path: Path) -> AsyncIterator[Any]:
     async with ComfyWSClient(url=engine.url) as client:
-        made = FakeServices(client, tmp_path)
-        await made.catalog.refresh()
-        yield made
+        fake = FakeServices(client, tmp_path)
+        await fake.catalog.refresh()
+        yield fake
 
 
-def test_the_examples_hold() -> None:
+def test_open_workflows_doctests_pass() -> None:
     assert doctest.testmod(open_workflows_module).failed == 0
     assert doctest.testmod(needs_module).failed == 0
 
 
-async def test_an_opened_workflow_is_kept_when_its_form_is_opened(services: Any) -> None:
+async def test_open_workflows_keep_adds_the_workflow_to_the_catalog(services: Any) -> None:
     opened = await services.open_workflows.open(json.dumps(BLUR).encode(), title="Plain")
     assert opened.errors == ()
     assert services.catalog.find(opened.id) is None
@@ -85,7 +85,7 @@ async def test_an_opened_workflow_is_kept_when_its_form_is_opened(services: Any)
     assert (entry.preset.id, entry.opened, entry.ready) == (opened.id, True, True)
 
 
-async def test_a_missing_input_file_is_asked_for_in_the_form(services: Any) -> None:
+async def test_open_workflows_missing_input_file_leaves_the_param_empty(services: Any) -> None:
     graph = json.loads(json.dumps(BLUR))
     graph["1"] = {"class_type": "LoadImage", "inputs": {"image": "gone.png"}}
     opened = await services.open_workflows.open(json.dumps(graph).encode(), title="x")
@@ -93,14 +93,14 @@ async def test_a_missing_input_file_is_asked_for_in_the_form(services: Any) -> N
     assert opened.preset.by_role("image").default is None
 
 
-async def test_a_wrong_value_can_be_mended_in_the_form(services: Any) -> None:
+async def test_open_workflows_invalid_value_is_a_warning(services: Any) -> None:
     graph = json.loads(json.dumps(BLUR))
     graph["1"]["inputs"]["batch_size"] = 10**9
     opened = await services.open_workflows.open(json.dumps(graph).encode(), title="x")
     assert [problem.severity for problem in opened.problems] == ["warning"]
 
 
-async def test_unknown_nodes_are_told_in_both_formats(services: Any) -> None:
+async def test_open_workflows_unknown_node_is_an_error_in_both_formats(services: Any) -> None:
     graph = {**BLUR, "1": {"class_type": "NoSuchNode", "inputs": {}}}
     links = [[1, 1, 0, 2, 0, "IMAGE"]]
     out = [{"name": "IMAGE", "type": "IMAGE", "links": [1]}]
@@ -122,18 +122,20 @@ async def test_unknown_nodes_are_told_in_both_formats(services: Any) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b"null", b"{}", b'{"1": 2}', b"\x89PNG", b"[" * 100_000]
 )
-async def test_hostile_content_is_refused_with_a_sentence(services: Any, content: bytes) -> None:
+async def test_open_workflows_invalid_content_raises_invalid_workflow_error(
+    services: Any, content: bytes
+) -> None:
     with pytest.raises(InvalidWorkflowError):
         await services.open_workflows.open(content, title="x")
 
 
-async def test_a_path_on_this_machine_is_no_workflow(services: Any, tmp_path: Path) -> None:
+async def test_open_workflows_local_path_is_refused(services: Any, tmp_path: Path) -> None:
     (tmp_path / "flow.json").write_text(json.dumps(BLUR))
     with pytest.raises(InvalidWorkflowError):
         await services.open_workflows.open(str(tmp_path / "flow.json").encode(), title="x")
 
 
-async def test_without_a_server_no_workflow_can_be_read(tmp_path: Path) -> None:
+async def test_open_workflows_offline_server_raises_offline_error(tmp_path: Path) -> None:
     async with ComfyWSClient(url="http://127.0.0.1:9") as client:
         alone: Any = FakeServices(client, tmp_path)
         with pytest.raises(ComfyUIOfflineError):
@@ -147,36 +149,36 @@ async def look(
     services: Any, content: bytes, *, trusted: bool = True
 ) -> tuple[Any, dict[str, Any]]:
     drops = DroppedFiles(services, Access(AccessMode.LOCAL, b"s"), CreateForm(services))
-    told = await drops.look(content, "name.png", "ann", trusted=trusted)
-    return services.open_workflows.take_up(told["id"], "ann"), told
+    summary = await drops.look(content, "name.png", "ann", trusted=trusted)
+    return services.open_workflows.take_up(summary["id"], "ann"), summary
 
 
-async def test_our_own_picture_brings_its_form_and_values_back(services: Any) -> None:
-    found, told = await look(services, media.png())
-    assert (found.form, found.prompt, found.seed) == ("sdxl", "ein Füchslein 🦊", 7)
-    assert told["source"] == "this app"
+async def test_dropped_files_own_image_restores_form_and_values(services: Any) -> None:
+    dropped, summary = await look(services, media.png())
+    assert (dropped.form, dropped.prompt, dropped.seed) == ("sdxl", "ein Füchslein 🦊", 7)
+    assert summary["source"] == "this app"
 
 
-async def test_a_visitor_gets_values_and_never_the_workflow(services: Any) -> None:
+async def test_dropped_files_untrusted_user_gets_values_but_no_form(services: Any) -> None:
     graph = json.dumps(get_preset("sdxl").graph)
-    found, told = await look(services, media.png({"prompt": graph}), trusted=False)
-    assert found.form is None
-    assert {"steps", "cfg", "width", "height"} <= found.by_role.keys()
-    assert told["all"] is True
+    dropped, summary = await look(services, media.png({"prompt": graph}), trusted=False)
+    assert dropped.form is None
+    assert {"steps", "cfg", "width", "height"} <= dropped.by_role.keys()
+    assert summary["all"] is True
     with pytest.raises(InvalidWorkflowError, match="Only admins"):
         await look(services, json.dumps(BLUR).encode(), trusted=False)
 
 
-async def test_a_dropped_file_belongs_to_who_dropped_it(services: Any) -> None:
-    _, told = await look(services, media.png())
+async def test_dropped_files_take_up_by_another_user_is_refused(services: Any) -> None:
+    _, summary = await look(services, media.png())
     with pytest.raises(Exception, match="no longer available"):
-        services.open_workflows.take_up(told["id"], "eve")
+        services.open_workflows.take_up(summary["id"], "eve")
 
 
 # Presets from folders
 
 
-async def test_two_files_in_the_folder_are_a_preset_without_a_restart(services: Any) -> None:
+async def test_catalog_look_adds_new_presets_without_restart(services: Any) -> None:
     folder = services.saved_workflows.presets
     folder.mkdir(parents=True)
     sdxl = get_preset("sdxl")
@@ -196,7 +198,7 @@ async def test_two_files_in_the_folder_are_a_preset_without_a_restart(services: 
 # What is missing
 
 
-def test_what_is_missing_is_told_once_with_its_cure() -> None:
+def test_requirements_list_each_missing_item_once_with_link() -> None:
     model = MissingModel("vae", "<i>.safetensors", "https://x.org/a", 335_000_000, "MIT")
     file = Problem("missing_model", "No file.", extra={"model": model})
     node = Problem(
@@ -205,8 +207,8 @@ def test_what_is_missing_is_told_once_with_its_cure() -> None:
     page = Page(needs([file, file, node, node]))
     assert page.text.count("<i>.safetensors") == 1
     assert page.text.count("No 'X'.") == 1
-    for told in ("models/vae", "335 MB", "MIT"):
-        assert told in page.text
+    for text in ("models/vae", "335 MB", "MIT"):
+        assert text in page.text
     assert [a["href"] for a in page.all("a")] == ["https://x.org/a", "https://x.org/p"]
     (copy,) = [a["data-copy"] for a in page.all("button") if "data-copy" in a]
     assert copy == "models/vae/<i>.safetensors  335 MB  https://x.org/a"
@@ -218,15 +220,15 @@ TEMPLATES = [{"title": "Video", "templates": [{"name": "wan", "title": "Wan: tex
 
 
 def groups(listed: str) -> list[str]:
-    """The groups that show something, but for the shipped presets."""
+    """The groups that list something, without the shipped presets."""
     parts = [Page(f"<details{part}") for part in listed.split("<details")[1:]]
     named = [str(part.all("details")[0]["data-group"]) for part in parts if part.all("button")]
     return [name for name in named if name != "Shipped presets"]
 
 
 @pytest.fixture
-def offering(engine: Any) -> Path:
-    """The index of official templates on the engine, which has a saved workflow, too."""
+def templates_index(engine: Any) -> Path:
+    """The engine's index of official templates; the engine has a saved workflow, too."""
     saved = engine.folder / "user" / "workflows"
     saved.mkdir(parents=True)
     (saved / "Mine.json").write_text(json.dumps(BLUR))
@@ -236,14 +238,14 @@ def offering(engine: Any) -> Path:
     return index
 
 
-def write(index: Path, said: object) -> None:
-    index.write_text(said if isinstance(said, str) else json.dumps(said))
+def write(index: Path, content: object) -> None:
+    index.write_text(content if isinstance(content, str) else json.dumps(content))
 
 
-async def test_what_gives_no_answer_is_said_with_its_reason_and_a_button(
-    services: Any, offering: Path, caplog: pytest.LogCaptureFixture
+async def test_source_list_failed_source_shows_reason_and_retry_button(
+    services: Any, templates_index: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write(offering, "{")
+    write(templates_index, "{")
     offers = await ask(services)
     listed = source_list(services, offers)
     assert not offers.whole
@@ -253,7 +255,7 @@ async def test_what_gives_no_answer_is_said_with_its_reason_and_a_button(
     assert [b["data-send"] for b in Page(listed).all("button", class_="act")] == ["again"]
     assert "official templates" in caplog.text
 
-    write(offering, TEMPLATES)
+    write(templates_index, TEMPLATES)
     offers = await ask(services)
     listed = source_list(services, offers)
     assert offers.whole
@@ -261,7 +263,7 @@ async def test_what_gives_no_answer_is_said_with_its_reason_and_a_button(
     assert "not listed" not in listed
 
 
-async def test_one_reason_for_all_is_said_once(tmp_path: Path) -> None:
+async def test_source_list_same_reason_for_all_is_shown_once(tmp_path: Path) -> None:
     async with ComfyWSClient(url="http://127.0.0.1:9", timeout=2) as client:
         alone: Any = FakeServices(client, tmp_path)
         listed = Page(source_list(alone, await ask(alone)))
@@ -269,7 +271,7 @@ async def test_one_reason_for_all_is_said_once(tmp_path: Path) -> None:
     assert listed.text.count("127.0.0.1:9") == 1
 
 
-async def test_an_old_server_without_templates_is_no_trouble(services: Any) -> None:
+async def test_workflow_picker_old_server_without_templates_has_no_packs(services: Any) -> None:
     class Old(type(services.client)):  # type: ignore[misc]
         async def templates(self) -> dict[str, list[str]]:
             raise ServerRejectedError("Not found", status=404)
@@ -278,38 +280,40 @@ async def test_an_old_server_without_templates_is_no_trouble(services: Any) -> N
     assert (await ask(services)).packs == {}
 
 
-async def test_a_group_without_anything_keeps_its_place(services: Any, offering: Path) -> None:
+async def test_source_list_empty_groups_keep_their_order(
+    services: Any, templates_index: Path
+) -> None:
     empty = Page(source_list(services, WorkflowPicker())).all("details")
     full = Page(source_list(services, await ask(services))).all("details")
     assert [group["data-group"] for group in empty] == [group["data-group"] for group in full]
 
 
-async def test_templates_are_asked_for_again_when_the_server_was_looked_at(
-    services: Any, offering: Path
+async def test_open_workflows_templates_are_reloaded_after_refresh(
+    services: Any, templates_index: Path
 ) -> None:
     assert [t.name for t in await services.open_workflows.templates()] == ["wan"]
-    write(offering, [])
+    write(templates_index, [])
     assert [t.name for t in await services.open_workflows.templates()] == ["wan"]
     await services.catalog.refresh()
     assert await services.open_workflows.templates() == []
-    write(offering, TEMPLATES)  # the package was installed meanwhile
+    write(templates_index, TEMPLATES)  # the package was installed in between
     assert [t.name for t in await services.open_workflows.templates()] == ["wan"]
 
 
-async def test_while_the_server_is_asked_the_list_shows_what_is_known(
-    services: Any, offering: Path
+async def test_workflows_tab_reload_shows_the_cached_list_meanwhile(
+    services: Any, templates_index: Path
 ) -> None:
     tab: Any = WorkflowsTab(PageContext.create(services, Access(AccessMode.LOCAL, b"s")))
-    request: Any = asked_by_somebody()
-    first, whole = [drawn async for drawn in tab._again("", request)]
+    request: Any = make_request()
+    first, complete = [drawn async for drawn in tab._again("", request)]
     assert "Checking what ComfyUI" in first[0]
     assert groups(first[0]) == []
-    assert groups(whole[0]) == ["Saved in ComfyUI", "Official templates"]
-    write(offering, "{")
+    assert groups(complete[0]) == ["Saved in ComfyUI", "Official templates"]
+    write(templates_index, "{")
     await services.catalog.refresh()
-    known, broken = [drawn async for drawn in tab._again(whole[1], request)]
-    assert known[1] == whole[1]  # nothing that is shown changes while all is well
+    cached, broken = [drawn async for drawn in tab._again(complete[1], request)]
+    assert cached[1] == complete[1]  # unchanged while every source responds
     assert "not listed" in broken[0]
-    asked, _ = [drawn async for drawn in tab._again(broken[1], request)]
-    assert "Checking what ComfyUI" in asked[0]
-    assert "not listed" not in asked[0]
+    checking, _ = [drawn async for drawn in tab._again(broken[1], request)]
+    assert "Checking what ComfyUI" in checking[0]
+    assert "not listed" not in checking[0]

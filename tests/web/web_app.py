@@ -22,7 +22,7 @@ from comfy_ui.workflow.presets.preset_store import list_presets
 
 
 @dataclass
-class House:
+class WebApp:
     server: DemoServer
     service: JobService
     access: Access
@@ -32,8 +32,8 @@ class House:
     def context(self) -> PageContext:
         return PageContext.create(self.services, self.access)
 
-    def visitor(self, *tabs: Any) -> tuple[httpx.AsyncClient, str]:
-        """A new visitor's browser and the name of their things."""
+    def browser(self, *tabs: Any) -> tuple[httpx.AsyncClient, str]:
+        """Return a new browser's HTTP client and its `user_id`."""
         app = Starlette(routes=[route for tab in tabs for route in tab.routes()])
         app.auth = None  # type: ignore[attr-defined]
         cookie = self.access.new_cookie()
@@ -44,7 +44,7 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(folder: Path) -> AsyncIterator[House]:
+async def open_web_app(folder: Path) -> AsyncIterator[WebApp]:
     faults = Faults(test_nodes=True)
     async with AsyncExitStack() as stack:
         server = stack.enter_context(DemoServer(speed="instant", faults=faults).in_thread())
@@ -56,4 +56,4 @@ async def open_house(folder: Path) -> AsyncIterator[House]:
             client=client,
             catalog=PresetCatalog(client, list_presets()),
         )
-        yield House(server, service, Access(AccessMode.SHARED, b"secret"), services)
+        yield WebApp(server, service, Access(AccessMode.SHARED, b"secret"), services)
