@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..protocol.object_info import NodeRegistry
 from . import endpoints
@@ -16,6 +17,7 @@ from .response_models import UploadedFile
 from .submission import Runnable
 
 if TYPE_CHECKING:
+    from ..settings import Settings
     from ..workflow.load import Workflow
     from ..workflow.prepare import PreparedGraph
 
@@ -24,12 +26,19 @@ WorkflowSource: TypeAlias = "Mapping[str, Any] | str | bytes | Path | Workflow"
 
 
 class WorkflowSources:
-    """Builds graphs for one server; fetches its ``/object_info`` once, on first use."""
+    """Builds graphs for one server; reads its ``/object_info`` and the settings on first use."""
 
     def __init__(self, asker: Asker, transfers: FileTransfers) -> None:
         self._asker = asker
         self._transfers = transfers
         self._object_info: NodeRegistry | None = None
+
+    @cached_property
+    def _settings(self) -> Settings:
+        """Name the folders of the admin's own presets and wildcards."""
+        from ..settings import load_settings
+
+        return load_settings()
 
     def object_info(self, node: str | None = None, *, fresh: bool = False) -> Flow[NodeRegistry]:
         """All node classes of the server, or one. ``fresh``: fetch all of them again."""
@@ -50,9 +59,9 @@ class WorkflowSources:
             return Runnable(source)
         from ..workflow.load import load_workflow
 
-        folders = _folders()
-        loaded = yield from work(lambda: load_workflow(source, folders=[folders.presets]))
-        prepared = yield from self._prepare(loaded, {}, folders)
+        folder = self._settings.presets_dir
+        loaded = yield from work(lambda: load_workflow(source, folders=[folder]))
+        prepared = yield from self._prepare(loaded, {})
         return Runnable(prepared.graph, loaded.editor)
 
     def generation(
@@ -71,17 +80,16 @@ class WorkflowSources:
                     value, filename=None, subfolder="", type="input", overwrite=False
                 )
             sent[name] = value
-        prepared = yield from self._prepare(preset, sent, _folders())
+        prepared = yield from self._prepare(preset, sent)
         prepared.require_runnable()
         return prepared.graph
 
-    def _prepare(
-        self, source: Workflow | str, values: Mapping[str, Any], folders: _Folders
-    ) -> Flow[PreparedGraph]:
+    def _prepare(self, source: Workflow | str, values: Mapping[str, Any]) -> Flow[PreparedGraph]:
         from ..workflow.prepare import prepare
         from ..workflow.presets.preset_store import load_presets
         from ..workflow.wildcards import WildcardFolder
 
+        settings = self._settings
         needs_registry = isinstance(source, str) or source.format != "api"
         registries = [(yield from self.object_info())] if needs_registry else []
         uploads = {value for value in values.values() if isinstance(value, UploadedFile)}
@@ -90,27 +98,14 @@ class WorkflowSources:
                 lambda: prepare(
                     source,
                     values,
-                    presets=load_presets([folders.presets]),
+                    presets=load_presets([settings.presets_dir]),
                     object_info=registries,
-                    wildcards=WildcardFolder(folders.wildcards),
+                    wildcards=WildcardFolder(settings.wildcards_dir),
                     uploads=uploads,
                     now=datetime.now().astimezone(),
                 )
             )
         )
-
-
-class _Folders(NamedTuple):
-    presets: Path
-    wildcards: Path
-
-
-def _folders() -> _Folders:
-    """The admin's own presets and wildcards, which the page and the terminal use, too."""
-    from ..settings import load_settings
-
-    settings = load_settings()
-    return _Folders(settings.presets_dir, settings.wildcards_dir)
 
 
 def _is_graph(source: Mapping[str, Any]) -> bool:

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from comfy_ui import settings
 from comfy_ui.client import ComfyClient, ComfyWSClient
+from comfy_ui.settings import Settings
 from comfy_ui.workflow.presets.preset_files import graph_text, sidecar_text
 from comfy_ui.workflow.presets.preset_store import get_preset
 
@@ -65,6 +67,17 @@ async def test_run_preset_expands_default_prompt_and_prefix(engine, tmp_path: Pa
     graph = _graph_in(path)
     assert "a calm bay" in _inputs(graph, "text")
     assert _inputs(graph, "filename_prefix") == [f"{datetime.now().astimezone():%Y}/mine"]
+
+
+def test_queue_prompt_of_two_presets_loads_the_settings_once(
+    engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = []
+    monkeypatch.setattr(settings, "load_settings", lambda: loads.append(1) or Settings())
+    with ComfyClient(url=engine.url) as client:
+        for preset in ("mine", "sd15"):
+            client.queue_prompt(preset)
+    assert len(loads) == 1
 
 
 def test_run_graph_leaves_texts_unchanged(engine, tmp_path: Path) -> None:
