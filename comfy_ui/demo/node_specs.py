@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..workflow.model_files import model_folder
 from ..workflow.presets.preset_store import list_presets
 from .engine_folders import Folders
 from .nodes import NODES
@@ -22,39 +23,6 @@ _HERE = Path(__file__).parent
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 VIDEOS = frozenset({".mp4", ".webm", ".mkv", ".mov", ".avi", ".gif"})
 SOUNDS = frozenset({".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".mp4", ".webm"})
-
-# Inputs whose choices are model files, and their folder below models/.
-MODEL_INPUTS: Mapping[tuple[str, str], str] = {
-    ("CheckpointLoaderSimple", "ckpt_name"): "checkpoints",
-    ("CheckpointLoader", "ckpt_name"): "checkpoints",
-    ("ImageOnlyCheckpointLoader", "ckpt_name"): "checkpoints",
-    ("unCLIPCheckpointLoader", "ckpt_name"): "checkpoints",
-    ("LTXAVTextEncoderLoader", "ckpt_name"): "checkpoints",
-    ("LTXAVTextEncoderLoader", "text_encoder"): "text_encoders",
-    ("LTXVAudioVAELoader", "ckpt_name"): "checkpoints",
-    ("UNETLoader", "unet_name"): "diffusion_models",
-    ("CLIPLoader", "clip_name"): "text_encoders",
-    ("DualCLIPLoader", "clip_name1"): "text_encoders",
-    ("DualCLIPLoader", "clip_name2"): "text_encoders",
-    ("TripleCLIPLoader", "clip_name1"): "text_encoders",
-    ("TripleCLIPLoader", "clip_name2"): "text_encoders",
-    ("TripleCLIPLoader", "clip_name3"): "text_encoders",
-    ("QuadrupleCLIPLoader", "clip_name1"): "text_encoders",
-    ("QuadrupleCLIPLoader", "clip_name2"): "text_encoders",
-    ("QuadrupleCLIPLoader", "clip_name3"): "text_encoders",
-    ("QuadrupleCLIPLoader", "clip_name4"): "text_encoders",
-    ("VAELoader", "vae_name"): "vae",
-    ("LoraLoader", "lora_name"): "loras",
-    ("LoraLoaderModelOnly", "lora_name"): "loras",
-    ("ControlNetLoader", "control_net_name"): "controlnet",
-    ("DiffControlNetLoader", "control_net_name"): "controlnet",
-    ("CLIPVisionLoader", "clip_name"): "clip_vision",
-    ("StyleModelLoader", "style_model_name"): "style_models",
-    ("UpscaleModelLoader", "model_name"): "upscale_models",
-    ("LatentUpscaleModelLoader", "model_name"): "latent_upscale_models",
-    ("ModelPatchLoader", "name"): "model_patches",
-    ("FrameInterpolationModelLoader", "model_name"): "frame_interpolation",
-}
 
 # Inputs whose choices are files in input/, and their kinds.
 FILE_INPUTS: Mapping[tuple[str, str], frozenset[str]] = {
@@ -81,12 +49,29 @@ def models() -> dict[str, list[str]]:
 
 
 @cache
-def _declared() -> dict[str, dict[str, Any]]:
+def _specs() -> dict[str, dict[str, Any]]:
     with (_HERE / "specs.json").open(encoding="utf-8") as file:
         specs: dict[str, dict[str, Any]] = json.load(file)
-    for (class_type, name), folder in MODEL_INPUTS.items():
-        if class_type in specs:
-            _put_choices(specs[class_type], name, models().get(folder, []))
+    return specs
+
+
+@cache
+def _model_inputs() -> dict[tuple[str, str], str]:
+    """The inputs whose choices are model files, and their folder below models/."""
+    return {
+        (class_type, name): folder
+        for class_type, spec in _specs().items()
+        for group in spec["input"].values()
+        for name in group
+        if (folder := model_folder(class_type, name))
+    }
+
+
+@cache
+def _declared() -> dict[str, dict[str, Any]]:
+    specs = _specs()
+    for (class_type, name), folder in _model_inputs().items():
+        _put_choices(specs[class_type], name, models().get(folder, []))
     for class_type, spec in specs.items():
         spec["name"] = class_type.partition("@")[0]
         spec["python_module"] = "comfy_ui.demo"
@@ -121,7 +106,7 @@ def object_info(
     for (class_type, name), suffixes in FILE_INPUTS.items():
         if class_type in specs:
             specs[class_type] = _with_files(specs[class_type], name, folders.inputs(suffixes))
-    for (class_type, name), folder in MODEL_INPUTS.items():
+    for (class_type, name), folder in _model_inputs().items():
         if class_type in specs and (added := folders.models(folder)):
             files = sorted({*models().get(folder, ()), *added})
             specs[class_type] = _with_files(specs[class_type], name, files)
