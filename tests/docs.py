@@ -136,8 +136,8 @@ TABLES: dict[str, tuple[Path, Callable[[], str]]] = {
 def with_table(text: str, name: str) -> str:
     """The page's text with its generated table up to date."""
     mark = f"<!-- {name} -->\n"
-    before, found, after = text.partition(mark)
-    assert found, f"the page has no {mark}"
+    before, separator, after = text.partition(mark)
+    assert separator, f"the page has no {mark}"
     rest = re.sub(r"\A\n(?:\|.*\n)*\n*", "", after)
     return f"{before}{mark}\n{TABLES[name][1]()}\n{rest}"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 TEXTS = {"tooltip", "description", "output_tooltips", "search_aliases", "price_badge"}
-LONGEST_DEFAULT = 80  # characters; a longer default is somebody's prompt or program
+LONGEST_DEFAULT = 80  # characters; a longer default is a prompt or program
 
 
 def facts(value: Any) -> Any:

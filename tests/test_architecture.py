@@ -53,15 +53,15 @@ def _unit(path: Path) -> str:
 def _imports(path: Path) -> set[str]:
     """Absolute names of all modules that a file imports, wherever the statement stands."""
     package = ["comfy_ui", *path.relative_to(PACKAGE).parts[:-1]]
-    found: set[str] = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, node.module] if node.module else base)
-            found |= {module} | {f"{module}.{alias.name}" for alias in node.names}
-    return found
+            names |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+    return names
 
 
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p.name != "__init__.py" or p.parent != PACKAGE)
@@ -85,12 +85,12 @@ def test_imports_go_down(path: Path) -> None:
 @pytest.mark.parametrize(
     "path", [p for p in FILES if _unit(p) in PURE], ids=lambda p: str(p.relative_to(PACKAGE))
 )
-def test_the_rules_have_no_sockets_clock_or_threads(path: Path) -> None:
+def test_imports_of_pure_packages_have_no_sockets_clock_or_threads(path: Path) -> None:
     assert not _imports(path) & IMPURE_MODULES
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_the_http_library_is_known_to_the_client_alone(path: Path) -> None:
+def test_imports_of_httpx_are_in_the_client_only(path: Path) -> None:
     if _unit(path) != "client" and path != PACKAGE / "models" / "download.py":
         assert "httpx" not in _imports(path)
 
@@ -162,7 +162,7 @@ def _circles(graph: dict[str, set[str]]) -> list[frozenset[str]]:
     return sorted(groups, key=sorted)
 
 
-def test_circles_finds_a_circle() -> None:
+def test_circles_with_a_cycle_returns_it() -> None:
     assert _circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == [frozenset("bc")]
 
 

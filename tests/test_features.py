@@ -28,7 +28,7 @@ def test_features_are_a_read_only_mapping() -> None:
         features.FEATURES["ai"] = False  # type: ignore[index]
 
 
-def test_a_missing_package_switches_its_feature_off_and_gives_the_install_line(without) -> None:
+def test_check_feature_missing_package_is_false_with_install_hint(without) -> None:
     without("psutil")
     assert features.check_feature("health") is False
     assert features.list_missing_features() == {"health": "pip install 'comfy-ui[health]'"}
@@ -39,19 +39,19 @@ def test_a_missing_package_switches_its_feature_off_and_gives_the_install_line(w
     assert "pip install 'comfy-ui[health]'" in str(caught.value)
 
 
-def test_a_feature_needs_all_of_its_modules(without) -> None:
+def test_check_feature_one_missing_module_is_false(without) -> None:
     without("av")
     assert features.check_feature("ui") is False
     assert features.check_feature("websocket") is True
 
 
-def test_a_missing_parent_package_is_not_an_error(without) -> None:
+def test_can_import_missing_parent_package_is_false(without) -> None:
     assert features._can_import("no_such_package.below.it") is False
 
 
 @pytest.mark.parametrize(
     "call", [features.check_feature, features.get_install_hint, features.require_feature]
 )
-def test_an_unknown_feature_is_an_error_that_offers_the_closest(call) -> None:
+def test_features_unknown_name_raises_with_suggestion(call) -> None:
     with pytest.raises(ValidationError, match="Did you mean 'health'"):
         call("helth")

@@ -36,12 +36,12 @@ def tracker() -> HealthTracker:
     return HealthTracker("http://gpu:8188")
 
 
-def test_an_idle_server_that_answers_is_healthy(tracker) -> None:
+def test_health_tracker_idle_server_is_healthy(tracker) -> None:
     report = tracker.observe(ServerCheck(at=0, queue=_queue(), latency_s=0.01))
     assert (report.verdict, report.ok) == (HealthVerdict.HEALTHY, True)
 
 
-def test_a_look_that_the_open_circuit_refused_keeps_what_opened_it(tracker) -> None:
+def test_health_tracker_open_circuit_keeps_the_original_error(tracker) -> None:
     away = ComfyUIOfflineError("Nothing answers at http://gpu:8188.")
     tracker.observe(ServerCheck(at=1, error=away))
     report = tracker.observe(ServerCheck(at=2, error=CircuitOpenError("open", retry_after_s=3)))
@@ -52,7 +52,7 @@ def test_a_look_that_the_open_circuit_refused_keeps_what_opened_it(tracker) -> N
     assert report.last_error == "open"
 
 
-def test_f10_jobs_that_wait_while_none_runs_mean_a_dead_worker(tracker) -> None:
+def test_health_tracker_f10_pending_jobs_without_a_running_one_are_stuck(tracker) -> None:
     assert (
         tracker.observe(ServerCheck(at=0, queue=_queue(pending="a"))).verdict is HealthVerdict.BUSY
     )
@@ -63,13 +63,13 @@ def test_f10_jobs_that_wait_while_none_runs_mean_a_dead_worker(tracker) -> None:
     assert report.since == IDLE_WORKER_S
 
 
-def test_a_queue_that_moves_is_never_stuck(tracker) -> None:
+def test_health_tracker_moving_queue_is_busy(tracker) -> None:
     for n in range(50):
         look = ServerCheck(at=n * LONG_JOB_S / 2, queue=_queue(running=f"job{n}", pending="x"))
         assert tracker.observe(look).verdict is HealthVerdict.BUSY
 
 
-def test_one_job_for_very_long_is_a_suspicion(tracker) -> None:
+def test_health_tracker_very_long_job_is_stuck(tracker) -> None:
     tracker.observe(ServerCheck(at=0, queue=_queue(running="a")))
     report = tracker.observe(ServerCheck(at=LONG_JOB_S, queue=_queue(running="a")))
     assert report.verdict is HealthVerdict.STUCK
@@ -79,7 +79,7 @@ def _running(at: float, job: str = "a", *, died: bool = True) -> ServerCheck:
     return ServerCheck(at=at, queue=_queue(running=job), worker_died=died)
 
 
-def test_f10_a_job_that_stands_still_over_a_worker_whose_death_is_in_the_log_is_stuck(
+def test_health_tracker_f10_job_without_progress_and_crash_in_log_is_stuck(
     tracker,
 ) -> None:
     assert tracker.observe(_running(0)).verdict is HealthVerdict.BUSY
@@ -89,13 +89,13 @@ def test_f10_a_job_that_stands_still_over_a_worker_whose_death_is_in_the_log_is_
     assert "Restart ComfyUI" in report.advice
 
 
-def test_a_slow_job_is_not_stuck_whatever_the_log_once_said(tracker) -> None:
+def test_health_tracker_next_job_after_crash_in_log_is_busy(tracker) -> None:
     tracker.observe(_running(0, "a"))
     for at in (20.0, 40.0, LONG_JOB_S - 1):  # something took another job: it lives
         assert tracker.observe(_running(at, "b")).verdict is HealthVerdict.BUSY
 
 
-def test_a_slow_job_with_nothing_in_the_log_is_not_stuck_for_an_hour(tracker) -> None:
+def test_health_tracker_slow_job_without_crash_in_log_is_busy(tracker) -> None:
     for at in range(0, int(LONG_JOB_S), 10):
         assert tracker.observe(_running(at, died=False)).verdict is HealthVerdict.BUSY
 
@@ -109,16 +109,18 @@ def test_a_slow_job_with_nothing_in_the_log_is_not_stuck_for_an_hour(tracker) ->
         (["Exception in thread Thread-4 (prompt_worker):", "Prompt executed in 2.0 s"], False),
         (["Exception in thread Thread-4 (prompt_worker):", "  5%|▌  | 1/20 [00:01<"], False),
         (["Exception in thread Thread-4 (download):", "Traceback (most recent call last):"], False),
-        (["she said: Exception in thread Thread-4 (prompt_worker):"], False),
+        (["a quote: Exception in thread Thread-4 (prompt_worker):"], False),
         (["!!! Exception during processing !!!", "Traceback (most recent call last):"], False),
         ([], False),
     ],
 )
-def test_the_log_says_that_the_worker_has_died_or_not(log: list[str], *, died: bool) -> None:
+def test_says_worker_died_recognizes_a_crash_without_later_activity(
+    log: list[str], *, died: bool
+) -> None:
     assert says_worker_died(LogLine("", text) for text in log) is died
 
 
-def test_a_restart_in_between_starts_the_clock_anew(tracker) -> None:
+def test_health_tracker_restart_resets_the_job_clock(tracker) -> None:
     tracker.observe(ServerCheck(at=0, queue=_queue(running="a")))
     tracker.observe(ServerCheck(at=10, error=ComfyUIOfflineError("Nothing answers.")))
     report = tracker.observe(ServerCheck(at=LONG_JOB_S, queue=_queue(running="a")))
@@ -134,13 +136,13 @@ def test_a_restart_in_between_starts_the_clock_anew(tracker) -> None:
         (AuthenticationError("401."), HealthVerdict.REFUSED),
     ],
 )
-def test_a_server_away_and_a_server_that_wants_a_login_differ(tracker, error, verdict) -> None:
+def test_health_tracker_offline_and_unauthorized_servers_differ(tracker, error, verdict) -> None:
     report = tracker.observe(ServerCheck(at=5, error=error))
     assert report.verdict is verdict
     assert report.advice == error.hint
 
 
-def test_the_report_of_a_real_server_can_be_printed_and_turned_into_json(engine) -> None:
+def test_check_health_report_converts_to_text_and_json(engine) -> None:
     import json
 
     report = check_health(url=engine.url)
@@ -151,11 +153,11 @@ def test_the_report_of_a_real_server_can_be_printed_and_turned_into_json(engine)
 
 
 @pytest.mark.parametrize(
-    ("log_is_told", "after_s", "advice"),
+    ("log_is_available", "after_s", "advice"),
     [(True, IDLE_WORKER_S, "worker has died"), (False, LONG_JOB_S, "restart ComfyUI")],
 )
-def test_f10_a_dead_worker_is_found_although_http_answers(
-    engine, *, log_is_told: bool, after_s: float, advice: str
+def test_comfy_health_f10_dead_worker_behind_working_http_is_stuck(
+    engine, *, log_is_available: bool, after_s: float, advice: str
 ) -> None:
     engine.faults = Faults(dead_worker=True)
     with ComfyHealth(url=engine.url) as health, ComfyClient(url=engine.url) as client:
@@ -164,7 +166,7 @@ def test_f10_a_dead_worker_is_found_although_http_answers(
             time.sleep(0.01)
         look = client.look()
         assert look.worker_died
-        look = replace(look, worker_died=log_is_told)
+        look = replace(look, worker_died=log_is_available)
         assert health.report(look).verdict is HealthVerdict.BUSY
         early = health.report(replace(look, at=look.at + after_s - 1))
         assert early.verdict is HealthVerdict.BUSY
@@ -174,7 +176,7 @@ def test_f10_a_dead_worker_is_found_although_http_answers(
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-async def test_both_clients_take_the_same_look_and_an_error_is_a_finding_too(engine, shell) -> None:
+async def test_client_look_returns_stats_or_the_error(engine, shell) -> None:
     async with opened(shell, engine.url) as client:
         look = await client.look()
         assert look.stats.comfyui_version
@@ -186,7 +188,7 @@ async def test_both_clients_take_the_same_look_and_an_error_is_a_finding_too(eng
         assert (look.stats, look.queue, look.latency_s) == (None, None, None)
 
 
-def test_a_server_that_is_away_gives_a_report_not_an_exception() -> None:
+def test_check_health_offline_server_returns_a_report() -> None:
     report = check_health(url="http://127.0.0.1:9")
     assert report.verdict is HealthVerdict.UNREACHABLE
     assert "COMFYUI_URL" in report.advice

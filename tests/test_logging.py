@@ -19,17 +19,17 @@ CANARY = "s3cr3t-canary-42"
         f"wss://cloud.example.com/ws?clientId=1&token={CANARY}",
     ],
 )
-def test_credentials_inside_other_text_are_removed(text: str) -> None:
+def test_redact_credentials_inside_text_are_removed(text: str) -> None:
     assert CANARY not in redact(text)
 
 
-def test_ordinary_text_stays_as_it_is() -> None:
+def test_redact_ordinary_text_is_unchanged() -> None:
     text = "node 7 (KSampler): token count 77, see http://localhost:8188/queue"
     assert redact(text) == text
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_a_secret_reaches_no_log_line_not_even_in_a_traceback(capsys, as_json: bool) -> None:
+def test_configure_secrets_are_redacted_in_lines_and_tracebacks(capsys, as_json: bool) -> None:
     configure("info", as_json=as_json, secrets=[CANARY])
     logger = logging.getLogger("comfy_ui.client")
     try:
@@ -42,7 +42,7 @@ def test_a_secret_reaches_no_log_line_not_even_in_a_traceback(capsys, as_json: b
     assert captured.out == ""
 
 
-def test_json_lines_can_be_parsed(capsys) -> None:
+def test_configure_as_json_writes_parseable_lines(capsys) -> None:
     configure("info", as_json=True)
     logging.getLogger("comfy_ui.x").info("hello %s", "wörld")
     entry = json.loads(capsys.readouterr().err)

@@ -106,7 +106,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
     ids=lambda extra: extra or "none",
 )
-def test_the_wheel_works_with(extra: str, wheel: Path, tmp_path: Path) -> None:
+def test_wheel_with_extra_has_its_features(extra: str, wheel: Path, tmp_path: Path) -> None:
     environment = tmp_path / "env"
     _uv("venv", "--python", sys.executable, environment)
     python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")

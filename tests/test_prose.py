@@ -51,5 +51,5 @@ def test_prose_markdown_ignores_code_and_generated_tables(prose: Any) -> None:
 
 
 @pytest.mark.parametrize("word", ["whoever", "sees to it", "mended", "behaviour", "for ever"])
-def test_prose_every_finding_has_advice(prose: Any, word: str) -> None:
+def test_prose_advice_of_each_word_is_not_empty(prose: Any, word: str) -> None:
     assert prose.advice(word)

@@ -28,11 +28,11 @@ HEAVY = [
 
 
 @pytest.mark.parametrize("name", comfy_ui.__all__)
-def test_each_public_name_loads_and_is_the_same_under_both_import_names(name: str) -> None:
+def test_public_names_are_the_same_objects_under_both_imports(name: str) -> None:
     assert getattr(comfy_ui, name) is getattr(comfy_headless, name)
 
 
-def test_type_checkers_see_the_names_that_are_loaded_on_use() -> None:
+def test_lazy_names_are_declared_for_type_checkers() -> None:
     tree = ast.parse(Path(comfy_ui.__file__).read_text(encoding="utf-8"))
     for_checkers = {
         (node.module, alias.name)
@@ -45,16 +45,18 @@ def test_type_checkers_see_the_names_that_are_loaded_on_use() -> None:
     assert for_checkers == {(module, name) for name, module in comfy_ui._WHERE.items()}
 
 
-def test_an_unknown_name_is_an_attribute_error() -> None:
+def test_package_unknown_name_raises_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'ComfyCleint'"):
         comfy_ui.ComfyCleint  # noqa: B018
 
 
 @pytest.mark.parametrize("module", ["comfy_ui", "comfy_headless"])
-def test_importing_the_package_imports_nothing_heavy(module: str) -> None:
+def test_package_import_loads_no_heavy_modules(module: str) -> None:
     code = (
         f"import sys, json, {module} as package; package.FEATURES['ai']; "
         f"print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert json.loads(told.stdout) == []
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert json.loads(process.stdout) == []

@@ -20,7 +20,7 @@ from tests.docs import examples
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 REQUIREMENTS = (ROOT / "requirements.txt").read_text(encoding="utf-8")
-REPOSITORY = "https://github.com/someone/comfy-ui"
+REPOSITORY = "https://github.com/octocat/comfy-ui"
 
 
 def test_readme_test_command_is_the_one_ci_runs() -> None:
@@ -51,7 +51,7 @@ def description(tmp_path_factory: pytest.TempPathFactory) -> str:
         copy(ROOT / name, source / name)
     subprocess.run(
         [uv.find_uv_bin(), "build", "--wheel", "--quiet", "--out-dir", folder, source],
-        env={**os.environ, "GITHUB_REPOSITORY": "someone/comfy-ui", "GITHUB_REF_NAME": "v1.2.3"},
+        env={**os.environ, "GITHUB_REPOSITORY": "octocat/comfy-ui", "GITHUB_REF_NAME": "v1.2.3"},
         check=True,
     )
     (wheel,) = folder.glob("*.whl")

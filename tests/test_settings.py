@@ -14,7 +14,7 @@ def _clean_environment(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_the_documented_variables_are_read(monkeypatch) -> None:
+def test_load_settings_reads_documented_variables(monkeypatch) -> None:
     monkeypatch.setenv("COMFYUI_URL", "http://gpu:8188")
     monkeypatch.setenv("COMFYUI_TOKEN", "abc123")
     monkeypatch.setenv("COMFY_UI_PORT", "9000")
@@ -25,30 +25,30 @@ def test_the_documented_variables_are_read(monkeypatch) -> None:
     assert settings.port == 9000
 
 
-def test_an_argument_beats_the_environment_and_none_does_not(monkeypatch) -> None:
+def test_load_settings_argument_overrides_the_environment(monkeypatch) -> None:
     monkeypatch.setenv("COMFY_UI_PORT", "9000")
     assert load_settings(port=9001).port == 9001
     assert load_settings(port=None).port == 9000
 
 
-def test_a_value_that_does_not_fit_names_the_setting() -> None:
+def test_load_settings_invalid_value_names_the_setting() -> None:
     with pytest.raises(ValidationError, match="port") as caught:
         load_settings(port="many")
     assert "docs/use/settings.md" in caught.value.hint
 
 
-def test_secrets_are_not_shown(monkeypatch) -> None:
+def test_settings_repr_hides_secrets(monkeypatch) -> None:
     monkeypatch.setenv("COMFYUI_TOKEN", "canary-token")
     monkeypatch.setenv("OPENAI_API_KEY", "canary-key")
     shown = repr(load_settings(auth="me:canary-password"))
     assert "canary" not in shown
 
 
-def test_the_data_folder_follows_the_custom_of_the_system(monkeypatch, tmp_path: Path) -> None:
+def test_settings_data_dir_follows_xdg_data_home(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert load_settings().data_dir == tmp_path / "comfy-ui"
 
 
-def test_every_setting_is_described() -> None:
+def test_settings_every_field_has_a_description() -> None:
     assert [n for n, field in Settings.model_fields.items() if not field.description] == []

@@ -1,4 +1,4 @@
-"""Spans and metrics: into the SDK's memory, and over OTLP to a socket that listens."""
+"""Spans and metrics: in the SDK's memory exporters, and over OTLP to a socket."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ from tests.client.test_both_clients import sleeper, until_running
 from tests.faults.proxy import FaultProxy
 
 BOTH = pytest.mark.parametrize("kind", ["sync", "async"])
-SECRETS = ("sk-secret", "a cat nobody may see", "secret_name")
+SECRETS = ("sk-secret", "a secret cat", "secret_name")
 
 
-class Told:
-    """What has been exported since the test began."""
+class TelemetryRecords:
+    """The spans and metrics recorded since the test began."""
 
     def __init__(self) -> None:
         self.exporter = InMemorySpanExporter()
@@ -65,7 +65,7 @@ class Told:
         return "".join(span.to_json() for span in self.exporter.get_finished_spans())
 
     def metric(self, name: str, port: int, **labels: str) -> Any:
-        """The value for that server; of a histogram, how often something was recorded."""
+        """The value for that server; for a histogram, its count."""
         data = self.reader.get_metrics_data()
         for metric in (
             metric
@@ -75,25 +75,25 @@ class Told:
             if metric.name == name
         ):
             for point in metric.data.data_points:
-                has = dict(point.attributes)
-                if has["server.port"] == port and all(
-                    has[f"comfyui.{key}"] == value for key, value in labels.items()
+                attributes = dict(point.attributes)
+                if attributes["server.port"] == port and all(
+                    attributes[f"comfyui.{key}"] == value for key, value in labels.items()
                 ):
                     return point.value if hasattr(point, "value") else point.count
         return None
 
 
 @pytest.fixture(scope="module")
-def exported() -> Iterator[Told]:
-    told = Told()
-    yield told
-    told.exporter.shutdown()  # the providers stay for the life of the process, and drop all
+def module_records() -> Iterator[TelemetryRecords]:
+    records = TelemetryRecords()
+    yield records
+    records.exporter.shutdown()  # the providers stay and drop everything
 
 
 @pytest.fixture
-def told(exported: Told) -> Told:
-    exported.exporter.clear()
-    return exported
+def records(module_records: TelemetryRecords) -> TelemetryRecords:
+    module_records.exporter.clear()
+    return module_records
 
 
 def events(span: ReadableSpan) -> list[str]:
@@ -102,18 +102,18 @@ def events(span: ReadableSpan) -> list[str]:
 
 def secret_graph() -> dict[str, Any]:
     graph = image_graph(prefix="secret_name")
-    graph["2"]["_meta"]["title"] = "a cat nobody may see"
+    graph["2"]["_meta"]["title"] = "a secret cat"
     return graph
 
 
 @BOTH
-async def test_a_job_has_a_span_for_its_post_its_wait_and_each_file(
-    kind: str, engine: DemoServer, told: Told, tmp_path: Any
+async def test_telemetry_job_has_submit_wait_and_fetch_spans(
+    kind: str, engine: DemoServer, records: TelemetryRecords, tmp_path: Any
 ) -> None:
     async with open_client(kind, engine.url, token="sk-secret") as client:
         result: Result[Any] = await client.run(secret_graph())
         await saved(result, tmp_path)
-    submit, wait, fetch = (told.one(f"comfyui.{name}") for name in ("submit", "wait", "fetch"))
+    submit, wait, fetch = (records.one(f"comfyui.{name}") for name in ("submit", "wait", "fetch"))
     for span in (submit, wait, fetch):
         assert span.attributes["server.port"] == engine.port
         assert span.status.is_unset
@@ -122,15 +122,17 @@ async def test_a_job_has_a_span_for_its_post_its_wait_and_each_file(
     assert wait.context.trace_id == submit.context.trace_id
     assert fetch.attributes["comfyui.bytes"] > 50
     assert events(wait)[0] == "queued"
-    assert told.metric("comfyui.jobs", engine.port, outcome="succeeded") == 1
-    assert told.metric("comfyui.phase.duration", engine.port, phase="queued") == 1
-    assert [secret for secret in SECRETS if secret in told.all_text()] == []
+    assert records.metric("comfyui.jobs", engine.port, outcome="succeeded") == 1
+    assert records.metric("comfyui.phase.duration", engine.port, phase="queued") == 1
+    assert [secret for secret in SECRETS if secret in records.all_text()] == []
 
 
-async def test_the_wait_tells_each_stage_as_it_comes(engine: DemoServer, told: Told) -> None:
+async def test_telemetry_wait_span_has_an_event_for_each_stage(
+    engine: DemoServer, records: TelemetryRecords
+) -> None:
     async with open_client("async", engine.url) as client:
         await client.generate_image("a lake", preset="sd15", steps=2)
-    wait = told.one("comfyui.wait")
+    wait = records.one("comfyui.wait")
     names = events(wait)
     for name in ("queued", "started", "node.start", "node.end", "preview.first"):
         assert name in names
@@ -144,36 +146,38 @@ async def test_the_wait_tells_each_stage_as_it_comes(engine: DemoServer, told: T
 
 
 @BOTH
-async def test_what_came_from_the_cache_is_told(kind: str, engine: DemoServer, told: Told) -> None:
+async def test_telemetry_wait_span_counts_cached_nodes(
+    kind: str, engine: DemoServer, records: TelemetryRecords
+) -> None:
     async with open_client(kind, engine.url) as client:
         await client.run(image_graph(3))
-        told.exporter.clear()
+        records.exporter.clear()
         await client.run(image_graph(3))
-    cached = [event for event in told.one("comfyui.wait").events if event.name == "cached"]
+    cached = [event for event in records.one("comfyui.wait").events if event.name == "cached"]
     assert sum(event.attributes["comfyui.nodes"] for event in cached) == 2
 
 
 @BOTH
-async def test_a_failed_job_is_an_error_by_its_class_and_no_text(
-    kind: str, engine: DemoServer, told: Told
+async def test_telemetry_failed_job_records_the_error_class_without_text(
+    kind: str, engine: DemoServer, records: TelemetryRecords
 ) -> None:
     engine.faults = Faults(error_at="SaveImage")
     async with open_client(kind, engine.url) as client:
         with pytest.raises(GenerationFailedError) as caught:
             await client.run(secret_graph())
-    wait = told.one("comfyui.wait")
+    wait = records.one("comfyui.wait")
     assert wait.attributes["error.type"] == "GenerationFailedError"
     assert wait.attributes["comfyui.outcome"] == "failed"
     assert not wait.status.is_ok
     assert not wait.status.is_unset
-    assert told.metric("comfyui.jobs", engine.port, outcome="failed") == 1
-    assert caught.value.message not in told.all_text()
-    assert [secret for secret in SECRETS if secret in told.all_text()] == []
+    assert records.metric("comfyui.jobs", engine.port, outcome="failed") == 1
+    assert caught.value.message not in records.all_text()
+    assert [secret for secret in SECRETS if secret in records.all_text()] == []
 
 
 @BOTH
-async def test_a_lost_connection_is_a_retry_and_a_reconnect(
-    kind: str, engine: DemoServer, told: Told
+async def test_telemetry_lost_connection_records_retry_and_reconnect(
+    kind: str, engine: DemoServer, records: TelemetryRecords
 ) -> None:
     engine.faults = Faults(test_nodes=True)
     async with FaultProxy(engine.url) as proxy, open_client(kind, proxy.url, timeout=5) as client:
@@ -182,41 +186,45 @@ async def test_a_lost_connection_is_a_retry_and_a_reconnect(
         await until_running(client, prompt_id)
         await proxy.refuse_for(0.5)
         assert (await waiting).images
-        names = events(told.one("comfyui.wait"))
+        names = events(records.one("comfyui.wait"))
         assert {"retry", "reconnect"} <= set(names)
         if kind == "async":
             async with asyncio.timeout(20):  # polls may end a job before the socket is back
-                while not told.metric("comfyui.reconnects", proxy._port):
+                while not records.metric("comfyui.reconnects", proxy._port):
                     await client.run(image_graph(7))
 
 
 @BOTH
-async def test_streams_and_batches_are_waits_too(kind: str, engine: DemoServer, told: Told) -> None:
+async def test_telemetry_streams_and_batches_record_wait_spans(
+    kind: str, engine: DemoServer, records: TelemetryRecords
+) -> None:
     # An earlier engine may have had the same port.
-    before = told.metric("comfyui.jobs", engine.port, outcome="succeeded") or 0
+    before = records.metric("comfyui.jobs", engine.port, outcome="succeeded") or 0
     async with open_client(kind, engine.url) as client:
         await client.run_batch([image_graph(n) for n in range(3)], concurrency=2)
-        assert len(told.spans("comfyui.wait")) == len(told.spans("comfyui.submit")) == 3
-        assert told.metric("comfyui.jobs", engine.port, outcome="succeeded") == before + 3
+        assert len(records.spans("comfyui.wait")) == len(records.spans("comfyui.submit")) == 3
+        assert records.metric("comfyui.jobs", engine.port, outcome="succeeded") == before + 3
         if kind == "async":
             async for _ in client.stream(image_graph(9)):
                 break
-            assert "error.type" not in told.spans("comfyui.wait")[-1].attributes
+            assert "error.type" not in records.spans("comfyui.wait")[-1].attributes
 
 
-async def test_two_who_wait_count_as_one_job(engine: DemoServer, told: Told) -> None:
+async def test_telemetry_two_waits_count_one_job(
+    engine: DemoServer, records: TelemetryRecords
+) -> None:
     engine.faults = Faults(test_nodes=True)
-    before = told.metric("comfyui.jobs", engine.port, outcome="succeeded") or 0
+    before = records.metric("comfyui.jobs", engine.port, outcome="succeeded") or 0
     async with open_client("async", engine.url) as client:
         prompt_id = await client.queue_prompt(sleeper(0.3))
         await asyncio.gather(*(client.wait_for_completion(prompt_id) for _ in range(2)))
-    assert len(told.spans("comfyui.wait")) == 2
-    assert told.metric("comfyui.jobs", engine.port, outcome="succeeded") == before + 1
+    assert len(records.spans("comfyui.wait")) == 2
+    assert records.metric("comfyui.jobs", engine.port, outcome="succeeded") == before + 1
 
 
 @BOTH
-async def test_the_depth_of_the_queue_is_measured(
-    kind: str, engine: DemoServer, told: Told
+async def test_telemetry_records_the_queue_depth(
+    kind: str, engine: DemoServer, records: TelemetryRecords
 ) -> None:
     engine.faults = Faults(test_nodes=True)
     async with open_client(kind, engine.url) as client:
@@ -225,11 +233,13 @@ async def test_the_depth_of_the_queue_is_measured(
         await until_running(client, running)
         await client.cancel(running)
         await client.wait_for_completion(await client.queue_prompt(image_graph(2)))
-    assert told.metric("comfyui.queue.depth", engine.port) is not None
+    assert records.metric("comfyui.queue.depth", engine.port) is not None
 
 
 @BOTH
-async def test_the_trace_goes_on_in_the_headers_but_not_to_strangers(kind: str, told: Told) -> None:
+async def test_telemetry_requests_carry_the_traceparent_of_their_span(
+    kind: str, records: TelemetryRecords
+) -> None:
     def handler(request: Request) -> bytes:
         if request.path.startswith("/ws"):
             return response(status=404)
@@ -247,7 +257,7 @@ async def test_the_trace_goes_on_in_the_headers_but_not_to_strangers(kind: str, 
                 result = await client.run(image_graph(), timeout=10)
                 await client.download(result.files[0])
     spans = {
-        f"{span.context.span_id:016x}": span.name for span in told.exporter.get_finished_spans()
+        f"{span.context.span_id:016x}": span.name for span in records.exporter.get_finished_spans()
     }
     trace_id = f"{mine.get_span_context().trace_id:032x}"
     sent = {r.path.partition("?")[0]: r.headers.get("traceparent", "") for r in server.requests}
@@ -258,8 +268,8 @@ async def test_the_trace_goes_on_in_the_headers_but_not_to_strangers(kind: str, 
 
 
 @BOTH
-async def test_prompts_are_recorded_when_asked_and_keys_never(
-    kind: str, engine: DemoServer, told: Told
+async def test_record_prompts_exports_the_workflow_without_api_keys(
+    kind: str, engine: DemoServer, records: TelemetryRecords
 ) -> None:
     telemetry.record_prompts()
     try:
@@ -268,12 +278,12 @@ async def test_prompts_are_recorded_when_asked_and_keys_never(
             await client.queue_prompt(secret_graph(), extra_data=extra)
     finally:
         telemetry.record_prompts(on=False)
-    workflow = told.one("comfyui.submit").attributes["comfyui.workflow"]
+    workflow = records.one("comfyui.submit").attributes["comfyui.workflow"]
     assert json.loads(workflow) == secret_graph()
-    assert "sk-secret" not in told.all_text()
+    assert "sk-secret" not in records.all_text()
 
 
-def test_without_opentelemetry_nothing_of_it_is_imported(engine: DemoServer) -> None:
+def test_client_without_telemetry_imports_no_opentelemetry(engine: DemoServer) -> None:
     code = (
         "import sys; from comfy_ui.client import ComfyClient\n"
         "from tests.client.support import image_graph\n"
@@ -299,7 +309,7 @@ class Receiver:
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
-                receiver.take(self.path, body)
+                receiver.receive(self.path, body)
                 self.send_response(200)
                 self.send_header("content-length", "0")
                 self.end_headers()
@@ -310,19 +320,19 @@ class Receiver:
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
-    def take(self, path: str, body: bytes) -> None:
+    def receive(self, path: str, body: bytes) -> None:
         if path == "/v1/traces":
             for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                self._note(resource)
+                self._add_service(resource)
                 for scope in resource.scope_spans:
                     self.spans += scope.spans
         elif path == "/v1/metrics":
             for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
-                self._note(resource)
+                self._add_service(resource)
                 for scope in resource.scope_metrics:
                     self.metrics |= {metric.name for metric in scope.metrics}
 
-    def _note(self, resource: Any) -> None:
+    def _add_service(self, resource: Any) -> None:
         self.services |= {
             attribute.value.string_value
             for attribute in resource.resource.attributes
@@ -332,12 +342,12 @@ class Receiver:
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    made = Receiver()
-    thread = threading.Thread(target=made.server.serve_forever, daemon=True)
+    new_receiver = Receiver()
+    thread = threading.Thread(target=new_receiver.server.serve_forever, daemon=True)
     thread.start()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    yield new_receiver
+    new_receiver.server.shutdown()
+    new_receiver.server.server_close()
     thread.join()
 
 
@@ -354,7 +364,7 @@ def run_cli(engine: DemoServer, tmp_path: Any, **environment: str) -> subprocess
 
 
 @pytest.mark.parametrize("service", ["", "my-service"])
-def test_the_command_line_exports_where_the_environment_says(
+def test_cli_exports_to_the_endpoint_of_the_environment(
     engine: DemoServer, receiver: Receiver, tmp_path: Any, service: str
 ) -> None:
     named = {"OTEL_SERVICE_NAME": service} if service else {}
@@ -369,7 +379,7 @@ def test_the_command_line_exports_where_the_environment_says(
     assert [secret for secret in SECRETS if secret in str(receiver.spans)] == []
 
 
-def test_only_what_is_wanted_is_exported(
+def test_cli_exports_traces_only_if_metrics_are_disabled(
     engine: DemoServer, receiver: Receiver, tmp_path: Any
 ) -> None:
     run_cli(
@@ -380,17 +390,17 @@ def test_only_what_is_wanted_is_exported(
         COMFY_UI_TRACE_PROMPTS="1",
     )
     assert receiver.metrics == set()
-    assert "a cat nobody may see" in str(receiver.spans)
+    assert "a secret cat" in str(receiver.spans)
 
 
 @pytest.mark.slow
-def test_a_receiver_that_is_away_costs_no_job(engine: DemoServer, tmp_path: Any) -> None:
-    nobody = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
-    run_cli(engine, tmp_path, OTEL_EXPORTER_OTLP_TIMEOUT="1", **nobody)
+def test_cli_offline_receiver_does_not_fail_the_job(engine: DemoServer, tmp_path: Any) -> None:
+    offline = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    run_cli(engine, tmp_path, OTEL_EXPORTER_OTLP_TIMEOUT="1", **offline)
     assert list(tmp_path.glob("*.png"))
 
 
-def test_without_the_extra_the_command_line_says_how_to_get_it(
+def test_heed_environment_without_extra_logs_the_install_hint(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(telemetry, "check_feature", lambda _: False)
@@ -401,7 +411,7 @@ def test_without_the_extra_the_command_line_says_how_to_get_it(
     assert "comfy-ui[observability]" in caplog.text
 
 
-def test_providers_that_are_there_are_left_alone(told: Told) -> None:
+def test_setup_existing_providers_are_kept(records: TelemetryRecords) -> None:
     before = trace.get_tracer_provider(), metrics.get_meter_provider()
     telemetry.setup()
     assert (trace.get_tracer_provider(), metrics.get_meter_provider()) == before

@@ -1,4 +1,4 @@
-"""From the prompt to the picture, as a person does it."""
+"""From the prompt to the image on Create."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def saved(painter: Any) -> dict[str, Path]:
 
 
 @pytest.mark.quick
-def test_a_prompt_becomes_a_picture_before_ones_eyes(
+def test_generate_streams_previews_and_downloads_the_original(
     page: Any, painter: Any, tmp_path: Path
 ) -> None:
     page.evaluate(WATCH_JS)
@@ -67,7 +67,7 @@ def test_a_prompt_becomes_a_picture_before_ones_eyes(
     assert "a quiet harbour at dawn" in json.dumps(graph)
 
 
-def test_a_reload_in_mid_run_shows_the_same_job_still_drawing(page: Any) -> None:
+def test_stage_reload_during_run_shows_the_same_job(page: Any) -> None:
     generate(page, "a long one", steps=40)
     page.wait_for_selector(".stage.running img.preview")
     job = page.get_attribute("#stage .stage", "data-job")
@@ -79,8 +79,8 @@ def test_a_reload_in_mid_run_shows_the_same_job_still_drawing(page: Any) -> None
     assert page.get_attribute("#stage .stage", "data-job") == job
 
 
-def test_stop_ends_the_run_and_says_so(page: Any) -> None:
-    generate(page, "one that is not wanted", steps=60)
+def test_stop_cancels_the_running_job(page: Any) -> None:
+    generate(page, "a cancelled one", steps=60)
     page.wait_for_selector(".stage.running")
     page.click("#stop")
     page.wait_for_selector(".stage.cancelled")
@@ -88,7 +88,7 @@ def test_stop_ends_the_run_and_says_so(page: Any) -> None:
     page.wait_for_function("document.querySelector('#generate').textContent.trim() === 'Generate'")
 
 
-def test_shift_x_stops_but_not_while_typing(page: Any) -> None:
+def test_shift_x_stops_unless_typing(page: Any) -> None:
     generate(page, "text", steps=60)
     page.wait_for_selector(".stage.running")
     page.focus("#prompt textarea")
@@ -101,7 +101,7 @@ def test_shift_x_stops_but_not_while_typing(page: Any) -> None:
     page.wait_for_selector(".stage.cancelled")
 
 
-def test_a_second_job_waits_its_turn(page: Any) -> None:
+def test_generate_second_job_waits_for_the_first(page: Any) -> None:
     generate(page, "the first", steps=30)
     page.wait_for_selector(".stage.running")
     first = page.get_attribute("#stage .stage", "data-job")
@@ -114,7 +114,7 @@ def test_a_second_job_waits_its_turn(page: Any) -> None:
     assert page.locator("#results .thumb").nth(1).get_attribute("title") == "the first"
 
 
-def test_the_video_preset_makes_a_video_that_plays(page: Any) -> None:
+def test_generate_video_preset_result_plays(page: Any) -> None:
     page.click(".picker > summary")
     page.click(".option[data-preset=wan21_t2v_1_3b]")
     page.wait_for_selector("form.settings[data-preset=wan21_t2v_1_3b]")
@@ -126,9 +126,7 @@ def test_the_video_preset_makes_a_video_that_plays(page: Any) -> None:
     page.wait_for_selector("#results .thumb .badge")
 
 
-def test_a_failing_node_is_told_with_advice_its_details_are_folded_and_it_is_tried_again(
-    page: Any, painter: Any
-) -> None:
+def test_failed_job_shows_hint_and_folded_details_and_retries_once(page: Any, painter: Any) -> None:
     painter.faults = Faults(oom_at="KSampler")
     try:
         generate(page, "too large", steps=4, seed=77)
@@ -141,7 +139,7 @@ def test_a_failing_node_is_told_with_advice_its_details_are_folded_and_it_is_tri
     assert page.is_visible("#stage pre")
     page.wait_for_function("document.querySelector('#generate').textContent.trim() === 'Generate'")
     page.fill("#prompt textarea", "another thought")
-    page.dblclick("#stage [data-do=retry-job]")  # some people always do
+    page.dblclick("#stage [data-do=retry-job]")  # a double click must retry once
     page.wait_for_selector(".stage.succeeded :text('Seed 77')")
     assert page.input_value("#prompt textarea") == "another thought"
     page.get_by_role("tab", name="Queue").click()
@@ -149,13 +147,13 @@ def test_a_failing_node_is_told_with_advice_its_details_are_folded_and_it_is_tri
     assert page.locator(".line-past .job:has-text('too large')").count() == 2
 
 
-def test_an_empty_prompt_is_told_and_nothing_is_queued(page: Any) -> None:
+def test_generate_empty_prompt_shows_a_notice(page: Any) -> None:
     page.fill("#prompt textarea", "   ")
     page.click("#generate")
     page.wait_for_selector("#notice :text('Enter a prompt first')")
 
 
-def test_results_are_reused_in_whole_or_in_part(page: Any) -> None:
+def test_reuse_buttons_apply_seed_prompt_or_all(page: Any) -> None:
     generate(page, "a fern in ink", steps=5, seed=4242)
     page.wait_for_selector(".stage.succeeded :text('Seed 4242')")
     page.fill("#prompt textarea", "something else")
@@ -175,7 +173,7 @@ def test_results_are_reused_in_whole_or_in_part(page: Any) -> None:
     page.wait_for_function("document.querySelector('[name=steps]')?.value === '5'")
 
 
-def test_from_a_result_one_goes_on_keeps_it_or_drops_it(page: Any) -> None:
+def test_result_card_stars_compares_deletes_and_forwards(page: Any) -> None:
     for prompt in ("the rival", "the subject"):
         generate(page, prompt, steps=2, width=256, height=256)
         page.wait_for_selector(f"#stage img.final[alt='{prompt}']")
@@ -199,7 +197,7 @@ def test_from_a_result_one_goes_on_keeps_it_or_drops_it(page: Any) -> None:
         page.wait_for_selector(taken, state="attached")
 
 
-def test_the_large_view_leafs_through_results_and_closes(page: Any) -> None:
+def test_viewer_arrow_keys_change_and_escape_closes(page: Any) -> None:
     generate(page, "for the viewer", steps=3)
     page.wait_for_selector(".stage.succeeded")
     page.wait_for_selector("#results .thumb[title='for the viewer']")
@@ -212,7 +210,7 @@ def test_the_large_view_leafs_through_results_and_closes(page: Any) -> None:
     page.wait_for_selector("#viewer", state="detached")
 
 
-def test_enhance_offers_a_draft_and_never_overwrites(page: Any) -> None:
+def test_enhance_draft_replaces_the_prompt_only_on_use(page: Any) -> None:
     page.fill("#prompt textarea", "a cat")
     page.click("#enhance")
     page.wait_for_selector("#draft .draft-text")
@@ -241,7 +239,7 @@ def test_enhance_offers_a_draft_and_never_overwrites(page: Any) -> None:
     assert page.input_value("#prompt textarea") == "a cat"
 
 
-def test_changing_the_preset_keeps_prompt_seed_and_edited_values(page: Any) -> None:
+def test_picker_change_keeps_prompt_seed_and_edited_values(page: Any) -> None:
     page.fill("#prompt textarea", "keep me")
     set_field(page, "seed", 77)
     set_field(page, "steps", 13)
@@ -251,10 +249,10 @@ def test_changing_the_preset_keeps_prompt_seed_and_edited_values(page: Any) -> N
     assert page.input_value("#prompt textarea") == "keep me"
     assert page.input_value("[name=seed]") == "77"
     assert page.input_value("[name=steps]") == "13"
-    assert page.input_value("[name=cfg]") != "1"  # not edited: the new preset's own
+    assert page.input_value("[name=cfg]") != "1"  # not edited: the new preset's default
 
 
-def test_sizes_are_chosen_by_name_and_swapped(page: Any) -> None:
+def test_size_shapes_are_chosen_by_name_and_swapped(page: Any) -> None:
     page.click(".shape:has-text('Landscape')")
     shown = page.inner_text(".size-now")
     wide, high = (int(n) for n in re.findall(r"\d+", shown))
@@ -264,7 +262,7 @@ def test_sizes_are_chosen_by_name_and_swapped(page: Any) -> None:
     assert page.inner_text(".size-now") == f"{high} × {wide}"
 
 
-def test_the_filter_finds_a_field_under_advanced(page: Any) -> None:
+def test_advanced_filter_shows_matching_fields_only(page: Any) -> None:
     page.click(".advanced summary")
     page.fill(".advanced .filter", "sched")
     shown = page.locator(".advanced .field:visible")
@@ -272,14 +270,14 @@ def test_the_filter_finds_a_field_under_advanced(page: Any) -> None:
     assert "Scheduler" in shown.inner_text()
 
 
-def test_numbers_and_sliders_follow_each_other(page: Any) -> None:
+def test_number_and_slider_stay_in_sync(page: Any) -> None:
     set_field(page, "steps", 21)
     assert page.input_value("input[data-for=f-steps]") == "21"
     page.locator("input[data-for=f-steps]").fill("30")
     assert page.input_value("[name=steps]") == "30"
 
 
-def test_ctrl_shift_enter_runs_before_the_other_waiting_jobs(page: Any) -> None:
+def test_ctrl_shift_enter_runs_before_other_waiting_jobs(page: Any) -> None:
     generate(page, "long", steps=40)
     page.wait_for_selector(".stage.running")
     for prompt, keys in (
@@ -296,7 +294,7 @@ def test_ctrl_shift_enter_runs_before_the_other_waiting_jobs(page: Any) -> None:
     assert titles.index("waits") < titles.index("overtakes")  # newest first
 
 
-def test_a_picture_goes_up_and_a_result_becomes_an_input(page: Any, tmp_path: Path) -> None:
+def test_upload_and_use_as_input_run_image_to_image(page: Any, tmp_path: Path) -> None:
     page.click(".picker > summary")
     page.fill(".options .filter", "picture to picture")
     page.click(".option[data-preset=sdxl_img2img]")
@@ -319,7 +317,7 @@ def test_a_picture_goes_up_and_a_result_becomes_an_input(page: Any, tmp_path: Pa
     page.wait_for_selector("#results .thumb[title='from a result']")
 
 
-def test_what_is_no_picture_is_refused(page: Any, tmp_path: Path) -> None:
+def test_upload_invalid_image_is_refused(page: Any, tmp_path: Path) -> None:
     page.click(".picker > summary")
     page.click(".option[data-preset=sdxl_img2img]")
     page.wait_for_selector("form.settings[data-preset=sdxl_img2img]")

@@ -1,4 +1,4 @@
-"""A grid of variations, from the menu beside Generate to its sheet in the Library."""
+"""A grid of variations, from the Generate menu to its contact sheet in the Library."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.browser.support import set_field
 pytestmark = pytest.mark.browser
 
 
-def test_a_grid_is_counted_before_it_is_queued_and_ends_in_a_sheet(page: Any) -> None:
+def test_grid_dialog_counts_results_and_creates_a_contact_sheet(page: Any) -> None:
     page.fill("#prompt textarea", "a red kite over dunes")
     set_field(page, "width", 256)
     set_field(page, "height", 256)
@@ -41,7 +41,7 @@ def test_a_grid_is_counted_before_it_is_queued_and_ends_in_a_sheet(page: Any) ->
     page.wait_for_selector(".library .thumb[data-name='grid-steps-prompt.webp']")
 
 
-def test_a_grid_asks_once_and_the_next_press_is_a_single_job_again(page: Any) -> None:
+def test_grid_dialog_closed_leaves_a_single_job_request(page: Any) -> None:
     page.fill("#prompt textarea", "a boat")
     page.evaluate("""() => {
       localStorage.setItem('comfy-ui.grid', JSON.stringify([{name: 'steps', values: '1, 2'}]));
@@ -49,6 +49,6 @@ def test_a_grid_asks_once_and_the_next_press_is_a_single_job_again(page: Any) ->
     }""")
     page.wait_for_selector("#grid .counted:has-text('2 results')")
     page.keyboard.press("Escape")
-    asked = page.evaluate("window.comfy.request()")
-    assert "grid" not in asked
-    assert asked["times"] == 1
+    request = page.evaluate("window.comfy.request()")
+    assert "grid" not in request
+    assert request["times"] == 1

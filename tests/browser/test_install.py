@@ -1,4 +1,4 @@
-"""The app can be installed: Chromium finds nothing in the way."""
+"""Chromium's checks for an installable app."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pytest
 pytestmark = pytest.mark.browser
 
 
-def test_chromium_would_install_the_app(page: Any) -> None:
+def test_manifest_makes_the_app_installable(page: Any) -> None:
     browser = page.context.new_cdp_session(page)
-    found = browser.send("Page.getAppManifest")
-    assert found["errors"] == []
-    manifest = json.loads(found["data"])
+    result = browser.send("Page.getAppManifest")
+    assert result["errors"] == []
+    manifest = json.loads(result["data"])
     assert manifest["name"] == "comfy-ui"
     assert browser.send("Page.getInstallabilityErrors")["installabilityErrors"] in (
         [],
-        [{"errorId": "in-incognito", "errorArguments": []}],  # as every context of a test is
+        [{"errorId": "in-incognito", "errorArguments": []}],  # every test context is incognito
     )
     for icon in manifest["icons"]:
         size = page.evaluate(
@@ -33,7 +33,7 @@ def test_chromium_would_install_the_app(page: Any) -> None:
         assert icon["sizes"] in ("any", size)
 
 
-def test_the_bar_of_the_installed_app_has_the_colour_of_the_page(page: Any) -> None:
+def test_theme_color_matches_the_page_background(page: Any) -> None:
     bar = "document.querySelector('meta[name=theme-color]').content"
     page.click(".tool.when-light")
     page.wait_for_function(f"{bar} === getComputedStyle(document.body).backgroundColor")

@@ -1,4 +1,4 @@
-"""The page speaks the language of who looks at it, and leaves alone what people wrote."""
+"""Languages: the page is translated, texts written by users are not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def tab(page: Any, name: str) -> None:
     page.click(f"#tabs button[data-tab-id={name}]")
 
 
-def test_no_text_of_create_queue_and_library_is_left_in_english(
+def test_german_page_has_no_untranslated_texts(
     person: Callable[..., Any],
 ) -> None:
     page = person(locale="de-DE")
@@ -36,7 +36,7 @@ def test_no_text_of_create_queue_and_library_is_left_in_english(
     page.fill("#prompt textarea", " ")
     page.click("#generate")
     page.wait_for_selector("#notice :text('Geben Sie zuerst einen Prompt ein.')")
-    for prompt in ("Landscape", "Nothing found"):  # words of ours, in somebody's mouth
+    for prompt in ("Landscape", "Nothing found"):  # prompts that equal texts of the page
         generate(page, prompt, steps=30, width=256, height=256)
     page.wait_for_selector(".stage.running :text('Zeichnet')")
     tab(page, "queue")
@@ -63,10 +63,10 @@ def test_no_text_of_create_queue_and_library_is_left_in_english(
     tab(page, "queue")
     page.wait_for_selector(".line-past .job.succeeded .phase:has-text('Fertig')")
     missed = page.evaluate("[...window.comfy.missed]")
-    assert missed == [], f"to be said in assets/locales: {missed}"
+    assert missed == [], f"missing in assets/locales: {missed}"
 
 
-def test_what_a_dropped_file_needs_is_shown_in_every_language(person: Callable[..., Any]) -> None:
+def test_dropped_file_requirements_are_shown_in_japanese(person: Callable[..., Any]) -> None:
     page = person(locale="ja")
     page.wait_for_selector("#generate:text-is('生成')")
     drop(page, UNKNOWN, "a.json", "application/json")
@@ -75,7 +75,7 @@ def test_what_a_dropped_file_needs_is_shown_in_every_language(person: Callable[.
     assert page.is_visible("#workflows")
 
 
-def test_a_language_is_chosen_in_the_head_and_kept(person: Callable[..., Any]) -> None:
+def test_language_menu_switches_and_keeps_the_draft(person: Callable[..., Any]) -> None:
     page = person(locale="en-GB")
     assert page.inner_text("#generate") == "Generate"
     page.fill("#prompt textarea", "kept")
@@ -100,7 +100,7 @@ ALL_SEEN_JS = """() => {
 
 
 @pytest.mark.parametrize("width", [360, 390])
-def test_german_fits_a_phone(person: Callable[..., Any], width: int) -> None:
+def test_german_page_fits_a_phone(person: Callable[..., Any], width: int) -> None:
     page = person(locale="de-DE", size={**support.PHONE, "width": width}, has_touch=True)
     page.wait_for_selector("#generate:text-is('Erzeugen')")
     assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,4 +1,4 @@
-"""The Library: find again what was made, and go on from it."""
+"""The Library: search, selection, comparison, import."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ PROMPTS = ("a red kite over dunes", "a blue boat at dawn", "a quiet forest in sn
 
 
 @pytest.fixture(scope="module")
-def shelf(browser: Any, app: str) -> str:
-    """The app with three pictures of one person."""
+def app_with_items(browser: Any, app: str) -> str:
+    """The app with three images of one user."""
     context = browser.new_context()
     context.set_default_timeout(30_000)
     page = support.open_page(context, app)
@@ -33,7 +33,7 @@ def shelf(browser: Any, app: str) -> str:
 
 
 @pytest.fixture
-def library(shelf: str, person: Callable[..., Any]) -> Any:
+def library(app_with_items: str, person: Callable[..., Any]) -> Any:
     """A wide page that shows the Library."""
     return opened(person())
 
@@ -45,10 +45,10 @@ def opened(page: Any) -> Any:
 
 
 def prompts(page: Any) -> list[str]:
-    found: list[str] = page.eval_on_selector_all(
+    texts: list[str] = page.eval_on_selector_all(
         ".library .thumb", "all => all.map((e) => e.dataset.promptText)"
     )
-    return found
+    return texts
 
 
 def tile(page: Any, prompt: str) -> Any:
@@ -59,7 +59,7 @@ def wait_count(page: Any, count: int) -> None:
     page.wait_for_function(f"document.querySelectorAll('.library .tile').length === {count}")
 
 
-def test_the_newest_comes_first_under_its_day_and_search_narrows_while_typing(library: Any) -> None:
+def test_library_lists_newest_first_by_day_and_filters_while_typing(library: Any) -> None:
     assert prompts(library)[:3] == [*reversed(PROMPTS)]
     assert library.inner_text(".library .day h2 >> nth=0") == "Today"
     everything = len(prompts(library))
@@ -78,14 +78,14 @@ def test_the_newest_comes_first_under_its_day_and_search_narrows_while_typing(li
     )
 
 
-def test_the_keyboard_alone_stars_finds_and_recalls(library: Any) -> None:
+def test_library_keyboard_stars_filters_and_recalls(library: Any) -> None:
     library.keyboard.press("ArrowDown")
     library.keyboard.press("ArrowRight")
     assert library.evaluate("document.activeElement.dataset.promptText") == PROMPTS[1]
     library.keyboard.press(".")
     library.wait_for_selector(".mark-star[aria-pressed=true]")
     library.check(".find [name=starred]", force=True)
-    # Other tests have starred some, too.
+    # Other tests have starred items too.
     library.wait_for_selector(".library .mark-star[aria-pressed=false]", state="detached")
     assert PROMPTS[1] in prompts(library)
     assert PROMPTS[0] not in prompts(library)
@@ -107,7 +107,7 @@ def test_the_keyboard_alone_stars_finds_and_recalls(library: Any) -> None:
     assert library.input_value("#prompt textarea") == PROMPTS[0]
 
 
-def test_delete_can_be_undone_also_in_the_large_view(library: Any) -> None:
+def test_viewer_delete_can_be_undone(library: Any) -> None:
     before = prompts(library)
     tile(library, PROMPTS[2]).locator(".thumb").click()
     library.wait_for_selector("#viewer .detail")
@@ -122,7 +122,7 @@ def test_delete_can_be_undone_also_in_the_large_view(library: Any) -> None:
     assert prompts(opened(library)) == before
 
 
-def test_two_pictures_are_compared_with_a_slider(library: Any) -> None:
+def test_compare_two_images_moves_the_slider(library: Any) -> None:
     for prompt in PROMPTS[:2]:
         tile(library, prompt).locator(".thumb").click(modifiers=["Control"])
     assert library.inner_text(".selection .picked") == "2 selected"
@@ -141,7 +141,7 @@ def test_two_pictures_are_compared_with_a_slider(library: Any) -> None:
     library.wait_for_selector(".selection", state="hidden")
 
 
-def test_a_selection_comes_as_a_zip_with_the_original_bytes(
+def test_library_zip_of_selection_has_the_original_bytes(
     library: Any, painter: Any, tmp_path: Path
 ) -> None:
     library.click("[data-do=picking]")
@@ -157,7 +157,7 @@ def test_a_selection_comes_as_a_zip_with_the_original_bytes(
             assert archive.read(name) == originals[name].read_bytes()
 
 
-def test_a_picture_is_animated_by_a_preset_that_does_that(library: Any) -> None:
+def test_viewer_animate_opens_an_image_to_video_preset(library: Any) -> None:
     tile(library, PROMPTS[0]).locator(".thumb").click()
     library.click("#viewer [data-what=animate]")
     library.wait_for_selector(
@@ -167,8 +167,8 @@ def test_a_picture_is_animated_by_a_preset_that_does_that(library: Any) -> None:
     assert library.input_value("#prompt textarea") == PROMPTS[0]
 
 
-def test_a_phone_shows_the_library_without_sideways_scrolling(
-    shelf: str, person: Callable[..., Any]
+def test_library_on_a_phone_does_not_scroll_sideways(
+    app_with_items: str, person: Callable[..., Any]
 ) -> None:
     page = opened(person(size=support.PHONE, has_touch=True))
     width = "document.documentElement.scrollWidth"
@@ -184,7 +184,7 @@ def test_a_phone_shows_the_library_without_sideways_scrolling(
     assert page.inner_text(".selection .picked") == "1 selected"
 
 
-def test_a_folder_is_imported_and_what_is_kept_is_told(
+def test_library_import_adds_a_folder_and_shows_used_space(
     browser: Any, painter: Any, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"

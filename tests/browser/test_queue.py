@@ -1,4 +1,4 @@
-"""The Queue: an owner's jobs while they run and wait."""
+"""The Queue: a user's running and waiting jobs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ NAMES_JS = "all => all.map((e) => e.textContent)"
 
 
 @pytest.fixture
-def full(person: Callable[..., Any], painter: Any) -> Iterator[Any]:
-    """A page on the Queue: one long job runs, another is handed over, four wait."""
+def full_queue(person: Callable[..., Any], painter: Any) -> Iterator[Any]:
+    """A page on the Queue: one long job runs, one is at the server, four wait."""
     page = person()
     with support.slowly(painter):
         for prompt, steps in (("long", 100), ("next", 100), *((name, 2) for name in "abcd")):
@@ -30,7 +30,7 @@ def full(person: Callable[..., Any], painter: Any) -> Iterator[Any]:
 
 
 def stop_all(page: Any) -> None:
-    """Leave an empty queue for the next test."""
+    """Empty the queue for the next test."""
     page.evaluate("""async () => {
       await fetch('queue/clear', {method: 'POST', body: '{}'});
       for (const row of document.querySelectorAll('.line-now .job'))
@@ -56,51 +56,49 @@ def row(page: Any, prompt: str) -> Any:
     return page.locator(f".job:has(.said-by:text-is('{prompt}'))").first
 
 
-def test_jobs_are_moved_by_keyboard_mouse_and_button_and_stay_so(full: Any) -> None:
-    assert waiting(full) == [*"abcd"]
-    row(full, "c").locator(".grip").focus()
-    full.keyboard.press("ArrowUp")
-    wait_for(full, "acbd")
-    row(full, "d").locator("[data-do=first-job]").click()
-    wait_for(full, "dacb")
-    grip, end = (row(full, name).locator(".grip").bounding_box() for name in "db")
-    full.mouse.move(grip["x"] + 8, grip["y"] + 8)
-    full.mouse.down()
-    full.mouse.move(end["x"] + 8, end["y"] + end["height"] + 20, steps=5)
-    full.mouse.up()
-    wait_for(full, "acbd")
-    full.wait_for_timeout(600)  # what the server says comes at most this late
-    assert waiting(full) == [*"acbd"]
-    full.reload()
-    full.get_by_role("tab", name="Queue").click()
-    wait_for(full, "acbd")
+def test_queue_moves_by_keyboard_mouse_and_button_persist(full_queue: Any) -> None:
+    assert waiting(full_queue) == [*"abcd"]
+    row(full_queue, "c").locator(".grip").focus()
+    full_queue.keyboard.press("ArrowUp")
+    wait_for(full_queue, "acbd")
+    row(full_queue, "d").locator("[data-do=first-job]").click()
+    wait_for(full_queue, "dacb")
+    grip, end = (row(full_queue, name).locator(".grip").bounding_box() for name in "db")
+    full_queue.mouse.move(grip["x"] + 8, grip["y"] + 8)
+    full_queue.mouse.down()
+    full_queue.mouse.move(end["x"] + 8, end["y"] + end["height"] + 20, steps=5)
+    full_queue.mouse.up()
+    wait_for(full_queue, "acbd")
+    full_queue.wait_for_timeout(600)  # the next server event arrives by then
+    assert waiting(full_queue) == [*"acbd"]
+    full_queue.reload()
+    full_queue.get_by_role("tab", name="Queue").click()
+    wait_for(full_queue, "acbd")
 
 
-def test_a_waiting_job_is_changed_in_its_place(full: Any) -> None:
-    row(full, "b").locator("[data-do=edit-job]").click()
-    full.wait_for_selector("#editing")
-    full.wait_for_function("document.querySelector('#prompt textarea')?.value === 'b'")
-    assert full.input_value("form.settings [name=steps]") == "2"
-    generate(full, "B", steps=3)
-    full.wait_for_selector("#editing", state="detached")
-    full.get_by_role("tab", name="Queue").click()
-    wait_for(full, "aBcd")
+def test_queue_edit_replaces_the_job_in_its_place(full_queue: Any) -> None:
+    row(full_queue, "b").locator("[data-do=edit-job]").click()
+    full_queue.wait_for_selector("#editing")
+    full_queue.wait_for_function("document.querySelector('#prompt textarea')?.value === 'b'")
+    assert full_queue.input_value("form.settings [name=steps]") == "2"
+    generate(full_queue, "B", steps=3)
+    full_queue.wait_for_selector("#editing", state="detached")
+    full_queue.get_by_role("tab", name="Queue").click()
+    wait_for(full_queue, "aBcd")
 
 
-def test_one_or_all_are_cancelled_and_a_stopped_one_is_tried_again(full: Any) -> None:
-    row(full, "a").locator("[data-do=cancel-job]").click()
-    wait_for(full, "bcd")
-    full.click(".queue [data-do=clear-queue]")
-    wait_for(full, "")
-    assert full.locator(".line-now .job").count() == 2  # what ComfyUI has goes on
-    full.wait_for_selector(".line-past .job.cancelled:has-text('d')")
-    full.locator(".line-past .job.cancelled [data-do=retry-job]").first.click()
-    full.wait_for_selector(".line-now .job.waits")
+def test_queue_cancel_one_cancel_all_and_retry(full_queue: Any) -> None:
+    row(full_queue, "a").locator("[data-do=cancel-job]").click()
+    wait_for(full_queue, "bcd")
+    full_queue.click(".queue [data-do=clear-queue]")
+    wait_for(full_queue, "")
+    assert full_queue.locator(".line-now .job").count() == 2  # jobs at the server continue
+    full_queue.wait_for_selector(".line-past .job.cancelled:has-text('d')")
+    full_queue.locator(".line-past .job.cancelled [data-do=retry-job]").first.click()
+    full_queue.wait_for_selector(".line-now .job.waits")
 
 
-def test_the_running_job_shows_its_preview_and_its_end_without_a_click(
-    page: Any, painter: Any
-) -> None:
+def test_queue_running_job_updates_until_its_end(page: Any, painter: Any) -> None:
     generate(page, "watched", steps=10)
     page.get_by_role("tab", name="Queue").click()
     page.wait_for_selector(".line-now .job.running img.cover[src^='data:']")
@@ -121,27 +119,27 @@ def test_the_running_job_shows_its_preview_and_its_end_without_a_click(
     page.wait_for_selector(".line-past .job.succeeded:has-text('too large')")
 
 
-def test_the_stream_is_silent_while_nothing_changes_and_closed_when_left(page: Any) -> None:
+def test_queue_stream_is_silent_when_idle_and_closed_on_leave(page: Any) -> None:
     page.evaluate("""() => {
-      window.told = 0;
+      window.messages = 0;
       const Stream = window.EventSource;
       window.EventSource = class extends Stream {
         constructor(...all) {
           super(...all);
           window.stream = this;
-          this.addEventListener('message', () => window.told++);
+          this.addEventListener('message', () => window.messages++);
         }
       };
     }""")
     page.get_by_role("tab", name="Queue").click()
-    page.wait_for_function("window.told === 1")
+    page.wait_for_function("window.messages === 1")
     page.wait_for_timeout(1500)
-    assert page.evaluate("window.told") == 1
+    assert page.evaluate("window.messages") == 1
     page.get_by_role("tab", name="Create").click()
     page.wait_for_function("window.stream.readyState === EventSource.CLOSED")
 
 
-def test_a_phone_shows_the_queue_without_sideways_scrolling(person: Callable[..., Any]) -> None:
+def test_queue_on_a_phone_does_not_scroll_sideways(person: Callable[..., Any]) -> None:
     page = person(size=support.PHONE, has_touch=True)
     for prompt in ("long " * 30, "one", "two"):
         generate(page, prompt, steps=30)
@@ -153,7 +151,7 @@ def test_a_phone_shows_the_queue_without_sideways_scrolling(person: Callable[...
     stop_all(page)
 
 
-def test_the_menu_makes_several_with_seeds_one_after_the_other(page: Any) -> None:
+def test_generate_menu_runs_twice_with_the_seed_step(page: Any) -> None:
     page.click(".menu > summary")
     page.click(".menu [data-times='2']")
     page.fill("#seed-step", "10")
@@ -168,7 +166,7 @@ def test_the_menu_makes_several_with_seeds_one_after_the_other(page: Any) -> Non
     ) == ["110", "100"]
 
 
-def test_the_menu_runs_first_and_cancels_what_waits(person: Callable[..., Any]) -> None:
+def test_generate_menu_runs_next_and_cancels_waiting_jobs(person: Callable[..., Any]) -> None:
     page = person()
     for prompt in ("long", "next", "a"):
         generate(page, prompt, steps=60)

@@ -49,7 +49,7 @@ def draft_text(page: Any) -> str:
     return str(page.inner_text("#draft .draft-text"))
 
 
-def test_the_whole_dialogue_of_a_draft(page: Any, llm: LlmServer) -> None:
+def test_enhance_draft_streams_is_edited_used_and_undone(page: Any, llm: LlmServer) -> None:
     written = "a cat asleep on a sunlit sill, dust in the air"
     llm.replies = [says_prompt(written, between_s=0.12)]
     page.fill(PROMPT, "a cat awake")
@@ -76,7 +76,9 @@ def test_the_whole_dialogue_of_a_draft(page: Any, llm: LlmServer) -> None:
     assert page.input_value(PROMPT) == "a cat awake"
 
 
-def test_a_draft_is_stopped_while_it_comes_and_generate_is_free(page: Any, llm: LlmServer) -> None:
+def test_enhance_stop_ends_the_draft_while_generate_stays_enabled(
+    page: Any, llm: LlmServer
+) -> None:
     llm.replies = [says_prompt("a cat " + "and one more thing of it " * 60, between_s=0.1)]
     gone = llm.gone
     page.fill(PROMPT, "a cat")
@@ -104,7 +106,7 @@ def press_stop(page: Any, llm: LlmServer, words: int) -> None:
     page.mouse.down()
 
 
-def test_a_stop_pressed_while_the_text_grows_is_a_stop(page: Any, llm: LlmServer) -> None:
+def test_enhance_stop_pressed_while_text_grows_stops(page: Any, llm: LlmServer) -> None:
     press_stop(page, llm, 60)
     tall = "document.querySelector('#draft .draft-text').offsetHeight"
     height = page.evaluate(tall)
@@ -113,7 +115,7 @@ def test_a_stop_pressed_while_the_text_grows_is_a_stop(page: Any, llm: LlmServer
     page.wait_for_selector("#draft .draft", state="detached", timeout=10_000)
 
 
-def test_a_stop_pressed_as_the_draft_is_done_takes_none(page: Any, llm: LlmServer) -> None:
+def test_enhance_stop_pressed_as_draft_completes_discards_draft(page: Any, llm: LlmServer) -> None:
     press_stop(page, llm, 4)
     page.wait_for_selector("#draft .draft:not(.writing)")
     page.mouse.up()
@@ -121,7 +123,7 @@ def test_a_stop_pressed_as_the_draft_is_done_takes_none(page: Any, llm: LlmServe
     assert page.input_value(PROMPT) == "a cat"
 
 
-def test_markup_of_a_model_is_never_markup_here(page: Any, llm: LlmServer) -> None:
+def test_enhance_draft_with_markup_is_shown_as_text(page: Any, llm: LlmServer) -> None:
     llm.replies = [says_prompt(EVIL, between_s=0.02)]
     page.fill(PROMPT, "a cat")
     page.click("#enhance")
@@ -137,7 +139,7 @@ def test_markup_of_a_model_is_never_markup_here(page: Any, llm: LlmServer) -> No
     page.wait_for_selector("#draft .draft", state="detached")
 
 
-def test_a_failing_model_leaves_it_to_the_rules_and_says_so(page: Any, llm: LlmServer) -> None:
+def test_enhance_failing_model_falls_back_to_the_rules(page: Any, llm: LlmServer) -> None:
     llm.replies = [Reply(status=401)]
     page.fill(PROMPT, "a cat")
     page.click("#enhance")
@@ -146,7 +148,7 @@ def test_a_failing_model_leaves_it_to_the_rules_and_says_so(page: Any, llm: LlmS
     assert "requires an API key" in page.inner_text("#draft")
 
 
-def test_style_and_strength_are_chosen_kept_and_sent(page: Any, llm: LlmServer) -> None:
+def test_enhance_style_is_stored_and_sent(page: Any, llm: LlmServer) -> None:
     llm.replies = [says_prompt("old postcard of a cat")]
     page.fill(PROMPT, "a cat")
     page.click("#enhance")
@@ -168,7 +170,7 @@ def test_style_and_strength_are_chosen_kept_and_sent(page: Any, llm: LlmServer) 
     assert page.input_value("#draft [data-wish=style]") == "Postcard"
 
 
-def test_a_system_prompt_of_ones_own_is_kept_and_sent(page: Any, llm: LlmServer) -> None:
+def test_enhance_own_system_prompt_is_stored_and_sent(page: Any, llm: LlmServer) -> None:
     llm.replies = [says_prompt("a cat, salt in its fur")]
     page.fill(PROMPT, "a cat")
     page.click("#enhance")
@@ -184,7 +186,7 @@ def test_a_system_prompt_of_ones_own_is_kept_and_sent(page: Any, llm: LlmServer)
     assert page.input_value("#draft [data-wish=system]") == "Write as a sailor would."
 
 
-def test_a_style_is_seen_before_it_is_used_and_the_old_prompt_is_kept(page: Any) -> None:
+def test_styles_dialog_previews_before_use_and_keeps_the_old_prompt(page: Any) -> None:
     page.click(".picker > summary")
     page.click(".option[data-preset=sdxl]")
     page.wait_for_selector("form.settings[data-preset=sdxl]")
@@ -207,7 +209,7 @@ def test_a_style_is_seen_before_it_is_used_and_the_old_prompt_is_kept(page: Any)
     assert page.input_value(PROMPT) == "a cat."
 
 
-def test_styles_are_brought_from_elsewhere(page: Any, data_dir: Path) -> None:
+def test_styles_dialog_imports_a_file_and_refuses_an_invalid_one(page: Any, data_dir: Path) -> None:
     page.fill(PROMPT, "a cat")
     page.click("[data-do=styles]")
     style = {"name": "<b>sai</b>", "prompt": "line art of {prompt} . fine", "negative_prompt": ""}
@@ -230,7 +232,7 @@ DROP = """async () => {
 }"""
 
 
-def test_a_picture_is_described_where_a_model_sees_and_only_there(
+def test_describe_is_offered_only_with_a_vision_model(
     llm: LlmServer, person: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = person()
@@ -262,7 +264,7 @@ def test_a_picture_is_described_where_a_model_sees_and_only_there(
     assert draft_text(page) == "A red fox, asleep."
 
 
-def test_wildcards_are_chosen_by_the_seed_and_kept_with_the_result(page: Any) -> None:
+def test_wildcards_are_chosen_by_seed_and_stored_with_the_result(page: Any) -> None:
     prompt = "a __colour__ {fox|owl}"
     seen = "[...document.querySelectorAll('#results .thumb')].map(t => t.title)"
     seen += ".filter(t => /^a (crimson|azure) (fox|owl)$/.test(t))"
@@ -278,7 +280,7 @@ def test_wildcards_are_chosen_by_the_seed_and_kept_with_the_result(page: Any) ->
     page.wait_for_selector("#notice .notice:has-text(\"Did you mean 'colour'\")")
 
 
-def test_earlier_prompts_are_found_by_their_words(page: Any) -> None:
+def test_past_prompts_search_filters_by_words(page: Any) -> None:
     for prompt in ("a red fox", "a blue whale"):
         generate(page, prompt, steps=1)
         page.wait_for_selector(".stage.succeeded")
@@ -290,7 +292,7 @@ def test_earlier_prompts_are_found_by_their_words(page: Any) -> None:
     assert page.input_value(PROMPT) == "a red fox"
 
 
-def test_weights_follow_ctrl_and_arrows(page: Any) -> None:
+def test_ctrl_arrows_change_the_prompt_weight(page: Any) -> None:
     page.fill(PROMPT, "soft light")
     page.focus(PROMPT)
     page.keyboard.press("End")
@@ -302,7 +304,7 @@ def test_weights_follow_ctrl_and_arrows(page: Any) -> None:
     assert page.input_value(PROMPT) == "soft light"
 
 
-def test_tokens_are_counted_as_python_counts_them(page: Any, person: Callable[..., Any]) -> None:
+def test_token_count_matches_python(page: Any, person: Callable[..., Any]) -> None:
     from comfy_ui.prompts import count_tokens
 
     page.click(".picker > summary")

@@ -1,4 +1,4 @@
-"""From any workflow to a result, and files dropped on Create, as a person does it."""
+"""From a workflow to a result, and files dropped on Create."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SWITCH_JS = """(id) => new Promise((done) => {
   }).observe(document.querySelector('#form'), {subtree: true, childList: true, attributes: true});
   document.querySelector(`.option[data-preset="${id}"]`).click();
 })"""
-SWITCH_BOUND_MS = 1500  # 300 ms are wanted; CI's machines are shared
+SWITCH_BOUND_MS = 1500  # the goal is 300 ms; CI's machines are shared
 
 GRAPH: dict[str, Any] = {
     "1": {
@@ -94,7 +94,7 @@ def open_form(page: Any) -> None:
 
 
 def run(page: Any, result: str) -> None:
-    """Press Generate and wait for a result that was not there before."""
+    """Press Generate and wait for its result."""
     before = page.get_attribute("#stage .stage", "data-job") or ""
     page.click("#generate")
     page.wait_for_selector(f".stage.succeeded:not([data-job='{before}']) {result}")
@@ -102,23 +102,21 @@ def run(page: Any, result: str) -> None:
 
 @pytest.fixture
 def sources(painter: Any) -> Path:
-    """The engine has one official template, and one workflow that somebody saved in its editor."""
-    found = dict(templates())
+    """Give the engine one official template and one saved workflow."""
+    workflows = dict(templates())
     folder: Path = painter.folder / "templates"
     folder.mkdir(exist_ok=True)
     about = {"name": "text_to_video_wan", "title": "Wan: text to video", "openSource": True}
     index = [{"title": "Video", "type": "video", "templates": [about]}]
     (folder / "index.json").write_text(json.dumps(index))
-    (folder / "text_to_video_wan.json").write_text(json.dumps(found["text_to_video_wan"]))
+    (folder / "text_to_video_wan.json").write_text(json.dumps(workflows["text_to_video_wan"]))
     saved = painter.folder / "user" / "workflows"
     saved.mkdir(parents=True, exist_ok=True)
-    (saved / "My sound.json").write_text(json.dumps(found["audio_stable_audio_example"]))
+    (saved / "My sound.json").write_text(json.dumps(workflows["audio_stable_audio_example"]))
     return folder
 
 
-def test_an_official_template_and_a_saved_workflow_become_forms_and_results(
-    page: Any, sources: Path
-) -> None:
+def test_template_and_saved_workflow_open_forms_and_run(page: Any, sources: Path) -> None:
     to_workflows(page)
     page.click("summary:has-text('Official templates')")
     page.click(".source:has-text('Wan: text to video')")
@@ -144,13 +142,13 @@ def test_an_official_template_and_a_saved_workflow_become_forms_and_results(
     assert page.evaluate("document.querySelector('#stage audio').error") is None
 
 
-def test_a_list_that_grows_turns_no_workflow_into_another(page: Any, sources: Path) -> None:
+def test_workflow_list_growing_keeps_each_entry_clickable(page: Any, sources: Path) -> None:
     to_workflows(page)
     saved = page.wait_for_selector(".source[data-name='My sound.json']")
     open_file(page, GRAPH, "Grown.json")
     page.wait_for_selector("#opened h2:has-text('Grown')")
     open_form(page)
-    # There before somebody comes back to the list and aims at one of it.
+    # In the list before the user returns to it.
     page.wait_for_selector(".source-group [data-name^=grown]", state="attached")
     assert page.locator("#create").is_visible()
     to_workflows(page)
@@ -159,12 +157,12 @@ def test_a_list_that_grows_turns_no_workflow_into_another(page: Any, sources: Pa
     page.wait_for_selector("#opened h2:has-text('My sound')")
 
 
-def test_what_is_not_listed_is_said_and_asked_for_again(page: Any, sources: Path) -> None:
+def test_workflow_list_failed_templates_show_a_retry_button(page: Any, sources: Path) -> None:
     index = sources / "index.json"
-    whole = index.read_text()
+    complete = index.read_text()
     index.write_text("{")
     try:
-        # A ComfyUI that was looked at anew is asked for its templates anew.
+        # A refresh of the server reloads its templates.
         page.get_by_role("tab", name="Status").click()
         page.wait_for_selector("#presets .panel")
         to_workflows(page)
@@ -172,16 +170,16 @@ def test_what_is_not_listed_is_said_and_asked_for_again(page: Any, sources: Path
         assert page.is_visible(".source:has-text('My sound')")
         assert not page.is_visible("summary:has-text('Official templates')")
     finally:
-        index.write_text(whole)
+        index.write_text(complete)
     page.fill(".sources .filter", "wan: text")
     page.click(".unlisted button")
     page.wait_for_selector("summary:has-text('Official templates')")
     page.wait_for_selector(".unlisted", state="hidden")
-    # What somebody looks for stays found.
+    # The filter stays applied.
     assert not page.is_visible(".source:has-text('My sound')")
 
 
-def test_a_picture_becomes_a_3d_file_to_download(page: Any, tmp_path: Path) -> None:
+def test_mesh_preset_offers_a_glb_download(page: Any, tmp_path: Path) -> None:
     page.goto(f"{page.url.split('?')[0]}?preset=hunyuan3d_v2")
     page.wait_for_selector("form.settings[data-preset=hunyuan3d_v2]")
     picture = {"name": "a.png", "mimeType": "image/png", "buffer": picture_bytes("PNG", side=96)}
@@ -197,7 +195,7 @@ def test_a_picture_becomes_a_3d_file_to_download(page: Any, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", ["png", "mp4"])
-def test_a_dropped_file_asks_and_becomes_a_form_and_a_result(page: Any, kind: str) -> None:
+def test_dropped_file_apply_all_opens_a_form_and_runs(page: Any, kind: str) -> None:
     fields = {"prompt": json.dumps(GRAPH)}
     if kind == "png":
         content, mime = media.png(fields), "image/png"
@@ -216,7 +214,7 @@ def test_a_dropped_file_asks_and_becomes_a_form_and_a_result(page: Any, kind: st
     run(page, "img.final")
 
 
-def test_an_app_mode_file_shows_what_its_author_chose_and_runs(page: Any) -> None:
+def test_app_mode_file_shows_selected_inputs_and_runs(page: Any) -> None:
     to_workflows(page)
     open_file(page, APP_MODE, "Plain colour.json")
     page.wait_for_selector("#opened h2:has-text('Plain colour')")
@@ -232,7 +230,7 @@ def test_an_app_mode_file_shows_what_its_author_chose_and_runs(page: Any) -> Non
     page.wait_for_selector("form.settings[data-preset^=plain_colour]")
 
 
-def test_settings_of_another_program_go_into_the_chosen_preset(page: Any) -> None:
+def test_dropped_a1111_settings_fill_the_current_preset(page: Any) -> None:
     page.click(".picker > summary")
     page.click(".option[data-preset=sd15]")
     page.wait_for_selector("form.settings[data-preset=sd15]")
@@ -254,7 +252,7 @@ def test_settings_of_another_program_go_into_the_chosen_preset(page: Any) -> Non
     assert page.input_value("[name=negative]") == "blurry, bad"
 
 
-def test_what_cannot_be_used_gets_a_sentence(page: Any) -> None:
+def test_unusable_files_show_an_error_message(page: Any) -> None:
     drop(page, b"\0\xffnothing at all", "noise.png", "image/png")
     page.wait_for_selector("#dropped .trouble:has-text('This file cannot be read')")
     page.keyboard.press("Escape")
@@ -262,21 +260,21 @@ def test_what_cannot_be_used_gets_a_sentence(page: Any) -> None:
     page.wait_for_selector("#dropped:has-text('This file has no settings')")
     page.keyboard.press("Escape")
     to_workflows(page)
-    for content, told in (
+    for content, message in (
         (b"{ no json", "This is not JSON"),
         (b'{"a": 1}', "not a ComfyUI workflow"),
         (media.png({}), "The file carries no workflow"),
     ):
         open_file(page, content, "odd.json")
-        page.wait_for_selector(f"#workflow-trouble:has-text('{told}')")
+        page.wait_for_selector(f"#workflow-trouble:has-text('{message}')")
     unknown = {**GRAPH, "2": {**GRAPH["2"], "class_type": "<b>NoSuchNode</b>"}}
-    open_file(page, unknown, "lacking.json")
+    open_file(page, unknown, "missing_node.json")
     page.wait_for_selector("#opened .need.error:has-text('<b>NoSuchNode</b>')")
     assert "1 node missing" in page.inner_text("#opened .state")
     assert page.locator("#opened button:has-text('Open form')").count() == 0
 
 
-def test_missing_models_are_told_with_folder_and_link(page: Any) -> None:
+def test_workflow_report_lists_missing_models_with_folder(page: Any) -> None:
     to_workflows(page)
     loader = {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "a/none.safetensors"}}
     decode = {"class_type": "VAEDecode", "inputs": {"samples": ["4", 0], "vae": ["5", 2]}}
@@ -287,14 +285,14 @@ def test_missing_models_are_told_with_folder_and_link(page: Any) -> None:
     save = {"class_type": "SaveImage", "inputs": {"images": ["6", 0], "filename_prefix": "x"}}
     open_file(page, {"4": latent, "5": loader, "6": decode, "7": save}, "needy.json")
     page.wait_for_selector("#opened .need-models")
-    told = page.inner_text("#opened .need-models")
-    assert "a/none.safetensors" in told
-    assert "models/checkpoints" in told
+    text = page.inner_text("#opened .need-models")
+    assert "a/none.safetensors" in text
+    assert "models/checkpoints" in text
     copied = page.get_attribute("#opened [data-copy]", "data-copy")
     assert copied == "models/checkpoints/a/none.safetensors"
 
 
-def test_a_missing_model_is_fetched_and_the_workflow_is_ready(
+def test_model_download_resumes_and_makes_the_workflow_ready(
     page: Any, publisher: Publisher, painter: Any
 ) -> None:
     publisher.gate = threading.Event()
@@ -304,7 +302,7 @@ def test_a_missing_model_is_fetched_and_the_workflow_is_ready(
     page.click("#opened button:has-text('Download')")
     row = "#opened-side .download.running:has-text('fetched.safetensors')"
     page.wait_for_selector(f"{row}:has-text('2.1 MB of 4.2 MB')")
-    page.reload()  # the page may go; the download does not
+    page.reload()  # the download continues without the page
     to_workflows(page)
     page.wait_for_selector(f"{row}:has-text('2.1 MB of 4.2 MB')")
     page.click("#opened-side .download button:has-text('Stop')")
@@ -321,7 +319,7 @@ def test_a_missing_model_is_fetched_and_the_workflow_is_ready(
     assert arrived.read_bytes() == publisher.content
 
 
-def test_a_saved_preset_is_there_for_everybody_at_once(person: Callable[..., Any]) -> None:
+def test_save_as_preset_is_available_in_other_browsers(person: Callable[..., Any]) -> None:
     page, other = person(), person()
     to_workflows(page)
     page.click("summary:has-text('Paste JSON instead')")
@@ -342,7 +340,7 @@ def test_a_saved_preset_is_there_for_everybody_at_once(person: Callable[..., Any
     other.wait_for_selector("#notice:has-text(\"There is no preset 'gone' here\")")
 
 
-def test_a_form_of_a_hundred_fields_comes_at_once(page: Any) -> None:
+def test_form_with_100_fields_opens_quickly(page: Any) -> None:
     graph = {"0": {**GRAPH["1"]}}
     for number in range(1, 34):
         graph[str(number)] = {
@@ -374,7 +372,7 @@ def test_a_form_of_a_hundred_fields_comes_at_once(page: Any) -> None:
     print(f"switching to 100 fields: {min(taken):.0f} ms")
 
 
-def test_a_mask_is_painted_over_the_picture(page: Any) -> None:
+def test_mask_editor_paints_a_mask_for_inpainting(page: Any) -> None:
     page.click(".picker > summary")
     page.click(".option[data-preset=sdxl_inpaint]")
     page.wait_for_selector("form.settings[data-preset=sdxl_inpaint]")

@@ -1,4 +1,4 @@
-"""The command line, as people type it, over real sockets."""
+"""The command line, over real sockets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ GRAPH = {
 
 
 @pytest.fixture(autouse=True)
-def _own_data_folder(monkeypatch, tmp_path: Path) -> None:
+def _separate_data_dir(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("COMFY_UI_DATA_DIR", str(tmp_path / "data"))
 
 
@@ -42,7 +42,7 @@ def graph_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_preset_runs_and_saves_the_servers_bytes(engine, tmp_path: Path, capsys) -> None:
+def test_run_preset_saves_the_output_files(engine, tmp_path: Path, capsys) -> None:
     out = tmp_path / "out"
     status = run(
         [
@@ -63,22 +63,22 @@ def test_a_preset_runs_and_saves_the_servers_bytes(engine, tmp_path: Path, capsy
     )
     captured = capsys.readouterr()
     assert status == 0, captured.err
-    told = json.loads(captured.out)
-    (path,) = map(Path, told["files"])
+    result = json.loads(captured.out)
+    (path,) = map(Path, result["files"])
     with Image.open(path) as picture:
         graph = json.loads(picture.text["prompt"])
     assert [n["inputs"]["seed"] for n in graph.values() if "seed" in n["inputs"]] == [5]
     assert path.parent == out
 
 
-def test_a_workflow_file_runs_with_values_set(engine, graph_file, tmp_path, capsys) -> None:
+def test_run_workflow_file_applies_set_values(engine, graph_file, tmp_path, capsys) -> None:
     argv = ["run", str(graph_file), "--set", "width=96", "--comfyui", engine.url]
     assert run([*argv, "-o", str(tmp_path / "out"), "--quiet"]) == 0
     with Image.open(capsys.readouterr().out.strip()) as picture:
         assert picture.size == (96, 48)
 
 
-def test_wildcards_are_chosen_by_the_seed_and_told(engine, tmp_path: Path, capsys) -> None:
+def test_run_wildcards_are_chosen_by_seed_and_printed(engine, tmp_path: Path, capsys) -> None:
     folder = tmp_path / "data" / "wildcards"
     folder.mkdir(parents=True)
     (folder / "sea.txt").write_text("harbour\n")
@@ -93,17 +93,17 @@ def test_wildcards_are_chosen_by_the_seed_and_told(engine, tmp_path: Path, capsy
     assert json.loads(capsys.readouterr().out)["chosen"] == {"prompt": chosen["prompt"]}
 
 
-def test_a_local_picture_is_sent_up_for_a_file_input(engine, tmp_path: Path, capsys) -> None:
+def test_run_local_image_is_uploaded(engine, tmp_path: Path, capsys) -> None:
     picture = tmp_path / "mine.png"
     Image.new("RGB", (128, 96), "teal").save(picture)
     argv = ["run", "sdxl_img2img", "a harbour", "--set", f"image={picture}", "--set", "steps=2"]
     argv += ["--set", "megapixels=0.25", "--comfyui", engine.url, "-o", str(tmp_path / "out")]
     assert run([*argv, "--quiet"]) == 0, capsys.readouterr().err
-    with Image.open(capsys.readouterr().out.strip()) as made:
-        assert made.width > made.height
+    with Image.open(capsys.readouterr().out.strip()) as output:
+        assert output.width > output.height
 
 
-def test_a_missing_model_is_named_with_folder_and_address(tmp_path: Path, capsys) -> None:
+def test_run_missing_model_is_named(tmp_path: Path, capsys) -> None:
     from comfy_ui.demo import DemoServer
 
     with DemoServer(speed="instant").in_thread() as server:
@@ -112,12 +112,12 @@ def test_a_missing_model_is_named_with_folder_and_address(tmp_path: Path, capsys
     assert "nowhere.safetensors" in capsys.readouterr().err
 
 
-def test_the_embedded_engine_serves_where_asked(graph_file, tmp_path, capsys) -> None:
+def test_run_demo_uses_the_demo_engine(graph_file, tmp_path, capsys) -> None:
     assert run(["run", str(graph_file), "--demo", "-o", str(tmp_path), "--quiet"]) == 0
     assert Path(capsys.readouterr().out.strip()).exists()
 
 
-def test_check_says_what_is_wrong_and_exits_with_1(engine, tmp_path: Path, capsys) -> None:
+def test_check_missing_node_is_printed_and_exits_with_1(engine, tmp_path: Path, capsys) -> None:
     broken = {**GRAPH, "3": {"class_type": "NoSuchNode", "inputs": {}}}
     broken["2"] = {
         "class_type": "SaveImage",
@@ -129,12 +129,12 @@ def test_check_says_what_is_wrong_and_exits_with_1(engine, tmp_path: Path, capsy
     assert "NoSuchNode" in capsys.readouterr().out
 
 
-def test_check_is_content_with_a_good_workflow(engine, graph_file, capsys) -> None:
+def test_check_valid_workflow_exits_with_0(engine, graph_file, capsys) -> None:
     assert run(["check", str(graph_file), "--comfyui", engine.url]) == 0
     assert "can run" in capsys.readouterr().out
 
 
-def test_check_reads_the_sidecar_of_a_preset(engine, tmp_path: Path, capsys) -> None:
+def test_check_preset_sidecar_reports_its_errors(engine, tmp_path: Path, capsys) -> None:
     sidecar = tmp_path / "mine.toml"
     sidecar.with_suffix(".json").write_text(json.dumps(GRAPH))
     text = (
@@ -145,7 +145,7 @@ def test_check_reads_the_sidecar_of_a_preset(engine, tmp_path: Path, capsys) -> 
     sidecar.write_text(text)
     assert run(["check", str(sidecar), "--comfyui", engine.url]) == 0
     assert "This preset can run." in capsys.readouterr().out
-    for old, new, told in (
+    for old, new, message in (
         ('"1.width"', '"9.width"', "parameter 'width' writes to node '9', which is not in the"),
         ("min = 16", "min = 99999", "min 99999 is above max 2048"),
         ("min = 16", "min = 16\nmax = 32", "default that the server refuses"),
@@ -153,23 +153,23 @@ def test_check_reads_the_sidecar_of_a_preset(engine, tmp_path: Path, capsys) -> 
         sidecar.write_text(text.replace(old, new))
         status = run(["check", str(sidecar), "--comfyui", engine.url])
         captured = capsys.readouterr()
-        assert told in captured.out + captured.err
-        assert status == (0 if "refuses" in told else 1)
+        assert message in captured.out + captured.err
+        assert status == (0 if "refuses" in message else 1)
 
 
-def test_convert_of_an_api_file_needs_no_server(graph_file, tmp_path: Path) -> None:
+def test_convert_api_file_needs_no_server(graph_file, tmp_path: Path) -> None:
     out = tmp_path / "api.json"
     assert run(["convert", str(graph_file), "-o", str(out), "--comfyui", "http://127.0.0.1:9"]) == 0
     assert json.loads(out.read_text(encoding="utf-8")) == GRAPH
 
 
-def test_controls_are_listed(engine, graph_file, capsys) -> None:
+def test_controls_lists_roles(engine, graph_file, capsys) -> None:
     assert run(["controls", str(graph_file), "--json", "--comfyui", engine.url]) == 0
     roles = {control["role"] for control in json.loads(capsys.readouterr().out)}
     assert {"width", "height"} <= roles
 
 
-def test_the_node_list_is_kept_for_a_server_and_asked_for_again_by_check(
+def test_controls_caches_object_info_and_check_refreshes_it(
     engine, graph_file, tmp_path, capsys
 ) -> None:
     argv = ["controls", str(graph_file), "--json", "--comfyui", engine.url]
@@ -181,26 +181,26 @@ def test_the_node_list_is_kept_for_a_server_and_asked_for_again_by_check(
     path.write_text("{cut", encoding="utf-8")
     assert run(argv) == 0
     assert (kept(path) or {})["EmptyImage"]
-    keep(path, {"Other": {}})  # as if the nodes had been installed since
+    keep(path, {"Other": {}})  # as if the nodes were installed later
     assert run(["check", str(graph_file), "--comfyui", engine.url]) == 0
 
 
-def test_presets_are_listed(capsys) -> None:
+def test_presets_lists_shipped_presets(capsys) -> None:
     assert run(["presets"]) == 0
     assert "z_image_turbo" in capsys.readouterr().out
 
 
-def test_status_of_a_server_that_is_there(engine, capsys) -> None:
+def test_status_of_online_server_prints_its_url(engine, capsys) -> None:
     assert run(["status", "--comfyui", engine.url]) == 0
     assert engine.url in capsys.readouterr().out
 
 
-def test_status_of_a_server_that_is_not_there_exits_with_1(capsys) -> None:
+def test_status_of_offline_server_exits_with_1(capsys) -> None:
     assert run(["status", "--comfyui", "http://127.0.0.1:9"]) == 1
 
 
 @pytest.mark.parametrize(
-    ("argv", "told"),
+    ("argv", "message"),
     [
         (["run", "sdlx"], "Did you mean 'sdxl'"),
         (["run", "sd15", "--set", "stepz=3"], "Did you mean 'steps'"),
@@ -210,25 +210,27 @@ def test_status_of_a_server_that_is_not_there_exits_with_1(capsys) -> None:
         (["presets", "--comfyui", "http://x", "--log-level", "info"], None),
     ],
 )
-def test_bad_input_is_a_sentence_with_a_hint(engine, argv, told, capsys) -> None:
+def test_cli_invalid_arguments_print_a_hint_without_traceback(
+    engine, argv, message, capsys
+) -> None:
     status = run([*argv, "--comfyui", engine.url] if "--comfyui" not in argv else argv)
     captured = capsys.readouterr()
-    if told is None:
+    if message is None:
         assert status == 0
     else:
         assert status == 1
-        assert told in captured.err
+        assert message in captured.err
         assert "Traceback" not in captured.err
 
 
-def test_a_dead_server_is_a_sentence_with_a_hint(graph_file, capsys) -> None:
+def test_run_offline_server_prints_a_hint_without_traceback(graph_file, capsys) -> None:
     assert run(["run", str(graph_file), "--comfyui", "http://127.0.0.1:9"]) == 1
     captured = capsys.readouterr()
     assert "hint: " in captured.err
     assert "Traceback" not in captured.err
 
 
-def test_a_file_that_is_no_workflow_is_a_sentence(engine, tmp_path: Path, capsys) -> None:
+def test_run_file_without_json_prints_an_error(engine, tmp_path: Path, capsys) -> None:
     path = tmp_path / "notes.json"
     path.write_text("not json at all", encoding="utf-8")
     assert run(["run", str(path), "--comfyui", engine.url]) == 1
@@ -236,13 +238,13 @@ def test_a_file_that_is_no_workflow_is_a_sentence(engine, tmp_path: Path, capsys
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl+C is sent as a signal")
-def test_ctrl_c_cancels_the_job_on_the_server(tmp_path: Path) -> None:
+def test_run_ctrl_c_cancels_the_job_on_the_server(tmp_path: Path) -> None:
     from comfy_ui.client import ComfyClient
     from comfy_ui.demo import DemoServer
 
     with DemoServer(speed=4.0).in_thread() as server, ComfyClient(url=server.url) as client:
         command = [sys.executable, "-m", "comfy_ui", "run", "sd15", "a cat", "--set", "steps=100"]
-        # Whoever runs the tests in the background of a shell makes children ignore Ctrl+C.
+        # A shell that runs the tests in the background makes children ignore Ctrl+C.
         process = subprocess.Popen(
             [*command, "--comfyui", server.url, "-o", tmp_path],
             stderr=subprocess.PIPE,
@@ -255,19 +257,19 @@ def test_ctrl_c_cancels_the_job_on_the_server(tmp_path: Path) -> None:
                 assert time.monotonic() < deadline, "the job never started"
                 time.sleep(0.05)
             process.send_signal(signal.SIGINT)
-            _, told = process.communicate(timeout=20)
+            _, errors = process.communicate(timeout=20)
         finally:
             process.kill()
             process.communicate()
-        assert process.returncode == 130, told
-        assert "Cancelling" in told
+        assert process.returncode == 130, errors
+        assert "Cancelling" in errors
         queue = client.queue()
         assert not queue.running
         assert not queue.pending
         assert list(tmp_path.iterdir()) == []
 
 
-def test_users_are_added_listed_and_removed(tmp_path, capsys, monkeypatch) -> None:
+def test_users_adds_lists_and_removes_accounts(tmp_path, capsys, monkeypatch) -> None:
     folder = ["--data-dir", str(tmp_path)]
     monkeypatch.setattr("sys.stdin", io.StringIO("long enough\n"))
     assert run(["users", "--add", "anna", "--admin", *folder]) == 0
@@ -285,20 +287,20 @@ def publisher(tmp_path: Path, monkeypatch) -> Iterator[Publisher]:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
-    with publishing(authority) as found:
-        monkeypatch.setenv("COMFY_UI_DOWNLOAD_HOSTS", found.host)
-        yield found
+    with publishing(authority) as server:
+        monkeypatch.setenv("COMFY_UI_DOWNLOAD_HOSTS", server.host)
+        yield server
 
 
 @pytest.fixture
 def needy_file(publisher: Publisher, tmp_path: Path) -> Path:
-    """An editor file that says where its model comes from."""
+    """An editor file with the download URL of its model."""
     path = tmp_path / "needy.json"
     path.write_text(json.dumps(needy(publisher.url, "far.safetensors")))
     return path
 
 
-def test_missing_models_are_listed_and_fetched(
+def test_models_lists_and_download_fetches_missing_files(
     engine, publisher: Publisher, needy_file: Path, tmp_path: Path, capsys
 ) -> None:
     argv = [str(needy_file), "--comfyui", engine.url]
@@ -320,7 +322,7 @@ def test_missing_models_are_listed_and_fetched(
     assert "wants a login" in capsys.readouterr().err
 
 
-def test_the_engine_lacks_no_model_of_a_shipped_preset(engine, capsys) -> None:
+def test_models_of_shipped_presets_are_complete_on_the_demo_engine(engine, capsys) -> None:
     assert run(["models", "sdxl", "wan22_5b", "--comfyui", engine.url]) == 0
     assert "No model file is missing" in capsys.readouterr().out
     assert run(["models", "sdxll", "--comfyui", engine.url]) == 1
@@ -339,7 +341,7 @@ def _own_preset(data_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("preset", ["sdxl", "mine"])
-def test_check_takes_the_id_of_a_shipped_or_own_preset(
+def test_check_accepts_shipped_and_own_preset_ids(
     preset: str, engine, tmp_path: Path, capsys
 ) -> None:
     _own_preset(tmp_path / "data")
@@ -347,7 +349,7 @@ def test_check_takes_the_id_of_a_shipped_or_own_preset(
     assert "This preset can run." in capsys.readouterr().out
 
 
-def test_run_takes_the_id_of_an_own_preset(engine, tmp_path: Path, capsys) -> None:
+def test_run_accepts_own_preset_ids(engine, tmp_path: Path, capsys) -> None:
     _own_preset(tmp_path / "data")
     argv = ["run", "mine", "--set", "width=96", "--comfyui", engine.url, "--quiet"]
     assert run([*argv, "-o", str(tmp_path / "out")]) == 0, capsys.readouterr().err
@@ -355,7 +357,7 @@ def test_run_takes_the_id_of_an_own_preset(engine, tmp_path: Path, capsys) -> No
         assert picture.size == (96, 48)
 
 
-def test_controls_takes_the_id_of_a_preset(engine, tmp_path: Path, capsys) -> None:
+def test_controls_accepts_preset_ids(engine, tmp_path: Path, capsys) -> None:
     _own_preset(tmp_path / "data")
     assert run(["controls", "mine", "--json", "--comfyui", engine.url]) == 0
     (width,) = json.loads(capsys.readouterr().out)
@@ -364,15 +366,13 @@ def test_controls_takes_the_id_of_a_preset(engine, tmp_path: Path, capsys) -> No
     assert capsys.readouterr().out.split()[:3] == ["width", "width", "Width"]
 
 
-def test_convert_takes_the_id_of_a_preset_and_leaves_prefixes_unchanged(
-    tmp_path: Path, capsys
-) -> None:
+def test_convert_accepts_preset_ids_and_keeps_file_name_prefixes(tmp_path: Path, capsys) -> None:
     _own_preset(tmp_path / "data")
     assert run(["convert", "mine", "--comfyui", "http://127.0.0.1:9"]) == 0
     assert json.loads(capsys.readouterr().out) == GRAPH
 
 
-def test_presets_and_models_know_own_presets(engine, tmp_path: Path, capsys) -> None:
+def test_presets_and_models_include_own_presets(engine, tmp_path: Path, capsys) -> None:
     _own_preset(tmp_path / "data")
     assert run(["presets"]) == 0
     assert "mine" in capsys.readouterr().out.split()

@@ -1,7 +1,7 @@
-"""The page before a real ComfyUI without models: ``COMFYUI_URL=… pytest -m live`` this file.
+"""The page with a real ComfyUI without models: ``COMFYUI_URL=… pytest -m live`` this file.
 
-Everything that needs no weights, on the way that people go: a preset of one's own, an official
-template, a saved workflow, a picture, a video and an App-mode file, each to its result.
+Everything that needs no model files: an own preset, an official template, a saved workflow, an
+image, a video and an App-mode file, each to its result.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tests.workflow import media
 
 pytestmark = [pytest.mark.browser, pytest.mark.live]
 
-SCALES = 8  # takes a while at a large size
+SCALES = 8  # takes some seconds at a large size
 INVERTED = {**GRAPH, "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}}}
 COLOURS = {
     "1": {"class_type": "PrimitiveStringMultiline", "inputs": {"value": ""}},
@@ -104,11 +104,11 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
 
 @pytest.fixture
 def app(real: Real) -> str:
-    """In place of the app before the embedded engine."""
+    """Replaces the app with the demo engine."""
     return real.url
 
 
-def test_a_preset_of_ones_own_from_two_files_to_the_servers_bytes(
+def test_own_preset_runs_and_downloads_the_original_bytes(
     person: Callable[..., Any], real: Real, tmp_path: Path
 ) -> None:
     page = person()
@@ -118,8 +118,8 @@ def test_a_preset_of_ones_own_from_two_files_to_the_servers_bytes(
     (presets / "colours.toml").write_text(SIDECAR)
     page.goto(f"{real.url}?preset=colours")  # no restart
     page.wait_for_selector("form.settings[data-preset=colours]")
-    said = f"a quiet colour {uuid.uuid4()}"
-    page.fill("#prompt textarea", said)
+    prompt = f"a quiet colour {uuid.uuid4()}"
+    page.fill("#prompt textarea", prompt)
     set_field(page, "seed", 8960)
     page.keyboard.press("Control+Enter")
     page.wait_for_selector(".stage.running, .stage.succeeded")
@@ -131,17 +131,15 @@ def test_a_preset_of_ones_own_from_two_files_to_the_servers_bytes(
     with Image.open(target) as picture:
         graph = json.loads(picture.text["prompt"])
         assert picture.size == (256, 256)
-    assert graph["1"]["inputs"]["value"] == said
+    assert graph["1"]["inputs"]["value"] == prompt
     assert graph["3"]["inputs"]["color"] == 8960
     with ComfyClient(url=real.comfyui) as client:
         (newest,) = client.recent(max_items=1)
-        (made,) = client.wait_for_completion(newest).images
-        assert client.download(made) == target.read_bytes()
+        (image,) = client.wait_for_completion(newest).images
+        assert client.download(image) == target.read_bytes()
 
 
-def test_a_long_run_is_watched_left_found_again_and_stopped(
-    person: Callable[..., Any], real: Real
-) -> None:
+def test_stage_long_run_survives_a_reload_and_stops(person: Callable[..., Any], real: Real) -> None:
     page = person()
     page.goto(f"{real.url}?preset=colours")
     page.wait_for_selector("form.settings[data-preset=colours]")
@@ -164,9 +162,7 @@ def test_a_long_run_is_watched_left_found_again_and_stopped(
     assert (len(queue.running), len(queue.pending)) == (0, 0)
 
 
-def test_an_official_template_becomes_a_form_and_a_result(
-    person: Callable[..., Any], real: Real
-) -> None:
+def test_official_template_opens_a_form_and_runs(person: Callable[..., Any], real: Real) -> None:
     page = person()
     to_workflows(page)
     title = "utility_interpolation_image_upscale"
@@ -177,15 +173,13 @@ def test_an_official_template_becomes_a_form_and_a_result(
     page.wait_for_selector("#opened .state:has-text('Ready')")
     open_form(page)
     page.wait_for_selector("form.settings")
-    given = {"name": "a.png", "mimeType": "image/png", "buffer": picture_bytes("PNG", side=96)}
-    page.set_input_files("#form input[type=file]", given)
+    upload = {"name": "a.png", "mimeType": "image/png", "buffer": picture_bytes("PNG", side=96)}
+    page.set_input_files("#form input[type=file]", upload)
     page.wait_for_selector(".upload.filled")
     run(page, "img.final")
 
 
-def test_a_saved_workflow_becomes_a_form_and_a_result(
-    person: Callable[..., Any], real: Real
-) -> None:
+def test_saved_workflow_opens_a_form_and_runs(person: Callable[..., Any], real: Real) -> None:
     name = f"Saved {uuid.uuid4().hex[:8]}"
     path = f"workflows/{name}.json"
     with ComfyClient(url=real.comfyui) as client:
@@ -204,7 +198,7 @@ def test_a_saved_workflow_becomes_a_form_and_a_result(
 
 
 @pytest.mark.parametrize("kind", ["png", "mp4"])
-def test_a_dropped_file_becomes_a_form_and_a_result(person: Callable[..., Any], kind: str) -> None:
+def test_dropped_file_opens_a_form_and_runs(person: Callable[..., Any], kind: str) -> None:
     fields = {"prompt": json.dumps(INVERTED)}
     if kind == "png":
         content, mime = media.png(fields), "image/png"
@@ -220,7 +214,7 @@ def test_a_dropped_file_becomes_a_form_and_a_result(person: Callable[..., Any], 
     run(page, "img.final")
 
 
-def test_an_app_mode_file_becomes_a_form_and_a_result(person: Callable[..., Any]) -> None:
+def test_app_mode_file_opens_a_form_and_runs(person: Callable[..., Any]) -> None:
     page = person()
     to_workflows(page)
     open_file(page, APP_MODE, "Plain colour.json")

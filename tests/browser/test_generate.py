@@ -1,4 +1,4 @@
-"""Presses of Generate: in their order, each as the form was, none lost, none twice."""
+"""Generate: presses keep their order and form values; none is lost or sent twice."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tests.browser.test_queue import stop_all, wait_for, waiting
 
 pytestmark = pytest.mark.browser
 
-TRIES = 3  # of a press that gets no answer
+TRIES = 3  # of a press without a response
 
 
 @pytest.fixture
 def busy(person: Callable[..., Any], painter: Any) -> Iterator[Any]:
-    """A page whose next jobs wait: one runs, another is handed over."""
+    """A page whose next jobs wait: one job runs, one is at the server."""
     page = person()
     with slowly(painter):
         for prompt in ("long", "next"):
@@ -32,7 +32,7 @@ def busy(person: Callable[..., Any], painter: Any) -> Iterator[Any]:
 
 
 def hold(page: Any, prompt: str) -> list[Any]:
-    """Keep back every request that brings this prompt; ``continue_()`` lets one go."""
+    """Hold every request with this prompt; ``continue_()`` releases one."""
     held: list[Any] = []
 
     def look(route: Any) -> None:
@@ -45,13 +45,13 @@ def hold(page: Any, prompt: str) -> list[Any]:
     return held
 
 
-def test_a_press_that_is_slow_on_its_way_is_not_overtaken(busy: Any) -> None:
+def test_generate_slow_request_keeps_the_order(busy: Any) -> None:
     held = hold(busy, "first")
     generate(busy, "first", steps=2)
     busy.wait_for_timeout(100)
     for prompt in ("second", "third"):
         generate(busy, prompt, steps=2)
-    busy.wait_for_timeout(700)  # long enough for the others, if they would not wait
+    busy.wait_for_timeout(700)  # enough for the others if they did not wait
     assert len(held) == 1
     held[0].continue_()
     busy.get_by_role("tab", name="Queue").click()
@@ -60,7 +60,7 @@ def test_a_press_that_is_slow_on_its_way_is_not_overtaken(busy: Any) -> None:
     assert waiting(busy) == ["first", "second", "third"]
 
 
-def test_a_press_takes_the_form_as_it_was_at_that_moment(busy: Any) -> None:
+def test_generate_uses_the_form_at_the_time_of_the_press(busy: Any) -> None:
     busy.click(".advanced summary")
     busy.evaluate("""() => {
       const steps = document.querySelector('form.settings [name=steps]');
@@ -91,7 +91,7 @@ def test_a_press_takes_the_form_as_it_was_at_that_moment(busy: Any) -> None:
         )
 
 
-def test_presses_before_the_page_is_left_are_all_taken(busy: Any) -> None:
+def test_generate_before_reload_queues_all_presses(busy: Any) -> None:
     held = hold(busy, "one")
     generate(busy, "one", steps=2)
     for prompt in ("two", "three"):
@@ -121,7 +121,7 @@ LOSE_JS = """([lost, arrives]) => {
 }"""
 
 
-def test_a_press_that_did_not_reach_the_server_is_told_and_the_next_goes_on(busy: Any) -> None:
+def test_generate_unreachable_server_shows_a_toast_and_recovers(busy: Any) -> None:
     busy.evaluate(LOSE_JS, [TRIES, False])
     generate(busy, "away", steps=2)
     busy.wait_for_selector("#toast:has-text('Connection lost')")
@@ -132,21 +132,21 @@ def test_a_press_that_did_not_reach_the_server_is_told_and_the_next_goes_on(busy
 
 
 @pytest.mark.parametrize("lost", [1, TRIES])
-def test_a_press_whose_answer_is_lost_makes_one_job(busy: Any, lost: int) -> None:
+def test_generate_lost_response_creates_one_job(busy: Any, lost: int) -> None:
     busy.evaluate(LOSE_JS, [lost, True])
     generate(busy, "once", steps=2)
-    if lost == TRIES:  # then it was told, and the person presses again
+    if lost == TRIES:  # an error was shown, and the user presses again
         busy.wait_for_selector("#toast:has-text('Connection lost')")
         busy.click("#generate")
-    generate(busy, "last", steps=2)  # goes when the one before it is answered
+    generate(busy, "last", steps=2)  # sent when the previous one has a response
     busy.get_by_role("tab", name="Queue").click()
     wait_for(busy, "oncelast")
-    # The queue shows a job before the page has the answer to its press.
+    # The queue shows a job before the page has the response to its press.
     busy.wait_for_function("all => window.jobs.length === all", arg=lost + 2)
     assert len({*busy.evaluate("window.jobs")}) == 2
 
 
-def test_a_try_again_whose_answer_is_lost_makes_one_job(busy: Any) -> None:
+def test_retry_lost_response_creates_one_job(busy: Any) -> None:
     generate(busy, "once", steps=2)
     busy.get_by_role("tab", name="Queue").click()
     wait_for(busy, "once")

@@ -1,4 +1,4 @@
-"""What holds everywhere: drafts, tabs side by side, colours, phone, keys, Status, first start."""
+"""The page as a whole: drafts, tabs, color scheme, phone, shortcuts, Status, first start."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.browser
 WIDTH_JS = "document.documentElement.scrollWidth"
 
 
-def test_drafts_survive_a_reload(page: Any) -> None:
+def test_form_reload_restores_the_draft(page: Any) -> None:
     page.fill("#prompt textarea", "half a thought")
     set_field(page, "steps", 17)
     page.click(".shape:has-text('Portrait')")
@@ -30,7 +30,7 @@ def test_drafts_survive_a_reload(page: Any) -> None:
     assert page.inner_text(".size-now") == size
 
 
-def test_a_chosen_preset_survives_a_reload(page: Any) -> None:
+def test_picker_reload_restores_the_preset(page: Any) -> None:
     page.click(".picker > summary")
     page.click(".option[data-preset=sd15]")
     page.wait_for_selector("form.settings[data-preset=sd15]")
@@ -40,7 +40,7 @@ def test_a_chosen_preset_survives_a_reload(page: Any) -> None:
     assert "Stable Diffusion 1.5" in page.inner_text(".picker > summary")
 
 
-def test_two_tabs_draw_the_same_job_and_either_may_stop_it(page: Any) -> None:
+def test_two_tabs_show_the_same_job_and_either_stops_it(page: Any) -> None:
     generate(page, "seen twice", steps=60)
     page.wait_for_selector(".stage.running")
     other = support.open_page(page.context, page.url)
@@ -53,7 +53,7 @@ def test_two_tabs_draw_the_same_job_and_either_may_stop_it(page: Any) -> None:
     assert not page.is_closed()
 
 
-def test_a_tab_that_comes_to_the_front_finds_the_running_job(page: Any) -> None:
+def test_stage_tab_becoming_visible_shows_the_running_job(page: Any) -> None:
     other = support.open_page(page.context, page.url)
     generate(page, "started elsewhere", steps=40)
     page.wait_for_selector(".stage.running")
@@ -64,7 +64,7 @@ def test_a_tab_that_comes_to_the_front_finds_the_running_job(page: Any) -> None:
     other.wait_for_selector(".stage.cancelled")
 
 
-def test_a_closed_tab_does_not_end_the_job(person: Callable[..., Any]) -> None:
+def test_job_continues_after_its_tab_is_closed(person: Callable[..., Any]) -> None:
     page = person()
     generate(page, "goes on alone", steps=30)
     page.wait_for_selector(".stage.running")
@@ -74,7 +74,7 @@ def test_a_closed_tab_does_not_end_the_job(person: Callable[..., Any]) -> None:
     later.wait_for_selector(f".stage[data-job='{job}'].succeeded")
 
 
-def test_dark_and_light_follow_the_system_and_then_the_choice(person: Callable[..., Any]) -> None:
+def test_color_scheme_follows_the_system_until_chosen(person: Callable[..., Any]) -> None:
     page = person(scheme="dark")
     colour = "getComputedStyle(document.querySelector('.panel, .stage')).backgroundColor"
     dark = page.evaluate(colour)
@@ -86,7 +86,7 @@ def test_dark_and_light_follow_the_system_and_then_the_choice(person: Callable[.
     assert page.evaluate(colour) == light
 
 
-def test_the_phone_layout_has_one_column_and_its_buttons_at_the_bottom(
+def test_phone_layout_has_one_column_and_buttons_at_the_bottom(
     person: Callable[..., Any],
 ) -> None:
     page = person(size=PHONE, has_touch=True)
@@ -110,7 +110,7 @@ def test_the_phone_layout_has_one_column_and_its_buttons_at_the_bottom(
     assert page.evaluate(WIDTH_JS) <= PHONE["width"]
 
 
-def test_on_a_phone_inputs_results_and_queue_are_one_touch_away(
+def test_phone_navigation_reaches_inputs_results_and_queue(
     person: Callable[..., Any], painter: Any
 ) -> None:
     page = person(size=PHONE, has_touch=True)
@@ -124,13 +124,13 @@ def test_on_a_phone_inputs_results_and_queue_are_one_touch_away(
     page.wait_for_function("document.querySelector('#stage').getBoundingClientRect().top < 60")
     go("inputs")
     page.wait_for_function("scrollY === 0")
-    with support.slowly(painter, step_s=30):  # nothing moves but the count
+    with support.slowly(painter, step_s=30):  # only the count changes
         generate(page, "counted below", steps=60)
         page.wait_for_selector(f"{badge}:text-is('1')")
         other = page.context.new_page()
         other.goto(page.url)
         other.wait_for_selector(".stage[data-live]")
-        generate(other, "counted too, by a page that nobody touches", steps=2)
+        generate(other, "counted too, by an idle page", steps=2)
         for each in (page, other):
             each.wait_for_selector(f"{badge}:text-is('2')")
         other.close()
@@ -142,7 +142,7 @@ def test_on_a_phone_inputs_results_and_queue_are_one_touch_away(
     page.wait_for_selector(".stage.cancelled")
 
 
-def test_the_question_mark_shows_the_keys_but_not_while_typing(page: Any) -> None:
+def test_question_mark_shows_the_shortcuts_unless_typing(page: Any) -> None:
     page.fill("#prompt textarea", "")
     page.focus("#prompt textarea")
     page.keyboard.press("?")
@@ -155,7 +155,7 @@ def test_the_question_mark_shows_the_keys_but_not_while_typing(page: Any) -> Non
     page.wait_for_selector("#keys", state="detached")
 
 
-def test_earlier_prompts_come_back_with_alt_and_arrows(page: Any) -> None:
+def test_alt_arrows_restore_earlier_prompts(page: Any) -> None:
     for prompt in ("the first prompt", "the second prompt"):
         generate(page, prompt, steps=2)
         page.wait_for_selector(f"#results .thumb[title='{prompt}']")
@@ -166,7 +166,7 @@ def test_earlier_prompts_come_back_with_alt_and_arrows(page: Any) -> None:
     assert page.input_value("#prompt textarea") == "the second prompt"
 
 
-def test_every_control_has_a_name_and_focus_can_be_seen(page: Any) -> None:
+def test_controls_have_names_and_visible_focus(page: Any) -> None:
     nameless = page.evaluate("""() => {
       const named = (e) => e.ariaLabel || e.title || e.textContent.trim() || e.labels?.length;
       return [...document.querySelectorAll('button, input, select, textarea, a[href]')]
@@ -179,7 +179,7 @@ def test_every_control_has_a_name_and_focus_can_be_seen(page: Any) -> None:
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
 
 
-def test_typing_is_answered_at_once(page: Any) -> None:
+def test_prompt_typing_latency_is_low(page: Any) -> None:
     page.focus("#prompt textarea")
     slowest = page.evaluate("""async () => {
       const box = document.querySelector('#prompt textarea');
@@ -193,31 +193,34 @@ def test_typing_is_answered_at_once(page: Any) -> None:
       }
       return worst;
     }""")
-    assert slowest < 250  # 100 ms on a machine of its own; this one is shared
+    assert slowest < 250  # 100 ms on an idle machine; CI's are shared
 
 
-def test_status_tells_about_the_server_the_presets_and_the_extras(page: Any, painter: Any) -> None:
+def test_status_tab_shows_server_presets_and_extras(page: Any, painter: Any) -> None:
     page.get_by_role("tab", name="Status").click()
     page.wait_for_selector("#presets .panel")
-    told = page.inner_text("#status")
-    assert painter.url in told
-    assert "Online" in told
-    assert re.search(r"\d\d of \d\d ready", told)
-    assert "observability" in told
+    text = page.inner_text("#status")
+    assert painter.url in text
+    assert "Online" in text
+    assert re.search(r"\d\d of \d\d ready", text)
+    assert "observability" in text
     page.click("#status .act:has-text('Stop my jobs')")
     page.wait_for_selector("#status-notice :text('You have no running jobs')")
 
 
-def test_a_wrong_address_is_refused_and_the_connection_stays(page: Any) -> None:
+def test_connect_invalid_address_keeps_the_connection(page: Any) -> None:
     page.get_by_role("tab", name="Status").click()
-    for address, told in (("ftp://elsewhere", "ftp address"), ("127.0.0.1:9", "Nothing answers")):
+    for address, message in (
+        ("ftp://elsewhere", "ftp address"),
+        ("127.0.0.1:9", "Nothing answers"),
+    ):
         page.fill("#address input, #address textarea", address)
         page.click("#connect")
-        page.wait_for_selector(f"#status-notice .notice:has-text('{told}')")
+        page.wait_for_selector(f"#status-notice .notice:has-text('{message}')")
         page.wait_for_selector("#server :text('Online')")
 
 
-def test_the_first_start_works_with_nothing_and_says_what_it_shows(
+def test_first_start_without_configuration_uses_the_demo_engine(
     browser: Any, tmp_path: Path
 ) -> None:
     with support.running_app(

@@ -1,4 +1,4 @@
-"""Every tab for everybody: axe-core finds nothing, and fingers find what they aim at."""
+"""Accessibility of every tab: no axe-core violations, and touch targets of 40 pixels."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.browser import support
 pytestmark = pytest.mark.browser
 
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-FOUND_JS = """async () => (await axe.run(document, {resultTypes: ['violations']})).violations
-  .flatMap((found) => found.nodes.map((node) => `${found.id}: ${node.html.slice(0, 160)}`))"""
+VIOLATIONS_JS = """async () => (await axe.run(document, {resultTypes: ['violations']})).violations
+  .flatMap((rule) => rule.nodes.map((node) => `${rule.id}: ${node.html.slice(0, 160)}`))"""
 # A checkbox is pressed by its label, which is larger, and a file is chosen by its label, too.
 TOUCHED = (
     "button, a[href], summary, select, textarea, label:has([type=checkbox]), "
@@ -40,7 +40,7 @@ TABS = {
 
 @pytest.fixture(scope="module")
 def used(browser: Any, app: str) -> str:
-    """The app with one result."""
+    """The app with one item."""
     context = browser.new_context()
     page = support.open_page(context, app)
     support.generate(page, "a kite over dunes", steps=2, width=256, height=256)
@@ -51,45 +51,45 @@ def used(browser: Any, app: str) -> str:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [support.WIDE, support.PHONE], ids=["wide", "phone"])
-def test_every_tab_is_accessible(
+def test_tabs_are_accessible(
     size: dict[str, int], scheme: str, used: str, person: Callable[..., Any]
 ) -> None:
     phone = size is support.PHONE
     page = person(size=size, scheme=scheme, has_touch=phone, reduced_motion="reduce")
     page.evaluate(AXE)
 
-    def look() -> None:
-        assert page.evaluate(FOUND_JS) == []
+    def check() -> None:
+        assert page.evaluate(VIOLATIONS_JS) == []
         assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
         if phone:
             assert page.evaluate(SMALL_JS) == []
 
     page.wait_for_selector(".stage.succeeded")
     page.evaluate(UNFOLD_JS)
-    look()
+    check()
     page.click(".picker > summary")
-    look()
+    check()
     page.click("h1")
     page.click(".menu > summary")
-    look()
+    check()
     page.click(".menu [data-do=grid]")
     page.select_option("#grid select >> nth=1", "sampler")
     page.wait_for_selector("#grid .offer")
-    look()
+    check()
     page.keyboard.press("Escape")
     for name, shown in TABS.items():
         page.get_by_role("tab", name=name).click()
         page.wait_for_selector(shown)
         page.evaluate(UNFOLD_JS)
-        look()
+        check()
     page.get_by_role("tab", name="Workflows").click()
     page.click(".source[data-name=sdxl]")
     page.wait_for_selector("#opened h2")
-    look()
+    check()
     page.get_by_role("tab", name="Library").click()
     page.click("[data-do=picking]")
-    look()
+    check()
     page.keyboard.press("Escape")
     page.click(".library .thumb >> nth=0")
     page.wait_for_selector("#viewer .detail")
-    look()
+    check()

@@ -1,0 +1,75 @@
+"""The notification when everything is done: only in the browser that asked for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.browser.support import generate
+
+pytestmark = pytest.mark.browser
+
+# Notifications and sounds are real; the script records them.
+HEARD_JS = """
+window.heard = {notices: [], notes: 0};
+window.Notification = class extends Notification {
+  constructor(title, options) { super(title, options); heard.notices.push([title, options.body]); }
+};
+window.OscillatorNode = class extends OscillatorNode {
+  constructor(...args) { super(...args); heard.notes += 1; }
+};
+"""
+AWAY_JS = """(state) => {
+  Object.defineProperty(document, 'visibilityState', {get: () => state, configurable: true});
+  document.dispatchEvent(new Event('visibilitychange'));
+}"""
+
+
+@pytest.fixture
+def notified_page(person: Callable[..., Any], app: str) -> Any:
+    page = person(permissions=["notifications"])
+    page.add_init_script(HEARD_JS)
+    page.reload()
+    page.wait_for_selector("form.settings")
+    page.wait_for_selector("#stage .stage")
+    return page
+
+
+def generate_in_background(page: Any, prompt: str) -> None:
+    """Generate an image while the page is hidden."""
+    generate(page, prompt, steps=10, width=256, height=256)
+    page.wait_for_selector(".stage[data-live]")
+    page.evaluate(AWAY_JS, "hidden")
+    page.wait_for_selector(f"#results .thumb[title='{prompt}']")
+    page.wait_for_selector(".stage.succeeded")
+
+
+def test_notify_me_shows_notification_and_title_and_optional_sound(notified_page: Any) -> None:
+    title = notified_page.title()
+    notified_page.click(".menu > summary")
+    assert not notified_page.is_visible("#with-sound")
+    notified_page.check("#tell-me")
+    notified_page.keyboard.press("Escape")
+    generate_in_background(notified_page, "with a notification")
+    notified_page.wait_for_function("heard.notices.length === 1")
+    assert notified_page.evaluate("heard") == {
+        "notices": [["Your images are ready", "with a notification"]],
+        "notes": 0,
+    }
+    assert notified_page.title() == "✓ Done"
+    notified_page.evaluate(AWAY_JS, "visible")
+    assert notified_page.title() == title
+    notified_page.evaluate("document.querySelector('.menu').open = true")
+    notified_page.check("#with-sound")
+    assert notified_page.evaluate("heard.notes") == 2  # checking the box plays it once
+    generate_in_background(notified_page, "with a sound")
+    notified_page.wait_for_function("heard.notes === 4")
+
+
+def test_notify_me_off_shows_no_notification(notified_page: Any) -> None:
+    title = notified_page.title()
+    generate_in_background(notified_page, "without notification")
+    assert notified_page.evaluate("heard") == {"notices": [], "notes": 0}
+    assert notified_page.title() == title
