@@ -204,7 +204,7 @@ def test_dropped_file_opens_a_form_and_runs(person: Callable[..., Any], kind: st
         content, mime = media.png(fields), "image/png"
     else:
         tags = {"movflags": "use_metadata_tags"}
-        content, mime = media.recorded("mp4", "libx264", fields, options=tags), "video/mp4"
+        content, mime = media.encode_av("mp4", "libx264", fields, options=tags), "video/mp4"
     page = person()
     drop(page, content, f"soft {kind}.{kind}", mime)
     page.wait_for_selector("#dropped:has-text('ComfyUI')")

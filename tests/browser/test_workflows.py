@@ -15,7 +15,7 @@ from tests.browser.support import set_field
 from tests.client.publisher import Publisher
 from tests.web.support import picture_bytes
 from tests.workflow import media
-from tests.workflow.official import needy, templates
+from tests.workflow.official_templates import template_with_model, templates
 
 pytestmark = pytest.mark.browser
 
@@ -201,7 +201,7 @@ def test_dropped_file_apply_all_opens_a_form_and_runs(page: Any, kind: str) -> N
         content, mime = media.png(fields), "image/png"
     else:
         tags = {"movflags": "use_metadata_tags"}
-        content, mime = media.recorded("mp4", "libx264", fields, options=tags), "video/mp4"
+        content, mime = media.encode_av("mp4", "libx264", fields, options=tags), "video/mp4"
     page.wait_for_selector("form.settings")
     before = page.get_attribute("form.settings", "data-preset")
     drop(page, content, f"blur of {kind}.{kind}", mime)
@@ -283,7 +283,7 @@ def test_workflow_report_lists_missing_models_with_folder(page: Any) -> None:
         "inputs": {"width": 64, "height": 64, "batch_size": 1},
     }
     save = {"class_type": "SaveImage", "inputs": {"images": ["6", 0], "filename_prefix": "x"}}
-    open_file(page, {"4": latent, "5": loader, "6": decode, "7": save}, "needy.json")
+    open_file(page, {"4": latent, "5": loader, "6": decode, "7": save}, "template_with_model.json")
     page.wait_for_selector("#opened .need-models")
     text = page.inner_text("#opened .need-models")
     assert "a/none.safetensors" in text
@@ -297,7 +297,7 @@ def test_model_download_resumes_and_makes_the_workflow_ready(
 ) -> None:
     publisher.gate = threading.Event()
     to_workflows(page)
-    open_file(page, needy(publisher.url, "fetched.safetensors"), "Fetched.json")
+    open_file(page, template_with_model(publisher.url, "fetched.safetensors"), "Fetched.json")
     page.wait_for_selector("#opened .state:has-text('1 model missing')")
     page.click("#opened button:has-text('Download')")
     row = "#opened-side .download.running:has-text('fetched.safetensors')"
@@ -309,7 +309,7 @@ def test_model_download_resumes_and_makes_the_workflow_ready(
     page.wait_for_selector("#opened-side .download.cancelled:has-text('stopped at 2.1 MB')")
     publisher.gate.set()
     publisher.gate = None
-    open_file(page, needy(publisher.url, "fetched.safetensors"), "Fetched.json")
+    open_file(page, template_with_model(publisher.url, "fetched.safetensors"), "Fetched.json")
     page.wait_for_selector("#opened .state:has-text('1 model missing')")
     page.click("#opened button:has-text('Download')")
     page.wait_for_selector("#opened-side .download.done")

@@ -19,7 +19,7 @@ from PIL import Image
 from comfy_ui.cli.main import run
 from comfy_ui.cli.object_info_cache import keep, kept
 from tests.client.publisher import WEIGHTS, Publisher, publishing
-from tests.workflow.official import needy
+from tests.workflow.official_templates import template_with_model
 
 GRAPH = {
     "1": {
@@ -296,7 +296,7 @@ def publisher(tmp_path: Path, monkeypatch) -> Iterator[Publisher]:
 def needy_file(publisher: Publisher, tmp_path: Path) -> Path:
     """An editor file with the download URL of its model."""
     path = tmp_path / "needy.json"
-    path.write_text(json.dumps(needy(publisher.url, "far.safetensors")))
+    path.write_text(json.dumps(template_with_model(publisher.url, "far.safetensors")))
     return path
 
 

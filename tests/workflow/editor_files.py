@@ -1,4 +1,4 @@
-"""Small editor-format files, and the node list of a small server, to try one rule at a time."""
+"""Small editor-format files and the object_info of a small server, for tests of single rules."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ def node_class(
     required: Json | None = None,
     optional: Json | None = None,
     *,
-    gives: tuple[str, ...] = (),
+    outputs: tuple[str, ...] = (),
     output_node: bool = False,
     **more: Any,
 ) -> Json:
-    """One entry of /object_info."""
+    """Return one entry of /object_info."""
     return {
         "input": {"required": required or {}, "optional": optional or {}},
-        "output": [*gives],
-        "output_name": [*gives],
+        "output": [*outputs],
+        "output_name": [*outputs],
         "output_node": output_node,
         **more,
     }
@@ -30,11 +30,11 @@ TEXT = ["STRING", {"multiline": True, "dynamicPrompts": True}]
 
 SERVER: Json = {
     "CheckpointLoaderSimple": node_class(
-        {"ckpt_name": [["a.safetensors", "b.safetensors"]]}, gives=("MODEL", "CLIP", "VAE")
+        {"ckpt_name": [["a.safetensors", "b.safetensors"]]}, outputs=("MODEL", "CLIP", "VAE")
     ),
     "CLIPTextEncode": node_class(
         {"text": TEXT, "clip": ["CLIP"]},
-        gives=("CONDITIONING",),
+        outputs=("CONDITIONING",),
         display_name="CLIP Text Encode (Prompt)",
     ),
     "EmptyLatentImage": node_class(
@@ -43,7 +43,7 @@ SERVER: Json = {
             "height": ["INT", {"default": 512, "min": 16, "max": 16384, "step": 8}],
             "batch_size": ["INT", {"default": 1, "min": 1, "max": 4096}],
         },
-        gives=("LATENT",),
+        outputs=("LATENT",),
     ),
     "KSampler": node_class(
         {
@@ -58,10 +58,10 @@ SERVER: Json = {
             "latent_image": ["LATENT"],
             "denoise": ["FLOAT", {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.01}],
         },
-        gives=("LATENT",),
+        outputs=("LATENT",),
     ),
-    "VAEDecode": node_class({"samples": ["LATENT"], "vae": ["VAE"]}, gives=("IMAGE",)),
-    "VAEEncode": node_class({"pixels": ["IMAGE"], "vae": ["VAE"]}, gives=("LATENT",)),
+    "VAEDecode": node_class({"samples": ["LATENT"], "vae": ["VAE"]}, outputs=("IMAGE",)),
+    "VAEEncode": node_class({"pixels": ["IMAGE"], "vae": ["VAE"]}, outputs=("LATENT",)),
     "LoraLoader": node_class(
         {
             "model": ["MODEL"],
@@ -70,11 +70,13 @@ SERVER: Json = {
             "strength_model": ["FLOAT", {"default": 1.0, "min": -100.0, "max": 100.0}],
             "strength_clip": ["FLOAT", {"default": 1.0, "min": -100.0, "max": 100.0}],
         },
-        gives=("MODEL", "CLIP"),
+        outputs=("MODEL", "CLIP"),
     ),
-    "ConditioningZeroOut": node_class({"conditioning": ["CONDITIONING"]}, gives=("CONDITIONING",)),
+    "ConditioningZeroOut": node_class(
+        {"conditioning": ["CONDITIONING"]}, outputs=("CONDITIONING",)
+    ),
     "LoadImage": node_class(
-        {"image": [["cat.png", "dog.png"], {"image_upload": True}]}, gives=("IMAGE", "MASK")
+        {"image": [["cat.png", "dog.png"], {"image_upload": True}]}, outputs=("IMAGE", "MASK")
     ),
     "SaveImage": node_class(
         {"images": ["IMAGE"], "filename_prefix": ["STRING", {"default": "ComfyUI"}]},
@@ -82,12 +84,12 @@ SERVER: Json = {
         display_name="Save Image",
     ),
     "PreviewImage": node_class({"images": ["IMAGE"]}, output_node=True),
-    "PrimitiveInt": node_class({"value": SEED}, gives=("INT",), display_name="Int"),
-    "PrimitiveString": node_class({"value": ["STRING", {}]}, gives=("STRING",)),
+    "PrimitiveInt": node_class({"value": SEED}, outputs=("INT",), display_name="Int"),
+    "PrimitiveString": node_class({"value": ["STRING", {}]}, outputs=("STRING",)),
     "ImageScale": node_class(
         {"image": ["IMAGE"], "upscale_method": ["COMBO", {"options": ["area", "lanczos"]}]},
         {"width": ["INT", {"default": 512}], "note": ["STRING", {}]},
-        gives=("IMAGE",),
+        outputs=("IMAGE",),
     ),
     "Save": node_class(
         {
@@ -115,7 +117,7 @@ SERVER: Json = {
         {"images": ["COMFY_AUTOGROW_V3", {
             "template": {"input": {"required": {"image": ["IMAGE", {}]}}, "prefix": "image"},
         }]},
-        gives=("IMAGE",),
+        outputs=("IMAGE",),
     ),
     "Switch": node_class(
         {
@@ -123,7 +125,7 @@ SERVER: Json = {
             "on_false": ["COMFY_MATCHTYPE_V3", {"template": {"allowed_types": "*"}}],
             "on_true": ["COMFY_MATCHTYPE_V3", {"template": {"allowed_types": "*"}}],
         },
-        gives=("*",),
+        outputs=("*",),
     ),
     "LoraStack": node_class(
         {
@@ -137,7 +139,7 @@ SERVER: Json = {
         output_node=True,
     ),
     "CustomCombo": node_class(
-        {"choice": ["COMBO", {"options": []}]}, gives=("STRING", "INT"), output_node=True
+        {"choice": ["COMBO", {"options": []}]}, outputs=("STRING", "INT"), output_node=True
     ),
     "ImageCompare": node_class(
         {"compare_view": ["IMAGECOMPARE", {}]}, {"image_a": ["IMAGE"]}, output_node=True
@@ -160,7 +162,7 @@ SERVER: Json = {
 
 
 class File:
-    """Builds an editor-format graph: the file itself, or the inside of a subgraph definition."""
+    """Builder of an editor-format graph: a file or the inside of a subgraph definition."""
 
     def __init__(self, *, version: float = 0.4) -> None:
         self.version = version
@@ -170,7 +172,7 @@ class File:
         self.extra: Json = {}
 
     def add(self, type_: str, *values: Any, **more: Any) -> Json:
-        """A node with widget values. ``more`` are keys of the file format."""
+        """Add a node with widget values. ``more`` are keys of the file format."""
         node = {
             "id": len(self.nodes) + 1,
             "type": type_,
@@ -185,23 +187,23 @@ class File:
         return node
 
     def link(self, origin: Json, slot: int, target: Json, name: str, kind: str, **more: Any) -> int:
-        """A connection; sockets are made as needed. ``more`` are keys of the input."""
+        """Add a link, creating sockets as needed. ``more`` are keys of the input."""
         number = len(self.links) + 1
         self.links.append((number, origin["id"], slot, target["id"], len(target["inputs"]), kind))
         while len(origin["outputs"]) <= slot:
             origin["outputs"].append({"name": kind, "type": kind, "links": []})
         origin["outputs"][slot]["links"].append(number)
-        found = next((i for i in target["inputs"] if i["name"] == name), None)
-        if found is None:
+        target_input = next((i for i in target["inputs"] if i["name"] == name), None)
+        if target_input is None:
             target["inputs"].append({"name": name, "type": kind, "link": number, **more})
         else:
-            found["link"] = number
+            target_input["link"] = number
         return number
 
     def define(
         self, inside: File, inputs: list[Json], outputs: list[Json], key: str = "sub"
     ) -> str:
-        """A subgraph definition. ``inside`` links from node -10 and to node -20 as ends of it."""
+        """Add a subgraph definition; ``inside`` links from node -10 and to node -20."""
         self.definitions.append(
             {
                 "id": key,
@@ -238,12 +240,12 @@ def _as_object(link: tuple[Any, ...]) -> Json:
 
 
 def border(number: int, ports: int = 8) -> Json:
-    """The pseudo node inside a definition: -10 for its inputs, -20 for its outputs."""
+    """Return the pseudo node inside a definition: -10 for its inputs, -20 for its outputs."""
     return {"id": number, "inputs": [], "outputs": [{"links": []} for _ in range(ports)]}
 
 
 def text_to_image(*, version: float = 0.4) -> File:
-    """The workflow that everybody starts with."""
+    """Build ComfyUI's default text-to-image workflow."""
     file = File(version=version)
     loader = file.add("CheckpointLoaderSimple", "a.safetensors")
     positive = file.add("CLIPTextEncode", "a cat", title="Positive")

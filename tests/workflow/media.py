@@ -1,4 +1,4 @@
-"""Files that carry settings, made as ComfyUI and others make them."""
+"""Media files with embedded settings, as ComfyUI and other programs write them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def apng(fields: dict[str, str] = FIELDS) -> bytes:
-    """As SaveAnimatedPNG: private chunks ``comf`` behind the picture data."""
+    """Write private ``comf`` chunks after the image data, like SaveAnimatedPNG."""
     out = io.BytesIO()
     info = PngImagePlugin.PngInfo()
     for key, text in fields.items():
@@ -57,23 +57,23 @@ def apng(fields: dict[str, str] = FIELDS) -> bytes:
 
 
 def exif(fields: dict[str, str] = FIELDS, comment: bytes | None = None) -> Image.Exif:
-    """As SaveAnimatedWEBP: ``key:value`` in tags counted down from 0x0110; and A1111's comment."""
-    found = Image.Exif()
+    """Write ``key:value`` tags from 0x0110 down, like SaveAnimatedWEBP, and A1111's comment."""
+    exif_tags = Image.Exif()
     for tag, (key, text) in zip(range(0x0110, 0x0100, -1), fields.items(), strict=False):
-        found[tag] = f"{key}:{text}"
+        exif_tags[tag] = f"{key}:{text}"
     if comment is not None:
-        found.get_ifd(0x8769)[0x9286] = comment
-    return found
+        exif_tags.get_ifd(0x8769)[0x9286] = comment
+    return exif_tags
 
 
-def encoded(form: str, **options: Any) -> bytes:
+def encode_image(form: str, **options: Any) -> bytes:
     out = io.BytesIO()
     image().save(out, form, **options)
     return out.getvalue()
 
 
-def recorded(container: str, codec: str, fields: dict[str, str] = FIELDS, **options: Any) -> bytes:
-    """A short video or sound through PyAV, which is what ComfyUI writes with."""
+def encode_av(container: str, codec: str, fields: dict[str, str] = FIELDS, **options: Any) -> bytes:
+    """Encode a short video or audio file with PyAV, which ComfyUI uses."""
     import av
     import numpy as np
 

@@ -46,7 +46,7 @@ def small_graph() -> Graph:
 
 
 def write_preset(folder: Path, name: str, sidecar: str = SIDECAR) -> Path:
-    """Put a preset into ``folder``; gives the path of its sidecar."""
+    """Write a preset into ``folder`` and return the path of its sidecar."""
     path = folder / f"{name}.toml"
     path.write_text(sidecar, encoding="utf-8")
     path.with_suffix(".json").write_text(json.dumps(small_graph()), encoding="utf-8")

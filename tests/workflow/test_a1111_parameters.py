@@ -11,7 +11,7 @@ from comfy_ui.workflow.a1111_parameters import parse_parameters, sampler_and_sch
 from tests.workflow.media import A1111
 
 
-def test_a_whole_text_is_understood() -> None:
+def test_parse_parameters_complete_text_returns_all_values() -> None:
     assert parse_parameters(A1111) == {
         "prompt": "a cat,  on a mat\nsecond line",
         "negative": "blurry, bad",
@@ -28,7 +28,7 @@ def test_a_whole_text_is_understood() -> None:
     }
 
 
-def test_a_text_without_negative_prompt_or_schedule() -> None:
+def test_parse_parameters_without_negative_or_schedule_omits_them() -> None:
     text = "a dog\nSteps: 8, Sampler: Euler a, CFG scale: 1, Seed: 3, Size: 64x64"
     values = parse_parameters(text)
     assert "negative" not in values
@@ -36,19 +36,19 @@ def test_a_text_without_negative_prompt_or_schedule() -> None:
     assert "scheduler" not in values
 
 
-def test_an_empty_prompt_and_windows_line_ends() -> None:
+def test_parse_parameters_empty_prompt_and_crlf_are_read() -> None:
     assert parse_parameters("Steps: 8, Seed: 3") == {"prompt": "", "steps": 8, "seed": 3}
     assert parse_parameters("a\r\nSteps: 8")["prompt"] == "a"
 
 
-def test_a_prompt_may_speak_of_steps_itself() -> None:
+def test_parse_parameters_prompt_containing_steps_is_kept() -> None:
     values = parse_parameters("three\nSteps: of stone\nNegative prompt: x\nSteps: 9, Seed: 1")
     assert values["prompt"] == "three\nSteps: of stone"
     assert values["steps"] == 9
 
 
 @pytest.mark.parametrize(
-    ("name", "ours"),
+    ("name", "expected"),
     [
         ("DPM++ 2M Karras", ("dpmpp_2m", "karras")),
         ("DPM++ 2M SDE Exponential", ("dpmpp_2m_sde", "exponential")),
@@ -62,24 +62,26 @@ def test_a_prompt_may_speak_of_steps_itself() -> None:
         ("DDIM", ("ddim", None)),
     ],
 )
-def test_samplers_get_comfyuis_names(name: str, ours: tuple[str, str | None]) -> None:
-    assert sampler_and_scheduler(name) == ours
+def test_sampler_and_scheduler_returns_comfyui_names(
+    name: str, expected: tuple[str, str | None]
+) -> None:
+    assert sampler_and_scheduler(name) == expected
 
 
-def test_other_text_is_no_such_text() -> None:
+def test_parse_parameters_other_text_returns_nothing() -> None:
     assert parse_parameters("a photo I like") == {}
     assert parse_parameters("") == {}
 
 
 @given(st.text())
-def test_any_text_is_read_without_an_exception(text: str) -> None:
+def test_parse_parameters_any_text_does_not_raise(text: str) -> None:
     parse_parameters(text)
     parse_parameters(text + "\nSteps: " + text)
 
 
 @pytest.mark.parametrize("part", ["a", ",", '"', ":", "<lora:", "Steps:", " a:", '"\\'])
-def test_a_megabyte_of_anything_is_read_quickly(part: str) -> None:
-    begun = time.perf_counter()
+def test_parse_parameters_megabyte_of_text_is_fast(part: str) -> None:
+    started = time.perf_counter()
     parse_parameters("x\nSteps: 1, " + part * (10**6 // len(part)))
     parse_parameters(part * (10**6 // len(part)) + "\nSteps: 1")
-    assert time.perf_counter() - begun < 5
+    assert time.perf_counter() - started < 5

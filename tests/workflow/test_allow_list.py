@@ -25,38 +25,38 @@ RUNS = [(preset, variant) for preset in list_presets() for variant in (None, *pr
 UPLOAD = "our-own-7f3a.png"
 
 
-def run_of(preset: Preset, variant: str | None = None, **values: Any) -> Graph:
+def compile_preset(preset: Preset, variant: str | None = None, **values: Any) -> Graph:
     files = {param.id: UPLOAD for param in preset.params if param.role in FILE_ROLES}
     return compile_workflow(preset, variant=variant, **{**files, **values})
 
 
-def refusals(graph: Graph, preset: Preset) -> list[str]:
+def problems_of(graph: Graph, preset: Preset) -> list[str]:
     return [str(problem) for problem in check_allowed(graph, preset, {UPLOAD})]
 
 
 @pytest.mark.parametrize(("preset", "variant"), RUNS, ids=lambda x: getattr(x, "id", x))
-def test_whatever_a_preset_compiles_is_allowed(preset: Preset, variant: str | None) -> None:
-    assert refusals(run_of(preset, variant), preset) == []
+def test_check_allowed_compiled_preset_is_allowed(preset: Preset, variant: str | None) -> None:
+    assert problems_of(compile_preset(preset, variant), preset) == []
     if preset.lora_slots:
         loras = [{"name": "sub/a.safetensors", "strength": 0.5}, {"name": "b.safetensors"}]
-        assert refusals(run_of(preset, variant, loras=loras), preset) == []
+        assert problems_of(compile_preset(preset, variant, loras=loras), preset) == []
 
 
-def test_profiles_allow_what_they_compile() -> None:
+def test_check_allowed_compiled_profile_is_allowed() -> None:
     for preset in load_presets().profiles().values():
-        assert refusals(run_of(preset), preset) == []
+        assert problems_of(compile_preset(preset), preset) == []
 
 
-def test_an_optional_picture_may_be_left_out() -> None:
+def test_check_allowed_missing_optional_image_is_allowed() -> None:
     preset = get_preset("qwen_image_edit_2511")
-    assert refusals(run_of(preset, image2=None, image3=""), preset) == []
+    assert problems_of(compile_preset(preset, image2=None, image3=""), preset) == []
 
 
-def test_a_model_of_the_servers_may_stand_in() -> None:
+def test_check_allowed_alternative_model_of_server_is_allowed() -> None:
     preset = get_preset("z_image_turbo")
-    graph = run_of(preset)
+    graph = compile_preset(preset)
     graph["3"]["inputs"]["clip_name"] = "sub\\qwen_3_4b_fp8.safetensors"
-    assert refusals(graph, preset) == []
+    assert problems_of(graph, preset) == []
 
 
 SDXL = get_preset("sdxl_inpaint")
@@ -96,8 +96,8 @@ SDXL = get_preset("sdxl_inpaint")
         ("7", "is_changed", "x"),
     ],
 )
-def test_one_wrong_input_is_refused_and_named(node: str, name: str, value: Any) -> None:
-    graph = run_of(SDXL)
+def test_check_allowed_changed_input_is_reported(node: str, name: str, value: Any) -> None:
+    graph = compile_preset(SDXL)
     graph[node]["inputs"][name] = value
     problems = check_allowed(graph, SDXL, {UPLOAD})
     assert [(p.kind, p.node, p.input) for p in problems] == [("not_allowed", node, name)]
@@ -125,11 +125,11 @@ def test_one_wrong_input_is_refused_and_named(node: str, name: str, value: Any) 
         },
     ],
 )
-def test_an_added_node_is_refused(extra: dict[str, Any]) -> None:
-    assert refusals(run_of(SDXL) | {"99": extra}, SDXL)
+def test_check_allowed_added_node_is_rejected(extra: dict[str, Any]) -> None:
+    assert problems_of(compile_preset(SDXL) | {"99": extra}, SDXL)
 
 
-def test_loras_in_a_circle_or_in_a_wrong_place_are_refused() -> None:
+def test_check_allowed_cyclic_or_misplaced_lora_is_rejected() -> None:
     lora = {
         "class_type": "LoraLoader",
         "inputs": {
@@ -140,43 +140,43 @@ def test_loras_in_a_circle_or_in_a_wrong_place_are_refused() -> None:
             "clip": ["1", 1],
         },
     }
-    graph = run_of(SDXL) | {"99": lora}
+    graph = compile_preset(SDXL) | {"99": lora}
     graph["10"]["inputs"]["model"] = ["99", 0]
-    assert refusals(graph, SDXL)
+    assert problems_of(graph, SDXL)
     graph["99"]["inputs"]["model"] = ["10", 0]
-    assert refusals(graph, SDXL)
+    assert problems_of(graph, SDXL)
 
 
-def test_another_class_under_the_same_id_is_refused() -> None:
-    graph = run_of(SDXL)
+def test_check_allowed_changed_class_is_rejected() -> None:
+    graph = compile_preset(SDXL)
     graph["9"]["class_type"] = "PreviewImage"
-    assert "another class" in refusals(graph, SDXL)[0]
+    assert "another class" in problems_of(graph, SDXL)[0]
 
 
-def test_a_needed_node_or_input_must_be_there() -> None:
-    graph = run_of(SDXL)
+def test_check_allowed_missing_node_or_input_is_rejected() -> None:
+    graph = compile_preset(SDXL)
     del graph["9"]
-    assert "missing" in refusals(graph, SDXL)[0]
-    graph = run_of(SDXL)
+    assert "missing" in problems_of(graph, SDXL)[0]
+    graph = compile_preset(SDXL)
     del graph["7"]["inputs"]["seed"]
-    assert refusals(graph, SDXL)
+    assert problems_of(graph, SDXL)
 
 
 @pytest.mark.parametrize(
     "graph",
     [{}, {"1": 5}, {"1": {"class_type": "A"}}, {"1": {"class_type": "A", "inputs": [], "x": 1}}],
 )
-def test_what_is_no_graph_is_refused(graph: Any) -> None:
-    assert refusals(graph, SDXL)
+def test_check_allowed_invalid_graph_is_rejected(graph: Any) -> None:
+    assert problems_of(graph, SDXL)
 
 
-def test_a_name_counts_only_for_the_visitor_whose_upload_it_is() -> None:
-    graph = run_of(SDXL)
+def test_check_allowed_upload_of_another_user_is_rejected() -> None:
+    graph = compile_preset(SDXL)
     assert check_allowed(graph, SDXL, {"another.png"})
     assert check_allowed(graph, SDXL)
 
 
-def test_the_list_of_what_may_be_set_is_short_and_has_no_paths() -> None:
+def test_allowed_inputs_have_params_and_no_paths() -> None:
     pairs = allowed_inputs(SDXL)
     assert ("KSampler", "seed") in pairs
     assert ("LoadImage", "image") in pairs
@@ -192,12 +192,12 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("preset", list_presets(), ids=lambda preset: preset.id)
-def test_no_mutation_gets_anything_but_allowed_values_through(
+def test_check_allowed_any_mutation_passes_only_allowed_values(
     preset: Preset, record_property: Callable[[str, object], None]
 ) -> None:
-    """Whatever is changed and still passes, differs from the preset only at its parameters."""
+    """A changed graph that passes differs from the preset only in parameters."""
     rng = random.Random(preset.id)
-    good = run_of(preset)
+    good = compile_preset(preset)
     targets = {(t.node, t.input) for param in preset.params for t in param.targets}
     models = {(node, name) for _, node, name in preset.model_inputs(preset.graph)}
     files = {(t.node, t.input) for p in preset.params if p.role in FILE_ROLES for t in p.targets}

@@ -1,4 +1,4 @@
-"""Controls found in small graphs, one rule at a time."""
+"""Controls of small graphs, one rule at a time."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from comfy_ui.workflow.controls import Control, apply_values, find_controls, fin
 from comfy_ui.workflow.editor import convert_workflow
 from comfy_ui.workflow.fields.field_types import MAX_SEED
 from tests.workflow.editor_files import SEED, SERVER, TEXT, File, border, node_class, text_to_image
-from tests.workflow.test_editor_hostile import JSON, mutations
+from tests.workflow.test_editor_hostile import JSON, mutate
 
 Graph = dict[str, Any]
 
 
-def controls(file: File, server: Any = SERVER) -> dict[str, Control]:
+def controls_of_file(file: File, server: Any = SERVER) -> dict[str, Control]:
     graph = convert_workflow(file.json, server)
     return {control.id: control for control in find_controls(graph, server, file.json)}
 
 
-def main(found: dict[str, Control]) -> list[str]:
-    return [control.id for control in found.values() if not control.advanced]
+def shown_ids(controls: dict[str, Control]) -> list[str]:
+    return [control.id for control in controls.values() if not control.advanced]
 
 
 def graph_of(**nodes: Any) -> Graph:
-    """An API-format graph: name=(class, inputs) or (class, inputs, title)."""
+    """Build an API-format graph: name=(class, inputs) or (class, inputs, title)."""
     return {
         key: {
             "class_type": entry[0],
@@ -41,28 +41,30 @@ def graph_of(**nodes: Any) -> Graph:
     }
 
 
-def found_in(graph: Graph, server: Any = SERVER) -> dict[str, Control]:
+def controls_of_graph(graph: Graph, server: Any = SERVER) -> dict[str, Control]:
     return {control.id: control for control in find_controls(graph, server)}
 
 
-def sampled(**changes: Any) -> Graph:
-    """The usual graph; ``changes`` replace or add nodes."""
+def sampling_graph(**changes: Any) -> Graph:
+    """Return the default graph; ``changes`` replace or add nodes."""
     graph = convert_workflow(text_to_image().json, SERVER)
     names = {"loader": "1", "positive": "2", "negative": "3", "latent": "4", "sampler": "5"}
     added = graph_of(**changes)
     return graph | {names.get(key, key): node for key, node in added.items()}
 
 
-class TestTheUsualWorkflow:
-    def test_the_form_has_what_people_set_in_the_order_that_they_set_it(self):
-        found = controls(text_to_image())
-        assert main(found) == [
+class TestFindControlsOfDefaultWorkflow:
+    def test_find_controls_default_workflow_orders_usual_controls_first(self):
+        controls = controls_of_file(text_to_image())
+        assert shown_ids(controls) == [
             "prompt", "negative", "width", "height", "seed", "batch", "steps", "cfg",
         ]  # fmt: skip
-        assert {"sampler", "scheduler", "model", "strength"} < found.keys()
+        assert {"sampler", "scheduler", "model", "strength"} < controls.keys()
 
-    def test_every_value_that_counts_belongs_to_exactly_one_control(self):
-        targets = [target for c in controls(text_to_image()).values() for target in c.targets]
+    def test_find_controls_each_input_belongs_to_one_control(self):
+        targets = [
+            target for c in controls_of_file(text_to_image()).values() for target in c.targets
+        ]
         assert len(targets) == len(set(targets))
         assert set(targets) == {
             ("1", "ckpt_name"), ("2", "text"), ("3", "text"), ("4", "width"), ("4", "height"),
@@ -70,150 +72,156 @@ class TestTheUsualWorkflow:
             ("5", "sampler_name"), ("5", "scheduler"), ("7", "filename_prefix"),
         }  # fmt: skip
 
-    def test_positive_and_negative_are_told_apart_by_where_they_lead(self):
-        found = controls(text_to_image())
-        assert found["prompt"].default == "a cat"
-        assert found["negative"].default == "blurry"
-        assert found["prompt"].multiline
+    def test_find_controls_prompt_and_negative_follow_sampler_inputs(self):
+        controls = controls_of_file(text_to_image())
+        assert controls["prompt"].default == "a cat"
+        assert controls["negative"].default == "blurry"
+        assert controls["prompt"].multiline
 
-    def test_ranges_steps_and_choices_are_the_server_s_and_absurd_ones_are_narrowed(self):
-        found = controls(text_to_image())
-        assert (found["width"].min, found["width"].max, found["width"].step) == (16, 4096, 8)
-        assert (found["steps"].min, found["steps"].max) == (1, 150)
-        assert (found["seed"].min, found["seed"].max) == (0, MAX_SEED)
-        assert found["cfg"].step == 0.1
-        assert found["sampler"].choices == ("euler", "dpmpp_2m")
-        assert found["model"].choices == ("a.safetensors", "b.safetensors")
+    def test_find_controls_ranges_come_from_server_and_are_narrowed(self):
+        controls = controls_of_file(text_to_image())
+        assert (controls["width"].min, controls["width"].max, controls["width"].step) == (
+            16,
+            4096,
+            8,
+        )
+        assert (controls["steps"].min, controls["steps"].max) == (1, 150)
+        assert (controls["seed"].min, controls["seed"].max) == (0, MAX_SEED)
+        assert controls["cfg"].step == 0.1
+        assert controls["sampler"].choices == ("euler", "dpmpp_2m")
+        assert controls["model"].choices == ("a.safetensors", "b.safetensors")
 
-    def test_the_graph_s_own_value_is_always_within_the_range(self):
+    def test_find_controls_range_includes_value_of_graph(self):
         file = text_to_image()
         file.nodes[3]["widgets_values"] = [8192, 512, 200]
-        found = controls(file)
-        assert found["width"].max == 8192
-        assert found["batch"].max == 200
+        controls = controls_of_file(file)
+        assert controls["width"].max == 8192
+        assert controls["batch"].max == 200
 
-    def test_a_seed_that_javascript_would_round_starts_at_the_largest_exact_one(self):
+    def test_find_controls_seed_beyond_javascript_range_is_clamped(self):
         file = text_to_image()
         file.nodes[4]["widgets_values"][0] = 2**64 - 1
-        assert controls(file)["seed"].default == MAX_SEED
+        assert controls_of_file(file)["seed"].default == MAX_SEED
 
-    def test_what_no_output_needs_has_no_control(self):
+    def test_find_controls_unused_node_has_no_control(self):
         file = text_to_image()
         file.add("CLIPTextEncode", "forgotten")
-        assert all(("8", "text") not in control.targets for control in controls(file).values())
+        assert all(
+            ("8", "text") not in control.targets for control in controls_of_file(file).values()
+        )
 
-    def test_a_cfg_of_one_without_effect_is_advanced(self):
+    def test_find_controls_cfg_of_one_is_advanced(self):
         file = text_to_image()
         file.nodes[4]["widgets_values"][3] = 1.0
-        assert controls(file)["cfg"].advanced
+        assert controls_of_file(file)["cfg"].advanced
 
 
-class TestReadingTheGraph:
-    def test_a_zeroed_negative_is_no_negative_prompt(self):
-        graph = sampled(z=("ConditioningZeroOut", {"conditioning": ["2", 0]}))
+class TestFindControlsByTracing:
+    def test_find_controls_zeroed_negative_has_no_control(self):
+        graph = sampling_graph(z=("ConditioningZeroOut", {"conditioning": ["2", 0]}))
         graph["5"]["inputs"]["negative"] = ["z", 0]
-        found = found_in(graph)
-        assert "negative" not in found
-        assert found["prompt"].targets == (("2", "text"),)
+        controls = controls_of_graph(graph)
+        assert "negative" not in controls
+        assert controls["prompt"].targets == (("2", "text"),)
 
-    def test_a_text_that_both_sides_use_is_the_prompt(self):
-        graph = sampled()
+    def test_find_controls_text_shared_by_both_sides_is_prompt(self):
+        graph = sampling_graph()
         graph["5"]["inputs"]["negative"] = ["2", 0]
-        assert "negative" not in found_in(graph)
+        assert "negative" not in controls_of_graph(graph)
 
-    def test_nodes_that_take_both_sides_hand_each_on_by_its_name(self):
+    def test_find_controls_node_with_both_sides_passes_each_by_name(self):
         server = SERVER | {
             "Control": node_class(
                 {"positive": ["CONDITIONING"], "negative": ["CONDITIONING"], "points": TEXT},
-                gives=("MODEL", "CONDITIONING", "CONDITIONING"),
+                outputs=("MODEL", "CONDITIONING", "CONDITIONING"),
             )
         }
         both = {"positive": ["2", 0], "negative": ["3", 0], "points": "[1, 2]"}
-        graph = sampled(c=("Control", both))
+        graph = sampling_graph(c=("Control", both))
         graph["5"]["inputs"] |= {"positive": ["c", 1], "negative": ["c", 2]}
-        found = found_in(graph, server)
-        assert found["prompt"].default == "a cat"
-        assert found["negative"].default == "blurry"
+        controls = controls_of_graph(graph, server)
+        assert controls["prompt"].default == "a cat"
+        assert controls["negative"].default == "blurry"
 
-    def test_values_are_followed_to_the_primitive_that_sets_them(self):
-        graph = sampled(
+    def test_find_controls_linked_value_targets_primitive(self):
+        graph = sampling_graph(
             n=("PrimitiveInt", {"value": 12}), t=("PrimitiveString", {"value": "a fox"})
         )
         graph["5"]["inputs"]["steps"] = ["n", 0]
         graph["2"]["inputs"]["text"] = ["t", 0]
-        found = found_in(graph)
-        assert found["steps"].targets == (("n", "value"),)
-        assert (found["steps"].min, found["steps"].max) == (1, 150)
-        assert found["prompt"].targets == (("t", "value"),)
+        controls = controls_of_graph(graph)
+        assert controls["steps"].targets == (("n", "value"),)
+        assert (controls["steps"].min, controls["steps"].max) == (1, 150)
+        assert controls["prompt"].targets == (("t", "value"),)
 
-    def test_of_several_texts_the_likeliest_is_the_prompt(self):
+    def test_find_controls_several_texts_prefer_likely_prompt(self):
         server = SERVER | {
             "Join": node_class(
-                {"string_a": TEXT, "string_b": TEXT, "delimiter": ["STRING"]}, gives=("STRING",)
+                {"string_a": TEXT, "string_b": TEXT, "delimiter": ["STRING"]}, outputs=("STRING",)
             )
         }
-        graph = sampled(
+        graph = sampling_graph(
             p=("PrimitiveString", {"value": "a fox"}, "Prompt"),
             s=("PrimitiveString", {"value": "You are a painter."}, "System prompt"),
             j=("Join", {"string_a": ["s", 0], "string_b": ["p", 0], "delimiter": ", "}),
         )
         graph["2"]["inputs"]["text"] = ["j", 0]
-        assert found_in(graph, server)["prompt"].targets == (("p", "value"),)
+        assert controls_of_graph(graph, server)["prompt"].targets == (("p", "value"),)
 
-    def test_sizes_that_are_computed_are_set_where_the_computation_starts(self):
+    def test_find_controls_computed_size_targets_source_of_computation(self):
         server = SERVER | {
-            "Math": node_class({"expression": TEXT, "a": ["INT,FLOAT"]}, gives=("INT",)),
+            "Math": node_class({"expression": TEXT, "a": ["INT,FLOAT"]}, outputs=("INT",)),
             "Resolution": node_class(
                 {"aspect_ratio": [["1:1", "16:9"]], "megapixels": ["FLOAT", {"default": 1.0}]},
-                gives=("INT", "INT"),
+                outputs=("INT", "INT"),
             ),
         }
-        graph = sampled(
+        graph = sampling_graph(
             w=("PrimitiveInt", {"value": 1280}, "Width"),
             m=("Math", {"expression": "a / 2", "a": ["w", 0]}),
         )
         graph["4"]["inputs"]["width"] = ["m", 0]
-        assert found_in(graph, server)["width"].targets == (("w", "value"),)
-        graph = sampled(r=("Resolution", {"aspect_ratio": "16:9", "megapixels": 1.0}))
+        assert controls_of_graph(graph, server)["width"].targets == (("w", "value"),)
+        graph = sampling_graph(r=("Resolution", {"aspect_ratio": "16:9", "megapixels": 1.0}))
         graph["4"]["inputs"] |= {"width": ["r", 0], "height": ["r", 1]}
-        found = found_in(graph, server)
-        assert found["aspect_ratio"].choices == ("1:1", "16:9")
-        assert not found["aspect_ratio"].advanced
-        assert "width" not in found
+        controls = controls_of_graph(graph, server)
+        assert controls["aspect_ratio"].choices == ("1:1", "16:9")
+        assert not controls["aspect_ratio"].advanced
+        assert "width" not in controls
 
-    def test_one_number_for_both_sides_is_neither_width_nor_height(self):
-        graph = sampled(side=("PrimitiveInt", {"value": 1024}, "Side"))
+    def test_find_controls_number_for_both_sides_is_plain_integer(self):
+        graph = sampling_graph(side=("PrimitiveInt", {"value": 1024}, "Side"))
         graph["4"]["inputs"] |= {"width": ["side", 0], "height": ["side", 0]}
-        found = found_in(graph)
-        assert found["side"].role == "int"
-        assert not {"width", "height"} & found.keys()
+        controls = controls_of_graph(graph)
+        assert controls["side"].role == "int"
+        assert not {"width", "height"} & controls.keys()
 
-    def test_a_sampler_in_parts_is_read_through_its_parts(self):
+    def test_find_controls_custom_sampler_is_traced_through_its_nodes(self):
         server = SERVER | {
             "SamplerCustomAdvanced": node_class(
                 {"noise": ["NOISE"], "guider": ["GUIDER"], "sampler": ["SAMPLER"],
                  "sigmas": ["SIGMAS"], "latent_image": ["LATENT"]},
-                gives=("LATENT", "LATENT"),
+                outputs=("LATENT", "LATENT"),
             ),
-            "RandomNoise": node_class({"noise_seed": SEED}, gives=("NOISE",)),
+            "RandomNoise": node_class({"noise_seed": SEED}, outputs=("NOISE",)),
             "CFGGuider": node_class(
                 {"model": ["MODEL"], "positive": ["CONDITIONING"],
                  "negative": ["CONDITIONING"], "cfg": ["FLOAT", {"default": 8.0}]},
-                gives=("GUIDER",),
+                outputs=("GUIDER",),
             ),
-            "KSamplerSelect": node_class({"sampler_name": [["euler"]]}, gives=("SAMPLER",)),
+            "KSamplerSelect": node_class({"sampler_name": [["euler"]]}, outputs=("SAMPLER",)),
             "BasicScheduler": node_class(
                 {"model": ["MODEL"], "scheduler": [["simple"]], "steps": ["INT"],
                  "denoise": ["FLOAT"]},
-                gives=("SIGMAS",),
+                outputs=("SIGMAS",),
             ),
             "SplitSigmas": node_class(
-                {"sigmas": ["SIGMAS"], "step": ["INT"]}, gives=("SIGMAS", "SIGMAS")
+                {"sigmas": ["SIGMAS"], "step": ["INT"]}, outputs=("SIGMAS", "SIGMAS")
             ),
         }  # fmt: skip
         guided = {"model": ["1", 0], "positive": ["2", 0], "negative": ["3", 0], "cfg": 4.0}
         scheduled = {"model": ["1", 0], "scheduler": "simple", "steps": 9, "denoise": 1.0}
-        graph = sampled(
+        graph = sampling_graph(
             noise=("RandomNoise", {"noise_seed": 3}),
             guider=("CFGGuider", guided),
             chosen=("KSamplerSelect", {"sampler_name": "euler"}),
@@ -224,24 +232,24 @@ class TestReadingTheGraph:
                 "sigmas": ["split", 1], "latent_image": ["4", 0],
             }),
         )  # fmt: skip
-        found = found_in(graph, server)
+        controls = controls_of_graph(graph, server)
         expected = {
             "prompt": "2", "negative": "3", "seed": "noise", "cfg": "guider", "steps": "sigmas",
             "sampler": "chosen", "scheduler": "sigmas", "width": "4", "model": "1",
         }  # fmt: skip
-        assert {key: found[key].targets[0].node for key in expected} == expected
+        assert {key: controls[key].targets[0].node for key in expected} == expected
 
-    def test_two_stages_with_one_seed_have_one_control_for_it(self):
-        graph = sampled()
+    def test_find_controls_two_stages_share_seed_control(self):
+        graph = sampling_graph()
         second = {**graph["5"]["inputs"], "latent_image": ["5", 0], "steps": 10}
         graph |= graph_of(second=("KSampler", second))
         graph["6"]["inputs"]["samples"] = ["second", 0]
-        found = found_in(graph)
-        assert found["seed"].targets == (("5", "seed"), ("second", "seed"))
-        assert found["steps"].targets == (("5", "steps"),)
-        assert found["steps_2"].advanced
+        controls = controls_of_graph(graph)
+        assert controls["seed"].targets == (("5", "seed"), ("second", "seed"))
+        assert controls["steps"].targets == (("5", "steps"),)
+        assert controls["steps_2"].advanced
 
-    def test_a_stage_that_adds_no_noise_has_no_seed(self):
+    def test_find_controls_stage_without_noise_has_no_seed(self):
         server = SERVER | {
             "KSamplerAdvanced": node_class(
                 {
@@ -249,46 +257,48 @@ class TestReadingTheGraph:
                     "add_noise": [["enable", "disable"]],
                     "noise_seed": SEED,
                 },
-                gives=("LATENT",),
+                outputs=("LATENT",),
             )
         }
-        graph = sampled()
+        graph = sampling_graph()
         inputs = {k: v for k, v in graph["5"]["inputs"].items() if k != "seed"}
         graph |= graph_of(
             **{"5": ("KSamplerAdvanced", {**inputs, "noise_seed": 9, "add_noise": "disable"})}
         )
-        assert "seed" not in found_in(graph, server)
+        assert "seed" not in controls_of_graph(graph, server)
 
-    def test_a_picture_to_start_from_brings_a_picture_and_a_strength(self):
-        graph = sampled(
+    def test_find_controls_image_to_image_has_image_and_strength(self):
+        graph = sampling_graph(
             picture=("LoadImage", {"image": "cat.png"}),
             latent=("VAEEncode", {"pixels": ["picture", 0], "vae": ["1", 2]}),
         )
         graph["5"]["inputs"]["denoise"] = 0.6
-        found = found_in(graph)
-        assert found["image"].kind == "file"
-        assert found["image"].choices is None
-        assert not found["image"].advanced
-        assert not found["strength"].advanced
+        controls = controls_of_graph(graph)
+        assert controls["image"].kind == "file"
+        assert controls["image"].choices is None
+        assert not controls["image"].advanced
+        assert not controls["strength"].advanced
 
-    def test_a_lora_has_its_file_and_its_strengths(self):
+    def test_find_controls_lora_has_file_and_strengths(self):
         lora = {"model": ["1", 0], "clip": ["1", 1], "lora_name": "x.safetensors"}
-        graph = sampled(l=("LoraLoader", {**lora, "strength_model": 0.8, "strength_clip": 0.8}))
+        graph = sampling_graph(
+            l=("LoraLoader", {**lora, "strength_model": 0.8, "strength_clip": 0.8})
+        )
         graph["5"]["inputs"]["model"] = ["l", 0]
-        found = found_in(graph)
-        assert found["lora"].choices == ("x.safetensors", "y.safetensors")
-        strengths = [control for control in found.values() if control.label.startswith("LoRA s")]
+        controls = controls_of_graph(graph)
+        assert controls["lora"].choices == ("x.safetensors", "y.safetensors")
+        strengths = [control for control in controls.values() if control.label.startswith("LoRA s")]
         assert [control.targets for control in strengths] == [
             (("l", "strength_model"),),
             (("l", "strength_clip"),),
         ]
 
-    def test_a_node_that_is_not_about_sampling_is_read_by_the_names_of_its_inputs(self):
+    def test_find_controls_other_node_uses_input_names(self):
         server = {
             "Partner": node_class(
                 {"prompt": TEXT, "seed": SEED, "aspect_ratio": [["1:1", "9:16"]],
                  "system_prompt": TEXT},
-                gives=("IMAGE",),
+                outputs=("IMAGE",),
             ),
             "SaveImage": SERVER["SaveImage"],
         }  # fmt: skip
@@ -298,18 +308,20 @@ class TestReadingTheGraph:
             }),
             s=("SaveImage", {"images": ["p", 0], "filename_prefix": "x"}),
         )  # fmt: skip
-        assert main(found_in(graph, server)) == ["prompt", "aspect_ratio", "seed"]
+        assert shown_ids(controls_of_graph(graph, server)) == ["prompt", "aspect_ratio", "seed"]
 
-    def test_a_dynamic_choice_offers_only_what_the_graph_has_inputs_for(self):
-        graph = sampled(s=("Save", {"images": ["6", 0], "format": "png", "format.depth": "8"}))
-        assert found_in(graph)["format"].choices == ("auto", "png")
+    def test_find_controls_dynamic_combo_offers_choices_with_inputs(self):
+        graph = sampling_graph(
+            s=("Save", {"images": ["6", 0], "format": "png", "format.depth": "8"})
+        )
+        assert controls_of_graph(graph)["format"].choices == ("auto", "png")
         graph["s"]["inputs"] = {"images": ["6", 0], "format": "auto"}
-        assert found_in(graph)["format"].choices == ("auto",)
+        assert controls_of_graph(graph)["format"].choices == ("auto",)
 
 
-class TestWhatTheAuthorSaid:
+class TestFindControlsWithAuthorHints:
     def promoted(self) -> File:
-        """The sampler and its texts inside a subgraph, with four fields on its face."""
+        """Build a subgraph of the sampler and its texts with four promoted widgets."""
         plain = text_to_image()
         inside = File()
         inside.nodes = [node for node in plain.nodes if node["type"] in ("KSampler", "ImageScale")]
@@ -340,55 +352,55 @@ class TestWhatTheAuthorSaid:
         file.link(decode, 0, save, "images", "IMAGE")
         return file
 
-    def test_fields_on_the_face_of_a_subgraph_come_with_their_labels_and_values(self):
-        found = controls(self.promoted())
-        assert found["prompt"].label == "What to paint"
-        assert found["prompt"].default == "outer"
-        assert found["prompt"].targets[0].node.startswith("2:")
-        assert found["steps"].default == 8
-        assert found["scheduler"].label == "Style of steps"
+    def test_find_controls_promoted_widgets_keep_labels_and_values(self):
+        controls = controls_of_file(self.promoted())
+        assert controls["prompt"].label == "What to paint"
+        assert controls["prompt"].default == "outer"
+        assert controls["prompt"].targets[0].node.startswith("2:")
+        assert controls["steps"].default == 8
+        assert controls["scheduler"].label == "Style of steps"
 
-    def test_app_mode_decides_alone_on_what_is_shown_and_in_which_order(self):
+    def test_find_controls_app_mode_selects_and_orders_shown_controls(self):
         file = text_to_image()
         entries = [["5", "steps"], [2, "text"], ["99", "gone"], "nonsense", [None, 3]]
         file.extra["linearData"] = {"inputs": entries, "outputs": ["7"]}
-        assert main(controls(file)) == ["steps", "prompt"]
+        assert shown_ids(controls_of_file(file)) == ["steps", "prompt"]
 
-    def test_app_mode_names_fields_of_a_subgraph_in_both_spellings(self):
+    def test_find_controls_app_mode_accepts_both_subgraph_spellings(self):
         file = self.promoted()
         for place in ("2", "0d3f-uuid:2:steps"):
             file.extra["linearData"] = {"inputs": [[place, "steps"], [place, "text"]]}
-            found = controls(file)
-            assert main(found) == ["steps", "prompt"]
-            assert found["prompt"].label == "What to paint"
+            controls = controls_of_file(file)
+            assert shown_ids(controls) == ["steps", "prompt"]
+            assert controls["prompt"].label == "What to paint"
 
-    def test_an_empty_app_mode_says_nothing(self):
+    def test_find_controls_empty_app_mode_is_ignored(self):
         file = text_to_image()
         file.extra["linearData"] = {"inputs": [], "outputs": []}
-        assert "prompt" in main(controls(file))
+        assert "prompt" in shown_ids(controls_of_file(file))
 
-    def test_an_editor_primitive_that_feeds_two_fields_is_one_control(self):
+    def test_find_controls_editor_primitive_with_two_targets_is_one_control(self):
         file = text_to_image()
         primitive = file.add("PrimitiveNode", 640, "fixed", title="Side")
         for name in ("width", "height"):
             file.link(primitive, 0, file.nodes[3], name, "INT", widget={"name": name})
-        found = controls(file)
-        side = next(control for control in found.values() if control.label == "Side")
+        controls = controls_of_file(file)
+        side = next(control for control in controls.values() if control.label == "Side")
         assert set(side.targets) == {("4", "width"), ("4", "height")}
 
-    def test_a_titled_primitive_is_shown_under_its_title(self):
-        graph = sampled(
+    def test_find_controls_titled_primitive_is_shown_with_title(self):
+        graph = sampling_graph(
             turbo=("Switchable", {"value": True}, "Turbo mode"),
             switch=("Switch", {"switch": ["turbo", 0], "on_false": ["1", 0], "on_true": ["1", 0]}),
         )
         graph["turbo"]["class_type"] = "PrimitiveBoolean"
         graph["5"]["inputs"]["model"] = ["switch", 0]
         server = SERVER | {
-            "PrimitiveBoolean": node_class({"value": ["BOOLEAN", {}]}, gives=("BOOLEAN",))
+            "PrimitiveBoolean": node_class({"value": ["BOOLEAN", {}]}, outputs=("BOOLEAN",))
         }
-        found = found_in(graph, server)
-        assert found["turbo_mode"].kind == "bool"
-        assert not found["turbo_mode"].advanced
+        controls = controls_of_graph(graph, server)
+        assert controls["turbo_mode"].kind == "bool"
+        assert not controls["turbo_mode"].advanced
 
     @pytest.mark.parametrize(
         ("class_type", "inputs", "label", "group"),
@@ -402,66 +414,66 @@ class TestWhatTheAuthorSaid:
             ("CPackInputInt", {"value": 4}, "How many", ""),
         ],
     )  # fmt: skip
-    def test_parameter_nodes_are_the_form(self, class_type, inputs, label, group):
+    def test_find_controls_parameter_nodes_define_form(self, class_type, inputs, label, group):
         numbers = {key: ["INT", {}] for key, value in inputs.items() if isinstance(value, int)}
         texts = {key: ["STRING", {}] for key, value in inputs.items() if isinstance(value, str)}
-        server = SERVER | {class_type: node_class(numbers | texts, gives=("INT",))}
-        graph = sampled(p=(class_type, inputs, "How many"))
+        server = SERVER | {class_type: node_class(numbers | texts, outputs=("INT",))}
+        graph = sampling_graph(p=(class_type, inputs, "How many"))
         graph["4"]["inputs"]["batch_size"] = ["p", 0]
-        found = found_in(graph, server)
-        assert main(found) == ["batch"]
-        batch = found["batch"]
+        controls = controls_of_graph(graph, server)
+        assert shown_ids(controls) == ["batch"]
+        batch = controls["batch"]
         assert (batch.label, batch.default) == (label, 4)
         assert batch.group == (group or "Main")
         if "min" in inputs or "min_value" in inputs:
             assert (batch.min, batch.max) == (1, 8)
 
-    def test_parameter_nodes_are_ordered_by_what_they_say(self):
+    def test_find_controls_parameter_nodes_follow_order_priority(self):
         server = SERVER | {
             "SwarmInputText": node_class(
                 {"title": ["STRING"], "value": TEXT, "order_priority": ["FLOAT"],
                  "is_advanced": ["BOOLEAN"]},
-                gives=("STRING",),
+                outputs=("STRING",),
             )
         }  # fmt: skip
         late = {"title": "Late", "value": "a", "order_priority": 5, "is_advanced": False}
         early = {"title": "Early", "value": "b", "order_priority": -5, "is_advanced": False}
         hidden = {"title": "Hidden", "value": "c", "order_priority": -9, "is_advanced": True}
-        graph = sampled(
+        graph = sampling_graph(
             l=("SwarmInputText", late), e=("SwarmInputText", early), h=("SwarmInputText", hidden)
         )
         graph["2"]["inputs"]["text"], graph["3"]["inputs"]["text"] = ["l", 0], ["e", 0]
         graph["7"]["inputs"]["filename_prefix"] = ["h", 0]
-        found = found_in(graph, server)
-        assert [found[key].label for key in main(found)] == ["Early", "Late"]
+        controls = controls_of_graph(graph, server)
+        assert [controls[key].label for key in shown_ids(controls)] == ["Early", "Late"]
 
 
-class TestTheForm:
-    def test_only_about_seven_rows_are_not_advanced(self):
-        graph = sampled()
-        assert len(main(found_in(graph))) == 8  # width and height share a row
+class TestFindControlsForForm:
+    def test_find_controls_many_controls_show_about_seven_rows(self):
+        graph = sampling_graph()
+        assert len(shown_ids(controls_of_graph(graph))) == 8  # width and height share a row
         for number in range(12):
             graph |= graph_of(
                 **{f"p{number}": ("PrimitiveString", {"value": "x"}, f"Word {number}")},
                 **{f"s{number}": ("SaveImage", {"filename_prefix": [f"p{number}", 0]})},
             )
-        assert len(main(found_in(graph))) == 8
+        assert len(shown_ids(controls_of_graph(graph))) == 8
 
-    def test_a_file_that_somebody_must_give_is_never_hidden(self):
-        graph = sampled()
+    def test_find_controls_required_files_are_never_advanced(self):
+        graph = sampling_graph()
         for number in range(12):
             graph |= graph_of(
                 **{f"p{number}": ("LoadImage", {"image": "cat.png"})},
                 **{f"s{number}": ("SaveImage", {"images": [f"p{number}", 0]})},
             )
-        found = found_in(graph)
+        controls = controls_of_graph(graph)
         assert (
-            sum(control.role == "image" and not control.advanced for control in found.values())
+            sum(control.role == "image" and not control.advanced for control in controls.values())
             == 12
         )
 
-    def test_ids_are_unique_and_usable_as_names(self):
-        graph = sampled()
+    def test_find_controls_ids_are_unique_identifiers(self):
+        graph = sampling_graph()
         for number in range(30):
             title = ["Prompt", "Prompt 2", "!!!", "1st", "Größe"][number % 5]
             graph |= graph_of(
@@ -473,51 +485,51 @@ class TestTheForm:
         assert len(ids) == len(set(ids))
         assert all(key.isidentifier() and key.isascii() for key in ids)
 
-    def test_a_node_library_serves_as_well_as_the_raw_node_list(self):
-        graph = sampled()
+    def test_find_controls_registry_and_raw_object_info_are_equivalent(self):
+        graph = sampling_graph()
         assert find_controls(graph, SERVER) == find_controls(graph, NodeRegistry(SERVER))
 
-    def test_classes_that_the_server_lacks_have_no_controls_and_do_no_harm(self):
-        graph = sampled(x=("Unheard", {"steps": 3}))
+    def test_find_controls_unknown_class_has_no_controls(self):
+        graph = sampling_graph(x=("Unheard", {"steps": 3}))
         graph["2"]["inputs"]["text"] = ["x", 0]
         assert all("x" not in {t.node for t in c.targets} for c in find_controls(graph, SERVER))
 
-    def test_an_editor_file_that_cannot_be_read_only_lacks_its_hints(self):
-        graph = sampled()
+    def test_find_controls_invalid_editor_file_loses_only_hints(self):
+        graph = sampling_graph()
         broken = {"nodes": [{"id": 1}], "extra": {"linearData": {"inputs": [["5", "cfg"]]}}}
         assert find_controls(graph, SERVER, broken)
 
     @pytest.mark.parametrize("graph", [{"1": {}}, {"1": 5}, {"nodes": []}])
-    def test_what_is_no_graph_is_refused(self, graph):
+    def test_find_controls_invalid_graph_raises(self, graph):
         with pytest.raises(InvalidWorkflowError):
             find_controls(graph, SERVER)
 
-    def test_an_empty_graph_has_no_controls(self):
+    def test_find_controls_empty_graph_returns_nothing(self):
         assert find_controls({}, SERVER) == []
 
 
 class TestApplyValues:
-    def test_a_value_goes_to_every_target_and_the_graph_stays_as_it_was(self):
-        graph = sampled()
+    def test_apply_values_writes_all_targets_and_keeps_original_graph(self):
+        graph = sampling_graph()
         second = {**graph["5"]["inputs"], "latent_image": ["5", 0]}
         graph |= graph_of(second=("KSampler", second))
         graph["6"]["inputs"]["samples"] = ["second", 0]
-        found = find_controls(graph, SERVER)
-        changed = apply_values(graph, found, {"seed": 7, "prompt": "a dog"})
+        controls = find_controls(graph, SERVER)
+        changed = apply_values(graph, controls, {"seed": 7, "prompt": "a dog"})
         assert changed["5"]["inputs"]["seed"] == changed["second"]["inputs"]["seed"] == 7
         assert changed["2"]["inputs"]["text"] == "a dog"
         assert graph["5"]["inputs"]["seed"] == 42
 
-    def test_without_values_the_graph_is_the_same(self):
-        graph = sampled()
+    def test_apply_values_without_values_returns_equal_graph(self):
+        graph = sampling_graph()
         assert apply_values(graph, find_controls(graph, SERVER), {}) == graph
 
     @pytest.mark.parametrize("seed", [None, -1, "-1", ""])
-    def test_no_seed_is_a_random_one_that_javascript_can_hold(self, seed):
-        graph = sampled()
-        found = find_controls(graph, SERVER)
-        changed = apply_values(graph, found, {"seed": seed}, rng=random.Random(1))
-        again = apply_values(graph, found, {"seed": seed}, rng=random.Random(1))
+    def test_apply_values_missing_seed_draws_javascript_safe_seed(self, seed):
+        graph = sampling_graph()
+        controls = find_controls(graph, SERVER)
+        changed = apply_values(graph, controls, {"seed": seed}, rng=random.Random(1))
+        again = apply_values(graph, controls, {"seed": seed}, rng=random.Random(1))
         assert 0 <= changed["5"]["inputs"]["seed"] <= MAX_SEED
         assert changed == again
 
@@ -537,8 +549,8 @@ class TestApplyValues:
             ("promt", "x", "prompt"),
         ],
     )
-    def test_what_a_control_cannot_have_is_refused_with_a_hint(self, name, value, message):
-        graph = sampled()
+    def test_apply_values_invalid_value_raises_with_hint(self, name, value, message):
+        graph = sampling_graph()
         with pytest.raises(ValidationError, match=message):
             apply_values(graph, find_controls(graph, SERVER), {name: value})
 
@@ -551,32 +563,32 @@ class TestApplyValues:
             ("sampler", "euler", "euler"),
         ],
     )
-    def test_numbers_may_come_as_text_from_a_form(self, name, value, expected):
-        graph = sampled()
-        found = find_controls(graph, SERVER)
-        node, target = next(c for c in found if c.id == name).targets[0]
-        written = apply_values(graph, found, {name: value})[node]["inputs"][target]
+    def test_apply_values_numeric_text_is_converted(self, name, value, expected):
+        graph = sampling_graph()
+        controls = find_controls(graph, SERVER)
+        node, target = next(c for c in controls if c.id == name).targets[0]
+        written = apply_values(graph, controls, {name: value})[node]["inputs"][target]
         assert written == expected
         assert type(written) is type(expected)
 
-    def test_the_place_of_a_choice_follows_the_choice(self):
+    def test_apply_values_custom_combo_updates_index(self):
         options = {"choice": "a", "index": 0, "option1": "a", "option2": "b", "option3": ""}
         graph = graph_of(c=("CustomCombo", options, "Kind"))
-        found = find_controls(graph, SERVER)
-        assert found[0].choices == ("a", "b")
-        changed = apply_values(graph, found, {"kind": "b"})
+        controls = find_controls(graph, SERVER)
+        assert controls[0].choices == ("a", "b")
+        changed = apply_values(graph, controls, {"kind": "b"})
         assert changed["c"]["inputs"]["index"] == 1
 
 
 class TestOutputs:
-    def test_outputs_come_with_their_kind_files_before_previews(self):
+    def test_find_outputs_lists_kinds_with_files_before_previews(self):
         server = SERVER | {
             "SaveVideo": node_class({"video": ["VIDEO"]}, output_node=True),
             "SaveGLB": node_class({"mesh": ["MESH,FILE_3D"]}, output_node=True),
             "SaveText": node_class({"text": ["STRING"]}, output_node=True),
             "SaveAudio": node_class({"audio": ["AUDIO"]}, output_node=True),
         }
-        graph = sampled(
+        graph = sampling_graph(
             p=("PreviewImage", {"images": ["6", 0]}),
             v=("SaveVideo", {}), g=("SaveGLB", {}), t=("SaveText", {}), a=("SaveAudio", {}),
         )  # fmt: skip
@@ -590,26 +602,26 @@ class TestOutputs:
 
 @settings(max_examples=300)
 @given(value=JSON, seed=st.integers(0, 2**32))
-def test_one_wrong_thing_anywhere_in_a_graph_is_refused_or_has_controls(value, seed):
-    graph = mutations(sampled(), value, random.Random(seed))
+def test_find_controls_any_mutation_raises_or_returns_controls(value, seed):
+    graph = mutate(sampling_graph(), value, random.Random(seed))
     try:
-        found = find_controls(graph, SERVER)
+        controls = find_controls(graph, SERVER)
     except InvalidWorkflowError:
         return
-    for control in found:
+    for control in controls:
         assert control.targets
-    apply_values(graph, found, {control.id: control.default for control in found})
+    apply_values(graph, controls, {control.id: control.default for control in controls})
     find_outputs(graph, SERVER)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("link", ["latent_image", "model"])
-def test_ten_thousand_samplers_in_a_row_take_seconds_and_not_minutes(link):
-    usual = sampled()["5"]["inputs"]
-    graph = sampled()
+def test_find_controls_ten_thousand_samplers_take_seconds(link):
+    default_inputs = sampling_graph()["5"]["inputs"]
+    graph = sampling_graph()
     for number in range(10_000):
         before = f"k{number - 1}" if number else "5"
-        graph |= graph_of(**{f"k{number}": ("KSampler", {**usual, link: [before, 0]})})
+        graph |= graph_of(**{f"k{number}": ("KSampler", {**default_inputs, link: [before, 0]})})
     graph["6"]["inputs"]["samples"] = ["k9999", 0]
     start = perf_counter()
     assert find_controls(graph, SERVER)

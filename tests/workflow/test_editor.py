@@ -1,4 +1,4 @@
-"""Editor format → API format, one rule at a time, on small files."""
+"""Conversion from editor format to API format on small files, one rule at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def inputs(file: File, node: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("version", [0.4, 1.0])
-def test_a_workflow_of_either_version_becomes_the_graph_that_the_editor_sends(version):
+def test_convert_workflow_either_version_matches_graph_of_editor(version):
     graph = convert_workflow(text_to_image(version=version).json, SERVER)
     assert graph["5"] == {
         "class_type": "KSampler",
@@ -41,88 +41,88 @@ def test_a_workflow_of_either_version_becomes_the_graph_that_the_editor_sends(ve
     assert len(graph) == 7
 
 
-def test_converting_leaves_the_file_and_the_node_list_as_they_were():
+def test_convert_leaves_file_and_object_info_unchanged():
     file, server = text_to_image().json, copy.deepcopy(SERVER)
     before = copy.deepcopy(file)
     convert(file, server)
     assert (file, server) == (before, SERVER)
 
 
-def test_a_node_library_serves_as_well_as_the_raw_node_list():
+def test_convert_workflow_registry_and_raw_object_info_are_equivalent():
     file = text_to_image().json
     assert convert_workflow(file, NodeRegistry(SERVER)) == convert_workflow(file, SERVER)
 
 
 class TestWidgetValues:
-    def test_an_old_file_without_seed_control_reads_the_same(self):
+    def test_widget_values_without_seed_control_are_aligned(self):
         file = text_to_image()
         file.nodes[4]["widgets_values"].remove("randomize")
         assert inputs(file, "5")["steps"] == 20
 
-    def test_values_by_name_win_over_values_by_position(self):
+    def test_widget_values_by_name_override_positions(self):
         file = text_to_image()
         file.nodes[3]["widgets_values"] = [1, 2, 3]
         file.nodes[3]["widgets_values_named"] = {"width": 640, "height": 480}
         assert inputs(file, "4") == {"width": 640, "height": 480, "batch_size": 1}
 
-    def test_values_that_a_pack_saves_as_an_object_are_read_by_name(self):
+    def test_widget_values_object_is_read_by_name(self):
         file = text_to_image()
         file.nodes[3]["widgets_values"] = {"height": 480, "videopreview": {"hidden": False}}
         assert inputs(file, "4") == {"width": 512, "height": 480, "batch_size": 1}
 
-    def test_missing_values_get_the_default_of_the_class(self):
+    def test_widget_values_missing_use_class_defaults(self):
         file = File()
         file.add("ImageScale")
         assert inputs(file, "1") == {"upscale_method": "area", "width": 512, "note": ""}
 
-    def test_noise_of_binary_fractions_is_removed_and_small_numbers_stay(self):
+    def test_widget_values_float_noise_is_rounded_and_small_numbers_stay(self):
         file = text_to_image()
         file.nodes[4]["widgets_values"][3] = 5.000000000000001
         assert inputs(file, "5")["cfg"] == 5.0
         file.nodes[4]["widgets_values"][3] = 1e-9
         assert inputs(file, "5")["cfg"] == 1e-9
 
-    def test_what_json_cannot_say_counts_as_not_saved(self):
+    def test_widget_values_nan_uses_default(self):
         file = text_to_image()
         file.nodes[4]["widgets_values"][3] = float("nan")
         assert inputs(file, "5")["cfg"] == 8.0
 
     @pytest.mark.parametrize("saved", ["sub\\x.safetensors", "sub/x.safetensors"])
-    def test_a_file_in_a_subfolder_is_spelled_as_the_server_does(self, saved):
+    def test_widget_values_subfolder_path_uses_spelling_of_server(self, saved):
         server = SERVER | {"Loader": node_class({"name": [["sub/x.safetensors"]]})}
         file = File()
         file.add("Loader", saved)
         graph = convert_workflow(file.json, server)
         assert graph["1"]["inputs"]["name"] == "sub/x.safetensors"
 
-    def test_a_list_as_a_value_is_wrapped_so_that_no_server_takes_it_for_a_link(self):
+    def test_widget_values_list_is_wrapped_unlike_link(self):
         file = File()
         file.add("Multi", ["a", "b"])
         assert inputs(file, "1") == {"tags": {"__value__": ["a", "b"]}}
 
-    def test_a_curve_is_marked_as_one(self):
+    def test_widget_values_curve_has_type_marker(self):
         file = File()
         file.add("CurveEditor")
         assert inputs(file, "1")["curve"]["__type__"] == "CURVE"
 
-    def test_a_comparison_takes_no_value_from_the_list(self):
+    def test_widget_values_image_compare_consumes_no_value(self):
         file = File()
         file.add("ImageCompare")
         assert inputs(file, "1") == {"compare_view": {"__value__": ["", ""]}}
 
-    def test_buttons_that_3d_nodes_save_are_passed_over(self):
+    def test_widget_values_buttons_of_3d_node_are_skipped(self):
         file = File()
         file.add("Load3D", "toy.glb", "upload3dmodel", "uploadExtraResources", "clear", "", 256)
         assert inputs(file, "1") == {"model_file": "toy.glb", "image": "", "width": 256}
 
-    def test_the_options_of_a_custom_combo_are_sent_with_the_place_of_the_choice(self):
+    def test_widget_values_custom_combo_sends_options_and_index(self):
         file = File()
         file.add("CustomCombo", "b", 7, "a", "b")
         assert inputs(file, "1") == {"choice": "b", "index": 1, "option1": "a", "option2": "b"}
 
 
 class TestDynamicInputs:
-    def test_the_chosen_option_brings_its_own_fields(self):
+    def test_dynamic_combo_selected_option_adds_its_inputs(self):
         file = File()
         file.add("Save", "png", "16", 9, "x")
         assert inputs(file, "1") == {
@@ -132,12 +132,12 @@ class TestDynamicInputs:
             "name": "x",
         }
 
-    def test_an_option_without_fields_takes_no_values(self):
+    def test_dynamic_combo_option_without_inputs_consumes_no_values(self):
         file = File()
         file.add("Save", "auto", "x")
         assert inputs(file, "1") == {"format": "auto", "name": "x"}
 
-    def test_growing_inputs_keep_the_names_of_their_sockets(self):
+    def test_autogrow_inputs_keep_socket_names(self):
         file = File()
         first, second, batch = file.add("LoadImage", "cat.png"), file.add("LoadImage"), None
         batch = file.add("Batch")
@@ -145,7 +145,7 @@ class TestDynamicInputs:
         file.link(second, 0, batch, "images.image1", "IMAGE")
         assert inputs(file, "3") == {"images.image0": ["1", 0], "images.image1": ["2", 0]}
 
-    def test_a_group_of_rows_has_as_many_fields_as_it_says(self):
+    def test_dynamic_group_count_sets_number_of_rows(self):
         file = File()
         file.add("LoraStack", "first", 2, "B", 0.5, "A", 0.25, "last")
         assert inputs(file, "1") == {
@@ -158,13 +158,13 @@ class TestDynamicInputs:
             "tail": "last",
         }
 
-    def test_rows_beyond_what_the_class_allows_are_not_made_up(self):
+    def test_dynamic_group_count_is_limited_by_class(self):
         file = File()
         file.add("LoraStack", "first", 10**9)
         assert "loras.2.name" in inputs(file, "1")
         assert "loras.3.name" not in inputs(file, "1")
 
-    def test_a_type_to_be_matched_is_a_socket(self):
+    def test_matchtype_input_is_socket(self):
         file = File()
         picture, switch = file.add("LoadImage"), file.add("Switch", True)
         file.link(picture, 0, switch, "on_true", "IMAGE")
@@ -172,18 +172,18 @@ class TestDynamicInputs:
 
 
 class TestLinks:
-    def test_inputs_are_found_by_their_link_and_not_by_its_stale_slot_number(self):
+    def test_link_with_stale_slot_number_is_resolved_by_id(self):
         file = text_to_image()
         file.links = [(*link[:4], 99, link[5]) for link in file.links]
         assert inputs(file, "5")["latent_image"] == ["4", 0]
 
-    def test_a_linked_field_takes_what_the_link_brings(self):
+    def test_link_to_widget_replaces_its_value(self):
         file = text_to_image()
         number = file.add("PrimitiveInt", 33, "fixed")
         file.link(number, 0, file.nodes[4], "steps", "INT", widget={"name": "steps"})
         assert inputs(file, "5")["steps"] == ["8", 0]
 
-    def test_a_chain_of_reroutes_is_followed_however_long_it_is(self):
+    def test_link_through_3000_reroutes_is_followed(self):
         file = File()
         last = file.add("LoadImage", "cat.png")
         for _ in range(3000):
@@ -194,17 +194,17 @@ class TestLinks:
         file.link(last, 0, save, "images", "IMAGE")
         assert inputs(file, str(save["id"]))["images"] == ["1", 0]
 
-    def test_a_link_to_nothing_leaves_the_input_out(self):
+    def test_link_to_missing_id_omits_input(self):
         file = text_to_image()
         file.nodes[6]["inputs"][0]["link"] = 12345
         assert inputs(file, "7") == {"filename_prefix": "cat"}
 
-    def test_holes_in_the_list_of_links_are_passed_over(self):
+    def test_links_null_entry_is_skipped(self):
         file = text_to_image().json
         file["links"].insert(2, None)
         assert len(convert_workflow(file, SERVER)) == 7
 
-    def test_what_a_set_node_takes_a_get_node_of_that_name_gives(self):
+    def test_link_through_set_and_get_node_is_resolved(self):
         file = File()
         picture = file.add("LoadImage", "cat.png")
         setter, getter, save = file.add("SetNode", "pic"), file.add("GetNode", "pic"), None
@@ -214,20 +214,20 @@ class TestLinks:
         assert inputs(file, "4")["images"] == ["1", 0]
         assert set(convert_workflow(file.json, SERVER)) == {"1", "4"}
 
-    def test_the_value_of_an_editor_primitive_goes_to_the_fields_it_feeds(self):
+    def test_editor_primitive_value_is_written_to_linked_widgets(self):
         file = text_to_image()
         primitive = file.add("PrimitiveNode", 99, "fixed")
         file.link(primitive, 0, file.nodes[4], "seed", "INT", widget={"name": "seed"})
         assert inputs(file, "5")["seed"] == 99
         assert "8" not in convert_workflow(file.json, SERVER)
 
-    def test_notes_are_not_sent(self):
+    def test_note_nodes_are_omitted(self):
         file = text_to_image()
         file.add("Note", "hello")
         file.add("MarkdownNote", "# hello")
         assert len(convert_workflow(file.json, SERVER)) == 7
 
-    def test_the_second_of_two_nodes_with_one_id_gets_another(self):
+    def test_node_with_duplicate_id_gets_new_id(self):
         file = text_to_image()
         file.nodes.append({**file.nodes[6], "title": "Again"})
         graph = convert_workflow(file.json, SERVER)
@@ -236,19 +236,19 @@ class TestLinks:
 
 
 class TestModes:
-    def test_a_muted_node_is_gone_and_a_field_it_fed_keeps_its_own_value(self):
+    def test_muted_node_is_omitted_and_linked_widget_keeps_value(self):
         file = text_to_image()
         number = file.add("PrimitiveInt", 33, "fixed", mode=2)
         file.link(number, 0, file.nodes[4], "steps", "INT", widget={"name": "steps"})
         assert inputs(file, "5")["steps"] == 20
         assert "8" not in convert_workflow(file.json, SERVER)
 
-    def test_a_socket_that_a_muted_node_fed_is_left_out(self):
+    def test_muted_node_omits_sockets_it_fed(self):
         file = text_to_image()
         file.nodes[5]["mode"] = 2
         assert "images" not in inputs(file, "7")
 
-    def test_a_bypassed_node_passes_on_the_input_of_the_same_type(self):
+    def test_bypassed_node_passes_input_of_same_type(self):
         file = text_to_image()
         lora = file.add("LoraLoader", "x.safetensors", 1, 1, mode=4)
         file.link(file.nodes[0], 0, lora, "model", "MODEL")
@@ -258,12 +258,12 @@ class TestModes:
         assert inputs(file, "5")["model"] == ["1", 0]
         assert inputs(file, "2")["clip"] == ["1", 1]
 
-    def test_a_bypassed_node_without_an_input_of_that_type_passes_on_nothing(self):
+    def test_bypassed_node_without_matching_input_passes_nothing(self):
         file = text_to_image()
         file.nodes[5]["mode"] = 4  # VAEDecode takes LATENT and VAE, and gives IMAGE
         assert "images" not in inputs(file, "7")
 
-    def test_a_bypassed_node_prefers_the_same_place_then_the_same_type(self):
+    def test_bypassed_node_prefers_same_slot_then_same_type(self):
         file = File()
         one, two = file.add("LoadImage", "cat.png"), file.add("LoadImage", "dog.png")
         mixer = file.add("Mixer", mode=4, outputs=[{"name": "a", "type": "IMAGE", "links": []}] * 3)
@@ -277,7 +277,7 @@ class TestModes:
         fed = [graph[str(save["id"])]["inputs"]["images"] for save in saves]
         assert fed == [["1", 0], ["2", 0], ["1", 0]]
 
-    def test_a_muted_or_bypassed_node_may_be_of_an_unknown_class(self):
+    def test_bypassed_node_of_unknown_class_is_accepted(self):
         file = text_to_image()
         lora = file.add("LoraOfTomorrow", mode=4)
         file.link(file.nodes[0], 0, lora, "model", "MODEL")
@@ -286,7 +286,7 @@ class TestModes:
 
 
 def with_subgraph(**instance: Any) -> File:
-    """A picture, through a subgraph that encodes a text and scales the picture, to a file."""
+    """Build a workflow that loads an image, scales it in a subgraph and saves it."""
     inside = File()
     scale = inside.add("ImageScale", "lanczos", 640, "inner")
     inside.link(border(-10), 0, scale, "image", "IMAGE")
@@ -312,7 +312,7 @@ def with_subgraph(**instance: Any) -> File:
 
 
 class TestSubgraphs:
-    def test_inner_nodes_are_sent_under_the_id_of_their_instance(self):
+    def test_subgraph_inner_nodes_get_id_of_instance_as_prefix(self):
         graph = convert_workflow(with_subgraph().json, SERVER)
         assert set(graph) == {"1", "2:1", "3"}
         assert graph["2:1"]["inputs"] == {
@@ -338,29 +338,29 @@ class TestSubgraphs:
             },
         ],
     )
-    def test_a_value_on_the_instance_wins_in_every_spelling(self, spelling):
+    def test_subgraph_instance_value_overrides_inner_value_in_any_spelling(self, spelling):
         assert inputs(with_subgraph(**spelling), "2:1")["width"] == 99
         assert inputs(with_subgraph(**spelling), "2:1")["note"] == "inner"
 
-    def test_an_inner_field_may_be_promoted_without_an_input_of_the_definition(self):
+    def test_subgraph_widget_promoted_without_definition_input_is_applied(self):
         file = with_subgraph(
             widgets_values=["area"], properties={"proxyWidgets": [["1", "upscale_method"]]}
         )
         assert inputs(file, "2:1")["upscale_method"] == "area"
 
-    def test_a_link_into_the_instance_wins_over_its_value(self):
+    def test_subgraph_instance_link_overrides_value(self):
         file = with_subgraph(widgets_values=[99])
         number = file.add("PrimitiveInt", 7, "fixed")
         file.link(number, 0, file.nodes[1], "width", "INT", widget={"name": "width"})
         assert inputs(file, "2:1")["width"] == ["4", 0]
 
-    def test_a_muted_link_into_the_instance_leaves_its_value(self):
+    def test_subgraph_instance_link_from_muted_node_keeps_value(self):
         file = with_subgraph(widgets_values=[99])
         number = file.add("PrimitiveInt", 7, "fixed", mode=2)
         file.link(number, 0, file.nodes[1], "width", "INT", widget={"name": "width"})
         assert inputs(file, "2:1")["width"] == 99
 
-    def test_two_instances_have_values_of_their_own(self):
+    def test_subgraph_two_instances_have_separate_values(self):
         file = with_subgraph(widgets_values=[99])
         second = file.add("sub", 77)
         file.link(file.nodes[0], 0, second, "image", "IMAGE")
@@ -369,12 +369,12 @@ class TestSubgraphs:
         assert graph["4:1"]["inputs"]["width"] == 77
 
     @pytest.mark.parametrize(("mode", "expected"), [(2, None), (4, ["1", 0])])
-    def test_a_muted_or_bypassed_instance_takes_its_inside_with_it(self, mode, expected):
+    def test_subgraph_muted_or_bypassed_instance_omits_inner_nodes(self, mode, expected):
         graph = convert_workflow(with_subgraph(mode=mode).json, SERVER)
         assert set(graph) == {"1", "3"}
         assert graph["3"]["inputs"].get("images") == expected
 
-    def test_an_input_joined_to_several_fields_gives_all_of_them_the_value_of_the_first(self):
+    def test_subgraph_input_with_several_widgets_uses_value_of_first(self):
         inside = File()
         first = inside.add("ImageScale", "area", 640, "x")
         second = inside.add("ImageScale", "area", 320, "y")
@@ -386,7 +386,7 @@ class TestSubgraphs:
         graph = convert_workflow(file.json, SERVER)
         assert [graph[key]["inputs"]["width"] for key in ("1:1", "1:2")] == [640, 640]
 
-    def test_a_promoted_curve_is_marked_as_one_once(self):
+    def test_subgraph_promoted_curve_has_one_type_marker(self):
         inside = File()
         curve = inside.add("CurveEditor", {"points": [[0, 0], [1, 1]]})
         inside.link(border(-10), 0, curve, "curve", "CURVE", widget={"name": "curve"})
@@ -398,7 +398,7 @@ class TestSubgraphs:
             "__value__": {"points": [[0, 0], [1, 1]]},
         }
 
-    def test_a_straight_line_through_a_subgraph_changes_nothing(self):
+    def test_subgraph_passing_input_through_keeps_link(self):
         inside = File()
         inside.link(border(-10), 0, border(-20), "IMAGE", "IMAGE")
         file = File()
@@ -425,25 +425,25 @@ class TestSubgraphs:
         file.nodes[1]["type"] = "outer"
         return file
 
-    def test_nested_subgraphs_are_unfolded_with_the_whole_path_as_id(self):
+    def test_subgraph_nested_inner_nodes_get_full_path_as_id(self):
         graph = convert_workflow(self.nested().json, SERVER)
         assert graph["2:1:1"]["inputs"]["image"] == ["1", 0]
         assert graph["2:1:1"]["inputs"]["width"] == 640
         assert graph["3"]["inputs"]["images"] == ["2:1:1", 0]
 
-    def test_a_value_of_the_outermost_instance_reaches_the_innermost_field(self):
+    def test_subgraph_outermost_value_reaches_innermost_widget(self):
         assert inputs(self.nested(widgets_values=[99]), "2:1:1")["width"] == 99
         promoted = {"widgets_values": ["far"], "properties": {"proxyWidgets": [["1", "note"]]}}
         assert inputs(self.nested(**promoted), "2:1:1")["note"] == "far"
 
-    def test_the_origins_tell_where_a_promoted_value_is_set(self):
+    def test_convert_origins_locate_promoted_value(self):
         origins = convert(self.nested(widgets_values=[99]).json, SERVER).origins
         assert origins["2:1:1", "width"] == ("2", "size")
 
 
 class TestGroupNodes:
     def grouped(self, *values: Any) -> File:
-        """The middle of the usual workflow as a group: two texts, a size and the sampler."""
+        """Build the default workflow with its texts, size and sampler in a group node."""
         plain = text_to_image()
         members = [plain.nodes[index] for index in (1, 2, 3, 4)]
         file = File()
@@ -470,7 +470,7 @@ class TestGroupNodes:
         file.link(decode, 0, save, "images", "IMAGE")
         return file
 
-    def test_a_group_is_unfolded_with_the_values_of_its_instance(self):
+    def test_group_node_expands_with_values_of_instance(self):
         file = self.grouped(
             "a dog", "ugly", 640, 480, 7, "fixed", 12, 3.5, "dpmpp_2m", "normal", 0.5
         )
@@ -492,28 +492,28 @@ class TestGroupNodes:
         }
         assert graph["3"]["inputs"]["samples"] == ["2:3", 0]
 
-    def test_an_instance_without_values_has_those_of_the_group(self):
+    def test_group_node_without_values_uses_those_of_definition(self):
         graph = convert_workflow(self.grouped().json, SERVER)
         assert graph["2:0"]["inputs"]["text"] == "a cat"
 
-    def test_the_older_spelling_of_the_type_means_the_same(self):
+    def test_group_node_old_type_spelling_is_accepted(self):
         file = self.grouped()
         file.nodes[1]["type"] = "workflow/Make"
         assert "2:3" in convert_workflow(file.json, SERVER)
 
-    def test_a_field_of_the_group_that_is_linked_takes_what_the_link_brings(self):
+    def test_group_node_linked_widget_uses_link(self):
         file = self.grouped()
         number = file.add("PrimitiveInt", 5, "fixed")
         file.link(number, 0, file.nodes[1], "steps", "INT", widget={"name": "steps"})
         assert convert_workflow(file.json, SERVER)["2:3"]["inputs"]["steps"] == ["5", 0]
 
-    def test_an_input_that_the_group_does_not_explain_is_refused_and_not_guessed(self):
+    def test_group_node_unexplained_input_raises(self):
         file = self.grouped()
         file.link(file.nodes[0], 2, file.nodes[1], "vae", "VAE")
         with pytest.raises(InvalidWorkflowError, match="vae"):
             convert_workflow(file.json, SERVER)
 
-    def test_a_group_that_contains_itself_is_refused(self):
+    def test_group_node_containing_itself_raises(self):
         file = self.grouped()
         file.extra["groupNodes"]["Make"]["nodes"].append({"type": "workflow>Make"})
         with pytest.raises(InvalidWorkflowError, match="without end"):
@@ -521,7 +521,7 @@ class TestGroupNodes:
 
 
 class TestUnknownNodes:
-    def test_every_unknown_class_is_named_with_its_title_and_its_cure(self):
+    def test_convert_workflow_unknown_classes_are_reported_with_title_and_hint(self):
         file = text_to_image()
         one = file.add("Enhance", title="Make it nice", properties={"cnr_id": "enhance-pack"})
         two = file.add("CoreOfTomorrow", properties={"cnr_id": "comfy-core", "ver": "9.9.0"})
@@ -534,14 +534,14 @@ class TestUnknownNodes:
         assert "enhance-pack" in first.hint
         assert "9.9.0" in second.hint
 
-    def test_an_unknown_class_inside_a_subgraph_is_told_by_its_path(self):
+    def test_convert_workflow_unknown_class_in_subgraph_is_reported_by_path(self):
         file = with_subgraph()
         file.definitions[0]["nodes"][0]["type"] = "ImageScaleOfTomorrow"
         with pytest.raises(MissingNodesError) as caught:
             convert_workflow(file.json, SERVER)
         assert caught.value.problems[0].node == "2:1"
 
-    def test_a_label_of_some_pack_that_is_joined_to_nothing_is_left_out_with_a_warning(self):
+    def test_convert_unlinked_label_node_is_omitted_with_warning(self):
         file = text_to_image()
         file.add("Label (rgthree)", title="Step 1")
         conversion = convert(file.json, SERVER)
@@ -549,8 +549,8 @@ class TestUnknownNodes:
         assert [(p.kind, p.severity) for p in conversion.problems] == [("missing_node", "warning")]
 
 
-class TestValuesThatDoNotFit:
-    def test_a_list_that_shifted_is_told_value_by_value(self):
+class TestInvalidValues:
+    def test_convert_shifted_widget_values_are_reported_individually(self):
         file = text_to_image()
         file.nodes[4]["widgets_values"] = [20, 7.5, "euler", "karras"]  # saved without a seed
         problems = {problem.input: problem for problem in convert(file.json, SERVER).problems}
@@ -558,11 +558,11 @@ class TestValuesThatDoNotFit:
         assert problems["sampler_name"].kind == "value_not_in_list"
         assert problems["sampler_name"].node_title == "KSampler"
 
-    def test_a_workflow_that_fits_has_no_problems(self):
+    def test_convert_valid_workflow_has_no_problems(self):
         assert convert(text_to_image().json, SERVER).problems == ()
 
 
-def test_links_that_are_made_only_on_run_are_refused_with_a_cure():
+def test_convert_workflow_links_created_at_run_time_raise_with_hint():
     editor = text_to_image().json
     editor["extra"] = {"ue_links": [], "links_added_by_ue": []}
     assert convert_workflow(editor, SERVER)

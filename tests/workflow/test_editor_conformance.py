@@ -1,7 +1,7 @@
-"""Converted graphs against what ComfyUI's own editor sent for the same files.
+"""Converted graphs compared with the graphs that ComfyUI's editor sent for the same files.
 
-Those files are other people's work and lie beside the repository, not in it. Workflows of our own
-in test_editor.py cover every feature of the format without them.
+Those files are other people's work and therefore not part of the repository. Our own workflows in
+test_editor.py cover every feature of the format without them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CASES = {"0.33.0": 90, "0.3.64": 30}
 
 
 def _load(path: Path) -> ModuleType:
-    """The comparison that comes with the files: equal up to the ids of nodes."""
+    """Load the comparison module of the files; it ignores node ids."""
     spec = importlib.util.spec_from_file_location("compare", path)
     assert spec is not None
     assert spec.loader is not None
@@ -27,7 +27,7 @@ def _load(path: Path) -> ModuleType:
     return module
 
 
-def test_convert_workflow_of_every_recorded_file_gives_the_graph_of_the_editor(record_property):
+def test_convert_workflow_recorded_files_match_graphs_of_editor(record_property):
     if not CONFORMANCE.is_dir():
         record_property("note", "not run: ../shared/conformance is absent")
         return

@@ -1,4 +1,4 @@
-"""Broken and hostile editor files end in a typed error, or a graph, in bounded time."""
+"""Broken and hostile editor files cause a typed error or a graph in bounded time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import given, settings, strategies as st
 from comfy_ui.errors import InvalidWorkflowError
 from comfy_ui.protocol.object_info import NodeRegistry
 from comfy_ui.workflow.editor import convert, convert_workflow
-from tests.workflow import official
+from tests.workflow import official_templates
 from tests.workflow.editor_files import SERVER, File, border, text_to_image
 
 JSON = st.recursive(
@@ -58,12 +58,12 @@ def deep(levels: int) -> Any:
         {"nodes": [], "definitions": {"subgraphs": [7]}},
     ],
 )
-def test_what_is_no_workflow_is_refused_by_name(editor):
+def test_convert_workflow_invalid_file_raises(editor):
     with pytest.raises(InvalidWorkflowError):
         convert_workflow(editor, SERVER)
 
 
-def test_a_subgraph_that_contains_itself_is_refused():
+def test_convert_workflow_recursive_subgraph_raises():
     inside, file = File(), File()
     inside.add("sub")
     file.define(inside, [], [])
@@ -72,7 +72,7 @@ def test_a_subgraph_that_contains_itself_is_refused():
         convert_workflow(file.json, SERVER)
 
 
-def test_subgraphs_that_multiply_are_refused_before_they_fill_the_memory():
+def test_convert_workflow_exponential_subgraphs_raise_quickly():
     file = File()
     for level in range(20):
         inside = File()
@@ -86,7 +86,7 @@ def test_subgraphs_that_multiply_are_refused_before_they_fill_the_memory():
     assert perf_counter() - start < 10
 
 
-def test_reroutes_in_a_circle_are_refused():
+def test_convert_workflow_cyclic_reroutes_raise():
     file = File()
     one, two, save = file.add("Reroute"), file.add("Reroute"), file.add("SaveImage")
     file.link(one, 0, two, "", "*")
@@ -96,7 +96,7 @@ def test_reroutes_in_a_circle_are_refused():
         convert_workflow(file.json, SERVER)
 
 
-def test_subgraphs_that_feed_each_other_in_a_circle_are_refused():
+def test_convert_workflow_cyclic_subgraph_links_raise():
     inside = File()
     inside.link(border(-10), 0, border(-20), "IMAGE", "IMAGE")
     file = File()
@@ -112,7 +112,7 @@ def test_subgraphs_that_feed_each_other_in_a_circle_are_refused():
 
 @pytest.mark.parametrize("value", [deep(50_000), "x" * 5_000_000, float("nan"), 10**400, b"\xff"])
 @pytest.mark.parametrize("place", ["widget", "promoted", "combo", "title", "property"])
-def test_no_value_is_too_strange_to_be_told_of(value, place):
+def test_convert_extreme_value_does_not_raise(value, place):
     file = text_to_image()
     if place == "widget":
         file.nodes[4]["widgets_values"] = [value] * 8
@@ -127,7 +127,7 @@ def test_no_value_is_too_strange_to_be_told_of(value, place):
     assert len(convert(file.json, SERVER).graph) >= 7
 
 
-def test_ten_thousand_nodes_take_seconds_and_not_minutes():
+def test_convert_workflow_ten_thousand_nodes_take_seconds():
     file = File()
     last = file.add("LoadImage", "cat.png")
     for _ in range(10_000):
@@ -139,8 +139,8 @@ def test_ten_thousand_nodes_take_seconds_and_not_minutes():
     assert perf_counter() - start < 10
 
 
-def mutations(editor: Any, value: Any, chance: random.Random) -> Any:
-    """A copy of ``editor`` with one random place, however deep, replaced by ``value``."""
+def mutate(editor: Any, value: Any, chance: random.Random) -> Any:
+    """Return a copy of ``editor`` with one random value at any depth replaced by ``value``."""
     changed = copy.deepcopy(editor)
     where, parent, key = changed, None, None
     while isinstance(where, dict | list) and where and (parent is None or chance.random() < 0.85):
@@ -151,7 +151,7 @@ def mutations(editor: Any, value: Any, chance: random.Random) -> Any:
     return changed
 
 
-def survives(editor: Any, server: Any) -> None:
+def assert_raises_or_converts(editor: Any, server: Any) -> None:
     try:
         graph = convert_workflow(editor, server)
     except InvalidWorkflowError as error:
@@ -181,27 +181,27 @@ def nested_file() -> dict[str, Any]:
 @pytest.mark.slow
 @settings(max_examples=400)
 @given(value=JSON, seed=st.integers(0, 2**32))
-def test_one_wrong_thing_anywhere_is_refused_or_converted(value, seed):
-    survives(mutations(nested_file(), value, random.Random(seed)), SERVER)
+def test_convert_workflow_any_mutation_raises_or_converts(value, seed):
+    assert_raises_or_converts(mutate(nested_file(), value, random.Random(seed)), SERVER)
 
 
 @settings(max_examples=200)
 @given(editor=JSON | st.fixed_dictionaries({"nodes": JSON, "links": JSON, "definitions": JSON}))
-def test_any_json_at_all_is_refused_or_converted(editor):
-    survives(editor, SERVER)
+def test_convert_workflow_any_json_raises_or_converts(editor):
+    assert_raises_or_converts(editor, SERVER)
 
 
 @settings(max_examples=100)
 @given(value=JSON, seed=st.integers(0, 2**32))
-def test_a_broken_node_list_is_no_crash_either(value, seed):
-    server = mutations(SERVER, value, random.Random(seed))
-    survives(nested_file(), server)
+def test_convert_workflow_broken_object_info_raises_or_converts(value, seed):
+    server = mutate(SERVER, value, random.Random(seed))
+    assert_raises_or_converts(nested_file(), server)
 
 
 def _fuzz_official(object_info: Any, rounds: int, seed: int) -> None:
     chance = random.Random(seed)
-    library = NodeRegistry(object_info)
-    files = [file for _, file in official.templates()]
+    registry = NodeRegistry(object_info)
+    files = [file for _, file in official_templates.templates()]
     strange: list[Callable[[], Any]] = [
         lambda: None, lambda: -1, lambda: "", list, dict, lambda: [[None]], lambda: 10**30,
         lambda: chance.choice(chance.choice(files)["nodes"]), lambda: float("nan"), lambda: True,
@@ -209,16 +209,16 @@ def _fuzz_official(object_info: Any, rounds: int, seed: int) -> None:
     for _ in range(rounds):
         editor = chance.choice(files)
         for _ in range(chance.choice([1, 1, 3])):
-            editor = mutations(editor, chance.choice(strange)(), chance)
-        survives(editor, library)
+            editor = mutate(editor, chance.choice(strange)(), chance)
+        assert_raises_or_converts(editor, registry)
 
 
 @pytest.mark.slow
-def test_broken_official_files_are_refused_or_converted(object_info):
+def test_convert_workflow_mutated_official_files_raise_or_convert(object_info):
     _fuzz_official(object_info, rounds=150, seed=1)
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(1800)
-def test_ten_thousand_broken_official_files_are_refused_or_converted(object_info):
+def test_convert_workflow_10000_mutated_official_files_raise_or_convert(object_info):
     _fuzz_official(object_info, rounds=10_000, seed=2)

@@ -1,4 +1,4 @@
-"""Prefixes of file names, filled in as the editor does on Run."""
+"""File name prefixes, expanded the way the editor does on Run."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def filled(prefix: Any) -> Any:
         "2": {
             "class_type": "CLIPTextEncode",
             "inputs": {"text": "a/b: <c>"},
-            "_meta": {"title": "My words"},
+            "_meta": {"title": "My title"},
         },
         "3": {"class_type": "SaveImage", "inputs": {"filename_prefix": prefix}},
     }
-    made = fill_prefixes(graph, NOW)
+    filled_graph = fill_prefixes(graph, NOW)
     assert graph["3"]["inputs"]["filename_prefix"] == prefix
-    return made["3"]["inputs"]["filename_prefix"]
+    return filled_graph["3"]["inputs"]["filename_prefix"]
 
 
-def test_the_example_holds() -> None:
+def test_filename_prefix_doctest_passes() -> None:
     assert doctest.testmod(filename_prefix).failed == 0
 
 
 @pytest.mark.parametrize(
-    ("prefix", "told"),
+    ("prefix", "expected"),
     [
         ("plain", "plain"),
         ("%date:yyyy-MM-dd%/x", "2026-03-07/x"),
@@ -42,13 +42,13 @@ def test_the_example_holds() -> None:
         ("%date%", "20260307090502"),
         ("%date:hh:mm%", "09_05"),
         ("%KSampler.seed%_%KSampler.cfg%", "42_1.5"),
-        ("%My words.text%", "a_b_ _c_"),
+        ("%My title.text%", "a_b_ _c_"),
         ("%KSampler.model%", "%KSampler.model%"),
-        ("%Nobody.seed%", "%Nobody.seed%"),
+        ("%Missing.seed%", "%Missing.seed%"),
         ("%width%x%height% %year%", "%width%x%height% %year%"),
         ("100 % sure", "100 % sure"),
         (["2", 0], ["2", 0]),
     ],
 )
-def test_marks_are_filled_in_and_others_stay(prefix: Any, told: Any) -> None:
-    assert filled(prefix) == told
+def test_fill_prefixes_expands_known_placeholders_only(prefix: Any, expected: Any) -> None:
+    assert filled(prefix) == expected

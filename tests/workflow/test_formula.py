@@ -24,11 +24,11 @@ from comfy_ui.workflow.presets.formula import parse
         ("min(x, ceil(1.2)) + floor(1.9)", {"x": 9}, 3),
     ],
 )
-def test_formulas_compute(text: str, values: dict[str, float], result: float) -> None:
+def test_parse_formula_computes_result(text: str, values: dict[str, float], result: float) -> None:
     assert parse(text)(values) == result
 
 
-def test_a_formula_knows_which_values_it_needs() -> None:
+def test_parse_formula_names_lists_variables() -> None:
     assert parse("round(x*fps) + 1").names == {"x", "fps"}
 
 
@@ -39,19 +39,19 @@ def test_a_formula_knows_which_values_it_needs() -> None:
         "x[0]", "lambda: 1", "1e9999", "x" * 201, "((((", "'a'", "x ** 2", "x = 1", "max(1,2", "²",
     ],
 )  # fmt: skip
-def test_what_is_not_in_the_grammar_is_refused(text: str) -> None:
+def test_parse_invalid_formula_raises(text: str) -> None:
     with pytest.raises(ValidationError, match="not a formula"):
         parse(text)
 
 
 @pytest.mark.parametrize("text", ["1/0", "x//0", "x%0", "1/(x-x)"])
-def test_a_division_by_zero_is_an_error_of_ours(text: str) -> None:
+def test_formula_division_by_zero_raises_validation_error(text: str) -> None:
     with pytest.raises(ValidationError, match="no value"):
         parse(text)({"x": 4})
 
 
 @given(st.text(alphabet="0123456789.x+-*/%(), roundmi", max_size=60))
-def test_any_text_gives_a_formula_or_an_error_of_ours(text: str) -> None:
+def test_parse_any_text_returns_formula_or_validation_error(text: str) -> None:
     try:
         result = parse(text)(dict.fromkeys(parse(text).names, 3))
     except ValidationError:

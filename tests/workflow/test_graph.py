@@ -34,24 +34,22 @@ def chain() -> Graph:
         ({"__value__": ["1", 0]}, None),
     ],
 )
-def test_a_link_is_a_list_of_a_string_and_a_whole_number(
-    value: object, link: NodeLink | None
-) -> None:
+def test_as_link_accepts_only_string_and_integer(value: object, link: NodeLink | None) -> None:
     assert g.as_link(value) == link
 
 
-def test_a_list_travels_wrapped_and_comes_back() -> None:
+def test_literal_list_is_wrapped_and_unwrap_restores_it() -> None:
     assert g.literal(["a", 1]) == {"__value__": ["a", 1]}
     assert g.unwrap(g.literal(["a", 1])) == ["a", 1]
     assert g.literal(5) == g.unwrap(5) == 5
 
 
-def test_ancestors_are_what_a_node_needs(chain: Graph) -> None:
+def test_ancestors_returns_all_nodes_needed(chain: Graph) -> None:
     assert g.ancestors(chain, ["4"]) == {"1", "2", "3", "4"}
     assert g.ancestors(chain, ["9", "gone"]) == {"1", "9"}
 
 
-def test_ancestors_survive_circles_and_dangling_links() -> None:
+def test_ancestors_with_cycle_and_dangling_link_terminates() -> None:
     graph = {
         "1": {"class_type": "A", "inputs": {"x": ["2", 0]}},
         "2": {"class_type": "A", "inputs": {"x": ["1", 0], "y": ["gone", 0]}},
@@ -59,7 +57,7 @@ def test_ancestors_survive_circles_and_dangling_links() -> None:
     assert g.ancestors(graph, ["1"]) == {"1", "2"}
 
 
-def test_a_circle_is_found_and_named() -> None:
+def test_find_cycle_returns_nodes_of_cycle() -> None:
     graph = {
         "out": {"class_type": "S", "inputs": {"x": ["1", 0]}},
         "1": {"class_type": "A", "inputs": {"x": ["2", 0]}},
@@ -69,11 +67,11 @@ def test_a_circle_is_found_and_named() -> None:
     assert g.find_cycle(graph) == ["1", "2", "3"]
 
 
-def test_a_diamond_is_no_circle(chain: Graph) -> None:
+def test_find_cycle_diamond_returns_nothing(chain: Graph) -> None:
     assert g.find_cycle(chain) == []
 
 
-def test_a_very_long_chain_is_walked_without_recursion() -> None:
+def test_find_cycle_and_ancestors_handle_20000_nodes() -> None:
     graph = {
         str(i): {"class_type": "A", "inputs": {"x": [str(i + 1), 0]} if i < 20_000 else {}}
         for i in range(20_001)
@@ -82,19 +80,19 @@ def test_a_very_long_chain_is_walked_without_recursion() -> None:
     assert len(g.ancestors(graph, ["0"])) == 20_001
 
 
-def test_a_node_is_called_by_its_title_else_by_its_class(chain: Graph) -> None:
+def test_title_falls_back_to_class_and_id(chain: Graph) -> None:
     assert g.title(chain, "1") == "The loader"
     assert g.title(chain, "3") == "Sample"
     assert g.title(chain, "gone") == "gone"
 
 
-def test_dropping_a_node_takes_its_links_along(chain: Graph) -> None:
+def test_drop_node_removes_links_to_it(chain: Graph) -> None:
     g.drop_node(chain, "2")
     assert "2" not in chain
     assert chain["3"]["inputs"] == {"model": ["1", 0]}
 
 
-def test_a_spliced_node_feeds_all_that_its_source_fed(chain: Graph) -> None:
+def test_splice_redirects_consumers_to_new_node(chain: Graph) -> None:
     outputs = g.splice(
         chain,
         {"model": NodeLink("1", 0), "clip": NodeLink("1", 1)},
@@ -107,7 +105,7 @@ def test_a_spliced_node_feeds_all_that_its_source_fed(chain: Graph) -> None:
     assert chain["9"]["inputs"]["images"] == ["1", 2]
 
 
-def test_the_hash_knows_what_is_computed_and_not_how_it_is_titled(chain: Graph) -> None:
+def test_content_hash_depends_on_inputs_not_titles(chain: Graph) -> None:
     before = g.content_hash(chain)
     chain["1"]["_meta"] = {"title": "Another"}
     assert g.content_hash(dict(reversed(chain.items()))) == before
@@ -115,11 +113,11 @@ def test_the_hash_knows_what_is_computed_and_not_how_it_is_titled(chain: Graph) 
     assert g.content_hash(chain) != before
 
 
-def test_a_lone_surrogate_can_be_hashed() -> None:
+def test_content_hash_accepts_lone_surrogate() -> None:
     assert len(g.content_hash({"1": {"class_type": "A", "inputs": {"text": "\ud800"}}})) == 64
 
 
-def test_a_copy_does_not_share_its_inputs(chain: Graph) -> None:
+def test_copied_graph_does_not_share_inputs(chain: Graph) -> None:
     copy = g.copied(chain)
     copy["3"]["inputs"]["model"][0] = "x"
     assert chain["3"]["inputs"]["model"] == ["1", 0]
@@ -139,6 +137,8 @@ def test_a_copy_does_not_share_its_inputs(chain: Graph) -> None:
         (None, False, False),
     ],
 )
-def test_the_two_formats_are_told_apart(data: object, api: bool, editor: bool) -> None:
+def test_is_api_graph_and_is_editor_workflow_distinguish_formats(
+    data: object, api: bool, editor: bool
+) -> None:
     assert g.is_api_graph(data) is api
     assert g.is_editor_workflow(data) is editor

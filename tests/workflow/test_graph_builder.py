@@ -1,4 +1,4 @@
-"""comfy_ui/workflow/presets/build_graph.py"""
+"""comfy_ui/workflow/presets/graph_builder.py"""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from comfy_ui.workflow.presets.preset_store import (
 )
 
 
-def test_the_same_values_give_the_same_graph() -> None:
+def test_compile_workflow_same_values_return_same_graph() -> None:
     one = compile_workflow("z_image_turbo", prompt="a", seed=5)
     assert one == compile_workflow("z_image_turbo", prompt="a", seed=5)
     assert json.dumps(one) == json.dumps(compile_workflow("z_image_turbo", prompt="a", seed=5))
 
 
-def test_only_the_seed_differs_between_runs_without_one() -> None:
+def test_compile_workflow_without_seed_differs_only_in_seed() -> None:
     one, two = compile_workflow("sdxl"), compile_workflow("sdxl")
     assert one["5"]["inputs"].pop("seed") != two["5"]["inputs"].pop("seed")
     assert one == two
 
 
-def test_the_presets_own_graph_is_never_changed() -> None:
+def test_compile_workflow_leaves_preset_graph_unchanged() -> None:
     before = json.dumps(get_preset("sdxl").graph)
     compile_workflow("sdxl", prompt="x", loras=[{"name": "a"}], width=512)
     assert json.dumps(get_preset("sdxl").graph) == before
 
 
-def test_a_value_is_written_to_every_target() -> None:
+def test_compile_workflow_value_is_written_to_all_targets() -> None:
     graph = compile_workflow("flux2_klein_4b", width=768, height=512, seed=1)
     assert graph["8"]["inputs"]["width"] == graph["9"]["inputs"]["width"] == 768
     assert graph["8"]["inputs"]["height"] == graph["9"]["inputs"]["height"] == 512
 
 
-def test_formulas_compute_the_second_stage() -> None:
+def test_compile_workflow_formulas_compute_second_stage() -> None:
     graph = compile_workflow("ltx23_t2v", width=1024, height=768, fps=24.5)
     assert (graph["18"]["inputs"]["width"], graph["18"]["inputs"]["height"]) == (512, 384)
     assert graph["21"]["inputs"]["frame_rate"] == 25
@@ -49,7 +49,7 @@ def test_formulas_compute_the_second_stage() -> None:
 
 
 @pytest.mark.parametrize("preset", list_presets(), ids=lambda preset: preset.id)
-def test_every_target_of_every_preset_is_written(preset) -> None:
+def test_build_graph_writes_every_target_of_preset(preset) -> None:
     files = {p.id: f"{p.id}.png" for p in preset.params if p.role in FILE_ROLES}
     values = resolve_values(preset, files)
     graph = build_graph(preset, values)
@@ -59,20 +59,20 @@ def test_every_target_of_every_preset_is_written(preset) -> None:
                 assert graph[target.node]["inputs"][target.input] == values[param.id], param.id
 
 
-def test_an_empty_optional_picture_takes_its_node_out() -> None:
+def test_compile_workflow_missing_optional_image_removes_its_node() -> None:
     without = compile_workflow("wan22_5b", prompt="x")
     assert "12" not in without
     assert "start_image" not in without["7"]["inputs"]
     assert compile_workflow("wan22_5b", image="a.png")["7"]["inputs"]["start_image"] == ["12", 0]
 
 
-def test_one_of_several_references_may_be_left_out() -> None:
+def test_compile_workflow_missing_reference_image_keeps_others() -> None:
     graph = compile_workflow("qwen_image_edit_2511", image="a.png", image3="c.png")
     assert set(graph["9"]["inputs"]) >= {"image1", "image3"}
     assert "image2" not in graph["9"]["inputs"]
 
 
-def test_loras_are_chained_into_their_slot() -> None:
+def test_compile_workflow_loras_are_chained_in_slot() -> None:
     graph = compile_workflow(
         "sdxl", seed=1, loras=[{"name": "a", "strength": 0.5}, {"name": "b", "strength": -1}]
     )
@@ -90,18 +90,18 @@ def test_loras_are_chained_into_their_slot() -> None:
     assert graph["6"]["inputs"]["vae"] == ["1", 2]
 
 
-def test_a_profile_knows_the_classes_of_its_own_graph() -> None:
+def test_profile_node_classes_include_its_loras() -> None:
     assert "LoraLoaderModelOnly" not in get_preset("wan22_t2v_14b").node_classes
     assert "LoraLoaderModelOnly" in get_preset("wan_fast").node_classes
 
 
-def test_a_lora_goes_into_each_of_two_models() -> None:
+def test_compile_workflow_lora_is_inserted_for_each_model() -> None:
     graph = compile_workflow("wan22_t2v_14b", seed=1, loras=[{"name": "a"}])
     loras = [n for n in graph.values() if n["class_type"] == "LoraLoaderModelOnly"]
     assert sorted(n["inputs"]["model"] for n in loras) == [["1", 0], ["6", 0]]
 
 
-def test_a_variant_changes_nodes_and_their_models() -> None:
+def test_compile_workflow_variant_changes_nodes_and_models() -> None:
     graph = compile_workflow("qwen_image_2512", variant="4step", seed=1)
     assert graph["2"]["inputs"]["model"] == ["20", 0]
     assert graph["20"]["class_type"] == "LoraLoaderModelOnly"
@@ -111,7 +111,7 @@ def test_a_variant_changes_nodes_and_their_models() -> None:
 
 
 @pytest.mark.parametrize(
-    ("present", "found"),
+    ("present", "expected"),
     [
         (["b.ckpt", "a.ckpt"], "a.ckpt"),
         (["sub/a.ckpt"], "sub/a.ckpt"),
@@ -121,5 +121,5 @@ def test_a_variant_changes_nodes_and_their_models() -> None:
         ([], None),
     ],
 )
-def test_a_model_is_found_exactly_then_in_a_subfolder_then_by_pattern(present, found) -> None:
-    assert find_model("a.ckpt", present, ["a-model*"]) == found
+def test_find_model_prefers_exact_then_subfolder_then_pattern(present, expected) -> None:
+    assert find_model("a.ckpt", present, ["a-model*"]) == expected

@@ -16,8 +16,8 @@ from comfy_ui.workflow.graph import Graph
 from comfy_ui.workflow.presets.schema import ModelRequirement
 from tests.conftest import PROTOCOL, recorded_object_info
 
-# What the server calls it, where our own word says more.
-SERVER_WORDS = {"missing_model": "value_not_in_list"}
+# Problem kinds of the server where ours are more specific.
+SERVER_KINDS = {"missing_model": "value_not_in_list"}
 
 
 def recordings() -> Iterator[Any]:
@@ -31,28 +31,28 @@ def recordings() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("graph", "status", "body"), [*recordings()])
-def test_the_verdict_is_that_of_the_real_server(
+def test_check_workflow_recorded_prompts_match_server_verdict(
     graph: Graph, status: int, body: dict[str, Any]
 ) -> None:
     with gzip.open(PROTOCOL / "object_info.json.gz", "rt") as file:
         object_info = json.load(file)
-    # lab.png was put there after the recorded list was made.
+    # lab.png was uploaded after the object_info was recorded.
     problems = check_workflow(graph, object_info, uploads={"lab.png"})
-    mine: dict[str, set[str]] = {}
+    our_kinds: dict[str, set[str]] = {}
     for problem in problems:
-        kind = SERVER_WORDS.get(problem.kind, problem.kind)
+        kind = SERVER_KINDS.get(problem.kind, problem.kind)
         if problem.node is not None:
-            mine.setdefault(problem.node, set()).add(kind)
-    theirs = {
+            our_kinds.setdefault(problem.node, set()).add(kind)
+    server_kinds = {
         node: {error["type"] for error in entry["errors"]}
         for node, entry in body.get("node_errors", {}).items()
     }
     match body.get("error", {}).get("type"):
-        case None | "prompt_outputs_failed_validation" if theirs:
-            assert mine == theirs
+        case None | "prompt_outputs_failed_validation" if server_kinds:
+            assert our_kinds == server_kinds
         case None:
             assert problems == []
-        case "prompt_outputs_failed_validation":  # a circle, of which 0.3.64 tells nothing
+        case "prompt_outputs_failed_validation":  # a cycle, which 0.3.64 does not report
             assert {p.kind for p in problems} == {"dependency_cycle"}
         case "prompt_no_outputs":
             assert [p.kind for p in problems] == ["prompt_no_outputs"]
@@ -83,7 +83,7 @@ def picture(**inputs: Any) -> Graph:
     }
 
 
-def test_a_problem_names_the_node_the_input_and_the_cure(info: dict[str, Any]) -> None:
+def test_check_workflow_problem_has_node_input_and_hint(info: dict[str, Any]) -> None:
     problem = one(check_workflow(picture(width=0), info))
     assert (problem.node, problem.node_title, problem.input) == ("1", "Canvas", "width")
     assert problem.kind == "value_smaller_than_min"
@@ -91,21 +91,21 @@ def test_a_problem_names_the_node_the_input_and_the_cure(info: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("value", ["64", 64.9, True, " 7 ", "1_0"])
-def test_numbers_are_coerced_as_the_server_does(value: Any, info: dict[str, Any]) -> None:
+def test_check_workflow_numbers_are_coerced_like_server(value: Any, info: dict[str, Any]) -> None:
     assert check_workflow(picture(width=value), info) == []
 
 
 @pytest.mark.parametrize("value", ["64.5", "abc", None, {}, float("nan"), float("inf"), "9" * 5000])
-def test_what_is_no_number_is_told(value: Any, info: dict[str, Any]) -> None:
+def test_check_workflow_invalid_number_is_reported(value: Any, info: dict[str, Any]) -> None:
     assert one(check_workflow(picture(width=value), info)).kind == "invalid_input_type"
 
 
-def test_only_what_an_output_needs_is_looked_at(info: dict[str, Any]) -> None:
+def test_check_workflow_unused_nodes_are_ignored(info: dict[str, Any]) -> None:
     graph = picture() | {"3": {"class_type": "EmptyImage", "inputs": {"width": 0}}}
     assert check_workflow(graph, info) == []
 
 
-def test_a_missing_class_anywhere_stops_the_whole_graph(info: dict[str, Any]) -> None:
+def test_check_workflow_missing_class_is_only_problem_with_pack(info: dict[str, Any]) -> None:
     graph = picture(width=0) | {"3": {"class_type": "VHS_VideoCombine", "inputs": {}}}
     problem = one(check_workflow(graph, info))
     assert (problem.kind, problem.class_type) == ("missing_node", "VHS_VideoCombine")
@@ -114,13 +114,13 @@ def test_a_missing_class_anywhere_stops_the_whole_graph(info: dict[str, Any]) ->
     assert "ComfyUI-Manager" in problem.hint
 
 
-def test_a_class_of_newer_cores_asks_for_an_update() -> None:
+def test_check_workflow_class_of_newer_core_suggests_update() -> None:
     graph = picture() | {"3": {"class_type": "Flux2Scheduler", "inputs": {}}}
     problem = one(check_workflow(graph, recorded_object_info("0.3.64")))
     assert "update ComfyUI" in problem.hint
 
 
-def test_a_missing_model_says_where_to_get_it(info: dict[str, Any]) -> None:
+def test_check_workflow_missing_model_has_folder_size_and_url(info: dict[str, Any]) -> None:
     graph = compile_workflow("sdxl", seed=1)
     problem = one(check_workflow(graph, info))
     assert problem.kind == "missing_model"
@@ -131,20 +131,20 @@ def test_a_missing_model_says_where_to_get_it(info: dict[str, Any]) -> None:
     assert model.url in problem.hint
 
 
-def test_models_that_a_file_tells_of_are_known(info: dict[str, Any]) -> None:
+def test_check_workflow_models_argument_supplies_url(info: dict[str, Any]) -> None:
     graph = compile_workflow("sdxl", seed=1)
     graph["1"]["inputs"]["ckpt_name"] = "mine.safetensors"
-    told = ModelRequirement(
+    requirement = ModelRequirement(
         folder="checkpoints", filename="mine.safetensors", url="https://a.b/mine"
     )
-    problem = one(check_workflow(graph, info, models=[told]))
+    problem = one(check_workflow(graph, info, models=[requirement]))
     assert problem.extra["model"].url == "https://a.b/mine"
     problem = one(check_workflow(graph, info))
     assert problem.extra["model"].folder == "checkpoints"
     assert problem.extra["model"].url is None
 
 
-def test_a_model_in_a_subfolder_is_offered(info: dict[str, Any]) -> None:
+def test_check_workflow_model_in_subfolder_is_offered(info: dict[str, Any]) -> None:
     loader = {**info["CheckpointLoaderSimple"]}
     loader["input"] = {"required": {"ckpt_name": [["xl/sd_xl_base_1.0.safetensors"], {}]}}
     graph = compile_workflow("sdxl", seed=1)
@@ -153,14 +153,14 @@ def test_a_model_in_a_subfolder_is_offered(info: dict[str, Any]) -> None:
     assert problem.extra["alternative"] == "xl/sd_xl_base_1.0.safetensors"
 
 
-def test_an_empty_list_of_models_is_told_though_old_servers_let_it_pass() -> None:
+def test_check_workflow_empty_model_list_is_reported() -> None:
     graph = compile_workflow("upscale_esrgan", image="a.png")
     problems = check_workflow(graph, recorded_object_info("0.3.64"), uploads={"a.png"})
     assert one(problems).kind == "missing_model"
     assert one(problems).extra["model"].folder == "upscale_models"
 
 
-def test_dynamic_choices_are_followed_into_what_they_bring(info: dict[str, Any]) -> None:
+def test_check_workflow_dynamic_combo_inputs_are_checked(info: dict[str, Any]) -> None:
     graph = picture() | {
         "3": {"class_type": "CreateVideo", "inputs": {"images": ["1", 0], "fps": 8}},
         "4": {
@@ -178,7 +178,7 @@ def test_dynamic_choices_are_followed_into_what_they_bring(info: dict[str, Any])
     assert one(check_workflow(graph, info)).input == "format"
 
 
-def test_growing_inputs_need_their_first_ones(info: dict[str, Any]) -> None:
+def test_check_workflow_autogrow_needs_first_input(info: dict[str, Any]) -> None:
     graph = picture() | {"3": {"class_type": "BatchImagesNode", "inputs": {}}}
     graph["2"]["inputs"]["images"] = ["3", 0]
     assert one(check_workflow(graph, info)).input == "images.image0"
@@ -188,7 +188,7 @@ def test_growing_inputs_need_their_first_ones(info: dict[str, Any]) -> None:
     assert check_workflow(graph, info) == []
 
 
-def test_a_literal_at_a_socket_is_a_warning_since_the_server_lets_it_pass(
+def test_check_workflow_literal_for_socket_is_warning(
     info: dict[str, Any],
 ) -> None:
     graph = picture()
@@ -202,7 +202,7 @@ def test_a_literal_at_a_socket_is_a_warning_since_the_server_lets_it_pass(
     ("name", "fine"),
     [("a.png", True), ("sub/a.png", True), ("a.png [output]", True), ("gone.png", False)],
 )
-def test_input_files_may_lie_where_the_list_does_not_look(
+def test_check_workflow_upload_outside_choices_is_accepted(
     name: str, fine: bool, info: dict[str, Any]
 ) -> None:
     graph = picture() | {"1": {"class_type": "LoadImage", "inputs": {"image": name}}}
@@ -211,13 +211,15 @@ def test_input_files_may_lie_where_the_list_does_not_look(
 
 
 @pytest.mark.parametrize("value", [None, 5, ["a"], {"__value__": ["a"]}, {}])
-def test_an_input_file_is_a_name(value: Any, info: dict[str, Any]) -> None:
+def test_check_workflow_input_file_of_wrong_type_is_reported(
+    value: Any, info: dict[str, Any]
+) -> None:
     graph = picture() | {"1": {"class_type": "LoadImage", "inputs": {"image": value}}}
     kind = "bad_linked_input" if isinstance(value, list) else "custom_validation_failed"
     assert one(check_workflow(graph, info)).kind == kind
 
 
-def test_the_server_does_not_look_behind_a_link_that_does_not_fit(info: dict[str, Any]) -> None:
+def test_check_workflow_link_of_wrong_type_is_only_problem(info: dict[str, Any]) -> None:
     graph = picture() | {"3": {"class_type": "EmptyLatentImage", "inputs": {"width": 0}}}
     graph["2"]["inputs"]["images"] = ["3", 0]
     problem = one(check_workflow(graph, info))
@@ -227,18 +229,18 @@ def test_the_server_does_not_look_behind_a_link_that_does_not_fit(info: dict[str
 
 
 @pytest.mark.parametrize("link", [["1", 0.0], ["1", "0"], [1, 0], ["1", True]])
-def test_a_pair_that_is_no_link_is_refused(link: list[Any], info: dict[str, Any]) -> None:
+def test_check_workflow_malformed_link_is_rejected(link: list[Any], info: dict[str, Any]) -> None:
     graph = picture()
     graph["2"]["inputs"]["images"] = link
     assert one(check_workflow(graph, info)).kind == "exception_during_validation"
 
 
-def test_an_old_core_is_told(info: dict[str, Any]) -> None:
+def test_check_workflow_old_comfyui_is_reported(info: dict[str, Any]) -> None:
     problem = one(check_workflow(picture(), info, min_comfyui="0.33.0", comfyui_version="v0.3.64"))
     assert problem.kind == "comfyui_too_old"
 
 
-def test_the_error_is_of_the_kind_of_its_problems(info: dict[str, Any]) -> None:
+def test_error_for_returns_type_matching_problems(info: dict[str, Any]) -> None:
     missing = error_for(check_workflow(compile_workflow("z_image_turbo"), info))
     assert isinstance(missing, MissingModelsError)
     assert len(missing.models) == 3
@@ -252,11 +254,11 @@ def test_the_error_is_of_the_kind_of_its_problems(info: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("graph", [{}, {"1": 5}, {"1": None}, {"1": {"class_type": 5}}])
-def test_what_is_no_graph_gets_problems_and_no_exception(graph: Any, info: dict[str, Any]) -> None:
+def test_check_workflow_invalid_graph_returns_problems(graph: Any, info: dict[str, Any]) -> None:
     assert check_workflow(graph, info)
 
 
-def test_deep_and_long_values_are_told_shortly(info: dict[str, Any]) -> None:
+def test_check_workflow_deep_and_long_values_are_shortened(info: dict[str, Any]) -> None:
     deep: Any = "x"
     for _ in range(50_000):
         deep = {"a": deep}

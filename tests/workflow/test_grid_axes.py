@@ -1,4 +1,4 @@
-"""Grids of variations: what a person types becomes the values of each cell."""
+"""Grid axes: text input becomes the values of each cell."""
 
 from __future__ import annotations
 
@@ -32,12 +32,14 @@ SDXL = get_preset("sdxl")
         ("seed", "9007199254740991, 1", (9007199254740991, 1)),
     ],
 )
-def test_a_list_or_a_range_is_read(name: str, text: str, values: tuple[object, ...]) -> None:
+def test_read_axis_list_or_range_returns_values(
+    name: str, text: str, values: tuple[object, ...]
+) -> None:
     assert read_axis(SDXL, name, text).values == values
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "expected"),
     [
         ("steps", "", "no values yet"),
         ("steps", " , ", "no values yet"),
@@ -51,13 +53,13 @@ def test_a_list_or_a_range_is_read(name: str, text: str, values: tuple[object, .
         ("nothing", "1, 2", "cannot vary"),
     ],
 )
-def test_what_cannot_be_read_is_told_with_an_example(name: str, text: str, told: str) -> None:
-    with pytest.raises(ValidationError, match=told) as caught:
+def test_read_axis_invalid_text_raises_with_hint(name: str, text: str, expected: str) -> None:
+    with pytest.raises(ValidationError, match=expected) as caught:
         read_axis(SDXL, name, text)
     assert caught.value.hint
 
 
-def test_cells_go_row_by_row_and_share_one_seed() -> None:
+def test_expand_cells_go_row_by_row_with_same_seed() -> None:
     axes = [read_axis(SDXL, "steps", "8, 12"), read_axis(SDXL, "cfg", "1-3")]
     cells = expand(SDXL, {"prompt": "a cat"}, axes, rng=random.Random(4))
     assert [(cell["cfg"], cell["steps"]) for cell in cells] == [
@@ -67,7 +69,7 @@ def test_cells_go_row_by_row_and_share_one_seed() -> None:
     assert expand(SDXL, {"seed": 7}, axes[:1])[0]["seed"] == 7
 
 
-def test_seeds_that_are_drawn_are_the_same_down_a_column() -> None:
+def test_expand_drawn_seeds_repeat_in_each_row() -> None:
     seeds = read_axis(SDXL, "seed", "-1, -1, 5", rng=random.Random(1))
     cells = expand(SDXL, {}, [seeds, read_axis(SDXL, "steps", "8, 9")])
     assert [cell["seed"] for cell in cells] == [*seeds.values, *seeds.values]
@@ -75,7 +77,7 @@ def test_seeds_that_are_drawn_are_the_same_down_a_column() -> None:
     assert -1 not in seeds.values
 
 
-def test_words_of_the_prompt_are_replaced_on_both_sides() -> None:
+def test_expand_prompt_words_are_replaced_on_both_axes() -> None:
     axes = [read_axis(SDXL, "prompt", "red, blue"), read_axis(SDXL, "prompt", "cat, dog")]
     cells = expand(SDXL, {"prompt": "a red cat"}, axes)
     assert [cell["prompt"] for cell in cells] == [
@@ -85,7 +87,7 @@ def test_words_of_the_prompt_are_replaced_on_both_sides() -> None:
         expand(SDXL, {"prompt": "a grey cat"}, axes)
 
 
-def test_one_parameter_on_both_sides_and_too_many_cells_are_refused() -> None:
+def test_expand_same_parameter_twice_or_too_many_cells_raises() -> None:
     steps = read_axis(SDXL, "steps", "1-9")
     with pytest.raises(ValidationError, match="Both sides"):
         expand(SDXL, {}, [steps, steps])
@@ -93,7 +95,7 @@ def test_one_parameter_on_both_sides_and_too_many_cells_are_refused() -> None:
         expand(SDXL, {}, [steps, read_axis(SDXL, "cfg", "1-9")])
 
 
-def test_variants_are_named_as_the_form_names_them() -> None:
+def test_read_axis_variants_use_titles_of_form() -> None:
     preset = get_preset("flux2_klein_4b")
     assert preset.variants
     name, variant = next(iter(preset.variants.items()))
@@ -102,12 +104,12 @@ def test_variants_are_named_as_the_form_names_them() -> None:
     assert axis.labels == ("Standard", variant.title)
 
 
-def test_model_files_are_labelled_without_folder_and_ending() -> None:
+def test_read_axis_model_labels_omit_folder_and_extension() -> None:
     assert read_axis(SDXL, "model", "xl/one.safetensors").labels == ("one",)
 
 
 @given(st.text(max_size=60), st.sampled_from(["steps", "cfg", "seed", "sampler", "prompt"]))
-def test_no_text_makes_more_than_a_grid_or_another_error(text: str, name: str) -> None:
+def test_read_axis_any_text_returns_axis_or_validation_error(text: str, name: str) -> None:
     try:
         axis = read_axis(SDXL, name, text)
     except ValidationError:

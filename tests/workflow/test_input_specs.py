@@ -9,16 +9,18 @@ from comfy_ui.workflow.checks.input_specs import declared_inputs
 from tests.conftest import recorded_object_info
 
 
-def declared(class_type: str, **given: Any) -> dict[str, Any]:
+def declared(class_type: str, **set_values: Any) -> dict[str, Any]:
     spec = read_node(class_type, recorded_object_info("0.33.0")[class_type])
-    return declared_inputs(spec, {name.replace("__", "."): value for name, value in given.items()})
+    return declared_inputs(
+        spec, {name.replace("__", "."): value for name, value in set_values.items()}
+    )
 
 
-def test_plain_inputs_stay_as_they_are() -> None:
+def test_declared_inputs_plain_inputs_are_unchanged() -> None:
     assert list(declared("SaveImage")) == ["images", "filename_prefix"]
 
 
-def test_a_chosen_option_brings_its_inputs_level_by_level() -> None:
+def test_declared_inputs_selected_option_adds_nested_inputs() -> None:
     assert "format.codec" not in declared("SaveVideo")
     assert declared("SaveVideo", format="mp4")["format.codec"].type == "COMBO"
     deep = declared(
@@ -31,29 +33,29 @@ def test_a_chosen_option_brings_its_inputs_level_by_level() -> None:
     assert not deep["format.codec.encoding"].required
 
 
-def test_a_linked_or_unknown_choice_brings_nothing() -> None:
+def test_declared_inputs_linked_or_unknown_option_adds_nothing() -> None:
     assert "format.codec" not in declared("SaveVideo", format=["1", 0])
     assert "format.codec" not in declared("SaveVideo", format="nope")
 
 
-def test_growing_inputs_are_those_given_and_those_due() -> None:
-    found = declared("BatchImagesNode", images__image7=["1", 0], images__other=["1", 0])
-    assert [*found] == ["images.image0", "images.image7"]
-    assert (found["images.image0"].required, found["images.image7"].required) == (True, False)
-    assert found["images.image0"].type == "IMAGE"
+def test_declared_inputs_autogrow_has_set_and_required_inputs() -> None:
+    specs = declared("BatchImagesNode", images__image7=["1", 0], images__other=["1", 0])
+    assert [*specs] == ["images.image0", "images.image7"]
+    assert (specs["images.image0"].required, specs["images.image7"].required) == (True, False)
+    assert specs["images.image0"].type == "IMAGE"
 
 
-def test_growing_inputs_by_name() -> None:
-    found = declared("ComfyMathExpression", values__c=5)
-    assert {"values.a", "values.c"} <= set(found)
-    assert "values.b" not in found
+def test_declared_inputs_autogrow_by_name_has_set_names() -> None:
+    specs = declared("ComfyMathExpression", values__c=5)
+    assert {"values.a", "values.c"} <= set(specs)
+    assert "values.b" not in specs
 
 
-def test_a_matched_type_becomes_what_it_allows() -> None:
+def test_declared_inputs_matchtype_becomes_allowed_types() -> None:
     assert declared("ResizeImageMaskNode")["input"].type == "IMAGE,MASK"
 
 
-def test_broken_declarations_are_no_inputs() -> None:
+def test_declared_inputs_invalid_declarations_are_skipped() -> None:
     raw = {
         "input": {
             "required": {
@@ -64,17 +66,19 @@ def test_broken_declarations_are_no_inputs() -> None:
             }
         }
     }
-    found = declared_inputs(read_node("X", raw), {"a": "x"})
-    assert [*found] == ["a", "d"]
-    assert found["d"].type == "*"
+    specs = declared_inputs(read_node("X", raw), {"a": "x"})
+    assert [*specs] == ["a", "d"]
+    assert specs["d"].type == "*"
 
 
-def test_a_choice_that_contains_itself_ends() -> None:
+def test_declared_inputs_recursive_option_terminates() -> None:
     options: list[Any] = []
     declaration = ["COMFY_DYNAMICCOMBO_V3", {"options": options}]
     options.append({"key": "x", "inputs": {"required": {"a": declaration}}})
-    given = {".".join(["a"] * n): "x" for n in range(1, 100)}
+    set_values = {".".join(["a"] * n): "x" for n in range(1, 100)}
     assert (
-        len(declared_inputs(read_node("X", {"input": {"required": {"a": declaration}}}), given))
+        len(
+            declared_inputs(read_node("X", {"input": {"required": {"a": declaration}}}), set_values)
+        )
         < 20
     )

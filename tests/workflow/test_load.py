@@ -30,14 +30,14 @@ API = json.dumps(media.GRAPH)
         media.png(),
     ],
 )
-def test_an_api_graph_is_known_in_every_wrapping(source: Any) -> None:
+def test_load_workflow_api_graph_in_any_wrapping_is_recognized(source: Any) -> None:
     workflow = load_workflow(source)
     assert workflow.format == "api"
     assert workflow.to_graph() == media.GRAPH
     assert load_workflow(workflow) is workflow
 
 
-def test_a_path_may_be_json_or_a_picture(tmp_path: Path) -> None:
+def test_load_workflow_path_to_json_or_image_is_read(tmp_path: Path) -> None:
     for name, data in (("a.json", API.encode()), ("b.png", media.png())):
         path = tmp_path / name
         path.write_bytes(data)
@@ -45,26 +45,26 @@ def test_a_path_may_be_json_or_a_picture(tmp_path: Path) -> None:
         assert load_workflow(str(path)).to_graph() == media.GRAPH
 
 
-def test_a_picture_keeps_what_else_it_told() -> None:
+def test_load_workflow_image_keeps_editor_file_and_metadata() -> None:
     workflow = load_workflow(media.png())
     assert workflow.editor == media.WORKFLOW
     assert workflow.metadata.preset == "sdxl"
 
 
-def test_the_graph_given_out_may_be_edited() -> None:
+def test_to_graph_returns_independent_copy() -> None:
     workflow = load_workflow(media.GRAPH)
     workflow.to_graph()["1"]["inputs"]["width"] = 1
     assert workflow.to_graph() == media.GRAPH
 
 
-def test_a_presets_name_is_a_workflow() -> None:
+def test_load_workflow_preset_id_is_accepted() -> None:
     for name in ("sdxl", "ltx_quick"):
         workflow = load_workflow(name)
         assert workflow.format == "preset"
         assert is_api_graph(workflow.to_graph())
 
 
-def test_the_editors_format_is_converted_with_the_servers_list() -> None:
+def test_to_graph_editor_format_needs_object_info() -> None:
     editor = {
         "version": 0.4,
         "nodes": [
@@ -98,7 +98,7 @@ def test_the_editors_format_is_converted_with_the_servers_list() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "expected"),
     [
         ("{not json", "not JSON"),
         (b"{", "not JSON"),
@@ -118,21 +118,21 @@ def test_the_editors_format_is_converted_with_the_servers_list() -> None:
         (5, "A int is no workflow"),
     ],
 )
-def test_what_is_no_workflow_is_told_with_a_hint(source: Any, told: str) -> None:
+def test_load_workflow_invalid_source_raises_with_hint(source: Any, expected: str) -> None:
     with pytest.raises(InvalidWorkflowError) as caught:
         load_workflow(source)
-    assert told in caught.value.message
+    assert expected in caught.value.message
     assert caught.value.hint
     assert len(str(caught.value)) < 400
 
 
-def test_a_word_that_is_almost_a_preset_gets_the_closest() -> None:
+def test_load_workflow_misspelled_preset_suggests_closest() -> None:
     with pytest.raises(UnknownPresetError) as caught:
         load_workflow("z_image_turb")
     assert "'z_image_turbo'" in caught.value.hint
 
 
-def test_a_workflow_of_presets_that_needs_a_file_says_so() -> None:
+def test_to_graph_preset_with_required_file_raises() -> None:
     from comfy_ui.errors import ValidationError
 
     with pytest.raises(ValidationError, match="Choose a file"):

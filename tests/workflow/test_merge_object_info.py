@@ -14,12 +14,12 @@ def combo(*choices: str) -> list[Any]:
     return ["COMBO", {"options": [*choices], "tooltip": "t"}]
 
 
-def test_one_library_is_itself() -> None:
+def test_union_single_registry_returns_it() -> None:
     only = NodeRegistry({"A": node("x")})
     assert union([only]) is only
 
 
-def test_classes_and_choices_of_all_are_there_once_and_in_order() -> None:
+def test_union_merges_classes_and_choices_in_order() -> None:
     first = NodeRegistry({"A": node("x", "y", new=combo("1"), n=["INT", {"max": 1}]), "B": node()})
     second = NodeRegistry(
         {"A": node("y", "z", new=combo("2", "1"), n=["INT", {"max": 2}]), "C": {}}
@@ -30,10 +30,10 @@ def test_classes_and_choices_of_all_are_there_once_and_in_order() -> None:
     assert both["A"].inputs["new"].choices == ("1", "2")
     assert both["A"].inputs["new"].tooltip == "t"
     assert both["A"].inputs["n"].max == 1
-    assert first["A"].inputs["old"].choices == ("x", "y")  # the servers' own stay as they are
+    assert first["A"].inputs["old"].choices == ("x", "y")  # the original is unchanged
 
 
-def test_declarations_of_other_shapes_stay_as_they_are() -> None:
+def test_union_unexpected_declarations_are_unchanged() -> None:
     first = NodeRegistry({"A": node("x", odd="?", empty=[]), "B": {"input": {"required": None}}})
     second = NodeRegistry({"A": node("x", odd=[["y"]], empty=[["y"]]), "B": {"input": 3}})
     both = union([first, second])
@@ -41,7 +41,7 @@ def test_declarations_of_other_shapes_stay_as_they_are() -> None:
     assert both.raw["B"] == first.raw["B"]
 
 
-def test_the_two_spellings_of_a_choice_go_together() -> None:
+def test_union_merges_old_and_new_combo_spelling() -> None:
     first, second = NodeRegistry({"A": node(m=[["x"]])}), NodeRegistry({"A": node(m=combo("y"))})
     assert union([first, second])["A"].inputs["m"].choices == ("x", "y")
     assert union([second, first])["A"].inputs["m"].choices == ("y", "x")

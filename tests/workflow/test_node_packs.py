@@ -27,19 +27,19 @@ from tests.conftest import recorded_object_info
         ("CannyEdgePreprocessor", "comfyui_controlnet_aux"),
     ],
 )
-def test_common_classes_are_known(class_type: str, pack: str) -> None:
-    found = find_pack(class_type)
-    assert found is not None
-    assert found.name == pack
-    assert found.url in found.install
+def test_find_pack_common_class_returns_pack(class_type: str, pack: str) -> None:
+    pack_of_class = find_pack(class_type)
+    assert pack_of_class is not None
+    assert pack_of_class.name == pack
+    assert pack_of_class.url in pack_of_class.install
 
 
-def test_unknown_classes_are_not_guessed() -> None:
+def test_find_pack_unknown_class_returns_none() -> None:
     assert find_pack("KSampler") is None
     assert find_pack("") is None
 
 
-def test_entries_are_whole_and_stand_once() -> None:
+def test_node_packs_entries_are_complete_and_unique() -> None:
     names = [pack.name for pack in _packs()]
     assert len(names) == len(set(names))
     for pack in _packs():
@@ -47,6 +47,6 @@ def test_entries_are_whole_and_stand_once() -> None:
         assert pack.classes
 
 
-def test_no_pattern_claims_many_of_comfyuis_own_classes() -> None:
+def test_find_pack_patterns_match_few_core_classes() -> None:
     core = [name for name in recorded_object_info("0.33.0") if find_pack(name) is not None]
     assert len(core) <= 8, core

@@ -18,44 +18,44 @@ SDXL = get_preset("sdxl")
 WAN = get_preset("wan21_t2v_1_3b")
 
 
-def resolved(preset_id: str = "sdxl", /, **values: Any) -> dict[str, Any]:
+def resolve(preset_id: str = "sdxl", /, **values: Any) -> dict[str, Any]:
     return resolve_values(get_preset(preset_id), {"seed": 1, **values})
 
 
-def refusal(preset_id: str = "sdxl", /, **values: Any) -> ValidationError:
+def error_for(preset_id: str = "sdxl", /, **values: Any) -> ValidationError:
     with pytest.raises(ValidationError) as caught:
-        resolved(preset_id, **values)
+        resolve(preset_id, **values)
     return caught.value
 
 
-def test_without_values_the_defaults_hold() -> None:
-    values = resolved()
+def test_resolve_values_without_values_uses_defaults() -> None:
+    values = resolve()
     assert values["steps"] == 25
     assert values["width"] == values["height"] == 1024
     assert values["prompt"] == ""
 
 
 @pytest.mark.parametrize("seed", [None, -1, "-1", ""])
-def test_no_seed_means_a_random_one_that_javascript_can_hold(seed: Any) -> None:
+def test_resolve_values_missing_seed_draws_javascript_safe_seed(seed: Any) -> None:
     values = resolve_values(SDXL, {"seed": seed}, rng=random.Random(1))
     assert values == resolve_values(SDXL, {"seed": seed}, rng=random.Random(1))
     assert 0 <= values["seed"] <= MAX_SEED < 2**53
     assert values["seed"] != resolve_values(SDXL, {"seed": seed})["seed"]
 
 
-def test_a_given_seed_stays() -> None:
-    assert resolved(seed=MAX_SEED)["seed"] == MAX_SEED
-    assert resolved(seed="7")["seed"] == 7
+def test_resolve_values_explicit_seed_is_kept() -> None:
+    assert resolve(seed=MAX_SEED)["seed"] == MAX_SEED
+    assert resolve(seed="7")["seed"] == 7
 
 
-def test_an_unknown_value_names_the_closest() -> None:
-    error = refusal(stpes=3)
+def test_resolve_values_unknown_name_suggests_closest() -> None:
+    error = error_for(stpes=3)
     assert "'stpes'" in error.message
     assert "'steps'" in error.hint
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "expected"),
     [
         ({"steps": 0}, "'Steps' cannot be 0"),
         ({"steps": 2.5}, "a whole number"),
@@ -77,48 +77,50 @@ def test_an_unknown_value_names_the_closest() -> None:
         ({"loras": [{"name": "a", "strength": 99}]}, "The strength of 'a'"),
     ],
 )
-def test_what_cannot_be_is_told_in_a_sentence(values: dict[str, Any], told: str) -> None:
-    assert told in refusal(**values).message
+def test_resolve_values_invalid_value_raises_with_message(
+    values: dict[str, Any], expected: str
+) -> None:
+    assert expected in error_for(**values).message
 
 
-def test_the_range_is_in_the_hint() -> None:
-    assert refusal(steps=1000).hint == "It goes from 1 to 100."
+def test_resolve_values_out_of_range_hint_has_range() -> None:
+    assert error_for(steps=1000).hint == "It goes from 1 to 100."
 
 
-def test_a_message_never_carries_a_whole_novel() -> None:
-    assert len(refusal(steps="x" * 100_000).message) < 200
-    assert len(refusal(variant="x" * 100_000).message) < 300
-    assert len(refusal(size="x" * 100_000).message) < 300
+def test_resolve_values_long_value_is_shortened_in_message() -> None:
+    assert len(error_for(steps="x" * 100_000).message) < 200
+    assert len(error_for(variant="x" * 100_000).message) < 300
+    assert len(error_for(size="x" * 100_000).message) < 300
 
 
-def test_a_size_is_a_label_or_two_numbers_and_single_values_win() -> None:
-    assert (resolved(size="Portrait")["width"], resolved(size="Portrait")["height"]) == (832, 1216)
-    assert resolved(size="640 × 768")["height"] == 768
-    assert resolved(size="Portrait", width=512)["width"] == 512
+def test_resolve_values_size_accepts_label_or_numbers_below_width() -> None:
+    assert (resolve(size="Portrait")["width"], resolve(size="Portrait")["height"]) == (832, 1216)
+    assert resolve(size="640 × 768")["height"] == 768
+    assert resolve(size="Portrait", width=512)["width"] == 512
 
 
-def test_sizes_are_rounded_to_the_models_step() -> None:
-    assert resolved(width=1000)["width"] == 1008
-    assert resolved(width="999")["width"] == 992
+def test_resolve_values_size_is_rounded_to_model_step() -> None:
+    assert resolve(width=1000)["width"] == 1008
+    assert resolve(width="999")["width"] == 992
 
 
 @pytest.mark.parametrize(
-    ("asked", "made"), [(1, 1), (2, 1), (4, 5), (33, 33), (80, 81), (257, 257), (256, 257)]
+    ("frames", "snapped"), [(1, 1), (2, 1), (4, 5), (33, 33), (80, 81), (257, 257), (256, 257)]
 )
-def test_numbers_of_frames_follow_the_models_rule(asked: int, made: int) -> None:
-    assert resolve_values(WAN, {"frames": asked})["frames"] == made
+def test_resolve_values_frames_snap_to_model_rule(frames: int, snapped: int) -> None:
+    assert resolve_values(WAN, {"frames": frames})["frames"] == snapped
 
 
-def test_snapping_frames_never_leaves_the_range() -> None:
+def test_resolve_values_snapped_frames_stay_in_range() -> None:
     mochi = get_preset("mochi")
-    for asked in range(7, 164):
-        made = resolve_values(mochi, {"frames": asked})["frames"]
-        assert 7 <= made <= 163
-        assert made % 6 == 1
-        assert abs(made - asked) <= 3 + (asked > 163 - 3) * 3
+    for frames in range(7, 164):
+        snapped = resolve_values(mochi, {"frames": frames})["frames"]
+        assert 7 <= snapped <= 163
+        assert snapped % 6 == 1
+        assert abs(snapped - frames) <= 3 + (frames > 163 - 3) * 3
 
 
-def test_the_documented_sizes_and_steps_of_the_qualities() -> None:
+def test_resolve_values_quality_has_documented_size_steps_and_cfg() -> None:
     documented = {
         "draft": (512, 512, 12, 6),
         "fast": (768, 768, 20, 7),
@@ -129,45 +131,50 @@ def test_the_documented_sizes_and_steps_of_the_qualities() -> None:
         "cinematic": (1536, 640, 35, 7.5),
         "square": (1024, 1024, 25, 7),
     }
-    for name, wanted in documented.items():
-        got = resolved(quality=name)
-        assert (got["width"], got["height"], got["steps"], got["cfg"]) == wanted, name
+    for name, expected_values in documented.items():
+        actual = resolve(quality=name)
+        assert (
+            actual["width"],
+            actual["height"],
+            actual["steps"],
+            actual["cfg"],
+        ) == expected_values, name
     assert set(documented) == set(QUALITIES)
 
 
-def test_a_quality_leaves_the_steps_of_a_distilled_model_alone() -> None:
-    values = resolved("z_image_turbo", quality="hd")
+def test_resolve_values_quality_keeps_steps_of_distilled_model() -> None:
+    values = resolve("z_image_turbo", quality="hd")
     assert (values["steps"], values["cfg"]) == (8, 1)
-    assert resolved("qwen_image_2512", variant="4step", quality="draft")["steps"] == 4
+    assert resolve("qwen_image_2512", variant="4step", quality="draft")["steps"] == 4
 
 
-def test_every_quality_applies_to_every_picture_preset() -> None:
+def test_resolve_values_every_quality_fits_every_image_preset() -> None:
     for preset in list_presets(kind="image"):
         files = {p.id: "a.png" for p in preset.params if p.role in FILE_ROLES}
         for quality in QUALITIES:
             resolve_values(preset, {**files, "quality": quality})
 
 
-def test_a_quality_is_refused_for_what_is_no_picture() -> None:
-    assert "makes video" in refusal("wan21_t2v_1_3b", quality="hd").message
+def test_resolve_values_quality_for_video_preset_raises() -> None:
+    assert "makes video" in error_for("wan21_t2v_1_3b", quality="hd").message
 
 
-def test_a_variant_brings_its_defaults_and_single_values_win() -> None:
-    values = resolved("qwen_image_2512", variant="4step")
+def test_resolve_values_variant_defaults_yield_to_explicit_values() -> None:
+    values = resolve("qwen_image_2512", variant="4step")
     assert (values["steps"], values["cfg"], values["variant"]) == (4, 1, "4step")
-    assert resolved("qwen_image_2512", variant="4step", steps=6)["steps"] == 6
+    assert resolve("qwen_image_2512", variant="4step", steps=6)["steps"] == 6
 
 
-def test_a_file_is_asked_for_by_its_label() -> None:
-    assert refusal("sdxl_img2img").message == 'Choose a file for "Picture".'
+def test_resolve_values_missing_file_message_has_label() -> None:
+    assert error_for("sdxl_img2img").message == 'Choose a file for "Picture".'
 
 
-def test_an_optional_file_may_be_missing() -> None:
-    assert resolved("wan22_5b")["image"] is None
-    assert resolved("wan22_5b", image="")["image"] is None
+def test_resolve_values_missing_optional_file_is_none() -> None:
+    assert resolve("wan22_5b")["image"] is None
+    assert resolve("wan22_5b", image="")["image"] is None
 
 
-def test_choices_come_from_the_server_with_the_closest_as_hint() -> None:
+def test_resolve_values_unknown_choice_suggests_closest_of_server() -> None:
     info = recorded_object_info("0.33.0")
     with pytest.raises(ValidationError) as caught:
         resolve_values(SDXL, {"sampler": "eulr"}, object_info=info)
@@ -175,7 +182,7 @@ def test_choices_come_from_the_server_with_the_closest_as_hint() -> None:
     assert resolve_values(SDXL, {"sampler": "euler"}, object_info=info)["sampler"] == "euler"
 
 
-def loader(*files: str) -> dict[str, Any]:
+def object_info_with(*files: str) -> dict[str, Any]:
     return {
         "CheckpointLoaderSimple": {
             "input": {"required": {"ckpt_name": [list(files), {}]}},
@@ -185,44 +192,44 @@ def loader(*files: str) -> dict[str, Any]:
     }
 
 
-def test_a_models_name_is_found_in_a_subfolder() -> None:
+def test_resolve_values_model_name_matches_subfolder() -> None:
     values = resolve_values(
-        SDXL, {"model": "cat.safetensors"}, object_info=loader("x\\cat.safetensors")
+        SDXL, {"model": "cat.safetensors"}, object_info=object_info_with("x\\cat.safetensors")
     )
     assert values["model"] == "x\\cat.safetensors"
 
 
-def test_the_required_model_gives_way_to_a_similar_one() -> None:
-    given = {"model": "sd_xl_base_1.0.safetensors"}
-    found = resolve_values(
-        SDXL, given, object_info=loader("other.ckpt", "sd_xl_base_1.0_0.9vae.safetensors")
+def test_resolve_values_required_model_falls_back_to_similar_file() -> None:
+    model = {"model": "sd_xl_base_1.0.safetensors"}
+    resolved_values = resolve_values(
+        SDXL, model, object_info=object_info_with("other.ckpt", "sd_xl_base_1.0_0.9vae.safetensors")
     )
-    assert found["model"] == "sd_xl_base_1.0_0.9vae.safetensors"
-    # That it is not there at all is for the check to say, with the address.
-    assert resolve_values(SDXL, given, object_info=loader())["model"] == given["model"]
+    assert resolved_values["model"] == "sd_xl_base_1.0_0.9vae.safetensors"
+    # preset_problems reports a missing file, with its URL.
+    assert resolve_values(SDXL, model, object_info=object_info_with())["model"] == model["model"]
 
 
-def test_any_other_model_must_be_there() -> None:
+def test_resolve_values_unknown_model_raises() -> None:
     with pytest.raises(ValidationError, match="'Checkpoint' cannot be"):
-        resolve_values(SDXL, {"model": "catt.ckpt"}, object_info=loader("cat.ckpt"))
+        resolve_values(SDXL, {"model": "catt.ckpt"}, object_info=object_info_with("cat.ckpt"))
 
 
-def test_a_lora_is_found_by_its_name() -> None:
-    info = loader("a.ckpt")
+def test_resolve_values_lora_name_matches_subfolder() -> None:
+    info = object_info_with("a.ckpt")
     values = resolve_values(SDXL, {"loras": [{"name": "glow.safetensors"}]}, object_info=info)
     assert values["loras"] == [{"name": "sub/glow.safetensors", "strength": 1.0}]
     with pytest.raises(ValidationError, match=r"no LoRA 'blow\.safetensors'"):
         resolve_values(SDXL, {"loras": [{"name": "blow.safetensors"}]}, object_info=info)
 
 
-def test_loras_are_refused_where_there_is_no_slot() -> None:
+def test_resolve_values_loras_without_slot_raise() -> None:
     assert (
         "takes no LoRAs"
-        in refusal("upscale_esrgan", image="a.png", loras=[{"name": "a"}], seed=None).message
+        in error_for("upscale_esrgan", image="a.png", loras=[{"name": "a"}], seed=None).message
     )
 
 
-def test_the_server_narrows_a_range_and_never_widens_it() -> None:
+def test_limits_and_choices_of_server_only_narrow() -> None:
     steps = SDXL.param("steps")
     assert steps is not None
     assert limits(steps) == (1, 100)
@@ -248,10 +255,12 @@ def test_the_server_narrows_a_range_and_never_widens_it() -> None:
         | st.lists(st.integers(), max_size=2),
     )
 )
-def test_any_values_give_concrete_ones_or_an_error_of_ours(values: dict[str, Any]) -> None:
+def test_resolve_values_any_input_resolves_or_raises_validation_error(
+    values: dict[str, Any],
+) -> None:
     try:
-        found = resolve_values(SDXL, values)
+        resolved_values = resolve_values(SDXL, values)
     except ValidationError:
         return
-    assert resolve_values(SDXL, found) == found
-    assert isinstance(found["seed"], int)
+    assert resolve_values(SDXL, resolved_values) == resolved_values
+    assert isinstance(resolved_values["seed"], int)

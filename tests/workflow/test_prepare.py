@@ -1,4 +1,4 @@
-"""The pipeline from a source and values to a graph."""
+"""Pipeline from a source and values to a graph."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def registry() -> NodeRegistry:
         return client.object_info()
 
 
-def test_prepare_of_a_preset_gives_graph_values_and_templates(registry: NodeRegistry) -> None:
+def test_prepare_preset_returns_graph_values_and_templates(registry: NodeRegistry) -> None:
     values = {"prompt": "a {red|blue} __animal__", "seed": 5}
     prepared = prepare(
         "sdxl",
@@ -61,7 +61,7 @@ def test_prepare_of_a_preset_gives_graph_values_and_templates(registry: NodeRegi
     assert prepared.values["prompt"] in texts
 
 
-def test_prepare_is_repeatable_with_the_same_arguments(registry: NodeRegistry) -> None:
+def test_prepare_same_arguments_return_same_result(registry: NodeRegistry) -> None:
     first, second = (
         prepare(
             "sdxl",
@@ -76,7 +76,7 @@ def test_prepare_is_repeatable_with_the_same_arguments(registry: NodeRegistry) -
     assert first == second
 
 
-def test_prepare_of_a_workflow_sets_controls_and_prefixes(registry: NodeRegistry) -> None:
+def test_prepare_workflow_sets_controls_and_prefixes(registry: NodeRegistry) -> None:
     prepared = prepare(
         load_workflow(GRAPH), {"width": 96}, presets=PRESETS, object_info=[registry], now=NOW
     )
@@ -85,11 +85,11 @@ def test_prepare_of_a_workflow_sets_controls_and_prefixes(registry: NodeRegistry
     assert GRAPH["1"]["inputs"]["width"] == 64
 
 
-def test_prepare_without_a_time_leaves_prefixes_unchanged() -> None:
+def test_prepare_without_time_keeps_prefixes() -> None:
     assert prepare(GRAPH, {}, presets=PRESETS).graph == GRAPH
 
 
-def test_prepare_builds_for_the_first_server_that_can_run_the_graph(registry: NodeRegistry) -> None:
+def test_prepare_several_servers_uses_first_that_can_run_graph(registry: NodeRegistry) -> None:
     poor = NodeRegistry({"SaveImage": registry.raw["SaveImage"]})
     prepared = prepare(
         "sd15", {"prompt": "x"}, presets=PRESETS, object_info=[poor, registry], now=NOW
@@ -100,7 +100,7 @@ def test_prepare_builds_for_the_first_server_that_can_run_the_graph(registry: No
         neither.require_runnable()
 
 
-def test_prepare_reports_a_missing_clip_vision_file_under_its_folder(
+def test_prepare_missing_clip_vision_file_is_reported_in_its_folder(
     registry: NodeRegistry,
 ) -> None:
     raw = dict(registry.raw)
@@ -129,20 +129,20 @@ def test_prepare_reports_a_missing_clip_vision_file_under_its_folder(
         ({"a": 1}, {}, InvalidWorkflowError),
     ],
 )
-def test_prepare_of_a_wrong_source_or_value_raises(
+def test_prepare_wrong_source_or_value_raises(
     source: Any, values: dict[str, Any], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
         prepare(source, values, presets=PRESETS)
 
 
-def test_prepare_for_a_guest_refuses_workflows_and_foreign_files(registry: NodeRegistry) -> None:
+def test_prepare_for_guest_rejects_workflows_and_foreign_files(registry: NodeRegistry) -> None:
     with pytest.raises(ValidationError, match="Only presets"):
         prepare(Workflow("api", graph=GRAPH), {}, presets=PRESETS, guest_uploads=frozenset())
-    values = {"prompt": "x", "image": "somebody-elses.png"}
+    values = {"prompt": "x", "image": "of-another-user.png"}
     with pytest.raises(InvalidWorkflowError, match="uploaded"):
         prepare("sdxl_img2img", values, presets=PRESETS, guest_uploads=frozenset())
-    names = frozenset({"somebody-elses.png"})
+    names = frozenset({"of-another-user.png"})
     assert prepare("sdxl_img2img", values, presets=PRESETS, guest_uploads=names).graph
 
 
@@ -153,7 +153,7 @@ def test_settable_values_are_params_or_controls(registry: NodeRegistry) -> None:
     assert {"width", "height"} <= {control.id for control in controls}
 
 
-def test_source_problems_of_a_preset_need_no_values(registry: NodeRegistry) -> None:
+def test_source_problems_preset_needs_no_values(registry: NodeRegistry) -> None:
     assert source_problems("sdxl_img2img", registry, presets=PRESETS) == []
     assert source_problems(GRAPH, registry, presets=PRESETS) == []
     (problem,) = source_problems(

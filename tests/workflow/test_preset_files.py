@@ -10,19 +10,21 @@ from comfy_ui.workflow.presets.preset_files import graph_text, sidecar_text
 from comfy_ui.workflow.presets.preset_store import get_preset, list_presets, load_preset
 
 
-def through_files(preset: Any, folder: Path) -> Any:
+def write_and_load(preset: Any, folder: Path) -> Any:
     (folder / f"{preset.id}.json").write_text(graph_text(preset), encoding="utf-8")
     (folder / f"{preset.id}.toml").write_text(sidecar_text(preset), encoding="utf-8")
     return load_preset(folder / f"{preset.id}.toml")
 
 
 @pytest.mark.parametrize("preset", list_presets(), ids=lambda preset: preset.id)
-def test_every_shipped_preset_survives_being_written(preset: Any, tmp_path: Path) -> None:
-    assert through_files(preset, tmp_path) == preset.model_copy(update={"thumbnail": None})
+def test_preset_files_shipped_preset_round_trips(preset: Any, tmp_path: Path) -> None:
+    assert write_and_load(preset, tmp_path) == preset.model_copy(update={"thumbnail": None})
 
 
 @given(text=st.text(max_size=40))
-def test_any_text_survives(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_preset_files_any_text_round_trips(
+    text: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     preset = get_preset("sdxl").model_copy(update={"title": text, "tags": (text,)})
-    found = through_files(preset, tmp_path_factory.mktemp("texts"))
-    assert (found.title, found.tags) == (text, (text,))
+    loaded = write_and_load(preset, tmp_path_factory.mktemp("texts"))
+    assert (loaded.title, loaded.tags) == (text, (text,))

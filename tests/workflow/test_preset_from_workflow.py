@@ -19,23 +19,23 @@ from comfy_ui.workflow.presets.preset_store import (
     resolve_values,
 )
 from tests.conftest import recorded_object_info
-from tests.workflow.official import templates
+from tests.workflow.official_templates import templates
 
 
 @pytest.fixture(scope="module")
-def library() -> NodeRegistry:
+def registry() -> NodeRegistry:
     return NodeRegistry(recorded_object_info("0.33.0"))
 
 
-def test_the_examples_hold() -> None:
+def test_preset_from_workflow_doctest_passes() -> None:
     assert doctest.testmod(module).failed == 0
 
 
-def test_a_graph_becomes_a_preset_with_its_controls(library: NodeRegistry) -> None:
+def test_preset_from_workflow_graph_becomes_preset_with_controls(registry: NodeRegistry) -> None:
     shipped = get_preset("sdxl")
-    preset = preset_from_workflow(shipped.graph, library, title="My SDXL")
+    preset = preset_from_workflow(shipped.graph, registry, title="My SDXL")
     assert preset.id.startswith("my_sdxl-")
-    assert preset.id == preset_from_workflow(shipped.graph, library, title="My SDXL").id
+    assert preset.id == preset_from_workflow(shipped.graph, registry, title="My SDXL").id
     assert (preset.kind, preset.task) == ("image", "t2i")
     for role in ("prompt", "negative", "width", "height", "seed", "steps", "cfg"):
         assert preset.by_role(role) is not None, role  # type: ignore[arg-type]
@@ -43,12 +43,12 @@ def test_a_graph_becomes_a_preset_with_its_controls(library: NodeRegistry) -> No
     assert preset.models[0].url
 
 
-def test_seeds_are_drawn_and_a_file_that_is_not_there_must_be_given(library: NodeRegistry) -> None:
+def test_preset_from_workflow_seed_and_missing_file_have_no_default(registry: NodeRegistry) -> None:
     graph = copied(get_preset("sdxl_img2img").graph)
     next(n for n in graph.values() if n["class_type"] == "LoadImage")["inputs"]["image"] = (
         "gone.png"
     )
-    preset = preset_from_workflow(graph, library, title="x")
+    preset = preset_from_workflow(graph, registry, title="x")
     picture, seed = preset.by_role("image"), preset.by_role("seed")
     assert picture is not None
     assert picture.default is None
@@ -57,47 +57,47 @@ def test_seeds_are_drawn_and_a_file_that_is_not_there_must_be_given(library: Nod
     assert seed.default is None
 
 
-def test_missing_models_are_found_as_for_any_preset(library: NodeRegistry) -> None:
-    preset = preset_from_workflow(get_preset("sdxl").graph, library, title="x")
-    problems = preset_problems(preset, library)
+def test_preset_from_workflow_missing_model_is_reported(registry: NodeRegistry) -> None:
+    preset = preset_from_workflow(get_preset("sdxl").graph, registry, title="x")
+    problems = preset_problems(preset, registry)
     assert [problem.kind for problem in problems] == ["missing_model"]
 
 
-def test_the_addresses_in_an_editor_file_are_used() -> None:
+def test_models_of_editor_file_returns_urls() -> None:
     good = {"name": "a.safetensors", "url": "https://x.org/a", "directory": "vae"}
     bad: list[Any] = [{"name": 3}, "x", {**good, "url": "javascript:alert(1)"}, {**good, "name": 1}]
     node = {"id": 1, "type": "VAELoader", "properties": {"models": [*bad, good]}}
     inner = {"nodes": [{**node, "properties": {"models": [{**good, "name": "b.ckpt"}]}}, 7]}
     editor = {"nodes": [node, {"properties": 1}], "definitions": {"subgraphs": [inner, None]}}
-    found = [(m.filename, m.folder, m.url) for m in models_of(editor)]
-    assert found == [
+    model_files = [(m.filename, m.folder, m.url) for m in models_of(editor)]
+    assert model_files == [
         ("a.safetensors", "vae", "https://x.org/a"),
         ("b.ckpt", "vae", "https://x.org/a"),
     ]
 
 
-def test_what_is_no_graph_is_refused(library: NodeRegistry) -> None:
+def test_preset_from_workflow_invalid_graph_raises(registry: NodeRegistry) -> None:
     with pytest.raises(InvalidWorkflowError):
-        preset_from_workflow({"1": {"inputs": {}}}, library, title="x")
+        preset_from_workflow({"1": {"inputs": {}}}, registry, title="x")
 
 
-def test_the_form_of_an_official_template_gives_its_graph_back(library: NodeRegistry) -> None:
-    """Every template that 0.33.0 can run: run as it is, nothing but seeds and files changes."""
+def test_preset_from_workflow_official_template_rebuilds_its_graph(registry: NodeRegistry) -> None:
+    """With unchanged values, only seeds and files differ from the template's graph."""
     seen = 0
     for name, editor in [*templates()][::6]:
         try:
-            graph = convert_workflow(editor, library)
+            graph = convert_workflow(editor, registry)
         except MissingNodesError:
             continue
         seen += 1
-        preset = preset_from_workflow(graph, library, title=name, editor=editor)
+        preset = preset_from_workflow(graph, registry, title=name, editor=editor)
         drawn = {(t.node, t.input) for p in preset.params for t in p.targets
                  if p.role == "seed" or p.role in FILE_ROLES}  # fmt: skip
         files = {p.id: "x.png" for p in preset.params if p.role in FILE_ROLES and not p.default}
-        values = resolve_values(preset, files, object_info=library)
-        made, due = build_graph(preset, values), copied(graph)
+        values = resolve_values(preset, files, object_info=registry)
+        rebuilt, original = build_graph(preset, values), copied(graph)
         for node, key in drawn:
-            made[node]["inputs"].pop(key, None)
-            due[node]["inputs"].pop(key, None)
-        assert made == due, name
+            rebuilt[node]["inputs"].pop(key, None)
+            original[node]["inputs"].pop(key, None)
+        assert rebuilt == original, name
     assert seen > 50

@@ -1,4 +1,4 @@
-"""comfy_ui/workflow/presets/preset_store.py, and the presets that are shipped."""
+"""comfy_ui/workflow/presets/preset_store.py and the shipped presets."""
 
 from __future__ import annotations
 
@@ -38,41 +38,41 @@ RUNS = [(preset, variant) for preset in EVERY.values() for variant in (None, *pr
 PICTURE = "example.png"
 
 
-def compiled(preset: Preset, variant: str | None, object_info: Any = None) -> Graph:
+def compile_preset(preset: Preset, variant: str | None, object_info: Any = None) -> Graph:
     files = {param.id: PICTURE for param in preset.params if param.role in FILE_ROLES}
     return compile_workflow(preset, object_info=object_info, variant=variant, **files)
 
 
-def test_all_shipped_presets_can_be_read() -> None:
+def test_load_presets_shipped_presets_have_no_problems() -> None:
     assert SHIPPED.problems == ()
     assert len(SHIPPED) == len(list(workflows_dir().glob("*.toml"))) >= 30
     assert {path.stem for path in workflows_dir().glob("*.json")} == set(SHIPPED)
 
 
-def test_the_default_is_z_image_turbo() -> None:
+def test_list_presets_first_image_preset_is_z_image_turbo() -> None:
     assert list_presets(kind="image")[0].id == "z_image_turbo"
 
 
 @pytest.mark.parametrize(("preset", "variant"), RUNS, ids=lambda x: getattr(x, "id", x))
-def test_a_shipped_graph_is_taken_by_both_recorded_servers(
+def test_check_workflow_shipped_preset_passes_on_recorded_servers(
     preset: Preset, variant: str | None, object_info: dict[str, Any]
 ) -> None:
-    """Where the classes exist, nothing but missing model files keeps it from running."""
+    """If the classes exist, only missing model files prevent a run."""
     problems = check_workflow(
-        compiled(preset, variant, object_info), object_info, uploads={PICTURE}
+        compile_preset(preset, variant, object_info), object_info, uploads={PICTURE}
     )
     kinds = {problem.kind for problem in problems} - {"missing_model"}
     if "missing_node" in kinds:
         assert preset.custom_nodes or preset.min_comfyui
         return
-    # On a core older than the preset asks for, choices may be unknown too; never anything else.
+    # A core older than the preset's minimum may lack choices as well, but nothing else.
     server = "0.3.64" if len(object_info) < 600 else "0.33.0"
     too_old = not version_at_least(server, preset.min_comfyui or "0")
     assert kinds <= ({"value_not_in_list"} if too_old else set()), [*map(str, problems)]
 
 
 @pytest.mark.parametrize("preset", SHIPPED.values(), ids=lambda preset: preset.id)
-def test_defaults_lie_in_their_ranges_and_texts_are_there(preset: Preset) -> None:
+def test_shipped_preset_has_valid_defaults_and_texts(preset: Preset) -> None:
     assert preset.title
     assert preset.description.endswith(".")
     assert preset.sample_prompts or preset.by_role("prompt") is None
@@ -92,21 +92,21 @@ def test_defaults_lie_in_their_ranges_and_texts_are_there(preset: Preset) -> Non
 
 
 @pytest.mark.parametrize(("preset", "variant"), RUNS, ids=lambda x: getattr(x, "id", x))
-def test_every_node_is_needed_for_an_output(preset: Preset, variant: str | None) -> None:
+def test_shipped_preset_every_node_feeds_output(preset: Preset, variant: str | None) -> None:
     from comfy_ui.workflow.graph import ancestors
 
-    graph = compiled(preset, variant)
+    graph = compile_preset(preset, variant)
     outputs = (preset.variants[variant].outputs if variant else ()) or preset.outputs
     assert ancestors(graph, [output.node for output in outputs]) == set(graph)
 
 
 @pytest.mark.parametrize(("preset", "variant"), RUNS, ids=lambda x: getattr(x, "id", x))
-def test_every_required_model_is_named_in_the_graph(preset: Preset, variant: str | None) -> None:
+def test_shipped_preset_required_models_match_graph(preset: Preset, variant: str | None) -> None:
     from comfy_ui.workflow.presets.graph_builder import find_variant, models_for
 
     named = {
         value
-        for graph in [compiled(preset, variant)]
+        for graph in [compile_preset(preset, variant)]
         for node in graph
         for value in inputs_of(graph, node).values()
         if isinstance(value, str)
@@ -115,7 +115,7 @@ def test_every_required_model_is_named_in_the_graph(preset: Preset, variant: str
     assert required == {name for name in named if re.search(r"\.(safetensors|ckpt|pth)$", name)}
 
 
-def test_a_graph_serves_old_and_new_spellings_of_save_video() -> None:
+def test_shipped_preset_save_video_has_old_and_new_inputs() -> None:
     for preset in SHIPPED.values():
         for node in preset.graph.values():
             if node["class_type"] == "SaveVideo":
@@ -123,7 +123,7 @@ def test_a_graph_serves_old_and_new_spellings_of_save_video() -> None:
             assert "bit_depth" not in node["inputs"]
 
 
-def test_profiles_are_presets_of_their_own() -> None:
+def test_get_preset_profile_compiles_with_its_values() -> None:
     quick = get_preset("ltx_quick")
     assert quick.id == "ltx_quick"
     graph = compile_workflow("ltx_quick", seed=1)
@@ -134,7 +134,7 @@ def test_profiles_are_presets_of_their_own() -> None:
     assert fast["9"]["inputs"]["end_at_step"] == fast["10"]["inputs"]["start_at_step"] == 2
 
 
-def test_the_documented_video_presets_are_there() -> None:
+def test_video_presets_include_documented_ids() -> None:
     documented = {
         "quick", "standard", "quality", "cinematic", "portrait", "action", "svd_short", "svd_long",
         "hunyuan", "hunyuan_fast", "hunyuan15_720p", "hunyuan15_quality", "hunyuan15_fast",
@@ -145,7 +145,7 @@ def test_the_documented_video_presets_are_there() -> None:
     assert all(preset.kind == "video" for preset in VIDEO_PRESETS.values())
 
 
-def test_the_documented_recommendations_hold_and_more_memory_is_never_worse() -> None:
+def test_get_recommended_preset_matches_documentation_and_is_monotonic() -> None:
     assert get_recommended_preset(vram_gb=8) == "wan_1.3b"
     assert get_recommended_preset(vram_gb=12) == "ltx_standard"
     assert get_recommended_preset(vram_gb=16) == "hunyuan15_720p"
@@ -158,13 +158,13 @@ def test_the_documented_recommendations_hold_and_more_memory_is_never_worse() ->
         get_recommended_preset(vram_gb=0)
 
 
-def test_an_unknown_name_is_an_error_with_the_closest() -> None:
+def test_get_preset_unknown_id_suggests_closest() -> None:
     with pytest.raises(UnknownPresetError) as caught:
         get_preset("sdlx")
     assert "'sdxl'" in caught.value.hint
 
 
-def test_what_a_server_lacks_is_told(object_info: dict[str, Any]) -> None:
+def test_preset_problems_lists_old_core_and_missing_models(object_info: dict[str, Any]) -> None:
     problems = preset_problems(get_preset("z_image_turbo"), object_info, "0.3.64")
     assert [p.kind for p in problems] == ["comfyui_too_old", *["missing_model"] * 3]
     model = problems[-1].extra["model"]
@@ -173,7 +173,7 @@ def test_what_a_server_lacks_is_told(object_info: dict[str, Any]) -> None:
     assert model.url in problems[-1].hint
 
 
-def test_a_preset_is_ready_when_a_similar_file_is_there() -> None:
+def test_preset_problems_similar_model_file_is_accepted() -> None:
     info = {
         name: {"input": {"required": {}}, "output": [], "output_node": False}
         for name in get_preset("sdxl").node_classes
@@ -186,8 +186,8 @@ def test_a_preset_is_ready_when_a_similar_file_is_there() -> None:
     assert graph["1"]["inputs"]["ckpt_name"] == "my/dreamyXL_v8.safetensors"
 
 
-def server_of(width: dict[str, Any]) -> dict[str, Any]:
-    """A server that knows the classes of SIDECAR's graph, and takes such widths."""
+def object_info_with(width: dict[str, Any]) -> dict[str, Any]:
+    """Return the object_info of a server with SIDECAR's node classes and this width input."""
     sizes = {"width": ["INT", width], "height": ["INT", {}], "batch_size": ["INT", {}]}
     return {
         "EmptyImage": {"input": {"required": {**sizes, "color": ["INT", {}]}}, "output": ["IMAGE"]},
@@ -196,29 +196,31 @@ def server_of(width: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("width", "told", "severity"),
+    ("width", "expected", "severity"),
     [
         ({"min": 2048, "max": 4096}, "'Width' leaves nothing that the server takes.", "error"),
         ({"min": 128, "max": 256}, "a default that the server refuses", "warning"),
     ],
 )
-def test_a_range_that_the_server_refuses_is_told(
-    tmp_path: Path, width: dict[str, Any], told: str, severity: str
+def test_preset_problems_range_rejected_by_server_is_reported(
+    tmp_path: Path, width: dict[str, Any], expected: str, severity: str
 ) -> None:
-    mine = load_preset(write_preset(tmp_path, "mine"))
-    (problem,) = preset_problems(mine, server_of(width))
-    assert told in problem.message
+    preset = load_preset(write_preset(tmp_path, "mine"))
+    (problem,) = preset_problems(preset, object_info_with(width))
+    assert expected in problem.message
     assert problem.severity == severity
     assert problem.hint
-    assert preset_problems(mine, server_of({"min": 1, "max": 4096})) == []
+    assert preset_problems(preset, object_info_with({"min": 1, "max": 4096})) == []
 
 
-def test_shipped_values_fit_both_recorded_servers(object_info: dict[str, Any]) -> None:
+def test_value_problems_shipped_presets_have_none_on_recorded_servers(
+    object_info: dict[str, Any],
+) -> None:
     for preset in SHIPPED.values():
         assert [*value_problems(preset, object_info)] == [], preset.id
 
 
-def test_two_files_dropped_into_a_folder_are_a_preset_at_once(tmp_path: Path) -> None:
+def test_get_preset_new_files_in_folder_are_loaded(tmp_path: Path) -> None:
     with pytest.raises(UnknownPresetError):
         get_preset("mine", folders=[tmp_path])
     write_preset(tmp_path, "mine")
@@ -226,7 +228,7 @@ def test_two_files_dropped_into_a_folder_are_a_preset_at_once(tmp_path: Path) ->
     assert "mine" in load_presets([tmp_path])
 
 
-def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
+def test_get_preset_changed_file_is_reloaded(tmp_path: Path) -> None:
     sidecar = write_preset(tmp_path, "mine")
     first = get_preset("mine", folders=[tmp_path])
     assert get_preset("mine", folders=[tmp_path]) is first
@@ -235,7 +237,7 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     assert get_preset("mine", folders=[tmp_path]).title == "Yours"
 
 
-def test_a_broken_preset_does_not_hide_the_others_and_says_what_is_wrong(tmp_path: Path) -> None:
+def test_load_presets_broken_preset_is_reported_and_others_load(tmp_path: Path) -> None:
     write_preset(tmp_path, "good")
     write_preset(tmp_path, "bad", SIDECAR.replace('"1.width"', '"77.width"'))
     presets = load_presets([tmp_path])
@@ -248,7 +250,7 @@ def test_a_broken_preset_does_not_hide_the_others_and_says_what_is_wrong(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         (("steps = 1", "steps = ["), "is not TOML"),
         (('title = "Mine"', 'titel = "Mine"'), "titel: Extra inputs are not permitted"),
@@ -260,31 +262,33 @@ def test_a_broken_preset_does_not_hide_the_others_and_says_what_is_wrong(tmp_pat
         (('role = "width"', 'role = "wide"'), "role"),
     ],
 )
-def test_faults_of_a_sidecar_are_named(tmp_path: Path, change: tuple[str, str], told: str) -> None:
+def test_load_preset_invalid_sidecar_raises_with_message(
+    tmp_path: Path, change: tuple[str, str], expected: str
+) -> None:
     assert change[0] in SIDECAR
     sidecar = write_preset(tmp_path, "mine", SIDECAR.replace(*change))
     with pytest.raises(ValidationError) as caught:
         load_preset(sidecar)
-    assert told in caught.value.message
+    assert expected in caught.value.message
 
 
-def test_a_missing_or_broken_graph_is_named(tmp_path: Path) -> None:
+def test_load_preset_missing_or_broken_graph_raises(tmp_path: Path) -> None:
     sidecar = write_preset(tmp_path, "mine")
     graph = sidecar.with_suffix(".json")
-    for text, told in (
+    for text, expected in (
         ("{", "is not JSON"),
         ("[]", "graph"),
         ('{"nodes": [], "links": []}', "graph"),
     ):
         graph.write_text(text)
-        with pytest.raises(ValidationError, match=told):
+        with pytest.raises(ValidationError, match=expected):
             load_preset(sidecar)
     graph.unlink()
     with pytest.raises(ValidationError, match=r"mine\.json is missing"):
         load_preset(sidecar)
 
 
-def test_a_thumbnail_beside_the_sidecar_is_found(tmp_path: Path) -> None:
+def test_load_preset_thumbnail_next_to_sidecar_is_used(tmp_path: Path) -> None:
     sidecar = write_preset(tmp_path, "mine")
     assert load_preset(sidecar).thumbnail is None
     picture = sidecar.with_suffix(".webp")
@@ -294,12 +298,12 @@ def test_a_thumbnail_beside_the_sidecar_is_found(tmp_path: Path) -> None:
     assert load_presets([tmp_path])["mine"].thumbnail is None
 
 
-def test_shipped_graphs_are_formatted_one_node_a_line() -> None:
+def test_shipped_graphs_have_one_node_per_line() -> None:
     for path in workflows_dir().glob("*.json"):
         text = path.read_text(encoding="utf-8")
         assert len(text.splitlines()) == len(json.loads(text)) + 2, path.name
 
 
-def test_a_preset_can_be_validated_from_its_own_dump() -> None:
+def test_preset_model_dump_round_trips() -> None:
     preset = get_preset("sdxl")
     assert Preset.model_validate(preset.model_dump()) == preset

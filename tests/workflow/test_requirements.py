@@ -27,11 +27,11 @@ from tests.conftest import recorded_object_info
         ("", "0.3.1", True),
     ],
 )
-def test_versions_are_compared_number_by_number(version: str, least: str, enough: bool) -> None:
+def test_version_at_least_compares_numerically(version: str, least: str, enough: bool) -> None:
     assert version_at_least(version, least) is enough
 
 
-def test_a_variant_needs_its_own_files_too() -> None:
+def test_preset_problems_variant_adds_its_model_files() -> None:
     info = recorded_object_info("0.33.0")
     preset = get_preset("qwen_image_2512")
     plain = {p.extra["model"].filename for p in preset_problems(preset, info)}
@@ -39,7 +39,7 @@ def test_a_variant_needs_its_own_files_too() -> None:
     assert fast - plain == {"Qwen-Image-2512-Lightning-4steps-V1.0-fp32.safetensors"}
 
 
-def test_a_variant_may_do_without_a_file() -> None:
+def test_preset_problems_variant_omits_unneeded_model_file() -> None:
     info = recorded_object_info("0.33.0")
     needed = preset_problems(get_preset("flux2_klein_4b"), info, variant="4step")
     names = {problem.extra["model"].filename for problem in needed}
@@ -47,7 +47,7 @@ def test_a_variant_may_do_without_a_file() -> None:
     assert "flux-2-klein-4b-fp8.safetensors" in names
 
 
-def test_missing_classes_come_with_what_brings_them() -> None:
+def test_preset_problems_missing_class_has_pack_or_update_hint() -> None:
     needed = preset_problems(get_preset("animatediff"), recorded_object_info("0.33.0"), "0.33.0")
     problem = next(p for p in needed if p.kind == "missing_node")
     assert problem.extra["pack"] == "ComfyUI-AnimateDiff-Evolved"
@@ -59,11 +59,11 @@ def test_missing_classes_come_with_what_brings_them() -> None:
     assert all("update ComfyUI" in p.hint for p in old if p.kind == "missing_node")
 
 
-def test_an_unknown_class_leads_to_the_manager() -> None:
+def test_missing_nodes_unknown_class_hint_mentions_manager() -> None:
     assert "ComfyUI-Manager" in missing_nodes(["Unheard"])["Unheard"].hint
 
 
-def test_a_missing_file_is_told_with_size_folder_and_login() -> None:
+def test_missing_model_message_has_size_folder_and_login() -> None:
     model = ModelRequirement(
         folder="loras",
         filename="a.safetensors",

@@ -1,4 +1,4 @@
-"""comfy_ui/workflow/presets/schema.py and roles.py"""
+"""comfy_ui/workflow/presets/schema.py and comfy_ui/workflow/fields/field_types.py"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.workflow.support import small_graph
 
 
 def preset(**changes: Any) -> Preset:
-    about: dict[str, Any] = {
+    data: dict[str, Any] = {
         "id": "mine",
         "graph": small_graph(),
         "title": "Mine",
@@ -28,7 +28,7 @@ def preset(**changes: Any) -> Preset:
         "params": {"width": {"targets": ["1.width"]}},
         "outputs": [{"node": "2", "kind": "image"}],
     }
-    return Preset.model_validate({**about, **changes})
+    return Preset.model_validate({**data, **changes})
 
 
 def fault(**changes: Any) -> str:
@@ -37,13 +37,13 @@ def fault(**changes: Any) -> str:
     return str(caught.value)
 
 
-def test_a_target_may_be_written_short() -> None:
+def test_param_target_short_form_is_parsed() -> None:
     assert ParamTarget.model_validate("75:3.format.codec") == ParamTarget(
         node="75:3", input="format.codec"
     )
 
 
-def test_a_parameter_has_what_is_usual_for_its_role() -> None:
+def test_param_defaults_follow_role() -> None:
     (width,) = preset().params
     assert (width.id, width.role, width.label) == ("width", "width", "Width")
     assert (width.min, width.max, width.step) == (256, 2048, 16)
@@ -53,7 +53,7 @@ def test_a_parameter_has_what_is_usual_for_its_role() -> None:
     assert (own.params[0].label, own.params[0].max) == ("Breadth", 64)
 
 
-def test_roles_are_sorted_without_overlap() -> None:
+def test_field_types_role_sets_do_not_overlap() -> None:
     roles = set(FIELD_TYPES)
     assert INTEGER_ROLES < NUMBER_ROLES < roles
     assert roles > FILE_ROLES
@@ -61,13 +61,13 @@ def test_roles_are_sorted_without_overlap() -> None:
     assert {entry.role for entry in FIELD_TYPES.values()} == roles
 
 
-def test_presets_and_their_parts_are_frozen() -> None:
+def test_preset_is_frozen() -> None:
     with pytest.raises(pydantic.ValidationError):
         preset().title = "x"  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "expected"),
     [
         ({"params": {"width": {"targets": []}}}, "'width' has no targets"),
         ({"params": {"wide": {"targets": ["1.width"]}}}, "role"),
@@ -120,10 +120,10 @@ def test_presets_and_their_parts_are_frozen() -> None:
         ({"graph": {"nodes": []}}, "graph"),
     ],
 )
-def test_faults_are_told_in_words(changes: dict[str, Any], told: str) -> None:
-    assert told in fault(**changes)
+def test_preset_invalid_data_raises_with_message(changes: dict[str, Any], expected: str) -> None:
+    assert expected in fault(**changes)
 
 
-def test_two_parameters_cannot_share_an_id() -> None:
+def test_preset_duplicate_param_ids_raise() -> None:
     param = Param.model_validate({"id": "width", "targets": ["1.width"]})
     assert "two parameters have the id 'width'" in fault(params=[param, param])

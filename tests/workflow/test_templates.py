@@ -10,22 +10,22 @@ from comfy_ui.errors import MissingNodesError
 from comfy_ui.workflow.controls import MAX_MAIN, apply_values, find_outputs
 from comfy_ui.workflow.editor import convert_workflow
 from tests.conftest import recorded_object_info
-from tests.workflow import official, roles
+from tests.workflow import official_templates, template_survey
 
 
 @pytest.fixture(scope="module")
-def survey() -> roles.Survey:
-    return roles.survey(recorded_object_info("0.33.0"))
+def survey() -> template_survey.Survey:
+    return template_survey.survey(recorded_object_info("0.33.0"))
 
 
-def test_every_template_whose_nodes_the_server_has_is_converted(survey):
+def test_convert_workflow_templates_with_known_nodes_convert(survey):
     assert len(survey.controls) >= 522
-    assert len(survey.controls) + len(survey.unknown) == len([*official.templates()])
+    assert len(survey.controls) + len(survey.unknown) == len([*official_templates.templates()])
 
 
-def test_templates_of_tomorrow_are_refused_by_the_names_of_their_nodes(survey):
+def test_convert_workflow_templates_with_unknown_nodes_list_them(survey):
     object_info = recorded_object_info("0.33.0")
-    for name, editor in official.templates():
+    for name, editor in official_templates.templates():
         if name in survey.unknown:
             with pytest.raises(MissingNodesError) as caught:
                 convert_workflow(editor, object_info)
@@ -41,17 +41,17 @@ def test_templates_of_tomorrow_are_refused_by_the_names_of_their_nodes(survey):
         ("lora", 75), ("fps", 63), ("frames", 50), ("duration", 36),
     ],
 )  # fmt: skip
-def test_a_role_is_found_wherever_the_template_has_it(survey, role, least):
+def test_find_controls_templates_have_expected_roles(survey, role, least):
     assert len(survey.sampling) == 206
-    assert survey.found[role] >= least
+    assert survey.by_role[role] >= least
 
 
-def test_the_prompt_is_in_plain_sight(survey):
-    """But for templates whose author's App mode leaves it out."""
+def test_find_controls_templates_show_prompt(survey):
+    """Some templates leave it out in App mode."""
     assert survey.main["prompt"] >= 190
 
 
-def test_forms_are_short(survey):
+def test_find_controls_templates_have_short_forms(survey):
     rows = [
         sum(not control.advanced and control.role != "height" for control in controls)
         for controls in survey.controls.values()
@@ -60,7 +60,7 @@ def test_forms_are_short(survey):
     assert sum(count > MAX_MAIN for count in rows) < len(rows) // 20  # many files, or App mode
 
 
-def test_ids_are_unique_and_defaults_are_in_range(survey):
+def test_find_controls_templates_have_unique_ids_and_defaults_in_range(survey):
     for name, controls in survey.controls.items():
         ids = [control.id for control in controls]
         assert len(ids) == len(set(ids)), name
@@ -70,9 +70,9 @@ def test_ids_are_unique_and_defaults_are_in_range(survey):
                 assert control.max is None or control.max >= control.default, (name, control)
 
 
-def test_values_go_to_inputs_that_the_graph_has(survey):
+def test_apply_values_templates_defaults_keep_graph(survey):
     object_info = recorded_object_info("0.33.0")
-    for name, editor in official.templates():
+    for name, editor in official_templates.templates():
         if name in survey.controls:
             graph = convert_workflow(editor, object_info)
             controls = survey.controls[name]
@@ -82,13 +82,13 @@ def test_values_go_to_inputs_that_the_graph_has(survey):
                 assert all(target in graph[node]["inputs"] for node, target in control.targets)
 
 
-def test_every_template_has_an_output_of_a_known_kind(survey):
+def test_find_outputs_templates_have_outputs(survey):
     object_info = recorded_object_info("0.33.0")
-    for name, editor in official.templates():
+    for name, editor in official_templates.templates():
         if name in survey.controls:
             assert find_outputs(convert_workflow(editor, object_info), object_info), name
 
 
-def test_conversion_takes_milliseconds(survey):
+def test_convert_workflow_templates_take_milliseconds(survey):
     assert median(survey.convert_ms.values()) < 5
     assert max(survey.convert_ms.values()) < 100

@@ -16,7 +16,7 @@ def kind_of(spec: InputSpec, value: Any, **options: Any) -> str | None:
 
 
 @pytest.mark.parametrize(
-    ("given", "wanted", "fit"),
+    ("output_type", "input_type", "fit"),
     [
         ("MODEL", "MODEL", True),
         ("CLIP", "MODEL", False),
@@ -30,40 +30,42 @@ def kind_of(spec: InputSpec, value: Any, **options: Any) -> str | None:
         ("IMAGE", "IMAGE,MASK", True),
     ],
 )
-def test_types_fit_when_they_share_one(given: str, wanted: str, fit: bool) -> None:
-    assert fits(given, wanted) is fit
+def test_fits_types_with_common_member_is_true(
+    output_type: str, input_type: str, fit: bool
+) -> None:
+    assert fits(output_type, input_type) is fit
 
 
-def test_a_number_without_bounds_may_be_anything() -> None:
+def test_value_fault_number_respects_only_declared_bounds() -> None:
     assert kind_of(InputSpec("x", "FLOAT"), -1e300) is None
     assert kind_of(InputSpec("x", "INT", min=0), -1) == "value_smaller_than_min"
     assert kind_of(InputSpec("x", "FLOAT", max=1.5), "2") == "value_bigger_than_max"
 
 
-def test_a_choice_of_several_is_looked_at_word_by_word() -> None:
+def test_value_fault_multiselect_checks_each_choice() -> None:
     spec = InputSpec("x", "COMBO", choices=("a", "b"), options={"multiselect": True})
     assert kind_of(spec, ["a", "b"]) is None
     assert kind_of(spec, ["a", "c"]) == "value_not_in_list"
     assert kind_of(spec, "a") is None
 
 
-def test_a_choice_that_is_fetched_elsewhere_is_not_judged() -> None:
+def test_value_fault_remote_choice_is_not_checked() -> None:
     assert kind_of(InputSpec("x", "COMBO"), "anything") is None
 
 
-def test_words_and_switches_take_all_values_as_the_server_does() -> None:
+def test_value_fault_string_and_boolean_accept_any_value() -> None:
     for value in (5, None, {}, "x"):
         assert kind_of(InputSpec("x", "STRING"), value) is None
         assert kind_of(InputSpec("x", "BOOLEAN"), value) is None
 
 
-def test_an_upload_is_known_before_the_list_is() -> None:
+def test_value_fault_upload_outside_choices_is_accepted() -> None:
     spec = InputSpec("image", "COMBO", choices=("old.png",), upload="image")
     assert kind_of(spec, "new.png") == "custom_validation_failed"
     assert kind_of(spec, "new.png", uploads={"new.png"}) is None
 
 
-def test_values_in_messages_are_short_and_shallow() -> None:
+def test_short_limits_length_and_depth() -> None:
     deep: Any = []
     for _ in range(100_000):
         deep = [deep]

@@ -37,20 +37,20 @@ TEMPLATES = st.recursive(WORDS, _texts, max_leaves=20)
 
 @given(TEMPLATES, st.integers())
 @example("{2$$__colour____colour__}", 0)
-def test_the_same_seed_gives_the_same_text(template: str, seed: int) -> None:
+def test_expand_wildcards_same_seed_returns_same_text(template: str, seed: int) -> None:
     once, again = (expand_wildcards(template, seed=seed, wildcards=LINES) for _ in range(2))
     assert once == again
     assert once.template == template
 
 
 @given(WORDS, st.integers())
-def test_text_without_wildcards_stays_as_it_is(text: str, seed: int) -> None:
+def test_expand_wildcards_plain_text_is_unchanged(text: str, seed: int) -> None:
     assert expand_wildcards(text, seed=seed).text == text
     assert not has_wildcards(text)
 
 
 @given(st.text(alphabet="{}|$_-1ab\\: *", max_size=40), st.integers(0, 9))
-def test_any_text_is_expanded_or_told_what_is_wrong(text: str, seed: int) -> None:
+def test_expand_wildcards_any_text_expands_or_raises_validation_error(text: str, seed: int) -> None:
     try:
         expand_wildcards(text, seed=seed, wildcards=LINES)
     except ValidationError:
@@ -58,13 +58,13 @@ def test_any_text_is_expanded_or_told_what_is_wrong(text: str, seed: int) -> Non
 
 
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=1, unique=True), st.integers())
-def test_a_count_takes_so_many_different_ones(options: list[str], seed: int) -> None:
-    found = expand_wildcards(f"{{2$$+$${'|'.join(options)}}}", seed=seed).text.split("+")
-    assert len(found) == len(set(found)) == min(2, len(options))
-    assert set(found) <= set(options)
+def test_expand_wildcards_count_chooses_different_options(options: list[str], seed: int) -> None:
+    chosen = expand_wildcards(f"{{2$$+$${'|'.join(options)}}}", seed=seed).text.split("+")
+    assert len(chosen) == len(set(chosen)) == min(2, len(options))
+    assert set(chosen) <= set(options)
 
 
-def test_ranges_take_every_number_in_them() -> None:
+def test_expand_wildcards_count_range_uses_every_number() -> None:
     def sizes(head: str) -> set[int]:
         texts = [expand_wildcards(f"{{{head}$$a|b|c|d}}", seed=seed).text for seed in range(80)]
         return {len(text.split(", ")) for text in texts}
@@ -76,20 +76,20 @@ def test_ranges_take_every_number_in_them() -> None:
     assert sizes("9") == {4}
 
 
-def test_weights_count_in_groups_and_in_files() -> None:
+def test_expand_wildcards_weights_apply_in_groups_and_files() -> None:
     for template in ("{9::a|b}", "__w__"):
-        found = Counter(
+        counts = Counter(
             expand_wildcards(template, seed=n, wildcards={"w": ("9::a", "b")}).text
             for n in range(400)
         )
-        assert found["a"] > 320
-        assert found["b"] > 10
+        assert counts["a"] > 320
+        assert counts["b"] > 10
 
 
-def test_what_was_chosen_is_told_in_the_order_of_reading() -> None:
-    found = expand_wildcards("{a|a} {x {b|b}|x {b|b}} __c__", seed=1, wildcards={"c": ("c",)})
-    assert found.text == "a x b c"
-    assert [(c.source, c.chosen) for c in found.choices] == [
+def test_expand_wildcards_choices_are_in_reading_order() -> None:
+    expansion = expand_wildcards("{a|a} {x {b|b}|x {b|b}} __c__", seed=1, wildcards={"c": ("c",)})
+    assert expansion.text == "a x b c"
+    assert [(c.source, c.chosen) for c in expansion.choices] == [
         ("{a|a}", ("a",)),
         ("{x {b|b}|x {b|b}}", ("x b",)),
         ("{b|b}", ("b",)),
@@ -97,13 +97,13 @@ def test_what_was_chosen_is_told_in_the_order_of_reading() -> None:
     ]
 
 
-def test_the_choice_for_a_seed_is_the_same_for_ever() -> None:
+def test_expand_wildcards_choice_per_seed_is_stable_across_versions() -> None:
     template = "{red|green|blue|grey} {2$$a|b|c|d}"
     texts = [expand_wildcards(template, seed=seed).text for seed in range(4)]
     assert texts == ["grey d, b", "red d, c", "grey d, a", "red c, b"]
 
 
-def test_two_lines_of_one_file_are_different() -> None:
+def test_expand_wildcards_repeated_file_uses_different_lines() -> None:
     lines = {"c": ("red", "blue")}
     for seed in range(20):
         text = expand_wildcards("{2$$ and $$__c__}", seed=seed, wildcards=lines).text
@@ -119,16 +119,16 @@ def test_two_lines_of_one_file_are_different() -> None:
         "under_score and ___ lines",
     ],
 )
-def test_what_is_no_wildcard_is_left_alone(text: str) -> None:
+def test_expand_wildcards_other_braces_are_unchanged(text: str) -> None:
     assert expand_wildcards(text, seed=3, wildcards=LINES).text == text
 
 
-def test_escaped_signs_are_plain() -> None:
+def test_expand_wildcards_escaped_characters_are_literal() -> None:
     assert expand_wildcards(r"\{a\|b\} \__x_\_ {c|c} \(d\)", seed=1).text == r"{a|b} __x__ c \(d\)"
 
 
 @pytest.mark.parametrize(
-    ("template", "told"),
+    ("template", "expected"),
     [
         ("__color__", "Did you mean 'colour'"),
         ("__none/*__", "no lines"),
@@ -140,7 +140,9 @@ def test_escaped_signs_are_plain() -> None:
         ("__bomb9__", "more than|grows beyond"),
     ],
 )
-def test_what_cannot_be_expanded_is_told(template: str, told: str) -> None:
+def test_expand_wildcards_invalid_template_raises_with_message(
+    template: str, expected: str
+) -> None:
     lines = LINES | {
         "self": ("end", "again {__self__|x}"),
         "one": ("{1::__two__|0::x}",),
@@ -149,25 +151,25 @@ def test_what_cannot_be_expanded_is_told(template: str, told: str) -> None:
         "bomb0": ("x" * 100,),
         **{f"bomb{n}": (f"__bomb{n - 1}__ " * 10,) for n in range(1, 10)},
     }
-    with pytest.raises(ValidationError, match=told):
+    with pytest.raises(ValidationError, match=expected):
         expand_wildcards(template, seed=0, wildcards=lines)
 
 
-def test_files_are_read_from_a_folder_and_from_nowhere_else(tmp_path: Path) -> None:
+def test_wildcard_folder_reads_files_only_inside_folder(tmp_path: Path) -> None:
     folder = tmp_path / "wildcards"
     (folder / "animals").mkdir(parents=True)
     (folder / "animals" / "pets.txt").write_text("# tame\n\n cat \ndog\n", encoding="utf-8-sig")
     (tmp_path / "secret.txt").write_text("password")
-    found = WildcardFolder(folder)
-    assert dict(found) == {"animals/pets": ("cat", "dog")}
+    wildcards = WildcardFolder(folder)
+    assert dict(wildcards) == {"animals/pets": ("cat", "dog")}
     for name in ("../secret", str(tmp_path / "secret"), "animals", "nothing"):
         with pytest.raises(KeyError):
-            found[name]
-    assert expand_wildcards("__animals/*__", seed=1, wildcards=found).text in {"cat", "dog"}
+            wildcards[name]
+    assert expand_wildcards("__animals/*__", seed=1, wildcards=wildcards).text in {"cat", "dog"}
     assert list(WildcardFolder(tmp_path / "absent")) == []
 
 
-# The values of a job
+# ---- values of a job ----
 
 SDXL = get_preset("sdxl").params
 TEMPLATE = "a {red|blue|green|white} {fox|owl|cat|dog}"
@@ -185,24 +187,26 @@ def _control(name: str, role: Role, default: object) -> Control:
 
 
 @pytest.mark.parametrize("seed", [7, "7", " 7 "])
-def test_the_seed_of_the_job_chooses_also_as_text_from_the_form(seed: int | str) -> None:
-    given = {"prompt": TEMPLATE, "negative": "{a|b}", "seed": seed}
-    values = expand_values(given, SDXL, {}).values
+def test_expand_values_seed_as_number_or_text_chooses_options(seed: int | str) -> None:
+    raw_values = {"prompt": TEMPLATE, "negative": "{a|b}", "seed": seed}
+    values = expand_values(raw_values, SDXL, {}).values
     assert values["prompt"] == expand_wildcards(TEMPLATE, seed=7).text
     assert values["negative"] in {"a", "b"}
     assert values["seed"] == seed
 
 
 @pytest.mark.parametrize("seed", [None, -1, "-1", ""])
-def test_a_random_seed_is_drawn_here_and_kept_so_that_the_result_can_be_repeated(
+def test_expand_values_missing_seed_is_drawn_and_kept(
     seed: int | str | None,
 ) -> None:
-    found = expand_values({"prompt": TEMPLATE, "seed": seed}, SDXL, {})
-    assert found.values["prompt"] == expand_wildcards(TEMPLATE, seed=found.values["seed"]).text
-    assert found.templates == {"prompt": TEMPLATE}
+    expansion = expand_values({"prompt": TEMPLATE, "seed": seed}, SDXL, {})
+    assert (
+        expansion.values["prompt"] == expand_wildcards(TEMPLATE, seed=expansion.values["seed"]).text
+    )
+    assert expansion.templates == {"prompt": TEMPLATE}
 
 
-def test_a_seed_that_stands_in_a_workflow_chooses_where_none_is_given() -> None:
+def test_expand_values_without_seed_uses_default_seed_of_workflow() -> None:
     controls = [
         _control("text", "prompt", "a cat"),
         _control("seed", "seed", 7),
@@ -211,11 +215,11 @@ def test_a_seed_that_stands_in_a_workflow_chooses_where_none_is_given() -> None:
     assert values == {"text": expand_wildcards(TEMPLATE, seed=7).text}
 
 
-def test_values_without_wildcards_stay_as_they_are() -> None:
-    given = {"prompt": "a cat", "steps": 3, "negative": None}
-    assert expand_values(given, SDXL, {}) == ExpandedValues(given, {})
+def test_expand_values_without_wildcards_are_unchanged() -> None:
+    raw_values = {"prompt": "a cat", "steps": 3, "negative": None}
+    assert expand_values(raw_values, SDXL, {}) == ExpandedValues(raw_values, {})
 
 
-def test_a_wildcard_that_is_not_there_is_told() -> None:
+def test_expand_values_unknown_wildcard_raises() -> None:
     with pytest.raises(ValidationError, match="__pet__"):
         expand_values({"prompt": "a __pet__"}, SDXL, {})

@@ -1,7 +1,7 @@
-"""What is found in the official templates: ``python -m tests.workflow.roles``.
+"""Survey of the controls in official templates: ``python -m tests.workflow.template_survey``.
 
 Prints how many of the core templates that sample have a control of each role, and how long
-conversion and the search for controls take over all templates. Needs the recorded node list of
+conversion and the search for controls take over all templates. Needs the recorded object_info of
 ComfyUI 0.33.0.
 """
 
@@ -19,9 +19,9 @@ from comfy_ui.protocol.object_info import NodeRegistry
 from comfy_ui.workflow.controls import Control, find_controls
 from comfy_ui.workflow.editor import convert_workflow
 from tests.conftest import recorded_object_info
-from tests.workflow import official
+from tests.workflow import official_templates
 
-# What a prototype found in the same 206 templates, of those that the guide names.
+# Controls by role that a prototype detected in the same 206 templates.
 PROTOTYPE = {
     "prompt": 196, "seed": 205, "steps": 193, "cfg": 193, "model": 206, "sampler": 200,
     "negative": 139, "image": 119, "width": 84, "height": 84, "lora": 75, "fps": 53, "frames": 42,
@@ -31,9 +31,9 @@ SAMPLERS = ("KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvan
 
 @dataclass
 class Survey:
-    """One pass over all templates."""
+    """Result of one pass over all templates."""
 
-    found: Counter[str] = field(default_factory=Counter)  # sampling templates by role
+    by_role: Counter[str] = field(default_factory=Counter)  # sampling templates by role
     main: Counter[str] = field(default_factory=Counter)  # … among the controls that are shown
     sampling: list[str] = field(default_factory=list)
     controls: dict[str, list[Control]] = field(default_factory=dict)
@@ -45,38 +45,38 @@ class Survey:
 def survey(object_info: dict[str, Any]) -> Survey:
     """Convert every template and look for its controls.
 
-    Times are of this process alone, with the node classes already read: others share the machine.
+    Times are CPU times of this process, measured with the node classes already parsed.
     """
-    library = NodeRegistry(object_info)
+    registry = NodeRegistry(object_info)
     result = Survey()
-    files = [*official.templates()]
+    files = [*official_templates.templates()]
     gc.collect()
-    gc.freeze()  # else the collector walks over all 644 files in the middle of one
+    gc.freeze()  # keeps garbage collection of all 644 files out of the measured times
     for name, editor in files:
         try:
-            graph = convert_workflow(editor, library)  # also reads the node classes it uses
+            graph = convert_workflow(editor, registry)  # also reads the node classes it uses
         except MissingNodesError:
             result.unknown.append(name)
             continue
         start = process_time()
-        convert_workflow(editor, library)
+        convert_workflow(editor, registry)
         converted = process_time()
-        controls = find_controls(graph, library, editor)
+        controls = find_controls(graph, registry, editor)
         result.convert_ms[name] = 1000 * (converted - start)
         result.controls_ms[name] = 1000 * (process_time() - converted)
         result.controls[name] = controls
         classes = [node["class_type"] for node in graph.values()]
-        partner = any(library[class_type].api_node for class_type in classes)
+        partner = any(registry[class_type].api_node for class_type in classes)
         if not partner and any(class_type in SAMPLERS for class_type in classes):
             result.sampling.append(name)
-            result.found.update({control.role for control in controls})
+            result.by_role.update({control.role for control in controls})
             result.main.update({control.role for control in controls if not control.advanced})
     gc.unfreeze()
     return result
 
 
 def table(result: Survey) -> str:
-    """The survey for people."""
+    """Format the survey as a table."""
     lines = [
         (
             f"{len(result.controls)} templates converted, {len(result.unknown)} need newer nodes; "
@@ -87,7 +87,7 @@ def table(result: Survey) -> str:
     ]
     lines += [
         f"{role:<12}{count:>6}{result.main[role]:>7}{PROTOTYPE.get(role, ''):>11}"
-        for role, count in result.found.most_common()
+        for role, count in result.by_role.most_common()
     ]
     for title, times in (("conversion", result.convert_ms), ("controls", result.controls_ms)):
         worst = max(times, key=lambda name: times[name])

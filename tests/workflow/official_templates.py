@@ -12,7 +12,7 @@ from typing import Any
 
 
 def templates() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and editor-format file of every template."""
+    """Return the name and editor-format file of every template."""
     return iter(_templates())
 
 
@@ -26,17 +26,17 @@ def _templates() -> tuple[tuple[str, dict[str, Any]], ...]:
     return tuple(sorted((name, file) for name, file in files if "nodes" in file))
 
 
-def needy(address: str, filename: str) -> dict[str, Any]:
-    """A template for sound whose one model is another, to be had below ``address``."""
-    found = deepcopy(dict(templates())["audio_stable_audio_example"])
-    about = {
+def template_with_model(address: str, filename: str) -> dict[str, Any]:
+    """Return an audio template whose only model file is downloaded from ``address``."""
+    template = deepcopy(dict(templates())["audio_stable_audio_example"])
+    model = {
         "name": filename,
         "url": f"{address}/x/resolve/main/{filename}",
         "directory": "checkpoints",
     }
-    for node in found["nodes"]:
+    for node in template["nodes"]:
         if node["type"] == "CheckpointLoaderSimple":
             node["widgets_values"] = [filename]
             node.pop("widgets_values_named", None)
-            node["properties"]["models"] = [about]
-    return found
+            node["properties"]["models"] = [model]
+    return template
