@@ -1,6 +1,6 @@
-"""A process to be killed: ``python child.py URL FOLDER COUNT SEED``.
+"""A process for a test to kill: ``python child.py URL FOLDER COUNT SEED``.
 
-Takes up what the folder holds, submits COUNT jobs, prints ``submitted ID`` for each and, when no
+Resumes the jobs of the folder, submits COUNT jobs, prints ``submitted ID`` for each and, when no
 job is left unfinished, ``done``.
 """
 

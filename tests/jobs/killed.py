@@ -58,7 +58,7 @@ def _around(call: Callable[..., Awaitable[Any]], step: str, name: str) -> Callab
         if step == f"{name} before" and (name != "claim" or args[0]._unfinished.index):
             _die()
         result = await call(*args, **options)
-        if step == f"{name} after" and result != []:  # a claim that gave something
+        if step == f"{name} after" and result != []:  # a claim that returned a job
             _die()
         return result
 

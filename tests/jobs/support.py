@@ -1,4 +1,4 @@
-"""What the tests of jobs share."""
+"""Helpers of the job tests."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ async def open_queue(folder: Path, *, waiting_limit: int = 100) -> AsyncIterator
 
 
 async def last(snapshots: AsyncIterator[Snapshot]) -> Snapshot:
-    """The last snapshot of a follower."""
+    """Return the last snapshot of a follower."""
     seen = [snapshot async for snapshot in snapshots]
     assert seen, "there was no snapshot at all"
     return seen[-1]
 
 
 def sleepy_graph(*, nonce: int = 0, seconds: float = 0.0, blocking: bool = False) -> dict[str, Any]:
-    """One small picture that takes ``seconds``; distinct for each ``nonce``.
+    """A graph of one small image that takes ``seconds``; distinct for each ``nonce``.
 
-    Needs an engine with ``Faults(test_nodes=True)``. ``blocking``: it does not notice interrupts.
+    Needs an engine with ``Faults(test_nodes=True)``. With ``blocking`` it ignores interrupts.
     """
     return {
         "1": {
@@ -82,7 +82,7 @@ def sleepy_graph(*, nonce: int = 0, seconds: float = 0.0, blocking: bool = False
 
 
 def engine_files(server: DemoServer) -> dict[str, bytes]:
-    """Everything that the engine has in its output folder, by name."""
+    """Return the files of the engine's output folder by name."""
     folder = server.folder / "output"
     return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -95,12 +95,12 @@ async def submit_sleepy(
 
 
 async def until(
-    service: JobService, job: Job, wanted: Callable[[Snapshot], bool], *, within_s: float = 20.0
+    service: JobService, job: Job, condition: Callable[[Snapshot], bool], *, within_s: float = 20.0
 ) -> Snapshot:
-    """The first snapshot that is ``wanted``; the last one if none is."""
+    """Return the first snapshot that meets ``condition``, or the last one."""
     async with asyncio.timeout(within_s), aclosing(service.follow(job.id, job.user_id)) as news:
         async for snapshot in news:
-            if wanted(snapshot):
+            if condition(snapshot):
                 break
     return snapshot
 

@@ -1,4 +1,4 @@
-"""Grids: their jobs belong together, and a labelled sheet is made of the results."""
+"""Grids: their jobs belong together, and a labeled sheet is drawn from the results."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def ended(service: JobService, grid: Grid) -> None:
     await service.wait_for_sheets(grid.user_id)
 
 
-async def test_the_sheet_is_a_result_of_its_own_and_the_originals_stay(service: JobService) -> None:
+async def test_grid_sheet_is_a_result_and_cells_stay(service: JobService) -> None:
     grid = await service.submit_grid(requests(), across=ACROSS, down=DOWN)
     assert service.grid_cell(grid.jobs[2]) == GridCell(3, 4, ("1", "8"))
     await ended(service, grid)
@@ -59,18 +59,18 @@ async def test_the_sheet_is_a_result_of_its_own_and_the_originals_stay(service: 
     assert await service.library.results("bob") == []
 
 
-async def test_who_follows_the_line_is_told_when_the_sheet_is_there(service: JobService) -> None:
-    async with asyncio.timeout(30), aclosing(service.follow_queue("ann")) as lines:
-        assert (await anext(lines)).ended == 0
+async def test_follow_queue_counts_grid_sheet_as_ended(service: JobService) -> None:
+    async with asyncio.timeout(30), aclosing(service.follow_queue("ann")) as views:
+        assert (await anext(views)).ended == 0
         grid = await service.submit_grid(requests(), across=ACROSS, down=DOWN)
-        async for line in lines:
-            if line.ended == len(grid.jobs) + 1:
+        async for view in views:
+            if view.ended == len(grid.jobs) + 1:
                 break
         newest = (await service.recent("ann", limit=1))[0]
         assert newest.id not in grid.jobs
 
 
-async def test_a_grid_is_queued_whole_or_not_at_all(client: ComfyWSClient, tmp_path: Path) -> None:
+async def test_submit_grid_queues_all_cells_or_none(client: ComfyWSClient, tmp_path: Path) -> None:
     async with open_jobs(client=client, data_dir=tmp_path / "data", waiting_limit=3) as service:
         with pytest.raises(ValidationError, match="Sampler"):
             await service.submit_grid(requests(sampler="no such"), across=ACROSS, down=DOWN)
@@ -86,7 +86,7 @@ async def test_a_grid_is_queued_whole_or_not_at_all(client: ComfyWSClient, tmp_p
         assert await service.library.results("ann") == []
 
 
-async def test_cells_that_were_cancelled_stay_empty(service: JobService) -> None:
+async def test_grid_cancelled_cells_stay_empty_in_sheet(service: JobService) -> None:
     cells = [
         JobRequest(user_id="ann", preset="s", graph=sleepy_graph(nonce=n, seconds=60 * (n > 1)))
         for n in (1, 2, 3)
@@ -95,12 +95,12 @@ async def test_cells_that_were_cancelled_stay_empty(service: JobService) -> None
     await end_of(service, await service.job(grid.jobs[0], "ann"))
     await service.cancel_all("ann")
     await ended(service, grid)
-    sheet, *made = await service.library.results("ann")
-    assert len(made) == 1
+    sheet, *results = await service.library.results("ann")
+    assert len(results) == 1
     assert sheet.filename == "grid-nonce.webp"
 
 
-async def test_a_restart_in_mid_grid_still_draws_the_sheet(
+async def test_grid_restart_before_end_still_draws_sheet(
     client: ComfyWSClient, tmp_path: Path
 ) -> None:
     async with open_jobs(client=client, data_dir=tmp_path / "data") as service:
@@ -117,7 +117,7 @@ async def test_a_restart_in_mid_grid_still_draws_the_sheet(
         assert len(await service.library.results("ann")) == 4
 
 
-def test_a_sheet_takes_any_pictures_and_labels(tmp_path: Path) -> None:
+def test_draw_sheet_accepts_any_image_and_label(tmp_path: Path) -> None:
     Image.new("RGBA", (40, 900), (200, 0, 0, 90)).save(tmp_path / "tall.png")
     (tmp_path / "broken.png").write_bytes(b"no picture")
     paths = [tmp_path / "tall.png", None, tmp_path / "broken.png", tmp_path / "gone.png"] * 8

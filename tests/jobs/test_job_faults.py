@@ -1,4 +1,4 @@
-"""Faults between us and ComfyUI: every job ends once, with the right bytes, and none runs twice."""
+"""Network faults before ComfyUI: every job ends once, with the right bytes, and runs once."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ async def _three_jobs(server: DemoServer, through: FaultProxy, folder: Path) -> 
         async with asyncio.timeout(60):
             ends = [await support.end_of(service, job, within_s=60) for job in jobs]
     assert [(end.phase, end.error) for end in ends] == [(Phase.SUCCEEDED, None)] * 3
-    made = {item.filename: item.path.read_bytes() for end in ends for item in end.items}
-    assert made == support.engine_files(server)
+    files = {item.filename: item.path.read_bytes() for end in ends for item in end.items}
+    assert files == support.engine_files(server)
 
 
 async def _http(server: DemoServer, folder: Path, name: str, phase: proxy.Phase) -> None:
@@ -59,14 +59,14 @@ async def _websocket(server: DemoServer, folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "phase"), QUICK_HTTP)
-async def test_a_fault_of_http_loses_and_doubles_nothing(
+async def test_jobs_http_fault_loses_and_duplicates_nothing(
     server: DemoServer, tmp_path: Path, name: str, phase: proxy.Phase
 ) -> None:
     await _http(server, tmp_path, name, phase)
 
 
 @pytest.mark.parametrize("name", QUICK_WS)
-async def test_a_fault_of_the_socket_loses_and_doubles_nothing(
+async def test_jobs_websocket_fault_loses_and_duplicates_nothing(
     server: DemoServer, tmp_path: Path, name: str
 ) -> None:
     await _websocket(server, tmp_path, name)
@@ -74,7 +74,7 @@ async def test_a_fault_of_the_socket_loses_and_doubles_nothing(
 
 @pytest.mark.nightly
 @pytest.mark.parametrize(("name", "phase"), HTTP)
-async def test_no_fault_of_http_loses_or_doubles_anything(
+async def test_jobs_any_http_fault_loses_and_duplicates_nothing(
     server: DemoServer, tmp_path: Path, name: str, phase: proxy.Phase
 ) -> None:
     await _http(server, tmp_path, name, phase)
@@ -82,7 +82,7 @@ async def test_no_fault_of_http_loses_or_doubles_anything(
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", catalogue.WS)
-async def test_no_fault_of_the_socket_loses_or_doubles_anything(
+async def test_jobs_any_websocket_fault_loses_and_duplicates_nothing(
     server: DemoServer, tmp_path: Path, name: str
 ) -> None:
     await _websocket(server, tmp_path, name)

@@ -1,4 +1,4 @@
-"""The kept line is the sorted one, whatever happens to the jobs."""
+"""The job index keeps the queue sorted, whatever happens to the jobs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def sorted_plainly(jobs: JobIndex) -> Sequence[Job]:
     return fair_order(waiting, jobs.clock)
 
 
-def assert_kept_right(jobs: JobIndex) -> None:
+def assert_sorted(jobs: JobIndex) -> None:
     plain = sorted_plainly(jobs)
     assert list(jobs.queue) == plain
     for user_id in OWNERS:
@@ -55,12 +55,12 @@ changes = st.lists(
 
 
 @given(changes)
-def test_the_kept_line_is_the_sorted_one_after_every_change(
+def test_job_index_queue_is_sorted_after_every_change(
     steps: list[tuple[str, int, float]],
 ) -> None:
     jobs = JobIndex()
     for number, (what, which, size) in enumerate(steps):
-        assert_kept_right(jobs)
+        assert_sorted(jobs)
         id_ = str(which)
         if what == "join":
             jobs[id_] = a_job(
@@ -72,7 +72,7 @@ def test_the_kept_line_is_the_sorted_one_after_every_change(
             jobs.clear()
         elif id_ in jobs:
             _change(jobs, id_, what, size, number)
-    assert_kept_right(jobs)
+    assert_sorted(jobs)
 
 
 def _change(jobs: JobIndex, id_: str, what: str, size: float, number: int) -> None:
@@ -90,7 +90,7 @@ def _change(jobs: JobIndex, id_: str, what: str, size: float, number: int) -> No
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_places_and_order_are_the_sorted_ones_whatever_is_done_to_the_queue(
+async def test_queue_positions_and_order_are_sorted_after_any_operation(
     tmp_path: Path, seed: int
 ) -> None:
     rng = random.Random(seed)
@@ -98,25 +98,25 @@ async def test_places_and_order_are_the_sorted_ones_whatever_is_done_to_the_queu
         for worker in ("w", "v"):
             await queue.announce(worker, ServerOffer())
         for number in range(120):
-            await _do_something(queue, rng, number)
-            assert_kept_right(queue._unfinished.index)
+            await _do_at_random(queue, rng, number)
+            assert_sorted(queue._unfinished.index)
             jobs, line = queue._unfinished.index, sorted_plainly(queue._unfinished.index)
             before = jobs_ahead(
                 (j for j in jobs.values() if j.status is not JobStatus.WAITING), _shown(queue)
             )
             assert queue._unfinished.positions() == queue_positions(before, line)
             for user_id in OWNERS:
-                told = [job.id for job in await queue.active(user_id)]
-                in_hand = [j.id for j in jobs.values() if j.status is not JobStatus.WAITING]
-                order = [*in_hand, *(job.id for job in line)]
-                assert told == [id_ for id_ in order if jobs[id_].user_id == user_id]
+                active = [job.id for job in await queue.active(user_id)]
+                claimed_ids = [j.id for j in jobs.values() if j.status is not JobStatus.WAITING]
+                order = [*claimed_ids, *(job.id for job in line)]
+                assert active == [id_ for id_ in order if jobs[id_].user_id == user_id]
 
 
 def _shown(queue: LocalQueue) -> Any:
     return queue._unfinished.updates.get
 
 
-async def _do_something(queue: LocalQueue, rng: random.Random, number: int) -> None:
+async def _do_at_random(queue: LocalQueue, rng: random.Random, number: int) -> None:
     jobs = list(queue._unfinished.index.values())
     job = rng.choice(jobs) if jobs else None
     what = rng.choice(["submit"] * 4 + ["cancel", "reorder", "claim", "report", "back", "replace"])
@@ -135,24 +135,24 @@ async def _do_something(queue: LocalQueue, rng: random.Random, number: int) -> N
     elif job.server is not None and what == "back":
         await queue.return_job(job.server, job.id, rng.choice(["unheard", "lost", "refused"]))
     elif job.server is not None:
-        await queue.publish(job.server, _news(job, rng))
+        await queue.publish(job.server, _random_report(job, rng))
 
 
-def _news(job: Job, rng: random.Random) -> JobReport:
+def _random_report(job: Job, rng: random.Random) -> JobReport:
     status = rng.choice(
         [None, None, JobStatus.SENT, JobStatus.FETCHING, JobStatus.SUCCEEDED, JobStatus.FAILED]
     )
     phase = rng.choice([Phase.QUEUED, Phase.RUNNING, Phase.RECONNECTING])
-    told = Progress(
+    progress = Progress(
         prompt_id=str(job.prompt_id),
         phase=phase,
         progress=1.0,
         queue_position=rng.choice([None, 3]),
     )
-    return JobReport(job_id=job.id, status=status, progress=None if status else told)
+    return JobReport(job_id=job.id, status=status, progress=None if status else progress)
 
 
-async def test_the_line_is_sorted_once_for_each_change_however_many_look_on(
+async def test_queue_is_sorted_once_per_change_for_any_number_of_followers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sorts = 0
@@ -172,8 +172,8 @@ async def test_the_line_is_sorted_once_for_each_change_however_many_look_on(
         sorts = 0
         for n in range(20):
             phase = (Phase.QUEUED, Phase.RUNNING)[n % 2]
-            told = Progress(prompt_id=str(claimed.prompt_id), phase=phase, progress=0.0)
-            await queue.publish("w", JobReport(job_id=claimed.id, progress=told))
+            progress = Progress(prompt_id=str(claimed.prompt_id), phase=phase, progress=0.0)
+            await queue.publish("w", JobReport(job_id=claimed.id, progress=progress))
             for job in jobs:
                 await queue.snapshot(job.id, job.user_id)
             for user_id in OWNERS:

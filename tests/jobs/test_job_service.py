@@ -1,4 +1,4 @@
-"""The service over the real embedded engine: from a request to a result in the library."""
+"""The job service over the demo engine, from a request to a result in the library."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NIGHT = {"prompt": "a lighthouse at night", "seed": 7, "steps": 6, "width": 512,
 # From request to result
 
 
-async def test_a_preset_becomes_a_picture_in_the_library_with_the_engines_bytes(
+async def test_submit_preset_stores_image_with_engine_bytes_in_library(
     service: JobService, server: DemoServer
 ) -> None:
     job = await service.submit(JobRequest(user_id="ann", preset="z_image_turbo", values=NIGHT))
@@ -51,7 +51,7 @@ async def test_a_preset_becomes_a_picture_in_the_library_with_the_engines_bytes(
     assert await service.library.item(item.id, "ann") == item
 
 
-async def test_the_file_itself_says_how_to_make_it_again(service: JobService) -> None:
+async def test_result_file_metadata_recreates_same_graph(service: JobService) -> None:
     job = await service.submit(JobRequest(user_id="ann", preset="z_image_turbo", values=NIGHT))
     (item,) = (await end_of(service, job)).items
     with Image.open(item.path) as image:
@@ -64,7 +64,7 @@ async def test_the_file_itself_says_how_to_make_it_again(service: JobService) ->
     assert again.graph == stored.graph
 
 
-async def test_a_seed_left_open_is_drawn_and_stored(service: JobService) -> None:
+async def test_submit_random_seed_is_chosen_and_stored(service: JobService) -> None:
     values = {**NIGHT, "seed": -1}
     one, two = [
         await service.submit(JobRequest(user_id="ann", preset="z_image_turbo", values=values))
@@ -76,7 +76,7 @@ async def test_a_seed_left_open_is_drawn_and_stored(service: JobService) -> None
     assert one.seed != two.seed
 
 
-async def test_wildcards_are_chosen_by_the_seed_and_kept_with_what_they_were(
+async def test_submit_wildcards_are_chosen_by_seed_and_template_is_kept(
     service: JobService,
 ) -> None:
     template = "a {red|blue|green|white} {fox|owl|cat|dog}"
@@ -96,7 +96,9 @@ async def test_wildcards_are_chosen_by_the_seed_and_kept_with_what_they_were(
         )
 
 
-async def test_a_video_is_stored_with_a_poster(service: JobService, server: DemoServer) -> None:
+async def test_submit_video_preset_stores_video_with_poster(
+    service: JobService, server: DemoServer
+) -> None:
     values = {"prompt": "waves", "seed": 1, "steps": 2, "frames": 9, "width": 256, "height": 256}
     job = await service.submit(JobRequest(user_id="ann", preset="wan21_t2v_1_3b", values=values))
     end = await end_of(service, job)
@@ -108,7 +110,7 @@ async def test_a_video_is_stored_with_a_poster(service: JobService, server: Demo
     assert await service.library.results("ann", kind="video") == [item]
 
 
-async def test_progress_never_falls_and_previews_are_jpegs(tmp_path: Path) -> None:
+async def test_follow_progress_never_falls_and_previews_are_jpeg(tmp_path: Path) -> None:
     with DemoServer(speed=20.0).in_thread() as server:
         async with (
             ComfyWSClient(url=server.url) as client,
@@ -130,7 +132,7 @@ async def test_progress_never_falls_and_previews_are_jpegs(tmp_path: Path) -> No
     assert [s.version for s in seen[:-1]] == sorted(s.version for s in seen[:-1])
 
 
-async def test_a_result_made_from_the_servers_cache_is_a_result_of_the_second_job_too(
+async def test_submit_cached_graph_gives_each_job_its_own_result(
     service: JobService,
 ) -> None:
     first, second = [await submit_sleepy(service, nonce=1) for _ in range(2)]
@@ -140,10 +142,10 @@ async def test_a_result_made_from_the_servers_cache_is_a_result_of_the_second_jo
     assert {item.job_id for item in await service.library.results("ann")} == {first.id, second.id}
 
 
-# What is refused before it is queued
+# Rejected before queueing
 
 
-async def test_what_cannot_run_is_refused_with_a_hint_and_leaves_no_trace(
+async def test_submit_invalid_request_raises_with_hint_and_stores_nothing(
     service: JobService,
 ) -> None:
     wrong: list[tuple[JobRequest, type[Exception]]] = [
@@ -166,9 +168,9 @@ async def test_what_cannot_run_is_refused_with_a_hint_and_leaves_no_trace(
         ),
     ]
     for request, kind in wrong:
-        with pytest.raises(kind) as told:
+        with pytest.raises(kind) as caught:
             await service.submit(request)
-        assert told.value.hint  # type: ignore[attr-defined]
+        assert caught.value.hint  # type: ignore[attr-defined]
     assert await service.active("ann") == []
     assert await service.recent("ann") == []
 
@@ -176,7 +178,7 @@ async def test_what_cannot_run_is_refused_with_a_hint_and_leaves_no_trace(
 # Following
 
 
-async def test_many_follow_one_job_and_one_that_leaves_changes_nothing(service: JobService) -> None:
+async def test_follow_many_followers_get_same_end_when_one_leaves(service: JobService) -> None:
     job = await submit_sleepy(service, seconds=0.6)
     stay = [asyncio.create_task(support.last(service.follow(job.id, "ann"))) for _ in range(5)]
     gone = asyncio.create_task(support.last(service.follow(job.id, "ann")))
@@ -192,7 +194,7 @@ async def test_many_follow_one_job_and_one_that_leaves_changes_nothing(service: 
     assert [snapshot.items for snapshot in late] == [ends[0].items]
 
 
-async def test_a_job_of_another_owner_does_not_exist(service: JobService) -> None:
+async def test_service_job_of_another_user_does_not_exist(service: JobService) -> None:
     job = await submit_sleepy(service)
     (item,) = (await end_of(service, job)).items
     for ask in (service.snapshot, service.job, service.cancel):
@@ -211,10 +213,10 @@ async def test_a_job_of_another_owner_does_not_exist(service: JobService) -> Non
     assert await service.library.results("ann") == [item]
 
 
-# Turns
+# The queue
 
 
-async def test_two_owners_take_turns_and_comfyui_never_holds_more_than_two(
+async def test_queue_two_users_alternate_and_server_holds_two_jobs(
     service: JobService, client: ComfyWSClient
 ) -> None:
     jobs = [await submit_sleepy(service, "ann", nonce=n, seconds=0.1) for n in range(4)]
@@ -228,10 +230,10 @@ async def test_two_owners_take_turns_and_comfyui_never_holds_more_than_two(
     ends = [(await service.job(job.id, job.user_id)) for job in jobs]
     order = [job.user_id for job in sorted(ends, key=lambda job: job.finished_at or 0)]
     assert order.count("bob") == 2
-    assert order[-1] == "ann"  # ann came first with four; bob's two did not wait for all of them
+    assert order[-1] == "ann"  # ann submitted four first; bob's two did not wait for all of them
 
 
-async def test_waiting_jobs_can_be_reordered_and_put_in_front(service: JobService) -> None:
+async def test_reorder_and_front_change_order_of_waiting_jobs(service: JobService) -> None:
     running = [await submit_sleepy(service, nonce=n, seconds=0.3) for n in range(2)]
     a, b = [await submit_sleepy(service, nonce=10 + n) for n in range(2)]
     c = await submit_sleepy(service, nonce=12, front=True)
@@ -244,7 +246,7 @@ async def test_waiting_jobs_can_be_reordered_and_put_in_front(service: JobServic
         await end_of(service, job)
 
 
-async def test_a_waiting_job_is_told_its_place(service: JobService) -> None:
+async def test_snapshot_of_waiting_job_has_queue_position(service: JobService) -> None:
     jobs = [
         await submit_sleepy(service, user_id, nonce=n, seconds=0.5)
         for n, user_id in enumerate("aabab")
@@ -262,7 +264,7 @@ async def test_a_waiting_job_is_told_its_place(service: JobService) -> None:
 # The library
 
 
-async def test_results_are_starred_deleted_restored_and_zipped(
+async def test_library_results_are_starred_deleted_restored_and_zipped(
     service: JobService, server: DemoServer
 ) -> None:
     for n in range(3):
@@ -283,7 +285,7 @@ async def test_results_are_starred_deleted_restored_and_zipped(
         }
 
 
-async def test_what_was_deleted_long_ago_is_purged_with_its_file_at_the_next_start(
+async def test_purge_on_start_removes_long_deleted_result_and_its_file(
     client: ComfyWSClient, tmp_path: Path
 ) -> None:
     async with open_jobs(client=client, data_dir=tmp_path) as service:
@@ -304,7 +306,7 @@ async def test_what_was_deleted_long_ago_is_purged_with_its_file_at_the_next_sta
 # The server
 
 
-async def test_the_status_of_a_server_that_answers_and_of_one_that_is_away(
+async def test_server_status_reports_online_and_offline_server(
     service: JobService, server: DemoServer
 ) -> None:
     up = await service.server_status()
@@ -323,7 +325,7 @@ async def test_the_status_of_a_server_that_answers_and_of_one_that_is_away(
     assert down.health.last_error
 
 
-async def test_what_a_workflow_only_previews_is_its_result(service: JobService) -> None:
+async def test_submit_preview_image_becomes_result(service: JobService) -> None:
     graph = {
         "1": {
             "class_type": "EmptyImage",
@@ -338,7 +340,7 @@ async def test_what_a_workflow_only_previews_is_its_result(service: JobService) 
     assert (item.width, item.height) == (64, 48)
 
 
-async def test_visitors_run_presets_and_nothing_else(service: JobService) -> None:
+async def test_submit_user_without_uploads_runs_presets_only(service: JobService) -> None:
     asked = JobRequest(user_id="ann", preset="z_image_turbo", values=NIGHT, uploads=frozenset())
     assert (await end_of(service, await service.submit(asked))).phase is Phase.SUCCEEDED
     with pytest.raises(ValidationError, match="Only presets can be run here"):

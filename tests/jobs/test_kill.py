@@ -1,4 +1,4 @@
-"""kill -9 at any moment: on the next start nothing is lost and nothing is there twice."""
+"""SIGKILL at any moment: the next start loses and duplicates no job."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def _start(url: str, folder: Path, count: int, seed: int) -> asyncio.subpr
 
 
 async def _run_until_killed(url: str, folder: Path, seed: int) -> dict[str, str]:
-    """Kill a process at a random moment; gives the jobs it had accepted, with their owners."""
+    """Kill a process at a random moment; return the user of each job it had accepted."""
     rng = random.Random(seed)
     child = await _start(url, folder, 5, seed)
     assert child.stdout
@@ -80,23 +80,23 @@ async def _round(engine: DemoServer, folder: Path, seed: int) -> None:
             for user_id in OWNERS:
                 for job in await service.active(user_id):
                     await support.last(service.follow(job.id, user_id))
-        made = []
+        results = []
         for user_id in OWNERS:
             for job in await service.recent(user_id, limit=100):
                 end = await service.snapshot(job.id, user_id)
                 assert (end.phase, end.error) == (Phase.SUCCEEDED, None)
                 assert len(end.items) == 1
-                made += end.items
-        assert {item.job_id: item.user_id for item in made}.items() >= accepted.items()
-        assert len({item.job_id for item in made}) == len(made)
+                results += end.items
+        assert {item.job_id: item.user_id for item in results}.items() >= accepted.items()
+        assert len({item.job_id for item in results}) == len(results)
         # The engine writes a file for each run: equal sets mean that nothing ran twice either.
-        assert {item.filename: item.path.read_bytes() for item in made} == support.engine_files(
+        assert {item.filename: item.path.read_bytes() for item in results} == support.engine_files(
             engine
         )
         assert not list((folder / "incoming").iterdir())
 
 
-async def test_a_process_killed_at_any_step_of_a_job_costs_nothing(
+async def test_service_killed_at_any_step_recovers_every_job(
     slow_engine: DemoServer, tmp_path: Path
 ) -> None:
     forks = multiprocessing.get_context("forkserver")
@@ -112,7 +112,7 @@ async def test_a_process_killed_at_any_step_of_a_job_costs_nothing(
     for step, child in children.items():
         await asyncio.to_thread(child.join, 60)
         assert child.exitcode == -signal.SIGKILL, step
-    made: dict[str, bytes] = {}
+    results: dict[str, bytes] = {}
 
     async def recovered(step: str, folder: Path) -> bool:
         async with (
@@ -122,23 +122,23 @@ async def test_a_process_killed_at_any_step_of_a_job_costs_nothing(
             jobs = [*await service.active("ann"), *await service.recent("ann")]
             ends = [await support.end_of(service, job, within_s=90) for job in jobs]
             assert len(ends) == (0 if step == "submit before" else 1), step
-            made.update({i.filename: i.path.read_bytes() for end in ends for i in end.items})
+            results.update({i.filename: i.path.read_bytes() for end in ends for i in end.items})
             assert len(await service.library.results("ann")) == sum(len(end.items) for end in ends)
             assert not list((folder / "incoming").iterdir())
-            wanted = {Phase.SUCCEEDED} | ({Phase.CANCELLED} if "cancel" in step else set())
-            return all(end.phase in wanted and end.error is None for end in ends)
+            allowed = {Phase.SUCCEEDED} | ({Phase.CANCELLED} if "cancel" in step else set())
+            return all(end.phase in allowed and end.error is None for end in ends)
 
     all_well = await asyncio.gather(
         *(recovered(step, tmp_path / str(n)) for n, step in enumerate(killed.STEPS))
     )
     assert dict(zip(killed.STEPS, all_well, strict=True)) == dict.fromkeys(killed.STEPS, True)
     # One file for each job at the engine and here: the right bytes, and none ran twice.
-    assert made == support.engine_files(slow_engine)
-    assert len(made) >= len(killed.STEPS) - 3
+    assert results == support.engine_files(slow_engine)
+    assert len(results) >= len(killed.STEPS) - 3
 
 
 @pytest.mark.parametrize("seed", range(1))
-async def test_a_killed_process_loses_and_doubles_nothing(
+async def test_service_killed_at_random_loses_and_duplicates_nothing(
     slow_engine: DemoServer, tmp_path: Path, seed: int
 ) -> None:
     await _round(slow_engine, tmp_path / "data", seed)
@@ -146,7 +146,7 @@ async def test_a_killed_process_loses_and_doubles_nothing(
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(100, 120))
-async def test_a_killed_process_loses_and_doubles_nothing_twenty_times(
+async def test_service_killed_at_random_twenty_times_loses_and_duplicates_nothing(
     slow_engine: DemoServer, tmp_path: Path, seed: int
 ) -> None:
     await _round(slow_engine, tmp_path / "data", seed)

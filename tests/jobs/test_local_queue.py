@@ -27,17 +27,15 @@ async def queue(tmp_path: Path) -> AsyncIterator[LocalQueue]:
         yield queue
 
 
-def test_it_is_a_job_queue(tmp_path: Path) -> None:
+def test_local_queue_has_every_method_of_job_queue(tmp_path: Path) -> None:
     def takes(queue: JobQueue) -> None:
         """A type checker reads this; at run time the names are compared."""
 
-    words = [name for name in vars(JobQueue) if not name.startswith("_")]
-    assert all(callable(getattr(LocalQueue, name)) for name in words)
+    names = [name for name in vars(JobQueue) if not name.startswith("_")]
+    assert all(callable(getattr(LocalQueue, name)) for name in names)
 
 
-async def test_a_job_is_on_disk_before_anybody_can_claim_it(
-    queue: LocalQueue, tmp_path: Path
-) -> None:
+async def test_submit_stores_job_before_claim(queue: LocalQueue, tmp_path: Path) -> None:
     (job,) = await _submit(queue, "ann")
     with sqlite3.connect(tmp_path / "comfy_ui.db") as other:
         assert other.execute("SELECT id, status FROM jobs").fetchall() == [(job.id, "waiting")]
@@ -47,7 +45,7 @@ async def test_a_job_is_on_disk_before_anybody_can_claim_it(
     other.close()
 
 
-async def test_an_end_that_cannot_be_written_is_told_and_taken_up_later(
+async def test_report_end_with_full_disk_fails_job_and_can_be_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with support.open_queue(tmp_path) as queue:

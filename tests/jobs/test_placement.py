@@ -1,4 +1,4 @@
-"""Which server gets which job, as plain decisions."""
+"""The choice of a server for each job, as pure decisions."""
 
 from __future__ import annotations
 
@@ -20,83 +20,83 @@ def offer(*models: str, nodes: tuple[str, ...] = ("Sampler",), **more: Any) -> S
     return ServerOffer(classes=frozenset(nodes), models=frozenset(models), **more)
 
 
-def fleet(**offers: ServerOffer) -> ServerPool:
-    made = ServerPool(offers)
-    for name, told in offers.items():
-        made.update(name, told)
-    return made
+def pool_of(**offers: ServerOffer) -> ServerPool:
+    pool = ServerPool(offers)
+    for name, server_offer in offers.items():
+        pool.update(name, server_offer)
+    return pool
 
 
-def test_idle_servers_get_one_job_each() -> None:
-    both = fleet(a=offer(), b=offer())
-    line = [job(), job()]
-    assert both.select("a", line, {}, 2) == line[:1]
-    assert both.select("b", line, {}, 2) == line[1:]
+def test_select_idle_servers_get_one_job_each() -> None:
+    both = pool_of(a=offer(), b=offer())
+    queue = [job(), job()]
+    assert both.select("a", queue, {}, 2) == queue[:1]
+    assert both.select("b", queue, {}, 2) == queue[1:]
 
 
-def test_the_only_server_gets_them_all_in_order() -> None:
-    line = [job(), job("x.safetensors", node="Unheard")]
-    assert ServerPool().select("a", line, {}, 2) == line
+def test_select_only_server_gets_all_jobs_in_order() -> None:
+    queue = [job(), job("x.safetensors", node="Unheard")]
+    assert ServerPool().select("a", queue, {}, 2) == queue
 
 
-def test_a_server_gets_nothing_that_it_lacks_a_node_or_a_model_for() -> None:
-    both = fleet(a=offer(), b=offer("x.safetensors", nodes=("Sampler", "Other")))
-    line = [job(node="Other"), job("x.safetensors")]
-    assert both.select("a", line, {}, 2) == []
-    assert both.select("b", line, {}, 2) == line
+def test_select_server_without_node_or_model_gets_no_job() -> None:
+    both = pool_of(a=offer(), b=offer("x.safetensors", nodes=("Sampler", "Other")))
+    queue = [job(node="Other"), job("x.safetensors")]
+    assert both.select("a", queue, {}, 2) == []
+    assert both.select("b", queue, {}, 2) == queue
 
 
-def test_the_shortest_wait_wins() -> None:
-    both = fleet(a=offer(), b=offer(foreign=1))
-    line = [job()]
-    assert both.select("b", line, {}, 1) == []
-    assert both.select("b", line, {"a": 60.0}, 1) == line
+def test_select_server_with_shortest_wait_gets_job() -> None:
+    both = pool_of(a=offer(), b=offer(foreign=1))
+    queue = [job()]
+    assert both.select("b", queue, {}, 1) == []
+    assert both.select("b", queue, {"a": 60.0}, 1) == queue
 
 
-def test_a_server_with_the_model_loaded_is_worth_a_short_wait() -> None:
-    both = fleet(a=offer("x.safetensors"), b=offer("x.safetensors"))
-    line = [job("x.safetensors")]
-    both.assign("b", line[0])
-    assert both.select("a", line, {"b": LOADING_S - 1}, 1) == []
-    assert both.select("a", line, {"b": LOADING_S + 1}, 1) == line
+def test_select_waits_briefly_for_server_with_loaded_model() -> None:
+    both = pool_of(a=offer("x.safetensors"), b=offer("x.safetensors"))
+    queue = [job("x.safetensors")]
+    both.assign("b", queue[0])
+    assert both.select("a", queue, {"b": LOADING_S - 1}, 1) == []
+    assert both.select("a", queue, {"b": LOADING_S + 1}, 1) == queue
 
 
-def test_what_waits_for_a_busy_server_is_counted_before_the_next_is_placed() -> None:
-    both = fleet(a=offer("x.safetensors"), b=offer())
-    line = [job("x.safetensors", cost_s=100.0), job()]
-    assert both.select("b", line, {}, 2) == line[1:]
+def test_select_counts_jobs_waiting_for_busy_server() -> None:
+    both = pool_of(a=offer("x.safetensors"), b=offer())
+    queue = [job("x.safetensors", cost_s=100.0), job()]
+    assert both.select("b", queue, {}, 2) == queue[1:]
 
 
-def test_a_server_that_is_away_is_left_out_unless_nobody_else_can() -> None:
-    both = fleet(a=offer(), b=offer("x.safetensors", online=False))
+def test_select_offline_server_counts_only_as_last_resort() -> None:
+    both = pool_of(a=offer(), b=offer("x.safetensors", online=False))
     plain, special = job(), job("x.safetensors")
     assert both.select("b", [plain], {"a": 500.0}, 1) == []
     assert both.select("b", [special], {}, 1) == [special]
     assert both.select("a", [special], {}, 1) == []
 
 
-def test_nothing_is_given_before_the_server_told_what_it_has() -> None:
+def test_select_waits_for_first_offer_of_every_server() -> None:
     both = ServerPool(["a", "b"])
     both.update("a", offer())
-    line = [job(node="Other")]
-    assert both.select("b", line, {}, 1) == []
-    assert both.select("a", line, {}, 1) == []  # b may have it
+    queue = [job(node="Other")]
+    assert both.select("b", queue, {}, 1) == []
+    assert both.select("a", queue, {}, 1) == []  # b may have it
     both.update("b", offer())
-    assert both.select("a", line, {}, 1) == line  # nobody has: its refusal says so
+    assert both.select("a", queue, {}, 1) == queue  # neither has it
 
 
-def test_a_worker_that_was_left_gets_the_job_again_only_when_its_copy_is_gone() -> None:
-    both = fleet(a=offer(), b=offer())
-    line = [job()]
-    assert both.has_alternative("a", line[0])
-    both.exclude("a", line[0].id)
-    assert both.select("a", line, {"b": 500.0}, 1) == []
-    assert not both.has_alternative("b", line[0])
-    both.allow("a", line[0].id)
-    assert both.has_alternative("b", line[0])
+def test_select_excluded_server_gets_job_again_after_allow() -> None:
+    both = pool_of(a=offer(), b=offer())
+    queue = [job()]
+    assert both.has_alternative("a", queue[0])
+    both.exclude("a", queue[0].id)
+    assert both.select("a", queue, {"b": 500.0}, 1) == []
+    assert not both.has_alternative("b", queue[0])
+    both.allow("a", queue[0].id)
+    assert both.has_alternative("b", queue[0])
 
 
-def test_an_overdue_job_is_not_taken_for_nearly_done() -> None:
+def test_remaining_s_overdue_job_is_not_almost_done() -> None:
     running = a_job(cost_s=10.0, started_at=0.0)
     shown = first_snapshot(running)
     assert remaining_s(running, shown, 4.0) == 6.0
@@ -104,11 +104,11 @@ def test_an_overdue_job_is_not_taken_for_nearly_done() -> None:
     assert remaining_s(a_job(cost_s=7.0), None, 5.0) == 7.0
 
 
-def test_an_offer_is_read_from_the_node_list() -> None:
+def test_offer_of_reads_nodes_and_models_from_object_info() -> None:
     raw = {
         "Loader": {"input": {"required": {"ckpt_name": [["a.safetensors", "none"]]}}},
         "Newer": {"input": {"required": {"m": ["COMBO", {"options": ["b.gguf"]}]}}},
     }
-    told = offer_of(NodeRegistry(raw))
-    assert told.classes == {"Loader", "Newer"}
-    assert told.models == {"a.safetensors", "b.gguf"}
+    server_offer = offer_of(NodeRegistry(raw))
+    assert server_offer.classes == {"Loader", "Newer"}
+    assert server_offer.models == {"a.safetensors", "b.gguf"}

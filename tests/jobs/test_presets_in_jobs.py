@@ -25,7 +25,7 @@ RUNS = [
     if not preset.custom_nodes  # the engine has ComfyUI's own nodes alone
     for variant in (None, *preset.variants)
 ]
-# As little work as a preset allows: what is tested is the way, not the picture.
+# The least work that a preset allows, since only the pipeline is tested.
 SMALL = {
     "width": 256, "height": 256, "frames": 1, "duration": 1, "batch": 1, "steps": 1,
 }  # fmt: skip
@@ -38,15 +38,15 @@ SUFFIXES = {
 
 
 @pytest.fixture(scope="module")
-def painter() -> Iterator[DemoServer]:
+def engine() -> Iterator[DemoServer]:
     with DemoServer(speed="instant").in_thread() as server:
         yield server
 
 
 @pytest.fixture
-async def service(painter: DemoServer, tmp_path: Path) -> AsyncIterator[JobService]:
+async def service(engine: DemoServer, tmp_path: Path) -> AsyncIterator[JobService]:
     async with (
-        ComfyWSClient(url=painter.url) as client,
+        ComfyWSClient(url=engine.url) as client,
         open_jobs(client=client, data_dir=tmp_path / "data") as made,
     ):
         await client.upload_image(_picture(), filename="given.png", overwrite=True)
@@ -78,7 +78,7 @@ def _values(preset: Preset, variant: str | None) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("preset", "variant"), RUNS, ids=[f"{p.id}{'-' + v if v else ''}" for p, v in RUNS]
 )
-async def test_a_preset_makes_what_it_says(
+async def test_preset_run_gives_result_of_its_kind(
     service: JobService, preset: Preset, variant: str | None
 ) -> None:
     request = JobRequest(preset=preset.id, values=_values(preset, variant), user_id="ann")
@@ -91,7 +91,7 @@ async def test_a_preset_makes_what_it_says(
 
 
 def _open(item: LibraryItem, kind: str) -> None:
-    """As a player would: a broken file raises."""
+    """Decode the file, so that a broken one raises."""
     if kind == "image":
         with Image.open(item.path) as picture:
             picture.load()

@@ -77,10 +77,10 @@ async def queue(open_queue: Opener, tmp_path: Path) -> AsyncIterator[JobQueue]:
         yield queue
 
 
-async def _submit(queue: JobQueue, *owners: str, **fields: Any) -> list[Job]:
+async def _submit(queue: JobQueue, *user_ids: str, **fields: Any) -> list[Job]:
     return [
         await queue.submit(support.a_job(user_id, created_at=float(n)), **{"front": False} | fields)
-        for n, user_id in enumerate(owners)
+        for n, user_id in enumerate(user_ids)
     ]
 
 
@@ -88,8 +88,10 @@ async def _claim(queue: JobQueue, limit: int = 1) -> list[Job]:
     return [job for job, _ in await queue.claim("w", limit=limit)]
 
 
-async def _report(queue: JobQueue, job: Job, status: JobStatus | None = None, **news: Any) -> None:
-    await queue.publish("w", JobReport(job_id=job.id, status=status, **news))
+async def _report(
+    queue: JobQueue, job: Job, status: JobStatus | None = None, **updates: Any
+) -> None:
+    await queue.publish("w", JobReport(job_id=job.id, status=status, **updates))
 
 
 def _progress(job: Job, percent: float, **fields: Any) -> Progress:
@@ -98,7 +100,7 @@ def _progress(job: Job, percent: float, **fields: Any) -> Progress:
     )
 
 
-async def test_claims_are_fair_between_owners_and_each_has_its_own_prompt_id(
+async def test_claim_is_fair_between_users_and_assigns_prompt_ids(
     queue: JobQueue,
 ) -> None:
     await _submit(queue, "ann", "ann", "ann", "bob")
@@ -108,9 +110,7 @@ async def test_claims_are_fair_between_owners_and_each_has_its_own_prompt_id(
     assert await _claim(queue, 4) == []
 
 
-async def test_fairness_remembers_who_had_a_turn_across_a_restart(
-    open_queue: Opener, tmp_path: Path
-) -> None:
+async def test_claim_is_fair_across_restart(open_queue: Opener, tmp_path: Path) -> None:
     async with open_queue(tmp_path) as queue:
         await _submit(queue, "ann", "ann")
         await _claim(queue)
@@ -120,14 +120,16 @@ async def test_fairness_remembers_who_had_a_turn_across_a_restart(
         assert [job.user_id for job in await _claim(queue)] == ["bob"]
 
 
-async def test_front_goes_before_the_owners_own_only(queue: JobQueue) -> None:
+async def test_submit_front_goes_before_own_jobs_only(queue: JobQueue) -> None:
     bob, ann = await _submit(queue, "bob", "ann")
     (first,) = await _submit(queue, "ann", front=True)
     assert [job.id for job in await queue.active("ann")] == [first.id, ann.id]
     assert [job.id for job in await _claim(queue, 3)] == [first.id, bob.id, ann.id]
 
 
-async def test_waiting_jobs_can_be_put_in_another_order(queue: JobQueue, tmp_path: Path) -> None:
+async def test_reorder_changes_order_of_own_waiting_jobs_only(
+    queue: JobQueue, tmp_path: Path
+) -> None:
     a, b, c = await _submit(queue, "ann", "ann", "ann")
     assert await queue.reorder(c.id, "ann", before=a.id)
     assert [job.id for job in await queue.active("ann")] == [c.id, a.id, b.id]
@@ -139,19 +141,19 @@ async def test_waiting_jobs_can_be_put_in_another_order(queue: JobQueue, tmp_pat
     assert not await queue.reorder(b.id, "ann", before=claimed.id)
 
 
-async def test_an_owner_can_have_so_many_waiting_and_no_more(
+async def test_submit_beyond_waiting_limit_raises_with_hint(
     open_queue: Opener, tmp_path: Path
 ) -> None:
     async with open_queue(tmp_path, waiting_limit=2) as queue:
         await _submit(queue, "ann", "ann", "bob")
-        with pytest.raises(ValidationError, match="waiting already") as told:
+        with pytest.raises(ValidationError, match="waiting already") as caught:
             await _submit(queue, "ann")
-        assert told.value.hint
+        assert caught.value.hint
         await _claim(queue, 1)
         await _submit(queue, "ann")
 
 
-async def test_a_waiting_job_is_cancelled_at_once_and_never_claimed(queue: JobQueue) -> None:
+async def test_cancel_waiting_job_ends_it_at_once(queue: JobQueue) -> None:
     (job,) = await _submit(queue, "ann")
     follower = asyncio.create_task(support.last(queue.follow(job.id, "ann")))
     await asyncio.sleep(0.01)
@@ -161,7 +163,7 @@ async def test_a_waiting_job_is_cancelled_at_once_and_never_claimed(queue: JobQu
     assert not await queue.cancel(job.id, "ann")
 
 
-async def test_a_claimed_job_is_cancelled_through_its_worker(queue: JobQueue) -> None:
+async def test_cancel_claimed_job_is_reported_by_heartbeat(queue: JobQueue) -> None:
     await _submit(queue, "ann")
     (job,) = await _claim(queue)
     assert await queue.heartbeat("w") == frozenset()
@@ -175,7 +177,7 @@ async def test_a_claimed_job_is_cancelled_through_its_worker(queue: JobQueue) ->
     assert await queue.heartbeat("w") == frozenset()
 
 
-async def test_the_percentage_never_falls_and_the_newest_preview_stays(queue: JobQueue) -> None:
+async def test_publish_progress_never_falls_and_preview_stays(queue: JobQueue) -> None:
     await _submit(queue, "ann")
     (job,) = await _claim(queue)
     await _report(
@@ -191,14 +193,14 @@ async def test_the_percentage_never_falls_and_the_newest_preview_stays(queue: Jo
     assert (snapshot.phase, snapshot.progress) == (Phase.RECONNECTING, 60)
 
 
-async def test_places_count_what_is_at_the_server_and_ones_own(queue: JobQueue) -> None:
+async def test_snapshot_positions_count_jobs_at_server_and_own_jobs(queue: JobQueue) -> None:
     _, _, third, fourth = await _submit(queue, "ann", "bob", "ann", "bob")
     running, queued = await _claim(queue, 2)
     await _report(queue, running, JobStatus.SENT)
     await _report(queue, running, progress=_progress(running, 5))
     await _report(queue, queued, JobStatus.SENT)
-    told = {"phase": Phase.QUEUED, "queue_position": 3}  # two jobs of other programs are before it
-    await _report(queue, queued, progress=_progress(queued, 0, **told))
+    reported = {"phase": Phase.QUEUED, "queue_position": 3}  # behind two jobs of other programs
+    await _report(queue, queued, progress=_progress(queued, 0, **reported))
     places = {}
     for user_id in ("ann", "bob"):
         for job in await queue.active(user_id):
@@ -213,35 +215,33 @@ async def test_places_count_what_is_at_the_server_and_ones_own(queue: JobQueue) 
     }
 
 
-async def test_a_follower_hears_of_its_place_when_another_leaves_the_line(
+async def test_follow_reports_new_position_when_another_job_leaves(
     queue: JobQueue,
 ) -> None:
     first, second = await _submit(queue, "ann", "ann")
-    async with aclosing(queue.follow(second.id, "ann")) as news:
-        assert (await anext(news)).queue_position == 2
+    async with aclosing(queue.follow(second.id, "ann")) as updates:
+        assert (await anext(updates)).queue_position == 2
         await queue.cancel(first.id, "ann")
-        assert (await anext(news)).queue_position == 1
+        assert (await anext(updates)).queue_position == 1
 
 
-async def test_who_follows_a_job_that_stands_still_hears_how_many_come_after_it(
+async def test_follow_reports_number_of_other_own_jobs(
     queue: JobQueue,
 ) -> None:
     await _submit(queue, "ann", "bob")
     loading, _ = await _claim(queue, 2)
     await _report(queue, loading, JobStatus.SENT)
     await _report(queue, loading, phase=Phase.LOADING)
-    async with asyncio.timeout(5), aclosing(queue.follow(loading.id, "ann")) as news:
-        assert (await anext(news)).others_own == 0
+    async with asyncio.timeout(5), aclosing(queue.follow(loading.id, "ann")) as updates:
+        assert (await anext(updates)).others_own == 0
         _, second = await _submit(queue, "bob", "ann")
-        assert (await anext(news)).others_own == 1
+        assert (await anext(updates)).others_own == 1
         await queue.cancel(second.id, "ann")
-        told = await anext(news)
-        assert (told.others_own, told.phase) == (0, Phase.LOADING)
+        snapshot = await anext(updates)
+        assert (snapshot.others_own, snapshot.phase) == (0, Phase.LOADING)
 
 
-async def test_success_comes_with_items_and_texts_in_one_piece(
-    queue: JobQueue, tmp_path: Path
-) -> None:
+async def test_publish_success_ends_with_items_and_texts(queue: JobQueue, tmp_path: Path) -> None:
     await _submit(queue, "ann")
     (job,) = await _claim(queue)
     follower = asyncio.create_task(support.last(queue.follow(job.id, "ann")))
@@ -258,7 +258,7 @@ async def test_success_comes_with_items_and_texts_in_one_piece(
     assert await queue.active("ann") == []
 
 
-async def test_a_late_report_of_a_finished_job_changes_nothing(queue: JobQueue) -> None:
+async def test_publish_report_after_end_is_ignored(queue: JobQueue) -> None:
     await _submit(queue, "ann")
     (job,) = await _claim(queue)
     await _report(queue, job, JobStatus.FAILED, error=JobError("It broke.", "Mend it.", "…", "X"))
@@ -270,7 +270,7 @@ async def test_a_late_report_of_a_finished_job_changes_nothing(queue: JobQueue) 
     assert end.error == JobError("It broke.", "Mend it.", "…", "X")
 
 
-async def test_another_owner_sees_nothing_of_a_job(queue: JobQueue) -> None:
+async def test_queue_hides_job_from_other_users(queue: JobQueue) -> None:
     (job,) = await _submit(queue, "ann")
     assert await queue.snapshot(job.id, "bob") is None
     assert [s async for s in queue.follow(job.id, "bob")] == []
@@ -279,7 +279,7 @@ async def test_another_owner_sees_nothing_of_a_job(queue: JobQueue) -> None:
     assert [j.id for j in await _claim(queue)] == [job.id]
 
 
-async def test_a_restart_hands_out_every_unfinished_job_where_it_stood(
+async def test_restart_resumes_every_unfinished_job_in_its_state(
     open_queue: Opener, tmp_path: Path
 ) -> None:
     async with open_queue(tmp_path) as queue:
@@ -309,7 +309,7 @@ async def test_a_restart_hands_out_every_unfinished_job_where_it_stood(
         assert (fresh.id, handover) == (waiting.id, Handover.NEW)
 
 
-async def test_files_that_could_not_be_stored_are_fetched_again_on_request_or_restart(
+async def test_retry_fetch_resumes_unfetched_job_now_or_after_restart(
     open_queue: Opener,
     tmp_path: Path,
 ) -> None:
@@ -335,7 +335,7 @@ async def test_files_that_could_not_be_stored_are_fetched_again_on_request_or_re
         assert not await queue.retry_fetch(job.id, "ann")
 
 
-async def test_waiting_for_work_ends_when_there_is_some_or_the_time_is_over(
+async def test_wait_for_work_returns_on_new_job_or_timeout(
     queue: JobQueue,
 ) -> None:
     await asyncio.wait_for(queue.wait_for_work("w", timeout_s=0.01), 5)
@@ -359,7 +359,7 @@ async def test_wait_for_work_cancelled_as_work_arrives_is_cancelled(
     assert waiting.cancelled() == in_time
 
 
-async def test_recent_durations_make_the_estimate_of_the_next(queue: JobQueue) -> None:
+async def test_submit_estimates_cost_from_recent_durations(queue: JobQueue) -> None:
     job = await queue.submit(support.a_job(work=10.0), front=False)
     assert job.cost_s == 10.0
     (claimed,) = await _claim(queue)

@@ -1,4 +1,4 @@
-"""What an owner sees of the queue, and what can be done there with a job."""
+"""The queue as a user sees it, and the changes of jobs in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.jobs.support import end_of, sleepy_graph, submit_sleepy, until
 
 
 async def fill(service: JobService) -> list[str]:
-    """Two of Ann's jobs at ComfyUI, Bob's one and three of hers waiting; hers by id."""
+    """Queue two of Ann's jobs at ComfyUI, one of Bob's and three more of hers; return her ids."""
     jobs = [await submit_sleepy(service, nonce=n, seconds=30) for n in range(2)]
     await until(service, jobs[0], lambda snapshot: snapshot.phase is not Phase.QUEUED)
     await submit_sleepy(service, "bob", nonce=50)
@@ -22,79 +22,79 @@ async def fill(service: JobService) -> list[str]:
     return [job.id for job in jobs]
 
 
-async def line_of(service: JobService, user_id: str = "ann") -> QueueView:
-    async with aclosing(service.follow_queue(user_id)) as lines:
-        return await anext(lines)
+async def view_of(service: JobService, user_id: str = "ann") -> QueueView:
+    async with aclosing(service.follow_queue(user_id)) as views:
+        return await anext(views)
 
 
-def ids(line: QueueView) -> list[str]:
-    return [job.id for job, _ in line.jobs]
+def ids(view: QueueView) -> list[str]:
+    return [job.id for job, _ in view.jobs]
 
 
-async def test_a_line_tells_own_jobs_with_their_places_and_counts_the_others(
+async def test_follow_queue_lists_own_jobs_with_positions_and_counts_others(
     service: JobService,
 ) -> None:
     own = await fill(service)
-    line = await line_of(service)
-    assert ids(line) == own
-    assert line.others == 1
-    places = [snapshot.queue_position for _, snapshot in line.jobs]
+    view = await view_of(service)
+    assert ids(view) == own
+    assert view.others == 1
+    places = [snapshot.queue_position for _, snapshot in view.jobs]
     assert places[0] is None
     assert [place for place in places[1:] if place] == sorted(
         place for place in places[1:] if place
     )
-    assert ids(await line_of(service, "nobody")) == []
+    assert ids(await view_of(service, "nobody")) == []
 
 
-async def test_a_line_is_told_again_when_it_changes_and_only_then(service: JobService) -> None:
+async def test_follow_queue_yields_only_when_view_changes(service: JobService) -> None:
     own = await fill(service)
-    async with asyncio.timeout(15), aclosing(service.follow_queue("ann")) as lines:
-        await anext(lines)
+    async with asyncio.timeout(15), aclosing(service.follow_queue("ann")) as views:
+        await anext(views)
         await service.reorder(own[4], "ann", before=own[2])
-        async for line in lines:
-            if ids(line) == [own[0], own[1], own[4], own[2], own[3]]:
+        async for view in views:
+            if ids(view) == [own[0], own[1], own[4], own[2], own[3]]:
                 break
         await service.cancel_all("ann")
-        async for line in lines:
-            if not line.jobs:
+        async for view in views:
+            if not view.jobs:
                 break
         await service.submit(JobRequest(user_id="cleo", preset="p", graph=sleepy_graph(nonce=60)))
-        seen = [line async for line in _for_a_while(lines)]
-    assert all(line.jobs == () for line in seen)
-    assert len(seen) <= 4  # how many others there are, no more
+        seen = [view async for view in _for_a_while(views)]
+    assert all(view.jobs == () for view in seen)
+    assert len(seen) <= 4  # changes of the number of other jobs only
 
 
-async def _for_a_while(lines):  # type: ignore[no-untyped-def]
+async def _for_a_while(views):  # type: ignore[no-untyped-def]
     while True:
         try:
             async with asyncio.timeout(1.0):
-                yield await anext(lines)
+                yield await anext(views)
         except (TimeoutError, StopAsyncIteration):
             return
 
 
-async def test_a_changed_job_takes_the_place_of_the_one_that_waits(service: JobService) -> None:
+async def test_submit_replaces_takes_position_of_waiting_job(service: JobService) -> None:
     own = await fill(service)
     request = JobRequest(user_id="ann", preset="p", graph=sleepy_graph(nonce=9), replaces=own[3])
     changed = await service.submit(request)
-    assert ids(await line_of(service)) == [own[0], own[1], own[2], changed.id, own[4]]
+    assert ids(await view_of(service)) == [own[0], own[1], own[2], changed.id, own[4]]
     with pytest.raises(ValidationError):
         await service.job(own[3], "ann")
     await service.cancel_all("ann", waiting_only=True)
 
 
 @pytest.mark.parametrize("which", ["running", "another owner's", "none"])
-async def test_a_job_that_does_not_wait_is_not_replaced(service: JobService, which: str) -> None:
+async def test_submit_replaces_job_not_waiting_raises(service: JobService, which: str) -> None:
     own = await fill(service)
     user_id = "bob" if which == "another owner's" else "ann"
     old = {"running": own[0], "another owner's": own[3], "none": "none"}[which]
     request = JobRequest(user_id=user_id, preset="p", graph=sleepy_graph(nonce=9), replaces=old)
     with pytest.raises(ValidationError, match="does not wait"):
         await service.submit(request)
-    assert ids(await line_of(service)) == own
+    assert ids(await view_of(service)) == own
 
 
-async def test_a_job_is_repeated_as_it_was_for_its_owner_only(service: JobService) -> None:
+async def test_repeat_runs_same_graph_for_its_user_only(service: JobService) -> None:
     job = await submit_sleepy(service, nonce=1)
     await end_of(service, job)
     with pytest.raises(ValidationError):
@@ -105,7 +105,7 @@ async def test_a_job_is_repeated_as_it_was_for_its_owner_only(service: JobServic
     assert (await service.job(again.id, "ann")).graph == job.graph
 
 
-async def test_results_are_found_by_the_models_that_made_them(service: JobService) -> None:
+async def test_results_text_search_matches_model_names(service: JobService) -> None:
     graph = sleepy_graph(nonce=1)
     graph["1"]["_meta"] = {"title": "x"}
     graph["9"] = {"class_type": "VAELoader", "inputs": {"vae_name": "ae.safetensors"}}

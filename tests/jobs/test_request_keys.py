@@ -1,4 +1,4 @@
-"""What is asked again under the same key is made once."""
+"""Requests with an idempotency key run once."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from comfy_ui.storage.records import GridAxis, JobRequest
 from tests.jobs.support import end_of, sleepy_graph
 
 
-def asked(
+def keyed_request(
     key: str | None, *, user_id: str = "ann", nonce: int = 1, seconds: float = 0
 ) -> JobRequest:
     graph = sleepy_graph(nonce=nonce, seconds=seconds)
     return JobRequest(user_id=user_id, preset="sleepy", graph=graph, key=key)
 
 
-async def test_asked_again_the_job_is_the_same_also_at_once_and_when_it_is_over(
+async def test_submit_same_key_returns_same_job_before_and_after_end(
     service: JobService,
 ) -> None:
-    jobs = await asyncio.gather(*(service.submit(asked("k")) for _ in range(5)))
+    jobs = await asyncio.gather(*(service.submit(keyed_request("k")) for _ in range(5)))
     await end_of(service, jobs[0])
-    jobs.append(await service.submit(asked("k")))
+    jobs.append(await service.submit(keyed_request("k")))
     assert len({job.id for job in jobs}) == 1
     assert len(await service.library.results("ann")) == 1
 
 
-async def test_a_key_is_its_owners_alone(service: JobService) -> None:
+async def test_submit_same_key_of_another_user_is_another_job(service: JobService) -> None:
     # No two lists of a name and a key are taken for one another, however they are written.
     pairs = [("a", "b"), ("b", "a"), ("a/b", "c"), ("a", "b/c"), ('a", "b', "c"), ("a", 'b", "c')]
-    jobs = [await service.submit(asked(key, user_id=user_id)) for user_id, key in pairs]
+    jobs = [await service.submit(keyed_request(key, user_id=user_id)) for user_id, key in pairs]
     assert len({job.id for job in jobs}) == len(pairs)
     assert [job.user_id for job in jobs] == [user_id for user_id, _ in pairs]
 
 
-async def test_without_a_key_each_is_a_job_of_its_own(service: JobService) -> None:
-    one, two = [await service.submit(asked(None)) for _ in range(2)]
+async def test_submit_without_key_is_always_a_new_job(service: JobService) -> None:
+    one, two = [await service.submit(keyed_request(None)) for _ in range(2)]
     assert one.id != two.id
 
 
-async def test_a_job_is_repeated_once_under_one_key(service: JobService) -> None:
-    job = await service.submit(asked(None))
+async def test_repeat_same_key_repeats_job_once(service: JobService) -> None:
+    job = await service.submit(keyed_request(None))
     await end_of(service, job)
     once = await asyncio.gather(*(service.repeat(job.id, "ann", key="k") for _ in range(5)))
     await end_of(service, once[0])
@@ -56,27 +56,29 @@ async def test_a_job_is_repeated_once_under_one_key(service: JobService) -> None
     assert len({job.id, once[0].id, *(made.id for made in others)}) == 5
 
 
-async def test_asked_again_after_a_restart_and_with_no_room_left_it_is_the_same(
+async def test_submit_same_key_after_restart_ignores_limit(
     client: ComfyWSClient, tmp_path: Path
 ) -> None:
     async with open_jobs(client=client, data_dir=tmp_path, waiting_limit=1) as service:
-        held = [asked(f"k{n}", nonce=n, seconds=60) for n in range(3)]
+        held = [keyed_request(f"k{n}", nonce=n, seconds=60) for n in range(3)]
         before = [await service.submit(request) for request in held[:2]]
     async with open_jobs(client=client, data_dir=tmp_path, waiting_limit=1) as service:
         for n, wait in enumerate(before):
             assert (await service.submit(held[n])).id == wait.id
-        changed = replace(held[1], replaces=before[0].id)  # which has had its turn
+        changed = replace(held[1], replaces=before[0].id)  # which has started
         assert (await service.submit(changed)).id == before[1].id
         await service.cancel_all("ann")
 
 
-async def test_a_grid_is_made_once_and_what_was_refused_may_be_asked_again(
+async def test_submit_grid_same_key_is_made_once_and_rejected_key_is_free(
     client: ComfyWSClient, tmp_path: Path
 ) -> None:
     across = GridAxis("n", ("1", "2", "3"))
     async with open_jobs(client=client, data_dir=tmp_path, waiting_limit=3) as service:
-        cells = [asked("grid", nonce=n, seconds=0.2) for n in (1, 2, 3)]
-        blockers = [await service.submit(asked(None, nonce=n, seconds=60)) for n in range(4, 8)]
+        cells = [keyed_request("grid", nonce=n, seconds=0.2) for n in (1, 2, 3)]
+        blockers = [
+            await service.submit(keyed_request(None, nonce=n, seconds=60)) for n in range(4, 8)
+        ]
         with pytest.raises(ValidationError, match="waiting already"):
             await service.submit_grid(cells, across=across)
         await service.cancel_all("ann")

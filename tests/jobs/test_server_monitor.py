@@ -1,4 +1,4 @@
-"""Several servers: each job runs at one that can, and what a dead one had goes on elsewhere."""
+"""Several servers: each job runs on a capable one, and jobs of a dead one move to another."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.jobs import support
 from tests.jobs.support import end_of, submit_sleepy, until
 from tests.web.support import picture_bytes
 
-PATIENCE_S = 0.6
+SERVER_PATIENCE_S = 0.6
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ async def over(urls: list[str], folder: Path, **options: Any) -> AsyncIterator[J
                 client=clients[0],
                 others=clients[1:],
                 data_dir=folder,
-                **{"patience_s": PATIENCE_S, **options},
+                **{"patience_s": SERVER_PATIENCE_S, **options},
             )
         )
 
@@ -53,7 +53,7 @@ def urls(engines: list[DemoServer]) -> list[str]:
 
 
 def in_service(service: JobService, number: int) -> bool:
-    """Whether the server answers, and has told what it has."""
+    """Return whether the server is online and has sent its offer."""
     offer = service._queue._unfinished.servers._offers[service._servers[number].name]
     return offer is not None and offer.online and offer.classes is not None
 
@@ -66,14 +66,12 @@ async def eventually(holds: Callable[[], Any], *, within_s: float = 30.0) -> Non
 
 async def sent(service: JobService, job: Job) -> Job:
     async with asyncio.timeout(20):
-        while (found := await service.job(job.id, job.user_id)).status is not JobStatus.SENT:  # noqa: ASYNC110
+        while (stored := await service.job(job.id, job.user_id)).status is not JobStatus.SENT:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-    return found
+    return stored
 
 
-async def test_jobs_are_shared_between_the_servers(
-    engines: list[DemoServer], tmp_path: Path
-) -> None:
+async def test_jobs_are_shared_between_servers(engines: list[DemoServer], tmp_path: Path) -> None:
     async with over(urls(engines), tmp_path) as service:
         jobs = [await submit_sleepy(service, nonce=n, seconds=0.3) for n in range(8)]
         ends = [await end_of(service, job) for job in jobs]
@@ -85,7 +83,7 @@ async def test_jobs_are_shared_between_the_servers(
     assert all(each)
 
 
-async def test_what_a_killed_server_had_finishes_on_the_other(
+async def test_jobs_of_killed_server_finish_on_other_server(
     engines: list[DemoServer], tmp_path: Path
 ) -> None:
     first, second = engines
@@ -101,7 +99,7 @@ async def test_what_a_killed_server_had_finishes_on_the_other(
     assert made == support.engine_files(second)
 
 
-async def test_jobs_that_come_while_a_server_is_away_go_to_the_other_at_once(
+async def test_jobs_submitted_while_server_is_offline_run_on_other_server(
     engines: list[DemoServer], tmp_path: Path
 ) -> None:
     await asyncio.to_thread(engines[0].kill)
@@ -114,10 +112,10 @@ async def test_jobs_that_come_while_a_server_is_away_go_to_the_other_at_once(
         more = [await submit_sleepy(service, nonce=n, seconds=0.5) for n in range(10, 14)]
         for job in more:
             assert (await end_of(service, job)).phase is Phase.SUCCEEDED
-    assert support.engine_files(engines[0])  # back in the game
+    assert support.engine_files(engines[0])  # used again
 
 
-async def test_a_job_never_goes_to_a_server_that_lacks_a_node(tmp_path: Path) -> None:
+async def test_job_never_goes_to_server_without_its_node(tmp_path: Path) -> None:
     with (
         DemoServer(speed="instant").in_thread() as lacking,
         DemoServer(speed="instant", faults=Faults(test_nodes=True)).in_thread() as able,
@@ -134,7 +132,7 @@ async def test_a_job_never_goes_to_a_server_that_lacks_a_node(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-async def test_a_server_that_was_cut_off_stops_its_copy_when_it_is_back(
+async def test_server_reconnected_after_cut_stops_its_copy_of_moved_job(
     engines: list[DemoServer], tmp_path: Path
 ) -> None:
     first, second = engines
@@ -161,7 +159,7 @@ async def test_a_server_that_was_cut_off_stops_its_copy_when_it_is_back(
         assert (await end_of(service, job)).phase is Phase.CANCELLED
 
 
-async def test_a_job_that_its_server_lost_is_sent_to_the_other(
+async def test_job_lost_by_its_server_is_sent_to_other_server(
     engines: list[DemoServer], tmp_path: Path
 ) -> None:
     async with over(urls(engines), tmp_path, patience_s=600.0) as service:
@@ -175,7 +173,7 @@ async def test_a_job_that_its_server_lost_is_sent_to_the_other(
 
 
 @pytest.mark.slow
-async def test_what_a_dead_server_has_made_is_made_elsewhere_only_if_its_owner_says_so(
+async def test_job_fetching_from_dead_server_runs_elsewhere_only_on_request(
     engines: list[DemoServer], tmp_path: Path
 ) -> None:
     async with AsyncExitStack() as stack:
@@ -188,25 +186,25 @@ async def test_what_a_dead_server_has_made_is_made_elsewhere_only_if_its_owner_s
         while (made := await service.job(job.id, "ann")).status is not JobStatus.FETCHING:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         at = next(n for n, server in enumerate(service._servers) if server.name == made.server)
-        assert not await service.can_run_elsewhere(job.id, "ann")  # it answers: a wait will do
+        assert not await service.can_run_elsewhere(job.id, "ann")  # it is online
         for cable in cables:
             cable.forget()
         await asyncio.to_thread(engines[at].kill)
         await eventually(lambda: not in_service(service, at))
-        await asyncio.sleep(2 * PATIENCE_S)
+        await asyncio.sleep(2 * SERVER_PATIENCE_S)
         assert await service.can_run_elsewhere(job.id, "ann")
         assert not await service.can_run_elsewhere(job.id, "bob")
-        assert support.engine_files(engines[1 - at]) == {}  # nobody has said so yet
+        assert support.engine_files(engines[1 - at]) == {}  # not requested yet
         again = await service.repeat(job.id, "ann")
         assert (await end_of(service, again)).phase is Phase.SUCCEEDED
         assert len(support.engine_files(engines[1 - at])) == 1
         await asyncio.to_thread(engines[at].start)
         end = await end_of(service, job, within_s=60)
-        assert end.phase is Phase.SUCCEEDED  # the first one comes home too
+        assert end.phase is Phase.SUCCEEDED  # the first one ends too
         assert not await service.can_run_elsewhere(job.id, "ann")
 
 
-async def test_a_job_over_which_a_worker_died_runs_at_the_other_server_and_so_do_the_next(
+async def test_job_with_dead_worker_runs_on_other_server(
     engines: list[DemoServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("comfy_ui.health.IDLE_WORKER_S", 0.6)
@@ -225,7 +223,7 @@ async def test_a_job_over_which_a_worker_died_runs_at_the_other_server_and_so_do
         await eventually(lambda: in_service(service, 0))
 
 
-async def test_a_slow_job_stays_at_its_server_whatever_that_is_asked(
+async def test_job_slow_to_finish_stays_on_its_server(
     engines: list[DemoServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("comfy_ui.health.IDLE_WORKER_S", 0.2)
@@ -238,7 +236,7 @@ async def test_a_slow_job_stays_at_its_server_whatever_that_is_asked(
 
 
 @pytest.mark.slow
-async def test_without_another_server_a_job_waits_for_its_own(
+async def test_job_without_other_server_waits_for_its_own(
     engines: list[DemoServer], tmp_path: Path
 ) -> None:
     async with over(urls(engines), tmp_path) as service:
@@ -251,7 +249,7 @@ async def test_without_another_server_a_job_waits_for_its_own(
         assert (await end_of(service, job, within_s=60)).phase is Phase.SUCCEEDED
 
 
-async def test_an_upload_reaches_whichever_server_runs_the_job(
+async def test_upload_reaches_the_server_that_runs_the_job(
     engines: list[DemoServer], tmp_path: Path
 ) -> None:
     graph = {
@@ -271,11 +269,13 @@ async def test_an_upload_reaches_whichever_server_runs_the_job(
     assert not (tmp_path / "x").exists()
 
 
-async def test_every_server_tells_how_it_is(engines: list[DemoServer], tmp_path: Path) -> None:
+async def test_server_statuses_lists_every_server_once(
+    engines: list[DemoServer], tmp_path: Path
+) -> None:
     async with over([*urls(engines), engines[0].url], tmp_path) as service:
         await asyncio.to_thread(engines[1].kill)
-        told = await service.server_statuses()
-        assert [(status.url, status.online) for status in told] == [
+        statuses = await service.server_statuses()
+        assert [(status.url, status.online) for status in statuses] == [
             (engines[0].url, True),
             (engines[1].url, False),
         ]
@@ -283,7 +283,7 @@ async def test_every_server_tells_how_it_is(engines: list[DemoServer], tmp_path:
 
 
 @pytest.mark.slow
-async def test_a_job_whose_server_is_not_connected_any_more_runs_at_the_one_that_is(
+async def test_job_of_disconnected_server_runs_on_connected_server(
     engines: list[DemoServer], tmp_path: Path
 ) -> None:
     first, second = engines
@@ -295,7 +295,7 @@ async def test_a_job_whose_server_is_not_connected_any_more_runs_at_the_one_that
     assert {item.filename for item in end.items} == set(support.engine_files(second))
 
 
-async def test_what_such_a_server_made_is_found_when_it_is_connected_again(
+async def test_job_of_reconnected_server_is_fetched_not_rerun(
     engines: list[DemoServer], tmp_path: Path
 ) -> None:
     first, second = engines
@@ -311,10 +311,10 @@ async def test_what_such_a_server_made_is_found_when_it_is_connected_again(
     assert len(support.engine_files(first)) == 1, "it was not run again"
 
 
-async def test_results_are_fetched_from_the_server_that_made_them_and_no_other(
+async def test_results_are_fetched_only_from_the_server_that_ran_the_job(
     engines: list[DemoServer], tmp_path: Path
 ) -> None:
-    """Another one has other files by the same names."""
+    """Another server has other files with the same names."""
     first, second = engines
     async with over([second.url], tmp_path / "other") as service:
         other = await submit_sleepy(service, nonce=1, seconds=0.2)
@@ -340,5 +340,5 @@ async def test_results_are_fetched_from_the_server_that_made_them_and_no_other(
 
 
 def stranded(connection: Any, job_id: str) -> None:
-    """As a full disk leaves it."""
+    """Mark the job as unfetched, as after a full disk."""
     connection.execute("UPDATE jobs SET status = 'unfetched' WHERE id = ?", (job_id,))

@@ -1,4 +1,4 @@
-"""What is told of a job, for any order of news."""
+"""Snapshots of a job, for any order of reports."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ reports = st.builds(
 
 
 @given(st.lists(reports), st.booleans())
-def test_news_in_any_order_never_lowers_the_percentage_or_ends_the_job(
+def test_next_snapshot_reports_in_any_order_never_lower_progress_or_end(
     news: list[JobReport], cancelling: bool
 ) -> None:
     job = support.a_job(status=JobStatus.SENT, cancel_requested=cancelling)
-    told = [first_snapshot(job)]
+    snapshots = [first_snapshot(job)]
     for report in news:
-        told.append(next_snapshot(told[-1], job, report))
-    assert all(a.progress <= b.progress for a, b in pairwise(told))
-    assert not any(snapshot.terminal for snapshot in told)
-    assert all(s.queue_position is None for s in told if s.phase is not Phase.QUEUED)
+        snapshots.append(next_snapshot(snapshots[-1], job, report))
+    assert all(a.progress <= b.progress for a, b in pairwise(snapshots))
+    assert not any(snapshot.terminal for snapshot in snapshots)
+    assert all(s.queue_position is None for s in snapshots if s.phase is not Phase.QUEUED)
     if cancelling:
-        assert {s.phase for s in told} <= {Phase.CANCELLING, Phase.RECONNECTING}
+        assert {s.phase for s in snapshots} <= {Phase.CANCELLING, Phase.RECONNECTING}
 
 
 @given(st.lists(progresses, min_size=1))
-def test_the_newest_preview_stays_until_a_newer_comes(news: list[Progress]) -> None:
+def test_next_snapshot_keeps_newest_preview(news: list[Progress]) -> None:
     job = support.a_job(status=JobStatus.SENT)
     snapshot = first_snapshot(job)
     for progress in news:
@@ -54,7 +54,7 @@ def test_the_newest_preview_stays_until_a_newer_comes(news: list[Progress]) -> N
     assert snapshot.preview == (previews[-1] if previews else None)
 
 
-def test_what_is_in_the_way_is_said_only_while_it_is() -> None:
+def test_next_snapshot_error_is_cleared_on_recovery() -> None:
     job, away = support.a_job(status=JobStatus.SENT), JobError("Nothing answers.")
     lost = next_snapshot(
         first_snapshot(job), job, JobReport(job_id=job.id, phase=Phase.RECONNECTING, error=away)
@@ -66,7 +66,7 @@ def test_what_is_in_the_way_is_said_only_while_it_is() -> None:
     assert (back.phase, back.error) == (Phase.RUNNING, None)
 
 
-def test_every_status_has_a_last_snapshot_that_is_terminal() -> None:
+def test_last_snapshot_of_every_status_is_terminal() -> None:
     for status in JobStatus:
         job = support.a_job(status=status, started_at=10.0, finished_at=14.0)
         last = last_snapshot(job)
@@ -75,7 +75,7 @@ def test_every_status_has_a_last_snapshot_that_is_terminal() -> None:
         assert (last.error is not None) == status.active
 
 
-def test_a_clock_that_went_back_gives_no_negative_time() -> None:
+def test_last_snapshot_clock_set_back_gives_no_negative_time() -> None:
     job = support.a_job(status=JobStatus.SUCCEEDED, started_at=10.0, finished_at=4.0)
     assert last_snapshot(job).elapsed_s == 0.0
     assert last_snapshot(replace(job, finished_at=None)).elapsed_s == 0.0

@@ -1,4 +1,4 @@
-"""Followers see the newest, not too often, and always the end."""
+"""Followers get the newest snapshot at a limited rate, and always the end."""
 
 from __future__ import annotations
 
@@ -14,76 +14,76 @@ def _at(progress: float, phase: Phase = Phase.RUNNING) -> Snapshot:
     return Snapshot(job_id="j", phase=phase, progress=progress)
 
 
-async def _collect(board: JobUpdates) -> list[Snapshot]:
-    async with aclosing(board.follow("j")) as news:
+async def _collect(updates: JobUpdates) -> list[Snapshot]:
+    async with aclosing(updates.follow("j")) as news:
         return [snapshot async for snapshot in news]
 
 
-async def test_a_follower_gets_the_newest_at_most_twelve_times_a_second_and_the_end() -> None:
-    board = JobUpdates()
-    board.put(_at(0))
-    follower = asyncio.create_task(_collect(board))
+async def test_follow_yields_newest_at_limited_rate_and_end() -> None:
+    updates = JobUpdates()
+    updates.put(_at(0))
+    follower = asyncio.create_task(_collect(updates))
     began = time.monotonic()
     for n in range(50):
-        board.put(_at(n))
+        updates.put(_at(n))
         await asyncio.sleep(0.01)
-    board.put(_at(100, Phase.SUCCEEDED))
+    updates.put(_at(100, Phase.SUCCEEDED))
     seen = await follower
     assert 3 <= len(seen) <= (time.monotonic() - began) / MIN_INTERVAL_S + 2
     assert [s.version for s in seen] == sorted({s.version for s in seen})
     assert seen[-1].phase is Phase.SUCCEEDED
 
 
-async def test_the_end_does_not_wait_for_the_interval() -> None:
-    board = JobUpdates()
-    board.put(_at(0))
-    follower = asyncio.create_task(_collect(board))
+async def test_follow_end_is_sent_without_waiting_for_interval() -> None:
+    updates = JobUpdates()
+    updates.put(_at(0))
+    follower = asyncio.create_task(_collect(updates))
     await asyncio.sleep(0.01)
     began = time.monotonic()
-    board.put(_at(100, Phase.SUCCEEDED))
+    updates.put(_at(100, Phase.SUCCEEDED))
     await follower
     assert time.monotonic() - began < MIN_INTERVAL_S / 2
 
 
-async def test_one_who_comes_late_starts_with_the_present() -> None:
-    board = JobUpdates()
+async def test_follow_late_follower_starts_with_current_snapshot() -> None:
+    updates = JobUpdates()
     for n in range(10):
-        board.put(_at(n))
-    async with aclosing(board.follow("j")) as news:
+        updates.put(_at(n))
+    async with aclosing(updates.follow("j")) as news:
         assert (await anext(news)).progress == 9
 
 
-async def test_a_follower_that_sleeps_still_gets_the_end_and_holds_nothing_up() -> None:
-    board = JobUpdates()
-    board.put(_at(0))
-    async with aclosing(board.follow("j")) as slow:
+async def test_follow_slow_follower_gets_end_and_blocks_nothing() -> None:
+    updates = JobUpdates()
+    updates.put(_at(0))
+    async with aclosing(updates.follow("j")) as slow:
         await anext(slow)
         for n in range(1000):
-            board.put(_at(n / 10))
-        board.put(_at(100, Phase.SUCCEEDED))
-        assert board.get("j") is None
+            updates.put(_at(n / 10))
+        updates.put(_at(100, Phase.SUCCEEDED))
+        assert updates.get("j") is None
         assert [s.progress async for s in slow] == [100]
 
 
-async def test_a_follower_that_dies_is_forgotten() -> None:
-    board = JobUpdates()
-    board.put(_at(0))
-    follower = asyncio.create_task(_collect(board))
+async def test_follow_cancelled_follower_is_removed() -> None:
+    updates = JobUpdates()
+    updates.put(_at(0))
+    follower = asyncio.create_task(_collect(updates))
     await asyncio.sleep(0)
-    assert board.followed() == ["j"]
+    assert updates.followed() == ["j"]
     follower.cancel()
     await asyncio.gather(follower, return_exceptions=True)
-    assert board.followed() == []
+    assert updates.followed() == []
 
 
-async def test_closing_ends_followers_without_inventing_an_end() -> None:
-    board = JobUpdates()
-    board.put(_at(5))
-    follower = asyncio.create_task(_collect(board))
+async def test_close_ends_followers_with_last_snapshot() -> None:
+    updates = JobUpdates()
+    updates.put(_at(5))
+    follower = asyncio.create_task(_collect(updates))
     await asyncio.sleep(0.01)
-    board.close()
+    updates.close()
     assert [s.progress for s in await follower] == [5]
 
 
-async def test_following_what_is_not_on_the_board_ends_at_once() -> None:
+async def test_follow_unknown_job_ends_at_once() -> None:
     assert await _collect(JobUpdates()) == []

@@ -1,4 +1,4 @@
-"""The worker over the real embedded engine: cancelling, failures, and coming back."""
+"""The worker over the demo engine: cancelling, failures and restarts."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ from tests.jobs.support import end_of, submit_sleepy, until
 # Cancelling
 
 
-async def test_a_job_is_cancelled_while_it_waits_here(
+async def test_cancel_job_waiting_locally_never_reaches_server(
     service: JobService, server: DemoServer
 ) -> None:
     first, second, third = [await submit_sleepy(service, nonce=n, seconds=0.5) for n in range(3)]
     assert await service.cancel(third.id, "ann")
     end = await end_of(service, third)
     assert (end.phase, end.error) == (Phase.CANCELLED, None)
-    assert (await service.job(third.id, "ann")).prompt_id is None  # ComfyUI never heard of it
+    assert (await service.job(third.id, "ann")).prompt_id is None  # it was never sent
     assert (await end_of(service, first)).phase is Phase.SUCCEEDED
     assert (await end_of(service, second)).phase is Phase.SUCCEEDED
 
 
-async def test_a_job_is_cancelled_while_it_waits_at_comfyui(service: JobService) -> None:
+async def test_cancel_job_pending_at_server_leaves_running_job(service: JobService) -> None:
     first, second = [await submit_sleepy(service, nonce=n, seconds=0.6) for n in range(2)]
     await until(service, first, lambda s: s.phase is Phase.RUNNING)
     while (await service.active("ann"))[1].status is not JobStatus.SENT:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     assert await service.cancel(second.id, "ann")
     assert (await end_of(service, second)).phase is Phase.CANCELLED
-    assert (await end_of(service, first)).phase is Phase.SUCCEEDED  # nobody else was hit
+    assert (await end_of(service, first)).phase is Phase.SUCCEEDED  # the other job is not cancelled
 
 
-async def test_a_job_is_cancelled_while_it_runs_and_the_next_goes_on(service: JobService) -> None:
+async def test_cancel_running_job_lets_next_one_run(service: JobService) -> None:
     first, second = [
         await submit_sleepy(service, nonce=n, seconds=s) for n, s in enumerate((20.0, 0.0))
     ]
@@ -59,7 +59,7 @@ async def test_a_job_is_cancelled_while_it_runs_and_the_next_goes_on(service: Jo
     assert not await service.cancel(first.id, "ann")
 
 
-async def test_a_node_that_does_not_listen_shows_cancelling_until_it_is_over(
+async def test_cancel_uninterruptible_node_shows_cancelling_until_end(
     service: JobService,
 ) -> None:
     job = await submit_sleepy(service, seconds=1.0, blocking=True)
@@ -70,7 +70,7 @@ async def test_a_node_that_does_not_listen_shows_cancelling_until_it_is_over(
     assert seen[-1] in (Phase.CANCELLED, Phase.SUCCEEDED)
 
 
-async def test_cancelling_right_after_submitting_ends_in_cancelled_whenever_it_lands(
+async def test_cancel_at_any_moment_after_submit_ends_as_cancelled(
     service: JobService, client: ComfyWSClient
 ) -> None:
     for n in range(10):
@@ -84,7 +84,7 @@ async def test_cancelling_right_after_submitting_ends_in_cancelled_whenever_it_l
 
 
 @pytest.mark.slow
-async def test_a_job_at_a_server_that_is_gone_can_be_got_rid_of(
+async def test_cancel_job_of_unreachable_server_ends_with_error(
     service: JobService, server: DemoServer
 ) -> None:
     job = await submit_sleepy(service, seconds=30.0)
@@ -97,7 +97,7 @@ async def test_a_job_at_a_server_that_is_gone_can_be_got_rid_of(
     assert "could not be reached" in end.error.message
 
 
-async def test_cancel_all_ends_what_is_mine_and_spares_the_others(service: JobService) -> None:
+async def test_cancel_all_cancels_own_jobs_only(service: JobService) -> None:
     mine = [await submit_sleepy(service, "ann", nonce=n, seconds=20.0) for n in range(4)]
     other = await submit_sleepy(service, "bob", nonce=99)
     assert await service.cancel_all("ann", waiting_only=True) >= 2
@@ -110,7 +110,7 @@ async def test_cancel_all_ends_what_is_mine_and_spares_the_others(service: JobSe
 # Errors
 
 
-async def test_a_failing_node_is_a_sentence_with_the_traceback_in_the_details(
+async def test_job_failed_node_has_short_message_without_traceback(
     service: JobService, server: DemoServer
 ) -> None:
     server.faults = Faults(test_nodes=True, error_at="DemoSleep")
@@ -125,7 +125,7 @@ async def test_a_failing_node_is_a_sentence_with_the_traceback_in_the_details(
     assert (await service.snapshot(job.id, "ann")).error == end.error
 
 
-async def test_out_of_memory_has_its_own_kind_and_advice(
+async def test_job_out_of_memory_has_own_kind_and_hint(
     service: JobService, server: DemoServer
 ) -> None:
     server.faults = Faults(test_nodes=True, oom_at="DemoSleep")
@@ -135,7 +135,7 @@ async def test_out_of_memory_has_its_own_kind_and_advice(
     assert "smaller" in end.error.hint
 
 
-async def test_files_that_are_gone_at_the_server_are_said_to_be(
+async def test_job_missing_output_file_fails_with_kind(
     service: JobService, server: DemoServer
 ) -> None:
     server.faults = Faults(test_nodes=True, missing_output=True)
@@ -145,7 +145,7 @@ async def test_files_that_are_gone_at_the_server_are_said_to_be(
     assert end.error.kind == "OutputMissingError"
 
 
-async def test_a_server_that_died_and_forgot_the_job_makes_it_lost(
+async def test_job_forgotten_by_restarted_server_is_lost(
     service: JobService, server: DemoServer
 ) -> None:
     job = await submit_sleepy(service, seconds=30.0)
@@ -158,7 +158,7 @@ async def test_a_server_that_died_and_forgot_the_job_makes_it_lost(
     assert end.error.hint
 
 
-async def test_a_connection_that_is_down_shows_reconnecting_and_then_goes_on(
+async def test_job_connection_down_shows_reconnecting_then_succeeds(
     server: DemoServer, tmp_path: Path
 ) -> None:
     async with (
@@ -176,7 +176,7 @@ async def test_a_connection_that_is_down_shows_reconnecting_and_then_goes_on(
     assert [s.progress for s in seen] == sorted(s.progress for s in seen)
 
 
-async def test_a_connection_that_goes_down_while_files_are_fetched_loses_none(
+async def test_job_connection_cut_during_download_keeps_all_files(
     server: DemoServer, tmp_path: Path
 ) -> None:
     async with (
@@ -191,7 +191,7 @@ async def test_a_connection_that_goes_down_while_files_are_fetched_loses_none(
 
 
 @pytest.mark.slow
-async def test_what_came_home_before_a_cancel_is_kept_and_counted(
+async def test_cancel_during_download_keeps_and_counts_stored_files(
     server: DemoServer, tmp_path: Path
 ) -> None:
     graph = support.sleepy_graph()
@@ -222,7 +222,7 @@ async def test_what_came_home_before_a_cancel_is_kept_and_counted(
         assert set((tmp_path / "files").rglob("*.*")) == named
 
 
-async def test_a_job_submitted_while_comfyui_is_away_runs_when_it_is_back(
+async def test_job_submitted_while_server_is_offline_runs_on_return(
     service: JobService, server: DemoServer
 ) -> None:
     await asyncio.to_thread(server.kill)
@@ -232,13 +232,13 @@ async def test_a_job_submitted_while_comfyui_is_away_runs_when_it_is_back(
     assert gone.error
     other = await submit_sleepy(service, nonce=1)
     await service.cancel(other.id, "ann")
-    assert (await end_of(service, other)).phase is Phase.CANCELLED  # nobody needs to be asked
+    assert (await end_of(service, other)).phase is Phase.CANCELLED  # without the server
     await asyncio.to_thread(server.start)
     assert (await end_of(service, job, within_s=60)).phase is Phase.SUCCEEDED
 
 
 class _FullDisk:
-    """A client whose downloads find no room, as long as ``full``; else the real one."""
+    """A client whose downloads fail for lack of space while ``full`` is set."""
 
     def __init__(self, client: ComfyWSClient) -> None:
         self._client = client
@@ -253,7 +253,7 @@ class _FullDisk:
         return await self._client.download(file, to)
 
 
-async def test_a_full_disk_is_told_and_the_result_is_fetched_when_there_is_room(
+async def test_job_full_disk_fails_and_retry_fetch_stores_result(
     client: ComfyWSClient, server: DemoServer, tmp_path: Path
 ) -> None:
     disk: Any = _FullDisk(client)
@@ -264,7 +264,7 @@ async def test_a_full_disk_is_told_and_the_result_is_fetched_when_there_is_room(
         assert end.error
         assert end.error.kind == "StorageError"
         assert "space" in end.error.hint
-        assert str(tmp_path) not in f"{end.error}"  # a visitor learns no paths
+        assert str(tmp_path) not in f"{end.error}"  # no paths are shown to users
         assert await service.retry_fetch(job.id, "ann")
         assert (await end_of(service, job)).phase is Phase.FAILED
         disk.full = False
@@ -274,8 +274,8 @@ async def test_a_full_disk_is_told_and_the_result_is_fetched_when_there_is_room(
         assert not await service.retry_fetch(job.id, "ann")
 
 
-class _Stumbles:
-    """A client with a fault of our own in it, the first time that it is waited on."""
+class _FailsOnce:
+    """A client whose first wait raises, as a bug would."""
 
     def __init__(self, client: ComfyWSClient) -> None:
         self._client = client
@@ -291,11 +291,11 @@ class _Stumbles:
         return await self._client.wait_for_completion(prompt_id, **options)
 
 
-async def test_a_fault_of_our_own_costs_neither_the_other_jobs_nor_the_result(
+async def test_worker_internal_error_fails_one_job_and_retry_fetch_recovers(
     client: ComfyWSClient, tmp_path: Path, server: DemoServer
 ) -> None:
-    stumbling: Any = _Stumbles(client)
-    async with open_jobs(client=stumbling, data_dir=tmp_path) as service:
+    failing: Any = _FailsOnce(client)
+    async with open_jobs(client=failing, data_dir=tmp_path) as service:
         first, second = [await submit_sleepy(service, nonce=n) for n in range(2)]
         end = await end_of(service, first)
         assert end.phase is Phase.FAILED
@@ -308,7 +308,7 @@ async def test_a_fault_of_our_own_costs_neither_the_other_jobs_nor_the_result(
     assert len(support.engine_files(server)) == 2  # it was not run again
 
 
-async def test_a_restart_fetches_what_a_full_disk_kept_out(
+async def test_restart_fetches_result_refused_by_full_disk(
     client: ComfyWSClient, tmp_path: Path
 ) -> None:
     disk: Any = _FullDisk(client)
@@ -319,11 +319,11 @@ async def test_a_restart_fetches_what_a_full_disk_kept_out(
         assert len((await end_of(service, job)).items) == 1
 
 
-# Leaving and coming back
+# Restarts
 
 
 @pytest.mark.parametrize("away_s", [0.0, 1.2])
-async def test_jobs_are_found_again_after_a_restart_running_queued_waiting_or_finished(
+async def test_restart_resumes_running_pending_waiting_and_finished_jobs(
     client: ComfyWSClient, server: DemoServer, tmp_path: Path, away_s: float
 ) -> None:
     async with open_jobs(client=client, data_dir=tmp_path) as service:
@@ -340,7 +340,7 @@ async def test_jobs_are_found_again_after_a_restart_running_queued_waiting_or_fi
     assert len(support.engine_files(server)) == 4  # none ran twice
 
 
-async def test_a_job_that_was_claimed_and_never_sent_is_sent_after_a_restart(
+async def test_restart_sends_claimed_job_that_was_not_sent(
     client: ComfyWSClient, tmp_path: Path
 ) -> None:
     async with support.open_queue(tmp_path) as queue:
@@ -351,7 +351,7 @@ async def test_a_job_that_was_claimed_and_never_sent_is_sent_after_a_restart(
 
 
 @pytest.mark.parametrize("posted", [True, False])
-async def test_a_job_cut_off_while_it_was_sent_waits_for_a_login_and_runs_once(
+async def test_restart_job_interrupted_while_sending_waits_for_login_and_runs_once(
     client: ComfyWSClient, server: DemoServer, tmp_path: Path, *, posted: bool
 ) -> None:
     graph = support.sleepy_graph()
@@ -371,7 +371,7 @@ async def test_a_job_cut_off_while_it_was_sent_waits_for_a_login_and_runs_once(
     assert len(support.engine_files(server)) == 1
 
 
-async def test_a_job_lost_while_we_were_away_is_said_to_be(
+async def test_restart_job_lost_while_offline_ends_as_lost(
     client: ComfyWSClient, server: DemoServer, tmp_path: Path
 ) -> None:
     async with open_jobs(client=client, data_dir=tmp_path) as service:
@@ -384,9 +384,7 @@ async def test_a_job_lost_while_we_were_away_is_said_to_be(
         assert end.error
 
 
-async def test_closing_leaves_no_task_and_no_thread_and_is_quick(
-    client: ComfyWSClient, tmp_path: Path
-) -> None:
+async def test_close_leaves_no_task_or_thread(client: ComfyWSClient, tmp_path: Path) -> None:
     stack = AsyncExitStack()
     service = await stack.enter_async_context(open_jobs(client=client, data_dir=tmp_path))
     job = await submit_sleepy(service, seconds=30.0)
@@ -396,7 +394,7 @@ async def test_closing_leaves_no_task_and_no_thread_and_is_quick(
     began = time.monotonic()
     await stack.aclose()
     assert time.monotonic() - began < 2.0
-    assert not (await follower).terminal  # the job goes on; only we leave
+    assert not (await follower).terminal  # the job continues without this process
     names = {task.get_coro().__qualname__ for task in asyncio.all_tasks()}  # type: ignore[union-attr]
     assert not [
         name for name in names if name.startswith(("Worker", "JobService", "LibraryService"))

@@ -1,4 +1,4 @@
-"""A disk that refuses, a ComfyUI that is replaced, a clock that jumps: told, nothing lost."""
+"""A full disk, a ComfyUI with other nodes and a clock that jumps: reported, nothing lost."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests.jobs.support import end_of, submit_sleepy, until
 
 
 async def refuse_writes(service: JobService, *, refuse: bool) -> None:
-    """Let SQLite refuse every write, as on a full disk."""
+    """Make SQLite reject every write, as on a full disk."""
     await service._store._database.run(lambda c: c.execute(f"PRAGMA query_only = {int(refuse)}"))
 
 
-async def test_a_disk_that_refuses_queues_nothing_and_changes_nothing(service: JobService) -> None:
+async def test_service_full_disk_rejects_changes_and_keeps_state(service: JobService) -> None:
     (item,) = (await end_of(service, await submit_sleepy(service))).items
     await refuse_writes(service, refuse=True)
     for attempt in (
@@ -30,16 +30,16 @@ async def test_a_disk_that_refuses_queues_nothing_and_changes_nothing(service: J
         service.library.delete([item.id], "ann"),
         service.repeat(item.job_id, "ann"),
     ):
-        with pytest.raises(StorageError) as told:
+        with pytest.raises(StorageError) as caught:
             await attempt
-        assert told.value.message
+        assert caught.value.message
     assert await service.active("ann") == []
     assert await service.library.results("ann") == [item]
     await refuse_writes(service, refuse=False)
     assert (await end_of(service, await submit_sleepy(service, nonce=1))).phase is Phase.SUCCEEDED
 
 
-async def test_a_disk_that_refuses_while_a_job_runs_costs_no_result(
+async def test_job_full_disk_while_running_fails_and_is_fetched_on_retry(
     service: JobService, server: DemoServer
 ) -> None:
     job = await submit_sleepy(service, seconds=0.5)
@@ -57,7 +57,7 @@ async def test_a_disk_that_refuses_while_a_job_runs_costs_no_result(
     assert {i.filename: i.path.read_bytes() for i in end.items} == support.engine_files(server)
 
 
-async def test_a_disk_that_refused_to_the_end_is_made_good_by_the_next_start(
+async def test_job_full_disk_until_shutdown_is_finished_on_restart(
     client: ComfyWSClient, server: DemoServer, tmp_path: Path
 ) -> None:
     async with open_jobs(client=client, data_dir=tmp_path) as service:
@@ -71,7 +71,7 @@ async def test_a_disk_that_refused_to_the_end_is_made_good_by_the_next_start(
     assert {i.filename: i.path.read_bytes() for i in end.items} == support.engine_files(server)
 
 
-async def test_a_comfyui_replaced_in_mid_flight_by_one_with_other_nodes_is_told(
+async def test_job_server_restarted_without_its_nodes_ends_with_hint(
     service: JobService, server: DemoServer
 ) -> None:
     job = await submit_sleepy(service, seconds=30.0)
@@ -91,9 +91,7 @@ async def test_a_comfyui_replaced_in_mid_flight_by_one_with_other_nodes_is_told(
 
 
 @pytest.mark.parametrize("jump_s", [-400 * 86400.0, 400 * 86400.0])
-async def test_a_clock_that_jumps_in_mid_run_loses_and_reorders_nothing(
-    service: JobService, jump_s: float
-) -> None:
+async def test_service_clock_jump_keeps_jobs_and_order(service: JobService, jump_s: float) -> None:
     first = (await end_of(service, await submit_sleepy(service))).items[0]
     job = await submit_sleepy(service, nonce=1, seconds=0.4)
     # Long enough that the first one's picture has been fetched before this one's can be.
@@ -106,6 +104,6 @@ async def test_a_clock_that_jumps_in_mid_run_loses_and_reorders_nothing(
     assert all(end.elapsed_s >= 0 for end in ends)
     service._queue._unfinished.now = real
     last = (await end_of(service, await submit_sleepy(service, nonce=3))).items[0]
-    made = [last, *(end.items[0] for end in reversed(ends)), first]
-    assert await service.library.results("ann") == made
+    newest_first = [last, *(end.items[0] for end in reversed(ends)), first]
+    assert await service.library.results("ann") == newest_first
     assert (await service.job(job.id, "ann")).status is JobStatus.SUCCEEDED
