@@ -1,4 +1,4 @@
-"""A folder of results comes into the library: with what they tell, at their time, once."""
+"""Import of a folder: each file once, with its metadata and its time."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def output(tmp_path: Path) -> Path:
     return tmp_path / "output"
 
 
-async def test_a_picture_comes_in_with_all_that_it_tells(tmp_path: Path, output: Path) -> None:
+async def test_import_folder_reads_prompt_seed_size_and_time_of_image(
+    tmp_path: Path, output: Path
+) -> None:
     made_at = time.time() - 30 * DAY_S
     original = picture(output / "2026" / "fox_00001_.png", at=made_at, prompt=GRAPH, workflow={})
     async with open_library(tmp_path / "data") as library:
@@ -69,7 +71,9 @@ async def test_a_picture_comes_in_with_all_that_it_tells(tmp_path: Path, output:
         assert await library.results("bob") == []
 
 
-async def test_our_own_pictures_keep_preset_and_values(tmp_path: Path, output: Path) -> None:
+async def test_import_folder_own_image_keeps_preset_and_values(
+    tmp_path: Path, output: Path
+) -> None:
     own = {"preset": "z_image_turbo", "values": {"prompt": "a kite", "seed": 5, "steps": 4}}
     picture(output / "a.png", comfy_ui=own, prompt=GRAPH)
     async with open_library(tmp_path / "data") as library:
@@ -79,7 +83,9 @@ async def test_our_own_pictures_keep_preset_and_values(tmp_path: Path, output: P
         assert item.values == own["values"]
 
 
-async def test_the_same_bytes_come_in_once(tmp_path: Path, output: Path) -> None:
+async def test_import_folder_same_bytes_are_imported_once_per_user(
+    tmp_path: Path, output: Path
+) -> None:
     first = picture(output / "a.png")
     (output / "copy.png").write_bytes(first.read_bytes())
     async with open_library(tmp_path / "data") as library:
@@ -92,7 +98,7 @@ async def test_the_same_bytes_come_in_once(tmp_path: Path, output: Path) -> None
         assert counts(await library.import_folder(output, "bob")) == (1, 1, 0)  # his own
 
 
-async def test_what_was_made_here_is_known(
+async def test_import_folder_result_of_own_job_is_known(
     service: JobService, server: Any, tmp_path: Path
 ) -> None:
     end = await end_of(service, await submit_sleepy(service))
@@ -101,7 +107,7 @@ async def test_what_was_made_here_is_known(
     assert [item.id for item in await service.library.results("ann")] == [end.items[0].id]
 
 
-async def test_old_results_stand_where_they_belong_in_every_page(
+async def test_results_pages_sort_imported_results_by_time(
     service: JobService, output: Path
 ) -> None:
     newest = (await end_of(service, await submit_sleepy(service))).items[0]
@@ -112,24 +118,24 @@ async def test_old_results_stand_where_they_belong_in_every_page(
     picture(output / "tomorrow.png", colour="blue", at=now + DAY_S)
     await service.library.import_folder(output, "ann")
     later = (await end_of(service, await submit_sleepy(service, nonce=2))).items[0]
-    found: list[Any] = []
+    listed: list[Any] = []
     while page := await service.library.results(
-        "ann", limit=3, before=found[-1].id if found else None
+        "ann", limit=3, before=listed[-1].id if listed else None
     ):
-        found += page
-    times = [item.created_at for item in found]
+        listed += page
+    times = [item.created_at for item in listed]
     assert times == sorted(times, reverse=True)
-    assert len({item.id for item in found}) == len(found) == 11
-    assert found[0].id == later.id
-    assert {item.filename for item in found[1:3]} == {newest.filename, "tomorrow.png"}
+    assert len({item.id for item in listed}) == len(listed) == 11
+    assert listed[0].id == later.id
+    assert {item.filename for item in listed[1:3]} == {newest.filename, "tomorrow.png"}
     assert [i.filename for i in await service.library.results("ann", text=".png", limit=2)] == [
-        item.filename for item in found[:2]
+        item.filename for item in listed[:2]
     ]
     assert await service.recent("ann") != []
     assert all(job.preset == "sleepy" for job in await service.recent("ann"))
 
 
-async def test_results_are_newest_first_although_the_clock_was_set_back(
+async def test_results_are_newest_first_after_clock_set_back(
     service: JobService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = (await end_of(service, await submit_sleepy(service))).items[0]
@@ -140,7 +146,7 @@ async def test_results_are_newest_first_although_the_clock_was_set_back(
     assert await service.library.results("ann", before=second.id) == [first]
 
 
-async def test_on_one_disk_the_file_is_linked_and_elsewhere_copied(
+async def test_import_folder_links_on_same_disk_and_copies_otherwise(
     tmp_path: Path, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     linked = picture(output / "a.png")
@@ -162,7 +168,9 @@ async def test_on_one_disk_the_file_is_linked_and_elsewhere_copied(
         assert not list((tmp_path / "data" / "incoming").iterdir())
 
 
-async def test_strange_folders_and_files_stop_nothing(tmp_path: Path, output: Path) -> None:
+async def test_import_folder_skips_hidden_linked_and_other_files(
+    tmp_path: Path, output: Path
+) -> None:
     picture(output / "good.png")
     (output / "broken.png").write_bytes(b"not a picture")
     (output / "notes.txt").write_text("x")
@@ -172,21 +180,21 @@ async def test_strange_folders_and_files_stop_nothing(tmp_path: Path, output: Pa
     picture(output / ".cache" / "x.png", colour="red")
     async with open_library(tmp_path / "data") as library:
         done = await library.import_folder(output, "ann")
-        assert counts(done) == (2, 0, 0)  # broken ones are somebody's results too
+        assert counts(done) == (2, 0, 0)  # broken files count as results
         assert (done.found, done.looked_at) == (2, 2)
         names = {item.filename for item in await library.results("ann")}
         assert names == {"good.png", "broken.png"}
 
 
 @pytest.mark.parametrize("where", ["nowhere", "data", "data/files", "data/files/ab"])
-async def test_a_folder_that_is_none_or_our_own_is_refused(tmp_path: Path, where: str) -> None:
+async def test_import_folder_missing_or_own_folder_raises(tmp_path: Path, where: str) -> None:
     async with open_library(tmp_path / "data") as library:
         (tmp_path / "data" / "files" / "ab").mkdir()
         with pytest.raises(ValidationError, match="folder"):
             await library.import_folder(tmp_path / where, "ann")
 
 
-async def test_a_full_disk_is_told_and_the_next_import_goes_on(
+async def test_import_folder_full_disk_raises_and_next_import_continues(
     tmp_path: Path, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for n in range(3):
@@ -207,7 +215,7 @@ async def test_a_full_disk_is_told_and_the_next_import_goes_on(
         assert counts(await library.import_folder(output, "ann")) == (2, 1, 0)
 
 
-async def test_an_import_can_be_stopped_and_tells_how_far_it_is(
+async def test_import_folder_cancelled_keeps_items_and_reported_progress(
     tmp_path: Path, output: Path
 ) -> None:
     for n in range(20):
@@ -215,13 +223,13 @@ async def test_an_import_can_be_stopped_and_tells_how_far_it_is(
     seen: list[ImportProgress] = []
     halfway = asyncio.Event()
 
-    def told(progress: ImportProgress) -> None:
+    def on_progress(progress: ImportProgress) -> None:
         seen.append(progress)
         if progress.looked_at == 5:
             halfway.set()
 
     async with open_library(tmp_path / "data") as library:
-        task = asyncio.create_task(library.import_folder(output, "ann", on_progress=told))
+        task = asyncio.create_task(library.import_folder(output, "ann", on_progress=on_progress))
         await halfway.wait()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -233,7 +241,7 @@ async def test_an_import_can_be_stopped_and_tells_how_far_it_is(
     assert {p.found for p in seen} == {20}
 
 
-async def test_a_library_that_an_app_has_open_says_so(service: JobService, tmp_path: Path) -> None:
+async def test_open_library_in_use_by_app_raises(service: JobService, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="Another comfy-ui"):
         async with open_library(tmp_path / "data") as library:
             assert isinstance(library, LibraryService)

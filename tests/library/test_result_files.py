@@ -1,4 +1,4 @@
-"""Originals keep their bytes; thumbnails and zips are made beside them."""
+"""Result files: originals with unchanged bytes, thumbnails, posters and ZIP archives."""
 
 from __future__ import annotations
 
@@ -34,9 +34,7 @@ def _png(size: tuple[int, int] = (1200, 800), mode: str = "RGB") -> bytes:
     return out.getvalue()
 
 
-def test_the_original_is_stored_byte_for_byte_under_a_name_of_its_content(
-    files: FileStore, tmp_path: Path
-) -> None:
+def test_adopt_stores_original_bytes_under_content_name(files: FileStore, tmp_path: Path) -> None:
     content = _png() + b"trailing bytes that a decoder would drop"
     stored = _adopt(files, content, "ComfyUI_00001_.png", "image")
     assert (tmp_path / stored.path).read_bytes() == content
@@ -47,7 +45,7 @@ def test_the_original_is_stored_byte_for_byte_under_a_name_of_its_content(
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "I;16", "1"])
-def test_a_picture_of_any_mode_gets_a_small_thumbnail(
+def test_adopt_image_of_any_mode_gets_small_thumbnail(
     files: FileStore, tmp_path: Path, mode: str
 ) -> None:
     stored = _adopt(files, _png(mode=mode), "a.png", "image")
@@ -57,7 +55,7 @@ def test_a_picture_of_any_mode_gets_a_small_thumbnail(
         assert max(small.size) == THUMBNAIL_SIDE
 
 
-def test_a_video_gets_its_first_frame_as_poster(files: FileStore, tmp_path: Path) -> None:
+def test_adopt_video_gets_first_frame_as_poster(files: FileStore, tmp_path: Path) -> None:
     av = pytest.importorskip("av")
     out = io.BytesIO()
     with av.open(out, "w", format="mp4") as container:
@@ -86,7 +84,7 @@ def test_a_video_gets_its_first_frame_as_poster(files: FileStore, tmp_path: Path
         (b"glTF", "a.glb", "3d"),
     ],
 )
-def test_what_cannot_be_shown_is_kept_without_a_thumbnail(
+def test_adopt_undecodable_file_is_kept_without_thumbnail(
     files: FileStore, tmp_path: Path, content: bytes, name: str, kind: Kind
 ) -> None:
     stored = _adopt(files, content, name, kind)
@@ -94,7 +92,7 @@ def test_what_cannot_be_shown_is_kept_without_a_thumbnail(
     assert stored.thumbnail is None
 
 
-def test_a_hostile_file_name_stays_in_the_folder(files: FileStore, tmp_path: Path) -> None:
+def test_adopt_hostile_filename_stays_in_folder(files: FileStore, tmp_path: Path) -> None:
     for name in ("../../etc/passwd", "/abs/olute.png", "..\\win.png", "a.p/n;g", "", ".."):
         stored = _adopt(files, name.encode(), name, "file")
         assert (tmp_path / stored.path).resolve().is_relative_to(tmp_path / "files")
@@ -102,19 +100,19 @@ def test_a_hostile_file_name_stays_in_the_folder(files: FileStore, tmp_path: Pat
         assert stored.filename
 
 
-def test_equal_bytes_are_stored_once(files: FileStore, tmp_path: Path) -> None:
+def test_adopt_equal_bytes_are_stored_once(files: FileStore, tmp_path: Path) -> None:
     one, two = (_adopt(files, _png(), f"{n}.png", "image") for n in "ab")
     assert one.path == two.path
     assert len([p for p in (tmp_path / "files").rglob("*") if p.is_file()]) == 1
 
 
-def test_starting_drops_half_done_downloads(files: FileStore, tmp_path: Path) -> None:
+def test_prepare_removes_partial_downloads(files: FileStore, tmp_path: Path) -> None:
     files.incoming().write_bytes(b"half")
     files.prepare()
     assert not list((tmp_path / "incoming").iterdir())
 
 
-def test_a_young_file_outlives_the_purge_and_an_old_one_goes_with_its_thumbnail(
+def test_remove_keeps_young_file_and_deletes_old_one_with_thumbnail(
     files: FileStore, tmp_path: Path
 ) -> None:
     stored = _adopt(files, _png(), "a.png", "image")
@@ -126,14 +124,14 @@ def test_a_young_file_outlives_the_purge_and_an_old_one_goes_with_its_thumbnail(
     assert not (tmp_path / str(stored.thumbnail)).exists()
 
 
-def test_a_zip_is_made_in_pieces_with_distinct_names_and_the_original_bytes(
+def test_zip_chunks_streams_original_bytes_under_distinct_names(
     tmp_path: Path,
 ) -> None:
     contents = {"a.png": os.urandom(3 << 20), "b.png": os.urandom(10), "c": b""}
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    wanted = [("x.png", tmp_path / name) for name in contents]
-    pieces = list(zip_chunks([*wanted, ("gone.png", tmp_path / "gone.png")]))
+    entries = [("x.png", tmp_path / name) for name in contents]
+    pieces = list(zip_chunks([*entries, ("gone.png", tmp_path / "gone.png")]))
     assert max(map(len, pieces)) < 2 << 20
     with zipfile.ZipFile(io.BytesIO(b"".join(pieces))) as archive:
         assert archive.testzip() is None

@@ -12,7 +12,7 @@ from comfy_ui.workflow.presets.preset_store import get_preset, load_presets
 SHIPPED = get_preset("sdxl")
 
 
-def test_what_is_saved_is_a_preset_that_can_be_found(tmp_path: Path) -> None:
+def test_save_workflow_is_loaded_as_preset(tmp_path: Path) -> None:
     own = SavedWorkflows(tmp_path)
     saved = own.save(SHIPPED, "  Our  look: über ")
     assert (saved.id, saved.title) == ("our_look_ber", "Our look: über")
@@ -26,13 +26,13 @@ def test_what_is_saved_is_a_preset_that_can_be_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("title", ["SDXL", "../sdxl", "", "..", "???"])
-def test_a_name_that_is_taken_or_none_is_refused(tmp_path: Path, title: str) -> None:
+def test_save_taken_or_invalid_name_raises(tmp_path: Path, title: str) -> None:
     with pytest.raises(ValidationError):
         SavedWorkflows(tmp_path).save(SHIPPED, title)
     assert not list(tmp_path.rglob("*.toml"))
 
 
-def test_an_own_preset_may_be_replaced_when_that_is_meant(tmp_path: Path) -> None:
+def test_save_existing_preset_needs_replace(tmp_path: Path) -> None:
     own = SavedWorkflows(tmp_path)
     own.save(SHIPPED, "Ours")
     with pytest.raises(ValidationError, match="already"):
@@ -40,18 +40,18 @@ def test_an_own_preset_may_be_replaced_when_that_is_meant(tmp_path: Path) -> Non
     assert own.save(get_preset("sd15"), "Ours", replace=True).graph == get_preset("sd15").graph
 
 
-def test_of_opened_workflows_the_newest_stay(tmp_path: Path) -> None:
+def test_keep_opened_keeps_newest_workflows_only(tmp_path: Path) -> None:
     own = SavedWorkflows(tmp_path)
     for number in range(KEPT_OPENED + 2):
         own.keep_opened(SHIPPED.model_copy(update={"id": f"w{number}"}))
         os.utime(own.opened / f"w{number}.toml", (number, number))
-    left = {path.stem for path in own.opened.glob("*.toml")}
-    assert len(left) == KEPT_OPENED
-    assert "w0" not in left
-    assert {path.stem for path in own.opened.glob("*.json")} == left
+    remaining = {path.stem for path in own.opened.glob("*.toml")}
+    assert len(remaining) == KEPT_OPENED
+    assert "w0" not in remaining
+    assert {path.stem for path in own.opened.glob("*.json")} == remaining
 
 
-def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
+def test_save_unwritable_folder_raises_storage_error(tmp_path: Path) -> None:
     (tmp_path / "presets").write_text("a file stands there")
     with pytest.raises(StorageError, match=r"ours\.toml"):
         SavedWorkflows(tmp_path).save(SHIPPED, "ours")

@@ -25,7 +25,7 @@ def graph(*names: object) -> dict[str, dict[str, object]]:
     }
 
 
-def test_an_upload_is_kept_and_found_in_graphs_that_name_it(tmp_path: Path) -> None:
+def test_upload_store_put_file_is_found_by_graphs_that_use_it(tmp_path: Path) -> None:
     inputs = UploadStore(tmp_path)
     inputs.put(NAME, b"bytes")
     path = inputs.path(NAME)
@@ -36,25 +36,25 @@ def test_an_upload_is_kept_and_found_in_graphs_that_name_it(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["../comfy_ui.db", "a/b.png", "", ".part", "x", "nul\0.png"])
-def test_a_name_that_we_did_not_make_is_nothing(tmp_path: Path, name: str) -> None:
+def test_upload_store_foreign_name_has_no_path(tmp_path: Path, name: str) -> None:
     (tmp_path / "comfy_ui.db").write_bytes(b"x")
     inputs = UploadStore(tmp_path / "data")
     assert inputs.path(name) is None
     assert inputs.used_by(graph(name)) == []
 
 
-def test_a_graph_of_another_shape_names_nothing(tmp_path: Path) -> None:
+def test_upload_store_malformed_graph_uses_no_upload(tmp_path: Path) -> None:
     broken: dict[str, dict[str, object]] = {"1": None, "2": {}}  # type: ignore[dict-item]
     assert UploadStore(tmp_path).used_by(broken) == []
 
 
-def test_a_disk_that_refuses_is_said_to(tmp_path: Path) -> None:
+def test_upload_store_put_with_blocked_folder_raises_storage_error(tmp_path: Path) -> None:
     (tmp_path / "inputs").write_bytes(b"in the way")
     with pytest.raises(StorageError, match="could not be stored"):
         UploadStore(tmp_path).put(NAME, b"x")
 
 
-def test_what_was_not_used_for_long_is_dropped(tmp_path: Path) -> None:
+def test_upload_store_purge_deletes_uploads_unused_for_long(tmp_path: Path) -> None:
     inputs = UploadStore(tmp_path)
     inputs.purge()  # nothing there yet
     for name in ("old.png", "used.png"):
@@ -67,13 +67,13 @@ def test_what_was_not_used_for_long_is_dropped(tmp_path: Path) -> None:
     assert inputs.path("used.png") is not None
 
 
-def test_the_names_that_a_server_gave_stand_in_the_graph() -> None:
-    asked = graph(NAME, "other.png")
-    assert with_upload_names(asked, {NAME: NAME}) == asked
-    assert with_upload_names(asked, {NAME: "ui-1 (1).png"}) == graph("ui-1 (1).png", "other.png")
+def test_with_upload_names_replaces_names_by_those_of_server() -> None:
+    original = graph(NAME, "other.png")
+    assert with_upload_names(original, {NAME: NAME}) == original
+    assert with_upload_names(original, {NAME: "ui-1 (1).png"}) == graph("ui-1 (1).png", "other.png")
 
 
-async def test_an_upload_stays_as_long_as_a_job_waits_for_a_server(
+async def test_upload_is_kept_while_a_job_waits_for_it(
     client: ComfyWSClient, server: DemoServer, tmp_path: Path
 ) -> None:
     await asyncio.to_thread(server.kill)
@@ -92,7 +92,7 @@ async def test_an_upload_stays_as_long_as_a_job_waits_for_a_server(
         await service.cancel_all("ann")
 
 
-async def test_an_upload_that_goes_or_stays_unasked_ends_no_purge(
+async def test_upload_store_purge_continues_after_undeletable_or_missing_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     inputs = UploadStore(tmp_path)

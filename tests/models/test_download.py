@@ -1,4 +1,4 @@
-"""Model files from a publisher to the disk: resumed, checked, refused."""
+"""Downloads of model files: resumed, verified and rejected."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def publisher(
     certificates = tmp_path / "authority.pem"
     authority.cert_pem.write_to_path(str(certificates))
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates))
-    with publishing(authority) as found:
-        yield found
+    with publishing(authority) as server:
+        yield server
 
 
 @pytest.fixture
@@ -66,25 +66,29 @@ def leftovers(target: Path) -> list[str]:
     return sorted(path.name for path in target.parent.iterdir() if path != target)
 
 
-async def test_a_file_arrives_whole_with_its_progress(publisher: Publisher, target: Path) -> None:
-    told: list[tuple[int, int | None]] = []
-    await fetch(publisher, target, sha256=SHA256, on_progress=lambda *at: told.append(at))
+async def test_download_model_writes_whole_file_and_reports_progress(
+    publisher: Publisher, target: Path
+) -> None:
+    progress: list[tuple[int, int | None]] = []
+    await fetch(publisher, target, sha256=SHA256, on_progress=lambda *at: progress.append(at))
     assert content(target) == WEIGHTS
     assert leftovers(target) == []
-    assert told[0] == (0, len(WEIGHTS))
-    assert told[-1] == (len(WEIGHTS), len(WEIGHTS))
-    assert [received for received, _ in told] == sorted(received for received, _ in told)
+    assert progress[0] == (0, len(WEIGHTS))
+    assert progress[-1] == (len(WEIGHTS), len(WEIGHTS))
+    assert [received for received, _ in progress] == sorted(received for received, _ in progress)
     assert publisher.asked[0]["accept-encoding"] == "identity"
 
 
-async def test_what_is_there_is_not_fetched(publisher: Publisher, target: Path) -> None:
+async def test_download_model_existing_file_sends_no_request(
+    publisher: Publisher, target: Path
+) -> None:
     put(target, b"mine")
     await fetch(publisher, target, sha256=SHA256)
     assert content(target) == b"mine"
     assert publisher.asked == []
 
 
-async def test_a_cut_connection_is_taken_up_where_it_broke(
+async def test_download_model_cut_connection_resumes_with_range(
     publisher: Publisher, target: Path
 ) -> None:
     publisher.cuts = [2 * 2**20, 2**20]
@@ -96,7 +100,7 @@ async def test_a_cut_connection_is_taken_up_where_it_broke(
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"weak"'])
-async def test_without_a_strong_tag_it_begins_again(
+async def test_download_model_without_strong_etag_restarts(
     publisher: Publisher, target: Path, etag: str | None
 ) -> None:
     publisher.etag, publisher.cuts = etag, [2 * 2**20]
@@ -105,7 +109,7 @@ async def test_without_a_strong_tag_it_begins_again(
     assert [asked.get("range") for asked in publisher.asked] == [None, None]
 
 
-async def test_another_file_at_the_same_address_is_not_mixed_in(
+async def test_download_model_changed_file_is_not_mixed_with_partial_one(
     publisher: Publisher, target: Path
 ) -> None:
     publisher.cuts = [2 * 2**20] + [0] * 4
@@ -118,14 +122,18 @@ async def test_another_file_at_the_same_address_is_not_mixed_in(
     assert content(target) == WEIGHTS[::-1]
 
 
-async def test_a_wrong_hash_is_thrown_away(publisher: Publisher, target: Path) -> None:
+async def test_download_model_wrong_hash_deletes_partial_file(
+    publisher: Publisher, target: Path
+) -> None:
     with pytest.raises(ModelDownloadError, match="its hash is another"):
         await fetch(publisher, target, sha256="0" * 64)
     assert leftovers(target) == []
     assert content(target) is None
 
 
-async def test_the_publishers_own_digest_is_checked_too(publisher: Publisher, target: Path) -> None:
+async def test_download_model_checks_digest_sent_by_server(
+    publisher: Publisher, target: Path
+) -> None:
     publisher.linked = SHA256
     publisher.content = WEIGHTS[:-1] + b"?"
     with pytest.raises(ModelDownloadError, match="its hash is another"):
@@ -135,7 +143,7 @@ async def test_the_publishers_own_digest_is_checked_too(publisher: Publisher, ta
     assert content(target) == WEIGHTS
 
 
-async def test_a_full_disk_is_told_before_and_nothing_is_written(
+async def test_download_model_without_free_space_raises_before_writing(
     publisher: Publisher, target: Path
 ) -> None:
     with pytest.raises(StorageError, match="are free where models lie") as caught:
@@ -145,7 +153,7 @@ async def test_a_full_disk_is_told_before_and_nothing_is_written(
     assert content(target) is None
 
 
-async def test_a_disk_that_fills_up_keeps_what_has_come(
+async def test_download_model_disk_full_keeps_partial_file_for_resume(
     publisher: Publisher, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from comfy_ui.models import download
@@ -166,7 +174,7 @@ async def test_a_disk_that_fills_up_keeps_what_has_come(
     assert publisher.asked[-1]["range"] == f"bytes={2 * 2**20}-"
 
 
-async def test_a_gated_file_wants_a_token_that_goes_to_the_hub_only(
+async def test_download_model_gated_file_sends_token_to_hub_only(
     publisher: Publisher, target: Path, authority: trustme.CA
 ) -> None:
     publisher.token = "hf_secret"
@@ -183,16 +191,16 @@ async def test_a_gated_file_wants_a_token_that_goes_to_the_hub_only(
     assert "hf_secret" not in repr(hub)
 
 
-async def test_redirects_lead_only_to_hosts_that_are_named(
+async def test_download_model_redirect_to_unknown_host_raises(
     publisher: Publisher, target: Path
 ) -> None:
-    for place, told in (
+    for place, message in (
         ("https://localhost:1/x", "not fetched from 'localhost'"),
         ("http://127.0.0.1/x", "not a plain https address"),
         (f"{publisher.url}/again", "without end"),
     ):
         publisher.moved_to = place
-        with pytest.raises(ModelDownloadError, match=told):
+        with pytest.raises(ModelDownloadError, match=message):
             await fetch(publisher, target)
 
 
@@ -209,7 +217,7 @@ async def test_redirects_lead_only_to_hosts_that_are_named(
         ("", False),
     ],
 )
-def test_only_named_hosts_are_asked(url: str, fits: bool) -> None:
+def test_model_sources_check_accepts_known_https_hosts_only(url: str, fits: bool) -> None:
     if fits:
         ModelSources().check(url)
     else:
@@ -218,7 +226,7 @@ def test_only_named_hosts_are_asked(url: str, fits: bool) -> None:
     ModelSources().check("https://cas-bridge.xethub.hf.co/a", redirected=True)
 
 
-async def test_busy_publishers_are_asked_again_and_gone_files_are_not(
+async def test_download_model_retries_busy_server_but_not_missing_file(
     publisher: Publisher, target: Path
 ) -> None:
     publisher.statuses = [503, 429]
@@ -230,15 +238,15 @@ async def test_busy_publishers_are_asked_again_and_gone_files_are_not(
         await fetch(publisher, target)
 
 
-async def test_a_cancelled_download_goes_on_later(publisher: Publisher, target: Path) -> None:
+async def test_download_model_cancelled_resumes_later(publisher: Publisher, target: Path) -> None:
     publisher.gate = threading.Event()
     here = asyncio.Event()
 
-    def told(received: int, _: int | None) -> None:
+    def on_progress(received: int, _: int | None) -> None:
         if received >= 2 * 2**20:
             here.set()
 
-    task = asyncio.ensure_future(fetch(publisher, target, on_progress=told))
+    task = asyncio.ensure_future(fetch(publisher, target, on_progress=on_progress))
     await here.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -251,13 +259,13 @@ async def test_a_cancelled_download_goes_on_later(publisher: Publisher, target: 
 
 
 def put_whole_part(publisher: Publisher, target: Path) -> None:
-    """What a download leaves that was killed after its last byte, before the file got its name."""
+    """Write the partial file of a download that was killed just before the final rename."""
     put(target.with_name("a.safetensors.part"), WEIGHTS)
     about = {"url": f"{publisher.url}/x/resolve/main/a.safetensors", "etag": '"one"'}
     put(target.with_name("a.safetensors.part.json"), json.dumps(about).encode())
 
 
-async def test_what_is_there_stays_when_reading_it_again_is_cancelled(
+async def test_download_model_cancelled_while_hashing_keeps_partial_file(
     publisher: Publisher, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_whole_part(publisher, target)
@@ -278,15 +286,15 @@ import asyncio, os, sys
 from pathlib import Path
 from comfy_ui.models.download import ModelSources, download_model
 url, host, target = sys.argv[1:]
-def told(received, total):
+def on_progress(received, total):
     if received >= 2 * 2**20:
         os._exit(9)
 sources = ModelSources(frozenset({host}))
-asyncio.run(download_model(url, Path(target), sources=sources, on_progress=told))
+asyncio.run(download_model(url, Path(target), sources=sources, on_progress=on_progress))
 """
 
 
-async def test_a_killed_process_loses_nothing_that_was_written(
+async def test_download_model_killed_process_resumes_from_written_bytes(
     publisher: Publisher, target: Path
 ) -> None:
     url = f"{publisher.url}/x/resolve/main/a.safetensors"
@@ -300,7 +308,7 @@ async def test_a_killed_process_loses_nothing_that_was_written(
     assert publisher.asked[-1]["range"] == f"bytes={kept}-"
 
 
-async def test_a_file_that_was_whole_and_not_named_yet_gets_its_name(
+async def test_download_model_complete_partial_file_is_renamed(
     publisher: Publisher, target: Path
 ) -> None:
     put_whole_part(publisher, target)
@@ -310,7 +318,9 @@ async def test_a_file_that_was_whole_and_not_named_yet_gets_its_name(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows is not asked")
-async def test_two_at_the_same_file_do_not_mix(publisher: Publisher, target: Path) -> None:
+async def test_download_model_same_target_twice_raises_storage_error(
+    publisher: Publisher, target: Path
+) -> None:
     publisher.gate = threading.Event()
     begun = asyncio.Event()
     first = asyncio.ensure_future(

@@ -1,4 +1,4 @@
-"""Which folder a model file goes to, and files that arrive one after the other."""
+"""The folder of a model file, and the queue of downloads."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def publisher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publi
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
-    with publishing(authority) as found:
-        yield found
+    with publishing(authority) as server:
+        yield server
 
 
 @pytest.fixture
 async def downloads(publisher: Publisher) -> AsyncIterator[DownloadQueue]:
-    made = DownloadQueue(ModelSources(frozenset({publisher.host})), pause_s=0.01)
-    yield made
-    await made.aclose()
+    queue = DownloadQueue(ModelSources(frozenset({publisher.host})), pause_s=0.01)
+    yield queue
+    await queue.aclose()
 
 
 @pytest.fixture
@@ -53,15 +53,17 @@ def size(path: Path) -> int | None:
     return path.stat().st_size if path.exists() else None
 
 
-async def test_files_arrive_one_after_the_other_and_a_bad_one_stops_nobody(
+async def test_download_queue_runs_in_order_and_continues_after_failure(
     publisher: Publisher, folders: ModelFolders
 ) -> None:
     arrived = []
 
-    async def told() -> None:
+    async def on_arrived() -> None:
         arrived.append(len(publisher.asked))
 
-    downloads = DownloadQueue(ModelSources(frozenset({publisher.host})), arrived=told, pause_s=0.01)
+    downloads = DownloadQueue(
+        ModelSources(frozenset({publisher.host})), arrived=on_arrived, pause_s=0.01
+    )
     bad = model(publisher, "bad.safetensors", sha256="0" * 64)
     good = [model(publisher, name) for name in ("a.safetensors", "sub/b.safetensors")]
     downloads.start([good[0], bad, good[1]], folders)
@@ -75,13 +77,15 @@ async def test_files_arrive_one_after_the_other_and_a_bad_one_stops_nobody(
 
 
 @pytest.mark.parametrize("trouble", [asyncio.CancelledError(), RuntimeError("a bug")])
-async def test_who_is_told_of_a_file_and_fails_stops_nobody(
+async def test_download_queue_failing_arrived_callback_stops_no_download(
     publisher: Publisher, folders: ModelFolders, trouble: BaseException
 ) -> None:
-    async def told() -> None:
-        raise trouble  # the look at the server ends when its owner connects to another
+    async def on_arrived() -> None:
+        raise trouble  # as when the admin connects to another server
 
-    downloads = DownloadQueue(ModelSources(frozenset({publisher.host})), arrived=told, pause_s=0.01)
+    downloads = DownloadQueue(
+        ModelSources(frozenset({publisher.host})), arrived=on_arrived, pause_s=0.01
+    )
     downloads.start(
         [model(publisher, name) for name in ("a.safetensors", "b.safetensors")], folders
     )
@@ -92,23 +96,25 @@ async def test_who_is_told_of_a_file_and_fails_stops_nobody(
     assert {d.state for d in downloads.listed} == {DownloadState.DONE}
 
 
-async def test_a_stop_of_the_app_while_somebody_is_told_of_a_file_is_a_stop(
+async def test_download_queue_aclose_during_arrived_callback_stops(
     publisher: Publisher, folders: ModelFolders
 ) -> None:
-    telling = asyncio.Event()
+    called = asyncio.Event()
 
-    async def told() -> None:
-        telling.set()
+    async def on_arrived() -> None:
+        called.set()
         await asyncio.sleep(60)
 
-    downloads = DownloadQueue(ModelSources(frozenset({publisher.host})), arrived=told, pause_s=0.01)
+    downloads = DownloadQueue(
+        ModelSources(frozenset({publisher.host})), arrived=on_arrived, pause_s=0.01
+    )
     downloads.start([model(publisher, "a.safetensors")], folders)
     async with asyncio.timeout(20):
-        await telling.wait()
+        await called.wait()
         await downloads.aclose()
 
 
-async def test_one_is_stopped_and_goes_on_where_it_was(
+async def test_download_queue_cancelled_download_resumes_later(
     publisher: Publisher, downloads: DownloadQueue, folders: ModelFolders
 ) -> None:
     publisher.gate = threading.Event()
@@ -129,7 +135,7 @@ async def test_one_is_stopped_and_goes_on_where_it_was(
     assert publisher.asked[-1]["range"] == f"bytes={2 * 2**20}-"
 
 
-async def test_what_cannot_be_fetched_is_refused_before_anything_starts(
+async def test_download_queue_start_invalid_url_or_folder_raises_before_any_request(
     publisher: Publisher, downloads: DownloadQueue, folders: ModelFolders
 ) -> None:
     good = model(publisher, "a.safetensors")
@@ -159,7 +165,7 @@ async def test_what_cannot_be_fetched_is_refused_before_anything_starts(
         ("custom_nodes", "__init__.py"),
     ],
 )
-def test_no_name_leads_out_of_its_folder_or_brings_code(
+def test_model_folders_place_outside_folder_or_unsafe_type_raises(
     folders: ModelFolders, folder: str, filename: str
 ) -> None:
     with pytest.raises(ValidationError):
@@ -167,16 +173,16 @@ def test_no_name_leads_out_of_its_folder_or_brings_code(
     assert not folders.takes(MissingModel(folder, filename, "https://huggingface.co/x"))
 
 
-def test_what_a_shipped_preset_names_is_known_by_name_and_address() -> None:
+def test_model_folders_accept_models_of_shipped_presets() -> None:
     folders = ModelFolders(base=Path("models"))
     for needed in get_preset("sdxl").models:
-        known = MissingModel(needed.folder, needed.filename, needed.url)
-        assert folders.takes(known)
-        assert folders.place(known) == Path("models") / needed.folder / needed.filename
+        model_file = MissingModel(needed.folder, needed.filename, needed.url)
+        assert folders.takes(model_file)
+        assert folders.place(model_file) == Path("models") / needed.folder / needed.filename
 
 
 class Here:
-    """A server on this machine whose folders are those given."""
+    """A server on this machine with the given folders."""
 
     url = "http://127.0.0.1:8188"
 
@@ -190,23 +196,21 @@ class Here:
         return self._listed if folder == "checkpoints" else []
 
 
-async def test_the_servers_own_folders_are_believed_on_this_machine(tmp_path: Path) -> None:
+async def test_find_model_folders_accepts_existing_folders_of_local_server(tmp_path: Path) -> None:
     here = str(tmp_path)
     server = Here({"checkpoints": ["/none/such", here], "vae": ["relative"]}, [])
     folders = await find_model_folders(server, None)  # type: ignore[arg-type]
     assert dict(folders.known) == {"checkpoints": tmp_path}
 
 
-async def test_the_end_of_a_tunnel_is_not_taken_for_this_machine(tmp_path: Path) -> None:
+async def test_find_model_folders_of_remote_server_is_empty(tmp_path: Path) -> None:
     server = Here({"checkpoints": [str(tmp_path)]}, ["their.safetensors"])
     assert not await find_model_folders(server, None)  # type: ignore[arg-type]
     server.url = "http://192.168.1.7:8188"
     assert not await find_model_folders(server, None)  # type: ignore[arg-type]
 
 
-async def test_the_embedded_engine_has_no_folders_and_a_setting_names_them(
-    engine, tmp_path: Path
-) -> None:
+async def test_find_model_folders_of_demo_engine_needs_setting(engine, tmp_path: Path) -> None:
     async with ComfyWSClient(url=engine.url) as client:
         assert not await find_model_folders(client, None)
         assert (await find_model_folders(client, tmp_path)).base == tmp_path

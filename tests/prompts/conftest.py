@@ -9,8 +9,8 @@ from tests.prompts.support import LlmServer
 
 
 @pytest.fixture(autouse=True)
-def no_model_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the developer's settings nor an Ollama that happens to run decide a test."""
+def hide_local_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the developer's settings and a local Ollama from the tests."""
     for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "COMFY_UI_LLM_MODEL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(model_choice, "_LOCAL", ())

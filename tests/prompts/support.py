@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server that does what a test says, over real sockets."""
+"""A scripted OpenAI-compatible server, over real sockets."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def says_prompt(
 
 
 class LlmServer:
-    """``replies`` are given in turn, the last one for ever. ``refuses`` are request keys that
-    bring a 400. ``requests`` are the bodies that came in, ``gone`` counts clients that left."""
+    """``replies`` are sent in order, the last one repeatedly. ``refuses`` are request keys that
+    get a 400. ``requests`` are the received bodies, ``gone`` counts closed connections."""
 
     def __init__(self) -> None:
         self.replies: list[Reply] = [says_prompt("a cat on a sunlit sill")]

@@ -10,7 +10,7 @@ TEXTS = st.lists(st.sampled_from(["a", "Cat", "cat,", "in", " ", "rain.", "(x:1.
 
 
 @given(TEXTS, TEXTS)
-def test_what_is_not_removed_makes_up_the_new_prompt(old: str, new: str) -> None:
+def test_differences_without_removed_runs_is_new_text(old: str, new: str) -> None:
     runs = differences(old, new)
     assert "".join(run.text for run in runs if run.kind != "removed") == new
     kept = "".join(run.text for run in runs if run.kind != "added")
@@ -18,5 +18,5 @@ def test_what_is_not_removed_makes_up_the_new_prompt(old: str, new: str) -> None
     assert all(run.text for run in runs)
 
 
-def test_a_capital_is_no_difference() -> None:
+def test_differences_ignores_case() -> None:
     assert [run.kind for run in differences("an owl", "An owl")] == ["same"]

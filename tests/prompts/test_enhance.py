@@ -26,7 +26,7 @@ SPECIAL = ['"OPEN ALL NIGHT"', "<lora:fur:0.8>", "(soft:1.2)", "__animal__", "{r
     st.lists(st.one_of(st.sampled_from(SPECIAL), st.text(min_size=1, max_size=12)), min_size=1),
     st.sampled_from(["SDXL", "Flux.1", ""]),
 )
-def test_the_original_comes_through_untouched_at_the_front(parts: list[str], family: str) -> None:
+def test_enhance_prompt_keeps_original_text_at_front(parts: list[str], family: str) -> None:
     prompt = " ".join(parts)
     if not prompt.strip():
         return
@@ -38,25 +38,25 @@ def test_the_original_comes_through_untouched_at_the_front(parts: list[str], fam
 
 @pytest.mark.parametrize("style", list_styles())
 @pytest.mark.parametrize("family", ["SDXL", "Flux.1"])
-def test_every_style_adds_something_to_a_bare_prompt(style: str, family: str) -> None:
+def test_enhance_prompt_every_style_adds_to_short_prompt(style: str, family: str) -> None:
     result = enhance_prompt("a cat", style=style, family=family)
     assert result.changes
     assert all(change in result.enhanced for change in result.changes)
     assert "{}" not in result.enhanced
 
 
-def test_what_the_prompt_says_already_is_not_said_again() -> None:
+def test_enhance_prompt_adds_nothing_that_prompt_says() -> None:
     bare = enhance_prompt("a cat", style="cinematic")
-    told = enhance_prompt(
+    complete = enhance_prompt(
         "film still of a cat, neon light, teal palette, calm, wide shot", style="cinematic"
     )
     assert len(bare.changes) == 4
-    assert told.changes == ()
-    assert told.enhanced == told.original
-    assert "nothing to add" in told.reason
+    assert complete.changes == ()
+    assert complete.enhanced == complete.original
+    assert "nothing to add" in complete.reason
 
 
-def test_tags_for_sdxl_and_sentences_for_flux() -> None:
+def test_enhance_prompt_writes_tags_for_sdxl_and_sentences_for_flux() -> None:
     tags = enhance_prompt("a cat", family="SDXL", style="detailed")
     prose = enhance_prompt("a cat", family="Flux.1", style="detailed")
     assert "." not in tags.enhanced
@@ -65,50 +65,50 @@ def test_tags_for_sdxl_and_sentences_for_flux() -> None:
     assert prose.enhanced.endswith(".")
 
 
-def test_a_negative_prompt_only_where_the_family_uses_one() -> None:
+def test_enhance_prompt_negative_only_for_families_that_use_one() -> None:
     assert enhance_prompt("portrait of a woman", family="SDXL").negative
     assert enhance_prompt("portrait of a woman", family="Flux.1").negative == ""
 
 
-def test_a_video_gets_a_movement_unless_it_has_one() -> None:
+def test_enhance_prompt_video_without_motion_gets_one() -> None:
     moving = enhance_prompt("a fox in the snow", family="Wan", kind="video")
     assert any("camera" in change or "shot" in change for change in moving.changes)
     still = enhance_prompt("the camera pans over a fox", family="Wan", kind="video")
-    moves = {prose for known in phrases()["motion"].values() for _, prose in known}
+    moves = {prose for rows in phrases()["motion"].values() for _, prose in rows}
     assert moves & set(moving.changes)
     assert not moves & set(still.changes)
 
 
-def test_the_same_seed_gives_the_same_draft_and_another_seed_another() -> None:
+def test_enhance_prompt_seed_decides_the_draft() -> None:
     drafts = {enhance_prompt("a cat", style="detailed", seed=n).enhanced for n in range(12)}
     assert len(drafts) > 3
     again = [enhance_prompt("a cat", style="detailed", seed=3).enhanced for _ in range(2)]
     assert again[0] == again[1]
 
 
-def test_a_draft_unlike_the_last_is_another_whatever_the_seed() -> None:
+def test_enhance_prompt_unlike_gives_another_draft_for_any_seed() -> None:
     for seed in range(100):  # the rules have eight drafts for this prompt
         first = enhance_prompt("a cat", seed=seed).enhanced
         assert enhance_prompt("a cat", seed=seed, unlike=first).enhanced != first
 
 
 @pytest.mark.parametrize("prompt", ["一隻貓", "a cat, " + "very detailed and rich words " * 20])
-def test_where_the_rules_know_one_draft_only_it_is_that_one(prompt: str) -> None:
+def test_enhance_prompt_unlike_without_alternative_returns_same_draft(prompt: str) -> None:
     first = enhance_prompt(prompt)
     assert enhance_prompt(prompt, unlike=first.enhanced).enhanced == first.enhanced
 
 
-def test_it_says_that_rules_wrote_it() -> None:
+def test_enhance_prompt_source_is_rules() -> None:
     assert enhance_prompt("a cat").source == "rules"
 
 
 @pytest.mark.parametrize("prompt", ["", "   \n "])
-def test_an_empty_prompt_is_an_error(prompt: str) -> None:
+def test_enhance_prompt_empty_prompt_raises(prompt: str) -> None:
     with pytest.raises(ValidationError, match="no prompt"):
         enhance_prompt(prompt)
 
 
-def test_an_unknown_style_offers_the_closest() -> None:
+def test_enhance_prompt_unknown_style_suggests_closest() -> None:
     with pytest.raises(ValidationError, match="Did you mean 'cinematic'"):
         enhance_prompt("a cat", style="cinmatic")
 
@@ -117,9 +117,7 @@ def test_an_unknown_style_offers_the_closest() -> None:
     "prompt", ["ein alter Leuchtturm im Nebel", "窓辺で眠る猫", "el gato negro"]
 )
 @pytest.mark.parametrize("family", ["SDXL", "Flux.1", "Wan", "ACE-Step"])
-def test_a_prompt_in_another_language_is_left_as_it_is_and_why_is_said(
-    prompt: str, family: str
-) -> None:
+def test_enhance_prompt_other_language_is_unchanged_with_reason(prompt: str, family: str) -> None:
     kinds: dict[str, Kind] = {"Wan": "video", "ACE-Step": "audio"}
     kind = kinds.get(family, "image")
     draft = enhance_prompt(prompt, family=family, kind=kind, strength="strong")
@@ -127,7 +125,7 @@ def test_a_prompt_in_another_language_is_left_as_it_is_and_why_is_said(
     assert "English" in draft.reason
 
 
-def test_the_longer_a_prompt_the_less_is_added() -> None:
+def test_enhance_prompt_longer_prompt_gets_fewer_additions() -> None:
     long = "a cat that sleeps on the blanket which grandmother knitted while " * 6
     counts = [
         len(enhance_prompt(long[:size], family="Flux.1", style="detailed").changes)
@@ -136,7 +134,7 @@ def test_the_longer_a_prompt_the_less_is_added() -> None:
     assert counts[0] > counts[1] >= counts[2] > counts[3] == 0
 
 
-def test_a_text_that_is_to_be_shown_says_nothing_about_the_picture() -> None:
+def test_enhance_prompt_quoted_text_does_not_count_as_description() -> None:
     sign = 'a shop sign that says "OPEN ALL NIGHT, RED NEON"'
     draft = enhance_prompt(sign, family="SDXL", style="minimal")
     assert "black" not in draft.enhanced
@@ -144,7 +142,7 @@ def test_a_text_that_is_to_be_shown_says_nothing_about_the_picture() -> None:
     assert "text" in enhance_prompt("a cat", family="SDXL").negative
 
 
-def test_music_gets_a_set_that_belongs_together_and_sounds_get_none() -> None:
+def test_enhance_prompt_music_gets_lyrics_and_tempo_but_sounds_do_not() -> None:
     song = enhance_prompt("slow folk song about the sea", family="ACE-Step", kind="audio")
     assert "bpm" not in song.enhanced  # "slow" says it
     assert "vocal" in song.enhanced
@@ -165,7 +163,7 @@ FAULTY = re.compile(r"\b(\w+) \1\b|  |[,.][,.]|, \.|\{\}")
 
 @pytest.mark.parametrize("strength", get_args(Strength))
 @pytest.mark.parametrize("name", [name for name, _ in FAMILIES])
-def test_what_is_added_reads_well_for_every_prompt_of_the_table(
+def test_enhance_prompt_additions_read_well_for_every_table_prompt(
     strength: Strength, name: str
 ) -> None:
     options: EnhanceOptions = {**dict(FAMILIES)[name], "strength": strength}
@@ -182,14 +180,14 @@ def test_what_is_added_reads_well_for_every_prompt_of_the_table(
                 assert all(text[0].isupper() for text in re.split(r"(?<=\.) ", added)[1:]), added
 
 
-def test_every_aspect_of_every_style_has_words_for_every_subject() -> None:
-    known = phrases()
+def test_phrases_every_aspect_of_every_style_has_words() -> None:
+    words = phrases()
     for style in list_styles():
-        own = known["styles"][style]
+        own = words["styles"][style]
         for aspect in own["aspects"]:
-            for table in (own.get(aspect), known.get(aspect)):
+            for table in (own.get(aspect), words.get(aspect)):
                 assert table is None or "any" in table, (style, aspect)
-            assert own.get(aspect) or known.get(aspect)
+            assert own.get(aspect) or words.get(aspect)
     keys = {*vocabulary()["contexts"], *vocabulary()["subjects"], "any", "scene", "indoors"}
     for aspect in ("framing", "light", "detail", "colour", "mood", "motion"):
-        assert known[aspect].keys() <= keys
+        assert words[aspect].keys() <= keys

@@ -36,48 +36,48 @@ GOOD = "a cat on a sunlit sill, dust in the air"
         "a cat on a sunlit sill,\n dust\u200b in the\tair\x07",
     ],
 )
-def test_the_prompt_is_found_in_whatever_is_around_it(answer: str) -> None:
+def test_read_answer_extracts_prompt_from_surrounding_text(answer: str) -> None:
     assert read_answer(answer).prompt == GOOD
 
 
-def test_a_negative_is_read_from_plain_text_as_well() -> None:
+def test_read_answer_plain_text_has_negative() -> None:
     assert read_answer(f"{GOOD}\nNegative prompt: dog, blur").negative == "dog, blur"
 
 
 @given(st.text(max_size=60), st.integers(0, 200))
-def test_what_is_shown_while_it_comes_in_only_grows(prompt: str, cut: int) -> None:
+def test_partial_prompt_only_grows_with_more_text(prompt: str, cut: int) -> None:
     text = json.dumps({"prompt": prompt})
     assert partial_prompt(text).startswith(partial_prompt(text[:cut]))
 
 
 @given(st.text(max_size=300))
-def test_no_answer_breaks_the_reader(text: str) -> None:
+def test_check_answer_any_text_is_valid_or_rejected(text: str) -> None:
     partial_prompt(text)
     try:
-        told = check_answer(read_answer(text), "a cat", find_family("SDXL"))
+        output = check_answer(read_answer(text), "a cat", find_family("SDXL"))
     except Rejected:
         return
-    assert "cat" in told.prompt.lower()
-    assert not set("<>{}\n") & set(told.prompt)
+    assert "cat" in output.prompt.lower()
+    assert not set("<>{}\n") & set(output.prompt)
 
 
-def test_a_clip_family_gets_no_more_than_its_encoder_reads() -> None:
+def test_check_answer_clip_family_is_cut_to_encoder_length() -> None:
     long = "a cat, " + ", ".join(f"thing number{n} {n * 7}" for n in range(60))
-    told = check_answer(ModelOutput(long), "a cat", find_family("SDXL")).prompt
-    assert count_tokens(told, "SDXL").used <= 75
-    assert told.startswith("a cat, thing number0 0")
+    prompt_text = check_answer(ModelOutput(long), "a cat", find_family("SDXL")).prompt
+    assert count_tokens(prompt_text, "SDXL").used <= 75
+    assert prompt_text.startswith("a cat, thing number0 0")
 
 
-def test_a_prompt_of_two_chunks_may_fill_two() -> None:
+def test_check_answer_prompt_of_two_chunks_may_fill_two() -> None:
     prompt = "a cat, " + ", ".join(f"word{n}" for n in "abcdefghijklmnopqrstuvwxyzabcdefghijklmnop")
     assert count_tokens(prompt, "SDXL").chunks == 2
-    told = check_answer(
+    prompt_text = check_answer(
         ModelOutput(prompt + "".join(f", {a}rain{b}" for a in "abcdefgh" for b in "abcdefgh")),
         prompt,
         find_family("SDXL"),
     ).prompt
-    assert told.startswith(prompt)
-    assert count_tokens(told, "SDXL").used <= 150
+    assert prompt_text.startswith(prompt)
+    assert count_tokens(prompt_text, "SDXL").used <= 150
 
 
 @pytest.mark.parametrize(
@@ -92,11 +92,11 @@ def test_a_prompt_of_two_chunks_may_fill_two() -> None:
         ("кошка на окне", "рыжая кошка на окне в дождь"),
     ],
 )
-def test_an_answer_in_the_language_of_the_prompt_is_taken(prompt: str, answer: str) -> None:
+def test_check_answer_in_language_of_prompt_is_accepted(prompt: str, answer: str) -> None:
     assert check_answer(ModelOutput(answer), prompt, find_family("")).prompt == answer
 
 
-def test_the_negative_of_a_family_without_one_is_dropped() -> None:
+def test_check_answer_negative_is_dropped_for_family_without_one() -> None:
     assert (
         check_answer(ModelOutput(GOOD, negative="dog"), "a cat", find_family("Flux.1")).negative
         == ""

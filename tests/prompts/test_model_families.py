@@ -21,22 +21,22 @@ from comfy_ui.workflow import list_presets
         ("Кошка на окне", 13),
     ],
 )
-def test_the_estimate_is_near_the_tokenizer(prompt: str, true: int) -> None:
+def test_count_tokens_estimate_is_near_tokenizer(prompt: str, true: int) -> None:
     assert abs(count_tokens(prompt, "SDXL").used - true) <= max(3, true * 0.25)
 
 
-def test_syntax_costs_nothing() -> None:
+def test_count_tokens_syntax_counts_nothing() -> None:
     assert count_tokens("(a cat:1.3) <lora:fur:0.8> BREAK", "SDXL").used == 2
 
 
-def test_clip_reads_in_chunks_and_others_at_once() -> None:
+def test_count_tokens_chunks_only_for_clip() -> None:
     assert count_tokens("word " * 80, "SDXL").chunks == 2
     assert not count_tokens("word " * 80, "SDXL").fits
     assert count_tokens("word " * 80, "Flux.1").fits
 
 
 @pytest.mark.parametrize("strength", ["light", "medium", "strong"])
-def test_the_rules_stay_within_the_first_chunk_or_the_chunks_of_the_prompt(strength) -> None:
+def test_enhance_prompt_stays_within_chunks_of_prompt(strength) -> None:
     for prompt in ("a cat", "a cat " + "and a thing " * 20, "a cat " + "and a thing " * 26):
         before = count_tokens(prompt, "SDXL")
         draft = enhance_prompt(
@@ -45,12 +45,12 @@ def test_the_rules_stay_within_the_first_chunk_or_the_chunks_of_the_prompt(stren
         assert count_tokens(draft.enhanced, "SDXL").chunks == before.chunks
 
 
-def test_every_family_of_a_preset_with_a_prompt_is_known() -> None:
+def test_find_family_knows_family_of_every_prompt_preset() -> None:
     families = {p.family for p in list_presets() if p.by_role("prompt")}
     assert {name for name in families if not find_family(name).names} == set()
 
 
-def test_an_edit_keeps_the_rest_and_an_animation_only_moves() -> None:
+def test_enhance_prompt_edit_keeps_scene_and_i2v_adds_motion_only() -> None:
     edit = enhance_prompt("make her hat red, a woman", kind="edit", model="rules")
     assert "Keep" in edit.enhanced
     assert "Lit by" not in edit.enhanced
@@ -58,7 +58,7 @@ def test_an_edit_keeps_the_rest_and_an_animation_only_moves() -> None:
     assert len(moving.changes) == 1
 
 
-def test_music_gets_what_is_missing_and_no_light() -> None:
+def test_enhance_prompt_music_gets_instruments_and_no_light() -> None:
     draft = enhance_prompt(
         "slow techno with a female voice", family="ACE-Step", kind="audio", model="rules"
     )

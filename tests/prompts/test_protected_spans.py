@@ -31,8 +31,8 @@ PLAIN = ["a", "cat", "in", "the", "rain,", "with", "lamps."]
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_each_kind_is_found_whole(part: str) -> None:
-    assert [found.text for found in protected_parts(f"a cat {part}, in rain")] == [part]
+def test_protected_parts_each_kind_is_one_part(part: str) -> None:
+    assert [span.text for span in protected_parts(f"a cat {part}, in rain")] == [part]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,9 @@ def test_each_kind_is_found_whole(part: str) -> None:
         ("кошка в Москве", ["Москве"]),
     ],
 )
-def test_names_are_words_with_a_capital_inside_a_sentence(prompt: str, names: list[str]) -> None:
+def test_protected_parts_capitalized_words_in_sentence_are_names(
+    prompt: str, names: list[str]
+) -> None:
     assert [part.text for part in protected_parts(prompt)] == names
 
 
@@ -54,7 +56,7 @@ def test_names_are_words_with_a_capital_inside_a_sentence(prompt: str, names: li
     st.lists(st.sampled_from(PARTS + PLAIN), min_size=1, max_size=12),
     st.lists(st.sampled_from([*PARTS, *PLAIN, "soft light", "open all night", "(odd:2)"])),
 )
-def test_after_restoring_every_part_is_there_or_the_answer_is_refused(
+def test_restore_protected_parts_keeps_every_part_or_raises(
     prompt_parts: list[str], answer_parts: list[str]
 ) -> None:
     prompt, answer = " ".join(prompt_parts), " ".join(answer_parts)
@@ -67,14 +69,14 @@ def test_after_restoring_every_part_is_there_or_the_answer_is_refused(
 
 
 @given(st.lists(st.sampled_from(PARTS + PLAIN), min_size=1, max_size=12))
-def test_a_faithful_answer_is_not_touched(parts: list[str]) -> None:
+def test_restore_protected_parts_complete_answer_is_unchanged(parts: list[str]) -> None:
     prompt = " ".join(parts)
     answer = f"{prompt} at dusk"
     assert restore_protected_parts(remove_foreign_syntax(answer, prompt), prompt) == answer
 
 
 @pytest.mark.parametrize(
-    ("answer", "prompt", "mended"),
+    ("answer", "prompt", "restored"),
     [
         ("soft light on a cat", "a cat, (soft light:1.3)", "(soft light:1.3) on a cat"),
         ("(soft light:2) on a cat", "a cat, (soft light:1.3)", "(soft light:1.3) on a cat"),
@@ -84,20 +86,22 @@ def test_a_faithful_answer_is_not_touched(parts: list[str]) -> None:
         ("a cat", "a {red|blue} cat", "a cat {red|blue}"),
     ],
 )
-def test_what_has_a_right_place_is_put_back(answer: str, prompt: str, mended: str) -> None:
-    assert restore_protected_parts(remove_foreign_syntax(answer, prompt), prompt) == mended
+def test_restore_protected_parts_puts_lost_part_back(
+    answer: str, prompt: str, restored: str
+) -> None:
+    assert restore_protected_parts(remove_foreign_syntax(answer, prompt), prompt) == restored
 
 
 @pytest.mark.parametrize(
     ("answer", "prompt"),
     [("a sign", 'a sign "OPEN"'), ("a cat", "a BREAK cat"), ("a city", "a city like Rome")],
 )
-def test_what_has_no_right_place_is_lost(answer: str, prompt: str) -> None:
+def test_restore_protected_parts_without_place_raises(answer: str, prompt: str) -> None:
     with pytest.raises(ProtectedSpanLostError):
         restore_protected_parts(answer, prompt)
 
 
-def test_syntax_that_the_person_did_not_write_is_taken_out() -> None:
+def test_remove_foreign_syntax_removes_syntax_absent_from_prompt() -> None:
     answer = "a (bright) cat [x] <b>bold</b> <lora:evil:1> __secret__ {a|b} (big:1.5) BREAK"
     cleaned = remove_foreign_syntax(answer, "a cat")
     assert cleaned.split() == ["a", "bright", "cat", "x", "bold", "big"]
@@ -106,7 +110,7 @@ def test_syntax_that_the_person_did_not_write_is_taken_out() -> None:
 @pytest.mark.parametrize(
     "piece", ["(", "(a", "((a)", "{a|", "__a ", "'a ", "A b ", "\0", "`", "< "]
 )
-def test_hostile_text_is_read_in_a_blink(piece: str) -> None:
+def test_protected_parts_hostile_text_is_parsed_in_linear_time(piece: str) -> None:
     text = (piece * 10_000)[:10_000]
     started = time.perf_counter()
     protected_parts(text)

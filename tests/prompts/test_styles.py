@@ -21,13 +21,13 @@ A1111 = (
 )
 
 
-def test_fooocus_json_is_read() -> None:
+def test_read_styles_fooocus_json() -> None:
     first, second = read_styles(FOOOCUS, "sdxl_styles.json")
     assert first == Style("sai-neon", "neon {prompt} . glow", "day")
     assert second == Style("only negative", "", "blur")
 
 
-def test_a1111_csv_is_read_with_commas_and_a_byte_order_mark() -> None:
+def test_read_styles_a1111_csv_with_commas_and_byte_order_mark() -> None:
     ink, long = read_styles(A1111.encode(), "styles.csv")
     assert ink == Style("Ink", "ink, on paper", "photo")
     assert long == Style("Long, name", "x {prompt} y", "")
@@ -43,12 +43,12 @@ def test_a1111_csv_is_read_with_commas_and_a_byte_order_mark() -> None:
         ("", "x.csv"),
     ],
 )
-def test_what_holds_no_styles_is_an_error(content: str, name: str) -> None:
+def test_read_styles_without_styles_raises(content: str, name: str) -> None:
     with pytest.raises(ValidationError, match=name):
         read_styles(content, name)
 
 
-def test_words_go_where_the_style_wants_them() -> None:
+def test_merge_style_inserts_prompt_at_placeholder() -> None:
     style = Style("s", "photo of {prompt}, grain", "blur")
     merged = merge_style("a cat, ", style, negative="dog,")
     assert (merged.prompt, merged.negative) == ("photo of a cat, grain", "dog, blur")
@@ -56,7 +56,7 @@ def test_words_go_where_the_style_wants_them() -> None:
     assert merge_style("a cat", Style("s", "", "x")).prompt == "a cat"
 
 
-def test_every_shipped_style_has_a_place_for_the_prompt_and_a_negative() -> None:
+def test_load_styles_shipped_styles_have_placeholder_and_negative() -> None:
     styles = load_styles().styles
     assert len(styles) >= 16
     for style in styles.values():
@@ -64,18 +64,18 @@ def test_every_shipped_style_has_a_place_for_the_prompt_and_a_negative() -> None
         assert style.negative, style.name
 
 
-def test_a_folder_adds_styles_and_tells_about_bad_files(tmp_path: Path) -> None:
+def test_load_styles_folder_adds_styles_and_reports_bad_files(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text(A1111, encoding="utf-8")
     (tmp_path / "fooocus.json").write_text(FOOOCUS)
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "notes.txt").write_text("not mine")
-    found = load_styles(tmp_path)
-    assert {"Ink", "sai-neon", "film noir"} <= set(found.styles)
-    assert [problem.message[:11] for problem in found.problems] == ["broken.json"]
+    library = load_styles(tmp_path)
+    assert {"Ink", "sai-neon", "film noir"} <= set(library.styles)
+    assert [problem.message[:11] for problem in library.problems] == ["broken.json"]
     assert load_styles(tmp_path / "absent").styles == load_styles().styles
 
 
-def test_enhancing_takes_a_style_of_ones_own_and_one_of_the_library() -> None:
+def test_enhance_prompt_accepts_style_object_and_style_name() -> None:
     draft = enhance_prompt(
         'a cat "HI"', style=Style("mine", "ink of {prompt}, paper"), model="rules"
     )

@@ -12,12 +12,12 @@ from tests.prompts.table import PAGE, PROMPTS, SHOWN, document
 TEXT = PAGE.read_text(encoding="utf-8")
 
 
-def test_the_table_in_the_documentation_is_what_the_rules_write() -> None:
+def test_prompts_page_table_matches_rules() -> None:
     assert document(TEXT) == TEXT, "python -m tests.prompts.table --write"
     assert set(SHOWN) <= set(PROMPTS)
     assert len(PROMPTS) == 40
 
 
 @pytest.mark.parametrize("code", examples(TEXT, "python"))
-def test_the_examples_of_the_documentation_work(code: str, tmp_path: Path) -> None:
+def test_prompts_page_examples_run(code: str, tmp_path: Path) -> None:
     assert execute(code, tmp_path).strip()
