@@ -132,7 +132,7 @@ async def test_run_returns_result_and_download_matches_server_bytes(
         assert await client.download(image) == stored
         assert await client.download(image, tmp_path / "mine.png") == tmp_path / "mine.png"
         assert await client.download(image, str(tmp_path)) == tmp_path / image.filename
-        (path,) = await saved(result, tmp_path / "made" / "here")
+        (path,) = await saved(result, tmp_path / "new" / "folder")
     assert path.read_bytes() == (tmp_path / "mine.png").read_bytes() == stored
 
 
@@ -474,8 +474,8 @@ async def test_f20_upload_image_returns_name_chosen_by_server(
     kind: str, engine: DemoServer, tmp_path: Path
 ) -> None:
     async with open_client(kind, engine.url) as client:
-        made = await client.run(image_graph(30, width=24))
-        content = await client.download(made.images[0])
+        result = await client.run(image_graph(30, width=24))
+        content = await client.download(result.images[0])
         first = await client.upload_image(content, filename="Kätzchen 猫.png")
         other = await client.run(image_graph(31))
         second = await client.upload_image(
@@ -498,11 +498,11 @@ async def test_upload_mask_without_original_raises_output_missing(
     kind: str, engine: DemoServer
 ) -> None:
     async with open_client(kind, engine.url) as client:
-        made = await client.run(image_graph(32, width=16))
-        content = await client.download(made.images[0])
+        result = await client.run(image_graph(32, width=16))
+        content = await client.download(result.images[0])
         with pytest.raises(OutputMissingError):
             await client.upload_mask(content, OutputFile("nosuch.png"), filename="m1.png")
-        uploaded = await client.upload_mask(content, made.images[0], filename="m2.png")
+        uploaded = await client.upload_mask(content, result.images[0], filename="m2.png")
         assert await client.download(uploaded)
 
 

@@ -85,20 +85,22 @@ async def test_client_silent_server_times_out(kind: str) -> None:
 
 @BOTH
 async def test_f22_wait_until_ready_waits_for_starting_server(kind: str) -> None:
-    asked = 0
+    attempts = 0
 
     def starting(request: Request) -> bytes | None:
-        nonlocal asked
-        asked += 1
+        nonlocal attempts
+        attempts += 1
         return (
-            response({"exec_info": {"queue_remaining": 0}}) if asked > 3 else response(status=502)
+            response({"exec_info": {"queue_remaining": 0}})
+            if attempts > 3
+            else response(status=502)
         )
 
     with ScriptedServer(starting) as server:
         async with open_client(kind, server.url) as client:
             await client.wait_until_ready(every=0.01)
-            assert asked == 4
-            asked = 0
+            assert attempts == 4
+            attempts = 0
             with pytest.raises(ComfyUIConnectionError):
                 await client.wait_until_ready(every=0.01, timeout=0.015)
 
@@ -498,11 +500,11 @@ class Cutting:
         start = 0
         if request.headers.get("if-range") == self.etag and "range" in request.headers:
             start = int(request.headers["range"].removeprefix("bytes=").rstrip("-"))
-        left = self.content[start:]
+        rest = self.content[start:]
         status = 206 if start else 200
         if start:
             tag["content-range"] = f"bytes {start}-{len(self.content) - 1}/{len(self.content)}"
-        return response(left[: self.piece], status=status, headers=tag, length=len(left))
+        return response(rest[: self.piece], status=status, headers=tag, length=len(rest))
 
 
 @BOTH

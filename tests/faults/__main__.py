@@ -1,6 +1,6 @@
 """``python -m tests.faults --seeds N``: the matrix many times over, and a report.
 
-Exits with 1 if anything was lost, doubled, hung, falsified, untyped, leaked or told.
+Exits with 1 if anything was lost, duplicated, hung, falsified, untyped, leaked or disclosed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("-v", "--verbose", action="store_true", help="a line for each run")
     args = parser.parse_args(argv)
 
-    found: list[Violation] = []
+    violations: list[Violation] = []
     runs = idle = 0
     start = time.monotonic()
     for seed in range(args.first, args.first + args.seeds):
@@ -32,20 +32,20 @@ def main(argv: list[str] | None = None) -> int:
             for case in chosen:
                 if args.only not in case.name:
                     continue
-                run, violations = run_case(case, stage.proxy, stage.server_url)
+                run, case_violations = run_case(case, stage.proxy, stage.server_url)
                 runs += 1
                 idle += not run.hits
-                found += violations
+                violations += case_violations
                 if args.verbose:
                     end = "result" if run.error is None else type(run.error).__name__
                     print(f"seed {seed}  {run.seconds:6.2f} s  {case.name:50} {end}")
-                for violation in violations:
+                for violation in case_violations:
                     print(f"seed {seed}  {violation}", file=sys.stderr)
     print(f"{runs} runs in {time.monotonic() - start:.0f} s, {idle} where the fault never acted")
-    counts = tally(found)
+    counts = tally(violations)
     for kind in KINDS:
         print(f"  {kind:15} {counts[kind]}")
-    return 1 if found else 0
+    return 1 if violations else 0
 
 
 if __name__ == "__main__":

@@ -175,7 +175,7 @@ async def login_page(x: Exchange) -> None:
 
 
 async def cross_origin_redirect(x: Exchange) -> None:
-    """To another host, where ``proxy.thief`` notes whoever comes with credentials."""
+    """Redirect to another host, where ``proxy.thief`` records credentials."""
     await x.body()
     assert x.proxy.thief is not None
     target = x.proxy.thief.url.replace("127.0.0.1", "localhost") + x.head.line.split(" ")[1]
@@ -196,8 +196,7 @@ HTTP: dict[str, HttpFault] = {
     "trickle": HttpFault(trickle),
     "truncated body": HttpFault(truncated_body),
     "truncated head": HttpFault(truncated_head),
-    # A picture whose bytes were changed on the way without any other trace cannot be told from
-    # the server's own: nothing in the protocol carries a checksum.
+    # Images whose bytes were changed on the way cannot be detected: the protocol has no checksum.
     "corrupted body": HttpFault(corrupted_body, phases=("submit", "run")),
     "corrupted head": HttpFault(corrupted_head),
     "413": HttpFault(
@@ -267,7 +266,7 @@ async def reset_1006(_c: Connection, frames: AsyncIterator[Frame]) -> AsyncItera
 
 
 async def half_open(_c: Connection, frames: AsyncIterator[Frame]) -> AsyncIterator[Frame]:
-    """Nothing comes any more, and nobody says so."""
+    """The connection stays open without any more messages."""
     async for frame in _some(frames, 4):
         yield frame
     async for _ in frames:

@@ -16,13 +16,13 @@ from tests.faults.runner import Case
 from tests.shells import SHELLS, Shell
 
 STEPS_PER_SECOND = 150.0
-# So many posts in a row without an answer, and the client says so instead of trying on.
+# After this many posts without a response the client raises instead of retrying.
 GIVE_UP_POSTS = 3
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A server, the faulty proxy before it, and the host that redirects try to lure to."""
+    """A server, the faulty proxy before it, and the host that redirects point to."""
 
     server_url: str
     proxy: FaultProxy
@@ -38,12 +38,12 @@ def bench(*, seed: int = 0) -> Iterator[Bench]:
 
 
 def cases(*, seed: int = 0, slow: bool = False) -> list[Case]:
-    """Every cell, in a fixed order. ``slow`` are those that cost seconds by their nature."""
+    """Return every cell in a fixed order; ``slow`` cells take seconds by nature."""
     rng = random.Random(seed)
     http = catalogue.SLOW if slow else catalogue.HTTP
     sockets = catalogue.WS_SLOW if slow else catalogue.WS
     timeout_s = 60.0 if slow else 20.0
-    found = []
+    cells = []
     for name, fault in http.items():
         for phase in fault.phases:
             for shell in SHELLS:
@@ -61,11 +61,11 @@ def cases(*, seed: int = 0, slow: bool = False) -> list[Case]:
                 )
                 if times >= GIVE_UP_POSTS and case.expect == "recovers":
                     case = replace(case, tolerates=(ComfyUIConnectionError,))
-                found.append(case)
+                cells.append(case)
     for name, socket_fault in sockets.items():
         arm = _socket(socket_fault, _times(socket_fault.times, rng, seed))
-        found.append(Case(f"{name} · socket · async", "async", arm, timeout_s=timeout_s))
-    return found
+        cells.append(Case(f"{name} · socket · async", "async", arm, timeout_s=timeout_s))
+    return cells
 
 
 def _times(times: int, rng: random.Random, seed: int) -> int:

@@ -35,7 +35,7 @@ KINDS: tuple[Kind, ...] = (
 
 @dataclass(frozen=True)
 class Truth:
-    """What the server itself knows of the job, asked without a proxy in between."""
+    """The job as the server reports it, without the proxy in between."""
 
     executions: int
     succeeded: bool
@@ -57,7 +57,7 @@ class Run:
     progress: list[Any] = field(default_factory=list)
     left_behind: list[str] = field(default_factory=list)
     written: str = ""  # logs, and whatever else became text
-    accepted: int = 0  # times the server said yes to a POST of this job
+    accepted: int = 0  # times the server accepted a POST of this job
     stolen: list[str] = field(default_factory=list)
     seconds: float = 0.0
     hits: int = 0
@@ -74,7 +74,7 @@ class Violation:
 
 
 def ask_server(url: str, tag: str, *, patience_s: float = 10.0) -> Truth:
-    """The truth about the jobs whose files are named ``tag…``, once none is underway."""
+    """Return the truth about the jobs whose files are named ``tag…``, once all have ended."""
     give_up = time.monotonic() + patience_s
     while time.monotonic() < give_up:
         queue = _get_json(f"{url}/queue")
@@ -93,11 +93,11 @@ def ask_server(url: str, tag: str, *, patience_s: float = 10.0) -> Truth:
 
 
 def judge(run: Run, truth: Truth) -> list[Violation]:
-    """All that is wrong with this run; an empty list is the only good answer."""
-    found: list[Violation] = []
+    """Return the violations of this run; an empty list if it is correct."""
+    violations: list[Violation] = []
 
     def wrong(kind: Kind, text: str) -> None:
-        found.append(Violation(kind, run.name, text))
+        violations.append(Violation(kind, run.name, text))
 
     if run.hung:
         wrong("hung", f"no end after {run.seconds:.1f} s")
@@ -118,7 +118,7 @@ def judge(run: Run, truth: Truth) -> list[Violation]:
     if run.secret in run.written or run.stolen:
         where = next((s for s in run.written.splitlines() if run.secret in s), str(run.stolen))
         wrong("secret", where[:300])
-    return found
+    return violations
 
 
 def tally(violations: list[Violation]) -> dict[str, int]:
@@ -127,11 +127,11 @@ def tally(violations: list[Violation]) -> dict[str, int]:
 
 
 def _judge_error(run: Run, error: BaseException, truth: Truth, wrong: Any) -> None:
-    told = "".join(traceback.format_exception(error))
-    if run.secret in told or run.secret in repr(error):
+    trace = "".join(traceback.format_exception(error))
+    if run.secret in trace or run.secret in repr(error):
         wrong("secret", f"in the traceback of {error!r}")
     if not isinstance(error, ComfyHeadlessError) or not error.hint:
-        wrong("untyped error", told[-1500:])
+        wrong("untyped error", trace[-1500:])
     elif isinstance(error, run.tolerates) and not truth.executions and not run.accepted:
         pass
     elif run.expect == "recovers":

@@ -315,9 +315,9 @@ class FaultProxy:
         for task in open_.values():
             task.cancel()
         await asyncio.gather(*open_.values(), *self._background, return_exceptions=True)
-        for connection in open_:  # what they had still to send nobody reads
+        for connection in open_:  # discard the rest of their data
             connection.abort()
-        for _ in range(5):  # turns of the loop: what was just coming in finds the door shut
+        for _ in range(5):  # let connections that were just accepted fail
             await asyncio.sleep(0)
 
     async def _close(self) -> None:

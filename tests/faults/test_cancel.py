@@ -1,4 +1,4 @@
-"""Cancelling, and being cancelled, at any moment of a job."""
+"""Cancelled jobs and cancelled callers, at any moment of a job."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.shells import SHELLS, Shell, opened
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[DemoServer]:
-    with DemoServer(speed=100.0).in_thread() as made:
-        yield made
+    with DemoServer(speed=100.0).in_thread() as server:
+        yield server
 
 
 @pytest.mark.parametrize("delay_s", [0.0, 0.005, 0.02, 0.06, 0.1, 0.14, 0.2])
 @pytest.mark.parametrize("shell", SHELLS)
-async def test_what_cancel_says_is_what_the_job_does(
+async def test_cancel_returns_whether_job_was_stopped(
     shell: Shell, delay_s: float, server: DemoServer
 ) -> None:
     async with opened(shell, server.url, timeout=20) as client:
@@ -38,7 +38,7 @@ async def test_what_cancel_says_is_what_the_job_does(
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-async def test_cancelling_touches_no_other_job(shell: Shell, server: DemoServer) -> None:
+async def test_cancel_leaves_other_jobs_running(shell: Shell, server: DemoServer) -> None:
     async with opened(shell, server.url, timeout=20) as client:
         ids = [await client.queue_prompt(graphs.sampled(steps=10)) for _ in range(4)]
         waiting = [asyncio.create_task(client.wait_for_completion(i)) for i in ids]
@@ -50,7 +50,7 @@ async def test_cancelling_touches_no_other_job(shell: Shell, server: DemoServer)
         ]  # fmt: skip
 
 
-async def test_a_cancelled_waiter_leaves_no_task_and_no_harm(server: DemoServer) -> None:
+async def test_run_cancelled_leaves_no_task_or_connection(server: DemoServer) -> None:
     rng = random.Random(0)
     with FaultProxy(server.url).in_thread() as proxy:
         before = asyncio.all_tasks()
@@ -67,7 +67,9 @@ async def test_a_cancelled_waiter_leaves_no_task_and_no_harm(server: DemoServer)
                 await asyncio.sleep(0.01)
 
 
-async def test_one_of_two_waiters_may_leave(server: DemoServer) -> None:
+async def test_wait_for_completion_one_waiter_cancelled_other_gets_result(
+    server: DemoServer,
+) -> None:
     async with ComfyWSClient(url=server.url, timeout=20) as client:
         prompt_id = await client.queue_prompt(graphs.sampled(steps=20))
         leaves = asyncio.create_task(client.wait_for_completion(prompt_id))

@@ -1,4 +1,4 @@
-"""Servers that misbehave as real ones have been seen to do; the network is healthy here."""
+"""Faults of the server itself, as observed at real ones; the network is healthy."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.shells import SHELLS, Shell, opened
 
 @pytest.fixture
 def server() -> Iterator[DemoServer]:
-    with DemoServer(speed=100.0).in_thread() as made:
-        yield made
+    with DemoServer(speed=100.0).in_thread() as server:
+        yield server
 
 
 pytestmark = pytest.mark.parametrize("shell", SHELLS)
@@ -34,9 +34,7 @@ async def _picture(client: Any, result: Any) -> bytes:
     return await client.download(result.images[0])
 
 
-async def test_a_history_entry_that_comes_late_is_waited_for(
-    shell: Shell, server: DemoServer
-) -> None:
+async def test_run_late_history_entry_is_awaited(shell: Shell, server: DemoServer) -> None:
     server.faults = Faults(history_late_s=1.0)
     async with opened(shell, server.url, timeout=20) as client:
         result = await client.run(graphs.sampled())
@@ -44,16 +42,14 @@ async def test_a_history_entry_that_comes_late_is_waited_for(
 
 
 @pytest.mark.nightly
-async def test_a_history_entry_that_comes_very_late_is_waited_for(
-    shell: Shell, server: DemoServer
-) -> None:
+async def test_run_very_late_history_entry_is_awaited(shell: Shell, server: DemoServer) -> None:
     server.faults = Faults(history_late_s=5.0)
     async with opened(shell, server.url, timeout=30) as client:
         assert (await client.run(graphs.sampled())).images
 
 
 @pytest.mark.nightly
-async def test_a_history_without_the_job_is_told_unless_the_socket_told_all(
+async def test_run_history_without_job_raises_job_lost_without_socket(
     shell: Shell, server: DemoServer
 ) -> None:
     server.faults = Faults(history_evicted=True)
@@ -67,7 +63,7 @@ async def test_a_history_without_the_job_is_told_unless_the_socket_told_all(
 
 
 @pytest.mark.nightly
-async def test_a_server_that_never_says_finished_is_found_out_by_asking(
+async def test_run_without_finish_message_detects_end_by_polling(
     shell: Shell, server: DemoServer
 ) -> None:
     server.faults = Faults(no_finish_message=True)
@@ -75,9 +71,7 @@ async def test_a_server_that_never_says_finished_is_found_out_by_asking(
         assert (await client.run(graphs.sampled())).images
 
 
-async def test_f10_a_dead_worker_does_not_hang_its_clients(
-    shell: Shell, server: DemoServer
-) -> None:
+async def test_f10_run_dead_worker_times_out_with_hint(shell: Shell, server: DemoServer) -> None:
     server.faults = Faults(dead_worker=True)
     async with opened(shell, server.url, timeout=20) as client:
         start = time.monotonic()
@@ -87,7 +81,7 @@ async def test_f10_a_dead_worker_does_not_hang_its_clients(
         assert caught.value.hint
 
 
-async def test_a_node_that_ignores_interrupts_runs_to_its_end_and_that_is_said(
+async def test_cancel_uninterruptible_node_returns_whether_job_was_stopped(
     shell: Shell, server: DemoServer
 ) -> None:
     server.faults = Faults(ignore_interrupts=True)
@@ -100,7 +94,7 @@ async def test_a_node_that_ignores_interrupts_runs_to_its_end_and_that_is_said(
         assert stopped == isinstance(outcome, BaseException), outcome
 
 
-async def test_out_of_memory_has_its_own_error_and_advice(shell: Shell, server: DemoServer) -> None:
+async def test_run_out_of_memory_raises_with_hint(shell: Shell, server: DemoServer) -> None:
     server.faults = Faults(oom_at="KSampler")
     async with opened(shell, server.url, timeout=20) as client:
         with pytest.raises(OutOfMemoryError) as caught:
@@ -111,7 +105,7 @@ async def test_out_of_memory_has_its_own_error_and_advice(shell: Shell, server: 
         assert (await client.run(graphs.sampled())).images
 
 
-async def test_a_node_that_raises_is_named(shell: Shell, server: DemoServer) -> None:
+async def test_run_failed_node_is_named_in_error(shell: Shell, server: DemoServer) -> None:
     server.faults = Faults(error_at="VAEDecode")
     async with opened(shell, server.url, timeout=20) as client:
         with pytest.raises(GenerationFailedError) as caught:
@@ -119,7 +113,9 @@ async def test_a_node_that_raises_is_named(shell: Shell, server: DemoServer) -> 
         assert (caught.value.node_id, caught.value.node_type) == ("5", "VAEDecode")
 
 
-async def test_a_file_that_is_gone_is_told_as_such(shell: Shell, server: DemoServer) -> None:
+async def test_download_deleted_file_raises_output_missing(
+    shell: Shell, server: DemoServer
+) -> None:
     server.faults = Faults(missing_output=True)
     async with opened(shell, server.url, timeout=20) as client:
         result = await client.run(graphs.sampled())
@@ -128,22 +124,20 @@ async def test_a_file_that_is_gone_is_told_as_such(shell: Shell, server: DemoSer
         assert caught.value.hint
 
 
-async def test_an_answer_to_the_post_may_take_longer_than_the_job(
-    shell: Shell, server: DemoServer
-) -> None:
+async def test_run_post_slower_than_job_returns_result(shell: Shell, server: DemoServer) -> None:
     server.faults = Faults(post_delay_s=1.0)
     async with opened(shell, server.url, timeout=20) as client:
         assert (await client.run(graphs.sampled())).images
         assert len(server.engine.queue.snapshot()[1]) == 0
 
 
-async def test_a_node_list_that_takes_its_time_is_awaited(shell: Shell, server: DemoServer) -> None:
+async def test_object_info_slow_server_is_awaited(shell: Shell, server: DemoServer) -> None:
     server.faults = Faults(object_info_delay_s=1.0)
     async with opened(shell, server.url, timeout=0.5) as client:
         assert "KSampler" in await client.object_info()
 
 
-async def test_a_job_survives_a_restart_that_keeps_the_queue(
+async def test_wait_for_completion_restart_keeping_queue_returns_result(
     shell: Shell, server: DemoServer
 ) -> None:
     async with opened(shell, server.url, timeout=30) as client:
@@ -155,7 +149,7 @@ async def test_a_job_survives_a_restart_that_keeps_the_queue(
         assert (await waiting).images
 
 
-async def test_a_job_that_ended_before_a_restart_is_found_in_the_kept_history(
+async def test_wait_for_completion_restart_keeping_history_returns_result(
     shell: Shell, server: DemoServer
 ) -> None:
     async with opened(shell, server.url, timeout=30) as client:
@@ -165,9 +159,7 @@ async def test_a_job_that_ended_before_a_restart_is_found_in_the_kept_history(
         assert (await client.wait_for_completion(prompt_id)).images
 
 
-async def test_a_job_forgotten_in_a_restart_is_lost_and_that_is_said(
-    shell: Shell, server: DemoServer
-) -> None:
+async def test_run_restart_without_queue_raises_job_lost(shell: Shell, server: DemoServer) -> None:
     async with opened(shell, server.url, timeout=30) as client:
         waiting = asyncio.create_task(client.run(graphs.sampled(steps=400)))
         await asyncio.sleep(0.3)

@@ -1,4 +1,4 @@
-"""fault x phase x client: no job is lost, doubled, hung or falsified, and nothing leaks."""
+"""fault x phase x client: no job is lost, duplicated, hung or falsified, and nothing leaks."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Bench]:
-    with bench() as made:
-        yield made
+    with bench() as stage:
+        yield stage
 
 
 def _check(case: Case, stage: Bench) -> Run:
@@ -27,11 +27,11 @@ def _check(case: Case, stage: Bench) -> Run:
 
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
-def test_a_job_survives(case: Case, stage: Bench) -> None:
+def test_run_under_each_fault_has_no_violation(case: Case, stage: Bench) -> None:
     assert _check(case, stage).seconds < 9, "right, but far too late"
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("case", cases(slow=True), ids=lambda case: case.name)
-def test_a_job_survives_a_fault_that_only_time_can_tell(case: Case, stage: Bench) -> None:
+def test_run_under_each_slow_fault_has_no_violation(case: Case, stage: Bench) -> None:
     _check(case, stage)

@@ -1,4 +1,4 @@
-"""The faulty proxy itself: transparent when nothing is armed, and each fault does what it says."""
+"""The faulty proxy: transparent without a fault, and each fault acts as named."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def _proxied() -> AsyncIterator[FaultProxy]:
         yield proxy
 
 
-async def test_without_a_fault_bytes_pass_and_are_on_record() -> None:
+async def test_proxy_without_fault_forwards_and_records_requests() -> None:
     async with _proxied() as proxy, httpx.AsyncClient(base_url=proxy.url) as http:
         answer = await http.post("/prompt", json={"prompt_id": "a", "prompt": {"1": {}}})
         assert answer.json() == {"prompt_id": "a"}
@@ -53,7 +53,7 @@ async def test_without_a_fault_bytes_pass_and_are_on_record() -> None:
         assert proxy.open_connections == 1
 
 
-async def test_a_lost_response_reaches_the_server_once() -> None:
+async def test_lost_response_reaches_server_once() -> None:
     async with _proxied() as proxy, httpx.AsyncClient(base_url=proxy.url) as http:
         proxy.arm(catalogue.lost_response, phase="submit")
         with pytest.raises(httpx.TransportError):
@@ -62,7 +62,7 @@ async def test_a_lost_response_reaches_the_server_once() -> None:
 
 
 @pytest.mark.parametrize("fault", [catalogue.reset_before_body, catalogue.reset_after_body])
-async def test_a_reset_request_never_reaches_the_server(fault: catalogue.Fault) -> None:
+async def test_reset_before_forwarding_never_reaches_server(fault: catalogue.Fault) -> None:
     async with _proxied() as proxy, httpx.AsyncClient(base_url=proxy.url) as http:
         proxy.arm(fault, phase="submit")
         with pytest.raises(httpx.TransportError):
@@ -70,7 +70,7 @@ async def test_a_reset_request_never_reaches_the_server(fault: catalogue.Fault) 
         assert proxy.seen == []
 
 
-async def test_refusing_ends_by_itself_at_the_same_address() -> None:
+async def test_refuse_ends_at_same_address() -> None:
     async with _proxied() as proxy, httpx.AsyncClient(base_url=proxy.url) as http:
         proxy.arm(catalogue.refuse, phase="fetch")
         with pytest.raises(httpx.TransportError):
@@ -81,21 +81,21 @@ async def test_refusing_ends_by_itself_at_the_same_address() -> None:
         assert (await http.get("/view")).status_code == 200
 
 
-async def test_a_truncated_body_is_shorter_than_announced() -> None:
+async def test_truncated_body_is_shorter_than_announced() -> None:
     async with _proxied() as proxy, httpx.AsyncClient(base_url=proxy.url) as http:
         proxy.arm(catalogue.truncated_body, phase="fetch")
         with pytest.raises(httpx.RemoteProtocolError):
             await http.get("/view")
 
 
-async def test_an_answer_that_never_comes_costs_the_whole_patience() -> None:
+async def test_black_hole_exceeds_read_timeout() -> None:
     async with _proxied() as proxy, httpx.AsyncClient(base_url=proxy.url, timeout=0.2) as http:
         proxy.arm(catalogue.black_hole, phase="fetch")
         with pytest.raises(httpx.ReadTimeout):
             await http.get("/view")
 
 
-async def test_a_redirect_names_another_origin() -> None:
+async def test_cross_origin_redirect_names_another_origin() -> None:
     async with _proxied() as proxy, _proxied() as thief, httpx.AsyncClient() as http:
         proxy.thief = thief
         proxy.arm(catalogue.cross_origin_redirect, phase="fetch")
@@ -121,7 +121,7 @@ async def _socket_proxied() -> AsyncIterator[FaultProxy]:
 
 
 async def _receive(proxy: FaultProxy) -> tuple[list[str | bytes], int]:
-    """What comes within a moment, and the close code (0: still open)."""
+    """Return the messages of 0.4 s and the close code (0: still open)."""
     got: list[str | bytes] = []
     async with websockets.connect(proxy.url.replace("http", "ws") + "/ws") as socket:
         try:
@@ -134,7 +134,7 @@ async def _receive(proxy: FaultProxy) -> tuple[list[str | bytes], int]:
             return got, closed.rcvd.code if closed.rcvd else 1006
 
 
-async def test_without_a_fault_messages_pass_in_order() -> None:
+async def test_proxy_without_fault_forwards_messages_in_order() -> None:
     async with _socket_proxied() as proxy:
         got, code = await _receive(proxy)
     assert [json.loads(m)["data"].get("value") for m in got[:-1]] == [None, *range(10)]
@@ -156,14 +156,16 @@ async def test_without_a_fault_messages_pass_in_order() -> None:
         (catalogue.garbage, 24, 0),
     ],
 )
-async def test_a_socket_fault_shows(fault: catalogue.SocketFault, count: int, code: int) -> None:
+async def test_socket_fault_changes_messages_or_close_code(
+    fault: catalogue.SocketFault, count: int, code: int
+) -> None:
     async with _socket_proxied() as proxy:
         proxy.arm_socket(fault)
         got, seen_code = await _receive(proxy)
     assert (len(got), seen_code) == (count, code)
 
 
-def test_requests_are_sorted_into_the_phases_of_a_job() -> None:
+def test_phase_of_maps_requests_to_phases() -> None:
     assert phase_of("POST", "/prompt") == phase_of("POST", "/api/prompt") == "submit"
     assert phase_of("GET", "/history/x") == phase_of("GET", "/api/jobs?limit=1") == "run"
     assert phase_of("GET", "/ws?clientId=x") == "connect"

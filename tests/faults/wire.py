@@ -83,7 +83,7 @@ class Frame:
 
 
 def response(status: int, reason: str, body: bytes, **headers: str) -> Response:
-    """An answer made up here, by "a proxy on the way"."""
+    """A response of the proxy itself, not of the server."""
     fields = [(k.replace("_", "-"), v) for k, v in headers.items()]
     fields.append(("Content-Length", str(len(body))))
     return Response(Head(f"HTTP/1.1 {status} {reason}", tuple(fields)), body)

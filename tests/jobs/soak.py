@@ -1,7 +1,7 @@
 """``python -m tests.jobs.soak [--jobs N] [--owners N]``: a long day with a bad network.
 
 Many owners, a fault between us and the engine every few seconds, thousands of small jobs, some
-cancelled, some followed by nobody. Afterwards: every job has one end, every success has the
+cancelled, some without a follower. Afterwards: every job has one end, every success has the
 engine's bytes and ran once, no task, socket or temporary file is left. Exits with 1 otherwise.
 
 ``python -m tests.web.soak`` is its sister: the whole app, in a process of its own, and its memory.
@@ -78,7 +78,7 @@ async def soak(*, jobs: int, owners: int, seed: int = 0, every_s: float = 2.0) -
             ) as service,
         ):
             weather = asyncio.create_task(bad_weather(proxy, rng, account, every_s))
-            made = await asyncio.gather(
+            submitted = await asyncio.gather(
                 *(
                     _owner(service, f"owner{n}", jobs // owners, random.Random(seed + n), n)
                     for n in range(owners)
@@ -88,11 +88,11 @@ async def soak(*, jobs: int, owners: int, seed: int = 0, every_s: float = 2.0) -
             await asyncio.gather(weather, return_exceptions=True)
             proxy.forget()
             account.seconds = time.monotonic() - began
-            await _settled(service, [job for own in made for job, _ in own])
-            await _judge(service, engine, [pair for own in made for pair in own], account)
+            await _settled(service, [job for own in submitted for job, _ in own])
+            await _judge(service, engine, [pair for own in submitted for pair in own], account)
         await asyncio.sleep(0.5)
-        left = {*asyncio.all_tasks()} - before
-        account.left_behind += [f"task {task.get_name()}" for task in left]
+        remaining = {*asyncio.all_tasks()} - before
+        account.left_behind += [f"task {task.get_name()}" for task in remaining]
         account.left_behind += [str(path) for path in (folder / "incoming").iterdir()]
         if proxy.open_connections:
             account.left_behind.append(f"{proxy.open_connections} connections")
@@ -103,7 +103,7 @@ async def _owner(
     service: JobService, user_id: str, count: int, rng: random.Random, number: int
 ) -> list[tuple[Job, bool]]:
     """One person: submits, follows some, cancels a few; gives the jobs and whether cancelled."""
-    made: list[tuple[Job, bool]] = []
+    submitted: list[tuple[Job, bool]] = []
     for n in range(count):
         while len(await service.active(user_id)) >= WAITING_PER_OWNER // 2:  # noqa: ASYNC110
             await asyncio.sleep(rng.uniform(1.0, 3.0))
@@ -117,8 +117,8 @@ async def _owner(
             await service.cancel(job.id, user_id)
         elif rng.random() < 0.2:
             await _follow_a_while(service, job, rng.randint(1, 4))
-        made.append((job, cancelled))
-    return made
+        submitted.append((job, cancelled))
+    return submitted
 
 
 async def _follow_a_while(service: JobService, job: Job, snapshots: int) -> None:
@@ -181,12 +181,12 @@ async def _settled(service: JobService, jobs: list[Job]) -> None:
 
 
 async def _judge(
-    service: JobService, engine: DemoServer, made: list[tuple[Job, bool]], account: Account
+    service: JobService, engine: DemoServer, submitted: list[tuple[Job, bool]], account: Account
 ) -> None:
-    account.jobs = len(made)
+    account.jobs = len(submitted)
     truth = engine_files(engine)
     runs = Counter(name.rsplit("_", 2)[0] for name in truth)
-    for job, cancelled in made:
+    for job, cancelled in submitted:
         end = await service.snapshot(job.id, job.user_id)
         account.phases[end.phase] += 1
         name = f"made_{job.values['nonce']}"

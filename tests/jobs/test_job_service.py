@@ -341,8 +341,8 @@ async def test_submit_preview_image_becomes_result(service: JobService) -> None:
 
 
 async def test_submit_user_without_uploads_runs_presets_only(service: JobService) -> None:
-    asked = JobRequest(user_id="ann", preset="z_image_turbo", values=NIGHT, uploads=frozenset())
-    assert (await end_of(service, await service.submit(asked))).phase is Phase.SUCCEEDED
+    request = JobRequest(user_id="ann", preset="z_image_turbo", values=NIGHT, uploads=frozenset())
+    assert (await end_of(service, await service.submit(request))).phase is Phase.SUCCEEDED
     with pytest.raises(ValidationError, match="Only presets can be run here"):
         await service.submit(JobRequest(user_id="ann", preset="x", graph={}, uploads=frozenset()))
     values = {"prompt": "bluer", "image": "somebody_elses.png"}

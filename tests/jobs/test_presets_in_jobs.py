@@ -47,10 +47,10 @@ def engine() -> Iterator[DemoServer]:
 async def service(engine: DemoServer, tmp_path: Path) -> AsyncIterator[JobService]:
     async with (
         ComfyWSClient(url=engine.url) as client,
-        open_jobs(client=client, data_dir=tmp_path / "data") as made,
+        open_jobs(client=client, data_dir=tmp_path / "data") as jobs,
     ):
         await client.upload_image(_picture(), filename="given.png", overwrite=True)
-        yield made
+        yield jobs
 
 
 def _picture() -> bytes:

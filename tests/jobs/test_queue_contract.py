@@ -115,7 +115,7 @@ async def test_claim_is_fair_across_restart(open_queue: Opener, tmp_path: Path) 
         await _submit(queue, "ann", "ann")
         await _claim(queue)
     async with open_queue(tmp_path) as queue:
-        await _claim(queue, 0)  # what was left over
+        await _claim(queue, 0)  # resumes the claimed job
         await _submit(queue, "bob")
         assert [job.user_id for job in await _claim(queue)] == ["bob"]
 

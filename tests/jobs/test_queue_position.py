@@ -73,7 +73,7 @@ async def _for_a_while(views):  # type: ignore[no-untyped-def]
             return
 
 
-async def test_submit_replaces_takes_position_of_waiting_job(service: JobService) -> None:
+async def test_submit_with_replaces_takes_position_of_waiting_job(service: JobService) -> None:
     own = await fill(service)
     request = JobRequest(user_id="ann", preset="p", graph=sleepy_graph(nonce=9), replaces=own[3])
     changed = await service.submit(request)
@@ -84,7 +84,7 @@ async def test_submit_replaces_takes_position_of_waiting_job(service: JobService
 
 
 @pytest.mark.parametrize("which", ["running", "another owner's", "none"])
-async def test_submit_replaces_job_not_waiting_raises(service: JobService, which: str) -> None:
+async def test_submit_with_replaces_job_not_waiting_raises(service: JobService, which: str) -> None:
     own = await fill(service)
     user_id = "bob" if which == "another owner's" else "ann"
     old = {"running": own[0], "another owner's": own[3], "none": "none"}[which]

@@ -51,9 +51,9 @@ async def test_repeat_same_key_repeats_job_once(service: JobService) -> None:
     once = await asyncio.gather(*(service.repeat(job.id, "ann", key="k") for _ in range(5)))
     await end_of(service, once[0])
     once.append(await service.repeat(job.id, "ann", key="k"))
-    assert len({made.id for made in once}) == 1
+    assert len({repeated.id for repeated in once}) == 1
     others = [await service.repeat(job.id, "ann", key=key) for key in ("l", None, None)]
-    assert len({job.id, once[0].id, *(made.id for made in others)}) == 5
+    assert len({job.id, once[0].id, *(other.id for other in others)}) == 5
 
 
 async def test_submit_same_key_after_restart_ignores_limit(

@@ -76,9 +76,9 @@ async def test_jobs_are_shared_between_servers(engines: list[DemoServer], tmp_pa
         jobs = [await submit_sleepy(service, nonce=n, seconds=0.3) for n in range(8)]
         ends = [await end_of(service, job) for job in jobs]
     assert {end.phase for end in ends} == {Phase.SUCCEEDED}
-    made = {item.filename: item.path.read_bytes() for end in ends for item in end.items}
+    results = {item.filename: item.path.read_bytes() for end in ends for item in end.items}
     each = [support.engine_files(engine) for engine in engines]
-    assert made == each[0] | each[1]
+    assert results == each[0] | each[1]
     assert len(each[0]) + len(each[1]) == 8
     assert all(each)
 
@@ -95,8 +95,8 @@ async def test_jobs_of_killed_server_finish_on_other_server(
         ends = [await end_of(service, job, within_s=60) for job in jobs]
         assert [(end.phase, end.error) for end in ends] == [(Phase.SUCCEEDED, None)] * 4
         assert len({(await service.job(job.id, "ann")).server for job in jobs}) == 1
-    made = {item.filename: item.path.read_bytes() for end in ends for item in end.items}
-    assert made == support.engine_files(second)
+    results = {item.filename: item.path.read_bytes() for end in ends for item in end.items}
+    assert results == support.engine_files(second)
 
 
 async def test_jobs_submitted_while_server_is_offline_run_on_other_server(
@@ -183,9 +183,9 @@ async def test_job_fetching_from_dead_server_runs_elsewhere_only_on_request(
         for cable in cables:
             cable.arm(catalogue.reset_before_body, phase="fetch", times=catalogue.FOREVER)
         job = await submit_sleepy(service)
-        while (made := await service.job(job.id, "ann")).status is not JobStatus.FETCHING:  # noqa: ASYNC110
+        while (fetching := await service.job(job.id, "ann")).status is not JobStatus.FETCHING:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        at = next(n for n, server in enumerate(service._servers) if server.name == made.server)
+        at = next(n for n, server in enumerate(service._servers) if server.name == fetching.server)
         assert not await service.can_run_elsewhere(job.id, "ann")  # it is online
         for cable in cables:
             cable.forget()
@@ -240,7 +240,7 @@ async def test_job_without_other_server_waits_for_its_own(
     engines: list[DemoServer], tmp_path: Path
 ) -> None:
     async with over(urls(engines), tmp_path) as service:
-        job = await submit_sleepy(service, seconds=8.0)  # not made before its server is gone
+        job = await submit_sleepy(service, seconds=8.0)  # still running when its server is killed
         for engine in engines:
             await asyncio.to_thread(engine.kill)
         gone = await until(service, job, lambda s: s.phase is Phase.RECONNECTING or s.terminal)
@@ -321,8 +321,8 @@ async def test_results_are_fetched_only_from_the_server_that_ran_the_job(
         assert (await end_of(service, other)).phase is Phase.SUCCEEDED
     async with over([first.url], tmp_path / "mine") as service:
         job = await submit_sleepy(service, nonce=1)
-        (made,) = (await end_of(service, job)).items
-        content = made.path.read_bytes()
+        (item,) = (await end_of(service, job)).items
+        content = item.path.read_bytes()
         await service._store._database.run(stranded, job.id)
     for _ in range(2):
         async with over([second.url], tmp_path / "mine") as service:

@@ -15,23 +15,23 @@ from tests.shells import SHELLS, opened
 
 @pytest.fixture
 def url() -> str:
-    if not (found := os.environ.get("COMFYUI_URL")):
+    if not (url := os.environ.get("COMFYUI_URL")):
         pytest.skip("needs a real ComfyUI at COMFYUI_URL")
-    return found
+    return url
 
 
 @pytest.fixture(params=SHELLS)
 async def client(request: pytest.FixtureRequest, url: str) -> AsyncIterator[Any]:
     """Both clients in turn, with awaitable methods."""
-    async with opened(request.param, url, timeout=60) as made:
-        yield made
+    async with opened(request.param, url, timeout=60) as client:
+        yield client
 
 
 @pytest.fixture
 async def other(url: str) -> AsyncIterator[ComfyWSClient]:
-    """Somebody else at the same server."""
-    async with ComfyWSClient(url=url, timeout=60) as made:
-        yield made
+    """Another client of the same server."""
+    async with ComfyWSClient(url=url, timeout=60) as client:
+        yield client
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ class OwnServer:
         raise AssertionError("COMFYUI_START does not answer")
 
     def kill(self) -> None:
-        """As a crash does: SIGKILL, no goodbye."""
+        """Kill the server with SIGKILL, as a crash would."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()

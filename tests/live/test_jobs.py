@@ -1,4 +1,4 @@
-"""Jobs on a real ComfyUI: what they give, how they end, and what is told on the way."""
+"""Jobs on a real ComfyUI: results, errors, progress and cancellation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests import graphs
 pytestmark = pytest.mark.live
 
 
-async def test_an_instant_job_gives_its_picture(client: Any) -> None:
+async def test_run_instant_job_returns_image(client: Any) -> None:
     result = await client.run(graphs.instant(color=0x123456, prefix=f"live-{uuid4().hex}"))
     (file,) = result.images
     assert (file.type, file.kind, file.node) == ("output", "image", "2")
@@ -33,7 +33,7 @@ async def test_an_instant_job_gives_its_picture(client: Any) -> None:
         assert picture.convert("RGB").getpixel((0, 0)) == (0x12, 0x34, 0x56)
 
 
-async def test_a_cached_rerun_gives_the_same_file_and_says_so(client: Any) -> None:
+async def test_run_cached_job_returns_same_file_and_cached_flag(client: Any) -> None:
     graph = graphs.instant()
     first, again = await client.run(graph), await client.run(graph)
     assert not first.cached
@@ -41,7 +41,7 @@ async def test_a_cached_rerun_gives_the_same_file_and_says_so(client: Any) -> No
     assert [f.filename for f in again.files] == [f.filename for f in first.files]
 
 
-async def test_a_changed_value_gives_another_file(client: Any) -> None:
+async def test_run_changed_value_returns_another_file(client: Any) -> None:
     graph = graphs.instant()
     first = await client.run(graph)
     graph["1"]["inputs"]["color"] ^= 1
@@ -50,14 +50,14 @@ async def test_a_changed_value_gives_another_file(client: Any) -> None:
     assert changed.files[0].filename != first.files[0].filename
 
 
-async def test_a_batch_gives_all_its_pictures_in_order(client: Any) -> None:
+async def test_run_batch_size_returns_images_in_order(client: Any) -> None:
     result = await client.run(graphs.instant(batch=3))
     names = [f.filename for f in result.images]
     assert len(names) == 3
     assert names == sorted(names)
 
 
-async def test_progress_rises_to_the_end(client: Any) -> None:
+async def test_run_progress_rises_to_100(client: Any) -> None:
     seen: list[Any] = []
     result = await client.run(graphs.slow(links=6), on_progress=seen.append)
     assert result.images
@@ -67,14 +67,14 @@ async def test_progress_rises_to_the_end(client: Any) -> None:
     assert str(seen[-1].phase) == "succeeded"
 
 
-async def test_the_socket_names_each_node_as_it_runs(other: ComfyWSClient) -> None:
+async def test_run_progress_names_each_running_node(other: ComfyWSClient) -> None:
     seen: list[Any] = []
     await other.run(graphs.slow(links=4), on_progress=seen.append)
     assert {f"blur{i}" for i in range(4)} <= {p.node for p in seen}
 
 
 async def _running(client: Any, links: int) -> tuple[str, asyncio.Task[Any]]:
-    """A slow job that the server has begun, and what waits for its result."""
+    """Start a slow job; return its id and the task that waits for its result."""
     started = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -88,16 +88,14 @@ async def _running(client: Any, links: int) -> tuple[str, asyncio.Task[Any]]:
     return prompt_id, waiting
 
 
-async def test_a_running_job_can_be_cancelled(client: Any) -> None:
+async def test_cancel_running_job_stops_it(client: Any) -> None:
     prompt_id, waiting = await _running(client, links=80)
     assert await client.cancel(prompt_id)
     with pytest.raises(GenerationCancelledError):
         await waiting
 
 
-async def test_a_pending_job_can_be_cancelled_and_the_running_one_goes_on(
-    client: Any, other: ComfyWSClient
-) -> None:
+async def test_cancel_pending_job_leaves_running_job(client: Any, other: ComfyWSClient) -> None:
     _, running = await _running(other, links=8)
     prompt_id = await client.queue_prompt(graphs.instant())
     assert await client.cancel(prompt_id)
@@ -106,20 +104,18 @@ async def test_a_pending_job_can_be_cancelled_and_the_running_one_goes_on(
     assert (await running).images
 
 
-async def test_a_finished_job_cannot_be_cancelled_any_more(client: Any) -> None:
+async def test_cancel_finished_job_returns_false(client: Any) -> None:
     result = await client.run(graphs.instant())
     assert not await client.cancel(result.prompt_id)
 
 
-async def test_interrupting_one_client_s_job_leaves_the_other_s_alone(
-    client: Any, other: ComfyWSClient
-) -> None:
+async def test_interrupt_unknown_job_leaves_running_job(client: Any, other: ComfyWSClient) -> None:
     _, running = await _running(other, links=8)
     await client.interrupt(str(uuid4()))
     assert (await running).images
 
 
-async def test_a_failing_node_is_named_with_its_own_words(client: Any) -> None:
+async def test_run_failed_node_is_named_with_traceback(client: Any) -> None:
     name = await client.upload_image(b"this is no picture", filename=f"{uuid4().hex}.png")
     graph = {
         "load": graphs.node("LoadImage", image=str(name)),
@@ -133,14 +129,14 @@ async def test_a_failing_node_is_named_with_its_own_words(client: Any) -> None:
     assert error.hint
 
 
-async def test_an_unknown_node_is_refused_by_name(client: Any) -> None:
+async def test_run_unknown_node_raises_missing_nodes(client: Any) -> None:
     graph = graphs.instant() | {"9": graphs.node("NoSuchNode", images=["1", 0])}
     with pytest.raises(MissingNodesError) as caught:
         await client.run(graph)
     assert "NoSuchNode" in caught.value.class_types
 
 
-async def test_a_graph_that_would_run_only_in_part_is_an_error_unless_allowed(client: Any) -> None:
+async def test_queue_prompt_partly_valid_graph_raises_unless_not_strict(client: Any) -> None:
     graph = graphs.instant()
     graph["3"] = graphs.node("SaveImage", filename_prefix="t")  # its picture is missing
     before = await client.queue()
@@ -152,7 +148,7 @@ async def test_a_graph_that_would_run_only_in_part_is_an_error_unless_allowed(cl
     assert len((await client.wait_for_completion(prompt_id)).images) == 1
 
 
-async def test_a_value_out_of_range_is_told_with_its_input(client: Any) -> None:
+async def test_queue_prompt_value_out_of_range_names_input(client: Any) -> None:
     graph = graphs.instant()
     graph["1"]["inputs"]["width"] = -5
     with pytest.raises(InvalidWorkflowError) as caught:
@@ -161,7 +157,7 @@ async def test_a_value_out_of_range_is_told_with_its_input(client: Any) -> None:
     assert (problem.kind, problem.input) == ("value_smaller_than_min", "width")
 
 
-async def test_an_uploaded_picture_comes_back_through_load_and_save(client: Any) -> None:
+async def test_upload_image_loaded_and_saved_has_same_pixels(client: Any) -> None:
     picture = Image.effect_noise((48, 32), 90).convert("RGB")
     data = io.BytesIO()
     picture.save(data, "PNG")
@@ -175,7 +171,7 @@ async def test_an_uploaded_picture_comes_back_through_load_and_save(client: Any)
         assert back.convert("RGB").tobytes() == picture.tobytes()
 
 
-async def test_the_file_carries_the_graph_and_what_was_sent_with_it(client: Any) -> None:
+async def test_queue_prompt_extra_data_and_graph_are_in_file_metadata(client: Any) -> None:
     graph = graphs.instant()
     extra = {"extra_pnginfo": {"workflow": {"nodes": [], "note": "für später"}}}
     prompt_id = await client.queue_prompt(graph, extra_data=extra)
@@ -185,7 +181,9 @@ async def test_the_file_carries_the_graph_and_what_was_sent_with_it(client: Any)
     assert metadata.workflow == extra["extra_pnginfo"]["workflow"]
 
 
-async def test_two_clients_see_their_own_jobs_only(client: Any, other: ComfyWSClient) -> None:
+async def test_run_two_clients_see_progress_of_own_job_only(
+    client: Any, other: ComfyWSClient
+) -> None:
     mine: list[Any] = []
     theirs: list[Any] = []
     results = await asyncio.gather(
@@ -197,7 +195,7 @@ async def test_two_clients_see_their_own_jobs_only(client: Any, other: ComfyWSCl
     assert results[0].files[0].filename != results[1].files[0].filename
 
 
-async def test_a_job_queued_by_somebody_else_can_be_followed(
+async def test_wait_for_completion_of_job_of_another_client_returns_result(
     client: Any, other: ComfyWSClient
 ) -> None:
     prompt_id = await other.queue_prompt(graphs.slow(links=3))
@@ -206,13 +204,13 @@ async def test_a_job_queued_by_somebody_else_can_be_followed(
     assert (await other.wait_for_completion(prompt_id)).files == result.files
 
 
-async def test_many_jobs_at_once_all_come_back(other: ComfyWSClient) -> None:
+async def test_run_many_jobs_at_once_all_return(other: ComfyWSClient) -> None:
     results = await asyncio.gather(*(other.run(graphs.instant()) for _ in range(60)))
     names = {result.images[0].filename for result in results}
     assert len(names) == 60
 
 
-async def test_a_batch_of_workflows_keeps_its_order(client: Any) -> None:
+async def test_run_batch_keeps_order(client: Any) -> None:
     colors = [0x110000, 0x220000, 0x330000, 0x440000]
     prefix = uuid4().hex
     results = await client.run_batch([graphs.instant(color=c, prefix=prefix) for c in colors])
@@ -221,7 +219,7 @@ async def test_a_batch_of_workflows_keeps_its_order(client: Any) -> None:
             assert picture.convert("RGB").getpixel((0, 0)) == (color >> 16, 0, 0)
 
 
-async def test_a_job_put_in_front_runs_before_those_that_wait(
+async def test_queue_prompt_front_goes_before_waiting_jobs(
     client: Any, other: ComfyWSClient
 ) -> None:
     await other.queue_prompt(graphs.slow(links=6))
@@ -231,13 +229,13 @@ async def test_a_job_put_in_front_runs_before_those_that_wait(
     await asyncio.gather(client.wait_for_completion(first), client.wait_for_completion(late))
 
 
-async def test_a_stream_ends_with_the_result(other: ComfyWSClient) -> None:
+async def test_stream_ends_with_result(other: ComfyWSClient) -> None:
     events = [event async for event in other.stream(graphs.slow(links=3))]
     assert events[-1].images
     assert any(isinstance(event, OutputFile) for event in events[:-1])
 
 
-async def test_a_result_is_saved_byte_for_byte(client: Any, tmp_path: Any) -> None:
+async def test_result_save_writes_server_bytes(client: Any, tmp_path: Any) -> None:
     result = await client.run(graphs.instant(batch=2))
     saved = await asyncio.to_thread(result.save, tmp_path)
     paths = await saved if asyncio.iscoroutine(saved) else saved

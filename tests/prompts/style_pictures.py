@@ -204,7 +204,7 @@ FINISHES: dict[str, tuple[str, Finish]] = {
 
 
 def main() -> None:
-    """Paint each style's picture anew."""
+    """Draw the image of each style again."""
     server = DemoServer(speed="instant")
     with server.in_thread(), ComfyClient(url=server.url) as client:
         for name in shipped_styles():

@@ -77,12 +77,12 @@ SHOWN = [
 def rows(prompts: list[str]) -> list[tuple[str, str, str, str]]:
     """Prompt, family, style and draft."""
     styles = cycle(list_styles())
-    found = []
+    drafts = []
     for prompt in prompts:
         for style, (name, options) in zip(styles, FAMILIES, strict=False):
             draft = enhance_prompt(prompt, **options, style=style, model="rules")
-            found.append((prompt, name, style, draft.enhanced))
-    return found
+            drafts.append((prompt, name, style, draft.enhanced))
+    return drafts
 
 
 def table(prompts: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""A job store in memory: the second implementation that the contract tests run against."""
+"""An in-memory job store: the second implementation under the contract tests."""
 
 from __future__ import annotations
 

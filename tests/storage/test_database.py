@@ -19,7 +19,7 @@ from comfy_ui.storage.database_schema import VERSION
 from tests.jobs import support
 
 
-async def test_what_was_written_is_there_after_reopening(tmp_path: Path) -> None:
+async def test_database_reopened_has_written_rows(tmp_path: Path) -> None:
     job = support.a_job(prompt="a fox")
     first = Database(tmp_path)
     await first.open()
@@ -31,29 +31,29 @@ async def test_what_was_written_is_there_after_reopening(tmp_path: Path) -> None
     await second.close()
 
 
-async def test_a_second_process_on_the_same_folder_is_refused_and_the_first_unharmed(
+async def test_database_open_in_second_process_raises_and_first_continues(
     tmp_path: Path,
 ) -> None:
     first, second = Database(tmp_path), Database(tmp_path)
     await first.open()
-    with pytest.raises(StorageError, match="Another comfy-ui") as told:
+    with pytest.raises(StorageError, match="Another comfy-ui") as caught:
         await second.open()
-    assert "--data-dir" in told.value.hint
+    assert "--data-dir" in caught.value.hint
     await first.run(jobs_table.insert, support.a_job())
     await first.close()
     await second.close()
 
 
-async def test_a_folder_that_cannot_be_made_is_an_error_with_a_hint(tmp_path: Path) -> None:
+async def test_database_open_unusable_folder_raises_with_hint(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     database = Database(tmp_path / "file" / "data")
-    with pytest.raises(StorageError, match="cannot be used") as told:
+    with pytest.raises(StorageError, match="cannot be used") as caught:
         await database.open()
-    assert told.value.hint
+    assert caught.value.hint
     await database.close()
 
 
-async def test_a_file_that_is_no_database_is_moved_aside(tmp_path: Path) -> None:
+async def test_database_open_invalid_file_moves_it_aside(tmp_path: Path) -> None:
     (tmp_path / "comfy_ui.db").write_bytes(b"not a database" * 1000)
     database = Database(tmp_path)
     await database.open()
@@ -62,7 +62,7 @@ async def test_a_file_that_is_no_database_is_moved_aside(tmp_path: Path) -> None
     await database.close()
 
 
-async def test_a_call_that_fails_changes_nothing(tmp_path: Path) -> None:
+async def test_database_run_failing_call_is_rolled_back(tmp_path: Path) -> None:
     database = Database(tmp_path)
     await database.open()
     job = support.a_job()
@@ -85,7 +85,7 @@ async def test_a_call_that_fails_changes_nothing(tmp_path: Path) -> None:
         ("PRAGMA user_version = -1", "not written by a release"),
     ],
 )
-async def test_database_of_another_version_is_refused_and_left_unchanged(
+async def test_database_open_of_another_version_raises_and_changes_nothing(
     tmp_path: Path, script: str, message: str
 ) -> None:
     job = support.a_job()
@@ -105,7 +105,7 @@ async def test_database_of_another_version_is_refused_and_left_unchanged(
     assert not [name for name in os.listdir(tmp_path) if ".broken-" in name]  # noqa: PTH208 -- async test
 
 
-async def test_database_of_another_program_is_refused_and_left_unchanged(tmp_path: Path) -> None:
+async def test_database_open_of_another_program_raises_and_changes_nothing(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "comfy_ui.db")) as other:
         other.execute("CREATE TABLE theirs (x)")
     with pytest.raises(StorageError, match="not written by a release"):
@@ -115,7 +115,7 @@ async def test_database_of_another_program_is_refused_and_left_unchanged(tmp_pat
     assert names == ["theirs"]
 
 
-async def test_schema_that_cannot_be_created_leaves_no_tables(
+async def test_database_open_failed_schema_leaves_no_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -133,7 +133,7 @@ async def test_schema_that_cannot_be_created_leaves_no_tables(
 
 
 @pytest.mark.parametrize("fields", [{"prompt": "broken \ud800"}, {"work": 10**400}])
-async def test_a_value_that_no_row_can_hold_is_refused_and_the_database_goes_on(
+async def test_database_run_unstorable_value_raises_and_continues(
     tmp_path: Path, fields: dict[str, Any]
 ) -> None:
     database = Database(tmp_path)
@@ -146,7 +146,7 @@ async def test_a_value_that_no_row_can_hold_is_refused_and_the_database_goes_on(
     await database.close()
 
 
-async def test_what_is_asked_of_a_closed_database_is_an_error_of_ours(tmp_path: Path) -> None:
+async def test_database_run_after_close_raises_storage_error(tmp_path: Path) -> None:
     database = Database(tmp_path)
     await database.open()
     closing = asyncio.ensure_future(database.close())
@@ -158,7 +158,7 @@ async def test_what_is_asked_of_a_closed_database_is_an_error_of_ours(tmp_path: 
         await database.run(jobs_table.recent, "ann", 1)
 
 
-async def test_closing_leaves_no_thread(tmp_path: Path) -> None:
+async def test_database_close_leaves_no_thread(tmp_path: Path) -> None:
     database = Database(tmp_path)
     await database.open()
     await database.close()
@@ -166,7 +166,7 @@ async def test_closing_leaves_no_thread(tmp_path: Path) -> None:
     assert not [t for t in threading.enumerate() if t.name.startswith("comfy-ui")]
 
 
-async def test_database_open_with_an_older_file_warns_and_keeps_it(
+async def test_database_open_beside_older_file_warns_and_keeps_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "studio.db").write_bytes(b"older")

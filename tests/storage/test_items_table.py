@@ -1,4 +1,4 @@
-"""Results are found by owner, page, kind, preset, star, date and word, and quickly so."""
+"""The table of results: pages, filters and text search, and their speed."""
 
 from __future__ import annotations
 
@@ -60,27 +60,27 @@ def _add(
 
 
 def _ids(connection: sqlite3.Connection, **query: Any) -> list[int]:
-    found = items_table.page(connection, ItemQuery(**{"user_id": "ann"} | query), Path())
-    return [item.id for item in found]
+    items = items_table.page(connection, ItemQuery(**{"user_id": "ann"} | query), Path())
+    return [item.id for item in items]
 
 
-def test_pages_go_from_the_newest_on_and_meet_every_result_once(
+def test_page_before_cursor_returns_every_result_once_newest_first(
     connection: sqlite3.Connection,
 ) -> None:
-    made = [id_ for n in range(23) for id_ in _add(connection, _file(f"s{n}"))]
+    ids = [id_ for n in range(23) for id_ in _add(connection, _file(f"s{n}"))]
     seen: list[int] = []
     while page := _ids(connection, limit=5, before=seen[-1] if seen else None):
         seen += page
-    assert seen == made[::-1]
+    assert seen == ids[::-1]
 
 
-def test_no_page_is_without_bounds(connection: sqlite3.Connection) -> None:
+def test_page_limit_is_bounded(connection: sqlite3.Connection) -> None:
     _add(connection, *(_file(f"s{n}") for n in range(items_table.MAX_PAGE + 1)))
     assert len(_ids(connection, limit=10**6)) == items_table.MAX_PAGE
     assert _ids(connection, limit=-1) == []
 
 
-def test_a_result_that_arrives_twice_is_there_once(connection: sqlite3.Connection) -> None:
+def test_insert_same_source_twice_keeps_one_row(connection: sqlite3.Connection) -> None:
     job = support.a_job()
     jobs_table.insert(connection, job)
     for _ in range(2):
@@ -89,7 +89,7 @@ def test_a_result_that_arrives_twice_is_there_once(connection: sqlite3.Connectio
     assert len(_ids(connection)) == 2
 
 
-def test_filters_work_alone_and_together(connection: sqlite3.Connection) -> None:
+def test_page_filters_work_alone_and_together(connection: sqlite3.Connection) -> None:
     (fox,) = _add(connection, _file(), prompt="a red fox", now=10.0)
     (clip,) = _add(connection, _file(kind="video"), prompt="a red car", preset="wan", now=20.0)
     assert items_table.star(connection, clip, "ann", starred=True)
@@ -122,16 +122,16 @@ def test_filters_work_alone_and_together(connection: sqlite3.Connection) -> None
         "NOT fox",
     ],
 )
-def test_text_is_found_in_any_case_order_and_script_and_is_never_an_operator(
+def test_page_text_search_matches_any_case_order_and_script(
     connection: sqlite3.Connection, text: str
 ) -> None:
     prompt = 'A Red Fox, über den Bach; 赤い狐 "fox fox%'
-    (made,) = _add(connection, _file(), prompt=prompt)
+    (item_id,) = _add(connection, _file(), prompt=prompt)
     expected = all(word in f"{prompt}\np\na.png".casefold() for word in text.casefold().split())
-    assert _ids(connection, text=text) == ([made] if expected else [])
+    assert _ids(connection, text=text) == ([item_id] if expected else [])
 
 
-def test_nobody_sees_or_changes_what_is_somebody_elses(connection: sqlite3.Connection) -> None:
+def test_items_of_another_user_are_hidden_and_unchanged(connection: sqlite3.Connection) -> None:
     (mine,) = _add(connection, _file(), prompt="secret words")
     assert _ids(connection, user_id="bob") == []
     assert _ids(connection, user_id="bob", text="secret") == []
@@ -141,7 +141,7 @@ def test_nobody_sees_or_changes_what_is_somebody_elses(connection: sqlite3.Conne
     assert _ids(connection) == [mine]
 
 
-def test_a_deleted_result_is_gone_until_it_is_restored(connection: sqlite3.Connection) -> None:
+def test_set_deleted_hides_result_until_restored(connection: sqlite3.Connection) -> None:
     one, two = _add(connection, _file("1"), _file("2"), prompt="fox")
     assert items_table.set_deleted(connection, [one, 999], "ann", 5.0) == [one]
     assert _ids(connection) == _ids(connection, text="fox") == [two]
@@ -149,7 +149,7 @@ def test_a_deleted_result_is_gone_until_it_is_restored(connection: sqlite3.Conne
     assert _ids(connection) == [two, one]
 
 
-def test_purging_forgets_what_was_deleted_long_ago_and_spares_shared_files(
+def test_purge_removes_long_deleted_results_and_keeps_shared_files(
     connection: sqlite3.Connection,
 ) -> None:
     shared = _file("1", path="files/aa/shared.png")
@@ -214,24 +214,24 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection
     ],
     ids=str,
 )
-def test_a_page_among_100_000_results_uses_an_index_and_takes_under_50_ms(
+def test_page_among_100_000_results_uses_index_and_takes_under_50_ms(
     big: sqlite3.Connection, query: dict[str, Any]
 ) -> None:
-    asked = ItemQuery(**{"user_id": "ann"} | query)
-    statement, parameters = asked.sql()
+    item_query = ItemQuery(**{"user_id": "ann"} | query)
+    statement, parameters = item_query.sql()
     plan = [r["detail"] for r in big.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
     assert any("items_page" in step or "VIRTUAL TABLE INDEX" in step for step in plan), plan
     assert not any("TEMP B-TREE" in step for step in plan), plan
     took = []
     for _ in range(5):
         began = time.process_time()
-        items_table.page(big, asked, Path())
+        items_table.page(big, item_query, Path())
         took.append(time.process_time() - began)
     assert statistics.median(took) < 0.050, took
 
 
 @pytest.mark.slow
-def test_the_presets_of_100_000_results_are_listed_from_the_index_in_under_50_ms(
+def test_presets_of_100_000_results_use_index_and_take_under_50_ms(
     big: sqlite3.Connection,
 ) -> None:
     took = []

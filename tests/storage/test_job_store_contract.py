@@ -78,7 +78,7 @@ def a_grid(*jobs: str) -> Grid:
     )
 
 
-async def test_get_returns_an_added_job_to_its_user_only(store: JobStore) -> None:
+async def test_get_added_job_is_returned_to_its_user_only(store: JobStore) -> None:
     job = await store.add(a_job(seed=2**64 - 1, rank=3.0))
     assert await store.get(job.id, "ann") == job
     assert await store.get(job.id, "bob") is None
@@ -87,7 +87,7 @@ async def test_get_returns_an_added_job_to_its_user_only(store: JobStore) -> Non
     assert await store.get("unknown", "ann") is None
 
 
-async def test_add_estimates_the_cost_from_finished_jobs_of_the_preset(store: JobStore) -> None:
+async def test_add_estimates_cost_from_finished_jobs_of_preset(store: JobStore) -> None:
     first = await store.add(a_job(work=4.0))
     assert first.cost_s == 4.0
     await store.finish(replace(ended(first), started_at=60.0), [])
@@ -95,14 +95,14 @@ async def test_add_estimates_the_cost_from_finished_jobs_of_the_preset(store: Jo
     assert (await store.add(a_job(preset="other", work=2.0))).cost_s == 2.0
 
 
-async def test_add_deletes_the_job_that_it_replaces(store: JobStore) -> None:
+async def test_add_with_replaces_deletes_old_job(store: JobStore) -> None:
     old = await store.add(a_job())
     new = await store.add(a_job(), replaces=old.id)
     assert await store.get(old.id, "ann") is None
     assert await store.unfinished() == [new]
 
 
-async def test_save_keeps_every_field_of_a_running_job(store: JobStore) -> None:
+async def test_save_running_job_keeps_every_field(store: JobStore) -> None:
     job = replace(
         await store.add(a_job()),
         status=JobStatus.FETCHING,
@@ -134,7 +134,7 @@ async def test_recent_returns_finished_jobs_newest_first(store: JobStore) -> Non
     assert [job.id for job in await store.recent("ann", 2)] == ["job3", "job2"]
 
 
-async def test_save_claims_keeps_the_tags_of_the_fair_queue(store: JobStore) -> None:
+async def test_save_claims_keeps_fair_queue_tags(store: JobStore) -> None:
     assert await store.fair_queue_tags() == (0.0, {})
     ann, bob = await store.add(a_job("ann")), await store.add(a_job("bob"))
     claims = [(replace(ann, status=JobStatus.CLAIMED, prompt_id="p"), (4.0, 9.0))]
@@ -143,16 +143,14 @@ async def test_save_claims_keeps_the_tags_of_the_fair_queue(store: JobStore) -> 
     assert await store.get(ann.id, "ann") == claims[0][0]
 
 
-async def test_save_ranks_changes_the_order_only(store: JobStore) -> None:
+async def test_save_ranks_changes_order_only(store: JobStore) -> None:
     first, second = await store.add(a_job()), await store.add(a_job())
     await store.save_ranks({first.id: 2.0, second.id: 1.0})
     assert await store.get(first.id, "ann") == replace(first, rank=2.0)
     assert await store.get(second.id, "ann") == replace(second, rank=1.0)
 
 
-async def test_finish_stores_the_files_with_the_job_and_each_file_once(
-    store: JobStore, tmp_path: Path
-) -> None:
+async def test_finish_stores_each_file_once_with_job(store: JobStore, tmp_path: Path) -> None:
     job = ended(await store.add(a_job(prompt="a fox")))
     items = await store.finish(job, [file("a"), file("b")])
     assert [(i.filename, i.path) for i in items] == [
@@ -166,7 +164,7 @@ async def test_finish_stores_the_files_with_the_job_and_each_file_once(
     assert await store.get_with_items(job.id, "ann") == (job, items)
 
 
-async def test_save_moved_names_the_copy_until_it_is_deleted(store: JobStore) -> None:
+async def test_save_moved_lists_copy_until_delete_copy(store: JobStore) -> None:
     job = replace(await store.add(a_job()), rank=-1.0)
     lost = replace(await store.add(a_job()), rank=-2.0)
     await store.save_moved(job, server="gpu", prompt_id="p", there=True)
@@ -181,7 +179,7 @@ async def test_save_moved_names_the_copy_until_it_is_deleted(store: JobStore) ->
     assert await store.left_servers() == []
 
 
-async def test_add_imported_stores_each_file_of_a_user_once(store: JobStore) -> None:
+async def test_add_imported_same_file_is_stored_once_per_user(store: JobStore) -> None:
     imported = replace(a_job(id="imported", created_at=7.0), status=JobStatus.SUCCEEDED)
     assert await store.add_imported(imported, file())
     assert not await store.add_imported(imported, file())
@@ -193,7 +191,7 @@ async def test_add_imported_stores_each_file_of_a_user_once(store: JobStore) -> 
     assert await store.recent("ann", 9) == []
 
 
-async def test_delete_empty_keeps_results_texts_copies_and_the_newest(store: JobStore) -> None:
+async def test_delete_empty_keeps_results_texts_copies_and_newest_jobs(store: JobStore) -> None:
     for n in range(5):
         job = await store.add(a_job(id=f"empty{n}"))
         await store.finish(ended(job, at=float(n + 1), status=JobStatus.CANCELLED), [])
@@ -231,7 +229,7 @@ async def test_grid_is_unfinished_until_its_sheet_is_stored(store: JobStore) -> 
     assert [i.filename for i in stored[1]] == ["sheet.png"]
 
 
-async def test_deleted_grid_is_gone(store: JobStore) -> None:
+async def test_delete_grid_removes_grid(store: JobStore) -> None:
     await store.add_grid(a_grid("a", "b"))
     await store.delete_grid("grid")
     assert await store.grid("grid", "ann") is None

@@ -1,4 +1,4 @@
-"""The table of jobs does not grow without end, and keeps what anybody has something of."""
+"""The table of jobs: bounded in size, without deleting jobs that are needed."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def over(connection: sqlite3.Connection, id_: str, at: float, **fields: Any) -> 
     return job
 
 
-def known(connection: sqlite3.Connection) -> set[str]:
+def job_ids(connection: sqlite3.Connection) -> set[str]:
     return {row["id"] for row in connection.execute("SELECT id FROM jobs")}
 
 
-def test_of_jobs_that_left_nothing_the_owners_newest_are_remembered(
+def test_delete_empty_keeps_newest_jobs_of_user(
     connection: sqlite3.Connection,
 ) -> None:
     statuses = [JobStatus.CANCELLED, JobStatus.FAILED, JobStatus.LOST, JobStatus.SUCCEEDED]
@@ -62,11 +62,13 @@ def test_of_jobs_that_left_nothing_the_owners_newest_are_remembered(
     over(connection, "b", 0.0, user_id="bob")
     assert jobs_table.user_ids(connection) == ["ann", "bob"]
     assert jobs_table.delete_empty(connection, "ann", keep=3) == 5
-    assert known(connection) == {"a5", "a6", "a7", "b"}
+    assert job_ids(connection) == {"a5", "a6", "a7", "b"}
     assert jobs_table.delete_empty(connection, "ann", keep=3) == 0
 
 
-def test_no_job_is_forgotten_that_has_something_or_may_have(connection: sqlite3.Connection) -> None:
+def test_delete_empty_keeps_jobs_with_results_or_still_active(
+    connection: sqlite3.Connection,
+) -> None:
     kept = over(connection, "kept", 1.0, status=JobStatus.SUCCEEDED)
     hidden = over(connection, "hidden", 2.0, status=JobStatus.FAILED)
     for job in (kept, hidden):
@@ -81,15 +83,15 @@ def test_no_job_is_forgotten_that_has_something_or_may_have(connection: sqlite3.
     jobs_table.insert(connection, waiting)
     running = a_job(id="running", status=JobStatus.SENT)
     jobs_table.insert(connection, running)
-    before = known(connection)
+    before = job_ids(connection)
     assert jobs_table.delete_empty(connection, "ann", keep=0) == 0
-    assert known(connection) == before
+    assert job_ids(connection) == before
     items_table.purge(connection, 10.0)
     assert jobs_table.delete_empty(connection, "ann", keep=0) == 1
-    assert known(connection) == before - {"hidden"}
+    assert job_ids(connection) == before - {"hidden"}
 
 
-def test_the_fair_queue_goes_on_as_if_nothing_had_been_forgotten(
+def test_delete_empty_keeps_fair_queue_tags(
     connection: sqlite3.Connection,
 ) -> None:
     tags = {"a": (0.0, 5.0), "b": (5.0, 9.0), "c": (6.0, 30.0), "d": (7.0, 8.0), "e": (7.5, 7.6)}
@@ -101,7 +103,7 @@ def test_the_fair_queue_goes_on_as_if_nothing_had_been_forgotten(
     assert jobs_table.fair_queue_tags(connection) == before
 
 
-async def test_only_who_has_a_limit_is_forgotten_anything(tmp_path: Path) -> None:
+async def test_run_purge_deletes_empty_jobs_of_limited_users_only(tmp_path: Path) -> None:
     def limit(user_id: str) -> int | None:
         return None if user_id == "ann" else 10**9
 
@@ -116,13 +118,13 @@ async def test_only_who_has_a_limit_is_forgotten_anything(tmp_path: Path) -> Non
                 await database.run(over, f"{user_id}{n}", float(n), user_id=user_id)
         purging = asyncio.create_task(library.run_purge())
         async with asyncio.timeout(10):
-            while len(await database.run(known)) > 2 * KEPT_EMPTY_JOBS + 3:  # noqa: ASYNC110
+            while len(await database.run(job_ids)) > 2 * KEPT_EMPTY_JOBS + 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         purging.cancel()
         await asyncio.gather(purging, return_exceptions=True)
-        left = await database.run(known)
+        remaining = await database.run(job_ids)
         await library.aclose()
     finally:
         await database.close()
-    assert {f"ann{n}" for n in range(KEPT_EMPTY_JOBS + 3)} < left
-    assert "bob2" not in left
+    assert {f"ann{n}" for n in range(KEPT_EMPTY_JOBS + 3)} < remaining
+    assert "bob2" not in remaining

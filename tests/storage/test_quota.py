@@ -1,4 +1,4 @@
-"""Who keeps as much as they may gets a sentence before queueing, and nothing is deleted."""
+"""Storage quotas: a full quota rejects new jobs, and only deleted results make room."""
 
 # ruff: noqa: ASYNC110 -- tests may poll
 
@@ -26,7 +26,7 @@ from comfy_ui.web.server_connection import storage_limit
 from tests.jobs.support import a_job, end_of, submit_sleepy
 
 
-async def test_the_limit_is_told_before_queueing_and_deleting_makes_room(
+async def test_quota_exceeded_rejects_job_and_deleting_makes_room(
     client: ComfyWSClient, tmp_path: Path
 ) -> None:
     limits = {"ann": 10**6, "bob": 10**9}
@@ -37,9 +37,9 @@ async def test_the_limit_is_told_before_queueing_and_deleting_makes_room(
         await service.library.star(item.id, "ann")
         assert (await service.library.usage("ann")).used_bytes == item.size_bytes
         for ask in (submit_sleepy(service, "ann", nonce=1), service.repeat(job.id, "ann")):
-            with pytest.raises(ValidationError, match="that you may keep") as told:
+            with pytest.raises(ValidationError, match="that you may keep") as caught:
                 await ask
-            assert "Nothing is deleted" in told.value.hint
+            assert "Nothing is deleted" in caught.value.hint
         assert await service.library.results("ann") == [await service.library.item(item.id, "ann")]
         await end_of(service, await submit_sleepy(service, "bob", nonce=2))
         await end_of(service, await submit_sleepy(service, "zoe", nonce=3))  # without a limit
@@ -49,13 +49,13 @@ async def test_the_limit_is_told_before_queueing_and_deleting_makes_room(
         await end_of(service, await submit_sleepy(service, "ann", nonce=4))
 
 
-async def _made(service: JobService, nonce: int) -> LibraryItem:
+async def _run_job(service: JobService, nonce: int) -> LibraryItem:
     (item,) = (await end_of(service, await submit_sleepy(service, "ann", nonce=nonce))).items
     return item
 
 
-async def _deleted(service: JobService, item: LibraryItem, *, hours_ago: float) -> None:
-    """Delete a result, as if it had been made and deleted then."""
+async def _delete(service: JobService, item: LibraryItem, *, hours_ago: float) -> None:
+    """Delete a result, as if it had been created and deleted that long ago."""
     at = time.time() - hours_ago * 3600
     os.utime(item.path, (at, at))
     assert await service.library.delete([item.id], item.user_id)
@@ -64,18 +64,18 @@ async def _deleted(service: JobService, item: LibraryItem, *, hours_ago: float) 
     )
 
 
-async def test_one_who_deletes_for_ever_fills_no_disk_and_what_was_deleted_first_goes_first(
+async def test_quota_purges_oldest_deleted_results_first(
     client: ComfyWSClient, tmp_path: Path
 ) -> None:
     limits = {"ann": 10**9}
     async with open_jobs(client=client, data_dir=tmp_path, limit_bytes=limits.get) as service:
-        kept, first, second, third = [await _made(service, nonce) for nonce in range(4)]
-        await _deleted(service, first, hours_ago=30)
-        await _deleted(service, third, hours_ago=0.5)
-        await _deleted(service, second, hours_ago=2)
+        kept, first, second, third = [await _run_job(service, nonce) for nonce in range(4)]
+        await _delete(service, first, hours_ago=30)
+        await _delete(service, third, hours_ago=0.5)
+        await _delete(service, second, hours_ago=2)
         sizes = [item.size_bytes for item in (kept, first, second, third)]
-        limits["ann"] = sum(sizes) // 2  # what is there fills it
-        await _made(service, 5)
+        limits["ann"] = sum(sizes) // 2  # less than the existing files
+        await _run_job(service, 5)
         assert not first.path.exists()
         assert await service.library.restore([first.id], "ann") == []
         assert await service.library.restore([second.id, third.id], "ann") == [second.id, third.id]
@@ -83,12 +83,10 @@ async def test_one_who_deletes_for_ever_fills_no_disk_and_what_was_deleted_first
         assert kept in await service.library.results("ann")
 
 
-async def test_what_was_deleted_just_now_is_never_given_up_for_room(
-    client: ComfyWSClient, tmp_path: Path
-) -> None:
+async def test_quota_keeps_recently_deleted_results(client: ComfyWSClient, tmp_path: Path) -> None:
     limits = {"ann": 10**9}
     async with open_jobs(client=client, data_dir=tmp_path, limit_bytes=limits.get) as service:
-        items = [await _made(service, nonce) for nonce in range(3)]
+        items = [await _run_job(service, nonce) for nonce in range(3)]
         await service.library.delete([item.id for item in items], "ann")
         limits["ann"] = items[0].size_bytes
         with pytest.raises(ValidationError, match="deleted ones too"):
@@ -97,9 +95,7 @@ async def test_what_was_deleted_just_now_is_never_given_up_for_room(
         assert all(item.path.exists() for item in items)
 
 
-async def test_files_that_somebody_sends_for_ever_fill_no_disk(
-    client: ComfyWSClient, tmp_path: Path
-) -> None:
+async def test_quota_limits_uploads_of_a_user(client: ComfyWSClient, tmp_path: Path) -> None:
     limits = {"ann": 1000}
     async with open_jobs(client=client, data_dir=tmp_path, limit_bytes=limits.get) as service:
         await service.library.keep_upload("ui-1.png", bytes(1200), "ann")
@@ -111,12 +107,10 @@ async def test_files_that_somebody_sends_for_ever_fill_no_disk(
         await service.library.keep_upload("ui-4.png", bytes(5000), "bob")  # without a limit
         with pytest.raises(ValidationError, match="files that you sent"):
             await service.library.keep_upload("ui-5.png", bytes(200), "ann")
-        await submit_sleepy(service, "ann")  # what was sent is there to be used
+        await submit_sleepy(service, "ann")  # uploads do not block jobs
 
 
-async def test_uploads_that_were_dropped_count_no_more(
-    client: ComfyWSClient, tmp_path: Path
-) -> None:
+async def test_quota_ignores_purged_uploads(client: ComfyWSClient, tmp_path: Path) -> None:
     async with open_jobs(client=client, data_dir=tmp_path) as service:
         for name in ("ui-1.png", "ui-2.png"):
             await service.library.keep_upload(name, bytes(50), "ann")
@@ -128,7 +122,7 @@ async def test_uploads_that_were_dropped_count_no_more(
         assert service.library.uploads.names() == {"ui-2.png"}
 
 
-async def test_an_upload_that_the_disk_refused_is_not_counted(
+async def test_quota_ignores_upload_that_could_not_be_stored(
     service: JobService, tmp_path: Path
 ) -> None:
     (tmp_path / "data" / "inputs").write_bytes(b"in the way")
@@ -148,7 +142,7 @@ steps = st.lists(
 
 
 @given(steps)
-def test_the_sums_are_those_of_the_rows_whatever_is_done_to_them(
+def test_usage_of_equals_sums_of_rows_after_any_change(
     done: list[tuple[str, str, int]],
 ) -> None:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
@@ -209,11 +203,11 @@ def _summed(connection: sqlite3.Connection, user_id: str) -> StorageUsage:
     return StorageUsage(*sums)
 
 
-def test_visitors_have_a_limit_where_others_reach_the_page_and_the_owner_has_none() -> None:
+def test_storage_limit_applies_to_users_of_shared_page_but_not_to_admin() -> None:
     alone, shared = storage_limit(Settings()), storage_limit(Settings(host="0.0.0.0"))
     assert alone(LOCAL_USER_ID) is None
     assert alone("user:eve") is None
     assert shared(LOCAL_USER_ID) is None
     assert shared("browser:x") == 10 * 10**9
-    told = storage_limit(Settings(storage_gb=2.5))
-    assert told(LOCAL_USER_ID) == told("browser:x") == 2_500_000_000
+    limited = storage_limit(Settings(storage_gb=2.5))
+    assert limited(LOCAL_USER_ID) == limited("browser:x") == 2_500_000_000

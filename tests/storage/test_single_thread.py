@@ -1,4 +1,4 @@
-"""Blocking work in one thread, in order, and no thread afterwards."""
+"""Blocking calls in one thread, in order, and no thread after closing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from comfy_ui.storage.single_thread import SingleThread
 
 
-async def test_calls_run_one_after_the_other_in_the_order_asked_for() -> None:
+async def test_single_thread_runs_calls_one_at_a_time_in_order() -> None:
     thread, done = SingleThread("t"), []
 
     def work(number: int) -> int:
@@ -24,16 +24,14 @@ async def test_calls_run_one_after_the_other_in_the_order_asked_for() -> None:
     await thread.close()
 
 
-async def test_closing_finishes_what_was_asked_for_then_calls_the_last_and_ends_the_thread() -> (
-    None
-):
+async def test_single_thread_close_runs_queued_calls_then_last_and_ends_thread() -> None:
     thread, done = SingleThread("short-lived"), []
-    asked = asyncio.ensure_future(thread.run(lambda: done.append("asked")))
+    queued = asyncio.ensure_future(thread.run(lambda: done.append("queued")))
     await asyncio.sleep(0)
     await thread.close(lambda: done.append("last"))
     await thread.close(lambda: done.append("never"))
-    await asked
-    assert done == ["asked", "last"]
+    await queued
+    assert done == ["queued", "last"]
     assert not [t for t in threading.enumerate() if t.name.startswith("short-lived")]
     with pytest.raises(RuntimeError):
         await thread.run(print)

@@ -1,4 +1,4 @@
-"""A caller that goes away leaves no half of a change."""
+"""Changes that complete although their caller was cancelled."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from tests.jobs.support import end_of
 STEPS = range(9)  # of the event loop, before the caller is cancelled
 
 
-async def cut_off(
+async def cancel_after(
     work: Coroutine[Any, Any, Any], steps: int, then: Callable[[], None] = lambda: None
 ) -> None:
-    """Start ``work``, cancel it that many steps later, and wait for what goes on without it."""
+    """Start ``work``, cancel it ``steps`` later, and wait for the detached rest of it."""
     task = asyncio.create_task(work)
     for _ in range(steps):
         await asyncio.sleep(0)
@@ -44,36 +44,36 @@ async def on_disk(queue: LocalQueue) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("steps", STEPS)
-async def test_memory_and_disk_agree_wherever_a_submit_is_cut_off(
+async def test_submit_cancelled_at_any_step_keeps_memory_and_disk_equal(
     tmp_path: Path, steps: int
 ) -> None:
     async with support.open_queue(tmp_path) as queue:
         old = await queue.submit(support.a_job(), front=False)
         await queue.submit(support.a_job(), front=False)
-        await cut_off(queue.submit(support.a_job(), front=False), steps)
-        await cut_off(queue.submit(support.a_job(), front=True, replaces=old.id), steps)
-        await cut_off(queue.reorder(old.id, "ann", before=None), steps)
+        await cancel_after(queue.submit(support.a_job(), front=False), steps)
+        await cancel_after(queue.submit(support.a_job(), front=True, replaces=old.id), steps)
+        await cancel_after(queue.reorder(old.id, "ann", before=None), steps)
         assert await on_disk(queue) == {
             job.id: job.rank for job in queue._unfinished.index.values()
         }
 
 
 @pytest.mark.parametrize("steps", STEPS)
-async def test_a_job_whose_replacement_was_cut_off_runs_and_keeps_its_result(
+async def test_submit_replacement_cancelled_at_any_step_keeps_one_job_running(
     client: ComfyWSClient, tmp_path: Path, steps: int
 ) -> None:
     async with open_jobs(client=client, data_dir=tmp_path, concurrency=1) as service:
         first = await support.submit_sleepy(service, seconds=0.3)
         old = await support.submit_sleepy(service, nonce=1)
         new = support.a_job(graph=support.sleepy_graph(nonce=2))
-        await cut_off(service._queue.submit(new, front=False, replaces=old.id), steps)
+        await cancel_after(service._queue.submit(new, front=False, replaces=old.id), steps)
         (last,) = [job for job in await service.active("ann") if job.id != first.id]
         end = await end_of(service, last)
         assert (end.phase, len(end.items)) == (Phase.SUCCEEDED, 1)
 
 
 @pytest.mark.parametrize("steps", [3, 30, 60])
-async def test_a_grid_whose_submitter_goes_away_is_made_whole_with_its_sheet(
+async def test_grid_submit_cancelled_at_any_step_completes_with_sheet(
     service: JobService, server: DemoServer, steps: int
 ) -> None:
     requests = [
@@ -81,8 +81,8 @@ async def test_a_grid_whose_submitter_goes_away_is_made_whole_with_its_sheet(
     ]
     cells = [await service._prepare(request) for request in requests]
     sheets, across = service._grids, GridAxis("Steps", ("1", "2", "3"))
-    made = sheets.submit(cells, grid_id="g", across=across, down=None, front=False)
-    await cut_off(made, steps)
+    submission = sheets.submit(cells, grid_id="g", across=across, down=None, front=False)
+    await cancel_after(submission, steps)
     async with asyncio.timeout(20):
         while len(support.engine_files(server)) < 3:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
@@ -90,18 +90,18 @@ async def test_a_grid_whose_submitter_goes_away_is_made_whole_with_its_sheet(
             await asyncio.sleep(0.02)
 
 
-async def test_a_change_that_fails_when_nobody_waits_is_logged_and_no_more(
+async def test_uncancellable_error_after_cancellation_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    left = asyncio.Event()
+    released = asyncio.Event()
 
     @uncancellable
     async def change() -> None:
-        await left.wait()
+        await released.wait()
         raise ValueError("no room")
 
     caplog.set_level(logging.INFO)
-    await cut_off(change(), 2, left.set)
+    await cancel_after(change(), 2, released.set)
     assert "no room" in caplog.text
     with pytest.raises(ValueError, match="no room"):
         await change()

@@ -1,4 +1,4 @@
-"""A real server, or the way to it, breaks off in the middle of a job."""
+"""A real server, or its connection, fails in the middle of a job."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.live
 
 
 @pytest.mark.parametrize("fault", [*catalogue.WS], ids=str)
-async def test_a_job_survives_what_happens_to_its_socket(fault: str, url: str) -> None:
+async def test_run_under_each_socket_fault_returns_result(fault: str, url: str) -> None:
     with FaultProxy(url).in_thread() as proxy:
         armed = catalogue.WS[fault]
         proxy.arm_socket(armed.act, times=armed.times)
@@ -30,9 +30,7 @@ async def test_a_job_survives_what_happens_to_its_socket(fault: str, url: str) -
 
 @pytest.mark.parametrize("phase", ["submit", "run", "fetch"])
 @pytest.mark.parametrize("shell", SHELLS)
-async def test_a_lost_answer_neither_loses_nor_doubles_a_job(
-    shell: Shell, phase: Phase, url: str
-) -> None:
+async def test_run_with_lost_response_runs_job_once(shell: Shell, phase: Phase, url: str) -> None:
     with FaultProxy(url).in_thread() as proxy:
         proxy.arm(catalogue.lost_response, phase=phase, times=2)
         proxy.arm_socket(catalogue.cut_1006)
@@ -44,7 +42,7 @@ async def test_a_lost_answer_neither_loses_nor_doubles_a_job(
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-async def test_a_server_killed_and_restarted_has_lost_the_job_and_that_is_said(
+async def test_run_server_killed_and_restarted_raises_job_lost(
     shell: Shell, own_server: OwnServer
 ) -> None:
     async with opened(shell, own_server.url, timeout=60) as client:
@@ -58,7 +56,7 @@ async def test_a_server_killed_and_restarted_has_lost_the_job_and_that_is_said(
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-async def test_a_server_killed_for_good_is_given_up_in_time(
+async def test_run_server_killed_for_good_raises_in_time(
     shell: Shell, own_server: OwnServer
 ) -> None:
     async with opened(shell, own_server.url, timeout=8) as client:
@@ -71,7 +69,7 @@ async def test_a_server_killed_for_good_is_given_up_in_time(
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-async def test_a_server_restarted_between_two_jobs_is_not_noticed(
+async def test_run_server_restarted_between_jobs_succeeds(
     shell: Shell, own_server: OwnServer
 ) -> None:
     async with opened(shell, own_server.url, timeout=60) as client:

@@ -1,4 +1,4 @@
-"""What goes wrong on our own machine: killed, disk full, clock set, certificates not trusted."""
+"""Faults on the client's machine: kill, full disk, clock jumps, untrusted certificates."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from tests.shells import SHELLS, Shell, opened
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[DemoServer]:
-    with DemoServer(speed=50.0).in_thread() as made:
-        yield made
+    with DemoServer(speed=50.0).in_thread() as server:
+        yield server
 
 
 _QUEUE_AND_HANG = """
@@ -43,7 +43,7 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-async def test_a_job_of_a_killed_process_is_taken_up_by_its_id(
+async def test_wait_for_completion_job_of_killed_process_returns_result(
     shell: Shell, server: DemoServer
 ) -> None:
     with subprocess.Popen(  # noqa: ASYNC220 -- nothing else runs in this loop yet
@@ -70,7 +70,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("died", ["before", "queued"])
-async def test_a_job_noted_down_before_a_crash_runs_once_whenever_that_came(
+async def test_resume_job_noted_before_crash_runs_once(
     shell: Shell, died: str, server: DemoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("comfy_ui.protocol.job_state.RESUBMIT_AFTER_S", 0.3)
@@ -88,7 +88,7 @@ async def test_a_job_noted_down_before_a_crash_runs_once_whenever_that_came(
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-async def test_a_job_that_never_got_there_is_lost_if_nothing_is_given_to_queue(
+async def test_resume_unknown_job_without_graph_raises_job_lost(
     shell: Shell, server: DemoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("comfy_ui.protocol.job_state.RESUBMIT_AFTER_S", 0.1)
@@ -99,9 +99,7 @@ async def test_a_job_that_never_got_there_is_lost_if_nothing_is_given_to_queue(
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-async def test_nothing_is_queued_again_while_a_server_cannot_be_asked(
-    shell: Shell, server: DemoServer
-) -> None:
+async def test_resume_unreachable_server_queues_nothing(shell: Shell, server: DemoServer) -> None:
     with FaultProxy(server.url).in_thread() as proxy:
         proxy.arm(catalogue.status(502, "Bad Gateway"), phase="run", times=catalogue.FOREVER)
         async with opened(shell, proxy.url, timeout=1) as client:
@@ -111,7 +109,7 @@ async def test_nothing_is_queued_again_while_a_server_cannot_be_asked(
         assert not proxy.accepted
 
 
-def test_a_full_disk_is_a_storage_error_and_leaves_no_half_file(
+def test_save_full_disk_raises_storage_error_and_leaves_no_file(
     server: DemoServer, tmp_path: Path
 ) -> None:
     with ComfyClient(url=server.url, timeout=20) as client:
@@ -131,7 +129,7 @@ def test_a_full_disk_is_a_storage_error_and_leaves_no_half_file(
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-async def test_the_time_of_day_may_jump_while_a_job_runs(
+async def test_run_system_clock_jumps_keep_times_plausible(
     shell: Shell, server: DemoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, jumps = time.time, itertools.cycle([0.0, 3600.0, -86_400.0])
@@ -158,7 +156,7 @@ def tls_proxy(server: DemoServer, authority: trustme.CA) -> Iterator[FaultProxy]
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-async def test_a_certificate_nobody_trusts_is_refused_with_the_cure(
+async def test_run_untrusted_certificate_names_verify_option(
     shell: Shell, tls_proxy: FaultProxy
 ) -> None:
     async with opened(shell, tls_proxy.url, timeout=10) as client:
@@ -169,16 +167,14 @@ async def test_a_certificate_nobody_trusts_is_refused_with_the_cure(
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-async def test_a_server_that_speaks_no_tls_is_told_as_such(
-    shell: Shell, server: DemoServer
-) -> None:
+async def test_run_https_to_plain_server_raises_with_hint(shell: Shell, server: DemoServer) -> None:
     async with opened(shell, server.url.replace("http", "https"), timeout=10) as client:
         with pytest.raises(ComfyUIConnectionError) as caught:
             await client.run(graphs.sampled())
         assert caught.value.hint
 
 
-async def test_an_authority_of_one_s_own_is_trusted_for_http_and_socket(
+async def test_run_custom_authority_is_trusted_for_http_and_socket(
     tls_proxy: FaultProxy, authority: trustme.CA, tmp_path: Path
 ) -> None:
     pem = tmp_path / "ca.pem"
