@@ -14,7 +14,7 @@ import pytest
 # Where zero is the only good answer.
 ZEROS = "of somebody else's", "fired"
 MORE = (
-    "tests/workflow/test_allow_list.py",
+    "tests/workflow/checks/test_allow_list.py",
     "tests/web/test_access.py",
     "tests/web/test_accounts.py",
     "tests/web/test_middleware.py",

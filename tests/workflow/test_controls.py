@@ -14,8 +14,16 @@ from comfy_ui.protocol.object_info import NodeRegistry
 from comfy_ui.workflow.controls import Control, apply_values, find_controls, find_outputs
 from comfy_ui.workflow.editor import convert_workflow
 from comfy_ui.workflow.fields.field_types import MAX_SEED
-from tests.workflow.editor_files import SEED, SERVER, TEXT, File, border, node_class, text_to_image
-from tests.workflow.test_editor_hostile import JSON, mutate
+from tests.workflow.editor.editor_files import (
+    SEED,
+    SERVER,
+    TEXT,
+    File,
+    border,
+    node_class,
+    text_to_image,
+)
+from tests.workflow.editor.fuzzing import JSON, mutate
 
 Graph = dict[str, Any]
 

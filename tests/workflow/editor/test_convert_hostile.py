@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import random
 from collections.abc import Callable
 from time import perf_counter
@@ -15,17 +14,8 @@ from comfy_ui.errors import InvalidWorkflowError
 from comfy_ui.protocol.object_info import NodeRegistry
 from comfy_ui.workflow.editor import convert, convert_workflow
 from tests.workflow import official_templates
-from tests.workflow.editor_files import SERVER, File, border, text_to_image
-
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(10**20), 10**20)
-    | st.floats()
-    | st.sampled_from(["", "KSampler", "sub", "-10", "nodes", "\ud800", "x" * 10_000]),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner),
-    max_leaves=8,
-)
+from tests.workflow.editor.editor_files import SERVER, File, border, text_to_image
+from tests.workflow.editor.fuzzing import JSON, mutate
 
 
 def deep(levels: int) -> Any:
@@ -137,18 +127,6 @@ def test_convert_workflow_ten_thousand_nodes_take_seconds():
     start = perf_counter()
     assert len(convert_workflow(file.json, SERVER)) == 10_001
     assert perf_counter() - start < 10
-
-
-def mutate(editor: Any, value: Any, chance: random.Random) -> Any:
-    """Return a copy of ``editor`` with one random value at any depth replaced by ``value``."""
-    changed = copy.deepcopy(editor)
-    where, parent, key = changed, None, None
-    while isinstance(where, dict | list) and where and (parent is None or chance.random() < 0.85):
-        parent = where
-        key = chance.choice([*where]) if isinstance(where, dict) else chance.randrange(len(where))
-        where = where[key]
-    parent[key] = value
-    return changed
 
 
 def assert_raises_or_converts(editor: Any, server: Any) -> None:

@@ -14,7 +14,7 @@ from comfy_ui.workflow.fields.field_types import (
     NUMBER_ROLES,
 )
 from comfy_ui.workflow.presets.schema import Param, ParamTarget, Preset
-from tests.workflow.support import small_graph
+from tests.workflow.presets.support import small_graph
 
 
 def preset(**changes: Any) -> Preset:

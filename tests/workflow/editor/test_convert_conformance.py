@@ -1,7 +1,7 @@
 """Converted graphs compared with the graphs that ComfyUI's editor sent for the same files.
 
 Those files are other people's work and therefore not part of the repository. Our own workflows in
-test_editor.py cover every feature of the format without them.
+test_convert.py cover every feature of the format without them.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from comfy_ui.workflow.presets.preset_store import (
     load_preset,
     load_presets,
 )
-from tests.workflow.support import SIDECAR, write_preset
+from tests.workflow.presets.support import SIDECAR, write_preset
 
 SHIPPED = load_presets()
 EVERY = {**SHIPPED, **SHIPPED.profiles()}

@@ -10,7 +10,7 @@ import pytest
 from comfy_ui.errors import InvalidWorkflowError, MissingNodesError
 from comfy_ui.protocol.object_info import NodeRegistry
 from comfy_ui.workflow.editor import convert, convert_workflow
-from tests.workflow.editor_files import SERVER, File, border, node_class, text_to_image
+from tests.workflow.editor.editor_files import SERVER, File, border, node_class, text_to_image
 
 
 def inputs(file: File, node: str) -> dict[str, Any]:
