@@ -1,4 +1,4 @@
-"""What we ask a server to do: graphs, presets, conversion, controls, checks, metadata. Pure rules.
+"""Workflows: graphs, presets, conversion, controls, checks and metadata, without I/O to a server.
 
 Names are loaded on first use: none of them needs Pillow or PyAV before it is called.
 """
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..lazy_names import lazy_names
 
-# Public name -> module that has it. Type checkers read the imports below instead.
+# Public name -> the module that defines it. Type checkers read the imports below instead.
 _WHERE = {
     "Control": "controls",
     "Metadata": "metadata",

@@ -1,4 +1,4 @@
-"""Generation parameters as AUTOMATIC1111's web UI and its relatives write them into pictures.
+"""Generation parameters as AUTOMATIC1111's web UI and its forks write them into images.
 
 ::
 
@@ -19,7 +19,7 @@ _MAX_TEXT = 200_000  # characters; real ones have a few thousand
 _FIELD = re.compile(r'\s*(\w[\w \-/]{0,60}):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
 _LORA = re.compile(r"<lora:([^:<>]{1,300})(?::(-?\d{1,3}(?:\.\d{1,6})?))?[^<>]{0,60}>")
 
-# Names that the general rule below does not give.
+# Names that the rule in `sampler_and_scheduler` gets wrong.
 _SAMPLERS: Mapping[str, str] = {
     "euler a": "euler_ancestral",
     "dpm2": "dpm_2",
@@ -42,11 +42,11 @@ _SCHEDULERS: Mapping[str, str] = {
 
 
 def parse_parameters(text: str) -> dict[str, Any]:
-    """The values in a ``parameters`` text, by our names and in ComfyUI's words.
+    """Parse a ``parameters`` text into our value names and ComfyUI's sampler names.
 
-    Any of: ``prompt``, ``negative``, ``loras`` (list of name and strength), ``steps``, ``cfg``,
-    ``seed``, ``sampler``, ``scheduler``, ``width``, ``height``, ``strength``, ``model``. Empty
-    when it is no such text.
+    The result has any of: ``prompt``, ``negative``, ``loras`` (list of name and strength),
+    ``steps``, ``cfg``, ``seed``, ``sampler``, ``scheduler``, ``width``, ``height``, ``strength``,
+    ``model``. It is empty for any other text.
     """
     text = text[:_MAX_TEXT].replace("\r\n", "\n")
     head, mark, line = ("\n" + text).rpartition("\nSteps:")
@@ -66,22 +66,21 @@ def parse_parameters(text: str) -> dict[str, Any]:
 
 
 def sampler_and_scheduler(name: str) -> tuple[str, str | None]:
-    """ComfyUI's names for a sampler of A1111, which may have the scheduler in its name.
+    """Translate an A1111 sampler name, which may end in a scheduler, to ComfyUI's names.
 
     >>> sampler_and_scheduler("DPM++ 2M SDE Karras")
     ('dpmpp_2m_sde', 'karras')
     """
-    word, scheduler = name.strip().lower(), None
-    for suffix, found in _SCHEDULERS.items():
-        if word.endswith(" " + suffix):
-            word, scheduler = word.removesuffix(" " + suffix), found
+    sampler, scheduler = name.strip().lower(), None
+    for suffix, scheduler_name in _SCHEDULERS.items():
+        if sampler.endswith(" " + suffix):
+            sampler, scheduler = sampler.removesuffix(" " + suffix), scheduler_name
             break
-    known = _SAMPLERS.get(word)
-    return known or word.replace("++", "pp").replace(" ", "_"), scheduler
+    return _SAMPLERS.get(sampler) or sampler.replace("++", "pp").replace(" ", "_"), scheduler
 
 
 def _settings(fields: Mapping[str, str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for key, name, read in (
         ("Steps", "steps", int),
         ("CFG scale", "cfg", float),
@@ -90,18 +89,18 @@ def _settings(fields: Mapping[str, str]) -> dict[str, Any]:
         ("Model", "model", str),
     ):
         try:
-            found[name] = read(fields[key])
+            settings[name] = read(fields[key])
         except (KeyError, ValueError):
             continue
     if "Sampler" in fields:
-        found["sampler"], scheduler = sampler_and_scheduler(fields["Sampler"])
+        settings["sampler"], scheduler = sampler_and_scheduler(fields["Sampler"])
         scheduler = _SCHEDULERS.get(fields.get("Schedule type", "").lower(), scheduler)
         if scheduler:
-            found["scheduler"] = scheduler
+            settings["scheduler"] = scheduler
     width, _, height = fields.get("Size", "").partition("x")
     if width.isdecimal() and height.isdecimal() and len(width + height) <= 12:
-        found["width"], found["height"] = int(width), int(height)
-    return found
+        settings["width"], settings["height"] = int(width), int(height)
+    return settings
 
 
 def _unquote(value: str) -> str:

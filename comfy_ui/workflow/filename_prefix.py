@@ -1,8 +1,8 @@
-"""What ComfyUI's editor writes into a file name prefix on Run, for graphs that are sent by us.
+"""Expand placeholders in file name prefixes, as ComfyUI's editor does on Run.
 
 ``%date:yyyy-MM-dd%`` is the time, ``%KSampler.seed%`` the value of a node's input; the node is
-found by its class, else by its title. What the server fills in itself (``%width%``, ``%year%`` …)
-and what names nothing stays as it is.
+looked up by class, then by title. Unknown placeholders, and those that the server expands itself
+(``%width%``, ``%year%`` …), are kept.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _MARK: Final = re.compile(r"%([^%]+)%")
 _DATE: Final = re.compile(r"yyyy|yy|MM|M|dd|d|hh|h|mm|m|ss|s")
 _UNSAFE: Final = re.compile(r'[/?<>\\:*|"\x00-\x1f\x7f]')
 _USUAL: Final = "yyyyMMddhhmmss"
-_SHOWN: Final = 100  # characters of a value: file systems allow 255 for the whole name
+_SHOWN: Final = 100  # characters of a value; file systems allow 255 for a name
 
 
 def fill_prefixes(graph: AnyGraph, now: datetime) -> Graph:
-    """A copy of the graph with its prefixes filled in.
+    """Return a copy of the graph with expanded prefixes.
 
     >>> graph = {"1": {"class_type": "SaveImage", "inputs": {"filename_prefix": "%date:yyyy%/a"}}}
     >>> fill_prefixes(graph, datetime(2026, 3, 1))["1"]["inputs"]
@@ -72,8 +72,8 @@ def _dated(pattern: str, now: datetime) -> str:
         "s": now.second,
     }  # fmt: skip
 
-    def part(found: re.Match[str]) -> str:
-        number = str(parts[found[0][0]])
-        return number[-2:] if found[0] == "yy" else number.zfill(len(found[0]))
+    def part(match: re.Match[str]) -> str:
+        number = str(parts[match[0][0]])
+        return number[-2:] if match[0] == "yy" else number.zfill(len(match[0]))
 
     return _DATE.sub(part, pattern)

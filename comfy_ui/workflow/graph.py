@@ -1,6 +1,6 @@
-"""The API-format graph as a value: read it, edit a copy of it, hash it.
+"""Read, copy, edit and hash graphs in API format.
 
-A graph is what ``POST /prompt`` takes::
+A graph is the ``prompt`` of ``POST /prompt``::
 
     {"5": {"class_type": "KSampler",
            "inputs": {"steps": 20, "model": ["1", 0]},
@@ -44,7 +44,7 @@ class GraphEdge(NamedTuple):
 
 
 def as_link(value: object) -> NodeLink | None:
-    """The link that an input's value is, or None when it is a literal."""
+    """Return an input's value as a link, or None if it is a literal."""
     match value:
         case [str(node), int(slot)] if not isinstance(slot, bool):
             return NodeLink(node, slot)
@@ -52,12 +52,12 @@ def as_link(value: object) -> NodeLink | None:
 
 
 def literal(value: Any) -> Any:
-    """``value`` as an input carries it: lists are wrapped, so that none is taken for a link."""
+    """Return ``value`` as an input has it: lists are wrapped to distinguish them from links."""
     return {"__value__": value} if isinstance(value, list) else value
 
 
 def unwrap(value: Any) -> Any:
-    """The literal inside ``{"__value__": …}``, or ``value`` itself."""
+    """Return the literal inside ``{"__value__": …}``, or ``value`` itself."""
     return value["__value__"] if isinstance(value, dict) and "__value__" in value else value
 
 
@@ -87,13 +87,13 @@ def is_editor_workflow(data: object) -> TypeGuard[dict[str, Any]]:
 
 
 def inputs_of(graph: AnyGraph, node: str) -> Mapping[str, Any]:
-    """The inputs of a node; empty when it has none."""
+    """Return the inputs of a node; empty if it has none."""
     inputs = graph[node].get("inputs")
     return inputs if isinstance(inputs, Mapping) else {}
 
 
 def edges(graph: AnyGraph) -> Iterator[GraphEdge]:
-    """Every link of the graph, dangling ones included, in the order of nodes and inputs."""
+    """Yield every link of the graph, dangling ones included, in the order of nodes and inputs."""
     for node in graph:
         for name, value in inputs_of(graph, node).items():
             link = as_link(value)
@@ -102,7 +102,7 @@ def edges(graph: AnyGraph) -> Iterator[GraphEdge]:
 
 
 def literals(graph: AnyGraph) -> Iterator[tuple[str, str, Any]]:
-    """Every input that is not a link, as ``(node, input, value)``."""
+    """Yield every input that is not a link, as ``(node, input, value)``."""
     for node in graph:
         for name, value in inputs_of(graph, node).items():
             if as_link(value) is None:
@@ -110,12 +110,12 @@ def literals(graph: AnyGraph) -> Iterator[tuple[str, str, Any]]:
 
 
 def consumers(graph: AnyGraph, source: NodeLink) -> list[tuple[str, str]]:
-    """The inputs ``(node, input)`` that an output slot feeds."""
+    """Return the inputs ``(node, input)`` that an output slot feeds."""
     return [(edge.node, edge.input) for edge in edges(graph) if edge.source == source]
 
 
 def ancestors(graph: AnyGraph, nodes: Iterable[str]) -> set[str]:
-    """``nodes`` and everything they need, directly or not. Dangling links and cycles do no harm."""
+    """Return ``nodes`` and all their ancestors. Dangling links and cycles are allowed."""
     seen: set[str] = set()
     todo = [node for node in nodes if node in graph]
     while todo:
@@ -131,7 +131,7 @@ def ancestors(graph: AnyGraph, nodes: Iterable[str]) -> set[str]:
 
 
 def title(graph: AnyGraph, node: str) -> str:
-    """The display name of a node: its title, else its class, else its id."""
+    """Return the display name of a node: its title, else its class, else its id."""
     entry = graph.get(node, {})
     meta = entry.get("_meta")
     text = meta.get("title") if isinstance(meta, Mapping) else None
@@ -139,17 +139,17 @@ def title(graph: AnyGraph, node: str) -> str:
 
 
 def classes(graph: AnyGraph) -> set[str]:
-    """The node classes that the graph uses."""
+    """Return the node classes that the graph uses."""
     return {str(node["class_type"]) for node in graph.values() if "class_type" in node}
 
 
 def copied(graph: AnyGraph) -> Graph:
-    """A deep copy that may be edited."""
+    """Return a deep copy that may be edited."""
     return copy.deepcopy({str(key): dict(node) for key, node in graph.items()})
 
 
 def free_id(graph: AnyGraph) -> str:
-    """A node id that the graph does not use: one above its largest number."""
+    """Return an unused node id: one above the largest number."""
     return str(1 + max((int(key) for key in graph if key.isascii() and key.isdigit()), default=0))
 
 
@@ -161,25 +161,25 @@ def drop_node(graph: Graph, node: str) -> None:
 
 
 def splice(graph: Graph, sources: Mapping[str, NodeLink], entry: dict[str, Any]) -> list[NodeLink]:
-    """Put a new node into every connection that starts at ``sources``, in place.
+    """Insert a node into every link that starts at ``sources``, in place.
 
-    ``sources`` are the new node's inputs with what they take; its outputs 0, 1, … feed, in the
-    same order, all that those fed. Returns these outputs, at which the next node can be spliced in.
+    ``sources`` maps the new node's inputs to outputs; the new node's outputs 0, 1, … then feed, in
+    the same order, what those outputs fed. Returns the new outputs, to splice in the next node.
     """
     node = free_id(graph)
     outputs = [NodeLink(node, slot) for slot in range(len(sources))]
     for source, output in zip(sources.values(), outputs, strict=True):
         for consumer, name in consumers(graph, source):
             graph[consumer]["inputs"][name] = [*output]
-    taken = {name: [*source] for name, source in sources.items()}
-    graph[node] = {**entry, "inputs": {**entry.get("inputs", {}), **taken}}
+    links = {name: [*source] for name, source in sources.items()}
+    graph[node] = {**entry, "inputs": {**entry.get("inputs", {}), **links}}
     return outputs
 
 
 def content_hash(graph: AnyGraph) -> str:
-    """A hash of what the graph computes, 64 hexadecimal digits.
+    """Return a hash of what the graph computes, 64 hexadecimal digits.
 
-    Titles and the order of keys do not count.
+    Titles and the order of keys do not matter.
     """
     bare = {
         node: {"class_type": graph[node].get("class_type"), "inputs": dict(inputs_of(graph, node))}
@@ -190,7 +190,7 @@ def content_hash(graph: AnyGraph) -> str:
 
 
 def find_cycle(graph: AnyGraph) -> list[str]:
-    """The ids of one circle of links, each feeding the one before it, or an empty list."""
+    """Return the ids of one cycle of links, each feeding the previous, or an empty list."""
     done: set[str] = set()
     for start in graph:
         path: dict[

@@ -1,9 +1,9 @@
-"""A grid of variations: two parameters of a preset, each over several values. Pure.
+"""A grid of variations: two params of a preset, each over several values. Pure.
 
-An axis is typed as a list, ``8, 12, 20``, or for numbers as a range:
-``20-40 (+10)`` in steps of ten, ``1-5`` in whole steps, ``0.2-1 [5]`` five numbers evenly apart.
-A value with a comma is quoted. For the prompt the first entry is found in it and the
-others take its place: ``red, blue, green``.
+An axis is written as a list, ``8, 12, 20``, or for numbers as a range:
+``20-40 (+10)`` in steps of ten, ``1-5`` in steps of one, ``0.2-1 [5]`` five evenly spaced numbers.
+A value with a comma is quoted. For the prompt, the other entries replace the first one in it:
+``red, blue, green``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .presets.schema import Param, Preset
 __all__ = ["MAX_CELLS", "ParamAxis", "expand", "read_axis"]
 
 MAX_CELLS: Final = 64
-"""The most results of one grid."""
+"""The maximum number of results of one grid."""
 
 _NUMBER: Final = r"[-+]?(?:\d{1,16}\.?\d{0,16}|\.\d{1,16})"
 _RANGE: Final = re.compile(
@@ -34,9 +34,9 @@ _RANDOM: Final = "-1"
 
 @dataclass(frozen=True, slots=True)
 class ParamAxis:
-    """One side of a grid: what varies, and its values with what is written beside them.
+    """One side of a grid: the param that varies, its values, and their labels.
 
-    ``name`` is the id of a parameter, or ``variant``.
+    ``name`` is the id of a param, or ``variant``.
     """
 
     name: str
@@ -48,7 +48,7 @@ class ParamAxis:
 def read_axis(
     preset: Preset, name: str, text: str, *, rng: random.Random | None = None
 ) -> ParamAxis:
-    """Parse the text of an axis for one param of ``preset``; the module describes the syntax.
+    """Parse the text of an axis for one param of ``preset``, in the syntax above.
 
     >>> from .presets.preset_store import get_preset
     >>> read_axis(get_preset("sdxl"), "steps", "20-40 (+10)").values
@@ -58,13 +58,13 @@ def read_axis(
         rng: draws the seeds of an axis ``-1, -1, -1``.
 
     Raises:
-        ValidationError: there is no such parameter, or it takes no list; nothing is given, a
-            number cannot be read, or there are more than :data:`MAX_CELLS`.
+        ValidationError: the param does not exist or cannot vary, a number is invalid, or there are
+            no values or more than :data:`MAX_CELLS`.
     """
     if name == "variant" and preset.variants:
         titles = {"": "Standard"} | {key: variant.title for key, variant in preset.variants.items()}
-        found = _few("Variant", _entries(text), "Separate them by commas.")
-        values = tuple(next((k for k, t in titles.items() if v in {k, t}), v) for v in found)
+        variants = _few("Variant", _entries(text), "Separate them by commas.")
+        values = tuple(next((k for k, t in titles.items() if v in {k, t}), v) for v in variants)
         return ParamAxis(name, "Variant", values, tuple(titles.get(v, v) for v in values))
     param = preset.param(name)
     if param is None or not FIELD_TYPES[param.role].in_grid:
@@ -77,7 +77,7 @@ def read_axis(
         entries = [draw.randrange(MAX_SEED + 1) if entry == -1 else entry for entry in entries]
     if param.role == "prompt" and len(entries) < 2:
         raise ValidationError(
-            "Give the words to replace, then what shall take their place.",
+            "Enter the words to replace, then their replacements.",
             hint=FIELD_TYPES[param.role].grid_example,
         )
     return ParamAxis(
@@ -92,14 +92,14 @@ def expand(
     *,
     rng: random.Random | None = None,
 ) -> list[dict[str, Any]]:
-    """The values of every cell, row by row: the first axis runs across, the second one down.
+    """Return the values of every cell, row by row; the first axis is horizontal.
 
     All cells share one seed, drawn here if ``values`` have none, unless an axis varies it:
-    otherwise the seed would hide the effect of the axes.
+    different seeds would hide the effect of the axes.
 
     Raises:
-        ValidationError: too many cells, the same parameter twice, or the words to replace do not
-            occur in the prompt.
+        ValidationError: too many cells, the same param twice, or the prompt does not contain the
+            words to replace.
     """
     across, down = axes[0], axes[1] if len(axes) > 1 else None
     if down is not None and down.name == across.name and not _replaces(preset, across):
@@ -107,14 +107,14 @@ def expand(
     count = len(across.values) * (len(down.values) if down else 1)
     if count > MAX_CELLS:
         raise ValidationError(
-            f"That would be {count} results.", hint=f"A grid holds {MAX_CELLS}: give fewer values."
+            f"That would be {count} results.", hint=f"The limit is {MAX_CELLS}. Use fewer values."
         )
     start = dict(values)
     seed = preset.by_role("seed")
     if seed is not None and str(start.get(seed.id) or _RANDOM).strip() == _RANDOM:
         start[seed.id] = (rng or random).randrange(MAX_SEED + 1)
-    rows = [start] if down is None else [_put(preset, start, down, n) for n in _places(down)]
-    return [_put(preset, row, across, place) for row in rows for place in _places(across)]
+    rows = [start] if down is None else [_put(preset, start, down, n) for n in _indices(down)]
+    return [_put(preset, row, across, place) for row in rows for place in _indices(across)]
 
 
 def _few(label: str, entries: list[Any], example: str) -> list[Any]:
@@ -122,25 +122,25 @@ def _few(label: str, entries: list[Any], example: str) -> list[Any]:
         raise ValidationError(f"'{label}' has no values yet.", hint=example)
     if len(entries) > MAX_CELLS:
         raise ValidationError(
-            f"'{label}' has {len(entries)} values.", hint=f"A grid holds {MAX_CELLS} results."
+            f"'{label}' has {len(entries)} values.", hint=f"A grid has at most {MAX_CELLS} results."
         )
     return entries
 
 
-def _places(axis: ParamAxis) -> range:
+def _indices(axis: ParamAxis) -> range:
     return range(len(axis.values))
 
 
-def _put(preset: Preset, values: Mapping[str, Any], axis: ParamAxis, place: int) -> dict[str, Any]:
+def _put(preset: Preset, values: Mapping[str, Any], axis: ParamAxis, index: int) -> dict[str, Any]:
     if not _replaces(preset, axis):
-        return {**values, axis.name: axis.values[place]}
-    prompt, sought = str(values.get(axis.name) or ""), axis.values[0]
-    if sought not in prompt:
+        return {**values, axis.name: axis.values[index]}
+    prompt, words = str(values.get(axis.name) or ""), axis.values[0]
+    if words not in prompt:
         raise ValidationError(
-            f"The prompt does not say '{sought}'.",
-            hint="The first entry is what is replaced by the others.",
+            f"The prompt does not contain '{words}'.",
+            hint="The other entries replace the first one in the prompt.",
         )
-    return {**values, axis.name: prompt.replace(sought, axis.values[place])}
+    return {**values, axis.name: prompt.replace(words, axis.values[index])}
 
 
 def _replaces(preset: Preset, axis: ParamAxis) -> bool:
@@ -149,7 +149,7 @@ def _replaces(preset: Preset, axis: ParamAxis) -> bool:
 
 
 def _entries(text: str) -> list[str]:
-    """The entries of a list, without empty ones. Lines count as commas do.
+    """Split a list into its non-empty entries. Line breaks separate entries as commas do.
 
     >>> _entries('red, "pink, almost white", blue')
     ['red', 'pink, almost white', 'blue']
@@ -160,17 +160,17 @@ def _entries(text: str) -> list[str]:
 
 def _numbers(param: Param, text: str) -> Iterator[int | float]:
     for entry in _entries(text):
-        found = _RANGE.fullmatch(entry)
-        yield from _range(param, found) if found else [_number(param, entry)]
+        range_match = _RANGE.fullmatch(entry)
+        yield from _range(param, range_match) if range_match else [_number(param, entry)]
 
 
-def _range(param: Param, found: re.Match[str]) -> Iterator[int | float]:
-    first, last = float(found[1]), float(found[2])
-    if found[4]:
-        steps = max(int(found[4]) - 1, 1)
+def _range(param: Param, match: re.Match[str]) -> Iterator[int | float]:
+    first, last = float(match[1]), float(match[2])
+    if match[4]:
+        steps = max(int(match[4]) - 1, 1)
         step = (last - first) / steps
     else:
-        step = abs(_number(param, found[3])) if found[3] else 1
+        step = abs(_number(param, match[3])) if match[3] else 1
         if not step:
             raise ValidationError(
                 "The step of a range cannot be 0.", hint=FIELD_TYPES[param.role].grid_example
@@ -179,12 +179,13 @@ def _range(param: Param, found: re.Match[str]) -> Iterator[int | float]:
         steps = int((last - first) / step + 1e-9)
     if steps >= MAX_CELLS:
         raise ValidationError(
-            f"'{param.label}' has {steps + 1} values.", hint=f"A grid holds {MAX_CELLS} results."
+            f"'{param.label}' has {steps + 1} values.",
+            hint=f"A grid has at most {MAX_CELLS} results.",
         )
-    whole = param.role in INTEGER_ROLES
+    is_integer = param.role in INTEGER_ROLES
     for n in range(steps + 1):
         number = first + n * step
-        yield round(number) if whole else round(number, 6)
+        yield round(number) if is_integer else round(number, 6)
 
 
 def _number(param: Param, entry: str) -> int | float:

@@ -36,7 +36,7 @@ _FILES = frozenset(
 _MAX_JSON_BYTES = 64 * 1024 * 1024
 _HINT = (
     "Use a workflow in API or editor format, a preset's name, "
-    "or a picture or video that contains one."
+    "or an image or video that contains one."
 )
 
 
@@ -44,8 +44,7 @@ _HINT = (
 class Workflow:
     """A loaded workflow: as an API graph, in the editor's format, or as a preset.
 
-    An image can contain both of the first two; then ``format`` is ``api``, since that graph is what
-    was run.
+    An image can contain both of the first two; then ``format`` is ``api``, the graph that was run.
     """
 
     format: Literal["api", "editor", "preset"]
@@ -59,10 +58,10 @@ class Workflow:
         """The graph to queue, in API format.
 
         Args:
-            object_info: the server's node list; the editor's format cannot be read without it.
+            object_info: the server's ``/object_info``; required for the editor's format.
 
         Raises:
-            InvalidWorkflowError: it cannot be converted; the problems say why, node by node.
+            InvalidWorkflowError: it cannot be converted, for the reasons in ``problems``.
             ValidationError: it is a preset that needs values.
         """
         if self.graph is not None:
@@ -89,11 +88,11 @@ def load_workflow(
         source: a dict in API or editor format (also the body of ``POST /prompt``), the same as
             JSON text or bytes, a preset's id, the path of a JSON file, or an image, video or audio
             file (path or bytes).
-        folders: where presets are found besides the shipped ones.
+        folders: further folders with presets.
 
     Raises:
         UnknownPresetError: a single word that is neither a preset nor a file.
-        InvalidWorkflowError: not JSON, not a workflow, or a file that carries none.
+        InvalidWorkflowError: not JSON, not a workflow, or a file without one.
     """
     match source:
         case Workflow():
@@ -106,7 +105,7 @@ def load_workflow(
             return _from_file(source)
         case str():
             return _from_text(source, folders)
-    raise InvalidWorkflowError(f"A {type(source).__name__} is no workflow.", hint=_HINT)
+    raise InvalidWorkflowError(f"A {type(source).__name__} is not a workflow.", hint=_HINT)
 
 
 def _from_text(text: str, folders: Sequence[Path]) -> Workflow:
@@ -119,9 +118,9 @@ def _from_text(text: str, folders: Sequence[Path]) -> Workflow:
         if _is_file(text):
             return _from_file(Path(text))
         if _PRESET_NAME.fullmatch(text) and Path(text).suffix.lower() not in _FILES:
-            raise  # a word: most likely a preset with a slip in it
-    shown = text if len(text) <= 80 else text[:79] + "…"
-    raise InvalidWorkflowError(f"'{shown}' is neither JSON nor a file.", hint=_HINT)
+            raise  # a single word is most likely a misspelled preset
+    excerpt = text if len(text) <= 80 else text[:79] + "…"
+    raise InvalidWorkflowError(f"'{excerpt}' is neither JSON nor a file.", hint=_HINT)
 
 
 def _is_file(text: str) -> bool:
@@ -158,19 +157,19 @@ def _looks_like_json(head: bytes) -> bool:
 
 def _from_media(source: Path | bytes) -> Workflow:
     try:
-        found = read_metadata(source)
+        metadata = read_metadata(source)
     except ValidationError as error:
         raise InvalidWorkflowError(
             f"This is not a workflow. {error.message}", hint=_HINT
         ) from error
-    if found.graph is None and found.workflow is None:
-        what = "settings of another program" if found.values else "no workflow"
+    if metadata.graph is None and metadata.workflow is None:
+        content = "settings of another program" if metadata.values else "no workflow"
         raise InvalidWorkflowError(
-            f"The file carries {what}.",
-            hint="Sites and messengers often strip it: use the file as ComfyUI wrote it.",
+            f"The file has {content}.",
+            hint="Websites and messengers often strip it. Use the original file from ComfyUI.",
         )
-    kind: Literal["api", "editor"] = "editor" if found.graph is None else "api"
-    return Workflow(kind, graph=found.graph, editor=found.workflow, metadata=found)
+    kind: Literal["api", "editor"] = "editor" if metadata.graph is None else "api"
+    return Workflow(kind, graph=metadata.graph, editor=metadata.workflow, metadata=metadata)
 
 
 def _from_json(text: str | bytes) -> Workflow:
@@ -180,7 +179,7 @@ def _from_json(text: str | bytes) -> Workflow:
         )
     data = load_json(text.removeprefix(b"\xef\xbb\xbf") if isinstance(text, bytes) else text)
     if data is None:
-        raise InvalidWorkflowError("This is not JSON, or it is cut off.", hint=_HINT)
+        raise InvalidWorkflowError("This is not JSON, or it is truncated.", hint=_HINT)
     return _from_data(data)
 
 

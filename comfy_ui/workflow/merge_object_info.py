@@ -1,4 +1,4 @@
-"""What several servers have between them, as one node list to choose from."""
+"""Merge the ``/object_info`` of several servers into one registry."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ..protocol.object_info import NodeRegistry
 
 
 def union(libraries: Sequence[NodeRegistry]) -> NodeRegistry:
-    """Every class of every library, and all that their inputs offer, in the order given.
+    """Merge registries: every class of each, with all choices of its inputs, in order.
 
-    Where servers declare a class differently, the first one's declaration counts; only its lists
-    of choices grow.
+    If servers declare a class differently, the first declaration wins; only its lists of choices
+    are extended.
     """
     if len(libraries) == 1:
         return libraries[0]
@@ -20,16 +20,16 @@ def union(libraries: Sequence[NodeRegistry]) -> NodeRegistry:
     for library in libraries:
         for name in library:
             raw = library.raw[name]
-            merged[name] = _grown(merged[name], raw) if name in merged else raw
+            merged[name] = _merged_class(merged[name], raw) if name in merged else raw
     return NodeRegistry(merged)
 
 
-def _grown(node: Mapping[str, Any], other: Mapping[str, Any]) -> Mapping[str, Any]:
+def _merged_class(node: Mapping[str, Any], other: Mapping[str, Any]) -> Mapping[str, Any]:
     if node == other:
         return node
     inputs = {
         section: {
-            name: _offering_more(declared, _at(other, "input", section, name))
+            name: _merged_input(declared, _at(other, "input", section, name))
             for name, declared in declarations.items()
         }
         if isinstance(declarations, Mapping)
@@ -39,8 +39,8 @@ def _grown(node: Mapping[str, Any], other: Mapping[str, Any]) -> Mapping[str, An
     return {**node, "input": inputs}
 
 
-def _offering_more(declared: Any, other: Any) -> Any:
-    """The declaration of an input with the choices of another one added."""
+def _merged_input(declared: Any, other: Any) -> Any:
+    """Return an input's declaration, extended by the choices of another one."""
     ours, theirs = _choices(declared), _choices(other)
     if ours is None or theirs is None:
         return declared
@@ -51,13 +51,13 @@ def _offering_more(declared: Any, other: Any) -> Any:
 
 
 def _choices(declared: Any) -> list[Any] | None:
-    """In either spelling, see :mod:`..protocol.object_info`."""
+    """Return the choices of either declaration format, see :mod:`..protocol.object_info`."""
     if not isinstance(declared, list) or not declared:
         return None
-    found = declared[0]
-    if found == "COMBO" and len(declared) > 1:
-        found = _at(declared[1], "options")
-    return found if isinstance(found, list) else None
+    choices = declared[0]
+    if choices == "COMBO" and len(declared) > 1:
+        choices = _at(declared[1], "options")
+    return choices if isinstance(choices, list) else None
 
 
 def _at(value: Any, *keys: str) -> Any:

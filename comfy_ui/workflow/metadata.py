@@ -1,5 +1,5 @@
-"""The settings in a picture, video or sound: whose they are does not matter, ours, ComfyUI's or
-A1111's.
+"""Read the generation settings in an image, video or audio file, written by this app, ComfyUI or
+A1111.
 """
 
 from __future__ import annotations
@@ -17,25 +17,21 @@ from .containers import read_fields
 from .graph import Graph, is_api_graph, is_editor_workflow
 
 OWN_KEY = "comfy_ui"
-"""The key of ``extra_pnginfo`` under which our runs put their form: ``{"preset": id, "values":
-{…}}``.
-"""
+"""Our key in ``extra_pnginfo``, with ``{"preset": id, "values": {…}}``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a file tells of how it was made. False when it tells nothing."""
+    """The settings in a file. False if there are none."""
 
     graph: Graph | None = None
     """The API-format graph that was run."""
     workflow: dict[str, Any] | None = None
     """The editor-format workflow."""
     parameters: str | None = None
-    """The text that A1111 and its relatives write."""
+    """The text that A1111 and its forks write."""
     values: dict[str, Any] = field(default_factory=dict)
-    """Values by our names (prompt, negative, seed, …): our own form's, else those of
-    ``parameters``.
-    """
+    """Values by name (prompt, negative, seed, …): those of our form, else of ``parameters``."""
     preset: str | None = None
     """The preset that ``values`` belong to."""
 
@@ -44,7 +40,7 @@ class Metadata:
 
     @property
     def source(self) -> Literal["comfy-ui", "comfyui", "a1111"] | None:
-        """Whose settings they are."""
+        """The program that wrote the settings."""
         if self.preset is not None:
             return "comfy-ui"
         if self.graph or self.workflow:
@@ -53,14 +49,14 @@ class Metadata:
 
 
 def read_metadata(path_or_bytes: str | Path | bytes) -> Metadata:
-    """The settings in a PNG (also animated), WebP, JPEG, AVIF, MP4, MOV, WebM, MKV, FLAC, MP3,
+    """Read the settings in a PNG (also animated), WebP, JPEG, AVIF, MP4, MOV, WebM, MKV, FLAC, MP3,
     Opus or Vorbis file.
 
-    Only headers are read: no pixel is decoded, at most 32 MiB of text is looked at. A file without
-    settings, or with broken ones, gives an empty result.
+    Reads only headers, with at most 32 MiB of text, and decodes no pixel. A file without settings,
+    or with broken ones, gives an empty result.
 
     Raises:
-        ValidationError: there is no such file, it cannot be read, or it is of another format.
+        ValidationError: the file does not exist, cannot be read, or has another format.
     """
     if isinstance(path_or_bytes, bytes):
         fields = read_fields(io.BytesIO(path_or_bytes))
@@ -81,7 +77,7 @@ def read_metadata(path_or_bytes: str | Path | bytes) -> Metadata:
 
 
 def interpret(fields: Mapping[str, str]) -> Metadata:
-    """What text fields, by lower-case key, tell."""
+    """Interpret text fields by lower-case key."""
     comment = load_json(fields.get("comment"))  # VideoHelperSuite puts both into one field
     if isinstance(comment, dict):
         packed = {k: v if isinstance(v, str) else json.dumps(v) for k, v in comment.items()}
@@ -110,9 +106,7 @@ def interpret(fields: Mapping[str, str]) -> Metadata:
 
 
 def load_json(text: str | bytes | None) -> Any:
-    """JSON as ComfyUI writes it, or None when it is not that. ``NaN`` and ``Infinity`` become
-    None.
-    """
+    """Parse JSON as ComfyUI writes it, with NaN and Infinity as None; None if it is invalid."""
     if not text:
         return None
     try:

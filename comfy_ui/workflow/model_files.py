@@ -11,13 +11,12 @@ from .graph import AnyGraph, literals
 
 __all__ = ["basename", "find_model", "is_model_file", "model_files", "model_folder"]
 
-_TAIL: Final = 200  # characters of a value that are compared: names come from untrusted graphs
+_TAIL: Final = 200  # bounds the regex's work: names come from untrusted graphs
 _MODEL_FILE: Final = re.compile(
     r".+\.(safetensors|sft|ckpt|pth?|bin|gguf|onnx|engine)", re.IGNORECASE
 )
 
-# The folder below models/ by input name. "Class.input" wins where an input name means different
-# folders in different classes.
+# The folder below models/ by input name. "Class.input" wins if classes use a name differently.
 _FOLDERS: Final[Mapping[str, str]] = {
     "ckpt_name": "checkpoints",
     "unet_name": "diffusion_models",
@@ -44,7 +43,7 @@ _FOLDERS: Final[Mapping[str, str]] = {
 
 
 def model_folder(class_type: str, input_name: str) -> str:
-    """The folder below ``models/`` for an input's files; empty if unknown.
+    """Return the folder below ``models/`` for an input's files; empty if unknown.
 
     >>> model_folder("CLIPVisionLoader", "clip_name"), model_folder("CLIPLoader", "clip_name")
     ('clip_vision', 'text_encoders')
@@ -58,25 +57,27 @@ def is_model_file(value: object) -> bool:
 
 
 def model_files(graph: AnyGraph) -> list[str]:
-    """The model files that ``graph`` names, in its order, each once."""
+    """Return the distinct model files that ``graph`` names, in its order."""
     return list(dict.fromkeys(v for _, _, v in literals(graph) if is_model_file(v)))
 
 
 def basename(name: str) -> str:
-    """The file's name without its folder, separated by either kind of slash."""
+    """Return the file's name without its folder; both kinds of slash separate folders."""
     return name.replace("\\", "/").rsplit("/", 1)[-1]
 
 
-def find_model(wanted: str, present: Sequence[Any], alternatives: Iterable[str] = ()) -> str | None:
-    """The file among ``present`` that can be used as ``wanted``, or None.
+def find_model(
+    required: str, present: Sequence[Any], alternatives: Iterable[str] = ()
+) -> str | None:
+    """Return the file among ``present`` that can be used as ``required``, or None.
 
     Tries the exact name, then the same file in a subfolder, then the patterns in
     ``alternatives``.
     """
     files = [name for name in present if isinstance(name, str)]
-    if wanted in files:
-        return wanted
-    base = basename(wanted)
+    if required in files:
+        return required
+    base = basename(required)
     for name in files:
         if basename(name) == base:
             return name

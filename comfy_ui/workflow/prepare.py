@@ -1,8 +1,7 @@
 """The pipeline: from a source and values to a graph that a server can run.
 
-The page, the endpoints for programs, the terminal and the clients all call :func:`prepare`. It
-reads no files, asks no server and knows no time: presets, wildcards, ``/object_info``, the current
-time and the random numbers are arguments.
+The page, the API, the command line and the clients all call :func:`prepare`. It is pure: presets,
+wildcards, ``/object_info``, the current time and the random numbers are arguments.
 """
 
 from __future__ import annotations
@@ -39,9 +38,9 @@ Source: TypeAlias = "str | Preset | Workflow | Mapping[str, Any]"
 class PreparedGraph:
     """A graph in API format and the values in it.
 
-    ``values`` are those of the job: every parameter of a preset, or the given values of a
-    workflow's controls, with wildcards expanded. ``templates`` are the prompts before that, by
-    name. ``problems`` are what the server lacks or refuses, empty without ``object_info``.
+    ``values`` are those of the job: every param of a preset, or the set controls of a workflow,
+    with wildcards expanded. ``templates`` are the prompts before expansion, by name. ``problems``
+    are those of the graph on the server, empty without ``object_info``.
     """
 
     graph: Graph
@@ -53,11 +52,11 @@ class PreparedGraph:
 
     @property
     def error(self) -> InvalidWorkflowError | None:
-        """The error for ``problems``; None if a server can run the graph."""
+        """Return an error with ``problems``; None if a server can run the graph."""
         return error_for(self.problems)
 
     def require_runnable(self) -> None:
-        """Raises InvalidWorkflowError (or a subclass) if a server cannot run the graph."""
+        """Raise InvalidWorkflowError (or a subclass) if a server cannot run the graph."""
         if self.error is not None:
             raise self.error
 
@@ -80,15 +79,14 @@ def prepare(
         source: what to run; an id is looked up in ``presets``.
         values: a preset's values, see :func:`.param_values.resolve_values`, or those of a
             workflow's controls, by id.
-        presets: the presets that can be named; the shipped ones among them say where missing
-            model files come from.
-        object_info: what the servers have, the preferred server first. A preset takes the model
+        presets: the known presets; those that ship also supply the URLs of missing model files.
+        object_info: the servers' registries, the preferred server first. A preset uses the model
             files that a server has, so the graph is built for the first server that can run it,
-            else for the first. Without any the graph is not checked.
+            else for the first. If empty, the graph is not checked.
         wildcards: the lines of each wildcard, see :func:`.wildcards.expand_wildcards`.
         uploads: names of input files that exist although ``object_info`` may not list them yet.
-        guest_uploads: not None for a user who may run presets only: the graph must be one that
-            the preset can produce, with no other input files than these.
+        guest_uploads: set for users who may only run presets: the graph must be one that the
+            preset can produce, and its input files must be among these.
         now: the time for ``%date%`` in file name prefixes; None leaves prefixes unchanged.
         rng: draws random seeds.
 
@@ -123,7 +121,7 @@ def prepare(
 def settable_values(
     source: Source, object_info: NodeRegistry, *, presets: Presets
 ) -> tuple[Param | Control, ...]:
-    """What can be set in a source: a preset's params, or the controls found in a workflow.
+    """Return the settable values of a source: a preset's params or a workflow's controls.
 
     Raises:
         UnknownPresetError: no preset has that id.
@@ -142,11 +140,11 @@ def source_problems(
     presets: Presets,
     variant: str | None = None,
 ) -> list[Problem]:
-    """What a server lacks to run a source, with whatever values.
+    """Return what a server lacks to run a source, regardless of values.
 
     Raises:
         UnknownPresetError: no preset has that id.
-        InvalidWorkflowError: the workflow cannot be converted; its problems say why.
+        InvalidWorkflowError: the workflow cannot be converted, for the reasons in ``problems``.
     """
     loaded = _loaded(source, presets)
     if isinstance(loaded, Preset):
@@ -217,7 +215,7 @@ def _preset_texts(
     wildcards: Mapping[str, Sequence[str]],
     rng: random.Random | None,
 ) -> ExpandedValues:
-    """The values with wildcards expanded, those of default prompts included."""
+    """Expand the wildcards in the values, including those of default prompts."""
     defaults = {
         param.id: param.default
         for param in preset.params

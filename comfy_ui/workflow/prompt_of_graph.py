@@ -1,7 +1,7 @@
-"""Prompt and seed of a graph that was run, without a server to say what its nodes are.
+"""Find the prompt and seed of a graph without ``/object_info``.
 
-A reader of files from elsewhere has only the graph. With the node list,
-:func:`.controls.find_controls` knows more.
+Imported files have only the graph. With ``/object_info``, :func:`.controls.find_controls` finds
+more.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _POSITIVE = ("positive", "conditioning", "guider", "cond")
 
 
 def prompt_of_graph(graph: AnyGraph) -> tuple[str, int | None]:
-    """The prompt, empty where none is found, and the seed, None where none is.
+    """Return the prompt (empty if none is found) and the seed (None if none is found).
 
-    The prompt is the first text above what a node takes as its positive conditioning.
+    The prompt is the first text upstream of a node's positive conditioning.
 
-    >>> said_in({"1": {"class_type": "CLIPTextEncode", "inputs": {"text": "a fox"}},
+    >>> prompt_of_graph({"1": {"class_type": "CLIPTextEncode", "inputs": {"text": "a fox"}},
     ...          "2": {"class_type": "KSampler", "inputs": {"seed": 7, "positive": ["1", 0]}}})
     ('a fox', 7)
     """
@@ -32,7 +32,7 @@ def _prompts(graph: AnyGraph) -> Iterator[str]:
         for node in graph:
             if as_link(inputs_of(graph, node).get(key)) is not None:
                 yield from _texts_above(graph, node, key, set())
-    for node in graph:  # nodes that take the words themselves, as those of paid services do
+    for node in graph:  # nodes with an own prompt input, such as partner nodes
         text = inputs_of(graph, node).get("prompt")
         if isinstance(text, str) and text.strip():
             yield text

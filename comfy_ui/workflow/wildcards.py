@@ -9,14 +9,14 @@
     __color__               a line of the file color.txt;  __animals/*__ of any file in a folder
     {2$$__color__}          two different lines
 
-All of it nests. ``\\{``, ``\\|``, ``\\}`` and ``\\_`` are plain characters. Braces without ``|`` or
-``$$`` stay as they are, and so does a prompt that is JSON as a whole: some models read that.
+Everything nests. ``\\{``, ``\\|``, ``\\}`` and ``\\_`` are literal characters. Braces without ``|``
+or ``$$`` are kept, and so is a prompt that is JSON as a whole, as some models expect JSON.
 
-Why not the library ``dynamicprompts`` (MIT), whose syntax this is: its last release (0.31.0) is of
-March 2024, and tried in 2026 it left a wildcard that is not there in the prompt, ended in a
-RecursionError for a file that names itself and in a parser's exception for an open brace, took a
-``#`` and all behind it for a comment, and made ``b"`` of the prompt ``{"json": "a|b"}``. Its
-variables (``${x=…}``), its samplers and its YAML files are not read here.
+The library ``dynamicprompts`` (MIT), which defined this syntax, is not used: its last release is
+0.31.0 of March 2024, and in tests in 2026 it kept a missing wildcard in the prompt, raised
+RecursionError for a file that names itself and a parser error for an open brace, treated ``#`` and
+the text after it as a comment, and turned the prompt ``{"json": "a|b"}`` into ``b"``. Its variables
+(``${x=…}``), samplers and YAML files are not supported here.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ _MAX_STEPS = 2_000
 _MAX_CHARACTERS = 50_000
 _MAX_FILE_BYTES = 5_000_000
 PROMPT_ROLES = ("prompt", "negative")
-_SEEDS = 2**53  # every number below is exact in the browser's JSON too
+_SEEDS = 2**53  # below it, JavaScript represents every integer exactly
 
 
 @dataclass(frozen=True, slots=True)
 class WildcardChoice:
-    """What one group or wildcard became. ``source`` is its text, ``chosen`` what was taken."""
+    """The choice for one group or wildcard: its text, and the chosen options."""
 
     source: str
     chosen: tuple[str, ...]
@@ -68,7 +68,7 @@ class WildcardChoice:
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
-    """``text`` is ``template`` with everything chosen; ``choices`` in the order of reading."""
+    """A prompt before (``template``) and after (``text``) expansion, with choices in text order."""
 
     text: str
     template: str
@@ -79,8 +79,8 @@ class Expansion:
 class WildcardFolder(Mapping[str, tuple[str, ...]]):
     """The ``.txt`` files below ``folder``: name (path without the ending) → lines.
 
-    Empty lines and lines that begin with ``#`` are left out. A file is read when it is asked for,
-    at most 5 MB of it counts as one; a folder that is not there has no wildcards.
+    Empty lines and lines that begin with ``#`` are ignored. A file is read on access and has at
+    most 5 MB; a missing folder has no wildcards.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -88,7 +88,7 @@ class WildcardFolder(Mapping[str, tuple[str, ...]]):
 
     def __getitem__(self, name: str) -> tuple[str, ...]:
         path = self._folder / f"{name}.txt"
-        # Names come from prompts of visitors: nothing outside the folder is read.
+        # Names come from users' prompts, so a path must not leave the folder.
         if ".." in path.parts or not path.resolve().is_relative_to(self._folder.resolve()):
             raise KeyError(name)
         try:
@@ -124,16 +124,16 @@ def has_wildcards(text: str) -> bool:
 def expand_wildcards(
     text: str, *, seed: int, wildcards: Mapping[str, Sequence[str]] | None = None
 ) -> Expansion:
-    """Choose for every group and wildcard in ``text``; the same seed chooses the same.
+    """Replace every group and wildcard in ``text``; the same seed gives the same choices.
 
     Args:
         text: the prompt.
-        seed: any whole number; normally that of the job.
+        seed: any integer; normally that of the job.
         wildcards: the lines of each name, for instance a :class:`WildcardFolder`.
 
     Raises:
-        ValidationError: there is no such wildcard, one has no lines, one contains itself, a
-            brace is not closed in a group, or the result would be too long.
+        ValidationError: a wildcard does not exist, has no lines or contains itself, a group's brace
+            is not closed, or the result would be too long.
 
     >>> expand_wildcards("a {red|red} cat", seed=1).text
     'a red cat'
@@ -145,7 +145,7 @@ def expand_wildcards(
 
 
 class Settable(Protocol):
-    """What a value is for: a parameter of a preset, or a control of a workflow."""
+    """A settable value: a preset's param or a workflow's control."""
 
     @property
     def id(self) -> str: ...
@@ -157,7 +157,7 @@ class Settable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ExpandedValues:
-    """``values`` are those of a job, all chosen; ``templates`` what stood there, by name."""
+    """A job's values after expansion, and the texts before it by name."""
 
     values: dict[str, Any]
     templates: dict[str, str]
@@ -170,9 +170,9 @@ def expand_values(
     *,
     rng: random.Random | None = None,
 ) -> ExpandedValues:
-    """Expand the wildcards in the prompts of one job, chosen by the job's seed.
+    """Expand the wildcards in the prompts of one job with the job's seed.
 
-    A random seed is drawn here with ``rng``, so that the result holds the seed that chose.
+    A random seed is drawn here from ``rng``, so the result has the seed of the choices.
 
     Raises:
         ValidationError: as :func:`expand_wildcards`.
@@ -184,10 +184,10 @@ def expand_values(
     if not templates:
         return ExpandedValues(dict(values), {})
     seed_of = next((one for one in of if one.role == "seed"), None)
-    given = values.get(seed_of.id) if seed_of else None
-    if seed_of and given is None:
-        given = seed_of.default
-    seed_text = "" if given is None else str(given).strip()
+    seed_value = values.get(seed_of.id) if seed_of else None
+    if seed_of and seed_value is None:
+        seed_value = seed_of.default
+    seed_text = "" if seed_value is None else str(seed_value).strip()
     drawn: dict[str, Any] = {}
     if seed_text.isdecimal() and len(seed_text) < 20:
         seed = int(seed_text)
@@ -203,13 +203,13 @@ def expand_values(
 
 
 class _Run:
-    """One expansion: the random numbers, the lines, and what was chosen so far."""
+    """One expansion: random numbers, wildcard lines, and the choices so far."""
 
     def __init__(self, chance: random.Random, wildcards: Mapping[str, Sequence[str]]) -> None:
         self._chance = chance
         self._wildcards = wildcards
         self._lines: dict[str, tuple[str, ...]] = {}
-        self._sound: set[str] = set()  # names known not to contain themselves
+        self._sound: set[str] = set()  # names that do not contain themselves
         self._steps = 0
         self.choices: list[WildcardChoice] = []
 
@@ -250,7 +250,7 @@ class _Run:
         if count is None and len(options) == 1:
             return f"{{{self.expand(inner, depth + 1)}}}"
         only = options[0].strip() if len(options) == 1 else ""
-        # Not fullmatch: of two side by side it would make one name.
+        # Not fullmatch, which would match two adjacent wildcards as one name.
         lone = _NAME.match(only)
         if lone and lone.end() == len(only):
             options = list(self._options(lone[1]))
@@ -263,31 +263,33 @@ class _Run:
         if self._steps > _MAX_STEPS:
             raise ValidationError(f"The prompt has more than {_MAX_STEPS} choices to make.")
         low, high = bounds
-        left = [_weighed(option) for option in options]
+        remaining = [_weighed(option) for option in options]
         index = len(self.choices)
-        self.choices.append(WildcardChoice(source, ()))  # its place is before what is nested in it
+        self.choices.append(WildcardChoice(source, ()))  # listed before the nested choices
         chosen: list[str] = []
         number = low if low == high else low + int(self._chance.random() * (high - low + 1))
         for _ in range(number):
-            option = left.pop(_index(self._chance.random(), [weight for weight, _ in left]))[1]
+            option = remaining.pop(
+                _index(self._chance.random(), [weight for weight, _ in remaining])
+            )[1]
             chosen.append(self.expand(option, depth + 1))
         self.choices[index] = WildcardChoice(source, tuple(chosen))
         return joint.join(chosen)
 
     def _options(self, pattern: str) -> tuple[str, ...]:
-        """The lines of a wildcard, or of all that a pattern with ``*`` names."""
+        """Return the lines of a wildcard, or of all that match a pattern with ``*``."""
         lines = self._read(pattern, ())
         if not lines:
             raise ValidationError(f"The wildcard '__{pattern}__' has no lines.")
         return lines
 
     def _read(self, pattern: str, above: tuple[str, ...]) -> tuple[str, ...]:
-        """Its lines, once it is sure that none leads back to it, whatever would be chosen."""
+        """Return the lines of a wildcard after checking that no choice refers back to it."""
         if pattern in above:
             way = " → ".join((*above[above.index(pattern) :], pattern))
             raise ValidationError(
                 f"The wildcard '__{pattern}__' contains itself: {way}.",
-                hint="Take one of these out of the file.",
+                hint="Remove one of these from its file.",
             )
         if pattern not in self._lines:
             names = (
@@ -316,7 +318,7 @@ class _Run:
 
 
 def _closing(text: str, opening: int) -> int:
-    """The place after the brace that closes the one at ``opening``."""
+    """Return the index after the brace that closes the one at ``opening``."""
     depth, at = 0, opening
     while at < len(text):
         if _ESCAPED.match(text, at):
@@ -335,7 +337,7 @@ def _closing(text: str, opening: int) -> int:
 
 
 def _split(body: str) -> list[str]:
-    """The options between the bars, not those of inner groups."""
+    """Split a group's body into options, ignoring bars of inner groups."""
     options, start, at = [], 0, 0
     while at < len(body):
         if _ESCAPED.match(body, at):
@@ -366,10 +368,10 @@ def _weighed(option: str) -> tuple[float, str]:
 
 
 def _index(number: float, weights: Sequence[float]) -> int:
-    """Where ``number`` (0 to 1) falls among ``weights``.
+    """Return the index of the weight that ``number`` (0 to 1) falls into.
 
-    By hand on ``Random.random()`` alone: its sequence for a seed is promised for all versions of
-    Python, that of ``choices`` and ``sample`` is not.
+    Only ``Random.random()`` has the same sequence for a seed in all Python versions; ``choices``
+    and ``sample`` do not.
     """
     total = sum(weights)
     if total <= 0:

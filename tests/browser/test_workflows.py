@@ -263,7 +263,7 @@ def test_unusable_files_show_an_error_message(page: Any) -> None:
     for content, message in (
         (b"{ no json", "This is not JSON"),
         (b'{"a": 1}', "not a ComfyUI workflow"),
-        (media.png({}), "The file carries no workflow"),
+        (media.png({}), "The file has no workflow"),
     ):
         open_file(page, content, "odd.json")
         page.wait_for_selector(f"#workflow-trouble:has-text('{message}')")

@@ -83,7 +83,7 @@ def test_expand_prompt_words_are_replaced_on_both_axes() -> None:
     assert [cell["prompt"] for cell in cells] == [
         "a red cat", "a blue cat", "a red dog", "a blue dog",
     ]  # fmt: skip
-    with pytest.raises(ValidationError, match="does not say 'red'"):
+    with pytest.raises(ValidationError, match="does not contain 'red'"):
         expand(SDXL, {"prompt": "a grey cat"}, axes)
 
 

@@ -112,10 +112,10 @@ def test_to_graph_editor_format_needs_object_info() -> None:
         ("a\0b.json", "neither JSON nor a file"),
         (Path("gone.json"), "cannot be read"),
         (b"%PDF-1.7", "This is not a workflow"),
-        (media.png({}), "The file carries no workflow"),
+        (media.png({}), "The file has no workflow"),
         (media.png({"parameters": media.A1111}), "settings of another program"),
         ("[" * 100_000, "not JSON"),
-        (5, "A int is no workflow"),
+        (5, "A int is not a workflow"),
     ],
 )
 def test_load_workflow_invalid_source_raises_with_hint(source: Any, expected: str) -> None:

@@ -73,7 +73,7 @@ def test_resolve_values_unknown_name_suggests_closest() -> None:
         ({"size": "Sqare"}, "no size 'Sqare'"),
         ({"size": "0x512"}, "no size"),
         ({"size": "9000x512"}, "'Width' cannot be 9000"),
-        ({"loras": [{"strength": 1}]}, "A LoRA is given as"),
+        ({"loras": [{"strength": 1}]}, "A LoRA must have the form"),
         ({"loras": [{"name": "a", "strength": 99}]}, "The strength of 'a'"),
     ],
 )

@@ -1,16 +1,15 @@
-"""What a user without admin rights may run: a preset's own graph with values for its params.
+"""The allow list for users without admin rights: a preset's own graph with values for its params.
 
-Raw graphs are code execution on the machine with the GPU, so nothing is trusted for how it was
-made: a graph is compared with what the preset can give, node for node and input for input. Allowed
-are
+A raw graph can execute code on the machine with the GPU, so the origin of a graph is never trusted:
+it is compared with the preset's graph, node for node and input for input. Allowed are
 
-- a literal at a parameter's target, of the parameter's type, in its range, among its choices
-- at a file parameter nothing but a name that our own upload returned
-- another model file's name where the preset names one, as a plain relative name
+- a literal at a param's target, of the param's type, in its range, among its choices
+- for a file param, only a name that an upload of this user returned
+- another model file where the preset names one, as a plain relative name
 - LoRA loaders in the preset's LoRA slots
-- nodes that the preset takes out when an optional value is empty
+- the removal of nodes that the preset removes when an optional value is empty
 
-and nothing else: no other node, no other link, no changed constant.
+Any other node, link or changed constant is refused.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _LORA_INPUTS: Mapping[str, frozenset[str]] = {
 
 
 def allowed_inputs(preset: Preset) -> frozenset[tuple[str, str]]:
-    """The ``(class, input)`` pairs that a user may set through this preset."""
+    """Return the ``(class, input)`` pairs that a user may set through this preset."""
     graphs = [*_references(preset)]
     pairs = {
         (str(graph[target.node]["class_type"]), target.input)
@@ -51,13 +50,12 @@ def allowed_inputs(preset: Preset) -> frozenset[tuple[str, str]]:
 
 
 def check_allowed(graph: AnyGraph, preset: Preset, uploads: Collection[str] = ()) -> list[Problem]:
-    """Why this preset cannot have produced the graph; empty if it can.
+    """Return why this preset cannot have produced the graph; empty if it can.
 
     Args:
         graph: in API format, as it would be queued.
         preset: the claimed source; all of its variants are tried.
-        uploads: the names, as in a ``LoadImage`` input, that uploads of this user
-            returned.
+        uploads: the names that uploads of this user returned, as used in a ``LoadImage`` input.
     """
     if not all(_is_node(entry) for entry in graph.values()):
         return [_refused("This is not a graph in API format.")]
@@ -86,8 +84,8 @@ def _is_node(entry: object) -> bool:
 def _compare(
     graph: AnyGraph, reference: Graph, preset: Preset, uploads: frozenset[str]
 ) -> Iterator[Problem]:
-    bare, found = _without_loras(graph, reference, preset)
-    yield from found
+    bare, lora_problems = _without_loras(graph, reference, preset)
+    yield from lora_problems
     params = {(t.node, t.input): (p, t.transform) for p in preset.params for t in p.targets}
     droppable = {t.node for p in preset.params if p.on_empty == "drop_node" for t in p.targets}
     models = {(node, name) for _, node, name in preset.model_inputs(reference)}
@@ -101,32 +99,32 @@ def _compare(
         if bare[node]["class_type"] != entry["class_type"]:
             yield _refused("The preset has a node of another class there.", graph, node)
             continue
-        given, due = inputs_of(bare, node), entry["inputs"]
-        for name in [*given, *(name for name in due if name not in given)]:
-            if name not in given:
-                link = as_link(due[name])
+        inputs, expected = inputs_of(bare, node), entry["inputs"]
+        for name in [*inputs, *(name for name in expected if name not in inputs)]:
+            if name not in inputs:
+                link = as_link(expected[name])
                 fault = None if link and link.node in droppable - bare.keys() else "It is missing."
             elif (node, name) in params:
-                fault = _value_fault(*params[node, name], given[name], uploads)
-            elif name in due and _same(given[name], due[name]):
+                fault = _value_fault(*params[node, name], inputs[name], uploads)
+            elif name in expected and _same(inputs[name], expected[name]):
                 fault = None
             elif (node, name) in models:
-                fault = _file_name_fault(given[name])
+                fault = _file_name_fault(inputs[name])
             else:
-                fault = "The preset does not let it be set."
+                fault = "The preset does not allow setting it."
             if fault is not None:
                 yield _refused(fault, graph, node, name)
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equal, and a number is not a truth value."""
+    """Compare two literals; unlike ``==``, True and 1 differ."""
     return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _without_loras(
     graph: AnyGraph, reference: Graph, preset: Preset
 ) -> tuple[Graph, list[Problem]]:
-    """The graph with LoRA loaders taken out of its connections, and what is wrong with those."""
+    """Return the graph without its LoRA loaders, and the problems of those loaders."""
     loras = {
         node: graph[node]
         for node in graph
@@ -159,7 +157,7 @@ def _without_loras(
 
 
 def _origin(loras: Mapping[str, Mapping[str, Any]], link: NodeLink) -> NodeLink | None:
-    """What a chain of LoRA loaders is fed with at its start."""
+    """Return the output that feeds the first of a chain of LoRA loaders."""
     for _ in range(len(loras) + 1):
         if link.node not in loras:
             return link
@@ -169,13 +167,13 @@ def _origin(loras: Mapping[str, Mapping[str, Any]], link: NodeLink) -> NodeLink 
         if before is None:
             return None
         link = before
-    return None  # a circle
+    return None  # the loaders feed each other
 
 
 def _lora_faults(entry: Mapping[str, Any]) -> Iterator[str]:
     inputs = entry["inputs"]
     if set(inputs) != _LORA_INPUTS[entry["class_type"]]:
-        yield "A LoRA loader has other inputs."
+        yield "A LoRA loader has unexpected inputs."
         return
     fault = _file_name_fault(inputs["lora_name"])
     if fault is not None:
@@ -188,25 +186,25 @@ def _lora_faults(entry: Mapping[str, Any]) -> Iterator[str]:
 def _value_fault(
     param: Param, transform: str | None, value: Any, uploads: frozenset[str]
 ) -> str | None:
-    """Why the value is not allowed at a target of the param, or None."""
+    """Return why the value is not allowed at a target of the param, or None."""
     parse = FIELD_TYPES[param.role].parse
     if parse is not None:
         try:
-            return None if _same(parse(param.label, value), value) else "It is not a valid value."
+            return None if _same(parse(param.label, value), value) else "The value is not valid."
         except ValidationError as error:
             return error.message
     if param.role in NUMBER_ROLES:
         if not _is_number(value):
-            return "A number is due."
+            return "A number is required."
         low, high = limits(param)
-        # What a formula made of a number in range is not known to be in any range.
+        # The param's range does not apply to the result of its formula.
         return None if transform is not None or low <= value <= high else "It is out of range."
     if FIELD_TYPES[param.role].value == "bool":
-        return None if isinstance(value, bool) else "True or false is due."
+        return None if isinstance(value, bool) else "True or false is required."
     if not isinstance(value, str) or len(value) > _MAX_TEXT:
-        return "A text is due."
+        return "Text is required."
     if param.role in FILE_ROLES:
-        return None if value in uploads else "Only a file that was uploaded here can be used."
+        return None if value in uploads else "Only your own uploads can be used."
     if param.role in MODEL_ROLES:
         return _file_name_fault(value)
     allowed = choices(param)
@@ -218,12 +216,12 @@ def _is_number(value: Any) -> bool:
 
 
 def _file_name_fault(value: Any) -> str | None:
-    """A model's name comes from the server's list: relative, and it goes nowhere else."""
+    """Return why a value is not a plain relative file name, as in the server's lists, or None."""
     if not isinstance(value, str) or not 0 < len(value) <= 400:
-        return "A file's name is due."
+        return "A file name is required."
     parts = value.replace("\\", "/").split("/")
     if ".." in parts or "" in parts or ":" in value or any(ord(sign) < 32 for sign in value):
-        return "It is no name of a file below the models folder."
+        return "It is not the name of a file in the models folder."
     return None
 
 

@@ -1,9 +1,8 @@
-"""What is wrong with a graph, before it is queued: the verdicts of the server, with cures.
+"""Validate a graph before it is queued, as the server would, with a hint for each problem.
 
-Follows what ``POST /prompt`` of ComfyUI 0.3.64 and 0.33.0 was seen to accept and refuse: every
-node's class must exist, then the outputs and all that they need are looked at. Stricter in two
-things that old servers let through and that then fail in the run: newer-style choices, and model
-files of which there are none at all.
+Follows what ``POST /prompt`` of ComfyUI 0.3.64 and 0.33.0 accepts and refuses: every node's class
+must exist, then the outputs and their ancestors are checked. Stricter in two cases that old servers
+accept and that then fail during execution: newer-style choices, and loaders without any model file.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from .input_specs import declared_inputs
 from .requirements import known_models, missing_nodes, unknown_model, version_problem
 from .value_checks import ValueProblem, connect, fits, is_socket, short, value_fault
 
-_SHOWN_NODES = 6  # of a circle in a message
+_SHOWN_NODES = 6  # of a cycle, in a message
 
 
 def check_workflow(
@@ -35,17 +34,17 @@ def check_workflow(
     comfyui_version: str | None = None,
     shipped: Mapping[str, Preset] | None = None,
 ) -> list[Problem]:
-    """Everything that would keep a server from running the graph, in the order of its nodes.
+    """Return all problems that keep a server from running the graph, in the order of its nodes.
 
-    An empty list means that the server will take it. A ``warning`` does not stop it.
+    An empty list means that the server will accept the graph. A ``warning`` does not prevent a run.
 
     Args:
         graph: in API format.
         object_info: the server's node list, raw or as a :class:`NodeRegistry`.
-        uploads: names of input files known to be there; ``object_info`` may be older than they are.
-        models: what is known of the files that the graph names (address, size, license), besides
-            what the shipped presets know.
-        min_comfyui: the version that the graph needs, where that is known.
+        uploads: names of input files that exist although ``object_info`` may not list them yet.
+        models: further model files with a URL, size and license, besides those of the shipped
+            presets.
+        min_comfyui: the version that the graph needs, if known.
         comfyui_version: the server's version, compared with ``min_comfyui``.
         shipped: the built-in presets, whose model files and node classes are known; read if None.
     """
@@ -55,12 +54,12 @@ def check_workflow(
     problems = [*version_problem(min_comfyui, comfyui_version)]
     unknown = _class_problems(graph, library, shipped)
     if unknown:
-        return problems + unknown  # the server looks no further either
+        return problems + unknown  # the server stops here too
     return problems + _GraphCheck(graph, library, uploads, known_models(models, shipped)).run()
 
 
 def error_for(problems: Iterable[Problem]) -> InvalidWorkflowError | None:
-    """The error that tells these problems, or None when there is nothing but warnings."""
+    """Return an error with these problems, or None if all of them are warnings."""
     errors = [problem for problem in problems if problem.severity == "error"]
     if not errors:
         return None
@@ -77,7 +76,7 @@ def error_for(problems: Iterable[Problem]) -> InvalidWorkflowError | None:
 
 @dataclass(frozen=True, slots=True)
 class _GraphCheck:
-    """The state of one check: the graph, the server, and what is known of uploads and models."""
+    """One check of a graph: its state and rules."""
 
     graph: AnyGraph
     library: NodeRegistry
@@ -107,11 +106,11 @@ class _GraphCheck:
         return self.declared[node]
 
     def _links(self, node: str) -> Iterator[tuple[str, NodeLink]]:
-        """The links that the server follows: of declared inputs, to an output that fits."""
-        given = inputs_of(self.graph, node)
+        """Yield the links that the server follows: of declared inputs, with matching types."""
+        inputs = inputs_of(self.graph, node)
         for name, spec in self._inputs(node).items():
-            link = as_link(given.get(name))
-            if link is not None and self._link_fault(node, spec, given[name]) is None:
+            link = as_link(inputs.get(name))
+            if link is not None and self._link_fault(node, spec, inputs[name]) is None:
                 yield name, link
 
     def _needed(self, outputs: Iterable[str]) -> set[str]:
@@ -125,16 +124,16 @@ class _GraphCheck:
         return seen
 
     def _node_problems(self, node: str) -> Iterator[Problem]:
-        given = self.graph[node].get("inputs")
-        if not isinstance(given, Mapping):
+        inputs = self.graph[node].get("inputs")
+        if not isinstance(inputs, Mapping):
             hint = "Export the workflow again in API format."
             yield self._problem(
                 node, None, ValueProblem(self._raised(node), "It has no 'inputs'.", hint)
             )
             return
         for name, spec in self._inputs(node).items():
-            if name in given:
-                fault = self._input_fault(node, spec, given[name])
+            if name in inputs:
+                fault = self._input_fault(node, spec, inputs[name])
             elif spec.required:
                 hint = connect(spec) if is_socket(spec) else "Give it a value."
                 message = f"The input '{name}' is missing."
@@ -146,10 +145,12 @@ class _GraphCheck:
             elif fault is not None:
                 yield fault
 
-    def _input_fault(self, node: str, spec: InputSpec, given: Any) -> ValueProblem | Problem | None:
-        if isinstance(given, list):
-            return self._link_fault(node, spec, given)
-        value = unwrap(given)
+    def _input_fault(
+        self, node: str, spec: InputSpec, value_or_link: Any
+    ) -> ValueProblem | Problem | None:
+        if isinstance(value_or_link, list):
+            return self._link_fault(node, spec, value_or_link)
+        value = unwrap(value_or_link)
         fault = value_fault(spec, value, self.uploads)
         if fault is None or fault.kind != "value_not_in_list" or not is_model_file(value):
             return fault
@@ -158,19 +159,20 @@ class _GraphCheck:
         )
         return replace(missing, node=node, node_title=title(self.graph, node), input=spec.name)
 
-    def _link_fault(self, node: str, spec: InputSpec, given: list[Any]) -> ValueProblem | None:
-        link = as_link(given)
+    def _link_fault(self, node: str, spec: InputSpec, raw_link: list[Any]) -> ValueProblem | None:
+        link = as_link(raw_link)
         cure = connect(spec)
         if link is None:
-            kind = "bad_linked_input" if len(given) != 2 else self._raised(node)
+            kind = "bad_linked_input" if len(raw_link) != 2 else self._raised(node)
             hint = 'A link is [node id, output number]; a list as a value is {"__value__": […]}.'
-            return ValueProblem(kind, f"The input '{spec.name}' is a list, but no link.", hint)
+            return ValueProblem(kind, f"The input '{spec.name}' is a list, but not a link.", hint)
         start = f"The input '{spec.name}'"
         if link.node not in self.graph:
             message = f"{start} is linked to node {short(link.node)}, which is not there."
             return ValueProblem(self._raised(node), message, cure)
         outputs, source = self._spec(link.node).outputs, title(self.graph, link.node)
-        if not -len(outputs) <= link.slot < len(outputs):  # the server counts as Python does
+        # The server indexes a Python list, so it accepts negative numbers.
+        if not -len(outputs) <= link.slot < len(outputs):
             has = f"which has {len(outputs)}"
             message = f"{start} is linked to output {link.slot} of '{source}', {has}."
             return ValueProblem(self._raised(node), message, cure)
@@ -180,7 +182,7 @@ class _GraphCheck:
         return None
 
     def _raised(self, node: str) -> str:
-        """The server's name for what makes its check raise, as a link that leads nowhere does."""
+        """Return the server's error type for an exception in its check, as for a dangling link."""
         inner = "" if self._spec(node).output_node else "inner_"
         return f"exception_during_{inner}validation"
 
@@ -195,7 +197,7 @@ class _GraphCheck:
             return []
         names = [title(self.graph, node) for node in circle[:_SHOWN_NODES]]
         names += ["…"] if len(circle) > _SHOWN_NODES else []
-        message = f"The nodes feed each other in a circle: {' ← '.join([*names, names[0]])}."
+        message = f"The nodes feed each other in a cycle: {' ← '.join([*names, names[0]])}."
         fault = ValueProblem("dependency_cycle", message, "Remove one of these connections.")
         return [self._problem(circle[0], None, fault)]
 
@@ -223,7 +225,7 @@ def _no_output() -> Problem:
 def _class_problems(
     graph: Mapping[str, Any], library: NodeRegistry, shipped: Mapping[str, Preset] | None
 ) -> list[Problem]:
-    """Nodes whose class is not given, or not known to the server."""
+    """Return a problem for each node without a class, or with one that the server lacks."""
     named: dict[str, str] = {}
     problems: dict[str, Problem] = {}
     for node, entry in graph.items():

@@ -1,8 +1,7 @@
-"""The inputs that a node really has: those of its class, with the dynamic ones spelled out.
+"""Expand the dynamic inputs of a node class to the inputs that a node has.
 
-Which inputs there are can depend on the values given (``format`` → ``format.codec`` → …) and on
-how many are connected (``images.image0``, ``images.image1``, …). ComfyUI declares such inputs
-by the types below.
+The inputs can depend on other values (``format`` → ``format.codec`` → …) and on how many are
+connected (``images.image0``, ``images.image1``, …). ComfyUI declares them by the types below.
 """
 
 from __future__ import annotations
@@ -19,25 +18,25 @@ AUTOGROW = "COMFY_AUTOGROW_V3"
 MATCH_TYPE = "COMFY_MATCHTYPE_V3"
 
 _MAX_GROWN = 1000  # of one autogrow input; the largest declared by core nodes is 50
-_MAX_DEPTH = 8  # of dynamic inputs within each other; core nodes have three levels
+_MAX_DEPTH = 8  # of nested dynamic inputs; core nodes have three levels
 
 
-def declared_inputs(spec: NodeSpec, given: Mapping[str, Any]) -> dict[str, InputSpec]:
-    """Every input that the node has with these values, by the name it has in a graph.
+def declared_inputs(spec: NodeSpec, values: Mapping[str, Any]) -> dict[str, InputSpec]:
+    """Return every input that the node has with these values, by its name in a graph.
 
-    A dynamic choice becomes a ``COMBO`` of its keys, followed by the inputs of the option chosen;
-    an autogrowing input becomes those of its inputs that are given or must be; a type to be
-    matched becomes the types it allows.
+    A dynamic choice becomes a ``COMBO`` of its keys, followed by the inputs of the chosen option;
+    an autogrow input becomes those of its inputs that are set or required; a match type becomes
+    the types it allows.
     """
-    return {found.name: found for found in _expand(spec.inputs.values(), given, 0)}
+    return {expanded.name: expanded for expanded in _expand(spec.inputs.values(), values, 0)}
 
 
-def _expand(specs: Any, given: Mapping[str, Any], depth: int) -> Iterator[InputSpec]:
+def _expand(specs: Any, values: Mapping[str, Any], depth: int) -> Iterator[InputSpec]:
     for spec in specs:
         if spec.type == DYNAMIC_COMBO:
-            yield from _dynamic_combo(spec, given, depth)
+            yield from _dynamic_combo(spec, values, depth)
         elif spec.type == AUTOGROW:
-            yield from _autogrow(spec, given)
+            yield from _autogrow(spec, values)
         elif spec.type == MATCH_TYPE:
             allowed = _object(spec.options.get("template")).get("allowed_types")
             yield replace(spec, type=allowed if isinstance(allowed, str) and allowed else "*")
@@ -45,20 +44,20 @@ def _expand(specs: Any, given: Mapping[str, Any], depth: int) -> Iterator[InputS
             yield spec
 
 
-def _dynamic_combo(spec: InputSpec, given: Mapping[str, Any], depth: int) -> Iterator[InputSpec]:
+def _dynamic_combo(spec: InputSpec, values: Mapping[str, Any], depth: int) -> Iterator[InputSpec]:
     options = _list(spec.options.get("options"))
     options = [option for option in options if isinstance(option, Mapping)]
     yield replace(spec, type="COMBO", choices=tuple(option.get("key") for option in options))
-    value = given.get(spec.name)
+    value = values.get(spec.name)
     chosen = next((option for option in options if option.get("key") == value), None)
     if chosen is None or as_link(value) is not None or depth >= _MAX_DEPTH:
         return
     yield from _expand(
-        nested_inputs(spec.name, chosen.get("inputs"), required=True), given, depth + 1
+        nested_inputs(spec.name, chosen.get("inputs"), required=True), values, depth + 1
     )
 
 
-def _autogrow(spec: InputSpec, given: Mapping[str, Any]) -> Iterator[InputSpec]:
+def _autogrow(spec: InputSpec, values: Mapping[str, Any]) -> Iterator[InputSpec]:
     template = _object(spec.options.get("template"))
     inner = next(nested_inputs("", template.get("input"), required=spec.required), None)
     if inner is None:
@@ -67,7 +66,7 @@ def _autogrow(spec: InputSpec, given: Mapping[str, Any]) -> Iterator[InputSpec]:
     least = least if isinstance(least, int) and spec.required else 0
     for index, name in enumerate(_grown_names(template)):
         full = f"{spec.name}.{name}"
-        if full in given or index < least:
+        if full in values or index < least:
             yield replace(inner, name=full, required=inner.required and index < least)
 
 
@@ -82,7 +81,7 @@ def _grown_names(template: Mapping[str, Any]) -> Iterator[str]:
 
 
 def nested_inputs(parent: str, inputs: Any, *, required: bool) -> Iterator[InputSpec]:
-    """The inputs that an option or template of a dynamic type declares, required ones first."""
+    """Yield the inputs that a dynamic type's option or template declares, required ones first."""
     for section in ("required", "optional"):
         for name, declaration in _object(_object(inputs).get(section)).items():
             full = f"{parent}.{name}" if parent else name

@@ -1,4 +1,4 @@
-"""Which node pack has a class that a server lacks. The list is ``node_packs.toml``."""
+"""Find the node pack that has a missing node class. The list is ``node_packs.toml``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class NodePack:
-    """A node pack, and how one gets it."""
+    """A node pack and where to get it."""
 
     name: str
     url: str
@@ -19,7 +19,7 @@ class NodePack:
 
     @property
     def install(self) -> str:
-        """What to do to have it, in a sentence."""
+        """How to install it, in a sentence."""
         return (
             f"Install '{self.name}' with ComfyUI-Manager, or clone {self.url} into "
             "ComfyUI's custom_nodes folder, then restart ComfyUI."
@@ -27,7 +27,7 @@ class NodePack:
 
 
 def find_pack(class_type: str) -> NodePack | None:
-    """The pack that has this node class, where it is known. An exact name wins over patterns."""
+    """Return the pack that has this node class, or None. An exact name wins over patterns."""
     patterns = None
     for pack in _packs():
         if class_type in pack.classes:

@@ -1,4 +1,4 @@
-"""What a server lacks: a newer version, node classes, model files; each with where to get it."""
+"""Requirements that a server lacks (version, node classes, model files), with where to get them."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def preset_problems(
     variant: str | None = None,
     shipped: Mapping[str, Preset] | None = None,
 ) -> list[Problem]:
-    """What a server lacks to run a preset: a newer version, node classes, model files, ranges.
+    """Return what a server lacks to run a preset: a version, node classes, model files, ranges.
 
-    An empty list means that it is ready. ``shipped``: the built-in presets, read if None.
+    An empty list means that the server is ready. ``shipped``: the built-in presets, read if None.
     """
     library = as_library(object_info)
     chosen = find_variant(preset, variant)
@@ -53,7 +53,7 @@ def preset_problems(
 
 
 def version_at_least(version: str, least: str) -> bool:
-    """Whether a ComfyUI version is ``least`` or newer; true when one of them cannot be read."""
+    """Whether a ComfyUI version is ``least`` or newer; True if one of them cannot be parsed."""
     have, want = _numbers(version), _numbers(least)
     return not have or not want or have >= want
 
@@ -61,7 +61,7 @@ def version_at_least(version: str, least: str) -> bool:
 def missing_nodes(
     class_types: Iterable[str], shipped: Mapping[str, Preset] | None = None
 ) -> dict[str, Problem]:
-    """A problem for each missing node class: which node pack or update has it.
+    """Return a problem for each missing node class, naming the node pack or update that has it.
 
     Classes of ``shipped`` presets (read if None) without node packs are ComfyUI's own.
     """
@@ -99,7 +99,7 @@ def _missing_node(class_type: str, *, is_core: bool) -> Problem:
 def known_models(
     more: Iterable[ModelRequirement] = (), shipped: Mapping[str, Preset] | None = None
 ) -> dict[str, ModelRequirement]:
-    """Model files with a known source, by name: of the shipped presets, and ``more``."""
+    """Return model files with a known source by name: those of shipped presets, and ``more``."""
     presets = (load_presets() if shipped is None else shipped).values()
     own = (model for preset in presets for model in preset.all_models())
     return {basename(model.filename): model for model in (*own, *more)}
@@ -112,7 +112,7 @@ def unknown_model(
     choices: Sequence[Any],
     known: Mapping[str, ModelRequirement],
 ) -> Problem:
-    """The problem of a file that a loader names and the server's list does not have."""
+    """Return the problem for a file that a loader names and the server's list lacks."""
     model = known.get(basename(filename)) or ModelRequirement(
         folder=model_folder(class_type, input_name), filename=filename
     )
@@ -124,13 +124,13 @@ def unknown_model(
 
 
 def missing_model(model: ModelRequirement, alternative: str | None = None) -> Problem:
-    """The problem of a model file that is not there, where to get it, or what to take instead."""
+    """Return the problem for a missing model file: where to download it, or which file to use."""
     where = f"models/{model.folder}" if model.folder else "its models folder"
     size = f" ({_size(model.size_bytes)})" if model.size_bytes else ""
     if alternative is not None:
         hint = f"The server has '{alternative}': choose that."
     elif model.url is not None:
-        login = " (its publisher wants a login)" if model.gated else ""
+        login = " (its publisher requires a login)" if model.gated else ""
         hint = f"Download it from {model.url}{login} into {where}."
     else:
         hint = f"Put the file into {where}, or choose another one."
@@ -161,9 +161,9 @@ def _size(size_bytes: int) -> str:
 def _present_files(
     preset: Preset, graph: Graph, model: ModelRequirement, library: NodeRegistry
 ) -> tuple[Any, ...] | None:
-    """The server's list for the first input that names the model; None where it has no list."""
-    for found, node, name in preset.model_inputs(graph):
-        if found.filename == model.filename and graph[node]["class_type"] in library:
+    """Return the server's choices for the first input that names the model; None without a list."""
+    for required, node, name in preset.model_inputs(graph):
+        if required.filename == model.filename and graph[node]["class_type"] in library:
             spec = library[graph[node]["class_type"]].inputs.get(name)
             if spec is not None and spec.choices is not None:
                 return spec.choices
@@ -171,7 +171,7 @@ def _present_files(
 
 
 def version_problem(least: str | None, version: str | None) -> Iterator[Problem]:
-    """One problem when the server is too old, else none."""
+    """Yield one problem if the server is too old."""
     if least and version and not version_at_least(version, least):
         yield Problem(
             kind="comfyui_too_old",

@@ -1,4 +1,4 @@
-"""One value against the input that it was put into: what ComfyUI says of it."""
+"""Check one value against its input's declaration, as ComfyUI does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CORE_SOCKETS = frozenset(
 
 
 class ValueProblem(NamedTuple):
-    """What is wrong, by ComfyUI's error type, and what to do."""
+    """A problem of one value: ComfyUI's error type, a message and a hint."""
 
     kind: str
     message: str
@@ -30,9 +30,9 @@ class ValueProblem(NamedTuple):
 
 
 def value_fault(spec: InputSpec, value: Any, uploads: Container[str] = ()) -> ValueProblem | None:
-    """Why a literal is not valid for an input, or None. Numbers are coerced as the server does.
+    """Return why a literal is not valid for an input, or None. Coerces numbers as the server does.
 
-    ``uploads`` are names of input files that are there although the list in ``spec`` may be older.
+    ``uploads`` are names of input files that exist although an older ``spec`` may not list them.
     """
     if spec.type in ("INT", "FLOAT"):
         return _number_fault(spec, value)
@@ -41,40 +41,46 @@ def value_fault(spec: InputSpec, value: Any, uploads: Container[str] = ()) -> Va
     if spec.type == "COMBO" and spec.choices is not None:
         return _choice_fault(spec, value, uploads)
     if spec.type in _CORE_SOCKETS:
-        # The server takes it and hands it to the node, which has no use for a literal.
+        # The server accepts it, and the node then fails on a literal.
         message = f"The input '{spec.name}' takes a link of type {spec.type}, not {short(value)}."
         return ValueProblem("invalid_input_type", message, connect(spec), "warning")
     return None
 
 
-def fits(given: str, wanted: str) -> bool:
-    """Whether an output of one type may feed an input of another; commas part alternatives."""
-    if given == wanted or "*" in (given, wanted) or given.startswith("COMFY_"):
-        return True  # COMFY_…: a type that is settled only in the run
-    return not {part.strip() for part in given.split(",")}.isdisjoint(
-        part.strip() for part in wanted.split(",")
+def fits(output_type: str, input_type: str) -> bool:
+    """Whether an output type may feed an input type; commas separate alternatives."""
+    if (
+        output_type == input_type
+        or "*" in (output_type, input_type)
+        or output_type.startswith("COMFY_")
+    ):
+        return True  # COMFY_…: a type that is only known during execution
+    return not {part.strip() for part in output_type.split(",")}.isdisjoint(
+        part.strip() for part in input_type.split(",")
     )
 
 
 def is_socket(spec: InputSpec) -> bool:
-    """Whether nothing but a link can feed the input."""
+    """Whether only a link can feed the input."""
     return spec.type not in _VALUE_TYPES
 
 
 def connect(spec: InputSpec) -> str:
-    """The cure of an input that has no link, or a wrong one."""
+    """Return the hint for an input with a missing or wrong link."""
     return f"Connect an output of type {spec.type}."
 
 
 def short(value: Any) -> str:
-    """A value for a message: bounded in length and depth."""
+    """Format a value for a message, bounded in length and depth."""
     text = f"'{value[:_SHOWN]}'" if isinstance(value, str) else reprlib.repr(value)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
 def _number_fault(spec: InputSpec, value: Any) -> ValueProblem | None:
     low, high = spec.min, spec.max
-    hint = f"It goes from {low:g} to {high:g}." if low is not None and high is not None else ""
+    hint = (
+        f"Choose a value from {low:g} to {high:g}." if low is not None and high is not None else ""
+    )
     try:
         number: float = int(value) if spec.type == "INT" else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -83,10 +89,10 @@ def _number_fault(spec: InputSpec, value: Any) -> ValueProblem | None:
             "invalid_input_type", f"'{spec.name}' takes {kind}, not {short(value)}.", hint
         )
     if low is not None and number < low:
-        message = f"'{spec.name}' is {short(value)}, and at least {low:g} is needed."
+        message = f"'{spec.name}' is {short(value)}, but the minimum is {low:g}."
         return ValueProblem("value_smaller_than_min", message, hint)
     if high is not None and number > high:
-        message = f"'{spec.name}' is {short(value)}, and at most {high:g} is possible."
+        message = f"'{spec.name}' is {short(value)}, but the maximum is {high:g}."
         return ValueProblem("value_bigger_than_max", message, hint)
     return None
 
@@ -99,13 +105,13 @@ def _choice_fault(spec: InputSpec, value: Any, uploads: Container[str]) -> Value
             continue
         text = word[:200] if isinstance(word, str) else short(word)
         hint = closest(text, [str(choice) for choice in choices])
-        hint = hint or "This server has nothing to choose from here."
+        hint = hint or "This server has no choices for it."
         return ValueProblem("value_not_in_list", f"'{spec.name}' cannot be {short(word)}.", hint)
     return None
 
 
 def _file_fault(spec: InputSpec, value: Any, uploads: Container[str]) -> ValueProblem | None:
-    # What lies below a subfolder, or in another folder, is not in the server's list.
+    # The server's list has no files in subfolders or other folders.
     if isinstance(value, str) and (
         spec.choices is None
         or value in spec.choices
@@ -117,9 +123,9 @@ def _file_fault(spec: InputSpec, value: Any, uploads: Container[str]) -> ValuePr
         return None
     message = f"The server has no file {short(value)} to load."
     return ValueProblem(
-        "custom_validation_failed", message, "Upload it, or choose one that is there."
+        "custom_validation_failed", message, "Upload it, or choose an existing file."
     )
 
 
 def _is_among(value: Any, choices: tuple[Any, ...]) -> bool:
-    return any(value == choice for choice in choices)  # `in` would need a value that can be hashed
+    return any(value == choice for choice in choices)  # `in` would need a hashable value

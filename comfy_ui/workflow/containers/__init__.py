@@ -1,8 +1,7 @@
-"""The text fields in pictures, videos and sounds, read from headers and chunks alone.
+"""Read the text fields of image, video and audio files from headers and chunks alone.
 
-No pixel, frame or sample is ever decoded, so a file that would unpack to gigabytes costs no more
-than another. What is read is bounded in bytes and in parts; a file that is cut short or broken
-gives what stands before the break.
+No pixel, frame or sample is ever decoded, so decompression bombs cost no more than other files.
+Reads are bounded in bytes and count; a truncated or broken file gives the fields before the break.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ __all__ = ["MAX_TEXT_BYTES", "read_fields"]
 
 
 def read_fields(file: BinaryIO) -> dict[str, str] | None:
-    """The text fields of a file by key, in lower case; None when the format is not one of ours.
+    """Return the text fields of a file by lower-case key, or None if the format is not supported.
 
-    Exif fields that ComfyUI writes as ``key:value`` stand under that key, a user comment under
+    An Exif field that ComfyUI writes as ``key:value`` has that key, a user comment has
     ``usercomment``.
     """
     head = file.read(16)
@@ -38,7 +37,7 @@ def read_fields(file: BinaryIO) -> dict[str, str] | None:
                 break
             fields.setdefault(key.lower(), text)
     except (BrokenFileError, struct.error, zlib.error, OSError, IndexError):
-        pass  # what was found before the break still counts
+        pass  # keep the fields before the break
     return fields
 
 

@@ -19,11 +19,11 @@ from .byte_reader import (
     as_text,
 )
 
-# Boxes: MP4, MOV, and AVIF pictures
+# Boxes: MP4, MOV, and AVIF images
 
 
 def boxes(source: ByteSource, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Type, start and end of the content of each box from here to ``end``."""
+    """Yield type, content start and content end of each box up to ``end``."""
     while True:
         start = source.tell()
         if start + 8 > end:
@@ -35,13 +35,13 @@ def boxes(source: ByteSource, end: int) -> Iterator[tuple[bytes, int, int]]:
             body += 8
         stop = end if size == 0 else start + size
         if not body <= stop <= end:
-            raise BrokenFileError("a box that is larger than its place")
+            raise BrokenFileError("a box that is larger than its parent")
         yield kind, body, stop
         source.seek(stop)
 
 
 def mp4(source: ByteSource) -> Fields:
-    """The tags of ``moov/udta/meta`` and ``moov/meta``, by ``keys`` and ``ilst``."""
+    """Yield the tags of ``moov/udta/meta`` and ``moov/meta``, by ``keys`` and ``ilst``."""
     for kind, start, stop in boxes(source, source.size):
         if kind in (b"moov", b"meta"):
             yield from _mp4_inner(source, kind, start, stop, 0)
@@ -93,7 +93,7 @@ _TAG, _SIMPLE, _NAME, _STRING = 0x7373, 0x67C8, 0x45A3, 0x4487
 
 
 def matroska(source: ByteSource) -> Fields:
-    """The tags of all segments."""
+    """Yield the tags of all segments."""
     for kind, start, stop in _elements(source, source.size):
         if kind == _SEGMENT:
             source.seek(start)
@@ -118,7 +118,7 @@ def _matroska_tags(source: ByteSource, end: int, depth: int) -> Fields:
 
 
 def _elements(source: ByteSource, end: int) -> Iterator[tuple[int, int, int]]:
-    """Id, start and end of the content of each element from here to ``end``."""
+    """Yield id, content start and content end of each element up to ``end``."""
     while True:
         if source.tell() >= end:
             return
@@ -126,16 +126,16 @@ def _elements(source: ByteSource, end: int) -> Iterator[tuple[int, int, int]]:
         marked, width = _ebml_number(source)
         size = marked ^ 1 << 7 * width
         start = source.tell()
-        unknown = size == (1 << 7 * width) - 1  # a live recording: the element goes to the end
+        unknown = size == (1 << 7 * width) - 1  # a live recording: the element extends to the end
         stop = end if unknown else start + size
         if stop > end:
-            raise BrokenFileError("an element that is larger than its place")
+            raise BrokenFileError("an element that is larger than its parent")
         yield kind, start, stop
         source.seek(stop)
 
 
 def _ebml_number(source: ByteSource) -> tuple[int, int]:
-    """A number of variable length with its length mark, and its width in bytes."""
+    """Read a variable-length number, keeping its length mark; return it and its width in bytes."""
     first = source.take(1)[0]
     width = 9 - first.bit_length()
     if width > 8:
@@ -143,11 +143,11 @@ def _ebml_number(source: ByteSource) -> tuple[int, int]:
     return int.from_bytes(bytes([first]) + source.take(width - 1), "big"), width
 
 
-# Sounds
+# Audio
 
 
 def flac(source: ByteSource) -> Fields:
-    """The Vorbis comments."""
+    """Yield the Vorbis comments."""
     source.seek(4)
     while True:
         (header,) = struct.unpack(">I", source.take(4))
@@ -172,7 +172,7 @@ def _vorbis_comments(data: bytes) -> Fields:
 
 
 def ogg(source: ByteSource) -> Fields:
-    """The Vorbis comments of the first stream, Opus or Vorbis."""
+    """Yield the Vorbis comments of the first stream, Opus or Vorbis."""
     packet = bytearray()
     while len(packet) <= MAX_TEXT_BYTES:
         header = source.take(27)
@@ -184,7 +184,7 @@ def ogg(source: ByteSource) -> Fields:
             packet += page[at : at + size]
             at += size
             if size == 255:
-                continue  # the packet goes on
+                continue  # the packet continues on the next page
             for magic in (b"OpusTags", b"\x03vorbis"):
                 if packet.startswith(magic):
                     yield from _vorbis_comments(bytes(packet[len(magic) :]))
@@ -193,7 +193,7 @@ def ogg(source: ByteSource) -> Fields:
 
 
 def id3(source: ByteSource) -> Fields:
-    """The free texts (``TXXX``) and comments of an ID3v2 tag."""
+    """Yield the user-defined texts (``TXXX``) and comments of an ID3v2 tag."""
     version, _, _, size = struct.unpack(">BBB4s", source.take_at(3, 7))
     end = 10 + _syncsafe(size)
     while source.tell() + 10 <= end:
@@ -203,8 +203,10 @@ def id3(source: ByteSource) -> Fields:
             return
         data = source.take(length)
         if kind in (b"TXXX", b"COMM") and data:
-            rest = data[1:] if kind == b"TXXX" else data[4:]  # a comment has a language before it
-            text = rest.decode(
+            content = (
+                data[1:] if kind == b"TXXX" else data[4:]
+            )  # a comment has a language before it
+            text = content.decode(
                 {0: "latin-1", 1: "utf-16", 2: "utf-16-be"}.get(data[0], "utf-8"), "replace"
             )
             key, _, value = text.partition("\0")

@@ -1,4 +1,4 @@
-"""Reading parts of a file without trusting what it says about itself."""
+"""Bounded reads from untrusted files."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 MAX_TEXT_BYTES = 32 * 1024 * 1024
-"""How much text is read from one file, unpacked; large workflows have a few megabytes."""
+"""Maximum bytes of text read from one file, unpacked; large workflows have a few megabytes."""
 MAX_DEPTH = 6
-"""How deep parts within parts are followed."""
+"""Maximum nesting depth that is read."""
 MAX_TAGS = 10_000
-"""How many entries of one list are looked at."""
+"""Maximum entries read from one list."""
 _MAX_READS = 200_000  # chunks, boxes, pages, tags; an hour of video has some ten thousand
 
 Fields = Iterator[tuple[str, str]]
-"""Keys and texts as they are found."""
+"""Keys and texts in file order."""
 
 
 class BrokenFileError(ValueError):
-    """The file ends early, is not what it says it is, or has more parts than any real one."""
+    """The file is truncated, malformed, or has more parts than any real file."""
 
 
 class ByteSource:
-    """A file from which parts are taken, each of bounded size and all of bounded number."""
+    """A file read in pieces of bounded size and number."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -31,10 +31,10 @@ class ByteSource:
         file.seek(0)
 
     def take(self, count: int) -> bytes:
-        """Exactly ``count`` bytes from here.
+        """Read exactly ``count`` bytes.
 
         Raises:
-            BrokenFileError: there are fewer, or more than anybody should ask for.
+            BrokenFileError: the file has fewer, or a limit is exceeded.
         """
         self._reads += 1
         if not 0 <= count <= MAX_TEXT_BYTES or self._reads > _MAX_READS:
@@ -45,27 +45,27 @@ class ByteSource:
         return data
 
     def take_at(self, start: int, count: int) -> bytes:
-        """Exactly ``count`` bytes from ``start``."""
+        """Read exactly ``count`` bytes from ``start``."""
         self.seek(start)
         return self.take(count)
 
     def seek(self, start: int) -> None:
-        """Go on at ``start``."""
+        """Move to ``start``."""
         if not 0 <= start <= self.size:
-            raise BrokenFileError(f"a place beyond the end: {start}")
+            raise BrokenFileError(f"an offset beyond the end: {start}")
         self._file.seek(start)
 
     def skip(self, count: int) -> None:
-        """Go on ``count`` bytes further."""
+        """Skip ``count`` bytes."""
         self.seek(self.tell() + count)
 
     def tell(self) -> int:
-        """Where it goes on."""
+        """Return the current position."""
         return self._file.tell()
 
 
 def as_text(data: bytes) -> str:
-    """UTF-8 where it is that, else Latin-1, which can be any bytes."""
+    """Decode as UTF-8 if valid, else as Latin-1, which accepts any bytes."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

@@ -15,7 +15,7 @@ from .byte_reader import MAX_TEXT_BYTES, BrokenFileError, ByteSource, Fields, as
 
 
 def png(source: ByteSource) -> Fields:
-    """All text chunks, Exif, and the ``comf`` chunks of an animated file."""
+    """Yield all text chunks, Exif, and the ``comf`` chunks of an animated file."""
     source.seek(8)
     while True:
         length, kind = struct.unpack(">I4s", source.take(8))
@@ -55,7 +55,7 @@ def _unpack(data: bytes) -> bytes:
 
 
 def webp(source: ByteSource) -> Fields:
-    """The Exif chunk."""
+    """Yield the fields of the Exif chunk."""
     source.seek(12)
     while True:
         kind, length = struct.unpack("<4sI", source.take(8))
@@ -66,7 +66,7 @@ def webp(source: ByteSource) -> Fields:
 
 
 def jpeg(source: ByteSource) -> Fields:
-    """The Exif segments before the image data."""
+    """Yield the fields of the Exif segments before the image data."""
     source.seek(2)
     while True:
         marker, kind, length = struct.unpack(">BBH", source.take(4))
@@ -87,7 +87,7 @@ def _exif(data: bytes) -> Fields:
     if order is None:
         return
     todo = [struct.unpack_from(order + "I", data, 4)[0]]
-    for _ in range(4):  # the main directory, the Exif directory, and no circles
+    for _ in range(4):  # the main and the Exif directory; the bound ends loops
         if not todo:
             return
         for tag, value in _tiff_directory(data, todo.pop(), order):
@@ -102,16 +102,16 @@ def _exif(data: bytes) -> Fields:
 
 
 def _tiff_directory(data: bytes, offset: int, order: str) -> Iterator[tuple[int, bytes]]:
-    left = len(data)
+    remaining = len(data)
     (count,) = struct.unpack_from(order + "H", data, offset)
     for index in range(count):
         at = offset + 2 + 12 * index
         tag, kind, items = struct.unpack_from(order + "HHI", data, at)
         size = _TIFF_SIZES.get(kind, 0) * items
         start = at + 8 if size <= 4 else struct.unpack_from(order + "I", data, at + 8)[0]
-        left -= size
-        if left < 0:
-            return  # values may not overlap, so they cannot be longer than all there is
+        remaining -= size
+        if remaining < 0:
+            return  # values do not overlap, so together they cannot exceed the data
         if size and start + size <= len(data):
             yield tag, data[start : start + size]
 
@@ -119,15 +119,14 @@ def _tiff_directory(data: bytes, offset: int, order: str) -> Iterator[tuple[int,
 def _user_comment(value: bytes, order: str) -> str:
     code, rest = value[:8], value[8:]
     if code == b"UNICODE\0":
-        # Writers disagree on the byte order; half of the bytes of a Latin text are zero, on one
-        # side or the other.
+        # Writers disagree on the byte order. In Latin text every other byte is zero.
         big = rest[::2].count(0) > rest[1::2].count(0) or (order == ">" and 0 not in rest)
         return rest.decode("utf-16-be" if big else "utf-16-le", "replace").strip("\0\ufeff")
     return as_text(rest if code in (b"ASCII\0\0\0", bytes(8)) else value).strip("\0")
 
 
 def avif(source: ByteSource) -> Fields:
-    """The Exif items."""
+    """Yield the fields of the Exif items."""
     for kind, start, stop in boxes(source, source.size):
         if kind == b"meta":
             source.seek(start + 4)
@@ -143,16 +142,16 @@ def avif(source: ByteSource) -> Fields:
 def _avif_exif(
     source: ByteSource, parts: dict[bytes, tuple[int, int]]
 ) -> Iterator[tuple[int, int]]:
-    """Where the Exif items lie in the file: the boxes ``iinf`` say which, ``iloc`` where."""
+    """Locate the Exif items in the file: box ``iinf`` names them, ``iloc`` has their offsets."""
     if b"iinf" not in parts or b"iloc" not in parts:
         return
     start, stop = parts[b"iinf"]
     source.seek(start + (6 if source.take_at(start, 1) == b"\0" else 8))
-    wanted = set()
+    exif_items = set()
     for kind, inner, end in boxes(source, stop):
         data = source.take(min(end - inner, 16))
         if kind == b"infe" and data[8:12] == b"Exif" and data[:1] == b"\2":
-            wanted.add(int.from_bytes(data[4:6], "big"))
+            exif_items.add(int.from_bytes(data[4:6], "big"))
     start, stop = parts[b"iloc"]
     data = source.take_at(start, stop - start)
     version, sizes = data[0], struct.unpack_from(">H", data, 4)[0]
@@ -170,5 +169,5 @@ def _avif_exif(
         offset = int.from_bytes(data[first:second], "big")
         length = int.from_bytes(data[second : second + length_size], "big")
         at += 2 + extents * (index_size + offset_size + length_size)
-        if item in wanted:
+        if item in exif_items:
             yield base + offset, length

@@ -1,13 +1,13 @@
-"""Controls of any graph: which values can be set, what they mean, and where they go.
+"""Controls of any graph: its settable values, their roles, and the inputs they set.
 
-- ``control``: what a control is
+- ``control``: the dataclasses
 - ``literal_inputs``: every literal value of a graph, with its declaration
-- ``graph_trace``, ``graph_walk``, ``name_clues``: what the values mean, from the samplers back to
+- ``graph_trace``, ``graph_walk``, ``name_clues``: the roles of values, from the samplers back to
   prompts, seeds, sizes and models
 - ``author_hints``: App mode, parameter nodes, promoted inputs, titled primitives
 - ``find_controls``, ``presentation``: both combined, with labels, ranges and an order
-- ``result_nodes``: which nodes produce results, and of what kind
-- ``apply_values``: values of controls, written into a graph
+- ``result_nodes``: the nodes that produce results, and their media types
+- ``apply_values``: write values of controls into a graph
 """
 
 from __future__ import annotations

@@ -22,29 +22,30 @@ def apply_values(
     *,
     rng: random.Random | None = None,
 ) -> Graph:
-    """A copy of ``graph`` with the values written to all targets of their controls.
+    """Return a copy of ``graph`` with the values written to all targets of their controls.
 
-    ``values`` are by control id; a control without one keeps the graph's value, and so does one
-    whose value is None. A seed of None or -1 becomes a random one below 2**53; ``rng`` is where
-    it comes from.
+    ``values`` are by control id; a control without a value, or with None, keeps the graph's value.
+    A seed of None or -1 becomes a random one below 2**53, drawn from ``rng``.
 
     Raises:
-        ValidationError: an unknown id, or a value that its control cannot have; nothing is written.
+        ValidationError: an unknown id, or a value that is not valid for its control.
     """
-    known = {control.id: control for control in controls}
+    controls_by_id = {control.id: control for control in controls}
     for name in values:
-        if name not in known:
-            raise ValidationError(f"There is no control '{name}'.", hint=closest(name, known))
-    checked = {name: _checked(known[name], value, rng) for name, value in values.items()}
+        if name not in controls_by_id:
+            raise ValidationError(
+                f"There is no control '{name}'.", hint=closest(name, controls_by_id)
+            )
+    checked = {name: _checked(controls_by_id[name], value, rng) for name, value in values.items()}
     changed = copied(graph)
     for name, value in checked.items():
         if value is None:
             continue
-        for node, target in known[name].targets:
+        for node, target in controls_by_id[name].targets:
             inputs = changed[node]["inputs"]
             inputs[target] = literal(value)
             if changed[node].get("class_type") == "CustomCombo" and target == "choice":
-                inputs["index"] = _place_among_options(inputs, value)
+                inputs["index"] = _option_index(inputs, value)
     return changed
 
 
@@ -53,12 +54,12 @@ def _checked(control: Control, value: Any, rng: random.Random | None) -> Any:
         return (rng or random).randrange(MAX_SEED + 1)
     own = control.default
     if value is None or value is own or (type(value) is type(own) and value == own):
-        return value  # what the graph had, right or wrong, is for check_workflow to judge
+        return value  # the graph's own value is checked by check_workflow
     match control.kind:
         case "int" | "float":
             return _number(control, value)
         case "bool":
-            return _truth(control, value)
+            return _boolean(control, value)
         case "choice":
             return _choice(control, value)
     if not isinstance(value, str):
@@ -72,7 +73,7 @@ def _number(control: Control, value: Any) -> int | float:
         if not math.isfinite(number):
             raise ValueError("not finite")
         if control.kind == "int":
-            number = _whole(value, number)
+            number = _integer(value, number)
     except (TypeError, ValueError, OverflowError):
         kind = "a whole number" if control.kind == "int" else "a number"
         raise _wrong(control, f"takes {kind}.") from None
@@ -83,8 +84,8 @@ def _number(control: Control, value: Any) -> int | float:
     return number
 
 
-def _whole(value: Any, number: float) -> int:
-    """``value``, whose nearest float is ``number``, as an int; exact beyond 2**53, too."""
+def _integer(value: Any, number: float) -> int:
+    """Convert ``value``, whose nearest float is ``number``, to an int, exact beyond 2**53."""
     if isinstance(value, int):
         return value
     if isinstance(value, str) and value.strip().lstrip("+-").isdecimal():
@@ -94,7 +95,7 @@ def _whole(value: Any, number: float) -> int:
     return int(number)
 
 
-def _truth(control: Control, value: Any) -> bool:
+def _boolean(control: Control, value: Any) -> bool:
     if isinstance(value, bool):
         return value
     word = value.strip().lower() if isinstance(value, str) else value
@@ -102,11 +103,11 @@ def _truth(control: Control, value: Any) -> bool:
         return True
     if word in _FALSE or word == 0:
         return False
-    raise _wrong(control, "is either true or false.")
+    raise _wrong(control, "must be true or false.")
 
 
 def _choice(control: Control, value: Any) -> Any:
-    """``value`` as the server spells it: a number may come as text from a form."""
+    """Return the server's choice that equals ``value``; forms send numbers as text."""
     choices = (*(control.choices or ()), control.default)
     for choice in choices:
         if value == choice or str(value) == str(choice):
@@ -118,10 +119,10 @@ def _choice(control: Control, value: Any) -> Any:
     )
 
 
-def _place_among_options(inputs: Mapping[str, Any], value: Any) -> int:
+def _option_index(inputs: Mapping[str, Any], value: Any) -> int:
     options = [option for name, option in inputs.items() if name.startswith("option")]
     return options.index(value) if value in options else 0
 
 
-def _wrong(control: Control, what: str, hint: str = "") -> ValidationError:
-    return ValidationError(f"'{control.label}' {what}", hint=hint or control.help)
+def _wrong(control: Control, message: str, hint: str = "") -> ValidationError:
+    return ValidationError(f"'{control.label}' {message}", hint=hint or control.help)

@@ -1,7 +1,7 @@
 """The author's hints about a workflow's controls, from the most deliberate to the least.
 
-App mode's list, nodes made to declare a parameter (SwarmUI, Krita, CozyGen, comfy-pack), inputs
-that are promoted to the face of a subgraph, and primitives that were given a title.
+App mode's list, nodes that declare a parameter (SwarmUI, Krita, CozyGen, comfy-pack), inputs
+promoted to a subgraph node, and primitives with a title.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from ..graph import inputs_of
 from .control import ControlTarget
 from .literal_inputs import GraphView
 
-_MAX_CHOSEN = 200  # entries of App mode that are read; longer forms are not usable
+_MAX_CHOSEN = 200  # entries of App mode; longer forms are not usable
 _TITLES = ("title", "param_name", "name", "label")
 _PRIMITIVE_CLASS = re.compile(r"Primitive|(SeedNode|CustomCombo|Constant)$|^(Int|Float|String)$")
 
 
 @dataclass(frozen=True, slots=True)
 class AuthorHint:
-    """One control as the author wants it; None or empty where there is no hint."""
+    """The author's settings for one control; None or empty where there is no hint."""
 
     targets: tuple[ControlTarget, ...]
     label: str = ""
-    chosen: bool = False  # the author wants it before everything else
+    chosen: bool = False  # listed in App mode, so it comes first
     main: bool = True
     group: str = ""
     help: str = ""
@@ -41,7 +41,7 @@ class AuthorHint:
 
 
 def find_hints(view: GraphView, editor: Mapping[str, Any] | None) -> Iterator[AuthorHint]:
-    """All hints, the strongest first. Several may name the same input."""
+    """Yield all hints, the strongest first. Several may name the same input."""
     conversion = _conversion(view, editor) if editor is not None else None
     promoted = _promoted(view, conversion) if conversion else {}
     labels = _Labels(conversion.document) if conversion else None
@@ -63,12 +63,12 @@ def _conversion(view: GraphView, editor: Mapping[str, Any]) -> Conversion | None
 
 
 def _promoted(view: GraphView, conversion: Conversion) -> dict[ValueOrigin, list[ControlTarget]]:
-    """Inputs of the graph by the place where the editor shows their value, in the file's order."""
-    found: dict[ValueOrigin, list[ControlTarget]] = {}
+    """Group the graph's inputs by where the editor shows their value, in the file's order."""
+    targets_by_origin: dict[ValueOrigin, list[ControlTarget]] = {}
     for (node, name), origin in conversion.origins.items():
-        if node in view.needed and view.leaf(node, name) is not None:
-            found.setdefault(origin, []).append(ControlTarget(node, name))
-    return found
+        if node in view.needed and view.literal_input(node, name) is not None:
+            targets_by_origin.setdefault(origin, []).append(ControlTarget(node, name))
+    return targets_by_origin
 
 
 def _app_mode(
@@ -77,7 +77,10 @@ def _app_mode(
     promoted: Mapping[ValueOrigin, list[ControlTarget]],
     labels: _Labels | None,
 ) -> Iterator[AuthorHint]:
-    """``extra.linearData``: ``[node id, field]`` or ``["graph id:node id:field", field]``."""
+    """Yield hints from ``extra.linearData``.
+
+    Its entries are ``[node id, field]`` or ``["graph id:node id:field", field]``.
+    """
     extra = editor.get("extra")
     data = extra.get("linearData") if isinstance(extra, Mapping) else None
     inputs = data.get("inputs") if isinstance(data, Mapping) else None
@@ -96,20 +99,20 @@ def _app_mode(
 
 
 def _plain(view: GraphView, node: str, name: str) -> list[ControlTarget]:
-    """The input itself; App mode names nodes inside subgraphs by their own id alone."""
+    """Return the targets of an entry; App mode names nodes inside subgraphs by their own id."""
     ids = [key for key in view.graph if key == node or key.endswith(f":{node}")]
     exact = [node] if node in view.graph else ids if len(ids) == 1 else []
-    return [ControlTarget(key, name) for key in exact if view.leaf(key, name) is not None]
+    return [ControlTarget(key, name) for key in exact if view.literal_input(key, name) is not None]
 
 
 def _parameter_nodes(view: GraphView) -> Iterator[AuthorHint]:
-    found = []
+    hints = []
     for node in view.graph:
         name = view.parameter(node)
         if node not in view.needed or name is None:
             continue
-        given = inputs_of(view.graph, node)
-        label = next((t for key in _TITLES if (t := _text(given.get(key)))), view.own_title(node))
+        inputs = inputs_of(view.graph, node)
+        label = next((t for key in _TITLES if (t := _text(inputs.get(key)))), view.own_title(node))
         group, place = "", 0.0
         if view.class_of(node).startswith("ETN_"):
             group, place, label = _krita_name(label)
@@ -117,21 +120,21 @@ def _parameter_nodes(view: GraphView) -> Iterator[AuthorHint]:
             (ControlTarget(node, name),),
             label,
             chosen=True,
-            main=given.get("is_advanced") is not True,
+            main=inputs.get("is_advanced") is not True,
             group=group,
-            help=_text(given.get("description")),
-            min=_number(given.get("min"), given.get("min_value")),
-            max=_number(given.get("max"), given.get("max_value")),
-            step=_number(given.get("step")) or None,
-            choices=_words(_text(given.get("values")) or _text(given.get("choices"))),
+            help=_text(inputs.get("description")),
+            min=_number(inputs.get("min"), inputs.get("min_value")),
+            max=_number(inputs.get("max"), inputs.get("max_value")),
+            step=_number(inputs.get("step")) or None,
+            choices=_words(_text(inputs.get("values")) or _text(inputs.get("choices"))),
         )
-        order = _number(given.get("order_priority"), given.get("priority"))
-        found.append((place if order is None else order, hint))
-    yield from (hint for _, hint in sorted(found, key=lambda pair: pair[0]))
+        order = _number(inputs.get("order_priority"), inputs.get("priority"))
+        hints.append((place if order is None else order, hint))
+    yield from (hint for _, hint in sorted(hints, key=lambda pair: pair[0]))
 
 
 def _krita_name(name: str) -> tuple[str, float, str]:
-    """Group, place and label out of ``"group/2. Label"``."""
+    """Split ``"group/2. Label"`` into group, position and label."""
     group, _, label = name.rpartition("/")
     numbered = re.match(r"(\d{1,9})[.)]\s*", label)
     return (group, float(numbered[1]), label[numbered.end() :]) if numbered else (group, 0.0, label)
@@ -142,14 +145,16 @@ def _titled_primitives(view: GraphView) -> Iterator[AuthorHint]:
         if node in view.needed and _PRIMITIVE_CLASS.search(view.class_of(node)):
             title = view.own_title(node)
             targets = [
-                ControlTarget(node, name) for name in view.inputs(node) if view.leaf(node, name)
+                ControlTarget(node, name)
+                for name in view.inputs(node)
+                if view.literal_input(node, name)
             ]
             if title and targets:
                 yield AuthorHint((targets[0],), title)
 
 
 class _Labels:
-    """What a field on a subgraph instance, or a primitive node, is called in the editor."""
+    """The editor's labels of fields on subgraph instances and primitive nodes."""
 
     def __init__(self, document: EditorDocument) -> None:
         self._document = document
@@ -161,14 +166,16 @@ class _Labels:
             return ""
         if node.type == PRIMITIVE:
             return "" if node.title in ("Primitive", PRIMITIVE) else node.title
-        shown = next((slot.label for slot in node.inputs if slot.name == origin.field), "")
-        place = definition.port_places.get(origin.field) if definition else None
-        return shown or (definition.inputs[place].label if definition and place is not None else "")
+        slot_label = next((slot.label for slot in node.inputs if slot.name == origin.field), "")
+        place = definition.port_indices.get(origin.field) if definition else None
+        return slot_label or (
+            definition.inputs[place].label if definition and place is not None else ""
+        )
 
     def place(self, origin: ValueOrigin) -> tuple[int, int]:
-        """A key that sorts fields as the editor shows them: node by node, in the author's order."""
+        """Return a sort key for fields in the editor's order: by node, then the author's order."""
         _, definition = self._find(origin)
-        places = definition.port_places if definition else {}
+        places = definition.port_indices if definition else {}
         host = self._places.get(origin.node.partition(":")[0], 0)
         return host, places.get(origin.field, len(places))
 
@@ -190,6 +197,6 @@ def _number(*values: object) -> float | None:
 
 
 def _words(text: str) -> tuple[str, ...] | None:
-    """Choices written as one text: apart by commas, lines or ``||``."""
+    """Split choices that are separated by commas, lines or ``||``."""
     words = (word.strip() for word in re.split(r"\|\||\n|,", text))
     return tuple(word for word in words if word) or None

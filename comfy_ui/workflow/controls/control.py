@@ -1,4 +1,4 @@
-"""A control: one value that can be set in a graph, and the inputs that it goes to."""
+"""A control: one settable value of a graph, and the inputs that it sets."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ..fields.field_types import Role
 from ..presets.schema import Kind
 
 ControlKind = Literal["text", "choice", "bool", "int", "float", "file"]
-"""What a value is, whatever it means: this decides on the widget."""
+"""The type of a control's value, whatever its role; decides the widget."""
 
-# ComfyUI's type of an input → what its value is, and what it is for when nothing more is known.
+# ComfyUI's type of an input → the kind of its value, also its role when no other is known.
 PLAIN: Mapping[str, Literal["text", "choice", "bool", "int", "float"]] = {
     "STRING": "text",
     "COMBO": "choice",
@@ -31,13 +31,13 @@ class ControlTarget(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """One value that can be set in a graph.
+    """One settable value of a graph.
 
     ``id`` is stable for a given graph and usable as a keyword (``prompt``, ``width``, ``steps_2``).
     ``targets`` are never empty; all of them get the value. ``default`` is the graph's own value.
-    ``min``, ``max`` and ``step`` are None where there is no sensible bound; ``choices`` is None
-    where the value is free. ``advanced`` ones are folded away, and ``group`` is
-    their heading. ``optional`` ones may stay empty.
+    ``min``, ``max`` and ``step`` are None without a sensible bound; ``choices`` is None if any
+    value is allowed. ``advanced`` controls are collapsed under the heading ``group``.
+    ``optional`` controls may stay empty.
     """
 
     id: str
@@ -59,7 +59,7 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class GraphOutput:
-    """A node that gives a result, and what it is."""
+    """A node that produces a result, and the result's media type."""
 
     node: str
     kind: Kind

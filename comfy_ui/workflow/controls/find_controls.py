@@ -18,17 +18,16 @@ from .presentation import ControlDraft, present
 
 MAX_MAIN = 7  # rows of the form before "Advanced"; width and height share one
 
-# The order of controls without a usual role: texts before the negative prompt, the rest after
-# the size.
+# The order of roles that have none: texts before the negative prompt, others after the size.
 _ORDER: Mapping[str, int] = {"text": 9, "choice": 35, "bool": 36, "int": 37, "float": 38}
-# The roles that stay in the main part if there are too many, most needed first.
+# The roles that stay in the main part of a long form, most important first.
 _NEEDED: tuple[Role, ...] = (
     "prompt", "image", "video", "audio", "mask", "negative", "width", "height", "duration", "seed",
     "frames", "choice", "bool", "text", "float", "int", "strength", "steps", "cfg", "guidance",
     "batch", "fps",
 )  # fmt: skip
-# Roles of which equal values mean one thing: two samplers with the same seed have one seed.
-_ONE_THING = frozenset(role for role in FIELD_TYPES if usual(role)) - {"lora", *FILE_ROLES}
+# Roles whose equal values share one control: two samplers with the same seed have one seed.
+_SHARED_ROLES = frozenset(role for role in FIELD_TYPES if usual(role)) - {"lora", *FILE_ROLES}
 
 
 def find_controls(
@@ -65,43 +64,49 @@ class _Drafts:
     def __init__(self, view: GraphView) -> None:
         self._view = view
         self._meanings = trace(view)
-        self._taken: set[ControlTarget] = set()
-        self._twins: dict[tuple[Any, ...], list[ControlTarget]] = {}
+        self._used_targets: set[ControlTarget] = set()
+        self._targets_by_key: dict[tuple[Any, ...], list[ControlTarget]] = {}
         for target in self._meanings:
-            leaf = view.leaf(*target)
-            if leaf is not None:
-                self._twins.setdefault(self._key(leaf), []).append(target)
+            literal = view.literal_input(*target)
+            if literal is not None:
+                self._targets_by_key.setdefault(self._key(literal), []).append(target)
         self.all: list[ControlDraft] = []
 
     def add_hint(self, hint: AuthorHint) -> None:
-        leaves = [leaf for target in hint.targets if (leaf := self._free(target)) is not None]
-        if leaves:
-            self._add(leaves, hint)
+        literals = [
+            literal for target in hint.targets if (literal := self._free(target)) is not None
+        ]
+        if literals:
+            self._add(literals, hint)
 
     def add_rest(self) -> None:
-        """Add the inputs without a hint: values with a meaning first, then all others."""
+        """Add the inputs without a hint: those with a role first, then all others."""
         for target in self._meanings:
-            leaf = self._free(target)
-            if leaf is not None:
-                self._add([leaf], None)
-        for leaf in self._view.leaves():
-            if leaf.target not in self._taken:
-                self._add([leaf], None)
+            literal = self._free(target)
+            if literal is not None:
+                self._add([literal], None)
+        for literal in self._view.literal_inputs():
+            if literal.target not in self._used_targets:
+                self._add([literal], None)
 
     def _free(self, target: ControlTarget) -> LiteralInput | None:
-        return None if target in self._taken else self._view.leaf(*target)
+        return None if target in self._used_targets else self._view.literal_input(*target)
 
-    def _add(self, leaves: list[LiteralInput], hint: AuthorHint | None) -> None:
-        named = next((leaf for leaf in leaves if leaf.target in self._meanings), leaves[0])
+    def _add(self, literals: list[LiteralInput], hint: AuthorHint | None) -> None:
+        named = next(
+            (literal for literal in literals if literal.target in self._meanings), literals[0]
+        )
         meaning = self._meanings.get(named.target)
         role = meaning.role if meaning else PLAIN[named.spec.type]
         if role in ("int", "float") and hint is not None:
             role = role_in(hint.label) or role
-        targets = [leaf.target for leaf in leaves]
+        targets = [literal.target for literal in literals]
         if meaning is not None:
-            twins = self._twins[self._key(named)]
-            targets += [twin for twin in twins if twin not in self._taken and twin not in targets]
-        self._taken.update(targets)
+            twins = self._targets_by_key[self._key(named)]
+            targets += [
+                twin for twin in twins if twin not in self._used_targets and twin not in targets
+            ]
+        self._used_targets.update(targets)
         node = named.target.node
         self.all.append(
             ControlDraft(
@@ -112,26 +117,28 @@ class _Drafts:
                 hint,
                 title=self._view.title(node),
                 own_title=self._view.own_title(node),
-                whole=any(self._view.inputs(node)[name].type == "INT" for node, name in targets),
+                integral=any(self._view.inputs(node)[name].type == "INT" for node, name in targets),
             )
         )
 
-    def _key(self, leaf: LiteralInput) -> tuple[Any, ...]:
-        """A key that is equal for values that one control sets."""
-        role = self._meanings[leaf.target].role
-        if role not in _ONE_THING or leaf.value == "":
-            return leaf.target
-        if role == "strength" and leaf.target.input != "denoise":  # of a LoRA, of a ControlNet, …
-            return leaf.target
-        return role, leaf.value, type(leaf.value)
+    def _key(self, literal: LiteralInput) -> tuple[Any, ...]:
+        """Return a key that is equal for values that share a control."""
+        role = self._meanings[literal.target].role
+        if role not in _SHARED_ROLES or literal.value == "":
+            return literal.target
+        if (
+            role == "strength" and literal.target.input != "denoise"
+        ):  # of a LoRA, of a ControlNet, …
+            return literal.target
+        return role, literal.value, type(literal.value)
 
 
 def _arranged(drafts: list[ControlDraft]) -> list[ControlDraft]:
-    """In the order of the form, the main ones marked."""
+    """Sort into the form's order, and mark the controls of the main part."""
     chosen = [draft for draft in drafts if draft.hint and draft.hint.chosen]
     others = [draft for draft in drafts if not (draft.hint and draft.hint.chosen)]
     others.sort(key=lambda draft: _order(draft.role))
-    if chosen:  # what the author chose is the whole form, in that order
+    if chosen:  # the author's list is the whole form, in that order
         for draft in chosen:
             draft.advanced = draft.hint is not None and not draft.hint.main
     else:
@@ -140,31 +147,31 @@ def _arranged(drafts: list[ControlDraft]) -> list[ControlDraft]:
 
 
 def _show(candidates: Iterable[ControlDraft]) -> None:
-    """Mark those that go into the main part, which has room for so many rows."""
+    """Mark the controls of the main part, which has room for ``MAX_MAIN`` rows."""
     rows = 0
     has_width = False
     for draft in candidates:
         shares_a_row = draft.role == "height" and has_width
-        if rows < MAX_MAIN or shares_a_row or draft.leaf.spec.upload:
+        if rows < MAX_MAIN or shares_a_row or draft.literal.spec.upload:
             draft.advanced = False  # a required file is never hidden
             has_width = has_width or draft.role == "width"
             rows += not shares_a_row
 
 
 def _order(role: Role) -> int:
-    """The position of a role; those set most often come first."""
+    """Return the position of a role; those set most often come first."""
     return _ORDER[role] if role in _ORDER else int(usual(role).get("order", _ORDER["text"]))
 
 
 def _may_be_main(draft: ControlDraft) -> bool:
-    if draft.role not in _NEEDED or draft.leaf.spec.advanced:
+    if draft.role not in _NEEDED or draft.literal.spec.advanced:
         return False
     if draft.hint is not None and draft.hint.main and draft.author_label:
         return True
     meaning = draft.meaning
     if meaning is None or not meaning.main or draft.role in ("text", "int", "float", "bool"):
         return False
-    has_effect = bool(draft.leaf.value != 1)
-    if draft.role == "cfg":  # models that were made for 1 want it there
+    has_effect = bool(draft.literal.value != 1)
+    if draft.role == "cfg":  # models distilled for cfg 1 have no use for it
         return has_effect
-    return draft.role != "strength" or (draft.leaf.target.input == "denoise" and has_effect)
+    return draft.role != "strength" or (draft.literal.target.input == "denoise" and has_effect)

@@ -1,8 +1,8 @@
-"""What the values of a graph mean, read off the graph.
+"""Infer the roles of a graph's values from its links.
 
-From every sampler, the first stage first, links are followed back: conditioning to the texts,
-latents to the sizes, sigmas to the steps, models to the files. What no sampler leads to (partner
-nodes, upscalers, text models) is known by the names of inputs.
+The trace follows links back from every sampler, the first stage first: conditioning to the texts,
+latents to the sizes, sigmas to the steps, models to the files. Values that no sampler depends on
+(partner nodes, upscalers, text models) get their role from the names of inputs.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _SIZES = frozenset({"width", "height", "frames", "batch", "fps", "duration"})
 
 @dataclass(frozen=True, slots=True)
 class InputMeaning:
-    """What a leaf is for.
+    """The role of a literal input.
 
     ``main`` is False for values of later stages and side branches. ``consumer`` is the input that
-    the value ends in, where that says more of its limits than the leaf itself.
+    finally uses the value, where its limits are narrower than the literal's own.
     """
 
     role: Role
@@ -37,21 +37,21 @@ class InputMeaning:
 
 
 def trace(view: GraphView) -> dict[ControlTarget, InputMeaning]:
-    """The meaning of every leaf that has one, those of the first sampler first."""
+    """Return the meaning of every literal that has one, those of the first sampler first."""
     tracer = _Tracer(view)
     for number, sampler in enumerate(tracer.walk.samplers()):
         tracer.sampler(sampler, main=number == 0)
     tracer.texts_elsewhere()
-    for leaf in view.leaves():
-        tracer.by_declaration(leaf)
-    return tracer.found
+    for literal in view.literal_inputs():
+        tracer.by_declaration(literal)
+    return tracer.meanings
 
 
 class _Tracer:
     def __init__(self, view: GraphView) -> None:
         self.view = view
         self.walk = GraphWalk(view)
-        self.found: dict[ControlTarget, InputMeaning] = {}
+        self.meanings: dict[ControlTarget, InputMeaning] = {}
 
     def sampler(self, node: str, *, main: bool) -> None:
         """Trace every input of one sampler."""
@@ -69,35 +69,36 @@ class _Tracer:
                     self._scalar(where, name, ROLE_OF_NAME[name], main=main)
                 elif spec.type == "MODEL":
                     self._model(where, name, main=main)
-        self._along(node, "sampler", "SAMPLER", ("sampler_name",), main=main)
-        self._along(node, "sigmas", "SIGMAS", _SIGMAS, main=main)
+        self._behind_named(node, "sampler", "SAMPLER", ("sampler_name",), main=main)
+        self._behind_named(node, "sigmas", "SIGMAS", _SIGMAS, main=main)
 
     def texts_elsewhere(self) -> None:
-        """Texts for nodes that are no part of sampling: partner nodes, language models."""
+        """Trace the texts of nodes outside sampling: partner nodes, language models."""
         for node in self.view.graph:
             if node in self.view.needed and not self._has("prompt"):
                 for name, spec in self.view.inputs(node).items():
                     if spec.type == "STRING" and _is_prompt_name(name, spec):
-                        leaves = {
-                            leaf.target: leaf for leaf in self.walk.behind(node, name, _is_text)
+                        literals = {
+                            literal.target: literal
+                            for literal in self.walk.behind(node, name, _is_text)
                         }
                         negative = bool(NEGATIVE.search(name))
-                        self._note_texts(leaves.values(), negative=negative, main=True)
+                        self._note_texts(literals.values(), negative=negative, main=True)
 
-    def by_declaration(self, leaf: LiteralInput) -> None:
-        """What the leaf's own name and declaration say, where nothing led to it."""
-        role = self._declared_role(leaf)
+    def by_declaration(self, literal: LiteralInput) -> None:
+        """Use the literal's own name and declaration, where the trace did not reach it."""
+        role = self._declared_role(literal)
         if role is not None:
-            self._note(leaf, role, main=not self._has(role) or leaf.spec.upload is not None)
+            self._note(literal, role, main=not self._has(role) or literal.spec.upload is not None)
 
-    def _declared_role(self, leaf: LiteralInput) -> Role | None:
-        spec, node = leaf.spec, leaf.target.node
-        name = leaf.target.input.rpartition(".")[2]
+    def _declared_role(self, literal: LiteralInput) -> Role | None:
+        spec, node = literal.spec, literal.target.node
+        name = literal.target.input.rpartition(".")[2]
         role = ROLE_OF_NAME.get(name)
         if spec.upload is not None:
             return _media_role(self.view, node, spec.upload)
         if spec.type == "COMBO":
-            if role != "lora" and any(map(is_model_file, (leaf.value, *(spec.choices or ())))):
+            if role != "lora" and any(map(is_model_file, (literal.value, *(spec.choices or ())))):
                 return "model"
             return role if role in ("lora", "sampler", "scheduler", "choice") else None
         if spec.type == "STRING":
@@ -109,35 +110,35 @@ class _Tracer:
         return "strength" if name.startswith("strength") and spec.type == "FLOAT" else None
 
     def _has(self, role: Role) -> bool:
-        return any(meaning.role == role and meaning.main for meaning in self.found.values())
+        return any(meaning.role == role and meaning.main for meaning in self.meanings.values())
 
     def _note(
-        self, leaf: LiteralInput, role: Role, *, main: bool, consumer: InputSpec | None = None
+        self, literal: LiteralInput, role: Role, *, main: bool, consumer: InputSpec | None = None
     ) -> None:
-        known = self.found.get(leaf.target)
-        if known is None:
-            self.found[leaf.target] = InputMeaning(role, main, consumer)
-        elif {known.role, role} == {"width", "height"}:  # one number for both sides
-            self.found[leaf.target] = InputMeaning("int", known.main)
+        earlier = self.meanings.get(literal.target)
+        if earlier is None:
+            self.meanings[literal.target] = InputMeaning(role, main, consumer)
+        elif {earlier.role, role} == {"width", "height"}:  # one number for both sides
+            self.meanings[literal.target] = InputMeaning("int", earlier.main)
 
     # ── numbers and choices
 
     def _scalar(self, node: str, name: str, role: Role, *, main: bool) -> None:
-        for leaf in self.walk.behind(node, name, _is_number_or_choice):
-            meant = self._meant(leaf, name, role)
-            consumer = self.view.inputs(node)[name] if meant == role else None
-            self._note(leaf, meant, main=main, consumer=consumer)
+        for literal in self.walk.behind(node, name, _is_number_or_choice):
+            literal_role = self._literal_role(literal, name, role)
+            consumer = self.view.inputs(node)[name] if literal_role == role else None
+            self._note(literal, literal_role, main=main, consumer=consumer)
 
-    def _meant(self, leaf: LiteralInput, name: str, role: Role) -> Role:
-        """What a leaf is that decides on an input of a role: that, or what it is computed from."""
-        if leaf.spec.type == "BOOLEAN":
+    def _literal_role(self, literal: LiteralInput, name: str, role: Role) -> Role:
+        """Return the role of a literal behind an input of ``role``: that, or one for an operand."""
+        if literal.spec.type == "BOOLEAN":
             return "bool"
-        if leaf.spec.type == "COMBO":
+        if literal.spec.type == "COMBO":
             return role if role in ("sampler", "scheduler") else "choice"
-        if leaf.target.input in ("value", self.view.parameter(leaf.target.node)):
-            return role_in(self.view.own_title(leaf.target.node)) or role
-        own = ROLE_OF_NAME.get(leaf.target.input)
-        return own or (role if leaf.target.input == name else _plain_number(leaf))
+        if literal.target.input in ("value", self.view.parameter(literal.target.node)):
+            return role_in(self.view.own_title(literal.target.node)) or role
+        own = ROLE_OF_NAME.get(literal.target.input)
+        return own or (role if literal.target.input == name else _plain_number(literal))
 
     def _seed(self, node: str, *, main: bool) -> None:
         if not _adds_no_noise(self.view, node):
@@ -145,74 +146,76 @@ class _Tracer:
                 if name in self.view.inputs(node):
                     self._scalar(node, name, "seed", main=main)
 
-    def _along(self, node: str, name: str, kind: str, wanted: Iterable[str], *, main: bool) -> None:
-        """Values of those names on the nodes behind an input, such as its sigmas."""
+    def _behind_named(
+        self, node: str, name: str, kind: str, input_names: Iterable[str], *, main: bool
+    ) -> None:
+        """Trace the inputs ``input_names`` of the nodes behind an input, such as its sigmas."""
         for where in self.walk.chain(node, name, kind):
-            for found in wanted:
-                if found in self.view.inputs(where):
-                    self._scalar(where, found, ROLE_OF_NAME[found], main=main)
+            for input_name in input_names:
+                if input_name in self.view.inputs(where):
+                    self._scalar(where, input_name, ROLE_OF_NAME[input_name], main=main)
 
     def _latent(self, node: str, *, main: bool) -> None:
-        """The size of what is made, wherever it is decided."""
+        """Trace the size of the result back to the nodes that set it."""
         names = self.view.inputs(node)
         name = next((name for name in ("latent_image", "latent", "samples") if name in names), "")
         for where in self.walk.chain(node, name, "LATENT", "IMAGE"):
-            for found in self.view.inputs(where):
-                role = ROLE_OF_NAME.get(found)
+            for input_name in self.view.inputs(where):
+                role = ROLE_OF_NAME.get(input_name)
                 if role in _SIZES:
-                    self._scalar(where, found, role, main=main)
-                elif SIZE.search(found):
-                    self._scalar(where, found, "float", main=main)
+                    self._scalar(where, input_name, role, main=main)
+                elif SIZE.search(input_name):
+                    self._scalar(where, input_name, "float", main=main)
 
     def _model(self, node: str, name: str, *, main: bool) -> None:
         for where in self.walk.chain(node, name, "MODEL"):
-            for found in self.view.inputs(where):
-                leaf = self.view.leaf(where, found)
-                role = self._declared_role(leaf) if leaf else None
-                if leaf is not None and role in ("model", "lora"):
-                    self._note(leaf, role, main=main)
+            for input_name in self.view.inputs(where):
+                literal = self.view.literal_input(where, input_name)
+                role = self._declared_role(literal) if literal else None
+                if literal is not None and role in ("model", "lora"):
+                    self._note(literal, role, main=main)
 
     # ── texts
 
     def _conditioning(self, node: str, *, main: bool) -> None:
         names = [n for n, s in self.view.inputs(node).items() if s.type == "CONDITIONING"]
-        # The main side first: a text that both sides use is the prompt.
+        # The positive side first: a text that both sides use is the prompt.
         names.sort(key=lambda name: (name != "positive", name not in ("cond1", "negative")))
         for name in names:
             sides: dict[bool, dict[ControlTarget, LiteralInput]] = {False: {}, True: {}}
             for where, negative in self.walk.encoders(node, name):
-                for found in self.walk.text_inputs(where, negative=negative):
-                    for leaf in self.walk.behind(where, found, _is_text):
-                        sides[negative].setdefault(leaf.target, leaf)
-            for negative, leaves in sides.items():
-                self._note_texts(leaves.values(), negative=negative, main=main)
+                for input_name in self.walk.text_inputs(where, negative=negative):
+                    for literal in self.walk.behind(where, input_name, _is_text):
+                        sides[negative].setdefault(literal.target, literal)
+            for negative, literals in sides.items():
+                self._note_texts(literals.values(), negative=negative, main=main)
 
-    def _note_texts(self, leaves: Iterable[LiteralInput], *, negative: bool, main: bool) -> None:
-        """The likeliest of several texts is the prompt, its like share that, others are texts."""
-        new = [leaf for leaf in leaves if leaf.target not in self.found]
-        ranked = sorted(new, key=lambda leaf: -_likeness(self.view, leaf))
-        for leaf in ranked:
-            if leaf.spec.type == "COMBO":
-                self._note(leaf, "choice", main=main)
-            elif leaf.value == ranked[0].value:
-                self._note(leaf, "negative" if negative else "prompt", main=main)
-            elif _likeness(self.view, leaf) > 0:
-                self._note(leaf, "text", main=main)
-
-
-def _plain_number(leaf: LiteralInput) -> Role:
-    return "int" if leaf.spec.type == "INT" else "float"
+    def _note_texts(self, literals: Iterable[LiteralInput], *, negative: bool, main: bool) -> None:
+        """Note the likeliest text, and any equal ones, as the prompt; others are plain texts."""
+        unnoted = [literal for literal in literals if literal.target not in self.meanings]
+        ranked = sorted(unnoted, key=lambda literal: -_likeness(self.view, literal))
+        for literal in ranked:
+            if literal.spec.type == "COMBO":
+                self._note(literal, "choice", main=main)
+            elif literal.value == ranked[0].value:
+                self._note(literal, "negative" if negative else "prompt", main=main)
+            elif _likeness(self.view, literal) > 0:
+                self._note(literal, "text", main=main)
 
 
-def _is_number_or_choice(leaf: LiteralInput) -> bool:
-    return leaf.spec.type != "STRING"
+def _plain_number(literal: LiteralInput) -> Role:
+    return "int" if literal.spec.type == "INT" else "float"
 
 
-def _is_text(leaf: LiteralInput) -> bool:
-    name = leaf.target.input.rpartition(".")[2]
-    if leaf.spec.type == "COMBO":
+def _is_number_or_choice(literal: LiteralInput) -> bool:
+    return literal.spec.type != "STRING"
+
+
+def _is_text(literal: LiteralInput) -> bool:
+    name = literal.target.input.rpartition(".")[2]
+    if literal.spec.type == "COMBO":
         return name == "choice"
-    return leaf.spec.type == "STRING" and not NOT_A_PROMPT.search(name)
+    return literal.spec.type == "STRING" and not NOT_A_PROMPT.search(name)
 
 
 def _is_prompt_name(name: str, spec: InputSpec) -> bool:
@@ -225,18 +228,18 @@ def _is_prompt_name(name: str, spec: InputSpec) -> bool:
     )
 
 
-def _likeness(view: GraphView, leaf: LiteralInput) -> int:
-    """How much a text looks like a prompt for an image."""
-    title = view.own_title(leaf.target.node)
-    score = 2 * leaf.spec.multiline + (leaf.target.input in ("text", "prompt", "value"))
+def _likeness(view: GraphView, literal: LiteralInput) -> int:
+    """Score how much a text looks like an image prompt."""
+    title = view.own_title(literal.target.node)
+    score = 2 * literal.spec.multiline + (literal.target.input in ("text", "prompt", "value"))
     score += 3 * bool(re.search(r"prompt|positive", title, re.IGNORECASE))
     score -= 6 * bool(NOT_A_PROMPT.search(title) or NEGATIVE.search(title))
-    score -= 6 * (leaf.spec.type == "COMBO")
-    return score + bool(str(leaf.value).strip())
+    score -= 6 * (literal.spec.type == "COMBO")
+    return score + bool(str(literal.value).strip())
 
 
 def _adds_no_noise(view: GraphView, node: str) -> bool:
-    """Whether a later stage takes the noise over from an earlier one, and needs no seed."""
+    """Whether a later stage reuses the noise of an earlier one and so needs no seed."""
     return view.value(node, "add_noise") in ("disable", False)
 
 

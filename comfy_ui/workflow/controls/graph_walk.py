@@ -1,7 +1,7 @@
-"""Ways back through a graph: to what decides on a value, and along links of one type.
+"""Walk back through a graph: to the literals that determine a value, and along links of one type.
 
-Every walk visits a node once, and all walks together a bounded number, whatever the graph: in a
-hostile one the later values have no meaning, and keep their own names.
+Every walk visits a node once, and all walks together have a budget of visits: in a hostile graph
+the values beyond it get no role.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class GraphWalk:
         self._visits = 0
 
     def samplers(self) -> list[str]:
-        """The nodes that sample, each after those that it depends on."""
+        """Return the sampler nodes, each after those that it depends on."""
         return [node for node in self._in_order() if self.is_sampler(node)]
 
     def is_sampler(self, node: str) -> bool:
@@ -38,23 +38,23 @@ class GraphWalk:
     def behind(
         self, node: str, name: str, fits: Callable[[LiteralInput], bool]
     ) -> Iterator[LiteralInput]:
-        """The leaves that decide on an input: itself, or those that its value is made of."""
+        """Yield the literals that determine an input: its own, or the operands of its value."""
         seen: set[str] = set()
         todo = [(node, name)]
         while todo and self._may_go_on():
             where = todo.pop()
-            leaf = self._view.leaf(*where)
-            if leaf is not None and fits(leaf):
-                yield leaf
+            literal = self._view.literal_input(*where)
+            if literal is not None and fits(literal):
+                yield literal
             link = self._view.source(*where)
             if link is not None and link.node not in seen:
                 seen.add(link.node)
-                todo += reversed([*self._makers(link.node)])
+                todo += reversed([*self._operands(link.node)])
 
     def chain(self, node: str, name: str, *kinds: str) -> Iterator[str]:
-        """The nodes behind an input, through inputs of these types and through switches.
+        """Yield the nodes behind an input, through inputs of these types and through switches.
 
-        A sampler ends the way: what is behind it belongs to an earlier stage.
+        The walk stops at a sampler: nodes behind it belong to an earlier stage.
         """
         seen: set[str] = set()
         todo = [(node, name)]
@@ -72,9 +72,9 @@ class GraphWalk:
             ]
 
     def encoders(self, node: str, name: str) -> Iterator[tuple[str, bool]]:
-        """The nodes behind a conditioning input that turn text into it, and on which side.
+        """Yield the text encoders behind a conditioning input, and whether each is negative.
 
-        A side is negative when the way there goes through an input of that name.
+        An encoder is negative if the walk there goes through an input of that name.
         """
         seen: set[NodeLink] = set()
         todo = [(node, name, False)]
@@ -94,7 +94,7 @@ class GraphWalk:
             todo += [(link.node, key, negative) for key in reversed(names)]
 
     def text_inputs(self, node: str, *, negative: bool) -> Iterator[str]:
-        """The inputs of an encoder that are text, for one side of the guidance."""
+        """Yield the text inputs of an encoder, for one side of the guidance."""
         inputs = self._view.inputs(node)
         encodes = not any(spec.type == "CONDITIONING" for spec in inputs.values())
         names = [
@@ -115,7 +115,7 @@ class GraphWalk:
         return self._visits <= _MAX_VISITS
 
     def _in_order(self) -> list[str]:
-        """The nodes that outputs need, sources first. A circle is cut wherever it is met."""
+        """Return the nodes that outputs need, sources first. Cycles are cut where they close."""
         view = self._view
         done: dict[str, None] = {}
         entered: set[str] = set()
@@ -132,19 +132,19 @@ class GraphWalk:
         return [*done]
 
     def _branch(self, node: str) -> str | None:
-        """The one input that a switch with a constant setting passes on."""
+        """Return the input that a switch with a constant setting passes on."""
         if not {"switch", "on_true", "on_false"} <= self._view.inputs(node).keys():
             return None
-        settings = self.behind(node, "switch", lambda leaf: leaf.spec.type == "BOOLEAN")
+        settings = self.behind(node, "switch", lambda literal: literal.spec.type == "BOOLEAN")
         setting = next(settings, None)
         if setting is None:
             return None
         return "on_true" if setting.value else "on_false"
 
-    def _makers(self, node: str) -> Iterator[tuple[str, str]]:
-        """The inputs of a node that its value is made of."""
+    def _operands(self, node: str) -> Iterator[tuple[str, str]]:
+        """Yield the inputs that a node computes its value from."""
         inputs = self._view.inputs(node)
-        if {spec.type for spec in inputs.values()} == {"IMAGE"}:  # it measures an image
+        if {spec.type for spec in inputs.values()} == {"IMAGE"}:  # a node that measures an image
             for where in self.chain(node, next(iter(inputs)), "IMAGE"):
                 names = self._view.inputs(where)
                 yield from ((where, name) for name in names if SIZE.search(name))
@@ -156,7 +156,7 @@ class GraphWalk:
                 yield node, name
 
     def _conditioning_inputs(self, link: NodeLink, spec: NodeSpec) -> list[str]:
-        """The inputs of a node that its output of conditioning is made of."""
+        """Return the inputs that a node computes its conditioning from."""
         inputs = self._view.inputs(link.node)
         pair = [slot for slot, kind in enumerate(spec.outputs) if kind == "CONDITIONING"]
         if {"positive", "negative"} <= inputs.keys() and len(pair) > 1:

@@ -1,4 +1,4 @@
-"""Every literal value of a graph, with what its node class declares about it."""
+"""The literal values of a graph, with their declarations by the node class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _VALUE_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
 
 @dataclass(frozen=True, slots=True)
 class LiteralInput:
-    """An input with a literal value that can be set."""
+    """An input with a settable literal value."""
 
     target: ControlTarget
     value: Any
@@ -25,14 +25,14 @@ class LiteralInput:
 
 
 class GraphView:
-    """A graph read together with a server's node classes. Unknown classes have no inputs."""
+    """A graph combined with a server's node classes. Unknown classes have no inputs."""
 
     def __init__(self, graph: AnyGraph, library: NodeRegistry) -> None:
         self.graph = graph
         self.library = library
         self.outputs = [node for node in graph if self._is_output(node)]
         needed = ancestors(graph, self.outputs)
-        # Outputs that nothing feeds say nothing of what is needed.
+        # Outputs without links do not show which nodes are needed.
         self.needed = needed if len(needed) > len(self.outputs) else set(graph)
         self._inputs: dict[str, dict[str, InputSpec]] = {}
 
@@ -46,14 +46,14 @@ class GraphView:
         return title(self.graph, node)
 
     def own_title(self, node: str) -> str:
-        """The title that the author gave; empty where it is only the name of the class."""
+        """Return the author's title; empty if it is only the name of the class."""
         spec = self.spec(node)
         text = self.title(node)
         usual = {self.class_of(node), spec.display_name if spec else ""}
         return "" if text in usual else text
 
     def inputs(self, node: str) -> dict[str, InputSpec]:
-        """The declared inputs of a node, the dynamic ones spelled out."""
+        """Return the declared inputs of a node, with dynamic ones expanded."""
         if node not in self._inputs:
             spec = self.spec(node)
             self._inputs[node] = declared_inputs(spec, inputs_of(self.graph, node)) if spec else {}
@@ -63,18 +63,18 @@ class GraphView:
         return inputs_of(self.graph, node).get(name)
 
     def source(self, node: str, name: str) -> NodeLink | None:
-        """The output that feeds an input."""
+        """Return the output that feeds an input."""
         link = as_link(self.value(node, name))
         return link if link is not None and link.node in self.graph else None
 
     def parameter(self, node: str) -> str | None:
-        """The input with the value, where the node declares a parameter of the whole graph."""
+        """Return the value input of a node that declares a parameter of the workflow, or None."""
         return parameter_input(self.class_of(node), inputs_of(self.graph, node))
 
-    def leaf(self, node: str, name: str) -> LiteralInput | None:
-        """The input as a leaf if it has a literal value that can be set."""
+    def literal_input(self, node: str, name: str) -> LiteralInput | None:
+        """Return the input if it has a settable literal value."""
         if self.parameter(node) not in (None, name):
-            return None  # the title, range and place of a parameter
+            return None  # title, range or order of a declared parameter
         spec = self.inputs(node).get(name)
         value = self.value(node, name)
         if spec is None or not isinstance(value, str | int | float):
@@ -82,45 +82,47 @@ class GraphView:
         spec = _settable(spec, self.spec(node), inputs_of(self.graph, node))
         return LiteralInput(ControlTarget(node, name), value, spec) if spec else None
 
-    def leaves(self) -> Iterator[LiteralInput]:
-        """All leaves that some output needs, in the order of nodes and declarations."""
+    def literal_inputs(self) -> Iterator[LiteralInput]:
+        """Yield all literals that an output needs, in the order of nodes and declarations."""
         for node in self.graph:
             if node in self.needed:
                 for name in self.inputs(node):
-                    leaf = self.leaf(node, name)
-                    if leaf is not None:
-                        yield leaf
+                    literal = self.literal_input(node, name)
+                    if literal is not None:
+                        yield literal
 
     def _is_output(self, node: str) -> bool:
         spec = self.spec(node)
         return spec is not None and spec.output_node
 
 
-def _settable(spec: InputSpec, node: NodeSpec | None, given: Mapping[str, Any]) -> InputSpec | None:
-    """``spec`` as a form can offer it; None for an input without a field."""
+def _settable(
+    spec: InputSpec, node: NodeSpec | None, values: Mapping[str, Any]
+) -> InputSpec | None:
+    """Return ``spec`` as a form can offer it; None for an input without a field."""
     widget = spec.options.get("widgetType")
     if isinstance(widget, str) and widget in _VALUE_TYPES:
         spec = replace(spec, type=widget)
     if spec.type not in _VALUE_TYPES:
         return None
     if node is not None and node.class_type == "CustomCombo" and spec.name == "choice":
-        words = (value for name, value in given.items() if name.startswith("option"))
+        words = (value for name, value in values.items() if name.startswith("option"))
         return replace(spec, choices=tuple(word for word in words if word))
     options = spec.options.get("options")
     if isinstance(options, list) and any(isinstance(option, Mapping) for option in options):
-        return replace(spec, choices=tuple(_complete_options(spec.name, options, given)))
+        return replace(spec, choices=tuple(_complete_options(spec.name, options, values)))
     return spec
 
 
-def _complete_options(name: str, options: list[Any], given: Mapping[str, Any]) -> Iterator[str]:
-    """The options of a dynamic choice whose own required inputs the node already has.
+def _complete_options(name: str, options: list[Any], values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the options of a dynamic choice whose own required inputs the node already has.
 
-    Another one would need inputs that the graph does not give.
+    Other options need inputs that the graph does not set.
     """
     for option in options:
         inputs = option.get("inputs") if isinstance(option, Mapping) else None
         key = option.get("key") if isinstance(inputs, Mapping) else None
         required = inputs.get("required") if isinstance(inputs, Mapping) else None
         needed = required if isinstance(required, Mapping) else {}
-        if isinstance(key, str) and all(f"{name}.{child}" in given for child in needed):
+        if isinstance(key, str) and all(f"{name}.{child}" in values for child in needed):
             yield key

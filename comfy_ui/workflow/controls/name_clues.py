@@ -1,4 +1,4 @@
-"""What names and titles say about a value."""
+"""Infer a value's role from names and titles."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ROLE_OF_NAME: dict[str, Role] = {
     "size": "choice",
 }
 NEGATIVE = re.compile(r"negative|\bneg\b|^neg_", re.IGNORECASE)
-# Texts that shape other texts: how to join, what to search for, how to talk to a language model.
+# Texts that process other texts: separators, search patterns, instructions for language models.
 NOT_A_PROMPT = re.compile(
     r"delimiter|separator|pattern|find|replace|key|expression|format|system|instruct|trigger"
     r"|prefix|suffix|language|filename",
@@ -48,13 +48,13 @@ NOT_A_PROMPT = re.compile(
 TEXT_FOR_A_MODEL = re.compile(
     r"text|prompt|caption|tags|clip_[lg]$|t5xxl|llama|description", re.IGNORECASE
 )
-# Inputs of image nodes that decide on the size of what comes out.
+# Inputs of image nodes that set the size of their output.
 SIZE = re.compile(
     r"(^|\.)(width|height|megapixels|longer_size|shorter_size|largest_size|multiplier|scale_by"
     r"|upscale_by|aspect_ratio|resolution)$"
 )
 
-# Nodes of packs that declare a parameter of the whole workflow, and their input that has its value.
+# Nodes of packs that declare a parameter of the workflow, and their input with its value.
 _PARAMETER_CLASS = re.compile(r"SwarmInput|ETN_Parameter|CozyGen\w*Input|CPackInput")
 _PARAMETER_VALUES = (
     "value", "default", "default_value", "text", "image", "model", "choice", "int", "float",
@@ -73,7 +73,7 @@ _TITLES: tuple[tuple[re.Pattern[str], Role], ...] = (
 
 
 def role_in(words: str) -> Role | None:
-    """The role of a number that an author calls so.
+    """Return the role of a number with this title.
 
     >>> role_in("turbo_steps")
     'steps'
@@ -82,8 +82,8 @@ def role_in(words: str) -> Role | None:
     return next((role for pattern, role in _TITLES if pattern.search(words)), None)
 
 
-def parameter_input(class_type: str, given: Mapping[str, Any]) -> str | None:
-    """The input that has the value, on a node that declares a parameter; None on any other."""
+def parameter_input(class_type: str, inputs: Mapping[str, Any]) -> str | None:
+    """Return the value input of a node that declares a parameter; None for any other node."""
     if not _PARAMETER_CLASS.match(class_type):
         return None
-    return next((name for name in _PARAMETER_VALUES if name in given), None)
+    return next((name for name in _PARAMETER_VALUES if name in inputs), None)

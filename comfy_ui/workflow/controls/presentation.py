@@ -1,4 +1,4 @@
-"""What a control looks like: its label, range, choices and id."""
+"""Labels, ranges, choices and ids of controls."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _FILES = {
     "control_net_name": "ControlNet",
 }
 _TYPED_TITLE = re.compile(r"(?:int|float|string|text|boolean|bool)\w*\s*\((.+)\)", re.IGNORECASE)
-_ABSURD = 2**31 - 1  # a bound at or beyond this was not meant as one
+_ABSURD = 2**31 - 1  # a bound at or beyond this is no real limit
 
 _GROUPS: Mapping[Role, str] = {
     "model": "Models",
@@ -52,9 +52,9 @@ _GROUPS: Mapping[Role, str] = {
 
 @dataclass(slots=True)
 class ControlDraft:
-    """A control that is still being put together."""
+    """A control under construction."""
 
-    leaf: LiteralInput
+    literal: LiteralInput
     targets: list[ControlTarget]
     role: Role
     meaning: InputMeaning | None = None
@@ -62,16 +62,16 @@ class ControlDraft:
     title: str = ""  # of the node
     own_title: str = ""
     advanced: bool = True
-    whole: bool = False  # one of the targets takes whole numbers only
+    integral: bool = False  # one of the targets accepts only integers
 
     @property
     def author_label(self) -> str:
-        """What the author calls it."""
+        """The author's label."""
         return self.hint.label if self.hint else ""
 
 
 def present(drafts: list[ControlDraft]) -> Iterator[Control]:
-    """The finished controls, in the same order, with labels and ids of their own."""
+    """Yield the finished controls, in the same order, with unique labels and ids."""
     shared = Counter(_label(draft) for draft in drafts if not draft.advanced)
     seen: Counter[str] = Counter()
     ids: set[str] = set()
@@ -80,7 +80,7 @@ def present(drafts: list[ControlDraft]) -> Iterator[Control]:
         label = _label(draft)
         seen[label] += 1
         if shared[label] > 1 and not draft.author_label and not draft.advanced:
-            label = _told_apart(draft, label, seen[label])
+            label = _unique_label(draft, label, seen[label])
         stem = draft.role if usual(draft.role) else _slug(draft.author_label or _label(draft))
         key = stem
         while key in ids:
@@ -90,9 +90,9 @@ def present(drafts: list[ControlDraft]) -> Iterator[Control]:
         yield _control(draft, label, key)
 
 
-def _told_apart(draft: ControlDraft, label: str, number: int) -> str:
-    """A label that several controls would have, made that of one."""
-    name = draft.leaf.target.input
+def _unique_label(draft: ControlDraft, label: str, number: int) -> str:
+    """Make a label unique that several controls would have."""
+    name = draft.literal.target.input
     if draft.role in ("cfg", "strength") and name not in ("cfg", "denoise"):
         return _pretty(name)
     if draft.own_title:
@@ -101,7 +101,7 @@ def _told_apart(draft: ControlDraft, label: str, number: int) -> str:
 
 
 def _label(draft: ControlDraft) -> str:
-    name = draft.leaf.target.input.rpartition(".")[2]
+    name = draft.literal.target.input.rpartition(".")[2]
     if draft.author_label:
         return _pretty(draft.author_label)
     if draft.role == "strength" and name != "denoise":
@@ -116,10 +116,10 @@ def _label(draft: ControlDraft) -> str:
 
 
 def _control(draft: ControlDraft, label: str, key: str) -> Control:
-    spec, hint = draft.leaf.spec, draft.hint
+    spec, hint = draft.literal.spec, draft.hint
     kind = _kind(draft)
     low, high, step = _limits(draft) if kind in ("int", "float") else (None, None, None)
-    default = draft.leaf.value
+    default = draft.literal.value
     if draft.role == "seed" and isinstance(default, int):
         default = max(0, min(default, MAX_SEED))
     group = _GROUPS.get(draft.role, draft.title) if draft.advanced else "Main"
@@ -145,19 +145,19 @@ def _control(draft: ControlDraft, label: str, key: str) -> Control:
 
 
 def _kind(draft: ControlDraft) -> ControlKind:
-    spec = draft.leaf.spec
+    spec = draft.literal.spec
     if spec.upload is not None:
         return "file"
     if draft.hint and draft.hint.choices:
         return "choice"
-    if spec.type == "COMBO" and spec.choices is None:  # the list is fetched from somewhere else
+    if spec.type == "COMBO" and spec.choices is None:  # the editor fetches the list from elsewhere
         return "text"
-    return "int" if spec.type == "FLOAT" and draft.whole else PLAIN[spec.type]
+    return "int" if spec.type == "FLOAT" and draft.integral else PLAIN[spec.type]
 
 
 def _limits(draft: ControlDraft) -> tuple[float | None, float | None, float | None]:
-    """Smallest, largest, step. The graph's own value is always within."""
-    spec, hint = draft.leaf.spec, draft.hint
+    """Return minimum, maximum and step; the graph's own value is always within."""
+    spec, hint = draft.literal.spec, draft.hint
     consumer = draft.meaning.consumer if draft.meaning and draft.meaning.consumer else spec
     low, high = _WIDEST.get(draft.role, (None, None))
     lows = [_sane(spec.min), _sane(consumer.min), low, hint.min if hint else None]
@@ -165,7 +165,7 @@ def _limits(draft: ControlDraft) -> tuple[float | None, float | None, float | No
     smallest = max((bound for bound in lows if bound is not None), default=None)
     largest = min((bound for bound in highs if bound is not None), default=None)
     step = (hint.step if hint else None) or consumer.step or spec.step
-    value = draft.leaf.value
+    value = draft.literal.value
     if isinstance(value, int | float) and draft.role != "seed":
         smallest = None if smallest is None else min(smallest, value)
         largest = None if largest is None else max(largest, value)
@@ -175,7 +175,7 @@ def _limits(draft: ControlDraft) -> tuple[float | None, float | None, float | No
 
 
 def _sane(bound: float | None, limit: float | None = None) -> float | None:
-    """``bound``, unless it is too far out to have been meant."""
+    """Return ``bound``, or None if it is too large to be a real limit."""
     return None if bound is None or abs(bound) >= (limit or _ABSURD) else bound
 
 

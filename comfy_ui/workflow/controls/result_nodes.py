@@ -1,4 +1,4 @@
-"""Which nodes of a graph give results, and of what kind."""
+"""Find the nodes of a graph that produce results, and their media types."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _KIND_OF_TYPE: Mapping[str, Kind] = {
     "IMAGE": "image",
     "MASK": "image",
 }
-_VIDEO_WRITERS = ("SaveWEBM", "VHS_VideoCombine")  # take pictures, write a film
+_VIDEO_WRITERS = ("SaveWEBM", "VHS_VideoCombine")  # take images, write a video
 
 
 def find_outputs(graph: AnyGraph, object_info: ObjectInfo) -> list[GraphOutput]:
-    """The nodes that save or show a result, in the order of the graph, files before previews."""
+    """Return the nodes that save or show a result, in graph order, files before previews."""
     view = GraphView(graph, as_library(object_info))
-    found = []
+    outputs = []
     for node in view.outputs:
         spec = view.spec(node)
         kind = _kind(spec) if spec else None
         if spec is not None and kind is not None:
             preview = spec.class_type.startswith("Preview")
-            found.append(GraphOutput(node, kind, view.title(node), temporary=preview))
-    return sorted(found, key=lambda output: output.temporary)
+            outputs.append(GraphOutput(node, kind, view.title(node), temporary=preview))
+    return sorted(outputs, key=lambda output: output.temporary)
 
 
 def _kind(spec: NodeSpec) -> Kind | None:

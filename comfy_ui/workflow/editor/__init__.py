@@ -1,10 +1,10 @@
-"""ComfyUI's editor ("workflow") format → the API format that a server runs.
+"""Convert ComfyUI's editor ("workflow") format to the API format that a server runs.
 
-``document``  the file as frozen values: nodes, links, subgraph definitions
-``groups``    legacy group nodes, turned into subgraph definitions
-``widgets``   saved widget values → inputs by name
-``links``     where an input's value comes from, through reroutes, bypasses and subgraphs
-``convert``   the walk that puts it all together
+- ``editor_document``: the file as frozen dataclasses: nodes, links, subgraph definitions
+- ``group_nodes``: legacy group nodes, turned into subgraph definitions
+- ``widget_values``: saved widget values → inputs by name
+- ``link_resolution``: the source of an input's value, through reroutes, bypasses and subgraphs
+- ``convert``: the conversion itself
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The walk over an editor-format file that makes the graph a server runs."""
+"""Build the API-format graph of an editor-format file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .link_resolution import (
 )
 from .widget_values import MISSING, as_input, widget_values
 
-# Classes that exist in the editor alone: nothing of them is sent.
+# Classes that exist only in the editor and are never sent to a server.
 _EDITOR_ONLY = REROUTES | GETTERS | SETTERS | {PRIMITIVE, "Note", "MarkdownNote"}
 
 
@@ -35,9 +35,9 @@ _EDITOR_ONLY = REROUTES | GETTERS | SETTERS | {PRIMITIVE, "Note", "MarkdownNote"
 class Conversion:
     """A converted workflow.
 
-    ``problems`` is what keeps the server from running it, as ``check_workflow`` tells it, and
-    (as warnings) nodes that were left out. ``origins`` has the inputs, as (node, input), whose
-    value is stored elsewhere in the file: on a subgraph instance, or on a primitive node.
+    ``problems`` are those of ``check_workflow``, and a warning for each node that was left out.
+    ``origins`` has the inputs, as (node, input), whose value is stored elsewhere in the file: on a
+    subgraph instance or a primitive node.
     """
 
     graph: ApiGraph
@@ -50,9 +50,9 @@ def convert_workflow(editor: Mapping[str, Any], object_info: ObjectInfo) -> ApiG
     """Convert an editor-format workflow to an API-format graph, as ComfyUI's editor does on Run.
 
     Reads versions 0.4 and 1.0, with subgraphs and legacy group nodes. Pure; takes milliseconds.
-    Nodes that no output needs stay in. Two things that the editor does are left to others because
-    they are not the same twice: choosing among ``{red|blue}`` in prompts (and stripping ``//``
-    comments with it), and ``%date%`` in file names (:mod:`..filename_prefix`, as a job is made).
+    Nodes that no output needs are kept. Two steps of the editor are not deterministic and happen
+    elsewhere: choosing among ``{red|blue}`` in prompts (:mod:`..wildcards`), and ``%date%`` in
+    file names (:mod:`..filename_prefix`). ``//`` comments in prompts are kept.
 
     Args:
         editor: the file as JSON; not changed.
@@ -60,30 +60,32 @@ def convert_workflow(editor: Mapping[str, Any], object_info: ObjectInfo) -> ApiG
 
     Raises:
         MissingNodesError: node classes that the server does not have, each with its title.
-        InvalidWorkflowError: not a workflow, one that contains itself, or one whose links are made
-            only as the editor runs it ("Use Everywhere").
+        InvalidWorkflowError: not a workflow, one that contains itself, or one whose links the
+            editor only creates on Run ("Use Everywhere").
     """
     return convert_only(editor, as_library(object_info)).graph
 
 
 def convert(editor: Mapping[str, Any], object_info: ObjectInfo) -> Conversion:
-    """Like :func:`convert_workflow`, and tell what in the graph does not fit the server.
+    """Convert a workflow as :func:`convert_workflow` does, and check the graph.
 
     A list of saved values shifts when a node has gained an input since the file was saved; the
-    editor then sends a seed as a model's name. The problems tell of every such value.
+    editor then sends a seed as a model's name. The problems include every such value.
     """
     library = as_library(object_info)
-    found = convert_only(editor, library)
-    return replace(found, problems=(*found.problems, *check_workflow(found.graph, library)))
+    conversion = convert_only(editor, library)
+    return replace(
+        conversion, problems=(*conversion.problems, *check_workflow(conversion.graph, library))
+    )
 
 
 def convert_only(editor: Mapping[str, Any], library: NodeRegistry) -> Conversion:
-    """Like :func:`convert`, without the look at the values."""
+    """Convert a workflow without checking its values."""
     return _Converter(editor, library).run()
 
 
 class _Converter:
-    """One conversion under way."""
+    """One conversion in progress."""
 
     def __init__(self, editor: Mapping[str, Any], library: NodeRegistry) -> None:
         self._library = library
@@ -113,7 +115,7 @@ class _Converter:
         return Conversion(graph, left_out, self._origins, self._document)
 
     def _active(self, root: Scope) -> Iterator[tuple[Scope, EditorNode]]:
-        """Every node that runs, with the scope that it runs in."""
+        """Yield every node that runs, with its scope."""
         count = 0
         todo: list[tuple[Scope, Iterator[EditorNode]]] = [(root, iter(root.graph.nodes.values()))]
         while todo:
@@ -124,7 +126,7 @@ class _Converter:
             elif node.mode is NodeMode.ALWAYS and node.type not in _EDITOR_ONLY:
                 count += 1
                 if count > MAX_NODES:
-                    raise InvalidWorkflowError(f"More than {MAX_NODES} nodes, with those inside.")
+                    raise InvalidWorkflowError(f"More than {MAX_NODES} nodes, including subgraphs.")
                 if self._resolver.definition(node) is None:
                     yield scope, node
                 else:
@@ -132,10 +134,10 @@ class _Converter:
                     todo.append((inner, iter(inner.graph.nodes.values())))
 
     def _unknown(self, active: Iterable[tuple[Scope, EditorNode]]) -> tuple[Problem, ...]:
-        """Raise for classes that the server lacks, but for those that are joined to nothing.
+        """Raise for classes that the server lacks, unless none of their nodes is linked.
 
-        Those are labels, bookmarks and switches that packs add to the editor. They are left out;
-        returned is a warning for each.
+        Nodes without links are labels, bookmarks and switches that packs add to the editor. They
+        are left out, with a warning for each.
         """
         problems = [
             _missing(scope.id_of(node), node)
@@ -182,17 +184,17 @@ class _Converter:
 
 
 def _no_links_made_on_run(document: EditorDocument) -> None:
-    """Refuse what cannot be converted whole.
+    """Refuse workflows with links that the editor creates on Run.
 
-    "Use Everywhere" joins nodes by script when the editor runs a workflow. The file lists those
-    links for its own use only, so nothing is built on them here.
+    "Use Everywhere" links nodes by script when the editor runs a workflow. The file lists those
+    links in a private format, which is not read here.
     """
-    made = document.extra.get("ue_links")
-    if isinstance(made, list) and made:
+    created = document.extra.get("ue_links")
+    if isinstance(created, list) and created:
         raise InvalidWorkflowError(
-            f"{len(made)} connections of this workflow are made by 'Anything Everywhere' nodes "
-            "when ComfyUI's editor runs it; they are not in the file.",
-            hint="In ComfyUI turn them into real links and save it again, or export it in API "
+            f"'Anything Everywhere' nodes create {len(created)} links of this workflow "
+            "when ComfyUI's editor runs it, so the links are not in the file.",
+            hint="In ComfyUI, convert them to real links and save, or export the workflow in API "
             "format.",
         )
 
@@ -200,13 +202,13 @@ def _no_links_made_on_run(document: EditorDocument) -> None:
 def _missing(key: str, node: EditorNode) -> Problem:
     joined = any(slot.links for slot in (*node.inputs, *node.outputs))
     severity: Severity = "error" if joined else "warning"
-    known = find_pack(node.type)
+    node_pack = find_pack(node.type)
     pack, version = node.properties.get("cnr_id"), node.properties.get("ver")
     if pack == "comfy-core":
         newer = f" to {version}" if isinstance(version, str) and version[:1].isdigit() else ""
         hint = f"Update ComfyUI{newer} or newer."
-    elif known is not None:
-        hint, pack = known.install, known.name
+    elif node_pack is not None:
+        hint, pack = node_pack.install, node_pack.name
     elif isinstance(pack, str) or isinstance(pack := node.properties.get("aux_id"), str):
         hint = f"Install '{pack[:100]}' with ComfyUI-Manager, then restart ComfyUI."
     else:
@@ -224,7 +226,7 @@ def _missing(key: str, node: EditorNode) -> Problem:
 
 
 def _drop_dangling(graph: ApiGraph) -> None:
-    """Remove inputs that are fed by a node that is not there."""
+    """Remove inputs whose link starts at a missing node."""
     for entry in graph.values():
         links = {name: as_link(value) for name, value in entry["inputs"].items()}
         for name, link in links.items():

@@ -1,8 +1,7 @@
-"""An editor-format file as frozen values, checked once: nothing after this meets a wrong type.
+"""An editor-format file as frozen dataclasses. All validation of types happens here.
 
-Versions 0.4 (links are lists) and 1.0 (links are objects) are read alike; inside subgraph
-definitions links are objects in both. What is only drawing (positions, groups, native reroutes)
-is not read.
+Versions 0.4 (links are lists) and 1.0 (links are objects) give the same document; inside subgraph
+definitions links are objects in both. Layout (positions, groups, native reroutes) is ignored.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ MAX_NODES = 20_000
 
 
 class NodeMode(IntEnum):
-    """What the editor does with a node. Unknown numbers count as ALWAYS, as in the editor."""
+    """The execution mode of a node. Unknown numbers count as ALWAYS, as in the editor."""
 
     ALWAYS = 0
     MUTED = 2
@@ -33,7 +32,7 @@ class NodeMode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class NodeSlot:
-    """An input or output of a node, or of a subgraph definition, with the links that it joins."""
+    """An input or output of a node or subgraph definition, with its links."""
 
     name: str
     type: str = "*"
@@ -43,15 +42,15 @@ class NodeSlot:
 
     @property
     def link(self) -> str | None:
-        """The link into an input."""
+        """The link into this input."""
         return self.links[0] if self.links else None
 
 
 @dataclass(frozen=True, slots=True)
 class EditorLink:
-    """From an output slot to an input.
+    """A link from an output slot to an input.
 
-    The number of the target slot is stale in many files: inputs name their link, and that counts.
+    The target slot's number is stale in many files, so the link that an input names is used.
     """
 
     id: str
@@ -73,13 +72,13 @@ class EditorNode:
     inputs: tuple[NodeSlot, ...] = ()
     outputs: tuple[NodeSlot, ...] = ()
     values: tuple[Any, ...] = ()  # widget values by position
-    named: Mapping[str, Any] = field(default_factory=dict)  # … and by name, where the file has them
+    named: Mapping[str, Any] = field(default_factory=dict)  # widget values by name, if saved
     properties: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class EditorGraph:
-    """The nodes of a file or of one subgraph definition, and the links between them."""
+    """The nodes and links of a file or of one subgraph definition."""
 
     nodes: Mapping[str, EditorNode]
     links: Mapping[str, EditorLink]
@@ -89,45 +88,45 @@ class EditorGraph:
 
     @cached_property
     def port_of(self) -> Mapping[str, NodeSlot]:
-        """The definition's input that a link from inside starts at."""
-        found = {
+        """The definition's input by each link that starts at it."""
+        ports = {
             link.id: self.inputs[link.origin_slot]
             for link in self.links.values()
             if link.origin == INPUT_NODE and 0 <= link.origin_slot < len(self.inputs)
         }
-        return found | {link: port for port in self.inputs for link in port.links}
+        return ports | {link: port for port in self.inputs for link in port.links}
 
     @cached_property
-    def port_places(self) -> Mapping[str, int]:
-        """The places of the definition's inputs by name."""
+    def port_indices(self) -> Mapping[str, int]:
+        """The indices of the definition's inputs by name."""
         return {port.name: place for place, port in enumerate(self.inputs)}
 
     @cached_property
     def outlets(self) -> Mapping[int, str]:
-        """The link inside that ends at each output of the definition."""
-        found = {
+        """The inner link that ends at each output of the definition, by the output's index."""
+        links = {
             link.target_slot: link.id for link in self.links.values() if link.target == OUTPUT_NODE
         }
         for index, port in enumerate(self.outputs):
             target = next((link for link in port.links if link in self.links), None)
             if target is not None:
-                found[index] = target
-        return found
+                links[index] = target
+        return links
 
     @cached_property
     def fields(self) -> tuple[str, ...]:
-        """Names of the definition's inputs that are fields on an instance, in order."""
+        """The names of the definition's inputs that are fields on an instance, in order."""
         return tuple(
             port.name for port in self.inputs if any(slot.widget for _, slot in self.targets(port))
         )
 
     def targets(self, port: NodeSlot) -> Iterator[tuple[EditorNode, NodeSlot]]:
-        """The inner inputs that an input of the definition is joined to, in order."""
+        """Yield the inner inputs that an input of the definition is linked to, in order."""
         return (self._fed[link] for link in port.links if link in self._fed)
 
     @cached_property
     def _fed(self) -> Mapping[str, tuple[EditorNode, NodeSlot]]:
-        """The input that each link feeds, as the inputs themselves tell it."""
+        """The input that each link feeds, as named by the inputs themselves."""
         return {
             slot.link: (node, slot)
             for node in self.nodes.values()
@@ -138,7 +137,7 @@ class EditorGraph:
 
 @dataclass(frozen=True, slots=True)
 class EditorDocument:
-    """A whole file."""
+    """An editor-format file."""
 
     root: EditorGraph
     definitions: Mapping[str, EditorGraph]
@@ -146,9 +145,9 @@ class EditorDocument:
 
 
 def read_document(editor: object) -> EditorDocument:
-    """Check and read an editor-format workflow.
+    """Validate and read an editor-format workflow.
 
-    Raises InvalidWorkflowError for anything that is not one, with the place that is wrong.
+    Raises InvalidWorkflowError with the invalid part's location for anything else.
     """
     if not isinstance(editor, Mapping) or "nodes" not in editor:
         raise _invalid("workflow", "no list of nodes")
@@ -177,9 +176,7 @@ def _graph(raw: Mapping[str, Any], where: str) -> EditorGraph:
         else:
             nodes[node.id] = node
     free = 1 + max((int(key) for key in nodes if _is_number(key)), default=0)
-    for number, node in enumerate(
-        doubles, free
-    ):  # the editor, too, gives the second of two a new id
+    for number, node in enumerate(doubles, free):  # as in the editor, a duplicate gets a new id
         nodes[str(number)] = replace(node, id=str(number))
     return EditorGraph(
         nodes,
@@ -191,7 +188,7 @@ def _graph(raw: Mapping[str, Any], where: str) -> EditorGraph:
 
 
 def read_node(raw: object, where: str) -> EditorNode:
-    """One node of a file; ``where`` names the place in errors."""
+    """Read one node of a file; ``where`` is its location in errors."""
     entry = _mapping(raw, where)
     if not _is_id(entry.get("id")):
         raise _invalid(where, "no id")
@@ -199,7 +196,7 @@ def read_node(raw: object, where: str) -> EditorNode:
         raise _invalid(where, "no type")
     values = entry.get("widgets_values")
     named = _loose_mapping(entry.get("widgets_values_named"))
-    if isinstance(values, Mapping):  # some packs (VideoHelperSuite) save their values by name here
+    if isinstance(values, Mapping):  # some packs (VideoHelperSuite) save values by name here
         named = {**values, **named}
     mode = entry.get("mode")
     return EditorNode(
@@ -240,7 +237,7 @@ def _slot(raw: Mapping[str, Any]) -> NodeSlot:
 def _links(raw: object, where: str) -> Iterator[EditorLink]:
     for index, entry in enumerate(_list(raw, where)):
         match entry:
-            case None:  # older editors left holes where links had been removed
+            case None:  # older editors left null for removed links
                 continue
             case [link, origin, origin_slot, target, target_slot, *rest]:
                 kind = rest[0] if rest else "*"
@@ -258,7 +255,7 @@ def _links(raw: object, where: str) -> Iterator[EditorLink]:
 
 
 def _invalid(where: str, what: str) -> InvalidWorkflowError:
-    message = f"Not a workflow that can be read: {what} at {where}."
+    message = f"Not a valid workflow: {what} at {where}."
     return InvalidWorkflowError(
         message,
         problems=[Problem("invalid_workflow", message)],
@@ -275,7 +272,7 @@ def _mapping(raw: object, where: str) -> Mapping[str, Any]:
 
 
 def _loose_mapping(raw: object) -> Mapping[str, Any]:
-    """Parts that packs fill as they like: anything but an object counts as absent."""
+    """Read a part whose content packs choose: anything but an object counts as absent."""
     return raw if isinstance(raw, Mapping) else {}
 
 
@@ -290,7 +287,7 @@ def _list(raw: object, where: str) -> Sequence[Any]:
 
 
 def _finite(value: Any) -> Any:
-    """``value``, or None (nothing was saved) for NaN and infinities, which JSON does not have."""
+    """Return ``value``, or None for NaN and infinities, which JSON does not have."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -299,7 +296,7 @@ def _text(raw: object) -> str:
 
 
 def _number(raw: object) -> int:
-    """A slot's number; anything else is a slot that does not exist."""
+    """Read a slot's number; anything else gives a number that no slot has."""
     return raw if isinstance(raw, int) and not isinstance(raw, bool) else -1
 
 

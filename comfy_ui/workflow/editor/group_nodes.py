@@ -1,9 +1,9 @@
 """Legacy group nodes, turned into subgraph definitions.
 
 Before subgraphs, ComfyUI kept groups in ``extra.groupNodes`` and used them as nodes of type
-``workflow>NAME`` (earlier ``workflow/NAME``). Their nodes are numbered by place, an instance's
-inputs and outputs are the inner ones that nothing inside is joined to, and its fields are those
-of the inner nodes in a row.
+``workflow>NAME`` (earlier ``workflow/NAME``). Their nodes are numbered by index. An instance's
+inputs and outputs are the unlinked inner ones, and its fields are those of the inner nodes in
+order.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _HINT = (
 
 
 def expand_groups(document: EditorDocument, library: NodeRegistry) -> EditorDocument:
-    """``document`` with a definition of its own for every instance of a group node.
+    """Return ``document`` with a separate definition for every instance of a group node.
 
     Raises InvalidWorkflowError for a group whose inputs or outputs cannot be distinguished.
     """
@@ -57,11 +57,11 @@ class _Group:
 
     nodes: Mapping[str, EditorNode]
     links: tuple[EditorLink, ...]
-    exposed: frozenset[tuple[str, int]]  # outputs that show although something inside uses them
+    exposed: frozenset[tuple[str, int]]  # outputs that are visible although linked inside
     config: Mapping[str, Any]
 
     def alias(self, node: str, side: str, name: str | int) -> str:
-        """What the author renamed an input or output to."""
+        """Return the author's name for an input or output."""
         alias = self._config(node, side, name).get("name")
         return alias if isinstance(alias, str) else ""
 
@@ -69,14 +69,14 @@ class _Group:
         return self._config(node, side, name).get("visible") is False
 
     def _config(self, *path: str | int) -> Mapping[str, Any]:
-        found: Any = self.config
+        config: Any = self.config
         for key in path:
-            found = found.get(str(key)) if isinstance(found, Mapping) else None
-        return found if isinstance(found, Mapping) else {}
+            config = config.get(str(key)) if isinstance(config, Mapping) else None
+        return config if isinstance(config, Mapping) else {}
 
 
 class _End(NamedTuple):
-    """An inner input or output that may show on the border, and its name there."""
+    """An inner input or output that may be visible on the instance, and its name there."""
 
     node: str
     name: str
@@ -92,7 +92,7 @@ class _Expander:
         self._library = library
 
     def expanded(self, graph: EditorGraph, *, depth: int) -> EditorGraph:
-        """``graph`` with every group node replaced by an instance of a definition."""
+        """Return ``graph`` with every group node replaced by a subgraph instance."""
         nodes = {key: self._instance(node, depth) for key, node in graph.nodes.items()}
         return replace(graph, nodes=nodes)
 
@@ -103,10 +103,10 @@ class _Expander:
             return host
         key = f"{host.type}#{len(self.definitions)}"
         if depth >= MAX_DEPTH or len(self.definitions) >= _MAX_INSTANCES:
-            raise InvalidWorkflowError("Group nodes are nested without end.", hint=_HINT)
+            raise InvalidWorkflowError("Group nodes are nested endlessly.", hint=_HINT)
         self.definitions[key] = EditorGraph(
             {}, {}
-        )  # takes the number; nested groups get the next ones
+        )  # reserves the number; nested groups get the next ones
         group = _read_group(raw, host.type)
         graph = self._with_border(group, self._with_values(group, host), host)
         self.definitions[key] = self.expanded(graph, depth=depth + 1)
@@ -114,7 +114,7 @@ class _Expander:
         return replace(host, type=key, inputs=tuple(inputs), values=(), named={})
 
     def _with_values(self, group: _Group, host: EditorNode) -> dict[str, EditorNode]:
-        """The inner nodes with the values that the instance's fields have."""
+        """Return the inner nodes with the values of the instance's fields."""
         saved = ListedValues(host.values)
         nodes: dict[str, EditorNode] = {}
         for key, node in group.nodes.items():
@@ -135,7 +135,7 @@ class _Expander:
     def _with_border(
         self, group: _Group, nodes: dict[str, EditorNode], host: EditorNode
     ) -> EditorGraph:
-        """The definition: the inner nodes, joined to the inputs and outputs of the instance."""
+        """Build the definition: the inner nodes, linked to the instance's inputs and outputs."""
         links = {link.id: link for link in group.links}
         inputs: list[NodeSlot] = []
         free = [*self._open_inputs(group, nodes)]
@@ -169,16 +169,16 @@ class _Expander:
                 if slot.link is None and not group.is_hidden(key, "input", slot.name):
                     alias = group.alias(key, "input", slot.name) or slot.label or slot.name
                     yield _End(key, slot.name, slot.type, alias, index)
-            taken = {slot.name for slot in node.inputs}
+            slot_names = {slot.name for slot in node.inputs}
             spec = self._library.get(node.type)
             for name, declared in spec.inputs.items() if spec else ():
-                if name not in taken and is_widget(declared):
+                if name not in slot_names and is_widget(declared):
                     alias = group.alias(key, "input", name) or name
                     yield _End(key, name, field_type(declared), alias, -1)
 
 
 class _Shared:
-    """Fields of an inner node, from the instance's list; hidden ones have the node's own values."""
+    """An inner node's values, from the instance's list; hidden fields keep their own values."""
 
     def __init__(self, host: ListedValues, own: Mapping[str, Any], hidden: set[str]) -> None:
         self._host, self._own, self._hidden = host, own, hidden
@@ -198,8 +198,8 @@ def _read_group(raw: Mapping[str, Any], where: str) -> _Group:
     entries = raw.get("nodes")
     nodes: dict[str, EditorNode] = {}
     for index, entry in enumerate(entries if isinstance(entries, list) else ()):
-        given = {**entry, "id": index} if isinstance(entry, Mapping) else entry
-        node = read_node(given, f"{where}.nodes[{index}]")
+        with_index = {**entry, "id": index} if isinstance(entry, Mapping) else entry
+        node = read_node(with_index, f"{where}.nodes[{index}]")
         nodes[node.id] = replace(node, inputs=tuple(replace(s, links=()) for s in node.inputs))
     links: list[EditorLink] = []
     for index, entry in enumerate(_lists(raw.get("links"))):
@@ -235,9 +235,9 @@ def _open_outputs(group: _Group) -> Iterator[_End]:
 
 
 def _matching(slot: NodeSlot, free: list[_End]) -> _End | None:
-    """The first free end that ``slot`` can be, taken out of ``free``.
+    """Remove and return the first end in ``free`` that matches ``slot``.
 
-    A name that occurs twice shows with its node's title before it.
+    A name that occurs twice is prefixed with its node's title.
     """
     fitting = [end for end in free if compatible(end.type, slot.type)]
     exact = [end for end in fitting if end.shown_as == slot.name]
@@ -249,7 +249,7 @@ def _matching(slot: NodeSlot, free: list[_End]) -> _End | None:
 
 
 def _joined(node: EditorNode, end: _End, link: str) -> EditorNode:
-    """``node`` with ``link`` into the input at ``end``; a field without a socket gets one."""
+    """Return ``node`` with ``link`` into the input at ``end``; adds a socket if it is a field."""
     if end.slot < 0:
         return replace(
             node, inputs=(*node.inputs, NodeSlot(end.name, end.type, links=(link,), widget=True))
@@ -263,8 +263,8 @@ def _lists(raw: object) -> Iterator[Sequence[Any]]:
     return (entry for entry in (raw if isinstance(raw, list) else ()) if isinstance(entry, list))
 
 
-def _unclear(host: EditorNode, what: str) -> InvalidWorkflowError:
+def _unclear(host: EditorNode, slot_kind: str) -> InvalidWorkflowError:
     return InvalidWorkflowError(
-        f"The group node {host.title or host.type} has an {what} that its group does not explain.",
+        f"The group node {host.title or host.type} has an undefined {slot_kind}.",
         hint=_HINT,
     )

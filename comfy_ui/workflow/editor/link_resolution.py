@@ -1,8 +1,8 @@
-"""Where an input's value comes from: back through reroutes, bypassed nodes, Get/Set pairs and
+"""Resolve the source of an input's value, through reroutes, bypassed nodes, Get/Set pairs and
 subgraph borders.
 
-Every step leads to exactly one other slot, so following a link is a loop, and a chain of ten
-thousand reroutes is no deeper than one.
+Every step leads to exactly one other slot, so following a link is a loop without recursion, and
+long chains of reroutes cannot exhaust the stack.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _MAX_STEPS = 500_000  # links followed in one conversion; keeps a hostile file f
 
 
 class ValueOrigin(NamedTuple):
-    """Where a value is set: a field of a subgraph instance or of a primitive node."""
+    """The field that sets a value, on a subgraph instance or primitive node."""
 
-    node: str  # by the id that it has, or would have, in the prompt
+    node: str  # its id, or the id it would have, in the prompt
     field: str
 
 
@@ -42,21 +42,21 @@ class OutputSlot:
 
 @dataclass(frozen=True, slots=True)
 class LiteralValue:
-    """A value stored on another node than the one that takes it."""
+    """A value that is stored on another node than the one that uses it."""
 
     value: Any
     origin: ValueOrigin
 
 
 Resolved = OutputSlot | LiteralValue | None
-"""None: the input is not fed by anything, and keeps its own value if it has one."""
+"""None: the input has no source and keeps its own value, if any."""
 
 
 @dataclass(eq=False)
 class Scope:
-    """One use of a graph: the file's own, or a definition at the place of one of its instances.
+    """One use of a graph: the file's own, or a definition within one of its instances.
 
-    Two instances of a definition are two scopes with values of their own.
+    Two instances of a definition are two scopes with separate values.
     """
 
     graph: EditorGraph
@@ -64,8 +64,7 @@ class Scope:
     depth: int = 0
     host: EditorNode | None = None
     parent: Scope | None = None
-    # Values that the instance gives: to inputs of its definition, and directly to fields of inner
-    # nodes.
+    # Values from the instance: for its definition's inputs, and directly for fields of inner nodes.
     ports: dict[str, Any] = field(default_factory=dict)
     fields: dict[str, dict[str, Any]] = field(default_factory=dict)
     children: dict[str, Scope] = field(default_factory=dict)
@@ -73,25 +72,25 @@ class Scope:
 
     @cached_property
     def setters(self) -> dict[str, EditorNode]:
-        """The Set nodes of the graph by the name that they give."""
-        found = [node for node in self.graph.nodes.values() if node.type in SETTERS and node.values]
-        return {node.values[0]: node for node in found if isinstance(node.values[0], str)}
+        """The Set nodes of the graph by the name that they define."""
+        nodes = [node for node in self.graph.nodes.values() if node.type in SETTERS and node.values]
+        return {node.values[0]: node for node in nodes if isinstance(node.values[0], str)}
 
     def origin(self, field: str) -> ValueOrigin:
-        """A field of the instance that this scope is the inside of."""
+        """Return the origin of a field on this scope's instance."""
         return ValueOrigin(self.prefix.removesuffix(":"), field)
 
     def id_of(self, node: EditorNode) -> str:
-        """The node's id in the prompt."""
+        """Return the node's id in the prompt."""
         return self.prefix + node.id
 
 
 FieldValue = Callable[[Scope, EditorNode, str], Any]
-"""The value of a field on a node as saved, or MISSING."""
+"""Gets the saved value of a field on a node, or MISSING."""
 
 
 class LinkResolver:
-    """Follows links through one document."""
+    """Follows the links of one document."""
 
     def __init__(self, document: EditorDocument, own_value: FieldValue) -> None:
         self._definitions = document.definitions
@@ -100,13 +99,13 @@ class LinkResolver:
         self.root = Scope(document.root)
 
     def definition(self, node: EditorNode) -> EditorGraph | None:
-        """The definition that ``node`` is an instance of."""
+        """Return the definition of a subgraph instance; None for other nodes."""
         return self._definitions.get(node.type)
 
     def enter(self, scope: Scope, host: EditorNode) -> Scope:
-        """The inside of a subgraph instance. The same scope for the same instance, every time.
+        """Return the scope of a subgraph instance, always the same for the same instance.
 
-        Raises InvalidWorkflowError for subgraphs nested without end.
+        Raises InvalidWorkflowError for endlessly nested subgraphs.
         """
         child = scope.children.get(host.id)
         if child is None:
@@ -119,34 +118,34 @@ class LinkResolver:
             child = Scope(graph, f"{scope.id_of(host)}:", scope.depth + 1, host, scope)
             child.host_links = {slot.name: slot.link for slot in host.inputs}
             _read_host_values(child, host)
-            child.ports.update(scope.fields.get(host.id, {}))  # values from further out win
+            child.ports.update(scope.fields.get(host.id, {}))  # values from outer graphs win
             scope.children[host.id] = child
         return child
 
     def resolve(self, scope: Scope, slot: NodeSlot) -> Resolved:
-        """What feeds the input ``slot`` of a node in ``scope``."""
-        wanted = slot.type
+        """Return the source of the input ``slot`` of a node in ``scope``."""
+        input_type = slot.type
         link = slot.link
         fallbacks: list[tuple[Scope, NodeSlot]] = []
         while link is not None:
             self._count_step()
-            found = scope.graph.links.get(link)
-            if found is None:
+            source = scope.graph.links.get(link)
+            if source is None:
                 break
-            if found.origin == INPUT_NODE and scope.host is not None and scope.parent is not None:
+            if source.origin == INPUT_NODE and scope.host is not None and scope.parent is not None:
                 port = scope.graph.port_of.get(link)
                 if port is None:
                     break
                 fallbacks.append((scope, port))
                 link, scope = scope.host_links.get(port.name), scope.parent
                 continue
-            node = scope.graph.nodes.get(found.origin)
+            node = scope.graph.nodes.get(source.origin)
             if node is None or node.mode is NodeMode.MUTED:
                 break
-            index = found.origin_slot
+            index = source.origin_slot
             if node.mode is NodeMode.BYPASSED:
                 self._count_step(len(node.inputs))
-                link = _passed_through(node, index, wanted)
+                link = _passed_through(node, index, input_type)
             elif node.type in self._definitions:
                 scope = self.enter(scope, node)
                 link = scope.graph.outlets.get(index)
@@ -163,8 +162,7 @@ class LinkResolver:
                 return None if value is None else LiteralValue(value, origin)
             else:
                 return OutputSlot(scope.id_of(node), index)
-        # Nothing feeds it. A field on a subgraph's border that it passed keeps its own value,
-        # like any other field.
+        # Without a source, a field on a subgraph's border that was passed keeps its own value.
         for passed, port in reversed(fallbacks):
             value = self.port_value(passed, port)
             if value is not MISSING:
@@ -172,10 +170,9 @@ class LinkResolver:
         return None
 
     def port_value(self, scope: Scope, port: NodeSlot) -> Any:
-        """The value that an instance gives to an input of its definition that nothing is linked to.
+        """Return an instance's value for an unlinked input of its definition.
 
-        Where the instance says nothing, it is that of the first field inside that the input is
-        joined to.
+        Without one, this is the value of the first inner field that the input is linked to.
         """
         value = scope.ports.get(port.name)
         if value is None:
@@ -192,7 +189,7 @@ class LinkResolver:
             definition = self._definitions.get(node.type)
             if definition is None:
                 return self._own_value(scope, node, slot.name)
-            place = definition.port_places.get(slot.name)
+            place = definition.port_indices.get(slot.name)
             if place is not None:
                 return self.port_value(self.enter(scope, node), definition.inputs[place])
         return MISSING
@@ -201,13 +198,13 @@ class LinkResolver:
         self._steps += count
         if self._steps > _MAX_STEPS:
             raise InvalidWorkflowError(
-                "The links of this workflow lead in a circle, or are too many to follow.",
+                "The links of this workflow form a cycle, or are too many to follow.",
                 hint="Open it in ComfyUI and look for reroutes that feed each other.",
             )
 
 
 def compatible(one: str, other: str) -> bool:
-    """Whether an output of one type may feed an input of the other, as the editor sees it."""
+    """Whether the editor allows a link between these types."""
     if one in ("", "*") or other in ("", "*"):
         return True
     return not _kinds(one).isdisjoint(_kinds(other))
@@ -217,27 +214,31 @@ def _kinds(types: str) -> set[str]:
     return {kind.strip() for kind in types.upper().split(",")}
 
 
-def _passed_through(node: EditorNode, index: int, wanted: str) -> str | None:
-    """The link into a bypassed node that replaces its output ``index``.
+def _passed_through(node: EditorNode, index: int, input_type: str) -> str | None:
+    """Return the link into a bypassed node that replaces its output ``index``.
 
-    ``wanted`` is the type of the input at the end of the way.
+    ``input_type`` is the type of the input that the value finally feeds.
     """
     inputs = node.inputs
     same = inputs[index] if 0 <= index < len(inputs) else None
-    if wanted in ("", "*"):
+    if input_type in ("", "*"):
         chosen = same or next(iter(inputs), None)
         return chosen.link if chosen else None
-    given = node.outputs[index].type if 0 <= index < len(node.outputs) else "*"
-    if same is not None and compatible(same.type, given) and compatible(same.type, wanted):
+    output_type = node.outputs[index].type if 0 <= index < len(node.outputs) else "*"
+    if (
+        same is not None
+        and compatible(same.type, output_type)
+        and compatible(same.type, input_type)
+    ):
         return same.link
-    exact = (slot for slot in inputs if slot.type.upper() == wanted.upper())
-    fitting = (slot for slot in inputs if compatible(slot.type, wanted))
+    exact = (slot for slot in inputs if slot.type.upper() == input_type.upper())
+    fitting = (slot for slot in inputs if compatible(slot.type, input_type))
     chosen = next(exact, None) or next(fitting, None)
     return chosen.link if chosen else None
 
 
 def _setter(scope: Scope, getter: EditorNode) -> tuple[Scope, str | None] | None:
-    """The link into the Set node that has the getter's name, here or in a graph around."""
+    """Return the link into the Set node with the getter's name, here or in an outer graph."""
     name = next(iter(getter.values), None)
     where: Scope | None = scope
     while where is not None:
@@ -250,7 +251,7 @@ def _setter(scope: Scope, getter: EditorNode) -> tuple[Scope, str | None] | None
 
 
 def _read_host_values(scope: Scope, host: EditorNode) -> None:
-    """What an instance's own fields say, in any of the spellings that files have had."""
+    """Read the values of an instance's own fields, in each spelling that files have."""
     proxies = [*_proxies(host)]
     if proxies:
         for (inner, widget), value in zip(proxies, host.values, strict=False):
@@ -271,5 +272,5 @@ def _proxies(host: EditorNode) -> Iterator[tuple[str, str]]:
         match entry:
             case [str() | int() as inner, str(widget), *_]:
                 yield str(inner), widget
-            case _:  # keeps its place in the list of values
+            case _:  # keeps its position in the list of values
                 yield "", "$$"

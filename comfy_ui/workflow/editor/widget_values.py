@@ -1,9 +1,8 @@
-"""Saved widget values → inputs by name.
+"""Map saved widget values to inputs by name.
 
-``widgets_values`` is a bare list: its meaning is the order in which the editor makes widgets out
-of the node's declaration, which this module walks. Newer files also have
-``widgets_values_named``, which is preferred: a list shifts silently when a node has gained an
-input since the file was saved.
+``widgets_values`` is a plain list in the order in which the editor creates widgets from the node's
+declaration; this module follows that order. Newer files also have ``widgets_values_named``, which
+is preferred: a list shifts silently when a node has gained an input since the file was saved.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from .editor_document import EditorNode
 DYNAMIC_GROUP = "COMFY_DYNAMICGROUP_V3"
 
 _VALUE_TYPES = frozenset({"INT", "FLOAT", "BOOLEAN", "STRING", "COMBO"})
-# Types that the editor's own front end turns into a field; any other type is a socket.
+# Types that the editor's frontend shows as a field; any other type is a socket.
 _FIELD_TYPES = _VALUE_TYPES | {
     DYNAMIC_COMBO, DYNAMIC_GROUP, "AUDIO_RECORD", "BOUNDING_BOX", "BOUNDING_BOXES", "CHART",
     "COLOR", "COLORS", "COMPOSITOR", "CURVE", "GALLERIA", "IMAGECOMPARE", "LOAD_3D", "MARKDOWN",
     "PAINTER", "RANGE", "TEXTAREA", "VIDEO_EDIT", "WEBCAM",
 }  # fmt: skip
 _CONTROL_WORDS = frozenset({"fixed", "increment", "decrement", "randomize", "increment-wrap"})
-_SEED_NAMES = frozenset({"seed", "noise_seed"})  # have a control without saying so
+_SEED_NAMES = frozenset({"seed", "noise_seed"})  # have a control without declaring it
 _ZEROS: Mapping[str, Any] = {"INT": 0, "FLOAT": 0.0, "BOOLEAN": False, "STRING": ""}
 _MAX_ROWS = 50  # of a dynamic group that declares no maximum
 
@@ -34,18 +33,18 @@ MISSING: Final = object()
 
 
 def is_widget(spec: InputSpec) -> bool:
-    """Whether the editor shows this input as a field, and therefore saves a value for it."""
+    """Whether the editor shows this input as a field and so saves a value for it."""
     return not spec.force_input and field_type(spec) in _FIELD_TYPES
 
 
 def field_type(spec: InputSpec) -> str:
-    """The type that decides on the field: an input of several types may declare one for it."""
+    """Return the type of the field; an input of several types may declare one for it."""
     widget = spec.options.get("widgetType")
     return widget if isinstance(widget, str) else spec.type
 
 
 def default_value(spec: InputSpec) -> Any:
-    """What the editor fills in where nothing was saved; MISSING where it has nothing, either."""
+    """Return the value that the editor uses if none is saved; MISSING if it has none."""
     if spec.default is not None:
         return spec.default
     if spec.type == DYNAMIC_COMBO:
@@ -58,7 +57,7 @@ def default_value(spec: InputSpec) -> Any:
 
 
 def widget_values(spec: NodeSpec, node: EditorNode) -> dict[str, Any]:
-    """The values of all fields of ``node``, as a prompt carries them, in declared order."""
+    """Return the values of all fields of ``node``, as in a prompt, in declared order."""
     if node.named:
         saved: SavedValues = _Named(node.named)
     else:
@@ -71,24 +70,24 @@ def widget_values(spec: NodeSpec, node: EditorNode) -> dict[str, Any]:
 
 
 def read_values(spec: NodeSpec, saved: SavedValues) -> dict[str, Any]:
-    """The values of all fields of a class, taken one after the other from ``saved``."""
+    """Return the values of all fields of a class, taken from ``saved`` in declared order."""
     values: dict[str, Any] = {}
     _fill(spec.inputs.values(), saved, values)
     return values
 
 
 class SavedValues(Protocol):
-    """Where the values of fields come from."""
+    """A source of saved field values."""
 
     def take(self, name: str, /) -> Any:
-        """The value of the next field, which has this name; MISSING when there is none."""
+        """Return the value of the next field, which has this name; MISSING if there is none."""
 
     def skip_control(self, choices: tuple[Any, ...] | None, /) -> None:
-        """Pass over "what to do with the seed after a run", and a choice's filter beside it."""
+        """Skip a seed's "control after generate" value, and a choice's filter beside it."""
 
 
 class ListedValues:
-    """Values by position, taken one after the other."""
+    """Saved values by position."""
 
     def __init__(self, values: Iterable[Any]) -> None:
         self._values = list(values)
@@ -101,7 +100,7 @@ class ListedValues:
         return self._values[self._next - 1]
 
     def skip_control(self, choices: tuple[Any, ...] | None) -> None:
-        # Old files lack the control, so only the words themselves are taken for it.
+        # Old files lack the control, so only its known values are skipped.
         if self._peek() in _CONTROL_WORDS:
             self._next += 1
             if choices is not None and self._peek() == "":
@@ -113,7 +112,7 @@ class ListedValues:
 
 
 class _Named:
-    """Values by name."""
+    """Saved values by name."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
@@ -122,7 +121,7 @@ class _Named:
         return self._values.get(name, MISSING)
 
     def skip_control(self, _choices: tuple[Any, ...] | None) -> None:
-        """Nothing to pass over: the control has a name of its own."""
+        """Do nothing: the control has its own name."""
 
 
 def _fill(inputs: Iterable[InputSpec], saved: SavedValues, values: dict[str, Any]) -> None:
@@ -130,7 +129,7 @@ def _fill(inputs: Iterable[InputSpec], saved: SavedValues, values: dict[str, Any
         if not is_widget(spec):
             continue
         name = spec.name
-        if spec.type == "IMAGECOMPARE":  # two pictures that only the page knows; never saved
+        if spec.type == "IMAGECOMPARE":  # two images that only the editor knows; never saved
             values[name] = {"__value__": ["", ""]}
             continue
         value = saved.take(name)
@@ -155,17 +154,17 @@ def _fill(inputs: Iterable[InputSpec], saved: SavedValues, values: dict[str, Any
 
 
 def _is_button(value: object) -> bool:
-    """Whether a saved value is that of a button, which 3D nodes save among their fields."""
+    """Whether a saved value is a button's, which 3D nodes save among their fields."""
     return isinstance(value, str) and value in {"upload3dmodel", "uploadExtraResources", "clear"}
 
 
 def as_input(value: Any, spec: InputSpec | None) -> Any:
-    """``value`` as a prompt carries it.
+    """Return ``value`` as it appears in a prompt.
 
-    Lists are wrapped, noise of binary fractions (5.000000000000001) is removed, and a file in a
+    Lists are wrapped, binary rounding noise (5.000000000000001) is removed, and a file in a
     subfolder is spelled as the server does: ``a\\b`` and ``a/b`` are one file.
     """
-    if isinstance(value, Mapping) and "__value__" in value:  # came through here before
+    if isinstance(value, Mapping) and "__value__" in value:  # already wrapped
         return value
     if spec is not None and spec.type == "CURVE":
         return {"__type__": "CURVE", "__value__": value}
@@ -178,14 +177,14 @@ def as_input(value: Any, spec: InputSpec | None) -> Any:
 
 
 def _fill_custom_combo(node: EditorNode, values: dict[str, Any]) -> None:
-    """CustomCombo's options exist in the editor only: its class declares the choice alone."""
+    """Add CustomCombo's options, which only the editor knows: its class does not declare them."""
     if node.named:
-        given: Iterable[Any] = (
+        saved: Iterable[Any] = (
             value for key, value in node.named.items() if key.startswith("option")
         )
     else:
-        given = node.values[2:]
-    options = [value for value in given if isinstance(value, str)]
+        saved = node.values[2:]
+    options = [value for value in saved if isinstance(value, str)]
     choice = values.get("choice")
     values["index"] = options.index(choice) if choice in options else 0
     values.update({f"option{number}": value for number, value in enumerate(options, 1)})
@@ -200,14 +199,14 @@ def _has_control(spec: InputSpec) -> bool:
 
 
 def _options(spec: InputSpec) -> dict[str, Mapping[str, Any]]:
-    """Key → the inputs that this key brings, of a dynamic combo."""
-    found: dict[str, Mapping[str, Any]] = {}
+    """Return the inputs of each key of a dynamic combo."""
+    inputs_by_key: dict[str, Mapping[str, Any]] = {}
     options = spec.options.get("options")
     for option in options if isinstance(options, list) else ():
         if isinstance(option, Mapping) and isinstance(option.get("key"), str):
             inputs = option.get("inputs")
-            found[option["key"]] = inputs if isinstance(inputs, Mapping) else {}
-    return found
+            inputs_by_key[option["key"]] = inputs if isinstance(inputs, Mapping) else {}
+    return inputs_by_key
 
 
 def _bound(value: object, otherwise: int) -> int:

@@ -1,8 +1,8 @@
-"""The field types of forms, one entry each, by the role that a preset's param names.
+"""The field types of forms, one entry for each role of a param or control.
 
 A new type is one entry in :data:`FIELD_TYPES` and, if no widget fits, one function in ``WIDGETS``
-of ``web/components/field_widgets.py``. Nothing else lists roles: parsing, checks for guests, grids
-and the page all read the entry.
+of ``web/components/field_widgets.py``. Roles are listed nowhere else: parsing, the allow list,
+grids and the page all read the entry.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ __all__ = [
 ]
 
 Role: TypeAlias = str
-"""What a param or a control is for: a key of :data:`FIELD_TYPES`."""
+"""The role of a param or control: a key of :data:`FIELD_TYPES`."""
 
 ValueKind = Literal["text", "integer", "number", "bool", "file", "model"]
 
 MAX_SEED: Final = 2**53 - 1
-"""The largest seed that survives JavaScript, and so a round trip through ComfyUI's editor."""
+"""The largest integer that JavaScript, and so ComfyUI's editor, represents exactly."""
 
 _REPLACE_HINT: Final = "The words to replace, then their replacements: red, blue, green"
 _NUMBER_HINT: Final = "8, 12, 20 or a range: 20-40 (+10)"
@@ -46,17 +46,17 @@ class FieldType:
 
     Args:
         role: its name in presets.
-        value: what a value is; decides how it is read and checked.
+        value: the kind of a value; decides how it is parsed and checked.
         widget: the key of its HTML in ``WIDGETS``.
-        usual: attributes of a param of this role unless its sidecar sets them. ``order`` puts the
-            fields that are set most often first.
-        parse: reads a value in place of the function for ``value``; gets the param's label and the
-            value, and raises ValidationError. Applied to its own result it must change nothing.
+        usual: default attributes of a param of this role. A low ``order`` puts fields that are set
+            often first.
+        parse: replaces the parser for ``value``; gets the param's label and the value, and raises
+            ValidationError. Must be idempotent.
         takes_choices: whether a param with choices is shown as a list.
         slider: whether a number with a range has a slider.
         accept: the media types of a file field, as in HTML.
         in_grid: whether a grid of variations can vary it.
-        grid_hint: what the grid panel shows under it; a general hint if empty.
+        grid_hint: the text under it in the grid panel; a general hint if empty.
         grid_example: an example for error messages.
     """
 
@@ -317,7 +317,7 @@ FIELD_TYPES: Final[dict[str, FieldType]] = {
 
 
 class _Roles(AbstractSet[str]):
-    """The roles whose values are of some kinds; follows :data:`FIELD_TYPES`."""
+    """A live view of the roles in :data:`FIELD_TYPES` whose values have one of some kinds."""
 
     def __init__(self, *kinds: ValueKind) -> None:
         self._kinds = kinds
@@ -344,13 +344,13 @@ MODEL_ROLES: Final = _Roles("model")
 
 
 def usual(role: str) -> Mapping[str, Any]:
-    """The attributes of a param of that role unless its sidecar sets them."""
+    """Return the default attributes of a param of that role."""
     entry = FIELD_TYPES.get(role)
     return entry.usual if entry else {}
 
 
 def grid_hint(role: str, *, has_choices: bool) -> str | None:
-    """What the grid panel shows under a field; None if a grid cannot vary it."""
+    """Return the text under a field in the grid panel; None if a grid cannot vary it."""
     entry = FIELD_TYPES[role]
     if not entry.in_grid:
         return None

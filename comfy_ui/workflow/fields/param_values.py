@@ -20,14 +20,14 @@ from .field_types import FIELD_TYPES, FILE_ROLES, INTEGER_ROLES, MAX_SEED, MODEL
 _SHOWN = 60  # characters of a value in a message
 _MAX_LORA_STRENGTH = 20
 _SIZE = re.compile(r"\s*(\d{1,5})\s*[x×]\s*(\d{1,5})\s*", re.IGNORECASE)
-_FEW_STEPS = 10  # a model distilled to that few needs just these, for a draft as for the best
+_FEW_STEPS = 10  # a distilled model with that few steps needs the same number for any quality
 
 
 @dataclass(frozen=True, slots=True)
 class QualityPreset:
-    """A size-and-quality setting, as factors of what the preset calls "quality".
+    """A size and quality setting, as factors of the preset's base values.
 
-    ``width`` and ``height`` are factors of the side of the square that the model was made for.
+    ``width`` and ``height`` are factors of the side of the model's native square.
     """
 
     width: float = 1
@@ -58,66 +58,66 @@ def resolve_values(
     object_info: ObjectInfo | None = None,
     rng: random.Random | None = None,
 ) -> dict[str, Any]:
-    """Every parameter of the preset with a concrete, checked value.
+    """Return a concrete, checked value for every param of the preset.
 
-    Besides the preset's own parameters these names work for every preset:
+    Besides the preset's own params, these names work for every preset:
 
     - ``variant``: a name from ``preset.variants``
     - ``quality``: a name from :data:`QUALITIES` (image presets)
     - ``size``: the label of one of ``preset.sizes``, or ``"832x1216"``
     - ``loras``: a list of ``{"name": file, "strength": 1.0}`` (presets with a LoRA slot)
 
-    A value given by name wins over ``size``, that over ``quality``, and that over the variant's
-    and the preset's defaults. A seed of None or -1 becomes a random one below 2**53. Widths and
-    heights are rounded to the model's step, numbers of frames to its rule. Strings holding numbers
-    are read as such. What comes back may be resolved again and stays as it is.
+    A param's own value wins over ``size``, that over ``quality``, and that over the variant's and
+    the preset's defaults. A seed of None or -1 becomes a random one below 2**53. Widths and heights
+    are rounded to the model's step, numbers of frames to its rule. Strings with numbers are parsed.
+    Resolving the result again does not change it.
 
     Args:
-        object_info: the server's node list: narrows ranges and choices to what that server accepts.
-        rng: where random seeds come from.
+        object_info: the server's ``/object_info``; limits ranges and choices to those it accepts.
+        rng: draws random seeds.
 
     Raises:
         ValidationError: an unknown name, a value out of range, not among the choices, or missing.
     """
     library = None if object_info is None else as_library(object_info)
-    given = {key: value for key, value in values.items() if value is not None}
-    variant = find_variant(preset, given.get("variant"))
-    _no_unknown_names(preset, given)
+    set_values = {key: value for key, value in values.items() if value is not None}
+    variant = find_variant(preset, set_values.get("variant"))
+    _no_unknown_names(preset, set_values)
     start: dict[str, Any] = {param.id: param.default for param in preset.params}
     if variant is not None:
         start |= variant.defaults
-    start |= _quality_values(preset, given.get("quality"), start)
-    start |= _size_values(preset, given.get("size"))
+    start |= _quality_values(preset, set_values.get("quality"), start)
+    start |= _size_values(preset, set_values.get("size"))
     result: dict[str, Any] = {}
     for param in preset.params:
-        chosen = param.id in given
+        chosen = param.id in set_values
         spec = _spec(preset, param, library)
-        value = given[param.id] if chosen else start[param.id]
+        value = set_values[param.id] if chosen else start[param.id]
         if chosen and isinstance(value, str):
             value = _choice(preset, param, value, spec)
         result[param.id] = _checked(param, value, spec, rng=rng)
     if variant is not None:
-        result["variant"] = str(given["variant"])
-    loras = _loras(preset, given.get("loras"), library)
+        result["variant"] = str(set_values["variant"])
+    loras = _loras(preset, set_values.get("loras"), library)
     if loras:
         result["loras"] = loras
     return result
 
 
 def value_problems(preset: Preset, object_info: ObjectInfo) -> Iterator[Problem]:
-    """Where the sidecar and the server do not agree on values.
+    """Yield the disagreements between sidecar and server about values.
 
-    A range or a list that has nothing in common with the server's is an error; a default that the
-    server refuses is a warning, as another value may be given.
+    A range or list that has nothing in common with the server's is an error; a default that the
+    server refuses is a warning, as users can choose another value.
     """
     library = as_library(object_info)
     for param in preset.params:
         spec = _spec(preset, param, library)
         if spec is None or param.role in {*MODEL_ROLES, *FILE_ROLES}:
-            continue  # a missing file is a problem of its own
+            continue  # a missing file is a separate problem
         low, high = limits(param, spec) if param.role in NUMBER_ROLES else (0.0, 0.0)
         if low > high or choices(param, spec) == ():
-            yield _disagreement(param, spec, "leaves nothing that the server takes")
+            yield _disagreement(param, spec, "has no value that the server accepts")
         elif param.default is not None:
             try:
                 if isinstance(param.default, str):
@@ -142,12 +142,12 @@ def _disagreement(
     )
 
 
-def _no_unknown_names(preset: Preset, given: Mapping[str, Any]) -> None:
-    known = {param.id for param in preset.params} | {"variant", "quality", "size", "loras"}
-    for key in given:
-        if key not in known:
+def _no_unknown_names(preset: Preset, values: Mapping[str, Any]) -> None:
+    names = {param.id for param in preset.params} | {"variant", "quality", "size", "loras"}
+    for key in values:
+        if key not in names:
             raise ValidationError(
-                f"The preset '{preset.id}' has no value '{key}'.", hint=closest(key, known)
+                f"The preset '{preset.id}' has no value '{key}'.", hint=closest(key, names)
             )
 
 
@@ -164,22 +164,22 @@ def _quality_values(preset: Preset, name: Any, start: Mapping[str, Any]) -> dict
             f"'quality' is for image presets, and '{preset.id}' makes {preset.kind}.",
             hint="Set its own values instead.",
         )
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     width, height = preset.by_role("width"), preset.by_role("height")
     if width and height:
         native = math.sqrt(float(start[width.id]) * float(start[height.id]))
         side = preset.base.get("size", native)
-        found[width.id] = _within(width, side * quality.width)
-        found[height.id] = _within(height, side * quality.height)
+        values[width.id] = _within(width, side * quality.width)
+        values[height.id] = _within(height, side * quality.height)
     steps = preset.by_role("steps")
     if steps and start[steps.id] > _FEW_STEPS:
-        found[steps.id] = _within(
+        values[steps.id] = _within(
             steps, round(preset.base.get("steps", start[steps.id]) * quality.steps)
         )
     cfg = preset.by_role("cfg")
-    if cfg and start[cfg.id] > 1:  # 1 means that the model works without guidance
-        found[cfg.id] = _within(cfg, round(preset.base.get("cfg", start[cfg.id]) * quality.cfg, 2))
-    return found
+    if cfg and start[cfg.id] > 1:  # at cfg 1 the model runs without guidance
+        values[cfg.id] = _within(cfg, round(preset.base.get("cfg", start[cfg.id]) * quality.cfg, 2))
+    return values
 
 
 def _size_values(preset: Preset, size: Any) -> dict[str, Any]:
@@ -188,14 +188,14 @@ def _size_values(preset: Preset, size: Any) -> dict[str, Any]:
     width, height = preset.by_role("width"), preset.by_role("height")
     if width is None or height is None:
         raise ValidationError(f"The preset '{preset.id}' has no size to set.")
-    found = next((s for s in preset.sizes if s.label == size), None) or _exact_size(str(size))
-    if found is None:
+    chosen = next((s for s in preset.sizes if s.label == size), None) or _exact_size(str(size))
+    if chosen is None:
         raise ValidationError(
             f"The preset '{preset.id}' has no size {_short(size)}.",
             hint=closest(str(size)[:200], [s.label for s in preset.sizes])
             + " Or give WIDTHxHEIGHT.",
         )
-    return {width.id: found.width, height.id: found.height}
+    return {width.id: chosen.width, height.id: chosen.height}
 
 
 def _exact_size(text: str) -> Size | None:
@@ -206,7 +206,7 @@ def _exact_size(text: str) -> Size | None:
 
 
 def _spec(preset: Preset, param: Param, library: NodeRegistry | None) -> InputSpec | None:
-    """What the server says about the first target that takes the value as it is."""
+    """Return the server's declaration of the first target without a formula."""
     if library is None:
         return None
     for target in param.targets:
@@ -236,7 +236,7 @@ def _checked(param: Param, value: Any, spec: InputSpec | None, *, rng: random.Ra
     if param.role in NUMBER_ROLES:
         return _number(param, value, spec)
     if FIELD_TYPES[param.role].value == "bool":
-        return _truth(param, value)
+        return _boolean(param, value)
     if not isinstance(value, str):
         raise ValidationError(f"'{param.label}' takes text, not {_short(value)}.")
     return value
@@ -251,7 +251,8 @@ def _number(param: Param, value: Any, spec: InputSpec | None) -> int | float:
         number = _within(param, number) if low <= number <= high else number
     if not low <= number <= high:
         raise ValidationError(
-            f"'{param.label}' cannot be {number:g}.", hint=f"It goes from {low:g} to {high:g}."
+            f"'{param.label}' cannot be {number:g}.",
+            hint=f"Choose a value from {low:g} to {high:g}.",
         )
     return number
 
@@ -263,17 +264,17 @@ def _read_number(param: Param, value: Any) -> int | float:
             raise ValueError("not finite")
         if param.role not in INTEGER_ROLES:
             return number
-        whole = value if isinstance(value, int) else int(number)
-        if whole != number:
+        integer = value if isinstance(value, int) else int(number)
+        if integer != number:
             raise ValueError("not whole")
     except (TypeError, ValueError, OverflowError) as error:
         kind = "a whole number" if param.role in INTEGER_ROLES else "a number"
         raise ValidationError(f"'{param.label}' takes {kind}, not {_short(value)}.") from error
-    return whole
+    return integer
 
 
 def limits(param: Param, spec: InputSpec | None = None) -> tuple[float, float]:
-    """The range of a numeric parameter: the sidecar's, narrowed by the server's."""
+    """Return the range of a numeric param: the sidecar's, narrowed by the server's."""
     lows = [x for x in (param.min, spec.min if spec else None) if x is not None]
     highs = [x for x in (param.max, spec.max if spec else None) if x is not None]
     if param.role == "seed":
@@ -282,7 +283,7 @@ def limits(param: Param, spec: InputSpec | None = None) -> tuple[float, float]:
 
 
 def _within(param: Param, number: float) -> Any:
-    """``number`` moved to the nearest value that the parameter's own range and step allow."""
+    """Round ``number`` to the nearest value that the param's own range and step allow."""
     if param.step and param.role in ("width", "height"):
         number = param.step * math.floor(number / param.step + 0.5)
     low, high = limits(param)
@@ -293,14 +294,14 @@ def _within(param: Param, number: float) -> Any:
 def _snap_frames(rule: tuple[int, int], number: float, low: float, high: float) -> int | float:
     step, first = rule
     if not low <= number <= high:
-        return number  # out of range either way; the caller says so
+        return number  # out of range either way; the caller raises
     snapped = step * max(0, math.floor((number - first) / step + 0.5)) + first
     if snapped > high:
         snapped -= step
     return snapped + step if snapped < low else snapped
 
 
-def _truth(param: Param, value: Any) -> bool:
+def _boolean(param: Param, value: Any) -> bool:
     if isinstance(value, bool):
         return value
     word = str(value).strip().lower()
@@ -312,7 +313,7 @@ def _truth(param: Param, value: Any) -> bool:
 
 
 def choices(param: Param, spec: InputSpec | None = None) -> tuple[str, ...] | None:
-    """What a parameter may be set to: the sidecar's list, narrowed by the server's; None: free."""
+    """Return a param's choices: the sidecar's, narrowed by the server's; None if there are none."""
     from_server = None
     if param.choices_from and spec is not None and spec.choices is not None:
         from_server = tuple(str(choice) for choice in spec.choices)
@@ -327,11 +328,11 @@ def _choice(preset: Preset, param: Param, value: str, spec: InputSpec | None) ->
         return value
     if param.role in MODEL_ROLES:
         required = next((m for m in preset.all_models() if m.filename == value), None)
-        found = find_model(value, allowed, required.alternatives if required else ())
-        if found is not None:
-            return found
+        present = find_model(value, allowed, required.alternatives if required else ())
+        if present is not None:
+            return present
         if required is not None:
-            return value  # the check tells that it is missing, and where to get it
+            return value  # the check reports it as missing, with a download
     raise ValidationError(
         f"'{param.label}' cannot be {_short(value)}.", hint=closest(value[:200], allowed)
     )
@@ -342,15 +343,17 @@ def _short(value: Any) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
-def _loras(preset: Preset, given: Any, library: NodeRegistry | None) -> list[dict[str, Any]]:
-    if not given:
+def _loras(preset: Preset, entries: Any, library: NodeRegistry | None) -> list[dict[str, Any]]:
+    if not entries:
         return []
     if not preset.lora_slots:
         raise ValidationError(f"The preset '{preset.id}' takes no LoRAs.")
     spec = library.get("LoraLoader") if library is not None else None
     names = spec.inputs.get("lora_name") if spec is not None else None
     present = names.choices if names is not None else None
-    return [_lora(entry, present) for entry in (given if isinstance(given, list) else [given])]
+    return [
+        _lora(entry, present) for entry in (entries if isinstance(entries, list) else [entries])
+    ]
 
 
 def _lora(entry: Any, present: tuple[Any, ...] | None) -> dict[str, Any]:
@@ -360,14 +363,14 @@ def _lora(entry: Any, present: tuple[Any, ...] | None) -> dict[str, Any]:
         case {"name": str(name), **rest} if "strength" not in rest:
             strength = 1.0
         case _:
-            raise ValidationError("A LoRA is given as {'name': FILE, 'strength': NUMBER}.")
+            raise ValidationError("A LoRA must have the form {'name': FILE, 'strength': NUMBER}.")
     if not -_MAX_LORA_STRENGTH <= strength <= _MAX_LORA_STRENGTH:
         raise ValidationError(
             f"The strength of {_short(name)} cannot be {strength:g}.",
-            hint=f"It goes from -{_MAX_LORA_STRENGTH} to {_MAX_LORA_STRENGTH}.",
+            hint=f"Choose a value from -{_MAX_LORA_STRENGTH} to {_MAX_LORA_STRENGTH}.",
         )
-    found = name if present is None else find_model(name, present)
-    if found is None:
+    present_name = name if present is None else find_model(name, present)
+    if present_name is None:
         hint = closest(name[:200], map(str, present or ()))
         raise ValidationError(f"The server has no LoRA {_short(name)}.", hint=hint)
-    return {"name": found, "strength": float(strength)}
+    return {"name": present_name, "strength": float(strength)}

@@ -1,1 +1,1 @@
-"""Presets: schema, files, and the way from values to a graph."""
+"""Presets: schema, files, and building graphs from values."""

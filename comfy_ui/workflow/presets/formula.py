@@ -1,6 +1,6 @@
-"""The small formulas of presets: ``x/2``, ``round(x/2)``, ``x*fps+1``.
+"""Evaluate formulas in presets: ``x/2``, ``round(x/2)``, ``x*fps+1``.
 
-Python's parser reads them; only the node types below are accepted, and nothing is run as Python.
+Uses Python's parser with an allow list of node types; no code is executed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Formula", "parse"]
 Number = int | float
 _Node = Callable[[Mapping[str, Number]], Number]
 
-_MAX_LENGTH: Final = 200  # limits how deep brackets can nest
+_MAX_LENGTH: Final = 200  # bounds the nesting of brackets
 _OPERATORS: Final[Mapping[type[ast.operator], Callable[[Number, Number], Number]]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -39,7 +39,7 @@ _FUNCTIONS: Final[Mapping[str, tuple[int, Callable[..., Number]]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """A parsed formula. ``names`` are the values that it needs."""
+    """A parsed formula. ``names`` are the values that it uses."""
 
     text: str
     names: frozenset[str]
@@ -67,23 +67,23 @@ def parse(text: str) -> Formula:
     5
 
     Raises:
-        ValidationError: it is longer than 200 characters or not a formula.
+        ValidationError: the text is longer than 200 characters or not a formula.
     """
     if len(text) > _MAX_LENGTH:
         raise _error(text, f"it is longer than {_MAX_LENGTH} characters")
     if not text.isascii() or not text.isprintable():
-        raise _error(text, "it has other characters than ASCII")
+        raise _error(text, "it has characters other than ASCII")
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise _error(text, getattr(error, "msg", None) or "it cannot be read") from error
+        raise _error(text, getattr(error, "msg", None) or "it cannot be parsed") from error
     names: set[str] = set()
     compute = _compiled(tree, text, names)
     return Formula(text, frozenset(names), compute)
 
 
 def _compiled(node: ast.expr, text: str, names: set[str]) -> _Node:
-    """The expression as a function; raises ValidationError for anything but the allowed nodes."""
+    """Compile the expression to a function; raise ValidationError for any other node type."""
     match node:
         case ast.Constant(value=int() | float() as number) if not isinstance(
             number, bool
@@ -105,7 +105,7 @@ def _compiled(node: ast.expr, text: str, names: set[str]) -> _Node:
             function = _FUNCTIONS[name][1]
             parts = [_compiled(argument, text, names) for argument in arguments]
             return lambda values: function(*(part(values) for part in parts))
-    raise _error(text, f"'{ast.unparse(node)}' was not expected")
+    raise _error(text, f"'{ast.unparse(node)}' is not allowed")
 
 
 def _error(text: str, reason: str) -> ValidationError:

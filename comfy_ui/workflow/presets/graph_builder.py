@@ -19,7 +19,7 @@ ObjectInfo = NodeRegistry | Mapping[str, Any]
 def build_graph(
     preset: Preset, values: Mapping[str, Any], *, object_info: ObjectInfo | None = None
 ) -> Graph:
-    """The graph for values that :func:`..fields.param_values.resolve_values` has completed."""
+    """Build the graph for values completed by :func:`..fields.param_values.resolve_values`."""
     library = None if object_info is None else as_library(object_info)
     variant = find_variant(preset, values.get("variant"))
     graph = patched_graph(preset, variant)
@@ -29,7 +29,7 @@ def build_graph(
         empty = value is None or (param.role in FILE_ROLES and value == "")
         for target in param.targets:
             if target.node not in graph:
-                continue  # another variant's node
+                continue  # a node of another variant
             if not empty:
                 graph[target.node]["inputs"][target.input] = literal(
                     _written(target.transform, value, numbers)
@@ -38,35 +38,35 @@ def build_graph(
                 drop_node(graph, target.node)
     if library is not None:
         _use_present_models(preset, graph, library)
-    _put_in_loras(preset, graph, values.get("loras") or ())
+    _insert_loras(preset, graph, values.get("loras") or ())
     return graph
 
 
 def as_library(object_info: ObjectInfo) -> NodeRegistry:
-    """The node list as specs; the raw answer of ``/object_info`` is wrapped, a library passes."""
+    """Return a NodeRegistry; wraps a raw ``/object_info``."""
     return object_info if isinstance(object_info, NodeRegistry) else NodeRegistry(object_info)
 
 
 def find_variant(preset: Preset, name: Any) -> Variant | None:
-    """The preset's variant of that name; None for no name.
+    """Return the preset's variant with this name; None if no name is given.
 
     Raises:
-        ValidationError: it has none of that name.
+        ValidationError: the preset has no such variant.
     """
     if name is None or name == "":
         return None
     variant = preset.variants.get(str(name))
     if variant is None:
-        shown = str(name)[:200]
+        excerpt = str(name)[:200]
         raise ValidationError(
-            f"The preset '{preset.id}' has no variant '{shown}'.",
-            hint=closest(shown, preset.variants),
+            f"The preset '{preset.id}' has no variant '{excerpt}'.",
+            hint=closest(excerpt, preset.variants),
         )
     return variant
 
 
 def patched_graph(preset: Preset, variant: Variant | None) -> Graph:
-    """A copy of the preset's graph, as the variant changes it."""
+    """Return a copy of the preset's graph with the variant's changes."""
     graph = copied(preset.graph)
     if variant is None:
         return graph
@@ -90,12 +90,12 @@ def _use_present_models(preset: Preset, graph: Graph, library: NodeRegistry) -> 
     for model, node, name in preset.model_inputs(graph):
         spec = library.get(graph[node]["class_type"])
         present = spec.inputs[name].choices if spec is not None and name in spec.inputs else None
-        found = find_model(model.filename, present or (), model.alternatives)
-        if found is not None:
-            graph[node]["inputs"][name] = found
+        filename = find_model(model.filename, present or (), model.alternatives)
+        if filename is not None:
+            graph[node]["inputs"][name] = filename
 
 
-def _put_in_loras(preset: Preset, graph: Graph, loras: Iterable[Mapping[str, Any]]) -> None:
+def _insert_loras(preset: Preset, graph: Graph, loras: Iterable[Mapping[str, Any]]) -> None:
     for slot in preset.lora_slots:
         model, clip = NodeLink(*slot.model), NodeLink(*slot.clip) if slot.clip else None
         for lora in loras:
@@ -115,7 +115,7 @@ def _put_in_loras(preset: Preset, graph: Graph, loras: Iterable[Mapping[str, Any
 
 
 def specialise(preset: Preset, name: str, profile: Profile) -> Preset:
-    """A profile as a preset: its variant applied, its values as defaults."""
+    """Return a profile as a preset, with its variant applied and its values as defaults."""
     values = dict(profile.values)
     variant = find_variant(preset, values.pop("variant", None))
     defaults = {**(variant.defaults if variant else {}), **values}
@@ -140,7 +140,7 @@ def specialise(preset: Preset, name: str, profile: Profile) -> Preset:
 
 
 def models_for(preset: Preset, variant: Variant | None) -> tuple[ModelRequirement, ...]:
-    """The files that a run with this variant needs."""
+    """Return the model files that a run with this variant needs."""
     if variant is None:
         return preset.models
     return (*(m for m in preset.models if m.filename not in variant.without), *variant.models)

@@ -1,6 +1,4 @@
-"""A preset as the text of its two files. The other way round is
-:func:`.preset_store.load_preset`.
-"""
+"""Write a preset as the text of its two files, the inverse of :func:`.preset_store.load_preset`."""
 
 from __future__ import annotations
 
@@ -12,17 +10,17 @@ from .schema import Preset
 
 __all__ = ["graph_text", "sidecar_text"]
 
-_ELSEWHERE = {"id", "graph", "thumbnail"}  # the file name, the other file, the cover
+_NOT_IN_SIDECAR = {"id", "graph", "thumbnail"}  # the file name, the other file, the cover
 
 
 def graph_text(preset: Preset) -> str:
-    """The text of ``NAME.json``."""
+    """Return the text of ``NAME.json``."""
     return json.dumps(preset.graph, indent=2, ensure_ascii=True) + "\n"
 
 
 def sidecar_text(preset: Preset) -> str:
-    """The text of ``NAME.toml``: what is not as usual, in the order of the schema."""
-    fields = preset.model_dump(exclude=_ELSEWHERE, exclude_unset=True, mode="json")
+    """Return the text of ``NAME.toml``: values that are not defaults, in schema order."""
+    fields = preset.model_dump(exclude=_NOT_IN_SIDECAR, exclude_unset=True, mode="json")
     params = {param.pop("id"): param for param in fields.pop("params", [])}
     models = fields.pop("models", [])
     lines = [*_pairs(fields)]
@@ -35,7 +33,7 @@ def sidecar_text(preset: Preset) -> str:
 
 def _pairs(table: Mapping[str, Any]) -> Iterator[str]:
     for key, value in table.items():
-        if value is not None:  # TOML has no such value; absent means the same
+        if value is not None:  # TOML has no null; an absent key means the same
             yield f"{_key(key)} = {_value(value)}"
 
 
@@ -59,6 +57,6 @@ def _value(value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    """A basic string of TOML, in one line. Half a surrogate pair becomes a question mark."""
-    whole = text.encode("utf-8", "replace").decode("utf-8")
-    return json.dumps(whole, ensure_ascii=False).replace("\x7f", "\\u007f")
+    """Write a one-line basic string of TOML. A lone surrogate becomes a question mark."""
+    encodable = text.encode("utf-8", "replace").decode("utf-8")
+    return json.dumps(encodable, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,6 +1,6 @@
-"""Any workflow → a preset: its controls become parameters, its model files requirements.
+"""Turn any workflow into a preset: its controls become params, its model files requirements.
 
-From then on it is run, checked, offered to users and saved like the presets that ship.
+The result is run, checked, shared and saved like the shipped presets.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .schema import RESERVED, Kind, ModelRequirement, Preset, Task
 __all__ = ["models_of", "preset_from_workflow", "slug"]
 
 _MAX_MODELS = 200  # in one file; the largest templates name some twenty
-_OWN_ROLES = frozenset({"sampler", "scheduler", "model", "lora"})  # choices that mean something
+_OWN_ROLES = frozenset({"sampler", "scheduler", "model", "lora"})  # choices with a role
 _TASKS: Mapping[Kind, tuple[Task, Task]] = {  # without and with an input file
     "image": ("t2i", "i2i"),
     "video": ("t2v", "i2v"),
@@ -41,30 +41,30 @@ def preset_from_workflow(
     title: str,
     editor: Mapping[str, Any] | None = None,
 ) -> Preset:
-    """The preset that a graph is: its controls, results and model files, found by looking.
+    """Build a preset from a graph's controls, results and model files.
 
-    Its id is made of the title and of what the graph holds, so the same file gives the same id.
-    Each run draws a new seed unless one is set; a file that the server does not
-    have must be given; a choice that is not among texts keeps the graph's value.
+    The id derives from the title and the graph's hash, so the same file gives the same id. Each
+    run draws a new seed unless one is set; an input file that the server lacks is required; a
+    choice among other values than texts keeps the graph's value.
 
     Args:
         graph: in API format.
         object_info: the server's node list, raw or as a :class:`NodeRegistry`.
-        title: the name that the page shows.
+        title: the name on the page.
         editor: the editor-format file that the graph was converted from, if any: labels, the App
             mode and download URLs of models are only there.
 
     Raises:
-        InvalidWorkflowError: not a graph in API format, or nothing of it can be shown.
+        InvalidWorkflowError: not a graph in API format, or no valid preset can be built.
     """
     library = as_library(object_info)
-    found = find_controls(graph, library, editor)
-    shown = [control for control in found if _is_settable(control)]
+    controls = find_controls(graph, library, editor)
+    settable = [control for control in controls if _is_settable(control)]
     outputs = find_outputs(graph, library)
     outputs = [out for out in outputs if not out.temporary] or outputs
     kind: Kind = outputs[0].kind if outputs else "image"
     results = [(output.node, output.kind) for output in outputs] or [(_last(graph, library), kind)]
-    fed = any(control.kind == "file" for control in shown)
+    fed = any(control.kind == "file" for control in settable)
     try:
         return Preset.model_validate(
             {
@@ -74,7 +74,7 @@ def preset_from_workflow(
                 "description": "",
                 "task": _TASKS[kind][fed],
                 "family": "Workflow",
-                "params": [*_params(shown, graph, library)],
+                "params": [*_params(settable, graph, library)],
                 "outputs": [{"node": node, "kind": kind} for node, kind in results],
                 "models": [*_models(graph, editor)],
             }
@@ -83,12 +83,12 @@ def preset_from_workflow(
         fault = error.errors()[0]
         place = ".".join(str(part) for part in fault["loc"])
         raise InvalidWorkflowError(
-            f"No form can be made of this workflow: {place or 'it'}: {fault['msg']}."
+            f"This workflow cannot become a form: {place or 'it'}: {fault['msg']}."
         ) from error
 
 
 def slug(text: str) -> str:
-    """Text as a part of a file name: ``Wan 2.1 — Text to Video`` gives ``wan_2.1_text_to_video``.
+    """Convert text to a part of a file name.
 
     >>> slug("Wan 2.1 — Text to Video"), slug("../..")
     ('wan_2.1_text_to_video', '')
@@ -97,9 +97,9 @@ def slug(text: str) -> str:
 
 
 def models_of(editor: Mapping[str, Any]) -> Iterator[ModelRequirement]:
-    """The model files that an editor-format file tells an address for, entry by entry.
+    """Yield the model files that an editor-format file has download URLs for.
 
-    The editor keeps them at the nodes: ``properties.models`` with name, url and directory.
+    The editor saves them on nodes: ``properties.models`` with name, url and directory.
     """
     for node in _nodes(editor):
         properties = node.get("properties")
@@ -116,7 +116,7 @@ def models_of(editor: Mapping[str, Any]) -> Iterator[ModelRequirement]:
                     }
                 )
             except pydantic.ValidationError:
-                continue  # without a name, a folder and an https URL it is of no use
+                continue  # a name, a folder and an https URL are required
 
 
 def _nodes(editor: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -131,7 +131,7 @@ def _nodes(editor: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def _models(graph: AnyGraph, editor: Mapping[str, Any] | None) -> Iterator[ModelRequirement]:
     named = {basename(model.filename): model for model in models_of(editor or {})}
-    known = known_models()
+    shipped_models = known_models()
     seen: set[str] = set()
     for node, name, value in literals(graph):
         if not is_model_file(value) or value in seen or len(seen) >= _MAX_MODELS:
@@ -139,12 +139,16 @@ def _models(graph: AnyGraph, editor: Mapping[str, Any] | None) -> Iterator[Model
         seen.add(value)
         key = basename(value)
         folder = model_folder(str(graph[node].get("class_type")), name)
-        model = known.get(key) or named.get(key) or ModelRequirement(folder=folder, filename=value)
+        model = (
+            shipped_models.get(key)
+            or named.get(key)
+            or ModelRequirement(folder=folder, filename=value)
+        )
         yield model.model_copy(update={"filename": value})
 
 
 def _is_settable(control: Control) -> bool:
-    """Whether a parameter can hold the values: choices are texts there, numbers numbers."""
+    """Whether a param can have the control's values: choices must be texts."""
     match control.kind:
         case "choice":
             return all(isinstance(choice, str) for choice in control.choices or ())
@@ -163,7 +167,7 @@ def _params(
     prompted = False
     for order, control in enumerate(controls):
         role = _role(control)
-        if role == "prompt":  # the page has one box for it
+        if role == "prompt":  # the page has one prompt box
             role, prompted = ("text" if prompted else role), True
         yield {
             "id": f"{control.id}_value" if control.id in RESERVED else control.id,
@@ -184,7 +188,7 @@ def _params(
 
 
 def _role(control: Control) -> Role:
-    """The control's role where values of its kind can have it, else the plain one."""
+    """Return the control's role if it fits the kind of value, else the plain one."""
     match control.kind:
         case "int" | "float":
             return control.role if control.role in NUMBER_ROLES else control.kind
@@ -201,7 +205,7 @@ def _role(control: Control) -> Role:
 
 
 def _step(control: Control, role: Role) -> float | None:
-    """The step, unless the graph's own size would be rounded away from what it is."""
+    """Return the step, or None if it would round the graph's own value."""
     if role in ("width", "height") and control.step and control.default % control.step:
         return 1
     return control.step
@@ -216,7 +220,7 @@ def _default(control: Control, role: Role, graph: AnyGraph, library: NodeRegistr
 
 
 def _choices(control: Control, graph: AnyGraph, library: NodeRegistry) -> dict[str, Any]:
-    """The server's own list where that is what is offered, so that it grows with the server."""
+    """Reference the server's list if the choices are the same, so that it stays current."""
     if control.kind != "choice":
         return {"choices": None, "choices_from": None}
     if control.choices == _offered(control, graph, library):
@@ -232,6 +236,6 @@ def _offered(control: Control, graph: AnyGraph, library: NodeRegistry) -> tuple[
 
 
 def _last(graph: AnyGraph, library: NodeRegistry) -> str:
-    """A node with a result of an unknown kind, for the preset's outputs."""
+    """Return a node with a result of unknown type, for the preset's outputs."""
     specs = {node: library.get(str(graph[node].get("class_type"))) for node in graph}
     return ([node for node, spec in specs.items() if spec and spec.output_node] or [*graph])[-1]

@@ -1,7 +1,7 @@
 """The shipped presets, and further ones from other folders.
 
-A preset is data: ``NAME.json`` (API-format graph) and ``NAME.toml`` (see :mod:`.schema`) in one
-folder. Files are read again when they change, so that two files dropped into a folder are a new
+A preset is two files in one folder: ``NAME.json`` (API-format graph) and ``NAME.toml`` (see
+:mod:`.schema`). Files are read again when they change, so two files copied into a folder are a new
 preset at once.
 """
 
@@ -70,7 +70,7 @@ _THUMBNAILS = (".webp", ".png", ".jpg")
 
 @dataclass(frozen=True, slots=True)
 class Presets(Mapping[str, Preset]):
-    """Presets by id, in the order of lists.
+    """Presets by id, in display order.
 
     ``problems`` lists the files that could not be read; ``shipped`` are the built-in presets.
     """
@@ -89,7 +89,7 @@ class Presets(Mapping[str, Preset]):
         return len(self._presets)
 
     def profiles(self) -> dict[str, Preset]:
-        """Each profile as a preset of its own, by name: ``ltx_quick``, ``wan_1.3b``, …"""
+        """Return each profile as a preset, by name: ``ltx_quick``, ``wan_1.3b``, …"""
         return {
             name: specialise(preset, name, profile)
             for preset in self.values()
@@ -97,7 +97,7 @@ class Presets(Mapping[str, Preset]):
         }
 
     def require(self, preset_id: str) -> Preset:
-        """The preset, or the profile of a preset, with that name.
+        """Return the preset, or the profile of a preset, with this name.
 
         Raises:
             UnknownPresetError: there is none; the hint names the closest.
@@ -118,16 +118,16 @@ class Presets(Mapping[str, Preset]):
 
 
 def list_presets(*, kind: Kind | None = None, folders: Sequence[Path] = ()) -> list[Preset]:
-    """The presets that can be read: the shipped ones and those of ``folders``."""
+    """Return the readable presets: the shipped ones and those of ``folders``."""
     return [preset for preset in load_presets(folders).values() if kind in (None, preset.kind)]
 
 
 def get_preset(preset_id: str, *, folders: Sequence[Path] = ()) -> Preset:
-    """The preset, or the profile of a preset, with that name.
+    """Return the preset, or the profile of a preset, with this name.
 
     Raises:
         UnknownPresetError: there is none; the hint names the closest.
-        ValidationError: there is one, and its files are wrong.
+        ValidationError: its files are invalid.
     """
     return load_presets(folders).require(preset_id)
 
@@ -140,21 +140,19 @@ def compile_workflow(
     rng: random.Random | None = None,
     **values: Any,
 ) -> Graph:
-    """The API-format graph of a preset with these values, ready to be queued.
+    """Build the API-format graph of a preset with these values, ready to be queued.
 
-    ``values`` are the preset's parameters and ``variant``, ``quality``, ``size``, ``loras``: see
-    :func:`resolve_values`, which also tells the seed that was drawn. With ``object_info`` ranges
-    and choices are checked against that server, and model files are found under the names they
-    have there.
+    ``values`` are the preset's params and ``variant``, ``quality``, ``size``, ``loras``: see
+    :func:`resolve_values`, which also returns the drawn seed. With ``object_info``, ranges and
+    choices are checked against that server, and model files get the names they have there.
 
     >>> graph = compile_workflow("sdxl", prompt="a lighthouse", seed=7, size="Portrait")
     >>> graph["5"]["inputs"]["seed"], graph["4"]["inputs"]["width"]
     (7, 832)
 
     Raises:
-        UnknownPresetError: no preset of that name.
-        ValidationError: an unknown value name, a value out of range, not among the choices, or
-            missing.
+        UnknownPresetError: no preset has that name.
+        ValidationError: a value is unknown, out of range, not among the choices, or missing.
     """
     preset = preset_id if isinstance(preset_id, Preset) else get_preset(preset_id, folders=folders)
     library = None if object_info is None else as_library(object_info)
@@ -163,7 +161,7 @@ def compile_workflow(
 
 
 def load_presets(folders: Sequence[Path] = ()) -> Presets:
-    """Read the shipped presets and those of ``folders``; the last of one name wins.
+    """Read the shipped presets and those of ``folders``; of equal names the last wins.
 
     A file that cannot be read is listed in ``problems`` and does not hide the others.
     """
@@ -186,14 +184,13 @@ def load_preset(sidecar: Path) -> Preset:
     """Read one preset: ``sidecar`` is the ``.toml`` file, the graph lies beside it.
 
     Raises:
-        ValidationError: a file is missing, not readable, or wrong; the message says which and
-        where.
+        ValidationError: a file is missing, unreadable or invalid; the message has the location.
     """
     about = _read(sidecar, tomllib.loads, "TOML")
     graph = _read(sidecar.with_suffix(".json"), json.loads, "JSON")
     for key in ("id", "graph", "thumbnail"):
         if key in about:
-            raise ValidationError(f"{sidecar.name}: '{key}' does not belong into the sidecar.")
+            raise ValidationError(f"{sidecar.name}: '{key}' does not belong in the sidecar.")
     thumbnails = (sidecar.with_suffix(suffix) for suffix in _THUMBNAILS)
     about |= {
         "id": sidecar.stem,
@@ -222,7 +219,7 @@ def _read(path: Path, parse: Any, kind: str) -> Any:
 
 
 def _explain(error: pydantic.ValidationError) -> str:
-    """All faults in one line, each with the place where it is: ``params.2.min: …``."""
+    """Format all faults in one line, each with its location: ``params.2.min: …``."""
     lines = []
     for fault in error.errors():
         place = ".".join(str(part) for part in fault["loc"])
@@ -238,9 +235,9 @@ def _load_cached(sidecar: Path) -> Preset | Problem:
     stamp = tuple(
         _stamp(sidecar.with_suffix(suffix)) for suffix in (".toml", ".json", *_THUMBNAILS)
     )
-    known = _cache.get(sidecar)
-    if known is not None and known[0] == stamp:
-        return known[1]
+    cached = _cache.get(sidecar)
+    if cached is not None and cached[0] == stamp:
+        return cached[1]
     result: Preset | Problem
     try:
         result = load_preset(sidecar)
@@ -264,7 +261,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 class _VideoPresets(Mapping[str, Preset]):
-    """The shipped video presets and profiles by name, read when first looked at."""
+    """The shipped video presets and profiles by name, read on first access."""
 
     def _all(self) -> dict[str, Preset]:
         presets = load_presets()
@@ -288,9 +285,9 @@ class _VideoPresets(Mapping[str, Preset]):
 
 
 VIDEO_PRESETS: Mapping[str, Preset] = _VideoPresets()
-"""Every name that ``generate_video(preset=…)`` knows, with its preset."""
+"""Every name that ``generate_video(preset=…)`` accepts, with its preset."""
 
-# Rising in what they ask for and in what they give: more memory is never answered with less.
+# Ascending in memory and quality, so that more memory never gets a lesser preset.
 _RECOMMENDED = (
     (0, "wan_1.3b"),
     (12, "ltx_standard"),
@@ -300,12 +297,12 @@ _RECOMMENDED = (
 
 
 def list_video_presets() -> list[str]:
-    """The names in :data:`VIDEO_PRESETS`."""
+    """Return the names in :data:`VIDEO_PRESETS`."""
     return list(VIDEO_PRESETS)
 
 
 def get_recommended_preset(vram_gb: float) -> str:
-    """The name of the video preset that suits a card with that much memory.
+    """Return the name of the best video preset for a GPU with that much memory.
 
     >>> get_recommended_preset(vram_gb=16)
     'hunyuan15_720p'
@@ -314,5 +311,5 @@ def get_recommended_preset(vram_gb: float) -> str:
         ValidationError: ``vram_gb`` is not a positive number.
     """
     if not vram_gb > 0:
-        raise ValidationError(f"Memory is a positive number of GB, not {vram_gb!r}.")
+        raise ValidationError(f"Memory must be a positive number of GB, not {vram_gb!r}.")
     return next(name for least, name in reversed(_RECOMMENDED) if vram_gb >= least)

@@ -1,4 +1,4 @@
-"""What a preset is: the schema of the TOML sidecar beside an API-format graph.
+"""The schema of presets: a TOML sidecar beside an API-format graph.
 
 A preset is two files, ``NAME.json`` (the graph) and ``NAME.toml`` (everything else, described
 here). The sidecar's keys are the fields of :class:`Preset` other than ``id`` (the file's name),
@@ -32,12 +32,12 @@ class _Record(BaseModel):
 
 
 class ParamTarget(_Record):
-    """An input that a parameter writes to. ``"4.text"`` is short for node 4, input text."""
+    """An input that a param sets. ``"4.text"`` is short for node 4, input text."""
 
     node: str
     input: str
     transform: str | None = None
-    """A formula over ``x``, the parameter's value, and ids of others: ``"x*fps+1"``."""
+    """A formula over ``x``, the param's value, and ids of others: ``"x*fps+1"``."""
 
     @model_validator(mode="before")
     @classmethod
@@ -51,8 +51,8 @@ class ParamTarget(_Record):
 class Param(_Record):
     """One settable value of a preset.
 
-    A sidecar has params in a table by id. ``role`` defaults to the id where that is a role's name,
-    other keys to what is usual for the role.
+    A sidecar has params in a table by id. ``role`` defaults to the id if that is a role's name,
+    other keys to the role's defaults.
     """
 
     id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -68,12 +68,12 @@ class Param(_Record):
     step: float | None = None
     choices: tuple[str, ...] | None = None
     choices_from: Literal["object_info"] | None = None
-    """The server's own list for the first target; ``choices``, if given, narrow it."""
+    """Use the server's list for the first target; ``choices``, if set, narrow it."""
     frame_rule: str | None = None
-    """``"4n+1"``: the counts of frames that the model can make."""
+    """``"4n+1"``: the numbers of frames that the model supports."""
     optional: bool = False
     on_empty: Literal["keep", "drop_node"] = "keep"
-    """What happens to the target nodes when there is no value: they can be taken out."""
+    """What happens to the target nodes without a value: they can be removed."""
     help: str = ""
 
     @property
@@ -110,7 +110,7 @@ class Param(_Record):
 
 
 class PresetOutput(_Record):
-    """A node whose files are results, and what they are."""
+    """A node whose files are results, and their media type."""
 
     node: str
     kind: Kind
@@ -124,12 +124,12 @@ class ModelRequirement(_Record):
     url: Annotated[str, Field(pattern=r"^https://")] | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     size_bytes: Annotated[int, Field(gt=0)] | None = None
-    """As published; rounded if only a rounded figure is known."""
+    """As published, possibly rounded."""
     gated: bool = False
-    """Whether the publisher wants a login and consent before the download."""
+    """Whether the publisher requires a login and consent before the download."""
     license: str | None = None
     alternatives: tuple[str, ...] = ()
-    """Patterns (``*`` and ``?``) of other local file names that will do."""
+    """Patterns (``*`` and ``?``) of equivalent local file names."""
 
 
 class Size(_Record):
@@ -141,15 +141,15 @@ class Size(_Record):
 
 
 class LoraSlot(_Record):
-    """Where LoRAs go in: the connections that they are put into."""
+    """The links that LoRA loaders are inserted into."""
 
     model: tuple[str, int]
     clip: tuple[str, int] | None = None
-    """Absent: the text encoder is left alone."""
+    """If absent, LoRAs do not change the text encoder."""
 
 
 class NodePatch(_Record):
-    """A node that a variant adds, or the inputs it changes in one that is there."""
+    """A node that a variant adds, or the inputs it changes in an existing one."""
 
     class_type: str | None = None
     title: str | None = None
@@ -169,7 +169,7 @@ class Variant(_Record):
     without: tuple[str, ...] = ()
     """File names of the preset's models that this variant does not need."""
     outputs: tuple[PresetOutput, ...] = ()
-    """Its outputs, where they are others than the preset's."""
+    """Its outputs, if they differ from the preset's."""
     min_comfyui: str | None = None
     vram_gb: float | None = None
 
@@ -180,12 +180,12 @@ class Profile(_Record):
     title: str
     description: str = ""
     values: dict[str, Value] = {}
-    """Parameter values; ``variant`` may be among them."""
+    """Values of params, and optionally of ``variant``."""
     vram_gb: float | None = None
 
 
 class Preset(_Record):
-    """A graph with all that a form and a server need to run it."""
+    """A graph with everything that a form and a server need to run it."""
 
     id: Annotated[str, Field(pattern=_NAME)]
     graph: Graph
@@ -195,7 +195,7 @@ class Preset(_Record):
     task: Task
     family: str
     order: int = 1000
-    """The position in lists; the first image preset is the default."""
+    """The position in lists. The first image preset is the default."""
     tags: tuple[str, ...] = ()
     sample_prompts: tuple[str, ...] = ()
     params: tuple[Param, ...]
@@ -203,16 +203,16 @@ class Preset(_Record):
     models: tuple[ModelRequirement, ...] = ()
     sizes: tuple[Size, ...] = ()
     custom_nodes: tuple[str, ...] = ()
-    """Names of the node packs that it needs besides ComfyUI's own nodes."""
+    """Names of the required node packs besides ComfyUI's own nodes."""
     min_comfyui: str | None = None
     vram_gb: float | None = None
-    """Video memory that is comfortable; an estimate, as ComfyUI can offload to main memory."""
+    """Recommended video memory; an estimate, as ComfyUI can offload to main memory."""
     license: str | None = None
-    """Of the models, where it is known for sure."""
+    """The license of the models, if certain."""
     source: str | None = None
-    """Where the graph's settings come from."""
+    """The source of the graph's settings."""
     base: dict[str, float] = {}
-    """What "quality" means here where it isn't the defaults: steps, cfg, size (of a square)."""
+    """The base values for "quality", if not the defaults: steps, cfg, size (of a square)."""
     variants: dict[str, Variant] = {}
     profiles: dict[str, Profile] = {}
     lora_slots: tuple[LoraSlot, ...] = ()
@@ -221,12 +221,12 @@ class Preset(_Record):
 
     @property
     def kind(self) -> Kind:
-        """What it makes."""
+        """The media type of its results."""
         return self.outputs[0].kind
 
     @property
     def node_classes(self) -> frozenset[str]:
-        """The node classes that the graph uses, variants not counted."""
+        """The node classes that the graph uses, without variants."""
         return frozenset(classes(self.graph))
 
     @property
@@ -236,24 +236,24 @@ class Preset(_Record):
         return self.node_classes | {patch.class_type for patch in patches if patch.class_type}
 
     def param(self, key: str) -> Param | None:
-        """The parameter with that id, or None."""
+        """Return the param with this id, or None."""
         return next((param for param in self.params if param.id == key), None)
 
     def by_role(self, role: Role) -> Param | None:
-        """The first parameter of that role, or None."""
+        """Return the first param with this role, or None."""
         return next((param for param in self.params if param.role == role), None)
 
     def model_inputs(
         self, graph: Graph | None = None
     ) -> Iterator[tuple[ModelRequirement, str, str]]:
-        """Where the graph names its model files: ``(requirement, node, input)``."""
-        wanted = {model.filename: model for model in self.all_models()}
+        """Yield the inputs that name model files: ``(requirement, node, input)``."""
+        models = {model.filename: model for model in self.all_models()}
         for node, name, value in literals(self.graph if graph is None else graph):
-            if isinstance(value, str) and value in wanted:
-                yield wanted[value], node, name
+            if isinstance(value, str) and value in models:
+                yield models[value], node, name
 
     def all_models(self) -> tuple[ModelRequirement, ...]:
-        """The models of the preset and of all its variants."""
+        """Return the models of the preset and of all its variants."""
         return (*self.models, *(m for variant in self.variants.values() for m in variant.models))
 
     @model_validator(mode="before")
@@ -276,7 +276,7 @@ class Preset(_Record):
 
 
 def _faults(preset: Preset) -> Iterator[str]:
-    """What a sidecar says about a graph that is not so."""
+    """Yield the inconsistencies between a sidecar and its graph."""
     graph = preset.graph
     if not is_api_graph(graph):
         yield "the graph is not in API format"
@@ -284,8 +284,8 @@ def _faults(preset: Preset) -> Iterator[str]:
     ids = [param.id for param in preset.params]
     for twice in sorted({key for key in ids if ids.count(key) > 1}):
         yield f"two parameters have the id '{twice}'"
-    for taken in sorted(RESERVED & set(ids)):
-        yield f"'{taken}' cannot be the id of a parameter: it has a meaning for every preset"
+    for reserved in sorted(RESERVED & set(ids)):
+        yield f"'{reserved}' cannot be the id of a parameter: it is reserved"
     patched = {node for variant in preset.variants.values() for node in variant.patch}
     for param in preset.params:
         if not param.targets:
@@ -306,7 +306,7 @@ def _faults(preset: Preset) -> Iterator[str]:
                 yield f"variant '{name}' adds node '{node}' without a class_type"
         for output in variant.outputs:
             if output.node not in graph and output.node not in variant.patch:
-                yield f"variant '{name}' has node '{output.node}' as output, which is not there"
+                yield f"variant '{name}' has node '{output.node}' as output, which does not exist"
         for node in variant.remove:
             if node not in graph:
                 yield f"variant '{name}' removes node '{node}', which is not in the graph"
@@ -314,7 +314,7 @@ def _faults(preset: Preset) -> Iterator[str]:
         values = dict(profile.values)
         variant_name = values.pop("variant", None)
         if variant_name is not None and variant_name not in preset.variants:
-            yield f"profile '{name}' names the variant '{variant_name}', which is not there"
+            yield f"profile '{name}' names the variant '{variant_name}', which does not exist"
         yield from _unknown(f"profile '{name}'", values, ids)
 
 
@@ -346,4 +346,4 @@ def _unknown(where: str, values: Mapping[str, Value], ids: list[str]) -> Iterato
 
 
 RESERVED = frozenset({"variant", "quality", "size", "loras", "preset", "preset_id", "object_info"})
-"""Value names with a meaning for every preset, see ``values.resolve_values``."""
+"""Value names that every preset has, see ``param_values.resolve_values``."""

@@ -82,7 +82,7 @@ def test_convert_workflow_cyclic_reroutes_raise():
     file.link(one, 0, two, "", "*")
     file.link(two, 0, one, "", "*")
     file.link(two, 0, save, "images", "IMAGE")
-    with pytest.raises(InvalidWorkflowError, match="circle"):
+    with pytest.raises(InvalidWorkflowError, match="cycle"):
         convert_workflow(file.json, SERVER)
 
 
@@ -96,7 +96,7 @@ def test_convert_workflow_cyclic_subgraph_links_raise():
     file.link(one, 0, two, "IMAGE", "IMAGE")
     file.link(two, 0, one, "IMAGE", "IMAGE")
     file.link(two, 0, save, "images", "IMAGE")
-    with pytest.raises(InvalidWorkflowError, match="circle"):
+    with pytest.raises(InvalidWorkflowError, match="cycle"):
         convert_workflow(file.json, SERVER)
 
 

@@ -198,7 +198,7 @@ def object_info_with(width: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("width", "expected", "severity"),
     [
-        ({"min": 2048, "max": 4096}, "'Width' leaves nothing that the server takes.", "error"),
+        ({"min": 2048, "max": 4096}, "'Width' has no value that the server accepts.", "error"),
         ({"min": 128, "max": 256}, "a default that the server refuses", "warning"),
     ],
 )
