@@ -1,6 +1,6 @@
 """Prompt tools: enhance, analyze, describe, style and expand prompts.
 
-Importing this package contacts nothing, and ``openai`` is imported when a model is used. The
+Importing this package opens no connection, and ``openai`` is imported when a model is used. The
 built-in rules need neither a model nor the network.
 """
 

@@ -103,45 +103,47 @@ async def _analyze(
     chosen = await asyncio.to_thread(find_model, model)
     if chosen is None:
         return by_rules
-    known = {p.id: p for p in list_presets() if presets is None or p.id in presets}
-    asked = analysis_question(
+    presets_by_id = {p.id: p for p in list_presets() if presets is None or p.id in presets}
+    question = analysis_question(
         prompt[:_MAX_PROMPT],
         intents=[*vocabulary()["subjects"], "other"],
         kinds=_TASKS,
-        presets={name: f"{p.title}, makes {p.kind} ({p.task})" for name, p in known.items()},
+        presets={
+            name: f"{p.title}, makes {p.kind} ({p.task})" for name, p in presets_by_id.items()
+        },
     )
     try:
-        text, name = await complete_answer(chosen, asked, timeout_s=timeout_s)
-        told = read_fields(text, ANALYSIS_FIELDS)
+        text, name = await complete_answer(chosen, question, timeout_s=timeout_s)
+        fields = read_fields(text, ANALYSIS_FIELDS)
     except Rejected as rejected:
         reason = f"{chosen.name or 'The model'} gave no usable answer: {rejected}."
         return replace(by_rules, reason=reason)
     except LanguageModelError as error:
         return replace(by_rules, reason=error.message)
-    return _judged(by_rules, told, name, prompt, known)
+    return _merge_answers(by_rules, fields, name, prompt, presets_by_id)
 
 
-def _judged(
+def _merge_answers(
     by_rules: PromptAnalysis,
-    told: Mapping[str, str],
+    fields: Mapping[str, str],
     name: str,
     prompt: str,
     presets: Mapping[str, Preset],
 ) -> PromptAnalysis:
     """Take the model's answers where they are allowed values, and the rules' answers elsewhere."""
-    rules, found = vocabulary()["analysis"], words(prompt)
-    kind = next((kind for kind in _TASKS if kind == told["kind"]), by_rules.kind)
-    intent = told["intent"].casefold()
+    rules, prompt_words = vocabulary()["analysis"], words(prompt)
+    kind = next((kind for kind in _TASKS if kind == fields["kind"]), by_rules.kind)
+    intent = fields["intent"].casefold()
     if intent not in vocabulary()["subjects"]:
         intent = by_rules.intent
-    styles = _listed(told["styles"]) or by_rules.styles
-    suits = presets.get(told["preset"])
+    styles = _listed(fields["styles"]) or by_rules.styles
+    suits = presets.get(fields["preset"])
     if suits is None or suits.task not in _TASKS[kind]:
         among = list(presets)
-        suits, _ = _preset(prompt, found, kind=kind, styles=styles, rules=rules, among=among)
-    shape = told["shape"].casefold()
+        suits, _ = _preset(prompt, prompt_words, kind=kind, styles=styles, rules=rules, among=among)
+    shape = fields["shape"].casefold()
     if shape not in (*rules["shapes"], "square"):
-        shape, _ = _shape(suits, found, intent, rules)
+        shape, _ = _shape(suits, prompt_words, intent, rules)
     return replace(
         by_rules,
         intent=intent,
@@ -149,11 +151,13 @@ def _judged(
         styles=styles,
         suggested_preset=suits.id,
         # Only what the prompt says: models tend to add to it.
-        subjects=tuple(one for one in _listed(told["subjects"]) if set(words(one)) & set(found))
+        subjects=tuple(
+            one for one in _listed(fields["subjects"]) if set(words(one)) & set(prompt_words)
+        )
         or by_rules.subjects,
-        mood=_listed(told["mood"]) or by_rules.mood,
+        mood=_listed(fields["mood"]) or by_rules.mood,
         suggested_size=_sized(suits, shape, rules),
-        reasons=(told["reason"],) if told["reason"] else by_rules.reasons,
+        reasons=(fields["reason"],) if fields["reason"] else by_rules.reasons,
         source=name,
     )
 
@@ -164,29 +168,33 @@ def _listed(text: str) -> tuple[str, ...]:
 
 
 def _by_rules(prompt: str, presets: Collection[str] | None) -> PromptAnalysis:
-    found = words(remove_quotes(prompt)) or words(prompt)
-    if not found:
+    prompt_words = words(remove_quotes(prompt)) or words(prompt)
+    if not prompt_words:
         raise ValidationError("There is no prompt to analyze.", hint="Type a few words first.")
     rules = vocabulary()["analysis"]
-    subject, subjects = subject_of(found), subject_words(found)
-    kind, reasons = _kind(found, rules)
+    subject, subjects = subject_of(prompt_words), subject_words(prompt_words)
+    kind, reasons = _kind(prompt_words, rules)
     reasons += [f"'{word}' is a word for {subject}" for word in subjects if _is(word, subject)]
     styles: list[str] = []
-    for style, known in rules["styles"].items():
-        if told := [word for word in found if word in known]:
+    for style, style_words in rules["styles"].items():
+        if matches := [word for word in prompt_words if word in style_words]:
             styles.append(style)
-            reasons += [f"'{word}' is a word of the style {style}" for word in told]
-    preset, why = _preset(prompt, found, kind=kind, styles=styles, rules=rules, among=presets)
-    shape, why_shape = _shape(preset, found, subject, rules)
+            reasons += [f"'{word}' is a word of the style {style}" for word in matches]
+    preset, why = _preset(
+        prompt, prompt_words, kind=kind, styles=styles, rules=rules, among=presets
+    )
+    shape, why_shape = _shape(preset, prompt_words, subject, rules)
     return PromptAnalysis(
         intent=subject,
         kind=kind,
         styles=tuple(styles),
-        mentioned=tuple(sorted(mentioned_aspects(found))),
+        mentioned=tuple(sorted(mentioned_aspects(prompt_words))),
         suggested_preset=preset.id,
         reasons=tuple(dict.fromkeys([*reasons, *filter(None, (why, why_shape))])),
         subjects=subjects,
-        mood=tuple(dict.fromkeys(word for word in found if word in vocabulary()["said"]["mood"])),
+        mood=tuple(
+            dict.fromkeys(word for word in prompt_words if word in vocabulary()["said"]["mood"])
+        ),
         suggested_size=_sized(preset, shape, rules),
     )
 
@@ -195,19 +203,19 @@ def _is(word: str, subject: str) -> bool:
     return subject_of([word]) == subject
 
 
-def _kind(found: Sequence[str], rules: Mapping[str, Any]) -> tuple[Kind, list[str]]:
-    if found[0] in rules["edits"]:
-        return "edit", [f"'{found[0]}' at the beginning asks for a change to a picture"]
+def _kind(prompt_words: Sequence[str], rules: Mapping[str, Any]) -> tuple[Kind, list[str]]:
+    if prompt_words[0] in rules["edits"]:
+        return "edit", [f"'{prompt_words[0]}' at the beginning asks for a change to a picture"]
     kinds: tuple[Kind, ...] = ("video", "audio")
     for kind in kinds:
-        if told := [word for word in found if word in rules["asks_for"][kind]]:
-            return kind, [f"'{word}' asks for {kind}" for word in dict.fromkeys(told)]
+        if matches := [word for word in prompt_words if word in rules["asks_for"][kind]]:
+            return kind, [f"'{word}' asks for {kind}" for word in dict.fromkeys(matches)]
     return "image", []
 
 
 def _preset(
     prompt: str,
-    found: Sequence[str],
+    prompt_words: Sequence[str],
     *,
     kind: Kind,
     styles: Sequence[str],
@@ -215,31 +223,31 @@ def _preset(
     among: Collection[str] | None,
 ) -> tuple[Preset, str]:
     """Return the most suitable of the given presets, and why."""
-    wanted: list[tuple[str, str]] = []
+    candidates: list[tuple[str, str]] = []
     if kind == "image":
         if any(part.kind is PartKind.QUOTE for part in protected_parts(prompt)):
-            wanted += [(name, "it writes text well") for name in rules["presets"]["text"]]
+            candidates += [(name, "it writes text well") for name in rules["presets"]["text"]]
         for style in styles:
             names = rules["presets"].get(style, [])
-            wanted += [(name, f"it suits the style {style}") for name in names]
-    if kind == "audio" and not set(found) & set(rules["sings"]):
-        wanted += [(name, "it makes sounds") for name in rules["presets"]["sound"]]
-    wanted += [(name, "") for name in rules["presets"][kind]]
-    known = {p.id: p for p in list_presets() if among is None or p.id in among}
-    for name, why in wanted:
-        if name in known:
-            return known[name], f"{known[name].title}: {why}" if why else ""
-    fitting = next((p for p in known.values() if p.task == _TASKS[kind][0]), None)
+            candidates += [(name, f"it suits the style {style}") for name in names]
+    if kind == "audio" and not set(prompt_words) & set(rules["sings"]):
+        candidates += [(name, "it makes sounds") for name in rules["presets"]["sound"]]
+    candidates += [(name, "") for name in rules["presets"][kind]]
+    available = {p.id: p for p in list_presets() if among is None or p.id in among}
+    for name, why in candidates:
+        if name in available:
+            return available[name], f"{available[name].title}: {why}" if why else ""
+    fitting = next((p for p in available.values() if p.task == _TASKS[kind][0]), None)
     # An unavailable preset of the right kind (the page lists what is missing) beats a wrong kind.
     return fitting or next(p for p in list_presets() if p.id == rules["presets"][kind][0]), ""
 
 
 def _shape(
-    preset: Preset, found: Sequence[str], subject: str, rules: Mapping[str, Any]
+    preset: Preset, prompt_words: Sequence[str], subject: str, rules: Mapping[str, Any]
 ) -> tuple[str, str]:
     """Return ``wide`` or ``tall`` and why; nothing if the preset's own shape suits."""
     shapes = rules["shapes"]
-    for word in found:
+    for word in prompt_words:
         if shape := next((s for s in shapes if word in shapes[s]["words"]), ""):
             return shape, f"'{word}' suits a {shape} picture"
     shape = next((s for s in shapes if subject in shapes[s]["subjects"]), "")

@@ -75,20 +75,20 @@ async def _describe(
     chosen = await asyncio.to_thread(find_model, model)
     if chosen is None:
         raise no_model()
-    known = find_family(family)
+    model_family = find_family(family)
     text, name = await complete_answer(
-        chosen, description_question(picture, known), timeout_s=timeout_s
+        chosen, description_question(picture, model_family), timeout_s=timeout_s
     )
     try:
-        told = check_description(read_answer(text), known)
+        description = check_description(read_answer(text), model_family)
     except Rejected as rejected:
         raise LanguageModelError(f"{name} returned no description: {rejected}.") from rejected
     return EnhancedPrompt(
-        enhanced=told,
+        enhanced=description,
         negative="",
         original="",
         source=name,
-        changes=(told,),
+        changes=(description,),
         seconds=time.perf_counter() - started,
     )
 

@@ -145,9 +145,9 @@ async def _stream(request: _Request) -> AsyncGenerator[str | EnhancedPrompt, Non
         yield _by_rules(request, started, "")
         return
     family = find_family(request.family)
-    text, shown, name = "", "", model.name
+    text, yielded, name = "", "", model.name
     try:
-        asked = enhancement_question(
+        question = enhancement_question(
             request.prompt.strip(),
             style=request.style,
             strength=request.strength,
@@ -157,22 +157,22 @@ async def _stream(request: _Request) -> AsyncGenerator[str | EnhancedPrompt, Non
             instructions=request.instructions,
             system=request.system,
         )
-        async with aclosing(ask(model, asked, timeout_s=request.timeout_s)) as pieces:
+        async with aclosing(ask(model, question, timeout_s=request.timeout_s)) as pieces:
             async for piece, name in pieces:  # noqa: B007 -- the name is used below
                 text += piece
                 visible = partial_prompt(text)
-                if visible.startswith(shown) and len(visible) > len(shown):
-                    yield visible[len(shown) :]
-                    shown = visible
+                if visible.startswith(yielded) and len(visible) > len(yielded):
+                    yield visible[len(yielded) :]
+                    yielded = visible
         answer = check_answer(read_answer(text), request.prompt.strip(), family)
     except Rejected as rejected:
-        yield _fallen_back(
+        yield _fall_back_to_rules(
             request, started, LanguageModelError(f"{name} returned no prompt: {rejected}.")
         )
     except LanguageModelError as error:
-        yield _fallen_back(request, started, error)
+        yield _fall_back_to_rules(request, started, error)
     else:
-        yield _drafted(request, started, answer, name)
+        yield _draft_from_answer(request, started, answer, name)
 
 
 async def _last(request: _Request) -> EnhancedPrompt:
@@ -191,12 +191,14 @@ def _checked(prompt: str, options: EnhanceOptions) -> _Request:
         raise ValidationError(
             f"The prompt has more than {_MAX_CHARACTERS} characters.", hint="Make it shorter."
         )
-    for name, value, known in (
+    for name, value, options_by_name in (
         ("strength", request.strength, get_args(Strength)),
         ("kind", request.kind, get_args(Kind)),
     ):
-        if value not in known:
-            raise ValidationError(f"There is no {name} '{value}'.", hint=closest(value, known))
+        if value not in options_by_name:
+            raise ValidationError(
+                f"There is no {name} '{value}'.", hint=closest(value, options_by_name)
+            )
     if isinstance(request.style, Style):
         return request
     return replace(request, style=find_style(request.style, shipped_styles(), built_in_styles()))
@@ -214,18 +216,22 @@ def _by_rules(request: _Request, started: float, reason: str) -> EnhancedPrompt:
         seed=request.seed,
         unlike=request.unlike,
     )
-    told = " ".join(filter(None, (reason, draft.reason)))
-    return replace(draft, reason=told, seconds=time.perf_counter() - started)
+    reasons = " ".join(filter(None, (reason, draft.reason)))
+    return replace(draft, reason=reasons, seconds=time.perf_counter() - started)
 
 
-def _fallen_back(request: _Request, started: float, error: LanguageModelError) -> EnhancedPrompt:
+def _fall_back_to_rules(
+    request: _Request, started: float, error: LanguageModelError
+) -> EnhancedPrompt:
     if request.on_failure == "raise":
         raise error
     why = f"{error.message} The rules wrote this draft."
     return _by_rules(replace(request, on_failure="rules"), started, why)
 
 
-def _drafted(request: _Request, started: float, answer: ModelOutput, name: str) -> EnhancedPrompt:
+def _draft_from_answer(
+    request: _Request, started: float, answer: ModelOutput, name: str
+) -> EnhancedPrompt:
     original = request.prompt.strip()
     runs = differences(original, answer.prompt)
     added = (run.text.strip(" ,.") for run in runs if run.kind == "added")

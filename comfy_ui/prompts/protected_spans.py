@@ -74,14 +74,14 @@ _OPENERS = frozenset(
 def protected_parts(prompt: str) -> list[PromptPart]:
     """List the protected parts in order, repeated as often as they occur."""
     parts = [
-        PromptPart(PartKind(found.lastgroup or ""), found[0]) for found in _PARTS.finditer(prompt)
+        PromptPart(PartKind(match.lastgroup or ""), match[0]) for match in _PARTS.finditer(prompt)
     ]
     return parts + [PromptPart(PartKind.NAME, name) for name in _names(_PARTS.sub(" . ", prompt))]
 
 
 def _names(text: str) -> list[str]:
     """Find capitalized words inside a sentence; its first word only before another one."""
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     capitals = [word[0].isupper() for word in _WORD.findall(text)]
     if sum(capitals) > 0.7 * len(capitals):
         return []  # Title Case says nothing about names
@@ -98,9 +98,9 @@ def _names(text: str) -> list[str]:
             if starts and (len(run) == 1 or run[0][0] in _OPENERS):
                 del run[0]
             if run:
-                found[sentence[run[0].start() : run[-1].end()]] = None
+                names[sentence[run[0].start() : run[-1].end()]] = None
             run = [word] if word is not None and word[0][0].isupper() else []
-    return [name for name in found if len(name) > 1]
+    return [name for name in names if len(name) > 1]
 
 
 def remove_quotes(prompt: str) -> str:
@@ -119,20 +119,22 @@ def restore_protected_parts(answer: str, prompt: str) -> str:
     """
     parts = protected_parts(prompt)
     needed = Counter(parts)
-    lost: list[PromptPart] = []
+    missing: list[PromptPart] = []
     for part, times in needed.items():
         while (have := _count(answer, part)) < times:
-            mended = _mend(answer, part) if not have or part.kind is PartKind.WEIGHT else None
-            if mended is None and part.kind in _APPENDED:
-                mended = f"{answer.rstrip()} {part.text}"
-            if mended is None or _count(mended, part) <= have:
-                lost.append(part)
+            restored = (
+                _restore_part(answer, part) if not have or part.kind is PartKind.WEIGHT else None
+            )
+            if restored is None and part.kind in _APPENDED:
+                restored = f"{answer.rstrip()} {part.text}"
+            if restored is None or _count(restored, part) <= have:
+                missing.append(part)
                 break
-            answer = mended
+            answer = restored
     # Restoring one part may have cut into another.
-    lost += [part for part, times in needed.items() if _count(answer, part) < times]
-    if lost:
-        raise ProtectedSpanLostError(list(dict.fromkeys(lost)))
+    missing += [part for part, times in needed.items() if _count(answer, part) < times]
+    if missing:
+        raise ProtectedSpanLostError(list(dict.fromkeys(missing)))
     return answer
 
 
@@ -145,7 +147,7 @@ def _count(text: str, part: PromptPart) -> int:
     return text.count(part.text)
 
 
-def _mend(answer: str, part: PromptPart) -> str | None:
+def _restore_part(answer: str, part: PromptPart) -> str | None:
     inner = part.text
     if part.kind is PartKind.WEIGHT:
         inner = part.text[1:].rpartition(":")[0]
@@ -160,10 +162,10 @@ def _mend(answer: str, part: PromptPart) -> str | None:
         looser = rf"(?<!\w){re.escape(inner)}(?!\w)"
     else:
         return None
-    for found in re.finditer(looser, answer, re.IGNORECASE):
-        # Not one that is already right: it serves another mention of the same words.
-        if answer[max(0, found.start() - 1) : found.end() + len(part.text)].find(part.text) < 0:
-            return answer[: found.start()] + part.text + answer[found.end() :]
+    for match in re.finditer(looser, answer, re.IGNORECASE):
+        # Skip an exact match: it belongs to another mention of the same words.
+        if answer[max(0, match.start() - 1) : match.end() + len(part.text)].find(part.text) < 0:
+            return answer[: match.start()] + part.text + answer[match.end() :]
     return None
 
 
@@ -172,27 +174,27 @@ def remove_foreign_syntax(answer: str, prompt: str) -> str:
 
     That is: invented LoRA tags and wildcards, markup, and brackets, which would change weights.
 
-    >>> foreign_syntax_removed("a cat (sitting) <lora:x:1>, {red|blue}", "a {red|blue} cat")
+    >>> remove_foreign_syntax("a cat (sitting) <lora:x:1>, {red|blue}", "a {red|blue} cat")
     'a cat sitting , {red|blue}'
     """
     ours = Counter(part.text for part in protected_parts(prompt))
-    kept: list[str] = []
+    quotes: list[str] = []
 
-    def keep(found: re.Match[str]) -> str:
-        text = found[0]
-        if found.lastgroup == PartKind.QUOTE:
+    def keep(match: re.Match[str]) -> str:
+        text = match[0]
+        if match.lastgroup == PartKind.QUOTE:
             return text if text in ours else _plain(text)
         if ours[text] > 0:
             ours[text] -= 1
-            kept.append(text)
-            return f"\0{len(kept) - 1}\0"
-        if found.lastgroup == PartKind.WEIGHT:
+            quotes.append(text)
+            return f"\0{len(quotes) - 1}\0"
+        if match.lastgroup == PartKind.WEIGHT:
             return _plain(text[1:].rpartition(":")[0])
         return ""
 
     masked = _PARTS.sub(keep, answer.replace("\0", ""))
     masked = _plain(masked)
-    return re.sub(r"\0(\d+)\0", lambda found: kept[int(found[1])], masked).strip()
+    return re.sub(r"\0(\d+)\0", lambda match: quotes[int(match[1])], masked).strip()
 
 
 def _plain(text: str) -> str:

@@ -146,7 +146,7 @@ def style_picture(name: str) -> Path:
 
 def load_styles(folder: Path | None = None) -> Styles:
     """Load the shipped styles and those in ``folder``, which override shipped names."""
-    found, problems = dict(shipped_styles()), []
+    styles, problems = dict(shipped_styles()), []
     paths = sorted(folder.iterdir()) if folder is not None and folder.is_dir() else []
     for path in paths:
         if path.suffix.lower() not in STYLE_FILES:
@@ -154,15 +154,15 @@ def load_styles(folder: Path | None = None) -> Styles:
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
                 raise ValidationError(f"{path.name} is larger than 5 MB.")
-            found |= {style.name: style for style in read_styles(path.read_bytes(), path.name)}
+            styles |= {style.name: style for style in read_styles(path.read_bytes(), path.name)}
         except OSError as error:
             problems.append(Problem("unreadable_style", f"{path.name} cannot be read: {error}."))
         except ValidationError as error:
             problems.append(Problem("unreadable_style", error.message, error.hint))
-    return Styles(found, tuple(problems))
+    return Styles(styles, tuple(problems))
 
 
-def find_style(name: str, known: Mapping[str, Style], also: Iterable[str] = ()) -> Style | str:
+def find_style(name: str, styles: Mapping[str, Style], also: Iterable[str] = ()) -> Style | str:
     """Find a style of ``known`` by name, or return ``name`` itself if it is in ``also``.
 
     Raises:
@@ -171,6 +171,6 @@ def find_style(name: str, known: Mapping[str, Style], also: Iterable[str] = ()) 
     also = list(also)
     if name in also:
         return name
-    if name in known:
-        return known[name]
-    raise ValidationError(f"There is no style '{name}'.", hint=closest(name, [*also, *known]))
+    if name in styles:
+        return styles[name]
+    raise ValidationError(f"There is no style '{name}'.", hint=closest(name, [*also, *styles]))

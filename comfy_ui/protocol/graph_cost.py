@@ -134,8 +134,8 @@ def _weight(
 
 
 def _steps(inputs: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> float:
-    """The number of steps of a sampler; 20 if the graph does not say."""
-    for _ in range(8):  # a chain of sigmas is short, but may be a circle in a broken graph
+    """The number of steps of a sampler; 20 if unknown."""
+    for _ in range(8):  # a chain of sigmas is short, but may be a cycle in a broken graph
         steps = _literal(inputs.get("steps"), nodes)
         if isinstance(steps, int | float) and steps > 0:
             first = _literal(inputs.get("start_at_step"), nodes)

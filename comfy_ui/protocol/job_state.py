@@ -35,12 +35,12 @@ class PostAccepted:
 
 @dataclass(frozen=True, slots=True)
 class CancelRequested:
-    """A caller wants the job stopped. Holds until the end."""
+    """A caller requested a cancellation. Holds until the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class CancelSent:
-    """The server answered a cancellation. It answers 200 to any."""
+    """The server answered a cancellation, with 200 for any job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +264,7 @@ class JobState:
     def _lost(self) -> JobLostError:
         if isinstance(self.ending, ExecutionSuccess):
             return JobLostError(
-                "ComfyUI finished the job, but no longer says what it produced.",
+                "ComfyUI finished the job, but no longer lists its outputs.",
                 prompt_id=self.prompt_id,
                 hint="Check ComfyUI's output folder, or queue it again.",
             )

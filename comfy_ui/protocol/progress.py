@@ -197,8 +197,8 @@ def _take_snapshot(tracker: Tracker, states: tuple[NodeState, ...], now: float) 
     if not tracker.has_snapshots:
         tracker = fast_replace(tracker, has_snapshots=True)
     if running is not None:
-        shown = running.node if running.node in classes else running.display_node
-        tracker = _step(_enter(tracker, shown, now), running.value, running.max)
+        visible_node = running.node if running.node in classes else running.display_node
+        tracker = _step(_enter(tracker, visible_node, now), running.value, running.max)
         if tracker.activity != running.activity:
             tracker = fast_replace(tracker, activity=running.activity)
     return _raise(tracker, own, now)

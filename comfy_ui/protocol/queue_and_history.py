@@ -77,7 +77,7 @@ def read_queue(body: Any) -> QueueSnapshot:
     """
     lists = [body.get(key) for key in ("queue_running", "queue_pending")] if _is(body) else []
     if not lists or not all(isinstance(items, list) for items in lists):
-        raise ComfyUIConnectionError("The server's answer to a look at its queue cannot be read.")
+        raise ComfyUIConnectionError("The server's queue cannot be read.")
     running, pending = (
         [item for item in items if _is_item(item)] for items in lists if items is not None
     )
@@ -101,7 +101,7 @@ def read_history(body: Any, prompt_id: str) -> HistoryAnswer:
     if entry is None and _is(body):
         return HistoryAnswer()
     if not _is(entry):
-        raise ComfyUIConnectionError("The server's answer about a job's end cannot be read.")
+        raise ComfyUIConnectionError("The server's history cannot be read.")
     prompt = entry.get("prompt")
     graph, output_nodes = _graph_and_outputs(prompt) if isinstance(prompt, list) else (None, None)
     messages = [

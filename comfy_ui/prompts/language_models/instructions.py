@@ -75,26 +75,26 @@ def enhancement_question(
     system: str = "",
 ) -> Question:
     """Build the question that makes ``prompt`` richer."""
-    told = [system.strip()[:4000]]
-    if not told[0]:
-        told = [_KINDS[kind], _READS[family.reads], _STRENGTHS[strength], _style(style)]
+    rules = [system.strip()[:4000]]
+    if not rules[0]:
+        rules = [_KINDS[kind], _READS[family.reads], _STRENGTHS[strength], _style(style)]
         if family.chunk:
-            told.append(f"The whole prompt must stay below {family.limit * 2 // 3} words.")
-        told += _RULES
+            rules.append(f"The whole prompt must stay below {family.limit * 2 // 3} words.")
+        rules += _RULES
     if parts := dict.fromkeys(protected_parts(prompt)):
         listed = "; ".join(f"{part.text} ({_NAMES_OF_PARTS[part.kind]})" for part in parts)
-        told.append(f"Copy these letter for letter, each once, in this order: {listed}")
+        rules.append(f"Copy these letter for letter, each once, in this order: {listed}")
     fields = {"prompt": "the richer prompt"}
     if family.negative and kind not in {"edit", "audio"}:
         fields["negative"] = "a few words for what must not appear, comma-separated"
     if family.lyrics:
         fields["lyrics"] = "lyrics with [verse] and [chorus], or empty for an instrumental"
     keys = ", ".join(f'"{name}": {about}' for name, about in fields.items())
-    told.append(f"Answer with one JSON object and nothing else: {{{keys}}}")
+    rules.append(f"Answer with one JSON object and nothing else: {{{keys}}}")
     if instructions.strip():
-        told.append(f"The person's own wishes: {instructions.strip()[:2000]}")
+        rules.append(f"The person's own wishes: {instructions.strip()[:2000]}")
     return Question(
-        system="\n".join(told),
+        system="\n".join(rules),
         user=json.dumps({"prompt": prompt}, ensure_ascii=False),
         fields=fields,
         seed=seed,
@@ -128,7 +128,7 @@ def analysis_question(
 ) -> Question:
     """Build the question about what ``prompt`` asks for. ``presets`` maps ids to descriptions."""
     keys = ", ".join(f'"{name}": {about}' for name, about in ANALYSIS_FIELDS.items())
-    told = (
+    rules = (
         "You judge what a prompt for an image, video or music model asks for.",
         f"intent is one of: {', '.join(intents)}. kind is one of: {', '.join(kinds)}.",
         "The presets:",
@@ -137,7 +137,7 @@ def analysis_question(
         f"Answer with one JSON object of texts and nothing else: {{{keys}}}",
     )
     return Question(
-        system="\n".join(told),
+        system="\n".join(rules),
         user=json.dumps({"prompt": prompt}, ensure_ascii=False),
         fields=ANALYSIS_FIELDS,
         seed=0,

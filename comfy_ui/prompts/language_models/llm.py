@@ -126,14 +126,14 @@ async def _named(client: AsyncOpenAI, model: LanguageModel, question: Question) 
 async def _pieces(
     client: AsyncOpenAI, model: LanguageModel, named: str, question: Question, deadline: float
 ) -> AsyncGenerator[str, None]:
-    known = (model.base_url, named)
+    model_key = (model.base_url, named)
     try:
-        stream = await _within(deadline, _translated(_create(client, named, question, known)))
+        stream = await _within(deadline, _translated(_create(client, named, question, model_key)))
     except LanguageModelError as error:
-        if known in _plain or error.status not in {400, 404, 415, 422, 501}:
+        if model_key in _plain or error.status not in {400, 404, 415, 422, 501}:
             raise
-        _plain.add(known)
-        stream = await _within(deadline, _translated(_create(client, named, question, known)))
+        _plain.add(model_key)
+        stream = await _within(deadline, _translated(_create(client, named, question, model_key)))
     size, ended = 0, None
     async with stream:
         chunks = aiter(stream)
@@ -149,16 +149,16 @@ async def _pieces(
                     size += len(piece)
                     yield piece
             if size > _MAX_ANSWER:
-                raise LanguageModelError(f"{named} did not come to an end.")
+                raise LanguageModelError(f"{named} did not stop writing.")
     if ended == "content_filter":
         raise LanguageModelError(f"{named} refused to answer.")
     if ended not in {"stop", "tool_calls", "function_call"}:
         raise LanguageModelError(f"The answer from {named} was cut off.", retryable=True)
 
 
-def _create(client: AsyncOpenAI, named: str, question: Question, known: tuple[str, str]) -> Any:
+def _create(client: AsyncOpenAI, named: str, question: Question, model_key: tuple[str, str]) -> Any:
     options: dict[str, Any] = {}
-    if known not in _plain:
+    if model_key not in _plain:
         options = {"temperature": 0.8, "max_tokens": _MAX_TOKENS}
         if question.seed is not None:
             options["seed"] = question.seed % 2**31
@@ -188,7 +188,8 @@ def _schema(fields: Mapping[str, str]) -> dict[str, Any]:
             "schema": {
                 "type": "object",
                 "properties": {
-                    name: {"type": "string", "description": told} for name, told in fields.items()
+                    name: {"type": "string", "description": description}
+                    for name, description in fields.items()
                 },
                 "required": list(fields),
                 "additionalProperties": False,
@@ -245,7 +246,7 @@ async def _translated(waited: Any, *, streaming: bool = False) -> Any:
 
 
 def _refused(status: int, retry_after: str | None) -> LanguageModelError:
-    told, hint = {
+    message, hint = {
         401: ("The language model's server requires an API key.", "Check OPENAI_API_KEY."),
         403: ("The language model's server does not allow this.", "Check OPENAI_API_KEY."),
         404: (
@@ -255,7 +256,7 @@ def _refused(status: int, retry_after: str | None) -> LanguageModelError:
         429: ("The language model's server has too many requests.", "Try again in a while."),
     }.get(status, (f"The language model's server answered with status {status}.", ""))
     return LanguageModelError(
-        told,
+        message,
         status=status,
         retry_after_s=parse_retry_after(retry_after, unix_now=time.time()),
         hint=hint,

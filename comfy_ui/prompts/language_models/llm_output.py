@@ -89,12 +89,12 @@ _MAX_FIELD: Final = 300
 def read_answer(text: str) -> ModelOutput:
     """Split a complete answer: structured output, JSON in chatter, or plain text."""
     text = _bare(text)
-    found = _json_object(text, _PROMPT_KEYS)
-    if found is not None:
+    fields = _json_object(text, _PROMPT_KEYS)
+    if fields is not None:
         return ModelOutput(
-            prompt=_one_line(_field(found, _PROMPT_KEYS)),
-            negative=_one_line(_field(found, _NEGATIVE_KEYS)),
-            lyrics=_field(found, ("lyrics",)).strip(),
+            prompt=_one_line(_field(fields, _PROMPT_KEYS)),
+            negative=_one_line(_field(fields, _NEGATIVE_KEYS)),
+            lyrics=_field(fields, ("lyrics",)).strip(),
         )
     negative = _NEGATIVE_LINE.search(text)
     if negative:
@@ -109,10 +109,10 @@ def read_fields(text: str, keys: Collection[str]) -> dict[str, str]:
         Rejected: the answer contains no such object.
     """
     text = _bare(text)
-    found = _json_object(text, keys)
-    if found is None:
+    fields = _json_object(text, keys)
+    if fields is None:
         raise Rejected("it refused" if _REFUSAL.match(text) else "it was not in the form asked for")
-    return {key: _one_line(_field(found, (key,)))[:_MAX_FIELD] for key in keys}
+    return {key: _one_line(_field(fields, (key,)))[:_MAX_FIELD] for key in keys}
 
 
 def partial_prompt(text: str) -> str:
@@ -147,8 +147,8 @@ def check_answer(answer: ModelOutput, prompt: str, family: Family) -> ModelOutpu
     try:
         text = restore_protected_parts(text, prompt)
     except ProtectedSpanLostError as lost:
-        told = ", ".join(part.text for part in lost.parts[:3])
-        raise Rejected(f"it lost {told}") from lost
+        lost_parts = ", ".join(part.text for part in lost.parts[:3])
+        raise Rejected(f"it lost {lost_parts}") from lost
     if _same(text, prompt):
         raise Rejected("it changed nothing")
     negative = _tidied(remove_foreign_syntax(answer.negative, ""))[:1000]
@@ -194,17 +194,17 @@ def _json_object(text: str, keys: Collection[str]) -> dict[str, object] | None:
     if start < 0:
         return None
     try:
-        found, _ = json.JSONDecoder(strict=False).raw_decode(text[start:])
+        data, _ = json.JSONDecoder(strict=False).raw_decode(text[start:])
     except (ValueError, RecursionError):
         return None
-    if not isinstance(found, dict):
+    if not isinstance(data, dict):
         return None
-    known = {str(key).casefold(): value for key, value in found.items()}
-    return known if any(key in known for key in keys) else None
+    fields = {str(key).casefold(): value for key, value in data.items()}
+    return fields if any(key in fields for key in keys) else None
 
 
-def _field(found: dict[str, object], keys: tuple[str, ...]) -> str:
-    value = next((found[key] for key in keys if found.get(key)), "")
+def _field(fields: dict[str, object], keys: tuple[str, ...]) -> str:
+    value = next((fields[key] for key in keys if fields.get(key)), "")
     if isinstance(value, list):
         value = ", ".join(part for part in value if isinstance(part, str))
     return _CONTROL.sub("", value) if isinstance(value, str) else ""
@@ -224,9 +224,9 @@ def _plain(text: str) -> str:
     return _unquoted(text)
 
 
-def _unbold(found: re.Match[str]) -> str:
+def _unbold(match: re.Match[str]) -> str:
     # __name__ is a wildcard here; it means bold only with spaces, which file names do not have.
-    return found[2] if found[1] == "**" or " " in found[2] else found[0]
+    return match[2] if match[1] == "**" or " " in match[2] else match[0]
 
 
 def _unquoted(text: str) -> str:

@@ -131,26 +131,26 @@ def takes_pictures(name: str) -> bool:
     return bool(_SEES.search(name))
 
 
-_found: dict[str, tuple[float, tuple[str, ...]]] = {}
+_probed: dict[str, tuple[float, tuple[str, ...]]] = {}
 
 
 def forget_models() -> None:
     """Forget the models found on this machine, so that the next call probes again."""
-    _found.clear()
+    _probed.clear()
 
 
 def _on_this_machine(name: str) -> LanguageModel | None:
     now = time.monotonic()
-    due = [url for url in _LOCAL if url not in _found or now - _found[url][0] > _KEPT_S]
-    if due:
-        pool = ThreadPoolExecutor(len(due), thread_name_prefix="models")
-        asked = {pool.submit(_names, url): url for url in due}
-        done, _ = wait(asked, timeout=_PROBE_S)
+    stale = [url for url in _LOCAL if url not in _probed or now - _probed[url][0] > _KEPT_S]
+    if stale:
+        pool = ThreadPoolExecutor(len(stale), thread_name_prefix="models")
+        probes = {pool.submit(_names, url): url for url in stale}
+        done, _ = wait(probes, timeout=_PROBE_S)
         pool.shutdown(wait=False, cancel_futures=True)
-        for future, url in asked.items():
-            _found[url] = (now, future.result() if future in done else ())
+        for future, url in probes.items():
+            _probed[url] = (now, future.result() if future in done else ())
     for url in _LOCAL:
-        names = _found[url][1]
+        names = _probed[url][1]
         chosen = name if name in names else choose_model(names) if not name else None
         if chosen:
             return LanguageModel(url, chosen)

@@ -34,7 +34,10 @@ def is_latin(text: str) -> bool:
 def language_of(text: str) -> str | None:
     """Return the language of a sentence that contains enough of its common words."""
     text_words = words(text)
-    counts = {name: sum(word in known for word in text_words) for name, known in COMMON.items()}
+    counts = {
+        name: sum(word in common_words for word in text_words)
+        for name, common_words in COMMON.items()
+    }
     first, second, *_ = sorted(counts, key=lambda name: counts[name], reverse=True)
     clear = counts[first] >= 2 and counts[first] > 1.5 * counts[second]
     return first if clear else None
@@ -45,6 +48,9 @@ def is_foreign(text: str) -> bool:
     if not is_latin(text):
         return True
     text_words = words(text)
-    counts = {name: sum(word in known for word in text_words) for name, known in COMMON.items()}
+    counts = {
+        name: sum(word in common_words for word in text_words)
+        for name, common_words in COMMON.items()
+    }
     english = counts.pop("en") + sum(word in known_words() for word in text_words)
     return max(counts.values()) > english

@@ -56,14 +56,16 @@ def draft_by_rules(
     The draft differs from ``unlike`` if the rules know more than one for this prompt.
     """
     original = prompt.strip()
-    known = find_family(family)
-    found = words(remove_quotes(original))
-    negative = _negative(original, known, kind, subject_of(found))
+    model_family = find_family(family)
+    prompt_words = words(remove_quotes(original))
+    negative = _negative(original, model_family, kind, subject_of(prompt_words))
     if isinstance(style, Style):
         merged = merge_style(original, style)
         return EnhancedPrompt(
             enhanced=merged.prompt,
-            negative=", ".join(filter(None, (negative, merged.negative))) if known.negative else "",
+            negative=", ".join(filter(None, (negative, merged.negative)))
+            if model_family.negative
+            else "",
             original=prompt,
             source="rules",
             changes=tuple(part.strip(" ,.") for part in style.around if part.strip(" ,.")),
@@ -75,13 +77,13 @@ def draft_by_rules(
         if foreign:
             added: dict[str, Phrase] = {}
         elif kind == "audio":
-            added = _sound(found, strength, chance, sings=known.lyrics)
+            added = _sound(prompt_words, strength, chance, sings=model_family.lyrics)
         elif kind == "edit":
-            added = _instruction(found, chance)
+            added = _instruction(prompt_words, chance)
         else:
-            added = _picture(found, style, strength, kind, chance)
-        texts = _fitting(original, added, known, family)
-        enhanced = _joined(original, texts, known)
+            added = _image_phrases(prompt_words, style, strength, kind, chance)
+        texts = _fitting(original, added, model_family, family)
+        enhanced = _joined(original, texts, model_family)
         if enhanced != unlike:
             break
     reason = ""
@@ -97,7 +99,9 @@ def draft_by_rules(
         original=prompt,
         source="rules",
         changes=tuple(texts),
-        lyrics="[instrumental]" if known.lyrics and texts and not _sung(found) else "",
+        lyrics="[instrumental]"
+        if model_family.lyrics and texts and not _sung(prompt_words)
+        else "",
         reason=reason,
     )
 
@@ -105,32 +109,36 @@ def draft_by_rules(
 # What to add: aspect → phrase, in the order of the result.
 
 
-def _picture(
-    found: Sequence[str], style: str, strength: Strength, kind: Kind, chance: random.Random
+def _image_phrases(
+    prompt_words: Sequence[str], style: str, strength: Strength, kind: Kind, chance: random.Random
 ) -> dict[str, Phrase]:
-    known = phrases()
-    mentioned, contexts = mentioned_aspects(found), contexts_of(found)
-    own = known["styles"][style]
-    if "medium" in mentioned and not set(found) & _words_of(style):
+    phrase_tables = phrases()
+    mentioned, contexts = mentioned_aspects(prompt_words), contexts_of(prompt_words)
+    own = phrase_tables["styles"][style]
+    if "medium" in mentioned and not set(prompt_words) & _words_of(style):
         own = {"aspects": own["aspects"]}  # the style's look would contradict the looks named
-    left = next((most for least, most in _ENOUGH if len(found) >= least), len(_ALL_ASPECTS) + 1)
+    max_phrases = next(
+        (most for least, most in _ENOUGH if len(prompt_words) >= least), len(_ALL_ASPECTS) + 1
+    )
     chosen: dict[str, Phrase] = {}
-    if idea := next((vocabulary()["ideas"][w] for w in found if w in vocabulary()["ideas"]), None):
+    if idea := next(
+        (vocabulary()["ideas"][w] for w in prompt_words if w in vocabulary()["ideas"]), None
+    ):
         text = chance.choice(idea)
         chosen["idea"] = Phrase(text, text)
         mentioned |= {"light", "detail"}  # the idea brings its own scene
     if kind != "i2v":  # the picture has decided everything that does not move
         for aspect in _aspects(own["aspects"], strength):
-            if aspect in mentioned or len(chosen) >= left:
+            if aspect in mentioned or len(chosen) >= max_phrases:
                 continue
             if aspect == "medium" and kind == "video":
-                choices = known["footage"].get(style, [])
+                choices = phrase_tables["footage"].get(style, [])
             else:
-                choices = _choices((own.get(aspect, {}), known.get(aspect, {})), contexts)
+                choices = _choices((own.get(aspect, {}), phrase_tables.get(aspect, {})), contexts)
             if choices:
                 chosen[aspect] = Phrase(*chance.choice(choices))
-    if kind in _VIDEO and "camera" not in found and (left or kind == "i2v"):
-        choices = _choices((known["motion"],), contexts)
+    if kind in _VIDEO and "camera" not in prompt_words and (max_phrases or kind == "i2v"):
+        choices = _choices((phrase_tables["motion"],), contexts)
         chosen["motion"] = Phrase(*chance.choice(choices))
     return chosen
 
@@ -157,45 +165,45 @@ def _choices(tables: Sequence[Mapping[str, Any]], contexts: Sequence[str]) -> Se
     return ()
 
 
-def _instruction(found: Sequence[str], chance: random.Random) -> dict[str, Phrase]:
-    known = phrases()["editing"]
-    keep = chance.choice(known["keep"])
+def _instruction(prompt_words: Sequence[str], chance: random.Random) -> dict[str, Phrase]:
+    editing = phrases()["editing"]
+    keep = chance.choice(editing["keep"])
     added = {"keep": Phrase(keep, keep)}
-    if subject_of(found) == "portrait":
-        added["person"] = Phrase(known["person"], known["person"])
+    if subject_of(prompt_words) == "portrait":
+        added["person"] = Phrase(editing["person"], editing["person"])
     return added
 
 
 def _sound(
-    found: Sequence[str], strength: Strength, chance: random.Random, *, sings: bool
+    prompt_words: Sequence[str], strength: Strength, chance: random.Random, *, sings: bool
 ) -> dict[str, Phrase]:
-    known, found_words = phrases(), set(found)
-    music = sings or found_words & {*vocabulary()["analysis"]["sings"], *_genres()}
+    sound_phrases, word_set = phrases(), set(prompt_words)
+    music = sings or word_set & {*vocabulary()["analysis"]["sings"], *_genres()}
     if not music:
-        about = chance.choice(known["sound"]["about"])
+        about = chance.choice(sound_phrases["sound"]["about"])
         return {"sound": Phrase(about, about)}
-    sets = known["music"]
-    own = next((one for one in sets if found_words & set(one["genres"])), None)
+    sets = sound_phrases["music"]
+    own = next((one for one in sets if word_set & set(one["genres"])), None)
     chosen = own or next(
-        (one for word in found for one in sets if word in one.get("words", ())), sets[-1]
+        (one for word in prompt_words for one in sets if word in one.get("words", ())), sets[-1]
     )
-    told = mentioned_aspects(found, "heard")
+    mentioned = mentioned_aspects(prompt_words, "heard")
     order = ["genre", "instruments", "mood", "tempo", "voice", "production"]
     number = {"light": 3, "medium": 5, "strong": 6}[strength]
     added: dict[str, Phrase] = {}
     for aspect in order[:number]:
-        if aspect in told or (aspect == "genre" and own is not None):
+        if aspect in mentioned or (aspect == "genre" and own is not None):
             continue
         options = [chosen["genre"]] if aspect == "genre" else chosen[aspect]
-        if aspect == "voice" and not _sung(found):
+        if aspect == "voice" and not _sung(prompt_words):
             options = ["instrumental"]
         text = chance.choice(options)
         added[aspect] = Phrase(text, text)
     return added
 
 
-def _sung(found: Sequence[str]) -> bool:
-    return bool(set(found) & set(vocabulary()["analysis"]["sung"]))
+def _sung(prompt_words: Sequence[str]) -> bool:
+    return bool(set(prompt_words) & set(vocabulary()["analysis"]["sung"]))
 
 
 def _genres() -> set[str]:
@@ -205,23 +213,27 @@ def _genres() -> set[str]:
 # How it is put together.
 
 
-def _fitting(original: str, added: Mapping[str, Phrase], known: Family, family: str) -> list[str]:
+def _fitting(
+    original: str, added: Mapping[str, Phrase], model_family: Family, family: str
+) -> list[str]:
     """Return the phrases' texts that still fit into the encoder's length."""
-    left = dict(added)
-    limit = known.limit
-    if known.chunk:
-        limit = known.chunk * count_tokens(original, family).chunks
-    while left:
-        texts = _texts(original, left, known)
-        if count_tokens(_joined(original, texts, known), family).used <= limit:
+    remaining = dict(added)
+    limit = model_family.limit
+    if model_family.chunk:
+        limit = model_family.chunk * count_tokens(original, family).chunks
+    while remaining:
+        texts = _texts(original, remaining, model_family)
+        if count_tokens(_joined(original, texts, model_family), family).used <= limit:
             return texts
         # A video without its movement is a still; everything else is dropped first, from the end.
-        left.pop(next((aspect for aspect in reversed(left) if aspect != "motion"), "motion"))
+        remaining.pop(
+            next((aspect for aspect in reversed(remaining) if aspect != "motion"), "motion")
+        )
     return []
 
 
-def _texts(original: str, added: Mapping[str, Phrase], known: Family) -> list[str]:
-    if known.reads == "tags":
+def _texts(original: str, added: Mapping[str, Phrase], model_family: Family) -> list[str]:
+    if model_family.reads == "tags":
         return [phrase.tag or phrase.prose.rstrip(".") for phrase in added.values()]
     # What follows the prompt in its own sentence comes first.
     clauses = [added[aspect].prose for aspect in ("idea", "framing") if aspect in added]
@@ -232,11 +244,11 @@ def _texts(original: str, added: Mapping[str, Phrase], known: Family) -> list[st
     return [*clause, *others]
 
 
-def _joined(original: str, texts: Sequence[str], known: Family) -> str:
+def _joined(original: str, texts: Sequence[str], model_family: Family) -> str:
     if not texts:
         return original
     first = original.rstrip(" ,;")
-    if known.reads == "tags":
+    if model_family.reads == "tags":
         return ", ".join([first.rstrip("."), *texts])
     if not _ends_sentence(original):
         first += ", " if texts[0][0].islower() else ". "
@@ -248,8 +260,8 @@ def _ends_sentence(text: str) -> bool:
     return text.rstrip(" ,;\"'”’»)").endswith((".", "!", "?", "…", "。"))
 
 
-def _negative(prompt: str, known: Family, kind: Kind, subject: str) -> str:
-    if not known.negative or kind == "edit":
+def _negative(prompt: str, model_family: Family, kind: Kind, subject: str) -> str:
+    if not model_family.negative or kind == "edit":
         return ""
     texts = phrases()["negative"]
     if kind == "audio":

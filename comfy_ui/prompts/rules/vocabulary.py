@@ -43,8 +43,8 @@ def words(prompt: str) -> list[str]:
 def subject_of(prompt_words: Iterable[str]) -> str:
     """Return the group of the prompt's first subject word, or ``other``."""
     groups = subject_groups()
-    found = (groups.get(word) or groups.get(_singular(word)) for word in prompt_words)
-    return next((group for group in found if group), "other")
+    groups_of_words = (groups.get(word) or groups.get(_singular(word)) for word in prompt_words)
+    return next((group for group in groups_of_words if group), "other")
 
 
 def subject_words(prompt_words: Iterable[str]) -> tuple[str, ...]:
@@ -57,8 +57,8 @@ def subject_words(prompt_words: Iterable[str]) -> tuple[str, ...]:
 def subject_groups() -> dict[str, str]:
     """Map words to groups; a word in two groups belongs to the first."""
     groups: dict[str, str] = {}
-    for group, known in vocabulary()["subjects"].items():
-        for word in known:
+    for group, group_words in vocabulary()["subjects"].items():
+        for word in group_words:
             groups.setdefault(word, group)
     return groups
 
@@ -77,7 +77,9 @@ def mentioned_aspects(
     ``heard`` selects the aspects of sound (tempo, instruments …) instead.
     """
     present = set(prompt_words)
-    return {aspect for aspect, known in vocabulary()[of].items() if present & set(known)}
+    return {
+        aspect for aspect, aspect_words in vocabulary()[of].items() if present & set(aspect_words)
+    }
 
 
 def contexts_of(prompt_words: Sequence[str]) -> list[str]:
@@ -86,19 +88,23 @@ def contexts_of(prompt_words: Sequence[str]) -> list[str]:
     if subject == "design":
         return [subject, "any"]  # drawings have no weather
     present = {form for word in prompt_words for form in (word, _singular(word))}
-    held = [name for name, known in vocabulary()["contexts"].items() if present & set(known)]
+    contexts = [
+        name
+        for name, context_words in vocabulary()["contexts"].items()
+        if present & set(context_words)
+    ]
     groups = subject_groups()
     around = {groups.get(word) or groups.get(_singular(word)) for word in prompt_words}
     if subject == "portrait" and ("portrait" not in prompt_words) and around & _PLACES:
-        held.insert(0, "scene")
+        contexts.insert(0, "scene")
     if subject != "interior" and "interior" in around:
-        held.insert(0, "indoors")
-    return [*held, subject, "any"]
+        contexts.insert(0, "indoors")
+    return [*contexts, subject, "any"]
 
 
 @cache
 def known_words() -> frozenset[str]:
     """Return all words that the rules understand."""
-    known = vocabulary()
-    lists = [*known["subjects"].values(), *known["said"].values(), *known["contexts"].values()]
-    return frozenset([*known["ideas"], *(word for one in lists for word in one)])
+    tables = vocabulary()
+    lists = [*tables["subjects"].values(), *tables["said"].values(), *tables["contexts"].values()]
+    return frozenset([*tables["ideas"], *(word for one in lists for word in one)])
