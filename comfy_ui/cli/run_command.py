@@ -87,34 +87,36 @@ async def _prepare(
     registry = await client.object_info()
     presets = await asyncio.to_thread(own_presets, settings)
     source = await asyncio.to_thread(open_source, name, presets)
-    sent = dict(values)
+    prepared_values = dict(values)
     settables = settable_values(source, registry, presets=presets)
     for settable in settables:
         value = values.get(settable.id)
         if settable.role in FILE_ROLES and await asyncio.to_thread(Path(str(value)).is_file):
-            sent[settable.id] = await client.upload_image(Path(str(value)))
+            prepared_values[settable.id] = await client.upload_image(Path(str(value)))
     prepared = await asyncio.to_thread(
         prepare,
         source,
-        sent,
+        prepared_values,
         presets=presets,
         object_info=[registry],
         wildcards=WildcardFolder(settings.wildcards_dir),
-        uploads={value for value in sent.values() if isinstance(value, UploadedFile)},
+        uploads={value for value in prepared_values.values() if isinstance(value, UploadedFile)},
         now=datetime.now().astimezone(),
     )
     return prepared, _chosen(prepared, settables, values)
 
 
 def _chosen(
-    prepared: PreparedGraph, settables: Iterable[Param | Control], given: Mapping[str, Any]
+    prepared: PreparedGraph, settables: Iterable[Param | Control], defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The expanded prompts, and the seed if it was drawn; empty without wildcards."""
     names = [*prepared.templates]
     names += [s.id for s in settables if s.role == "seed" and prepared.templates]
     values = prepared.values
     return {
-        name: values[name] for name in names if name in values and values[name] != given.get(name)
+        name: values[name]
+        for name in names
+        if name in values and values[name] != defaults.get(name)
     }
 
 

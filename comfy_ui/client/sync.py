@@ -362,7 +362,7 @@ class ComfyClient:
                     wait = ExitStack()
                     wait.enter_context(self._telemetry.waiting(job))
                     active[index] = job, wait
-            due = self._drive(self._tracking.tend([job for job, _ in active.values()]))
+            next_poll_at = self._drive(self._tracking.tend([job for job, _ in active.values()]))
             settled = [index for index, (job, _) in active.items() if job.settled]
             for index in settled:
                 job, wait = active.pop(index)
@@ -372,7 +372,7 @@ class ComfyClient:
                 except ComfyHeadlessError as error:
                     results[index] = error
             if active and not settled:
-                time.sleep(max(0.0, due - self._asker.clock()))
+                time.sleep(max(0.0, next_poll_at - self._asker.clock()))
         return [results[index] for index in sorted(results)]
 
     def generate_image(
@@ -906,10 +906,10 @@ class ComfyClient:
                 return
             if deadline is not None and timeout is not None and clock() >= deadline:
                 raise job.timed_out(timeout)
-            due = self._drive(self._tracking.tend([job], deadline=deadline))
+            next_poll_at = self._drive(self._tracking.tend([job], deadline=deadline))
             if not job.settled:
-                due = due if deadline is None else min(due, deadline)
-                time.sleep(max(0.0, due - clock()))
+                next_poll_at = next_poll_at if deadline is None else min(next_poll_at, deadline)
+                time.sleep(max(0.0, next_poll_at - clock()))
 
     def _result(self, job: TrackedJob) -> SyncResult:
         self._jobs.pop(job.prompt_id, None)

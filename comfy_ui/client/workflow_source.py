@@ -73,14 +73,14 @@ class WorkflowSources:
             UnknownPresetError, ValidationError: see :func:`.prepare.prepare`.
             MissingModelsError, MissingNodesError: what the server lacks, and where to get it.
         """
-        sent: dict[str, Any] = {"prompt": prompt}
+        job_values: dict[str, Any] = {"prompt": prompt}
         for name, value in values.items():
             if isinstance(value, Path | bytes) or hasattr(value, "read"):
                 value = yield from self._transfers.upload(  # noqa: PLW2901
                     value, filename=None, subfolder="", type="input", overwrite=False
                 )
-            sent[name] = value
-        prepared = yield from self._prepare(preset, sent)
+            job_values[name] = value
+        prepared = yield from self._prepare(preset, job_values)
         prepared.require_runnable()
         return prepared.graph
 

@@ -138,18 +138,18 @@ class Engine:
     def _prompt_id(self, body: dict[str, Any]) -> str:
         if not self.modern:
             return str(body["prompt_id"]) if "prompt_id" in body else str(uuid.uuid4())
-        given = body.get("prompt_id")
-        if given is None:
+        prompt_id = body.get("prompt_id")
+        if prompt_id is None:
             return str(uuid.uuid4())
-        if not is_canonical_uuid(given):
+        if not is_canonical_uuid(prompt_id):
             raise RefusedError(
                 problem(
                     "invalid_prompt_id",
                     "prompt_id must be a canonical lowercase UUID",
-                    f"received {given!r}",
+                    f"received {prompt_id!r}",
                 )
             )
-        return str(given)
+        return str(prompt_id)
 
     def _validate(self, prompt: Any, targets: list[str] | None) -> ValidationResult:
         rules = Rules(

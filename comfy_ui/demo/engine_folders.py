@@ -81,8 +81,8 @@ class Folders:
 
     def inputs(self, suffixes: frozenset[str] | None = None) -> list[str]:
         """List the names of files at the top of ``input/``, sorted."""
-        found = (path for path in self["input"].iterdir() if path.is_file())
-        return sorted(p.name for p in found if suffixes is None or p.suffix.lower() in suffixes)
+        files = (path for path in self["input"].iterdir() if path.is_file())
+        return sorted(p.name for p in files if suffixes is None or p.suffix.lower() in suffixes)
 
     def models(self, folder: str) -> list[str]:
         """List files placed into ``models/FOLDER``; the engine paints without them."""

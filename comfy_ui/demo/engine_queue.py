@@ -148,15 +148,15 @@ class PromptQueue:
 
     def delete(self, prompt_ids: Iterable[str]) -> list[str]:
         """Remove pending jobs and return the ids that were removed."""
-        wanted = set(prompt_ids)
+        ids = set(prompt_ids)
         with self._changed:
-            gone = [item[1] for item in self._pending if item[1] in wanted]
-            if gone:
-                self._pending = [item for item in self._pending if item[1] not in wanted]
+            deleted = [item[1] for item in self._pending if item[1] in ids]
+            if deleted:
+                self._pending = [item for item in self._pending if item[1] not in ids]
                 heapq.heapify(self._pending)
-        if gone:
+        if deleted:
             self.on_change()
-        return gone
+        return deleted
 
     def clear(self) -> None:
         with self._changed:
@@ -175,10 +175,10 @@ class PromptQueue:
     def cancel(self, prompt_id: str) -> bool:
         """Remove a job if it is pending or flag it if it is running, atomically."""
         with self._changed:
-            found = self.interrupt(prompt_id) or bool(self._remove(prompt_id))
-        if found:
+            cancelled = self.interrupt(prompt_id) or bool(self._remove(prompt_id))
+        if cancelled:
             self.on_change()
-        return found
+        return cancelled
 
     def _remove(self, prompt_id: str) -> int:
         before = len(self._pending)

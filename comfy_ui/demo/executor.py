@@ -35,17 +35,21 @@ class Executor:
     current: tuple[str, str] | None = (
         None  # client and node in progress, for a socket that connects
     )
-    _kept: dict[str, _Result] = field(default_factory=dict)
+    _cached_results: dict[str, _Result] = field(default_factory=dict)
 
     def run(self, running: Running, specs: Mapping[str, Any], faults: Faults) -> HistoryRecord:
         job = _Job(self, running, specs, faults)
         entry = job.run()
-        # Only the results of this job are kept, so that memory is bounded by one job.
-        self._kept = {sig: self._kept[sig] for sig in job.signatures.values() if sig in self._kept}
+        # Only the results of this job are cached_results, so that memory is bounded by one job.
+        self._cached_results = {
+            sig: self._cached_results[sig]
+            for sig in job.signatures.values()
+            if sig in self._cached_results
+        }
         return entry
 
     def forget(self) -> None:
-        self._kept.clear()
+        self._cached_results.clear()
 
 
 class _Job:
@@ -58,7 +62,7 @@ class _Job:
         self.running = running
         self.specs = specs
         self.faults = faults
-        self.kept = executor._kept  # noqa: SLF001 -- one unit: the job of its executor
+        self.cached_results = executor._cached_results  # noqa: SLF001 -- one unit: the job of its executor
         self.signatures: dict[str, str] = {}
         self.done: dict[str, _Result] = {}
         self.executed: list[str] = []
@@ -139,7 +143,7 @@ class _Job:
         try:
             for node_id in self.prompt:
                 self._sign(node_id)
-            cached = [n for n in self.prompt if self.signatures[n] in self.kept]
+            cached = [n for n in self.prompt if self.signatures[n] in self.cached_results]
             self.milestone("execution_cached", nodes=cached)
             for target in self.targets:
                 self._reach(target)
@@ -160,11 +164,11 @@ class _Job:
             status, completed = "success", True
         finally:
             self.executor.current = None
-        shown = {n: r for n, r in self.done.items() if r.ui is not None}
+        results = {n: r for n, r in self.done.items() if r.ui is not None}
         return HistoryRecord(
             item=self.running.item,
-            outputs={node_id: result.ui for node_id, result in shown.items()},
-            meta={node_id: _meta(node_id) for node_id in shown},
+            outputs={node_id: result.ui for node_id, result in results.items()},
+            meta={node_id: _meta(node_id) for node_id in results},
             status={
                 "status_str": status,
                 "completed": completed,
@@ -236,10 +240,10 @@ class _Job:
             if node_id in self.done:
                 stack.pop()
                 continue
-            if (kept := self.kept.get(self.signatures[node_id])) is not None:
-                self.done[node_id] = kept
-                if kept.ui is not None:
-                    self._tell_executed(node_id, kept.ui)
+            if (cached_results := self.cached_results.get(self.signatures[node_id])) is not None:
+                self.done[node_id] = cached_results
+                if cached_results.ui is not None:
+                    self._tell_executed(node_id, cached_results.ui)
                 continue
             missing = self._missing(node_id)
             if missing:
@@ -259,8 +263,8 @@ class _Job:
         links = self._links(node_id)
         behaviour = NODES[self.prompt[node_id]["class_type"]]
         if behaviour.lazy is not None:
-            wanted = behaviour.lazy(self._inputs(node_id))
-            links = {name: link for name, link in links.items() if name in wanted}
+            lazy_inputs = behaviour.lazy(self._inputs(node_id))
+            links = {name: link for name, link in links.items() if name in lazy_inputs}
         return [link[0] for link in links.values() if link[0] not in self.done]
 
     def _inputs(self, node_id: str) -> dict[str, Any]:
@@ -313,7 +317,7 @@ class _Job:
         if result.ui is not None:
             self._tell_executed(node_id, result.ui)
         self.done[node_id] = result
-        self.kept[self.signatures[node_id]] = result
+        self.cached_results[self.signatures[node_id]] = result
         self.executed.append(node_id)
         total = self.states[node_id]["max"]
         self.state(node_id, total, total, "finished")

@@ -76,13 +76,15 @@ def compose(prompt: str, seed: int, seconds: float, voices: dict[str, Any] | Non
     """
     voices = voices or {}
     random = np.random.default_rng(number(prompt, seed))
-    asked = set(words(prompt))
+    prompt_words = set(words(prompt))
     total = max(1, round(seconds * RATE))
-    if asked & _NATURE and not asked & _LIVELY:
+    if prompt_words & _NATURE and not prompt_words & _LIVELY:
         return Sound(_faded(_nature(random, total))[None], RATE)
-    key, minor = _key(str(voices.get("keyscale", "")), random, dark=bool(asked & _DARK))
-    bpm = float(voices.get("bpm") or random.integers(*((66, 84) if asked & _SOFT else (92, 126))))
-    lively = bool(asked & _LIVELY) or (not asked & _SOFT and random.random() < 0.6)
+    key, minor = _key(str(voices.get("keyscale", "")), random, dark=bool(prompt_words & _DARK))
+    bpm = float(
+        voices.get("bpm") or random.integers(*((66, 84) if prompt_words & _SOFT else (92, 126)))
+    )
+    lively = bool(prompt_words & _LIVELY) or (not prompt_words & _SOFT and random.random() < 0.6)
     beat = 60 / bpm
     loop = _loop(random, key, _SCALES["minor" if minor else "major"], beat, drums=lively)
     repeats = -(-total // loop.shape[1])

@@ -38,14 +38,14 @@ FILE_INPUTS: Mapping[tuple[str, str], frozenset[str]] = {
 def models() -> dict[str, list[str]]:
     """Return ``{folder below models/: file names}``: those of shipped presets and more."""
     with (_HERE / "models.json").open(encoding="utf-8") as file:
-        found: dict[str, set[str]] = {
+        files: dict[str, set[str]] = {
             folder: set(names) for folder, names in json.load(file).items()
         }
     for preset in list_presets():
         for model in preset.all_models():
-            if model.folder in found:  # other folders belong to node packs
-                found[model.folder].add(model.filename)
-    return {folder: sorted(names) for folder, names in found.items()}
+            if model.folder in files:  # other folders belong to node packs
+                files[model.folder].add(model.filename)
+    return {folder: sorted(names) for folder, names in files.items()}
 
 
 @cache

@@ -105,9 +105,9 @@ def _declared(
     name: str, declaration: Any, required: bool, inputs: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any, bool]]:
     if declaration[0] == "COMFY_AUTOGROW_V3":
-        for given in inputs:
-            if given.startswith(f"{name}."):
-                yield given, ["*", {}], False
+        for full_name in inputs:
+            if full_name.startswith(f"{name}."):
+                yield full_name, ["*", {}], False
         return
     yield name, declaration, required
     if declaration[0] == "COMFY_DYNAMICCOMBO_V3":
@@ -184,9 +184,9 @@ class _PromptCheck:
             if is_link(value):
                 good &= self._link(name, declaration, value, errors)
             else:
-                found = self._value(node["class_type"], name, declaration, inputs)
-                if found is not None:
-                    errors.append(found)
+                error = self._value(node["class_type"], name, declaration, inputs)
+                if error is not None:
+                    errors.append(error)
         if good and not errors:
             complaint = self._rules.custom(node["class_type"], inputs)
             if complaint is not None:
@@ -221,15 +221,15 @@ class _PromptCheck:
             return True
         source, slot = value
         # Lookups may raise: such an error belongs to the node that uses the link.
-        given = self._rules.specs[self._prompt[source]["class_type"]]["output"]
-        received = tuple(given)[slot]
-        wanted = "COMBO" if isinstance(declaration[0], list) else declaration[0]
-        if not _fits(received, wanted):
+        outputs = self._rules.specs[self._prompt[source]["class_type"]]["output"]
+        received = tuple(outputs)[slot]
+        input_type = "COMBO" if isinstance(declaration[0], list) else declaration[0]
+        if not _fits(received, input_type):
             errors.append(
                 problem(
                     "return_type_mismatch",
                     "Return type mismatch between linked nodes",
-                    f"{name}, received_type({received}) mismatch input_type({wanted})",
+                    f"{name}, received_type({received}) mismatch input_type({input_type})",
                     input_name=name,
                     input_config=declaration,
                     received_type=received,
@@ -300,11 +300,11 @@ class _PromptCheck:
         if choices is None or value in choices or name in self._rules.skips(class_type):
             return None
         long = len(choices) > LONG_LIST
-        shown = f"(list of length {len(choices)})" if long else f"{choices}"
+        choices_text = f"(list of length {len(choices)})" if long else f"{choices}"
         return problem(
             "value_not_in_list",
             "Value not in list",
-            f"{name}: '{value}' not in {shown}",
+            f"{name}: '{value}' not in {choices_text}",
             input_name=name,
             input_config=None if long else declaration,
             received_value=value,
@@ -342,9 +342,9 @@ def _coerce(kind: Any, value: Any) -> Any:
     return value
 
 
-def _fits(received: Any, wanted: Any) -> bool:
-    given = {"COMBO"} if isinstance(received, list) else set(str(received).split(","))
-    taken = set(str(wanted).split(","))
-    if (given | taken) & WILD_TYPES or given & taken:
+def _fits(output_type: Any, input_type: Any) -> bool:
+    offered = {"COMBO"} if isinstance(output_type, list) else set(str(output_type).split(","))
+    accepted = set(str(input_type).split(","))
+    if (offered | accepted) & WILD_TYPES or offered & accepted:
         return True
-    return "COMBO" in taken and "STRING" in given
+    return "COMBO" in accepted and "STRING" in offered

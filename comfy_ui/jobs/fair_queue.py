@@ -36,8 +36,8 @@ class FairQueueClock:
     def after(self, job: Job) -> FairQueueClock:
         """Return the clock after ``job`` is claimed, without users that have no lead any more."""
         start, finish = self.tags(job)
-        kept = {user_id: f for user_id, f in self.finish_s.items() if f > start}
-        return FairQueueClock(start, {**kept, job.user_id: finish})
+        active_users = {user_id: f for user_id, f in self.finish_s.items() if f > start}
+        return FairQueueClock(start, {**active_users, job.user_id: finish})
 
 
 def fair_order(waiting: Iterable[Job], clock: FairQueueClock) -> list[Job]:

@@ -347,9 +347,9 @@ class LocalQueue:
         jobs.servers.forget(job.id)
         jobs.finished_counts[job.user_id] += 1
         last = last_snapshot(job, items)
-        shown = jobs.updates.get(job.id)
-        if shown and job.status is not JobStatus.SUCCEEDED:
-            last = replace(last, progress=shown.progress)
+        snapshot = jobs.updates.get(job.id)
+        if snapshot and job.status is not JobStatus.SUCCEEDED:
+            last = replace(last, progress=snapshot.progress)
         jobs.updates.put(last)
         jobs.put_positions()
 

@@ -37,7 +37,7 @@ class Server:
         self.online = True
         self._health = HealthTracker(client.url)
         self._object_info: tuple[NodeRegistry | None, float] = (None, 0.0)  # and when it was read
-        self._sent: dict[str, str] = {}  # uploads at the server: our name to its name
+        self._names_at_server: dict[str, str] = {}  # uploads at the server: our name to its name
 
     def __str__(self) -> str:
         return self.client.url
@@ -65,13 +65,13 @@ class Server:
         """
         for name in names:
             path = uploads.path(name)
-            if name not in self._sent and path is not None:
-                self._sent[name] = await self.client.upload_image(path, filename=name)
-        return {name: self._sent.get(name, name) for name in names}
+            if name not in self._names_at_server and path is not None:
+                self._names_at_server[name] = await self.client.upload_image(path, filename=name)
+        return {name: self._names_at_server.get(name, name) for name in names}
 
     def forget_uploads(self) -> None:
         """Send all uploads again: the server or its folders may have been replaced."""
-        self._sent.clear()
+        self._names_at_server.clear()
 
     async def status(self) -> ServerStatus:
         """Check the server now. Never raises for an offline one: see ``.online`` and ``.error``."""

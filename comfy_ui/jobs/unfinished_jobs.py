@@ -76,8 +76,10 @@ class UnfinishedJobs:
 
     def put_first_snapshot(self, job: Job) -> None:
         """Publish the snapshot of a job that was claimed or returned. Progress never falls."""
-        shown = self.updates.get(job.id)
-        self.updates.put(replace(first_snapshot(job), progress=shown.progress if shown else 0.0))
+        current = self.updates.get(job.id)
+        self.updates.put(
+            replace(first_snapshot(job), progress=current.progress if current else 0.0)
+        )
 
     def put_report(self, job: Job, report: JobReport) -> None:
         """Publish the snapshot that follows from a report."""

@@ -229,8 +229,8 @@ class _Pipe(RawIOBase):
         return len(data)
 
     def take(self) -> bytes:
-        taken, self._parts = b"".join(self._parts), []
-        return taken
+        content, self._parts = b"".join(self._parts), []
+        return content
 
 
 def zip_chunks(

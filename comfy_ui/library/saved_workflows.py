@@ -52,9 +52,9 @@ class SavedWorkflows:
         name = slug(title)
         if not name:
             raise ValidationError("Give it a name.", hint="Letters and digits, for instance.")
-        taken = name in load_presets([self.presets])
+        exists = name in load_presets([self.presets])
         own = (self.presets / f"{name}.toml").exists()
-        if taken and not (own and replace):
+        if exists and not (own and replace):
             raise ValidationError(
                 f"There is a preset '{name}' already.", hint="Choose another name."
             )

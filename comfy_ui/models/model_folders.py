@@ -90,16 +90,16 @@ async def find_model_folders(client: ComfyWSClient, models_dir: Path | None) -> 
         reported = await client.model_paths()
     except ComfyHeadlessError:
         return ModelFolders()
-    known = await asyncio.to_thread(_writable, reported)
+    writable = await asyncio.to_thread(_writable, reported)
     for name in ("checkpoints", "diffusion_models"):
         try:
-            listed = await client.models(name) if name in known else []
+            listed = await client.models(name) if name in writable else []
         except ComfyHeadlessError:
             return ModelFolders()
         paths = [Path(path) for path in reported.get(name, ())]
         if not await asyncio.to_thread(_all_there, listed[:_COMPARED], paths):
             return ModelFolders()
-    return ModelFolders(known=known)
+    return ModelFolders(known=writable)
 
 
 def _is_here(url: str) -> bool:

@@ -86,5 +86,5 @@ def usage_of(connection: sqlite3.Connection, user_id: str, limit_bytes: int | No
         "SELECT kept_bytes, deleted_bytes, upload_bytes FROM storage_usage WHERE user_id = ?",
         (user_id,),
     ).fetchone()
-    kept, deleted, uploads = row or (0, 0, 0)
-    return StorageUsage(kept, deleted, uploads, limit_bytes)
+    results, deleted, uploads = row or (0, 0, 0)
+    return StorageUsage(results, deleted, uploads, limit_bytes)

@@ -111,10 +111,10 @@ class OpenWorkflows:
         as long as there are none.
         """
         client, library = self._connection.client, self._connection.catalog.library
-        known = self._templates
-        if known is None or known[0] is not client or known[1] is not library or not known[2]:
-            known = self._templates = client, library, await client.official_templates()
-        return known[2]
+        cached = self._templates
+        if cached is None or cached[0] is not client or cached[1] is not library or not cached[2]:
+            cached = self._templates = client, library, await client.official_templates()
+        return cached[2]
 
     async def open(self, content: bytes, *, title: str) -> OpenedWorkflow:
         """Read a workflow: JSON in either format, or a file that carries one.
@@ -150,12 +150,12 @@ class OpenWorkflows:
         return dropped
 
 
-def _put(kept: dict[str, T], key: str, value: T) -> None:
+def _put(entries: dict[str, T], key: str, value: T) -> None:
     """Append as the newest entry and drop the oldest."""
-    kept.pop(key, None)
-    kept[key] = value
-    if len(kept) > _KEPT:
-        del kept[next(iter(kept))]
+    entries.pop(key, None)
+    entries[key] = value
+    if len(entries) > _KEPT:
+        del entries[next(iter(entries))]
 
 
 def title_of(filename: str) -> str:
@@ -189,9 +189,9 @@ def _of_form(problems: Sequence[Problem], preset: Preset) -> Iterator[Problem]:
 
     A value that the form shows can be fixed there, so it does not block the form.
     """
-    given = {(t.node, t.input): p for p in preset.params for t in p.targets}
+    params_by_target = {(t.node, t.input): p for p in preset.params for t in p.targets}
     for problem in problems:
-        param = given.get((problem.node or "", problem.input or ""))
+        param = params_by_target.get((problem.node or "", problem.input or ""))
         if param is None or isinstance(problem.extra.get("model"), MissingModel):
             yield problem
         elif param.role not in FILE_ROLES:

@@ -117,19 +117,19 @@ class PresetCatalog:
 
         ``versions`` names the servers to check, by address; None checks all of them.
         """
-        asked = [c for c in self._clients if versions is None or c.url in versions]
+        clients = [c for c in self._clients if versions is None or c.url in versions]
         answers = await asyncio.gather(
-            *(client.object_info(fresh=True) for client in asked), return_exceptions=True
+            *(client.object_info(fresh=True) for client in clients), return_exceptions=True
         )
-        for client, answer in zip(asked, answers, strict=True):
+        for client, answer in zip(clients, answers, strict=True):
             if isinstance(answer, NodeRegistry):
                 self._servers[client.url] = answer, (versions or {}).get(client.url)
             elif not isinstance(answer, ComfyHeadlessError):
                 raise answer
-        known = [self._servers[c.url] for c in self._clients if c.url in self._servers]
-        if not known:
+        servers = [self._servers[c.url] for c in self._clients if c.url in self._servers]
+        if not servers:
             return
-        self.library = await asyncio.to_thread(union, [library for library, _ in known])
+        self.library = await asyncio.to_thread(union, [library for library, _ in servers])
         await self._set(())  # results for the old node list are outdated
 
     async def look(self) -> None:
@@ -162,12 +162,12 @@ class PresetCatalog:
         )
 
     def _entry(self, preset: Preset, *, opened: bool) -> CatalogEntry:
-        told = [
+        entries = [
             CatalogEntry(preset, (*preset_problems(preset, library, version),), opened)
             for library, version in self._servers.values()
         ]
         return min(
-            told, key=lambda entry: len(entry.errors), default=CatalogEntry(preset, None, opened)
+            entries, key=lambda entry: len(entry.errors), default=CatalogEntry(preset, None, opened)
         )
 
 
@@ -189,4 +189,4 @@ def grouped(entries: Iterable[CatalogEntry]) -> list[tuple[str, list[CatalogEntr
         (title, [entry for entry in listed if entry.preset.task in tasks and not entry.opened])
         for title, tasks in GROUPS.items()
     ]
-    return [(title, found) for title, found in groups if found]
+    return [(title, entries) for title, entries in groups if entries]

@@ -101,6 +101,6 @@ def sweep(page: Any) -> None:
     """Forget the sessions of closed pages, unless one of their events is still running."""
     queue = page._queue  # noqa: SLF001
     for session, events in [*queue.pending_event_ids_session.items()]:
-        told = session in queue.pending_messages_per_session
-        if not told and events.isdisjoint(queue.event_ids_to_events):
+        pending = session in queue.pending_messages_per_session
+        if not pending and events.isdisjoint(queue.event_ids_to_events):
             del queue.pending_event_ids_session[session]

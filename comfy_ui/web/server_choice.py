@@ -67,9 +67,9 @@ def token_for(url: str, settings: Settings) -> str | None:
     >>> token_for("gpu:8188/a/", settings), token_for("http://gpu:8188/b", settings)
     ('t', None)
     """
-    known = {parse_address(one).base_url for one in settings.comfyui_urls or (DEFAULT_URL,)}
-    given = settings.comfyui_token
-    return given.get_secret_value() if given and parse_address(url).base_url in known else None
+    configured = {parse_address(one).base_url for one in settings.comfyui_urls or (DEFAULT_URL,)}
+    token = settings.comfyui_token
+    return token.get_secret_value() if token and parse_address(url).base_url in configured else None
 
 
 def answers(url: str) -> bool:

@@ -94,8 +94,8 @@ def theme() -> Any:
         "form_gap_width": "0px",
     }
     # Colors come from variables with light and dark values; Gradio's own dark values must not win.
-    known = inspect.signature(gr.themes.Base.set).parameters
-    both = {dark: value for name, value in values.items() if (dark := f"{name}_dark") in known}
+    parameters = inspect.signature(gr.themes.Base.set).parameters
+    both = {dark: value for name, value in values.items() if (dark := f"{name}_dark") in parameters}
     return gr.themes.Base(font=_FONTS, font_mono=_MONO).set(**values, **both, **plain)
 
 

@@ -148,12 +148,12 @@ class JobTracking:
                 return False
             if job.settled or self._asker.clock() >= deadline:
                 raise error or job.trouble or _not_answered(job)
-            due = yield from self.tend([job], deadline=deadline)
+            next_poll_at = yield from self.tend([job], deadline=deadline)
             if job.trouble is None:  # slow is not silent
                 deadline = self._asker.clock() + silence_s
             state = job.state
             if not state.accepted and not job.settled:
-                yield self._asker.until(min(due, deadline))
+                yield self._asker.until(min(next_poll_at, deadline))
         return True
 
     def tend(self, jobs: Sequence[TrackedJob], *, deadline: float | None = None) -> Flow[float]:
@@ -166,9 +166,9 @@ class JobTracking:
         for job in jobs:
             if cancel_due(job.state) <= now:
                 yield from self._stop(job, patience_s)
-        due = {job.prompt_id for job in jobs if poll_due(job.state, now) <= now}
-        if due:
-            yield from self._look([job for job in jobs if not job.settled], due, patience_s)
+        due_ids = {job.prompt_id for job in jobs if poll_due(job.state, now) <= now}
+        if due_ids:
+            yield from self._look([job for job in jobs if not job.settled], due_ids, patience_s)
             now = self._asker.clock()
         times = [_next_due(job, now) for job in jobs if not job.settled]
         return max(min(times, default=math.inf), self._refused_until)
@@ -184,9 +184,9 @@ class JobTracking:
         job.apply(CancelRequested(), self._asker.clock())
         deadline = self._asker.clock() + timeout_s
         while not job.settled and self._asker.clock() < deadline:
-            due = yield from self.tend([job], deadline=deadline)
+            next_poll_at = yield from self.tend([job], deadline=deadline)
             if not job.settled:
-                yield self._asker.until(min(due, deadline))
+                yield self._asker.until(min(next_poll_at, deadline))
         return job.was_stopped
 
     def _stop(self, job: TrackedJob, patience_s: float) -> Flow[None]:
@@ -206,22 +206,26 @@ class JobTracking:
         # After a failure as well, or the next attempt would come at once.
         job.apply(CancelSent(), self._asker.clock())
 
-    def _look(self, jobs: Sequence[TrackedJob], due: set[str], patience_s: float) -> Flow[None]:
+    def _look(self, jobs: Sequence[TrackedJob], due_ids: set[str], patience_s: float) -> Flow[None]:
         """Poll the queue once for all jobs, then the history of those that are not in it."""
         ask = partial(self._asker.once, patience_s=patience_s)
         try:
-            if any(job.state.needs_queue for job in jobs if job.prompt_id in due):
+            if any(job.state.needs_queue for job in jobs if job.prompt_id in due_ids):
                 snapshot = yield from ask(endpoints.queue())
                 self._telemetry.queue_depth(len(snapshot.running) + len(snapshot.pending))
                 for job in jobs:
                     answer = snapshot.answer(job.prompt_id)
                     # While the socket reports on a job, its absence here means nothing yet.
                     on_socket = answer.place == "absent" and job.state.listening
-                    if job.state.needs_queue and (job.prompt_id in due or not on_socket):
+                    if job.state.needs_queue and (job.prompt_id in due_ids or not on_socket):
                         job.apply(answer, self._asker.clock())
             for job in jobs:
-                gone = job.state.out_of_queue or not job.state.needs_queue
-                if gone and not job.settled and (job.prompt_id in due or not job.state.listening):
+                left_queue = job.state.out_of_queue or not job.state.needs_queue
+                if (
+                    left_queue
+                    and not job.settled
+                    and (job.prompt_id in due_ids or not job.state.listening)
+                ):
                     entry = yield from ask(endpoints.history(job.prompt_id))
                     job.apply(HistoryAnswer(entry), self._asker.clock())
         except (ComfyUIConnectionError, ServerRejectedError) as error:

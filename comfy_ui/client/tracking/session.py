@@ -69,7 +69,7 @@ class Session:
         self._poller: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._due = math.inf
+        self._next_poll_at = math.inf
         self._heard_at = 0.0
         self._was_open = False
         self._status: QueueStatus | None = None
@@ -189,13 +189,13 @@ class Session:
         elif is_deaf(job.state, now):
             self._suspect()
 
-    def _nudge(self, due: float) -> None:
+    def _nudge(self, due_at: float) -> None:
         """Wake the poller at ``due`` at the latest."""
-        if due < self._due:
-            self._due = due
+        if due_at < self._next_poll_at:
+            self._next_poll_at = due_at
             if self._timer is not None:
                 self._timer.cancel()
-            delay_s = max(0.0, due - self._clock())
+            delay_s = max(0.0, due_at - self._clock())
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake.set)
 
     async def _poll(self) -> None:
@@ -204,7 +204,7 @@ class Session:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
-                self._due = math.inf
+                self._next_poll_at = math.inf
                 watched = [self._jobs[prompt_id] for prompt_id in self._waiting]
                 self._spread_status(watched)
                 self._nudge(await self._drive(self._tracking.tend(watched)))

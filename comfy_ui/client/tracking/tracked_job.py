@@ -117,16 +117,16 @@ class JobChanges:
 
     def __init__(self, job: TrackedJob) -> None:
         self._job = job
-        self._shown: Progress | None = None
+        self._last_progress: Progress | None = None
         self._seen: set[tuple[str, str, str, str]] = set()
 
     def progress(self, now: float) -> Progress | None:
         """The newest progress, if anything except its times has changed."""
         progress = self._job.state.progress(now)
         timeless = replace(progress, eta=None, elapsed_s=0.0)
-        if timeless == self._shown:
+        if timeless == self._last_progress:
             return None
-        self._shown = timeless
+        self._last_progress = timeless
         return progress
 
     def files(self) -> list[OutputFile]:

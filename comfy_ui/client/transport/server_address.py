@@ -90,7 +90,7 @@ def make_server_address(
     )
 
 
-def _headers(address: Address, given: Mapping[str, str], token: str | None) -> dict[str, str]:
+def _headers(address: Address, custom: Mapping[str, str], token: str | None) -> dict[str, str]:
     headers = {"user-agent": f"comfy-ui/{__version__}", "accept": "*/*"}
     if address.userinfo:
         pair = ":".join(address.userinfo).encode()
@@ -100,7 +100,7 @@ def _headers(address: Address, given: Mapping[str, str], token: str | None) -> d
             headers["x-api-key"] = token
         else:
             headers["authorization"] = f"Bearer {token}"
-    headers.update({name.lower(): value for name, value in given.items()})
+    headers.update({name.lower(): value for name, value in custom.items()})
     for name, value in headers.items():
         if not value.isascii() or any(ord(sign) < 32 for sign in value):
             raise ValidationError(

@@ -52,12 +52,12 @@ def job_routes(engine: Engine) -> list[web.RouteDef]:
     async def cancel_many(request: web.Request) -> web.Response:
         try:
             body = await request.json()
-            wanted = body["job_ids"]
+            job_ids = body["job_ids"]
         except (ValueError, TypeError, KeyError):
             return web.json_response({"error": "job_ids is required"}, status=400)
-        if not isinstance(wanted, list) or not all(is_canonical_uuid(job) for job in wanted):
+        if not isinstance(job_ids, list) or not all(is_canonical_uuid(job) for job in job_ids):
             return web.json_response({"error": "job_ids must be a list of UUIDs"}, status=400)
-        outcomes = [engine.queue.cancel(job) for job in wanted]
+        outcomes = [engine.queue.cancel(job) for job in job_ids]
         return web.json_response({"cancelled": any(outcomes)})
 
     return [
@@ -105,14 +105,14 @@ class _JobFilter:
         return cls(states, sort_by, descending=order == "desc", limit=limit, offset=max(0, offset))
 
     def of(self, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        found = [job for job in jobs if not self._states or job["status"] in self._states]
+        matching = [job for job in jobs if not self._states or job["status"] in self._states]
 
         def key(job: dict[str, Any]) -> float:
             if self._sort_by == "execution_duration":
                 return float(job.get("execution_end_time", 0) - job.get("execution_start_time", 0))
             return float(job.get("create_time") or 0)
 
-        return sorted(found, key=key, reverse=self._descending)
+        return sorted(matching, key=key, reverse=self._descending)
 
 
 def _jobs(engine: Engine) -> list[dict[str, Any]]:
@@ -123,10 +123,10 @@ def _jobs(engine: Engine) -> list[dict[str, Any]]:
         *(_job(item, "pending") for item in pending),
         *(_job(i, "in_progress", start=current.started_ms if current else None) for i in running),
     ]
-    known = {job["id"] for job in jobs}
+    job_ids = {job["id"] for job in jobs}
     if not engine.faults.history_evicted:
         for prompt_id, entry in engine.queue.history(time.monotonic()).items():
-            if prompt_id not in known:
+            if prompt_id not in job_ids:
                 jobs.append(_finished(entry))
     return jobs
 

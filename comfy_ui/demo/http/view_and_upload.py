@@ -117,8 +117,8 @@ def _preview(path: Path, preview: str, channel: str, headers: dict[str, str]) ->
     kind = "webp" if kind not in ("webp", "jpeg") or "a" in channel else kind
     buffer = io.BytesIO()
     with Image.open(path) as image:
-        shown = image.convert("RGB") if kind == "jpeg" else image
-        shown.save(buffer, kind, quality=int(quality) if quality.isdigit() else 90)
+        converted = image.convert("RGB") if kind == "jpeg" else image
+        converted.save(buffer, kind, quality=int(quality) if quality.isdigit() else 90)
     return web.Response(body=buffer.getvalue(), headers=headers, content_type=f"image/{kind}")
 
 
@@ -128,12 +128,12 @@ def _channel(path: Path, channel: str, headers: dict[str, str]) -> web.Response:
     buffer = io.BytesIO()
     with Image.open(path) as image:
         if channel == "rgb":
-            shown = image.convert("RGB")
+            converted = image.convert("RGB")
         else:
             alpha = image.convert("RGBA").getchannel("A")
-            shown = Image.new("RGBA", image.size)
-            shown.putalpha(alpha)
-        shown.save(buffer, "PNG")
+            converted = Image.new("RGBA", image.size)
+            converted.putalpha(alpha)
+        converted.save(buffer, "PNG")
     return web.Response(body=buffer.getvalue(), headers=headers, content_type="image/png")
 
 

@@ -101,8 +101,8 @@ def _like(sound: Sound, other: Sound) -> Any:
     at = np.linspace(0, sound.wave.shape[-1] - 1, count)
     index = np.arange(sound.wave.shape[-1])
     channels = [np.interp(at, index, channel) for channel in sound.wave[0]]
-    wanted = other.wave.shape[1]
-    return np.stack((channels * wanted)[:wanted])[None].astype(np.float32)
+    channel_count = other.wave.shape[1]
+    return np.stack((channels * channel_count)[:channel_count])[None].astype(np.float32)
 
 
 def _save(

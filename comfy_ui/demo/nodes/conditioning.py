@@ -176,5 +176,5 @@ def restoration(
     _context: Context, *, model: LoadedModel, vae_conditioning: Latent
 ) -> tuple[Conditioning, Conditioning]:
     del model
-    told = Conditioning(references=(vae_conditioning.filled(),))
-    return told, Conditioning()
+    positive = Conditioning(references=(vae_conditioning.filled(),))
+    return positive, Conditioning()

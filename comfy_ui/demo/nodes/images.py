@@ -79,14 +79,14 @@ def load(context: Context, *, image: str, **_: Any) -> tuple[Pictures, Masks]:
     masks: list[Masks] = []
     with Image.open(path) as file:
         for frame in ImageSequence.Iterator(file):
-            whole = ImageOps.exif_transpose(frame)
-            transparent = "A" in whole.getbands() or "transparency" in whole.info
-            picture = np.asarray(whole.convert("RGB"))
+            upright = ImageOps.exif_transpose(frame)
+            transparent = "A" in upright.getbands() or "transparency" in upright.info
+            picture = np.asarray(upright.convert("RGB"))
             if pictures and picture.shape != pictures[0].shape:
                 continue
             pictures.append(picture)
             if transparent:
-                alpha = np.asarray(whole.convert("RGBA").getchannel("A"), np.float32)
+                alpha = np.asarray(upright.convert("RGBA").getchannel("A"), np.float32)
                 masks.append(1 - alpha / 255)
             else:
                 masks.append(np.zeros(picture.shape[:2], np.float32))
@@ -101,8 +101,8 @@ def load_mask(context: Context, *, image: str, channel: str, **_: Any) -> tuple[
     if path is None:
         raise NodeError(f"Invalid image file: {image}")
     with Image.open(path) as file:
-        whole = ImageOps.exif_transpose(file).convert("RGBA")
-        values = np.asarray(whole.getchannel(channel[0].upper()), np.float32) / 255
+        upright = ImageOps.exif_transpose(file).convert("RGBA")
+        values = np.asarray(upright.getchannel(channel[0].upper()), np.float32) / 255
     return ((1 - values if channel == "alpha" else values)[None],)
 
 

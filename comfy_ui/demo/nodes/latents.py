@@ -197,8 +197,12 @@ def svd(
     video_frames: int,
     **_: Any,
 ) -> tuple[Conditioning, Conditioning, Latent]:
-    told = Conditioning()
-    return told, told, Latent(width, height, video_frames, "video", start=init_image)
+    conditioning = Conditioning()
+    return (
+        conditioning,
+        conditioning,
+        Latent(width, height, video_frames, "video", start=init_image),
+    )
 
 
 @node("LTXVConcatAVLatent")

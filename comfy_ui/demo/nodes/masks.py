@@ -31,13 +31,13 @@ def grown(mask: Masks, pixels: int, *, tapered: bool) -> Masks:
     out = []
     for one in mask:
         image = Image.fromarray((np.clip(one, 0, 1) * 255).astype(np.uint8))
-        left = min(abs(pixels), max(image.size))
-        while left > 0:
+        remaining = min(abs(pixels), max(image.size))
+        while remaining > 0:
             # A square of up to 9 at once; diamonds, for tapered corners, by single steps.
-            step = 1 if tapered and left % 2 else min(left, 4)
+            step = 1 if tapered and remaining % 2 else min(remaining, 4)
             effect = ImageFilter.MaxFilter if pixels > 0 else ImageFilter.MinFilter
             image = image.filter(effect(2 * step + 1))
-            left -= step
+            remaining -= step
         out.append(np.asarray(image, np.float32) / 255)
     return np.stack(out)
 
@@ -130,8 +130,8 @@ def to_mask(_context: Context, *, image: Pictures, channel: str) -> tuple[Masks]
 
 @node("ImageColorToMask")
 def colour_to_mask(_context: Context, *, image: Pictures, color: int) -> tuple[Masks]:
-    wanted = np.array([color >> 16 & 255, color >> 8 & 255, color & 255], np.uint8)
-    return ((image[..., :3] == wanted).all(axis=-1).astype(np.float32),)
+    rgb = np.array([color >> 16 & 255, color >> 8 & 255, color & 255], np.uint8)
+    return ((image[..., :3] == rgb).all(axis=-1).astype(np.float32),)
 
 
 @node("SplitImageWithAlpha")

@@ -128,9 +128,9 @@ class Context:
 
     def sleep(self, seconds: float) -> None:
         until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
+        while (remaining_s := until - time.monotonic()) > 0:
             self.check()
-            time.sleep(min(left, 0.02))
+            time.sleep(min(remaining_s, 0.02))
 
     def picture(self, value: int, total: int, png: bytes) -> None:
         self.host.picture(self.node_id, value, total, png)

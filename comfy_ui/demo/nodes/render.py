@@ -46,8 +46,8 @@ def render(context: Context, order: Order, latent: Latent) -> Latent:
     first, total = order.sigmas.first, order.sigmas.steps
     for step in range(steps):
         # The work is spread over the steps, so that the time for each is about the same.
-        wanted = round(latent.count * (step + 1) / steps)
-        while len(frames) < wanted and (frame := next(source, None)) is not None:
+        frames_due = round(latent.count * (step + 1) / steps)
+        while len(frames) < frames_due and (frame := next(source, None)) is not None:
             frames.append(frame)
             context.check()
         preview = None
@@ -107,11 +107,11 @@ class _Painting:
         longest = max(self.brief.width, self.brief.height)
         scale = min(1.0, MAX_SKETCH / longest)
         size = (max(16, round(self.brief.width * scale)), max(16, round(self.brief.height * scale)))
-        given = self._given(0)
-        if given is not None and (self._latent.start is not None or self._already_painted):
-            return paint.resized(given, *size)
+        start = self._given(0)
+        if start is not None and (self._latent.start is not None or self._already_painted):
+            return paint.resized(start, *size)
         painted = paint.sketch(self.brief, MAX_SKETCH)
-        return self._finished(painted, paint.resized(given, *size) if given is not None else None)
+        return self._finished(painted, paint.resized(start, *size) if start is not None else None)
 
     @property
     def _already_painted(self) -> bool:
@@ -155,14 +155,14 @@ class _Painting:
             return self._positive.references[0][0]
         return None
 
-    def _finished(self, painted: Any, given: Any) -> Any:
-        if given is not None:
+    def _finished(self, painted: Any, start: Any) -> Any:
+        if start is not None:
             strength = self._denoise
             if self._positive.references and self._denoise >= 1:
                 strength = EDIT_STRENGTH
             if not self.brief.prompt:  # upscalers and restorers ask for nothing new
                 strength = min(strength, 0.12)
-            painted = paint.restyled(given, painted, strength)
+            painted = paint.restyled(start, painted, strength)
         if self._control is not None:
             painted = paint.guided(painted, *self._control)
         return painted

@@ -98,8 +98,8 @@ def preview_mask(context: Context, *, mask: Any) -> Shown:
 def compare(context: Context, *, image_a: Any = None, image_b: Any = None, **_: Any) -> Shown:
     ui = {}
     for name, images in (("a_images", image_a), ("b_images", image_b)):
-        shown = _preview(context, images).ui["images"] if images is not None else []
-        ui[name] = shown
+        previews = _preview(context, images).ui["images"] if images is not None else []
+        ui[name] = previews
     return Shown(ui)
 
 
@@ -187,9 +187,9 @@ def save_video(
     container = "mp4" if format == "auto" else format
     if container not in _CODECS:
         raise NodeError(f"'{format}' is not a valid VideoContainer")
-    wanted = (more or {}).get("format.codec", codec)
+    codec_name = (more or {}).get("format.codec", codec)
     encoder = {"av1": "libsvtav1", "h264": "libx264", "vp9": "libvpx-vp9"}.get(
-        wanted, _CODECS[container]
+        codec_name, _CODECS[container]
     )
     saved = context.folders.next(_expanded(filename_prefix, video.frames), f".{container}")
     media.write_video(saved.path, video, tags=video.tags | context.metadata, codec=encoder)

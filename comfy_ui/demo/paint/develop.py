@@ -35,12 +35,12 @@ def stage(sketch: Picture, part: float, seed: int, start: Picture | None = None)
     """
     height, width = sketch.shape[:2]
     noise_level = float(np.clip(1 - part, 0, 1)) ** 1.25
-    wanted: Floats = sketch.astype(np.float32) / 255
+    pixels: Floats = sketch.astype(np.float32) / 255
     if start is not None:
         old = resized(start, width, height).astype(np.float32) / 255
-        wanted = old + (wanted - old) * min(1.0, part * 1.3)
+        pixels = old + (pixels - old) * min(1.0, part * 1.3)
     if noise_level > 0.01:
-        wanted = blurred(wanted, 1 + noise_level * height / 9)
+        pixels = blurred(pixels, 1 + noise_level * height / 9)
         random = np.random.default_rng([seed & 0xFFFFFFFF, round(part * 1000)])
         # A latent has an eighth of the size: its noise shows as soft colored blocks.
         rows, columns = max(4, height // 5), max(4, width // 5)
@@ -51,8 +51,8 @@ def stage(sketch: Picture, part: float, seed: int, start: Picture | None = None)
             np.asarray(sheet.resize((width, height), Image.Resampling.BILINEAR), np.float32) / 255
         )
         weight = noise_level * 0.92
-        wanted = wanted * (1 - weight) + soft * weight
-    image = Image.fromarray((np.clip(wanted, 0, 1) * 255).astype(np.uint8))
+        pixels = pixels * (1 - weight) + soft * weight
+    image = Image.fromarray((np.clip(pixels, 0, 1) * 255).astype(np.uint8))
     scale = PREVIEW_SIZE / max(width, height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return image.resize(size, Image.Resampling.BILINEAR)

@@ -85,9 +85,9 @@ def portrait(canvas: Canvas, wish: Wish, t: float) -> None:
     # The figure dissolves toward the back of the head and the chest.
     drift = canvas.noise(702, 3.0, 5, gain=0.55, shift=0.2 + t * 0.02)
     back = smooth(0.10, 0.75, -way * (canvas.x - x) / size + 0.35 * (canvas.y - 0.3) / size)
-    gone = smooth(0.30, 0.72, drift * 0.75 + back * 0.55 - 0.15)
-    gone = np.maximum(gone * back, smooth(0.86, 1.0, canvas.y + (drift - 0.5) * 0.35) * 0.9)
-    cover = mask * (1 - 0.92 * gone)
+    fade = smooth(0.30, 0.72, drift * 0.75 + back * 0.55 - 0.15)
+    fade = np.maximum(fade * back, smooth(0.86, 1.0, canvas.y + (drift - 0.5) * 0.35) * 0.9)
+    cover = mask * (1 - 0.92 * fade)
     dark = np.asarray(mix(palette.near, palette.far, 0.35), np.float32)
     deep = inner.image * (0.80 + 0.35 * inner.image) * 0.92
     # A pale scene would be lost on the pale ground: it is pulled toward the dark.
@@ -95,7 +95,7 @@ def portrait(canvas: Canvas, wish: Wish, t: float) -> None:
     deep = deep * (0.84 - 0.5 * pale_part) + dark * (0.16 + 0.5 * pale_part)
     canvas.blend(deep, cover)
     outer = smooth(0.5, 0.9, soft) * (1 - smooth(0.92, 1.0, soft))
-    rim = outer * mask * smooth(-0.2, 0.4, way * (canvas.x - x) / size) * (1 - gone)
+    rim = outer * mask * smooth(-0.2, 0.4, way * (canvas.x - x) / size) * (1 - fade)
     canvas.glow(palette.light, rim * 0.10)
 
 
@@ -123,12 +123,12 @@ def cat(canvas: Canvas, wish: Wish, t: float) -> None:
     tail = _tail(canvas, x, y, size, t)
     figure = np.maximum(body, tail)
     ledge, top = canvas.below(np.full(canvas.width, 0.862, np.float32), 1.5)
-    whole = figure.copy()
-    whole[top:] = np.maximum(whole[top:], ledge)
+    outline = figure.copy()
+    outline[top:] = np.maximum(outline[top:], ledge)
     ink = mix(palette.near, (0.02, 0.02, 0.04), 0.45)
     fur = canvas.noise(730, 60, 3, stretch=0.35)
     tone = np.asarray(ink, np.float32) * (0.75 + 0.5 * fur[..., None])
-    canvas.blend(tone, whole)
+    canvas.blend(tone, outline)
     inner = blurred(figure, canvas.height / 75)
     rim = smooth(0.98, 0.55, inner) * figure * smooth(0.15, -0.35, (canvas.y - y) / size)
     canvas.glow(mix(palette.light, palette.sky[2], 0.35), rim * 0.55)

@@ -47,7 +47,7 @@ def brushwork(canvas: Canvas, strokes: int, *, watery: bool = False) -> None:
         keep = detail[ys, xs] > (0.0 if size > 0.01 else 0.05)
         dx, dy = np.cos(angles) * length / 2, np.sin(angles) * length / 2
         bend = random.normal(0, 0.22, count) * length
-        for x, y, a, b, c, colour, wanted in zip(
+        for x, y, a, b, c, colour, visible in zip(
             xs.tolist(),
             ys.tolist(),
             dx.tolist(),
@@ -57,7 +57,7 @@ def brushwork(canvas: Canvas, strokes: int, *, watery: bool = False) -> None:
             keep.tolist(),
             strict=True,
         ):
-            if wanted:
+            if visible:
                 draw.line(
                     ((x - a, y - b), (x - b * c / length, y + a * c / length), (x + a, y + b)),
                     fill=tuple(colour),

@@ -119,11 +119,11 @@ class Wish:
 
 
 def _index(table: dict[str, str]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
+    index: dict[str, tuple[str, ...]] = {}
     for name, words in table.items():
         for word in words.split():
-            found[word] = (*found.get(word, ()), name)
-    return found
+            index[word] = (*index.get(word, ()), name)
+    return index
 
 
 _SCENE_OF = _index(SCENES)
@@ -148,11 +148,11 @@ def number(text: str, seed: int = 0) -> int:
 
 def understand(prompt: str, negative: str, seed: int) -> Wish:
     """The scene, mood, things and style that a prompt asks for; the seed fills the gaps."""
-    asked, refused = words(prompt), set(words(negative))
-    scene = _best(asked, _SCENE_OF)
+    prompt_words, refused = words(prompt), set(words(negative))
+    scene = _best(prompt_words, _SCENE_OF)
     if scene is None:
         scene = UNKNOWN[number(prompt, seed) % len(UNKNOWN)]
-    moods = _ranked([w for w in asked if w not in refused], _MOOD_OF)[:2]
+    moods = _ranked([w for w in prompt_words if w not in refused], _MOOD_OF)[:2]
     if not moods:
         choices = DEFAULT_MOODS[scene]
         moods = [choices[number(prompt, seed) % len(choices)]]
@@ -160,26 +160,26 @@ def understand(prompt: str, negative: str, seed: int) -> Wish:
     if len(moods) > 1:
         palette = palette.toward(PALETTES[moods[1]], 0.35)
     turn = (number("hue", seed) % 2001 / 1000 - 1) * 9
-    things = {thing for word in asked for thing in _THING_OF.get(word, ())}
+    things = {thing for word in prompt_words for thing in _THING_OF.get(word, ())}
     unwanted = {thing for word in refused for thing in _THING_OF.get(word, ())} | refused
     return Wish(
         scene,
         palette.turned(0 if moods[0] in ("mono", "sepia") else turn),
         tuple(moods),
         frozenset(things - unwanted),
-        _best(asked, _STYLE_OF) or "",
+        _best(prompt_words, _STYLE_OF) or "",
         frozenset(unwanted),
     )
 
 
-def _ranked(asked: list[str], index: dict[str, tuple[str, ...]]) -> list[str]:
+def _ranked(prompt_words: list[str], index: dict[str, tuple[str, ...]]) -> list[str]:
     scores: dict[str, float] = {}
-    for position, word in enumerate(asked):
+    for position, word in enumerate(prompt_words):
         for name in index.get(word, ()):
             scores[name] = scores.get(name, 0.0) + 1.0 / (1.0 + 0.12 * position)
     return sorted(scores, key=lambda name: -scores[name])
 
 
-def _best(asked: list[str], index: dict[str, tuple[str, ...]]) -> str | None:
-    ranked = _ranked(asked, index)
+def _best(prompt_words: list[str], index: dict[str, tuple[str, ...]]) -> str | None:
+    ranked = _ranked(prompt_words, index)
     return ranked[0] if ranked else None

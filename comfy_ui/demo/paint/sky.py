@@ -31,9 +31,9 @@ def place_sun(canvas: Canvas, wish: Wish, horizon: float) -> Sun:
     low = {"sunset": 0.05, "dusk": 0.035, "dawn": 0.07, "golden": 0.13, "autumn": 0.15}
     height = 0.24 if moon else low.get(wish.moods[0], 0.2)
     height = min(height + random.uniform(-0.02, 0.04), horizon - 0.1)
-    shown = moon or wish.moods[0] != "storm"
+    visible = moon or wish.moods[0] != "storm"
     radius = random.uniform(0.03, 0.042) if moon else random.uniform(0.032, 0.05)
-    return Sun(float(x), float(horizon - height), float(radius), moon, shown)
+    return Sun(float(x), float(horizon - height), float(radius), moon, visible)
 
 
 def paint_sky(canvas: Canvas, wish: Wish, sun: Sun, horizon: float, t: float) -> None:

@@ -92,13 +92,13 @@ class GridService:
     async def wait_for_sheets(self, user_id: str) -> None:
         """Wait for the contact sheets of those grids of the user whose jobs have all ended."""
         active = {job.id for job in await self._queue.active(user_id)}
-        due = [
+        tasks = [
             task
             for grid, task in self._unfinished.values()
             if grid.user_id == user_id and active.isdisjoint(grid.jobs)
         ]
-        if due:
-            await asyncio.wait(due)
+        if tasks:
+            await asyncio.wait(tasks)
 
     def cell(self, job_id: str) -> GridCell | None:
         """Return the cell of a job, or None if it is in no unfinished grid."""

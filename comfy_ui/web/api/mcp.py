@@ -83,11 +83,11 @@ class McpTools:
             return _failed(number, refused)
 
     def _welcome(self, request: Request, number: Any, params: Mapping[str, Any]) -> Response:
-        wanted = params.get("protocolVersion")
+        requested = params.get("protocolVersion")
         answer = _done(
             number,
             {
-                "protocolVersion": wanted if wanted in _VERSIONS else _VERSIONS[0],
+                "protocolVersion": requested if requested in _VERSIONS else _VERSIONS[0],
                 "capabilities": {"tools": {}},
                 "serverInfo": {"name": "comfy-ui", "version": __version__},
                 "instructions": "Makes pictures, videos and sounds with ComfyUI. "
@@ -115,8 +115,10 @@ class McpTools:
         try:
             checked = self._arguments[name].model_validate(params.get("arguments") or {})
         except PydanticValidationError as error:
-            said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise _Refused(_INVALID_PARAMS, said) from error
+            details = "; ".join(
+                f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()
+            )
+            raise _Refused(_INVALID_PARAMS, details) from error
         answers = self._answers(request, name, dict(checked))
         meta = params.get("_meta")
         token = meta.get("progressToken") if isinstance(meta, dict) else None
@@ -156,13 +158,13 @@ async def _events(
     try:
         async for last in answers:
             if isinstance(last, dict) and "progress" in last:
-                told = {
+                progress = {
                     "progressToken": token,
                     "progress": last["progress"],
                     "total": 100,
                     "message": last["phase"],
                 }
-                yield _event({"method": "notifications/progress", "params": told})
+                yield _event({"method": "notifications/progress", "params": progress})
         result = _content(request, last)
     except ComfyHeadlessError as error:
         result = {"content": [{"type": "text", "text": str(error)}], "isError": True}
@@ -193,13 +195,13 @@ def _content(request: Request, answer: Any) -> dict[str, Any]:
 
 def _arguments(endpoint: Any) -> type[BaseModel]:
     """Return an endpoint's parameters, except the request."""
-    known = inspect.signature(endpoint, eval_str=True).parameters.values()
+    parameters = inspect.signature(endpoint, eval_str=True).parameters.values()
     fields: dict[str, Any] = {
         parameter.name: (
             parameter.annotation,
             ... if parameter.default is parameter.empty else parameter.default,
         )
-        for parameter in known
+        for parameter in parameters
         if parameter.name != "request"
     }
     strict = ConfigDict(extra="forbid", strict=True)

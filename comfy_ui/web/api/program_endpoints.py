@@ -75,23 +75,23 @@ class ProgramEndpoints:
         user_id = self._access.require("run", request)
         await self._services.connection.wait_ready()
         chosen = self._preset(preset)
-        wanted = {**_mapping(values)}
-        said = chosen.by_role("prompt")
-        if said is not None and said.id not in wanted:
-            wanted[said.id] = _prompt(prompt)
-        files = self._uploads.check(chosen, wanted, user_id)
+        job_values = {**_mapping(values)}
+        prompt_param = chosen.by_role("prompt")
+        if prompt_param is not None and prompt_param.id not in job_values:
+            job_values[prompt_param.id] = _prompt(prompt)
+        files = self._uploads.check(chosen, job_values, user_id)
         trusted = self._access.allows("open_workflow", request)
         job = await self._services.jobs.submit(
             JobRequest(
                 user_id=user_id,
                 preset=chosen.id,
-                values=wanted,
+                values=job_values,
                 uploads=None if trusted else files,
                 key=_key(request),
             )
         )
-        async with aclosing(self._followed(job.id, user_id)) as told:
-            async for one in told:
+        async with aclosing(self._followed(job.id, user_id)) as snapshots:
+            async for one in snapshots:
                 yield one
 
     async def run_workflow(
@@ -122,7 +122,9 @@ class ProgramEndpoints:
             wildcards=WildcardFolder(self._services.settings.wildcards_dir),
         )
         graph = prepared.graph
-        kept = prepared.values | ({TEMPLATES: prepared.templates} if prepared.templates else {})
+        stored_values = prepared.values | (
+            {TEMPLATES: prepared.templates} if prepared.templates else {}
+        )
         if not self._access.allows("open_workflow", request):
             files = self._uploads.among(graph, user_id)
             presets = [entry.preset for entry in self._services.catalog.entries]
@@ -133,11 +135,15 @@ class ProgramEndpoints:
                 )
         job = await self._services.jobs.submit(
             JobRequest(
-                user_id=user_id, preset="workflow", values=kept, graph=graph, key=_key(request)
+                user_id=user_id,
+                preset="workflow",
+                values=stored_values,
+                graph=graph,
+                key=_key(request),
             )
         )
-        async with aclosing(self._followed(job.id, user_id)) as told:
-            async for one in told:
+        async with aclosing(self._followed(job.id, user_id)) as snapshots:
+            async for one in snapshots:
                 yield one
 
     async def enhance(
@@ -229,13 +235,13 @@ class ProgramEndpoints:
         }
 
     def _preset(self, name: str) -> Preset:
-        found = self._services.catalog.find(str(name))
-        if found is None:
-            known = [entry.preset.id for entry in self._services.catalog.entries]
+        preset = self._services.catalog.find(str(name))
+        if preset is None:
+            preset_ids = [entry.preset.id for entry in self._services.catalog.entries]
             raise ValidationError(
-                f"There is no preset '{str(name)[:80]}'.", hint=closest(str(name)[:80], known)
+                f"There is no preset '{str(name)[:80]}'.", hint=closest(str(name)[:80], preset_ids)
             )
-        return found
+        return preset
 
     async def _library(self) -> NodeRegistry:
         await self._services.connection.wait_checked()
@@ -277,10 +283,10 @@ def _preset_told(entry: CatalogEntry) -> dict[str, Any]:
 
 
 def _prompt(text: object) -> str:
-    said = str(text).strip()
-    if not said:
+    prompt = str(text).strip()
+    if not prompt:
         raise ValidationError("Say what to make: the prompt is empty.")
-    return said[:_MAX_PROMPT]
+    return prompt[:_MAX_PROMPT]
 
 
 def _key(request: gr.Request) -> str | None:

@@ -328,8 +328,8 @@ def login_missing(request: Any) -> bool:
     """
     inner = request if isinstance(request, Request) else getattr(request, "request", None)
     app = getattr(inner, "scope", {}).get("app")
-    wanted = getattr(app, "auth", None) is not None
-    return wanted and _user(request) is None
+    required = getattr(app, "auth", None) is not None
+    return required and _user(request) is None
 
 
 class IdentityMiddleware:

@@ -123,10 +123,10 @@ class Accounts:
 
     def remove(self, name: str) -> bool:
         """Remove an account from the file; False if there is none."""
-        kept = {**self._read()}
-        if kept.pop(name, None) is None:
+        accounts = {**self._read()}
+        if accounts.pop(name, None) is None:
             return False
-        self._write(kept)
+        self._write(accounts)
         return True
 
     def add_for_now(self, name: str, password: str, role: Role) -> None:
@@ -157,10 +157,10 @@ class Accounts:
 
         For programs that send both name and password with every request.
         """
-        said = f"{len(name)}:{name}{password}".encode()
-        proof = hmac.digest(self._proof_key, said, "sha256")
-        known, until = self._proven.get(proof, (None, 0.0))
-        if known is not None and known == self._all().get(name) and self._now() < until:
+        credentials = f"{len(name)}:{name}{password}".encode()
+        proof = hmac.digest(self._proof_key, credentials, "sha256")
+        proven, until = self._proven.get(proof, (None, 0.0))
+        if proven is not None and proven == self._all().get(name) and self._now() < until:
             return True
         if not await self.verify(name, password):
             return False
@@ -174,10 +174,10 @@ class Accounts:
         """Return the account that unknown names are compared with, created on first use."""
         return _hashed(secrets.token_hex(8), Role.ANONYMOUS)
 
-    def _matches(self, known: _Account | None, password: str) -> bool:
+    def _matches(self, stored: _Account | None, password: str) -> bool:
         with self._working:
             nobody = self._nobody
-            account = known or nobody
+            account = stored or nobody
             return hmac.compare_digest(_key(password, account.salt), account.key)
 
     def _all(self) -> Mapping[str, _Account]:
@@ -204,7 +204,7 @@ class Accounts:
     def _write(self, accounts: Mapping[str, _Account]) -> None:
         if self._path is None:
             raise StorageError("There is no file for accounts.")
-        told = {
+        data = {
             name: {"role": a.role.name.lower(), "salt": a.salt.hex(), "key": a.key.hex()}
             for name, a in sorted(accounts.items())
         }
@@ -214,7 +214,7 @@ class Accounts:
             with tempfile.NamedTemporaryFile(
                 "w", dir=self._path.parent, delete=False, encoding="utf-8"
             ) as file:
-                json.dump(told, file, indent=2, ensure_ascii=False)
+                json.dump(data, file, indent=2, ensure_ascii=False)
             Path(file.name).replace(self._path)
         except OSError as error:
             raise StorageError(f"{self._path} cannot be written: {error.strerror}.") from error

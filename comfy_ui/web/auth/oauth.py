@@ -113,13 +113,13 @@ def routes(provider: Provider) -> list[Route]:
 
     async def come_back(request: Request) -> Response:
         try:
-            told = await hub.authorize_access_token(request)
-            name = str(told["userinfo"]["preferred_username"])
+            token = await hub.authorize_access_token(request)
+            name = str(token["userinfo"]["preferred_username"])
         except Exception as error:  # noqa: BLE001 -- a forged state, a refusal, a bad token; the same
             return _failed("The login did not work", error)
         finally:
             request.session.clear()
-        until = float(told.get("expires_at") or time.time() + _UNSAID_S)
+        until = float(token.get("expires_at") or time.time() + _UNSAID_S)
         request.session[_KEY] = _Login(name=name, until=until).model_dump()
         return RedirectResponse("/", status_code=303)
 

@@ -36,10 +36,10 @@ class RateLimiter:
         if pace is None:
             return 0.0
         key = action, who
-        left, at = self._buckets.pop(key, (float(pace.burst), now))
-        left = min(pace.burst, left + (now - at) * pace.per_minute / 60)
-        wait_s = 0.0 if left >= 1 else (1 - left) * 60 / pace.per_minute
-        self._buckets[key] = left - (wait_s == 0.0), now
+        tokens, at = self._buckets.pop(key, (float(pace.burst), now))
+        tokens = min(pace.burst, tokens + (now - at) * pace.per_minute / 60)
+        wait_s = 0.0 if tokens >= 1 else (1 - tokens) * 60 / pace.per_minute
+        self._buckets[key] = tokens - (wait_s == 0.0), now
         if len(self._buckets) > _MAX_REMEMBERED:
             self._buckets.popitem(last=False)
         return wait_s

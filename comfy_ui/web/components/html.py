@@ -194,12 +194,12 @@ def duration(seconds: float) -> str:
     >>> duration(4.2), duration(95), duration(7260)
     ('5 s', '1 min 35 s', '2 h 1 min')
     """
-    whole = max(1, int(seconds + 0.999))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    total = max(1, int(seconds + 0.999))
+    if total < 60:
+        return f"{total} s"
+    if total < 3600:
+        return f"{total // 60} min {total % 60} s"
+    return f"{total // 3600} h {total % 3600 // 60} min"
 
 
 def size(size_bytes: float) -> str:

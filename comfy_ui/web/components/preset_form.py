@@ -28,10 +28,10 @@ def form(preset: Preset, values: Mapping[str, Any], *, library: NodeRegistry | N
 
     ``library`` is the server's node list: it fills the lists of models, samplers and schedulers.
     """
-    shown = sorted(
+    params = sorted(
         (param for param in preset.params if param.role != "prompt"), key=lambda param: param.order
     )
-    filled = {param.id: values.get(param.id, param.default) for param in shown}
+    filled = {param.id: values.get(param.id, param.default) for param in params}
     prompt = preset.by_role("prompt")
     width, height = preset.by_role("width"), preset.by_role("height")
     sized = width is not None and height is not None
@@ -39,7 +39,7 @@ def form(preset: Preset, values: Mapping[str, Any], *, library: NodeRegistry | N
     advanced: list[tuple[str, Html]] = []  # with their headings
     if preset.variants:
         main.append(field_widgets.variant(preset, values.get("variant")))
-    for param in shown:
+    for param in params:
         offered = choices(param, _spec(preset, param, library))
         field = field_widgets.field(param, filled[param.id], offered, paints=_paints(preset, param))
         if sized and param.role in _SIZE_ROLES:
@@ -64,13 +64,13 @@ def form(preset: Preset, values: Mapping[str, Any], *, library: NodeRegistry | N
 
 def read(preset: Preset, raw: Mapping[str, Any]) -> dict[str, Any]:
     """What the page sent, without names the preset does not have and without empty fields."""
-    known = {param.id for param in preset.params if param.role != "prompt"}
+    names = {param.id for param in preset.params if param.role != "prompt"}
     if preset.variants:
-        known.add("variant")
+        names.add("variant")
     return {
         name: value
         for name, value in raw.items()
-        if name in known
+        if name in names
         and value is not None
         and value != ""
         and isinstance(value, str | int | float)
@@ -83,7 +83,7 @@ def carry(old: Preset, values: Mapping[str, Any], new: Preset) -> dict[str, Any]
     What was edited, that is, differs from the old preset's default, goes to the first parameter
     of the same role, a choice only where the new preset offers it. Width and height go together.
     """
-    kept: dict[str, Any] = {}
+    carried: dict[str, Any] = {}
     for source in old.params:
         value = values.get(source.id)
         target = new.param(source.id) or new.by_role(source.role)
@@ -93,13 +93,13 @@ def carry(old: Preset, values: Mapping[str, Any], new: Preset) -> dict[str, Any]
             continue
         if target.choices is not None and value not in target.choices:
             continue
-        if target.id not in kept and _fits(target, value):
-            kept[target.id] = value
+        if target.id not in carried and _fits(target, value):
+            carried[target.id] = value
     sizes = [param for role in ("width", "height") if (param := new.by_role(role))]
-    if sum(param.id in kept for param in sizes) == 1:
+    if sum(param.id in carried for param in sizes) == 1:
         for param in sizes:
-            kept.pop(param.id, None)
-    return kept
+            carried.pop(param.id, None)
+    return carried
 
 
 def recall(preset: Preset, by_role: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,15 +107,19 @@ def recall(preset: Preset, by_role: Mapping[str, Any]) -> dict[str, Any]:
 
     A number out of range and a choice that is not offered are left out; of a size, both or none.
     """
-    kept: dict[str, Any] = {}
+    recalled: dict[str, Any] = {}
     for role, value in by_role.items():
         param = next((p for p in preset.params if p.role == role), None)
         if param is None or not isinstance(value, str | int | float):
             continue
         if (param.choices is None or value in param.choices) and _fits(param, value):
-            kept[param.id] = value
+            recalled[param.id] = value
     sizes = {p.id for p in preset.params if p.role in _SIZE_ROLES}
-    return kept if sizes <= kept.keys() else {k: v for k, v in kept.items() if k not in sizes}
+    return (
+        recalled
+        if sizes <= recalled.keys()
+        else {k: v for k, v in recalled.items() if k not in sizes}
+    )
 
 
 def ratio(preset: Preset, values: Mapping[str, Any]) -> float | None:

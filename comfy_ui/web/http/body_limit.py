@@ -53,7 +53,7 @@ class Reading:
         self._limit_bytes = limit_bytes
         self._longest_s = longest_s
         self._began: float | None = None
-        self._taken = 0
+        self._received_bytes = 0
         self._over = False
         self.whole = False
         """Whether all of it has come."""
@@ -71,10 +71,10 @@ class Reading:
         except TimeoutError:
             return self._hung_up()
         size = len(message.get("body", b""))
-        self._taken += size
+        self._received_bytes += size
         self._intake.held_bytes += size
         self._over = self.whole = not message.get("more_body", False)
-        if self._taken > self._limit_bytes or self._intake.full:
+        if self._received_bytes > self._limit_bytes or self._intake.full:
             return self._hung_up()
         return message
 
@@ -84,5 +84,5 @@ class Reading:
 
     def close(self) -> None:
         """Release the body's share of the total."""
-        self._intake.held_bytes -= self._taken
-        self._taken = 0
+        self._intake.held_bytes -= self._received_bytes
+        self._received_bytes = 0

@@ -40,8 +40,8 @@ def guarded(handler: Handler, *, writes: bool = False) -> Handler:
         except ComfyHeadlessError as error:
             return JSONResponse({"error": str(error)}, status_code=422, headers=PRIVATE)
         except ClientDisconnect:  # also the middleware's error for a body that is too large
-            told = "That was too large, or it came too slowly."
-            return JSONResponse({"error": told}, status_code=413, headers=PRIVATE)
+            message = "That was too large, or it came too slowly."
+            return JSONResponse({"error": message}, status_code=413, headers=PRIVATE)
 
     return answer
 

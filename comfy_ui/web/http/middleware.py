@@ -69,8 +69,10 @@ def door(path: str) -> Role | None:
     if ".." in path.split("/"):
         return None
     for role, paths in ((Role.ANONYMOUS, OPEN), (Role.USER, _FOR_VISITORS)):
-        for known in paths:
-            if path == known or (known != "/" and known.endswith("/") and path.startswith(known)):
+        for listed in paths:
+            if path == listed or (
+                listed != "/" and listed.endswith("/") and path.startswith(listed)
+            ):
                 return role
     return None
 
@@ -176,8 +178,8 @@ class AccessMiddleware:
 
         Programs send name and password with each request; Gradio knows only its cookie.
         """
-        said = Headers(scope=scope).get("authorization", "")
-        kind, _, encoded = said.partition(" ")
+        authorization = Headers(scope=scope).get("authorization", "")
+        kind, _, encoded = authorization.partition(" ")
         if kind.lower() != "basic" or not self._access.accounts:
             return
         try:

@@ -202,13 +202,13 @@ def _recording(content: bytes) -> str:
     suffixes = {"mov,mp4,m4a,3gp,3g2,mj2": "mp4", "matroska,webm": "webm", "ogg": "ogg"}
     try:
         with av.open(io.BytesIO(content), mode="r") as container:
-            found = container.format.name
+            format_name = container.format.name
     except (av.FFmpegError, ValueError) as error:
         raise ValidationError(
             "This recording cannot be used.",
             hint="Upload an MP4, WebM, MP3, WAV, FLAC or Ogg file.",
         ) from error
-    suffix = suffixes.get(found, found)
+    suffix = suffixes.get(format_name, format_name)
     if suffix not in {"mp4", "webm", "mp3", "wav", "flac", "ogg"}:
-        raise ValidationError(f"Files of the kind '{found}' are not used here.")
+        raise ValidationError(f"Files of the kind '{format_name}' are not used here.")
     return suffix

@@ -90,9 +90,9 @@ class LibraryTab(Tab):
     async def _page(self, request: Request) -> Response:
         user_id = self._access.require("see_own", request)
         search = asked(LibrarySearch, dict(request.query_params))
-        found = await self._services.library.results(user_id, limit=PAGE, **search.model_dump())
-        more = found[-1].id if len(found) == PAGE else None
-        return JSONResponse({"html": tiles(found), "next": more}, headers=PRIVATE)
+        results = await self._services.library.results(user_id, limit=PAGE, **search.model_dump())
+        more = results[-1].id if len(results) == PAGE else None
+        return JSONResponse({"html": tiles(results), "next": more}, headers=PRIVATE)
 
     async def _presets(self, request: Request) -> Response:
         """Presets that have results, as ``[[id, title], …]``."""

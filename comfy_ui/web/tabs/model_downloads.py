@@ -70,12 +70,12 @@ class ModelDownloads:
         lacking = missing_models(self._problems(which.form))
         folders = self._services.connection.model_folders
         if which.file:
-            wanted: Iterable[MissingModel] = [m for m in lacking if m.filename == which.file]
+            models: Iterable[MissingModel] = [m for m in lacking if m.filename == which.file]
         else:
-            wanted = [m for m in lacking if folders.takes(m)]
-        if not wanted:
+            models = [m for m in lacking if folders.takes(m)]
+        if not models:
             raise ValidationError("Nothing is missing anymore.", hint="Open it again.")
-        self._services.downloads.start(wanted, folders)
+        self._services.downloads.start(models, folders)
         return self._answer()
 
     async def _stop(self, request: Request) -> Response:
@@ -92,12 +92,12 @@ class ModelDownloads:
 
     def _answer(self) -> Response:
         downloads = self._services.downloads
-        told = {
+        payload = {
             "html": panel(downloads.listed),
             "active": downloads.active,
             "done": sum(d.state is DownloadState.DONE for d in downloads.listed),
         }
-        return JSONResponse(told, headers=PRIVATE)
+        return JSONResponse(payload, headers=PRIVATE)
 
 
 def panel(downloads: Iterable[ModelDownload]) -> Html:
@@ -124,17 +124,17 @@ def panel(downloads: Iterable[ModelDownload]) -> Html:
 
 def _facts(download: ModelDownload) -> str:
     here = size(download.received_bytes) if download.received_bytes else "nothing yet"
-    whole = f"{here} of {size(download.total_bytes)}" if download.total_bytes else here
+    amount = f"{here} of {size(download.total_bytes)}" if download.total_bytes else here
     match download.state:
         case DownloadState.WAITING:
             return "waiting for the previous download"
         case DownloadState.RUNNING:
             speed = f"{size(download.bytes_per_s)}/s" if download.bytes_per_s else ""
-            left = f"{duration(download.eta_s)} left" if download.eta_s is not None else ""
-            return ", ".join(filter(None, (whole, speed, left)))
+            remaining = f"{duration(download.eta_s)} left" if download.eta_s is not None else ""
+            return ", ".join(filter(None, (amount, speed, remaining)))
         case DownloadState.DONE:
             return f"{here}, found in models/{download.model.folder}"
         case DownloadState.CANCELLED:
-            return f"stopped at {whole}"
+            return f"stopped at {amount}"
         case DownloadState.FAILED:
-            return f"failed at {whole}"
+            return f"failed at {amount}"

@@ -72,7 +72,7 @@ class QueueTab(Tab):
     async def news(self, user_id: str) -> AsyncGenerator[str, None]:
         """Server-sent events: the order of the rows, and the rows that are new or have changed."""
         catalog = self._services.catalog
-        known: dict[str, Html] = {}
+        sent_rows: dict[str, Html] = {}
         past: list[tuple[Job, Snapshot]] = []
         active: set[str] = set()
         ended = -1
@@ -93,8 +93,8 @@ class QueueTab(Tab):
                     for job, snapshot in line.jobs
                 }
                 over = {job.id: past_row(job, snapshot, catalog) for job, snapshot in past}
-                yield _event(line, now, over, known)
-                known = {**over, **now}
+                yield _event(line, now, over, sent_rows)
+                sent_rows = {**over, **now}
 
     async def _past(self, user_id: str) -> list[tuple[Job, Snapshot]]:
         jobs = await self._services.jobs.recent(user_id, limit=_PAST)
@@ -127,14 +127,14 @@ class QueueTab(Tab):
 
 
 def _event(
-    line: QueueView, now: dict[str, Html], over: dict[str, Html], known: dict[str, Html]
+    line: QueueView, now: dict[str, Html], over: dict[str, Html], sent_rows: dict[str, Html]
 ) -> str:
     rows = {**over, **now}
     data = {
         "summary": summary(line),
         "now": list(now),
         "past": [job_id for job_id in over if job_id not in now],
-        "rows": {key: html for key, html in rows.items() if known.get(key) != html},
+        "rows": {key: html for key, html in rows.items() if sent_rows.get(key) != html},
     }
     return f"data: {json.dumps(data)}\n\n"
 

@@ -50,7 +50,7 @@ class StatusTab(Tab):
         with gr.Row(elem_id="status"):
             with gr.Column():
                 server = html_block(elem_id="server", sends=["refresh", "free", "interrupt"])
-                told = html_block(elem_id="status-notice")
+                notice = html_block(elem_id="status-notice")
                 link = html_block(elem_id="share")
                 with gr.Row(elem_id="reconnect", visible=self._access.allows("reconnect")) as other:
                     address = gr.Textbox(
@@ -66,15 +66,15 @@ class StatusTab(Tab):
         sheet = [server, presets, link]
         tab.select(self._draw, outputs=sheet, **quiet)
         server.refresh(self._draw, outputs=sheet, **quiet)
-        server.interrupt(self._interrupt, outputs=[told], **quiet)
+        server.interrupt(self._interrupt, outputs=[notice], **quiet)
         if TABLE["free_memory"][self._access.mode] is not None:
-            server.free(self._free, outputs=[told], **quiet)
+            server.free(self._free, outputs=[notice], **quiet)
         page.load(self._show_to_admins, outputs=[other], **quiet)
         gr.on(
             [button.click, address.submit],
             self._reconnect,
             inputs=[address],
-            outputs=[told, *sheet],
+            outputs=[notice, *sheet],
             **quiet,
         )
 
@@ -84,12 +84,12 @@ class StatusTab(Tab):
 
     async def _draw(self, request: gr.Request) -> tuple[Html, Html, Html]:
         self._access.require("see", request)
-        told = await self._services.connection.refresh()
+        servers = await self._services.connection.refresh()
         private = self._access.allows("see_server", request)
         fetches = self._access.allows("get_models", request)
         return (
             servers_panel(
-                told,
+                servers,
                 embedded=self._services.connection.embedded,
                 private=private,
                 free=self._access.allows("free_memory", request),

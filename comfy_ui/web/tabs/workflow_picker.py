@@ -168,7 +168,7 @@ def _errors(offers: WorkflowPicker) -> dict[str, ComfyHeadlessError]:
         "The official templates are not listed.": offers.official,
         "The templates of node packs are not listed.": offers.packs,
     }
-    return {said: why for said, why in answers.items() if isinstance(why, ComfyHeadlessError)}
+    return {source: why for source, why in answers.items() if isinstance(why, ComfyHeadlessError)}
 
 
 def _of_entry(entry: CatalogEntry) -> _Source:

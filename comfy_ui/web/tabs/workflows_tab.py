@@ -94,19 +94,19 @@ class WorkflowsTab(Tab):
         self._access.require("open_workflow", request)
         client = self._services.client
         await self._services.catalog.look()
-        asked = asyncio.create_task(ask(self._services), name="what ComfyUI offers")
+        offers_task = asyncio.create_task(ask(self._services), name="what ComfyUI offers")
         try:
-            await asyncio.wait([asked], timeout=patience_s)
-            if not asked.done():
-                known = self._offers.get(client)
-                asking = known is None or not known.whole
+            await asyncio.wait([offers_task], timeout=patience_s)
+            if not offers_task.done():
+                cached = self._offers.get(client)
+                asking = cached is None or not cached.whole
                 drawn, seen = _drawn(
-                    source_list(self._services, known or WorkflowPicker(), asking=asking), seen
+                    source_list(self._services, cached or WorkflowPicker(), asking=asking), seen
                 )
                 yield drawn, seen
-            offers = await asked
+            offers = await offers_task
         finally:
-            asked.cancel()
+            offers_task.cancel()
         self._offers = {client: offers}
         yield _drawn(source_list(self._services, offers), seen)
 

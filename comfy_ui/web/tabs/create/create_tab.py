@@ -120,12 +120,12 @@ class CreateTab(Tab):
         catalog = self._services.catalog
         await catalog.look()
         if draft.preset and catalog.find(draft.preset) is None:
-            gone = ValidationError(
+            error = ValidationError(
                 f"There is no preset '{draft.preset[:80]}' here.", hint="Choose another one."
             )
             first = catalog.entry(None).preset
-            *shown, _ = self._form.update(first, {}, draft.prompt)
-            return (*shown, error_notice(JobError.of(gone)))
+            *updates, _ = self._form.update(first, {}, draft.prompt)
+            return (*updates, error_notice(JobError.of(error)))
         entry = catalog.entry(draft.preset)
         return self._form.update(entry.preset, draft.values, draft.prompt)
 

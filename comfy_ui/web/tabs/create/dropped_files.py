@@ -65,8 +65,8 @@ class DroppedFiles:
             self._access.allows("open_workflow", request) and self._services.connection.keeps_opened
         )
         name = request.query_params.get("name", "")
-        told = await self.look(content, name, user_id, trusted=trusted)
-        return JSONResponse(told, headers=PRIVATE)
+        summary = await self.look(content, name, user_id, trusted=trusted)
+        return JSONResponse(summary, headers=PRIVATE)
 
     async def look(
         self, content: bytes, name: str, user_id: str, *, trusted: bool
@@ -83,18 +83,18 @@ class DroppedFiles:
             metadata = await asyncio.to_thread(read_metadata, content)
         except ValidationError as error:
             return await self._workflow(content, title, user_id, error, trusted=trusted)
-        found = await self._read(metadata, content, title, user_id, trusted=trusted)
-        token = self._open_workflows.put_down(found)
-        told = {
-            "prompt": found.prompt,
-            "seed": None if found.seed is None else str(found.seed),
-            "all": bool(found.form or found.by_role or found.prompt),
-            "form": self._title(found.form),
+        dropped = await self._read(metadata, content, title, user_id, trusted=trusted)
+        token = self._open_workflows.put_down(dropped)
+        summary = {
+            "prompt": dropped.prompt,
+            "seed": None if dropped.seed is None else str(dropped.seed),
+            "all": bool(dropped.form or dropped.by_role or dropped.prompt),
+            "form": self._title(dropped.form),
         }
         return {
             "id": token,
             "source": _SOURCES.get(metadata.source or ""),
-            **{key: value for key, value in told.items() if value},
+            **{key: value for key, value in summary.items() if value},
         }
 
     async def _workflow(
@@ -111,8 +111,8 @@ class DroppedFiles:
         opened = await self._open_workflows.open(content, title=title)
         form = opened.id if opened.preset else None
         token = self._open_workflows.put_down(DroppedFile(user_id, form=form))
-        told = {"id": token, "source": "ComfyUI", "form": title, "file": "json"}
-        return {**told, "all": True} if form else {**told, "needs": opened.id}
+        summary = {"id": token, "source": "ComfyUI", "form": title, "file": "json"}
+        return {**summary, "all": True} if form else {**summary, "needs": opened.id}
 
     async def _read(
         self, metadata: Metadata, content: bytes, title: str, user_id: str, *, trusted: bool
@@ -121,10 +121,10 @@ class DroppedFiles:
         if metadata.preset and catalog.find(metadata.preset):
             preset = catalog.entry(metadata.preset).preset
             values = metadata.values
-            said, drawn = preset.by_role("prompt"), preset.by_role("seed")
+            prompt_param, drawn = preset.by_role("prompt"), preset.by_role("seed")
             return _found(
                 user_id,
-                values.get(said.id) if said else None,
+                values.get(prompt_param.id) if prompt_param else None,
                 values.get(drawn.id) if drawn else None,
                 form=preset.id,
                 values=preset_form.read(preset, values),
@@ -155,7 +155,7 @@ class DroppedFiles:
         data = from_page(event)
         user_id = self._access.require("see_own", request)
         try:
-            found = self._open_workflows.take_up(str(data.get("id", "")), user_id)
+            dropped = self._open_workflows.take_up(str(data.get("id", "")), user_id)
         except ValidationError as error:
             return self._form.error(error)
         draft = FormState.parse(data.get("draft"))
@@ -163,19 +163,19 @@ class DroppedFiles:
         values = preset_form.read(preset, draft.values)
         match data.get("what"):
             case "prompt":
-                return self._form.prompt(found.prompt or gr.skip())
+                return self._form.prompt(dropped.prompt or gr.skip())
             case "seed":
-                fresh = preset_form.recall(preset, {"seed": found.seed})
+                fresh = preset_form.recall(preset, {"seed": dropped.seed})
                 return self._form.show(preset.id, {**values, **fresh}, prompt=draft.prompt)
-            case "all" if found.form is not None:
+            case "all" if dropped.form is not None:
                 try:
-                    await self._open_workflows.keep(found.form)
+                    await self._open_workflows.keep(dropped.form)
                 except ComfyHeadlessError as error:
                     return self._form.error(error)
-                return self._form.show(found.form, found.values, prompt=found.prompt)
+                return self._form.show(dropped.form, dropped.values, prompt=dropped.prompt)
             case "all":
-                fresh = preset_form.recall(preset, found.by_role)
-                prompt = found.prompt or draft.prompt
+                fresh = preset_form.recall(preset, dropped.by_role)
+                prompt = dropped.prompt or draft.prompt
                 return self._form.show(preset.id, {**values, **fresh}, prompt=prompt)
         return self._form.prompt(gr.skip())
 
@@ -191,7 +191,7 @@ def _found(user_id: str, prompt: Any, seed: Any, **more: Any) -> DroppedFile:
 
 def _roles(graph: AnyGraph, library: NodeRegistry) -> dict[str, Any]:
     """Return a graph's values by role, the first of several."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for control in find_controls(graph, library):
-        found.setdefault(control.role, control.default)
-    return found
+        values.setdefault(control.role, control.default)
+    return values

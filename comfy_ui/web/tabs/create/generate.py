@@ -65,8 +65,10 @@ class GenerateHandler:
             if draft.grid:
                 response.job = await self._grid(draft, request)
             else:
-                asked = list(series(draft, self._services.catalog.entry(draft.preset).preset))
-                for one in reversed(asked) if draft.front else asked:  # each goes before the others
+                requests = list(series(draft, self._services.catalog.entry(draft.preset).preset))
+                for one in (
+                    reversed(requests) if draft.front else requests
+                ):  # each goes before the others
                     job = await self._services.jobs.submit(self._asked(one, request))
                     response.job = job.id
         except ComfyHeadlessError as error:
@@ -78,10 +80,12 @@ class GenerateHandler:
 
     async def _grid(self, draft: FormState, request: Request) -> str:
         preset = self._services.catalog.entry(draft.preset).preset
-        asked = self._asked(replace(draft, replaces=None), request)
-        made = grid(preset, asked.values, draft.grid)
-        requests = [replace(asked, values=cell) for cell in made.cells]
-        queued = await self._services.jobs.submit_grid(requests, across=made.across, down=made.down)
+        template = self._asked(replace(draft, replaces=None), request)
+        cells = grid(preset, template.values, draft.grid)
+        requests = [replace(template, values=cell) for cell in cells.cells]
+        queued = await self._services.jobs.submit_grid(
+            requests, across=cells.across, down=cells.down
+        )
         return queued.id
 
     def _asked(self, draft: FormState, request: Request) -> JobRequest:
@@ -97,11 +101,11 @@ class GenerateHandler:
                 hint="Choose one of the presets.",
             )
         files = self._uploads.check(entry.preset, values, user_id)
-        said = entry.preset.by_role("prompt")
-        if said is not None:
+        prompt_param = entry.preset.by_role("prompt")
+        if prompt_param is not None:
             if not draft.prompt.strip():
                 raise ValidationError("Enter a prompt first.")
-            values[said.id] = draft.prompt.strip()
+            values[prompt_param.id] = draft.prompt.strip()
         return JobRequest(
             user_id=user_id,
             preset=entry.preset.id,

@@ -33,14 +33,14 @@ class GridCells:
     cells: tuple[Mapping[str, Any], ...]
 
 
-def grid(preset: Preset, values: Mapping[str, Any], asked: Sequence[tuple[str, str]]) -> GridCells:
+def grid(preset: Preset, values: Mapping[str, Any], varied: Sequence[tuple[str, str]]) -> GridCells:
     """Build the cells from ``asked`` (see :attr:`.form_state.FormState.grid`) and ``values``.
 
     Raises:
         ValidationError: an axis cannot be parsed, or there are too many cells.
     """
     rng = random.Random()
-    axes = [read_axis(preset, name, text, rng=rng) for name, text in asked]
+    axes = [read_axis(preset, name, text, rng=rng) for name, text in varied]
     cells = expand(preset, values, axes, rng=rng)
     sides = [_side(axis) for axis in axes]
     return GridCells(sides[0], sides[1] if len(sides) > 1 else None, tuple(cells))
@@ -64,13 +64,13 @@ def routes(services: Services, access: Access) -> list[Route]:
             raise ValidationError("Choose at least one field to vary.")
         preset = services.catalog.entry(draft.preset).preset
         values = preset_form.read(preset, draft.values)
-        said = preset.by_role("prompt")
-        if said is not None:
-            values[said.id] = draft.prompt
-        made = grid(preset, values, draft.grid)
-        for cell in made.cells:
+        prompt_param = preset.by_role("prompt")
+        if prompt_param is not None:
+            values[prompt_param.id] = draft.prompt
+        cells = grid(preset, values, draft.grid)
+        for cell in cells.cells:
             resolve_values(preset, cell, object_info=services.catalog.library)
-        size = len(made.across.labels), len(made.down.labels) if made.down else 1
+        size = len(cells.across.labels), len(cells.down.labels) if cells.down else 1
         return JSONResponse({"size": size}, headers=PRIVATE)
 
     return [Route("/grid", guarded(count, writes=True), methods=["POST"])]

@@ -61,14 +61,14 @@ class PromptTools:
 
     async def _list(self, request: Request) -> Response:
         self._access.require("see", request)
-        found = await asyncio.to_thread(load_styles, self._folder)
+        loaded = await asyncio.to_thread(load_styles, self._folder)
         trusted = self._access.allows("open_workflow", request)
-        told = {
-            "styles": [_told(style) for style in found.styles.values()],
+        payload = {
+            "styles": [_told(style) for style in loaded.styles.values()],
             "takes": trusted,
-            "problems": [problem.message for problem in found.problems] if trusted else [],
+            "problems": [problem.message for problem in loaded.problems] if trusted else [],
         }
-        return JSONResponse(told, headers=PRIVATE)
+        return JSONResponse(payload, headers=PRIVATE)
 
     async def _take(self, request: Request) -> Response:
         """Store a style file for all users. Only readable styles are kept."""

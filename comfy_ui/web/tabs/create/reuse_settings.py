@@ -30,8 +30,8 @@ def ways_on(item: LibraryItem, catalog: PresetCatalog) -> dict[str, CatalogEntry
     """Return the actions of :data:`GO_ON` that a preset supports, with that preset."""
     if item.kind != "image":
         return {}
-    found = {way: catalog.for_tasks(tasks) for way, tasks in GO_ON.items()}
-    return {way: entry for way, entry in found.items() if entry is not None}
+    entries = {way: catalog.for_tasks(tasks) for way, tasks in GO_ON.items()}
+    return {way: entry for way, entry in entries.items() if entry is not None}
 
 
 @dataclass(frozen=True, slots=True)
