@@ -37,7 +37,7 @@ def repository_url() -> str | None:
 def index_readme(text: str, repository: str | None, ref: str) -> str:
     """The README without front matter and with absolute links.
 
-    Without a repository, links become plain text and pictures are left out.
+    Without a repository, links become plain text and images are left out.
 
     >>> index_readme("---\\nsdk: gradio\\n---\\n\\n# App: [Docs](docs/b.md)", None, "main")
     '# App: Docs'

@@ -18,5 +18,5 @@ def workflows_dir() -> Path:
 
 
 def assets_dir() -> Path:
-    """The folder of stylesheet, icon and example pictures."""
+    """The folder of stylesheet, icon and example images."""
     return _find("assets")

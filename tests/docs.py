@@ -62,7 +62,7 @@ def _default(name: str, field: FieldInfo) -> str:
 PERMISSIONS = {
     "see the page and the presets": ["see"],
     "run presets, cancel, see one's own jobs and results": ["see_own", "run", "cancel"],
-    "upload files, enhance prompts, describe pictures": ["upload", "enhance"],
+    "upload files, enhance prompts, describe images": ["upload", "enhance"],
     "open, run and save any workflow, import styles, replace the system prompt": ["open_workflow"],
     "download missing model files to this machine": ["get_models"],
     "see the server's address, devices and errors": ["see_server"],

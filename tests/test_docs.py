@@ -135,4 +135,4 @@ def test_published_example_runs_under_both_import_names(default_server, module, 
 @pytest.mark.parametrize("number", range(len(examples(TOUR, "python"))))
 def test_library_example_saves_a_picture(default_server, number, tmp_path) -> None:
     execute(examples(TOUR, "python")[number], tmp_path)
-    assert list((tmp_path / "pictures").iterdir())
+    assert list((tmp_path / "images").iterdir())

@@ -35,7 +35,7 @@
   function attributes(element) {
     const theirs = element.closest(THEIRS) && !element.matches("textarea");
     for (const name of ATTRIBUTES) {
-      // Labels for screen readers are always ours, even on a user's picture.
+      // Labels for screen readers are always ours, even on a user's image.
       const value = theirs && name !== "aria-label" ? null : element.getAttribute(name);
       if (!value) continue;
       const own = catalog.translate(value);

@@ -176,7 +176,7 @@
     const box = dialog(
       "importing", "Import a folder",
       make("h2", { textContent: "Import a folder" }),
-      make("p", { className: "quiet", textContent: "Adds its pictures, videos and sounds to the library, with the prompts and seeds stored in them. The files stay where they are." }),
+      make("p", { className: "quiet", textContent: "Adds its images, videos and audio files to the library, with the prompts and seeds stored in them. The files stay where they are." }),
       make("label", {}, make("span", { textContent: "Folder on this machine" }), input),
       make("div", { className: "acts" }, make("button", { type: "button", className: "act strong", textContent: "Import", onclick: begin })),
     );

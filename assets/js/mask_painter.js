@@ -1,5 +1,5 @@
 // @ts-check
-// The dialog in which a mask is painted over an uploaded picture.
+// The dialog for painting a mask over an uploaded image.
 "use strict";
 (() => {
   const { $, make, dialog, flash } = window.comfy.kit;
@@ -12,7 +12,7 @@
     try {
       await picture.decode();
     } catch {
-      return flash(button, "Choose the picture again");
+      return flash(button, "Choose the image again");
     }
     const canvas = make("canvas", { width: picture.naturalWidth, height: picture.naturalHeight });
     const pen = canvas.getContext("2d");
@@ -64,7 +64,7 @@
       if (uploaded.error) return (trouble.textContent = uploaded.error);
       field.value = uploaded.name;
       field.dispatchEvent(new Event("input", { bubbles: true }));
-      $(".upload-name", upload).textContent = "Picture with a mask";
+      $(".upload-name", upload).textContent = "Image with a mask";
       box.close();
     };
     const box = dialog(

@@ -137,13 +137,13 @@
     return null;
   }
 
-  // ---- pictures described --------------------------------------------------------------------
+  // ---- images described ----------------------------------------------------------------------
 
   window.comfy.sees = () => Boolean($("#draft") && $(".words-bar[data-sees]"));
   // Sends a small re-encoded copy, so that metadata stays in the browser.
   window.comfy.describe = async (file) => {
     const bitmap = await createImageBitmap(file).catch(() => null);
-    if (!bitmap) return toast("This picture cannot be read");
+    if (!bitmap) return toast("This image cannot be read");
     const scale = Math.min(1, 1024 / Math.max(bitmap.width, bitmap.height));
     const canvas = make("canvas", { width: Math.max(1, Math.round(bitmap.width * scale)), height: Math.max(1, Math.round(bitmap.height * scale)) });
     const pen = canvas.getContext("2d");

@@ -1,10 +1,10 @@
 // @ts-check
-// Upload fields of the form: files chosen or dropped, with a preview of pictures.
+// Upload fields of the form: files chosen or dropped, with a preview of images.
 "use strict";
 (() => {
   const { $, $$, make, setField } = window.comfy.kit;
 
-  /** Show the chosen picture instead of the generated name of its upload. @param {AnyElement} box */
+  /** Show the chosen image instead of the generated name of its upload. @param {AnyElement} box */
   function pictured(box) {
     const name = $("input[type=hidden]", box).value;
     const shown = name.startsWith("ui-") && ["image", "mask"].includes(box.dataset.uploadKind);

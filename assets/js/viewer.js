@@ -1,5 +1,5 @@
 // @ts-check
-// The result viewer, the comparison of two pictures, and the actions on results that Create and
+// The result viewer, the comparison of two images, and the actions on results that Create and
 // Library share.
 "use strict";
 (() => {
@@ -10,7 +10,7 @@
    * @type {{ id: string | null, island: AnyElement }}
    */
   let shown = { id: null, island: null };
-  /** The first of two pictures to compare, until the second is chosen. @type {AnyElement} */
+  /** The first of two images to compare, until the second is chosen. @type {AnyElement} */
   let rival = null;
 
   const shownThumb = () => shown.island && $(`.thumb[data-open="${shown.id}"]`, shown.island);
@@ -139,7 +139,7 @@
     });
   }
 
-  // ---- comparison of two pictures -------------------------------------------------------
+  // ---- comparison of two images ---------------------------------------------------------
 
   function compare(a, b) {
     rival = null;
@@ -147,7 +147,7 @@
     $("#viewer")?.close();
     const pair = make("div", { className: "pair" });
     pair.style.setProperty("--at", "50%");
-    const at = make("input", { type: "range", min: 0, max: 100, step: 0.5, value: 50, ariaLabel: "Divider between the pictures" });
+    const at = make("input", { type: "range", min: 0, max: 100, step: 0.5, value: 50, ariaLabel: "Divider between the images" });
     at.oninput = () => pair.style.setProperty("--at", `${at.value}%`);
     const side = (thumb, letter) => {
       const image = make("img", { src: thumb.dataset.src, alt: `${letter}: ${thumb.dataset.promptText || thumb.dataset.name}`, className: letter.toLowerCase(), draggable: false, translate: false });
@@ -164,7 +164,7 @@
     pair.onpointerdown = follow;
     const words = (thumb, letter) =>
       make("p", { translate: false }, make("strong", { textContent: `${letter} ` }), thumb.dataset.promptText || thumb.dataset.name, make("span", { className: "quiet", textContent: thumb.dataset.seed ? `  Seed ${thumb.dataset.seed}` : "" }));
-    const box = dialog("compare", "Two pictures compared", pair, make("div", { className: "both" }, words(a, "A"), words(b, "B")));
+    const box = dialog("compare", "Two images compared", pair, make("div", { className: "both" }, words(a, "A"), words(b, "B")));
     box.addEventListener("close", () => a.focus());
     at.focus();
   }
@@ -172,7 +172,7 @@
     rival = thumb;
     $("#viewer")?.close();
     document.body.classList.add("comparing");
-    toast("Choose the picture to compare it with", "Cancel", noRival);
+    toast("Choose the image to compare it with", "Cancel", noRival);
   }
   function noRival() {
     rival = null;

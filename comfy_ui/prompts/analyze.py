@@ -205,7 +205,7 @@ def _is(word: str, subject: str) -> bool:
 
 def _kind(prompt_words: Sequence[str], rules: Mapping[str, Any]) -> tuple[Kind, list[str]]:
     if prompt_words[0] in rules["edits"]:
-        return "edit", [f"'{prompt_words[0]}' at the beginning asks for a change to a picture"]
+        return "edit", [f"'{prompt_words[0]}' at the beginning asks for a change to an image"]
     kinds: tuple[Kind, ...] = ("video", "audio")
     for kind in kinds:
         if matches := [word for word in prompt_words if word in rules["asks_for"][kind]]:
@@ -249,11 +249,11 @@ def _shape(
     shapes = rules["shapes"]
     for word in prompt_words:
         if shape := next((s for s in shapes if word in shapes[s]["words"]), ""):
-            return shape, f"'{word}' suits a {shape} picture"
+            return shape, f"'{word}' suits a {shape} image"
     shape = next((s for s in shapes if subject in shapes[s]["subjects"]), "")
     if not shape or preset.kind == "video":  # videos are wide by default
         return "", ""
-    return shape, f"a {subject} suits a {shape} picture"
+    return shape, f"a {subject} suits a {shape} image"
 
 
 def _sized(preset: Preset, shape: str, rules: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""``describe_image`` and ``adescribe_image``: turn a picture into a prompt with a vision model."""
+"""``describe_image`` and ``adescribe_image``: turn an image into a prompt with a vision model."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ from .model_families import find_family
 
 __all__ = ["DescribeOptions", "adescribe_image", "describe_image"]
 
-_LONGEST_SIDE: Final = (
-    1024  # larger pictures cost time and tokens and do not improve the description
-)
+_LONGEST_SIDE: Final = 1024  # larger images cost time and tokens and do not improve the description
 _TIMEOUT_S: Final = 60.0  # vision models are often large and have to be loaded first
 _MAX_PIXELS: Final = 200_000_000
 
@@ -43,13 +41,13 @@ class DescribeOptions(TypedDict, total=False):
 
 
 def describe_image(image: bytes | Path, **options: Unpack[DescribeOptions]) -> EnhancedPrompt:
-    """Write a prompt from which a model of ``family`` would make a similar picture.
+    """Write a prompt from which a model of ``family`` would make a similar image.
 
-    ``image`` is the bytes of a picture, or its path. The model receives it scaled down and without
+    ``image`` is the bytes of an image, or its path. The model receives it scaled down and without
     its metadata. ``original`` of the result is empty.
 
     Raises:
-        ValidationError: ``image`` is not a picture.
+        ValidationError: ``image`` is not an image.
         LanguageModelError: there is no vision model, or its answer was unusable.
     """
     return run_sync(_describe(image, **options))
@@ -58,7 +56,7 @@ def describe_image(image: bytes | Path, **options: Unpack[DescribeOptions]) -> E
 async def adescribe_image(
     image: bytes | Path, **options: Unpack[DescribeOptions]
 ) -> EnhancedPrompt:
-    """Describe a picture without blocking the event loop; see :func:`describe_image`."""
+    """Describe an image without blocking the event loop; see :func:`describe_image`."""
     return await _describe(image, **options)
 
 
@@ -94,20 +92,20 @@ async def _describe(
 
 
 def _small(content: bytes) -> str:
-    """Return the picture as a small JPEG in a ``data:`` URI."""
+    """Return the image as a small JPEG in a ``data:`` URI."""
     from PIL import Image, ImageOps
 
     try:
         with Image.open(io.BytesIO(content)) as opened:
             if opened.width * opened.height > _MAX_PIXELS:
-                raise ValidationError("The picture is too large.")
+                raise ValidationError("The image is too large.")
             opened.draft("RGB", (_LONGEST_SIDE, _LONGEST_SIDE))
             upright = ImageOps.exif_transpose(opened)
             flat = Image.new("RGB", upright.size, "white")
             with_alpha = upright.convert("RGBA")
             flat.paste(with_alpha, mask=with_alpha.getchannel("A"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValidationError("That is not a picture.") from error
+        raise ValidationError("That is not an image.") from error
     flat.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
     buffer = io.BytesIO()
     flat.save(buffer, "JPEG", quality=85)

@@ -10,7 +10,7 @@ from typing import Literal
 __all__ = ["Difference", "EnhancedPrompt", "Kind", "Strength", "differences"]
 
 Kind = Literal["image", "edit", "video", "i2v", "audio"]
-"""What the prompt is for: a picture, a change to one, a video, a video from a picture, a sound."""
+"""What the prompt is for: an image, a change to one, a video, a video from an image, audio."""
 
 Strength = Literal["light", "medium", "strong"]
 

@@ -104,7 +104,7 @@ def _names(text: str) -> list[str]:
 
 
 def remove_quotes(prompt: str) -> str:
-    """Return ``prompt`` without quoted texts, which say nothing about the picture."""
+    """Return ``prompt`` without quoted texts, which say nothing about the image."""
     return _QUOTED.sub(" ", prompt)
 
 

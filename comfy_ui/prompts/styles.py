@@ -140,7 +140,7 @@ def shipped_styles() -> Mapping[str, Style]:
 
 
 def style_picture(name: str) -> Path:
-    """Return the path of a shipped style's picture; other styles have none."""
+    """Return the path of a shipped style's image; other styles have none."""
     return assets_dir() / "styles" / f"{name.replace(' ', '_')}.webp"
 
 

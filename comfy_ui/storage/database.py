@@ -79,7 +79,7 @@ class Database:
             if old.exists() and not path.exists():
                 logger.warning(
                     "%s is from a version before the first release and cannot be read; it stays as"
-                    " it is. Its pictures are in %s: import that folder in the Library.",
+                    " it is. Its images are in %s: import that folder in the Library.",
                     old,
                     self._folder / "files",
                 )

@@ -103,7 +103,7 @@ class PresetCatalog:
         return preset.title if preset else preset_id
 
     def for_tasks(self, tasks: Sequence[str]) -> CatalogEntry | None:
-        """Return a preset for one of ``tasks`` that takes a picture, preferring ready ones."""
+        """Return a preset for one of ``tasks`` that takes an image, preferring ready ones."""
         able = [
             entry
             for task in tasks
@@ -172,11 +172,11 @@ class PresetCatalog:
 
 
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
-    "Pictures": ("t2i",),
+    "Images": ("t2i",),
     "Edit images": ("i2i", "edit", "inpaint", "control", "upscale"),
     "Video": ("t2v",),
-    "Video from a picture": ("i2v",),
-    "Sound": ("audio",),
+    "Video from an image": ("i2v",),
+    "Audio": ("audio",),
     "3D": ("3d",),
 }
 

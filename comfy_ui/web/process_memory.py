@@ -32,7 +32,7 @@ def keep_little() -> None:
     no thread of another, so each grows to the most that its threads ever held at once: after 18
     minutes the app had 288 MiB, and with two arenas 256 MiB.
 
-    Blocks of 128 KiB and more go back to the system when they are freed: pages, pictures and
+    Blocks of 128 KiB and more go back to the system when they are freed: pages, images and
     buffers do not fragment the heap. By default glibc raises that limit to the largest block ever
     freed, up to 32 MiB.
     """

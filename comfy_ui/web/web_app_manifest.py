@@ -28,7 +28,7 @@ _MANIFEST: Final = {
     "id": "/",
     "name": "comfy-ui",
     "short_name": "comfy-ui",
-    "description": "Pictures, videos and sound with ComfyUI, without nodes",
+    "description": "Images, video and audio with ComfyUI, without nodes",
     "start_url": "/",
     "scope": "/",
     "display": "standalone",

@@ -296,18 +296,18 @@ def test_ctrl_shift_enter_runs_before_other_waiting_jobs(page: Any) -> None:
 
 def test_upload_and_use_as_input_run_image_to_image(page: Any, tmp_path: Path) -> None:
     page.click(".picker > summary")
-    page.fill(".options .filter", "picture to picture")
+    page.fill(".options .filter", "image to image")
     page.click(".option[data-preset=sdxl_img2img]")
     page.wait_for_selector("form.settings[data-preset=sdxl_img2img]")
-    generate(page, "without a picture")
+    generate(page, "without an image")
     page.wait_for_selector("#notice .notice")
     Image.new("RGB", (64, 64), "teal").save(tmp_path / "teal.png")
     page.set_input_files("#f-image", tmp_path / "teal.png")
     page.wait_for_selector(".upload.filled :text('teal.png')")
     page.wait_for_function("document.querySelector('.upload-face img')?.naturalWidth === 64")
-    generate(page, "from a picture", steps=3)
+    generate(page, "from an image", steps=3)
     page.wait_for_selector(".stage.succeeded img.final")
-    page.wait_for_selector("#results .thumb[title='from a picture']")
+    page.wait_for_selector("#results .thumb[title='from an image']")
     before = page.input_value("[name=image]")
     page.click("#stage .act:has-text('Use as input')")
     page.wait_for_function(
@@ -323,4 +323,4 @@ def test_upload_invalid_image_is_refused(page: Any, tmp_path: Path) -> None:
     page.wait_for_selector("form.settings[data-preset=sdxl_img2img]")
     (tmp_path / "x.png").write_text("<svg onload=alert(1)>")
     page.set_input_files("#f-image", tmp_path / "x.png")
-    page.wait_for_selector(".upload.failed :text('picture cannot be used')")
+    page.wait_for_selector(".upload.failed :text('image cannot be used')")

@@ -131,7 +131,7 @@ def test_template_and_saved_workflow_open_forms_and_run(page: Any, sources: Path
     to_workflows(page)
     page.click(".source:has-text('My sound')")
     page.wait_for_selector("#opened h2:has-text('My sound')")
-    assert "Sound" in page.inner_text("#opened dl")
+    assert "Audio" in page.inner_text("#opened dl")
     open_form(page)
     page.wait_for_selector("form.settings[data-preset^=my_sound]")
     set_field(page, "steps", 2)
@@ -387,7 +387,7 @@ def test_mask_editor_paints_a_mask_for_inpainting(page: Any) -> None:
     page.mouse.move(box["x"] + 60, box["y"] + 60, steps=4)
     page.mouse.up()
     page.click("#painter button:has-text('Use this mask')")
-    page.wait_for_selector(".upload-name:has-text('Picture with a mask')")
+    page.wait_for_selector(".upload-name:has-text('Image with a mask')")
     assert page.input_value("#form input[name=image]") != before
     page.fill("#prompt textarea", "a wooden bench")
     set_field(page, "steps", 2)

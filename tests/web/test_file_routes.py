@@ -134,7 +134,7 @@ def test_uploads_route_invalid_image_is_refused_with_message(
 ) -> None:
     answer = client.post("/uploads?role=image", content=b"<svg onload=alert(1)>")
     assert answer.status_code == 422
-    assert "picture cannot be used" in answer.json()["error"]
+    assert "image cannot be used" in answer.json()["error"]
     assert services.kept == {}
 
 

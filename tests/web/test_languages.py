@@ -72,7 +72,7 @@ def source() -> str:
 
 
 # Texts that are put together from smaller pieces than the search below takes apart.
-COMPOSED = re.compile(r"fields? and|missing$|styles? read from|custom_nodes|^Remove Picture$|^by ")
+COMPOSED = re.compile(r"fields? and|missing$|styles? read from|custom_nodes|^Remove Image$|^by ")
 OF_GRADIO = {"More tabs"}
 
 

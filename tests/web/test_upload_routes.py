@@ -145,7 +145,7 @@ def test_check_mask_of_another_size_is_refused_with_both_sizes() -> None:
     small = accept(uploads, picture_bytes("PNG", side=2), role="mask")
     same = accept(uploads, picture_bytes("PNG"), role="mask")
     assert uploads.check(masked, {"image": picture, "mask": same}, "anna") == {picture, same}
-    with pytest.raises(ValidationError, match="2 × 2 pixels and the picture 4 × 4"):
+    with pytest.raises(ValidationError, match="2 × 2 pixels and the image 4 × 4"):
         uploads.check(masked, {"image": picture, "mask": small}, "anna")
 
 
@@ -166,7 +166,7 @@ async def test_paint_mask_becomes_the_alpha_channel(tmp_path: Path) -> None:
         assert picture.getchannel("A").getpixel((1, 2)) == 0
         assert picture.getchannel("A").getpixel((0, 0)) == 255
         assert picture.getpixel((1, 2))[2] > 90  # teal is still there
-    with pytest.raises(ValidationError, match="2 × 2 pixels and the picture 4 × 4"):
+    with pytest.raises(ValidationError, match="2 × 2 pixels and the image 4 × 4"):
         await uploads.paint(name, picture_bytes("PNG", side=2), "anna")
     with pytest.raises(ValidationError, match="not an upload of yours"):
         await uploads.paint(name, painted.getvalue(), "eve")

@@ -67,7 +67,7 @@ def draw(grid: Grid, pictures: Sequence[Path | None], *, title: str) -> Image:
 
 
 def _cell(pictures: Sequence[Path | None], columns: int, rows: int) -> tuple[int, int]:
-    """Return the size of a cell: the largest picture, scaled so that the sheet fits."""
+    """Return the size of a cell: the largest image, scaled so that the sheet fits."""
     sizes = [size for path in pictures if path and (size := _size(path))]
     wide, high = max((w for w, _ in sizes), default=256), max((h for _, h in sizes), default=256)
     room = min((_MAX_SIDE - 512) / columns / wide, (_MAX_SIDE - 512) / rows / high)
@@ -90,7 +90,7 @@ def _paste(sheet: Image, path: Path | None, box: tuple[int, int, int, int]) -> N
     if path is None:
         return
     x, y, wide, high = box
-    # A picture that cannot be read, or is too large, leaves its cell empty.
+    # An image that cannot be read, or is too large, leaves its cell empty.
     with suppress(OSError, Image.DecompressionBombError), Image.open(path) as opened:
         opened.draft("RGB", (wide, high))
         picture = ImageOps.contain(opened.convert("RGBA"), (wide, high))

@@ -161,7 +161,7 @@ def check_answer(answer: ModelOutput, prompt: str, family: Family) -> ModelOutpu
 
 
 def check_description(answer: ModelOutput, family: Family) -> str:
-    """Check the description of a picture.
+    """Check the description of an image.
 
     Raises:
         Rejected: it is not usable as a prompt.

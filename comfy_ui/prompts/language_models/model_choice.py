@@ -94,9 +94,9 @@ def find_model(
 
 
 def find_vision_model(*, settings: Settings | None = None) -> LanguageModel | None:
-    """Find a model that takes pictures.
+    """Find a model that accepts images.
 
-    The model of :func:`find_model` if it is known to take pictures, else another one on the same
+    The model of :func:`find_model` if it is known to accept images, else another on the same
     server if that is on this machine. May block as long.
     """
     model = find_model(settings=settings)
@@ -119,7 +119,7 @@ def no_model() -> LanguageModelError:
 
 
 def choose_model(names: Sequence[str], *, seeing: bool = False) -> str | None:
-    """Choose a server's first model that writes text (and takes pictures, if required)."""
+    """Choose a server's first model that writes text (and accepts images, if required)."""
     able = [name for name in names if not _UNSUITABLE.search(name)]
     if seeing:
         able = [name for name in able if takes_pictures(name)]
@@ -127,7 +127,7 @@ def choose_model(names: Sequence[str], *, seeing: bool = False) -> str | None:
 
 
 def takes_pictures(name: str) -> bool:
-    """Guess from its name whether a model takes pictures."""
+    """Guess from its name whether a model accepts images."""
     return bool(_SEES.search(name))
 
 

@@ -127,7 +127,7 @@ def _image_phrases(
         text = chance.choice(idea)
         chosen["idea"] = Phrase(text, text)
         mentioned |= {"light", "detail"}  # the idea brings its own scene
-    if kind != "i2v":  # the picture has decided everything that does not move
+    if kind != "i2v":  # the image has decided everything that does not move
         for aspect in _aspects(own["aspects"], strength):
             if aspect in mentioned or len(chosen) >= max_phrases:
                 continue

@@ -90,7 +90,7 @@ class McpTools:
                 "protocolVersion": requested if requested in _VERSIONS else _VERSIONS[0],
                 "capabilities": {"tools": {}},
                 "serverInfo": {"name": "comfy-ui", "version": __version__},
-                "instructions": "Makes pictures, videos and sounds with ComfyUI. "
+                "instructions": "Makes images, video and audio with ComfyUI. "
                 "Ask 'presets' first; then 'generate'.",
             },
         )

@@ -61,7 +61,7 @@ class ProgramEndpoints:
         prompt: str = "",
         values: dict[str, Any] | None = None,
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """Make a picture, video or sound with a preset.
+        """Make an image, video or audio file with a preset.
 
         Streams updates while the job runs (phase, progress in percent, step, position in the queue)
         and ends with its files, each with a URL below this app.

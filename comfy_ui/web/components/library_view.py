@@ -22,9 +22,9 @@ _Fact: TypeAlias = str | list[str]
 
 _KINDS: Final = {
     "": "All kinds",
-    "image": "Pictures",
+    "image": "Images",
     "video": "Videos",
-    "audio": "Sounds",
+    "audio": "Audio",
     "3d": "3D",
     "text": "Texts",
 }

@@ -103,7 +103,7 @@ def carry(old: Preset, values: Mapping[str, Any], new: Preset) -> dict[str, Any]
 
 
 def recall(preset: Preset, by_role: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by role, of a picture made elsewhere, as far as the preset has them and they fit.
+    """Return values by role of an imported image, as far as the preset has them and they fit.
 
     A number out of range and a choice that is not offered are left out; of a size, both or none.
     """

@@ -15,7 +15,7 @@ from .templates import render
 
 __all__ = ["KINDS", "KIND_ICONS", "Lamp", "cover", "picker", "picture_of", "readiness"]
 
-KINDS: Final = {"image": "Picture", "video": "Video", "audio": "Sound", "text": "Text", "3d": "3D"}
+KINDS: Final = {"image": "Image", "video": "Video", "audio": "Audio", "text": "Text", "3d": "3D"}
 KIND_ICONS: Final = {
     "image": "image",
     "video": "video",

@@ -85,7 +85,7 @@ def routes(services: Services, access: Access, uploads: UploadRoutes) -> list[Ro
         return JSONResponse({"name": name})
 
     async def uploaded(request: Request) -> Response:
-        """Return a picture that the user uploaded, to paint a mask over."""
+        """Return an image that the user uploaded, to paint a mask over."""
         name = request.path_params["name"]
         content = await uploads.read(name, access.require("see_own", request))
         media_type = mimetypes.guess_type(name)[0] or ""

@@ -31,7 +31,7 @@ T = TypeVar("T")
 MAX_UPLOAD_BYTES: Final = 64 * 2**20
 _MAX_PIXELS: Final = 64_000_000
 _PICTURES: Final = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
-_ORIENTATION: Final = 0x0112  # EXIF orientation; ComfyUI and browsers rotate the picture by it
+_ORIENTATION: Final = 0x0112  # EXIF orientation; ComfyUI and browsers rotate the image by it
 _LYING: Final = (5, 6, 7, 8)
 _NAME: Final = re.compile(
     r"ui-([0-9a-f]{24}(?:-(\d{1,5})x(\d{1,5}))?)-([0-9a-f]{24})\.[a-z0-9]{3,4}"
@@ -67,13 +67,13 @@ class UploadRoutes:
         return name
 
     async def paint(self, over: str, mask: bytes, user_id: str) -> str:
-        """Put a painted mask into an uploaded picture and return the new picture's name.
+        """Put a painted mask into an uploaded image and return the new image's name.
 
-        White marks the area to change. It becomes the picture's transparency, where ComfyUI
+        White marks the area to change. It becomes the image's transparency, where ComfyUI
         reads it; the colors below stay.
 
         Raises:
-            ValidationError: not the user's file, not a picture, or of another size.
+            ValidationError: not the user's file, not an image, or of another size.
             StorageError: the disk refuses.
         """
         content = await _decoded(_masked, await self.read(over, user_id), mask)
@@ -101,7 +101,7 @@ class UploadRoutes:
         A preset's own files may be used by all.
 
         Raises:
-            ValidationError: it names such a file, or a mask differs in size from the picture.
+            ValidationError: it names such a file, or a mask differs in size from the image.
         """
         named: dict[str, Param] = {}
         for param in preset.params:
@@ -131,7 +131,7 @@ class UploadRoutes:
 
 @cache
 def _decoders() -> ThreadPoolExecutor:
-    """Limit decoding to two pictures at once: each may need 256 MB."""
+    """Limit decoding to two images at once: each may need 256 MB."""
     return ThreadPoolExecutor(2, thread_name_prefix="uploads")
 
 
@@ -140,7 +140,7 @@ async def _decoded(look: Callable[..., T], *content: bytes) -> T:
 
 
 def _same_size(named: Mapping[str, Param]) -> None:
-    """Require equal sizes: ComfyUI would stretch the mask of another picture silently."""
+    """Require equal sizes: ComfyUI would stretch the mask of another image silently."""
     sizes: dict[str, list[str]] = {"image": [], "mask": []}
     for name, param in named.items():
         match = _NAME.fullmatch(name)
@@ -148,9 +148,9 @@ def _same_size(named: Mapping[str, Param]) -> None:
             sizes[param.role].append(f"{match[2]} × {match[3]}")
     if len(sizes["image"]) == len(sizes["mask"]) == 1 and sizes["image"] != sizes["mask"]:
         raise ValidationError(
-            f"The mask has {sizes['mask'][0]} pixels and the picture {sizes['image'][0]}: "
+            f"The mask has {sizes['mask'][0]} pixels and the image {sizes['image'][0]}: "
             "they must be the same.",
-            hint="Paint the mask over this picture, or scale one of them.",
+            hint="Paint the mask over this image, or scale one of them.",
         )
 
 
@@ -165,7 +165,7 @@ def _picture(content: bytes) -> tuple[str, tuple[int, int]]:
                 if picture.width * picture.height > _MAX_PIXELS:
                     raise ValidationError(
                         f"{picture.width} × {picture.height} pixels are too many.",
-                        hint="Make the picture smaller first.",
+                        hint="Make the image smaller first.",
                     )
                 picture.load()
                 size = picture.size
@@ -173,7 +173,7 @@ def _picture(content: bytes) -> tuple[str, tuple[int, int]]:
                     size = size[::-1]
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Warning) as error:
         raise ValidationError(
-            "This picture cannot be used.", hint="Upload a PNG, JPEG or WebP file."
+            "This image cannot be used.", hint="Upload a PNG, JPEG or WebP file."
         ) from error
     return suffix, size
 
@@ -188,7 +188,7 @@ def _masked(picture: bytes, mask: bytes) -> bytes:
     if painted.size != upright.size:
         sizes = [f"{image.width} × {image.height}" for image in (painted, upright)]
         raise ValidationError(
-            f"The mask has {sizes[0]} pixels and the picture {sizes[1]}: they must be the same."
+            f"The mask has {sizes[0]} pixels and the image {sizes[1]}: they must be the same."
         )
     upright.putalpha(ImageChops.invert(painted))
     file = io.BytesIO()

@@ -274,7 +274,7 @@ FIELD_TYPES: Final[dict[str, FieldType]] = {
             accept="image/*",
             in_grid=False,
             takes_choices=False,
-            usual={"label": "Picture", "order": 5},
+            usual={"label": "Image", "order": 5},
         ),
         FieldType(
             "mask",
@@ -301,7 +301,7 @@ FIELD_TYPES: Final[dict[str, FieldType]] = {
             accept="audio/*",
             in_grid=False,
             takes_choices=False,
-            usual={"label": "Sound", "order": 8},
+            usual={"label": "Audio", "order": 8},
         ),
         FieldType("text", "text", widget="text"),
         FieldType("choice", "text", widget="text"),

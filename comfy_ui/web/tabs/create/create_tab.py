@@ -70,7 +70,7 @@ class CreateTab(Tab):
                         lines=3,
                         max_lines=12,
                         autofocus=True,
-                        placeholder="Describe what you want to see, or drop a picture here to "
+                        placeholder="Describe what you want to see, or drop an image here to "
                         "restore its settings",
                         elem_id="prompt",
                     )

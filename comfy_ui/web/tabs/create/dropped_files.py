@@ -76,7 +76,7 @@ class DroppedFiles:
         ``trusted`` users may run the workflow in it; others get its values for their presets.
 
         Raises:
-            InvalidWorkflowError: it is neither a picture, a recording nor a workflow.
+            InvalidWorkflowError: it is neither an image, a recording nor a workflow.
         """
         title = title_of(name)
         try:
@@ -100,7 +100,7 @@ class DroppedFiles:
     async def _workflow(
         self, content: bytes, title: str, user_id: str, error: ValidationError, *, trusted: bool
     ) -> dict[str, Any]:
-        """Read a file that is not a picture as a workflow in JSON, which only admins may open."""
+        """Read a file that is not an image as a workflow in JSON, which only admins may open."""
         if not content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
             raise InvalidWorkflowError("This file cannot be read.", hint=error.hint) from error
         if not trusted:

@@ -39,7 +39,7 @@ _TIMEOUT_S: Final = (
     60.0  # seconds; the user sees the progress and can stop it, and a model may have to be loaded
 )
 _DRAW_EVERY_S: Final = 0.1
-_MAX_PICTURE: Final = 4_000_000  # characters of a data: URI; the browser sends a small picture
+_MAX_PICTURE: Final = 4_000_000  # characters of a data: URI; the browser sends a small image
 
 
 class EnhanceHandler:
@@ -122,7 +122,7 @@ class EnhanceHandler:
         yield gr.skip()
 
     async def _describe(self, event: gr.EventData, request: gr.Request) -> AsyncIterator[Any]:
-        """Draft a prompt from a picture."""
+        """Draft a prompt from an image."""
         page = request.session_hash or ""
         try:
             self._access.require("enhance", request)
@@ -183,12 +183,12 @@ async def _described(
 
 
 def _picture(address: object) -> bytes:
-    """Decode a ``data:`` URI. Whether it is a picture is checked when it is opened."""
+    """Decode a ``data:`` URI. Whether it is an image is checked when it is opened."""
     text = address if isinstance(address, str) and len(address) <= _MAX_PICTURE else ""
     try:
         return base64.b64decode(text.partition(";base64,")[2], validate=True)
     except ValueError as error:
-        raise ValidationError("That is not a picture.") from error
+        raise ValidationError("That is not an image.") from error
 
 
 def kind_of(preset: Preset) -> Kind:

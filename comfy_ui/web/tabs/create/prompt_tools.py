@@ -85,7 +85,7 @@ class PromptTools:
         name = request.path_params["name"]
         path = style_picture(name) if name in shipped_styles() else None
         if path is None or not path.is_file():
-            return PlainTextResponse("There is no such picture.", status_code=404)
+            return PlainTextResponse("There is no such image.", status_code=404)
         return FileResponse(path, headers=_PICTURES_KEPT)
 
 
@@ -126,7 +126,7 @@ def _keep(folder: Path, name: str, content: bytes) -> None:
 def words_bar(catalog: PresetCatalog, *, sees: bool = False) -> Html:
     """Render the token count (the browser counts), styles, and the prompt history.
 
-    ``sees``: a model that describes pictures is available.
+    ``sees``: a model that describes images is available.
     """
     families = {entry.preset.id: find_family(entry.preset.family) for entry in catalog.entries}
     limits = {name: [f.encoder, f.limit, f.chunk or 0] for name, f in families.items()}

@@ -1,4 +1,4 @@
-"""Reuse the settings or the picture of a result or job on Create."""
+"""Reuse the settings or the image of a result or job on Create."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GO_ON: Final[Mapping[str, tuple[str, ...]]] = {
     "upscale": ("upscale",),
     "animate": ("i2v",),
 }
-"""What can be done with a picture, and the tasks of the presets that do it, best first."""
+"""What can be done with an image, and the tasks of the presets that do it, best first."""
 
 
 def ways_on(item: LibraryItem, catalog: PresetCatalog) -> dict[str, CatalogEntry]:
@@ -52,11 +52,11 @@ async def recall(
 ) -> ReusedSettings:
     """Reuse ``all``, ``remix`` (all but the seed), ``prompt`` or ``seed``.
 
-    Or use the picture as ``input``, to ``upscale`` or to ``animate`` it.
+    Or use the image as ``input``, to ``upscale`` or to ``animate`` it.
 
     Raises:
         ValidationError: there is no preset for it.
-        StorageError: the picture cannot be read, or not be stored as an upload.
+        StorageError: the image cannot be read, or not be stored as an upload.
     """
     if what == "prompt":
         return ReusedSettings(prompt=source.prompt)
@@ -83,18 +83,18 @@ async def recall(
 async def _go_on(
     what: str, item: LibraryItem, draft: FormState, services: Services, uploads: UploadRoutes
 ) -> ReusedSettings:
-    """Put the picture into a preset that takes one: the chosen one if it does just that."""
+    """Put the image into a preset that takes one: the chosen one if it does just that."""
     catalog = services.catalog
     current = catalog.entry(draft.preset).preset
     fits = current.by_role("image") is not None and (what == "input" or current.task in GO_ON[what])
     entry = catalog.entry(current.id) if fits else catalog.for_tasks(GO_ON[what])
     target = entry.preset.by_role("image") if entry else None
     if entry is None or target is None:
-        raise ValidationError("No preset here can do this with a picture.")
+        raise ValidationError("No preset here can do this with an image.")
     try:
         content = await asyncio.to_thread(item.path.read_bytes)
     except OSError as error:
-        raise StorageError("The picture can no longer be read.") from error
+        raise StorageError("The image can no longer be read.") from error
     name = await uploads.accept(content, "image", item.user_id)
     now = preset_form.read(current, draft.values)
     values = now if fits else preset_form.carry(current, now, entry.preset)
