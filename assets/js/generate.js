@@ -23,8 +23,8 @@
     $("#editing")?.remove();
     if (!job) return;
     const leave = make("button", { type: "button", className: "act", textContent: "Cancel editing", onclick: () => edit(null) });
-    const told = make("p", {}, make("strong", { textContent: "Editing a queued job. " }), "Generate replaces it.");
-    $("#actions").before(make("div", { id: "editing", className: "notice good", role: "status" }, told, leave));
+    const message = make("p", {}, make("strong", { textContent: "Editing a queued job. " }), "Generate replaces it.");
+    $("#actions").before(make("div", { id: "editing", className: "notice good", role: "status" }, message, leave));
   }
 
   // Not a Gradio event: two of those may overtake each other, and they read the form later than the

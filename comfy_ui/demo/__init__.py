@@ -1,8 +1,8 @@
-"""The demo engine: a small server that speaks ComfyUI's protocol and paints.
+"""The demo engine: a small server that implements ComfyUI's protocol and paints images.
 
-It answers the routes and sends the messages of a ComfyUI server as recorded, executes the graph
-for real (scaling, masks, batches, video, sound, metadata), and where a model would sample it
-paints generative pictures that depend on prompt, seed, size, sampler and steps. No model, no GPU.
+It answers the routes and sends the messages of a ComfyUI server as recorded, and executes the graph
+(scaling, masks, batches, video, audio, metadata). In place of a model's sampling it paints
+generative images that depend on prompt, seed, size, sampler and steps. No model, no GPU.
 
 Needs the extra ``ui`` (aiohttp, numpy, PyAV); loaded on first use.
 """

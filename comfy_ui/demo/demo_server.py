@@ -60,7 +60,7 @@ class DemoServer:
     ) -> None:
         if speed != "instant" and not speed > 0:
             raise ValidationError(
-                f"The speed {speed!r} is not possible.",
+                f"The speed {speed!r} is not valid.",
                 hint="Use 'instant' or a number of steps per second, for instance 8.",
             )
         self.host = host
@@ -249,7 +249,7 @@ class _Life:
 
     async def _serve(self) -> None:
         await self._runner.setup()
-        assert self._runner.server is not None  # noqa: S101 -- setup() has made it
+        assert self._runner.server is not None  # noqa: S101 -- setup() created it
         server = await self._loop.create_server(self._runner.server, sock=self._listener)
         self._started.set()
         await self._ending.wait()

@@ -73,7 +73,7 @@ class PromptQueue:
     _closed: bool = False
     _free: bool = False
 
-    # -- putting and taking
+    # -- adding and taking jobs
 
     def number(self, *, front: bool) -> float:
         with self._changed:
@@ -144,7 +144,7 @@ class PromptQueue:
         with self._changed:
             return {key: e for key, e in self._history.items() if e.visible_at <= now}
 
-    # -- taking back
+    # -- removing and interrupting
 
     def delete(self, prompt_ids: Iterable[str]) -> list[str]:
         """Remove pending jobs and return the ids that were removed."""
@@ -195,7 +195,7 @@ class PromptQueue:
         with self._changed:
             self._history.clear()
 
-    # -- surviving a restart
+    # -- restarts
 
     def saved(self) -> SavedQueue:
         """Return all contents, with the running job among the pending ones."""

@@ -14,7 +14,7 @@ from .engine_folders import Folders
 from .engine_queue import HistoryRecord, Running
 from .fault_switches import Faults
 from .http.sockets import PreviewPicture, Sockets, text_frame
-from .nodes import NODES, Context, Shown
+from .nodes import NODES, Context, OutputResult
 from .nodes.node_base import InterruptedNodeError, OutOfDeviceMemoryError
 from .prompt_validation import declared, is_link
 
@@ -40,7 +40,7 @@ class Executor:
     def run(self, running: Running, specs: Mapping[str, Any], faults: Faults) -> HistoryRecord:
         job = _Job(self, running, specs, faults)
         entry = job.run()
-        # Only the results of this job are cached_results, so that memory is bounded by one job.
+        # Keep the results of this job only, to bound memory.
         self._cached_results = {
             sig: self._cached_results[sig]
             for sig in job.signatures.values()
@@ -233,7 +233,7 @@ class _Job:
         return is_link(value) and len(value) == 2 and value[0] in self.prompt
 
     def _reach(self, target: str) -> None:
-        """Run ``target`` and what it needs, depth first."""
+        """Run ``target`` and its ancestors, depth first."""
         stack = [target]
         while stack:
             node_id = stack[-1]
@@ -308,9 +308,9 @@ class _Job:
                 "Allocation on device 0 would exceed allowed memory. (out of memory)"
             )
         if self.faults.error_at in (class_type, node_id):
-            raise RuntimeError("This node fails because the test asked for it.")
+            raise RuntimeError("This node fails because a test requested it.")
         outcome = NODES[class_type].run(context, **_arguments(self._inputs(node_id)))
-        if isinstance(outcome, Shown):
+        if isinstance(outcome, OutputResult):
             result = _Result(outcome.outputs, outcome.ui or None)
         else:
             result = _Result(outcome)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Faults:
     """Deliberate failures, all off by default.
 
-    A switch is read when it matters: ``server.faults = Faults(...)`` changes a running engine.
+    A switch is read on each use: ``server.faults = Faults(...)`` changes a running engine.
     """
 
     silent_reconnect: bool = False
@@ -29,9 +29,9 @@ class Faults:
     error_at: str | None = None
     """The node with this class or id raises."""
     missing_output: bool = False
-    """The files of a finished job are gone before anybody can fetch them."""
+    """The files of a finished job are deleted before a client can download them."""
     object_info_delay_s: float = 0.0
-    """``/object_info`` takes this long."""
+    """The delay of ``/object_info``, in seconds."""
     post_delay_s: float = 0.0
     """``POST /prompt`` answers this late, after the job was accepted."""
     test_nodes: bool = False

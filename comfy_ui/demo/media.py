@@ -1,4 +1,4 @@
-"""Read and write video and sound through PyAV, with metadata where ComfyUI puts it."""
+"""Read and write video and audio with PyAV, with metadata where ComfyUI stores it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_video(
     codec: str = "libx264",
     crf: float = 20,
 ) -> None:
-    """Write frames, and sound if there is any; the file's suffix selects the container.
+    """Write frames, and audio if any; the file's suffix selects the container.
 
     Tags go into the container: mp4 keeps their names, Matroska stores them in upper case.
     """

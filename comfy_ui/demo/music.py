@@ -1,4 +1,4 @@
-"""Compose music from words: chords, an arpeggio, a beat; or sounds of wind and waves."""
+"""Compose music for a prompt: chords, an arpeggio and a beat, or sounds of wind and waves."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ _DARK = frozenset(
 
 
 def compose(prompt: str, seed: int, seconds: float, voices: dict[str, Any] | None = None) -> Sound:
-    """Compose stereo sound of that length; deterministic in words, seed and length.
+    """Compose stereo audio of this length; deterministic in prompt, seed and length.
 
     ``voices`` may hold ``bpm`` and ``keyscale`` (``"E minor"``).
     """

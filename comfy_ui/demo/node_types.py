@@ -1,8 +1,8 @@
 """Values that travel along the links between nodes.
 
-Pictures are ``uint8`` arrays ``[count, height, width, channels]``, masks ``float32`` arrays
-``[count, height, width]`` from 0 to 1. A latent carries whole pictures: without a model there is
-nothing to compress, and every operation on latents stays exact.
+Images are ``uint8`` arrays ``[count, height, width, channels]``, masks ``float32`` arrays
+``[count, height, width]`` from 0 to 1. A latent holds uncompressed images, so every operation on
+latents is exact.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Medium = Literal["image", "video", "audio", "mesh"]
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model, text encoder, VAE …: its file, and what was done to it."""
+    """A model, text encoder, VAE …: its file and its patches."""
 
     name: str
     patches: tuple[tuple[str, Any], ...] = ()
@@ -32,7 +32,7 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True)
 class Conditioning:
-    """What the sampler should paint."""
+    """The conditioning of a sampler."""
 
     text: str = ""
     guidance: float | None = None
@@ -57,7 +57,7 @@ class Sound:
 
 @dataclass(frozen=True, slots=True)
 class Latent:
-    """``count`` pictures of a size, frames of a film, or seconds of sound; empty at first."""
+    """``count`` images of one size, frames of a video, or seconds of audio; empty at first."""
 
     width: int = 0
     height: int = 0
@@ -71,7 +71,7 @@ class Latent:
     fps: float = 24.0
     sound: Sound | None = None
     companion: Latent | None = None  # the sound of a film, while both are sampled together
-    noise_seed: int | None = None  # from a sampler that left noise for the next one
+    noise_seed: int | None = None  # from a sampler that returns leftover noise
     painted: str | None = None  # the prompt that its pictures were painted for
 
     @classmethod
@@ -80,7 +80,7 @@ class Latent:
         return cls(width, height, count, medium, np.ascontiguousarray(pictures[..., :3]))
 
     def filled(self) -> Pictures:
-        """The pictures; mid-gray if nothing has been painted."""
+        """The images; mid-gray if nothing has been painted."""
         if self.pictures is not None:
             return self.pictures
         return np.full((self.count, self.height, self.width, 3), 128, np.uint8)
@@ -92,7 +92,7 @@ class Latent:
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """Frames with a rate and possibly sound; or a loaded file, unchanged."""
+    """Frames with a rate and optional audio, or a loaded file, unchanged."""
 
     frames: Pictures
     fps: float
@@ -103,7 +103,7 @@ class Video:
 
 @dataclass(frozen=True, slots=True)
 class Sigmas:
-    """A noise schedule: the number of steps, and how much of the picture they renew."""
+    """A noise schedule: the number of steps, and the part of the image they redraw."""
 
     steps: int
     scheduler: str = "normal"
@@ -117,7 +117,7 @@ class Sigmas:
 
     @property
     def count(self) -> int:
-        """The steps that are actually taken."""
+        """The number of executed steps."""
         return max(0, self.end - self.first)
 
 

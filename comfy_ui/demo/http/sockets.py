@@ -30,7 +30,7 @@ _FORMATS = {"image/jpeg": 1, "image/png": 2}
 
 @dataclass(frozen=True, slots=True)
 class PreviewPicture:
-    """An encoded preview picture of a running node."""
+    """An encoded preview image of a running node."""
 
     data: bytes
     mime: Literal["image/jpeg", "image/png"] = "image/jpeg"

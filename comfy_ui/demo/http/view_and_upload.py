@@ -138,7 +138,7 @@ def _channel(path: Path, channel: str, headers: dict[str, str]) -> web.Response:
 
 
 def _with_mask(original: Path, mask: bytes) -> bytes:
-    """Return the picture as PNG bytes with the mask's alpha channel.
+    """Return the image as PNG bytes with the mask's alpha channel.
 
     Raises:
         ValueError: their sizes differ.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from .node_base import NODES, Context, Node, NodeError, Shown
+from .node_base import NODES, Context, Node, NodeError, OutputResult
 
 _MODULES = (
     "loaders",
@@ -23,4 +23,4 @@ _MODULES = (
 for _module in _MODULES:
     import_module(f".{_module}", __name__)
 
-__all__ = ["NODES", "Context", "Node", "NodeError", "Shown"]
+__all__ = ["NODES", "Context", "Node", "NodeError", "OutputResult"]

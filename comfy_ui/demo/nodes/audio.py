@@ -1,4 +1,4 @@
-"""Sound: made up, loaded, joined, saved."""
+"""Audio nodes: compose, load, join and save."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import media
 from ..node_types import Latent, Sound
-from .node_base import Context, NodeError, Shown, node, reads
+from .node_base import Context, NodeError, OutputResult, node, reads
 from .saving import random_suffix
 
 
@@ -91,12 +91,12 @@ def merge(
 
 @node("AudioAdjustVolume")
 def volume(_context: Context, *, audio: Sound, volume: float) -> tuple[Sound]:
-    """``volume`` in decibels."""
+    """Change the volume by ``volume`` decibels."""
     return (replace(audio, wave=np.clip(audio.wave * 10 ** (volume / 20), -1, 1)),)
 
 
 def _like(sound: Sound, other: Sound) -> Any:
-    """Its samples at another's rate and number of channels."""
+    """Return the samples at another sound's rate and number of channels."""
     count = round(sound.wave.shape[-1] * other.rate / sound.rate)
     at = np.linspace(0, sound.wave.shape[-1] - 1, count)
     index = np.arange(sound.wave.shape[-1])
@@ -107,28 +107,28 @@ def _like(sound: Sound, other: Sound) -> Any:
 
 def _save(
     context: Context, audio: Sound, prefix: str, kind: str, quality: str | None = None
-) -> Shown:
+) -> OutputResult:
     saved = context.folders.next(prefix, f".{kind}")
     media.write_sound(saved.path, audio, tags=context.metadata, quality=quality)
-    return Shown({"audio": [saved.entry()]}, (audio,))
+    return OutputResult({"audio": [saved.entry()]}, (audio,))
 
 
 @node("SaveAudio")
-def save_flac(context: Context, *, audio: Sound, filename_prefix: str, **_: Any) -> Shown:
+def save_flac(context: Context, *, audio: Sound, filename_prefix: str, **_: Any) -> OutputResult:
     return _save(context, audio, filename_prefix, "flac")
 
 
 @node("SaveAudioMP3")
 def save_mp3(
     context: Context, *, audio: Sound, filename_prefix: str, quality: str = "V0", **_: Any
-) -> Shown:
+) -> OutputResult:
     return _save(context, audio, filename_prefix, "mp3", quality)
 
 
 @node("SaveAudioOpus")
 def save_opus(
     context: Context, *, audio: Sound, filename_prefix: str, quality: str = "128k", **_: Any
-) -> Shown:
+) -> OutputResult:
     return _save(context, audio, filename_prefix, "opus", quality)
 
 
@@ -141,13 +141,13 @@ def save_advanced(
     format: str,  # noqa: A002 -- the input's name
     more: dict[str, Any] | None = None,
     **_: Any,
-) -> Shown:
+) -> OutputResult:
     kind = format if format in media.SOUND_CODECS else "flac"
     return _save(context, audio, filename_prefix, kind, (more or {}).get("format.quality"))
 
 
 @node("PreviewAudio")
-def preview(context: Context, *, audio: Sound, **_: Any) -> Shown:
+def preview(context: Context, *, audio: Sound, **_: Any) -> OutputResult:
     saved = context.folders.next(f"ComfyUI_temp_{random_suffix()}", ".flac", kind="temp")
     media.write_sound(saved.path, audio, tags=context.metadata)
-    return Shown({"audio": [saved.entry()]}, (audio,))
+    return OutputResult({"audio": [saved.entry()]}, (audio,))

@@ -1,4 +1,4 @@
-"""From words and pictures to the conditioning of a sampler."""
+"""Conditioning nodes: encode texts and images for a sampler."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TEXTS = ("text", "prompt", "text_g", "text_l", "clip_l", "clip_g", "t5xxl", "ta
     "TextEncodeQwenImageEditPlus",
 )
 def encode_text(context: Context, **inputs: Any) -> tuple[Conditioning]:
-    """All texts given, once each, in the order of the inputs; pictures become references."""
+    """Join all distinct texts in the order of the inputs; images become references."""
     context.pace(0.25)
     texts = dict.fromkeys(str(inputs[name]) for name in _TEXTS if inputs.get(name))
     pictures = [v for k, v in inputs.items() if k.startswith("image") and v is not None]
@@ -42,7 +42,7 @@ def encode_for_qwen(
     more: dict[str, Any] | None = None,
     **_: Any,
 ) -> tuple[Conditioning, Conditioning, Latent]:
-    """Both texts at once, and a latent of the first picture's size for edits."""
+    """Encode both texts, with a latent of the first image's size for edits."""
     context.pace(0.25)
     pictures = tuple((more or {}).values())
     latent = Latent.of(pictures[0]) if pictures else Latent(resolution, resolution)

@@ -1,4 +1,4 @@
-"""Pictures: their colors and detail."""
+"""Image nodes for colors and detail."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def contrast(_context: Context, *, images: Pictures, factor: float) -> tuple[Pic
 def canny(
     _context: Context, *, image: Pictures, low_threshold: float, high_threshold: float
 ) -> tuple[Pictures]:
-    """White lines where the brightness changes fast."""
+    """Draw white lines along strong changes of brightness."""
     del low_threshold
     out = []
     for picture in image[..., :3]:
@@ -100,7 +100,7 @@ def canny(
         soft = np.asarray(grey.filter(ImageFilter.GaussianBlur(1.4)), np.float32) / 255
         down, across = np.gradient(soft)
         strength = np.hypot(down, across)
-        # A point is on a line when nothing steeper lies on either side of it.
+        # A point is on a line if neither neighbor across the line is steeper.
         horizontal = np.abs(across) > np.abs(down)
         left, right = np.roll(strength, 1, 1), np.roll(strength, -1, 1)
         above, below = np.roll(strength, 1, 0), np.roll(strength, -1, 0)
@@ -123,7 +123,7 @@ def unchanged(_context: Context, *, resized_images: Pictures) -> tuple[Pictures]
 def restored(
     _context: Context, *, images: Pictures, original_resized_images: Pictures, **_: Any
 ) -> tuple[Pictures]:
-    """The alpha channel of the original comes back, where it had one."""
+    """Restore the alpha channel of the original, if it has one."""
     original = original_resized_images
     if original.shape[-1] < 4:
         return (images,)
@@ -134,7 +134,7 @@ def restored(
 
 @node("LTXVPreprocess")
 def compressed(_context: Context, *, image: Pictures, img_compression: int) -> tuple[Pictures]:
-    """Through JPEG and back: video models expect pictures that look like frames."""
+    """Compress as JPEG and decode: video models expect images that look like frames."""
     if not img_compression:
         return (image,)
     out = []

@@ -1,4 +1,4 @@
-"""Pictures: made, loaded, scaled, cut and joined."""
+"""Image nodes: create, load, scale, crop and join."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _COLOURS = {
     "green": (0, 255, 0),
     "blue": (0, 0, 255),
 }
-MAX_PIXELS = 128_000_000  # of all pictures of one link; a small machine must survive any graph
+MAX_PIXELS = 128_000_000  # of all images on one link; bounds memory for any graph
 
 
 def scaled(
     pictures: Pictures, width: int, height: int, method: str, crop: str = "disabled"
 ) -> Pictures:
-    """At another size; ``crop="center"`` keeps the proportions and cuts what is over."""
+    """Resize; ``crop="center"`` keeps the proportions and crops the rest."""
     width, height = max(1, width), max(1, height)
     if width * height * len(pictures) > MAX_PIXELS:
         raise NodeError(f"{len(pictures)} × {width}×{height} is more than this engine holds.")
@@ -50,7 +50,7 @@ def scaled(
 
 
 def same_channels(first: Pictures, second: Pictures) -> tuple[Pictures, Pictures]:
-    """Both as RGB unless both have alpha."""
+    """Convert both to RGB unless both have alpha."""
     if first.shape[-1] != second.shape[-1]:
         return first[..., :3], second[..., :3]
     return first, second
@@ -71,7 +71,7 @@ def empty(
 
 @node("LoadImage", **reads("image", "image"))
 def load(context: Context, *, image: str, **_: Any) -> tuple[Pictures, Masks]:
-    """All frames of the first one's size, and what is transparent as the mask."""
+    """Load all frames of the first one's size, with the transparency as mask."""
     path = context.folders.find(image)
     if path is None:
         raise NodeError(f"Invalid image file: {image}")
@@ -119,7 +119,7 @@ def scale(
     height: int,
     crop: str = "disabled",
 ) -> tuple[Pictures]:
-    """A side of 0 follows from the other."""
+    """Scale to a size; a side of 0 keeps the proportions."""
     if not width and not height:
         return (image,)
     rows, columns = image.shape[1:3]
@@ -164,7 +164,7 @@ def scale_to_largest(
 
 @node("FluxKontextImageScale")
 def scale_for_kontext(_context: Context, *, image: Pictures) -> tuple[Pictures]:
-    """About a megapixel, sides in steps of 16."""
+    """Scale to about a megapixel, with sides in steps of 16."""
     rows, columns = image.shape[1:3]
     factor = (1024 * 1024 / (rows * columns)) ** 0.5
     width, height = (max(16, round(n * factor / 16) * 16) for n in (columns, rows))
@@ -173,7 +173,7 @@ def scale_for_kontext(_context: Context, *, image: Pictures) -> tuple[Pictures]:
 
 @node("ImageUpscaleWithModel")
 def upscale(context: Context, *, upscale_model: Any, image: Pictures) -> tuple[Pictures]:
-    """Four times as large; two or one where the model's name says so."""
+    """Enlarge four times; twice or once if the model's name says so."""
     name = upscale_model.name.lower()
     factor = next((n for n in (8, 4, 2, 1) if f"{n}x" in name or f"x{n}" in name), 4)
     rows, columns = image.shape[1:3]
@@ -196,7 +196,7 @@ def resize_any(
     more: dict[str, Any] | None = None,
     **_: Any,
 ) -> tuple[Any]:
-    """Pictures or masks, by any of the ways that ``resize_type`` names."""
+    """Resize images or masks by the method that ``resize_type`` names."""
     options = {key.rpartition(".")[2]: value for key, value in (more or {}).items()}
     rows, columns = input.shape[1:3]
     crop = options.get("crop", "disabled")
@@ -232,7 +232,7 @@ def _factor(resize_type: str, options: dict[str, Any], rows: int, columns: int) 
             return float(options["height"] / rows)
         case "scale total pixels":
             return float((options["megapixels"] * 1024 * 1024 / (rows * columns)) ** 0.5)
-    raise NodeError(f"'{resize_type}' is no way to resize.")
+    raise NodeError(f"'{resize_type}' is not a resize type.")
 
 
 @node("GetImageSize")
@@ -251,7 +251,7 @@ def pad(
     bottom: int,
     feathering: int,
 ) -> tuple[Pictures, Masks]:
-    """Gray borders, and a mask that is 1 there and fades into the picture."""
+    """Add gray borders, and a mask that is 1 there and fades into the image."""
     rows, columns = image.shape[1:3]
     sides = ((0, 0), (top, bottom), (left, right), (0, 0))
     wide = np.pad(image[..., :3], sides, constant_values=128)
@@ -321,7 +321,7 @@ def batch_many(_context: Context, *, more: dict[str, Any]) -> tuple[Pictures]:
 
 
 def _together(parts: list[Pictures]) -> Pictures:
-    """One batch, all at the size of the first."""
+    """Join into one batch, all at the size of the first."""
     rows, columns = parts[0].shape[1:3]
     channels = min(part.shape[-1] for part in parts)
     fitted = [
@@ -360,7 +360,7 @@ def stitch(
     spacing_color: str,
     image2: Pictures | None = None,
 ) -> tuple[Pictures]:
-    """Side by side or one above the other; without a second picture, the first."""
+    """Join two images side by side or vertically; without a second one, return the first."""
     if image2 is None:
         return (image1,)
     first, second = same_channels(image1, image2)

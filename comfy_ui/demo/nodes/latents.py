@@ -1,4 +1,4 @@
-"""Empty canvases of all model families, from pictures to latents and back, and their changes."""
+"""Latent nodes: create empty latents of all model families, encode, decode and edit."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def _with_sound(film: Latent, fps: float = 24.0) -> Latent:
     return replace(film, companion=Latent(medium="audio", seconds=film.count / fps))
 
 
-# -- there and back --------------------------------------------------------------------------
+# -- encode and decode -----------------------------------------------------------------------
 
 
 @node("VAEDecode", "VAEDecodeTiled")
 def decode(context: Context, *, samples: Latent, vae: LoadedModel, **_: Any) -> tuple[Pictures]:
     del vae
     if samples.medium in ("audio", "mesh"):
-        raise NodeError("This latent holds no pictures: it needs the decoder of its own kind.")
+        raise NodeError("This latent has no images: use the decoder for its type.")
     context.pace()
     return (samples.filled(),)
 
@@ -111,7 +111,7 @@ def inpaint(
     return positive, negative, replace(Latent.of(pixels), mask=mask if noise_mask else None)
 
 
-# -- films that begin with a picture ---------------------------------------------------------
+# -- videos that begin with an image ---------------------------------------------------------
 
 
 @node(
@@ -237,14 +237,14 @@ def upsample_to(
 
 @node("TrimVideoLatent")
 def trim(_context: Context, *, samples: Latent, trim_amount: int) -> tuple[Latent]:
-    """A latent frame stands for four frames."""
+    """Trim latent frames, which represent four frames each."""
     cut = min(trim_amount * 4, samples.count - 1)
     if samples.pictures is None:
         return (replace(samples, count=samples.count - cut),)
     return (samples.with_pictures(samples.pictures[cut:]),)
 
 
-# -- changes ---------------------------------------------------------------------------------
+# -- editing ---------------------------------------------------------------------------------
 
 
 def _resized(latent: Latent, width: int, height: int, method: str) -> Latent:
@@ -348,7 +348,7 @@ def crop(
 
 @node("LoadLatent", **reads("latent", "latent"))
 def load(context: Context, *, latent: str) -> tuple[Latent]:
-    """What ``SaveLatent`` of this engine wrote: coarse, as a latent is."""
+    """Load a file that this engine's ``SaveLatent`` wrote, at its coarse resolution."""
     path = context.folders.find(latent)
     if path is None:
         raise NodeError(f"Invalid latent file: {latent}")

@@ -1,4 +1,4 @@
-"""Loaders of models: they keep the name, which the painter uses as a taste."""
+"""Model loaders. They keep the file's name, which varies the painter's style."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def unclip_checkpoint(context: Context, *, ckpt_name: str) -> tuple[LoadedModel,
     "LTXVAudioVAELoader",
 )
 def one_file(context: Context, **inputs: Any) -> tuple[LoadedModel]:
-    """Their first input is the file; the others say how to hold it in memory."""
+    """Load from the first input; the others only configure memory."""
     context.pace(0.5)
     return (LoadedModel(str(next(iter(inputs.values())))),)
 

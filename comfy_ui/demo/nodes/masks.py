@@ -1,4 +1,4 @@
-"""Masks: made, changed, turned into pictures and back, and used to lay one picture on another."""
+"""Mask nodes: create, edit, convert to and from images, and composite images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _fitted(mask: Masks, width: int, height: int) -> Masks:
 
 
 def grown(mask: Masks, pixels: int, *, tapered: bool) -> Masks:
-    """Larger by that many pixels, or smaller when negative; tapered: with cut corners."""
+    """Grow by this many pixels, or shrink if negative; ``tapered`` cuts the corners."""
     if not pixels:
         return mask
     out = []
@@ -33,7 +33,7 @@ def grown(mask: Masks, pixels: int, *, tapered: bool) -> Masks:
         image = Image.fromarray((np.clip(one, 0, 1) * 255).astype(np.uint8))
         remaining = min(abs(pixels), max(image.size))
         while remaining > 0:
-            # A square of up to 9 at once; diamonds, for tapered corners, by single steps.
+            # Squares of up to 9 pixels at once; diamonds, for tapered corners, in single steps.
             step = 1 if tapered and remaining % 2 else min(remaining, 4)
             effect = ImageFilter.MaxFilter if pixels > 0 else ImageFilter.MinFilter
             image = image.filter(effect(2 * step + 1))
@@ -75,7 +75,7 @@ def crop(
 def feather(
     _context: Context, *, mask: Masks, left: int, top: int, right: int, bottom: int
 ) -> tuple[Masks]:
-    """Fades out toward each side over so many pixels."""
+    """Fade out toward each side over this many pixels."""
     rows, columns = mask.shape[1:3]
     x, y = np.arange(columns, dtype=np.float32), np.arange(rows, dtype=np.float32)
     across, down = np.ones(columns, np.float32), np.ones(rows, np.float32)
@@ -112,7 +112,7 @@ def composite_masks(
     return (np.clip(result, 0, 1),)
 
 
-# -- pictures and masks ----------------------------------------------------------------------
+# -- images and masks ------------------------------------------------------------------------
 
 
 @node("MaskToImage")
@@ -143,7 +143,7 @@ def split_alpha(_context: Context, *, image: Pictures) -> tuple[Pictures, Masks]
 
 @node("JoinImageWithAlpha")
 def join_alpha(_context: Context, *, image: Pictures, alpha: Masks) -> tuple[Pictures]:
-    """The mask says what is transparent."""
+    """Use the mask as transparency."""
     height, width = image.shape[1:3]
     fitted = _fitted(alpha, width, height)[np.arange(len(image)) % len(alpha)]
     opaque = ((1 - np.clip(fitted, 0, 1)) * 255).astype(np.uint8)
@@ -162,7 +162,7 @@ def composite(
     mask: Masks | None = None,
     **_: Any,
 ) -> tuple[Pictures]:
-    """The source over the destination, as far as the mask allows."""
+    """Paste the source over the destination where the mask is set."""
     result = destination[..., :3].copy()
     height, width = result.shape[1:3]
     source = source[..., :3]

@@ -1,4 +1,4 @@
-"""3D: a smooth body grown from the seed, written as a real GLB file."""
+"""3D nodes: generate a smooth body from the seed and write it as a GLB file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..node_types import Conditioning, Latent
-from .node_base import Context, Shown, node
+from .node_base import Context, OutputResult, node
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def condition(_context: Context, *, clip_vision_output: Any) -> tuple[Conditioni
 
 @node("VAEDecodeHunyuan3D")
 def decode(context: Context, *, samples: Latent, **_: Any) -> tuple[int]:
-    """The body is known by its seed."""
+    """Return the seed, which determines the body."""
     context.pace()
     return (samples.noise_seed or 0,)
 
@@ -47,7 +47,7 @@ def to_mesh(_context: Context, *, voxel: int, **_: Any) -> tuple[Mesh]:
 
 
 def _body(seed: int, rings: int = 64, sides: int = 96) -> Mesh:
-    """A sphere, swollen and dented by a few waves over its surface."""
+    """Build a sphere deformed by a few waves over its surface."""
     random = np.random.default_rng(seed)
     theta = np.linspace(0, np.pi, rings + 1)[:, None]
     phi = np.linspace(0, 2 * np.pi, sides, endpoint=False)[None, :]
@@ -73,14 +73,14 @@ def _body(seed: int, rings: int = 64, sides: int = 96) -> Mesh:
 
 
 @node("SaveGLB")
-def save(context: Context, *, mesh: Mesh, filename_prefix: str, **_: Any) -> Shown:
+def save(context: Context, *, mesh: Mesh, filename_prefix: str, **_: Any) -> OutputResult:
     saved = context.folders.next(filename_prefix, ".glb")
     saved.path.write_bytes(glb(mesh, context.metadata))
-    return Shown({"3d": [saved.entry()]})
+    return OutputResult({"3d": [saved.entry()]})
 
 
 def glb(mesh: Mesh, extras: dict[str, str]) -> bytes:
-    """Binary glTF 2.0 with one mesh; the metadata goes into ``asset.extras``."""
+    """Encode one mesh as binary glTF 2.0, with the metadata in ``asset.extras``."""
     faces, points = mesh.faces.tobytes(), mesh.points.tobytes()
     document = {
         "asset": {"version": "2.0", "generator": "comfy-ui demo engine", "extras": extras},

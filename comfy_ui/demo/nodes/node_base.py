@@ -1,4 +1,4 @@
-"""What a node is, and what it is given while it runs."""
+"""The registry of node implementations, and the context in which they run."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Run = Callable[..., Any]
 
 
 class NodeError(RuntimeError):
-    """A node cannot do what it was asked for; the message is for the person who asked."""
+    """A node cannot run with its inputs; the message is for the user."""
 
 
 class OutOfDeviceMemoryError(NodeError):
-    """Told to clients under the name that PyTorch's error has."""
+    """Reported to clients with the name of PyTorch's error."""
 
     wire_name = "torch.OutOfMemoryError"
 
@@ -34,8 +34,8 @@ class InterruptedNodeError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """The result of an output node: what ``executed`` tells, and values for the nodes after it."""
+class OutputResult:
+    """The result of an output node: the ``executed`` message's output, and the node's outputs."""
 
     ui: dict[str, Any]
     outputs: tuple[Any, ...] = ()
@@ -43,12 +43,12 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """How one class runs.
+    """The implementation of one node class.
 
-    ``run(context, **inputs)`` returns a tuple of outputs or :class:`Shown`. ``fingerprint`` gives
-    what else than its inputs decides on its result (the bytes of a file); ``complaint`` refuses
-    values before queueing, for the inputs in ``checks`` in place of their choice list.
-    ``lazy(inputs)`` names the linked inputs that are needed, given those that are there.
+    ``run(context, **inputs)`` returns a tuple of outputs or :class:`OutputResult`. ``fingerprint``
+    hashes what determines the result besides the inputs, such as a file; ``complaint`` refuses
+    values before queueing, and replaces the choice list of the inputs in ``checks``.
+    ``lazy(inputs)`` names the linked inputs that are required, based on the available ones.
     """
 
     class_type: str
@@ -64,7 +64,7 @@ NODES: dict[str, Node] = {}
 
 
 def node(*class_types: str, **options: Any) -> Callable[[Run], Run]:
-    """Register a function as what these classes run."""
+    """Register a function as the implementation of these classes."""
 
     def register(run: Run) -> Run:
         for class_type in class_types:
@@ -75,7 +75,7 @@ def node(*class_types: str, **options: Any) -> Callable[[Run], Run]:
 
 
 class Host(Protocol):
-    """What the executor offers to nodes."""
+    """The executor's interface for nodes."""
 
     def step(self, node_id: str, value: float, total: float, preview: bytes | None) -> None: ...
     def picture(self, node_id: str, value: int, total: int, png: bytes) -> None: ...
@@ -86,7 +86,7 @@ class Host(Protocol):
 
 @dataclass(slots=True)
 class Context:
-    """The surroundings of one run of one node."""
+    """The context of one run of one node."""
 
     host: Host
     node_id: str
@@ -99,17 +99,17 @@ class Context:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What is written into files: the prompt, and each key of ``extra_pnginfo``, as JSON."""
+        """The metadata for files: the prompt, and each key of ``extra_pnginfo``, as JSON."""
         texts = {"prompt": json.dumps(self.prompt)}
         return texts | {key: json.dumps(value) for key, value in self.extra_pnginfo.items()}
 
     @property
     def watched(self) -> bool:
-        """Whether anybody would see a preview."""
+        """Whether a client receives previews."""
         return self.host.watched()
 
     def check(self) -> None:
-        """Raises :class:`InterruptedNodeError` once the job was interrupted."""
+        """Raise :class:`InterruptedNodeError` if the job was interrupted."""
         if not self.ignore_interrupts and self.host.interrupted():
             raise InterruptedNodeError
 
@@ -148,7 +148,7 @@ def _jpeg(image: Image.Image) -> bytes:
 
 
 def fingerprint_of(name: str) -> Callable[[Folders, dict[str, Any]], str]:
-    """The bytes of the file that an input names: overwriting it makes the node run again."""
+    """Return a fingerprint of an input's file, so that overwriting it runs the node again."""
 
     def fingerprint(folders: Folders, inputs: dict[str, Any]) -> str:
         path = folders.find(str(inputs.get(name, "")))
@@ -158,7 +158,7 @@ def fingerprint_of(name: str) -> Callable[[Folders, dict[str, Any]], str]:
 
 
 def must_exist(name: str, what: str) -> Callable[[Folders, dict[str, Any]], tuple[str, str] | None]:
-    """Refuses before queueing when the file that an input names is not there."""
+    """Return a check, before queueing, that an input's file exists."""
 
     def complaint(folders: Folders, inputs: dict[str, Any]) -> tuple[str, str] | None:
         value = inputs.get(name)
@@ -170,7 +170,7 @@ def must_exist(name: str, what: str) -> Callable[[Folders, dict[str, Any]], tupl
 
 
 def reads(name: str, what: str) -> dict[str, Any]:
-    """The options of ``@node`` for a class that reads a file."""
+    """Return the options of ``@node`` for a class that reads a file."""
     return {
         "fingerprint": fingerprint_of(name),
         "complaint": must_exist(name, what),

@@ -1,4 +1,4 @@
-"""Where samplers paint: step by step from noise to pictures, films or sound."""
+"""Paint a sampler's result step by step: from noise to images, video or audio."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..music import compose
 from ..node_types import Conditioning, Guider, Latent, Pictures, Sigmas
 from .node_base import Context
 
-FILM_FPS = 16.0  # what the motion is computed for; files say their own rate
-EDIT_STRENGTH = 0.55  # how far an edit model takes a reference picture
+FILM_FPS = 16.0  # the rate of the computed motion; files may have another
+EDIT_STRENGTH = 0.55  # how much an edit model changes a reference image
 MAX_SKETCH = 320
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One run of a sampler. ``seed`` None: no noise is added; what an earlier one left is used."""
+    """One run of a sampler. ``seed`` None: no new noise; leftover noise is used."""
 
     guider: Guider
     sampler: str
@@ -45,7 +45,7 @@ def render(context: Context, order: Order, latent: Latent) -> Latent:
     start = latent.pictures[0] if latent.pictures is not None else None
     first, total = order.sigmas.first, order.sigmas.steps
     for step in range(steps):
-        # The work is spread over the steps, so that the time for each is about the same.
+        # Spread the work over the steps, so that each takes about the same time.
         frames_due = round(latent.count * (step + 1) / steps)
         while len(frames) < frames_due and (frame := next(source, None)) is not None:
             frames.append(frame)
@@ -81,7 +81,7 @@ def _composed(positive: Conditioning, seed: int, latent: Latent) -> Any:
 
 
 class _Painting:
-    """What one order makes of a latent."""
+    """The painting of one order on a latent."""
 
     def __init__(self, order: Order, latent: Latent, seed: int) -> None:
         positive, negative = order.guider.positive, order.guider.negative
@@ -103,7 +103,7 @@ class _Painting:
 
     @cached_property
     def sketch(self) -> Any:
-        """A small version of the first picture, for previews."""
+        """Return a small version of the first image, for previews."""
         longest = max(self.brief.width, self.brief.height)
         scale = min(1.0, MAX_SKETCH / longest)
         size = (max(16, round(self.brief.width * scale)), max(16, round(self.brief.height * scale)))
@@ -115,7 +115,7 @@ class _Painting:
 
     @property
     def _already_painted(self) -> bool:
-        """A second stage of the same prompt refines; it does not start over."""
+        """Whether the latent is the result of an earlier stage with the same prompt."""
         return self._latent.painted == self.brief.prompt and self._denoise < 1
 
     def frames(self) -> Iterator[Any]:
@@ -145,7 +145,7 @@ class _Painting:
         yield from paint.animated(start, latent.count, light, end)
 
     def _given(self, index: int) -> Any:
-        """The picture to start from: what was encoded, or a reference to edit."""
+        """Return the image to start from: an encoded one or a reference to edit."""
         latent = self._latent
         if latent.start is not None:
             return latent.start[0]
@@ -160,7 +160,7 @@ class _Painting:
             strength = self._denoise
             if self._positive.references and self._denoise >= 1:
                 strength = EDIT_STRENGTH
-            if not self.brief.prompt:  # upscalers and restorers ask for nothing new
+            if not self.brief.prompt:  # upscalers and restorers have no prompt
                 strength = min(strength, 0.12)
             painted = paint.restyled(start, painted, strength)
         if self._control is not None:
@@ -168,7 +168,7 @@ class _Painting:
         return painted
 
     def masked(self, pictures: Pictures) -> Pictures:
-        """Only where the mask allows: elsewhere the old picture stays exactly as it was."""
+        """Apply the result inside the mask; pixels outside keep their exact values."""
         mask, old = self._latent.mask, self._latent.pictures
         if mask is None or old is None:
             return pictures

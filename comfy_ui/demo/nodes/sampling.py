@@ -1,4 +1,4 @@
-"""Samplers, and what they are set up with: guiders, noise, schedules."""
+"""Sampler nodes, with guiders, noise and schedules."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def no_noise(_context: Context) -> tuple[Noise]:
     return (Noise(None),)
 
 
-# -- samplers: their name is all that the painter needs --------------------------------------
+# -- samplers: the painter uses only their name ----------------------------------------------
 
 
 @node("KSamplerSelect")
@@ -235,7 +235,7 @@ for _class_type, _name in _SCHEDULERS.items():
 
 @node("ManualSigmas")
 def manual(_context: Context, *, sigmas: str) -> tuple[Sigmas]:
-    """``"1, 0.5, 0"``: one step fewer than numbers; the first says how much is renewed."""
+    """Parse ``"1, 0.5, 0"``: one step less than numbers; the first is the denoising strength."""
     numbers = [float(text) for text in re.findall(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?", sigmas)]
     denoise = min(1.0, max(numbers, default=1.0))
     return (Sigmas(max(1, len(numbers) - 1), "simple", denoise),)

@@ -15,9 +15,9 @@ from PIL import Image, PngImagePlugin
 from .. import media
 from ..engine_folders import Kind
 from ..node_types import Latent, Pictures, Video
-from .node_base import Context, NodeError, Shown, node
+from .node_base import Context, NodeError, OutputResult, node
 
-# EXIF tags that ComfyUI puts WebP metadata under: the prompt, then each key, counting down.
+# ComfyUI's EXIF tags for WebP metadata: the prompt, then each key, counting down.
 _EXIF_PROMPT = 0x0110
 _CODECS = {"mp4": "libx264", "webm": "libvpx-vp9", "mkv": "libx264"}
 _WEBM_CODECS = {"vp9": "libvpx-vp9", "av1": "libsvtav1"}
@@ -35,7 +35,7 @@ def _png_info(context: Context) -> PngImagePlugin.PngInfo:
 
 
 def _expanded(prefix: str, pictures: Pictures | None = None) -> str:
-    """The placeholders that the server itself fills in."""
+    """Expand the placeholders that the server itself replaces."""
     if "%" not in prefix:
         return prefix
     if pictures is not None:
@@ -54,7 +54,9 @@ def _expanded(prefix: str, pictures: Pictures | None = None) -> str:
     return prefix
 
 
-def _save_images(context: Context, images: Pictures, prefix: str, kind: Kind, level: int) -> Shown:
+def _save_images(
+    context: Context, images: Pictures, prefix: str, kind: Kind, level: int
+) -> OutputResult:
     entries = []
     for number, picture in enumerate(images):
         context.check()
@@ -62,55 +64,57 @@ def _save_images(context: Context, images: Pictures, prefix: str, kind: Kind, le
         saved = context.folders.next(named, ".png", kind=kind)
         Image.fromarray(picture).save(saved.path, pnginfo=_png_info(context), compress_level=level)
         entries.append(saved.entry())
-    return Shown({"images": entries}, (images,))
+    return OutputResult({"images": entries}, (images,))
 
 
 @node("SaveImage")
-def save_image(context: Context, *, images: Pictures, filename_prefix: str) -> Shown:
+def save_image(context: Context, *, images: Pictures, filename_prefix: str) -> OutputResult:
     return _save_images(context, images, filename_prefix, "output", 4)
 
 
 @node("SaveImageAdvanced")
 def save_image_advanced(
     context: Context, *, images: Pictures, filename_prefix: str, **_: Any
-) -> Shown:
-    """As PNG, whatever format is asked for."""
+) -> OutputResult:
+    """Save as PNG, regardless of the requested format."""
     return _save_images(context, images, filename_prefix, "output", 4)
 
 
 @node("PreviewImage")
-def preview_image(context: Context, *, images: Pictures) -> Shown:
+def preview_image(context: Context, *, images: Pictures) -> OutputResult:
     return _preview(context, images)
 
 
-def _preview(context: Context, images: Pictures) -> Shown:
+def _preview(context: Context, images: Pictures) -> OutputResult:
     return _save_images(context, images, f"ComfyUI_temp_{random_suffix()}", "temp", 1)
 
 
 @node("MaskPreview")
-def preview_mask(context: Context, *, mask: Any) -> Shown:
+def preview_mask(context: Context, *, mask: Any) -> OutputResult:
     from .masks import as_pictures
 
     return _preview(context, as_pictures(mask))
 
 
 @node("ImageCompare")
-def compare(context: Context, *, image_a: Any = None, image_b: Any = None, **_: Any) -> Shown:
+def compare(
+    context: Context, *, image_a: Any = None, image_b: Any = None, **_: Any
+) -> OutputResult:
     ui = {}
     for name, images in (("a_images", image_a), ("b_images", image_b)):
         previews = _preview(context, images).ui["images"] if images is not None else []
         ui[name] = previews
-    return Shown(ui)
+    return OutputResult(ui)
 
 
 @node("SaveImageWebsocket")
-def save_to_socket(context: Context, *, images: Pictures) -> Shown:
-    """No file: each picture goes to the client as a PNG frame."""
+def save_to_socket(context: Context, *, images: Pictures) -> OutputResult:
+    """Send each image to the client as a PNG frame, without a file."""
     for number, picture in enumerate(images):
         buffer = io.BytesIO()
         Image.fromarray(picture).save(buffer, "PNG")
         context.picture(number, len(images), buffer.getvalue())
-    return Shown({})
+    return OutputResult({})
 
 
 @node("SaveAnimatedWEBP")
@@ -124,7 +128,7 @@ def save_webp(
     quality: int,
     method: str,
     **_: Any,
-) -> Shown:
+) -> OutputResult:
     frames = [Image.fromarray(picture) for picture in images]
     exif = frames[0].getexif()
     texts = context.metadata
@@ -142,7 +146,7 @@ def save_webp(
         quality=quality,
         method={"fastest": 0, "default": 4, "slowest": 6}.get(method, 4),
     )
-    return Shown({"images": [saved.entry()], "animated": [True]})
+    return OutputResult({"images": [saved.entry()], "animated": [True]})
 
 
 @node("SaveAnimatedPNG")
@@ -154,7 +158,7 @@ def save_apng(
     fps: float,
     compress_level: int,
     **_: Any,
-) -> Shown:
+) -> OutputResult:
     info = PngImagePlugin.PngInfo()
     for key, text in context.metadata.items():
         data = key.encode("latin-1", "strict") + b"\0" + text.encode("latin-1", "strict")
@@ -169,7 +173,7 @@ def save_apng(
         duration=int(1000 / fps),
         append_images=frames[1:],
     )
-    return Shown({"images": [saved.entry()], "animated": [True]})
+    return OutputResult({"images": [saved.entry()], "animated": [True]})
 
 
 @node("SaveVideo")
@@ -182,8 +186,8 @@ def save_video(
     codec: str = "auto",
     more: dict[str, Any] | None = None,
     **_: Any,
-) -> Shown:
-    """Tags of a loaded video are kept, and overlaid with this run's."""
+) -> OutputResult:
+    """Save a video; a loaded one keeps its tags, with this run's added."""
     container = "mp4" if format == "auto" else format
     if container not in _CODECS:
         raise NodeError(f"'{format}' is not a valid VideoContainer")
@@ -193,7 +197,7 @@ def save_video(
     )
     saved = context.folders.next(_expanded(filename_prefix, video.frames), f".{container}")
     media.write_video(saved.path, video, tags=video.tags | context.metadata, codec=encoder)
-    return Shown({"images": [saved.entry()], "animated": [True]}, (video,))
+    return OutputResult({"images": [saved.entry()], "animated": [True]}, (video,))
 
 
 @node("SaveWEBM")
@@ -205,17 +209,17 @@ def save_webm(
     codec: str,
     fps: float,
     crf: float,
-) -> Shown:
+) -> OutputResult:
     saved = context.folders.next(filename_prefix, ".webm")
     encoder = _WEBM_CODECS[codec]
     video = Video(images, fps)
     media.write_video(saved.path, video, tags=context.metadata, codec=encoder, crf=crf)
-    return Shown({"images": [saved.entry()], "animated": [True]})
+    return OutputResult({"images": [saved.entry()], "animated": [True]})
 
 
 @node("SaveLatent")
-def save_latent(context: Context, *, samples: Latent, filename_prefix: str) -> Shown:
-    """A safetensors file of the latent's shape, filled with its pictures' coarse brightness."""
+def save_latent(context: Context, *, samples: Latent, filename_prefix: str) -> OutputResult:
+    """Save a safetensors file of the latent's shape, with its images' coarse brightness."""
     import numpy as np
 
     pictures = samples.filled()[:, ::8, ::8, :3].astype(np.float32) / 127.5 - 1
@@ -229,22 +233,24 @@ def save_latent(context: Context, *, samples: Latent, filename_prefix: str) -> S
     text += b" " * (-len(text) % 8)
     saved = context.folders.next(filename_prefix, ".latent")
     saved.path.write_bytes(len(text).to_bytes(8, "little") + text + tensor.tobytes())
-    return Shown({"latents": [saved.entry()]})
+    return OutputResult({"latents": [saved.entry()]})
 
 
 @node("PreviewAny")
-def preview_any(_context: Context, *, source: Any = None, **_: Any) -> Shown:
+def preview_any(_context: Context, *, source: Any = None, **_: Any) -> OutputResult:
     if isinstance(source, str | int | float | bool):
         text = str(source)
     elif source is None:
         text = "None"
     else:
         text = re.sub(r"\s+", " ", repr(source))[:2000]
-    return Shown({"text": [text]}, (text,))
+    return OutputResult({"text": [text]}, (text,))
 
 
 @node("SaveText")
-def save_text(context: Context, *, text: str, filename_prefix: str = "text", **_: Any) -> Shown:
+def save_text(
+    context: Context, *, text: str, filename_prefix: str = "text", **_: Any
+) -> OutputResult:
     saved = context.folders.next(filename_prefix, ".txt")
     saved.path.write_text(text, encoding="utf-8")
-    return Shown({"text": [text], "files": [saved.entry()]}, (text,))
+    return OutputResult({"text": [text], "files": [saved.entry()]}, (text,))

@@ -1,4 +1,4 @@
-"""Numbers, texts, choices: what graphs are wired together with."""
+"""Value nodes: numbers, texts, choices, logic."""
 
 from __future__ import annotations
 
@@ -89,17 +89,17 @@ def compare(
     return (string_a == string_b,)
 
 
-def _wanted_branch(inputs: dict[str, Any]) -> set[str]:
+def _selected_branch(inputs: dict[str, Any]) -> set[str]:
     if "switch" not in inputs:
         return {"switch"}
     return {"on_true" if inputs["switch"] else "on_false"}
 
 
-@node("ComfySwitchNode", lazy=_wanted_branch)
+@node("ComfySwitchNode", lazy=_selected_branch)
 def switch(
     _context: Context, *, switch: bool, on_false: Any = None, on_true: Any = None
 ) -> tuple[Any]:
-    """Only the chosen side is run at all."""
+    """Return the chosen branch; the other one does not run."""
     return (on_true if switch else on_false,)
 
 
@@ -131,7 +131,7 @@ def convert(_context: Context, *, value: Any) -> tuple[float, int]:
 def resolution(
     _context: Context, *, aspect_ratio: str, megapixels: float, multiple: int = 8
 ) -> tuple[int, int]:
-    """Width and height of about so many megapixels."""
+    """Return width and height with about this many megapixels."""
     across, down = (float(n) for n in aspect_ratio.split(" ", maxsplit=1)[0].split(":"))
     unit = math.sqrt(megapixels * 1024 * 1024 / (across * down))
     width, height = (max(1, round(n * unit / multiple)) * multiple for n in (across, down))
@@ -181,7 +181,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 
 
 def _evaluate(part: ast.expr, names: Mapping[str, Any]) -> Any:
-    """Arithmetic and nothing else: no attributes, no calls but the listed ones."""
+    """Evaluate arithmetic only: no attributes, and only the listed calls."""
     match part:
         case ast.Constant(value=int() | float() as value):
             return value
@@ -204,7 +204,7 @@ def _evaluate(part: ast.expr, names: Mapping[str, Any]) -> Any:
 def sleep(
     context: Context, *, image: Any, seconds: float, steps: int, blocking: bool = False, **_: Any
 ) -> tuple[Any]:
-    """Takes its time, in steps that can be interrupted, or in one that cannot."""
+    """Sleep, in interruptible steps or in one that is not."""
     if blocking:
         time.sleep(seconds)
         return (image,)

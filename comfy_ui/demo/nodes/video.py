@@ -1,4 +1,4 @@
-"""Films: joined, taken apart, loaded."""
+"""Video nodes: join, split and load."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def cut(
 def interpolate(
     context: Context, *, images: Pictures, multiplier: int = 2, **_: Any
 ) -> tuple[Pictures]:
-    """Blend between neighbors: a film of ``(n - 1) · multiplier + 1`` frames."""
+    """Blend between neighbors, giving ``(n - 1) · multiplier + 1`` frames."""
     if len(images) < 2:
         return (images,)
     frames = []

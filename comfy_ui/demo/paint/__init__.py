@@ -1,4 +1,4 @@
-"""The painter: pictures from words, without a model."""
+"""The painter: images from prompts, without a model."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from .sky import Sun
 
 
 def flowers(canvas: Canvas, wish: Wish, t: float) -> None:
-    """A blurred ground, discs of light, stems and leaves, then blossoms from far to near."""
+    """Paint a blurred ground, discs of light, stems and leaves, then blossoms from far to near."""
     palette = wish.palette
     random = canvas.random(600)
     green = mix(mix((0.20, 0.36, 0.22), palette.far, 0.4), palette.near, 0.15)
@@ -63,7 +63,7 @@ def _petals(wish: Wish) -> list[Colour]:
 
 
 def _discs(canvas: Canvas, wish: Wish, t: float) -> None:
-    """Lights out of focus."""
+    """Paint lights out of focus."""
     random = canvas.random(610)
     palette = wish.palette
     for _ in range(26):
@@ -107,7 +107,7 @@ def _stems(canvas: Canvas, colour: Colour, key: int, depth: float, t: float) -> 
 def _blossom(  # noqa: PLR0917 -- drawn once, in this order
     canvas: Canvas, colour: Colour, light: Colour, key: int, depth: float, t: float
 ) -> None:
-    """Rings of petals around a heart, seen a little from the side."""
+    """Paint rings of petals around a center, seen slightly from the side."""
     random = canvas.random(key)
     unit = canvas.height
     radius = (0.022 + 0.085 * depth**1.5) * random.uniform(0.75, 1.2)

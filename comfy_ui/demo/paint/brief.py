@@ -1,4 +1,4 @@
-"""What is asked of the painter, and the way from there to a picture."""
+"""A painting's parameters, and how they become an image or video."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _SCENES: dict[str, Callable[[Canvas, Wish, float], None]] = {
     "portrait": figures.portrait,
     "cat": figures.cat,
 }
-# A film is painted smaller when it would take too long, and enlarged.
+# A larger video is painted smaller and enlarged, to save time.
 FILM_PIXELS = 8_000_000
-SMALLEST = 16  # below, scenes have no room; they are painted larger and shrunk
+SMALLEST = 16  # smaller images are painted at this size and shrunk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brief:
-    """What decides on a picture. The same brief gives the same picture."""
+    """Everything that determines an image. Equal briefs give equal images."""
 
     prompt: str
     width: int
@@ -52,7 +52,7 @@ class Brief:
 
 
 def picture(brief: Brief, *, time_s: float = 0.0, signed: bool = True) -> Picture:
-    """``uint8 [height, width, 3]``; at another time the same place, a moment later."""
+    """Paint ``uint8 [height, width, 3]``; ``time_s`` selects a moment of the same scene."""
     if min(brief.width, brief.height) < SMALLEST:
         large = brief.sized(max(SMALLEST, brief.width), max(SMALLEST, brief.height))
         shrunk = Image.fromarray(picture(large, time_s=time_s, signed=False))
@@ -60,7 +60,7 @@ def picture(brief: Brief, *, time_s: float = 0.0, signed: bool = True) -> Pictur
     key = number(brief.prompt, brief.seed)
     wish = understand(brief.prompt, brief.negative, key)
     detail = min(1.0, 0.6 + brief.steps / 18)
-    # What is not wanted is left out where it is known, and in any case changes the details.
+    # Known words of the negative prompt remove things; unknown ones still vary the details.
     canvas = Canvas(brief.width, brief.height, number(brief.negative, key), detail=detail)
     _SCENES.get(wish.scene, land.mountains)(canvas, wish, time_s)
     if wish.style in ("oil", "watercolour"):
@@ -79,14 +79,14 @@ def picture(brief: Brief, *, time_s: float = 0.0, signed: bool = True) -> Pictur
 
 
 def sketch(brief: Brief, longest: int = 320) -> Picture:
-    """The same picture, small and unsigned: what previews are made of."""
+    """Paint a small version without the mark, for previews."""
     scale = min(1.0, longest / max(brief.width, brief.height))
     small = brief.sized(max(16, round(brief.width * scale)), max(16, round(brief.height * scale)))
     return picture(small, signed=False)
 
 
 def film(brief: Brief, frames: int, fps: float) -> Iterator[Picture]:
-    """The frames of a film, one after the other."""
+    """Yield the frames of a video."""
     scale = min(1.0, (FILM_PIXELS / (brief.width * brief.height * frames)) ** 0.5)
     small = brief.sized(max(16, round(brief.width * scale)), max(16, round(brief.height * scale)))
     for index in range(frames):

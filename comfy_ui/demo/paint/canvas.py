@@ -12,17 +12,17 @@ from PIL import Image
 Floats = NDArray[np.floating[Any]]
 Colour = tuple[float, float, float]
 
-# How far anything may scroll in one film, in picture heights; noise has that much to spare.
+# The maximum scroll in one video, in image heights; noise is generated with this margin.
 MAX_SCROLL = 1.5
 
 
 def rgb(text: str) -> Colour:
-    """``"ff8800"`` -> numbers from 0 to 1."""
+    """Convert ``"ff8800"`` to numbers from 0 to 1."""
     return (int(text[0:2], 16) / 255, int(text[2:4], 16) / 255, int(text[4:6], 16) / 255)
 
 
 def as_bytes(values: Floats) -> NDArray[np.uint8]:
-    """Brightness from 0 to 1 as bytes."""
+    """Convert brightness from 0 to 1 to bytes."""
     rounded: NDArray[np.uint8] = (np.clip(values, 0, 1) * 255 + 0.5).astype(np.uint8)
     return rounded
 
@@ -33,7 +33,7 @@ def mix(a: Sequence[float], b: Sequence[float], part: float) -> Colour:
 
 
 def smooth(low: float, high: float, value: Floats) -> Floats:
-    """0 below ``low``, 1 above ``high``, an S between."""
+    """Interpolate with an S curve: 0 below ``low``, 1 above ``high``."""
     part: Floats = np.clip((value - low) / (high - low), 0, 1)
     return part * part * (3 - 2 * part)
 
@@ -50,7 +50,7 @@ def ramp(stops: Sequence[Sequence[float]], at: Floats) -> Floats:
 
 
 def blurred(values: Floats, radius: float) -> Floats:
-    """A soft blur, by shrinking and growing; ``radius`` in pixels. One or three channels."""
+    """Blur by shrinking and enlarging; ``radius`` in pixels. One or three channels."""
     if radius < 0.7:
         return values
     height, width = values.shape[:2]
@@ -67,7 +67,7 @@ def blurred(values: Floats, radius: float) -> Floats:
 
 
 def moved(values: Floats, right: int, down: int) -> Floats:
-    """Shifted by whole pixels; the edge is repeated."""
+    """Shift by whole pixels, repeating the edge."""
     height, width = values.shape
     rows = np.clip(np.arange(height) - down, 0, height - 1)
     columns = np.clip(np.arange(width) - right, 0, width - 1)
@@ -75,7 +75,7 @@ def moved(values: Floats, right: int, down: int) -> Floats:
 
 
 class Canvas:
-    """A picture being painted, with its own deterministic noise.
+    """An image in progress, with its own deterministic noise.
 
     ``x`` runs from 0 to ``aspect``, ``y`` from 0 (top) to 1.
     """
@@ -135,7 +135,7 @@ class Canvas:
             total += np.asarray(layer) * weight
             norm += weight
             weight *= gain
-        # Sums of octaves crowd around the middle; widening them makes use of the whole range.
+        # Sums of octaves cluster around the middle; widen them to use the full range.
         widened: Floats = np.clip((total / norm - 0.5) * 1.55 + 0.5, 0, 1)
         return widened
 
@@ -179,7 +179,7 @@ class Canvas:
         part += (1 - np.clip(part, 0, 1)) * light[..., None] * np.asarray(colour, np.float32)
 
     def below(self, line: Floats, softness: float = 1.0) -> tuple[Floats, int]:
-        """A mask of what lies under a ridge line, and the row that it begins at."""
+        """Return a mask of the area below a ridge line, and its first row."""
         top = int(np.clip(np.floor(line.min() * self.height - softness), 0, self.height - 1))
         mask = (self.y[top:] - line[None, :]) * (self.height / softness) + 0.5
         return np.clip(mask, 0, 1, out=mask), top

@@ -1,4 +1,4 @@
-"""From noise to picture, from one picture to another: what previews and img2img show."""
+"""Intermediate stages between noise and image, or two images, for previews and img2img."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GREY = np.asarray((0.30, 0.59, 0.11), np.float32)
 
 
 def resized(picture: Picture, width: int, height: int) -> Picture:
-    """At another size, cropped in the middle where the proportions differ."""
+    """Resize, and crop to the center if the proportions differ."""
     rows, columns = picture.shape[:2]
     if (columns, rows) == (width, height):
         return picture
@@ -29,9 +29,9 @@ def resized(picture: Picture, width: int, height: int) -> Picture:
 
 
 def stage(sketch: Picture, part: float, seed: int, start: Picture | None = None) -> Image.Image:
-    """What the picture looks like when ``part`` (0 to 1) of the noise is gone.
+    """Return a preview with ``part`` (0 to 1) of the noise removed.
 
-    Bounded by 512 pixels, small ones enlarged to it. ``start`` is what img2img began with.
+    The longer side has 512 pixels. ``start`` is the input of img2img.
     """
     height, width = sketch.shape[:2]
     noise_level = float(np.clip(1 - part, 0, 1)) ** 1.25
@@ -59,7 +59,7 @@ def stage(sketch: Picture, part: float, seed: int, start: Picture | None = None)
 
 
 def restyled(picture: Picture, painted: Picture, denoise: float) -> Picture:
-    """A given picture taken toward the painted one: first its colors, at the end its shapes."""
+    """Move an image toward the painted one: first its colors, finally its shapes."""
     height, width = painted.shape[:2]
     old = resized(picture, width, height).astype(np.float32) / 255
     new = painted.astype(np.float32) / 255
@@ -81,7 +81,7 @@ def restyled(picture: Picture, painted: Picture, denoise: float) -> Picture:
 
 
 def guided(painted: Picture, control: Picture, strength: float) -> Picture:
-    """The painted picture with the lines or shapes of a control picture in it."""
+    """Add the lines or shapes of a control image to the painted image."""
     height, width = painted.shape[:2]
     lines = resized(control, width, height).astype(np.float32) / 255 @ GREY
     if lines.mean() > 0.5:
@@ -101,7 +101,7 @@ def guided(painted: Picture, control: Picture, strength: float) -> Picture:
 def animated(
     start: Picture, frames: int, painted: Picture | None = None, end: Picture | None = None
 ) -> Iterator[Picture]:
-    """A still set in motion: a slow camera, a breath of air, and light of the painted mood."""
+    """Animate a still image: slow camera, slight sway, and light of the painted mood."""
     height, width = start.shape[:2]
     source = Image.fromarray(np.ascontiguousarray(start[..., :3]))
     last = Image.fromarray(resized(end, width, height)) if end is not None else None

@@ -1,4 +1,4 @@
-"""The last touches: brushwork, tone, bloom, grain, vignette, the mark."""
+"""Post-processing: brushwork, tone, bloom, grain, vignette, the mark."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .canvas import Canvas, Floats, as_bytes, blurred
 
-# How samplers leave their trace: grain, and how crisp the picture is.
+# Each sampler's visible effect: grain and sharpness.
 _CRISP = {
     "dpmpp": 0.28,
     "uni": 0.22,
@@ -148,7 +148,7 @@ def _mark(size: int) -> Floats:
 
 
 def mark(picture: NDArray[np.uint8]) -> None:
-    """Sign a finished picture ``demo`` in its lower right corner, faintly. In place."""
+    """Sign an image faintly with ``demo`` in its lower right corner, in place."""
     height, width = picture.shape[:2]
     if min(height, width) < 128:
         return

@@ -1,4 +1,4 @@
-"""From words to what is painted: a vocabulary of scenes, moods, things and styles."""
+"""The painter's vocabulary: words for scenes, moods, things and styles."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from .palettes import PALETTES, Palette
 
-# Later entries of a prompt count less: what comes first is what a person wants to see.
+# Earlier words of a prompt weigh more: the subject usually comes first.
 SCENES: dict[str, str] = {
     "sea": "sea ocean harbour harbor port bay beach coast shore wave waves boat boats ship ships "
     "sail sailing lake river water island lighthouse fjord lagoon pier marina regatta surf",
@@ -86,7 +86,7 @@ STYLES: dict[str, str] = {
     "flat": "flat vector minimal minimalist poster screenprint illustration",
 }
 
-# The mood a scene has when no word sets one; picked by the seed.
+# The moods of a scene if no word sets one; the seed selects one.
 DEFAULT_MOODS: dict[str, tuple[str, ...]] = {
     "sea": ("dusk", "sunset", "dawn", "sea", "golden"),
     "mountains": ("dawn", "golden", "dusk", "day", "winter"),
@@ -99,13 +99,13 @@ DEFAULT_MOODS: dict[str, tuple[str, ...]] = {
     "cat": ("sunset", "dusk", "golden", "night"),
     "abstract": ("sunset", "sea", "rose", "emerald", "violet", "ember", "dusk"),
 }
-# Scenes for prompts in which no word is known, or empty ones.
+# Scenes for empty prompts and those without a known word.
 UNKNOWN = ("mountains", "abstract", "sea", "desert", "abstract", "forest", "mountains")
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a prompt asks for."""
+    """The scene, moods, things and style of a prompt."""
 
     scene: str
     palette: Palette
@@ -133,13 +133,13 @@ _STYLE_OF = _index(STYLES)
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words in order, with pairs such as ``blue-hour`` after their parts."""
+    """Split into lower-case words in order, with pairs such as ``blue-hour`` after their parts."""
     single = re.findall(r"[a-zà-ÿ0-9]+", text.lower())
     return [*single, *(f"{a}-{b}" for a, b in pairwise(single))]
 
 
 def number(text: str, seed: int = 0) -> int:
-    """A stable 64-bit number from text and seed."""
+    """Hash text and seed to a stable 64-bit number."""
     digest = hashlib.blake2b(
         f"{seed}\0{text}".encode("utf-8", "surrogatepass"), digest_size=8
     ).digest()
@@ -147,7 +147,7 @@ def number(text: str, seed: int = 0) -> int:
 
 
 def understand(prompt: str, negative: str, seed: int) -> Wish:
-    """The scene, mood, things and style that a prompt asks for; the seed fills the gaps."""
+    """Parse a prompt to scene, moods, things and style; the seed fills the gaps."""
     prompt_words, refused = words(prompt), set(words(negative))
     scene = _best(prompt_words, _SCENE_OF)
     if scene is None:

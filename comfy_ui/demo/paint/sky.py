@@ -13,7 +13,7 @@ from .prompt_words import Wish
 
 @dataclass(frozen=True, slots=True)
 class Sun:
-    """Where the light is, and how large its disc; ``shown`` is False behind clouds."""
+    """The position and size of sun or moon; ``shown`` is False behind clouds."""
 
     x: float
     y: float
@@ -23,7 +23,7 @@ class Sun:
 
 
 def place_sun(canvas: Canvas, wish: Wish, horizon: float) -> Sun:
-    """Somewhere on a third, higher by day than at the ends of it."""
+    """Place the sun on a third of the width, higher by day than at dawn and dusk."""
     random = canvas.random(11)
     third = canvas.aspect * (0.33 if random.random() < 0.5 else 0.67)
     x = third + random.uniform(-0.08, 0.08) * canvas.aspect
@@ -111,7 +111,7 @@ def paint_clouds(  # noqa: PLR0917 -- drawn once, in this order
     threshold = 1 - cover
     mask = smooth(threshold - 0.05, threshold + 0.34, density)
     mask *= 1 - 0.5 * smooth(0.9, 1.02, canvas.y[: rows[1]] / horizon)
-    # The difference to the density a little nearer to the sun says which side is lit.
+    # The difference to the density slightly nearer to the sun gives the lit side.
     dx = 0.016 * np.sign(sun.x - canvas.aspect / 2 or 1)
     step = max(1, int(abs(dx) * canvas.height))
     toward = moved(density, -step if sun.x > canvas.aspect / 2 else step, step // 2 + 1)

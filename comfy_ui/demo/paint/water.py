@@ -14,7 +14,7 @@ from .sky import Sun, paint_sky, place_sun
 
 
 def sea(canvas: Canvas, wish: Wish, t: float) -> None:
-    """A horizon, headlands, what floats, and the sky once more in the water."""
+    """Paint a horizon, headlands, boats, and the sky's reflection in the water."""
     random = canvas.random(300)
     horizon = random.uniform(0.50, 0.58)
     sun = place_sun(canvas, wish, horizon)
