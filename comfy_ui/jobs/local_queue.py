@@ -30,7 +30,7 @@ _VIEW_INTERVAL_S: Final = 0.25  # a view carries all jobs of a user, with a prev
 class LocalQueue:
     """The :class:`.queue.JobQueue` of this process.
 
-    No other process uses the store, so the unfinished jobs are also kept in memory. A new job, a
+    No other process uses the store, so unfinished jobs are cached in memory. A new job, a
     claim and the end of a job are stored before they are published. Everything else that a
     restart finds out on its own is published even if it cannot be stored.
 

@@ -35,7 +35,7 @@ _UNREADABLE: Final = frozenset({"missing_node", "invalid_prompt"})
 
 @dataclass(frozen=True, slots=True)
 class OpenedWorkflow:
-    """A workflow with what it lacks on the server. Without ``preset`` it cannot become a form."""
+    """A workflow with its problems on the server. Without ``preset`` it cannot become a form."""
 
     id: str
     title: str
@@ -76,7 +76,7 @@ class OpenWorkflows:
         self._templates: tuple[ComfyWSClient, NodeRegistry | None, list[Template]] | None = None
 
     def find(self, opened_id: str) -> OpenedWorkflow | None:
-        """Find a recently opened workflow, with what it lacks now."""
+        """Find a recently opened workflow, with its current problems."""
         opened, library = self._opened.get(opened_id), self._connection.catalog.library
         if opened is None or opened.preset is None or library is None:
             return opened

@@ -69,14 +69,11 @@ def _call(function: str, *values: Any) -> None:
 
 
 CAPACITY: Final = 250
-"""For ``state_session_capacity`` of Gradio's ``launch``: two hundred open pages, and their calls. A
-page that is put out by newer ones goes on: what our ``gr.State``s hold is only what need not be
-drawn again."""
+"""For ``state_session_capacity`` of Gradio's ``launch``: two hundred open pages, and their calls.
+Pages beyond it keep working: our ``gr.State``s only remember what was drawn, to avoid redrawing."""
 
 _EVERY_S: Final = 60.0
-_EVENTS: Final = (
-    100  # number of events with statistics: they are shown nowhere, and read at each event
-)
+_EVENTS: Final = 100  # events in Gradio's statistics, which it reads at each event and never shows
 
 
 async def forget_ended(page: Any) -> None:

@@ -194,7 +194,7 @@ class ServerConnection:
         if self._guards(choice) and errors:
             for url, error in errors:
                 logger.warning("No ComfyUI at %s, which was typed on the page: %s", url, error)
-            # The same message for every error, or the page could be used to scan the network.
+            # The same message for every error, so that the page cannot be used to scan the network.
             raise ComfyUIOfflineError(f"No ComfyUI answers at {errors[0][0]}.", hint=_TYPED_HINT)
         if len(errors) == len(looks):
             error = errors[0][1]

@@ -111,7 +111,7 @@ class ShareLink:
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 self.link = replace(self.link, trouble=reason)
                 if attempt == 1:
-                    self._say(f"No public link could be made ({reason}); trying again and again.")
+                    self._say(f"No public link could be made ({reason}); retrying automatically.")
                 jitter = 0.5 + secrets.randbelow(500) / 1000
                 await self._sleep(patience.delay_s(attempt, jitter=jitter) or 0.0)
                 continue

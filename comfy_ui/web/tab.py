@@ -1,4 +1,4 @@
-"""What a tab of the page is, and what it is created with."""
+"""The base class of the page's tabs, and their context."""
 
 from __future__ import annotations
 

@@ -299,7 +299,7 @@ class Access:
 
 
 def _user(request: Any) -> str | None:
-    """Return the login name: Gradio's requests know it, others carry its cookie."""
+    """Return the login name, from Gradio's request or its cookie."""
     if not isinstance(request, Request):
         return request.username or None
     app: Any = request.scope["app"]
@@ -348,7 +348,7 @@ class IdentityMiddleware:
             await self._app(scope, receive, send)
             return
         https = scope["scheme"] == "https" or headers.get(b"x-forwarded-proto") == b"https"
-        # A Space is shown in a frame of another site, where only such cookies are kept.
+        # A Space is embedded in a frame of another site, where browsers keep only such cookies.
         framed = (
             "; SameSite=None; Secure; Partitioned" if self._access.mode is AccessMode.SPACE else ""
         )

@@ -64,7 +64,7 @@ class LoginAttempts:
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
 
     def wait_s(self, who: str, now: float) -> float:
-        """Return the seconds until the next attempt counts; 0 if it may be made now."""
+        """Return the seconds until the next attempt is allowed; 0 if it is allowed now."""
         return max(0.0, self._failures.get(who, _Failures()).until - now)
 
     def failed(self, who: str, now: float) -> None:

@@ -282,7 +282,7 @@ def _upload(context: FieldContext) -> Html:
 
 
 def _file_shown(value: Any) -> str:
-    """What a file field says: our own names of uploads mean nothing to people."""
+    """Return the label of a file field's value; names of uploads are generated, so not shown."""
     if not value:
         return "Choose a file or drop it here"
     return "Previously chosen file" if str(value).startswith("ui-") else str(value)

@@ -122,7 +122,7 @@ def result_card(
 
 
 def texts_card(texts: Sequence[str], *, job_id: str) -> Html:
-    """The card of a finished job that made texts and no files."""
+    """The card of a finished job with texts and no files."""
     return _render("texts_card", texts=texts, job_id=job_id)
 
 

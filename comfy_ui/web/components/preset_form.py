@@ -63,7 +63,7 @@ def form(preset: Preset, values: Mapping[str, Any], *, library: NodeRegistry | N
 
 
 def read(preset: Preset, raw: Mapping[str, Any]) -> dict[str, Any]:
-    """What the page sent, without names the preset does not have and without empty fields."""
+    """Return the values from the page, without unknown names and empty fields."""
     names = {param.id for param in preset.params if param.role != "prompt"}
     if preset.variants:
         names.add("variant")
@@ -147,7 +147,7 @@ def _fits(param: Param, value: Any) -> bool:
 
 
 def _spec(preset: Preset, param: Param, library: NodeRegistry | None) -> InputSpec | None:
-    """What the server says about the input that the parameter writes to first."""
+    """Return the server's declaration of the param's first target."""
     if library is None or not param.targets:
         return None
     target = param.targets[0]
@@ -156,7 +156,7 @@ def _spec(preset: Preset, param: Param, library: NodeRegistry | None) -> InputSp
 
 
 def _paints(preset: Preset, param: Param) -> bool:
-    """Whether the graph takes a mask out of this picture: then it can be painted here."""
+    """Whether the graph takes a mask out of this picture: if so, one can be painted here."""
     return param.role == "image" and any(
         consumers(preset.graph, NodeLink(target.node, 1)) for target in param.targets
     )

@@ -85,7 +85,7 @@ def _shipped() -> frozenset[str]:
 
 
 def readiness(entry: CatalogEntry) -> Lamp:
-    """Whether the preset can run, or what it lacks."""
+    """The state of a preset: ready, or the number of missing parts."""
     if entry.ready is None:
         return Lamp("", "Not checked")
     return Lamp("good", "Ready") if entry.ready else Lamp("bad", entry.lack)
@@ -100,7 +100,7 @@ def cover(preset: Preset) -> Path | None:
 
 
 def picture_of(preset: Preset) -> Html:
-    """The cover of a preset, or its icon on a color of its own."""
+    """The cover of a preset, or its icon on the preset's color."""
     return render("preset_picker.html", "cover", cover=_cover_of(preset))
 
 

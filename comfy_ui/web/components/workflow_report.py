@@ -1,4 +1,4 @@
-"""The report on a workflow: its inputs and outputs, what it lacks, and what to do with it."""
+"""The report on a workflow: inputs and outputs, missing requirements, and actions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routes for files: results byte for byte, thumbnails, covers. Each checks whose they are."""
+"""Routes for files: results byte for byte, thumbnails, covers. Each checks the user."""
 
 from __future__ import annotations
 

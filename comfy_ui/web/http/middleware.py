@@ -176,7 +176,7 @@ class AccessMiddleware:
     async def _take_credentials(self, scope: Message) -> None:
         """Turn HTTP Basic credentials into the cookie of a login.
 
-        Programs send name and password with each request; Gradio knows only its cookie.
+        Programs send name and password with each request; Gradio only accepts its cookie.
         """
         authorization = Headers(scope=scope).get("authorization", "")
         kind, _, encoded = authorization.partition(" ")
@@ -266,7 +266,7 @@ def _host(header: str) -> str:
 
 
 def _from_elsewhere(headers: Headers) -> bool:
-    """Whether another site made the browser send this. Programs send neither header."""
+    """Whether the request comes from a page of another site. Programs send neither header."""
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site not in {"same-origin", "none"}
@@ -274,7 +274,7 @@ def _from_elsewhere(headers: Headers) -> bool:
 
 
 def _read_by_another(headers: Headers) -> bool:
-    """Whether the page of another site wants to read the response.
+    """Whether a page of another site could read the response.
 
     For requests that only show it (pictures, frames) or navigate to it, browsers send no origin;
     other headers cover them.

@@ -70,7 +70,7 @@ class LibraryTab(Tab):
         html_block(frame(imports=self._access.allows("import_folder")), elem_id="library")
 
     def routes(self) -> list[BaseRoute]:
-        """The routes that fill the frame and change what it shows."""
+        """The routes that serve and change the tab's content."""
         changes = {"star": self._star, "delete": self._delete, "restore": self._restore}
         return [
             Route("/library", guarded(self._page)),
@@ -102,7 +102,7 @@ class LibraryTab(Tab):
         return JSONResponse(sorted(titled, key=lambda pair: pair[1].casefold()), headers=PRIVATE)
 
     async def _space(self, request: Request) -> Response:
-        """The storage that the user's results take up, as a text."""
+        """The storage used by the user's results, as text."""
         user_id = self._access.require("see_own", request)
         space = await self._services.library.usage(user_id)
         of = f" of {size(space.limit_bytes)}" if space.limit_bytes is not None else ""

@@ -15,7 +15,7 @@ def error_notice(error: JobError, *, details: bool = True) -> Html:
 
 
 def success_notice(text: str) -> Html:
-    """A sentence that says what was done."""
+    """A sentence that confirms an action."""
     return render("status_tab.html", "confirmation", text=text)
 
 

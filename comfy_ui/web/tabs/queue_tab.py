@@ -50,7 +50,7 @@ class QueueTab(Tab):
         html_block(frame(), elem_id="queue")
 
     def routes(self) -> list[BaseRoute]:
-        """The routes that fill the frame and change what it shows."""
+        """The routes that serve and change the tab's content."""
         changes: dict[str, Handler] = {
             "cancel": self._cancel,
             "clear": self._clear,

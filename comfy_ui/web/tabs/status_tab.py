@@ -132,7 +132,7 @@ class StatusTab(Tab):
 
 
 def presets_panel(entries: Iterable[CatalogEntry], folders: ModelFolders | None = None) -> Html:
-    """Show which presets can run and what the others lack; incomplete ones first.
+    """Show which presets can run and what the others lack, incomplete ones first.
 
     ``folders`` are the folders for missing files.
     """

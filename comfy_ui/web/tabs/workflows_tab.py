@@ -32,7 +32,7 @@ _PATIENCE_S: Final = 0.3  # a faster response is drawn once, so that the list do
 
 
 class WorkflowsTab(Tab):
-    """Any workflow, what it needs to run, and its form. For admins only."""
+    """Opens any workflow, checks its requirements and turns it into a form. For admins only."""
 
     id = "workflows"
     title = "Workflows"
@@ -60,7 +60,7 @@ class WorkflowsTab(Tab):
                 html_block(place_for_downloads())
                 opened = html_block(nothing(), elem_id="opened", sends=["use", "save"])
         page.load(self._show_to_admins, outputs=[tab], **quiet)
-        seen = gr.State("")  # what the page shows, so that an unchanged list is not drawn again
+        seen = gr.State("")  # the drawn list, so that an unchanged one is not drawn again
         listed: dict[str, Any] = {"inputs": [seen], "outputs": [sources, seen], **quiet}
         tab.select(self._list, **listed)
         sources.again(self._again, **listed)
@@ -206,6 +206,6 @@ class WorkflowsTab(Tab):
 
 
 def _drawn(listed: Html, seen: str) -> tuple[Any, str]:
-    """Return the update of the list's component and what the page then shows."""
+    """Return the update of the list's component, and the drawn list."""
     digest = hashlib.sha256(listed.encode()).hexdigest()
     return gr.skip() if digest == seen else listed, digest

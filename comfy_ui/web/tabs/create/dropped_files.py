@@ -1,4 +1,4 @@
-"""Files dropped on Create: what they carry, and what of it goes into the form."""
+"""Files dropped on Create: read their settings and fill the form with them."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class DroppedFiles:
     async def look(
         self, content: bytes, name: str, user_id: str, *, trusted: bool
     ) -> dict[str, Any]:
-        """Read what the dialog shows about a file, as JSON, without changing anything.
+        """Return the dialog's summary of a file as JSON, without changing anything.
 
         ``trusted`` users may run the workflow in it; others get its values for their presets.
 

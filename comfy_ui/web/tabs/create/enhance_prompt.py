@@ -149,7 +149,7 @@ class EnhanceHandler:
     async def _pieces(
         self, page: str, written: AsyncGenerator[str | EnhancedPrompt, None]
     ) -> AsyncGenerator[str | EnhancedPrompt, None]:
-        """Yield from ``written``, ending silently when the page no longer wants it."""
+        """Yield from ``written``, ending silently when the page cancels it."""
         parts: asyncio.Queue[str | EnhancedPrompt | None] = asyncio.Queue()
         writing = asyncio.create_task(_into(parts, written), name="a draft")
         self._writing[page] = writing
@@ -192,7 +192,7 @@ def _picture(address: object) -> bytes:
 
 
 def kind_of(preset: Preset) -> Kind:
-    """Return the kind of prompt that a preset takes."""
+    """Return the kind of prompt for a preset."""
     if preset.task == "edit":
         return "edit"
     if preset.task == "i2v":

@@ -37,7 +37,7 @@ _OVER: Final = "event: over\ndata:\n\n"
 
 
 class StageState(BaseModel):
-    """What the page draws on the stage and below it. None: that part stays as it is."""
+    """The content of the stage and below it. None: no change."""
 
     job: str = ""
     """The unfinished job to follow; empty if none of the user's jobs is unfinished."""

@@ -72,7 +72,7 @@ class PromptTools:
 
     async def _take(self, request: Request) -> Response:
         """Store a style file for all users. Only readable styles are kept."""
-        # As with workflows: only admins decide what is added for all.
+        # As with workflows, only admins add files for all users.
         self._access.require("open_workflow", request)
         name = request.query_params.get("name", "")
         content = await body(request, MAX_FILE_BYTES)

@@ -23,7 +23,7 @@ GO_ON: Final[Mapping[str, tuple[str, ...]]] = {
     "upscale": ("upscale",),
     "animate": ("i2v",),
 }
-"""What can be done with an image, and the tasks of the presets that do it, best first."""
+"""Each action on an image, and the tasks of the presets for it, best first."""
 
 
 def ways_on(item: LibraryItem, catalog: PresetCatalog) -> dict[str, CatalogEntry]:
@@ -36,7 +36,7 @@ def ways_on(item: LibraryItem, catalog: PresetCatalog) -> dict[str, CatalogEntry
 
 @dataclass(frozen=True, slots=True)
 class ReusedSettings:
-    """What Create shows next. None: that part stays as it is."""
+    """The updates of Create. None: no change."""
 
     preset: Preset | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -83,7 +83,7 @@ async def recall(
 async def _go_on(
     what: str, item: LibraryItem, draft: FormState, services: Services, uploads: UploadRoutes
 ) -> ReusedSettings:
-    """Put the image into a preset that takes one: the chosen one if it does just that."""
+    """Put the image into a suitable preset, preferably the chosen one."""
     catalog = services.catalog
     current = catalog.entry(draft.preset).preset
     fits = current.by_role("image") is not None and (what == "input" or current.task in GO_ON[what])
