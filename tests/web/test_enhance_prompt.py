@@ -48,7 +48,7 @@ async def test_enhance_handler_describe_yields_the_description_once(
     event = SimpleNamespace(_data={"picture": "data:image/png;base64,!"})
     updates: list[Any] = [part async for part in enhance._describe(event, request_)]  # type: ignore[arg-type]
     assert updates[-1] == gr.skip()
-    assert sum("not a picture" in str(part) for part in updates) == 1
+    assert sum("not an image" in str(part) for part in updates) == 1
 
 
 async def test_enhance_stop_with_swallowed_cancellation_ends_draft(

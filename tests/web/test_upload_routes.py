@@ -69,17 +69,17 @@ def test_accept_names_images_by_their_format(kind: str, suffix: str) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"<svg/>"])
 def test_accept_undecodable_image_is_refused(content: bytes) -> None:
-    with pytest.raises(ValidationError, match="picture cannot be used"):
+    with pytest.raises(ValidationError, match="image cannot be used"):
         accept(make(), content)
 
 
 def test_accept_bmp_image_is_refused() -> None:
-    with pytest.raises(ValidationError, match="picture cannot be used"):
+    with pytest.raises(ValidationError, match="image cannot be used"):
         accept(make(), picture_bytes("BMP"))
 
 
 def test_accept_truncated_image_is_refused() -> None:
-    with pytest.raises(ValidationError, match="picture cannot be used"):
+    with pytest.raises(ValidationError, match="image cannot be used"):
         accept(make(), picture_bytes("PNG", side=200)[:-60])
 
 

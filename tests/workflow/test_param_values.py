@@ -84,7 +84,7 @@ def test_resolve_values_invalid_value_raises_with_message(
 
 
 def test_resolve_values_out_of_range_hint_has_range() -> None:
-    assert error_for(steps=1000).hint == "It goes from 1 to 100."
+    assert error_for(steps=1000).hint == "Choose a value from 1 to 100."
 
 
 def test_resolve_values_long_value_is_shortened_in_message() -> None:
@@ -166,7 +166,7 @@ def test_resolve_values_variant_defaults_yield_to_explicit_values() -> None:
 
 
 def test_resolve_values_missing_file_message_has_label() -> None:
-    assert error_for("sdxl_img2img").message == 'Choose a file for "Picture".'
+    assert error_for("sdxl_img2img").message == 'Choose a file for "Image".'
 
 
 def test_resolve_values_missing_optional_file_is_none() -> None:

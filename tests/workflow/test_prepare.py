@@ -140,7 +140,7 @@ def test_prepare_for_guest_rejects_workflows_and_foreign_files(registry: NodeReg
     with pytest.raises(ValidationError, match="Only presets"):
         prepare(Workflow("api", graph=GRAPH), {}, presets=PRESETS, guest_uploads=frozenset())
     values = {"prompt": "x", "image": "of-another-user.png"}
-    with pytest.raises(InvalidWorkflowError, match="uploaded"):
+    with pytest.raises(InvalidWorkflowError, match="Only your own uploads can be used"):
         prepare("sdxl_img2img", values, presets=PRESETS, guest_uploads=frozenset())
     names = frozenset({"of-another-user.png"})
     assert prepare("sdxl_img2img", values, presets=PRESETS, guest_uploads=names).graph
