@@ -240,7 +240,7 @@ async def test_f8_socket_reconnect_backs_off_with_full_jitter(
 
     class Dice(random.Random):
         def uniform(self, a: float, b: float) -> float:
-            assert a == 0  # full jitter: else all clients of a server come back together
+            assert a == 0  # full jitter, so that clients do not reconnect at the same time
             ceilings.append(b)
             return 0.0
 
@@ -248,11 +248,11 @@ async def test_f8_socket_reconnect_backs_off_with_full_jitter(
     socket = websocket.Socket(
         endpoint, on_message=lambda *_: None, on_change=lambda _: None, rng=Dice()
     )
-    assert await socket.ready() is None  # one attempt is enough to know
+    assert await socket.ready() is None  # after one attempt
     await eventually(lambda: len(ceilings) > 8)
     await socket.close()
     assert ceilings[:8] == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
-    assert len(set(sockets)) == len(sockets)  # F1: each under a clientId of its own
+    assert len(set(sockets)) == len(sockets)  # F1: each with its own clientId
 
 
 async def test_f5_queue_prompt_without_socket_sends_client_id() -> None:

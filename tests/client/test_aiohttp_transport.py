@@ -164,8 +164,8 @@ async def test_request_truncated_or_invalid_http_raises_transport_error(answer: 
     async with served(answering(answer, then_close=True)) as (_, url), pool() as http:
         with pytest.raises(httpx.TransportError):
             await ask(http, url)
-        # Its place in the pool is free again. All are waited for: what a test leaves behind is
-        # cut off with its loop, and its sockets are counted against whatever test comes next.
+        # The connection is free again. All requests are awaited, since sockets left open would be
+        # reported by the next test.
         several = await asyncio.gather(*(ask(http, url) for _ in range(8)), return_exceptions=True)
         assert [
             type(error) for error in several if not isinstance(error, httpx.TransportError)
@@ -380,7 +380,7 @@ async def test_request_silent_address_falls_back_to_next_address(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(resolver, "NEXT_ADDRESS_S", 0.05)
-    with socket.socket() as full:  # its one place is taken: further connections hang
+    with socket.socket() as full:  # its backlog is full: further connections hang
         full.bind(("127.0.0.1", 0))
         full.listen(0)
         with socket.create_connection(full.getsockname()):

@@ -260,7 +260,7 @@ async def test_f14_queue_prompt_partly_valid_workflow_is_rejected_unless_not_str
     graph["8"] = {**graph["1"], "inputs": {**graph["1"]["inputs"], "width": 0}}
     graph["9"] = {**graph["2"], "inputs": {"images": ["8", 0], "filename_prefix": "bad"}}
     async with open_client(kind, engine.url) as client:
-        # Held back by another job, so that taking it out again is what keeps it from running.
+        # Another job blocks the queue, so that only the removal keeps this one from running.
         engine.faults = Faults(test_nodes=True)
         blocker = await client.queue_prompt(sleeper())
         await until_running(client, blocker)
@@ -518,7 +518,7 @@ async def test_result_save_hostile_filename_stays_in_folder(
         try:
             paths = await saved(bad, folder)
         except OutputMissingError:
-            paths = []  # a server that refuses such names is as good
+            paths = []  # a server may refuse such names
         assert all(path.parent == folder for path in paths)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 

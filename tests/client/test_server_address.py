@@ -100,7 +100,7 @@ async def test_cert_missing_client_certificate_queues_nothing(
 ) -> None:
     async with FaultProxy(engine.url, tls=certificates.server(client_required=True)) as proxy:
         async with open_client(kind, proxy.url, verify=certificates.ca, timeout=2) as client:
-            # TLS 1.3 refuses it after the handshake, and the reason is often lost on the way.
+            # TLS 1.3 rejects it after the handshake, and the reason is often lost.
             with pytest.raises(ComfyUIConnectionError):
                 await client.run(image_graph(), timeout=20)
         assert proxy.accepted == []

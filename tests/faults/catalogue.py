@@ -36,16 +36,16 @@ LOGIN_PAGE = (
 
 @dataclass(frozen=True)
 class HttpFault:
-    """A fault of single HTTP exchanges. ``times`` of them are hit, then all is well again."""
+    """A fault of single HTTP exchanges. It hits ``times`` of them."""
 
     act: Fault
     times: int = 1
     phases: tuple[Phase, ...] = ALL
     expect: Mapping[Phase, Expect] = field(default_factory=dict)  # where not "recovers"
     tolerates: tuple[type[ComfyHeadlessError], ...] = ()
-    """Errors that are as good as a result while the server has heard nothing of the job."""
+    """Errors that are allowed while the server has not received the job."""
     silence_s: float | None = None
-    """How much silence the client bears (its ``timeout``), where that is the point."""
+    """The client's ``timeout``, where the fault depends on it."""
 
     def expected(self, phase: Phase) -> Expect:
         return self.expect.get(phase, RECOVERS)
@@ -92,7 +92,7 @@ async def lost_response(x: Exchange) -> None:
 
 
 async def idle_cut(x: Exchange) -> None:
-    """A keep-alive connection that the proxy had already given up when the request came."""
+    """A keep-alive connection that the proxy had already closed when the request came."""
     await x.body()
     raise Cut
 
@@ -117,7 +117,7 @@ async def trickle(x: Exchange) -> None:
 
 
 async def slow_line(x: Exchange) -> None:
-    """Twenty bytes a second, to the last one. A client bears that as long as bytes come."""
+    """Twenty bytes a second, to the last one. No timeout of the client applies."""
     raw = (await x.forward()).encode()
     for at in range(0, len(raw), 20):
         await x.connection.send(raw[at : at + 20])
@@ -141,14 +141,14 @@ async def truncated_head(x: Exchange) -> None:
 
 
 async def corrupted_body(x: Exchange) -> None:
-    """JSON that is none: the first bytes are noise. Length and head are right."""
+    """Invalid JSON: the first bytes are noise. Length and head are right."""
     answer = await x.forward()
     noise = bytes(x.proxy.rng.randrange(128, 256) for _ in answer.body[:16])
     await x.answer(replace(answer, body=noise + answer.body[16:]))
 
 
 async def corrupted_head(x: Exchange) -> None:
-    """The status line is noise: a desynchronised connection."""
+    """The status line is noise, as on a desynchronized connection."""
     raw = (await x.forward()).encode()
     noise = bytes(x.proxy.rng.randrange(128, 256) for _ in range(9))
     await x.connection.send(noise + raw[9:])
@@ -156,7 +156,7 @@ async def corrupted_head(x: Exchange) -> None:
 
 
 def status(code: int, reason: str, *, reaches_server: bool = False, **headers: str) -> Fault:
-    """A proxy on the way answers with ``code``; the server may or may not have seen the request."""
+    """A proxy in between responds with ``code``, before or after the server got the request."""
 
     async def act(x: Exchange) -> None:
         if reaches_server:
@@ -186,7 +186,7 @@ NOT_COMFYUI = (AuthenticationError, ComfyUIConnectionError)
 REFUSED = (ServerRejectedError,)
 
 HTTP: dict[str, HttpFault] = {
-    # A refused post is repeated for about a third of a second; then people rather want to know.
+    # A refused post is retried for about a third of a second, then raised.
     "refuse": HttpFault(refuse, tolerates=(ComfyUIOfflineError,)),
     "reset before body": HttpFault(reset_before_body),
     "reset after body": HttpFault(reset_after_body, phases=("connect", "run", "fetch")),
@@ -209,7 +209,7 @@ HTTP: dict[str, HttpFault] = {
         expect=dict.fromkeys(ALL, (AuthenticationError,)),
     ),
     "429": HttpFault(status(429, "Too Many Requests", Retry_After="1")),
-    # Servers answer many bad prompts with 500, so posting again is no remedy.
+    # Servers answer many bad prompts with 500, so a retry does not help.
     "500": HttpFault(
         status(500, "Internal Server Error"),
         expect={"submit": (ServerRejectedError, ComfyUIConnectionError)},
@@ -243,7 +243,7 @@ SLOW: dict[str, HttpFault] = {
 
 
 def closed(code: int, *, after: int = 4) -> SocketFault:
-    """The server, or a proxy, says goodbye with ``code`` in the middle of the run."""
+    """Close the socket with ``code`` in the middle of the run."""
 
     async def act(_c: Connection, frames: AsyncIterator[Frame]) -> AsyncIterator[Frame]:
         async for frame in _some(frames, after):
@@ -288,7 +288,7 @@ async def duplicated(_c: Connection, frames: AsyncIterator[Frame]) -> AsyncItera
 
 
 async def reordered(c: Connection, frames: AsyncIterator[Frame]) -> AsyncIterator[Frame]:
-    """Neighbours change places, at random."""
+    """Swap neighboring messages at random."""
     held: Frame | None = None
     async for frame in frames:
         if held is None and frame.opcode == TEXT and c.proxy.rng.random() < 0.4:
@@ -338,7 +338,7 @@ async def reconnect_silent(c: Connection, frames: AsyncIterator[Frame]) -> Async
 
 
 async def garbage(c: Connection, frames: AsyncIterator[Frame]) -> AsyncIterator[Frame]:
-    """Frames no ComfyUI would send stand between the real ones."""
+    """Insert frames between the real ones that no ComfyUI sends."""
     rng: random.Random = c.proxy.rng
     noise = [
         Frame(TEXT, b"not json"),
@@ -357,7 +357,7 @@ async def garbage(c: Connection, frames: AsyncIterator[Frame]) -> AsyncIterator[
 
 
 async def trickled(_c: Connection, frames: AsyncIterator[Frame]) -> AsyncIterator[Frame]:
-    """Messages come late, far behind what the server does."""
+    """Delay each message, far behind the server."""
     async for frame in frames:
         await asyncio.sleep(0.03)
         yield frame

@@ -76,7 +76,7 @@ def _http(fault: HttpFault, phase: Phase, shell: Shell, times: int) -> Callable[
     def arm(proxy: FaultProxy) -> None:
         proxy.arm(fault.act, phase=phase, times=times)
         if phase == "run" and shell == "async":
-            # With a healthy socket this client asks nothing during a run: take it away.
+            # With a healthy socket this client sends no requests during a run, so cut it.
             proxy.arm_socket(cut_1006, times=2)
 
     return arm

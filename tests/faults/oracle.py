@@ -1,4 +1,4 @@
-"""What must hold for every job, whatever went wrong on the way.
+"""The invariants of every job under any fault.
 
 1. exactly one end: a result or an error, in time; progress never falls and stops at the end;
 2. the bytes are the server's;
@@ -56,7 +56,7 @@ class Run:
     files: dict[str, bytes] = field(default_factory=dict)
     progress: list[Any] = field(default_factory=list)
     left_behind: list[str] = field(default_factory=list)
-    written: str = ""  # logs, and whatever else became text
+    written: str = ""  # logs, reprs and errors
     accepted: int = 0  # times the server accepted a POST of this job
     stolen: list[str] = field(default_factory=list)
     seconds: float = 0.0

@@ -38,11 +38,11 @@ class Reset(Exception):  # noqa: N818 -- an order, not an error
 
 
 class Cut(Exception):  # noqa: N818
-    """Raised by a fault: end this connection without a word (FIN, no close frame)."""
+    """Raised by a fault: close this connection with a FIN and no close frame."""
 
 
 def phase_of(method: str, path: str) -> Phase:
-    """Which part of a job's life a request belongs to."""
+    """Return the phase of a job that a request belongs to."""
     route = path.partition("?")[0].removeprefix("/api")
     if route == "/prompt" and method == "POST":
         return "submit"
@@ -74,7 +74,7 @@ class ArmedSocket:
 
 @dataclass
 class Exchange:
-    """One HTTP request that a fault holds in its hands."""
+    """One HTTP request that a fault acts on."""
 
     proxy: FaultProxy
     connection: Connection
@@ -84,7 +84,7 @@ class Exchange:
         return await self.connection.request_body(self.head)
 
     async def forward(self) -> wire.Response:
-        """Let the server see the request; its answer is not yet on the way to the client."""
+        """Send the request to the server; its response is not sent to the client yet."""
         return await self.connection.forward(self.head, await self.body())
 
     async def answer(self, response: wire.Response) -> None:
@@ -141,7 +141,7 @@ class Connection:
         await self._writer.drain()
 
     async def hold(self) -> None:
-        """Answer nothing, for as long as the client has patience."""
+        """Send nothing until the client closes the connection."""
         while await self._reader.read(2**16):
             pass
         raise Cut
@@ -255,7 +255,7 @@ class FaultProxy:
         self.hits = 0  # how often a fault acted
         self.sockets = 0
         self.seen: list[str] = []  # "METHOD /path" of each request that reached the server
-        self.secrets: list[str] = []  # Authorization headers that came here
+        self.secrets: list[str] = []  # received Authorization headers
 
     def arm(self, act: Fault, *, phase: Phase, times: int = 1) -> None:
         self._armed.append(Armed(act, phase, times))
@@ -287,7 +287,7 @@ class FaultProxy:
             self.accepted.append((response.json()["prompt_id"], json.loads(body)["prompt"]))
 
     async def refuse_for(self, seconds: float) -> None:
-        """Nobody listens at this port for a while; established connections are reset."""
+        """Refuse connections to this port for a while, and reset established ones."""
         if self._server is None:
             return
         await self._close()
@@ -301,7 +301,7 @@ class FaultProxy:
         await asyncio.sleep(seconds)
         await self._listen()
 
-    # -- life
+    # -- start and stop
 
     async def __aenter__(self) -> Self:
         await self._listen()
@@ -332,7 +332,7 @@ class FaultProxy:
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._server is None:  # it came in while the door was closing
+        if self._server is None:  # accepted while the proxy was closing
             writer.transport.abort()
             return
         connection = Connection(self, reader, writer)
@@ -346,7 +346,7 @@ class FaultProxy:
 
     @contextmanager
     def in_thread(self) -> Iterator[FaultProxy]:
-        """The same with a loop of its own in a thread, so that it cannot be starved by a test."""
+        """Run the proxy in a thread with its own loop, so that a test cannot block it."""
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever, name="fault-proxy", daemon=True)
         thread.start()

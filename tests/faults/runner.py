@@ -1,4 +1,4 @@
-"""Runs one job through the faulty proxy with one of the clients, and notes what it saw."""
+"""Run one job through the faulty proxy with one of the clients, and record its events."""
 
 from __future__ import annotations
 
@@ -43,9 +43,7 @@ class Case:
 def run_case(case: Case, proxy: FaultProxy, server_url: str) -> tuple[Run, list[Violation]]:
     """Run it, ask the server for the truth, and judge."""
     proxy.forget()
-    circuit_breakers._breakers.pop(
-        proxy.url, None
-    )  # the failures of the last case are not this one's
+    circuit_breakers._breakers.pop(proxy.url, None)  # forget failures of the last case
     if proxy.thief:
         proxy.thief.forget()
     tag = f"f{uuid.uuid4().hex[:12]}"
@@ -108,7 +106,7 @@ def _run_sync(case: Case, proxy: FaultProxy, job: dict[str, Any], run: Run) -> N
 
 
 def _await_closed(proxy: FaultProxy, run: Run) -> None:
-    """A closed client leaves no connection open; the proxy needs a moment to see that."""
+    """Wait briefly until the proxy has no open connection; record those that stay open."""
     give_up = time.monotonic() + 1.0
     while proxy.open_connections and time.monotonic() < give_up:
         time.sleep(0.005)
@@ -126,7 +124,7 @@ async def _no_task_left(run: Run) -> AsyncIterator[None]:
 
 @contextmanager
 def _clean(run: Run) -> Iterator[None]:
-    """No thread and no temporary file may outlive the client."""
+    """Record the threads and temporary files that outlive the client."""
     threads = set(threading.enumerate())
     old = tempfile.tempdir
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
@@ -154,7 +152,7 @@ class _Collect(logging.Handler):
 
 @contextmanager
 def _logs(run: Run) -> Iterator[None]:
-    """Everything that any logger says, at the most talkative level."""
+    """Record the output of all loggers, at debug level."""
     handler, root = _Collect(), logging.getLogger()
     names = ["comfy_ui", "httpx", "httpcore", "websockets"]
     levels = {name: logging.getLogger(name).level for name in names}

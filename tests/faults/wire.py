@@ -37,7 +37,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Response:
-    """One answer of the server: ``body`` is as it stood on the wire."""
+    """One response of the server, with ``body`` as on the wire."""
 
     head: Head
     body: bytes
@@ -142,7 +142,7 @@ async def read_frame(reader: asyncio.StreamReader) -> Frame:
         elif size == 127:
             (size,) = struct.unpack("!Q", await reader.readexactly(8))
         part = await reader.readexactly(size)
-        if (first & 0x0F) >= CLOSE:  # a control frame may stand between fragments; it is one frame
+        if (first & 0x0F) >= CLOSE:  # control frames come between fragments, unfragmented
             return Frame(first & 0x0F, part)
         opcode, payload = opcode or first & 0x0F, payload + part
         if first & 0x80:

@@ -1,10 +1,11 @@
-"""``python -m tests.jobs.soak [--jobs N] [--owners N]``: a long day with a bad network.
+"""``python -m tests.jobs.soak [--jobs N] [--owners N]``: many jobs over a bad network.
 
-Many owners, a fault between us and the engine every few seconds, thousands of small jobs, some
+Many users, a fault before the engine every few seconds, thousands of small jobs, some
 cancelled, some without a follower. Afterwards: every job has one end, every success has the
 engine's bytes and ran once, no task, socket or temporary file is left. Exits with 1 otherwise.
 
-``python -m tests.web.soak`` is its sister: the whole app, in a process of its own, and its memory.
+``python -m tests.web.soak`` does the same with the whole app in its own process, and measures its
+memory.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from tests.faults.proxy import FaultProxy
 from tests.jobs.support import engine_files, sleepy_graph
 
 WAITING_PER_OWNER = 12
-PATIENCE_S = 4.0  # a request that is never answered holds up a place at the server for so long
+PATIENCE_S = 4.0  # an unanswered request blocks a place at the server this long
 
 
 @dataclass
 class Account:
-    """What came of it all."""
+    """The outcome of the soak."""
 
     jobs: int = 0
     faults: int = 0

@@ -297,7 +297,7 @@ async def test_purge_on_start_removes_long_deleted_result_and_its_file(
         os.utime(old.path, (0, 0))
     async with open_jobs(client=client, data_dir=tmp_path) as service:
         async with asyncio.timeout(5):
-            while old.path.exists():  # noqa: ASYNC110 -- nothing tells of it
+            while old.path.exists():  # noqa: ASYNC110 -- no event reports it
                 await asyncio.sleep(0.01)
         assert await service.library.restore([old.id, new.id], "ann") == [new.id]
         assert new.path.exists()

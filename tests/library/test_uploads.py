@@ -80,7 +80,7 @@ async def test_upload_is_kept_while_a_job_waits_for_it(
     async with open_jobs(client=client, data_dir=tmp_path) as service:
         for name in (NAME, "ui-0b-4x4-9f.png"):
             await service.library.keep_upload(name, b"x", "ann")
-        for names in ((), (), (NAME,)):  # the server holds two, the third stands in line
+        for names in ((), (), (NAME,)):  # the server holds two, the third waits
             await service.submit(JobRequest(user_id="ann", preset="p", graph=graph(*names)))
     for name in service.library.uploads.names():
         os.utime(tmp_path / "inputs" / name, (1.0, 1.0))  # it has waited for long

@@ -1,4 +1,4 @@
-"""What the built-in enhancer makes of 40 prompts for 5 families, to be read by a person.
+"""Drafts of the built-in enhancer for 40 prompts and 5 families, for review.
 
 python -m tests.prompts.table > table.md    all of them
 python -m tests.prompts.table --write       the short form, into docs/use/prompts.md
@@ -75,7 +75,7 @@ SHOWN = [
 
 
 def rows(prompts: list[str]) -> list[tuple[str, str, str, str]]:
-    """Prompt, family, style and draft."""
+    """Return the prompt, family, style and draft of each row."""
     styles = cycle(list_styles())
     drafts = []
     for prompt in prompts:
@@ -86,7 +86,7 @@ def rows(prompts: list[str]) -> list[tuple[str, str, str, str]]:
 
 
 def table(prompts: list[str]) -> str:
-    """The rows as Markdown; a prompt stands in the first of its own only."""
+    """Return the rows as Markdown; each prompt is shown in its first row only."""
     lines = ["| prompt | family | style | draft |", "|---|---|---|---|"]
     last = ""
     for prompt, *others in rows(prompts):
@@ -97,7 +97,7 @@ def table(prompts: list[str]) -> str:
 
 
 def document(text: str) -> str:
-    """The page with its table up to date."""
+    """Return the page with an updated table."""
     before, _, rest = text.partition(BEGIN)
     return f"{before}{BEGIN}\n{table(SHOWN)}{END}{rest.partition(END)[2]}"
 

@@ -119,4 +119,4 @@ def test_protected_parts_hostile_text_is_parsed_in_linear_time(piece: str) -> No
     differences(text, text[1:] + " x")
     with suppress(ProtectedSpanLostError):
         restore_protected_parts("a cat", text)
-    assert time.perf_counter() - started < 2  # some 0.1 s; minutes, where a pattern explodes
+    assert time.perf_counter() - started < 2  # about 0.1 s; minutes with catastrophic backtracking

@@ -88,12 +88,12 @@ async def test_wait_for_completion_timeout_holds_on_silent_connection(kind: str)
 @pytest.mark.parametrize(
     ("timeout_s", "deadline", "patience_s"),
     [
-        (300.0, None, 60.0),  # F7: not less, a server loads its models
-        (20.0, None, 5.0),  # several silent lines in a row are no reason to give up
+        (300.0, None, 60.0),  # F7: not less, since a server may be loading models
+        (20.0, None, 5.0),  # allows for several silent connections in a row
         (2.0, None, 1.0),
         (0.5, None, 0.5),
         (300.0, NOW + 10, 10.0),
-        (300.0, NOW - 10, 1.0),  # an answer gets a chance to come
+        (300.0, NOW - 10, 1.0),  # leaves time for a response
     ],
 )
 @pytest.mark.parametrize("cancelling", [False, True])
@@ -125,14 +125,16 @@ async def test_has_job_slow_server_waits_for_all_responses(
         async with open_client(kind, server.url) as client:
             started = time.monotonic()
             assert not await client.has_job(str(uuid4()), timeout=1.0)
-            assert time.monotonic() - started > 1.0  # in all it took longer than it may be silent
+            assert (
+                time.monotonic() - started > 1.0
+            )  # longer in total than the timeout of one request
 
 
 @BOTH
 async def test_has_job_unknown_to_server_twice_is_false(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_rules, "GRACE_S", 0.0)  # so it is taken for lost at the second look
+    monkeypatch.setattr(job_rules, "GRACE_S", 0.0)  # so that the second poll finds it lost
     with ScriptedServer(lambda r: response(EMPTY_QUEUE if r.path == "/queue" else {})) as server:
         async with open_client(kind, server.url) as client:
             assert not await client.has_job(str(uuid4()))

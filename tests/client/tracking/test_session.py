@@ -84,7 +84,7 @@ async def test_session_cancelled_jobs_are_limited(
     for prompt_id in ids:
         assert await slow_client.cancel(prompt_id)
     assert list(slow_client._session._jobs) == ids[-2:]
-    slow_client._session._connected(None)  # news for all changes nothing
+    slow_client._session._connected(None)  # changes nothing for ended jobs
     with pytest.raises(GenerationCancelledError):
         await slow_client.wait_for_completion(ids[-1])
     assert list(slow_client._session._jobs) == ids[-2:-1]
