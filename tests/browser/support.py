@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import runpy
 import shutil
 import socket
-import subprocess
 import sys
 import time
 import urllib.request
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -102,47 +104,65 @@ def free_port() -> int:
 
 @contextmanager
 def running_app(data_dir: Path, **environment: str) -> Iterator[str]:
-    """Start ``app.py`` as a person does, give its address, and end it."""
+    """Run ``app.py`` in a process of its own and yield its address.
+
+    The process is a fork of one that has imported Gradio, which costs ten seconds of CPU each time.
+    ``tests/web/test_space.py`` and ``tests/cli`` start Python itself.
+    """
     port = free_port()
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("COMFY", "GRADIO"))}
     log = data_dir.with_suffix(".log")
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "app.py"],
-            cwd=ROOT,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={
-                **inherited,
-                "COMFY_UI_PORT": str(port),
-                "COMFY_UI_DATA_DIR": str(data_dir),
-                "GRADIO_TEMP_DIR": str(data_dir / "gradio"),
-                "NO_PROXY": "127.0.0.1,localhost",
-                **environment,
-            },
-        )
+    environment = {
+        **inherited,
+        "COMFY_UI_PORT": str(port),
+        "COMFY_UI_DATA_DIR": str(data_dir),
+        "GRADIO_TEMP_DIR": str(data_dir / "gradio"),
+        "NO_PROXY": "127.0.0.1,localhost",
+        **environment,
+    }
+    process = _preloaded().Process(target=_run_app, args=(environment, log), daemon=True)
+    process.start()
     try:
         yield _ready(f"http://127.0.0.1:{port}", process, log)
     finally:
         process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
+        process.join(20)
+        if process.is_alive():
             process.kill()
-            process.wait()
+            process.join()
+        process.close()
 
 
-def _ready(url: str, process: subprocess.Popen[bytes], log: Path) -> str:
+@cache
+def _preloaded() -> ForkServerContext:
+    """Start the process that all apps are forks of."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["comfy_ui.web.page", "comfy_ui.web.serve", "openai", __name__])
+    return context
+
+
+def _run_app(environment: dict[str, str], log: Path) -> None:
+    with log.open("wb") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(ROOT)
+    sys.argv = ["app.py"]
+    runpy.run_path("app.py", run_name="__main__")
+
+
+def _ready(url: str, process: ForkServerProcess, log: Path) -> str:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
-        if process.poll() is not None:
+        if not process.is_alive():
             break
         try:
             with urllib.request.urlopen(url, timeout=5) as answer:
                 if answer.status == 200:
                     return url
         except (URLError, OSError):
-            time.sleep(0.2)
+            time.sleep(0.1)
     raise AssertionError(f"The app did not start:\n{log.read_text(errors='replace')}")
 
 
