@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import uv
+
+from tests.environments import new_environment, run_uv
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -77,22 +76,10 @@ print(json.dumps({
 """
 
 
-def _uv(*args: str | Path) -> None:
-    env = {k: v for k, v in os.environ.items() if k != "VIRTUAL_ENV"}
-    done = subprocess.run(
-        [uv.find_uv_bin(), *map(str, args), "--quiet"],
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    _uv("build", "--wheel", "--out-dir", folder, ROOT)
+    run_uv("build", "--wheel", "--out-dir", folder, ROOT)
     (built,) = folder.glob("*.whl")
     return built
 
@@ -108,9 +95,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_wheel_with_extra_has_its_features(extra: str, wheel: Path, tmp_path: Path) -> None:
     environment = tmp_path / "env"
-    _uv("venv", "--python", sys.executable, environment)
-    python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    _uv("pip", "install", "--python", python, f"{wheel}[{extra}]" if extra else wheel)
+    python = new_environment(environment, f"{wheel}[{extra}]" if extra else wheel)
 
     done = subprocess.run(
         [python, "-I", "-c", PROBE], cwd=tmp_path, capture_output=True, text=True, check=False

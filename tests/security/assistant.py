@@ -1,7 +1,8 @@
 """An assistant with the MCP SDK for Python, as its users write one: calls every tool.
 
-Run as a program with the address of ``/mcp``, an ``Authorization`` header or nothing, and a graph;
-it prints what it saw as JSON. Speaks with the first generation of the SDK and with the second.
+Run as a program. Each line of its input is one visit: a JSON list of the address of ``/mcp``, an
+``Authorization`` header or nothing, and a graph; each line of its output is what it saw as JSON, or
+``{"failed": traceback}``. Works with the first generation of the SDK and with the second.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import traceback
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -69,4 +71,9 @@ async def main(url: str, authorization: str, graph: dict[str, Any]) -> dict[str,
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(main(sys.argv[1], sys.argv[2], json.loads(sys.argv[3])))))
+    for line in sys.stdin:
+        try:
+            answer = asyncio.run(main(*json.loads(line)))
+        except Exception:  # noqa: BLE001 -- the SDKs raise many classes, exception groups too
+            answer = {"failed": traceback.format_exc()}
+        print(json.dumps(answer), flush=True)

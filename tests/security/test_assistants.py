@@ -6,19 +6,17 @@ import base64
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 import pytest
-import uv
 
 from comfy_ui.web.api.program_endpoints import NAMES
 from comfy_ui.workflow import compile_workflow
+from tests.environments import new_environment
 from tests.security.support import GRADIO, PASSWORDS, served
 
 pytestmark = [*GRADIO, pytest.mark.slow]
@@ -29,32 +27,45 @@ WITH_LOGINS = pytest.mark.parametrize("mode", ["shared", "space"], indirect=True
 SDKS = ("mcp==1.30.0", "mcp==2.3.0")
 
 
-@pytest.fixture(scope="module")
-def install_sdk(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[str]]:
-    """Gives the command that runs the script with an SDK; one environment for each SDK."""
+class Assistant:
+    """A running ``assistant.py`` with one SDK: importing that takes seconds."""
 
-    @cache
-    def install(requirement: str) -> list[str]:
-        folder = tmp_path_factory.mktemp("sdk")
-        python = folder / "bin" / "python"
-        for step in (
-            ["venv", "--python", sys.executable, str(folder), "--clear"],
-            ["pip", "install", "--python", str(python), requirement],
-        ):
-            done = subprocess.run(
-                [uv.find_uv_bin(), *step, "--quiet"], capture_output=True, check=False, timeout=300
-            )
-            if done.returncode:
-                pytest.skip(f"needs {requirement}")
-        return [str(python), str(SCRIPT)]
+    def __init__(self, python: Path) -> None:
+        self._process = subprocess.Popen(
+            [python, SCRIPT],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "NO_PROXY": "127.0.0.1"},
+        )
 
-    return install
+    def visit(self, url: str, name: str | None) -> dict[str, Any]:
+        """Call every tool at ``url`` with the login of ``name``, and return what was seen."""
+        questions, answers = self._pipes
+        questions.write(json.dumps([url, basic(name), graph()]) + "\n")
+        questions.flush()
+        return dict(json.loads(answers.readline()))
+
+    def end(self) -> None:
+        questions, answers = self._pipes
+        questions.close()
+        self._process.wait(20)
+        answers.close()
+
+    @property
+    def _pipes(self) -> tuple[IO[str], IO[str]]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        return self._process.stdin, self._process.stdout
 
 
-@pytest.fixture(params=SDKS)
-def sdk(request: Any, install_sdk: Callable[[str], list[str]]) -> list[str]:
-    """The command that runs the script with that SDK."""
-    return install_sdk(request.param)
+@pytest.fixture(scope="module", params=SDKS)
+def sdk(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Assistant]:
+    """An assistant with each SDK, in an environment of its own."""
+    python = new_environment(tmp_path_factory.mktemp("sdk") / "env", request.param)
+    assistant = Assistant(python)
+    yield assistant
+    assistant.end()
 
 
 @pytest.fixture(scope="module")
@@ -92,25 +103,13 @@ def graph() -> dict[str, Any]:
     return {**made, "99": saved}
 
 
-def ask(sdk: list[str], url: str, name: str | None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*sdk, url, basic(name), json.dumps(graph())],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={**os.environ, "NO_PROXY": "127.0.0.1"},
-    )
-
-
 @EVERYWHERE
 def test_an_owner_calls_every_tool(
-    sdk: list[str], mode: str, url: str, record_property: Callable[[str, object], None]
+    sdk: Assistant, mode: str, url: str, record_property: Callable[[str, object], None]
 ) -> None:
     name = None if mode == "local" else "anna"
-    done = ask(sdk, url, name)
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout)
+    seen = sdk.visit(url, name)
+    assert "failed" not in seen, seen["failed"]
     assert seen["tools"] == sorted(NAMES)
     for tool in NAMES:
         assert not seen[tool]["failed"], (tool, seen[tool]["text"])
@@ -130,11 +129,10 @@ def test_an_owner_calls_every_tool(
 
 @WITH_LOGINS
 def test_a_visitor_calls_every_tool_and_is_refused_what_is_the_owners(
-    sdk: list[str], url: str, record_property: Callable[[str, object], None]
+    sdk: Assistant, url: str, record_property: Callable[[str, object], None]
 ) -> None:
-    done = ask(sdk, url, "vera")
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout)
+    seen = sdk.visit(url, "vera")
+    assert "failed" not in seen, seen["failed"]
     assert [tool for tool in NAMES if seen[tool]["failed"]] == ["run_workflow"]
     assert "Only admins" in seen["run_workflow"]["text"]
     record_property("tools called as a visitor", len(NAMES))
@@ -142,7 +140,5 @@ def test_a_visitor_calls_every_tool_and_is_refused_what_is_the_owners(
 
 @WITH_LOGINS
 @pytest.mark.parametrize("name", [None, "nobody we know"])
-def test_nobody_gets_as_far_as_the_list(sdk: list[str], url: str, name: str | None) -> None:
-    done = ask(sdk, url, name)
-    assert done.returncode != 0
-    assert done.stdout == ""
+def test_nobody_gets_as_far_as_the_list(sdk: Assistant, url: str, name: str | None) -> None:
+    assert list(sdk.visit(url, name)) == ["failed"]

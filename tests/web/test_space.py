@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uv
 
 from tests.conftest import ROOT
+from tests.environments import new_environment
 
 pytestmark = pytest.mark.slow
 
@@ -26,9 +26,9 @@ REPOSITORY = ("app.py", "comfy_ui", "comfy_headless.py", "workflows", "assets", 
 
 @pytest.fixture(scope="module")
 def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a running Space; skipped where the packages cannot be had."""
+    """The address of a running Space."""
     folder = tmp_path_factory.mktemp("space")
-    python = _environment(folder / "venv")
+    python = new_environment(folder / "venv", "-r", ROOT / "requirements.txt")
     home = folder / "app"
     home.mkdir()
     for name in REPOSITORY:  # requirements.txt was installed before this was copied
@@ -61,22 +61,6 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(20)
-
-
-def _environment(folder: Path) -> Path:
-    """A new environment with the pinned packages, from uv's cache where that has them."""
-    command = uv.find_uv_bin()
-    python = folder / "bin" / "python"
-    made = [command, "venv", "--quiet", "--python", "3.11", str(folder)]
-    fill = [command, "pip", "install", "--quiet", "--python", str(python)]
-    fill += ["-r", str(ROOT / "requirements.txt")]
-    for step in (made, fill):
-        done = subprocess.run(step, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            if os.environ.get("CI") == "true":
-                pytest.fail(done.stderr)
-            pytest.skip(f"no environment: {done.stderr.strip().splitlines()[-1:]}")
-    return python
 
 
 def _ready(url: str, process: subprocess.Popen[bytes], log: Path) -> str:
