@@ -21,7 +21,7 @@ from .features import require_feature
 # Jobs wait and none runs: a live worker takes the next one within milliseconds. This is also how
 # long a job must stand still before a log that reports the worker's death is believed.
 IDLE_WORKER_S = 15.0
-# The same job for this long. Long videos take hours on small GPUs, so a person has to judge.
+# The same job for this long. Long videos take hours on small GPUs, so the verdict is only a guess.
 LONG_JOB_S = 3600.0
 
 

@@ -52,7 +52,7 @@ class FileTransfers:
         return self._uploaded[key]
 
     def _is_there(self, uploaded: UploadedFile | None) -> Flow[bool]:
-        """Check that an upload still exists: people clear the server's input folder."""
+        """Check that an upload still exists: users clear the server's input folder."""
         if uploaded is None:
             return False
         try:

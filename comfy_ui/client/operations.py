@@ -31,7 +31,7 @@ from .transport.request import ApiRequest, ApiResponse, Receiver, rejection
 
 T = TypeVar("T")
 
-# A person waits for these: three retries within seconds; later only if the server sets a time.
+# A user waits for these: three retries within seconds; later only if the server sets a time.
 _QUICK = Backoff(base_s=0.1, cap_s=2.0, attempts=4)
 _QUICK_S = 5.0
 

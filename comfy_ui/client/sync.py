@@ -83,7 +83,7 @@ class ComfyClient:
             ``ssl.SSLContext`` is used unchanged.
         cert: a client certificate: a PEM file, or the pair (certificate, key).
         trust_env: use the proxies and the ``.netrc`` of the environment.
-        guarded: protect against SSRF, for addresses that come from other people. Link-local
+        guarded: protect against SSRF, for addresses that come from other users. Link-local
             addresses and the metadata services of clouds are treated as closed ports, whichever
             name resolves to them. Excludes ``trust_env``.
         breaker: a circuit breaker. By default, if the extra ``health`` is installed, all clients of

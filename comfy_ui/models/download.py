@@ -348,7 +348,7 @@ class _Transfer:
                 self.total = total  # all bytes arrived, but the file was not renamed
                 return False
             await run_in_thread(part.restart, self._url, None)
-            raise httpx.RemoteProtocolError("another part came than was asked for")
+            raise httpx.RemoteProtocolError("the response has another range than requested")
         if response.status_code == 429 or response.status_code >= 500:
             raise httpx.RemoteProtocolError(f"the answer was {response.status_code}")
         if response.status_code != 200:
@@ -391,7 +391,7 @@ class _Transfer:
         if free < needed + _SPARE_BYTES:
             raise StorageError(
                 f"'{self._part.target.name}' needs {needed / 1e9:.1f} GB more, and "
-                f"{free / 1e9:.1f} GB are free where models lie.",
+                f"{free / 1e9:.1f} GB are free in the models folder.",
                 hint="Free some space there and start again.",
             )
 
@@ -401,7 +401,7 @@ class _Transfer:
         if status in {401, 403}:
             token = "one that may read it (yours may not)" if self._sources.token else "your token"
             return ModelDownloadError(
-                f"The publisher of '{name}' wants a login ({status}).",
+                f"The publisher of '{name}' requires a login ({status}).",
                 hint=f"Accept the terms at {page}, and set HF_TOKEN to {token}.",
             )
         if status in {404, 410}:

@@ -136,8 +136,8 @@ class JobError:
         """Return the record of an exception; tracebacks and node problems become ``details``."""
         if not isinstance(error, ComfyHeadlessError):
             return cls(
-                message="Something went wrong here, in the app itself.",
-                hint="Try again. If that does not help, report it with the details.",
+                message="An internal error occurred in the app.",
+                hint="Try again. If it happens again, report it with the details.",
                 details="".join(traceback.format_exception(error)),
                 kind=type(error).__name__,
             )

@@ -1,4 +1,4 @@
-"""The ``uploads`` table: the owner and size of each uploaded file."""
+"""The ``uploads`` table: the ``user_id`` and size of each uploaded file."""
 
 from __future__ import annotations
 

@@ -76,7 +76,9 @@ class ImportTask:
             raise
         except Exception:
             logger.exception("Import of %s", folder)
-            self._message = "Something went wrong here, in the app itself. What came before is in."
+            self._message = (
+                "The import failed with an internal error. Files imported before are kept."
+            )
 
 
 def summary(done: ImportProgress) -> str:

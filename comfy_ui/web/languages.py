@@ -1,6 +1,6 @@
 """The page's languages: English in the code, the others as files in ``assets/locales``.
 
-A locale file maps each English text to its translation; ``{1}`` and so on stand for what varies.
+A locale file maps each English text to its translation; ``{1}`` and so on are placeholders.
 ``assets/js/languages.js`` replaces the texts in the browser, so a text is written once, where it
 is used, and a missing translation shows as English instead of a key.
 

@@ -117,7 +117,7 @@ class OpenWorkflows:
         return cached[2]
 
     async def open(self, content: bytes, *, title: str) -> OpenedWorkflow:
-        """Read a workflow: JSON in either format, or a file that carries one.
+        """Read a workflow: JSON in either format, or a file that contains one.
 
         Raises:
             InvalidWorkflowError: it is not a workflow or cannot be used; explains why.
@@ -185,7 +185,7 @@ def _read(content: bytes, title: str, library: NodeRegistry) -> OpenedWorkflow:
 
 
 def _of_form(problems: Sequence[Problem], preset: Preset) -> Iterator[Problem]:
-    """Drop the files that the form asks for.
+    """Drop the problems of files that the form has a field for.
 
     A value that the form shows can be fixed there, so it does not block the form.
     """

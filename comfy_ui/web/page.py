@@ -40,7 +40,7 @@ class Page:
     """One page with one instance of each tab.
 
     Args:
-        context: what the tabs are created with.
+        context: passed to the tabs.
         hub_login: whether the header offers a login with Hugging Face.
     """
 

@@ -20,15 +20,15 @@ __all__ = ["CatalogEntry", "PresetCatalog", "grouped"]
 
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
-    """A preset and what it lacks; ``problems`` is None until a server was checked.
+    """A preset and its problems; ``problems`` is None until a server was checked.
 
-    Of several servers, the one that lacks least counts.
+    Of several servers, the one with the fewest problems counts.
     """
 
     preset: Preset
     problems: tuple[Problem, ...] | None = None
     opened: bool = False
-    """A workflow that the owner of this machine has opened and not saved as a preset."""
+    """A workflow that an admin has opened and not saved as a preset."""
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -87,7 +87,7 @@ class PresetCatalog:
         self.library: NodeRegistry | None = None
         self.entries: tuple[CatalogEntry, ...] = tuple(CatalogEntry(preset) for preset in presets)
         self.broken: tuple[Problem, ...] = ()
-        """Presets whose files cannot be read, and why."""
+        """Presets whose files cannot be read, with the reason."""
 
     def entry(self, preset_id: str | None) -> CatalogEntry:
         """Return that preset, or the first one if the id is unknown, as in an old draft."""
@@ -135,7 +135,7 @@ class PresetCatalog:
     async def look(self) -> None:
         """Update the list of presets: added, changed or removed files.
 
-        What is known of the others stays; no server is contacted.
+        The results for other presets are kept; no server is contacted.
         """
         await self._set(self.entries)
 

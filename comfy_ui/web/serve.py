@@ -1,4 +1,4 @@
-"""Serve the page: the port, the logins, the middleware, and what runs as long as the app does."""
+"""Serve the page: port, logins, middleware, and the app's background tasks."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     mode = mode_of(settings)
     port = _port(settings, mode)
     accounts = logins_of(settings, mode, say=_say)
-    # Logins of one's own come first: then there is one way in.
+    # Configured accounts win, so that there is only one kind of login.
     provider = provider_of(os.environ) if mode is AccessMode.SPACE and not accounts else None
     owners = hub_admins(settings, os.environ) if provider else ()
     access = Access(mode, load_secret(settings.data_dir), accounts, hub_admins=owners)
@@ -132,7 +132,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     _say(f"comfy-ui is at {blocks.local_url}")
     if block:
         set_apart()
-        # A stop by a supervisor is as good as Ctrl+C.
+        # Treat a supervisor's stop like Ctrl+C.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with suppress(KeyboardInterrupt):
             while blocks.is_running:

@@ -29,13 +29,13 @@ logger = logging.getLogger(__name__)
 
 _FIRST_CHECK_S: Final = 4.0
 _RECONNECT_WAIT_S: Final = 10.0
-_TYPED_TIMEOUT_S: Final = 30.0  # for an address typed on the page: an admin is waiting
+_TYPED_TIMEOUT_S: Final = 30.0  # for an address entered on the page, while an admin waits
 _SHARED_LIMIT_BYTES: Final = 10 * 10**9
 _LOGIN_HINT: Final = (
     "Write http://USER:PASSWORD@HOST:PORT, or start the app with COMFYUI_URL and COMFYUI_TOKEN."
 )
 _TYPED_HINT: Final = (
-    "Check the address, and that ComfyUI listens there. If it wants a login, write "
+    "Check the address, and that ComfyUI listens there. If it requires a login, write "
     "http://USER:PASSWORD@HOST:PORT. Link-local and metadata addresses are never tried from here."
 )
 
@@ -76,7 +76,7 @@ class ServerConnection:
     def keeps_opened(self) -> bool:
         """Whether an opened workflow can run before it is saved as a preset.
 
-        Only in local mode: where other people reach the page, they run saved presets alone.
+        Only in local mode: other users can run only saved presets.
         """
         return mode_of(self._settings) is AccessMode.LOCAL
 
@@ -251,7 +251,7 @@ class ServerConnection:
 
 
 def storage_limit(settings: Settings) -> Callable[[str], int | None]:
-    """The function from a ``user_id`` to the most bytes of results that user may keep."""
+    """Return a function from a ``user_id`` to the quota for results in bytes."""
     shared = mode_of(settings) is not AccessMode.LOCAL
 
     def limit(user_id: str) -> int | None:

@@ -1,4 +1,4 @@
-"""What the tabs and routes work with, handed to each of them."""
+"""The services that the tabs and routes use."""
 
 from __future__ import annotations
 

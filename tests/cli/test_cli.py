@@ -319,7 +319,7 @@ def test_models_lists_and_download_fetches_missing_files(
     publisher.statuses = [403]
     path.unlink()
     assert run(["download", *argv, "--models-dir", str(tmp_path / "models")]) == 1
-    assert "wants a login" in capsys.readouterr().err
+    assert "requires a login" in capsys.readouterr().err
 
 
 def test_models_of_shipped_presets_are_complete_on_the_demo_engine(engine, capsys) -> None:

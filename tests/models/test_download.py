@@ -146,7 +146,7 @@ async def test_download_model_checks_digest_sent_by_server(
 async def test_download_model_without_free_space_raises_before_writing(
     publisher: Publisher, target: Path
 ) -> None:
-    with pytest.raises(StorageError, match="are free where models lie") as caught:
+    with pytest.raises(StorageError, match="are free in the models folder") as caught:
         await fetch(publisher, target, free_bytes=lambda _: 100_000_000)
     assert "Free some space" in caught.value.hint
     assert part_bytes(target) == 0
@@ -178,7 +178,7 @@ async def test_download_model_gated_file_sends_token_to_hub_only(
     publisher: Publisher, target: Path, authority: trustme.CA
 ) -> None:
     publisher.token = "hf_secret"
-    with pytest.raises(ModelDownloadError, match="wants a login") as caught:
+    with pytest.raises(ModelDownloadError, match="requires a login") as caught:
         await fetch(publisher, target)
     assert "HF_TOKEN" in caught.value.hint
     with publishing(authority) as store:

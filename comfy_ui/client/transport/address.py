@@ -1,4 +1,4 @@
-"""Parse the address of a ComfyUI server as people paste it.
+"""Parse the address of a ComfyUI server in any form that users paste.
 
 Accepted, among others: ``192.168.1.100:8188``, ``[::1]:8188``, ``:8188``, ``0.0.0.0:8188``,
 ``https://gpu.example.com/comfy/``, ``ws://host:8188/ws?clientId=…``, ``http://me:secret@host``.
@@ -19,7 +19,7 @@ DEFAULT_PORT = 8188
 
 _STANDARD_PORTS = {"http": 80, "https": 443}
 # Addresses to listen on, as a server's log prints them; clients cannot connect to them everywhere.
-_WILDCARDS = {"0.0.0.0", "::", "*"}  # noqa: S104 -- read from a person, never listened on
+_WILDCARDS = {"0.0.0.0", "::", "*"}  # noqa: S104 -- user input, never listened on
 # Tunnels and hosts that answer on https only and are pasted without a scheme.
 _HTTPS_SUFFIXES = (
     ".comfy.org",

@@ -32,7 +32,7 @@ from ..tabs.create.enhance_prompt import kind_of
 __all__ = ["NAMES", "ProgramEndpoints"]
 
 NAMES: Final = ("generate", "run_workflow", "enhance", "presets", "job", "cancel")
-"""Every endpoint there is: methods of :class:`ProgramEndpoints`."""
+"""The names of all endpoints, methods of :class:`ProgramEndpoints`."""
 
 _MAX_PROMPT: Final = 20_000
 
@@ -285,7 +285,7 @@ def _preset_told(entry: CatalogEntry) -> dict[str, Any]:
 def _prompt(text: object) -> str:
     prompt = str(text).strip()
     if not prompt:
-        raise ValidationError("Say what to make: the prompt is empty.")
+        raise ValidationError("The prompt is empty.", hint="Describe what to generate.")
     return prompt[:_MAX_PROMPT]
 
 

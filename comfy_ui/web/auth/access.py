@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 Action = Literal[
-    "see",  # the page itself, its presets and whether they are ready
+    "see",  # the page, its presets and whether they are ready
     "see_own",  # the user's own jobs and results
     "run",  # presets, including those the admin added
     "cancel",  # the user's own jobs
@@ -70,7 +70,7 @@ _SAID_BY_PROXIES: Final = (
 
 
 class AccessMode(StrEnum):
-    """How far the page reaches."""
+    """From where the page is reachable."""
 
     LOCAL = "local"
     SHARED = "shared"
@@ -109,8 +109,8 @@ PACES: Final[Mapping[Action, RateLimit]] = {
     "enhance": RateLimit(burst=10, per_minute=15),
     "reconnect": RateLimit(burst=5, per_minute=6),
 }
-"""How often one visitor may. Owners may as often as they like, but for connecting to another server
-in the shared modes: how long that takes tells something of the network behind the app.
+"""Rate limits for one user. Admins have none, except for connecting to another server in the shared
+modes: the duration of an attempt reveals something about the network behind the app.
 """
 
 
@@ -171,7 +171,7 @@ class Access:
     """The access rules of one running page.
 
     Args:
-        mode: how far the page reaches.
+        mode: from where the page is reachable.
         secret: signs identities and file names.
         accounts: the logins; without any, no login is required.
         hub_admins: Hugging Face names that are admins here (see :mod:`.oauth`).

@@ -26,9 +26,9 @@ __all__ = ["ACCOUNTS_FILE", "ADMIN_LOGIN", "GUEST", "Accounts", "Role", "TooMany
 ACCOUNTS_FILE: Final = "accounts.json"
 """Below the data folder."""
 GUEST: Final = "guest"
-"""The login that ``--share`` makes for others. Many people use it, so it identifies no user."""
+"""The guest login that ``--share`` creates. Several users share it, so it identifies none."""
 ADMIN_LOGIN: Final = "admin"
-"""The login that ``--share`` makes for the one who started the app."""
+"""The admin login that ``--share`` creates."""
 MIN_PASSWORD: Final = 8
 
 # scrypt: 32 MiB and about a tenth of a second per attempt (OWASP's second parameter set).

@@ -43,7 +43,7 @@ class Provider:
     secret: str = field(repr=False)
     scopes: str
     host: str
-    """Where the provider sends people back to; empty: where they came from."""
+    """The host that the provider redirects back to; empty: the request's host."""
 
 
 class _Login(BaseModel):

@@ -44,7 +44,7 @@ class FieldContext:
         return f"f-{self.param.id}"
 
     def wrap(self, *parts: object) -> Html:
-        """The field's element around its label and control, with what the page's scripts read."""
+        """The field's element around label and control, with attributes for the page's scripts."""
         param = self.param
         return el(
             "div",
@@ -191,7 +191,7 @@ def variant(preset: Preset, value: Any) -> Html:
 
 
 def _shapes(preset: Preset, width: Param, height: Param) -> list[_Shape]:
-    """Sizes to offer by name: the preset's own, else the usual shapes of the same area."""
+    """The named sizes: the preset's own, else the usual shapes of the same area."""
     if preset.sizes:
         return [_Shape(size.label, size.width, size.height) for size in preset.sizes]
     area = float(width.default or 1024) * float(height.default or 1024)
@@ -206,7 +206,7 @@ def _shapes(preset: Preset, width: Param, height: Param) -> list[_Shape]:
 
 
 def size(preset: Preset, values: Mapping[str, Any]) -> Html:
-    """Width and height as shapes with names; nothing where the preset has no size."""
+    """Width and height as named shapes; empty if the preset has no size."""
     width, height = preset.by_role("width"), preset.by_role("height")
     if width is None or height is None:
         return Html("")

@@ -168,15 +168,14 @@ def icon(name: str, class_: str = "icon") -> Html:
 
 
 def act(image: str, label: str, *, class_: str = "act", **attributes: object) -> Html:
-    """A button that shows an icon and, beside it, what it does."""
+    """A button with an icon and a label."""
     return el("button", icon(image), label, type="button", class_=class_, **attributes)
 
 
 def icon_button(image: str, label: str, *, title: object = None, **attributes: object) -> Html:
-    """A button that shows an icon alone.
+    """A button with an icon only.
 
-    ``label`` is what a screen reader says, and what stands beside the pointer if there is no
-    ``title``.
+    ``label`` is for screen readers, and the tooltip if there is no ``title``.
     """
     return el(
         "button",

@@ -1,4 +1,4 @@
-"""The card that shows one job: its progress, its result or why it failed."""
+"""The card of one job: its progress, its result or its error."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ WAYS: Final = {
 def result_card(
     items: Sequence[LibraryItem], *, seconds: float | None = None, ways: Iterable[str] = ()
 ) -> Html:
-    """The card of a finished job: its first result, facts about it and what to do with it.
+    """The card of a finished job: its first result, facts about it and actions.
 
     ``ways`` are keys of :data:`WAYS` for which there is a preset.
     """

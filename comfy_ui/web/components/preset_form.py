@@ -78,10 +78,10 @@ def read(preset: Preset, raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def carry(old: Preset, values: Mapping[str, Any], new: Preset) -> dict[str, Any]:
-    """The values that go along when another preset is chosen.
+    """Return the values that carry over to another preset.
 
-    What was edited, that is, differs from the old preset's default, goes to the first parameter
-    of the same role, a choice only where the new preset offers it. Width and height go together.
+    An edited value (one that differs from the old preset's default) moves to the first param of
+    the same role, a choice only if the new preset offers it. Width and height move together.
     """
     carried: dict[str, Any] = {}
     for source in old.params:
@@ -123,7 +123,7 @@ def recall(preset: Preset, by_role: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def ratio(preset: Preset, values: Mapping[str, Any]) -> float | None:
-    """Width / height of what these values make, where the preset has a size."""
+    """Return width / height of the result of these values, if the preset has a size."""
     width, height = preset.by_role("width"), preset.by_role("height")
     if width is None or height is None:
         return None

@@ -13,7 +13,7 @@ __all__ = ["Thumbnail", "file_url", "gallery", "thumb_url", "thumbnail"]
 
 
 class Thumbnail(NamedTuple):
-    """The values of the template's ``thumb``: all that the viewer needs to open the result."""
+    """The values of the template's ``thumb``: everything that the viewer needs to open a result."""
 
     id: int
     kind: str

@@ -12,7 +12,7 @@ from typing import Any, Final
 __all__ = ["MAX_BODY_BYTES", "BodyLimit"]
 
 MAX_BODY_BYTES: Final = 80 * 2**20
-"""More than any route of ours takes; those stop at limits of their own."""
+"""Above the limits of our routes, which each have their own."""
 _MAX_TOGETHER_BYTES: Final = 320 * 2**20
 _LONGEST_S: Final = 300.0
 
@@ -56,7 +56,7 @@ class Reading:
         self._received_bytes = 0
         self._over = False
         self.whole = False
-        """Whether all of it has come."""
+        """Whether the body is complete."""
 
     async def __call__(self) -> Message:
         """Return the next message; a disconnect if the body is too large or too slow."""

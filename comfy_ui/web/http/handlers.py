@@ -19,7 +19,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 M = TypeVar("M", bound=BaseModel)
 
 PRIVATE: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-"""Headers of answers that are about one owner and change."""
+"""Headers of responses that belong to one user and change."""
 
 _MAX_JSON_BYTES: Final = 256 * 1024
 _SILENCE_S: Final = 20.0

@@ -57,7 +57,7 @@ _FOR_VISITORS: Final = (
 )
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _MAX_EVENT_BYTES: Final = 16 * 2**20
-"""What an event or a call of the API may send to Gradio, which reads all before it looks."""
+"""The limit of an event or API call to Gradio, which reads the body before any check."""
 
 
 def door(path: str) -> Role | None:

@@ -1,4 +1,4 @@
-"""Uploads: checked, renamed, and kept until a job takes them to ComfyUI.
+"""Uploads: check, rename and store files until a job sends them to ComfyUI.
 
 A file gets a random name signed for its user, and a job may name only such files: with any other
 name, ComfyUI could be made to read files in its folders.

@@ -45,7 +45,7 @@ class WorkflowsTab(Tab):
 
     @property
     def visible(self) -> bool:
-        """Hidden at first where other people reach the page; :meth:`_show_to_admins` follows."""
+        """Hidden at first if other users can reach the page; :meth:`_show_to_admins` follows."""
         return self._access.allows("open_workflow")
 
     def build(self, parts: PageParts, /) -> None:

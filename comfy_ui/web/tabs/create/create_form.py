@@ -1,4 +1,4 @@
-"""The form on Create, as other parts of the page fill it in."""
+"""The form on Create, for other parts of the page to fill in."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ __all__ = ["FormState"]
 
 
 MAX_TIMES: Final = 64
-"""How many jobs one press can ask for."""
+"""The maximum number of jobs of one press."""
 _MAX_AXIS: Final = 4000  # characters
 _MAX_NAME: Final = 64
 
@@ -28,9 +28,9 @@ class FormState:
     times: int = 1
     seed_step: int = 1
     press: str | None = None
-    """The page's own name for a press of Generate: sent again, it is still the same one."""
+    """The page's id for a press of Generate, an idempotency key for retries."""
     grid: tuple[tuple[str, str], ...] = ()
-    """What varies across and down, as parameter and typed values; empty: nothing does."""
+    """The varied params across and down, with their typed values; empty without a grid."""
 
     @classmethod
     def parse(cls, text: str | None) -> FormState:

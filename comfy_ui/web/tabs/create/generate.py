@@ -34,14 +34,14 @@ __all__ = ["GenerateHandler", "GenerateResponse"]
 
 
 class GenerateResponse(BaseModel):
-    """What the page draws after a press of Generate."""
+    """The response to a press of Generate, for the page to draw."""
 
     job: str = ""
     """The last job that was queued, or the grid; empty if there is none."""
     shown: str = ""
     """The unfinished job that the stage shows now: the page follows it."""
     notice: str = ""
-    """Why no more jobs were queued, as HTML."""
+    """The error that ended queueing, as HTML."""
 
 
 class GenerateHandler:
@@ -57,7 +57,7 @@ class GenerateHandler:
         return [Route("/create/press", guarded(self._press, writes=True), methods=["POST"])]
 
     async def _press(self, request: Request) -> Response:
-        """An :class:`GenerateResponse`. Each job asks for the right, and the pace, to run."""
+        """Respond with a :class:`GenerateResponse`. Access and rate limit apply to each job."""
         user_id = self._access.require("see_own", request)
         draft = FormState.parse((await body(request)).decode(errors="replace"))
         response = GenerateResponse()

@@ -1,4 +1,4 @@
-"""The stage on Create: the running job's card as it changes, or how the last job ended.
+"""The stage on Create: the running job's card as it changes, or the last job's end.
 
 The page draws it from the routes here. A Gradio generator could do this, but it would hold a slot
 for running events per viewer, take a millisecond per preview, and buffer without bound what a slow
@@ -73,7 +73,7 @@ class LivePreview:
         """The stage and the newest results.
 
         Args:
-            user_id: whose stage.
+            user_id: the user of the stage.
             shown: the job whose card the page follows already.
             ended: the job that the page followed until now, so that it shows how that job ended
                 even if the job was canceled.
@@ -95,12 +95,12 @@ class LivePreview:
             return StageState(card=job_card.error_card(JobError.of(error)))
 
     async def card(self, job: Job) -> Html:
-        """The card of an unfinished job as it stands now."""
+        """The current card of an unfinished job."""
         snapshot = await self._services.jobs.snapshot(job.id, job.user_id)
         return job_card.job_card(snapshot, ratio=self._ratio(job))
 
     async def _failure(self, job_id: str, user_id: str) -> Html | None:
-        """Why a job failed, for a notice: the next job has taken the stage."""
+        """The notice of a failed job, when the next job is already on the stage."""
         try:
             error = (await self._services.jobs.snapshot(job_id, user_id)).error
         except ComfyHeadlessError:
@@ -108,7 +108,7 @@ class LivePreview:
         return error_notice(error) if error else None
 
     async def _last_card(self, user_id: str, *, watched: bool) -> Html:
-        """The stage when nothing runs: how the newest job ended.
+        """The stage without a running job: the newest job's end.
 
         A canceled job is shown only to a page that ``watched`` it.
         """
