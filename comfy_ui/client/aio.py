@@ -235,7 +235,7 @@ class ComfyWSClient:
             prompt_id: a job that this server has, or has had.
             on_progress: a plain or async function, called with the newest :class:`.Progress`; its
                 ``progress`` runs from 0 to 100 over the whole graph. Changes that happen while it
-                is busy are skipped. An exception in it is logged, and the wait goes on.
+                is busy are skipped. An exception in it is logged, and the wait continues.
             timeout: seconds to wait at most; None: as long as the server answers.
 
         Raises:
@@ -292,8 +292,8 @@ class ComfyWSClient:
         """Wait for a job again after this process crashed, and queue it if it never arrived.
 
         Save the id before queueing: ``queue_prompt(workflow, prompt_id=…)``. A job that never
-        reached the server, or that the server lost in a restart of its own, is queued under that
-        id. Comfy Cloud assigns ids of its own: there, save the id that ``queue_prompt`` returned
+        reached the server, or that the server lost in a restart, is queued under that
+        id. Comfy Cloud assigns its own ids: there, save the id that ``queue_prompt`` returned
         and leave ``workflow`` out.
 
         Args:

@@ -124,7 +124,7 @@ class FileTransfers:
         return paths
 
     def _fetch(self, file: OutputFile | UploadedFile, download: DownloadTarget) -> Flow[None]:
-        """Download a file, in as many requests as it takes.
+        """Download a file, resuming with further requests if interrupted.
 
         Raises:
             OutputMissingError: the server has no such file.

@@ -63,7 +63,7 @@ def target_path(filename: str, to: str | Path) -> Path:
 
 
 class DownloadTarget:
-    """One file being downloaded, in as many requests as it takes.
+    """A download of one file, resumed in further requests if interrupted.
 
     After a cut it requests the missing part only, if the server's ETag shows that the file is still
     the same; else it starts again.

@@ -33,7 +33,7 @@ DEFAULT_PRESETS = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class ClientParts:
-    """Everything about one server that needs no network of its own."""
+    """Everything about one server that opens no connections."""
 
     asker: Asker
     telemetry: Telemetry
@@ -77,5 +77,5 @@ def prompt_id_or_new(prompt_id: str | None) -> str:
 
 
 def log_callback_error(error: Exception) -> None:
-    """Log an exception of ``on_progress``: it is the caller's, so the job goes on."""
-    logger.error("on_progress raised; the job goes on", exc_info=error)
+    """Log an exception of the caller's ``on_progress``; the job continues."""
+    logger.error("on_progress raised; the job continues", exc_info=error)

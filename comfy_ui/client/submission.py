@@ -151,7 +151,7 @@ def _refused(body: Any, graph: Mapping[str, Any]) -> InvalidWorkflowError:
     if (
         kind == "prompt_outputs_failed_validation"
     ):  # without node errors: 0.3.64's answer to a cycle
-        message = "The nodes are linked in a circle"
+        message = "The nodes are linked in a cycle"
     problem = Problem(kind, f"{message}.", node=node, class_type=class_type)
     return InvalidWorkflowError(
         f"The server refused the workflow: {message}.",

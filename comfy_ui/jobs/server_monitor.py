@@ -139,7 +139,7 @@ class ServerMonitor:
             await self._queue.announce(self._server.name, self._offer)
 
     async def _read_registry(self) -> None:
-        """Read object_info in a task of its own: a large server takes minutes to answer."""
+        """Read object_info in a separate task: a large server takes minutes to answer."""
         registry = await self._server.node_registry(max_age_s=_OBJECT_INFO_MAX_AGE_S)
         if registry is None or registry is self._registry:
             return

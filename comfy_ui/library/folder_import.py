@@ -98,7 +98,7 @@ class FolderImporter:
                 if isinstance(error, OSError) and _is_library_error(error, self._files.folder):
                     raise StorageError(
                         f"The library cannot be written: {error.strerror}.",
-                        hint="Free some disk space, then import again: it goes on from there.",
+                        hint="Free some disk space, then import again: it resumes from there.",
                     ) from error
                 logger.info("Not imported: %s: %s", path, error)
                 progress = replace(progress, failed=progress.failed + 1)

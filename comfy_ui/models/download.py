@@ -143,7 +143,7 @@ async def download_model(
     except OSError as error:
         raise StorageError(
             f"'{target.name}' cannot be written: {error.strerror or error}.",
-            hint="Free some space there and start again: it goes on where it stopped.",
+            hint="Free some space there and start again: it resumes where it stopped.",
         ) from error
     finally:
         part.close()
@@ -290,7 +290,7 @@ class _Transfer:
             if delay_s is None:
                 raise ModelDownloadError(
                     f"'{self._part.target.name}' did not arrive: {reason}.",
-                    hint="Start it again later: it goes on where it stopped.",
+                    hint="Start it again later: it resumes where it stopped.",
                     retryable=True,
                 )
             await asyncio.sleep(delay_s)

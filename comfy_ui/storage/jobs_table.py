@@ -145,7 +145,7 @@ def delete_empty(connection: sqlite3.Connection, user_id: str, *, keep: int) -> 
         "  AND status IN ('succeeded', 'failed', 'cancelled', 'lost')"
         "  AND finished_at IS NOT NULL AND json_extract(outputs, '$.texts[0]') IS NULL"
         "  AND NOT EXISTS (SELECT 1 FROM copies WHERE job_id = jobs.id)"
-        # the clock of the fair queue goes on from these
+        # the fair queue's clock continues from these
         "  AND coalesce(start_tag < (SELECT max(start_tag) FROM jobs), 1)"
         "  AND coalesce(finish_tag <= (SELECT max(start_tag) FROM jobs), 1)"
         " ORDER BY finished_at DESC LIMIT -1 OFFSET ?)",

@@ -95,7 +95,7 @@ def test_read_submitted_missing_model_and_other_problems_raises_invalid_workflow
 
 def test_read_submitted_rejection_without_node_errors_names_cycle() -> None:
     body = {"error": {"type": "prompt_outputs_failed_validation", "message": "x"}}
-    assert "circle" in str(rejected({**body, "node_errors": {}}))
+    assert "cycle" in str(rejected({**body, "node_errors": {}}))
 
 
 @pytest.mark.parametrize("body", [{}, [], {"error": None}, {"error": "no"}, {"node_errors": []}])

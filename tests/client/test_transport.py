@@ -178,7 +178,7 @@ async def test_client_redirect_on_same_server_is_followed_but_not_in_loop(kind: 
     with ScriptedServer(moving) as server:
         async with open_client(kind, server.url, token="mine") as client:
             assert not (await client.queue()).pending
-            with pytest.raises(ComfyUIConnectionError, match="circle"):
+            with pytest.raises(ComfyUIConnectionError, match="redirect loop"):
                 await client.features()
     assert {request.headers["authorization"] for request in server.requests} == {"Bearer mine"}
 

@@ -58,7 +58,7 @@ class JobTracking:
         asker: sends the requests.
         telemetry: records queue depths.
         is_cloud: whether the server is Comfy Cloud, whose interrupt stops all jobs of the account,
-            and which assigns ids of its own.
+            and which assigns its own ids.
     """
 
     def __init__(self, asker: Asker, telemetry: Telemetry, *, is_cloud: bool) -> None:

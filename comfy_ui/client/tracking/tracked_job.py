@@ -35,7 +35,7 @@ class TrackedJob:
         self.trouble: ComfyHeadlessError | None = None
         """Why the last poll failed."""
         self.error: Exception | None = None
-        """Why tracking was given up. The job itself may go on."""
+        """Why tracking stopped. The job itself may continue."""
         self.taken = False
         """Whether the job can be dropped as soon as no caller waits for it."""
         self.observers: list[Observer] = []
@@ -103,7 +103,7 @@ class TrackedJob:
     def timed_out(self, timeout_s: float) -> GenerationTimeoutError:
         """The error for a caller whose time-out has passed."""
         return GenerationTimeoutError(
-            f"The job is not finished after {timeout_s:g} s ({self.state.phase}); it goes on.",
+            f"The job is not finished after {timeout_s:g} s ({self.state.phase}); it continues.",
             prompt_id=self.prompt_id,
         )
 

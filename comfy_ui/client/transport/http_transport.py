@@ -334,7 +334,7 @@ class _Exchange:
         self._redirects += 1
         if self._redirects == _MAX_REDIRECTS:
             raise ComfyUIConnectionError(
-                f"{self._call.where} is redirected in a circle.", retryable=False
+                f"{self._call.where} is in a redirect loop.", retryable=False
             )
         self._url, self._elsewhere = target, elsewhere
         return True

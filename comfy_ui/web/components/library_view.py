@@ -35,7 +35,7 @@ _PERIODS: Final = {
     "30": "Last 30 days",
     "days": "From … to …",
 }
-# Roles with an own place in the detail view, or none.
+# Roles that the detail view shows separately, or not at all.
 _SHOWN_ELSEWHERE: Final = frozenset(
     {"prompt", "negative", "seed", "width", "height", "model", *FILE_ROLES}
 )
