@@ -258,8 +258,10 @@ def _shape(
 
 def _sized(preset: Preset, shape: str, rules: Mapping[str, Any]) -> tuple[int, int] | None:
     """Return a size of that shape with about the preset's pixel count; None without a size."""
-    width, height = preset.by_role("width"), preset.by_role("height")
-    if width is None or height is None or not width.default or not height.default:
+    if preset.size_params is None:
+        return None
+    width, height = preset.size_params
+    if not width.default or not height.default:
         return None
     own = (int(width.default), int(height.default))
     if not shape:

@@ -207,9 +207,9 @@ def _shapes(preset: Preset, width: Param, height: Param) -> list[_Shape]:
 
 def size(preset: Preset, values: Mapping[str, Any]) -> Html:
     """Width and height as named shapes; empty if the preset has no size."""
-    width, height = preset.by_role("width"), preset.by_role("height")
-    if width is None or height is None:
+    if preset.size_params is None:
         return Html("")
+    width, height = preset.size_params
     wide, high = number(values[width.id]), number(values[height.id])
     return el(
         "div",

@@ -20,7 +20,6 @@ from .templates import render
 __all__ = ["carry", "form", "ratio", "read", "recall"]
 
 _MANY: Final = 12  # more fields under Advanced than this get headings
-_SIZE_ROLES: Final = frozenset({"width", "height"})
 
 
 def form(preset: Preset, values: Mapping[str, Any], *, library: NodeRegistry | None = None) -> Html:
@@ -33,8 +32,7 @@ def form(preset: Preset, values: Mapping[str, Any], *, library: NodeRegistry | N
     )
     filled = {param.id: values.get(param.id, param.default) for param in params}
     prompt = preset.by_role("prompt")
-    width, height = preset.by_role("width"), preset.by_role("height")
-    sized = width is not None and height is not None
+    size_ids = _size_ids(preset)
     main: list[Html] = []
     advanced: list[tuple[str, Html]] = []  # with their headings
     if preset.variants:
@@ -42,8 +40,8 @@ def form(preset: Preset, values: Mapping[str, Any], *, library: NodeRegistry | N
     for param in params:
         offered = choices(param, _spec(preset, param, library))
         field = field_widgets.field(param, filled[param.id], offered, paints=_paints(preset, param))
-        if sized and param.role in _SIZE_ROLES:
-            if param is width and not param.advanced:
+        if param.id in size_ids:
+            if param.id == size_ids[0] and not param.advanced:
                 main.append(field_widgets.size(preset, filled))
             advanced.append((param.group, field))
         elif param.advanced:
@@ -95,11 +93,7 @@ def carry(old: Preset, values: Mapping[str, Any], new: Preset) -> dict[str, Any]
             continue
         if target.id not in carried and _fits(target, value):
             carried[target.id] = value
-    sizes = [param for role in ("width", "height") if (param := new.by_role(role))]
-    if sum(param.id in carried for param in sizes) == 1:
-        for param in sizes:
-            carried.pop(param.id, None)
-    return carried
+    return _without_half_a_size(new, carried)
 
 
 def recall(preset: Preset, by_role: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,25 +108,31 @@ def recall(preset: Preset, by_role: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if (param.choices is None or value in param.choices) and _fits(param, value):
             recalled[param.id] = value
-    sizes = {p.id for p in preset.params if p.role in _SIZE_ROLES}
-    return (
-        recalled
-        if sizes <= recalled.keys()
-        else {k: v for k, v in recalled.items() if k not in sizes}
-    )
+    return _without_half_a_size(preset, recalled)
 
 
 def ratio(preset: Preset, values: Mapping[str, Any]) -> float | None:
     """Return width / height of the result of these values, if the preset has a size."""
-    width, height = preset.by_role("width"), preset.by_role("height")
-    if width is None or height is None:
+    if preset.size_params is None:
         return None
+    width, height = preset.size_params
     try:
         wide = float(values.get(width.id) or width.default or 0)
         high = float(values.get(height.id) or height.default or 0)
     except (TypeError, ValueError):
         return None
     return wide / high if wide > 0 and high > 0 else None
+
+
+def _size_ids(preset: Preset) -> list[str]:
+    return [param.id for param in preset.size_params or ()]
+
+
+def _without_half_a_size(preset: Preset, values: dict[str, Any]) -> dict[str, Any]:
+    ids = _size_ids(preset)
+    if all(key in values for key in ids):
+        return values
+    return {key: value for key, value in values.items() if key not in ids}
 
 
 def _fits(param: Param, value: Any) -> bool:

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from ...client import UploadedFile
 from ...errors import ValidationError
-from ...workflow.fields.field_types import FILE_ROLES
+from ...workflow.fields.field_types import FIELD_TYPES, FILE_ROLES
 from ...workflow.graph import AnyGraph, inputs_of
 from ...workflow.presets.preset_store import Param, Preset
 from ..auth.access import Access
@@ -55,7 +55,8 @@ class UploadRoutes:
             StorageError: the disk refuses.
         """
         size = None
-        if role in {"image", "mask"}:
+        field_type = FIELD_TYPES.get(role)
+        if field_type is not None and field_type.accept.startswith("image/"):
             suffix, size = await _decoded(_picture, content)
         else:
             suffix = await _decoded(_recording, content)

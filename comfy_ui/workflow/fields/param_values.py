@@ -165,8 +165,8 @@ def _quality_values(preset: Preset, name: Any, start: Mapping[str, Any]) -> dict
             hint="Set its own values instead.",
         )
     values: dict[str, Any] = {}
-    width, height = preset.by_role("width"), preset.by_role("height")
-    if width and height:
+    if preset.size_params:
+        width, height = preset.size_params
         native = math.sqrt(float(start[width.id]) * float(start[height.id]))
         side = preset.base.get("size", native)
         values[width.id] = _within(width, side * quality.width)
@@ -185,8 +185,7 @@ def _quality_values(preset: Preset, name: Any, start: Mapping[str, Any]) -> dict
 def _size_values(preset: Preset, size: Any) -> dict[str, Any]:
     if size is None or size == "":
         return {}
-    width, height = preset.by_role("width"), preset.by_role("height")
-    if width is None or height is None:
+    if preset.size_params is None:
         raise ValidationError(f"The preset '{preset.id}' has no size to set.")
     chosen = next((s for s in preset.sizes if s.label == size), None) or _exact_size(str(size))
     if chosen is None:
@@ -195,6 +194,7 @@ def _size_values(preset: Preset, size: Any) -> dict[str, Any]:
             hint=closest(str(size)[:200], [s.label for s in preset.sizes])
             + " Or give WIDTHxHEIGHT.",
         )
+    width, height = preset.size_params
     return {width.id: chosen.width, height.id: chosen.height}
 
 

@@ -243,6 +243,12 @@ class Preset(_Record):
         """Return the first param with this role, or None."""
         return next((param for param in self.params if param.role == role), None)
 
+    @property
+    def size_params(self) -> tuple[Param, Param] | None:
+        """The parameters of width and height; None unless there are both."""
+        width, height = self.by_role("width"), self.by_role("height")
+        return (width, height) if width and height else None
+
     def model_inputs(
         self, graph: Graph | None = None
     ) -> Iterator[tuple[ModelRequirement, str, str]]:
