@@ -23,6 +23,8 @@ from .server import Server
 
 logger = logging.getLogger(__name__)
 
+# Constant intervals, not a Backoff: a check is one small request to a server of our own, and a
+# server that starts again must get jobs within seconds, however long it was offline.
 _CHECK_INTERVAL_S: Final = 10.0
 _OFFLINE_CHECK_INTERVAL_S: Final = 2.0
 _OBJECT_INFO_MAX_AGE_S: Final = 300.0  # object_info is some megabytes

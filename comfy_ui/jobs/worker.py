@@ -39,6 +39,8 @@ _LOOKUP_TIMEOUT_S: Final = 5.0
 _CANCEL_TIMEOUT_S: Final = 5.0
 _ABANDON_S: Final = 8.0  # a cancelled job is given up after the server was unreachable so long
 _CANCEL_INTERVAL_S: Final = 0.1
+# Constant, not a Backoff: a failed write to the local disk costs little, and waiting jobs must go
+# on as soon as there is room again.
 _STORAGE_RETRY_S: Final = 1.0
 
 
