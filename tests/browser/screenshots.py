@@ -1,4 +1,4 @@
-"""Pictures of the app, its icons, and the small covers of the presets.
+"""Screenshots of the app, its icons, and the preset covers.
 
 ``python -m tests.browser.screenshots FOLDER`` drives the real app on the embedded engine and writes
 every tab in four layouts (wide and phone, light and dark) into the folder. Without a folder the
@@ -74,7 +74,7 @@ def tab(page: Any, name: str, shown: str) -> None:
 
 
 def create(page: Any, layout: str) -> None:
-    if not page.locator("#results .thumb").count():  # the first one makes what all show
+    if not page.locator("#results .thumb").count():  # the first layout generates the images for all
         for prompt in PROMPTS:
             finished(page, prompt, steps=8)
     page.wait_for_selector(".stage.succeeded img.final")
@@ -180,7 +180,7 @@ SUBJECTS = {
 
 
 def covers() -> None:
-    """Paint the covers that are missing; remove one to have it painted anew."""
+    """Generate missing covers; delete one to generate it again."""
     from comfy_ui.client import ComfyClient
     from comfy_ui.demo import DemoServer
     from comfy_ui.workflow.presets.preset_store import compile_workflow, list_presets
@@ -211,7 +211,7 @@ def icons() -> None:
     from playwright.sync_api import sync_playwright
 
     drawing = (assets_dir() / "icons" / "icon.svg").read_text(encoding="utf-8")
-    # Systems cut corners themselves: up to a tenth of such an icon at each side may be lost.
+    # Systems crop maskable icons: up to a tenth at each side may be lost.
     full = drawing.replace('rx="16" ', "").replace('viewBox="0 0 64 64"', 'viewBox="2 2 60 60"')
     folder = assets_dir() / "icons"
     folder.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""``python -m tests.security``: all that an attacker might try, and one report of it."""
+"""``python -m tests.security``: run all security tests and print one report."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-# Where zero is the only good answer.
-ZEROS = "of somebody else's", "fired"
-MORE = (
+# Counts that must be zero, by the end of their name.
+ZEROS = "of the other user", "fired"
+OTHER_TESTS = (
     "tests/workflow/checks/test_allow_list.py",
     "tests/web/test_access.py",
     "tests/web/test_accounts.py",
@@ -30,10 +30,10 @@ MORE = (
 
 
 class Report:
-    """Adds up what the tests record (``record_property``)."""
+    """Sums of what the tests record (``record_property``)."""
 
     def __init__(self) -> None:
-        self.counted: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
         self.outcomes: Counter[str] = Counter()
         self.failed: list[str] = []
 
@@ -45,20 +45,20 @@ class Report:
         if report.when == "call":
             for name, number in report.user_properties:
                 if isinstance(number, int):
-                    self.counted[name] += number
+                    self.counts[name] += number
 
     def lines(self) -> list[str]:
-        width = max((len(name) for name in self.counted), default=0)
-        told = [f"{name:<{width}}  {number:>16,}" for name, number in sorted(self.counted.items())]
-        told.append("")
-        told.append(", ".join(f"{number} {what}" for what, number in self.outcomes.items()))
-        wrong = [n for n, number in self.counted.items() if n.endswith(ZEROS) and number]
-        return [*told, *(f"NOT ZERO: {name}" for name in wrong), *self.failed]
+        width = max((len(name) for name in self.counts), default=0)
+        lines = [f"{name:<{width}}  {number:>16,}" for name, number in sorted(self.counts.items())]
+        lines.append("")
+        lines.append(", ".join(f"{number} {what}" for what, number in self.outcomes.items()))
+        not_zero = [n for n, number in self.counts.items() if n.endswith(ZEROS) and number]
+        return [*lines, *(f"NOT ZERO: {name}" for name in not_zero), *self.failed]
 
     @property
     def clean(self) -> bool:
         return not self.failed and not any(
-            number for name, number in self.counted.items() if name.endswith(ZEROS)
+            number for name, number in self.counts.items() if name.endswith(ZEROS)
         )
 
 
@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     os.chdir(Path(__file__).resolve().parents[2])
     report = Report()
     marks = "not live" if args.nightly else "not live and not nightly"
-    options = ["-q", "-p", "no:cacheprovider", "-m", marks, "tests/security", *MORE]
+    options = ["-q", "-p", "no:cacheprovider", "-m", marks, "tests/security", *OTHER_TESTS]
     status = pytest.main(options, plugins=[report])
     print("\n" + "\n".join(report.lines()))
     return int(status) or int(not report.clean)

@@ -11,27 +11,27 @@ from tests.security import support
 
 @pytest.fixture(scope="module")
 def patch() -> Iterator[pytest.MonkeyPatch]:
-    with pytest.MonkeyPatch.context() as made:
-        yield made
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield monkeypatch
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, patch: Any) -> Iterator[Any]:
-    """The app on all addresses of this machine, with an owner and two visitors."""
+    """The app in shared mode, with an admin and two users."""
     with support.served(tmp_path_factory.mktemp("shared"), patch) as page:
         yield page
 
 
 def _person(name: str | None) -> Any:
     @pytest.fixture(scope="module")
-    def comes(shared: Any) -> Iterator[support.Person]:
-        with support.Person.comes(shared, name) as person:
+    def logged_in(shared: Any) -> Iterator[support.PageClient]:
+        with support.PageClient.open(shared, name) as person:
             yield person
 
-    return comes
+    return logged_in
 
 
-nobody, anna, vera, viktor = map(_person, (None, "anna", "vera", "viktor"))
+guest, anna, vera, viktor = map(_person, (None, "anna", "vera", "viktor"))
 
 
 @pytest.fixture(scope="module")

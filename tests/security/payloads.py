@@ -1,11 +1,11 @@
-"""Texts that try to run ``canary()`` where somebody forgot to escape. About three hundred."""
+"""About 300 texts that run ``canary()`` in HTML that is not escaped."""
 
 from __future__ import annotations
 
 from itertools import product
 
 CALL = "canary()"
-# Ways out of the place where a text stands: an attribute, an element, a comment, raw text.
+# Ways out of the context of a text: an attribute, an element, a comment, raw text.
 _EXITS = ("", '">', "'>", "`>", '" ', "' ", "-->", "]]>", "</textarea>", "</option></select>",
           "</script>", "</style>", "</title>", "</svg>", "</pre></details>")  # fmt: skip
 _MARKUP = (
@@ -40,7 +40,7 @@ _SCHEMES = (
     "javascript&colon;{}", "data:text/html,<script>{}</script>", "vbscript:{}", "javascript://%0a{}",
     "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' onload='{}'/>",
 )  # fmt: skip
-# What a template language would take for an expression: Gradio renders gr.HTML through one.
+# Expressions of template languages: Gradio renders gr.HTML through one.
 _TEMPLATES = (
     "${{{}}}", "{{{{{}}}}}", "{{{{{{{}}}}}}}", "{{@html {}}}", "<%= {} %>", "#{{{}}}", "`${{{}}}`",
     "{{{{constructor.constructor('{}')()}}}}", "${{(()=>{})()}}", "\\${{{}}}",
@@ -57,11 +57,11 @@ _ODD = (
 
 
 def payloads() -> list[str]:
-    """All of them, without repetitions."""
-    found = [exit_ + markup.format(CALL) for exit_, markup in product(_EXITS, _MARKUP)]
-    found += [
+    """Return all payloads without duplicates."""
+    texts = [exit_ + markup.format(CALL) for exit_, markup in product(_EXITS, _MARKUP)]
+    texts += [
         f"{quote} {attribute.format(CALL)}{quote}"
         for quote, attribute in product(('"', "'", ""), _ATTRIBUTES)
     ]
-    found += [text.format(CALL) for text in (*_SCHEMES, *_TEMPLATES, *_ODD)]
-    return list(dict.fromkeys(found))
+    texts += [text.format(CALL) for text in (*_SCHEMES, *_TEMPLATES, *_ODD)]
+    return list(dict.fromkeys(texts))

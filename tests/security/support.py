@@ -1,4 +1,4 @@
-"""The whole app in this process, in any mode, and people who knock at its doors."""
+"""The app in this process, in any mode, and clients that call it."""
 
 from __future__ import annotations
 
@@ -33,45 +33,45 @@ ROLES = {"anna": Role.ADMIN, "vera": Role.USER, "viktor": Role.USER}
 
 
 @dataclass
-class Asked:
-    """Every question that ``access`` was asked, and whether it refused."""
+class AccessChecks:
+    """Every access check as (action, whether it was refused)."""
 
-    questions: list[tuple[str, bool]] = field(default_factory=list)
+    recorded: list[tuple[str, bool]] = field(default_factory=list)
 
     def take(self) -> list[tuple[str, bool]]:
-        """Those since the last time."""
-        taken, self.questions = self.questions, []
+        """Return the checks since the last call."""
+        taken, self.recorded = self.recorded, []
         return taken
 
 
 @contextmanager
-def listening(patch: Any) -> Iterator[Asked]:
-    """Notes what is asked of all ``Access``."""
-    asked, require, allows = Asked(), Access.require, Access.allows
+def record_access_checks(patch: Any) -> Iterator[AccessChecks]:
+    """Record the checks of all ``Access`` objects."""
+    checks, require, allows = AccessChecks(), Access.require, Access.allows
 
-    def looked(self: Access, action: Any, request: Any = None) -> bool:
+    def recording_allows(self: Access, action: Any, request: Any = None) -> bool:
         if request is not None:
-            asked.questions.append((action, False))
+            checks.recorded.append((action, False))
         return allows(self, action, request)
 
-    def noted(self: Access, action: Any, request: Any) -> str:
+    def recording_require(self: Access, action: Any, request: Any) -> str:
         try:
             user_id = require(self, action, request)
         except Exception:
-            asked.questions.append((action, True))
+            checks.recorded.append((action, True))
             raise
-        asked.questions.append((action, False))
+        checks.recorded.append((action, False))
         return user_id
 
     with patch.context() as patched:
-        patched.setattr(Access, "require", noted)
-        patched.setattr(Access, "allows", looked)
-        yield asked
+        patched.setattr(Access, "require", recording_require)
+        patched.setattr(Access, "allows", recording_allows)
+        yield checks
 
 
 @contextmanager
 def served(folder: Path, patch: Any, *, users: bool = True, **options: Any) -> Iterator[Any]:
-    """The running ``gr.Blocks``; ``users``: with the logins above."""
+    """Run the app and yield its ``gr.Blocks``; ``users``: with the accounts above."""
     patch.setitem(accounts._COST, "n", 16)
     data = folder / "data"
     if users:
@@ -86,7 +86,7 @@ def served(folder: Path, patch: Any, *, users: bool = True, **options: Any) -> I
     async def launched() -> Any:
         return launch(Settings(port=port, data_dir=data, **chosen), block=False)
 
-    page = asyncio.run(launched())  # outside of a loop Gradio opens some and closes none
+    page = asyncio.run(launched())  # outside of a loop Gradio opens loops and never closes them
     try:
         yield page
     finally:
@@ -97,16 +97,16 @@ _sessions = itertools.count()
 
 
 @dataclass
-class Person:
-    """Somebody with a client of their own. ``name`` None: without a login."""
+class PageClient:
+    """A user's HTTP client. ``name`` None: without a login."""
 
     client: httpx.Client
     name: str | None = None
 
     @classmethod
     @contextmanager
-    def comes(cls, page: Any, name: str | None = None) -> Iterator[Person]:
-        """Opens the page, and logs in where they have a name."""
+    def open(cls, page: Any, name: str | None = None) -> Iterator[PageClient]:
+        """Open the page, and log in if there is a name."""
         url = f"http://127.0.0.1:{page.server_port}"
         with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
             client.get("/", headers={"accept": "text/html"})
@@ -116,7 +116,7 @@ class Person:
             yield cls(client, name)
 
     def fire(self, number: int, data: list[Any], *, event_data: Any = None) -> dict[str, Any]:
-        """Call a handler by its number, as anybody can; gives the last message about it."""
+        """Call a handler by its number and return its last message."""
         session = f"session{next(_sessions)}"
         sent = self.client.post(
             "/gradio_api/queue/join",
@@ -141,7 +141,7 @@ class Person:
         return {"msg": "ended"}
 
     def call(self, name: str, *arguments: Any, session: str | None = None) -> list[Any]:
-        """Call a named endpoint; gives all its answers. The last may be ``{"error": …}``."""
+        """Call a named endpoint and return all results. The last may be ``{"error": …}``."""
         body: dict[str, Any] = {"data": list(arguments)}
         if session is not None:
             body["session_hash"] = session
@@ -155,40 +155,48 @@ class Person:
                 if line.startswith("event: "):
                     event = line[7:]
                 elif line.startswith("data: ") and event in {"generating", "complete"}:
-                    told = json.loads(line[6:])
-                    answers += told[:1] if told else []
+                    data = json.loads(line[6:])
+                    answers += data[:1] if data else []
                 elif line.startswith("data: ") and event == "error":
                     answers.append({"error": json.loads(line[6:])})
         return answers
 
 
-# They show more to an owner; the tests of these panels say what.
-ONLY_LOOK = {"_banner", "_draw", "_show_to_admins", "_submit", "generate", "run_workflow", "_apply"}
-ONLY_OWNERS = {action for action in TABLE if TABLE[action][AccessMode.SHARED] is not Role.USER}
+# They only show more to an admin; the tests of these panels check that.
+READ_ONLY_HANDLERS = {
+    "_banner",
+    "_draw",
+    "_show_to_admins",
+    "_submit",
+    "generate",
+    "run_workflow",
+    "_apply",
+}
+ADMIN_ACTIONS = {action for action in TABLE if TABLE[action][AccessMode.SHARED] is not Role.USER}
 
 
 def handlers(page: Any) -> list[Any]:
-    """All of Gradio's registry that run something here, private ones too."""
-    return [found for found in page.fns.values() if found.fn is not None]
+    """Return all handlers of Gradio's registry, private ones too."""
+    return [handler for handler in page.fns.values() if handler.fn is not None]
 
 
-def knock(page: Any, visitor: Person) -> set[str]:
-    """Call every handler by its number as a visitor; gives the actions that were refused.
+def call_every_handler(page: Any, client: PageClient) -> set[str]:
+    """Call every handler by its number as a user and return the refused actions.
 
-    Each must ask before it does anything, be refused what only owners may, and nothing else.
+    Each must check access first; only the admin actions may be refused.
     """
     refused = set()
-    with pytest.MonkeyPatch.context() as patch, listening(patch) as asked:
+    with pytest.MonkeyPatch.context() as patch, record_access_checks(patch) as checks:
         for handler in handlers(page):
             named = handler.api_name in NAMES and handler.api_visibility == "public"
             data = ["x" if named else None] * len(handler.inputs)
-            visitor.fire(handler._id, data, event_data={})
-            questions = asked.take()
-            assert questions, f"{handler.name} asked nothing"
-            for action, no in questions:
-                assert not no or action in ONLY_OWNERS, (handler.name, action)
-            if any(action in ONLY_OWNERS and not no for action, no in questions):
-                # Only looked: nothing but what everybody may see can have come of it.
-                assert handler.name in ONLY_LOOK, handler.name
-            refused |= {action for action, no in questions if no}
+            client.fire(handler._id, data, event_data={})
+            taken = checks.take()
+            assert taken, f"{handler.name} checked nothing"
+            for action, no in taken:
+                assert not no or action in ADMIN_ACTIONS, (handler.name, action)
+            if any(action in ADMIN_ACTIONS and not no for action, no in taken):
+                # It only asked what to show, which every user may see.
+                assert handler.name in READ_ONLY_HANDLERS, handler.name
+            refused |= {action for action, no in taken if no}
     return refused

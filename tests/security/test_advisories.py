@@ -1,6 +1,6 @@
-"""Each known advisory about what we stand on, by its name: the floor that mends it, and the way in.
+"""Each known advisory about a dependency: the version that fixes it, and the closed attack path.
 
-Floors are compared with what is installed; the lists behind ``pip-audit`` know newer ones.
+Versions are compared with the installed ones; ``pip-audit`` knows newer advisories.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from packaging.version import Version
 
 from comfy_ui.workflow.checks.allow_list import check_allowed
 from comfy_ui.workflow.presets.preset_store import compile_workflow, get_preset
-from tests.security.support import GRADIO, Person
+from tests.security.support import GRADIO, PageClient
 
 pytestmark = GRADIO
 
 FLOORS = {
     "CVE-2026-28414: Gradio reads absolute paths on Windows": ("gradio", "6.7"),
     "CVE-2026-28415, GHSA-vwgg-rgg9-xx9q: open redirect after OAuth": ("gradio", "6.16"),
-    "CVE-2026-28416, GHSA-jmh7-g254-2cq9: gr.load asks addresses of others": ("gradio", "6.6"),
-    "GHSA-2mr9-9r47-px2g: /proxy= hands on cookies": ("gradio", "6.15.0"),
+    "CVE-2026-28416, GHSA-jmh7-g254-2cq9: gr.load requests other URLs": ("gradio", "6.6"),
+    "GHSA-2mr9-9r47-px2g: /proxy= forwards cookies": ("gradio", "6.15.0"),
     "Gradio 6.16: FileExplorer leaves its folder": ("gradio", "6.16"),
     "Gradio 6.16: SVG and audio from anywhere": ("gradio", "6.16"),
     "Gradio 6.20: /file= redirects anywhere": ("gradio", "6.20"),
     "Gradio 6.22: logins and redirects": ("gradio", "6.22"),
     "Gradio 6.24: auth_dependency was not awaited": ("gradio", "6.24"),
-    "Gradio 6.26: packages of its page": ("gradio", "6.26"),
+    "Gradio 6.26: packages of its frontend": ("gradio", "6.26"),
     "CVE-2026-111497: brotli": ("brotli", "1.2.1"),
     "Gradio 6.15.2: starlette": ("starlette", "1.0.1"),
     "CVE-2025-43859: h11 takes malformed chunks": ("h11", "0.16"),
@@ -41,30 +41,30 @@ FLOORS = {
 
 
 @pytest.mark.parametrize("advisory", FLOORS)
-def test_what_is_installed_is_above_the_floor(advisory: str) -> None:
+def test_installed_package_is_at_or_above_the_fixed_version(advisory: str) -> None:
     package, floor = FLOORS[advisory]
     assert Version(version(package)) >= Version(floor)
 
 
-def test_the_floors_of_the_package_keep_older_ones_out() -> None:
-    """An older release below the floor cannot be installed beside this package."""
-    asked = [Requirement(line) for line in requires("comfy-ui") or ()]
+def test_requirements_exclude_vulnerable_versions() -> None:
+    """The package's requirements admit no release below the fixed version."""
+    requirements = [Requirement(line) for line in requires("comfy-ui") or ()]
     for package in ("gradio", "starlette", "h11", "pillow"):
         floors = [Version(floor) for name, floor in FLOORS.values() if name == package]
         below = str(max(floors)) + ".dev0"
-        specs = [one.specifier for one in asked if one.name == package]
+        specs = [one.specifier for one in requirements if one.name == package]
         assert specs, package
         assert not any(spec.contains(below, prereleases=True) for spec in specs), package
 
 
 @pytest.fixture(scope="module")
 def listener() -> Iterator[tuple[str, list[str]]]:
-    """Somebody's server that must not be asked for anything, and what it was asked."""
-    asked: list[str] = []
+    """A server that must not be contacted, and the paths that were requested."""
+    requested: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            requested.append(self.path)
             self.send_response(200)
             self.end_headers()
 
@@ -76,12 +76,12 @@ def listener() -> Iterator[tuple[str, list[str]]]:
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}", requested
         server.shutdown()
         thread.join()
 
 
-@pytest.mark.parametrize("who", ["vera", "anna"])
+@pytest.mark.parametrize("name", ["vera", "anna"])
 @pytest.mark.parametrize(
     "path",
     [
@@ -99,26 +99,26 @@ def listener() -> Iterator[tuple[str, list[str]]]:
         pytest.param("/monitoring", id="monitoring"),
     ],
 )
-def test_ways_in_are_shut(
-    request: Any, listener: tuple[str, list[str]], who: str, path: str
+def test_vulnerable_routes_are_closed(
+    request: Any, listener: tuple[str, list[str]], name: str, path: str
 ) -> None:
-    url, asked = listener
-    person: Person = request.getfixturevalue(who)
+    url, requested = listener
+    person: PageClient = request.getfixturevalue(name)
     answer = person.client.get(path.format(url))
     assert answer.status_code in {403, 404, 405}, answer.text[:200]
     assert "root:" not in answer.text
-    assert asked == []
+    assert requested == []
 
 
 @pytest.mark.slow
-def test_no_address_in_an_event_is_asked_for(
+def test_handlers_with_urls_and_paths_request_and_read_nothing(
     shared: Any,
-    vera: Person,
+    vera: PageClient,
     listener: tuple[str, list[str]],
     record_property: Callable[[str, object], None],
 ) -> None:
     """SSRF through queue/join (Gradio 4, fixed in 5.0), SVG and audio (6.16), FileData."""
-    url, asked = listener
+    url, requested = listener
     file = {"path": f"{url}/x.svg", "url": f"{url}/x.png", "meta": {"_type": "gradio.FileData"}}
     local = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
     tried = 0
@@ -126,30 +126,30 @@ def test_no_address_in_an_event_is_asked_for(
         if handler.fn is None:
             continue
         for hostile in (file, f"{url}/x.png", local):
-            told = vera.fire(handler._id, [hostile] * len(handler.inputs), event_data=hostile)
-            assert "root:" not in json.dumps(told)
+            message = vera.fire(handler._id, [hostile] * len(handler.inputs), event_data=hostile)
+            assert "root:" not in json.dumps(message)
             tried += 1
-    assert asked == []
+    assert requested == []
     record_property("addresses and paths sent to handlers", tried)
 
 
-def test_gradio_cannot_send_people_elsewhere_after_a_login(shared: Any, vera: Person) -> None:
-    """CVE-2026-28415 and what came after it."""
+def test_login_redirects_stay_on_the_page(shared: Any, vera: PageClient) -> None:
+    """CVE-2026-28415 and later redirects."""
     for target in ("https://evil.example", "//evil.example", "////evil.example", "/\\evil.example"):
         for path in ("/logout", "/login", "/login/callback", "/login/huggingface"):
             with vera.client.stream("GET", path, params={"_target_url": target}) as answer:
                 assert "evil" not in answer.headers.get("location", ""), (path, target)
-        with Person.comes(shared, "vera") as again:
+        with PageClient.open(shared, "vera") as again:
             vera.client.cookies.update(again.client.cookies)
 
 
-def test_components_that_had_holes_are_not_on_the_page(shared: Any) -> None:
+def test_page_has_no_components_with_past_vulnerabilities(shared: Any) -> None:
     kinds = {type(block).__name__ for block in shared.blocks.values()}
     assert not kinds & {"FileExplorer", "File", "Audio", "Video", "Image", "Model3D", "Code"}
 
 
-def test_cve_2026_68771_a_visitor_sends_no_graph_of_their_own(vera: Person) -> None:
-    """Core nodes are enough to run code on a ComfyUI: only what a preset could make goes there."""
+def test_run_workflow_cve_2026_68771_changed_graph_of_a_user_is_refused(vera: PageClient) -> None:
+    """Core nodes are enough to run code on a ComfyUI, so users may send preset graphs only."""
     graph = compile_workflow("sd15", prompt="a cat", seed=1)
     for node in (
         {"class_type": "LoadImage", "inputs": {"image": "/etc/passwd"}},
@@ -163,23 +163,23 @@ def test_cve_2026_68771_a_visitor_sends_no_graph_of_their_own(vera: Person) -> N
         assert "Only admins" in str(vera.call("run_workflow", changed, None)[-1])
 
 
-def test_f26_others_jobs_and_their_keys_are_not_shown(shared: Any, vera: Person) -> None:
-    """ComfyUI's GET /queue tells everybody's prompts and API keys; none of its paths is ours."""
+def test_comfyui_routes_f26_are_not_served(shared: Any, vera: PageClient) -> None:
+    """ComfyUI's GET /queue shows all prompts and API keys; the app has none of its routes."""
     for path in ("/queue", "/history", "/prompt", "/api/queue", "/view", "/object_info", "/ws"):
         assert vera.client.get(path).status_code in {404, 405}, path
 
 
-def test_mcp_wants_the_login_that_gradios_did_not(nobody: Person) -> None:
-    """With auth= Gradio's own MCP mount listed its tools to all, and ran them."""
+def test_mcp_without_login_is_refused(guest: PageClient) -> None:
+    """With auth= Gradio's own MCP mount listed and ran its tools without a login."""
     for path in ("/mcp", "/gradio_api/mcp", "/gradio_api/mcp/sse", "/gradio_api/mcp/schema"):
         for method in ("GET", "POST"):
-            assert nobody.client.request(method, path).status_code in {401, 404, 405}, path
+            assert guest.client.request(method, path).status_code in {401, 404, 405}, path
 
 
-def test_wrong_passwords_are_slowed_down(shared: Any) -> None:
-    """Gradio's login has no limit: thirty wrong ones, then the right one, was fine."""
-    with Person.comes(shared) as stranger:
+def test_login_repeated_wrong_passwords_are_429(shared: Any) -> None:
+    """Gradio's login has no limit: it accepts the password after thirty wrong ones."""
+    with PageClient.open(shared) as guest:
         form = {"username": "viktor", "password": "wrong"}
-        told = [stranger.client.post("/login", data=form).status_code for _ in range(12)]
-    assert told[0] == 400
-    assert told[-1] == 429
+        statuses = [guest.client.post("/login", data=form).status_code for _ in range(12)]
+    assert statuses[0] == 400
+    assert statuses[-1] == 429

@@ -1,4 +1,4 @@
-"""The audit of .ci/run: the real pip-audit, asking a stand-in for the list of known holes."""
+"""The audit of .ci/run: the real pip-audit with a fake OSV service."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ AUDIT = ROOT / ".ci" / "audit"
 PINS = "here==1.0\nthere==2.0\n"
 
 
-def hole(package: str, *fixed: str) -> dict[str, Any]:
-    """A record of the OSV schema."""
+def vulnerability(package: str, *fixed: str) -> dict[str, Any]:
+    """Return a record of the OSV schema."""
     events = [{"introduced": "0"}, *({"fixed": version} for version in fixed)]
     affected = {
         "package": {"name": package, "ecosystem": "PyPI"},
         "ranges": [{"type": "ECOSYSTEM", "events": events}],
     }
     date = "2026-01-01T00:00:00Z"
-    told = {"id": f"GHSA-{package}", "summary": "s", "details": "d"}
-    return {**told, "modified": date, "published": date, "affected": [affected]}
+    summary = {"id": f"GHSA-{package}", "summary": "s", "details": "d"}
+    return {**summary, "modified": date, "published": date, "affected": [affected]}
 
 
-class Lists:
-    """Speaks OSV's query API about ``holes``, by package."""
+class FakeOsv:
+    """OSV's query API over ``vulnerabilities``, by package."""
 
     def __init__(self) -> None:
-        self.holes: dict[str, list[dict[str, Any]]] = {}
-        self.asked: list[str] = []
-        lists = self
+        self.vulnerabilities: dict[str, list[dict[str, Any]]] = {}
+        self.requested: list[str] = []
+        osv = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 name = json.loads(body)["package"]["name"]
-                lists.asked.append(name)
-                known = lists.holes.get(name)
-                content = json.dumps({"vulns": known} if known else {}).encode()
+                osv.requested.append(name)
+                records = osv.vulnerabilities.get(name)
+                content = json.dumps({"vulns": records} if records else {}).encode()
                 self.send_response(200)
                 self.send_header("content-length", str(len(content)))
                 self.end_headers()
@@ -61,21 +61,21 @@ class Lists:
 
 
 @pytest.fixture
-def lists() -> Iterator[Lists]:
-    made = Lists()
-    thread = threading.Thread(target=made.server.serve_forever)
+def osv() -> Iterator[FakeOsv]:
+    fake = FakeOsv()
+    thread = threading.Thread(target=fake.server.serve_forever)
     thread.start()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    yield fake
+    fake.server.shutdown()
+    fake.server.server_close()
     thread.join()
 
 
 @pytest.fixture(scope="module")
 def pip_audit() -> None:
-    """Skips where it cannot be had."""
+    """Skip without pip-audit."""
     try:
-        told = subprocess.run(
+        process = subprocess.run(
             ["uvx", "--quiet", "pip-audit", "--version"],
             capture_output=True,
             check=False,
@@ -83,13 +83,13 @@ def pip_audit() -> None:
         )
     except (OSError, subprocess.TimeoutExpired):
         pytest.skip("needs uvx")
-    if told.returncode:
+    if process.returncode:
         pytest.skip("needs pip-audit")
 
 
 @pytest.fixture
 def audit(pip_audit: None, tmp_path: Path) -> Callable[..., tuple[int, str]]:
-    """Run it over the pins above, with a cache of its own."""
+    """Run the audit over ``PINS``, with an empty cache."""
 
     def run(url: str, *, path: str | None = None) -> tuple[int, str]:
         pins = tmp_path / "pins.txt"
@@ -110,44 +110,48 @@ def audit(pip_audit: None, tmp_path: Path) -> Callable[..., tuple[int, str]]:
 
 
 @pytest.mark.slow
-def test_no_hole_is_no_failure(audit: Any, lists: Lists) -> None:
-    code, said = audit(lists.url)
-    assert (code, sorted(lists.asked)) == (0, ["here", "there"])
-    assert "2 of 2 pinned packages looked up, 0 holes to be mended now" in said
+def test_audit_without_vulnerabilities_exits_with_0(audit: Any, osv: FakeOsv) -> None:
+    code, output = audit(osv.url)
+    assert (code, sorted(osv.requested)) == (0, ["here", "there"])
+    assert "2 of 2 pinned packages looked up, 0 holes to be mended now" in output
 
 
 @pytest.mark.slow
-def test_a_hole_that_is_mended_fails_the_run_and_says_by_what(audit: Any, lists: Lists) -> None:
-    lists.holes = {"there": [hole("there", "2.1", "3.0")]}
-    code, said = audit(lists.url)
+def test_audit_fixable_vulnerability_exits_with_1_and_names_the_fix(
+    audit: Any, osv: FakeOsv
+) -> None:
+    osv.vulnerabilities = {"there": [vulnerability("there", "2.1", "3.0")]}
+    code, output = audit(osv.url)
     assert code == 1
-    assert "there 2.0: GHSA-there, mended by 2.1" in said
-    assert "1 holes to be mended now, 0 that cannot be yet" in said
+    assert "there 2.0: GHSA-there, mended by 2.1" in output
+    assert "1 holes to be mended now, 0 that cannot be yet" in output
 
 
 @pytest.mark.slow
-def test_a_hole_that_nothing_mends_yet_is_told_and_stops_nobody(audit: Any, lists: Lists) -> None:
-    lists.holes = {"here": [hole("here")]}
-    code, said = audit(lists.url)
+def test_audit_unfixable_vulnerability_is_printed_and_exits_with_0(
+    audit: Any, osv: FakeOsv
+) -> None:
+    osv.vulnerabilities = {"here": [vulnerability("here")]}
+    code, output = audit(osv.url)
     assert code == 0
-    assert "here 1.0: GHSA-here, mended by nothing yet" in said
-    lists.holes["there"] = [hole("there", "2.1")]
-    assert audit(lists.url)[0] == 1
+    assert "here 1.0: GHSA-here, mended by nothing yet" in output
+    osv.vulnerabilities["there"] = [vulnerability("there", "2.1")]
+    assert audit(osv.url)[0] == 1
 
 
 @pytest.mark.slow
-def test_lists_that_cannot_be_reached_are_told_in_so_many_words(
-    audit: Any, lists: Lists, tmp_path: Path
+def test_audit_unreachable_database_is_printed_and_exits_with_0(
+    audit: Any, osv: FakeOsv, tmp_path: Path
 ) -> None:
     empty = tmp_path / "no programs"
     empty.mkdir()
-    for code, said in (audit("http://127.0.0.1:9/v1/query"), audit(lists.url, path=str(empty))):
+    for code, output in (audit("http://127.0.0.1:9/v1/query"), audit(osv.url, path=str(empty))):
         assert code == 0
-        assert said.startswith("audit: NOT DONE, the lists of known holes cannot be reached")
-        assert "looked up" not in said
+        assert output.startswith("audit: NOT DONE, the lists of known holes cannot be reached")
+        assert "looked up" not in output
 
 
-def test_ci_waits_for_the_audit_and_fails_with_it() -> None:
+def test_ci_run_fails_if_the_audit_fails() -> None:
     text = (ROOT / ".ci" / "run").read_text()
     assert "set -euo pipefail" in text
     assert ".ci/audit & audit=$!" in text

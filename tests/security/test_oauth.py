@@ -1,4 +1,4 @@
-"""A Space with Hugging Face logins, and a stand-in for Hugging Face on this machine."""
+"""A Space with Hugging Face logins, over a fake Hugging Face."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import httpx
 import pytest
 
 from comfy_ui.web.auth.oauth import provider_of
-from tests.security.hub import CLIENT, Hub, hub
-from tests.security.support import GRADIO, Person, handlers, knock, served
+from tests.security.fake_hub import CLIENT, FakeHub, fake_hub
+from tests.security.support import GRADIO, PageClient, call_every_handler, handlers, served
 
 pytestmark = GRADIO
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[Hub]:
-    with hub() as stand_in:
-        yield stand_in
+def provider() -> Iterator[FakeHub]:
+    with fake_hub() as fake:
+        yield fake
 
 
 @pytest.fixture(scope="module")
 def space(
-    tmp_path_factory: pytest.TempPathFactory, provider: Hub, patch: pytest.MonkeyPatch
+    tmp_path_factory: pytest.TempPathFactory, provider: FakeHub, patch: pytest.MonkeyPatch
 ) -> Iterator[Any]:
     with patch.context() as patched:
         for name, value in provider.environment("Ann").items():
@@ -37,44 +37,44 @@ def space(
 
 
 @pytest.fixture
-def arrive(space: Any) -> Iterator[Callable[[], Browser]]:
-    """Somebody comes with a browser of their own."""
+def open_browser(space: Any) -> Iterator[Callable[[], Browser]]:
+    """Open new browsers."""
     with ExitStack() as stack:
 
-        def come() -> Browser:
+        def new_browser() -> Browser:
             browser = Browser(space)
             stack.callback(browser.client.close)
             return browser
 
-        yield come
+        yield new_browser
 
 
 class Browser:
-    """Keeps cookies as a browser does that reached the Space by https."""
+    """Keeps cookies like a browser at an https Space."""
 
     def __init__(self, page: Any) -> None:
         self.home = f"http://127.0.0.1:{page.server_port}"
         self.client = httpx.Client(base_url=self.home, timeout=30, trust_env=False)
         self.cookies: dict[str, str] = {}
-        self.person = Person(self.client)
+        self.person = PageClient(self.client)
         self.get("/")
 
     def get(self, url: str) -> httpx.Response:
-        """The answer, with its cookies kept; no redirect is followed."""
+        """Get a page without following redirects, and keep its cookies."""
         answer = self.client.get(url, headers={"accept": "text/html"})
         for line in answer.headers.get_list("set-cookie"):
             (name, _, value), *rest = (part.strip().partition("=") for part in line.split(";"))
             self.cookies[name] = value
             if ("expires", "=", "Thu, 01 Jan 1970 00:00:00 GMT") in rest:
                 del self.cookies[name]
-        said = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        self.client.headers["cookie"] = said
+        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        self.client.headers["cookie"] = cookies
         return answer
 
     def log_in(self) -> httpx.Response:
-        asked = self.get("/login/huggingface")
-        assert asked.status_code == 302
-        back = httpx.get(asked.headers["location"], trust_env=False)
+        redirect = self.get("/login/huggingface")
+        assert redirect.status_code == 302
+        back = httpx.get(redirect.headers["location"], trust_env=False)
         return self.get(back.headers["location"])
 
     def make(self, prompt: str) -> dict[str, Any]:
@@ -85,59 +85,61 @@ class Browser:
     def sees(self, text: str) -> bool:
         return text in self.client.get("/library").text
 
-    def owns(self) -> bool:
+    def is_admin(self) -> bool:
         graph = {"1": {"class_type": "EmptyImage", "inputs": {}}}
         return "Only admins" not in str(self.person.call("run_workflow", graph, None)[-1])
 
 
-def test_a_visitor_finds_what_they_made_on_another_device(arrive: Any, provider: Hub) -> None:
-    provider.person = "bob"
-    first, second, other = arrive(), arrive(), arrive()
+def test_oauth_login_shows_own_items_on_another_device(
+    open_browser: Any, provider: FakeHub
+) -> None:
+    provider.user_name = "bob"
+    first, second, other = open_browser(), open_browser(), open_browser()
     assert first.log_in().headers["location"] == "/"
-    made = first.make("by bob who logged in")
-    assert made["phase"] == "succeeded"
+    job = first.make("by bob after login")
+    assert job["phase"] == "succeeded"
     assert not second.sees("by bob")
     second.log_in()
     assert second.sees("by bob")
-    (file,) = made["files"]
+    (file,) = job["files"]
     address = file["url"].partition("?")[0]
     assert second.client.get(address).status_code == 200
-    provider.person = "carl"
+    provider.user_name = "carl"
     other.log_in()
     assert not other.sees("by bob")
     assert other.client.get(address).status_code in {404, 422}
-    assert not first.owns()
+    assert not first.is_admin()
 
 
-def test_the_owner_of_the_space_is_the_owner_and_nobody_else_is(arrive: Any, provider: Hub) -> None:
-    provider.person = "ann"  # names at Hugging Face are the same in any case
-    user_id = arrive()
-    assert not user_id.owns()
-    user_id.log_in()
-    assert user_id.owns()
+def test_oauth_login_of_the_space_author_is_admin(open_browser: Any, provider: FakeHub) -> None:
+    provider.user_name = "ann"  # Hugging Face names are case-insensitive
+    browser = open_browser()
+    assert not browser.is_admin()
+    browser.log_in()
+    assert browser.is_admin()
 
 
-def test_every_handler_asks_on_a_space_too(
-    space: Any, arrive: Any, provider: Hub, record_property: Callable[[str, object], None]
+def test_handlers_on_a_space_check_access_first(
+    space: Any, open_browser: Any, provider: FakeHub, record_property: Callable[[str, object], None]
 ) -> None:
-    provider.person = "mallory"
-    stranger, member = arrive(), arrive()
+    provider.user_name = "mallory"
+    anonymous, member = open_browser(), open_browser()
     member.log_in()
-    for visitor in (stranger, member):
-        assert knock(space, visitor.person) >= {"free_memory", "open_workflow"}
-    record_property("handlers called as a visitor", 2 * len(handlers(space)))
+    for browser in (anonymous, member):
+        assert call_every_handler(space, browser.person) >= {"free_memory", "open_workflow"}
+    record_property("handlers called as a user", 2 * len(handlers(space)))
 
 
-def test_without_a_login_the_cookie_names_a_browser(arrive: Any) -> None:
-    one, two = arrive(), arrive()
-    one.make("by somebody without a name")
+def test_space_without_login_separates_users_by_browser(open_browser: Any) -> None:
+    one, two = open_browser(), open_browser()
+    one.make("by a user without a name")
     assert one.sees("without a name")
     assert not two.sees("without a name")
 
 
-def test_who_logs_out_is_out(arrive: Any, provider: Hub) -> None:
-    provider.person = "dora"
-    browser = arrive()
+def test_oauth_logout_ends_the_login(open_browser: Any, provider: FakeHub) -> None:
+    provider.user_name = "dora"
+    browser = open_browser()
     browser.log_in()
     browser.make("by dora")
     assert browser.get("/logout").headers["location"] == "/"
@@ -147,103 +149,107 @@ def test_who_logs_out_is_out(arrive: Any, provider: Hub) -> None:
     assert browser.sees("by dora")
 
 
-def test_a_login_ends(arrive: Any, provider: Hub) -> None:
-    provider.person, provider.lasts_s = "ann", -10.0
-    browser = arrive()
+def test_oauth_expired_login_is_ignored(open_browser: Any, provider: FakeHub) -> None:
+    provider.user_name, provider.token_lifetime_s = "ann", -10.0
+    browser = open_browser()
     try:
         browser.log_in()
     finally:
-        provider.lasts_s = 3600.0
+        provider.token_lifetime_s = 3600.0
     assert "comfy_ui_login" in browser.cookies
-    assert not browser.owns()
+    assert not browser.is_admin()
 
 
 @pytest.mark.parametrize("answer", ["?code=x&state=forged", "?code=x", "", "?state=&code="])
-def test_an_answer_that_nobody_asked_for_logs_nobody_in(arrive: Any, answer: str) -> None:
-    browser = arrive()
-    for asked_before in (False, True):
-        if asked_before:
+def test_oauth_callback_with_invalid_state_is_403(open_browser: Any, answer: str) -> None:
+    browser = open_browser()
+    for login_started in (False, True):
+        if login_started:
             browser.get("/login/huggingface")
-        told = browser.get(f"/login/callback{answer}")
-        assert told.status_code == 403
+        response = browser.get(f"/login/callback{answer}")
+        assert response.status_code == 403
         assert "comfy_ui_login" not in browser.cookies
 
 
-def test_a_state_belongs_to_the_browser_that_asked(arrive: Any, provider: Hub) -> None:
-    """Else somebody could log others in as himself, and read what they make."""
-    provider.person = "eve"
-    attacker, victim = arrive(), arrive()
-    asked = attacker.get("/login/huggingface")
-    back = httpx.get(asked.headers["location"], trust_env=False).headers["location"]
+def test_oauth_callback_with_state_of_another_browser_is_403(
+    open_browser: Any, provider: FakeHub
+) -> None:
+    """Otherwise an attacker could log others in to the attacker's account and see their items."""
+    provider.user_name = "eve"
+    attacker, victim = open_browser(), open_browser()
+    redirect = attacker.get("/login/huggingface")
+    back = httpx.get(redirect.headers["location"], trust_env=False).headers["location"]
     victim.get("/login/huggingface")
     assert victim.get(back).status_code == 403
     assert "comfy_ui_login" not in victim.cookies
 
 
-def test_who_says_no_is_told_so_without_anybodys_words(arrive: Any, provider: Hub) -> None:
-    provider.refuses = True
+def test_oauth_denied_access_shows_no_text_of_the_provider(
+    open_browser: Any, provider: FakeHub
+) -> None:
+    provider.denies_access = True
     try:
-        told = arrive().log_in()
+        response = open_browser().log_in()
     finally:
-        provider.refuses = False
-    assert told.status_code == 403
-    assert "try again" in told.text
-    assert "said no" not in told.text
-    assert told.headers["content-type"].startswith("text/plain")
+        provider.denies_access = False
+    assert response.status_code == 403
+    assert "try again" in response.text
+    assert "said no" not in response.text
+    assert response.headers["content-type"].startswith("text/plain")
 
 
-def test_a_name_that_somebody_else_signed_is_no_name(arrive: Any, provider: Hub) -> None:
-    provider.forges, provider.person = True, "ann"
+def test_oauth_id_token_with_wrong_signature_is_403(open_browser: Any, provider: FakeHub) -> None:
+    provider.signs_with_wrong_key, provider.user_name = True, "ann"
     try:
-        told = arrive().log_in()
+        response = open_browser().log_in()
     finally:
-        provider.forges = False
-    assert told.status_code == 403
+        provider.signs_with_wrong_key = False
+    assert response.status_code == 403
 
 
-def test_the_cookie_is_signed_and_holds_no_token(arrive: Any, provider: Hub) -> None:
-    provider.person = "finn"
-    browser = arrive()
+def test_oauth_cookie_is_signed_and_contains_no_token(open_browser: Any, provider: FakeHub) -> None:
+    provider.user_name = "finn"
+    browser = open_browser()
     answer = browser.log_in()
     (line,) = [c for c in answer.headers.get_list("set-cookie") if c.startswith("comfy_ui_login")]
     for part in ("httponly", "samesite=none", "secure"):
         assert part in line.lower()
     content, _, signature = browser.cookies["comfy_ui_login"].partition(".")
-    told = json.loads(base64.b64decode(content))
-    assert set(told) == {"login"}
-    assert set(told["login"]) == {"name", "until"}
-    told["login"]["name"] = "ann"
-    forged = base64.b64encode(json.dumps(told).encode()).decode()
+    session = json.loads(base64.b64decode(content))
+    assert set(session) == {"login"}
+    assert set(session["login"]) == {"name", "until"}
+    session["login"]["name"] = "ann"
+    forged = base64.b64encode(json.dumps(session).encode()).decode()
     browser.client.headers["cookie"] = f"comfy_ui_login={forged}.{signature}"
-    assert not browser.owns()
+    assert not browser.is_admin()
 
 
-def test_the_page_offers_the_login_and_then_the_way_out(
-    space: Any, arrive: Any, provider: Hub
+def test_page_header_offers_login_then_logout(
+    space: Any, open_browser: Any, provider: FakeHub
 ) -> None:
-    provider.person = "<b>gus</b>"
-    browser = arrive()
+    provider.user_name = "<b>gus</b>"
+    browser = open_browser()
     note = next(fn for fn in space.fns.values() if fn.name == "_header")
     assert "/login/huggingface" in json.dumps(browser.person.fire(note._id, []))
     browser.log_in()
-    told = json.dumps(browser.person.fire(note._id, []))
-    assert "Log out &lt;b&gt;gus" in told
-    assert "<b>gus" not in told
+    html = json.dumps(browser.person.fire(note._id, []))
+    assert "Log out &lt;b&gt;gus" in html
+    assert "<b>gus" not in html
 
 
-def test_another_site_cannot_log_anybody_out(arrive: Any) -> None:
-    answer = arrive().client.get("/logout", headers={"sec-fetch-site": "cross-site"})
+def test_oauth_cross_site_logout_is_403(open_browser: Any) -> None:
+    answer = open_browser().client.get("/logout", headers={"sec-fetch-site": "cross-site"})
     assert answer.status_code == 403
 
 
-def test_logins_are_for_spaces_that_ask_for_them() -> None:
-    told = Hub("https://hub.example").environment("ann")
-    found = provider_of(told)
-    assert found is not None
-    assert urlsplit(found.url).hostname == "hub.example"
-    assert CLIENT[1] not in repr(found)
+def test_provider_of_requires_every_space_variable() -> None:
+    environment = FakeHub("https://hub.example").environment("ann")
+    provider = provider_of(environment)
+    assert provider is not None
+    assert urlsplit(provider.url).hostname == "hub.example"
+    assert CLIENT[1] not in repr(provider)
     for name in ("SPACE_ID", "OPENID_PROVIDER_URL", "OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET"):
-        assert provider_of({**told, name: ""}) is None
-    hosts = provider_of({**told, "SPACE_HOST": "ann-comfy.hf.space,pictures.example"})
+        assert provider_of({**environment, name: ""}) is None
+    hosts = provider_of({**environment, "SPACE_HOST": "ann-comfy.hf.space,pictures.example"})
     assert hosts is not None
     assert hosts.host == "ann-comfy.hf.space"

@@ -1,4 +1,4 @@
-"""The address of ComfyUI, typed into a page that others reach: by its owner alone, and guarded."""
+"""ComfyUI's URL, typed into a page that others reach: admins only, with SSRF protection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from comfy_ui.web.auth.rate_limit import RateLimiter
 from tests.client.names import Names, names
 from tests.client.support import EMPTY_QUEUE, Request, ScriptedServer, response
 from tests.client.test_ssrf import METADATA, OTHERS, carriers
-from tests.security.support import GRADIO, Person, served
+from tests.security.support import GRADIO, PageClient, served
 
 TOKEN = "canary-of-the-configured-server"
 HERE = ["127.0.0.1"]
@@ -30,10 +30,10 @@ HERE = ["127.0.0.1"]
 
 @pytest.fixture(scope="module")
 def dns() -> Iterator[Names]:
-    """Whatever this module connects to, it is never where no ComfyUI is."""
-    with names() as made:
-        yield made
-        assert [address for address in made.connected if not reachable(address)] == []
+    """Record connections: none may go to a forbidden address."""
+    with names() as fake_dns:
+        yield fake_dns
+        assert [address for address in fake_dns.connected if not reachable(address)] == []
 
 
 @pytest.fixture(scope="module", params=["shared", "space"])
@@ -43,26 +43,26 @@ def page(
     with patch.context() as patched:
         if request.param == "space":
             patched.setenv("SPACE_ID", "anna/comfy-ui")
-        with served(tmp_path_factory.mktemp(request.param), patch) as made:
-            yield made
+        with served(tmp_path_factory.mktemp(request.param), patch) as app_page:
+            yield app_page
 
 
 @pytest.fixture
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pace has a test of its own; the client tries as often as ever, without a pause."""
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove rate limits and retry pauses; the number of retries is unchanged."""
     monkeypatch.setattr(RateLimiter, "wait_s", lambda *_: 0.0)
     monkeypatch.setattr(operations, "_QUICK", replace(operations._QUICK, base_s=0.0))
 
 
-def connect(page: Any, person: Person, address: Any) -> str:
-    """What somebody is told who gives that address to Connect."""
-    (handler,) = (found for found in page.fns.values() if found.name == "_reconnect")
-    said = person.fire(handler._id, [address])
-    return str(said["output"]["data"][0]) if "output" in said else str(said)
+def connect(page: Any, person: PageClient, address: Any) -> str:
+    """Send a URL to Connect and return the notice."""
+    (handler,) = (fn for fn in page.fns.values() if fn.name == "_reconnect")
+    message = person.fire(handler._id, [address])
+    return str(message["output"]["data"][0]) if "output" in message else str(message)
 
 
 def comfyui(request: Request) -> bytes | None:
-    """As little of a ComfyUI as can be connected to."""
+    """A minimal ComfyUI that Connect accepts."""
     path = request.path.partition("?")[0]
     if path == "/system_stats":
         return response({"system": {"comfyui_version": "0.3.0"}, "devices": []})
@@ -73,27 +73,27 @@ def comfyui(request: Request) -> bytes | None:
 
 @pytest.fixture
 def engine() -> Iterator[DemoServer]:
-    with DemoServer(speed="instant").in_thread() as made:
-        yield made
+    with DemoServer(speed="instant").in_thread() as server:
+        yield server
 
 
 pytestmark = [*GRADIO, pytest.mark.usefixtures("dns")]
 
 
-def test_nobody_and_no_visitor_may(page: Any, engine: DemoServer) -> None:
-    with Person.comes(page) as nobody, Person.comes(page, "vera") as vera:
-        assert "refused" in connect(page, nobody, engine.url)
+def test_connect_by_guest_or_user_is_refused(page: Any, engine: DemoServer) -> None:
+    with PageClient.open(page) as guest, PageClient.open(page, "vera") as vera:
+        assert "refused" in connect(page, guest, engine.url)
         assert "Only admins" in connect(page, vera, engine.url)
 
 
-@pytest.mark.usefixtures("hurry")
-def test_all_that_can_be_wrong_with_an_address_is_told_in_one_sentence(
+@pytest.mark.usefixtures("no_pauses")
+def test_connect_failures_give_the_same_message(
     page: Any,
     dns: Names,
     monkeypatch: pytest.MonkeyPatch,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Whoever has got hold of an owner's password learns no more of the network than that."""
+    """An attacker with an admin's password cannot scan the network."""
     monkeypatch.setattr(server_connection, "_TYPED_TIMEOUT_S", 0.5)
     dns.say("metadata.test", ["169.254.169.254"])
     with (
@@ -103,9 +103,9 @@ def test_all_that_can_be_wrong_with_an_address_is_told_in_one_sentence(
         ScriptedServer(lambda _: response(status=401)) as login,
         ScriptedServer(lambda _: b"SSH-2.0-OpenSSH_9.2\r\n\r\n") as shell,
         ScriptedServer(lambda _: None) as rude,
-        Person.comes(page, "anna") as anna,
+        PageClient.open(page, "anna") as anna,
     ):
-        wrong = [
+        urls = [
             f"http://127.0.0.1:{silent.getsockname()[1]}",
             "http://127.0.0.1:9",  # closed
             *(server.url for server in (other, missing, login, shell, rude)),
@@ -114,36 +114,36 @@ def test_all_that_can_be_wrong_with_an_address_is_told_in_one_sentence(
             "http://metadata.test:8188",
             "http://169.254.169.254:8188",
         ]
-        told = {connect(page, anna, url).replace(url, "URL") for url in wrong}
-        (sentence,) = told
-        assert "No ComfyUI answers at URL." in sentence
-        # Nor beside one that answers, where the Status tab would tell of each.
+        messages = {connect(page, anna, url).replace(url, "URL") for url in urls}
+        (message,) = messages
+        assert "No ComfyUI answers at URL." in message
+        # Also together with a reachable server, whose status is shown.
         with ScriptedServer(comfyui) as good:
-            for url in wrong[2:5]:
-                assert connect(page, anna, f"{good.url}, {url}").replace(url, "URL") == sentence
-    record_property("addresses told in one sentence", len(wrong))
+            for url in urls[2:5]:
+                assert connect(page, anna, f"{good.url}, {url}").replace(url, "URL") == message
+    record_property("addresses with the same error message", len(urls))
 
 
-@pytest.mark.usefixtures("hurry")
-def test_no_form_of_a_forbidden_address_is_connected_to(
+@pytest.mark.usefixtures("no_pauses")
+def test_connect_forbidden_address_in_any_form_is_not_contacted(
     page: Any, dns: Names, record_property: Callable[[str, object], None]
 ) -> None:
     forms = [*METADATA, *OTHERS]
     forms += [form for address in METADATA for form in carriers(address).values()]
-    with Person.comes(page, "anna") as anna:
+    with PageClient.open(page, "anna") as anna:
         before = len(dns.connected)
         for number, form in enumerate(forms):
             dns.say(f"name{number}.test", [form])
             assert "No ComfyUI answers" in connect(page, anna, f"http://name{number}.test:8188")
         reached = [one for one in dns.connected[before:] if not reachable(one)]
-    record_property("forms of forbidden addresses typed", len(forms))
+    record_property("forms of forbidden addresses tried", len(forms))
     record_property("connections to forbidden addresses that fired", len(reached))
     assert reached == []
 
 
-@pytest.mark.usefixtures("hurry")
-def test_what_is_no_address_is_told_and_changes_nothing(page: Any) -> None:
-    with Person.comes(page, "anna") as anna:
+@pytest.mark.usefixtures("no_pauses")
+def test_connect_invalid_address_shows_a_notice(page: Any) -> None:
+    with PageClient.open(page, "anna") as anna:
         for text in (
             None,
             "",
@@ -157,16 +157,18 @@ def test_what_is_no_address_is_told_and_changes_nothing(page: Any) -> None:
             assert "Now using" not in connect(page, anna, text), text
 
 
-def test_an_owner_may_not_try_as_often_as_they_like(page: Any) -> None:
-    """How long an attempt takes tells something, too."""
-    with Person.comes(page, "anna") as anna:
-        told = [connect(page, anna, "ftp://x") for _ in range(PACES["reconnect"].burst + 2)]
-    assert "Too many requests" in told[-1]
+def test_connect_repeated_attempts_are_rate_limited(page: Any) -> None:
+    """The duration of an attempt leaks information."""
+    with PageClient.open(page, "anna") as anna:
+        messages = [connect(page, anna, "ftp://x") for _ in range(PACES["reconnect"].burst + 2)]
+    assert "Too many requests" in messages[-1]
 
 
 @pytest.fixture
-def moving(tmp_path: Path, patch: Any, dns: Names) -> Iterator[tuple[Any, ScriptedServer]]:
-    """An app with a server of its own and a token for that, alone for each test."""
+def reconnectable_app(
+    tmp_path: Path, patch: Any, dns: Names
+) -> Iterator[tuple[Any, ScriptedServer]]:
+    """A separate app with a server and a token for it."""
     with ScriptedServer(comfyui) as first:
         options = {"demo": False, "comfyui_url": f"{first.url}/a", "comfyui_token": TOKEN}
         first.handler = lambda request: comfyui(
@@ -176,12 +178,12 @@ def moving(tmp_path: Path, patch: Any, dns: Names) -> Iterator[tuple[Any, Script
             yield page, first
 
 
-@pytest.mark.usefixtures("hurry")
-def test_the_token_stays_with_the_address_that_it_was_configured_for(
-    moving: tuple[Any, ScriptedServer], dns: Names
+@pytest.mark.usefixtures("no_pauses")
+def test_connect_to_another_server_does_not_send_the_token(
+    reconnectable_app: tuple[Any, ScriptedServer], dns: Names
 ) -> None:
-    page, first = moving
-    with ScriptedServer(comfyui) as other, Person.comes(page, "anna") as anna:
+    page, first = reconnectable_app
+    with ScriptedServer(comfyui) as other, PageClient.open(page, "anna") as anna:
         dns.say("first.test", HERE)
         for url in (
             other.url,
@@ -189,16 +191,16 @@ def test_the_token_stays_with_the_address_that_it_was_configured_for(
             f"http://first.test:{first.port}/a",
             f"{first.url}/b",
         ):
-            told = connect(page, anna, url)
-            assert "pw" not in told.replace("PASSWORD", "")
-            # The first one is still asked under its own address until the other answers.
-            heard = [
+            message = connect(page, anna, url)
+            assert "pw" not in message.replace("PASSWORD", "")
+            # The first server is still polled under its own URL until the other responds.
+            received = [
                 *other.requests,
                 *(r for r in first.requests if r.headers["host"].startswith("first.test")),
                 *(r for r in first.requests if r.path.startswith("/b")),
             ]
-            assert heard, url
-            assert not any(TOKEN in str(request) for request in heard), url
+            assert received, url
+            assert not any(TOKEN in str(request) for request in received), url
         assert {r.headers.get("authorization") for r in other.requests} == {None, "Basic bWU6cHc="}
         first.requests.clear()
         assert "Now using" in connect(page, anna, f"{first.url}/a/")
@@ -206,48 +208,48 @@ def test_the_token_stays_with_the_address_that_it_was_configured_for(
         assert sent == {f"Bearer {TOKEN}"}
 
 
-@pytest.mark.usefixtures("hurry")
-def test_a_name_that_changes_its_mind_later_leads_nowhere(
-    moving: tuple[Any, ScriptedServer], dns: Names
+@pytest.mark.usefixtures("no_pauses")
+def test_connect_dns_rebinding_is_blocked(
+    reconnectable_app: tuple[Any, ScriptedServer], dns: Names
 ) -> None:
-    page, _ = moving
+    page, _ = reconnectable_app
 
     def once(request: Request) -> bytes | None:
         raw = comfyui(request)
         return raw and raw.replace(b"\r\n", b"\r\nconnection: close\r\n", 1)
 
-    with ScriptedServer(once) as sly, Person.comes(page, "anna") as anna:
+    with ScriptedServer(once) as sly, PageClient.open(page, "anna") as anna:
         dns.say("sly.test", HERE)
         assert "Now using" in connect(page, anna, f"http://sly.test:{sly.port}")
         before = len(dns.connected)
         dns.say("sly.test", ["169.254.169.254"])
-        asked = dns.asked.count("sly.test")
-        look = next(found._id for found in page.fns.values() if found.name == "_draw")
-        told = str(anna.fire(look, []))
-        assert "Offline" in told
-        assert dns.asked.count("sly.test") > asked, "asked anew, and looked at anew"
+        lookups = dns.asked.count("sly.test")
+        handler_id = next(fn._id for fn in page.fns.values() if fn.name == "_draw")
+        panel = str(anna.fire(handler_id, []))
+        assert "Offline" in panel
+        assert dns.asked.count("sly.test") > lookups, "resolved and checked again"
         assert all(map(reachable, dns.connected[before:]))
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("hurry")
-def test_jobs_of_visitors_go_on_while_the_owner_moves_to_another_server(
+@pytest.mark.usefixtures("no_pauses")
+def test_connect_to_another_server_lets_running_jobs_finish(
     tmp_path: Path, patch: Any, engine: DemoServer
 ) -> None:
     with (
         served(tmp_path, patch, demo_speed="2") as page,
-        Person.comes(page, "anna") as anna,
-        Person.comes(page, "vera") as vera,
+        PageClient.open(page, "anna") as anna,
+        PageClient.open(page, "vera") as vera,
         ThreadPoolExecutor() as pool,
     ):
-        made = [
+        futures = [
             pool.submit(vera.call, "generate", "sd15", f"cat {number}", {"steps": 40})
             for number in range(3)
         ]
-        follow = next(found for found in page.fns.values() if found.name == "_draw")
-        while "running" not in (told := str(anna.fire(follow._id, []))) or "0 running" in told:
+        follow = next(fn for fn in page.fns.values() if fn.name == "_draw")
+        while "running" not in (panel := str(anna.fire(follow._id, []))) or "0 running" in panel:
             time.sleep(0.1)
         assert "Now using" in connect(page, anna, engine.url)
-        for future in made:
+        for future in futures:
             last = future.result(timeout=60)[-1]
             assert (last["phase"], len(last["files"])) == ("succeeded", 1), last

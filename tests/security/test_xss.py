@@ -1,4 +1,4 @@
-"""Hostile text through everything that makes HTML, before a Chromium with a canary."""
+"""Hostile text in everything that makes HTML, in a Chromium with a canary."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.security.payloads import payloads
 from tests.web.support import item, preset
 
 CANARY = "window.fired = []; window.canary = () => window.fired.push(new Error().stack);"
-# Everything a person could do to what was inserted, all at once.
-POKE = """() => {
+# Fire every event on the inserted elements and look for active content.
+FIRE_EVENTS_JS = """() => {
   for (const element of document.querySelectorAll('#here *')) {
     for (const type of ['click', 'mouseover', 'pointerenter', 'focus', 'toggle', 'animationstart'])
       if (!element.href && element.type !== 'file') element.dispatchEvent(new Event(type));
@@ -47,7 +47,7 @@ def hostile_item(text: str) -> Any:
 
 
 def hostile_entry(text: str) -> CatalogEntry:
-    made = preset(
+    hostile_preset = preset(
         "x",
         title=text,
         description=text,
@@ -62,14 +62,14 @@ def hostile_entry(text: str) -> CatalogEntry:
         Problem("missing_model", text, hint=text, extra={"model": model}),
         Problem("missing_node", text, node_title=text, class_type=text, extra={"url": text}),
     )
-    return CatalogEntry(made, problems)
+    return CatalogEntry(hostile_preset, problems)
 
 
 def catalog(text: str) -> PresetCatalog:
     client: Any = None
-    made = PresetCatalog(client, [])
-    made.entries = (hostile_entry(text),)
-    return made
+    new_catalog = PresetCatalog(client, [])
+    new_catalog.entries = (hostile_entry(text),)
+    return new_catalog
 
 
 def job(text: str) -> Job:
@@ -81,11 +81,11 @@ def job(text: str) -> Job:
 
 def draft(text: str) -> Any:
     names = {field.name for field in dataclasses.fields(EnhancedPrompt)}
-    said = {
+    values = {
         "original": text, "enhanced": f"{text} and {text}", "negative": text, "source": text,
         "changes": (text,), "reason": text, "style": text, "model": text,
     }  # fmt: skip
-    return EnhancedPrompt(**{name: value for name, value in said.items() if name in names})
+    return EnhancedPrompt(**{name: value for name, value in values.items() if name in names})
 
 
 def running(text: str, phase: Phase) -> Snapshot:
@@ -128,24 +128,24 @@ PATHS: dict[str, Callable[[str], str]] = {
         draft(t), get_preset("sdxl"), enhance_card.EnhanceSettings(t, "light", t, t), [t]
     ),
     "failed draft": lambda t: enhance_card.failed_card(JobError(t, t, t, t)),
-    "shelf": lambda t: library_view.tiles([hostile_item(t)]),
+    "library": lambda t: library_view.tiles([hostile_item(t)]),
     "detail": lambda t: library_view.detail(hostile_item(t), job(t), catalog(t)),
 }
 
 
 def inserted(page: Any, html: list[str]) -> list[str]:
-    """Put pieces into an empty page as our scripts do, poke at them; gives what fired."""
+    """Insert HTML into an empty page like the page's scripts, fire events, and return what ran."""
     page.evaluate(
         "(html) => { document.querySelector('#here').innerHTML = html; }", "\n".join(html)
     )
-    page.evaluate(POKE)
+    page.evaluate(FIRE_EVENTS_JS)
     page.wait_for_timeout(60)
     return page.evaluate("() => window.fired.splice(0)")
 
 
 @pytest.fixture
 def blank(chromium: Any) -> Iterator[Any]:
-    """A page without any policy, so that only escaping protects it."""
+    """A page without a policy, protected by escaping only."""
     context = chromium.new_context()
     page = context.new_page()
     page.route("**/*", lambda route: route.abort())
@@ -154,35 +154,35 @@ def blank(chromium: Any) -> Iterator[Any]:
     context.close()
 
 
-def test_there_are_enough_payloads_and_the_canary_sings_where_nothing_is_escaped(
+def test_payloads_fire_in_unescaped_html(
     blank: Any,
 ) -> None:
     assert len(payloads()) >= 300
     some = payloads()[::12]
-    sung = [text for text in some if inserted(blank, [f'<p title="{text}">{text}</p>'])]
-    assert len(sung) > len(some) / 2
+    fired = [text for text in some if inserted(blank, [f'<p title="{text}">{text}</p>'])]
+    assert len(fired) > len(some) / 2
 
 
 @pytest.mark.slow
 @pytest.mark.browser
-def test_no_payload_runs_through_any_piece_of_the_page(
+def test_page_parts_with_payloads_run_no_script(
     blank: Any, record_property: Callable[[str, object], None]
 ) -> None:
     fired = {
         name: inserted(blank, [build(text) for text in payloads()]) for name, build in PATHS.items()
     }
     record_property("payloads that run scripts", len(payloads()))
-    record_property("payloads put through pieces of the page", len(payloads()) * len(PATHS))
+    record_property("payloads inserted into page parts", len(payloads()) * len(PATHS))
     record_property("payloads that fired", sum(map(len, fired.values())))
     assert not any(fired.values()), fired
 
 
 @pytest.mark.slow
 @pytest.mark.browser
-def test_no_payload_runs_in_the_real_page_and_its_policy_would_stop_one(
+def test_real_page_with_payloads_runs_no_script_and_csp_blocks_one(
     chromium: Any, tmp_path: Path
 ) -> None:
-    """Prompt and address bar, every kind of payload at once, through Gradio's own rendering."""
+    """Prompt and URL with every kind of payload, through Gradio's own rendering."""
     hostile = " ".join(payloads()[::9] + payloads()[-30:])
     with browsers.running_app(
         tmp_path / "data", COMFY_UI_DEMO="true", COMFY_UI_DEMO_SPEED="instant"
@@ -202,7 +202,7 @@ def test_no_payload_runs_in_the_real_page_and_its_policy_would_stop_one(
         page.reload()
         page.wait_for_selector("#results .thumb")
         assert page.evaluate("() => window.fired") == []
-        # And if one did get into the page as markup:
+        # Markup in the page would be blocked by the policy:
         blocked = page.evaluate(
             """async () => {
               const seen = [];

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from comfy_ui.web import process_memory
-from tests.security.support import GRADIO, Person, served
+from tests.security.support import GRADIO, PageClient, served
 
 pytestmark = GRADIO
 
@@ -17,7 +17,7 @@ def test_process_memory_sweep_frees_sessions_that_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process_memory, "CAPACITY", 5)
-    with served(tmp_path, monkeypatch, users=False) as page, Person.comes(page) as visitor:
+    with served(tmp_path, monkeypatch, users=False) as page, PageClient.open(page) as visitor:
         queue = page._queue
         queue.pending_messages_per_session.max_size = 5
         for _ in range(20):
@@ -31,7 +31,7 @@ def test_process_memory_sweep_frees_sessions_that_ended(
 def test_session_state_new_session_holds_no_page_config(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with served(tmp_path, monkeypatch, users=False) as page, Person.comes(page) as visitor:
+    with served(tmp_path, monkeypatch, users=False) as page, PageClient.open(page) as visitor:
         visitor.call("presets")
         described = [len(s.config_values) for s in page.app.state_holder.session_data.values()]
         assert described

@@ -1,4 +1,4 @@
-"""Some minutes of it at night; an hour, with the memory, by hand: ``python -m tests.web.soak``."""
+"""Four minutes of the soak test at night; an hour by hand: ``python -m tests.web.soak``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The services over the embedded engine with the page's routes before it, without Gradio."""
+"""The services over the demo engine with the page's routes, without Gradio."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The app on one's own machine: open to whoever sits at it, and to nobody else, door by door.
+"""Local mode: open to requests from this machine, closed to proxies, other hosts and other sites.
 
-Each handler of Gradio's registry and each route is called as the person at the machine, as somebody
-whose request a proxy passed on, under another name of the machine, and by another site.
+Each handler of Gradio's registry and each route is called directly, through a proxy, under another
+host name, and by another site.
 """
 
 from __future__ import annotations
@@ -14,8 +14,15 @@ import pytest
 
 from comfy_ui.web.auth.access import Access
 from comfy_ui.web.auth.accounts import Role
-from tests.security.support import GRADIO, Person, handlers, knock, listening, served
-from tests.security.test_doors import our_routes, paths
+from tests.security.support import (
+    GRADIO,
+    PageClient,
+    call_every_handler,
+    handlers,
+    record_access_checks,
+    served,
+)
+from tests.security.test_access_control import own_routes, paths
 
 pytestmark = GRADIO
 
@@ -39,48 +46,48 @@ OTHER_SITES: tuple[dict[str, str], ...] = (
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory, patch: Any) -> Iterator[Any]:
-    with served(tmp_path_factory.mktemp("local"), patch, users=False, host="127.0.0.1") as made:
-        yield made
+    with served(tmp_path_factory.mktemp("local"), patch, users=False, host="127.0.0.1") as app_page:
+        yield app_page
 
 
 @pytest.fixture
-def me(page: Any) -> Iterator[Person]:
-    with Person.comes(page) as person:
+def me(page: Any) -> Iterator[PageClient]:
+    with PageClient.open(page) as person:
         yield person
 
 
-def test_the_person_at_the_machine_may_do_all(
-    page: Any, me: Person, record_property: Callable[[str, object], None]
+def test_local_mode_direct_request_is_allowed_everything(
+    page: Any, me: PageClient, record_property: Callable[[str, object], None]
 ) -> None:
-    with pytest.MonkeyPatch.context() as patch, listening(patch) as asked:
+    with pytest.MonkeyPatch.context() as patch, record_access_checks(patch) as checks:
         for handler in handlers(page):
             me.fire(handler._id, [None] * len(handler.inputs), event_data={})
-            questions = asked.take()
-            assert questions, f"{handler.name} asked nothing"
-            assert not any(no for _, no in questions), (handler.name, questions)
-        for method, path in our_routes(page):
+            recorded = checks.take()
+            assert recorded, f"{handler.name} checks nothing"
+            assert not any(no for _, no in recorded), (handler.name, recorded)
+        for method, path in own_routes(page):
             with me.client.stream(method, path, content=b"{}") as answer:
                 assert answer.status_code not in {401, 403}, (method, path)
                 next(answer.iter_raw(), b"")
-            questions = asked.take()
-            assert questions, path
-            assert not any(no for _, no in questions), (path, questions)
-    record_property("handlers called as the person at the machine", len(handlers(page)))
+            recorded = checks.take()
+            assert recorded, path
+            assert not any(no for _, no in recorded), (path, recorded)
+    record_property("handlers called from this machine", len(handlers(page)))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("header", PROXIES)
-def test_whom_a_proxy_brings_is_a_visitor_at_every_handler(
-    page: Any, me: Person, header: str, record_property: Callable[[str, object], None]
+def test_local_mode_proxied_request_is_a_user_at_every_handler(
+    page: Any, me: PageClient, header: str, record_property: Callable[[str, object], None]
 ) -> None:
     me.client.headers[header] = PROXIES[header]
-    assert knock(page, me) >= {"free_memory", "open_workflow", "reconnect"}
+    assert call_every_handler(page, me) >= {"free_memory", "open_workflow", "reconnect"}
     record_property("handlers called through a proxy", len(handlers(page)))
 
 
 @pytest.mark.parametrize("header", PROXIES)
-def test_whom_a_proxy_brings_is_a_visitor_at_every_route(
-    page: Any, me: Person, header: str, monkeypatch: pytest.MonkeyPatch
+def test_local_mode_proxied_request_is_a_user_at_every_route(
+    page: Any, me: PageClient, header: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     me.client.headers[header] = PROXIES[header]
     role, roles = Access.role, set()
@@ -90,7 +97,7 @@ def test_whom_a_proxy_brings_is_a_visitor_at_every_route(
         return role(self, request)
 
     monkeypatch.setattr(Access, "role", noted)
-    for method, path in our_routes(page):
+    for method, path in own_routes(page):
         roles.clear()
         with me.client.stream(method, path, content=b"{}") as answer:
             next(answer.iter_raw(), b"")
@@ -98,11 +105,11 @@ def test_whom_a_proxy_brings_is_a_visitor_at_every_route(
 
 
 @pytest.mark.parametrize("host", OTHER_HOSTS)
-def test_under_another_name_the_machine_has_no_door_at_all(
-    page: Any, me: Person, host: str, record_property: Callable[[str, object], None]
+def test_local_mode_foreign_host_header_is_403(
+    page: Any, me: PageClient, host: str, record_property: Callable[[str, object], None]
 ) -> None:
     tried = 0
-    with pytest.MonkeyPatch.context() as patch, listening(patch) as asked:
+    with pytest.MonkeyPatch.context() as patch, record_access_checks(patch) as checks:
         me.client.headers["host"] = host
         for method, path in paths(page):
             if path:
@@ -110,48 +117,49 @@ def test_under_another_name_the_machine_has_no_door_at_all(
                 assert answer.status_code == 403, (method, path, answer.status_code)
                 tried += 1
         for handler in handlers(page):
-            told = me.fire(handler._id, [None] * len(handler.inputs), event_data={})
-            assert told == {"msg": "refused", "status": 403}, handler.name
+            result = me.fire(handler._id, [None] * len(handler.inputs), event_data={})
+            assert result == {"msg": "refused", "status": 403}, handler.name
             tried += 1
-        assert asked.take() == []
+        assert checks.take() == []
     assert tried > 90
-    record_property("requests under other names of the machine refused", tried)
+    record_property("requests under other host names refused", tried)
 
 
 @pytest.mark.parametrize("headers", OTHER_SITES, ids=str)
-def test_another_site_changes_nothing_and_reads_nothing(
+def test_local_mode_cross_site_request_is_403(
     page: Any,
-    me: Person,
+    me: PageClient,
     headers: dict[str, str],
     record_property: Callable[[str, object], None],
 ) -> None:
     tried = 0
     me.client.headers.update(headers)
-    with pytest.MonkeyPatch.context() as patch, listening(patch) as asked:
+    with pytest.MonkeyPatch.context() as patch, record_access_checks(patch) as checks:
         for handler in handlers(page):
-            told = me.fire(handler._id, [None] * len(handler.inputs), event_data={})
-            assert told == {"msg": "refused", "status": 403}, handler.name
+            result = me.fire(handler._id, [None] * len(handler.inputs), event_data={})
+            assert result == {"msg": "refused", "status": 403}, handler.name
             tried += 1
-        for method, path in {*paths(page), *our_routes(page)}:
+        for method, path in {*paths(page), *own_routes(page)}:
             if path and method not in {"GET", "HEAD", "OPTIONS"}:
                 assert me.client.request(method, path).status_code == 403, (method, path)
                 tried += 1
-        assert asked.take() == []
+        assert checks.take() == []
     if "origin" in headers:
-        # It is Gradio that would let it read; a picture or a link of another site reads nothing.
+        # Gradio would allow the read; an image or a link of another site reads nothing.
         for path in {path for method, path in paths(page) if path and method == "GET"}:
             assert me.client.get(path).status_code == 403, path
             tried += 1
     record_property("requests of other sites refused", tried)
 
 
-def test_an_old_proxy_that_says_nothing_is_known_by_its_http(page: Any, me: Person) -> None:
-    """nginx passes requests on as HTTP/1.0, without a word of where they come from, if told no
-    more than an address. No browser and no program of ours speaks that.
+def test_local_mode_http_1_0_request_counts_as_proxied(page: Any, me: PageClient) -> None:
+    """By default nginx forwards requests as HTTP/1.0 without naming their origin.
+
+    No browser and no HTTP library in use speaks HTTP/1.0.
     """
-    (free,) = (found._id for found in page.fns.values() if found.name == "_free")
+    (free,) = (handler._id for handler in page.fns.values() if handler.name == "_free")
     body = f'{{"fn_index": {free}, "data": [], "session_hash": "old"}}'.encode()
-    with pytest.MonkeyPatch.context() as patch, listening(patch) as asked:
+    with pytest.MonkeyPatch.context() as patch, record_access_checks(patch) as checks:
         for version in ("1.0", "1.1"):
             head = (
                 f"POST /gradio_api/queue/join HTTP/{version}\r\nHost: localhost\r\n"
@@ -168,5 +176,5 @@ def test_an_old_proxy_that_says_nothing_is_known_by_its_http(page: Any, me: Pers
                 for line in events.iter_lines():
                     if "process_completed" in line or "unexpected_error" in line:
                         break
-            (question,) = [(action, no) for action, no in asked.take() if action == "free_memory"]
-            assert question == ("free_memory", version == "1.0")
+            (check,) = [(action, no) for action, no in checks.take() if action == "free_memory"]
+            assert check == ("free_memory", version == "1.0")

@@ -1,4 +1,4 @@
-"""Nothing of one person's is another's: results by address, jobs by id, files by name, limits."""
+"""Users are isolated: items by URL, jobs by id, uploads by name, rate limits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 from comfy_ui.web.auth.access import PACES
 from comfy_ui.workflow.presets.preset_store import compile_workflow
-from tests.security.support import GRADIO, Person
+from tests.security.support import GRADIO, PageClient
 
 pytestmark = GRADIO
 
@@ -19,14 +19,14 @@ SMALL = {"steps": 4, "width": 384, "height": 384}
 
 
 @pytest.fixture(scope="module")
-def made(vera: Person) -> dict[str, Any]:
-    """A finished job of Vera's."""
+def finished_job(vera: PageClient) -> dict[str, Any]:
+    """A finished job of vera."""
     answers = vera.call("generate", "sd15", "a cat", SMALL)
     assert answers[-1]["phase"] == "succeeded"
     return answers[-1]
 
 
-def test_progress_comes_before_the_result(vera: Person) -> None:
+def test_generate_sends_progress_before_the_result(vera: PageClient) -> None:
     answers = vera.call("generate", "sd15", "a dog", SMALL)
     assert len(answers) > 2
     assert [a["done"] for a in answers].index(True) >= 1
@@ -34,30 +34,34 @@ def test_progress_comes_before_the_result(vera: Person) -> None:
     assert progress == sorted(progress)
 
 
-def test_a_result_is_its_makers_alone_also_by_its_address(
-    shared: Any, made: dict[str, Any], vera: Person, viktor: Person, anna: Person
+def test_files_of_another_user_are_404(
+    shared: Any,
+    finished_job: dict[str, Any],
+    vera: PageClient,
+    viktor: PageClient,
+    anna: PageClient,
 ) -> None:
-    (file,) = made["files"]
+    (file,) = finished_job["files"]
     bare = file["url"].partition("?")[0]
     mine = vera.client.get(bare)
     assert mine.status_code == 200
     assert mine.content.startswith(b"\x89PNG")
-    for other in (viktor, anna):  # an owner of the machine has the folder, not the page
+    for other in (viktor, anna):  # an admin may read the data folder, but not on the page
         for path in (bare, bare.replace("files", "thumbs"), bare.replace("files", "library")):
             assert other.client.get(path).status_code in {404, 422}, path
-    with Person.comes(shared) as nobody:
-        assert nobody.client.get(bare).status_code == 401
-        assert nobody.client.get(file["url"]).status_code == 401
+    with PageClient.open(shared) as guest:
+        assert guest.client.get(bare).status_code == 401
+        assert guest.client.get(file["url"]).status_code == 401
 
 
-def test_a_result_is_nobody_elses_on_any_other_path(
-    made: dict[str, Any], vera: Person, viktor: Person
+def test_library_actions_on_items_of_another_user_have_no_effect(
+    finished_job: dict[str, Any], vera: PageClient, viktor: PageClient
 ) -> None:
-    number = made["files"][0]["id"]
-    asked = {"ids": str(number)}
-    assert vera.client.get("/library/zip", params=asked).content.startswith(b"PK")
-    theirs = viktor.client.get("/library/zip", params=asked)
-    assert made["files"][0]["filename"].encode() not in theirs.content
+    number = finished_job["files"][0]["id"]
+    params = {"ids": str(number)}
+    assert vera.client.get("/library/zip", params=params).content.startswith(b"PK")
+    theirs = viktor.client.get("/library/zip", params=params)
+    assert finished_job["files"][0]["filename"].encode() not in theirs.content
     assert b"PNG" not in theirs.content
     for do in ("star", "delete", "restore"):
         viktor.client.post(f"/library/{do}", json={"ids": [number]})
@@ -65,8 +69,10 @@ def test_a_result_is_nobody_elses_on_any_other_path(
     assert vera.client.get(f"/files/{number}").status_code == 200
 
 
-def test_who_was_given_the_whole_address_may_look(made: dict[str, Any], viktor: Person) -> None:
-    (file,) = made["files"]
+def test_files_with_valid_key_are_readable_by_others(
+    finished_job: dict[str, Any], viktor: PageClient
+) -> None:
+    (file,) = finished_job["files"]
     assert viktor.client.get(file["url"]).status_code == 200
     path, _, key = file["url"].partition("?key=")
     number = int(path.rpartition("/")[2])
@@ -81,11 +87,13 @@ def test_who_was_given_the_whole_address_may_look(made: dict[str, Any], viktor: 
         assert viktor.client.get(forged).status_code in {404, 422}, forged
 
 
-def test_a_job_is_its_makers_alone(made: dict[str, Any], vera: Person, viktor: Person) -> None:
-    assert vera.call("job", made["job"])[-1]["phase"] == "succeeded"
-    assert "no such job" in str(viktor.call("job", made["job"])[-1]["error"])
-    assert "no such job" in str(viktor.call("cancel", made["job"])[-1]["error"])
-    assert vera.call("cancel", made["job"])[-1] == {"cancelled": False}
+def test_job_of_another_user_is_refused(
+    finished_job: dict[str, Any], vera: PageClient, viktor: PageClient
+) -> None:
+    assert vera.call("job", finished_job["job"])[-1]["phase"] == "succeeded"
+    assert "no such job" in str(viktor.call("job", finished_job["job"])[-1]["error"])
+    assert "no such job" in str(viktor.call("cancel", finished_job["job"])[-1]["error"])
+    assert vera.call("cancel", finished_job["job"])[-1] == {"cancelled": False}
 
 
 def picture() -> bytes:
@@ -94,9 +102,11 @@ def picture() -> bytes:
     return file.getvalue()
 
 
-def test_a_file_is_used_by_the_one_who_sent_it(vera: Person, viktor: Person) -> None:
+def test_generate_with_upload_of_another_user_is_refused(
+    vera: PageClient, viktor: PageClient
+) -> None:
     name = vera.client.post("/uploads?role=image", content=picture()).json()["name"]
-    for who, given, right in (
+    for client, file, allowed in (
         (vera, name, True),
         (viktor, name, False),
         (vera, "example.png", False),
@@ -104,12 +114,12 @@ def test_a_file_is_used_by_the_one_who_sent_it(vera: Person, viktor: Person) -> 
         (vera, f"{name} [output]", False),
         (vera, f"../input/{name}", False),
     ):
-        last = who.call("generate", "upscale_esrgan", "", {"image": given})[-1]
-        assert ("phase" in last) == right, (given, last)
+        last = client.call("generate", "upscale_esrgan", "", {"image": file})[-1]
+        assert ("phase" in last) == allowed, (file, last)
 
 
-def test_a_visitor_runs_what_a_preset_could_have_made_and_nothing_else(
-    vera: Person, anna: Person
+def test_run_workflow_by_user_accepts_preset_graphs_only(
+    vera: PageClient, anna: PageClient
 ) -> None:
     graph = compile_workflow("sd15", prompt="a cat", seed=1, **SMALL)
     assert vera.call("run_workflow", graph, None)[-1]["phase"] == "succeeded"
@@ -117,8 +127,8 @@ def test_a_visitor_runs_what_a_preset_could_have_made_and_nothing_else(
         {"class_type": "SaveImage", "inputs": {"images": ["8", 0], "filename_prefix": "../x"}},
         {"class_type": "LoadImage", "inputs": {"image": "/etc/passwd"}},
     ):
-        told = vera.call("run_workflow", {**graph, "99": change}, None)[-1]
-        assert "Only admins" in str(told["error"])
+        result = vera.call("run_workflow", {**graph, "99": change}, None)[-1]
+        assert "Only admins" in str(result["error"])
     longer = {**graph}
     for node, entry in graph.items():
         if "steps" in entry["inputs"]:
@@ -139,12 +149,12 @@ def test_a_visitor_runs_what_a_preset_could_have_made_and_nothing_else(
         "steps",
     ],
 )
-def test_values_out_of_range_reach_no_server(vera: Person, values: Any) -> None:
-    told = vera.call("generate", "sd15", "a cat", values)[-1]
-    assert told["error"]
+def test_generate_invalid_values_are_refused(vera: PageClient, values: Any) -> None:
+    result = vera.call("generate", "sd15", "a cat", values)[-1]
+    assert result["error"]
 
 
-FLOODS: dict[str, Callable[[Person], str]] = {
+FLOODS: dict[str, Callable[[PageClient], str]] = {
     "enhance": lambda person: str(person.call("enhance", "a cat", "balanced", "")[-1]),
     "upload": lambda person: person.client.post("/uploads?role=image", content=b"x").text,
     "run": lambda person: str(person.call("generate", "no such preset", "", None)[-1]),
@@ -152,9 +162,11 @@ FLOODS: dict[str, Callable[[Person], str]] = {
 
 
 @pytest.mark.parametrize("action", FLOODS)
-def test_a_visitor_cannot_flood_and_an_owner_may(anna: Person, viktor: Person, action: Any) -> None:
+def test_rate_limit_applies_to_users_but_not_to_admins(
+    anna: PageClient, viktor: PageClient, action: Any
+) -> None:
     times = PACES[action].burst + 2
-    told = [FLOODS[action](viktor) for _ in range(times)]
-    assert "Too many requests" not in told[0]
-    assert "Too many requests" in told[-1]
+    results = [FLOODS[action](viktor) for _ in range(times)]
+    assert "Too many requests" not in results[0]
+    assert "Too many requests" in results[-1]
     assert not any("Too many requests" in FLOODS[action](anna) for _ in range(times))

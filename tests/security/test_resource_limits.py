@@ -1,4 +1,4 @@
-"""Bodies without an end, pictures that unfold, a thousand at once: memory and disk stay bounded."""
+"""Endless bodies, decompression bombs, 1,000 uploads at once: memory and disk stay bounded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PIECE = b"x" * (256 * 1024)
 
 
 class App:
-    """The app in a process of its own, open to all, with its folder."""
+    """The app in its own process, in shared mode, with its data folder."""
 
     def __init__(self, url: str, folder: Path) -> None:
         at = urlsplit(url)
@@ -47,8 +47,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
         yield App(url, folder)
 
 
-def poured(app: App, path: str) -> int:
-    """Send ten gigabytes to that path; gives how many bytes were taken before it hung up."""
+def send_10_gb(app: App, path: str) -> int:
+    """Send 10 GB to a path and return how many bytes were accepted before the disconnect."""
     head = f"POST {path} HTTP/1.1\r\nHost: {app.at[0]}\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunk = b"%x\r\n%b\r\n" % (len(PIECE), PIECE)
     sent = 0
@@ -77,12 +77,12 @@ def poured(app: App, path: str) -> int:
         ("/nothing", 0),
     ],
 )
-def test_a_body_of_ten_gigabytes_is_cut_off(
+def test_request_body_of_10_gb_is_cut_off(
     app: App, path: str, most_mb: int, record_property: Callable[[str, object], None]
 ) -> None:
     memory, disk = app.memory_mb(), app.disk_mb()
-    sent = poured(app, path)
-    # What the kernel and the server's buffers take besides depends on the machine.
+    sent = send_10_gb(app, path)
+    # The size of the kernel's and the server's buffers depends on the machine.
     assert sent < (most_mb + 32) * MB
     assert app.memory_mb() - memory < 3 * most_mb + 64
     assert app.disk_mb() - disk < 1
@@ -94,7 +94,7 @@ def test_a_body_of_ten_gigabytes_is_cut_off(
 
 
 def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG that says it is so large and is nothing but one colour."""
+    """Return a one-color PNG of this size."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return (
@@ -120,14 +120,14 @@ def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
 
 
 def bombs() -> dict[str, bytes]:
-    unfolding = zlib.compress(b"x" * (200 * MB), 9)
+    bomb = zlib.compress(b"x" * (200 * MB), 9)
     gif = b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0, 0, 0) + b"\x2c" + b"\0" * 8 + b"\x02;"
     tiff = b"II*\0" + struct.pack("<I", 8) + b"\xff" * 200
     return {
         "many pixels": png(30_000, 30_000),
         "wide": png(2**31 - 1, 1)[:4096],
-        "text that unfolds": png(8, 8, (b"zTXt", b"parameters\0\0" + unfolding)),
-        "colours that unfold": png(8, 8, (b"iCCP", b"profile\0\0" + unfolding)),
+        "compressed text": png(8, 8, (b"zTXt", b"parameters\0\0" + bomb)),
+        "compressed color profile": png(8, 8, (b"iCCP", b"profile\0\0" + bomb)),
         "gif": gif,
         "tiff": tiff,
         "svg": b"<svg xmlns='http://www.w3.org/2000/svg' onload='canary()'/>",
@@ -139,7 +139,7 @@ def bombs() -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_pictures_that_unfold_and_what_is_no_picture_are_refused(
+def test_uploads_decompression_bombs_and_false_files_are_refused(
     app: App, record_property: Callable[[str, object], None]
 ) -> None:
     memory = app.memory_mb()
@@ -155,8 +155,8 @@ def test_pictures_that_unfold_and_what_is_no_picture_are_refused(
     record_property("bombs and false files sent", tried)
 
 
-async def held(app: App, go_on: asyncio.Event, size: int) -> int:
-    """Send the most of a body, wait, send the rest; gives the status, 0 for a hang-up."""
+async def upload_slowly(app: App, proceed: asyncio.Event, size: int) -> int:
+    """Send most of a body, wait, send the rest; return the status, or 0 after a disconnect."""
     try:
         reader, writer = await asyncio.open_connection(*app.at)
     except OSError:
@@ -164,7 +164,7 @@ async def held(app: App, go_on: asyncio.Event, size: int) -> int:
     try:
         head = f"POST /uploads?role=image HTTP/1.1\r\nHost: {app.at[0]}\r\nContent-Length: {size}"
         writer.write(f"{head}\r\n\r\n".encode() + b"x" * (size - 1))
-        await go_on.wait()
+        await proceed.wait()
         writer.write(b"x")
         line = await reader.readline()
         return int(line.split()[1]) if line else 0
@@ -175,27 +175,29 @@ async def held(app: App, go_on: asyncio.Event, size: int) -> int:
 
 
 @pytest.mark.slow
-async def test_a_thousand_at_once_hold_no_more_than_a_few(
+async def test_uploads_1000_at_once_keep_memory_bounded(
     app: App, record_property: Callable[[str, object], None]
 ) -> None:
     memory = peak = app.memory_mb()
-    go_on, size, people = asyncio.Event(), 600 * 1024, 1000
-    sending = [asyncio.create_task(held(app, go_on, size)) for _ in range(people)]
+    proceed, size, uploads = asyncio.Event(), 600 * 1024, 1000
+    sending = [asyncio.create_task(upload_slowly(app, proceed, size)) for _ in range(uploads)]
     for _ in range(30):
         await asyncio.sleep(0.1)
         peak = max(peak, app.memory_mb())
-    go_on.set()
+    proceed.set()
     statuses = await asyncio.gather(*sending)
     peak = max(peak, app.memory_mb())
-    assert set(statuses) <= {0, 413, 422, 503}, "none of them is a picture"
-    assert statuses.count(503) + statuses.count(413) + statuses.count(0) > 0, "the door was full"
-    assert peak - memory < 1000, f"{peak - memory:.0f} MB for {people * size / MB:.0f} MB sent"
+    assert set(statuses) <= {0, 413, 422, 503}, "none is an image"
+    assert statuses.count(503) + statuses.count(413) + statuses.count(0) > 0, (
+        "the limit was reached"
+    )
+    assert peak - memory < 1000, f"{peak - memory:.0f} MB for {uploads * size / MB:.0f} MB sent"
     async with httpx.AsyncClient(base_url=app.url, trust_env=False, timeout=60) as visitor:
         picture = io.BytesIO()
         _picture().save(picture, "PNG")
         answer = await visitor.post("/uploads?role=image", content=picture.getvalue())
-        assert answer.status_code == 200, "and it goes on"
-    record_property("uploads at once", people)
+        assert answer.status_code == 200, "uploads work afterwards"
+    record_property("uploads at once", uploads)
 
 
 def _picture() -> Any:

@@ -1,7 +1,7 @@
-"""Two people at once, over and over: nothing of one's reaches the other.
+"""Two users at once, repeatedly: neither receives anything of the other.
 
-What they make carries their name wherever it can come out: the prompt in result, row and page, and
-every preview, to whose bytes the engine adds it here.
+Their name is in everything that they generate: in the prompt of item, row and page, and in every
+preview, to whose bytes the engine adds it here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from PIL import Image
 
 from comfy_ui.demo import executor
 from comfy_ui.web.auth.rate_limit import RateLimiter
-from tests.security.support import GRADIO, Person
+from tests.security.support import GRADIO, PageClient
 
 pytestmark = [*GRADIO, pytest.mark.slow]
 
@@ -37,7 +37,7 @@ def tag(name: str, number: object = "") -> str:
 
 
 def signed(step: Any) -> Any:
-    """``step`` of the engine's runs, with the maker's name behind the picture of each preview."""
+    """Wrap the engine's ``step`` to append the user's name to the bytes of each preview."""
 
     def signing(self: Any, node_id: str, value: float, total: float, preview: bytes | None) -> None:
         if preview is not None:
@@ -49,8 +49,8 @@ def signed(step: Any) -> Any:
 
 
 @dataclass
-class Heard:
-    """All that reached one person."""
+class Received:
+    """Everything that one user received."""
 
     texts: list[str] = field(default_factory=list)
     previews: int = 0
@@ -66,14 +66,14 @@ class Heard:
 
 
 @contextmanager
-def listening(person: Person, heard: Heard) -> Iterator[None]:
-    """The Queue tab is open all the time."""
+def queue_tab_open(person: PageClient, received: Received) -> Iterator[None]:
+    """Keep the Queue tab's stream open."""
     over = threading.Event()
 
     def listen() -> None:
         with person.client.stream("GET", "/queue/events") as stream:
             for line in stream.iter_lines():
-                heard.add(line)
+                received.add(line)
                 if over.is_set():
                     return
 
@@ -83,41 +83,43 @@ def listening(person: Person, heard: Heard) -> Iterator[None]:
             yield
         finally:
             over.set()
-            run(person, "the last", heard)  # a line comes, and the listener goes
+            run(person, "the last", received)  # its event lets the listener end
             done.result(30)
 
 
-def run(person: Person, number: object, heard: Heard) -> str:
-    """Make one picture, with the stage open, and look at all that comes of it."""
-    said = tag(person.name or "", number)
-    body = {"preset": "sd15", "prompt": said, "values": {**SMALL, "seed": hash(said) % 2**31}}
+def run(person: PageClient, number: object, received: Received) -> str:
+    """Generate one image with the stage open and read all responses."""
+    prompt = tag(person.name or "", number)
+    body = {"preset": "sd15", "prompt": prompt, "values": {**SMALL, "seed": hash(prompt) % 2**31}}
     event = person.client.post("/gradio_api/call/v2/generate", json=body).json()["event_id"]
     jobs, last = set(), {}
     with person.client.stream("GET", f"/gradio_api/call/generate/{event}") as answers:
         for line in answers.iter_lines():
-            heard.add(line)
+            received.add(line)
             if line.startswith("data: ["):
                 last = json.loads(line[6:])[0]
                 if not jobs:
-                    follow(person, last["job"], heard)
+                    follow(person, last["job"], received)
                 jobs.add(last["job"])
     assert jobs == {last["job"]}
     (file,) = last["files"]
     content = person.client.get(file["url"].partition("?")[0]).content
-    assert said in Image.open(io.BytesIO(content)).text["prompt"]
+    assert prompt in Image.open(io.BytesIO(content)).text["prompt"]
     return str(last["job"])
 
 
-def follow(person: Person, job: str, heard: Heard) -> None:
+def follow(person: PageClient, job: str, received: Received) -> None:
     with person.client.stream("GET", "/stage/events", params={"job": job}) as stage:
         for line in stage.iter_lines():
-            heard.add(line)
+            received.add(line)
             if line == "event: over":
                 return
 
 
-def pry(page: Any, person: Person, other_job: str, heard: Heard) -> None:
-    """Ask for a job of somebody else, on every path that takes one."""
+def request_job_of_other_user(
+    page: Any, person: PageClient, other_job: str, received: Received
+) -> None:
+    """Request a job of the other user on every route that takes one."""
     for endpoint in ("job", "cancel"):
         assert "no such job" in str(person.call(endpoint, other_job)[-1])
     assert person.client.get("/stage/events", params={"job": other_job}).status_code == 422
@@ -127,29 +129,29 @@ def pry(page: Any, person: Person, other_job: str, heard: Heard) -> None:
     draft = json.dumps({"prompt": tag(person.name or "", "draft"), "preset": "sd15", "values": {}})
     data = {"job": other_job, "what": "all", "draft": draft}
     for number in (fn._id for fn in page.fns.values() if fn.name == "_recall"):
-        heard.add(json.dumps(person.fire(number, [], event_data=data)))
+        received.add(json.dumps(person.fire(number, [], event_data=data)))
 
 
-def work(page: Any, name: str, runs: int, others: dict[str, list[str]]) -> Heard:
-    """Make ``runs`` pictures, and pry in between; ``others`` are the jobs by their maker."""
-    heard = Heard()
+def work(page: Any, name: str, runs: int, others: dict[str, list[str]]) -> Received:
+    """Generate ``runs`` images; in between request jobs of the other user, from ``others``."""
+    received = Received()
     (other,) = set(NAMES) - {name}
-    with Person.comes(page, name) as person, listening(person, heard):
+    with PageClient.open(page, name) as person, queue_tab_open(person, received):
         for number in range(runs):
-            others[name].append(run(person, number, heard))
+            others[name].append(run(person, number, received))
             if number % 10 == 5:
-                pry(page, person, others[other][-1], heard)
+                request_job_of_other_user(page, person, others[other][-1], received)
                 draft = person.call("enhance", tag(name, number), "balanced", "")[-1]
                 assert draft["original"] == tag(name, number)
-        heard.add(person.client.get("/stage").text)
-        heard.add(person.client.get("/library").text)
-    return heard
+        received.add(person.client.get("/stage").text)
+        received.add(person.client.get("/library").text)
+    return received
 
 
 @pytest.mark.parametrize(
     "runs", [100, pytest.param(1000, marks=[pytest.mark.nightly, pytest.mark.timeout(1800)])]
 )
-def test_nothing_crosses_over(
+def test_interleaved_users_receive_nothing_of_each_other(
     shared: Any,
     monkeypatch: pytest.MonkeyPatch,
     runs: int,
@@ -161,12 +163,12 @@ def test_nothing_crosses_over(
     with ThreadPoolExecutor() as pool:
         working = [pool.submit(work, shared, name, runs // 2, jobs) for name in NAMES]
         vera, viktor = (one.result() for one in working)
-    assert [len(made) for made in jobs.values()] == [runs // 2] * 2
+    assert [len(ids) for ids in jobs.values()] == [runs // 2] * 2
     assert len(set(itertools.chain(*jobs.values()))) == runs
     record_property("interleaved runs", runs)
-    record_property("pieces of text looked at", len(vera.texts) + len(viktor.texts))
-    record_property("previews looked at", vera.previews + viktor.previews)
-    record_property("pieces of somebody else's", vera.of("viktor") + viktor.of("vera"))
+    record_property("texts checked", len(vera.texts) + len(viktor.texts))
+    record_property("previews checked", vera.previews + viktor.previews)
+    record_property("texts of the other user", vera.of("viktor") + viktor.of("vera"))
     assert (vera.of("viktor"), viktor.of("vera")) == (0, 0)
     assert min(vera.of("vera"), viktor.of("viktor")) > runs
     assert min(vera.previews, viktor.previews) > runs / 10

@@ -1,4 +1,4 @@
-"""A canary in each secret setting, servers that echo what they get, and a search everywhere."""
+"""A canary in each secret setting, servers that echo requests, and a search of all output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from comfy_ui.demo import DemoServer
 from comfy_ui.settings import Settings
 from tests.browser.support import running_app
-from tests.security.support import Person
+from tests.security.support import PageClient
 
 CANARIES = {
     "COMFYUI_TOKEN": "canary-of-the-server-token",
@@ -28,20 +28,20 @@ SECRETS = [value.rpartition(":")[2] for value in CANARIES.values()] + [URL_SECRE
 
 
 class Echo:
-    """Refuses everything, and says in its refusal all that it was sent."""
+    """A server that refuses every request and echoes its headers."""
 
     def __init__(self, status: int) -> None:
-        self.said: list[str] = []
+        self.headers_received: list[str] = []
         self.bodies: list[bytes] = []
         echo = self
 
         class Handler(BaseHTTPRequestHandler):
             def answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                echo.said.append(str(self.headers))
+                echo.headers_received.append(str(self.headers))
                 echo.bodies.append(body)
-                told = f'{{"error": {{"message": "no: {" ".join(self.headers.values())}"}}}}'
-                content = told.replace("\n", " ").encode()
+                reply = f'{{"error": {{"message": "no: {" ".join(self.headers.values())}"}}}}'
+                content = reply.replace("\n", " ").encode()
                 self.send_response(status)
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(content)))
@@ -56,24 +56,24 @@ class Echo:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
-    def heard(self, secret: str) -> bool:
-        return any(secret in said for said in self.said)
+    def received(self, secret: str) -> bool:
+        return any(secret in headers for headers in self.headers_received)
 
 
 @contextmanager
 def echo(status: int) -> Iterator[Echo]:
-    made = Echo(status)
-    thread = threading.Thread(target=made.server.serve_forever)
+    server = Echo(status)
+    thread = threading.Thread(target=server.server.serve_forever)
     thread.start()
     try:
-        yield made
+        yield server
     finally:
-        made.server.shutdown()
-        made.server.server_close()
+        server.server.shutdown()
+        server.server.server_close()
         thread.join()
 
 
-def test_every_secret_setting_has_a_canary() -> None:
+def test_settings_every_secret_field_has_a_canary() -> None:
     secret = {
         name
         for name, field in Settings.model_fields.items()
@@ -83,7 +83,7 @@ def test_every_secret_setting_has_a_canary() -> None:
 
 
 @pytest.mark.slow
-def test_no_secret_comes_out_anywhere(
+def test_app_secrets_appear_in_no_response_log_or_file(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     data = tmp_path / "data"
@@ -108,9 +108,9 @@ def test_no_secret_comes_out_anywhere(
         }
         with running_app(data, **environment) as url:
             for name in ("anna", None):
-                texts |= looked(url, name)
-        assert refusing.heard(CANARIES["COMFYUI_TOKEN"])
-        assert model.heard(CANARIES["OPENAI_API_KEY"])
+                texts |= collect_texts(url, name)
+        assert refusing.received(CANARIES["COMFYUI_TOKEN"])
+        assert model.received(CANARIES["OPENAI_API_KEY"])
         spans = b"".join(collector.bodies)
         assert b"comfyui" in spans.lower()
         texts["spans"] = spans.decode("latin-1")
@@ -120,28 +120,28 @@ def test_no_secret_comes_out_anywhere(
         if path.is_file():
             texts[path.name] = path.read_bytes().decode("latin-1")
     assert any(name.endswith(".png") for name in texts)
-    found = [
-        (where, secret) for where, text in texts.items() for secret in SECRETS if secret in text
+    leaks = [
+        (place, secret) for place, text in texts.items() for secret in SECRETS if secret in text
     ]
-    assert found == [], [
-        texts[where][max(0, texts[where].find(secret) - 300) :][:400] for where, secret in found
+    assert leaks == [], [
+        texts[place][max(0, texts[place].find(secret) - 300) :][:400] for place, secret in leaks
     ]
     record_property("places searched for secrets", len(texts))
 
 
-def looked(url: str, name: str | None) -> dict[str, str]:
-    """All that the app says to the owner, or to nobody."""
-    told: dict[str, str] = {}
+def collect_texts(url: str, name: str | None) -> dict[str, str]:
+    """Collect the app's responses to an admin, or to a guest."""
+    texts: dict[str, str] = {}
     with httpx.Client(base_url=url, timeout=60, trust_env=False, follow_redirects=True) as client:
         if name is not None:
             form = {"username": name, "password": CANARIES["COMFY_UI_AUTH"].partition(":")[2]}
             assert client.post("/login", data=form).status_code == 200
         for path in ("/", "/config", "/gradio_api/info", "/library", "/files/1", "/alive"):
             answer = client.get(path, headers={"accept": "text/html"})
-            told[f"{path} for {name}"] = f"{answer.headers} {answer.text}"
+            texts[f"{path} for {name}"] = f"{answer.headers} {answer.text}"
         if name is None:
-            return told
-        person: Any = Person(client, name)
+            return texts
+        person: Any = PageClient(client, name)
         values = {"steps": 4, "width": 384, "height": 384}
         for call in (
             ("generate", "sd15", "a cat", values),
@@ -151,9 +151,9 @@ def looked(url: str, name: str | None) -> dict[str, str]:
             ("presets",),
             ("job", "none"),
         ):
-            told[f"{call} for {name}"] = str(person.call(*call))
+            texts[f"{call} for {name}"] = str(person.call(*call))
         for handler in client.get("/config").json()["dependencies"]:
             data = [None] * len(handler["inputs"])
             number = handler["id"]
-            told[f"handler {number}"] = str(person.fire(number, data, event_data={}))
-    return told
+            texts[f"handler {number}"] = str(person.fire(number, data, event_data={}))
+    return texts

@@ -1,4 +1,4 @@
-"""The examples of the page Programs, executed; and MCP as an assistant speaks it."""
+"""The examples of the page Programs, executed, and the MCP protocol."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from PIL import Image
 from comfy_ui.web.api.program_endpoints import NAMES
 from comfy_ui.workflow import compile_workflow
 from tests.conftest import ROOT
-from tests.security.support import GRADIO, PASSWORDS, Person, served
+from tests.security.support import GRADIO, PASSWORDS, PageClient, served
 
 pytestmark = GRADIO
 
@@ -34,7 +34,7 @@ def example(language: str, number: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory, patch: Any) -> Iterator[str]:
-    """The app as somebody starts it on their own machine."""
+    """The app in local mode."""
     folder = tmp_path_factory.mktemp("local")
     with served(folder, patch, users=False, host="127.0.0.1") as page:
         yield f"http://localhost:{page.server_port}"
@@ -54,16 +54,16 @@ def run(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
-def test_the_python_example(local: str, tmp_path: Path) -> None:
+def test_programs_python_example_runs(local: str, tmp_path: Path) -> None:
     code = example("python").replace("http://localhost:7860", local)
-    said = run([sys.executable, "-c", code], tmp_path)
-    assert "succeeded 100.0 %" in said
+    output = run([sys.executable, "-c", code], tmp_path)
+    assert "succeeded 100.0 %" in output
     (picture,) = tmp_path.glob("*.png")
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
-def test_the_javascript_example(local: str, tmp_path: Path) -> None:
+def test_programs_javascript_example_runs(local: str, tmp_path: Path) -> None:
     (tmp_path / "example.mjs").write_text(example("js").replace("http://localhost:7860", local))
     phase, url = run(["node", "example.mjs"], tmp_path).split()
     assert phase == "succeeded"
@@ -71,17 +71,19 @@ def test_the_javascript_example(local: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_the_curl_examples(local: str, tmp_path: Path) -> None:
-    said = run(["bash", "-c", example("sh").replace("http://localhost:7860", local)], tmp_path)
-    last = [line for line in said.splitlines() if line.startswith("data: [")][-1]
+def test_programs_curl_examples_run(local: str, tmp_path: Path) -> None:
+    output = run(["bash", "-c", example("sh").replace("http://localhost:7860", local)], tmp_path)
+    last = [line for line in output.splitlines() if line.startswith("data: [")][-1]
     assert json.loads(last[6:])[0]["phase"] == "succeeded"
-    assert said.count("event: generating") >= 2, "progress comes while it runs"
+    assert output.count("event: generating") >= 2, "progress is sent during the run"
     Image.new("RGB", (8, 8)).save(tmp_path / "picture.png")
-    told = run(["bash", "-c", example("sh", 1).replace("http://localhost:7860", local)], tmp_path)
-    assert json.loads(told)["name"].endswith(".png")
+    response = run(
+        ["bash", "-c", example("sh", 1).replace("http://localhost:7860", local)], tmp_path
+    )
+    assert json.loads(response)["name"].endswith(".png")
 
 
-def test_the_python_client_logs_in(shared: Any) -> None:
+def test_gradio_client_logs_in(shared: Any) -> None:
     from gradio_client import Client
 
     url = f"http://127.0.0.1:{shared.server_port}"
@@ -92,8 +94,8 @@ def test_the_python_client_logs_in(shared: Any) -> None:
         client.close()
 
 
-class Assistant:
-    """Speaks MCP over HTTP."""
+class McpClient:
+    """An MCP client over HTTP."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
@@ -102,7 +104,7 @@ class Assistant:
     def post(self, message: Any) -> httpx.Response:
         return self._client.post("/mcp", json=message, headers=self.headers)
 
-    def ask(self, method: str, **params: Any) -> Any:
+    def request(self, method: str, **params: Any) -> Any:
         message = {"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
         answer = self.post(message).json()
         assert (answer["jsonrpc"], answer["id"]) == ("2.0", 7)
@@ -110,24 +112,24 @@ class Assistant:
 
 
 @pytest.fixture(scope="module")
-def assistant(shared: Any) -> Iterator[Assistant]:
+def mcp_client(shared: Any) -> Iterator[McpClient]:
     url = f"http://127.0.0.1:{shared.server_port}"
     with httpx.Client(base_url=url, auth=VERA, timeout=60, trust_env=False) as client:
-        yield Assistant(client)
+        yield McpClient(client)
 
 
-def test_an_assistant_is_welcomed_and_gets_a_session(assistant: Assistant) -> None:
-    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t"}}
-    answer = assistant.post({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello})
+def test_mcp_initialize_returns_a_session(mcp_client: McpClient) -> None:
+    params = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t"}}
+    answer = mcp_client.post({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params})
     assert answer.json()["result"]["protocolVersion"] == "2025-06-18"
     assert len(answer.headers["mcp-session-id"]) > 64
     note = {"jsonrpc": "2.0", "method": "notifications/initialized"}
-    assert assistant.post(note).status_code == 202
-    assert assistant.ask("ping") == {}
+    assert mcp_client.post(note).status_code == 202
+    assert mcp_client.request("ping") == {}
 
 
-def test_the_tools_are_the_endpoints_with_their_arguments(assistant: Assistant) -> None:
-    tools = {tool["name"]: tool for tool in assistant.ask("tools/list")["tools"]}
+def test_mcp_tools_list_matches_the_endpoints(mcp_client: McpClient) -> None:
+    tools = {tool["name"]: tool for tool in mcp_client.request("tools/list")["tools"]}
     assert set(tools) == set(NAMES)
     for tool in tools.values():
         assert tool["inputSchema"]["type"] == "object"
@@ -149,7 +151,7 @@ for call in json.loads(sys.argv[2]):
 """
 
 
-def test_wildcards_are_chosen_for_programs_too_and_told_with_the_seed(
+def test_generate_endpoint_expands_wildcards_and_returns_the_seed(
     local: str, tmp_path: Path
 ) -> None:
     graph = compile_workflow("sd15", prompt="a cat", steps=1, seed=5)
@@ -157,8 +159,8 @@ def test_wildcards_are_chosen_for_programs_too_and_told_with_the_seed(
         {"api_name": "/generate", "preset": "sd15"},
         {"api_name": "/run_workflow", "workflow": graph},
     ]
-    told = run([sys.executable, "-c", TWICE, local, json.dumps(calls)], tmp_path)
-    for line in told.splitlines():
+    output = run([sys.executable, "-c", TWICE, local, json.dumps(calls)], tmp_path)
+    for line in output.splitlines():
         first, again = json.loads(line)
         assert re.fullmatch(r"a (red|blue|green|white) (fox|owl)", first["prompt"])
         assert again["prompt"] == first["prompt"]
@@ -166,19 +168,19 @@ def test_wildcards_are_chosen_for_programs_too_and_told_with_the_seed(
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "asked"),
+    ("endpoint", "body"),
     [
         ("generate", {"preset": "sd15", "prompt": "a cat", "values": {"steps": 1}}),
         ("run_workflow", {"workflow": compile_workflow("sd15", prompt="a cat", steps=1, seed=5)}),
     ],
 )
-def test_what_is_sent_again_under_its_key_is_one_job(
-    local: str, endpoint: str, asked: dict[str, Any]
+def test_endpoints_same_idempotency_key_creates_one_job(
+    local: str, endpoint: str, body: dict[str, Any]
 ) -> None:
     def job(**headers: str) -> str:
-        sent = client.post(f"call/v2/{endpoint}", json=asked, headers=headers).json()
-        told = client.get(f"call/{endpoint}/{sent['event_id']}").text
-        return str(json.loads(told.partition("data: ")[2].splitlines()[0])[0]["job"])
+        sent = client.post(f"call/v2/{endpoint}", json=body, headers=headers).json()
+        events = client.get(f"call/{endpoint}/{sent['event_id']}").text
+        return str(json.loads(events.partition("data: ")[2].splitlines()[0])[0]["job"])
 
     one, other = f"{endpoint} one", f"{endpoint} other"
     with httpx.Client(base_url=f"{local}/gradio_api/", timeout=60, trust_env=False) as client:
@@ -187,7 +189,7 @@ def test_what_is_sent_again_under_its_key_is_one_job(
         assert len({first, job(**{"Idempotency-Key": other}), job(), job()}) == 4
 
 
-def test_a_draft_suits_the_preset_it_is_for(local: str, tmp_path: Path) -> None:
+def test_enhance_endpoint_depends_on_the_preset(local: str, tmp_path: Path) -> None:
     code = (
         "import json, sys; from gradio_client import Client;"
         "ask = Client(sys.argv[1], verbose=False).predict;"
@@ -199,13 +201,15 @@ def test_a_draft_suits_the_preset_it_is_for(local: str, tmp_path: Path) -> None:
     assert "bpm" not in picture
 
 
-def test_a_tool_makes_a_picture_and_tells_the_progress(assistant: Assistant, shared: Any) -> None:
+def test_mcp_generate_returns_an_image_and_sends_progress(
+    mcp_client: McpClient, shared: Any
+) -> None:
     params = {
         "name": "generate",
         "arguments": {"preset": "sd15", "prompt": "a cat"},
         "_meta": {"progressToken": "p"},
     }
-    text = assistant.post(
+    text = mcp_client.post(
         {"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": params}
     ).text
     messages = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
@@ -224,7 +228,7 @@ def test_a_tool_makes_a_picture_and_tells_the_progress(assistant: Assistant, sha
 
 
 @pytest.mark.parametrize(
-    ("params", "said"),
+    ("params", "message"),
     [
         ({"name": "nothing"}, "no tool"),
         ({"name": "generate", "arguments": {}}, "preset"),
@@ -233,30 +237,30 @@ def test_a_tool_makes_a_picture_and_tells_the_progress(assistant: Assistant, sha
         ({"name": "generate", "arguments": {"preset": "none", "prompt": "x"}}, "no preset"),
     ],
 )
-def test_wrong_calls_are_told_as_sentences(
-    assistant: Assistant, params: dict[str, Any], said: str
+def test_mcp_tools_call_invalid_arguments_return_a_message(
+    mcp_client: McpClient, params: dict[str, Any], message: str
 ) -> None:
-    assert said in json.dumps(assistant.ask("tools/call", **params))
+    assert message in json.dumps(mcp_client.request("tools/call", **params))
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"3", b'{"id": 1}', b"\xff"])
-def test_what_is_no_request_is_an_error_of_the_protocol(assistant: Assistant, body: bytes) -> None:
-    answer = assistant._client.post("/mcp", content=body)
+def test_mcp_invalid_request_is_a_protocol_error(mcp_client: McpClient, body: bytes) -> None:
+    answer = mcp_client._client.post("/mcp", content=body)
     assert answer.json()["error"]["code"] in {-32700, -32600}
-    assert assistant.ask("no/such")["code"] == -32601
+    assert mcp_client.request("no/such")["code"] == -32601
 
 
-def test_nobody_lists_or_calls_a_tool(shared: Any) -> None:
-    with Person.comes(shared) as nobody:
-        stranger = Assistant(nobody.client)
+def test_mcp_without_login_is_401(shared: Any) -> None:
+    with PageClient.open(shared) as guest:
+        assistant = McpClient(guest.client)
         for method in ("initialize", "tools/list", "tools/call"):
-            assert stranger.post({"jsonrpc": "2.0", "id": 1, "method": method}).status_code == 401
+            assert assistant.post({"jsonrpc": "2.0", "id": 1, "method": method}).status_code == 401
 
 
-def test_what_only_owners_may_is_refused_to_an_assistant_of_a_visitor(
-    assistant: Assistant,
+def test_mcp_run_workflow_by_user_is_refused(
+    mcp_client: McpClient,
 ) -> None:
     graph = {"1": {"class_type": "LoadImage", "inputs": {"image": "/etc/passwd"}}}
-    told = assistant.ask("tools/call", name="run_workflow", arguments={"workflow": graph})
-    assert told["isError"]
-    assert "Only admins" in told["content"][0]["text"]
+    result = mcp_client.request("tools/call", name="run_workflow", arguments={"workflow": graph})
+    assert result["isError"]
+    assert "Only admins" in result["content"][0]["text"]

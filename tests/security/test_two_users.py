@@ -1,4 +1,4 @@
-"""Three browsers at one shared app: two people side by side, and one of them on a phone too."""
+"""Two users of one shared app in three browsers, one of them a phone."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def url(tmp_path: Path) -> Iterator[str]:
         yield url
 
 
-def arrive(chromium: Any, url: str, name: str, size: dict[str, int]) -> Any:
+def open_page_as(chromium: Any, url: str, name: str, size: dict[str, int]) -> Any:
     context = chromium.new_context(viewport=size)
     form = {"username": name, "password": PASSWORDS[name]}
     assert context.request.post(f"{url}/login", form=form).ok
     return browsers.open_page(context, url)
 
 
-def test_each_sees_their_own_and_a_phone_finds_the_running_job(chromium: Any, url: str) -> None:
-    anna = arrive(chromium, url, "anna", browsers.WIDE)
-    vera = arrive(chromium, url, "vera", browsers.WIDE)
+def test_two_users_see_own_jobs_and_a_phone_shows_the_running_one(chromium: Any, url: str) -> None:
+    anna = open_page_as(chromium, url, "anna", browsers.WIDE)
+    vera = open_page_as(chromium, url, "vera", browsers.WIDE)
     assert anna.locator("button[role=tab]:text('Workflows')").count() == 1
     jobs = []
     for page, prompt in ((anna, "anna's harbour"), (vera, "vera's garden")):
@@ -45,7 +45,7 @@ def test_each_sees_their_own_and_a_phone_finds_the_running_job(chromium: Any, ur
         jobs.append(page.get_attribute("#stage .stage", "data-job"))
     assert jobs[0] != jobs[1]
 
-    phone = arrive(chromium, url, "anna", browsers.PHONE)
+    phone = open_page_as(chromium, url, "anna", browsers.PHONE)
     phone.wait_for_selector(f".stage.running[data-job='{jobs[0]}'] img.preview", timeout=60_000)
     assert phone.evaluate("document.documentElement.scrollWidth") <= browsers.PHONE["width"]
     before = phone.get_attribute("#stage img.preview", "src")
@@ -66,22 +66,22 @@ def test_each_sees_their_own_and_a_phone_finds_the_running_job(chromium: Any, ur
         page.context.close()
 
 
-def test_the_form_for_another_server_is_there_for_owners_alone(chromium: Any, url: str) -> None:
+def test_connect_form_is_visible_for_admins_only(chromium: Any, url: str) -> None:
     with DemoServer(speed="instant").in_thread() as engine:
-        anna = arrive(chromium, url, "anna", browsers.WIDE)
-        vera = arrive(chromium, url, "vera", browsers.PHONE)
+        anna = open_page_as(chromium, url, "anna", browsers.WIDE)
+        vera = open_page_as(chromium, url, "vera", browsers.PHONE)
         for page in (anna, vera):
             page.get_by_role("tab", name="Status").click()
             page.wait_for_selector("#presets .panel")
         anna.wait_for_selector("#connect", state="visible")
         assert vera.locator("#connect:visible, #address:visible").count() == 0
-        for address, told in (
+        for address, message in (
             ("http://169.254.169.254", "No ComfyUI answers at http://169.254.169.254."),
             (engine.url, f"Now using {engine.url}."),
         ):
             anna.fill("#address input, #address textarea", address)
             anna.click("#connect")
-            anna.wait_for_selector(f"#status-notice .notice:has-text('{told}')")
+            anna.wait_for_selector(f"#status-notice .notice:has-text('{message}')")
         anna.wait_for_selector(f"#server dd:text-is('{engine.url}')")
         vera.reload()
         vera.wait_for_selector("#stage .stage")

@@ -1,4 +1,4 @@
-"""A stand-in for Hugging Face's logins (OpenID Connect) on this machine."""
+"""A fake of Hugging Face's logins (OpenID Connect)."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ CLIENT = ("client-id", "client-secret-canary")
 
 
 @dataclass
-class Hub:
-    """Vouches for ``person``; ``lasts_s`` is how long its tokens do."""
+class FakeHub:
+    """Logs in ``user_name`` with tokens that last ``token_lifetime_s``."""
 
     url: str
-    person: str = "ann"
-    lasts_s: float = 3600.0
-    refuses: bool = False
-    forges: bool = False
+    user_name: str = "ann"
+    token_lifetime_s: float = 3600.0
+    denies_access: bool = False
+    signs_with_wrong_key: bool = False
     key: RSAKey = field(default_factory=lambda: RSAKey.generate_key(2048, {"kid": "k"}))
     _codes: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -52,47 +52,47 @@ class Hub:
         return JSONResponse({"keys": [self.key.as_dict(private=False)]})
 
     async def authorize(self, request: Request) -> Response:
-        asked = dict(request.query_params)
-        assert asked["client_id"] == CLIENT[0]
-        assert asked["code_challenge_method"] == "S256"
-        told = {"state": asked["state"]}
-        if self.refuses:
-            told |= {"error": "access_denied", "error_description": "<b>said no</b>"}
+        query = dict(request.query_params)
+        assert query["client_id"] == CLIENT[0]
+        assert query["code_challenge_method"] == "S256"
+        answer = {"state": query["state"]}
+        if self.denies_access:
+            answer |= {"error": "access_denied", "error_description": "<b>said no</b>"}
         else:
-            told["code"] = f"code{len(self._codes)}"
-            self._codes[told["code"]] = asked
-        return RedirectResponse(f"{asked['redirect_uri']}?{urlencode(told)}")
+            answer["code"] = f"code{len(self._codes)}"
+            self._codes[answer["code"]] = query
+        return RedirectResponse(f"{query['redirect_uri']}?{urlencode(answer)}")
 
     async def token(self, request: Request) -> Response:
-        given = {
+        form = {
             name: values[0] for name, values in parse_qs((await request.body()).decode()).items()
         }
         basic = base64.b64encode(":".join(CLIENT).encode()).decode()
-        asked = self._codes.pop(given.get("code", ""), None)
-        proof = hashlib.sha256(given.get("code_verifier", "").encode()).digest()
+        query = self._codes.pop(form.get("code", ""), None)
+        proof = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
         proven = base64.urlsafe_b64encode(proof).decode().rstrip("=")
-        if asked is None or request.headers["authorization"] != f"Basic {basic}":
+        if query is None or request.headers["authorization"] != f"Basic {basic}":
             return JSONResponse({"error": "invalid_grant"}, status_code=400)
-        assert proven == asked["code_challenge"]
+        assert proven == query["code_challenge"]
         now = int(time.time())
         claims = {
-            "iss": self.url, "aud": CLIENT[0], "sub": f"id of {self.person}", "iat": now,
-            "exp": now + 3600, "nonce": asked["nonce"], "name": self.person.title(),
-            "preferred_username": self.person,
+            "iss": self.url, "aud": CLIENT[0], "sub": f"id of {self.user_name}", "iat": now,
+            "exp": now + 3600, "nonce": query["nonce"], "name": self.user_name.title(),
+            "preferred_username": self.user_name,
         }  # fmt: skip
-        key = RSAKey.generate_key(2048, {"kid": "k"}) if self.forges else self.key
+        key = RSAKey.generate_key(2048, {"kid": "k"}) if self.signs_with_wrong_key else self.key
         return JSONResponse(
             {
                 "access_token": "access-token-canary",
                 "token_type": "bearer",
-                "expires_in": self.lasts_s,
+                "expires_in": self.token_lifetime_s,
                 "scope": "openid profile",
                 "id_token": jwt.encode({"alg": "RS256", "kid": "k"}, claims, key),
             }
         )
 
     def environment(self, user_id: str) -> dict[str, str]:
-        """What a Space with logins finds in its environment."""
+        """Return the environment of a Space with logins."""
         return {
             "SPACE_ID": f"{user_id}/comfy-ui",
             "SPACE_AUTHOR_NAME": user_id,
@@ -104,15 +104,15 @@ class Hub:
 
 
 @contextmanager
-def hub() -> Iterator[Hub]:
+def fake_hub() -> Iterator[FakeHub]:
     port = free_port()
-    stand_in = Hub(f"http://127.0.0.1:{port}")
+    fake = FakeHub(f"http://127.0.0.1:{port}")
     app: Any = Starlette(
         routes=[
-            Route("/.well-known/openid-configuration", stand_in.about),
-            Route("/jwks", stand_in.keys),
-            Route("/oauth/authorize", stand_in.authorize),
-            Route("/oauth/token", stand_in.token, methods=["POST"]),
+            Route("/.well-known/openid-configuration", fake.about),
+            Route("/jwks", fake.keys),
+            Route("/oauth/authorize", fake.authorize),
+            Route("/oauth/token", fake.token, methods=["POST"]),
         ]
     )
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
@@ -121,7 +121,7 @@ def hub() -> Iterator[Hub]:
     while not server.started:
         time.sleep(0.01)
     try:
-        yield stand_in
+        yield fake
     finally:
         server.should_exit = True
         thread.join()

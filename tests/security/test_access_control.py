@@ -1,6 +1,6 @@
-"""Every handler by its number and every route by its path, knocked at by nobody, visitor, owner.
+"""Access control: every handler by its number and every route by its path, for each role.
 
-What is found is Gradio's own registry, so a handler or a route that somebody adds is tested too.
+Both are taken from Gradio's registry, so that new handlers and routes are tested too.
 """
 
 from __future__ import annotations
@@ -15,12 +15,19 @@ from comfy_ui.web.api.program_endpoints import NAMES
 from comfy_ui.web.auth.access import TABLE, AccessMode, may
 from comfy_ui.web.auth.accounts import Role
 from comfy_ui.web.http.middleware import OPEN, door
-from tests.security.support import GRADIO, ONLY_OWNERS, Person, handlers, knock, listening
+from tests.security.support import (
+    ADMIN_ACTIONS,
+    GRADIO,
+    PageClient,
+    call_every_handler,
+    handlers,
+    record_access_checks,
+)
 
 pytestmark = GRADIO
 
 
-def test_the_table_has_an_answer_for_every_role_action_and_mode() -> None:
+def test_access_table_covers_every_role_action_and_mode() -> None:
     for action, modes in TABLE.items():
         assert set(modes) == set(AccessMode), action
         for mode in AccessMode:
@@ -35,50 +42,50 @@ def test_the_table_has_an_answer_for_every_role_action_and_mode() -> None:
         "open_workflow",
         "reconnect",
         "see_server",
-    } == ONLY_OWNERS
+    } == ADMIN_ACTIONS
 
 
-def test_every_handler_is_shut_to_nobody(
-    shared: Any, nobody: Person, record_property: Callable[[str, object], None]
+def test_handlers_as_guest_are_401(
+    shared: Any, guest: PageClient, record_property: Callable[[str, object], None]
 ) -> None:
-    with pytest.MonkeyPatch.context() as patch, listening(patch) as asked:
+    with pytest.MonkeyPatch.context() as patch, record_access_checks(patch) as checks:
         for handler in handlers(shared):
-            told = nobody.fire(handler._id, [None] * len(handler.inputs), event_data={})
-            assert told == {"msg": "refused", "status": 401}, handler.name
-        assert asked.take() == []
-    record_property("handlers called as nobody", len(handlers(shared)))
+            result = guest.fire(handler._id, [None] * len(handler.inputs), event_data={})
+            assert result == {"msg": "refused", "status": 401}, handler.name
+        assert checks.take() == []
+    record_property("handlers called as a guest", len(handlers(shared)))
 
 
-def test_every_handler_asks_before_it_does_anything(
-    shared: Any, vera: Person, record_property: Callable[[str, object], None]
+def test_handlers_as_user_check_access_first(
+    shared: Any, vera: PageClient, record_property: Callable[[str, object], None]
 ) -> None:
-    refused = knock(shared, vera)
+    refused = call_every_handler(shared, vera)
     assert refused >= {"free_memory", "open_workflow"}
-    record_property("handlers called as a visitor", len(handlers(shared)))
+    record_property("handlers called as a user", len(handlers(shared)))
 
 
-def test_the_owner_is_let_in_wherever_the_mode_allows(
-    shared: Any, anna: Person, record_property: Callable[[str, object], None]
+def test_handlers_as_admin_are_allowed_by_mode(
+    shared: Any, anna: PageClient, record_property: Callable[[str, object], None]
 ) -> None:
-    with pytest.MonkeyPatch.context() as patch, listening(patch) as asked:
+    with pytest.MonkeyPatch.context() as patch, record_access_checks(patch) as checks:
         for handler in handlers(shared):
             anna.fire(handler._id, [None] * len(handler.inputs), event_data={})
-        questions = asked.take()
-    assert {action for action, no in questions if no} <= {"import_folder"}
-    assert ("free_memory", False) in questions
-    record_property("handlers called as an owner", len(handlers(shared)))
+        recorded = checks.take()
+    assert {action for action, no in recorded if no} <= {"import_folder"}
+    assert ("free_memory", False) in recorded
+    record_property("handlers called as an admin", len(handlers(shared)))
 
 
-def test_only_the_six_endpoints_have_names(shared: Any, vera: Person) -> None:
-    told = vera.client.get("/gradio_api/info").json()
-    assert set(told["named_endpoints"]) == {f"/{name}" for name in NAMES}
-    assert told["unnamed_endpoints"] == {}
-    for endpoint in told["named_endpoints"].values():
+def test_api_info_names_exactly_the_program_endpoints(shared: Any, vera: PageClient) -> None:
+    info = vera.client.get("/gradio_api/info").json()
+    assert set(info["named_endpoints"]) == {f"/{name}" for name in NAMES}
+    assert info["unnamed_endpoints"] == {}
+    for endpoint in info["named_endpoints"].values():
         assert len(endpoint["description"]) > 40
 
 
 def paths(page: Any) -> Iterator[tuple[str, str]]:
-    """Each method and path of the whole app, with something harmless for its parameters."""
+    """Yield each method and path of the app, with harmless path parameters."""
     todo = list(page.app.routes)
     while todo:
         route = todo.pop()
@@ -89,23 +96,21 @@ def paths(page: Any) -> Iterator[tuple[str, str]]:
             yield method, path
 
 
-def test_nobody_gets_through_any_route_but_the_login_page(
-    shared: Any, nobody: Person, record_property: Callable[[str, object], None]
+def test_routes_as_guest_are_401_except_the_login_page(
+    shared: Any, guest: PageClient, record_property: Callable[[str, object], None]
 ) -> None:
     tried = 0
     for method, path in paths(shared):
         if not path or door(path) is Role.ANONYMOUS or path == "/alive":
             continue
-        status = nobody.client.request(method, path).status_code
+        status = guest.client.request(method, path).status_code
         assert status in {401, 404}, (method, path, status)
         tried += 1
     assert tried > 60
-    record_property("routes called as nobody", tried)
+    record_property("routes called as a guest", tried)
 
 
-def test_routes_that_the_page_does_not_need_are_shut_to_everybody(
-    shared: Any, anna: Person
-) -> None:
+def test_unneeded_routes_are_closed_for_admins_too(shared: Any, anna: PageClient) -> None:
     for path in (
         "/gradio_api/upload",
         "/gradio_api/file=/etc/passwd",
@@ -130,8 +135,8 @@ def test_routes_that_the_page_does_not_need_are_shut_to_everybody(
             assert status in {404, 405}, (method, path, status)
 
 
-def our_routes(page: Any) -> Iterator[tuple[str, str]]:
-    """Each method and path that was added to Gradio's; manifest and icons are everybody's."""
+def own_routes(page: Any) -> Iterator[tuple[str, str]]:
+    """Yield each method and path added to Gradio's, without the public ones."""
     gate = next(m for m in page.app.user_middleware if m.cls.__name__ == "AccessMiddleware")
     for route in gate.kwargs["ours"]:
         if door(route.path) is not Role.ANONYMOUS:
@@ -139,40 +144,38 @@ def our_routes(page: Any) -> Iterator[tuple[str, str]]:
                 yield method, re.sub(r"\{[^}]*\}", "1", route.path)
 
 
-def test_our_own_routes_ask_too(shared: Any, vera: Person) -> None:
-    with pytest.MonkeyPatch.context() as patch, listening(patch) as asked:
-        for method, path in our_routes(shared):
-            # Streamed, because some are streams without an end.
+def test_own_routes_check_access(shared: Any, vera: PageClient) -> None:
+    with pytest.MonkeyPatch.context() as patch, record_access_checks(patch) as checks:
+        for method, path in own_routes(shared):
+            # Streamed, because some streams are endless.
             with vera.client.stream(method, path, content=b"{}") as answer:
                 assert answer.status_code < 500, (method, path)
                 next(answer.iter_raw(), b"")
-            assert asked.take(), (method, path)
+            assert checks.take(), (method, path)
 
 
-def test_our_own_routes_are_shut_to_nobody_and_to_other_sites(
-    shared: Any, nobody: Person, vera: Person, record_property: Callable[[str, object], None]
+def test_own_routes_refuse_guests_and_other_sites(
+    shared: Any, guest: PageClient, vera: PageClient, record_property: Callable[[str, object], None]
 ) -> None:
     writing = 0
-    with pytest.MonkeyPatch.context() as patch, listening(patch) as asked:
-        for method, path in our_routes(shared):
-            assert nobody.client.request(method, path).status_code == 401, (method, path)
+    with pytest.MonkeyPatch.context() as patch, record_access_checks(patch) as checks:
+        for method, path in own_routes(shared):
+            assert guest.client.request(method, path).status_code == 401, (method, path)
             if method == "POST":
                 writing += 1
                 for site in ("cross-site", "same-site"):
                     headers = {"sec-fetch-site": site}
                     answer = vera.client.post(path, content=b"{}", headers=headers)
                     assert answer.status_code == 403, path
-        assert asked.take() == []
+        assert checks.take() == []
     assert writing >= 8
     record_property("requests of other sites refused", 2 * writing)
 
 
-def test_no_other_site_reads_anything_with_somebodys_login(
-    shared: Any, vera: Person, record_property: Callable[[str, object], None]
+def test_routes_with_foreign_origin_are_403_despite_a_login(
+    shared: Any, vera: PageClient, record_property: Callable[[str, object], None]
 ) -> None:
-    """Under any name but localhost Gradio lets every site read every answer, credentials included,
-    and its cookie goes along from every site.
-    """
+    """Under any host but localhost Gradio lets every site read with the user's cookie."""
     tried = 0
     for host in ("gpu.example:7860", "demo.gradio.live"):
         for origin in ("https://evil.example", "null", "http://localhost:1", f"https://x.{host}"):
@@ -182,13 +185,13 @@ def test_no_other_site_reads_anything_with_somebodys_login(
                 tried += 1
         mine = {"host": host, "origin": f"https://{host}"}
         assert vera.client.get("/config", headers=mine).status_code == 200
-    record_property("readings by other sites refused", tried)
+    record_property("reads by other sites refused", tried)
 
 
-def test_the_login_page_shows_nothing_of_the_app(nobody: Person) -> None:
-    answer = nobody.client.get("/", headers={"accept": "text/html"})
+def test_login_page_shows_no_components(guest: PageClient) -> None:
+    answer = guest.client.get("/", headers={"accept": "text/html"})
     assert answer.status_code == 200
     assert '"auth_required":true' in answer.text.replace(" ", "")
-    for inside in ('"dependencies":[{', "elem_id"):
-        assert inside not in answer.text
+    for part in ('"dependencies":[{', "elem_id"):
+        assert part not in answer.text
     assert set(OPEN) >= {"/", "/login"}

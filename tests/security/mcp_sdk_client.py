@@ -1,8 +1,8 @@
-"""An assistant with the MCP SDK for Python, as its users write one: calls every tool.
+"""An MCP client with the Python SDK: calls every tool and prints the results as JSON.
 
-Run as a program. Each line of its input is one visit: a JSON list of the address of ``/mcp``, an
-``Authorization`` header or nothing, and a graph; each line of its output is what it saw as JSON, or
-``{"failed": traceback}``. Works with the first generation of the SDK and with the second.
+Run as a program. Each input line is one session: a JSON list of the URL of ``/mcp``, an
+``Authorization`` header or nothing, and a graph; each output line is the results as JSON, or
+``{"failed": traceback}``. Supports the first and the second version of the SDK.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ async def main(url: str, authorization: str, graph: dict[str, Any]) -> dict[str,
     headers = {"Authorization": authorization} if authorization else {}
     seen: dict[str, Any] = {"progress": []}
 
-    async def told(progress: float, total: float | None, message: str | None) -> None:
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
         seen["progress"].append([progress, total, message])
 
     async with session(url, headers) as client:
@@ -61,7 +61,7 @@ async def main(url: str, authorization: str, graph: dict[str, Any]) -> dict[str,
         seen["presets"] = await call("presets")
         seen["enhance"] = await call("enhance", prompt="a cat")
         seen["generate"] = await call(
-            "generate", told, preset="sd15", prompt="a cat", values={"steps": 4}
+            "generate", on_progress, preset="sd15", prompt="a cat", values={"steps": 4}
         )
         job = seen["generate"]["data"]["job"]
         seen["job"] = await call("job", job_id=job)

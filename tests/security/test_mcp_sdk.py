@@ -1,4 +1,4 @@
-"""Every tool, called by the real MCP client of both generations, as owner, visitor and nobody."""
+"""Every tool, called by two versions of the MCP SDK as admin, user and guest."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.security.support import GRADIO, PASSWORDS, served
 
 pytestmark = [*GRADIO, pytest.mark.slow]
 
-SCRIPT = Path(__file__).with_name("assistant.py")
-EVERYWHERE = pytest.mark.parametrize("mode", ["local", "shared", "space"], indirect=True)
+SCRIPT = Path(__file__).with_name("mcp_sdk_client.py")
+IN_EVERY_MODE = pytest.mark.parametrize("mode", ["local", "shared", "space"], indirect=True)
 WITH_LOGINS = pytest.mark.parametrize("mode", ["shared", "space"], indirect=True)
 SDKS = ("mcp==1.30.0", "mcp==2.3.0")
 
 
-class Assistant:
-    """A running ``assistant.py`` with one SDK: importing that takes seconds."""
+class SdkClient:
+    """A running ``mcp_sdk_client.py`` with one SDK: importing that takes seconds."""
 
     def __init__(self, python: Path) -> None:
         self._process = subprocess.Popen(
@@ -39,18 +39,18 @@ class Assistant:
             env={**os.environ, "NO_PROXY": "127.0.0.1"},
         )
 
-    def visit(self, url: str, name: str | None) -> dict[str, Any]:
+    def call_every_tool(self, url: str, name: str | None) -> dict[str, Any]:
         """Call every tool at ``url`` with the login of ``name``, and return what was seen."""
-        questions, answers = self._pipes
-        questions.write(json.dumps([url, basic(name), graph()]) + "\n")
-        questions.flush()
-        return dict(json.loads(answers.readline()))
+        requests, responses = self._pipes
+        requests.write(json.dumps([url, basic(name), graph()]) + "\n")
+        requests.flush()
+        return dict(json.loads(responses.readline()))
 
     def end(self) -> None:
-        questions, answers = self._pipes
-        questions.close()
+        requests, responses = self._pipes
+        requests.close()
         self._process.wait(20)
-        answers.close()
+        responses.close()
 
     @property
     def _pipes(self) -> tuple[IO[str], IO[str]]:
@@ -60,12 +60,12 @@ class Assistant:
 
 
 @pytest.fixture(scope="module", params=SDKS)
-def sdk(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Assistant]:
-    """An assistant with each SDK, in an environment of its own."""
+def sdk(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SdkClient]:
+    """A client for each SDK, in its own environment."""
     python = new_environment(tmp_path_factory.mktemp("sdk") / "env", request.param)
-    assistant = Assistant(python)
-    yield assistant
-    assistant.end()
+    client = SdkClient(python)
+    yield client
+    client.end()
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def mode(request: Any) -> str:
 
 @pytest.fixture(scope="module")
 def url(mode: str, tmp_path_factory: pytest.TempPathFactory, patch: Any) -> Iterator[str]:
-    """An app in each mode, with logins where others reach it."""
+    """An app in each mode, with logins unless it is local."""
     local = {"users": False, "host": "127.0.0.1"} if mode == "local" else {}
     with ExitStack() as stack:
         patched = stack.enter_context(patch.context())
@@ -93,22 +93,22 @@ def basic(name: str | None) -> str:
 
 
 def graph() -> dict[str, Any]:
-    """One that no preset could have made."""
-    made = compile_workflow("sd15", prompt="a cat", seed=3, steps=4)
-    samples = next(number for number, node in made.items() if node["class_type"] == "KSampler")
-    saved = {
+    """A graph that no preset can produce."""
+    workflow = compile_workflow("sd15", prompt="a cat", seed=3, steps=4)
+    samples = next(number for number, node in workflow.items() if node["class_type"] == "KSampler")
+    save_latent = {
         "class_type": "SaveLatent",
         "inputs": {"samples": [samples, 0], "filename_prefix": "x"},
     }
-    return {**made, "99": saved}
+    return {**workflow, "99": save_latent}
 
 
-@EVERYWHERE
-def test_an_owner_calls_every_tool(
-    sdk: Assistant, mode: str, url: str, record_property: Callable[[str, object], None]
+@IN_EVERY_MODE
+def test_mcp_sdk_admin_calls_every_tool(
+    sdk: SdkClient, mode: str, url: str, record_property: Callable[[str, object], None]
 ) -> None:
     name = None if mode == "local" else "anna"
-    seen = sdk.visit(url, name)
+    seen = sdk.call_every_tool(url, name)
     assert "failed" not in seen, seen["failed"]
     assert seen["tools"] == sorted(NAMES)
     for tool in NAMES:
@@ -124,21 +124,21 @@ def test_an_owner_calls_every_tool(
     headers = {"authorization": basic(name)} if name else {}
     picture = httpx.get(link, headers=headers, trust_env=False)
     assert picture.content.startswith(b"\x89PNG")
-    record_property("tools called as an owner", len(NAMES))
+    record_property("tools called as an admin", len(NAMES))
 
 
 @WITH_LOGINS
-def test_a_visitor_calls_every_tool_and_is_refused_what_is_the_owners(
-    sdk: Assistant, url: str, record_property: Callable[[str, object], None]
+def test_mcp_sdk_user_is_refused_run_workflow_only(
+    sdk: SdkClient, url: str, record_property: Callable[[str, object], None]
 ) -> None:
-    seen = sdk.visit(url, "vera")
+    seen = sdk.call_every_tool(url, "vera")
     assert "failed" not in seen, seen["failed"]
     assert [tool for tool in NAMES if seen[tool]["failed"]] == ["run_workflow"]
     assert "Only admins" in seen["run_workflow"]["text"]
-    record_property("tools called as a visitor", len(NAMES))
+    record_property("tools called as a user", len(NAMES))
 
 
 @WITH_LOGINS
-@pytest.mark.parametrize("name", [None, "nobody we know"])
-def test_nobody_gets_as_far_as_the_list(sdk: Assistant, url: str, name: str | None) -> None:
-    assert list(sdk.visit(url, name)) == ["failed"]
+@pytest.mark.parametrize("name", [None, "unknown"])
+def test_mcp_sdk_without_login_cannot_connect(sdk: SdkClient, url: str, name: str | None) -> None:
+    assert list(sdk.call_every_tool(url, name)) == ["failed"]
