@@ -230,7 +230,7 @@ class LibraryService:
         usage = await self.usage(user_id)
         if usage.is_full:
             raise ValidationError(
-                f"Your results fill the {(usage.limit_bytes or 0) / 1e9:.3g} GB that you may keep.",
+                f"Your results use all {(usage.limit_bytes or 0) / 1e9:.3g} GB of your storage.",
                 hint="Delete some in the Library and try again. Nothing is deleted automatically.",
             )
         await self._require_total(user_id)
@@ -251,10 +251,10 @@ class LibraryService:
         usage = await self.usage(user_id)
         if usage.excess_bytes(more_bytes):
             raise ValidationError(
-                f"Your results, deleted ones too, and the files that you sent fill the "
-                f"{(usage.total_limit_bytes or 0) / 1e9:.3g} GB that there are for them.",
-                hint="What you deleted makes room after an hour, a file that you sent when no job "
-                "has used it for 30 days.",
+                "Your results (including deleted ones) and uploads use all "
+                f"{(usage.total_limit_bytes or 0) / 1e9:.3g} GB of your storage.",
+                hint="Deleted results free their space after an hour, uploads when no job has used "
+                "them for 30 days.",
             )
 
     # Purge

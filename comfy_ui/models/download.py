@@ -80,8 +80,8 @@ class ModelSources:
         stores = redirected and host.endswith(_HUB_STORES)
         if not stores and {host, parts.netloc.lower()}.isdisjoint({self.hub, *self.hosts}):
             raise ModelDownloadError(
-                f"Files are not fetched from '{host}'.",
-                hint="Name it in COMFY_UI_DOWNLOAD_HOSTS if you trust it.",
+                f"Downloads from '{host}' are not allowed.",
+                hint="Add it to COMFY_UI_DOWNLOAD_HOSTS if you trust it.",
             )
 
     def headers(self, url: str) -> dict[str, str]:
@@ -211,8 +211,8 @@ class _Part:
             self.path.unlink(missing_ok=True)
             self._about.unlink(missing_ok=True)
             raise ModelDownloadError(
-                f"'{self.target.name}' is not the file that it should be: its hash is another.",
-                hint="It was thrown away. Try again; if it stays so, the publisher changed it.",
+                f"'{self.target.name}' does not have the expected SHA-256.",
+                hint="It was deleted. Try again; if that fails too, the publisher changed it.",
             )
         if total is not None and self.received != total:
             raise ModelDownloadError(f"Only {self.received} of {total} bytes arrived.")
@@ -245,7 +245,7 @@ def _lock(file: Any) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise StorageError(
-            f"'{file.name}' is being downloaded already.", hint="Wait for it."
+            f"'{file.name}' is already being downloaded.", hint="Wait for it."
         ) from error
 
 
@@ -326,7 +326,7 @@ class _Transfer:
                 return response
             await response.aclose()
             url = urljoin(url, response.headers["location"])
-        raise ModelDownloadError(f"{self._url} leads from one address to the next without end.")
+        raise ModelDownloadError(f"{self._url} redirects endlessly.")
 
     def _read_digest(self, url: str, response: httpx.Response) -> None:
         """Read the SHA-256 that Hugging Face sends as the linked ETag of a large file."""
@@ -355,8 +355,8 @@ class _Transfer:
             raise self._refusal(response.status_code)
         if response.headers.get("content-type", "").startswith("text/html"):
             raise ModelDownloadError(
-                f"{self._url} is a web page and no file.",
-                hint="Hugging Face's addresses of files have /resolve/ in them.",
+                f"{self._url} is a web page, not a file.",
+                hint="Hugging Face's file URLs contain /resolve/.",
             )
         if response.headers.get("content-encoding", "identity") != "identity":
             raise ModelDownloadError(f"{self._url} answers with another form of the file.")
@@ -406,6 +406,6 @@ class _Transfer:
             )
         if status in {404, 410}:
             return ModelDownloadError(
-                f"'{name}' is not at its address any more ({status}).", hint=f"Look at {page}."
+                f"'{name}' is no longer at its URL ({status}).", hint=f"Look at {page}."
             )
         return ModelDownloadError(f"'{name}' was refused ({status}).", hint=f"Look at {page}.")

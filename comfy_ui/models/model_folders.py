@@ -61,17 +61,17 @@ class ModelFolders:
         if folder is None:
             raise ValidationError(
                 f"The folder for '{model.filename[:200]}' is not on this machine.",
-                hint="Name ComfyUI's models folder with COMFY_UI_MODELS_DIR.",
+                hint="Set COMFY_UI_MODELS_DIR to ComfyUI's models folder.",
             )
         parts = model.filename.replace("\\", "/").split("/")
         if any(safe_name(part) != part for part in parts):
-            raise ValidationError(f"'{model.filename[:200]}' is no name for a file.")
+            raise ValidationError(f"'{model.filename[:200]}' is not a valid file name.")
         if not model.filename.lower().endswith(_PLAIN):
             shipped = known_models().get(parts[-1])
             if shipped is None or shipped.url is None or shipped.url != model.url:
                 raise ValidationError(
-                    f"'{model.filename[:200]}' is of a kind that can run code when it is loaded.",
-                    hint="Fetch it by hand if you trust where it comes from.",
+                    f"'{model.filename[:200]}' has a format that can run code when it is loaded.",
+                    hint="Download it yourself if you trust the source.",
                 )
         return folder.joinpath(*parts)
 

@@ -37,7 +37,7 @@ async def test_quota_exceeded_rejects_job_and_deleting_makes_room(
         await service.library.star(item.id, "ann")
         assert (await service.library.usage("ann")).used_bytes == item.size_bytes
         for ask in (submit_sleepy(service, "ann", nonce=1), service.repeat(job.id, "ann")):
-            with pytest.raises(ValidationError, match="that you may keep") as caught:
+            with pytest.raises(ValidationError, match="GB of your storage") as caught:
                 await ask
             assert "Nothing is deleted" in caught.value.hint
         assert await service.library.results("ann") == [await service.library.item(item.id, "ann")]
@@ -89,7 +89,7 @@ async def test_quota_keeps_recently_deleted_results(client: ComfyWSClient, tmp_p
         items = [await _run_job(service, nonce) for nonce in range(3)]
         await service.library.delete([item.id for item in items], "ann")
         limits["ann"] = items[0].size_bytes
-        with pytest.raises(ValidationError, match="deleted ones too"):
+        with pytest.raises(ValidationError, match="including deleted ones"):
             await submit_sleepy(service, "ann", nonce=9)
         assert len(await service.library.restore([item.id for item in items], "ann")) == 3
         assert all(item.path.exists() for item in items)
@@ -100,12 +100,12 @@ async def test_quota_limits_uploads_of_a_user(client: ComfyWSClient, tmp_path: P
     async with open_jobs(client=client, data_dir=tmp_path, limit_bytes=limits.get) as service:
         await service.library.keep_upload("ui-1.png", bytes(1200), "ann")
         assert (await service.library.usage("ann")).upload_bytes == 1200
-        with pytest.raises(ValidationError, match="files that you sent"):
+        with pytest.raises(ValidationError, match="and uploads use all"):
             await service.library.keep_upload("ui-2.png", bytes(900), "ann")
         assert service.library.uploads.names() == {"ui-1.png"}
         await service.library.keep_upload("ui-3.png", bytes(700), "ann")
         await service.library.keep_upload("ui-4.png", bytes(5000), "bob")  # without a limit
-        with pytest.raises(ValidationError, match="files that you sent"):
+        with pytest.raises(ValidationError, match="and uploads use all"):
             await service.library.keep_upload("ui-5.png", bytes(200), "ann")
         await submit_sleepy(service, "ann")  # uploads do not block jobs
 
