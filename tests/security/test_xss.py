@@ -12,11 +12,18 @@ import pytest
 from comfy_ui.errors import MissingModel, Problem
 from comfy_ui.prompts import EnhancedPrompt
 from comfy_ui.storage.records import Job, JobError, JobStatus, Phase, ServerStatus, Snapshot
-from comfy_ui.web.components import enhance_card, job_card, library_view, preset_form, preset_picker
+from comfy_ui.web.components import (
+    enhance_card,
+    job_card,
+    library_view,
+    preset_form,
+    preset_picker,
+    templates,
+)
 from comfy_ui.web.components.thumbnails import gallery
 from comfy_ui.web.preset_catalog import CatalogEntry, PresetCatalog
 from comfy_ui.web.share_link import ShareLinkState
-from comfy_ui.web.tabs import notices, status_tab
+from comfy_ui.web.tabs import status_tab
 from comfy_ui.workflow import get_preset
 from tests.browser import support as browsers
 from tests.security.payloads import payloads
@@ -111,7 +118,7 @@ PATHS: dict[str, Callable[[str], str]] = {
     "texts": lambda t: job_card.texts_card([t], job_id=t),
     "gallery": lambda t: gallery([hostile_item(t)]),
     "empty": lambda t: job_card.empty_card([t]),
-    "notice": lambda t: notices.error_notice(JobError(t, t, t, t)),
+    "notice": lambda t: templates.error_notice(JobError(t, t, t, t)),
     "picker": lambda t: preset_picker.picker([hostile_entry(t)], "x"),
     "form": lambda t: preset_form.form(
         hostile_entry(t).preset, {"steps": t, "sampler": t, "image": t, "seed": t, "width": t}

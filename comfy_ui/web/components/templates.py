@@ -20,9 +20,10 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.ext import Extension
 
+from ...storage.records import JobError
 from .html import Html, icon, safe_url
 
-__all__ = ["TEMPLATES_DIR", "notice", "render"]
+__all__ = ["TEMPLATES_DIR", "error_notice", "notice", "render"]
 
 TEMPLATES_DIR: Final = Path(__file__).resolve().parent.parent / "templates"
 
@@ -35,6 +36,11 @@ def render(file: str, view: str, /, **context: object) -> Html:
 def notice(message: str, hint: str = "", details: str = "") -> Html:
     """An error message with its hint and folded details."""
     return render("_macros.html", "notice", message=message, hint=hint, details=details)
+
+
+def error_notice(error: JobError, *, details: bool = True) -> Html:
+    """An error with its hint; ``details`` adds its details, folded."""
+    return notice(error.message, error.hint, error.details if details else "")
 
 
 @cache

@@ -18,12 +18,11 @@ from ..components.html import Html, join
 from ..components.html_block import html_block
 from ..components.preset_picker import readiness
 from ..components.server_cards import servers_panel, share_panel
-from ..components.templates import render
+from ..components.templates import error_notice, render
 from ..components.workflow_report import DownloadableFile, needs
 from ..preset_catalog import CatalogEntry, grouped
 from ..tab import PageContext, PageParts, Tab
 from .model_downloads import ModelDownloads, place_for_downloads
-from .notices import error_notice, success_notice
 
 __all__ = ["StatusTab"]
 
@@ -112,12 +111,12 @@ class StatusTab(Tab):
                 await client.free(unload_models=True, free_memory=True)
         except ComfyHeadlessError as error:
             return error_notice(JobError.of(error), details=False)
-        return success_notice("ComfyUI unloads its models as soon as the running job allows.")
+        return _confirmation("ComfyUI unloads its models as soon as the running job allows.")
 
     async def _interrupt(self, request: gr.Request) -> Html:
         user_id = self._access.require("cancel", request)
         count = await self._services.jobs.cancel_all(user_id)
-        return success_notice(
+        return _confirmation(
             f"Stopping {count} of your jobs." if count else "You have no running jobs."
         )
 
@@ -128,7 +127,12 @@ class StatusTab(Tab):
         except ComfyHeadlessError as error:
             return error_notice(JobError.of(error), details=False), gr.skip(), gr.skip(), gr.skip()
         urls = " and ".join(client.url for client in self._services.connection.clients)
-        return success_notice(f"Now using {urls}."), *await self._draw(request)
+        return _confirmation(f"Now using {urls}."), *await self._draw(request)
+
+
+def _confirmation(text: str) -> Html:
+    """A sentence that says what was done."""
+    return render("status_tab.html", "confirmation", text=text)
 
 
 def presets_panel(entries: Iterable[CatalogEntry], folders: ModelFolders | None = None) -> Html:

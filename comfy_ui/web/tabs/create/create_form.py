@@ -13,8 +13,8 @@ from ....workflow.presets.preset_store import Preset
 from ...components import preset_form
 from ...components.html import Html
 from ...components.preset_picker import picker
+from ...components.templates import error_notice
 from ...services import Services
-from ..notices import error_notice
 
 __all__ = ["CreateForm"]
 

@@ -14,8 +14,8 @@ from ....storage.records import Job, JobError, LibraryItem
 from ...components import preset_form
 from ...components.html import Html
 from ...components.html_block import from_page, html_block
+from ...components.templates import error_notice, render
 from ...tab import PageContext, PageParts, Tab
-from ..notices import demo_banner, error_notice
 from .dropped_files import DroppedFiles
 from .enhance_prompt import EnhanceHandler
 from .form_state import FormState
@@ -107,10 +107,11 @@ class CreateTab(Tab):
 
     def _banner(self, request: gr.Request) -> Html:
         self._access.require("see", request)
-        return demo_banner(
-            embedded=self._services.connection.embedded,
-            is_admin=self._access.allows("reconnect", request),
-        )
+        """Say that the demo engine is in use, if it is."""
+        if not self._services.connection.embedded:
+            return Html("")
+        is_admin = self._access.allows("reconnect", request)
+        return render("status_tab.html", "banner", is_admin=is_admin)
 
     async def _open(self, text: str, request: gr.Request) -> tuple[Any, ...]:
         """Show the form that the browser has saved."""

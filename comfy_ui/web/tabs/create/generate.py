@@ -21,11 +21,11 @@ from ....storage.records import JobError, JobRequest
 from ....workflow.fields.field_types import MODEL_ROLES
 from ...auth.access import Access
 from ...components import preset_form
+from ...components.templates import error_notice
 from ...http.handlers import PRIVATE, body, guarded
 from ...http.upload_routes import UploadRoutes
 from ...preset_catalog import CatalogEntry
 from ...services import Services
-from ..notices import error_notice
 from .form_state import FormState
 from .generate_menu import series
 from .grid_request import grid

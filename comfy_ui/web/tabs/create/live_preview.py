@@ -23,10 +23,10 @@ from ....storage.records import Job, JobError, Phase, Snapshot
 from ...auth.access import Access
 from ...components import job_card, preset_form
 from ...components.html import Html
+from ...components.templates import error_notice
 from ...components.thumbnails import gallery
 from ...http.handlers import PRIVATE, events, guarded
 from ...services import Services
-from ..notices import error_notice
 from .reuse_settings import ways_on
 
 __all__ = ["LivePreview", "StageState"]
