@@ -35,7 +35,7 @@
   // A workflow that lacked the file may be ready now.
   function lookAgain() {
     const opened = $("#opened .opened")?.dataset.opened;
-    if (opened) $("#sources .island, #sources.island")?.comfyTrigger("show", { id: opened });
+    if (opened) window.comfy.workflows.refreshReport(opened);
     const status = $("#server .island, #server.island");
     if (status?.getClientRects().length) status.comfyTrigger("refresh", {});
   }

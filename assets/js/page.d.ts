@@ -75,7 +75,8 @@ interface ComfyPage {
   workflows: {
     sendFile(path: string, file: Blob & { name?: string }, query?: Record<string, any>): Promise<any>;
     openWorkflow(file: File): Promise<void>;
-    showNeeds(id: string): void;
+    refreshReport(id: string): Promise<any>;
+    showNeeds(id: string): Promise<void>;
     toWorkflows(): void;
   };
   sees(): boolean;

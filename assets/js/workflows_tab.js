@@ -2,7 +2,7 @@
 // The Workflows tab: workflow files in, their forms out.
 "use strict";
 (() => {
-  const { $, flash, remember } = window.comfy.kit;
+  const { $, announce, draw, flash, make, post, remember } = window.comfy.kit;
   /** @param {string} id */
   const ear = (id) => $(`#${id} .island, #${id}.island`);
 
@@ -33,16 +33,49 @@
     const told = await sendFile("workflows", file);
     zone.removeAttribute("aria-busy");
     if (told.error) trouble.textContent = told.error;
-    else showNeeds(told.id);
+    else show(told.html);
   }
-  /** The workflow to show once Gradio has drawn the tab. @type {string | null} */
-  let awaited = null;
+  /** The report that the page shows, as HTML: drawn again if Gradio mounts the tab later. */
+  let report = "";
+  /** The element of the report. @type {AnyElement | null} */
+  let home = null;
+  let latest = 0; // the number of the newest request for a report
+  /** @param {string} html */
+  function show(html) {
+    latest += 1;
+    report = html;
+    home = ear("opened");
+    if (!home) return;
+    const template = make("template", { innerHTML: report });
+    const [old, fresh] = [home.children, template.content.children];
+    // The same workflow once more: a title that is being typed stays.
+    const same = old.length === 1 && fresh.length === 1 && old[0].dataset.opened && old[0].dataset.opened === fresh[0].dataset.opened;
+    if (same) draw(home, report);
+    else home.replaceChildren(...fresh);
+    window.comfy.translate(home);
+    announce(home);
+  }
+  /**
+   * Shows the answer of a request for a report, unless a newer one was shown meanwhile.
+   * @param {Promise<any>} request
+   */
+  async function answered(request) {
+    const number = ++latest;
+    const answer = await request;
+    if (answer && number === latest) show(answer.html);
+    return answer;
+  }
+  /** Shows what a workflow lacks now. @param {string} id */
+  const refreshReport = (id) => answered(getJson(`workflows/report?${new URLSearchParams({ id })}`));
   /** @param {string} id */
-  function showNeeds(id) {
-    const sources = ear("sources");
-    awaited = sources ? null : id;
-    sources?.comfyTrigger("show", { id });
+  async function showNeeds(id) {
+    await refreshReport(id);
     if (matchMedia("(max-width: 860px)").matches) $("#opened-side")?.scrollIntoView({ block: "start" });
+  }
+  /** @param {string} path */
+  async function getJson(path) {
+    const response = await fetch(path).catch(() => null);
+    return response?.ok ? response.json().catch(() => null) : null;
   }
   document.addEventListener("change", (/** @type {On<Event>} */ event) => {
     const field = event.target;
@@ -60,8 +93,13 @@
       remember($("#prompt textarea")?.value ?? "");
       button.closest(".island").comfyTrigger("use", { ...button.dataset });
     },
-    "save-preset"(button) {
-      button.closest(".island").comfyTrigger("save", { ...button.dataset, text: $("#preset-title").value });
+    "pick-workflow"(button) {
+      const { where, name, title } = button.dataset;
+      answered(post("workflows/pick", { where, name, title }));
+    },
+    async "save-preset"(button) {
+      const answer = await answered(post("workflows/save", { id: button.dataset.id, title: $("#preset-title").value }));
+      if (answer) ear("sources")?.comfyTrigger("saved", {});
     },
     "copy-link"(button) {
       const link = `${location.origin}${location.pathname}?preset=${encodeURIComponent(button.dataset.preset)}`;
@@ -88,7 +126,7 @@
     if (target.matches?.(".source-group")) unfolded.set(target.dataset.group, target.open);
   }, true);
   window.comfy.onIsland((element) => {
-    if (awaited && element.closest("#sources")) setTimeout(() => awaited && showNeeds(awaited));
+    if (report && element !== home && element.closest("#opened")) show(report);
     for (const group of element.querySelectorAll(".source-group")) {
       group.open = unfolded.get(group.dataset.group) ?? group.open;
     }
@@ -99,5 +137,5 @@
   function toWorkflows() {
     $("#tabs button[role=tab][data-tab-id=workflows]")?.click();
   }
-  window.comfy.workflows = { sendFile, openWorkflow, showNeeds, toWorkflows };
+  window.comfy.workflows = { sendFile, openWorkflow, refreshReport, showNeeds, toWorkflows };
 })();

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 import gradio as gr
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -19,7 +20,7 @@ from ...workflow.checks.requirements import preset_problems
 from ..components.html import Html, join
 from ..components.html_block import from_page, html_block
 from ..components.workflow_report import nothing, report, trouble
-from ..http.handlers import PRIVATE, body, guarded
+from ..http.handlers import PRIVATE, asked, body, guarded
 from ..http.upload_routes import MAX_UPLOAD_BYTES
 from ..open_workflows import OpenedWorkflow, title_of
 from ..tab import PageContext, PageParts, Tab
@@ -29,6 +30,21 @@ from .workflow_picker import SAVED_FOLDER, WorkflowPicker, ask, entrance, source
 __all__ = ["WorkflowsTab"]
 
 _PATIENCE_S: Final = 0.3  # a faster response is drawn once, so that the list does not jump
+
+
+class _Pick(BaseModel):
+    """An entry of the list: ``where`` and ``name`` locate it."""
+
+    where: str
+    name: str
+    title: str = ""
+
+
+class _Save(BaseModel):
+    """A workflow to save, and the title of the preset."""
+
+    id: str
+    title: str = ""
 
 
 class WorkflowsTab(Tab):
@@ -55,33 +71,37 @@ class WorkflowsTab(Tab):
         with gr.Row(elem_id="workflows"):
             with gr.Column(elem_id="sources-side"):
                 html_block(entrance(), elem_id="entrance")
-                sources = html_block(elem_id="sources", sends=["again", "pick", "show"])
+                sources = html_block(elem_id="sources", sends=["again", "saved"])
             with gr.Column(elem_id="opened-side"):
                 html_block(place_for_downloads())
-                opened = html_block(nothing(), elem_id="opened", sends=["use", "save"])
+                opened = html_block(nothing(), elem_id="opened", sends=["use"])
         page.load(self._show_to_admins, outputs=[tab], **quiet)
         seen = gr.State("")  # the drawn list, so that an unchanged one is not drawn again
         listed: dict[str, Any] = {"inputs": [seen], "outputs": [sources, seen], **quiet}
         tab.select(self._list, **listed)
         sources.again(self._again, **listed)
-        sources.pick(self._pick, outputs=[opened], **quiet)
-        sources.show(self._show, outputs=[opened], **quiet)
-        # These update the list before the user comes back to it and points at it.
-        opened.save(self._save, outputs=[opened], **quiet).then(self._list, **listed)
+        sources.saved(self._list, **listed)
+        # Updates the list before the user comes back to it and points at it.
         opened.use(self._use, outputs=[parts.tabs, *self._form.components], **quiet).then(
             self._list, **listed
         )
 
     def routes(self) -> list[BaseRoute]:
-        """The route that receives a workflow file."""
-        return [Route("/workflows", guarded(self._receive, writes=True), methods=["POST"])]
+        """The routes that open, show and save workflows; each answers with a report to draw."""
+        return [
+            Route("/workflows", guarded(self._receive, writes=True), methods=["POST"]),
+            Route("/workflows/report", guarded(self._show)),
+            Route("/workflows/pick", guarded(self._pick, writes=True), methods=["POST"]),
+            Route("/workflows/save", guarded(self._save, writes=True), methods=["POST"]),
+        ]
 
     async def _receive(self, request: Request) -> Response:
+        """Open a workflow file."""
         self._access.require("open_workflow", request)
         content = await body(request, MAX_UPLOAD_BYTES)
         name = request.query_params.get("name", "")
         opened = await self._open_workflows.open(content, title=title_of(name))
-        return JSONResponse({"id": opened.id}, headers=PRIVATE)
+        return _answer(self._opened_report(opened))
 
     def _show_to_admins(self, request: gr.Request) -> Any:
         """Show the tab to admins only; the handlers refuse other users as well."""
@@ -115,27 +135,28 @@ class WorkflowsTab(Tab):
         async for drawn in self._list(seen, request, patience_s=0):
             yield drawn
 
-    async def _pick(self, event: gr.EventData, request: gr.Request) -> Html:
-        data = from_page(event)
-        try:
-            self._access.require("open_workflow", request)
-            where, name = str(data.get("where", "")), str(data.get("name", ""))
-            if where == "preset":
-                return self._preset_report(name)
-            content = await self._fetch(where, name)
-            title = str(data.get("title") or name)
-            return self._opened_report(await self._open_workflows.open(content, title=title))
-        except ComfyHeadlessError as error:
-            return trouble(error)
-
-    async def _show(self, event: gr.EventData, request: gr.Request) -> Html:
-        """Show a workflow that the route has opened, or update what is shown."""
+    async def _pick(self, request: Request) -> Response:
+        """Open an entry of the list."""
         self._access.require("open_workflow", request)
-        name = str(from_page(event).get("id", ""))
+        picked = asked(_Pick, await body(request))
+        try:
+            if picked.where == "preset":
+                return _answer(self._preset_report(picked.name))
+            content = await self._fetch(picked.where, picked.name)
+            opened = await self._open_workflows.open(content, title=picked.title or picked.name)
+        except ComfyHeadlessError as error:
+            return _answer(trouble(error))
+        return _answer(self._opened_report(opened))
+
+    async def _show(self, request: Request) -> Response:
+        """Show an opened workflow or a preset with what it lacks now."""
+        self._access.require("open_workflow", request)
+        name = request.query_params.get("id", "")
         opened = self._open_workflows.find(name)
         if opened is not None:
-            return self._opened_report(opened)
-        return nothing() if self._services.catalog.find(name) is None else self._preset_report(name)
+            return _answer(self._opened_report(opened))
+        known = self._services.catalog.find(name) is not None
+        return _answer(self._preset_report(name) if known else nothing())
 
     async def _use(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         data = from_page(event)
@@ -148,22 +169,22 @@ class WorkflowsTab(Tab):
         values = {"variant": str(variant)} if variant else {}
         return gr.update(selected="create"), *self._form.show(name, values)
 
-    async def _save(self, event: gr.EventData, request: gr.Request) -> Html:
-        data = from_page(event)
-        opened = self._open_workflows.find(str(data.get("id", "")))
+    async def _save(self, request: Request) -> Response:
+        """Save an opened workflow as a preset."""
+        self._access.require("open_workflow", request)
+        wish = asked(_Save, await body(request))
+        opened = self._open_workflows.find(wish.id)
         try:
-            self._access.require("open_workflow", request)
             if opened is None or opened.preset is None:
                 raise ValidationError("Open the workflow again first.")
-            title = str(data.get("text") or opened.title)
             saved = await asyncio.to_thread(
-                self._services.saved_workflows.save, opened.preset, title
+                self._services.saved_workflows.save, opened.preset, wish.title or opened.title
             )
         except ComfyHeadlessError as error:
             report = self._opened_report(opened) if opened else nothing()
-            return join(trouble(error), report)
+            return _answer(join(trouble(error), report))
         await self._services.catalog.look()
-        return self._preset_report(saved.id, fresh=True)
+        return _answer(self._preset_report(saved.id, fresh=True))
 
     async def _fetch(self, where: str, name: str) -> bytes:
         client = self._services.client
@@ -203,6 +224,10 @@ class WorkflowsTab(Tab):
             working=working,
             folders=self._services.connection.model_folders,
         )
+
+
+def _answer(report: Html) -> Response:
+    return JSONResponse({"html": report}, headers=PRIVATE)
 
 
 def _drawn(listed: Html, seen: str) -> tuple[Any, str]:
