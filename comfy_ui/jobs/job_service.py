@@ -12,6 +12,7 @@ from typing import Final
 from ..client import ComfyWSClient
 from ..errors import ValidationError
 from ..library.library_service import KEEP_DELETED_S, LibraryService
+from ..library.sqlite_library_store import SqliteLibraryStore
 from ..protocol.object_info import NodeRegistry
 from ..storage.database import Database
 from ..storage.job_store import JobStore
@@ -343,7 +344,11 @@ async def open_jobs(
     database = Database(data_dir)
     store = SqliteJobStore(database, data_dir)
     library = LibraryService(
-        database, store, data_dir, keep_deleted_s=keep_deleted_s, limit_bytes=limit_bytes
+        SqliteLibraryStore(database, data_dir),
+        store,
+        data_dir,
+        keep_deleted_s=keep_deleted_s,
+        limit_bytes=limit_bytes,
     )
     servers = distinct_servers([client, *others])
     queue = LocalQueue(

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import StorageError, ValidationError
-from ..storage import items_table, quota, uploads_table
 from ..storage.database import Database
 from ..storage.job_store import JobStore
 from ..storage.quota import StorageUsage
-from ..storage.records import LOCAL_USER_ID, Kind, LibraryItem
+from ..storage.records import LOCAL_USER_ID, ItemQuery, Kind, LibraryItem
 from ..storage.single_thread import SingleThread
 from ..storage.sqlite_job_store import SqliteJobStore
 from .folder_import import FolderImporter, ImportProgress
+from .library_store import LibraryStore
 from .result_files import YOUNG_S, FileStore, zip_chunks
+from .sqlite_library_store import SqliteLibraryStore
 from .uploads import UploadStore
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class LibraryService:
     Every method is called in one event loop. A user sees only their own results.
 
     Args:
-        database: holds the tables of results and uploads.
+        store: the store of results and uploads.
         jobs: the store of the jobs that results belong to.
         folder: the data folder.
         keep_deleted_s: how long a deleted result can be restored, unless its space is needed; at
@@ -52,7 +53,7 @@ class LibraryService:
 
     def __init__(
         self,
-        database: Database,
+        store: LibraryStore,
         jobs: JobStore,
         folder: Path,
         *,
@@ -62,7 +63,7 @@ class LibraryService:
         self.files = FileStore(folder)
         self.file_thread = SingleThread("comfy-ui-files")
         self.uploads = UploadStore(folder)
-        self._database = database
+        self._store = store
         self._jobs = jobs
         self._folder = folder
         self._keep_deleted_s = max(keep_deleted_s, YOUNG_S)
@@ -87,8 +88,7 @@ class LibraryService:
     @property
     def notice(self) -> str:
         """A message for the administrator about a recovered database, or an empty string."""
-        recovered = self._database.recovered
-        return str(recovered) if recovered else ""
+        return self._store.recovery
 
     # Results
 
@@ -113,7 +113,7 @@ class LibraryService:
             since: the earliest creation time, in seconds since the epoch.
             until: the first creation time that is too late.
         """
-        query = items_table.ItemQuery(
+        query = ItemQuery(
             user_id=user_id,
             limit=limit,
             before=before,
@@ -124,11 +124,11 @@ class LibraryService:
             since=since,
             until=until,
         )
-        return await self._database.run(items_table.page, query, self._folder)
+        return await self._store.page(query)
 
     async def used_presets(self, user_id: str) -> list[str]:
         """Return the ids of the presets that the user has results of, in no order."""
-        return await self._database.run(items_table.presets, user_id)
+        return await self._store.presets(user_id)
 
     async def item(self, item_id: int, user_id: str) -> LibraryItem:
         """Return one result.
@@ -136,7 +136,7 @@ class LibraryService:
         Raises:
             ValidationError: the user has no such result.
         """
-        items = await self._database.run(items_table.select, [item_id], user_id, self._folder)
+        items = await self._store.items([item_id], user_id)
         if not items:
             raise _unknown_item()
         return items[0]
@@ -147,22 +147,20 @@ class LibraryService:
         Raises:
             ValidationError: the user has no such result.
         """
-        if not await self._database.run(items_table.star, item_id, user_id, starred=starred):
+        if not await self._store.star(item_id, user_id, starred=starred):
             raise _unknown_item()
 
     async def delete(self, item_ids: Iterable[int], user_id: str) -> list[int]:
         """Delete results; return the ids that existed, for :meth:`restore`."""
-        return await self._database.run(
-            items_table.set_deleted, list(item_ids), user_id, time.time()
-        )
+        return await self._store.set_deleted(list(item_ids), user_id, time.time())
 
     async def restore(self, item_ids: Iterable[int], user_id: str) -> list[int]:
         """Restore deleted results within ``keep_deleted_s``; return the restored ids."""
-        return await self._database.run(items_table.set_deleted, list(item_ids), user_id, None)
+        return await self._store.set_deleted(list(item_ids), user_id, None)
 
     async def zip(self, item_ids: Iterable[int], user_id: str) -> AsyncGenerator[bytes, None]:
         """Yield a ZIP file of the original files in chunks, while it is created."""
-        items = await self._database.run(items_table.select, list(item_ids), user_id, self._folder)
+        items = await self._store.items(list(item_ids), user_id)
         chunks = zip_chunks((item.filename, item.path) for item in items)
         try:
             while chunk := await self.file_thread.run(next, chunks, b""):
@@ -189,8 +187,8 @@ class LibraryService:
 
     async def recover_files(self) -> None:
         """Import files without a row for the local user, if the database was recovered."""
-        if self._database.recovered is not None:
-            named = await self._database.run(items_table.paths)
+        if self._store.recovery:
+            named = await self._store.paths()
             count = await self._importer().recover(named, LOCAL_USER_ID)
             logger.warning("%d results were imported again from their files.", count)
 
@@ -210,16 +208,16 @@ class LibraryService:
         """
         await self._require_total(user_id, len(content))
         # The row first: a file without a row would never be counted.
-        await self._database.run(uploads_table.insert, name, user_id, len(content), now=time.time())
+        await self._store.add_upload(name, user_id, len(content), now=time.time())
         try:
             await asyncio.to_thread(self.uploads.put, name, content)
         except StorageError:
-            await self._database.run(uploads_table.delete, name)
+            await self._store.delete_upload(name)
             raise
 
     async def usage(self, user_id: str) -> StorageUsage:
         """Return the disk space that a user occupies, and their quota."""
-        return await self._database.run(quota.usage_of, user_id, self._limit_bytes(user_id))
+        return await self._store.usage(user_id, self._limit_bytes(user_id))
 
     async def require_space(self, user_id: str) -> None:
         """Check that the user may create more results.
@@ -246,7 +244,9 @@ class LibraryService:
             return
         async with self._deletion_lock:
             before = time.time() - YOUNG_S
-            paths = await self._database.run(items_table.purge_oldest, user_id, before, excess)
+            paths = await self._store.purge_oldest(
+                user_id, deleted_before=before, least_bytes=excess
+            )
             await self.file_thread.run(self.files.remove, paths)
         usage = await self.usage(user_id)
         if usage.excess_bytes(more_bytes):
@@ -271,15 +271,14 @@ class LibraryService:
     async def _purge(self) -> None:
         async with self._deletion_lock:
             before = time.time() - self._keep_deleted_s
-            paths = await self._database.run(items_table.purge, before)
+            paths = await self._store.purge(deleted_before=before)
             await self.file_thread.run(self.files.remove, paths)
         for user_id in await self._jobs.user_ids():
             if self._limit_bytes(user_id) is not None:
                 await self._jobs.delete_empty(user_id, keep=KEPT_EMPTY_JOBS)
         unfinished = await self._jobs.unfinished()
         await self.file_thread.run(self.uploads.purge, [job.graph for job in unfinished])
-        await self._database.run(
-            uploads_table.delete_missing,
+        await self._store.delete_missing_uploads(
             await self.file_thread.run(self.uploads.names),
             created_before=time.time() - YOUNG_S,
         )
@@ -294,7 +293,9 @@ async def open_library(folder: Path) -> AsyncIterator[LibraryService]:
     """
     database = Database(folder)
     await database.open()
-    library = LibraryService(database, SqliteJobStore(database, folder), folder)
+    library = LibraryService(
+        SqliteLibraryStore(database, folder), SqliteJobStore(database, folder), folder
+    )
     try:
         await library.open()
         yield library

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ..workflow.graph import AnyGraph
 from ..workflow.model_files import model_files
-from .records import Job, Kind, LibraryItem, StoredFile
+from .records import ItemQuery, Job, LibraryItem, StoredFile
 
 SCHEMA: Final = (
     """CREATE TABLE items (
@@ -52,50 +51,36 @@ MAX_PAGE = 500
 _TRIGRAM = 3  # letters of the shortest word that the full-text index can match
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ItemQuery:
-    """Filters of a page of results, newest first; see ``LibraryService.results``."""
-
-    user_id: str
-    limit: int = 50
-    before: int | None = None
-    kind: Kind | None = None
-    preset: str | None = None
-    text: str = ""
-    starred: bool | None = None
-    since: float | None = None
-    until: float | None = None
-
-    def sql(self) -> tuple[str, list[object]]:
-        """Return the statement and its parameters; it reads one index backwards."""
-        words = self.text.casefold().split()
-        long = " ".join(_quoted(word) for word in words if len(word) >= _TRIGRAM)
-        short = [word for word in words if len(word) < _TRIGRAM]
-        order = "items_search.rowid" if words else "items.id"
-        filters: list[tuple[str, object]] = [
-            ("items_search MATCH ?", long or None),
-            ("items.user_id = ?", self.user_id),
-            (f"{order} < ?", self.before),
-            ("kind = ?", self.kind),
-            ("items.preset = ?", self.preset),
-            ("starred = ?", self.starred),
-            ("items.created_at >= ?", self.since),
-            ("items.created_at < ?", self.until),
-            *(("instr(body, ?)", word) for word in short),
-        ]
-        conditions = [(condition, value) for condition, value in filters if value is not None]
-        where = " AND ".join(condition for condition, _ in conditions)
-        # CROSS JOIN fixes the order of the loops: text index or page index first, jobs last
-        source = (
-            "items_search CROSS JOIN items ON items.id = items_search.rowid"
-            if words
-            else "items INDEXED BY items_page"
-        )
-        statement = (
-            f"SELECT {_COLUMNS} FROM {source} CROSS JOIN jobs ON jobs.id = items.job_id"  # noqa: S608 -- values are bound
-            f" WHERE deleted_at IS NULL AND {where} ORDER BY {order} DESC LIMIT ?"
-        )
-        return statement, [*(value for _, value in conditions), max(0, min(self.limit, MAX_PAGE))]
+def page_statement(query: ItemQuery) -> tuple[str, list[object]]:
+    """Return the statement and its parameters; it reads one index backwards."""
+    words = query.text.casefold().split()
+    long = " ".join(_quoted(word) for word in words if len(word) >= _TRIGRAM)
+    short = [word for word in words if len(word) < _TRIGRAM]
+    order = "items_search.rowid" if words else "items.id"
+    filters: list[tuple[str, object]] = [
+        ("items_search MATCH ?", long or None),
+        ("items.user_id = ?", query.user_id),
+        (f"{order} < ?", query.before),
+        ("kind = ?", query.kind),
+        ("items.preset = ?", query.preset),
+        ("starred = ?", query.starred),
+        ("items.created_at >= ?", query.since),
+        ("items.created_at < ?", query.until),
+        *(("instr(body, ?)", word) for word in short),
+    ]
+    conditions = [(condition, value) for condition, value in filters if value is not None]
+    where = " AND ".join(condition for condition, _ in conditions)
+    # CROSS JOIN fixes the order of the loops: text index or page index first, jobs last
+    source = (
+        "items_search CROSS JOIN items ON items.id = items_search.rowid"
+        if words
+        else "items INDEXED BY items_page"
+    )
+    statement = (
+        f"SELECT {_COLUMNS} FROM {source} CROSS JOIN jobs ON jobs.id = items.job_id"  # noqa: S608 -- values are bound
+        f" WHERE deleted_at IS NULL AND {where} ORDER BY {order} DESC LIMIT ?"
+    )
+    return statement, [*(value for _, value in conditions), max(0, min(query.limit, MAX_PAGE))]
 
 
 def insert(
@@ -197,7 +182,7 @@ def find_by_path(connection: sqlite3.Connection, user_id: str, path: str) -> int
 
 
 def page(connection: sqlite3.Connection, query: ItemQuery, folder: Path) -> list[LibraryItem]:
-    return [_item(row, folder) for row in connection.execute(*query.sql())]
+    return [_item(row, folder) for row in connection.execute(*page_statement(query))]
 
 
 def presets(connection: sqlite3.Connection, user_id: str) -> list[str]:

@@ -23,6 +23,7 @@ __all__ = [
     "Grid",
     "GridAxis",
     "GridCell",
+    "ItemQuery",
     "Job",
     "JobError",
     "JobRequest",
@@ -224,6 +225,21 @@ class LibraryItem:
     seed: int | None
     values: Mapping[str, Any]
     starred: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemQuery:
+    """Filters of a page of results, newest first; see ``LibraryService.results``."""
+
+    user_id: str
+    limit: int = 50
+    before: int | None = None
+    kind: Kind | None = None
+    preset: str | None = None
+    text: str = ""
+    starred: bool | None = None
+    since: float | None = None
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

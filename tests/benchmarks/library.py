@@ -138,11 +138,11 @@ async def questions(library: LibraryService) -> dict[str, Callable[[], Awaitable
 
 async def _deep(library: LibraryService) -> Any:
     """The last result of page 1,500, or of the middle."""
-    rows = await library._database.run(
+    rows = await library._store._database.run(
         lambda c: c.execute("SELECT count(*) FROM items WHERE user_id = ?", (OWNER,)).fetchone()[0]
     )
     offset = min(1500 * PAGE, rows // 2)
-    found = await library._database.run(
+    found = await library._store._database.run(
         lambda c: c.execute(
             "SELECT id FROM items WHERE user_id = ? ORDER BY id DESC LIMIT 1 OFFSET ?",
             (OWNER, offset),

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from comfy_ui.storage import database_schema, items_table, jobs_table
-from comfy_ui.storage.items_table import ItemQuery
-from comfy_ui.storage.records import StoredFile
+from comfy_ui.storage.records import ItemQuery, StoredFile
 from tests.jobs import support
 
 ROWS = 100_000
@@ -218,7 +217,7 @@ def test_page_among_100_000_results_uses_index_and_takes_under_50_ms(
     big: sqlite3.Connection, query: dict[str, Any]
 ) -> None:
     item_query = ItemQuery(**{"user_id": "ann"} | query)
-    statement, parameters = item_query.sql()
+    statement, parameters = items_table.page_statement(item_query)
     plan = [r["detail"] for r in big.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
     assert any("items_page" in step or "VIRTUAL TABLE INDEX" in step for step in plan), plan
     assert not any("TEMP B-TREE" in step for step in plan), plan

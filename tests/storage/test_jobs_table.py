@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from comfy_ui.library.library_service import KEPT_EMPTY_JOBS, LibraryService
+from comfy_ui.library.sqlite_library_store import SqliteLibraryStore
 from comfy_ui.protocol.outputs import Outputs
 from comfy_ui.storage import copies_table, items_table, jobs_table
 from comfy_ui.storage.database import Database
@@ -111,7 +112,10 @@ async def test_run_purge_deletes_empty_jobs_of_limited_users_only(tmp_path: Path
     await database.open()
     try:
         library = LibraryService(
-            database, SqliteJobStore(database, tmp_path), tmp_path, limit_bytes=limit
+            SqliteLibraryStore(database, tmp_path),
+            SqliteJobStore(database, tmp_path),
+            tmp_path,
+            limit_bytes=limit,
         )
         for user_id in ("ann", "bob"):
             for n in range(KEPT_EMPTY_JOBS + 3):

@@ -1,0 +1,77 @@
+"""The store of results and uploads.
+
+:class:`LibraryStore` is everything that the library asks about stored rows.
+:class:`.sqlite_library_store.SqliteLibraryStore` implements it. Results are added by
+:class:`~comfy_ui.storage.job_store.JobStore` in the transaction that finishes their job, so both
+stores of an app use one database. Another implementation has to pass
+``tests/library/test_library_store_contract.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Sequence
+from typing import Protocol
+
+from ..storage.quota import StorageUsage
+from ..storage.records import ItemQuery, LibraryItem
+
+
+class LibraryStore(Protocol):
+    """Durable rows of results and uploads. Each method is one transaction.
+
+    Paths are relative to the data folder. Times are in seconds since the epoch. Every method raises
+    StorageError if the store fails; nothing has changed then.
+    """
+
+    @property
+    def recovery(self) -> str:
+        """What was recovered when a broken store was opened, or an empty string."""
+
+    # Results
+
+    async def page(self, query: ItemQuery) -> list[LibraryItem]:
+        """Return the results that match, newest first."""
+
+    async def items(self, item_ids: Iterable[int], user_id: str) -> list[LibraryItem]:
+        """Return the user's results among ``item_ids``, in that order, without deleted ones."""
+
+    async def presets(self, user_id: str) -> list[str]:
+        """Return every preset that the user has results of."""
+
+    async def paths(self) -> set[str]:
+        """Return the path of every result, deleted or not."""
+
+    async def star(self, item_id: int, user_id: str, *, starred: bool) -> bool:
+        """Star or unstar a result; False if the user has no such result."""
+
+    async def set_deleted(
+        self, item_ids: Iterable[int], user_id: str, deleted_at: float | None
+    ) -> list[int]:
+        """Delete (a time) or restore (None) results; return the ids that changed."""
+
+    async def purge(self, *, deleted_before: float) -> Sequence[str]:
+        """Drop results deleted before a time; return the paths that no result uses any more."""
+
+    async def purge_oldest(
+        self, user_id: str, *, deleted_before: float, least_bytes: int
+    ) -> Sequence[str]:
+        """Drop ``least_bytes`` of results that the user deleted before a time, oldest first.
+
+        Returns the paths that no result uses any more.
+        """
+
+    # Uploads and quota
+
+    async def add_upload(self, name: str, user_id: str, size_bytes: int, *, now: float) -> None:
+        """Store the owner and size of an upload."""
+
+    async def delete_upload(self, name: str) -> None:
+        """Forget an upload."""
+
+    async def delete_missing_uploads(
+        self, existing: Container[str], *, created_before: float
+    ) -> None:
+        """Forget uploads created before a time that are not among ``existing``."""
+
+    async def usage(self, user_id: str, limit_bytes: int | None) -> StorageUsage:
+        """Return the disk space that a user occupies, with the quota ``limit_bytes``."""

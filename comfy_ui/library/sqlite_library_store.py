@@ -1,0 +1,73 @@
+"""The library store in the SQLite database of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Sequence
+from pathlib import Path
+
+from ..storage import items_table, quota, uploads_table
+from ..storage.database import Database
+from ..storage.quota import StorageUsage
+from ..storage.records import ItemQuery, LibraryItem
+
+
+class SqliteLibraryStore:
+    """The :class:`.library_store.LibraryStore` of one data folder.
+
+    ``folder`` is the data folder, which the paths of results are relative to.
+    """
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self._database = database
+        self._folder = folder
+
+    @property
+    def recovery(self) -> str:
+        recovered = self._database.recovered
+        return str(recovered) if recovered else ""
+
+    async def page(self, query: ItemQuery) -> list[LibraryItem]:
+        return await self._database.run(items_table.page, query, self._folder)
+
+    async def items(self, item_ids: Iterable[int], user_id: str) -> list[LibraryItem]:
+        return await self._database.run(items_table.select, item_ids, user_id, self._folder)
+
+    async def presets(self, user_id: str) -> list[str]:
+        return await self._database.run(items_table.presets, user_id)
+
+    async def paths(self) -> set[str]:
+        return await self._database.run(items_table.paths)
+
+    async def star(self, item_id: int, user_id: str, *, starred: bool) -> bool:
+        return await self._database.run(items_table.star, item_id, user_id, starred=starred)
+
+    async def set_deleted(
+        self, item_ids: Iterable[int], user_id: str, deleted_at: float | None
+    ) -> list[int]:
+        return await self._database.run(items_table.set_deleted, item_ids, user_id, deleted_at)
+
+    async def purge(self, *, deleted_before: float) -> Sequence[str]:
+        return await self._database.run(items_table.purge, deleted_before)
+
+    async def purge_oldest(
+        self, user_id: str, *, deleted_before: float, least_bytes: int
+    ) -> Sequence[str]:
+        return await self._database.run(
+            items_table.purge_oldest, user_id, deleted_before, least_bytes
+        )
+
+    async def add_upload(self, name: str, user_id: str, size_bytes: int, *, now: float) -> None:
+        await self._database.run(uploads_table.insert, name, user_id, size_bytes, now=now)
+
+    async def delete_upload(self, name: str) -> None:
+        await self._database.run(uploads_table.delete, name)
+
+    async def delete_missing_uploads(
+        self, existing: Container[str], *, created_before: float
+    ) -> None:
+        await self._database.run(
+            uploads_table.delete_missing, existing, created_before=created_before
+        )
+
+    async def usage(self, user_id: str, limit_bytes: int | None) -> StorageUsage:
+        return await self._database.run(quota.usage_of, user_id, limit_bytes)

@@ -1,0 +1,153 @@
+"""The contract of :class:`.LibraryStore`, for every implementation.
+
+A new implementation adds an entry to ``OPENERS``: its library store together with the job store
+that adds results to the same database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from comfy_ui.library.library_store import LibraryStore
+from comfy_ui.library.sqlite_library_store import SqliteLibraryStore
+from comfy_ui.storage.database import Database
+from comfy_ui.storage.job_store import JobStore
+from comfy_ui.storage.quota import StorageUsage
+from comfy_ui.storage.records import ItemQuery, JobStatus, LibraryItem
+from comfy_ui.storage.sqlite_job_store import SqliteJobStore
+from tests.jobs.support import a_job
+from tests.storage.test_job_store_contract import file
+
+Stores = tuple[LibraryStore, JobStore]
+
+
+@asynccontextmanager
+async def open_sqlite_stores(folder: Path) -> AsyncIterator[Stores]:
+    database = Database(folder)
+    await database.open()
+    try:
+        yield SqliteLibraryStore(database, folder), SqliteJobStore(database, folder)
+    finally:
+        await database.close()
+
+
+OPENERS: dict[str, Callable[[Path], AbstractAsyncContextManager[Stores]]] = {
+    "sqlite": open_sqlite_stores,
+}
+
+
+@pytest.fixture(params=OPENERS.values(), ids=[*OPENERS])
+async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
+    async with request.param(tmp_path) as stores:
+        yield stores
+
+
+async def add(
+    jobs: JobStore, *names: str, user_id: str = "ann", preset: str = "sd15"
+) -> list[LibraryItem]:
+    """Finish a job with these files."""
+    job = await jobs.add(replace(a_job(user_id), preset=preset))
+    ended = replace(job, status=JobStatus.SUCCEEDED, finished_at=100.0)
+    return [*await jobs.finish(ended, [file(name) for name in names])]
+
+
+def ids(items: list[LibraryItem]) -> list[int]:
+    return [item.id for item in items]
+
+
+async def test_page_without_filters_has_the_users_results_newest_first(stores: Stores) -> None:
+    library, jobs = stores
+    first, second = await add(jobs, "a", "b")
+    (third,) = await add(jobs, "c")
+    await add(jobs, "d", user_id="bob")
+    assert ids(await library.page(ItemQuery(user_id="ann"))) == [third.id, second.id, first.id]
+    assert ids(await library.page(ItemQuery(user_id="ann", limit=1))) == [third.id]
+    assert ids(await library.page(ItemQuery(user_id="ann", before=second.id))) == [first.id]
+
+
+async def test_page_with_filters_has_only_what_matches(stores: Stores) -> None:
+    library, jobs = stores
+    (harbor,) = await add(jobs, "harbor", preset="sd15")
+    (meadow,) = await add(jobs, "meadow", preset="sdxl")
+    await library.star(meadow.id, "ann", starred=True)
+
+    async def found(**filters: object) -> list[int]:
+        return ids(await library.page(ItemQuery(user_id="ann", **filters)))  # type: ignore[arg-type]
+
+    assert await found(preset="sd15") == [harbor.id]
+    assert await found(starred=True) == [meadow.id]
+    assert await found(text="HARBOR") == [harbor.id]
+    assert await found(kind="video") == []
+    assert await found(since=harbor.created_at + 1e9) == []
+    assert await found(until=harbor.created_at) == []
+    assert sorted(await library.presets("ann")) == ["sd15", "sdxl"]
+
+
+async def test_items_of_another_user_are_neither_read_nor_changed(stores: Stores) -> None:
+    library, jobs = stores
+    (item,) = await add(jobs, "a")
+    assert await library.items([item.id], "bob") == []
+    assert not await library.star(item.id, "bob", starred=True)
+    assert await library.set_deleted([item.id], "bob", 1.0) == []
+    assert await library.presets("bob") == []
+    assert ids(await library.items([item.id, 7], "ann")) == [item.id]
+
+
+async def test_set_deleted_hides_a_result_until_it_is_restored(stores: Stores) -> None:
+    library, jobs = stores
+    first, second = await add(jobs, "a", "b")
+    assert await library.set_deleted([first.id], "ann", 1.0) == [first.id]
+    assert await library.set_deleted([first.id], "ann", 2.0) == []
+    assert ids(await library.page(ItemQuery(user_id="ann"))) == [second.id]
+    assert not await library.star(first.id, "ann", starred=True)
+    assert await library.paths() == {"files/aa/a.png", "files/aa/b.png"}
+    assert await library.set_deleted([first.id, second.id], "ann", None) == [first.id]
+    assert len(await library.page(ItemQuery(user_id="ann"))) == 2
+
+
+async def test_purge_returns_only_paths_that_no_result_uses(stores: Stores) -> None:
+    library, jobs = stores
+    mine, shared = await add(jobs, "a", "b")
+    await add(jobs, "b", user_id="bob")
+    await library.set_deleted([mine.id, shared.id], "ann", 10.0)
+    assert await library.purge(deleted_before=10.0) == []
+    assert [*await library.purge(deleted_before=11.0)] == ["files/aa/a.png"]
+    assert await library.set_deleted([mine.id], "ann", None) == []
+
+
+async def test_purge_oldest_stops_when_enough_bytes_are_free(stores: Stores) -> None:
+    library, jobs = stores
+    items = await add(jobs, "a", "b", "c")
+    for deleted_at, item in enumerate(items, 10):
+        await library.set_deleted([item.id], "ann", float(deleted_at))
+    paths = await library.purge_oldest("ann", deleted_before=100.0, least_bytes=10)
+    assert {*paths} == {
+        "files/aa/a.png",
+        "files/aa/b.png",
+    }
+    assert await library.set_deleted(ids(items), "ann", None) == [items[2].id]
+
+
+async def test_usage_sums_results_deleted_results_and_uploads(stores: Stores) -> None:
+    library, jobs = stores
+    assert await library.usage("ann", 100) == StorageUsage(limit_bytes=100)
+    first, _ = await add(jobs, "a", "b")
+    await library.set_deleted([first.id], "ann", 1.0)
+    await library.add_upload("photo.png", "ann", 5, now=1.0)
+    await library.add_upload("sound.wav", "ann", 7, now=50.0)
+    assert await library.usage("ann", None) == StorageUsage(9, 9, 12, None)
+    await library.delete_missing_uploads({"photo.png"}, created_before=50.0)
+    assert (await library.usage("ann", None)).upload_bytes == 12
+    await library.delete_missing_uploads(set(), created_before=50.0)
+    assert (await library.usage("ann", None)).upload_bytes == 7
+    await library.delete_upload("sound.wav")
+    assert (await library.usage("ann", None)).upload_bytes == 0
+
+
+async def test_recovery_of_an_intact_store_is_empty(stores: Stores) -> None:
+    assert stores[0].recovery == ""
