@@ -70,7 +70,7 @@ async def test_download_queue_runs_in_order_and_continues_after_failure(
     ended = await settled(downloads)
     assert [d.state for d in ended.values()] == ["done", "failed", "done"]
     assert ended["bad.safetensors"].error is not None
-    assert "hash" in ended["bad.safetensors"].error.message
+    assert "does not have the expected SHA-256" in ended["bad.safetensors"].error.message
     assert size(folders.place(good[1])) == len(WEIGHTS)
     assert ended["a.safetensors"].share == 1.0
     assert arrived == [1, 3]
