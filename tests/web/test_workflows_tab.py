@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from starlette.applications import Starlette
 
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.errors import (
@@ -317,3 +319,40 @@ async def test_workflows_tab_reload_shows_the_cached_list_meanwhile(
     checking, _ = [drawn async for drawn in tab._again(broken[1], request)]
     assert "Checking what ComfyUI" in checking[0]
     assert "not listed" not in checking[0]
+
+
+def tab_client(services: Any, mode: AccessMode) -> httpx.AsyncClient:
+    tab = WorkflowsTab(PageContext.create(services, Access(mode, b"s")))
+    app = Starlette(routes=tab.routes())
+    app.auth = None  # type: ignore[attr-defined]
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://page")
+
+
+async def test_workflows_tab_routes_answer_with_the_report_to_draw(services: Any) -> None:
+    async with tab_client(services, AccessMode.LOCAL) as http:
+        answer = await http.post("/workflows?name=Plain.json", content=json.dumps(BLUR))
+        (section,) = Page(answer.json()["html"]).all("section")
+        assert section["data-opened"] in services.open_workflows._opened
+        again = await http.get("/workflows/report", params={"id": section["data-opened"]})
+        assert again.json() == answer.json()
+        unknown = await http.get("/workflows/report", params={"id": "nothing-of-this-name"})
+        assert "Turn any workflow into a form" in unknown.json()["html"]
+        picked = await http.post("/workflows/pick", json={"where": "moon", "name": "x"})
+        assert "There is no such workflow." in picked.json()["html"]
+        wish = {"id": section["data-opened"], "title": "Plain and saved"}
+        saved = await http.post("/workflows/save", json=wish)
+        assert "Saved as preset" in saved.json()["html"]
+
+
+async def test_workflows_tab_routes_refuse_users(services: Any) -> None:
+    async with tab_client(services, AccessMode.SHARED) as http:
+        answers = [
+            await http.post("/workflows", content=json.dumps(BLUR)),
+            await http.get("/workflows/report?id=sd15"),
+            await http.post("/workflows/pick", json={"where": "preset", "name": "sd15"}),
+            await http.post("/workflows/save", json={"id": "sd15"}),
+        ]
+    assert [answer.status_code for answer in answers] == [422] * 4
+    assert {answer.json()["error"].partition(".")[0] for answer in answers} == {
+        "Only admins can do that"
+    }
