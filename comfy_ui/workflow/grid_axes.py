@@ -17,7 +17,8 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from ..errors import ValidationError
-from .fields.field_types import FIELD_TYPES, INTEGER_ROLES, MAX_SEED, MODEL_ROLES, NUMBER_ROLES
+from .fields.field_types import FIELD_TYPES, INTEGER_ROLES, MODEL_ROLES, NUMBER_ROLES
+from .fields.numbers import random_seed
 from .presets.schema import Param, Preset
 
 __all__ = ["MAX_CELLS", "ParamAxis", "expand", "read_axis"]
@@ -25,7 +26,7 @@ __all__ = ["MAX_CELLS", "ParamAxis", "expand", "read_axis"]
 MAX_CELLS: Final = 64
 """The maximum number of results of one grid."""
 
-_NUMBER: Final = r"[-+]?(?:\d{1,16}\.?\d{0,16}|\.\d{1,16})"
+_NUMBER: Final = r"[-+]?(?:\d{1,20}\.?\d{0,20}|\.\d{1,16})"
 _RANGE: Final = re.compile(
     rf"({_NUMBER})\s*[-–]\s*({_NUMBER})(?:\s*\(\s*([-+]?[\d.]+)\s*\)|\s*\[\s*(\d{{1,4}})\s*\])?"
 )
@@ -73,8 +74,7 @@ def read_axis(
     entries += _numbers(param, text) if param.role in NUMBER_ROLES else _entries(text)
     _few(param.label, entries, FIELD_TYPES[param.role].grid_example)
     if param.role == "seed":
-        draw = rng or random
-        entries = [draw.randrange(MAX_SEED + 1) if entry == -1 else entry for entry in entries]
+        entries = [random_seed(rng) if entry == -1 else entry for entry in entries]
     if param.role == "prompt" and len(entries) < 2:
         raise ValidationError(
             "Enter the words to replace, then their replacements.",
@@ -112,7 +112,7 @@ def expand(
     start = dict(values)
     seed = preset.by_role("seed")
     if seed is not None and str(start.get(seed.id) or _RANDOM).strip() == _RANDOM:
-        start[seed.id] = (rng or random).randrange(MAX_SEED + 1)
+        start[seed.id] = random_seed(rng)
     rows = [start] if down is None else [_put(preset, start, down, n) for n in _indices(down)]
     return [_put(preset, row, across, place) for row in rows for place in _indices(across)]
 
@@ -165,7 +165,8 @@ def _numbers(param: Param, text: str) -> Iterator[int | float]:
 
 
 def _range(param: Param, match: re.Match[str]) -> Iterator[int | float]:
-    first, last = float(match[1]), float(match[2])
+    is_integer = param.role in INTEGER_ROLES
+    first, last = (_number(param, match[n]) for n in (1, 2))
     if match[4]:
         steps = max(int(match[4]) - 1, 1)
         step = (last - first) / steps
@@ -182,7 +183,6 @@ def _range(param: Param, match: re.Match[str]) -> Iterator[int | float]:
             f"'{param.label}' has {steps + 1} values.",
             hint=f"A grid has at most {MAX_CELLS} results.",
         )
-    is_integer = param.role in INTEGER_ROLES
     for n in range(steps + 1):
         number = first + n * step
         yield round(number) if is_integer else round(number, 6)

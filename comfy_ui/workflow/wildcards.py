@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import ValidationError, closest
+from .fields.numbers import MAX_SEED, random_seed
 
 __all__ = [
     "WILDCARD",
@@ -55,7 +56,7 @@ _MAX_STEPS = 2_000
 _MAX_CHARACTERS = 50_000
 _MAX_FILE_BYTES = 5_000_000
 PROMPT_ROLES = ("prompt", "negative")
-_SEEDS = 2**53  # below it, JavaScript represents every integer exactly
+_SEED_DIGITS = len(str(MAX_SEED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +190,10 @@ def expand_values(
         seed_value = seed_of.default
     seed_text = "" if seed_value is None else str(seed_value).strip()
     drawn: dict[str, Any] = {}
-    if seed_text.isdecimal() and len(seed_text) < 20:
+    if seed_text.isdecimal() and len(seed_text) <= _SEED_DIGITS:
         seed = int(seed_text)
     else:
-        seed = (rng or random).randrange(_SEEDS)
+        seed = random_seed(rng)
         if seed_of and seed_text in {"", "-1"}:  # resolve_values refuses anything else
             drawn[seed_of.id] = seed
     chosen = {

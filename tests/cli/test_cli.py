@@ -71,6 +71,19 @@ def test_run_preset_saves_the_output_files(engine, tmp_path: Path, capsys) -> No
     assert path.parent == out
 
 
+@pytest.mark.parametrize("source", ["sd15", "graph"])
+def test_run_seed_of_64_bits_reaches_the_server(source: str, engine, tmp_path, capsys) -> None:
+    if source == "graph":
+        path = tmp_path / "sd15.json"
+        assert run(["convert", "sd15", "-o", str(path)]) == 0
+        source = str(path)
+    argv = ["run", source, "--set", f"seed={2**64 - 1}", "--set", "steps=1", "--quiet"]
+    assert run([*argv, "--comfyui", engine.url, "-o", str(tmp_path)]) == 0, capsys.readouterr().err
+    with Image.open(capsys.readouterr().out.strip()) as picture:
+        graph = json.loads(picture.text["prompt"])
+    assert [n["inputs"]["seed"] for n in graph.values() if "seed" in n["inputs"]] == [2**64 - 1]
+
+
 def test_run_workflow_file_applies_set_values(engine, graph_file, tmp_path, capsys) -> None:
     argv = ["run", str(graph_file), "--set", "width=96", "--comfyui", engine.url]
     assert run([*argv, "-o", str(tmp_path / "out"), "--quiet"]) == 0

@@ -22,8 +22,8 @@ def test_series_without_valid_seed_leaves_the_value_unchanged(seed: str) -> None
     assert seeds(f'{{"values": {{"seed": {seed}}}, "times": 2}}') == [value, value]
 
 
-def test_series_seed_above_2_pow_53_wraps_to_zero() -> None:
-    assert seeds(f'{{"values": {{"seed": {2**53 - 1}}}, "times": 2}}') == [2**53 - 1, 0]
+def test_series_seed_above_64_bits_wraps_to_zero() -> None:
+    assert seeds(f'{{"values": {{"seed": {2**64 - 1}}}, "times": 2}}') == [2**64 - 1, 0]
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,15 @@ def test_form_values_override_defaults() -> None:
     assert page.all(name="seed")[0]["value"] == "5"
 
 
+def test_form_seed_of_64_bits_is_shown_whole_and_carried() -> None:
+    (box,) = Page(preset_form.form(preset(), {"seed": 2**64 - 1})).all(name="seed")
+    assert box["value"] == "18446744073709551615"
+    assert int(box["maxlength"]) == len(box["value"])
+    other = preset("new", params=("prompt", "seed"))
+    values = preset_form.read(preset(), {"seed": box["value"]})
+    assert preset_form.carry(preset(), values, other) == {"seed": box["value"]}
+
+
 @pytest.mark.parametrize("seed", [None, -1, 0, ""])
 def test_form_unset_seed_is_shown_as_random(seed: Any) -> None:
     assert Page(preset_form.form(preset(), {"seed": seed})).all(name="seed")[0]["value"] == ""

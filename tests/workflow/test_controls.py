@@ -13,7 +13,7 @@ from comfy_ui.errors import InvalidWorkflowError, ValidationError
 from comfy_ui.protocol.object_info import NodeRegistry
 from comfy_ui.workflow.controls import Control, apply_values, find_controls, find_outputs
 from comfy_ui.workflow.editor import convert_workflow
-from comfy_ui.workflow.fields.field_types import MAX_SEED
+from comfy_ui.workflow.fields.numbers import MAX_SEED
 from tests.workflow.editor.editor_files import (
     SEED,
     SERVER,
@@ -106,10 +106,10 @@ class TestFindControlsOfDefaultWorkflow:
         assert controls["width"].max == 8192
         assert controls["batch"].max == 200
 
-    def test_find_controls_seed_beyond_javascript_range_is_clamped(self):
+    def test_find_controls_seed_of_64_bits_is_kept_exactly(self):
         file = text_to_image()
-        file.nodes[4]["widgets_values"][0] = 2**64 - 1
-        assert controls_of_file(file)["seed"].default == MAX_SEED
+        file.nodes[4]["widgets_values"][0] = 2**64 - 2
+        assert controls_of_file(file)["seed"].default == 2**64 - 2
 
     def test_find_controls_unused_node_has_no_control(self):
         file = text_to_image()
@@ -532,13 +532,19 @@ class TestApplyValues:
         graph = sampling_graph()
         assert apply_values(graph, find_controls(graph, SERVER), {}) == graph
 
+    @pytest.mark.parametrize("seed", [2**53 + 1, 2**64 - 1, str(2**64 - 1)])
+    def test_apply_values_seed_of_64_bits_is_written_exactly(self, seed):
+        graph = sampling_graph()
+        changed = apply_values(graph, find_controls(graph, SERVER), {"seed": seed})
+        assert changed["5"]["inputs"]["seed"] == int(seed)
+
     @pytest.mark.parametrize("seed", [None, -1, "-1", ""])
     def test_apply_values_missing_seed_draws_javascript_safe_seed(self, seed):
         graph = sampling_graph()
         controls = find_controls(graph, SERVER)
         changed = apply_values(graph, controls, {"seed": seed}, rng=random.Random(1))
         again = apply_values(graph, controls, {"seed": seed}, rng=random.Random(1))
-        assert 0 <= changed["5"]["inputs"]["seed"] <= MAX_SEED
+        assert 0 <= changed["5"]["inputs"]["seed"] < 2**53
         assert changed == again
 
     @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ SDXL = get_preset("sdxl")
         ("cfg", "5 – 4 (+0.5)", (5.0, 4.5, 4.0)),
         ("sampler", 'euler, "dpmpp_2m"\nheun', ("euler", "dpmpp_2m", "heun")),
         ("prompt", 'red, "pink, almost white"', ("red", "pink, almost white")),
-        ("seed", "9007199254740991, 1", (9007199254740991, 1)),
+        ("seed", "18446744073709551615, 1", (2**64 - 1, 1)),
+        ("seed", "18446744073709551613-18446744073709551615", (2**64 - 3, 2**64 - 2, 2**64 - 1)),
     ],
 )
 def test_read_axis_list_or_range_returns_values(

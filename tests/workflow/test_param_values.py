@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from comfy_ui.errors import ValidationError
-from comfy_ui.workflow.fields.field_types import FILE_ROLES, MAX_SEED
+from comfy_ui.workflow.fields.field_types import FILE_ROLES
 from comfy_ui.workflow.fields.param_values import QUALITIES, choices, limits, resolve_values
 from comfy_ui.workflow.presets.preset_store import get_preset, list_presets
 from tests.conftest import recorded_object_info
@@ -39,13 +39,20 @@ def test_resolve_values_without_values_uses_defaults() -> None:
 def test_resolve_values_missing_seed_draws_javascript_safe_seed(seed: Any) -> None:
     values = resolve_values(SDXL, {"seed": seed}, rng=random.Random(1))
     assert values == resolve_values(SDXL, {"seed": seed}, rng=random.Random(1))
-    assert 0 <= values["seed"] <= MAX_SEED < 2**53
+    assert 0 <= values["seed"] < 2**53
     assert values["seed"] != resolve_values(SDXL, {"seed": seed})["seed"]
 
 
-def test_resolve_values_explicit_seed_is_kept() -> None:
-    assert resolve(seed=MAX_SEED)["seed"] == MAX_SEED
-    assert resolve(seed="7")["seed"] == 7
+@pytest.mark.parametrize("seed", [0, 7, 2**53 - 1, 2**53 + 1, 2**63 + 1, 2**64 - 1])
+def test_resolve_values_explicit_seed_is_kept_exactly(seed: int) -> None:
+    assert resolve(seed=seed)["seed"] == seed
+    assert resolve(seed=f" {seed} ")["seed"] == seed
+
+
+def test_resolve_values_seed_above_64_bits_hint_has_exact_range() -> None:
+    error = error_for(seed=2**64)
+    assert error.message == "'Seed' cannot be 18446744073709551616."
+    assert error.hint == "Choose a value from 0 to 18446744073709551615."
 
 
 def test_resolve_values_unknown_name_suggests_closest() -> None:
@@ -66,7 +73,8 @@ def test_resolve_values_unknown_name_suggests_closest() -> None:
         ({"prompt": 5}, "takes text"),
         ({"prompt": ["1", 0]}, "takes text"),
         ({"seed": -2}, "cannot be -2"),
-        ({"seed": 2**53}, "cannot be"),
+        ({"seed": 2**64}, "cannot be"),
+        ({"seed": 1.5}, "a whole number"),
         ({"seed": "9" * 5000}, "a whole number"),
         ({"quality": "best"}, "no quality 'best'"),
         ({"variant": "fast"}, "no variant 'fast'"),

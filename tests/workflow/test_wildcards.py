@@ -186,11 +186,11 @@ def _control(name: str, role: Role, default: object) -> Control:
     )
 
 
-@pytest.mark.parametrize("seed", [7, "7", " 7 "])
+@pytest.mark.parametrize("seed", [7, "7", " 7 ", 2**64 - 1])
 def test_expand_values_seed_as_number_or_text_chooses_options(seed: int | str) -> None:
     raw_values = {"prompt": TEMPLATE, "negative": "{a|b}", "seed": seed}
     values = expand_values(raw_values, SDXL, {}).values
-    assert values["prompt"] == expand_wildcards(TEMPLATE, seed=7).text
+    assert values["prompt"] == expand_wildcards(TEMPLATE, seed=int(seed)).text
     assert values["negative"] in {"a", "b"}
     assert values["seed"] == seed
 

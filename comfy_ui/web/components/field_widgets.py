@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from ...workflow.fields.field_types import FIELD_TYPES, INTEGER_ROLES, grid_hint
+from ...workflow.fields.numbers import MAX_SEED
 from ...workflow.presets.preset_store import Param, Preset
 from .html import Html, act, el, icon, icon_button, number
 
@@ -133,7 +134,7 @@ def _seed(context: FieldContext) -> Html:
                 placeholder="Random each time",
                 inputmode="numeric",
                 pattern="[0-9]*",
-                maxlength="16",
+                maxlength=str(len(str(MAX_SEED))),
             ),
             icon_button("dice", "A new random seed each time", data_do="random-seed"),
             icon_button("again", "Use the last result's seed", data_do="last-seed"),

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ...protocol.object_info import InputSpec, NodeRegistry
-from ...workflow.fields.field_types import NUMBER_ROLES, grid_hint
+from ...workflow.fields.field_types import INTEGER_ROLES, NUMBER_ROLES, grid_hint
+from ...workflow.fields.numbers import parse_number
 from ...workflow.graph import NodeLink, consumers
 from ...workflow.presets.preset_store import Param, Preset, choices, limits
 from . import field_widgets
@@ -139,8 +140,8 @@ def _fits(param: Param, value: Any) -> bool:
     if param.role not in NUMBER_ROLES:
         return True
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        number = parse_number(value, whole=param.role in INTEGER_ROLES)
+    except ValueError:
         return False
     low, high = limits(param)
     return low <= number <= high

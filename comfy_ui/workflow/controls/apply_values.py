@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...errors import ValidationError, closest
-from ..fields.field_types import MAX_SEED
+from ..fields.numbers import format_number, parse_number, random_seed
 from ..graph import AnyGraph, Graph, copied, literal
 from .control import Control
 
@@ -51,7 +50,7 @@ def apply_values(
 
 def _checked(control: Control, value: Any, rng: random.Random | None) -> Any:
     if control.role == "seed" and (value is None or value in (-1, "-1", "")):
-        return (rng or random).randrange(MAX_SEED + 1)
+        return random_seed(rng)
     own = control.default
     if value is None or value is own or (type(value) is type(own) and value == own):
         return value  # the graph's own value is checked by check_workflow
@@ -69,30 +68,18 @@ def _checked(control: Control, value: Any, rng: random.Random | None) -> Any:
 
 def _number(control: Control, value: Any) -> int | float:
     try:
-        number: int | float = math.nan if isinstance(value, bool) else float(value)
-        if not math.isfinite(number):
-            raise ValueError("not finite")
-        if control.kind == "int":
-            number = _integer(value, number)
-    except (TypeError, ValueError, OverflowError):
+        number = parse_number(value, whole=control.kind == "int")
+    except ValueError:
         kind = "a whole number" if control.kind == "int" else "a number"
         raise _wrong(control, f"takes {kind}.") from None
     if control.min is not None and number < control.min:
-        raise _wrong(control, f"cannot be {number:g}.", f"It starts at {control.min:g}.")
+        raise _wrong(
+            control, f"cannot be {format_number(number)}.", f"It starts at {control.min:g}."
+        )
     if control.max is not None and number > control.max:
-        raise _wrong(control, f"cannot be {number:g}.", f"It goes up to {control.max:g}.")
+        limit = f"It goes up to {format_number(control.max)}."
+        raise _wrong(control, f"cannot be {format_number(number)}.", limit)
     return number
-
-
-def _integer(value: Any, number: float) -> int:
-    """Convert ``value``, whose nearest float is ``number``, to an int, exact beyond 2**53."""
-    if isinstance(value, int):
-        return value
-    if isinstance(value, str) and value.strip().lstrip("+-").isdecimal():
-        return int(value)
-    if number != int(number):
-        raise ValueError("not whole")
-    return int(number)
 
 
 def _boolean(control: Control, value: Any) -> bool:

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ..fields.field_types import MAX_SEED, Role, usual
+from ..fields.field_types import Role, usual
+from ..fields.numbers import MAX_SEED
 from .author_hints import AuthorHint
 from .control import PLAIN, Control, ControlKind, ControlTarget
 from .graph_trace import InputMeaning

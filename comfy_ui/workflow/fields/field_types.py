@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set as Abstra
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
+from .numbers import MAX_SEED
+
 __all__ = [
     "FIELD_TYPES",
     "FILE_ROLES",
     "INTEGER_ROLES",
-    "MAX_SEED",
     "MODEL_ROLES",
     "NUMBER_ROLES",
     "FieldType",
@@ -28,9 +29,6 @@ Role: TypeAlias = str
 """The role of a param or control: a key of :data:`FIELD_TYPES`."""
 
 ValueKind = Literal["text", "integer", "number", "bool", "file", "model"]
-
-MAX_SEED: Final = 2**53 - 1
-"""The largest integer that JavaScript, and so ComfyUI's editor, represents exactly."""
 
 _REPLACE_HINT: Final = "The words to replace, then their replacements: red, blue, green"
 _NUMBER_HINT: Final = "8, 12, 20 or a range: 20-40 (+10)"

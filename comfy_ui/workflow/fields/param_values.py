@@ -15,7 +15,8 @@ from ...protocol.object_info import InputSpec, NodeRegistry
 from ..model_files import find_model
 from ..presets.graph_builder import ObjectInfo, as_library, find_variant
 from ..presets.schema import Param, Preset, Size
-from .field_types import FIELD_TYPES, FILE_ROLES, INTEGER_ROLES, MAX_SEED, MODEL_ROLES, NUMBER_ROLES
+from .field_types import FIELD_TYPES, FILE_ROLES, INTEGER_ROLES, MODEL_ROLES, NUMBER_ROLES
+from .numbers import MAX_SEED, format_number, parse_number, random_seed
 
 _SHOWN = 60  # characters of a value in a message
 _MAX_LORA_STRENGTH = 20
@@ -218,7 +219,7 @@ def _spec(preset: Preset, param: Param, library: NodeRegistry | None) -> InputSp
 
 def _checked(param: Param, value: Any, spec: InputSpec | None, *, rng: random.Random | None) -> Any:
     if param.role == "seed" and (value is None or str(value).strip() in ("", "-1")):
-        return (rng or random).randrange(MAX_SEED + 1)
+        return random_seed(rng)
     if value is None or (param.role in FILE_ROLES and value == ""):
         if param.optional:
             return None
@@ -251,26 +252,19 @@ def _number(param: Param, value: Any, spec: InputSpec | None) -> int | float:
         number = _within(param, number) if low <= number <= high else number
     if not low <= number <= high:
         raise ValidationError(
-            f"'{param.label}' cannot be {number:g}.",
-            hint=f"Choose a value from {low:g} to {high:g}.",
+            f"'{param.label}' cannot be {format_number(number)}.",
+            hint=f"Choose a value from {format_number(low)} to {format_number(high)}.",
         )
     return number
 
 
 def _read_number(param: Param, value: Any) -> int | float:
+    whole = param.role in INTEGER_ROLES
     try:
-        number = math.nan if isinstance(value, bool) else float(value)
-        if not math.isfinite(number):
-            raise ValueError("not finite")
-        if param.role not in INTEGER_ROLES:
-            return number
-        integer = value if isinstance(value, int) else int(number)
-        if integer != number:
-            raise ValueError("not whole")
-    except (TypeError, ValueError, OverflowError) as error:
-        kind = "a whole number" if param.role in INTEGER_ROLES else "a number"
+        return parse_number(value, whole=whole)
+    except ValueError as error:
+        kind = "a whole number" if whole else "a number"
         raise ValidationError(f"'{param.label}' takes {kind}, not {_short(value)}.") from error
-    return integer
 
 
 def limits(param: Param, spec: InputSpec | None = None) -> tuple[float, float]:

@@ -19,7 +19,7 @@ import pydantic
 
 from ...errors import Problem, UnknownPresetError, ValidationError, closest
 from ...resources import workflows_dir
-from ..fields.field_types import MAX_SEED
+from ..fields.numbers import MAX_SEED
 from ..fields.param_values import QUALITIES, choices, limits, resolve_values
 from ..graph import Graph
 from .graph_builder import ObjectInfo, as_library, build_graph, specialise

@@ -63,8 +63,8 @@ class Param(_Record):
     group: str = "Main"
     order: int = 0
     advanced: bool = False
-    min: float | None = None
-    max: float | None = None
+    min: int | float | None = None
+    max: int | float | None = None
     step: float | None = None
     choices: tuple[str, ...] | None = None
     choices_from: Literal["object_info"] | None = None

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from ....workflow.fields.field_types import MAX_SEED
+from ....workflow.fields.numbers import MAX_SEED
 from ....workflow.presets.preset_store import Preset
 from ...components.html import Html
 from ...components.templates import render
