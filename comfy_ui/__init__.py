@@ -156,7 +156,6 @@ if TYPE_CHECKING:
         load_workflow as load_workflow,
         read_metadata as read_metadata,
     )
-
-
-__getattr__, __dir__ = lazy_names(__name__, _WHERE)
-__all__ = [*_WHERE, "__version__"]  # noqa: PLE0604 -- the keys are strings
+else:  # hidden from mypy, which takes a computed __all__ for an empty one
+    __getattr__, __dir__ = lazy_names(__name__, _WHERE)
+    __all__ = [*_WHERE, "__version__"]  # noqa: PLE0604 -- the keys are strings

@@ -6,6 +6,7 @@ import ast
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,64 @@ HEAVY = [
 @pytest.mark.parametrize("name", comfy_ui.__all__)
 def test_public_names_are_the_same_objects_under_both_imports(name: str) -> None:
     assert getattr(comfy_ui, name) is getattr(comfy_headless, name)
+
+
+@pytest.mark.parametrize("module", ["errors", "client", "client.transport.address"])
+def test_submodules_are_the_same_modules_under_both_imports(module: str) -> None:
+    code = (
+        f"import comfy_headless.{module} as alias, comfy_ui.{module} as module; "
+        f"print(alias is module, module.__spec__.name)"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.split() == ["True", f"comfy_ui.{module}"]
+
+
+def test_submodule_unknown_raises_import_error_with_its_name() -> None:
+    with pytest.raises(ModuleNotFoundError, match=r"'comfy_headless\.client\.nothing'"):
+        import_module("comfy_headless.client.nothing")
+
+
+TYPED_PROGRAM = """
+import comfy_headless
+import comfy_headless.errors
+import comfy_ui.errors
+from comfy_headless import *
+from comfy_headless import ComfyWSClient as Client
+
+reveal_type(comfy_headless.check_workflow)
+reveal_type(ComfyClient)
+reveal_type(Client.generate_image)
+
+def same_type(error: comfy_ui.errors.ValidationError) -> comfy_headless.ComfyHeadlessError:
+    return error
+
+def same_type_of_submodule(error: comfy_headless.errors.ValidationError) -> ValidationError:
+    return error
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("package", ["comfy_ui", "comfy_headless"])
+def test_public_names_have_types_for_mypy_strict(package: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(TYPED_PROGRAM.replace("comfy_headless", package), encoding="utf-8")
+    options = ["--strict", "--cache-dir", tmp_path.parent / "mypy", "--python-executable"]
+    process = subprocess.run(
+        [sys.executable, "-m", "mypy", *options, sys.executable, program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stdout
+    assert '"Any"' not in process.stdout
+
+
+def test_stubs_of_comfy_headless_cover_the_modules_with_public_names() -> None:
+    stubs = {path.stem for path in Path(comfy_headless.__file__).parent.glob("*.pyi")}
+    assert stubs == {"__init__", *comfy_ui._WHERE.values()}
 
 
 def test_lazy_names_are_declared_for_type_checkers() -> None:

@@ -36,7 +36,7 @@ def test_readme_links_lead_to_files() -> None:
 
 BUILT_FROM = [
     *("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"),
-    *("comfy_ui", "comfy_headless.py", "workflows", "assets"),
+    *("comfy_ui", "comfy_headless", "workflows", "assets"),
 ]
 
 

@@ -18,6 +18,6 @@ _WHERE = {"DemoServer": "demo_server", "Faults": "fault_switches"}
 if TYPE_CHECKING:
     from .demo_server import DemoServer as DemoServer
     from .fault_switches import Faults as Faults
-
-__getattr__, __dir__ = lazy_names(__name__, _WHERE, feature="ui")
-__all__ = [*_WHERE]  # noqa: PLE0604 -- the keys are strings
+else:  # hidden from mypy, which takes a computed __all__ for an empty one
+    __getattr__, __dir__ = lazy_names(__name__, _WHERE, feature="ui")
+    __all__ = [*_WHERE]  # noqa: PLE0604 -- the keys are strings

@@ -11,6 +11,6 @@ _WHERE = {"build": "page", "launch": "serve"}
 if TYPE_CHECKING:
     from .page import build as build
     from .serve import launch as launch
-
-__getattr__, __dir__ = lazy_names(__name__, _WHERE, feature="ui")
-__all__ = [*_WHERE]  # noqa: PLE0604 -- the keys are strings
+else:  # hidden from mypy, which takes a computed __all__ for an empty one
+    __getattr__, __dir__ = lazy_names(__name__, _WHERE, feature="ui")
+    __all__ = [*_WHERE]  # noqa: PLE0604 -- the keys are strings

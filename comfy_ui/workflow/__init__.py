@@ -43,7 +43,6 @@ if TYPE_CHECKING:
         list_presets as list_presets,
         list_video_presets as list_video_presets,
     )
-
-
-__getattr__, __dir__ = lazy_names(__name__, _WHERE)
-__all__ = [*_WHERE]  # noqa: PLE0604 -- the keys are strings
+else:  # hidden from mypy, which takes a computed __all__ for an empty one
+    __getattr__, __dir__ = lazy_names(__name__, _WHERE)
+    __all__ = [*_WHERE]  # noqa: PLE0604 -- the keys are strings

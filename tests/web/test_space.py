@@ -21,7 +21,7 @@ from tests.environments import new_environment
 pytestmark = pytest.mark.slow
 
 START_S = 120.0
-REPOSITORY = ("app.py", "comfy_ui", "comfy_headless.py", "workflows", "assets", "README.md")
+REPOSITORY = ("app.py", "comfy_ui", "comfy_headless", "workflows", "assets", "README.md")
 
 
 @pytest.fixture(scope="module")
