@@ -271,29 +271,34 @@ class World:
         return polls
 
 
-@pytest.mark.slow
-@settings(
-    max_examples=5000,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-@given(
-    planned_end=st.sampled_from([*FRAMES]),
-    late_s=st.sampled_from([0.0, 0.0, 0.2, 5.0]),
-    listening=st.booleans(),
-    # Pairs of move and number. Drawn bytes shrink well but are often zero; drawn seeds are not.
-    moves=st.binary(max_size=60)
-    | st.builds(lambda seed: Random(seed).randbytes(100), st.integers(0, 2**63)),
-)
-def test_verdict_under_any_connection_faults_is_true(
-    planned_end: str, late_s: float, listening: bool, moves: bytes
-) -> None:
+def _check_verdict(planned_end: str, late_s: float, listening: bool, moves: bytes) -> None:
     world = World(planned_end, late_s, listening)
     for move, number in zip(moves[::2], moves[1::2], strict=False):
         world.move(MOVES[move % len(MOVES)], number)
     world.settle()
     assert world.state.final is not None
     event(f"ends {world.state.final}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "examples",
+    [2000, pytest.param(50_000, marks=[pytest.mark.nightly, pytest.mark.timeout(3600)])],
+)
+def test_verdict_under_any_connection_faults_is_true(examples: int) -> None:
+    check = given(
+        planned_end=st.sampled_from([*FRAMES]),
+        late_s=st.sampled_from([0.0, 0.0, 0.2, 5.0]),
+        listening=st.booleans(),
+        # Pairs of move and number. Drawn bytes shrink well but are often zero; drawn seeds are not.
+        moves=st.binary(max_size=60)
+        | st.builds(lambda seed: Random(seed).randbytes(100), st.integers(0, 2**63)),
+    )(_check_verdict)
+    settings(
+        max_examples=examples,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )(check)()
 
 
 def test_frames_of_model_include_every_message_type() -> None:

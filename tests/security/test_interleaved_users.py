@@ -149,7 +149,7 @@ def work(page: Any, name: str, runs: int, others: dict[str, list[str]]) -> Recei
 
 
 @pytest.mark.parametrize(
-    "runs", [100, pytest.param(1000, marks=[pytest.mark.nightly, pytest.mark.timeout(1800)])]
+    "runs", [50, pytest.param(1000, marks=[pytest.mark.nightly, pytest.mark.timeout(1800)])]
 )
 def test_interleaved_users_receive_nothing_of_each_other(
     shared: Any,
