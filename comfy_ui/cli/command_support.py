@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import StorageError, UnknownPresetError, ValidationError
+from ..errors import UnknownPresetError, ValidationError
 from ..protocol.object_info import NodeRegistry
 from ..settings import DEFAULT_URL, Settings
 from .object_info_cache import keep, kept
@@ -119,7 +119,9 @@ def write(path: Path, text: str) -> None:
     Raises:
         StorageError: the file cannot be written.
     """
+    from ..client.files import disk_error
+
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror}.") from error
+        raise disk_error(path, error) from error

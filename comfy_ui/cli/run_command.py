@@ -26,9 +26,13 @@ if TYPE_CHECKING:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Run a preset or a workflow file and save its output files."""
+    from ..client.files import check_folder
+
     values = _values(arguments.set)
     if arguments.prompt is not None:
         values.setdefault("prompt", arguments.prompt)
+
+    check_folder(arguments.output)
 
     async def work() -> None:
         async with connect(settings) as client:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -78,7 +79,8 @@ class ComfyWSClient:
         url: the address as pasted from a browser or a terminal: ``https://gpu.example.com/comfy/``,
             ``192.168.1.100:8188``, ``[::1]:8188``. Takes precedence over ``host``.
         base_url: the same as ``url``.
-        timeout: seconds of silence after which a request fails. A job may take longer than that.
+        timeout: seconds of silence after which a request fails; None: no limit. A job may take
+            longer than that.
         headers: extra headers of every request.
         token: a bearer token; for Comfy Cloud, the API key.
         verify: how to check the server's certificate: True uses the bundled authorities, False
@@ -116,7 +118,7 @@ class ComfyWSClient:
         *,
         url: str | None = None,
         base_url: str | None = None,
-        timeout: float = DEFAULT_TIMEOUT_S,
+        timeout: float | None = DEFAULT_TIMEOUT_S,
         headers: Mapping[str, str] | None = None,
         token: str | None = None,
         verify: Verify = True,
@@ -488,12 +490,12 @@ class ComfyWSClient:
 
     # -- stopping
 
-    async def cancel(self, prompt_id: str, *, timeout: float = CANCEL_TIMEOUT_S) -> bool:
+    async def cancel(self, prompt_id: str, *, timeout: float | None = CANCEL_TIMEOUT_S) -> bool:
         """Stop a job, pending or running, and wait until it has stopped. Affects no other job.
 
         Args:
             prompt_id: the job to stop.
-            timeout: seconds to wait for it to stop.
+            timeout: seconds to wait for it to stop; None: no limit.
 
         Returns:
             True if the job does not run to its end. False if it had already ended, or if a node
@@ -579,7 +581,7 @@ class ComfyWSClient:
         """
         return await self._ask(endpoints.job(prompt_id))
 
-    async def has_job(self, prompt_id: str, *, timeout: float = LOOK_S) -> bool:
+    async def has_job(self, prompt_id: str, *, timeout: float | None = LOOK_S) -> bool:
         """Check whether the server has, or has had and not forgotten, a job.
 
         Made for a job that may not have reached the server. The client looks twice, two seconds
@@ -589,12 +591,13 @@ class ComfyWSClient:
         Args:
             prompt_id: the id under which it was, or was to be, queued.
             timeout: seconds that the server may take for each answer, at most the client's own
-                ``timeout``.
+                ``timeout``, which None stands for.
 
         Raises:
             ComfyUIConnectionError, ServerRejectedError: the server gave no answer.
         """
-        return await self._drive(self._tracking.has(prompt_id, silence_s=timeout))
+        silence_s = math.inf if timeout is None else timeout
+        return await self._drive(self._tracking.has(prompt_id, silence_s=silence_s))
 
     # -- files
 

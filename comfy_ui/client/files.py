@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import mimetypes
 import re
 import secrets
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from .transport.request import ApiResponse, FilePart, is_page, page_error
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f<>:\"|?*]")
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _LONGEST_NAME_BYTES = 200  # file systems allow 255; room is left for " (1)" and a temporary suffix
 
 UploadSource = str | Path | bytes | BinaryIO
@@ -212,15 +215,40 @@ def _same_bytes(one: Path, other: Path) -> bool:
     return True
 
 
+def check_folder(folder: Path) -> None:
+    """Check that files can be written into a folder, which need not exist yet.
+
+    Raises:
+        StorageError: they cannot, and why.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.is_dir()]
+    try:
+        with _disk(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+    finally:
+        for path in missing:
+            with contextlib.suppress(OSError):  # not created, or in use by another process
+                path.rmdir()
+
+
 @contextlib.contextmanager
 def _disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(
-            f"Cannot write to '{folder}': {error.strerror or error}.",
-            hint="Free some space, or choose another folder.",
-        ) from error
+        raise disk_error(folder, error) from error
+
+
+def disk_error(path: Path, error: OSError) -> StorageError:
+    """The error of a file or folder that cannot be written, with the reason and what to do."""
+    reason, hint = error.strerror or str(error), "Choose another folder."
+    if error.errno in _FULL:
+        hint = "Free some space, or choose another folder."
+    elif error.errno in (errno.EEXIST, errno.ENOTDIR):
+        existing = next((part for part in (path, *path.parents) if part.exists()), path)
+        reason = f"'{existing}' is not a folder"
+    return StorageError(f"Cannot write to '{path}': {reason}.", hint=hint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -75,7 +76,8 @@ class ComfyClient:
         url: the address as pasted from a browser or a terminal: ``https://gpu.example.com/comfy/``,
             ``192.168.1.100:8188``, ``[::1]:8188``. Takes precedence over ``host``.
         base_url: the same as ``url``.
-        timeout: seconds of silence after which a request fails. A job may take longer than that.
+        timeout: seconds of silence after which a request fails; None: no limit. A job may take
+            longer than that.
         headers: extra headers of every request.
         token: a bearer token; for Comfy Cloud, the API key.
         verify: how to check the server's certificate: True uses the bundled authorities, False
@@ -111,7 +113,7 @@ class ComfyClient:
         *,
         url: str | None = None,
         base_url: str | None = None,
-        timeout: float = DEFAULT_TIMEOUT_S,
+        timeout: float | None = DEFAULT_TIMEOUT_S,
         headers: Mapping[str, str] | None = None,
         token: str | None = None,
         verify: Verify = True,
@@ -465,19 +467,20 @@ class ComfyClient:
 
     # -- stopping
 
-    def cancel(self, prompt_id: str, *, timeout: float = CANCEL_TIMEOUT_S) -> bool:
+    def cancel(self, prompt_id: str, *, timeout: float | None = CANCEL_TIMEOUT_S) -> bool:
         """Stop a job, pending or running, and wait until it has stopped. Affects no other job.
 
         Args:
             prompt_id: the job to stop.
-            timeout: seconds to wait for it to stop.
+            timeout: seconds to wait for it to stop; None: no limit.
 
         Returns:
             True if the job does not run to its end. False if it had already ended, or if a node
             that cannot be interrupted is still running after ``timeout`` seconds; it stops after
             that node.
         """
-        return self._drive(self._tracking.cancel(self._job(prompt_id), timeout_s=timeout))
+        timeout_s = math.inf if timeout is None else timeout
+        return self._drive(self._tracking.cancel(self._job(prompt_id), timeout_s=timeout_s))
 
     def interrupt(self, prompt_id: str) -> None:
         """Send one interrupt for a running job, without waiting; prefer :meth:`cancel`.
@@ -547,7 +550,7 @@ class ComfyClient:
         """
         return self._ask(endpoints.job(prompt_id))
 
-    def has_job(self, prompt_id: str, *, timeout: float = LOOK_S) -> bool:
+    def has_job(self, prompt_id: str, *, timeout: float | None = LOOK_S) -> bool:
         """Check whether the server has, or has had and not forgotten, a job.
 
         Made for a job that may not have reached the server. The client looks twice, two seconds
@@ -557,12 +560,13 @@ class ComfyClient:
         Args:
             prompt_id: the id under which it was, or was to be, queued.
             timeout: seconds that the server may take for each answer, at most the client's own
-                ``timeout``.
+                ``timeout``, which None stands for.
 
         Raises:
             ComfyUIConnectionError, ServerRejectedError: the server gave no answer.
         """
-        return self._drive(self._tracking.has(prompt_id, silence_s=timeout))
+        silence_s = math.inf if timeout is None else timeout
+        return self._drive(self._tracking.has(prompt_id, silence_s=silence_s))
 
     # -- files
 

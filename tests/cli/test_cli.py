@@ -71,6 +71,27 @@ def test_run_preset_saves_the_output_files(engine, tmp_path: Path, capsys) -> No
     assert path.parent == out
 
 
+@pytest.mark.parametrize("below", ["", "below"])
+def test_run_output_that_is_no_folder_fails_before_any_request(
+    below: str, graph_file, tmp_path, capsys
+) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine")
+    folder = notes / below
+    assert run(["run", str(graph_file), "--comfyui", "http://127.0.0.1:9", "-o", str(folder)]) == 1
+    error = capsys.readouterr().err
+    assert f"Cannot write to '{folder}': '{notes}' is not a folder." in error
+    assert "space" not in error
+    assert notes.read_text() == "mine"
+
+
+def test_run_new_output_folder_is_not_created_by_a_run_that_fails(tmp_path, capsys) -> None:
+    out = tmp_path / "new" / "out"
+    assert run(["run", "sd15", "x", "--comfyui", "http://127.0.0.1:9", "-o", str(out)]) == 1
+    assert "Nothing answers" in capsys.readouterr().err
+    assert not out.parent.exists()
+
+
 @pytest.mark.parametrize("source", ["sd15", "graph"])
 def test_run_seed_of_64_bits_reaches_the_server(source: str, engine, tmp_path, capsys) -> None:
     if source == "graph":
@@ -168,6 +189,18 @@ def test_check_preset_sidecar_reports_its_errors(engine, tmp_path: Path, capsys)
         captured = capsys.readouterr()
         assert message in captured.out + captured.err
         assert status == (0 if "refuses" in message else 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("", "Is a directory"), ("x/api.json", "No such file")]
+)
+def test_convert_output_that_cannot_be_written_prints_the_reason(
+    name: str, reason: str, graph_file, tmp_path: Path, capsys
+) -> None:
+    assert run(["convert", str(graph_file), "-o", str(tmp_path / name)]) == 1
+    error = capsys.readouterr().err
+    assert reason in error
+    assert "space" not in error
 
 
 def test_convert_api_file_needs_no_server(graph_file, tmp_path: Path) -> None:
@@ -368,6 +401,12 @@ def test_run_accepts_own_preset_ids(engine, tmp_path: Path, capsys) -> None:
     assert run([*argv, "-o", str(tmp_path / "out")]) == 0, capsys.readouterr().err
     with Image.open(capsys.readouterr().out.strip()) as picture:
         assert picture.size == (96, 48)
+
+
+@pytest.mark.parametrize("command", ["check", "controls", "convert"])
+def test_cli_accepts_shipped_preset_ids(command: str, engine, capsys) -> None:
+    assert run([command, "sdxl", "--comfyui", engine.url]) == 0
+    assert capsys.readouterr().out
 
 
 def test_controls_accepts_preset_ids(engine, tmp_path: Path, capsys) -> None:

@@ -406,6 +406,17 @@ async def test_f11_cancel_uninterruptible_node_returns_false(kind: str, engine: 
 
 
 @BOTH
+async def test_client_timeout_none_runs_and_cancels_without_a_limit(
+    kind: str, sleepy: DemoServer
+) -> None:
+    async with open_client(kind, sleepy.url, timeout=None) as client:
+        assert (await client.run(image_graph(), timeout=None)).images
+        prompt_id = await client.queue_prompt(sleeper())
+        assert await client.has_job(prompt_id, timeout=None)
+        assert await client.cancel(prompt_id, timeout=None)
+
+
+@BOTH
 async def test_wait_for_completion_timeout_leaves_job_running(
     kind: str, sleepy: DemoServer
 ) -> None:

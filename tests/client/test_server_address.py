@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -130,9 +131,19 @@ def test_make_server_address_unreadable_certificate_raises_validation_error(tmp_
         make_server_address(url="https://gpu", cert=broken)
 
 
-def test_make_server_address_invalid_timeout_or_scheme_raises() -> None:
-    with pytest.raises(ValidationError, match="timeout"):
-        make_server_address(timeout=0)
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), "5", True, []])
+def test_make_server_address_invalid_timeout_raises(timeout: Any) -> None:
+    with pytest.raises(ValidationError, match="timeout") as caught:
+        make_server_address(timeout=timeout)
+    assert "None" in caught.value.hint
+
+
+def test_make_server_address_timeout_none_sets_no_limit() -> None:
+    server = make_server_address(timeout=None)
+    assert (server.timeout_s, server.connect_timeout_s) == (float("inf"), 10.0)
+
+
+def test_make_server_address_invalid_scheme_raises() -> None:
     with pytest.raises(InvalidAddressError):
         make_server_address(url="ftp://gpu")
 

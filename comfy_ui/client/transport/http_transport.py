@@ -6,6 +6,7 @@ Every HTTP exchange passes :meth:`SyncTransport.send` or :meth:`AsyncTransport.s
 
 from __future__ import annotations
 
+import math
 import socket
 import ssl
 from collections.abc import Iterator
@@ -294,7 +295,9 @@ class _Exchange:
             headers = {"connection": "keep-alive", **server.headers, **call.headers}
             inject(headers)
         silence_s = call.timeout_s or server.timeout_s
-        timeout = httpx.Timeout(silence_s, connect=server.connect_timeout_s)
+        timeout = httpx.Timeout(
+            silence_s if math.isfinite(silence_s) else None, connect=server.connect_timeout_s
+        )
         extensions = {"timeout": timeout.as_dict()}
         if call.file is None or self._file is None:
             if call.body is not None:

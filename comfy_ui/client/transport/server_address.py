@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import ssl
 from base64 import b64encode
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ class ServerAddress:
 
     address: Address
     timeout_s: float
+    """Infinite without a limit."""
     headers: Mapping[str, str] = field(repr=False)
     tls: ssl.SSLContext | None = field(default=None, repr=False)
     """None for a plain http address."""
@@ -59,7 +61,7 @@ def make_server_address(
     port: int = DEFAULT_PORT,
     *,
     url: str | None = None,
-    timeout: float = 300.0,
+    timeout: float | None = 300.0,
     headers: Mapping[str, str] | None = None,
     token: str | None = None,
     verify: Verify = True,
@@ -73,8 +75,6 @@ def make_server_address(
         InvalidAddressError: the address is not that of a server.
         ValidationError: a certificate file cannot be read, or a value is out of its range.
     """
-    if not timeout > 0:
-        raise ValidationError(f"timeout must be more than 0 seconds, not {timeout}.")
     if guarded and trust_env:
         raise ValidationError(
             "guarded= and trust_env= exclude each other: a proxy chooses the address itself."
@@ -82,12 +82,22 @@ def make_server_address(
     address = parse_address(url if url is not None else host, default_port=port)
     return ServerAddress(
         address=address,
-        timeout_s=float(timeout),
+        timeout_s=_timeout_s(timeout),
         headers=_headers(address, headers or {}, token),
         tls=_tls(verify, cert) if address.scheme == "https" else None,
         trust_env=trust_env,
         guarded=guarded,
     )
+
+
+def _timeout_s(timeout: object) -> float:
+    if timeout is None:
+        return math.inf
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout > 0:
+        raise ValidationError(
+            f"timeout must be more than 0 seconds, not {timeout!r}.", hint="None sets no limit."
+        )
+    return float(timeout)
 
 
 def _headers(address: Address, custom: Mapping[str, str], token: str | None) -> dict[str, str]:
