@@ -32,6 +32,7 @@ Every error carries ``message`` (what happened), ``hint`` (what to do about it) 
 
 from __future__ import annotations
 
+import copyreg
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -94,6 +95,10 @@ class ComfyHeadlessError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.hint}" if self.hint else self.message
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own calls the class with args alone, and some classes need more.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+
 
 ComfyUIError = ComfyHeadlessError
 
@@ -114,7 +119,7 @@ class ComfyUIOfflineError(ComfyUIConnectionError):
 class AuthenticationError(ComfyUIConnectionError):
     """The server, or a proxy in front of it, requires credentials (401, 403)."""
 
-    default_hint = "Set COMFYUI_TOKEN, or pass token= or headers= to the client."
+    default_hint = "Set COMFYUI_URL and COMFYUI_TOKEN, or pass token= or headers= to the client."
     default_retryable = False
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 
 import pytest
 
@@ -30,14 +32,41 @@ def test_error_classes_are_drawn_below_their_parent(cls: type) -> None:
         assert above, f"{parent} is not drawn above {cls.__name__}"
 
 
+def _example(cls: type[errors.ComfyHeadlessError]) -> errors.ComfyHeadlessError:
+    """An error with a value for each of its own attributes."""
+    values = {
+        "status": 503,
+        "feature": "health",
+        "retry_after_s": 2.5,
+        "prompt_id": "id",
+        "node_id": "7",
+        "traceback": ["line"],
+        "problems": [errors.Problem("missing_node", "No such class.", extra={"pack": "x"})],
+        "class_types": ["Sampler"],
+        "models": [errors.MissingModel("vae", "ae.safetensors")],
+    }
+    names = inspect.signature(cls).parameters
+    return cls("It broke.", hint="Repair it.", **{k: v for k, v in values.items() if k in names})
+
+
 @pytest.mark.parametrize("cls", _classes(), ids=lambda c: c.__name__)
 def test_error_classes_have_message_hint_and_retryable(cls) -> None:
-    extra = {"feature": "x"} if cls is errors.MissingFeatureError else {}
-    extra |= {"status": 500} if cls is errors.ServerRejectedError else {}
-    error = cls("It broke.", hint="Repair it.", **extra)
+    error = _example(cls)
     assert (error.message, error.hint) == ("It broke.", "Repair it.")
     assert isinstance(error.retryable, bool)
     assert str(error) == "It broke. Repair it."
+
+
+@pytest.mark.parametrize(
+    "duplicate", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy, copy.deepcopy]
+)
+@pytest.mark.parametrize("cls", _classes(), ids=lambda c: c.__name__)
+def test_error_copied_or_pickled_keeps_all_attributes(cls, duplicate) -> None:
+    error = _example(cls)
+    error.add_note("while testing")
+    same = duplicate(error)
+    assert type(same) is cls
+    assert (vars(same), same.args, str(same)) == (vars(error), error.args, str(error))
 
 
 def test_problem_str_is_a_sentence_with_its_node() -> None:

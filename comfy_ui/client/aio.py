@@ -416,8 +416,8 @@ class ComfyWSClient:
             on_progress: see :meth:`wait_for_completion`.
             timeout: seconds to wait at most; None: as long as the server answers.
             **values: other parameters of the preset: ``width=``, ``height=`` (pixels), ``seed=``,
-                ``steps=`` and so on. A Path, bytes or an open file is uploaded first; a str names a
-                file that the server has.
+                ``steps=`` and so on. A Path, bytes or an open file is uploaded first; a str, or an
+                OutputFile of an earlier result, names a file that the server has.
 
         Raises:
             UnknownPresetError: there is no such preset.

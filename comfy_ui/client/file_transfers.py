@@ -51,6 +51,17 @@ class FileTransfers:
             )
         return self._uploaded[key]
 
+    def use_output(self, file: OutputFile) -> Flow[UploadedFile]:
+        """The value of a loader node's input for a file of a result."""
+        if file.type != SOCKET_FOLDER:  # loaders read every folder of the server
+            return UploadedFile.at(file.filename, subfolder=file.subfolder, type=file.type)
+        content = yield from self._read(file)
+        return (
+            yield from self.upload(
+                content, filename=file.filename, subfolder="", type="input", overwrite=False
+            )
+        )
+
     def _is_there(self, uploaded: UploadedFile | None) -> Flow[bool]:
         """Check that an upload still exists: users clear the server's input folder."""
         if uploaded is None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, Self, TypeVar
 
+from ..errors import ValidationError
 from ..protocol.outputs import Kind, OutputFile
 
 Saved_co = TypeVar("Saved_co", covariant=True)
@@ -14,10 +15,11 @@ Saved_co = TypeVar("Saved_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Result(Generic[Saved_co]):
+class Result(Mapping[str, Any], Generic[Saved_co]):
     """Files and texts of one job, in order. ``result["images"]`` reads like ``result.images``.
 
-    The bytes are still on the server: :meth:`save` or the client's ``download`` fetches them.
+    The bytes are still on the server: :meth:`save` or the client's ``download`` fetches them. A
+    pickled result has no client, so it cannot :meth:`save`.
     """
 
     prompt_id: str
@@ -54,18 +56,40 @@ class Result(Generic[Saved_co]):
         Raises:
             OutputMissingError: the server no longer has a file.
             StorageError: the folder cannot be written.
+            ValidationError: the result was pickled.
         """
         return self._saver(self.files, Path(folder))
 
     def __getitem__(self, name: str) -> Any:
-        if name.startswith("_") or name not in _NAMES:
+        if name not in _NAMES:
             raise KeyError(name)
         return getattr(self, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_NAMES)
+
+    def __len__(self) -> int:
+        return len(_NAMES)
+
+    def __copy__(self) -> Self:
+        return replace(self)
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return replace(self, files=[*self.files], texts=[*self.texts])  # the client is shared
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = self.prompt_id, self.files, self.texts, self.seconds, self.cached
+        return type(self), (*values, _refuse_to_save)
 
     def _of_kind(self, kind: Kind) -> list[OutputFile]:
         return [file for file in self.files if file.kind == kind]
 
 
-_NAMES = frozenset(
-    {"prompt_id", "files", "texts", "seconds", "cached", "images", "videos", "audio"}
-)
+_NAMES = ("prompt_id", "images", "videos", "audio", "texts", "files", "seconds", "cached")
+
+
+def _refuse_to_save(files: Sequence[OutputFile], folder: Path) -> NoReturn:  # noqa: ARG001
+    raise ValidationError(
+        "A pickled result has no client to download its files with.",
+        hint="Pass each of its files to client.download(file, folder).",
+    )

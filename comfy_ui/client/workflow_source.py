@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..protocol.object_info import NodeRegistry
+from ..protocol.outputs import OutputFile
 from . import endpoints
 from .file_transfers import FileTransfers
 from .files import UploadSource
@@ -75,7 +76,9 @@ class WorkflowSources:
         """
         job_values: dict[str, Any] = {"prompt": prompt}
         for name, value in values.items():
-            if isinstance(value, Path | bytes) or hasattr(value, "read"):
+            if isinstance(value, OutputFile):
+                value = yield from self._transfers.use_output(value)  # noqa: PLW2901
+            elif isinstance(value, Path | bytes) or hasattr(value, "read"):
                 value = yield from self._transfers.upload(  # noqa: PLW2901
                     value, filename=None, subfolder="", type="input", overwrite=False
                 )

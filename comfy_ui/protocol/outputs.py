@@ -8,7 +8,7 @@ declares, then from its extension, and from the key only if neither is known.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,10 +37,11 @@ _KIND_OF_KEY: dict[str, Kind] = {
 _TEXT_KEYS = frozenset({"text", "string"})
 SOCKET_FOLDER = "websocket"
 """The ``type`` of an image that came over the socket; the server does not keep it."""
+_FIELDS = ("filename", "subfolder", "type", "node", "kind")
 
 
 @dataclass(frozen=True, slots=True)
-class OutputFile:
+class OutputFile(Mapping[str, str]):
     """A file on the server. ``file["filename"]`` is the same as ``file.filename``.
 
     ``type`` is the server's folder: ``output``, ``temp`` or ``input``; or ``websocket`` for an
@@ -60,10 +61,16 @@ class OutputFile:
         return (self.node, self.type, self.subfolder, self.filename)
 
     def __getitem__(self, name: str) -> str:
-        if name not in self.__slots__:
+        if name not in _FIELDS:
             raise KeyError(name)
         value: str = getattr(self, name)
         return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_FIELDS)
+
+    def __len__(self) -> int:
+        return len(_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,11 @@ from PIL import Image
 
 from comfy_ui import settings
 from comfy_ui.client import ComfyClient, ComfyWSClient
+from comfy_ui.demo import DemoServer
 from comfy_ui.settings import Settings
 from comfy_ui.workflow.presets.preset_files import graph_text, sidecar_text
 from comfy_ui.workflow.presets.preset_store import get_preset
+from tests.client.support import image_graph, open_client, saved
 
 
 @pytest.fixture(autouse=True)
@@ -94,3 +96,29 @@ def test_run_graph_leaves_texts_unchanged(engine, tmp_path: Path) -> None:
     with ComfyClient(url=engine.url) as client:
         (path,) = client.run(graph).save(tmp_path / "out")
     assert _graph_in(path) == graph
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_generate_image_takes_an_image_of_a_result(
+    kind: str, engine: DemoServer, tmp_path: Path
+) -> None:
+    async with open_client(kind, engine.url) as client:
+        first = await client.generate_image("a bay", preset="sd15", steps=1)
+        options = {"preset": "sdxl_img2img", "steps": 1}
+        second = await client.generate_image("a bay", image=first.images[0], **options)
+        (path,) = await saved(second, tmp_path / "out")
+    graph = _graph_in(path)
+    names = [
+        node["inputs"]["image"] for node in graph.values() if node["class_type"] == "LoadImage"
+    ]
+    assert names == [f"{first.images[0].filename} [output]"]
+
+
+async def test_generate_image_takes_an_image_that_came_over_the_socket(engine: DemoServer) -> None:
+    graph = image_graph(1)
+    graph["2"] = {"class_type": "SaveImageWebsocket", "inputs": {"images": ["1", 0]}}
+    async with ComfyWSClient(url=engine.url) as client:
+        (image,) = (await client.run(graph)).images
+        assert image.type == "websocket"
+        result = await client.generate_image("a bay", preset="sdxl_img2img", image=image, steps=1)
+    assert result.images
