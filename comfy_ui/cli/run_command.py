@@ -39,6 +39,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
             prepared, chosen = await _prepare(client, arguments.workflow, values, settings)
             if not arguments.partial:
                 prepared.require_runnable()
+            for notice in prepared.notices:
+                print(notice, file=sys.stderr)
             for name, value in chosen.items():
                 print(f"{name}: {value}", file=sys.stderr)
             progress = _ProgressLine(visible=not arguments.quiet)
@@ -67,6 +69,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
                         "files": [str(path) for path in saved],
                         "texts": list(result.texts),
                         "chosen": chosen,
+                        "notices": list(prepared.notices),
                     }
                 )
             else:

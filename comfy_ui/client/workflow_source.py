@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from ..workflow.load import Workflow
     from ..workflow.prepare import PreparedGraph
+
+logger = logging.getLogger(__name__)
 
 WorkflowSource: TypeAlias = "Mapping[str, Any] | str | bytes | Path | Workflow"
 """A graph or editor workflow (dict), a preset's id, a file or its bytes; see ``load_workflow``."""
@@ -85,6 +88,8 @@ class WorkflowSources:
             job_values[name] = value
         prepared = yield from self._prepare(preset, job_values)
         prepared.require_runnable()
+        for notice in prepared.notices:
+            logger.warning("%s", notice)
         return prepared.graph
 
     def _prepare(self, source: Workflow | str, values: Mapping[str, Any]) -> Flow[PreparedGraph]:

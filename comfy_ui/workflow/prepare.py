@@ -18,7 +18,7 @@ from .checks.allow_list import check_allowed
 from .checks.graph_checks import check_workflow, error_for
 from .checks.requirements import preset_problems
 from .controls import Control, apply_values, find_controls
-from .fields.param_values import resolve_values
+from .fields.param_values import resolve_values, rounding_notices
 from .filename_prefix import fill_prefixes
 from .graph import Graph
 from .load import Workflow, load_workflow
@@ -40,7 +40,8 @@ class PreparedGraph:
 
     ``values`` are those of the job: every param of a preset, or the set controls of a workflow,
     with wildcards expanded. ``templates`` are the prompts before expansion, by name. ``problems``
-    are those of the graph on the server, empty without ``object_info``.
+    are those of the graph on the server, empty without ``object_info``. ``notices`` name the values
+    that differ from the given ones, such as a rounded width.
     """
 
     graph: Graph
@@ -49,6 +50,7 @@ class PreparedGraph:
     problems: tuple[Problem, ...] = ()
     preset: Preset | None = None
     editor: dict[str, Any] | None = None
+    notices: tuple[str, ...] = ()
 
     @property
     def error(self) -> InvalidWorkflowError | None:
@@ -206,7 +208,8 @@ def _build_preset(
     graph = build_graph(preset, complete, object_info=registry)
     if guest is not None and (refused := check_allowed(graph, preset, guest)):
         raise InvalidWorkflowError(str(refused[0]), problems=refused)
-    return PreparedGraph(graph, complete, texts.templates, preset=preset)
+    notices = (*rounding_notices(preset, values),)
+    return PreparedGraph(graph, complete, texts.templates, preset=preset, notices=notices)
 
 
 def _preset_texts(

@@ -71,6 +71,14 @@ def test_run_preset_saves_the_output_files(engine, tmp_path: Path, capsys) -> No
     assert path.parent == out
 
 
+def test_run_rounded_size_is_said(engine, tmp_path, capsys) -> None:
+    argv = ["run", "sd15", "x", "--set", "width=500", "--set", "steps=1", "--quiet", "--json"]
+    assert run([*argv, "--comfyui", engine.url, "-o", str(tmp_path)]) == 0
+    captured = capsys.readouterr()
+    assert "Width 500 becomes 504, a multiple of 8." in captured.err
+    assert json.loads(captured.out)["notices"] == ["Width 500 becomes 504, a multiple of 8."]
+
+
 @pytest.mark.parametrize("below", ["", "below"])
 def test_run_output_that_is_no_folder_fails_before_any_request(
     below: str, graph_file, tmp_path, capsys

@@ -406,6 +406,15 @@ async def test_f11_cancel_uninterruptible_node_returns_false(kind: str, engine: 
 
 
 @BOTH
+async def test_generate_image_rounded_size_is_logged(
+    kind: str, engine: DemoServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_client(kind, engine.url) as client:
+        await client.generate_image("x", preset="sd15", steps=1, width=500)
+    assert "Width 500 becomes 504, a multiple of 8." in caplog.messages
+
+
+@BOTH
 async def test_client_timeout_none_runs_and_cancels_without_a_limit(
     kind: str, sleepy: DemoServer
 ) -> None:

@@ -10,7 +10,13 @@ from hypothesis import given, strategies as st
 
 from comfy_ui.errors import ValidationError
 from comfy_ui.workflow.fields.field_types import FILE_ROLES
-from comfy_ui.workflow.fields.param_values import QUALITIES, choices, limits, resolve_values
+from comfy_ui.workflow.fields.param_values import (
+    QUALITIES,
+    choices,
+    limits,
+    resolve_values,
+    rounding_notices,
+)
 from comfy_ui.workflow.presets.preset_store import get_preset, list_presets
 from tests.conftest import recorded_object_info
 
@@ -110,6 +116,27 @@ def test_resolve_values_size_accepts_label_or_numbers_below_width() -> None:
 def test_resolve_values_size_is_rounded_to_model_step() -> None:
     assert resolve(width=1000)["width"] == 1008
     assert resolve(width="999")["width"] == 992
+
+
+@pytest.mark.parametrize(
+    ("values", "notices"),
+    [
+        ({"width": 1000}, ["Width 1000 becomes 1008, a multiple of 16."]),
+        ({"width": "999"}, ["Width 999 becomes 992, a multiple of 16."]),
+        ({"size": "1000x1000", "height": 512}, ["Width 1000 becomes 1008, a multiple of 16."]),
+        ({"width": 1024, "height": None, "size": "Portrait", "steps": 7}, []),
+        ({"width": "wide", "height": 10**6, "size": "no such"}, []),
+    ],
+)
+def test_rounding_notices_name_rounded_sizes_only(
+    values: dict[str, Any], notices: list[str]
+) -> None:
+    assert rounding_notices(SDXL, values) == notices
+
+
+def test_rounding_notices_name_rounded_frames() -> None:
+    assert rounding_notices(WAN, {"frames": 80}) == ["Frames 80 becomes 81, of the form 4n+1."]
+    assert rounding_notices(WAN, {"frames": 81}) == []
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import math
 import random
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -103,6 +104,32 @@ def resolve_values(
     if loras:
         result["loras"] = loras
     return result
+
+
+def rounding_notices(preset: Preset, values: Mapping[str, Any]) -> list[str]:
+    """Describe each size or number of frames in ``values`` that the preset rounds.
+
+    Invalid values are skipped: :func:`resolve_values` raises for them.
+    """
+    notices = []
+    with suppress(ValidationError):
+        values = {
+            **_size_values(preset, values.get("size")),
+            **{name: value for name, value in values.items() if value is not None},
+        }
+    for param in preset.params:
+        if param.id not in values or not (param.frames or param.role in ("width", "height")):
+            continue
+        with suppress(ValidationError):
+            given = _read_number(param, values[param.id])
+            rounded = _number(param, given, None)
+            if rounded != given:
+                rule = f"of the form {param.frame_rule}"
+                if not param.frames:
+                    rule = f"a multiple of {format_number(param.step or 1)}"
+                before, after = format_number(given), format_number(rounded)
+                notices.append(f"{param.label} {before} becomes {after}, {rule}.")
+    return notices
 
 
 def value_problems(preset: Preset, object_info: ObjectInfo) -> Iterator[Problem]:

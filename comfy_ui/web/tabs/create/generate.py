@@ -7,7 +7,7 @@ form a moment after the press.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +19,11 @@ from starlette.routing import Route
 from ....errors import ComfyHeadlessError, ValidationError
 from ....storage.records import JobError, JobRequest
 from ....workflow.fields.field_types import MODEL_ROLES
+from ....workflow.fields.param_values import rounding_notices
+from ....workflow.presets.schema import Preset
 from ...auth.access import Access
 from ...components import preset_form
+from ...components.html import Html, el
 from ...components.templates import error_notice
 from ...http.handlers import PRIVATE, body, guarded
 from ...http.upload_routes import UploadRoutes
@@ -41,7 +44,7 @@ class GenerateResponse(BaseModel):
     shown: str = ""
     """The unfinished job that the stage shows now: the page follows it."""
     notice: str = ""
-    """The error that ended queueing, as HTML."""
+    """The error that ended queueing, else the values that were rounded, as HTML."""
 
 
 class GenerateHandler:
@@ -62,15 +65,18 @@ class GenerateHandler:
         draft = FormState.parse((await body(request)).decode(errors="replace"))
         response = GenerateResponse()
         try:
+            preset = self._services.catalog.entry(draft.preset).preset
             if draft.grid:
-                response.job = await self._grid(draft, request)
+                response.job, cells = await self._grid(draft, request)
+                response.notice = _rounded(preset, cells)
             else:
-                requests = list(series(draft, self._services.catalog.entry(draft.preset).preset))
+                requests = list(series(draft, preset))
                 for one in (
                     reversed(requests) if draft.front else requests
                 ):  # each goes before the others
                     job = await self._services.jobs.submit(self._asked(one, request))
                     response.job = job.id
+                response.notice = _rounded(preset, [draft.values])
         except ComfyHeadlessError as error:
             response.notice = error_notice(JobError.of(error))
         if response.job:
@@ -78,7 +84,10 @@ class GenerateHandler:
             response.shown = jobs[0].id if jobs else ""
         return JSONResponse(response.model_dump(), headers=PRIVATE)
 
-    async def _grid(self, draft: FormState, request: Request) -> str:
+    async def _grid(
+        self, draft: FormState, request: Request
+    ) -> tuple[str, Sequence[Mapping[str, Any]]]:
+        """Queue a grid; return its id and the values of its cells."""
         preset = self._services.catalog.entry(draft.preset).preset
         template = self._asked(replace(draft, replaces=None), request)
         cells = grid(preset, template.values, draft.grid)
@@ -86,7 +95,7 @@ class GenerateHandler:
         queued = await self._services.jobs.submit_grid(
             requests, across=cells.across, down=cells.down
         )
-        return queued.id
+        return queued.id, cells.cells
 
     def _asked(self, draft: FormState, request: Request) -> JobRequest:
         user_id = self._access.require("run", request)
@@ -115,6 +124,14 @@ class GenerateHandler:
             key=draft.press,
             uploads=None if trusted else files,
         )
+
+
+def _rounded(preset: Preset, cells: Iterable[Mapping[str, Any]]) -> Html:
+    """Render the values that the preset rounds; empty without any."""
+    notices = dict.fromkeys(text for values in cells for text in rounding_notices(preset, values))
+    if not notices:
+        return Html("")
+    return el("div", [el("p", text) for text in notices], class_="notice good", role="status")
 
 
 def _other_models(entry: CatalogEntry, values: Mapping[str, Any]) -> bool:
