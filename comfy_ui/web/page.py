@@ -19,6 +19,7 @@ from .auth.access import Access
 from .components.html import Html
 from .components.html_block import html_block
 from .components.page_header import enter, header, leave
+from .event_queue import use_waking_queue
 from .http.file_routes import routes as file_routes
 from .services import Services
 from .share_link import ShareLink
@@ -68,6 +69,7 @@ class Page:
                     self._header, outputs=[top], show_progress="hidden", api_visibility="private"
                 )
         blocks.queue(default_concurrency_limit=None, api_open=False)
+        use_waking_queue(blocks)
         return blocks
 
     def routes(self) -> list[BaseRoute]:

@@ -1,0 +1,158 @@
+"""The event queue that wakes instead of polling."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import selectors
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import httpx
+import pytest
+from gradio.queueing import Queue
+
+from comfy_ui.web import event_queue
+from comfy_ui.web.event_queue import WakingQueue, is_known_queue, use_waking_queue
+from tests.security.support import GRADIO, served
+
+pytestmark = GRADIO
+
+IDLE_S = 1.0
+
+
+class CountingSelector(selectors.DefaultSelector):
+    """Counts how often an event loop asks the system for events."""
+
+    count = 0
+
+    def select(self, timeout: float | None = None) -> Any:
+        self.count += 1
+        return super().select(timeout)
+
+
+def queue_of(kind: type[Queue]) -> Queue:
+    return kind(
+        live_updates=True,
+        concurrency_count=4,
+        update_intervals=1,
+        max_size=None,
+        blocks=gr.Blocks(),
+        default_concurrency_limit=None,
+    )
+
+
+def idle_cost(kind: type[Queue]) -> tuple[int, float]:
+    """Return the polls of the event loop and the CPU seconds while no event arrives."""
+    selector = CountingSelector()
+
+    async def idle() -> None:
+        queue = queue_of(kind)
+        queue.start()
+        await asyncio.sleep(IDLE_S)
+        queue.close()
+
+    loop = asyncio.SelectorEventLoop(selector)
+    before = time.thread_time()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(idle())
+    return selector.count, time.thread_time() - before
+
+
+def test_waking_queue_idle_costs_a_tenth_of_polling() -> None:
+    polling, waking = idle_cost(Queue), idle_cost(WakingQueue)
+    assert waking[0] < polling[0] / 10
+    assert waking[1] < polling[1] / 2
+
+
+def test_is_known_queue_installed_gradio_has_the_replaced_loop() -> None:
+    """If this fails, compare the adapter with the new loop of Gradio, then change its hash."""
+    assert is_known_queue()
+
+
+def test_use_waking_queue_unknown_gradio_keeps_its_queue_and_warns(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(event_queue, "_REPLACED_LOOP_SHA256", "another")
+    blocks = gr.Blocks()
+    queue = blocks._queue
+    with caplog.at_level(logging.WARNING):
+        use_waking_queue(blocks)
+    assert blocks._queue is queue
+    assert "it polls" in caplog.text
+
+
+async def test_waking_queue_close_in_another_thread_ends_its_loop() -> None:
+    queue = queue_of(WakingQueue)
+    loop = asyncio.create_task(queue.start_processing())
+    await asyncio.sleep(0.01)
+    threading.Thread(target=queue.close).start()
+    async with asyncio.timeout(2):
+        await loop
+
+
+def test_page_serves_events_with_the_waking_queue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with served(tmp_path, monkeypatch, users=False) as page:
+        assert isinstance(page._queue, WakingQueue)
+
+
+@contextmanager
+def waking_app(handler: Any, *, limit: int | None) -> Iterator[tuple[gr.Blocks, str]]:
+    with gr.Blocks() as blocks:
+        blocks.load(handler, concurrency_limit=limit)
+    blocks.queue(default_concurrency_limit=None)
+    use_waking_queue(blocks)
+
+    async def launched() -> None:
+        blocks.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False)
+
+    asyncio.run(launched())
+    try:
+        yield blocks, f"http://127.0.0.1:{blocks.server_port}/gradio_api/queue/join"
+    finally:
+        blocks.close(verbose=False)
+
+
+def test_waking_queue_event_starts_within_20_ms() -> None:
+    delays_s: list[float] = []
+
+    async def handler() -> None:
+        (events,) = [events for events in blocks._queue.active_jobs if events]
+        delays_s.append(time.monotonic() - events[0].enqueue_time)
+
+    with waking_app(handler, limit=None) as (blocks, url):
+        for number in range(20):
+            httpx.post(url, json={"fn_index": 0, "data": [], "session_hash": f"s{number}"})
+            deadline = time.monotonic() + 5
+            while len(delays_s) <= number and time.monotonic() < deadline:
+                time.sleep(0.01)
+    assert len(delays_s) == 20
+    assert statistics.median(delays_s) < 0.02
+
+
+def test_waking_queue_event_waits_for_its_concurrency_limit_then_starts() -> None:
+    spans: list[tuple[float, float]] = []
+
+    async def handler() -> None:
+        started_at = time.monotonic()
+        await asyncio.sleep(0.1)
+        spans.append((started_at, time.monotonic()))
+
+    with waking_app(handler, limit=1) as (_, url):
+        for number in range(3):
+            httpx.post(url, json={"fn_index": 0, "data": [], "session_hash": f"s{number}"})
+        deadline = time.monotonic() + 5
+        while len(spans) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert len(spans) == 3
+    for (_, ended_at), (started_at, _) in itertools.pairwise(spans):
+        assert ended_at <= started_at < ended_at + 0.2
