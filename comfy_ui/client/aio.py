@@ -31,7 +31,6 @@ from .parts import (
     CLEANUP_TIMEOUT_S,
     DEFAULT_CONCURRENCY,
     DEFAULT_PRESETS,
-    DEFAULT_TIMEOUT_S,
     ClientParts,
     choose_breaker,
     log_callback_error,
@@ -52,8 +51,8 @@ from .submission import check_prompt_id
 from .tracking.job_tracking import LOOK_S
 from .tracking.session import Session
 from .tracking.tracked_job import JobChanges, TrackedJob, no_trace
-from .transport.address import DEFAULT_HOST, DEFAULT_PORT
 from .transport.circuit_breakers import CircuitBreaker
+from .transport.environment import Environment, FromSettings
 from .transport.http_transport import AsyncTransport
 from .transport.request import ApiRequest
 from .transport.server_address import Certificate, Verify, make_server_address
@@ -74,18 +73,20 @@ class ComfyWSClient:
     ``websocket``.
 
     Args:
-        host: a host name or IP address, or anything that ``url`` accepts.
-        port: the port to use if the address has none.
+        host: a host name or IP address, or anything that ``url`` accepts. Without an address, the
+            first one of ``COMFYUI_URL``, else ``localhost``.
+        port: the port to use if the address has none; 8188 by default.
         url: the address as pasted from a browser or a terminal: ``https://gpu.example.com/comfy/``,
             ``192.168.1.100:8188``, ``[::1]:8188``. Takes precedence over ``host``.
         base_url: the same as ``url``.
         timeout: seconds of silence after which a request fails; None: no limit. A job may take
-            longer than that.
+            longer than that. By default ``COMFY_UI_TIMEOUT_S``, else 300.
         headers: extra headers of every request.
-        token: a bearer token; for Comfy Cloud, the API key.
+        token: a bearer token; for Comfy Cloud, the API key. None: ``COMFYUI_TOKEN``, for the
+            servers of ``COMFYUI_URL`` only; an empty one sends none.
         verify: how to check the server's certificate: True uses the bundled authorities, False
             accepts any certificate, a path names a PEM file or a folder of them, and an
-            ``ssl.SSLContext`` is used unchanged.
+            ``ssl.SSLContext`` is used unchanged. None: ``COMFY_UI_VERIFY_TLS``, True by default.
         cert: a client certificate: a PEM file, or the pair (certificate, key).
         trust_env: use the proxies and the ``.netrc`` of the environment.
         guarded: protect against SSRF, for addresses that come from other users. Link-local
@@ -113,15 +114,15 @@ class ComfyWSClient:
 
     def __init__(
         self,
-        host: str = DEFAULT_HOST,
-        port: int = DEFAULT_PORT,
+        host: str | None = None,
+        port: int | None = None,
         *,
         url: str | None = None,
         base_url: str | None = None,
-        timeout: float | None = DEFAULT_TIMEOUT_S,
+        timeout: float | FromSettings | None = FromSettings.TIMEOUT_S,
         headers: Mapping[str, str] | None = None,
         token: str | None = None,
-        verify: Verify = True,
+        verify: Verify | None = None,
         cert: Certificate | None = None,
         trust_env: bool = False,
         guarded: bool = False,
@@ -129,6 +130,7 @@ class ComfyWSClient:
         http: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
     ) -> None:
         require_feature("websocket")
+        environment = Environment()
         self._server = make_server_address(
             host,
             port,
@@ -140,8 +142,9 @@ class ComfyWSClient:
             cert=cert,
             trust_env=trust_env,
             guarded=guarded,
+            environment=environment,
         )
-        parts = ClientParts.for_server(self._server)
+        parts = ClientParts.for_server(self._server, environment)
         self._asker = parts.asker
         self._telemetry = parts.telemetry
         self._tracking = parts.tracking

@@ -15,12 +15,12 @@ from .submission import check_prompt_id
 from .tracking.job_telemetry import Telemetry
 from .tracking.job_tracking import JobTracking
 from .transport.circuit_breakers import CircuitBreaker, breaker_for
+from .transport.environment import Environment
 from .transport.server_address import ServerAddress
 from .workflow_source import WorkflowSources
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_TIMEOUT_S = 300.0
 # The server runs one job at a time; a few more in its queue keep it busy between answers.
 DEFAULT_CONCURRENCY = 4
 CANCEL_TIMEOUT_S = 30.0
@@ -43,7 +43,7 @@ class ClientParts:
     sources: WorkflowSources
 
     @classmethod
-    def for_server(cls, server: ServerAddress) -> Self:
+    def for_server(cls, server: ServerAddress, environment: Environment) -> Self:
         """Build the parts of a new client."""
         asker = Asker(timeout_s=server.timeout_s)
         telemetry = Telemetry(server.address)
@@ -55,7 +55,7 @@ class ClientParts:
             pictures=pictures,
             tracking=JobTracking(asker, telemetry, is_cloud=server.address.is_cloud),
             transfers=transfers,
-            sources=WorkflowSources(asker, transfers),
+            sources=WorkflowSources(asker, transfers, environment),
         )
 
 

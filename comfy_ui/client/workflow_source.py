@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,9 +16,9 @@ from .files import UploadSource
 from .operations import Asker, Flow, work
 from .response_models import UploadedFile
 from .submission import Runnable
+from .transport.environment import Environment
 
 if TYPE_CHECKING:
-    from ..settings import Settings
     from ..workflow.load import Workflow
     from ..workflow.prepare import PreparedGraph
 
@@ -30,19 +29,16 @@ WorkflowSource: TypeAlias = "Mapping[str, Any] | str | bytes | Path | Workflow"
 
 
 class WorkflowSources:
-    """Builds graphs for one server; reads its ``/object_info`` and the settings on first use."""
+    """Builds graphs for one server; reads its ``/object_info`` and the settings on first use.
 
-    def __init__(self, asker: Asker, transfers: FileTransfers) -> None:
+    The settings name the folders of the admin's own presets and wildcards.
+    """
+
+    def __init__(self, asker: Asker, transfers: FileTransfers, environment: Environment) -> None:
         self._asker = asker
         self._transfers = transfers
+        self._environment = environment
         self._object_info: NodeRegistry | None = None
-
-    @cached_property
-    def _settings(self) -> Settings:
-        """Name the folders of the admin's own presets and wildcards."""
-        from ..settings import load_settings
-
-        return load_settings()
 
     def object_info(self, node: str | None = None, *, fresh: bool = False) -> Flow[NodeRegistry]:
         """All node classes of the server, or one. ``fresh``: fetch all of them again."""
@@ -63,7 +59,7 @@ class WorkflowSources:
             return Runnable(source)
         from ..workflow.load import load_workflow
 
-        folder = self._settings.presets_dir
+        folder = self._environment.settings.presets_dir
         loaded = yield from work(lambda: load_workflow(source, folders=[folder]))
         prepared = yield from self._prepare(loaded, {})
         return Runnable(prepared.graph, loaded.editor)
@@ -97,7 +93,7 @@ class WorkflowSources:
         from ..workflow.presets.preset_store import load_presets
         from ..workflow.wildcards import WildcardFolder
 
-        settings = self._settings
+        settings = self._environment.settings
         needs_registry = isinstance(source, str) or source.format != "api"
         registries = [(yield from self.object_info())] if needs_registry else []
         uploads = {value for value in values.values() if isinstance(value, UploadedFile)}

@@ -10,7 +10,7 @@ from ..client import ComfyClient, parse_address
 from ..errors import ComfyHeadlessError, ValidationError
 from ..settings import DEFAULT_URL, Settings, split_addresses
 
-__all__ = ["ServerChoice", "answers", "choose", "configured", "demo_speed", "token_for", "typed"]
+__all__ = ["ServerChoice", "answers", "choose", "configured", "demo_speed", "typed"]
 
 PROBE_TIMEOUT_S = 2.0
 
@@ -58,18 +58,6 @@ def typed(text: str) -> ServerChoice:
         InvalidAddressError: one of them is not an address, or there is none.
     """
     return replace(configured(split_addresses(text)), kind="typed")
-
-
-def token_for(url: str, settings: Settings) -> str | None:
-    """Return the token for an address that it was configured with, and None for any other.
-
-    >>> settings = Settings(comfyui_url="http://gpu:8188/a", comfyui_token="t")
-    >>> token_for("gpu:8188/a/", settings), token_for("http://gpu:8188/b", settings)
-    ('t', None)
-    """
-    configured = {parse_address(one).base_url for one in settings.comfyui_urls or (DEFAULT_URL,)}
-    token = settings.comfyui_token
-    return token.get_secret_value() if token and parse_address(url).base_url in configured else None
 
 
 def answers(url: str) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ..client import ComfyWSClient
+from ..client.transport.environment import token_for
 from ..errors import AuthenticationError, ComfyHeadlessError, ComfyUIOfflineError
 from ..jobs.job_service import JobService, open_jobs
 from ..library.saved_workflows import SavedWorkflows
@@ -21,7 +22,7 @@ from ..workflow.presets.preset_store import list_presets
 from .auth.access import AccessMode, mode_of
 from .import_task import ImportTask
 from .preset_catalog import PresetCatalog
-from .server_choice import ServerChoice, demo_speed, token_for, typed
+from .server_choice import ServerChoice, demo_speed, typed
 
 __all__ = ["ServerConnection"]
 
@@ -234,7 +235,7 @@ class ServerConnection:
                 ComfyWSClient(
                     url=url,
                     timeout=timeout_s,
-                    token=token_for(url, self._settings),
+                    token=token_for(url, self._settings) or "",
                     verify=self._settings.verify_tls,
                     guarded=self._guards(choice),
                 )

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from ... import __version__
 from ...errors import ValidationError
 from .address import DEFAULT_HOST, DEFAULT_PORT, Address, parse_address
+from .environment import Environment, FromSettings
 
 Verify = bool | str | Path | ssl.SSLContext
 Certificate = str | Path | tuple[str | Path, str | Path]
@@ -57,19 +58,22 @@ class ServerAddress:
 
 
 def make_server_address(
-    host: str = DEFAULT_HOST,
-    port: int = DEFAULT_PORT,
+    host: str | None = None,
+    port: int | None = None,
     *,
     url: str | None = None,
-    timeout: float | None = 300.0,
+    timeout: float | FromSettings | None = FromSettings.TIMEOUT_S,
     headers: Mapping[str, str] | None = None,
     token: str | None = None,
-    verify: Verify = True,
+    verify: Verify | None = None,
     cert: Certificate | None = None,
     trust_env: bool = False,
     guarded: bool = False,
+    environment: Environment | None = None,
 ) -> ServerAddress:
     """Build a ServerAddress from the arguments of both clients.
+
+    ``environment`` has the values of the arguments that are not given.
 
     Raises:
         InvalidAddressError: the address is not that of a server.
@@ -79,7 +83,14 @@ def make_server_address(
         raise ValidationError(
             "guarded= and trust_env= exclude each other: a proxy chooses the address itself."
         )
-    address = parse_address(url if url is not None else host, default_port=port)
+    environment = environment or Environment()
+    address = _address(host, port, url, environment)
+    if token is None and not guarded:  # the token is not for addresses of other users
+        token = environment.token_for(address.base_url)
+    if verify is None:
+        verify = environment.verify_tls
+    if timeout is FromSettings.TIMEOUT_S:
+        timeout = environment.timeout_s
     return ServerAddress(
         address=address,
         timeout_s=_timeout_s(timeout),
@@ -87,6 +98,17 @@ def make_server_address(
         tls=_tls(verify, cert) if address.scheme == "https" else None,
         trust_env=trust_env,
         guarded=guarded,
+    )
+
+
+def _address(
+    host: str | None, port: int | None, url: str | None, environment: Environment
+) -> Address:
+    text = host if url is None else url
+    if text is None and port is None:
+        text = environment.url
+    return parse_address(
+        DEFAULT_HOST if text is None else text, default_port=DEFAULT_PORT if port is None else port
     )
 
 
