@@ -121,7 +121,7 @@ def _insert(
     first_id: int,
 ) -> None:
     item_id = first_id
-    for file in files:
+    for file in reversed([*files]):  # pages are by descending id: the first file comes first
         added = connection.execute(
             "INSERT OR IGNORE INTO items (id, job_id, source, user_id, kind, filename, media_type,"
             " path, thumbnail, width, height, size_bytes, created_at, preset)"
@@ -201,9 +201,9 @@ def presets(connection: sqlite3.Connection, user_id: str) -> list[str]:
 
 
 def for_job(connection: sqlite3.Connection, job_id: str, folder: Path) -> tuple[LibraryItem, ...]:
-    """Return the results of a job in the order in which they were inserted."""
+    """Return the results of a job in the order of its files."""
     rows = connection.execute(
-        f"{_SELECT} WHERE job_id = ? AND deleted_at IS NULL ORDER BY items.id", (job_id,)
+        f"{_SELECT} WHERE job_id = ? AND deleted_at IS NULL ORDER BY items.id DESC", (job_id,)
     )
     return tuple(_item(row, folder) for row in rows)
 

@@ -145,7 +145,7 @@ def test_set_deleted_hides_result_until_restored(connection: sqlite3.Connection)
     assert items_table.set_deleted(connection, [one, 999], "ann", 5.0) == [one]
     assert _ids(connection) == _ids(connection, text="fox") == [two]
     assert items_table.set_deleted(connection, [one, two], "ann", None) == [one]
-    assert _ids(connection) == [two, one]
+    assert _ids(connection) == [one, two]
 
 
 def test_purge_removes_long_deleted_results_and_keeps_shared_files(
@@ -239,3 +239,13 @@ def test_presets_of_100_000_results_use_index_and_take_under_50_ms(
         assert items_table.presets(big, "ann")
         took.append(time.process_time() - began)
     assert statistics.median(took) < 0.050, took
+
+
+def test_items_of_a_job_are_listed_in_the_order_of_its_files(
+    connection: sqlite3.Connection,
+) -> None:
+    older = _add(connection, _file("1"), _file("2"), _file("3"), now=10.0)
+    newer = _add(connection, _file("4"), _file("5"), now=20.0)
+    page = items_table.page(connection, ItemQuery(user_id="ann"), Path())
+    assert [item.id for item in page] == [*newer, *older]
+    assert [item.path.stem for item in page] == [*"45123"]
