@@ -92,7 +92,7 @@
       if (mine !== asked) return;
       const [columns, rows] = reply?.size ?? [];
       count.classList.toggle("trouble", !columns && axes().every(({ values }) => values.trim()));
-      count.textContent = columns ? gridTotal(columns, rows) : (reply?.error ?? "Connection lost");
+      count.textContent = columns ? gridTotal(columns, rows, reply.results) : (reply?.error ?? "Connection lost");
       go.disabled = !columns;
       save(KEPT, axes());
     }

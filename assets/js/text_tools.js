@@ -88,8 +88,10 @@
   /**
    * @param {number} columns
    * @param {number} rows
+   * @param {number} results more than cells if a job makes several images
    */
-  function gridTotal(columns, rows) {
+  function gridTotal(columns, rows, results) {
+    if (results !== columns * rows) return `${columns * rows} jobs, ${results} results`;
     if (rows > 1) return `${columns} × ${rows} = ${columns * rows} results`;
     return columns > 1 ? `${columns} results` : "1 result";
   }

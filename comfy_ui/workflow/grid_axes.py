@@ -24,7 +24,7 @@ from .presets.schema import Param, Preset
 __all__ = ["MAX_CELLS", "ParamAxis", "expand", "read_axis"]
 
 MAX_CELLS: Final = 64
-"""The maximum number of results of one grid."""
+"""The maximum number of jobs of one grid."""
 
 _NUMBER: Final = r"[-+]?(?:\d{1,20}\.?\d{0,20}|\.\d{1,16})"
 _RANGE: Final = re.compile(
@@ -107,7 +107,7 @@ def expand(
     count = len(across.values) * (len(down.values) if down else 1)
     if count > MAX_CELLS:
         raise ValidationError(
-            f"That would be {count} results.", hint=f"The limit is {MAX_CELLS}. Use fewer values."
+            f"That would be {count} jobs.", hint=f"The limit is {MAX_CELLS}. Use fewer values."
         )
     start = dict(values)
     seed = preset.by_role("seed")
@@ -122,7 +122,7 @@ def _few(label: str, entries: list[Any], example: str) -> list[Any]:
         raise ValidationError(f"'{label}' has no values yet.", hint=example)
     if len(entries) > MAX_CELLS:
         raise ValidationError(
-            f"'{label}' has {len(entries)} values.", hint=f"A grid has at most {MAX_CELLS} results."
+            f"'{label}' has {len(entries)} values.", hint=f"A grid has at most {MAX_CELLS} jobs."
         )
     return entries
 
@@ -181,7 +181,7 @@ def _range(param: Param, match: re.Match[str]) -> Iterator[int | float]:
     if steps >= MAX_CELLS:
         raise ValidationError(
             f"'{param.label}' has {steps + 1} values.",
-            hint=f"A grid has at most {MAX_CELLS} results.",
+            hint=f"A grid has at most {MAX_CELLS} jobs.",
         )
     for n in range(steps + 1):
         number = first + n * step

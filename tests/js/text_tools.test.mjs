@@ -55,7 +55,8 @@ test("splitEntries drops empty entries", () => {
 });
 
 test("gridTotal says the count of results", () => {
-  assert.equal(gridTotal(3, 2), "3 × 2 = 6 results");
-  assert.equal(gridTotal(3, 1), "3 results");
-  assert.equal(gridTotal(1, 1), "1 result");
+  assert.equal(gridTotal(3, 2, 6), "3 × 2 = 6 results");
+  assert.equal(gridTotal(3, 1, 3), "3 results");
+  assert.equal(gridTotal(1, 1, 1), "1 result");
+  assert.equal(gridTotal(3, 3, 36), "9 jobs, 36 results");
 });

@@ -54,7 +54,7 @@ def routes(services: Services, access: Access) -> list[Route]:
     """Return the routes, for ``app_kwargs`` of Gradio's ``launch``."""
 
     async def count(request: Request) -> Response:
-        """Count the cells of a grid before anything is queued: ``[columns, rows]``.
+        """Count the cells of a grid, ``[columns, rows]``, and its results before it is queued.
 
         Every cell is checked as it will be when it is queued.
         """
@@ -68,9 +68,11 @@ def routes(services: Services, access: Access) -> list[Route]:
         if prompt_param is not None:
             values[prompt_param.id] = draft.prompt
         cells = grid(preset, values, draft.grid)
-        for cell in cells.cells:
-            resolve_values(preset, cell, object_info=services.catalog.library)
+        library = services.catalog.library
+        resolved = [resolve_values(preset, cell, object_info=library) for cell in cells.cells]
         size = len(cells.across.labels), len(cells.down.labels) if cells.down else 1
-        return JSONResponse({"size": size}, headers=PRIVATE)
+        batch = preset.by_role("batch")
+        results = sum(int(cell[batch.id]) for cell in resolved) if batch else len(resolved)
+        return JSONResponse({"size": size, "results": results}, headers=PRIVATE)
 
     return [Route("/grid", guarded(count, writes=True), methods=["POST"])]
