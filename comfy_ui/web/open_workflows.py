@@ -161,11 +161,12 @@ def _put(entries: dict[str, T], key: str, value: T) -> None:
 def title_of(filename: str) -> str:
     """Return a title for a workflow's file.
 
-    >>> title_of("my flow.v2.json"), title_of("")
-    ('my flow.v2', 'Workflow')
+    >>> title_of("my flow.v2.json"), title_of("fox.workflow.json"), title_of("")
+    ('my flow.v2', 'fox', 'Workflow')
     """
-    stem = filename.replace("\\", "/").rpartition("/")[2]
-    return (stem.rpartition(".")[0] or stem).strip()[:80] or "Workflow"
+    name = filename.replace("\\", "/").rpartition("/")[2]
+    stem = (name.rpartition(".")[0] or name).removesuffix(".workflow")
+    return stem.strip()[:80] or "Workflow"
 
 
 def _read(content: bytes, title: str, library: NodeRegistry) -> OpenedWorkflow:

@@ -91,7 +91,7 @@ def source_list(services: Services, offers: WorkflowPicker, *, asking: bool = Fa
         (
             "Saved in ComfyUI",
             [
-                _Source("saved", f.path, f.path.removesuffix(".json"))
+                _Source("saved", f.path, f.path.removesuffix(".json").removesuffix(".workflow"))
                 for f in sorted(saved, key=lambda f: -(f.modified_at or 0))
                 if f.path.endswith(".json") and not f.path.startswith(".")
             ],
