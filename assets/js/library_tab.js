@@ -183,6 +183,10 @@
     input.onkeydown = (event) => event.key === "Enter" && begin();
     input.focus();
   }
+  window.comfy.actions["to-library"] = () => {
+    $("#tabs button[role=tab][data-tab-id=library]")?.click();
+    scrollTo({ top: 0 });
+  };
   window.comfy.actions["import-folder"] = async (button) => {
     if (button.dataset.running) importing(await post("library/import/stop", {}));
     else importDialog();

@@ -2,7 +2,7 @@
 // The stage: one event stream of the running job, drawn in place, and how the last job ended.
 "use strict";
 (() => {
-  const { $, draw, announce } = window.comfy.kit;
+  const { $, draw, announce, toast, typing } = window.comfy.kit;
   const FIRST_PAUSE_MS = 2000;
   const LONGEST_PAUSE_MS = 60000;
 
@@ -48,17 +48,19 @@
       if (opened.readyState === EventSource.CLOSED) again({});
     };
   }
-  /** @param {{ ended?: string }} request */
+  /** @param {{ ended?: string, item?: string }} request */
   function again(request) {
     close();
     setTimeout(() => refresh(request), pause);
     pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
   }
-  // Draws the stage and the results as they are now. `ended`: the job that was followed until now.
-  async function refresh({ ended = "" } = {}) {
+  const shownItem = () => $("#stage [data-shown]")?.dataset.shown ?? "";
+  // Draws the stage and the results as they are now. `ended`: the job that was followed until now;
+  // `item`: which of a job's results to show.
+  async function refresh({ ended = "", item = shownItem() } = {}) {
     const number = ++latest;
     if (ended === job) close();
-    const query = new URLSearchParams({ shown: job, ended });
+    const query = new URLSearchParams({ shown: job, ended, item });
     const response = await fetch(`stage?${query}`).catch(() => null);
     const state = response?.ok ? await response.json().catch(() => null) : null;
     if (number !== latest) return; // a newer request is under way
@@ -69,6 +71,7 @@
       announce(place(id));
     }
     if (state.notice) window.comfy.notice(state.notice);
+    if (state.stopped) toast("Stopped");
     if (state.job) follow(state.job);
     else close();
     buttons();
@@ -84,6 +87,17 @@
   }
 
   Object.assign(window.comfy, { queued, refreshStage: refresh });
+  Object.assign(window.comfy.actions, {
+    "show-result": (button) => refresh({ item: button.dataset.item }),
+    "last-result": () => refresh(),
+  });
+  document.addEventListener("keydown", (/** @type {On<KeyboardEvent>} */ event) => {
+    const step = { ArrowLeft: ".step-back", ArrowRight: ".step-on" }[event.key];
+    const button = step && event.target.closest?.("#stage") && $(`#stage ${step}`);
+    if (!button || typing(event.target) || /^(VIDEO|AUDIO)$/.test(event.target.tagName)) return;
+    event.preventDefault();
+    button.click();
+  });
   /** @type {AnyElement | null} */
   let home = null;
   window.comfy.onIsland((island) => {

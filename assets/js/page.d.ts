@@ -62,7 +62,7 @@ interface ComfyPage {
   /** Show on the stage what a press of Generate has queued. */
   queued(answer: { job: string, shown: string }): void;
   /** Draw the stage and the results as they are now. */
-  refreshStage(request?: { ended?: string }): Promise<void>;
+  refreshStage(request?: { ended?: string, item?: string }): Promise<void>;
   series(): Record<string, unknown>;
   grid(): { grid?: GridAxis[] };
   view(thumb: AnyElement): void;
@@ -90,7 +90,7 @@ interface TextTools {
   changeWeight(value: string, start: number, end: number, step: number): { text: string; start: number; end: number } | null;
   quoteEntry(value: string): string;
   splitEntries(text: string): string[];
-  gridTotal(columns: number, rows: number): string;
+  gridTotal(columns: number, rows: number, results: number): string;
 }
 
 interface Catalog {

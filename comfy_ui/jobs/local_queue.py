@@ -349,7 +349,12 @@ class LocalQueue:
         last = last_snapshot(job, items)
         snapshot = jobs.updates.get(job.id)
         if snapshot and job.status is not JobStatus.SUCCEEDED:
-            last = replace(last, progress=snapshot.progress)
+            last = replace(
+                last,
+                progress=snapshot.progress,
+                preview=snapshot.preview,
+                preview_type=snapshot.preview_type,
+            )
         jobs.updates.put(last)
         jobs.put_positions()
 

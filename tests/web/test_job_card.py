@@ -54,8 +54,15 @@ def test_job_card_of_a_stopped_job_without_preview_shows_a_message() -> None:
     page = Page(job_card.job_card(stopped))
     assert "Stopped before anything was saved" in page.text
     assert page.all(role="progressbar") == []
-    seen = Page(job_card.job_card(dataclasses.replace(stopped, preview=RUNNING.preview)))
-    assert len(seen.all("img")) == 1
+
+
+def test_job_card_of_a_stopped_job_keeps_the_preview_and_offers_the_last_result() -> None:
+    stopped = Snapshot(job_id="j", phase=Phase.CANCELLED, preview=RUNNING.preview)
+    for has_results in (False, True):
+        page = Page(job_card.job_card(stopped, has_results=has_results))
+        assert len(page.all("img")) == 1
+        assert "Stopped" in page.text
+        assert len(page.all("button", data_do="last-result")) == has_results
 
 
 def test_job_card_announces_phases_and_quarters_only() -> None:
@@ -126,6 +133,27 @@ def test_gallery_shows_thumbnails_and_no_originals() -> None:
     page = Page(gallery([item(id=3), item(id=2, thumbnail=None, kind="audio")]))
     assert [a["src"] for a in page.all("img")] == ["/thumbs/3"]
     assert [a["data-open"] for a in page.all("button")] == ["3", "2"]
+
+
+def test_gallery_shows_a_count_only_if_it_is_complete() -> None:
+    results = [item(id=3), item(id=2)]
+    assert Page(gallery(results)).text.startswith("Results2")
+    page = Page(gallery(results, more=True))
+    assert page.text.startswith("ResultsShow all")
+    assert page.all("button", data_do="to-library")
+
+
+def test_result_card_of_several_results_steps_through_them() -> None:
+    results = [item(id=number) for number in (9, 8, 7)]
+    page = Page(job_card.result_card(results, index=2))
+    assert "3 of 3" in page.text
+    assert page.all("img")[0]["src"] == "/files/7"
+    steps = page.all("button", data_do="show-result")
+    assert [(step["aria-label"], step["data-item"]) for step in steps] == [
+        ("Previous", "8"),
+        ("Next", "9"),
+    ]
+    assert not Page(job_card.result_card(results[:1])).all("button", data_do="show-result")
 
 
 def test_gallery_and_result_card_escape_hostile_names() -> None:

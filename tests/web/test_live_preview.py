@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from comfy_ui.storage.records import Job, JobRequest
 from comfy_ui.web.tabs.create import live_preview as module
 from comfy_ui.web.tabs.create.live_preview import LivePreview
-from tests.jobs.support import submit_sleepy, until
+from tests.jobs.support import end_of, submit_sleepy, until
 from tests.web.support import Page
 from tests.web.web_app import WebApp, open_web_app
 
@@ -97,3 +98,86 @@ async def test_live_preview_job_of_another_user_is_refused(web_app: WebApp) -> N
         assert answer.status_code == 422, path
         assert "no such job" in answer.json()["error"]
     await web_app.service.cancel_all(user_id)
+
+
+async def submit_batch(web_app: WebApp, images: int, *, steps: int = 1) -> Job:
+    values = {"prompt": "a fox", "batch": images, "width": 256, "height": 256, "steps": steps}
+    request = JobRequest(user_id="ann", preset="z_image_turbo", values=values)
+    return await web_app.service.submit(request)
+
+
+async def test_live_preview_shows_each_image_of_a_batch_in_order(web_app: WebApp) -> None:
+    preview = LivePreview(web_app.services, web_app.access)
+    last = await end_of(web_app.service, await submit_batch(web_app, 3))
+    first, second, third = (item.id for item in last.items)
+    state = await preview.state("ann")
+    shown = [
+        button["data-open"] for button in Page(state.results or "").all("button", class_="thumb")
+    ]
+    assert shown == [str(first), str(second), str(third)]
+    for item_id, place in ((0, "1 of 3"), (second, "2 of 3"), (third, "3 of 3")):
+        assert place in (await preview.state("ann", item_id=item_id)).card
+    await web_app.service.library.delete([second], "ann")
+    after = (await preview.state("ann", item_id=second)).card
+    assert "2 of 2" in after
+    assert f"/files/{third}" in after
+
+
+async def test_live_preview_counts_results_only_if_it_shows_all(web_app: WebApp) -> None:
+    preview = LivePreview(web_app.services, web_app.access)
+    for _ in range(2):
+        await end_of(web_app.service, await submit_batch(web_app, 12))
+    assert "Results24" in Page((await preview.state("ann")).results or "").text
+    await end_of(web_app.service, await submit_batch(web_app, 1))
+    page = Page((await preview.state("ann")).results or "")
+    assert len(page.all("button", class_="thumb")) == 24
+    assert page.text == "ResultsShow all"
+
+
+async def stop(web_app: WebApp, preview: LivePreview, job: Job) -> None:
+    """Stop a job that a page follows."""
+    following = asyncio.create_task(rest_of(preview.news(job)))
+    await asyncio.sleep(0)
+    await web_app.service.cancel(job.id, "ann")
+    await following
+
+
+async def test_live_preview_stopped_job_keeps_its_preview_for_the_page_that_followed(
+    web_app: WebApp,
+) -> None:
+    preview = LivePreview(web_app.services, web_app.access)
+    await end_of(web_app.service, await submit_batch(web_app, 1))
+    web_app.server.engine.executor.step_s = 0.2
+    job = await submit_batch(web_app, 1, steps=50)
+    await until(web_app.service, job, lambda snapshot: snapshot.preview is not None)
+    await stop(web_app, preview, job)
+    state = await preview.state("ann", ended=job.id)
+    page = Page(state.card or "")
+    assert page.elements[0][1]["data-phase"] == "cancelled"
+    assert (page.all("img")[0]["src"] or "").startswith("data:image/")
+    assert page.all("button", data_do="last-result")
+    assert not state.stopped
+    assert 'data-phase="succeeded"' in ((await preview.state("ann")).card or "")
+    assert "data:image/" not in ((await preview.state("bob", ended=job.id)).card or "")
+
+
+async def test_live_preview_job_stopped_without_preview_leaves_the_last_result(
+    web_app: WebApp,
+) -> None:
+    preview = LivePreview(web_app.services, web_app.access)
+    for nonce in (9, 10):  # as many as a server takes at once
+        await submit_sleepy(web_app.service, "bob", nonce=nonce, seconds=30)
+    job = await submit_sleepy(web_app.service, "ann", nonce=11)
+    await stop(web_app, preview, job)
+    state = await preview.state("ann", ended=job.id)
+    assert "Stopped before anything was saved" in (state.card or "")
+    await web_app.service.cancel_all("bob")
+    done = await end_of(web_app.service, await submit_batch(web_app, 1))
+    for nonce in (12, 13):
+        await submit_sleepy(web_app.service, "bob", nonce=nonce, seconds=30)
+    job = await submit_sleepy(web_app.service, "ann", nonce=14)
+    await stop(web_app, preview, job)
+    state = await preview.state("ann", ended=job.id)
+    assert f"/files/{done.items[0].id}" in (state.card or "")
+    assert state.stopped
+    await web_app.service.cancel_all("bob")

@@ -49,11 +49,11 @@ def empty_card(examples: Sequence[str] = ()) -> Html:
     return _render("empty_card", examples=examples[:3])
 
 
-def job_card(snapshot: Snapshot, *, ratio: float | None = None) -> Html:
+def job_card(snapshot: Snapshot, *, ratio: float | None = None, has_results: bool = False) -> Html:
     """The card of a job that has no results yet, or ended without any.
 
     ``ratio`` is width / height of the output, so that the frame has its shape before the first
-    preview arrives.
+    preview arrives. ``has_results``: a stopped job's card has a button to the last result.
     """
     phase = snapshot.phase
     if phase in {Phase.FAILED, Phase.LOST} and snapshot.error:
@@ -82,6 +82,7 @@ def job_card(snapshot: Snapshot, *, ratio: float | None = None) -> Html:
         others=snapshot.others_own,
         eta=duration(snapshot.eta_s) if running and snapshot.eta_s is not None else "",
         percent=None if phase in {Phase.QUEUED, Phase.CANCELLED} else int(snapshot.progress),
+        has_results=has_results and snapshot.terminal,
         announcement=_announcement(snapshot),
     )
 
@@ -95,29 +96,36 @@ WAYS: Final = {
 
 
 def result_card(
-    items: Sequence[LibraryItem], *, seconds: float | None = None, ways: Iterable[str] = ()
+    items: Sequence[LibraryItem],
+    *,
+    index: int = 0,
+    seconds: float | None = None,
+    ways: Iterable[str] = (),
 ) -> Html:
-    """The card of a finished job: its first result, facts about it and actions.
+    """The card of a finished job: one of its results, facts about it and actions.
 
-    ``ways`` are keys of :data:`WAYS` for which there is a preset.
+    ``index`` is the result to show. ``ways`` are keys of :data:`WAYS` for which there is a preset.
     """
-    first = items[0]
+    item, count = items[index], len(items)
     facts = []
     if seconds is not None:
         facts.append(duration(seconds))
-    if len(items) > 1:
-        facts.append(f"1 of {len(items)}")
-    if first.width and first.height:
-        facts.append(f"{first.width} × {first.height}")
+    if count > 1:
+        facts.append(f"{index + 1} of {count}")
+    if item.width and item.height:
+        facts.append(f"{item.width} × {item.height}")
     return _render(
         "result_card",
-        item=first,
-        url=file_url(first),
-        poster=thumb_url(first),
-        label=page_text(first.prompt or first.filename, limit=120),
+        item=item,
+        neighbors=(items[index - 1].id, items[(index + 1) % count].id) if count > 1 else (),
+        url=file_url(item),
+        poster=thumb_url(item),
+        label=page_text(item.prompt or item.filename, limit=120),
         facts=facts,
         ways=[(way, *WAYS[way]) for way in ways],
-        announcement=f"Done: {len(items)} result{'s' * (len(items) > 1)}.",
+        announcement=f"{index + 1} of {count}"
+        if index
+        else f"Done: {count} result{'s' * (count > 1)}.",
     )
 
 

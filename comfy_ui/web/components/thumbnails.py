@@ -25,11 +25,15 @@ class Thumbnail(NamedTuple):
     seed: int | None
 
 
-def gallery(items: Sequence[LibraryItem]) -> Html:
-    """The newest results as thumbnails; empty if there are none."""
+def gallery(items: Sequence[LibraryItem], *, more: bool = False) -> Html:
+    """The newest results as thumbnails; empty if there are none.
+
+    ``more``: the Library has further ones.
+    """
     if not items:
         return Html("")
-    return render("thumbnails.html", "gallery", thumbnails=[thumbnail(item) for item in items])
+    thumbnails = [thumbnail(item) for item in items]
+    return render("thumbnails.html", "gallery", thumbnails=thumbnails, more=more)
 
 
 def thumbnail(item: LibraryItem) -> Thumbnail:

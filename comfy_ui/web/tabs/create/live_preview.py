@@ -11,7 +11,7 @@ import json
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Final
+from typing import Final, TypeVar
 
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -31,6 +31,7 @@ from .reuse_settings import ways_on
 
 __all__ = ["LivePreview", "StageState"]
 
+T = TypeVar("T")
 _CACHED_CARDS: Final = 64
 _RESULTS: Final = 24
 _OVER: Final = "event: over\ndata:\n\n"
@@ -44,6 +45,8 @@ class StageState(BaseModel):
     card: str | None = None
     results: str | None = None
     notice: str | None = None
+    stopped: bool = False
+    """The job that the page followed was stopped; the card is an earlier job's."""
 
 
 class LivePreview:
@@ -53,6 +56,7 @@ class LivePreview:
         self._services = services
         self._access = access
         self._cards: OrderedDict[str, tuple[int, str]] = OrderedDict()
+        self._stopped: OrderedDict[str, Snapshot] = OrderedDict()  # with their previews
 
     def routes(self) -> list[Route]:
         """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
@@ -64,12 +68,18 @@ class LivePreview:
     async def _stage(self, request: Request) -> Response:
         user_id = self._access.require("see_own", request)
         query = request.query_params
+        item = query.get("item", "")
         state = await self.state(
-            user_id, shown=query.get("shown", ""), ended=query.get("ended", "")
+            user_id,
+            shown=query.get("shown", ""),
+            ended=query.get("ended", ""),
+            item_id=int(item) if item.isdecimal() else 0,
         )
         return JSONResponse(state.model_dump(), headers=PRIVATE)
 
-    async def state(self, user_id: str, *, shown: str = "", ended: str = "") -> StageState:
+    async def state(
+        self, user_id: str, *, shown: str = "", ended: str = "", item_id: int = 0
+    ) -> StageState:
         """The stage and the newest results.
 
         Args:
@@ -77,20 +87,22 @@ class LivePreview:
             shown: the job whose card the page follows already.
             ended: the job that the page followed until now, so that it shows how that job ended
                 even if the job was canceled.
+            item_id: which of a finished job's results to show, or after its deletion the next one.
         """
         try:
             jobs = await self._services.jobs.active(user_id)
             if not jobs:
                 await self._services.jobs.wait_for_sheets(user_id)
-                card: str | None = await self._last_card(user_id, watched=bool(ended))
+                state = await self._last_state(user_id, ended, item_id)
             else:
-                card = None if jobs[0].id == shown else await self.card(jobs[0])
-            return StageState(
-                job=jobs[0].id if jobs else "",
-                card=card,
-                results=gallery(await self._services.library.results(user_id, limit=_RESULTS)),
-                notice=await self._failure(ended, user_id) if ended and jobs else None,
-            )
+                state = StageState(
+                    job=jobs[0].id,
+                    card=None if jobs[0].id == shown else await self.card(jobs[0]),
+                    notice=await self._failure(ended, user_id) if ended else None,
+                )
+            items = await self._services.library.results(user_id, limit=_RESULTS + 1)
+            state.results = gallery(items[:_RESULTS], more=len(items) > _RESULTS)
+            return state
         except ComfyHeadlessError as error:  # a full disk, or the server was just changed
             return StageState(card=job_card.error_card(JobError.of(error)))
 
@@ -107,26 +119,39 @@ class LivePreview:
             return None
         return error_notice(error) if error else None
 
-    async def _last_card(self, user_id: str, *, watched: bool) -> Html:
-        """The stage without a running job: the newest job's end.
+    async def _last_state(self, user_id: str, ended: str, item_id: int) -> StageState:
+        """The stage without a running job: how the newest job ended.
 
-        A canceled job is shown only to a page that ``watched`` it.
+        Of a stopped job only the page that followed it, as ``ended``, shows the last preview.
+        Without a preview the last results stay.
         """
-        for job in await self._services.jobs.recent(user_id, limit=1 if watched else _RESULTS):
+        stopped, ratio, last = None, None, None
+        for job in await self._services.jobs.recent(user_id, limit=_RESULTS):
             snapshot = await self._services.jobs.snapshot(job.id, user_id)
-            if watched or snapshot.error or snapshot.items or snapshot.texts:
-                return self._finished_card(snapshot, job)
-        return job_card.empty_card(self._services.catalog.entry(None).preset.sample_prompts)
+            if snapshot.items or snapshot.texts or (snapshot.error and stopped is None):
+                last = self._finished_card(snapshot, job, item_id)
+                break
+            if job.id == ended:
+                stopped, ratio = self._stopped.get(ended, snapshot), self._ratio(job)
+        if stopped is not None and (stopped.preview or last is None):
+            has_results = last is not None
+            return StageState(card=job_card.job_card(stopped, ratio=ratio, has_results=has_results))
+        if last is None:
+            prompts = self._services.catalog.entry(None).preset.sample_prompts
+            return StageState(card=job_card.empty_card(prompts))
+        return StageState(card=last, stopped=stopped is not None)
 
-    def _finished_card(self, snapshot: Snapshot, job: Job) -> Html:
+    def _finished_card(self, snapshot: Snapshot, job: Job, item_id: int) -> Html:
         if snapshot.phase is Phase.SUCCEEDED and snapshot.items:
             seconds = (
                 job.finished_at - job.started_at
                 if job.finished_at and job.started_at
                 else snapshot.elapsed_s
             )
-            ways = ways_on(snapshot.items[0], self._services.catalog)
-            return job_card.result_card(snapshot.items, seconds=seconds or None, ways=ways)
+            items = snapshot.items  # with descending ids
+            index = next((n for n, item in enumerate(items) if item.id <= item_id), 0)
+            ways = ways_on(items[index], self._services.catalog)
+            return job_card.result_card(items, index=index, seconds=seconds or None, ways=ways)
         if snapshot.phase is Phase.SUCCEEDED and snapshot.texts:
             return job_card.texts_card(snapshot.texts, job_id=snapshot.job_id)
         return job_card.job_card(snapshot)
@@ -146,6 +171,8 @@ class LivePreview:
         async with aclosing(self._services.jobs.follow(job.id, job.user_id)) as snapshots:
             async for snapshot in snapshots:
                 if snapshot.terminal:
+                    if snapshot.phase is Phase.CANCELLED and snapshot.preview:
+                        _put(self._stopped, snapshot.job_id, snapshot)
                     break
                 yield self._event(snapshot, ratio)
         self._cards.pop(job.id, None)
@@ -156,10 +183,15 @@ class LivePreview:
         version, event = self._cards.get(snapshot.job_id, (None, ""))
         if version != snapshot.version:
             event = f"data: {json.dumps(job_card.job_card(snapshot, ratio=ratio))}\n\n"
-            self._cards[snapshot.job_id] = snapshot.version, event
-            if len(self._cards) > _CACHED_CARDS:
-                self._cards.popitem(last=False)
+            _put(self._cards, snapshot.job_id, (snapshot.version, event))
         return event
 
     def _ratio(self, job: Job) -> float | None:
         return preset_form.ratio(self._services.catalog.entry(job.preset).preset, job.values)
+
+
+def _put(cache: OrderedDict[str, T], key: str, value: T) -> None:
+    """Store a value and drop the oldest one of a full cache."""
+    cache[key] = value
+    if len(cache) > _CACHED_CARDS:
+        cache.popitem(last=False)
