@@ -2,7 +2,8 @@
 // Generate: each press is posted with the form as it was at that moment, one after the other.
 "use strict";
 (() => {
-  const { $, make, named, insist, post, remember, saveDraft, smooth } = window.comfy.kit;
+  const { $, make, named, insist, post, remember, saveDraft, smooth, load, save } = window.comfy.kit;
+  const EDITING = "comfy-ui.editing";
 
   let front = false;
   /** The waiting job that the next request replaces. @type {string | null} */
@@ -20,6 +21,7 @@
   /** Let the next press replace a waiting job; null ends this. @param {string | null} job */
   function edit(job) {
     editing = job;
+    save(EDITING, job);
     $("#editing")?.remove();
     if (!job) return;
     const leave = make("button", { type: "button", className: "act", textContent: "Cancel editing", onclick: () => edit(null) });
@@ -45,6 +47,7 @@
     if (answer) {
       notice(answer.notice);
       window.comfy.queued(answer);
+      if (answer.editing) edit(answer.editing); // refused: the next try still replaces it
     } else if (asked.replaces) edit(asked.replaces); // the next try still replaces it
   }
   document.addEventListener(
@@ -73,6 +76,14 @@
     if (!island.closest("#form, #notice") || !$("#notice .island")) return;
     $("#generate-notice")?.remove();
     $("#notice .island").style.display = "";
+  });
+  // The draft of a job that is being edited survives a reload, so the job to replace does, too.
+  let restored = false;
+  window.comfy.onIsland((island) => {
+    if (restored || !island.closest("#form") || !$("#actions")) return;
+    restored = true;
+    const job = load(EDITING, null);
+    if (job) edit(job);
   });
   function press({ first = false } = {}) {
     const button = $("#generate");

@@ -182,3 +182,22 @@ def test_generate_menu_runs_next_and_cancels_waiting_jobs(person: Callable[..., 
     page.get_by_role("tab", name="Queue").click()
     wait_for(page, "")
     stop_all(page)
+
+
+def test_queue_edit_survives_a_reload_and_a_refused_press(full_queue: Any) -> None:
+    row(full_queue, "b").locator("[data-do=edit-job]").click()
+    full_queue.wait_for_function("document.querySelector('#prompt textarea')?.value === 'b'")
+    full_queue.wait_for_timeout(400)  # the draft is saved
+    full_queue.reload()
+    full_queue.wait_for_selector("form.settings")
+    full_queue.wait_for_selector("#editing")
+    generate(full_queue, "  ")
+    full_queue.wait_for_selector("#notice :text('Enter a prompt first')")
+    full_queue.wait_for_selector("#editing")
+    generate(full_queue, "B", steps=3)
+    full_queue.wait_for_selector("#editing", state="detached")
+    full_queue.get_by_role("tab", name="Queue").click()
+    wait_for(full_queue, "aBcd")
+    full_queue.reload()
+    full_queue.wait_for_selector("#stage .stage")
+    assert full_queue.locator("#editing").count() == 0

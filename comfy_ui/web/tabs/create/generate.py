@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ....errors import ComfyHeadlessError, ValidationError
-from ....storage.records import JobError, JobRequest
+from ....storage.records import JobError, JobRequest, JobStatus
 from ....workflow.fields.field_types import MODEL_ROLES
 from ....workflow.fields.param_values import rounding_notices
 from ....workflow.presets.schema import Preset
@@ -45,6 +45,8 @@ class GenerateResponse(BaseModel):
     """The unfinished job that the stage shows now: the page follows it."""
     notice: str = ""
     """The error that ended queueing, else the values that were rounded, as HTML."""
+    editing: str = ""
+    """The waiting job that the press was to replace, if the error prevented it."""
 
 
 class GenerateHandler:
@@ -79,9 +81,11 @@ class GenerateHandler:
                 response.notice = _rounded(preset, [draft.values])
         except ComfyHeadlessError as error:
             response.notice = error_notice(JobError.of(error))
+        jobs = await self._services.jobs.active(user_id)
         if response.job:
-            jobs = await self._services.jobs.active(user_id)
             response.shown = jobs[0].id if jobs else ""
+        elif draft.replaces in {job.id for job in jobs if job.status is JobStatus.WAITING}:
+            response.editing = draft.replaces or ""
         return JSONResponse(response.model_dump(), headers=PRIVATE)
 
     async def _grid(
