@@ -7,6 +7,7 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
   const DRAFT = "comfy-ui.draft";
   const PAST = "comfy-ui.prompts";
   const THEME = "comfy-ui.theme";
+  const ADVANCED = "comfy-ui.advanced";
   /**
    * @param {string} selector
    * @param {ParentNode} [root]
@@ -112,6 +113,8 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
   const shownJob = () => $("#stage .stage")?.dataset.job ?? "";
 
   function formDrawn() {
+    const advanced = $(".advanced");
+    if (advanced) advanced.open = load(ADVANCED, false);
     sizeShown();
     paintSliders();
     keep();
@@ -172,6 +175,11 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
       const [width, height] = sizeNames();
       setField(width, button.dataset.w);
       setField(height, button.dataset.h);
+    },
+    help(button) {
+      const text = $(".help", button.closest(".field"));
+      text.hidden = !text.hidden;
+      button.setAttribute("aria-expanded", String(!text.hidden));
     },
   };
 
@@ -365,8 +373,11 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
   document.addEventListener("click", (/** @type {On<MouseEvent>} */ event) => {
     const target = event.target.closest?.("[data-send], [data-do], [data-prompt], [data-open], [data-zoom], [data-copy]");
     for (const open of $$("details[data-close=outside][open]")) {
-      if (!open.contains(event.target)) open.open = false;
+      // The element itself is the backdrop that it has on a phone.
+      if (!open.contains(event.target) || event.target === open) open.open = false;
     }
+    const advanced = event.target.closest?.(".advanced > summary")?.parentElement;
+    if (advanced) save(ADVANCED, !advanced.open); // it opens or closes after this event
     if (!target) return;
     const { send: event_, do: action, prompt, open, zoom, copy } = target.dataset;
     if (prompt !== undefined) setPrompt(prompt);
@@ -413,7 +424,12 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
 
   document.addEventListener("keydown", (/** @type {On<KeyboardEvent>} */ event) => {
     const box = promptBox();
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+    const opened = event.key === "Escape" && !$("dialog[open]") && $("details[data-close=outside][open]");
+    if (opened) {
+      event.preventDefault();
+      opened.open = false;
+      $("summary", opened).focus();
+    } else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
       if (!usable($("#generate")) || $("dialog[open]")) return;
       event.preventDefault();
       window.comfy.press({ first: event.shiftKey });

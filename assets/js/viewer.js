@@ -147,10 +147,17 @@
     $("#viewer")?.close();
     const pair = make("div", { className: "pair" });
     pair.style.setProperty("--at", "50%");
+    /** Width / height of the images that have loaded. @type {number[]} */
+    const ratios = [];
     const at = make("input", { type: "range", min: 0, max: 100, step: 0.5, value: 50, ariaLabel: "Divider between the images" });
     at.oninput = () => pair.style.setProperty("--at", `${at.value}%`);
     const side = (thumb, letter) => {
       const image = make("img", { src: thumb.dataset.src, alt: `${letter}: ${thumb.dataset.promptText || thumb.dataset.name}`, className: letter.toLowerCase(), draggable: false, translate: false });
+      image.onload = () => {
+        ratios.push(image.naturalWidth / image.naturalHeight || 1);
+        pair.style.setProperty("--widest", String(Math.max(...ratios)));
+        pair.style.setProperty("--narrowest", String(Math.min(...ratios)));
+      };
       return image;
     };
     pair.append(side(a, "A"), side(b, "B"), make("i", { className: "seam" }), make("span", { className: "letter a", textContent: "A" }), make("span", { className: "letter b", textContent: "B" }), at);

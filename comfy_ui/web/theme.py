@@ -26,6 +26,7 @@ _SCRIPTS = (
     "viewer.js",
     "library_tab.js",
     "queue_tab.js",
+    "preset_picker.js",
     "generate.js",
     "generate_menu.js",
     "grid_dialog.js",

@@ -80,17 +80,41 @@ def test_stage_reload_during_run_shows_the_same_job(page: Any) -> None:
 
 
 def test_stop_cancels_the_running_job(page: Any) -> None:
+    generate(page, "a finished one", steps=2)
+    page.wait_for_selector("#stage img.final[alt='a finished one']")
     generate(page, "a cancelled one", steps=60)
-    page.wait_for_selector(".stage.running")
+    page.wait_for_selector(".stage.running img.preview[src]")
     page.click("#stop")
-    page.wait_for_selector(".stage.cancelled")
+    page.wait_for_selector(".stage.cancelled img.preview[src^='data:image/']")
     assert "Stopped" in page.inner_text("#stage")
     page.wait_for_function("document.querySelector('#generate').textContent.trim() === 'Generate'")
+    page.click("#stage [data-do=last-result]")
+    page.wait_for_selector("#stage img.final[alt='a finished one']")
+
+
+def test_stage_steps_through_the_images_of_a_job(page: Any) -> None:
+    generate(page, "several at once", steps=2, width=256, height=256, batch=3)
+    page.wait_for_selector("#stage img.final[alt='several at once']")
+    page.wait_for_function("document.querySelectorAll('#results .thumb').length >= 3")
+    strip = page.eval_on_selector_all("#results .thumb", "all => all.map((e) => e.dataset.open)")
+    shown = "document.querySelector('#stage [data-shown]').dataset.shown"
+    assert page.evaluate(shown) == strip[0]
+    page.click("#stage .step-on")
+    page.wait_for_selector(f"#stage [data-shown='{strip[1]}']")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector(f"#stage [data-shown='{strip[2]}']")
+    page.click("#stage [data-do=star-result]")  # what redraws the stage does not turn the page
+    page.wait_for_selector("#stage [data-do=star-result][aria-pressed=true]")
+    page.evaluate("window.comfy.refreshStage()")
+    page.wait_for_timeout(300)
+    assert page.evaluate(shown) == strip[2]
+    page.click("#stage .step-on")
+    page.wait_for_selector(f"#stage [data-shown='{strip[0]}']")
 
 
 def test_shift_x_stops_unless_typing(page: Any) -> None:
     generate(page, "text", steps=60)
-    page.wait_for_selector(".stage.running")
+    page.wait_for_selector(".stage.running img.preview[src]")
     page.focus("#prompt textarea")
     page.keyboard.press("Shift+X")
     assert page.input_value("#prompt textarea").count("X") == 1
@@ -324,3 +348,69 @@ def test_upload_invalid_image_is_refused(page: Any, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_text("<svg onload=alert(1)>")
     page.set_input_files("#f-image", tmp_path / "x.png")
     page.wait_for_selector(".upload.failed :text('image cannot be used')")
+
+
+def test_picker_keyboard_searches_walks_and_picks(page: Any) -> None:
+    chosen = page.get_attribute("form.settings", "data-preset")
+    page.focus(".picker > summary")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".options .filter:focus")
+    page.keyboard.type("no such preset")
+    assert page.is_visible(".options :text('No preset matches')")
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".options", state="hidden")
+    assert page.evaluate("document.activeElement.matches('.picker > summary')")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".options .filter:focus")
+    assert page.input_value(".options .filter") == ""
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    options = page.locator(".option")
+    assert options.nth(1).evaluate("option => option === document.activeElement")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    page.wait_for_selector(".options .filter:focus")
+    page.keyboard.type("sd15")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("form.settings[data-preset=sd15]")
+    assert chosen != "sd15"
+    assert not page.is_visible(".options")
+
+
+def test_picker_and_notice_wrap_long_words(page: Any) -> None:
+    page.evaluate("""() => {
+      const title = document.querySelector('.picker > summary strong');
+      title.textContent = 'my_long_workflow_'.repeat(12);
+      window.comfy.notice(`<div class="notice"><p>${'no/such/folder/'.repeat(20)}</p>
+        <details open><summary>Details</summary><pre>${'x'.repeat(400)}</pre></details></div>`);
+    }""")
+    for inner, outer in (
+        (".picker strong", ".picker > summary"),
+        (".notice p", ".notice"),
+        (".notice pre", ".notice"),
+    ):
+        part, whole = (page.locator(which).first.bounding_box() for which in (inner, outer))
+        assert part["x"] + part["width"] <= whole["x"] + whole["width"], inner
+
+
+def test_field_help_is_reached_by_keyboard(page: Any) -> None:
+    text = page.locator("#h-seed")
+    assert text.is_hidden()
+    page.focus(".field.seed [data-do=help]")
+    page.keyboard.press("Enter")
+    assert text.is_visible()
+    assert page.get_attribute(".field.seed [data-do=help]", "aria-expanded") == "true"
+    page.keyboard.press("Enter")
+    assert text.is_hidden()
+
+
+def test_advanced_stays_open_after_reload_and_another_preset(page: Any) -> None:
+    page.click(".advanced summary")
+    page.reload()
+    page.wait_for_selector(".advanced[open] .filter")
+    page.click(".picker > summary")
+    page.click(".option[data-preset=sd15]")
+    page.wait_for_selector("form.settings[data-preset=sd15] .advanced[open]")
+    page.click(".advanced summary")
+    page.reload()
+    page.wait_for_selector(".advanced:not([open])")

@@ -141,6 +141,47 @@ def test_compare_two_images_moves_the_slider(library: Any) -> None:
     library.wait_for_selector(".selection", state="hidden")
 
 
+COMPARE_JS = """sizes => {
+  const thumbs = sizes.map(([width, height]) => {
+    const canvas = Object.assign(document.createElement('canvas'), {width, height});
+    canvas.getContext('2d').fillRect(0, 0, width, height);
+    const thumb = document.createElement('button');
+    Object.assign(thumb.dataset, {src: canvas.toDataURL(), name: `${width} × ${height}`});
+    return thumb;
+  });
+  window.comfy.compare(...thumbs);
+}"""
+WHOLE_JS = """() => {
+  const frame = document.querySelector('.pair').getBoundingClientRect();
+  const images = [...document.querySelectorAll('.pair img')];
+  return images.every((image) => {
+    const box = image.getBoundingClientRect();
+    return getComputedStyle(image).objectFit === 'contain' && image.naturalWidth > 0
+      && ['left', 'top', 'right', 'bottom'].every((side) => Math.abs(box[side] - frame[side]) < 1);
+  }) && frame.left >= 0 && frame.right <= innerWidth
+    && frame.top >= 0 && frame.bottom <= innerHeight;
+}"""
+
+
+@pytest.mark.parametrize("size", [support.WIDE, support.PHONE], ids=["wide", "phone"])
+@pytest.mark.parametrize(
+    "images", [((1280, 1280), (640, 640)), ((832, 1216), (1600, 900))], ids=["sizes", "shapes"]
+)
+def test_compare_shows_whole_images_in_one_frame(
+    person: Callable[..., Any], size: dict[str, int], images: tuple[tuple[int, int], ...]
+) -> None:
+    page = person(size=size)
+    page.evaluate(COMPARE_JS, images)
+    page.wait_for_function("document.querySelectorAll('.pair img').length === 2")
+    page.wait_for_function(
+        "[...document.querySelectorAll('.pair img')].every((e) => e.naturalWidth > 0)"
+    )
+    page.wait_for_timeout(100)
+    assert page.evaluate(WHOLE_JS)
+    frame = page.locator(".pair").bounding_box()
+    assert frame["width"] >= 340  # as large as the window allows
+
+
 def test_library_zip_of_selection_has_the_original_bytes(
     library: Any, painter: Any, tmp_path: Path
 ) -> None:

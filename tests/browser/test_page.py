@@ -56,7 +56,7 @@ def test_two_tabs_show_the_same_job_and_either_stops_it(page: Any) -> None:
 def test_stage_tab_becoming_visible_shows_the_running_job(page: Any) -> None:
     other = support.open_page(page.context, page.url)
     generate(page, "started elsewhere", steps=40)
-    page.wait_for_selector(".stage.running")
+    page.wait_for_selector(".stage.running img.preview[src]")
     job = page.get_attribute("#stage .stage", "data-job")
     other.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     other.wait_for_selector(f".stage.running[data-job='{job}']")
@@ -92,7 +92,7 @@ def test_phone_layout_has_one_column_and_buttons_at_the_bottom(
     page = person(size=PHONE, has_touch=True)
     assert page.evaluate(WIDTH_JS) <= PHONE["width"]
     tops = [
-        page.locator(part).bounding_box()["y"] for part in ("#compose", "#stage-area", "#settings")
+        page.locator(part).bounding_box()["y"] for part in ("#compose", "#settings", "#stage-area")
     ]
     assert tops == sorted(tops)
     for button in ("#generate", "#stop"):
@@ -139,7 +139,30 @@ def test_phone_navigation_reaches_inputs_results_and_queue(
         page.wait_for_selector(f"{badge}:text-is('1')")
         page.tap(".line-now [data-do=cancel-job]")
     go("results")
-    page.wait_for_selector(".stage.cancelled")
+    page.wait_for_selector(".stage:not([data-live])")
+
+
+def test_phone_bars_are_opaque_and_cover_no_preset(person: Callable[..., Any]) -> None:
+    page = person(size=PHONE, has_touch=True)
+    for bar in ("#actions", ".places"):
+        color = page.evaluate(f"getComputedStyle(document.querySelector('{bar}')).backgroundColor")
+        assert color.startswith("rgb("), f"{bar} is translucent: {color}"
+    page.tap(".picker > summary")
+    last = page.locator(".option").last
+    last.scroll_into_view_if_needed()
+    box = last.bounding_box()
+    middle = [box["x"] + box["width"] / 2, box["y"] + box["height"] - 4]
+    assert page.evaluate("(at) => !!document.elementFromPoint(...at)?.closest('.option')", middle)
+    page.touchscreen.tap(PHONE["width"] / 2, 20)  # beside the list
+    page.wait_for_selector(".options", state="hidden")
+
+
+def test_phone_inputs_reach_size_and_seed_before_the_results(person: Callable[..., Any]) -> None:
+    page = person(size=PHONE, has_touch=True)
+    page.tap(".place-to[data-place=inputs]")
+    page.wait_for_function("scrollY === 0")
+    for field in (".field.size", ".field.seed"):
+        assert page.locator(field).bounding_box()["y"] < 1.5 * PHONE["height"], field
 
 
 def test_question_mark_shows_the_shortcuts_unless_typing(page: Any) -> None:

@@ -45,7 +45,7 @@ def _parse_color(label: str, value: Any) -> str:
 
 def _color_widget(context: FieldContext) -> Html:
     box = el("input", type="color", id=context.key, name=context.param.id, value=context.value)
-    return context.wrap(el("label", context.param.label, for_=context.key), box)
+    return context.wrap(context.label(), box)
 
 
 @pytest.fixture

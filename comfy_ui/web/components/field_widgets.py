@@ -44,15 +44,37 @@ class FieldContext:
         """The element's id."""
         return f"f-{self.param.id}"
 
+    def label(self) -> Html:
+        """The label of the control, with a button that shows the param's help."""
+        label = el("label", self.param.label, for_=self.key)
+        return el("div", label, self.help_button(), class_="label-line")
+
+    def help_button(self) -> Html | None:
+        """The button that shows the help; under Advanced the help is always shown."""
+        param = self.param
+        if not param.help or param.advanced:
+            return None
+        return el(
+            "button",
+            "?",
+            type="button",
+            class_="ask",
+            data_do="help",
+            aria_label=f"Help: {param.label}",
+            aria_expanded="false",
+            aria_controls=f"h-{param.id}",
+        )
+
     def wrap(self, *parts: object) -> Html:
         """The field's element around label and control, with attributes for the page's scripts."""
         param = self.param
         return el(
             "div",
             parts,
-            el("p", param.help, class_="help") if param.help and param.advanced else None,
+            el("p", param.help, class_="help", id=f"h-{param.id}", hidden=not param.advanced)
+            if param.help
+            else None,
             class_=f"field {param.role}",
-            title=param.help or None,
             data_role=param.role,
             data_grid_hint=grid_hint(param.role, has_choices=self.offered is not None),
             data_find=f"{param.label} {param.role} {param.id}".lower(),
@@ -72,14 +94,15 @@ def _switch(context: FieldContext) -> Html:
     control = el(
         "input", type="checkbox", id=name, name=param.id, checked=bool(context.value), role="switch"
     )
-    return context.wrap(el("label", control, el("span", param.label), class_="switch"))
+    switch = el("label", control, el("span", param.label), class_="switch")
+    return context.wrap(el("div", switch, context.help_button(), class_="label-line"))
 
 
 def _text(context: FieldContext) -> Html:
     param, name = context.param, context.key
     text = "" if context.value is None else str(context.value)
     return context.wrap(
-        el("label", param.label, for_=name),
+        context.label(),
         el("textarea", text, id=name, name=param.id, rows="2"),
     )
 
@@ -104,7 +127,7 @@ def _number(context: FieldContext) -> Html:
         data_default=number(param.default),
         **limits,
     )
-    label = el("label", param.label, for_=name)
+    label = context.label()
     if not FIELD_TYPES[param.role].slider or param.min is None or param.max is None:
         return context.wrap(el("div", label, box, class_="row"))
     slider = el(
@@ -122,7 +145,7 @@ def _seed(context: FieldContext) -> Html:
     param, value, name = context.param, context.value, context.key
     fixed = value if value not in {None, -1, "-1", ""} and value != param.default else None
     return context.wrap(
-        el("label", param.label, for_=name),
+        context.label(),
         el(
             "div",
             el(
@@ -149,7 +172,7 @@ def _select(context: FieldContext) -> Html:
     if value is not None and str(value) not in offered:
         offered.insert(0, str(value))
     return context.wrap(
-        el("label", param.label, for_=context.key),
+        context.label(),
         el(
             "div",
             el(
@@ -279,7 +302,7 @@ def _upload(context: FieldContext) -> Html:
         class_="upload filled" if value else "upload",
         data_upload_kind=param.role,
     )
-    return context.wrap(el("label", param.label, for_=name), box)
+    return context.wrap(context.label(), box)
 
 
 def _file_shown(value: Any) -> str:
