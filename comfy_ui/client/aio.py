@@ -24,11 +24,11 @@ from ..protocol.progress import Progress
 from ..protocol.queue_and_history import HistoryEntry, QueueSnapshot
 from . import endpoints
 from ._threads import run_in_thread
+from .connections import ConnectionsByLoop, LoopConnections
 from .files import UploadSource
 from .operations import Fetch, Flow, Pause, Step, Work
 from .parts import (
     CANCEL_TIMEOUT_S,
-    CLEANUP_TIMEOUT_S,
     DEFAULT_CONCURRENCY,
     DEFAULT_PRESETS,
     ClientParts,
@@ -69,8 +69,8 @@ class ComfyWSClient:
 
     Progress with steps and previews arrives over a WebSocket, one for any number of jobs. If no
     WebSocket can be opened (some proxies forbid them) jobs are tracked by polling. Use the client
-    within one event loop, as an async context manager, or await :meth:`close`. Needs the extra
-    ``websocket``.
+    as an async context manager, or await :meth:`close`. It works in several event loops, one after
+    the other or in threads, with connections for each. Needs the extra ``websocket``.
 
     Args:
         host: a host name or IP address, or anything that ``url`` accepts. Without an address, the
@@ -150,21 +150,10 @@ class ComfyWSClient:
         self._tracking = parts.tracking
         self._transfers = parts.transfers
         self._sources = parts.sources
-        self._transport = AsyncTransport(
-            self._server,
-            breaker=choose_breaker(breaker, self.url, has_network=http is None),
-            http=cast("httpx.AsyncBaseTransport | None", http),
-        )
-        self._uploading = asyncio.Lock()
-        self._session = Session(
-            self._server,
-            parts.asker,
-            parts.tracking,
-            self._drive,
-            telemetry=parts.telemetry,
-            observer=parts.pictures.take,
-        )
-        self._cleanups: set[asyncio.Task[bool]] = set()
+        self._observer = parts.pictures.take
+        self._breaker = choose_breaker(breaker, self.url, has_network=http is None)
+        self._http = cast("httpx.AsyncBaseTransport | None", http)
+        self._connections = ConnectionsByLoop(self._connect)
 
     @property
     def url(self) -> str:
@@ -634,7 +623,7 @@ class ComfyWSClient:
             photo = await client.upload_image("photo.jpg")
             graph["10"]["inputs"]["image"] = photo
         """
-        async with self._uploading:
+        async with self._connections.here().uploading:
             return await self._drive(
                 self._transfers.upload(
                     source, filename=filename, subfolder=subfolder, type=type, overwrite=overwrite
@@ -920,13 +909,7 @@ class ComfyWSClient:
 
         A closed client raises ComfyUIConnectionError on every call.
         """
-        if self._cleanups:
-            _, unfinished = await asyncio.wait(self._cleanups, timeout=CLEANUP_TIMEOUT_S)
-            for task in unfinished:
-                task.cancel()
-            await asyncio.gather(*unfinished, return_exceptions=True)
-        await self._session.close()
-        await self._transport.close()
+        await self._connections.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -939,6 +922,27 @@ class ComfyWSClient:
     ) -> None:
         await self.close()
 
+    def _connect(self) -> LoopConnections:
+        session = Session(
+            self._server,
+            self._asker,
+            self._tracking,
+            self._drive,
+            telemetry=self._telemetry,
+            observer=self._observer,
+        )
+        return LoopConnections(
+            AsyncTransport(self._server, breaker=self._breaker, http=self._http), session
+        )
+
+    @property
+    def _session(self) -> Session:
+        return self._connections.here().session
+
+    @property
+    def _transport(self) -> AsyncTransport:
+        return self._connections.here().transport
+
     # -- tracking
 
     def _cancel_in_background(self, job: TrackedJob) -> None:
@@ -946,8 +950,9 @@ class ComfyWSClient:
             self._drive(self._tracking.cancel(job, timeout_s=CANCEL_TIMEOUT_S)),
             name="comfy-ui cancel",
         )
-        self._cleanups.add(task)
-        task.add_done_callback(self._cleanups.discard)
+        cleanups = self._connections.here().cleanups
+        cleanups.add(task)
+        task.add_done_callback(cleanups.discard)
 
     async def _changes(
         self, job: TrackedJob, *, timeout: float | None, end_only: bool = False

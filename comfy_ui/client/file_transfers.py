@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -194,16 +195,18 @@ class SocketPictures:
         self._kept_bytes = kept_bytes
         self._held_bytes = 0
         self._pictures: dict[tuple[str, ...], bytes] = {}
+        self._lock = threading.Lock()  # event loops in several threads
 
     def take(self, before: JobState, after: JobState, now: float) -> None:  # noqa: ARG002
         """Keep what a job has received; an observer of a tracked job."""
         if after.sent is before.sent:
             return
-        for file, content in after.sent_since(before):
-            self._pictures[file.key] = content
-            self._held_bytes += len(content)
-        while self._held_bytes > self._kept_bytes and len(self._pictures) > 1:
-            self._held_bytes -= len(self._pictures.pop(next(iter(self._pictures))))
+        with self._lock:
+            for file, content in after.sent_since(before):
+                self._pictures[file.key] = content
+                self._held_bytes += len(content)
+            while self._held_bytes > self._kept_bytes and len(self._pictures) > 1:
+                self._held_bytes -= len(self._pictures.pop(next(iter(self._pictures))))
 
     def get(self, file: object) -> bytes | None:
         """The bytes of a file that came over the socket; None if it did not, or was dropped."""

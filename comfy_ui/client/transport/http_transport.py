@@ -43,6 +43,13 @@ _LIMITS = httpx.Limits(
 )
 
 
+def closed_client() -> ComfyUIConnectionError:
+    """The error of any call after the client was closed."""
+    return ComfyUIConnectionError(
+        "This client is closed.", hint="Use it inside its 'with' block.", retryable=False
+    )
+
+
 class _Transport:
     """Wraps each exchange in the circuit breaker and translates errors."""
 
@@ -53,9 +60,7 @@ class _Transport:
     @contextmanager
     def _underway(self, call: ApiRequest[Any]) -> Iterator[_Exchange]:
         if self._closed:
-            raise ComfyUIConnectionError(
-                "This client is closed.", hint="Use it inside its 'with' block.", retryable=False
-            )
+            raise closed_client()
         if self._breaker:
             self._breaker.check()
         try:
