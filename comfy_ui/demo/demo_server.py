@@ -237,6 +237,8 @@ class _Life:
     def end(self, *, abruptly: bool) -> None:
         self._abruptly = abruptly
         with contextlib.suppress(RuntimeError):  # the loop may have ended on its own
+            if abruptly:  # before the engine stops: a crash does not report the interrupted job
+                self._loop.call_soon_threadsafe(self._abort_connections)
             self._loop.call_soon_threadsafe(self._ending.set)
         self.engine.stop()
         self._thread.join(timeout=10)
