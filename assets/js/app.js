@@ -92,15 +92,20 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
     }
     return byName;
   }
+  const saved = load(DRAFT, {});
+  const linked = () => new URLSearchParams(location.search).get("preset");
+  // A link to another form than the draft's opens it anew; the draft's prompt goes to the history.
+  const opening = !linked() || linked() === saved.preset ? saved : { preset: linked() };
+
+  /** The form as it is now; until it is drawn, what the page opens with. */
   function current() {
     return {
-      preset: form()?.dataset.preset,
-      prompt: promptBox()?.value ?? "",
-      values: values(),
+      preset: form() ? form().dataset.preset : opening.preset,
+      prompt: promptBox()?.value ?? opening.prompt ?? "",
+      values: form() ? values() : opening.values ?? {},
     };
   }
-  const draft = () => JSON.stringify(load(DRAFT, {}));
-  const saveDraft = () => form() && save(DRAFT, current());
+  const saveDraft = () => promptBox() && save(DRAFT, current());
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let saving;
   function keep() {
@@ -117,6 +122,13 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
     if (advanced) advanced.open = load(ADVANCED, false);
     sizeShown();
     paintSliders();
+    ownPrompt();
+    // The address names the linked form until another one is shown.
+    if (linked() && linked() !== form().dataset.preset) {
+      const address = new URL(location.href);
+      address.searchParams.delete("preset");
+      history.replaceState(history.state, "", address);
+    }
     keep();
   }
   function setField(name, value) {
@@ -185,13 +197,40 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
 
   // ---- prompt and its history ----------------------------------------------------------------
 
-  function setPrompt(text) {
+  function fillPrompt(text) {
     const box = promptBox();
-    if (!box) return;
-    remember(box.value);
     box.value = text;
     box.dispatchEvent(new Event("input", { bubbles: true }));
-    keep();
+  }
+  function setPrompt(text) {
+    if (!promptBox()) return;
+    remember(promptBox().value);
+    fillPrompt(text);
+  }
+  // The page restores the draft's prompt as soon as the box exists, not with the form: the user may
+  // be typing by then.
+  function restorePrompt() {
+    if (!promptBox()) return;
+    restoring.disconnect();
+    const prompt = String(saved.prompt ?? "");
+    if (opening !== saved) remember(prompt);
+    else if (prompt) fillPrompt(prompt);
+  }
+  const restoring = new MutationObserver(restorePrompt);
+  restoring.observe(document, { childList: true, subtree: true });
+  /** The preset that was drawn last, and its own prompt. */
+  let last = { preset: saved.preset, prompt: "" };
+  /** A preset's own prompt fills an empty box and leaves with the preset; the user's prompt stays. */
+  function ownPrompt() {
+    const { preset, ownPrompt: prompt = "" } = form().dataset;
+    const before = last;
+    last = { preset, prompt };
+    const text = promptBox().value.trim();
+    if (preset === before.preset || text === prompt.trim()) return;
+    if (!text || text === before.prompt.trim()) fillPrompt(prompt);
+    else if (prompt && text === String(load(DRAFT, {}).prompt).trim()) {
+      toast("This workflow has a prompt of its own", "Use it", () => setPrompt(prompt));
+    }
   }
   let place = -1; // in the history; -1: the prompt is none of it
   function remember(text) {
@@ -211,9 +250,7 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
     }
     const start = place < 0 && box.value.trim() === past[0] ? 0 : place;
     place = Math.min(Math.max(start + step, 0), load(PAST, []).length - 1);
-    box.value = load(PAST, [])[place];
-    box.dispatchEvent(new Event("input", { bubbles: true }));
-    keep();
+    fillPrompt(load(PAST, [])[place]);
   }
 
   // ---- dialogs, toasts, keys -----------------------------------------------------------------------
@@ -468,5 +505,5 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
   else addEventListener("DOMContentLoaded", observeTheme);
 
   const kit = { $, $$, make, draw, announce, morph, setField, smooth, dialog, toast, post, insist, named, recall, toCreate, flash, typing, load, save, saveDraft, remember, dialogOpen: () => $("dialog[open]") };
-  return { island, draft, shownJob, actions, kit, onIsland: (callback) => drawn.push(callback), current: () => JSON.stringify(current()) };
+  return { island, shownJob, actions, kit, onIsland: (callback) => drawn.push(callback), current: () => JSON.stringify(current()) };
 })()));

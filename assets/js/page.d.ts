@@ -47,7 +47,6 @@ interface ComfyPage {
   actions: Record<string, (button: AnyElement, event?: any) => unknown>;
   island(element: AnyElement, trigger: (event: string, data: unknown) => void, watch: (name: string, then: () => void) => void, names?: string[]): void;
   onIsland(callback: (element: AnyElement) => void): void;
-  draft(): string;
   current(): string;
   shownJob(): string;
   translate(root: Node): void;
@@ -87,6 +86,8 @@ interface ComfyPage {
 interface TextTools {
   countTokens(text: string, encoder: string): number;
   mergeStyle(prompt: string, style: { before: string; after: string }): [string, string, string];
+  splitStyle<T extends { before: string; after: string }>(prompt: string, styles: T[]): { style: T | null; words: string };
+  swapNegative(negative: string, removed: string, added: string): string;
   changeWeight(value: string, start: number, end: number, step: number): { text: string; start: number; end: number } | null;
   quoteEntry(value: string): string;
   splitEntries(text: string): string[];

@@ -2,7 +2,7 @@
 // The Workflows tab: workflow files in, their forms out.
 "use strict";
 (() => {
-  const { $, announce, draw, flash, make, post, remember } = window.comfy.kit;
+  const { $, announce, draw, flash, make, post } = window.comfy.kit;
   /** @param {string} id */
   const ear = (id) => $(`#${id} .island, #${id}.island`);
 
@@ -90,7 +90,6 @@
       else $("#workflow-trouble").textContent = "Paste the workflow into the box first.";
     },
     "use-workflow"(button) {
-      remember($("#prompt textarea")?.value ?? "");
       button.closest(".island").comfyTrigger("use", { ...button.dataset });
     },
     "pick-workflow"(button) {
@@ -107,18 +106,6 @@
       done.then(() => flash(button, "Copied"), () => flash(button, link));
     },
   });
-
-  // A link to a form wins over the stored draft, once: a reload keeps edits.
-  const kept = window.comfy.draft;
-  window.comfy.draft = () => {
-    const draft = JSON.parse(kept());
-    const asked = new URLSearchParams(location.search).get("preset");
-    if (!asked) return JSON.stringify(draft);
-    const address = new URL(location.href);
-    address.searchParams.delete("preset");
-    history.replaceState(null, "", address);
-    return JSON.stringify({ ...draft, preset: asked, values: draft.preset === asked ? draft.values : {} });
-  };
 
   // A redrawn list keeps its opened groups and its filter.
   const unfolded = new Map();

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from ..client import ComfyWSClient
-from ..errors import ComfyHeadlessError, Problem
+from ..errors import ComfyHeadlessError, Problem, ValidationError
 from ..protocol.object_info import NodeRegistry
 from ..workflow.checks.requirements import preset_problems
 from ..workflow.merge_object_info import union
@@ -90,8 +90,27 @@ class PresetCatalog:
         """Presets whose files cannot be read, with the reason."""
 
     def entry(self, preset_id: str | None) -> CatalogEntry:
-        """Return that preset, or the first one if the id is unknown, as in an old draft."""
-        return next((e for e in self.entries if e.preset.id == preset_id), self.entries[0])
+        """Return that preset, or the default one if the id is unknown, as in an old draft."""
+        return next((e for e in self.entries if e.preset.id == preset_id), self.default)
+
+    @property
+    def default(self) -> CatalogEntry:
+        """The first preset that is ready, images first; the first of all if none is ready."""
+        ready = [entry for entry in self.entries if entry.ready and not entry.opened]
+        images = [entry for entry in ready if entry.preset.task in GROUPS["Images"]]
+        return next(iter((*images, *ready, *self.entries)))
+
+    def chosen(self, preset_id: str | None) -> CatalogEntry:
+        """Return the preset that a form names, or the default one if it names none.
+
+        Raises:
+            ValidationError: there is no such preset, as in an old draft.
+        """
+        if preset_id and self.find(preset_id) is None:
+            raise ValidationError(
+                f"There is no preset '{preset_id[:80]}' here.", hint="Choose another one."
+            )
+        return self.entry(preset_id)
 
     def find(self, preset_id: str) -> Preset | None:
         """Return that preset, if it exists."""

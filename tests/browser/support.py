@@ -209,6 +209,13 @@ def generate(page: Any, prompt: str, **values: object) -> None:
     page.click("#generate")
 
 
+def choose(page: Any, preset: str) -> None:
+    """Choose a preset in the picker and wait for its form."""
+    page.click(".picker > summary")
+    page.click(f".option[data-preset={preset}]")
+    page.wait_for_selector(f"form.settings[data-preset={preset}]")
+
+
 @contextmanager
 def slowly(painter: Any, *, step_s: float = 0.5) -> Iterator[None]:
     """What the engine begins now takes its time: 100 steps outlast a test on a busy machine."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.browser import support
-from tests.browser.support import PHONE, generate, set_field
+from tests.browser.support import PHONE, choose, generate, set_field
 
 pytestmark = pytest.mark.browser
 
@@ -28,6 +29,81 @@ def test_form_reload_restores_the_draft(page: Any) -> None:
     page.wait_for_selector("form.settings")
     assert page.input_value("[name=steps]") == "17"
     assert page.inner_text(".size-now") == size
+
+
+@contextmanager
+def held_events(page: Any) -> Iterator[None]:
+    """Hold Gradio's events back, so that the form is not there yet."""
+    pattern = "**/gradio_api/queue/join*"
+    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        held.append(route)
+
+    page.route(pattern, hold)
+    yield
+    for route in held:
+        route.continue_()
+    page.unroute(pattern)
+
+
+def test_prompt_typed_before_the_form_loads_is_kept(page: Any) -> None:
+    page.fill("#prompt textarea", "an old draft")
+    page.wait_for_timeout(400)
+    with held_events(page):
+        page.reload(wait_until="commit")
+        page.wait_for_selector("#prompt textarea")
+        page.press("#prompt textarea", "End")
+        page.keyboard.type(" of a fox")
+    page.wait_for_selector("form.settings")
+    page.wait_for_timeout(300)
+    assert page.input_value("#prompt textarea") == "an old draft of a fox"
+
+
+def test_prompt_typed_before_the_form_loads_survives_leaving_the_page(page: Any) -> None:
+    with held_events(page):
+        page.reload(wait_until="commit")
+        page.fill("#prompt textarea", "typed at once")
+        page.reload(wait_until="commit")
+    page.wait_for_selector("form.settings")
+    assert page.input_value("#prompt textarea") == "typed at once"
+
+
+def test_generate_before_the_form_loads_runs_the_draft(page: Any) -> None:
+    choose(page, "sd15")
+    set_field(page, "steps", 3)
+    page.wait_for_timeout(400)
+    with held_events(page):
+        page.reload(wait_until="commit")
+        page.fill("#prompt textarea", "an early fox")
+        page.click("#generate")
+        page.wait_for_selector(".stage.succeeded img.final[alt='an early fox']")
+    page.wait_for_selector("form.settings[data-preset=sd15]")
+    assert page.input_value("#prompt textarea") == "an early fox"
+    page.click("#results .thumb >> nth=0")
+    page.wait_for_selector("#viewer .detail:has-text('Stable Diffusion 1.5')")
+
+
+def test_link_to_a_preset_opens_it_with_an_empty_prompt(page: Any, app: str) -> None:
+    page.fill("#prompt textarea", "the visitor's own")
+    page.wait_for_timeout(400)
+    page.goto(f"{app}?preset=sd15")
+    page.wait_for_selector("form.settings[data-preset=sd15]")
+    assert page.input_value("#prompt textarea") == ""
+    assert page.url.endswith("?preset=sd15")
+    page.fill("#prompt textarea", "for this form")
+    set_field(page, "steps", 7)
+    page.reload()
+    page.wait_for_selector("form.settings[data-preset=sd15]")
+    assert page.input_value("#prompt textarea") == "for this form"
+    assert page.input_value("[name=steps]") == "7"
+    choose(page, "sdxl")
+    assert "preset=" not in page.url
+    page.reload()
+    page.wait_for_selector("form.settings[data-preset=sdxl]")
+    page.press("#prompt textarea", "Alt+ArrowUp")
+    page.press("#prompt textarea", "Alt+ArrowUp")
+    assert page.input_value("#prompt textarea") == "the visitor's own"
 
 
 def test_picker_reload_restores_the_preset(page: Any) -> None:

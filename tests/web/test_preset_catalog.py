@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from comfy_ui.errors import ComfyUIOfflineError, MissingModel, Problem
 from comfy_ui.protocol.object_info import NodeRegistry
 from comfy_ui.web.components.preset_picker import cover, picker
 from comfy_ui.web.preset_catalog import CatalogEntry, PresetCatalog, grouped
+from comfy_ui.web.tabs.create.create_form import CreateForm
 from comfy_ui.web.tabs.status_tab import presets_panel
 from comfy_ui.workflow.checks.requirements import version_problem
 from comfy_ui.workflow.presets.preset_store import list_presets
@@ -100,12 +102,43 @@ async def test_catalog_with_several_servers_uses_the_most_complete() -> None:
     assert catalog.entries[0].ready is True
 
 
-def test_catalog_entry_of_unknown_preset_is_the_first() -> None:
+def catalog_of(*entries: CatalogEntry) -> PresetCatalog:
     client: Any = Client({})
-    catalog = PresetCatalog(client, [preset("a"), preset("b")])
+    catalog = PresetCatalog(client, [])
+    catalog.entries = entries
+    return catalog
+
+
+def test_catalog_entry_of_unknown_preset_is_the_first_before_a_check() -> None:
+    catalog = catalog_of(CatalogEntry(preset("a")), CatalogEntry(preset("b")))
     assert catalog.entry("b").preset.id == "b"
     assert catalog.entry("gone").preset.id == "a"
     assert catalog.entry(None).preset.id == "a"
+
+
+def test_catalog_entry_of_unknown_preset_is_the_first_ready_one() -> None:
+    lacking = CatalogEntry(preset("lacking"), (MISSING_MODEL,))
+    opened = CatalogEntry(preset("opened"), (), opened=True)
+    upscale = CatalogEntry(preset("upscale", task="upscale"), ())
+    image = CatalogEntry(preset("image"), (WARNING,))
+    assert catalog_of(lacking, opened, upscale, image).entry(None).preset.id == "image"
+    assert catalog_of(lacking, opened, upscale).entry(None).preset.id == "upscale"
+    assert catalog_of(lacking, lacking).entry(None) is lacking
+    assert catalog_of(lacking, image).entry("lacking") is lacking
+
+
+def test_create_form_without_a_ready_preset_says_so() -> None:
+    lacking = CatalogEntry(preset("lacking"), (MISSING_MODEL,))
+    ready = CatalogEntry(preset("ready"), ())
+
+    def notice(*entries: CatalogEntry) -> str:
+        services: Any = SimpleNamespace(catalog=catalog_of(*entries))
+        return Page(CreateForm(services).show(entries[0].preset.id, {})[-1]).text
+
+    assert "No preset can run on this server yet." in notice(lacking)
+    assert "no model file 'a'" in notice(lacking)
+    assert notice(lacking, ready).strip() == "The server has no model file 'a': see Status."
+    assert notice(ready, lacking) == ""
 
 
 def test_servers_panel_for_users_hides_the_address() -> None:

@@ -42,6 +42,13 @@ def test_form_has_one_labelled_field_per_param(shipped: Any) -> None:
             assert attributes.get("aria-label") or attributes["id"] in labelled
 
 
+def test_form_carries_the_own_prompt_of_its_preset() -> None:
+    (form,) = Page(preset_form.form(preset(prompt={"default": 'a "fox"'}), {})).all("form")
+    assert form["data-own-prompt"] == 'a "fox"'
+    (form,) = Page(preset_form.form(preset(), {})).all("form")
+    assert "data-own-prompt" not in form
+
+
 def test_form_field_type_depends_on_the_role() -> None:
     page = Page(preset_form.form(preset(), {}, library=LIBRARY))
     assert page.all(name="steps")[0]["type"] == "number"
@@ -128,3 +135,30 @@ def test_ratio_is_computed_from_width_and_height() -> None:
     assert preset_form.ratio(preset(), {"width": 1344, "height": 768}) == 1.75
     assert preset_form.ratio(preset(), {"width": "x"}) is None
     assert preset_form.ratio(preset(params=("prompt",)), {}) is None
+
+
+def test_fit_size_prefers_the_named_size_of_nearest_area() -> None:
+    sizes = [
+        {"label": "Wide", "width": 832, "height": 480},
+        {"label": "HD", "width": 1280, "height": 720},
+    ]
+    named = preset(sizes=sizes)
+    assert preset_form.fit_size(named, {"width": 640, "height": 640}, 16 / 9) == {
+        "width": 832,
+        "height": 480,
+    }
+    assert preset_form.fit_size(named, {}, 16 / 9) == {"width": 1280, "height": 720}
+
+
+@pytest.mark.parametrize("shape", [0.5, 0.7, 4 / 3, 2.39])
+def test_fit_size_without_a_named_size_keeps_area_step_and_shape(shape: float) -> None:
+    size = preset_form.fit_size(preset(), {}, shape)
+    assert size["width"] % 16 == size["height"] % 16 == 0
+    assert size["width"] / size["height"] == pytest.approx(shape, rel=0.03)
+    assert size["width"] * size["height"] == pytest.approx(1024 * 1024, rel=0.05)
+
+
+def test_fit_size_keeps_a_size_of_this_shape_and_stays_within_the_limits() -> None:
+    assert preset_form.fit_size(preset(), {"width": 512, "height": 512}, 1.01) == {}
+    assert preset_form.fit_size(preset(), {}, 10.0) == {"width": 2048, "height": 256}
+    assert preset_form.fit_size(preset(params=("image",)), {}, 1.0) == {}

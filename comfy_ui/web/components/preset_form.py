@@ -6,6 +6,7 @@ checks every value again when the job is compiled, so nothing here is trusted.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -18,8 +19,9 @@ from . import field_widgets
 from .html import Html
 from .templates import render
 
-__all__ = ["carry", "form", "ratio", "read", "recall"]
+__all__ = ["carry", "fit_size", "form", "ratio", "read", "recall"]
 
+_SAME_RATIO: Final = 0.03  # a smaller difference crops less than a step of most sizes
 _MANY: Final = 12  # more fields under Advanced than this get headings
 
 
@@ -54,6 +56,7 @@ def form(preset: Preset, values: Mapping[str, Any], *, library: NodeRegistry | N
         "form",
         preset=preset.id,
         prompt=prompt.id if prompt else "",
+        own_prompt=str(prompt.default or "") if prompt else "",
         prompt_hint=grid_hint("prompt", has_choices=False),
         fields=main,
         advanced=len(advanced),
@@ -123,6 +126,37 @@ def ratio(preset: Preset, values: Mapping[str, Any]) -> float | None:
     except (TypeError, ValueError):
         return None
     return wide / high if wide > 0 and high > 0 else None
+
+
+def fit_size(preset: Preset, values: Mapping[str, Any], shape: float) -> dict[str, int]:
+    """Return width and height for an image whose width / height is ``shape``.
+
+    Empty if the preset has no size, or if ``values`` have this shape already. One of the preset's
+    named sizes if it has the shape, the nearest in area; otherwise a size of the same area.
+    """
+    now = ratio(preset, values)
+    if preset.size_params is None or now is None or _alike(now, shape):
+        return {}
+    width, height = preset.size_params
+    area = float(values.get(width.id) or width.default or 0) ** 2 / now
+    named = [size for size in preset.sizes if _alike(size.width / size.height, shape)]
+    if named:
+        nearest = min(named, key=lambda size: abs(size.width * size.height - area))
+        return {width.id: nearest.width, height.id: nearest.height}
+    (least_wide, most_wide), (least_high, most_high) = limits(width), limits(height)
+    wide = min(math.sqrt(area * shape), most_wide, most_high * shape)
+    wide = max(wide, least_wide, least_high * shape)
+    return {width.id: _stepped(width, wide), height.id: _stepped(height, wide / shape)}
+
+
+def _alike(one: float, other: float) -> bool:
+    return abs(one / other - 1) <= _SAME_RATIO
+
+
+def _stepped(param: Param, value: float) -> int:
+    low, high = limits(param)
+    step = int(param.step or 16)
+    return int(min(max(round(value / step) * step, low), high))
 
 
 def _size_ids(preset: Preset) -> list[str]:

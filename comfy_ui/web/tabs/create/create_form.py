@@ -9,7 +9,6 @@ import gradio as gr
 
 from ....errors import ComfyHeadlessError
 from ....storage.records import JobError
-from ....workflow.presets.preset_store import Preset
 from ...components import preset_form
 from ...components.html import Html
 from ...components.preset_picker import picker
@@ -34,27 +33,30 @@ class CreateForm:
     def show(
         self, preset_id: str, values: Mapping[str, Any], *, prompt: str | None = None
     ) -> tuple[Any, ...]:
-        """Show a preset with ``values``, and ``prompt`` or else the preset's own prompt."""
-        preset = self._services.catalog.entry(preset_id).preset
-        param = preset.by_role("prompt")
-        text = prompt or (str(param.default) if param is not None and param.default else "")
-        return self.update(preset, values, text or gr.skip())
+        """Show a preset with ``values``. Only a ``prompt`` that is not empty replaces the user's.
 
-    def update(self, preset: Preset, values: Mapping[str, Any], prompt: Any) -> tuple[Any, ...]:
-        """Show a preset with ``values``. ``prompt`` is a text or ``gr.skip()``."""
+        The preset's own prompt is in the form: the page's script fills an empty box with it.
+        """
         catalog = self._services.catalog
-        reason = catalog.entry(preset.id).reason
+        entry = catalog.entry(preset_id)
         return (
-            picker(catalog.entries, preset.id),
-            preset_form.form(preset, values, library=catalog.library),
-            prompt,
-            error_notice(JobError(reason)) if reason else Html(""),
+            picker(catalog.entries, entry.preset.id),
+            preset_form.form(entry.preset, values, library=catalog.library),
+            prompt or gr.skip(),
+            self._readiness_notice(entry.reason),
         )
 
+    def _readiness_notice(self, reason: str) -> Html:
+        if not reason:
+            return Html("")
+        if any(entry.ready for entry in self._services.catalog.entries):
+            return error_notice(JobError(reason))
+        return error_notice(JobError("No preset can run on this server yet.", hint=reason))
+
     @staticmethod
-    def prompt(text: Any) -> tuple[Any, ...]:
-        """Change the prompt alone."""
-        return gr.skip(), gr.skip(), text, gr.skip()
+    def prompt(text: str | None) -> tuple[Any, ...]:
+        """Change the prompt alone; an empty one changes nothing."""
+        return gr.skip(), gr.skip(), text or gr.skip(), gr.skip()
 
     @staticmethod
     def error(error: ComfyHeadlessError) -> tuple[Any, ...]:

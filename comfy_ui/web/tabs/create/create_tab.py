@@ -94,7 +94,7 @@ class CreateTab(Tab):
             self._open,
             inputs=[slot],
             outputs=self._form.components,
-            js="() => [window.comfy.draft()]",
+            js="() => [window.comfy.current()]",
             **quiet,
         )
         page.load(self._prompt_tools.bar, outputs=[words], **quiet)
@@ -114,21 +114,18 @@ class CreateTab(Tab):
         return render("status_tab.html", "banner", is_admin=is_admin)
 
     async def _open(self, text: str, request: gr.Request) -> tuple[Any, ...]:
-        """Show the form that the browser has saved."""
+        """Show the form that the page asks for. The page itself restores the prompt."""
         self._access.require("see", request)
         draft = FormState.parse(text)
         await self._services.connection.wait_checked()
         catalog = self._services.catalog
         await catalog.look()
-        if draft.preset and catalog.find(draft.preset) is None:
-            error = ValidationError(
-                f"There is no preset '{draft.preset[:80]}' here.", hint="Choose another one."
-            )
-            first = catalog.entry(None).preset
-            *updates, _ = self._form.update(first, {}, draft.prompt)
+        try:
+            preset = catalog.chosen(draft.preset).preset
+        except ValidationError as error:
+            *updates, _ = self._form.show(catalog.default.preset.id, {})
             return (*updates, error_notice(JobError.of(error)))
-        entry = catalog.entry(draft.preset)
-        return self._form.update(entry.preset, draft.values, draft.prompt)
+        return self._form.show(preset.id, draft.values)
 
     async def _choose(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         self._access.require("see", request)
@@ -137,7 +134,7 @@ class CreateTab(Tab):
         old = self._services.catalog.entry(draft.preset).preset
         new = self._services.catalog.entry(data.get("preset")).preset
         values = preset_form.carry(old, preset_form.read(old, draft.values), new)
-        return self._form.update(new, values, gr.skip())
+        return self._form.show(new.id, values)
 
     async def _stop(self, job_id: str, request: gr.Request) -> None:
         user_id = self._access.require("cancel", request)
@@ -156,10 +153,9 @@ class CreateTab(Tab):
             reused = await recall(what, source, draft, self._services, self._uploads)
         except ComfyHeadlessError as error:
             return self._form.error(error)
-        prompt = gr.skip() if reused.prompt is None else reused.prompt
         if reused.preset is None:
-            return self._form.prompt(prompt)
-        return self._form.update(reused.preset, reused.values, prompt)
+            return self._form.prompt(reused.prompt)
+        return self._form.show(reused.preset.id, reused.values, prompt=reused.prompt)
 
     async def _source(self, data: Mapping[str, Any], user_id: str) -> LibraryItem | Job:
         """The job or result that the page names, if it is the user's own."""

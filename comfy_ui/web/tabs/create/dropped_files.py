@@ -163,10 +163,10 @@ class DroppedFiles:
         values = preset_form.read(preset, draft.values)
         match data.get("what"):
             case "prompt":
-                return self._form.prompt(dropped.prompt or gr.skip())
+                return self._form.prompt(dropped.prompt)
             case "seed":
                 fresh = preset_form.recall(preset, {"seed": dropped.seed})
-                return self._form.show(preset.id, {**values, **fresh}, prompt=draft.prompt)
+                return self._form.show(preset.id, {**values, **fresh})
             case "all" if dropped.form is not None:
                 try:
                     await self._open_workflows.keep(dropped.form)
@@ -175,9 +175,8 @@ class DroppedFiles:
                 return self._form.show(dropped.form, dropped.values, prompt=dropped.prompt)
             case "all":
                 fresh = preset_form.recall(preset, dropped.by_role)
-                prompt = dropped.prompt or draft.prompt
-                return self._form.show(preset.id, {**values, **fresh}, prompt=prompt)
-        return self._form.prompt(gr.skip())
+                return self._form.show(preset.id, {**values, **fresh}, prompt=dropped.prompt)
+        return self._form.prompt(None)
 
 
 def _found(user_id: str, prompt: Any, seed: Any, **more: Any) -> DroppedFile:

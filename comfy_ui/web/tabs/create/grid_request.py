@@ -62,7 +62,7 @@ def routes(services: Services, access: Access) -> list[Route]:
         draft = FormState.parse((await body(request)).decode(errors="replace"))
         if not draft.grid:
             raise ValidationError("Choose at least one field to vary.")
-        preset = services.catalog.entry(draft.preset).preset
+        preset = services.catalog.chosen(draft.preset).preset
         values = preset_form.read(preset, draft.values)
         prompt_param = preset.by_role("prompt")
         if prompt_param is not None:

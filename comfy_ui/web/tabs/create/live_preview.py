@@ -187,7 +187,8 @@ class LivePreview:
         return event
 
     def _ratio(self, job: Job) -> float | None:
-        return preset_form.ratio(self._services.catalog.entry(job.preset).preset, job.values)
+        preset = self._services.catalog.find(job.preset)
+        return preset_form.ratio(preset, job.values) if preset else None
 
 
 def _put(cache: OrderedDict[str, T], key: str, value: T) -> None:
