@@ -8,14 +8,17 @@
   window.comfy.actions["paint-mask"] = async (button) => {
     const upload = button.closest(".upload");
     const field = $("input[type=hidden]", upload);
-    const picture = make("img", { src: `uploads/${encodeURIComponent(field.value)}`, alt: "" });
+    /** @param {string} name */
+    const layer = (name) => make("img", { src: `uploads/${encodeURIComponent(field.value)}?layer=${name}`, alt: "" });
+    const [picture, mask] = [layer("picture"), layer("mask")];
     try {
-      await picture.decode();
+      await Promise.all([picture.decode(), mask.decode()]);
     } catch {
       return flash(button, "Choose the image again");
     }
     const canvas = make("canvas", { width: picture.naturalWidth, height: picture.naturalHeight });
     const pen = canvas.getContext("2d");
+    pen.drawImage(mask, 0, 0);
     Object.assign(pen, { strokeStyle: "#fff", lineCap: "round", lineJoin: "round" });
     const brush = make("input", { type: "range", min: 1, max: 100, value: 35, ariaLabel: "Brush size" });
     const trouble = make("p", { className: "trouble", role: "alert" });
@@ -64,7 +67,8 @@
       if (uploaded.error) return (trouble.textContent = uploaded.error);
       field.value = uploaded.name;
       field.dispatchEvent(new Event("input", { bubbles: true }));
-      $(".upload-name", upload).textContent = "Image with a mask";
+      const painted = pen.getImageData(0, 0, canvas.width, canvas.height).data.some((value, index) => index % 4 === 3 && value);
+      $(".upload-name", upload).textContent = painted ? "Image with a mask" : "Image without a mask";
       box.close();
     };
     const box = dialog(

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import ValidationError
 from ..library.uploads import UploadStore
 from ..protocol.object_info import NodeRegistry
-from ..storage.records import TEMPLATES, Job, JobRequest, JobStatus, make_id
+from ..storage.records import TEMPLATES, Job, JobRequest, JobStatus, LibraryItem, make_id
 from ..workflow.load import Workflow
 from ..workflow.prepare import PreparedGraph, prepare
 from ..workflow.presets.preset_store import load_presets
@@ -55,7 +55,7 @@ def prepare_job(
     prepared.require_runnable()
     uploads.used_by(prepared.graph)
     values = dict(request.values) if isinstance(source, Workflow) else _job_values(prepared)
-    prompt, seed = _prompt_and_seed(prepared, values)
+    prompt, seed = _prompt_and_seed(prepared, values, request.source)
     try:
         json.dumps([values, prepared.graph], allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -100,9 +100,20 @@ def _job_values(prepared: PreparedGraph) -> dict[str, object]:
     }
 
 
-def _prompt_and_seed(prepared: PreparedGraph, values: dict[str, object]) -> tuple[object, object]:
-    if prepared.preset is None:
+def _prompt_and_seed(
+    prepared: PreparedGraph, values: dict[str, object], source: LibraryItem | None
+) -> tuple[object, object]:
+    preset = prepared.preset
+    if preset is None:
         return values.get("prompt"), values.get("seed")
-    params = (prepared.preset.by_role("prompt"), prepared.preset.by_role("seed"))
-    prompt, seed = (values[param.id] if param else None for param in params)
-    return prompt, seed
+    prompt_param, seed_param = preset.by_role("prompt"), preset.by_role("seed")
+    prompt = values[prompt_param.id] if prompt_param else None
+    seed = values[seed_param.id] if seed_param else None
+    if source is None:
+        return prompt, seed
+    # An upscaler's own seed does not recreate the image.
+    keeps_image = seed_param is None or preset.task == "upscale"
+    return (
+        source.prompt if prompt_param is None else prompt,
+        source.seed if keeps_image else seed,
+    )

@@ -101,6 +101,8 @@ class JobRequest:
     ``graph`` is an API-format graph to run unchanged; ``preset`` is then only its name.
     ``uploads`` is None if any graph may run. Otherwise it names the uploads of this job, and the
     graph is checked against what the preset allows.
+    ``source`` is the result that the job works on. Its prompt and seed are recorded for the job
+    if the preset has none, so that an upscaled image is found by its prompt.
     """
 
     user_id: str
@@ -111,6 +113,7 @@ class JobRequest:
     key: str | None = None
     graph: Mapping[str, Any] | None = None
     uploads: frozenset[str] | None = None
+    source: LibraryItem | None = None
 
 
 def make_id(user_id: str, key: str | None) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.support import set_field
+from tests.browser.support import choose, set_field
 from tests.client.publisher import Publisher
 from tests.web.support import picture_bytes
 from tests.workflow import media
@@ -214,6 +214,32 @@ def test_dropped_file_apply_all_opens_a_form_and_runs(page: Any, kind: str) -> N
     run(page, "img.final")
 
 
+@pytest.mark.usefixtures("sources")
+def test_open_form_keeps_the_users_prompt_and_offers_the_workflows_own(page: Any) -> None:
+    def open_template() -> None:
+        to_workflows(page)
+        group = page.locator(".source-group:has-text('Official templates')")
+        if group.get_attribute("open") is None:
+            group.locator("summary").click()
+        page.click(".source:has-text('Wan: text to video')")
+        page.wait_for_selector("#opened .state:has-text('Ready')")
+        open_form(page)
+        page.wait_for_selector("form.settings[data-preset^=wan_text_to_video]")
+
+    open_template()
+    assert "fox" in page.input_value("#prompt textarea")
+    choose(page, "sdxl")
+    assert page.input_value("#prompt textarea") == ""
+    page.fill("#prompt textarea", "mine")
+    page.wait_for_timeout(400)
+    open_template()
+    assert page.input_value("#prompt textarea") == "mine"
+    page.click("#toast button:has-text('Use it')")
+    assert "fox" in page.input_value("#prompt textarea")
+    page.press("#prompt textarea", "Alt+ArrowUp")
+    assert page.input_value("#prompt textarea") == "mine"
+
+
 def test_app_mode_file_shows_selected_inputs_and_runs(page: Any) -> None:
     to_workflows(page)
     open_file(page, APP_MODE, "Plain colour.json")
@@ -372,7 +398,30 @@ def test_form_with_100_fields_opens_quickly(page: Any) -> None:
     print(f"switching to 100 fields: {min(taken):.0f} ms")
 
 
-def test_mask_editor_paints_a_mask_for_inpainting(page: Any) -> None:
+# Whether a point of the diagonal is transparent: ComfyUI reads the mask there.
+PAINTED_JS = """async ([name, at]) => {
+  const bitmap = await createImageBitmap(await (await fetch(`uploads/${name}`)).blob());
+  const canvas = Object.assign(document.createElement('canvas'), {width: 96, height: 96});
+  const pen = canvas.getContext('2d');
+  pen.drawImage(bitmap, 0, 0);
+  return pen.getImageData(at, at, 1, 1).data[3] === 0;
+}"""
+MARKED_JS = """() => document.querySelector('#painter canvas').getContext('2d')
+  .getImageData(0, 0, 96, 96).data.some((value) => value)"""
+
+
+def paint(page: Any, start: int, end: int) -> None:
+    """Open the mask editor, paint along the diagonal of a 96 px image, and use the mask."""
+    page.click("[data-do=paint-mask]")
+    box = page.locator("#painter canvas").bounding_box()
+    page.mouse.move(box["x"] + start, box["y"] + start)
+    page.mouse.down()
+    page.mouse.move(box["x"] + end, box["y"] + end, steps=4)
+    page.mouse.up()
+    page.click("#painter button:has-text('Use this mask')")
+
+
+def test_mask_editor_adds_to_the_mask_that_was_painted_before(page: Any) -> None:
     page.click(".picker > summary")
     page.click(".option[data-preset=sdxl_inpaint]")
     page.wait_for_selector("form.settings[data-preset=sdxl_inpaint]")
@@ -380,15 +429,20 @@ def test_mask_editor_paints_a_mask_for_inpainting(page: Any) -> None:
     page.set_input_files("#form input[type=file]", picture)
     page.wait_for_selector(".upload.filled")
     before = page.input_value("#form input[name=image]")
-    page.click("[data-do=paint-mask]")
-    box = page.locator("#painter canvas").bounding_box()
-    page.mouse.move(box["x"] + 20, box["y"] + 20)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 60, box["y"] + 60, steps=4)
-    page.mouse.up()
-    page.click("#painter button:has-text('Use this mask')")
+    paint(page, 20, 60)
     page.wait_for_selector(".upload-name:has-text('Image with a mask')")
-    assert page.input_value("#form input[name=image]") != before
+    once = page.input_value("#form input[name=image]")
+    assert once != before
+    paint(page, 70, 90)
+    page.wait_for_function(
+        "(old) => document.querySelector('#form input[name=image]').value !== old", arg=once
+    )
+    twice = page.input_value("#form input[name=image]")
+    assert [page.evaluate(PAINTED_JS, [twice, at]) for at in (10, 40, 80)] == [False, True, True]
+    page.click("[data-do=paint-mask]")
+    page.wait_for_selector("#painter canvas")
+    assert page.evaluate(MARKED_JS)
+    page.keyboard.press("Escape")
     page.fill("#prompt textarea", "a wooden bench")
     set_field(page, "steps", 2)
     run(page, "img.final")

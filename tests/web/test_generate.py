@@ -2,48 +2,95 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
+from comfy_ui.storage.records import LibraryItem, Phase
+from comfy_ui.web.http.upload_routes import UploadRoutes
+from comfy_ui.web.tabs.create.form_state import FormState
 from comfy_ui.web.tabs.create.generate import GenerateHandler
+from comfy_ui.web.tabs.create.reuse_settings import recall
+from tests.jobs.support import last
 from tests.web.support import Page
 from tests.web.web_app import WebApp, open_web_app
+
+SMALL = {"steps": 1, "width": 256, "height": 256}
 
 
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[WebApp]:
-    async with open_web_app(tmp_path) as app:
+    async with open_web_app(tmp_path / "data") as app:
         yield app
 
 
-async def press(app: WebApp, **form: Any) -> dict[str, Any]:
-    uploads: Any = SimpleNamespace(check=lambda *_: frozenset())
-    client, _ = app.browser(GenerateHandler(app.services, app.access, uploads))
+@pytest.fixture
+def uploads(app: WebApp) -> UploadRoutes:
+    return UploadRoutes(app.services, app.access)
+
+
+@pytest.fixture
+async def visit(app: WebApp, uploads: UploadRoutes) -> AsyncIterator[tuple[httpx.AsyncClient, str]]:
+    """A browser and its user."""
+    client, user_id = app.browser(GenerateHandler(app.services, app.access, uploads))
     async with client:
-        state = {"preset": "sd15", "prompt": "a cat", **form}
-        response = await client.post("/create/press", content=json.dumps(state))
-    answer: dict[str, Any] = response.json()
-    assert answer["job"], answer
+        yield client, user_id
+
+
+async def press(visit: tuple[httpx.AsyncClient, str], **form: Any) -> Mapping[str, Any]:
+    state = {"preset": "sd15", "prompt": "a cat", **form}
+    response = await visit[0].post("/create/press", json=state)
+    answer: Mapping[str, Any] = response.json()
     return answer
 
 
-async def test_generate_rounded_size_returns_a_notice(app: WebApp) -> None:
-    answer = await press(app, values={"width": 500, "height": "601", "steps": 1})
+async def result(app: WebApp, job: str, user_id: str) -> LibraryItem:
+    end = await last(app.service.follow(job, user_id))
+    assert end.phase is Phase.SUCCEEDED, end.error
+    return end.items[0]
+
+
+async def test_generate_rounded_size_returns_a_notice(visit: Any) -> None:
+    answer = await press(visit, values={"width": 500, "height": "601", "steps": 1})
+    assert answer["job"]
     assert Page(answer["notice"]).text == (
         "Width 500 becomes 504, a multiple of 8.Height 601 becomes 600, a multiple of 8."
     )
 
 
-async def test_generate_grid_with_rounded_sizes_returns_each_notice_once(app: WebApp) -> None:
+async def test_generate_grid_with_rounded_sizes_returns_each_notice_once(visit: Any) -> None:
     axes = [{"name": "width", "values": "500, 512"}, {"name": "steps", "values": "1, 2"}]
-    answer = await press(app, values={"width": 512, "height": 512}, grid=axes)
+    answer = await press(visit, values={"width": 512, "height": 512}, grid=axes)
+    assert answer["job"]
     assert Page(answer["notice"]).text == "Width 500 becomes 504, a multiple of 8."
 
 
-async def test_generate_valid_size_returns_no_notice(app: WebApp) -> None:
-    assert (await press(app, values={"width": 512, "height": 512, "steps": 1}))["notice"] == ""
+async def test_generate_valid_size_returns_no_notice(visit: Any) -> None:
+    answer = await press(visit, values={"width": 512, "height": 512, "steps": 1})
+    assert answer["job"]
+    assert answer["notice"] == ""
+
+
+@pytest.mark.parametrize("upscaler", ["upscale_esrgan", "upscale_seedvr2"])
+async def test_generate_upscaling_a_result_keeps_its_prompt_and_seed(
+    app: WebApp, uploads: UploadRoutes, visit: Any, upscaler: str
+) -> None:
+    user_id = visit[1]
+    values = {**SMALL, "seed": 42}
+    answer = await press(visit, preset="sdxl", prompt="a lighthouse", values=values)
+    source = await result(app, answer["job"], user_id)
+    reused = await recall("upscale", source, FormState(upscaler), app.services, uploads)
+    answer = await press(visit, preset=upscaler, prompt="typed", values=dict(reused.values))
+    upscaled = await result(app, answer["job"], user_id)
+    assert (upscaled.prompt, upscaled.seed) == ("a lighthouse", 42)
+    results = await app.service.library.results(user_id, text="lighthouse")
+    assert [item.id for item in results] == [upscaled.id, source.id]
+
+
+async def test_generate_unknown_preset_queues_nothing(visit: Any) -> None:
+    answer = await press(visit, preset="gone", values=SMALL)
+    assert answer["job"] == ""
+    assert "no preset &#39;gone&#39;" in answer["notice"]

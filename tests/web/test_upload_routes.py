@@ -172,6 +172,39 @@ async def test_paint_mask_becomes_the_alpha_channel(tmp_path: Path) -> None:
         await uploads.paint(name, painted.getvalue(), "eve")
 
 
+async def test_layer_returns_the_opaque_picture_and_the_painted_mask(tmp_path: Path) -> None:
+    uploads = make(tmp_path)
+    name = await uploads.accept(picture_bytes("JPEG"), "image", "anna")
+    mask = Image.new("L", (4, 4), 0)
+    mask.putpixel((1, 2), 255)
+    painted = io.BytesIO()
+    mask.save(painted, "PNG")
+    masked = await uploads.paint(name, painted.getvalue(), "anna")
+    with Image.open(io.BytesIO(await uploads.layer(masked, "picture", "anna"))) as picture:
+        assert picture.mode == "RGB"
+        assert picture.getpixel((1, 2))[2] > 90
+    with Image.open(io.BytesIO(await uploads.layer(masked, "mask", "anna"))) as layer:
+        assert layer.getpixel((1, 2)) == (255, 255)
+        assert layer.getpixel((0, 0)) == (255, 0)
+    with Image.open(io.BytesIO(await uploads.layer(name, "mask", "anna"))) as layer:
+        assert layer.getchannel("A").getextrema() == (0, 0)
+    with pytest.raises(ValidationError, match="not an upload of yours"):
+        await uploads.layer(masked, "mask", "eve")
+
+
+async def test_item_of_an_upload_survives_painting_and_cannot_be_changed(tmp_path: Path) -> None:
+    uploads = make(tmp_path)
+    plain = await uploads.accept(picture_bytes("PNG"), "image", "anna")
+    name = await uploads.accept(picture_bytes("PNG"), "image", "anna", item=1764381000000000)
+    assert uploads.item(plain) is None
+    assert uploads.item("photo.png") is None
+    assert uploads.item(name) == 1764381000000000
+    masked = await uploads.paint(name, picture_bytes("PNG"), "anna")
+    assert uploads.item(masked) == 1764381000000000
+    with pytest.raises(ValidationError, match="not an upload of yours"):
+        await uploads.read(name.replace("of17", "of18"), "anna")
+
+
 async def test_read_upload_missing_locally_is_read_from_comfyui(
     engine: Any, tmp_path: Path
 ) -> None:

@@ -71,8 +71,8 @@ def routes(services: Services, access: Access, uploads: UploadRoutes) -> list[Ro
 
     async def preset_cover(request: Request) -> Response:
         access.require("see", request)
-        entry = services.catalog.entry(request.path_params["id"])
-        return _picture(cover(entry.preset))
+        preset = services.catalog.find(request.path_params["id"])
+        return _picture(cover(preset) if preset else None)
 
     async def upload(request: Request) -> Response:
         user_id = access.require("upload", request)
@@ -85,12 +85,16 @@ def routes(services: Services, access: Access, uploads: UploadRoutes) -> list[Ro
         return JSONResponse({"name": name})
 
     async def uploaded(request: Request) -> Response:
-        """Return an image that the user uploaded, to paint a mask over."""
-        name = request.path_params["name"]
-        content = await uploads.read(name, access.require("see_own", request))
+        """Return an image that the user uploaded, or a layer of it for the mask dialog."""
+        name, user_id = request.path_params["name"], access.require("see_own", request)
         media_type = mimetypes.guess_type(name)[0] or ""
         if not media_type.startswith("image/"):
             return _missing()
+        match request.query_params.get("layer"):
+            case "picture" | "mask" as layer:
+                content = await uploads.layer(name, layer, user_id)
+                return Response(content, media_type="image/png", headers=_HEADERS)
+        content = await uploads.read(name, user_id)
         return Response(content, media_type=media_type, headers=_HEADERS)
 
     return [

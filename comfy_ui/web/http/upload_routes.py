@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from ...client import UploadedFile
 from ...errors import ValidationError
@@ -23,6 +23,9 @@ from ...workflow.graph import AnyGraph, inputs_of
 from ...workflow.presets.preset_store import Param, Preset
 from ..auth.access import Access
 from ..services import Services
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["MAX_UPLOAD_BYTES", "UploadRoutes"]
 
@@ -34,7 +37,8 @@ _PICTURES: Final = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
 _ORIENTATION: Final = 0x0112  # EXIF orientation; ComfyUI and browsers rotate the image by it
 _LYING: Final = (5, 6, 7, 8)
 _NAME: Final = re.compile(
-    r"ui-([0-9a-f]{24}(?:-(\d{1,5})x(\d{1,5}))?)-([0-9a-f]{24})\.[a-z0-9]{3,4}"
+    r"ui-(?P<token>[0-9a-f]{24}(?:-(?P<width>\d{1,5})x(?P<height>\d{1,5}))?(?:-of(?P<item>\d{1,19}))?)"
+    r"-(?P<signature>[0-9a-f]{24})\.[a-z0-9]{3,4}"
 )
 
 
@@ -45,10 +49,13 @@ class UploadRoutes:
         self._services = services
         self._access = access
 
-    async def accept(self, content: bytes, role: str, user_id: str) -> str:
+    async def accept(
+        self, content: bytes, role: str, user_id: str, *, item: int | None = None
+    ) -> str:
         """Check and store the bytes, and return the name for jobs.
 
-        Works while ComfyUI is away: which server needs the file is decided later.
+        Works while ComfyUI is away: which server needs the file is decided later. ``item`` is the
+        id of the result that the bytes come from, see :meth:`item`.
 
         Raises:
             ValidationError: not a file of that kind, too large, or the storage limit is reached.
@@ -63,6 +70,8 @@ class UploadRoutes:
         token = secrets.token_hex(12)
         if size is not None:
             token += f"-{size[0]}x{size[1]}"
+        if item is not None:
+            token += f"-of{item}"
         name = f"ui-{token}-{self._access.sign(f'{user_id}/{token}')[:24]}.{suffix}"
         await self._services.library.keep_upload(name, content, user_id)
         return name
@@ -78,7 +87,22 @@ class UploadRoutes:
             StorageError: the disk refuses.
         """
         content = await _decoded(_masked, await self.read(over, user_id), mask)
-        return await self.accept(content, "image", user_id)
+        return await self.accept(content, "image", user_id, item=self.item(over))
+
+    async def layer(self, name: str, layer: Literal["picture", "mask"], user_id: str) -> bytes:
+        """Return a part of an uploaded image as PNG, to paint its mask again.
+
+        The ``picture`` is opaque. The ``mask`` is white where ComfyUI sees one, else transparent.
+
+        Raises:
+            ValidationError: not the user's file, or not an image.
+        """
+        return await _decoded(_layer, await self.read(name, user_id), layer)
+
+    def item(self, name: str) -> int | None:
+        """Return the id of the result that an upload comes from, if it comes from one."""
+        match = _NAME.fullmatch(name)
+        return int(match["item"]) if match and match["item"] else None
 
     async def read(self, name: str, user_id: str) -> bytes:
         """Read a file that the user uploaded.
@@ -126,8 +150,8 @@ class UploadRoutes:
         match = _NAME.fullmatch(name)
         if match is None:
             return False
-        right = self._access.sign(f"{user_id}/{match[1]}")[:24]
-        return secrets.compare_digest(match[4], right)
+        right = self._access.sign(f"{user_id}/{match['token']}")[:24]
+        return secrets.compare_digest(match["signature"], right)
 
 
 @cache
@@ -136,8 +160,8 @@ def _decoders() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(2, thread_name_prefix="uploads")
 
 
-async def _decoded(look: Callable[..., T], *content: bytes) -> T:
-    return await asyncio.get_running_loop().run_in_executor(_decoders(), look, *content)
+async def _decoded(look: Callable[..., T], *arguments: bytes | str) -> T:
+    return await asyncio.get_running_loop().run_in_executor(_decoders(), look, *arguments)
 
 
 def _same_size(named: Mapping[str, Param]) -> None:
@@ -145,8 +169,8 @@ def _same_size(named: Mapping[str, Param]) -> None:
     sizes: dict[str, list[str]] = {"image": [], "mask": []}
     for name, param in named.items():
         match = _NAME.fullmatch(name)
-        if param.role in sizes and match is not None and match[2]:
-            sizes[param.role].append(f"{match[2]} × {match[3]}")
+        if param.role in sizes and match is not None and match["width"]:
+            sizes[param.role].append(f"{match['width']} × {match['height']}")
     if len(sizes["image"]) == len(sizes["mask"]) == 1 and sizes["image"] != sizes["mask"]:
         raise ValidationError(
             f"The mask has {sizes['mask'][0]} pixels and the image {sizes['image'][0]}: "
@@ -192,8 +216,24 @@ def _masked(picture: bytes, mask: bytes) -> bytes:
             f"The mask has {sizes[0]} pixels and the image {sizes[1]}: they must be the same."
         )
     upright.putalpha(ImageChops.invert(painted))
+    return _png(upright)
+
+
+def _layer(content: bytes, layer: str) -> bytes:
+    from PIL import Image, ImageChops, ImageOps
+
+    _picture(content)
+    with Image.open(io.BytesIO(content)) as picture:
+        upright = ImageOps.exif_transpose(picture).convert("RGBA")
+    if layer == "picture":
+        return _png(upright.convert("RGB"))
+    white = Image.new("L", upright.size, 255)
+    return _png(Image.merge("LA", (white, ImageChops.invert(upright.getchannel("A")))))
+
+
+def _png(picture: Image.Image) -> bytes:
     file = io.BytesIO()
-    upright.save(file, "PNG")
+    picture.save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 

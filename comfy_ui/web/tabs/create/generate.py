@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ....errors import ComfyHeadlessError, ValidationError
-from ....storage.records import JobError, JobRequest, JobStatus
+from ....storage.records import JobError, JobRequest, JobStatus, LibraryItem
 from ....workflow.fields.field_types import MODEL_ROLES
 from ....workflow.fields.param_values import rounding_notices
 from ....workflow.presets.schema import Preset
@@ -67,7 +67,7 @@ class GenerateHandler:
         draft = FormState.parse((await body(request)).decode(errors="replace"))
         response = GenerateResponse()
         try:
-            preset = self._services.catalog.entry(draft.preset).preset
+            preset = self._services.catalog.chosen(draft.preset).preset
             if draft.grid:
                 response.job, cells = await self._grid(draft, request)
                 response.notice = _rounded(preset, cells)
@@ -76,7 +76,7 @@ class GenerateHandler:
                 for one in (
                     reversed(requests) if draft.front else requests
                 ):  # each goes before the others
-                    job = await self._services.jobs.submit(self._asked(one, request))
+                    job = await self._services.jobs.submit(await self._asked(one, request))
                     response.job = job.id
                 response.notice = _rounded(preset, [draft.values])
         except ComfyHeadlessError as error:
@@ -92,8 +92,8 @@ class GenerateHandler:
         self, draft: FormState, request: Request
     ) -> tuple[str, Sequence[Mapping[str, Any]]]:
         """Queue a grid; return its id and the values of its cells."""
-        preset = self._services.catalog.entry(draft.preset).preset
-        template = self._asked(replace(draft, replaces=None), request)
+        preset = self._services.catalog.chosen(draft.preset).preset
+        template = await self._asked(replace(draft, replaces=None), request)
         cells = grid(preset, template.values, draft.grid)
         requests = [replace(template, values=cell) for cell in cells.cells]
         queued = await self._services.jobs.submit_grid(
@@ -101,9 +101,9 @@ class GenerateHandler:
         )
         return queued.id, cells.cells
 
-    def _asked(self, draft: FormState, request: Request) -> JobRequest:
+    async def _asked(self, draft: FormState, request: Request) -> JobRequest:
         user_id = self._access.require("run", request)
-        entry = self._services.catalog.entry(draft.preset)
+        entry = self._services.catalog.chosen(draft.preset)
         values = preset_form.read(entry.preset, draft.values)
         if entry.ready is False and not _other_models(entry, values):
             raise ValidationError(entry.reason)
@@ -127,7 +127,21 @@ class GenerateHandler:
             replaces=draft.replaces,
             key=draft.press,
             uploads=None if trusted else files,
+            source=await self._source(entry.preset, values, user_id),
         )
+
+    async def _source(
+        self, preset: Preset, values: Mapping[str, Any], user_id: str
+    ) -> LibraryItem | None:
+        """The result that the form's image comes from, unless it was deleted since."""
+        image = preset.by_role("image")
+        item_id = self._uploads.item(str(values.get(image.id))) if image else None
+        if item_id is None:
+            return None
+        try:
+            return await self._services.library.item(item_id, user_id)
+        except ValidationError:
+            return None
 
 
 def _rounded(preset: Preset, cells: Iterable[Mapping[str, Any]]) -> Html:

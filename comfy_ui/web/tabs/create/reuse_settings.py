@@ -95,8 +95,10 @@ async def _go_on(
         content = await asyncio.to_thread(item.path.read_bytes)
     except OSError as error:
         raise StorageError("The image can no longer be read.") from error
-    name = await uploads.accept(content, "image", item.user_id)
+    name = await uploads.accept(content, "image", item.user_id, item=item.id)
     now = preset_form.read(current, draft.values)
     values = now if fits else preset_form.carry(current, now, entry.preset)
+    if item.width and item.height:
+        values |= preset_form.fit_size(entry.preset, values, item.width / item.height)
     prompt = None if what == "input" and draft.prompt.strip() else item.prompt
     return ReusedSettings(entry.preset, {**values, target.id: name}, prompt)
