@@ -3,12 +3,14 @@
 "use strict";
 (() => {
   const { $, $$, make, dialog, load, save, toast, toCreate } = window.comfy.kit;
-  const { countTokens, mergeStyle, changeWeight } = globalThis.comfyText;
+  const { countTokens, mergeStyle, splitStyle, swapNegative, changeWeight } = globalThis.comfyText;
   const WISHES = "comfy-ui.wishes";
   const PAST = "comfy-ui.prompts";
   const box = () => $("#prompt textarea");
   /** @param {AnyElement} field */
   const changed = (field) => field.dispatchEvent(new Event("input", { bubbles: true }));
+  /** The form's field of a role, if the preset has one. @param {string} role @returns {AnyElement} */
+  const fieldOf = (role) => $(`form.settings [data-role=${role}] [name]`);
 
   // ---- tokens --------------------------------------------------------------------------------
 
@@ -57,6 +59,8 @@
   window.comfy.actions.styles = async () => {
     const told = await fetchStyles();
     if (!told) return toast("The styles cannot be loaded");
+    /** The style around the prompt, which the chosen one replaces. */
+    let { style: current, words: plain } = /** @type {{ style: Record<string, any> | null, words: string }} */ (splitStyle(box().value, []));
     /** @type {Record<string, any> | null} */
     let chosen = null;
     const search = make("input", { type: "search", placeholder: "Find a style", ariaLabel: "Find a style" });
@@ -65,20 +69,23 @@
     const preview = make("p", { className: "draft-text", ariaLive: "polite" });
     const without = make("p", { className: "quiet" });
     const use = make("button", { type: "button", className: "act strong", textContent: "Use", disabled: true });
-    const foot = make("div", { className: "look-foot" }, preview, without, make("div", { className: "acts" }, use));
+    const remove = make("button", { type: "button", className: "act", textContent: "Remove style" });
+    const foot = make("div", { className: "look-foot" }, preview, without, make("div", { className: "acts" }, use, remove));
     function choose(style, look) {
       chosen = style;
       for (const other of $$(".look", grid)) other.setAttribute("aria-selected", other === look);
-      const prompt = box().value.trim();
-      const [before, words, after] = mergeStyle(prompt || "your prompt", style);
+      const [before, words, after] = mergeStyle(plain || "your prompt", style);
       const mark = (text) => text && make("mark", { textContent: text });
       preview.replaceChildren(...[mark(before), words, mark(after)].filter(Boolean));
-      without.replaceChildren(...(style.negative ? [make("b", { textContent: "Negative:" }), " ", make("span", { textContent: style.negative, translate: false })] : []));
+      without.replaceChildren(...(style.negative && fieldOf("negative") ? [make("b", { textContent: "Negative:" }), " ", make("span", { textContent: style.negative, translate: false })] : []));
       use.dataset.prompt = before + words + after; // app.js sets the prompt and keeps the old one
-      use.disabled = !prompt;
-      use.title = prompt ? "" : "Enter a prompt first.";
+      use.disabled = !plain;
+      use.title = plain ? "" : "Enter a prompt first.";
     }
     function fill({ styles }) {
+      ({ style: current, words: plain } = splitStyle(box().value, styles));
+      remove.hidden = !current;
+      remove.dataset.prompt = plain;
       grid.replaceChildren(
         ...styles.map((style) => {
           const face = style.picture
@@ -112,15 +119,17 @@
     };
     const bring = told.takes && make("button", { type: "button", className: "act", textContent: "Import…", title: "Styles as CSV (A1111) or JSON (Fooocus)", onclick: () => picker.click() });
     const opened = dialog("styles", "Styles", make("div", { className: "row" }, make("h2", { textContent: "Styles" }), bring), search, note, picker, grid, foot);
-    use.onclick = () => {
-      const field = $("form.settings")?.elements.negative;
-      const here = field?.value.trim() ?? "";
-      if (field && chosen?.negative && !here.includes(chosen.negative)) {
-        field.value = [here.replace(/[ ,]+$/, ""), chosen.negative].filter(Boolean).join(", ");
+    /** app.js has set the prompt when this runs. @param {string} negative of the style that is used */
+    function applied(negative) {
+      const field = fieldOf("negative");
+      if (field) {
+        field.value = swapNegative(field.value, current?.negative ?? "", negative);
         changed(field);
       }
       setTimeout(() => (opened.close(), box().focus()));
-    };
+    }
+    use.onclick = () => applied(chosen?.negative ?? "");
+    remove.onclick = () => applied("");
     fill(told);
     for (const problem of told.problems) foot.append(make("p", { className: "trouble", textContent: problem }));
     search.focus();
@@ -198,15 +207,27 @@
     button.remove();
     field.focus();
   };
+  // A draft for another prompt or preset would undo what changed since, such as a style.
+  function checkDraft() {
+    const draft = $("#draft .draft[data-original]");
+    if (!draft) return;
+    const { original, preset } = draft.dataset;
+    const stale = original !== box().value.trim() || preset !== $("form.settings")?.dataset.preset;
+    draft.classList.toggle("stale", stale);
+    $(".stale-note", draft).hidden = !stale;
+    for (const use of $$("[data-send=use], [data-do=edit-draft]", draft)) use.disabled = stale;
+  }
   // Runs before app.js handles the click: a negative prompt or lyrics never replace the user's own.
   document.addEventListener(
     "click",
     (/** @type {On<MouseEvent>} */ event) => {
       const use = event.target.closest?.("[data-send=use]");
-      for (const name of use ? ["negative", "lyrics"] : []) {
-        const field = $("form.settings")?.elements[name];
-        if (use.dataset[name] && field && !field.value.trim()) {
-          field.value = use.dataset[name];
+      if (!use) return;
+      use.closest(".draft")?.removeAttribute("data-original"); // it is used now, not stale
+      const { negative, lyrics } = use.dataset;
+      for (const [field, text] of [[fieldOf("negative"), negative], [$("form.settings [name=lyrics]"), lyrics]]) {
+        if (text && field && !field.value.trim()) {
+          field.value = text;
           changed(field);
         }
       }
@@ -214,9 +235,14 @@
     true,
   );
 
-  document.addEventListener("input", (/** @type {On<Event>} */ event) => event.target.closest?.("#prompt") && count());
+  document.addEventListener("input", (/** @type {On<Event>} */ event) => {
+    if (!event.target.closest?.("#prompt")) return;
+    count();
+    checkDraft();
+  });
   window.comfy.onIsland(() => {
     document.body.classList.toggle("sees", window.comfy.sees());
+    checkDraft();
     setTimeout(count);
   });
 })();

@@ -43,6 +43,37 @@
   }
 
   /**
+   * Find the style that was put around a prompt; of several, the one with the most text.
+   * @template {{ before: string, after: string }} T
+   * @param {string} prompt
+   * @param {T[]} styles
+   * @returns {{ style: T | null, words: string }} the style, and the prompt without it
+   */
+  function splitStyle(prompt, styles) {
+    const trimmed = prompt.trim();
+    /** @type {{ style: T | null, words: string }} */
+    let shortest = { style: null, words: trimmed };
+    for (const style of styles) {
+      const [before, , after] = mergeStyle("", style);
+      const words = trimmed.slice(before.length, trimmed.length - after.length || undefined);
+      if (before + words + after === trimmed && words.length < shortest.words.length) shortest = { style, words };
+    }
+    return shortest;
+  }
+
+  /**
+   * Exchange a style's part of a negative prompt for another style's.
+   * @param {string} negative
+   * @param {string} removed
+   * @param {string} added
+   */
+  function swapNegative(negative, removed, added) {
+    const parts = removed ? negative.split(removed) : [negative];
+    if (added && !parts.some((part) => part.includes(added))) parts.push(added);
+    return parts.map((part) => part.replace(/^[ ,]+|[ ,]+$/g, "")).filter(Boolean).join(", ");
+  }
+
+  /**
    * Change the weight of the word at the cursor, or of the selection, by `step`.
    * @param {string} value
    * @param {number} start
@@ -96,5 +127,5 @@
     return columns > 1 ? `${columns} results` : "1 result";
   }
 
-  globalThis.comfyText = { countTokens, mergeStyle, changeWeight, quoteEntry, splitEntries, gridTotal };
+  globalThis.comfyText = { countTokens, mergeStyle, splitStyle, swapNegative, changeWeight, quoteEntry, splitEntries, gridTotal };
 })();

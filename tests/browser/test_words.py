@@ -11,7 +11,7 @@ import pytest
 
 from comfy_ui.prompts import merge_style
 from comfy_ui.prompts.styles import shipped_styles
-from tests.browser.support import generate, running_app
+from tests.browser.support import choose, generate, running_app, set_field
 from tests.prompts.support import MODEL, LlmServer, Reply, says_prompt
 
 pytestmark = pytest.mark.browser
@@ -207,6 +207,68 @@ def test_styles_dialog_previews_before_use_and_keeps_the_old_prompt(page: Any) -
     assert look.negative in page.input_value("form.settings [name=negative]")
     page.press(PROMPT, "Alt+ArrowUp")
     assert page.input_value(PROMPT) == "a cat."
+
+
+def use_style(page: Any, name: str, button: str = "Use") -> None:
+    page.click("[data-do=styles]")
+    page.click(f"#styles .look[data-name='{name}']")
+    page.click(f"#styles .act:text-is('{button}')")
+    page.wait_for_selector("#styles", state="detached")
+
+
+def test_style_replaces_the_style_before_it(page: Any) -> None:
+    choose(page, "sdxl")
+    negative = "form.settings [data-role=negative] [name]"
+    comic, ink = shipped_styles()["comic"], shipped_styles()["ink drawing"]
+    page.fill(PROMPT, "a cat")
+    set_field(page, "negative", "hands")
+    use_style(page, "comic")
+    assert page.input_value(PROMPT) == merge_style("a cat", comic).prompt
+    page.reload()
+    page.wait_for_selector("form.settings[data-preset=sdxl]")
+    use_style(page, "ink drawing")
+    assert page.input_value(PROMPT) == merge_style("a cat", ink).prompt
+    assert page.input_value(negative) == f"hands, {ink.negative}"
+    use_style(page, "ink drawing", "Remove style")
+    assert page.input_value(PROMPT) == "a cat"
+    assert page.input_value(negative) == "hands"
+
+
+def test_styles_dialog_promises_negative_words_only_with_that_field(page: Any) -> None:
+    page.fill(PROMPT, "a cat")
+    for preset, count in (("flux1_dev", 0), ("sdxl", 1)):
+        choose(page, preset)
+        page.click("[data-do=styles]")
+        page.click("#styles .look[data-name=comic]")
+        assert page.locator("#styles .look-foot :text('Negative:')").count() == count
+        page.keyboard.press("Escape")
+
+
+def test_enhance_draft_is_stale_while_the_prompt_or_preset_differs(
+    page: Any, llm: LlmServer
+) -> None:
+    choose(page, "sdxl")
+    llm.replies = [says_prompt("a cat asleep")]
+    page.fill(PROMPT, "a cat")
+    page.click("#enhance")
+    assert draft_text(page) == "a cat asleep"
+    use, note = "#draft [data-send=use]", "#draft .stale-note"
+    assert page.is_enabled(use)
+    assert not page.is_visible(note)
+    use_style(page, "comic")
+    assert page.is_disabled(use)
+    assert page.is_visible(note)
+    page.press(PROMPT, "Alt+ArrowUp")
+    assert page.input_value(PROMPT) == "a cat"
+    assert page.is_enabled(use)
+    choose(page, "sd15")
+    page.wait_for_selector(note)
+    llm.replies = [says_prompt("a cat awake")]
+    page.click("#draft [data-send=retry]")
+    page.wait_for_selector("#draft .draft-text:has-text('a cat awake')")
+    page.click(use)
+    page.wait_for_selector("#draft .draft", state="detached")
+    assert page.input_value(PROMPT) == "a cat awake"
 
 
 def test_styles_dialog_imports_a_file_and_refuses_an_invalid_one(page: Any, data_dir: Path) -> None:

@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import "../../assets/js/text_tools.js";
 
-const { countTokens, mergeStyle, changeWeight, quoteEntry, splitEntries, gridTotal } = globalThis.comfyText;
+const { countTokens, mergeStyle, splitStyle, swapNegative, changeWeight, quoteEntry, splitEntries, gridTotal } = globalThis.comfyText;
 
 test("countTokens counts short words as one token each", () => {
   assert.equal(countTokens("a red fox", "clip"), 3);
@@ -26,6 +26,33 @@ test("countTokens splits long words", () => {
 test("mergeStyle replaces the prompt's last comma by the style's own", () => {
   assert.deepEqual(mergeStyle(" a fox, ", { before: "photo of ", after: ", 35 mm" }), ["photo of ", "a fox", ", 35 mm"]);
   assert.deepEqual(mergeStyle("a fox.", { before: "", after: "at dusk " }), ["", "a fox.", "at dusk"]);
+});
+
+const COMIC = { before: "comic panel of ", after: ", flat colours" };
+const INK = { before: "", after: ", flat colours" };
+
+test("splitStyle finds the style with the most text around a prompt", () => {
+  assert.deepEqual(splitStyle(" comic panel of a fox, flat colours ", [INK, COMIC]), { style: COMIC, words: "a fox" });
+  assert.deepEqual(splitStyle("a fox, flat colours", [INK, COMIC]), { style: INK, words: "a fox" });
+});
+
+test("splitStyle returns a prompt without a style as it is", () => {
+  assert.deepEqual(splitStyle("a comic panel of a fox", [COMIC, { before: "", after: "" }]), { style: null, words: "a comic panel of a fox" });
+  assert.deepEqual(splitStyle("", [COMIC]), { style: null, words: "" });
+});
+
+test("splitStyle gets the prompt of every merged style back", () => {
+  for (const style of [COMIC, INK, { before: "photo of ", after: "" }]) {
+    assert.deepEqual(splitStyle(mergeStyle("a fox", style).join(""), [style]), { style, words: "a fox" });
+  }
+});
+
+test("swapNegative exchanges a style's words and keeps the user's", () => {
+  assert.equal(swapNegative("hands, photo, 3d", "photo, 3d", "blurry"), "hands, blurry");
+  assert.equal(swapNegative("photo, 3d, hands", "photo, 3d", ""), "hands");
+  assert.equal(swapNegative("hands,", "", "blurry"), "hands, blurry");
+  assert.equal(swapNegative("blurry, hands", "", "blurry"), "blurry, hands");
+  assert.equal(swapNegative("", "photo", ""), "");
 });
 
 test("changeWeight puts the word at the cursor into parentheses", () => {

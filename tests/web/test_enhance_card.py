@@ -49,6 +49,18 @@ def test_draft_card_shows_a_negative_only_if_the_preset_has_one() -> None:
     assert "Negative" not in _card("flux1_dev", negative="dog")
 
 
+def test_draft_card_shows_lyrics_only_if_the_preset_has_them() -> None:
+    assert "Lyrics" in _card("ace_step_15", lyrics="la la")
+    assert "Lyrics" not in _card("stable_audio_3", lyrics="la la")
+
+
+def test_draft_card_names_the_prompt_and_preset_that_it_is_for() -> None:
+    card = _card("sdxl", original=' a "cat" ')
+    assert 'data-original="a &#34;cat&#34;" data-preset="sdxl"' in card
+    described = EnhancedPrompt("a cat", "", "", "rules")
+    assert "data-original" not in draft_card(described, get_preset("sdxl"))
+
+
 def test_draft_card_shows_the_reason_for_the_rules() -> None:
     assert "It was away." in _card(reason="It was away.")
 

@@ -69,19 +69,23 @@ def draft_card(
     negative = draft.negative if preset.by_role("negative") else ""
     tokens = count_tokens(draft.enhanced, preset.family)
     source = _RULES_NAME if draft.source == RULES else draft.source
+    original = draft.original.strip()
+    changed = draft.enhanced != original
     return _render(
         "draft_card",
         source=source,
         by_rules=source == _RULES_NAME,
         reason=draft.reason,
-        runs=[(run.kind, run.text) for run in differences(draft.original.strip(), draft.enhanced)]
+        runs=[(run.kind, run.text) for run in differences(original, draft.enhanced)]
         if wishes
         else [("same", draft.enhanced)],
         prompt=draft.enhanced,
+        original=original if wishes and changed else None,
+        preset=preset.id,
         negative=negative,
-        lyrics=draft.lyrics,
+        lyrics=draft.lyrics if preset.param("lyrics") else "",
         tokens="" if tokens.fits else f"About {tokens.used} of {tokens.limit} tokens.",
-        changed=draft.enhanced != draft.original.strip(),
+        changed=changed,
         wishes=_choices(wishes, styles) if wishes else None,
     )
 
