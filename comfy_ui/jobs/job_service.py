@@ -22,7 +22,7 @@ from ..storage.records import (
     GridCell,
     Job,
     JobRequest,
-    JobStatus,
+    QueueCounts,
     QueueView,
     ServerStatus,
     Snapshot,
@@ -34,6 +34,7 @@ from .grids.grid_service import GridService
 from .local_queue import LocalQueue
 from .prepare_job import prepare_job, repeated_job
 from .queue import JobQueue
+from .queue_position import has_started
 from .server import OBJECT_INFO_MAX_AGE_S, Server, distinct_servers
 from .worker import Worker
 
@@ -229,6 +230,10 @@ class JobService:
         """Return unfinished jobs: those that a server has, then those that wait, in order."""
         return await self._queue.active(user_id)
 
+    async def counts(self) -> QueueCounts:
+        """Count the unfinished jobs of all users."""
+        return await self._queue.counts()
+
     async def recent(self, user_id: str, *, limit: int = 20) -> list[Job]:
         """Return finished jobs, newest first, including failed ones."""
         return await self._store.recent(user_id, limit)
@@ -250,12 +255,17 @@ class JobService:
         return False
 
     async def cancel_all(self, user_id: str, *, waiting_only: bool = False) -> int:
-        """Cancel the user's jobs; return how many were asked to end."""
+        """Cancel the user's jobs; return how many were asked to end.
+
+        ``waiting_only``: those that ComfyUI has not begun, including those in its own queue.
+        """
         count = 0
         # From the end of the queue, so that no waiting job moves up and starts.
         for job in reversed(await self.active(user_id)):
-            if job.status is JobStatus.WAITING or not waiting_only:
-                count += await self._queue.cancel(job.id, user_id)
+            snapshot = await self._queue.snapshot(job.id, user_id)
+            if waiting_only and (snapshot is None or has_started(job, snapshot)):
+                continue
+            count += await self._queue.cancel(job.id, user_id)
         return count
 
     async def reorder(self, job_id: str, user_id: str, *, before: str | None) -> bool:

@@ -14,11 +14,12 @@ from typing import Final
 from ..errors import StorageError, ValidationError
 from ..protocol.progress import Phase
 from ..storage.job_store import JobStore
-from ..storage.records import Job, JobError, JobStatus, QueueView, Snapshot, StoredFile
+from ..storage.records import Job, JobError, JobStatus, QueueCounts, QueueView, Snapshot, StoredFile
 from ..storage.uncancellable import uncancellable
 from .fair_queue import FairQueueClock
 from .placement import ServerOffer
 from .queue import Handover, JobReport, ReturnReason
+from .queue_position import is_running
 from .unfinished_jobs import UnfinishedJobs
 from .updates import first_snapshot, last_snapshot
 
@@ -161,6 +162,12 @@ class LocalQueue:
         index = self._unfinished.index
         claimed = [job for job in index.claimed if job.user_id == user_id]
         return claimed + index.waiting(user_id)
+
+    async def counts(self) -> QueueCounts:
+        jobs = self._unfinished
+        snapshots = [jobs.updates.get(job.id) or first_snapshot(job) for job in jobs.index.claimed]
+        running = sum(map(is_running, snapshots))
+        return QueueCounts(running, len(jobs.index) - running)
 
     async def snapshot(self, job_id: str, user_id: str) -> Snapshot | None:
         if self._unfinished.of_user(job_id, user_id):

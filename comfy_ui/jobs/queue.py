@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 from ..protocol.outputs import Outputs
 from ..protocol.progress import Phase, Progress
-from ..storage.records import Job, JobError, JobStatus, QueueView, Snapshot, StoredFile
+from ..storage.records import Job, JobError, JobStatus, QueueCounts, QueueView, Snapshot, StoredFile
 from .placement import ServerOffer
 
 ReturnReason = Literal["unheard", "refused", "lost", "unreachable"]
@@ -88,6 +88,9 @@ class JobQueue(Protocol):
 
     async def active(self, user_id: str) -> list[Job]:
         """Return the user's unfinished jobs, in the order in which they run."""
+
+    async def counts(self) -> QueueCounts:
+        """Count the unfinished jobs of all users."""
 
     async def snapshot(self, job_id: str, user_id: str) -> Snapshot | None:
         """Return the current snapshot of a job, or None if the user has no such job."""

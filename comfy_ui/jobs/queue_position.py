@@ -29,6 +29,19 @@ class QueuePosition:
         }
 
 
+def is_running(snapshot: Snapshot) -> bool:
+    """Whether ComfyUI is working on a job now; unknown, so False, while it is unreachable."""
+    return snapshot.phase not in (Phase.QUEUED, Phase.RECONNECTING)
+
+
+def has_started(job: Job, snapshot: Snapshot) -> bool:
+    """Whether ComfyUI has begun a job, as far as is known while the server is unreachable."""
+    if job.status not in (JobStatus.WAITING, JobStatus.CLAIMED, JobStatus.SENT):
+        return True
+    begun = job.started_at is not None or snapshot.elapsed_s > 0
+    return begun or is_running(snapshot)
+
+
 def jobs_ahead(
     claimed: Iterable[Job], snapshot_of: Callable[[str], Snapshot | None]
 ) -> list[tuple[Job, int]]:

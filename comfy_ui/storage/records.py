@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ..errors import ComfyHeadlessError, GenerationFailedError, InvalidWorkflowError
 from ..health import HealthReport
@@ -228,6 +228,7 @@ class LibraryItem:
     seed: int | None
     values: Mapping[str, Any]
     starred: bool = False
+    deleted_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,6 +295,13 @@ class QueueView:
     jobs: tuple[tuple[Job, Snapshot], ...]
     others: int
     ended: int = 0
+
+
+class QueueCounts(NamedTuple):
+    """The unfinished jobs of all users: those that ComfyUI is working on, and the others."""
+
+    running: int
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -150,7 +150,7 @@ def test_retry_lost_response_creates_one_job(busy: Any) -> None:
     generate(busy, "once", steps=2)
     busy.get_by_role("tab", name="Queue").click()
     wait_for(busy, "once")
-    busy.click(".queue [data-do=clear-queue]")
+    busy.click(".line-now .job.waits:has-text('once') [data-do=cancel-job]")
     busy.evaluate(LOSE_JS, [1, True])
     busy.click(".line-past .job.cancelled:has-text('once') [data-do=retry-job]")
     busy.wait_for_function("window.jobs.length === 2")

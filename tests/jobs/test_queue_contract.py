@@ -120,6 +120,16 @@ async def test_claim_is_fair_across_restart(open_queue: Opener, tmp_path: Path) 
         assert [job.user_id for job in await _claim(queue)] == ["bob"]
 
 
+async def test_counts_jobs_of_all_users_as_running_once_comfyui_begins(queue: JobQueue) -> None:
+    await _submit(queue, "ann", "ann", "bob")
+    first, _ = await _claim(queue, 2)
+    assert await queue.counts() == (0, 3)
+    await queue.publish("w", JobReport(job_id=first.id, progress=_progress(first, 10.0)))
+    assert await queue.counts() == (1, 2)
+    await queue.publish("w", JobReport(job_id=first.id, phase=Phase.RECONNECTING))
+    assert await queue.counts() == (0, 3)
+
+
 async def test_submit_front_goes_before_own_jobs_only(queue: JobQueue) -> None:
     bob, ann = await _submit(queue, "bob", "ann")
     (first,) = await _submit(queue, "ann", front=True)

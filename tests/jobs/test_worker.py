@@ -107,6 +107,24 @@ async def test_cancel_all_cancels_own_jobs_only(service: JobService) -> None:
     assert (await end_of(service, other)).phase is Phase.SUCCEEDED
 
 
+async def test_cancel_all_waiting_only_includes_jobs_queued_at_comfyui(
+    service: JobService, client: ComfyWSClient
+) -> None:
+    running, at_server, waiting = [
+        await submit_sleepy(service, nonce=n, seconds=30.0) for n in range(3)
+    ]
+    await until(service, running, lambda s: s.elapsed_s > 0)
+    while (await service.job(at_server.id, "ann")).status is not JobStatus.SENT:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    assert await service.cancel_all("ann", waiting_only=True) == 2
+    for job in (at_server, waiting):
+        assert (await end_of(service, job)).phase is Phase.CANCELLED
+    queue = await client.queue()
+    assert (len(queue.running), len(queue.pending)) == (1, 0)
+    assert (await service.snapshot(running.id, "ann")).phase is Phase.RUNNING
+    await service.cancel_all("ann")
+
+
 # Errors
 
 

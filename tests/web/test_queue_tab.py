@@ -10,11 +10,23 @@ from typing import Any
 
 import pytest
 
-from comfy_ui.storage.records import JobStatus, Phase, Snapshot
-from comfy_ui.web.components.queue_rows import now_row
+from comfy_ui.storage.records import Job, JobStatus, Phase, QueueView, Snapshot
+from comfy_ui.web.components.queue_rows import now_row, summary
 from comfy_ui.web.tabs.queue_tab import QueueTab
 from tests.jobs.support import end_of, submit_sleepy, until
 from tests.web.web_app import WebApp, open_web_app
+
+JOB = Job(
+    id="j",
+    user_id="ann",
+    preset="p",
+    values={},
+    prompt="",
+    seed=None,
+    graph={},
+    status=JobStatus.WAITING,
+    created_at=0.0,
+)
 
 
 @pytest.fixture
@@ -82,6 +94,40 @@ async def test_now_row_of_job_on_offline_server_offers_a_retry(
     await web_app.service.cancel_all("ann")
 
 
+def view_of(*jobs: tuple[JobStatus, Phase, float]) -> QueueView:
+    return QueueView(
+        tuple(
+            (
+                replace(JOB, id=str(n), status=status),
+                Snapshot(job_id=str(n), phase=phase, elapsed_s=elapsed_s),
+            )
+            for n, (status, phase, elapsed_s) in enumerate(jobs)
+        ),
+        others=0,
+    )
+
+
+def test_queue_summary_job_queued_at_comfyui_can_be_cancelled() -> None:
+    html = summary(
+        view_of((JobStatus.SENT, Phase.RUNNING, 3.0), (JobStatus.SENT, Phase.QUEUED, 0.0))
+    )
+    assert "1 running · 1 waiting" in html
+    assert 'data-do="clear-queue"' in html
+    assert 'data-do="clear-queue"' not in summary(view_of((JobStatus.SENT, Phase.RUNNING, 3.0)))
+
+
+def test_queue_summary_while_comfyui_is_offline_counts_no_running_jobs() -> None:
+    html = summary(
+        view_of(
+            (JobStatus.SENT, Phase.RECONNECTING, 3.0),
+            (JobStatus.CLAIMED, Phase.RECONNECTING, 0.0),
+            (JobStatus.WAITING, Phase.QUEUED, 0.0),
+        )
+    )
+    assert "0 running · 3 waiting" in html
+    assert "Reconnecting to ComfyUI" in html
+
+
 async def test_queue_events_idle_queue_sends_one_event(web_app: WebApp) -> None:
     async with aclosing(QueueTab(web_app.context).news("ann")) as news:
         assert (await next_data(news))["now"] == []
@@ -107,9 +153,9 @@ async def test_queue_actions_on_jobs_of_another_user_are_refused(web_app: WebApp
     assert (await page.post("/queue/move", json=move)).json() == {"done": True}
     active = await web_app.service.active(user_id)
     assert [job.id for job in active] == [jobs[0].id, jobs[1].id, jobs[3].id, jobs[2].id]
-    assert (await page.post("/queue/clear", json={})).json() == {"done": 2}
+    assert (await page.post("/queue/clear", json={})).json() == {"done": 3}
+    await page.post("/queue/cancel", json={"job": jobs[0].id})
     for job in jobs[:2]:
-        await page.post("/queue/cancel", json={"job": job.id})
         assert (await end_of(web_app.service, job)).phase == "cancelled"
     press = {"job": jobs[3].id, "press": "a name"}
     again, sent_again = [

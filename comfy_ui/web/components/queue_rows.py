@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...jobs.queue_position import has_started, is_running
 from ...storage.records import GridCell, Job, JobError, JobStatus, Phase, QueueView, Snapshot
 from ..preset_catalog import PresetCatalog
 from .html import Html, duration, el, icon, page_text
@@ -22,14 +23,15 @@ def frame() -> Html:
 
 def summary(line: QueueView) -> Html:
     """The number of jobs, with a button that cancels all waiting ones."""
-    queued = sum(snapshot.phase is Phase.QUEUED for _, snapshot in line.jobs)
-    counts = [f"{len(line.jobs) - queued} running", f"{queued} waiting"] if line.jobs else []
+    running = sum(is_running(snapshot) for _, snapshot in line.jobs)
+    counts = [f"{running} running", f"{len(line.jobs) - running} waiting"] if line.jobs else []
     if line.others:
         counts.append(f"{line.others} from others")
     return _render(
         "summary",
         counts=" · ".join(counts),
-        waiting=any(job.status is JobStatus.WAITING for job, _ in line.jobs),
+        reconnecting=any(snapshot.phase is Phase.RECONNECTING for _, snapshot in line.jobs),
+        waiting=any(not has_started(*pair) for pair in line.jobs),
     )
 
 
