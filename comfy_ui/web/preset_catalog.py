@@ -85,6 +85,8 @@ class PresetCatalog:
         self._opened_folder = opened_folder
         self._servers: dict[str, tuple[NodeRegistry, str | None]] = {}  # by address
         self.library: NodeRegistry | None = None
+        self.online = True
+        """Whether a server answered last time. :class:`.ServerConnection` updates it."""
         self.entries: tuple[CatalogEntry, ...] = tuple(CatalogEntry(preset) for preset in presets)
         self.broken: tuple[Problem, ...] = ()
         """Presets whose files cannot be read, with the reason."""

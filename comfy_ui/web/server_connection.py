@@ -29,6 +29,7 @@ __all__ = ["ServerConnection"]
 logger = logging.getLogger(__name__)
 
 _FIRST_CHECK_S: Final = 4.0
+_ONLINE_CHECK_S: Final = 1.0
 _RECONNECT_WAIT_S: Final = 10.0
 _TYPED_TIMEOUT_S: Final = 30.0  # for an address entered on the page, while an admin waits
 _SHARED_LIMIT_BYTES: Final = 10 * 10**9
@@ -67,6 +68,7 @@ class ServerConnection:
         self._ready = asyncio.Event()  # cleared while the job service is being replaced
         self._ready.set()
         self._check_task: asyncio.Task[list[ServerStatus]] | None = None
+        self._online_task: asyncio.Task[list[ServerStatus]] | None = None
 
     @property
     def embedded(self) -> bool:
@@ -109,14 +111,21 @@ class ServerConnection:
     async def aclose(self) -> None:
         """Close the connection. Jobs continue on the server and are resumed at the next start."""
         await self.imports.stop()
-        if self._check_task is not None:
-            self._check_task.cancel()
+        for task in (self._check_task, self._online_task):
+            if task is not None:
+                task.cancel()
         await self._resources.aclose()
 
     async def wait_checked(self) -> None:
         """Wait for the running server check, for at most a few seconds."""
         if self._check_task is not None:
             await asyncio.wait([self._check_task], timeout=_FIRST_CHECK_S)
+
+    async def check_online(self) -> None:
+        """Update ``catalog.online``, within a second unless a server is slow to answer."""
+        if self._online_task is None or self._online_task.done():
+            self._online_task = asyncio.create_task(self._statuses(), name="is a server online")
+        await asyncio.wait([self._online_task], timeout=_ONLINE_CHECK_S)
 
     async def refresh(self) -> list[ServerStatus]:
         """Check every server's status, nodes and models. Concurrent calls share one check."""
@@ -125,7 +134,7 @@ class ServerConnection:
         return await asyncio.shield(self._check_task)
 
     async def _check(self) -> list[ServerStatus]:
-        statuses = await self.jobs.server_statuses()
+        statuses = await self._statuses()
         online = [status for status in statuses if status.online]
         if online:
             # The demo engine can draw what any version could, so no version is checked.
@@ -133,6 +142,11 @@ class ServerConnection:
             await self.catalog.refresh(versions=versions)
             folders = await find_model_folders(self.client, self._settings.models_dir)
             self.model_folders = ModelFolders() if self.embedded else folders
+        return statuses
+
+    async def _statuses(self) -> list[ServerStatus]:
+        statuses = await self.jobs.server_statuses()
+        self.catalog.online = any(status.online for status in statuses)
         return statuses
 
     @uncancellable

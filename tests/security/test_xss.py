@@ -11,7 +11,15 @@ import pytest
 
 from comfy_ui.errors import MissingModel, Problem
 from comfy_ui.prompts import EnhancedPrompt
-from comfy_ui.storage.records import Job, JobError, JobStatus, Phase, ServerStatus, Snapshot
+from comfy_ui.storage.records import (
+    Job,
+    JobError,
+    JobStatus,
+    Phase,
+    QueueCounts,
+    ServerStatus,
+    Snapshot,
+)
 from comfy_ui.web.components import (
     enhance_card,
     job_card,
@@ -124,7 +132,7 @@ PATHS: dict[str, Callable[[str], str]] = {
         hostile_entry(t).preset, {"steps": t, "sampler": t, "image": t, "seed": t, "width": t}
     ),
     "server": lambda t: status_tab.servers_panel(
-        [server(t)], embedded=False, private=True, free=True
+        [server(t)], counts=QueueCounts(1, 2), embedded=False, private=True, free=True
     ),
     "presets": lambda t: status_tab.presets_panel([hostile_entry(t)]),
     "share": lambda t: status_tab.share_panel(

@@ -4,8 +4,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from comfy_ui.errors import ComfyUIOfflineError, MissingModel, Problem
+from comfy_ui.health import HealthReport, HealthVerdict
 from comfy_ui.protocol.object_info import NodeRegistry
-from comfy_ui.web.components.preset_picker import cover, picker
+from comfy_ui.storage.records import JobError, QueueCounts, ServerStatus
+from comfy_ui.web.components.preset_picker import cover, picker, readiness
+from comfy_ui.web.components.server_cards import servers_panel
 from comfy_ui.web.preset_catalog import CatalogEntry, PresetCatalog, grouped
 from comfy_ui.web.tabs.create.create_form import CreateForm
 from comfy_ui.web.tabs.status_tab import presets_panel
@@ -141,21 +144,46 @@ def test_create_form_without_a_ready_preset_says_so() -> None:
     assert notice(ready, lacking) == ""
 
 
-def test_servers_panel_for_users_hides_the_address() -> None:
-    from comfy_ui.storage.records import JobError, ServerStatus
-    from comfy_ui.web.components.server_cards import servers_panel
+def test_readiness_while_no_server_answers_is_not_ready() -> None:
+    ready = CatalogEntry(preset(), ())
+    lacking = CatalogEntry(preset(), (Problem("missing_node", "x"),))
+    assert readiness(ready).text == "Ready"
+    assert readiness(ready, online=False).text == "ComfyUI is offline"
+    assert readiness(lacking, online=False) == readiness(lacking)
+    assert "ComfyUI is offline" in picker([ready], "test", online=False)
 
+
+def test_servers_panel_open_circuit_names_the_next_attempt() -> None:
+    health = HealthReport(
+        url="http://gpu",
+        verdict=HealthVerdict.UNREACHABLE,
+        advice="",
+        since=0.0,
+        checked_at=0.0,
+        breaker="open",
+        retry_after_s=7.0,
+    )
+    status = ServerStatus(online=False, url="http://gpu", checked_at=0.0, health=health)
+    html = servers_panel([status], counts=QueueCounts(0, 33), embedded=False, private=True)
+    assert "<dt>Next attempt</dt><dd>in 7 s</dd>" in html
+    assert "Circuit" not in html
+
+
+def test_servers_panel_for_users_hides_the_address() -> None:
     status = ServerStatus(
         online=False,
         url="http://10.0.0.5:8188",
         checked_at=0.0,
         error=JobError("Nothing answers at http://10.0.0.5:8188."),
     )
-    admin_html = servers_panel([status], embedded=False, private=True, free=True)
-    user_html = servers_panel([status], embedded=False, private=False)
+    admin_html = servers_panel(
+        [status], counts=QueueCounts(0, 33), embedded=False, private=True, free=True
+    )
+    user_html = servers_panel([status], counts=QueueCounts(0, 33), embedded=False, private=False)
     assert "10.0.0.5" in admin_html
     assert "10.0.0.5" not in user_html
     assert "Offline" in user_html
+    assert "0 running, 33 waiting" in user_html
     assert "free" not in {a.get("data-send") for a in Page(user_html).all("button")}
 
 

@@ -52,6 +52,22 @@ async def test_reconnect_failed_open_restores_the_previous_server(
         assert (connection.client.url, connection.embedded) == (other.url, False)
 
 
+async def test_check_online_stopped_server_is_offline(tmp_path: Path) -> None:
+    with DemoServer(speed="instant").in_thread() as server:
+        connection = connection_to(
+            Settings(data_dir=tmp_path), ServerChoice("configured", (server.url,))
+        )
+        await connection.open()
+        try:
+            await connection.check_online()
+            assert connection.catalog.online
+            await asyncio.to_thread(server.kill)
+            await connection.check_online()
+            assert not connection.catalog.online
+        finally:
+            await connection.aclose()
+
+
 async def test_wait_ready_during_reconnect_waits_for_the_new_server(
     connection: ServerConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,16 +32,22 @@ class Lamp(NamedTuple):
     text: str
 
 
-def picker(entries: Sequence[CatalogEntry], chosen: str) -> Html:
-    """The card of the preset ``chosen``, which opens the list of all."""
+def picker(entries: Sequence[CatalogEntry], chosen: str, *, online: bool = True) -> Html:
+    """The card of the preset ``chosen``, which opens the list of all.
+
+    ``online``: a server answers.
+    """
     current = next((entry for entry in entries if entry.preset.id == chosen), None)
     if current is None:
         return Html("")
     return render(
         "preset_picker.html",
         "picker",
-        current=_option(current),
-        groups=[(title, [_option(entry) for entry in group]) for title, group in grouped(entries)],
+        current=_option(current, online=online),
+        groups=[
+            (title, [_option(entry, online=online) for entry in group])
+            for title, group in grouped(entries)
+        ],
     )
 
 
@@ -64,14 +70,14 @@ class _Option(NamedTuple):
     cover: _Cover
 
 
-def _option(entry: CatalogEntry) -> _Option:
+def _option(entry: CatalogEntry, *, online: bool) -> _Option:
     preset = entry.preset
     return _Option(
         id=preset.id,
         title=preset.title,
         kind=KINDS[preset.kind],
         icon=KIND_ICONS[preset.kind],
-        readiness=readiness(entry),
+        readiness=readiness(entry, online=online),
         description=preset.description,
         shipped=preset.description in _shipped(),
         search_text=" ".join((preset.title, preset.family, preset.id, *preset.tags)).lower(),
@@ -84,8 +90,10 @@ def _shipped() -> frozenset[str]:
     return frozenset(preset.description for preset in list_presets())
 
 
-def readiness(entry: CatalogEntry) -> Lamp:
-    """The state of a preset: ready, or the number of missing parts."""
+def readiness(entry: CatalogEntry, *, online: bool = True) -> Lamp:
+    """The state of a preset: ready, or what it lacks. ``online``: a server answers."""
+    if not online and not entry.errors:
+        return Lamp("", "ComfyUI is offline")
     if entry.ready is None:
         return Lamp("", "Not checked")
     return Lamp("good", "Ready") if entry.ready else Lamp("bad", entry.lack)

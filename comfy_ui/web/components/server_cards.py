@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from ...health import HealthReport, HealthVerdict
-from ...storage.records import ServerStatus
+from ...storage.records import QueueCounts, ServerStatus
 from ..share_link import ShareLinkState
 from .html import Html, duration, page_text, size
 from .preset_picker import Lamp
@@ -19,12 +19,13 @@ __all__ = ["servers_panel", "share_panel"]
 def servers_panel(
     statuses: Sequence[ServerStatus],
     *,
+    counts: QueueCounts,
     embedded: bool,
     private: bool,
     free: bool = False,
     notice: str = "",
 ) -> Html:
-    """The state of each server.
+    """The state of each server, and the number of jobs.
 
     ``private``: show URLs, errors and devices. ``free``: offer to free memory. ``embedded``: the
     demo engine serves.
@@ -34,6 +35,7 @@ def servers_panel(
         "server_cards.html",
         "servers_panel",
         servers=[_server(status, embedded=embedded, private=private) for status in statuses],
+        jobs=[("Jobs", f"{counts.running} running, {counts.waiting} waiting")],
         summary=f"{online} of {len(statuses)} online" if len(statuses) > 1 else "",
         notice=notice,
         can_free_memory=free,
@@ -47,7 +49,7 @@ def _server(status: ServerStatus, *, embedded: bool, private: bool) -> dict[str,
     if status.online:
         facts.append(("Version", status.version or "unknown"))
         facts.append(("Response time", f"{(status.latency_s or 0) * 1000:.0f} ms"))
-        facts.append(("Queue", f"{status.running} running, {status.pending} waiting"))
+        facts.append(("In ComfyUI", f"{status.running} running, {status.pending} waiting"))
     if status.health is not None:
         facts += _health(status.health, private=private)
     error = status.error if private else None  # its text may hold the URL
@@ -68,7 +70,7 @@ def _lamp(status: ServerStatus) -> Lamp:
 def _health(health: HealthReport, *, private: bool) -> list[tuple[str, str]]:
     facts = [("Since", _clock(health.since))]
     if health.breaker != "closed":
-        facts.append(("Circuit", f"open, next try in {health.retry_after_s:.0f} s"))
+        facts.append(("Next attempt", f"in {health.retry_after_s:.0f} s"))
     if health.verdict is HealthVerdict.STUCK:
         facts.append(("Advice", health.advice))
     if private and health.last_error_at is not None:  # the error's text may hold the URL

@@ -89,6 +89,7 @@ class StatusTab(Tab):
         return (
             servers_panel(
                 servers,
+                counts=await self._services.jobs.counts(),
                 embedded=self._services.connection.embedded,
                 private=private,
                 free=self._access.allows("free_memory", request),
@@ -99,6 +100,7 @@ class StatusTab(Tab):
                 presets_panel(
                     self._services.catalog.entries,
                     self._services.connection.model_folders if fetches else None,
+                    online=self._services.catalog.online,
                 ),
             ),
             share_panel(self._share.link, now=time.time()) if self._share and private else Html(""),
@@ -135,10 +137,12 @@ def _confirmation(text: str) -> Html:
     return render("status_tab.html", "confirmation", text=text)
 
 
-def presets_panel(entries: Iterable[CatalogEntry], folders: ModelFolders | None = None) -> Html:
+def presets_panel(
+    entries: Iterable[CatalogEntry], folders: ModelFolders | None = None, *, online: bool = True
+) -> Html:
     """Show which presets can run and what the others lack, incomplete ones first.
 
-    ``folders`` are the folders for missing files.
+    ``folders`` are the folders for missing files. ``online``: a server answers.
     """
     listed = list(entries)
     ready = sum(entry.ready is True for entry in listed)
@@ -149,7 +153,7 @@ def presets_panel(entries: Iterable[CatalogEntry], folders: ModelFolders | None 
         lacking=[
             (
                 entry.preset.title,
-                readiness(entry),
+                readiness(entry, online=online),
                 needs(
                     entry.errors, DownloadableFile(entry.preset.id, folders) if folders else None
                 ),
@@ -158,7 +162,7 @@ def presets_panel(entries: Iterable[CatalogEntry], folders: ModelFolders | None 
             if entry.errors
         ],
         groups=[
-            (title, [(entry.preset.title, readiness(entry)) for entry in group])
+            (title, [(entry.preset.title, readiness(entry, online=online)) for entry in group])
             for title, group in grouped(entry for entry in listed if not entry.errors)
         ],
     )

@@ -40,7 +40,7 @@ class CreateForm:
         catalog = self._services.catalog
         entry = catalog.entry(preset_id)
         return (
-            picker(catalog.entries, entry.preset.id),
+            picker(catalog.entries, entry.preset.id, online=catalog.online),
             preset_form.form(entry.preset, values, library=catalog.library),
             prompt or gr.skip(),
             self._readiness_notice(entry.reason),

@@ -118,6 +118,7 @@ class CreateTab(Tab):
         self._access.require("see", request)
         draft = FormState.parse(text)
         await self._services.connection.wait_checked()
+        await self._services.connection.check_online()
         catalog = self._services.catalog
         await catalog.look()
         try:
