@@ -23,6 +23,7 @@ from .auth import oauth
 from .auth.access import Access, AccessMode, IdentityMiddleware, load_secret, mode_of
 from .auth.logins import checker, hub_admins, logins_of
 from .auth.oauth import provider_of
+from .http.login_page import LoginRoute
 from .http.middleware import AccessMiddleware
 from .page import Page
 from .process_memory import set_apart
@@ -61,7 +62,11 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     services.connection.start_engine()
     page = Page(PageContext.create(services, access, share), hub_login=provider is not None)
     blocks = page.build()
-    routes = [*(oauth.routes(provider) if provider else ()), *page.routes()]
+    routes = [
+        *(oauth.routes(provider) if provider else ()),
+        *([LoginRoute()] if accounts else ()),
+        *page.routes(),
+    ]
     gate = Middleware(
         AccessMiddleware,
         access=access,
