@@ -332,7 +332,7 @@ def test_first_start_without_configuration_uses_the_demo_engine(
         page.wait_for_selector(".banner")
         assert "Demo images" in page.inner_text(".banner")
         page.click(".banner summary")
-        assert "--comfyui" in page.inner_text(".banner")
+        assert "Enter its address on Status" in page.inner_text(".banner")
         page.click("#stage .chip >> nth=0")
         assert page.input_value("#prompt textarea")
         page.click("#generate")

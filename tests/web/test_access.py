@@ -18,6 +18,7 @@ from comfy_ui.web.auth.access import (
     login_missing,
     mode_of,
 )
+from comfy_ui.web.auth.accounts import Accounts, Role
 
 ADMIN_ACTIONS = ("free_memory", "import_folder", "reconnect", "see_server")
 
@@ -45,6 +46,14 @@ def request(cookie: str = "", *, app: App | None = None, accept: str = "text/htm
         "app": app or App(),
     }
     return Request(scope)
+
+
+def test_allows_without_a_request_when_a_login_is_required_is_not_the_admin() -> None:
+    accounts = Accounts()
+    accounts.add_for_now("anna", "correct horse 1", Role.ADMIN)
+    access = Access(AccessMode.LOCAL, b"s", accounts)
+    assert not access.allows("import_folder")
+    assert not access.allows("open_workflow")
 
 
 def shared() -> Access:

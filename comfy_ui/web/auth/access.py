@@ -218,9 +218,10 @@ class Access:
         return said_by(request, time.time()) if self.mode is AccessMode.SPACE else None
 
     def allows(self, action: Action, request: Any = None) -> bool:
-        """Whether a request's user (or, without ``request``, an anonymous one) may do that."""
-        passer_by = Role.ADMIN if self.mode is AccessMode.LOCAL else Role.USER
-        return may(passer_by if request is None else self.role(request), action, self.mode)
+        """Whether a request's user may do that; without ``request``, a user without a login."""
+        local = self.mode is AccessMode.LOCAL and not self.accounts
+        role = self.role(request) if request is not None else Role.ADMIN if local else Role.USER
+        return may(role, action, self.mode)
 
     def user_id(self, request: Any) -> str:
         """Return whose jobs and results a request is about.
