@@ -8,7 +8,9 @@
   const root = () => $(".library");
   const tiles = () => $$(".library .tile");
   const thumbOf = (tile) => $(".thumb", tile);
-  /** Where the next page begins; null if there is none. @type {number | null} */
+  /** Whether the tab shows deleted results. */
+  const showsDeleted = () => root().classList.contains("deleted");
+  /** The query of the next page; null if there is none. @type {Record<string, any> | null} */
   let next = null;
   /** The request in progress. @type {AbortController | null} */
   let asking = null;
@@ -26,6 +28,7 @@
     return day.getTime() / 1000;
   }
   function asked() {
+    if (showsDeleted()) return {};
     const form = $(".find").elements;
     const wanted = { text: form.text.value.trim(), kind: form.kind.value, preset: form.preset.value };
     if (form.starred.checked) wanted.starred = "true";
@@ -43,7 +46,7 @@
     asking?.abort();
     const mine = (asking = new AbortController());
     try {
-      const answer = await fetch(`library?${new URLSearchParams(wanted)}`, { signal: mine.signal });
+      const answer = await fetch(`library${showsDeleted() ? "/deleted" : ""}?${new URLSearchParams(wanted)}`, { signal: mine.signal });
       if (!answer.ok) throw new Error(answer.status === 401 ? "Your session has ended. Reload the page to log in." : "The library did not respond");
       return await answer.json();
     } catch (error) {
@@ -65,7 +68,7 @@
   }
   async function more() {
     if (next === null || asking) return;
-    const found = await page({ ...asked(), before: next });
+    const found = await page({ ...asked(), ...next });
     if (!found) return;
     next = found.next;
     append(found.html);
@@ -73,7 +76,7 @@
   }
   // Results that arrived in the meantime go on top; the scroll position stays.
   async function refresh() {
-    if (!loaded) return reload();
+    if (!loaded || showsDeleted()) return reload();
     const newest = Number(tiles()[0]?.dataset.item ?? 0);
     const found = await page(asked());
     if (!found) return;
@@ -143,7 +146,10 @@
 
   async function kept() {
     const answer = await fetch("library/space").catch(() => null);
-    if (answer?.ok) $(".library .kept").textContent = (await answer.json()).text;
+    if (!answer?.ok) return;
+    const { text, imports } = await answer.json();
+    $(".library .kept").textContent = text;
+    $("[data-do=import-folder]", root()).hidden = !imports;
   }
   /** The next poll of a running import. @type {ReturnType<typeof setTimeout> | undefined} */
   let looking;
@@ -160,7 +166,7 @@
     importRan = state.running;
   }
   async function lookAtImport() {
-    if (!$("[data-do=import-folder]", root())) return;
+    if ($("[data-do=import-folder]", root()).hidden) return;
     const answer = await fetch("library/import").catch(() => null);
     if (answer?.ok) importing(await answer.json());
   }
@@ -207,24 +213,66 @@
   }
   function unpick() {
     for (const tile of picked()) pick(tile, false);
-    root().classList.remove("picking");
+    root().classList.toggle("picking", showsDeleted());
     selectionShown();
   }
   function selectionShown() {
     const chosen = picked();
     const bar = $(".library .selection");
     const picking = root().classList.contains("picking");
-    bar.hidden = !chosen.length && !picking;
+    bar.hidden = !chosen.length && (!picking || showsDeleted());
     root().classList.toggle("some", chosen.length > 0);
     $("[data-do=picking]", root()).setAttribute("aria-pressed", String(picking));
     const text = chosen.length ? `${chosen.length} selected` : "None selected";
     if ($(".picked", bar).textContent !== text) $(".picked", bar).textContent = text;
     const pictures = chosen.filter((tile) => thumbOf(tile).dataset.kind === "image");
     $("[data-do=compare-picked]", bar).disabled = chosen.length !== 2 || pictures.length !== 2;
-    for (const name of ["star", "zip", "delete"]) $(`[data-do=${name}-picked]`, bar).disabled = !chosen.length;
+    for (const name of ["star", "zip", "delete", "restore", "delete-forever"]) $(`[data-do=${name}-picked]`, bar).disabled = !chosen.length;
+  }
+
+  // ---- deleted results -----------------------------------------------------------------------
+
+  /** @param {boolean} deleted */
+  function show(deleted) {
+    unpick();
+    root().classList.toggle("deleted", deleted);
+    root().classList.toggle("picking", deleted); // a click selects: the viewer has no deleted results
+    reload();
+    scrollTo({ top: 0 });
+  }
+  /**
+   * @param {string} path
+   * @param {(count: number) => string} message
+   */
+  async function endDeleted(path, message) {
+    const chosen = picked();
+    const done = await post(path, { ids: chosen.map((tile) => Number(tile.dataset.item)) });
+    if (!done) return;
+    for (const tile of chosen) tile.remove();
+    changed();
+    kept();
+    window.comfy.refreshStage();
+    toast(message(done.ids.length));
+  }
+  function confirmDeleteForever() {
+    const count = picked().length;
+    const confirmed = () => {
+      box.close();
+      endDeleted("library/delete-forever", (number) => `${number} deleted forever`);
+    };
+    const box = dialog(
+      "confirm-delete", "Delete forever?",
+      make("h2", { textContent: "Delete forever?" }),
+      make("p", { className: "quiet", textContent: count === 1 ? "1 result is deleted now. This cannot be undone." : `${count} results are deleted now. This cannot be undone.` }),
+      make("div", { className: "acts" }, make("button", { type: "button", className: "act danger", textContent: "Delete forever", onclick: confirmed }), make("button", { type: "button", className: "act", textContent: "Cancel", onclick: () => box.close() })),
+    );
   }
 
   Object.assign(window.comfy.actions, {
+    "show-deleted": () => show(true),
+    "show-kept": () => show(false),
+    "restore-picked": () => endDeleted("library/restore", (number) => `${number} restored`),
+    "delete-forever-picked": confirmDeleteForever,
     pick(button, event) {
       const tile = button.closest(".tile");
       if (event.shiftKey) pickTo(tile);
@@ -329,6 +377,8 @@
       event.preventDefault();
       pick(tile);
       selectionShown();
+    } else if (showsDeleted()) {
+      return;
     } else if ((event.key === "Delete" || event.key === "Backspace") && picked().length) {
       drop(picked().map(thumbOf));
       unpick();
@@ -340,8 +390,7 @@
     if (!entries.some((entry) => entry.isIntersecting)) return;
     refresh();
     presets();
-    kept();
-    lookAtImport();
+    kept().then(lookAtImport);
   });
   const end = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && loaded && more(), { rootMargin: "1000px" });
   window.comfy.onIsland((element) => {

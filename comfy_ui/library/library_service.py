@@ -130,13 +130,22 @@ class LibraryService:
         """Return the ids of the presets that the user has results of, in no order."""
         return await self._store.presets(user_id)
 
-    async def item(self, item_id: int, user_id: str) -> LibraryItem:
-        """Return one result.
+    async def deleted_results(
+        self, user_id: str, *, limit: int = 50, before: tuple[float, int] | None = None
+    ) -> list[LibraryItem]:
+        """Return a page of results that can be restored, the latest deletion first.
+
+        ``before`` is the ``deleted_at`` and id of the last one of the previous page.
+        """
+        return await self._store.deleted_page(user_id, limit=limit, before=before)
+
+    async def item(self, item_id: int, user_id: str, *, deleted: bool = False) -> LibraryItem:
+        """Return one result; ``deleted``: one that can be restored.
 
         Raises:
             ValidationError: the user has no such result.
         """
-        items = await self._store.items([item_id], user_id)
+        items = await self._store.items([item_id], user_id, deleted=deleted)
         if not items:
             raise _unknown_item()
         return items[0]
@@ -157,6 +166,15 @@ class LibraryService:
     async def restore(self, item_ids: Iterable[int], user_id: str) -> list[int]:
         """Restore deleted results within ``keep_deleted_s``; return the restored ids."""
         return await self._store.set_deleted(list(item_ids), user_id, None)
+
+    async def delete_forever(self, item_ids: Iterable[int], user_id: str) -> list[int]:
+        """Delete results for good that :meth:`delete` has deleted; return their ids.
+
+        A file that was created within the last hour is removed later.
+        """
+        ids = await self._store.delete_forever(list(item_ids), user_id)
+        await self._purge_results()
+        return ids
 
     async def zip(self, item_ids: Iterable[int], user_id: str) -> AsyncGenerator[bytes, None]:
         """Yield a ZIP file of the original files in chunks, while it is created."""
@@ -269,10 +287,7 @@ class LibraryService:
             await asyncio.sleep(_PURGE_INTERVAL_S)
 
     async def _purge(self) -> None:
-        async with self._deletion_lock:
-            before = time.time() - self._keep_deleted_s
-            paths = await self._store.purge(deleted_before=before)
-            await self.file_thread.run(self.files.remove, paths)
+        await self._purge_results()
         for user_id in await self._jobs.user_ids():
             if self._limit_bytes(user_id) is not None:
                 await self._jobs.delete_empty(user_id, keep=KEPT_EMPTY_JOBS)
@@ -282,6 +297,14 @@ class LibraryService:
             await self.file_thread.run(self.uploads.names),
             created_before=time.time() - YOUNG_S,
         )
+
+    async def _purge_results(self) -> None:
+        async with self._deletion_lock:
+            now = time.time()
+            paths = await self._store.purge(
+                deleted_before=now - self._keep_deleted_s, created_before=now - YOUNG_S
+            )
+            await self.file_thread.run(self.files.remove, paths)
 
 
 @asynccontextmanager

@@ -32,8 +32,21 @@ class LibraryStore(Protocol):
     async def page(self, query: ItemQuery) -> list[LibraryItem]:
         """Return the results that match, newest first."""
 
-    async def items(self, item_ids: Iterable[int], user_id: str) -> list[LibraryItem]:
-        """Return the user's results among ``item_ids``, in that order, without deleted ones."""
+    async def deleted_page(
+        self, user_id: str, *, limit: int, before: tuple[float, int] | None = None
+    ) -> list[LibraryItem]:
+        """Return results that can be restored, the latest deletion first.
+
+        ``before`` is the ``deleted_at`` and id of the last one of the previous page.
+        """
+
+    async def items(
+        self, item_ids: Iterable[int], user_id: str, *, deleted: bool = False
+    ) -> list[LibraryItem]:
+        """Return the user's results among ``item_ids``, in that order.
+
+        ``deleted``: those that can be restored, instead of those that are not deleted.
+        """
 
     async def presets(self, user_id: str) -> list[str]:
         """Return every preset that the user has results of."""
@@ -49,8 +62,14 @@ class LibraryStore(Protocol):
     ) -> list[int]:
         """Delete (a time) or restore (None) results; return the ids that changed."""
 
-    async def purge(self, *, deleted_before: float) -> Sequence[str]:
-        """Drop results deleted before a time; return the paths that no result uses any more."""
+    async def delete_forever(self, item_ids: Iterable[int], user_id: str) -> list[int]:
+        """Mark deleted results for :meth:`purge`; return the ids that changed."""
+
+    async def purge(self, *, deleted_before: float, created_before: float) -> Sequence[str]:
+        """Drop results deleted before a time, and those deleted forever if created before a time.
+
+        Returns the paths that no result uses any more.
+        """
 
     async def purge_oldest(
         self, user_id: str, *, deleted_before: float, least_bytes: int

@@ -29,8 +29,19 @@ class SqliteLibraryStore:
     async def page(self, query: ItemQuery) -> list[LibraryItem]:
         return await self._database.run(items_table.page, query, self._folder)
 
-    async def items(self, item_ids: Iterable[int], user_id: str) -> list[LibraryItem]:
-        return await self._database.run(items_table.select, item_ids, user_id, self._folder)
+    async def deleted_page(
+        self, user_id: str, *, limit: int, before: tuple[float, int] | None = None
+    ) -> list[LibraryItem]:
+        return await self._database.run(
+            items_table.deleted_page, user_id, self._folder, limit=limit, before=before
+        )
+
+    async def items(
+        self, item_ids: Iterable[int], user_id: str, *, deleted: bool = False
+    ) -> list[LibraryItem]:
+        return await self._database.run(
+            items_table.select, item_ids, user_id, self._folder, deleted=deleted
+        )
 
     async def presets(self, user_id: str) -> list[str]:
         return await self._database.run(items_table.presets, user_id)
@@ -46,8 +57,11 @@ class SqliteLibraryStore:
     ) -> list[int]:
         return await self._database.run(items_table.set_deleted, item_ids, user_id, deleted_at)
 
-    async def purge(self, *, deleted_before: float) -> Sequence[str]:
-        return await self._database.run(items_table.purge, deleted_before)
+    async def delete_forever(self, item_ids: Iterable[int], user_id: str) -> list[int]:
+        return await self._database.run(items_table.delete_forever, item_ids, user_id)
+
+    async def purge(self, *, deleted_before: float, created_before: float) -> Sequence[str]:
+        return await self._database.run(items_table.purge, deleted_before, created_before)
 
     async def purge_oldest(
         self, user_id: str, *, deleted_before: float, least_bytes: int

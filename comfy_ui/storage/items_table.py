@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ SCHEMA: Final = (
     created_at REAL NOT NULL,
     preset TEXT NOT NULL,
     starred INTEGER NOT NULL DEFAULT 0,
-    deleted_at REAL,
+    deleted_at REAL,                -- 0: deleted forever, and purged when the file is not young
     UNIQUE (job_id, source)         -- a result that is downloaded twice is stored once
 )""",
     # A covering index: rows are read only for the page that is shown.
@@ -185,6 +186,26 @@ def page(connection: sqlite3.Connection, query: ItemQuery, folder: Path) -> list
     return [_item(row, folder) for row in connection.execute(*page_statement(query))]
 
 
+def deleted_page(
+    connection: sqlite3.Connection,
+    user_id: str,
+    folder: Path,
+    *,
+    limit: int,
+    before: tuple[float, int] | None,
+) -> list[LibraryItem]:
+    """Return results that can be restored, the latest deletion first.
+
+    ``before`` is the ``deleted_at`` and id of the last one of the previous page.
+    """
+    rows = connection.execute(
+        f"{_SELECT} WHERE items.user_id = ? AND deleted_at > 0"
+        " AND (deleted_at, items.id) < (?, ?) ORDER BY deleted_at DESC, items.id DESC LIMIT ?",
+        (user_id, *(before or (math.inf, 0)), min(limit, MAX_PAGE)),
+    )
+    return [_item(row, folder) for row in rows]
+
+
 def presets(connection: sqlite3.Connection, user_id: str) -> list[str]:
     """Return every preset that the user has results of."""
     next_one = (
@@ -209,13 +230,19 @@ def for_job(connection: sqlite3.Connection, job_id: str, folder: Path) -> tuple[
 
 
 def select(
-    connection: sqlite3.Connection, ids: Iterable[int], user_id: str, folder: Path
+    connection: sqlite3.Connection,
+    ids: Iterable[int],
+    user_id: str,
+    folder: Path,
+    *,
+    deleted: bool = False,
 ) -> list[LibraryItem]:
-    """Return the user's results among ``ids``, in that order."""
+    """Return the user's results among ``ids``, in that order; ``deleted``: the deleted ones."""
+    state = "deleted_at > 0" if deleted else "deleted_at IS NULL"
     items = []
     for item_id in ids:
         row = connection.execute(
-            f"{_SELECT} WHERE items.id = ? AND items.user_id = ? AND deleted_at IS NULL",
+            f"{_SELECT} WHERE items.id = ? AND items.user_id = ? AND {state}",
             (item_id, user_id),
         ).fetchone()
         if row:
@@ -246,10 +273,29 @@ def set_deleted(
     ]
 
 
-def purge(connection: sqlite3.Connection, deleted_before: float) -> Sequence[str]:
-    """Drop results deleted before a time; return the paths that no result uses any more."""
+def delete_forever(connection: sqlite3.Connection, ids: Iterable[int], user_id: str) -> list[int]:
+    """Mark deleted results for the next purge; return the ids that changed."""
+    return [
+        item_id
+        for item_id in ids
+        if connection.execute(
+            "UPDATE items SET deleted_at = 0 WHERE id = ? AND user_id = ? AND deleted_at > 0",
+            (item_id, user_id),
+        ).rowcount
+    ]
+
+
+def purge(
+    connection: sqlite3.Connection, deleted_before: float, created_before: float
+) -> Sequence[str]:
+    """Drop results deleted before a time, and those deleted forever if created before a time.
+
+    Returns the paths that no result uses any more.
+    """
     rows = connection.execute(
-        "DELETE FROM items WHERE deleted_at < ? RETURNING id, path", (deleted_before,)
+        "DELETE FROM items WHERE deleted_at < ? AND (deleted_at > 0 OR created_at < ?)"
+        " RETURNING id, path",
+        (deleted_before, created_before),
     ).fetchall()
     return _unused_paths(connection, rows)
 
@@ -263,8 +309,9 @@ def purge_oldest(
     """
     rows: list[sqlite3.Row] = []
     for row in connection.execute(
-        "SELECT id, size_bytes FROM items WHERE deleted_at < ? AND user_id = ? ORDER BY deleted_at",
-        (deleted_before, user_id),
+        "SELECT id, size_bytes FROM items WHERE deleted_at < ? AND user_id = ?"
+        " AND (deleted_at > 0 OR created_at < ?) ORDER BY deleted_at",
+        (deleted_before, user_id, deleted_before),
     ).fetchall():
         if least_bytes <= 0:
             break
@@ -311,4 +358,5 @@ def _item(row: sqlite3.Row, folder: Path) -> LibraryItem:
         seed=None if row["seed"] is None else int(row["seed"]),
         values=json.loads(row["vals"]),
         starred=bool(row["starred"]),
+        deleted_at=row["deleted_at"],
     )

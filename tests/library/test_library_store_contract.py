@@ -115,9 +115,42 @@ async def test_purge_returns_only_paths_that_no_result_uses(stores: Stores) -> N
     mine, shared = await add(jobs, "a", "b")
     await add(jobs, "b", user_id="bob")
     await library.set_deleted([mine.id, shared.id], "ann", 10.0)
-    assert await library.purge(deleted_before=10.0) == []
-    assert [*await library.purge(deleted_before=11.0)] == ["files/aa/a.png"]
+    assert await library.purge(deleted_before=10.0, created_before=0.0) == []
+    purged = await library.purge(deleted_before=11.0, created_before=0.0)
+    assert [*purged] == ["files/aa/a.png"]
     assert await library.set_deleted([mine.id], "ann", None) == []
+
+
+async def test_deleted_page_has_own_deletions_latest_first_without_gaps(stores: Stores) -> None:
+    library, jobs = stores
+    a, b, c, d = await add(jobs, "a", "b", "c", "d")
+    (other,) = await add(jobs, "e", user_id="bob")
+    await library.set_deleted([other.id], "bob", 1.0)
+    await library.set_deleted([b.id, c.id], "ann", 20.0)
+    await library.set_deleted([a.id], "ann", 10.0)
+    first = await library.deleted_page("ann", limit=1)
+    rest = await library.deleted_page("ann", limit=5, before=(20.0, first[0].id))
+    assert [(item.id, item.deleted_at) for item in [*first, *rest]] == [
+        (c.id, 20.0),
+        (b.id, 20.0),
+        (a.id, 10.0),
+    ]
+    assert await library.items([a.id, d.id], "ann", deleted=True) == rest[1:]
+    assert await library.items([a.id], "bob", deleted=True) == []
+
+
+async def test_delete_forever_ends_the_way_back_and_waits_for_young_files(stores: Stores) -> None:
+    library, jobs = stores
+    deleted, kept = await add(jobs, "a", "b")
+    assert await library.delete_forever([deleted.id], "ann") == []  # not deleted yet
+    await library.set_deleted([deleted.id], "ann", 1e9)
+    assert await library.delete_forever([deleted.id], "bob") == []
+    assert await library.delete_forever([deleted.id, kept.id], "ann") == [deleted.id]
+    assert await library.deleted_page("ann", limit=5) == []
+    young, old = deleted.created_at, deleted.created_at + 1
+    assert await library.purge(deleted_before=1e9, created_before=young) == []
+    assert [*await library.purge(deleted_before=1e9, created_before=old)] == ["files/aa/a.png"]
+    assert ids(await library.page(ItemQuery(user_id="ann"))) == [kept.id]
 
 
 async def test_purge_oldest_stops_when_enough_bytes_are_free(stores: Stores) -> None:

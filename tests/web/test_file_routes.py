@@ -31,9 +31,9 @@ class FakeServices:
     async def keep_upload(self, name: str, content: bytes, _: str) -> None:
         self.kept[name] = content
 
-    async def item(self, item_id: int, user_id: str) -> LibraryItem:
+    async def item(self, item_id: int, user_id: str, *, deleted: bool = False) -> LibraryItem:
         for one in self.items:
-            if (one.id, one.user_id) == (item_id, user_id):
+            if (one.id, one.user_id) == (item_id, user_id) and bool(one.deleted_at) == deleted:
                 return one
         raise ValidationError("There is no such result.")
 
@@ -111,6 +111,18 @@ def test_file_routes_item_of_another_browser_is_404(
 
 
 @pytest.mark.parametrize("path", ["/files/1", "/thumbs/1", "/covers/test"])
+def test_file_routes_deleted_item_is_served_to_its_user_but_not_by_its_key(
+    client: TestClient, services: FakeServices, access: Access
+) -> None:
+    services.items = [dataclasses.replace(one, deleted_at=1.0) for one in services.items]
+    user_id = services.items[0].user_id
+    assert client.get("/thumbs/1").content == b"small"
+    assert client.get("/files/1").content == b"0123456789"
+    key = access.file_key(1, user_id)
+    with serve(services, access) as other:
+        assert other.get("/files/1", params={"key": key}).status_code == 404
+
+
 def test_file_routes_with_accounts_require_a_login(
     services: FakeServices, access: Access, path: str
 ) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import doctest
 import io
+import os
 import re
 import zipfile
 from collections.abc import AsyncIterator
@@ -53,15 +54,53 @@ async def test_library_pages_have_no_gaps_or_duplicates(
     page, user_id = web_app.browser(LibraryTab(web_app.context))
     ids = await make_items(web_app, user_id, 5)
     await make_items(web_app, "bob", 1, first=50)
-    seen, before = [], None
+    seen: list[int] = []
+    following: dict[str, int] | None = {}
     while True:
-        query = {"before": before} if before else {}
-        answer = (await page.get("/library", params=query)).json()
+        answer = (await page.get("/library", params=following)).json()
         seen += item_ids(answer["html"])
-        before = answer["next"]
-        if before is None:
+        following = answer["next"]
+        if following is None:
             break
     assert seen == ids
+
+
+async def test_library_deleted_lists_own_deletions_to_restore_or_delete_forever(
+    web_app: WebApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library_tab, "PAGE", 2)
+    tab = LibraryTab(web_app.context)
+    page, user_id = web_app.browser(tab)
+    other, _ = web_app.browser(tab)
+    ids = await make_items(web_app, user_id, 4)
+    for number in ids[1:]:
+        await page.post("/library/delete", json={"ids": [number]})
+    first = (await page.get("/library/deleted")).json()
+    rest = (await page.get("/library/deleted", params=first["next"])).json()
+    assert (item_ids(first["html"]), item_ids(rest["html"])) == (ids[:1:-1], [ids[1]])
+    assert rest["next"] is None
+    assert item_ids((await other.get("/library/deleted")).json()["html"]) == []
+
+    chosen = {"ids": [ids[1], ids[0]]}  # the second is not deleted
+    assert (await other.post("/library/delete-forever", json=chosen)).json() == {"ids": []}
+    assert (await page.post("/library/delete-forever", json=chosen)).json() == {"ids": [ids[1]]}
+    await page.post("/library/restore", json={"ids": ids[2:3]})
+    assert item_ids((await page.get("/library/deleted")).json()["html"]) == [ids[3]]
+    assert item_ids((await page.get("/library")).json()["html"]) == [ids[0], ids[2]]
+
+
+async def test_library_delete_forever_removes_the_file_of_an_old_result(web_app: WebApp) -> None:
+    (number,) = await make_items(web_app, "ann", 1)
+    library = web_app.service.library
+    path = (await library.item(number, "ann")).path
+    os.utime(path, (0, 0))
+    await library._store._database.run(  # type: ignore[attr-defined]
+        lambda connection: connection.execute("UPDATE items SET created_at = 1")
+    )
+    await library.delete([number], "ann")
+    assert path.exists()
+    assert await library.delete_forever([number], "ann") == [number]
+    assert not path.exists()
 
 
 async def test_library_search_matches_file_names_and_refuses_invalid_queries(
@@ -123,6 +162,13 @@ async def test_library_space_shows_used_bytes_and_limit(web_app: WebApp) -> None
     assert re.fullmatch(r"[\d.]+ \w+ used", (await page.get("/library/space")).json()["text"])
     web_app.service.library._limit_bytes = lambda _: 10 * 10**9
     assert (await page.get("/library/space")).json()["text"].endswith(" of 10.0 GB used")
+
+
+async def test_library_space_offers_the_import_to_admins_only(web_app: WebApp) -> None:
+    page, _ = web_app.browser(LibraryTab(web_app.context))
+    assert (await page.get("/library/space")).json()["imports"] is False
+    web_app.access.mode = AccessMode.LOCAL
+    assert (await page.get("/library/space")).json()["imports"] is True
 
 
 async def test_library_import_by_user_is_refused(web_app: WebApp, tmp_path: Path) -> None:

@@ -41,23 +41,23 @@ _SHOWN_ELSEWHERE: Final = frozenset(
 )
 
 
-def frame(*, imports: bool = False) -> Html:
-    """The tab before its results are loaded.
-
-    ``imports``: the user may import folders of this machine.
-    """
-    return _render("frame", kinds=_KINDS, periods=_PERIODS, imports=imports)
+def frame() -> Html:
+    """The tab before its results are loaded. The page's script shows the import to admins."""
+    return _render("frame", kinds=_KINDS, periods=_PERIODS)
 
 
 class _Tile(NamedTuple):
     thumbnail: Thumbnail
     name: str
     starred: bool
-    created_at: str
+    at: str
 
 
 def tiles(items: Iterable[LibraryItem]) -> Html:
-    """One tile per result, in order; the page, which knows the time zone, groups them by day."""
+    """One tile per result, in order; the page, which knows the time zone, groups them by day.
+
+    The day of a deleted result is that of its deletion.
+    """
     return _render(
         "tiles",
         tiles=[
@@ -65,7 +65,7 @@ def tiles(items: Iterable[LibraryItem]) -> Html:
                 thumbnail(item),
                 page_text(item.prompt or item.filename, limit=60),
                 item.starred,
-                f"{item.created_at:.0f}",
+                f"{item.deleted_at or item.created_at:.0f}",
             )
             for item in items
         ],

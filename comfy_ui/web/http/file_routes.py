@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -42,15 +43,18 @@ def routes(services: Services, access: Access, uploads: UploadRoutes) -> list[Ro
     """Return the routes, for ``app_kwargs`` of Gradio's ``launch``."""
 
     async def _item(request: Request) -> LibraryItem | None:
-        """Return the requested result if it is the user's or the request has its key."""
+        """Return the requested result if it is the user's or the request has its key.
+
+        A user's own result is served while it can be restored; a key ends with the deletion.
+        """
         user_id = access.require("see_own", request)
         number = int(request.path_params["id"])
-        if "key" in request.query_params:
-            user_id = access.opened_by(number, request.query_params["key"]) or user_id
-        try:
-            return await services.library.item(number, user_id)
-        except ValidationError:
-            return None
+        key = request.query_params.get("key")
+        key_user_id = access.opened_by(number, key) if key else None
+        for deleted in (False,) if key_user_id else (False, True):
+            with suppress(ValidationError):
+                return await services.library.item(number, key_user_id or user_id, deleted=deleted)
+        return None
 
     async def original(request: Request) -> Response:
         item = await _item(request)

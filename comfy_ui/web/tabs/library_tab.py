@@ -46,6 +46,13 @@ class LibrarySearch(BaseModel):
     before: Annotated[int | None, _Optional] = None
 
 
+class _DeletedBefore(BaseModel):
+    """The last result of the previous page of deleted results: when it was deleted, and its id."""
+
+    deleted_at: float | None = None
+    id: int = 0
+
+
 class _Some(BaseModel):
     """Ids of results, and the flags to set."""
 
@@ -67,13 +74,19 @@ class LibraryTab(Tab):
 
     def build(self, _: PageParts, /) -> None:
         """Create the frame, which the page's script fills from the routes."""
-        html_block(frame(imports=self._access.allows("import_folder")), elem_id="library")
+        html_block(frame(), elem_id="library")
 
     def routes(self) -> list[BaseRoute]:
         """The routes that serve and change the tab's content."""
-        changes = {"star": self._star, "delete": self._delete, "restore": self._restore}
+        changes = {
+            "star": self._star,
+            "delete": self._delete,
+            "restore": self._restore,
+            "delete-forever": self._delete_forever,
+        }
         return [
             Route("/library", guarded(self._page)),
+            Route("/library/deleted", guarded(self._deleted)),
             Route("/library/space", guarded(self._space)),
             Route("/library/import", guarded(self._importing)),
             Route("/library/import", guarded(self._import, writes=True), methods=["POST"]),
@@ -91,8 +104,18 @@ class LibraryTab(Tab):
         user_id = self._access.require("see_own", request)
         search = asked(LibrarySearch, dict(request.query_params))
         results = await self._services.library.results(user_id, limit=PAGE, **search.model_dump())
-        more = results[-1].id if len(results) == PAGE else None
-        return JSONResponse({"html": tiles(results), "next": more}, headers=PRIVATE)
+        following = {"before": results[-1].id} if len(results) == PAGE else None
+        return JSONResponse({"html": tiles(results), "next": following}, headers=PRIVATE)
+
+    async def _deleted(self, request: Request) -> Response:
+        user_id = self._access.require("see_own", request)
+        last = asked(_DeletedBefore, dict(request.query_params))
+        before = (last.deleted_at, last.id) if last.deleted_at is not None else None
+        results = await self._services.library.deleted_results(user_id, limit=PAGE, before=before)
+        following = None
+        if len(results) == PAGE:
+            following = {"deleted_at": results[-1].deleted_at, "id": results[-1].id}
+        return JSONResponse({"html": tiles(results), "next": following}, headers=PRIVATE)
 
     async def _presets(self, request: Request) -> Response:
         """Presets that have results, as ``[[id, title], …]``."""
@@ -102,12 +125,13 @@ class LibraryTab(Tab):
         return JSONResponse(sorted(titled, key=lambda pair: pair[1].casefold()), headers=PRIVATE)
 
     async def _space(self, request: Request) -> Response:
-        """The storage used by the user's results, as text."""
+        """The storage used by the user's results, as text, and whether they may import folders."""
         user_id = self._access.require("see_own", request)
         space = await self._services.library.usage(user_id)
         of = f" of {size(space.limit_bytes)}" if space.limit_bytes is not None else ""
         text = f"{size(space.used_bytes)}{of} used" if space.used_bytes else "Nothing stored yet"
-        return JSONResponse({"text": text}, headers=PRIVATE)
+        imports = self._access.allows("import_folder", request)
+        return JSONResponse({"text": text, "imports": imports}, headers=PRIVATE)
 
     async def _importing(self, request: Request) -> Response:
         self._access.require("import_folder", request)
@@ -157,6 +181,9 @@ class LibraryTab(Tab):
 
     async def _delete(self, some: _Some, user_id: str) -> list[int]:
         return await self._services.library.delete(some.ids, user_id)
+
+    async def _delete_forever(self, some: _Some, user_id: str) -> list[int]:
+        return await self._services.library.delete_forever(some.ids, user_id)
 
     async def _restore(self, some: _Some, user_id: str) -> list[int]:
         return await self._services.library.restore(some.ids, user_id)
