@@ -234,6 +234,7 @@
 
   /** @param {boolean} deleted */
   function show(deleted) {
+    $("#toast")?.remove(); // Undo would change the list unseen
     unpick();
     root().classList.toggle("deleted", deleted);
     root().classList.toggle("picking", deleted); // a click selects: the viewer has no deleted results

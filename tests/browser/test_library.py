@@ -122,6 +122,27 @@ def test_viewer_delete_can_be_undone(library: Any) -> None:
     assert prompts(opened(library)) == before
 
 
+def test_library_recently_deleted_restores_a_result_and_confirms_deleting_forever(
+    library: Any,
+) -> None:
+    everything = prompts(library)
+    library.click("[data-do=picking]")
+    tile(library, PROMPTS[0]).click()
+    library.click("[data-do=delete-picked]")
+    library.click("[data-do=show-deleted]")
+    wait_count(library, 1)
+    assert prompts(library) == [PROMPTS[0]]
+    library.wait_for_function("document.querySelector('.library .thumb img').naturalWidth > 0")
+    tile(library, PROMPTS[0]).click()
+    library.click("[data-do=delete-forever-picked]")
+    library.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    library.click("[data-do=restore-picked]")
+    library.wait_for_selector(".none-deleted")
+    library.click("[data-do=show-kept]")
+    wait_count(library, len(everything))
+    assert prompts(library) == everything
+
+
 def test_compare_two_images_moves_the_slider(library: Any) -> None:
     for prompt in PROMPTS[:2]:
         tile(library, prompt).locator(".thumb").click(modifiers=["Control"])

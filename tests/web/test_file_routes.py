@@ -110,7 +110,6 @@ def test_file_routes_item_of_another_browser_is_404(
     assert other.get(path).status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/files/1", "/thumbs/1", "/covers/test"])
 def test_file_routes_deleted_item_is_served_to_its_user_but_not_by_its_key(
     client: TestClient, services: FakeServices, access: Access
 ) -> None:
@@ -123,6 +122,7 @@ def test_file_routes_deleted_item_is_served_to_its_user_but_not_by_its_key(
         assert other.get("/files/1", params={"key": key}).status_code == 404
 
 
+@pytest.mark.parametrize("path", ["/files/1", "/thumbs/1", "/covers/test"])
 def test_file_routes_with_accounts_require_a_login(
     services: FakeServices, access: Access, path: str
 ) -> None:

@@ -130,6 +130,7 @@ class CreateTab(Tab):
 
     async def _choose(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         self._access.require("see", request)
+        await self._services.connection.check_online()
         data = from_page(event)
         draft = FormState.parse(data.get("draft"))
         old = self._services.catalog.entry(draft.preset).preset
