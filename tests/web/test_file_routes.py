@@ -15,7 +15,6 @@ from comfy_ui.storage.records import LibraryItem
 from comfy_ui.web.auth.access import COOKIE, Access, AccessMode
 from comfy_ui.web.http.file_routes import routes
 from comfy_ui.web.http.upload_routes import MAX_UPLOAD_BYTES, UploadRoutes
-from comfy_ui.web.preset_catalog import CatalogEntry
 from tests.web.support import item, picture_bytes, preset
 
 
@@ -26,7 +25,7 @@ class FakeServices:
         self.items = items
         self.kept: dict[str, bytes] = {}
         self.library: Any = self
-        self.catalog: Any = SimpleNamespace(entry=lambda _: CatalogEntry(preset()))
+        self.catalog: Any = SimpleNamespace(find=lambda _: preset())
 
     async def keep_upload(self, name: str, content: bytes, _: str) -> None:
         self.kept[name] = content
