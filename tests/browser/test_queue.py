@@ -203,3 +203,4 @@ def test_queue_edit_survives_a_reload_and_a_refused_press(full_queue: Any) -> No
     full_queue.reload()
     full_queue.wait_for_selector("#stage .stage")
     assert full_queue.locator("#editing").count() == 0
+    full_queue.get_by_role("tab", name="Queue").click()
