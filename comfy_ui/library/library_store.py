@@ -30,7 +30,7 @@ class LibraryStore(Protocol):
     # Results
 
     async def page(self, query: ItemQuery) -> list[LibraryItem]:
-        """Return the results that match, newest first."""
+        """Return the results that match, newest job first, those of a job in order."""
 
     async def deleted_page(
         self, user_id: str, *, limit: int, before: tuple[float, int] | None = None

@@ -60,14 +60,16 @@ def ids(items: list[LibraryItem]) -> list[int]:
     return [item.id for item in items]
 
 
-async def test_page_without_filters_has_the_users_results_newest_first(stores: Stores) -> None:
+async def test_page_without_filters_has_the_newest_job_first_and_its_files_in_order(
+    stores: Stores,
+) -> None:
     library, jobs = stores
     first, second = await add(jobs, "a", "b")
     (third,) = await add(jobs, "c")
     await add(jobs, "d", user_id="bob")
-    assert ids(await library.page(ItemQuery(user_id="ann"))) == [third.id, second.id, first.id]
+    assert ids(await library.page(ItemQuery(user_id="ann"))) == [third.id, first.id, second.id]
     assert ids(await library.page(ItemQuery(user_id="ann", limit=1))) == [third.id]
-    assert ids(await library.page(ItemQuery(user_id="ann", before=second.id))) == [first.id]
+    assert ids(await library.page(ItemQuery(user_id="ann", before=first.id))) == [second.id]
 
 
 async def test_page_with_filters_has_only_what_matches(stores: Stores) -> None:
