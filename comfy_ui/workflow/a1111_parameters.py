@@ -15,9 +15,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from .lora_tags import lora_tags, remove_lora_tags
+
 _MAX_TEXT = 200_000  # characters; real ones have a few thousand
 _FIELD = re.compile(r'\s*(\w[\w \-/]{0,60}):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
-_LORA = re.compile(r"<lora:([^:<>]{1,300})(?::(-?\d{1,3}(?:\.\d{1,6})?))?[^<>]{0,60}>")
 
 # Names that the rule in `sampler_and_scheduler` gets wrong.
 _SAMPLERS: Mapping[str, str] = {
@@ -54,12 +55,10 @@ def parse_parameters(text: str) -> dict[str, Any]:
         return {}
     prompt, _, negative = head.partition("\nNegative prompt:")
     values: dict[str, Any] = {"negative": negative.strip()} if negative.strip() else {}
-    loras = [
-        {"name": name, "strength": float(weight or 1)} for name, weight in _LORA.findall(prompt)
-    ]
+    loras = [{"name": name, "strength": strength} for name, strength in lora_tags(prompt)]
     if loras:
         values["loras"] = loras
-    values["prompt"] = _LORA.sub("", prompt).strip()
+    values["prompt"] = remove_lora_tags(prompt).strip()
     return values | _settings(
         {key: _unquote(value) for key, value in _FIELD.findall("Steps:" + line)}
     )

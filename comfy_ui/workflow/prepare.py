@@ -7,7 +7,7 @@ wildcards, ``/object_info``, the current time and the random numbers are argumen
 from __future__ import annotations
 
 import random
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -20,15 +20,23 @@ from .checks.requirements import preset_problems
 from .controls import Control, apply_values, find_controls
 from .fields.param_values import resolve_values, rounding_notices
 from .filename_prefix import fill_prefixes
-from .graph import Graph
+from .graph import AnyGraph, Graph
 from .load import Workflow, load_workflow
+from .lora_tags import lora_notices, lora_tags, reads_lora_tags, remove_lora_tags
 from .presets.graph_builder import build_graph
 from .presets.preset_from_workflow import models_of
 from .presets.preset_store import Presets
 from .presets.schema import ModelRequirement, Param, Preset
 from .wildcards import PROMPT_ROLES, ExpandedValues, expand_values, has_wildcards
 
-__all__ = ["PreparedGraph", "Source", "prepare", "settable_values", "source_problems"]
+__all__ = [
+    "PreparedGraph",
+    "Source",
+    "prepare",
+    "settable_values",
+    "source_problems",
+    "value_notices",
+]
 
 Source: TypeAlias = "str | Preset | Workflow | Mapping[str, Any]"
 """A preset's id, a preset, a loaded workflow, or a workflow as JSON data in either format."""
@@ -120,6 +128,12 @@ def prepare(
     return replace(first, graph=fill_prefixes(first.graph, now))
 
 
+def value_notices(preset: Preset, values: Mapping[str, Any]) -> list[str]:
+    """Describe what a preset changes in the values: rounded numbers and ignored LoRA tags."""
+    loras = _ignored_loras(preset.params, values, preset.graph)
+    return [*rounding_notices(preset, values), *loras]
+
+
 def settable_values(
     source: Source, object_info: NodeRegistry, *, presets: Presets
 ) -> tuple[Param | Control, ...]:
@@ -189,9 +203,13 @@ def _build(
             hint="Pass object_info.",
         )
     controls = find_controls(graph, registry, source.editor)
-    texts = expand_values(values, controls, wildcards, rng=rng)
+    expanded = expand_values(values, controls, wildcards, rng=rng)
+    texts = _without_lora_tags(expanded, controls, graph)
     graph = apply_values(graph, controls, texts.values, rng=rng)
-    return PreparedGraph(graph, texts.values, texts.templates, editor=source.editor)
+    notices = (*_ignored_loras(controls, expanded.values, graph),)
+    return PreparedGraph(
+        graph, texts.values, texts.templates, editor=source.editor, notices=notices
+    )
 
 
 def _build_preset(
@@ -203,12 +221,13 @@ def _build_preset(
     guest: frozenset[str] | None,
     rng: random.Random | None,
 ) -> PreparedGraph:
-    texts = _preset_texts(preset, values, wildcards, rng)
+    expanded = _preset_texts(preset, values, wildcards, rng)
+    texts = _without_lora_tags(expanded, preset.params, preset.graph)
     complete = resolve_values(preset, texts.values, object_info=registry, rng=rng)
     graph = build_graph(preset, complete, object_info=registry)
     if guest is not None and (refused := check_allowed(graph, preset, guest)):
         raise InvalidWorkflowError(str(refused[0]), problems=refused)
-    notices = (*rounding_notices(preset, values),)
+    notices = (*value_notices(preset, {**values, **expanded.values}),)
     return PreparedGraph(graph, complete, texts.templates, preset=preset, notices=notices)
 
 
@@ -218,16 +237,40 @@ def _preset_texts(
     wildcards: Mapping[str, Sequence[str]],
     rng: random.Random | None,
 ) -> ExpandedValues:
-    """Expand the wildcards in the values, including those of default prompts."""
+    """Expand the wildcards in the values and in default prompts."""
     defaults = {
         param.id: param.default
         for param in preset.params
         if param.role in PROMPT_ROLES
         and isinstance(param.default, str)
-        and has_wildcards(param.default)
+        and (has_wildcards(param.default) or lora_tags(param.default))
         and values.get(param.id) is None
     }
     return expand_values({**values, **defaults}, preset.params, wildcards, rng=rng)
+
+
+def _ignored_loras(
+    settables: Iterable[Param | Control], values: Mapping[str, Any], graph: AnyGraph
+) -> list[str]:
+    """Name the LoRAs in the prompts that are not applied."""
+    if reads_lora_tags(graph):
+        return []
+    names = [one.id for one in settables if one.role in PROMPT_ROLES]
+    return lora_notices(str(values.get(name) or "") for name in names)
+
+
+def _without_lora_tags(
+    texts: ExpandedValues, settables: Iterable[Param | Control], graph: AnyGraph
+) -> ExpandedValues:
+    """Remove LoRA tags from the prompts, unless a node applies them."""
+    if reads_lora_tags(graph):
+        return texts
+    prompts = {one.id: texts.values.get(one.id) for one in settables if one.role in PROMPT_ROLES}
+    tagged = {
+        name: text for name, text in prompts.items() if isinstance(text, str) and lora_tags(text)
+    }
+    plain = {name: remove_lora_tags(text) for name, text in tagged.items()}
+    return ExpandedValues({**texts.values, **plain}, {**tagged, **texts.templates})
 
 
 def _checked(

@@ -171,6 +171,12 @@ async def test_dropped_files_untrusted_user_gets_values_but_no_form(services: An
         await look(services, json.dumps(BLUR).encode(), trusted=False)
 
 
+async def test_dropped_files_image_of_a1111_names_its_unused_lora(services: Any) -> None:
+    parameters = "a cat <lora:fluffy:0.7>\nSteps: 20, Seed: 1"
+    dropped, summary = await look(services, media.png({"parameters": parameters}))
+    assert (dropped.prompt, dropped.loras, summary["loras"]) == ("a cat", ("fluffy",), "fluffy")
+
+
 async def test_dropped_files_take_up_by_another_user_is_refused(services: Any) -> None:
     _, summary = await look(services, media.png())
     with pytest.raises(Exception, match="no longer available"):

@@ -13,7 +13,7 @@ from tests.workflow.media import A1111
 
 def test_parse_parameters_complete_text_returns_all_values() -> None:
     assert parse_parameters(A1111) == {
-        "prompt": "a cat,  on a mat\nsecond line",
+        "prompt": "a cat, on a mat\nsecond line",
         "negative": "blurry, bad",
         "loras": [{"name": "fluffy", "strength": 0.7}],
         "steps": 20,

@@ -160,3 +160,41 @@ def test_source_problems_preset_needs_no_values(registry: NodeRegistry) -> None:
         {**GRAPH, "9": {"class_type": "NoSuchNode", "inputs": {}}}, registry, presets=PRESETS
     )
     assert problem.kind == "missing_node"
+
+
+def test_prepare_prompt_with_lora_tags_leaves_them_out_with_a_notice() -> None:
+    prompt = "a {cat|cat} <lora:fluffy:0.7>, <lyco:ink>, at dusk"
+    prepared = prepare(
+        "sdxl", {"prompt": prompt, "negative": "<LORA:fluffy:1> blurry"}, presets=PRESETS
+    )
+    texts = [node["inputs"].get("text") for node in prepared.graph.values()]
+    assert {"a cat, at dusk", "blurry"} <= {*texts}
+    assert prepared.templates["prompt"] == prompt
+    assert prepared.notices == (
+        "LoRA tags have no effect here, so they are left out of the prompt: fluffy, ink.",
+    )
+
+
+def test_prepare_lora_tag_of_a_wildcard_is_left_out_with_a_notice() -> None:
+    wildcards = {"look": ["soft <lora:soft:1>"]}
+    prepared = prepare("sdxl", {"prompt": "a bay, __look__"}, presets=PRESETS, wildcards=wildcards)
+    assert prepared.values["prompt"] == "a bay, soft"
+    assert "soft" in prepared.notices[0]
+
+
+def test_prepare_workflow_with_lora_tags_leaves_them_out(registry: NodeRegistry) -> None:
+    graph = prepare("sdxl", {"prompt": "x"}, presets=PRESETS, object_info=[registry]).graph
+    values = {"prompt": "a bay <lora:soft:1>"}
+    prepared = prepare(graph, values, presets=PRESETS, object_info=[registry])
+    assert prepared.values["prompt"] == "a bay"
+    assert "soft" in prepared.notices[0]
+
+
+def test_prepare_preset_whose_node_applies_lora_tags_keeps_them() -> None:
+    preset = PRESETS.require("sdxl")
+    (target,) = preset.by_role("prompt").targets
+    reader = {**preset.graph[target.node], "class_type": "ImpactWildcardEncode"}
+    preset = preset.model_copy(update={"graph": {**preset.graph, target.node: reader}})
+    prepared = prepare(preset, {"prompt": "a bay <lora:soft:1>"}, presets=PRESETS)
+    assert prepared.graph[target.node]["inputs"][target.input] == "a bay <lora:soft:1>"
+    assert prepared.notices == ()

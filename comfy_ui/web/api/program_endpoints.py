@@ -19,9 +19,8 @@ from ...prompts import aenhance_prompt, load_styles
 from ...protocol.object_info import NodeRegistry
 from ...storage.records import TEMPLATES, JobRequest, LibraryItem, Snapshot
 from ...workflow.checks.allow_list import check_allowed
-from ...workflow.fields.param_values import rounding_notices
 from ...workflow.graph import Graph
-from ...workflow.prepare import prepare
+from ...workflow.prepare import prepare, value_notices
 from ...workflow.presets.preset_store import Preset, load_presets
 from ...workflow.wildcards import WildcardFolder
 from ..auth.access import Access
@@ -65,7 +64,8 @@ class ProgramEndpoints:
         """Make an image, video or audio file with a preset.
 
         Streams updates while the job runs (phase, progress in percent, step, position in the queue)
-        and ends with its files, each with a URL below this app. "notices" name rounded values.
+        and ends with its files, each with a URL below this app. "notices" name rounded values
+        and LoRA tags that have no effect.
 
         Args:
             preset: Id of a preset; "presets" lists them.
@@ -91,7 +91,7 @@ class ProgramEndpoints:
                 key=_key(request),
             )
         )
-        notices = rounding_notices(chosen, job_values)
+        notices = value_notices(chosen, job_values)
         async with aclosing(self._followed(job.id, user_id)) as snapshots:
             async for one in snapshots:
                 yield {**one, "notices": notices}

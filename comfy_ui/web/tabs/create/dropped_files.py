@@ -90,6 +90,7 @@ class DroppedFiles:
             "seed": None if dropped.seed is None else str(dropped.seed),
             "all": bool(dropped.form or dropped.by_role or dropped.prompt),
             "form": self._title(dropped.form),
+            "loras": ", ".join(dropped.loras),
         }
         return {
             "id": token,
@@ -140,9 +141,17 @@ class DroppedFiles:
                 pass  # the content read from it is still usable
             else:
                 form = opened.id if opened.preset else None
+        loras = [str(lora["name"]) for lora in by_role.get("loras", ())]
+        if form is None and by_role.get("lora"):
+            loras.append(str(by_role["lora"]))
         carried = {role: by_role[role] for role in _CARRIED if role in by_role}
         return _found(
-            user_id, by_role.get("prompt"), by_role.get("seed"), form=form, by_role=carried
+            user_id,
+            by_role.get("prompt"),
+            by_role.get("seed"),
+            form=form,
+            by_role=carried,
+            loras=(*loras,),
         )
 
     def _title(self, form: str | None) -> str | None:

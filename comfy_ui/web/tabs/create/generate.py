@@ -19,7 +19,7 @@ from starlette.routing import Route
 from ....errors import ComfyHeadlessError, ValidationError
 from ....storage.records import JobError, JobRequest, JobStatus, LibraryItem
 from ....workflow.fields.field_types import MODEL_ROLES
-from ....workflow.fields.param_values import rounding_notices
+from ....workflow.prepare import value_notices
 from ....workflow.presets.schema import Preset
 from ...auth.access import Access
 from ...components import preset_form
@@ -70,15 +70,15 @@ class GenerateHandler:
             preset = self._services.catalog.chosen(draft.preset).preset
             if draft.grid:
                 response.job, cells = await self._grid(draft, request)
-                response.notice = _rounded(preset, cells)
+                response.notice = _notices(preset, cells)
             else:
                 requests = list(series(draft, preset))
                 for one in (
                     reversed(requests) if draft.front else requests
                 ):  # each goes before the others
-                    job = await self._services.jobs.submit(await self._asked(one, request))
-                    response.job = job.id
-                response.notice = _rounded(preset, [draft.values])
+                    job_request = await self._asked(one, request)
+                    response.job = (await self._services.jobs.submit(job_request)).id
+                    response.notice = _notices(preset, [job_request.values])
         except ComfyHeadlessError as error:
             response.notice = error_notice(JobError.of(error))
         jobs = await self._services.jobs.active(user_id)
@@ -144,9 +144,9 @@ class GenerateHandler:
             return None
 
 
-def _rounded(preset: Preset, cells: Iterable[Mapping[str, Any]]) -> Html:
-    """Render the values that the preset rounds; empty without any."""
-    notices = dict.fromkeys(text for values in cells for text in rounding_notices(preset, values))
+def _notices(preset: Preset, cells: Iterable[Mapping[str, Any]]) -> Html:
+    """Render what the preset changes in the values; empty without any."""
+    notices = dict.fromkeys(text for values in cells for text in value_notices(preset, values))
     if not notices:
         return Html("")
     return el("div", [el("p", text) for text in notices], class_="notice good", role="status")
