@@ -21,6 +21,7 @@ from .language_models.llm_output import Rejected, read_fields
 from .language_models.model_choice import DEFAULT_TIMEOUT_S, RULES, LanguageModel, find_model
 from .protected_spans import PartKind, protected_parts, remove_quotes
 from .rules.vocabulary import mentioned_aspects, subject_of, subject_words, vocabulary, words
+from .rules.word_senses import clear_words
 
 __all__ = ["AnalyzeOptions", "PromptAnalysis", "aanalyze_prompt", "analyze_prompt"]
 
@@ -172,7 +173,8 @@ def _by_rules(prompt: str, presets: Collection[str] | None) -> PromptAnalysis:
     if not prompt_words:
         raise ValidationError("There is no prompt to analyze.", hint="Type a few words first.")
     rules = vocabulary()["analysis"]
-    subject, subjects = subject_of(prompt_words), subject_words(prompt_words)
+    meanings = clear_words(remove_quotes(prompt))
+    subject, subjects = subject_of(meanings), subject_words(meanings)
     kind, reasons = _kind(prompt_words, rules)
     reasons += [f"'{word}' is a word for {subject}" for word in subjects if _is(word, subject)]
     styles: list[str] = []

@@ -18,6 +18,7 @@ from ..protected_spans import PartKind, protected_parts, remove_quotes
 from ..styles import Style, merge_style
 from .language_detection import is_foreign
 from .vocabulary import contexts_of, mentioned_aspects, phrases, subject_of, vocabulary, words
+from .word_senses import clear_words, ideas_of
 
 __all__ = ["built_in_styles", "draft_by_rules"]
 
@@ -57,8 +58,9 @@ def draft_by_rules(
     """
     original = prompt.strip()
     model_family = find_family(family)
-    prompt_words = words(remove_quotes(original))
-    negative = _negative(original, model_family, kind, subject_of(prompt_words))
+    unquoted = remove_quotes(original)
+    prompt_words, meanings = words(unquoted), clear_words(unquoted)
+    negative = _negative(original, model_family, kind, subject_of(meanings))
     if isinstance(style, Style):
         merged = merge_style(original, style)
         return EnhancedPrompt(
@@ -79,20 +81,20 @@ def draft_by_rules(
         elif kind == "audio":
             added = _sound(prompt_words, strength, chance, sings=model_family.lyrics)
         elif kind == "edit":
-            added = _instruction(prompt_words, chance)
+            added = _instruction(meanings, chance)
         else:
-            added = _image_phrases(prompt_words, style, strength, kind, chance)
+            added = _image_phrases(unquoted, style, strength, kind, chance)
         texts = _fitting(original, added, model_family, family)
         enhanced = _joined(original, texts, model_family)
         if enhanced != unlike:
             break
     reason = ""
     if not texts:
-        reason = (
-            "The rules support English only; a language model can help with this prompt."
-            if foreign
-            else "The prompt is detailed enough: the rules have nothing to add."
-        )
+        reason = "The prompt is detailed enough: the rules have nothing to add."
+        if foreign:
+            reason = "The rules support English only; a language model can help with this prompt."
+        elif subject_of(meanings) == "other":
+            reason = "The rules do not know this subject; a language model can help."
     return EnhancedPrompt(
         enhanced=enhanced,
         negative=negative,
@@ -110,10 +112,10 @@ def draft_by_rules(
 
 
 def _image_phrases(
-    prompt_words: Sequence[str], style: str, strength: Strength, kind: Kind, chance: random.Random
+    prompt: str, style: str, strength: Strength, kind: Kind, chance: random.Random
 ) -> dict[str, Phrase]:
-    phrase_tables = phrases()
-    mentioned, contexts = mentioned_aspects(prompt_words), contexts_of(prompt_words)
+    phrase_tables, prompt_words = phrases(), words(prompt)
+    mentioned, contexts = mentioned_aspects(prompt_words), contexts_of(clear_words(prompt))
     own = phrase_tables["styles"][style]
     if "medium" in mentioned and not set(prompt_words) & _words_of(style):
         own = {"aspects": own["aspects"]}  # the style's look would contradict the looks named
@@ -121,10 +123,8 @@ def _image_phrases(
         (most for least, most in _ENOUGH if len(prompt_words) >= least), len(_ALL_ASPECTS) + 1
     )
     chosen: dict[str, Phrase] = {}
-    if idea := next(
-        (vocabulary()["ideas"][w] for w in prompt_words if w in vocabulary()["ideas"]), None
-    ):
-        text = chance.choice(idea)
+    for idea in ideas_of(prompt):
+        text = chance.choice(vocabulary()["ideas"][idea])
         chosen["idea"] = Phrase(text, text)
         mentioned |= {"light", "detail"}  # the idea brings its own scene
     if kind != "i2v":  # the image has decided everything that does not move

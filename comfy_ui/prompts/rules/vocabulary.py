@@ -37,20 +37,25 @@ def words(prompt: str) -> list[str]:
     >>> words("A Cat, <lora:fur:0.8> in (soft:1.2) light")
     ['a', 'cat', 'in', 'soft', '1', '2', 'light']
     """
-    return [word.lower() for word in _WORD.findall(_MACHINE.sub(" ", prompt))]
+    return [word.lower() for word in _WORD.findall(without_machine_text(prompt))]
+
+
+def without_machine_text(prompt: str) -> str:
+    """Return a prompt without LoRA tags, wildcards and keywords of encoders."""
+    return _MACHINE.sub(" ", prompt)
 
 
 def subject_of(prompt_words: Iterable[str]) -> str:
     """Return the group of the prompt's first subject word, or ``other``."""
     groups = subject_groups()
-    groups_of_words = (groups.get(word) or groups.get(_singular(word)) for word in prompt_words)
+    groups_of_words = (groups.get(word) or groups.get(singular(word)) for word in prompt_words)
     return next((group for group in groups_of_words if group), "other")
 
 
 def subject_words(prompt_words: Iterable[str]) -> tuple[str, ...]:
     """Return the words that name subjects, each once."""
     groups = subject_groups()
-    return tuple(dict.fromkeys(w for w in prompt_words if w in groups or _singular(w) in groups))
+    return tuple(dict.fromkeys(w for w in prompt_words if w in groups or singular(w) in groups))
 
 
 @cache
@@ -63,10 +68,11 @@ def subject_groups() -> dict[str, str]:
     return groups
 
 
-def _singular(word: str) -> str:
+def singular(word: str) -> str:
+    """Return a word without the ending of a plural, or of a verb after "she"."""
     if word.endswith(("sses", "ches", "shes", "xes")):
         return word[:-2]
-    return word.removesuffix("s")
+    return word if word.endswith("ss") else word.removesuffix("s")
 
 
 def mentioned_aspects(
@@ -87,19 +93,30 @@ def contexts_of(prompt_words: Sequence[str]) -> list[str]:
     subject = subject_of(prompt_words)
     if subject == "design":
         return [subject, "any"]  # drawings have no weather
-    present = {form for word in prompt_words for form in (word, _singular(word))}
+    present = {form for word in prompt_words for form in (word, singular(word))}
     contexts = [
         name
         for name, context_words in vocabulary()["contexts"].items()
         if present & set(context_words)
     ]
     groups = subject_groups()
-    around = {groups.get(word) or groups.get(_singular(word)) for word in prompt_words}
-    if subject == "portrait" and ("portrait" not in prompt_words) and around & _PLACES:
+    around = {groups.get(word) or groups.get(singular(word)) for word in prompt_words}
+    moves = present & set(vocabulary()["said"]["motion"])
+    if subject == "portrait" and "portrait" not in prompt_words and (moves or around & _PLACES):
         contexts.insert(0, "scene")
     if subject != "interior" and "interior" in around:
         contexts.insert(0, "indoors")
     return [*contexts, subject, "any"]
+
+
+@cache
+def context_words() -> dict[str, frozenset[str]]:
+    """Map words to the contexts that they create."""
+    contexts = vocabulary()["contexts"]
+    return {
+        word: frozenset(name for name, listed in contexts.items() if word in listed)
+        for word in {word for listed in contexts.values() for word in listed}
+    }
 
 
 @cache
