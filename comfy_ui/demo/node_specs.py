@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..protocol.object_info import DEMO_MODULE
 from ..workflow.model_files import model_folder
 from ..workflow.presets.preset_store import list_presets
 from .engine_folders import Folders
@@ -74,7 +75,7 @@ def _declared() -> dict[str, dict[str, Any]]:
         _put_choices(specs[class_type], name, models().get(folder, []))
     for class_type, spec in specs.items():
         spec["name"] = class_type.partition("@")[0]
-        spec["python_module"] = "comfy_ui.demo"
+        spec["python_module"] = DEMO_MODULE
     return {name: spec for name, spec in specs.items() if spec["name"] in NODES}
 
 

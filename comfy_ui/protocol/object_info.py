@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from comfy_ui.errors import ComfyUIConnectionError
 
@@ -73,6 +73,10 @@ class NodeSpec:
     python_module: str = ""
 
 
+DEMO_MODULE: Final = "comfy_ui.demo"
+"""The Python module of the demo engine's classes, as ``/object_info`` names it."""
+
+
 class NodeRegistry(Mapping[str, NodeSpec]):
     """All node classes of a server; each is read on first use.
 
@@ -87,6 +91,12 @@ class NodeRegistry(Mapping[str, NodeSpec]):
             raise ComfyUIConnectionError("The server's list of nodes is not a JSON object.")
         self.raw = raw_object_info
         self._specs: dict[str, NodeSpec] = {}
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether these are the classes of the demo engine."""
+        first = next(iter(self.raw.values()), None)
+        return isinstance(first, Mapping) and first.get("python_module") == DEMO_MODULE
 
     def __getitem__(self, class_type: str) -> NodeSpec:
         spec = self._specs.get(class_type)

@@ -18,6 +18,7 @@ from ..model_files import is_model_file
 from ..presets.graph_builder import ObjectInfo, as_library
 from ..presets.schema import ModelRequirement, Preset
 from .input_specs import declared_inputs
+from .node_packs import DEMO_HINT
 from .requirements import known_models, missing_nodes, unknown_model, version_problem
 from .value_checks import ValueProblem, connect, fits, is_socket, short, value_fault
 
@@ -67,7 +68,8 @@ def error_for(problems: Iterable[Problem]) -> InvalidWorkflowError | None:
     text = str(first) + (f" And {more} more." if more else "")
     nodes = sorted({str(p.class_type) for p in errors if p.kind == "missing_node"})
     if nodes:
-        return MissingNodesError(text, class_types=nodes, problems=errors)
+        hint = DEMO_HINT if errors[0].hint == DEMO_HINT else ""
+        return MissingNodesError(text, hint=hint, class_types=nodes, problems=errors)
     models = [p.extra["model"] for p in errors if p.kind == "missing_model"]
     if len(models) == len(errors):
         return MissingModelsError(text, models=models, problems=errors)
@@ -239,7 +241,9 @@ def _class_problems(
                 hint="Export the workflow again in API format.",
                 node=node,
             )
-    missing = missing_nodes({name for name in named.values() if name not in library}, shipped)
+    missing = missing_nodes(
+        {name for name in named.values() if name not in library}, library, shipped
+    )
     for node, class_type in named.items():
         if class_type in missing:
             problem = replace(missing[class_type], node=node, node_title=title(graph, node))

@@ -7,6 +7,13 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
+from typing import Final
+
+DEMO_HINT: Final = (
+    "The demo engine does not have it. Connect a real ComfyUI: enter its address under Status, "
+    "or start with --comfyui URL."
+)
+"""The advice for a class that only the demo engine lacks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from ..presets.graph_builder import (
 )
 from ..presets.preset_store import load_presets
 from ..presets.schema import ModelRequirement, Preset
-from .node_packs import find_pack
+from .node_packs import DEMO_HINT, find_pack
 
 _SHOWN = 200  # characters of a file name in a message
 
@@ -44,7 +44,7 @@ def preset_problems(
     least = (chosen.min_comfyui if chosen else None) or preset.min_comfyui
     problems = [*version_problem(least, comfyui_version)]
     graph = patched_graph(preset, chosen)
-    problems += missing_nodes(sorted(classes(graph) - set(library)), shipped).values()
+    problems += missing_nodes(sorted(classes(graph) - set(library)), library, shipped).values()
     for model in models_for(preset, chosen):
         present = _present_files(preset, graph, model, library)
         if present is not None and find_model(model.filename, present, model.alternatives) is None:
@@ -59,9 +59,9 @@ def version_at_least(version: str, least: str) -> bool:
 
 
 def missing_nodes(
-    class_types: Iterable[str], shipped: Mapping[str, Preset] | None = None
+    class_types: Iterable[str], library: NodeRegistry, shipped: Mapping[str, Preset] | None = None
 ) -> dict[str, Problem]:
-    """Return a problem for each missing node class, naming the node pack or update that has it.
+    """Return a problem for each class that ``library`` lacks, naming the pack or update with it.
 
     Classes of ``shipped`` presets (read if None) without node packs are ComfyUI's own.
     """
@@ -74,13 +74,15 @@ def missing_nodes(
         if not preset.custom_nodes
         for name in preset.all_classes
     }
-    return {name: _missing_node(name, is_core=name in core) for name in missing}
+    return {name: _missing_node(name, library, is_core=name in core) for name in missing}
 
 
-def _missing_node(class_type: str, *, is_core: bool) -> Problem:
+def _missing_node(class_type: str, library: NodeRegistry, *, is_core: bool) -> Problem:
     pack = find_pack(class_type)
     extra: dict[str, Any] = {}
-    if is_core:
+    if library.is_demo:
+        hint = DEMO_HINT
+    elif is_core:
         hint = "It is part of newer versions of ComfyUI: update ComfyUI."
     elif pack is not None:
         hint = pack.install

@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import InvalidWorkflowError, MissingNodesError, Problem, Severity
 from ...protocol.object_info import NodeRegistry, NodeSpec
 from ..checks.graph_checks import check_workflow
-from ..checks.node_packs import find_pack
+from ..checks.node_packs import DEMO_HINT, find_pack
 from ..graph import Graph as ApiGraph, as_link
 from ..presets.graph_builder import ObjectInfo, as_library
 from .editor_document import MAX_NODES, EditorDocument, EditorNode, NodeMode, read_document
@@ -140,7 +140,7 @@ class _Converter:
         are left out, with a warning for each.
         """
         problems = [
-            _missing(scope.id_of(node), node)
+            _missing(scope.id_of(node), node, self._library)
             for scope, node in active
             if node.type not in self._library
         ]
@@ -149,6 +149,7 @@ class _Converter:
             names = dict.fromkeys(str(problem.class_type) for problem in missing)
             raise MissingNodesError(
                 f"The server does not have these nodes of the workflow: {', '.join(names)}.",
+                hint=DEMO_HINT if self._library.is_demo else "",
                 class_types=names,
                 problems=missing,
             )
@@ -199,12 +200,14 @@ def _no_links_made_on_run(document: EditorDocument) -> None:
         )
 
 
-def _missing(key: str, node: EditorNode) -> Problem:
+def _missing(key: str, node: EditorNode, library: NodeRegistry) -> Problem:
     joined = any(slot.links for slot in (*node.inputs, *node.outputs))
     severity: Severity = "error" if joined else "warning"
     node_pack = find_pack(node.type)
     pack, version = node.properties.get("cnr_id"), node.properties.get("ver")
-    if pack == "comfy-core":
+    if library.is_demo:
+        hint = DEMO_HINT
+    elif pack == "comfy-core":
         newer = f" to {version}" if isinstance(version, str) and version[:1].isdigit() else ""
         hint = f"Update ComfyUI{newer} or newer."
     elif node_pack is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from comfy_ui.protocol.object_info import NodeRegistry
 from comfy_ui.workflow.checks.requirements import (
     missing_model,
     missing_nodes,
@@ -60,7 +61,16 @@ def test_preset_problems_missing_class_has_pack_or_update_hint() -> None:
 
 
 def test_missing_nodes_unknown_class_hint_mentions_manager() -> None:
-    assert "ComfyUI-Manager" in missing_nodes(["Unheard"])["Unheard"].hint
+    assert "ComfyUI-Manager" in missing_nodes(["Unheard"], NodeRegistry({}))["Unheard"].hint
+
+
+@pytest.mark.parametrize("class_type", ["Unheard", "ADE_AnimateDiffLoaderGen1", "Flux2Scheduler"])
+def test_missing_nodes_of_demo_engine_advise_a_real_comfyui(class_type: str) -> None:
+    demo = NodeRegistry({"KSampler": {"python_module": "comfy_ui.demo"}})
+    hint = missing_nodes([class_type], demo)[class_type].hint
+    assert "demo engine" in hint
+    assert "--comfyui" in hint
+    assert "pdate ComfyUI" not in hint
 
 
 def test_missing_model_message_has_size_folder_and_login() -> None:
