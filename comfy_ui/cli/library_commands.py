@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ..errors import ValidationError
 from ..settings import Settings
-from .command_support import print_json
+from .command_support import print_json, write
+
+if TYPE_CHECKING:
+    from ..library.folder_import import ImportProgress
+
+
+LAST_IMPORT = "last_import.json"
+"""The file in the data folder that names what the last import added, for ``--undo``."""
 
 
 def import_(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Import a folder of results into the local user's library."""
+    """Import a folder of results into the local user's library, or undo the last import."""
+    if arguments.undo:
+        return _undo(settings)
+    if arguments.folder is None:
+        raise ValidationError("Name a folder.", hint="For instance ComfyUI's output folder.")
     from dataclasses import asdict
 
     from ..library.folder_import import ImportProgress
@@ -19,23 +34,79 @@ def import_(arguments: argparse.Namespace, settings: Settings) -> int:
     from ..storage.records import LOCAL_USER_ID
 
     live = not arguments.quiet and sys.stderr.isatty()
+    done = ImportProgress(folder=arguments.folder)
+    added: list[str] = []
+
+    def on_added(path: Path, stored: str) -> None:
+        added.append(stored)
+        if arguments.dry_run and not arguments.json:
+            print(path)
 
     def show(progress: ImportProgress) -> None:
+        nonlocal done
+        done = progress
         if live:
             line = f"\r{progress.looked_at:,} of {progress.found:,}"
             print(line, end="", file=sys.stderr, flush=True)
 
-    async def work() -> ImportProgress:
+    async def work() -> None:
         async with open_library(settings.data_dir) as library:
-            return await library.import_folder(arguments.folder, LOCAL_USER_ID, on_progress=show)
+            await library.import_folder(
+                arguments.folder,
+                LOCAL_USER_ID,
+                on_progress=show,
+                on_added=on_added,
+                generated_only=not arguments.all,
+                dry_run=arguments.dry_run,
+            )
 
     try:
-        done = asyncio.run(work())
+        asyncio.run(work())
+    except KeyboardInterrupt:
+        print(f"\n{_summary(done)} Import the folder again to continue.", file=sys.stderr)
+        raise
     finally:
         if live:
             print(file=sys.stderr)
+        if added and not arguments.dry_run:
+            write(settings.data_dir / LAST_IMPORT, json.dumps(added))
     if arguments.json:
         print_json(asdict(done))
     else:
-        print(f"{done.added} added, {done.known} already there, {done.failed} unreadable.")
+        print(_summary(done, dry_run=arguments.dry_run))
+        if done.skipped:
+            print("Files without generation metadata are imported with --all.", file=sys.stderr)
+        if done.added and not arguments.dry_run:
+            print("comfy-ui import --undo takes these back.", file=sys.stderr)
     return 0
+
+
+def _undo(settings: Settings) -> int:
+    """Delete what the last import added; the imported folder stays unchanged."""
+    from ..library.library_service import open_library
+    from ..storage.records import LOCAL_USER_ID
+
+    path = settings.data_dir / LAST_IMPORT
+    try:
+        added = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValidationError(
+            "There is no import to undo.", hint="Only the last one can be undone, once."
+        ) from error
+
+    async def work() -> list[int]:
+        async with open_library(settings.data_dir) as library:
+            return await library.delete_files(frozenset(added), LOCAL_USER_ID)
+
+    removed = asyncio.run(work())
+    path.unlink()
+    print(f"{len(removed)} removed. They can be restored in the Library for a week.")
+    return 0
+
+
+def _summary(done: ImportProgress, *, dry_run: bool = False) -> str:
+    added = "would be added" if dry_run else "added"
+    return (
+        f"{done.added} {added}, {done.known} already there, "
+        f"{done.skipped} without generation metadata, {done.failed} unreadable."
+    )

@@ -126,7 +126,14 @@ def _parser() -> argparse.ArgumentParser:
         library_commands.import_,
         "Import a folder of results, such as ComfyUI's output folder, into the library.",
     )
-    sub.add_argument("folder", type=Path)
+    sub.add_argument("folder", type=Path, nargs="?")
+    sub.add_argument(
+        "--all", action="store_true", help="also import files without generation metadata"
+    )
+    sub.add_argument(
+        "--dry-run", action="store_true", help="list what would be added; change nothing"
+    )
+    sub.add_argument("--undo", action="store_true", help="take back what the last import added")
     _data_dir(sub)
     sub.add_argument("--quiet", action="store_true", help="show no progress")
     sub.add_argument("--json", action="store_true", help="print the result as JSON")

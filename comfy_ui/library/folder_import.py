@@ -17,7 +17,7 @@ from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from ..errors import StorageError, ValidationError
 from ..protocol.outputs import OutputFile, kind_of
@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 IMPORTED: Final = "imported"
 """The preset of results whose preset is not known."""
 
+_Outcome: TypeAlias = Literal["added", "known", "skipped"]
+
 _KINDS: Final = frozenset({"image", "video", "audio", "3d"})
 _NAMESPACE: Final = uuid.UUID("6f1b1f0e-5d0c-4b53-9b1e-0d6f5c9a7e21")
 _FULL: Final = frozenset({errno.ENOSPC, errno.EROFS, errno.EDQUOT})
@@ -42,19 +44,20 @@ _MAX_PROMPT: Final = 20_000
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportProgress:
     """Progress of an import: of ``found`` files, ``added`` are new, ``known`` were in the library
-    before, and ``failed`` could not be read.
+    before, ``skipped`` have no generation metadata, and ``failed`` could not be read.
     """
 
     folder: Path
     found: int = 0
     added: int = 0
     known: int = 0
+    skipped: int = 0
     failed: int = 0
 
     @property
     def looked_at(self) -> int:
         """The number of files that were processed."""
-        return self.added + self.known + self.failed
+        return self.added + self.known + self.skipped + self.failed
 
 
 class FolderImporter:
@@ -77,9 +80,19 @@ class FolderImporter:
         self._file_thread = file_thread
 
     async def run(
-        self, folder: Path, user_id: str, *, on_progress: Callable[[ImportProgress], None]
+        self,
+        folder: Path,
+        user_id: str,
+        *,
+        on_progress: Callable[[ImportProgress], None],
+        on_added: Callable[[Path, str], None] = lambda *_: None,
+        generated_only: bool = False,
+        dry_run: bool = False,
     ) -> ImportProgress:
         """Import the files below ``folder``, oldest first; return the last progress.
+
+        ``on_added`` gets each new file and its path in the library. ``generated_only`` skips files
+        without generation metadata. ``dry_run`` changes nothing.
 
         Cancelling the task is safe at any time: imported files are kept, and the next run
         continues.
@@ -93,7 +106,13 @@ class FolderImporter:
         on_progress(progress)
         for path, made_at in paths:
             try:
-                added = await self._import_file(path, user_id, min(made_at, time.time()))
+                outcome, stored = await self._import_file(
+                    path,
+                    user_id,
+                    min(made_at, time.time()),
+                    generated_only=generated_only,
+                    dry_run=dry_run,
+                )
             except (OSError, ValidationError) as error:
                 if isinstance(error, OSError) and _is_library_error(error, self._files.folder):
                     raise StorageError(
@@ -103,8 +122,9 @@ class FolderImporter:
                 logger.info("Not imported: %s: %s", path, error)
                 progress = replace(progress, failed=progress.failed + 1)
             else:
-                name = "added" if added else "known"
-                progress = replace(progress, **{name: getattr(progress, name) + 1})
+                if outcome == "added":
+                    on_added(path, stored)
+                progress = replace(progress, **{outcome: getattr(progress, outcome) + 1})
             on_progress(progress)
         return progress
 
@@ -139,12 +159,22 @@ class FolderImporter:
         files = [(path, at) for path, at in _files_below(resolved) if own not in path.parents]
         return sorted(files, key=lambda pair: pair[1])
 
-    async def _import_file(self, path: Path, user_id: str, made_at: float) -> bool:
+    async def _import_file(
+        self, path: Path, user_id: str, made_at: float, *, generated_only: bool, dry_run: bool
+    ) -> tuple[_Outcome, str]:
+        """Import one file; return the outcome and the file's path in the library."""
         file = OutputFile(path.name, node="import", kind=kind_of(path.name))
         metadata = await asyncio.to_thread(_metadata, path)
+        if generated_only and not metadata:
+            return "skipped", ""
+        if dry_run:
+            held = await self._file_thread.run(self._files.holds, path, file)
+            return ("known" if held else "added"), ""
         async with self._deletion_lock:
             stored = await self._file_thread.run(self._files.import_file, path, file)
-            return await self._jobs.add_imported(job_of(stored, metadata, user_id, made_at), stored)
+            job = job_of(stored, metadata, user_id, made_at)
+            added = await self._jobs.add_imported(job, stored)
+        return ("added" if added else "known"), stored.path
 
 
 def job_of(stored: StoredFile, metadata: Metadata, user_id: str, made_at: float) -> Job:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -194,14 +194,37 @@ class LibraryService:
         user_id: str,
         *,
         on_progress: Callable[[ImportProgress], None] = lambda _: None,
+        on_added: Callable[[Path, str], None] = lambda *_: None,
+        generated_only: bool = False,
+        dry_run: bool = False,
     ) -> ImportProgress:
-        """Import the results below a folder, such as ComfyUI's output folder.
+        """Import the results below a folder, see :meth:`.FolderImporter.run`.
 
         Raises:
             ValidationError: there is no such folder.
             StorageError: the disk refuses; files that were imported before are kept.
         """
-        return await self._importer().run(folder, user_id, on_progress=on_progress)
+        return await self._importer().run(
+            folder,
+            user_id,
+            on_progress=on_progress,
+            on_added=on_added,
+            generated_only=generated_only,
+            dry_run=dry_run,
+        )
+
+    async def delete_files(self, paths: Container[str], user_id: str) -> list[int]:
+        """Delete the results at these paths, relative to the data folder; return their ids."""
+        found: list[int] = []
+        before: int | None = None
+        while page := await self.results(user_id, limit=500, before=before):
+            before = page[-1].id
+            found += [
+                item.id
+                for item in page
+                if item.path.relative_to(self.files.folder).as_posix() in paths
+            ]
+        return await self.delete(found, user_id)
 
     async def recover_files(self) -> None:
         """Import files without a row for the local user, if the database was recovered."""

@@ -94,6 +94,12 @@ class FileStore:
             temporary.unlink(missing_ok=True)
         return self._stored(path, file)
 
+    def holds(self, original: Path, file: OutputFile) -> bool:
+        """Whether the store has a file with the same bytes."""
+        with original.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        return self._place(digest, file).exists()
+
     def unnamed(self, named: Container[str]) -> list[str]:
         """Return the original files that are not in ``named``, relative to the data folder."""
         paths = (

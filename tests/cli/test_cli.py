@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -18,7 +19,12 @@ from PIL import Image
 
 from comfy_ui.cli.main import run
 from comfy_ui.cli.object_info_cache import keep, kept
+from comfy_ui.library.library_service import open_library
+from comfy_ui.library.result_files import FileStore
+from comfy_ui.protocol.outputs import OutputFile
+from comfy_ui.storage.records import StoredFile
 from tests.client.publisher import WEIGHTS, Publisher, publishing
+from tests.library.test_folder_import import picture
 from tests.workflow.official_templates import template_with_model
 
 GRAPH = {
@@ -169,6 +175,22 @@ def test_check_missing_node_is_printed_and_exits_with_1(engine, tmp_path: Path, 
     path.write_text(json.dumps(broken), encoding="utf-8")
     assert run(["check", str(path), "--comfyui", engine.url]) == 1
     assert "NoSuchNode" in capsys.readouterr().out
+
+
+def test_check_node_that_the_demo_engine_lacks_advises_a_real_comfyui(tmp_path, capsys) -> None:
+    node = {"id": 1, "type": "NewCoreNode", "pos": [0, 0], "size": [1, 1], "mode": 0, "flags": {}}
+    node |= {"order": 0, "inputs": [], "widgets_values": []}
+    node |= {"outputs": [{"name": "IMAGE", "type": "IMAGE", "links": [1]}]}
+    node["properties"] = {"cnr_id": "comfy-core", "ver": "0.16.3"}
+    saves = {**node, "id": 2, "type": "PreviewImage", "outputs": [], "order": 1}
+    saves["inputs"] = [{"name": "images", "type": "IMAGE", "link": 1}]
+    editor = {"nodes": [node, saves], "links": [[1, 1, 0, 2, 0, "IMAGE"]], "version": 0.4}
+    path = tmp_path / "new.json"
+    path.write_text(json.dumps(editor), encoding="utf-8")
+    assert run(["check", str(path), "--demo"]) == 1
+    captured = capsys.readouterr()
+    assert "The demo engine does not have it." in captured.out + captured.err
+    assert "Update ComfyUI" not in captured.out + captured.err
 
 
 def test_check_valid_workflow_exits_with_0(engine, graph_file, capsys) -> None:
@@ -437,3 +459,77 @@ def test_presets_and_models_include_own_presets(engine, tmp_path: Path, capsys) 
     assert run(["presets"]) == 0
     assert "mine" in capsys.readouterr().out.split()
     assert run(["models", "mine", "--comfyui", engine.url]) == 0
+
+
+@pytest.fixture
+def results_folder(tmp_path: Path) -> Path:
+    """Two generated images and a photo."""
+    folder = tmp_path / "results"
+    for n in range(2):
+        picture(folder / f"{n}.png", colour=f"#0000{n:02x}", prompt=GRAPH)
+    picture(folder / "photo.png", colour="red")
+    return folder
+
+
+def imported(tmp_path: Path) -> list[str]:
+    async def names() -> list[str]:
+        async with open_library(tmp_path / "data") as library:
+            return sorted(item.filename for item in await library.results("local"))
+
+    return asyncio.run(names())
+
+
+def test_import_takes_generated_files_only_unless_all(results_folder, tmp_path, capsys) -> None:
+    assert run(["import", str(results_folder)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == (
+        "2 added, 0 already there, 1 without generation metadata, 0 unreadable.\n"
+    )
+    assert "--all" in captured.err
+    assert imported(tmp_path) == ["0.png", "1.png"]
+    assert run(["import", str(results_folder), "--all"]) == 0
+    assert imported(tmp_path) == ["0.png", "1.png", "photo.png"]
+
+
+def test_import_dry_run_lists_files_and_changes_nothing(results_folder, tmp_path, capsys) -> None:
+    assert run(["import", str(results_folder), "--dry-run"]) == 0
+    *paths, summary = capsys.readouterr().out.splitlines()
+    assert sorted(paths) == [str(results_folder / f"{n}.png") for n in range(2)]
+    assert summary.startswith("2 would be added, 0 already there, 1 without")
+    assert imported(tmp_path) == []
+    assert run(["import", "--undo"]) == 1
+    assert "no import to undo" in capsys.readouterr().err
+
+
+def test_import_undo_removes_only_what_the_last_import_added(
+    results_folder, tmp_path, capsys
+) -> None:
+    assert run(["import", str(results_folder)]) == 0
+    assert run(["import", str(results_folder), "--all"]) == 0
+    assert run(["import", "--undo"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("1 removed.")
+    assert imported(tmp_path) == ["0.png", "1.png"]
+    assert (results_folder / "photo.png").exists()
+    assert run(["import", "--undo"]) == 1
+
+
+def test_import_ctrl_c_says_what_was_added_and_can_be_undone(
+    results_folder, tmp_path, capsys, monkeypatch
+) -> None:
+    real = FileStore.import_file
+
+    def stop(store: FileStore, path: Path, file: OutputFile) -> StoredFile:
+        if path.name == "1.png":
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(0.2)  # until the main thread has cancelled the import
+            raise OSError("not reached by the import")
+        return real(store, path, file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileStore, "import_file", stop)
+        assert run(["import", str(results_folder)]) == 130
+    error = capsys.readouterr().err
+    assert "1 added" in error
+    assert "again to continue" in error
+    assert run(["import", "--undo"]) == 0
+    assert imported(tmp_path) == []
