@@ -128,11 +128,13 @@ class LivePreview:
         stopped, ratio, last = None, None, None
         for job in await self._services.jobs.recent(user_id, limit=_RESULTS):
             snapshot = await self._services.jobs.snapshot(job.id, user_id)
-            if snapshot.items or snapshot.texts or (snapshot.error and stopped is None):
+            if job.id == ended and snapshot.phase is Phase.CANCELLED:
+                stopped, ratio = self._stopped.get(ended, snapshot), self._ratio(job)
+                continue
+            failed = snapshot.error is not None and stopped is None
+            if snapshot.items or snapshot.texts or failed or job.id == ended:
                 last = self._finished_card(snapshot, job, item_id)
                 break
-            if job.id == ended:
-                stopped, ratio = self._stopped.get(ended, snapshot), self._ratio(job)
         if stopped is not None and (stopped.preview or last is None):
             has_results = last is not None
             return StageState(card=job_card.job_card(stopped, ratio=ratio, has_results=has_results))
