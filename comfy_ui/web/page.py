@@ -11,7 +11,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 import gradio as gr
 from starlette.routing import BaseRoute
 
-from . import languages, web_app_manifest
+from . import languages
 from .api.mcp import McpTools
 from .api.program_endpoints import ProgramEndpoints
 from .auth import oauth
@@ -20,6 +20,7 @@ from .components.html import Html
 from .components.html_block import html_block
 from .components.page_header import enter, header, leave
 from .event_queue import use_waking_queue
+from .http import web_app_manifest
 from .http.file_routes import routes as file_routes
 from .services import Services
 from .share_link import ShareLink

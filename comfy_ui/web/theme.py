@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from .http.security_headers import script_hash
-from .web_app_manifest import HEAD
+from .http.web_app_manifest import HEAD
 
 __all__ = ["head", "script_hashes", "theme"]
 

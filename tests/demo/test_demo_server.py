@@ -74,7 +74,7 @@ def _stop_while_clients_connect() -> None:
 
 
 def test_demo_server_speed_zero_is_rejected() -> None:
-    with pytest.raises(ValidationError, match="speed 0 is not possible"):
+    with pytest.raises(ValidationError, match="speed 0 is not valid"):
         DemoServer(speed=0)
 
 

@@ -34,7 +34,7 @@ def test_collect_outputs_order_argument_sorts_nodes_first() -> None:
     assert outputs.texts == ("t",)
 
 
-def test_collect_outputs_same_file_is_deduplicated_per_node() -> None:
+def test_f18_collect_outputs_same_file_is_deduplicated_per_node() -> None:
     per_node = {
         "1": {"gifs": [item("v.mp4")], "images": [item("v.mp4")]},
         "2": {"images": [item("v.mp4")]},
@@ -44,7 +44,7 @@ def test_collect_outputs_same_file_is_deduplicated_per_node() -> None:
     assert len({file.key for file in files}) == 2
 
 
-def test_collect_outputs_temporary_files_need_include_temp() -> None:
+def test_f18_collect_outputs_temporary_files_need_include_temp() -> None:
     per_node = {"1": {"images": [item("preview.png", "temp")]}}
     assert collect_outputs(per_node) == Outputs()
     (file,) = collect_outputs(per_node, include_temp=True).files

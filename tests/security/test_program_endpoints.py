@@ -76,7 +76,7 @@ def test_programs_curl_examples_run(local: str, tmp_path: Path) -> None:
     last = [line for line in output.splitlines() if line.startswith("data: [")][-1]
     assert json.loads(last[6:])[0]["phase"] == "succeeded"
     assert output.count("event: generating") >= 2, "progress is sent during the run"
-    Image.new("RGB", (8, 8)).save(tmp_path / "picture.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "image.png")
     response = run(
         ["bash", "-c", example("sh", 1).replace("http://localhost:7860", local)], tmp_path
     )

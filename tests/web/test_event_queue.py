@@ -53,17 +53,18 @@ def idle_cost(kind: type[Queue]) -> tuple[int, float]:
     """Return the polls of the event loop and the CPU seconds while no event arrives."""
     selector = CountingSelector()
 
-    async def idle() -> None:
+    async def idle() -> tuple[int, float]:
         queue = queue_of(kind)
         queue.start()
+        polls, seconds = selector.count, time.thread_time()
         await asyncio.sleep(IDLE_S)
+        polls, seconds = selector.count - polls, time.thread_time() - seconds
         queue.close()
+        return polls, seconds
 
     loop = asyncio.SelectorEventLoop(selector)
-    before = time.thread_time()
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        runner.run(idle())
-    return selector.count, time.thread_time() - before
+        return runner.run(idle())
 
 
 def test_waking_queue_idle_costs_a_tenth_of_polling() -> None:

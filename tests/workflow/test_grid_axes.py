@@ -92,7 +92,7 @@ def test_expand_same_parameter_twice_or_too_many_cells_raises() -> None:
     steps = read_axis(SDXL, "steps", "1-9")
     with pytest.raises(ValidationError, match="Both sides"):
         expand(SDXL, {}, [steps, steps])
-    with pytest.raises(ValidationError, match="81 results"):
+    with pytest.raises(ValidationError, match="81 jobs"):
         expand(SDXL, {}, [steps, read_axis(SDXL, "cfg", "1-9")])
 
 

@@ -17,7 +17,7 @@ from ...resources import assets_dir
 from ..auth.access import login_missing
 from ..components.html import Html
 from ..components.templates import render
-from ..web_app_manifest import HEAD
+from .web_app_manifest import HEAD
 
 __all__ = ["LoginRoute"]
 

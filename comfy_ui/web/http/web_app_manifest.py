@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from ..resources import assets_dir
+from ...resources import assets_dir
 
 __all__ = ["HEAD", "routes"]
 
