@@ -133,8 +133,8 @@ async def test_deleted_page_has_own_deletions_latest_first_without_gaps(stores: 
     first = await library.deleted_page("ann", limit=1)
     rest = await library.deleted_page("ann", limit=5, before=(20.0, first[0].id))
     assert [(item.id, item.deleted_at) for item in [*first, *rest]] == [
+        (b.id, 20.0),  # a job's files are in order, as in the library
         (c.id, 20.0),
-        (b.id, 20.0),
         (a.id, 10.0),
     ]
     assert await library.items([a.id, d.id], "ann", deleted=True) == rest[1:]
