@@ -27,7 +27,7 @@ MAX_WORKERS = 6
 ALL_BUT_LIVE = "not live and not nightly"
 QUICK = f"{ALL_BUT_LIVE} and not slow"  # as in pyproject.toml
 # What configures a server or the app here must not change a test that starts its own.
-OUR_VARIABLES = ("COMFY_UI_", "COMFYUI_", "OPENAI_")
+OUR_VARIABLES = ("COMFY_UI_", "COMFYUI_", "OPENAI_", "HF_TOKEN")
 _environment = {k: v for k, v in os.environ.items() if k.startswith(OUR_VARIABLES)}
 
 
@@ -37,7 +37,11 @@ def _is_whole_suite(config: pytest.Config) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Run slow tests too where files are named and no other marks are asked for."""
+    """Run slow tests too where files are named and no other marks are asked for.
+
+    Modules read the settings when they are imported, before the first test.
+    """
+    _remove_settings()
     if not _is_whole_suite(config) and config.option.markexpr == QUICK:
         config.option.markexpr = ALL_BUT_LIVE
 
@@ -63,10 +67,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Give the settings of the environment to live tests, and keep them from all others."""
-    for name in [name for name in os.environ if name.startswith(OUR_VARIABLES)]:
-        del os.environ[name]
+    _remove_settings()
     if item.get_closest_marker("live") is not None:
         os.environ.update(_environment)
+
+
+def _remove_settings() -> None:
+    for name in [name for name in os.environ if name.upper().startswith(OUR_VARIABLES)]:
+        del os.environ[name]
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -85,7 +85,7 @@ def create(page: Any, layout: str) -> None:
     page.evaluate("scrollTo(0, 0)")
     page.click(".picker > summary")
     save(page, f"presets-{layout}")
-    page.click("h1")
+    page.keyboard.press("Escape")
     page.click(".menu > summary")
     save(page, f"menu-{layout}")
     page.click(".menu [data-do=grid]")
