@@ -94,7 +94,7 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
   }
   const saved = load(DRAFT, {});
   const linked = () => new URLSearchParams(location.search).get("preset");
-  // A link to another form than the draft's opens it anew; the draft's prompt goes to the history.
+  // A link to another form than the draft's opens an empty form; the draft's prompt goes to the history.
   const opening = !linked() || linked() === saved.preset ? saved : { preset: linked() };
 
   /** The form as it is now; until it is drawn, what the page opens with. */

@@ -28,7 +28,7 @@ PROMPTS = (
     "City skyline at dusk, lights in the windows",
     "A lighthouse on a basalt cliff at dusk, warm lamp light in the fog",
     "Snowy mountains over a pine forest, dawn",
-    "A quiet harbour at dawn, sailing boats, mist over the water",
+    "A quiet harbor at dawn, sailing boats, mist over the water",
 )
 COVER_PIXELS = 128
 
@@ -120,8 +120,7 @@ def queue(page: Any, layout: str) -> None:
     save(page, f"queue-{layout}")
     page.click(".queue [data-do=clear-queue]")
     page.wait_for_selector(".line-now .job.waits", state="detached")
-    for button in page.locator(".line-now [data-do=cancel-job]").all():
-        button.click()
+    page.click(".line-now [data-do=cancel-job]")
     page.wait_for_selector(".line-now .job", state="detached", timeout=60_000)
 
 
@@ -175,7 +174,7 @@ SUBJECTS = {
     "hunyuan3d_v2": "A clay figure of a fox on a turntable, plain grey background, soft light",
     "svd": "A sailing boat on a lake at dawn, mist over the water",
     "upscale_esrgan": "A macro photograph of a peacock feather, every barb in focus",
-    "upscale_seedvr2": "An old harbour town with tiled roofs, boats and a church tower",
+    "upscale_seedvr2": "An old harbor town with tiled roofs, boats and a church tower",
 }
 
 
