@@ -158,7 +158,7 @@ def test_purge_removes_long_deleted_results_and_keeps_shared_files(
     (new,) = _add(connection, _file("3"))
     items_table.set_deleted(connection, [one, old], "ann", 5.0)
     items_table.set_deleted(connection, [new], "ann", 50.0)
-    assert items_table.purge(connection, 10.0) == ["files/aa/2.png"]
+    assert items_table.purge(connection, 10.0, 0.0) == ["files/aa/2.png"]
     assert items_table.set_deleted(connection, [one, old, new], "ann", None) == [new]
     assert _ids(connection, text="fox") == [two]
 

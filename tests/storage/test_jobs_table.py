@@ -87,7 +87,7 @@ def test_delete_empty_keeps_jobs_with_results_or_still_active(
     before = job_ids(connection)
     assert jobs_table.delete_empty(connection, "ann", keep=0) == 0
     assert job_ids(connection) == before
-    items_table.purge(connection, 10.0)
+    items_table.purge(connection, 10.0, 0.0)
     assert jobs_table.delete_empty(connection, "ann", keep=0) == 1
     assert job_ids(connection) == before - {"hidden"}
 

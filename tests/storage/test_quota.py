@@ -164,7 +164,7 @@ def _do(connection: sqlite3.Connection, what: str, user_id: str, number: int, no
     elif what in ("delete", "restore"):
         items_table.set_deleted(connection, ids, user_id, now if what == "delete" else None)
     elif what == "purge":
-        items_table.purge(connection, now - number)
+        items_table.purge(connection, now - number, 0.0)
     elif what == "oldest":
         items_table.purge_oldest(connection, user_id, now, 10**number)
     elif what == "star" and ids:
