@@ -45,7 +45,13 @@ class _Formatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)-7s %(name)s  %(message)s", "%H:%M:%S")
         self._as_json = as_json
         # A very short secret would blank out ordinary words.
-        self._secrets = tuple(sorted({s for s in secrets if len(s) >= 4}, key=len, reverse=True))
+        self._secrets: tuple[str, ...] = ()
+        self.hide(secrets)
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Redact these as well from now on."""
+        hidden = {*self._secrets, *(secret for secret in secrets if len(secret) >= 4)}
+        self._secrets = tuple(sorted(hidden, key=len, reverse=True))
 
     def format(self, record: logging.LogRecord) -> str:
         if not self._as_json:
@@ -59,6 +65,13 @@ class _Formatter(logging.Formatter):
         if record.exc_info:
             entry["exception"] = redact(self.formatException(record.exc_info), self._secrets)
         return json.dumps(entry, ensure_ascii=False)
+
+
+def hide_secret(secret: str) -> None:
+    """Redact a secret that was entered after :func:`configure`."""
+    for handler in logging.getLogger("comfy_ui").handlers:
+        if isinstance(handler.formatter, _Formatter):
+            handler.formatter.hide([secret])
 
 
 def configure(level: str, *, as_json: bool = False, secrets: Iterable[str] = ()) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from pydantic import SecretStr
+
 from ..client import ComfyClient, parse_address
 from ..errors import ComfyHeadlessError, ValidationError
 from ..settings import DEFAULT_URL, Settings, split_addresses
@@ -21,6 +23,8 @@ class ServerChoice:
 
     kind: Literal["configured", "found", "embedded", "typed"]
     urls: tuple[str, ...] = ()
+    token: SecretStr | None = None
+    """The bearer token entered with the addresses."""
 
 
 def choose(settings: Settings, *, probe: Callable[[str], bool] | None = None) -> ServerChoice:
@@ -51,13 +55,14 @@ def configured(urls: Sequence[str]) -> ServerChoice:
     return ServerChoice("configured", (*urls,))
 
 
-def typed(text: str) -> ServerChoice:
-    """Return the choice of servers whose addresses were entered on the page.
+def typed(text: str, token: str = "") -> ServerChoice:
+    """Return the choice of servers whose addresses, and token, were entered on the page.
 
     Raises:
         InvalidAddressError: one of them is not an address, or there is none.
     """
-    return replace(configured(split_addresses(text)), kind="typed")
+    secret = SecretStr(token.strip()) if token.strip() else None
+    return replace(configured(split_addresses(text)), kind="typed", token=secret)
 
 
 def answers(url: str) -> bool:

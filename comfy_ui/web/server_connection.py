@@ -14,6 +14,7 @@ from ..client.transport.environment import token_for
 from ..errors import AuthenticationError, ComfyHeadlessError, ComfyUIOfflineError
 from ..jobs.job_service import JobService, open_jobs
 from ..library.saved_workflows import SavedWorkflows
+from ..logging import hide_secret
 from ..models.model_folders import ModelFolders, find_model_folders
 from ..settings import Settings
 from ..storage.records import LOCAL_USER_ID, ServerStatus, Snapshot
@@ -33,11 +34,10 @@ _ONLINE_CHECK_S: Final = 1.0
 _RECONNECT_WAIT_S: Final = 10.0
 _TYPED_TIMEOUT_S: Final = 30.0  # for an address entered on the page, while an admin waits
 _SHARED_LIMIT_BYTES: Final = 10 * 10**9
-_LOGIN_HINT: Final = (
-    "Write http://USER:PASSWORD@HOST:PORT, or start the app with COMFYUI_URL and COMFYUI_TOKEN."
-)
+_LOGIN_HINT: Final = "Check the token, or write http://USER:PASSWORD@HOST:PORT as the address."
+_OFFLINE_HINT: Final = "Check the address, and that ComfyUI listens there."
 _TYPED_HINT: Final = (
-    "Check the address, and that ComfyUI listens there. If it requires a login, write "
+    f"{_OFFLINE_HINT} If it requires a login, enter its token or write "
     "http://USER:PASSWORD@HOST:PORT. Link-local and metadata addresses are never tried from here."
 )
 
@@ -150,8 +150,10 @@ class ServerConnection:
         return statuses
 
     @uncancellable
-    async def reconnect(self, text: str) -> None:
+    async def reconnect(self, text: str, token: str = "") -> None:
         """Switch to the servers whose addresses ``text`` holds. On an error nothing changes.
+
+        ``token`` is sent to each of them, and kept in memory only.
 
         Raises:
             InvalidAddressError: ``text`` holds something other than addresses.
@@ -159,7 +161,9 @@ class ServerConnection:
                 does not answer is enough, and the reason appears only in the log.
         """
         async with self._reconnecting:
-            choice = typed(text)
+            choice = typed(text, token)
+            if choice.token:
+                hide_secret(choice.token.get_secret_value())
             await self._probe(choice)
             self._ready.clear()
             try:
@@ -215,6 +219,8 @@ class ServerConnection:
             error = errors[0][1]
             if isinstance(error, AuthenticationError):
                 error.hint = _LOGIN_HINT
+            elif isinstance(error, ComfyUIOfflineError):
+                error.hint = _OFFLINE_HINT  # its own names COMFYUI_URL
             raise error
 
     async def _connect(self) -> None:
@@ -244,12 +250,13 @@ class ServerConnection:
         self, choice: ServerChoice, stack: AsyncExitStack, *, timeout_s: float
     ) -> list[ComfyWSClient]:
         """Open a client for each server, to be closed with ``stack``."""
+        typed_token = choice.token.get_secret_value() if choice.token else None
         return [
             await stack.enter_async_context(
                 ComfyWSClient(
                     url=url,
                     timeout=timeout_s,
-                    token=token_for(url, self._settings) or "",
+                    token=typed_token or token_for(url, self._settings) or "",
                     verify=self._settings.verify_tls,
                     guarded=self._guards(choice),
                 )

@@ -57,8 +57,8 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def connect(page: Any, person: PageClient, address: Any) -> str:
     """Send a URL to Connect and return the notice."""
     (handler,) = (fn for fn in page.fns.values() if fn.name == "_reconnect")
-    message = person.fire(handler._id, [address])
-    return str(message["output"]["data"][0]) if "output" in message else str(message)
+    message = person.fire(handler._id, [address, ""])
+    return str(message["output"]["data"][1]) if "output" in message else str(message)
 
 
 def comfyui(request: Request) -> bytes | None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from comfy_ui import logging
 from comfy_ui.demo import DemoServer
-from comfy_ui.errors import StorageError
+from comfy_ui.errors import AuthenticationError, ComfyUIOfflineError, StorageError
 from comfy_ui.library.saved_workflows import SavedWorkflows
 from comfy_ui.settings import Settings
 from comfy_ui.storage.database import Database
-from comfy_ui.web.server_choice import ServerChoice
+from comfy_ui.web.server_choice import ServerChoice, typed
 from comfy_ui.web.server_connection import ServerConnection
+from tests.client.support import ScriptedServer, response
 
 
 def connection_to(settings: Settings, choice: ServerChoice) -> ServerConnection:
@@ -66,6 +69,35 @@ async def test_check_online_stopped_server_is_offline(tmp_path: Path) -> None:
             assert not connection.catalog.online
         finally:
             await connection.aclose()
+
+
+async def test_reconnect_sends_the_typed_token_and_never_shows_it(
+    connection: ServerConnection,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in (("handlers", []), ("propagate", True), ("level", 0)):  # to be restored
+        monkeypatch.setattr(getLogger("comfy_ui"), name, value)
+    logging.configure("debug")
+    with ScriptedServer(lambda _: response(status=401)) as server:
+        with pytest.raises(AuthenticationError) as caught:
+            await connection.reconnect(server.url, "hunter-2-token")
+        assert server.requests[0].headers["authorization"] == "Bearer hunter-2-token"
+    assert "token" in caught.value.hint
+    assert "COMFYUI" not in caught.value.hint
+    getLogger("comfy_ui.test").warning("The answer has %s in it", "hunter-2-token")
+    assert "hunter-2" not in repr(typed(server.url, "hunter-2-token")) + str(caught.value)
+    errors = capsys.readouterr().err
+    assert "[redacted] in it" in errors
+    assert "hunter-2" not in errors
+
+
+async def test_reconnect_closed_port_advises_about_the_typed_address(
+    connection: ServerConnection,
+) -> None:
+    with pytest.raises(ComfyUIOfflineError) as caught:
+        await connection.reconnect("http://127.0.0.1:9")
+    assert caught.value.hint == "Check the address, and that ComfyUI listens there."
 
 
 async def test_wait_ready_during_reconnect_waits_for_the_new_server(

@@ -58,6 +58,14 @@ class StatusTab(Tab):
                         elem_id="address",
                         max_lines=1,
                     )
+                    token = gr.Textbox(
+                        label="Token",
+                        placeholder="Only if it requires one",
+                        type="password",
+                        elem_id="token",
+                        max_lines=1,
+                        html_attributes=gr.InputHTMLAttributes(autocomplete="off"),
+                    )
                     button = gr.Button("Connect", elem_id="connect")
                 html_block(extras_panel(), elem_id="extras")
             with gr.Column():
@@ -70,10 +78,10 @@ class StatusTab(Tab):
             server.free(self._free, outputs=[notice], **quiet)
         page.load(self._show_to_admins, outputs=[other], **quiet)
         gr.on(
-            [button.click, address.submit],
+            [button.click, address.submit, token.submit],
             self._reconnect,
-            inputs=[address],
-            outputs=[notice, *sheet],
+            inputs=[address, token],
+            outputs=[token, notice, *sheet],
             **quiet,
         )
 
@@ -122,14 +130,18 @@ class StatusTab(Tab):
             f"Stopping {count} of your jobs." if count else "You have no running jobs."
         )
 
-    async def _reconnect(self, address: str | None, request: gr.Request) -> tuple[Any, ...]:
+    async def _reconnect(
+        self, address: str | None, token: str | None, request: gr.Request
+    ) -> tuple[Any, ...]:
+        """Switch the server; clears the token field once it is in use."""
         try:
             self._access.require("reconnect", request)
-            await self._services.connection.reconnect(address or "")
+            await self._services.connection.reconnect(address or "", token or "")
         except ComfyHeadlessError as error:
-            return error_notice(JobError.of(error), details=False), gr.skip(), gr.skip(), gr.skip()
+            notice = error_notice(JobError.of(error), details=False)
+            return gr.skip(), notice, gr.skip(), gr.skip(), gr.skip()
         urls = " and ".join(client.url for client in self._services.connection.clients)
-        return _confirmation(f"Now using {urls}."), *await self._draw(request)
+        return "", _confirmation(f"Now using {urls}."), *await self._draw(request)
 
 
 def _confirmation(text: str) -> Html:
