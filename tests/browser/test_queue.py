@@ -33,8 +33,11 @@ def stop_all(page: Any) -> None:
     """Empty the queue for the next test."""
     page.evaluate("""async () => {
       await fetch('queue/clear', {method: 'POST', body: '{}'});
-      for (const row of document.querySelectorAll('.line-now .job'))
-        await fetch('queue/cancel', {method: 'POST', body: JSON.stringify({job: row.dataset.job})});
+      while (!document.querySelector('.queue.idle')) {  // the rows come a moment after the tab
+        for (const row of document.querySelectorAll('.line-now .job'))
+          await fetch('queue/cancel', {method: 'POST', body: JSON.stringify({job: row.dataset.job})});
+        await new Promise((go) => setTimeout(go, 200));
+      }
     }""")
     page.wait_for_selector(".queue.idle")
 
