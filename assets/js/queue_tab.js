@@ -91,10 +91,14 @@
 
   const rowOf = (button) => button.closest(".job");
   const idOf = (button) => button.closest("[data-job]").dataset.job;
-  async function move(row) {
+  let moves = Promise.resolve(); // one after the other: the last move of the user counts
+  function move(row) {
     const next = row.nextElementSibling?.classList.contains("waits") ? row.nextElementSibling.dataset.job : null;
-    const done = await post("queue/move", { job: row.dataset.job, before: next });
-    if (done && !done.done) toast("It has already started");
+    const job = row.dataset.job;
+    moves = moves.then(async () => {
+      const done = await post("queue/move", { job, before: next });
+      if (done && !done.done) toast("It has already started");
+    });
   }
   const waiting = () => $$(".line-now .job.waits");
 

@@ -34,8 +34,8 @@ def stop_all(page: Any) -> None:
     page.evaluate("""async () => {
       await fetch('queue/clear', {method: 'POST', body: '{}'});
       while (!document.querySelector('.queue.idle')) {  // the rows come a moment after the tab
-        for (const row of document.querySelectorAll('.line-now .job'))
-          await fetch('queue/cancel', {method: 'POST', body: JSON.stringify({job: row.dataset.job})});
+        for (const {dataset: {job}} of document.querySelectorAll('.line-now .job'))
+          await fetch('queue/cancel', {method: 'POST', body: JSON.stringify({job})});
         await new Promise((go) => setTimeout(go, 200));
       }
     }""")
@@ -66,9 +66,9 @@ def test_queue_moves_by_keyboard_mouse_and_button_persist(full_queue: Any) -> No
     wait_for(full_queue, "acbd")
     row(full_queue, "d").locator("[data-do=first-job]").click()
     wait_for(full_queue, "dacb")
-    grip, end = (row(full_queue, name).locator(".grip").bounding_box() for name in "db")
-    full_queue.mouse.move(grip["x"] + 8, grip["y"] + 8)
+    row(full_queue, "d").locator(".grip").hover()  # waits until no preview moves the rows
     full_queue.mouse.down()
+    end = row(full_queue, "b").bounding_box()
     full_queue.mouse.move(end["x"] + 8, end["y"] + end["height"] + 20, steps=5)
     full_queue.mouse.up()
     wait_for(full_queue, "acbd")
@@ -77,6 +77,24 @@ def test_queue_moves_by_keyboard_mouse_and_button_persist(full_queue: Any) -> No
     full_queue.reload()
     full_queue.get_by_role("tab", name="Queue").click()
     wait_for(full_queue, "acbd")
+
+
+def test_queue_quick_moves_reach_the_server_in_order(full_queue: Any) -> None:
+    delays = iter((800,))
+
+    def delay(route: Any) -> None:
+        full_queue.wait_for_timeout(next(delays, 0))
+        route.continue_()
+
+    full_queue.route("**/queue/move", delay)
+    row(full_queue, "d").locator("[data-do=first-job]").click()
+    row(full_queue, "d").locator(".grip").focus()
+    full_queue.keyboard.press("ArrowDown")
+    wait_for(full_queue, "adbc")
+    full_queue.wait_for_timeout(1500)
+    full_queue.reload()
+    full_queue.get_by_role("tab", name="Queue").click()
+    wait_for(full_queue, "adbc")
 
 
 def test_queue_edit_replaces_the_job_in_its_place(full_queue: Any) -> None:
