@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from tests.browser import support
 from tests.browser.support import generate
 
 pytestmark = pytest.mark.browser
@@ -25,6 +26,12 @@ AWAY_JS = """(state) => {
   Object.defineProperty(document, 'visibilityState', {get: () => state, configurable: true});
   document.dispatchEvent(new Event('visibilitychange'));
 }"""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[support.Chromium]:
+    with support.chromium(window=True) as chromium:
+        yield chromium
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ def url(tmp_path: Path) -> Iterator[str]:
     file = Accounts(data / ACCOUNTS_FILE)
     for name in ("anna", "vera"):
         file.add(name, PASSWORDS[name], ROLES[name])
-    engine = {"COMFY_UI_DEMO": "true", "COMFY_UI_DEMO_SPEED": "1"}
+    engine = {"COMFY_UI_DEMO": "true", "COMFY_UI_DEMO_SPEED": "0.5"}
     with browsers.running_app(data, COMFY_UI_HOST="0.0.0.0", **engine) as url:
         yield url
 
