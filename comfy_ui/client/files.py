@@ -18,6 +18,12 @@ from ..errors import ComfyUIConnectionError, StorageError, ValidationError
 from .transport.request import ApiResponse, FilePart, is_page, page_error
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f<>:\"|?*]")
+# Bidirectional controls, which make "gpj.exe" look like "exe.jpg", and other characters that are
+# not seen. The two joiners stay: Persian words and emoji need them.
+_INVISIBLE = re.compile(
+    "[\x80-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0001-\U000e007f]"
+)
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _LONGEST_NAME_BYTES = 200  # file systems allow 255; room is left for " (1)" and a temporary suffix
@@ -46,7 +52,7 @@ def safe_name(name: str) -> str:
     >>> safe_name("../../etc/passwd")
     'passwd'
     """
-    name = _UNSAFE.sub("_", name.replace("\\", "/").rpartition("/")[2])
+    name = _UNSAFE.sub("_", without_invisible(name).replace("\\", "/").rpartition("/")[2])
     # A lone surrogate cannot be encoded; a dot in front would hide the file.
     name = name.encode("utf-8", "replace").decode().lstrip(".").rstrip(". ")
     if not name or _RESERVED.match(name):
@@ -57,6 +63,15 @@ def safe_name(name: str) -> str:
     suffix = f".{suffix}" if suffix else ""
     room = _LONGEST_NAME_BYTES - len(suffix.encode())
     return stem.encode()[:room].decode("utf-8", "ignore") + suffix
+
+
+def without_invisible(text: str) -> str:
+    """Remove bidirectional controls and other invisible characters.
+
+    >>> without_invisible("photo\\u202egpj.exe")
+    'photogpj.exe'
+    """
+    return text if text.isascii() else _INVISIBLE.sub("", text)
 
 
 def target_path(filename: str, to: str | Path) -> Path:

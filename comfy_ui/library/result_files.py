@@ -256,7 +256,10 @@ def zip_chunks(
             except FileNotFoundError:
                 logger.warning("Skipped in the ZIP file: %s is missing at %s", name, path)
                 continue
-            with source, archive.open(_unused(name, used), "w", force_zip64=True) as target:
+            with (
+                source,
+                archive.open(_unused(safe_name(name), used), "w", force_zip64=True) as target,
+            ):
                 while chunk := source.read(chunk_bytes):
                     target.write(chunk)
                     yield pipe.take()

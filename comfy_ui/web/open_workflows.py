@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 from ..client import ComfyWSClient, Template
+from ..client.files import without_invisible
 from ..errors import (
     ComfyUIOfflineError,
     InvalidWorkflowError,
@@ -166,7 +167,7 @@ def title_of(filename: str) -> str:
     >>> title_of("my flow.v2.json"), title_of("fox.workflow.json"), title_of("")
     ('my flow.v2', 'fox', 'Workflow')
     """
-    name = filename.replace("\\", "/").rpartition("/")[2]
+    name = without_invisible(filename).replace("\\", "/").rpartition("/")[2]
     stem = (name.rpartition(".")[0] or name).removesuffix(".workflow")
     return stem.strip()[:80] or "Workflow"
 

@@ -26,6 +26,11 @@ from tests.client.support import answer
         ("a\x00b?.png", "a_b_.png"),
         ("Fütter 猫.png", "Fütter 猫.png"),
         ("trailing. ", "trailing"),
+        ("photo\u202egnp.exe", "photognp.exe"),
+        ("a\u2066\u2069\u200e\u200f\u061c\u200b\ufeff\u00ad\U000e0061\u0085b.png", "ab.png"),
+        ("\u202e.hidden", "hidden"),
+        ("\u202econ.png", "file_con.png"),
+        ("👩\u200d🎨 نمی\u200cدانم.png", "👩\u200d🎨 نمی\u200cدانم.png"),
     ],
 )
 def test_safe_name_returns_plain_file_name(given_name: str, safe: str) -> None:

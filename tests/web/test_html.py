@@ -75,6 +75,11 @@ def test_page_text_cuts_long_texts() -> None:
     assert page_text("  short ") == "short"
 
 
+def test_page_text_with_invisible_characters_removes_them() -> None:
+    assert page_text("model\u202exe.safetensors\u2066") == "modelxe.safetensors"
+    assert page_text("عربي 👩\u200d🎨") == "عربي 👩\u200d🎨"
+
+
 def test_icon_is_hidden_from_screen_readers() -> None:
     assert Page(icon("dice")).all("svg")[0]["aria-hidden"] == "true"
     assert join(icon("dice"), "x").endswith("</svg>x")

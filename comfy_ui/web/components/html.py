@@ -19,6 +19,8 @@ from typing import Final
 
 from markupsafe import Markup
 
+from ...client.files import without_invisible
+
 __all__ = [
     "Html",
     "act",
@@ -105,8 +107,11 @@ def join(*parts: object) -> Html:
 
 
 def page_text(text: str, *, limit: int = 400) -> str:
-    """Strip ``text`` and cut it to ``limit`` characters, the last of which is then '…'."""
-    text = text.strip()
+    """Strip ``text`` and cut it to ``limit`` characters, the last of which is then '…'.
+
+    Invisible characters are removed: they could make a file name look like another one.
+    """
+    text = without_invisible(text).strip()
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from ...client.files import safe_name
 from ...errors import ValidationError
 from ...storage.records import LibraryItem
 from ..auth.access import Access
@@ -64,7 +65,7 @@ def routes(services: Services, access: Access, uploads: UploadRoutes) -> list[Ro
         return FileResponse(
             item.path,
             media_type=item.media_type,
-            filename=item.filename,
+            filename=safe_name(item.filename),
             content_disposition_type="attachment" if download else "inline",
             headers=_HEADERS,
         )
