@@ -17,7 +17,15 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from ..errors import StorageError, ValidationError
 from .database_schema import create_or_check
-from .recovery import RecoveredDatabase, is_broken, move_aside, recover
+from .private_files import make_folder, restrict
+from .recovery import (
+    RecoveredDatabase,
+    holds_results,
+    is_broken,
+    is_empty,
+    move_aside,
+    recover,
+)
 from .single_thread import SingleThread
 
 P = ParamSpec("P")
@@ -72,10 +80,12 @@ class Database:
 
     def _open(self) -> None:
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(self._folder / "comfy_ui.lock")
-            path = self._folder / "comfy_ui.db"
+            make_folder(self._folder)
+            path, lock = self._folder / "comfy_ui.db", self._folder / "comfy_ui.lock"
             old = self._folder / "studio.db"
+            for file in (lock, path, *self._folder.glob("*.db*")):
+                restrict(file)
+            self._lock = _locked(lock)
             if old.exists() and not path.exists():
                 logger.warning(
                     "%s is from a version before the first release and cannot be read; it stays as"
@@ -86,12 +96,19 @@ class Database:
             if is_broken(path):
                 aside = move_aside(path)
                 self.recovered = recover(aside, self._connect(path))
+            elif is_empty(path) and holds_results(self._folder) and not old.exists():
+                move_aside(path)  # its journal
+                self._connect(path)
+                self.recovered = RecoveredDatabase(None, 0, 0)
             else:
                 self._connect(path)
+            if self.recovered:
+                logger.warning("%s", self.recovered)
         except (OSError, sqlite3.Error) as error:
             raise StorageError(f"The folder {self._folder} cannot be used: {error}.") from error
 
     def _connect(self, path: Path) -> sqlite3.Connection:
+        path.touch(mode=0o600)  # SQLite gives its journals the same permissions
         # Autocommit: only _transaction begins and ends transactions.
         connection = sqlite3.connect(path, isolation_level=None)
         self._connection = connection
@@ -134,6 +151,7 @@ def _locked(path: Path) -> sqlite3.Connection:
     Two processes on one folder would run every job twice. SQLite's file locks behave the same on
     all systems, unlike fcntl and msvcrt.
     """
+    path.touch(mode=0o600)
     lock = sqlite3.connect(path, isolation_level=None, timeout=0)
     try:
         lock.execute("PRAGMA journal_mode = DELETE")

@@ -30,11 +30,17 @@ _TABLES: Final = ("jobs", "items", "grids", "copies", "uploads")  # jobs first: 
 class RecoveredDatabase:
     """The number of recovered rows, and the path of the broken file."""
 
-    aside: Path
+    aside: Path | None
+    """None: there was no file, or an empty one."""
     jobs: int
     results: int
 
     def __str__(self) -> str:
+        if self.aside is None:
+            return (
+                "The database was empty or missing. The results were imported again from their"
+                " files, for the admin; jobs, stars and other users' names could not be restored."
+            )
         return (
             f"The database was damaged. It is kept as {self.aside.name}; "
             f"{self.jobs} jobs and {self.results} results could be read from it, and other files "
@@ -42,9 +48,19 @@ class RecoveredDatabase:
         )
 
 
+def is_empty(path: Path) -> bool:
+    """Whether the file is missing or has no bytes."""
+    return not path.exists() or not path.stat().st_size
+
+
+def holds_results(folder: Path) -> bool:
+    """Whether the data folder has files of results."""
+    return any((folder / "files").glob("*/*"))
+
+
 def is_broken(path: Path) -> bool:
     """Whether the file is damaged. A large file is checked only after a crash."""
-    if not path.exists() or not path.stat().st_size:
+    if is_empty(path):
         return False
     crashed = path.with_name(f"{path.name}-wal").exists()
     try:
@@ -84,9 +100,7 @@ def recover(aside: Path, connection: sqlite3.Connection) -> RecoveredDatabase:
     except sqlite3.DatabaseError as error:  # no table can be read
         logger.info("Cannot read %s: %s", aside, error)
     connection.execute("COMMIT")
-    recovered = RecoveredDatabase(aside, counts["jobs"], counts["items"])
-    logger.warning("%s", recovered)
-    return recovered
+    return RecoveredDatabase(aside, counts["jobs"], counts["items"])
 
 
 def _copy_rows(broken: sqlite3.Connection, connection: sqlite3.Connection, table: str) -> int:

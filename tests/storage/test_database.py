@@ -62,6 +62,22 @@ async def test_database_open_invalid_file_moves_it_aside(tmp_path: Path) -> None
     await database.close()
 
 
+async def test_database_files_are_private_and_older_ones_become_so(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    modes = []
+    for _ in range(2):
+        database = Database(folder)
+        await database.open()
+        await database.run(jobs_table.insert, support.a_job())
+        modes += [path.stat().st_mode & 0o777 for path in folder.iterdir()]
+        await database.close()
+        for path in folder.iterdir():
+            path.chmod(0o644)  # as earlier versions left them
+    assert len(modes) >= 8
+    assert {*modes} == {0o600}
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
 async def test_database_run_failing_call_is_rolled_back(tmp_path: Path) -> None:
     database = Database(tmp_path)
     await database.open()

@@ -80,6 +80,28 @@ async def test_recovery_invalid_database_is_replaced_and_every_file_entered(
     assert "0 results could be read" in notice
 
 
+@pytest.mark.parametrize("missing", [False, True])
+async def test_recovery_empty_database_enters_every_file(
+    client: ComfyWSClient, tmp_path: Path, missing: bool
+) -> None:
+    contents = await filled(client, tmp_path, 3)
+    (tmp_path / "comfy_ui.db").unlink()
+    if not missing:
+        (tmp_path / "comfy_ui.db").touch()
+    notice, recovered, _ = await reopened(client, tmp_path, 3)
+    assert sorted(recovered) == sorted(contents.values())
+    assert "empty or missing" in notice
+
+
+async def test_recovery_empty_database_without_results_is_created(tmp_path: Path) -> None:
+    (tmp_path / "comfy_ui.db").touch()
+    database = Database(tmp_path)
+    await database.open()
+    assert database.recovered is None
+    await database.close()
+    assert aside(tmp_path) == []
+
+
 async def test_recovery_damaged_database_keeps_readable_pages(
     client: ComfyWSClient, tmp_path: Path
 ) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +188,41 @@ def test_load_secret_creates_one_private_file(tmp_path: Path) -> None:
     assert len(secret) == 32
     assert load_secret(tmp_path / "new") == secret
     assert (tmp_path / "new" / "secret.key").stat().st_mode & 0o077 == 0
+
+
+def test_load_secret_empty_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "secret.key").touch()
+    secret = load_secret(tmp_path)
+    assert len(secret) == 32
+    assert load_secret(tmp_path) == secret
+    assert [path.name for path in tmp_path.iterdir()] == ["secret.key"]
+
+
+def test_load_secret_short_file_is_refused_and_kept(tmp_path: Path) -> None:
+    (tmp_path / "secret.key").write_bytes(b"x" * 31)
+    with pytest.raises(StorageError, match="31 of 32 bytes") as caught:
+        load_secret(tmp_path)
+    assert "delete it" in caught.value.hint
+    assert (tmp_path / "secret.key").read_bytes() == b"x" * 31
+
+
+def test_load_secret_full_disk_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="No space left"):
+        load_secret(tmp_path)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_load_secret_readable_by_others_becomes_private(tmp_path: Path) -> None:
+    secret = load_secret(tmp_path)
+    (tmp_path / "secret.key").chmod(0o644)
+    assert load_secret(tmp_path) == secret
+    assert (tmp_path / "secret.key").stat().st_mode & 0o777 == 0o600
 
 
 def test_load_secret_in_an_unusable_folder_raises_storage_error(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,28 @@ async def test_accounts_add_stores_a_hash_that_another_instance_verifies(file: P
     assert await other.verify("anna", "correct horse")
     assert not await other.verify("anna", "correct horsf")
     assert not await other.verify("bob", "correct horse")
+
+
+def test_accounts_readable_by_others_become_private(file: Path) -> None:
+    Accounts(file).add("anna", "correct horse", Role.USER)
+    file.chmod(0o644)
+    assert Accounts(file).names() == {"anna": Role.USER}
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_accounts_full_disk_leaves_the_old_file_only(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Accounts(file).add("anna", "correct horse", Role.USER)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="No space left"):
+        Accounts(file).add("bob", "battery staple", Role.USER)
+    assert Accounts(file).names() == {"anna": Role.USER}
+    assert [*file.parent.iterdir()] == [file]
 
 
 async def test_accounts_removed_by_another_instance_no_longer_verifies(file: Path) -> None:

@@ -14,6 +14,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, MutableMapping
+from contextlib import suppress
 from enum import StrEnum
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
@@ -24,6 +25,7 @@ from starlette.requests import Request
 
 from ...errors import StorageError, ValidationError
 from ...settings import Settings
+from ...storage.private_files import make_folder, restrict, write_private
 from ...storage.records import LOCAL_USER_ID
 from .accounts import ADMIN_LOGIN, GUEST, Accounts, Role
 from .oauth import said_by
@@ -57,6 +59,7 @@ Action = Literal[
 COOKIE: Final = "comfy_ui_browser"
 SESSION_HEADER: Final = "mcp-session-id"
 _YEAR_S: Final = 365 * 86400
+_KEY_BYTES: Final = 32
 _DIGEST: Final = hashlib.sha384
 """48 bytes are whole base64 characters: no second spelling of a signature is accepted."""
 _SAID_BY_PROXIES: Final = (
@@ -149,22 +152,38 @@ def is_loopback(host: str) -> bool:
 def load_secret(data_dir: Path) -> bytes:
     """Load the key that signs browser identities, created once beside the database.
 
+    An empty file, as a full disk leaves it, holds no key: it is replaced, so that nothing that was
+    signed without a key stays valid.
+
     Raises:
-        StorageError: the folder cannot be read or written.
+        StorageError: the folder cannot be read or written, or the key is too short.
     """
     path = data_dir / "secret.key"
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        try:
-            with os.fdopen(
-                os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb"
-            ) as file:
-                file.write(secrets.token_bytes(32))
-        except FileExistsError:
-            pass
-        return path.read_bytes()
+        make_folder(data_dir)
+        secret = _read_secret(path)
+        if not secret:
+            new = secrets.token_bytes(_KEY_BYTES)
+            with suppress(FileExistsError):  # another process created it at the same time
+                write_private(path, new, overwrite=path.exists())
+            secret = _read_secret(path)
     except OSError as error:
         raise StorageError(f"Cannot use the folder {data_dir}: {error.strerror}.") from error
+    if len(secret) < _KEY_BYTES:
+        raise StorageError(
+            f"The key in {path} is incomplete: {len(secret)} of {_KEY_BYTES} bytes.",
+            hint="Restore it from a backup, or delete it: then a new key is created, and browsers"
+            " without a login no longer see their results.",
+        )
+    restrict(path)
+    return secret
+
+
+def _read_secret(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 class Access:

@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import json
 import secrets
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError as PydanticValidationError
 
 from ...errors import StorageError, ValidationError
+from ...storage.private_files import make_folder, restrict, write_private
 from .rate_limit import LoginAttempts
 
 __all__ = ["ACCOUNTS_FILE", "ADMIN_LOGIN", "GUEST", "Accounts", "Role", "TooManyTriesError"]
@@ -190,6 +190,7 @@ class Accounts:
         try:
             about = self._path.stat()
             if self._stamp != (about.st_mtime_ns, about.st_size):
+                restrict(self._path)
                 stored = _FILE.validate_json(self._path.read_bytes())
                 self._stored = {name: _loaded(account) for name, account in stored.items()}
                 self._stamp = about.st_mtime_ns, about.st_size
@@ -209,13 +210,9 @@ class Accounts:
             for name, a in sorted(accounts.items())
         }
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent)
             # Written atomically: a concurrent reader must not find fewer accounts.
-            with tempfile.NamedTemporaryFile(
-                "w", dir=self._path.parent, delete=False, encoding="utf-8"
-            ) as file:
-                json.dump(data, file, indent=2, ensure_ascii=False)
-            Path(file.name).replace(self._path)
+            write_private(self._path, json.dumps(data, indent=2, ensure_ascii=False).encode())
         except OSError as error:
             raise StorageError(f"{self._path} cannot be written: {error.strerror}.") from error
 
