@@ -139,6 +139,10 @@ class LibraryService:
         """
         return await self._store.deleted_page(user_id, limit=limit, before=before)
 
+    async def user_of(self, item_id: int) -> str | None:
+        """Return the ``user_id`` of a result; None if it is deleted or unknown."""
+        return await self._store.user_of(item_id)
+
     async def item(self, item_id: int, user_id: str, *, deleted: bool = False) -> LibraryItem:
         """Return one result; ``deleted``: one that can be restored.
 

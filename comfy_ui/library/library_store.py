@@ -51,6 +51,9 @@ class LibraryStore(Protocol):
     async def presets(self, user_id: str) -> list[str]:
         """Return every preset that the user has results of."""
 
+    async def user_of(self, item_id: int) -> str | None:
+        """Return the ``user_id`` of a result; None if it is deleted or unknown."""
+
     async def paths(self) -> set[str]:
         """Return the path of every result, deleted or not."""
 

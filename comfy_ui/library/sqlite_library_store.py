@@ -46,6 +46,9 @@ class SqliteLibraryStore:
     async def presets(self, user_id: str) -> list[str]:
         return await self._database.run(items_table.presets, user_id)
 
+    async def user_of(self, item_id: int) -> str | None:
+        return await self._database.run(items_table.user_of, item_id)
+
     async def paths(self) -> set[str]:
         return await self._database.run(items_table.paths)
 

@@ -167,6 +167,14 @@ def _index(connection: sqlite3.Connection, item_id: int, graph: AnyGraph, *words
     )
 
 
+def user_of(connection: sqlite3.Connection, item_id: int) -> str | None:
+    """Return the ``user_id`` of a result; None if it is deleted or unknown."""
+    row = connection.execute(
+        "SELECT user_id FROM items WHERE id = ? AND deleted_at IS NULL", (item_id,)
+    ).fetchone()
+    return row["user_id"] if row else None
+
+
 def paths(connection: sqlite3.Connection) -> set[str]:
     """Return the path of every stored result."""
     return {row["path"] for row in connection.execute("SELECT DISTINCT path FROM items")}

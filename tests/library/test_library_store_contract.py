@@ -103,7 +103,9 @@ async def test_items_of_another_user_are_neither_read_nor_changed(stores: Stores
 async def test_set_deleted_hides_a_result_until_it_is_restored(stores: Stores) -> None:
     library, jobs = stores
     first, second = await add(jobs, "a", "b")
+    assert await library.user_of(first.id) == "ann"
     assert await library.set_deleted([first.id], "ann", 1.0) == [first.id]
+    assert await library.user_of(first.id) is None
     assert await library.set_deleted([first.id], "ann", 2.0) == []
     assert ids(await library.page(ItemQuery(user_id="ann"))) == [second.id]
     assert not await library.star(first.id, "ann", starred=True)

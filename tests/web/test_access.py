@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 from starlette.requests import Request
 
@@ -120,6 +121,19 @@ def test_access_forged_cookie_identifies_no_browser() -> None:
 def test_access_requests_without_identity_get_different_user_ids() -> None:
     access = shared()
     assert access.user_id(request()) != access.user_id(request())
+
+
+def test_access_session_user_id_does_not_reveal_the_session() -> None:
+    access = shared()
+
+    def user_id(session: str) -> str:
+        inner = request(app=App())
+        return access.user_id(gr.Request(request=inner, session_hash=session))  # type: ignore[arg-type]
+
+    mine = user_id("abcdefghij")
+    assert mine == user_id("abcdefghij") != user_id("abcdefghik")
+    assert "abcdefghij" not in mine
+    assert user_id(mine.removeprefix("session:")) != mine
 
 
 def test_access_same_login_on_two_devices_gives_one_user_id() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,9 @@ class FakeServices:
 
     async def keep_upload(self, name: str, content: bytes, _: str) -> None:
         self.kept[name] = content
+
+    async def user_of(self, item_id: int) -> str | None:
+        return next((i.user_id for i in self.items if i.id == item_id and not i.deleted_at), None)
 
     async def item(self, item_id: int, user_id: str, *, deleted: bool = False) -> LibraryItem:
         for one in self.items:
@@ -107,6 +111,26 @@ def test_file_routes_item_of_another_browser_is_404(
     assert other.get(path).status_code == 404
     other.cookies.set(COOKIE, access.new_cookie())
     assert other.get(path).status_code == 404
+
+
+def test_file_key_opens_one_item_and_names_no_user(
+    client: TestClient, services: FakeServices, access: Access
+) -> None:
+    user_id = services.items[0].user_id
+    key = access.file_key(1, user_id)
+    parts = [key, *(base64.urlsafe_b64decode(part + "==") for part in key.split("."))]
+    assert not any(user_id[8:24] in str(part) for part in parts)
+    old_key = access._old_files.dumps([1, user_id])
+    with serve(services, access) as other:
+        assert other.get(f"/files/1?key={key}").content == b"0123456789"
+        assert other.get(f"/files/1?key={old_key}").content == b"0123456789"
+        for path in (
+            f"/files/2?key={key}",
+            f"/files/2?key={old_key}",
+            "/files/1?key=",
+            "/files/1?key=%ff",
+        ):
+            assert other.get(path).status_code == 404
 
 
 def test_file_routes_deleted_item_is_served_to_its_user_but_not_by_its_key(

@@ -212,7 +212,7 @@ class Access:
         self.accounts = accounts if accounts is not None else Accounts()
         self._secret = secret
         self._browsers = Signer(secret, salt="comfy-ui browser", digest_method=_DIGEST)
-        self._files = URLSafeSerializer(
+        self._old_files = URLSafeSerializer(
             secret, salt="comfy-ui file", signer_kwargs={"digest_method": _DIGEST}
         )
         self._hub_owners = frozenset(name.lower() for name in hub_admins)
@@ -261,7 +261,10 @@ class Access:
             if browser:
                 return f"browser:{browser}"
         session = getattr(request, "session_hash", None)
-        return f"session:{session}" if session else f"nobody:{secrets.token_hex(8)}"
+        if not session:
+            return f"nobody:{secrets.token_hex(8)}"
+        # Hashed, because the session's own id is all that its caller has to show.
+        return f"session:{self.sign(f'session {session}')[:32]}"
 
     def require(self, action: Action, request: Any) -> str:
         """Return the ``user_id`` of a request if it is permitted now.
@@ -306,16 +309,16 @@ class Access:
 
         It replaces the cookie, not a login.
         """
-        key: str = self._files.dumps([item_id, user_id])
-        return key
+        return self.sign(f"file {item_id} {user_id}")[:43]
 
-    def opened_by(self, item_id: int, key: str) -> str | None:
-        """The ``user_id`` that ``key`` opens this result for; None if the key is not valid."""
-        try:
-            signed_id, user_id = self._files.loads(key)
+    def opens(self, key: str, item_id: int, user_id: str) -> bool:
+        """Whether ``key`` opens this result of the user."""
+        if hmac.compare_digest(key.encode(), self.file_key(item_id, user_id).encode()):
+            return True
+        try:  # keys of earlier versions name the user
+            return bool(self._old_files.loads(key) == [item_id, user_id])
         except BadData:
-            return None
-        return str(user_id) if signed_id == item_id else None
+            return False
 
 
 def _user(request: Any) -> str | None:

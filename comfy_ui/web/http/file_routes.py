@@ -51,7 +51,9 @@ def routes(services: Services, access: Access, uploads: UploadRoutes) -> list[Ro
         user_id = access.require("see_own", request)
         number = int(request.path_params["id"])
         key = request.query_params.get("key")
-        key_user_id = access.opened_by(number, key) if key else None
+        key_user_id = await services.library.user_of(number) if key else None
+        if key_user_id and not access.opens(key or "", number, key_user_id):
+            key_user_id = None
         for deleted in (False,) if key_user_id else (False, True):
             with suppress(ValidationError):
                 return await services.library.item(number, key_user_id or user_id, deleted=deleted)
