@@ -15,6 +15,7 @@ FLOORS = {
     "features": 1,
     "lazy_names": 1,
     "logging": 1,
+    "private_files": 1,
     "resources": 1,
     "settings": 1,
     "protocol": 2,

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from ..errors import StorageError, ValidationError
+from ..private_files import make_folder, restrict
 from .database_schema import create_or_check
-from .private_files import make_folder, restrict
 from .recovery import (
     RecoveredDatabase,
     holds_results,

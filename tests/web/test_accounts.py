@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from comfy_ui.errors import StorageError, ValidationError
-from comfy_ui.web.auth import accounts as module
+from comfy_ui.web.auth import accounts as module, login_sessions
 from comfy_ui.web.auth.accounts import Accounts, Role, TooManyTriesError
+from comfy_ui.web.auth.login_limits import Caller
+from comfy_ui.web.auth.login_sessions import LoginSessions
 
 
 @pytest.fixture(autouse=True)
@@ -98,14 +102,155 @@ async def test_verify_after_five_wrong_passwords_refuses_the_right_one_too() -> 
     assert await accounts.verify("anna", "secret")
 
 
-async def test_verify_unknown_names_share_one_attempt_counter() -> None:
+async def answers_of(accounts: Accounts, name: str, count: int, caller: Caller) -> list[object]:
+    """Return the answers to ``count`` wrong passwords in parallel."""
+    checks = (accounts.verify_often(name, f"wrong {n}", caller) for n in range(count))
+    return await asyncio.gather(*checks, return_exceptions=True)
+
+
+async def test_verify_wrong_passwords_in_parallel_are_limited_as_in_a_row() -> None:
     accounts = Accounts(now=lambda: 0.0)
     accounts.add_for_now("anna", "secret", Role.ADMIN)
-    for number in range(5):
-        assert not await accounts.verify(f"unknown{number}", "x")
+    answers = await answers_of(accounts, "anna", 100, Caller("10.0.0.1"))
+    assert answers.count(False) == 5
+    assert {str(answer) for answer in answers[5:]} == {
+        "Too many wrong passwords. Try again in 1 s."
+    }
+
+
+async def test_verify_locked_name_answers_alike_whether_it_exists() -> None:
+    accounts = Accounts(now=lambda: 0.0)
+    accounts.add_for_now("anna", "secret", Role.ADMIN)
+    known, unknown = [
+        [str(answer) for answer in await answers_of(accounts, name, 12, Caller("10.0.0.1"))]
+        for name in ("anna", "nobody")
+    ]
+    assert known == unknown
+
+
+async def test_verify_one_address_on_many_names_is_limited() -> None:
+    accounts = Accounts(now=lambda: 0.0)
+    accounts.add_for_now("anna", "secret", Role.ADMIN)
+    caller = Caller("2001:db8::1")
+    for number in range(30):
+        assert not await accounts.verify(f"name{number}", "x", caller)
+    for address in ("2001:db8::1", "2001:db8::2"):  # one network
+        with pytest.raises(TooManyTriesError):
+            await accounts.verify("anna", "x", Caller(address))
+    assert await accounts.verify("anna", "secret", Caller("2001:db8:0:1::1"))
+
+
+async def test_verify_many_addresses_on_one_name_are_limited_but_not_known_devices() -> None:
+    accounts = Accounts(now=lambda: 0.0)
+    accounts.add_for_now("anna", "secret", Role.ADMIN)
+    for number in range(100):
+        assert not await accounts.verify("anna", "x", Caller(f"10.0.0.{number}"))
     with pytest.raises(TooManyTriesError):
-        await accounts.verify("another", "x")
-    assert await accounts.verify("anna", "secret")
+        await accounts.verify("anna", "secret", Caller("10.0.1.1"))
+    assert await accounts.verify("anna", "secret", Caller("10.0.1.1", device="d"))
+
+
+async def test_verify_strangers_do_not_keep_out_other_addresses_or_known_devices() -> None:
+    accounts = Accounts(now=lambda: 0.0)
+    accounts.add_for_now("anna", "secret", Role.ADMIN)
+    await answers_of(accounts, "anna", 20, Caller("10.0.0.1"))
+    assert await accounts.verify("anna", "secret", Caller("10.0.0.2"))
+    assert await accounts.verify("anna", "secret", Caller("10.0.0.1", device="d"))
+    with pytest.raises(TooManyTriesError):
+        await accounts.verify("anna", "secret", Caller("10.0.0.1"))
+
+
+async def test_verify_full_queue_is_refused_at_once_and_leaves_room_for_known_devices(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    accounts = Accounts()
+    accounts.add_for_now("anna", "secret", Role.ADMIN)
+    go = threading.Event()
+    right = module._key
+    monkeypatch.setattr(module, "_key", lambda p, salt: (go.wait(10), right(p, salt))[1])
+    many = [
+        asyncio.create_task(accounts.verify("anna", "x", Caller(f"10.0.0.{n}"))) for n in range(16)
+    ]
+    await asyncio.sleep(0)
+    with pytest.raises(TooManyTriesError, match="Too many logins at once"):
+        await accounts.verify("anna", "secret", Caller("10.0.1.1"))
+    device = asyncio.create_task(accounts.verify("anna", "secret", Caller("10.0.1.1", device="d")))
+    await asyncio.to_thread(lambda: None)  # other work is not kept waiting
+    go.set()
+    assert not any(await asyncio.gather(*many))
+    assert await device
+
+
+async def test_verify_often_right_password_in_parallel_is_one_attempt() -> None:
+    accounts = Accounts()
+    accounts.add_for_now("anna", "secret", Role.ADMIN)
+    checks = (accounts.verify_often("anna", "secret", Caller("10.0.0.1")) for _ in range(100))
+    assert all(await asyncio.gather(*checks))
+
+
+async def test_verify_often_after_wrong_passwords_refuses_the_remembered_one() -> None:
+    accounts = Accounts(now=lambda: 0.0)
+    accounts.add_for_now("anna", "secret", Role.ADMIN)
+    assert await accounts.verify_often("anna", "secret", Caller("10.0.0.2"))
+    await answers_of(accounts, "anna", 20, Caller("10.0.0.1"))
+    with pytest.raises(TooManyTriesError):  # otherwise it could be guessed without limit
+        await accounts.verify_often("anna", "secret", Caller("10.0.0.1"))
+    assert await accounts.verify_often("anna", "secret", Caller("10.0.0.2"))
+
+
+async def test_verify_password_changed_meanwhile_is_wrong(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts = Accounts(file)
+    accounts.add("anna", "correct horse", Role.USER)
+    started, go = threading.Event(), threading.Event()
+    right = module._key
+
+    def slow(password: str, salt: bytes) -> bytes:
+        started.set()
+        go.wait(10)
+        return right(password, salt)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_key", slow)
+        check = asyncio.create_task(accounts.verify("anna", "correct horse"))
+        await asyncio.to_thread(started.wait, 10)
+    Accounts(file).add("anna", "battery staple", Role.USER)
+    go.set()
+    assert not await check
+
+
+def test_login_sessions_end_with_their_password_or_account(file: Path) -> None:
+    accounts = Accounts(file)
+    accounts.add("anna", "correct horse", Role.USER)
+    accounts.add("bob", "battery staple", Role.USER)
+    sessions = LoginSessions(accounts)
+    sessions["a"], sessions["b"] = "anna", "bob"
+    assert (sessions.get("a"), sessions.get("b")) == ("anna", "bob")
+    Accounts(file).add("anna", "new password", Role.USER)
+    assert (sessions.get("a"), "a" in sessions, sessions.get("b")) == (None, False, "bob")
+    Accounts(file).remove("bob")
+    assert sessions.get("b") is None
+    Accounts(file).add("bob", "another bob", Role.ADMIN)  # the name is given to another user
+    assert sessions.get("b") is None
+    sessions["c"] = "anna"
+    assert sessions.get("c") == "anna"
+    del sessions["c"]
+    assert sessions.get("c") is None
+
+
+def test_login_sessions_of_one_name_do_not_end_those_of_another(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(login_sessions, "_MAX_SESSIONS", 3)
+    accounts = Accounts(file)
+    accounts.add("anna", "correct horse", Role.USER)
+    accounts.add("vera", "battery staple", Role.USER)
+    sessions = LoginSessions(accounts)
+    sessions["a"] = "anna"
+    for number in range(9):
+        sessions[f"v{number}"] = "vera"
+    assert sorted(sessions) == ["a", "v7", "v8"]
 
 
 async def test_verify_unknown_name_hashes_as_often_as_an_existing_one(

@@ -24,10 +24,12 @@ from itsdangerous import BadData, Signer, URLSafeSerializer
 from starlette.requests import Request
 
 from ...errors import StorageError, ValidationError
+from ...private_files import make_folder, restrict, write_private
 from ...settings import Settings
-from ...storage.private_files import make_folder, restrict, write_private
 from ...storage.records import LOCAL_USER_ID
 from .accounts import ADMIN_LOGIN, GUEST, Accounts, Role
+from .login_devices import CURRENT, LoginRequest
+from .login_sessions import LoginSessions
 from .oauth import said_by
 from .rate_limit import RateLimit, RateLimiter
 
@@ -356,47 +358,65 @@ def login_missing(request: Any) -> bool:
 
 
 class IdentityMiddleware:
-    """Give each browser its signed cookie when it loads the page (shared modes only)."""
+    """Give each browser its signed cookies, and keep the sessions of the logins.
+
+    A browser gets its identity when it loads the page (shared modes only), and the mark of a known
+    device when it logs in.
+    """
 
     def __init__(self, app: Any, access: Access) -> None:
         self._app = app
         self._access = access
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
-        if self._access.mode is AccessMode.LOCAL or scope["type"] != "http" or not _is_page(scope):
+        if scope["type"] == "lifespan":
+            scope["app"].tokens = LoginSessions(self._access.accounts)
+        new_cookie = self._new_cookie(scope) if scope["type"] == "http" else None
+        if new_cookie is None:
             await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        if self._access.browser(_cookie(headers.get(b"cookie", b"").decode("latin-1"))):
-            await self._app(scope, receive, send)
-            return
-        https = scope["scheme"] == "https" or headers.get(b"x-forwarded-proto") == b"https"
-        # A Space is embedded in a frame of another site, where browsers keep only such cookies.
-        framed = (
-            "; SameSite=None; Secure; Partitioned" if self._access.mode is AccessMode.SPACE else ""
-        )
-        kind = framed or f"; SameSite=Lax{'; Secure' if https else ''}"
-        cookie = f"{COOKIE}={self._access.new_cookie()}; Path=/; HttpOnly; Max-Age={_YEAR_S}{kind}"
 
         async def send_with_cookie(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [
-                    *message.get("headers", []),
-                    (b"set-cookie", cookie.encode("latin-1")),
-                ]
+            if message["type"] == "http.response.start" and (cookie := new_cookie()):
+                header = f"{cookie}; Path=/; HttpOnly; Max-Age={_YEAR_S}{self._scope_of(scope)}"
+                headers = [*message.get("headers", []), (b"set-cookie", header.encode("latin-1"))]
+                message["headers"] = headers
             await send(message)
 
         await self._app(scope, receive, send_with_cookie)
+
+    def _new_cookie(self, scope: Mapping[str, Any]) -> Callable[[], str | None] | None:
+        """Return what creates the cookie of the response to a request."""
+        access = self._access
+        is_login = scope["method"] == "POST" and scope["path"].rstrip("/") == "/login"
+        if not is_login and (access.mode is AccessMode.LOCAL or not _is_page(scope)):
+            return None
+        cookies = _cookies(dict(scope["headers"]).get(b"cookie", b"").decode("latin-1"))
+        if is_login:
+            address = (scope.get("client") or ("",))[0]
+            request = LoginRequest(access.accounts, access.sign, address, cookies)
+            CURRENT.set(request)
+            return request.cookie
+        if access.browser(cookies.get(COOKIE)):
+            return None
+        return lambda: f"{COOKIE}={access.new_cookie()}"
+
+    def _scope_of(self, scope: Mapping[str, Any]) -> str:
+        if self._access.mode is AccessMode.SPACE:
+            # Embedded in a frame of another site, where browsers keep only such cookies.
+            return "; SameSite=None; Secure; Partitioned"
+        forwarded = dict(scope["headers"]).get(b"x-forwarded-proto") == b"https"
+        https = scope["scheme"] == "https" or forwarded
+        return f"; SameSite=Lax{'; Secure' if https else ''}"
 
 
 def _is_page(scope: Mapping[str, Any]) -> bool:
     return scope["method"] == "GET" and b"text/html" in dict(scope["headers"]).get(b"accept", b"")
 
 
-def _cookie(header: str) -> str | None:
-    """Read our cookie from the header; None if it is absent or the header is malformed."""
+def _cookies(header: str) -> dict[str, str]:
+    """Return the cookies in a header; none if it is malformed."""
     try:
-        jar = SimpleCookie(header)
+        return {name: cookie.value for name, cookie in SimpleCookie(header).items()}
     except CookieError:
-        return None
-    return jar[COOKIE].value if COOKIE in jar else None
+        return {}

@@ -6,20 +6,20 @@ import asyncio
 import hashlib
 import hmac
 import json
+import os
 import secrets
-import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError as PydanticValidationError
 
 from ...errors import StorageError, ValidationError
-from ...storage.private_files import make_folder, restrict, write_private
-from .rate_limit import LoginAttempts
+from ...private_files import make_folder, restrict, write_private
+from .login_limits import Caller, LoginLimits
 
 __all__ = ["ACCOUNTS_FILE", "ADMIN_LOGIN", "GUEST", "Accounts", "Role", "TooManyTriesError"]
 
@@ -34,9 +34,13 @@ MIN_PASSWORD: Final = 8
 # scrypt: 32 MiB and about a tenth of a second per attempt (OWASP's second parameter set).
 _COST: Final = {"n": 2**15, "r": 8, "p": 3}
 _MEMORY_BYTES: Final = 64 * 2**20
-_AT_ONCE: Final = 2
+_HASH_THREADS: Final = max(1, min(4, (os.cpu_count() or 2) // 2))
+_MAX_PENDING: Final = 16
+_MAX_PENDING_OF_DEVICES: Final = 24
+_BUSY_S: Final = 2.0
 _REMEMBERED_S: Final = 600.0
 _MAX_REMEMBERED: Final = 64
+_UNKNOWN_CALLER: Final = Caller()
 
 
 class Role(IntEnum):
@@ -50,10 +54,8 @@ class Role(IntEnum):
 class TooManyTriesError(ValidationError):
     """Too many wrong passwords; ``wait_s`` is the remaining delay."""
 
-    def __init__(self, wait_s: float) -> None:
-        super().__init__(
-            "Too many wrong passwords.", hint=f"Try again in {max(1.0, wait_s):.0f} s."
-        )
+    def __init__(self, wait_s: float, message: str = "Too many wrong passwords.") -> None:
+        super().__init__(message, hint=f"Try again in {max(1.0, wait_s):.0f} s.")
         self.wait_s = wait_s
 
 
@@ -93,8 +95,11 @@ class Accounts:
         self._fleeting: dict[str, _Account] = {}
         self._stored: Mapping[str, _Account] = {}
         self._stamp: tuple[int, int] | None = None
-        self._tries = LoginAttempts()
-        self._working = threading.BoundedSemaphore(_AT_ONCE)
+        self._limits = LoginLimits()
+        # Of its own, so that wrong passwords keep no other work from its threads.
+        self._hashing = ThreadPoolExecutor(_HASH_THREADS, thread_name_prefix="comfy-ui-login")
+        self._pending = 0
+        self._checks: dict[tuple[bytes, Caller], asyncio.Task[bool]] = {}
         self._proven: dict[bytes, tuple[_Account, float]] = {}
         self._proof_key = secrets.token_bytes(32)
 
@@ -133,52 +138,69 @@ class Accounts:
         """Add an account for this run only; it is not written to the file."""
         self._fleeting[_name(name)] = _hashed(password, role)
 
-    async def verify(self, name: str, password: str) -> bool:
+    def generation(self, name: str) -> bytes | None:
+        """Return a value that changes with each new password of a name; None without an account."""
+        account = self._all().get(name)
+        return account.salt if account else None
+
+    async def verify(self, name: str, password: str, caller: Caller = _UNKNOWN_CALLER) -> bool:
         """Check a password. Takes as long for unknown names.
 
         Raises:
-            TooManyTriesError: after too many wrong passwords.
+            TooManyTriesError: after too many wrong passwords, or if too many are being checked.
         """
-        account = self._all().get(name)
-        # Unknown names share one counter: otherwise each new name would be a free attempt.
-        who = name if account else ""
-        wait_s = self._tries.wait_s(who, self._now())
-        if wait_s > 0:
+        if self._pending >= (_MAX_PENDING_OF_DEVICES if caller.device else _MAX_PENDING):
+            raise TooManyTriesError(_BUSY_S, "Too many logins at once.")
+        if wait_s := self._limits.begin(name, caller, self._now()):
             raise TooManyTriesError(wait_s)
-        right = await asyncio.to_thread(self._matches, account, password)
-        if right and account is not None:
-            self._tries.succeeded(who)
-            return True
-        self._tries.failed(who, self._now())
-        return False
-
-    async def verify_often(self, name: str, password: str) -> bool:
-        """Check a password like :meth:`verify`, but hash it only once in ten minutes.
-
-        For programs that send both name and password with every request.
-        """
-        credentials = f"{len(name)}:{name}{password}".encode()
-        proof = hmac.digest(self._proof_key, credentials, "sha256")
-        proven, until = self._proven.get(proof, (None, 0.0))
-        if proven is not None and proven == self._all().get(name) and self._now() < until:
-            return True
-        if not await self.verify(name, password):
+        account = self._all().get(name)
+        loop = asyncio.get_running_loop()
+        self._pending += 1
+        try:
+            right = await loop.run_in_executor(
+                self._hashing, _matches, account or _NO_ACCOUNT, password
+            )
+        finally:
+            self._pending -= 1
+        if not right or account is None or account != self._all().get(name):
             return False
-        while len(self._proven) >= _MAX_REMEMBERED:
-            self._proven.pop(next(iter(self._proven)))
-        self._proven[proof] = self._all()[name], self._now() + _REMEMBERED_S
+        self._limits.succeeded(name, caller)
         return True
 
-    @cached_property
-    def _nobody(self) -> _Account:
-        """Return the account that unknown names are compared with, created on first use."""
-        return _hashed(secrets.token_hex(8), Role.ANONYMOUS)
+    async def verify_often(
+        self, name: str, password: str, caller: Caller = _UNKNOWN_CALLER
+    ) -> bool:
+        """Check a password like :meth:`verify`, but hash it only once in ten minutes.
 
-    def _matches(self, stored: _Account | None, password: str) -> bool:
-        with self._working:
-            nobody = self._nobody
-            account = stored or nobody
-            return hmac.compare_digest(_key(password, account.salt), account.key)
+        For programs that send both name and password with every request, and for many users of one
+        login. Equal checks at the same time are one attempt.
+        """
+        credentials = f"{len(name)}:{name}{password}".encode(errors="replace")
+        proof = hmac.digest(self._proof_key, credentials, "sha256")
+        check = self._checks.get((proof, caller))
+        if check is None:
+            # In front of what is remembered, which could be guessed without limit otherwise.
+            if wait_s := self._limits.wait_s(name, caller, self._now()):
+                raise TooManyTriesError(wait_s)
+            proven, until = self._proven.get(proof, (None, 0.0))
+            if proven is not None and proven == self._all().get(name) and self._now() < until:
+                return True
+            check = asyncio.create_task(self._verify_and_remember(name, password, caller, proof))
+            self._checks[proof, caller] = check
+        return await asyncio.shield(check)
+
+    async def _verify_and_remember(
+        self, name: str, password: str, caller: Caller, proof: bytes
+    ) -> bool:
+        try:
+            if not await self.verify(name, password, caller):
+                return False
+            while len(self._proven) >= _MAX_REMEMBERED:
+                self._proven.pop(next(iter(self._proven)))
+            self._proven[proof] = self._all()[name], self._now() + _REMEMBERED_S
+            return True
+        finally:
+            del self._checks[proof, caller]
 
     def _all(self) -> Mapping[str, _Account]:
         return {**self._read(), **self._fleeting}
@@ -215,6 +237,16 @@ class Accounts:
             write_private(self._path, json.dumps(data, indent=2, ensure_ascii=False).encode())
         except OSError as error:
             raise StorageError(f"{self._path} cannot be written: {error.strerror}.") from error
+
+
+# What unknown names are compared with.
+_NO_ACCOUNT: Final = _Account(
+    role=Role.ANONYMOUS, salt=secrets.token_bytes(16), key=secrets.token_bytes(32)
+)
+
+
+def _matches(account: _Account, password: str) -> bool:
+    return hmac.compare_digest(_key(password, account.salt), account.key)
 
 
 def _loaded(stored: _Stored) -> _Account:

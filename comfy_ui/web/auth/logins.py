@@ -11,6 +11,7 @@ from ...errors import ValidationError
 from ...settings import Settings
 from .access import AccessMode
 from .accounts import ACCOUNTS_FILE, ADMIN_LOGIN, GUEST, Accounts, Role, TooManyTriesError
+from .login_devices import CURRENT
 
 __all__ = ["checker", "hub_admins", "logins_of"]
 
@@ -57,7 +58,13 @@ def checker(accounts: Accounts) -> Callable[[str, str], Awaitable[bool]] | None:
 
     async def check(name: str, password: str) -> bool:
         try:
-            return await accounts.verify(name, password)
+            request = CURRENT.get()
+            if request is None:
+                return await accounts.verify_often(name, password)
+            right = await accounts.verify_often(name, password, request.caller(name))
+            if right:
+                request.succeeded(name)
+            return right
         except TooManyTriesError as error:
             raise HTTPException(429, str(error)) from error
 

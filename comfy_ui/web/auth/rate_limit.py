@@ -44,6 +44,12 @@ class RateLimiter:
             self._buckets.popitem(last=False)
         return wait_s
 
+    def give_back(self, action: str, who: str) -> None:
+        """Return a token that :meth:`wait_s` took."""
+        if (action, who) in self._buckets:
+            tokens, at = self._buckets[action, who]
+            self._buckets[action, who] = min(self._paces[action].burst, tokens + 1), at
+
 
 @dataclass(frozen=True, slots=True)
 class _Failures:
