@@ -236,7 +236,8 @@ class JobService:
 
     async def recent(self, user_id: str, *, limit: int = 20) -> list[Job]:
         """Return finished jobs, newest first, including failed ones."""
-        return await self._store.recent(user_id, limit)
+        unsaved = await self._queue.unsaved(user_id)
+        return [*unsaved, *await self._store.recent(user_id, limit)][:limit]
 
     # Change
 

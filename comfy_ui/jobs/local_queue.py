@@ -51,6 +51,7 @@ class LocalQueue:
         self._waiting_limit = waiting_limit
         self._order_lock = asyncio.Lock()  # one change of the order at a time
         self._work: dict[str, asyncio.Event] = {}  # by worker: claim() may have news
+        self._unsaved: dict[str, Job] = {}  # ended, but the disk refused to store that
         self._closed = False
 
     async def open(self) -> None:
@@ -144,9 +145,10 @@ class LocalQueue:
         async with self._order_lock:
             if self._unfinished.of_user(job_id, user_id):
                 return False
-            job = await self._store.get(job_id, user_id)
+            job = self._unsaved_of(job_id, user_id) or await self._store.get(job_id, user_id)
             if job is None or not _can_resume(job):
                 return False
+            self._unsaved.pop(job_id, None)
             self._unfinished.load(job)
         self._wake_workers()
         return True
@@ -163,6 +165,13 @@ class LocalQueue:
         claimed = [job for job in index.claimed if job.user_id == user_id]
         return claimed + index.waiting(user_id)
 
+    async def unsaved(self, user_id: str) -> list[Job]:
+        return [job for job in reversed(self._unsaved.values()) if job.user_id == user_id]
+
+    def _unsaved_of(self, job_id: str, user_id: str) -> Job | None:
+        job = self._unsaved.get(job_id)
+        return job if job and job.user_id == user_id else None
+
     async def counts(self) -> QueueCounts:
         jobs = self._unfinished
         snapshots = [jobs.updates.get(job.id) or first_snapshot(job) for job in jobs.index.claimed]
@@ -173,6 +182,8 @@ class LocalQueue:
         if self._unfinished.of_user(job_id, user_id):
             self._unfinished.put_positions(also=job_id)
             return self._unfinished.updates.get(job_id)
+        if unsaved := self._unsaved_of(job_id, user_id):
+            return last_snapshot(unsaved)
         stored = await self._store.get_with_items(job_id, user_id)
         return last_snapshot(*stored) if stored else None
 
@@ -222,6 +233,7 @@ class LocalQueue:
         jobs = self._unfinished
         self._work.setdefault(worker, asyncio.Event())
         async with self._order_lock:
+            await self._save_ends()
             resumed = jobs.resume(worker)
             if resumed:
                 self._wake_workers()  # this worker claims waiting jobs at once
@@ -372,12 +384,24 @@ class LocalQueue:
             await self._finish(job, files)
         except StorageError as error:
             logger.error("The end of job %s could not be saved: %s", job.id, error)  # noqa: TRY400 -- the user sees it too
+            job = replace(job, finished_at=jobs.now())
+            if job.status is JobStatus.SUCCEEDED:  # its files have no rows
+                job = replace(job, status=JobStatus.UNFETCHED, error=JobError.of(error))
+            self._unsaved[job.id] = job
             jobs.remove(job.id)
             jobs.finished_counts[job.user_id] += 1
-            jobs.updates.put(
-                last_snapshot(replace(job, status=JobStatus.UNFETCHED, error=JobError.of(error)))
-            )
+            jobs.updates.put(last_snapshot(job))
             jobs.put_positions()
+
+    async def _save_ends(self) -> None:
+        """Store the jobs that ended while the disk refused, as soon as it does not."""
+        for job in [*self._unsaved.values()]:
+            try:
+                await self._store.save(job)
+            except StorageError as error:
+                logger.info("The end of job %s cannot be saved yet: %s", job.id, error)
+                return
+            del self._unsaved[job.id]
 
 
 def _can_resume(job: Job) -> bool:

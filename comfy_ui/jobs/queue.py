@@ -89,6 +89,9 @@ class JobQueue(Protocol):
     async def active(self, user_id: str) -> list[Job]:
         """Return the user's unfinished jobs, in the order in which they run."""
 
+    async def unsaved(self, user_id: str) -> list[Job]:
+        """Return the user's ended jobs that could not be stored as such yet, newest first."""
+
     async def counts(self) -> QueueCounts:
         """Count the unfinished jobs of all users."""
 

@@ -57,6 +57,34 @@ async def test_job_full_disk_while_running_fails_and_is_fetched_on_retry(
     assert {i.filename: i.path.read_bytes() for i in end.items} == support.engine_files(server)
 
 
+async def test_jobs_ended_on_a_full_disk_stay_visible_and_are_fetched_once(
+    service: JobService,
+) -> None:
+    jobs = [await submit_sleepy(service, nonce=n, seconds=0.3) for n in range(2)]
+    for job in jobs:
+        await until(service, job, lambda s: s.phase is Phase.RUNNING)
+    await refuse_writes(service, refuse=True)
+    for job in jobs:
+        assert (await end_of(service, job)).phase is Phase.FAILED
+
+    async def listed() -> set[tuple[str, str]]:
+        return {(job.id, job.status) for job in await service.recent("ann")}
+
+    unfetched = {(job.id, JobStatus.UNFETCHED) for job in jobs}
+    assert await listed() == unfetched
+    assert {(await service.snapshot(job.id, "ann")).phase for job in jobs} == {Phase.FAILED}
+    await refuse_writes(service, refuse=False)
+    last = await submit_sleepy(service, nonce=2)  # its claim stores the others' ends
+    assert (await end_of(service, last)).phase is Phase.SUCCEEDED
+    assert await service._queue.unsaved("ann") == []
+    assert await listed() == unfetched | {(last.id, JobStatus.SUCCEEDED)}
+    for job in jobs:
+        assert await service.retry_fetch(job.id, "ann")
+        assert (await end_of(service, job)).phase is Phase.SUCCEEDED
+    assert len(await service.library.results("ann")) == 3
+    assert len(await service.recent("ann")) == 3
+
+
 async def test_job_full_disk_until_shutdown_is_finished_on_restart(
     client: ComfyWSClient, server: DemoServer, tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ from comfy_ui.storage.records import Job, JobStatus, Phase, QueueView, Snapshot
 from comfy_ui.web.components.queue_rows import now_row, summary
 from comfy_ui.web.tabs.queue_tab import QueueTab
 from tests.jobs.support import end_of, submit_sleepy, until
+from tests.jobs.test_environment_faults import refuse_writes
 from tests.web.web_app import WebApp, open_web_app
 
 JOB = Job(
@@ -92,6 +93,21 @@ async def test_now_row_of_job_on_offline_server_offers_a_retry(
     assert 'data-do="retry-job"' in offered
     assert "download when the server is back" in offered
     await web_app.service.cancel_all("ann")
+
+
+async def test_queue_retry_of_a_job_ended_on_a_full_disk_does_not_run_it_again(
+    web_app: WebApp,
+) -> None:
+    page, user_id = web_app.browser(QueueTab(web_app.context))
+    job = await submit_sleepy(web_app.service, user_id, seconds=0.3)
+    await until(web_app.service, job, lambda snapshot: snapshot.elapsed_s > 0)
+    await refuse_writes(web_app.service, refuse=True)
+    assert (await end_of(web_app.service, job)).phase == "failed"
+    await refuse_writes(web_app.service, refuse=False)
+    answer = await page.post("/queue/retry", json={"job": job.id, "press": "a name"})
+    assert answer.json() == {"done": True}
+    assert (await end_of(web_app.service, job)).phase == "succeeded"
+    assert [one.id for one in await web_app.service.recent(user_id)] == [job.id]
 
 
 def view_of(*jobs: tuple[JobStatus, Phase, float]) -> QueueView:

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from ...storage.records import Job, JobStatus, QueueView, Snapshot
+from ...storage.records import Job, QueueView, Snapshot
 from ..components.html import Html
 from ..components.html_block import html_block
 from ..components.queue_rows import frame, now_row, past_row, summary
@@ -115,9 +115,7 @@ class QueueTab(Tab):
     async def _retry(self, request: Request) -> Response:
         user_id, which = await self._which(request)
         job = await self._services.jobs.job(which.job, user_id)
-        if job.status is JobStatus.UNFETCHED and await self._services.jobs.retry_fetch(
-            job.id, user_id
-        ):
+        if await self._services.jobs.retry_fetch(job.id, user_id):
             return _done(True)
         return _done((await self._services.jobs.repeat(job.id, user_id, key=which.press)).id)
 
