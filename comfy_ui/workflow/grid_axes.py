@@ -20,6 +20,7 @@ from ..errors import ValidationError
 from .fields.field_types import FIELD_TYPES, INTEGER_ROLES, MODEL_ROLES, NUMBER_ROLES
 from .fields.numbers import random_seed
 from .presets.schema import Param, Preset
+from .wildcards import MAX_PROMPT_CHARACTERS, check_prompt_length
 
 __all__ = ["MAX_CELLS", "ParamAxis", "expand", "read_axis"]
 
@@ -98,8 +99,8 @@ def expand(
     different seeds would hide the effect of the axes.
 
     Raises:
-        ValidationError: too many cells, the same param twice, or the prompt does not contain the
-            words to replace.
+        ValidationError: too many cells, the same param twice, a prompt that is too long, or one
+            that does not contain the words to replace.
     """
     across, down = axes[0], axes[1] if len(axes) > 1 else None
     if down is not None and down.name == across.name and not _replaces(preset, across):
@@ -110,6 +111,9 @@ def expand(
             f"That would be {count} jobs.", hint=f"The limit is {MAX_CELLS}. Use fewer values."
         )
     start = dict(values)
+    prompt = preset.by_role("prompt")
+    if prompt is not None:
+        check_prompt_length(str(start.get(prompt.id) or ""))
     seed = preset.by_role("seed")
     if seed is not None and str(start.get(seed.id) or _RANDOM).strip() == _RANDOM:
         start[seed.id] = random_seed(rng)
@@ -140,7 +144,14 @@ def _put(preset: Preset, values: Mapping[str, Any], axis: ParamAxis, index: int)
             f"The prompt does not contain '{words}'.",
             hint="The other entries replace the first one in the prompt.",
         )
-    return {**values, axis.name: prompt.replace(words, axis.values[index])}
+    replacement = axis.values[index]
+    size = len(prompt) + prompt.count(words) * (len(replacement) - len(words))
+    if size > MAX_PROMPT_CHARACTERS:
+        raise ValidationError(
+            f"With '{replacement[:40]}' the prompt would have {size} characters.",
+            hint=f"The limit is {MAX_PROMPT_CHARACTERS}. Use longer words to replace.",
+        )
+    return {**values, axis.name: prompt.replace(words, replacement)}
 
 
 def _replaces(preset: Preset, axis: ParamAxis) -> bool:

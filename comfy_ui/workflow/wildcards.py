@@ -24,21 +24,26 @@ from __future__ import annotations
 import json
 import random
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from ..errors import ValidationError, closest
 from .fields.numbers import MAX_SEED, random_seed
 
 __all__ = [
+    "MAX_PROMPT_CHARACTERS",
     "WILDCARD",
     "ExpandedValues",
     "Expansion",
     "WildcardChoice",
     "WildcardFolder",
+    "check_prompt_length",
     "expand_values",
     "expand_wildcards",
     "has_wildcards",
@@ -47,12 +52,16 @@ __all__ = [
 WILDCARD = r"__(?!_)((?:[\w*][\w\-/*. ]{0,100}?)?[\w*])__"
 """A wildcard as a regular expression; the group is its name."""
 
+MAX_PROMPT_CHARACTERS: Final = 20_000
+"""The maximum length of a prompt before its wildcards are expanded."""
+
 _NAME = re.compile(WILDCARD)
 _COUNT = re.compile(r"\s*(?:(\d{1,6})|(\d{0,6})-(\d{0,6}))\s*\$\$")
 _WEIGHT = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)::")
 _ESCAPED = re.compile(r"\\[{}|_]")
 _MAX_DEPTH = 40
 _MAX_STEPS = 2_000
+_MAX_WORK = 2_000_000  # characters read, options and lines; half a second
 _MAX_CHARACTERS = 50_000
 _MAX_FILE_BYTES = 5_000_000
 PROMPT_ROLES = ("prompt", "negative")
@@ -122,6 +131,19 @@ def has_wildcards(text: str) -> bool:
     )
 
 
+def check_prompt_length(text: str) -> None:
+    """Refuse a prompt that is longer than :data:`MAX_PROMPT_CHARACTERS`.
+
+    Raises:
+        ValidationError: it is too long.
+    """
+    if len(text) > MAX_PROMPT_CHARACTERS:
+        raise ValidationError(
+            f"The prompt has {len(text)} characters.",
+            hint=f"Shorten it to {MAX_PROMPT_CHARACTERS} characters.",
+        )
+
+
 def expand_wildcards(
     text: str, *, seed: int, wildcards: Mapping[str, Sequence[str]] | None = None
 ) -> Expansion:
@@ -134,11 +156,12 @@ def expand_wildcards(
 
     Raises:
         ValidationError: a wildcard does not exist, has no lines or contains itself, a group's brace
-            is not closed, or the result would be too long.
+            is not closed, or the text or the result is too long.
 
     >>> expand_wildcards("a {red|red} cat", seed=1).text
     'a red cat'
     """
+    check_prompt_length(text)
     if not has_wildcards(text):
         return Expansion(text, text, seed)
     run = _Run(random.Random(seed), wildcards or {})
@@ -181,6 +204,8 @@ def expand_values(
     of = list(settables)
     names = [one.id for one in of if one.role in PROMPT_ROLES]
     texts = {name: text for name in names if isinstance(text := values.get(name), str)}
+    for text in texts.values():
+        check_prompt_length(text)
     templates = {name: text for name, text in texts.items() if has_wildcards(text)}
     if not templates:
         return ExpandedValues(dict(values), {})
@@ -203,20 +228,110 @@ def expand_values(
     return ExpandedValues({**values, **drawn, **chosen}, templates)
 
 
+class _Options:
+    """The options of a group or the lines of a wildcard, with their weights."""
+
+    def __init__(self, weighted: Sequence[tuple[int, str]]) -> None:
+        self._texts = [text for _, text in weighted]
+        self._weights = [weight for weight, _ in weighted]
+        if not any(self._weights):
+            self._weights = [1] * len(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    @cached_property
+    def _cumulative(self) -> list[int]:
+        return list(accumulate(self._weights))
+
+    def draw(self, chance: random.Random, count: int) -> Iterator[str]:
+        """Draw ``count`` different options, each when it is asked for.
+
+        Only ``Random.random()`` has the same sequence for a seed in all Python versions;
+        ``choices`` and ``sample`` do not.
+        """
+        if count == 1:
+            reached = int(chance.random() * self._cumulative[-1])
+            yield self._texts[bisect_right(self._cumulative, reached)]
+            return
+        remaining = _Remaining(self._weights)
+        for _ in range(count):
+            yield self._texts[remaining.take(chance.random())]
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """The weighted lines of a wildcard file, and the wildcards in them."""
+
+    lines: list[tuple[int, str]]
+    inner: set[str]
+
+
+class _Remaining:
+    """Weights to draw from without replacement, in logarithmic time: a Fenwick tree."""
+
+    def __init__(self, weights: Sequence[int]) -> None:
+        self._weights = list(weights)
+        self._drawn = [False] * len(weights)
+        self._fill()
+
+    def _fill(self) -> None:
+        self._total = sum(self._weights)
+        self._sums = [0, *self._weights]
+        for index in range(1, len(self._sums)):
+            parent = index + (index & -index)
+            if parent < len(self._sums):
+                self._sums[parent] += self._sums[index]
+
+    def take(self, number: float) -> int:
+        """Return and remove the index of the weight that ``number`` (0 to 1) falls into."""
+        if not self._total:  # only options with the weight 0 remain
+            self._weights = [0 if drawn else 1 for drawn in self._drawn]
+            self._fill()
+        reached, index = int(number * self._total), 0
+        step = 1 << (len(self._sums) - 1).bit_length()
+        while step := step >> 1:
+            if index + step < len(self._sums) and self._sums[index + step] <= reached:
+                index += step
+                reached -= self._sums[index]
+        self._drawn[index] = True
+        weight, self._weights[index] = self._weights[index], 0
+        self._total -= weight
+        at = index + 1
+        while at < len(self._sums):
+            self._sums[at] -= weight
+            at += at & -at
+        return index
+
+
 class _Run:
     """One expansion: random numbers, wildcard lines, and the choices so far."""
 
     def __init__(self, chance: random.Random, wildcards: Mapping[str, Sequence[str]]) -> None:
         self._chance = chance
         self._wildcards = wildcards
-        self._lines: dict[str, tuple[str, ...]] = {}
+        self._files: dict[str, _File] = {}
+        self._lines: dict[str, tuple[_Options, set[str]]] = {}  # with the wildcards in them
         self._sound: set[str] = set()  # names that do not contain themselves
         self._steps = 0
+        self._work = 0
         self.choices: list[WildcardChoice] = []
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(self._wildcards)
+
+    def _spend(self, work: int) -> None:
+        self._work += work
+        if self._work > _MAX_WORK:
+            raise ValidationError(
+                "The wildcards of this prompt take too long.", hint="Use fewer of them."
+            )
 
     def expand(self, text: str, depth: int = 0) -> str:
         if depth > _MAX_DEPTH:
             raise ValidationError(f"Wildcards are nested deeper than {_MAX_DEPTH} levels.")
+        self._spend(len(text))
         parts: list[str] = []
         at = 0
         while at < len(text):
@@ -233,10 +348,7 @@ class _Run:
             else:
                 parts.append(text[at])
             at = end
-        result = "".join(parts)
-        if len(result) > _MAX_CHARACTERS:
-            raise ValidationError(f"The prompt grows beyond {_MAX_CHARACTERS} characters.")
-        return result
+        return _joined("", parts)
 
     def _group(self, source: str, depth: int) -> str:
         inner = source[1:-1]
@@ -247,44 +359,43 @@ class _Run:
             before, mark, after = body.partition("$$")
             if mark and "|" not in before and "{" not in before:
                 joint, body = before, after
-        options = _split(body)
-        if count is None and len(options) == 1:
+        texts = _split(body)
+        if count is None and len(texts) == 1:
             return f"{{{self.expand(inner, depth + 1)}}}"
-        only = options[0].strip() if len(options) == 1 else ""
+        only = texts[0].strip() if len(texts) == 1 else ""
         # Not fullmatch, which would match two adjacent wildcards as one name.
         lone = _NAME.match(only)
         if lone and lone.end() == len(only):
-            options = list(self._options(lone[1]))
+            options = self._options(lone[1])
+        else:
+            options = _Options([_weighed(text) for text in texts])
         return self._pick(source, options, _bounds(count, len(options)), joint, depth)
 
     def _pick(
-        self, source: str, options: Sequence[str], bounds: tuple[int, int], joint: str, depth: int
+        self, source: str, options: _Options, bounds: tuple[int, int], joint: str, depth: int
     ) -> str:
         self._steps += 1
         if self._steps > _MAX_STEPS:
             raise ValidationError(f"The prompt has more than {_MAX_STEPS} choices to make.")
         low, high = bounds
-        remaining = [_weighed(option) for option in options]
         index = len(self.choices)
         self.choices.append(WildcardChoice(source, ()))  # listed before the nested choices
-        chosen: list[str] = []
         number = low if low == high else low + int(self._chance.random() * (high - low + 1))
-        for _ in range(number):
-            option = remaining.pop(
-                _index(self._chance.random(), [weight for weight, _ in remaining])
-            )[1]
-            chosen.append(self.expand(option, depth + 1))
-        self.choices[index] = WildcardChoice(source, tuple(chosen))
-        return joint.join(chosen)
+        self._spend(len(options) if number > 1 else 1)
+        chosen = tuple(
+            self.expand(option, depth + 1) for option in options.draw(self._chance, number)
+        )
+        self.choices[index] = WildcardChoice(source, chosen)
+        return _joined(joint, chosen)
 
-    def _options(self, pattern: str) -> tuple[str, ...]:
+    def _options(self, pattern: str) -> _Options:
         """Return the lines of a wildcard, or of all that match a pattern with ``*``."""
         lines = self._read(pattern, ())
         if not lines:
             raise ValidationError(f"The wildcard '__{pattern}__' has no lines.")
         return lines
 
-    def _read(self, pattern: str, above: tuple[str, ...]) -> tuple[str, ...]:
+    def _read(self, pattern: str, above: tuple[str, ...]) -> _Options:
         """Return the lines of a wildcard after checking that no choice refers back to it."""
         if pattern in above:
             way = " → ".join((*above[above.index(pattern) :], pattern))
@@ -294,28 +405,48 @@ class _Run:
             )
         if pattern not in self._lines:
             names = (
-                [name for name in self._wildcards if fnmatchcase(name, pattern)]
+                [name for name in self._names if fnmatchcase(name, pattern)]
                 if "*" in pattern
                 else [pattern]
             )
             try:
-                self._lines[pattern] = tuple(
-                    line for name in names for line in self._wildcards[name]
-                )
+                files = [self._file(name) for name in names]
             except KeyError as error:
                 raise ValidationError(
                     f"There is no wildcard '__{pattern}__'.",
-                    hint=closest(pattern, self._wildcards)
+                    hint=closest(pattern, self._names)
                     or "Put a text file of that name into the wildcards folder.",
                 ) from error
+            self._spend(sum(len(file.lines) for file in files))
+            self._lines[pattern] = (
+                _Options([line for file in files for line in file.lines]),
+                {name for file in files for name in file.inner},
+            )
+        options, inner_names = self._lines[pattern]
         if pattern not in self._sound:
             if len(above) > _MAX_DEPTH:
                 raise ValidationError(f"Wildcards are nested deeper than {_MAX_DEPTH} levels.")
-            for line in self._lines[pattern]:
-                for inner in _NAME.findall(line):
-                    self._read(inner, (*above, pattern))
+            for inner in sorted(inner_names):
+                self._read(inner, (*above, pattern))
             self._sound.add(pattern)
-        return self._lines[pattern]
+        return options
+
+    def _file(self, name: str) -> _File:
+        if name not in self._files:
+            lines = self._wildcards[name]
+            self._spend(len(lines))
+            self._files[name] = _File(
+                [_weighed(line) for line in lines],
+                {inner for line in lines if "__" in line for inner in _NAME.findall(line)},
+            )
+        return self._files[name]
+
+
+def _joined(joint: str, parts: Sequence[str]) -> str:
+    size = sum(map(len, parts)) + len(joint) * max(len(parts) - 1, 0)
+    if size > _MAX_CHARACTERS:
+        raise ValidationError(f"The prompt grows beyond {_MAX_CHARACTERS} characters.")
+    return joint.join(parts)
 
 
 def _closing(text: str, opening: int) -> int:
@@ -363,26 +494,10 @@ def _bounds(count: re.Match[str] | None, available: int) -> tuple[int, int]:
     return min(least, most), max(least, most)
 
 
-def _weighed(option: str) -> tuple[float, str]:
-    weight = _WEIGHT.match(option)
-    return (float(weight[1]), option[weight.end() :]) if weight else (1.0, option)
-
-
-def _index(number: float, weights: Sequence[float]) -> int:
-    """Return the index of the weight that ``number`` (0 to 1) falls into.
-
-    Only ``Random.random()`` has the same sequence for a seed in all Python versions; ``choices``
-    and ``sample`` do not.
-    """
-    total = sum(weights)
-    if total <= 0:
-        return int(number * len(weights))
-    reached = number * total
-    for index, weight in enumerate(weights):
-        reached -= weight
-        if reached < 0:
-            return index
-    return len(weights) - 1
+def _weighed(option: str) -> tuple[int, str]:
+    """Return the weight in billionths, so that sums are exact, and the text after it."""
+    weight = _WEIGHT.match(option) if "::" in option else None
+    return (round(float(weight[1]) * 1e9), option[weight.end() :]) if weight else (10**9, option)
 
 
 def _is_json(text: str) -> bool:

@@ -19,6 +19,13 @@ def test_form_state_parse_press_is_a_string_of_limited_length(raw: str, press: s
     assert FormState.parse(f'{{"press": {raw}}}').press == press
 
 
-@pytest.mark.parametrize("text", [None, "", "{", "[]", "3", "null", '{"values": 3, "preset": []}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        None, "", "{", "[]", "3", "null", '{"values": 3, "preset": []}', '{"times": 1e400}',
+        "[" * 100_000, f'{{"times": {"9" * 5_000}}}',
+    ],
+    ids=lambda text: str(text)[:20],
+)  # fmt: skip
 def test_form_state_parse_invalid_json_gives_defaults(text: str | None) -> None:
     assert FormState.parse(text) == FormState()

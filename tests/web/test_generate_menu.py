@@ -16,7 +16,7 @@ def test_series_fixed_seed_adds_the_seed_step_per_run() -> None:
     assert seeds('{"values": {"seed": 5}, "times": 2, "seed_step": 0}') == [5, 5]
 
 
-@pytest.mark.parametrize("seed", ["null", '""', "-1", '"x"', "[]"])
+@pytest.mark.parametrize("seed", ["null", '""', "-1", '"x"', "[]", "1e400"])
 def test_series_without_valid_seed_leaves_the_value_unchanged(seed: str) -> None:
     value = FormState.parse(f'{{"values": {{"seed": {seed}}}, "times": 2}}').values["seed"]
     assert seeds(f'{{"values": {{"seed": {seed}}}, "times": 2}}') == [value, value]

@@ -88,6 +88,14 @@ def test_expand_prompt_words_are_replaced_on_both_axes() -> None:
         expand(SDXL, {"prompt": "a grey cat"}, axes)
 
 
+def test_expand_prompt_that_outgrows_the_limit_raises_before_it_is_written() -> None:
+    letters = read_axis(SDXL, "prompt", "a, " + "b" * 3_900)
+    with pytest.raises(ValidationError, match="would have 39000000 characters"):
+        expand(SDXL, {"prompt": "a" * 10_000}, [letters])
+    with pytest.raises(ValidationError, match="20001 characters"):
+        expand(SDXL, {"prompt": "a" * 20_001}, [read_axis(SDXL, "steps", "1-3")])
+
+
 def test_expand_same_parameter_twice_or_too_many_cells_raises() -> None:
     steps = read_axis(SDXL, "steps", "1-9")
     with pytest.raises(ValidationError, match="Both sides"):

@@ -89,6 +89,7 @@ def test_resolve_values_unknown_name_suggests_closest() -> None:
         ({"size": "9000x512"}, "'Width' cannot be 9000"),
         ({"loras": [{"strength": 1}]}, "A LoRA must have the form"),
         ({"loras": [{"name": "a", "strength": 99}]}, "The strength of 'a'"),
+        ({"loras": [{"name": "a", "strength": 10**400}]}, "The strength of 'a'"),
     ],
 )
 def test_resolve_values_invalid_value_raises_with_message(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from comfy_ui.prompts import (
 from comfy_ui.workflow import Control, get_preset
 from comfy_ui.workflow.controls.control import ControlTarget
 from comfy_ui.workflow.fields.field_types import Role
+from comfy_ui.workflow.wildcards import MAX_PROMPT_CHARACTERS
 
 WORDS = st.text(alphabet="abcdefgh ,.", max_size=8)
 LINES = {"colour": ("red", "{dark|pale} blue"), "hair_style": ("short", "long"), "a/x": ("1",)}
@@ -223,3 +226,42 @@ def test_expand_values_without_wildcards_are_unchanged() -> None:
 def test_expand_values_unknown_wildcard_raises() -> None:
     with pytest.raises(ValidationError, match="__pet__"):
         expand_values({"prompt": "a __pet__"}, SDXL, {})
+
+
+def _expansion_s(options: int) -> float:
+    template = f"{{{options}$${'|'.join('a' * options)}}}"
+    started = time.process_time()
+    expand_wildcards(template, seed=1)
+    return time.process_time() - started
+
+
+def test_expand_wildcards_eight_times_the_options_take_about_eight_times_as_long() -> None:
+    few = min(_expansion_s(1_200) for _ in range(3))
+    assert _expansion_s(9_600) < 24 * few
+
+
+def test_expand_wildcards_prompt_beyond_the_limit_raises() -> None:
+    with pytest.raises(ValidationError, match="20001 characters") as caught:
+        expand_wildcards("{a|b}".ljust(MAX_PROMPT_CHARACTERS + 1, "x"), seed=1)
+    assert "20000" in caught.value.hint
+    with pytest.raises(ValidationError, match="20001 characters"):
+        expand_values({"prompt": "x" * (MAX_PROMPT_CHARACTERS + 1)}, SDXL, {})
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{a " * 40 + "|" + "}" * 40 + "x" * 19_000,
+        "{9000$$" + "x" * 9_000 + "$$" + "|".join("a" * 5_000) + "}",
+        "__long__ " * 2_000,
+        "".join(f"__lo{'*' * n}ng__" for n in range(80)) * 2,
+        "{2$$__long__} " * 1_400,
+    ],
+    ids=["nested", "joint", "long file", "patterns", "two of a long file"],
+)
+def test_expand_wildcards_hostile_template_ends_soon(template: str) -> None:
+    lines = {"long": tuple(f"{n % 9}::line" for n in range(20_000))}
+    started = time.process_time()
+    with suppress(ValidationError):
+        expand_wildcards(template, seed=1, wildcards=lines)
+    assert time.process_time() - started < 3

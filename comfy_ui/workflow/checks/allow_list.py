@@ -212,7 +212,10 @@ def _value_fault(
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # math.isfinite raises OverflowError for an integer beyond the range of float.
+    return (isinstance(value, int) and not isinstance(value, bool)) or (
+        isinstance(value, float) and math.isfinite(value)
+    )
 
 
 def _file_name_fault(value: Any) -> str | None:

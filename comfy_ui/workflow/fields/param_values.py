@@ -387,7 +387,7 @@ def _lora(entry: Any, present: tuple[Any, ...] | None) -> dict[str, Any]:
             raise ValidationError("A LoRA must have the form {'name': FILE, 'strength': NUMBER}.")
     if not -_MAX_LORA_STRENGTH <= strength <= _MAX_LORA_STRENGTH:
         raise ValidationError(
-            f"The strength of {_short(name)} cannot be {strength:g}.",
+            f"The strength of {_short(name)} cannot be {_short(strength)}.",
             hint=f"Choose a value from -{_MAX_LORA_STRENGTH} to {_MAX_LORA_STRENGTH}.",
         )
     present_name = name if present is None else find_model(name, present)

@@ -85,6 +85,8 @@ SDXL = get_preset("sdxl_inpaint")
         ("7", "steps", float("nan")),
         ("7", "seed", -1),
         ("7", "seed", 2**64),
+        ("7", "seed", 10**400),
+        ("7", "cfg", 10**400),
         ("7", "cfg", ["1", 0]),
         ("2", "text", {"__value__": []}),
         ("2", "text", ["3", 0]),

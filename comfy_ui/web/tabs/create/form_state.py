@@ -37,7 +37,7 @@ class FormState:
         """Parse the page's JSON. Invalid parts are dropped: it may be an old draft."""
         try:
             raw = json.loads(text or "{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             return cls()
         if not isinstance(raw, dict):
             return cls()

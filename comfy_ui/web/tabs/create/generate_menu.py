@@ -40,7 +40,7 @@ def series(draft: FormState, preset: Preset) -> Iterator[FormState]:
 def _whole(values: Mapping[str, Any], name: str) -> int | None:
     try:
         number = int(values.get(name) or -1)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if number >= 0 else None
 
