@@ -20,6 +20,7 @@
     │   │   ├── MissingNodesError      node classes missing on the server
     │   │   └── MissingModelsError     model files missing on the server
     │   ├── UnknownPresetError         no preset with that name
+    │   ├── WorkLimitError             a file or workflow takes too much time or memory
     │   └── InvalidAddressError        not a valid server address
     ├── StorageError                   the local disk or database failed
     ├── ModelDownloadError             a model file could not be downloaded
@@ -272,6 +273,10 @@ class MissingModelsError(InvalidWorkflowError):
 
 class UnknownPresetError(ValidationError):
     """No preset has that name."""
+
+
+class WorkLimitError(ValidationError):
+    """A file or workflow takes too much time or memory to read."""
 
 
 class InvalidAddressError(ValidationError):

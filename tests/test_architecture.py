@@ -15,9 +15,11 @@ FLOORS = {
     "features": 1,
     "lazy_names": 1,
     "logging": 1,
+    "pictures": 1,
     "private_files": 1,
     "resources": 1,
     "settings": 1,
+    "worker_processes": 1,
     "protocol": 2,
     "workflow": 2,
     "telemetry": 3,
@@ -39,6 +41,8 @@ SAME_FLOOR = {
     ("client", "telemetry"),  # spans are recorded where the calls are made
     ("health", "client"),
     ("settings", "errors"),
+    ("pictures", "errors"),
+    ("worker_processes", "errors"),
     ("features", "errors"),
     ("lazy_names", "features"),
 }
@@ -94,6 +98,17 @@ def test_imports_of_pure_packages_have_no_sockets_clock_or_threads(path: Path) -
 def test_imports_of_httpx_are_in_the_client_only(path: Path) -> None:
     if _unit(path) != "client" and path != PACKAGE / "models" / "download.py":
         assert "httpx" not in _imports(path)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_image_open_has_an_explicit_list_of_formats(path: Path) -> None:
+    """Pillow tries all of its formats otherwise; for EPS it runs Ghostscript."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {
+            "Image.open",
+            "PIL.Image.open",
+        }:
+            assert "formats" in {keyword.arg for keyword in node.keywords}, f"line {node.lineno}"
 
 
 # --- the module graph -------------------------------------------------------------------------

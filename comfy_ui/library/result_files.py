@@ -27,6 +27,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from ..client.files import safe_name
+from ..pictures import open_result
 from ..protocol.outputs import OutputFile, kind_of
 from ..storage.records import Kind, StoredFile
 
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 THUMBNAIL_SIDE: Final = 512
 """Longest side of a thumbnail, in pixels: sharp in a phone's two-column gallery."""
+
+_MAX_PIXELS: Final = 128_000_000  # of a thumbnail's original: it takes a gigabyte to decode
 
 YOUNG_S: Final = 3600.0
 """A younger file may belong to a job that is being stored."""
@@ -170,7 +173,7 @@ def _suffix(filename: str) -> str:
 
 def _write_thumbnail_of(path: Path, thumbnail: Path, kind: Kind) -> tuple[int, int] | None:
     """Write the thumbnail; return the size in pixels, or None for files without an image."""
-    open_image = {"image": _open_image, "video": _first_frame}.get(kind)
+    open_image = {"image": open_result, "video": _first_frame}.get(kind)
     if open_image is None:
         return None
     try:
@@ -179,18 +182,12 @@ def _write_thumbnail_of(path: Path, thumbnail: Path, kind: Kind) -> tuple[int, i
             return None
         with image:
             size = image.size
-            if not thumbnail.exists():
+            if not thumbnail.exists() and size[0] * size[1] <= _MAX_PIXELS:
                 _write_thumbnail(image, thumbnail)
             return size
     except Exception as error:  # noqa: BLE001 -- a decoder may raise anything, and no result is lost over a thumbnail
         logger.info("No thumbnail of %s: %s", path.name, error)
         return None
-
-
-def _open_image(path: Path) -> Image:
-    from PIL import Image
-
-    return Image.open(path)
 
 
 def _first_frame(path: Path) -> Image | None:

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 from typing import Final, TypedDict, Unpack
 
-from ..errors import LanguageModelError, ValidationError
+from ..errors import LanguageModelError
+from ..pictures import open_picture, unusable
 from ._sync import run_sync
 from .draft import EnhancedPrompt
 from .language_models.instructions import description_question
@@ -18,11 +19,10 @@ from .language_models.llm_output import Rejected, check_description, read_answer
 from .language_models.model_choice import LanguageModel, find_model, no_model
 from .model_families import find_family
 
-__all__ = ["DescribeOptions", "adescribe_image", "describe_image"]
+__all__ = ["DescribeOptions", "adescribe_image", "describe_image", "scaled_down"]
 
 _LONGEST_SIDE: Final = 1024  # larger images cost time and tokens and do not improve the description
 _TIMEOUT_S: Final = 60.0  # vision models are often large and have to be loaded first
-_MAX_PIXELS: Final = 200_000_000
 
 
 class DescribeOptions(TypedDict, total=False):
@@ -43,11 +43,11 @@ class DescribeOptions(TypedDict, total=False):
 def describe_image(image: bytes | Path, **options: Unpack[DescribeOptions]) -> EnhancedPrompt:
     """Write a prompt from which a model of ``family`` would make a similar image.
 
-    ``image`` is the bytes of an image, or its path. The model receives it scaled down and without
-    its metadata. ``original`` of the result is empty.
+    ``image`` is the bytes of a PNG, JPEG or WebP file, or its path. The model receives it scaled
+    down and without its metadata. ``original`` of the result is empty.
 
     Raises:
-        ValidationError: ``image`` is not an image.
+        ValidationError: ``image`` is not such an image, or has more than 64 million pixels.
         LanguageModelError: there is no vision model, or its answer was unusable.
     """
     return run_sync(_describe(image, **options))
@@ -69,7 +69,7 @@ async def _describe(
 ) -> EnhancedPrompt:
     started = time.perf_counter()
     content = await asyncio.to_thread(image.read_bytes) if isinstance(image, Path) else image
-    picture = await asyncio.to_thread(_small, content)
+    picture = _address(await asyncio.to_thread(scaled_down, content))
     chosen = await asyncio.to_thread(find_model, model)
     if chosen is None:
         raise no_model()
@@ -91,22 +91,28 @@ async def _describe(
     )
 
 
-def _small(content: bytes) -> str:
-    """Return the image as a small JPEG in a ``data:`` URI."""
+def scaled_down(image: bytes) -> bytes:
+    """Return an image as the model receives it: a small JPEG without metadata.
+
+    Raises:
+        ValidationError: not a PNG, JPEG or WebP file, damaged, or too large.
+    """
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(io.BytesIO(content)) as opened:
-            if opened.width * opened.height > _MAX_PIXELS:
-                raise ValidationError("The image is too large.")
+        with open_picture(image) as opened:
             opened.draft("RGB", (_LONGEST_SIDE, _LONGEST_SIDE))
             upright = ImageOps.exif_transpose(opened)
             flat = Image.new("RGB", upright.size, "white")
             with_alpha = upright.convert("RGBA")
             flat.paste(with_alpha, mask=with_alpha.getchannel("A"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValidationError("That is not an image.") from error
+    except (OSError, ValueError, SyntaxError) as error:
+        raise unusable() from error
     flat.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
     buffer = io.BytesIO()
     flat.save(buffer, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return buffer.getvalue()
+
+
+def _address(picture: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(picture).decode("ascii")

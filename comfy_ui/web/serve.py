@@ -15,8 +15,10 @@ from typing import Any, Final
 from starlette.middleware import Middleware
 
 from ..errors import ComfyHeadlessError, ValidationError
+from ..library.upload_decoding import decode_picture
 from ..resources import assets_dir
 from ..settings import Settings
+from ..worker_processes import WORKERS
 from ..workflow.presets.preset_store import list_presets
 from . import process_memory
 from .auth import oauth
@@ -85,6 +87,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
             await services.connection.open()
         except ComfyHeadlessError as error:
             failed.append(error)
+        WORKERS.warm_up(decode_picture, b"")
         work = [asyncio.create_task(process_memory.forget_ended(blocks), name="ended sessions")]
         if share:
             work.append(asyncio.create_task(share.run(), name="public link"))

@@ -11,6 +11,7 @@ from ..library.saved_workflows import SavedWorkflows
 from ..models.download import ModelSources
 from ..models.download_queue import DownloadQueue
 from ..settings import Settings
+from ..worker_processes import WORKERS
 from .open_workflows import OpenWorkflows
 from .preset_catalog import PresetCatalog
 from .server_choice import ServerChoice
@@ -67,6 +68,7 @@ class Services:
         return self.connection.catalog
 
     async def aclose(self) -> None:
-        """Stop the downloads and close the connection."""
+        """Stop the downloads and worker processes, and close the connection."""
+        WORKERS.close()
         await self.downloads.aclose()
         await self.connection.aclose()

@@ -220,7 +220,7 @@ async def test_adescribe_image_uses_vision_model_of_server(llm: LlmServer) -> No
 
 
 async def test_adescribe_image_invalid_image_is_not_sent(llm: LlmServer) -> None:
-    with pytest.raises(Exception, match="not an image"):
+    with pytest.raises(Exception, match="image cannot be used"):
         await adescribe_image(b"GIF89a nonsense", model=llm.model())
     assert llm.requests == []
 

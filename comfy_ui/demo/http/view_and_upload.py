@@ -12,6 +12,7 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.web_request import FileField
 
+from ...pictures import RESULT_FORMATS
 from ..engine_folders import KINDS, Folders, Kind, OutsideError, split_annotation
 
 # Sent as plain bytes, so that a browser does not run them.
@@ -116,7 +117,7 @@ def _preview(path: Path, preview: str, channel: str, headers: dict[str, str]) ->
     kind, _, quality = preview.partition(";")
     kind = "webp" if kind not in ("webp", "jpeg") or "a" in channel else kind
     buffer = io.BytesIO()
-    with Image.open(path) as image:
+    with Image.open(path, formats=RESULT_FORMATS) as image:
         converted = image.convert("RGB") if kind == "jpeg" else image
         converted.save(buffer, kind, quality=int(quality) if quality.isdigit() else 90)
     return web.Response(body=buffer.getvalue(), headers=headers, content_type=f"image/{kind}")
@@ -126,7 +127,7 @@ def _channel(path: Path, channel: str, headers: dict[str, str]) -> web.Response:
     from PIL import Image
 
     buffer = io.BytesIO()
-    with Image.open(path) as image:
+    with Image.open(path, formats=RESULT_FORMATS) as image:
         if channel == "rgb":
             converted = image.convert("RGB")
         else:
@@ -145,7 +146,10 @@ def _with_mask(original: Path, mask: bytes) -> bytes:
     """
     from PIL import Image
 
-    with Image.open(original) as picture, Image.open(io.BytesIO(mask)) as upload:
+    with (
+        Image.open(original, formats=RESULT_FORMATS) as picture,
+        Image.open(io.BytesIO(mask), formats=RESULT_FORMATS) as upload,
+    ):
         alpha = upload.convert("RGBA").getchannel("A")
         joined = picture.convert("RGBA")
         joined.putalpha(alpha)

@@ -143,5 +143,5 @@ def compressed(_context: Context, *, image: Pictures, img_compression: int) -> t
         Image.fromarray(np.ascontiguousarray(picture)).save(
             buffer, "JPEG", quality=max(5, 100 - img_compression)
         )
-        out.append(np.asarray(Image.open(buffer).convert("RGB")))
+        out.append(np.asarray(Image.open(buffer, formats=["JPEG"]).convert("RGB")))
     return (np.stack(out),)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps, ImageSequence
 
+from ...pictures import RESULT_FORMATS
 from ..node_types import Masks, Pictures
 from .node_base import Context, NodeError, node, reads
 
@@ -77,7 +78,7 @@ def load(context: Context, *, image: str, **_: Any) -> tuple[Pictures, Masks]:
         raise NodeError(f"Invalid image file: {image}")
     pictures: list[NDArray[np.uint8]] = []
     masks: list[Masks] = []
-    with Image.open(path) as file:
+    with Image.open(path, formats=RESULT_FORMATS) as file:
         for frame in ImageSequence.Iterator(file):
             upright = ImageOps.exif_transpose(frame)
             transparent = "A" in upright.getbands() or "transparency" in upright.info
@@ -100,7 +101,7 @@ def load_mask(context: Context, *, image: str, channel: str, **_: Any) -> tuple[
     path = context.folders.find(image)
     if path is None:
         raise NodeError(f"Invalid image file: {image}")
-    with Image.open(path) as file:
+    with Image.open(path, formats=RESULT_FORMATS) as file:
         upright = ImageOps.exif_transpose(file).convert("RGBA")
         values = np.asarray(upright.getchannel(channel[0].upper()), np.float32) / 255
     return ((1 - values if channel == "alpha" else values)[None],)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ...pictures import open_result
 from ...storage.records import Grid
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _cell(pictures: Sequence[Path | None], columns: int, rows: int) -> tuple[int
 def _size(path: Path) -> tuple[int, int] | None:
     from PIL import Image
 
-    with suppress(OSError, Image.DecompressionBombError), Image.open(path) as picture:
+    with suppress(OSError, Image.DecompressionBombError), open_result(path) as picture:
         return picture.size
     return None
 
@@ -91,7 +92,7 @@ def _paste(sheet: Image, path: Path | None, box: tuple[int, int, int, int]) -> N
         return
     x, y, wide, high = box
     # An image that cannot be read, or is too large, leaves its cell empty.
-    with suppress(OSError, Image.DecompressionBombError), Image.open(path) as opened:
+    with suppress(OSError, Image.DecompressionBombError), open_result(path) as opened:
         opened.draft("RGB", (wide, high))
         picture = ImageOps.contain(opened.convert("RGBA"), (wide, high))
         at = x + (wide - picture.width) // 2, y + (high - picture.height) // 2

@@ -17,6 +17,7 @@ from ...storage.records import LibraryItem
 from ..auth.access import Access
 from ..components.preset_picker import cover
 from ..services import Services
+from .client_disconnect import while_connected
 from .handlers import body, guarded
 from .upload_routes import MAX_UPLOAD_BYTES, UploadRoutes
 
@@ -86,10 +87,10 @@ def routes(services: Services, access: Access, uploads: UploadRoutes) -> list[Ro
         content = await body(request, MAX_UPLOAD_BYTES)
         over, role = request.query_params.get("over"), request.query_params.get("role", "image")
         if over:
-            name = await uploads.paint(over, content, user_id)
+            work = uploads.paint(over, content, user_id)
         else:
-            name = await uploads.accept(content, role, user_id)
-        return JSONResponse({"name": name})
+            work = uploads.accept(content, role, user_id)
+        return JSONResponse({"name": await while_connected(request, work)})
 
     async def uploaded(request: Request) -> Response:
         """Return an image that the user uploaded, or a layer of it for the mask dialog."""
@@ -99,7 +100,7 @@ def routes(services: Services, access: Access, uploads: UploadRoutes) -> list[Ro
             return _missing()
         match request.query_params.get("layer"):
             case "picture" | "mask" as layer:
-                content = await uploads.layer(name, layer, user_id)
+                content = await while_connected(request, uploads.layer(name, layer, user_id))
                 return Response(content, media_type="image/png", headers=_HEADERS)
         content = await uploads.read(name, user_id)
         return Response(content, media_type=media_type, headers=_HEADERS)

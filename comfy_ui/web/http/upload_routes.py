@@ -7,35 +7,30 @@ name, ComfyUI could be made to read files in its folders.
 from __future__ import annotations
 
 import asyncio
-import io
 import re
 import secrets
-import warnings
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 
 from ...client import UploadedFile
 from ...errors import ValidationError
+from ...library.upload_decoding import (
+    decode_picture,
+    decode_recording,
+    mask_picture,
+    picture_layer,
+)
+from ...worker_processes import WORKERS, Limits
 from ...workflow.fields.field_types import FIELD_TYPES, FILE_ROLES
 from ...workflow.graph import AnyGraph, inputs_of
 from ...workflow.presets.preset_store import Param, Preset
 from ..auth.access import Access
 from ..services import Services
 
-if TYPE_CHECKING:
-    from PIL import Image
-
 __all__ = ["MAX_UPLOAD_BYTES", "UploadRoutes"]
 
-T = TypeVar("T")
-
 MAX_UPLOAD_BYTES: Final = 64 * 2**20
-_MAX_PIXELS: Final = 64_000_000
-_PICTURES: Final = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
-_ORIENTATION: Final = 0x0112  # EXIF orientation; ComfyUI and browsers rotate the image by it
-_LYING: Final = (5, 6, 7, 8)
+_ENCODING: Final = Limits(cpu_s=40, wall_s=120.0)  # a PNG of 64 million pixels
 _NAME: Final = re.compile(
     r"ui-(?P<token>[0-9a-f]{24}(?:-(?P<width>\d{1,5})x(?P<height>\d{1,5}))?(?:-of(?P<item>\d{1,19}))?)"
     r"-(?P<signature>[0-9a-f]{24})\.[a-z0-9]{3,4}"
@@ -64,9 +59,9 @@ class UploadRoutes:
         size = None
         field_type = FIELD_TYPES.get(role)
         if field_type is not None and field_type.accept.startswith("image/"):
-            suffix, size = await _decoded(_picture, content)
+            suffix, size = await WORKERS.run(decode_picture, content, user_id=user_id)
         else:
-            suffix = await _decoded(_recording, content)
+            suffix = await WORKERS.run(decode_recording, content, user_id=user_id)
         token = secrets.token_hex(12)
         if size is not None:
             token += f"-{size[0]}x{size[1]}"
@@ -86,7 +81,8 @@ class UploadRoutes:
             ValidationError: not the user's file, not an image, or of another size.
             StorageError: the disk refuses.
         """
-        content = await _decoded(_masked, await self.read(over, user_id), mask)
+        image = await self.read(over, user_id)
+        content = await WORKERS.run(mask_picture, image, mask, user_id=user_id, limits=_ENCODING)
         return await self.accept(content, "image", user_id, item=self.item(over))
 
     async def layer(self, name: str, layer: Literal["picture", "mask"], user_id: str) -> bytes:
@@ -97,7 +93,8 @@ class UploadRoutes:
         Raises:
             ValidationError: not the user's file, or not an image.
         """
-        return await _decoded(_layer, await self.read(name, user_id), layer)
+        content = await self.read(name, user_id)
+        return await WORKERS.run(picture_layer, content, layer, user_id=user_id, limits=_ENCODING)
 
     def item(self, name: str) -> int | None:
         """Return the id of the result that an upload comes from, if it comes from one."""
@@ -154,16 +151,6 @@ class UploadRoutes:
         return secrets.compare_digest(match["signature"], right)
 
 
-@cache
-def _decoders() -> ThreadPoolExecutor:
-    """Limit decoding to two images at once: each may need 256 MB."""
-    return ThreadPoolExecutor(2, thread_name_prefix="uploads")
-
-
-async def _decoded(look: Callable[..., T], *arguments: bytes | str) -> T:
-    return await asyncio.get_running_loop().run_in_executor(_decoders(), look, *arguments)
-
-
 def _same_size(named: Mapping[str, Param]) -> None:
     """Require equal sizes: ComfyUI would stretch the mask of another image silently."""
     sizes: dict[str, list[str]] = {"image": [], "mask": []}
@@ -177,79 +164,3 @@ def _same_size(named: Mapping[str, Param]) -> None:
             "they must be the same.",
             hint="Paint the mask over this image, or scale one of them.",
         )
-
-
-def _picture(content: bytes) -> tuple[str, tuple[int, int]]:
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content), formats=list(_PICTURES)) as picture:
-                suffix = _PICTURES[str(picture.format)]
-                if picture.width * picture.height > _MAX_PIXELS:
-                    raise ValidationError(
-                        f"{picture.width} × {picture.height} pixels are too many.",
-                        hint="Make the image smaller first.",
-                    )
-                picture.load()
-                size = picture.size
-                if picture.getexif().get(_ORIENTATION) in _LYING:
-                    size = size[::-1]
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Warning) as error:
-        raise ValidationError(
-            "This image cannot be used.", hint="Upload a PNG, JPEG or WebP file."
-        ) from error
-    return suffix, size
-
-
-def _masked(picture: bytes, mask: bytes) -> bytes:
-    from PIL import Image, ImageChops, ImageOps
-
-    _picture(mask)
-    with Image.open(io.BytesIO(picture)) as below, Image.open(io.BytesIO(mask)) as above:
-        upright = ImageOps.exif_transpose(below).convert("RGB")
-        painted = above.convert("L")
-    if painted.size != upright.size:
-        sizes = [f"{image.width} × {image.height}" for image in (painted, upright)]
-        raise ValidationError(
-            f"The mask has {sizes[0]} pixels and the image {sizes[1]}: they must be the same."
-        )
-    upright.putalpha(ImageChops.invert(painted))
-    return _png(upright)
-
-
-def _layer(content: bytes, layer: str) -> bytes:
-    from PIL import Image, ImageChops, ImageOps
-
-    _picture(content)
-    with Image.open(io.BytesIO(content)) as picture:
-        upright = ImageOps.exif_transpose(picture).convert("RGBA")
-    if layer == "picture":
-        return _png(upright.convert("RGB"))
-    white = Image.new("L", upright.size, 255)
-    return _png(Image.merge("LA", (white, ImageChops.invert(upright.getchannel("A")))))
-
-
-def _png(picture: Image.Image) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, "PNG", compress_level=1)
-    return file.getvalue()
-
-
-def _recording(content: bytes) -> str:
-    import av
-
-    suffixes = {"mov,mp4,m4a,3gp,3g2,mj2": "mp4", "matroska,webm": "webm", "ogg": "ogg"}
-    try:
-        with av.open(io.BytesIO(content), mode="r") as container:
-            format_name = container.format.name
-    except (av.FFmpegError, ValueError) as error:
-        raise ValidationError(
-            "This recording cannot be used.",
-            hint="Upload an MP4, WebM, MP3, WAV, FLAC or Ogg file.",
-        ) from error
-    suffix = suffixes.get(format_name, format_name)
-    if suffix not in {"mp4", "webm", "mp3", "wav", "flac", "ogg"}:
-        raise ValidationError(f"Files of the kind '{format_name}' are not used here.")
-    return suffix

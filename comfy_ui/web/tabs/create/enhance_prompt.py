@@ -24,8 +24,10 @@ from ....prompts import (
     load_styles,
     stream_enhance,
 )
+from ....prompts.describe import scaled_down
 from ....prompts.language_models.model_choice import RULES, find_model, find_vision_model
 from ....storage.records import JobError
+from ....worker_processes import WORKERS
 from ....workflow.presets.preset_store import Preset
 from ...auth.access import Access
 from ...components.enhance_card import EnhanceSettings, draft_card, failed_card, writing_card
@@ -125,10 +127,10 @@ class EnhanceHandler:
         """Draft a prompt from an image."""
         page = request.session_hash or ""
         try:
-            self._access.require("enhance", request)
+            user_id = self._access.require("enhance", request)
             self._end(page)
             data = from_page(event)
-            picture = _picture(data.get("picture"))
+            picture = await WORKERS.run(scaled_down, _picture(data.get("picture")), user_id=user_id)
             preset = self._services.catalog.entry(FormState.parse(data.get("draft")).preset).preset
             model = await asyncio.to_thread(find_vision_model, settings=self._services.settings)
             options: DescribeOptions = {

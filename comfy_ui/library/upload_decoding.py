@@ -1,0 +1,108 @@
+"""Decode users' files, to check them and to paint masks. Runs in worker processes.
+
+Every function blocks, and takes and returns bytes.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Final, Literal
+
+from ..errors import ValidationError
+from ..pictures import open_picture, unusable
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["decode_picture", "decode_recording", "mask_picture", "picture_layer"]
+
+_SUFFIXES: Final = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
+_ORIENTATION: Final = 0x0112  # EXIF orientation; ComfyUI and browsers rotate the image by it
+_LYING: Final = (5, 6, 7, 8)
+
+
+def decode_picture(content: bytes) -> tuple[str, tuple[int, int]]:
+    """Decode an image; return the suffix of its format and its upright size.
+
+    Raises:
+        ValidationError: not a PNG, JPEG or WebP file, damaged, or too large.
+    """
+    with _opened(content) as picture:
+        size = picture.size
+        if picture.getexif().get(_ORIENTATION) in _LYING:
+            size = size[::-1]
+        return _SUFFIXES[str(picture.format)], size
+
+
+def mask_picture(content: bytes, mask: bytes) -> bytes:
+    """Make the white parts of a mask transparent in an image of the same size; return a PNG.
+
+    Raises:
+        ValidationError: one of them is not a usable image, or their sizes differ.
+    """
+    from PIL import ImageChops, ImageOps
+
+    with _opened(content) as below, _opened(mask) as above:
+        upright = ImageOps.exif_transpose(below).convert("RGB")
+        painted = above.convert("L")
+    if painted.size != upright.size:
+        sizes = [f"{image.width} × {image.height}" for image in (painted, upright)]
+        raise ValidationError(
+            f"The mask has {sizes[0]} pixels and the image {sizes[1]}: they must be the same."
+        )
+    upright.putalpha(ImageChops.invert(painted))
+    return _png(upright)
+
+
+def picture_layer(content: bytes, layer: Literal["picture", "mask"]) -> bytes:
+    """Return the opaque colors of an image, or its transparency in white, as PNG.
+
+    Raises:
+        ValidationError: not a usable image.
+    """
+    from PIL import Image, ImageChops, ImageOps
+
+    with _opened(content) as picture:
+        upright = ImageOps.exif_transpose(picture).convert("RGBA")
+    if layer == "picture":
+        return _png(upright.convert("RGB"))
+    white = Image.new("L", upright.size, 255)
+    return _png(Image.merge("LA", (white, ImageChops.invert(upright.getchannel("A")))))
+
+
+def _opened(content: bytes) -> Image.Image:
+    picture = open_picture(content)
+    try:
+        picture.load()
+    except (OSError, ValueError, SyntaxError) as error:
+        raise unusable() from error
+    return picture
+
+
+def _png(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def decode_recording(content: bytes) -> str:
+    """Return the suffix of a video or audio file's format.
+
+    Raises:
+        ValidationError: not a recording of a known format.
+    """
+    import av
+
+    suffixes = {"mov,mp4,m4a,3gp,3g2,mj2": "mp4", "matroska,webm": "webm", "ogg": "ogg"}
+    try:
+        with av.open(io.BytesIO(content), mode="r") as container:
+            format_name = container.format.name
+    except (av.FFmpegError, ValueError) as error:
+        raise ValidationError(
+            "This recording cannot be used.",
+            hint="Upload an MP4, WebM, MP3, WAV, FLAC or Ogg file.",
+        ) from error
+    suffix = suffixes.get(format_name, format_name)
+    if suffix not in {"mp4", "webm", "mp3", "wav", "flac", "ogg"}:
+        raise ValidationError(f"Files of the kind '{format_name}' are not used here.")
+    return suffix

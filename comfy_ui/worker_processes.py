@@ -1,0 +1,280 @@
+"""Untrusted work in processes that can be killed: decoding uploads, reading visitors' workflows.
+
+A thread cannot be ended, and a hostile file could hold it for minutes. A worker process has limits
+for CPU time and memory, and is killed when its caller is cancelled or the app stops. It is started
+on first use and reused.
+
+``anyio.to_process`` is not used: it runs the app's main module again in each worker, which fails
+for ``python -m comfy_ui``, leaves a process behind that is cancelled while it starts, and does not
+say how a process ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import pickle
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from .errors import ComfyHeadlessError, WorkLimitError
+
+if sys.platform != "win32":
+    import resource
+
+__all__ = ["WORKERS", "Limits", "WorkerProcesses", "serve"]
+
+T = TypeVar("T")
+
+_SERVE: Final = f"from {__name__} import serve; serve()"
+_SECRET: Final = re.compile("TOKEN|KEY|PASS|SECRET|AUTH", re.IGNORECASE)
+_MEMORY_BYTES: Final = 2 * 2**30  # masking an image of 64 million pixels takes 1.2 GB
+_NICE: Final = 5  # the event loop goes first
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of one call: CPU time, where the platform has limits, and elapsed time."""
+
+    cpu_s: int = 10
+    wall_s: float = 60.0
+
+
+class WorkerProcesses:
+    """A small pool of worker processes.
+
+    Args:
+        most: the maximum number of processes; by default two, or three with more cores.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
+        self._most = most or min(max(os.cpu_count() or 1, 2), 3)
+        self._threads = ThreadPoolExecutor(self._most, thread_name_prefix="worker process")
+        self._lock = threading.Lock()
+        self._idle: list[_Process] = []
+        self._calls: set[_Call] = set()
+        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    async def run(
+        self,
+        function: Callable[..., T],
+        *arguments: Any,
+        user_id: str = "",
+        limits: Limits = Limits(),
+    ) -> T:
+        """Call ``function`` in a worker process and return its result.
+
+        Cancelling kills the process. Function, arguments, result and exceptions are pickled, so
+        the function belongs into a module that does not import Gradio.
+
+        Args:
+            user_id: calls of the same user run one after the other; empty for no user.
+
+        Raises:
+            WorkLimitError: the call exceeded its limits, or the process crashed.
+        """
+        async with self._turn(user_id):
+            call = _Call((function, arguments, limits.cpu_s), limits.wall_s)
+            future = self._threads.submit(self._answer, call)
+            try:
+                result: T = await asyncio.wrap_future(future)
+                return result
+            except asyncio.CancelledError:
+                call.kill()
+                raise
+
+    def warm_up(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Start a process in the background, with the modules that ``function`` needs.
+
+        The first call need not wait for them then. Result and errors are dropped.
+        """
+        self._threads.submit(self._answer, _Call((function, arguments, 10), 60.0))
+
+    def close(self) -> None:
+        """Kill all processes. A later call starts new ones."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+            calls = [*self._calls]
+        for call in calls:
+            call.kill()
+        for process in idle:
+            process.close()
+
+    @asynccontextmanager
+    async def _turn(self, user_id: str) -> AsyncIterator[None]:
+        """Let one call of each user run at a time, so that one user cannot hold all processes."""
+        if not user_id:
+            yield
+            return
+        lock, waiting = self._turns.get(user_id) or (asyncio.Lock(), 0)
+        self._turns[user_id] = lock, waiting + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, waiting = self._turns[user_id]
+            if waiting > 1:
+                self._turns[user_id] = lock, waiting - 1
+            else:
+                del self._turns[user_id]
+
+    def _answer(self, call: _Call) -> Any:
+        with self._lock:
+            process = self._idle.pop() if self._idle else None
+            self._calls.add(call)
+        answered = False
+        try:
+            if process is None or not process.alive:
+                if process is not None:
+                    process.close()
+                process = _Process()
+            succeeded, result = call.answer(process)
+            answered = True
+        finally:
+            with self._lock:
+                self._calls.discard(call)
+                if reusable := answered and not call.killed and process is not None:
+                    self._idle.append(process)
+            if not reusable and process is not None:
+                process.close()
+        if not succeeded:
+            raise result
+        return result
+
+
+class _Call:
+    """One call, which another thread may kill."""
+
+    def __init__(self, request: tuple[Any, ...], wall_s: float) -> None:
+        self._request = request
+        self._wall_s = wall_s
+        self._lock = threading.Lock()
+        self._process: _Process | None = None
+        self.killed = False
+
+    def answer(self, process: _Process) -> tuple[bool, Any]:
+        with self._lock:
+            if self.killed:
+                raise _stopped()
+            self._process = process
+        timer = threading.Timer(self._wall_s, process.kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            return process.ask(self._request)
+        except (OSError, EOFError, pickle.UnpicklingError) as error:  # the process has ended
+            if self.killed:
+                raise _stopped() from error
+            process.kill()
+            raise WorkLimitError(
+                "This takes too long or too much memory.", hint="Use a smaller file or workflow."
+            ) from error
+        finally:
+            timer.cancel()
+            with self._lock:
+                self._process = None
+
+    def kill(self) -> None:
+        with self._lock:
+            self.killed = True
+            if self._process is not None:
+                self._process.kill()
+
+
+class _Process:
+    """A process that answers one request after the other."""
+
+    def __init__(self) -> None:
+        environment = {k: v for k, v in os.environ.items() if not _SECRET.search(k)}
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        environment["OPENBLAS_NUM_THREADS"] = environment["OMP_NUM_THREADS"] = "1"
+        self._popen = subprocess.Popen(  # noqa: S603 -- our own code
+            [sys.executable, "-P", "-c", _SERVE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,  # Ctrl+C is for the app, which then ends its workers
+        )
+
+    @property
+    def alive(self) -> bool:
+        return self._popen.poll() is None
+
+    def ask(self, request: tuple[Any, ...]) -> tuple[bool, Any]:
+        requests, replies = self._popen.stdin, self._popen.stdout
+        assert requests is not None  # noqa: S101 -- both are pipes
+        assert replies is not None  # noqa: S101
+        pickle.dump(request, requests, protocol=5)
+        requests.flush()
+        succeeded, result = pickle.load(replies)  # noqa: S301 -- written by serve()
+        return succeeded, result
+
+    def kill(self) -> None:
+        self._popen.kill()
+
+    def close(self) -> None:
+        self._popen.kill()
+        self._popen.wait()
+        for pipe in (self._popen.stdin, self._popen.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):  # a request that was not sent completely
+                    pipe.close()
+
+
+def _stopped() -> ComfyHeadlessError:
+    return ComfyHeadlessError("This was stopped.", retryable=True)
+
+
+def serve() -> None:
+    """Answer requests from standard input until it ends. The main function of a worker process."""
+    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # prints must not mix with replies
+    if sys.platform != "win32":
+        os.nice(_NICE)
+        _lower(resource.RLIMIT_CORE, 0)
+        _lower(resource.RLIMIT_AS, _MEMORY_BYTES)
+    while True:
+        try:
+            function, arguments, cpu_s = pickle.load(requests)  # noqa: S301 -- from the app
+        except EOFError:
+            return
+        if sys.platform != "win32":
+            _lower(resource.RLIMIT_CPU, int(time.process_time()) + 1 + cpu_s)
+        replies.write(_reply(function, arguments))
+        replies.flush()
+
+
+def _reply(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
+    try:
+        reply = True, function(*arguments)
+    except MemoryError:
+        reply = False, WorkLimitError("This needs too much memory.", hint="Use a smaller file.")
+    except Exception as error:  # noqa: BLE001 -- raised again by the caller
+        reply = False, error
+    try:
+        return pickle.dumps(reply, protocol=5)
+    except Exception as error:  # noqa: BLE001 -- an exception of a library may not allow it
+        return pickle.dumps((False, RuntimeError(f"{reply[1]!r:.500}: {error!r:.500}")))
+
+
+def _lower(kind: int, soft: int) -> None:
+    """Set a soft limit, where the platform has it; it can be raised again for the next call."""
+    if sys.platform != "win32":
+        with contextlib.suppress(ValueError, OSError):  # macOS has no limit of the address space
+            resource.setrlimit(kind, (soft, resource.getrlimit(kind)[1]))
+
+
+WORKERS: Final = WorkerProcesses()
+"""The worker processes of the app."""
+atexit.register(WORKERS.close)

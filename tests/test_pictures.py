@@ -1,0 +1,46 @@
+"""Untrusted images: formats, pixels, scans."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from PIL import Image
+
+from comfy_ui.errors import ValidationError
+from comfy_ui.library.upload_decoding import decode_picture
+from comfy_ui.pictures import open_picture
+from comfy_ui.prompts.describe import scaled_down
+from tests.web.support import picture_bytes
+
+
+def many_scans(count: int, side: int = 64) -> bytes:
+    """Return a progressive JPEG that repeats one of its scans, which is a few bytes long."""
+    file = io.BytesIO()
+    Image.new("L", (side, side), 128).save(file, "JPEG", progressive=True)
+    first, *scans = file.getvalue().removesuffix(b"\xff\xd9").split(b"\xff\xda")
+    scans = [b"\xff\xda" + scan for scan in scans]
+    shortest = min(scans[1:], key=len)
+    return b"".join([first, *scans, shortest * count, b"\xff\xd9"])
+
+
+@pytest.mark.parametrize("read", [open_picture, decode_picture, scaled_down])
+@pytest.mark.parametrize("kind", ["EPS", "GIF", "TIFF", "BMP"])
+def test_user_image_of_another_format_is_refused(kind: str, read: object) -> None:
+    with pytest.raises(ValidationError, match="image cannot be used"):
+        read(picture_bytes(kind))  # type: ignore[operator]
+
+
+def test_open_picture_too_many_pixels_are_refused_before_decoding() -> None:
+    file = io.BytesIO()
+    Image.new("1", (13_000, 13_000)).save(file, "PNG")
+    with pytest.raises(ValidationError, match="13000 × 13000 pixels"):
+        scaled_down(file.getvalue())
+
+
+def test_open_picture_too_many_scans_are_refused() -> None:
+    with pytest.raises(ValidationError, match="more than 100 scans"):
+        open_picture(many_scans(8_000))
+    with open_picture(many_scans(20)) as picture:
+        picture.load()
+        assert picture.size == (64, 64)
