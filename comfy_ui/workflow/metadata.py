@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import ValidationError
+from ..errors import ValidationError, WorkLimitError
 from .a1111_parameters import parse_parameters
 from .containers import read_fields
 from .graph import Graph, is_api_graph, is_editor_workflow
@@ -48,15 +48,20 @@ class Metadata:
         return "a1111" if self.values else None
 
 
-def read_metadata(path_or_bytes: str | Path | bytes) -> Metadata:
+def read_metadata(path_or_bytes: str | Path | bytes, *, limit_bytes: int | None = None) -> Metadata:
     """Read the settings in a PNG (also animated), WebP, JPEG, AVIF, MP4, MOV, WebM, MKV, FLAC, MP3,
     Opus or Vorbis file.
 
     Reads only headers, with at most 32 MiB of text, and decodes no pixel. A file without settings,
     or with broken ones, gives an empty result.
 
+    Args:
+        path_or_bytes: the file.
+        limit_bytes: the limit of the settings, unpacked, if the file is not trusted.
+
     Raises:
         ValidationError: the file does not exist, cannot be read, or has another format.
+        WorkLimitError: its settings exceed ``limit_bytes``.
     """
     if isinstance(path_or_bytes, bytes):
         fields = read_fields(io.BytesIO(path_or_bytes))
@@ -72,6 +77,11 @@ def read_metadata(path_or_bytes: str | Path | bytes) -> Metadata:
         raise ValidationError(
             "This is not an image, video or audio file that can hold settings.",
             hint="Known: PNG, WebP, JPEG, AVIF, MP4, MOV, WebM, FLAC, MP3, Opus.",
+        )
+    if limit_bytes is not None and sum(map(len, fields.values())) > limit_bytes:
+        raise WorkLimitError(
+            f"The settings in this file are larger than {limit_bytes / 1e6:g} MB.",
+            hint="Use a smaller workflow.",
         )
     return interpret(fields)
 

@@ -18,9 +18,18 @@ from ...errors import ComfyHeadlessError, ComfyUIOfflineError, ValidationError, 
 from ...prompts import aenhance_prompt, load_styles
 from ...protocol.object_info import NodeRegistry
 from ...storage.records import TEMPLATES, JobRequest, LibraryItem, Snapshot
+from ...worker_processes import WORKERS
 from ...workflow.checks.allow_list import check_allowed
 from ...workflow.graph import Graph
-from ...workflow.prepare import prepare, value_notices
+from ...workflow.guest_workflow import (
+    GuestWorkflow,
+    check_guest_workflow,
+    most_nodes,
+    not_a_preset,
+    part_of_registry,
+    prepare_guest_workflow,
+)
+from ...workflow.prepare import PreparedGraph, prepare, value_notices
 from ...workflow.presets.preset_store import Preset, load_presets
 from ...workflow.wildcards import WildcardFolder
 from ..auth.access import Access
@@ -114,27 +123,21 @@ class ProgramEndpoints:
         await self._services.connection.wait_ready()
         if not isinstance(workflow, dict):
             raise ValidationError("The workflow must be a JSON object.")
-        library = await self._library()
-        prepared = await asyncio.to_thread(
-            prepare,
-            workflow,
-            _mapping(values),
-            presets=load_presets(),
-            object_info=[library],
-            wildcards=WildcardFolder(self._services.settings.wildcards_dir),
-        )
+        if self._access.allows("open_workflow", request):
+            prepared: PreparedGraph | GuestWorkflow = await asyncio.to_thread(
+                prepare,
+                workflow,
+                _mapping(values),
+                presets=load_presets(),
+                object_info=[await self._library()],
+                wildcards=self._wildcards,
+            )
+        else:
+            prepared = await self._prepared_for_guest(workflow, _mapping(values), user_id)
         graph = prepared.graph
         stored_values = prepared.values | (
             {TEMPLATES: prepared.templates} if prepared.templates else {}
         )
-        if not self._access.allows("open_workflow", request):
-            files = self._uploads.among(graph, user_id)
-            presets = [entry.preset for entry in self._services.catalog.entries]
-            if not await asyncio.to_thread(_some_preset_allows, graph, presets, files):
-                raise ValidationError(
-                    "Only admins can run workflows that are not presets.",
-                    hint="Use a preset: 'presets' lists them.",
-                )
         job = await self._services.jobs.submit(
             JobRequest(
                 user_id=user_id,
@@ -147,6 +150,24 @@ class ProgramEndpoints:
         async with aclosing(self._followed(job.id, user_id)) as snapshots:
             async for one in snapshots:
                 yield one
+
+    async def _prepared_for_guest(
+        self, workflow: dict[str, Any], values: Mapping[str, Any], user_id: str
+    ) -> GuestWorkflow:
+        """Prepare a workflow that a preset could have produced; refuse others early."""
+        presets = [entry.preset for entry in self._services.catalog.entries]
+        names = check_guest_workflow(workflow, values, presets)
+        registry = part_of_registry(await self._library(), names)
+        arguments = workflow, values, registry, self._wildcards, most_nodes(presets)
+        prepared = await WORKERS.run(prepare_guest_workflow, *arguments, user_id=user_id)
+        files = self._uploads.among(prepared.graph, user_id)
+        if not await asyncio.to_thread(_some_preset_allows, prepared.graph, presets, files):
+            raise not_a_preset()
+        return prepared
+
+    @property
+    def _wildcards(self) -> WildcardFolder:
+        return WildcardFolder(self._services.settings.wildcards_dir)
 
     async def enhance(
         self, request: gr.Request, prompt: str, style: str = "balanced", preset: str = ""

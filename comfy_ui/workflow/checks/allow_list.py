@@ -15,7 +15,7 @@ Any other node, link or changed constant is refused.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from ...errors import Problem, ValidationError
@@ -47,6 +47,13 @@ def allowed_inputs(preset: Preset) -> frozenset[tuple[str, str]]:
             (name, key) for name, keys in _LORA_INPUTS.items() for key in keys - {"model", "clip"}
         }
     return frozenset(pairs)
+
+
+def class_types(presets: Iterable[Preset]) -> tuple[frozenset[str], int]:
+    """Return all classes that users may run, and the size of the largest graph without LoRAs."""
+    references = [graph for preset in presets for graph in _references(preset)]
+    names = {str(node["class_type"]) for graph in references for node in graph.values()}
+    return frozenset(names) | _LORA_INPUTS.keys(), max(map(len, references), default=0)
 
 
 def check_allowed(graph: AnyGraph, preset: Preset, uploads: Collection[str] = ()) -> list[Problem]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Final
 
 import gradio as gr
@@ -10,14 +9,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from ....errors import ComfyHeadlessError, InvalidWorkflowError, ValidationError
-from ....protocol.object_info import NodeRegistry
-from ....workflow.controls import find_controls
-from ....workflow.graph import AnyGraph
+from ....errors import (
+    ComfyHeadlessError,
+    InvalidWorkflowError,
+    ValidationError,
+    WorkLimitError,
+)
+from ....worker_processes import WORKERS
+from ....workflow.guest_workflow import part_of_registry, read_guest_metadata, values_by_role
 from ....workflow.metadata import Metadata, read_metadata
 from ...auth.access import Access
 from ...components import preset_form
 from ...components.html_block import from_page, html_block
+from ...http.client_disconnect import while_connected
 from ...http.handlers import PRIVATE, body, guarded
 from ...http.upload_routes import MAX_UPLOAD_BYTES
 from ...open_workflows import DroppedFile, title_of
@@ -65,7 +69,8 @@ class DroppedFiles:
             self._access.allows("open_workflow", request) and self._services.connection.keeps_opened
         )
         name = request.query_params.get("name", "")
-        summary = await self.look(content, name, user_id, trusted=trusted)
+        work = self.look(content, name, user_id, trusted=trusted)
+        summary = await while_connected(request, work)
         return JSONResponse(summary, headers=PRIVATE)
 
     async def look(
@@ -79,8 +84,11 @@ class DroppedFiles:
             InvalidWorkflowError: it is neither an image, a recording nor a workflow.
         """
         title = title_of(name)
+        read = read_metadata if trusted else read_guest_metadata
         try:
-            metadata = await asyncio.to_thread(read_metadata, content)
+            metadata = await WORKERS.run(read, content, user_id=user_id)
+        except WorkLimitError:
+            raise
         except ValidationError as error:
             return await self._workflow(content, title, user_id, error, trusted=trusted)
         dropped = await self._read(metadata, content, title, user_id, trusted=trusted)
@@ -132,7 +140,9 @@ class DroppedFiles:
             )
         by_role = dict(metadata.values) if metadata.preset is None else {}
         if metadata.graph and catalog.library is not None:
-            by_role |= await asyncio.to_thread(_roles, metadata.graph, catalog.library)
+            names = (str(node.get("class_type")) for node in metadata.graph.values())
+            registry = part_of_registry(catalog.library, {*names})
+            by_role |= await WORKERS.run(values_by_role, metadata.graph, registry, user_id=user_id)
         form = None
         if (metadata.graph or metadata.workflow) and trusted:
             try:
@@ -195,11 +205,3 @@ def _found(user_id: str, prompt: Any, seed: Any, **more: Any) -> DroppedFile:
         seed=seed if isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 else None,
         **more,
     )
-
-
-def _roles(graph: AnyGraph, library: NodeRegistry) -> dict[str, Any]:
-    """Return a graph's values by role, the first of several."""
-    values: dict[str, Any] = {}
-    for control in find_controls(graph, library):
-        values.setdefault(control.role, control.default)
-    return values
