@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import socket
 import struct
+import time
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +20,9 @@ import psutil
 import pytest
 
 from tests.browser.support import running_app
+from tests.test_pictures import many_scans
+from tests.workflow import media
+from tests.workflow.test_guest_workflow import nested_subgraphs
 
 MB = 2**20
 TEN_GB = 10 * 2**30
@@ -198,6 +204,79 @@ async def test_uploads_1000_at_once_keep_memory_bounded(
         answer = await visitor.post("/uploads?role=image", content=picture.getvalue())
         assert answer.status_code == 200, "uploads work afterwards"
     record_property("uploads at once", uploads)
+
+
+def _workers_are_idle(app: App) -> bool:
+    for child in app.process.children():
+        with suppress(psutil.NoSuchProcess):  # killed meanwhile
+            if child.cpu_percent(interval=0.2) > 20:
+                return False
+    return True
+
+
+@pytest.mark.slow
+async def test_upload_slow_jpegs_leave_others_alone_and_end_with_their_client(
+    app: App, record_property: Callable[[str, object], None]
+) -> None:
+    slow, small = many_scans(90, 7_000), io.BytesIO()
+    _picture().save(small, "PNG")
+    async with (
+        httpx.AsyncClient(base_url=app.url, trust_env=False, timeout=60) as visitor,
+        httpx.AsyncClient(base_url=app.url, trust_env=False, timeout=60) as other,
+    ):
+        for client in (visitor, other):
+            await client.get("/", headers={"accept": "text/html"})
+        attack = [
+            asyncio.create_task(visitor.post("/uploads?role=image", content=slow)) for _ in range(6)
+        ]
+        await asyncio.sleep(1)
+        started = time.perf_counter()
+        answer = await other.post("/uploads?role=image", content=small.getvalue())
+        waited_s = time.perf_counter() - started
+        assert answer.status_code == 200
+        assert waited_s < 5
+        for request in attack:
+            request.cancel()
+        await asyncio.gather(*attack, return_exceptions=True)
+    async with asyncio.timeout(10):
+        while not await asyncio.to_thread(_workers_are_idle, app):
+            pass
+    record_property("seconds that another's upload waited", round(waited_s, 2))
+
+
+@pytest.mark.slow
+async def test_guest_workflow_hostile_calls_leave_others_alone(
+    app: App, record_property: Callable[[str, object], None]
+) -> None:
+    nested = {"workflow": nested_subgraphs(9, 8)}
+    wide = {str(n): {"class_type": "KSampler", "inputs": {}} for n in range(20_000)}
+    grid = {
+        "preset": "z_image_turbo",
+        "prompt": "a" * 200_000,
+        "grid": [{"name": "prompt", "values": "a, " + ", ".join(["b" * 60] * 60)}],
+    }
+    dropped = media.png({"prompt": json.dumps(wide)})
+    slowest_s = 0.0
+    async with httpx.AsyncClient(base_url=app.url, trust_env=False, timeout=60) as visitor:
+        await visitor.get("/", headers={"accept": "text/html"})
+        attack = [
+            asyncio.create_task(work)
+            for work in (
+                visitor.post("/gradio_api/call/v2/run_workflow", json=nested),
+                visitor.post("/gradio_api/call/v2/run_workflow", json={"workflow": wide}),
+                visitor.post("/drops?name=x.png", content=dropped),
+                visitor.post("/grid", json=grid),
+            )
+        ]
+        for _ in range(30):
+            started = time.perf_counter()
+            assert (await visitor.get("/theme.css")).status_code == 200
+            slowest_s = max(slowest_s, time.perf_counter() - started)
+            await asyncio.sleep(0.05)
+        answers = await asyncio.gather(*attack)
+    assert "200000 characters" in answers[3].json()["error"]
+    assert slowest_s < 2
+    record_property("slowest answer to another, in seconds", round(slowest_s, 2))
 
 
 def _picture() -> Any:

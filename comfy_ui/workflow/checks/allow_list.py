@@ -51,9 +51,14 @@ def allowed_inputs(preset: Preset) -> frozenset[tuple[str, str]]:
 
 def class_types(presets: Iterable[Preset]) -> tuple[frozenset[str], int]:
     """Return all classes that users may run, and the size of the largest graph without LoRAs."""
-    references = [graph for preset in presets for graph in _references(preset)]
-    names = {str(node["class_type"]) for graph in references for node in graph.values()}
-    return frozenset(names) | _LORA_INPUTS.keys(), max(map(len, references), default=0)
+    names, largest = set(_LORA_INPUTS), 0
+    for preset in presets:
+        names |= {str(node["class_type"]) for node in preset.graph.values()}
+        largest = max(largest, len(preset.graph))
+        for variant in preset.variants.values():
+            names |= {patch.class_type for patch in variant.patch.values() if patch.class_type}
+            largest = max(largest, len(preset.graph.keys() | variant.patch.keys()))
+    return frozenset(names), largest
 
 
 def check_allowed(graph: AnyGraph, preset: Preset, uploads: Collection[str] = ()) -> list[Problem]:
