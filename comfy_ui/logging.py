@@ -88,3 +88,15 @@ def configure(level: str, *, as_json: bool = False, secrets: Iterable[str] = ())
     logger.handlers[:] = [handler]
     logger.setLevel(level.upper())
     logger.propagate = False
+
+
+def adopt(*names: str) -> None:
+    """Send the records of other libraries' loggers to our handlers, which redact them.
+
+    Does nothing without :func:`configure`.
+    """
+    handlers = logging.getLogger("comfy_ui").handlers
+    for name in names if handlers else ():
+        logger = logging.getLogger(name)
+        logger.handlers = list(handlers)
+        logger.propagate = False

@@ -2,7 +2,8 @@
 
 Gradio's loop costs 5 % of a core while no page is open. :class:`WakingQueue` replaces this loop and
 inherits everything else. It uses Gradio's internals, so :func:`use_waking_queue` keeps Gradio's
-queue if the loop is not the one that was replaced here.
+queue if the loop is not the one that was replaced here. :func:`log_tracebacks` logs the errors of
+events, which Gradio prints.
 """
 
 from __future__ import annotations
@@ -11,14 +12,21 @@ import asyncio
 import hashlib
 import inspect
 import logging
+import sys
 import time
+import traceback
+from collections.abc import Callable
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any, Final
 
+from gradio import queueing, route_utils, routes, utils
 from gradio.queueing import Queue
 from gradio.utils import set_task_name
 
-__all__ = ["WakingQueue", "is_known_queue", "use_waking_queue"]
+from ..errors import ComfyHeadlessError
+
+__all__ = ["WakingQueue", "is_known_queue", "log_tracebacks", "use_waking_queue"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +46,10 @@ def is_known_queue() -> bool:
     return hashlib.sha256(source.encode()).hexdigest() == _REPLACED_LOOP_SHA256
 
 
-def use_waking_queue(blocks: Any) -> None:
+def use_waking_queue(blocks: Any, limit: Callable[[Any], tuple[str, int]] | None = None) -> None:
     """Replace the queue of ``gr.Blocks`` that are not served yet.
+
+    ``limit`` returns the caller of a request and how many events the caller may have in the queue.
 
     Logs a warning and changes nothing with a version of Gradio that has another loop.
     """
@@ -48,6 +58,7 @@ def use_waking_queue(blocks: Any) -> None:
         return
     old = blocks._queue  # noqa: SLF001 -- Gradio has no other way to it
     blocks._queue = WakingQueue(  # noqa: SLF001
+        limit,
         live_updates=old.live_updates,
         concurrency_count=old.max_thread_count,
         update_intervals=old.update_intervals,
@@ -57,21 +68,60 @@ def use_waking_queue(blocks: Any) -> None:
     )
 
 
+def log_tracebacks() -> None:
+    """Make Gradio log the errors of handlers, so that the redaction of the log applies.
+
+    Gradio prints them and has no setting for that.
+    """
+    logged = SimpleNamespace(**{**vars(traceback), "print_exc": _log_error})
+    for module in (queueing, route_utils, routes, utils):
+        module.traceback = logged
+
+
+def _log_error(*_: Any, **__: Any) -> None:
+    """Log the current exception; one of ours is a refusal and has no traceback."""
+    error = sys.exc_info()[1]
+    if isinstance(error, ComfyHeadlessError):
+        logger.info("%s", error)
+    else:
+        logger.error("A handler failed.", exc_info=error)
+
+
 class WakingQueue(Queue):
     """Starts events when one arrives or ends, and sleeps in between."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(
+        self, limit: Callable[[Any], tuple[str, int]] | None = None, **options: Any
+    ) -> None:
+        super().__init__(**options)
+        self._limit = limit
+        self._callers: dict[str, str] = {}  # of the events that have not ended, by event id
         self.progress_update_sleep_when_free = _PROGRESS_INTERVAL_S
         self._changed = asyncio.Event()  # an event may be able to start
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def push(self, *args: Any, **options: Any) -> Any:
-        """Add an event."""
+    async def push(self, body: Any, request: Any, username: str | None) -> Any:
+        """Add an event, unless its caller already has many that have not ended."""
+        caller, most = self._limit(request) if self._limit else ("", 0)
+        if most and self._count(caller) >= most:
+            return False, "Too many requests at once. Wait until some have ended.", "queue_full"
         try:
-            return await super().push(*args, **options)
+            added, event_id, state = await super().push(body, request, username)
         finally:
             self._changed.set()
+        if added and most:
+            self._callers[str(event_id)] = caller
+        return added, event_id, state
+
+    def _count(self, caller: str) -> int:
+        """Return how many events of a caller wait or run."""
+        waiting = [
+            event for each in self.event_queue_per_concurrency_id.values() for event in each.queue
+        ]
+        running = [event for batch in self.active_jobs if batch for event in batch]
+        ids = {event._id for event in (*waiting, *running)}  # noqa: SLF001 -- its only name
+        self._callers = {id_: each for id_, each in self._callers.items() if id_ in ids}
+        return sum(each == caller for each in self._callers.values())
 
     async def process_events(self, *args: Any, **options: Any) -> None:
         """Run a batch of events, then start those that waited for its place."""

@@ -34,6 +34,7 @@ from .tabs.workflows_tab import WorkflowsTab
 __all__ = ["TABS", "Page", "build"]
 
 TITLE: Final = "comfy-ui"
+_MAX_QUEUED: Final = 2000  # events of Gradio, not jobs
 TABS: tuple[type[Tab], ...] = (CreateTab, WorkflowsTab, LibraryTab, QueueTab, StatusTab)
 """The tabs from left to right. The first must be Create: it builds the form that others fill in."""
 
@@ -69,8 +70,8 @@ class Page:
                 blocks.load(
                     self._header, outputs=[top], show_progress="hidden", api_visibility="private"
                 )
-        blocks.queue(default_concurrency_limit=None, api_open=False)
-        use_waking_queue(blocks)
+        blocks.queue(default_concurrency_limit=None, api_open=False, max_size=_MAX_QUEUED)
+        use_waking_queue(blocks, self._access.event_limit)
         return blocks
 
     def routes(self) -> list[BaseRoute]:

@@ -12,8 +12,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
+from fastapi.exceptions import RequestValidationError
 from starlette.middleware import Middleware
 
+from .. import logging
 from ..errors import ComfyHeadlessError, ValidationError
 from ..library.upload_decoding import decode_picture
 from ..resources import assets_dir
@@ -25,8 +27,12 @@ from .auth import oauth
 from .auth.access import Access, AccessMode, IdentityMiddleware, load_secret, mode_of
 from .auth.logins import checker, hub_admins, logins_of
 from .auth.oauth import provider_of
+from .event_queue import log_tracebacks
+from .http.connection_limits import limit_connections
+from .http.handlers import not_understood
 from .http.login_page import LoginRoute
 from .http.middleware import AccessMiddleware
+from .http.same_site import SameSiteMiddleware
 from .page import Page
 from .process_memory import set_apart
 from .server_choice import choose
@@ -39,6 +45,7 @@ __all__ = ["launch"]
 
 _MAX_THREADS: Final = 200  # also Gradio's cap on running generators, one per program that waits
 _MAX_UPLOAD: Final = "64mb"
+_PRIVATE_NETWORKS: Final = "127.0.0.1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
 
 
 def launch(settings: Settings, *, block: bool = True) -> Any:
@@ -59,6 +66,9 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     if settings.share and mode is AccessMode.SHARED:
         here = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104
         share = ShareLink(gradio_tunnel(here, port), probe(word), say=_say)
+    if mode is AccessMode.SPACE:
+        # Only the proxies of Hugging Face reach a Space; uvicorn reads this for the user's address.
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", _PRIVATE_NETWORKS)
     services = Services.create(settings, choose(settings))
     list_presets()  # takes a second the first time; read again in life(), where time is short
     services.connection.start_engine()
@@ -80,7 +90,9 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     failed: list[ComfyHeadlessError] = []
 
     @asynccontextmanager
-    async def life(_: Any) -> AsyncIterator[None]:
+    async def life(app: Any) -> AsyncIterator[None]:
+        # Outside of Gradio's layers, which it adds around those in app_kwargs.
+        app.middleware_stack = SameSiteMiddleware(app.middleware_stack, mode)
         # An error here would end in a traceback of the server's; it is raised below instead.
         # Gradio gives up on a server that does not start within five seconds: be quick.
         try:
@@ -100,40 +112,44 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
             await services.aclose()
             services.connection.stop_engine()
 
-    blocks.launch(
-        server_name="0.0.0.0" if mode is AccessMode.SPACE else settings.host,  # noqa: S104
-        server_port=port,
-        share=False,  # see share.py
-        auth=checker(accounts),
-        max_threads=_MAX_THREADS,
-        max_file_size=_MAX_UPLOAD,
-        state_session_capacity=process_memory.CAPACITY,
-        enable_monitoring=False,
-        run_history=False,
-        footer_links=[],
-        strict_cors=True,
-        mcp_server=False,
-        ssr_mode=False,
-        show_error=False,
-        quiet=True,
-        pwa=False,
-        theme=theme(),
-        head=head(assets_dir()),
-        favicon_path=str(assets_dir() / "icons" / "icon.svg"),
-        app_kwargs={
-            "lifespan": life,
-            "routes": [*routes, alive_route(word)],
-            "middleware": [
-                *([oauth.middleware(provider)] if provider else ()),
-                gate,
-                Middleware(IdentityMiddleware, access=access),
-            ],
-            "docs_url": None,
-            "redoc_url": None,
-            "openapi_url": None,
-        },
-        prevent_thread_lock=True,
-    )
+    log_tracebacks()
+    with limit_connections():
+        blocks.launch(
+            server_name="0.0.0.0" if mode is AccessMode.SPACE else settings.host,  # noqa: S104
+            server_port=port,
+            share=False,  # see share.py
+            auth=checker(accounts),
+            max_threads=_MAX_THREADS,
+            max_file_size=_MAX_UPLOAD,
+            state_session_capacity=process_memory.CAPACITY,
+            enable_monitoring=False,
+            run_history=False,
+            footer_links=[],
+            strict_cors=True,
+            mcp_server=False,
+            ssr_mode=False,
+            show_error=False,
+            quiet=True,
+            pwa=False,
+            theme=theme(),
+            head=head(assets_dir()),
+            favicon_path=str(assets_dir() / "icons" / "icon.svg"),
+            app_kwargs={
+                "lifespan": life,
+                "routes": [*routes, alive_route(word)],
+                "middleware": [
+                    *([oauth.middleware(provider)] if provider else ()),
+                    gate,
+                    Middleware(IdentityMiddleware, access=access),
+                ],
+                "exception_handlers": {RequestValidationError: not_understood},
+                "docs_url": None,
+                "redoc_url": None,
+                "openapi_url": None,
+            },
+            prevent_thread_lock=True,
+        )
+    logging.adopt("uvicorn", "asyncio")  # uvicorn has set its own handlers by now
     if failed:
         blocks.close(verbose=False)
         raise failed[0]

@@ -15,6 +15,7 @@ from comfy_ui.web.api.program_endpoints import NAMES
 from comfy_ui.web.auth.access import TABLE, AccessMode, may
 from comfy_ui.web.auth.accounts import Role
 from comfy_ui.web.http.middleware import OPEN, door
+from comfy_ui.web.http.request_budgets import DEFAULT, budget_of
 from tests.security.support import (
     ADMIN_ACTIONS,
     GRADIO,
@@ -108,6 +109,19 @@ def test_routes_as_guest_are_401_except_the_login_page(
         tried += 1
     assert tried > 60
     record_property("routes called as a guest", tried)
+
+
+def test_open_routes_have_a_request_budget(shared: Any) -> None:
+    own = set(own_routes(shared))
+    tried = [
+        (method, path)
+        for method, path in paths(shared)
+        if path and (door(path) is not None or (method, path) in own or path == "/alive")
+    ]
+    assert len(tried) > 60
+    # Gradio has a GET at / only, but its folder routes match every path.
+    missing = [each for each in tried if budget_of(*each) is DEFAULT]
+    assert not missing
 
 
 def test_unneeded_routes_are_closed_for_admins_too(shared: Any, anna: PageClient) -> None:

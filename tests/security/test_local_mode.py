@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from comfy_ui.web.auth import access
 from comfy_ui.web.auth.access import Access
 from comfy_ui.web.auth.accounts import Role
+from comfy_ui.web.auth.rate_limit import RateLimit
 from tests.security.support import (
     GRADIO,
     PageClient,
@@ -46,6 +48,9 @@ OTHER_SITES: tuple[dict[str, str], ...] = (
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory, patch: Any) -> Iterator[Any]:
+    # Callers without a cookie share the rate limits of their address.
+    for action in access.PACES:
+        patch.setitem(access.PACES, action, RateLimit(burst=1000, per_minute=1000))
     with served(tmp_path_factory.mktemp("local"), patch, users=False, host="127.0.0.1") as app_page:
         yield app_page
 

@@ -16,6 +16,7 @@ from comfy_ui.web.auth import accounts as accounts_module
 from comfy_ui.web.auth.access import Access, AccessMode
 from comfy_ui.web.auth.accounts import Accounts, Role
 from comfy_ui.web.http.middleware import AccessMiddleware
+from comfy_ui.web.http.same_site import SameSiteMiddleware
 
 PAGE = "<html><script>1</script><script src=x></script></html>"
 
@@ -45,7 +46,7 @@ def client(mode: AccessMode, *, users: bool = False, host: str = "localhost") ->
     gate = Middleware(
         AccessMiddleware, access=Access(mode, b"s", accounts), ours=ours, hashes=["sha256-x"]
     )
-    app = Starlette(routes=everything, middleware=[gate])
+    app = Starlette(routes=everything, middleware=[Middleware(SameSiteMiddleware, mode=mode), gate])
     app.auth = accounts.verify if users else None  # type: ignore[attr-defined]
     app.tokens, app.cookie_id = {}, "c"  # type: ignore[attr-defined]
     return TestClient(app, base_url=f"http://{host}")
@@ -184,22 +185,34 @@ def test_middleware_repeated_wrong_passwords_are_429() -> None:
         assert int(answer.headers["retry-after"]) >= 1
 
 
-def test_middleware_event_above_size_limit_is_disconnected(
-    local: TestClient, monkeypatch: pytest.MonkeyPatch
+def endless(size: int) -> Iterator[bytes]:
+    for _ in range(size // 1000 + 1):
+        yield b"1" * 1000
+
+
+@pytest.mark.parametrize(
+    ("path", "limit"), [("/gradio_api/queue/join", 2 * 2**20), ("/nothing", 1024)]
+)
+def test_middleware_body_above_its_budget_is_refused(
+    local: TestClient, path: str, limit: int
 ) -> None:
-    from comfy_ui.web.http import middleware
+    assert local.post(path, content=b"1" * (limit + 1)).status_code == 413
+    answer = local.post(path, content=endless(limit))
+    assert answer.status_code in {404, 413}
+    assert answer.headers["connection"] == "close"
 
-    monkeypatch.setattr(middleware, "_MAX_EVENT_BYTES", 1000)
-    monkeypatch.setattr(middleware, "MAX_BODY_BYTES", 5000)
-    assert local.post("/gradio_api/queue/join", content=b"x" * 900).status_code == 200
 
-    def endless() -> Iterator[bytes]:
-        for _ in range(20):
-            yield b"x" * 100
+@pytest.mark.parametrize("body", [b"[" * 1000, b'{"seed": 1e400}', "[1]".encode("utf-16")])
+def test_middleware_dangerous_json_is_400_with_a_sentence(local: TestClient, body: bytes) -> None:
+    answer = local.post("/gradio_api/queue/join", content=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"] == answer.json()["detail"]
+    assert answer.json()["error"].endswith((".", "UTF-8."))
 
-    with pytest.raises(Exception, match=r"(?i)disconnect|^$"):
-        local.post("/gradio_api/queue/join", content=endless())
-    assert local.post("/ours", content=b"x" * 5001).status_code == 413
+
+def test_middleware_json_body_reaches_the_app_unchanged(local: TestClient) -> None:
+    body = b'{"data": [1, "x"]}'
+    assert local.post("/gradio_api/queue/join", content=body).text.startswith(f"{len(body)} ")
 
 
 def test_middleware_websocket_is_refused(local: TestClient) -> None:

@@ -24,13 +24,13 @@ from ... import __version__
 from ...errors import ComfyHeadlessError
 from ..auth.access import SESSION_HEADER, Access
 from ..http.handlers import body, guarded
+from ..http.request_budgets import budget_of
 from .program_endpoints import NAMES, ProgramEndpoints
 
 __all__ = ["MCP_PATH", "McpTools"]
 
 MCP_PATH: Final = "/mcp"
 _VERSIONS: Final = ("2025-06-18", "2025-03-26", "2024-11-05")
-_MAX_BYTES: Final = 16 * 2**20
 _PARSE_ERROR, _INVALID_REQUEST, _NO_METHOD, _INVALID_PARAMS = -32700, -32600, -32601, -32602
 
 
@@ -57,7 +57,7 @@ class McpTools:
     async def _answer(self, request: Request) -> Response:
         self._access.require("see", request)
         try:
-            message = json.loads(await body(request, _MAX_BYTES))
+            message = json.loads(await body(request, budget_of("POST", MCP_PATH).body_bytes))
         except ValueError:
             return _failed(None, _Refused(_PARSE_ERROR, "This is not JSON."))
         if not isinstance(message, dict) or not isinstance(message.get("method"), str):

@@ -44,6 +44,9 @@ NAMES: Final = ("generate", "run_workflow", "enhance", "presets", "job", "cancel
 """The names of all endpoints, methods of :class:`ProgramEndpoints`."""
 
 _MAX_PROMPT: Final = 20_000
+_FOLLOWING: Final = frozenset({"generate", "run_workflow"})
+"""They run as long as their job."""
+_MAX_FOLLOWED: Final = 150  # of Gradio's places; the others are for the page
 
 
 class ProgramEndpoints:
@@ -61,7 +64,12 @@ class ProgramEndpoints:
     def build(self) -> None:
         """Add the endpoints to the current ``gr.Blocks``."""
         for name in NAMES:
-            gr.events.api(_with_words(getattr(self, name)), api_name=name, concurrency_limit=None)
+            limited = {"concurrency_limit": _MAX_FOLLOWED, "concurrency_id": "follow"}
+            gr.events.api(
+                _with_words(getattr(self, name)),
+                api_name=name,
+                **limited if name in _FOLLOWING else {"concurrency_limit": None},
+            )
 
     async def generate(
         self,

@@ -64,6 +64,10 @@ _YEAR_S: Final = 365 * 86400
 _KEY_BYTES: Final = 32
 _DIGEST: Final = hashlib.sha384
 """48 bytes are whole base64 characters: no second spelling of a signature is accepted."""
+_UNPROVEN: Final = ("session:", "nobody:")
+"""Beginnings of a ``user_id`` that a caller can choose."""
+_MAX_EVENTS: Final = 100  # as many jobs as a user may have waiting
+_MAX_EVENTS_OF_ADDRESS: Final = 30
 _SAID_BY_PROXIES: Final = (
     "forwarded",
     "via",
@@ -268,6 +272,27 @@ class Access:
         # Hashed, because the session's own id is all that its caller has to show.
         return f"session:{self.sign(f'session {session}')[:32]}"
 
+    def caller(self, request: Any) -> str:
+        """Return whose limits a request counts against.
+
+        The ``user_id``, or the address for callers without a login and a cookie: they could
+        choose a new session for each request.
+        """
+        user_id = self.user_id(request)
+        return self.address(request) if user_id.startswith(_UNPROVEN) else user_id
+
+    def address(self, request: Any) -> str:
+        """Return the client's address as a caller, see :meth:`caller`."""
+        client = getattr(request, "client", None)
+        return f"address:{client.host if client else ''}"
+
+    def event_limit(self, request: Any) -> tuple[str, int]:
+        """Return the caller of a request, and the most events in Gradio's queue; 0 for no limit."""
+        caller = self.caller(request)
+        if self.role(request) is Role.ADMIN:
+            return caller, 0
+        return caller, _MAX_EVENTS_OF_ADDRESS if caller.startswith("address:") else _MAX_EVENTS
+
     def require(self, action: Action, request: Any) -> str:
         """Return the ``user_id`` of a request if it is permitted now.
 
@@ -286,7 +311,7 @@ class Access:
             )
         user_id = self.user_id(request)
         free = role is Role.ADMIN and (action != "reconnect" or self.mode is AccessMode.LOCAL)
-        wait_s = 0.0 if free else self._paces.wait_s(action, user_id, self._now())
+        wait_s = 0.0 if free else self._paces.wait_s(action, self.caller(request), self._now())
         if wait_s > 0:
             raise ValidationError("Too many requests.", hint=f"Try again in {wait_s:.0f} s.")
         return user_id

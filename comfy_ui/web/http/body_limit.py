@@ -1,4 +1,4 @@
-"""Limits for request bodies: size, duration, and the total in memory.
+"""Limits for request bodies: size, duration, speed, and the total in memory.
 
 Gradio and our routes read bodies completely before they check anything.
 """
@@ -6,83 +6,173 @@ Gradio and our routes read bodies completely before they check anything.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import MutableMapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["MAX_BODY_BYTES", "BodyLimit"]
+from .request_budgets import BUDGETS, RequestBudget
 
-MAX_BODY_BYTES: Final = 80 * 2**20
-"""Above the limits of our routes, which each have their own."""
+__all__ = ["MAX_BODY_BYTES", "BodyLimit", "BodyRefusal", "Reading"]
+
+MAX_BODY_BYTES: Final = max(budget.body_bytes for budget in BUDGETS)
 _MAX_TOGETHER_BYTES: Final = 320 * 2**20
-_LONGEST_S: Final = 300.0
+_GRACE_S: Final = 10.0
+_LEAST_BYTES_PER_S: Final = 1024
+_LONGEST_PAUSE_S: Final = 20.0
 
 Message = MutableMapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BodyRefusal:
+    """The status and sentence for a body that was not accepted."""
+
+    status: int
+    text: str
+
+
+TOO_LARGE: Final = BodyRefusal(413, "That is too large.")
+TOO_SLOW: Final = BodyRefusal(408, "That came too slowly.")
+TOO_MUCH: Final = BodyRefusal(503, "Too much is being sent just now. Try again.")
 
 
 class BodyLimit:
     """The total size of all request bodies that are being processed.
 
+    Beyond the total, the caller with the most bytes loses the body that has waited longest for
+    its next bytes, so that slow or abandoned bodies give way to others.
+
     Args:
-        most_bytes: the newest request beyond this total is disconnected.
-        longest_s: a slower body is disconnected, because it would hold its share indefinitely.
+        most_bytes: the total.
+        pause_s: a body that sends nothing for so long is disconnected.
+        grace_s: after so long, a body must have come at 1 KB/s on average.
     """
 
     def __init__(
-        self, *, most_bytes: int = _MAX_TOGETHER_BYTES, longest_s: float = _LONGEST_S
+        self,
+        *,
+        most_bytes: int = _MAX_TOGETHER_BYTES,
+        pause_s: float = _LONGEST_PAUSE_S,
+        grace_s: float = _GRACE_S,
     ) -> None:
-        self._most_bytes = most_bytes
-        self._longest_s = longest_s
+        self.most_bytes = most_bytes
+        self.pause_s = pause_s
+        self.grace_s = grace_s
         self.held_bytes = 0
+        self._held_by: Counter[str] = Counter()
+        self._waiting: dict[Reading, None] = {}  # for their next bytes, longest first
 
-    @property
-    def full(self) -> bool:
-        """Whether a new body would exceed the total."""
-        return self.held_bytes >= self._most_bytes
+    def reading(self, receive: Any, budget: RequestBudget, caller: str = "") -> Reading:
+        """Wrap ``receive`` of one request."""
+        return Reading(self, receive, budget, caller)
 
-    def reading(self, receive: Any, limit_bytes: int) -> Reading:
-        """Wrap ``receive`` of one request, for a body of at most ``limit_bytes``."""
-        return Reading(self, receive, limit_bytes, self._longest_s)
+    def add(self, reading: Reading, size: int) -> bool:
+        """Count received bytes; False if the body of ``reading`` has to go."""
+        self.held_bytes += size
+        self._held_by[reading.caller] += size
+        while self.held_bytes > self.most_bytes:
+            largest = max(self._held_by, key=self._held_by.__getitem__)
+            slowest = next((each for each in self._waiting if each.caller == largest), None)
+            if slowest is None or largest == reading.caller:
+                return False
+            slowest.displace()
+        return True
+
+    def remove(self, reading: Reading, size: int) -> None:
+        """Release bytes of a body."""
+        self.held_bytes -= size
+        self._held_by[reading.caller] -= size
+        if self._held_by[reading.caller] <= 0:
+            del self._held_by[reading.caller]
+
+    def set_waiting(self, reading: Reading, *, waiting: bool) -> None:
+        """Record whether a body waits for its next bytes."""
+        self._waiting.pop(reading, None)
+        if waiting:
+            self._waiting[reading] = None
 
 
 class Reading:
-    """Counts the body of one request. Close it when the request has been answered."""
+    """Counts the body of one request. Close it when the request has been answered.
 
-    def __init__(self, intake: BodyLimit, receive: Any, limit_bytes: int, longest_s: float) -> None:
+    Attributes:
+        caller: whose share of the total the body takes.
+        whole: whether the body is complete.
+        refusal: why the body was cut off, if it was.
+    """
+
+    def __init__(self, intake: BodyLimit, receive: Any, budget: RequestBudget, caller: str) -> None:
+        self.caller = caller
+        self.whole = False
+        self.refusal: BodyRefusal | None = None
         self._intake = intake
         self._receive = receive
-        self._limit_bytes = limit_bytes
-        self._longest_s = longest_s
+        self._budget = budget
         self._began: float | None = None
         self._received_bytes = 0
         self._over = False
-        self.whole = False
-        """Whether the body is complete."""
+        self._timeout: asyncio.Timeout | None = None
 
     async def __call__(self) -> Message:
         """Return the next message; a disconnect if the body is too large or too slow."""
         if self._over:  # only the end of the connection can follow
             message: Message = await self._receive()
             return message
-        loop = asyncio.get_running_loop()
-        self._began = loop.time() if self._began is None else self._began
+        if self.refusal is not None:
+            return {"type": "http.disconnect"}
+        self._intake.set_waiting(self, waiting=True)
         try:
-            async with asyncio.timeout_at(self._began + self._longest_s):
+            async with asyncio.timeout_at(self._deadline()) as self._timeout:
                 message = await self._receive()
         except TimeoutError:
-            return self._hung_up()
+            return self._refuse(TOO_SLOW)
+        finally:
+            self._timeout = None
+            self._intake.set_waiting(self, waiting=False)
         size = len(message.get("body", b""))
         self._received_bytes += size
-        self._intake.held_bytes += size
         self._over = self.whole = not message.get("more_body", False)
-        if self._received_bytes > self._limit_bytes or self._intake.full:
-            return self._hung_up()
-        return message
+        fits = self._intake.add(self, size)
+        if self._received_bytes > self._budget.body_bytes:
+            return self._refuse(TOO_LARGE)
+        return message if fits else self._refuse(TOO_MUCH)
 
-    def _hung_up(self) -> Message:
-        self._over, self.whole = True, False
-        return {"type": "http.disconnect"}
+    async def all(self) -> bytes | None:
+        """Return the whole body; None if it is refused or the client has disconnected."""
+        body = bytearray()
+        while True:
+            message = await self()
+            if message["type"] != "http.request":
+                return None
+            body += message.get("body", b"")
+            if not message.get("more_body", False):
+                return bytes(body)
+
+    def displace(self) -> None:
+        """Cut the body off for another one. It must be waiting for its next bytes."""
+        self.refusal = TOO_MUCH
+        self._intake.set_waiting(self, waiting=False)
+        self.close()
+        if self._timeout is not None:
+            self._timeout.reschedule(0)
 
     def close(self) -> None:
         """Release the body's share of the total."""
-        self._intake.held_bytes -= self._received_bytes
+        self._intake.remove(self, self._received_bytes)
         self._received_bytes = 0
+
+    def _deadline(self) -> float:
+        now = asyncio.get_running_loop().time()
+        self._began = now if self._began is None else self._began
+        return min(
+            now + self._intake.pause_s,
+            self._began + self._budget.body_s,
+            self._began + self._intake.grace_s + self._received_bytes / _LEAST_BYTES_PER_S,
+        )
+
+    def _refuse(self, refusal: BodyRefusal) -> Message:
+        self._over, self.whole = True, False
+        self.refusal = self.refusal or refusal  # it may have been displaced
+        self.close()
+        return {"type": "http.disconnect"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
@@ -13,7 +13,16 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 
 from ...errors import ComfyHeadlessError, ValidationError
 
-__all__ = ["PRIVATE", "Handler", "asked", "body", "events", "guarded"]
+__all__ = [
+    "PRIVATE",
+    "Handler",
+    "asked",
+    "body",
+    "events",
+    "guarded",
+    "not_understood",
+    "refusal",
+]
 
 Handler = Callable[[Request], Awaitable[Response]]
 M = TypeVar("M", bound=BaseModel)
@@ -23,6 +32,17 @@ PRIVATE: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosnif
 
 _MAX_JSON_BYTES: Final = 256 * 1024
 _SILENCE_S: Final = 20.0
+
+
+def refusal(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Return a response that refuses a request; "detail" is what Gradio's clients read."""
+    return JSONResponse({"error": text, "detail": text}, status_code=status, headers=headers)
+
+
+async def not_understood(_: Request, error: Any) -> Response:
+    """Answer a request that Gradio's models refuse, without repeating its body as FastAPI does."""
+    where = ", ".join(".".join(map(str, e["loc"])) for e in error.errors()[:9])
+    return refusal(422, f"This was not understood: {where}.")
 
 
 def guarded(handler: Handler, *, writes: bool = False) -> Handler:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
@@ -20,10 +20,17 @@ from starlette.routing import BaseRoute, Match
 
 from ..auth.access import Access, AccessMode, is_loopback
 from ..auth.accounts import Role, TooManyTriesError
-from .body_limit import MAX_BODY_BYTES, BodyLimit, Reading
-from .security_headers import HUGGING_FACE, page_policy, shields
+from .body_limit import BodyLimit, Reading
+from .handlers import refusal
+from .json_limits import json_problem
+from .refusal_log import RefusalLog
+from .request_budgets import RequestBudget, budget_of
+from .request_slots import RequestSlots, TooManyRequestsError
+from .security_headers import HUGGING_FACE, NO_SCRIPTS, page_policy, shields
 
 __all__ = ["OPEN", "AccessMiddleware", "door"]
+
+logger = logging.getLogger(__name__)
 
 Message = MutableMapping[str, Any]
 
@@ -55,9 +62,8 @@ _FOR_VISITORS: Final = (
     "/gradio_api/reset",
     "/gradio_api/heartbeat/",
 )
-_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_MAX_EVENT_BYTES: Final = 16 * 2**20
-"""The limit of an event or API call to Gradio, which reads the body before any check."""
+_SMALL_BYTES: Final = 64 * 1024
+_MAX_SMALL_TOGETHER_BYTES: Final = 32 * 2**20
 
 
 def door(path: str) -> Role | None:
@@ -108,7 +114,11 @@ class AccessMiddleware:
         self._framed = access.mode is AccessMode.SPACE
         self._shields = shields(framed=self._framed)
         self._tokens: dict[str, str] = {}
-        self._intake = BodyLimit()
+        self._slots = RequestSlots()
+        self._refusals = RefusalLog(logger)
+        # Small bodies have a total of their own: large ones must not keep logins out.
+        self._small = BodyLimit(most_bytes=_MAX_SMALL_TOGETHER_BYTES)
+        self._large = BodyLimit()
 
     async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -117,57 +127,69 @@ class AccessMiddleware:
         if scope["type"] != "http":  # the page uses no WebSocket
             await send({"type": "websocket.close", "code": 1008})
             return
-        most = MAX_BODY_BYTES if self._is_ours(scope) else _MAX_EVENT_BYTES
-        reading = self._intake.reading(receive, most)
-        reading.whole = not _brings_a_body(Headers(scope=scope))
+        budget = budget_of(scope["method"], scope["path"])
+        intake = self._small if budget.body_bytes <= _SMALL_BYTES else self._large
+        reading = intake.reading(receive, budget)
+        headers = Headers(scope=scope)
+        reading.whole = not _brings_a_body(headers)
         reply = _Reply(self, send, page=scope["path"] in OPEN[:3], reading=reading)
-        refused = self._refused(scope) or await self._not_logged_in(scope)
+        try:
+            refused = _too_large(headers, budget) or await self._not_logged_in(scope)
+            if refused is None:
+                refused = await self._in_budget(scope, budget, reading, reply)
+        finally:
+            reading.close()
         if refused is not None:
-            await refused(scope, reading, reply)
-            return
+            if refused.status_code not in {401, 404}:
+                self._refusals.add(f"Refused {budget.method} {budget.path}: {refused.status_code}")
+            await refused(scope, receive, reply)
+
+    async def _in_budget(
+        self, scope: Message, budget: RequestBudget, reading: Reading, reply: Any
+    ) -> JSONResponse | None:
+        """Run the app within the budget of the request, or return the refusal."""
+        caller = self._access.caller(Request(scope))
+        address = _address(scope)
+        reading.caller = caller
+        # A caller without a login at a loopback address may be everyone behind a proxy.
+        anonymous = caller == self._access.address(Request(scope))
+        mine = "" if anonymous and not address else caller
+        try:
+            async with self._slots.of_caller(budget, mine, address):
+                receive: Any = reading
+                if budget.read_ahead and not reading.whole:
+                    body = await reading.all()
+                    problem = _problem(body, budget, reading)
+                    if problem is not None:
+                        return problem
+                    receive = _replayed(body or b"", reading)
+                async with self._slots.of_all(budget):
+                    await self._run(scope, receive, reply)
+        except TooManyRequestsError:
+            return refusal(429, "Too many requests at once.", {"Retry-After": "5"})
+        return None
+
+    async def _run(self, scope: Message, receive: Any, reply: Any) -> None:
         if self._ready is not None and door(scope["path"]) is not Role.ANONYMOUS:
             await self._ready()
         if scope["path"].rstrip("/") == "/logout":
             # By default Gradio ends every session of that name, and guests share theirs.
             scope["query_string"] = b"all_session=false"
-        try:
-            await self._app(scope, reading, reply)
-        finally:
-            reading.close()
-
-    def _refused(self, scope: Message) -> JSONResponse | None:
-        headers = Headers(scope=scope)
-        if self._access.mode is AccessMode.LOCAL and not is_loopback(
-            _host(headers.get("host", ""))
-        ):
-            # A site whose name resolves to this machine (DNS rebinding), or another site.
-            return _error(
-                403, "Open the page as http://localhost, or start it with --host to share it."
-            )
-        changes = scope["method"] not in _SAFE_METHODS or scope["path"].rstrip("/") == "/logout"
-        # Reading, too: a layer of Gradio's around this one lets the page of any site read any
-        # response with the user's login, unless the app is called localhost.
-        if _read_by_another(headers) or (changes and _from_elsewhere(headers)):
-            return _error(403, "Only this page may do that.")
-        if int(headers.get("content-length", 0)) > MAX_BODY_BYTES:  # the server checked that
-            return _error(413, "That is too large.")
-        if scope["method"] not in _SAFE_METHODS and self._intake.full:
-            return _error(503, "Too much is being sent just now.", {"Retry-After": "10"})
-        return None
+        await self._app(scope, receive, reply)
 
     async def _not_logged_in(self, scope: Message) -> JSONResponse | None:
         path = scope["path"]
         least = Role.ANONYMOUS if path in self._open_paths else door(path)
         if least is None:
             if not self._is_ours(scope):
-                return _error(404, "There is no such thing here.")
+                return refusal(404, "There is no such thing here.")
             least = Role.USER
         try:
             await self._take_credentials(scope)
         except TooManyTriesError as error:
-            return _error(429, str(error), {"Retry-After": f"{error.wait_s:.0f}"})
+            return refusal(429, str(error), {"Retry-After": f"{error.wait_s:.0f}"})
         if self._access.role(Request(scope)) < least:
-            return _error(401, "Log in first.")
+            return refusal(401, "Log in first.")
         return None
 
     def _is_ours(self, scope: Message) -> bool:
@@ -204,7 +226,7 @@ class AccessMiddleware:
             headers["Content-Security-Policy"] = policy
             headers["Cache-Control"] = "private, no-cache"
         else:
-            headers.setdefault("Content-Security-Policy", "default-src 'none'; sandbox")
+            headers.setdefault("Content-Security-Policy", NO_SCRIPTS)
 
 
 class _Reply:
@@ -248,39 +270,37 @@ def _brings_a_body(headers: Headers) -> bool:
     return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
-def _error(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    # "detail" is what Gradio's clients read.
-    return JSONResponse({"error": text, "detail": text}, status_code=status, headers=headers)
+def _too_large(headers: Headers, budget: RequestBudget) -> JSONResponse | None:
+    length = int(headers.get("content-length", 0))  # the server checked that
+    return refusal(413, "That is too large.") if length > budget.body_bytes else None
 
 
-def _host(header: str) -> str:
-    """Return the name in a Host header, without its port.
+def _problem(body: bytes | None, budget: RequestBudget, reading: Reading) -> JSONResponse | None:
+    """Return the refusal of a body that was read ahead, if there is a reason for one."""
+    if body is None:
+        reason = reading.refusal
+        return refusal(reason.status, reason.text) if reason else refusal(400, "No body came.")
+    if budget.json_items:
+        problem = json_problem(body, items=budget.json_items, depth=budget.json_depth)
+        if problem is not None:
+            return refusal(400, problem)
+    return None
 
-    >>> _host("localhost:7860"), _host("[::1]:7860"), _host("evil.example")
-    ('localhost', '::1', 'evil.example')
+
+def _replayed(body: bytes, reading: Reading) -> Callable[[], Awaitable[Message]]:
+    """Return a ``receive`` that yields ``body``, then waits for the end of the connection."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Message:
+        return messages.pop() if messages else await reading()
+
+    return receive
+
+
+def _address(scope: Message) -> str:
+    """Return the client's address; empty for loopback, where tunnels and proxies connect from.
+
+    uvicorn has replaced it by the one in X-Forwarded-For if it trusts the proxy.
     """
-    try:
-        return urlsplit(f"//{header}").hostname or ""
-    except ValueError:
-        return ""
-
-
-def _from_elsewhere(headers: Headers) -> bool:
-    """Whether the request comes from a page of another site. Programs send neither header."""
-    site = headers.get("sec-fetch-site")
-    if site is not None:
-        return site not in {"same-origin", "none"}
-    return _read_by_another(headers)
-
-
-def _read_by_another(headers: Headers) -> bool:
-    """Whether a page of another site could read the response.
-
-    For requests that only show it (pictures, frames) or navigate to it, browsers send no origin;
-    other headers cover them.
-    """
-    origin = headers.get("origin")
-    try:
-        return origin is not None and urlsplit(origin).netloc != headers.get("host", "")
-    except ValueError:
-        return True
+    host = scope["client"][0] if scope.get("client") else ""
+    return "" if is_loopback(host) else host

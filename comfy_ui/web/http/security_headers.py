@@ -12,9 +12,11 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
-__all__ = ["HUGGING_FACE", "page_policy", "script_hash", "shields"]
+__all__ = ["HUGGING_FACE", "NO_SCRIPTS", "page_policy", "script_hash", "shields"]
 
 HUGGING_FACE: Final = ("https://huggingface.co", "https://*.hf.space")
+NO_SCRIPTS: Final = "default-src 'none'; sandbox"
+"""The policy of responses that are no page."""
 
 
 def page_policy(*, nonce: str, hashes: Sequence[str] = (), frames: Sequence[str] = ()) -> str:

@@ -1,0 +1,191 @@
+"""What one request may cost, and how many a caller may have in progress: one table for all routes.
+
+:mod:`.middleware` enforces the table; ``docs/develop/security-model.md`` contains it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["BUDGETS", "DEFAULT", "RequestBudget", "budget_of"]
+
+KB: Final = 1024
+MB: Final = 1024 * KB
+
+
+@dataclass(frozen=True, slots=True)
+class RequestBudget:
+    """The limits of one kind of request.
+
+    Attributes:
+        method: GET includes HEAD and OPTIONS.
+        path: with a "/" at the end, everything below it.
+        body_bytes: the size of the body.
+        body_s: seconds until the body must be complete.
+        json_items: values in a JSON body; 0 if the body is not JSON.
+        json_depth: nested arrays and objects in a JSON body.
+        per_caller: requests in progress for one user, or for one address without a login or a
+            cookie. Further ones wait, except streams, which are refused.
+        total: requests in progress for everyone.
+        stream: whether the response stays open.
+    """
+
+    method: str
+    path: str
+    body_bytes: int = KB
+    body_s: float = 30.0
+    json_items: int = 0
+    json_depth: int = 16
+    per_caller: int = 16
+    total: int = 1000
+    stream: bool = False
+
+    @property
+    def per_address(self) -> int:
+        """Requests in progress for all users of one address, such as an office."""
+        return 10 * self.per_caller
+
+    @property
+    def read_ahead(self) -> bool:
+        """Whether the body is checked as a whole before the app receives it."""
+        return self.body_bytes <= 4 * MB
+
+
+DEFAULT: Final = RequestBudget("*", "/", per_caller=4, total=64)
+"""The budget of requests that the table does not list; nearly all of them are refused."""
+
+
+def _get(path: str, per_caller: int = 16, total: int = 1000) -> RequestBudget:
+    return RequestBudget("GET", path, per_caller=per_caller, total=total)
+
+
+def _file(path: str) -> RequestBudget:
+    """A file that is read from disk: a page needs many at a time, and browsers behind HTTP/2 ask
+    for all of them at once.
+    """
+    return RequestBudget("GET", path, per_caller=64, total=2000)
+
+
+def _stream(path: str, per_caller: int = 32) -> RequestBudget:
+    return RequestBudget("GET", path, per_caller=per_caller, total=2000, stream=True)
+
+
+def _action(path: str, *, per_caller: int = 8, total: int = 200) -> RequestBudget:
+    """A small JSON body of a page."""
+    return RequestBudget(
+        "POST",
+        path,
+        body_bytes=256 * KB,
+        json_items=10_000,
+        per_caller=per_caller,
+        total=total,
+    )
+
+
+def _call(path: str, *, per_caller: int = 16, total: int = 200) -> RequestBudget:
+    """A call of Gradio or MCP, whose body may contain a whole workflow."""
+    return RequestBudget(
+        "POST",
+        path,
+        body_bytes=2 * MB,
+        body_s=60.0,
+        json_items=100_000,
+        json_depth=64,
+        per_caller=per_caller,
+        total=total,
+    )
+
+
+def _upload(path: str, megabytes: int) -> RequestBudget:
+    return RequestBudget(
+        "POST", path, body_bytes=megabytes * MB, body_s=300.0, per_caller=6, total=200
+    )
+
+
+def _small(path: str) -> RequestBudget:
+    return RequestBudget("POST", path, body_bytes=8 * KB, json_items=100, total=200)
+
+
+BUDGETS: Final = (
+    # Gradio's routes
+    _get("/"),
+    _get("/login"),
+    _get("/login/"),
+    RequestBudget("POST", "/login", body_bytes=8 * KB, per_caller=4, total=16),
+    RequestBudget("POST", "/login/", body_bytes=8 * KB, per_caller=4, total=16),
+    _get("/logout", per_caller=4),
+    _get("/config"),
+    _get("/gradio_api/info", per_caller=4),
+    _get("/gradio_api/app_id"),
+    _get("/gradio_api/startup-events"),
+    _call("/gradio_api/queue/join"),
+    _stream("/gradio_api/queue/data"),
+    _call("/gradio_api/call/"),
+    _stream("/gradio_api/call/", per_caller=100),
+    _small("/gradio_api/cancel"),
+    _small("/gradio_api/reset"),
+    _stream("/gradio_api/heartbeat/"),
+    _file("/theme.css"),
+    _file("/gradio_api/theme.css"),
+    _file("/favicon.ico"),
+    _file("/robots.txt"),
+    _file("/static/"),
+    _file("/assets/"),
+    # Our files
+    _file("/manifest.json"),
+    _file("/icons/"),
+    _file("/languages/"),
+    _file("/files/"),
+    _file("/thumbs/"),
+    _file("/covers/"),
+    _get("/uploads/", per_caller=4),  # layers of an image are decoded
+    _upload("/uploads", 64),
+    # The tabs
+    _action("/create/press"),
+    _action("/grid", per_caller=2, total=8),
+    _upload("/drops", 64),
+    _get("/stage"),
+    _stream("/stage/events"),
+    _get("/styles"),
+    RequestBudget("POST", "/styles", body_bytes=256 * KB, per_caller=2, total=8),
+    _file("/styles/"),
+    _upload("/workflows", 64),
+    _get("/workflows/report", per_caller=4),
+    _action("/workflows/pick", per_caller=4),
+    _action("/workflows/save", per_caller=4),
+    _get("/library", per_caller=3, total=6),  # a search reads the whole library of a user
+    _get("/library/deleted", per_caller=3, total=6),
+    _get("/library/space", per_caller=4),
+    _get("/library/presets", per_caller=4),
+    _get("/library/import", per_caller=4),
+    _get("/library/zip", per_caller=4, total=32),
+    _get("/library/"),
+    _action("/library/import", per_caller=2, total=8),
+    _action("/library/"),
+    _stream("/queue/events"),
+    _action("/queue/"),
+    _get("/downloads"),
+    _action("/downloads/"),
+    # Programs and the public link
+    _call("/mcp", per_caller=100, total=400),  # a call lasts as long as its job
+    _get("/alive", per_caller=4),
+)
+"""All budgets. An exact path wins over a folder, a longer folder over a shorter one."""
+
+_BUDGETS: Final = {(budget.method, budget.path): budget for budget in BUDGETS}
+
+
+def budget_of(method: str, path: str) -> RequestBudget:
+    """Return the budget of a request.
+
+    >>> budget_of("POST", "/gradio_api/call/generate").path, budget_of("PUT", "/x") is DEFAULT
+    ('/gradio_api/call/', True)
+    """
+    if method in {"HEAD", "OPTIONS"}:
+        method = "GET"
+    budget = _BUDGETS.get((method, path))
+    while budget is None and len(path) > 1:
+        path = path[: path.rstrip("/").rfind("/") + 1]
+        budget = _BUDGETS.get((method, path)) if path != "/" else None
+    return budget or DEFAULT

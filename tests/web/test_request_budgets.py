@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from comfy_ui.web.http.request_budgets import BUDGETS, DEFAULT, RequestBudget, budget_of
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs/develop/security-model.md"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "listed"),
+    [
+        ("GET", "/library", "/library"),
+        ("GET", "/library/7", "/library/"),
+        ("GET", "/library/zip", "/library/zip"),
+        ("HEAD", "/", "/"),
+        ("POST", "/gradio_api/call/v2/generate", "/gradio_api/call/"),
+        ("POST", "/queue/cancel", "/queue/"),
+        ("GET", "/assets/a/b.js", "/assets/"),
+    ],
+)
+def test_budget_of_listed_path_is_its_row(method: str, path: str, listed: str) -> None:
+    assert budget_of(method, path).path == listed
+
+
+@pytest.mark.parametrize(
+    "request_line", ["POST /", "POST /nothing", "PUT /uploads", "GET /a/b/c", "GET ", "GET x/y/"]
+)
+def test_budget_of_other_requests_is_small(request_line: str) -> None:
+    budget = budget_of(*request_line.split(" "))
+    assert budget is DEFAULT
+    assert budget.body_bytes <= 1024
+
+
+def test_budgets_of_gets_have_no_body() -> None:
+    assert all(b.body_bytes <= 1024 and not b.json_items for b in BUDGETS if b.method == "GET")
+    assert len({(b.method, b.path) for b in BUDGETS}) == len(BUDGETS)
+
+
+def row(budget: RequestBudget) -> str:
+    """The row of the document for a budget."""
+    size = budget.body_bytes
+    body = "-" if budget.method == "GET" else f"{size // 1024} KB"
+    if size >= 2**20:
+        body = f"{size // 2**20} MB"
+    json = f"{budget.json_items:,}, {budget.json_depth} deep" if budget.json_items else "-"
+    path = budget.path + ("*" if budget.path.endswith("/") and len(budget.path) > 1 else "")
+    kind = " (stream)" if budget.stream else ""
+    return (
+        f"| `{budget.method} {path}`{kind} | {body} | {json} "
+        f"| {budget.per_caller} | {budget.total:,} |"
+    )
+
+
+def test_budgets_are_those_of_the_document() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    table = text.split("<!-- budgets -->")[1]
+    listed = re.findall(r"^\| (?:`|others).*\|$", table, flags=re.MULTILINE)
+    others = row(DEFAULT).replace("`* /`", "others")
+    assert listed == [*map(row, BUDGETS), others]
