@@ -74,7 +74,8 @@ def log_tracebacks() -> None:
     Gradio prints them and has no setting for that.
     """
     logged = SimpleNamespace(**{**vars(traceback), "print_exc": _log_error})
-    for module in (queueing, route_utils, routes, utils):
+    modules: tuple[Any, ...] = (queueing, route_utils, routes, utils)
+    for module in modules:
         module.traceback = logged
 
 

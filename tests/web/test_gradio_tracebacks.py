@@ -17,13 +17,16 @@ MODULES = (gradio.queueing, gradio.route_utils, gradio.routes, gradio.utils)
 
 
 @pytest.fixture(autouse=True)
-def logged(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def restored(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in MODULES:
         monkeypatch.setattr(module, "traceback", module.traceback)
     logger = logging.getLogger("comfy_ui")
-    for name in ("handlers", "level", "propagate"):
+    monkeypatch.setattr(logger, "handlers", [])
+    for name in ("level", "propagate"):
         monkeypatch.setattr(logger, name, getattr(logger, name))
-    logger.handlers = []
+
+
+def configure() -> None:
     our_logging.configure("info", secrets=["hunter2-token"])
     log_tracebacks()
 
@@ -32,6 +35,7 @@ def logged(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 def test_log_tracebacks_error_of_a_handler_is_redacted(
     module: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    configure()
     try:
         raise RuntimeError("hunter2-token")
     except RuntimeError:
@@ -42,6 +46,7 @@ def test_log_tracebacks_error_of_a_handler_is_redacted(
 
 
 def test_log_tracebacks_refusal_has_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    configure()
     try:
         raise ValidationError("Too many requests.", hint="hunter2-token")
     except ValidationError:
@@ -55,6 +60,7 @@ def test_log_tracebacks_refusal_has_no_traceback(capsys: pytest.CaptureFixture[s
 def test_adopt_redacts_records_of_other_loggers(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    configure()
     other = logging.getLogger("test.server")
     monkeypatch.setattr(other, "handlers", [logging.StreamHandler()])
     monkeypatch.setattr(other, "propagate", True)
