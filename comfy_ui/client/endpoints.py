@@ -37,6 +37,11 @@ from .transport.request import (
     unexpected,
 )
 
+# Most answers have some hundred bytes. Lists of models, node_errors, templates and logs have some
+# megabytes, object_info has up to 30, and history and queue hold the workflows of all clients.
+_MEDIUM = 16 * 2**20
+_LARGE = 64 * 2**20
+
 JobStatus = Literal["pending", "in_progress", "completed", "failed", "cancelled"]
 Folder = Literal["input", "output", "temp"]
 
@@ -56,6 +61,7 @@ def submit(
     return ApiRequest(
         method="POST",
         path="/prompt",
+        max_bytes=_MEDIUM,
         body=prompt_body(
             graph, prompt_id=prompt_id, client_id=client_id, front=front, extra_data=extra_data
         ),
@@ -73,7 +79,10 @@ def ping() -> ApiRequest[int]:
 def queue() -> ApiRequest[QueueSnapshot]:
     """The jobs of all clients. The server also sends their API keys; those are not kept."""
     return ApiRequest(
-        method="GET", path="/queue", parse=lambda answer: read_queue(read_json(answer))
+        method="GET",
+        path="/queue",
+        max_bytes=_LARGE,
+        parse=lambda answer: read_queue(read_json(answer)),
     )
 
 
@@ -82,6 +91,7 @@ def history(prompt_id: str) -> ApiRequest[HistoryEntry | None]:
     return ApiRequest(
         method="GET",
         path=f"/history/{quote(prompt_id, safe='')}",
+        max_bytes=_LARGE,
         parse=lambda answer: _history_entry(answer, prompt_id),
         accepts=(404,),  # Comfy Cloud's answer for an unknown job
     )
@@ -92,6 +102,7 @@ def recent(max_items: int) -> ApiRequest[dict[str, HistoryEntry]]:
     return ApiRequest(
         method="GET",
         path="/history",
+        max_bytes=_LARGE,
         query={"max_items": str(max_items)},
         parse=_recent,
     )
@@ -142,6 +153,7 @@ def jobs(
     return ApiRequest(
         method="GET",
         path="/api/jobs",
+        max_bytes=_LARGE,
         query=query,
         parse=lambda answer: [
             JobInfo.read(job) for job in as_list(read_object(answer).get("jobs"))
@@ -154,6 +166,7 @@ def job(prompt_id: str) -> ApiRequest[JobInfo | None]:
     return ApiRequest(
         method="GET",
         path=f"/api/jobs/{quote(prompt_id, safe='')}",
+        max_bytes=_LARGE,
         parse=lambda answer: None if answer.status == 404 else JobInfo.read(read_object(answer)),
         accepts=(404,),
     )
@@ -177,6 +190,7 @@ def view(filename: str, *, subfolder: str, type: str) -> ApiRequest[bytes]:  # n
         headers={"accept-encoding": "identity"},
         parse=lambda answer: read_file(answer, filename),
         accepts=(400, 404),
+        body_s=300.0,  # the server stops sending while it loads models
     )
 
 
@@ -299,15 +313,22 @@ def object_info(node: str | None = None) -> ApiRequest[NodeRegistry]:
     return ApiRequest(
         method="GET",
         path="/object_info" if node is None else f"/object_info/{quote(node, safe='')}",
+        max_bytes=_LARGE,
         parse=lambda answer: NodeRegistry(read_object(answer)),
         timeout_s=OBJECT_INFO_TIMEOUT_S,
+        body_s=OBJECT_INFO_TIMEOUT_S,
     )
 
 
 def models(folder: str | None = None) -> ApiRequest[list[str]]:
     """The folders below ``models/``, or the files of one; in subfolders as ``a/b.safetensors``."""
     path = "/models" if folder is None else f"/models/{quote(folder, safe='')}"
-    return ApiRequest(method="GET", path=path, parse=read_names)
+    return ApiRequest(
+        method="GET",
+        path=path,
+        max_bytes=_MEDIUM,
+        parse=read_names,
+    )
 
 
 def model_paths() -> ApiRequest[dict[str, list[str]]]:
@@ -315,6 +336,7 @@ def model_paths() -> ApiRequest[dict[str, list[str]]]:
     return ApiRequest(
         method="GET",
         path="/experiment/models",
+        max_bytes=_MEDIUM,
         parse=lambda answer: {
             str(entry["name"]): [str(path) for path in as_list(entry.get("folders"))]
             for entry in as_list(read_json(answer))
@@ -325,7 +347,12 @@ def model_paths() -> ApiRequest[dict[str, list[str]]]:
 
 def embeddings() -> ApiRequest[list[str]]:
     """Names of textual-inversion embeddings."""
-    return ApiRequest(method="GET", path="/embeddings", parse=read_names)
+    return ApiRequest(
+        method="GET",
+        path="/embeddings",
+        max_bytes=_MEDIUM,
+        parse=read_names,
+    )
 
 
 def system_stats() -> ApiRequest[SystemStats]:
@@ -339,7 +366,12 @@ def system_stats() -> ApiRequest[SystemStats]:
 
 def features() -> ApiRequest[dict[str, Any]]:
     """The server's feature flags; more with each version."""
-    return ApiRequest(method="GET", path="/features", parse=read_object)
+    return ApiRequest(
+        method="GET",
+        path="/features",
+        max_bytes=_MEDIUM,
+        parse=read_object,
+    )
 
 
 def templates() -> ApiRequest[dict[str, list[str]]]:
@@ -347,6 +379,7 @@ def templates() -> ApiRequest[dict[str, list[str]]]:
     return ApiRequest(
         method="GET",
         path="/workflow_templates",
+        max_bytes=_MEDIUM,
         parse=lambda answer: {
             pack: [str(name) for name in as_list(names)]
             for pack, names in read_object(answer).items()
@@ -359,6 +392,7 @@ def template(pack: str, name: str) -> ApiRequest[dict[str, Any]]:
     return ApiRequest(
         method="GET",
         path=f"/api/workflow_templates/{quote(pack, safe='')}/{quote(name, safe='')}.json",
+        max_bytes=_MEDIUM,
         parse=read_object,
     )
 
@@ -368,6 +402,7 @@ def official_templates() -> ApiRequest[list[Template]]:
     return ApiRequest(
         method="GET",
         path="/templates/index.json",
+        max_bytes=_MEDIUM,
         parse=lambda answer: [] if answer.status == 404 else read_templates(read_json(answer)),
         accepts=(404,),
     )
@@ -376,7 +411,10 @@ def official_templates() -> ApiRequest[list[Template]]:
 def official_template(name: str) -> ApiRequest[dict[str, Any]]:
     """A template that comes with ComfyUI, in editor format."""
     return ApiRequest(
-        method="GET", path=f"/templates/{quote(name, safe='')}.json", parse=read_object
+        method="GET",
+        path=f"/templates/{quote(name, safe='')}.json",
+        max_bytes=_MEDIUM,
+        parse=read_object,
     )
 
 
@@ -385,6 +423,7 @@ def logs() -> ApiRequest[list[LogLine]]:
     return ApiRequest(
         method="GET",
         path="/internal/logs/raw",
+        max_bytes=_MEDIUM,
         parse=lambda answer: [
             LogLine(str(entry.get("t", "")), _COLORS.sub("", str(entry.get("m", ""))).rstrip())
             for entry in as_list(read_object(answer).get("entries"))
@@ -401,6 +440,7 @@ def userdata(folder: str) -> ApiRequest[list[UserFile]]:
     return ApiRequest(
         method="GET",
         path="/userdata",
+        max_bytes=_MEDIUM,
         query={"dir": folder, "recurse": "true", "full_info": "true"},
         parse=lambda answer: [] if answer.status == 404 else _user_files(answer),
         accepts=(404,),
@@ -410,7 +450,10 @@ def userdata(folder: str) -> ApiRequest[list[UserFile]]:
 def read_userdata(path: str) -> ApiRequest[bytes]:
     """The bytes of a file of the user's data."""
     return ApiRequest(
-        method="GET", path=f"/userdata/{quote(path, safe='')}", parse=lambda answer: answer.content
+        method="GET",
+        path=f"/userdata/{quote(path, safe='')}",
+        max_bytes=_LARGE,
+        parse=lambda answer: answer.content,
     )
 
 

@@ -100,11 +100,11 @@ class Asker:
     def once(self, call: ApiRequest[T], *, patience_s: float | None = None) -> Flow[T]:
         """Send one request without retries. ``patience_s`` limits the server's silence."""
         if patience_s is not None:
-            call = replace(call, timeout_s=patience_s)
+            call = replace(call, timeout_s=patience_s, body_s=min(call.body_s, patience_s))
         answer: ApiResponse = yield call
         if answer.status not in call.accepts and (rejected := rejection(answer)):
             raise rejected
-        return call.parse(answer)
+        return (yield from _parsed(call, answer))
 
     def ask(self, call: ApiRequest[T]) -> Flow[T]:
         """Send one request; retry where that is safe and may help."""
@@ -121,7 +121,7 @@ class Asker:
             else:
                 rejected = None if answer.status in call.accepts else rejection(answer)
                 if rejected is None:
-                    return call.parse(answer)
+                    return (yield from _parsed(call, answer))
                 trouble = bad_answer(answer, rejected, idempotent=call.repeatable)
             failures += 1
             patience_s = _QUICK_S if trouble.retry_after_s is None else self.timeout_s
@@ -163,6 +163,12 @@ class Asker:
     def until(self, when: float) -> Pause:
         """A pause that ends at a time of the clock."""
         return Pause(max(0.0, when - self.clock()))
+
+
+def _parsed(call: ApiRequest[T], answer: ApiResponse) -> Flow[T]:
+    if answer.is_large:  # would block the event loop
+        return (yield from work(lambda: call.parse(answer)))
+    return call.parse(answer)
 
 
 def no_answer(error: ComfyUIConnectionError, *, idempotent: bool) -> Trouble:

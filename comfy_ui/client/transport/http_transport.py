@@ -6,9 +6,12 @@ Every HTTP exchange passes :meth:`SyncTransport.send` or :meth:`AsyncTransport.s
 
 from __future__ import annotations
 
+import asyncio
 import math
+import os
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,7 +31,9 @@ from ...errors import (
 )
 from ...telemetry import inject
 from .._threads import run_in_thread
+from .answer_body import AnswerBody, SlowAnswerError
 from .circuit_breakers import CircuitBreaker
+from .deadline import DeadlineTransport, deadline
 from .request import ApiRequest, ApiResponse, Receiver
 from .resolver import GuardedTransport
 from .server_address import ServerAddress
@@ -36,6 +41,7 @@ from .server_address import ServerAddress
 _MAX_REDIRECTS = 5
 _MAX_CONNECTIONS = 32
 _KEEP_S = 30.0
+_SLOWEST_UPLOAD = 16 * 1024  # bytes per second
 _LIMITS = httpx.Limits(
     max_connections=_MAX_CONNECTIONS,
     max_keepalive_connections=_MAX_CONNECTIONS,
@@ -88,9 +94,9 @@ class SyncTransport(_Transport):
         super().__init__(server, breaker)
         if http is None and server.guarded:
             fresh = httpx.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=0)
-            http = GuardedTransport(
-                httpx.HTTPTransport(verify=server.tls or False, trust_env=False, limits=fresh)
-            )
+            http = GuardedTransport(DeadlineTransport(verify=server.tls or False, limits=fresh))
+        elif http is None and not server.trust_env:  # httpx knows the proxies
+            http = DeadlineTransport(verify=server.tls or False, limits=_LIMITS)
         self._client = httpx.Client(
             verify=server.tls or False,
             trust_env=server.trust_env,
@@ -109,18 +115,35 @@ class SyncTransport(_Transport):
         """
         with self._underway(call) as exchange:
             while True:
-                response = self._client.send(exchange.request(), stream=True)
+                response = self._head(exchange)
                 try:
                     if exchange.redirected(response):
                         continue
                     answer = exchange.answer(response)
-                    if receiver is None or not receiver.begin(answer):
-                        return replace(answer, content=response.read())
-                    for chunk in response.iter_bytes():
-                        receiver.write(chunk)
-                    return answer
+                    if response.is_stream_consumed:  # by a transport that sends whole answers
+                        return _whole(answer, response.content, receiver)
+                    streamed = receiver is not None and receiver.begin(answer)
+                    body = AnswerBody(
+                        call,
+                        answer.headers,
+                        receiver if streamed else None,
+                        now=time.monotonic(),
+                    )
+                    for chunk in response.iter_raw():
+                        body.add(chunk, time.monotonic())
+                    return answer if streamed else replace(answer, content=body.content())
                 finally:
                     response.close()
+
+    def _head(self, exchange: _Exchange) -> httpx.Response:
+        started = time.monotonic()
+        try:
+            with deadline(exchange.head_s):
+                return self._client.send(exchange.request(), stream=True)
+        except httpx.ReadTimeout as error:
+            if exchange.head_s is not None and time.monotonic() - started >= exchange.head_s:
+                raise SlowAnswerError from error
+            raise
 
     def close(self) -> None:
         """Close all connections."""
@@ -152,6 +175,7 @@ class AsyncTransport(_Transport):
                 guarded=server.guarded,
             )
         self._http = http
+        self._places = asyncio.Semaphore(_MAX_CONNECTIONS)
 
     async def send(self, call: ApiRequest[Any], receiver: Receiver | None = None) -> ApiResponse:
         """Send a request and return its answer, whatever the status.
@@ -164,27 +188,56 @@ class AsyncTransport(_Transport):
                 sent).
         """
         with self._underway(call) as exchange:
-            while True:
-                response = await self._http.handle_async_request(exchange.request())
+            async with self._places:  # outside of the time limit: others may use all of them
                 try:
-                    if exchange.redirected(response):
-                        continue
-                    answer = exchange.answer(response)
-                    if receiver is None or not receiver.begin(answer):
-                        return replace(answer, content=await response.aread())
-                    async for chunk in response.aiter_bytes():
-                        if receiver.blocking:
-                            await run_in_thread(receiver.write, chunk)
-                        else:
-                            receiver.write(chunk)
-                    return answer
-                finally:
-                    await response.aclose()
+                    async with asyncio.timeout(exchange.head_s) as limit:
+                        return await self._send(call, exchange, receiver, limit)
+                except TimeoutError as error:
+                    if limit.expired():
+                        raise SlowAnswerError from error
+                    raise
+
+    async def _send(
+        self,
+        call: ApiRequest[Any],
+        exchange: _Exchange,
+        receiver: Receiver | None,
+        limit: asyncio.Timeout,
+    ) -> ApiResponse:
+        clock = asyncio.get_running_loop().time
+        while True:
+            response = await self._http.handle_async_request(exchange.request())
+            try:
+                if exchange.redirected(response):
+                    continue
+                answer = exchange.answer(response)
+                if response.is_stream_consumed:  # by a transport that sends whole answers
+                    return _whole(answer, response.content, receiver)
+                streamed = receiver is not None and receiver.begin(answer)
+                body = AnswerBody(call, answer.headers, receiver if streamed else None, now=clock())
+                limit.reschedule(body.deadline)
+                async for chunk in response.aiter_raw():
+                    if body.blocking:
+                        await run_in_thread(body.add, chunk, clock())
+                    else:
+                        body.add(chunk, clock())
+                    if limit.when() != body.deadline:
+                        limit.reschedule(body.deadline)
+                return answer if streamed else replace(answer, content=body.content())
+            finally:
+                await response.aclose()
 
     async def close(self) -> None:
         """Close all connections."""
         self._closed = True
         await self._http.aclose()
+
+
+def _whole(answer: ApiResponse, content: bytes, receiver: Receiver | None) -> ApiResponse:
+    if receiver is not None and receiver.begin(answer):
+        receiver.write(content)
+        return answer
+    return replace(answer, content=content)
 
 
 class _ByClient(httpx.AsyncBaseTransport):
@@ -230,6 +283,11 @@ def translate(error: Exception, server: ServerAddress, call: ApiRequest[Any]) ->
         return ComfyUIConnectionError(
             f"The proxy of this machine's environment failed: {error}.",
             hint="Unset HTTP_PROXY and HTTPS_PROXY, or leave trust_env off.",
+        )
+    if isinstance(error, SlowAnswerError):
+        return ComfyUIConnectionError(
+            f"{where} did not complete its answer to {call.where} in time.",
+            hint="It, or the network in between, sends too slowly: try again later.",
         )
     if isinstance(error, httpx.TimeoutException):
         timeout_s = call.timeout_s or server.timeout_s
@@ -290,6 +348,19 @@ class _Exchange:
             self._url += f"?{urlencode(call.query)}"
         self._elsewhere = False
         self._redirects = 0
+        self._sent_bytes = len(call.body or b"") if file is None else _size_bytes(file)
+
+    @property
+    def head_s(self) -> float | None:
+        """Longest time from the connection to the head of the answer; None: no limit.
+
+        Each single silence has its own, shorter limit.
+        """
+        call, server = self._call, self._server
+        silence_s = call.timeout_s or server.timeout_s
+        if not math.isfinite(silence_s):
+            return None
+        return silence_s + server.connect_timeout_s + self._sent_bytes / _SLOWEST_UPLOAD
 
     def request(self) -> httpx.Request:
         """The next request to send."""
@@ -366,6 +437,10 @@ def _opened(call: ApiRequest[Any]) -> Iterator[BinaryIO | bytes | None]:
         ) from error
     with file:
         yield file
+
+
+def _size_bytes(file: BinaryIO | bytes) -> int:
+    return len(file) if isinstance(file, bytes) else os.fstat(file.fileno()).st_size
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

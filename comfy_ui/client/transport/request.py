@@ -25,6 +25,12 @@ from ...logging import redact
 
 T = TypeVar("T")
 
+LARGE_BYTES = 2**20
+"""From this size on, parsing an answer takes long enough to delay other tasks."""
+# Far above the object_info of servers with hundreds of node packs, and parsed within a second.
+_MAX_LISTS, _MAX_VALUES = 1_000_000, 5_000_000
+_NOT_COMFYUI = "Check that the address is ComfyUI's own and that no proxy changes answers."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilePart:
@@ -45,6 +51,11 @@ class ApiResponse:
     content: bytes
     where: str
     """Method and path, for messages; carries no query, so no secrets."""
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the content is to be parsed in a thread."""
+        return len(self.content) > LARGE_BYTES
 
     @property
     def text(self) -> str:
@@ -70,6 +81,11 @@ class ApiRequest(Generic[T]):
     """Longest silence of the server; None: the client's own timeout."""
     accepts: tuple[int, ...] = ()
     """Error statuses that ``parse`` handles."""
+    max_bytes: int = 2**20
+    """Largest answer, compressed or not. Files that go to a :class:`Receiver` have its limit."""
+    body_s: float = 120.0
+    """Longest time from the head of the answer to its end; renewed by every 64 KB for a
+    :class:`Receiver`."""
 
     @property
     def where(self) -> str:
@@ -100,12 +116,24 @@ def read_json(answer: ApiResponse) -> Any:
 
     Raises:
         AuthenticationError: it is a login page.
-        ComfyUIConnectionError: it is not JSON.
+        ComfyUIConnectionError: it is not JSON, or it has too many values.
     """
+    content = answer.content
+    if answer.is_large and (content.count(b"[") > _MAX_LISTS or content.count(b",") > _MAX_VALUES):
+        raise ComfyUIConnectionError(
+            f"The answer to {answer.where} has more values than any of ComfyUI's.",
+            hint=_NOT_COMFYUI,
+            retryable=False,
+        )
     try:
-        return json.loads(answer.content)
-    except ValueError as error:
+        # json parses in one call that lets no other thread run, except in the hook.
+        return json.loads(content, object_hook=_same if answer.is_large else None)
+    except (ValueError, RecursionError) as error:
         raise _not_json(answer) from error
+
+
+def _same(value: dict[str, Any]) -> dict[str, Any]:
+    return value
 
 
 def read_object(answer: ApiResponse) -> dict[str, Any]:
@@ -221,7 +249,16 @@ def _not_json(answer: ApiResponse) -> ComfyHeadlessError:
     return ComfyUIConnectionError(
         f"The answer to {answer.where} is not JSON ({len(answer.content)} bytes of "
         f"{answer.headers.get('content-type', 'an unnamed kind')}).",
-        hint="Check that the address is ComfyUI's own and that no proxy changes answers.",
+        hint=_NOT_COMFYUI,
+    )
+
+
+def too_large(where: str, max_bytes: int) -> ComfyUIConnectionError:
+    """The error for an answer above its limit."""
+    return ComfyUIConnectionError(
+        f"The answer to {where} is larger than {max_bytes / 2**20:.3g} MB.",
+        hint=_NOT_COMFYUI,
+        retryable=False,
     )
 
 
@@ -240,12 +277,12 @@ def page_error(answer: ApiResponse) -> ComfyUIConnectionError:
 
 
 def _reason(answer: ApiResponse) -> str:
-    """The server's own message in parentheses; empty for web pages."""
-    if is_page(answer):
+    """The server's own message in parentheses; empty for web pages and large answers."""
+    if is_page(answer) or answer.is_large:
         return ""
     try:
         body = json.loads(answer.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         message: Any = answer.text
     else:
         message = ""

@@ -166,7 +166,13 @@ class Socket:
 
 
 async def _connect(server: ServerAddress, client_id: str) -> ClientConnection:
-    from websockets.asyncio.client import connect
+    from websockets.asyncio.client import ClientConnection, connect
+
+    class RefusableConnection(ClientConnection):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.protocol.handshake_exc is not None:  # a refusal may be followed by anything
+                self.transport.abort()
 
     class Connect(connect):
         def process_redirect(self, exc: Exception) -> Exception | str:
@@ -182,6 +188,7 @@ async def _connect(server: ServerAddress, client_id: str) -> ClientConnection:
         )
         return await Connect(
             server.ws_url(client_id),
+            create_connection=RefusableConnection,
             additional_headers={k: v for k, v in server.headers.items() if k not in named},
             user_agent_header=server.headers.get("user-agent"),
             proxy=True if server.trust_env else None,
