@@ -25,7 +25,7 @@ from ..protocol.queue_and_history import HistoryEntry, QueueSnapshot
 from . import endpoints
 from ._threads import run_in_thread
 from .connections import ConnectionsByLoop, LoopConnections
-from .files import UploadSource
+from .files import MAX_FILE_BYTES, UploadSource
 from .operations import Fetch, Flow, Pause, Step, Work
 from .parts import (
     CANCEL_TIMEOUT_S,
@@ -713,7 +713,11 @@ class ComfyWSClient:
         )
 
     async def download(
-        self, file: OutputFile | UploadedFile, to: str | Path | None = None
+        self,
+        file: OutputFile | UploadedFile,
+        to: str | Path | None = None,
+        *,
+        max_bytes: int = MAX_FILE_BYTES,
     ) -> bytes | Path:
         """Download a file, byte for byte as the server has it.
 
@@ -723,15 +727,17 @@ class ComfyWSClient:
             file: a file from a result or an upload.
             to: None returns the bytes. A folder: store the file there under its own name. Any
                 other path: store it exactly there, replacing what exists.
+            max_bytes: the largest file.
 
         Returns:
             The bytes, or the path of the stored file.
 
         Raises:
+            ComfyUIConnectionError: the file is larger, or did not arrive.
             OutputMissingError: the server does not have the file, or no longer.
             StorageError: the file cannot be written.
         """
-        return await self._drive(self._transfers.download(file, to))
+        return await self._drive(self._transfers.download(file, to, max_bytes))
 
     # -- what the server has
 

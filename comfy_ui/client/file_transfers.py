@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from ..protocol.job import JobState
 from ..protocol.outputs import SOCKET_FOLDER, OutputFile
 from ..protocol.retry import Backoff
 from . import endpoints
-from .files import DownloadTarget, UploadSource, prepare_upload, target_path
+from .files import MAX_FILE_BYTES, DownloadTarget, UploadSource, prepare_upload, target_path
 from .operations import Asker, Fetch, Flow, bad_answer, no_answer, work
 from .response_models import UploadedFile
 from .tracking.job_telemetry import Telemetry
@@ -22,6 +23,7 @@ from .transport.request import ApiResponse, is_page, rejection
 # long silence, and at least this long, because refusals come quickly.
 _PATIENT = Backoff(base_s=0.2, cap_s=2.0, attempts=None)
 _ATTEMPTS, _PATIENT_S = 6, 10.0
+_MAX_ATTEMPTS = 200  # with some progress each
 _KEPT_BYTES = 256 * 2**20
 
 
@@ -101,21 +103,26 @@ class FileTransfers:
         return uploaded
 
     def download(
-        self, file: OutputFile | UploadedFile, to: str | Path | None
+        self,
+        file: OutputFile | UploadedFile,
+        to: str | Path | None,
+        max_bytes: int = MAX_FILE_BYTES,
     ) -> Flow[bytes | Path]:
         """Download a file to memory, into the folder ``to``, or to exactly the path ``to``."""
         if to is None:
-            return (yield from self._read(file))
-        return (yield from self._write(file, target_path(file.filename, to)))
+            return (yield from self._read(file, max_bytes))
+        return (yield from self._write(file, target_path(file.filename, to), max_bytes))
 
-    def _read(self, file: OutputFile | UploadedFile) -> Flow[bytes]:
-        download = DownloadTarget()
+    def _read(
+        self, file: OutputFile | UploadedFile, max_bytes: int = MAX_FILE_BYTES
+    ) -> Flow[bytes]:
+        download = DownloadTarget(max_bytes=max_bytes)
         yield from self._fetch(file, download)
         return download.content()
 
-    def _write(self, file: OutputFile | UploadedFile, path: Path) -> Flow[Path]:
+    def _write(self, file: OutputFile | UploadedFile, path: Path, max_bytes: int) -> Flow[Path]:
         """Replace what exists at that path once all has arrived."""
-        download = DownloadTarget(folder=path.parent)
+        download = DownloadTarget(folder=path.parent, max_bytes=max_bytes)
         try:
             yield from self._fetch(file, download)
             return (yield from work(lambda: download.move_to(path)))
@@ -162,7 +169,7 @@ class FileTransfers:
         call = endpoints.view(file.filename, subfolder=file.subfolder, type=file.type)
         failures = 0
         started = self._asker.clock()
-        while True:
+        for attempt in itertools.count(1):
             before = download.received
             try:
                 headers = {**call.headers, **download.resume_headers}
@@ -176,6 +183,8 @@ class FileTransfers:
                 trouble = bad_answer(answer, error, idempotent=True)
             except ComfyUIConnectionError as error:
                 trouble = no_answer(error, idempotent=True)
+            if attempt >= _MAX_ATTEMPTS:
+                raise trouble.error
             if download.received > before:  # only attempts without progress count
                 failures, started = 0, self._asker.clock()
             failures += 1

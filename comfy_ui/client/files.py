@@ -6,8 +6,10 @@ import contextlib
 import errno
 import hashlib
 import mimetypes
+import os
 import re
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +28,9 @@ _INVISIBLE = re.compile(
 )
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_RESERVE_BYTES = 500 * 10**6  # a completely full disk breaks more than a download
+_ROOM_STEP_BYTES = 64 * 2**20
+MAX_FILE_BYTES = 100 * 10**9
 _LONGEST_NAME_BYTES = 200  # file systems allow 255; room is left for " (1)" and a temporary suffix
 
 UploadSource = str | Path | bytes | BinaryIO
@@ -88,15 +93,18 @@ class DownloadTarget:
 
     Args:
         folder: where to write a temporary file; None: keep the bytes in memory.
+        max_bytes: the largest file.
 
     Raises:
-        StorageError: the disk refuses.
+        ComfyUIConnectionError: the file is larger.
+        StorageError: the disk refuses, or would be full.
     """
 
-    def __init__(self, *, folder: Path | None = None) -> None:
+    def __init__(self, *, folder: Path | None = None, max_bytes: int = MAX_FILE_BYTES) -> None:
         self.blocking = folder is not None
         self.received = 0
-        self._folder = folder
+        self._folder, self._max_bytes = folder, max_bytes
+        self._room_until = 0  # this many bytes fit on the disk
         self._memory = bytearray()
         self._file: BinaryIO | None = None
         self._path: Path | None = None
@@ -123,15 +131,20 @@ class DownloadTarget:
         length = answer.headers.get("content-length", "")
         encoded = answer.headers.get("content-encoding", "identity") != "identity"
         self._expected = int(length) if length.isdigit() and not encoded else None
+        self._require_small(self._expected or 0)
         return True
 
     def write(self, chunk: bytes) -> None:
         """Take the next bytes."""
+        self._require_small(self.received + len(chunk))
         if self._folder is None:
             self._memory += chunk
         else:
             with _disk(self._folder):
-                self._open(self._folder).write(chunk)
+                file = self._open(self._folder)
+                if self.received + len(chunk) > self._room_until:
+                    self._require_room(self._folder, len(chunk))
+                file.write(chunk)
         self.received += len(chunk)
 
     def check(self) -> None:
@@ -190,8 +203,23 @@ class DownloadTarget:
     def _starts_where_we_are(self, answer: ApiResponse) -> bool:
         return answer.headers.get("content-range", "").startswith(f"bytes {self.received}-")
 
+    def _require_small(self, size_bytes: int) -> None:
+        if size_bytes > self._max_bytes:
+            raise ComfyUIConnectionError(
+                f"The answer to GET /view is larger than {self._max_bytes / 1e9:.3g} GB.",
+                hint="Raise COMFY_UI_STORAGE_GB if files of that size are intended.",
+                retryable=False,
+            )
+
+    def _require_room(self, folder: Path, chunk_bytes: int) -> None:
+        step = chunk_bytes + _ROOM_STEP_BYTES
+        needed = step if self._expected is None else self._expected - self.received
+        if shutil.disk_usage(folder).free < needed + _RESERVE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._room_until = self.received + step
+
     def _restart(self) -> None:
-        self.received = 0
+        self.received = self._room_until = 0
         self._memory.clear()
         if self._file is not None:
             self._file.seek(0)

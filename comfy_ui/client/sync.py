@@ -21,7 +21,7 @@ from ..protocol.outputs import OutputFile
 from ..protocol.progress import Progress
 from ..protocol.queue_and_history import HistoryEntry, QueueSnapshot
 from . import endpoints
-from .files import UploadSource
+from .files import MAX_FILE_BYTES, UploadSource
 from .operations import Fetch, Flow, Pause, Step, Work
 from .parts import (
     CANCEL_TIMEOUT_S,
@@ -693,7 +693,11 @@ class ComfyClient:
         )
 
     def download(
-        self, file: OutputFile | UploadedFile, to: str | Path | None = None
+        self,
+        file: OutputFile | UploadedFile,
+        to: str | Path | None = None,
+        *,
+        max_bytes: int = MAX_FILE_BYTES,
     ) -> bytes | Path:
         """Download a file, byte for byte as the server has it.
 
@@ -703,15 +707,17 @@ class ComfyClient:
             file: a file from a result or an upload.
             to: None returns the bytes. A folder: store the file there under its own name. Any
                 other path: store it exactly there, replacing what exists.
+            max_bytes: the largest file.
 
         Returns:
             The bytes, or the path of the stored file.
 
         Raises:
+            ComfyUIConnectionError: the file is larger, or did not arrive.
             OutputMissingError: the server does not have the file, or no longer.
             StorageError: the file cannot be written.
         """
-        return self._drive(self._transfers.download(file, to))
+        return self._drive(self._transfers.download(file, to, max_bytes))
 
     # -- what the server has
 

@@ -376,6 +376,7 @@ async def open_jobs(
             uploads=library.uploads,
             file_thread=library.file_thread,
             concurrency=concurrency,
+            limit_bytes=limit_bytes,
             patience_s=patience_s if len(servers) > 1 else None,
         )
         for server in servers

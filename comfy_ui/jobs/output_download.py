@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
 
 from ..client import ComfyWSClient
+from ..client.files import MAX_FILE_BYTES
 from ..errors import (
     ComfyHeadlessError,
     ComfyUIConnectionError,
@@ -20,11 +23,14 @@ from ..storage.single_thread import SingleThread
 from .active_job import ActiveJob
 from .queue import JobReport
 
+_MAX_JOB_BYTES: Final = 4 * MAX_FILE_BYTES
+
 
 class OutputDownloader:
     """Downloads files from one server into the library.
 
-    ``on_unreachable`` is awaited before each retry while the server is unreachable.
+    ``on_unreachable`` is awaited before each retry while the server is unreachable. ``limit_bytes``
+    returns a user's quota, which also limits the files of one job.
     """
 
     def __init__(
@@ -33,11 +39,13 @@ class OutputDownloader:
         files: FileStore,
         file_thread: SingleThread,
         on_unreachable: Callable[[ActiveJob, ComfyHeadlessError], Awaitable[None]],
+        limit_bytes: Callable[[str], int | None],
     ) -> None:
         self._client = client
         self._files = files
         self._file_thread = file_thread
         self._on_unreachable = on_unreachable
+        self._limit_bytes = limit_bytes
 
     async def require_same_server(self, active: ActiveJob) -> None:
         """Check that the server ran the job: another may have other files of the same names.
@@ -55,9 +63,12 @@ class OutputDownloader:
         """Download all files that exist; return the report that ends the job."""
         stored: list[StoredFile] = []
         missing: list[OutputMissingError] = []
+        quota = self._limit_bytes(active.job.user_id)
+        remaining = _MAX_JOB_BYTES if quota is None else min(quota, _MAX_JOB_BYTES)
         for file in outputs.files:
             try:
-                stored.append(await self._fetch_file(active, file))
+                stored.append(await self._fetch_file(active, file, remaining))
+                remaining -= stored[-1].size_bytes
             except OutputMissingError as error:
                 missing.append(error)
             except GenerationCancelledError:  # files that were downloaded are kept
@@ -69,11 +80,14 @@ class OutputDownloader:
             error=JobError.of(missing[0]) if missing else None,
         )
 
-    async def _fetch_file(self, active: ActiveJob, file: OutputFile) -> StoredFile:
+    async def _fetch_file(self, active: ActiveJob, file: OutputFile, max_bytes: int) -> StoredFile:
         while True:
             path = self._files.incoming()
+            max_bytes = min(max_bytes, MAX_FILE_BYTES)
             try:
-                await self._client.download(file, to=path)
+                await _unless_stopped(
+                    active, self._client.download(file, to=path, max_bytes=max_bytes)
+                )
                 active.connected()
                 return await self._file_thread.run(self._files.adopt, path, file)
             except (ComfyUIConnectionError, ServerRejectedError) as error:
@@ -94,3 +108,22 @@ class OutputDownloader:
                     hint="It is still on the ComfyUI server. "
                     "Free some disk space, then download it again.",
                 ) from error
+
+
+async def _unless_stopped(active: ActiveJob, work: Coroutine[Any, Any, Any]) -> None:
+    """Await the work, or cancel it when the job is cancelled.
+
+    Raises:
+        GenerationCancelledError: the job was cancelled.
+    """
+    working = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(active.stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise GenerationCancelledError("Cancelled while its files were downloaded.")
+    finally:
+        stopping.cancel()
+        working.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)
+    working.result()

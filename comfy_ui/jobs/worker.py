@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Final
 
@@ -63,6 +63,7 @@ class Worker:
         uploads: UploadStore,
         file_thread: SingleThread,
         concurrency: int,
+        limit_bytes: Callable[[str], int | None],
         patience_s: float | None = None,
     ) -> None:
         self._queue = queue
@@ -73,7 +74,9 @@ class Worker:
             if patience_s is not None
             else None
         )
-        self._downloader = OutputDownloader(self._client, files, file_thread, self._reconnect)
+        self._downloader = OutputDownloader(
+            self._client, files, file_thread, self._reconnect, limit_bytes
+        )
         self._uploads = uploads
         self._concurrency = concurrency
         self._active: dict[str, ActiveJob] = {}

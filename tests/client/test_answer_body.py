@@ -9,16 +9,17 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from comfy_ui.client import endpoints
+from comfy_ui.client import endpoints, files
 from comfy_ui.client.files import DownloadTarget
 from comfy_ui.client.transport.http_transport import AsyncTransport, SyncTransport
 from comfy_ui.client.transport.request import ApiRequest
 from comfy_ui.client.transport.server_address import make_server_address
-from comfy_ui.errors import ComfyUIConnectionError
+from comfy_ui.errors import ComfyUIConnectionError, StorageError
 from tests.client.hostile_server import (
     CLOSE,
     OK,
@@ -31,7 +32,7 @@ from tests.client.hostile_server import (
     trickle,
     trickled_head,
 )
-from tests.client.support import image_graph, open_client
+from tests.client.support import answer, image_graph, open_client
 
 BOTH = pytest.mark.parametrize("kind", ["sync", "async"])
 MB = 2**20
@@ -135,6 +136,25 @@ async def test_download_trickled_file_times_out(kind: str, tmp_path: Path) -> No
         with pytest.raises(ComfyUIConnectionError, match="GET /view in time"):
             await send(kind, server.url, call, target)
         target.discard()
+
+
+def test_download_target_stops_before_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 600 * 10**6
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    target = DownloadTarget(folder=tmp_path)
+    assert target.begin(answer(headers={}))
+    target.write(b"x")
+    free = 500 * 10**6
+    for _ in range(64):
+        target.write(bytes(MB))
+    with pytest.raises(StorageError, match="No space left"):
+        target.write(bytes(MB))
+    target.discard()
+    announced = DownloadTarget(folder=tmp_path)
+    with pytest.raises(ComfyUIConnectionError, match="larger than 100 GB"):
+        announced.begin(answer(headers={"content-length": str(10**12)}))
 
 
 @BOTH

@@ -240,6 +240,49 @@ async def test_cancel_during_download_keeps_and_counts_stored_files(
         assert set((tmp_path / "files").rglob("*.*")) == named
 
 
+async def endless_file(x: Exchange) -> None:
+    await x.connection.send(b"HTTP/1.1 200 OK\r\ncontent-type: image/png\r\n\r\n")
+    while True:
+        await x.connection.send(bytes(65536))
+        await asyncio.sleep(0.001)
+
+
+async def test_cancel_during_endless_download_ends_it_at_once(
+    server: DemoServer, tmp_path: Path
+) -> None:
+    async with (
+        FaultProxy(server.url) as proxy,
+        ComfyWSClient(url=proxy.url) as client,
+        open_jobs(client=client, data_dir=tmp_path) as service,
+    ):
+        arriving = asyncio.Event()
+
+        async def fault(x: Exchange) -> None:
+            arriving.set()
+            await endless_file(x)
+
+        proxy.arm(fault, phase="fetch", times=catalogue.FOREVER)
+        job = await submit_sleepy(service)
+        await arriving.wait()
+        await service.cancel(job.id, "ann")
+        end = await end_of(service, job, within_s=5)
+        assert (end.phase, end.error) == (Phase.CANCELLED, None)
+        assert not any((tmp_path / "incoming").iterdir())
+
+
+async def test_job_endless_file_ends_at_quota_of_user(server: DemoServer, tmp_path: Path) -> None:
+    async with (
+        FaultProxy(server.url) as proxy,
+        ComfyWSClient(url=proxy.url) as client,
+        open_jobs(client=client, data_dir=tmp_path, limit_bytes=lambda _: 2**20) as service,
+    ):
+        proxy.arm(endless_file, phase="fetch", times=catalogue.FOREVER)
+        end = await end_of(service, await submit_sleepy(service), within_s=10)
+        assert end.error is not None
+        assert "GET /view is larger than 0.00105 GB" in end.error.message
+        assert not any((tmp_path / "incoming").iterdir())
+
+
 async def test_job_submitted_while_server_is_offline_runs_on_return(
     service: JobService, server: DemoServer
 ) -> None:
@@ -265,10 +308,10 @@ class _FullDisk:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
-    async def download(self, file: Any, to: Path | None = None) -> Any:
+    async def download(self, file: Any, **options: Any) -> Any:
         if self.full:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return await self._client.download(file, to)
+        return await self._client.download(file, **options)
 
 
 async def test_job_full_disk_fails_and_retry_fetch_stores_result(
