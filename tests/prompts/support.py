@@ -28,6 +28,8 @@ class Reply:
     cut: bool = False
     raw: bytes | None = None
     delta: Mapping[str, Any] = field(default_factory=dict)
+    endless: bytes = b""
+    """Streamed again and again until the client closes the connection."""
 
 
 def says(text: str, **more: Any) -> Reply:
@@ -53,6 +55,7 @@ class LlmServer:
         self.models = [MODEL]
         self.requests: list[dict[str, Any]] = []
         self.gone = 0
+        self.sent_bytes = 0
         server = self
 
         class Handler(_Handler):
@@ -110,6 +113,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+        while reply.endless:
+            self._chunk(reply.endless)
+            self.llm.sent_bytes += len(reply.endless)
         for piece in reply.pieces:
             self._event({"content": piece}, None)
             time.sleep(reply.between_s)

@@ -158,6 +158,47 @@ def test_enhance_prompt_slow_model_times_out(llm: LlmServer, reply: Reply) -> No
     assert "too long" in draft.reason
 
 
+EMPTY_CHUNK = b'data: {"id": "x", "object": "chat.completion.chunk", "choices": []}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("endless", "timeout_s", "reason"),
+    [
+        pytest.param(b"x" * 65536, 60.0, "endless", id="line"),
+        pytest.param(b": comment\n" * 6553, 60.0, "endless", id="comments"),
+        pytest.param(EMPTY_CHUNK, 0.5, "too long", id="empty chunks"),
+        pytest.param(EMPTY_CHUNK * 500, 0.5, "too long", id="many empty chunks"),
+    ],
+)
+def test_enhance_prompt_endless_answer_is_cut_off(
+    llm: LlmServer, endless: bytes, timeout_s: float, reason: str
+) -> None:
+    enhance_prompt("warm up the import", model="rules")
+    llm.replies = [Reply(endless=endless)]
+    started = time.monotonic()
+    draft = enhance_prompt("a cat", model=llm.model(), timeout_s=timeout_s)
+    assert time.monotonic() - started < 10
+    assert draft.source == "rules"
+    assert reason in draft.reason
+    assert llm.sent_bytes < 64 * 2**20
+
+
+def test_enhance_prompt_redirect_is_not_followed(llm: LlmServer) -> None:
+    with LlmServer() as other:
+        headers = {"location": f"{other.url}/chat/completions"}
+        llm.replies = [Reply(status=307, headers=headers)]
+        draft = enhance_prompt("a cat", model=llm.model())
+        assert draft.source == "rules"
+        assert "redirects to another address" in draft.reason
+        assert not other.requests
+
+
+def test_enhance_prompt_huge_list_of_models_is_cut_off(llm: LlmServer) -> None:
+    llm.models = ["x" * 1000] * 5000
+    draft = enhance_prompt("a cat", model=llm.model(""))
+    assert "endless answer" in draft.reason
+
+
 async def test_ask_cancelled_as_answer_arrives_is_cancelled() -> None:
     """On Python 3.11 ``asyncio.wait_for`` returns the answer and forgets the cancellation."""
     answer = asyncio.get_running_loop().create_future()

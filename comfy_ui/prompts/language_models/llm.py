@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import LanguageModelError
@@ -23,6 +24,9 @@ __all__ = ["Question", "ask", "complete_answer"]
 _BACKOFF: Final = Backoff(base_s=0.5, cap_s=4.0, attempts=3)
 _MAX_TOKENS: Final = 2_000
 _MAX_ANSWER: Final = 40_000  # characters, including reasoning
+_MAX_EVENT_BYTES: Final = 2**18
+_MAX_STREAM_BYTES: Final = 32 * 2**20  # some hundred bytes for each token
+_MAX_BODY_BYTES: Final = 4 * 2**20  # the longest lists of models have about one megabyte
 # Servers without structured output, and models without a temperature: not asked for it again.
 _plain: set[tuple[str, str]] = set()
 
@@ -97,15 +101,49 @@ async def complete_answer(
 def _client(model: LanguageModel, timeout_s: float) -> AsyncOpenAI:
     from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
+    async def limit(response: Any) -> None:
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise LanguageModelError("The language model's server compresses its answers.")
+        # The library has used httpx and httpx2; each requires its own base class.
+        base: Any = import_module(type(response).__module__.partition(".")[0]).AsyncByteStream
+        response.stream = type("LimitedStream", (_LimitedStream, base), {})(response)
+
     return AsyncOpenAI(
         base_url=model.base_url,
         api_key=model.api_key
         or "none",  # local servers accept any key, and the library requires one
         timeout=timeout_s,
         max_retries=0,
-        # A proxy for the internet does not lead to this machine.
-        http_client=DefaultAsyncHttpxClient(trust_env=False) if model.local else None,
+        http_client=DefaultAsyncHttpxClient(
+            trust_env=not model.local,  # a proxy for the internet does not lead to this machine
+            follow_redirects=False,  # they may lead anywhere, into the local network too
+            headers={"accept-encoding": "identity"},
+            event_hooks={"response": [limit]},
+        ),
     )
+
+
+class _LimitedStream:
+    """The body of an answer, cut off where no language model's answer is longer."""
+
+    def __init__(self, response: Any) -> None:
+        self._stream = response.stream
+        streamed = response.headers.get("content-type", "").startswith("text/event-stream")
+        self._remaining_bytes = _MAX_STREAM_BYTES if streamed else _MAX_BODY_BYTES
+        self._event_bytes = 0 if streamed else None
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        async for chunk in self._stream:
+            self._remaining_bytes -= len(chunk)
+            if self._event_bytes is not None:
+                end = max(chunk.rfind(b"\n\n"), chunk.rfind(b"\r\n\r\n"))
+                self._event_bytes = self._event_bytes + len(chunk) if end < 0 else len(chunk) - end
+            if self._remaining_bytes < 0 or (self._event_bytes or 0) > _MAX_EVENT_BYTES:
+                raise LanguageModelError("The language model's server sends an endless answer.")
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
 
 
 async def _named(client: AsyncOpenAI, model: LanguageModel, question: Question) -> str:
@@ -140,6 +178,8 @@ async def _pieces(
         while (
             chunk := await _within(deadline, _translated(_next(chunks), streaming=True))
         ) is not None:
+            if time.monotonic() > deadline:  # no wait, so no timeout, while chunks are there
+                raise _too_slow()
             for option in chunk.choices or []:
                 ended = option.finish_reason or ended
                 piece = getattr(option.delta, "content", None)
@@ -207,11 +247,15 @@ async def _within(deadline: float, waited: Any) -> Any:
         async with asyncio.timeout(max(0.01, deadline - time.monotonic())):
             return await waited
     except TimeoutError as error:
-        raise LanguageModelError(
-            "The language model took too long.",
-            hint="Try again: a model that was being loaded is there by then.",
-            retryable=False,  # the time limit leaves no room for another attempt
-        ) from error
+        raise _too_slow() from error
+
+
+def _too_slow() -> LanguageModelError:
+    return LanguageModelError(
+        "The language model took too long.",
+        hint="Try again: a model that was being loaded is there by then.",
+        retryable=False,  # the time limit leaves no room for another attempt
+    )
 
 
 async def _translated(waited: Any, *, streaming: bool = False) -> Any:
@@ -225,6 +269,8 @@ async def _translated(waited: Any, *, streaming: bool = False) -> Any:
     except APIStatusError as error:
         raise _refused(error.status_code, error.response.headers.get("retry-after")) from error
     except APIConnectionError as error:
+        if isinstance(error.__cause__, LanguageModelError):
+            raise error.__cause__ from None
         if streaming:
             raise LanguageModelError(
                 "The language model's server cut off its answer.", retryable=True
@@ -246,6 +292,12 @@ async def _translated(waited: Any, *, streaming: bool = False) -> Any:
 
 
 def _refused(status: int, retry_after: str | None) -> LanguageModelError:
+    if 300 <= status < 400:
+        return LanguageModelError(
+            "The language model's server redirects to another address, which is not followed.",
+            status=status,
+            hint="Set OPENAI_BASE_URL to its final address.",
+        )
     message, hint = {
         401: ("The language model's server requires an API key.", "Check OPENAI_API_KEY."),
         403: ("The language model's server does not allow this.", "Check OPENAI_API_KEY."),
