@@ -28,7 +28,7 @@ _INVISIBLE = re.compile(
 )
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_RESERVE_BYTES = 500 * 10**6  # a completely full disk breaks more than a download
+_RESERVE_BYTES = 100 * 10**6  # a completely full disk breaks more than a download
 _ROOM_STEP_BYTES = 64 * 2**20
 MAX_FILE_BYTES = 100 * 10**9
 _LONGEST_NAME_BYTES = 200  # file systems allow 255; room is left for " (1)" and a temporary suffix

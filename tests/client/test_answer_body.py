@@ -141,12 +141,12 @@ async def test_download_trickled_file_times_out(kind: str, tmp_path: Path) -> No
 def test_download_target_stops_before_disk_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free = 600 * 10**6
+    free = 200 * 10**6
     monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     target = DownloadTarget(folder=tmp_path)
     assert target.begin(answer(headers={}))
     target.write(b"x")
-    free = 500 * 10**6
+    free = 100 * 10**6
     for _ in range(64):
         target.write(bytes(MB))
     with pytest.raises(StorageError, match="No space left"):
