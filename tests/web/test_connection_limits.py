@@ -245,7 +245,7 @@ def test_limit_connections_leaves_files_for_the_rest_of_the_app(
 async def test_refusal_log_counts_what_comes_within_a_minute(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    from comfy_ui.web.http.refusal_log import RefusalLog
+    from comfy_ui.web.http.handlers import RefusalLog
 
     log = RefusalLog(logging.getLogger("test.refusals"), interval_s=0.02)
     for _ in range(1000):

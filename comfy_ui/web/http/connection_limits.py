@@ -17,7 +17,7 @@ from typing import Any, Final
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from ..auth.access import is_loopback
-from .refusal_log import RefusalLog
+from .handlers import RefusalLog
 
 __all__ = ["ConnectionLimits", "Connections", "LimitedProtocol", "limit_connections"]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Final, TypeVar
@@ -16,6 +18,7 @@ from ...errors import ComfyHeadlessError, ValidationError
 __all__ = [
     "PRIVATE",
     "Handler",
+    "RefusalLog",
     "asked",
     "body",
     "events",
@@ -32,6 +35,7 @@ PRIVATE: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosnif
 
 _MAX_JSON_BYTES: Final = 256 * 1024
 _SILENCE_S: Final = 20.0
+_LOG_INTERVAL_S: Final = 60.0
 
 
 def refusal(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -142,3 +146,38 @@ async def _until_stopped(
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
+
+
+class RefusalLog:
+    """A log that an attack cannot fill.
+
+    Logs the first refusal for each reason at once and counts the others of the same minute.
+
+    Args:
+        logger: receives the lines, as warnings.
+        interval_s: the time between two lines for one reason.
+    """
+
+    def __init__(self, logger: logging.Logger, *, interval_s: float = _LOG_INTERVAL_S) -> None:
+        self._logger = logger
+        self._interval_s = interval_s
+        self._counts: Counter[str] = Counter()
+        self._pausing: set[str] = set()
+
+    def add(self, reason: str) -> None:
+        """Record one refusal. Call this in the event loop."""
+        if reason in self._pausing:
+            self._counts[reason] += 1
+            return
+        self._logger.warning("%s", reason)
+        self._pause(reason)
+
+    def _pause(self, reason: str) -> None:
+        self._pausing.add(reason)
+        asyncio.get_running_loop().call_later(self._interval_s, self._resume, reason)
+
+    def _resume(self, reason: str) -> None:
+        self._pausing.discard(reason)
+        if count := self._counts.pop(reason, 0):
+            self._logger.warning("%s (%s more times)", reason, f"{count:,}")
+            self._pause(reason)

@@ -21,9 +21,8 @@ from starlette.routing import BaseRoute, Match
 from ..auth.access import Access, AccessMode, is_loopback
 from ..auth.accounts import Role, TooManyTriesError
 from .body_limit import BodyLimit, Reading
-from .handlers import refusal
+from .handlers import RefusalLog, refusal
 from .json_limits import json_problem
-from .refusal_log import RefusalLog
 from .request_budgets import RequestBudget, budget_of
 from .request_slots import RequestSlots, TooManyRequestsError
 from .security_headers import HUGGING_FACE, NO_SCRIPTS, page_policy, shields
