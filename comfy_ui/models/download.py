@@ -42,6 +42,8 @@ _MAX_REDIRECTS: Final = 8
 _ATTEMPTS: Final = 5  # in a row without a byte
 _CHUNK_BYTES: Final = 1 << 20
 _SPARE_BYTES: Final = 200_000_000  # a completely full disk breaks more than a download
+_SPACE_STEP_BYTES: Final = 64 * 2**20
+_MAX_FILE_BYTES: Final = 200 * 10**9
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=15.0)
 _RANGE: Final = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+)")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -105,6 +107,7 @@ async def download_model(
     *,
     sources: ModelSources,
     sha256: str | None = None,
+    size_bytes: int | None = None,
     on_progress: Progress = lambda _done, _total: None,
     free_bytes: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
     pause_s: float = 1.0,
@@ -120,19 +123,27 @@ async def download_model(
         target: the path of the file.
         sources: the allowed hosts and credentials.
         sha256: the expected digest; by default the one that Hugging Face sends for large files.
+        size_bytes: the expected size, which limits a file of unannounced size.
         on_progress: called after each chunk.
         free_bytes: returns the free space of a folder, in bytes.
         pause_s: the longest wait before the second attempt; doubled for each further one.
 
     Raises:
         ModelDownloadError: the server refuses, the file is missing, gated or has another digest,
-            or the connection breaks repeatedly.
+            the file is larger than announced, or the connection breaks repeatedly.
         StorageError: there is not enough space, or the disk refuses.
     """
     if await asyncio.to_thread(target.exists):
         return target
     part = _Part(target)
-    transfer = _Transfer(url, part, sources, on_progress=on_progress, free_bytes=free_bytes)
+    transfer = _Transfer(
+        url,
+        part,
+        sources,
+        size_bytes=size_bytes,
+        on_progress=on_progress,
+        free_bytes=free_bytes,
+    )
     try:
         await run_in_thread(part.open, url)
         while await run_in_thread(part.hash_next):
@@ -207,9 +218,7 @@ class _Part:
         self._file.flush()
         os.fsync(self._file.fileno())  # a power cut must not leave the name without the bytes
         if digest is not None and self._hash.hexdigest() != digest:
-            self.close()
-            self.path.unlink(missing_ok=True)
-            self._about.unlink(missing_ok=True)
+            self.delete()
             raise ModelDownloadError(
                 f"'{self.target.name}' does not have the expected SHA-256.",
                 hint="It was deleted. Try again; if that fails too, the publisher changed it.",
@@ -218,6 +227,12 @@ class _Part:
             raise ModelDownloadError(f"Only {self.received} of {total} bytes arrived.")
         self.close()
         self.path.replace(self.target)
+        self._about.unlink(missing_ok=True)
+
+    def delete(self) -> None:
+        """Delete the file, which is not the expected one."""
+        self.close()
+        self.path.unlink(missing_ok=True)
         self._about.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -258,6 +273,7 @@ class _Transfer:
         part: _Part,
         sources: ModelSources,
         *,
+        size_bytes: int | None,
         on_progress: Progress,
         free_bytes: Callable[[Path], int],
     ) -> None:
@@ -266,6 +282,8 @@ class _Transfer:
         self._sources = sources
         self._on_progress = on_progress
         self._free_bytes = free_bytes
+        self._size_bytes = size_bytes
+        self._space_until = 0  # the disk has space for this many bytes of the file
         self.digest: str | None = None
         self.total: int | None = None
 
@@ -302,6 +320,9 @@ class _Transfer:
             if not await self._accept(response):
                 return self.total is not None and self._part.received == self.total
             async for chunk in response.aiter_raw(_CHUNK_BYTES):
+                await self._require_small(self._part.received + len(chunk))
+                if self._part.received + len(chunk) > self._space_until:
+                    await self._require_space()
                 await run_in_thread(self._part.write, chunk)
                 self._on_progress(self._part.received, self.total)
         finally:
@@ -342,7 +363,7 @@ class _Transfer:
             start, total = self._range(response)
             if response.status_code == 206 and start == part.received:
                 self.total = total
-                await self._require_space()
+                await self._require_whole_file_fits()
                 return True
             if response.status_code == 416 and total == part.received:
                 self.total = total  # all bytes arrived, but the file was not renamed
@@ -365,7 +386,8 @@ class _Transfer:
         # A weak tag does not promise the same bytes.
         strong = etag if etag and not etag.startswith("W/") else None
         await run_in_thread(part.restart, self._url, strong)
-        await self._require_space()
+        self._space_until = 0
+        await self._require_whole_file_fits()
         return True
 
     @staticmethod
@@ -376,24 +398,53 @@ class _Transfer:
             return None, None
         return int(match[1]) if match[1] else None, int(match[2])
 
+    async def _require_whole_file_fits(self) -> None:
+        """Check the announced size, if any, before the first byte is written.
+
+        Raises:
+            ModelDownloadError, StorageError: see :meth:`_require_small`, :meth:`_require_space`.
+        """
+        self._on_progress(self._part.received, self.total)
+        if self.total is not None:
+            await self._require_small(self.total)
+            await self._require_space()
+
+    async def _require_small(self, size: int) -> None:
+        """Check that a file of this size is not larger than expected.
+
+        Raises:
+            ModelDownloadError: it is larger; the partial file is deleted.
+        """
+        limit = _MAX_FILE_BYTES
+        if self.total is not None:
+            limit = min(limit, self.total)
+        elif self._size_bytes is not None:  # presets may describe a slightly older file
+            limit = min(limit, self._size_bytes + self._size_bytes // 10 + 2**20)
+        if size > limit:
+            await run_in_thread(self._part.delete)
+            raise ModelDownloadError(
+                f"'{self._part.target.name}' is larger than {limit / 1e9:.2f} GB.",
+                hint="It was deleted. Try again; if that fails too, the publisher changed it.",
+            )
+
     async def _require_space(self) -> None:
-        """Check that the remaining bytes fit on the disk.
+        """Check that the remaining bytes, or the next ones of an unknown number, fit on the disk.
 
         Raises:
             StorageError: there is not enough space.
         """
-        self._on_progress(self._part.received, self.total)
-        if self.total is None:
-            return
-        folder = self._part.target.parent
+        folder, needed = self._part.target.parent, _SPACE_STEP_BYTES
+        if self.total is not None:
+            needed = self.total - self._part.received
         free = await asyncio.to_thread(self._free_bytes, folder)
-        needed = self.total - self._part.received
         if free < needed + _SPARE_BYTES:
             raise StorageError(
                 f"'{self._part.target.name}' needs {needed / 1e9:.1f} GB more, and "
                 f"{free / 1e9:.1f} GB are free in the models folder.",
                 hint="Free some space there and start again.",
             )
+        # Other writers use the disk too, so the check is repeated after each step.
+        self._space_until = self._part.received + _SPACE_STEP_BYTES
 
     def _refusal(self, status: int) -> ModelDownloadError:
         name = self._part.target.name

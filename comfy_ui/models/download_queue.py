@@ -185,6 +185,7 @@ class DownloadQueue:
                 download.path,
                 sources=self._sources,
                 sha256=download.model.sha256,
+                size_bytes=download.model.size_bytes,
                 on_progress=on_progress,
                 pause_s=self._pause_s,
             )

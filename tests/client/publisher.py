@@ -28,6 +28,10 @@ class Publisher:
     """Requests without this token get a 401."""
     linked: str | None = None
     """The digest sent as ``x-linked-etag``, as Hugging Face does."""
+    announces_length: bool = True
+    """Sends a ``content-length``, or ends the file by closing the connection."""
+    total: int | None = None
+    """The total size in ``content-range``, if not the true one."""
     cuts: list[int] = field(default_factory=list)
     """The number of bytes after which each of the next responses breaks off."""
     statuses: list[int] = field(default_factory=list)
@@ -71,14 +75,18 @@ class _Handler(BaseHTTPRequestHandler):
             if start >= len(here.content):
                 about = {"content-range": f"bytes */{len(here.content)}", "content-length": "0"}
                 return self._head(416, about)
-            last, whole = len(here.content) - 1, len(here.content)
+            last, whole = len(here.content) - 1, here.total or len(here.content)
             status, more = 206, {"content-range": f"bytes {start}-{last}/{whole}"}
         body = here.content[start:]
         if here.etag:
             more["etag"] = here.etag
         if here.linked and not here.moved_to:
             more["x-linked-etag"] = f'"{here.linked}"'
-        self._head(status, {"content-length": str(len(body)), **more})
+        if here.announces_length:
+            more["content-length"] = str(len(body))
+        else:
+            self.close_connection = True
+        self._head(status, more)
         if here.cuts:
             self.wfile.write(body[: here.cuts.pop(0)])
             self.close_connection = True

@@ -15,6 +15,7 @@ import pytest
 import trustme
 
 from comfy_ui.errors import ModelDownloadError, StorageError
+from comfy_ui.models import download
 from comfy_ui.models.download import ModelSources, download_model, part_bytes
 from tests.client.publisher import SHA256, WEIGHTS, Publisher, publishing
 
@@ -151,6 +152,66 @@ async def test_download_model_without_free_space_raises_before_writing(
     assert "Free some space" in caught.value.hint
     assert part_bytes(target) == 0
     assert content(target) is None
+
+
+async def test_download_model_without_length_is_complete_at_end_of_answer(
+    publisher: Publisher, target: Path
+) -> None:
+    publisher.announces_length = False
+    await fetch(publisher, target, size_bytes=len(WEIGHTS))
+    assert content(target) == WEIGHTS
+
+
+async def test_download_model_without_length_stops_above_known_size(
+    publisher: Publisher, target: Path
+) -> None:
+    publisher.announces_length = False
+    with pytest.raises(ModelDownloadError, match=r"is larger than 0\.00 GB"):
+        await fetch(publisher, target, size_bytes=2 * 2**20)
+    assert leftovers(target) == []
+    assert content(target) is None
+
+
+async def test_download_model_without_length_stops_above_largest_size(
+    publisher: Publisher, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "_MAX_FILE_BYTES", 2 * 2**20)
+    publisher.announces_length = False
+    with pytest.raises(ModelDownloadError, match="is larger than"):
+        await fetch(publisher, target)
+    assert leftovers(target) == []
+
+
+async def test_download_model_announced_above_largest_size_raises_before_writing(
+    publisher: Publisher, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "_MAX_FILE_BYTES", 2 * 2**20)
+    with pytest.raises(ModelDownloadError, match="is larger than"):
+        await fetch(publisher, target)
+    assert part_bytes(target) == 0
+
+
+async def test_download_model_more_than_announced_total_raises(
+    publisher: Publisher, target: Path
+) -> None:
+    publisher.cuts = [2 * 2**20]
+    publisher.total = 2 * 2**20 + 1  # in the answer to the second request
+    written: list[int] = []
+    with pytest.raises(ModelDownloadError, match="is larger than"):
+        await fetch(publisher, target, on_progress=lambda done, _: written.append(done))
+    assert max(written) <= publisher.total
+    assert leftovers(target) == []
+
+
+async def test_download_model_without_length_checks_free_space_while_writing(
+    publisher: Publisher, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "_SPACE_STEP_BYTES", 2**20)
+    publisher.announces_length = False
+    free = [250_000_000, 230_000_000, 200_000_000]
+    with pytest.raises(StorageError, match="are free in the models folder"):
+        await fetch(publisher, target, free_bytes=lambda _: free.pop(0))
+    assert 0 < part_bytes(target) < len(WEIGHTS)
 
 
 async def test_download_model_disk_full_keeps_partial_file_for_resume(
