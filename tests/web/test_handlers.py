@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 from comfy_ui.web.http import handlers
 
@@ -91,4 +92,19 @@ async def test_until_stopped_app_stop_ends_endless_streams() -> None:
         received = [piece async for piece in handlers._until_stopped(request_, source.events())]
     await stopping
     assert received[1:] == ["a"]
+    assert source.closed
+
+
+async def test_until_stopped_stream_ends_with_its_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = {"token": "anna"}
+    app = SimpleNamespace(auth=object(), tokens=tokens, cookie_id="app", stop_event=asyncio.Event())
+    headers = [(b"cookie", b"access-token-app=token")]
+    request_ = Request({"type": "http", "headers": headers, "app": app})
+    source = Source("a")
+    monkeypatch.setattr(handlers, "_SILENCE_S", 0.01)
+    stream = handlers._until_stopped(request_, source.events())
+    assert [await anext(stream) for _ in range(3)] == ["retry: 1000\n\n", "a", ":\n\n"]
+    tokens.clear()
+    async with asyncio.timeout(5):
+        assert [piece async for piece in stream] == []
     assert source.closed

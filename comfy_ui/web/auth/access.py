@@ -40,6 +40,7 @@ __all__ = [
     "Action",
     "IdentityMiddleware",
     "load_secret",
+    "login_missing",
     "mode_of",
 ]
 

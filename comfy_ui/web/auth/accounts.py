@@ -97,7 +97,7 @@ class Accounts:
         self._stamp: tuple[int, int] | None = None
         self._limits = LoginLimits()
         # Of its own, so that wrong passwords keep no other work from its threads.
-        self._hashing = ThreadPoolExecutor(_HASH_THREADS, thread_name_prefix="comfy-ui-login")
+        self._hashing = ThreadPoolExecutor(_HASH_THREADS, thread_name_prefix="passwords")
         self._pending = 0
         self._checks: dict[tuple[bytes, Caller], asyncio.Task[bool]] = {}
         self._proven: dict[bytes, tuple[_Account, float]] = {}

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from ...errors import ComfyHeadlessError, ValidationError
+from ..auth.access import login_missing
 
 __all__ = [
     "PRIVATE",
@@ -102,7 +103,7 @@ def asked(model: type[M], content: bytes | dict[str, Any]) -> M:
 
 
 def events(request: Request, pieces: AsyncGenerator[str, None]) -> Response:
-    """Return a response of server-sent events, which ends when the app stops.
+    """Return a response of server-sent events, which ends with the login or when the app stops.
 
     A browser that loses the connection reconnects after a second.
     """
@@ -134,7 +135,7 @@ async def _until_stopped(
                         timeout=_SILENCE_S,
                         return_when=asyncio.FIRST_COMPLETED,
                     )
-                    if stopping.done():
+                    if stopping.done() or login_missing(request):
                         return
                     if not piece.done():
                         yield ":\n\n"

@@ -20,6 +20,7 @@ from starlette.routing import BaseRoute, Match
 
 from ..auth.access import Access, AccessMode, is_loopback
 from ..auth.accounts import Role, TooManyTriesError
+from ..auth.login_limits import Caller
 from .body_limit import BodyLimit, Reading
 from .handlers import RefusalLog, refusal
 from .json_limits import json_problem
@@ -207,7 +208,7 @@ class AccessMiddleware:
             name, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
             return
-        if not await self._access.accounts.verify_often(name, password):
+        if not await self._access.accounts.verify_often(name, password, Caller(_address(scope))):
             return
         app = scope["app"]
         token = self._tokens.setdefault(name, secrets.token_urlsafe(32))
