@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import time
@@ -9,6 +10,7 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 from ..client import ComfyWSClient
+from ..client.server_check import ServerCheck
 from ..errors import ComfyUIConnectionError
 from ..features import FEATURES
 from ..health import HealthTracker, with_local_facts
@@ -21,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 OBJECT_INFO_MAX_AGE_S: Final = 60.0
 """New models on a server are noticed after this time."""
+_CHECK_TIMEOUT_S: Final = 30.0  # a server that loads a model can be silent for so long
 
 
 class Server:
@@ -73,9 +76,19 @@ class Server:
         """Send all uploads again: the server or its folders may have been replaced."""
         self._names_at_server.clear()
 
+    async def look(self) -> ServerCheck:
+        """Check the server now, within a time limit. An error is part of the check."""
+        at = time.time()
+        try:
+            async with asyncio.timeout(_CHECK_TIMEOUT_S):
+                return await self.client.look()
+        except TimeoutError:
+            reason = f"The server did not answer within {_CHECK_TIMEOUT_S:g} seconds."
+            return ServerCheck(at=at, error=ComfyUIConnectionError(reason))
+
     async def status(self) -> ServerStatus:
         """Check the server now. Never raises for an offline one: see ``.online`` and ``.error``."""
-        look = await self.client.look()
+        look = await self.look()
         health = with_local_facts(self._health.observe(look)) if FEATURES["health"] else None
         if look.error is not None or look.stats is None or look.queue is None:
             return ServerStatus(
