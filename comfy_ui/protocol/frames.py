@@ -35,9 +35,13 @@ from .messages import (
     UnknownMessage,
 )
 
+_MAX_TEXT = 8 * 2**20  # json.loads blocks the event loop; results are read from the history
+
 
 def parse_text(frame: str | bytes) -> Message:
     """Parse a text frame, ``{"type": …, "data": {…}}``. Never raises."""
+    if len(frame) > _MAX_TEXT:
+        return MalformedMessage("too large")
     try:
         body = json.loads(frame)
     except (ValueError, RecursionError) as error:

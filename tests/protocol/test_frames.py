@@ -108,6 +108,11 @@ def test_parse_text_known_message_returns_its_type(kind: str, data: Any, message
     assert text(kind, data) == message
 
 
+def test_parse_text_oversized_frame_is_not_parsed() -> None:
+    frame = '{"type": "logs", "data": {"text": "' + "x" * 8 * 2**20 + '"}}'
+    assert parse_text(frame) == MalformedMessage("too large")
+
+
 def test_parse_text_progress_state_returns_node_states() -> None:
     nodes = {
         "3": {"value": 2, "max": 6, "state": "running", "display_node_id": "3"},
