@@ -47,6 +47,7 @@ _WHERE = {
     "StorageError": "errors",
     "UnknownPresetError": "errors",
     "ValidationError": "errors",
+    "WorkLimitError": "errors",
     "ComfyClient": "client",
     "ComfyWSClient": "client",
     "OutputFile": "client",
@@ -116,6 +117,7 @@ if TYPE_CHECKING:
         StorageError as StorageError,
         UnknownPresetError as UnknownPresetError,
         ValidationError as ValidationError,
+        WorkLimitError as WorkLimitError,
     )
     from .features import (
         FEATURES as FEATURES,
