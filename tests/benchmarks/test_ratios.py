@@ -24,8 +24,8 @@ async def test_throughput_is_near_raw_client() -> None:
     assert bursts["async"].jobs_per_s > 0.4 * bursts["raw"].jobs_per_s
 
 
-def test_import_takes_less_than_100_ms() -> None:
-    assert measure.import_ms("comfy_ui", rounds=3) < 100
+def test_import_takes_at_most_twice_the_time_of_asyncio() -> None:
+    assert measure.import_ms("comfy_ui", rounds=3) < 2 * measure.import_ms("asyncio", rounds=3)
 
 
 @pytest.mark.nightly
