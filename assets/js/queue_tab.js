@@ -47,10 +47,10 @@
   let last = null;
   /** @param {QueueUpdate} news */
   function draw(news) {
-    if (dragged) return (last = news); // the user is changing the order
+    Object.assign(kept, news.rows);
+    if (dragged || pending) return (last = news); // the user is changing the order
     last = null;
     const box = root();
-    Object.assign(kept, news.rows);
     for (const id of Object.keys(kept)) if (!news.now.includes(id) && !news.past.includes(id)) delete kept[id];
     morph($(".summary", box), make("div", { className: "summary", innerHTML: news.summary }));
     list($(".line-now", box), news.now, kept);
@@ -92,12 +92,15 @@
   const rowOf = (button) => button.closest(".job");
   const idOf = (button) => button.closest("[data-job]").dataset.job;
   let moves = Promise.resolve(); // one after the other: the last move of the user counts
+  let pending = 0;
   function move(row) {
     const next = row.nextElementSibling?.classList.contains("waits") ? row.nextElementSibling.dataset.job : null;
     const job = row.dataset.job;
+    pending++;
     moves = moves.then(async () => {
       const done = await post("queue/move", { job, before: next });
       if (done && !done.done) toast("It has already started");
+      if (!--pending && !dragged && last) draw(last);
     });
   }
   const waiting = () => $$(".line-now .job.waits");
