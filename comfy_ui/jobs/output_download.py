@@ -24,6 +24,7 @@ from .active_job import ActiveJob
 from .queue import JobReport
 
 _MAX_JOB_BYTES: Final = 4 * MAX_FILE_BYTES
+_CANCEL_GRACE_S: Final = 3.0
 
 
 class OutputDownloader:
@@ -111,15 +112,19 @@ class OutputDownloader:
 
 
 async def _unless_stopped(active: ActiveJob, work: Coroutine[Any, Any, Any]) -> None:
-    """Await the work, or cancel it when the job is cancelled.
+    """Await the work; once the job is cancelled, for a few seconds only.
+
+    The result of a job that is cancelled just as it finishes is kept that way.
 
     Raises:
-        GenerationCancelledError: the job was cancelled.
+        GenerationCancelledError: the job was cancelled, and the work did not end soon.
     """
     working = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(active.stop.wait())
     try:
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            await asyncio.wait({working}, timeout=_CANCEL_GRACE_S)
         if not working.done():
             raise GenerationCancelledError("Cancelled while its files were downloaded.")
     finally:
