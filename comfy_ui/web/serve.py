@@ -7,6 +7,7 @@ import os
 import secrets
 import signal
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -45,6 +46,7 @@ __all__ = ["launch"]
 
 _MAX_THREADS: Final = 200  # also Gradio's cap on running generators, one per program that waits
 _MAX_UPLOAD: Final = "64mb"
+_MAX_STOP_S: Final = 20.0
 _PRIVATE_NETWORKS: Final = "127.0.0.1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
 
 
@@ -88,6 +90,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         ready=services.connection.wait_ready,
     )
     failed: list[ComfyHeadlessError] = []
+    ended = threading.Event()
 
     @asynccontextmanager
     async def life(app: Any) -> AsyncIterator[None]:
@@ -111,6 +114,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
             await asyncio.gather(*work, return_exceptions=True)
             await services.aclose()
             services.connection.stop_engine()
+            ended.set()
 
     log_tracebacks()
     with limit_connections():
@@ -162,6 +166,9 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
             while blocks.is_running:
                 time.sleep(0.5)
         blocks.close(verbose=False)
+        # Gradio waits five seconds for its server. If Python ended earlier than life(), threads
+        # that store jobs and results could not be used any more.
+        ended.wait(_MAX_STOP_S)
     return blocks
 
 

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 _MAX_CONNECTIONS: Final = 4096
 _MAX_FILES: Final = 10_240  # macOS refuses more
 _OTHER_FILES: Final = 256  # for the database, downloads, ComfyUI and libraries
+_SHUTDOWN_S: Final = 3  # then requests that are still open are cancelled
 _BACKLOG: Final = 128  # asyncio accepts as many at once, before any limit applies
 _HTTP: Any = AutoHTTPProtocol  # httptools, which is much faster than h11, where it is installed
 
@@ -174,6 +175,12 @@ class LimitedProtocol(_HTTP):  # type: ignore[misc]  # uvicorn chooses the class
         elif not self.transport.is_closing():
             super().on_headers_complete()
 
+    def shutdown(self) -> None:
+        """Close the connection, or wait for the response to a request that is complete."""
+        super().shutdown()
+        if self._busy and self.cycle.more_body:
+            self.transport.close()
+
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if not self._busy:
@@ -223,6 +230,7 @@ def limit_connections(limits: ConnectionLimits | None = None) -> Iterator[Connec
         def __init__(self, config: Any, *args: Any, **options: Any) -> None:
             config.http = protocol
             config.backlog = _BACKLOG
+            config.timeout_graceful_shutdown = _SHUTDOWN_S
             super().__init__(config, *args, **options)
 
     original = http_server.Server
