@@ -65,7 +65,7 @@ _YEAR_S: Final = 365 * 86400
 _KEY_BYTES: Final = 32
 _DIGEST: Final = hashlib.sha384
 """48 bytes are whole base64 characters: no second spelling of a signature is accepted."""
-_UNPROVEN: Final = ("session:", "nobody:")
+_UNPROVEN: Final = ("session:", "anonymous:")
 """Beginnings of a ``user_id`` that a caller can choose."""
 _MAX_EVENTS: Final = 100  # as many jobs as a user may have waiting
 _MAX_EVENTS_OF_ADDRESS: Final = 30
@@ -269,7 +269,7 @@ class Access:
                 return f"browser:{browser}"
         session = getattr(request, "session_hash", None)
         if not session:
-            return f"nobody:{secrets.token_hex(8)}"
+            return f"anonymous:{secrets.token_hex(8)}"
         # Hashed, because the session's own id is all that its caller has to show.
         return f"session:{self.sign(f'session {session}')[:32]}"
 
