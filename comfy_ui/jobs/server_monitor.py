@@ -100,7 +100,7 @@ class ServerMonitor:
                 await self._cancel_copies()
             except StorageError:
                 raise
-            except (ComfyHeadlessError, TimeoutError) as error:
+            except ComfyHeadlessError as error:
                 if self._offline_since is None:
                     self._offline_since = time.monotonic()
                     logger.warning("%s gets no jobs until it answers: %s", self._server, error)
