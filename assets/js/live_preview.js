@@ -21,7 +21,8 @@
       generate.dataset.label = label;
       generate.textContent = label;
     }
-    if ($("#stop")) $("#stop").disabled = !job;
+    const stop = $("#stop");
+    if (stop && stop.disabled === Boolean(job)) stop.disabled = !job;
   }
   function close() {
     stream?.close();
@@ -105,6 +106,8 @@
     home = island;
     refresh();
   });
+  // Gradio mounts its buttons when their scripts have come, which may be after the stage.
+  new MutationObserver(buttons).observe(document, { subtree: true, childList: true, attributes: true, attributeFilter: ["disabled"] });
   addEventListener("pagehide", close);
   addEventListener("pageshow", (/** @type {On<PageTransitionEvent>} */ event) => event.persisted && refresh());
   // Another tab or device may have started a job while this one was in the background.

@@ -156,3 +156,15 @@ def test_retry_lost_response_creates_one_job(busy: Any) -> None:
     busy.wait_for_function("window.jobs.length === 2")
     wait_for(busy, "once")
     assert len({*busy.evaluate("window.jobs")}) == 1
+
+
+def test_stop_that_is_mounted_after_the_stage_is_enabled(busy: Any) -> None:
+    busy.evaluate(
+        """() => {
+          const stop = document.querySelector("#stop");
+          const late = stop.cloneNode(true);
+          late.disabled = true;
+          stop.replaceWith(late);
+        }"""
+    )
+    busy.wait_for_selector("#stop:enabled")
