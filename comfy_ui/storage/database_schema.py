@@ -6,9 +6,17 @@ import sqlite3
 from typing import Final
 
 from ..errors import StorageError
-from . import copies_table, grids_table, items_table, jobs_table, quota, uploads_table
+from . import (
+    copies_table,
+    grids_table,
+    items_table,
+    jobs_table,
+    pauses_table,
+    quota,
+    uploads_table,
+)
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Stored as SQLite's ``user_version``."""
 
 SCHEMA: Final = (
@@ -18,13 +26,17 @@ SCHEMA: Final = (
     *copies_table.SCHEMA,
     *uploads_table.SCHEMA,
     *quota.SCHEMA,
+    *pauses_table.SCHEMA,
 )
+
+MIGRATIONS: Final = {
+    2: (jobs_table.ADD_SERVER_DEATHS, *pauses_table.SCHEMA),
+}
+"""The statements that lead to each version from the one before it."""
 
 
 def create_or_check(connection: sqlite3.Connection) -> None:
-    """Create the tables of an empty database, or check that this version can read it.
-
-    Migrations begin with the first release: here, one step from each version to the next.
+    """Create the tables of an empty database, or bring those of an earlier version up to date.
 
     Raises:
         StorageError: a newer version or another program wrote the database.
@@ -38,6 +50,12 @@ def create_or_check(connection: sqlite3.Connection) -> None:
             hint="Update comfy-ui, or choose another folder with --data-dir.",
         )
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if version > 0:
+        for step in range(version + 1, VERSION + 1):
+            for statement in MIGRATIONS[step]:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        return
     if version or tables:
         raise StorageError(
             "The database in the data folder was not written by a release of comfy-ui.",

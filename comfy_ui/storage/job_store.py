@@ -56,6 +56,12 @@ class JobStore(Protocol):
     async def save_ranks(self, ranks: Mapping[str, float]) -> None:
         """Write the rank of each job id."""
 
+    async def paused(self) -> frozenset[str]:
+        """Return the ids of the users whose queue is paused, among them perhaps ``EVERYONE``."""
+
+    async def save_paused(self, user_id: str, *, paused: bool) -> None:
+        """Write whether the queue of a user, or of ``EVERYONE``, is paused."""
+
     async def finish(self, job: Job, files: Sequence[StoredFile]) -> tuple[LibraryItem, ...]:
         """Write a finished job together with its files; return all its results."""
 

@@ -29,6 +29,7 @@ SCHEMA: Final = (
     server TEXT,
     prompt_id TEXT UNIQUE,
     cancel_requested INTEGER NOT NULL DEFAULT 0,
+    server_deaths INTEGER NOT NULL DEFAULT 0,
     created_at REAL NOT NULL,
     started_at REAL,
     finished_at REAL,
@@ -42,6 +43,7 @@ SCHEMA: Final = (
     "CREATE INDEX jobs_finish_tag ON jobs(finish_tag)",
     "CREATE INDEX jobs_pace ON jobs(preset, finished_at) WHERE status = 'succeeded'",
 )
+ADD_SERVER_DEATHS: Final = "ALTER TABLE jobs ADD COLUMN server_deaths INTEGER NOT NULL DEFAULT 0"
 _PACE_JOBS: Final = 20  # recent jobs of a preset that its speed is measured by
 
 
@@ -75,12 +77,13 @@ def update(connection: sqlite3.Connection, job: Job) -> None:
     """Write every column that changes after a job was inserted."""
     connection.execute(
         "UPDATE jobs SET status = ?, server = ?, prompt_id = ?, cancel_requested = ?,"
-        " started_at = ?, finished_at = ?, outputs = ?, error = ? WHERE id = ?",
+        " server_deaths = ?, started_at = ?, finished_at = ?, outputs = ?, error = ? WHERE id = ?",
         (
             job.status,
             job.server,
             job.prompt_id,
             job.cancel_requested,
+            job.server_deaths,
             job.started_at,
             job.finished_at,
             json.dumps(asdict(job.outputs)) if job.outputs else None,
@@ -194,6 +197,7 @@ def _job(row: sqlite3.Row) -> Job:
         prompt_id=row["prompt_id"],
         server=row["server"],
         cancel_requested=bool(row["cancel_requested"]),
+        server_deaths=row["server_deaths"],
         outputs=_outputs(json.loads(row["outputs"])) if row["outputs"] else None,
         error=JobError(**json.loads(row["error"])) if row["error"] else None,
     )

@@ -39,6 +39,9 @@ __all__ = [
 ]
 
 
+EVERYONE: Final = ""
+"""Stands for all users where their queues are paused together; no user has this id."""
+
 LOCAL_USER_ID: Final = "local"
 """The user of a page that only this machine can reach."""
 
@@ -160,7 +163,7 @@ class Job:
     ``rank`` orders the user's waiting jobs, lowest first; ``work`` is the relative size and
     ``cost_s`` the estimated seconds (see :mod:`..jobs.fair_queue`). ``prompt_id`` is ComfyUI's id
     of the job, ``server`` the name of its server, and ``outputs`` the files and texts that ComfyUI
-    reported.
+    reported. ``server_deaths`` counts the servers that stopped while they ran the job.
     """
 
     id: str
@@ -177,6 +180,7 @@ class Job:
     prompt_id: str | None = None
     server: str | None = None
     cancel_requested: bool = False
+    server_deaths: int = 0
     outputs: Outputs | None = None
     error: JobError | None = None
     rank: float = 0.0
@@ -255,8 +259,9 @@ class Snapshot:
     ``queue_own`` those of the user. ``others_own`` is the number of the user's other unfinished
     jobs, updated while the job is followed. ``preview`` is the newest preview image as the server
     sent it, of MIME type ``preview_type``. ``version`` grows with every change. ``error`` is the
-    reason of a failure or, while the phase is ``reconnecting``, of the lost connection. ``items``
-    and ``texts`` are complete in the last snapshot, whose phase is terminal.
+    reason of a failure or, while the phase is ``reconnecting``, of the lost connection.
+    ``server_deaths`` is that of the job. ``items`` and ``texts`` are complete in the last snapshot,
+    whose phase is terminal.
     """
 
     job_id: str
@@ -274,6 +279,7 @@ class Snapshot:
     preview: bytes | None = field(default=None, repr=False)
     preview_type: str | None = None
     error: JobError | None = None
+    server_deaths: int = 0
     items: tuple[LibraryItem, ...] = ()
     texts: tuple[str, ...] = ()
     version: int = 0
@@ -289,12 +295,15 @@ class QueueView:
     """The queue as a user sees it: the user's unfinished jobs, in the order in which they run.
 
     ``others`` counts the unfinished jobs of other users. ``ended`` counts the user's finished jobs
-    since the start, because a job may start and finish between two views.
+    since the start, because a job may start and finish between two views. ``paused``: the user has
+    paused this queue; ``all_paused``: an admin has paused the queues of all users.
     """
 
     jobs: tuple[tuple[Job, Snapshot], ...]
     others: int
     ended: int = 0
+    paused: bool = False
+    all_paused: bool = False
 
 
 class QueueCounts(NamedTuple):

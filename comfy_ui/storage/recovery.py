@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 _BROKEN: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _ALWAYS_CHECKED_BYTES: Final = 64 * 2**20  # a larger file is checked only after a crash
 _JSON: Final = frozenset({"vals", "graph", "outputs", "error", "sides", "jobs"})
-_TABLES: Final = ("jobs", "items", "grids", "copies", "uploads")  # jobs first: items refer to them
+_TABLES: Final = ("jobs", "items", "grids", "copies", "uploads", "pauses")  # jobs before items
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from . import copies_table, grids_table, items_table, jobs_table
+from . import copies_table, grids_table, items_table, jobs_table, pauses_table
 from .database import Database
 from .records import Grid, Job, LibraryItem, StoredFile
 
@@ -69,6 +69,13 @@ class SqliteJobStore:
 
     async def save_ranks(self, ranks: Mapping[str, float]) -> None:
         await self._database.run(jobs_table.set_ranks, ranks)
+
+    async def paused(self) -> frozenset[str]:
+        return await self._database.run(pauses_table.paused)
+
+    async def save_paused(self, user_id: str, *, paused: bool) -> None:
+        write = pauses_table.insert if paused else pauses_table.delete
+        await self._database.run(write, user_id)
 
     async def finish(self, job: Job, files: Sequence[StoredFile]) -> tuple[LibraryItem, ...]:
         def write(connection: sqlite3.Connection) -> tuple[LibraryItem, ...]:

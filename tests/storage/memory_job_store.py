@@ -22,6 +22,7 @@ class MemoryJobStore:
         self._copies: dict[str, tuple[str, str, bool]] = {}  # job, server and whether it is there
         self._grids: dict[str, Grid] = {}
         self._done: set[str] = set()
+        self._paused: frozenset[str] = frozenset()
 
     async def get(self, job_id: str, user_id: str) -> Job | None:
         job = self._jobs.get(job_id)
@@ -76,6 +77,12 @@ class MemoryJobStore:
     async def save_ranks(self, ranks: Mapping[str, float]) -> None:
         for job_id, rank in ranks.items():
             self._jobs[job_id] = replace(self._jobs[job_id], rank=rank)
+
+    async def paused(self) -> frozenset[str]:
+        return self._paused
+
+    async def save_paused(self, user_id: str, *, paused: bool) -> None:
+        self._paused = self._paused | {user_id} if paused else self._paused - {user_id}
 
     async def finish(self, job: Job, files: Sequence[StoredFile]) -> tuple[LibraryItem, ...]:
         self._jobs[job.id] = job

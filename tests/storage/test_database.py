@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from comfy_ui.errors import StorageError, ValidationError
-from comfy_ui.storage import database_schema, jobs_table
+from comfy_ui.storage import database_schema, jobs_table, pauses_table
 from comfy_ui.storage.database import Database
 from comfy_ui.storage.database_schema import VERSION
 from tests.jobs import support
@@ -119,6 +119,24 @@ async def test_database_open_of_another_version_raises_and_changes_nothing(
         assert other.execute("SELECT id FROM jobs").fetchall() == [(job.id,)]
     assert (tmp_path / "comfy_ui.db").read_bytes() == before
     assert not [name for name in os.listdir(tmp_path) if ".broken-" in name]  # noqa: PTH208 -- async test
+
+
+async def test_database_open_of_version_1_keeps_its_jobs(tmp_path: Path) -> None:
+    job = support.a_job()
+    ours = Database(tmp_path)
+    await ours.open()
+    await ours.run(jobs_table.insert, job)
+    await ours.close()
+    with closing(sqlite3.connect(tmp_path / "comfy_ui.db")) as older:
+        older.executescript(
+            "ALTER TABLE jobs DROP COLUMN server_deaths; DROP TABLE pauses;PRAGMA user_version = 1"
+        )
+    for _ in range(2):
+        ours = Database(tmp_path)
+        await ours.open()
+        assert await ours.run(jobs_table.get, job.id, job.user_id) == job
+        assert await ours.run(pauses_table.paused) == frozenset()
+        await ours.close()
 
 
 async def test_database_open_of_another_program_raises_and_changes_nothing(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from comfy_ui.protocol.outputs import OutputFile, Outputs
 from comfy_ui.storage.database import Database
 from comfy_ui.storage.job_store import JobStore
-from comfy_ui.storage.records import Grid, GridAxis, Job, JobError, JobStatus, StoredFile
+from comfy_ui.storage.records import EVERYONE, Grid, GridAxis, Job, JobError, JobStatus, StoredFile
 from comfy_ui.storage.sqlite_job_store import SqliteJobStore
 from tests.jobs.support import a_job
 from tests.storage.memory_job_store import MemoryJobStore
@@ -109,6 +109,7 @@ async def test_save_running_job_keeps_every_field(store: JobStore) -> None:
         server="gpu",
         prompt_id="p",
         cancel_requested=True,
+        server_deaths=1,
         started_at=5.0,
         outputs=Outputs((OutputFile("a.png", node="9", kind="image"),), ("a caption",)),
         error=JobError("It broke.", "Try again.", "…", "X"),
@@ -148,6 +149,15 @@ async def test_save_ranks_changes_order_only(store: JobStore) -> None:
     await store.save_ranks({first.id: 2.0, second.id: 1.0})
     assert await store.get(first.id, "ann") == replace(first, rank=2.0)
     assert await store.get(second.id, "ann") == replace(second, rank=1.0)
+
+
+async def test_save_paused_adds_and_removes_users(store: JobStore) -> None:
+    for user_id in ("ann", EVERYONE, "ann"):
+        await store.save_paused(user_id, paused=True)
+    assert await store.paused() == {"ann", EVERYONE}
+    await store.save_paused("ann", paused=False)
+    await store.save_paused("bob", paused=False)
+    assert await store.paused() == {EVERYONE}
 
 
 async def test_finish_stores_each_file_once_with_job(store: JobStore, tmp_path: Path) -> None:
