@@ -53,6 +53,14 @@ _WHERE = {
     "OutputFile": "client",
     "Progress": "client",
     "Result": "client",
+    "AsyncEvent": "client",
+    "AsyncResult": "client",
+    "OnProgress": "client",
+    "Phase": "client",
+    "Preview": "client",
+    "SyncEvent": "client",
+    "SyncResult": "client",
+    "UploadedFile": "client",
     "Control": "workflow",
     "Metadata": "workflow",
     "Preset": "workflow",
@@ -84,11 +92,19 @@ _WHERE = {
 
 if TYPE_CHECKING:
     from .client import (
+        AsyncEvent as AsyncEvent,
+        AsyncResult as AsyncResult,
         ComfyClient as ComfyClient,
         ComfyWSClient as ComfyWSClient,
+        OnProgress as OnProgress,
         OutputFile as OutputFile,
+        Phase as Phase,
+        Preview as Preview,
         Progress as Progress,
         Result as Result,
+        SyncEvent as SyncEvent,
+        SyncResult as SyncResult,
+        UploadedFile as UploadedFile,
     )
     from .errors import (
         AuthenticationError as AuthenticationError,

@@ -1,8 +1,9 @@
 """Clients of a ComfyUI server: ``ComfyClient`` (blocking) and ``ComfyWSClient`` (async)."""
 
 from ..protocol.outputs import OutputFile
-from ..protocol.progress import Phase, Progress
-from .aio import ComfyWSClient
+from ..protocol.progress import Phase, Preview, Progress
+from .aio import AsyncEvent, AsyncResult, ComfyWSClient
+from .callbacks import OnProgress
 from .response_models import (
     Capabilities,
     Device,
@@ -14,21 +15,27 @@ from .response_models import (
     UserFile,
 )
 from .result import Result
-from .sync import ComfyClient
+from .sync import ComfyClient, SyncEvent, SyncResult
 from .transport.address import Address, parse_address
 
 __all__ = [
     "Address",
+    "AsyncEvent",
+    "AsyncResult",
     "Capabilities",
     "ComfyClient",
     "ComfyWSClient",
     "Device",
     "JobInfo",
     "LogLine",
+    "OnProgress",
     "OutputFile",
     "Phase",
+    "Preview",
     "Progress",
     "Result",
+    "SyncEvent",
+    "SyncResult",
     "SystemStats",
     "Template",
     "UploadedFile",

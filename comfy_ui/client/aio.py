@@ -7,11 +7,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, cast
+from typing import Any, Literal, Self, TypeVar, cast, overload
 
 import httpx
 
@@ -20,10 +20,10 @@ from ..features import require_feature
 from ..protocol.job import CancelRequested
 from ..protocol.object_info import NodeRegistry
 from ..protocol.outputs import OutputFile
-from ..protocol.progress import Progress
+from ..protocol.progress import Preview, Progress
 from ..protocol.queue_and_history import HistoryEntry, QueueSnapshot
 from . import endpoints
-from ._threads import run_in_thread
+from .callbacks import OnProgress, log_callback_error
 from .connections import ConnectionsByLoop, LoopConnections
 from .files import MAX_FILE_BYTES, UploadSource
 from .operations import Fetch, Flow, Pause, Step, Work
@@ -33,7 +33,6 @@ from .parts import (
     DEFAULT_PRESETS,
     ClientParts,
     choose_breaker,
-    log_callback_error,
     prompt_id_or_new,
 )
 from .response_models import (
@@ -56,12 +55,14 @@ from .transport.environment import Environment, FromSettings
 from .transport.http_transport import AsyncTransport
 from .transport.request import ApiRequest
 from .transport.server_address import Certificate, Verify, make_server_address
+from .transport.threads import run_in_thread
 from .workflow_source import WorkflowSource
 
 T = TypeVar("T")
 AsyncResult = Result[Awaitable[list[Path]]]
-AsyncEvent = Progress | OutputFile | AsyncResult
-OnProgress = Callable[[Progress], Any]
+"""The result of a job of :class:`ComfyWSClient`."""
+AsyncEvent = Progress | Preview | OutputFile | AsyncResult
+"""An event of ``ComfyWSClient.stream`` and ``ComfyWSClient.attach``."""
 
 
 class ComfyWSClient:
@@ -249,7 +250,7 @@ class ComfyWSClient:
                             if inspect.isawaitable(returned):
                                 await returned
                         except Exception as error:  # noqa: BLE001 -- see log_callback_error
-                            log_callback_error(error)
+                            log_callback_error("on_progress", error)
             return self._result(job)
 
     async def run(
@@ -311,9 +312,10 @@ class ComfyWSClient:
     ) -> AsyncGenerator[AsyncEvent, None]:
         """Queue a workflow and iterate over its events.
 
-        Yields a Progress on each change, an OutputFile for each file that the server reports, and
-        the Result at the end. A slow loop gets the newest Progress only, so it cannot fall behind.
-        The job keeps running if the loop ends early.
+        Yields a Progress on each change, a Preview for each preview image, an OutputFile for each
+        file that the server reports, and the Result at the end. A slow loop gets the newest
+        Progress and Preview only, so it cannot fall behind. The job is queued by the first step
+        of the loop, and it keeps running if the loop ends early.
 
         Args:
             workflow: anything that :meth:`queue_prompt` accepts.
@@ -352,10 +354,8 @@ class ComfyWSClient:
         with self._telemetry.waiting(job):
             async with aclosing(self._changes(job, timeout=timeout)) as updates:
                 async for changes in updates:
-                    for file in changes.files():
-                        yield file
-                    if progress := changes.progress(clock()):
-                        yield progress
+                    for event in changes.events(clock()):
+                        yield event
             result = self._result(job)
         yield result
 
@@ -711,6 +711,24 @@ class ComfyWSClient:
                 source, original, filename=filename, subfolder=subfolder, type=type
             )
         )
+
+    @overload
+    async def download(
+        self,
+        file: OutputFile | UploadedFile,
+        to: None = None,
+        *,
+        max_bytes: int = ...,
+    ) -> bytes: ...
+
+    @overload
+    async def download(
+        self,
+        file: OutputFile | UploadedFile,
+        to: str | Path,
+        *,
+        max_bytes: int = ...,
+    ) -> Path: ...
 
     async def download(
         self,

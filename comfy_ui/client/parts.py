@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, Self
@@ -18,8 +17,6 @@ from .transport.circuit_breakers import CircuitBreaker, breaker_for
 from .transport.environment import Environment
 from .transport.server_address import ServerAddress
 from .workflow_source import WorkflowSources
-
-logger = logging.getLogger(__name__)
 
 # The server runs one job at a time; a few more in its queue keep it busy between answers.
 DEFAULT_CONCURRENCY = 4
@@ -74,8 +71,3 @@ def choose_breaker(
 def prompt_id_or_new(prompt_id: str | None) -> str:
     """A canonical lowercase UUID, which every version of ComfyUI accepts."""
     return str(uuid4()) if prompt_id is None else check_prompt_id(prompt_id)
-
-
-def log_callback_error(error: Exception) -> None:
-    """Log an exception of the caller's ``on_progress``; the job continues."""
-    logger.error("on_progress raised; the job continues", exc_info=error)

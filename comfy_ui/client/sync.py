@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, cast
+from typing import Any, Literal, Self, TypeVar, cast, overload
 from uuid import uuid4
 
 import httpx
@@ -18,9 +18,10 @@ from ..errors import ComfyHeadlessError
 from ..protocol.job import new_job
 from ..protocol.object_info import NodeRegistry
 from ..protocol.outputs import OutputFile
-from ..protocol.progress import Progress
+from ..protocol.progress import Preview, Progress
 from ..protocol.queue_and_history import HistoryEntry, QueueSnapshot
 from . import endpoints
+from .callbacks import OnProgress, log_callback_error
 from .files import MAX_FILE_BYTES, UploadSource
 from .operations import Fetch, Flow, Pause, Step, Work
 from .parts import (
@@ -30,7 +31,6 @@ from .parts import (
     DEFAULT_PRESETS,
     ClientParts,
     choose_breaker,
-    log_callback_error,
     prompt_id_or_new,
 )
 from .response_models import (
@@ -56,8 +56,9 @@ from .workflow_source import WorkflowSource
 
 T = TypeVar("T")
 SyncResult = Result[list[Path]]
-SyncEvent = Progress | OutputFile | SyncResult
-OnProgress = Callable[[Progress], Any]
+"""The result of a job of :class:`ComfyClient`."""
+SyncEvent = Progress | Preview | OutputFile | SyncResult
+"""An event of ``ComfyClient.stream`` and ``ComfyClient.attach``."""
 
 _KEPT_JOBS = 2000
 
@@ -242,7 +243,7 @@ class ComfyClient:
                     try:
                         on_progress(progress)
                     except Exception as error:  # noqa: BLE001 -- see log_callback_error
-                        log_callback_error(error)
+                        log_callback_error("on_progress", error)
             return self._result(job)
 
     def run(
@@ -303,8 +304,9 @@ class ComfyClient:
     ) -> Iterator[SyncEvent]:
         """Queue a workflow and iterate over its events.
 
-        Yields a Progress on each change, an OutputFile for each file that the server reports, and
-        the Result at the end. The job keeps running if the loop ends early.
+        Yields a Progress on each change, a Preview for each preview image, an OutputFile for each
+        file that the server reports, and the Result at the end. The job is queued by the first
+        step of the loop, and it keeps running if the loop ends early.
 
         Args:
             workflow: anything that :meth:`queue_prompt` accepts.
@@ -314,7 +316,7 @@ class ComfyClient:
             GenerationFailedError, GenerationTimeoutError, GenerationCancelledError, JobLostError:
                 see :meth:`wait_for_completion`.
         """
-        return self.attach(self.queue_prompt(workflow), timeout=timeout)
+        yield from self.attach(self.queue_prompt(workflow), timeout=timeout)
 
     def attach(self, prompt_id: str, *, timeout: float | None = None) -> Iterator[SyncEvent]:
         """Iterate over the events of a job that is already queued, by another process for example.
@@ -328,9 +330,7 @@ class ComfyClient:
         job, clock = self._job(prompt_id), self._asker.clock
         with self._telemetry.waiting(job):
             for changes in self._changes(job, timeout=timeout):
-                yield from changes.files()
-                if progress := changes.progress(clock()):
-                    yield progress
+                yield from changes.events(clock())
             result = self._result(job)
         yield result
 
@@ -691,6 +691,24 @@ class ComfyClient:
                 source, original, filename=filename, subfolder=subfolder, type=type
             )
         )
+
+    @overload
+    def download(
+        self,
+        file: OutputFile | UploadedFile,
+        to: None = None,
+        *,
+        max_bytes: int = ...,
+    ) -> bytes: ...
+
+    @overload
+    def download(
+        self,
+        file: OutputFile | UploadedFile,
+        to: str | Path,
+        *,
+        max_bytes: int = ...,
+    ) -> Path: ...
 
     def download(
         self,

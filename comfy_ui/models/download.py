@@ -26,7 +26,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from .. import __version__
-from ..client._threads import run_in_thread
+from ..client.transport.threads import run_in_thread
 from ..errors import ModelDownloadError, StorageError
 from ..protocol.retry import Backoff
 from ..settings import Settings

@@ -3,7 +3,7 @@
 :func:`parse_text` and :func:`parse_binary` never raise, so no frame can end the task that reads the
 socket: an unknown type becomes an :class:`UnknownMessage`, a broken frame a
 :class:`MalformedMessage`. Frames may have many megabytes: images stay in their frame and are copied
-only on use (:attr:`Preview.image`).
+only on use (:attr:`PreviewFrame.image`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .messages import (
     NodeProgress,
     NodeState,
     Notification,
-    Preview,
+    PreviewFrame,
     ProgressState,
     ProgressText,
     QueueStatus,
@@ -74,7 +74,7 @@ def parse_binary(frame: bytes | bytearray | memoryview) -> Message:
         kind = _uint32(view, 0)
         if kind == 1:
             media_type = "image/png" if _uint32(view, 4) == 2 else "image/jpeg"
-            return Preview(view[8:], media_type)
+            return PreviewFrame(view[8:], media_type)
         if kind == 3:
             node, text = _split(view)
             return ProgressText(str(node, "utf-8"), str(text, "utf-8", "replace"))
@@ -104,11 +104,11 @@ def _split(view: memoryview) -> tuple[memoryview, memoryview]:
     return view[8:end], view[end:]
 
 
-def _read_preview(header: Any, image: memoryview) -> Preview:
+def _read_preview(header: Any, image: memoryview) -> PreviewFrame:
     if not isinstance(header, dict):
         raise _Unreadable("preview without metadata")
     node = _id_or_none(header.get("node_id"))
-    return Preview(
+    return PreviewFrame(
         image,
         media_type="image/png" if header.get("image_type") == "image/png" else "image/jpeg",
         prompt_id=_id_or_none(header.get("prompt_id")),

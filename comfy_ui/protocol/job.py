@@ -45,7 +45,7 @@ from .messages import (
     MalformedMessage,
     Message,
     Notification,
-    Preview,
+    PreviewFrame,
     ProgressText,
     QueueStatus,
     UnknownMessage,
@@ -133,7 +133,7 @@ def _read_message(state: JobState, message: Message, now: float) -> JobState:
         if not state.running or state.over_at is not None:
             return state
         state = fast_replace(state, tracker=state.tracker.hear(message, now))
-        return _receive(state, message) if isinstance(message, Preview) else state
+        return _receive(state, message) if isinstance(message, PreviewFrame) else state
     if message.prompt_id != state.prompt_id:
         return state
     state = fast_replace(_present(state), accepted=True, connected=True, heard_at=now)
@@ -154,12 +154,12 @@ def _read_own_message(state: JobState, message: JobMessage, now: float) -> JobSt
             return _end(state, Phase.FAILED, now, ending=message)
         case ExecutionInterrupted():
             return _end(state, Phase.CANCELLED, now, ending=message)
-        case Preview():
+        case PreviewFrame():
             return _receive(state, message)
     return state
 
 
-def _receive(state: JobState, message: Preview) -> JobState:
+def _receive(state: JobState, message: PreviewFrame) -> JobState:
     """Keep an image that ``SaveImageWebsocket`` sends as a result: the server has no copy."""
     plan, node = state.tracker.plan, message.node or state.tracker.node or ""
     if plan is None or plan.classes.get(node) != _SENDER or message.media_type != "image/png":

@@ -17,7 +17,7 @@ from comfy_ui.errors import (
 from .graph_cost import plan_graph
 from .messages import ExecutionError, ExecutionSuccess, Message
 from .outputs import SOCKET_FOLDER, OutputFile, Outputs, collect_outputs
-from .progress import Phase, Progress, Tracker
+from .progress import Phase, Preview, Progress, Tracker
 from .queue_and_history import Ending, HistoryAnswer, HistoryEntry, QueueAnswer
 
 RESUBMIT_AFTER_S = 2.0  # a request whose answer was lost may still be on its way to the server
@@ -177,6 +177,19 @@ class JobState:
             elapsed_s=0.0 if started_at is None else end - started_at,
             preview=preview.image if preview else None,
             preview_type=preview.media_type if preview else None,
+        )
+
+    def preview(self) -> Preview | None:
+        """The newest preview image."""
+        tracker, frame = self.tracker, self.tracker.preview
+        if frame is None:
+            return None
+        return Preview(
+            self.prompt_id,
+            frame.image,
+            frame.media_type,
+            node=tracker.node,
+            node_title=tracker.title(tracker.node),
         )
 
     def seconds(self) -> float | None:

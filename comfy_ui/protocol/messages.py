@@ -139,7 +139,7 @@ class Notification:
 
 
 @dataclass(frozen=True)
-class Preview:
+class PreviewFrame:
     """A preview image, or one that ``SaveImageWebsocket`` sends instead of saving it.
 
     Without negotiated metadata, and for jobs queued without a clientId, ``prompt_id`` and ``node``
@@ -194,7 +194,7 @@ JobMessage = (
     | ExecutionSuccess
     | ExecutionError
     | ExecutionInterrupted
-    | Preview
+    | PreviewFrame
 )
 """A message about one job. ``prompt_id`` None: about the running one."""
 

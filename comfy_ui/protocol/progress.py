@@ -21,7 +21,7 @@ from .messages import (
     Message,
     NodeProgress,
     NodeState,
-    Preview,
+    PreviewFrame,
     ProgressState,
 )
 
@@ -80,6 +80,20 @@ class Progress:
     preview_type: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A preview image of a running job, encoded as ``media_type`` says.
+
+    ``node`` and ``node_title`` name the node that is running; None if unknown.
+    """
+
+    prompt_id: str
+    image: bytes = field(repr=False)
+    media_type: str
+    node: str | None = None
+    node_title: str | None = None
+
+
 @dataclass(frozen=True)
 class Tracker:
     """The measured state of a run. Pass messages to :meth:`hear`, in any order.
@@ -100,7 +114,7 @@ class Tracker:
     steps: int | None = None
     steps_heard: int = 0
     has_snapshots: bool = False
-    preview: Preview | None = None
+    preview: PreviewFrame | None = None
 
     def with_plan(self, plan: GraphCost) -> Tracker:
         """The same run, measured by another graph cost."""
@@ -108,7 +122,7 @@ class Tracker:
 
     def hear(self, message: Message, now: float) -> Tracker:
         """The state after a message of this job."""
-        if isinstance(message, Preview):
+        if isinstance(message, PreviewFrame):
             return fast_replace(self, preview=message)
         tracker = self if self.started_at is not None else fast_replace(self, started_at=now)
         match message:

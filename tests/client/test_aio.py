@@ -17,7 +17,8 @@ from uuid import uuid4
 
 import pytest
 
-from comfy_ui.client import ComfyWSClient, OutputFile, Progress, Result
+from comfy_ui import compile_workflow
+from comfy_ui.client import ComfyWSClient, OutputFile, Preview, Progress, Result
 from comfy_ui.client.transport import websocket
 from comfy_ui.client.transport.server_address import make_server_address
 from comfy_ui.demo import DemoServer, Faults
@@ -274,6 +275,18 @@ async def test_generate_image_previews_reach_on_progress(engine: DemoServer) -> 
         )
     assert previews
     assert all(preview.startswith(b"\xff\xd8") for preview in previews)
+
+
+async def test_stream_yields_each_preview_once_as_an_event(engine: DemoServer) -> None:
+    async with ComfyWSClient(url=engine.url) as client:
+        graph = compile_workflow("sd15", prompt="a lake", steps=4)
+        previews = [e async for e in client.stream(graph) if isinstance(e, Preview)]
+    assert previews
+    assert all(preview.image.startswith(b"\xff\xd8") for preview in previews)
+    assert {(preview.media_type, preview.node_title) for preview in previews} == {
+        ("image/jpeg", "Sampler")
+    }
+    assert len({preview.image for preview in previews}) == len(previews)
 
 
 def test_ws_client_without_websockets_raises_missing_feature_on_construction() -> None:

@@ -598,6 +598,24 @@ async def test_stream_and_attach_yield_progress_files_and_result(
 
 
 @BOTH
+async def test_stream_queues_at_the_first_step_of_the_loop(kind: str, sleepy: DemoServer) -> None:
+    async with open_client(kind, sleepy.url) as client:
+        real = client.client if kind == "sync" else client
+        events = await asyncio.to_thread(real.stream, sleeper())
+        queue = await client.queue()
+        assert not queue.running
+        assert not queue.pending
+        if kind == "sync":
+            first = await asyncio.to_thread(next, events)
+            await asyncio.to_thread(events.close)
+        else:
+            first = await anext(events)
+            await events.aclose()
+        assert (await client.queue()).answer(first.prompt_id).place != "absent"
+        assert await client.cancel(first.prompt_id)
+
+
+@BOTH
 async def test_userdata_files_are_listed_read_written_and_deleted(
     kind: str, engine: DemoServer
 ) -> None:

@@ -257,7 +257,7 @@ class Recording:
                 ]
         else:
             message = parse_binary(rebuild(entry["binary"]))
-            self.previews += type(message).__name__ == "Preview"
+            self.previews += type(message).__name__ == "PreviewFrame"
         self._apply(client_ids, client, message, now)
 
     def _apply(

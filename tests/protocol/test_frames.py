@@ -23,7 +23,7 @@ from comfy_ui.protocol.messages import (
     NodeProgress,
     NodeState,
     Notification,
-    Preview,
+    PreviewFrame,
     ProgressState,
     ProgressText,
     QueueStatus,
@@ -188,7 +188,7 @@ def test_parse_text_accepts_bytes() -> None:
 @pytest.mark.parametrize(("code", "media_type"), [(1, "image/jpeg"), (2, "image/png")])
 def test_parse_binary_plain_preview_has_no_job(code: int, media_type: str) -> None:
     message = parse_binary(struct.pack(">II", 1, code) + JPEG)
-    assert isinstance(message, Preview)
+    assert isinstance(message, PreviewFrame)
     assert (message.image, message.media_type) == (JPEG, media_type)
     assert (message.prompt_id, message.node) == (None, None)
 
@@ -209,7 +209,7 @@ def test_parse_binary_preview_with_metadata_has_job_and_node() -> None:
             image_type="image/png",
         )
     )
-    assert isinstance(message, Preview)
+    assert isinstance(message, PreviewFrame)
     assert (message.image, message.media_type) == (JPEG, "image/png")
     assert (message.prompt_id, message.node, message.display_node) == ("p", "2.0.0.1", "2")
 
@@ -247,7 +247,7 @@ def test_parse_binary_malformed_frame_returns_reason(frame: bytes) -> None:
 def test_parse_binary_large_preview_is_copied_only_on_access() -> None:
     frame = struct.pack(">II", 1, 2) + bytes(50_000_000)
     message = parse_binary(frame)
-    assert isinstance(message, Preview)
+    assert isinstance(message, PreviewFrame)
     assert message.data.obj is frame
     assert len(message.image) == 50_000_000
     assert message.image is message.image

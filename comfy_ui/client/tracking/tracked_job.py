@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ...errors import ComfyHeadlessError, GenerationTimeoutError, JobLostError
 from ...protocol._replace import fast_replace
 from ...protocol.job import Event, JobState, advance
+from ...protocol.messages import PreviewFrame
 from ...protocol.outputs import OutputFile
-from ...protocol.progress import Phase, Progress
+from ...protocol.progress import Phase, Preview, Progress
 from ..result import Result, Saved_co
 
 Observer = Callable[[JobState, JobState, float], None]
@@ -118,6 +119,7 @@ class JobChanges:
     def __init__(self, job: TrackedJob) -> None:
         self._job = job
         self._last_progress: Progress | None = None
+        self._last_frame: PreviewFrame | None = None
         self._seen: set[tuple[str, str, str, str]] = set()
 
     def progress(self, now: float) -> Progress | None:
@@ -128,6 +130,22 @@ class JobChanges:
             return None
         self._last_progress = timeless
         return progress
+
+    def preview(self) -> Preview | None:
+        """The newest preview image, if it has changed."""
+        frame = self._job.state.tracker.preview
+        if frame is None or frame is self._last_frame:
+            return None
+        self._last_frame = frame
+        return self._job.state.preview()
+
+    def events(self, now: float) -> Iterator[OutputFile | Preview | Progress]:
+        """All that has changed, for ``stream``."""
+        yield from self.files()
+        if preview := self.preview():
+            yield preview
+        if progress := self.progress(now):
+            yield progress
 
     def files(self) -> list[OutputFile]:
         """Files that the server has reported since."""

@@ -30,13 +30,13 @@ from ...errors import (
     ValidationError,
 )
 from ...telemetry import inject
-from .._threads import run_in_thread
 from .answer_body import AnswerBody, SlowAnswerError
 from .circuit_breakers import CircuitBreaker
 from .deadline import DeadlineTransport, deadline
 from .request import ApiRequest, ApiResponse, Receiver
 from .resolver import GuardedTransport
 from .server_address import ServerAddress
+from .threads import run_in_thread
 
 _MAX_REDIRECTS = 5
 _MAX_CONNECTIONS = 32

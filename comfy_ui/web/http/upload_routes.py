@@ -114,8 +114,7 @@ class UploadRoutes:
         path = self._services.library.uploads.path(name)
         if path is not None:
             return await asyncio.to_thread(path.read_bytes)
-        content = await self._services.client.download(UploadedFile.at(name))
-        return content if isinstance(content, bytes) else content.read_bytes()
+        return await self._services.client.download(UploadedFile.at(name))
 
     def check(self, preset: Preset, values: dict[str, Any], user_id: str) -> frozenset[str]:
         """Refuse a job that names a file the user did not upload; return the files it names.
