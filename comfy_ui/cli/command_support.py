@@ -119,7 +119,7 @@ def write(path: Path, text: str) -> None:
     Raises:
         StorageError: the file cannot be written.
     """
-    from ..client.files import disk_error
+    from ..client.transfer.files import disk_error
 
     try:
         path.write_text(text, encoding="utf-8")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Run a preset or a workflow file and save its output files."""
-    from ..client.files import check_folder
+    from ..client.transfer.files import check_folder
 
     values = _values(arguments.set)
     if arguments.prompt is not None:

@@ -8,11 +8,11 @@ from typing import Literal, Self
 from uuid import uuid4
 
 from ..features import check_feature
-from .file_transfers import FileTransfers, SocketPictures
 from .operations import Asker
 from .submission import check_prompt_id
 from .tracking.job_telemetry import Telemetry
 from .tracking.job_tracking import JobTracking
+from .transfer.file_transfers import FileTransfers, SocketPictures
 from .transport.circuit_breakers import CircuitBreaker, breaker_for
 from .transport.environment import Environment
 from .transport.server_address import ServerAddress

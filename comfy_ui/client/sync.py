@@ -22,7 +22,6 @@ from ..protocol.progress import Preview, Progress
 from ..protocol.queue_and_history import HistoryEntry, QueueSnapshot
 from . import endpoints
 from .callbacks import OnProgress, log_callback_error
-from .files import MAX_FILE_BYTES, UploadSource
 from .operations import Fetch, Flow, Pause, Step, Work
 from .parts import (
     CANCEL_TIMEOUT_S,
@@ -47,6 +46,8 @@ from .server_check import ServerCheck, check_server
 from .submission import check_prompt_id
 from .tracking.job_tracking import LOOK_S
 from .tracking.tracked_job import JobChanges, TrackedJob, no_trace
+from .transfer.files import MAX_FILE_BYTES
+from .transfer.upload_sources import UploadSource
 from .transport.circuit_breakers import CircuitBreaker
 from .transport.environment import Environment, FromSettings
 from .transport.http_transport import SyncTransport

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ..protocol.object_info import NodeRegistry
 from ..protocol.outputs import OutputFile
 from . import endpoints
-from .file_transfers import FileTransfers
-from .files import UploadSource
 from .operations import Asker, Flow, work
 from .response_models import UploadedFile
 from .submission import Runnable
+from .transfer.file_transfers import FileTransfers
+from .transfer.upload_sources import UploadSource
 from .transport.environment import Environment
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 from ..client import ComfyWSClient
-from ..client.files import MAX_FILE_BYTES
+from ..client.transfer.files import MAX_FILE_BYTES
 from ..errors import (
     ComfyHeadlessError,
     ComfyUIConnectionError,

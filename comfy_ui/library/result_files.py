@@ -26,7 +26,7 @@ from io import RawIOBase
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
-from ..client.files import safe_name
+from ..client.transfer.files import safe_name
 from ..pictures import open_result
 from ..protocol.outputs import OutputFile, kind_of
 from ..storage.records import Kind, StoredFile

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from ..client import ComfyWSClient, parse_address
-from ..client.files import safe_name
+from ..client.transfer.files import safe_name
 from ..errors import ComfyHeadlessError, MissingModel, ValidationError
 from ..workflow.checks.requirements import known_models
 

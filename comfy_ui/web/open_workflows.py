@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 from ..client import ComfyWSClient, Template
-from ..client.files import without_invisible
+from ..client.transfer.files import without_invisible
 from ..errors import (
     ComfyUIOfflineError,
     InvalidWorkflowError,

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from comfy_ui.client import endpoints, files
-from comfy_ui.client.files import DownloadTarget
+from comfy_ui.client import endpoints
+from comfy_ui.client.transfer import files
+from comfy_ui.client.transfer.files import DownloadTarget
 from comfy_ui.client.transport.http_transport import AsyncTransport, SyncTransport
 from comfy_ui.client.transport.request import ApiRequest
 from comfy_ui.client.transport.server_address import make_server_address

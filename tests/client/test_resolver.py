@@ -168,7 +168,9 @@ async def test_guarded_socket_reconnect_resolves_and_checks_again(dns: Names) ->
 @pytest.fixture
 def few_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limit a download to three attempts without pauses."""
-    monkeypatch.setattr("comfy_ui.client.file_transfers._PATIENT", Backoff(base_s=0.0, attempts=3))
+    monkeypatch.setattr(
+        "comfy_ui.client.transfer.file_transfers._PATIENT", Backoff(base_s=0.0, attempts=3)
+    )
 
 
 @BOTH

@@ -20,7 +20,7 @@ import pytest
 import trustme
 
 from comfy_ui.client import ComfyClient, OutputFile
-from comfy_ui.client.files import DownloadTarget
+from comfy_ui.client.transfer.files import DownloadTarget
 from comfy_ui.client.transport.http_transport import translate
 from comfy_ui.errors import (
     AuthenticationError,
@@ -524,7 +524,9 @@ async def test_f20_download_repeatedly_cut_is_resumed_to_end(kind: str, tmp_path
 async def test_download_without_any_data_raises_and_leaves_no_file(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("comfy_ui.client.file_transfers._PATIENT", Backoff(base_s=0.0, attempts=3))
+    monkeypatch.setattr(
+        "comfy_ui.client.transfer.file_transfers._PATIENT", Backoff(base_s=0.0, attempts=3)
+    )
     with ScriptedServer(Cutting(b"x" * 100, piece=0)) as server:
         async with open_client(kind, server.url) as client:
             with pytest.raises(ComfyUIConnectionError):

@@ -19,7 +19,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from ...client.files import without_invisible
+from ...client.transfer.files import without_invisible
 
 __all__ = [
     "Html",

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from ...client.files import safe_name
+from ...client.transfer.files import safe_name
 from ...errors import ValidationError
 from ...storage.records import LibraryItem
 from ..auth.access import Access

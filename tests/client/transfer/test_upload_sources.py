@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from comfy_ui.client.files import prepare_upload
+from comfy_ui.client.transfer.upload_sources import prepare_upload
 from comfy_ui.errors import ValidationError
 
 PNG = b"\x89PNG\r\n\x1a\nrest"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from comfy_ui.client import ComfyWSClient, OutputFile
-from comfy_ui.client.file_transfers import SocketPictures
+from comfy_ui.client.transfer.file_transfers import SocketPictures
 from comfy_ui.demo import DemoServer
 from comfy_ui.errors import OutputMissingError
 from comfy_ui.protocol.job import new_job

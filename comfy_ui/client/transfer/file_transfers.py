@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import ComfyUIConnectionError, OutputMissingError
-from ..protocol.job import JobState
-from ..protocol.outputs import SOCKET_FOLDER, OutputFile
-from ..protocol.retry import Backoff
-from . import endpoints
-from .files import MAX_FILE_BYTES, DownloadTarget, UploadSource, prepare_upload, target_path
-from .operations import Asker, Fetch, Flow, bad_answer, no_answer, work
-from .response_models import UploadedFile
-from .tracking.job_telemetry import Telemetry
-from .transport.request import ApiResponse, is_page, rejection
+from ...errors import ComfyUIConnectionError, OutputMissingError
+from ...protocol.job import JobState
+from ...protocol.outputs import SOCKET_FOLDER, OutputFile
+from ...protocol.retry import Backoff
+from .. import endpoints
+from ..operations import Asker, Fetch, Flow, bad_answer, no_answer, work
+from ..response_models import UploadedFile
+from ..tracking.job_telemetry import Telemetry
+from ..transport.request import ApiResponse, is_page, rejection
+from .files import MAX_FILE_BYTES, DownloadTarget, target_path
+from .upload_sources import UploadSource, prepare_upload
 
 # The file of a finished job is worth waiting for: at least this many attempts, because one may be a
 # long silence, and at least this long, because refusals come quickly.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from comfy_ui.client.files import DownloadTarget, safe_name
+from comfy_ui.client.transfer.files import DownloadTarget, safe_name
 from comfy_ui.errors import ComfyUIConnectionError, StorageError
 from tests.client.support import answer
 

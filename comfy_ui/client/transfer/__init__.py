@@ -1,0 +1,1 @@
+"""Files at both ends of a transfer."""
