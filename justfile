@@ -12,9 +12,9 @@ run *arguments:
 test *arguments:
     uv run --group dev pytest {{arguments}}
 
-# run the tests that only CI runs otherwise
+# run all tests that CI runs
 test-slow:
-    uv run --group dev pytest -m "slow and not live and not nightly"
+    CI=true uv run --group dev pytest
 
 # format, lint and type-check
 lint:

@@ -37,21 +37,28 @@ def _is_whole_suite(config: pytest.Config) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Run slow tests too where files are named and no other marks are asked for.
+    """Run slow tests too in CI, and where files are named, unless other marks are asked for.
 
     Modules read the settings when they are imported, before the first test.
     """
     _remove_settings()
-    if not _is_whole_suite(config) and config.option.markexpr == QUICK:
+    slow_too = os.environ.get("CI") == "true" or not _is_whole_suite(config)
+    if slow_too and config.option.markexpr == QUICK:
         config.option.markexpr = ALL_BUT_LIVE
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark browser tests as slow, but for one that shows the app works."""
+    """Mark browser tests as slow, but for one that shows the app works.
+
+    Files with slow tests come first: a worker gets whole files, and none should begin a long one
+    when the others have ended.
+    """
     for item in items:
         if item.get_closest_marker("browser") and not item.get_closest_marker("quick"):
             item.add_marker(pytest.mark.slow)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
