@@ -11,12 +11,13 @@ from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequen
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, cast, overload
+from typing import Any, Final, Literal, Self, TypeVar, cast, overload
 
 import httpx
 
 from ..errors import ComfyHeadlessError
 from ..features import require_feature
+from ..protocol.durations import NodeDurations
 from ..protocol.job import CancelRequested
 from ..protocol.object_info import NodeRegistry
 from ..protocol.outputs import OutputFile
@@ -65,6 +66,9 @@ AsyncResult = Result[Awaitable[list[Path]]]
 AsyncEvent = Progress | Preview | OutputFile | AsyncResult
 """An event of ``ComfyWSClient.stream`` and ``ComfyWSClient.attach``."""
 
+TICK_S: Final = 0.5
+"""How often progress is reported while a node runs without a message."""
+
 
 class ComfyWSClient:
     """An async client of one ComfyUI server.
@@ -97,6 +101,8 @@ class ComfyWSClient:
         breaker: a circuit breaker. By default, if the extra ``health`` is installed, all clients of
             a server in this process share one. False turns it off.
         http: an httpx transport that replaces the network in tests.
+        durations: what earlier runs on this server took, for the percentage and the remaining
+            time. By default the client starts with none and learns from its own jobs.
 
     Raises:
         MissingFeatureError: the extra ``websocket`` is not installed.
@@ -130,6 +136,7 @@ class ComfyWSClient:
         guarded: bool = False,
         breaker: CircuitBreaker | Literal[False] | None = None,
         http: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
+        durations: NodeDurations | None = None,
     ) -> None:
         require_feature("websocket")
         environment = Environment()
@@ -146,13 +153,14 @@ class ComfyWSClient:
             guarded=guarded,
             environment=environment,
         )
-        parts = ClientParts.for_server(self._server, environment)
+        parts = ClientParts.for_server(self._server, environment, durations)
         self._asker = parts.asker
         self._telemetry = parts.telemetry
         self._tracking = parts.tracking
         self._transfers = parts.transfers
         self._sources = parts.sources
         self._observer = parts.pictures.take
+        self._durations = parts.durations
         self._breaker = choose_breaker(breaker, self.url, has_network=http is None)
         self._http = cast("httpx.AsyncBaseTransport | None", http)
         self._connections = ConnectionsByLoop(self._connect)
@@ -161,6 +169,11 @@ class ComfyWSClient:
     def url(self) -> str:
         """The server's address, without credentials."""
         return self._server.address.base_url
+
+    @property
+    def durations(self) -> NodeDurations:
+        """How long the server's nodes took, learned from the jobs of this client."""
+        return self._durations
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.url}>"
@@ -955,6 +968,7 @@ class ComfyWSClient:
             self._drive,
             telemetry=self._telemetry,
             observer=self._observer,
+            durations=self._durations,
         )
         return LoopConnections(
             AsyncTransport(self._server, breaker=self._breaker, http=self._http), session
@@ -982,7 +996,10 @@ class ComfyWSClient:
     async def _changes(
         self, job: TrackedJob, *, timeout: float | None, end_only: bool = False
     ) -> AsyncGenerator[JobChanges, None]:
-        """Yield after each change of the job; the last time when it is settled."""
+        """Yield after each change of the job, and as time passes while it runs.
+
+        The last time is when it is settled.
+        """
         changes, clock = JobChanges(job), self._asker.clock
         deadline = None if timeout is None else clock() + timeout
         with self._session.watching(job, end_only=end_only) as changed:
@@ -992,14 +1009,16 @@ class ComfyWSClient:
                 yield changes
                 if settled:
                     return
-                if deadline is None or timeout is None:
-                    await changed.wait()
-                    continue
+                ticks = job.state.running and not end_only
+                waits_s = [TICK_S] if ticks else []
+                if deadline is not None:
+                    waits_s.append(deadline - clock())
                 try:
-                    async with asyncio.timeout(deadline - clock()):
+                    async with asyncio.timeout(min(waits_s, default=None)):
                         await changed.wait()
                 except TimeoutError:
-                    raise job.timed_out(timeout) from None
+                    if deadline is not None and timeout is not None and clock() >= deadline:
+                        raise job.timed_out(timeout) from None
 
     def _result(self, job: TrackedJob) -> AsyncResult:
         self._session.drop(job)

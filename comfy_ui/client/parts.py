@@ -8,6 +8,7 @@ from typing import Literal, Self
 from uuid import uuid4
 
 from ..features import check_feature
+from ..protocol.durations import NodeDurations
 from .operations import Asker
 from .submission import check_prompt_id
 from .tracking.job_telemetry import Telemetry
@@ -38,9 +39,15 @@ class ClientParts:
     tracking: JobTracking
     transfers: FileTransfers
     sources: WorkflowSources
+    durations: NodeDurations
 
     @classmethod
-    def for_server(cls, server: ServerAddress, environment: Environment) -> Self:
+    def for_server(
+        cls,
+        server: ServerAddress,
+        environment: Environment,
+        durations: NodeDurations | None = None,
+    ) -> Self:
         """Build the parts of a new client."""
         asker = Asker(timeout_s=server.timeout_s)
         telemetry = Telemetry(server.address)
@@ -53,6 +60,7 @@ class ClientParts:
             tracking=JobTracking(asker, telemetry, is_cloud=server.address.is_cloud),
             transfers=transfers,
             sources=WorkflowSources(asker, transfers, environment),
+            durations=NodeDurations() if durations is None else durations,
         )
 
 

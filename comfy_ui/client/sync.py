@@ -15,6 +15,7 @@ from uuid import uuid4
 import httpx
 
 from ..errors import ComfyHeadlessError
+from ..protocol.durations import NodeDurations
 from ..protocol.job import new_job
 from ..protocol.object_info import NodeRegistry
 from ..protocol.outputs import OutputFile
@@ -94,6 +95,8 @@ class ComfyClient:
         breaker: a circuit breaker. By default, if the extra ``health`` is installed, all clients of
             a server in this process share one. False turns it off.
         http: an httpx transport that replaces the network in tests.
+        durations: what earlier runs on this server took, for the percentage and the remaining
+            time. By default the client starts with none and guesses.
 
     Raises:
         InvalidAddressError: the address names no host, or another kind of server.
@@ -125,6 +128,7 @@ class ComfyClient:
         guarded: bool = False,
         breaker: CircuitBreaker | Literal[False] | None = None,
         http: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
+        durations: NodeDurations | None = None,
     ) -> None:
         environment = Environment()
         self._server = make_server_address(
@@ -140,12 +144,13 @@ class ComfyClient:
             guarded=guarded,
             environment=environment,
         )
-        parts = ClientParts.for_server(self._server, environment)
+        parts = ClientParts.for_server(self._server, environment, durations)
         self._asker = parts.asker
         self._telemetry = parts.telemetry
         self._tracking = parts.tracking
         self._transfers = parts.transfers
         self._sources = parts.sources
+        self._durations = parts.durations
         self._transport = SyncTransport(
             self._server,
             breaker=choose_breaker(breaker, self.url, has_network=http is None),
@@ -158,6 +163,11 @@ class ComfyClient:
     def url(self) -> str:
         """The server's address, without credentials."""
         return self._server.address.base_url
+
+    @property
+    def durations(self) -> NodeDurations:
+        """How long the server's nodes took; polling alone learns nothing new."""
+        return self._durations
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.url}>"
@@ -196,7 +206,12 @@ class ComfyClient:
         """
         generated, prompt_id = prompt_id is None, prompt_id_or_new(prompt_id)
         runnable = self._drive(self._sources.read(workflow))
-        state = new_job(prompt_id, now=self._asker.clock(), graph=runnable.graph)
+        state = new_job(
+            prompt_id,
+            now=self._asker.clock(),
+            graph=runnable.graph,
+            durations=self._durations,
+        )
         # Without a clientId the server would send the job's messages to every socket.
         job = self._keep(TrackedJob(state, client_id=str(uuid4())))
         flow = self._tracking.submit(
@@ -954,7 +969,9 @@ class ComfyClient:
         job = self._jobs.get(prompt_id)
         if job is not None:
             return job
-        return TrackedJob(new_job(prompt_id, now=self._asker.clock(), accepted=True))
+        return TrackedJob(
+            new_job(prompt_id, now=self._asker.clock(), accepted=True, durations=self._durations)
+        )
 
     def _keep(self, job: TrackedJob) -> TrackedJob:
         """Keep a job queued here: its graph gives its progress a meaning."""

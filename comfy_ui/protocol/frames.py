@@ -64,10 +64,16 @@ def read_message(kind: str, data: Any) -> Message:
         return MalformedMessage(f"{kind}: {error}")
 
 
-def parse_binary(frame: bytes | bytearray | memoryview) -> Message:
+def parse_binary(
+    frame: bytes | bytearray | memoryview, *, texts_have_prompt_id: bool = False
+) -> Message:
     """Parse a binary frame: a big-endian uint32 event type, then its layout. Never raises.
 
     The frame must not change afterwards: images refer to it.
+
+    Args:
+        frame: the frame.
+        texts_have_prompt_id: whether the server has announced ``supports_progress_text_metadata``.
     """
     view = memoryview(frame)
     try:
@@ -76,8 +82,12 @@ def parse_binary(frame: bytes | bytearray | memoryview) -> Message:
             media_type = "image/png" if _uint32(view, 4) == 2 else "image/jpeg"
             return PreviewFrame(view[8:], media_type)
         if kind == 3:
+            prompt_id = None
+            if texts_have_prompt_id:
+                job, view = _split(view)
+                prompt_id, view = str(job, "utf-8"), memoryview(b"\0\0\0\0" + view)
             node, text = _split(view)
-            return ProgressText(str(node, "utf-8"), str(text, "utf-8", "replace"))
+            return ProgressText(str(node, "utf-8"), str(text, "utf-8", "replace"), prompt_id)
         if kind == 4:
             header, image = _split(view)
             return _read_preview(json.loads(bytes(header)), image)

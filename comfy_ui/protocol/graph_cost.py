@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, NamedTuple
+
+LOOP_START: Final = "StartLoop"
+_LOOP_END: Final = "EndLoop"
+_MODEL_SUFFIXES: Final = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".onnx")
+_MAX_PASSES: Final = 100_000
+_MAX_MODELS: Final = 300  # characters of the models in a shape
+
+
+class NodeShape(NamedTuple):
+    """What the duration of a node depends on, besides the server.
+
+    ``models`` are the model files of the node and its ancestors; ``megapixels`` is the largest size
+    there, times frames and batch (0: unknown); ``steps`` is 1 for a node that does not sample.
+    """
+
+    class_type: str
+    models: str
+    megapixels: float
+    steps: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +32,10 @@ class GraphCost:
 
     ``sources`` are the nodes that each node takes inputs from, without switch branches that are
     known not to be taken. ``outputs`` are the nodes at which the run ends; ``outputs_reported``
-    says that the server named them. ``weights`` are costs in units of about half a sampling step.
+    says that the server named them. ``weights`` are costs in units of about half a sampling step,
+    of one pass. ``loaders`` are the nodes among the ancestors of each node that load a model.
+    ``loops`` are the loops that each node is in, by their start nodes, outermost first; ``passes``
+    the number of passes of those loops whose number is in the graph.
     """
 
     classes: Mapping[str, str]
@@ -22,6 +44,10 @@ class GraphCost:
     outputs: frozenset[str]
     outputs_reported: bool
     weights: Mapping[str, float]
+    shapes: Mapping[str, NodeShape]
+    loaders: Mapping[str, frozenset[str]]
+    loops: Mapping[str, tuple[str, ...]]
+    passes: Mapping[str, int]
 
 
 def plan_graph(
@@ -41,6 +67,8 @@ def plan_graph(
     sources = {id_: _sources(id_, nodes) for id_ in nodes}
     used = {source for ids in sources.values() for source in ids}
     reported = frozenset(output_nodes or ()) & nodes.keys()
+    order = _in_order(sources)
+    loaders = _inherited(order, sources, {i: {i} for i in nodes if is_loader(classes[i])})
     return GraphCost(
         classes=classes,
         titles={
@@ -54,6 +82,14 @@ def plan_graph(
         ),
         outputs_reported=bool(reported),
         weights={id_: _weight(classes[id_], inputs[id_], nodes) for id_ in nodes},
+        shapes=_shapes(order, sources, classes, inputs, nodes),
+        loaders=loaders,
+        loops=_loops(order, sources, classes),
+        passes={
+            id_: number
+            for id_, class_type in classes.items()
+            if class_type == LOOP_START and (number := _passes(inputs[id_], nodes)) is not None
+        },
     )
 
 
@@ -72,6 +108,118 @@ def ancestors(
             needed.add(id_)
             waiting += [source for source in sources[id_] if source not in done]
     return needed
+
+
+def _in_order(sources: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """All nodes, each after its sources as far as there is no cycle."""
+    order: dict[str, None] = {}
+    entered: set[str] = set()
+    stack = list(sources)[::-1]
+    while stack:
+        id_ = stack[-1]
+        if id_ in entered:
+            order[stack.pop()] = None
+            continue
+        entered.add(id_)
+        stack += [source for source in sources[id_] if source not in entered]
+    return [*order]
+
+
+def _inherited(
+    order: Iterable[str], sources: Mapping[str, tuple[str, ...]], own: Mapping[str, set[str]]
+) -> dict[str, frozenset[str]]:
+    """The union of ``own`` over each node and its ancestors. Equal sets share one object."""
+    united: dict[str, frozenset[str]] = {}
+    for id_ in order:
+        parts = {united[source] for source in sources[id_] if source in united}
+        if id_ in own:
+            parts.add(frozenset(own[id_]))
+        united[id_] = next(iter(parts)) if len(parts) == 1 else frozenset[str]().union(*parts)
+    return united
+
+
+def _shapes(
+    order: Sequence[str],
+    sources: Mapping[str, tuple[str, ...]],
+    classes: Mapping[str, str],
+    inputs: Mapping[str, Mapping[str, Any]],
+    nodes: Mapping[str, Mapping[str, Any]],
+) -> dict[str, NodeShape]:
+    own_models = {id_: files for id_ in order if (files := set(_model_files(inputs[id_])))}
+    models = _inherited(order, sources, own_models)
+    texts = {files: "+".join(sorted(files))[:_MAX_MODELS] for files in set(models.values())}
+    sizes: dict[str, float] = {}
+    for id_ in order:
+        inherited = (sizes.get(source, 0.0) for source in sources[id_])
+        sizes[id_] = max([_megapixels(inputs[id_], nodes), *inherited])
+    return {
+        id_: NodeShape(
+            classes[id_],
+            texts[models[id_]],
+            sizes[id_],
+            _steps(inputs[id_], nodes) if _samples(classes[id_], inputs[id_]) else 1.0,
+        )
+        for id_ in order
+    }
+
+
+def _model_files(inputs: Mapping[str, Any]) -> list[str]:
+    return [
+        value
+        for value in inputs.values()
+        if isinstance(value, str) and value[-12:].lower().endswith(_MODEL_SUFFIXES)
+    ]
+
+
+def _megapixels(inputs: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> float:
+    size = _positive(inputs, "width", nodes) * _positive(inputs, "height", nodes)
+    for name in ("length", "frames", "batch_size"):
+        size *= _positive(inputs, name, nodes) or 1.0
+    return round(min(size / 2**20, 1e6), 3)
+
+
+def _positive(
+    inputs: Mapping[str, Any], name: str, nodes: Mapping[str, Mapping[str, Any]]
+) -> float:
+    """A number among the inputs; 0 if it is computed, negative or absurd."""
+    value = _literal(inputs.get(name), nodes)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 < value < 2**32 else 0.0
+
+
+def _loops(
+    order: Iterable[str], sources: Mapping[str, tuple[str, ...]], classes: Mapping[str, str]
+) -> dict[str, tuple[str, ...]]:
+    """The loops around each node of a graph that has any, by their start nodes."""
+    if LOOP_START not in classes.values():
+        return {}
+    around: dict[str, tuple[str, ...]] = {}  # at each node
+    after: dict[str, tuple[str, ...]] = {}  # for the nodes that use it
+    for id_ in order:
+        opened = {loop for source in sources[id_] for loop in after.get(source, ())}
+        by_depth = sorted(opened, key=lambda loop: (len(around[loop]), loop))
+        around[id_] = after[id_] = tuple(by_depth)
+        if classes[id_] == LOOP_START:
+            after[id_] = (*around[id_], id_)
+        elif classes[id_] == _LOOP_END:  # closes the innermost loop
+            around[id_] = after[id_] = around[id_][:-1]
+    return {id_: loops for id_, loops in around.items() if loops}
+
+
+def _passes(inputs: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> int | None:
+    """The number of passes of a loop; None if it depends on a list or a computed number."""
+    mode = inputs.get("mode")
+    if mode == "simple":
+        count = _literal(inputs.get("mode.num_iterations"), nodes)
+        return count if isinstance(count, int) and 0 <= count <= _MAX_PASSES else None
+    if mode == "For":
+        first, last, step = (
+            _literal(inputs.get(f"mode.{name}"), nodes)
+            for name in ("start_iteration_index", "max_iteration", "step")
+        )
+        if isinstance(first, int) and isinstance(last, int) and isinstance(step, int) and step > 0:
+            return min(len(range(first, last, step)), _MAX_PASSES)
+    return None
 
 
 def _sources(id_: str, nodes: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:

@@ -46,7 +46,6 @@ from .messages import (
     Message,
     Notification,
     PreviewFrame,
-    ProgressText,
     QueueStatus,
     UnknownMessage,
 )
@@ -122,14 +121,14 @@ def _read_message(state: JobState, message: Message, now: float) -> JobState:
             if state.running or remaining == state.queue_remaining:
                 return state
             return fast_replace(state, queue_remaining=remaining, position_is_old=True)
-        case FeatureFlags() | Logs() | Notification() | ProgressText():
+        case FeatureFlags() | Logs() | Notification():
             return state
         case UnknownMessage() | MalformedMessage():
             return state
     if message.prompt_id is None:
-        # A preview without metadata, or the node reported on connecting. The server runs one job at
-        # a time, so it belongs to this one while this one runs. It is shown but proves nothing:
-        # previews of jobs without a clientId go to every socket.
+        # A preview or text without metadata, or the node reported on connecting. The server runs
+        # one job at a time, so it belongs to this one while it runs. It is shown but proves
+        # nothing: previews of jobs without a clientId go to every socket.
         if not state.running or state.over_at is not None:
             return state
         state = fast_replace(state, tracker=state.tracker.hear(message, now))
@@ -211,10 +210,7 @@ def _read_queue(state: JobState, answer: QueueAnswer, now: float) -> JobState:
     )
     if answer.place == "pending" or state.running:
         return state
-    tracker = state.tracker
-    return fast_replace(
-        state, running=True, tracker=fast_replace(tracker, started_at=now), urgent_since=now
-    )
+    return fast_replace(state, running=True, tracker=state.tracker.start(now), urgent_since=now)
 
 
 def _read_history(state: JobState, answer: HistoryAnswer, now: float) -> JobState:
@@ -269,7 +265,7 @@ def _end(
     *,
     ending: Ending | None = None,
 ) -> JobState:
-    tracker = state.tracker.finish(now) if final is Phase.SUCCEEDED else state.tracker
+    tracker = state.tracker.end(now, success=final is Phase.SUCCEEDED)
     return fast_replace(
         state, tracker=tracker, final=final, final_at=now, ending=ending or state.ending
     )

@@ -14,6 +14,7 @@ from comfy_ui.errors import (
     OutOfMemoryError,
 )
 
+from .durations import NodeDurations
 from .graph_cost import plan_graph
 from .messages import ExecutionError, ExecutionSuccess, Message
 from .outputs import SOCKET_FOLDER, OutputFile, Outputs, collect_outputs
@@ -163,10 +164,12 @@ class JobState:
         started_at = tracker.started_at
         end = now if self.final_at is None else self.final_at
         working = self.final is None and self.running
+        value = tracker.value_at(now) if working else tracker.value
+        iteration, iterations = tracker.iteration or (None, None)
         return Progress(
             prompt_id=self.prompt_id,
             phase=self.phase,
-            progress=round(tracker.value * 100, 1),
+            progress=round(value * 100, 1),
             node=tracker.node,
             node_title=tracker.title(tracker.node),
             step=tracker.step,
@@ -177,6 +180,9 @@ class JobState:
             elapsed_s=0.0 if started_at is None else end - started_at,
             preview=preview.image if preview else None,
             preview_type=preview.media_type if preview else None,
+            iteration=iteration,
+            iterations=iterations,
+            text=tracker.text,
         )
 
     def preview(self) -> Preview | None:
@@ -300,6 +306,7 @@ def new_job(
     output_nodes: Collection[str] | None = None,
     listening: bool = False,
     accepted: bool = False,
+    durations: NodeDurations | None = None,
 ) -> JobState:
     """A job about to be posted, or one that another client has posted.
 
@@ -311,12 +318,13 @@ def new_job(
         listening: whether a socket is open under the clientId of the post. Otherwise, and for
             another client's job, it is tracked by polling.
         accepted: whether the server is known to have the job.
+        durations: what earlier runs on the server took.
     """
     plan = None if graph is None else plan_graph(graph, output_nodes=output_nodes)
     return JobState(
         prompt_id=prompt_id,
         created_at=now,
-        tracker=Tracker(plan=plan),
+        tracker=Tracker(plan=plan, durations=durations),
         accepted=accepted,
         listening=listening,
         unbroken=listening,

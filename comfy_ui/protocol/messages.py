@@ -160,10 +160,11 @@ class PreviewFrame:
 
 @dataclass(frozen=True, slots=True)
 class ProgressText:
-    """A line that a node shows while it runs. Has no prompt_id."""
+    """A line that a node shows while it runs. Older servers send no ``prompt_id``."""
 
     node: str
     text: str
+    prompt_id: str | None = None
 
 
 # ---- the rest --------------------------------------------------------------------------------
@@ -195,6 +196,7 @@ JobMessage = (
     | ExecutionError
     | ExecutionInterrupted
     | PreviewFrame
+    | ProgressText
 )
 """A message about one job. ``prompt_id`` None: about the running one."""
 
@@ -204,7 +206,6 @@ Message = (
     | FeatureFlags
     | Logs
     | Notification
-    | ProgressText
     | UnknownMessage
     | MalformedMessage
 )

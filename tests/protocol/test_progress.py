@@ -34,56 +34,65 @@ def test_phase_is_final_matches_four_end_phases() -> None:
     assert final == {Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED, Phase.LOST}
 
 
-def test_tracker_value_rises_to_99_percent_and_to_1_on_finish() -> None:
+def test_tracker_value_rises_to_99_percent_and_to_1_after_success() -> None:
     states = track(*support.run_frames())
     values = [tracker.value for tracker in states]
     assert values[0] == 0
     assert values == sorted(values)
     assert values[-1] == 0.99
-    assert states[-1].finish(99.0).value == 1
+    assert states[-1].end(99.0, success=True).value == 1
+    assert states[5].end(6.0, success=False).value < 0.99
 
 
-def test_tracker_sampler_weight_follows_steps() -> None:
-    """4 steps weigh 8 of 26.4: the model 6, two texts 3 each, decode 5, save 1, latent 0.2."""
-    before = dict.fromkeys(("4", "5", "6", "7"), ("finished", 1.0, 1.0))
-    half = track(message_of("execution_start"), snapshot({**before, "3": ("running", 2, 4)}))[-1]
-    assert half.value == pytest.approx((12.2 + 8 / 2) / 26.2)
-
-
-def test_tracker_cached_nodes_have_no_weight() -> None:
-    cached = ("4", "5", "6", "7")
-    states = track(*support.run_frames(cached=cached))
-    assert states[1].value == 0
-    assert states[1].total == pytest.approx(8 + 5 + 1)
-    half = track(
+def test_tracker_without_durations_counts_weights_of_later_nodes() -> None:
+    """4 steps weigh 8 of 26.2: the model 6, two texts 3 each, decode 5, save 1, latent 0.2."""
+    start, sampling = track(
         message_of("execution_start"),
-        message_of("execution_cached", nodes=list(cached)),
-        snapshot({"3": ("running", 2, 4)}),
-    )[-1]
-    assert half.value == pytest.approx(4 / 14)
+        snapshot(
+            {
+                **dict.fromkeys(("4", "5", "6", "7"), ("finished", 1.0, 1.0)),
+                "3": ("running", 2, 4),
+            }
+        ),
+    )
+    assert start.ahead_units == pytest.approx(26.2)
+    assert sampling.ahead_units == pytest.approx(5 + 1)
 
 
-def test_tracker_ancestors_of_cached_nodes_only_have_no_weight() -> None:
+def test_tracker_cached_nodes_are_not_ahead() -> None:
+    states = track(*support.run_frames(cached=("4", "5", "6", "7")))
+    assert states[0].value == 0
+    assert states[1].ahead_units == pytest.approx(8 + 5 + 1)
+
+
+def test_tracker_ancestors_of_cached_nodes_only_are_not_ahead() -> None:
     states = track(
         message_of("execution_start"), message_of("execution_cached", nodes=["3", "unneeded"])
     )
-    assert states[-1].total == pytest.approx(6 + 5 + 1), "the loader still feeds the decoder"
+    assert states[-1].ahead_units == pytest.approx(6 + 5 + 1), "the loader feeds the decoder"
 
 
-def test_tracker_two_samplers_share_progress_by_steps() -> None:
+def test_tracker_value_is_time_while_steps_are_even() -> None:
+    """40 steps of one second each, in two samplers, and nothing else."""
     graph = {
         "1": node("KSampler", latent_image=["0", 0], steps=10),
         "2": node("KSampler", latent_image=["1", 0], steps=30),
         "3": node("SaveImage", images=["2", 0]),
     }
-    states = track(
-        message_of("execution_start"),
-        snapshot({"1": ("finished", 10, 10)}),
-        snapshot({"1": ("finished", 10, 10), "2": ("running", 15, 30)}),
-        graph=graph,
-    )
-    assert states[1].value == pytest.approx(20 / 81)
-    assert states[2].value == pytest.approx(50 / 81)
+    frames = [snapshot({"1": ("running", step, 10)}) for step in range(1, 11)]
+    frames += [
+        snapshot({"1": ("finished", 10, 10), "2": ("running", step, 30)}) for step in range(1, 31)
+    ]
+    states = track(message_of("execution_start"), *frames, graph=graph)
+    assert states[5].value == pytest.approx(5 / 40, abs=0.02)
+    assert states[25].value == pytest.approx(25 / 40, abs=0.02)
+    assert states[25].value_at(25.5) == pytest.approx(25.5 / 40, abs=0.02)
+
+
+def test_tracker_value_moves_during_a_node_without_steps() -> None:
+    tracker = track(message_of("execution_start"), snapshot({"4": ("running", 0, 1)}))[-1]
+    values = [tracker.value_at(1.0 + second) for second in range(5)]
+    assert all(a < b for a, b in pairwise(values))
 
 
 def test_tracker_unselected_branch_of_lazy_switch_is_excluded() -> None:
@@ -100,9 +109,8 @@ def test_tracker_unselected_branch_of_lazy_switch_is_excluded() -> None:
         snapshot({"5": ("finished", 1, 1), "1": ("finished", 10, 10), "3": ("finished", 1, 1)}),
         graph=graph,
     )
-    assert states[1].value < 0.5
-    assert states[2].total == pytest.approx(0.2 + 20 + 0.2 + 1)
-    assert states[2].value == pytest.approx(20.4 / 21.4)
+    assert states[0].ahead_units == pytest.approx(20 + 20 + 0.2 + 0.2 + 1)
+    assert states[2].ahead_units == pytest.approx(1)
 
 
 def test_tracker_switch_waiting_for_lazy_input_is_not_done() -> None:
@@ -119,7 +127,7 @@ def test_tracker_switch_waiting_for_lazy_input_is_not_done() -> None:
         message_of("executing", node="1"),
         graph=graph,
     )
-    assert states[-1].total == pytest.approx(20 + 0.2 + 1)
+    assert states[-1].ahead_units == pytest.approx(0.2 + 1)
 
 
 def test_tracker_value_does_not_fall_when_sampler_restarts() -> None:
@@ -167,7 +175,7 @@ def test_tracker_inner_node_is_shown_as_parent_node() -> None:
     assert tracker.node == "3"
 
 
-def test_tracker_cached_nodes_accumulate_without_progress() -> None:
+def test_tracker_cached_nodes_accumulate() -> None:
     states = track(
         message_of("execution_start"),
         message_of("execution_cached", nodes=["4", "5", "6", "7"]),
@@ -175,7 +183,6 @@ def test_tracker_cached_nodes_accumulate_without_progress() -> None:
         support.executed(node="4"),
     )
     assert states[-1].cached == {"3", "4", "5", "6", "7"}
-    assert states[-1].value == 0
 
 
 def test_tracker_step_0_is_not_counted() -> None:
@@ -183,13 +190,12 @@ def test_tracker_step_0_is_not_counted() -> None:
     assert states[-1].steps_heard == 1
 
 
-def test_tracker_with_plan_keeps_earlier_progress() -> None:
+def test_tracker_with_plan_counts_nodes_that_ended_before() -> None:
     tracker = track(message_of("execution_start"), snapshot({"4": ("finished", 1, 1)}), graph=None)[
         -1
     ]
     tracker = tracker.with_plan(plan_graph(support.GRAPH))
-    tracker = tracker.hear(parse_text(snapshot({"6": ("finished", 1, 1)})), 5.0)
-    assert tracker.value == pytest.approx(9 / 26.2)
+    assert tracker.ahead_units == pytest.approx(26.2 - 6)
 
 
 def test_tracker_steps_are_those_of_current_node() -> None:
@@ -229,24 +235,24 @@ def test_eta_before_two_steps_is_none() -> None:
     assert two.eta_s(10.0) is not None
 
 
-def test_eta_counts_from_start_of_run() -> None:
+def test_eta_is_the_time_of_the_remaining_steps_and_nodes() -> None:
     start = message_of("execution_start")
     cached = message_of("execution_cached", nodes=["4", "5", "6", "7"])
     steps = [snapshot({"3": ("running", step, 4)}) for step in (1, 2)]
     tracker = track(start, cached, *steps, pause=5.0)[-1]
-    assert tracker.value == pytest.approx(4 / 14)
-    assert tracker.eta_s(15.0) == pytest.approx(15.0 * 10 / 4)
-    assert tracker.eta_s(20.0) == pytest.approx(15.0 * 10 / 4 - 5), "it runs down between steps"
-    assert tracker.eta_s(1e6) == 0
-    assert tracker.finish(16.0).eta_s(16.0) is None
+    decoding_s = 6 * 2.5  # decode and save weigh 6; a step of 5 s weighs 2
+    assert tracker.eta_s(15.0) == pytest.approx(10 + decoding_s, rel=0.2)
+    assert tracker.eta_s(15.0) - tracker.eta_s(18.0) == pytest.approx(3), "it runs down"
+    assert tracker.end(16.0, success=True).eta_s(16.0) is None
 
 
-def test_eta_with_little_progress_is_none() -> None:
+def test_eta_of_unknown_nodes_with_little_progress_is_none() -> None:
     graph = {
-        "3": node("KSampler", latent_image=["0", 0], steps=1000),
-        "9": node("SaveImage", x=["3", 0]),
+        "3": node("KSampler", latent_image=["0", 0], steps=20),
+        "4": node("KSampler", latent_image=["3", 0], steps=1000),
+        "9": node("SaveImage", x=["4", 0]),
     }
-    frames = [snapshot({"3": ("running", step, 1000)}) for step in (1, 2, 3)]
+    frames = [snapshot({"3": ("running", step, 20)}) for step in (1, 2, 3)]
     assert track(*frames, graph=graph)[-1].eta_s(3.0) is None
 
 

@@ -16,6 +16,7 @@ from contextvars import Context
 from typing import Any
 from uuid import uuid4
 
+from ...protocol.durations import NodeDurations
 from ...protocol.job import ConnectionLost, ConnectionRegained, is_deaf, new_job, poll_due
 from ...protocol.messages import Message, QueueStatus
 from ..operations import Asker, Flow
@@ -44,6 +45,7 @@ class Session:
         drive: runs a flow.
         telemetry: records reconnects and queue depths.
         observer: called on every change of a job.
+        durations: what earlier runs on the server took; learns from the jobs.
     """
 
     def __init__(
@@ -55,12 +57,14 @@ class Session:
         *,
         telemetry: Telemetry,
         observer: Observer,
+        durations: NodeDurations,
     ) -> None:
         self._clock = asker.clock
         self._tracking = tracking
         self._drive = drive
         self._telemetry = telemetry
         self._observer = observer
+        self._durations = durations
         self._socket = Socket(server, on_message=self._received, on_change=self._connected)
         self._jobs: dict[str, TrackedJob] = {}
         self._stopped: deque[TrackedJob] = deque()
@@ -77,7 +81,13 @@ class Session:
     async def new_job(self, prompt_id: str, graph: Mapping[str, Any]) -> TrackedJob:
         """Create a job before its post, so that no message about it is missed."""
         client_id = await self._socket.ready()
-        state = new_job(prompt_id, now=self._clock(), graph=graph, listening=client_id is not None)
+        state = new_job(
+            prompt_id,
+            now=self._clock(),
+            graph=graph,
+            listening=client_id is not None,
+            durations=self._durations,
+        )
         # Without a clientId the server would send the job's messages to every socket.
         client_id = client_id or str(uuid4())
         return self._keep(TrackedJob(state, client_id=client_id, on_change=self._changed))
@@ -87,7 +97,7 @@ class Session:
         job = self._jobs.get(prompt_id)
         if job is not None and job.error is None:
             return job
-        state = new_job(prompt_id, now=self._clock(), accepted=True)
+        state = new_job(prompt_id, now=self._clock(), accepted=True, durations=self._durations)
         job = self._keep(TrackedJob(state, on_change=self._changed))
         job.taken = True
         return job

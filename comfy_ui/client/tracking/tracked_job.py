@@ -63,6 +63,8 @@ class TrackedJob:
             after = self.state = advance(before, event, now)
         if after is before:
             return
+        if after.final is not None and after.tracker.durations is not None:
+            after.tracker.durations.learn(after.tracker.measurements())
         for observer in self.observers:
             observer(before, after, now)
         self._changed()

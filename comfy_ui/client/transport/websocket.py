@@ -9,6 +9,7 @@ jitter between attempts, no further attempt if the server requires a login.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import random
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from uuid import uuid4
 
 from ...features import require_feature
 from ...protocol.frames import parse_binary, parse_text
-from ...protocol.messages import Message
+from ...protocol.messages import FeatureFlags, Message
 from ...protocol.retry import Backoff
 from .resolver import connected
 from .server_address import ServerAddress
@@ -34,7 +35,10 @@ PING_TIMEOUT_S = 90.0  # the server's event loop blocks while it loads models
 CLOSE_TIMEOUT_S = 2.0
 _RECONNECT = Backoff(base_s=0.5, cap_s=30.0, attempts=None)
 
-_HANDSHAKE = '{"type":"feature_flags","data":{"supports_preview_metadata":true}}'
+_TEXT_METADATA = "supports_progress_text_metadata"
+_HANDSHAKE = json.dumps(
+    {"type": "feature_flags", "data": {"supports_preview_metadata": True, _TEXT_METADATA: True}}
+)
 _TOO_BIG = 1009
 
 
@@ -141,9 +145,18 @@ class Socket:
         try:
             await connection.send(_HANDSHAKE)
             self._open(client_id)
+            texts_have_prompt_id = False
             while True:
                 frame = await connection.recv()
-                message = parse_text(frame) if isinstance(frame, str) else parse_binary(frame)
+                message = (
+                    parse_text(frame)
+                    if isinstance(frame, str)
+                    else parse_binary(frame, texts_have_prompt_id=texts_have_prompt_id)
+                )
+                if isinstance(message, FeatureFlags):
+                    texts_have_prompt_id = (
+                        message.flags.get("supports_progress_text_metadata") is True
+                    )
                 self._on_message(client_id, message)
         except ConnectionClosed as error:
             if error.sent is not None and error.sent.code == _TOO_BIG:
