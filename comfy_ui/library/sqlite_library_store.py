@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
-from ..storage import items_table, quota, uploads_table
+from ..storage import quota
 from ..storage.database import Database
 from ..storage.quota import StorageUsage
 from ..storage.records import ItemQuery, LibraryItem
+from ..storage.tables import items_table, uploads_table
 
 
 class SqliteLibraryStore:

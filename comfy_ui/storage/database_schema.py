@@ -6,15 +6,8 @@ import sqlite3
 from typing import Final
 
 from ..errors import StorageError
-from . import (
-    copies_table,
-    grids_table,
-    items_table,
-    jobs_table,
-    pauses_table,
-    quota,
-    uploads_table,
-)
+from . import quota
+from .tables import copies_table, grids_table, items_table, jobs_table, pauses_table, uploads_table
 
 VERSION: Final = 2
 """Stored as SQLite's ``user_version``."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from .items_table import rebuild_search_index
+from .tables.items_table import rebuild_search_index
 
 logger = logging.getLogger(__name__)
 

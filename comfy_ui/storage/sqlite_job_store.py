@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from . import copies_table, grids_table, items_table, jobs_table, pauses_table
 from .database import Database
 from .records import Grid, Job, LibraryItem, StoredFile
+from .tables import copies_table, grids_table, items_table, jobs_table, pauses_table
 
 
 class SqliteJobStore:

@@ -90,7 +90,7 @@ async def _run(url: str, folder: Path, step: str) -> None:
         setattr(patched, name, _around(getattr(patched, name), step, name))
     FileStore.adopt = adopt_or_die  # type: ignore[method-assign]
     if step == "write of the end, in the middle":
-        from comfy_ui.storage import items_table
+        from comfy_ui.storage.tables import items_table
 
         items_table.insert = lambda *_, **__: _die()
     async with ComfyWSClient(url=url) as client:

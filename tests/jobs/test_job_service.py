@@ -22,8 +22,8 @@ from comfy_ui.errors import (
     ValidationError,
 )
 from comfy_ui.jobs.job_service import JobService, open_jobs
-from comfy_ui.storage import items_table
 from comfy_ui.storage.records import TEMPLATES, JobRequest, Phase
+from comfy_ui.storage.tables import items_table
 from tests.jobs import support
 from tests.jobs.support import end_of, submit_sleepy
 

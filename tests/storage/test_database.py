@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from comfy_ui.errors import StorageError, ValidationError
-from comfy_ui.storage import database_schema, jobs_table, pauses_table
+from comfy_ui.storage import database_schema
 from comfy_ui.storage.database import Database
 from comfy_ui.storage.database_schema import VERSION
+from comfy_ui.storage.tables import jobs_table, pauses_table
 from tests.jobs import support
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from comfy_ui.storage import database_schema, items_table, jobs_table
+from comfy_ui.storage import database_schema
 from comfy_ui.storage.records import ItemQuery, StoredFile
+from comfy_ui.storage.tables import items_table, jobs_table
 from tests.jobs import support
 
 ROWS = 100_000

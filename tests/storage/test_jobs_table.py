@@ -14,11 +14,11 @@ import pytest
 from comfy_ui.library.library_service import KEPT_EMPTY_JOBS, LibraryService
 from comfy_ui.library.sqlite_library_store import SqliteLibraryStore
 from comfy_ui.protocol.outputs import Outputs
-from comfy_ui.storage import copies_table, items_table, jobs_table
 from comfy_ui.storage.database import Database
 from comfy_ui.storage.database_schema import create_or_check
 from comfy_ui.storage.records import Job, JobStatus, StoredFile
 from comfy_ui.storage.sqlite_job_store import SqliteJobStore
+from comfy_ui.storage.tables import copies_table, items_table, jobs_table
 from tests.jobs.support import a_job
 
 FILE = StoredFile(

@@ -18,10 +18,11 @@ from comfy_ui.client import ComfyWSClient
 from comfy_ui.errors import StorageError, ValidationError
 from comfy_ui.jobs.job_service import JobService, open_jobs
 from comfy_ui.settings import Settings
-from comfy_ui.storage import items_table, jobs_table, quota, uploads_table
+from comfy_ui.storage import quota
 from comfy_ui.storage.database_schema import create_or_check
 from comfy_ui.storage.quota import StorageUsage
 from comfy_ui.storage.records import LOCAL_USER_ID, LibraryItem, StoredFile
+from comfy_ui.storage.tables import items_table, jobs_table, uploads_table
 from comfy_ui.web.server_connection import storage_limit
 from tests.jobs.support import a_job, end_of, submit_sleepy
 

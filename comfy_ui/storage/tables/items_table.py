@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from ..workflow.graph import AnyGraph
-from ..workflow.model_files import model_files
-from .records import ItemQuery, Job, LibraryItem, StoredFile
+from ...workflow.graph import AnyGraph
+from ...workflow.model_files import model_files
+from ..records import ItemQuery, Job, LibraryItem, StoredFile
 
 SCHEMA: Final = (
     """CREATE TABLE items (

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from ..protocol.outputs import OutputFile, Outputs
-from .records import ACTIVE, Job, JobError, JobStatus
+from ...protocol.outputs import OutputFile, Outputs
+from ..records import ACTIVE, Job, JobError, JobStatus
 
 SCHEMA: Final = (
     """CREATE TABLE jobs (

@@ -7,7 +7,7 @@ import sqlite3
 from dataclasses import asdict
 from typing import Final
 
-from .records import Grid, GridAxis
+from ..records import Grid, GridAxis
 
 SCHEMA: Final = (
     """CREATE TABLE grids (
