@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from ..client import ComfyWSClient
-from ..errors import ValidationError
+from ..errors import StorageError, ValidationError
 from ..library.library_service import KEEP_DELETED_S, LibraryService
 from ..library.sqlite_library_store import SqliteLibraryStore
+from ..protocol.durations import NodeDurations
 from ..protocol.object_info import NodeRegistry
 from ..storage.database import Database
 from ..storage.job_store import JobStore
@@ -38,6 +41,9 @@ from .queue_position import has_started
 from .server import OBJECT_INFO_MAX_AGE_S, Server, distinct_servers
 from .worker import Worker
 
+logger = logging.getLogger(__name__)
+
+_SAVE_DURATIONS_S: Final = 5.0
 PATIENCE_S: Final = 60.0
 """Longer than most restarts of ComfyUI, and than a server is silent while it loads a model."""
 
@@ -336,7 +342,7 @@ async def open_jobs(
     Args:
         client: the connection to ComfyUI; it is not closed here.
         others: connections to more servers. A job goes to an online server that has its nodes and
-            models, where it starts first.
+            models and is done with it first.
         data_dir: the folder of the database, results and thumbnails; created if missing.
         patience_s: how long one of several servers may be unreachable before its unfinished jobs
             move to the others.
@@ -362,8 +368,9 @@ async def open_jobs(
         limit_bytes=limit_bytes,
     )
     servers = distinct_servers([client, *others])
+    durations = {server.name: server.client.durations for server in servers}
     queue = LocalQueue(
-        store, waiting_limit=waiting_limit, workers=[server.name for server in servers]
+        store, waiting_limit=waiting_limit, workers=[*durations], durations=durations
     )
     grids = GridService(
         store=store, queue=queue, files=library.files, file_thread=library.file_thread
@@ -386,6 +393,8 @@ async def open_jobs(
         await database.open()
         stack.push_async_callback(library.aclose)
         await library.open()
+        await _load_durations(store, durations)
+        stack.push_async_callback(_save_durations, store, durations)
         stack.callback(queue.close)
         await queue.open()
         stack.push_async_callback(grids.aclose)
@@ -394,6 +403,7 @@ async def open_jobs(
             *(asyncio.create_task(worker.run(), name="worker") for worker in workers),
             asyncio.create_task(library.run_purge(), name="library purge"),
             asyncio.create_task(library.recover_files(), name="library recovery"),
+            asyncio.create_task(_keep_saving_durations(store, durations), name="durations"),
         ]
         stack.push_async_callback(_cancel, tasks)
         yield JobService(
@@ -405,6 +415,28 @@ async def open_jobs(
             preset_folders=preset_folders,
             wildcards=WildcardFolder(data_dir / "wildcards"),
         )
+
+
+async def _load_durations(store: JobStore, durations: Mapping[str, NodeDurations]) -> None:
+    for name, learned in durations.items():
+        for key, measurements in (await store.durations(name)).items():
+            learned.restore(key, measurements)
+
+
+async def _save_durations(store: JobStore, durations: Mapping[str, NodeDurations]) -> None:
+    """Store what was learned since the last call. If the disk refuses, only estimates suffer."""
+    for name, learned in durations.items():
+        if unsaved := learned.take_unsaved():
+            try:
+                await store.save_durations(name, unsaved, now=time.time())
+            except StorageError as error:
+                logger.info("Durations could not be saved: %s", error)
+
+
+async def _keep_saving_durations(store: JobStore, durations: Mapping[str, NodeDurations]) -> None:
+    while True:
+        await asyncio.sleep(_SAVE_DURATIONS_S)
+        await _save_durations(store, durations)
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

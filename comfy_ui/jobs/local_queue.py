@@ -6,12 +6,14 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 from ..errors import StorageError, ValidationError
+from ..protocol.durations import NodeDurations
 from ..protocol.progress import Phase
 from ..storage.job_store import JobStore
 from ..storage.records import Job, JobError, JobStatus, QueueCounts, QueueView, Snapshot, StoredFile
@@ -35,7 +37,8 @@ class LocalQueue:
     claim and the end of a job are stored before they are published. Everything else that a
     restart finds out on its own is published even if it cannot be stored.
 
-    ``workers`` names the workers that will :meth:`announce` themselves.
+    ``workers`` names the workers that will :meth:`announce` themselves. ``durations`` is what is
+    learned of each worker's server, to place jobs and to tell when they start.
     """
 
     def __init__(
@@ -44,10 +47,11 @@ class LocalQueue:
         *,
         waiting_limit: int,
         workers: Sequence[str] = (),
+        durations: Mapping[str, NodeDurations] = MappingProxyType({}),
         now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
-        self._unfinished = UnfinishedJobs(workers, now)
+        self._unfinished = UnfinishedJobs(workers, now, durations)
         self._waiting_limit = waiting_limit
         self._order_lock = asyncio.Lock()  # one change of the order at a time
         self._work: dict[str, asyncio.Event] = {}  # by worker: claim() may have news

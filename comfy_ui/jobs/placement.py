@@ -1,19 +1,24 @@
 """Placement of jobs on servers.
 
-A job goes to the server that has its nodes and models and the shortest expected wait; loading a
-model counts as waiting. :meth:`ServerPool.select` assigns every waiting job, in fair order, to the
-server where it would start first, and returns those of the worker that claims. So a server stays
-idle only while every waiting job would start sooner on another.
+A job goes to the server that has its nodes and models and is done with it first. How long it takes
+on a server is learned (:mod:`..protocol.durations`); before, it is the pace of its preset on all
+servers and an assumed time to load a model. :meth:`ServerPool.select` assigns every waiting job, in
+fair order, and returns those of the worker that claims. So a server stays idle only while every
+waiting job would be done sooner on another.
 
 No I/O and no clock: the queue passes everything in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
+from types import MappingProxyType
 from typing import Final
 
+from ..protocol.durations import NodeDurations
+from ..protocol.graph_cost import GraphCost, plan_graph
 from ..protocol.object_info import NodeRegistry
 from ..storage.records import Job, Snapshot
 from ..workflow.graph import AnyGraph, classes
@@ -36,10 +41,6 @@ class JobRequirements:
     @classmethod
     def of(cls, graph: AnyGraph) -> JobRequirements:
         return cls(frozenset(classes(graph)), frozenset(model_files(graph)))
-
-    def loading_s(self, loaded: frozenset[str]) -> float:
-        """Return the assumed time to load the models that are not in ``loaded``."""
-        return 0.0 if self.models <= loaded else LOADING_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +66,19 @@ class ServerPool:
     """The servers of all workers: what they offer, have loaded and may not run.
 
     ``expected`` names the workers that will announce themselves and get no job before. Any other
-    worker is assumed to be able to run everything.
+    worker is assumed to be able to run everything. ``durations``: what is learned of each worker's
+    server.
     """
 
-    def __init__(self, expected: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        expected: Iterable[str] = (),
+        *,
+        durations: Mapping[str, NodeDurations] = MappingProxyType({}),
+    ) -> None:
+        self._durations = durations
+        self._estimates: dict[tuple[str, str, bool], float] = {}  # by job, worker, loaded
+        self._plans: dict[str, GraphCost] = {}  # by job
         self._offers: dict[str, ServerOffer | None] = dict.fromkeys(expected)
         self._loaded: dict[str, frozenset[str]] = {}  # the models of the last assigned job
         self._excluded: dict[str, set[str]] = {}  # by job: workers that must not run it
@@ -104,6 +114,9 @@ class ServerPool:
         """Drop what is stored of a finished job."""
         self._excluded.pop(job_id, None)
         self._needs.pop(job_id, None)
+        self._plans.pop(job_id, None)
+        for key in [key for key in self._estimates if key[0] == job_id]:
+            del self._estimates[key]
 
     def is_offline(self, worker: str) -> bool:
         """Whether a worker has announced that its server does not answer."""
@@ -127,28 +140,53 @@ class ServerPool:
         ``busy_s``: the seconds that each worker's jobs will still take.
         """
         self.add(worker)
-        selected: list[Job] = []
+        chosen = (job for job, name, _ in self._assignments(queue, busy_s) if name == worker)
+        return [*islice(chosen, limit)]
+
+    def starts_s(self, queue: Iterable[Job], busy_s: Mapping[str, float]) -> dict[str, float]:
+        """Return the seconds until each job of the queue starts, by job id, as far as known."""
+        return {job.id: start_s for job, _, start_s in self._assignments(queue, busy_s)}
+
+    def cost_s(self, worker: str, job: Job, *, loaded: bool = True) -> float:
+        """Return the estimated seconds that a job takes on a worker's server.
+
+        ``loaded``: the server has the job's models in memory.
+        """
+        key = (job.id, worker, loaded)
+        if key in self._estimates:
+            return self._estimates[key]
+        durations = self._durations.get(worker)
+        if durations is not None and len(durations):
+            if job.id not in self._plans:
+                self._plans[job.id] = plan_graph(job.graph)
+            seconds = durations.seconds(self._plans[job.id], loaded=loaded)
+            if seconds is not None:
+                self._estimates[key] = seconds
+                return seconds
+        return job.cost_s + (0.0 if loaded else LOADING_S)
+
+    def _assignments(
+        self, queue: Iterable[Job], busy_s: Mapping[str, float]
+    ) -> Iterator[tuple[Job, str, float]]:
+        """Yield the jobs of the queue, in its order, each with its worker and start in seconds."""
         free_at_s = {
             name: busy_s.get(name, 0.0) + (offer.foreign * _FOREIGN_S if offer else 0.0)
             for name, offer in self._offers.items()
         }
         loaded = dict(self._loaded)
         for job in queue:
-            if len(selected) >= limit:
-                break
             needs = self._needs_of(job)
-            starts = {
-                name: free_at_s[name] + needs.loading_s(loaded.get(name, frozenset()))
+            ends_s = {
+                name: free_at_s[name]
+                + self.cost_s(name, job, loaded=needs.models <= loaded.get(name, frozenset()))
                 for name in self._candidates(job, needs)
             }
-            if not starts:
+            if not ends_s:
                 continue
-            chosen = min(starts, key=starts.__getitem__)
-            free_at_s[chosen] = starts[chosen] + job.cost_s
+            chosen = min(ends_s, key=ends_s.__getitem__)
+            yield job, chosen, free_at_s[chosen]
+            free_at_s[chosen] = ends_s[chosen]
             loaded[chosen] = needs.models or loaded.get(chosen, frozenset())
-            if chosen == worker:
-                selected.append(job)
-        return selected
 
     def _candidates(self, job: Job, needs: JobRequirements) -> list[str]:
         """Return the workers that may run the job.
@@ -169,14 +207,14 @@ class ServerPool:
         return self._needs[job.id]
 
 
-def remaining_s(job: Job, snapshot: Snapshot | None, now: float) -> float:
-    """Return the estimated seconds that a job at a server will still take."""
+def remaining_s(job: Job, snapshot: Snapshot | None, now: float, *, cost_s: float) -> float:
+    """Return the seconds that a job of ``cost_s`` at a server will probably still take."""
     if snapshot is not None and snapshot.eta_s is not None:
         return snapshot.eta_s
     if job.started_at is None:
-        return job.cost_s
+        return cost_s
     elapsed = max(0.0, now - job.started_at)
-    return max(job.cost_s - elapsed, elapsed * _OVERDUE)
+    return max(cost_s - elapsed, elapsed * _OVERDUE)
 
 
 def offer_of(registry: NodeRegistry) -> ServerOffer:

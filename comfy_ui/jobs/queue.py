@@ -121,7 +121,7 @@ class JobQueue(Protocol):
     async def claim(self, worker: str, *, limit: int) -> list[tuple[Job, Handover]]:
         """Claim up to ``limit`` waiting jobs, fair between users, each with a new ``prompt_id``.
 
-        Returns only jobs that this worker's server can run and that would start no sooner at
+        Returns only jobs that this worker's server can run and that would not be done sooner at
         another server. Jobs to resume come first, beyond the limit. Returns at once, even with
         no jobs.
         """

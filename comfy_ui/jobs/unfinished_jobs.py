@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 
+from ..protocol.durations import NodeDurations
 from ..storage.records import Job, JobStatus, Snapshot
 from .fair_queue import FairQueueClock, fair_order
 from .placement import ServerPool, remaining_s
@@ -17,14 +18,20 @@ from .updates import JobUpdates, first_snapshot, next_snapshot
 class UnfinishedJobs:
     """What :class:`.local_queue.LocalQueue` answers without asking the store.
 
-    ``workers`` names the workers that will announce themselves.
+    ``workers`` names the workers that will announce themselves, ``durations`` is what is learned
+    of their servers.
     """
 
-    def __init__(self, workers: Iterable[str], now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        workers: Iterable[str],
+        now: Callable[[], float],
+        durations: Mapping[str, NodeDurations],
+    ) -> None:
         self.now = now
         self.index = JobIndex()
         self.updates = JobUpdates()
-        self.servers = ServerPool(workers)
+        self.servers = ServerPool(workers, durations=durations)
         self.finished_counts: Counter[str] = Counter()  # by user, since the start
         self.previous_servers: dict[str, str | None] = {}  # of inherited jobs, by job id
         self._unclaimed: dict[str, None] = {}  # jobs that do not wait and have no worker yet
@@ -70,7 +77,9 @@ class UnfinishedJobs:
         busy: dict[str, float] = {}
         for job in self.index.claimed:
             if job.server is not None and job.status in (JobStatus.CLAIMED, JobStatus.SENT):
-                seconds = remaining_s(job, self.updates.get(job.id), self.now())
+                cost_s = self.servers.cost_s(job.server, job)
+                snapshot = self.updates.get(job.id)
+                seconds = remaining_s(job, snapshot, self.now(), cost_s=cost_s)
                 busy[job.server] = busy.get(job.server, 0.0) + seconds
         return busy
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import Final, NamedTuple
 
-from .graph_cost import GraphCost, NodeShape, ancestors
+from .graph_cost import GraphCost, NodeShape, ancestors, is_loader
 
 KEPT_MEASUREMENTS: Final = 5
 MAX_SHAPES: Final = 2000
@@ -53,6 +53,7 @@ class NodeDurations:
     def __init__(self) -> None:
         self._known: OrderedDict[ShapeKey, deque[Measurement]] = OrderedDict()
         self._by_class: dict[str, dict[ShapeKey, Measurement]] = {}  # medians
+        self._unsaved: dict[ShapeKey, None] = {}
 
     def __len__(self) -> int:
         return len(self._known)
@@ -62,6 +63,13 @@ class NodeDurations:
         for key, measured in measurements.items():
             if all(0 <= seconds <= _MAX_S for seconds in measured):
                 self.restore(key, [*self._known.get(key, ()), measured])
+                self._unsaved[key] = None
+
+    def take_unsaved(self) -> dict[ShapeKey, tuple[Measurement, ...]]:
+        """Return what was learned since the last call, for a store."""
+        unsaved = {key: self.measurements(key) for key in self._unsaved if key in self._known}
+        self._unsaved.clear()
+        return unsaved
 
     def restore(self, key: ShapeKey, measurements: Iterable[Measurement]) -> None:
         """Set the measurements of a shape, oldest first, as :meth:`measurements` returned them."""
@@ -74,6 +82,7 @@ class NodeDurations:
         while len(self._known) > MAX_SHAPES:
             oldest, _ = self._known.popitem(last=False)
             del self._by_class[oldest.shape.class_type][oldest]
+            self._unsaved.pop(oldest, None)
 
     def measurements(self, key: ShapeKey) -> tuple[Measurement, ...]:
         """Return what is known of a shape, oldest first."""
@@ -99,14 +108,14 @@ class NodeDurations:
             return Measurement(start_s, measured.step_s * scale)
         return Measurement(start_s * scale)
 
-    def seconds(
-        self, plan: GraphCost, *, cached: Collection[str] = (), unit_s: float = UNIT_S
-    ) -> float | None:
+    def seconds(self, plan: GraphCost, *, loaded: bool = False) -> float | None:
         """Return the expected duration of a whole run; None if too little of it is known.
 
-        ``cached`` are the nodes that the server will not run again.
+        ``loaded``: the server has the models in memory, so that no loader runs again.
         """
-        runs = ancestors(plan.outputs, plan.sources, done=cached)
+        loaders = {id_ for id_, class_type in plan.classes.items() if is_loader(class_type)}
+        runs = ancestors(plan.outputs, plan.sources, done=loaders if loaded else ())
+        unit_s = UNIT_S * size_factor(plan)
         known_s = unknown_s = 0.0
         for id_ in runs:
             shape = plan.shapes[id_]

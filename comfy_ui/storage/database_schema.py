@@ -7,9 +7,17 @@ from typing import Final
 
 from ..errors import StorageError
 from . import quota
-from .tables import copies_table, grids_table, items_table, jobs_table, pauses_table, uploads_table
+from .tables import (
+    copies_table,
+    durations_table,
+    grids_table,
+    items_table,
+    jobs_table,
+    pauses_table,
+    uploads_table,
+)
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Stored as SQLite's ``user_version``."""
 
 SCHEMA: Final = (
@@ -20,10 +28,12 @@ SCHEMA: Final = (
     *uploads_table.SCHEMA,
     *quota.SCHEMA,
     *pauses_table.SCHEMA,
+    *durations_table.SCHEMA,
 )
 
 MIGRATIONS: Final = {
     2: (jobs_table.ADD_SERVER_DEATHS, *pauses_table.SCHEMA),
+    3: durations_table.SCHEMA,
 }
 """The statements that lead to each version from the one before it."""
 

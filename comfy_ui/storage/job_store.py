@@ -8,9 +8,10 @@ queue, ``tests/jobs/test_queue_contract.py``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from ..protocol.durations import Measurement, ShapeKey
 from .records import Grid, Job, LibraryItem, StoredFile
 
 
@@ -64,6 +65,14 @@ class JobStore(Protocol):
 
     async def finish(self, job: Job, files: Sequence[StoredFile]) -> tuple[LibraryItem, ...]:
         """Write a finished job together with its files; return all its results."""
+
+    async def durations(self, server: str) -> dict[ShapeKey, tuple[Measurement, ...]]:
+        """Return how long the nodes of a server took, the least recently learned first."""
+
+    async def save_durations(
+        self, server: str, durations: Mapping[ShapeKey, Iterable[Measurement]], *, now: float
+    ) -> None:
+        """Write what was learned of some shapes of nodes, in place of what was known of them."""
 
     # Copies of jobs that moved to another server
 

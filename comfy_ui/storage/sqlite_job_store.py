@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..protocol.durations import Measurement, ShapeKey
 from .database import Database
 from .records import Grid, Job, LibraryItem, StoredFile
-from .tables import copies_table, grids_table, items_table, jobs_table, pauses_table
+from .tables import (
+    copies_table,
+    durations_table,
+    grids_table,
+    items_table,
+    jobs_table,
+    pauses_table,
+)
 
 
 class SqliteJobStore:
@@ -92,6 +100,14 @@ class SqliteJobStore:
             copies_table.insert(connection, job.id, server, prompt_id, there=there)
 
         await self._database.run(write)
+
+    async def durations(self, server: str) -> dict[ShapeKey, tuple[Measurement, ...]]:
+        return await self._database.run(durations_table.of_server, server)
+
+    async def save_durations(
+        self, server: str, durations: Mapping[ShapeKey, Iterable[Measurement]], *, now: float
+    ) -> None:
+        await self._database.run(durations_table.save, server, durations, now=now)
 
     async def copies(self, server: str) -> dict[str, str]:
         return await self._database.run(copies_table.at_server, server)

@@ -350,3 +350,14 @@ async def test_submit_user_without_uploads_runs_presets_only(service: JobService
         await service.submit(
             JobRequest(user_id="ann", preset="sdxl_img2img", values=values, uploads=frozenset())
         )
+
+
+async def test_durations_are_kept_across_restarts(server: DemoServer, tmp_path: Path) -> None:
+    for run in (1, 2):
+        async with (
+            ComfyWSClient(url=server.url) as client,
+            open_jobs(client=client, data_dir=tmp_path) as service,
+        ):
+            assert bool(len(client.durations)) is (run == 2)
+            job = await submit_sleepy(service, nonce=run)
+            assert (await end_of(service, job)).phase is Phase.SUCCEEDED

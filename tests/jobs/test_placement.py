@@ -6,6 +6,8 @@ from typing import Any
 
 from comfy_ui.jobs.placement import LOADING_S, ServerOffer, ServerPool, offer_of, remaining_s
 from comfy_ui.jobs.updates import first_snapshot
+from comfy_ui.protocol.durations import Measurement, NodeDurations, ShapeKey
+from comfy_ui.protocol.graph_cost import plan_graph
 from comfy_ui.protocol.object_info import NodeRegistry
 from comfy_ui.storage.records import Job
 from tests.jobs.support import a_job
@@ -97,11 +99,47 @@ def test_select_excluded_server_gets_job_again_after_allow() -> None:
 
 
 def test_remaining_s_overdue_job_is_not_almost_done() -> None:
-    running = a_job(cost_s=10.0, started_at=0.0)
+    running = a_job(started_at=0.0)
     shown = first_snapshot(running)
-    assert remaining_s(running, shown, 4.0) == 6.0
-    assert remaining_s(running, shown, 100.0) == 50.0
-    assert remaining_s(a_job(cost_s=7.0), None, 5.0) == 7.0
+    assert remaining_s(running, shown, 4.0, cost_s=10.0) == 6.0
+    assert remaining_s(running, shown, 100.0, cost_s=10.0) == 50.0
+    assert remaining_s(a_job(), None, 5.0, cost_s=7.0) == 7.0
+
+
+def learned(one: Job, seconds: float) -> NodeDurations:
+    durations = NodeDurations()
+    shape = plan_graph(one.graph).shapes["1"]
+    durations.learn({ShapeKey(shape, cold=False): Measurement(seconds)})
+    return durations
+
+
+def test_select_server_that_is_done_first_gets_job() -> None:
+    queue = [job()]
+    durations = {"slow": learned(queue[0], 90.0), "fast": learned(queue[0], 5.0)}
+    both = ServerPool(durations, durations=durations)
+    for name in durations:
+        both.update(name, offer())
+    assert both.select("slow", queue, {"fast": 60.0}, 1) == []
+    assert both.select("fast", queue, {"fast": 60.0}, 1) == queue
+    assert both.select("slow", queue, {"fast": 89.0}, 1) == queue
+
+
+def test_starts_s_adds_up_what_is_before_each_job() -> None:
+    queue = [job(), job(), job("x.safetensors", node="Elsewhere")]
+    pool = ServerPool(["a"], durations={"a": learned(queue[0], 20.0)})
+    pool.update("a", offer())
+    assert pool.starts_s(queue, {"a": 7.0}) == {
+        queue[0].id: 7.0,
+        queue[1].id: 27.0,
+        queue[2].id: 47.0,
+    }
+
+
+def test_cost_s_before_anything_is_learned_is_that_of_the_preset() -> None:
+    one = job("x.safetensors", cost_s=12.0)
+    pool = ServerPool(["a"], durations={"a": NodeDurations()})
+    assert pool.cost_s("a", one) == 12.0
+    assert pool.cost_s("a", one, loaded=False) == 12.0 + LOADING_S
 
 
 def test_offer_of_reads_nodes_and_models_from_object_info() -> None:

@@ -176,6 +176,15 @@ def test_seconds_of_a_known_graph_are_those_of_its_run() -> None:
     assert durations.seconds(plan) is None
     _, _, took_s = run(durations)
     assert durations.seconds(plan) == pytest.approx(took_s, rel=0.02)
-    warm = durations.seconds(plan, cached=("4", "6", "7"))
+    warm = durations.seconds(plan, loaded=True)
     assert warm is not None
     assert warm < took_s - 5.0
+
+
+def test_take_unsaved_returns_what_was_learned_since() -> None:
+    durations = learned(DECODER, Measurement(1.0), Measurement(2.0))
+    key = ShapeKey(DECODER, cold=False)
+    assert durations.take_unsaved() == {key: (Measurement(1.0), Measurement(2.0))}
+    assert durations.take_unsaved() == {}
+    durations.restore(key, [Measurement(9.0)])
+    assert durations.take_unsaved() == {}, "it comes from the store"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+from comfy_ui.protocol.durations import Measurement, ShapeKey
 from comfy_ui.storage.records import ACTIVE, Grid, Job, JobStatus, LibraryItem, StoredFile
 
 
@@ -23,6 +24,7 @@ class MemoryJobStore:
         self._grids: dict[str, Grid] = {}
         self._done: set[str] = set()
         self._paused: frozenset[str] = frozenset()
+        self._durations: dict[str, dict[ShapeKey, tuple[Measurement, ...]]] = {}
 
     async def get(self, job_id: str, user_id: str) -> Job | None:
         job = self._jobs.get(job_id)
@@ -93,6 +95,17 @@ class MemoryJobStore:
     async def save_moved(self, job: Job, *, server: str, prompt_id: str, there: bool) -> None:
         self._jobs[job.id] = job
         self._copies[prompt_id] = (job.id, server, there)
+
+    async def durations(self, server: str) -> dict[ShapeKey, tuple[Measurement, ...]]:
+        return dict(self._durations.get(server, {}))
+
+    async def save_durations(
+        self, server: str, durations: Mapping[ShapeKey, Iterable[Measurement]], *, now: float
+    ) -> None:
+        known = self._durations.setdefault(server, {})
+        for key, measurements in durations.items():
+            known.pop(key, None)
+            known[key] = tuple(measurements)
 
     async def copies(self, server: str) -> dict[str, str]:
         return {

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from comfy_ui.protocol.durations import Measurement, ShapeKey
+from comfy_ui.protocol.graph_cost import NodeShape
 from comfy_ui.protocol.outputs import OutputFile, Outputs
 from comfy_ui.storage.database import Database
 from comfy_ui.storage.job_store import JobStore
@@ -244,3 +246,16 @@ async def test_delete_grid_removes_grid(store: JobStore) -> None:
     await store.delete_grid("grid")
     assert await store.grid("grid", "ann") is None
     assert await store.unfinished_grids() == []
+
+
+async def test_save_durations_replaces_those_of_the_same_shape_and_server(store: JobStore) -> None:
+    sampler = ShapeKey(NodeShape("KSampler", "a.safetensors", 1.0, 20.0), cold=False)
+    decoder = ShapeKey(NodeShape("VAEDecode", "", 0.25, 1.0), cold=True)
+    await store.save_durations("gpu", {sampler: [Measurement(1.0, 0.5)]}, now=1.0)
+    await store.save_durations("gpu", {decoder: [Measurement(2.0)]}, now=2.0)
+    newer = [Measurement(1.0, 0.5), Measurement(1.5, 0.25)]
+    await store.save_durations("gpu", {sampler: newer}, now=3.0)
+    known = await store.durations("gpu")
+    assert known == {decoder: (Measurement(2.0),), sampler: tuple(newer)}
+    assert [*known] == [decoder, sampler], "the least recently learned first"
+    assert await store.durations("other") == {}
