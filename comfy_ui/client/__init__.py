@@ -3,7 +3,7 @@
 from ..protocol.outputs import OutputFile
 from ..protocol.progress import Phase, Preview, Progress
 from .aio import AsyncEvent, AsyncResult, ComfyWSClient
-from .callbacks import OnProgress
+from .callbacks import OnProgress, OnResult
 from .response_models import (
     Capabilities,
     Device,
@@ -16,7 +16,9 @@ from .response_models import (
 )
 from .result import Result
 from .sync import ComfyClient, SyncEvent, SyncResult
+from .transfer.upload_sources import UploadSource
 from .transport.address import Address, parse_address
+from .workflow_source import WorkflowSource
 
 __all__ = [
     "Address",
@@ -29,6 +31,7 @@ __all__ = [
     "JobInfo",
     "LogLine",
     "OnProgress",
+    "OnResult",
     "OutputFile",
     "Phase",
     "Preview",
@@ -38,7 +41,9 @@ __all__ = [
     "SyncResult",
     "SystemStats",
     "Template",
+    "UploadSource",
     "UploadedFile",
     "UserFile",
+    "WorkflowSource",
     "parse_address",
 ]

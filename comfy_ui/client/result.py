@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import copy
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, NoReturn, Self, TypeVar
 
 from ..errors import ValidationError
 from ..protocol.outputs import Kind, OutputFile
+from ..workflow.graph import Graph
 
 Saved_co = TypeVar("Saved_co", covariant=True)
 """``list[Path]`` from :class:`ComfyClient`, an awaitable of it from :class:`ComfyWSClient`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Result(Mapping[str, Any], Generic[Saved_co]):
-    """Files and texts of one job, in order. ``result["images"]`` reads like ``result.images``.
+class Result(Generic[Saved_co]):
+    """Files and texts of one job, in order, and what produced them.
+
+    ``result["images"]`` reads like ``result.images``, and ``dict(result)`` has all fields; only the
+    mapping method ``values()`` gives way to the field of that name.
 
     The bytes are still on the server: :meth:`save` or the client's ``download`` fetches them. A
     pickled result has no client, so it cannot :meth:`save`.
@@ -30,6 +35,11 @@ class Result(Mapping[str, Any], Generic[Saved_co]):
     cached: bool
     """Whether the server took everything from its cache; the files are those of an earlier run."""
     _saver: Callable[[Sequence[OutputFile], Path], Saved_co] = field(repr=False, compare=False)
+    graph: Graph | None = field(default=None, repr=False)
+    """The graph that was run, in API format; None if it is unknown."""
+    values: dict[str, Any] = field(default_factory=dict, repr=False)
+    """The values of the job by name: those of the preset or of the workflow's controls. For a
+    workflow that was queued without values, the prompt and the seed found in it."""
 
     @property
     def images(self) -> list[OutputFile]:
@@ -45,6 +55,18 @@ class Result(Mapping[str, Any], Generic[Saved_co]):
     def audio(self) -> list[OutputFile]:
         """The files that are sound."""
         return self._of_kind("audio")
+
+    @property
+    def seed(self) -> int | None:
+        """The seed, drawn if the job was queued with a random one; None if there is none."""
+        seed = self.values.get("seed")
+        return seed if isinstance(seed, int) else None
+
+    @property
+    def prompt(self) -> str | None:
+        """The prompt, with its wildcards expanded; None if there is none."""
+        prompt = self.values.get("prompt")
+        return prompt if isinstance(prompt, str) else None
 
     def save(self, folder: str | Path) -> Saved_co:
         """Download all files into ``folder``, which is created if needed; return their paths.
@@ -71,21 +93,59 @@ class Result(Mapping[str, Any], Generic[Saved_co]):
     def __len__(self) -> int:
         return len(_NAMES)
 
+    def __contains__(self, name: object) -> bool:
+        return name in _NAMES
+
+    def keys(self) -> KeysView[str]:
+        """The names of all fields."""
+        return self._fields().keys()
+
+    def items(self) -> ItemsView[str, Any]:
+        """The names and values of all fields."""
+        return self._fields().items()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A field by its name; ``default`` for any other name."""
+        return getattr(self, name) if name in _NAMES else default
+
     def __copy__(self) -> Self:
         return replace(self)
 
     def __deepcopy__(self, memo: object) -> Self:
-        return replace(self, files=[*self.files], texts=[*self.texts])  # the client is shared
+        return replace(  # the client is shared
+            self,
+            files=[*self.files],
+            texts=[*self.texts],
+            graph=copy.deepcopy(self.graph),
+            values=copy.deepcopy(self.values),
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         values = self.prompt_id, self.files, self.texts, self.seconds, self.cached
-        return type(self), (*values, _refuse_to_save)
+        return type(self), (*values, _refuse_to_save, self.graph, self.values)
+
+    def _fields(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _NAMES}
 
     def _of_kind(self, kind: Kind) -> list[OutputFile]:
         return [file for file in self.files if file.kind == kind]
 
 
-_NAMES = ("prompt_id", "images", "videos", "audio", "texts", "files", "seconds", "cached")
+_NAMES = (
+    "prompt_id",
+    "images",
+    "videos",
+    "audio",
+    "texts",
+    "files",
+    "seconds",
+    "cached",
+    "prompt",
+    "seed",
+    "values",
+    "graph",
+)
+Mapping.register(Result)
 
 
 def _refuse_to_save(files: Sequence[OutputFile], folder: Path) -> NoReturn:  # noqa: ARG001

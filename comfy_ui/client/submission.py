@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -34,10 +34,11 @@ _HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class Runnable:
-    """An API-format graph, and the editor workflow it came from, if it did."""
+    """An API-format graph, the editor workflow it came from, and the values in it by name."""
 
     graph: Mapping[str, Any]
     editor: Mapping[str, Any] | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
 
     def extra_data(self, given: Mapping[str, Any] | None) -> dict[str, Any]:
         """The job's extra data, with the editor workflow, as ComfyUI's own page sends it."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..protocol.object_info import NodeRegistry
 from ..protocol.outputs import OutputFile
+from ..workflow.graph import copied
 from . import endpoints
 from .operations import Asker, Flow, work
 from .response_models import UploadedFile
@@ -48,32 +49,40 @@ class WorkflowSources:
             self._object_info = yield from self._asker.ask(endpoints.object_info())
         return self._object_info
 
-    def read(self, source: WorkflowSource) -> Flow[Runnable]:
-        """The graph of any source. A dict in API format is taken as it is.
+    def read(
+        self, source: WorkflowSource, values: Mapping[str, UploadSource | Any] | None = None
+    ) -> Flow[Runnable]:
+        """The graph of any source with these values. Values that are files are uploaded first.
+
+        A dict in API format without values is taken as it is.
 
         Raises:
             InvalidWorkflowError: there is no workflow in it, or it cannot be converted.
             UnknownPresetError: a plain word that is no preset's id.
+            ValidationError: a value does not fit, see :func:`.prepare.prepare`.
+            MissingModelsError, MissingNodesError: what the server lacks for a preset, and where to
+                get it.
         """
-        if isinstance(source, Mapping) and _is_graph(source):
-            return Runnable(source)
+        if isinstance(source, Mapping) and _is_graph(source) and not values:
+            return Runnable(copied(source))  # the caller may change it for the next job
+        from ..workflow.controls import values_in
         from ..workflow.load import load_workflow
 
         folder = self._environment.settings.presets_dir
         loaded = yield from work(lambda: load_workflow(source, folders=[folder]))
-        prepared = yield from self._prepare(loaded, {})
-        return Runnable(prepared.graph, loaded.editor)
+        job_values = yield from self._with_uploads(values or {})
+        prepared = yield from self._prepare(loaded, job_values)
+        for notice in prepared.notices:
+            logger.warning("%s", notice)
+        if prepared.preset is None:
+            return Runnable(
+                prepared.graph, loaded.editor, values_in(prepared.graph, prepared.controls)
+            )
+        prepared.require_runnable()
+        return Runnable(prepared.graph, values=prepared.values)
 
-    def generation(
-        self, preset: str, prompt: str, values: Mapping[str, UploadSource | Any]
-    ) -> Flow[Mapping[str, Any]]:
-        """The graph of a preset with these values. Values that are files are uploaded first.
-
-        Raises:
-            UnknownPresetError, ValidationError: see :func:`.prepare.prepare`.
-            MissingModelsError, MissingNodesError: what the server lacks, and where to get it.
-        """
-        job_values: dict[str, Any] = {"prompt": prompt}
+    def _with_uploads(self, values: Mapping[str, UploadSource | Any]) -> Flow[dict[str, Any]]:
+        job_values: dict[str, Any] = {}
         for name, value in values.items():
             if isinstance(value, OutputFile):
                 value = yield from self._transfers.use_output(value)  # noqa: PLW2901
@@ -82,19 +91,15 @@ class WorkflowSources:
                     value, filename=None, subfolder="", type="input", overwrite=False
                 )
             job_values[name] = value
-        prepared = yield from self._prepare(preset, job_values)
-        prepared.require_runnable()
-        for notice in prepared.notices:
-            logger.warning("%s", notice)
-        return prepared.graph
+        return job_values
 
-    def _prepare(self, source: Workflow | str, values: Mapping[str, Any]) -> Flow[PreparedGraph]:
+    def _prepare(self, source: Workflow, values: Mapping[str, Any]) -> Flow[PreparedGraph]:
         from ..workflow.prepare import prepare
         from ..workflow.presets.preset_store import load_presets
         from ..workflow.wildcards import WildcardFolder
 
         settings = self._environment.settings
-        needs_registry = isinstance(source, str) or source.format != "api"
+        needs_registry = values or source.format != "api"
         registries = [(yield from self.object_info())] if needs_registry else []
         uploads = {value for value in values.values() if isinstance(value, UploadedFile)}
         return (

@@ -190,12 +190,13 @@ class JobState:
         tracker, frame = self.tracker, self.tracker.preview
         if frame is None:
             return None
+        node = frame.display_node or frame.node or tracker.node
         return Preview(
             self.prompt_id,
             frame.image,
             frame.media_type,
-            node=tracker.node,
-            node_title=tracker.title(tracker.node),
+            node=node,
+            node_title=tracker.title(node),
         )
 
     def seconds(self) -> float | None:

@@ -140,7 +140,7 @@ class _Loop(NamedTuple):
 class Preview:
     """A preview image of a running job, encoded as ``media_type`` says.
 
-    ``node`` and ``node_title`` name the node that is running; None if unknown.
+    ``node`` and ``node_title`` name the node that sent it; None if unknown.
     """
 
     prompt_id: str

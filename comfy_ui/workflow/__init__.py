@@ -16,6 +16,7 @@ _WHERE = {
     "Preset": "presets.preset_store",
     "VIDEO_PRESETS": "presets.preset_store",
     "Workflow": "load",
+    "apply_values": "controls",
     "check_workflow": "checks.graph_checks",
     "compile_workflow": "presets.preset_store",
     "convert_workflow": "editor",
@@ -30,7 +31,11 @@ _WHERE = {
 
 if TYPE_CHECKING:
     from .checks.graph_checks import check_workflow as check_workflow
-    from .controls import Control as Control, find_controls as find_controls
+    from .controls import (
+        Control as Control,
+        apply_values as apply_values,
+        find_controls as find_controls,
+    )
     from .editor import convert_workflow as convert_workflow
     from .load import Workflow as Workflow, load_workflow as load_workflow
     from .metadata import Metadata as Metadata, read_metadata as read_metadata

@@ -17,7 +17,7 @@ from ..protocol.object_info import NodeRegistry
 from .checks.allow_list import check_allowed
 from .checks.graph_checks import check_workflow, error_for
 from .checks.requirements import preset_problems
-from .controls import Control, apply_values, find_controls
+from .controls import Control, apply_values, find_controls, named_values
 from .fields.param_values import resolve_values, rounding_notices
 from .filename_prefix import fill_prefixes
 from .graph import AnyGraph, Graph
@@ -48,8 +48,9 @@ class PreparedGraph:
 
     ``values`` are those of the job: every param of a preset, or the set controls of a workflow,
     with wildcards expanded. ``templates`` are the prompts before expansion, by name. ``problems``
-    are those of the graph on the server, empty without ``object_info``. ``notices`` name the values
-    that differ from the given ones, such as a rounded width.
+    are those of the graph on the server, empty without ``object_info``. ``controls`` are those of a
+    workflow with values. ``notices`` name the values that differ from the given ones, such as a
+    rounded width.
     """
 
     graph: Graph
@@ -58,6 +59,7 @@ class PreparedGraph:
     problems: tuple[Problem, ...] = ()
     preset: Preset | None = None
     editor: dict[str, Any] | None = None
+    controls: tuple[Control, ...] = ()
     notices: tuple[str, ...] = ()
 
     @property
@@ -88,7 +90,7 @@ def prepare(
     Args:
         source: what to run; an id is looked up in ``presets``.
         values: a preset's values, see :func:`.param_values.resolve_values`, or those of a
-            workflow's controls, by id.
+            workflow's controls, named as in :func:`.apply_values`.
         presets: the known presets; those that ship also supply the URLs of missing model files.
         object_info: the servers' registries, the preferred server first. A preset uses the model
             files that a server has, so the graph is built for the first server that can run it,
@@ -203,12 +205,18 @@ def _build(
             hint="Pass object_info.",
         )
     controls = find_controls(graph, registry, source.editor)
-    expanded = expand_values(values, controls, wildcards, rng=rng)
-    texts = _without_lora_tags(expanded, controls, graph)
-    graph = apply_values(graph, controls, texts.values, rng=rng)
-    notices = (*_ignored_loras(controls, expanded.values, graph),)
+    named, values = named_values(graph, controls, values)
+    settables = [*named, *(control for control in controls if control not in named)]
+    expanded = expand_values(values, settables, wildcards, rng=rng)
+    texts = _without_lora_tags(expanded, settables, graph)
+    graph = apply_values(graph, settables, texts.values, rng=rng)
     return PreparedGraph(
-        graph, texts.values, texts.templates, editor=source.editor, notices=notices
+        graph,
+        texts.values,
+        texts.templates,
+        editor=source.editor,
+        controls=(*settables,),
+        notices=(*_ignored_loras(settables, expanded.values, graph),),
     )
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -53,8 +53,15 @@ def test_result_and_its_files_read_like_mappings() -> None:
     assert "nothing" not in result
     assert dict(result)["images"] == [file]
     assert {*result} == {
-        *("prompt_id", "files", "texts", "seconds", "cached", "images", "videos", "audio")
+        *("prompt_id", "files", "texts", "seconds", "cached", "images", "videos", "audio"),
+        *("prompt", "seed", "values", "graph"),
     }
+    assert isinstance(result, Mapping)
+    match result:
+        case {"images": [first]}:
+            assert first == file
+    assert dict(result.items()) == dict(result)
+    assert [*result.keys()] == [*result]
     assert result.get("nothing") is None
     assert dict(file) == {
         "filename": "a.png",
@@ -98,6 +105,7 @@ def values() -> dict[str, Any]:
     ):
         graph = comfy_ui.compile_workflow("sd15", prompt="a bay", steps=1)
         events = list(one.stream(graph))
+        preview = client.Preview("id", b"image", "image/png", node="3", node_title="Sampler")
         result = one.generate_image("a bay", preset="sd15", steps=1)
         picture, registry = one.download(result.images[0]), one.object_info()
         return {
@@ -115,6 +123,7 @@ def values() -> dict[str, Any]:
             "NodeRegistry": registry,
             "OutputFile": result.images[0],
             "Phase": client.Phase.RUNNING,
+            "Preview": preview,
             "Preset": comfy_ui.get_preset("sdxl"),
             "Problem": comfy_ui.Problem("missing_node", "There is no such class."),
             "Progress": next(e for e in events if isinstance(e, client.Progress)),
@@ -137,6 +146,7 @@ VALUES = {
     for name in package.__all__
     if isinstance(kind := getattr(package, name), type)
     and not issubclass(kind, Exception)
+    and not getattr(kind, "_is_protocol", False)
     and name not in ("ComfyClient", "ComfyWSClient", "ComfyHealth")
 } | {"HealthReport", "HistoryEntry", "NodeRegistry", "QueueSnapshot", "ServerCheck"}
 

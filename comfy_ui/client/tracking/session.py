@@ -10,21 +10,21 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context
-from typing import Any
 from uuid import uuid4
 
 from ...protocol.durations import NodeDurations
 from ...protocol.job import ConnectionLost, ConnectionRegained, is_deaf, new_job, poll_due
 from ...protocol.messages import Message, QueueStatus
 from ..operations import Asker, Flow
+from ..submission import Runnable
 from ..transport.server_address import ServerAddress
 from ..transport.websocket import Socket
 from .job_telemetry import Telemetry
 from .job_tracking import JobTracking
-from .tracked_job import Observer, TrackedJob
+from .tracked_job import JobChanges, Observer, TrackedJob
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ _KEPT_JOBS = 2000
 _KEPT_STOPPED = 100
 _DEAF_S = 2.0
 _STATUS_S = 1.0
+_TICK_S = 0.5  # how often progress is reported while a node runs without a message
 
 
 class Session:
@@ -78,19 +79,21 @@ class Session:
         self._was_open = False
         self._status: QueueStatus | None = None
 
-    async def new_job(self, prompt_id: str, graph: Mapping[str, Any]) -> TrackedJob:
+    async def new_job(self, prompt_id: str, runnable: Runnable) -> TrackedJob:
         """Create a job before its post, so that no message about it is missed."""
         client_id = await self._socket.ready()
         state = new_job(
             prompt_id,
             now=self._clock(),
-            graph=graph,
+            graph=runnable.graph,
             listening=client_id is not None,
             durations=self._durations,
         )
         # Without a clientId the server would send the job's messages to every socket.
         client_id = client_id or str(uuid4())
-        return self._keep(TrackedJob(state, client_id=client_id, on_change=self._changed))
+        return self._keep(
+            TrackedJob(state, runnable=runnable, client_id=client_id, on_change=self._changed)
+        )
 
     def job(self, prompt_id: str) -> TrackedJob:
         """A job queued here, or another client's, which is kept while a task waits for it."""
@@ -139,6 +142,33 @@ class Session:
                 self._unwatched(job)
             if not self._waiting:
                 self._socket.want(wanted=False)
+
+    async def changes(
+        self, job: TrackedJob, *, timeout_s: float | None, end_only: bool = False
+    ) -> AsyncGenerator[JobChanges, None]:
+        """Yield after each change of the job, and as time passes while it runs.
+
+        The last time is when it is settled.
+        """
+        changes = JobChanges(job)
+        deadline = None if timeout_s is None else self._clock() + timeout_s
+        with self.watching(job, end_only=end_only) as changed:
+            while True:
+                changed.clear()
+                settled = job.settled
+                yield changes
+                if settled:
+                    return
+                ticks = job.state.running and not end_only
+                waits_s = [_TICK_S] if ticks else []
+                if deadline is not None:
+                    waits_s.append(deadline - self._clock())
+                try:
+                    async with asyncio.timeout(min(waits_s, default=None)):
+                        await changed.wait()
+                except TimeoutError:
+                    if deadline is not None and timeout_s is not None and self._clock() >= deadline:
+                        raise job.timed_out(timeout_s) from None
 
     async def close(self) -> None:
         """Close the socket and end all tasks."""

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ...errors import ComfyHeadlessError, GenerationTimeoutError, JobLostError
 from ...protocol._replace import fast_replace
@@ -13,7 +14,11 @@ from ...protocol.job import Event, JobState, advance
 from ...protocol.messages import PreviewFrame
 from ...protocol.outputs import OutputFile
 from ...protocol.progress import Phase, Preview, Progress
+from ...protocol.queue_and_history import HistoryAnswer
+from ...workflow.graph import Graph, copied, is_api_graph
+from ...workflow.prompt_of_graph import prompt_of_graph
 from ..result import Result, Saved_co
+from ..submission import Runnable
 
 Observer = Callable[[JobState, JobState, float], None]
 """Called on each change of a job with the states before and after and the time. Must not block."""
@@ -26,10 +31,12 @@ class TrackedJob:
         self,
         state: JobState,
         *,
+        runnable: Runnable | None = None,
         client_id: str = "",
         on_change: Callable[[TrackedJob], None] | None = None,
     ) -> None:
         self.state = state
+        self._runnable = runnable
         self.client_id = client_id
         """The clientId it was queued under; only that socket gets its messages."""
         self.unreachable_since: float | None = None
@@ -39,6 +46,8 @@ class TrackedJob:
         """Why tracking stopped. The job itself may continue."""
         self.taken = False
         """Whether the job can be dropped as soon as no caller waits for it."""
+        self._reported_graph: Graph | None = None
+        """The graph of another client's job, as the server has it."""
         self.observers: list[Observer] = []
         self._on_change = on_change
         self._lock = threading.Lock()  # a sync client may cancel from another thread
@@ -58,6 +67,9 @@ class TrackedJob:
         return self.state.final in (Phase.CANCELLED, Phase.LOST)
 
     def apply(self, event: Event, now: float) -> None:
+        if self._runnable is None and isinstance(event, HistoryAnswer) and event.entry:
+            graph = event.entry.graph
+            self._reported_graph = graph if is_api_graph(graph) else None
         with self._lock:
             before = self.state
             after = self.state = advance(before, event, now)
@@ -94,6 +106,8 @@ class TrackedJob:
             raise verdict
         if verdict is None:
             raise self.error or RuntimeError("the job is not settled")
+        graph = copied(self._runnable.graph) if self._runnable else self._reported_graph
+        values = dict(self._runnable.values) if self._runnable else {}
         return Result(
             prompt_id=self.prompt_id,
             files=list(verdict.files),
@@ -101,6 +115,8 @@ class TrackedJob:
             seconds=self.state.seconds(),
             cached=self.state.cached,
             _saver=saver,
+            graph=graph,
+            values=values or (_values_of(graph) if graph else {}),
         )
 
     def timed_out(self, timeout_s: float) -> GenerationTimeoutError:
@@ -113,6 +129,11 @@ class TrackedJob:
     def _changed(self) -> None:
         if self._on_change:
             self._on_change(self)
+
+
+def _values_of(graph: Graph) -> dict[str, Any]:
+    prompt, seed = prompt_of_graph(graph)
+    return {"prompt": prompt or None, "seed": seed}
 
 
 class JobChanges:

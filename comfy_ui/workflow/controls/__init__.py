@@ -7,13 +7,14 @@
 - ``author_hints``: App mode, parameter nodes, promoted inputs, titled primitives
 - ``find_controls``, ``presentation``: both combined, with labels, ranges and an order
 - ``result_nodes``: the nodes that produce results, and their media types
-- ``apply_values``: write values of controls into a graph
+- ``control_names``, ``apply_values``: write values into a graph, by the names of controls
 """
 
 from __future__ import annotations
 
 from .apply_values import apply_values
 from .control import Control, ControlKind, ControlTarget, GraphOutput
+from .control_names import named_values, values_in
 from .find_controls import MAX_MAIN, find_controls
 from .result_nodes import find_outputs
 
@@ -26,4 +27,6 @@ __all__ = [
     "apply_values",
     "find_controls",
     "find_outputs",
+    "named_values",
+    "values_in",
 ]

@@ -10,6 +10,7 @@ from ...errors import ValidationError, closest
 from ..fields.numbers import format_number, parse_number, random_seed
 from ..graph import AnyGraph, Graph, copied, literal
 from .control import Control
+from .control_names import named_values
 
 _TRUE, _FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "off", "0"})
 
@@ -23,18 +24,27 @@ def apply_values(
 ) -> Graph:
     """Return a copy of ``graph`` with the values written to all targets of their controls.
 
-    ``values`` are by control id; a control without a value, or with None, keeps the graph's value.
-    A seed of None or -1 becomes a random one below 2**53, drawn from ``rng``.
+    A control without a value, or with None, keeps the graph's value. A seed of None or -1 becomes a
+    random one below 2**53.
+
+    Args:
+        graph: in API format.
+        controls: its controls, from :func:`find_controls`.
+        values: by name: a control's id (``steps_2``), a role that only one control has
+            (``negative``), or a node, by id, title or class, and an input (``KSampler.seed``,
+            ``12.text``).
+        rng: draws random seeds.
 
     Raises:
-        ValidationError: an unknown id, or a value that is not valid for its control.
+        ValidationError: an unknown or ambiguous name, or a value that is not valid for its control.
+
+    Example::
+
+        controls = find_controls(graph, object_info)
+        graph = apply_values(graph, controls, {"steps": 8, "KSampler.seed": 7})
     """
-    controls_by_id = {control.id: control for control in controls}
-    for name in values:
-        if name not in controls_by_id:
-            raise ValidationError(
-                f"There is no control '{name}'.", hint=closest(name, controls_by_id)
-            )
+    named, values = named_values(graph, controls, values)
+    controls_by_id = {control.id: control for control in named}
     checked = {name: _checked(controls_by_id[name], value, rng) for name, value in values.items()}
     changed = copied(graph)
     for name, value in checked.items():

@@ -1,0 +1,133 @@
+"""Batches: many workflows, a few at a time, with their results as they arrive."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ..errors import ComfyHeadlessError, ValidationError
+from .submission import check_prompt_id
+from .tracking.tracked_job import JobChanges, TrackedJob
+from .workflow_source import WorkflowSource
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchJob:
+    """A workflow of a batch; ``prompt_id`` None: generate one."""
+
+    index: int
+    workflow: WorkflowSource
+    prompt_id: str | None = None
+
+
+class Followed:
+    """A job of a batch that a blocking client waits for, inside the context ``wait``."""
+
+    def __init__(self, job: TrackedJob, wait: AbstractContextManager[None]) -> None:
+        self.job, self.changes = job, JobChanges(job)
+        self.wait = ExitStack()
+        self.wait.enter_context(wait)
+
+
+def batch_jobs(
+    workflows: Iterable[WorkflowSource], prompt_ids: Sequence[str] | None, *, resume: bool
+) -> Iterator[BatchJob]:
+    """Number the workflows and give them their ids.
+
+    Raises:
+        ValidationError: the ids are not one canonical UUID for each workflow, all different.
+    """
+    if prompt_ids is None:
+        if resume:
+            raise ValidationError(
+                "resume=True needs prompt_ids.", hint="Pass the ids of the interrupted batch."
+            )
+        return (BatchJob(index, workflow) for index, workflow in enumerate(workflows))
+    workflows = [*workflows]
+    if len({*map(check_prompt_id, prompt_ids)}) != len(workflows) or len(prompt_ids) != len(
+        workflows
+    ):
+        raise ValidationError(
+            f"{len(workflows)} workflows need as many different prompt_ids, not {len(prompt_ids)}."
+        )
+    return (
+        BatchJob(index, workflow, prompt_id)
+        for index, (workflow, prompt_id) in enumerate(zip(workflows, prompt_ids, strict=True))
+    )
+
+
+def run_in_turn(
+    jobs: Iterator[BatchJob],
+    start: Callable[[BatchJob], Followed],
+    advance: Callable[[Sequence[Followed]], None],
+    finish: Callable[[TrackedJob], T],
+    *,
+    concurrency: int,
+) -> Iterator[tuple[int, T | ComfyHeadlessError]]:
+    """Run a batch in one thread.
+
+    Args:
+        jobs: the batch.
+        start: queues a job.
+        advance: polls the jobs, and waits a little if none has changed.
+        finish: returns the result of a settled job, or raises.
+        concurrency: the largest number of jobs at a time.
+    """
+    followed: dict[int, Followed] = {}
+    outcomes: list[tuple[int, T | ComfyHeadlessError]] = []
+    try:
+        while True:
+            # Refill before yielding, so that the server works while the caller does.
+            while len(followed) < max(1, concurrency) and (job := next(jobs, None)):
+                try:
+                    followed[job.index] = start(job)
+                except ComfyHeadlessError as error:
+                    outcomes.append((job.index, error))
+            yield from outcomes
+            outcomes = []
+            if not followed:
+                return
+            advance([*followed.values()])
+            for index in [index for index, one in followed.items() if one.job.settled]:
+                one = followed.pop(index)
+                try:
+                    with one.wait:
+                        outcomes.append((index, finish(one.job)))
+                except ComfyHeadlessError as error:
+                    outcomes.append((index, error))
+    except BaseException as error:
+        for one in followed.values():
+            one.wait.__exit__(type(error), error, error.__traceback__)
+        raise
+
+
+async def run_at_once(
+    jobs: Iterator[BatchJob], run: Callable[[BatchJob], Awaitable[T]], *, concurrency: int
+) -> AsyncGenerator[tuple[int, T | ComfyHeadlessError], None]:
+    """Run a batch in ``concurrency`` tasks, which do not wait for the caller."""
+    outcomes: asyncio.Queue[tuple[int, T | ComfyHeadlessError] | None] = asyncio.Queue()
+
+    async def work() -> None:
+        for job in jobs:
+            try:
+                outcome: T | ComfyHeadlessError = await run(job)
+            except ComfyHeadlessError as error:
+                outcome = error
+            outcomes.put_nowait((job.index, outcome))
+
+    tasks = [asyncio.create_task(work()) for _ in range(max(1, concurrency))]
+    all_done = asyncio.gather(*tasks)
+    all_done.add_done_callback(lambda _: outcomes.put_nowait(None))
+    try:
+        while (pair := await outcomes.get()) is not None:
+            yield pair
+        await all_done  # raises what is no error of a job
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(all_done, *tasks, return_exceptions=True)

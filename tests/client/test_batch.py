@@ -1,0 +1,179 @@
+"""Batches, and jobs that end with the call that waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from comfy_ui.client import ComfyClient, ComfyWSClient, Progress, Result
+from comfy_ui.client.batch import batch_jobs
+from comfy_ui.demo import DemoServer, Faults
+from comfy_ui.errors import GenerationTimeoutError, InvalidWorkflowError, ValidationError
+from tests.client.support import Awaited, image_graph, open_client
+from tests.client.test_both_clients import sleeper
+
+BOTH = pytest.mark.parametrize("kind", ["sync", "async"])
+
+
+@pytest.fixture
+def sleepy(engine: DemoServer) -> DemoServer:
+    engine.faults = Faults(test_nodes=True)
+    return engine
+
+
+def ids(number: int) -> list[str]:
+    return [str(uuid4()) for _ in range(number)]
+
+
+def real(client: Any) -> Any:
+    return client.client if isinstance(client, Awaited) else client
+
+
+@BOTH
+async def test_run_batch_uses_the_ids_and_reports_progress_and_results(
+    kind: str, engine: DemoServer
+) -> None:
+    chosen = ids(3)
+    seen: list[Progress] = []
+    results: dict[int, Any] = {}
+    graphs = [image_graph(1), {"1": {"class_type": "Nothing", "inputs": {}}}, image_graph(3)]
+    async with open_client(kind, engine.url) as client:
+        outcomes = await client.run_batch(
+            graphs, prompt_ids=chosen, on_progress=seen.append, on_result=results.__setitem__
+        )
+    assert [outcome.prompt_id for outcome in (outcomes[0], outcomes[2])] == [chosen[0], chosen[2]]
+    assert isinstance(outcomes[1], InvalidWorkflowError)
+    assert {each.prompt_id for each in seen} == {chosen[0], chosen[2]}
+    assert [results[index] for index in range(3)] == outcomes
+
+
+@BOTH
+async def test_as_completed_yields_each_result_when_it_is_there(
+    kind: str, sleepy: DemoServer
+) -> None:
+    graphs = [image_graph(1), sleeper()]
+    async with open_client(kind, sleepy.url) as client:
+        events = real(client).as_completed(graphs, concurrency=2, cancel_on_exit=True)
+        if kind == "sync":
+            first = await asyncio.to_thread(next, events)
+            await asyncio.to_thread(events.close)
+        else:
+            first = await anext(events)
+            await events.aclose()
+        assert first[0] == 0
+        assert isinstance(first[1], Result)
+        await until_empty(client)  # the sleeper was cancelled
+
+
+async def until_empty(client: Any) -> None:
+    async with asyncio.timeout(10):
+        while (queue := await client.queue()).running or queue.pending:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+@BOTH
+async def test_run_batch_resumed_queues_only_what_never_arrived(
+    kind: str, engine: DemoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("protocol.job_state", "client.tracking.job_tracking"):
+        monkeypatch.setattr(f"comfy_ui.{module}.RESUBMIT_AFTER_S", 0.3)
+    chosen, graphs = ids(16), [image_graph(color) for color in range(16)]
+    async with open_client(kind, engine.url) as client:
+        await client.run_batch(graphs[:4], prompt_ids=chosen[:4])
+    async with open_client(kind, engine.url) as client:
+        began = time.monotonic()
+        outcomes = await client.run_batch(graphs, prompt_ids=chosen, resume=True)
+        took_s = time.monotonic() - began
+        assert len(await client.recent(max_items=1000)) == 16
+    assert [outcome.prompt_id for outcome in outcomes] == chosen
+    assert took_s < 12 * 0.3  # the absent jobs are looked for together
+
+
+async def test_run_batch_resumed_without_absent_jobs_waits_for_none(engine: DemoServer) -> None:
+    chosen, graphs = ids(3), [image_graph(color) for color in range(3)]
+    async with ComfyWSClient(url=engine.url) as client:
+        first = await client.run_batch(graphs, prompt_ids=chosen)
+        async with asyncio.timeout(1.9):
+            again = await client.run_batch(graphs, prompt_ids=chosen, resume=True)
+    assert [outcome.files for outcome in again] == [outcome.files for outcome in first]
+
+
+@pytest.mark.parametrize(
+    ("prompt_ids", "resume"),
+    [(ids(1), False), ([ids(1)[0]] * 2, False), (["no-id", "2"], False), (None, True)],
+)
+def test_batch_jobs_ids_that_do_not_fit_raise_validation_error(
+    prompt_ids: list[str] | None, resume: bool
+) -> None:
+    with pytest.raises(ValidationError):
+        batch_jobs(["sd15", "sdxl"], prompt_ids, resume=resume)
+
+
+async def test_run_batch_error_that_is_no_jobs_own_ends_the_batch(engine: DemoServer) -> None:
+    async with ComfyWSClient(url=engine.url) as client:
+
+        async def broken(*_: object, **__: object) -> None:
+            raise ZeroDivisionError
+
+        client.queue_prompt = broken  # type: ignore[method-assign,assignment]
+        with pytest.raises(ZeroDivisionError):
+            await client.run_batch([image_graph(), image_graph()])
+
+
+# -- cancel_on_exit
+
+
+@BOTH
+@pytest.mark.parametrize("on", [True, False])
+async def test_run_timed_out_with_cancel_on_exit_stops_the_job(
+    kind: str, on: bool, sleepy: DemoServer
+) -> None:
+    async with open_client(kind, sleepy.url) as client:
+        with pytest.raises(GenerationTimeoutError) as caught:
+            await client.run(sleeper(), timeout=0.3, cancel_on_exit=on)
+        if on:
+            await until_empty(client)
+        else:
+            assert await client.cancel(caught.value.prompt_id)
+
+
+async def test_run_cancelled_task_with_cancel_on_exit_stops_the_job(sleepy: DemoServer) -> None:
+    async with ComfyWSClient(url=sleepy.url) as client:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await client.run(sleeper(), cancel_on_exit=True)
+        await until_empty(client)
+
+
+@BOTH
+async def test_stream_left_early_with_cancel_on_exit_stops_the_job(
+    kind: str, sleepy: DemoServer
+) -> None:
+    async with open_client(kind, sleepy.url) as client:
+        events = real(client).stream(sleeper(), cancel_on_exit=True)
+        if kind == "sync":
+            await asyncio.to_thread(next, events)
+            await asyncio.to_thread(events.close)
+        else:
+            await anext(events)
+            await events.aclose()
+        await until_empty(client)
+
+
+async def test_wait_for_completion_interrupted_with_cancel_on_exit_stops_the_job(
+    sleepy: DemoServer,
+) -> None:
+    def interrupt(_: Progress) -> None:
+        raise KeyboardInterrupt
+
+    def run() -> None:
+        with ComfyClient(url=sleepy.url) as client, pytest.raises(KeyboardInterrupt):
+            client.run(sleeper(), on_progress=interrupt, cancel_on_exit=True)
+
+    await asyncio.to_thread(run)
+    async with ComfyWSClient(url=sleepy.url) as client:
+        await until_empty(client)

@@ -1,0 +1,110 @@
+"""Values for any workflow, and what a result says about its job."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+
+from comfy_ui import compile_workflow, errors
+from comfy_ui.demo import DemoServer
+from tests.client.support import open_client
+from tests.graphs import node
+
+BOTH = pytest.mark.parametrize("kind", ["sync", "async"])
+
+
+@pytest.fixture
+def exported() -> dict[str, Any]:
+    graph = compile_workflow("sd15", prompt="a lake", negative="blur", seed=1, steps=2)
+    titles = {"CLIPTextEncode": ["Positive", "Negative"], "KSampler": ["Main sampler"]}
+    for entry in graph.values():
+        if entry["class_type"] in titles:
+            entry["_meta"] = {"title": titles[entry["class_type"]].pop(0)}
+    return graph
+
+
+@BOTH
+async def test_run_values_are_set_by_control_role_title_class_and_node_id(
+    kind: str, engine: DemoServer, exported: dict[str, Any]
+) -> None:
+    before = pickle.dumps(exported)
+    sampler = next(key for key, node in exported.items() if node["class_type"] == "KSampler")
+    async with open_client(kind, engine.url) as client:
+        result = await client.run(
+            exported,
+            values={
+                "steps": 3,
+                "positive.text": "a harbor",
+                "negative": "noise",
+                "KSampler.seed": 2**60,
+                f"{sampler}.cfg": 5,
+            },
+        )
+    assert result.graph is not None
+    inputs = result.graph[sampler]["inputs"]
+    assert (inputs["steps"], inputs["cfg"], inputs["seed"]) == (3, 5, 2**60)
+    assert (result.seed, result.prompt) == (2**60, "a harbor")
+    assert result.values.items() >= {"steps": 3, "cfg": 5, "negative": "noise"}.items()
+    assert pickle.loads(pickle.dumps(result)).values == result.values
+    assert pickle.dumps(exported) == before
+
+
+@BOTH
+async def test_run_preset_with_values_reports_the_drawn_seed(kind: str, engine: DemoServer) -> None:
+    async with open_client(kind, engine.url) as client:
+        result = await client.run("sd15", values={"prompt": "a pier", "steps": 1, "seed": -1})
+        again = await client.generate_image("a pier", preset="sd15", steps=1, seed=result.seed)
+    assert result.seed is not None
+    assert result.seed >= 0
+    assert result.prompt == "a pier"
+    assert again.graph == result.graph
+    assert again.cached
+
+
+@BOTH
+async def test_run_plain_graph_result_keeps_the_graph_as_it_was_queued(
+    kind: str, engine: DemoServer, exported: dict[str, Any]
+) -> None:
+    async with open_client(kind, engine.url) as client:
+        prompt_id = await client.queue_prompt(exported)
+        sampler = next(node for node in exported.values() if node["class_type"] == "KSampler")
+        sampler["inputs"]["seed"] = 99
+        result = await client.wait_for_completion(prompt_id)
+        other = await client.wait_for_completion(prompt_id)
+    assert (result.seed, result.prompt) == (1, "a lake")
+    assert (other.graph, other.seed) == (result.graph, 1)  # from the server's history
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("stepz", "Did you mean 'steps'?"),
+        ("KSampler.stepz", "Did you mean 'KSampler.steps'?"),
+        ("KSampler.model", "That input is linked to"),
+        ("CLIPTextEncode.text", "Use one of:"),
+    ],
+)
+async def test_run_unknown_or_ambiguous_value_raises_before_queueing(
+    kind: str, name: str, hint: str, engine: DemoServer, exported: dict[str, Any]
+) -> None:
+    async with open_client(kind, engine.url) as client:
+        with pytest.raises(errors.ValidationError) as caught:
+            await client.run(exported, values={name: 3})
+        assert hint in caught.value.hint
+        assert not await client.recent()
+
+
+@BOTH
+async def test_run_value_that_is_a_file_is_uploaded(kind: str, engine: DemoServer) -> None:
+    async with open_client(kind, engine.url) as client:
+        still = await client.run("sd15", values={"prompt": "a lake", "steps": 1})
+        graph = {
+            "1": node("LoadImage", image="x.png"),
+            "2": node("SaveImage", images=["1", 0], filename_prefix="t"),
+        }
+        picture = await client.download(still.images[0])
+        for source in (picture, still.images[0]):
+            assert (await client.run(graph, values={"image": source})).images
