@@ -208,10 +208,25 @@ class GenerationCancelledError(GenerationError):
 
 
 class JobLostError(GenerationError):
-    """The server has lost the job: it restarted, or the job was deleted there."""
+    """The server has lost the job: it restarted, or the job was deleted there.
+
+    ``finished``: the job had run to its end, so its files may be in ComfyUI's output folder.
+    """
 
     default_hint = "Queue it again: the server kept nothing."
     default_retryable = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        prompt_id: str | None = None,
+        finished: bool = False,
+        hint: str = "",
+        retryable: bool | None = None,
+    ) -> None:
+        super().__init__(message, prompt_id=prompt_id, hint=hint, retryable=retryable)
+        self.finished = finished
 
 
 class OutputMissingError(ComfyHeadlessError):

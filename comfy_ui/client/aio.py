@@ -213,6 +213,7 @@ class ComfyWSClient:
             ValidationError: a value is unknown, or does not fit.
             InvalidWorkflowError: the server refuses the workflow; ``problems`` lists the reasons
                 node by node (MissingNodesError, MissingModelsError if nothing else is wrong).
+            JobLostError: the server stopped when it received the job; it does not have it now.
             ComfyUIConnectionError: no answer, and the job could not be looked for.
         """
         generated, prompt_id = prompt_id is None, prompt_id_or_new(prompt_id)
@@ -633,6 +634,18 @@ class ComfyWSClient:
         except TimeoutError:
             return False
         return job.was_stopped
+
+    async def unqueue(self, prompt_id: str) -> bool:
+        """Remove a pending job from the server's queue; a running one is not affected.
+
+        Args:
+            prompt_id: the job.
+
+        Returns:
+            True if the server does not have the job any more. False if it has started, or has
+            ended already.
+        """
+        return await self._drive(self._tracking.unqueue(prompt_id))
 
     async def interrupt(self, prompt_id: str) -> None:
         """Send one interrupt for a running job, without waiting; prefer :meth:`cancel`.

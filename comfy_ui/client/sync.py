@@ -209,6 +209,7 @@ class ComfyClient:
             ValidationError: a value is unknown, or does not fit.
             InvalidWorkflowError: the server refuses the workflow; ``problems`` lists the reasons
                 node by node (MissingNodesError, MissingModelsError if nothing else is wrong).
+            JobLostError: the server stopped when it received the job; it does not have it now.
             ComfyUIConnectionError: no answer, and the job could not be looked for.
         """
         generated, prompt_id = prompt_id is None, prompt_id_or_new(prompt_id)
@@ -603,6 +604,18 @@ class ComfyClient:
         """
         timeout_s = math.inf if timeout is None else timeout
         return self._drive(self._tracking.cancel(self._session.job(prompt_id), timeout_s=timeout_s))
+
+    def unqueue(self, prompt_id: str) -> bool:
+        """Remove a pending job from the server's queue; a running one is not affected.
+
+        Args:
+            prompt_id: the job.
+
+        Returns:
+            True if the server does not have the job any more. False if it has started, or has
+            ended already.
+        """
+        return self._drive(self._tracking.unqueue(prompt_id))
 
     def interrupt(self, prompt_id: str) -> None:
         """Send one interrupt for a running job, without waiting; prefer :meth:`cancel`.

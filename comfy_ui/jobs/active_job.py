@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from typing import Final
+import time
+from typing import Any, Final
 
 from ..protocol.retry import Backoff
 from ..storage.records import Job
@@ -28,11 +29,18 @@ class ActiveJob:
         may_be_at_server: whether the server may have received the job.
         in_doubt: whether it is unknown if the server has the job.
         busy: whether the job occupies one of the worker's slots at the server.
+        started: whether the server is known to have started the job.
+        sent_at: when this process sent the job, on the monotonic clock.
+        unanswered: whether the server did not answer when this process sent the job.
+        server_answers: whether the last request or message says so.
+        server_lost_at: when the server became unreachable last, on the monotonic clock.
+        accused: whether the job may have killed its server, see :mod:`.server_death`.
         has_uploads: whether the graph uses uploads.
         task: the task that runs the job.
         stop: set when the user cancels the job.
         abandoned: set when a cancelled job is given up because the server is unreachable.
         leave: set when the server has been unreachable for long.
+        withdraw: set when the job is to be taken back unless it has started.
     """
 
     def __init__(self, job: Job, handover: Handover) -> None:
@@ -42,11 +50,18 @@ class ActiveJob:
         self.may_be_at_server = self.resumed
         self.in_doubt = False
         self.busy = job.outputs is None
+        self.started = job.started_at is not None
+        self.sent_at: float | None = None
+        self.unanswered = False
+        self.server_answers = True
+        self.server_lost_at: float | None = None
+        self.accused: bool | None = None
         self.has_uploads = False
         self.task: asyncio.Task[None] | None = None
         self.stop = asyncio.Event()
         self.abandoned = asyncio.Event()
         self.leave = asyncio.Event()
+        self.withdraw = asyncio.Event()
         self._failures = 0
         self._uploads_resent = False
 
@@ -61,12 +76,17 @@ class ActiveJob:
         self._uploads_resent = True
         return first
 
+    def server_lost(self) -> None:
+        """Note the time at which the server became unreachable."""
+        if self.server_answers:
+            self.server_answers, self.server_lost_at = False, time.monotonic()
+
     def connected(self) -> None:
         """Reset the backoff."""
         self._failures = 0
 
     async def pause(self) -> None:
-        """Wait before the next attempt; cancelling the job ends the wait."""
+        """Wait before the next attempt; the wait ends if the job is cancelled or taken back."""
         self._failures += 1
         # At least half of the ceiling: the server is offline, so an immediate retry is pointless.
         seconds = _BACKOFF.delay_s(self._failures, jitter=random.uniform(0.5, 1.0)) or 0.0
@@ -75,4 +95,16 @@ class ActiveJob:
         else:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    await self.stop.wait()
+                    early = [] if self.may_be_at_server else [self.withdraw]
+                    await wait_for_any(self.stop, *early)
+
+
+async def wait_for_any(*events: asyncio.Event, task: asyncio.Future[Any] | None = None) -> None:
+    """Wait until one of the events is set, or ``task`` is done, which continues otherwise."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait([*waits, *([task] if task else [])], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)

@@ -39,6 +39,14 @@ class FairQueueClock:
         active_users = {user_id: f for user_id, f in self.finish_s.items() if f > start}
         return FairQueueClock(start, {**active_users, job.user_id: finish})
 
+    def without(self, job: Job) -> FairQueueClock:
+        """Return the clock as if ``job``, its user's last one, had not been claimed."""
+        finish = self.finish_s.get(job.user_id, 0.0) - job.cost_s
+        leads = {user_id: f for user_id, f in self.finish_s.items() if user_id != job.user_id}
+        if finish > self.virtual_s:
+            leads[job.user_id] = finish
+        return FairQueueClock(self.virtual_s, leads)
+
 
 def fair_order(waiting: Iterable[Job], clock: FairQueueClock) -> list[Job]:
     """Return the waiting jobs in the order in which they are claimed if no other job arrives."""

@@ -282,6 +282,14 @@ class JobService:
         """
         return await self._queue.reorder(job_id, user_id, before=before)
 
+    async def set_paused(self, user_id: str, *, paused: bool) -> None:
+        """Pause or resume the queue of a user, or of all users if ``user_id`` is ``EVERYONE``.
+
+        Running jobs continue, and no other starts before the queue is resumed. Restarts of the app
+        do not resume it.
+        """
+        await self._queue.set_paused(user_id, paused=paused)
+
     async def can_run_elsewhere(self, job_id: str, user_id: str) -> bool:
         """Whether a job's files are missing, its server is offline, and another could run it.
 
@@ -346,7 +354,8 @@ async def open_jobs(
         data_dir: the folder of the database, results and thumbnails; created if missing.
         patience_s: how long one of several servers may be unreachable before its unfinished jobs
             move to the others.
-        concurrency: how many jobs a server holds at once; the others wait here.
+        concurrency: how many jobs a server holds at once, one running and the others ready; all
+            others wait here.
         waiting_limit: how many jobs of one user may wait.
         keep_deleted_s: how long a deleted result can be restored, unless its space is needed; at
             least one hour.

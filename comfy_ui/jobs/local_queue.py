@@ -14,19 +14,31 @@ from typing import Final
 
 from ..errors import StorageError, ValidationError
 from ..protocol.durations import NodeDurations
-from ..protocol.progress import Phase
+from ..protocol.progress import Phase, Progress
 from ..storage.job_store import JobStore
-from ..storage.records import Job, JobError, JobStatus, QueueCounts, QueueView, Snapshot, StoredFile
+from ..storage.records import (
+    EVERYONE,
+    Job,
+    JobError,
+    JobStatus,
+    QueueCounts,
+    QueueView,
+    Snapshot,
+    StoredFile,
+)
 from ..storage.uncancellable import uncancellable
 from .fair_queue import FairQueueClock
 from .placement import ServerOffer
 from .queue import Handover, JobReport, ReturnReason
 from .queue_position import is_running
+from .server_death import MAX_SERVER_DEATHS
 from .unfinished_jobs import UnfinishedJobs
 from .updates import first_snapshot, last_snapshot
+from .withdrawals import Withdrawals
 
 logger = logging.getLogger(__name__)
 
+_SAVE_START_S: Final = 0.25  # most jobs that end sooner cost one write less
 _VIEW_INTERVAL_S: Final = 0.25  # a view carries all jobs of a user, with a preview
 
 
@@ -56,11 +68,15 @@ class LocalQueue:
         self._order_lock = asyncio.Lock()  # one change of the order at a time
         self._work: dict[str, asyncio.Event] = {}  # by worker: claim() may have news
         self._unsaved: dict[str, Job] = {}  # ended, but the disk refused to store that
+        self._withdrawals = Withdrawals()
+        self._held: set[str] = set()  # waiting jobs that are about to be replaced
+        self._start_saves: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def open(self) -> None:
         """Load the jobs that the last process left unfinished."""
         self._unfinished.index.clock = FairQueueClock(*await self._store.fair_queue_tags())
+        self._unfinished.index.paused = await self._store.paused()
         for job in await self._store.unfinished():
             self._unfinished.load(job)
         for job_id, worker in await self._store.left_servers():
@@ -69,6 +85,8 @@ class LocalQueue:
     def close(self) -> None:
         """End the followers. Call it before the store is closed."""
         self._closed = True
+        for task in self._start_saves:
+            task.cancel()
         self._unfinished.index.clear()
         self._unfinished.updates.close()
 
@@ -77,37 +95,49 @@ class LocalQueue:
     @uncancellable
     async def submit(self, job: Job, *, front: bool, replaces: str | None = None) -> Job:
         jobs = self._unfinished
-        async with self._order_lock:
-            stored = await self._store.get(job.id, job.user_id)
-            if stored is not None:  # submitted twice at the same time
-                return stored
-            old = jobs.of_user(replaces, job.user_id) if replaces else None
-            if replaces and (old is None or old.status is not JobStatus.WAITING):
-                raise ValidationError(
-                    "That job does not wait any more, so it was not changed.",
-                    hint="Generate again to add the changed one to the queue.",
-                )
-            ranks = [other.rank for other in jobs.index.waiting(job.user_id) if other is not old]
-            if len(ranks) >= self._waiting_limit:
-                raise ValidationError(
-                    f"{len(ranks)} of your jobs are waiting already.",
-                    hint="Let some finish or cancel them, then add more.",
-                )
-            rank = (min(ranks, default=0.0) - 1) if front else (max(ranks, default=0.0) + 1)
-            if old is not None and not front:
-                rank = old.rank
-            job = await self._store.add(
-                replace(job, status=JobStatus.WAITING, rank=rank),
-                replaces=old.id if old is not None else None,
-            )
-            jobs.index[job.id] = job
-            jobs.updates.put(first_snapshot(job))
-            if old is not None:
-                jobs.remove(old.id)
-                ended = replace(old, status=JobStatus.CANCELLED, finished_at=jobs.now())
-                jobs.updates.put(last_snapshot(ended))
+        if replaces is not None and jobs.of_user(replaces, job.user_id):
+            self._held.add(replaces)
+            await self._take_back([j.id for j in jobs.ready(job.user_id) if j.id == replaces])
+        try:
+            async with self._order_lock:
+                job = await self._submit(job, front=front, replaces=replaces)
+        finally:
+            self._held.discard(replaces or "")
+        if front:
+            for ready in jobs.ready(job.user_id):
+                _ = self._withdrawals.request(ready.id)
         jobs.put_positions()
         self._wake_workers()
+        return job
+
+    async def _submit(self, job: Job, *, front: bool, replaces: str | None) -> Job:
+        jobs = self._unfinished
+        stored = await self._store.get(job.id, job.user_id)
+        if stored is not None:  # submitted twice at the same time
+            return stored
+        old = jobs.of_user(replaces, job.user_id) if replaces else None
+        if replaces and (old is None or old.status is not JobStatus.WAITING):
+            raise ValidationError(
+                "That job does not wait any more, so it was not changed.",
+                hint="Generate again to add the changed one to the queue.",
+            )
+        waiting = [other for other in jobs.index.waiting(job.user_id) if other is not old]
+        if len(waiting) >= self._waiting_limit:
+            raise ValidationError(
+                f"{len(waiting)} of your jobs are waiting already.",
+                hint="Let some finish or cancel them, then add more.",
+            )
+        rank = self._new_rank(job.user_id, front=front) if front or old is None else old.rank
+        job = await self._store.add(
+            replace(job, status=JobStatus.WAITING, rank=rank),
+            replaces=old.id if old is not None else None,
+        )
+        jobs.index[job.id] = job
+        jobs.updates.put(first_snapshot(job))
+        if old is not None:
+            jobs.remove(old.id)
+            ended = replace(old, status=JobStatus.CANCELLED, finished_at=jobs.now())
+            jobs.updates.put(last_snapshot(ended))
         return job
 
     @uncancellable
@@ -129,20 +159,51 @@ class LocalQueue:
 
     @uncancellable
     async def reorder(self, job_id: str, user_id: str, *, before: str | None) -> bool:
-        index = self._unfinished.index
+        jobs = self._unfinished
         async with self._order_lock:
-            waiting = index.waiting(user_id)
-            ids = [job.id for job in waiting if job.id != job_id]
-            if len(ids) == len(waiting) or (before is not None and before not in ids):
+            ready = [job.id for job in jobs.ready(user_id)]
+            all_ids = ready + [job.id for job in jobs.index.waiting(user_id)]
+            ids = [id_ for id_ in all_ids if id_ != job_id]
+            if len(ids) == len(all_ids) or (before is not None and before not in ids):
                 return False
             ids.insert(ids.index(before) if before is not None else len(ids), job_id)
-            ranks = {id_: float(rank) for rank, id_ in enumerate(ids, start=1)}
-            await self._store.save_ranks(ranks)
-            for id_, rank in ranks.items():
-                index[id_] = replace(index[id_], rank=rank)
-        self._unfinished.put_positions()
-        self._unfinished.updates.wake()
-        return True
+            last_started = self._last_started_rank(user_id)
+            await self._save_ranks({id_: last_started + n for n, id_ in enumerate(ids, start=1)})
+            # A server runs its own queue in the old order.
+            moved = [id_ for id_, old_id in zip(ids, all_ids, strict=True) if id_ != old_id]
+            displaced = [id_ for id_ in moved if id_ in ready]
+        jobs.updates.wake()
+        await self._take_back(displaced)
+        jobs.put_positions()
+        job = jobs.index.get(job_id)
+        return job is not None and (job_id not in displaced or job.status is JobStatus.WAITING)
+
+    async def _save_ranks(self, ranks: Mapping[str, float]) -> None:
+        await self._store.save_ranks(ranks)
+        for job_id, rank in ranks.items():
+            self._unfinished.index[job_id] = replace(self._unfinished.index[job_id], rank=rank)
+
+    @uncancellable
+    async def set_paused(self, user_id: str, *, paused: bool) -> None:
+        jobs = self._unfinished
+        async with self._order_lock:
+            await self._store.save_paused(user_id, paused=paused)
+            jobs.index.paused = (
+                jobs.index.paused | {user_id} if paused else jobs.index.paused - {user_id}
+            )
+            for job in jobs.ready():
+                if jobs.index.is_paused(job.user_id):
+                    _ = self._withdrawals.request(job.id)
+        jobs.put_positions()
+        jobs.updates.wake()
+        self._wake_workers()
+
+    async def _take_back(self, ready_ids: Sequence[str]) -> None:
+        """Take jobs back from their servers' queues, as far as the servers answer soon."""
+        requests = [self._withdrawals.request(job_id) for job_id in ready_ids]
+        if requests:
+            self._wake_workers()
+            await self._withdrawals.wait(requests)
 
     @uncancellable
     async def retry_fetch(self, job_id: str, user_id: str) -> bool:
@@ -165,12 +226,33 @@ class LocalQueue:
         return servers.is_offline(job.server) and servers.has_alternative(job.server, job)
 
     async def active(self, user_id: str) -> list[Job]:
-        index = self._unfinished.index
-        claimed = [job for job in index.claimed if job.user_id == user_id]
-        return claimed + index.waiting(user_id)
+        jobs = self._unfinished
+        ready = jobs.ready(user_id)
+        claimed = [job for job in jobs.index.claimed if job.user_id == user_id]
+        started = [job for job in claimed if job not in ready]
+        return started + ready + jobs.index.waiting(user_id)
 
     async def unsaved(self, user_id: str) -> list[Job]:
         return [job for job in reversed(self._unsaved.values()) if job.user_id == user_id]
+
+    def _last_started_rank(self, user_id: str) -> float:
+        """Return the highest rank of a job that has started.
+
+        Ranks of waiting jobs stay above it: if the job has to wait again, it is the first.
+        """
+        jobs = self._unfinished
+        ready = jobs.ready(user_id)
+        ranks = [j.rank for j in jobs.index.claimed if j.user_id == user_id and j not in ready]
+        return max(ranks, default=0.0)
+
+    def _new_rank(self, user_id: str, *, front: bool) -> float:
+        jobs, started = self._unfinished, self._last_started_rank(user_id)
+        ranks = [job.rank for job in jobs.ready(user_id) + jobs.index.waiting(user_id)]
+        if not front:
+            return max(ranks, default=started) + 1
+        if not ranks:
+            return started + 1
+        return (started + min(ranks)) / 2 if started < min(ranks) else min(ranks) - 1
 
     def _unsaved_of(self, job_id: str, user_id: str) -> Job | None:
         job = self._unsaved.get(job_id)
@@ -225,7 +307,13 @@ class LocalQueue:
     async def _view(self, user_id: str) -> QueueView:
         jobs = self._unfinished
         own = jobs.with_positions(await self.active(user_id))
-        return QueueView(tuple(own), len(jobs.index) - len(own), jobs.finished_counts[user_id])
+        return QueueView(
+            tuple(own),
+            len(jobs.index) - len(own),
+            jobs.finished_counts[user_id],
+            paused=user_id in jobs.index.paused,
+            all_paused=EVERYONE in jobs.index.paused,
+        )
 
     # Worker
 
@@ -242,15 +330,25 @@ class LocalQueue:
             if resumed:
                 self._wake_workers()  # this worker claims waiting jobs at once
                 return resumed
-            if limit <= 0:
+            if limit <= 0 or jobs.runs_alone(worker):
                 return []
-            claims, clock = [], jobs.index.clock
-            for job in jobs.servers.select(worker, jobs.index.queue, jobs.busy_s(), limit):
+            claims: list[tuple[Job, tuple[float, float]]] = []
+            clock = jobs.index.clock
+            queue = (
+                job
+                for job in jobs.index.queue
+                if job.id not in self._held and not jobs.index.is_paused(job.user_id)
+            )
+            for job in jobs.servers.select(worker, queue, jobs.busy_s(), limit):
+                if job.server_deaths and (claims or jobs.at_server(worker)):
+                    break  # it runs alone: if the server dies again, it was this job
                 claimed = replace(
                     job, status=JobStatus.CLAIMED, prompt_id=str(uuid.uuid4()), server=worker
                 )
                 claims.append((claimed, clock.tags(job)))
                 clock = clock.after(job)
+                if job.server_deaths:
+                    break
             if not claims:
                 return []
             await self._store.save_claims(claims)
@@ -268,18 +366,25 @@ class LocalQueue:
             old = jobs.index.get(job_id)
             if old is None or old.server != worker or old.cancel_requested or not old.prompt_id:
                 return False
-            if not jobs.servers.has_alternative(worker, old):
+            deaths = old.server_deaths
+            if reason == "died" or (reason == "unreachable" and old.started_at is not None):
+                deaths += 1
+            if deaths >= MAX_SERVER_DEATHS and deaths > old.server_deaths:
+                if reason == "died":
+                    jobs.index[job_id] = replace(old, server_deaths=deaths)
                 return False
-            first = min((j.rank for j in jobs.index.waiting(old.user_id)), default=1.0) - 1
+            runs_here = reason in ("lost", "died", "withdrawn")
+            if not runs_here and not jobs.servers.has_alternative(worker, old):
+                return False
             job = replace(
                 old,
                 status=JobStatus.WAITING,
-                rank=first,
                 server=None,
                 prompt_id=None,
                 started_at=None,
+                server_deaths=deaths,
             )
-            if reason == "unheard":
+            if runs_here or reason == "unheard":
                 await self._store.save(job)
             else:
                 there = reason == "unreachable"
@@ -287,9 +392,14 @@ class LocalQueue:
                     job, server=worker, prompt_id=old.prompt_id, there=there
                 )
                 jobs.servers.exclude(worker, job_id)
+            if reason == "died":
+                jobs.servers.avoid(worker, job_id)
+            if reason == "withdrawn":
+                jobs.index.clock = jobs.index.clock.without(old)
             jobs.index[job_id] = job
+            self._withdrawals.close(job_id, withdrawn=True)
             jobs.put_first_snapshot(job)
-            logger.info("Job %s moves to another server: %s", job_id, reason)
+            logger.info("Job %s waits again: %s", job_id, reason)
         jobs.put_positions()
         self._wake_workers()
         return True
@@ -310,14 +420,27 @@ class LocalQueue:
             if job.cancel_requested and job.server == worker
         )
 
+    async def withdrawals(self, worker: str) -> frozenset[str]:
+        if not self._withdrawals:
+            return frozenset()
+        ready = self._unfinished.ready()
+        return frozenset(j.id for j in ready if j.server == worker and j.id in self._withdrawals)
+
     async def publish(self, worker: str, report: JobReport) -> None:
         jobs = self._unfinished
         job = jobs.index.get(report.job_id)
         if job is None or job.server != worker:  # finished, or with another worker
             return
-        if job.started_at is None and report.progress and report.progress.elapsed_s > 0:
+        if job.started_at is None and report.progress and _has_begun(report.progress):
+            rank, waiting = job.rank, jobs.index.waiting(job.user_id)
+            if waiting and rank > waiting[0].rank:  # it could not be taken back in time
+                rank = self._new_rank(job.user_id, front=True)
             started_at = jobs.now() - report.progress.elapsed_s
-            job = jobs.index[job.id] = replace(job, started_at=started_at)
+            job = jobs.index[job.id] = replace(job, started_at=started_at, rank=rank)
+            self._withdrawals.close(job.id, withdrawn=False)
+            task = asyncio.create_task(self._save_start(job.id), name="save start")
+            self._start_saves.add(task)
+            task.add_done_callback(self._start_saves.discard)
         if report.status is None:
             jobs.put_report(job, report)
             return
@@ -337,6 +460,13 @@ class LocalQueue:
         jobs.index[job.id] = job
         jobs.put_report(job, replace(report, phase=report.phase or job.status.phase))
         await self._try_to_save(job)
+
+    async def _save_start(self, job_id: str) -> None:
+        """Store that a job runs, unless it ends at once: a restart must know what a server ran."""
+        await asyncio.sleep(_SAVE_START_S)
+        job = self._unfinished.index.get(job_id)
+        if job is not None and job.status is JobStatus.SENT:
+            await self._try_to_save(job)
 
     async def wait_for_work(self, worker: str, *, timeout_s: float) -> None:
         work = self._work.setdefault(worker, asyncio.Event())
@@ -368,6 +498,7 @@ class LocalQueue:
             jobs.index[job.id] = unfinished
             raise
         jobs.servers.forget(job.id)
+        self._withdrawals.close(job.id, withdrawn=False)
         jobs.finished_counts[job.user_id] += 1
         last = last_snapshot(job, items)
         snapshot = jobs.updates.get(job.id)
@@ -406,6 +537,10 @@ class LocalQueue:
                 logger.info("The end of job %s cannot be saved yet: %s", job.id, error)
                 return
             del self._unsaved[job.id]
+
+
+def _has_begun(progress: Progress) -> bool:
+    return progress.elapsed_s > 0 or progress.phase in (Phase.LOADING, Phase.RUNNING)
 
 
 def _can_resume(job: Job) -> bool:

@@ -82,6 +82,7 @@ class ServerPool:
         self._offers: dict[str, ServerOffer | None] = dict.fromkeys(expected)
         self._loaded: dict[str, frozenset[str]] = {}  # the models of the last assigned job
         self._excluded: dict[str, set[str]] = {}  # by job: workers that must not run it
+        self._avoided: dict[str, set[str]] = {}  # by job: workers that run it only if no other can
         self._needs: dict[str, JobRequirements] = {}  # by job
 
     def knows(self, worker: str | None) -> bool:
@@ -110,8 +111,13 @@ class ServerPool:
         """Undo :meth:`exclude`."""
         self._excluded.get(job_id, set()).discard(worker)
 
+    def avoid(self, worker: str, job_id: str) -> None:
+        """Assign a job to this worker only if no other one can run it now."""
+        self._avoided.setdefault(job_id, set()).add(worker)
+
     def forget(self, job_id: str) -> None:
         """Drop what is stored of a finished job."""
+        self._avoided.pop(job_id, None)
         self._excluded.pop(job_id, None)
         self._needs.pop(job_id, None)
         self._plans.pop(job_id, None)
@@ -198,6 +204,8 @@ class ServerPool:
         offers = {n: o for n, o in self._offers.items() if o is not None and n not in excluded}
         able = [name for name, offer in offers.items() if offer.fits(needs)]
         online = [name for name in able if offers[name].online]
+        if avoided := self._avoided.get(job.id):
+            online = [name for name in online if name not in avoided] or online
         incomplete = None in self._offers.values()
         return online or able or ([] if incomplete else [*offers])
 

@@ -17,9 +17,10 @@ from ..protocol.progress import Phase, Progress
 from ..storage.records import Job, JobError, JobStatus, QueueCounts, QueueView, Snapshot, StoredFile
 from .placement import ServerOffer
 
-ReturnReason = Literal["unheard", "refused", "lost", "unreachable"]
-"""Why a worker returns a job: its server never received it, refused it, has lost it, or may still
-have it but has been unreachable for long.
+ReturnReason = Literal["unheard", "refused", "unreachable", "lost", "died", "withdrawn"]
+"""Why a worker returns a job: its server never received it, refused it, may still have it but has
+been unreachable for long, lost it while it only waited there, died while it may have run it, or
+gave it back on request.
 """
 
 
@@ -61,11 +62,18 @@ class JobQueue(Protocol):
         """Store a waiting job and return it with its rank and estimated cost.
 
         A job that is stored already is returned as it is. The new job takes the place of the
-        waiting job ``replaces``, which is deleted.
+        job ``replaces``, which is deleted. Jobs of the user that stand ready at a server are taken
+        back if they are replaced, or if the new one goes before them.
 
         Raises:
-            ValidationError: the user has too many waiting jobs, or ``replaces`` no longer waits.
+            ValidationError: the user has too many waiting jobs, or ``replaces`` has started.
             StorageError: the job could not be stored; it is not queued.
+        """
+
+    async def set_paused(self, user_id: str, *, paused: bool) -> None:
+        """Pause or resume the queue of a user, or of all users if ``user_id`` is ``EVERYONE``.
+
+        Running jobs continue. Jobs that stand ready at a server are taken back.
         """
 
     async def cancel(self, job_id: str, user_id: str) -> bool:
@@ -74,7 +82,8 @@ class JobQueue(Protocol):
     async def reorder(self, job_id: str, user_id: str, *, before: str | None) -> bool:
         """Move a waiting job before another of the user's, or to the end if ``before`` is None.
 
-        Returns False if one of them no longer waits.
+        Jobs count as waiting until ComfyUI starts them; one that stands ready at a server is taken
+        back first. Returns False if one of them has started.
         """
 
     async def retry_fetch(self, job_id: str, user_id: str) -> bool:
@@ -127,13 +136,15 @@ class JobQueue(Protocol):
         """
 
     async def return_job(self, worker: str, job_id: str, reason: ReturnReason) -> bool:
-        """Let another worker run a job, as its user's next; False if no other worker can.
+        """Let a job wait again, as its user's next.
 
-        Otherwise the job would run twice: so a job that a server has is returned only when that
-        server has been unreachable for a set time or has lost it. A server that is merely cut off
-        may still run it, so :meth:`copies` names its copy. A worker gets a job again that it has
-        returned only if its server never received it or the copy there is gone, so a job that
-        crashes servers does so once on each.
+        A job that its server has lost, or has given back, may run there again. For the other
+        reasons, another worker has to run it; False if none can. Otherwise the job would run twice:
+        a server that is merely cut off may still run it, so :meth:`copies` names its copy, and the
+        worker gets the job again only when that copy is gone.
+
+        "died", and "unreachable" for a job that has started, count as a death of the server. False
+        if it is the last that a job may cause.
         """
 
     async def copies(self, worker: str) -> list[str]:
@@ -149,6 +160,12 @@ class JobQueue(Protocol):
         """Record that the worker lives; return those of its jobs that are to be cancelled.
 
         A queue that many workers share hands the jobs of a silent worker to another.
+        """
+
+    async def withdrawals(self, worker: str) -> frozenset[str]:
+        """Return those of the worker's jobs that are to be taken back unless they have started.
+
+        The worker removes each from its server's queue, then returns it as "withdrawn".
         """
 
     async def publish(self, worker: str, report: JobReport) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from dataclasses import replace
 
 from ..protocol.durations import NodeDurations
-from ..storage.records import Job, JobStatus, Snapshot
+from ..storage.records import EVERYONE, Job, JobStatus, Snapshot
 from .fair_queue import FairQueueClock, fair_order
 from .placement import ServerPool, remaining_s
 from .queue import Handover, JobReport
-from .queue_position import QueuePosition, jobs_ahead, queue_positions
+from .queue_position import QueuePosition, has_started, jobs_ahead, queue_positions
 from .updates import JobUpdates, first_snapshot, next_snapshot
 
 
@@ -42,6 +42,19 @@ class UnfinishedJobs:
         job = self.index.get(job_id)
         return job if job and job.user_id == user_id else None
 
+    def ready(self, user_id: str | None = None) -> list[Job]:
+        """Return jobs that stand ready at a server, of one user or of all, in their order."""
+        return sorted(
+            (
+                job
+                for job in self.index.claimed
+                if user_id in (None, job.user_id)
+                and not job.cancel_requested
+                and not has_started(job, self.updates.get(job.id) or first_snapshot(job))
+            ),
+            key=lambda job: job.rank,
+        )
+
     def load(self, job: Job) -> None:
         """Add a job from the store; unless it waits, a worker has to resume it."""
         if job.status is JobStatus.UNFETCHED:
@@ -71,6 +84,15 @@ class UnfinishedJobs:
                 handover = Handover.INHERITED if inherited else Handover.RESUMED
                 resumed.append((self.index[job_id], handover))
         return resumed
+
+    def at_server(self, worker: str) -> list[Job]:
+        """Return the jobs that a server runs or has queued."""
+        statuses = (JobStatus.CLAIMED, JobStatus.SENT)
+        return [j for j in self.index.claimed if j.server == worker and j.status in statuses]
+
+    def runs_alone(self, worker: str) -> bool:
+        """Whether a server has a job that gets no other beside it: it may kill the server."""
+        return any(job.server_deaths for job in self.at_server(worker))
 
     def busy_s(self) -> dict[str, float]:
         """Return the estimated seconds that each worker's jobs will still take."""
@@ -146,6 +168,7 @@ class JobIndex(MutableMapping[str, Job]):
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
         self._clock = FairQueueClock()
+        self._paused: frozenset[str] = frozenset()
         self._queue: tuple[Job, ...] | None = None
         self._queue_of: dict[str, list[Job]] = {}
         self._claimed: tuple[str, ...] | None = None
@@ -162,11 +185,28 @@ class JobIndex(MutableMapping[str, Job]):
         self._queue = None
 
     @property
+    def paused(self) -> frozenset[str]:
+        """The ids of the users whose queue is paused."""
+        return self._paused
+
+    @paused.setter
+    def paused(self, paused: frozenset[str]) -> None:
+        self._paused = paused
+        self._queue = None
+
+    def is_paused(self, user_id: str) -> bool:
+        """Whether no waiting job of the user may start."""
+        return EVERYONE in self._paused or user_id in self._paused
+
+    @property
     def queue(self) -> Sequence[Job]:
-        """The waiting jobs in order; the same object until a change."""
+        """The waiting jobs in order, paused ones last; the same object until a change."""
         if self._queue is None:
-            waiting = (job for job in self._jobs.values() if job.status is JobStatus.WAITING)
-            self._queue = tuple(fair_order(waiting, self._clock))
+            waiting = [job for job in self._jobs.values() if job.status is JobStatus.WAITING]
+            order = fair_order(waiting, self._clock)
+            if self._paused:
+                order.sort(key=lambda job: self.is_paused(job.user_id))
+            self._queue = tuple(order)
             self._queue_of = {}
             for job in self._queue:
                 self._queue_of.setdefault(job.user_id, []).append(job)

@@ -119,7 +119,7 @@ class JobUpdates:
 def first_snapshot(job: Job) -> Snapshot:
     """Return the snapshot of a job before any report."""
     phase = Phase.CANCELLING if job.cancel_requested else job.status.phase
-    return Snapshot(job_id=job.id, phase=phase)
+    return Snapshot(job_id=job.id, phase=phase, server_deaths=job.server_deaths)
 
 
 def next_snapshot(old: Snapshot, job: Job, report: JobReport) -> Snapshot:
@@ -162,6 +162,7 @@ def last_snapshot(job: Job, items: tuple[LibraryItem, ...] = ()) -> Snapshot:
         progress=100.0 if job.status is JobStatus.SUCCEEDED else 0.0,
         elapsed_s=max(0.0, job.finished_at - started_at) if job.finished_at else 0.0,
         error=error,
+        server_deaths=job.server_deaths,
         items=items,
         texts=job.outputs.texts if job.outputs else (),
     )

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from ..errors import (
     ComfyHeadlessError,
@@ -25,11 +25,12 @@ from ..protocol.outputs import OutputFile, Outputs, collect_outputs
 from ..protocol.progress import Phase, Progress
 from ..storage.records import Job, JobError, JobStatus
 from ..storage.single_thread import SingleThread
-from .active_job import ActiveJob, JobReturnedError
+from .active_job import ActiveJob, JobReturnedError, wait_for_any
 from .output_download import OutputDownloader
 from .placement import ServerOffer
 from .queue import JobQueue, JobReport, ReturnReason
 from .server import Server, with_upload_names
+from .server_death import accuse, death_error
 from .server_monitor import ServerMonitor
 
 logger = logging.getLogger(__name__)
@@ -37,15 +38,17 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_S: Final = 10.0
 _LOOKUP_TIMEOUT_S: Final = 5.0
 _CANCEL_TIMEOUT_S: Final = 5.0
+_WITHDRAW_TIMEOUT_S: Final = 5.0
 _ABANDON_S: Final = 8.0  # a cancelled job is given up after the server was unreachable so long
 _CANCEL_INTERVAL_S: Final = 0.1
 # Constant, not a Backoff: a failed write to the local disk costs little, and waiting jobs must go
 # on as soon as there is room again.
 _STORAGE_RETRY_S: Final = 1.0
+_STARTED: Final = frozenset({Phase.LOADING, Phase.RUNNING, Phase.SAVING})
 
 
 class Worker:
-    """Keeps up to ``concurrency`` jobs at one server.
+    """Keeps up to ``concurrency`` jobs at one server: one runs, the others stand ready.
 
     :meth:`run` continues until it is cancelled. Jobs then stay at the server, and the next process
     resumes them.
@@ -82,6 +85,7 @@ class Worker:
         self._active: dict[str, ActiveJob] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._slot_free = asyncio.Event()
+        self._idle_since = time.monotonic()  # when a job ended last
 
     async def run(self) -> None:
         """Run jobs until cancelled."""
@@ -113,20 +117,19 @@ class Worker:
             if cancelled and not cancelled.stop.is_set():
                 cancelled.stop.set()
                 _ = self._spawn(self._cancel_at_server(cancelled))
+        for job_id in await self._queue.withdrawals(self._server.name):
+            if job_id in self._active:
+                self._active[job_id].withdraw.set()
 
     async def _wait_for_work(self) -> None:
-        waits = [
-            asyncio.ensure_future(
-                self._queue.wait_for_work(self._server.name, timeout_s=HEARTBEAT_S)
-            ),
-            asyncio.ensure_future(self._slot_free.wait()),
-        ]
+        work = asyncio.ensure_future(
+            self._queue.wait_for_work(self._server.name, timeout_s=HEARTBEAT_S)
+        )
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            await wait_for_any(self._slot_free, task=work)
         finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)
@@ -144,7 +147,9 @@ class Worker:
             if active.busy:  # only this server has the files of a finished job
                 active.leave.set()
 
-    async def _return_job(self, active: ActiveJob, reason: ReturnReason) -> None:
+    async def _move_job(
+        self, active: ActiveJob, reason: Literal["unheard", "refused", "unreachable"]
+    ) -> None:
         """Return a job to the queue if another worker can run it.
 
         Raises:
@@ -155,11 +160,12 @@ class Worker:
         if reason == "unheard" and await self._monitor.check():
             return
         try:
-            returned = await self._queue.return_job(self._server.name, active.job.id, reason)
+            await self._return_job(active, reason)
         except StorageError as error:  # the job stays here
             logger.warning("Job %s: %s", active.job.id, error)
-            return
-        if returned:
+
+    async def _return_job(self, active: ActiveJob, reason: ReturnReason) -> None:
+        if await self._queue.return_job(self._server.name, active.job.id, reason):
             raise JobReturnedError
 
     # One job
@@ -182,7 +188,7 @@ class Worker:
         finally:
             if self._active.get(active.job.id) is active:  # it may have been claimed again
                 del self._active[active.job.id]
-            self._slot_free.set()
+            self._free_slot(active)
 
     async def _complete(self, active: ActiveJob) -> JobReport:
         """Run a job unless it ran before, then download its files; return its last report."""
@@ -194,21 +200,50 @@ class Worker:
             if outputs is None:
                 outputs = await self._execute(active)
                 await self._report_status(active, status=JobStatus.FETCHING, outputs=outputs)
-                active.busy = False
-                self._slot_free.set()
+                self._free_slot(active)
             return await self._downloader.fetch(active, outputs)
         except GenerationCancelledError as error:
             confirmed = active.stop.is_set() and not active.abandoned.is_set()
             reason = None if confirmed else JobError.of(error)
             return JobReport(job_id=job_id, status=JobStatus.CANCELLED, error=reason)
         except JobLostError as error:
+            if not error.finished:
+                error = await self._recover(active, error)
             if active.stop.is_set():  # a cancelled job need not run
                 return JobReport(job_id=job_id, status=JobStatus.CANCELLED)
-            await self._return_job(active, "lost")
             return JobReport(job_id=job_id, status=JobStatus.LOST, error=JobError.of(error))
         except ComfyHeadlessError as error:
             status = JobStatus.FAILED if outputs is None else JobStatus.UNFETCHED
             return JobReport(job_id=job_id, status=status, error=JobError.of(error))
+
+    def _free_slot(self, active: ActiveJob) -> None:
+        if active.busy:
+            active.busy = False
+            self._idle_since = time.monotonic()
+        self._slot_free.set()
+
+    async def _recover(self, active: ActiveJob, error: JobLostError) -> JobLostError:
+        """Return a lost job to the queue; return the error of one that may not run again.
+
+        Raises:
+            JobReturnedError: the job was returned.
+        """
+        # Without a lost connection, the job was deleted at the server. It is submitted again as
+        # often as after a death, so that a server that loses every job does not get it endlessly.
+        deleted = active.server_lost_at is None and not active.resumed
+        if not deleted and active.accused is None:
+            lost = [a for a in self._active.values() if a.busy and a.may_be_at_server]
+            accuse(lost, idle_since=self._idle_since)
+        died = deleted or active.accused
+        while not active.stop.is_set():
+            try:
+                await self._return_job(active, "died" if died else "lost")
+            except StorageError as storage_error:  # temporary, as on a full disk
+                logger.warning("Job %s: %s", active.job.id, storage_error)
+                await asyncio.sleep(_STORAGE_RETRY_S)
+            else:
+                break
+        return error if deleted else death_error(active.job.values, prompt_id=active.prompt_id)
 
     async def _execute(self, active: ActiveJob) -> Outputs:
         """Send the job, unless the server has it, and wait for its end.
@@ -219,6 +254,8 @@ class Worker:
         while True:
             try:
                 if active.job.status is JobStatus.CLAIMED:
+                    if active.withdraw.is_set() and not active.may_be_at_server:
+                        await self._give_back(active)
                     await self._send(active)
                 return await self._completion(active)
             except JobLostError:
@@ -231,20 +268,18 @@ class Worker:
                 if active.may_resend_uploads():  # the server may have lost the uploads
                     self._server.forget_uploads()
                     continue
-                await self._return_job(
-                    active, "refused"
-                )  # another server may have the missing nodes
+                await self._move_job(active, "refused")  # another may have the missing nodes
                 raise
             except (ComfyUIConnectionError, ServerRejectedError) as error:
                 if active.job.status is JobStatus.CLAIMED:
                     if not active.may_be_at_server:
-                        await self._return_job(active, "unheard")
+                        await self._move_job(active, "unheard")
                     if not error.retryable and not active.in_doubt:
                         raise
                 if active.abandoned.is_set():
                     raise _abandoned() from error
                 if active.leave.is_set():
-                    await self._return_job(active, "unreachable")
+                    await self._move_job(active, "unreachable")
                 await self._reconnect(active, error)
 
     async def _completion(self, active: ActiveJob) -> Outputs:
@@ -254,26 +289,49 @@ class Worker:
                 active.prompt_id, on_progress=lambda progress: self._progress(active, progress)
             )
         )
-        abandoned = asyncio.ensure_future(active.abandoned.wait())
-        leaving = asyncio.ensure_future(active.leave.wait())
         try:
             while not waiting.done():
-                await asyncio.wait(
-                    {waiting, abandoned, leaving}, return_when=asyncio.FIRST_COMPLETED
-                )
-                if active.abandoned.is_set() and not waiting.done():
+                await wait_for_any(active.abandoned, active.leave, active.withdraw, task=waiting)
+                if waiting.done():
+                    break
+                if active.abandoned.is_set():
                     raise _abandoned()
-                if active.leave.is_set() and not waiting.done():
-                    await self._return_job(active, "unreachable")
+                if active.leave.is_set():
+                    await self._move_job(active, "unreachable")
                     active.leave.clear()  # no other worker can run it yet
-                    leaving = asyncio.ensure_future(active.leave.wait())
+                if active.withdraw.is_set():
+                    await self._withdraw(active)
             result = waiting.result()
             files = result.files or await self._previews(active)
             return Outputs(tuple(files), tuple(result.texts))
         finally:
-            for task in (waiting, abandoned, leaving):
-                task.cancel()
-            await asyncio.gather(waiting, abandoned, leaving, return_exceptions=True)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+
+    async def _withdraw(self, active: ActiveJob) -> None:
+        """Take a job back from the server's queue, unless it has started.
+
+        Raises:
+            JobReturnedError: the job waits here again.
+        """
+        active.withdraw.clear()
+        if active.started or active.stop.is_set():
+            return
+        try:
+            async with asyncio.timeout(_WITHDRAW_TIMEOUT_S):
+                absent = await self._client.unqueue(active.prompt_id)
+        except (ComfyHeadlessError, TimeoutError) as error:  # the next heartbeat tries again
+            logger.info("Job %s cannot be taken back yet: %s", active.job.id, error)
+            return
+        if absent and not active.started:
+            await self._give_back(active)
+
+    async def _give_back(self, active: ActiveJob) -> None:
+        try:
+            await self._return_job(active, "withdrawn")
+        except StorageError as error:  # as lost, it is returned later
+            logger.warning("Job %s: %s", active.job.id, error)
+            active.withdraw.clear()
 
     async def _previews(self, active: ActiveJob) -> tuple[OutputFile, ...]:
         """Return the preview files of a workflow that saves nothing."""
@@ -285,7 +343,8 @@ class Worker:
             if active.stop.is_set():
                 raise GenerationCancelledError("Cancelled before it was sent.")
             graph = await self._graph_for_server(active)
-            active.may_be_at_server = True
+            active.may_be_at_server, active.server_answers = True, True
+            active.server_lost_at = None
             try:
                 prompt_id = await self._client.queue_prompt(
                     graph,
@@ -293,8 +352,12 @@ class Worker:
                     extra_data={"extra_pnginfo": {"comfy_ui": _reuse_metadata(active.job)}},
                 )
             except ComfyUIOfflineError:  # the request was not sent
-                active.may_be_at_server = active.resumed
+                active.may_be_at_server = active.resumed or active.unanswered
                 raise
+            except ComfyUIConnectionError:
+                active.unanswered = True
+                raise
+            active.sent_at = time.monotonic()
             active.job = replace(active.job, prompt_id=prompt_id)  # Comfy Cloud chooses ids
         await self._report_status(active, status=JobStatus.SENT)
 
@@ -306,6 +369,8 @@ class Worker:
         ):
             return True
         active.in_doubt = False
+        if active.unanswered and active.server_lost_at is not None:
+            raise JobLostError("ComfyUI stopped when it received the job.")
         return False
 
     async def _graph_for_server(self, active: ActiveJob) -> dict[str, Any]:
@@ -342,8 +407,14 @@ class Worker:
 
     async def _progress(self, active: ActiveJob, progress: Progress) -> None:
         active.connected()
-        if self._monitor is not None and progress.phase is Phase.RECONNECTING:
-            self._monitor.request_check()
+        if progress.phase in _STARTED:
+            active.started = True
+        if progress.phase is not Phase.RECONNECTING:
+            active.server_answers = True
+        else:
+            active.server_lost()
+            if self._monitor is not None:
+                self._monitor.request_check()
         await self._queue.publish(
             self._server.name, JobReport(job_id=active.job.id, progress=progress)
         )
@@ -351,6 +422,8 @@ class Worker:
     async def _reconnect(self, active: ActiveJob, error: ComfyHeadlessError) -> None:
         logger.info("Job %s waits for the server: %s", active.job.id, error)
         self._server.forget_uploads()
+        if isinstance(error, ComfyUIOfflineError):
+            active.server_lost()
         if self._monitor is not None:
             self._monitor.request_check()
         report = JobReport(job_id=active.job.id, phase=Phase.RECONNECTING, error=JobError.of(error))

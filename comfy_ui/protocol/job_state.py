@@ -286,6 +286,7 @@ class JobState:
             return JobLostError(
                 "ComfyUI finished the job, but no longer lists its outputs.",
                 prompt_id=self.prompt_id,
+                finished=True,
                 hint="Check ComfyUI's output folder, or queue it again.",
             )
         if not self.accepted:

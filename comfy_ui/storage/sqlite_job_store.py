@@ -96,7 +96,6 @@ class SqliteJobStore:
     async def save_moved(self, job: Job, *, server: str, prompt_id: str, there: bool) -> None:
         def write(connection: sqlite3.Connection) -> None:
             jobs_table.update(connection, job)
-            jobs_table.set_ranks(connection, {job.id: job.rank})
             copies_table.insert(connection, job.id, server, prompt_id, there=there)
 
         await self._database.run(write)

@@ -91,8 +91,9 @@ def _change(jobs: JobIndex, id_: str, what: str, size: float, number: int) -> No
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_queue_positions_and_order_are_sorted_after_any_operation(
-    tmp_path: Path, seed: int
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("comfy_ui.jobs.withdrawals._PATIENCE_S", 0.0)  # no worker answers
     rng = random.Random(seed)
     async with open_queue(tmp_path) as queue:
         for worker in ("w", "v"):
@@ -107,8 +108,13 @@ async def test_queue_positions_and_order_are_sorted_after_any_operation(
             assert queue._unfinished.positions() == queue_positions(before, line)
             for user_id in OWNERS:
                 active = [job.id for job in await queue.active(user_id)]
-                claimed_ids = [j.id for j in jobs.values() if j.status is not JobStatus.WAITING]
-                order = [*claimed_ids, *(job.id for job in line)]
+                ready_ids = [job.id for job in queue._unfinished.ready()]
+                started_ids = [
+                    j.id
+                    for j in jobs.values()
+                    if j.status is not JobStatus.WAITING and j.id not in ready_ids
+                ]
+                order = [*started_ids, *ready_ids, *(job.id for job in line)]
                 assert active == [id_ for id_ in order if jobs[id_].user_id == user_id]
 
 

@@ -19,7 +19,7 @@ from comfy_ui.jobs.local_queue import LocalQueue
 from comfy_ui.jobs.queue import Handover, JobQueue, JobReport
 from comfy_ui.protocol.outputs import OutputFile, Outputs
 from comfy_ui.protocol.progress import Progress
-from comfy_ui.storage.records import Job, JobError, JobStatus, Phase, StoredFile
+from comfy_ui.storage.records import EVERYONE, Job, JobError, JobStatus, Phase, StoredFile
 from tests.jobs import support
 from tests.storage.memory_job_store import MemoryJobStore
 
@@ -147,8 +147,127 @@ async def test_reorder_changes_order_of_own_waiting_jobs_only(
     assert [job.id for job in await queue.active("ann")] == [a.id, b.id, c.id]
     assert not await queue.reorder(c.id, "bob", before=a.id)
     (claimed,) = await _claim(queue)
+    await _report(queue, claimed, progress=_progress(claimed, 1.0))
     assert not await queue.reorder(claimed.id, "ann", before=b.id)
     assert not await queue.reorder(b.id, "ann", before=claimed.id)
+
+
+async def _give_back(queue: JobQueue) -> list[str]:
+    """Take back the jobs that the queue asks for, as a worker does; return their ids."""
+    withdrawn = sorted(await queue.withdrawals("w"))
+    for job_id in withdrawn:
+        assert await queue.return_job("w", job_id, "withdrawn")
+    return withdrawn
+
+
+async def test_reorder_takes_back_a_ready_job(queue: JobQueue) -> None:
+    await _submit(queue, "ann", "ann", "ann")
+    a, b = await _claim(queue, 2)
+    (c,) = [job for job in await queue.active("ann") if job.id not in (a.id, b.id)]
+    await _report(queue, a, progress=_progress(a, 1.0))
+    moving = asyncio.create_task(queue.reorder(b.id, "ann", before=None))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(2):
+        while not (withdrawn := await _give_back(queue)):  # noqa: ASYNC110 -- the worker polls
+            await asyncio.sleep(0)
+    assert withdrawn == [b.id]
+    assert await moving
+    assert [job.id for job in await queue.active("ann")] == [a.id, c.id, b.id]
+    assert [job.id for job in await _claim(queue, 2)] == [c.id, b.id]
+
+
+async def test_submit_front_takes_back_the_ready_job_behind_it(queue: JobQueue) -> None:
+    await _submit(queue, "ann", "ann")
+    a, b = await _claim(queue, 2)
+    await _report(queue, a, progress=_progress(a, 1.0))
+    (first,) = await _submit(queue, "ann", front=True)
+    assert await _give_back(queue) == [b.id]
+    assert [job.id for job in await _claim(queue, 2)] == [first.id, b.id]
+
+
+async def test_submit_replaces_a_ready_job_after_taking_it_back(queue: JobQueue) -> None:
+    await _submit(queue, "ann", "ann")
+    a, b = await _claim(queue, 2)
+    await _report(queue, a, progress=_progress(a, 1.0))
+    replacing = asyncio.create_task(queue.submit(support.a_job(), front=False, replaces=b.id))
+    async with asyncio.timeout(2):
+        while not await _give_back(queue):
+            assert not await _claim(queue)
+            await asyncio.sleep(0)
+        assert not await _claim(queue), "the replaced job is claimed again"
+        new = await replacing
+    assert [job.id for job in await _claim(queue, 2)] == [new.id]
+
+
+async def test_set_paused_takes_back_ready_jobs_and_lets_none_start(
+    open_queue: Opener, tmp_path: Path
+) -> None:
+    async with open_queue(tmp_path) as queue:
+        await _submit(queue, "ann", "ann", "ann", "bob")
+        a, bob, ready = await _claim(queue, 3)
+        await _report(queue, a, progress=_progress(a, 1.0))
+        await queue.set_paused("ann", paused=True)
+        assert await _give_back(queue) == [ready.id]
+        assert await _claim(queue, 3) == []
+        await queue.set_paused(EVERYONE, paused=True)
+        assert await _give_back(queue) == [bob.id]
+        await queue.set_paused("ann", paused=False)
+    async with open_queue(tmp_path) as queue:  # a restart does not resume it
+        await _claim(queue, 0)
+        assert await _claim(queue, 3) == []
+        async with aclosing(queue.follow_queue("ann")) as views:
+            view = await anext(views)
+        assert (view.paused, view.all_paused) == (False, True)
+        await queue.set_paused(EVERYONE, paused=False)
+        assert len(await _claim(queue, 4)) == 3
+
+
+async def test_set_paused_puts_jobs_of_others_first(queue: JobQueue) -> None:
+    ann, bob = await _submit(queue, "ann", "bob")
+    await queue.set_paused("ann", paused=True)
+    snapshot = await queue.snapshot(bob.id, "bob")
+    assert snapshot
+    assert snapshot.queue_position == 1
+    assert [job.id for job in await _claim(queue, 2)] == [bob.id]
+    await queue.set_paused("ann", paused=False)
+    assert [job.id for job in await _claim(queue, 2)] == [ann.id]
+
+
+async def test_return_job_withdrawn_costs_its_user_no_share(queue: JobQueue) -> None:
+    await _submit(queue, "ann", "bob")
+    for _ in range(5):
+        (ann,) = await _claim(queue)
+        assert ann.user_id == "ann"
+        assert await queue.return_job("w", ann.id, "withdrawn")
+
+
+async def test_return_job_lost_keeps_order_and_never_ends(queue: JobQueue) -> None:
+    await _submit(queue, "ann", "ann", "ann")
+    order = [job.id for job in await queue.active("ann")]
+    for number in range(6):
+        claimed = await _claim(queue, 2)
+        for job in claimed if number % 2 else reversed(claimed):
+            assert await queue.return_job("w", job.id, "lost")
+        assert [job.id for job in await queue.active("ann")] == order
+
+
+async def test_return_job_died_counts_to_two_across_restart(
+    open_queue: Opener, tmp_path: Path
+) -> None:
+    async with open_queue(tmp_path) as queue:
+        await _submit(queue, "ann", "ann")
+        killer, _ = await _claim(queue, 2)
+        assert await queue.return_job("w", killer.id, "died")
+        assert await queue.return_job("w", _.id, "lost")
+    async with open_queue(tmp_path) as queue:
+        assert [job.id for job in await _claim(queue, 2)] == [killer.id], "it runs alone"
+        assert await _claim(queue) == []
+        assert not await queue.return_job("w", killer.id, "died")
+        await _report(queue, killer, JobStatus.LOST, error=JobError("It died."))
+        end = await queue.snapshot(killer.id, "ann")
+        assert end
+        assert (end.phase, end.server_deaths) == (Phase.LOST, 2)
+        assert len(await _claim(queue, 2)) == 1
 
 
 async def test_submit_beyond_waiting_limit_raises_with_hint(

@@ -163,19 +163,6 @@ async def test_job_missing_output_file_fails_with_kind(
     assert end.error.kind == "OutputMissingError"
 
 
-async def test_job_forgotten_by_restarted_server_is_lost(
-    service: JobService, server: DemoServer
-) -> None:
-    job = await submit_sleepy(service, seconds=30.0)
-    await until(service, job, lambda s: s.progress > 2)
-    await server.restart()
-    end = await end_of(service, job, within_s=60)
-    assert end.phase is Phase.LOST
-    assert end.error
-    assert end.error.kind == "JobLostError"
-    assert end.error.hint
-
-
 async def test_job_connection_down_shows_reconnecting_then_succeeds(
     server: DemoServer, tmp_path: Path
 ) -> None:
@@ -430,19 +417,6 @@ async def test_restart_job_interrupted_while_sending_waits_for_login_and_runs_on
             assert waits.error.kind == "AuthenticationError"
             assert (await end_of(service, job)).phase is Phase.SUCCEEDED
     assert len(support.engine_files(server)) == 1
-
-
-async def test_restart_job_lost_while_offline_ends_as_lost(
-    client: ComfyWSClient, server: DemoServer, tmp_path: Path
-) -> None:
-    async with open_jobs(client=client, data_dir=tmp_path) as service:
-        job = await submit_sleepy(service, seconds=30.0)
-        await until(service, job, lambda s: s.progress > 2)
-    await server.restart()
-    async with open_jobs(client=client, data_dir=tmp_path) as service:
-        end = await end_of(service, job, within_s=60)
-        assert end.phase is Phase.LOST
-        assert end.error
 
 
 async def test_close_leaves_no_task_or_thread(client: ComfyWSClient, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from ...errors import (
     ComfyHeadlessError,
     ComfyUIConnectionError,
     ComfyUIOfflineError,
+    JobLostError,
     ServerRejectedError,
 )
 from ...protocol.job import (
@@ -84,6 +85,7 @@ class JobTracking:
         Raises:
             InvalidWorkflowError: the server refused it, or (``strict``) would run only a part of
                 it: then the job is cancelled.
+            JobLostError: the server stopped instead of answering, and does not have the job now.
             ComfyUIConnectionError: it is unknown whether the job was queued. The job is not posted
                 again then: losing it is better than paying for it twice.
         """
@@ -107,6 +109,8 @@ class JobTracking:
                     return
                 if not posts_left:
                     raise
+                if job.server_was_offline:  # perhaps killed by this very job
+                    raise _stopped_at(job) from error
                 job.apply(Resubmitted(), self._asker.clock())
             else:
                 break
@@ -212,6 +216,14 @@ class JobTracking:
                 yield self._asker.until(min(next_poll_at, deadline))
         return job.was_stopped
 
+    def unqueue(self, prompt_id: str) -> Flow[bool]:
+        """Remove a pending job from the queue. False: it has started, or has ended already."""
+        yield from self._asker.ask(endpoints.unqueue(prompt_id))
+        # In this order: a job moves from the queue to the history, never back.
+        if (yield from self._asker.ask(endpoints.queue())).answer(prompt_id).place != "absent":
+            return False
+        return (yield from self._asker.ask(endpoints.history(prompt_id))) is None
+
     def _stop(self, job: TrackedJob, patience_s: float) -> Flow[None]:
         """Send one cancellation; ``cancel_due`` decides when to repeat it."""
         ask = partial(self._asker.once, patience_s=patience_s)
@@ -265,6 +277,7 @@ class JobTracking:
             self._refused_until = now + min(refused.retry_after_s, _REFUSED_S)
         for job in jobs:
             job.trouble = error
+            job.server_was_offline |= isinstance(error, ComfyUIOfflineError)
             if job.unreachable_since is None:
                 job.unreachable_since = now
             # An open circuit did not ask the server, so the next poll need not wait longer.
@@ -291,6 +304,13 @@ def _in_doubt(error: ComfyHeadlessError) -> ComfyUIConnectionError:
         hint="Check the server's queue before you queue it again: this server assigns its own ids, "
         "so the job cannot be looked up.",
         retryable=False,
+    )
+
+
+def _stopped_at(job: TrackedJob) -> JobLostError:
+    return JobLostError(
+        "ComfyUI stopped when it received the job, and has no trace of it.",
+        prompt_id=job.prompt_id,
     )
 
 

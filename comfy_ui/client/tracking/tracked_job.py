@@ -42,6 +42,8 @@ class TrackedJob:
         self.unreachable_since: float | None = None
         self.trouble: ComfyHeadlessError | None = None
         """Why the last poll failed."""
+        self.server_was_offline = False
+        """Whether a poll has found nothing at the address."""
         self.error: Exception | None = None
         """Why tracking stopped. The job itself may continue."""
         self.taken = False

@@ -76,10 +76,11 @@ def delete(connection: sqlite3.Connection, job_id: str) -> None:
 def update(connection: sqlite3.Connection, job: Job) -> None:
     """Write every column that changes after a job was inserted."""
     connection.execute(
-        "UPDATE jobs SET status = ?, server = ?, prompt_id = ?, cancel_requested = ?,"
+        "UPDATE jobs SET status = ?, rank = ?, server = ?, prompt_id = ?, cancel_requested = ?,"
         " server_deaths = ?, started_at = ?, finished_at = ?, outputs = ?, error = ? WHERE id = ?",
         (
             job.status,
+            job.rank,
             job.server,
             job.prompt_id,
             job.cancel_requested,
