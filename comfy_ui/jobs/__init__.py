@@ -11,7 +11,8 @@ A job has seven shapes. A value changes its shape only when its meaning changes:
 3. :class:`~comfy_ui.storage.records.Job`: concrete values and a graph that a server can run. The
    ``JobQueue`` stores it before ComfyUI hears of it, orders it among the others, and hands it to a
    worker.
-4. :class:`~comfy_ui.jobs.active_job.ActiveJob`: the state of a job while a ``Worker`` runs it.
+4. :class:`~comfy_ui.jobs.workers.active_job.ActiveJob`: the state of a job while a ``Worker`` runs
+   it.
 5. :class:`~comfy_ui.protocol.job_state.JobState`: what the messages of the server say about it.
 6. :class:`~comfy_ui.storage.records.Snapshot`: what a follower sees at one moment. The worker
    reports each change as a ``JobReport``; ``JobUpdates`` publishes the snapshot that follows.

@@ -38,8 +38,8 @@ from .local_queue import LocalQueue
 from .prepare_job import prepare_job, repeated_job
 from .queue import JobQueue
 from .queue_position import has_started
-from .server import OBJECT_INFO_MAX_AGE_S, Server, distinct_servers
-from .worker import Worker
+from .workers.server import OBJECT_INFO_MAX_AGE_S, Server, distinct_servers
+from .workers.worker import Worker
 
 logger = logging.getLogger(__name__)
 

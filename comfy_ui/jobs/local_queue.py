@@ -31,10 +31,10 @@ from .fair_queue import FairQueueClock
 from .placement import ServerOffer
 from .queue import Handover, JobReport, ReturnReason
 from .queue_position import is_running
-from .server_death import MAX_SERVER_DEATHS
 from .unfinished_jobs import UnfinishedJobs
 from .updates import first_snapshot, last_snapshot
 from .withdrawals import Withdrawals
+from .workers.server_death import MAX_SERVER_DEATHS
 
 logger = logging.getLogger(__name__)
 

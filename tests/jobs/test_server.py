@@ -10,8 +10,8 @@ import pytest
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer
 from comfy_ui.errors import ComfyUIConnectionError
-from comfy_ui.jobs import server as module
-from comfy_ui.jobs.server import Server
+from comfy_ui.jobs.workers import server as module
+from comfy_ui.jobs.workers.server import Server
 from tests.client.hostile_server import CLOSE, OK, Peer, hostile, trickle
 
 

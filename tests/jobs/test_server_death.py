@@ -11,10 +11,10 @@ import pytest
 
 from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer
-from comfy_ui.jobs.active_job import ActiveJob
 from comfy_ui.jobs.job_service import JobService, open_jobs
 from comfy_ui.jobs.queue import Handover
-from comfy_ui.jobs.server_death import accuse, death_error
+from comfy_ui.jobs.workers.active_job import ActiveJob
+from comfy_ui.jobs.workers.server_death import accuse, death_error
 from comfy_ui.storage.records import Job, JobStatus, Phase, Snapshot
 from tests.jobs import support
 from tests.jobs.support import end_of, submit_sleepy, until

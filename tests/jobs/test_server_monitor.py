@@ -208,7 +208,7 @@ async def test_job_with_dead_worker_runs_on_other_server(
     engines: list[DemoServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("comfy_ui.health.IDLE_WORKER_S", 0.6)
-    monkeypatch.setattr("comfy_ui.jobs.server_monitor._CHECK_INTERVAL_S", 0.2)
+    monkeypatch.setattr("comfy_ui.jobs.workers.server_monitor._CHECK_INTERVAL_S", 0.2)
     async with over(urls(engines), tmp_path) as service:
         await eventually(lambda: all(in_service(service, n) for n in (0, 1)))
         engines[0].faults = Faults(test_nodes=True, dead_worker=True)
@@ -227,7 +227,7 @@ async def test_job_slow_to_finish_stays_on_its_server(
     engines: list[DemoServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("comfy_ui.health.IDLE_WORKER_S", 0.2)
-    monkeypatch.setattr("comfy_ui.jobs.server_monitor._CHECK_INTERVAL_S", 0.1)
+    monkeypatch.setattr("comfy_ui.jobs.workers.server_monitor._CHECK_INTERVAL_S", 0.1)
     async with over(urls(engines), tmp_path, patience_s=0.2) as service:
         job = await submit_sleepy(service, seconds=3.0, blocking=True)
         before = (await sent(service, job)).server

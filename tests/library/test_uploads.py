@@ -11,7 +11,7 @@ from comfy_ui.client import ComfyWSClient
 from comfy_ui.demo import DemoServer
 from comfy_ui.errors import StorageError
 from comfy_ui.jobs.job_service import open_jobs
-from comfy_ui.jobs.server import with_upload_names
+from comfy_ui.jobs.workers.server import with_upload_names
 from comfy_ui.library.uploads import KEPT_S, UploadStore
 from comfy_ui.storage.records import JobRequest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeGuard
 
-from ..errors import JobLostError
+from ...errors import JobLostError
 from .active_job import ActiveJob
 
 MAX_SERVER_DEATHS: Final = 2

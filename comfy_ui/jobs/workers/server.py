@@ -9,15 +9,15 @@ import time
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from ..client import ComfyWSClient
-from ..client.server_check import ServerCheck
-from ..errors import ComfyUIConnectionError
-from ..features import FEATURES
-from ..health import HealthTracker, with_local_facts
-from ..library.uploads import UploadStore
-from ..protocol.object_info import NodeRegistry
-from ..storage.records import JobError, ServerStatus
-from ..workflow.graph import AnyGraph
+from ...client import ComfyWSClient
+from ...client.server_check import ServerCheck
+from ...errors import ComfyUIConnectionError
+from ...features import FEATURES
+from ...health import HealthTracker, with_local_facts
+from ...library.uploads import UploadStore
+from ...protocol.object_info import NodeRegistry
+from ...storage.records import JobError, ServerStatus
+from ...workflow.graph import AnyGraph
 
 logger = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ import random
 import time
 from typing import Any, Final
 
-from ..protocol.retry import Backoff
-from ..storage.records import Job
-from .queue import Handover
+from ...protocol.retry import Backoff
+from ...storage.records import Job
+from ..queue import Handover
 
 _BACKOFF: Final = Backoff(base_s=0.5, cap_s=10.0, attempts=None)
 

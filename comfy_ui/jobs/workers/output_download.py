@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
-from ..client import ComfyWSClient
-from ..client.transfer.files import MAX_FILE_BYTES
-from ..errors import (
+from ...client import ComfyWSClient
+from ...client.transfer.files import MAX_FILE_BYTES
+from ...errors import (
     ComfyHeadlessError,
     ComfyUIConnectionError,
     GenerationCancelledError,
@@ -16,12 +16,12 @@ from ..errors import (
     ServerRejectedError,
     StorageError,
 )
-from ..library.result_files import FileStore
-from ..protocol.outputs import OutputFile, Outputs
-from ..storage.records import JobError, JobStatus, StoredFile
-from ..storage.single_thread import SingleThread
+from ...library.result_files import FileStore
+from ...protocol.outputs import OutputFile, Outputs
+from ...storage.records import JobError, JobStatus, StoredFile
+from ...storage.single_thread import SingleThread
+from ..queue import JobReport
 from .active_job import ActiveJob
-from .queue import JobReport
 
 _MAX_JOB_BYTES: Final = 4 * MAX_FILE_BYTES
 _CANCEL_GRACE_S: Final = 3.0

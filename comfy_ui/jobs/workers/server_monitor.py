@@ -13,12 +13,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from ..errors import ComfyHeadlessError, ComfyUIConnectionError, StorageError
-from ..health import WorkerDeathDetector
-from ..protocol.object_info import NodeRegistry
-from ..protocol.queue_and_history import QueueSnapshot
-from .placement import ServerOffer, offer_of
-from .queue import JobQueue
+from ...errors import ComfyHeadlessError, ComfyUIConnectionError, StorageError
+from ...health import WorkerDeathDetector
+from ...protocol.object_info import NodeRegistry
+from ...protocol.queue_and_history import QueueSnapshot
+from ..placement import ServerOffer, offer_of
+from ..queue import JobQueue
 from .server import Server
 
 logger = logging.getLogger(__name__)

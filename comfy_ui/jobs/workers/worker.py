@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Final, Literal
 
-from ..errors import (
+from ...errors import (
     ComfyHeadlessError,
     ComfyUIConnectionError,
     ComfyUIOfflineError,
@@ -19,16 +19,16 @@ from ..errors import (
     ServerRejectedError,
     StorageError,
 )
-from ..library.result_files import FileStore
-from ..library.uploads import UploadStore
-from ..protocol.outputs import OutputFile, Outputs, collect_outputs
-from ..protocol.progress import Phase, Progress
-from ..storage.records import Job, JobError, JobStatus
-from ..storage.single_thread import SingleThread
+from ...library.result_files import FileStore
+from ...library.uploads import UploadStore
+from ...protocol.outputs import OutputFile, Outputs, collect_outputs
+from ...protocol.progress import Phase, Progress
+from ...storage.records import Job, JobError, JobStatus
+from ...storage.single_thread import SingleThread
+from ..placement import ServerOffer
+from ..queue import JobQueue, JobReport, ReturnReason
 from .active_job import ActiveJob, JobReturnedError, wait_for_any
 from .output_download import OutputDownloader
-from .placement import ServerOffer
-from .queue import JobQueue, JobReport, ReturnReason
 from .server import Server, with_upload_names
 from .server_death import accuse, death_error
 from .server_monitor import ServerMonitor

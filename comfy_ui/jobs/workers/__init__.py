@@ -1,0 +1,1 @@
+"""The workers: each runs jobs on one server."""
