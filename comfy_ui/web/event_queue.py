@@ -35,6 +35,7 @@ _REPLACED_LOOP_SHA256: Final = "d65be5a5cbed97d75e13233ab7d0dfc9f347c4ffd33bdcb4
 :meth:`WakingQueue._start_next` with the new source."""
 _PROGRESS_INTERVAL_S: Final = 0.1
 """Gradio looks for ``gr.Progress`` updates each 0.01 s, but the page uses none."""
+_BROADCAST_INTERVAL_S: Final = 0.5
 
 
 def is_known_queue() -> bool:
@@ -96,7 +97,8 @@ class WakingQueue(Queue):
     ) -> None:
         super().__init__(**options)
         self._limit = limit
-        self._callers: dict[str, str] = {}  # of the events that have not ended, by event id
+        self._events: dict[str, set[str]] = {}  # ids of the events of each caller
+        self._broadcast_at: dict[str, float] = {}  # by concurrency id
         self.progress_update_sleep_when_free = _PROGRESS_INTERVAL_S
         self._changed = asyncio.Event()  # an event may be able to start
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -104,25 +106,40 @@ class WakingQueue(Queue):
     async def push(self, body: Any, request: Any, username: str | None) -> Any:
         """Add an event, unless its caller already has many that have not ended."""
         caller, most = self._limit(request) if self._limit else ("", 0)
-        if most and self._count(caller) >= most:
+        if most and self._has(caller, most):
             return False, "Too many requests at once. Wait until some have ended.", "queue_full"
         try:
             added, event_id, state = await super().push(body, request, username)
         finally:
             self._changed.set()
         if added and most:
-            self._callers[str(event_id)] = caller
+            self._events.setdefault(caller, set()).add(str(event_id))
         return added, event_id, state
 
-    def _count(self, caller: str) -> int:
-        """Return how many events of a caller wait or run."""
+    def _has(self, caller: str, most: int) -> bool:
+        """Whether that many events of a caller wait or run."""
+        if len(self._events.get(caller, ())) < most:
+            return False
         waiting = [
             event for each in self.event_queue_per_concurrency_id.values() for event in each.queue
         ]
         running = [event for batch in self.active_jobs if batch for event in batch]
-        ids = {event._id for event in (*waiting, *running)}  # noqa: SLF001 -- its only name
-        self._callers = {id_: each for id_, each in self._callers.items() if id_ in ids}
-        return sum(each == caller for each in self._callers.values())
+        unfinished = {event._id for event in (*waiting, *running)}  # noqa: SLF001 -- its only name
+        events = {each: ids & unfinished for each, ids in self._events.items()}
+        self._events = {each: ids for each, ids in events.items() if ids}
+        return len(self._events.get(caller, ())) >= most
+
+    def broadcast_estimations(self, concurrency_id: str, after: int | None = None) -> None:
+        """Send the waiting events their positions, at most twice a second.
+
+        Gradio does so whenever an event starts, which takes quadratic time.
+        """
+        now = time.monotonic()
+        if after is None:
+            if now - self._broadcast_at.get(concurrency_id, 0.0) < _BROADCAST_INTERVAL_S:
+                return
+            self._broadcast_at[concurrency_id] = now
+        super().broadcast_estimations(concurrency_id, after)
 
     async def process_events(self, *args: Any, **options: Any) -> None:
         """Run a batch of events, then start those that waited for its place."""

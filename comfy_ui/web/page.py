@@ -24,7 +24,7 @@ from .http import web_app_manifest
 from .http.file_routes import routes as file_routes
 from .services import Services
 from .share_link import ShareLink
-from .tab import PageContext, PageParts, Tab
+from .tab import LoadHandlers, PageContext, PageParts, Tab
 from .tabs.create.create_tab import CreateTab
 from .tabs.library_tab import LibraryTab
 from .tabs.queue_tab import QueueTab
@@ -61,15 +61,15 @@ class Page:
         ) as blocks:
             way_out = leave() if self._access.accounts else None
             top = html_block(header(TITLE, way_out), elem_id="header")
+            on_load = LoadHandlers()
             with gr.Tabs(elem_id="tabs") as tabs:
                 for tab in self._tabs:
                     with gr.Tab(tab.title, id=tab.id, visible=tab.visible) as component:
-                        tab.build(PageParts(blocks, tabs, component))
+                        tab.build(PageParts(blocks, tabs, component, on_load))
             self._endpoints.build()
             if self._hub_login:
-                blocks.load(
-                    self._header, outputs=[top], show_progress="hidden", api_visibility="private"
-                )
+                on_load.add(self._header, top)
+            on_load.connect(blocks)
         blocks.queue(default_concurrency_limit=None, api_open=False, max_size=_MAX_QUEUED)
         use_waking_queue(blocks, self._access.event_limit)
         return blocks

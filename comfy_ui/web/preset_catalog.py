@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,7 +162,9 @@ class PresetCatalog:
         await self._set(self.entries)
 
     async def _set(self, known: Iterable[CatalogEntry]) -> None:
-        self.entries, self.broken = await asyncio.to_thread(self._look, known)
+        entries, self.broken = await asyncio.to_thread(self._look, known)
+        if len(entries) != len(self.entries) or any(map(operator.is_not, entries, self.entries)):
+            self.entries = entries  # a tuple that is drawn again only if it has changed
 
     def _look(
         self, looked: Iterable[CatalogEntry]

@@ -33,6 +33,7 @@ from .http.connection_limits import limit_connections
 from .http.handlers import not_understood
 from .http.login_page import LoginRoute
 from .http.middleware import AccessMiddleware
+from .http.response_cache import ResponseCache
 from .http.same_site import SameSiteMiddleware
 from .page import Page
 from .process_memory import set_apart
@@ -86,7 +87,6 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         access=access,
         ours=routes,
         open_paths=[ALIVE_PATH],
-        hashes=script_hashes(assets_dir()),
         ready=services.connection.wait_ready,
     )
     failed: list[ComfyHeadlessError] = []
@@ -145,6 +145,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
                     *([oauth.middleware(provider)] if provider else ()),
                     gate,
                     Middleware(IdentityMiddleware, access=access),
+                    Middleware(ResponseCache, access=access, hashes=script_hashes(assets_dir())),
                 ],
                 "exception_handlers": {RequestValidationError: not_understood},
                 "docs_url": None,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import gradio as gr
 from starlette.routing import BaseRoute
 
 from .auth.access import Access
@@ -14,7 +17,7 @@ from .services import Services
 from .share_link import ShareLink
 from .tabs.create.create_form import CreateForm
 
-__all__ = ["PageContext", "PageParts", "Tab"]
+__all__ = ["LoadHandlers", "PageContext", "PageParts", "Tab"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,34 @@ class PageContext:
         return cls(services, access, UploadRoutes(services, access), CreateForm(services), share)
 
 
+@dataclass(slots=True)
+class LoadHandlers:
+    """Handlers that fill components when a page is opened, all in one event of Gradio.
+
+    An event costs a request and several milliseconds of CPU time, so only slow handlers have an
+    event of their own.
+    """
+
+    handlers: list[Callable[[gr.Request], Any]] = field(default_factory=list)
+    outputs: list[Any] = field(default_factory=list)
+
+    def add(self, handler: Callable[[gr.Request], Any], output: Any) -> None:
+        """Add a handler that returns the update of one component. Its checks of access count."""
+        self.handlers.append(handler)
+        self.outputs.append(output)
+
+    def connect(self, blocks: Any) -> None:
+        """Run the handlers when a page of ``blocks`` is opened."""
+        blocks.load(
+            self.fill, outputs=self.outputs, show_progress="hidden", api_visibility="private"
+        )
+
+    async def fill(self, request: gr.Request) -> list[Any]:
+        """Return the updates of all outputs."""
+        updates = [handler(request) for handler in self.handlers]
+        return [await update if inspect.isawaitable(update) else update for update in updates]
+
+
 @dataclass(frozen=True, slots=True)
 class PageParts:
     """Gradio's components around a tab's own, whose events it may listen to."""
@@ -46,6 +77,8 @@ class PageParts:
     """All tabs, a ``gr.Tabs``."""
     tab: Any
     """This tab, a ``gr.Tab``."""
+    on_load: LoadHandlers
+    """Fills components when the page is opened."""
 
 
 class Tab(ABC):

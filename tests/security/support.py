@@ -164,9 +164,8 @@ class PageClient:
 
 # They only show more to an admin; the tests of these panels check that.
 READ_ONLY_HANDLERS = {
-    "_banner",
     "_draw",
-    "_show_to_admins",
+    "fill",
     "_submit",
     "generate",
     "run_workflow",

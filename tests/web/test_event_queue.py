@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -157,3 +158,28 @@ def test_waking_queue_event_waits_for_its_concurrency_limit_then_starts() -> Non
     assert len(spans) == 3
     for (_, ended_at), (started_at, _) in itertools.pairwise(spans):
         assert ended_at <= started_at < ended_at + 0.2
+
+
+def test_waking_queue_positions_are_sent_twice_a_second_at_most() -> None:
+    queue = queue_of(WakingQueue)
+    event = SimpleNamespace(fn=None, streaming=False, alive=True, session_hash="s", _id="e")
+    queue.event_queue_per_concurrency_id["x"] = SimpleNamespace(  # type: ignore[assignment]
+        queue=[event], current_concurrency=0, concurrency_limit=None
+    )
+    sent: list[Any] = []
+    queue.send_message = lambda event, message: sent.append(message)  # type: ignore[method-assign]
+    for _ in range(100):
+        queue.broadcast_estimations("x")
+    assert len(sent) == 1
+    queue.broadcast_estimations("x", 0)
+    assert len(sent) == 2, "an event that arrives learns its position at once"
+
+
+async def test_waking_queue_has_counts_only_unfinished_events_of_the_caller() -> None:
+    queue: Any = queue_of(WakingQueue)
+    queue.active_jobs = [[SimpleNamespace(_id="1")], None]
+    queue._events = {"ann": {"1", "2"}, "bob": {"3"}}
+    assert not queue._has("ann", 3)
+    assert not queue._has("ann", 2), "one of them has ended"
+    assert queue._has("ann", 1)
+    assert queue._events == {"ann": {"1"}}

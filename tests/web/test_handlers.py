@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from comfy_ui.web.http import handlers
 
@@ -108,3 +108,38 @@ async def test_until_stopped_stream_ends_with_its_login(monkeypatch: pytest.Monk
     async with asyncio.timeout(5):
         assert [piece async for piece in stream] == []
     assert source.closed
+
+
+def request_with(*messages: dict[str, Any]) -> Request:
+    """A request whose client sends these messages and then stays connected."""
+    remaining = list(messages)
+
+    async def receive() -> dict[str, Any]:
+        if not remaining:
+            await asyncio.Event().wait()
+        return remaining.pop(0)
+
+    return Request({"type": "http", "headers": []}, receive)
+
+
+async def test_while_connected_returns_the_result_and_passes_errors() -> None:
+    async def fail() -> None:
+        raise KeyError("x")
+
+    assert await handlers.while_connected(request_with(), asyncio.sleep(0, 7)) == 7
+    with pytest.raises(KeyError):
+        await handlers.while_connected(request_with(), fail())
+
+
+async def test_while_connected_disconnect_cancels_the_work() -> None:
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    with pytest.raises(ClientDisconnect):
+        await handlers.while_connected(request_with({"type": "http.disconnect"}), work())
+    assert ended.is_set()

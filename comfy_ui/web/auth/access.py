@@ -239,6 +239,10 @@ class Access:
             return Role.ADMIN
         return Role.USER
 
+    def login_name(self, scope: MutableMapping[str, Any]) -> str | None:
+        """Return the name that a request has logged in with, if it has."""
+        return _user(Request(scope))
+
     def hub_name(self, request: Any) -> str | None:
         """Return the Hugging Face name of a request's user; Spaces only."""
         return said_by(request, time.time()) if self.mode is AccessMode.SPACE else None

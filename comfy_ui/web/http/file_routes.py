@@ -17,8 +17,7 @@ from ...storage.records import LibraryItem
 from ..auth.access import Access
 from ..components.preset_picker import cover
 from ..services import Services
-from .client_disconnect import while_connected
-from .handlers import body, guarded
+from .handlers import body, guarded, while_connected
 from .upload_routes import MAX_UPLOAD_BYTES, UploadRoutes
 
 __all__ = ["routes"]

@@ -1,11 +1,11 @@
-"""Shared parts of our routes: refusals as JSON, same-site checks, body limits, event streams."""
+"""Shared parts of our routes: refusals, same-site checks, bodies, event streams, disconnects."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
@@ -26,10 +26,12 @@ __all__ = [
     "guarded",
     "not_understood",
     "refusal",
+    "while_connected",
 ]
 
 Handler = Callable[[Request], Awaitable[Response]]
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 
 PRIVATE: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 """Headers of responses that belong to one user and change."""
@@ -147,6 +149,34 @@ async def _until_stopped(
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Return the result of ``work``; cancel it when the client disconnects.
+
+    Starlette lets a handler run to its end.
+
+    The request's body must have been read.
+
+    Raises:
+        ClientDisconnect: the client disconnected first.
+    """
+    working = asyncio.ensure_future(work)
+    watching = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        watching.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 class RefusalLog:

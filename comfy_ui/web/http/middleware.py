@@ -26,7 +26,7 @@ from .handlers import RefusalLog, refusal
 from .json_limits import json_problem
 from .request_budgets import RequestBudget, budget_of
 from .request_slots import RequestSlots, TooManyRequestsError
-from .security_headers import HUGGING_FACE, NO_SCRIPTS, page_policy, shields
+from .security_headers import NO_SCRIPTS, shields
 
 __all__ = ["OPEN", "AccessMiddleware", "door"]
 
@@ -91,7 +91,6 @@ class AccessMiddleware:
         access: the access rules.
         ours: routes that were added to Gradio's; each checks ``access`` itself.
         open_paths: those of them that need no login.
-        hashes: of inline scripts of the page (see :func:`.security_headers.script_hash`).
         ready: awaited before a request that needs a login continues.
     """
 
@@ -102,7 +101,6 @@ class AccessMiddleware:
         *,
         ours: Iterable[BaseRoute] = (),
         open_paths: Iterable[str] = (),
-        hashes: Iterable[str] = (),
         ready: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._app = app
@@ -110,9 +108,7 @@ class AccessMiddleware:
         self._access = access
         self._ours = tuple(ours)
         self._open_paths = frozenset(open_paths)
-        self._hashes = tuple(hashes)
-        self._framed = access.mode is AccessMode.SPACE
-        self._shields = shields(framed=self._framed)
+        self._shields = shields(framed=access.mode is AccessMode.SPACE)
         self._tokens: dict[str, str] = {}
         self._slots = RequestSlots()
         self._refusals = RefusalLog(logger)
@@ -132,7 +128,7 @@ class AccessMiddleware:
         reading = intake.reading(receive, budget)
         headers = Headers(scope=scope)
         reading.whole = not _brings_a_body(headers)
-        reply = _Reply(self, send, page=scope["path"] in OPEN[:3], reading=reading)
+        reply = _Reply(self, send, reading)
         try:
             refused = _too_large(headers, budget) or await self._not_logged_in(scope)
             if refused is None:
@@ -216,53 +212,28 @@ class AccessMiddleware:
         cookie = f"access-token-{app.cookie_id}={token}"
         MutableHeaders(scope=scope)["cookie"] = cookie
 
-    def dress(self, headers: MutableHeaders, *, nonce: str | None) -> None:
+    def dress(self, headers: MutableHeaders) -> None:
         """Add our headers to a response; headers set by a route stay."""
         for name, value in self._shields.items():
             headers.setdefault(name, value)
-        if nonce is not None:
-            frames = HUGGING_FACE if self._framed else ()
-            policy = page_policy(nonce=nonce, hashes=self._hashes, frames=frames)
-            headers["Content-Security-Policy"] = policy
-            headers["Cache-Control"] = "private, no-cache"
-        else:
-            headers.setdefault("Content-Security-Policy", NO_SCRIPTS)
+        headers.setdefault("Content-Security-Policy", NO_SCRIPTS)
 
 
 class _Reply:
-    """Sends a response with our headers; a page also with its nonce on each script."""
+    """Sends a response with our headers."""
 
-    def __init__(self, gate: AccessMiddleware, send: Any, *, page: bool, reading: Reading) -> None:
+    def __init__(self, gate: AccessMiddleware, send: Any, reading: Reading) -> None:
         self._gate = gate
         self._reading = reading
         self._send = send
-        self._page = page
-        self._start: Message | None = None
-        self._body = bytearray()
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            if (
-                not self._reading.whole
-            ):  # otherwise the server keeps reading a body that is not used
+            if not self._reading.whole:
+                # Otherwise the server keeps reading a body that is not used.
                 headers["connection"] = "close"
-            html = headers.get("content-type", "").startswith("text/html")
-            if self._page and html:
-                self._start = message  # its length is known only with the nonces in it
-                return
-            self._gate.dress(headers, nonce=None)
-        elif self._start is not None:
-            self._body += message.get("body", b"")
-            if message.get("more_body"):
-                return
-            nonce = secrets.token_urlsafe(16)
-            body = bytes(self._body).replace(b"<script", f'<script nonce="{nonce}"'.encode())
-            headers = MutableHeaders(scope=self._start)
-            headers["content-length"] = str(len(body))
-            self._gate.dress(headers, nonce=nonce)
-            await self._send(self._start)
-            message = {"type": "http.response.body", "body": body}
+            self._gate.dress(headers)
         await self._send(message)
 
 

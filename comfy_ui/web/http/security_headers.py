@@ -2,7 +2,7 @@
 
 Gradio compiles the ``js=`` of events from text (``unsafe-eval``) and sets styles in attributes
 (``unsafe-inline`` of styles). Scripts in attributes and in injected markup stay blocked: only
-script files of this page and scripts with the response's nonce run.
+script files of this page and the inline scripts whose hashes the policy lists run.
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ NO_SCRIPTS: Final = "default-src 'none'; sandbox"
 """The policy of responses that are no page."""
 
 
-def page_policy(*, nonce: str, hashes: Sequence[str] = (), frames: Sequence[str] = ()) -> str:
+def page_policy(*, hashes: Sequence[str] = (), frames: Sequence[str] = ()) -> str:
     """Return the content security policy of a page.
 
     Args:
-        nonce: on every script element of this response, and of no other.
-        hashes: of scripts that Gradio inserts itself, see :func:`script_hash`.
+        hashes: of its inline scripts, see :func:`script_hash`.
         frames: the sites that may show the page in a frame, besides itself.
     """
     framers = " ".join(("'self'", *frames))
-    scripts = " ".join(f"'{source}'" for source in ("self", f"nonce-{nonce}", *hashes))
+    scripts = " ".join(f"'{source}'" for source in ("self", *hashes))
     return "; ".join(
         (
             "default-src 'self'",

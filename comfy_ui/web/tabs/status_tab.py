@@ -44,7 +44,7 @@ class StatusTab(Tab):
 
     def build(self, parts: PageParts, /) -> None:
         """Create the components and connect them."""
-        page, tab = parts.blocks, parts.tab
+        tab = parts.tab
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         with gr.Row(elem_id="status"):
             with gr.Column():
@@ -76,7 +76,7 @@ class StatusTab(Tab):
         server.interrupt(self._interrupt, outputs=[notice], **quiet)
         if TABLE["free_memory"][self._access.mode] is not None:
             server.free(self._free, outputs=[notice], **quiet)
-        page.load(self._show_to_admins, outputs=[other], **quiet)
+        parts.on_load.add(self._show_to_admins, other)
         gr.on(
             [button.click, address.submit, token.submit],
             self._reconnect,

@@ -66,7 +66,7 @@ class WorkflowsTab(Tab):
 
     def build(self, parts: PageParts, /) -> None:
         """Create the components and connect them with the form on Create."""
-        page, tab = parts.blocks, parts.tab
+        tab = parts.tab
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         with gr.Row(elem_id="workflows"):
             with gr.Column(elem_id="sources-side"):
@@ -75,7 +75,7 @@ class WorkflowsTab(Tab):
             with gr.Column(elem_id="opened-side"):
                 html_block(place_for_downloads())
                 opened = html_block(nothing(), elem_id="opened", sends=["use"])
-        page.load(self._show_to_admins, outputs=[tab], **quiet)
+        parts.on_load.add(self._show_to_admins, tab)
         seen = gr.State("")  # the drawn list, so that an unchanged one is not drawn again
         listed: dict[str, Any] = {"inputs": [seen], "outputs": [sources, seen], **quiet}
         tab.select(self._list, **listed)

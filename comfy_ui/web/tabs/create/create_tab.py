@@ -58,7 +58,6 @@ class CreateTab(Tab):
 
     def build(self, parts: PageParts, /) -> None:
         """Create the components and connect them."""
-        page = parts.blocks
         banner = html_block(elem_id="banner")
         slot = gr.Textbox(visible=False)  # carries the page's JSON to Python, by the js of events
         with gr.Row(elem_id="create"):
@@ -90,24 +89,24 @@ class CreateTab(Tab):
         self._form.components = [chooser, form, prompt, notice]
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
-        page.load(
+        parts.blocks.load(  # apart from the others: it waits for the servers
             self._open,
             inputs=[slot],
             outputs=self._form.components,
             js="() => [window.comfy.current()]",
             **quiet,
         )
-        page.load(self._prompt_tools.bar, outputs=[words], **quiet)
+        parts.on_load.add(self._prompt_tools.bar, words)
         chooser.choose(self._choose, outputs=self._form.components, **quiet)
         stop.click(self._stop, inputs=[slot], js="() => [window.comfy.shownJob()]", **quiet)
         for source in (stage, results):
             source.recall(self._recall, outputs=self._form.components, **quiet)
         self._dropped_files.build()
-        page.load(self._banner, outputs=[banner], **quiet)
+        parts.on_load.add(self._banner, banner)
 
     def _banner(self, request: gr.Request) -> Html:
-        self._access.require("see", request)
         """Say that the demo engine is in use, if it is."""
+        self._access.require("see", request)
         if not self._services.connection.embedded:
             return Html("")
         is_admin = self._access.allows("reconnect", request)

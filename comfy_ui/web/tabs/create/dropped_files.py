@@ -21,8 +21,7 @@ from ....workflow.metadata import Metadata, read_metadata
 from ...auth.access import Access
 from ...components import preset_form
 from ...components.html_block import from_page, html_block
-from ...http.client_disconnect import while_connected
-from ...http.handlers import PRIVATE, body, guarded
+from ...http.handlers import PRIVATE, body, guarded, while_connected
 from ...http.upload_routes import MAX_UPLOAD_BYTES
 from ...open_workflows import DroppedFile, title_of
 from ...services import Services

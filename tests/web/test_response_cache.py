@@ -1,0 +1,147 @@
+"""The cache for responses that are the same for many users."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from comfy_ui.web.auth.access import Access, AccessMode
+from comfy_ui.web.http.response_cache import ResponseCache
+from comfy_ui.web.http.security_headers import script_hash
+
+SCRIPT = "alert(1)\n// é"
+PAGE = f"<script>{SCRIPT}</script><script type=module src=x></script>" + "<p>text</p>" * 100
+
+
+class Site:
+    """An app behind the cache, which counts the requests that reach it."""
+
+    def __init__(self, *, delay_s: float = 0.0, **options: Any) -> None:
+        self.counts: Counter[str] = Counter()
+        self._delay_s = delay_s
+        access = Access(AccessMode.SHARED, b"s")
+        paths: dict[str, Callable[[Request], Response]] = {
+            "/": lambda request: HTMLResponse(f"{PAGE} {request.headers['host']}"),
+            "/config": lambda request: JSONResponse({"root": request.headers["host"]}),
+            "/assets/index-DphvyggB.js": lambda _: PlainTextResponse("x" * 2000),
+            "/assets/plain.js": lambda _: PlainTextResponse("x" * 2000),
+            "/assets/large.bin": lambda _: Response(b"x" * 5_000_000),
+            "/assets/picture.png": lambda _: Response(b"x" * 900, media_type="image/png"),
+            "/theme.css": lambda request: PlainTextResponse(str(request.url.query)),
+            "/other": lambda _: PlainTextResponse("x"),
+        }
+        middleware = [Middleware(ResponseCache, access=access, hashes=["sha256-x"], **options)]
+        routes = [Route(path, self._counted(make)) for path, make in paths.items()]
+        self.app = Starlette(routes=routes, middleware=middleware)
+        self.app.tokens, self.app.cookie_id = {"anna": "anna"}, "c"  # type: ignore[attr-defined]
+
+    def _counted(self, make: Callable[[Request], Response]) -> Any:
+        async def respond(request: Request) -> Response:
+            self.counts[request.url.path] += 1
+            await asyncio.sleep(self._delay_s)
+            return make(request)
+
+        return respond
+
+    def client(self, encoding: str = "gzip") -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(app=self.app)
+        headers = {"accept-encoding": encoding}
+        return httpx.AsyncClient(transport=transport, base_url="http://a", headers=headers)
+
+
+async def test_response_cache_page_is_built_once_with_a_policy_of_its_script_hashes() -> None:
+    site = Site()
+    async with site.client() as client:
+        pages = [await client.get("/?__theme=dark") for _ in range(3)]
+        plain = await client.get("/", headers={"accept-encoding": ""})
+    assert site.counts["/"] == 1
+    for page in pages:
+        assert page.text == plain.text == f"{PAGE} a"
+        assert page.headers["content-encoding"] == "gzip"
+        sources = page.headers["content-security-policy"].split("; ")[1].split()
+        assert sources[:4] == [
+            "script-src", "'self'", f"'{script_hash(SCRIPT)}'", "'sha256-x'",
+        ]  # fmt: skip
+        assert page.headers["cache-control"] == "private, no-cache"
+
+
+async def test_response_cache_page_that_a_browser_has_is_304_with_its_policy() -> None:
+    async with Site().client() as client:
+        first = await client.get("/")
+        again = await client.get("/", headers={"if-none-match": first.headers["etag"]})
+    assert again.status_code == 304
+    assert again.content == b""
+    assert again.headers["content-security-policy"] == first.headers["content-security-policy"]
+
+
+async def test_response_cache_keeps_addresses_logins_and_deep_links_apart() -> None:
+    site = Site()
+    async with site.client() as client:
+        texts = {(await client.get("/config", headers={"host": host})).text for host in "abcab"}
+        assert site.counts["/config"] == len(texts) == 3
+        await client.get("/config", headers={"cookie": "access-token-c=anna", "host": "a"})
+        assert site.counts["/config"] == 4
+        for _ in range(2):
+            await client.get("/?deep_link=x")
+    assert site.counts["/"] == 2
+
+
+async def test_response_cache_files_stay_in_the_browser() -> None:
+    site = Site()
+    async with site.client() as client:
+        named = [await client.get("/assets/index-DphvyggB.js") for _ in range(2)]
+        plain = await client.get("/assets/plain.js", headers={"range": "bytes=0-9"})
+        picture = await client.get("/assets/picture.png")
+    assert site.counts["/assets/index-DphvyggB.js"] == 1
+    assert named[1].headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert len(named[1].content) == 2000
+    assert int(named[1].headers["content-length"]) < 100
+    assert plain.status_code == 200
+    assert plain.headers["cache-control"] == "public, max-age=86400"
+    assert len(plain.content) == 2000
+    assert "content-encoding" not in picture.headers
+
+
+async def test_response_cache_errors_large_files_and_other_paths_pass_through() -> None:
+    site = Site()
+    async with site.client() as client:
+        for _ in range(2):
+            assert (await client.get("/assets/nothing.js")).status_code == 404
+            assert len((await client.get("/assets/large.bin")).content) == 5_000_000
+            assert (await client.get("/other")).text == "x"
+            assert (await client.post("/")).status_code == 405
+    assert site.counts["/other"] == 2
+
+
+async def test_response_cache_first_requests_at_once_share_one_load_even_if_one_hangs_up() -> None:
+    site = Site(delay_s=0.05)
+    async with site.client() as client:
+        requests = [asyncio.create_task(client.get("/")) for _ in range(20)]
+        await asyncio.sleep(0.01)
+        requests[0].cancel()
+        pages = await asyncio.gather(*requests[1:])
+    assert {page.status_code for page in pages} == {200}
+    assert site.counts["/"] == 1
+
+
+@pytest.mark.parametrize("most_bytes", [0, 100])
+async def test_response_cache_full_drops_the_response_used_longest_ago(most_bytes: int) -> None:
+    site = Site(most_bytes=most_bytes)
+    size = len(gzip.compress(f"{PAGE} a".encode(), 9))
+    assert 50 < size < 100
+    async with site.client() as client:
+        for host in "aab":
+            assert (await client.get("/", headers={"host": host})).text == f"{PAGE} {host}"
+        await client.get("/", headers={"host": "b"})
+    assert site.counts["/"] == (2 if most_bytes else 4)
