@@ -13,7 +13,6 @@ import pytest
 
 import comfy_headless
 import comfy_ui
-from tests.conftest import ROOT
 
 HEAVY = [
     "gradio",
@@ -49,44 +48,6 @@ def test_submodules_are_the_same_modules_under_both_imports(module: str) -> None
 def test_submodule_unknown_raises_import_error_with_its_name() -> None:
     with pytest.raises(ModuleNotFoundError, match=r"'comfy_headless\.client\.nothing'"):
         import_module("comfy_headless.client.nothing")
-
-
-TYPED_PROGRAM = """
-import comfy_headless
-import comfy_headless.errors
-import comfy_ui.errors
-from comfy_headless import *
-from comfy_headless import ComfyWSClient as Client
-
-reveal_type(comfy_headless.check_workflow)
-reveal_type(ComfyClient)
-reveal_type(Client.generate_image)
-
-def same_type(error: comfy_ui.errors.ValidationError) -> comfy_headless.ComfyHeadlessError:
-    return error
-
-def same_type_of_submodule(error: comfy_headless.errors.ValidationError) -> ValidationError:
-    return error
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("package", ["comfy_ui", "comfy_headless"])
-def test_public_names_have_types_for_mypy_strict(package: str, tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(TYPED_PROGRAM.replace("comfy_headless", package), encoding="utf-8")
-    # With the cache of the project's own check, which makes this seven times as fast.
-    config = ["--config-file", ROOT / "pyproject.toml", "--cache-dir", ROOT / ".mypy_cache"]
-    options = ["--strict", *config, "--python-executable"]
-    process = subprocess.run(
-        [sys.executable, "-m", "mypy", *options, sys.executable, program],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert process.returncode == 0, process.stdout
-    assert '"Any"' not in process.stdout
 
 
 def test_stubs_of_comfy_headless_cover_the_modules_with_public_names() -> None:

@@ -17,6 +17,10 @@ def run_sync(work: Coroutine[Any, Any, T]) -> T:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
+        runs_here = True
+    else:
+        runs_here = False
+    if runs_here:  # outside of the handler, which every traceback of `work` would show
         return asyncio.run(work)
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, work).result()
