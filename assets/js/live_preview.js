@@ -76,6 +76,7 @@
     if (state.job) follow(state.job);
     else close();
     buttons();
+    window.comfy.estimate();
   }
   /**
    * Shows what a press of Generate has queued.
@@ -83,6 +84,7 @@
    */
   function queued({ job: made, shown }) {
     latest += 1; // an answer under way does not know of it
+    window.comfy.estimate();
     if (shown) follow(shown);
     else if (made) refresh({ ended: made }); // it has ended already
   }

@@ -62,6 +62,8 @@ interface ComfyPage {
   queued(answer: { job: string, shown: string }): void;
   /** Draw the stage and the results as they are now. */
   refreshStage(request?: { ended?: string, item?: string }): Promise<void>;
+  /** Estimate again, soon, what a press of Generate would take. */
+  estimate(): void;
   series(): Record<string, unknown>;
   grid(): { grid?: GridAxis[] };
   view(thumb: AnyElement): void;

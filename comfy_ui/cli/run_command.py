@@ -157,6 +157,8 @@ class _ProgressLine:
         parts = [f"{progress.progress:3.0f} %", progress.phase]
         if progress.queue_position:
             parts.append(f"{progress.queue_position} in the queue")
+        if progress.iterations:
+            parts.append(f"pass {progress.iteration} of {progress.iterations}")
         if progress.steps and progress.step is not None:
             parts.append(f"step {progress.step:g} of {progress.steps:g}")
         if progress.node_title:

@@ -35,6 +35,7 @@ from ..storage.sqlite_job_store import SqliteJobStore
 from ..workflow.wildcards import WildcardFolder
 from .grids.grid_service import GridService
 from .local_queue import LocalQueue
+from .placement import JobEstimate
 from .prepare_job import prepare_job, repeated_job
 from .queue import JobQueue
 from .queue_position import has_started
@@ -107,6 +108,14 @@ class JobService:
         await self.library.require_space(request.user_id)
         job = await self._prepare(request)
         return await self._queue.submit(job, front=request.front, replaces=request.replaces)
+
+    async def estimate(self, request: JobRequest) -> JobEstimate:
+        """Estimate when a job would start and how long it would run if it were submitted now.
+
+        Raises:
+            UnknownPresetError, ValidationError, InvalidWorkflowError: as :meth:`submit`.
+        """
+        return await self._queue.estimate(await self._prepare(request))
 
     async def submit_grid(
         self, requests: Sequence[JobRequest], *, across: GridAxis, down: GridAxis | None = None

@@ -28,7 +28,7 @@ from ..storage.records import (
 )
 from ..storage.uncancellable import uncancellable
 from .fair_queue import FairQueueClock
-from .placement import ServerOffer
+from .placement import JobEstimate, ServerOffer
 from .queue import Handover, JobReport, ReturnReason
 from .queue_position import is_running
 from .unfinished_jobs import UnfinishedJobs
@@ -257,6 +257,9 @@ class LocalQueue:
     def _unsaved_of(self, job_id: str, user_id: str) -> Job | None:
         job = self._unsaved.get(job_id)
         return job if job and job.user_id == user_id else None
+
+    async def estimate(self, job: Job) -> JobEstimate:
+        return self._unfinished.estimate(job)
 
     async def counts(self) -> QueueCounts:
         jobs = self._unfinished

@@ -62,6 +62,14 @@ class ServerOffer:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class JobEstimate:
+    """When a job would start, and how long it would run; None: not known yet."""
+
+    starts_in_s: float | None = None
+    run_s: float | None = None
+
+
 class ServerPool:
     """The servers of all workers: what they offer, have loaded and may not run.
 
@@ -146,12 +154,22 @@ class ServerPool:
         ``busy_s``: the seconds that each worker's jobs will still take.
         """
         self.add(worker)
-        chosen = (job for job, name, _ in self._assignments(queue, busy_s) if name == worker)
+        chosen = (job for job, name, _, _ in self._assignments(queue, busy_s) if name == worker)
         return [*islice(chosen, limit)]
 
     def starts_s(self, queue: Iterable[Job], busy_s: Mapping[str, float]) -> dict[str, float]:
         """Return the seconds until each job of the queue starts, by job id, as far as known."""
-        return {job.id: start_s for job, _, start_s in self._assignments(queue, busy_s)}
+        return {job.id: start_s for job, _, start_s, _ in self._assignments(queue, busy_s)}
+
+    def estimate(
+        self, job_id: str, queue: Iterable[Job], busy_s: Mapping[str, float]
+    ) -> JobEstimate:
+        """Estimate one job of the queue. Its duration is None unless its server has learned it."""
+        for job, worker, start_s, cost_s in self._assignments(queue, busy_s):
+            if job.id == job_id:
+                learned = any(key[:2] == (job_id, worker) for key in self._estimates)
+                return JobEstimate(start_s, cost_s if learned else None)
+        return JobEstimate()
 
     def cost_s(self, worker: str, job: Job, *, loaded: bool = True) -> float:
         """Return the estimated seconds that a job takes on a worker's server.
@@ -173,8 +191,8 @@ class ServerPool:
 
     def _assignments(
         self, queue: Iterable[Job], busy_s: Mapping[str, float]
-    ) -> Iterator[tuple[Job, str, float]]:
-        """Yield the jobs of the queue, in its order, each with its worker and start in seconds."""
+    ) -> Iterator[tuple[Job, str, float, float]]:
+        """Yield the jobs of the queue, in order: job, worker, start and duration in seconds."""
         free_at_s = {
             name: busy_s.get(name, 0.0) + (offer.foreign * _FOREIGN_S if offer else 0.0)
             for name, offer in self._offers.items()
@@ -190,7 +208,7 @@ class ServerPool:
             if not ends_s:
                 continue
             chosen = min(ends_s, key=ends_s.__getitem__)
-            yield job, chosen, free_at_s[chosen]
+            yield job, chosen, free_at_s[chosen], ends_s[chosen] - free_at_s[chosen]
             free_at_s[chosen] = ends_s[chosen]
             loaded[chosen] = needs.models or loaded.get(chosen, frozenset())
 

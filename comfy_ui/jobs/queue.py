@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 from ..protocol.outputs import Outputs
 from ..protocol.progress import Phase, Progress
 from ..storage.records import Job, JobError, JobStatus, QueueCounts, QueueView, Snapshot, StoredFile
-from .placement import ServerOffer
+from .placement import JobEstimate, ServerOffer
 
 ReturnReason = Literal["unheard", "refused", "unreachable", "lost", "died", "withdrawn"]
 """Why a worker returns a job: its server never received it, refused it, may still have it but has
@@ -100,6 +100,9 @@ class JobQueue(Protocol):
 
     async def unsaved(self, user_id: str) -> list[Job]:
         """Return the user's ended jobs that could not be stored as such yet, newest first."""
+
+    async def estimate(self, job: Job) -> JobEstimate:
+        """Estimate when a job that is not submitted yet would start, and how long it would run."""
 
     async def counts(self) -> QueueCounts:
         """Count the unfinished jobs of all users."""

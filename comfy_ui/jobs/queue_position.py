@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +14,15 @@ from ..storage.records import Job, JobStatus, Snapshot
 
 @dataclass(frozen=True, slots=True)
 class QueuePosition:
-    """A position from 1, the length of the queue, and how many jobs in it are the user's."""
+    """A position from 1, the length of the queue, and how many jobs in it are the user's.
+
+    ``starts_in_s``: when the job will start, roughly, as :func:`coarse_s` rounds it.
+    """
 
     position: int
     size: int
     own: int
+    starts_in_s: float | None = None
 
     @property
     def snapshot_fields(self) -> dict[str, Any]:
@@ -26,6 +31,7 @@ class QueuePosition:
             "queue_position": self.position,
             "queue_size": self.size,
             "queue_own": self.own,
+            "starts_in_s": self.starts_in_s,
         }
 
 
@@ -58,10 +64,42 @@ def jobs_ahead(
     return ahead
 
 
+def coarse_s(seconds: float) -> float:
+    """Round a wait up to what is worth showing, so that it changes seldom.
+
+    >>> coarse_s(3), coarse_s(100), coarse_s(1000)
+    (5.0, 105.0, 1020.0)
+    """
+    grain_s = 5.0 if seconds < 60 else 15.0 if seconds < 600 else 60.0
+    return math.ceil(seconds / grain_s) * grain_s
+
+
+def starts_at_servers(
+    claimed: Iterable[Job],
+    snapshot_of: Callable[[str], Snapshot | None],
+    remaining_s: Callable[[Job], float],
+) -> dict[str, float]:
+    """Return the seconds until each job that a server has queued starts, by job id."""
+    free_at_s: dict[str, float] = {}
+    starts: dict[str, float] = {}
+    pairs = [(job, snapshot_of(job.id)) for job in claimed]
+    waiting = {id(job) for job, snapshot in pairs if snapshot and snapshot.phase is Phase.QUEUED}
+    for job, _ in sorted(
+        pairs, key=lambda pair: (id(pair[0]) in waiting, (pair[1] and pair[1].queue_position) or 0)
+    ):
+        if job.server is None or job.status not in (JobStatus.CLAIMED, JobStatus.SENT):
+            continue
+        start_s = free_at_s.get(job.server, 0.0)
+        if id(job) in waiting:
+            starts[job.id] = start_s
+        free_at_s[job.server] = start_s + remaining_s(job)
+    return starts
+
+
 def queue_positions(
-    ahead: Sequence[tuple[Job, int]], queue: Iterable[Job]
+    ahead: Sequence[tuple[Job, int]], queue: Iterable[Job], starts_s: Mapping[str, float]
 ) -> dict[str, QueuePosition]:
-    """Return the position of each job by id."""
+    """Return the position of each job by id; ``starts_s`` as far as known."""
     positions = {job.id: position for job, position in ahead}
     users = {job.id: job.user_id for job, _ in ahead}
     last = max(positions.values(), default=0)
@@ -71,6 +109,11 @@ def queue_positions(
     size = max(positions.values(), default=0)
     own = Counter(users.values())
     return {
-        job_id: QueuePosition(position, size, own[users[job_id]])
+        job_id: QueuePosition(
+            position,
+            size,
+            own[users[job_id]],
+            coarse_s(starts_s[job_id]) if job_id in starts_s else None,
+        )
         for job_id, position in positions.items()
     }

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from ..protocol.durations import NodeDurations
 from ..storage.records import EVERYONE, Job, JobStatus, Snapshot
 from .fair_queue import FairQueueClock, fair_order
-from .placement import ServerPool, remaining_s
+from .placement import JobEstimate, ServerPool, remaining_s
 from .queue import Handover, JobReport
-from .queue_position import QueuePosition, has_started, jobs_ahead, queue_positions
+from .queue_position import (
+    QueuePosition,
+    has_started,
+    jobs_ahead,
+    queue_positions,
+    starts_at_servers,
+)
 from .updates import JobUpdates, first_snapshot, next_snapshot
+
+POSITIONS_AGE_S: Final = 2.0
+"""How long the estimated starts of waiting jobs are kept."""
 
 
 class UnfinishedJobs:
@@ -36,6 +46,7 @@ class UnfinishedJobs:
         self.previous_servers: dict[str, str | None] = {}  # of inherited jobs, by job id
         self._unclaimed: dict[str, None] = {}  # jobs that do not wait and have no worker yet
         self._positions: tuple[object, object, dict[str, QueuePosition]] = (None, None, {})
+        self._positions_at = 0.0
 
     def of_user(self, job_id: str, user_id: str) -> Job | None:
         """Return an unfinished job, or None if the user has no such job."""
@@ -99,11 +110,21 @@ class UnfinishedJobs:
         busy: dict[str, float] = {}
         for job in self.index.claimed:
             if job.server is not None and job.status in (JobStatus.CLAIMED, JobStatus.SENT):
-                cost_s = self.servers.cost_s(job.server, job)
-                snapshot = self.updates.get(job.id)
-                seconds = remaining_s(job, snapshot, self.now(), cost_s=cost_s)
-                busy[job.server] = busy.get(job.server, 0.0) + seconds
+                busy[job.server] = busy.get(job.server, 0.0) + self._remaining_s(job)
         return busy
+
+    def _remaining_s(self, job: Job) -> float:
+        cost_s = self.servers.cost_s(job.server, job) if job.server else job.cost_s
+        return remaining_s(job, self.updates.get(job.id), self.now(), cost_s=cost_s)
+
+    def estimate(self, job: Job) -> JobEstimate:
+        """Estimate a job that is not submitted yet, if it is submitted now."""
+        waiting = [*self.index.waiting(job.user_id)]
+        last = max((other.rank for other in waiting), default=0.0) + 1
+        queue = fair_order([*self.index.queue, replace(job, rank=last)], self.index.clock)
+        estimate = self.servers.estimate(job.id, queue, self.busy_s())
+        self.servers.forget(job.id)
+        return estimate
 
     def put_first_snapshot(self, job: Job) -> None:
         """Publish the snapshot of a job that was claimed or returned. Progress never falls."""
@@ -117,7 +138,8 @@ class UnfinishedJobs:
         old = self.updates.get(job.id) or first_snapshot(job)
         new = next_snapshot(old, job, report)
         self.updates.put(new)
-        if (new.phase, new.queue_position) != (old.phase, old.queue_position):
+        moved = (new.phase, new.queue_position) != (old.phase, old.queue_position)
+        if moved or self.now() - self._positions_at > POSITIONS_AGE_S:
             self.put_positions()
 
     def put_positions(self, *, also: str | None = None) -> None:
@@ -141,8 +163,12 @@ class UnfinishedJobs:
     def positions(self) -> dict[str, QueuePosition]:
         """Return the queue positions by job id, computed again only after a change."""
         queue, ahead = self.index.queue, jobs_ahead(self.index.claimed, self.updates.get)
-        if self._positions[0] is not queue or self._positions[1] != ahead:
-            self._positions = queue, ahead, queue_positions(ahead, queue)
+        is_old = self.now() - self._positions_at > POSITIONS_AGE_S
+        if is_old or self._positions[0] is not queue or self._positions[1] != ahead:
+            starts_s = self.servers.starts_s(queue, self.busy_s())
+            starts_s |= starts_at_servers(self.index.claimed, self.updates.get, self._remaining_s)
+            self._positions = queue, ahead, queue_positions(ahead, queue, starts_s)
+            self._positions_at = self.now()
         return self._positions[2]
 
     def with_positions(self, jobs: Iterable[Job]) -> list[tuple[Job, Snapshot]]:

@@ -141,11 +141,14 @@ def next_snapshot(old: Snapshot, job: Job, report: JobReport) -> Snapshot:
             queue_position=progress.queue_position,
             eta_s=progress.eta,
             elapsed_s=progress.elapsed_s,
+            iteration=progress.iteration,
+            iterations=progress.iterations,
+            text=progress.text,
             preview=progress.preview or old.preview,
             preview_type=progress.preview_type if progress.preview else old.preview_type,
         )
     if phase is not Phase.QUEUED:
-        new = replace(new, queue_position=None, queue_size=0, queue_own=0)
+        new = replace(new, queue_position=None, queue_size=0, queue_own=0, starts_in_s=None)
     return new
 
 

@@ -257,7 +257,9 @@ class Snapshot:
     ``progress`` is 0–100 for the whole graph and never falls. ``queue_position`` counts from 1
     and is None once the job runs; ``queue_size`` is the number of queued jobs of all users and
     ``queue_own`` those of the user. ``others_own`` is the number of the user's other unfinished
-    jobs, updated while the job is followed. ``preview`` is the newest preview image as the server
+    jobs, updated while the job is followed. ``starts_in_s`` is the estimated time until a queued
+    job starts. ``iteration`` of ``iterations`` is the running pass of a loop, and ``text`` the line
+    that the running node shows. ``preview`` is the newest preview image as the server
     sent it, of MIME type ``preview_type``. ``version`` grows with every change. ``error`` is the
     reason of a failure or, while the phase is ``reconnecting``, of the lost connection.
     ``server_deaths`` is that of the job. ``items`` and ``texts`` are complete in the last snapshot,
@@ -274,8 +276,12 @@ class Snapshot:
     queue_size: int = 0
     queue_own: int = 0
     others_own: int = 0
+    starts_in_s: float | None = None
     eta_s: float | None = None
     elapsed_s: float = 0.0
+    iteration: int | None = None
+    iterations: int | None = None
+    text: str | None = None
     preview: bytes | None = field(default=None, repr=False)
     preview_type: str | None = None
     error: JobError | None = None

@@ -30,6 +30,7 @@ _SCRIPTS = (
     "generate.js",
     "generate_menu.js",
     "grid_dialog.js",
+    "estimate.js",
     "workflows_tab.js",
     "dropped_files.js",
     "mask_painter.js",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import doctest
 from contextlib import aclosing
 
 import pytest
 
 from comfy_ui.errors import ValidationError
+from comfy_ui.jobs import queue_position
 from comfy_ui.jobs.job_service import JobService
 from comfy_ui.storage.records import JobRequest, Phase, QueueView
 from tests.jobs.support import end_of, sleepy_graph, submit_sleepy, until
@@ -114,3 +116,21 @@ async def test_results_text_search_matches_model_names(service: JobService) -> N
     assert len(await service.library.results("ann", text="ae.safetens")) == 1
     assert await service.library.used_presets("ann") == ["p"]
     assert await service.library.used_presets("bob") == []
+
+
+def test_coarse_s_doctest_passes() -> None:
+    assert doctest.testmod(queue_position).failed == 0
+
+
+async def test_waiting_jobs_start_after_what_is_before_them(service: JobService) -> None:
+    done = await submit_sleepy(service, nonce=90, seconds=0.2)
+    await end_of(service, done)  # a sleep is known now, of whatever length
+    running = await submit_sleepy(service, nonce=91, seconds=30)
+    await until(service, running, lambda snapshot: snapshot.phase is not Phase.QUEUED)
+    waiting = [await submit_sleepy(service, nonce=nonce, seconds=30) for nonce in (92, 93, 94)]
+    view = await view_of(service)
+    starts = {job.id: snapshot.starts_in_s for job, snapshot in view.jobs}
+    assert starts[running.id] is None
+    known = [starts[job.id] or 0.0 for job in waiting]
+    assert known == sorted(known)
+    assert known[0] > 0

@@ -94,3 +94,22 @@ async def test_generate_unknown_preset_queues_nothing(visit: Any) -> None:
     answer = await press(visit, preset="gone", values=SMALL)
     assert answer["job"] == ""
     assert "no preset &#39;gone&#39;" in answer["notice"]
+
+
+async def test_estimate_is_empty_before_the_first_job_and_then_that_of_its_run(
+    app: WebApp, visit: Any
+) -> None:
+    async def estimate(**form: Any) -> list[str]:
+        response = await visit[0].post("/create/estimate", json={"preset": "sd15", **form})
+        texts: list[str] = response.json()
+        return texts
+
+    values = {"steps": 1, "width": 384, "height": 384}
+    assert await estimate(values=values) == []
+    answer = await press(visit, values=values)
+    assert answer["job"], answer["notice"]
+    await result(app, answer["job"], visit[1])
+    (text,) = await estimate(values=values)
+    assert text.startswith("About ")
+    assert text.endswith(" s")
+    assert await estimate(preset="gone") == []

@@ -179,3 +179,24 @@ def test_texts_card_escapes_texts() -> None:
 def test_result_card_of_an_unknown_kind_shows_the_file_name() -> None:
     page = Page(job_card.result_card([item(kind="file", path=Path("gone"), filename="x.glb")]))
     assert "x.glb" in page.text
+
+
+def test_job_card_of_a_waiting_job_says_when_it_starts() -> None:
+    queued = Snapshot(
+        job_id="j", phase=Phase.QUEUED, queue_position=2, queue_size=5, starts_in_s=105.0
+    )
+    assert "Starts in about 2 min" in Page(job_card.job_card(queued)).text
+    unknown = dataclasses.replace(queued, starts_in_s=None)
+    assert "Starts" not in Page(job_card.job_card(unknown)).text
+
+
+def test_job_card_of_a_loop_shows_its_pass_and_the_text_of_the_node() -> None:
+    looping = dataclasses.replace(RUNNING, iteration=3, iterations=8, text="<b>12 splats</b>")
+    page = Page(job_card.job_card(looping))
+    assert "Pass 3 of 8" in page.text
+    assert "<b>12 splats</b>" in page.text, "escaped"
+
+
+def test_job_card_of_a_loading_model_shows_the_remaining_time() -> None:
+    loading = dataclasses.replace(RUNNING, phase=Phase.LOADING, eta_s=100.0)
+    assert "2 min left" in Page(job_card.job_card(loading)).text

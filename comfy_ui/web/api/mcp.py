@@ -162,13 +162,22 @@ async def _events(
                     "progressToken": token,
                     "progress": last["progress"],
                     "total": 100,
-                    "message": last["phase"],
+                    "message": _progress_message(last),
                 }
                 yield _event({"method": "notifications/progress", "params": progress})
         result = _content(request, last)
     except ComfyHeadlessError as error:
         result = {"content": [{"type": "text", "text": str(error)}], "isError": True}
     yield _event({"id": number, "result": result})
+
+
+def _progress_message(answer: Mapping[str, Any]) -> str:
+    """The phase, with the time until the job starts or ends as far as known."""
+    if answer["starts_in_s"]:
+        return f"{answer['phase']}, starts in about {answer['starts_in_s']:.0f} s"
+    if answer["eta_s"] is not None:
+        return f"{answer['phase']}, {answer['eta_s']:.0f} s left"
+    return str(answer["phase"])
 
 
 def _content(request: Request, answer: Any) -> dict[str, Any]:

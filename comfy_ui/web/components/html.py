@@ -12,6 +12,7 @@ becomes an injection.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from functools import cache
 from html import escape
@@ -31,6 +32,7 @@ __all__ = [
     "join",
     "number",
     "page_text",
+    "rough_duration",
     "safe_url",
     "size",
 ]
@@ -204,6 +206,23 @@ def duration(seconds: float) -> str:
     if total < 3600:
         return f"{total // 60} min {total % 60} s"
     return f"{total // 3600} h {total % 3600 // 60} min"
+
+
+def rough_duration(seconds: float) -> str:
+    """Format an estimated duration, with as much precision as an estimate has.
+
+    >>> rough_duration(7.2), rough_duration(43), rough_duration(100), rough_duration(7300)
+    ('8 s', '45 s', '2 min', '2 h 0 min')
+    """
+    if seconds <= 10:
+        return f"{max(1, math.ceil(seconds))} s"
+    if seconds <= 55:
+        return f"{math.ceil(seconds / 5) * 5} s"
+    minutes = max(1, round(seconds / 60))
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(round(minutes / 5) * 5, 60)
+    return f"{hours} h {minutes} min"
 
 
 def size(size_bytes: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from ...storage.records import JobError, LibraryItem, Phase, Snapshot
-from .html import Html, duration, page_text, safe_url
+from .html import Html, duration, page_text, rough_duration, safe_url
 from .templates import render
 from .thumbnails import file_url, thumb_url
 
@@ -16,11 +16,15 @@ __all__ = [
     "WAYS",
     "empty_card",
     "error_card",
+    "eta",
+    "iteration",
     "job_card",
     "place",
     "preview_url",
     "progress",
+    "queued_start",
     "result_card",
+    "starts_in",
     "texts_card",
 ]
 
@@ -42,6 +46,8 @@ LOOKS: Final[dict[Phase, _Look]] = {
     Phase.CANCELLED: _Look("Stopped", "stop"),
     Phase.LOST: _Look("Lost", "alert"),
 }
+
+_WORKING: Final = frozenset({Phase.LOADING, Phase.RUNNING, Phase.SAVING})
 
 
 def empty_card(examples: Sequence[str] = ()) -> Html:
@@ -80,7 +86,10 @@ def job_card(snapshot: Snapshot, *, ratio: float | None = None, has_results: boo
         if running and snapshot.node_title
         else "",
         others=snapshot.others_own,
-        eta=duration(snapshot.eta_s) if running and snapshot.eta_s is not None else "",
+        start=queued_start(snapshot),
+        iteration=iteration(snapshot),
+        text=page_text(snapshot.text, limit=120) if running and snapshot.text else "",
+        eta=eta(snapshot),
         percent=None if phase in {Phase.QUEUED, Phase.CANCELLED} else int(snapshot.progress),
         has_results=has_results and snapshot.terminal,
         announcement=_announcement(snapshot),
@@ -178,6 +187,35 @@ def place(snapshot: Snapshot) -> str:
     place = f"{snapshot.queue_position} of {max(snapshot.queue_size, snapshot.queue_position or 0)}"
     others = snapshot.queue_size > snapshot.queue_own
     return f"{place}, {snapshot.queue_own} yours" if others and snapshot.queue_own else place
+
+
+def starts_in(seconds: float) -> str:
+    """When a queued job will start.
+
+    >>> starts_in(100)
+    'Starts in about 2 min'
+    """
+    return f"Starts in about {rough_duration(seconds)}"
+
+
+def eta(snapshot: Snapshot) -> str:
+    """The remaining time of a running job, or empty."""
+    if snapshot.eta_s is None or snapshot.phase not in _WORKING:
+        return ""
+    return duration(snapshot.eta_s) if snapshot.eta_s < 60 else rough_duration(snapshot.eta_s)
+
+
+def queued_start(snapshot: Snapshot) -> str:
+    """When a waiting job will start, or empty."""
+    waits = snapshot.phase is Phase.QUEUED and snapshot.starts_in_s
+    return starts_in(snapshot.starts_in_s) if waits and snapshot.starts_in_s else ""
+
+
+def iteration(snapshot: Snapshot) -> str:
+    """The pass of a loop that is running, or empty."""
+    if not snapshot.iterations or snapshot.phase not in _WORKING:
+        return ""
+    return f"Pass {snapshot.iteration} of {snapshot.iterations}"
 
 
 def _announcement(snapshot: Snapshot) -> str:

@@ -6,7 +6,7 @@ from ...jobs.queue_position import has_started, is_running
 from ...storage.records import GridCell, Job, JobError, JobStatus, Phase, QueueView, Snapshot
 from ..preset_catalog import PresetCatalog
 from .html import Html, duration, el, icon, page_text
-from .job_card import LOOKS, place, preview_url, progress
+from .job_card import LOOKS, eta, iteration, place, preview_url, progress, queued_start
 from .preset_picker import picture_of
 from .templates import render
 from .thumbnails import thumbnail
@@ -60,7 +60,9 @@ def now_row(
         step=f"Step {snapshot.step} of {snapshot.steps}"
         if running and snapshot.step and snapshot.steps
         else "",
-        eta=duration(snapshot.eta_s) if running and snapshot.eta_s is not None else "",
+        start=queued_start(snapshot),
+        iteration=iteration(snapshot),
+        eta=eta(snapshot),
         cell=cell and _cell_facts(cell),
         cost=duration(job.cost_s) if waits and job.cost_s > 1 else "",
         progress=None if waits else progress(snapshot),

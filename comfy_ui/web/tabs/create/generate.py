@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -23,7 +23,8 @@ from ....workflow.prepare import value_notices
 from ....workflow.presets.schema import Preset
 from ...auth.access import Access
 from ...components import preset_form
-from ...components.html import Html, el
+from ...components.html import Html, el, rough_duration
+from ...components.job_card import starts_in
 from ...components.templates import error_notice
 from ...http.handlers import PRIVATE, body, guarded
 from ...http.upload_routes import UploadRoutes
@@ -34,6 +35,8 @@ from .generate_menu import series
 from .grid_request import grid
 
 __all__ = ["GenerateHandler", "GenerateResponse"]
+
+_SOON_S: Final = 5.0
 
 
 class GenerateResponse(BaseModel):
@@ -59,7 +62,10 @@ class GenerateHandler:
 
     def routes(self) -> list[Route]:
         """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
-        return [Route("/create/press", guarded(self._press, writes=True), methods=["POST"])]
+        return [
+            Route("/create/press", guarded(self._press, writes=True), methods=["POST"]),
+            Route("/create/estimate", guarded(self._estimate, writes=True), methods=["POST"]),
+        ]
 
     async def _press(self, request: Request) -> Response:
         """Respond with a :class:`GenerateResponse`. Access and rate limit apply to each job."""
@@ -87,6 +93,27 @@ class GenerateHandler:
         elif draft.replaces in {job.id for job in jobs if job.status is JobStatus.WAITING}:
             response.editing = draft.replaces or ""
         return JSONResponse(response.model_dump(), headers=PRIVATE)
+
+    async def _estimate(self, request: Request) -> Response:
+        """Respond with the texts that say how long a press would take; none if it is unknown."""
+        user_id = self._access.require("see_own", request)
+        draft = FormState.parse((await body(request)).decode(errors="replace"))
+        try:
+            preset = self._services.catalog.chosen(draft.preset).preset
+            values = preset_form.read(preset, draft.values)
+            prompt_param = preset.by_role("prompt")
+            if prompt_param is not None:
+                values[prompt_param.id] = "any"
+            job_request = JobRequest(user_id=user_id, preset=preset.id, values=values)
+            estimate = await self._services.jobs.estimate(job_request)
+        except ComfyHeadlessError:  # a press says what is missing
+            return JSONResponse([], headers=PRIVATE)
+        texts = []
+        if estimate.run_s is not None:
+            texts.append(f"About {rough_duration(estimate.run_s * draft.times)}")
+        if estimate.starts_in_s is not None and estimate.starts_in_s >= _SOON_S:
+            texts.append(starts_in(estimate.starts_in_s))
+        return JSONResponse(texts, headers=PRIVATE)
 
     async def _grid(
         self, draft: FormState, request: Request

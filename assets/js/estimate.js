@@ -1,0 +1,41 @@
+// @ts-check
+// The time that a press of Generate would take, under the button. It is asked for when the settings or
+// the queue have changed, and comes from what earlier jobs took.
+"use strict";
+(() => {
+  const { $, make } = window.comfy.kit;
+  const QUIET_MS = 700;
+
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  let asked = ""; // the settings that the shown estimate is for
+  let latest = 0; // the number of the newest request
+
+  // The prompt changes with every key, and hardly the time.
+  function settings() {
+    const { preset, values } = JSON.parse(window.comfy.current());
+    return JSON.stringify({ preset, values, prompt: "", ...window.comfy.series() });
+  }
+  async function estimate() {
+    const actions = $("#actions");
+    if (!actions || actions.offsetParent === null) return;
+    const body = (asked = settings());
+    const number = ++latest;
+    const headers = { "Content-Type": "application/json" };
+    const answer = await fetch("create/estimate", { method: "POST", headers, body }).catch(() => null);
+    const parts = answer?.ok ? await answer.json().catch(() => []) : [];
+    if (number !== latest) return; // a newer request is under way
+    if (!$("#estimate")) actions.after(make("p", { id: "estimate", className: "quiet" }));
+    const spans = parts.map((/** @type {string} */ text) => make("span", { textContent: text }));
+    $("#estimate").replaceChildren(...spans);
+  }
+  function soon() {
+    clearTimeout(timer);
+    timer = setTimeout(estimate, QUIET_MS);
+  }
+  const changed = () => settings() !== asked && soon();
+  document.addEventListener("input", changed);
+  document.addEventListener("click", () => setTimeout(changed), true); // dice, steppers, the menu
+  window.comfy.onIsland((island) => island.closest("#form") && soon());
+  window.comfy.estimate = soon;
+})();
