@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from .errors import ValidationError
 
@@ -61,7 +61,7 @@ def open_picture(content: bytes) -> Image:
     return picture
 
 
-def open_result(path: Path) -> Image:
+def open_result(source: Path | BinaryIO) -> Image:
     """Open an image that a server or this app made, without decoding it.
 
     Raises:
@@ -69,7 +69,7 @@ def open_result(path: Path) -> Image:
     """
     from PIL import Image
 
-    return Image.open(path, formats=RESULT_FORMATS)
+    return Image.open(source, formats=RESULT_FORMATS)
 
 
 def unusable() -> ValidationError:

@@ -18,7 +18,9 @@ from tests.docs import DOCS, PAGES, TABLES, TOP_LEVEL, examples, execute, with_t
 
 LIBRARY = sorted((DOCS / "library").glob("*.md"))
 REFERENCE = "\n".join(page.read_text(encoding="utf-8") for page in LIBRARY)
-TOUR = (DOCS / "library" / "index.md").read_text(encoding="utf-8")
+LIBRARY_EXAMPLES = [
+    example for page in LIBRARY for example in examples(page.read_text(encoding="utf-8"), "python")
+]
 CLIENTS = (ComfyClient, ComfyWSClient)
 
 # The examples of the published documentation, word for word except for the workflow they queue.
@@ -132,7 +134,7 @@ def test_published_example_runs_under_both_import_names(default_server, module, 
     execute(PUBLISHED.replace("MODULE", module), tmp_path)
 
 
-@pytest.mark.parametrize("number", range(len(examples(TOUR, "python"))))
+@pytest.mark.parametrize("number", range(len(LIBRARY_EXAMPLES)))
 def test_library_example_saves_a_picture(default_server, number, tmp_path) -> None:
-    execute(examples(TOUR, "python")[number], tmp_path)
+    execute(LIBRARY_EXAMPLES[number], tmp_path)
     assert list((tmp_path / "images").iterdir())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import Any, Generic, NoReturn, Self, TypeVar
 
@@ -16,7 +18,7 @@ Saved_co = TypeVar("Saved_co", covariant=True)
 """``list[Path]`` from :class:`ComfyClient`, an awaitable of it from :class:`ComfyWSClient`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Result(Generic[Saved_co]):
     """Files and texts of one job, in order, and what produced them.
 
@@ -82,6 +84,19 @@ class Result(Generic[Saved_co]):
         """
         return self._saver(self.files, Path(folder))
 
+    def __repr__(self) -> str:
+        kinds = Counter(file.kind for file in self.files)
+        parts = [f"{number} × {kind}" for kind, number in kinds.items()]
+        parts += [f"{len(self.texts)} × text"] if self.texts else []
+        parts += [f"{self.seconds:.1f} s"] if self.seconds is not None else []
+        return f"<{type(self).__name__} {self.prompt_id}: {', '.join(parts) or 'no files'}>"
+
+    def _repr_html_(self) -> str:
+        """Show the files and texts in a notebook."""
+        shown = [file.html() for file in self.files[:_SHOWN_FILES]]
+        shown += [f"<p>{escape(text)}</p>" for text in self.texts]
+        return f"<p>{escape(repr(self))}</p>{''.join(shown)}"
+
     def __getitem__(self, name: str) -> Any:
         if name not in _NAMES:
             raise KeyError(name)
@@ -146,6 +161,7 @@ _NAMES = (
     "graph",
 )
 Mapping.register(Result)
+_SHOWN_FILES = 16  # in a notebook
 
 
 def _refuse_to_save(files: Sequence[OutputFile], folder: Path) -> NoReturn:  # noqa: ARG001

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -16,7 +16,8 @@ from .operations import Asker, Flow, work
 from .response_models import UploadedFile
 from .submission import Runnable
 from .transfer.file_transfers import FileTransfers
-from .transfer.upload_sources import UploadSource
+from .transfer.upload_sources import UploadSource, is_file
+from .transfer.web_files import is_web_address
 from .transport.environment import Environment
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ class WorkflowSources:
 
         folder = self._environment.settings.presets_dir
         loaded = yield from work(lambda: load_workflow(source, folders=[folder]))
-        job_values = yield from self._with_uploads(values or {})
+        files = yield from self._file_inputs(loaded, values or {})
+        job_values = yield from self._with_uploads(values or {}, files)
         prepared = yield from self._prepare(loaded, job_values)
         for notice in prepared.notices:
             logger.warning("%s", notice)
@@ -81,12 +83,22 @@ class WorkflowSources:
         prepared.require_runnable()
         return Runnable(prepared.graph, values=prepared.values)
 
-    def _with_uploads(self, values: Mapping[str, UploadSource | Any]) -> Flow[dict[str, Any]]:
+    def _file_inputs(self, source: Workflow, values: Mapping[str, Any]) -> Flow[set[str]]:
+        """The names of the values that are files by their role, looked up for URLs only."""
+        urls = [name for name, value in values.items() if is_web_address(value)]
+        if not urls:
+            return set()
+        from ..workflow.prepare import file_values
+
+        registry = yield from self.object_info()
+        return (yield from work(lambda: file_values(source, urls, registry)))
+
+    def _with_uploads(
+        self, values: Mapping[str, UploadSource | Any], files: Container[str]
+    ) -> Flow[dict[str, Any]]:
         job_values: dict[str, Any] = {}
         for name, value in values.items():
-            if isinstance(value, OutputFile):
-                value = yield from self._transfers.use_output(value)  # noqa: PLW2901
-            elif isinstance(value, Path | bytes) or hasattr(value, "read"):
+            if isinstance(value, OutputFile) or is_file(value) or name in files:
                 value = yield from self._transfers.upload(  # noqa: PLW2901
                     value, filename=None, subfolder="", type="input", overwrite=False
                 )

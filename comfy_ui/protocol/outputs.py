@@ -8,9 +8,20 @@ declares, then from its extension, and from the key only if neither is known.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import builtins
+import io
+import mimetypes
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from html import escape
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from ..errors import ComfyHeadlessError, ValidationError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
 
 Kind = Literal["image", "video", "audio", "3d", "text", "file"]
 
@@ -37,12 +48,107 @@ _KIND_OF_KEY: dict[str, Kind] = {
 _TEXT_KEYS = frozenset({"text", "string"})
 SOCKET_FOLDER = "websocket"
 """The ``type`` of an image that came over the socket; the server does not keep it."""
+_SHOWN_BYTES = 32 * 2**20  # in a notebook
+_TAGS = {
+    "image": '<img src="{source}" alt="{title}">',
+    "video": '<video controls loop src="{source}" title="{title}"></video>',
+    "audio": '<audio controls src="{source}" title="{title}"></audio>',
+}
 _FIELDS = ("filename", "subfolder", "type", "node", "kind")
 
 
-@dataclass(frozen=True, slots=True)
-class OutputFile(Mapping[str, str]):
+class ReadableFile:
+    """A file whose content the client that returned it can fetch.
+
+    All methods block while they fetch. Copies and pickles lose the client, and with it the content.
+    """
+
+    __slots__ = ("_reader",)
+    _reader: Callable[[Any], builtins.bytes]
+    filename: str
+
+    def readable_by(self, reader: Callable[[Any], builtins.bytes]) -> Self:
+        """Attach the function that fetches the content; return the file."""
+        object.__setattr__(self, "_reader", reader)  # subclasses are frozen
+        return self
+
+    def bytes(self) -> builtins.bytes:
+        """Fetch the content, byte for byte as the server has it. Nothing is kept.
+
+        In async code, ``await client.download(file)`` does not block the event loop.
+
+        Raises:
+            OutputMissingError: the server no longer has the file.
+            ComfyUIConnectionError: it did not arrive.
+            ValidationError: the file was copied or pickled, so it has no client.
+        """
+        reader = getattr(self, "_reader", None)
+        if reader is None:
+            raise ValidationError(
+                f"'{self.filename}' has no client to fetch it with.",
+                hint="Pass it to client.download(file).",
+            )
+        content: builtins.bytes = reader(self)
+        return content
+
+    def pil(self) -> Image:
+        """Fetch an image as a Pillow image. Raises as :meth:`bytes`.
+
+        Raises:
+            ValidationError: the file is no image.
+        """
+        from ..pictures import open_result
+
+        content = self.bytes()
+        try:
+            image = open_result(io.BytesIO(content))
+            image.load()
+        except (OSError, ValueError, SyntaxError) as error:
+            raise ValidationError(f"'{self.filename}' is no image that Pillow reads.") from error
+        return image
+
+    def numpy(self) -> np.ndarray[Any, np.dtype[Any]]:
+        """Fetch an image as an array of rows, columns and channels. Raises as :meth:`pil`."""
+        import numpy as np
+
+        return np.asarray(self.pil())
+
+    def html(self) -> str:
+        """Fetch the file as an HTML element that contains it; its name if that is not possible."""
+        title, media_type = escape(self.filename, quote=True), self._media_type()
+        tag = _TAGS.get(media_type.partition("/")[0])
+        content = self._shown() if tag else None
+        if tag is None or content is None:
+            return f"<p>{title}</p>"
+        data = b64encode(content).decode("ascii")
+        return tag.format(source=f"data:{media_type};base64,{data}", title=title)
+
+    def _repr_png_(self) -> builtins.bytes | None:
+        """Show a PNG in a notebook."""
+        return self._shown() if self._media_type() == "image/png" else None
+
+    def _repr_html_(self) -> str | None:
+        """Show another image, a video or sound in a notebook."""
+        return None if self._media_type() == "image/png" else self.html()
+
+    def _media_type(self) -> str:
+        return mimetypes.guess_type(self.filename)[0] or ""
+
+    def _shown(self) -> builtins.bytes | None:
+        """The content, unless it cannot be fetched or is too large for a page."""
+        try:
+            content = self.bytes()
+        except ComfyHeadlessError:
+            return None
+        return content if len(content) <= _SHOWN_BYTES else None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class OutputFile(ReadableFile, Mapping[str, str]):
     """A file on the server. ``file["filename"]`` is the same as ``file.filename``.
+
+    Files of a result can be read at once (:meth:`bytes`, :meth:`pil`, :meth:`numpy`), and notebooks
+    show them.
 
     ``type`` is the server's folder: ``output``, ``temp`` or ``input``; or ``websocket`` for an
     image that a node sent instead of saving it: only the client that received it has its bytes. All
@@ -59,6 +165,11 @@ class OutputFile(Mapping[str, str]):
     def key(self) -> tuple[str, str, str, str]:
         """Identifies a file of a node."""
         return (self.node, self.type, self.subfolder, self.filename)
+
+    def __repr__(self) -> str:
+        folder = "" if self.type == "output" else f" in {self.type}"
+        path = f"{self.subfolder}/{self.filename}".removeprefix("/")
+        return f"<{type(self).__name__} {path!r} {self.kind}{folder}>"
 
     def __getitem__(self, name: str) -> str:
         if name not in _FIELDS:

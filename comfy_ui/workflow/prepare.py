@@ -18,6 +18,7 @@ from .checks.allow_list import check_allowed
 from .checks.graph_checks import check_workflow, error_for
 from .checks.requirements import preset_problems
 from .controls import Control, apply_values, find_controls, named_values
+from .fields.field_types import FILE_ROLES
 from .fields.param_values import resolve_values, rounding_notices
 from .filename_prefix import fill_prefixes
 from .graph import AnyGraph, Graph
@@ -32,6 +33,7 @@ from .wildcards import PROMPT_ROLES, ExpandedValues, expand_values, has_wildcard
 __all__ = [
     "PreparedGraph",
     "Source",
+    "file_values",
     "prepare",
     "settable_values",
     "source_problems",
@@ -149,6 +151,27 @@ def settable_values(
     if isinstance(loaded, Preset):
         return loaded.params
     return (*find_controls(loaded.to_graph(object_info), object_info, loaded.editor),)
+
+
+def file_values(
+    source: Preset | Workflow, names: Iterable[str], object_info: NodeRegistry
+) -> set[str]:
+    """Return those of the names of values that take a file.
+
+    Raises:
+        ValidationError: a name is unknown or ambiguous.
+    """
+    if isinstance(source, Workflow) and source.preset is not None:
+        source = source.preset
+    if isinstance(source, Preset):
+        return {one.id for one in source.params if one.role in FILE_ROLES} & {*names}
+    graph = source.to_graph(object_info)
+    controls = find_controls(graph, object_info, source.editor)
+    return {
+        name
+        for name in names
+        if named_values(graph, controls, {name: None})[0][0].role in FILE_ROLES
+    }
 
 
 def source_problems(

@@ -101,8 +101,15 @@ class TrackedJob:
         self.error = error
         self._changed()
 
-    def result(self, saver: Callable[[Sequence[OutputFile], Path], Saved_co]) -> Result[Saved_co]:
-        """The result. Raises the error in which the job ended, or tracking was given up."""
+    def result(
+        self,
+        saver: Callable[[Sequence[OutputFile], Path], Saved_co],
+        reader: Callable[[OutputFile], bytes],
+    ) -> Result[Saved_co]:
+        """The result, whose files ``saver`` and ``reader`` fetch.
+
+        Raises the error in which the job ended, or tracking was given up.
+        """
         verdict = self.state.verdict()
         if isinstance(verdict, Exception):
             raise verdict
@@ -112,7 +119,7 @@ class TrackedJob:
         values = dict(self._runnable.values) if self._runnable else {}
         return Result(
             prompt_id=self.prompt_id,
-            files=list(verdict.files),
+            files=[file.readable_by(reader) for file in verdict.files],
             texts=list(verdict.texts),
             seconds=self.state.seconds(),
             cached=self.state.cached,
@@ -164,9 +171,12 @@ class JobChanges:
         self._last_frame = frame
         return self._job.state.preview()
 
-    def events(self, now: float) -> Iterator[OutputFile | Preview | Progress]:
-        """All that has changed, for ``stream``."""
-        yield from self.files()
+    def events(
+        self, now: float, reader: Callable[[OutputFile], bytes]
+    ) -> Iterator[OutputFile | Preview | Progress]:
+        """All that has changed, for ``stream``; ``reader`` fetches the content of files."""
+        for file in self.files():
+            yield file.readable_by(reader)
         if preview := self.preview():
             yield preview
         if progress := self.progress(now):

@@ -46,7 +46,12 @@ class FileTransfers:
         type: endpoints.Folder,  # noqa: A002 -- ComfyUI's own word
         overwrite: bool,
     ) -> Flow[UploadedFile]:
-        """Upload a file, unless the same bytes were uploaded before and are still there."""
+        """Upload a file, unless the same bytes were uploaded before and are still there.
+
+        A file that the server has is not uploaded again.
+        """
+        if isinstance(source, OutputFile):
+            return (yield from self.use_output(source))
         prepared = yield from work(lambda: prepare_upload(source, filename=filename))
         key = (prepared.digest, prepared.part.filename, subfolder, type)
         if not (yield from self._is_there(self._uploaded.get(key))):
@@ -59,7 +64,7 @@ class FileTransfers:
         """The value of a loader node's input for a file of a result."""
         if file.type != SOCKET_FOLDER:  # loaders read every folder of the server
             return UploadedFile.at(file.filename, subfolder=file.subfolder, type=file.type)
-        content = yield from self._read(file)
+        content = yield from self.read(file)
         return (
             yield from self.upload(
                 content, filename=file.filename, subfolder="", type="input", overwrite=False
@@ -93,7 +98,8 @@ class FileTransfers:
 
         ComfyUI answers 200 and writes nothing if the original is missing.
         """
-        prepared = yield from work(lambda: prepare_upload(source, filename=filename))
+        local = (yield from self.read(source)) if isinstance(source, OutputFile) else source
+        prepared = yield from work(lambda: prepare_upload(local, filename=filename))
         reference = {name: getattr(original, name) for name in ("filename", "subfolder", "type")}
         uploaded = yield from self._asker.ask(
             endpoints.upload_mask(prepared.part, reference, subfolder=subfolder, type=type)
@@ -111,12 +117,11 @@ class FileTransfers:
     ) -> Flow[bytes | Path]:
         """Download a file to memory, into the folder ``to``, or to exactly the path ``to``."""
         if to is None:
-            return (yield from self._read(file, max_bytes))
+            return (yield from self.read(file, max_bytes))
         return (yield from self._write(file, target_path(file.filename, to), max_bytes))
 
-    def _read(
-        self, file: OutputFile | UploadedFile, max_bytes: int = MAX_FILE_BYTES
-    ) -> Flow[bytes]:
+    def read(self, file: OutputFile | UploadedFile, max_bytes: int = MAX_FILE_BYTES) -> Flow[bytes]:
+        """Download a file to memory."""
         download = DownloadTarget(max_bytes=max_bytes)
         yield from self._fetch(file, download)
         return download.content()

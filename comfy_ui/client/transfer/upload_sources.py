@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Protocol, cast
 
 from ...errors import ValidationError
+from ...protocol.outputs import OutputFile
 from ..transport.request import FilePart
 from .files import safe_name
+from .web_files import download_web_file, is_web_address
 
-UploadSource = str | Path | bytes | BinaryIO
+
+class ArrayLike(Protocol):
+    """An image in memory: a Pillow image or a NumPy array."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]: ...
+
+
+LocalSource = str | Path | bytes | BinaryIO | ArrayLike
+UploadSource = LocalSource | OutputFile
+"""A file to upload: its path, its URL (``https://…``), bytes, a file opened in binary mode, an
+image in memory (a Pillow image, or an array of rows, columns and channels as uint8 or as floats
+from 0.0 to 1.0), or a file of an earlier result."""
 
 # First bytes of common uploads, for sources without a name.
 _MAGIC = (
@@ -39,18 +54,25 @@ class PreparedUpload:
 
 
 def prepare_upload(
-    source: UploadSource, *, filename: str | None = None, field: str = "image"
+    source: LocalSource, *, filename: str | None = None, field: str = "image"
 ) -> PreparedUpload:
     """Hash a source and name it; a source without a name is named after its hash.
 
     Files are hashed in pieces and read again when sent, so a large video costs no memory.
 
     Raises:
-        ValidationError: the file does not exist, cannot be read or is empty.
+        ValidationError: the file does not exist, cannot be read or is empty; or an array is no
+            image.
     """
+    if isinstance(source, str) and is_web_address(source):
+        content, name = download_web_file(source)
+        return prepare_upload(content, filename=filename or name or None, field=field)
     if isinstance(source, str | Path):
         return _from_path(Path(source).expanduser(), filename, field)
-    content = source if isinstance(source, bytes) else source.read()
+    if is_image(source):
+        content = _png(source)
+    else:
+        content = source if isinstance(source, bytes) else cast("BinaryIO", source).read()
     if not isinstance(content, bytes):
         raise ValidationError("Open the file to upload in binary mode ('rb').")
     if not content:
@@ -59,6 +81,51 @@ def prepare_upload(
     named = filename or getattr(source, "name", None)
     name = named if isinstance(named, str) else f"comfy-ui-{digest[:16]}{_suffix(content)}"
     return PreparedUpload(_part(content, name, field), digest)
+
+
+def is_image(value: object) -> bool:
+    """Whether a value is an image in memory, and not a NumPy number."""
+    is_pillow = hasattr(value, "__array_interface__") and hasattr(value, "mode")
+    return is_pillow or len(getattr(value, "shape", ())) > 1
+
+
+def is_file(value: object) -> bool:
+    """Whether a value is certainly a file to upload; a str may be one, too."""
+    return isinstance(value, Path | bytes) or hasattr(value, "read") or is_image(value)
+
+
+def _png(image: Any) -> bytes:
+    from PIL import Image
+
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(_pixels(image))
+    if picture.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
+        picture = picture.convert("RGB")
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _pixels(array: Any) -> Any:
+    """An array as 8-bit rows and columns, with 3 or 4 channels or none."""
+    import numpy as np
+
+    pixels = np.asarray(array)
+    if pixels.ndim == 4 and len(pixels) == 1:  # a batch of one, as ComfyUI's own nodes have it
+        pixels = pixels[0]
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    if pixels.dtype.kind == "f":
+        pixels = np.rint(np.clip(np.nan_to_num(pixels), 0.0, 1.0) * 255).astype(np.uint8)
+    elif pixels.dtype.kind == "b":
+        pixels = pixels.astype(np.uint8) * 255
+    if pixels.dtype != np.uint8 or not (
+        pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))
+    ):
+        raise ValidationError(
+            f"An array of {pixels.dtype} with the shape {pixels.shape} is no image.",
+            hint="Pass rows, columns and 3 or 4 channels, as uint8 or as floats from 0.0 to 1.0.",
+        )
+    return pixels
 
 
 def _from_path(path: Path, filename: str | None, field: str) -> PreparedUpload:

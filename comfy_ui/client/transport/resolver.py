@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
@@ -35,7 +35,7 @@ async def resolve(host: str, port: int, *, guarded: bool) -> Sequence[AddressInf
     """
     loop = asyncio.get_running_loop()
     addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return _allowed(host, addresses, guarded=guarded)
+    return _allowed(host, addresses, reachable) if guarded else addresses
 
 
 async def connected(host: str, port: int, *, guarded: bool = False) -> socket.socket:
@@ -69,7 +69,7 @@ async def connected(host: str, port: int, *, guarded: bool = False) -> socket.so
 
 
 def _allowed(
-    host: str, addresses: Sequence[AddressInfo], *, guarded: bool
+    host: str, addresses: Sequence[AddressInfo], may_connect: Callable[[str], bool]
 ) -> Sequence[AddressInfo]:
     """The addresses that may be connected to.
 
@@ -79,11 +79,9 @@ def _allowed(
     Raises:
         ConnectionRefusedError: there is none. Callers cannot tell it from a closed port.
     """
-    if not guarded:
-        return addresses
-    allowed = [info for info in addresses if reachable(info[4][0])]
+    allowed = [info for info in addresses if may_connect(info[4][0])]
     if addresses and not allowed:
-        logger.warning("No ComfyUI can be at %s: not connected to %s", host, addresses[0][4][0])
+        logger.warning("Not connected to %s: %s is not allowed", host, addresses[0][4][0])
         raise ConnectionRefusedError("this address is not allowed")
     return allowed
 
@@ -97,17 +95,20 @@ class GuardedTransport(httpx.BaseTransport):
     Args:
         inner: carries the requests. It must not keep connections: it would mix up those of
             different names at one address.
+        may_connect: judges an IP address.
     """
 
-    def __init__(self, inner: httpx.BaseTransport) -> None:
-        self._inner = inner
+    def __init__(
+        self, inner: httpx.BaseTransport, *, may_connect: Callable[[str], bool] = reachable
+    ) -> None:
+        self._inner, self._may_connect = inner, may_connect
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         url = request.url
         port = url.port or (443 if url.scheme == "https" else 80)
         try:
             addresses = socket.getaddrinfo(url.host, port, type=socket.SOCK_STREAM)
-            allowed = _allowed(url.host, addresses, guarded=True)
+            allowed = _allowed(url.host, addresses, self._may_connect)
         except OSError as error:
             raise httpx.ConnectError(str(error), request=request) from error
         for remaining, info in zip(reversed(range(len(allowed))), allowed, strict=True):

@@ -143,7 +143,7 @@ def _headers(address: Address, custom: Mapping[str, str], token: str | None) -> 
 
 
 def _tls(verify: Verify, cert: Certificate | None) -> ssl.SSLContext:
-    context = verify if isinstance(verify, ssl.SSLContext) else _context(verify)
+    context = verify if isinstance(verify, ssl.SSLContext) else tls_context(verify=verify)
     if cert is not None:
         chain, key = cert if isinstance(cert, tuple) else (cert, None)
         try:
@@ -153,7 +153,8 @@ def _tls(verify: Verify, cert: Certificate | None) -> ssl.SSLContext:
     return context
 
 
-def _context(verify: bool | str | Path) -> ssl.SSLContext:
+def tls_context(*, verify: bool | str | Path) -> ssl.SSLContext:
+    """The TLS settings for ``verify=`` of a client."""
     if verify is True:
         import certifi
 

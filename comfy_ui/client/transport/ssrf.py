@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
-__all__ = ["reachable"]
+__all__ = ["public", "reachable"]
 
 _METADATA: Final = tuple(
     ip_network(f"{address}/32")
@@ -75,6 +75,19 @@ def reachable(address: str) -> bool:
     if isinstance(parsed, IPv4Address):
         return not _refused(parsed)
     return not _refused(parsed) and not any(map(_refused, _carried(parsed)))
+
+
+def public(address: str) -> bool:
+    """Whether an IP address is one of the internet: of no private network, and not this machine.
+
+    >>> public("1.1.1.1"), public("192.168.1.4"), public("::ffff:10.0.0.1"), public("127.0.0.1")
+    (True, False, False, False)
+    """
+    if not reachable(address):
+        return False
+    parsed = ip_address(address.partition("%")[0])
+    carried = _carried(parsed) if isinstance(parsed, IPv6Address) else ()
+    return parsed.is_global and all(one.is_global for one in carried)
 
 
 def _refused(address: IPv4Address | IPv6Address) -> bool:

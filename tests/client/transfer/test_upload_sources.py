@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from comfy_ui.client.transfer.upload_sources import prepare_upload
+from comfy_ui.client.transfer.upload_sources import PreparedUpload, is_file, prepare_upload
 from comfy_ui.errors import ValidationError
 
 PNG = b"\x89PNG\r\n\x1a\nrest"
@@ -58,3 +61,43 @@ def test_prepare_upload_empty_missing_or_text_source_raises_validation_error(
             prepare_upload(source)
     with (tmp_path / "text").open("w+") as text, pytest.raises(ValidationError, match="binary"):
         prepare_upload(text)  # type: ignore[arg-type]
+
+
+def _pixels_of(prepared: PreparedUpload) -> np.ndarray:
+    assert isinstance(prepared.part.source, bytes)
+    return np.asarray(Image.open(io.BytesIO(prepared.part.source), formats=["PNG"]))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        Image.new("RGB", (4, 3), (255, 0, 128)),
+        np.full((3, 4, 3), (255, 0, 128), np.uint8),
+        np.full((1, 3, 4, 3), (1.2, -0.5, 128 / 255)),
+    ],
+    ids=["pillow", "uint8", "batch of floats"],
+)
+def test_prepare_upload_image_in_memory_becomes_a_png(source: Any) -> None:
+    prepared = prepare_upload(source)
+    assert prepared.part.filename.endswith(".png")
+    assert _pixels_of(prepared).shape == (3, 4, 3)
+    assert (_pixels_of(prepared) == (255, 0, 128)).all()
+
+
+def test_prepare_upload_gray_array_and_mask_keep_their_pixels() -> None:
+    mask = np.array([[True, False], [False, True]])
+    assert (_pixels_of(prepare_upload(mask)) == mask * 255).all()
+    assert (_pixels_of(prepare_upload(mask[:, :, None] * 0.5)) == mask * 128).all()
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8, 3), (3, 8, 8), (8, 8, 2)])
+def test_prepare_upload_array_that_is_no_image_raises(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValidationError, match="is no image"):
+        prepare_upload(np.zeros(shape))
+
+
+def test_is_file_number_of_numpy_is_none() -> None:
+    assert not is_file(np.int64(8))
+    assert not is_file(np.float32(8))
+    assert not is_file("a.png")
+    assert is_file(np.zeros((2, 2)))
