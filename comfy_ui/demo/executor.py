@@ -303,6 +303,7 @@ class _Job:
             ignore_interrupts=self.faults.ignore_interrupts,
         )
         context.check()
+        context.sleep(self.faults.node_s.get(class_type, 0.0))
         if self.faults.oom_at in (class_type, node_id):
             raise OutOfDeviceMemoryError(
                 "Allocation on device 0 would exceed allowed memory. (out of memory)"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,5 +35,7 @@ class Faults:
     """The delay of ``/object_info``, in seconds."""
     post_delay_s: float = 0.0
     """``POST /prompt`` answers this late, after the job was accepted."""
+    node_s: Mapping[str, float] = field(default_factory=dict)
+    """Nodes of these classes take so many seconds longer."""
     test_nodes: bool = False
     """Lists and runs ``DemoSleep``, ``DemoRaise`` and ``DemoText``."""

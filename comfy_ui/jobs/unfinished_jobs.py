@@ -165,7 +165,8 @@ class UnfinishedJobs:
         queue, ahead = self.index.queue, jobs_ahead(self.index.claimed, self.updates.get)
         is_old = self.now() - self._positions_at > POSITIONS_AGE_S
         if is_old or self._positions[0] is not queue or self._positions[1] != ahead:
-            starts_s = self.servers.starts_s(queue, self.busy_s())
+            moving = [job for job in queue if not self.index.is_paused(job.user_id)]
+            starts_s = self.servers.starts_s(moving, self.busy_s())
             starts_s |= starts_at_servers(self.index.claimed, self.updates.get, self._remaining_s)
             self._positions = queue, ahead, queue_positions(ahead, queue, starts_s)
             self._positions_at = self.now()

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from ._replace import fast_replace
 from .durations import UNIT_S, Measurement, NodeDurations, ShapeKey, size_factor
-from .graph_cost import GraphCost, ancestors, is_loader, is_saver
+from .graph_cost import GraphCost, NodeShape, ancestors, is_loader, is_saver
 from .messages import (
     Executed,
     Executing,
@@ -39,6 +39,7 @@ ALMOST = 0.99  # the most that a node or run gets before its end is reported
 _GUESS_UNITS: Final = 4.0  # how many measured units count as much as the assumed UNIT_S
 _STEPS_CREDIT: Final = 4.0  # a unit measured by steps counts for so many of others
 _BLIND_DAMPING: Final = 0.5
+_LEARNED_STEPS: Final = 2.0  # how many heard steps count as much as a learned pace
 _OVERDUE: Final = 0.05  # of its duration that a node is assumed to need when it exceeds that
 _MAX_TEXT: Final = 500
 _ITERATION: Final = re.compile(r"Iteration (\d{1,9}) / (\d{1,9})")
@@ -328,7 +329,7 @@ class Tracker:
         later_s = max(0, passes - done - 1) * expected_s
         waited_s = max(0.0, now - self.entered_at)
         if self.pace is not None:
-            one_s = self._pace_s(self.pace, known, now)
+            one_s = self._pace_s(self.pace, plan.shapes[node], known, now)
         elif known is not None:
             one_s = max(expected_s - waited_s, _OVERDUE * expected_s)
         elif plan.shapes[node].steps > 1:
@@ -350,10 +351,14 @@ class Tracker:
         grown_s = expected_s * (before_s + waited_s) / (before_s + longer_after_s)
         return min(steps * waited_s, grown_s)
 
-    def _pace_s(self, pace: _Pace, known: Measurement | None, now: float) -> float:
+    def _pace_s(
+        self, pace: _Pace, shape: NodeShape, known: Measurement | None, now: float
+    ) -> float:
         step_s = pace.step_s
-        if step_s is None and known is not None and known.step_s > 0:
-            step_s = known.step_s
+        if known is not None and known.step_s > 0:
+            heard = pace.step - pace.first
+            learned_s = known.step_s * shape.steps / pace.steps * _LEARNED_STEPS
+            step_s = (learned_s + pace.at - pace.first_at) / (_LEARNED_STEPS + heard)
         if step_s is None:  # the first step may include the loading of a model
             step_s = max((pace.first_at - self.entered_at) / pace.first, 2 * self._unit_s())
         remaining = max(0.0, pace.steps - pace.step)

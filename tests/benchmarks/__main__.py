@@ -9,10 +9,10 @@ import argparse
 import asyncio
 import os
 
-from tests.benchmarks import measure
+from tests.benchmarks import measure, progress
 from tests.benchmarks.server import chosen, embedded
 
-PARTS = ("latency", "burst", "previews", "pending", "import")
+PARTS = ("latency", "burst", "previews", "pending", "import", "progress")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -26,6 +26,9 @@ def main(argv: list[str] | None = None) -> None:
         "--beside",
         metavar="PYTHON",
         help="a Python that has other clients of ComfyUI (see others.py), for the latency table",
+    )
+    parser.add_argument(
+        "--presets", choices=progress.PRESETS, action="append", help="for the progress"
     )
     parser.add_argument("--only", choices=PARTS, action="append", help="leave out the other parts")
     args = parser.parse_args(argv)
@@ -60,9 +63,25 @@ def main(argv: list[str] | None = None) -> None:
             f"{held.grown_mib:+.1f} MiB, CPU while they wait {held.idle_cpu_percent:.1f} %, "
             f"{held.cpu_ms:.2f} ms of CPU a job, all done after {held.seconds:.1f} s\n"
         )
+    if "progress" in parts:
+        _print_progress(args.presets or [*progress.PRESETS])
     if "import" in parts:
         for module in ("comfy_ui", "comfy_ui.client"):
             print(f"import {module}: {measure.import_ms(module):.0f} ms")
+
+
+def _print_progress(presets: list[str]) -> None:
+    print("progress                 run   seconds   |progress - time|   ETA error after 2 steps")
+    for preset in presets:
+        for number, run in enumerate(progress.measure(preset), start=1):
+            eta = "-" if run.eta_error is None else f"{run.eta_error:.0%}"
+            known = ", known from the start" if run.eta_from_start else ""
+            print(
+                f"{preset:24} {number:3} {run.seconds:9.1f} {run.progress_error:19.3f} "
+                f"{eta:>12}{known}",
+                flush=True,
+            )
+    print()
 
 
 def _print_latency(figures: dict[str, measure.Figures]) -> None:

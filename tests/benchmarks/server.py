@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 _SERVE = """
-import sys, time
-from comfy_ui.demo import DemoServer
+import json, sys
+from comfy_ui.demo import DemoServer, Faults
 speed = "instant" if sys.argv[1] == "instant" else float(sys.argv[1])
-folder = sys.argv[2] if len(sys.argv) > 2 else None
-with DemoServer(speed=speed, folder=folder).in_thread() as server:
+folder = sys.argv[3] if len(sys.argv) > 3 else None
+faults = Faults(node_s=json.loads(sys.argv[2]))
+with DemoServer(speed=speed, folder=folder, faults=faults).in_thread() as server:
     print(server.url, flush=True)
     sys.stdin.read()
 """
 
 
 @contextmanager
-def embedded(speed: float | str = "instant", folder: Path | None = None) -> Iterator[str]:
+def embedded(
+    speed: float | str = "instant",
+    folder: Path | None = None,
+    *,
+    node_s: Mapping[str, float] = MappingProxyType({}),
+) -> Iterator[str]:
     """Its URL; ``folder`` holds its files, if given.
+
+    ``speed`` is in steps a second, and ``node_s`` are the extra seconds of nodes by their class.
 
     It ends with the block, also when this process is killed: its stdin closes.
     """
     process = subprocess.Popen(
-        [sys.executable, "-c", _SERVE, str(speed), *([str(folder)] if folder else [])],
+        [
+            sys.executable,
+            "-c",
+            _SERVE,
+            str(speed),
+            json.dumps(dict(node_s)),
+            *([str(folder)] if folder else []),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.benchmarks import measure
+from tests.benchmarks import measure, progress
 from tests.benchmarks.server import embedded
 
 pytestmark = pytest.mark.slow
@@ -26,6 +26,12 @@ async def test_throughput_is_near_raw_client() -> None:
 
 def test_import_takes_at_most_twice_the_time_of_asyncio() -> None:
     assert measure.import_ms("comfy_ui", rounds=3) < 2 * measure.import_ms("asyncio", rounds=3)
+
+
+def test_percentage_of_second_run_is_time() -> None:
+    _, second = progress.measure("sdxl", scale=0.1)
+    assert second.progress_error < 0.1
+    assert second.eta_from_start
 
 
 @pytest.mark.nightly

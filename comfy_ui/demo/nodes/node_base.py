@@ -114,10 +114,10 @@ class Context:
             raise InterruptedNodeError
 
     def step(self, value: float, total: float, preview: Image.Image | None = None) -> None:
-        """Report a finished step, then keep the engine's pace."""
+        """Wait for the end of a step at the engine's pace, then report it, as ComfyUI does."""
         self.check()
-        self.host.step(self.node_id, value, total, _jpeg(preview) if preview else None)
         self.pace()
+        self.host.step(self.node_id, value, total, _jpeg(preview) if preview else None)
 
     def pace(self, steps: float = 1.0) -> None:
         """Wait until that many steps' time has passed since the last wait."""
