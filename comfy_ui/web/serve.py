@@ -41,7 +41,7 @@ from .server_choice import choose
 from .services import Services
 from .share_link import ALIVE_PATH, ShareLink, alive_route, gradio_tunnel, probe
 from .tab import PageContext
-from .theme import head, script_hashes, theme
+from .theme import first_script, head, script_hashes, theme
 
 __all__ = ["launch"]
 
@@ -145,7 +145,12 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
                     *([oauth.middleware(provider)] if provider else ()),
                     gate,
                     Middleware(IdentityMiddleware, access=access),
-                    Middleware(ResponseCache, access=access, hashes=script_hashes(assets_dir())),
+                    Middleware(
+                        ResponseCache,
+                        access=access,
+                        first_script=first_script(assets_dir()),
+                        hashes=script_hashes(assets_dir()),
+                    ),
                 ],
                 "exception_handlers": {RequestValidationError: not_understood},
                 "docs_url": None,

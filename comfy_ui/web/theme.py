@@ -11,7 +11,7 @@ import gradio as gr
 from .http.security_headers import script_hash
 from .http.web_app_manifest import HEAD
 
-__all__ = ["head", "script_hashes", "theme"]
+__all__ = ["first_script", "head", "script_hashes", "theme"]
 
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
 _STYLES = ("style.css", "grid.css")
@@ -113,6 +113,11 @@ def head(assets: Path) -> str:
         f"{HEAD}<style>{style}</style>"
         + "".join(f"<script>{script}</script>" for script in _scripts(assets))
     )
+
+
+def first_script(assets: Path) -> str:
+    """Return the script that runs before Gradio's."""
+    return (assets / "js" / "idle_frames.js").read_text(encoding="utf-8")
 
 
 def script_hashes(assets: Path) -> list[str]:

@@ -279,6 +279,30 @@ def test_controls_have_names_and_visible_focus(page: Any) -> None:
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
 
 
+def test_idle_page_stops_requesting_frames(browser: Any, app: str) -> None:
+    context = browser.new_context()
+    context.add_init_script(
+        """{
+          const request = window.requestAnimationFrame.bind(window);
+          window.framesRequested = 0;
+          window.requestAnimationFrame = (callback) => {
+            window.framesRequested += 1;
+            return request(callback);
+          };
+        }"""
+    )
+    page = support.open_page(context, app)
+    page.evaluate(
+        """async () => {
+          for (let before = 0; before !== window.framesRequested; ) {
+            before = window.framesRequested;
+            await new Promise((resolve) => setTimeout(resolve, 500));
+          }
+        }"""
+    )  # ends when half a second needs no frame
+    context.close()
+
+
 def test_prompt_typing_latency_is_low(page: Any) -> None:
     page.focus("#prompt textarea")
     slowest = page.evaluate("""async () => {

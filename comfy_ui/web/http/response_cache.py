@@ -54,11 +54,12 @@ class _Uncacheable(Exception):  # noqa: N818 -- never leaves this module
 class ResponseCache:
     """ASGI middleware inside of the access checks and of those that set cookies.
 
-    Pages get a content security policy with the hashes of their inline scripts.
+    Pages get ``first_script``, and a content security policy with the hashes of inline scripts.
 
     Args:
         app: the wrapped app.
         access: identifies the login of a request, which the page contains.
+        first_script: JavaScript that runs before Gradio's.
         hashes: of scripts that the page adds to itself later.
         most_bytes: the total size; the responses that were used longest ago make room.
     """
@@ -68,11 +69,13 @@ class ResponseCache:
         app: Any,
         access: Access,
         *,
+        first_script: str,
         hashes: Iterable[str] = (),
         most_bytes: int = _MAX_BYTES,
     ) -> None:
         self._app = app
         self._access = access
+        self._first_script = f"<head><script>{first_script}</script>".encode()
         self._hashes = tuple(hashes)
         self._frames = HUGGING_FACE if access.mode is AccessMode.SPACE else ()
         self._most_bytes = most_bytes
@@ -157,6 +160,8 @@ class ResponseCache:
 
     def _cache(self, scope: Message, received: Headers, body: bytes) -> _Cached:
         path, media_type = scope["path"], received.get("content-type", "")
+        if path == _PAGE:
+            body = body.replace(b"<head>", self._first_script, 1)
         etag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
         headers = {"content-type": media_type, "etag": etag, "vary": "Accept-Encoding"}
         if path in _PER_LOGIN:
