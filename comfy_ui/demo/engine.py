@@ -97,6 +97,8 @@ class Engine:
         }
         if self.modern:
             features |= {"assets": False, "node_replacements": True}
+        if self.faults.text_metadata:
+            features["supports_progress_text_metadata"] = True
         return features
 
     def status(self) -> dict[str, Any]:

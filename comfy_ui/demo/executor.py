@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..protocol.graph_cost import plan_graph
 from .engine_folders import Folders
 from .engine_queue import HistoryRecord, Running
 from .fault_switches import Faults
-from .http.sockets import PreviewPicture, Sockets, text_frame
+from .http.sockets import PreviewPicture, Sockets
 from .nodes import NODES, Context, OutputResult
 from .nodes.node_base import InterruptedNodeError, OutOfDeviceMemoryError
+from .nodes.value_nodes import loop_passes
 from .prompt_validation import declared, is_link
 
 
@@ -69,6 +71,7 @@ class _Job:
         self.states: dict[str, dict[str, Any]] = {}
         self.messages: list[tuple[str, dict[str, Any]]] = []
         self.node_id = ""
+        self.display: dict[str, str] = {}  # nodes made at run time, by the one that shows them
 
     # -- messages
 
@@ -95,7 +98,7 @@ class _Job:
             "state": state,
             "node_id": node_id,
             "prompt_id": self.prompt_id,
-            "display_node_id": node_id,
+            "display_node_id": self._shown(node_id),
             "parent_node_id": None,
             "real_node_id": node_id,
         }
@@ -120,7 +123,7 @@ class _Job:
             {
                 "node_id": node_id,
                 "prompt_id": self.prompt_id,
-                "display_node_id": node_id,
+                "display_node_id": self._shown(node_id),
                 "parent_node_id": None,
                 "real_node_id": node_id,
             },
@@ -128,7 +131,10 @@ class _Job:
         )
 
     def text(self, node_id: str, text: str) -> None:
-        self.executor.sockets.post_binary(text_frame(node_id, text), self._sid())
+        self.executor.sockets.post_text(node_id, text, self.prompt_id, self._sid())
+
+    def _shown(self, node_id: str) -> str:
+        return self.display.get(node_id, node_id)
 
     def interrupted(self) -> bool:
         return self.running.interrupted
@@ -250,7 +256,48 @@ class _Job:
                 stack.append(missing[0])
                 continue
             self._run_node(node_id)
+            if self.prompt[node_id]["class_type"] == "StartLoop":
+                self._run_passes(node_id)
             stack.pop()
+
+    def _run_passes(self, start: str) -> None:
+        """Run the body of a loop once for each pass, as nodes made at run time.
+
+        As newer cores do, but without loops in loops and lists. The body's own nodes never run.
+        """
+        plan = plan_graph(self.prompt)
+        body = [node_id for node_id, loops in plan.loops.items() if start in loops]
+        end = next(
+            node_id
+            for node_id, node in self.prompt.items()
+            if node["class_type"] == "EndLoop" and set(plan.sources[node_id]) & {*body, start}
+        )
+        inputs = _arguments(self._inputs(start))
+        passes = loop_passes(inputs["mode"], inputs["more"])
+        carried = self.done[start].outputs[4]
+        for number, index in enumerate(passes):
+            is_last = number == len(passes) - 1
+            self.done[start] = _Result((index, number == 0, is_last, None, carried))
+            self._run_made(f"{start}.0.0.iteration_{number}", start)
+            for node_id in body:
+                self._run_copy(f"{start}.0.0.{number}_{node_id}", node_id)
+            carried = self._inputs(end).get("next_iteration_value")
+            self._run_made(f"{start}.0.0.progress_{number}", start)
+            self.text(start, f"Iteration {number + 1} / {len(passes)}")
+        self._run_made(f"{start}.0.0.result", start)
+
+    def _run_made(self, node_id: str, shown: str) -> None:
+        """Report a node that a loop makes for itself."""
+        self.display[node_id] = shown
+        self.state(node_id, 0.0, 1.0, "running")
+        self._tell_executing(node_id)
+        self.state(node_id, 1.0, 1.0, "finished")
+
+    def _run_copy(self, copy: str, node_id: str) -> None:
+        self.display[copy] = node_id
+        self.prompt = {**self.prompt, copy: self.prompt[node_id]}
+        self._run_node(copy)
+        self.done[node_id] = self.done[copy]
 
     def _links(self, node_id: str) -> dict[str, list[Any]]:
         node = self.prompt[node_id]
@@ -290,9 +337,7 @@ class _Job:
         self.state(node_id, 0.0, 1.0, "running")
         if self.client_id is not None:
             self.executor.current = (str(self.client_id), node_id)
-        self.tell(
-            "executing", {"node": node_id, "display_node": node_id, "prompt_id": self.prompt_id}
-        )
+        self._tell_executing(node_id)
         context = Context(
             self,
             node_id,
@@ -318,17 +363,24 @@ class _Job:
         if result.ui is not None:
             self._tell_executed(node_id, result.ui)
         self.done[node_id] = result
-        self.cached_results[self.signatures[node_id]] = result
+        if node_id in self.signatures and class_type != "StartLoop":
+            self.cached_results[self.signatures[node_id]] = result
         self.executed.append(node_id)
         total = self.states[node_id]["max"]
         self.state(node_id, total, total, "finished")
+
+    def _tell_executing(self, node_id: str) -> None:
+        shown = self._shown(node_id)
+        self.tell(
+            "executing", {"node": node_id, "display_node": shown, "prompt_id": self.prompt_id}
+        )
 
     def _tell_executed(self, node_id: str, ui: dict[str, Any]) -> None:
         self.tell(
             "executed",
             {
                 "node": node_id,
-                "display_node": node_id,
+                "display_node": self._shown(node_id),
                 "output": ui,
                 "prompt_id": self.prompt_id,
             },

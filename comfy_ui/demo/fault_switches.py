@@ -37,5 +37,7 @@ class Faults:
     """``POST /prompt`` answers this late, after the job was accepted."""
     node_s: Mapping[str, float] = field(default_factory=dict)
     """Nodes of these classes take so many seconds longer."""
+    text_metadata: bool = False
+    """Texts of nodes carry their ``prompt_id``, as newer cores send them."""
     test_nodes: bool = False
-    """Lists and runs ``DemoSleep``, ``DemoRaise`` and ``DemoText``."""
+    """Lists and runs ``DemoSleep``, ``DemoRaise``, ``DemoText`` and the loops of newer cores."""

@@ -78,8 +78,8 @@ class Progress:
     is not waiting or its position is unknown. ``eta`` is seconds to the end, None until two steps
     or learned durations allow an estimate. ``preview`` is the newest preview image, encoded as
     ``preview_type`` says. ``elapsed_s`` counts from the start of the run; 0 before it.
-    ``iteration`` of ``iterations`` is the running pass of a loop. ``text`` is the line that the
-    running node shows.
+    ``iteration`` of ``iterations`` is the running pass of a loop. ``text`` is the line that a node
+    showed last.
     """
 
     prompt_id: str
@@ -433,9 +433,7 @@ def _enter(tracker: Tracker, node: str, now: float) -> Tracker:
     previous = tracker.node
     if node == previous:
         return tracker
-    tracker = fast_replace(
-        _leave(tracker, now), node=node, activity=None, step=None, steps=None, text=None
-    )
+    tracker = fast_replace(_leave(tracker, now), node=node, activity=None, step=None, steps=None)
     # Only for servers without progress_state: a node that waits for a lazy input is also left, but
     # not done.
     if previous is None or tracker.has_snapshots:
@@ -497,9 +495,7 @@ def _read_text(tracker: Tracker, message: ProgressText) -> Tracker:
     node = _node_of_copy(tracker, message.node)
     match = _ITERATION.fullmatch(message.text)
     if match is None:
-        visible = node == tracker.node or message.node.partition(".")[0] == tracker.node
-        text = message.text[:_MAX_TEXT] if visible or tracker.plan is None else tracker.text
-        return fast_replace(tracker, text=text) if text != tracker.text else tracker
+        return fast_replace(tracker, text=message.text[:_MAX_TEXT])
     old = tracker.loops.get(node)
     iteration, iterations = int(match[1]), int(match[2])
     # ComfyUI has counted the passes that start, and since then those that have ended, from 0.

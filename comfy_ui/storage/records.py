@@ -259,7 +259,7 @@ class Snapshot:
     ``queue_own`` those of the user. ``others_own`` is the number of the user's other unfinished
     jobs, updated while the job is followed. ``starts_in_s`` is the estimated time until a queued
     job starts. ``iteration`` of ``iterations`` is the running pass of a loop, and ``text`` the line
-    that the running node shows. ``preview`` is the newest preview image as the server
+    that a node showed last. ``preview`` is the newest preview image as the server
     sent it, of MIME type ``preview_type``. ``version`` grows with every change. ``error`` is the
     reason of a failure or, while the phase is ``reconnecting``, of the lost connection.
     ``server_deaths`` is that of the job. ``items`` and ``texts`` are complete in the last snapshot,

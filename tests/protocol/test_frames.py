@@ -7,6 +7,7 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given, strategies as st
 
+from comfy_ui.demo.http.sockets import text_frame
 from comfy_ui.protocol.frames import parse_binary, parse_text
 from comfy_ui.protocol.messages import (
     Executed,
@@ -305,3 +306,13 @@ def test_parse_text_any_frame_returns_message(frame: str | bytes) -> None:
 def test_parse_binary_any_frame_returns_message(kind: int, rest: bytes) -> None:
     assert isinstance(parse_binary(struct.pack(">I", kind) + rest), get_args(Message))
     assert isinstance(parse_binary(rest), get_args(Message))
+
+
+def test_parse_binary_text_with_prompt_id_is_tied_to_its_job() -> None:
+    frame = text_frame("7", "Iteration 1 / 4", "job-1")
+    assert parse_binary(frame, texts_have_prompt_id=True) == ProgressText(
+        "7", "Iteration 1 / 4", "job-1"
+    )
+    plain = text_frame("7", "Iteration 1 / 4")
+    assert parse_binary(plain) == ProgressText("7", "Iteration 1 / 4")
+    assert isinstance(parse_binary(frame[:9], texts_have_prompt_id=True), MalformedMessage)

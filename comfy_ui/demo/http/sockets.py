@@ -43,9 +43,11 @@ class PreviewPicture:
         return struct.pack(">II", PREVIEW_WITH_METADATA, len(header)) + header + self.data
 
 
-def text_frame(node_id: str, text: str) -> bytes:
-    node = node_id.encode()
-    return struct.pack(">II", TEXT, len(node)) + node + text.encode()
+def text_frame(node_id: str, text: str, prompt_id: str | None = None) -> bytes:
+    """A node's text; ``prompt_id`` is for clients that have announced to read it."""
+    parts = [part.encode() for part in (prompt_id, node_id) if part is not None]
+    headers = b"".join(struct.pack(">I", len(part)) + part for part in parts)
+    return struct.pack(">I", TEXT) + headers + text.encode()
 
 
 def encode(event: str, data: Any) -> str:
@@ -60,6 +62,7 @@ class Connection:
     transport: asyncio.Transport | None
     sid: str
     wants_metadata: bool = False
+    wants_text_metadata: bool = False
     _waiting: deque[str | bytes] = field(default_factory=deque)
     _previews: int = 0
     _more: asyncio.Event = field(default_factory=asyncio.Event)
@@ -115,8 +118,10 @@ class Sockets:
         """Send a node's ``progress``, its preview before it (type 4) or after it (type 1)."""
         self._soon(self._deliver_step, encode("progress", progress), preview, about, sid)
 
-    def post_binary(self, frame: bytes, sid: str | None) -> None:
-        self._soon(self._deliver, frame, sid)
+    def post_text(self, node_id: str, text: str, prompt_id: str, sid: str | None) -> None:
+        """Send a node's text, with the id of its job to clients that understand it."""
+        plain, full = text_frame(node_id, text), text_frame(node_id, text, prompt_id)
+        self._soon(self._deliver_text, plain, full, sid)
 
     def post_log(self, entry: dict[str, str]) -> None:
         self._soon(self._deliver_log, encode("logs", {"entries": [entry], "size": None}))
@@ -139,6 +144,10 @@ class Sockets:
     def _deliver(self, message: str | bytes, sid: str | None) -> None:
         for connection in self._targets(sid):
             connection.push(message)
+
+    def _deliver_text(self, plain: bytes, full: bytes, sid: str | None) -> None:
+        for connection in self._targets(sid):
+            connection.push(full if connection.wants_text_metadata else plain)
 
     def _deliver_step(
         self, progress: str, preview: PreviewPicture | None, about: dict[str, Any], sid: str | None
@@ -218,6 +227,10 @@ class Sockets:
             if first and isinstance(message, dict) and message.get("type") == "feature_flags":
                 flags = message.get("data") or {}
                 connection.wants_metadata = flags.get("supports_preview_metadata") is True
+                connection.wants_text_metadata = (
+                    flags.get("supports_progress_text_metadata") is True
+                    and features.get("supports_progress_text_metadata") is True
+                )
                 connection.push(encode("feature_flags", features))
             first = False
 

@@ -200,6 +200,35 @@ def _evaluate(part: ast.expr, names: Mapping[str, Any]) -> Any:
     raise SyntaxError(f"{type(part).__name__} is not allowed")
 
 
+@node("StartLoop", test_only=True)
+def start_loop(
+    context: Context,
+    *,
+    mode: str = "simple",
+    more: dict[str, Any] | None = None,
+    initial_iteration_value: Any = None,
+) -> tuple[Any, ...]:
+    """Return the outputs for the nodes of the first pass; the executor runs the passes."""
+    passes = loop_passes(mode, more or {})
+    context.text(f"Iteration 0 / {len(passes)}")
+    first = passes[0] if passes else 0
+    return first, True, len(passes) == 1, None, initial_iteration_value
+
+
+@node("EndLoop", test_only=True)
+def end_loop(_context: Context, *, output_value: Any = None, **_: Any) -> tuple[Any]:
+    """Return the value of the last pass."""
+    return (output_value,)
+
+
+def loop_passes(mode: str, options: Mapping[str, Any]) -> range:
+    """Return the index of each pass of a loop."""
+    if mode == "For":
+        first, last = options["mode.start_iteration_index"], options["mode.max_iteration"]
+        return range(first, last, options["mode.step"])
+    return range(options["mode.num_iterations"])
+
+
 @node("DemoSleep", test_only=True)
 def sleep(
     context: Context, *, image: Any, seconds: float, steps: int, blocking: bool = False, **_: Any
