@@ -64,6 +64,7 @@ _WHERE = {
     "OnResult": "client",
     "UploadSource": "client",
     "WorkflowSource": "client",
+    "ClientOptions": "client",
     "Control": "workflow",
     "Metadata": "workflow",
     "Preset": "workflow",
@@ -98,6 +99,7 @@ if TYPE_CHECKING:
     from .client import (
         AsyncEvent as AsyncEvent,
         AsyncResult as AsyncResult,
+        ClientOptions as ClientOptions,
         ComfyClient as ComfyClient,
         ComfyWSClient as ComfyWSClient,
         OnProgress as OnProgress,

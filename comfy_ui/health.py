@@ -13,8 +13,7 @@ from typing import Any, Self
 
 from .client import ComfyClient
 from .client.server_check import ServerCheck
-from .client.transport.address import parse_address
-from .client.transport.circuit_breakers import breaker_for
+from .client.transport.circuit_breakers import CircuitBreaker
 from .errors import AuthenticationError, CircuitOpenError, ComfyHeadlessError
 from .features import require_feature
 
@@ -199,7 +198,7 @@ class ComfyHealth:
 
     def report(self, look: ServerCheck) -> HealthReport:
         """The report after a check by another client."""
-        return with_local_facts(self._tracker.observe(look))
+        return with_local_facts(self._tracker.observe(look), self._client.breaker)
 
     def close(self) -> None:
         """Close the connections."""
@@ -217,16 +216,15 @@ class ComfyHealth:
         self.close()
 
 
-def with_local_facts(report: HealthReport) -> HealthReport:
+def with_local_facts(report: HealthReport, breaker: CircuitBreaker | None) -> HealthReport:
     """Add the state of the circuit breaker and the memory of this process to a report."""
 
     import psutil
 
-    breaker = breaker_for(parse_address(report.url).base_url)
+    if breaker is not None:
+        report = replace(report, breaker=breaker.state, retry_after_s=breaker.retry_after_s)
     return replace(
         report,
-        breaker=breaker.state,
-        retry_after_s=breaker.retry_after_s,
         app_memory_bytes=psutil.Process().memory_info().rss,
     )
 

@@ -18,6 +18,8 @@ from .result import Result
 from .sync import ComfyClient, SyncEvent, SyncResult
 from .transfer.upload_sources import UploadSource
 from .transport.address import Address, parse_address
+from .transport.circuit_breakers import CircuitBreaker
+from .transport.options import ClientOptions
 from .workflow_source import WorkflowSource
 
 __all__ = [
@@ -25,6 +27,8 @@ __all__ = [
     "AsyncEvent",
     "AsyncResult",
     "Capabilities",
+    "CircuitBreaker",
+    "ClientOptions",
     "ComfyClient",
     "ComfyWSClient",
     "Device",

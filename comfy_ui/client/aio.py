@@ -56,6 +56,7 @@ from .transfer.upload_sources import UploadSource
 from .transport.circuit_breakers import CircuitBreaker
 from .transport.environment import Environment, FromSettings
 from .transport.http_transport import AsyncTransport, SyncTransport
+from .transport.options import ClientOptions
 from .transport.request import ApiRequest
 from .transport.server_address import Certificate, Verify, make_server_address
 from .workflow_source import WorkflowSource
@@ -95,9 +96,11 @@ class ComfyWSClient:
         guarded: protect against SSRF, for addresses that come from other users. Link-local
             addresses and the metadata services of clouds are treated as closed ports, whichever
             name resolves to them. Excludes ``trust_env``.
-        breaker: a circuit breaker. By default, if the extra ``health`` is installed, all clients of
-            a server in this process share one. False turns it off.
-        http: an httpx transport that replaces the network in tests.
+        options: proxy, limits of connections and retries.
+        breaker: a circuit breaker. By default, all clients of this process with the same address,
+            credentials and proxy share one. False turns it off.
+        http: an httpx transport of your own, which replaces all of the above that concerns
+            connections; ``httpx.MockTransport`` in tests.
         durations: what earlier runs on this server took, for the percentage and the remaining
             time. By default the client starts with none and learns from its own jobs.
 
@@ -131,6 +134,7 @@ class ComfyWSClient:
         cert: Certificate | None = None,
         trust_env: bool = False,
         guarded: bool = False,
+        options: ClientOptions | None = None,
         breaker: CircuitBreaker | Literal[False] | None = None,
         http: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
         durations: NodeDurations | None = None,
@@ -148,6 +152,7 @@ class ComfyWSClient:
             cert=cert,
             trust_env=trust_env,
             guarded=guarded,
+            options=options,
             environment=environment,
         )
         parts = ClientParts.for_server(self._server, environment, durations)
@@ -158,7 +163,7 @@ class ComfyWSClient:
         self._sources = parts.sources
         self._observer = parts.pictures.take
         self._durations = parts.durations
-        self._breaker = choose_breaker(breaker, self.url, has_network=http is None)
+        self._breaker = choose_breaker(breaker, self._server, has_network=http is None)
         self._http = cast("httpx.AsyncBaseTransport | None", http)
         self._connections = ConnectionsByLoop(self._connect)
 
@@ -171,6 +176,11 @@ class ComfyWSClient:
     def durations(self) -> NodeDurations:
         """How long the server's nodes took, learned from the jobs of this client."""
         return self._durations
+
+    @property
+    def breaker(self) -> CircuitBreaker | None:
+        """The circuit breaker of this client; None without one."""
+        return self._breaker
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.url}>"

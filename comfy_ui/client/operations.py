@@ -31,8 +31,8 @@ from .transport.request import ApiRequest, ApiResponse, Receiver, rejection
 
 T = TypeVar("T")
 
-# A user waits for these: three retries within seconds; later only if the server sets a time.
-_QUICK = Backoff(base_s=0.1, cap_s=2.0, attempts=4)
+# A user waits for these: retries within seconds; later only if the server sets a time.
+_QUICK = Backoff(base_s=0.1, cap_s=2.0)
 _QUICK_S = 5.0
 
 
@@ -82,6 +82,7 @@ class Asker:
 
     Args:
         timeout_s: the longest silence of the server.
+        max_retries: how often :meth:`ask` repeats a request.
         clock: seconds, monotonic.
         rng: the source of jitter.
     """
@@ -90,11 +91,13 @@ class Asker:
         self,
         *,
         timeout_s: float,
+        max_retries: int = 3,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
         self.timeout_s = timeout_s
         self.clock = clock
+        self._max_retries = max_retries
         self._rng = rng or random.Random()
 
     def once(self, call: ApiRequest[T], *, patience_s: float | None = None) -> Flow[T]:
@@ -125,7 +128,8 @@ class Asker:
                 trouble = bad_answer(answer, rejected, idempotent=call.repeatable)
             failures += 1
             patience_s = _QUICK_S if trouble.retry_after_s is None else self.timeout_s
-            yield self.pause(_QUICK, failures, trouble, deadline=started + patience_s)
+            quick = replace(_QUICK, attempts=self._max_retries + 1)
+            yield self.pause(quick, failures, trouble, deadline=started + patience_s)
 
     def until_answered(
         self, call: ApiRequest[Any], *, timeout_s: float | None, every_s: float

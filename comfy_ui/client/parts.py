@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import Literal, Self
 from uuid import uuid4
 
-from ..features import check_feature
 from ..protocol.durations import NodeDurations
 from .operations import Asker
 from .submission import check_prompt_id
@@ -49,7 +48,7 @@ class ClientParts:
         durations: NodeDurations | None = None,
     ) -> Self:
         """Build the parts of a new client."""
-        asker = Asker(timeout_s=server.timeout_s)
+        asker = Asker(timeout_s=server.timeout_s, max_retries=server.options.max_retries)
         telemetry = Telemetry(server.address)
         pictures = SocketPictures()
         transfers = FileTransfers(asker, telemetry, pictures)
@@ -65,14 +64,14 @@ class ClientParts:
 
 
 def choose_breaker(
-    breaker: CircuitBreaker | Literal[False] | None, base_url: str, *, has_network: bool
+    breaker: CircuitBreaker | Literal[False] | None, server: ServerAddress, *, has_network: bool
 ) -> CircuitBreaker | None:
-    """The breaker passed to a client, or the server's shared one if the extra ``health`` is there.
+    """The breaker passed to a client, or the one that all clients with this route share.
 
     None without a network: a test's transport has no server to spare.
     """
-    if breaker is None and has_network and check_feature("health"):
-        return breaker_for(base_url)
+    if breaker is None and has_network:
+        return breaker_for(server.address.base_url, server.route)
     return breaker or None
 
 

@@ -6,10 +6,11 @@ import asyncio
 import socket
 import time
 from contextlib import closing
+from typing import Any
 
 import pytest
 
-from comfy_ui.client import ComfyClient
+from comfy_ui.client import ClientOptions, ComfyClient
 from comfy_ui.client.transport.circuit_breakers import CircuitBreaker, breaker_for
 from comfy_ui.demo import DemoServer, Faults
 from comfy_ui.errors import (
@@ -19,7 +20,7 @@ from comfy_ui.errors import (
     ServerRejectedError,
 )
 from comfy_ui.protocol.circuit_breaker import CircuitState
-from tests.client.support import image_graph, open_client
+from tests.client.support import Awaited, image_graph, open_client
 from tests.client.test_both_clients import sleeper, until_running
 from tests.faults.proxy import FaultProxy
 
@@ -54,6 +55,10 @@ def test_breaker_opens_after_failures_and_closes_after_successful_probe() -> Non
     breaker.check()
 
 
+def real(client: Any) -> Any:
+    return client.client if isinstance(client, Awaited) else client
+
+
 def test_breaker_for_returns_one_breaker_per_server() -> None:
     assert breaker_for("http://a:1") is breaker_for("http://a:1")
     assert breaker_for("http://a:1") is not breaker_for("http://b:1")
@@ -68,7 +73,7 @@ async def test_breaker_open_during_server_outage_recovers_and_job_succeeds(
 ) -> None:
     engine.faults = Faults(test_nodes=True)
     async with FaultProxy(engine.url) as proxy, open_client(kind, proxy.url, timeout=5) as client:
-        breaker = breaker_for(proxy.url)
+        breaker = real(client).breaker
         breaker._state = CircuitState(failures=2, reset_s=0.5)
         prompt_id = await client.queue_prompt(sleeper(4.0))
         waiting = asyncio.create_task(client.wait_for_completion(prompt_id))
@@ -110,8 +115,8 @@ async def test_breaker_ignores_server_and_job_errors(kind: str, engine: DemoServ
                 await client.template("none", "none")
             with pytest.raises(GenerationFailedError):
                 await client.run(image_graph())
-        assert breaker_for(engine.url).state == "closed"
-        assert breaker_for(engine.url)._state.failed == 0
+        assert real(client).breaker.state == "closed"
+        assert real(client).breaker._state.failed == 0
 
 
 @BOTH
@@ -122,10 +127,23 @@ async def test_breaker_false_never_opens_circuit(kind: str) -> None:
         for _ in range(3):
             with pytest.raises(ComfyUIOfflineError):
                 await client.ping()
-    assert breaker_for(dead)._state.failed == 0
+        assert real(client).breaker is None
 
 
-def test_breaker_without_health_extra_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("comfy_ui.client.parts.check_feature", lambda name: name != "health")
-    with ComfyClient("nowhere.invalid") as client:
-        assert client._transport._breaker is None
+def test_breaker_is_shared_by_route_and_needs_no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("comfy_ui.features.check_feature", lambda _: False)
+    options = [
+        {},
+        {"token": "a"},
+        {"token": "b"},
+        {"options": ClientOptions(proxy="http://proxy:3128")},
+        {"guarded": True},
+        {"url": "http://other:8188"},
+    ]
+    breakers = []
+    for option in options:
+        with ComfyClient(**option) as one, ComfyClient(**option) as same:
+            assert one.breaker is same.breaker
+            breakers.append(one.breaker)
+    assert None not in breakers
+    assert len({*map(id, breakers)}) == len(options)

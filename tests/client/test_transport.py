@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 import ssl
 import threading
@@ -19,7 +20,7 @@ import httpx
 import pytest
 import trustme
 
-from comfy_ui.client import ComfyClient, OutputFile
+from comfy_ui.client import ClientOptions, ComfyClient, OutputFile
 from comfy_ui.client.transfer.files import DownloadTarget
 from comfy_ui.client.transport.http_transport import translate
 from comfy_ui.errors import (
@@ -30,6 +31,7 @@ from comfy_ui.errors import (
     OutputMissingError,
     ServerRejectedError,
     StorageError,
+    ValidationError,
 )
 from comfy_ui.protocol.retry import Backoff
 from tests.client.support import (
@@ -245,6 +247,64 @@ async def test_client_proxy_environment_is_ignored_unless_trust_env(
                 assert await client.features() == {"via": "direct"}
             async with open_client(kind, "http://gpu.invalid", trust_env=True) as client:
                 assert await client.features() == {"via": "proxy"}
+
+
+@BOTH
+async def test_client_options_proxy_carries_requests_and_is_not_shown(kind: str) -> None:
+    with ScriptedServer(lambda _: response({"via": "proxy"})) as proxy:
+        address = proxy.url.replace("http://", "http://user:secret@")
+        options = ClientOptions(proxy=address)
+        async with open_client(kind, "http://gpu.invalid", options=options) as client:
+            assert await client.features() == {"via": "proxy"}
+        (request,) = proxy.requests
+    assert request.path.startswith("http://gpu.invalid/")
+    assert request.headers["proxy-authorization"].startswith("Basic ")
+    assert "secret" not in f"{client} {options}"
+
+
+@BOTH
+async def test_client_options_max_retries_limits_attempts(kind: str) -> None:
+    with ScriptedServer(lambda _: response(status=503)) as server:
+        for retries in (0, 1):
+            options = ClientOptions(max_retries=retries)
+            async with open_client(kind, server.url, options=options) as client:
+                with pytest.raises(ComfyUIConnectionError):
+                    await client.features()
+        assert len(server.requests) == 1 + 2
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"max_connections": 0},
+        {"max_retries": -1},
+        {"keep_alive_s": -1.0},
+        {"connect_timeout_s": 0.0},
+        {"proxy": "proxy:3128"},
+    ],
+)
+def test_client_options_out_of_range_raise_validation_error(values: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        ClientOptions(**values)
+
+
+@BOTH
+async def test_client_logs_each_request_at_debug(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "comfy_ui")
+    with ScriptedServer(lambda _: response({"a": 1})) as server:
+        async with open_client(kind, server.url, token="secret") as client:
+            await client.features()
+            server.handler = lambda _: None
+            with pytest.raises(ComfyUIConnectionError):
+                await client.features()
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("comfy_ui")]
+    assert any("GET /features: 200 in " in line for line in lines)
+    assert any("GET /features: ReadError in " in line for line in lines) or any(
+        "GET /features: RemoteProtocolError in " in line for line in lines
+    )
+    assert "secret" not in caplog.text
 
 
 def test_client_comfy_cloud_uses_its_paths_and_key() -> None:

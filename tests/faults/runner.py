@@ -43,7 +43,7 @@ class Case:
 def run_case(case: Case, proxy: FaultProxy, server_url: str) -> tuple[Run, list[Violation]]:
     """Run it, ask the server for the truth, and judge."""
     proxy.forget()
-    circuit_breakers._breakers.pop(proxy.url, None)  # forget failures of the last case
+    circuit_breakers._breakers.clear()  # forget failures of the last case
     if proxy.thief:
         proxy.thief.forget()
     tag = f"f{uuid.uuid4().hex[:12]}"

@@ -24,7 +24,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from . import resolver
-from .server_address import CONNECT_TIMEOUT_S
+from .options import CONNECT_TIMEOUT_S
 from .ssrf import reachable
 
 _MAX_HEADER_BYTES = 64 * 1024

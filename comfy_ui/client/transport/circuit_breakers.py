@@ -1,6 +1,7 @@
-"""One circuit breaker per server, shared by all clients of it in this process.
+"""One circuit breaker per route to a server, shared by all clients of this process that use it.
 
-It comes with the extra ``health``; clients use it unless they are created with ``breaker=False``.
+A route is an address with the way to it and the credentials: a wrong proxy or key of one client
+does not stop the others. Clients use it unless they are created with ``breaker=False``.
 """
 
 from __future__ import annotations
@@ -76,9 +77,10 @@ _breakers: dict[str, CircuitBreaker] = {}
 _lock = threading.Lock()
 
 
-def breaker_for(base_url: str) -> CircuitBreaker:
-    """The breaker that all clients of this server share."""
+def breaker_for(base_url: str, route: str | None = None) -> CircuitBreaker:
+    """The breaker that all clients with this route to a server share."""
+    key = base_url if route is None else route
     with _lock:
-        if base_url not in _breakers:
-            _breakers[base_url] = CircuitBreaker(base_url)
-        return _breakers[base_url]
+        if key not in _breakers:
+            _breakers[key] = CircuitBreaker(base_url)
+        return _breakers[key]

@@ -29,8 +29,10 @@ def deadline(seconds: float | None) -> Iterator[None]:
 class DeadlineTransport(httpx.HTTPTransport):
     """httpx's transport, whose connections obey :func:`deadline`."""
 
-    def __init__(self, *, verify: ssl.SSLContext | bool, limits: httpx.Limits) -> None:
-        super().__init__(verify=verify, trust_env=False, limits=limits)
+    def __init__(
+        self, *, verify: ssl.SSLContext | bool, limits: httpx.Limits, proxy: str | None = None
+    ) -> None:
+        super().__init__(verify=verify, trust_env=False, limits=limits, proxy=proxy)
         # httpx has no argument for it.
         self._pool._network_backend = _Backend()  # noqa: SLF001
 

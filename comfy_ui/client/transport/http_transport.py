@@ -7,6 +7,7 @@ Every HTTP exchange passes :meth:`SyncTransport.send` or :meth:`AsyncTransport.s
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import os
 import socket
@@ -29,6 +30,7 @@ from ...errors import (
     InvalidAddressError,
     ValidationError,
 )
+from ...logging import redact
 from ...telemetry import inject
 from .answer_body import AnswerBody, SlowAnswerError
 from .circuit_breakers import CircuitBreaker
@@ -38,15 +40,10 @@ from .resolver import GuardedTransport
 from .server_address import ServerAddress
 from .threads import run_in_thread
 
+logger = logging.getLogger(__name__)
+
 _MAX_REDIRECTS = 5
-_MAX_CONNECTIONS = 32
-_KEEP_S = 30.0
 _SLOWEST_UPLOAD = 16 * 1024  # bytes per second
-_LIMITS = httpx.Limits(
-    max_connections=_MAX_CONNECTIONS,
-    max_keepalive_connections=_MAX_CONNECTIONS,
-    keepalive_expiry=_KEEP_S,
-)
 
 
 def closed_client() -> ComfyUIConnectionError:
@@ -69,16 +66,24 @@ class _Transport:
             raise closed_client()
         if self._breaker:
             self._breaker.check()
+        began = time.monotonic()
         try:
             with _opened(call) as file:
-                yield _Exchange(self._server, call, file)
+                exchange = _Exchange(self._server, call, file)
+                yield exchange
         except _HTTPX_ERRORS as error:
             if self._breaker:
                 self._breaker.record(reached=False)
+            self._log(call, type(error).__name__, began)
             raise translate(error, self._server, call) from error
         else:
             if self._breaker:
                 self._breaker.record(reached=True)
+            self._log(call, str(exchange.status), began)
+
+    def _log(self, call: ApiRequest[Any], outcome: str, began: float) -> None:
+        took_ms = (time.monotonic() - began) * 1000
+        logger.debug("%s %s: %s in %.0f ms", self._server.address, call.where, outcome, took_ms)
 
 
 class SyncTransport(_Transport):
@@ -92,15 +97,20 @@ class SyncTransport(_Transport):
         http: httpx.BaseTransport | None = None,
     ) -> None:
         super().__init__(server, breaker)
+        limits = _limits(server)
         if http is None and server.guarded:
-            fresh = httpx.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=0)
+            fresh = httpx.Limits(
+                max_connections=limits.max_connections, max_keepalive_connections=0
+            )
             http = GuardedTransport(DeadlineTransport(verify=server.tls or False, limits=fresh))
         elif http is None and not server.trust_env:  # httpx knows the proxies
-            http = DeadlineTransport(verify=server.tls or False, limits=_LIMITS)
+            http = DeadlineTransport(
+                verify=server.tls or False, limits=limits, proxy=server.options.proxy
+            )
         self._client = httpx.Client(
             verify=server.tls or False,
             trust_env=server.trust_env,
-            limits=_LIMITS,
+            limits=limits,
             transport=http,
         )
 
@@ -162,20 +172,28 @@ class AsyncTransport(_Transport):
         http: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         super().__init__(server, breaker)
-        if http is None and server.trust_env:  # httpx knows the proxies
-            http = _ByClient(httpx.AsyncClient(verify=server.tls or False, limits=_LIMITS))
+        options = server.options
+        if http is None and (server.trust_env or options.proxy):  # httpx knows proxies
+            http = _ByClient(
+                httpx.AsyncClient(
+                    verify=server.tls or False,
+                    trust_env=server.trust_env,
+                    limits=_limits(server),
+                    proxy=options.proxy,
+                )
+            )
         if http is None:
             from .aiohttp_transport import AiohttpTransport  # of the extra, like this client
 
             http = AiohttpTransport(
                 tls=server.tls,
-                max_connections=_MAX_CONNECTIONS,
-                keep_s=_KEEP_S,
+                max_connections=options.max_connections,
+                keep_s=options.keep_alive_s,
                 resolve_timeout_s=server.connect_timeout_s,
                 guarded=server.guarded,
             )
         self._http = http
-        self._places = asyncio.Semaphore(_MAX_CONNECTIONS)
+        self._places = asyncio.Semaphore(options.max_connections)
 
     async def send(self, call: ApiRequest[Any], receiver: Receiver | None = None) -> ApiResponse:
         """Send a request and return its answer, whatever the status.
@@ -240,8 +258,17 @@ def _whole(answer: ApiResponse, content: bytes, receiver: Receiver | None) -> Ap
     return replace(answer, content=content)
 
 
+def _limits(server: ServerAddress) -> httpx.Limits:
+    options = server.options
+    return httpx.Limits(
+        max_connections=options.max_connections,
+        max_keepalive_connections=options.max_connections,
+        keepalive_expiry=options.keep_alive_s,
+    )
+
+
 class _ByClient(httpx.AsyncBaseTransport):
-    """An httpx client as a transport, for the proxies of the environment."""
+    """An httpx client as a transport, for proxies."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
@@ -281,8 +308,8 @@ def translate(error: Exception, server: ServerAddress, call: ApiRequest[Any]) ->
         )
     if isinstance(error, httpx.ProxyError):
         return ComfyUIConnectionError(
-            f"The proxy of this machine's environment failed: {error}.",
-            hint="Unset HTTP_PROXY and HTTPS_PROXY, or leave trust_env off.",
+            f"The proxy failed: {redact(str(error))}.",
+            hint="Check ClientOptions.proxy, or HTTP_PROXY and HTTPS_PROXY with trust_env=True.",
         )
     if isinstance(error, SlowAnswerError):
         return ComfyUIConnectionError(
@@ -348,6 +375,7 @@ class _Exchange:
             self._url += f"?{urlencode(call.query)}"
         self._elsewhere = False
         self._redirects = 0
+        self.status: int | None = None
         self._sent_bytes = len(call.body or b"") if file is None else _size_bytes(file)
 
     @property
@@ -420,6 +448,7 @@ class _Exchange:
 
     def answer(self, response: httpx.Response) -> ApiResponse:
         """The head of the answer."""
+        self.status = response.status_code
         return ApiResponse(response.status_code, response.headers, b"", self._call.where)
 
 

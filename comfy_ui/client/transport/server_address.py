@@ -7,6 +7,7 @@ import ssl
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -14,12 +15,10 @@ from ... import __version__
 from ...errors import ValidationError
 from .address import DEFAULT_HOST, DEFAULT_PORT, Address, parse_address
 from .environment import Environment, FromSettings
+from .options import ClientOptions
 
 Verify = bool | str | Path | ssl.SSLContext
 Certificate = str | Path | tuple[str | Path, str | Path]
-
-# A closed port answers at once; a longer silence means a wrong address or a firewall.
-CONNECT_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +35,18 @@ class ServerAddress:
     """Whether proxies and ``.netrc`` of the environment are used."""
     guarded: bool = False
     """Whether to refuse addresses that ``ssrf.py`` refuses."""
+    options: ClientOptions = field(default_factory=ClientOptions)
 
     @property
     def connect_timeout_s(self) -> float:
         """Seconds for opening a connection."""
-        return min(CONNECT_TIMEOUT_S, self.timeout_s)
+        return min(self.options.connect_timeout_s, self.timeout_s)
+
+    @property
+    def route(self) -> str:
+        """Identifies the address, the way to it and the credentials, without showing them."""
+        way = repr((self.options.proxy, self.trust_env, self.guarded, sorted(self.headers.items())))
+        return f"{self.address.base_url} {sha256(way.encode()).hexdigest()}"
 
     def http_url(self, path: str) -> str:
         """The URL of one of ComfyUI's routes on this server."""
@@ -69,6 +75,7 @@ def make_server_address(
     cert: Certificate | None = None,
     trust_env: bool = False,
     guarded: bool = False,
+    options: ClientOptions | None = None,
     environment: Environment | None = None,
 ) -> ServerAddress:
     """Build a ServerAddress from the arguments of both clients.
@@ -79,9 +86,10 @@ def make_server_address(
         InvalidAddressError: the address is not that of a server.
         ValidationError: a certificate file cannot be read, or a value is out of its range.
     """
-    if guarded and trust_env:
+    options = options or ClientOptions()
+    if guarded and (trust_env or options.proxy):
         raise ValidationError(
-            "guarded= and trust_env= exclude each other: a proxy chooses the address itself."
+            "guarded= excludes trust_env= and a proxy, which chooses the address itself."
         )
     environment = environment or Environment()
     address = _address(host, port, url, environment)
@@ -98,6 +106,7 @@ def make_server_address(
         tls=_tls(verify, cert) if address.scheme == "https" else None,
         trust_env=trust_env,
         guarded=guarded,
+        options=options,
     )
 
 

@@ -196,7 +196,7 @@ async def _connect(server: ServerAddress, client_id: str) -> ClientConnection:
     async with asyncio.timeout(server.connect_timeout_s):
         sock = (
             None  # websockets knows the proxies
-            if server.trust_env
+            if server.trust_env or server.options.proxy
             else await connected(where.host, where.port, guarded=server.guarded)
         )
         return await Connect(
@@ -204,7 +204,7 @@ async def _connect(server: ServerAddress, client_id: str) -> ClientConnection:
             create_connection=RefusableConnection,
             additional_headers={k: v for k, v in server.headers.items() if k not in named},
             user_agent_header=server.headers.get("user-agent"),
-            proxy=True if server.trust_env else None,
+            proxy=server.options.proxy or (True if server.trust_env else None),
             compression=None,  # previews are JPEGs; the server would compress in its one thread
             max_size=MAX_FRAME_BYTES,
             open_timeout=None,

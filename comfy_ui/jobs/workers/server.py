@@ -89,7 +89,9 @@ class Server:
     async def status(self) -> ServerStatus:
         """Check the server now. Never raises for an offline one: see ``.online`` and ``.error``."""
         look = await self.look()
-        health = with_local_facts(self._health.observe(look)) if FEATURES["health"] else None
+        health = None
+        if FEATURES["health"]:
+            health = with_local_facts(self._health.observe(look), self.client.breaker)
         if look.error is not None or look.stats is None or look.queue is None:
             return ServerStatus(
                 online=False,
