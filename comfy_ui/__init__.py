@@ -91,6 +91,8 @@ _WHERE = {
     "enhance_prompt": "prompts",
     "expand_wildcards": "prompts",
     "stream_enhance": "prompts",
+    "record_prompts": "telemetry",
+    "setup_telemetry": "telemetry",
     "ComfyHealth": "health",
     "check_health": "health",
 }
@@ -166,6 +168,7 @@ if TYPE_CHECKING:
         stream_enhance as stream_enhance,
     )
     from .settings import Settings as Settings, load_settings as load_settings
+    from .telemetry import record_prompts as record_prompts, setup_telemetry as setup_telemetry
     from .workflow import (
         VIDEO_PRESETS as VIDEO_PRESETS,
         Control as Control,

@@ -30,7 +30,7 @@ _FEATURES: Mapping[str, Feature] = MappingProxyType(
     {
         "ai": Feature(("openai",), "prompt enhancement by a language model"),
         "websocket": Feature(("websockets", "aiohttp"), "live progress through ComfyWSClient"),
-        "health": Feature(("psutil",), "health monitor with a circuit breaker"),
+        "health": Feature(("psutil",), "health monitor"),
         "ui": Feature(
             ("gradio", "av", "aiohttp", "starlette", "websockets"),
             "the browser app and the demo engine",

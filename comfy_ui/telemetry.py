@@ -1,8 +1,8 @@
 """OpenTelemetry spans and metrics ([observability]).
 
 Free of cost while off: telemetry is on if OpenTelemetry was imported before the first job, by
-``opentelemetry-instrument`` or :func:`setup`, so ``sys.modules`` decides. Prompts are recorded only
-after :func:`record_prompts`; secrets and file names never are.
+``opentelemetry-instrument`` or :func:`setup_telemetry`, so ``sys.modules`` decides. Prompts are
+recorded only after :func:`record_prompts`; secrets and file names never are.
 
 The recorded spans and events are in ``client/tracking/job_telemetry.py``.
 """
@@ -42,6 +42,9 @@ class _NoSpan:
 
 
 NO_SPAN: Span = _NoSpan()
+
+# OpenTelemetry's own boundaries are made for milliseconds.
+_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 
 _prompts = False
 
@@ -144,7 +147,11 @@ class Meters:
         """Record how long a job stayed in one phase, in seconds."""
         if is_on():
             self._instrument(
-                "histogram", "comfyui.phase.duration", "s", "Seconds of jobs by phase"
+                "histogram",
+                "comfyui.phase.duration",
+                "s",
+                "Seconds of jobs by phase",
+                explicit_bucket_boundaries_advisory=_SECONDS,
             ).record(seconds, {**server, "comfyui.phase": phase})
 
     def reconnected(self, server: Attributes) -> None:
@@ -161,12 +168,12 @@ class Meters:
                 jobs, server
             )
 
-    def _instrument(self, kind: str, name: str, unit: str, description: str) -> Any:
+    def _instrument(self, kind: str, name: str, unit: str, description: str, **options: Any) -> Any:
         if name not in self._instruments:
             from opentelemetry import metrics
 
             make = getattr(metrics.get_meter("comfy_ui"), f"create_{kind}")
-            self._instruments[name] = make(name, unit=unit, description=description)
+            self._instruments[name] = make(name, unit=unit, description=description, **options)
         return self._instruments[name]
 
 
@@ -174,7 +181,9 @@ meters = Meters()
 
 
 def heed_environment(*, prompts: bool = False) -> None:
-    """Call :func:`setup` if the environment names an OTLP receiver; ``comfy-ui`` does so on start.
+    """Call :func:`setup_telemetry` if the environment names an OTLP receiver.
+
+    ``comfy-ui`` does so on start.
 
     Args:
         prompts: see :func:`record_prompts`.
@@ -184,13 +193,13 @@ def heed_environment(*, prompts: bool = False) -> None:
     if not any(os.environ.get(name) for name in receivers):
         return
     if check_feature("observability"):
-        setup()
+        setup_telemetry()
     else:
         hint = get_install_hint("observability")
         logger.warning("OTEL_* names a receiver, but telemetry is not installed: %s", hint)
 
 
-def setup(*, service_name: str = "comfy-ui") -> None:
+def setup_telemetry(*, service_name: str = "comfy-ui") -> None:
     """Export traces and metrics over OTLP/HTTP, configured by the standard ``OTEL_*`` variables.
 
     Existing providers, of ``opentelemetry-instrument`` for example, are kept.
@@ -221,6 +230,10 @@ def setup(*, service_name: str = "comfy-ui") -> None:
     if _exported("METRICS") and not isinstance(metrics.get_meter_provider(), MeterProvider):
         readers = [PeriodicExportingMetricReader(OTLPMetricExporter())]
         metrics.set_meter_provider(MeterProvider(resource=resource, metric_readers=readers))
+
+
+setup = setup_telemetry
+"""The same function under its earlier name."""
 
 
 def _exported(signal: str) -> bool:

@@ -64,16 +64,19 @@ class TelemetryRecords:
     def all_text(self) -> str:
         return "".join(span.to_json() for span in self.exporter.get_finished_spans())
 
-    def metric(self, name: str, port: int, **labels: str) -> Any:
-        """The value for that server; for a histogram, its count."""
+    def metrics(self, name: str) -> list[Any]:
         data = self.reader.get_metrics_data()
-        for metric in (
+        return [
             metric
             for resource in (data.resource_metrics if data else ())
             for scope in resource.scope_metrics
             for metric in scope.metrics
             if metric.name == name
-        ):
+        ]
+
+    def metric(self, name: str, port: int, **labels: str) -> Any:
+        """The value for that server; for a histogram, its count."""
+        for metric in self.metrics(name):
             for point in metric.data.data_points:
                 attributes = dict(point.attributes)
                 if attributes["server.port"] == port and all(
@@ -117,13 +120,16 @@ async def test_telemetry_job_has_submit_wait_and_fetch_spans(
     for span in (submit, wait, fetch):
         assert span.attributes["server.port"] == engine.port
         assert span.status.is_unset
-    assert submit.attributes["comfyui.prompt_id"] == result.prompt_id
+        assert span.attributes["comfyui.prompt_id"] == result.prompt_id
     assert wait.attributes["comfyui.outcome"] == "succeeded"
     assert wait.context.trace_id == submit.context.trace_id
     assert fetch.attributes["comfyui.bytes"] > 50
     assert events(wait)[0] == "queued"
     assert records.metric("comfyui.jobs", engine.port, outcome="succeeded") == 1
     assert records.metric("comfyui.phase.duration", engine.port, phase="queued") == 1
+    (metric,) = records.metrics("comfyui.phase.duration")
+    assert metric.unit == "s"
+    assert {point.explicit_bounds[:3] for point in metric.data.data_points} == {(0.1, 0.25, 0.5)}
     assert [secret for secret in SECRETS if secret in records.all_text()] == []
 
 

@@ -63,14 +63,21 @@ class ReadableFile:
     All methods block while they fetch. Copies and pickles lose the client, and with it the content.
     """
 
-    __slots__ = ("_reader",)
+    __slots__ = ("_prompt_id", "_reader")
+    _prompt_id: str
     _reader: Callable[[Any], builtins.bytes]
     filename: str
 
-    def readable_by(self, reader: Callable[[Any], builtins.bytes]) -> Self:
-        """Attach the function that fetches the content; return the file."""
+    def readable_by(self, reader: Callable[[Any], builtins.bytes], prompt_id: str) -> Self:
+        """Attach the job and the function that fetches the content; return the file."""
         object.__setattr__(self, "_reader", reader)  # subclasses are frozen
+        object.__setattr__(self, "_prompt_id", prompt_id)
         return self
+
+    @property
+    def prompt_id(self) -> str | None:
+        """The job that this is a result of; None for a copied or pickled file."""
+        return getattr(self, "_prompt_id", None)
 
     def bytes(self) -> builtins.bytes:
         """Fetch the content, byte for byte as the server has it. Nothing is kept.

@@ -54,7 +54,7 @@ async def test_run_takes_images_in_memory_as_values(kind: str, engine: DemoServe
 
 @pytest.mark.parametrize("duplicate", [lambda v: pickle.loads(pickle.dumps(v)), copy.copy])
 def test_output_file_without_client_raises_with_the_way_out(duplicate: Any) -> None:
-    file = OutputFile("a.png", kind="image").readable_by(lambda _: b"content")
+    file = OutputFile("a.png", kind="image").readable_by(lambda _: b"content", "id")
     assert file.bytes() == b"content"
     assert duplicate(file) == file
     with pytest.raises(ValidationError, match=r"client\.download"):
@@ -64,7 +64,7 @@ def test_output_file_without_client_raises_with_the_way_out(duplicate: Any) -> N
 
 def test_output_file_in_a_notebook_is_an_element_with_its_content() -> None:
     def shown(name: str, content: bytes = b"content") -> tuple[bytes | None, str | None]:
-        file = OutputFile(name).readable_by(lambda _: content)
+        file = OutputFile(name).readable_by(lambda _: content, "id")
         return file._repr_png_(), file._repr_html_()
 
     assert shown("a.png") == (b"content", None)

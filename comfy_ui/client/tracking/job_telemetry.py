@@ -61,9 +61,10 @@ class Telemetry:
             finally:
                 span.set_attribute("comfyui.outcome", str(job.state.final or "unfinished"))
 
-    def fetching(self) -> AbstractContextManager[Span]:
-        """Record the transfer of one file."""
-        return telemetry.span("comfyui.fetch", self._server)
+    def fetching(self, prompt_id: str | None) -> AbstractContextManager[Span]:
+        """Record the transfer of one file of a job."""
+        job = {} if prompt_id is None else {"comfyui.prompt_id": prompt_id}
+        return telemetry.span("comfyui.fetch", {**self._server, **job})
 
     def reconnected(self) -> None:
         """Count a socket that was opened again."""

@@ -119,7 +119,7 @@ class TrackedJob:
         values = dict(self._runnable.values) if self._runnable else {}
         return Result(
             prompt_id=self.prompt_id,
-            files=[file.readable_by(reader) for file in verdict.files],
+            files=[file.readable_by(reader, self.prompt_id) for file in verdict.files],
             texts=list(verdict.texts),
             seconds=self.state.seconds(),
             cached=self.state.cached,
@@ -176,7 +176,7 @@ class JobChanges:
     ) -> Iterator[OutputFile | Preview | Progress]:
         """All that has changed, for ``stream``; ``reader`` fetches the content of files."""
         for file in self.files():
-            yield file.readable_by(reader)
+            yield file.readable_by(reader, self._job.prompt_id)
         if preview := self.preview():
             yield preview
         if progress := self.progress(now):

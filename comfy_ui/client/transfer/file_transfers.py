@@ -154,7 +154,8 @@ class FileTransfers:
         Raises:
             OutputMissingError: the server has no such file.
         """
-        with self._telemetry.fetching() as span:
+        prompt_id = file.prompt_id if isinstance(file, OutputFile) else None
+        with self._telemetry.fetching(prompt_id) as span:
             if file.type == SOCKET_FOLDER:
                 yield from self._hand_over(file, download)
             else:

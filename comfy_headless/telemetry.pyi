@@ -1,0 +1,1 @@
+from comfy_ui.telemetry import *
