@@ -2,7 +2,7 @@
 // The stage: one event stream of the running job, drawn in place, and how the last job ended.
 "use strict";
 (() => {
-  const { $, draw, announce, toast, typing } = window.comfy.kit;
+  const { $, draw, announce, post, toast, typing } = window.comfy.kit;
   const FIRST_PAUSE_MS = 2000;
   const LONGEST_PAUSE_MS = 60000;
 
@@ -93,6 +93,14 @@
   Object.assign(window.comfy.actions, {
     "show-result": (button) => refresh({ item: button.dataset.item }),
     "last-result": () => refresh(),
+    async "keep-preview"(button) {
+      button.disabled = true;
+      const kept = await post("stage/keep", { job: button.closest("[data-job]").dataset.job });
+      button.disabled = false;
+      if (!kept) return;
+      toast("Preview kept");
+      refresh({ item: String(kept.item) });
+    },
   });
   document.addEventListener("keydown", (/** @type {On<KeyboardEvent>} */ event) => {
     const step = { ArrowLeft: ".step-back", ArrowRight: ".step-on" }[event.key];

@@ -25,6 +25,8 @@ from ..storage.records import (
     GridCell,
     Job,
     JobRequest,
+    JobStatus,
+    LibraryItem,
     QueueCounts,
     QueueView,
     ServerStatus,
@@ -283,6 +285,23 @@ class JobService:
                 continue
             count += await self._queue.cancel(job.id, user_id)
         return count
+
+    async def keep_preview(
+        self, job_id: str, user_id: str, image: bytes, media_type: str
+    ) -> LibraryItem:
+        """Store the last preview of a stopped job in the library, with the job's settings.
+
+        Raises:
+            ValidationError: the user has no such job, it was not stopped, or the user has reached
+                the storage quota.
+            StorageError: the disk refuses.
+        """
+        job = await self.job(job_id, user_id)
+        if job.status is not JobStatus.CANCELLED:
+            raise ValidationError("This job was not stopped.")
+        item = await self.library.keep_preview(job, image, media_type)
+        await self._queue.job_added(user_id)
+        return item
 
     async def reorder(self, job_id: str, user_id: str, *, before: str | None) -> bool:
         """Move a waiting job before another of the user's, or to the end if ``before`` is None.

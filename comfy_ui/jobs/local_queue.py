@@ -509,6 +509,8 @@ class LocalQueue:
             last = replace(
                 last,
                 progress=snapshot.progress,
+                step=snapshot.step,
+                steps=snapshot.steps,
                 preview=snapshot.preview,
                 preview_type=snapshot.preview_type,
             )

@@ -11,10 +11,18 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import StorageError, ValidationError
+from ..protocol.outputs import OutputFile
 from ..storage.database import Database
 from ..storage.job_store import JobStore
 from ..storage.quota import StorageUsage
-from ..storage.records import LOCAL_USER_ID, ItemQuery, Kind, LibraryItem
+from ..storage.records import (
+    LOCAL_USER_ID,
+    PREVIEW_FOLDER,
+    ItemQuery,
+    Job,
+    Kind,
+    LibraryItem,
+)
 from ..storage.single_thread import SingleThread
 from ..storage.sqlite_job_store import SqliteJobStore
 from .folder_import import FolderImporter, ImportProgress
@@ -29,6 +37,7 @@ KEEP_DELETED_S: Final = 7 * 86400.0
 KEPT_EMPTY_JOBS: Final = 200
 """Finished jobs without results that are kept per user with a quota, because rows take up disk
 space, too. Users without a quota keep all of them."""
+_PREVIEW_SUFFIXES: Final = {"image/png": ".png", "image/webp": ".webp"}
 _PURGE_INTERVAL_S: Final = 3600.0
 
 
@@ -125,6 +134,27 @@ class LibraryService:
             until=until,
         )
         return await self._store.page(query)
+
+    async def keep_preview(self, job: Job, image: bytes, media_type: str) -> LibraryItem:
+        """Store the last preview of a stopped job as a result with the job's settings.
+
+        Returns the existing result if it was kept before.
+
+        Raises:
+            ValidationError: the user has reached the storage quota.
+            StorageError: the disk refuses.
+        """
+        await self.require_space(job.user_id)
+        name = f"preview_{job.id[:8]}{_PREVIEW_SUFFIXES.get(media_type, '.jpg')}"
+        file = OutputFile(name, type=PREVIEW_FOLDER, kind="image")
+        try:
+            stored = await self.file_thread.run(self.files.write, image, file)
+        except OSError as error:
+            raise StorageError(
+                "The preview could not be stored.", hint="Free some disk space, then try again."
+            ) from error
+        items = await self._jobs.finish(job, [stored])
+        return next(item for item in items if item.is_preview)
 
     async def used_presets(self, user_id: str) -> list[str]:
         """Return the ids of the presets that the user has results of, in no order."""

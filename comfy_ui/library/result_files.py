@@ -74,6 +74,16 @@ class FileStore:
             downloaded.unlink(missing_ok=True)
         return self._stored(path, file)
 
+    def write(self, content: bytes, file: OutputFile) -> StoredFile:
+        """Store bytes as a file.
+
+        Raises:
+            OSError: the disk refuses; no file is left behind.
+        """
+        path = self.incoming()
+        path.write_bytes(content)
+        return self.adopt(path, file)
+
     def import_file(self, original: Path, file: OutputFile) -> StoredFile:
         """Link or copy a file into the store; the original stays unchanged.
 

@@ -45,6 +45,9 @@ EVERYONE: Final = ""
 LOCAL_USER_ID: Final = "local"
 """The user of a page that only this machine can reach."""
 
+PREVIEW_FOLDER: Final = "preview"
+"""The :attr:`.OutputFile.type` of a preview that a user keeps as a result."""
+
 _NAMESPACE: Final = uuid.UUID("a4f5c3de-3f0b-4c1e-8f57-2c9b7e61d0aa")
 
 TEMPLATES: Final = "templates"
@@ -211,7 +214,8 @@ class LibraryItem:
     """A result in the library.
 
     ``path`` is the file exactly as ComfyUI wrote it, named by its digest; ``filename`` is
-    ComfyUI's name, for downloads. ``thumbnail`` is a small WebP image, or None for audio and
+    ComfyUI's name, for downloads. ``is_preview``: the user kept it from a job that was stopped.
+    ``thumbnail`` is a small WebP image, or None for audio and
     unreadable files. ``width`` and ``height`` are in pixels.
     """
 
@@ -232,6 +236,7 @@ class LibraryItem:
     seed: int | None
     values: Mapping[str, Any]
     starred: bool = False
+    is_preview: bool = False
     deleted_at: float | None = None
 
 

@@ -200,3 +200,15 @@ def test_job_card_of_a_loop_shows_its_pass_and_the_text_of_the_node() -> None:
 def test_job_card_of_a_loading_model_shows_the_remaining_time() -> None:
     loading = dataclasses.replace(RUNNING, phase=Phase.LOADING, eta_s=100.0)
     assert "2 min left" in Page(job_card.job_card(loading)).text
+
+
+@pytest.mark.parametrize(
+    ("step", "steps", "kept"), [(12, 24, True), (2, 24, False), (None, None, False)]
+)
+def test_job_card_of_a_stopped_job_offers_to_keep_a_preview_of_later_steps(
+    step: int | None, steps: int | None, kept: bool
+) -> None:
+    stopped = dataclasses.replace(RUNNING, phase=Phase.CANCELLED, step=step, steps=steps)
+    page = Page(job_card.job_card(stopped))
+    assert bool(page.all("button", data_do="keep-preview")) is kept
+    assert ("Stopped at step 12" in page.text) is (step == 12)

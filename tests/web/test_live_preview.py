@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from comfy_ui.storage.records import Job, JobRequest
 from comfy_ui.web.tabs.create import live_preview as module
@@ -138,7 +139,7 @@ async def stop(web_app: WebApp, preview: LivePreview, job: Job) -> None:
     """Stop a job that a page follows."""
     following = asyncio.create_task(rest_of(preview.news(job)))
     await asyncio.sleep(0)
-    await web_app.service.cancel(job.id, "ann")
+    await web_app.service.cancel(job.id, job.user_id)
     await following
 
 
@@ -181,3 +182,33 @@ async def test_live_preview_job_stopped_without_preview_leaves_the_last_result(
     assert f"/files/{done.items[0].id}" in (state.card or "")
     assert state.stopped
     await web_app.service.cancel_all("bob")
+
+
+async def test_live_preview_kept_preview_is_a_result_with_the_settings_of_its_job(
+    web_app: WebApp,
+) -> None:
+    preview = LivePreview(web_app.services, web_app.access)
+    browser, user_id = web_app.browser(preview)
+    values = {"prompt": "a fox", "seed": 5, "width": 256, "height": 256, "steps": 8}
+    web_app.server.engine.executor.step_s = 0.1
+    request = JobRequest(user_id=user_id, preset="z_image_turbo", values=values)
+    job = await web_app.service.submit(request)
+    await until(web_app.service, job, lambda snapshot: (snapshot.step or 0) >= 4)
+    await stop(web_app, preview, job)
+    card = (await preview.state(user_id, ended=job.id)).card or ""
+    assert "Stopped at step " in Page(card).text
+    assert Page(card).all("button", data_do="keep-preview")
+    async with browser:
+        for _ in range(2):  # a second press stores nothing new
+            answer = await browser.post("/stage/keep", json={"job": job.id})
+            assert answer.status_code == 200, answer.text
+        other = await browser.post("/stage/keep", json={"job": "another"})
+        assert other.status_code == 422
+    (item,) = await web_app.service.library.results(user_id)
+    assert (item.id, item.is_preview, item.kind) == (answer.json()["item"], True, "image")
+    assert (item.prompt, item.seed, item.values["steps"]) == ("a fox", 5, 8)
+    with Image.open(item.path) as image:
+        image.load()
+    shown = Page((await preview.state(user_id)).card or "")
+    assert "Preview" in shown.text
+    assert shown.all("button", data_do="star-result")

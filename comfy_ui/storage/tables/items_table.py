@@ -11,7 +11,7 @@ from typing import Final
 
 from ...workflow.graph import AnyGraph
 from ...workflow.model_files import model_files
-from ..records import ItemQuery, Job, LibraryItem, StoredFile
+from ..records import PREVIEW_FOLDER, ItemQuery, Job, LibraryItem, StoredFile
 
 SCHEMA: Final = (
     """CREATE TABLE items (
@@ -366,5 +366,6 @@ def _item(row: sqlite3.Row, folder: Path) -> LibraryItem:
         seed=None if row["seed"] is None else int(row["seed"]),
         values=json.loads(row["vals"]),
         starred=bool(row["starred"]),
+        is_preview=row["source"].split("/", 2)[1:2] == [PREVIEW_FOLDER],
         deleted_at=row["deleted_at"],
     )

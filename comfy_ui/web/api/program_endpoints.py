@@ -259,6 +259,7 @@ class ProgramEndpoints:
         return {
             "id": item.id,
             "kind": str(item.kind),
+            "preview": item.is_preview,
             "filename": item.filename,
             "media_type": item.media_type,
             "size_bytes": item.size_bytes,

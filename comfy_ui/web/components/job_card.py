@@ -26,6 +26,7 @@ __all__ = [
     "result_card",
     "starts_in",
     "texts_card",
+    "worth_keeping",
 ]
 
 
@@ -47,6 +48,7 @@ LOOKS: Final[dict[Phase, _Look]] = {
     Phase.LOST: _Look("Lost", "alert"),
 }
 
+_LEAST_KEPT_STEPS: Final = 0.3  # of all steps; before, a preview is mostly noise
 _WORKING: Final = frozenset({Phase.LOADING, Phase.RUNNING, Phase.SAVING})
 
 
@@ -68,6 +70,7 @@ def job_card(snapshot: Snapshot, *, ratio: float | None = None, has_results: boo
         return _render("stopped_card", job_id=snapshot.job_id)
     look = LOOKS[phase]
     running = phase is Phase.RUNNING
+    stopped_at = phase is Phase.CANCELLED and snapshot.step
     return _render(
         "live_card",
         phase=str(phase),
@@ -76,7 +79,8 @@ def job_card(snapshot: Snapshot, *, ratio: float | None = None, has_results: boo
         preview=preview_url(snapshot),
         style=f"aspect-ratio: {ratio:.4f}; --ratio: {ratio:.4f}" if ratio else "",
         progress=progress(snapshot),
-        label=look.label,
+        label=f"Stopped at step {snapshot.step}" if stopped_at else look.label,
+        keep=worth_keeping(snapshot),
         image=look.icon,
         place=place(snapshot) if phase is Phase.QUEUED and snapshot.queue_position else "",
         step=f"Step {snapshot.step} of {snapshot.steps}"
@@ -121,6 +125,8 @@ def result_card(
         facts.append(duration(seconds))
     if count > 1:
         facts.append(f"{index + 1} of {count}")
+    if item.is_preview:
+        facts.append("Preview")
     if item.width and item.height:
         facts.append(f"{item.width} × {item.height}")
     return _render(
@@ -187,6 +193,13 @@ def place(snapshot: Snapshot) -> str:
     place = f"{snapshot.queue_position} of {max(snapshot.queue_size, snapshot.queue_position or 0)}"
     others = snapshot.queue_size > snapshot.queue_own
     return f"{place}, {snapshot.queue_own} yours" if others and snapshot.queue_own else place
+
+
+def worth_keeping(snapshot: Snapshot) -> bool:
+    """Whether the last preview of a stopped job may be what the user wants: not mere noise."""
+    step, steps = snapshot.step, snapshot.steps
+    stopped = snapshot.phase is Phase.CANCELLED and bool(preview_url(snapshot))
+    return stopped and step is not None and bool(steps) and step >= _LEAST_KEPT_STEPS * (steps or 0)
 
 
 def starts_in(seconds: float) -> str:

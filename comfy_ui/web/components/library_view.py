@@ -106,6 +106,8 @@ def _negative(item: LibraryItem, preset: Preset | None) -> str:
 
 def _facts(item: LibraryItem, job: Job, preset: Preset | None) -> list[tuple[str, _Fact]]:
     facts: list[tuple[str, _Fact]] = [("Preset", preset.title if preset else item.preset)]
+    if item.is_preview:
+        facts.append(("Kind", "Preview of a stopped job"))
     if item.width and item.height:
         facts.append(("Size", f"{item.width} × {item.height}"))
     if item.seed is not None:

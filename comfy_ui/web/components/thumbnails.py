@@ -23,6 +23,7 @@ class Thumbnail(NamedTuple):
     prompt: str
     label: str
     seed: int | None
+    is_preview: bool
 
 
 def gallery(items: Sequence[LibraryItem], *, more: bool = False) -> Html:
@@ -47,6 +48,7 @@ def thumbnail(item: LibraryItem) -> Thumbnail:
         prompt=page_text(item.prompt, limit=2000),
         label=page_text(item.prompt or item.filename, limit=120),
         seed=item.seed,
+        is_preview=item.is_preview,
     )
 
 

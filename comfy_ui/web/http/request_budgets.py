@@ -147,6 +147,7 @@ BUDGETS: Final = (
     _action("/grid", per_caller=2, total=8),
     _upload("/drops", 64),
     _get("/stage"),
+    _action("/stage/keep", per_caller=2, total=16),
     _stream("/stage/events"),
     _get("/styles"),
     RequestBudget("POST", "/styles", body_bytes=256 * KB, per_caller=2, total=8),

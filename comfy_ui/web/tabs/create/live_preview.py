@@ -18,14 +18,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from ....errors import ComfyHeadlessError
+from ....errors import ComfyHeadlessError, ValidationError
 from ....storage.records import Job, JobError, Phase, Snapshot
 from ...auth.access import Access
 from ...components import job_card, preset_form
 from ...components.html import Html
 from ...components.templates import error_notice
 from ...components.thumbnails import gallery
-from ...http.handlers import PRIVATE, events, guarded
+from ...http.handlers import PRIVATE, asked, body, events, guarded
 from ...services import Services
 from .reuse_settings import ways_on
 
@@ -49,6 +49,10 @@ class StageState(BaseModel):
     """The job that the page followed was stopped; the card is an earlier job's."""
 
 
+class _StoppedJob(BaseModel):
+    job: str
+
+
 class LivePreview:
     """Draws the stage of each user."""
 
@@ -63,6 +67,7 @@ class LivePreview:
         return [
             Route("/stage", guarded(self._stage)),
             Route("/stage/events", guarded(self._events)),
+            Route("/stage/keep", guarded(self._keep, writes=True), methods=["POST"]),
         ]
 
     async def _stage(self, request: Request) -> Response:
@@ -144,7 +149,7 @@ class LivePreview:
         return StageState(card=last, stopped=stopped is not None)
 
     def _finished_card(self, snapshot: Snapshot, job: Job, item_id: int) -> Html:
-        if snapshot.phase is Phase.SUCCEEDED and snapshot.items:
+        if snapshot.phase in {Phase.SUCCEEDED, Phase.CANCELLED} and snapshot.items:
             seconds = (
                 job.finished_at - job.started_at
                 if job.finished_at and job.started_at
@@ -157,6 +162,19 @@ class LivePreview:
         if snapshot.phase is Phase.SUCCEEDED and snapshot.texts:
             return job_card.texts_card(snapshot.texts, job_id=snapshot.job_id)
         return job_card.job_card(snapshot)
+
+    async def _keep(self, request: Request) -> Response:
+        """Store the preview of a stopped job as a result; respond with its id."""
+        user_id = self._access.require("run", request)
+        asked_job = asked(_StoppedJob, await body(request))
+        job = await self._services.jobs.job(asked_job.job, user_id)
+        stopped = self._stopped.get(job.id)
+        if stopped is None or stopped.preview is None:
+            raise ValidationError("This preview is no longer available.")
+        item = await self._services.jobs.keep_preview(
+            job.id, user_id, stopped.preview, stopped.preview_type or ""
+        )
+        return JSONResponse({"item": item.id}, headers=PRIVATE)
 
     async def _events(self, request: Request) -> Response:
         user_id = self._access.require("see_own", request)
