@@ -92,6 +92,27 @@ def test_stop_cancels_the_running_job(page: Any) -> None:
     page.wait_for_selector("#stage img.final[alt='a finished one']")
 
 
+def test_stop_keeps_the_preview_on_request_and_gives_the_last_result_back(page: Any) -> None:
+    generate(page, "a result before", steps=2)
+    page.wait_for_selector("#stage img.final[alt='a result before']")
+    generate(page, "a stopped one", steps=30)
+    page.wait_for_function(
+        "parseInt(document.querySelector('.stage.running .step')?.textContent.slice(5)) >= 12"
+    )
+    page.click("#stop")
+    page.wait_for_selector(".stage.cancelled:has-text('Stopped at step')")
+    page.click("#stage [data-do=keep-preview]")
+    page.wait_for_selector("#stage img.final[alt='a stopped one']")
+    assert "Preview" in page.inner_text("#stage .line")
+    page.wait_for_selector("#results .thumb[title='a stopped one'] .badge")
+
+
+def test_estimate_is_under_the_button_after_the_first_run(page: Any) -> None:
+    generate(page, "to learn from", steps=6)
+    page.wait_for_selector("#stage img.final[alt='to learn from']")
+    page.wait_for_selector("#estimate:has-text('About')")
+
+
 def test_stage_steps_through_the_images_of_a_job(page: Any) -> None:
     generate(page, "several at once", steps=2, width=256, height=256, batch=3)
     page.wait_for_selector("#stage img.final[alt='several at once']")
