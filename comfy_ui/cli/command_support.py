@@ -113,6 +113,23 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
+def check_file(path: Path) -> None:
+    """Check that a file that the user has named can be written.
+
+    Raises:
+        StorageError: it cannot.
+    """
+    from ..client.transfer.files import disk_error
+
+    existed = path.exists()
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise disk_error(path, error) from error
+    if not existed:
+        path.unlink()
+
+
 def write(path: Path, text: str) -> None:
     """Write a file that the user has named.
 

@@ -1,7 +1,7 @@
 """The ``comfy-ui`` command: the app, and its features from a terminal.
 
-Results go to stdout, everything else to stderr. Exit status: 0 success, 1 failure (the message
-says why and what to do), 2 wrong usage, 130 stopped with Ctrl+C.
+Results go to stdout, everything else to stderr. The exit status tells kinds of failure apart, see
+:class:`.ExitStatus`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,28 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
 from .. import __version__, logging, telemetry
-from ..errors import ComfyHeadlessError, InvalidWorkflowError
+from ..errors import (
+    ComfyHeadlessError,
+    GenerationError,
+    GenerationTimeoutError,
+    InvalidWorkflowError,
+)
 from ..settings import DEFAULT_URL, Settings, load_settings
-from . import app_commands, library_commands, model_commands, run_command as run_, workflow_commands
+from . import (
+    app_commands,
+    job_commands,
+    library_commands,
+    model_commands,
+    run_command as run_,
+    workflow_commands,
+)
+from .command_support import own_presets
+from .completion import SHELLS, completion_script
+from .exit_status import ExitStatus, status_of
+from .progress_display import PreviewStyle, ProgressStyle
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -43,10 +60,10 @@ def run(argv: Sequence[str] | None = None) -> int:
         status: int = arguments.command(arguments, settings)
     except ComfyHeadlessError as error:
         _print_error(error)
-        return 1
+        return status_of(error)
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
-        return 130
+        return ExitStatus.INTERRUPTED
     except BrokenPipeError:  # the reader of stdout, such as `head`, has exited
         sys.stderr.close()
         return 1
@@ -59,8 +76,20 @@ def _print_error(error: ComfyHeadlessError) -> None:
         for problem in error.problems:
             if str(problem) != error.message:
                 print(f"  {problem}", file=sys.stderr)
-    if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)
+    hint = error.hint
+    if isinstance(error, GenerationError) and error.prompt_id:
+        print(f"prompt_id: {error.prompt_id}", file=sys.stderr)
+        if isinstance(error, GenerationTimeoutError):
+            hint = f"The job continues. Wait for it: comfy-ui resume {error.prompt_id}"
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
+
+
+def _completion(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Print the completion script of a shell."""
+    presets = {preset.id: preset.title for preset in own_presets(settings).values()}
+    print(completion_script(_parser(), arguments.shell, presets=presets), end="")
+    return 0
 
 
 # --- arguments --------------------------------------------------------------------------------
@@ -101,14 +130,31 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("workflow", help="preset id, or a JSON, image or video file with a workflow")
     sub.add_argument("prompt", nargs="?", help="short for --set prompt=…")
     sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
-    sub.add_argument("-o", "--output", type=Path, default=Path(), help="folder for the files (.)")
-    sub.add_argument("--timeout", type=float, help="maximum seconds to wait")
+    _result_options(sub)
+    _waiting_options(sub)
+    sub.add_argument(
+        "--prompt-id", metavar="UUID", help="queue the job under this id, to resume it later"
+    )
     _data_dir(sub)
     sub.add_argument(
         "--partial", action="store_true", help="run the valid outputs if others are invalid"
     )
-    sub.add_argument("--quiet", action="store_true", help="show no progress")
-    sub.add_argument("--json", action="store_true", help="print the result as JSON")
+
+    sub = add("jobs", job_commands.jobs, "List running, pending and ended jobs of the server.")
+    sub.add_argument("--limit", type=int, default=20, help="how many ended jobs to list (20)")
+    sub.add_argument("--json", action="store_true", help="print the jobs as JSON")
+
+    sub = add("cancel", job_commands.cancel, "Cancel jobs, pending or running.")
+    sub.add_argument("prompt_id", nargs="+")
+
+    sub = add("resume", job_commands.resume, "Wait for a job again and save its output files.")
+    sub.add_argument("prompt_id")
+    _result_options(sub)
+    _waiting_options(sub)
+
+    sub = add("fetch", job_commands.fetch, "Save the output files of a job that has ended.")
+    sub.add_argument("prompt_id")
+    _result_options(sub)
 
     sub = add(
         "users",
@@ -196,7 +242,36 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--host")
     sub.add_argument("--port", type=int, default=8188)
     sub.add_argument("--speed", default="6", type=_speed, help="'instant' or steps per second (6)")
+
+    sub = add("completion", _completion, "Print the completion script of a shell.")
+    sub.add_argument("shell", choices=SHELLS)
+    _data_dir(sub)
     return parser
+
+
+def _result_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path(), help="folder for the files (.)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.set_defaults(quiet=True, progress="none", preview="none", timeout=None)
+
+
+def _waiting_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--timeout", type=_seconds, help="maximum seconds to wait")
+    parser.add_argument("--quiet", action="store_true", default=False, help="show no progress")
+    parser.add_argument(
+        "--progress",
+        choices=get_args(ProgressStyle),
+        default="auto",
+        help="how to show progress on stderr; json: one object per line (a bar on a terminal)",
+    )
+    parser.add_argument(
+        "--preview",
+        choices=get_args(PreviewStyle),
+        default="none",
+        help="show preview images above the bar, by a protocol of your terminal (none)",
+    )
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
@@ -223,6 +298,16 @@ def _data_dir(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="folder for jobs, results, presets and wildcards",
     )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError("a number of seconds above 0")
+    return seconds
 
 
 def _speed(text: str) -> str | float:

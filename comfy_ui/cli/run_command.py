@@ -15,10 +15,11 @@ from uuid import uuid4
 from ..errors import ValidationError
 from ..settings import Settings
 from ..workflow.fields.field_types import FILE_ROLES
-from .command_support import connect, open_source, own_presets, print_json
+from .command_support import connect, open_source, own_presets
+from .job_commands import display_for, save_and_print
 
 if TYPE_CHECKING:
-    from ..client import ComfyWSClient, Progress
+    from ..client import ComfyWSClient
     from ..workflow.controls import Control
     from ..workflow.prepare import PreparedGraph
     from ..workflow.presets.schema import Param
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """Run a preset or a workflow file and save its output files."""
+    from ..client.submission import check_prompt_id
     from ..client.transfer.files import check_folder
 
+    if arguments.prompt_id is not None:
+        check_prompt_id(arguments.prompt_id)
     values = _values(arguments.set)
     if arguments.prompt is not None:
         values.setdefault("prompt", arguments.prompt)
@@ -43,38 +47,23 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
                 print(notice, file=sys.stderr)
             for name, value in chosen.items():
                 print(f"{name}: {value}", file=sys.stderr)
-            progress = _ProgressLine(visible=not arguments.quiet)
-            prompt_id = str(uuid4())  # chosen here, so that Ctrl+C can cancel before the reply
+            display = display_for(arguments)
+            prompt_id = arguments.prompt_id or str(uuid4())  # so that Ctrl+C can cancel at once
             try:
                 await client.queue_prompt(
                     prepared.graph, prompt_id=prompt_id, strict=not arguments.partial
                 )
                 result = await client.wait_for_completion(
-                    prompt_id, on_progress=progress, timeout=arguments.timeout
+                    prompt_id, on_progress=display, timeout=arguments.timeout
                 )
             except asyncio.CancelledError:  # Ctrl+C
-                progress.close()
+                display.close()
                 print("Cancelling …", file=sys.stderr)
                 await client.cancel(prompt_id)
                 raise
             finally:
-                progress.close()
-            saved = await result.save(arguments.output)
-            if arguments.json:
-                print_json(
-                    {
-                        "prompt_id": result.prompt_id,
-                        "seconds": result.seconds,
-                        "cached": result.cached,
-                        "files": [str(path) for path in saved],
-                        "texts": list(result.texts),
-                        "chosen": chosen,
-                        "notices": list(prepared.notices),
-                    }
-                )
-            else:
-                for line in [*map(str, saved), *result.texts]:
-                    print(line)
+                display.close()
+            await save_and_print(result, arguments, chosen=chosen, notices=list(prepared.notices))
 
     asyncio.run(work())
     return 0
@@ -143,37 +132,3 @@ def _values(assignments: Sequence[str]) -> dict[str, Any]:
             value = text
         values[name] = value if isinstance(value, (int, float, bool)) else text
     return values
-
-
-class _ProgressLine:
-    """One line on stderr with the job's progress."""
-
-    def __init__(self, *, visible: bool) -> None:
-        self._live = visible and sys.stderr.isatty()
-        self._line = ""
-        self._plain = visible and not self._live
-
-    def __call__(self, progress: Progress) -> None:
-        parts = [f"{progress.progress:3.0f} %", progress.phase]
-        if progress.queue_position:
-            parts.append(f"{progress.queue_position} in the queue")
-        if progress.iterations:
-            parts.append(f"pass {progress.iteration} of {progress.iterations}")
-        if progress.steps and progress.step is not None:
-            parts.append(f"step {progress.step:g} of {progress.steps:g}")
-        if progress.node_title:
-            parts.append(progress.node_title)
-        if progress.eta is not None:
-            parts.append(f"{progress.eta:.0f} s left")
-        if self._live:
-            line = "  ".join(parts)[:78]
-            print(f"\r{line:<78}", end="", file=sys.stderr, flush=True)
-            self._line = line
-        elif self._plain and self._line != progress.phase:  # one line per phase in a log file
-            print(f"{progress.phase} …", file=sys.stderr)
-            self._line = progress.phase
-
-    def close(self) -> None:
-        if self._live and self._line:
-            print("\r" + " " * 78 + "\r", end="", file=sys.stderr, flush=True)
-            self._line = ""

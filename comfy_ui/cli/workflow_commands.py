@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidWorkflowError
 from ..settings import Settings
-from .command_support import object_info, open_source, own_presets, print_json, print_table, write
+from .command_support import (
+    check_file,
+    object_info,
+    open_source,
+    own_presets,
+    print_json,
+    print_table,
+    write,
+)
 
 if TYPE_CHECKING:
     from ..workflow import Control
@@ -32,6 +40,8 @@ def convert(arguments: argparse.Namespace, settings: Settings) -> int:
     from ..workflow.prepare import prepare
     from ..workflow.presets.schema import Preset
 
+    if arguments.output is not None:
+        check_file(arguments.output)
     listed = own_presets(settings)
     source = open_source(arguments.source, listed)
     needs_server = not isinstance(source, Preset) and source.format == "editor"

@@ -17,6 +17,7 @@ import pytest
 import trustme
 from PIL import Image
 
+from comfy_ui.cli.exit_status import ExitStatus
 from comfy_ui.cli.main import run
 from comfy_ui.cli.object_info_cache import keep, kept
 from comfy_ui.library.library_service import open_library
@@ -92,7 +93,10 @@ def test_run_output_that_is_no_folder_fails_before_any_request(
     notes = tmp_path / "notes.txt"
     notes.write_text("mine")
     folder = notes / below
-    assert run(["run", str(graph_file), "--comfyui", "http://127.0.0.1:9", "-o", str(folder)]) == 1
+    assert (
+        run(["run", str(graph_file), "--comfyui", "http://127.0.0.1:9", "-o", str(folder)])
+        == ExitStatus.DISK
+    )
     error = capsys.readouterr().err
     assert f"Cannot write to '{folder}': '{notes}' is not a folder." in error
     assert "space" not in error
@@ -101,7 +105,10 @@ def test_run_output_that_is_no_folder_fails_before_any_request(
 
 def test_run_new_output_folder_is_not_created_by_a_run_that_fails(tmp_path, capsys) -> None:
     out = tmp_path / "new" / "out"
-    assert run(["run", "sd15", "x", "--comfyui", "http://127.0.0.1:9", "-o", str(out)]) == 1
+    assert (
+        run(["run", "sd15", "x", "--comfyui", "http://127.0.0.1:9", "-o", str(out)])
+        == ExitStatus.UNREACHABLE
+    )
     assert "Nothing answers" in capsys.readouterr().err
     assert not out.parent.exists()
 
@@ -156,7 +163,7 @@ def test_run_missing_model_is_named(tmp_path: Path, capsys) -> None:
 
     with DemoServer(speed="instant").in_thread() as server:
         argv = ["run", "sd15", "x", "--set", "model=nowhere.safetensors"]
-        assert run([*argv, "--comfyui", server.url]) == 1
+        assert run([*argv, "--comfyui", server.url]) == ExitStatus.INVALID
     assert "nowhere.safetensors" in capsys.readouterr().err
 
 
@@ -218,7 +225,7 @@ def test_check_preset_sidecar_reports_its_errors(engine, tmp_path: Path, capsys)
         status = run(["check", str(sidecar), "--comfyui", engine.url])
         captured = capsys.readouterr()
         assert message in captured.out + captured.err
-        assert status == (0 if "refuses" in message else 1)
+        assert status in ((0,) if "refuses" in message else (1, ExitStatus.INVALID))
 
 
 @pytest.mark.parametrize(
@@ -227,7 +234,7 @@ def test_check_preset_sidecar_reports_its_errors(engine, tmp_path: Path, capsys)
 def test_convert_output_that_cannot_be_written_prints_the_reason(
     name: str, reason: str, graph_file, tmp_path: Path, capsys
 ) -> None:
-    assert run(["convert", str(graph_file), "-o", str(tmp_path / name)]) == 1
+    assert run(["convert", str(graph_file), "-o", str(tmp_path / name)]) == ExitStatus.DISK
     error = capsys.readouterr().err
     assert reason in error
     assert "space" not in error
@@ -294,13 +301,15 @@ def test_cli_invalid_arguments_print_a_hint_without_traceback(
     if message is None:
         assert status == 0
     else:
-        assert status == 1
+        assert status == ExitStatus.INVALID
         assert message in captured.err
         assert "Traceback" not in captured.err
 
 
 def test_run_offline_server_prints_a_hint_without_traceback(graph_file, capsys) -> None:
-    assert run(["run", str(graph_file), "--comfyui", "http://127.0.0.1:9"]) == 1
+    assert (
+        run(["run", str(graph_file), "--comfyui", "http://127.0.0.1:9"]) == ExitStatus.UNREACHABLE
+    )
     captured = capsys.readouterr()
     assert "hint: " in captured.err
     assert "Traceback" not in captured.err
@@ -309,7 +318,7 @@ def test_run_offline_server_prints_a_hint_without_traceback(graph_file, capsys) 
 def test_run_file_without_json_prints_an_error(engine, tmp_path: Path, capsys) -> None:
     path = tmp_path / "notes.json"
     path.write_text("not json at all", encoding="utf-8")
-    assert run(["run", str(path), "--comfyui", engine.url]) == 1
+    assert run(["run", str(path), "--comfyui", engine.url]) == ExitStatus.INVALID
     assert "JSON" in capsys.readouterr().err
 
 
@@ -351,7 +360,7 @@ def test_users_adds_lists_and_removes_accounts(tmp_path, capsys, monkeypatch) ->
     assert run(["users", "--add", "anna", "--admin", *folder]) == 0
     assert capsys.readouterr().out.split() == ["anna", "admin"]
     assert "long enough" not in (tmp_path / "accounts.json").read_text()
-    assert run(["users", "--remove", "ana", *folder]) == 1
+    assert run(["users", "--remove", "ana", *folder]) == ExitStatus.INVALID
     assert "anna" in capsys.readouterr().err
     assert run(["users", "--remove", "anna", *folder]) == 0
     assert run(["users", *folder]) == 0
@@ -385,7 +394,7 @@ def test_models_lists_and_download_fetches_missing_files(
     assert [(m["folder"], m["url"]) for m in listed] == [
         ("checkpoints", f"{publisher.url}/x/resolve/main/far.safetensors")
     ]
-    assert run(["download", *argv]) == 1
+    assert run(["download", *argv]) == ExitStatus.INVALID
     assert "--models-dir" in capsys.readouterr().err
     publisher.cuts = [2 * 2**20]
     assert run(["download", *argv, "--models-dir", str(tmp_path / "models")]) == 0
@@ -401,7 +410,7 @@ def test_models_lists_and_download_fetches_missing_files(
 def test_models_of_shipped_presets_are_complete_on_the_demo_engine(engine, capsys) -> None:
     assert run(["models", "sdxl", "wan22_5b", "--comfyui", engine.url]) == 0
     assert "No model file is missing" in capsys.readouterr().out
-    assert run(["models", "sdxll", "--comfyui", engine.url]) == 1
+    assert run(["models", "sdxll", "--comfyui", engine.url]) == ExitStatus.INVALID
     assert "Did you mean 'sdxl'" in capsys.readouterr().err
 
 
@@ -497,7 +506,7 @@ def test_import_dry_run_lists_files_and_changes_nothing(results_folder, tmp_path
     assert sorted(paths) == [str(results_folder / f"{n}.png") for n in range(2)]
     assert summary.startswith("2 would be added, 0 already there, 1 without")
     assert imported(tmp_path) == []
-    assert run(["import", "--undo"]) == 1
+    assert run(["import", "--undo"]) == ExitStatus.INVALID
     assert "no import to undo" in capsys.readouterr().err
 
 
@@ -510,7 +519,7 @@ def test_import_undo_removes_only_what_the_last_import_added(
     assert capsys.readouterr().out.splitlines()[-1].startswith("1 removed.")
     assert imported(tmp_path) == ["0.png", "1.png"]
     assert (results_folder / "photo.png").exists()
-    assert run(["import", "--undo"]) == 1
+    assert run(["import", "--undo"]) == ExitStatus.INVALID
 
 
 def test_import_ctrl_c_says_what_was_added_and_can_be_undone(

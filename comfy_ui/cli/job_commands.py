@@ -1,0 +1,165 @@
+"""``comfy-ui jobs``, ``cancel``, ``resume`` and ``fetch``: jobs that are on the server already."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from ..errors import GenerationError, JobLostError
+from ..protocol.messages import ExecutionError, ExecutionSuccess
+from ..settings import Settings
+from ..workflow.prompt_of_graph import prompt_of_graph
+from .command_support import connect, print_json, print_table
+from .exit_status import ExitStatus
+from .progress_display import ProgressDisplay
+
+if TYPE_CHECKING:
+    from ..client import AsyncResult, ComfyWSClient
+    from ..protocol.queue_and_history import HistoryEntry
+
+_PROMPT_CHARACTERS = 50
+
+
+def jobs(arguments: argparse.Namespace, settings: Settings) -> int:
+    """List the server's jobs: running, pending, and the last ones that ended."""
+
+    async def work() -> list[dict[str, Any]]:
+        async with connect(settings) as client:
+            queue = await client.queue()
+            ended = await client.recent(max_items=arguments.limit)
+        listed = [_row(id_, "running", job.graph) for id_, job in queue.running.items()]
+        listed += [
+            {**_row(id_, "pending", job.graph), "queue_position": job.position}
+            for id_, job in queue.pending.items()
+        ]
+        return listed + [
+            {**_row(id_, _state(entry), entry.graph), "seconds": entry.seconds}
+            for id_, entry in reversed(ended.items())
+        ]
+
+    listed = asyncio.run(work())
+    if arguments.json:
+        print_json(listed)
+    else:
+        print_table([_cells(row) for row in listed])
+    return 0
+
+
+def cancel(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Cancel jobs, pending or running; 5 if one had already ended or still runs."""
+
+    async def work() -> list[bool]:
+        async with connect(settings) as client:
+            return await asyncio.gather(*map(client.cancel, arguments.prompt_id))
+
+    stopped = asyncio.run(work())
+    for prompt_id, was_stopped in zip(arguments.prompt_id, stopped, strict=True):
+        print(f"{prompt_id}  {'cancelled' if was_stopped else 'not cancelled: it has ended'}")
+    return ExitStatus.DONE if all(stopped) else ExitStatus.JOB_FAILED
+
+
+def resume(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Wait for a job again and save its output files."""
+
+    async def waited(client: ComfyWSClient, display: ProgressDisplay) -> AsyncResult:
+        return await client.resume(
+            arguments.prompt_id, on_progress=display, timeout=arguments.timeout
+        )
+
+    return _save_result(arguments, settings, waited)
+
+
+def fetch(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Save the output files of a job that has ended."""
+
+    async def ended(client: ComfyWSClient, display: ProgressDisplay) -> AsyncResult:
+        del display  # nothing to wait for
+        prompt_id = arguments.prompt_id
+        if await client.history(prompt_id) is None:
+            if (await client.queue()).answer(prompt_id).place != "absent":
+                raise GenerationError(
+                    "The job has not ended.",
+                    prompt_id=prompt_id,
+                    hint=f"Wait for it: comfy-ui resume {prompt_id}",
+                )
+            raise JobLostError("The server has no trace of the job.", prompt_id=prompt_id)
+        return await client.wait_for_completion(prompt_id)
+
+    return _save_result(arguments, settings, ended)
+
+
+async def save_and_print(
+    result: AsyncResult, arguments: argparse.Namespace, **details: Any
+) -> None:
+    """Save the files of a result, and print their paths and its texts, or all as JSON."""
+    saved = await result.save(arguments.output)
+    if arguments.json:
+        print_json(
+            {
+                "prompt_id": result.prompt_id,
+                "seconds": result.seconds,
+                "cached": result.cached,
+                "seed": result.seed,
+                "files": [str(path) for path in saved],
+                "texts": list(result.texts),
+                **details,
+            }
+        )
+    else:
+        for line in [*map(str, saved), *result.texts]:
+            print(line)
+
+
+def display_for(arguments: argparse.Namespace) -> ProgressDisplay:
+    """The display of progress that the options of a command choose."""
+    return ProgressDisplay("none" if arguments.quiet else arguments.progress, arguments.preview)
+
+
+def _save_result(
+    arguments: argparse.Namespace,
+    settings: Settings,
+    wait: Callable[[ComfyWSClient, ProgressDisplay], Awaitable[AsyncResult]],
+) -> int:
+    from ..client.transfer.files import check_folder
+
+    check_folder(arguments.output)
+
+    async def work() -> None:
+        async with connect(settings) as client:
+            display = display_for(arguments)
+            try:
+                result = await wait(client, display)
+            except asyncio.CancelledError:  # Ctrl+C
+                display.close()
+                print("The job continues on the server.", file=sys.stderr)
+                raise
+            finally:
+                display.close()
+            await save_and_print(result, arguments)
+
+    asyncio.run(work())
+    return 0
+
+
+def _row(prompt_id: str, state: str, graph: Any) -> dict[str, Any]:
+    prompt, seed = prompt_of_graph(graph or {})
+    return {"prompt_id": prompt_id, "state": state, "prompt": prompt or None, "seed": seed}
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    detail = ""
+    if row.get("queue_position"):
+        detail = f"number {row['queue_position']}"
+    elif row.get("seconds") is not None:
+        detail = f"{row['seconds']:.1f} s"
+    prompt = " ".join((row["prompt"] or "").split())
+    return row["prompt_id"], row["state"], detail, prompt[:_PROMPT_CHARACTERS]
+
+
+def _state(entry: HistoryEntry) -> str:
+    if isinstance(entry.ending, ExecutionSuccess):
+        return "succeeded"
+    return "failed" if isinstance(entry.ending, ExecutionError) else "cancelled"
