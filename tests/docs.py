@@ -67,6 +67,7 @@ PERMISSIONS = {
     "download missing model files to this machine": ["get_models"],
     "see the server's address, devices and errors": ["see_server"],
     "free its memory": ["free_memory"],
+    "pause and resume the queues of all users": ["pause_all"],
     "connect to another server": ["reconnect"],
     "import a folder of this machine into the library": ["import_folder"],
 }

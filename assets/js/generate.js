@@ -35,10 +35,11 @@
   const pressed = [];
   /** The press whose answer was lost, so that it may have arrived. @type {{ words: string, press: string } | null} */
   let unanswered = null;
+  /** @type {Promise<any>} */
   let sending = Promise.resolve();
   async function send() {
     const [asked] = pressed;
-    if (!asked) return; // the page was left, which has sent all of them
+    if (!asked) return null; // the page was left, which has sent all of them
     const words = JSON.stringify(asked);
     asked.press = unanswered?.words === words ? unanswered.press : named();
     const answer = await insist("create/press", asked);
@@ -49,6 +50,7 @@
       window.comfy.queued(answer);
       if (answer.editing) edit(answer.editing); // refused: the next try still replaces it
     } else if (asked.replaces) edit(asked.replaces); // the next try still replaces it
+    return answer;
   }
   document.addEventListener(
     "click",
@@ -91,5 +93,11 @@
     front = first;
     button.click();
   }
-  Object.assign(window.comfy, { edit, press, request, notice });
+  /** Sends the form again, from whichever tab is open; returns the id of the job. */
+  async function repeat() {
+    pressed.push(request());
+    const answer = (sending = sending.then(send));
+    return (await answer)?.job;
+  }
+  Object.assign(window.comfy, { edit, press, repeat, request, notice });
 })();

@@ -2,7 +2,7 @@
 // The menu beside Generate, and the notification when everything is done.
 "use strict";
 (() => {
-  const { $, $$, load, save, toast } = window.comfy.kit;
+  const { $, $$, load, post, save, toast } = window.comfy.kit;
   const TELL = "comfy-ui.tell";
   const SOUND = "comfy-ui.sound";
   const OVER = ["succeeded", "failed", "cancelled", "lost"];
@@ -36,7 +36,49 @@
   });
   window.comfy.series = () => {
     const step = $("#seed-step")?.valueAsNumber;
-    return { times, seed_step: Number.isInteger(step) ? step : 1, ...window.comfy.grid() };
+    return { times, seed_step: Number.isInteger(step) ? step : 1, repeated: repeats, ...window.comfy.grid() };
+  };
+
+  // ---- repeat until stopped -----------------------------------------------------------------------------
+
+  let repeating = false;
+  let repeats = 0;
+  let repeatedFor = ""; // the job whose start has queued the next one
+  let nextJob = ""; // that next one
+  /** @param {boolean} on */
+  function repeatUntilStopped(on) {
+    repeating = on;
+    repeats = 0;
+    repeatedFor = "";
+    const box = $("#repeat");
+    if (box) box.checked = on;
+    if (on) next($("#stage .stage"));
+  }
+  /** Queues the next job when the last one has started, so that ComfyUI is never idle. @param {AnyElement} stage */
+  function next(stage) {
+    const { phase: now = "", job = "", live = "0" } = stage?.dataset ?? {};
+    if (!repeating) return;
+    if (["failed", "cancelled", "lost"].includes(now) && repeats) {
+      endRepeating(job);
+      return toast("Repeating stopped");
+    }
+    const started = ["loading", "running", "saving"].includes(now) && live === "1";
+    const idle = live === "0";
+    if (!(started || idle) || (job === repeatedFor && repeats)) return;
+    repeatedFor = job;
+    window.comfy.repeat().then((/** @type {string} */ made) => (nextJob = made ?? ""));
+    repeats += 1;
+  }
+  /** Also takes the next job out of the queue. @param {string} shown the job that the stage shows */
+  function endRepeating(shown) {
+    if (nextJob && nextJob !== shown) post("queue/cancel", { job: nextJob });
+    nextJob = "";
+    repeatUntilStopped(false);
+  }
+  window.comfy.actions["stop-after"] = async (/** @type {AnyElement} */ button) => {
+    close(button);
+    endRepeating($("#stage .stage")?.dataset.job ?? "");
+    if (await post("queue/pause", { paused: true })) toast("Nothing else starts until you resume the queue");
   };
 
   // ---- notification when everything is done -------------------------------------------------------------
@@ -79,6 +121,7 @@
       save(SOUND, event.target.checked);
       if (event.target.checked) sound();
     }
+    if (event.target.id === "repeat") event.target.checked ? repeatUntilStopped(true) : endRepeating($("#stage .stage")?.dataset.job ?? "");
     if (event.target.id !== "tell-me") return;
     tellShown();
     save(TELL, event.target.checked);
@@ -94,11 +137,12 @@
     }
     if (!element.closest("#stage")) return;
     new MutationObserver(() => {
+      next($(".stage", element));
       const now = $(".stage", element)?.dataset.phase;
       if (now === phase) return;
       const was = phase;
       phase = now;
       if (was && !OVER.includes(was) && OVER.includes(now)) ended();
-    }).observe(element, { subtree: true, childList: true, attributes: true, attributeFilter: ["data-phase"] });
+    }).observe(element, { subtree: true, childList: true, attributes: true, attributeFilter: ["data-phase", "data-job", "data-live"] });
   });
 })();

@@ -55,6 +55,8 @@ interface ComfyPage {
   missed: Set<string>;
   edit(job: string | null): void;
   press(options?: { first?: boolean }): void;
+  /** Send the form again, from whichever tab is open; gives the id of the job. */
+  repeat(): Promise<string | undefined>;
   request(): Record<string, any>;
   /** Show a notice above the buttons; an empty text removes it. */
   notice(html: string): void;

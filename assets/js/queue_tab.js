@@ -108,6 +108,10 @@
   Object.assign(window.comfy.actions, {
     "cancel-job": (button) => post("queue/cancel", { job: idOf(button) }),
     "clear-queue": () => post("queue/clear", {}),
+    "pause-queue": () => post("queue/pause", { paused: true }),
+    "resume-queue": () => post("queue/pause", { paused: false }),
+    "pause-all": () => post("queue/pause", { paused: true, everyone: true }),
+    "resume-all": () => post("queue/pause", { paused: false, everyone: true }),
     "first-job"(button) {
       const row = rowOf(button);
       const first = waiting()[0];

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from ..protocol.durations import NodeDurations
 from ..storage.records import EVERYONE, Job, JobStatus, Snapshot
@@ -154,7 +154,10 @@ class UnfinishedJobs:
             job, snapshot = self.index.get(job_id), self.updates.get(job_id)
             if job is None or snapshot is None:
                 continue
-            fields = {"others_own": self.index.count(job.user_id) - 1}
+            fields: dict[str, Any] = {
+                "others_own": self.index.count(job.user_id) - 1,
+                "paused": self._is_paused(job),
+            }
             if position := positions.get(job_id):
                 fields |= position.snapshot_fields
             if any(getattr(snapshot, name) != value for name, value in fields.items()):
@@ -178,11 +181,14 @@ class UnfinishedJobs:
         pairs = []
         for job in jobs:
             snapshot = self.updates.get(job.id) or first_snapshot(job)
-            position = positions.get(job.id)
-            pairs.append(
-                (job, replace(snapshot, **position.snapshot_fields) if position else snapshot)
-            )
+            if position := positions.get(job.id):
+                fields = {"paused": self._is_paused(job), **position.snapshot_fields}
+                snapshot = replace(snapshot, **fields)
+            pairs.append((job, snapshot))
         return pairs
+
+    def _is_paused(self, job: Job) -> bool:
+        return job.status is JobStatus.WAITING and self.index.is_paused(job.user_id)
 
 
 class JobIndex(MutableMapping[str, Job]):

@@ -267,8 +267,8 @@ class Snapshot:
     that a node showed last. ``preview`` is the newest preview image as the server
     sent it, of MIME type ``preview_type``. ``version`` grows with every change. ``error`` is the
     reason of a failure or, while the phase is ``reconnecting``, of the lost connection.
-    ``server_deaths`` is that of the job. ``items`` and ``texts`` are complete in the last snapshot,
-    whose phase is terminal.
+    ``server_deaths`` is that of the job; ``paused``: it waits in a paused queue. ``items`` and
+    ``texts`` are complete in the last snapshot, whose phase is terminal.
     """
 
     job_id: str
@@ -291,6 +291,7 @@ class Snapshot:
     preview_type: str | None = None
     error: JobError | None = None
     server_deaths: int = 0
+    paused: bool = False
     items: tuple[LibraryItem, ...] = ()
     texts: tuple[str, ...] = ()
     version: int = 0

@@ -41,6 +41,7 @@ def test_access_table_covers_every_role_action_and_mode() -> None:
         "get_models",
         "import_folder",
         "open_workflow",
+        "pause_all",
         "reconnect",
         "see_server",
     } == ADMIN_ACTIONS

@@ -14,6 +14,7 @@ def seeds(text: str) -> list[object]:
 def test_series_fixed_seed_adds_the_seed_step_per_run() -> None:
     assert seeds('{"values": {"seed": "100"}, "times": 3, "seed_step": 10}') == [100, 110, 120]
     assert seeds('{"values": {"seed": 5}, "times": 2, "seed_step": 0}') == [5, 5]
+    assert seeds('{"values": {"seed": 5}, "times": 2, "repeated": 3}') == [11, 12]
 
 
 @pytest.mark.parametrize("seed", ["null", '""', "-1", '"x"', "[]", "1e400"])
@@ -45,7 +46,7 @@ def test_series_press_ids_are_unique_and_repeatable() -> None:
         assert [draft.press for draft in series(state, preset())] == ["k/0", "k/1", "k/2"]
 
 
-def test_menu_has_eight_buttons_and_a_label() -> None:
+def test_menu_has_nine_buttons_and_a_label() -> None:
     page = Page(menu())
-    assert len(page.all("button")) == 8
+    assert len(page.all("button")) == 9
     assert page.all("summary", aria_label="More options for Generate")

@@ -144,6 +144,43 @@ def test_queue_summary_while_comfyui_is_offline_counts_no_running_jobs() -> None
     assert "Reconnecting to ComfyUI" in html
 
 
+def test_queue_summary_of_a_paused_queue_offers_to_resume_it() -> None:
+    view = view_of((JobStatus.WAITING, Phase.QUEUED, 0.0))
+    assert 'data-do="pause-queue"' in summary(view)
+    html = summary(replace(view, paused=True))
+    assert 'data-do="resume-queue"' in html
+    assert 'data-do="pause-queue"' not in html
+    assert "-all" not in html
+    by_admin = replace(view, all_paused=True)
+    assert "Paused by an admin" in summary(by_admin)
+    assert 'data-do="resume-all"' in summary(by_admin, may_pause_all=True)
+
+
+def test_now_row_of_a_job_ready_at_comfyui_can_be_moved_and_edited(web_app: WebApp) -> None:
+    sent = replace(JOB, status=JobStatus.SENT)
+    ready = now_row(sent, Snapshot(job_id="j", phase=Phase.QUEUED), web_app.services.catalog)
+    assert 'data-do="edit-job"' in ready
+    running = now_row(sent, Snapshot(job_id="j", phase=Phase.RUNNING), web_app.services.catalog)
+    assert 'data-do="edit-job"' not in running
+    again = Snapshot(job_id="j", phase=Phase.RUNNING, server_deaths=1)
+    assert "Second try" in now_row(sent, again, web_app.services.catalog)
+
+
+async def test_queue_pause_lets_the_running_job_end_and_starts_no_other(web_app: WebApp) -> None:
+    page, user_id = web_app.browser(QueueTab(web_app.context))
+    jobs = [await submit_sleepy(web_app.service, user_id, nonce=n, seconds=0.3) for n in range(3)]
+    await until(web_app.service, jobs[0], lambda snapshot: snapshot.elapsed_s > 0)
+    assert (await page.post("/queue/pause", json={"paused": True})).json() == {"done": True}
+    assert (await end_of(web_app.service, jobs[0])).phase == "succeeded"
+    await asyncio.sleep(0.2)
+    for job in jobs[1:]:
+        assert (await web_app.service.job(job.id, user_id)).status is JobStatus.WAITING
+        assert (await web_app.service.snapshot(job.id, user_id)).paused
+    await page.post("/queue/pause", json={"paused": False})
+    for job in jobs[1:]:
+        assert (await end_of(web_app.service, job)).phase == "succeeded"
+
+
 async def test_queue_events_idle_queue_sends_one_event(web_app: WebApp) -> None:
     async with aclosing(QueueTab(web_app.context).news("ann")) as news:
         assert (await next_data(news))["now"] == []

@@ -37,31 +37,35 @@ def _waited(active: ActiveJob, idle_since: float) -> bool:
 
 def death_error(values: Mapping[str, Any], *, prompt_id: str) -> JobLostError:
     """Return the error of a job that is not submitted again."""
+    hint = (
+        f"It may need more memory than the server has. Make it smaller (now {size}) or use a "
+        "smaller model, then try again."
+        if (size := job_size(values))
+        else "It may need more memory than the server has. Make it smaller or use a smaller model, "
+        "then try again."
+    )
     return JobLostError(
         "ComfyUI stopped twice while it ran this job, so the job may be what stops it.",
         prompt_id=prompt_id,
-        hint=f"It may need more memory than the server has. Use {memory_advice(values)}, "
-        "then try again.",
+        hint=hint,
     )
 
 
-def memory_advice(values: Mapping[str, Any]) -> str:
-    """Return what to reduce so that a job needs less memory.
+def job_size(values: Mapping[str, Any]) -> str:
+    """Return the values that decide how much memory a job needs.
 
-    >>> memory_advice({"width": 2048, "height": 1536, "batch": 4, "frames": 1})
-    'a smaller size than 2048 × 1536, a smaller batch than 4 or a smaller model'
+    >>> job_size({"width": 2048, "height": 1536, "batch": 4, "frames": 1})
+    '2048 × 1536, batch 4'
     """
-    advice = []
+    facts = []
     width, height = values.get("width"), values.get("height")
     if _is_number(width) and _is_number(height):
-        advice.append(f"a smaller size than {width:g} × {height:g}")
-    else:
-        advice.append("a smaller size")
-    for name, words in (("batch", "a smaller batch"), ("frames", "fewer frames")):
+        facts.append(f"{width:g} × {height:g}")
+    for name in ("batch", "frames"):
         value = values.get(name)
         if _is_number(value) and value > 1:
-            advice.append(f"{words} than {value:g}")
-    return f"{', '.join(advice)} or a smaller model"
+            facts.append(f"{name} {value:g}")
+    return ", ".join(facts)
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

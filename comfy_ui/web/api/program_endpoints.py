@@ -1,4 +1,4 @@
-"""The named endpoints for programs; the same six are the tools of ``--mcp`` (see :mod:`.mcp`).
+"""The named endpoints for programs; the same eight are the tools of ``--mcp`` (see :mod:`.mcp`).
 
 Each checks ``access`` first, as the page's handlers do; no other handler has a name.
 """
@@ -17,7 +17,7 @@ import gradio as gr
 from ...errors import ComfyHeadlessError, ComfyUIOfflineError, ValidationError, closest
 from ...prompts import aenhance_prompt, load_styles
 from ...protocol.object_info import NodeRegistry
-from ...storage.records import TEMPLATES, JobRequest, LibraryItem, Snapshot
+from ...storage.records import EVERYONE, TEMPLATES, JobRequest, LibraryItem, Snapshot
 from ...worker_processes import WORKERS
 from ...workflow.checks.allow_list import check_allowed
 from ...workflow.graph import Graph
@@ -40,7 +40,16 @@ from ..tabs.create.enhance_prompt import kind_of
 
 __all__ = ["NAMES", "ProgramEndpoints"]
 
-NAMES: Final = ("generate", "run_workflow", "enhance", "presets", "job", "cancel")
+NAMES: Final = (
+    "generate",
+    "run_workflow",
+    "enhance",
+    "presets",
+    "job",
+    "cancel",
+    "pause",
+    "resume",
+)
 """The names of all endpoints, methods of :class:`ProgramEndpoints`."""
 
 _MAX_PROMPT: Final = 20_000
@@ -229,6 +238,30 @@ class ProgramEndpoints:
         user_id = self._access.require("cancel", request)
         return {"cancelled": await self._services.jobs.cancel(str(job_id), user_id)}
 
+    async def pause(self, request: gr.Request, everyone: bool = False) -> dict[str, Any]:
+        """Pause the queue: the running job continues, and no other starts until "resume".
+
+        Args:
+            everyone: Pause the queues of all users; for admins.
+        """
+        return await self._set_paused(request, paused=True, everyone=everyone)
+
+    async def resume(self, request: gr.Request, everyone: bool = False) -> dict[str, Any]:
+        """Resume the queue after "pause": waiting jobs start again, in their order.
+
+        Args:
+            everyone: Resume the queues of all users; for admins.
+        """
+        return await self._set_paused(request, paused=False, everyone=everyone)
+
+    async def _set_paused(
+        self, request: gr.Request, *, paused: bool, everyone: bool
+    ) -> dict[str, Any]:
+        user_id = self._access.require("pause_all" if everyone else "cancel", request)
+        await self._services.connection.wait_ready()
+        await self._services.jobs.set_paused(EVERYONE if everyone else user_id, paused=paused)
+        return {"paused": paused, "everyone": everyone}
+
     async def _followed(self, job_id: str, user_id: str) -> AsyncGenerator[dict[str, Any], None]:
         async with aclosing(self._services.connection.follow(job_id, user_id)) as snapshots:
             async for snapshot in snapshots:
@@ -249,6 +282,8 @@ class ProgramEndpoints:
             "iteration": snapshot.iteration,
             "iterations": snapshot.iterations,
             "text": snapshot.text,
+            "paused": snapshot.paused,
+            "server_deaths": snapshot.server_deaths,
             "elapsed_s": round(snapshot.elapsed_s, 2),
             "error": {"message": error.message, "hint": error.hint} if error else None,
             "files": [self._file(item, user_id) for item in snapshot.items],

@@ -55,6 +55,7 @@ Action = Literal[
     "get_models",  # from their publishers onto this machine's disk
     "see_server",  # the server's address, devices and errors
     "free_memory",
+    "pause_all",  # the queues of all users
     "reconnect",  # to another server
     "import_folder",  # from a folder of this machine into the user's library
 ]
@@ -102,6 +103,7 @@ TABLE: Final[Mapping[Action, Mapping[AccessMode, Role | None]]] = {
     "get_models": _in_all_modes(Role.ADMIN),
     "see_server": _in_all_modes(Role.ADMIN),
     "free_memory": _in_all_modes(Role.ADMIN),
+    "pause_all": _in_all_modes(Role.ADMIN),
     # In the shared modes the client refuses addresses where clouds keep their keys, because an
     # admin's password may have been stolen (see client/transport/ssrf.py).
     "reconnect": _in_all_modes(Role.ADMIN),

@@ -144,6 +144,8 @@ _ICONS: Final[dict[str, str]] = {
     "keyboard": "M3 7h18v11H3zM7 11v.1M11 11v.1M15 11v.1M8 14.5h8",
     "leave": "M13 4H5v16h8M10 12h10M16.5 8 20.5 12l-4 4",
     "moon": "M19.5 14.5A8 8 0 1 1 9.5 4.5a6.5 6.5 0 0 0 10 10",
+    "pause": "M8.5 5v14M15.5 5v14",
+    "play": "M8 5v14l11-7z",
     "pen": "M5 19l1-4L16 5l3 3L9 18zM14 7l3 3",
     "pick": "M4 4h12v12H4zM7 10l2.5 2.5L20 3M20 9v11H9",
     "plug": "M9 3v5M15 3v5M6 8h12v3a6 6 0 0 1-12 0zM12 17v4",

@@ -19,6 +19,7 @@ __all__ = [
     "eta",
     "iteration",
     "job_card",
+    "look_of",
     "place",
     "preview_url",
     "progress",
@@ -49,7 +50,13 @@ LOOKS: Final[dict[Phase, _Look]] = {
 }
 
 _LEAST_KEPT_STEPS: Final = 0.3  # of all steps; before, a preview is mostly noise
+_PAUSED: Final = _Look("Paused", "pause")
 _WORKING: Final = frozenset({Phase.LOADING, Phase.RUNNING, Phase.SAVING})
+
+
+def look_of(snapshot: Snapshot) -> _Look:
+    """The label and icon of a job."""
+    return _PAUSED if snapshot.paused and snapshot.phase is Phase.QUEUED else LOOKS[snapshot.phase]
 
 
 def empty_card(examples: Sequence[str] = ()) -> Html:
@@ -68,7 +75,7 @@ def job_card(snapshot: Snapshot, *, ratio: float | None = None, has_results: boo
         return error_card(snapshot.error, job_id=snapshot.job_id, lost=phase is Phase.LOST)
     if phase is Phase.CANCELLED and snapshot.preview is None:
         return _render("stopped_card", job_id=snapshot.job_id)
-    look = LOOKS[phase]
+    look = look_of(snapshot)
     running = phase is Phase.RUNNING
     stopped_at = phase is Phase.CANCELLED and snapshot.step
     return _render(
@@ -82,6 +89,8 @@ def job_card(snapshot: Snapshot, *, ratio: float | None = None, has_results: boo
         label=f"Stopped at step {snapshot.step}" if stopped_at else look.label,
         keep=worth_keeping(snapshot),
         image=look.icon,
+        paused=snapshot.paused,
+        second_try=snapshot.server_deaths > 0,
         place=place(snapshot) if phase is Phase.QUEUED and snapshot.queue_position else "",
         step=f"Step {snapshot.step} of {snapshot.steps}"
         if running and snapshot.step and snapshot.steps
@@ -233,7 +242,7 @@ def iteration(snapshot: Snapshot) -> str:
 
 def _announcement(snapshot: Snapshot) -> str:
     """The text for screen readers, which changes with the phase and at every quarter only."""
-    label = LOOKS[snapshot.phase].label
+    label = look_of(snapshot).label
     quarter = int(snapshot.progress // 25) * 25
     return f"{label}, {quarter} percent" if snapshot.phase is Phase.RUNNING else label
 

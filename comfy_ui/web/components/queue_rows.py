@@ -6,7 +6,7 @@ from ...jobs.queue_position import has_started, is_running
 from ...storage.records import GridCell, Job, JobError, JobStatus, Phase, QueueView, Snapshot
 from ..preset_catalog import PresetCatalog
 from .html import Html, duration, el, icon, page_text
-from .job_card import LOOKS, eta, iteration, place, preview_url, progress, queued_start
+from .job_card import eta, iteration, look_of, place, preview_url, progress, queued_start
 from .preset_picker import picture_of
 from .templates import render
 from .thumbnails import thumbnail
@@ -21,8 +21,11 @@ def frame() -> Html:
     return _render("frame")
 
 
-def summary(line: QueueView) -> Html:
-    """The number of jobs, with a button that cancels all waiting ones."""
+def summary(line: QueueView, *, may_pause_all: bool = False) -> Html:
+    """The number of jobs, with buttons that pause the queue and cancel all waiting jobs.
+
+    ``may_pause_all``: with one that pauses the queues of all users.
+    """
     running = sum(is_running(snapshot) for _, snapshot in line.jobs)
     counts = [f"{running} running", f"{len(line.jobs) - running} waiting"] if line.jobs else []
     if line.others:
@@ -32,6 +35,9 @@ def summary(line: QueueView) -> Html:
         counts=" · ".join(counts),
         reconnecting=any(snapshot.phase is Phase.RECONNECTING for _, snapshot in line.jobs),
         waiting=any(not has_started(*pair) for pair in line.jobs),
+        paused=line.paused,
+        all_paused=line.all_paused,
+        may_pause_all=may_pause_all,
     )
 
 
@@ -48,13 +54,14 @@ def now_row(
     ``cell`` is its place in a grid. ``elsewhere``: the job is done, its server is
     offline, and another server could run it again.
     """
-    waits = job.status is JobStatus.WAITING
+    waits = not has_started(job, snapshot) and not job.cancel_requested
     running = snapshot.phase is Phase.RUNNING
     return _render(
         "current_row",
         **_common(job, snapshot, catalog),
         picture=_picture(job, snapshot, catalog),
         waits=waits,
+        second_try=snapshot.server_deaths > 0,
         elsewhere=elsewhere,
         place=place(snapshot) if snapshot.phase is Phase.QUEUED and snapshot.queue_position else "",
         step=f"Step {snapshot.step} of {snapshot.steps}"
@@ -86,7 +93,7 @@ def past_row(job: Job, snapshot: Snapshot, catalog: PresetCatalog) -> Html:
 
 
 def _common(job: Job, snapshot: Snapshot, catalog: PresetCatalog) -> dict[str, object]:
-    look = LOOKS[snapshot.phase]
+    look = look_of(snapshot)
     title = catalog.title(job.preset)
     return {
         "job_id": job.id,

@@ -16,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from ...storage.records import Job, QueueView, Snapshot
+from ...storage.records import EVERYONE, Job, Snapshot
+from ..auth.access import AccessMode
 from ..components.html import Html
 from ..components.html_block import html_block
 from ..components.queue_rows import frame, now_row, past_row, summary
@@ -31,11 +32,14 @@ _PAST = 20
 class _QueueAction(BaseModel):
     """A job, and for a move the job to put it before; None: to the end.
 
+    ``paused`` is the new state of the queue, or with ``everyone`` of the queues of all users.
     ``press`` identifies one press of Try again: a repeated request with it has no effect.
     """
 
     job: Annotated[str, Field(max_length=64)] = ""
     before: Annotated[str | None, Field(max_length=64)] = None
+    paused: bool = False
+    everyone: bool = False
     press: Annotated[str | None, Field(max_length=64)] = None
 
 
@@ -55,6 +59,7 @@ class QueueTab(Tab):
             "cancel": self._cancel,
             "clear": self._clear,
             "move": self._move,
+            "pause": self._pause,
             "retry": self._retry,
         }
         return [
@@ -67,9 +72,11 @@ class QueueTab(Tab):
 
     async def _events(self, request: Request) -> Response:
         user_id = self._access.require("see_own", request)
-        return events(request, self.news(user_id))
+        is_local = self._access.mode is AccessMode.LOCAL  # then there are no other users
+        may_pause_all = self._access.allows("pause_all", request) and not is_local
+        return events(request, self.news(user_id, may_pause_all=may_pause_all))
 
-    async def news(self, user_id: str) -> AsyncGenerator[str, None]:
+    async def news(self, user_id: str, *, may_pause_all: bool = False) -> AsyncGenerator[str, None]:
         """Server-sent events: the order of the rows, and the rows that are new or have changed."""
         catalog = self._services.catalog
         sent_rows: dict[str, Html] = {}
@@ -93,7 +100,8 @@ class QueueTab(Tab):
                     for job, snapshot in line.jobs
                 }
                 over = {job.id: past_row(job, snapshot, catalog) for job, snapshot in past}
-                yield _event(line, now, over, sent_rows)
+                heading = summary(line, may_pause_all=may_pause_all)
+                yield _event(heading, now, over, sent_rows)
                 sent_rows = {**over, **now}
 
     async def _past(self, user_id: str) -> list[tuple[Job, Snapshot]]:
@@ -112,6 +120,14 @@ class QueueTab(Tab):
         user_id, which = await self._which(request)
         return _done(await self._services.jobs.reorder(which.job, user_id, before=which.before))
 
+    async def _pause(self, request: Request) -> Response:
+        user_id, which = await self._which(request)
+        if which.everyone:
+            self._access.require("pause_all", request)
+            user_id = EVERYONE
+        await self._services.jobs.set_paused(user_id, paused=which.paused)
+        return _done(True)
+
     async def _retry(self, request: Request) -> Response:
         user_id, which = await self._which(request)
         job = await self._services.jobs.job(which.job, user_id)
@@ -125,11 +141,11 @@ class QueueTab(Tab):
 
 
 def _event(
-    line: QueueView, now: dict[str, Html], over: dict[str, Html], sent_rows: dict[str, Html]
+    heading: Html, now: dict[str, Html], over: dict[str, Html], sent_rows: dict[str, Html]
 ) -> str:
     rows = {**over, **now}
     data = {
-        "summary": summary(line),
+        "summary": heading,
         "now": list(now),
         "past": [job_id for job_id in over if job_id not in now],
         "rows": {key: html for key, html in rows.items() if sent_rows.get(key) != html},

@@ -27,6 +27,8 @@ class FormState:
     replaces: str | None = None
     times: int = 1
     seed_step: int = 1
+    repeated: int = 0
+    """How often "Repeat until stopped" has repeated the press so far."""
     press: str | None = None
     """The page's id for a press of Generate, an idempotency key for retries."""
     grid: tuple[tuple[str, str], ...] = ()
@@ -51,6 +53,7 @@ class FormState:
             replaces=replaces if isinstance(replaces, str) else None,
             times=min(max(_whole(raw.get("times")), 1), MAX_TIMES),
             seed_step=_whole(raw.get("seed_step")),
+            repeated=max(_whole(raw.get("repeated", 0)), 0),
             press=press[:_MAX_NAME] if isinstance(press, str) and press else None,
             grid=tuple(_axes(raw.get("grid"))),
         )

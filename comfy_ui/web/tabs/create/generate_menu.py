@@ -1,4 +1,4 @@
-"""The menu beside Generate: run next, run several times, grid, cancel waiting jobs, notify."""
+"""The menu beside Generate: run next, several times or until stopped, grid, cancel, notify."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def series(draft: FormState, preset: Preset) -> Iterator[FormState]:
     for number in range(draft.times):
         values = dict(draft.values)
         if seed is not None and first is not None:
-            values[seed.id] = (first + number * draft.seed_step) % (MAX_SEED + 1)
+            run = draft.repeated * draft.times + number
+            values[seed.id] = (first + run * draft.seed_step) % (MAX_SEED + 1)
         yield replace(
             draft,
             values=values,
