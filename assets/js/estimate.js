@@ -18,7 +18,7 @@
   }
   async function estimate() {
     const actions = $("#actions");
-    if (!actions || actions.offsetParent === null) return;
+    if (!actions?.getClientRects().length) return; // another tab is open
     const body = (asked = settings());
     const number = ++latest;
     const headers = { "Content-Type": "application/json" };

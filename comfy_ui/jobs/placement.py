@@ -157,9 +157,14 @@ class ServerPool:
         chosen = (job for job, name, _, _ in self._assignments(queue, busy_s) if name == worker)
         return [*islice(chosen, limit)]
 
-    def starts_s(self, queue: Iterable[Job], busy_s: Mapping[str, float]) -> dict[str, float]:
-        """Return the seconds until each job of the queue starts, by job id, as far as known."""
-        return {job.id: start_s for job, _, start_s, _ in self._assignments(queue, busy_s)}
+    def estimates(
+        self, queue: Iterable[Job], busy_s: Mapping[str, float]
+    ) -> dict[str, JobEstimate]:
+        """Estimate each job of the queue that a server can run, by job id."""
+        return {
+            job.id: JobEstimate(start_s, cost_s)
+            for job, _, start_s, cost_s in self._assignments(queue, busy_s)
+        }
 
     def estimate(
         self, job_id: str, queue: Iterable[Job], busy_s: Mapping[str, float]

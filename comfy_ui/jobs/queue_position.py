@@ -10,19 +10,22 @@ from typing import Any
 
 from ..protocol.progress import Phase
 from ..storage.records import Job, JobStatus, Snapshot
+from .placement import JobEstimate
 
 
 @dataclass(frozen=True, slots=True)
 class QueuePosition:
     """A position from 1, the length of the queue, and how many jobs in it are the user's.
 
-    ``starts_in_s``: when the job will start, roughly, as :func:`coarse_s` rounds it.
+    ``starts_in_s`` and ``run_s``: when the job will start and how long it will run, roughly, as
+    :func:`coarse_s` rounds.
     """
 
     position: int
     size: int
     own: int
     starts_in_s: float | None = None
+    run_s: float | None = None
 
     @property
     def snapshot_fields(self) -> dict[str, Any]:
@@ -32,6 +35,7 @@ class QueuePosition:
             "queue_size": self.size,
             "queue_own": self.own,
             "starts_in_s": self.starts_in_s,
+            "run_s": self.run_s,
         }
 
 
@@ -74,14 +78,18 @@ def coarse_s(seconds: float) -> float:
     return math.ceil(seconds / grain_s) * grain_s
 
 
-def starts_at_servers(
+def _coarse(seconds: float | None) -> float | None:
+    return None if seconds is None else coarse_s(seconds)
+
+
+def estimates_at_servers(
     claimed: Iterable[Job],
     snapshot_of: Callable[[str], Snapshot | None],
     remaining_s: Callable[[Job], float],
-) -> dict[str, float]:
-    """Return the seconds until each job that a server has queued starts, by job id."""
+) -> dict[str, JobEstimate]:
+    """Estimate each job that a server has queued, by job id."""
     free_at_s: dict[str, float] = {}
-    starts: dict[str, float] = {}
+    estimates: dict[str, JobEstimate] = {}
     pairs = [(job, snapshot_of(job.id)) for job in claimed]
     waiting = {id(job) for job, snapshot in pairs if snapshot and snapshot.phase is Phase.QUEUED}
     for job, _ in sorted(
@@ -90,16 +98,20 @@ def starts_at_servers(
         if job.server is None or job.status not in (JobStatus.CLAIMED, JobStatus.SENT):
             continue
         start_s = free_at_s.get(job.server, 0.0)
+        cost_s = remaining_s(job)
         if id(job) in waiting:
-            starts[job.id] = start_s
-        free_at_s[job.server] = start_s + remaining_s(job)
-    return starts
+            estimates[job.id] = JobEstimate(start_s, cost_s)
+        free_at_s[job.server] = start_s + cost_s
+    return estimates
 
 
 def queue_positions(
-    ahead: Sequence[tuple[Job, int]], queue: Iterable[Job], starts_s: Mapping[str, float]
+    ahead: Sequence[tuple[Job, int]],
+    queue: Iterable[Job],
+    estimates: Mapping[str, JobEstimate],
 ) -> dict[str, QueuePosition]:
-    """Return the position of each job by id; ``starts_s`` as far as known."""
+    """Return the position of each job by id; ``estimates`` as far as known."""
+    unknown = JobEstimate()
     positions = {job.id: position for job, position in ahead}
     users = {job.id: job.user_id for job, _ in ahead}
     last = max(positions.values(), default=0)
@@ -113,7 +125,8 @@ def queue_positions(
             position,
             size,
             own[users[job_id]],
-            coarse_s(starts_s[job_id]) if job_id in starts_s else None,
+            _coarse(estimates.get(job_id, unknown).starts_in_s),
+            _coarse(estimates.get(job_id, unknown).run_s),
         )
         for job_id, position in positions.items()
     }

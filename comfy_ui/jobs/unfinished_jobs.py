@@ -14,10 +14,10 @@ from .placement import JobEstimate, ServerPool, remaining_s
 from .queue import Handover, JobReport
 from .queue_position import (
     QueuePosition,
+    estimates_at_servers,
     has_started,
     jobs_ahead,
     queue_positions,
-    starts_at_servers,
 )
 from .updates import JobUpdates, first_snapshot, next_snapshot
 
@@ -169,9 +169,11 @@ class UnfinishedJobs:
         is_old = self.now() - self._positions_at > POSITIONS_AGE_S
         if is_old or self._positions[0] is not queue or self._positions[1] != ahead:
             moving = [job for job in queue if not self.index.is_paused(job.user_id)]
-            starts_s = self.servers.starts_s(moving, self.busy_s())
-            starts_s |= starts_at_servers(self.index.claimed, self.updates.get, self._remaining_s)
-            self._positions = queue, ahead, queue_positions(ahead, queue, starts_s)
+            estimates = self.servers.estimates(moving, self.busy_s())
+            estimates |= estimates_at_servers(
+                self.index.claimed, self.updates.get, self._remaining_s
+            )
+            self._positions = queue, ahead, queue_positions(ahead, queue, estimates)
             self._positions_at = self.now()
         return self._positions[2]
 

@@ -148,7 +148,9 @@ def next_snapshot(old: Snapshot, job: Job, report: JobReport) -> Snapshot:
             preview_type=progress.preview_type if progress.preview else old.preview_type,
         )
     if phase is not Phase.QUEUED:
-        new = replace(new, queue_position=None, queue_size=0, queue_own=0, starts_in_s=None)
+        new = replace(
+            new, queue_position=None, queue_size=0, queue_own=0, starts_in_s=None, run_s=None
+        )
     return new
 
 

@@ -262,11 +262,12 @@ class Snapshot:
     ``progress`` is 0–100 for the whole graph and never falls. ``queue_position`` counts from 1
     and is None once the job runs; ``queue_size`` is the number of queued jobs of all users and
     ``queue_own`` those of the user. ``others_own`` is the number of the user's other unfinished
-    jobs, updated while the job is followed. ``starts_in_s`` is the estimated time until a queued
-    job starts. ``iteration`` of ``iterations`` is the running pass of a loop, and ``text`` the line
-    that a node showed last. ``preview`` is the newest preview image as the server
-    sent it, of MIME type ``preview_type``. ``version`` grows with every change. ``error`` is the
-    reason of a failure or, while the phase is ``reconnecting``, of the lost connection.
+    jobs, updated while the job is followed. ``starts_in_s`` and ``run_s`` are the estimated times
+    until a queued job starts, and of its run. ``iteration`` of ``iterations`` is the running pass
+    of a loop, and ``text`` the line that a node showed last. ``preview`` is the newest preview
+    image as the server sent it, of MIME type ``preview_type``. ``version`` grows with every
+    change. ``error`` is the reason of a failure or, while the phase is ``reconnecting``, of the
+    lost connection.
     ``server_deaths`` is that of the job; ``paused``: it waits in a paused queue. ``items`` and
     ``texts`` are complete in the last snapshot, whose phase is terminal.
     """
@@ -282,6 +283,7 @@ class Snapshot:
     queue_own: int = 0
     others_own: int = 0
     starts_in_s: float | None = None
+    run_s: float | None = None
     eta_s: float | None = None
     elapsed_s: float = 0.0
     iteration: int | None = None

@@ -106,7 +106,7 @@ async def test_queue_positions_and_order_are_sorted_after_any_operation(
                 (j for j in jobs.values() if j.status is not JobStatus.WAITING), _shown(queue)
             )
             positions = {
-                id_: replace(position, starts_in_s=None)
+                id_: replace(position, starts_in_s=None, run_s=None)
                 for id_, position in queue._unfinished.positions().items()
             }
             assert positions == queue_positions(before, line, {})

@@ -124,15 +124,13 @@ def test_select_server_that_is_done_first_gets_job() -> None:
     assert both.select("slow", queue, {"fast": 89.0}, 1) == queue
 
 
-def test_starts_s_adds_up_what_is_before_each_job() -> None:
+def test_estimates_add_up_what_is_before_each_job() -> None:
     queue = [job(), job(), job("x.safetensors", node="Elsewhere")]
     pool = ServerPool(["a"], durations={"a": learned(queue[0], 20.0)})
     pool.update("a", offer())
-    assert pool.starts_s(queue, {"a": 7.0}) == {
-        queue[0].id: 7.0,
-        queue[1].id: 27.0,
-        queue[2].id: 47.0,
-    }
+    estimates = pool.estimates(queue, {"a": 7.0})
+    assert [estimates[one.id].starts_in_s for one in queue] == [7.0, 27.0, 47.0]
+    assert estimates[queue[0].id].run_s == 20.0
 
 
 def test_cost_s_before_anything_is_learned_is_that_of_the_preset() -> None:

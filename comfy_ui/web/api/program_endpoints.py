@@ -278,6 +278,7 @@ class ProgramEndpoints:
             "steps": snapshot.steps,
             "queue_position": snapshot.queue_position,
             "starts_in_s": snapshot.starts_in_s,
+            "run_s": snapshot.run_s,
             "eta_s": None if snapshot.eta_s is None else round(snapshot.eta_s, 1),
             "iteration": snapshot.iteration,
             "iterations": snapshot.iterations,

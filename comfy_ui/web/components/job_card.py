@@ -145,6 +145,7 @@ def result_card(
         url=file_url(item),
         poster=thumb_url(item),
         label=page_text(item.prompt or item.filename, limit=120),
+        phase=LOOKS[Phase.CANCELLED if item.is_preview else Phase.SUCCEEDED],
         facts=facts,
         ways=[(way, *WAYS[way]) for way in ways],
         announcement=f"{index + 1} of {count}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...jobs.queue_position import has_started, is_running
 from ...storage.records import GridCell, Job, JobError, JobStatus, Phase, QueueView, Snapshot
 from ..preset_catalog import PresetCatalog
-from .html import Html, duration, el, icon, page_text
+from .html import Html, duration, el, icon, page_text, rough_duration
 from .job_card import eta, iteration, look_of, place, preview_url, progress, queued_start
 from .preset_picker import picture_of
 from .templates import render
@@ -71,7 +71,7 @@ def now_row(
         iteration=iteration(snapshot),
         eta=eta(snapshot),
         cell=cell and _cell_facts(cell),
-        cost=duration(job.cost_s) if waits and job.cost_s > 1 else "",
+        cost=rough_duration(snapshot.run_s) if waits and snapshot.run_s else "",
         progress=None if waits else progress(snapshot),
     )
 
