@@ -30,6 +30,7 @@ def same_type_of_submodule(error: comfy_headless.errors.ValidationError) -> Vali
 """
 
 
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 USER_PROGRAM = ROOT / "tests" / "typed" / "user_program.py"
 
 
@@ -46,7 +47,7 @@ def _checked(*command: object, folder: Path) -> tuple[int, str]:
 
 @pytest.mark.slow
 def test_user_programs_are_clean_for_mypy_strict(tmp_path: Path) -> None:
-    programs = [USER_PROGRAM]
+    programs = [USER_PROGRAM, *EXAMPLES]
     for package in ("comfy_ui", "comfy_headless"):
         program = tmp_path / f"program_of_{package}.py"
         program.write_text(TYPED_PROGRAM.replace("comfy_headless", package), encoding="utf-8")
@@ -65,7 +66,7 @@ def test_user_programs_are_clean_for_pyright_strict(tmp_path: Path) -> None:
     text = USER_PROGRAM.read_text(encoding="utf-8")
     alias.write_text(text.replace("from comfy_ui ", "from comfy_headless "), encoding="utf-8")
     status, output = _checked(
-        "pyright", "--pythonpath", sys.executable, USER_PROGRAM, alias, folder=tmp_path
+        "pyright", "--pythonpath", sys.executable, USER_PROGRAM, *EXAMPLES, alias, folder=tmp_path
     )
     assert status == 0, output
     assert "warning" not in output.replace("0 warnings", "")
