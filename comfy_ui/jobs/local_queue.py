@@ -87,8 +87,7 @@ class LocalQueue:
         self._closed = True
         for task in self._start_saves:
             task.cancel()
-        self._unfinished.index.clear()
-        self._unfinished.updates.close()
+        self._unfinished.close()
 
     # Job service
 
@@ -269,7 +268,7 @@ class LocalQueue:
 
     async def snapshot(self, job_id: str, user_id: str) -> Snapshot | None:
         if self._unfinished.of_user(job_id, user_id):
-            self._unfinished.put_positions(also=job_id)
+            self._unfinished.put_position(job_id)
             return self._unfinished.updates.get(job_id)
         if unsaved := self._unsaved_of(job_id, user_id):
             return last_snapshot(unsaved)

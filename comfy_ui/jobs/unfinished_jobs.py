@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
@@ -23,6 +25,8 @@ from .updates import JobUpdates, first_snapshot, next_snapshot
 
 POSITIONS_AGE_S: Final = 2.0
 """How long the estimated starts of waiting jobs are kept."""
+_POSITIONS_REST: Final = 9
+"""Positions of a long queue take at most a tenth of the time: pauses are so many times as long."""
 
 
 class UnfinishedJobs:
@@ -47,6 +51,8 @@ class UnfinishedJobs:
         self._unclaimed: dict[str, None] = {}  # jobs that do not wait and have no worker yet
         self._positions: tuple[object, object, dict[str, QueuePosition]] = (None, None, {})
         self._positions_at = 0.0
+        self._next_put_at = 0.0  # of positions, on the performance counter
+        self._next_put: asyncio.TimerHandle | None = None
 
     def of_user(self, job_id: str, user_id: str) -> Job | None:
         """Return an unfinished job, or None if the user has no such job."""
@@ -142,26 +148,45 @@ class UnfinishedJobs:
         if moved or self.now() - self._positions_at > POSITIONS_AGE_S:
             self.put_positions()
 
-    def put_positions(self, *, also: str | None = None) -> None:
-        """Publish the queue positions of all followed jobs, and of ``also``."""
-        followed = self.updates.followed()
-        if also is not None:
-            followed.append(also)
-        if not followed:
+    def put_positions(self) -> None:
+        """Publish the queue positions of all followed jobs, or soon if that was just done."""
+        if self._next_put is not None:
             return
-        positions = self.positions()
-        for job_id in followed:
-            job, snapshot = self.index.get(job_id), self.updates.get(job_id)
-            if job is None or snapshot is None:
-                continue
-            fields: dict[str, Any] = {
-                "others_own": self.index.count(job.user_id) - 1,
-                "paused": self._is_paused(job),
-            }
-            if position := positions.get(job_id):
-                fields |= position.snapshot_fields
-            if any(getattr(snapshot, name) != value for name, value in fields.items()):
-                self.updates.put(snapshot, **fields)
+        wait_s = self._next_put_at - time.perf_counter()
+        if wait_s > 0:
+            loop = asyncio.get_running_loop()
+            self._next_put = loop.call_later(wait_s, self._put_all_positions)
+        else:
+            self._put_all_positions()
+
+    def _put_all_positions(self) -> None:
+        self._next_put = None
+        start = time.perf_counter()
+        for job_id in self.updates.followed():
+            self.put_position(job_id)
+        end = time.perf_counter()
+        self._next_put_at = end + _POSITIONS_REST * (end - start)
+
+    def put_position(self, job_id: str) -> None:
+        """Publish the queue position of one job."""
+        job, snapshot = self.index.get(job_id), self.updates.get(job_id)
+        if job is None or snapshot is None:
+            return
+        fields: dict[str, Any] = {
+            "others_own": self.index.count(job.user_id) - 1,
+            "paused": self._is_paused(job),
+        }
+        if position := self.positions().get(job_id):
+            fields |= position.snapshot_fields
+        if any(getattr(snapshot, name) != value for name, value in fields.items()):
+            self.updates.put(snapshot, **fields)
+
+    def close(self) -> None:
+        """Forget all jobs and end the followers."""
+        if self._next_put is not None:
+            self._next_put.cancel()
+        self.index.clear()
+        self.updates.close()
 
     def positions(self) -> dict[str, QueuePosition]:
         """Return the queue positions by job id, computed again only after a change."""

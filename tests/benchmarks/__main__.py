@@ -9,10 +9,10 @@ import argparse
 import asyncio
 import os
 
-from tests.benchmarks import measure, progress
+from tests.benchmarks import measure, progress, studio
 from tests.benchmarks.server import chosen, embedded
 
-PARTS = ("latency", "burst", "previews", "pending", "import", "progress")
+PARTS = ("latency", "burst", "previews", "pending", "import", "progress", "studio")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -63,11 +63,23 @@ def main(argv: list[str] | None = None) -> None:
             f"{held.grown_mib:+.1f} MiB, CPU while they wait {held.idle_cpu_percent:.1f} %, "
             f"{held.cpu_ms:.2f} ms of CPU a job, all done after {held.seconds:.1f} s\n"
         )
+    if "studio" in parts:
+        _print_studio(args.at_once, args.rounds)
     if "progress" in parts:
         _print_progress(args.presets or [*progress.PRESETS])
     if "import" in parts:
         for module in ("comfy_ui", "comfy_ui.client"):
             print(f"import {module}: {measure.import_ms(module):.0f} ms")
+
+
+def _print_studio(jobs: int, rounds: int) -> None:
+    print(f"studio, {jobs} jobs (embedded)   raw jobs/s   jobs/s   ratio   CPU ms/job   submit ms")
+    for run in studio.measure(jobs=jobs, rounds=rounds):
+        print(
+            f"{'':30} {run.raw_jobs_per_s:11.1f} {run.jobs_per_s:8.1f} {run.ratio:7.2f} "
+            f"{run.cpu_ms:12.1f} {run.submit_ms:11.1f} (burst {run.burst_ms:.1f})"
+        )
+    print()
 
 
 def _print_progress(presets: list[str]) -> None:

@@ -107,8 +107,7 @@ async def test_job_server_restarted_without_its_nodes_ends_with_hint(
     await until(service, job, lambda s: s.progress > 2)
     server.faults = Faults()  # the nodes of these jobs are not part of it
     await server.restart()
-    assert (await end_of(service, job, within_s=60)).phase is Phase.LOST
-    for one in waiting:
+    for one in (job, *waiting):
         end = await end_of(service, one, within_s=60)
         assert end.phase in (Phase.LOST, Phase.FAILED)
         assert end.error is not None
