@@ -49,6 +49,7 @@ logger = logging.getLogger(__name__)
 _SAVE_DURATIONS_S: Final = 5.0
 PATIENCE_S: Final = 60.0
 """Longer than most restarts of ComfyUI, and than a server is silent while it loads a model."""
+_RECHECK_AGE_S: Final = 1.0  # refused jobs, however many, read object_info once a second
 
 
 class JobService:
@@ -178,7 +179,7 @@ class JobService:
             return await self._prepare_for(request, registries)
         except ValidationError:
             # A model or an input may have been added since object_info was read.
-            newer = await self.node_registries(max_age_s=0.0)
+            newer = await self.node_registries(max_age_s=_RECHECK_AGE_S)
             if [*map(id, newer)] == [*map(id, registries)]:
                 raise
             return await self._prepare_for(request, newer)

@@ -13,6 +13,7 @@ from ..client import ComfyWSClient
 from ..client.transport.environment import token_for
 from ..errors import AuthenticationError, ComfyHeadlessError, ComfyUIOfflineError
 from ..jobs.job_service import JobService, open_jobs
+from ..jobs.workers.server import Server
 from ..library.saved_workflows import SavedWorkflows
 from ..logging import hide_secret
 from ..models.model_folders import ModelFolders, find_model_folders
@@ -208,7 +209,7 @@ class ServerConnection:
         async with AsyncExitStack() as stack:
             timeout_s = min(_TYPED_TIMEOUT_S, self._settings.timeout_s)
             clients = await self._open_clients(choice, stack, timeout_s=timeout_s)
-            looks = await asyncio.gather(*(client.look() for client in clients))
+            looks = await asyncio.gather(*(Server(client).look() for client in clients))
         errors = [(c.url, look.error) for c, look in zip(clients, looks, strict=True) if look.error]
         if self._guards(choice) and errors:
             for url, error in errors:

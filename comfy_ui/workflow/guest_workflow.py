@@ -60,10 +60,8 @@ def check_guest_workflow(
         ValidationError: it is too large, or has classes that no preset has.
     """
     known, largest = class_types(presets)
-    node_classes, editor_classes = _classes([workflow, values])
-    if len(node_classes) > largest + _LORAS or not known.issuperset(node_classes):
-        raise not_a_preset()
-    if len(editor_classes) > _EDITOR_NODES * (largest + _LORAS):
+    node_classes, editor_classes = _classes([workflow, values], largest + _LORAS)
+    if not known.issuperset(node_classes):
         raise not_a_preset()
     return frozenset(node_classes) | frozenset(editor_classes)
 
@@ -124,10 +122,11 @@ def not_a_preset() -> ValidationError:
     )
 
 
-def _classes(data: Any) -> tuple[list[str], list[str]]:
+def _classes(data: Any, most_nodes: int) -> tuple[list[str], list[str]]:
     """Return the class of each node, in API format and in the editor's.
 
     Raises:
+        ValidationError: there are more than ``most_nodes``.
         WorkLimitError: the data is too large.
     """
     node_classes: list[str] = []
@@ -144,6 +143,8 @@ def _classes(data: Any) -> tuple[list[str], list[str]]:
                 node_classes.append(name)
             elif isinstance(name := value.get("type"), str) and "id" in value:
                 editor_classes.append(name)
+            if len(node_classes) > most_nodes or len(editor_classes) > _EDITOR_NODES * most_nodes:
+                raise not_a_preset()
             todo += value.values()
         elif isinstance(value, list):
             todo += value

@@ -197,7 +197,7 @@ async def test_f1_socket_open_but_silent_is_detected_and_replaced(
 async def test_f6_socket_oversized_frame_closes_socket_not_job(
     client: ComfyWSClient, sockets: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert websocket.MAX_FRAME_BYTES == 256 * 1024 * 1024
+    assert websocket.MAX_FRAME_BYTES == 64 * 1024 * 1024
     monkeypatch.setattr(websocket, "MAX_FRAME_BYTES", 150)
     assert (await client.run(image_graph(), timeout=20)).images
     assert (await client.run(image_graph(2), timeout=20)).images

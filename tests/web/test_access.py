@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,11 @@ from starlette.requests import Request
 
 from comfy_ui.errors import StorageError, ValidationError
 from comfy_ui.settings import Settings
+from comfy_ui.web.auth import accounts as accounts_module
 from comfy_ui.web.auth.access import (
     COOKIE,
     GUEST,
+    PACES,
     Access,
     AccessMode,
     IdentityMiddleware,
@@ -35,7 +39,9 @@ class App:
         self.cookie_id = "c"
 
 
-def request(cookie: str = "", *, app: App | None = None, accept: str = "text/html") -> Request:
+def request(
+    cookie: str = "", *, app: App | None = None, accept: str = "text/html", host: str = ""
+) -> Request:
     headers = [(b"accept", accept.encode())]
     if cookie:
         headers.append((b"cookie", cookie.encode()))
@@ -47,6 +53,7 @@ def request(cookie: str = "", *, app: App | None = None, accept: str = "text/htm
         "query_string": b"",
         "headers": headers,
         "app": app or App(),
+        "client": (host, 1) if host else None,
     }
     return Request(scope)
 
@@ -243,3 +250,40 @@ def test_load_secret_in_an_unusable_folder_raises_storage_error(tmp_path: Path) 
     (tmp_path / "file").write_text("x")
     with pytest.raises(StorageError, match="Cannot use the folder"):
         load_secret(tmp_path / "file" / "below")
+
+
+def uploads_of_new_users(access: Access, hosts: Iterable[str]) -> int:
+    """Return how many uploads succeed, each from a browser with a new cookie."""
+    count = 0
+    for host in hosts:
+        with suppress(ValidationError):
+            access.require("upload", request(f"{COOKIE}={access.new_cookie()}", host=host))
+            count += 1
+    return count
+
+
+def test_access_rate_limit_of_an_address_holds_for_all_its_browsers() -> None:
+    limit = 10 * PACES["upload"].burst
+
+    def shared() -> Access:
+        return Access(AccessMode.SHARED, b"secret", now=lambda: 0.0)
+
+    assert uploads_of_new_users(shared(), ["192.0.2.1"] * 2 * limit) == limit
+    network = (f"2001:db8::{number:x}" for number in range(2 * limit))
+    assert uploads_of_new_users(shared(), network) == limit
+    for host in ("127.0.0.1", "::1"):
+        assert uploads_of_new_users(shared(), [host] * 2 * limit) == 2 * limit, (
+            "tunnels and proxies"
+        )
+
+
+def test_access_rate_limit_of_an_address_spares_logins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(accounts_module._COST, "n", 16)
+    accounts = Accounts()
+    names = [f"user{number}" for number in range(250)]
+    for name in names:
+        accounts.add_for_now(name, "correct horse 1", Role.USER)
+    app = App(auth=True, tokens={name: name for name in names})
+    access = Access(AccessMode.SHARED, b"s", accounts)
+    for name in names:
+        access.require("upload", request(f"access-token-c={name}", app=app, host="192.0.2.1"))

@@ -197,7 +197,11 @@ async def test_connections_limit_per_address_spares_other_addresses_and_loopback
     assert all(_connected(connections, "192.0.2.1", idle=False) for _ in range(2))
     assert _connected(connections, "192.0.2.1", idle=False) is None
     assert _connected(connections, "192.0.2.2", idle=False)
-    assert all(_connected(connections, "127.0.0.1", idle=False) for _ in range(5))
+    for host in ("127.0.0.1", "::1"):
+        assert all(_connected(connections, host, idle=False) for _ in range(5))
+    assert all(_connected(connections, f"2001:db8::{n}", idle=False) for n in (1, 2))
+    assert _connected(connections, "2001:db8::3", idle=False) is None, "of the same /64 network"
+    assert _connected(connections, "2001:db8:0:1::1", idle=False)
 
 
 async def test_connections_total_limit_evicts_from_the_address_with_the_most() -> None:

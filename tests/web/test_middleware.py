@@ -15,7 +15,9 @@ from starlette.testclient import TestClient
 from comfy_ui.web.auth import accounts as accounts_module
 from comfy_ui.web.auth.access import Access, AccessMode
 from comfy_ui.web.auth.accounts import Accounts, Role
+from comfy_ui.web.http import middleware
 from comfy_ui.web.http.middleware import AccessMiddleware
+from comfy_ui.web.http.request_budgets import LARGE_JSON, budget_of
 from comfy_ui.web.http.same_site import SameSiteMiddleware
 
 PAGE = "<html><script>1</script><script src=x></script></html>"
@@ -221,3 +223,13 @@ def test_access_role_of_proxied_request_is_user() -> None:
     for name in ("x_forwarded_for", "forwarded", "x_real_ip", "x_forwarded_host"):
         assert role_of(AccessMode.LOCAL, **{name: "1.2.3.4"}) is Role.USER
     assert role_of(AccessMode.SHARED) is Role.USER
+
+
+def test_middleware_large_json_bodies_are_processed_one_after_the_other() -> None:
+    small = budget_of("POST", "/gradio_api/queue/join")
+    assert middleware._place(small, b"x" * 65_537) is LARGE_JSON
+    assert middleware._place(small, b"x" * 65_536) is small
+    assert LARGE_JSON.total == 1
+    lasting, upload = budget_of("POST", "/mcp"), budget_of("POST", "/uploads")
+    assert middleware._place(lasting, b"x" * 65_537) is lasting
+    assert middleware._place(upload, b"x" * 65_537) is upload

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from comfy_ui.web.auth.accounts import Role
 from comfy_ui.web.http.request_budgets import BUDGETS, DEFAULT, RequestBudget, budget_of
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/develop/security-model.md"
@@ -61,3 +62,10 @@ def test_budgets_are_those_of_the_document() -> None:
     listed = re.findall(r"^\| (?:`|others).*\|$", table, flags=re.MULTILINE)
     others = row(DEFAULT).replace("`* /`", "others")
     assert listed == [*map(row, BUDGETS), others]
+
+
+def test_budget_json_items_of_users_are_fewer_than_of_admins() -> None:
+    call = budget_of("POST", "/gradio_api/call/run_workflow")
+    assert call.json_items_of(Role.ADMIN) == call.json_items == 100_000
+    assert call.json_items_of(Role.USER) == call.json_items_of(Role.ANONYMOUS) == 20_000
+    assert budget_of("POST", "/gradio_api/cancel").json_items_of(Role.USER) == 100

@@ -12,12 +12,19 @@ import pytest
 
 from comfy_ui import logging
 from comfy_ui.demo import DemoServer
-from comfy_ui.errors import AuthenticationError, ComfyUIOfflineError, StorageError
+from comfy_ui.errors import (
+    AuthenticationError,
+    ComfyUIConnectionError,
+    ComfyUIOfflineError,
+    StorageError,
+)
+from comfy_ui.jobs.workers import server as server_module
 from comfy_ui.library.saved_workflows import SavedWorkflows
 from comfy_ui.settings import Settings
 from comfy_ui.storage.database import Database
 from comfy_ui.web.server_choice import ServerChoice, typed
 from comfy_ui.web.server_connection import ServerConnection
+from tests.client.hostile_server import hostile, trickle
 from tests.client.support import ScriptedServer, response
 
 
@@ -98,6 +105,15 @@ async def test_reconnect_closed_port_advises_about_the_typed_address(
     with pytest.raises(ComfyUIOfflineError) as caught:
         await connection.reconnect("http://127.0.0.1:9")
     assert caught.value.hint == "Check the address, and that ComfyUI listens there."
+
+
+async def test_reconnect_trickling_server_ends_within_the_time_of_a_check(
+    connection: ServerConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "_CHECK_TIMEOUT_S", 0.2)
+    async with hostile(trickle) as other, asyncio.timeout(10):
+        with pytest.raises(ComfyUIConnectionError, match="did not answer within"):
+            await connection.reconnect(other.url)
 
 
 async def test_wait_ready_during_reconnect_waits_for_the_new_server(

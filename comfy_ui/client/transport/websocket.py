@@ -2,7 +2,7 @@
 
 It stays open while a job is being tracked. Rules (protocol notes §7): a fresh clientId for each
 connection (trap 2), ``feature_flags`` first (§4), a reader that never waits for a consumer
-(trap 1), frames up to 256 MiB, a ping time-out longer than the server's own pauses (trap 20), full
+(trap 1), frames up to 64 MiB, a ping time-out longer than the server's own pauses (trap 20), full
 jitter between attempts, no further attempt if the server requires a login.
 """
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MAX_FRAME_BYTES = 256 * 1024 * 1024
+MAX_FRAME_BYTES = 64 * 1024 * 1024  # SaveImageWebsocket sends a whole PNG
 PING_INTERVAL_S = 30.0  # shorter than the idle time-out of common proxies (60 s)
 PING_TIMEOUT_S = 90.0  # the server's event loop blocks while it loads models
 CLOSE_TIMEOUT_S = 2.0
@@ -160,7 +160,7 @@ class Socket:
                 self._on_message(client_id, message)
         except ConnectionClosed as error:
             if error.sent is not None and error.sent.code == _TOO_BIG:
-                self._refuse("it sends frames larger than 256 MiB")
+                self._refuse("it sends frames larger than 64 MiB")
         finally:
             self._connection = None
             self.client_id = None

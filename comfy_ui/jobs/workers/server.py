@@ -40,6 +40,7 @@ class Server:
         self.online = True
         self._health = HealthTracker(client.url)
         self._object_info: tuple[NodeRegistry | None, float] = (None, 0.0)  # and when it was read
+        self._reading = asyncio.Lock()
         self._names_at_server: dict[str, str] = {}  # uploads at the server: our name to its name
 
     def __str__(self) -> str:
@@ -48,17 +49,21 @@ class Server:
     async def node_registry(
         self, *, max_age_s: float = OBJECT_INFO_MAX_AGE_S
     ) -> NodeRegistry | None:
-        """Return the server's object_info, cached while the server is offline."""
-        registry, read_at = self._object_info
-        if registry is not None and time.monotonic() - read_at < max_age_s:
+        """Return the server's object_info, cached while the server is offline.
+
+        Calls at the same time share one request.
+        """
+        async with self._reading:
+            registry, read_at = self._object_info
+            if registry is not None and time.monotonic() - read_at < max_age_s:
+                return registry
+            try:
+                registry = await self.client.object_info(fresh=True)
+            except ComfyUIConnectionError as error:
+                logger.info("The workflow is checked against cached object_info: %s", error)
+            else:
+                self._object_info = registry, time.monotonic()
             return registry
-        try:
-            registry = await self.client.object_info(fresh=True)
-        except ComfyUIConnectionError as error:
-            logger.info("The workflow is checked against cached object_info: %s", error)
-        else:
-            self._object_info = registry, time.monotonic()
-        return registry
 
     async def send_uploads(self, uploads: UploadStore, names: Iterable[str]) -> dict[str, str]:
         """Send the uploads that the server does not have yet; return its names by ours.

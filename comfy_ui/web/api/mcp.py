@@ -9,6 +9,7 @@ Protocol: https://modelcontextprotocol.io/specification/2025-06-18
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -31,6 +32,9 @@ __all__ = ["MCP_PATH", "McpTools"]
 
 MCP_PATH: Final = "/mcp"
 _VERSIONS: Final = ("2025-06-18", "2025-03-26", "2024-11-05")
+_MAX_SHORT_CALLS: Final = 4
+"""At a time: a caller may send a hundred at once, and each takes some milliseconds."""
+_SHORT_CALLS: Final = frozenset({"presets", "job", "cancel"})
 _PARSE_ERROR, _INVALID_REQUEST, _NO_METHOD, _INVALID_PARAMS = -32700, -32600, -32601, -32602
 
 
@@ -49,6 +53,7 @@ class McpTools:
         self._api = api
         self._access = access
         self._arguments = {name: _arguments(getattr(api, name)) for name in NAMES}
+        self._short_calls = asyncio.Semaphore(_MAX_SHORT_CALLS)
 
     def routes(self) -> list[Route]:
         """Return the one route, for ``app_kwargs`` of Gradio's ``launch``."""
@@ -123,7 +128,10 @@ class McpTools:
         meta = params.get("_meta")
         token = meta.get("progressToken") if isinstance(meta, dict) else None
         if token is None or "text/event-stream" not in request.headers.get("accept", ""):
-            return _done(number, await _last(request, answers))
+            if name not in _SHORT_CALLS:
+                return _done(number, await _last(request, answers))
+            async with self._short_calls:
+                return _done(number, await _last(request, answers))
         return StreamingResponse(
             _events(request, number, token, answers), media_type="text/event-stream"
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import wraps
 from typing import Any, Final
@@ -69,6 +69,8 @@ class ProgramEndpoints:
         self._services = services
         self._access = access
         self._uploads = uploads
+        self._presets: tuple[Sequence[CatalogEntry], list[dict[str, Any]]] = (), []
+        self._checking = asyncio.Semaphore(1)  # workflows, which may have thousands of nodes
 
     def build(self) -> None:
         """Add the endpoints to the current ``gr.Blocks``."""
@@ -173,7 +175,9 @@ class ProgramEndpoints:
     ) -> GuestWorkflow:
         """Prepare a workflow that a preset could have produced; refuse others early."""
         presets = [entry.preset for entry in self._services.catalog.entries]
-        names = check_guest_workflow(workflow, values, presets)
+        async with self._checking:
+            names = check_guest_workflow(workflow, values, presets)
+            await asyncio.sleep(0)  # other requests go in between
         registry = part_of_registry(await self._library(), names)
         arguments = workflow, values, registry, self._wildcards, most_nodes(presets)
         prepared = await WORKERS.run(prepare_guest_workflow, *arguments, user_id=user_id)
@@ -218,7 +222,10 @@ class ProgramEndpoints:
         """List the presets: what each makes, whether it can run now, and its parameters."""
         self._access.require("see", request)
         await self._services.connection.wait_checked()
-        return [_preset_told(entry) for entry in self._services.catalog.entries]
+        entries = self._services.catalog.entries
+        if self._presets[0] is not entries:
+            self._presets = entries, [_preset_told(entry) for entry in entries]
+        return self._presets[1]
 
     async def job(self, request: gr.Request, job_id: str) -> dict[str, Any]:
         """Return the state of a job, with its files when it is done.

@@ -29,6 +29,7 @@ from ...settings import Settings
 from ...storage.records import LOCAL_USER_ID
 from .accounts import ADMIN_LOGIN, GUEST, Accounts, Role
 from .login_devices import CURRENT, LoginRequest
+from .login_limits import network_of
 from .login_sessions import LoginSessions
 from .oauth import said_by
 from .rate_limit import RateLimit, RateLimiter
@@ -225,7 +226,9 @@ class Access:
             secret, salt="comfy-ui file", signer_kwargs={"digest_method": _DIGEST}
         )
         self._hub_owners = frozenset(name.lower() for name in hub_admins)
-        self._paces = RateLimiter({str(action): pace for action, pace in paces.items()})
+        limits = {str(action): pace for action, pace in paces.items()}
+        limits |= {f"{action} from one address": pace.times(10) for action, pace in paces.items()}
+        self._paces = RateLimiter(limits)
         self._now = now
 
     def role(self, request: Any) -> Role:
@@ -289,9 +292,9 @@ class Access:
         return self.address(request) if user_id.startswith(_UNPROVEN) else user_id
 
     def address(self, request: Any) -> str:
-        """Return the client's address as a caller, see :meth:`caller`."""
+        """Return the client's network as a caller, see :meth:`caller`."""
         client = getattr(request, "client", None)
-        return f"address:{client.host if client else ''}"
+        return f"address:{network_of(client.host) if client else ''}"
 
     def event_limit(self, request: Any) -> tuple[str, int]:
         """Return the caller of a request, and the most events in Gradio's queue; 0 for no limit."""
@@ -318,10 +321,19 @@ class Access:
             )
         user_id = self.user_id(request)
         free = role is Role.ADMIN and (action != "reconnect" or self.mode is AccessMode.LOCAL)
-        wait_s = 0.0 if free else self._paces.wait_s(action, self.caller(request), self._now())
+        wait_s = 0.0 if free else self._wait_s(action, request)
         if wait_s > 0:
             raise ValidationError("Too many requests.", hint=f"Try again in {wait_s:.0f} s.")
         return user_id
+
+    def _wait_s(self, action: Action, request: Any) -> float:
+        """Take from the user's rate limit, and from the address's if anyone can be a new user."""
+        now, address = self._now(), self.address(request)
+        wait_s = self._paces.wait_s(action, self.caller(request), now)
+        host = address.removeprefix("address:")
+        if wait_s or self.accounts or not host or is_loopback(host):
+            return wait_s
+        return self._paces.wait_s(f"{action} from one address", address, now)
 
     def browser(self, cookie: str | None) -> str | None:
         """Return the identity in a cookie; None if this installation did not sign it."""

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from .rate_limit import LoginAttempts, RateLimit, RateLimiter
 
-__all__ = ["Caller", "LoginLimits"]
+__all__ = ["Caller", "LoginLimits", "network_of"]
 
 _PER_ADDRESS: Final = RateLimit(burst=30, per_minute=10)
 """Against one password tried on many names."""
@@ -37,20 +38,26 @@ class Caller:
 
     @property
     def network(self) -> str:
-        """The address, or the /64 network of an IPv6 address, which one customer has as a whole.
+        """The network of the address, see :func:`network_of`."""
+        return network_of(self.address)
 
-        >>> Caller("2001:db8::1:2").network, Caller("::ffff:10.0.0.1").network
-        ('2001:db8::/64', '10.0.0.1')
-        """
-        try:
-            address = ipaddress.ip_address(self.address.partition("%")[0])
-        except ValueError:
-            return self.address
-        if isinstance(address, ipaddress.IPv6Address):
-            if address.ipv4_mapped is None:
-                return str(ipaddress.ip_network((int(address), 64), strict=False))
-            address = address.ipv4_mapped
-        return str(address)
+
+@lru_cache(maxsize=1024)
+def network_of(host: str) -> str:
+    """Return the address, or the /64 network of an IPv6 address, which one customer has as a whole.
+
+    >>> network_of("2001:db8::1:2"), network_of("::ffff:10.0.0.1"), network_of("::1")
+    ('2001:db8::/64', '10.0.0.1', '::1')
+    """
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is None and not address.is_loopback:
+            return str(ipaddress.ip_network((int(address), 64), strict=False))
+        address = address.ipv4_mapped or address
+    return str(address)
 
 
 class LoginLimits:
@@ -88,5 +95,5 @@ def _rates(name: str, caller: Caller) -> list[tuple[str, str]]:
     if caller.device:
         return []
     # Behind a tunnel all callers may have the address of this machine.
-    shared = caller.network in {"", "127.0.0.1", "::/64"}
+    shared = caller.network in {"", "127.0.0.1", "::1"}
     return [*(() if shared else [("address", caller.network)]), ("name", name[:_MAX_NAME])]

@@ -19,6 +19,10 @@ class RateLimit:
     burst: int
     per_minute: float
 
+    def times(self, count: int) -> RateLimit:
+        """Return the limit for so many users together."""
+        return RateLimit(self.burst * count, self.per_minute * count)
+
 
 class RateLimiter:
     """A token bucket per user and kind of action.

@@ -17,6 +17,7 @@ from typing import Any, Final
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from ..auth.access import is_loopback
+from ..auth.login_limits import network_of
 from .handlers import RefusalLog
 
 __all__ = ["ConnectionLimits", "Connections", "LimitedProtocol", "limit_connections"]
@@ -37,8 +38,8 @@ class ConnectionLimits:
 
     Attributes:
         total: connections at a time.
-        per_address: of them, from one address. Loopback addresses have no limit of their own:
-            tunnels and local proxies connect from there for all their users.
+        per_address: of them, from one address, or from one /64 network of IPv6. Loopback addresses
+            have no limit of their own: tunnels and proxies connect from there for all their users.
         head_s: seconds until the head of a request must be complete.
         head_bytes: the size of a head.
         pipelined: requests that one connection may send before it reads the responses.
@@ -77,6 +78,7 @@ class Connections:
 
     def add(self, connection: LimitedProtocol, host: str) -> bool:
         """Add a connection, in place of an idle one if necessary; False if there is no room."""
+        host = network_of(host)
         address = self._addresses.get(host)
         if (
             address is not None

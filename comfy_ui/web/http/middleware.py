@@ -20,11 +20,11 @@ from starlette.routing import BaseRoute, Match
 
 from ..auth.access import Access, AccessMode, is_loopback
 from ..auth.accounts import Role, TooManyTriesError
-from ..auth.login_limits import Caller
+from ..auth.login_limits import Caller, network_of
 from .body_limit import BodyLimit, Reading
 from .handlers import RefusalLog, refusal
 from .json_limits import json_problem
-from .request_budgets import RequestBudget, budget_of
+from .request_budgets import LARGE_JSON, SMALL_BODY_BYTES, RequestBudget, budget_of
 from .request_slots import RequestSlots, TooManyRequestsError
 from .security_headers import NO_SCRIPTS, shields
 
@@ -62,7 +62,6 @@ _FOR_VISITORS: Final = (
     "/gradio_api/reset",
     "/gradio_api/heartbeat/",
 )
-_SMALL_BYTES: Final = 64 * 1024
 _MAX_SMALL_TOGETHER_BYTES: Final = 32 * 2**20
 
 
@@ -124,7 +123,7 @@ class AccessMiddleware:
             await send({"type": "websocket.close", "code": 1008})
             return
         budget = budget_of(scope["method"], scope["path"])
-        intake = self._small if budget.body_bytes <= _SMALL_BYTES else self._large
+        intake = self._small if budget.body_bytes <= SMALL_BODY_BYTES else self._large
         reading = intake.reading(receive, budget)
         headers = Headers(scope=scope)
         reading.whole = not _brings_a_body(headers)
@@ -153,13 +152,17 @@ class AccessMiddleware:
         try:
             async with self._slots.of_caller(budget, mine, address):
                 receive: Any = reading
-                if budget.read_ahead and not reading.whole:
+                body: bytes | None = b""
+                read_ahead = budget.read_ahead and not reading.whole
+                if read_ahead:
                     body = await reading.all()
-                    problem = _problem(body, budget, reading)
-                    if problem is not None:
-                        return problem
                     receive = _replayed(body or b"", reading)
-                async with self._slots.of_all(budget):
+                async with self._slots.of_all(_place(budget, body)):
+                    if read_ahead:
+                        role = self._access.role(Request(scope))
+                        problem = _problem(body, budget, reading, role)
+                        if problem is not None:
+                            return problem
                     await self._run(scope, receive, reply)
         except TooManyRequestsError:
             return refusal(429, "Too many requests at once.", {"Retry-After": "5"})
@@ -246,13 +249,21 @@ def _too_large(headers: Headers, budget: RequestBudget) -> JSONResponse | None:
     return refusal(413, "That is too large.") if length > budget.body_bytes else None
 
 
-def _problem(body: bytes | None, budget: RequestBudget, reading: Reading) -> JSONResponse | None:
+def _place(budget: RequestBudget, body: bytes | None) -> RequestBudget:
+    """Return the budget whose places a request shares with those of other callers."""
+    large = len(body or b"") > SMALL_BODY_BYTES
+    return LARGE_JSON if large and budget.json_items and not budget.lasting else budget
+
+
+def _problem(
+    body: bytes | None, budget: RequestBudget, reading: Reading, role: Role
+) -> JSONResponse | None:
     """Return the refusal of a body that was read ahead, if there is a reason for one."""
     if body is None:
         reason = reading.refusal
         return refusal(reason.status, reason.text) if reason else refusal(400, "No body came.")
     if budget.json_items:
-        problem = json_problem(body, items=budget.json_items, depth=budget.json_depth)
+        problem = json_problem(body, items=budget.json_items_of(role), depth=budget.json_depth)
         if problem is not None:
             return refusal(400, problem)
     return None
@@ -269,9 +280,9 @@ def _replayed(body: bytes, reading: Reading) -> Callable[[], Awaitable[Message]]
 
 
 def _address(scope: Message) -> str:
-    """Return the client's address; empty for loopback, where tunnels and proxies connect from.
+    """Return the client's network; empty for loopback, where tunnels and proxies connect from.
 
     uvicorn has replaced it by the one in X-Forwarded-For if it trusts the proxy.
     """
     host = scope["client"][0] if scope.get("client") else ""
-    return "" if is_loopback(host) else host
+    return "" if is_loopback(host) else network_of(host)

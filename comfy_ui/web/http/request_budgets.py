@@ -8,10 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["BUDGETS", "DEFAULT", "RequestBudget", "budget_of"]
+from ..auth.accounts import Role
+
+__all__ = ["BUDGETS", "DEFAULT", "LARGE_JSON", "SMALL_BODY_BYTES", "RequestBudget", "budget_of"]
 
 KB: Final = 1024
 MB: Final = 1024 * KB
+SMALL_BODY_BYTES: Final = 64 * KB
+_ITEMS_OF_USERS: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +27,13 @@ class RequestBudget:
         path: with a "/" at the end, everything below it.
         body_bytes: the size of the body.
         body_s: seconds until the body must be complete.
-        json_items: values in a JSON body; 0 if the body is not JSON.
+        json_items: values in a JSON body of an admin; 0 if the body is not JSON.
         json_depth: nested arrays and objects in a JSON body.
         per_caller: requests in progress for one user, or for one address without a login or a
             cookie. Further ones wait, except streams, which are refused.
         total: requests in progress for everyone.
         stream: whether the response stays open.
+        lasting: whether a request lasts as long as the job that it started.
     """
 
     method: str
@@ -40,11 +45,19 @@ class RequestBudget:
     per_caller: int = 16
     total: int = 1000
     stream: bool = False
+    lasting: bool = False
 
     @property
     def per_address(self) -> int:
         """Requests in progress for all users of one address, such as an office."""
         return 10 * self.per_caller
+
+    def json_items_of(self, role: Role) -> int:
+        """Values in a JSON body: the largest official workflow has half as many as users may send.
+
+        Gradio copies and walks through the values several times, in the event loop.
+        """
+        return self.json_items if role is Role.ADMIN else min(self.json_items, _ITEMS_OF_USERS)
 
     @property
     def read_ahead(self) -> bool:
@@ -83,8 +96,18 @@ def _action(path: str, *, per_caller: int = 8, total: int = 200) -> RequestBudge
     )
 
 
-def _call(path: str, *, per_caller: int = 16, total: int = 200) -> RequestBudget:
-    """A call of Gradio or MCP, whose body may contain a whole workflow."""
+LARGE_JSON: Final = RequestBudget("POST", "*", per_caller=1, total=1)
+"""The place of requests with a JSON body of more than 64 KB, unless they last: parsing one blocks
+everything else for up to 0.2 s."""
+
+
+def _call(
+    path: str, *, per_caller: int = 16, total: int = 16, lasting: bool = False
+) -> RequestBudget:
+    """A call of Gradio or MCP, whose body may contain a whole workflow.
+
+    Gradio answers at once; the call's results are another request.
+    """
     return RequestBudget(
         "POST",
         path,
@@ -94,6 +117,7 @@ def _call(path: str, *, per_caller: int = 16, total: int = 200) -> RequestBudget
         json_depth=64,
         per_caller=per_caller,
         total=total,
+        lasting=lasting,
     )
 
 
@@ -109,14 +133,14 @@ def _small(path: str) -> RequestBudget:
 
 BUDGETS: Final = (
     # Gradio's routes
-    _get("/"),
+    _get("/", total=32),
     _get("/login"),
     _get("/login/"),
     RequestBudget("POST", "/login", body_bytes=8 * KB, per_caller=4, total=16),
     RequestBudget("POST", "/login/", body_bytes=8 * KB, per_caller=4, total=16),
     _get("/logout", per_caller=4),
-    _get("/config"),
-    _get("/gradio_api/info", per_caller=4),
+    _get("/config", total=32),
+    _get("/gradio_api/info", per_caller=4, total=32),
     _get("/gradio_api/app_id"),
     _get("/gradio_api/startup-events"),
     _call("/gradio_api/queue/join"),
@@ -170,7 +194,7 @@ BUDGETS: Final = (
     _get("/downloads"),
     _action("/downloads/"),
     # Programs and the public link
-    _call("/mcp", per_caller=100, total=400),  # a call lasts as long as its job
+    _call("/mcp", per_caller=100, total=400, lasting=True),
     _get("/alive", per_caller=4),
 )
 """All budgets. An exact path wins over a folder, a longer folder over a shorter one."""

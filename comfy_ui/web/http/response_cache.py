@@ -25,7 +25,7 @@ __all__ = ["ResponseCache"]
 Message = MutableMapping[str, Any]
 
 _PAGE: Final = "/"
-_PER_LOGIN: Final = (_PAGE, "/config")
+_PER_LOGIN: Final = (_PAGE, "/config", "/gradio_api/info")
 _FILES: Final = ("/assets/", "/static/", "/languages/", "/theme.css", "/gradio_api/theme.css")
 _ADDRESS_HEADERS: Final = ("host", "x-forwarded-host", "x-forwarded-proto", "x-gradio-server")
 """Gradio builds the page's own address from them."""
