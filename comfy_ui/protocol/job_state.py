@@ -21,6 +21,7 @@ from .outputs import SOCKET_FOLDER, OutputFile, Outputs, collect_outputs
 from .progress import Phase, Preview, Progress, Tracker
 from .queue_and_history import Ending, HistoryAnswer, HistoryEntry, QueueAnswer
 
+_DISK_FULL_HINT = "The disk of the ComfyUI server is full. Free some space there, then try again."
 RESUBMIT_AFTER_S = 2.0  # a request whose answer was lost may still be on its way to the server
 
 
@@ -279,6 +280,7 @@ class JobState:
             node_title=title,
             exception_type=error.exception_type,
             traceback=error.traceback,
+            hint=_DISK_FULL_HINT if is_disk_full(error) else "",
         )
 
     def _lost(self) -> JobLostError:
@@ -344,3 +346,9 @@ def is_out_of_memory(error: ExecutionError) -> bool:
         or "allocation on device" in message
         or "not enough memory" in message
     )
+
+
+def is_disk_full(error: ExecutionError) -> bool:
+    """Whether a node could not write a file for lack of space, by the messages of the systems."""
+    message = error.exception_message.lower()
+    return "no space left on device" in message or "not enough space on the disk" in message

@@ -10,9 +10,10 @@ import asyncio
 import os
 
 from tests.benchmarks import measure, progress, studio
+from tests.benchmarks.gap import gaps
 from tests.benchmarks.server import chosen, embedded
 
-PARTS = ("latency", "burst", "previews", "pending", "import", "progress", "studio")
+PARTS = ("latency", "burst", "previews", "pending", "import", "progress", "studio", "gap")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -54,6 +55,13 @@ def main(argv: list[str] | None = None) -> None:
             f"20 Hz previews of 512² (embedded): {shown.frames} different frames seen in "
             f"{shown.seconds:.1f} s, CPU {shown.cpu_percent:.1f} %, memory {shown.grown_mib:+.1f} "
             f"MiB, progress fell by {shown.largest_fall:.2f}\n"
+        )
+    if "gap" in parts:
+        with chosen(node_s={"EmptyImage": 0.1}) as url:
+            idle = asyncio.run(gaps(url, jobs=args.jobs))
+        print(
+            f"{args.jobs} jobs of 0.1 s in the queue: ComfyUI idles {idle.median_ms:.0f} ms "
+            f"between two (median; at most {idle.max_ms:.0f} ms), by its own clock\n"
         )
     if "pending" in parts:
         with embedded(20) as url:

@@ -63,10 +63,10 @@ def embedded(
 
 
 @contextmanager
-def chosen() -> Iterator[str]:
-    """COMFYUI_URL where it is set, else the embedded engine at full speed."""
+def chosen(*, node_s: Mapping[str, float] = MappingProxyType({})) -> Iterator[str]:
+    """COMFYUI_URL where it is set, else the embedded engine at full speed, but for ``node_s``."""
     if url := os.environ.get("COMFYUI_URL"):
         yield url
     else:
-        with embedded() as url:
+        with embedded(node_s=node_s) as url:
             yield url

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.benchmarks import measure, progress
+from tests.benchmarks.gap import gaps
 from tests.benchmarks.server import embedded
 
 pytestmark = pytest.mark.slow
@@ -22,6 +23,12 @@ async def test_throughput_is_near_raw_client() -> None:
     with embedded() as url:
         bursts = await measure.at_once(url, jobs=40, rounds=2)
     assert bursts["async"].jobs_per_s > 0.4 * bursts["raw"].jobs_per_s
+
+
+async def test_server_does_not_idle_between_jobs_of_the_queue() -> None:
+    with embedded(node_s={"EmptyImage": 0.2}) as url:
+        idle = await gaps(url, jobs=12)
+    assert idle.median_ms < 100  # a few on an idle machine; without a job ready, a round trip
 
 
 def test_import_takes_at_most_twice_the_time_of_asyncio() -> None:

@@ -18,10 +18,10 @@ NAMES_JS = "all => all.map((e) => e.textContent)"
 
 @pytest.fixture
 def full_queue(person: Callable[..., Any], painter: Any) -> Iterator[Any]:
-    """A page on the Queue: one long job runs, one is at the server, four wait."""
+    """A page on the Queue: one long job runs, four wait, the first of them ready at the server."""
     page = person()
     with support.slowly(painter):
-        for prompt, steps in (("long", 100), ("next", 100), *((name, 2) for name in "abcd")):
+        for prompt, steps in (("long", 100), *((name, 2) for name in "abcd")):
             generate(page, prompt, steps=steps)
         page.get_by_role("tab", name="Queue").click()
         page.wait_for_function("document.querySelectorAll('.line-now .job.waits').length === 4")
@@ -121,6 +121,43 @@ def test_queue_cancel_one_cancel_all_and_retry(full_queue: Any) -> None:
     full_queue.wait_for_selector(".line-now .job:nth-child(2)")
 
 
+def test_queue_pause_holds_waiting_jobs_until_resumed(full_queue: Any) -> None:
+    full_queue.click(".queue [data-do=pause-queue]")
+    full_queue.wait_for_selector(".queue .summary .state:has-text('Paused')")
+    full_queue.wait_for_function(
+        "document.querySelectorAll('.line-now .waits .phase').length === 4 &&"
+        "[...document.querySelectorAll('.line-now .waits .phase')]"
+        ".every((e) => e.textContent.trim() === 'Paused')"
+    )
+    row(full_queue, "long").locator("[data-do=cancel-job]").click()
+    full_queue.wait_for_selector(".line-past .job.cancelled:has-text('long')")
+    full_queue.wait_for_timeout(600)
+    assert waiting(full_queue) == [*"abcd"]
+    full_queue.reload()
+    full_queue.wait_for_selector("#stage .stage [data-do=resume-queue]")
+    full_queue.click("#stage [data-do=resume-queue]")
+    full_queue.get_by_role("tab", name="Queue").click()
+    full_queue.wait_for_selector(".line-past .job.succeeded:has-text('a')")
+
+
+def test_generate_menu_repeats_until_stopped(person: Callable[..., Any]) -> None:
+    page = person()
+    page.fill("#prompt textarea", "again")
+    support.set_field(page, "steps", 6)
+    page.click(".menu > summary")
+    page.check("#repeat")
+    page.wait_for_function("document.querySelectorAll('#results .thumb').length >= 3")
+    page.click(".menu > summary") if not page.locator("#repeat").is_visible() else None
+    page.click(".menu [data-do=stop-after]")
+    page.wait_for_selector("#toast:has-text('resume')")
+    page.wait_for_function("!document.querySelector('#stage .stage[data-live]')")
+    made = page.locator("#results .thumb").count()
+    page.wait_for_timeout(1000)
+    assert page.locator("#results .thumb").count() == made
+    page.get_by_role("tab", name="Queue").click()
+    page.click(".queue [data-do=resume-queue]")
+
+
 def test_queue_running_job_updates_until_its_end(page: Any, painter: Any) -> None:
     generate(page, "watched", steps=10)
     page.get_by_role("tab", name="Queue").click()
@@ -197,7 +234,7 @@ def test_generate_menu_runs_next_and_cancels_waiting_jobs(person: Callable[..., 
     page.click(".menu > summary")
     page.click(".menu [data-do=run-first]")
     page.get_by_role("tab", name="Queue").click()
-    wait_for(page, "urgenta")
+    wait_for(page, "urgentnexta")  # it goes before the one that stood ready at ComfyUI
     page.get_by_role("tab", name="Create").click()
     page.click(".menu > summary")
     page.click(".menu [data-do=clear-queue]")

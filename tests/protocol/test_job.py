@@ -181,6 +181,14 @@ def test_verdict_out_of_memory_is_out_of_memory_error(kind: str, text: str) -> N
     assert "smaller" in error.hint
 
 
+def test_verdict_full_disk_at_server_has_its_own_hint() -> None:
+    text = "[Errno 28] No space left on device: 'output/a.png'"
+    message = message_of("execution_error", node_id="9", exception_message=text)
+    error = feed(job(), message, now=1.0).verdict()
+    assert isinstance(error, GenerationFailedError)
+    assert "disk of the ComfyUI server is full" in error.hint
+
+
 def test_is_out_of_memory_other_error_is_false() -> None:
     assert not is_out_of_memory(ExecutionError(JOB, exception_message="memory of a fox"))
 

@@ -30,6 +30,7 @@ class ActiveJob:
         in_doubt: whether it is unknown if the server has the job.
         busy: whether the job occupies one of the worker's slots at the server.
         started: whether the server is known to have started the job.
+        progress_at: when the job made progress last, on the monotonic clock.
         sent_at: when this process sent the job, on the monotonic clock.
         unanswered: whether the server did not answer when this process sent the job.
         server_answers: whether the last request or message says so.
@@ -51,6 +52,7 @@ class ActiveJob:
         self.in_doubt = False
         self.busy = job.outputs is None
         self.started = job.started_at is not None
+        self.progress_at = time.monotonic()
         self.sent_at: float | None = None
         self.unanswered = False
         self.server_answers = True

@@ -27,11 +27,13 @@ from ...storage.records import Job, JobError, JobStatus
 from ...storage.single_thread import SingleThread
 from ..placement import ServerOffer
 from ..queue import JobQueue, JobReport, ReturnReason
+from . import stall_watch
 from .active_job import ActiveJob, JobReturnedError, wait_for_any
 from .output_download import OutputDownloader
 from .server import Server, with_upload_names
 from .server_death import accuse, death_error
 from .server_monitor import ServerMonitor
+from .stall_watch import StallWatch
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +95,7 @@ class Worker:
             await self._queue.announce(self._server.name, ServerOffer())
         else:
             _ = self._spawn(self._monitor.run(self._leave_server))
+        _ = self._spawn(self._watch_progress())
         try:
             while True:
                 try:
@@ -405,8 +408,24 @@ class Worker:
 
     # Reports
 
+    async def _watch_progress(self) -> None:
+        """Report why a started job makes no progress; the next progress clears that."""
+        watch = StallWatch()
+        while True:
+            await asyncio.sleep(stall_watch.CHECK_S)
+            for active in [*self._active.values()]:
+                silent_s = time.monotonic() - active.progress_at
+                if not (active.busy and active.started) or silent_s < stall_watch.CHECK_S:
+                    continue
+                check = await self._server.look()
+                trouble = watch.trouble(check, silent_s=silent_s, now=time.monotonic())
+                if trouble is not None:
+                    report = JobReport(job_id=active.job.id, error=trouble)
+                    await self._queue.publish(self._server.name, report)
+
     async def _progress(self, active: ActiveJob, progress: Progress) -> None:
         active.connected()
+        active.progress_at = time.monotonic()
         if progress.phase in _STARTED:
             active.started = True
         if progress.phase is not Phase.RECONNECTING:

@@ -91,6 +91,7 @@ def job_card(snapshot: Snapshot, *, ratio: float | None = None, has_results: boo
         image=look.icon,
         paused=snapshot.paused,
         second_try=snapshot.server_deaths > 0,
+        trouble=snapshot.error if phase in _WORKING else None,
         place=place(snapshot) if phase is Phase.QUEUED and snapshot.queue_position else "",
         step=f"Step {snapshot.step} of {snapshot.steps}"
         if running and snapshot.step and snapshot.steps
