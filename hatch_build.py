@@ -1,4 +1,4 @@
-"""Build hook: the README as the package index shows it.
+"""Build hook: the README as the package index shows it, and the links beside it.
 
 Hugging Face Spaces read their configuration from the front matter of ``README.md``, which the
 index would show as a heading. The index has no files beside the README, so links are made absolute.
@@ -17,7 +17,7 @@ _LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)]+)\)")
 
 
 class CustomMetadataHook(MetadataHookInterface):
-    """Fill in the dynamic field ``readme``."""
+    """Fill in the dynamic fields ``readme`` and ``urls``."""
 
     def update(self, metadata: dict[str, Any]) -> None:
         """Called by hatchling with the fields of ``[project]``."""
@@ -26,6 +26,14 @@ class CustomMetadataHook(MetadataHookInterface):
             "content-type": "text/markdown",
             "text": index_readme(text, repository_url(), os.environ.get("GITHUB_REF_NAME", "main")),
         }
+        repository = repository_url()
+        if repository is not None:
+            metadata["urls"] = {
+                "Source": repository,
+                "Changelog": f"{repository}/blob/main/CHANGELOG.md",
+                "Documentation": f"{repository}/tree/main/docs",
+                "Issues": f"{repository}/issues",
+            }
 
 
 def repository_url() -> str | None:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
 
 from .errors import MissingFeatureError, ValidationError, closest
 
@@ -91,12 +94,39 @@ def check_feature(name: str) -> bool:
 
 
 def get_install_hint(name: str) -> str:
-    """The command that installs the extra ``name``.
+    """The command that installs the extra ``name``, from where this package was installed.
 
     >>> get_install_hint("health")
     "pip install 'comfy-ui[health]'"
     """
-    return f"pip install 'comfy-ui[{_checked(name)}]'"
+    source = _version_control_url()
+    return f"pip install 'comfy-ui[{_checked(name)}]{f' @ {source}' if source else ''}'"
+
+
+@cache
+def _origin() -> dict[str, Any]:
+    """Where the package was installed from (PEP 610); empty for a package index."""
+    import json
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        text = distribution("comfy-ui").read_text("direct_url.json")
+    except PackageNotFoundError:  # a clone that is not installed
+        return {"dir_info": {"editable": True}}
+    return dict(json.loads(text)) if text else {}
+
+
+def _is_clone() -> bool:
+    return bool(_origin().get("dir_info", {}).get("editable"))
+
+
+def _version_control_url() -> str | None:
+    """``git+https://…`` if the package was installed from there; without credentials."""
+    url, version = str(_origin().get("url", "")), _origin().get("vcs_info")
+    if not version or "@" in urlsplit(url).netloc:
+        return None
+    revision = version.get("requested_revision")
+    return f"{version['vcs']}+{url}{f'@{revision}' if revision else ''}"
 
 
 def list_available_features() -> dict[str, str]:
@@ -115,5 +145,6 @@ def require_feature(name: str) -> None:
         raise MissingFeatureError(
             f"This needs the extra '{name}' ({_FEATURES[name].purpose}).",
             feature=name,
-            hint=f"Install it with: {get_install_hint(name)}",
+            hint=f"Install it with: {get_install_hint(name)}"
+            + (f" (in your clone: pip install -e '.[{name}]')" if _is_clone() else ""),
         )

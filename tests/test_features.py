@@ -55,3 +55,39 @@ def test_can_import_missing_parent_package_is_false(without) -> None:
 def test_features_unknown_name_raises_with_suggestion(call) -> None:
     with pytest.raises(ValidationError, match="Did you mean 'health'"):
         call("helth")
+
+
+@pytest.mark.parametrize(
+    ("origin", "hint"),
+    [
+        ({}, "pip install 'comfy-ui[health]'"),
+        ({"dir_info": {"editable": True}, "url": "file:///x"}, "pip install 'comfy-ui[health]'"),
+        (
+            {
+                "url": "https://example.com/c.git",
+                "vcs_info": {"vcs": "git", "requested_revision": "v1"},
+            },
+            "pip install 'comfy-ui[health] @ git+https://example.com/c.git@v1'",
+        ),
+        (
+            {"url": "https://me:secret@example.com/c.git", "vcs_info": {"vcs": "git"}},
+            "pip install 'comfy-ui[health]'",
+        ),
+    ],
+)
+def test_install_hint_names_the_origin_of_the_package(
+    origin: dict[str, object], hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "_origin", lambda: origin)
+    assert features.get_install_hint("health") == hint
+
+
+def test_require_feature_in_a_clone_names_the_command_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(features, "check_feature", lambda _: False)
+    for origin, expected in (({}, False), ({"dir_info": {"editable": True}}, True)):
+        monkeypatch.setattr(features, "_origin", lambda origin=origin: origin)
+        with pytest.raises(features.MissingFeatureError) as caught:
+            features.require_feature("health")
+        assert ("pip install -e '.[health]'" in caught.value.hint) is expected

@@ -121,3 +121,15 @@ def test_wheel_with_extra_has_its_features(extra: str, wheel: Path, tmp_path: Pa
             feature, hint = seen[name]
             assert feature == name
             assert f"comfy-ui[{name}]" in hint
+
+
+@pytest.mark.slow
+def test_wheel_is_reproducible_and_the_sdist_builds_the_same_one(
+    wheel: Path, tmp_path: Path
+) -> None:
+    run_uv("build", "--sdist", "--out-dir", tmp_path, ROOT)
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    run_uv("build", "--wheel", "--out-dir", tmp_path, sdist)
+    (rebuilt,) = tmp_path.glob("*.whl")
+    assert rebuilt.name == wheel.name
+    assert rebuilt.read_bytes() == wheel.read_bytes()

@@ -9,6 +9,7 @@ import subprocess
 import tomllib
 import zipfile
 from email import message_from_bytes
+from email.message import Message
 
 import pytest
 import uv
@@ -41,8 +42,8 @@ BUILT_FROM = [
 
 
 @pytest.fixture(scope="module")
-def description(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The README in the metadata of a wheel that GitHub Actions builds for a tag."""
+def metadata(tmp_path_factory: pytest.TempPathFactory) -> Message:
+    """The metadata of a wheel that GitHub Actions builds for a tag."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"  # without the PKG-INFO of an sdist, which would be taken instead
     source.mkdir()
@@ -57,9 +58,21 @@ def description(tmp_path_factory: pytest.TempPathFactory) -> str:
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA")]
-        metadata = message_from_bytes(archive.read(name))
+        return message_from_bytes(archive.read(name))
+
+
+@pytest.fixture(scope="module")
+def description(metadata: Message) -> str:
     assert metadata["Description-Content-Type"] == "text/markdown"
     return str(metadata.get_payload(decode=True), "utf-8")
+
+
+def test_metadata_names_author_pythons_and_links(metadata: Message) -> None:
+    assert metadata["Author"] == "comfy-ui contributors"
+    links = dict(link.split(", ", 1) for link in metadata.get_all("Project-URL", []))
+    assert links["Source"] == REPOSITORY
+    assert {"Changelog", "Documentation", "Issues"} <= {*links}
+    assert "Programming Language :: Python :: 3.14" in metadata.get_all("Classifier", [])
 
 
 def test_index_readme_begins_with_the_title(description: str) -> None:
