@@ -1,0 +1,39 @@
+"""The worst of the attacks, in short. ``python -m tests.security`` runs all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.benchmarks.server import embedded
+from tests.security import attacks
+from tests.security.attacks import ATTACKS, LONGEST_RECOVERY_S, Attack, Target, measure
+from tests.security.test_availability import SLOWEST_S
+
+WORST = ("call/run_workflow", "POST /mcp presets")
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    folder = tmp_path_factory.mktemp("attacks") / "data"
+    with embedded() as engine, attacks.target(folder, engine=engine) as running:
+        yield running
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "attack",
+    [attack for attack in ATTACKS if f"{attack.endpoint} {attack.name}".startswith(WORST)],
+    ids=lambda attack: attack.endpoint,
+)
+async def test_app_under_attack_answers_others(
+    target: Target, attack: Attack, record_property: Callable[[str, Any], None]
+) -> None:
+    row = await measure(target, attack, seconds=1.5)
+    assert row.p95 < 2 * SLOWEST_S, row.line
+    assert row.failed == 0, row.line
+    assert row.peak_mb < 1200, row.line
+    assert row.recovery_s < LONGEST_RECOVERY_S, row.line
+    record_property("answers to attacks", row.answers.total())
