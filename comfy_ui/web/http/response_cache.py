@@ -1,7 +1,7 @@
 """A cache for responses that are the same for many users: Gradio's page and its files.
 
-Gradio builds the page for each request and compresses each file for each request. With this cache,
-a visit takes a tenth of the CPU time, and browsers keep the files.
+Gradio builds the page for each request and compresses each file for each request. This cache halves
+the CPU time of a visit, and browsers keep the files.
 """
 
 from __future__ import annotations
