@@ -44,7 +44,8 @@
   let repeating = false;
   let repeats = 0;
   let repeatedFor = ""; // the job whose start has queued the next one
-  let nextJob = ""; // that next one
+  /** That next one, perhaps still on its way. @type {Promise<string | undefined>} */
+  let nextJob = Promise.resolve(undefined);
   /** @param {boolean} on */
   function repeatUntilStopped(on) {
     repeating = on;
@@ -66,18 +67,19 @@
     const idle = live === "0";
     if (!(started || idle) || (job === repeatedFor && repeats)) return;
     repeatedFor = job;
-    window.comfy.repeat().then((/** @type {string} */ made) => (nextJob = made ?? ""));
+    nextJob = window.comfy.repeat();
     repeats += 1;
   }
   /** Also takes the next job out of the queue. @param {string} shown the job that the stage shows */
-  function endRepeating(shown) {
-    if (nextJob && nextJob !== shown) post("queue/cancel", { job: nextJob });
-    nextJob = "";
+  async function endRepeating(shown) {
     repeatUntilStopped(false);
+    const job = await nextJob;
+    if (job && job !== shown) await post("queue/cancel", { job });
+    nextJob = Promise.resolve(undefined);
   }
   window.comfy.actions["stop-after"] = async (/** @type {AnyElement} */ button) => {
     close(button);
-    endRepeating($("#stage .stage")?.dataset.job ?? "");
+    await endRepeating($("#stage .stage")?.dataset.job ?? "");
     if (await post("queue/pause", { paused: true })) toast("Nothing else starts until you resume the queue");
   };
 

@@ -147,7 +147,6 @@ def test_generate_menu_repeats_until_stopped(person: Callable[..., Any]) -> None
     page.click(".menu > summary")
     page.check("#repeat")
     page.wait_for_function("document.querySelectorAll('#results .thumb').length >= 3")
-    page.click(".menu > summary") if not page.locator("#repeat").is_visible() else None
     page.click(".menu [data-do=stop-after]")
     page.wait_for_selector("#toast:has-text('resume')")
     page.wait_for_function("!document.querySelector('#stage .stage[data-live]')")
@@ -226,22 +225,25 @@ def test_generate_menu_runs_twice_with_the_seed_step(page: Any) -> None:
     ) == ["110", "100"]
 
 
-def test_generate_menu_runs_next_and_cancels_waiting_jobs(person: Callable[..., Any]) -> None:
+def test_generate_menu_runs_next_and_cancels_waiting_jobs(
+    person: Callable[..., Any], painter: Any
+) -> None:
     page = person()
-    for prompt in ("long", "next", "a"):
-        generate(page, prompt, steps=60)
-    page.fill("#prompt textarea", "urgent")
-    page.click(".menu > summary")
-    page.click(".menu [data-do=run-first]")
-    page.get_by_role("tab", name="Queue").click()
-    wait_for(page, "urgentnexta")  # it goes before the one that stood ready at ComfyUI
-    page.get_by_role("tab", name="Create").click()
-    page.click(".menu > summary")
-    page.click(".menu [data-do=clear-queue]")
-    page.wait_for_selector("#toast:has-text('3 cancelled')")
-    page.get_by_role("tab", name="Queue").click()
-    wait_for(page, "")
-    stop_all(page)
+    with support.slowly(painter):
+        for prompt in ("long", "next", "a"):
+            generate(page, prompt, steps=60)
+        page.fill("#prompt textarea", "urgent")
+        page.click(".menu > summary")
+        page.click(".menu [data-do=run-first]")
+        page.get_by_role("tab", name="Queue").click()
+        wait_for(page, "urgentnexta")  # it goes before the one that stood ready at ComfyUI
+        page.get_by_role("tab", name="Create").click()
+        page.click(".menu > summary")
+        page.click(".menu [data-do=clear-queue]")
+        page.wait_for_selector("#toast:has-text('3 cancelled')")
+        page.get_by_role("tab", name="Queue").click()
+        wait_for(page, "")
+        stop_all(page)
 
 
 def test_queue_edit_survives_a_reload_and_a_refused_press(full_queue: Any) -> None:
