@@ -192,6 +192,7 @@ class ComfyClient:
         front: bool = False,
         extra_data: Mapping[str, Any] | None = None,
         strict: bool = True,
+        resubmit: bool = True,
     ) -> str:
         """Queue a workflow exactly once and return its prompt_id.
 
@@ -213,19 +214,27 @@ class ComfyClient:
                 files.
             strict: True: if the server would leave out invalid outputs and run the rest, queue
                 nothing and raise. False: run the rest, with a warning.
+            resubmit: whether to post the job again if the server stopped before it answered and
+                does not have the job. The job may be what stops the server.
 
         Raises:
             ValidationError: a value is unknown, or does not fit.
             InvalidWorkflowError: the server refuses the workflow; ``problems`` lists the reasons
                 node by node (MissingNodesError, MissingModelsError if nothing else is wrong).
-            JobLostError: the server stopped when it received the job; it does not have it now.
+            JobLostError: without ``resubmit``: the server stopped when it received the job, and
+                does not have it now.
             ComfyUIConnectionError: no answer, and the job could not be looked for.
         """
         generated, prompt_id = prompt_id is None, prompt_id_or_new(prompt_id)
         runnable = self._drive(self._sources.read(workflow, values))
         job = self._session.new_job(prompt_id, runnable)
         flow = self._tracking.submit(
-            job, runnable, front=front, extra_data=extra_data, strict=strict
+            job,
+            runnable,
+            front=front,
+            extra_data=extra_data,
+            strict=strict,
+            resubmit=resubmit,
         )
         try:
             with self._telemetry.submitting(job, runnable.graph):

@@ -98,8 +98,9 @@ async def test_job_stops_after_second_death_with_advice_and_try_again(
     for deaths in range(2):
         await until(service, killer, lambda s: _running(s) and s.server_deaths == deaths)  # noqa: B023
         if deaths:
-            waiting = await service.job(ready.id, "ann")
-            assert waiting.status is JobStatus.WAITING, "a suspected job runs alone"
+            other = await service.job(ready.id, "ann")
+            # It may come back first, and run before the other is submitted again.
+            assert other.status in (JobStatus.WAITING, JobStatus.SUCCEEDED), "the other runs alone"
         await server.restart()
     end = await end_of(service, killer)
     assert (end.phase, end.server_deaths) == (Phase.LOST, 2)

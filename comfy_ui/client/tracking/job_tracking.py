@@ -79,13 +79,15 @@ class JobTracking:
         front: bool,
         extra_data: Mapping[str, Any] | None,
         strict: bool,
+        resubmit: bool,
     ) -> Flow[None]:
         """Post a job so that it is queued exactly once. Arguments as in ``queue_prompt``.
 
         Raises:
             InvalidWorkflowError: the server refused it, or (``strict``) would run only a part of
                 it: then the job is cancelled.
-            JobLostError: the server stopped instead of answering, and does not have the job now.
+            JobLostError: the server stopped instead of answering and does not have the job now,
+                and ``resubmit`` is false.
             ComfyUIConnectionError: it is unknown whether the job was queued. The job is not posted
                 again then: losing it is better than paying for it twice.
         """
@@ -109,7 +111,7 @@ class JobTracking:
                     return
                 if not posts_left:
                     raise
-                if job.server_was_offline:  # perhaps killed by this very job
+                if job.server_was_offline and not resubmit:
                     raise _stopped_at(job) from error
                 job.apply(Resubmitted(), self._asker.clock())
             else:

@@ -353,6 +353,7 @@ class Worker:
                     graph,
                     prompt_id=active.prompt_id,
                     extra_data={"extra_pnginfo": {"comfy_ui": _reuse_metadata(active.job)}},
+                    resubmit=False,  # a job that stops its server is counted
                 )
             except ComfyUIOfflineError:  # the request was not sent
                 active.may_be_at_server = active.resumed or active.unanswered
