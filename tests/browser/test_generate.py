@@ -17,13 +17,11 @@ TRIES = 3  # of a press without a response
 
 @pytest.fixture
 def busy(person: Callable[..., Any], painter: Any) -> Iterator[Any]:
-    """A page whose next jobs wait: one job runs, one is at the server."""
+    """A page whose next jobs wait behind a long one."""
     page = person()
     with slowly(painter):
-        for prompt in ("long", "next"):
-            generate(page, prompt, steps=100)
+        generate(page, "long", steps=100)
         page.get_by_role("tab", name="Queue").click()
-        page.wait_for_function("document.querySelectorAll('.line-now .job').length === 2")
         page.wait_for_selector(".line-now .job.running")
         page.get_by_role("tab", name="Create").click()
         yield page
