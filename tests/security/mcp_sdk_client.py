@@ -66,6 +66,8 @@ async def main(url: str, authorization: str, graph: dict[str, Any]) -> dict[str,
         job = seen["generate"]["data"]["job"]
         seen["job"] = await call("job", job_id=job)
         seen["cancel"] = await call("cancel", job_id=job)
+        seen["pause"] = await call("pause")
+        seen["resume"] = await call("resume")
         seen["run_workflow"] = await call("run_workflow", workflow=graph)
     return seen
 

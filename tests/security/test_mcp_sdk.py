@@ -120,6 +120,7 @@ def test_mcp_sdk_admin_calls_every_tool(
     assert seen["generate"]["data"]["phase"] == seen["run_workflow"]["data"]["phase"] == "succeeded"
     assert seen["job"]["data"]["files"][0]["id"] == seen["generate"]["data"]["files"][0]["id"]
     assert seen["cancel"]["data"] == {"cancelled": False}
+    assert [seen[tool]["data"]["paused"] for tool in ("pause", "resume")] == [True, False]
     (link,) = seen["generate"]["links"]
     headers = {"authorization": basic(name)} if name else {}
     picture = httpx.get(link, headers=headers, trust_env=False)
