@@ -111,6 +111,7 @@ def values() -> dict[str, Any]:
         return {
             "Address": client.parse_address(server.url),
             "Capabilities": one.capabilities(),
+            "ClientOptions": comfy_ui.ClientOptions(proxy="http://proxy:3128"),
             "Control": comfy_ui.find_controls(graph, registry)[0],
             "Device": one.system_stats().devices[0],
             "EnhancedPrompt": comfy_ui.enhance_prompt("a cat", model="rules"),
@@ -147,7 +148,7 @@ VALUES = {
     if isinstance(kind := getattr(package, name), type)
     and not issubclass(kind, Exception)
     and not getattr(kind, "_is_protocol", False)
-    and name not in ("ComfyClient", "ComfyWSClient", "ComfyHealth")
+    and name not in ("CircuitBreaker", "ComfyClient", "ComfyWSClient", "ComfyHealth")
 } | {"HealthReport", "HistoryEntry", "NodeRegistry", "QueueSnapshot", "ServerCheck"}
 
 
