@@ -229,10 +229,10 @@ def test_page_header_offers_login_then_logout(
 ) -> None:
     provider.user_name = "<b>gus</b>"
     browser = open_browser()
-    note = next(fn for fn in space.fns.values() if fn.name == "_header")
-    assert "/login/huggingface" in json.dumps(browser.person.fire(note._id, []))
+    on_load = next(fn for fn in space.fns.values() if fn.name == "fill")
+    assert "/login/huggingface" in json.dumps(browser.person.fire(on_load._id, []))
     browser.log_in()
-    html = json.dumps(browser.person.fire(note._id, []))
+    html = json.dumps(browser.person.fire(on_load._id, []))
     assert "Log out &lt;b&gt;gus" in html
     assert "<b>gus" not in html
 
