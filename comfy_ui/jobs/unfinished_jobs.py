@@ -25,6 +25,7 @@ from .updates import JobUpdates, first_snapshot, next_snapshot
 
 POSITIONS_AGE_S: Final = 2.0
 """How long the estimated starts of waiting jobs are kept."""
+_AT_SERVER: Final = (JobStatus.CLAIMED, JobStatus.SENT)
 _POSITIONS_REST: Final = 9
 """Positions of a long queue take at most a tenth of the time: pauses are so many times as long."""
 
@@ -104,8 +105,7 @@ class UnfinishedJobs:
 
     def at_server(self, worker: str) -> list[Job]:
         """Return the jobs that a server runs or has queued."""
-        statuses = (JobStatus.CLAIMED, JobStatus.SENT)
-        return [j for j in self.index.claimed if j.server == worker and j.status in statuses]
+        return [j for j in self.index.claimed if j.server == worker and j.status in _AT_SERVER]
 
     def runs_alone(self, worker: str) -> bool:
         """Whether a server has a job that gets no other beside it: it may kill the server."""
@@ -115,7 +115,7 @@ class UnfinishedJobs:
         """Return the estimated seconds that each worker's jobs will still take."""
         busy: dict[str, float] = {}
         for job in self.index.claimed:
-            if job.server is not None and job.status in (JobStatus.CLAIMED, JobStatus.SENT):
+            if job.server is not None and job.status in _AT_SERVER:
                 busy[job.server] = busy.get(job.server, 0.0) + self._remaining_s(job)
         return busy
 
@@ -162,13 +162,18 @@ class UnfinishedJobs:
     def _put_all_positions(self) -> None:
         self._next_put = None
         start = time.perf_counter()
-        for job_id in self.updates.followed():
-            self.put_position(job_id)
+        if followed := self.updates.followed():
+            positions = self.positions()
+            for job_id in followed:
+                self._put_position(job_id, positions)
         end = time.perf_counter()
         self._next_put_at = end + _POSITIONS_REST * (end - start)
 
     def put_position(self, job_id: str) -> None:
         """Publish the queue position of one job."""
+        self._put_position(job_id, self.positions())
+
+    def _put_position(self, job_id: str, positions: Mapping[str, QueuePosition]) -> None:
         job, snapshot = self.index.get(job_id), self.updates.get(job_id)
         if job is None or snapshot is None:
             return
@@ -176,7 +181,7 @@ class UnfinishedJobs:
             "others_own": self.index.count(job.user_id) - 1,
             "paused": self._is_paused(job),
         }
-        if position := self.positions().get(job_id):
+        if position := positions.get(job_id):
             fields |= position.snapshot_fields
         if any(getattr(snapshot, name) != value for name, value in fields.items()):
             self.updates.put(snapshot, **fields)
