@@ -1,10 +1,10 @@
 """Placement of jobs on servers.
 
 A job goes to the server that has its nodes and models and is done with it first. How long it takes
-on a server is learned (:mod:`..protocol.durations`); before, it is the pace of its preset on all
-servers and an assumed time to load a model. :meth:`ServerPool.select` assigns every waiting job, in
-fair order, and returns those of the worker that claims. So a server stays idle only while every
-waiting job would be done sooner on another.
+on a server is learned (:mod:`..protocol.durations`); before, it is what other servers take, or the
+pace of its preset and an assumed time to load a model. :meth:`ServerPool.select` assigns every
+waiting job, in fair order, and returns those of the worker that claims. So a server stays idle only
+while every waiting job would be done sooner on another.
 
 No I/O and no clock: the queue passes everything in.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from statistics import median
 from types import MappingProxyType
 from typing import Final
 
@@ -179,20 +180,34 @@ class ServerPool:
     def cost_s(self, worker: str, job: Job, *, loaded: bool = True) -> float:
         """Return the estimated seconds that a job takes on a worker's server.
 
+        A server of which nothing is learned is assumed to be as fast as the others: the pace of
+        the preset may be far from all of them, and the server would get no job or every job.
+
         ``loaded``: the server has the job's models in memory.
         """
+        seconds = self._learned_s(worker, job, loaded=loaded)
+        if seconds is not None:
+            return seconds
+        others = (self._learned_s(name, job, loaded=loaded) for name in self._durations)
+        learned = [seconds for seconds in others if seconds is not None]
+        if learned:
+            return median(learned)
+        return job.cost_s + (0.0 if loaded else LOADING_S)
+
+    def _learned_s(self, worker: str, job: Job, *, loaded: bool) -> float | None:
+        """Return the seconds of a job by the learned durations of a server; None: not learned."""
         key = (job.id, worker, loaded)
         if key in self._estimates:
             return self._estimates[key]
         durations = self._durations.get(worker)
-        if durations is not None and len(durations):
-            if job.id not in self._plans:
-                self._plans[job.id] = plan_graph(job.graph)
-            seconds = durations.seconds(self._plans[job.id], loaded=loaded)
-            if seconds is not None:
-                self._estimates[key] = seconds
-                return seconds
-        return job.cost_s + (0.0 if loaded else LOADING_S)
+        if durations is None or not len(durations):
+            return None
+        if job.id not in self._plans:
+            self._plans[job.id] = plan_graph(job.graph)
+        seconds = durations.seconds(self._plans[job.id], loaded=loaded)
+        if seconds is not None:
+            self._estimates[key] = seconds
+        return seconds
 
     def _assignments(
         self, queue: Iterable[Job], busy_s: Mapping[str, float]

@@ -140,6 +140,17 @@ def test_cost_s_before_anything_is_learned_is_that_of_the_preset() -> None:
     assert pool.cost_s("a", one, loaded=False) == 12.0 + LOADING_S
 
 
+def test_cost_s_at_unknown_server_is_what_other_servers_take() -> None:
+    one = job(cost_s=40.0)
+    durations = {"new": NodeDurations(), "old": learned(one, 2.0)}
+    pool = ServerPool(durations, durations=durations)
+    for name in durations:
+        pool.update(name, offer())
+    assert pool.cost_s("new", one) == 2.0
+    assert pool.select("new", [one], {"old": 1.0}, 1) == [one]
+    assert pool.estimate(one.id, [one], {"old": 1.0}).run_s is None  # not learned there
+
+
 def test_offer_of_reads_nodes_and_models_from_object_info() -> None:
     raw = {
         "Loader": {"input": {"required": {"ckpt_name": [["a.safetensors", "none"]]}}},
