@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Awaitable, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast, overload
@@ -23,10 +23,11 @@ from ..protocol.outputs import OutputFile
 from ..protocol.progress import Preview, Progress
 from ..protocol.queue_and_history import HistoryEntry, QueueSnapshot
 from . import endpoints
-from .batch import BatchJob, batch_jobs, run_at_once
+from .batch import BatchJob, batch_jobs, collect_async, run_at_once
 from .callbacks import OnProgress, OnResult, await_callback
 from .connections import ConnectionsByLoop, LoopConnections
-from .flow_runner import await_flow, run_flow
+from .flow_runner import run_flow
+from .job_scopes import submitting, waiting
 from .operations import Flow
 from .parts import (
     CANCEL_TIMEOUT_S,
@@ -161,11 +162,16 @@ class ComfyWSClient:
         self._tracking = parts.tracking
         self._transfers = parts.transfers
         self._sources = parts.sources
-        self._observer = parts.pictures.take
         self._durations = parts.durations
         self._breaker = choose_breaker(breaker, self._server, has_network=http is None)
         self._http = cast("httpx.AsyncBaseTransport | None", http)
-        self._connections = ConnectionsByLoop(self._connect)
+        self._connections = ConnectionsByLoop(
+            lambda: LoopConnections(
+                self._server,
+                AsyncTransport(self._server, breaker=self._breaker, http=self._http),
+                parts,
+            )
+        )
 
     @property
     def url(self) -> str:
@@ -241,18 +247,9 @@ class ComfyWSClient:
             strict=strict,
             resubmit=resubmit,
         )
-        try:
-            with self._telemetry.submitting(job, runnable.graph):
-                await self._drive(flow)
-        except ComfyHeadlessError:
-            self._session.drop(job)
-            raise
-        except asyncio.CancelledError:
-            if generated:  # the caller has no id to cancel it by
-                self._cancel_in_background(job)
-            raise
-        if job.prompt_id != prompt_id:
-            self._session.renamed(job, prompt_id)
+        cancel = self._cancel_in_background if generated else None
+        with submitting(job, runnable, self._session, self._telemetry, cancel):
+            await self._drive(flow)
         return job.prompt_id
 
     async def wait_for_completion(
@@ -461,8 +458,7 @@ class ComfyWSClient:
                 else:
                     await outcome.save("pictures")
         """
-        outcomes: dict[int, AsyncResult | ComfyHeadlessError] = {}
-        results = self.as_completed(
+        outcomes = self.as_completed(
             workflows,
             prompt_ids=prompt_ids,
             resume=resume,
@@ -470,12 +466,7 @@ class ComfyWSClient:
             on_progress=on_progress,
             cancel_on_exit=cancel_on_exit,
         )
-        async with aclosing(results):
-            async for index, outcome in results:
-                outcomes[index] = outcome
-                if on_result is not None:
-                    await await_callback("on_result", on_result, index, outcome)
-        return [outcomes[index] for index in sorted(outcomes)]
+        return await collect_async(outcomes, on_result)
 
     async def as_completed(
         self,
@@ -1107,49 +1098,19 @@ class ComfyWSClient:
     ) -> None:
         await self.close()
 
-    def _connect(self) -> LoopConnections:
-        session = Session(
-            self._server,
-            self._asker,
-            self._tracking,
-            self._drive,
-            telemetry=self._telemetry,
-            observer=self._observer,
-            durations=self._durations,
-        )
-        return LoopConnections(
-            AsyncTransport(self._server, breaker=self._breaker, http=self._http), session
-        )
-
     @property
     def _session(self) -> Session:
         return self._connections.here().session
 
-    @property
-    def _transport(self) -> AsyncTransport:
-        return self._connections.here().transport
-
     # -- tracking
 
     def _cancel_in_background(self, job: TrackedJob) -> None:
-        task = asyncio.create_task(
-            self._drive(self._tracking.cancel(job, timeout_s=CANCEL_TIMEOUT_S)),
-            name="comfy-ui cancel",
-        )
-        cleanups = self._connections.here().cleanups
-        cleanups.add(task)
-        task.add_done_callback(cleanups.discard)
+        flow = self._tracking.cancel(job, timeout_s=CANCEL_TIMEOUT_S)
+        self._connections.here().drive_in_background(flow, name="comfy-ui cancel")
 
-    @contextmanager
-    def _waiting(self, job: TrackedJob, *, cancel_on_exit: bool) -> Iterator[None]:
-        """Record the wait for a job; cancel it if the block is left before its end."""
-        with self._telemetry.waiting(job):
-            try:
-                yield
-            except BaseException:
-                if cancel_on_exit and job.state.final is None:
-                    self._cancel_in_background(job)
-                raise
+    def _waiting(self, job: TrackedJob, *, cancel_on_exit: bool) -> AbstractContextManager[None]:
+        cancel = self._cancel_in_background if cancel_on_exit else None
+        return waiting(job, self._telemetry, cancel)
 
     def _result(self, job: TrackedJob) -> AsyncResult:
         self._session.drop(job)
@@ -1158,11 +1119,8 @@ class ComfyWSClient:
     def _read(self, file: OutputFile) -> bytes:
         """Fetch a file over an own connection, because notebooks show files without awaiting."""
         http = cast("httpx.BaseTransport | None", self._http)
-        transport = SyncTransport(self._server, breaker=self._breaker, http=http)
-        try:
+        with closing(SyncTransport(self._server, breaker=self._breaker, http=http)) as transport:
             return run_flow(self._transfers.read(file), transport)
-        finally:
-            transport.close()
 
     async def _save(self, files: Sequence[OutputFile], folder: Path) -> list[Path]:
         return await self._drive(self._transfers.save(files, folder))
@@ -1173,4 +1131,4 @@ class ComfyWSClient:
         return await self._drive(self._asker.ask(call))
 
     async def _drive(self, flow: Flow[T]) -> T:
-        return await await_flow(flow, self._transport)
+        return await self._connections.here().drive(flow)

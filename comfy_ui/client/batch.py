@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, aclosing
 from dataclasses import dataclass
 from typing import TypeVar
 
 from ..errors import ComfyHeadlessError, ValidationError
+from .callbacks import OnResult, await_callback, call_back
 from .submission import check_prompt_id
 from .tracking.tracked_job import JobChanges, TrackedJob
 from .workflow_source import WorkflowSource
@@ -131,3 +132,29 @@ async def run_at_once(
         for task in tasks:
             task.cancel()
         await asyncio.gather(all_done, *tasks, return_exceptions=True)
+
+
+def collect(
+    outcomes: Iterator[tuple[int, T | ComfyHeadlessError]], on_result: OnResult[T] | None
+) -> list[T | ComfyHeadlessError]:
+    """Call ``on_result`` for each outcome as it arrives; return all in the order of the jobs."""
+    by_index: dict[int, T | ComfyHeadlessError] = {}
+    for index, outcome in outcomes:
+        by_index[index] = outcome
+        if on_result is not None:
+            call_back("on_result", on_result, index, outcome)
+    return [by_index[index] for index in sorted(by_index)]
+
+
+async def collect_async(
+    outcomes: AsyncGenerator[tuple[int, T | ComfyHeadlessError], None],
+    on_result: OnResult[T] | None,
+) -> list[T | ComfyHeadlessError]:
+    """Do what :func:`collect` does for an async batch."""
+    by_index: dict[int, T | ComfyHeadlessError] = {}
+    async with aclosing(outcomes):
+        async for index, outcome in outcomes:
+            by_index[index] = outcome
+            if on_result is not None:
+                await await_callback("on_result", on_result, index, outcome)
+    return [by_index[index] for index in sorted(by_index)]

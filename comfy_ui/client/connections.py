@@ -5,25 +5,51 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
+from typing import TypeVar
 
-from .parts import CLEANUP_TIMEOUT_S
+from .flow_runner import await_flow
+from .operations import Flow
+from .parts import CLEANUP_TIMEOUT_S, ClientParts
 from .tracking.session import Session
 from .transport.http_transport import AsyncTransport, closed_client
+from .transport.server_address import ServerAddress
+
+T = TypeVar("T")
 
 
 class LoopConnections:
     """The connections and tasks within one event loop."""
 
-    def __init__(self, transport: AsyncTransport, session: Session) -> None:
-        self.transport, self.session = transport, session
+    def __init__(
+        self, server: ServerAddress, transport: AsyncTransport, parts: ClientParts
+    ) -> None:
+        self.transport = transport
+        self.session = Session(
+            server,
+            parts.asker,
+            parts.tracking,
+            self.drive,
+            telemetry=parts.telemetry,
+            observer=parts.pictures.take,
+            durations=parts.durations,
+        )
         self.uploading = asyncio.Lock()
-        self.cleanups: set[asyncio.Task[bool]] = set()
-        """Tasks that cancel jobs in the background."""
+        self._background: set[asyncio.Task[object]] = set()
+
+    async def drive(self, flow: Flow[T]) -> T:
+        """Run a flow; return its result."""
+        return await await_flow(flow, self.transport)
+
+    def drive_in_background(self, flow: Flow[object], *, name: str) -> None:
+        """Run a flow in a task; :meth:`close` waits a moment for it."""
+        task = asyncio.create_task(self.drive(flow), name=name)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def close(self) -> None:
         """Close all connections and end all tasks."""
-        if self.cleanups:
-            _, unfinished = await asyncio.wait(self.cleanups, timeout=CLEANUP_TIMEOUT_S)
+        if self._background:
+            _, unfinished = await asyncio.wait(self._background, timeout=CLEANUP_TIMEOUT_S)
             for task in unfinished:
                 task.cancel()
             await asyncio.gather(*unfinished, return_exceptions=True)

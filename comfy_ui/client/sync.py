@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, cast, overload
@@ -19,9 +19,10 @@ from ..protocol.outputs import OutputFile
 from ..protocol.progress import Preview, Progress
 from ..protocol.queue_and_history import HistoryEntry, QueueSnapshot
 from . import endpoints
-from .batch import BatchJob, Followed, batch_jobs, run_in_turn
+from .batch import BatchJob, Followed, batch_jobs, collect, run_in_turn
 from .callbacks import OnProgress, OnResult, call_back
 from .flow_runner import run_flow
+from .job_scopes import submitting, waiting
 from .operations import Flow
 from .parts import (
     CANCEL_TIMEOUT_S,
@@ -236,18 +237,9 @@ class ComfyClient:
             strict=strict,
             resubmit=resubmit,
         )
-        try:
-            with self._telemetry.submitting(job, runnable.graph):
-                self._drive(flow)
-        except ComfyHeadlessError:
-            self._session.drop(job)
-            raise
-        except KeyboardInterrupt:
-            if generated:  # the caller has no id to cancel it by
-                self._drive(self._tracking.cancel(job, timeout_s=CLEANUP_TIMEOUT_S))
-            raise
-        if job.prompt_id != prompt_id:
-            self._session.renamed(job, prompt_id)
+        cancel = self._cancel_briefly if generated else None
+        with submitting(job, runnable, self._session, self._telemetry, cancel):
+            self._drive(flow)
         return job.prompt_id
 
     def wait_for_completion(
@@ -436,19 +428,15 @@ class ComfyClient:
                 else:
                     outcome.save("pictures")
         """
-        outcomes: dict[int, SyncResult | ComfyHeadlessError] = {}
-        for index, outcome in self.as_completed(
+        outcomes = self.as_completed(
             workflows,
             prompt_ids=prompt_ids,
             resume=resume,
             concurrency=concurrency,
             on_progress=on_progress,
             cancel_on_exit=cancel_on_exit,
-        ):
-            outcomes[index] = outcome
-            if on_result is not None:
-                call_back("on_result", on_result, index, outcome)
-        return [outcomes[index] for index in sorted(outcomes)]
+        )
+        return collect(outcomes, on_result)
 
     def as_completed(
         self,
@@ -1076,16 +1064,11 @@ class ComfyClient:
 
     # -- tracking
 
-    @contextmanager
-    def _waiting(self, job: TrackedJob, *, cancel_on_exit: bool) -> Iterator[None]:
-        """Record the wait for a job; cancel it if the block is left before its end."""
-        with self._telemetry.waiting(job):
-            try:
-                yield
-            except BaseException:
-                if cancel_on_exit and job.state.final is None:
-                    self._drive(self._tracking.cancel(job, timeout_s=CLEANUP_TIMEOUT_S))
-                raise
+    def _cancel_briefly(self, job: TrackedJob) -> None:
+        self._drive(self._tracking.cancel(job, timeout_s=CLEANUP_TIMEOUT_S))
+
+    def _waiting(self, job: TrackedJob, *, cancel_on_exit: bool) -> AbstractContextManager[None]:
+        return waiting(job, self._telemetry, self._cancel_briefly if cancel_on_exit else None)
 
     def _result(self, job: TrackedJob) -> SyncResult:
         self._session.drop(job)

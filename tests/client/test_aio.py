@@ -123,13 +123,13 @@ async def test_run_instant_job_sends_one_request(
 ) -> None:
     await client.run(image_graph(1))
     sent: list[str] = []
-    real = client._transport.send
+    real = client._connections.here().transport.send
 
     async def send(call: Any) -> Any:
         sent.append(call.where)
         return await real(call)
 
-    monkeypatch.setattr(client._transport, "send", send)
+    monkeypatch.setattr(client._connections.here().transport, "send", send)
     assert (await client.run(image_graph(2))).images
     assert sent == ["POST /prompt"]
 
