@@ -23,7 +23,7 @@ from ..protocol.outputs import OutputFile
 from ..protocol.progress import Preview, Progress
 from ..protocol.queue_and_history import HistoryEntry, QueueSnapshot
 from . import endpoints
-from .batch import BatchJob, batch_jobs, collect_async, run_at_once
+from .batch import BatchJob, batch_jobs, collect_async, limit_run, run_at_once
 from .callbacks import OnProgress, OnResult, await_callback
 from .connections import ConnectionsByLoop, LoopConnections
 from .flow_runner import run_flow
@@ -427,6 +427,7 @@ class ComfyWSClient:
         prompt_ids: Sequence[str] | None = None,
         resume: bool = False,
         concurrency: int = DEFAULT_CONCURRENCY,
+        job_timeout: float | None = None,
         on_progress: OnProgress | None = None,
         on_result: OnResult[AsyncResult] | None = None,
         cancel_on_exit: bool = False,
@@ -442,6 +443,9 @@ class ComfyWSClient:
             resume: wait for the jobs that the server has already and queue only the others, as
                 :meth:`resume` does for one. Needs ``prompt_ids``.
             concurrency: how many jobs to keep in the server's queue at a time.
+            job_timeout: seconds that each job may run; its time in the queue does not count. A job
+                that takes longer is cancelled, so that the others go on, and has a
+                GenerationTimeoutError in place of a result. None: no limit.
             on_progress: see :meth:`wait_for_completion`; ``prompt_id`` tells the jobs apart.
             on_result: called with the index of a workflow and its result or error, as soon as it
                 is there. An exception in it is logged, and the batch continues.
@@ -463,6 +467,7 @@ class ComfyWSClient:
             prompt_ids=prompt_ids,
             resume=resume,
             concurrency=concurrency,
+            job_timeout=job_timeout,
             on_progress=on_progress,
             cancel_on_exit=cancel_on_exit,
         )
@@ -475,6 +480,7 @@ class ComfyWSClient:
         prompt_ids: Sequence[str] | None = None,
         resume: bool = False,
         concurrency: int = DEFAULT_CONCURRENCY,
+        job_timeout: float | None = None,
         on_progress: OnProgress | None = None,
         cancel_on_exit: bool = False,
     ) -> AsyncGenerator[tuple[int, AsyncResult | ComfyHeadlessError], None]:
@@ -488,6 +494,7 @@ class ComfyWSClient:
             prompt_ids: see :meth:`run_batch`.
             resume: see :meth:`run_batch`.
             concurrency: how many jobs to keep in the server's queue at a time.
+            job_timeout: see :meth:`run_batch`.
             on_progress: see :meth:`wait_for_completion`; ``prompt_id`` tells the jobs apart.
             cancel_on_exit: cancel the jobs in the server's queue if the loop ends early.
 
@@ -507,9 +514,12 @@ class ComfyWSClient:
             prompt_id = job.prompt_id
             if prompt_id is None or prompt_id not in present:
                 prompt_id = await self.queue_prompt(job.workflow, prompt_id=prompt_id)
-            return await self.wait_for_completion(
-                prompt_id, on_progress=on_progress, cancel_on_exit=cancel_on_exit
-            )
+            tracked = self._session.job(prompt_id)
+            cancel = None if cancel_on_exit else self._cancel_in_background
+            async with limit_run(tracked, job_timeout, cancel):
+                return await self.wait_for_completion(
+                    prompt_id, on_progress=on_progress, cancel_on_exit=cancel_on_exit
+                )
 
         async with aclosing(run_at_once(jobs, run, concurrency=concurrency)) as outcomes:
             async for outcome in outcomes:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, aclosing
+from contextlib import AbstractContextManager, ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ..errors import ComfyHeadlessError, ValidationError
+from ..errors import ComfyHeadlessError, GenerationTimeoutError, ValidationError
+from ..protocol.job import JobState
 from .callbacks import OnResult, await_callback, call_back
 from .submission import check_prompt_id
 from .tracking.tracked_job import JobChanges, TrackedJob
@@ -29,10 +31,21 @@ class BatchJob:
 class Followed:
     """A job of a batch that a blocking client waits for, inside the context ``wait``."""
 
-    def __init__(self, job: TrackedJob, wait: AbstractContextManager[None]) -> None:
+    def __init__(
+        self, job: TrackedJob, wait: AbstractContextManager[None], *, longest_run_s: float | None
+    ) -> None:
         self.job, self.changes = job, JobChanges(job)
+        self.longest_run_s = longest_run_s
         self.wait = ExitStack()
         self.wait.enter_context(wait)
+
+    @property
+    def deadline(self) -> float:
+        """When its run takes too long; infinity before it starts."""
+        started_at = self.job.state.tracker.started_at if self.job.state.running else None
+        if started_at is None or self.longest_run_s is None:
+            return math.inf
+        return started_at + self.longest_run_s
 
 
 def batch_jobs(
@@ -66,9 +79,10 @@ def run_in_turn(
     jobs: Iterator[BatchJob],
     start: Callable[[BatchJob], Followed],
     advance: Callable[[Sequence[Followed]], None],
-    finish: Callable[[TrackedJob], T],
+    finish: Callable[[Followed], T],
     *,
     concurrency: int,
+    clock: Callable[[], float],
 ) -> Iterator[tuple[int, T | ComfyHeadlessError]]:
     """Run a batch in one thread.
 
@@ -76,8 +90,9 @@ def run_in_turn(
         jobs: the batch.
         start: queues a job.
         advance: polls the jobs, and waits a little if none has changed.
-        finish: returns the result of a settled job, or raises.
+        finish: returns the result of a job that is settled or late, or raises.
         concurrency: the largest number of jobs at a time.
+        clock: the time of the deadlines.
     """
     followed: dict[int, Followed] = {}
     outcomes: list[tuple[int, T | ComfyHeadlessError]] = []
@@ -94,11 +109,13 @@ def run_in_turn(
             if not followed:
                 return
             advance([*followed.values()])
-            for index in [index for index, one in followed.items() if one.job.settled]:
+            now = clock()
+            over = [i for i, one in followed.items() if one.job.settled or one.deadline <= now]
+            for index in over:
                 one = followed.pop(index)
                 try:
                     with one.wait:
-                        outcomes.append((index, finish(one.job)))
+                        outcomes.append((index, finish(one)))
                 except ComfyHeadlessError as error:
                     outcomes.append((index, error))
     except BaseException as error:
@@ -132,6 +149,45 @@ async def run_at_once(
         for task in tasks:
             task.cancel()
         await asyncio.gather(all_done, *tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def limit_run(
+    job: TrackedJob, longest_run_s: float | None, cancel: Callable[[TrackedJob], object] | None
+) -> AsyncGenerator[None, None]:
+    """End the block with GenerationTimeoutError when the job runs too long; ``cancel`` it then."""
+    if longest_run_s is None:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def observe(_: JobState, state: JobState, __: float) -> None:
+        if state.running and limit.when() is None:
+            limit.reschedule(loop.time() + longest_run_s)
+
+    try:
+        async with asyncio.timeout(None) as limit:
+            job.observers.append(observe)
+            try:
+                observe(job.state, job.state, 0.0)
+                yield
+            finally:
+                job.observers.remove(observe)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        if cancel is not None:
+            cancel(job)
+        raise ran_too_long(job, longest_run_s) from None
+
+
+def ran_too_long(job: TrackedJob, longest_run_s: float) -> GenerationTimeoutError:
+    """The error of a job that exceeds ``job_timeout``."""
+    return GenerationTimeoutError(
+        f"The job ran for more than {longest_run_s:g} s and was cancelled.",
+        hint="Allow more with job_timeout=, or run it by itself.",
+        prompt_id=job.prompt_id,
+    )
 
 
 def collect(

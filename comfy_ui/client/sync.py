@@ -19,7 +19,7 @@ from ..protocol.outputs import OutputFile
 from ..protocol.progress import Preview, Progress
 from ..protocol.queue_and_history import HistoryEntry, QueueSnapshot
 from . import endpoints
-from .batch import BatchJob, Followed, batch_jobs, collect, run_in_turn
+from .batch import BatchJob, Followed, batch_jobs, collect, ran_too_long, run_in_turn
 from .callbacks import OnProgress, OnResult, call_back
 from .flow_runner import run_flow
 from .job_scopes import submitting, waiting
@@ -397,6 +397,7 @@ class ComfyClient:
         prompt_ids: Sequence[str] | None = None,
         resume: bool = False,
         concurrency: int = DEFAULT_CONCURRENCY,
+        job_timeout: float | None = None,
         on_progress: OnProgress | None = None,
         on_result: OnResult[SyncResult] | None = None,
         cancel_on_exit: bool = False,
@@ -412,6 +413,9 @@ class ComfyClient:
             resume: wait for the jobs that the server has already and queue only the others, as
                 :meth:`resume` does for one. Needs ``prompt_ids``.
             concurrency: how many jobs to keep in the server's queue at a time.
+            job_timeout: seconds that each job may run; its time in the queue does not count. A job
+                that takes longer is cancelled, so that the others go on, and has a
+                GenerationTimeoutError in place of a result. None: no limit.
             on_progress: see :meth:`wait_for_completion`; ``prompt_id`` tells the jobs apart.
             on_result: called with the index of a workflow and its result or error, as soon as it
                 is there. An exception in it is logged, and the batch continues.
@@ -433,6 +437,7 @@ class ComfyClient:
             prompt_ids=prompt_ids,
             resume=resume,
             concurrency=concurrency,
+            job_timeout=job_timeout,
             on_progress=on_progress,
             cancel_on_exit=cancel_on_exit,
         )
@@ -445,6 +450,7 @@ class ComfyClient:
         prompt_ids: Sequence[str] | None = None,
         resume: bool = False,
         concurrency: int = DEFAULT_CONCURRENCY,
+        job_timeout: float | None = None,
         on_progress: OnProgress | None = None,
         cancel_on_exit: bool = False,
     ) -> Iterator[tuple[int, SyncResult | ComfyHeadlessError]]:
@@ -458,6 +464,7 @@ class ComfyClient:
             prompt_ids: see :meth:`run_batch`.
             resume: see :meth:`run_batch`.
             concurrency: how many jobs to keep in the server's queue at a time.
+            job_timeout: see :meth:`run_batch`.
             on_progress: see :meth:`wait_for_completion`; ``prompt_id`` tells the jobs apart.
             cancel_on_exit: cancel the jobs in the server's queue if the loop ends early.
 
@@ -478,16 +485,27 @@ class ComfyClient:
             if prompt_id is None or prompt_id not in present:
                 prompt_id = self.queue_prompt(job.workflow, prompt_id=prompt_id)
             tracked = self._session.job(prompt_id)
-            return Followed(tracked, self._waiting(tracked, cancel_on_exit=cancel_on_exit))
+            wait = self._waiting(tracked, cancel_on_exit=cancel_on_exit)
+            return Followed(tracked, wait, longest_run_s=job_timeout)
 
         def advance(followed: Sequence[Followed]) -> None:
-            self._session.poll([one.job for one in followed])
+            deadline = min(one.deadline for one in followed)
+            self._session.poll([one.job for one in followed], deadline=deadline)
             if on_progress is not None:
                 for one in followed:
                     if progress := one.changes.progress(self._asker.clock()):
                         call_back("on_progress", on_progress, progress)
 
-        yield from run_in_turn(jobs, start, advance, self._result, concurrency=concurrency)
+        def finish(one: Followed) -> SyncResult:
+            if one.longest_run_s is None or one.job.settled:
+                return self._result(one.job)
+            if not cancel_on_exit:  # which cancels it, too
+                self._cancel_briefly(one.job)
+            raise ran_too_long(one.job, one.longest_run_s)
+
+        yield from run_in_turn(
+            jobs, start, advance, finish, concurrency=concurrency, clock=self._asker.clock
+        )
 
     def generate_image(
         self,

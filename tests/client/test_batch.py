@@ -102,6 +102,36 @@ async def test_run_batch_resumed_without_absent_jobs_waits_for_none(engine: Demo
     assert [outcome.files for outcome in again] == [outcome.files for outcome in first]
 
 
+@BOTH
+@pytest.mark.parametrize("cancel_on_exit", [False, True])
+async def test_run_batch_job_beyond_job_timeout_is_cancelled_and_the_rest_goes_on(
+    kind: str, cancel_on_exit: bool, sleepy: DemoServer
+) -> None:
+    async with open_client(kind, sleepy.url) as client:
+        first, slow, last = await client.run_batch(
+            [image_graph(1), sleeper(), image_graph(3)],
+            concurrency=1,
+            job_timeout=0.3,
+            cancel_on_exit=cancel_on_exit,
+        )
+        await until_empty(client)
+    assert first.images
+    assert last.images
+    assert isinstance(slow, GenerationTimeoutError)
+    assert "0.3 s" in slow.message
+    assert "job_timeout" in slow.hint
+
+
+@BOTH
+async def test_run_batch_job_timeout_does_not_count_time_in_the_queue(
+    kind: str, sleepy: DemoServer
+) -> None:
+    async with open_client(kind, sleepy.url) as client:
+        graphs = [sleeper(0.15, color) for color in range(5)]
+        outcomes = await client.run_batch(graphs, concurrency=5, job_timeout=0.6)
+    assert all(isinstance(outcome, Result) for outcome in outcomes)
+
+
 @pytest.mark.parametrize(
     ("prompt_ids", "resume"),
     [(ids(1), False), ([ids(1)[0]] * 2, False), (["no-id", "2"], False), (None, True)],
