@@ -56,7 +56,7 @@ def check_workflow(
     unknown = _class_problems(graph, library, shipped)
     if unknown:
         return problems + unknown  # the server stops here too
-    return problems + _GraphCheck(graph, library, uploads, known_models(models, shipped)).run()
+    return problems + _GraphCheck(graph, library, uploads, (*models,), shipped).run()
 
 
 def error_for(problems: Iterable[Problem]) -> InvalidWorkflowError | None:
@@ -83,7 +83,8 @@ class _GraphCheck:
     graph: AnyGraph
     library: NodeRegistry
     uploads: Container[str]
-    models: Mapping[str, ModelRequirement]
+    models: tuple[ModelRequirement, ...]
+    shipped: Mapping[str, Preset] | None
     declared: dict[str, dict[str, InputSpec]] = field(default_factory=dict)
 
     def run(self) -> list[Problem]:
@@ -157,7 +158,11 @@ class _GraphCheck:
         if fault is None or fault.kind != "value_not_in_list" or not is_model_file(value):
             return fault
         missing = unknown_model(
-            self.graph[node]["class_type"], spec.name, value, spec.choices or (), self.models
+            self.graph[node]["class_type"],
+            spec.name,
+            value,
+            spec.choices or (),
+            known_models(self.models, self.shipped),
         )
         return replace(missing, node=node, node_title=title(self.graph, node), input=spec.name)
 

@@ -8,9 +8,11 @@ preset at once.
 from __future__ import annotations
 
 import json
+import os
 import random
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,7 @@ __all__ = [
 
 _MAX_FILE_BYTES = 8 * 1024 * 1024
 _THUMBNAILS = (".webp", ".png", ".jpg")
+_SUFFIXES = (".toml", ".json", *_THUMBNAILS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +168,23 @@ def load_presets(folders: Sequence[Path] = ()) -> Presets:
 
     A file that cannot be read is listed in ``problems`` and does not hide the others.
     """
+    paths = (workflows_dir(), *map(Path, folders))
+    listings = [_list_files(path) for path in paths]
+    cached = _loaded.get(paths)
+    if cached is None or cached[0] != listings:
+        cached = _loaded[paths] = (listings, _load(paths, listings))
+    return cached[1]
+
+
+def _load(paths: Sequence[Path], listings: Sequence[_Listing]) -> Presets:
     presets: dict[str, Preset] = {}
     shipped: dict[str, Preset] = {}
     problems: list[Problem] = []
-    for folder in (workflows_dir(), *folders):
-        for sidecar in sorted(Path(folder).glob("*.toml")):
-            result = _load_cached(sidecar)
+    for folder, listing in zip(paths, listings, strict=True):
+        for name in sorted(listing):
+            if not name.endswith(".toml"):
+                continue
+            result = _load_cached(folder / name, listing)
             if isinstance(result, Preset):
                 presets[result.id] = result
             else:
@@ -228,13 +242,27 @@ def _explain(error: pydantic.ValidationError) -> str:
     return "; ".join(lines)
 
 
+_Listing = dict[str, tuple[int, int]]
+"""The files of a folder by name: when each was modified, in nanoseconds, and its size."""
+
+_loaded: dict[tuple[Path, ...], tuple[list[_Listing], Presets]] = {}
 _cache: dict[Path, tuple[object, Preset | Problem]] = {}
 
 
-def _load_cached(sidecar: Path) -> Preset | Problem:
-    stamp = tuple(
-        _stamp(sidecar.with_suffix(suffix)) for suffix in (".toml", ".json", *_THUMBNAILS)
-    )
+def _list_files(folder: Path) -> _Listing:
+    """List the files of presets; a folder that cannot be read has none."""
+    listing: _Listing = {}
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(_SUFFIXES):
+                with suppress(OSError):
+                    status = entry.stat()
+                    listing[entry.name] = status.st_mtime_ns, status.st_size
+    return listing
+
+
+def _load_cached(sidecar: Path, listing: _Listing) -> Preset | Problem:
+    stamp = [listing.get(sidecar.stem + suffix) for suffix in _SUFFIXES]
     cached = _cache.get(sidecar)
     if cached is not None and cached[0] == stamp:
         return cached[1]
@@ -250,14 +278,6 @@ def _load_cached(sidecar: Path) -> Preset | Problem:
         )
     _cache[sidecar] = (stamp, result)
     return result
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size
 
 
 class _VideoPresets(Mapping[str, Preset]):

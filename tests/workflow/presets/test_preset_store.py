@@ -237,6 +237,16 @@ def test_get_preset_changed_file_is_reloaded(tmp_path: Path) -> None:
     assert get_preset("mine", folders=[tmp_path]).title == "Yours"
 
 
+def test_load_presets_unchanged_folders_are_not_read_again(tmp_path: Path) -> None:
+    sidecar = write_preset(tmp_path, "mine")
+    first = load_presets([tmp_path])
+    assert load_presets([tmp_path]) is first
+    sidecar.with_suffix(".webp").write_bytes(b"a thumbnail")
+    assert load_presets([tmp_path])["mine"].thumbnail == sidecar.with_suffix(".webp")
+    sidecar.unlink()
+    assert "mine" not in load_presets([tmp_path])
+
+
 def test_load_presets_broken_preset_is_reported_and_others_load(tmp_path: Path) -> None:
     write_preset(tmp_path, "good")
     write_preset(tmp_path, "bad", SIDECAR.replace('"1.width"', '"77.width"'))
