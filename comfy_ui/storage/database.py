@@ -1,4 +1,4 @@
-"""The SQLite database: one file, one thread that uses it, one transaction per call.
+"""The SQLite database: one file, one thread that uses it, all or nothing of each call.
 
 The functions of the ``*_table`` modules take the connection as their first argument:
 ``await database.run(jobs_table.insert, job)``.
@@ -11,13 +11,13 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from ..errors import StorageError, ValidationError
+from ..errors import StorageError
 from ..private_files import make_folder, restrict
 from .database_schema import create_or_check
+from .group_commit import GroupCommit, transaction
 from .recovery import (
     RecoveredDatabase,
     holds_results,
@@ -40,6 +40,7 @@ class Database:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._thread = SingleThread("comfy-ui-db")
+        self._calls = GroupCommit(self._thread)
         self._lock: sqlite3.Connection | None = None
         self._connection: sqlite3.Connection | None = None
         self.recovered: RecoveredDatabase | None = None
@@ -60,12 +61,15 @@ class Database:
 
     async def close(self) -> None:
         """Close the file and end the thread. May be called twice."""
+        await self._calls.finish()
         await self._thread.close(self._close)
 
     async def run(
         self, call: Callable[Concatenate[sqlite3.Connection, P], R], *args: P.args, **kw: P.kwargs
     ) -> R:
-        """Run ``call(connection, …)`` as one transaction, in the thread.
+        """Run ``call(connection, …)`` in the thread; return when its changes are on disk.
+
+        Calls that wait at the same time share a transaction, see :mod:`.group_commit`.
 
         Raises:
             StorageError: the disk or the database failed; nothing was changed.
@@ -74,9 +78,7 @@ class Database:
         connection = self._connection
         if connection is None:
             raise StorageError("The database is closed.", hint="Open it again.")
-        return await self._thread.run(
-            lambda: _transaction(connection, lambda: call(connection, *args, **kw))
-        )
+        return await self._calls.run(connection, lambda c: call(c, *args, **kw))
 
     def _open(self) -> None:
         try:
@@ -109,14 +111,14 @@ class Database:
 
     def _connect(self, path: Path) -> sqlite3.Connection:
         path.touch(mode=0o600)  # SQLite gives its journals the same permissions
-        # Autocommit: only _transaction begins and ends transactions.
+        # Autocommit: only group_commit begins and ends transactions.
         connection = sqlite3.connect(path, isolation_level=None)
         self._connection = connection
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # an accepted job survives a power cut
         connection.execute("PRAGMA foreign_keys = ON")
-        _transaction(connection, lambda: create_or_check(connection))
+        transaction(connection, create_or_check)
         return connection
 
     def _close(self) -> None:
@@ -124,25 +126,6 @@ class Database:
             if connection is not None:
                 connection.close()
         self._connection = self._lock = None
-
-
-def _transaction(connection: sqlite3.Connection, call: Callable[[], R]) -> R:
-    try:
-        connection.execute("BEGIN")
-        result = call()
-        connection.execute("COMMIT")
-        return result
-    except BaseException as error:
-        with suppress(sqlite3.Error):  # BEGIN itself may have failed
-            connection.execute("ROLLBACK")
-        if isinstance(error, sqlite3.Error):
-            raise StorageError(f"The database failed: {error}.") from error
-        if isinstance(error, OverflowError | UnicodeEncodeError):
-            raise ValidationError(
-                "This text or number cannot be stored.",
-                hint="Remove invalid characters and numbers beyond 64 bits.",
-            ) from error
-        raise
 
 
 def _locked(path: Path) -> sqlite3.Connection:
