@@ -66,7 +66,7 @@
     if (!summary.source) return make("p", { textContent: "This file has no settings: websites and messengers often remove them." });
     const row = (name, text) => text && make("div", {}, make("dt", { textContent: name }), make("dd", { textContent: text }));
     const prompt = summary.prompt?.length > 300 ? `${summary.prompt.slice(0, 299)}…` : summary.prompt;
-    return make("dl", {}, row("Created with", summary.source), row("Form", summary.form), row("Prompt", prompt), row("Seed", summary.seed), row("LoRA", summary.loras && `Not used: ${summary.loras}`));
+    return make("dl", {}, row("Created with", summary.source), row("Form", summary.form), row("Prompt", prompt), row("Seed", summary.seed), row("LoRAs", summary.loras));
   }
   /**
    * Put a file into an upload field of the form.

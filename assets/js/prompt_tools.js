@@ -14,18 +14,7 @@
 
   // ---- tokens --------------------------------------------------------------------------------
 
-  function noteLoras() {
-    const note = $(".words-bar .lora-note");
-    if (!note) return;
-    const form = $("form.settings");
-    const text = `${box()?.value ?? ""} ${form?.elements.negative?.value ?? ""}`;
-    const names = [...text.matchAll(/<(?:lora|lyco):([^:<>\n]+)[^<>\n]*>/gi)].map((tag) => tag[1]);
-    note.hidden = !names.length || JSON.parse(note.dataset.readers).includes(form?.dataset.preset);
-    note.textContent = note.hidden ? "" : `LoRA tags have no effect here, so they are left out of the prompt: ${[...new Set(names)].join(", ")}.`;
-  }
-
   function count() {
-    noteLoras();
     const shown = $(".words-bar .tokens");
     if (!shown) return;
     const known = JSON.parse(shown.dataset.limits)[$("form.settings")?.dataset.preset];

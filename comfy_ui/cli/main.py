@@ -130,6 +130,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("workflow", help="preset id, or a JSON, image or video file with a workflow")
     sub.add_argument("prompt", nargs="?", help="short for --set prompt=…")
     sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    sub.add_argument(
+        "--lora",
+        action="append",
+        default=[],
+        metavar="NAME[:WEIGHT]",
+        help="load a LoRA, short for <lora:NAME:WEIGHT> in the prompt; may be repeated",
+    )
     _result_options(sub)
     _waiting_options(sub)
     sub.add_argument(

@@ -35,6 +35,8 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     values = _values(arguments.set)
     if arguments.prompt is not None:
         values.setdefault("prompt", arguments.prompt)
+    if arguments.lora:
+        values["loras"] = arguments.lora
 
     check_folder(arguments.output)
 

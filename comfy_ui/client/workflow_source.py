@@ -77,9 +77,10 @@ class WorkflowSources:
         for notice in prepared.notices:
             logger.warning("%s", notice)
         if prepared.preset is None:
-            return Runnable(
-                prepared.graph, loaded.editor, values_in(prepared.graph, prepared.controls)
-            )
+            values_of_graph = values_in(prepared.graph, prepared.controls)
+            if "loras" in prepared.values:
+                values_of_graph["loras"] = prepared.values["loras"]
+            return Runnable(prepared.graph, loaded.editor, values_of_graph)
         prepared.require_runnable()
         return Runnable(prepared.graph, values=prepared.values)
 

@@ -64,8 +64,6 @@ class DroppedFile:
     form: str | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
     by_role: Mapping[str, Any] = field(default_factory=dict)
-    loras: tuple[str, ...] = ()
-    """Names of the LoRAs that the form does not apply."""
 
 
 class OpenWorkflows:

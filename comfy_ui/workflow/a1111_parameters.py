@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .lora_tags import lora_tags, remove_lora_tags
+from .loras.lora_tags import find_lora_tags, remove_lora_tags
 
 _MAX_TEXT = 200_000  # characters; real ones have a few thousand
 _FIELD = re.compile(r'\s*(\w[\w \-/]{0,60}):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
@@ -45,7 +45,7 @@ _SCHEDULERS: Mapping[str, str] = {
 def parse_parameters(text: str) -> dict[str, Any]:
     """Parse a ``parameters`` text into our value names and ComfyUI's sampler names.
 
-    The result has any of: ``prompt``, ``negative``, ``loras`` (list of name and strength),
+    The result has any of: ``prompt``, ``negative``, ``loras`` (see :mod:`.lora_values`),
     ``steps``, ``cfg``, ``seed``, ``sampler``, ``scheduler``, ``width``, ``height``, ``strength``,
     ``model``. It is empty for any other text.
     """
@@ -55,13 +55,21 @@ def parse_parameters(text: str) -> dict[str, Any]:
         return {}
     prompt, _, negative = head.partition("\nNegative prompt:")
     values: dict[str, Any] = {"negative": negative.strip()} if negative.strip() else {}
-    loras = [{"name": name, "strength": strength} for name, strength in lora_tags(prompt)]
+    loras = [*_loras(prompt)]
     if loras:
         values["loras"] = loras
     values["prompt"] = remove_lora_tags(prompt).strip()
     return values | _settings(
         {key: _unquote(value) for key, value in _FIELD.findall("Steps:" + line)}
     )
+
+
+def _loras(prompt: str) -> Iterator[dict[str, Any]]:
+    """Yield the LoRAs of a prompt. A1111 writes the weight of the text encoder first."""
+    for tag in find_lora_tags(prompt):
+        weights = tag.weights or (1.0,)
+        lora = {"name": tag.name, "strength": weights[-1]}
+        yield lora if len(weights) == 1 else {**lora, "strength_clip": weights[0]}
 
 
 def sampler_and_scheduler(name: str) -> tuple[str, str | None]:

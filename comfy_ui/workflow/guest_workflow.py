@@ -16,6 +16,8 @@ from ..protocol.object_info import NodeRegistry
 from .checks.allow_list import class_types
 from .controls import find_controls
 from .graph import AnyGraph, Graph
+from .loras.lora_slots import loras_in_graph
+from .loras.lora_values import MAX_LORAS
 from .metadata import Metadata, read_metadata
 from .prepare import prepare
 from .presets.preset_store import Preset, load_presets
@@ -35,7 +37,7 @@ __all__ = [
 _MAX_ITEMS: Final = 50_000
 _MAX_CHARACTERS: Final = 1_000_000
 _MAX_METADATA_BYTES: Final = 2_000_000
-_LORAS: Final = 20  # loaders beside the nodes of a preset
+_LORAS: Final = 2 * MAX_LORAS  # loaders beside the nodes of a preset, which may have two models
 _EDITOR_NODES: Final = 4  # times as many: notes, reroutes and subgraphs are not in the graph
 
 
@@ -97,8 +99,9 @@ def read_guest_metadata(content: bytes) -> Metadata:
 
 
 def values_by_role(graph: AnyGraph, registry: NodeRegistry) -> dict[str, Any]:
-    """Return a graph's values by role, the first of several."""
-    values: dict[str, Any] = {}
+    """Return a graph's values by role, the first of several, and its LoRAs."""
+    loras = loras_in_graph(graph)[:MAX_LORAS]
+    values: dict[str, Any] = {"loras": loras} if loras else {}
     for control in find_controls(graph, registry):
         values.setdefault(control.role, control.default)
     return values

@@ -23,7 +23,9 @@ from .fields.param_values import resolve_values, rounding_notices
 from .filename_prefix import fill_prefixes
 from .graph import AnyGraph, Graph
 from .load import Workflow, load_workflow
-from .lora_tags import lora_notices, lora_tags, reads_lora_tags, remove_lora_tags
+from .loras.lora_slots import find_lora_slots, insert_loras
+from .loras.lora_tags import find_lora_tags, lora_tags, reads_lora_tags, remove_lora_tags
+from .loras.lora_values import active_loras, lora_files, merge_loras
 from .presets.graph_builder import build_graph
 from .presets.preset_from_workflow import models_of
 from .presets.preset_store import Presets
@@ -133,9 +135,11 @@ def prepare(
 
 
 def value_notices(preset: Preset, values: Mapping[str, Any]) -> list[str]:
-    """Describe what a preset changes in the values: rounded numbers and ignored LoRA tags."""
-    loras = _ignored_loras(preset.params, values, preset.graph)
-    return [*rounding_notices(preset, values), *loras]
+    """Describe what a preset changes in the values: rounded numbers, tags in negative prompts."""
+    return [
+        *rounding_notices(preset, values),
+        *_negative_tags(preset.params, values, preset.graph),
+    ]
 
 
 def settable_values(
@@ -228,18 +232,25 @@ def _build(
             hint="Pass object_info.",
         )
     controls = find_controls(graph, registry, source.editor)
+    has_own = any(control.id == "loras" for control in controls)
+    loras = None if has_own else values.get("loras")
+    values = {name: value for name, value in values.items() if has_own or name != "loras"}
     named, values = named_values(graph, controls, values)
     settables = [*named, *(control for control in controls if control not in named)]
     expanded = expand_values(values, settables, wildcards, rng=rng)
-    texts = _without_lora_tags(expanded, settables, graph)
+    texts, loras = _take_lora_tags(expanded, settables, graph, loras, registry)
     graph = apply_values(graph, settables, texts.values, rng=rng)
+    slots = find_lora_slots(graph, registry)
+    if active_loras(loras) and not slots:
+        raise ValidationError("This workflow takes no LoRAs, as it loads no model.")
+    insert_loras(graph, slots, loras)
     return PreparedGraph(
         graph,
-        texts.values,
+        {**texts.values, "loras": loras} if loras else texts.values,
         texts.templates,
         editor=source.editor,
         controls=(*settables,),
-        notices=(*_ignored_loras(settables, expanded.values, graph),),
+        notices=(*_negative_tags(settables, expanded.values, graph),),
     )
 
 
@@ -253,8 +264,11 @@ def _build_preset(
     rng: random.Random | None,
 ) -> PreparedGraph:
     expanded = _preset_texts(preset, values, wildcards, rng)
-    texts = _without_lora_tags(expanded, preset.params, preset.graph)
-    complete = resolve_values(preset, texts.values, object_info=registry, rng=rng)
+    texts, loras = _take_lora_tags(
+        expanded, preset.params, preset.graph, expanded.values.get("loras"), registry
+    )
+    job_values = {**texts.values, "loras": loras}
+    complete = resolve_values(preset, job_values, object_info=registry, rng=rng)
     graph = build_graph(preset, complete, object_info=registry)
     if guest is not None and (refused := check_allowed(graph, preset, guest)):
         raise InvalidWorkflowError(str(refused[0]), problems=refused)
@@ -274,34 +288,51 @@ def _preset_texts(
         for param in preset.params
         if param.role in PROMPT_ROLES
         and isinstance(param.default, str)
-        and (has_wildcards(param.default) or lora_tags(param.default))
+        and (has_wildcards(param.default) or any(find_lora_tags(param.default)))
         and values.get(param.id) is None
     }
     return expand_values({**values, **defaults}, preset.params, wildcards, rng=rng)
 
 
-def _ignored_loras(
+def _take_lora_tags(
+    texts: ExpandedValues,
+    settables: Iterable[Param | Control],
+    graph: AnyGraph,
+    loras: Any,
+    registry: NodeRegistry | None,
+) -> tuple[ExpandedValues, list[dict[str, Any]]]:
+    """Return the prompts without LoRA tags, and the job's LoRAs with those of the tags.
+
+    The tags stay in the text if a node of the graph applies them.
+    """
+    names = () if reads_lora_tags(graph) else _prompt_names(settables, PROMPT_ROLES)
+    prompts = {name: text for name in names if isinstance(text := texts.values.get(name), str)}
+    tags = [
+        lora
+        for name in _prompt_names(settables, ("prompt",))
+        if name in prompts
+        for lora in lora_tags(prompts[name])
+    ]
+    plain = {name: remove_lora_tags(text) for name, text in prompts.items()}
+    merged = merge_loras(loras, tags, lora_files(registry))
+    return ExpandedValues({**texts.values, **plain}, texts.templates), merged
+
+
+def _negative_tags(
     settables: Iterable[Param | Control], values: Mapping[str, Any], graph: AnyGraph
 ) -> list[str]:
-    """Name the LoRAs in the prompts that are not applied."""
+    """Name the LoRAs in negative prompts, which have no effect there."""
     if reads_lora_tags(graph):
         return []
-    names = [one.id for one in settables if one.role in PROMPT_ROLES]
-    return lora_notices(str(values.get(name) or "") for name in names)
+    texts = [str(values.get(name) or "") for name in _prompt_names(settables, ("negative",))]
+    names = dict.fromkeys(tag.name for text in texts for tag in find_lora_tags(text))
+    if not names:
+        return []
+    return [f"LoRA tags have no effect in the negative prompt: {', '.join(names)}."]
 
 
-def _without_lora_tags(
-    texts: ExpandedValues, settables: Iterable[Param | Control], graph: AnyGraph
-) -> ExpandedValues:
-    """Remove LoRA tags from the prompts, unless a node applies them."""
-    if reads_lora_tags(graph):
-        return texts
-    prompts = {one.id: texts.values.get(one.id) for one in settables if one.role in PROMPT_ROLES}
-    tagged = {
-        name: text for name, text in prompts.items() if isinstance(text, str) and lora_tags(text)
-    }
-    plain = {name: remove_lora_tags(text) for name, text in tagged.items()}
-    return ExpandedValues({**texts.values, **plain}, {**tagged, **texts.templates})
+def _prompt_names(settables: Iterable[Param | Control], roles: Container[str]) -> list[str]:
+    return [one.id for one in settables if one.role in roles]
 
 
 def _checked(

@@ -382,18 +382,3 @@ def test_token_count_matches_python(page: Any, person: Callable[..., Any]) -> No
         tokens = count_tokens(text.strip(), "SDXL")
         assert page.inner_text(".tokens").startswith(f"≈ {tokens.used} of 75 tokens")
         assert page.locator(".tokens.over").count() == (0 if tokens.fits else 1)
-
-
-def test_lora_tags_in_the_prompt_are_named_before_and_after_generate(page: Any) -> None:
-    page.click(".picker > summary")
-    page.click(".option[data-preset=sdxl]")
-    page.wait_for_selector("form.settings[data-preset=sdxl]")
-    assert page.locator(".lora-note:visible").count() == 0
-    text = "LoRA tags have no effect here, so they are left out of the prompt: fluffy."
-    page.fill(PROMPT, "a cat <lora:fluffy:0.7>")
-    assert page.inner_text(".lora-note") == text
-    generate(page, "a cat <lora:fluffy:0.7>", steps=1)
-    page.wait_for_selector(f"#notice .notice:has-text('{text}')")
-    page.wait_for_selector(".stage.succeeded")
-    page.fill(PROMPT, "a cat")
-    assert page.locator(".lora-note:visible").count() == 0

@@ -49,6 +49,21 @@ def graph_file(tmp_path: Path) -> Path:
     return path
 
 
+def test_run_preset_with_loras_loads_them(engine, tmp_path: Path, capsys) -> None:
+    argv = ["run", "sd15", "a bay <lora:ink_wash_sdxl:0.5>", "--set", "steps=1", "--quiet"]
+    argv += ["--lora", "golden_hour_sd15:0.8:0.2", "--comfyui", engine.url, "-o", str(tmp_path)]
+    assert run(argv) == 0, capsys.readouterr().err
+    with Image.open(next(tmp_path.glob("*.png"))) as picture:
+        graph = json.loads(picture.text["prompt"])
+    loaders = [n["inputs"] for n in graph.values() if n["class_type"] == "LoraLoader"]
+    assert [(one["lora_name"], one["strength_clip"]) for one in loaders] == [
+        ("golden_hour_sd15.safetensors", 0.2),
+        ("style/ink_wash_sdxl.safetensors", 0.5),
+    ]
+    assert run([*argv, "--lora", "golden_huor"]) == ExitStatus.INVALID
+    assert "Did you mean 'golden_hour_sd15'?" in capsys.readouterr().err
+
+
 def test_run_preset_saves_the_output_files(engine, tmp_path: Path, capsys) -> None:
     out = tmp_path / "out"
     status = run(

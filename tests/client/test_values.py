@@ -98,6 +98,26 @@ async def test_run_unknown_or_ambiguous_value_raises_before_queueing(
 
 
 @BOTH
+async def test_generate_image_with_loras_loads_and_records_them(
+    kind: str, engine: DemoServer
+) -> None:
+    async with open_client(kind, engine.url) as client:
+        loras = [("golden_hour_sd15", 0.8), ("ink_wash_sdxl", 0)]
+        result = await client.generate_image("a bay", preset="sd15", steps=1, loras=loras)
+        names = [node["inputs"].get("lora_name") for node in result.graph.values()]
+        assert [name for name in names if name] == ["golden_hour_sd15.safetensors"]
+        assert result.values["loras"][0] == {
+            "name": "golden_hour_sd15.safetensors",
+            "strength": 0.8,
+        }
+        graph = {**(await client.run("sd15", values={"prompt": "x", "steps": 1})).graph}
+        again = await client.run(graph, values={"prompt": "a bay <lora:ink_wash_sdxl>"})
+        assert again.values["loras"][0]["name"] == "style/ink_wash_sdxl.safetensors"
+        with pytest.raises(errors.ValidationError, match="has no LoRA 'gone'"):
+            await client.generate_image("a bay", preset="sd15", loras=["gone"])
+
+
+@BOTH
 async def test_run_value_that_is_a_file_is_uploaded(kind: str, engine: DemoServer) -> None:
     async with open_client(kind, engine.url) as client:
         still = await client.run("sd15", values={"prompt": "a lake", "steps": 1})

@@ -7,7 +7,7 @@ import pytest
 
 from comfy_ui.protocol.object_info import NodeRegistry
 from comfy_ui.web.components import preset_form
-from comfy_ui.workflow.presets.preset_store import list_presets
+from comfy_ui.workflow.presets.preset_store import get_preset, list_presets
 from tests.web.support import Page, preset
 
 LIBRARY = NodeRegistry(
@@ -19,6 +19,18 @@ LIBRARY = NodeRegistry(
         }
     }
 )
+
+
+def test_form_loras_reach_the_job_and_survive_a_preset_without_slot() -> None:
+    sdxl, upscaler = get_preset("sdxl"), get_preset("upscale_esrgan")
+    loras = '[{"name": "ink", "strength": 0.8}]'
+    assert preset_form.job_values(sdxl, {"loras": loras}) == {"loras": loras}
+    carried = preset_form.carry(sdxl, {"loras": loras}, upscaler)
+    assert preset_form.job_values(upscaler, carried) == {}
+    page = str(preset_form.form(upscaler, carried))
+    assert 'name="loras"' in page
+    assert "&quot;ink&quot;" in page
+    assert preset_form.carry(upscaler, preset_form.read(upscaler, carried), sdxl)["loras"] == loras
 
 
 def test_preset_form_doctests_pass() -> None:
@@ -34,7 +46,7 @@ def test_form_has_one_labelled_field_per_param(shipped: Any) -> None:
         if tag in {"input", "select", "textarea"} and "name" in a
     ]
     expected = {param.id for param in shipped.params if param.role != "prompt"}
-    assert set(named) - {"variant"} == expected
+    assert set(named) - {"variant"} == expected | {"loras"}
     assert len(named) == len(set(named))
     labelled = {a["for"] for a in page.all("label") if "for" in a}
     for tag, attributes in page.elements:

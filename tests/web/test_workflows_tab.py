@@ -34,7 +34,7 @@ from comfy_ui.web.tabs.create.dropped_files import DroppedFiles
 from comfy_ui.web.tabs.workflow_picker import WorkflowPicker, ask, source_list
 from comfy_ui.web.tabs.workflows_tab import WorkflowsTab
 from comfy_ui.workflow.presets.preset_files import graph_text, sidecar_text
-from comfy_ui.workflow.presets.preset_store import get_preset
+from comfy_ui.workflow.presets.preset_store import compile_workflow, get_preset
 from tests.web.support import Page
 from tests.web.test_access import request as make_request
 from tests.workflow import media
@@ -171,10 +171,20 @@ async def test_dropped_files_untrusted_user_gets_values_but_no_form(services: An
         await look(services, json.dumps(BLUR).encode(), trusted=False)
 
 
-async def test_dropped_files_image_of_a1111_names_its_unused_lora(services: Any) -> None:
+async def test_dropped_files_image_of_a1111_gives_its_loras_to_the_form(services: Any) -> None:
     parameters = "a cat <lora:fluffy:0.7>\nSteps: 20, Seed: 1"
     dropped, summary = await look(services, media.png({"parameters": parameters}))
-    assert (dropped.prompt, dropped.loras, summary["loras"]) == ("a cat", ("fluffy",), "fluffy")
+    loras = [{"name": "fluffy", "strength": 0.7}]
+    assert (dropped.prompt, dropped.by_role["loras"]) == ("a cat", loras)
+    assert summary["loras"] == "fluffy"
+
+
+async def test_dropped_files_image_of_comfyui_gives_its_loras_to_the_form(services: Any) -> None:
+    graph = compile_workflow("sdxl", prompt="a cat", loras=[("ink_wash_sdxl.safetensors", 0.6)])
+    content = media.png({"prompt": json.dumps(graph)})
+    dropped, summary = await look(services, content, trusted=False)
+    assert dropped.by_role["loras"] == [{"name": "ink_wash_sdxl.safetensors", "strength": 0.6}]
+    assert summary["loras"] == "ink_wash_sdxl.safetensors"
 
 
 async def test_dropped_files_take_up_by_another_user_is_refused(services: Any) -> None:

@@ -79,6 +79,11 @@ def test_parse_parameters_any_text_does_not_raise(text: str) -> None:
     parse_parameters(text + "\nSteps: " + text)
 
 
+def test_parse_parameters_two_lora_weights_are_text_encoder_then_model() -> None:
+    values = parse_parameters("a cat <lora:ink:0.2:0.9:lbw=X>\nSteps: 20")
+    assert values["loras"] == [{"name": "ink", "strength": 0.9, "strength_clip": 0.2}]
+
+
 @pytest.mark.parametrize("part", ["a", ",", '"', ":", "<lora:", "Steps:", " a:", '"\\'])
 def test_parse_parameters_megabyte_of_text_is_fast(part: str) -> None:
     started = time.perf_counter()

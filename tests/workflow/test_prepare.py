@@ -162,32 +162,44 @@ def test_source_problems_preset_needs_no_values(registry: NodeRegistry) -> None:
     assert problem.kind == "missing_node"
 
 
-def test_prepare_prompt_with_lora_tags_leaves_them_out_with_a_notice() -> None:
-    prompt = "a {cat|cat} <lora:fluffy:0.7>, <lyco:ink>, at dusk"
-    prepared = prepare(
-        "sdxl", {"prompt": prompt, "negative": "<LORA:fluffy:1> blurry"}, presets=PRESETS
-    )
+def test_prepare_prompt_with_lora_tags_loads_them_and_keeps_the_words(
+    registry: NodeRegistry,
+) -> None:
+    prompt = "a {cat|cat} <lora:ink_wash_sdxl:0.7>, <lyco:Golden_Hour_SD15>, at dusk"
+    values = {"prompt": prompt, "negative": "<LORA:fluffy:1> blurry"}
+    prepared = prepare("sdxl", values, presets=PRESETS, object_info=[registry])
     texts = [node["inputs"].get("text") for node in prepared.graph.values()]
     assert {"a cat, at dusk", "blurry"} <= {*texts}
     assert prepared.templates["prompt"] == prompt
-    assert prepared.notices == (
-        "LoRA tags have no effect here, so they are left out of the prompt: fluffy, ink.",
-    )
+    assert prepared.values["loras"] == [
+        {"name": "style/ink_wash_sdxl.safetensors", "strength": 0.7},
+        {"name": "golden_hour_sd15.safetensors", "strength": 1.0},
+    ]
+    assert prepared.notices == ("LoRA tags have no effect in the negative prompt: fluffy.",)
+    again = prepare("sdxl", prepared.values, presets=PRESETS, object_info=[registry])
+    assert again.graph == prepared.graph
 
 
-def test_prepare_lora_tag_of_a_wildcard_is_left_out_with_a_notice() -> None:
+def test_prepare_lora_tag_of_a_wildcard_is_loaded() -> None:
     wildcards = {"look": ["soft <lora:soft:1>"]}
     prepared = prepare("sdxl", {"prompt": "a bay, __look__"}, presets=PRESETS, wildcards=wildcards)
     assert prepared.values["prompt"] == "a bay, soft"
-    assert "soft" in prepared.notices[0]
+    assert prepared.values["loras"] == [{"name": "soft", "strength": 1.0}]
 
 
-def test_prepare_workflow_with_lora_tags_leaves_them_out(registry: NodeRegistry) -> None:
+@pytest.mark.parametrize("source", ["sdxl", "graph"])
+def test_prepare_lora_that_the_server_lacks_raises_with_the_nearest(
+    source: str, registry: NodeRegistry
+) -> None:
     graph = prepare("sdxl", {"prompt": "x"}, presets=PRESETS, object_info=[registry]).graph
-    values = {"prompt": "a bay <lora:soft:1>"}
-    prepared = prepare(graph, values, presets=PRESETS, object_info=[registry])
-    assert prepared.values["prompt"] == "a bay"
-    assert "soft" in prepared.notices[0]
+    with pytest.raises(ValidationError, match="no LoRA 'ink_wish_sdxl'") as caught:
+        prepare(
+            graph if source == "graph" else source,
+            {"prompt": "a bay <lora:ink_wish_sdxl>"},
+            presets=PRESETS,
+            object_info=[registry],
+        )
+    assert caught.value.hint == "Did you mean 'ink_wash_sdxl'?"
 
 
 def test_prepare_preset_whose_node_applies_lora_tags_keeps_them() -> None:

@@ -92,14 +92,14 @@ class ProgramEndpoints:
         """Make an image, video or audio file with a preset.
 
         Streams updates while the job runs (phase, progress in percent, step, position in the queue)
-        and ends with its files, each with a URL below this app. "notices" name rounded values
-        and LoRA tags that have no effect.
+        and ends with its files, each with a URL below this app. "notices" name rounded values.
 
         Args:
             preset: Id of a preset; "presets" lists them.
-            prompt: What to make, in words.
+            prompt: What to make, in words. <lora:name:0.8> loads a LoRA.
             values: Other parameters of the preset, for instance {"seed": 7, "steps": 20}. Omitted
-                ones keep their defaults; a file is a name returned by POST /uploads.
+                ones keep their defaults; a file is a name returned by POST /uploads. "loras" is a
+                list such as [["name", 0.8]].
         """
         user_id = self._access.require("run", request)
         await self._services.connection.wait_ready()

@@ -6,17 +6,20 @@ each, the form of SDXL took 0.80 ms instead of 0.60.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from ...errors import ValidationError
 from ...workflow.fields.field_types import FIELD_TYPES, INTEGER_ROLES, grid_hint
 from ...workflow.fields.numbers import MAX_SEED
+from ...workflow.loras.lora_values import parse_loras
 from ...workflow.presets.preset_store import Param, Preset
 from .html import Html, act, el, icon, icon_button, number
 
-__all__ = ["WIDGETS", "FieldContext", "field", "size", "variant"]
+__all__ = ["WIDGETS", "FieldContext", "field", "loras", "size", "variant"]
 
 _ASPECTS: Final = (("Square", 1, 1), ("Classic", 4, 3), ("Photo", 3, 2), ("Wide", 16, 9))
 
@@ -214,6 +217,24 @@ def variant(preset: Preset, value: Any) -> Html:
     )
 
 
+def loras(param: Param, value: Any, preset: Preset) -> Html:
+    """The LoRAs of a form. ``assets/js/loras.js`` draws them as a strip under the prompt.
+
+    A preset without a slot keeps them hidden, for the next preset.
+    """
+    attributes = {"data_family": preset.family} if preset.lora_slots else {}
+    return el("div", _loras(FieldContext(param, value)), class_="field loras", **attributes)
+
+
+def _loras(context: FieldContext) -> Html:
+    try:
+        chosen = parse_loras(context.value)
+    except ValidationError:  # a damaged draft
+        chosen = []
+    text = json.dumps(chosen, ensure_ascii=False) if chosen else ""
+    return el("input", type="hidden", id=context.key, name=context.param.id, value=text)
+
+
 def _shapes(preset: Preset, width: Param, height: Param) -> list[_Shape]:
     """The named sizes: the preset's own, else the usual shapes of the same area."""
     if preset.sizes:
@@ -313,6 +334,7 @@ def _file_shown(value: Any) -> str:
 
 
 WIDGETS: Final[dict[str, Callable[[FieldContext], Html]]] = {
+    "loras": _loras,
     "number": _number,
     "seed": _seed,
     "select": _select,

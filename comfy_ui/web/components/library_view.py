@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
+from ...errors import ValidationError
 from ...storage.records import TEMPLATES, Job, LibraryItem
 from ...workflow.fields.field_types import FILE_ROLES
+from ...workflow.loras.lora_values import active_loras, parse_loras
 from ...workflow.model_files import model_files
 from ...workflow.presets.preset_store import Preset
 from ..preset_catalog import PresetCatalog
@@ -99,6 +101,15 @@ def _templates(item: LibraryItem) -> list[str]:
     return [str(text) for text in templates.values()] if isinstance(templates, Mapping) else []
 
 
+def _loras(item: LibraryItem) -> list[str]:
+    """The loaded LoRAs with their weights."""
+    try:
+        loras = active_loras(parse_loras(item.values.get("loras")))
+    except ValidationError:  # a control of a workflow may have this name as well
+        return []
+    return [f"{lora['name']} × {number(lora['strength'])}" for lora in loras]
+
+
 def _negative(item: LibraryItem, preset: Preset | None) -> str:
     param = preset.by_role("negative") if preset else None
     return str(item.values.get(param.id) or "") if param else ""
@@ -117,6 +128,8 @@ def _facts(item: LibraryItem, job: Job, preset: Preset | None) -> list[tuple[str
         for param in (preset.params if preset else ())
         if param.role not in _SHOWN_ELSEWHERE and item.values.get(param.id) not in {None, ""}
     ]
+    if loras := _loras(item):
+        facts.append(("LoRAs", loras))
     if models := model_files(job.graph):
         facts.append(("Models", list(models)))
     if job.started_at and job.finished_at:

@@ -19,9 +19,11 @@ from . import field_widgets
 from .html import Html
 from .templates import render
 
-__all__ = ["carry", "fit_size", "form", "ratio", "read", "recall"]
+__all__ = ["carry", "fit_size", "form", "job_values", "ratio", "read", "recall"]
 
 _SAME_RATIO: Final = 0.03  # a smaller difference crops less than a step of most sizes
+LORAS: Final = Param.model_validate({"id": "loras", "role": "loras"})
+"""The field of the value ``loras``, which every preset with a LoRA slot has."""
 _MANY: Final = 12  # more fields under Advanced than this get headings
 
 
@@ -36,7 +38,8 @@ def form(preset: Preset, values: Mapping[str, Any], *, library: NodeRegistry | N
     filled = {param.id: values.get(param.id, param.default) for param in params}
     prompt = preset.by_role("prompt")
     size_ids = _size_ids(preset)
-    main: list[Html] = []
+    loras = values.get(LORAS.id)
+    main = [field_widgets.loras(LORAS, loras, preset)]
     advanced: list[tuple[str, Html]] = []  # with their headings
     if preset.variants:
         main.append(field_widgets.variant(preset, values.get("variant")))
@@ -66,7 +69,7 @@ def form(preset: Preset, values: Mapping[str, Any], *, library: NodeRegistry | N
 
 def read(preset: Preset, raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values from the page, without unknown names and empty fields."""
-    names = {param.id for param in preset.params if param.role != "prompt"}
+    names = {param.id for param in preset.params if param.role != "prompt"} | {LORAS.id}
     if preset.variants:
         names.add("variant")
     return {
@@ -75,17 +78,29 @@ def read(preset: Preset, raw: Mapping[str, Any]) -> dict[str, Any]:
         if name in names
         and value is not None
         and value != ""
-        and isinstance(value, str | int | float)
+        and (isinstance(value, str | int | float) or (name == LORAS.id and value))
     }
+
+
+def job_values(preset: Preset, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values for a job: :func:`read`, without LoRAs if the preset takes none.
+
+    The form keeps those for the next preset.
+    """
+    values = read(preset, raw)
+    if not preset.lora_slots:
+        values.pop(LORAS.id, None)
+    return values
 
 
 def carry(old: Preset, values: Mapping[str, Any], new: Preset) -> dict[str, Any]:
     """Return the values that carry over to another preset.
 
     An edited value (one that differs from the old preset's default) moves to the first param of
-    the same role, a choice only if the new preset offers it. Width and height move together.
+    the same role, a choice only if the new preset offers it. Width and height move together. LoRAs
+    always carry over: the page marks those of another model family.
     """
-    carried: dict[str, Any] = {}
+    carried: dict[str, Any] = {LORAS.id: loras} if (loras := values.get(LORAS.id)) else {}
     for source in old.params:
         value = values.get(source.id)
         target = new.param(source.id) or new.by_role(source.role)
@@ -105,7 +120,8 @@ def recall(preset: Preset, by_role: Mapping[str, Any]) -> dict[str, Any]:
 
     A number out of range and a choice that is not offered are left out; of a size, both or none.
     """
-    recalled: dict[str, Any] = {}
+    loras = by_role.get("loras")
+    recalled: dict[str, Any] = {LORAS.id: loras} if loras and preset.lora_slots else {}
     for role, value in by_role.items():
         param = next((p for p in preset.params if p.role == role), None)
         if param is None or not isinstance(value, str | int | float):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set as Abstra
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
+from ..loras.lora_values import parse_loras
 from .numbers import MAX_SEED
 
 __all__ = [
@@ -28,7 +29,7 @@ __all__ = [
 Role: TypeAlias = str
 """The role of a param or control: a key of :data:`FIELD_TYPES`."""
 
-ValueKind = Literal["text", "integer", "number", "bool", "file", "model"]
+ValueKind = Literal["text", "integer", "number", "bool", "file", "model", "loras"]
 
 _REPLACE_HINT: Final = "The words to replace, then their replacements: red, blue, green"
 _NUMBER_HINT: Final = "8, 12, 20 or a range: 20-40 (+10)"
@@ -264,6 +265,15 @@ FIELD_TYPES: Final[dict[str, FieldType]] = {
             "model",
             widget="text",
             usual={"label": "LoRA", "order": 61, "group": "Models", "choices_from": "object_info"},
+        ),
+        FieldType(
+            "loras",
+            "loras",
+            widget="loras",
+            parse=lambda _label, value: parse_loras(value),
+            in_grid=False,
+            takes_choices=False,
+            usual={"label": "LoRAs", "order": 1},
         ),
         FieldType(
             "image",

@@ -13,6 +13,7 @@ from typing import Any
 
 from ...errors import Problem, Severity, ValidationError, closest
 from ...protocol.object_info import InputSpec, NodeRegistry
+from ..loras.lora_values import active_loras, lora_files, parse_loras, resolve_loras
 from ..model_files import find_model
 from ..presets.graph_builder import ObjectInfo, as_library, find_variant
 from ..presets.schema import Param, Preset, Size
@@ -20,7 +21,6 @@ from .field_types import FIELD_TYPES, FILE_ROLES, INTEGER_ROLES, MODEL_ROLES, NU
 from .numbers import MAX_SEED, format_number, parse_number, random_seed
 
 _SHOWN = 60  # characters of a value in a message
-_MAX_LORA_STRENGTH = 20
 _SIZE = re.compile(r"\s*(\d{1,5})\s*[x×]\s*(\d{1,5})\s*", re.IGNORECASE)
 _FEW_STEPS = 10  # a distilled model with that few steps needs the same number for any quality
 
@@ -67,7 +67,8 @@ def resolve_values(
     - ``variant``: a name from ``preset.variants``
     - ``quality``: a name from :data:`QUALITIES` (image presets)
     - ``size``: the label of one of ``preset.sizes``, or ``"832x1216"``
-    - ``loras``: a list of ``{"name": file, "strength": 1.0}`` (presets with a LoRA slot)
+    - ``loras``: LoRAs as ``("ink", 0.8)``, see :func:`..loras.lora_values.parse_loras` (presets
+      with a LoRA slot)
 
     A param's own value wins over ``size``, that over ``quality``, and that over the variant's and
     the preset's defaults. A seed of None or -1 becomes a random one below 2**53. Widths and heights
@@ -365,33 +366,7 @@ def _short(value: Any) -> str:
 
 
 def _loras(preset: Preset, entries: Any, library: NodeRegistry | None) -> list[dict[str, Any]]:
-    if not entries:
-        return []
-    if not preset.lora_slots:
+    loras = parse_loras(entries)
+    if active_loras(loras) and not preset.lora_slots:
         raise ValidationError(f"The preset '{preset.id}' takes no LoRAs.")
-    spec = library.get("LoraLoader") if library is not None else None
-    names = spec.inputs.get("lora_name") if spec is not None else None
-    present = names.choices if names is not None else None
-    return [
-        _lora(entry, present) for entry in (entries if isinstance(entries, list) else [entries])
-    ]
-
-
-def _lora(entry: Any, present: tuple[Any, ...] | None) -> dict[str, Any]:
-    match entry:
-        case {"name": str(name), "strength": int(strength) | float(strength)}:
-            pass
-        case {"name": str(name), **rest} if "strength" not in rest:
-            strength = 1.0
-        case _:
-            raise ValidationError("A LoRA must have the form {'name': FILE, 'strength': NUMBER}.")
-    if not -_MAX_LORA_STRENGTH <= strength <= _MAX_LORA_STRENGTH:
-        raise ValidationError(
-            f"The strength of {_short(name)} cannot be {_short(strength)}.",
-            hint=f"Choose a value from -{_MAX_LORA_STRENGTH} to {_MAX_LORA_STRENGTH}.",
-        )
-    present_name = name if present is None else find_model(name, present)
-    if present_name is None:
-        hint = closest(name[:200], map(str, present or ()))
-        raise ValidationError(f"The server has no LoRA {_short(name)}.", hint=hint)
-    return {"name": present_name, "strength": float(strength)}
+    return resolve_loras(loras, lora_files(library))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ...errors import ValidationError, closest
 from ...protocol.object_info import NodeRegistry
 from ..fields.field_types import FILE_ROLES
-from ..graph import Graph, NodeLink, copied, drop_node, literal, splice
+from ..graph import Graph, copied, drop_node, literal
+from ..loras.lora_slots import insert_loras
 from ..model_files import find_model
 from . import formula
 from .schema import ModelRequirement, Preset, Profile, Variant
@@ -38,7 +39,7 @@ def build_graph(
                 drop_node(graph, target.node)
     if library is not None:
         _use_present_models(preset, graph, library)
-    _insert_loras(preset, graph, values.get("loras") or ())
+    insert_loras(graph, [slot.edge for slot in preset.lora_slots], values.get("loras") or ())
     return graph
 
 
@@ -93,25 +94,6 @@ def _use_present_models(preset: Preset, graph: Graph, library: NodeRegistry) -> 
         filename = find_model(model.filename, present or (), model.alternatives)
         if filename is not None:
             graph[node]["inputs"][name] = filename
-
-
-def _insert_loras(preset: Preset, graph: Graph, loras: Iterable[Mapping[str, Any]]) -> None:
-    for slot in preset.lora_slots:
-        model, clip = NodeLink(*slot.model), NodeLink(*slot.clip) if slot.clip else None
-        for lora in loras:
-            inputs = {"lora_name": lora["name"], "strength_model": lora["strength"]}
-            entry: dict[str, Any] = {
-                "class_type": "LoraLoaderModelOnly",
-                "inputs": inputs,
-                "_meta": {"title": f"LoRA {lora['name']}"},
-            }
-            sources = {"model": model}
-            if clip is not None:
-                entry["class_type"] = "LoraLoader"
-                inputs["strength_clip"] = lora["strength"]
-                sources["clip"] = clip
-            model, *rest = splice(graph, sources, entry)
-            clip = rest[0] if rest else None
 
 
 def specialise(preset: Preset, name: str, profile: Profile) -> Preset:

@@ -17,6 +17,7 @@ from ..checks.requirements import known_models
 from ..controls import Control, find_controls, find_outputs
 from ..fields.field_types import FILE_ROLES, NUMBER_ROLES, Role
 from ..graph import AnyGraph, content_hash, copied, literals
+from ..loras.lora_slots import find_lora_slots
 from ..model_files import basename, is_model_file, model_folder
 from .graph_builder import ObjectInfo, as_library
 from .schema import RESERVED, Kind, ModelRequirement, Preset, Task
@@ -77,6 +78,7 @@ def preset_from_workflow(
                 "params": [*_params(settable, graph, library)],
                 "outputs": [{"node": node, "kind": kind} for node, kind in results],
                 "models": [*_models(graph, editor)],
+                "lora_slots": [slot._asdict() for slot in find_lora_slots(graph, library)],
             }
         )
     except pydantic.ValidationError as error:

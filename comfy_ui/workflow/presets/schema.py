@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from ...errors import ValidationError
 from ..fields.field_types import FIELD_TYPES, NUMBER_ROLES, Role, usual
-from ..graph import Graph, classes, is_api_graph, literals
+from ..graph import Graph, NodeLink, classes, is_api_graph, literals
+from ..loras.lora_slots import SlotEdge, find_lora_slots
 from . import formula
 
 Kind = Literal["image", "video", "audio", "text", "3d"]
@@ -147,6 +148,11 @@ class LoraSlot(_Record):
     clip: tuple[str, int] | None = None
     """If absent, LoRAs do not change the text encoder."""
 
+    @property
+    def edge(self) -> SlotEdge:
+        """The slot for :func:`.lora_slots.insert_loras`."""
+        return SlotEdge(NodeLink(*self.model), NodeLink(*self.clip) if self.clip else None)
+
 
 class NodePatch(_Record):
     """A node that a variant adds, or the inputs it changes in an existing one."""
@@ -216,6 +222,7 @@ class Preset(_Record):
     variants: dict[str, Variant] = {}
     profiles: dict[str, Profile] = {}
     lora_slots: tuple[LoraSlot, ...] = ()
+    """If absent from the sidecar, found in the graph; an empty list means that it takes none."""
     thumbnail: Path | None = None
     """The cover ``NAME.webp``, ``.png`` or ``.jpg`` beside the sidecar."""
 
@@ -272,6 +279,18 @@ class Preset(_Record):
             ]
             return {**data, "params": params}
         return data
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_lora_slots(cls, data: Any) -> Any:
+        if (
+            not isinstance(data, dict)
+            or "lora_slots" in data
+            or not is_api_graph(data.get("graph"))
+        ):
+            return data
+        slots = find_lora_slots(data["graph"])
+        return {**data, "lora_slots": [slot._asdict() for slot in slots]}
 
     @model_validator(mode="after")
     def _check(self) -> Self:

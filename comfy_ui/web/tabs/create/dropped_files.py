@@ -34,7 +34,7 @@ _SOURCES: Final = {"comfy-ui": "this app", "comfyui": "ComfyUI", "a1111": "Stabl
 # Roles whose values fit other presets; a model would not fit there.
 _CARRIED: Final = (
     "negative", "seed", "steps", "cfg", "guidance", "sampler", "scheduler", "width", "height",
-    "frames", "fps", "duration",
+    "frames", "fps", "duration", "loras",
 )  # fmt: skip
 
 
@@ -97,7 +97,7 @@ class DroppedFiles:
             "seed": None if dropped.seed is None else str(dropped.seed),
             "all": bool(dropped.form or dropped.by_role or dropped.prompt),
             "form": self._title(dropped.form),
-            "loras": ", ".join(dropped.loras),
+            "loras": ", ".join(str(lora["name"]) for lora in dropped.by_role.get("loras", ())),
         }
         return {
             "id": token,
@@ -150,9 +150,6 @@ class DroppedFiles:
                 pass  # the content read from it is still usable
             else:
                 form = opened.id if opened.preset else None
-        loras = [str(lora["name"]) for lora in by_role.get("loras", ())]
-        if form is None and by_role.get("lora"):
-            loras.append(str(by_role["lora"]))
         carried = {role: by_role[role] for role in _CARRIED if role in by_role}
         return _found(
             user_id,
@@ -160,7 +157,6 @@ class DroppedFiles:
             by_role.get("seed"),
             form=form,
             by_role=carried,
-            loras=(*loras,),
         )
 
     def _title(self, form: str | None) -> str | None:

@@ -100,7 +100,7 @@ class GenerateHandler:
         draft = FormState.parse((await body(request)).decode(errors="replace"))
         try:
             preset = self._services.catalog.chosen(draft.preset).preset
-            values = preset_form.read(preset, draft.values)
+            values = preset_form.job_values(preset, draft.values)
             prompt_param = preset.by_role("prompt")
             if prompt_param is not None:
                 values[prompt_param.id] = "any"
@@ -131,7 +131,7 @@ class GenerateHandler:
     async def _asked(self, draft: FormState, request: Request) -> JobRequest:
         user_id = self._access.require("run", request)
         entry = self._services.catalog.chosen(draft.preset)
-        values = preset_form.read(entry.preset, draft.values)
+        values = preset_form.job_values(entry.preset, draft.values)
         if entry.ready is False and not _other_models(entry, values):
             raise ValidationError(entry.reason)
         trusted = self._access.allows("open_workflow", request)

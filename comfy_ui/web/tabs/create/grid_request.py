@@ -63,7 +63,7 @@ def routes(services: Services, access: Access) -> list[Route]:
         if not draft.grid:
             raise ValidationError("Choose at least one field to vary.")
         preset = services.catalog.chosen(draft.preset).preset
-        values = preset_form.read(preset, draft.values)
+        values = preset_form.job_values(preset, draft.values)
         prompt_param = preset.by_role("prompt")
         if prompt_param is not None:
             values[prompt_param.id] = draft.prompt

@@ -19,7 +19,6 @@ from ....prompts import load_styles, read_styles
 from ....prompts.language_models.model_choice import find_vision_model
 from ....prompts.model_families import find_family
 from ....prompts.styles import MAX_FILE_BYTES, STYLE_FILES, shipped_styles, style_picture
-from ....workflow.lora_tags import reads_lora_tags
 from ...auth.access import Access
 from ...components.html import Html
 from ...components.templates import render
@@ -131,11 +130,9 @@ def words_bar(catalog: PresetCatalog, *, sees: bool = False) -> Html:
     """
     families = {entry.preset.id: find_family(entry.preset.family) for entry in catalog.entries}
     limits = {name: [f.encoder, f.limit, f.chunk or 0] for name, f in families.items()}
-    readers = [e.preset.id for e in catalog.entries if reads_lora_tags(e.preset.graph)]
     return render(
         "create_tab.html",
         "prompt_bar",
         token_limits=json.dumps(limits),
-        lora_readers=json.dumps(readers),
         can_describe=sees,
     )
