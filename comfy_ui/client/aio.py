@@ -37,6 +37,7 @@ from .parts import (
     choose_breaker,
     prompt_id_or_new,
 )
+from .presence import present_jobs
 from .response_models import (
     Capabilities,
     JobInfo,
@@ -508,7 +509,9 @@ class ComfyWSClient:
                     await outcome.save(f"pictures/{index}")
         """
         jobs = batch_jobs(workflows, prompt_ids, resume=resume)
-        present = await self._drive(self._tracking.present(prompt_ids or ())) if resume else set()
+        is_cloud = self._server.address.is_cloud
+        lookup = present_jobs(self._asker, prompt_ids or (), lists_history=not is_cloud)
+        present = await self._drive(lookup) if resume else set()
 
         async def run(job: BatchJob) -> AsyncResult:
             prompt_id = job.prompt_id

@@ -33,6 +33,7 @@ from .parts import (
     choose_breaker,
     prompt_id_or_new,
 )
+from .presence import present_jobs
 from .response_models import (
     Capabilities,
     JobInfo,
@@ -478,7 +479,9 @@ class ComfyClient:
                     outcome.save(f"pictures/{index}")
         """
         jobs = batch_jobs(workflows, prompt_ids, resume=resume)
-        present = self._drive(self._tracking.present(prompt_ids or ())) if resume else set()
+        is_cloud = self._server.address.is_cloud
+        lookup = present_jobs(self._asker, prompt_ids or (), lists_history=not is_cloud)
+        present = self._drive(lookup) if resume else set()
 
         def start(job: BatchJob) -> Followed:
             prompt_id = job.prompt_id

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from comfy_ui.client import ComfyClient, ComfyWSClient, Progress, Result
+from comfy_ui.client import ComfyClient, ComfyWSClient, Progress, Result, presence
 from comfy_ui.client.batch import batch_jobs
 from comfy_ui.demo import DemoServer, Faults
 from comfy_ui.errors import GenerationTimeoutError, InvalidWorkflowError, ValidationError
-from tests.client.support import Awaited, image_graph, open_client
+from tests.client.support import (
+    EMPTY_QUEUE,
+    Awaited,
+    Request,
+    ScriptedServer,
+    history_of,
+    image_graph,
+    open_client,
+    response,
+)
 from tests.client.test_both_clients import sleeper
 
 BOTH = pytest.mark.parametrize("kind", ["sync", "async"])
@@ -79,8 +90,7 @@ async def until_empty(client: Any) -> None:
 async def test_run_batch_resumed_queues_only_what_never_arrived(
     kind: str, engine: DemoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("protocol.job_state", "client.tracking.job_tracking"):
-        monkeypatch.setattr(f"comfy_ui.{module}.RESUBMIT_AFTER_S", 0.3)
+    monkeypatch.setattr(presence, "RESUBMIT_AFTER_S", 0.3)
     chosen, graphs = ids(16), [image_graph(color) for color in range(16)]
     async with open_client(kind, engine.url) as client:
         await client.run_batch(graphs[:4], prompt_ids=chosen[:4])
@@ -91,6 +101,66 @@ async def test_run_batch_resumed_queues_only_what_never_arrived(
         assert len(await client.recent(max_items=1000)) == 16
     assert [outcome.prompt_id for outcome in outcomes] == chosen
     assert took_s < 12 * 0.3  # the absent jobs are looked for together
+
+
+@contextmanager
+def history_server(finished: dict[str, Any], *, lists: bool = True) -> Iterator[ScriptedServer]:
+    """A server that has finished these jobs, and accepts no others."""
+
+    def handler(request: Request) -> bytes:
+        path, _, query = request.path.partition("?")
+        if path == "/queue":
+            return response(EMPTY_QUEUE)
+        if path == "/history" and lists:
+            newest = [*finished.items()][-int(query.removeprefix("max_items=")) :]
+            return response(dict(newest))
+        if path.startswith("/history/"):
+            prompt_id = path.rpartition("/")[2]
+            known = prompt_id in finished
+            return response({prompt_id: finished[prompt_id]} if known else {})
+        return response(
+            {"exec_info": {"queue_remaining": 0}}, status=200 if "prompt" in path else 403
+        )
+
+    with ScriptedServer(handler) as server:
+        yield server
+
+
+def present_at(server: ScriptedServer, prompt_ids: list[str]) -> set[str]:
+    with ComfyClient(url=server.url) as client:
+        return client._drive(presence.present_jobs(client._asker, prompt_ids, lists_history=True))
+
+
+def test_present_jobs_absent_batch_takes_few_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "RESUBMIT_AFTER_S", 0.05)
+    with history_server({}) as server:
+        assert present_at(server, ids(176)) == set()
+    look = ["GET /queue", "GET /history?max_items=226"]
+    assert server.paths() == ["GET /prompt", *look, *look]
+
+
+def test_present_jobs_finished_long_ago_are_looked_up_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(presence, "RESUBMIT_AFTER_S", 0.05)
+    chosen = ids(5)
+    finished = {each: history_of(each)[each] for each in [*chosen[:2], *ids(99), chosen[2]]}
+    with history_server(finished) as server:
+        assert present_at(server, chosen) == {*chosen[:3]}
+    look = ["GET /queue", "GET /history?max_items=55"]
+    again = ["GET /queue", "GET /history?max_items=52"]
+    one_by_one = {f"GET /history/{each}" for each in (*chosen[:2], *chosen[3:])}
+    paths = server.paths()
+    assert (paths[1:3], {*paths[3:7]}, paths[7:]) == (look, one_by_one, again)
+
+
+def test_present_jobs_server_that_lists_no_history_is_asked_for_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(presence, "RESUBMIT_AFTER_S", 0.05)
+    chosen = ids(3)
+    with history_server({chosen[1]: history_of(chosen[1])[chosen[1]]}, lists=False) as server:
+        assert present_at(server, chosen) == {chosen[1]}
 
 
 async def test_run_batch_resumed_without_absent_jobs_waits_for_none(engine: DemoServer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,6 @@ from ...protocol.job import (
     new_job,
     poll_due,
 )
-from ...protocol.job_state import RESUBMIT_AFTER_S
 from ...protocol.queue_and_history import HistoryAnswer
 from ...protocol.retry import Failure, classify_status
 from .. import endpoints
@@ -131,28 +130,6 @@ class JobTracking:
         """Check whether the server has, or has had, a job; see :meth:`find`."""
         job = TrackedJob(new_job(prompt_id, now=self._asker.clock()))
         return (yield from self.find(job, silence_s=silence_s))
-
-    def present(self, prompt_ids: Iterable[str]) -> Flow[set[str]]:
-        """Return which of these jobs the server has, or has had.
-
-        Looks at the absent ones twice, like :meth:`find`, but for all of them together.
-        """
-        jobs = [TrackedJob(new_job(prompt_id, now=self._asker.clock())) for prompt_id in prompt_ids]
-        undecided = jobs
-        while undecided:
-            next_poll_at = yield from self.tend(undecided)
-            for job in undecided:
-                if job.settled and not job.was_stopped and not job.state.accepted:
-                    raise job.trouble or _not_answered(job)
-            undecided = [
-                job
-                for job in undecided
-                if not (job.state.accepted or job.state.may_resubmit or job.was_stopped)
-            ]
-            if undecided:
-                seen_absent_at = max(job.state.absent_since or 0.0 for job in undecided)
-                yield self._asker.until(max(next_poll_at, seen_absent_at + RESUBMIT_AFTER_S))
-        return {job.prompt_id for job in jobs if job.state.accepted}
 
     def find(
         self, job: TrackedJob, error: ComfyHeadlessError | None = None, *, silence_s: float = LOOK_S
