@@ -193,6 +193,14 @@ class LibraryService:
         if not await self._store.star(item_id, user_id, starred=starred):
             raise _unknown_item()
 
+    async def favorites(self, user_id: str, folder: str) -> frozenset[str]:
+        """Return the files of a model folder that the user has marked."""
+        return await self._store.favorites(user_id, folder)
+
+    async def save_favorite(self, user_id: str, folder: str, name: str, *, marked: bool) -> None:
+        """Mark a model file for the user, or remove the mark."""
+        await self._store.save_favorite(user_id, folder, name, marked=marked)
+
     async def delete(self, item_ids: Iterable[int], user_id: str) -> list[int]:
         """Delete results; return the ids that existed, for :meth:`restore`."""
         return await self._store.set_deleted(list(item_ids), user_id, time.time())

@@ -82,6 +82,12 @@ class LibraryStore(Protocol):
         Returns the paths that no result uses any more.
         """
 
+    async def favorites(self, user_id: str, folder: str) -> frozenset[str]:
+        """Return the files of a model folder that the user has marked."""
+
+    async def save_favorite(self, user_id: str, folder: str, name: str, *, marked: bool) -> None:
+        """Write whether the user has marked a model file; at most 1000 are kept."""
+
     # Uploads and quota
 
     async def add_upload(self, name: str, user_id: str, size_bytes: int, *, now: float) -> None:

@@ -9,7 +9,7 @@ from ..storage import quota
 from ..storage.database import Database
 from ..storage.quota import StorageUsage
 from ..storage.records import ItemQuery, LibraryItem
-from ..storage.tables import items_table, uploads_table
+from ..storage.tables import favorites_table, items_table, uploads_table
 
 
 class SqliteLibraryStore:
@@ -73,6 +73,13 @@ class SqliteLibraryStore:
         return await self._database.run(
             items_table.purge_oldest, user_id, deleted_before, least_bytes
         )
+
+    async def favorites(self, user_id: str, folder: str) -> frozenset[str]:
+        return await self._database.run(favorites_table.names, user_id, folder)
+
+    async def save_favorite(self, user_id: str, folder: str, name: str, *, marked: bool) -> None:
+        write = favorites_table.insert if marked else favorites_table.delete
+        await self._database.run(write, user_id, folder, name)
 
     async def add_upload(self, name: str, user_id: str, size_bytes: int, *, now: float) -> None:
         await self._database.run(uploads_table.insert, name, user_id, size_bytes, now=now)

@@ -10,6 +10,7 @@ from . import quota
 from .tables import (
     copies_table,
     durations_table,
+    favorites_table,
     grids_table,
     items_table,
     jobs_table,
@@ -17,7 +18,7 @@ from .tables import (
     uploads_table,
 )
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Stored as SQLite's ``user_version``."""
 
 SCHEMA: Final = (
@@ -29,11 +30,13 @@ SCHEMA: Final = (
     *quota.SCHEMA,
     *pauses_table.SCHEMA,
     *durations_table.SCHEMA,
+    *favorites_table.SCHEMA,
 )
 
 MIGRATIONS: Final = {
     2: (jobs_table.ADD_SERVER_DEATHS, *pauses_table.SCHEMA),
     3: durations_table.SCHEMA,
+    4: favorites_table.SCHEMA,
 }
 """The statements that lead to each version from the one before it."""
 

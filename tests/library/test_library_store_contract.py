@@ -188,3 +188,13 @@ async def test_usage_sums_results_deleted_results_and_uploads(stores: Stores) ->
 
 async def test_recovery_of_an_intact_store_is_empty(stores: Stores) -> None:
     assert stores[0].recovery == ""
+
+
+async def test_favorites_belong_to_a_user_and_a_folder(stores: Stores) -> None:
+    library, _ = stores
+    for name in ("a.safetensors", "b.safetensors", "a.safetensors"):
+        await library.save_favorite("ann", "loras", name, marked=True)
+    await library.save_favorite("ann", "loras", "b.safetensors", marked=False)
+    assert await library.favorites("ann", "loras") == {"a.safetensors"}
+    assert await library.favorites("ann", "checkpoints") == set()
+    assert await library.favorites("bob", "loras") == set()
