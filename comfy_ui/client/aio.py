@@ -102,7 +102,8 @@ class ComfyWSClient:
         breaker: a circuit breaker. By default, all clients of this process with the same address,
             credentials and proxy share one. False turns it off.
         http: an httpx transport of your own, which replaces all of the above that concerns
-            connections; ``httpx.MockTransport`` in tests.
+            connections; ``httpx.MockTransport`` in tests. It carries no WebSocket, so jobs are
+            tracked by polling, unless ``ClientOptions(websocket=True)`` is passed.
         durations: what earlier runs on this server took, for the percentage and the remaining
             time. By default the client starts with none and learns from its own jobs.
 
@@ -155,6 +156,7 @@ class ComfyWSClient:
             trust_env=trust_env,
             guarded=guarded,
             options=options,
+            has_own_transport=http is not None,
             environment=environment,
         )
         parts = ClientParts.for_server(self._server, environment, durations)

@@ -36,6 +36,11 @@ class ClientOptions:
     """How often a request is repeated after a failure, if that is safe. A post of a job is never
     simply repeated, and transfers of files and the wait for a job have a persistence of their
     own."""
+    websocket: bool | None = None
+    """Whether :class:`.ComfyWSClient` opens a WebSocket for progress with steps and previews; False
+    tracks jobs by polling. None: True, except with a transport of your own, ``http=``, which
+    carries no WebSocket. True opens it beside that transport, with the proxy, certificates and
+    headers of the client's other arguments."""
 
     def __post_init__(self) -> None:
         if self.max_connections < 1 or self.max_retries < 0:

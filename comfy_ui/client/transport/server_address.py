@@ -36,6 +36,17 @@ class ServerAddress:
     guarded: bool = False
     """Whether to refuse addresses that ``ssrf.py`` refuses."""
     options: ClientOptions = field(default_factory=ClientOptions)
+    has_own_transport: bool = False
+    """Whether the caller passed ``http=``."""
+
+    @property
+    def reason_to_poll(self) -> str:
+        """Why no WebSocket is opened; empty if one is."""
+        if self.options.websocket is False:
+            return "the WebSocket is turned off"
+        if self.has_own_transport and self.options.websocket is None:
+            return "http= carries no WebSocket, and ClientOptions(websocket=True) opens one"
+        return ""
 
     @property
     def connect_timeout_s(self) -> float:
@@ -76,6 +87,7 @@ def make_server_address(
     trust_env: bool = False,
     guarded: bool = False,
     options: ClientOptions | None = None,
+    has_own_transport: bool = False,
     environment: Environment | None = None,
 ) -> ServerAddress:
     """Build a ServerAddress from the arguments of both clients.
@@ -107,6 +119,7 @@ def make_server_address(
         trust_env=trust_env,
         guarded=guarded,
         options=options,
+        has_own_transport=has_own_transport,
     )
 
 

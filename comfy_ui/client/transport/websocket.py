@@ -14,7 +14,8 @@ import logging
 import random
 from collections.abc import Callable
 from contextvars import Context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+from urllib.request import getproxies, proxy_bypass
 from uuid import uuid4
 
 from ...features import require_feature
@@ -68,8 +69,10 @@ class Socket:
         self._connection: ClientConnection | None = None
         self.client_id: str | None = None
         """The clientId of the open connection."""
-        self.refused = ""
+        self.refused = server.reason_to_poll
         """Why no connection is attempted any more; empty while it is."""
+        if self.refused:
+            logger.info("Tracking jobs on %s by polling: %s", server.address, self.refused)
 
     async def ready(self) -> str | None:
         """The clientId to post jobs with; None while there is no connection.
@@ -138,6 +141,9 @@ class Socket:
             else:
                 logger.info("No socket at %s: status %d", self._server.address, status)
             return False
+        except ImportError:
+            self._refuse("a SOCKS proxy needs the package python-socks")
+            return False
         except (OSError, TimeoutError, InvalidHandshake, ValueError, EOFError) as error:
             logger.info("No socket at %s: %s", self._server.address, type(error).__name__)
             return False
@@ -204,7 +210,8 @@ async def _connect(server: ServerAddress, client_id: str) -> ClientConnection:
             create_connection=RefusableConnection,
             additional_headers={k: v for k, v in server.headers.items() if k not in named},
             user_agent_header=server.headers.get("user-agent"),
-            proxy=server.options.proxy or (True if server.trust_env else None),
+            proxy=server.options.proxy
+            or (_environment_proxy(where.host) if server.trust_env else None),
             compression=None,  # previews are JPEGs; the server would compress in its one thread
             max_size=MAX_FRAME_BYTES,
             open_timeout=None,
@@ -215,6 +222,13 @@ async def _connect(server: ServerAddress, client_id: str) -> ClientConnection:
             ssl=server.tls,
             logger=_WithoutHeaders(logger, {}),
         )
+
+
+def _environment_proxy(host: str) -> str | Literal[True]:
+    """ALL_PROXY, which httpx uses and websockets does not; True: what websockets chooses."""
+    proxies = getproxies()
+    specific = proxies.keys() & {"ws", "wss", "socks", "http", "https"}
+    return True if specific or proxy_bypass(host) else proxies.get("all", True)
 
 
 class _WithoutHeaders(logging.LoggerAdapter[logging.Logger]):
