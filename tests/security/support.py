@@ -25,8 +25,6 @@ from comfy_ui.web.serve import launch
 PASSWORDS = {"anna": "anna's password", "vera": "vera's password", "viktor": "viktor's password"}
 GRADIO = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # it closes its servers at exit
-    pytest.mark.filterwarnings("ignore:.*no_silent_downcasting"),  # it counts with pandas
-    pytest.mark.filterwarnings("ignore:The copy keyword is deprecated"),
 ]
 """Marks of tests that run the app in this process."""
 ROLES = {"anna": Role.ADMIN, "vera": Role.USER, "viktor": Role.USER}

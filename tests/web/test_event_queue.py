@@ -175,6 +175,23 @@ def test_waking_queue_positions_are_sent_twice_a_second_at_most() -> None:
     assert len(sent) == 2, "an event that arrives learns its position at once"
 
 
+def test_waking_queue_event_ends_without_statistics_of_the_events_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frames: list[Any] = []
+    monkeypatch.setattr(Queue, "_get_df", lambda _, records: frames.append(records))
+    ended: list[None] = []
+    with waking_app(lambda: ended.append(None), limit=None) as (blocks, url):
+        for number in range(3):
+            httpx.post(url, json={"fn_index": 0, "data": [], "session_hash": f"s{number}"})
+        deadline = time.monotonic() + 5
+        while (len(ended) < 3 or any(blocks._queue.active_jobs)) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(ended) == 3
+        assert len(blocks._queue.event_analytics) <= 1
+    assert frames == []
+
+
 async def test_waking_queue_has_counts_only_unfinished_events_of_the_caller() -> None:
     queue: Any = queue_of(WakingQueue)
     queue.active_jobs = [[SimpleNamespace(_id="1")], None]
