@@ -28,7 +28,7 @@ from .auth import oauth
 from .auth.access import Access, AccessMode, IdentityMiddleware, load_secret, mode_of
 from .auth.logins import checker, hub_admins, logins_of
 from .auth.oauth import provider_of
-from .event_queue import log_tracebacks
+from .event_queue import log_tracebacks, skip_needless_work
 from .http.connection_limits import limit_connections
 from .http.handlers import not_understood
 from .http.login_page import LoginRoute
@@ -117,6 +117,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
             ended.set()
 
     log_tracebacks()
+    skip_needless_work()
     with limit_connections():
         blocks.launch(
             server_name="0.0.0.0" if mode is AccessMode.SPACE else settings.host,  # noqa: S104

@@ -17,6 +17,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from comfy_ui.web.api import mcp
 from comfy_ui.web.api.program_endpoints import NAMES
 from comfy_ui.workflow import compile_workflow
 from tests.conftest import ROOT
@@ -136,6 +137,23 @@ def test_mcp_tools_list_matches_the_endpoints(mcp_client: McpClient) -> None:
         assert "request" not in tool["inputSchema"]["properties"]
         assert len(tool["description"]) > 40
     assert tools["generate"]["inputSchema"]["required"] == ["preset"]
+
+
+def test_mcp_presets_are_written_as_json_once(
+    mcp_client: McpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = mcp_client.request("tools/call", name="presets")
+    monkeypatch.setattr(mcp, "_content", None)
+    assert mcp_client.request("tools/call", name="presets") == first
+    listed = first["structuredContent"]["result"]
+    assert json.loads(first["content"][0]["text"]) == {"result": listed}
+    assert "sd15" in {preset["id"] for preset in listed}
+
+
+def test_program_endpoints_short_calls_run_four_at_a_time(shared: Any) -> None:
+    limits = {fn.api_name: fn.concurrency_limit for fn in shared.fns.values()}
+    for name in ("presets", "job", "cancel", "pause", "resume"):
+        assert limits[name] == 4, name
 
 
 TWICE = """

@@ -7,6 +7,7 @@ import itertools
 import logging
 import selectors
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,12 +17,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
+import gradio.utils
 import httpx
 import pytest
+from gradio import processing_utils
 from gradio.queueing import Queue
 
 from comfy_ui.web import event_queue
-from comfy_ui.web.event_queue import WakingQueue, is_known_queue, use_waking_queue
+from comfy_ui.web.event_queue import (
+    WakingQueue,
+    is_known_queue,
+    skip_needless_work,
+    use_waking_queue,
+)
 from tests.security.support import GRADIO, served
 
 pytestmark = GRADIO
@@ -200,3 +208,60 @@ async def test_waking_queue_has_counts_only_unfinished_events_of_the_caller() ->
     assert not queue._has("ann", 2), "one of them has ended"
     assert queue._has("ann", 1)
     assert queue._events == {"ann": {"1"}}
+
+
+class RecordingFinder:
+    """Records the modules that are searched for."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def find_spec(self, name: str, *_: Any) -> None:
+        self.names.append(name)
+
+
+@pytest.fixture
+def needless_work_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name in (
+        (gradio.utils, "MatplotlibBackendMananger"),
+        (processing_utils, "async_move_files_to_cache"),
+        (processing_utils, "add_root_url"),
+    ):
+        monkeypatch.setattr(module, name, getattr(module, name))
+    skip_needless_work()
+
+
+@pytest.mark.usefixtures("needless_work_skipped")
+def test_skip_needless_work_event_does_not_search_for_matplotlib(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    finder, ended = RecordingFinder(), threading.Event()
+
+    async def handler() -> None:
+        ended.set()
+
+    with waking_app(handler, limit=None) as (_, url):
+        monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
+        httpx.post(url, json={"fn_index": 0, "data": [], "session_hash": "s"})
+        assert ended.wait(5)
+    assert "matplotlib" not in finder.names
+
+
+@pytest.mark.usefixtures("needless_work_skipped")
+async def test_skip_needless_work_json_without_paths_is_not_copied() -> None:
+    block = gr.JSON(render=False)
+    data = {"files": [{"url": "/x"}], "more": ({"a": 1},)}
+    move, add = processing_utils.async_move_files_to_cache, processing_utils.add_root_url
+    assert await move(data, block, postprocess=True) is data
+    assert add(data, "https://x", None) is data
+
+
+@pytest.mark.usefixtures("needless_work_skipped")
+async def test_skip_needless_work_files_are_still_moved_and_addressed(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("a")
+    file = {"path": str(path), "url": "/f", "meta": {"_type": "gradio.FileData"}}
+    move, add = processing_utils.async_move_files_to_cache, processing_utils.add_root_url
+    moved: Any = await move({"x": [[file]]}, gr.JSON(render=False), postprocess=True)
+    assert moved["x"][0][0]["url"].startswith("/gradio_api/file=")
+    assert add([{"x": file}], "https://x", None)[0]["x"]["url"] == "https://x/f"

@@ -54,6 +54,7 @@ class McpTools:
         self._access = access
         self._arguments = {name: _arguments(getattr(api, name)) for name in NAMES}
         self._short_calls = asyncio.Semaphore(_MAX_SHORT_CALLS)
+        self._presets: tuple[object, str] = None, ""  # the last list, and its result as JSON
 
     def routes(self) -> list[Route]:
         """Return the one route, for ``app_kwargs`` of Gradio's ``launch``."""
@@ -129,9 +130,9 @@ class McpTools:
         token = meta.get("progressToken") if isinstance(meta, dict) else None
         if token is None or "text/event-stream" not in request.headers.get("accept", ""):
             if name not in _SHORT_CALLS:
-                return _done(number, await _last(request, answers))
+                return _done(number, await self._last(request, answers))
             async with self._short_calls:
-                return _done(number, await _last(request, answers))
+                return _done(number, await self._last(request, answers))
         return StreamingResponse(
             _events(request, number, token, answers), media_type="text/event-stream"
         )
@@ -147,15 +148,19 @@ class McpTools:
         else:
             yield await answer
 
-
-async def _last(request: Request, answers: AsyncIterator[Any]) -> dict[str, Any]:
-    last: Any = None
-    try:
-        async for answer in answers:
-            last = answer
-    except ComfyHeadlessError as error:
-        return {"content": [{"type": "text", "text": str(error)}], "isError": True}
-    return _content(request, last)
+    async def _last(self, request: Request, answers: AsyncIterator[Any]) -> dict[str, Any] | str:
+        """Return the result of a call, or its JSON."""
+        last: Any = None
+        try:
+            async for answer in answers:
+                last = answer
+        except ComfyHeadlessError as error:
+            return {"content": [{"type": "text", "text": str(error)}], "isError": True}
+        if not isinstance(last, list):
+            return _content(request, last)
+        if self._presets[0] is not last:  # the same list until a preset changes
+            self._presets = last, _json(_content(request, last))
+        return self._presets[1]
 
 
 async def _events(
@@ -225,8 +230,15 @@ def _arguments(endpoint: Any) -> type[BaseModel]:
     return create_model(endpoint.__name__, __config__=strict, **fields)
 
 
-def _done(number: Any, result: Any) -> JSONResponse:
-    return JSONResponse({"jsonrpc": "2.0", "id": number, "result": result})
+def _done(number: Any, result: dict[str, Any] | str) -> Response:
+    """Return the response to a request. ``result``: an object, or its JSON."""
+    text = result if isinstance(result, str) else _json(result)
+    answer = f'{{"jsonrpc":"2.0","id":{_json(number)},"result":{text}}}'
+    return Response(answer, media_type="application/json")
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _failed(number: Any, refused: _Refused) -> JSONResponse:

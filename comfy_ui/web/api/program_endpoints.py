@@ -56,6 +56,9 @@ _MAX_PROMPT: Final = 20_000
 _FOLLOWING: Final = frozenset({"generate", "run_workflow"})
 """They run as long as their job."""
 _MAX_FOLLOWED: Final = 150  # of Gradio's places; the others are for the page
+_SHORT: Final = frozenset({"presets", "job", "cancel", "pause", "resume"})
+_MAX_SHORT: Final = 4
+"""Short calls at a time: each takes milliseconds of the event loop, which others then wait for."""
 
 
 class ProgramEndpoints:
@@ -75,12 +78,12 @@ class ProgramEndpoints:
     def build(self) -> None:
         """Add the endpoints to the current ``gr.Blocks``."""
         for name in NAMES:
-            limited = {"concurrency_limit": _MAX_FOLLOWED, "concurrency_id": "follow"}
-            gr.events.api(
-                _with_words(getattr(self, name)),
-                api_name=name,
-                **limited if name in _FOLLOWING else {"concurrency_limit": None},
-            )
+            limited: dict[str, Any] = {"concurrency_limit": None}
+            if name in _FOLLOWING:
+                limited = {"concurrency_limit": _MAX_FOLLOWED, "concurrency_id": "follow"}
+            elif name in _SHORT:
+                limited = {"concurrency_limit": _MAX_SHORT, "concurrency_id": "short"}
+            gr.events.api(_with_words(getattr(self, name)), api_name=name, **limited)
 
     async def generate(
         self,

@@ -69,6 +69,7 @@ _DIGEST: Final = hashlib.sha384
 """48 bytes are whole base64 characters: no second spelling of a signature is accepted."""
 _UNPROVEN: Final = ("session:", "anonymous:")
 """Beginnings of a ``user_id`` that a caller can choose."""
+_MAX_IDENTITIES: Final = 10_000
 _MAX_EVENTS: Final = 100  # as many jobs as a user may have waiting
 _MAX_EVENTS_OF_ADDRESS: Final = 30
 _SAID_BY_PROXIES: Final = (
@@ -230,6 +231,7 @@ class Access:
         limits |= {f"{action} from one address": pace.times(10) for action, pace in paces.items()}
         self._paces = RateLimiter(limits)
         self._now = now
+        self._identities: dict[str, str] = {}  # by cookie: each request needs it several times
 
     def role(self, request: Any) -> Role:
         """Return the role of a request's user. ``request`` is Gradio's or Starlette's."""
@@ -337,10 +339,18 @@ class Access:
 
     def browser(self, cookie: str | None) -> str | None:
         """Return the identity in a cookie; None if this installation did not sign it."""
+        cookie = cookie or ""
+        if (identity := self._identities.get(cookie)) is not None:
+            return identity
         try:
-            return self._browsers.unsign(cookie or "").decode() or None
+            identity = self._browsers.unsign(cookie).decode()
         except BadData:
             return None
+        if identity:
+            if len(self._identities) >= _MAX_IDENTITIES:
+                self._identities.pop(next(iter(self._identities)))
+            self._identities[cookie] = identity
+        return identity or None
 
     def new_cookie(self) -> str:
         """Create a signed identity."""

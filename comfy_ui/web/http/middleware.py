@@ -11,12 +11,12 @@ import binascii
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import BaseRoute, Match
+from starlette.routing import BaseRoute, Match, Route
 
 from ..auth.access import Access, AccessMode, is_loopback
 from ..auth.accounts import Role, TooManyTriesError
@@ -105,7 +105,9 @@ class AccessMiddleware:
         self._app = app
         self._ready = ready
         self._access = access
-        self._ours = tuple(ours)
+        ours = tuple(ours)
+        self._exact_paths = {route.path for route in ours if _is_exact(route)}
+        self._other_routes = tuple(route for route in ours if not _is_exact(route))
         self._open_paths = frozenset(open_paths)
         self._shields = shields(framed=access.mode is AccessMode.SPACE)
         self._tokens: dict[str, str] = {}
@@ -192,7 +194,9 @@ class AccessMiddleware:
         return None
 
     def _is_ours(self, scope: Message) -> bool:
-        return any(route.matches(scope)[0] is not Match.NONE for route in self._ours)
+        if scope["path"] in self._exact_paths:
+            return True
+        return any(route.matches(scope)[0] is not Match.NONE for route in self._other_routes)
 
     async def _take_credentials(self, scope: Message) -> None:
         """Turn HTTP Basic credentials into the cookie of a login.
@@ -238,6 +242,11 @@ class _Reply:
                 headers["connection"] = "close"
             self._gate.dress(headers)
         await self._send(message)
+
+
+def _is_exact(route: BaseRoute) -> TypeGuard[Route]:
+    """Whether a route matches its own path only."""
+    return isinstance(route, Route) and "{" not in route.path
 
 
 def _brings_a_body(headers: Headers) -> bool:

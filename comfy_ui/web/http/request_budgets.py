@@ -102,11 +102,12 @@ everything else for up to 0.2 s."""
 
 
 def _call(
-    path: str, *, per_caller: int = 16, total: int = 16, lasting: bool = False
+    path: str, *, per_caller: int = 16, total: int = 4, lasting: bool = False
 ) -> RequestBudget:
     """A call of Gradio or MCP, whose body may contain a whole workflow.
 
-    Gradio answers at once; the call's results are another request.
+    Gradio answers at once; the call's results are another request. A few at a time: all they do is
+    take milliseconds of the event loop, which others then wait for.
     """
     return RequestBudget(
         "POST",
