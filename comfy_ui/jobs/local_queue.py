@@ -8,11 +8,11 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
 from ..errors import StorageError, ValidationError
+from ..protocol._replace import fast_replace
 from ..protocol.durations import NodeDurations
 from ..protocol.progress import Phase, Progress
 from ..storage.job_store import JobStore
@@ -38,7 +38,7 @@ from .workers.server_death import MAX_SERVER_DEATHS
 
 logger = logging.getLogger(__name__)
 
-_SAVE_START_S: Final = 0.25  # most jobs that end sooner cost one write less
+_SAVE_SENT_S: Final = 0.25  # a job that ends sooner costs two writes less
 _VIEW_INTERVAL_S: Final = 0.25  # a view carries all jobs of a user, with a preview
 
 
@@ -70,7 +70,8 @@ class LocalQueue:
         self._unsaved: dict[str, Job] = {}  # ended, but the disk refused to store that
         self._withdrawals = Withdrawals()
         self._held: set[str] = set()  # waiting jobs that are about to be replaced
-        self._start_saves: set[asyncio.Task[None]] = set()
+        self._sent_timers: dict[str, asyncio.TimerHandle] = {}  # by job
+        self._sent_saves: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def open(self) -> None:
@@ -85,7 +86,9 @@ class LocalQueue:
     def close(self) -> None:
         """End the followers. Call it before the store is closed."""
         self._closed = True
-        for task in self._start_saves:
+        for timer in self._sent_timers.values():
+            timer.cancel()
+        for task in self._sent_saves:
             task.cancel()
         self._unfinished.close()
 
@@ -111,9 +114,8 @@ class LocalQueue:
 
     async def _submit(self, job: Job, *, front: bool, replaces: str | None) -> Job:
         jobs = self._unfinished
-        stored = await self._store.get(job.id, job.user_id)
-        if stored is not None:  # submitted twice at the same time
-            return stored
+        if unfinished := jobs.of_user(job.id, job.user_id):  # submitted twice at the same time
+            return unfinished
         old = jobs.of_user(replaces, job.user_id) if replaces else None
         if replaces and (old is None or old.status is not JobStatus.WAITING):
             raise ValidationError(
@@ -128,14 +130,16 @@ class LocalQueue:
             )
         rank = self._new_rank(job.user_id, front=front) if front or old is None else old.rank
         job = await self._store.add(
-            replace(job, status=JobStatus.WAITING, rank=rank),
+            fast_replace(job, status=JobStatus.WAITING, rank=rank),
             replaces=old.id if old is not None else None,
         )
+        if job.status is not JobStatus.WAITING:  # submitted twice, and finished already
+            return job
         jobs.index[job.id] = job
         jobs.updates.put(first_snapshot(job))
         if old is not None:
             jobs.remove(old.id)
-            ended = replace(old, status=JobStatus.CANCELLED, finished_at=jobs.now())
+            ended = fast_replace(old, status=JobStatus.CANCELLED, finished_at=jobs.now())
             jobs.updates.put(last_snapshot(ended))
         return job
 
@@ -147,9 +151,9 @@ class LocalQueue:
             if job is None:
                 return False
             if job.status is JobStatus.WAITING:
-                await self._finish(replace(job, status=JobStatus.CANCELLED))
+                await self._finish(fast_replace(job, status=JobStatus.CANCELLED))
             else:
-                job = jobs.index[job_id] = replace(job, cancel_requested=True)
+                job = jobs.index[job_id] = fast_replace(job, cancel_requested=True)
                 jobs.put_report(job, JobReport(job_id=job.id, phase=Phase.CANCELLING))
                 self._wake_workers()
                 await self._try_to_save(job)
@@ -180,7 +184,7 @@ class LocalQueue:
     async def _save_ranks(self, ranks: Mapping[str, float]) -> None:
         await self._store.save_ranks(ranks)
         for job_id, rank in ranks.items():
-            self._unfinished.index[job_id] = replace(self._unfinished.index[job_id], rank=rank)
+            self._unfinished.index[job_id] = fast_replace(self._unfinished.index[job_id], rank=rank)
 
     @uncancellable
     async def set_paused(self, user_id: str, *, paused: bool) -> None:
@@ -344,7 +348,7 @@ class LocalQueue:
             for job in jobs.servers.select(worker, queue, jobs.busy_s(), limit):
                 if job.server_deaths and (claims or jobs.at_server(worker)):
                     break  # it runs alone: if the server dies again, it was this job
-                claimed = replace(
+                claimed = fast_replace(
                     job, status=JobStatus.CLAIMED, prompt_id=str(uuid.uuid4()), server=worker
                 )
                 claims.append((claimed, clock.tags(job)))
@@ -373,12 +377,12 @@ class LocalQueue:
                 deaths += 1
             if deaths >= MAX_SERVER_DEATHS and deaths > old.server_deaths:
                 if reason == "died":
-                    jobs.index[job_id] = replace(old, server_deaths=deaths)
+                    jobs.index[job_id] = fast_replace(old, server_deaths=deaths)
                 return False
             runs_here = reason in ("lost", "died", "withdrawn")
             if not runs_here and not jobs.servers.has_alternative(worker, old):
                 return False
-            job = replace(
+            job = fast_replace(
                 old,
                 status=JobStatus.WAITING,
                 server=None,
@@ -438,15 +442,13 @@ class LocalQueue:
             if waiting and rank > waiting[0].rank:  # it could not be taken back in time
                 rank = self._new_rank(job.user_id, front=True)
             started_at = jobs.now() - report.progress.elapsed_s
-            job = jobs.index[job.id] = replace(job, started_at=started_at, rank=rank)
+            job = jobs.index[job.id] = fast_replace(job, started_at=started_at, rank=rank)
             self._withdrawals.close(job.id, withdrawn=False)
-            task = asyncio.create_task(self._save_start(job.id), name="save start")
-            self._start_saves.add(task)
-            task.add_done_callback(self._start_saves.discard)
+            self._save_soon(job.id)
         if report.status is None:
             jobs.put_report(job, report)
             return
-        job = replace(
+        job = fast_replace(
             job,
             status=report.status,
             prompt_id=report.prompt_id or job.prompt_id,
@@ -455,20 +457,31 @@ class LocalQueue:
         )
         previous_server = jobs.previous_servers.pop(job.id, None)
         if previous_server is not None and job.status is JobStatus.UNFETCHED:
-            job = replace(job, server=previous_server)  # it may return, and still has the results
+            # It may return, and still has the results.
+            job = fast_replace(job, server=previous_server)
         if not job.status.active:
             await self._finish_or_strand(job, report.files)
             return
         jobs.index[job.id] = job
-        jobs.put_report(job, replace(report, phase=report.phase or job.status.phase))
-        await self._try_to_save(job)
+        jobs.put_report(job, fast_replace(report, phase=report.phase or job.status.phase))
+        if job.status is JobStatus.SENT:  # a restart looks for a claimed job at its server, too
+            self._save_soon(job.id)
+        else:
+            await self._try_to_save(job)
 
-    async def _save_start(self, job_id: str) -> None:
-        """Store that a job runs, unless it ends at once: a restart must know what a server ran."""
-        await asyncio.sleep(_SAVE_START_S)
+    def _save_soon(self, job_id: str) -> None:
+        """Store that a server has or runs a job, unless it ends at once."""
+        if job_id not in self._sent_timers:
+            loop = asyncio.get_running_loop()
+            self._sent_timers[job_id] = loop.call_later(_SAVE_SENT_S, self._save_sent, job_id)
+
+    def _save_sent(self, job_id: str) -> None:
+        del self._sent_timers[job_id]
         job = self._unfinished.index.get(job_id)
         if job is not None and job.status is JobStatus.SENT:
-            await self._try_to_save(job)
+            task = asyncio.create_task(self._try_to_save(job), name="save sent")
+            self._sent_saves.add(task)
+            task.add_done_callback(self._sent_saves.discard)
 
     async def wait_for_work(self, worker: str, *, timeout_s: float) -> None:
         work = self._work.setdefault(worker, asyncio.Event())
@@ -492,7 +505,7 @@ class LocalQueue:
     async def _finish(self, job: Job, files: Sequence[StoredFile] = ()) -> None:
         """Store a finished job with its files, then publish its last snapshot."""
         jobs = self._unfinished
-        job = replace(job, finished_at=jobs.now())
+        job = fast_replace(job, finished_at=jobs.now())
         unfinished = jobs.index.pop(job.id)  # from here on, no other task writes its row
         try:
             items = await self._store.finish(job, files)
@@ -505,7 +518,7 @@ class LocalQueue:
         last = last_snapshot(job, items)
         snapshot = jobs.updates.get(job.id)
         if snapshot and job.status is not JobStatus.SUCCEEDED:
-            last = replace(
+            last = fast_replace(
                 last,
                 progress=snapshot.progress,
                 step=snapshot.step,
@@ -523,9 +536,9 @@ class LocalQueue:
             await self._finish(job, files)
         except StorageError as error:
             logger.error("The end of job %s could not be saved: %s", job.id, error)  # noqa: TRY400 -- the user sees it too
-            job = replace(job, finished_at=jobs.now())
+            job = fast_replace(job, finished_at=jobs.now())
             if job.status is JobStatus.SUCCEEDED:  # its files have no rows
-                job = replace(job, status=JobStatus.UNFETCHED, error=JobError.of(error))
+                job = fast_replace(job, status=JobStatus.UNFETCHED, error=JobError.of(error))
             self._unsaved[job.id] = job
             jobs.remove(job.id)
             jobs.finished_counts[job.user_id] += 1

@@ -35,12 +35,14 @@ class Handover(StrEnum):
     """It was at a server that is no longer connected, or whose address has changed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class JobReport:
     """Changes of a job that a worker reports; fields that are None have not changed.
 
-    A report with a ``status`` is stored before ``publish`` returns; one without only reaches the
-    followers. ``outputs`` come with FETCHING, ``files`` with the status that ends the job.
+    A report with a ``status`` is stored before ``publish`` returns, except for SENT, which is
+    stored soon: a restart looks for a claimed job at its server, too. One without a status only
+    reaches the followers. ``outputs`` come with FETCHING, ``files`` with the status that ends the
+    job.
     """
 
     job_id: str

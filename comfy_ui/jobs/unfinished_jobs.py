@@ -6,9 +6,9 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
+from ..protocol._replace import fast_replace
 from ..protocol.durations import NodeDurations
 from ..storage.records import EVERYONE, Job, JobStatus, Snapshot
 from .fair_queue import FairQueueClock, fair_order
@@ -21,7 +21,7 @@ from .queue_position import (
     jobs_ahead,
     queue_positions,
 )
-from .updates import JobUpdates, first_snapshot, next_snapshot
+from .updates import MIN_INTERVAL_S, JobUpdates, first_snapshot, next_snapshot
 
 POSITIONS_AGE_S: Final = 2.0
 """How long the estimated starts of waiting jobs are kept."""
@@ -76,7 +76,7 @@ class UnfinishedJobs:
     def load(self, job: Job) -> None:
         """Add a job from the store; unless it waits, a worker has to resume it."""
         if job.status is JobStatus.UNFETCHED:
-            job = replace(job, status=JobStatus.FETCHING, finished_at=None, error=None)
+            job = fast_replace(job, status=JobStatus.FETCHING, finished_at=None, error=None)
         self.index[job.id] = job
         if job.status is not JobStatus.WAITING:
             self._unclaimed[job.id] = None
@@ -94,7 +94,7 @@ class UnfinishedJobs:
             job = self.index[job_id]
             inherited = job.server != worker
             if not inherited or not self.servers.knows(job.server):
-                self.index[job_id] = replace(job, server=worker)
+                self.index[job_id] = fast_replace(job, server=worker)
                 del self._unclaimed[job_id]
                 if inherited:
                     self.previous_servers[job_id] = job.server
@@ -127,7 +127,7 @@ class UnfinishedJobs:
         """Estimate a job that is not submitted yet, if it is submitted now."""
         waiting = [*self.index.waiting(job.user_id)]
         last = max((other.rank for other in waiting), default=0.0) + 1
-        queue = fair_order([*self.index.queue, replace(job, rank=last)], self.index.clock)
+        queue = fair_order([*self.index.queue, fast_replace(job, rank=last)], self.index.clock)
         estimate = self.servers.estimate(job.id, queue, self.busy_s())
         self.servers.forget(job.id)
         return estimate
@@ -136,7 +136,7 @@ class UnfinishedJobs:
         """Publish the snapshot of a job that was claimed or returned. Progress never falls."""
         current = self.updates.get(job.id)
         self.updates.put(
-            replace(first_snapshot(job), progress=current.progress if current else 0.0)
+            fast_replace(first_snapshot(job), progress=current.progress if current else 0.0)
         )
 
     def put_report(self, job: Job, report: JobReport) -> None:
@@ -167,7 +167,7 @@ class UnfinishedJobs:
             for job_id in followed:
                 self._put_position(job_id, positions)
         end = time.perf_counter()
-        self._next_put_at = end + _POSITIONS_REST * (end - start)
+        self._next_put_at = end + max(MIN_INTERVAL_S, _POSITIONS_REST * (end - start))
 
     def put_position(self, job_id: str) -> None:
         """Publish the queue position of one job."""
@@ -215,7 +215,7 @@ class UnfinishedJobs:
             snapshot = self.updates.get(job.id) or first_snapshot(job)
             if position := positions.get(job.id):
                 fields = {"paused": self._is_paused(job), **position.snapshot_fields}
-                snapshot = replace(snapshot, **fields)
+                snapshot = fast_replace(snapshot, **fields)
             pairs.append((job, snapshot))
         return pairs
 
@@ -235,7 +235,7 @@ class JobIndex(MutableMapping[str, Job]):
         self._clock = FairQueueClock()
         self._paused: frozenset[str] = frozenset()
         self._queue: tuple[Job, ...] | None = None
-        self._queue_of: dict[str, list[Job]] = {}
+        self._waiting: dict[str, dict[str, Job]] = {}  # by user, then by id
         self._claimed: tuple[str, ...] | None = None
         self._counts: Counter[str] = Counter()
 
@@ -267,20 +267,16 @@ class JobIndex(MutableMapping[str, Job]):
     def queue(self) -> Sequence[Job]:
         """The waiting jobs in order, paused ones last; the same object until a change."""
         if self._queue is None:
-            waiting = [job for job in self._jobs.values() if job.status is JobStatus.WAITING]
+            waiting = [job for jobs in self._waiting.values() for job in jobs.values()]
             order = fair_order(waiting, self._clock)
             if self._paused:
                 order.sort(key=lambda job: self.is_paused(job.user_id))
             self._queue = tuple(order)
-            self._queue_of = {}
-            for job in self._queue:
-                self._queue_of.setdefault(job.user_id, []).append(job)
         return self._queue
 
     def waiting(self, user_id: str) -> list[Job]:
         """Return the waiting jobs of a user, in their order."""
-        _ = self.queue
-        return [*self._queue_of.get(user_id, ())]
+        return sorted(self._waiting.get(user_id, {}).values(), key=lambda job: job.rank)
 
     @property
     def claimed(self) -> list[Job]:
@@ -315,6 +311,13 @@ class JobIndex(MutableMapping[str, Job]):
     def _changed(self, old: Job | None, new: Job | None) -> None:
         waited = old is not None and old.status is JobStatus.WAITING
         waits = new is not None and new.status is JobStatus.WAITING
+        if old is not None and waited:
+            jobs = self._waiting[old.user_id]
+            del jobs[old.id]
+            if not jobs:
+                del self._waiting[old.user_id]
+        if new is not None and waits:
+            self._waiting.setdefault(new.user_id, {})[new.id] = new
         if waited or waits:
             self._queue = None
         if (waited, old is None) != (waits, new is None):

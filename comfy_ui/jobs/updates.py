@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from dataclasses import replace
 from itertools import count
 from typing import Any, Final
 
 from ..errors import StorageError
+from ..protocol._replace import fast_replace
 from ..protocol.progress import Phase
 from ..storage.records import Job, JobError, JobStatus, LibraryItem, Snapshot
 from .queue import JobReport
@@ -71,7 +71,7 @@ class JobUpdates:
 
         A terminal snapshot is delivered to the followers and then forgotten.
         """
-        snapshot = replace(snapshot, version=next(self._versions), **changes)
+        snapshot = fast_replace(snapshot, version=next(self._versions), **changes)
         topic = self._topics.get(snapshot.job_id)
         if topic is None:
             topic = self._topics[snapshot.job_id] = _Topic(snapshot)
@@ -130,9 +130,9 @@ def next_snapshot(old: Snapshot, job: Job, report: JobReport) -> Snapshot:
         phase = Phase.SAVING if phase is Phase.SUCCEEDED else old.phase
     if job.cancel_requested and phase in _LIVE_PHASES:
         phase = Phase.CANCELLING
-    new = replace(old, phase=phase, error=report.error)
+    new = fast_replace(old, phase=phase, error=report.error)
     if progress is not None:
-        new = replace(
+        new = fast_replace(
             new,
             progress=max(old.progress, progress.progress),
             step=progress.step,
@@ -148,7 +148,7 @@ def next_snapshot(old: Snapshot, job: Job, report: JobReport) -> Snapshot:
             preview_type=progress.preview_type if progress.preview else old.preview_type,
         )
     if phase is not Phase.QUEUED:
-        new = replace(
+        new = fast_replace(
             new, queue_position=None, queue_size=0, queue_own=0, starts_in_s=None, run_s=None
         )
     return new
@@ -158,7 +158,7 @@ def last_snapshot(job: Job, items: tuple[LibraryItem, ...] = ()) -> Snapshot:
     """Return the terminal snapshot of a job that no worker has."""
     error = job.error
     if job.status.active:
-        job = replace(job, status=JobStatus.UNFETCHED)
+        job = fast_replace(job, status=JobStatus.UNFETCHED)
         error = JobError.of(StorageError("The result of this job could not be saved."))
     started_at = job.started_at or job.created_at
     return Snapshot(

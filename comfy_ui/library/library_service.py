@@ -314,7 +314,8 @@ class LibraryService:
                 f"Your results use all {(usage.limit_bytes or 0) / 1e9:.3g} GB of your storage.",
                 hint="Delete some in the Library and try again. Nothing is deleted automatically.",
             )
-        await self._require_total(user_id)
+        if usage.excess_bytes(0):
+            await self._require_total(user_id)
 
     async def _require_total(self, user_id: str, more_bytes: int = 0) -> None:
         """Purge the user's oldest deleted results if the total limit would be exceeded.

@@ -66,10 +66,7 @@ class UploadStore:
 
     def used_by(self, graph: AnyGraph) -> list[str]:
         """Return the uploads that a graph uses, each once, and mark them as used now."""
-        valid = all(isinstance(node, Mapping) for node in graph.values())
-        values = (value for _, _, value in literals(graph)) if valid else ()
-        names = dict.fromkeys(value for value in values if isinstance(value, str))
-        used = [name for name in names if self.path(name) is not None]
+        used = [name for name in upload_names(graph) if self.path(name) is not None]
         for name in used:
             with suppress(FileNotFoundError):
                 os.utime(self._at(name))
@@ -92,3 +89,11 @@ class UploadStore:
 
     def _at(self, name: str) -> Path:
         return self._folder / name
+
+
+def upload_names(graph: AnyGraph) -> list[str]:
+    """Return the values of a graph that may be names of uploads, each once. Does not block."""
+    if not all(isinstance(node, Mapping) for node in graph.values()):
+        return []
+    values = dict.fromkeys(value for _, _, value in literals(graph) if isinstance(value, str))
+    return [value for value in values if _NAME.fullmatch(value)]

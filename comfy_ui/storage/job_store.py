@@ -45,7 +45,8 @@ class JobStore(Protocol):
     async def add(self, job: Job, *, replaces: str | None = None) -> Job:
         """Store a waiting job in place of the waiting job ``replaces``.
 
-        Returns it with ``cost_s``, estimated from recent jobs of its preset.
+        Returns it with ``cost_s``, estimated from recent jobs of its preset. If it is stored
+        already, nothing changes, and the stored job is returned.
         """
 
     async def save(self, job: Job) -> None:

@@ -159,7 +159,7 @@ class JobError:
         return cls(error.message, error.hint, details, type(error).__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: copied often, see fast_replace
 class Job:
     """A stored job. ``values`` contain the concrete seed; ``graph`` is what ComfyUI receives.
 
@@ -255,7 +255,7 @@ class ItemQuery:
     until: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: copied often, see fast_replace
 class Snapshot:
     """The complete state of a job at one moment.
 

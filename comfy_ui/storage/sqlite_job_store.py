@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
+from ..protocol._replace import fast_replace
 from ..protocol.durations import Measurement, ShapeKey
 from .database import Database
 from .records import Grid, Job, LibraryItem, StoredFile
@@ -55,8 +55,10 @@ class SqliteJobStore:
 
     async def add(self, job: Job, *, replaces: str | None = None) -> Job:
         def write(connection: sqlite3.Connection) -> Job:
+            if stored := jobs_table.get(connection, job.id, job.user_id):
+                return stored
             cost_s = job.work * jobs_table.seconds_per_work(connection, job.preset)
-            estimated = replace(job, cost_s=cost_s)
+            estimated = fast_replace(job, cost_s=cost_s)
             jobs_table.insert(connection, estimated)
             if replaces is not None:
                 jobs_table.delete(connection, replaces)

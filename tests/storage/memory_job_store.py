@@ -55,6 +55,8 @@ class MemoryJobStore:
         return virtual, finish
 
     async def add(self, job: Job, *, replaces: str | None = None) -> Job:
+        if job.id in self._jobs:
+            return self._jobs[job.id]
         finished = [
             j
             for j in self._jobs.values()

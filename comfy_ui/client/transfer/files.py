@@ -27,6 +27,7 @@ _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _RESERVE_BYTES = 100 * 10**6  # a completely full disk breaks more than a download
 _ROOM_STEP_BYTES = 64 * 2**20
+_SMALL_BYTES = 4 * 2**20
 MAX_FILE_BYTES = 100 * 10**9
 _LONGEST_NAME_BYTES = 200  # file systems allow 255; room is left for " (1)" and a temporary suffix
 
@@ -69,7 +70,7 @@ class DownloadTarget:
     """A download of one file, resumed in further requests if interrupted.
 
     After a cut it requests the missing part only, if the server's ETag shows that the file is still
-    the same; else it starts again.
+    the same; else it starts again. A small file is written once it is complete.
 
     Args:
         folder: where to write a temporary file; None: keep the bytes in memory.
@@ -81,7 +82,6 @@ class DownloadTarget:
     """
 
     def __init__(self, *, folder: Path | None = None, max_bytes: int = MAX_FILE_BYTES) -> None:
-        self.blocking = folder is not None
         self.received = 0
         self._folder, self._max_bytes = folder, max_bytes
         self._room_until = 0  # this many bytes fit on the disk
@@ -90,6 +90,13 @@ class DownloadTarget:
         self._path: Path | None = None
         self._etag: str | None = None
         self._expected: int | None = None
+
+    @property
+    def blocking(self) -> bool:
+        """Whether :meth:`write` uses the disk."""
+        if self._folder is None:
+            return False
+        return self._expected is None or self._expected > _SMALL_BYTES
 
     @property
     def resume_headers(self) -> dict[str, str]:
@@ -117,14 +124,13 @@ class DownloadTarget:
     def write(self, chunk: bytes) -> None:
         """Take the next bytes."""
         self._require_small(self.received + len(chunk))
-        if self._folder is None:
+        if self._folder is None or not self.blocking:
             self._memory += chunk
         else:
             with _disk(self._folder):
-                file = self._open(self._folder)
                 if self.received + len(chunk) > self._room_until:
                     self._require_room(self._folder, len(chunk))
-                file.write(chunk)
+                self._open(self._folder).write(chunk)
         self.received += len(chunk)
 
     def check(self) -> None:
@@ -214,7 +220,12 @@ class DownloadTarget:
         return self._file
 
     def _close(self, folder: Path) -> Path:
-        self._open(folder).close()  # creates the file of an empty download
+        file = self._open(folder)  # creates the file of an empty download
+        if self._memory:
+            self._require_room(folder, len(self._memory))
+            file.write(self._memory)
+            self._memory.clear()
+        file.close()
         self._file = None
         return cast("Path", self._path)
 

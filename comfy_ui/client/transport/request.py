@@ -96,8 +96,9 @@ class ApiRequest(Generic[T]):
 class Receiver(Protocol):
     """Takes the body of an answer as it arrives; see ``DownloadTarget``."""
 
-    blocking: bool
-    """Whether ``write`` may block on a disk."""
+    @property
+    def blocking(self) -> bool:
+        """Whether ``write`` may block on a disk."""
 
     def begin(self, answer: ApiResponse) -> bool:
         """Judge the head of an answer. False: the body is not wanted and not streamed."""

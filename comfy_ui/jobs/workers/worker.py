@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from typing import Any, Final, Literal
 
 from ...errors import (
@@ -20,7 +19,8 @@ from ...errors import (
     StorageError,
 )
 from ...library.result_files import FileStore
-from ...library.uploads import UploadStore
+from ...library.uploads import UploadStore, upload_names
+from ...protocol._replace import fast_replace
 from ...protocol.outputs import OutputFile, Outputs, collect_outputs
 from ...protocol.progress import Phase, Progress
 from ...storage.records import Job, JobError, JobStatus
@@ -202,8 +202,8 @@ class Worker:
                 await self._downloader.require_same_server(active)
             if outputs is None:
                 outputs = await self._execute(active)
+                self._free_slot(active)  # the next job is claimed while this is stored
                 await self._report_status(active, status=JobStatus.FETCHING, outputs=outputs)
-                self._free_slot(active)
             return await self._downloader.fetch(active, outputs)
         except GenerationCancelledError as error:
             confirmed = active.stop.is_set() and not active.abandoned.is_set()
@@ -266,7 +266,8 @@ class Worker:
                     raise
                 # The server that has it is not connected. The job keeps its prompt_id, so its
                 # results are found if that server is connected again.
-                active.inherited, active.job = False, replace(active.job, status=JobStatus.CLAIMED)
+                active.inherited = False
+                active.job = fast_replace(active.job, status=JobStatus.CLAIMED)
             except InvalidWorkflowError:
                 if active.may_resend_uploads():  # the server may have lost the uploads
                     self._server.forget_uploads()
@@ -293,6 +294,8 @@ class Worker:
             )
         )
         try:
+            if active.job.status is JobStatus.CLAIMED:  # stored while the server works
+                await self._report_status(active, status=JobStatus.SENT)
             while not waiting.done():
                 await wait_for_any(active.abandoned, active.leave, active.withdraw, task=waiting)
                 if waiting.done():
@@ -362,8 +365,7 @@ class Worker:
                 active.unanswered = True
                 raise
             active.sent_at = time.monotonic()
-            active.job = replace(active.job, prompt_id=prompt_id)  # Comfy Cloud chooses ids
-        await self._report_status(active, status=JobStatus.SENT)
+            active.job = fast_replace(active.job, prompt_id=prompt_id)  # Comfy Cloud chooses ids
 
     async def _is_at_server(self, active: ActiveJob) -> bool:
         """Whether an earlier attempt, perhaps of a killed process, reached the server."""
@@ -379,7 +381,9 @@ class Worker:
 
     async def _graph_for_server(self, active: ActiveJob) -> dict[str, Any]:
         """Send the uploads of a job; return its graph with the server's names of them."""
-        names = await asyncio.to_thread(self._uploads.used_by, active.job.graph)
+        names = []
+        if upload_names(active.job.graph):
+            names = await asyncio.to_thread(self._uploads.used_by, active.job.graph)
         active.has_uploads = bool(names)
         return with_upload_names(
             active.job.graph, await self._server.send_uploads(self._uploads, names)
@@ -453,7 +457,7 @@ class Worker:
     async def _report_status(
         self, active: ActiveJob, *, status: JobStatus, outputs: Outputs | None = None
     ) -> None:
-        active.job = replace(active.job, status=status)
+        active.job = fast_replace(active.job, status=status)
         report = JobReport(
             job_id=active.job.id,
             status=status,
