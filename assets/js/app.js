@@ -389,6 +389,7 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
   const stageIsland = () => $("#stage .island, #stage.island");
   function toCreate() {
     $("#tabs button[role=tab]")?.click();
+    window.comfy.showPlace("inputs");
     scrollTo({ top: 0 });
   }
   /** Load the settings of a result or job into the form on Create. @param {Record<string, unknown>} data */
@@ -408,7 +409,7 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
   // ---- events --------------------------------------------------------------------------------
 
   document.addEventListener("click", (/** @type {On<MouseEvent>} */ event) => {
-    const target = event.target.closest?.("[data-send], [data-do], [data-prompt], [data-open], [data-zoom], [data-copy]");
+    const target = event.target.closest?.("[data-send], [data-do], [data-prompt], .thumb[data-open], [data-zoom], [data-copy]");
     for (const open of $$("details[data-close=outside][open]")) {
       // The element itself is the backdrop that it has on a phone.
       if (!open.contains(event.target) || event.target === open) open.open = false;
@@ -423,8 +424,8 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
       const list = target.closest("details[data-close=outside]");
       if (list) list.open = false;
     } else if (action) actions[action]?.(target, event);
-    else if (open) window.comfy.view(target);
-    else if (zoom) $(`#results .thumb[data-open="${CSS.escape(zoom)}"]`)?.click();
+    else if (open) window.comfy.open(target);
+    else if (zoom !== undefined) window.comfy.view(target.closest("[data-open]"));
     else if (copy) navigator.clipboard?.writeText(copy).then(() => flash(target, "Copied"), () => flash(target, "Copy it manually"));
     else if (prompt !== undefined) promptBox()?.focus();
   });

@@ -5,7 +5,7 @@
 (() => {
   const { $ } = window.comfy.kit;
   const NEAR_PX = 8; // farther away it was a drag
-  const ITEMS = ".thumb[data-open], .job [data-do], .tile [data-do], .draft [data-send], #stage [data-item], #stage [data-zoom]";
+  const ITEMS = ".thumb[data-open], .job [data-do], .tile [data-do], .draft [data-send], #stage-area [data-item], #stage-area [data-zoom]";
 
   /** @param {AnyElement} element */
   const itemOf = (element) => element.closest?.(ITEMS);

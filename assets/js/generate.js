@@ -2,7 +2,7 @@
 // Generate: each press is posted with the form as it was at that moment, one after the other.
 "use strict";
 (() => {
-  const { $, make, named, insist, post, remember, saveDraft, smooth, load, save } = window.comfy.kit;
+  const { $, make, named, insist, post, remember, saveDraft, load, save } = window.comfy.kit;
   const EDITING = "comfy-ui.editing";
 
   let front = false;
@@ -15,7 +15,7 @@
     front = false;
     remember(asked.prompt);
     saveDraft();
-    if (matchMedia("(max-width: 860px)").matches) $("#stage-area")?.scrollIntoView({ behavior: smooth(), block: "start" });
+    window.comfy.showPlace("results");
     return asked;
   }
   /** Let the next press replace a waiting job; null ends this. @param {string | null} job */
@@ -72,7 +72,9 @@
   function notice(html) {
     $("#generate-notice")?.remove();
     $("#notice .island").style.display = "none";
-    if (html) $("#notice").append(make("div", { id: "generate-notice", innerHTML: html }));
+    if (!html) return;
+    $("#notice").append(make("div", { id: "generate-notice", innerHTML: html }));
+    window.comfy.showPlace("inputs");
   }
   window.comfy.onIsland((island) => {
     if (!island.closest("#form, #notice") || !$("#notice .island")) return;

@@ -1,8 +1,9 @@
 // @ts-check
-// The stage: one event stream of the running job, drawn in place, and how the last job ended.
+// The stage: one event stream of the running job, drawn in place, and how the last job ended. A
+// result that the user opens covers it; a running job is then a line above.
 "use strict";
 (() => {
-  const { $, draw, announce, post, toast, typing } = window.comfy.kit;
+  const { $, $$, draw, announce, post, toast, typing, smooth, dialogOpen } = window.comfy.kit;
   const FIRST_PAUSE_MS = 2000;
   const LONGEST_PAUSE_MS = 60000;
 
@@ -13,6 +14,7 @@
   let job = ""; // the unfinished job that the stage shows
   let pause = FIRST_PAUSE_MS;
   let latest = 0; // the number of the newest request for the stage
+  let opened = ""; // the finished job that covers the stage
 
   function buttons() {
     const label = job ? "Add to queue" : "Generate";
@@ -55,22 +57,26 @@
     setTimeout(() => refresh(request), pause);
     pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
   }
-  const shownItem = () => $("#stage [data-shown]")?.dataset.shown ?? "";
+  /** @param {string} id */
+  const shownItem = (id) => $(`#${id} [data-shown]`)?.dataset.shown ?? "";
   // Draws the stage and the results as they are now. `ended`: the job that was followed until now;
-  // `item`: which of a job's results to show.
-  async function refresh({ ended = "", item = shownItem() } = {}) {
+  // `item`: which of the last job's results to enlarge; `openedItem`: the same of the opened job.
+  async function refresh({ ended = "", item = shownItem("stage"), openedItem = shownItem("opened-result") } = {}) {
     const number = ++latest;
     if (ended === job) close();
-    const query = new URLSearchParams({ shown: job, ended, item });
+    const query = new URLSearchParams({ shown: job, ended, item, opened, opened_item: openedItem });
     const response = await fetch(`stage?${query}`).catch(() => null);
     const state = response?.ok ? await response.json().catch(() => null) : null;
     if (number !== latest) return; // a newer request is under way
     if (!state) return again({ ended });
-    for (const [id, html] of [["stage", state.card], ["results", state.results]]) {
+    for (const [id, html] of [["stage", state.card], ["opened-result", state.opened], ["results", state.results]]) {
       if (html === null) continue;
       draw(place(id), html);
       announce(place(id));
     }
+    // An error must not stay behind an opened result.
+    if (state.opened === "" || (ended && $("#stage :is(.failed, .lost)"))) closeOpened();
+    mark();
     if (state.notice) window.comfy.notice(state.notice);
     if (state.stopped) toast("Stopped");
     if (state.job) follow(state.job);
@@ -84,14 +90,76 @@
    */
   function queued({ job: made, shown }) {
     latest += 1; // an answer under way does not know of it
+    closeOpened();
     window.comfy.estimate();
     if (shown) follow(shown);
     else if (made) refresh({ ended: made }); // it has ended already
   }
 
-  Object.assign(window.comfy, { queued, refreshStage: refresh });
+
+  // ---- results on the stage --------------------------------------------------------------------
+
+  /** The card that is seen. */
+  const card = () => $("#opened-result .stage") ?? $("#stage .stage");
+  function closeOpened() {
+    opened = "";
+    if (place("opened-result")) draw(place("opened-result"), "");
+    mark();
+  }
+  /**
+   * Enlarges a result on the stage; without `item` all results of the job are a grid.
+   * @param {string} of the job
+   * @param {string} item
+   */
+  async function open(of, item) {
+    const last = $("#stage .stage");
+    if (last?.dataset.phase === "succeeded" && last.dataset.job === of) {
+      closeOpened();
+      await refresh({ item });
+    } else {
+      opened = of;
+      await refresh({ openedItem: item });
+    }
+    if (document.activeElement === document.body) $(".cell, .full-screen", card())?.focus({ preventScroll: true });
+  }
+  /** @param {AnyElement} thumb */
+  function showResult(thumb) {
+    scrollTo({ top: 0, behavior: smooth() });
+    return open(thumb.dataset.of, thumb.dataset.open);
+  }
+  const strip = () => $$("#results .thumb");
+  /** The result before or after the enlarged one: of its job, then of the results below. @param {number} by */
+  function neighbor(by) {
+    const canvas = $(".canvas[data-shown]", card());
+    if (!canvas) return null;
+    const batch = canvas.dataset.batch.split(" ");
+    const inBatch = batch[batch.indexOf(canvas.dataset.shown) + by];
+    if (inBatch) return { of: canvas.dataset.of, item: inBatch };
+    const thumbs = strip();
+    const at = thumbs.findIndex((thumb) => thumb.dataset.open === canvas.dataset.shown);
+    const next = at < 0 ? null : thumbs[at + by];
+    return next ? { of: next.dataset.of, item: next.dataset.open } : null;
+  }
+  /** @param {number} by */
+  function step(by) {
+    const next = neighbor(by);
+    if (next) open(next.of, next.item);
+  }
+  /** Marks the enlarged result below, and the ends of the walk. */
+  function mark() {
+    const shown = $("[data-shown]", card())?.dataset.shown;
+    for (const thumb of strip()) {
+      if (thumb.dataset.open === shown) thumb.setAttribute("aria-current", "true");
+      else thumb.removeAttribute("aria-current");
+    }
+    for (const button of $$("[data-do=step-result]", card())) button.disabled = !neighbor(Number(button.dataset.by));
+  }
+
+  Object.assign(window.comfy, { queued, refreshStage: refresh, showResult });
   Object.assign(window.comfy.actions, {
-    "show-result": (button) => refresh({ item: button.dataset.item }),
+    "step-result": (button) => step(Number(button.dataset.by)),
+    "show-batch": (button) => open(button.closest(".stage").dataset.job, ""),
+    "show-live": closeOpened,
     "last-result": () => refresh(),
     async "keep-preview"(button) {
       button.disabled = true;
@@ -102,13 +170,39 @@
       refresh({ item: String(kept.item) });
     },
   });
+  // The keys of results: on the stage, in the row below it, or where nothing has the focus.
   document.addEventListener("keydown", (/** @type {On<KeyboardEvent>} */ event) => {
-    const step = { ArrowLeft: ".step-back", ArrowRight: ".step-on" }[event.key];
-    const button = step && event.target.closest?.("#stage") && $(`#stage ${step}`);
-    if (!button || typing(event.target) || /^(VIDEO|AUDIO)$/.test(event.target.tagName)) return;
-    event.preventDefault();
-    button.click();
+    const { target } = event;
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || dialogOpen() || typing(target)) return;
+    if (!target.matches("body") && !target.closest("#stage-area")) return;
+    if (!$("#stage-area")?.offsetParent || /^(VIDEO|AUDIO)$/.test(target.tagName)) return;
+    if (act(event)) event.preventDefault();
   });
+  /** @param {On<KeyboardEvent>} event */
+  function act(event) {
+    const { key, target } = event;
+    const shown = $(".canvas[data-shown]", card());
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[key];
+    const thumb = target.closest(".thumb");
+    if (thumb && /^Arrow/.test(key)) return walk(thumb, key);
+    if (shown && by) return step(by), true;
+    if (shown && key === "Escape" && (shown.dataset.batch || opened)) {
+      if (shown.dataset.batch) open(shown.dataset.of, "");
+      else closeOpened();
+      return true;
+    }
+    if (!shown && !thumb && by && $(".cell", card())) return $(".cell", card()).focus(), true;
+    return window.comfy.keys(event, thumb ?? shown);
+  }
+  /** Moves the focus to the thumbnail beside or below. @param {AnyElement} thumb @param {string} key */
+  function walk(thumb, key) {
+    const all = $$(".thumb", thumb.parentElement);
+    const columns = all.filter((other) => other.offsetTop === all[0].offsetTop).length;
+    const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[key] ?? 0;
+    const next = all[all.indexOf(thumb) + by];
+    next?.focus();
+    return Boolean(next);
+  }
   /** @type {AnyElement | null} */
   let home = null;
   window.comfy.onIsland((island) => {

@@ -62,12 +62,18 @@ interface ComfyPage {
   notice(html: string): void;
   /** Show on the stage what a press of Generate has queued. */
   queued(answer: { job: string, shown: string }): void;
+  /** On a phone, show the inputs or the results of Create. */
+  showPlace(place: "inputs" | "results"): void;
   /** Draw the stage and the results as they are now. */
-  refreshStage(request?: { ended?: string, item?: string }): Promise<void>;
+  refreshStage(request?: { ended?: string, item?: string, openedItem?: string }): Promise<void>;
+  /** Enlarge a result on the stage. */
+  showResult(thumb: AnyElement): void;
   /** Estimate again, soon, what a press of Generate would take. */
   estimate(): void;
   series(): Record<string, unknown>;
   grid(): { grid?: GridAxis[] };
+  /** Open a result on the stage or, outside of Create, in the viewer. */
+  open(thumb: AnyElement): void;
   view(thumb: AnyElement): void;
   compare(a: AnyElement, b: AnyElement): void;
   star(thumbs: AnyElement[], on: boolean): Promise<void>;

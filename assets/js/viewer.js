@@ -13,9 +13,12 @@
   /** The first of two images to compare, until the second is chosen. @type {AnyElement} */
   let rival = null;
 
-  const shownThumb = () => shown.island && $(`.thumb[data-open="${shown.id}"]`, shown.island);
-  const shelf = (thumb) => (thumb?.closest(".island") ? $$(".thumb", thumb.closest(".island")) : []);
-  const starred = (thumb) => $(".mark-star", thumb.closest(".tile") ?? document.createElement("i"))?.ariaPressed === "true";
+  const shownThumb = () => shown.island && $(`[data-open="${shown.id}"]`, shown.island);
+  const shelf = (thumb) => (thumb?.closest(".island") ? $$("[data-open]", thumb.closest(".island")) : []);
+  const starred = (thumb) => {
+    const mark = thumb.closest(".tile") && $(".mark-star", thumb.closest(".tile"));
+    return mark ? mark.ariaPressed === "true" : thumb.dataset.starred === "true";
+  };
 
   function media({ kind, src, name, promptText }) {
     const label = promptText || name;
@@ -27,12 +30,19 @@
     return image;
   }
 
-  /** @param {AnyElement} thumb */
+  /** Opens a result where its thumbnail was pressed: on Create on the stage. @param {AnyElement} thumb */
+  function open(thumb) {
+    if (rival && rival !== thumb) compare(rival, thumb);
+    else if (thumb.closest("#create")) window.comfy.showResult(thumb);
+    else view(thumb);
+  }
+
+  /** Opens the viewer. @param {AnyElement} thumb */
   function view(thumb) {
-    if (rival && rival !== thumb) return compare(rival, thumb);
+    if (thumb.closest("#stage-area")) thumb = inRow(thumb.dataset.open) ?? thumb;
     const id = thumb.dataset.open;
     shown = { id, island: thumb.closest(".island") };
-    const box = $("#viewer[open]") ?? open();
+    const box = $("#viewer[open]") ?? openViewer();
     const all = shelf(thumb);
     const at = all.indexOf(thumb);
     box.ariaLabel = `Result: ${thumb.dataset.name}`;
@@ -55,7 +65,7 @@
     window.comfy.library?.nearEnd(thumb);
   }
 
-  function open() {
+  function openViewer() {
     const step = (by, label, className) => make("button", { type: "button", className: `tool ${className}`, ariaLabel: label, title: label, textContent: by < 0 ? "‹" : "›", onclick: () => move(by) });
     const box = dialog(
       "viewer", "Result",
@@ -63,7 +73,9 @@
       make("div", { className: "about-it" }),
     );
     box.addEventListener("close", () => {
-      shownThumb()?.focus();
+      const thumb = shownThumb();
+      thumb?.focus();
+      if (thumb?.closest("#create")) window.comfy.showResult(thumb);
       shown = { id: null, island: null };
     });
     box.addEventListener("keydown", (/** @type {On<KeyboardEvent>} */ event) => keys(event, shownThumb()) && event.preventDefault());
@@ -107,10 +119,12 @@
   async function star(thumbs, on) {
     if (!(await post("library/star", { ids: ids(thumbs), starred: on }))) return;
     for (const thumb of thumbs) {
-      for (const same of $$(`.thumb[data-open="${thumb.dataset.open}"]`)) {
+      for (const same of $$(`[data-open="${thumb.dataset.open}"]`)) {
         $(".mark-star", same.closest(".tile") ?? same)?.setAttribute("aria-pressed", String(on));
+        if (on) same.dataset.starred = "true";
+        else delete same.dataset.starred;
       }
-      $(`#stage [data-do=star-result][data-item="${thumb.dataset.open}"]`)?.setAttribute("aria-pressed", String(on));
+      $(`#stage-area [data-do=star-result][data-item="${thumb.dataset.open}"]`)?.setAttribute("aria-pressed", String(on));
       if (thumb.dataset.open === shown.id) $("#viewer [data-do=star-shown]")?.setAttribute("aria-pressed", String(on));
     }
   }
@@ -186,18 +200,27 @@
     document.body.classList.remove("comparing");
   }
 
-  // The result in the live preview is always in the row below it, too.
-  const onStage = (button) => $(`#results .thumb[data-open="${button.dataset.item}"]`);
+  /** The thumbnail in the row below the stage, which has the newest results. */
+  const inRow = (id) => $(`#results .thumb[data-open="${id}"]`);
+  const onStage = (button) => inRow(button.dataset.item) ?? button.closest(".stage").querySelector("[data-open]");
+  const batch = (button) => $$(".cell", button.closest(".stage"));
 
   Object.assign(window.comfy.actions, {
     "star-result": (button) => star([onStage(button)], button.ariaPressed !== "true"),
     "compare-result": (button) => chooseRival(onStage(button)),
     "delete-result": (button) => drop([onStage(button)]),
+    "star-batch": async (button) => {
+      const on = button.ariaPressed !== "true";
+      await star(batch(button), on);
+      button.setAttribute("aria-pressed", String(on));
+    },
+    "compare-batch": (button) => compare(batch(button)[0], batch(button)[1]),
+    "delete-batch": (button) => drop(batch(button)),
     recall: (button) => take(shownThumb(), button.dataset.what),
     "star-shown": () => star([shownThumb()], !($("#viewer [data-do=star-shown]").ariaPressed === "true")),
     "delete-shown": () => drop([shownThumb()]),
     "compare-shown": () => chooseRival(shownThumb()),
   });
   addEventListener("keydown", (/** @type {On<KeyboardEvent>} */ event) => event.key === "Escape" && rival && noRival());
-  Object.assign(window.comfy, { view, compare, star, drop, keys, starred });
+  Object.assign(window.comfy, { open, view, compare, star, drop, keys, starred });
 })();

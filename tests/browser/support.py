@@ -211,7 +211,7 @@ def open_page(context: Any, url: str) -> Any:
     page = context.new_page()
     page.goto(url)
     page.wait_for_selector("form.settings")
-    page.wait_for_selector("#stage .stage")
+    page.wait_for_selector("#stage .stage", state="attached")
     return page
 
 

@@ -47,8 +47,9 @@ def used(browser: Any, app: str) -> str:
     """The app with one item."""
     context = browser.new_context()
     page = support.open_page(context, app)
-    support.generate(page, "a kite over dunes", steps=2, width=256, height=256)
-    page.wait_for_selector("#results .thumb[title='a kite over dunes']")
+    support.generate(page, "two kites over dunes", steps=2, batch=2)
+    page.wait_for_selector("#stage .cell")
+    page.wait_for_selector("#results .thumb[title='two kites over dunes']")
     context.close()
     return app
 
@@ -68,9 +69,14 @@ def test_tabs_are_accessible(
         if phone:
             assert page.evaluate(SMALL_JS) == []
 
-    page.wait_for_selector(".stage.succeeded")
+    page.wait_for_selector(".stage.succeeded", state="attached")
     page.evaluate(UNFOLD_JS)
     check()
+    if phone:
+        page.tap(".place-to[data-place=results]")
+        page.wait_for_selector(".stage.succeeded")
+        check()
+        page.tap(".place-to[data-place=inputs]")
     page.click(".picker > summary")
     check()
     page.keyboard.press("Escape")

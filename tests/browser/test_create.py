@@ -113,26 +113,6 @@ def test_estimate_is_under_the_button_after_the_first_run(page: Any) -> None:
     page.wait_for_selector("#estimate:has-text('About')")
 
 
-def test_stage_steps_through_the_images_of_a_job(page: Any) -> None:
-    generate(page, "several at once", steps=2, width=256, height=256, batch=3)
-    page.wait_for_selector("#stage img.final[alt='several at once']")
-    page.wait_for_function("document.querySelectorAll('#results .thumb').length >= 3")
-    strip = page.eval_on_selector_all("#results .thumb", "all => all.map((e) => e.dataset.open)")
-    shown = "document.querySelector('#stage [data-shown]').dataset.shown"
-    assert page.evaluate(shown) == strip[0]
-    page.click("#stage .step-on")
-    page.wait_for_selector(f"#stage [data-shown='{strip[1]}']")
-    page.keyboard.press("ArrowRight")
-    page.wait_for_selector(f"#stage [data-shown='{strip[2]}']")
-    page.click("#stage [data-do=star-result]")  # what redraws the stage does not turn the page
-    page.wait_for_selector("#stage [data-do=star-result][aria-pressed=true]")
-    page.evaluate("window.comfy.refreshStage()")
-    page.wait_for_timeout(300)
-    assert page.evaluate(shown) == strip[2]
-    page.click("#stage .step-on")
-    page.wait_for_selector(f"#stage [data-shown='{strip[0]}']")
-
-
 def test_shift_x_stops_unless_typing(page: Any) -> None:
     generate(page, "text", steps=60)
     page.wait_for_selector(".stage.running img.preview[src]")
@@ -240,19 +220,6 @@ def test_result_card_stars_compares_deletes_and_forwards(page: Any) -> None:
         page.click(f"#stage [data-what={way}]")
         page.wait_for_selector(f".picker > summary:has-text('{kind}')")
         page.wait_for_selector(taken, state="attached")
-
-
-def test_viewer_arrow_keys_change_and_escape_closes(page: Any) -> None:
-    generate(page, "for the viewer", steps=3)
-    page.wait_for_selector(".stage.succeeded")
-    page.wait_for_selector("#results .thumb[title='for the viewer']")
-    page.click("#results .thumb >> nth=0")
-    assert page.is_visible("#viewer img")
-    first = page.get_attribute("#viewer img", "src")
-    page.keyboard.press("ArrowRight")
-    page.wait_for_function(f"document.querySelector('#viewer').innerHTML.indexOf('{first}\"') < 0")
-    page.keyboard.press("Escape")
-    page.wait_for_selector("#viewer", state="detached")
 
 
 def test_enhance_draft_replaces_the_prompt_only_on_use(page: Any) -> None:

@@ -59,7 +59,7 @@ def test_create_results_click_during_arrival_opens_the_pressed_item(
     generate_by_script(results_page, "a new one")
     assert results_page.locator("#results .thumb").first.get_attribute("data-open") != pressed
     results_page.mouse.up()
-    results_page.wait_for_selector(f"#viewer .detail:has-text('{old}')")
+    results_page.wait_for_selector(f"#opened-result img.final[alt='{old}']")
 
 
 def test_queue_past_jobs_click_during_arrival_opens_the_pressed_item(
@@ -95,7 +95,7 @@ def test_results_cancelled_press_opens_nothing(results_page: Any) -> None:
     results_page.mouse.up()
     results_page.keyboard.press("?")
     results_page.wait_for_selector("#keys")
-    assert results_page.locator("#viewer").count() == 0
+    assert results_page.locator("#opened-result .stage").count() == 0
 
 
 def test_results_focus_stays_on_its_item(results_page: Any, old: str) -> None:
@@ -104,4 +104,4 @@ def test_results_focus_stays_on_its_item(results_page: Any, old: str) -> None:
     generate_by_script(results_page, "another new one")
     assert results_page.evaluate("document.activeElement.dataset.open") == focused
     results_page.keyboard.press("Enter")
-    results_page.wait_for_selector(f"#viewer .detail:has-text('{old}')")
+    results_page.wait_for_selector(f"#opened-result img.final[alt='{old}']")

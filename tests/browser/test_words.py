@@ -321,7 +321,7 @@ def test_describe_is_offered_only_with_a_vision_model(
     # And one's own result.
     generate(page, "a fox", steps=1)
     page.wait_for_selector(".stage.succeeded")
-    page.click("#results .thumb >> nth=0")
+    page.click("#stage .full-screen")
     page.click("#viewer .act:has-text('Describe')")
     assert draft_text(page) == "A red fox, asleep."
 
@@ -335,7 +335,7 @@ def test_wildcards_are_chosen_by_seed_and_stored_with_the_result(page: Any) -> N
         page.wait_for_function(f"() => {seen}.length === {number}")
     assert len(set(page.evaluate(f"() => {seen}"))) == 1
     assert page.input_value(PROMPT) == prompt
-    page.click("#results .thumb >> nth=0")
+    page.click("#stage .full-screen")
     page.wait_for_selector(f"#viewer .detail:has-text('{prompt}')")
     page.keyboard.press("Escape")
     generate(page, "a __color__ fox")

@@ -123,6 +123,7 @@ PATHS: dict[str, Callable[[str], str]] = {
     "reconnecting": lambda t: job_card.job_card(running(t, Phase.RECONNECTING)),
     "error": lambda t: job_card.error_card(JobError(t, t, t, t), job_id=t),
     "result": lambda t: job_card.result_card([hostile_item(t)]),
+    "batch": lambda t: job_card.batch_card([hostile_item(t), hostile_item(t)]),
     "texts": lambda t: job_card.texts_card([t], job_id=t),
     "gallery": lambda t: gallery([hostile_item(t)]),
     "empty": lambda t: job_card.empty_card([t]),
@@ -210,6 +211,7 @@ def test_real_page_with_payloads_runs_no_script_and_csp_blocks_one(
         browsers.generate(page, hostile)
         page.wait_for_selector("#results .thumb")
         page.locator("#results .thumb").first.click()
+        page.click("#stage-area .full-screen")
         page.wait_for_timeout(500)
         page.keyboard.press("Escape")
         page.get_by_role("tab", name="Library").click()

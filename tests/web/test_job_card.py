@@ -143,17 +143,28 @@ def test_gallery_shows_a_count_only_if_it_is_complete() -> None:
     assert page.all("button", data_do="to-library")
 
 
-def test_result_card_of_several_results_steps_through_them() -> None:
+def test_result_card_of_several_results_names_its_neighbors() -> None:
     results = [item(id=number) for number in (9, 8, 7)]
     page = Page(job_card.result_card(results, index=2))
     assert "3 of 3" in page.text
     assert page.all("img")[0]["src"] == "/files/7"
-    steps = page.all("button", data_do="show-result")
-    assert [(step["aria-label"], step["data-item"]) for step in steps] == [
-        ("Previous", "8"),
-        ("Next", "9"),
-    ]
-    assert not Page(job_card.result_card(results[:1])).all("button", data_do="show-result")
+    (canvas,) = page.all("div", data_shown="7")
+    assert canvas["data-batch"] == "9 8 7"
+    assert page.all("button", data_do="show-batch")
+    assert not Page(job_card.result_card(results[:1])).all("button", data_do="show-batch")
+
+
+def test_batch_card_shows_thumbnails_and_actions_on_all() -> None:
+    results = [item(id=number, starred=True) for number in (9, 8, 7, 6)]
+    page = Page(job_card.batch_card(results))
+    assert [button["data-open"] for button in page.all("button", class_="thumb cell")] == [
+        "9", "8", "7", "6",
+    ]  # fmt: skip
+    assert [image["src"] for image in page.all("img")] == [f"/thumbs/{n}" for n in (9, 8, 7, 6)]
+    assert page.all("a")[0]["href"] == "/library/zip?ids=9,8,7,6"
+    assert page.all("button", data_do="star-batch")[0]["aria-pressed"] == "true"
+    assert not page.all("button", data_do="compare-batch")
+    assert Page(job_card.batch_card(results[:2])).all("button", data_do="compare-batch")
 
 
 def test_gallery_and_result_card_escape_hostile_names() -> None:

@@ -116,12 +116,39 @@ async def test_live_preview_shows_each_image_of_a_batch_in_order(web_app: WebApp
         button["data-open"] for button in Page(state.results or "").all("button", class_="thumb")
     ]
     assert shown == [str(first), str(second), str(third)]
-    for item_id, place in ((0, "1 of 3"), (second, "2 of 3"), (third, "3 of 3")):
+    assert "3 results" in Page(state.card or "").text
+    for item_id, place in ((first, "1 of 3"), (second, "2 of 3"), (third, "3 of 3")):
         assert place in (await preview.state("ann", item_id=item_id)).card
     await web_app.service.library.delete([second], "ann")
     after = (await preview.state("ann", item_id=second)).card
     assert "2 of 2" in after
     assert f"/files/{third}" in after
+
+
+async def test_live_preview_opened_job_is_shown_beside_a_running_one(web_app: WebApp) -> None:
+    preview = LivePreview(web_app.services, web_app.access)
+    browser, user_id = web_app.browser(preview)
+    values = {"prompt": "a fox", "batch": 2, "width": 256, "height": 256, "steps": 1}
+    request = JobRequest(user_id=user_id, preset="z_image_turbo", values=values)
+    done = await end_of(web_app.service, await web_app.service.submit(request))
+    running = await submit_sleepy(web_app.service, user_id, nonce=15, seconds=30)
+    async with browser:
+
+        async def opened(job_id: str, item_id: int = 0) -> Any:
+            query = {"opened": job_id, "opened_item": item_id}
+            return (await browser.get("/stage", params=query)).json()
+
+        state = await opened(done.job_id)
+        assert state["job"] == running.id
+        assert "data-live" in state["card"]
+        assert "2 results" in Page(state["opened"]).text
+        second = done.items[1].id
+        assert "2 of 2" in Page((await opened(done.job_id, second))["opened"]).text
+        await web_app.service.library.delete([item.id for item in done.items], user_id)
+        assert (await opened(done.job_id))["opened"] == ""
+        assert (await opened("another's"))["opened"] == ""
+        assert (await browser.get("/stage")).json()["opened"] is None
+    await web_app.service.cancel_all(user_id)
 
 
 async def test_live_preview_counts_results_only_if_it_shows_all(web_app: WebApp) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from ...storage.records import JobError, LibraryItem, Phase, Snapshot
 from .html import Html, duration, page_text, rough_duration, safe_url
 from .templates import render
-from .thumbnails import file_url, thumb_url
+from .thumbnails import file_url, thumb_url, thumbnail
 
 __all__ = [
     "LOOKS",
     "WAYS",
+    "batch_card",
     "empty_card",
     "error_card",
     "eta",
@@ -50,6 +52,8 @@ LOOKS: Final[dict[Phase, _Look]] = {
 }
 
 _LEAST_KEPT_STEPS: Final = 0.3  # of all steps; before, a preview is mostly noise
+_WIDE_STAGE: Final = 1.6  # width / height of the stage, about; on a phone the narrow one
+_NARROW_STAGE: Final = 0.75
 _PAUSED: Final = _Look("Paused", "pause")
 _WORKING: Final = frozenset({Phase.LOADING, Phase.RUNNING, Phase.SAVING})
 
@@ -125,34 +129,78 @@ def result_card(
     seconds: float | None = None,
     ways: Iterable[str] = (),
 ) -> Html:
-    """The card of a finished job: one of its results, facts about it and actions.
+    """The card of one result of a finished job: facts about it and actions.
 
     ``index`` is the result to show. ``ways`` are keys of :data:`WAYS` for which there is a preset.
     """
     item, count = items[index], len(items)
-    facts = []
-    if seconds is not None:
-        facts.append(duration(seconds))
-    if count > 1:
-        facts.append(f"{index + 1} of {count}")
+    return _render(
+        "result_card",
+        shown=thumbnail(item),
+        batch=_ids(items) if count > 1 else "",
+        item=item,
+        url=file_url(item),
+        poster=thumb_url(item),
+        phase=_ended_look(item),
+        facts=_facts(item, seconds, f"{index + 1} of {count}" if count > 1 else ""),
+        ways=[(way, *WAYS[way]) for way in ways],
+        announcement=f"{index + 1} of {count}" if count > 1 else "Done: 1 result.",
+    )
+
+
+def batch_card(items: Sequence[LibraryItem], *, seconds: float | None = None) -> Html:
+    """The card of a finished job with several results: all as a grid, and actions on all."""
+    item, count = items[0], len(items)
+    ratio = item.width / item.height if item.width and item.height else 1.0
+    columns, rows = _grid_shape(count, ratio, _WIDE_STAGE)
+    narrow, _ = _grid_shape(count, ratio, _NARROW_STAGE)
+    return _render(
+        "batch_card",
+        cells=[thumbnail(result) for result in items],
+        item=item,
+        ids=_ids(items).replace(" ", ","),
+        pair=count == 2 and all(result.kind == "image" for result in items),
+        all_starred=all(result.starred for result in items),
+        style=f"--columns: {columns}; --rows: {rows}; --narrow-columns: {narrow};"
+        f" --ratio: {ratio:.4f}",
+        phase=_ended_look(item),
+        facts=_facts(item, seconds, f"{count} results"),
+        announcement=f"Done: {count} results.",
+    )
+
+
+def _ended_look(item: LibraryItem) -> _Look:
+    return LOOKS[Phase.CANCELLED if item.is_preview else Phase.SUCCEEDED]
+
+
+def _facts(item: LibraryItem, seconds: float | None, count: str) -> list[str]:
+    facts = [duration(seconds) if seconds is not None else "", count]
     if item.is_preview:
         facts.append("Preview")
     if item.width and item.height:
         facts.append(f"{item.width} × {item.height}")
-    return _render(
-        "result_card",
-        item=item,
-        neighbors=(items[index - 1].id, items[(index + 1) % count].id) if count > 1 else (),
-        url=file_url(item),
-        poster=thumb_url(item),
-        label=page_text(item.prompt or item.filename, limit=120),
-        phase=LOOKS[Phase.CANCELLED if item.is_preview else Phase.SUCCEEDED],
-        facts=facts,
-        ways=[(way, *WAYS[way]) for way in ways],
-        announcement=f"{index + 1} of {count}"
-        if index
-        else f"Done: {count} result{'s' * (count > 1)}.",
-    )
+    return [fact for fact in facts if fact]
+
+
+def _ids(items: Sequence[LibraryItem]) -> str:
+    return " ".join(str(item.id) for item in items)
+
+
+def _grid_shape(count: int, ratio: float, stage_ratio: float) -> tuple[int, int]:
+    """The columns and rows with the largest cells; of equal ones those that leave no gap.
+
+    ``ratio`` is width / height of a cell, ``stage_ratio`` of the whole.
+
+    >>> _grid_shape(4, 1.0, 1.6), _grid_shape(3, 0.5, 1.6)
+    ((2, 2), (3, 1))
+    """
+
+    def merits(columns: int) -> tuple[float, int, int]:
+        rows = math.ceil(count / columns)
+        return min(stage_ratio / columns / ratio, 1 / rows), count - columns * rows, columns
+
+    columns = max(range(1, count + 1), key=merits)
+    return columns, math.ceil(count / columns)
 
 
 def texts_card(texts: Sequence[str], *, job_id: str) -> Html:

@@ -16,6 +16,7 @@ class Thumbnail(NamedTuple):
     """The values of the template's ``thumb``: everything that the viewer needs to open a result."""
 
     id: int
+    job_id: str
     kind: str
     url: str
     image_url: str | None
@@ -24,6 +25,7 @@ class Thumbnail(NamedTuple):
     label: str
     seed: int | None
     is_preview: bool
+    starred: bool
 
 
 def gallery(items: Sequence[LibraryItem], *, more: bool = False) -> Html:
@@ -41,6 +43,7 @@ def thumbnail(item: LibraryItem) -> Thumbnail:
     """The thumbnail of ``item``."""
     return Thumbnail(
         id=item.id,
+        job_id=item.job_id,
         kind=item.kind,
         url=file_url(item),
         image_url=thumb_url(item),
@@ -49,6 +52,7 @@ def thumbnail(item: LibraryItem) -> Thumbnail:
         label=page_text(item.prompt or item.filename, limit=120),
         seed=item.seed,
         is_preview=item.is_preview,
+        starred=item.starred,
     )
 
 

@@ -81,11 +81,12 @@ class CreateTab(Tab):
                     gr.Button("Generate", variant="primary", elem_id="generate")
                     html_block(menu(), elem_id="more-ways")
                     stop = gr.Button("Stop", elem_id="stop", interactive=False)
+                with gr.Column(elem_id="settings"):
+                    form = html_block(elem_id="form")
             with gr.Column(elem_id="stage-area"):
                 stage = html_block(elem_id="stage", sends=["recall"])
+                opened = html_block(elem_id="opened-result", sends=["recall"])
                 results = html_block(elem_id="results", sends=["recall"])
-            with gr.Column(elem_id="settings"):
-                form = html_block(elem_id="form")
         self._form.components = [chooser, form, prompt, notice]
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -99,7 +100,7 @@ class CreateTab(Tab):
         parts.on_load.add(self._prompt_tools.bar, words)
         chooser.choose(self._choose, outputs=self._form.components, **quiet)
         stop.click(self._stop, inputs=[slot], js="() => [window.comfy.shownJob()]", **quiet)
-        for source in (stage, results):
+        for source in (stage, opened, results):
             source.recall(self._recall, outputs=self._form.components, **quiet)
         self._dropped_files.build()
         parts.on_load.add(self._banner, banner)

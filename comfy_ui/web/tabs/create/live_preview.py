@@ -45,6 +45,8 @@ class StageState(BaseModel):
     card: str | None = None
     results: str | None = None
     notice: str | None = None
+    opened: str | None = None
+    """The card of the result that the user has opened; empty if there is none any more."""
     stopped: bool = False
     """The job that the page followed was stopped; the card is an earlier job's."""
 
@@ -73,13 +75,16 @@ class LivePreview:
     async def _stage(self, request: Request) -> Response:
         user_id = self._access.require("see_own", request)
         query = request.query_params
-        item = query.get("item", "")
         state = await self.state(
             user_id,
             shown=query.get("shown", ""),
             ended=query.get("ended", ""),
-            item_id=int(item) if item.isdecimal() else 0,
+            item_id=_item_id(query.get("item")),
         )
+        if opened := query.get("opened", ""):
+            state.opened = await self._opened_card(
+                opened, user_id, _item_id(query.get("opened_item"))
+            )
         return JSONResponse(state.model_dump(), headers=PRIVATE)
 
     async def state(
@@ -92,7 +97,8 @@ class LivePreview:
             shown: the job whose card the page follows already.
             ended: the job that the page followed until now, so that it shows how that job ended
                 even if the job was canceled.
-            item_id: which of a finished job's results to show, or after its deletion the next one.
+            item_id: which of a finished job's results to enlarge, or after its deletion the next
+                one; 0 for all of them as a grid.
         """
         try:
             jobs = await self._services.jobs.active(user_id)
@@ -110,6 +116,15 @@ class LivePreview:
             return state
         except ComfyHeadlessError as error:  # a full disk, or the server was just changed
             return StageState(card=job_card.error_card(JobError.of(error)))
+
+    async def _opened_card(self, job_id: str, user_id: str, item_id: int) -> Html:
+        """The results of a finished job; empty if all are deleted."""
+        try:
+            job = await self._services.jobs.job(job_id, user_id)
+            snapshot = await self._services.jobs.snapshot(job_id, user_id)
+        except ComfyHeadlessError:
+            return Html("")
+        return self._finished_card(snapshot, job, item_id) if snapshot.items else Html("")
 
     async def card(self, job: Job) -> Html:
         """The current card of an unfinished job."""
@@ -156,9 +171,16 @@ class LivePreview:
                 else snapshot.elapsed_s
             )
             items = snapshot.items  # with descending ids
-            index = next((n for n, item in enumerate(items) if item.id <= item_id), 0)
-            ways = ways_on(items[index], self._services.catalog)
-            return job_card.result_card(items, index=index, seconds=seconds or None, ways=ways)
+            index = next((n for n, item in enumerate(items) if item.id <= item_id), None)
+            if index is None and len(items) > 1:
+                return job_card.batch_card(items, seconds=seconds or None)
+            index = index or 0
+            return job_card.result_card(
+                items,
+                index=index,
+                seconds=seconds or None,
+                ways=ways_on(items[index], self._services.catalog),
+            )
         if snapshot.phase is Phase.SUCCEEDED and snapshot.texts:
             return job_card.texts_card(snapshot.texts, job_id=snapshot.job_id)
         return job_card.job_card(snapshot)
@@ -209,6 +231,10 @@ class LivePreview:
     def _ratio(self, job: Job) -> float | None:
         preset = self._services.catalog.find(job.preset)
         return preset_form.ratio(preset, job.values) if preset else None
+
+
+def _item_id(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() else 0
 
 
 def _put(cache: OrderedDict[str, T], key: str, value: T) -> None:

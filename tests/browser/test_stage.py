@@ -1,0 +1,116 @@
+"""The stage on Create, the results beside it, the viewer, and where they are at each width."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.browser import support
+from tests.browser.support import generate
+
+pytestmark = pytest.mark.browser
+
+SHOWN = "#stage [data-shown='{}']"
+FULL_HD = {"width": 1920, "height": 1080}
+
+
+def strip(page: Any) -> list[str]:
+    """The ids of the results in the row."""
+    ids: list[str] = page.eval_on_selector_all(
+        "#results .thumb", "all => all.map((e) => e.dataset.open)"
+    )
+    return ids
+
+
+def test_stage_shows_a_batch_as_grid_and_walks_through_it(page: Any) -> None:
+    generate(page, "before it", steps=1)
+    page.wait_for_selector("#stage img.final[alt='before it']")
+    generate(page, "several at once", steps=2, width=256, height=256, batch=3)
+    page.wait_for_selector("#stage .batch .cell >> nth=2")
+    page.wait_for_function("document.querySelectorAll('#results .thumb').length >= 4")
+    first, second, third, before = strip(page)[:4]
+    page.click("#stage [data-do=star-batch]")
+    page.wait_for_selector("#stage [data-do=star-batch][aria-pressed=true]")
+    assert page.locator("#results .thumb[data-starred]").count() == 3
+    page.focus("#stage .cell")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(SHOWN.format(second))
+    page.wait_for_selector(f"#results .thumb[data-open='{second}'][aria-current]")
+    page.evaluate("window.comfy.refreshStage()")  # does not turn the page
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector(SHOWN.format(third))
+    page.keyboard.press("ArrowRight")  # on to the result of the job before
+    page.wait_for_selector(f"#opened-result [data-shown='{before}']")
+    page.click("#opened-result .step-back")
+    page.wait_for_selector(SHOWN.format(third))
+    page.keyboard.press(".")
+    page.wait_for_selector("#stage [data-do=star-result][aria-pressed=false]")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#stage .cell")
+    page.click("#stage [data-do=delete-batch]")
+    page.wait_for_selector("#stage img.final[alt='before it']")
+    page.click("#toast .act")
+    page.wait_for_selector(f"#stage .cell[data-open='{first}']")
+
+
+def test_stage_opened_result_stays_while_a_job_runs(page: Any) -> None:
+    generate(page, "to look at", steps=1)
+    page.wait_for_selector("#stage img.final[alt='to look at']")
+    generate(page, "meanwhile", steps=30)
+    page.wait_for_selector(".stage.running")
+    page.click("#results .thumb[title='to look at']")
+    page.wait_for_selector("#opened-result img.final[alt='to look at']")
+    assert page.is_visible("#stage .percent")
+    assert not page.is_visible("#stage .canvas")
+    page.click("[data-do=show-live]")
+    page.wait_for_selector("#opened-result .stage", state="detached")
+    assert page.is_visible("#stage .canvas")
+    page.click("#results .thumb[title='to look at']")
+    page.wait_for_selector("#opened-result .stage")
+    page.wait_for_selector("#results .thumb[title='meanwhile']")
+    assert page.is_visible("#opened-result img.final[alt='to look at']")
+    assert not page.is_visible("#stage .stage")
+    generate(page, "the next one", steps=1)  # a press shows what it makes
+    page.wait_for_selector("#stage img.final[alt='the next one']")
+    assert page.locator("#opened-result .stage").count() == 0
+
+
+def test_layout_keeps_stage_and_generate_in_sight_at_each_width(person: Callable[..., Any]) -> None:
+    page = person(has_touch=True)
+    generate(page, "a batch", steps=1, batch=2)
+    page.wait_for_selector("#stage .cell")
+    page.click(".advanced summary")  # the column of settings is longer than the window
+
+    def box(selector: str) -> dict[str, float]:
+        found: dict[str, float] = page.locator(selector).first.bounding_box()
+        return found
+
+    for size in (support.WIDE, FULL_HD):
+        page.set_viewport_size(size)
+        page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        for selector in ("#generate", "#stage .ending", "#results .thumb"):
+            shown = box(selector)
+            assert shown["y"] >= 0, (size, selector)
+            assert shown["y"] + shown["height"] <= size["height"], (size, selector)
+    stage, results = box("#stage"), box("#results")
+    assert results["x"] >= stage["x"] + stage["width"]  # a column of its own
+    assert results["x"] + results["width"] > 1800
+    page.set_viewport_size(support.PHONE)
+    page.evaluate("scrollTo(0, 0)")
+    assert page.is_visible(".field.size")
+    assert page.is_visible(".field.seed")
+    assert not page.is_visible("#stage-area")
+    page.tap(".place-to[data-place=results]")
+    page.wait_for_selector("#stage .batch")
+    assert not page.is_visible(".field.size")
+    tops = page.eval_on_selector_all(
+        "#stage .ending .act", "all => all.map((e) => [e.getBoundingClientRect().top, e.innerText])"
+    )
+    assert len({top for top, _ in tops}) == 1  # one row
+    assert all(text for _, text in tops)  # with words
+    page.tap("#stage .cell")
+    page.wait_for_selector("#stage .canvas[data-shown]")
+    assert page.evaluate("document.documentElement.scrollWidth") <= support.PHONE["width"]
