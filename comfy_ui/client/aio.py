@@ -42,6 +42,7 @@ from .response_models import (
     Capabilities,
     JobInfo,
     LogLine,
+    ModelFile,
     SystemStats,
     Template,
     UploadedFile,
@@ -957,6 +958,34 @@ class ComfyWSClient:
             await client.models("loras")  # ["detail.safetensors", "style/ink.safetensors"]
         """
         return await self._ask(endpoints.models(folder))
+
+    async def model_files(self, folder: str) -> list[ModelFile]:
+        """Return the files of a folder below ``models/`` with size and time.
+
+        Raises:
+            ServerRejectedError: there is no such folder, or the server is too old to list it.
+        """
+        return await self._ask(endpoints.model_files(folder))
+
+    async def model_metadata(self, folder: str, filename: str) -> dict[str, Any]:
+        """Return the metadata that training scripts write into a ``.safetensors`` file.
+
+        For a LoRA these are, for instance, ``ss_base_model_version`` and ``modelspec.title``. Empty
+        if there are none.
+        """
+        return await self._ask(endpoints.model_metadata(folder, filename))
+
+    async def model_preview(
+        self, folder: str, filename: str, *, path_index: int = 0
+    ) -> bytes | None:
+        """Return the picture beside a model file, as WebP; None if there is none.
+
+        Args:
+            folder: ``loras``, ``checkpoints`` and so on.
+            filename: as :meth:`models` lists it.
+            path_index: :attr:`ModelFile.path_index`, for servers with several paths of a folder.
+        """
+        return await self._ask(endpoints.model_preview(folder, filename, path_index))
 
     async def embeddings(self) -> list[str]:
         """Return the names of the textual-inversion embeddings, without their suffixes."""

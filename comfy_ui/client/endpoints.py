@@ -7,8 +7,8 @@ of 0.3.64 and the public source of newer versions.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
 from ..errors import OutputMissingError
@@ -17,6 +17,7 @@ from ..protocol.queue_and_history import HistoryEntry, QueueSnapshot, read_histo
 from .response_models import (
     JobInfo,
     LogLine,
+    ModelFile,
     SystemStats,
     Template,
     UploadedFile,
@@ -42,6 +43,7 @@ from .transport.request import (
 _MEDIUM = 16 * 2**20
 _LARGE = 64 * 2**20
 
+N = TypeVar("N", int, float)
 JobStatus = Literal["pending", "in_progress", "completed", "failed", "cancelled"]
 Folder = Literal["input", "output", "temp"]
 
@@ -264,6 +266,10 @@ def upload_mask(
 # -- reading
 
 
+def _number(value: Any, kind: Callable[[Any], N]) -> N:
+    return kind(value) if isinstance(value, int | float) else kind(0)
+
+
 def _post(path: str, body: dict[str, Any]) -> ApiRequest[None]:
     return ApiRequest(method="POST", path=path, body=json_body(body), parse=read_nothing)
 
@@ -342,6 +348,49 @@ def model_paths() -> ApiRequest[dict[str, list[str]]]:
             for entry in as_list(read_json(answer))
             if isinstance(entry, dict) and "name" in entry
         },
+    )
+
+
+def model_files(folder: str) -> ApiRequest[list[ModelFile]]:
+    """The files of a model folder with size and time."""
+    return ApiRequest(
+        method="GET",
+        path=f"/experiment/models/{quote(folder, safe='')}",
+        max_bytes=_MEDIUM,
+        parse=lambda answer: [
+            ModelFile(
+                str(entry["name"]),
+                _number(entry.get("pathIndex"), int),
+                _number(entry.get("size"), int),
+                _number(entry.get("modified"), float),
+            )
+            for entry in as_list(read_json(answer))
+            if isinstance(entry, dict) and "name" in entry
+        ],
+    )
+
+
+def model_metadata(folder: str, filename: str) -> ApiRequest[dict[str, Any]]:
+    """The metadata in the header of a safetensors file; empty if there is none."""
+    return ApiRequest(
+        method="GET",
+        path=f"/view_metadata/{quote(folder, safe='')}",
+        query={"filename": filename},
+        max_bytes=_MEDIUM,
+        accepts=(404,),
+        parse=lambda answer: {} if answer.status == 404 else read_object(answer),
+    )
+
+
+def model_preview(folder: str, filename: str, path_index: int) -> ApiRequest[bytes | None]:
+    """The picture of a model file; None if it has none."""
+    where = f"{quote(folder, safe='')}/{path_index}/{quote(filename)}"
+    return ApiRequest(
+        method="GET",
+        path=f"/experiment/models/preview/{where}",
+        max_bytes=_MEDIUM,
+        accepts=(404,),
+        parse=lambda answer: None if answer.status == 404 else answer.content,
     )
 
 

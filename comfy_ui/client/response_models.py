@@ -119,6 +119,17 @@ class UserFile:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model file of the server. ``path_index`` is the place among the folder's paths."""
+
+    name: str
+    path_index: int = 0
+    size_bytes: int = 0
+    modified_at: float = 0.0
+    """Seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
 class LogLine:
     """One line of the server's log; ``time`` as the server writes it (ISO 8601, no zone)."""
 

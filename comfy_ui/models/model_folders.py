@@ -45,6 +45,18 @@ class ModelFolders:
             return False
         return model.url is not None
 
+    def find(self, folder: str, name: str) -> Path | None:
+        """Return the path of a file that the server lists, if it is on this machine."""
+        base = self.known.get(folder) or (self.base / folder if self.base else None)
+        parts = name.replace("\\", "/").split("/")
+        if base is None or not _FOLDER.fullmatch(folder) or {"", ".", ".."} & {*parts}:
+            return None
+        path = base.joinpath(*parts)
+        try:
+            return path if path.is_file() else None
+        except (OSError, ValueError):
+            return None
+
     def place(self, model: MissingModel) -> Path:
         """Return the path of a model file.
 

@@ -10,6 +10,7 @@ from ..library.library_service import LibraryService
 from ..library.saved_workflows import SavedWorkflows
 from ..models.download import ModelSources
 from ..models.download_queue import DownloadQueue
+from ..models.model_facts_reader import ModelFactsReader
 from ..settings import Settings
 from ..worker_processes import WORKERS
 from .open_workflows import OpenWorkflows
@@ -33,6 +34,7 @@ class Services:
     saved_workflows: SavedWorkflows
     open_workflows: OpenWorkflows
     downloads: DownloadQueue
+    model_facts: ModelFactsReader
 
     @classmethod
     def create(cls, settings: Settings, choice: ServerChoice) -> Services:
@@ -45,6 +47,9 @@ class Services:
             saved_workflows=saved_workflows,
             open_workflows=OpenWorkflows(connection, saved_workflows),
             downloads=DownloadQueue(ModelSources.of(settings), arrived=connection.refresh),
+            model_facts=ModelFactsReader(
+                lambda: connection.client, lambda: connection.model_folders
+            ),
         )
 
     @property
@@ -71,4 +76,5 @@ class Services:
         """Stop the downloads and worker processes, and close the connection."""
         WORKERS.close()
         await self.downloads.aclose()
+        await self.model_facts.aclose()
         await self.connection.aclose()

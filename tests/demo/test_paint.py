@@ -89,3 +89,11 @@ def test_paint_large_picture_is_fast() -> None:
     started = time.process_time()
     paint.picture(_brief("a harbour at dusk", 1024, 1024))
     assert time.process_time() - started < 1.2
+
+
+def test_paint_picture_changes_with_each_lora_and_its_weight() -> None:
+    choices = [("ink", 1.0), ("ink", 0.5), ("ink", -1.0), ("neon_night.safetensors", 1.0)]
+    plain = paint.picture(_brief("a bay")).tobytes()
+    pictures = {paint.picture(_brief("a bay", loras=(choice,))).tobytes() for choice in choices}
+    assert len(pictures | {plain}) == 5
+    assert paint.picture(_brief("a bay", loras=(("ink", 0.0),))).tobytes() == plain

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from ..demo_loras import METADATA, preview
 from ..engine import Engine, RefusedError
 from ..engine_folders import KINDS
 from ..node_specs import models
@@ -120,6 +121,11 @@ class _Routes:
             ("GET", "/experiment/models", self.experiment_folders),
             ("GET", "/experiment/models/{folder}", self.experiment_files),
             ("GET", "/view_metadata/{folder}", self.view_metadata),
+            (
+                "GET",
+                "/experiment/models/preview/{folder}/{index}/{name:.*}",
+                self.model_preview,
+            ),
             ("GET", "/extensions", self.empty_list),
             ("GET", "/workflow_templates", self.empty_object),
             ("GET", "/i18n", self.empty_object),
@@ -289,8 +295,19 @@ class _Routes:
         facts = {"pathIndex": 0, "modified": 0.0, "created": 0.0, "size": 0}
         return web.json_response([{"name": name, **facts} for name in files])
 
-    async def view_metadata(self, _request: web.Request) -> web.Response:
-        return web.Response(status=404)
+    async def view_metadata(self, request: web.Request) -> web.Response:
+        metadata = METADATA.get(request.query.get("filename", ""))
+        if metadata is None or request.match_info["folder"] != "loras":
+            return web.Response(status=404)
+        return web.json_response(dict(metadata))
+
+    async def model_preview(self, request: web.Request) -> web.Response:
+        if request.match_info["folder"] != "loras":
+            return web.Response(status=404)
+        content = await asyncio.to_thread(preview, request.match_info["name"])
+        if content is None:
+            return web.Response(status=404)
+        return web.Response(body=content, content_type="image/webp")
 
     async def empty_list(self, _request: web.Request) -> web.Response:
         return web.json_response([])

@@ -99,6 +99,7 @@ class _Painting:
             cfg=order.guider.cfg,
             sampler=order.sampler,
             scheduler=order.sigmas.scheduler,
+            loras=tuple(value for what, value in order.guider.model.patches if what == "lora"),
         )
 
     @cached_property

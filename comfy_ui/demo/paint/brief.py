@@ -12,6 +12,7 @@ from PIL import Image
 from . import bloom, city, dream, figures, land, water
 from .canvas import Canvas
 from .finish import brushwork, develop, mark
+from .lora_style import styled
 from .prompt_words import Wish, number, understand
 
 Picture = NDArray[np.uint8]
@@ -46,6 +47,7 @@ class Brief:
     cfg: float = 7.0
     sampler: str = "euler"
     scheduler: str = "normal"
+    loras: tuple[tuple[str, float], ...] = ()
 
     def sized(self, width: int, height: int) -> Brief:
         return replace(self, width=width, height=height)
@@ -73,6 +75,8 @@ def picture(brief: Brief, *, time_s: float = 0.0, signed: bool = True) -> Pictur
         night=wish.palette.night,
         clean=bool(wish.unwanted & {"noise", "grain", "grainy"}),
     )
+    for name, strength in brief.loras:
+        done = styled(done, name, strength)
     if signed:
         mark(done)
     return done

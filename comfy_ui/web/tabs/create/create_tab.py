@@ -23,6 +23,7 @@ from .generate import GenerateHandler
 from .generate_menu import menu
 from .grid_request import routes as grid_routes
 from .live_preview import LivePreview
+from .lora_browser import LoraBrowser
 from .prompt_tools import PromptTools
 from .reuse_settings import recall
 
@@ -42,18 +43,20 @@ class CreateTab(Tab):
         self._form = context.form
         self._enhance = EnhanceHandler(services, access)
         self._prompt_tools = PromptTools(services, access)
+        self._loras = LoraBrowser(services, access)
         self._stage = LivePreview(services, access)
         self._generate = GenerateHandler(services, access, context.uploads)
         self._dropped_files = DroppedFiles(services, access, context.form)
 
     def routes(self) -> list[BaseRoute]:
-        """The routes of the stage, Generate, grids, dropped files and prompt tools."""
+        """The routes of the stage, Generate, grids, dropped files, prompt tools and LoRAs."""
         return [
             *self._stage.routes(),
             *self._generate.routes(),
             *grid_routes(self._services, self._access),
             *self._dropped_files.routes(),
             *self._prompt_tools.routes(),
+            *self._loras.routes(),
         ]
 
     def build(self, parts: PageParts, /) -> None:

@@ -1,0 +1,145 @@
+"""Read facts about model files: from the models folder if it is on this machine, else from ComfyUI.
+
+Results are cached by file, size and time. Reading a large folder takes a while, so callers get what
+is known after a moment, and whether that is all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from ..client import ComfyWSClient
+from ..errors import ComfyHeadlessError, WorkLimitError
+from ..worker_processes import WORKERS
+from .model_facts import ModelFacts, facts_from, preview_of, read_facts, read_preview
+from .model_folders import ModelFolders
+
+__all__ = ["FolderFacts", "ModelFactsReader"]
+
+logger = logging.getLogger(__name__)
+
+_WAIT_S: Final = 1.0
+_MAX_FILES: Final = 5000  # of a folder
+_BATCH: Final = 40  # files of one call in a worker process
+_REQUESTS: Final = 4  # at a time, to the server
+_MAX_PREVIEWS: Final = 400  # each has some 20 KB
+
+
+class _Stamp(NamedTuple):
+    """What changes with a file's content."""
+
+    size_bytes: int
+    modified_at: float
+
+
+class FolderFacts(NamedTuple):
+    """The facts by file name, and whether all files have been read."""
+
+    facts: dict[str, ModelFacts]
+    complete: bool
+
+
+class ModelFactsReader:
+    """Reads and caches facts about the model files of the connected server.
+
+    Args:
+        client: returns the client of the server.
+        folders: returns the model folders on this machine.
+    """
+
+    def __init__(
+        self, client: Callable[[], ComfyWSClient], folders: Callable[[], ModelFolders]
+    ) -> None:
+        self._client = client
+        self._folders = folders
+        self._facts: dict[tuple[str, str], dict[str, tuple[_Stamp | None, ModelFacts]]] = {}
+        self._paths: dict[tuple[str, str], dict[str, int]] = {}
+        self._reading: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._previews: OrderedDict[tuple[str, str, str], bytes | None] = OrderedDict()
+        self._requests = asyncio.Semaphore(_REQUESTS)
+
+    async def facts(self, folder: str, names: Sequence[str]) -> FolderFacts:
+        """Return what is known about these files within a second; reading continues after it."""
+        key = (self._client().url, folder)
+        task = self._reading.get(key)
+        if task is None or task.done():
+            task = asyncio.create_task(self._read(key, names[:_MAX_FILES]))
+            self._reading[key] = task
+        await asyncio.wait([task], timeout=_WAIT_S)
+        known = self._facts.get(key, {})
+        return FolderFacts({name: known[name][1] for name in names if name in known}, task.done())
+
+    async def preview(self, folder: str, name: str) -> bytes | None:
+        """Return the picture of a model file as a small WebP, or None."""
+        key = (self._client().url, folder, name)
+        if key not in self._previews:
+            async with self._requests:
+                self._previews[key] = await self._preview(folder, name)
+            while len(self._previews) > _MAX_PREVIEWS:
+                self._previews.popitem(last=False)
+        return self._previews.get(key)
+
+    async def aclose(self) -> None:
+        """Stop reading."""
+        tasks = [*self._reading.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read(self, key: tuple[str, str], names: Sequence[str]) -> None:
+        known = self._facts.setdefault(key, {})
+        stamps = await self._stamps(key)
+        due = [name for name in names if name not in known or known[name][0] != stamps.get(name)]
+        local = [(name, path) for name in due if (path := self._local(key[1], name)) is not None]
+        for start in range(0, len(local), _BATCH):
+            batch = local[start : start + _BATCH]
+            try:
+                facts = await WORKERS.run(read_facts, batch)
+            except WorkLimitError as error:
+                logger.warning("Model files cannot be read: %s", error)
+                facts = [ModelFacts()] * len(batch)
+            for (name, _), one in zip(batch, facts, strict=True):
+                known[name] = (stamps.get(name), one)
+                self._previews.pop((*key, name), None)
+        read_here = {name for name, _ in local}
+        remote = [name for name in due if name not in read_here]
+        for start in range(0, len(remote), _REQUESTS):
+            names_now = remote[start : start + _REQUESTS]
+            facts = await asyncio.gather(*(self._ask(key[1], name) for name in names_now))
+            known.update(
+                {name: (stamps.get(name), one) for name, one in zip(names_now, facts, strict=True)}
+            )
+
+    async def _stamps(self, key: tuple[str, str]) -> dict[str, _Stamp]:
+        try:
+            files = await self._client().model_files(key[1])
+        except ComfyHeadlessError:  # an older server
+            return {}
+        self._paths[key] = {file.name: file.path_index for file in files}
+        return {file.name: _Stamp(file.size_bytes, file.modified_at) for file in files}
+
+    async def _ask(self, folder: str, name: str) -> ModelFacts:
+        try:
+            metadata = await self._client().model_metadata(folder, name)
+        except ComfyHeadlessError:
+            metadata = {}
+        return facts_from(name, metadata)
+
+    async def _preview(self, folder: str, name: str) -> bytes | None:
+        path = await asyncio.to_thread(self._local, folder, name)
+        try:
+            if path is not None:
+                return await WORKERS.run(read_preview, path)
+            index = self._paths.get((self._client().url, folder), {}).get(name, 0)
+            content = await self._client().model_preview(folder, name, path_index=index)
+            return None if content is None else await WORKERS.run(preview_of, content)
+        except ComfyHeadlessError:  # the server is away, or the picture is damaged
+            return None
+
+    def _local(self, folder: str, name: str) -> Path | None:
+        return self._folders().find(folder, name)
