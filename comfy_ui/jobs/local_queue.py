@@ -448,10 +448,11 @@ class LocalQueue:
         if report.status is None:
             jobs.put_report(job, report)
             return
+        stored_id = job.prompt_id
         job = fast_replace(
             job,
             status=report.status,
-            prompt_id=report.prompt_id or job.prompt_id,
+            prompt_id=report.prompt_id or stored_id,
             outputs=report.outputs or job.outputs,
             error=report.error,
         )
@@ -464,8 +465,8 @@ class LocalQueue:
             return
         jobs.index[job.id] = job
         jobs.put_report(job, fast_replace(report, phase=report.phase or job.status.phase))
-        if job.status is JobStatus.SENT:  # a restart looks for a claimed job at its server, too
-            self._save_soon(job.id)
+        if job.status is JobStatus.SENT and job.prompt_id == stored_id:
+            self._save_soon(job.id)  # a restart looks for a claimed job at its server, too
         else:
             await self._try_to_save(job)
 

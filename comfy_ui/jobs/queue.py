@@ -39,10 +39,10 @@ class Handover(StrEnum):
 class JobReport:
     """Changes of a job that a worker reports; fields that are None have not changed.
 
-    A report with a ``status`` is stored before ``publish`` returns, except for SENT, which is
-    stored soon: a restart looks for a claimed job at its server, too. One without a status only
-    reaches the followers. ``outputs`` come with FETCHING, ``files`` with the status that ends the
-    job.
+    A report with a ``status`` is stored before ``publish`` returns, except for SENT with the known
+    ``prompt_id``, which is stored soon: a restart looks for a claimed job at its server, too. One
+    without a status only reaches the followers. ``outputs`` come with FETCHING, ``files`` with the
+    status that ends the job.
     """
 
     job_id: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from comfy_ui.errors import StorageError
 from comfy_ui.jobs.local_queue import LocalQueue
-from comfy_ui.jobs.queue import JobQueue
+from comfy_ui.jobs.queue import JobQueue, JobReport
 from comfy_ui.storage.records import JobStatus, Phase
 from tests.jobs import support
 from tests.jobs.test_queue_contract import FILE, OUTPUTS, _claim, _report, _submit
@@ -43,6 +44,19 @@ async def test_submit_stores_job_before_claim(queue: LocalQueue, tmp_path: Path)
         row = other.execute("SELECT status, prompt_id FROM jobs").fetchone()
         assert row == ("claimed", claimed.prompt_id)
     other.close()
+
+
+async def test_publish_prompt_id_chosen_by_the_server_is_stored_before_it_returns(
+    queue: LocalQueue, tmp_path: Path
+) -> None:
+    await _submit(queue, "ann")
+    (job,) = await _claim(queue)
+    await queue.publish(
+        "w", JobReport(job_id=job.id, status=JobStatus.SENT, prompt_id="chosen by Comfy Cloud")
+    )
+    with closing(sqlite3.connect(tmp_path / "comfy_ui.db")) as other:
+        row = other.execute("SELECT status, prompt_id FROM jobs").fetchone()
+    assert row == ("sent", "chosen by Comfy Cloud")
 
 
 async def test_report_end_with_full_disk_fails_job_and_can_be_retried(
