@@ -15,7 +15,7 @@ import logging
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import nullcontext, suppress
 from functools import wraps
 from types import SimpleNamespace
@@ -55,12 +55,21 @@ def is_known_queue() -> bool:
     return hashlib.sha256(source.encode()).hexdigest() == _REPLACED_LOOP_SHA256
 
 
-def use_waking_queue(blocks: Any, limit: Callable[[Any], tuple[str, int]] | None = None) -> None:
+def use_waking_queue(
+    blocks: Any,
+    limit: Callable[[Any], tuple[str, int]] | None = None,
+    *,
+    ended_with_caller: Container[str] = (),
+) -> None:
     """Replace the queue of ``gr.Blocks`` that are not served yet.
 
-    ``limit`` returns the caller of a request and how many events the caller may have in the queue.
-
     Logs a warning and changes nothing with a version of Gradio that has another loop.
+
+    Args:
+        blocks: the page.
+        limit: returns the caller of a request and how many events it may have in the queue.
+        ended_with_caller: names of the events that are cancelled when their caller hangs up; all
+            others continue, generators until they yield.
     """
     if not is_known_queue():
         logger.warning("Gradio's event queue has changed, so it polls: this costs 5 % of a core.")
@@ -68,6 +77,7 @@ def use_waking_queue(blocks: Any, limit: Callable[[Any], tuple[str, int]] | None
     old = blocks._queue  # noqa: SLF001 -- Gradio has no other way to it
     blocks._queue = WakingQueue(  # noqa: SLF001
         limit,
+        ended_with_caller,
         live_updates=old.live_updates,
         concurrency_count=old.max_thread_count,
         update_intervals=old.update_intervals,
@@ -149,10 +159,15 @@ class WakingQueue(Queue):
     """Starts events when one arrives or ends, and sleeps in between."""
 
     def __init__(
-        self, limit: Callable[[Any], tuple[str, int]] | None = None, **options: Any
+        self,
+        limit: Callable[[Any], tuple[str, int]] | None = None,
+        ended_with_caller: Container[str] = (),
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         self._limit = limit
+        self._ended_with_caller = ended_with_caller
+        self._endable: dict[str, asyncio.Task[None]] = {}  # by the id of the event
         self._events: dict[str, set[str]] = {}  # ids of the events of each caller
         self._broadcast_at: dict[str, float] = {}  # by concurrency id
         self.progress_update_sleep_when_free = _PROGRESS_INTERVAL_S
@@ -205,6 +220,16 @@ class WakingQueue(Queue):
         """
         return self.cached_event_analytics_summary
 
+    async def clean_events(
+        self, *, session_hash: str | None = None, event_id: str | None = None
+    ) -> None:
+        """End the events of a caller that has hung up."""
+        await super().clean_events(session_hash=session_hash, event_id=event_id)
+        for batch in self.active_jobs:
+            for event in batch or ():
+                if not event.alive and event._id in self._endable:  # noqa: SLF001 -- its only name
+                    self._endable[event._id].cancel()  # noqa: SLF001
+
     async def process_events(self, *args: Any, **options: Any) -> None:
         """Run a batch of events, then start those that waited for its place."""
         try:
@@ -254,6 +279,9 @@ class WakingQueue(Queue):
         set_task_name(task, events[0].session_hash, fn._id, first_id, is_batch)  # noqa: SLF001
         self._asyncio_tasks.add(task)
         task.add_done_callback(self._asyncio_tasks.discard)
+        if fn.api_name in self._ended_with_caller:
+            self._endable[first_id] = task
+            task.add_done_callback(lambda _: self._endable.pop(first_id, None))
         if self.live_updates:
             self.broadcast_estimations(concurrency_id)
         return True

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute
 
 from . import languages
 from .api.mcp import McpTools
-from .api.program_endpoints import ProgramEndpoints
+from .api.program_endpoints import ENDED_WITH_CALLER, ProgramEndpoints
 from .auth import oauth
 from .auth.access import Access
 from .components.html import Html
@@ -71,7 +71,7 @@ class Page:
                 on_load.add(self._header, top)
             on_load.connect(blocks)
         blocks.queue(default_concurrency_limit=None, api_open=False, max_size=_MAX_QUEUED)
-        use_waking_queue(blocks, self._access.event_limit)
+        use_waking_queue(blocks, self._access.event_limit, ended_with_caller=ENDED_WITH_CALLER)
         return blocks
 
     def routes(self) -> list[BaseRoute]:

@@ -2,7 +2,8 @@
 
 :func:`check_guest_workflow` looks at the workflow as it was sent, in time linear in its size and
 bounded. :func:`prepare_guest_workflow` and :func:`read_guest_metadata` do the rest, in a worker
-process: a workflow of a few kilobytes can stand for millions of nodes.
+process: a workflow of a few kilobytes can stand for millions of nodes. :func:`prepare_workflow`
+does so for users who may run any workflow.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from .presets.preset_store import Preset, load_presets
 from .wildcards import WildcardFolder
 
 __all__ = [
-    "GuestWorkflow",
+    "PreparedWorkflow",
     "check_guest_workflow",
     "most_nodes",
     "not_a_preset",
     "part_of_registry",
     "prepare_guest_workflow",
+    "prepare_workflow",
     "read_guest_metadata",
     "values_by_role",
 ]
@@ -42,7 +44,7 @@ _EDITOR_NODES: Final = 4  # times as many: notes, reroutes and subgraphs are not
 
 
 @dataclass(frozen=True, slots=True)
-class GuestWorkflow:
+class PreparedWorkflow:
     """A prepared workflow: its graph, the values set in it, and the prompts before expansion."""
 
     graph: Graph
@@ -74,18 +76,33 @@ def prepare_guest_workflow(
     registry: NodeRegistry,
     wildcards: WildcardFolder,
     most_nodes: int,
-) -> GuestWorkflow:
+) -> PreparedWorkflow:
     """Prepare a workflow, see :func:`.prepare.prepare`.
 
     Raises:
         ValidationError: it cannot be prepared, or has more than ``most_nodes``.
     """
+    prepared = prepare_workflow(workflow, values, registry, wildcards)
+    if len(prepared.graph) > most_nodes:
+        raise not_a_preset()
+    return prepared
+
+
+def prepare_workflow(
+    workflow: Mapping[str, Any],
+    values: Mapping[str, Any],
+    registry: NodeRegistry,
+    wildcards: WildcardFolder,
+) -> PreparedWorkflow:
+    """Prepare a workflow, see :func:`.prepare.prepare`.
+
+    Raises:
+        ValidationError: it cannot be prepared.
+    """
     prepared = prepare(
         workflow, values, presets=load_presets(), object_info=[registry], wildcards=wildcards
     )
-    if len(prepared.graph) > most_nodes:
-        raise not_a_preset()
-    return GuestWorkflow(prepared.graph, prepared.values, prepared.templates)
+    return PreparedWorkflow(prepared.graph, prepared.values, prepared.templates)
 
 
 def read_guest_metadata(content: bytes) -> Metadata:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -9,6 +10,8 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +22,11 @@ from PIL import Image
 
 from comfy_ui.web.api import mcp
 from comfy_ui.web.api.program_endpoints import NAMES
+from comfy_ui.worker_processes import WORKERS
 from comfy_ui.workflow import compile_workflow
 from tests.conftest import ROOT
 from tests.security.support import GRADIO, PASSWORDS, PageClient, served
+from tests.workflow.test_guest_workflow import nested_subgraphs
 
 pytestmark = GRADIO
 
@@ -266,6 +271,36 @@ def test_mcp_invalid_request_is_a_protocol_error(mcp_client: McpClient, body: by
     answer = mcp_client._client.post("/mcp", content=body)
     assert answer.json()["error"]["code"] in {-32700, -32600}
     assert mcp_client.request("no/such")["code"] == -32601
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/gradio_api/call/v2/run_workflow"])
+def test_run_workflow_of_an_admin_runs_in_a_process_that_ends_with_the_caller(
+    anna: PageClient, path: str
+) -> None:
+    workflow = {"workflow": nested_subgraphs(9, 8)}  # takes minutes
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
+    mcp_call = {**message, "params": {"name": "run_workflow", "arguments": workflow}}
+
+    def wait_for_calls(count: int) -> None:
+        deadline = time.monotonic() + 10
+        while len(WORKERS._calls) != count and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(WORKERS._calls) == count
+
+    def call() -> None:
+        with contextlib.suppress(httpx.TimeoutException):
+            if path == "/mcp":
+                anna.client.post(path, json=mcp_call, timeout=1)
+            else:
+                event_id = anna.client.post(path, json=workflow).json()["event_id"]
+                anna.client.get(f"{path}/{event_id}", timeout=1)
+
+    wait_for_calls(0)  # the app starts a process
+    caller = threading.Thread(target=call)
+    caller.start()
+    wait_for_calls(1)
+    caller.join()
+    wait_for_calls(0)
 
 
 def test_mcp_without_login_is_401(shared: Any) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import queue as queue_module
 import selectors
 import statistics
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -116,11 +117,13 @@ def test_page_serves_events_with_the_waking_queue(
 
 
 @contextmanager
-def waking_app(handler: Any, *, limit: int | None) -> Iterator[tuple[gr.Blocks, str]]:
+def waking_app(
+    handler: Any, *, limit: int | None, ended_with_caller: Collection[str] = ()
+) -> Iterator[tuple[gr.Blocks, str]]:
     with gr.Blocks() as blocks:
         blocks.load(handler, concurrency_limit=limit)
     blocks.queue(default_concurrency_limit=None)
-    use_waking_queue(blocks)
+    use_waking_queue(blocks, ended_with_caller=ended_with_caller)
 
     async def launched() -> None:
         blocks.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False)
@@ -166,6 +169,36 @@ def test_waking_queue_event_waits_for_its_concurrency_limit_then_starts() -> Non
     assert len(spans) == 3
     for (_, ended_at), (started_at, _) in itertools.pairwise(spans):
         assert ended_at <= started_at < ended_at + 0.2
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_waking_queue_caller_hangs_up_ends_only_named_events(ends: bool) -> None:
+    started, go_on = threading.Event(), threading.Event()
+    outcomes: queue_module.Queue[str] = queue_module.Queue()
+
+    async def handler() -> None:
+        started.set()
+        try:
+            while not go_on.is_set():  # noqa: ASYNC110 -- another thread sets it
+                await asyncio.sleep(0.01)
+            outcomes.put("completed")
+        except asyncio.CancelledError:
+            outcomes.put("cancelled")
+            raise
+
+    names = {"handler"} if ends else set()
+    with waking_app(handler, limit=None, ended_with_caller=names) as (blocks, url):
+        httpx.post(url, json={"fn_index": 0, "data": [], "session_hash": "s"})
+        assert started.wait(5)
+        (event,) = next(events for events in blocks._queue.active_jobs if events)
+        with httpx.stream("GET", url.replace("join", "data?session_hash=s")) as stream:
+            next(stream.iter_lines())
+        deadline = time.monotonic() + 5
+        while event.alive and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.05)
+        go_on.set()
+        assert outcomes.get(timeout=5) == ("cancelled" if ends else "completed")
 
 
 def test_waking_queue_positions_are_sent_twice_a_second_at_most() -> None:

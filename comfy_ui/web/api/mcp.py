@@ -24,9 +24,9 @@ from starlette.routing import Route
 from ... import __version__
 from ...errors import ComfyHeadlessError
 from ..auth.access import SESSION_HEADER, Access
-from ..http.handlers import body, guarded
+from ..http.handlers import body, guarded, while_connected
 from ..http.request_budgets import budget_of
-from .program_endpoints import NAMES, ProgramEndpoints
+from .program_endpoints import ENDED_WITH_CALLER, NAMES, ProgramEndpoints
 
 __all__ = ["MCP_PATH", "McpTools"]
 
@@ -129,10 +129,13 @@ class McpTools:
         meta = params.get("_meta")
         token = meta.get("progressToken") if isinstance(meta, dict) else None
         if token is None or "text/event-stream" not in request.headers.get("accept", ""):
-            if name not in _SHORT_CALLS:
-                return _done(number, await self._last(request, answers))
-            async with self._short_calls:
-                return _done(number, await self._last(request, answers))
+            if name in _SHORT_CALLS:
+                async with self._short_calls:
+                    return _done(number, await self._last(request, answers))
+            result = self._last(request, answers)
+            if name in ENDED_WITH_CALLER:
+                result = while_connected(request, result)
+            return _done(number, await result)
         return StreamingResponse(
             _events(request, number, token, answers), media_type="text/event-stream"
         )

@@ -18,19 +18,20 @@ from ...errors import ComfyHeadlessError, ComfyUIOfflineError, ValidationError, 
 from ...prompts import aenhance_prompt, load_styles
 from ...protocol.object_info import NodeRegistry
 from ...storage.records import EVERYONE, TEMPLATES, JobRequest, LibraryItem, Snapshot
-from ...worker_processes import WORKERS
-from ...workflow.checks.allow_list import check_allowed
+from ...worker_processes import WORKERS, Limits
+from ...workflow.checks.allow_list import is_allowed
 from ...workflow.graph import Graph
 from ...workflow.guest_workflow import (
-    GuestWorkflow,
+    PreparedWorkflow,
     check_guest_workflow,
     most_nodes,
     not_a_preset,
     part_of_registry,
     prepare_guest_workflow,
+    prepare_workflow,
 )
-from ...workflow.prepare import PreparedGraph, prepare, value_notices
-from ...workflow.presets.preset_store import Preset, load_presets
+from ...workflow.prepare import value_notices
+from ...workflow.presets.preset_store import Preset
 from ...workflow.wildcards import WildcardFolder
 from ..auth.access import Access
 from ..http.upload_routes import UploadRoutes
@@ -38,7 +39,7 @@ from ..preset_catalog import CatalogEntry
 from ..services import Services
 from ..tabs.create.enhance_prompt import kind_of
 
-__all__ = ["NAMES", "ProgramEndpoints"]
+__all__ = ["ENDED_WITH_CALLER", "NAMES", "ProgramEndpoints"]
 
 NAMES: Final = (
     "generate",
@@ -51,11 +52,15 @@ NAMES: Final = (
     "resume",
 )
 """The names of all endpoints, methods of :class:`ProgramEndpoints`."""
+ENDED_WITH_CALLER: Final = frozenset({"run_workflow"})
+"""Endpoints whose work ends when the caller hangs up. A job that is queued by then continues."""
 
 _MAX_PROMPT: Final = 20_000
 _FOLLOWING: Final = frozenset({"generate", "run_workflow"})
 """They run as long as their job."""
 _MAX_FOLLOWED: Final = 150  # of Gradio's places; the others are for the page
+_PREPARING: Final = Limits(cpu_s=60, wall_s=180.0)
+"""The limits for the workflows of admins, which may be the largest that ComfyUI can run."""
 _SHORT: Final = frozenset({"presets", "job", "cancel", "pause", "resume"})
 _MAX_SHORT: Final = 4
 """Short calls at a time: each takes milliseconds of the event loop, which others then wait for."""
@@ -146,13 +151,9 @@ class ProgramEndpoints:
         if not isinstance(workflow, dict):
             raise ValidationError("The workflow must be a JSON object.")
         if self._access.allows("open_workflow", request):
-            prepared: PreparedGraph | GuestWorkflow = await asyncio.to_thread(
-                prepare,
-                workflow,
-                _mapping(values),
-                presets=load_presets(),
-                object_info=[await self._library()],
-                wildcards=self._wildcards,
+            arguments = workflow, _mapping(values), await self._library(), self._wildcards
+            prepared = await WORKERS.run(
+                prepare_workflow, *arguments, user_id=user_id, limits=_PREPARING
             )
         else:
             prepared = await self._prepared_for_guest(workflow, _mapping(values), user_id)
@@ -175,7 +176,7 @@ class ProgramEndpoints:
 
     async def _prepared_for_guest(
         self, workflow: dict[str, Any], values: Mapping[str, Any], user_id: str
-    ) -> GuestWorkflow:
+    ) -> PreparedWorkflow:
         """Prepare a workflow that a preset could have produced; refuse others early."""
         presets = [entry.preset for entry in self._services.catalog.entries]
         async with self._checking:
@@ -334,7 +335,7 @@ class ProgramEndpoints:
 
 
 def _some_preset_allows(graph: Graph, presets: list[Preset], files: frozenset[str]) -> bool:
-    return any(not check_allowed(graph, preset, files) for preset in presets)
+    return any(is_allowed(graph, preset, files) for preset in presets)
 
 
 def _preset_told(entry: CatalogEntry) -> dict[str, Any]:

@@ -78,6 +78,22 @@ def check_allowed(graph: AnyGraph, preset: Preset, uploads: Collection[str] = ()
     return min(verdicts, key=len)
 
 
+def is_allowed(graph: AnyGraph, preset: Preset, uploads: Collection[str] = ()) -> bool:
+    """Whether this preset can have produced the graph, as :func:`check_allowed` without reasons.
+
+    Takes a thousandth of the time if a node has another class than in the preset.
+    """
+    patches = [variant.patch for variant in preset.variants.values()]
+    for node, entry in graph.items():
+        if not _is_node(entry):
+            return False
+        sources = [preset.graph[node]["class_type"]] if node in preset.graph else []
+        sources += [patch[node].class_type for patch in patches if node in patch]
+        if entry["class_type"] not in {*sources, *_LORA_INPUTS}:
+            return False
+    return not check_allowed(graph, preset, uploads)
+
+
 def _references(preset: Preset) -> Iterator[Graph]:
     yield patched_graph(preset, None)
     for variant in preset.variants.values():

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from comfy_ui.workflow.checks.allow_list import allowed_inputs, check_allowed
+from comfy_ui.workflow.checks import allow_list
+from comfy_ui.workflow.checks.allow_list import allowed_inputs, check_allowed, is_allowed
 from comfy_ui.workflow.fields.field_types import FILE_ROLES
 from comfy_ui.workflow.graph import Graph
 from comfy_ui.workflow.presets.preset_store import (
@@ -40,6 +41,23 @@ def test_check_allowed_compiled_preset_is_allowed(preset: Preset, variant: str |
     if preset.lora_slots:
         loras = [{"name": "sub/a.safetensors", "strength": 0.5}, {"name": "b.safetensors"}]
         assert problems_of(compile_preset(preset, variant, loras=loras), preset) == []
+
+
+@pytest.mark.parametrize(("preset", "variant"), RUNS[::4], ids=lambda x: getattr(x, "id", x))
+def test_is_allowed_agrees_with_check_allowed(preset: Preset, variant: str | None) -> None:
+    loras = {"loras": [{"name": "a.safetensors", "strength": 0.5}]} if preset.lora_slots else {}
+    graph = compile_preset(preset, variant, **loras)
+    assert is_allowed(graph, preset, {UPLOAD})
+    for other in list_presets()[::6]:
+        assert is_allowed(graph, other, {UPLOAD}) is (not problems_of(graph, other))
+
+
+def test_is_allowed_foreign_graph_is_refused_without_a_comparison(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(allow_list, "check_allowed", None)
+    foreign = {"1": {"class_type": "KSampler", "inputs": {}}, "x": {"class_type": "SaveImage"}}
+    assert not any(is_allowed(foreign, preset) for preset in list_presets())
 
 
 def test_check_allowed_compiled_profile_is_allowed() -> None:
