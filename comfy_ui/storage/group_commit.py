@@ -21,7 +21,7 @@ R = TypeVar("R")
 _LONGEST_S: Final = 0.01  # a slow call must not delay the commit of many others
 
 
-class _Call(NamedTuple):
+class _WaitingCall(NamedTuple):
     function: Callable[[sqlite3.Connection], Any]
     future: asyncio.Future[Any]
 
@@ -36,7 +36,7 @@ class GroupCommit:
 
     def __init__(self, thread: SingleThread) -> None:
         self._thread = thread
-        self._waiting: list[_Call] = []
+        self._waiting: list[_WaitingCall] = []
         self._task: asyncio.Task[None] | None = None
 
     async def run(
@@ -49,7 +49,7 @@ class GroupCommit:
             ValidationError: a value cannot be stored.
         """
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Call(function, future))
+        self._waiting.append(_WaitingCall(function, future))
         if self._task is None:
             self._task = asyncio.create_task(self._commit(connection), name="group commit")
         return cast("R", await future)
@@ -60,7 +60,7 @@ class GroupCommit:
             await asyncio.wait([self._task])
 
     async def _commit(self, connection: sqlite3.Connection) -> None:
-        group: list[_Call] = []
+        group: list[_WaitingCall] = []
         try:
             while self._waiting:
                 group, self._waiting = self._waiting, []
