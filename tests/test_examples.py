@@ -61,7 +61,7 @@ def test_examples_are_all_tested() -> None:
 def test_batch_with_resume_finishes_after_a_crash_without_repeating_a_job(
     server: DemoServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("comfy_ui.client.presence.RESUBMIT_AFTER_S", 0.1)
+    monkeypatch.setattr("comfy_ui.client.tracking.presence.RESUBMIT_AFTER_S", 0.1)
     program, prompts, out = load("batch_with_resume"), tmp_path / "p.txt", tmp_path / "out"
     prompts.write_text("a harbor\na pier\na bay\n")
     queue_prompt, queued = ComfyClient.queue_prompt, [0]

@@ -27,7 +27,6 @@ from .batch import BatchJob, batch_jobs, collect_async, limit_run, run_at_once
 from .callbacks import OnProgress, OnResult, await_callback
 from .connections import ConnectionsByLoop, LoopConnections
 from .flow_runner import run_flow
-from .job_scopes import submitting, waiting
 from .operations import Flow
 from .parts import (
     CANCEL_TIMEOUT_S,
@@ -37,7 +36,6 @@ from .parts import (
     choose_breaker,
     prompt_id_or_new,
 )
-from .presence import present_jobs
 from .response_models import (
     Capabilities,
     JobInfo,
@@ -51,7 +49,9 @@ from .response_models import (
 from .result import Result
 from .server_check import ServerCheck, check_server
 from .submission import check_prompt_id
+from .tracking.job_scopes import submitting, waiting
 from .tracking.job_tracking import LOOK_S
+from .tracking.presence import present_jobs
 from .tracking.session import Session
 from .tracking.tracked_job import TrackedJob, no_trace
 from .transfer.files import MAX_FILE_BYTES

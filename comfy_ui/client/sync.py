@@ -22,7 +22,6 @@ from . import endpoints
 from .batch import BatchJob, Followed, batch_jobs, collect, ran_too_long, run_in_turn
 from .callbacks import OnProgress, OnResult, call_back
 from .flow_runner import run_flow
-from .job_scopes import submitting, waiting
 from .operations import Flow
 from .parts import (
     CANCEL_TIMEOUT_S,
@@ -33,7 +32,6 @@ from .parts import (
     choose_breaker,
     prompt_id_or_new,
 )
-from .presence import present_jobs
 from .response_models import (
     Capabilities,
     JobInfo,
@@ -47,8 +45,10 @@ from .response_models import (
 from .result import Result
 from .server_check import ServerCheck, check_server
 from .submission import check_prompt_id
+from .tracking.job_scopes import submitting, waiting
 from .tracking.job_tracking import LOOK_S
 from .tracking.polling_session import PollingSession
+from .tracking.presence import present_jobs
 from .tracking.tracked_job import TrackedJob, no_trace
 from .transfer.files import MAX_FILE_BYTES
 from .transfer.upload_sources import UploadSource

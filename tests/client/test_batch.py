@@ -11,8 +11,9 @@ from uuid import uuid4
 
 import pytest
 
-from comfy_ui.client import ComfyClient, ComfyWSClient, Progress, Result, presence
+from comfy_ui.client import ComfyClient, ComfyWSClient, Progress, Result
 from comfy_ui.client.batch import batch_jobs
+from comfy_ui.client.tracking import presence
 from comfy_ui.demo import DemoServer, Faults
 from comfy_ui.errors import GenerationTimeoutError, InvalidWorkflowError, ValidationError
 from tests.client.support import (

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Set as AbstractSet
 
-from ..errors import ComfyUIConnectionError, ServerRejectedError
-from ..protocol.job_state import RESUBMIT_AFTER_S
-from . import endpoints
-from .operations import Asker, Flow
-from .tracking.job_tracking import LOOK_S
+from ...errors import ComfyUIConnectionError, ServerRejectedError
+from ...protocol.job_state import RESUBMIT_AFTER_S
+from .. import endpoints
+from ..operations import Asker, Flow
+from .job_tracking import LOOK_S
 
 _READY_EVERY_S = 1.0
 # The history may have jobs of others after ours.

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from ..errors import ComfyHeadlessError
-from .submission import Runnable
-from .tracking.job_telemetry import Telemetry
-from .tracking.tracked_job import TrackedJob
+from ...errors import ComfyHeadlessError
+from ..submission import Runnable
+from .job_telemetry import Telemetry
+from .tracked_job import TrackedJob
 
 Cancel = Callable[[TrackedJob], object]
 
