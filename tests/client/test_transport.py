@@ -605,7 +605,8 @@ async def test_download_cancelled_while_opening_file_leaves_no_file(
         return opens(download, folder)
 
     monkeypatch.setattr(DownloadTarget, "_open", slow)
-    with ScriptedServer(lambda _: response(b"bytes")) as server:
+    large = b"bytes" * 2**20  # a small file is written when it is complete
+    with ScriptedServer(lambda _: response(large)) as server:
         async with open_client("async", server.url) as client:
             task = asyncio.ensure_future(client.download(FILE, tmp_path / "x.png"))
             assert await asyncio.to_thread(opening.wait, 5)
@@ -616,6 +617,19 @@ async def test_download_cancelled_while_opening_file_leaves_no_file(
             with pytest.raises(asyncio.CancelledError):
                 await task
     assert list(tmp_path.iterdir()) == []
+
+
+@BOTH
+async def test_download_large_file_after_small_one_replaces_it(kind: str, tmp_path: Path) -> None:
+    small, large = b"small", b"large" * 2**20
+    with ScriptedServer(lambda _: response(small)) as server:
+        async with open_client(kind, server.url) as client:
+            path = await client.download(FILE, tmp_path / "x.png")
+            assert path.read_bytes() == small
+            server.handler = lambda _: response(large)
+            await client.download(FILE, path)
+    assert path.read_bytes() == large
+    assert [file.name for file in tmp_path.iterdir()] == ["x.png"]
 
 
 @BOTH
