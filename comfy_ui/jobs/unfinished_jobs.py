@@ -21,11 +21,12 @@ from .queue_position import (
     jobs_ahead,
     queue_positions,
 )
-from .updates import MIN_INTERVAL_S, JobUpdates, first_snapshot, next_snapshot
+from .updates import JobUpdates, first_snapshot, next_snapshot
 
 POSITIONS_AGE_S: Final = 2.0
 """How long the estimated starts of waiting jobs are kept."""
 _AT_SERVER: Final = (JobStatus.CLAIMED, JobStatus.SENT)
+_POSITIONS_S: Final = 0.25  # each change of the queue moves all jobs in it
 _POSITIONS_REST: Final = 9
 """Positions of a long queue take at most a tenth of the time: pauses are so many times as long."""
 
@@ -167,7 +168,7 @@ class UnfinishedJobs:
             for job_id in followed:
                 self._put_position(job_id, positions)
         end = time.perf_counter()
-        self._next_put_at = end + max(MIN_INTERVAL_S, _POSITIONS_REST * (end - start))
+        self._next_put_at = end + max(_POSITIONS_S, _POSITIONS_REST * (end - start))
 
     def put_position(self, job_id: str) -> None:
         """Publish the queue position of one job."""

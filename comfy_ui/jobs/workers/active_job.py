@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from ...protocol.retry import Backoff
@@ -17,6 +18,20 @@ _BACKOFF: Final = Backoff(base_s=0.5, cap_s=10.0, attempts=None)
 
 class JobReturnedError(Exception):
     """The job was returned to the queue for another worker."""
+
+
+class Flag(asyncio.Event):
+    """An event that also calls functions when it is set: waiting for several needs no tasks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.callbacks: list[Callable[[], None]] = []
+
+    def set(self) -> None:
+        """Set the event and call the functions."""
+        super().set()
+        for callback in [*self.callbacks]:
+            callback()
 
 
 class ActiveJob:
@@ -60,10 +75,10 @@ class ActiveJob:
         self.accused: bool | None = None
         self.has_uploads = False
         self.task: asyncio.Task[None] | None = None
-        self.stop = asyncio.Event()
-        self.abandoned = asyncio.Event()
-        self.leave = asyncio.Event()
-        self.withdraw = asyncio.Event()
+        self.stop = Flag()
+        self.abandoned = Flag()
+        self.leave = Flag()
+        self.withdraw = Flag()
         self._failures = 0
         self._uploads_resent = False
 
@@ -101,12 +116,24 @@ class ActiveJob:
                     await wait_for_any(self.stop, *early)
 
 
-async def wait_for_any(*events: asyncio.Event, task: asyncio.Future[Any] | None = None) -> None:
-    """Wait until one of the events is set, or ``task`` is done, which continues otherwise."""
-    waits = [asyncio.ensure_future(event.wait()) for event in events]
+async def wait_for_any(*flags: Flag, task: asyncio.Future[Any] | None = None) -> None:
+    """Wait until one of the flags is set, or ``task`` is done, which continues otherwise."""
+    if any(flag.is_set() for flag in flags):
+        return
+    woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def wake(_: object = None) -> None:
+        if not woken.done():
+            woken.set_result(None)
+
+    for flag in flags:
+        flag.callbacks.append(wake)
+    if task is not None:
+        task.add_done_callback(wake)
     try:
-        await asyncio.wait([*waits, *([task] if task else [])], return_when=asyncio.FIRST_COMPLETED)
+        await woken
     finally:
-        for wait in waits:
-            wait.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
+        for flag in flags:
+            flag.callbacks.remove(wake)
+        if task is not None:
+            task.remove_done_callback(wake)

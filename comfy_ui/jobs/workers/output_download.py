@@ -21,7 +21,7 @@ from ...protocol.outputs import OutputFile, Outputs
 from ...storage.records import JobError, JobStatus, StoredFile
 from ...storage.single_thread import SingleThread
 from ..queue import JobReport
-from .active_job import ActiveJob
+from .active_job import ActiveJob, wait_for_any
 
 _MAX_JOB_BYTES: Final = 4 * MAX_FILE_BYTES
 _CANCEL_GRACE_S: Final = 3.0
@@ -120,15 +120,13 @@ async def _unless_stopped(active: ActiveJob, work: Coroutine[Any, Any, Any]) -> 
         GenerationCancelledError: the job was cancelled, and the work did not end soon.
     """
     working = asyncio.ensure_future(work)
-    stopping = asyncio.ensure_future(active.stop.wait())
     try:
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await wait_for_any(active.stop, task=working)
         if not working.done():
             await asyncio.wait({working}, timeout=_CANCEL_GRACE_S)
         if not working.done():
             raise GenerationCancelledError("Cancelled while its files were downloaded.")
     finally:
-        stopping.cancel()
         working.cancel()
-        await asyncio.gather(working, stopping, return_exceptions=True)
+        await asyncio.gather(working, return_exceptions=True)
     working.result()

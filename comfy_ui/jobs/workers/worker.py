@@ -28,7 +28,7 @@ from ...storage.single_thread import SingleThread
 from ..placement import ServerOffer
 from ..queue import JobQueue, JobReport, ReturnReason
 from . import stall_watch
-from .active_job import ActiveJob, JobReturnedError, wait_for_any
+from .active_job import ActiveJob, Flag, JobReturnedError, wait_for_any
 from .output_download import OutputDownloader
 from .server import Server, with_upload_names
 from .server_death import accuse, death_error
@@ -86,7 +86,7 @@ class Worker:
         self._concurrency = concurrency
         self._active: dict[str, ActiveJob] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._slot_free = asyncio.Event()
+        self._slot_free = Flag()
         self._idle_since = time.monotonic()  # when a job ended last
 
     async def run(self) -> None:
