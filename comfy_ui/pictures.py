@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -20,6 +22,7 @@ __all__ = [
     "MAX_PIXELS",
     "RESULT_FORMATS",
     "UPLOAD_FORMATS",
+    "load_formats",
     "open_picture",
     "open_result",
     "unusable",
@@ -29,6 +32,7 @@ UPLOAD_FORMATS: Final = ("PNG", "JPEG", "WEBP")
 """The formats of users' files."""
 RESULT_FORMATS: Final = (*UPLOAD_FORMATS, "GIF", "AVIF", "BMP", "TIFF")
 """The formats that ComfyUI's nodes save."""
+_PLUGINS: Final = ("Png", "Jpeg", "WebP", "Gif", "Avif", "Bmp", "Tiff")
 MAX_PIXELS: Final = 64_000_000
 """The limit of users' files."""
 _MAX_SCANS: Final = 100  # encoders write about ten; each costs a pass over all pixels
@@ -70,6 +74,17 @@ def open_result(source: Path | BinaryIO) -> Image:
     from PIL import Image
 
     return Image.open(source, formats=RESULT_FORMATS)
+
+
+def load_formats() -> None:
+    """Import Pillow's modules of these formats, before the first image needs them.
+
+    Pillow itself would import those of all formats then, half a second in which no other thread
+    gets far.
+    """
+    for plugin in _PLUGINS:
+        with suppress(ImportError):  # old versions of Pillow have no AVIF
+            import_module(f"PIL.{plugin}ImagePlugin")
 
 
 def unusable() -> ValidationError:

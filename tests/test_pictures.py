@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
@@ -44,3 +46,21 @@ def test_open_picture_too_many_scans_are_refused() -> None:
     with open_picture(many_scans(20)) as picture:
         picture.load()
         assert picture.size == (64, 64)
+
+
+def test_load_formats_first_result_imports_no_other_format() -> None:
+    code = (
+        "import io, sys\n"
+        "from comfy_ui.pictures import load_formats, open_result\n"
+        "load_formats()\n"
+        "from PIL import Image\n"
+        "def init():\n"
+        "    raise AssertionError('Pillow imports all formats')\n"
+        "Image.init = init\n"
+        "file = io.BytesIO()\n"
+        "Image.new('RGB', (8, 8)).save(file, 'WEBP')\n"
+        "file.seek(0)\n"
+        "print(open_result(file).size)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert run.stdout == "(8, 8)\n"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import StorageError, ValidationError
+from ..pictures import load_formats
 from ..protocol.outputs import OutputFile
 from ..storage.database import Database
 from ..storage.job_store import JobStore
@@ -77,6 +78,7 @@ class LibraryService:
         self._folder = folder
         self._keep_deleted_s = max(keep_deleted_s, YOUNG_S)
         self._limit_bytes = limit_bytes
+        self._loading: asyncio.Future[None] | None = None
         self._deletion_lock = asyncio.Lock()  # against deleting a file that is being imported
 
     async def open(self) -> None:
@@ -89,6 +91,7 @@ class LibraryService:
             await self.file_thread.run(self.files.prepare)
         except OSError as error:
             raise StorageError(f"The folder {self._folder} cannot be used: {error}.") from error
+        self._loading = asyncio.ensure_future(self.file_thread.run(load_formats))
 
     async def aclose(self) -> None:
         """End the file thread. May be called twice."""
