@@ -335,6 +335,7 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
     ["← ↑ → ↓", "Other results; in the Queue, move a job"],
     ["A / R / P / S", "Reuse all, remix, prompt or seed of a result"],
     [". / Space / Delete", "Star, select, delete a result"],
+    ["+ / − / 0 / F", "Zoom an enlarged image, actual size, full screen"],
     ["Shift / Ctrl + click", "Select several results"],
     ["Esc", "Close"],
     ["?", "Show these shortcuts"],

@@ -40,7 +40,7 @@
     close();
     job = next;
     buttons();
-    const opened = (stream = new EventSource(`stage/events?job=${encodeURIComponent(job)}`));
+    const source = (stream = new EventSource(`stage/events?job=${encodeURIComponent(job)}`));
     stream.onmessage = (event) => {
       pause = FIRST_PAUSE_MS;
       draw(place("stage"), JSON.parse(event.data));
@@ -48,7 +48,7 @@
     stream.addEventListener("over", () => refresh({ ended: job }));
     stream.onerror = () => {
       // The browser reopens a lost connection. It gives up on a response that is no stream.
-      if (opened.readyState === EventSource.CLOSED) again({});
+      if (source.readyState === EventSource.CLOSED) again({});
     };
   }
   /** @param {{ ended?: string, item?: string }} request */

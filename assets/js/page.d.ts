@@ -75,6 +75,8 @@ interface ComfyPage {
   /** Open a result on the stage or, outside of Create, in the viewer. */
   open(thumb: AnyElement): void;
   view(thumb: AnyElement): void;
+  /** Let people zoom and pan the images of an element (zoom.js). */
+  zoomable(box: AnyElement, options?: { drags?: (event: PointerEvent) => boolean, swiped?: (by: number) => void, clicks?: boolean }): { zoomBy(factor: number): void, toggle(): void, reset(): void };
   compare(a: AnyElement, b: AnyElement): void;
   star(thumbs: AnyElement[], on: boolean): Promise<void>;
   drop(thumbs: AnyElement[]): Promise<void>;

@@ -3,13 +3,17 @@
 // Library share.
 "use strict";
 (() => {
-  const { $, $$, make, dialog, recall, toast, post } = window.comfy.kit;
+  const { $, $$, make, draw, dialog, recall, toast, post } = window.comfy.kit;
 
   /**
    * The result in the viewer. Not its thumbnail: the page may be redrawn under an open viewer.
    * @type {{ id: string | null, island: AnyElement }}
    */
   let shown = { id: null, island: null };
+  const ZOOM_STEP = 1.4;
+  const SEAM_PX = 28; // so near the divider, a drag moves it
+  /** Of the image in the viewer. */
+  let zoom = { /** @param {number} _factor */ zoomBy(_factor) {}, toggle() {}, reset() {} };
   /** The first of two images to compare, until the second is chosen. @type {AnyElement} */
   let rival = null;
 
@@ -25,9 +29,7 @@
     if (kind === "video") return make("video", { src, controls: true, autoplay: true, loop: true, muted: true, playsInline: true, ariaLabel: label });
     if (kind === "audio") return make("audio", { src, controls: true, ariaLabel: label });
     if (kind !== "image") return make("p", { textContent: name });
-    const image = make("img", { src, alt: label, translate: false });
-    image.onclick = () => image.parentElement.classList.toggle("actual");
-    return image;
+    return make("img", { src, alt: label, translate: false, draggable: false, onload: () => zoom.reset() });
   }
 
   /** Opens a result where its thumbnail was pressed: on Create on the stage. @param {AnyElement} thumb */
@@ -47,9 +49,9 @@
     const at = all.indexOf(thumb);
     box.ariaLabel = `Result: ${thumb.dataset.name}`;
     const canvas = $(".canvas", box);
-    canvas.classList.remove("actual");
-    canvas.title = thumb.dataset.kind === "image" ? "Click for actual size" : "";
+    canvas.classList.toggle("image", thumb.dataset.kind === "image");
     canvas.replaceChildren(media(thumb.dataset));
+    zoom.reset();
     const about = $(".about-it", box);
     about.replaceChildren(make("p", { className: "quiet", translate: false, textContent: thumb.dataset.promptText || thumb.dataset.name }));
     $(".step-back", box).disabled = at <= 0;
@@ -67,11 +69,18 @@
 
   function openViewer() {
     const step = (by, label, className) => make("button", { type: "button", className: `tool ${className}`, ariaLabel: label, title: label, textContent: by < 0 ? "‹" : "›", onclick: () => move(by) });
+    const tool = (text, label, onclick) => make("button", { type: "button", className: "tool", ariaLabel: label, title: label, textContent: text, onclick });
+    const percent = tool("", "Actual size (0)", () => zoom.toggle());
+    const tools = make("div", { className: "zoom-tools" }, tool("−", "Zoom out (−)", () => zoom.zoomBy(1 / ZOOM_STEP)), percent, tool("+", "Zoom in (+)", () => zoom.zoomBy(ZOOM_STEP)), tool("", "Full screen (F)", fullScreen));
+    tools.lastElementChild.innerHTML = '<svg class="icon" viewBox="0 0 24 24" aria-hidden="true"><path d="M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5"/></svg>';
+    const canvas = make("div", { className: "canvas" });
     const box = dialog(
       "viewer", "Result",
-      make("div", { className: "canvas-side" }, make("div", { className: "canvas" }), step(-1, "Previous (←)", "step-back"), step(1, "Next (→)", "step-on")),
+      make("div", { className: "canvas-side" }, canvas, step(-1, "Previous (←)", "step-back"), step(1, "Next (→)", "step-on"), tools),
       make("div", { className: "about-it" }),
     );
+    zoom = window.comfy.zoomable(canvas, { swiped: move, clicks: true });
+    canvas.addEventListener("zoom", (event) => (percent.textContent = `${event.detail}%`));
     box.addEventListener("close", () => {
       const thumb = shownThumb();
       thumb?.focus();
@@ -80,6 +89,11 @@
     });
     box.addEventListener("keydown", (/** @type {On<KeyboardEvent>} */ event) => keys(event, shownThumb()) && event.preventDefault());
     return box;
+  }
+  const sideways = () => $("#viewer .canvas-side");
+  function fullScreen() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else sideways()?.requestFullscreen?.().catch(() => toast("This browser has no full screen"));
   }
   function move(by) {
     const all = shelf(shownThumb());
@@ -98,6 +112,10 @@
     if (/^(INPUT|TEXTAREA|SELECT|VIDEO|AUDIO)$/.test(event.target.tagName)) return false;
     const step = thumb === shownThumb() ? { ArrowLeft: -1, ArrowRight: 1 }[event.key] : undefined;
     if (step) return move(step), true;
+    const zooms = thumb === shownThumb() && { "+": ZOOM_STEP, "=": ZOOM_STEP, "-": 1 / ZOOM_STEP }[event.key];
+    if (zooms) return zoom.zoomBy(zooms), true;
+    if (thumb === shownThumb() && event.key === "0") return zoom.toggle(), true;
+    if (thumb === shownThumb() && event.key === "f") return fullScreen(), true;
     const what = { a: "all", s: "seed", p: "prompt", r: "remix" }[event.key.toLowerCase()];
     if (what && !event.shiftKey) return take(thumb, what), true;
     if (event.key === ".") return star([thumb], !starred(thumb)), true;
@@ -166,26 +184,37 @@
     const at = make("input", { type: "range", min: 0, max: 100, step: 0.5, value: 50, ariaLabel: "Divider between the images" });
     at.oninput = () => pair.style.setProperty("--at", `${at.value}%`);
     const side = (thumb, letter) => {
-      const image = make("img", { src: thumb.dataset.src, alt: `${letter}: ${thumb.dataset.promptText || thumb.dataset.name}`, className: letter.toLowerCase(), draggable: false, translate: false });
+      const image = make("img", { src: thumb.dataset.src, alt: `${letter}: ${thumb.dataset.promptText || thumb.dataset.name}`, draggable: false, translate: false });
       image.onload = () => {
         ratios.push(image.naturalWidth / image.naturalHeight || 1);
         pair.style.setProperty("--widest", String(Math.max(...ratios)));
         pair.style.setProperty("--narrowest", String(Math.min(...ratios)));
       };
-      return image;
+      return make("div", { className: `layer ${letter.toLowerCase()}` }, image);
     };
     pair.append(side(a, "A"), side(b, "B"), make("i", { className: "seam" }), make("span", { className: "letter a", textContent: "A" }), make("span", { className: "letter b", textContent: "B" }), at);
+    let dragged = false; // the divider; on a zoomed pair other drags pan
+    const nearSeam = (event) => {
+      const { left, width } = pair.getBoundingClientRect();
+      return Math.abs(event.clientX - left - (width * at.value) / 100) < SEAM_PX;
+    };
+    const zoomed = () => pair.classList.contains("zoomed");
+    window.comfy.zoomable(pair, { drags: (event) => (dragged = !zoomed() || nearSeam(event)) && (zoomed() || event.pointerType !== "touch") });
     const follow = (event) => {
-      if (event.type === "pointermove" && !event.buttons && event.pointerType !== "mouse") return;
+      if (event.type === "pointermove" && !event.buttons && (event.pointerType !== "mouse" || zoomed())) return;
+      if (!event.isPrimary || (event.buttons && zoomed() && !dragged)) return;
       const { left, width } = pair.getBoundingClientRect();
       at.value = Math.min(100, Math.max(0, (100 * (event.clientX - left)) / width));
       at.oninput();
     };
     pair.onpointermove = follow;
     pair.onpointerdown = follow;
-    const words = (thumb, letter) =>
-      make("p", { translate: false }, make("strong", { textContent: `${letter} ` }), thumb.dataset.promptText || thumb.dataset.name, make("span", { className: "quiet", textContent: thumb.dataset.seed ? `  Seed ${thumb.dataset.seed}` : "" }));
-    const box = dialog("compare", "Two images compared", pair, make("div", { className: "both" }, words(a, "A"), words(b, "B")));
+    const about = make("div", { className: "about-both" });
+    const box = dialog("compare", "Two images compared", pair, about);
+    fetch(`library/compare?a=${a.dataset.open}&b=${b.dataset.open}`)
+      .then((answer) => (answer.ok ? answer.text() : Promise.reject()))
+      .then((html) => draw(about, html))
+      .catch(() => about.replaceChildren(make("p", { className: "quiet", textContent: "This result was deleted, or the connection is lost." })));
     box.addEventListener("close", () => a.focus());
     at.focus();
   }

@@ -23,6 +23,7 @@ _SCRIPTS = (
     "upload_fields.js",
     "languages.js",
     "live_preview.js",
+    "zoom.js",
     "viewer.js",
     "library_tab.js",
     "queue_tab.js",

@@ -207,7 +207,7 @@ def test_result_card_stars_compares_deletes_and_forwards(page: Any) -> None:
     page.wait_for_selector("#stage [data-do=star-result][aria-pressed=true]")
     page.click("#stage [data-do=compare-result]")
     page.click("#results .thumb[title='the rival'] >> nth=0")
-    page.wait_for_selector("#compare .both:has-text('the subject'):has-text('the rival')")
+    page.wait_for_selector("#compare .about-both:has-text('the subject'):has-text('the rival')")
     page.keyboard.press("Escape")
     page.click("#stage [data-do=delete-result]")
     page.wait_for_selector("#stage img.final[alt='the rival']")

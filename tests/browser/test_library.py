@@ -151,7 +151,7 @@ def test_compare_two_images_moves_the_slider(library: Any) -> None:
     library.wait_for_function(
         "[...document.querySelectorAll('.pair img')].every((e) => e.naturalWidth > 0)"
     )
-    clip = "getComputedStyle(document.querySelector('.pair img.b')).clipPath"
+    clip = "getComputedStyle(document.querySelector('.pair .layer.b')).clipPath"
     middle = library.evaluate(clip)
     for _ in range(4):
         library.keyboard.press("ArrowRight")

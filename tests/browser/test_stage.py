@@ -114,3 +114,55 @@ def test_layout_keeps_stage_and_generate_in_sight_at_each_width(person: Callable
     page.tap("#stage .cell")
     page.wait_for_selector("#stage .canvas[data-shown]")
     assert page.evaluate("document.documentElement.scrollWidth") <= support.PHONE["width"]
+
+
+def test_viewer_zooms_pans_walks_and_returns_to_the_stage(page: Any) -> None:
+    generate(page, "to zoom", steps=1, batch=2)
+    page.wait_for_selector("#stage .cell >> nth=1")
+    second = strip(page)[1]
+    page.click("#stage .cell")
+    page.click("#stage .full-screen")
+    page.wait_for_selector("#viewer .detail")
+    page.wait_for_function("document.querySelector('#viewer img').naturalWidth")
+    canvas = page.locator("#viewer .canvas")
+    box = canvas.bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(*middle)
+    page.mouse.wheel(0, -1000)
+    page.wait_for_selector("#viewer .canvas.zoomed")
+    before = canvas.get_attribute("style")
+    page.mouse.down()
+    page.mouse.move(middle[0] + 80, middle[1] + 30, steps=3)
+    page.mouse.up()
+    assert canvas.get_attribute("style") != before
+    page.keyboard.press("0")
+    page.wait_for_selector("#viewer .canvas:not(.zoomed)")
+    page.mouse.click(*middle)  # the actual size, or twice as large
+    page.wait_for_selector("#viewer .canvas.zoomed")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector(f"#viewer .canvas:not(.zoomed) img[src$='/{second}']")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#viewer", state="detached")
+    page.wait_for_selector(SHOWN.format(second))
+
+
+def test_compare_shows_what_differs_between_two_results(page: Any) -> None:
+    generate(page, "a red fox", steps=1, seed=7)
+    page.wait_for_selector("#stage img.final[alt='a red fox']")
+    generate(page, "a blue fox", steps=2, seed=7)
+    page.wait_for_selector("#stage img.final[alt='a blue fox']")
+    page.click("#stage [data-do=compare-result]")
+    page.click("#results .thumb[title='a red fox']")
+    page.wait_for_selector("#compare .differences")
+    rows = page.eval_on_selector_all(
+        "#compare tbody tr", "rows => rows.map((row) => [...row.cells].map((c) => c.innerText))"
+    )
+    assert rows == [["Prompt", "a blue fox", "a red fox"], ["Steps", "2", "1"]]
+    assert page.eval_on_selector_all(
+        "#compare mark", "marks => marks.map((mark) => mark.innerText)"
+    ) == ["blue", "red", "2", "1"]
+    assert "Seed" in page.inner_text("#compare .differences p")
+    box = page.locator(".pair").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 2)
+    page.mouse.wheel(0, -800)
+    page.wait_for_selector(".pair.zoomed")

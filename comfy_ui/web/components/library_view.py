@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
@@ -18,7 +19,7 @@ from .job_card import WAYS
 from .templates import render
 from .thumbnails import Thumbnail, file_url, thumbnail
 
-__all__ = ["detail", "frame", "tiles"]
+__all__ = ["comparison", "detail", "frame", "tiles"]
 
 _Fact: TypeAlias = str | list[str]
 
@@ -95,6 +96,63 @@ def detail(item: LibraryItem, job: Job, catalog: PresetCatalog) -> Html:
     )
 
 
+class _SettingDifference(NamedTuple):
+    """A setting with its two values, each in parts that differ from the other value or not."""
+
+    label: str
+    pair: tuple[list[_ComparedWords], list[_ComparedWords]]
+
+
+class _ComparedWords(NamedTuple):
+    text: str
+    differs: bool
+
+
+def comparison(
+    first: tuple[LibraryItem, Job], second: tuple[LibraryItem, Job], catalog: PresetCatalog
+) -> Html:
+    """What is different between the settings of two results."""
+    settings = [_settings(item, job, catalog) for item, job in (first, second)]
+    labels = list(dict.fromkeys([*settings[0], *settings[1]]))
+    differences, same = [], []
+    for label in labels:
+        one, other = (found.get(label, "") for found in settings)
+        if one == other:
+            same += [label] if one else []
+        else:
+            differences.append(_SettingDifference(label, _word_diff(one, other)))
+    return _render("comparison", differences=differences, same=same)
+
+
+def _settings(item: LibraryItem, job: Job, catalog: PresetCatalog) -> dict[str, str]:
+    preset = catalog.find(item.preset)
+    return {
+        "Prompt": item.prompt,
+        "Negative prompt": _negative(item, preset),
+        **{
+            label: value if isinstance(value, str) else ", ".join(value)
+            for label, value in _generation_facts(item, job, preset)
+        },
+    }
+
+
+def _word_diff(one: str, other: str) -> tuple[list[_ComparedWords], list[_ComparedWords]]:
+    """Both texts in parts, with the words marked that the other one lacks.
+
+    >>> _word_diff("a red fox", "a blue fox")[0][1]
+    _ComparedWords(text='red', differs=True)
+    """
+    words = one.split(), other.split()
+    parts: tuple[list[_ComparedWords], list[_ComparedWords]] = ([], [])
+    matcher = difflib.SequenceMatcher(a=words[0], b=words[1], autojunk=False)
+    for tag, start, end, other_start, other_end in matcher.get_opcodes():
+        for side, (low, high) in enumerate(((start, end), (other_start, other_end))):
+            if high > low:
+                text = page_text(" ".join(words[side][low:high]), limit=4000)
+                parts[side].append(_ComparedWords(text, tag != "equal"))
+    return parts
+
+
 def _templates(item: LibraryItem) -> list[str]:
     """The prompts before wildcards were expanded."""
     templates = item.values.get(TEMPLATES)  # a control of a workflow may have this name as well
@@ -116,6 +174,19 @@ def _negative(item: LibraryItem, preset: Preset | None) -> str:
 
 
 def _facts(item: LibraryItem, job: Job, preset: Preset | None) -> list[tuple[str, _Fact]]:
+    """Everything that the viewer lists."""
+    facts = _generation_facts(item, job, preset)
+    if job.started_at and job.finished_at:
+        facts.append(("Duration", duration(job.finished_at - job.started_at)))
+    facts.append(("Created", el("time", "", data_at=f"{item.created_at:.0f}")))
+    facts.append(("File", f"{item.filename}, {size(item.size_bytes)}"))
+    return facts
+
+
+def _generation_facts(
+    item: LibraryItem, job: Job, preset: Preset | None
+) -> list[tuple[str, _Fact]]:
+    """What the result was generated with, without its prompts."""
     facts: list[tuple[str, _Fact]] = [("Preset", preset.title if preset else item.preset)]
     if item.is_preview:
         facts.append(("Kind", "Preview of a stopped job"))
@@ -132,10 +203,6 @@ def _facts(item: LibraryItem, job: Job, preset: Preset | None) -> list[tuple[str
         facts.append(("LoRAs", loras))
     if models := model_files(job.graph):
         facts.append(("Models", list(models)))
-    if job.started_at and job.finished_at:
-        facts.append(("Duration", duration(job.finished_at - job.started_at)))
-    facts.append(("Created", el("time", "", data_at=f"{item.created_at:.0f}")))
-    facts.append(("File", f"{item.filename}, {size(item.size_bytes)}"))
     return facts
 
 

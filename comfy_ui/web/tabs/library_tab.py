@@ -14,10 +14,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from ...storage.records import Kind
+from ...storage.records import Job, Kind, LibraryItem
 from ..components.html import size
 from ..components.html_block import html_block
-from ..components.library_view import detail, frame, tiles
+from ..components.library_view import comparison, detail, frame, tiles
 from ..http.handlers import PRIVATE, asked, body, guarded
 from ..tab import PageParts, Tab
 
@@ -60,6 +60,13 @@ class _Some(BaseModel):
     starred: bool = True
 
 
+class _Pair(BaseModel):
+    """The ids of two results to compare."""
+
+    a: int
+    b: int
+
+
 class _Folder(BaseModel):
     """A folder of this machine."""
 
@@ -93,6 +100,7 @@ class LibraryTab(Tab):
             Route("/library/import/stop", guarded(self._stop, writes=True), methods=["POST"]),
             Route("/library/presets", guarded(self._presets)),
             Route("/library/zip", guarded(self._zip)),
+            Route("/library/compare", guarded(self._compare)),
             Route("/library/{id:int}", guarded(self._detail)),
             *(
                 Route(f"/library/{name}", guarded(self._change(do), writes=True), methods=["POST"])
@@ -150,10 +158,19 @@ class LibraryTab(Tab):
 
     async def _detail(self, request: Request) -> Response:
         user_id = self._access.require("see_own", request)
-        catalog = self._services.catalog
-        item = await self._services.library.item(int(request.path_params["id"]), user_id)
-        job = await self._services.jobs.job(item.job_id, user_id)
-        return HTMLResponse(detail(item, job, catalog), headers=PRIVATE)
+        item, job = await self._result(int(request.path_params["id"]), user_id)
+        return HTMLResponse(detail(item, job, self._services.catalog), headers=PRIVATE)
+
+    async def _compare(self, request: Request) -> Response:
+        user_id = self._access.require("see_own", request)
+        pair = asked(_Pair, dict(request.query_params))
+        results = [await self._result(item_id, user_id) for item_id in (pair.a, pair.b)]
+        html = comparison(results[0], results[1], self._services.catalog)
+        return HTMLResponse(html, headers=PRIVATE)
+
+    async def _result(self, item_id: int, user_id: str) -> tuple[LibraryItem, Job]:
+        item = await self._services.library.item(item_id, user_id)
+        return item, await self._services.jobs.job(item.job_id, user_id)
 
     async def _zip(self, request: Request) -> Response:
         user_id = self._access.require("see_own", request)
