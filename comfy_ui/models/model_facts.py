@@ -49,7 +49,7 @@ _FAMILIES: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
         ("Krea 2", r"krea[_ -]?2"),
         ("Qwen-Image", r"qwen"),
         ("Z-Image", r"z[_ -]?image"),
-        ("Wan", r"(?<![a-z])wan(?![a-z]|$)"),
+        ("Wan", r"(?<![a-z])wan(?![a-z])"),
         ("HunyuanVideo 1.5", r"hunyuan.{0,12}1[._]5"),
         ("HunyuanVideo", r"hunyuan"),
         ("LTX", r"(?<![a-z])ltx"),
@@ -59,6 +59,7 @@ _FAMILIES: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
         ("CogVideoX", r"cogvideo"),
         ("ACE-Step", r"ace[_ -]?step"),
         ("Stable Audio", r"stable[_ -]?audio"),
+        ("MiniMax H3", r"minimax"),
         ("SVD", r"(?<![a-z])svd"),
     )
 )

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -27,6 +28,7 @@ from comfy_ui.models.model_facts import (
 from comfy_ui.models.model_facts_reader import ModelFactsReader
 from comfy_ui.models.model_folders import ModelFolders
 from comfy_ui.worker_processes import WORKERS
+from tests.safetensors import write_safetensors
 
 SDXL = "style/ink_wash_sdxl.safetensors"
 
@@ -35,16 +37,7 @@ def write_model(
     path: Path, metadata: Mapping[str, str] | None = None, keys: tuple[str, ...] = ("weight",)
 ) -> Path:
     """Write a safetensors file with one number in each tensor."""
-    header: dict[str, Any] = {
-        key: {"dtype": "F32", "shape": [1], "data_offsets": [4 * index, 4 * index + 4]}
-        for index, key in enumerate(keys)
-    }
-    if metadata is not None:
-        header["__metadata__"] = metadata
-    content = json.dumps(header).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(len(content).to_bytes(8, "little") + content + bytes(4 * len(keys)))
-    return path
+    return write_safetensors(path, {key: np.zeros(1, "float32") for key in keys}, metadata)
 
 
 def picture(kind: str = "PNG", color: str = "red") -> bytes:

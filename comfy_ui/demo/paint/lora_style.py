@@ -35,5 +35,7 @@ def styled(picture: NDArray[np.uint8], name: str, strength: float) -> NDArray[np
 def _palette_of(name: str) -> str:
     stem = name.rpartition("/")[2].rpartition(".")[0]
     named = {*words(stem.replace("_", " "))}
+    if named & {"ink", "line"}:
+        return "mono"
     moods = (mood for mood, known in MOODS.items() if named & {*known.split()})
     return next(moods, [*PALETTES][number(stem) % len(PALETTES)])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from ...errors import ValidationError
+from ...models.model_facts import family_of
 from ...workflow.fields.field_types import FIELD_TYPES, INTEGER_ROLES, grid_hint
 from ...workflow.fields.numbers import MAX_SEED
 from ...workflow.loras.lora_values import parse_loras
@@ -222,7 +223,7 @@ def loras(param: Param, value: Any, preset: Preset) -> Html:
 
     A preset without a slot keeps them hidden, for the next preset.
     """
-    attributes = {"data_family": preset.family} if preset.lora_slots else {}
+    attributes = {"data_family": family_of(preset.family)} if preset.lora_slots else {}
     return el("div", _loras(FieldContext(param, value)), class_="field loras", **attributes)
 
 

@@ -1,0 +1,97 @@
+"""LoRAs on Create: the browser, the strip under the prompt, and what a press makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.browser import support
+from tests.browser.test_accessibility import AXE, COLOR_RULES, SMALL_JS, VIOLATIONS_JS
+
+pytestmark = pytest.mark.browser
+
+INK = "style/ink_wash_sdxl.safetensors"
+SIZES = [support.WIDE, {"width": 1920, "height": 1080}, support.PHONE]
+PROMPT = "#prompt textarea"
+OVERFLOW_JS = "document.documentElement.scrollWidth - innerWidth"
+
+
+def pick(name: str) -> str:
+    return f".lora-pick[title='{name}']"
+
+
+def violations(page: Any, rules: dict[str, Any]) -> list[str]:
+    page.evaluate(AXE)
+    found: list[str] = page.evaluate(VIOLATIONS_JS, rules)
+    return found
+
+
+def test_loras_are_added_weighed_run_and_reused(person: Callable[..., Any]) -> None:
+    page = person()
+    support.choose(page, "sdxl")
+    page.fill(PROMPT, "a harbor")
+
+    # The browser by keyboard: only what fits at first, a favorite comes first.
+    page.focus(".lora-add")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(pick(INK))
+    assert page.locator(".lora-card").count() == 3
+    page.keyboard.type("ink")
+    page.wait_for_function("document.querySelectorAll('.lora-card').length === 1")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.get_attribute(pick(INK), "aria-pressed") == "true"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".lora-star[aria-pressed=true]")
+    page.fill("#loras input[type=search]", "")
+    assert page.get_attribute(".lora-card:first-child .lora-pick", "title") == INK
+    page.click(".lora-foot .act")
+    page.click(pick("golden_hour_sd15.safetensors"))
+    assert violations(page, {}) == []
+    page.keyboard.press("Escape")
+
+    # The strip.
+    assert page.locator(".lora-name").all_inner_texts() == ["Ink Wash", "Golden Hour"]
+    assert page.locator(".lora-note").all_inner_texts() == ["Made for SD1.5"]
+    page.click(".lora-word >> text=ink wash")
+    assert page.input_value(PROMPT) == "a harbor, ink wash"
+    slider = page.locator("[data-part=slider]").first
+    slider.focus()
+    slider.press("ArrowLeft")
+    assert page.input_value("[data-part=weight] >> nth=0") == "0.95"
+    page.fill("[data-part=weight] >> nth=1", "0.6")
+    page.press("[data-part=weight] >> nth=1", "Enter")
+    page.click(".lora[data-at='1'] .switch")
+    for size in SIZES:
+        page.set_viewport_size(size)
+        assert page.evaluate(OVERFLOW_JS) <= 0
+    assert violations(page, {}) == []
+    assert [text for text in page.evaluate(SMALL_JS) if "lora" in text] == []
+    page.evaluate("document.body.classList.add('dark')")
+    assert violations(page, {"runOnly": {"type": "rule", "values": COLOR_RULES}}) == []
+    page.set_viewport_size(support.WIDE)
+
+    # A run, another preset without LoRAs and back, a reload, and Reuse keep them.
+    support.generate(page, "a harbor, ink wash", steps=1)
+    page.wait_for_selector("#results .thumb")
+    support.choose(page, "upscale_esrgan")
+    assert not page.locator(".lora-strip").is_visible()
+    support.choose(page, "sdxl")
+    assert page.locator(".lora").count() == 2
+    page.reload()
+    page.wait_for_selector(".lora.off")
+    assert page.locator(".lora-name").all_inner_texts() == ["Ink Wash", "Golden Hour"]
+    while page.locator(".lora").count():
+        page.click("[data-part=remove] >> nth=0")
+    page.click("#stage [data-what=all]")
+    page.wait_for_selector(".lora.off")
+    assert page.input_value("[data-part=weight] >> nth=0") == "0.95"
+    assert page.input_value("[data-part=weight] >> nth=1") == "0.6"
+
+    # A name that the server lacks.
+    page.fill(PROMPT, "a harbor <lora:ink_wish_sdxl>")
+    page.click("#generate")
+    page.wait_for_selector("#generate-notice:has-text(\"Did you mean 'ink_wash_sdxl'?\")")
