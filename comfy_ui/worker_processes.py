@@ -1,4 +1,4 @@
-"""Untrusted work in processes that can be killed: decoding uploads, reading visitors' workflows.
+"""Untrusted work in processes that can be killed: decoding files, reading workflows.
 
 A thread cannot be ended, and a hostile file could hold it for minutes. A worker process has limits
 for CPU time and memory, and is killed when its caller is cancelled or the app stops. It is started
@@ -32,7 +32,7 @@ from .errors import ComfyHeadlessError, WorkLimitError
 if sys.platform != "win32":
     import resource
 
-__all__ = ["WORKERS", "Limits", "WorkerProcesses", "serve"]
+__all__ = ["LIBRARY_WORKERS", "WORKERS", "Limits", "WorkerProcesses", "serve"]
 
 T = TypeVar("T")
 
@@ -92,6 +92,16 @@ class WorkerProcesses:
             except asyncio.CancelledError:
                 call.kill()
                 raise
+
+    def call(self, function: Callable[..., T], *arguments: Any, limits: Limits = Limits()) -> T:
+        """Call ``function`` in a worker process and wait for its result, in a thread of the caller.
+
+        Raises:
+            WorkLimitError: as :meth:`run`.
+        """
+        call = _Call((function, arguments, limits.cpu_s), limits.wall_s)
+        result: T = self._threads.submit(self._answer, call).result()
+        return result
 
     def warm_up(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Start a process in the background, with the modules that ``function`` needs.
@@ -276,5 +286,8 @@ def _lower(kind: int, soft: int) -> None:
 
 
 WORKERS: Final = WorkerProcesses()
-"""The worker processes of the app."""
+"""The worker processes for users' files and workflows."""
+LIBRARY_WORKERS: Final = WorkerProcesses(1)
+"""The process for results, of its own: users' files must not delay the results of others."""
 atexit.register(WORKERS.close)
+atexit.register(LIBRARY_WORKERS.close)

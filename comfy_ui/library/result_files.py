@@ -21,25 +21,19 @@ import time
 import uuid
 import zipfile
 from collections.abc import Container, Generator, Iterable
-from importlib.util import find_spec
 from io import RawIOBase
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from ..client.transfer.files import safe_name
-from ..pictures import open_result
 from ..protocol.outputs import OutputFile, kind_of
 from ..storage.records import Kind, StoredFile
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from ..worker_processes import LIBRARY_WORKERS, Limits
+from .result_decoding import write_thumbnail
 
 logger = logging.getLogger(__name__)
 
-THUMBNAIL_SIDE: Final = 512
-"""Longest side of a thumbnail, in pixels: sharp in a phone's two-column gallery."""
-
-_MAX_PIXELS: Final = 128_000_000  # of a thumbnail's original: it takes a gigabyte to decode
+_DECODING: Final = Limits(cpu_s=10, wall_s=15.0)  # the app waits for it when it stops
 
 YOUNG_S: Final = 3600.0
 """A younger file may belong to a job that is being stored."""
@@ -130,7 +124,7 @@ class FileStore:
     def _stored(self, path: Path, file: OutputFile) -> StoredFile:
         name = safe_name(file.filename)
         thumbnail = self.folder / "thumbs" / path.parent.name / f"{path.stem}.webp"
-        size = _write_thumbnail_of(path, thumbnail, file.kind)
+        size = _thumbnail(path, thumbnail, file.kind)
         return StoredFile(
             source="/".join(file.key),
             kind=file.kind,
@@ -181,47 +175,15 @@ def _suffix(filename: str) -> str:
     return suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else ""
 
 
-def _write_thumbnail_of(path: Path, thumbnail: Path, kind: Kind) -> tuple[int, int] | None:
+def _thumbnail(path: Path, thumbnail: Path, kind: Kind) -> tuple[int, int] | None:
     """Write the thumbnail; return the size in pixels, or None for files without an image."""
-    open_image = {"image": open_result, "video": _first_frame}.get(kind)
-    if open_image is None:
+    if kind not in {"image", "video"}:
         return None
     try:
-        image = open_image(path)
-        if image is None:
-            return None
-        with image:
-            size = image.size
-            if not thumbnail.exists() and size[0] * size[1] <= _MAX_PIXELS:
-                _write_thumbnail(image, thumbnail)
-            return size
+        return LIBRARY_WORKERS.call(write_thumbnail, path, thumbnail, kind, limits=_DECODING)
     except Exception as error:  # noqa: BLE001 -- a decoder may raise anything, and no result is lost over a thumbnail
         logger.info("No thumbnail of %s: %s", path.name, error)
         return None
-
-
-def _first_frame(path: Path) -> Image | None:
-    if find_spec("av") is None:
-        return None
-    import av
-
-    with av.open(str(path)) as container:
-        frame: Any = next(container.decode(video=0), None)
-        return frame.to_image() if frame else None
-
-
-def _write_thumbnail(image: Image, thumbnail: Path) -> None:
-    from PIL import ImageOps
-
-    image.draft("RGB", (THUMBNAIL_SIDE, THUMBNAIL_SIDE))  # JPEG only: decodes at a smaller scale
-    upright = ImageOps.exif_transpose(image)
-    mode = "RGBA" if "A" in upright.getbands() or "transparency" in upright.info else "RGB"
-    small = upright.convert(mode)
-    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    thumbnail.parent.mkdir(parents=True, exist_ok=True)
-    partial = thumbnail.with_suffix(".part")
-    small.save(partial, "WEBP", quality=80)
-    partial.replace(thumbnail)
 
 
 # Zip

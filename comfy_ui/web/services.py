@@ -12,7 +12,7 @@ from ..models.download import ModelSources
 from ..models.download_queue import DownloadQueue
 from ..models.model_facts_reader import ModelFactsReader
 from ..settings import Settings
-from ..worker_processes import WORKERS
+from ..worker_processes import LIBRARY_WORKERS, WORKERS
 from .open_workflows import OpenWorkflows
 from .preset_catalog import PresetCatalog
 from .server_choice import ServerChoice
@@ -78,3 +78,4 @@ class Services:
         await self.downloads.aclose()
         await self.model_facts.aclose()
         await self.connection.aclose()
+        LIBRARY_WORKERS.close()

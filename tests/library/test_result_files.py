@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import io
 import os
+import time
 import zipfile
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from comfy_ui.library.result_files import THUMBNAIL_SIDE, FileStore, zip_chunks
+from comfy_ui.library import result_files
+from comfy_ui.library.result_decoding import THUMBNAIL_SIDE
+from comfy_ui.library.result_files import FileStore, zip_chunks
 from comfy_ui.protocol.outputs import Kind, OutputFile
 from comfy_ui.storage.records import StoredFile
+from comfy_ui.worker_processes import Limits
+from tests.test_pictures import many_scans
 
 
 @pytest.fixture
@@ -90,6 +95,17 @@ def test_adopt_undecodable_file_is_kept_without_thumbnail(
     stored = _adopt(files, content, name, kind)
     assert (tmp_path / stored.path).read_bytes() == content
     assert stored.thumbnail is None
+
+
+def test_adopt_file_that_decodes_for_minutes_is_kept_without_thumbnail(
+    files: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(result_files, "_DECODING", Limits(wall_s=0.3))
+    content, began = many_scans(20_000, 1_000), time.monotonic()
+    stored = _adopt(files, content, "slow.jpg", "image")
+    assert time.monotonic() - began < 10
+    assert stored.thumbnail is None
+    assert (files.folder / stored.path).read_bytes() == content
 
 
 def test_adopt_hostile_filename_stays_in_folder(files: FileStore, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Contact sheets: the results of a grid side by side, with the labels of its axes.
 
-The original files stay unchanged. A cell without a result stays empty.
+The original files stay unchanged. A cell without a result stays empty. Runs in a worker process,
+because ComfyUI's files are untrusted.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from ...storage.records import Grid
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["draw"]
+__all__ = ["draw", "save_sheet"]
 
 _MAX_SIDE: Final = 6144  # pixels of the sheet; browsers and WebP support more than twice that
 _CELL: Final = (128, 768)  # minimum and maximum of a cell's longer side, in pixels
 _GAP: Final = 12
+_QUALITY: Final = 92
 _PAPER, _INK, _QUIET, _WELL = "#ffffff", "#1f1e1b", "#67645d", "#ebe9e4"
 # Pillow's own font has Latin letters only; these are common system fonts.
 _FONTS: Final = (
@@ -32,6 +34,11 @@ _FONTS: Final = (
     "msgothic.ttc",
     "arial.ttf",
 )
+
+
+def save_sheet(path: Path, grid: Grid, pictures: Sequence[Path | None], title: str) -> None:
+    """Draw a contact sheet and save it as WebP, see :func:`draw`."""
+    draw(grid, pictures, title=title).save(path, "WEBP", quality=_QUALITY)
 
 
 def draw(grid: Grid, pictures: Sequence[Path | None], *, title: str) -> Image:
@@ -92,7 +99,8 @@ def _paste(sheet: Image, path: Path | None, box: tuple[int, int, int, int]) -> N
         return
     x, y, wide, high = box
     # An image that cannot be read, or is too large, leaves its cell empty.
-    with suppress(OSError, Image.DecompressionBombError), open_result(path) as opened:
+    failures = OSError, MemoryError, Image.DecompressionBombError
+    with suppress(*failures), open_result(path) as opened:
         opened.draft("RGB", (wide, high))
         picture = ImageOps.contain(opened.convert("RGBA"), (wide, high))
         at = x + (wide - picture.width) // 2, y + (high - picture.height) // 2

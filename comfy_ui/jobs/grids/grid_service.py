@@ -12,20 +12,21 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Final
 
-from ...errors import ComfyHeadlessError
+from ...errors import ComfyHeadlessError, WorkLimitError
 from ...library.result_files import FileStore
 from ...protocol.outputs import OutputFile
 from ...storage.job_store import JobStore
 from ...storage.records import Grid, GridAxis, GridCell, Job, JobStatus, LibraryItem, StoredFile
 from ...storage.single_thread import SingleThread
 from ...storage.uncancellable import uncancellable
+from ...worker_processes import LIBRARY_WORKERS, Limits
 from ..queue import JobQueue
-from .contact_sheet import draw
+from .contact_sheet import save_sheet
 
 __all__ = ["GridService"]
 
 logger = logging.getLogger(__name__)
-_QUALITY: Final = 92
+_DRAWING: Final = Limits(cpu_s=60, wall_s=90.0)
 
 
 class GridService:
@@ -117,6 +118,9 @@ class GridService:
                     async for _ in snapshots:
                         pass
             await self._store_sheet(grid)
+        except WorkLimitError as error:
+            logger.warning("The contact sheet of a grid was not drawn: %s", error)
+            await self._store.finish_grid(grid, None)
         except ComfyHeadlessError as error:  # the grid stays unfinished: the next start retries
             logger.warning("The contact sheet of a grid could not be saved: %s", error)
         except Exception:  # an image that Pillow cannot read: the results exist without the sheet
@@ -141,7 +145,7 @@ class GridService:
 
     def _draw(self, grid: Grid, images: Sequence[Path | None], title: str) -> StoredFile:
         path = self._files.incoming()
-        draw(grid, images, title=title).save(path, "WEBP", quality=_QUALITY)
+        LIBRARY_WORKERS.call(save_sheet, path, grid, images, title, limits=_DRAWING)
         name = "-".join(("grid", *re.findall(r"\w+", grid.title.lower()))) + ".webp"
         return self._files.adopt(path, OutputFile(name, node="grid", kind="image"))
 

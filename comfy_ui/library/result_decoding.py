@@ -1,0 +1,60 @@
+"""Thumbnails of images and videos. Runs in a worker process: ComfyUI's files are untrusted, too."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ..pictures import open_result
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ..protocol.outputs import Kind
+
+__all__ = ["THUMBNAIL_SIDE", "write_thumbnail"]
+
+THUMBNAIL_SIDE: Final = 512
+"""Longest side of a thumbnail, in pixels: sharp in a phone's two-column gallery."""
+
+_MAX_PIXELS: Final = 128_000_000  # of a thumbnail's original: it takes a gigabyte to decode
+
+
+def write_thumbnail(path: Path, thumbnail: Path, kind: Kind) -> tuple[int, int] | None:
+    """Write the thumbnail of a file; return the size in pixels, or None if it has no image.
+
+    A decoder may raise anything.
+    """
+    image = _first_frame(path) if kind == "video" else open_result(path)
+    if image is None:
+        return None
+    with image:
+        size = image.size
+        if not thumbnail.exists() and size[0] * size[1] <= _MAX_PIXELS:
+            _write(image, thumbnail)
+        return size
+
+
+def _first_frame(path: Path) -> Image | None:
+    if find_spec("av") is None:
+        return None
+    import av
+
+    with av.open(str(path)) as container:
+        frame: Any = next(container.decode(video=0), None)
+        return frame.to_image() if frame else None
+
+
+def _write(image: Image, thumbnail: Path) -> None:
+    from PIL import ImageOps
+
+    image.draft("RGB", (THUMBNAIL_SIDE, THUMBNAIL_SIDE))  # JPEG only: decodes at a smaller scale
+    ImageOps.exif_transpose(image, in_place=True)
+    mode = "RGBA" if "A" in image.getbands() or "transparency" in image.info else "RGB"
+    small = image if image.mode == mode else image.convert(mode)
+    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    thumbnail.parent.mkdir(parents=True, exist_ok=True)
+    partial = thumbnail.with_suffix(".part")
+    small.save(partial, "WEBP", quality=80)
+    partial.replace(thumbnail)
