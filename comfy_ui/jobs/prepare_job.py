@@ -74,6 +74,7 @@ def prepare_job(
         status=JobStatus.WAITING,
         created_at=time.time(),
         work=relative_work(values),
+        parent_id=request.source.id if request.source else None,
     )
 
 
@@ -90,6 +91,7 @@ def repeated_job(job: Job, job_id: str) -> Job:
         status=JobStatus.WAITING,
         created_at=time.time(),
         work=job.work,
+        parent_id=job.parent_id,
     )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ..errors import StorageError, ValidationError
 from ..pictures import load_formats
@@ -40,6 +40,7 @@ KEPT_EMPTY_JOBS: Final = 200
 space, too. Users without a quota keep all of them."""
 _PREVIEW_SUFFIXES: Final = {"image/png": ".png", "image/webp": ".webp"}
 _PURGE_INTERVAL_S: Final = 3600.0
+_RECENT_JOBS: Final = 40
 
 
 class LibraryService:
@@ -203,6 +204,24 @@ class LibraryService:
     async def save_favorite(self, user_id: str, folder: str, name: str, *, marked: bool) -> None:
         """Mark a model file for the user, or remove the mark."""
         await self._store.save_favorite(user_id, folder, name, marked=marked)
+
+    async def children(self, item_id: int, user_id: str, *, limit: int = 24) -> list[LibraryItem]:
+        """Return what the user has made from a result, the newest first."""
+        return await self._store.children(item_id, user_id, limit=limit)
+
+    async def recent_presets(self, user_id: str) -> list[str]:
+        """Return the presets that the user has run lately, the newest first."""
+        return await self._store.recent_presets(user_id, limit=_RECENT_JOBS)
+
+    async def preset_defaults(self, user_id: str, preset: str) -> dict[str, Any]:
+        """Return the values that the user has saved as defaults of a preset; empty without any."""
+        return await self._store.preset_defaults(user_id, preset)
+
+    async def save_preset_defaults(
+        self, user_id: str, preset: str, values: Mapping[str, Any]
+    ) -> None:
+        """Save values as the user's defaults of a preset; empty ``values`` delete them."""
+        await self._store.save_preset_defaults(user_id, preset, values)
 
     async def delete(self, item_ids: Iterable[int], user_id: str) -> list[int]:
         """Delete results; return the ids that existed, for :meth:`restore`."""

@@ -9,8 +9,8 @@ stores of an app use one database. Another implementation has to pass
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 from ..storage.quota import StorageUsage
 from ..storage.records import ItemQuery, LibraryItem
@@ -87,6 +87,22 @@ class LibraryStore(Protocol):
 
     async def save_favorite(self, user_id: str, folder: str, name: str, *, marked: bool) -> None:
         """Write whether the user has marked a model file; at most 1000 are kept."""
+
+    async def children(self, item_id: int, user_id: str, *, limit: int) -> list[LibraryItem]:
+        """Return results of jobs whose parent is this result, the newest first."""
+
+    # Presets
+
+    async def recent_presets(self, user_id: str, *, limit: int) -> list[str]:
+        """Return the presets of the user's last ``limit`` finished jobs, the newest first."""
+
+    async def preset_defaults(self, user_id: str, preset: str) -> dict[str, Any]:
+        """Return the values that the user has saved as defaults; empty without any."""
+
+    async def save_preset_defaults(
+        self, user_id: str, preset: str, values: Mapping[str, Any]
+    ) -> None:
+        """Replace the user's defaults of a preset; empty ``values`` delete them."""
 
     # Uploads and quota
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..storage import quota
 from ..storage.database import Database
 from ..storage.quota import StorageUsage
 from ..storage.records import ItemQuery, LibraryItem
-from ..storage.tables import favorites_table, items_table, uploads_table
+from ..storage.tables import (
+    favorites_table,
+    items_table,
+    jobs_table,
+    preset_defaults_table,
+    uploads_table,
+)
 
 
 class SqliteLibraryStore:
@@ -80,6 +87,22 @@ class SqliteLibraryStore:
     async def save_favorite(self, user_id: str, folder: str, name: str, *, marked: bool) -> None:
         write = favorites_table.insert if marked else favorites_table.delete
         await self._database.run(write, user_id, folder, name)
+
+    async def children(self, item_id: int, user_id: str, *, limit: int) -> list[LibraryItem]:
+        return await self._database.run(
+            items_table.children, item_id, user_id, self._folder, limit=limit
+        )
+
+    async def recent_presets(self, user_id: str, *, limit: int) -> list[str]:
+        return await self._database.run(jobs_table.recent_presets, user_id, limit)
+
+    async def preset_defaults(self, user_id: str, preset: str) -> dict[str, Any]:
+        return await self._database.run(preset_defaults_table.get, user_id, preset)
+
+    async def save_preset_defaults(
+        self, user_id: str, preset: str, values: Mapping[str, Any]
+    ) -> None:
+        await self._database.run(preset_defaults_table.save, user_id, preset, values)
 
     async def add_upload(self, name: str, user_id: str, size_bytes: int, *, now: float) -> None:
         await self._database.run(uploads_table.insert, name, user_id, size_bytes, now=now)

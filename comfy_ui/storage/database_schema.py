@@ -15,10 +15,11 @@ from .tables import (
     items_table,
     jobs_table,
     pauses_table,
+    preset_defaults_table,
     uploads_table,
 )
 
-VERSION: Final = 4
+VERSION: Final = 5
 """Stored as SQLite's ``user_version``."""
 
 SCHEMA: Final = (
@@ -31,12 +32,14 @@ SCHEMA: Final = (
     *pauses_table.SCHEMA,
     *durations_table.SCHEMA,
     *favorites_table.SCHEMA,
+    *preset_defaults_table.SCHEMA,
 )
 
 MIGRATIONS: Final = {
     2: (jobs_table.ADD_SERVER_DEATHS, *pauses_table.SCHEMA),
     3: durations_table.SCHEMA,
     4: favorites_table.SCHEMA,
+    5: (*jobs_table.ADD_PARENT, *preset_defaults_table.SCHEMA),
 }
 """The statements that lead to each version from the one before it."""
 

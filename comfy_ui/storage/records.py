@@ -107,8 +107,8 @@ class JobRequest:
     ``graph`` is an API-format graph to run unchanged; ``preset`` is then only its name.
     ``uploads`` is None if any graph may run. Otherwise it names the uploads of this job, and the
     graph is checked against what the preset allows.
-    ``source`` is the result that the job works on. Its prompt and seed are recorded for the job
-    if the preset has none, so that an upscaled image is found by its prompt.
+    ``source`` is the result that the job works on, its parent. Its prompt and seed are recorded for
+    the job if the preset has none, so that an upscaled image is found by its prompt.
     """
 
     user_id: str
@@ -167,6 +167,7 @@ class Job:
     ``cost_s`` the estimated seconds (see :mod:`..jobs.fair_queue`). ``prompt_id`` is ComfyUI's id
     of the job, ``server`` the name of its server, and ``outputs`` the files and texts that ComfyUI
     reported. ``server_deaths`` counts the servers that stopped while they ran the job.
+    ``parent_id`` is the id of the result that the job works on.
     """
 
     id: str
@@ -189,6 +190,7 @@ class Job:
     rank: float = 0.0
     work: float = 1.0
     cost_s: float = 1.0
+    parent_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +218,8 @@ class LibraryItem:
     ``path`` is the file exactly as ComfyUI wrote it, named by its digest; ``filename`` is
     ComfyUI's name, for downloads. ``is_preview``: the user kept it from a job that was stopped.
     ``thumbnail`` is a small WebP image, or None for audio and
-    unreadable files. ``width`` and ``height`` are in pixels.
+    unreadable files. ``width`` and ``height`` are in pixels. ``parent_id`` is the id of the result
+    that it was made from.
     """
 
     id: int
@@ -238,6 +241,7 @@ class LibraryItem:
     starred: bool = False
     is_preview: bool = False
     deleted_at: float | None = None
+    parent_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

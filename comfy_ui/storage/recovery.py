@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 _BROKEN: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _ALWAYS_CHECKED_BYTES: Final = 64 * 2**20  # a larger file is checked only after a crash
 _JSON: Final = frozenset({"vals", "graph", "outputs", "error", "sides", "jobs"})
-_TABLES: Final = ("jobs", "items", "grids", "copies", "uploads", "pauses")  # jobs before items
+# jobs before items
+_TABLES: Final = ("jobs", "items", "grids", "copies", "uploads", "pauses", "preset_defaults")
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,3 +198,39 @@ async def test_favorites_belong_to_a_user_and_a_folder(stores: Stores) -> None:
     assert await library.favorites("ann", "loras") == {"a.safetensors"}
     assert await library.favorites("ann", "checkpoints") == set()
     assert await library.favorites("bob", "loras") == set()
+
+
+async def test_children_are_results_of_jobs_with_that_parent(stores: Stores) -> None:
+    library, jobs = stores
+    (parent,) = await add(jobs, "parent.png")
+    job = await jobs.add(replace(a_job("ann"), parent_id=parent.id))
+    ended = replace(job, status=JobStatus.SUCCEEDED, finished_at=101.0)
+    first, second = await jobs.finish(ended, [file("a.png"), file("b.png")])
+    assert first.parent_id == parent.id
+    assert (await library.items([second.id], "ann"))[0].parent_id == parent.id
+    assert await library.children(parent.id, "ann", limit=9) == [first, second]
+    assert await library.children(parent.id, "ann", limit=1) == [first]
+    assert await library.children(parent.id, "bob", limit=9) == []
+    await library.set_deleted([first.id], "ann", 5.0)
+    assert ids(await library.children(parent.id, "ann", limit=9)) == [second.id]
+
+
+async def test_recent_presets_are_those_of_the_last_jobs(stores: Stores) -> None:
+    library, jobs = stores
+    for at, preset in enumerate(("sdxl", "sd15", "flux", "sd15")):
+        job = await jobs.add(replace(a_job("ann"), preset=preset))
+        await jobs.finish(replace(job, status=JobStatus.SUCCEEDED, finished_at=float(at + 1)), [])
+    assert await library.recent_presets("ann", limit=9) == ["sd15", "flux", "sdxl"]
+    assert await library.recent_presets("ann", limit=2) == ["sd15", "flux"]
+    assert await library.recent_presets("bob", limit=9) == []
+
+
+async def test_preset_defaults_are_each_users_own_until_deleted(stores: Stores) -> None:
+    library, _ = stores
+    await library.save_preset_defaults("ann", "sd15", {"steps": 9})
+    await library.save_preset_defaults("ann", "sd15", {"steps": 12, "sampler": "euler"})
+    assert await library.preset_defaults("ann", "sd15") == {"steps": 12, "sampler": "euler"}
+    assert await library.preset_defaults("ann", "sdxl") == {}
+    assert await library.preset_defaults("bob", "sd15") == {}
+    await library.save_preset_defaults("ann", "sd15", {})
+    assert await library.preset_defaults("ann", "sd15") == {}

@@ -208,5 +208,6 @@ class MemoryJobStore:
                 prompt=job.prompt,
                 seed=job.seed,
                 values=job.values,
+                parent_id=job.parent_id,
             )
         )

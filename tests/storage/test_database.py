@@ -16,7 +16,13 @@ from comfy_ui.errors import StorageError, ValidationError
 from comfy_ui.storage import database_schema
 from comfy_ui.storage.database import Database
 from comfy_ui.storage.database_schema import VERSION
-from comfy_ui.storage.tables import durations_table, favorites_table, jobs_table, pauses_table
+from comfy_ui.storage.tables import (
+    durations_table,
+    favorites_table,
+    jobs_table,
+    pauses_table,
+    preset_defaults_table,
+)
 from tests.jobs import support
 
 
@@ -131,7 +137,8 @@ async def test_database_open_of_version_1_keeps_its_jobs(tmp_path: Path) -> None
     with closing(sqlite3.connect(tmp_path / "comfy_ui.db")) as older:
         older.executescript(
             "ALTER TABLE jobs DROP COLUMN server_deaths; DROP TABLE pauses; DROP TABLE durations;"
-            "DROP TABLE favorites;"
+            "DROP TABLE favorites; DROP TABLE preset_defaults;"
+            "DROP INDEX jobs_parent; ALTER TABLE jobs DROP COLUMN parent_id;"
             "PRAGMA user_version = 1"
         )
     for _ in range(2):
@@ -141,6 +148,7 @@ async def test_database_open_of_version_1_keeps_its_jobs(tmp_path: Path) -> None
         assert await ours.run(pauses_table.paused) == frozenset()
         assert await ours.run(durations_table.of_server, "gpu") == {}
         assert await ours.run(favorites_table.names, job.user_id, "loras") == frozenset()
+        assert await ours.run(preset_defaults_table.get, job.user_id, "sd15") == {}
         await ours.close()
 
 

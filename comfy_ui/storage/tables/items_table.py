@@ -44,7 +44,7 @@ SCHEMA: Final = (
     # The presets of a user are listed with one step per preset, not one per result.
     "CREATE INDEX items_preset ON items(user_id, preset) WHERE deleted_at IS NULL",
 )
-_COLUMNS = "items.*, jobs.prompt, jobs.seed, jobs.vals"
+_COLUMNS = "items.*, jobs.prompt, jobs.seed, jobs.vals, jobs.parent_id"
 _SELECT = f"SELECT {_COLUMNS} FROM items JOIN jobs ON jobs.id = job_id"  # noqa: S608 -- constant
 MAX_PAGE = 500
 """Largest page of results."""
@@ -258,6 +258,18 @@ def select(
     return items
 
 
+def children(
+    connection: sqlite3.Connection, item_id: int, user_id: str, folder: Path, *, limit: int
+) -> list[LibraryItem]:
+    """Return what the user has made from a result, the newest first."""
+    rows = connection.execute(
+        f"{_SELECT} WHERE jobs.parent_id = ? AND items.user_id = ? AND deleted_at IS NULL"
+        " ORDER BY items.id DESC LIMIT ?",
+        (item_id, user_id, limit),
+    )
+    return [_item(row, folder) for row in rows]
+
+
 def star(connection: sqlite3.Connection, item_id: int, user_id: str, *, starred: bool) -> bool:
     changed = connection.execute(
         "UPDATE items SET starred = ? WHERE id = ? AND user_id = ? AND deleted_at IS NULL",
@@ -368,4 +380,5 @@ def _item(row: sqlite3.Row, folder: Path) -> LibraryItem:
         starred=bool(row["starred"]),
         is_preview=row["source"].split("/", 2)[1:2] == [PREVIEW_FOLDER],
         deleted_at=row["deleted_at"],
+        parent_id=row["parent_id"],
     )

@@ -11,6 +11,7 @@ from typing import Any, Final
 from ...protocol.outputs import OutputFile, Outputs
 from ..records import ACTIVE, Job, JobError, JobStatus
 
+PARENT_INDEX: Final = "CREATE INDEX jobs_parent ON jobs(parent_id) WHERE parent_id IS NOT NULL"
 SCHEMA: Final = (
     """CREATE TABLE jobs (
     id TEXT PRIMARY KEY,
@@ -34,7 +35,8 @@ SCHEMA: Final = (
     started_at REAL,
     finished_at REAL,
     outputs TEXT,                   -- JSON: files and texts, once ComfyUI has finished
-    error TEXT                      -- JSON
+    error TEXT,                     -- JSON
+    parent_id INTEGER               -- the result that the job works on
 )""",
     """CREATE INDEX jobs_unfinished ON jobs(status)
         WHERE status IN ('waiting', 'claimed', 'sent', 'fetching', 'unfetched')""",
@@ -42,15 +44,17 @@ SCHEMA: Final = (
     "CREATE INDEX jobs_start_tag ON jobs(start_tag)",
     "CREATE INDEX jobs_finish_tag ON jobs(finish_tag)",
     "CREATE INDEX jobs_pace ON jobs(preset, finished_at) WHERE status = 'succeeded'",
+    PARENT_INDEX,
 )
 ADD_SERVER_DEATHS: Final = "ALTER TABLE jobs ADD COLUMN server_deaths INTEGER NOT NULL DEFAULT 0"
+ADD_PARENT: Final = ("ALTER TABLE jobs ADD COLUMN parent_id INTEGER", PARENT_INDEX)
 _PACE_JOBS: Final = 20  # recent jobs of a preset that its speed is measured by
 
 
 def insert(connection: sqlite3.Connection, job: Job) -> None:
     connection.execute(
         "INSERT INTO jobs (id, user_id, preset, vals, prompt, seed, graph, status, rank, work,"
-        " cost_s, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " cost_s, created_at, parent_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             job.id,
             job.user_id,
@@ -64,6 +68,7 @@ def insert(connection: sqlite3.Connection, job: Job) -> None:
             job.work,
             job.cost_s,
             job.created_at,
+            job.parent_id,
         ),
     )
 
@@ -133,6 +138,16 @@ def recent(connection: sqlite3.Connection, user_id: str, limit: int) -> list[Job
     return [_job(row) for row in rows]
 
 
+def recent_presets(connection: sqlite3.Connection, user_id: str, limit: int) -> list[str]:
+    """Return the presets of the user's last ``limit`` finished jobs, the newest first."""
+    rows = connection.execute(
+        "SELECT preset FROM jobs WHERE user_id = ? AND finished_at IS NOT NULL"
+        " ORDER BY finished_at DESC LIMIT ?",
+        (user_id, limit),
+    )
+    return [*dict.fromkeys(row["preset"] for row in rows)]
+
+
 def user_ids(connection: sqlite3.Connection) -> list[str]:
     """Return the ids of all users with stored jobs."""
     return [row["user_id"] for row in connection.execute("SELECT DISTINCT user_id FROM jobs")]
@@ -193,6 +208,7 @@ def _job(row: sqlite3.Row) -> Job:
         work=row["work"],
         cost_s=row["cost_s"],
         created_at=row["created_at"],
+        parent_id=row["parent_id"],
         started_at=row["started_at"],
         finished_at=row["finished_at"],
         prompt_id=row["prompt_id"],
