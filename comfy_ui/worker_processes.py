@@ -62,7 +62,7 @@ class WorkerProcesses:
         self._threads = ThreadPoolExecutor(self._most, thread_name_prefix="worker process")
         self._lock = threading.Lock()
         self._idle: list[_Process] = []
-        self._calls: set[_Call] = set()
+        self._calls: set[_WorkerCall] = set()
         self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
 
     async def run(
@@ -84,7 +84,7 @@ class WorkerProcesses:
             WorkLimitError: the call exceeded its limits, or the process crashed.
         """
         async with self._turn(user_id):
-            call = _Call((function, arguments, limits.cpu_s), limits.wall_s)
+            call = _WorkerCall((function, arguments, limits.cpu_s), limits.wall_s)
             future = self._threads.submit(self._answer, call)
             try:
                 result: T = await asyncio.wrap_future(future)
@@ -99,7 +99,7 @@ class WorkerProcesses:
         Raises:
             WorkLimitError: as :meth:`run`.
         """
-        call = _Call((function, arguments, limits.cpu_s), limits.wall_s)
+        call = _WorkerCall((function, arguments, limits.cpu_s), limits.wall_s)
         result: T = self._threads.submit(self._answer, call).result()
         return result
 
@@ -108,7 +108,7 @@ class WorkerProcesses:
 
         The first call need not wait for them then. Result and errors are dropped.
         """
-        self._threads.submit(self._answer, _Call((function, arguments, 10), 60.0))
+        self._threads.submit(self._answer, _WorkerCall((function, arguments, 10), 60.0))
 
     def close(self) -> None:
         """Kill all processes. A later call starts new ones."""
@@ -138,7 +138,7 @@ class WorkerProcesses:
             else:
                 del self._turns[user_id]
 
-    def _answer(self, call: _Call) -> Any:
+    def _answer(self, call: _WorkerCall) -> Any:
         with self._lock:
             process = self._idle.pop() if self._idle else None
             self._calls.add(call)
@@ -162,7 +162,7 @@ class WorkerProcesses:
         return result
 
 
-class _Call:
+class _WorkerCall:
     """One call, which another thread may kill."""
 
     def __init__(self, request: tuple[Any, ...], wall_s: float) -> None:

@@ -7,6 +7,7 @@ form a moment after the press.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -76,7 +77,7 @@ class GenerateHandler:
             preset = self._services.catalog.chosen(draft.preset).preset
             if draft.grid:
                 response.job, cells = await self._grid(draft, request)
-                response.notice = _notices(preset, cells)
+                response.notice = await asyncio.to_thread(_notices, preset, cells)
             else:
                 requests = list(series(draft, preset))
                 for one in (
@@ -121,7 +122,7 @@ class GenerateHandler:
         """Queue a grid; return its id and the values of its cells."""
         preset = self._services.catalog.chosen(draft.preset).preset
         template = await self._asked(replace(draft, replaces=None), request)
-        cells = grid(preset, template.values, draft.grid)
+        cells = await asyncio.to_thread(grid, preset, template.values, draft.grid)
         requests = [replace(template, values=cell) for cell in cells.cells]
         queued = await self._services.jobs.submit_grid(
             requests, across=cells.across, down=cells.down
