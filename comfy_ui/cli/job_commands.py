@@ -49,16 +49,23 @@ def jobs(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def cancel(arguments: argparse.Namespace, settings: Settings) -> int:
-    """Cancel jobs, pending or running; 5 if one had already ended or still runs."""
+    """Cancel jobs, pending or running; 5 if one is unknown, had already ended or still runs."""
 
-    async def work() -> list[bool]:
+    async def stop(client: ComfyWSClient, prompt_id: str) -> str:
+        # In this order: a job moves from the queue to the history, never back.
+        if (await client.queue()).answer(prompt_id).place == "absent":
+            ended = await client.history(prompt_id)
+            return "not cancelled: " + ("it has ended" if ended else "the server has no such job")
+        return "cancelled" if await client.cancel(prompt_id) else "not cancelled: it has ended"
+
+    async def work() -> list[str]:
         async with connect(settings) as client:
-            return await asyncio.gather(*map(client.cancel, arguments.prompt_id))
+            return await asyncio.gather(*(stop(client, each) for each in arguments.prompt_id))
 
-    stopped = asyncio.run(work())
-    for prompt_id, was_stopped in zip(arguments.prompt_id, stopped, strict=True):
-        print(f"{prompt_id}  {'cancelled' if was_stopped else 'not cancelled: it has ended'}")
-    return ExitStatus.DONE if all(stopped) else ExitStatus.JOB_FAILED
+    outcomes = asyncio.run(work())
+    for prompt_id, outcome in zip(arguments.prompt_id, outcomes, strict=True):
+        print(f"{prompt_id}  {outcome}")
+    return ExitStatus.DONE if {*outcomes} == {"cancelled"} else ExitStatus.JOB_FAILED
 
 
 def resume(arguments: argparse.Namespace, settings: Settings) -> int:

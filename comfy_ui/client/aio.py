@@ -10,11 +10,11 @@ from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequen
 from contextlib import AbstractContextManager, aclosing, closing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, cast, overload
+from typing import Any, Literal, Self, TypeVar, overload
 
 import httpx
 
-from ..errors import ComfyHeadlessError
+from ..errors import ComfyHeadlessError, ValidationError
 from ..features import require_feature
 from ..protocol.durations import NodeDurations
 from ..protocol.job import CancelRequested
@@ -58,7 +58,7 @@ from .transfer.files import MAX_FILE_BYTES
 from .transfer.upload_sources import UploadSource
 from .transport.circuit_breakers import CircuitBreaker
 from .transport.environment import Environment, FromSettings
-from .transport.http_transport import AsyncTransport, SyncTransport
+from .transport.http_transport import AsyncTransport, SyncTransport, checked_transport
 from .transport.options import ClientOptions
 from .transport.request import ApiRequest
 from .transport.server_address import Certificate, Verify, make_server_address
@@ -111,7 +111,8 @@ class ComfyWSClient:
     Raises:
         MissingFeatureError: the extra ``websocket`` is not installed.
         InvalidAddressError: the address names no host, or another kind of server.
-        ValidationError: a certificate cannot be read, or a value is out of its range.
+        ValidationError: a certificate cannot be read, a value is out of its range, or ``http`` is
+            not an async transport.
 
     Every method raises ComfyUIConnectionError (or its subclasses ComfyUIOfflineError and
     AuthenticationError) if there is no usable answer, and ServerRejectedError if the server refuses
@@ -168,7 +169,7 @@ class ComfyWSClient:
         self._sources = parts.sources
         self._durations = parts.durations
         self._breaker = choose_breaker(breaker, self._server, has_network=http is None)
-        self._http = cast("httpx.AsyncBaseTransport | None", http)
+        self._http = checked_transport(http, httpx.AsyncBaseTransport)
         self._connections = ConnectionsByLoop(
             lambda: LoopConnections(
                 self._server,
@@ -1162,7 +1163,12 @@ class ComfyWSClient:
 
     def _read(self, file: OutputFile) -> bytes:
         """Fetch a file over an own connection, because notebooks show files without awaiting."""
-        http = cast("httpx.BaseTransport | None", self._http)
+        http = self._http
+        if http is not None and not isinstance(http, httpx.BaseTransport):
+            raise ValidationError(
+                "The client's transport is async, so it cannot read a file without awaiting.",
+                hint="Use await client.download(file).",
+            )
         with closing(SyncTransport(self._server, breaker=self._breaker, http=http)) as transport:
             return run_flow(self._transfers.read(file), transport)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, cast, overload
+from typing import Any, Literal, Self, TypeVar, overload
 
 import httpx
 
@@ -54,7 +54,7 @@ from .transfer.files import MAX_FILE_BYTES
 from .transfer.upload_sources import UploadSource
 from .transport.circuit_breakers import CircuitBreaker
 from .transport.environment import Environment, FromSettings
-from .transport.http_transport import SyncTransport
+from .transport.http_transport import SyncTransport, checked_transport
 from .transport.options import ClientOptions
 from .transport.request import ApiRequest
 from .transport.server_address import Certificate, Verify, make_server_address
@@ -104,7 +104,8 @@ class ComfyClient:
 
     Raises:
         InvalidAddressError: the address names no host, or another kind of server.
-        ValidationError: a certificate cannot be read, or a value is out of its range.
+        ValidationError: a certificate cannot be read, a value is out of its range, or ``http`` is
+            not a blocking transport.
 
     Every method raises ComfyUIConnectionError (or its subclasses ComfyUIOfflineError and
     AuthenticationError) if there is no usable answer, and ServerRejectedError if the server refuses
@@ -159,7 +160,7 @@ class ComfyClient:
         self._durations = parts.durations
         self._breaker = choose_breaker(breaker, self._server, has_network=http is None)
         self._transport = SyncTransport(
-            self._server, breaker=self._breaker, http=cast("httpx.BaseTransport | None", http)
+            self._server, breaker=self._breaker, http=checked_transport(http, httpx.BaseTransport)
         )
         self._uploading = threading.Lock()
         self._session = PollingSession(

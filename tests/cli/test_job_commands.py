@@ -44,6 +44,12 @@ def test_jobs_lists_states_and_cancel_stops_them(sleepy: DemoServer, capsys) -> 
         assert states == {ended: "succeeded", running: "cancelled"}  # ComfyUI forgets pending ones
 
 
+def test_cancel_job_unknown_to_the_server_fails_and_says_so(sleepy: DemoServer, capsys) -> None:
+    prompt_id = str(uuid4())
+    assert run(["cancel", prompt_id]) == ExitStatus.JOB_FAILED
+    assert capsys.readouterr().out == f"{prompt_id}  not cancelled: the server has no such job\n"
+
+
 def test_run_timed_out_prints_the_id_with_which_resume_and_fetch_save_the_files(
     sleepy: DemoServer, tmp_path: Path, capsys
 ) -> None:

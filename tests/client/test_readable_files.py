@@ -7,11 +7,12 @@ import copy
 import pickle
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
-from comfy_ui.client import ComfyClient, OutputFile, Result
+from comfy_ui.client import ComfyClient, ComfyWSClient, OutputFile, Result
 from comfy_ui.demo import DemoServer
 from comfy_ui.errors import ValidationError
 from tests.client.support import Awaited, image_graph, open_client
@@ -35,6 +36,17 @@ async def test_output_file_of_a_result_or_event_is_read(kind: str, engine: DemoS
     assert image.size == (16, 16)
     assert pixels.shape == (16, 16, 3)
     assert (pixels == (0, 0, 255)).all()
+
+
+async def test_output_file_of_a_client_with_an_async_transport_names_the_way_out(
+    engine: DemoServer,
+) -> None:
+    async with ComfyWSClient(url=engine.url, http=httpx.AsyncHTTPTransport()) as client:
+        (file,) = (await client.run(image_graph())).images
+        with pytest.raises(ValidationError, match=r"await client\.download"):
+            file.bytes()
+        assert file._repr_png_() is None
+        assert await client.download(file)
 
 
 @BOTH

@@ -20,7 +20,7 @@ import httpx
 import pytest
 import trustme
 
-from comfy_ui.client import ClientOptions, ComfyClient, OutputFile
+from comfy_ui.client import ClientOptions, ComfyClient, ComfyWSClient, OutputFile
 from comfy_ui.client.transfer.files import DownloadTarget
 from comfy_ui.client.transport.http_transport import translate
 from comfy_ui.errors import (
@@ -260,6 +260,22 @@ async def test_client_options_proxy_carries_requests_and_is_not_shown(kind: str)
     assert request.path.startswith("http://gpu.invalid/")
     assert request.headers["proxy-authorization"].startswith("Basic ")
     assert "secret" not in f"{client} {options}"
+
+
+@pytest.mark.parametrize(
+    ("client", "http"),
+    [
+        (ComfyClient, httpx.AsyncHTTPTransport),
+        (ComfyClient, httpx.Client),
+        (ComfyWSClient, httpx.HTTPTransport),
+        (ComfyWSClient, httpx.AsyncClient),
+    ],
+)
+def test_client_http_of_another_kind_raises_validation_error(
+    client: type[ComfyClient | ComfyWSClient], http: type[Any]
+) -> None:
+    with pytest.raises(ValidationError, match=f"not a {http.__name__}"):
+        client(http=http())
 
 
 @BOTH

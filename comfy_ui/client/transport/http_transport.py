@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import httpx
@@ -40,6 +40,7 @@ from .resolver import GuardedTransport
 from .server_address import ServerAddress
 from .threads import run_in_thread
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 _MAX_REDIRECTS = 5
@@ -50,6 +51,21 @@ def closed_client() -> ComfyUIConnectionError:
     """The error of any call after the client was closed."""
     return ComfyUIConnectionError(
         "This client is closed.", hint="Use it inside its 'with' block.", retryable=False
+    )
+
+
+def checked_transport(http: object, kind: type[T]) -> T | None:
+    """Return ``http=`` of a client as a transport of this kind.
+
+    Raises:
+        ValidationError: it is something else.
+    """
+    if http is None or isinstance(http, kind):
+        return http
+    raise ValidationError(
+        f"http= must be an httpx.{kind.__name__}, not a {type(http).__name__}.",
+        hint="Pass httpx.HTTPTransport(…) to ComfyClient, httpx.AsyncHTTPTransport(…) to "
+        "ComfyWSClient.",
     )
 
 

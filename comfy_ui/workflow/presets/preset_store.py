@@ -8,6 +8,7 @@ preset at once.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import tomllib
@@ -22,7 +23,7 @@ import pydantic
 from ...errors import Problem, UnknownPresetError, ValidationError, closest
 from ...resources import workflows_dir
 from ..fields.numbers import MAX_SEED
-from ..fields.param_values import QUALITIES, choices, limits, resolve_values
+from ..fields.param_values import QUALITIES, choices, limits, resolve_values, rounding_notices
 from ..graph import Graph
 from .graph_builder import ObjectInfo, as_library, build_graph, specialise
 from .schema import (
@@ -65,6 +66,8 @@ __all__ = [
     "load_presets",
     "resolve_values",
 ]
+
+logger = logging.getLogger(__name__)
 
 _MAX_FILE_BYTES = 8 * 1024 * 1024
 _THUMBNAILS = (".webp", ".png", ".jpg")
@@ -147,7 +150,8 @@ def compile_workflow(
 
     ``values`` are the preset's params and ``variant``, ``quality``, ``size``, ``loras``: see
     :func:`resolve_values`, which also returns the drawn seed. With ``object_info``, ranges and
-    choices are checked against that server, and model files get the names they have there.
+    choices are checked against that server, and model files get the names they have there. A
+    warning is logged for a size or number of frames that the preset rounds.
 
     >>> graph = compile_workflow("sdxl", prompt="a lighthouse", seed=7, size="Portrait")
     >>> graph["5"]["inputs"]["seed"], graph["4"]["inputs"]["width"]
@@ -159,6 +163,8 @@ def compile_workflow(
     """
     preset = preset_id if isinstance(preset_id, Preset) else get_preset(preset_id, folders=folders)
     library = None if object_info is None else as_library(object_info)
+    for notice in rounding_notices(preset, values):
+        logger.warning("%s", notice)
     complete = resolve_values(preset, values, object_info=library, rng=rng)
     return build_graph(preset, complete, object_info=library)
 

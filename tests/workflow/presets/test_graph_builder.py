@@ -35,6 +35,11 @@ def test_compile_workflow_leaves_preset_graph_unchanged() -> None:
     assert json.dumps(get_preset("sdxl").graph) == before
 
 
+def test_compile_workflow_rounded_size_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    compile_workflow("z_image_turbo", prompt="a", width=1000, height=1024)
+    assert caplog.messages == ["Width 1000 becomes 1008, a multiple of 16."]
+
+
 def test_compile_workflow_value_is_written_to_all_targets() -> None:
     graph = compile_workflow("flux2_klein_4b", width=768, height=512, seed=1)
     assert graph["8"]["inputs"]["width"] == graph["9"]["inputs"]["width"] == 768
