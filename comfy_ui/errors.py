@@ -107,8 +107,15 @@ ComfyUIError = ComfyHeadlessError
 class ComfyUIConnectionError(ComfyHeadlessError):
     """The server is unreachable, or it is not a ComfyUI server."""
 
+    silent: bool = False
+    """Whether the server took the connection, then sent nothing, as while it loads a model."""
     default_hint = "Check the address and that ComfyUI is running there."
     default_retryable = True
+
+
+def is_silence(error: BaseException | None) -> bool:
+    """Whether a server accepted the connection and then sent nothing."""
+    return isinstance(error, ComfyUIConnectionError) and error.silent
 
 
 class ComfyUIOfflineError(ComfyUIConnectionError):

@@ -11,6 +11,8 @@ sync one only poll answers) and obey :func:`poll_due` and :func:`cancel_due`. Ru
 * ``executing`` without a node means that the job is over; the history says how it ended.
 * A job in neither queue nor history is lost only after two polls and ``GRACE_S``: its entry may
   come late. A job that was cancelled before it was seen running counts as gone sooner.
+* A server that takes connections and sends nothing is busy, as while it loads a model for minutes.
+  That changes nothing that is shown.
 * Time alone changes nothing, so there is no tick event: only answers do.
 """
 
@@ -84,9 +86,12 @@ def advance(state: JobState, event: Event, now: float) -> JobState:
             return _read_queue(state, event, now)
         case HistoryAnswer():
             return _read_history(state, event, now)
-        case PollFailed():
+        case PollFailed(silent=silent):
             return fast_replace(
-                state, polled_at=now, failed_polls=state.failed_polls + 1, connected=False
+                state,
+                polled_at=now,
+                failed_polls=state.failed_polls + 1,
+                connected=silent and state.connected,
             )
         case Resubmitted():
             return _present(fast_replace(state, urgent_since=now))
@@ -99,9 +104,13 @@ def advance(state: JobState, event: Event, now: float) -> JobState:
         case CancelSent():
             urgent_since = state.urgent_since if state.cancel_sent_at is not None else now
             return fast_replace(state, cancel_sent_at=now, urgent_since=urgent_since)
-        case ConnectionLost():
+        case ConnectionLost(silent=silent):
             return fast_replace(
-                state, listening=False, unbroken=False, connected=False, urgent_since=now
+                state,
+                listening=False,
+                unbroken=False,
+                connected=silent and state.connected,
+                urgent_since=now,
             )
         case ConnectionRegained(listening=listening):
             return fast_replace(

@@ -47,7 +47,9 @@ class CancelSent:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLost:
-    """The socket was closed or given up."""
+    """The socket was closed or given up. ``silent``: only because the server sent nothing."""
+
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,12 @@ class ConnectionRegained:
 
 @dataclass(frozen=True, slots=True)
 class PollFailed:
-    """The server did not answer, or its answer could not be read."""
+    """The server did not answer, or its answer could not be read.
+
+    ``silent``: it accepted the connection and then sent nothing.
+    """
+
+    silent: bool = False
 
 
 Event = (

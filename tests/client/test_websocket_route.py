@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.asyncio.server import ServerConnection, serve as serve_sockets
 
 from comfy_ui.client import ClientOptions, ComfyWSClient
-from comfy_ui.client.transport.server_address import tls_context
+from comfy_ui.client.transport import websocket
+from comfy_ui.client.transport.server_address import make_server_address, tls_context
+from comfy_ui.client.transport.websocket import Socket
 from comfy_ui.demo import DemoServer
 from tests.client.support import (
     EMPTY_QUEUE,
@@ -141,3 +145,34 @@ async def test_ws_client_socks_proxy_without_its_package_polls(
     async with ComfyWSClient(url=engine.url, trust_env=True, http=http, options=SOCKET) as client:
         assert (await client.run(image_graph())).images
     assert "python-socks" in caplog.text
+
+
+@pytest.mark.parametrize("answers_pings", [True, False])
+async def test_socket_closed_without_pongs_fell_silent(
+    *, answers_pings: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket, "PING_INTERVAL_S", 0.05)
+    monkeypatch.setattr(websocket, "PING_TIMEOUT_S", 0.1)
+
+    async def serve(connection: ServerConnection) -> None:
+        if answers_pings:
+            await asyncio.sleep(0.3)
+        else:
+            connection.transport.pause_reading()
+            await asyncio.sleep(1.0)
+
+    closed = asyncio.Event()
+
+    def note(client_id: str | None) -> None:
+        if client_id is None:
+            closed.set()
+
+    async with serve_sockets(serve, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        address = make_server_address(url=f"http://127.0.0.1:{port}")
+        socket = Socket(address, on_message=lambda *_: None, on_change=note)
+        assert await socket.ready()
+        async with asyncio.timeout(10):
+            await closed.wait()
+        assert socket.fell_silent is not answers_pings
+        await socket.close()

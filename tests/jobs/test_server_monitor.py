@@ -11,8 +11,12 @@ from typing import Any
 import pytest
 
 from comfy_ui.client import ComfyWSClient
+from comfy_ui.client.server_check import ServerCheck
 from comfy_ui.demo import DemoServer, Faults
+from comfy_ui.errors import ComfyUIConnectionError
 from comfy_ui.jobs.job_service import JobService, open_jobs
+from comfy_ui.jobs.placement import ServerOffer
+from comfy_ui.jobs.workers.server_monitor import ServerMonitor
 from comfy_ui.storage.records import Job, JobRequest, JobStatus, Phase
 from tests.faults import catalogue
 from tests.faults.proxy import FaultProxy
@@ -21,6 +25,38 @@ from tests.jobs.support import end_of, submit_sleepy, until
 from tests.web.support import picture_bytes
 
 SERVER_PATIENCE_S = 0.6
+
+
+class SilentOrOffline:
+    """A server and a queue for the monitor alone."""
+
+    def __init__(self, *, silent: bool) -> None:
+        self.error = ComfyUIConnectionError("No answer.")
+        self.error.silent = silent
+        self.name, self.online = "gpu", True
+
+    async def look(self) -> ServerCheck:
+        return ServerCheck(at=0.0, error=self.error)
+
+    async def announce(self, worker: str, offer: ServerOffer) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("silent", "prompt_ids", "is_gone"),
+    [(False, {"a"}, True), (True, {"a"}, False), (True, set(), True)],
+)
+async def test_server_monitor_silent_server_with_jobs_is_not_gone(
+    silent: bool, prompt_ids: set[str], is_gone: bool
+) -> None:
+    stub: Any = SilentOrOffline(silent=silent)
+    monitor = ServerMonitor(stub, stub, patience_s=0.05, own_prompt_ids=lambda: prompt_ids)
+    gone = asyncio.Event()
+    running = asyncio.create_task(monitor.run(gone.set))
+    await asyncio.sleep(0.25)
+    assert gone.is_set() is is_gone
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import pytest
 
 from comfy_ui.client.server_check import ServerCheck
 from comfy_ui.demo import DemoServer, Faults
+from comfy_ui.errors import ComfyUIConnectionError
 from comfy_ui.jobs.job_service import JobService
 from comfy_ui.jobs.workers.stall_watch import StallWatch
 from comfy_ui.protocol.queue_and_history import QueueAnswer, QueueSnapshot
@@ -29,6 +30,16 @@ def test_stall_watch_believes_the_log_about_a_crashed_worker_once_nothing_moves(
     assert trouble
     assert "worker has crashed" in trouble.message
     assert watch.trouble(ServerCheck(at=0.0), silent_s=900.0, now=900.0) is None
+
+
+def test_stall_watch_calls_a_silent_server_hung_only_after_minutes() -> None:
+    silence = ComfyUIConnectionError("It was silent for 30 s.")
+    silence.silent = True
+    watch, check = StallWatch(), ServerCheck(at=0.0, error=silence)
+    assert watch.trouble(check, silent_s=300.0, now=300.0) is None  # it may load a model
+    trouble = watch.trouble(check, silent_s=780.0, now=780.0)
+    assert trouble
+    assert trouble.message == "No progress for 13 minutes."
 
 
 @pytest.fixture

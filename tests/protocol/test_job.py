@@ -474,6 +474,17 @@ def test_phase_reconnecting_lasts_until_next_event() -> None:
     assert feed(failed, message_of("executing", node="3"), now=1.2).phase is Phase.RUNNING
 
 
+def test_phase_while_server_is_silent_stays_the_same() -> None:
+    running = feed(job(), message_of("execution_start"), now=1.0)
+    silent = feed(running, PollFailed(silent=True), ConnectionLost(silent=True), now=100.0)
+    assert silent.phase is Phase.RUNNING
+    assert poll_due(silent, 100.0) < 101.0
+    assert feed(silent, PollFailed(), now=102.0).phase is Phase.RECONNECTING
+    assert feed(job(), PENDING, PollFailed(silent=True), now=1.0).phase is Phase.QUEUED
+    lost = feed(running, ConnectionLost(), PollFailed(silent=True), now=1.1)
+    assert lost.phase is Phase.RECONNECTING
+
+
 def test_progress_elapsed_runs_from_start_to_end_of_run() -> None:
     state = job()
     assert state.progress(50.0).elapsed_s == 0

@@ -16,6 +16,7 @@ from ...errors import (
     ComfyUIOfflineError,
     JobLostError,
     ServerRejectedError,
+    is_silence,
 )
 from ...protocol.job import (
     CancelRequested,
@@ -261,7 +262,7 @@ class JobTracking:
                 job.unreachable_since = now
             # An open circuit did not ask the server, so the next poll need not wait longer.
             if not refused or job.state.connected:
-                job.apply(PollFailed(), now)
+                job.apply(PollFailed(silent=is_silence(error)), now)
             hopeless = isinstance(error, ComfyUIConnectionError) and not error.retryable
             if hopeless or now - job.unreachable_since >= self._asker.timeout_s:
                 job.give_up(error)

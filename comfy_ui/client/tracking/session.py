@@ -208,7 +208,11 @@ class Session:
             if self._was_open:
                 self._telemetry.reconnected()
             self._was_open = True
-        event = ConnectionLost() if client_id is None else ConnectionRegained(listening=False)
+        event = (
+            ConnectionLost(silent=self._socket.fell_silent)
+            if client_id is None
+            else ConnectionRegained(listening=False)
+        )
         for job in [*self._jobs.values()]:
             # This connection carries no messages of jobs queued under an earlier clientId.
             if client_id is not None or job.state.listening:

@@ -334,10 +334,12 @@ def translate(error: Exception, server: ServerAddress, call: ApiRequest[Any]) ->
         )
     if isinstance(error, httpx.TimeoutException):
         timeout_s = call.timeout_s or server.timeout_s
-        return ComfyUIConnectionError(
+        silence = ComfyUIConnectionError(
             f"{where} was silent for {timeout_s:g} s on {call.where}.",
             hint="It may be busy loading a model: try again, or raise timeout=.",
         )
+        silence.silent = isinstance(error, httpx.ReadTimeout)
+        return silence
     return ComfyUIConnectionError(
         f"The connection to {where} broke on {call.where}.",
         hint="Check that ComfyUI is still running, then try again.",

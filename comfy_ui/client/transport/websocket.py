@@ -27,6 +27,7 @@ from .server_address import ServerAddress
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
+    from websockets.exceptions import ConnectionClosed
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ _HANDSHAKE = json.dumps(
     {"type": "feature_flags", "data": {"supports_preview_metadata": True, _TEXT_METADATA: True}}
 )
 _TOO_BIG = 1009
+_PING_TIMEOUT = 1011  # what websockets closes with when no ping is answered
 
 
 class Socket:
@@ -69,6 +71,8 @@ class Socket:
         self._connection: ClientConnection | None = None
         self.client_id: str | None = None
         """The clientId of the open connection."""
+        self.fell_silent = False
+        """Whether the last connection was closed only because no ping was answered."""
         self.refused = server.reason_to_poll
         """Why no connection is attempted any more; empty while it is."""
         if self.refused:
@@ -165,6 +169,7 @@ class Socket:
                     )
                 self._on_message(client_id, message)
         except ConnectionClosed as error:
+            self.fell_silent = _is_ping_timeout(error)
             if error.sent is not None and error.sent.code == _TOO_BIG:
                 self._refuse("it sends frames larger than 64 MiB")
         finally:
@@ -175,13 +180,17 @@ class Socket:
         return True
 
     def _open(self, client_id: str) -> None:
-        self.client_id = client_id
+        self.client_id, self.fell_silent = client_id, False
         self._on_change(client_id)
         self._tried.set()
 
     def _refuse(self, reason: str) -> None:
         self.refused = reason
         logger.warning("Tracking jobs on %s by polling: %s", self._server.address, reason)
+
+
+def _is_ping_timeout(error: ConnectionClosed) -> bool:
+    return error.rcvd is None and error.sent is not None and error.sent.code == _PING_TIMEOUT
 
 
 async def _connect(server: ServerAddress, client_id: str) -> ClientConnection:

@@ -89,7 +89,9 @@ class Server:
                 return await self.client.look()
         except TimeoutError:
             reason = f"The server did not answer within {_CHECK_TIMEOUT_S:g} seconds."
-            return ServerCheck(at=at, error=ComfyUIConnectionError(reason))
+            silence = ComfyUIConnectionError(reason)
+            silence.silent = True
+            return ServerCheck(at=at, error=silence)
 
     async def status(self) -> ServerStatus:
         """Check the server now. Never raises for an offline one: see ``.online`` and ``.error``."""

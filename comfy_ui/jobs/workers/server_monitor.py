@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from ...errors import ComfyHeadlessError, ComfyUIConnectionError, StorageError
+from ...errors import ComfyHeadlessError, ComfyUIConnectionError, StorageError, is_silence
 from ...health import WorkerDeathDetector
 from ...protocol.object_info import NodeRegistry
 from ...protocol.queue_and_history import QueueSnapshot
@@ -29,6 +29,7 @@ _CHECK_INTERVAL_S: Final = 10.0
 _OFFLINE_CHECK_INTERVAL_S: Final = 2.0
 _OBJECT_INFO_MAX_AGE_S: Final = 300.0  # object_info is some megabytes
 _CANCEL_TIMEOUT_S: Final = 5.0
+_SILENT_FACTOR: Final = 10  # a server with jobs of ours that only sends nothing may load a model
 
 
 class ServerMonitor:
@@ -55,6 +56,7 @@ class ServerMonitor:
         self._registry: NodeRegistry | None = None  # the source of the offer
         self._registry_task: asyncio.Task[None] | None = None
         self._offline_since: float | None = None
+        self._silent = False  # when it is offline: it accepts connections
         self._worker_watch = WorkerDeathDetector()
         self._check_lock = asyncio.Lock()
         self._check_requested = asyncio.Event()
@@ -68,7 +70,7 @@ class ServerMonitor:
                 except StorageError as error:  # temporary, as on a full disk
                     logger.warning("%s", error)
                     online = True
-                if not online and self._offline_s() >= self._patience_s:
+                if not online and self._offline_s() >= self._limit_s():
                     on_gone()
                 interval_s = (
                     _CHECK_INTERVAL_S
@@ -101,6 +103,7 @@ class ServerMonitor:
             except StorageError:
                 raise
             except ComfyHeadlessError as error:
+                self._silent = is_silence(error)
                 if self._offline_since is None:
                     self._offline_since = time.monotonic()
                     logger.warning("%s gets no jobs until it answers: %s", self._server, error)
@@ -159,6 +162,11 @@ class ServerMonitor:
             await self._server.client.cancel(prompt_id, timeout=_CANCEL_TIMEOUT_S)
             if (await self._server.client.queue()).answer(prompt_id).place == "absent":
                 await self._queue.copy_deleted(self._server.name, prompt_id)
+
+    def _limit_s(self) -> float:
+        """Return how long the server may be offline before its jobs move."""
+        is_busy = self._silent and bool(self._own_prompt_ids())
+        return self._patience_s * (_SILENT_FACTOR if is_busy else 1)
 
     def _offline_s(self) -> float:
         return time.monotonic() - self._offline_since if self._offline_since is not None else 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...client.server_check import ServerCheck
+from ...errors import is_silence
 from ...health import WorkerDeathDetector
 from ...storage.records import JobError
 
@@ -22,9 +23,9 @@ class StallWatch:
 
         ``silent_s``: how long the job has made no progress; ``now`` is on the monotonic clock.
         """
-        if check.queue is None:  # the server does not answer; the job's followers know that
+        if check.queue is None and not is_silence(check.error):  # the job's followers know that
             return None
-        running = frozenset(check.queue.running)
+        running = frozenset(check.queue.running if check.queue is not None else ())
         if self._worker_deaths.is_dead(running, at=now, log_says_so=check.worker_died):
             return JobError(
                 "ComfyUI answers, but its worker has crashed over a job.",

@@ -17,6 +17,7 @@ from ...errors import (
     JobLostError,
     ServerRejectedError,
     StorageError,
+    is_silence,
 )
 from ...library.result_files import FileStore
 from ...library.uploads import UploadStore, upload_names
@@ -433,6 +434,8 @@ class Worker:
         active.progress_at = time.monotonic()
         if progress.phase in _STARTED:
             active.started = True
+        if active.started and progress.phase is Phase.QUEUED:  # not heard of it again yet
+            return
         if progress.phase is not Phase.RECONNECTING:
             active.server_answers = True
         else:
@@ -445,6 +448,9 @@ class Worker:
 
     async def _reconnect(self, active: ActiveJob, error: ComfyHeadlessError) -> None:
         logger.info("Job %s waits for the server: %s", active.job.id, error)
+        if is_silence(error):  # busy, as while it loads a model: StallWatch reports if for long
+            await active.pause()
+            return
         self._server.forget_uploads()
         if isinstance(error, ComfyUIOfflineError):
             active.server_lost()

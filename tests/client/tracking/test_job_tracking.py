@@ -21,6 +21,7 @@ from comfy_ui.client.transport.request import ApiRequest
 from comfy_ui.errors import ComfyUIOfflineError, GenerationTimeoutError
 from comfy_ui.protocol import job as job_rules, job_state
 from comfy_ui.protocol.job import CancelRequested, new_job
+from comfy_ui.protocol.progress import Phase
 from tests.client.support import (
     EMPTY_QUEUE,
     Request,
@@ -70,6 +71,22 @@ async def test_f7_poll_on_silent_connection_is_retried_on_new_one(
     with going_silent(path, times=1) as server:
         async with open_client(kind, server.url, timeout=300) as client:
             assert (await client.run(image_graph(), timeout=20)).images
+
+
+@pytest.mark.parametrize("path", ["/queue", "/history/"])
+async def test_wait_for_completion_while_server_is_silent_shows_no_reconnect(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_tracking, "POLL_PATIENCE_S", 0.2)
+    phases: list[Phase] = []
+    with going_silent(path, times=2) as server:
+        async with open_client("async", server.url, timeout=300) as client:
+            prompt_id = await client.queue_prompt(image_graph())
+            await client.wait_for_completion(
+                prompt_id, on_progress=lambda progress: phases.append(progress.phase), timeout=20
+            )
+    assert Phase.RECONNECTING not in phases
+    assert phases[-1] is Phase.SUCCEEDED
 
 
 @BOTH
