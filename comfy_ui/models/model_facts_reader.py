@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -31,10 +31,16 @@ _MAX_PREVIEWS: Final = 400  # each has some 20 KB
 
 
 class _Stamp(NamedTuple):
-    """What changes with a file's content."""
+    """What changes with a file's content, or with the files beside it."""
 
     size_bytes: int
     modified_at: float
+    folder_modified_at: float = 0.0
+
+
+class _LocalFile(NamedTuple):
+    path: Path
+    stamp: _Stamp
 
 
 class FolderFacts(NamedTuple):
@@ -60,7 +66,7 @@ class ModelFactsReader:
         self._facts: dict[tuple[str, str], dict[str, tuple[_Stamp | None, ModelFacts]]] = {}
         self._paths: dict[tuple[str, str], dict[str, int]] = {}
         self._reading: dict[tuple[str, str], asyncio.Task[None]] = {}
-        self._previews: OrderedDict[tuple[str, str, str], bytes | None] = OrderedDict()
+        self._previews: OrderedDict[tuple[str, str, str], bytes] = OrderedDict()
         self._requests = asyncio.Semaphore(_REQUESTS)
 
     async def facts(self, folder: str, names: Sequence[str]) -> FolderFacts:
@@ -79,7 +85,10 @@ class ModelFactsReader:
         key = (self._client().url, folder, name)
         if key not in self._previews:
             async with self._requests:
-                self._previews[key] = await self._preview(folder, name)
+                content = await self._preview(folder, name)
+            if content is None:
+                return None  # asked again: a picture may be added
+            self._previews[key] = content
             while len(self._previews) > _MAX_PREVIEWS:
                 self._previews.popitem(last=False)
         return self._previews.get(key)
@@ -92,28 +101,32 @@ class ModelFactsReader:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _read(self, key: tuple[str, str], names: Sequence[str]) -> None:
+        local = await asyncio.to_thread(_local_files, self._folders(), key[1], names)
+        listed = await self._stamps(key) if len(local) < len(names) else {}
+        stamps = listed | {name: file.stamp for name, file in local.items()}
         known = self._facts.setdefault(key, {})
-        stamps = await self._stamps(key)
         due = [name for name in names if name not in known or known[name][0] != stamps.get(name)]
-        local = [(name, path) for name in due if (path := self._local(key[1], name)) is not None]
-        for start in range(0, len(local), _BATCH):
-            batch = local[start : start + _BATCH]
+        for batch in _batches([name for name in due if name in local], _BATCH):
             try:
-                facts = await WORKERS.run(read_facts, batch)
+                facts = await WORKERS.run(read_facts, [(name, local[name].path) for name in batch])
             except WorkLimitError as error:
                 logger.warning("Model files cannot be read: %s", error)
                 facts = [ModelFacts()] * len(batch)
-            for (name, _), one in zip(batch, facts, strict=True):
-                known[name] = (stamps.get(name), one)
-                self._previews.pop((*key, name), None)
-        read_here = {name for name, _ in local}
-        remote = [name for name in due if name not in read_here]
-        for start in range(0, len(remote), _REQUESTS):
-            names_now = remote[start : start + _REQUESTS]
-            facts = await asyncio.gather(*(self._ask(key[1], name) for name in names_now))
-            known.update(
-                {name: (stamps.get(name), one) for name, one in zip(names_now, facts, strict=True)}
-            )
+            self._keep(key, batch, stamps, facts)
+        for batch in _batches([name for name in due if name not in local], _REQUESTS):
+            facts = await asyncio.gather(*(self._ask(key[1], name) for name in batch))
+            self._keep(key, batch, stamps, facts)
+
+    def _keep(
+        self,
+        key: tuple[str, str],
+        names: Sequence[str],
+        stamps: Mapping[str, _Stamp],
+        facts: Sequence[ModelFacts],
+    ) -> None:
+        for name, one in zip(names, facts, strict=True):
+            self._facts[key][name] = (stamps.get(name), one)
+            self._previews.pop((*key, name), None)
 
     async def _stamps(self, key: tuple[str, str]) -> dict[str, _Stamp]:
         try:
@@ -131,7 +144,7 @@ class ModelFactsReader:
         return facts_from(name, metadata)
 
     async def _preview(self, folder: str, name: str) -> bytes | None:
-        path = await asyncio.to_thread(self._local, folder, name)
+        path = await asyncio.to_thread(self._folders().find, folder, name)
         try:
             if path is not None:
                 return await WORKERS.run(read_preview, path)
@@ -141,5 +154,22 @@ class ModelFactsReader:
         except ComfyHeadlessError:  # the server is away, or the picture is damaged
             return None
 
-    def _local(self, folder: str, name: str) -> Path | None:
-        return self._folders().find(folder, name)
+
+def _local_files(folders: ModelFolders, folder: str, names: Sequence[str]) -> dict[str, _LocalFile]:
+    """Return those of the files that are on this machine."""
+    files = {}
+    for name in names:
+        path = folders.find(folder, name)
+        if path is None:
+            continue
+        try:
+            status, beside = path.stat(), path.parent.stat()
+        except OSError:  # deleted meanwhile
+            continue
+        files[name] = _LocalFile(path, _Stamp(status.st_size, status.st_mtime, beside.st_mtime))
+    return files
+
+
+def _batches(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(names), size):
+        yield names[start : start + size]

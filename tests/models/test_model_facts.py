@@ -166,6 +166,10 @@ async def test_model_facts_reader_prefers_files_of_this_machine(tmp_path: Path) 
         reader = ModelFactsReader(lambda: client, lambda: ModelFolders(base=tmp_path))
         facts, _ = await reader.facts("loras", [SDXL])
         assert facts[SDXL].title == "Local"
+        beside = tmp_path / "loras" / SDXL.replace(".safetensors", ".civitai.info")
+        beside.write_text('{"trainedWords": ["new"]}')
+        facts, _ = await reader.facts("loras", [SDXL])
+        assert facts[SDXL].trigger_words == ("new",)
         await reader.aclose()
     WORKERS.close()
 

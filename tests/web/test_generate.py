@@ -53,6 +53,25 @@ async def result(app: WebApp, job: str, user_id: str) -> LibraryItem:
     return end.items[0]
 
 
+async def test_generate_loras_of_form_and_prompt_are_recorded_and_reused(
+    app: WebApp, visit: Any, uploads: UploadRoutes
+) -> None:
+    loras = '[{"name": "golden_hour_sd15", "strength": 0.5}, {"name": "x", "enabled": false}]'
+    form = {"prompt": "a bay <lora:ink_wash_sdxl:0.8>", "values": {"steps": 1, "loras": loras}}
+    answer = await press(visit, **form)
+    item = await result(app, answer["job"], visit[1])
+    recorded = [
+        {"name": "golden_hour_sd15.safetensors", "strength": 0.5},
+        {"name": "x", "strength": 1.0, "enabled": False},
+        {"name": "style/ink_wash_sdxl.safetensors", "strength": 0.8},
+    ]
+    assert (item.prompt, item.values["loras"]) == ("a bay", recorded)
+    reused = await recall("all", item, FormState(), app.services, uploads)
+    assert (reused.prompt, reused.values["loras"]) == ("a bay", recorded)
+    form["prompt"] = "a bay <lora:ink_wish_sdxl>"
+    assert "Did you mean &#39;ink_wash_sdxl&#39;?" in (await press(visit, **form))["notice"]
+
+
 async def test_generate_rounded_size_returns_a_notice(visit: Any) -> None:
     answer = await press(visit, values={"width": 500, "height": "601", "steps": 1})
     assert answer["job"]

@@ -348,6 +348,7 @@ def _preset_told(entry: CatalogEntry) -> dict[str, Any]:
         "task": preset.task,
         "ready": entry.ready,
         "lack": entry.lack,
+        "takes_loras": bool(preset.lora_slots),
         "parameters": [
             {
                 "id": param.id,

@@ -17,6 +17,7 @@ from ....errors import (
 )
 from ....worker_processes import WORKERS
 from ....workflow.guest_workflow import part_of_registry, read_guest_metadata, values_by_role
+from ....workflow.loras.lora_values import parse_loras
 from ....workflow.metadata import Metadata, read_metadata
 from ...auth.access import Access
 from ...components import preset_form
@@ -92,12 +93,13 @@ class DroppedFiles:
             return await self._workflow(content, title, user_id, error, trusted=trusted)
         dropped = await self._read(metadata, content, title, user_id, trusted=trusted)
         token = self._open_workflows.put_down(dropped)
+        loras = dropped.by_role.get("loras") or dropped.values.get("loras")
         summary = {
             "prompt": dropped.prompt,
             "seed": None if dropped.seed is None else str(dropped.seed),
             "all": bool(dropped.form or dropped.by_role or dropped.prompt),
             "form": self._title(dropped.form),
-            "loras": ", ".join(str(lora["name"]) for lora in dropped.by_role.get("loras", ())),
+            "loras": _lora_names(loras),
         }
         return {
             "id": token,
@@ -191,6 +193,13 @@ class DroppedFiles:
                 fresh = preset_form.recall(preset, dropped.by_role)
                 return self._form.show(preset.id, {**values, **fresh}, prompt=dropped.prompt)
         return self._form.prompt(None)
+
+
+def _lora_names(loras: Any) -> str:
+    try:
+        return ", ".join(lora["name"] for lora in parse_loras(loras))
+    except ValidationError:  # the file is a user's
+        return ""
 
 
 def _found(user_id: str, prompt: Any, seed: Any, **more: Any) -> DroppedFile:

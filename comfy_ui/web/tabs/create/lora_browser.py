@@ -21,7 +21,7 @@ __all__ = ["LoraBrowser"]
 
 _FOLDER: Final = "loras"
 _PICTURE_HEADERS: Final = {
-    "Cache-Control": "private, max-age=3600",
+    "Cache-Control": "private, max-age=600",
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
 }
@@ -50,15 +50,15 @@ class LoraBrowser:
         ]
 
     async def _list(self, request: Request) -> Response:
-        """Respond with all LoRAs. ``complete`` is false while their files are still being read."""
+        """Respond with all LoRAs. ``complete`` is false while files or the server are awaited."""
         user_id = self._access.require("see_own", request)
-        names = self._names()
+        names, listed = self._names(), self._services.catalog.library is not None
         facts, complete = await self._services.model_facts.facts(_FOLDER, names)
         favorites = await self._services.library.favorites(user_id, _FOLDER)
         loras = [
             _lora(name, facts.get(name, ModelFacts()), favorite=name in favorites) for name in names
         ]
-        return JSONResponse({"loras": loras, "complete": complete}, headers=PRIVATE)
+        return JSONResponse({"loras": loras, "complete": complete and listed}, headers=PRIVATE)
 
     async def _preview(self, request: Request) -> Response:
         self._access.require("see", request)
