@@ -68,6 +68,8 @@ interface ComfyPage {
   refreshStage(request?: { ended?: string, item?: string, openedItem?: string }): Promise<void>;
   /** Enlarge a result on the stage. */
   showResult(thumb: AnyElement): void;
+  /** Load the user's favorites, recent presets, and whether the form's preset has their defaults. */
+  ownPresets(): Promise<{ favorites: string[], recent: string[], defaults: boolean }>;
   /** Estimate again, soon, what a press of Generate would take. */
   estimate(): void;
   series(): Record<string, unknown>;

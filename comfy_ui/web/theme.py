@@ -28,6 +28,7 @@ _SCRIPTS = (
     "library_tab.js",
     "queue_tab.js",
     "preset_picker.js",
+    "preset_defaults.js",
     "generate.js",
     "generate_menu.js",
     "grid_dialog.js",

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from comfy_ui.demo import Faults
-from tests.browser.support import generate, set_field
+from tests.browser.support import choose, generate, set_field
 
 pytestmark = pytest.mark.browser
 
@@ -363,6 +363,48 @@ def test_picker_keyboard_searches_walks_and_picks(page: Any) -> None:
     page.wait_for_selector("form.settings[data-preset=sd15]")
     assert chosen != "sd15"
     assert not page.is_visible(".options")
+
+
+def test_picker_filters_and_puts_favorites_first(page: Any) -> None:
+    page.click(".picker > summary")
+    page.hover(".choice[data-preset-id=sdxl]")
+    page.click(".choice[data-preset-id=sdxl] .favorite")
+    page.wait_for_selector(".choice[data-preset-id=sdxl] .favorite[aria-pressed=true]")
+    page.select_option(".preset-filters [name=kind]", "video")
+    assert page.locator(".option:visible").count() > 0
+    assert page.locator(".option[data-kind=image]:visible").count() == 0
+    page.check(".preset-filters [name=favorite]")
+    assert page.is_visible(".options :text('No preset matches')")
+    page.reload()
+    page.wait_for_selector("form.settings")
+    page.click(".picker > summary")
+    page.wait_for_selector(".preset-filters [name=favorite]:checked")
+    page.click("[data-do=all-presets]")
+    page.wait_for_selector("[data-own=favorites] .option[data-preset=sdxl]")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.dataset.preset") == "sdxl"
+    page.keyboard.press("*")
+    page.wait_for_selector(".choice[data-preset-id=sdxl] .favorite[aria-pressed=false]")
+
+
+def test_own_defaults_fill_the_form_until_they_are_forgotten(page: Any) -> None:
+    choose(page, "sd15")
+    preset_steps = page.input_value("[name=steps]")
+    set_field(page, "steps", 33)
+    page.click("[data-do=save-defaults]")
+    page.wait_for_selector("#toast:has-text('Saved as your default')")
+    choose(page, "sdxl")
+    assert page.input_value("[name=steps]") != "33"  # they stay with their preset
+    choose(page, "sd15")
+    page.wait_for_function("document.querySelector('[name=steps]').value === '33'")
+    set_field(page, "steps", 12)
+    page.click("[data-do=reset-form]")
+    page.wait_for_function("document.querySelector('[name=steps]').value === '33'")
+    page.click("[data-do=forget-defaults]")
+    page.wait_for_function(
+        "(steps) => document.querySelector('[name=steps]').value === steps", arg=preset_steps
+    )
+    page.wait_for_selector("[data-do=forget-defaults]", state="hidden")
 
 
 def test_picker_and_notice_wrap_long_words(page: Any) -> None:

@@ -7,6 +7,7 @@ checks every value again when the job is compiled, so nothing here is trusted.
 from __future__ import annotations
 
 import math
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -93,18 +94,25 @@ def job_values(preset: Preset, raw: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def carry(old: Preset, values: Mapping[str, Any], new: Preset) -> dict[str, Any]:
+def carry(
+    old: Preset,
+    values: Mapping[str, Any],
+    new: Preset,
+    *,
+    defaults: Mapping[str, Any] = types.MappingProxyType({}),
+) -> dict[str, Any]:
     """Return the values that carry over to another preset.
 
-    An edited value (one that differs from the old preset's default) moves to the first param of
-    the same role, a choice only if the new preset offers it. Width and height move together. LoRAs
-    always carry over: the page marks those of another model family.
+    An edited value (one that differs from the old preset's default, or from the user's
+    ``defaults`` of it) moves to the first param of the same role, a choice only if the new preset
+    offers it. Width and height move together. LoRAs always carry over: the page marks those of
+    another model family.
     """
     carried: dict[str, Any] = {LORAS.id: loras} if (loras := values.get(LORAS.id)) else {}
     for source in old.params:
         value = values.get(source.id)
         target = new.param(source.id) or new.by_role(source.role)
-        if value is None or value == source.default:
+        if value is None or value == defaults.get(source.id, source.default):
             continue
         if target is None or target.role != source.role:
             continue

@@ -16,6 +16,7 @@ from .templates import render
 __all__ = ["KINDS", "KIND_ICONS", "Lamp", "cover", "picker", "picture_of", "readiness"]
 
 KINDS: Final = {"image": "Image", "video": "Video", "audio": "Audio", "text": "Text", "3d": "3D"}
+_MEMORY_SIZES_GB: Final = (8, 12, 16, 24)
 KIND_ICONS: Final = {
     "image": "image",
     "video": "video",
@@ -48,6 +49,8 @@ def picker(entries: Sequence[CatalogEntry], chosen: str, *, online: bool = True)
             (title, [_option(entry, online=online) for entry in group])
             for title, group in grouped(entries)
         ],
+        kinds={kind: KINDS[kind] for kind in KINDS if kind in {e.preset.kind for e in entries}},
+        memory_sizes=_MEMORY_SIZES_GB,
     )
 
 
@@ -61,8 +64,11 @@ class _Option(NamedTuple):
     id: str
     title: str
     kind: str
+    kind_id: str
     icon: str
     readiness: Lamp
+    ready: bool
+    vram_gb: float | None
     description: str
     shipped: bool
     """The locale files have the shipped descriptions only."""
@@ -76,7 +82,10 @@ def _option(entry: CatalogEntry, *, online: bool) -> _Option:
         id=preset.id,
         title=preset.title,
         kind=KINDS[preset.kind],
+        kind_id=preset.kind,
         icon=KIND_ICONS[preset.kind],
+        ready=bool(entry.ready) and online,
+        vram_gb=preset.vram_gb,
         readiness=readiness(entry, online=online),
         description=preset.description,
         shipped=preset.description in _shipped(),

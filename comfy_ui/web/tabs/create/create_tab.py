@@ -24,6 +24,7 @@ from .generate_menu import menu
 from .grid_request import routes as grid_routes
 from .live_preview import LivePreview
 from .lora_browser import LoraBrowser
+from .own_presets import OwnPresets, own_defaults
 from .prompt_tools import PromptTools
 from .reuse_settings import recall
 
@@ -44,6 +45,7 @@ class CreateTab(Tab):
         self._enhance = EnhanceHandler(services, access)
         self._prompt_tools = PromptTools(services, access)
         self._loras = LoraBrowser(services, access)
+        self._own_presets = OwnPresets(services, access)
         self._stage = LivePreview(services, access)
         self._generate = GenerateHandler(services, access, context.uploads)
         self._dropped_files = DroppedFiles(services, access, context.form)
@@ -57,6 +59,7 @@ class CreateTab(Tab):
             *self._dropped_files.routes(),
             *self._prompt_tools.routes(),
             *self._loras.routes(),
+            *self._own_presets.routes(),
         ]
 
     def build(self, parts: PageParts, /) -> None:
@@ -129,17 +132,27 @@ class CreateTab(Tab):
         except ValidationError as error:
             *updates, _ = self._form.show(catalog.default.preset.id, {})
             return (*updates, error_notice(JobError.of(error)))
-        return self._form.show(preset.id, draft.values)
+        user_id = self._access.require("see_own", request)
+        defaults = await own_defaults(self._services, user_id, preset)
+        return self._form.show(preset.id, {**defaults, **draft.values})
 
     async def _choose(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
-        self._access.require("see", request)
+        user_id = self._access.require("see_own", request)
         await self._services.connection.check_online()
         data = from_page(event)
         draft = FormState.parse(data.get("draft"))
         old = self._services.catalog.entry(draft.preset).preset
         new = self._services.catalog.entry(data.get("preset")).preset
-        values = preset_form.carry(old, preset_form.read(old, draft.values), new)
-        return self._form.show(new.id, values)
+        defaults = await own_defaults(self._services, user_id, new)
+        if data.get("reset"):
+            return self._form.show(new.id, defaults)
+        edited = preset_form.carry(
+            old,
+            preset_form.read(old, draft.values),
+            new,
+            defaults=await own_defaults(self._services, user_id, old),
+        )
+        return self._form.show(new.id, {**defaults, **edited})
 
     async def _stop(self, job_id: str, request: gr.Request) -> None:
         user_id = self._access.require("cancel", request)
