@@ -21,6 +21,7 @@ _PATTERNS = (
     ),
     re.compile(r"(?i)(?P<keep>[?&](?:token|key|api_key|password)=)[^&\s]+"),
     re.compile(r"(?i)(?P<keep>\bbearer\s+)[\w.~+/=-]+"),
+    re.compile(r"(?P<keep>\bcui_[0-9a-f]{8}_)[0-9a-f]+"),
     re.compile(r"(?P<keep>\b[Bb]asic\s+)(?=[a-z+/]*[A-Z0-9])[\w+/-]{8,}=*"),
 )
 

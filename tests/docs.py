@@ -70,6 +70,7 @@ PERMISSIONS = {
     "pause and resume the queues of all users": ["pause_all"],
     "connect to another server": ["reconnect"],
     "import a folder of this machine into the library": ["import_folder"],
+    "create and revoke one's own API keys, with a login": ["manage_keys"],
 }
 
 

@@ -61,8 +61,12 @@ def users(arguments: argparse.Namespace, settings: Settings) -> int:
 
     require_feature("ui")
     from ..web.auth.accounts import ACCOUNTS_FILE, Accounts, Role
+    from ..web.auth.api_keys import ApiKeys
 
     accounts = Accounts(settings.data_dir / ACCOUNTS_FILE)
+    if arguments.remove is not None or arguments.add not in {None, *accounts.names()}:
+        # A new user of an old name must not find the keys of the previous one in use.
+        ApiKeys(settings.data_dir).revoke_all(arguments.remove or arguments.add)
     if arguments.add is not None:
         password = sys.stdin.readline().rstrip("\n") if not sys.stdin.isatty() else getpass()
         accounts.add(arguments.add, password, Role.ADMIN if arguments.admin else Role.USER)

@@ -23,7 +23,7 @@ def completion_script(
     commands = _commands(parser)
     if shell == "fish":
         return "\n".join(_fish(parser, commands, presets)) + "\n"
-    words = {name: _words(sub) for name, sub in commands.items()}
+    words = {name: [*_commands(sub), *_words(sub)] for name, sub in commands.items()}
     for name in _PRESET_COMMANDS:
         words[name] += presets
     cases = "\n".join(f"    {name}) words='{' '.join(each)}' ;;" for name, each in words.items())
@@ -69,7 +69,10 @@ def _fish(
     for name, sub in commands.items():
         described = f"-a {name} -d {_quoted(sub.description)}"
         yield f"complete -c comfy-ui -n __fish_use_subcommand {described}"
-        yield from _fish_options(sub, f"-n '__fish_seen_subcommand_from {name}' ")
+        seen = f"-n '__fish_seen_subcommand_from {name}' "
+        yield from _fish_options(sub, seen)
+        for action, nested in _commands(sub).items():
+            yield f"complete -c comfy-ui {seen}-a {action} -d {_quoted(nested.description)}"
     yield from _fish_options(parser, "-n __fish_use_subcommand ")
     where = f"-n '__fish_seen_subcommand_from {' '.join(sorted(_PRESET_COMMANDS))}'"
     for preset, title in presets.items():

@@ -23,6 +23,7 @@ from ..settings import DEFAULT_URL, Settings, load_settings
 from . import (
     app_commands,
     job_commands,
+    keys_command,
     library_commands,
     model_commands,
     run_command as run_,
@@ -174,6 +175,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--admin", action="store_true", help="give the user admin rights")
     _data_dir(sub)
 
+    _keys(add("keys", keys_command.list_, "Create, list or revoke API keys for programs."))
+
     sub = add(
         "import",
         library_commands.import_,
@@ -254,6 +257,29 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("shell", choices=SHELLS)
     _data_dir(sub)
     return parser
+
+
+def _keys(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(title="actions", metavar="", required=True)
+
+    def add(
+        name: str, command: Callable[[argparse.Namespace, Settings], int], text: str
+    ) -> argparse.ArgumentParser:
+        sub = actions.add_parser(name, help=text, description=text)
+        _common(sub)
+        _data_dir(sub)
+        sub.set_defaults(command=command)
+        return sub
+
+    sub = add("create", keys_command.create, "Create a key and print it, once.")
+    sub.add_argument("name", help="what the key is for, as 'Open WebUI'")
+    sub.add_argument("--user", metavar="NAME", help="the user that the key acts for")
+    sub.add_argument("--role", choices=["user", "admin"], help="at most the user's, the default")
+    sub = add("list", keys_command.list_, "List the keys with their last use.")
+    sub.add_argument("--user", metavar="NAME", help="only the keys of this user")
+    sub.add_argument("--json", action="store_true", help="print the keys and their uses as JSON")
+    sub = add("revoke", keys_command.revoke, "Revoke keys. They end at once.")
+    sub.add_argument("id", nargs="+")
 
 
 def _result_options(parser: argparse.ArgumentParser) -> None:

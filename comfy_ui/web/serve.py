@@ -26,6 +26,7 @@ from ..workflow.presets.preset_store import list_presets
 from . import process_memory
 from .auth import oauth
 from .auth.access import Access, AccessMode, IdentityMiddleware, load_secret, mode_of
+from .auth.api_keys import ApiKeys
 from .auth.logins import checker, hub_admins, logins_of
 from .auth.oauth import provider_of
 from .event_queue import log_tracebacks, skip_needless_work
@@ -64,7 +65,8 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     # Configured accounts win, so that there is only one kind of login.
     provider = provider_of(os.environ) if mode is AccessMode.SPACE and not accounts else None
     owners = hub_admins(settings, os.environ) if provider else ()
-    access = Access(mode, load_secret(settings.data_dir), accounts, hub_admins=owners)
+    keys = ApiKeys(settings.data_dir)
+    access = Access(mode, load_secret(settings.data_dir), accounts, keys=keys, hub_admins=owners)
     share, word = None, secrets.token_urlsafe(16)
     if settings.share and mode is AccessMode.SHARED:
         here = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104
@@ -103,7 +105,10 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         except ComfyHeadlessError as error:
             failed.append(error)
         WORKERS.warm_up(decode_picture, b"")
-        work = [asyncio.create_task(process_memory.forget_ended(blocks), name="ended sessions")]
+        work = [
+            asyncio.create_task(process_memory.forget_ended(blocks), name="ended sessions"),
+            asyncio.create_task(keys.keep_uses(), name="uses of API keys"),
+        ]
         if share:
             work.append(asyncio.create_task(share.run(), name="public link"))
         try:

@@ -382,6 +382,40 @@ def test_users_adds_lists_and_removes_accounts(tmp_path, capsys, monkeypatch) ->
     assert capsys.readouterr().out == ""
 
 
+def test_keys_creates_lists_and_revokes_keys(tmp_path, capsys, monkeypatch) -> None:
+    folder = ["--data-dir", str(tmp_path)]
+    assert run(["keys", "create", "Backup", *folder]) == 0
+    text = capsys.readouterr().out.strip()
+    assert run(["keys", "list", "--json", *folder]) == 0
+    listed = capsys.readouterr().out
+    (key,) = json.loads(listed)
+    assert (key["owner"], key["role"], key["uses"]) == ("admin", "admin", [])
+    assert text.startswith(f"cui_{key['id']}_")
+    assert "digest" not in listed
+    assert run(["keys", "revoke", "unknown", *folder]) == ExitStatus.INVALID
+    assert run(["keys", "revoke", key["id"], *folder]) == 0
+    assert run(["keys", "list", *folder]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_keys_create_takes_a_user_and_at_most_their_role(tmp_path, capsys, monkeypatch) -> None:
+    folder = ["--data-dir", str(tmp_path)]
+    monkeypatch.setattr("sys.stdin", io.StringIO("long enough\nlong enough\n"))
+    assert run(["users", "--add", "vera", *folder]) == 0
+    for wrong in ([], ["--user", "vea"], ["--user", "vera", "--role", "admin"]):
+        assert run(["keys", "create", "a", *wrong, *folder]) == ExitStatus.INVALID
+        assert "vera" in capsys.readouterr().err
+    assert run(["keys", "create", "a", "--user", "vera", *folder]) == 0
+    capsys.readouterr()
+    assert run(["keys", "list", *folder]) == 0
+    assert "vera  user" in capsys.readouterr().out
+    assert run(["users", "--remove", "vera", *folder]) == 0
+    assert run(["users", "--add", "vera", *folder]) == 0
+    capsys.readouterr()
+    assert run(["keys", "list", *folder]) == 0
+    assert capsys.readouterr().out == "", "a new user of the name does not get the old keys"
+
+
 @pytest.fixture
 def publisher(tmp_path: Path, monkeypatch) -> Iterator[Publisher]:
     authority = trustme.CA()

@@ -24,6 +24,7 @@ def test_completion_script_names_commands_options_and_presets(shell: str, capsys
     ("words", "expected"),
     [
         (["can"], {"cancel"}),
+        (["keys", "rev"], {"revoke"}),
         (["run", "sdxl_i"], {"sdxl_img2img", "sdxl_inpaint"}),
         (["--demo", "resume", "id", "--prev"], {"--preview"}),
     ],

@@ -15,6 +15,7 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, MutableMapping
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
@@ -28,6 +29,7 @@ from ...private_files import make_folder, restrict, write_private
 from ...settings import Settings
 from ...storage.records import LOCAL_USER_ID
 from .accounts import ADMIN_LOGIN, GUEST, Accounts, Role
+from .api_keys import ApiKey, ApiKeys
 from .login_devices import CURRENT, LoginRequest
 from .login_limits import network_of
 from .login_sessions import LoginSessions
@@ -59,10 +61,14 @@ Action = Literal[
     "pause_all",  # the queues of all users
     "reconnect",  # to another server
     "import_folder",  # from a folder of this machine into the user's library
+    "manage_keys",  # create and revoke the user's own API keys
 ]
 
 COOKIE: Final = "comfy_ui_browser"
 SESSION_HEADER: Final = "mcp-session-id"
+HUB_OWNER: Final = "hub:"
+"""Beginning of the owner of an API key who logs in with Hugging Face."""
+_KEY_SCOPE: Final = "comfy_ui.api_key"
 _YEAR_S: Final = 365 * 86400
 _KEY_BYTES: Final = 32
 _DIGEST: Final = hashlib.sha384
@@ -114,6 +120,7 @@ TABLE: Final[Mapping[Action, Mapping[AccessMode, Role | None]]] = {
         AccessMode.SHARED: None,
         AccessMode.SPACE: None,
     },
+    "manage_keys": _in_all_modes(Role.USER),
 }
 """The lowest role that may do it; None: not permitted."""
 
@@ -122,6 +129,7 @@ PACES: Final[Mapping[Action, RateLimit]] = {
     "upload": RateLimit(burst=20, per_minute=20),
     "enhance": RateLimit(burst=10, per_minute=15),
     "reconnect": RateLimit(burst=5, per_minute=6),
+    "manage_keys": RateLimit(burst=20, per_minute=20),
 }
 """Rate limits for one user. Admins have none, except for connecting to another server in the shared
 modes: the duration of an attempt reveals something about the network behind the app.
@@ -204,6 +212,7 @@ class Access:
         mode: from where the page is reachable.
         secret: signs identities and file names.
         accounts: the logins; without any, no login is required.
+        keys: the API keys of programs.
         hub_admins: Hugging Face names that are admins here (see :mod:`.oauth`).
         paces: rate limits for users.
         now: a monotonic clock, in seconds.
@@ -215,12 +224,14 @@ class Access:
         secret: bytes,
         accounts: Accounts | None = None,
         *,
+        keys: ApiKeys | None = None,
         hub_admins: Collection[str] = (),
         paces: Mapping[Action, RateLimit] = PACES,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.mode = mode
         self.accounts = accounts if accounts is not None else Accounts()
+        self.keys = keys if keys is not None else ApiKeys()
         self._secret = secret
         self._browsers = Signer(secret, salt="comfy-ui browser", digest_method=_DIGEST)
         self._old_files = URLSafeSerializer(
@@ -235,6 +246,8 @@ class Access:
 
     def role(self, request: Any) -> Role:
         """Return the role of a request's user. ``request`` is Gradio's or Starlette's."""
+        if (login := _key_login(request)) is not None:
+            return login.role
         user = _user(request)
         if user is not None:
             return self.accounts.role(user)
@@ -245,6 +258,49 @@ class Access:
         if (name := self.hub_name(request)) and name.lower() in self._hub_owners:
             return Role.ADMIN
         return Role.USER
+
+    def key_role(self, key: ApiKey) -> Role:
+        """Return the role of an API key: its own, or its owner's if that is lower.
+
+        It is ANONYMOUS once the key is revoked or its owner has no account any more.
+        """
+        if not self.keys.exists(key):
+            return Role.ANONYMOUS
+        return min(key.highest_role, self._owner_role(key.owner))
+
+    def _owner_role(self, owner: str) -> Role:
+        if self.accounts:
+            return self.accounts.role(owner)
+        if owner == ADMIN_LOGIN:
+            return Role.ADMIN
+        hub_name = owner.removeprefix(HUB_OWNER)
+        if self.mode is not AccessMode.SPACE or hub_name == owner:
+            return Role.ANONYMOUS
+        return Role.ADMIN if hub_name in self._hub_owners else Role.USER
+
+    def key_owner(self, request: Any) -> str:
+        """Return the owner of the keys that a request may manage.
+
+        Raises:
+            ValidationError: it has none, or came with a key: a key cannot create others, which
+                would outlive it.
+        """
+        if _key_login(request) is not None:
+            raise ValidationError("API keys cannot manage API keys.", hint="Use the page.")
+        user = _user(request)
+        if user is not None and user != GUEST:
+            return user
+        if user is None and (name := self.hub_name(request)):
+            return f"{HUB_OWNER}{name.lower()}"
+        if user is None and self.role(request) is Role.ADMIN:
+            return ADMIN_LOGIN
+        raise ValidationError(
+            "API keys need a login of your own.", hint="Ask the admin of this page for one."
+        )
+
+    def log_in_by_key(self, scope: MutableMapping[str, Any], key: ApiKey) -> None:
+        """Make a request one of the key's owner, with the key's role."""
+        scope[_KEY_SCOPE] = _KeyLogin(self, key)
 
     def login_name(self, scope: MutableMapping[str, Any]) -> str | None:
         """Return the name that a request has logged in with, if it has."""
@@ -267,7 +323,10 @@ class Access:
         one, in the shared modes, the signed cookie identifies a browser. Callers without either
         (API clients) are identified by their session.
         """
-        user = _user(request)
+        login = _key_login(request)
+        user = _user(request) if login is None else login.key.owner
+        if user and user.startswith(HUB_OWNER):
+            return user
         if user == ADMIN_LOGIN or (user is None and self.role(request) is Role.ADMIN):
             return LOCAL_USER_ID
         if user and user != GUEST:
@@ -377,6 +436,28 @@ class Access:
             return False
 
 
+@dataclass(frozen=True, slots=True)
+class _KeyLogin:
+    """The API key of a request. Its role is looked up each time: the key may be revoked."""
+
+    access: Access
+    key: ApiKey
+
+    @property
+    def role(self) -> Role:
+        return self.access.key_role(self.key)
+
+
+def _scope(request: Any) -> Mapping[str, Any]:
+    inner = request if isinstance(request, Request) else getattr(request, "request", None)
+    return getattr(inner, "scope", None) or {}
+
+
+def _key_login(request: Any) -> _KeyLogin | None:
+    login: _KeyLogin | None = _scope(request).get(_KEY_SCOPE)
+    return login
+
+
 def _user(request: Any) -> str | None:
     """Return the login name, from Gradio's request or its cookie."""
     if not isinstance(request, Request):
@@ -395,18 +476,18 @@ def _forwarded(request: Any) -> bool:
 
     nginx forwards as HTTP/1.0 and without a header if its configuration names only an address.
     """
-    inner = request if isinstance(request, Request) else getattr(request, "request", None)
-    old = getattr(inner, "scope", {}).get("http_version") == "1.0"
+    old = _scope(request).get("http_version") == "1.0"
     return old or any(request.headers.get(name) for name in _SAID_BY_PROXIES)
 
 
 def login_missing(request: Any) -> bool:
-    """Whether a request to one of our routes lacks a required login.
+    """Whether a request to one of our routes lacks a required login, or its API key has ended.
 
     Gradio guards only its own routes.
     """
-    inner = request if isinstance(request, Request) else getattr(request, "request", None)
-    app = getattr(inner, "scope", {}).get("app")
+    if (login := _key_login(request)) is not None:
+        return login.role is Role.ANONYMOUS
+    app = _scope(request).get("app")
     required = getattr(app, "auth", None) is not None
     return required and _user(request) is None
 

@@ -20,6 +20,7 @@ from starlette.routing import BaseRoute, Match, Route
 
 from ..auth.access import Access, AccessMode, is_loopback
 from ..auth.accounts import Role, TooManyTriesError
+from ..auth.api_keys import InvalidKeyError
 from ..auth.login_limits import Caller, network_of
 from .body_limit import BodyLimit, Reading
 from .handlers import RefusalLog, refusal
@@ -189,6 +190,8 @@ class AccessMiddleware:
             await self._take_credentials(scope)
         except TooManyTriesError as error:
             return refusal(429, str(error), {"Retry-After": f"{error.wait_s:.0f}"})
+        except InvalidKeyError as error:
+            return refusal(401, str(error))
         if self._access.role(Request(scope)) < least:
             return refusal(401, "Log in first.")
         return None
@@ -199,25 +202,51 @@ class AccessMiddleware:
         return any(route.matches(scope)[0] is not Match.NONE for route in self._other_routes)
 
     async def _take_credentials(self, scope: Message) -> None:
-        """Turn HTTP Basic credentials into the cookie of a login.
+        """Turn HTTP Basic credentials or an API key into a login.
 
-        Programs send name and password with each request; Gradio only accepts its cookie.
+        Programs send them with each request; Gradio only accepts the cookie of a login.
         """
-        authorization = Headers(scope=scope).get("authorization", "")
-        kind, _, encoded = authorization.partition(" ")
-        if kind.lower() != "basic" or not self._access.accounts:
-            return
+        kind, _, credentials = Headers(scope=scope).get("authorization", "").partition(" ")
+        match kind.lower():
+            case "bearer":
+                name = self._owner_of_key(scope, credentials.strip())
+            case "basic":
+                name = await self._name_of_basic(scope, credentials)
+            case _:
+                name = None
+        if name is not None and self._access.accounts:
+            app = scope["app"]
+            token = self._tokens.setdefault(name, secrets.token_urlsafe(32))
+            app.tokens[token] = name
+            cookie = f"access-token-{app.cookie_id}={token}"
+            MutableHeaders(scope=scope)["cookie"] = cookie
+
+    async def _name_of_basic(self, scope: Message, encoded: str) -> str | None:
+        if not self._access.accounts:
+            return None
         try:
             name, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
-            return
-        if not await self._access.accounts.verify_often(name, password, Caller(_address(scope))):
-            return
-        app = scope["app"]
-        token = self._tokens.setdefault(name, secrets.token_urlsafe(32))
-        app.tokens[token] = name
-        cookie = f"access-token-{app.cookie_id}={token}"
-        MutableHeaders(scope=scope)["cookie"] = cookie
+            return None
+        right = await self._access.accounts.verify_often(name, password, Caller(_address(scope)))
+        return name if right else None
+
+    def _owner_of_key(self, scope: Message, text: str) -> str | None:
+        """Log in by an API key and return its owner; None for tokens that are not ours.
+
+        Raises:
+            InvalidKeyError, TooManyTriesError: the key is wrong, or its owner is gone.
+        """
+        key = self._access.keys.verify(text, Caller(_address(scope)))
+        if key is None:
+            return None
+        if self._access.key_role(key) is Role.ANONYMOUS:
+            raise InvalidKeyError
+        self._access.log_in_by_key(scope, key)
+        budget = budget_of(scope["method"], scope["path"])
+        host = scope["client"][0] if scope.get("client") else ""
+        self._access.keys.used(key, host, f"{scope['method']} {budget.path}")
+        return key.owner
 
     def dress(self, headers: MutableHeaders) -> None:
         """Add our headers to a response; headers set by a route stay."""
