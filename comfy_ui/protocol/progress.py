@@ -78,8 +78,8 @@ class Progress:
     is not waiting or its position is unknown. ``eta`` is seconds to the end, None until two steps
     or learned durations allow an estimate. ``preview`` is the newest preview image, encoded as
     ``preview_type`` says. ``elapsed_s`` counts from the start of the run; 0 before it.
-    ``iteration`` of ``iterations`` is the running pass of a loop. ``text`` is the line that a node
-    showed last.
+    ``iteration`` of ``iterations`` is the running pass of a loop; of a loop in a loop, all passes
+    count. ``text`` is the line that a node showed last.
     """
 
     prompt_id: str
@@ -233,9 +233,23 @@ class Tracker:
 
     @property
     def iteration(self) -> tuple[int, int] | None:
-        """The running pass of the loop that reported last, and the number of its passes."""
-        loop = self.loops.get(self.loop or "")
-        return (loop.current, loop.iterations) if loop is not None and loop.iterations else None
+        """The running pass of the innermost loop, and the number of its passes.
+
+        In a loop of 2 passes, a loop of 3 passes has 6.
+        """
+        if self.loop is None:
+            return None
+        around = self.plan.loops.get(self.loop, ()) if self.plan else ()
+        done, total = 0, 1
+        for loop in (self.loops.get(start) for start in (*around, self.loop)):
+            if loop is None or not loop.iterations:
+                continue
+            done = done * loop.iterations + max(0, loop.current - 1)
+            total *= loop.iterations
+        inner = self.loops[self.loop]
+        if not inner.iterations:
+            return None
+        return done + min(inner.current, 1), total
 
     def title(self, node: str | None) -> str | None:
         """A node's title in the graph, else its class; None if unknown."""
@@ -249,11 +263,13 @@ class Tracker:
         if self.plan is None or self.started_at is None or self.value >= ALMOST:
             return self.value
         elapsed_s = now - self.started_at
-        remaining_s, _ = self._remaining_s(now)
+        remaining_s, guessed_s = self._remaining_s(now)
         if elapsed_s <= 0:
             return self.value
         value = elapsed_s / (elapsed_s + remaining_s)
-        if self._is_blind:  # too low is corrected at the first steps, too high never
+        if (
+            2 * guessed_s > remaining_s and self._is_blind
+        ):  # too low is corrected at the first steps, too high never
             value *= 1 - _BLIND_DAMPING * value
         return max(self.value, min(ALMOST, value))
 
@@ -452,22 +468,25 @@ def _count(tracker: Tracker, message: NodeProgress, now: float) -> Tracker:
 def _take_snapshot(tracker: Tracker, states: tuple[NodeState, ...], now: float) -> Tracker:
     classes = tracker.plan.classes if tracker.plan else {}
     own: dict[str, float] = {}
-    inner: dict[str, list[float]] = {}
+    inner: dict[str, dict[str, list[float]]] = {}  # of each node, by its copy in loops
     running: NodeState | None = None
     for state in states:
         fraction = 1.0 if state.state == "finished" else _fraction(state.value, state.max)
         if state.node in classes or state.display_node not in classes:
             own[state.node] = fraction
         else:
-            inner.setdefault(state.display_node, []).append(fraction)
+            copy = _copy_of(state.node, state.display_node)
+            fractions = inner.setdefault(state.display_node, {}).setdefault(copy, [])
+            if state.node == copy:  # those that it made come after it
+                fractions.insert(0, fraction)
+            else:
+                fractions.append(fraction)
         if state.state == "running":
             running = state
-    for node, fractions in inner.items():
+    for node, copies in inner.items():
         passes = _passes_of(tracker, node)
-        # The number of nodes that a node expands into is known only at its last one; that of the
-        # copies of a node in a loop is known before.
-        count = passes if passes > 1 else len(fractions) + 1
-        own[node] = max(own.get(node, 0.0), min(1.0, sum(fractions) / count))
+        done = sum(_fraction_of_copy(copy, fractions) for copy, fractions in copies.items())
+        own[node] = max(own.get(node, 0.0), min(1.0, done / passes))
     if not tracker.has_snapshots:
         tracker = fast_replace(tracker, has_snapshots=True)
     if running is not None:
@@ -476,6 +495,26 @@ def _take_snapshot(tracker: Tracker, states: tuple[NodeState, ...], now: float) 
         if tracker.activity != running.activity:
             tracker = fast_replace(tracker, activity=running.activity)
     return _raise(tracker, own)
+
+
+def _copy_of(node: str, original: str) -> str:
+    """The copy of a node that a node belongs to: ``5.0.0.3_7`` of ``5.0.0.3_7.0.0.1``; or empty."""
+    parts = node.split(".")
+    for index in reversed(range(1, len(parts))):
+        if parts[index].partition("_")[2] == original:
+            return ".".join(parts[: index + 1])
+    return ""
+
+
+def _fraction_of_copy(copy: str, fractions: list[float]) -> float:
+    """How much of a copy is done: the first fraction is its own, the others are of what it made.
+
+    The number of nodes that a node expands into is known only at its last one.
+    """
+    if copy and (len(fractions) == 1 or fractions[0] == 1.0):
+        return fractions[0]
+    made = fractions[1:] if copy else fractions
+    return sum(made) / (len(made) + 1)
 
 
 def _step(tracker: Tracker, value: float, maximum: float, now: float) -> Tracker:
@@ -500,8 +539,14 @@ def _read_text(tracker: Tracker, message: ProgressText) -> Tracker:
     iteration, iterations = int(match[1]), int(match[2])
     # ComfyUI has counted the passes that start, and since then those that have ended, from 0.
     counts_done = (iteration == 0 or (old is not None and old.counts_done)) and iterations > 0
-    loop = _Loop(iteration, iterations, counts_done)
-    return _recount(fast_replace(tracker, loops={**tracker.loops, node: loop}, loop=node))
+    new = _Loop(iteration, iterations, counts_done)
+    loops = {**tracker.loops, node: new}
+    around = tracker.plan.loops if tracker.plan else {}
+    if old is None or new.current != old.current:  # the loops in it start again
+        inside = (start for start in loops if node in around.get(start, ()))
+        loops |= {start: loops[start]._replace(iteration=0) for start in [*inside]}
+    innermost = tracker.loop if node in around.get(tracker.loop or "", ()) else node
+    return _recount(fast_replace(tracker, loops=loops, loop=innermost))
 
 
 def _node_of_copy(tracker: Tracker, node: str) -> str:
