@@ -14,7 +14,6 @@ from uuid import uuid4
 
 from ..errors import ValidationError
 from ..settings import Settings
-from ..workflow.fields.field_types import FILE_ROLES
 from .command_support import connect, open_source, own_presets
 from .job_commands import display_for, save_and_print
 
@@ -79,18 +78,20 @@ async def _prepare(
     Local files among ``values`` are uploaded.
     """
     from ..client import UploadedFile
-    from ..workflow.prepare import prepare, settable_values
+    from ..workflow.prepare import file_values, prepare, settable_values
     from ..workflow.wildcards import WildcardFolder
 
     registry = await client.object_info()
     presets = await asyncio.to_thread(own_presets, settings)
     source = await asyncio.to_thread(open_source, name, presets)
     prepared_values = dict(values)
+    for file_name in await asyncio.to_thread(file_values, source, values, registry):
+        path = Path(str(values[file_name]))
+        if await asyncio.to_thread(path.is_file):
+            prepared_values[file_name] = await client.upload_image(path)
+        elif path.is_absolute():  # any other name may be that of a file on the server
+            raise ValidationError(f"There is no file '{path}'.")
     settables = settable_values(source, registry, presets=presets)
-    for settable in settables:
-        value = values.get(settable.id)
-        if settable.role in FILE_ROLES and await asyncio.to_thread(Path(str(value)).is_file):
-            prepared_values[settable.id] = await client.upload_image(Path(str(value)))
     prepared = await asyncio.to_thread(
         prepare,
         source,

@@ -28,6 +28,7 @@ _HINTS = {
     "return_type_mismatch": "Link it to an output of the right type.",
     "bad_linked_input": "A link is a list of node id and output number.",
     "invalid_prompt_id": "Leave prompt_id out, or give str(uuid.uuid4()).",
+    "custom_validation_failed": "A str names a file of the server. Pass a Path to upload one.",
     "prompt_no_outputs": "Add a node that saves or shows something, SaveImage for instance.",
 }
 

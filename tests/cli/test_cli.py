@@ -173,6 +173,25 @@ def test_run_local_image_is_uploaded(engine, tmp_path: Path, capsys) -> None:
         assert output.width > output.height
 
 
+def test_run_local_image_of_a_workflow_file_is_uploaded_by_any_name(
+    engine, tmp_path: Path, capsys
+) -> None:
+    picture, workflow = tmp_path / "mine.png", tmp_path / "w.json"
+    Image.new("RGB", (24, 16), "teal").save(picture)
+    graph = {
+        "10": {"class_type": "LoadImage", "inputs": {"image": "x.png"}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["10", 0], "filename_prefix": "t"}},
+    }
+    workflow.write_text(json.dumps(graph))
+    argv = ["run", str(workflow), "--comfyui", engine.url, "-o", str(tmp_path), "--quiet"]
+    assert run([*argv, "--set", f"LoadImage.image={picture}"]) == 0, capsys.readouterr().err
+    with Image.open(capsys.readouterr().out.strip()) as output:
+        assert output.size == (24, 16)
+    absent = tmp_path / "absent.png"
+    assert run([*argv, "--set", f"10.image={absent}"]) == ExitStatus.INVALID
+    assert f"There is no file '{absent}'." in capsys.readouterr().err
+
+
 def test_run_missing_model_is_named(tmp_path: Path, capsys) -> None:
     from comfy_ui.demo import DemoServer
 

@@ -147,3 +147,7 @@ def test_breaker_is_shared_by_route_and_needs_no_extra(monkeypatch: pytest.Monke
             breakers.append(one.breaker)
     assert None not in breakers
     assert len({*map(id, breakers)}) == len(options)
+
+
+def test_circuit_breaker_repr_has_server_and_state() -> None:
+    assert repr(CircuitBreaker("gpu:8188")) == "<CircuitBreaker gpu:8188: closed>"

@@ -38,6 +38,9 @@ class CircuitBreaker:
         self._label, self._state, self._clock = label, state, clock
         self._lock = threading.Lock()
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._label}: {self.state}>"
+
     @property
     def state(self) -> Literal["closed", "open", "half_open"]:
         return self._state.name
