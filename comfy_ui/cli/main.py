@@ -22,6 +22,7 @@ from ..errors import (
 from ..settings import DEFAULT_URL, Settings, load_settings
 from . import (
     app_commands,
+    doctor_command,
     job_commands,
     keys_command,
     library_commands,
@@ -247,6 +248,15 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = add("status", app_commands.status, "Show the server's health and the installed extras.")
     sub.add_argument("--json", action="store_true")
+
+    sub = add(
+        "doctor",
+        doctor_command.doctor,
+        "Check Python, GPU, disk, port, server, presets, models and language model, and advise "
+        "what to do. The output has no secrets and can be pasted into an issue.",
+    )
+    _data_dir(sub)
+    sub.add_argument("--json", action="store_true", help="print the results as JSON")
 
     sub = add("demo", app_commands.demo, "Serve only the demo engine, for any ComfyUI client.")
     sub.add_argument("--host")

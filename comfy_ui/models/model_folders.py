@@ -16,7 +16,7 @@ from ..client.transfer.files import safe_name
 from ..errors import ComfyHeadlessError, MissingModel, ValidationError
 from ..workflow.checks.requirements import known_models
 
-__all__ = ["ModelFolders", "find_model_folders"]
+__all__ = ["ModelFolders", "find_model_folders", "is_local"]
 
 _FOLDER: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Formats that hold only tensors. Loading any other format can run code.
@@ -96,7 +96,7 @@ async def find_model_folders(client: ComfyWSClient, models_dir: Path | None) -> 
     """
     if models_dir is not None:
         return ModelFolders(base=models_dir)
-    if not _is_here(client.url):
+    if not is_local(client.url):
         return ModelFolders()
     try:
         reported = await client.model_paths()
@@ -114,7 +114,8 @@ async def find_model_folders(client: ComfyWSClient, models_dir: Path | None) -> 
     return ModelFolders(known=writable)
 
 
-def _is_here(url: str) -> bool:
+def is_local(url: str) -> bool:
+    """Whether an address is this machine's own, though it may be the end of a tunnel."""
     host = parse_address(url).host
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback

@@ -19,7 +19,7 @@ from .model_choice import LanguageModel, choose_model, takes_pictures
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-__all__ = ["Question", "ask", "complete_answer"]
+__all__ = ["Question", "ask", "complete_answer", "list_models"]
 
 _BACKOFF: Final = Backoff(base_s=0.5, cap_s=4.0, attempts=3)
 _MAX_TOKENS: Final = 2_000
@@ -98,6 +98,25 @@ async def complete_answer(
     return text, name
 
 
+async def list_models(model: LanguageModel, *, timeout_s: float) -> tuple[str, ...]:
+    """Return the names of the models that the server lists.
+
+    Raises:
+        MissingFeatureError: the extra ``ai`` is not installed.
+        LanguageModelError: the server cannot be reached, refuses (``.status``), or is too slow.
+    """
+    require_feature("ai")
+    await asyncio.to_thread(__import__, "openai")
+    async with _client(model, timeout_s) as client:
+        names: tuple[str, ...] = await _within(time.monotonic() + timeout_s, _listed(client))
+    return names
+
+
+async def _listed(client: AsyncOpenAI) -> tuple[str, ...]:
+    listed = await _translated(client.models.list())
+    return tuple(entry.id for entry in listed.data or [])
+
+
 def _client(model: LanguageModel, timeout_s: float) -> AsyncOpenAI:
     from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
@@ -151,8 +170,7 @@ async def _named(client: AsyncOpenAI, model: LanguageModel, question: Question) 
     seeing = question.picture is not None
     if model.name and not (seeing and model.local and not takes_pictures(model.name)):
         return model.name
-    listed = await _translated(client.models.list())
-    name = choose_model([entry.id for entry in listed.data or []], seeing=seeing) or model.name
+    name = choose_model(await _listed(client), seeing=seeing) or model.name
     if not name:
         raise LanguageModelError(
             f"The server at {model.base_url} has no model for this.",
