@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -128,6 +129,7 @@ def test_key_never_appears_in_logs(program: KeyClient, caplog: pytest.LogCapture
     assert program.text.rpartition("_")[2] not in caplog.text
 
 
+@pytest.mark.slow
 def test_key_in_local_mode_identifies_its_owner_and_others_are_ignored(
     tmp_path_factory: pytest.TempPathFactory, patch: Any
 ) -> None:
@@ -142,3 +144,38 @@ def test_key_in_local_mode_identifies_its_owner_and_others_are_ignored(
         program.keys.revoke(program.key.id)
         assert program.client.get("/library").status_code == 401
         program.client.close()
+
+
+def handler(page: Any, name: str) -> int:
+    return next(fn._id for fn in page.fns.values() if fn.name == name)
+
+
+def test_status_tab_creates_a_key_shows_it_once_and_revokes_it(
+    shared: Any, vera: PageClient, viktor: PageClient
+) -> None:
+    create, revoke, draw = (handler(shared, name) for name in ("_create", "_revoke", "_draw"))
+    made = vera.fire(create, ["SillyTavern <b>", True])["output"]["data"][1]
+    (text,) = set(re.findall(r"cui_[0-9a-f_]{49}", made))
+    assert "SillyTavern &lt;b&gt;" in made
+    drawn = vera.fire(draw, [])["output"]["data"][-1]
+    assert text not in drawn
+    assert "Never" in drawn
+    keys = access_of(shared).keys
+    (key,) = [key for key in keys.listed("vera") if key.name == "SillyTavern <b>"]
+    assert key.role == "user", "vera is no admin, so her keys are none either"
+    event = {"key": key.id}
+    viktor.fire(revoke, [], event_data=event)
+    assert keys.exists(key), "only the owner may revoke it"
+    program = {"authorization": f"Bearer {text}"}
+    with PageClient.open(shared) as guest:
+        assert guest.client.get("/library", headers=program).status_code == 200
+    assert "GET /library" in vera.fire(draw, [])["output"]["data"][-1]
+    vera.fire(revoke, [], event_data=event)
+    assert not keys.exists(key)
+
+
+def test_status_tab_keys_cannot_create_keys(shared: Any, program: KeyClient) -> None:
+    before = access_of(shared).keys.listed()
+    answer = PageClient(program.client).fire(handler(shared, "_create"), ["more", False])
+    assert "API keys cannot manage API keys." in answer["output"]["data"][1]
+    assert access_of(shared).keys.listed() == before

@@ -1,4 +1,4 @@
-"""The Status tab: servers, share link, readiness of presets, missing extras."""
+"""The Status tab: servers, share link, API keys, readiness of presets, missing extras."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from ..components.templates import error_notice, render
 from ..components.workflow_report import DownloadableFile, needs
 from ..preset_catalog import CatalogEntry, grouped
 from ..tab import PageContext, PageParts, Tab
+from .api_keys_panel import ApiKeysPanel
 from .model_downloads import ModelDownloads, place_for_downloads
 
 __all__ = ["StatusTab"]
@@ -36,6 +37,7 @@ class StatusTab(Tab):
     def __init__(self, context: PageContext) -> None:
         super().__init__(context)
         self._share = context.share
+        self._keys = ApiKeysPanel(context.access)
         self._downloads = ModelDownloads(context.services, context.access)
 
     def routes(self) -> list[BaseRoute]:
@@ -67,10 +69,11 @@ class StatusTab(Tab):
                         html_attributes=gr.InputHTMLAttributes(autocomplete="off"),
                     )
                     button = gr.Button("Connect", elem_id="connect")
+                keys = self._keys.build(parts)
                 html_block(extras_panel(), elem_id="extras")
             with gr.Column():
                 presets = html_block(elem_id="presets")
-        sheet = [server, presets, link]
+        sheet = [server, presets, link, keys]
         tab.select(self._draw, outputs=sheet, **quiet)
         server.refresh(self._draw, outputs=sheet, **quiet)
         server.interrupt(self._interrupt, outputs=[notice], **quiet)
@@ -89,7 +92,7 @@ class StatusTab(Tab):
         """Show the address form to admins only; the handler refuses others as well."""
         return gr.update(visible=self._access.allows("reconnect", request))
 
-    async def _draw(self, request: gr.Request) -> tuple[Html, Html, Html]:
+    async def _draw(self, request: gr.Request) -> tuple[Html, ...]:
         self._access.require("see", request)
         servers = await self._services.connection.refresh()
         private = self._access.allows("see_server", request)
@@ -112,6 +115,7 @@ class StatusTab(Tab):
                 ),
             ),
             share_panel(self._share.link, now=time.time()) if self._share and private else Html(""),
+            self._keys.draw(request),
         )
 
     async def _free(self, request: gr.Request) -> Html:
@@ -139,7 +143,7 @@ class StatusTab(Tab):
             await self._services.connection.reconnect(address or "", token or "")
         except ComfyHeadlessError as error:
             notice = error_notice(JobError.of(error), details=False)
-            return gr.skip(), notice, gr.skip(), gr.skip(), gr.skip()
+            return gr.skip(), notice, *[gr.skip()] * 4
         urls = " and ".join(client.url for client in self._services.connection.clients)
         return "", _confirmation(f"Now using {urls}."), *await self._draw(request)
 

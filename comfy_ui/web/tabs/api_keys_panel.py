@@ -1,0 +1,128 @@
+"""The user's own API keys on the Status tab: create, list, revoke."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+import gradio as gr
+
+from ...errors import ComfyHeadlessError, ValidationError
+from ...storage.records import JobError
+from ..auth.access import Access
+from ..auth.accounts import Role
+from ..auth.api_keys import ApiKey, KeyUse
+from ..components.html import Html, duration, page_text
+from ..components.html_block import from_page, html_block
+from ..components.templates import error_notice, render
+from ..tab import PageParts
+
+__all__ = ["ApiKeysPanel"]
+
+_NO_NOTICE: Final = Html("")
+
+
+class ApiKeysPanel:
+    """A list of keys with a form for new ones, for users who may have keys."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def build(self, parts: PageParts) -> Any:
+        """Create the components; returns the list, which :meth:`draw` fills."""
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        panel = html_block(elem_id="api-keys", sends=["revoke"])
+        with gr.Row(elem_id="new-api-key", visible=False) as row:
+            name = gr.Textbox(
+                label="New API key",
+                placeholder="The program that uses it",
+                elem_id="api-key-name",
+                max_lines=1,
+                max_length=64,
+            )
+            admin = gr.Checkbox(label="Admin rights", elem_id="api-key-admin", visible=False)
+            button = gr.Button("Create key", elem_id="create-api-key")
+        parts.on_load.add(self._show_form, row)
+        parts.on_load.add(self._show_admin_rights, admin)
+        gr.on(
+            [button.click, name.submit],
+            self._create,
+            inputs=[name, admin],
+            outputs=[name, panel],
+            **quiet,
+        )
+        panel.revoke(self._revoke, outputs=[panel], **quiet)
+        return panel
+
+    def draw(self, request: gr.Request, *, notice: Html = _NO_NOTICE, new: str = "") -> Html:
+        """The keys of a request's user; empty if the user may have none. ``new``: show this key."""
+        self._access.require("see_own", request)
+        try:
+            owner = self._access.key_owner(request)
+        except ValidationError:
+            return notice
+        keys = self._access.keys
+        now = time.time()
+        return render(
+            "api_keys.html",
+            "panel",
+            keys=[_row(key, keys.uses(key), now) for key in keys.listed(owner)],
+            notice=notice,
+            new=new,
+        )
+
+    def _show_form(self, request: gr.Request) -> Any:
+        self._access.require("see", request)
+        try:
+            self._access.key_owner(request)
+        except ValidationError:
+            return gr.update(visible=False)
+        return gr.update(visible=True)
+
+    def _show_admin_rights(self, request: gr.Request) -> Any:
+        self._access.require("see", request)
+        return gr.update(visible=self._access.role(request) is Role.ADMIN)
+
+    def _create(
+        self, name: str | None, admin: bool | None, request: gr.Request
+    ) -> tuple[Any, Html]:
+        try:
+            self._access.require("manage_keys", request)
+            owner = self._access.key_owner(request)
+            role = min(Role.ADMIN if admin else Role.USER, self._access.role(request))
+            _, text = self._access.keys.create(owner, name or "", role)
+        except ComfyHeadlessError as error:
+            return gr.skip(), self.draw(request, notice=_notice(error))
+        return "", self.draw(request, new=text)
+
+    def _revoke(self, event: gr.EventData, request: gr.Request) -> Html:
+        try:
+            self._access.require("manage_keys", request)
+            owner = self._access.key_owner(request)
+            self._access.keys.revoke(str(from_page(event).get("key", "")), owner)
+        except ComfyHeadlessError as error:
+            return self.draw(request, notice=_notice(error))
+        return self.draw(request)
+
+
+def _notice(error: ComfyHeadlessError) -> Html:
+    return error_notice(JobError.of(error), details=False)
+
+
+def _row(key: ApiKey, uses: tuple[KeyUse, ...], now: float) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "name": page_text(key.name, limit=64),
+        "role": key.role.title(),
+        "created": f"{duration(now - key.created_at)} ago",
+        "used": f"{duration(now - uses[0].at)} ago" if uses else "",
+        "uses": [
+            {
+                "route": use.route,
+                "address": use.address,
+                "count": f"{use.count:,}",
+                "at": f"{duration(now - use.at)} ago",
+            }
+            for use in uses
+        ],
+    }
