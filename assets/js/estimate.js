@@ -1,10 +1,12 @@
 // @ts-check
 // The time that a press of Generate would take, under the button. It is asked for when the settings or
-// the queue have changed, and comes from what earlier jobs took.
+// the queue have changed, and every few seconds while other jobs go first; it comes from what earlier
+// jobs took.
 "use strict";
 (() => {
   const { $, make } = window.comfy.kit;
   const QUIET_MS = 700;
+  const AGE_MS = 4000; // of a start that is shown; the card beside it counts down
 
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
@@ -17,25 +19,30 @@
     return JSON.stringify({ preset, values, prompt: "", ...window.comfy.series() });
   }
   async function estimate() {
-    const actions = $("#actions");
-    if (!actions?.getClientRects().length) return; // another tab is open
+    if (!$("#actions")?.getClientRects().length) return; // another tab is open
+    if (document.hidden) return soon(AGE_MS);
     const body = (asked = settings());
     const number = ++latest;
     const headers = { "Content-Type": "application/json" };
     const answer = await fetch("create/estimate", { method: "POST", headers, body }).catch(() => null);
-    const parts = answer?.ok ? await answer.json().catch(() => []) : [];
+    const { texts = [], changes = false } = answer?.ok ? await answer.json().catch(() => ({})) : {};
     if (number !== latest) return; // a newer request is under way
-    if (!$("#estimate")) actions.after(make("p", { id: "estimate", className: "quiet" }));
-    const spans = parts.map((/** @type {string} */ text) => make("span", { textContent: text }));
-    $("#estimate").replaceChildren(...spans);
+    line()?.replaceChildren(...texts.map((/** @type {string} */ text) => make("span", { textContent: text })));
+    if (changes) soon(AGE_MS);
   }
-  function soon() {
+  // It is there before its text, so that nothing below moves down.
+  function line() {
+    if (!$("#estimate")) $("#actions")?.after(make("p", { id: "estimate", className: "quiet" }));
+    return $("#estimate");
+  }
+  function soon(delayMs = QUIET_MS) {
+    line();
     clearTimeout(timer);
-    timer = setTimeout(estimate, QUIET_MS);
+    timer = setTimeout(estimate, delayMs);
   }
   const changed = () => settings() !== asked && soon();
   document.addEventListener("input", changed);
   document.addEventListener("click", () => setTimeout(changed), true); // dice, steppers, the menu
   window.comfy.onIsland((island) => island.closest("#form") && soon());
-  window.comfy.estimate = soon;
+  window.comfy.estimate = () => soon();
 })();

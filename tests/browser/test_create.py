@@ -113,6 +113,26 @@ def test_estimate_is_under_the_button_after_the_first_run(page: Any) -> None:
     page.wait_for_selector("#estimate:has-text('About')")
 
 
+def test_estimate_follows_the_queue_and_moves_nothing_below(page: Any) -> None:
+    remaining_s = iter((40, 5))
+
+    def answer(route: Any) -> None:
+        seconds = next(remaining_s, None)
+        texts = [] if seconds is None else [f"Starts in about {seconds} s"]
+        route.fulfill(json={"texts": texts, "changes": seconds is not None})
+
+    page.wait_for_selector("#estimate", state="attached")
+    below = "document.querySelector('#form').getBoundingClientRect().top"
+    before = page.evaluate(below)
+    page.route("**/create/estimate", answer)
+    page.evaluate("window.comfy.estimate()")
+    page.wait_for_selector("#estimate:has-text('about 40 s')")
+    assert page.evaluate(below) == before
+    page.wait_for_selector("#estimate:has-text('about 5 s')")
+    page.wait_for_function("!document.querySelector('#estimate').textContent")
+    assert page.evaluate(below) == before
+
+
 def test_shift_x_stops_unless_typing(page: Any) -> None:
     generate(page, "text", steps=60)
     page.wait_for_selector(".stage.running img.preview[src]")

@@ -53,6 +53,15 @@ class GenerateResponse(BaseModel):
     """The waiting job that the press was to replace, if the error prevented it."""
 
 
+class EstimateResponse(BaseModel):
+    """How long a press would take and when it would start, for the page to draw."""
+
+    texts: list[str] = []
+    """Empty if nothing is known."""
+    changes: bool = False
+    """Whether the start comes nearer with time, so that the page asks again."""
+
+
 class GenerateHandler:
     """Answers a press of Generate."""
 
@@ -96,7 +105,7 @@ class GenerateHandler:
         return JSONResponse(response.model_dump(), headers=PRIVATE)
 
     async def _estimate(self, request: Request) -> Response:
-        """Respond with the texts that say how long a press would take; none if it is unknown."""
+        """Respond with an :class:`EstimateResponse`."""
         user_id = self._access.require("see_own", request)
         draft = FormState.parse((await body(request)).decode(errors="replace"))
         try:
@@ -108,13 +117,14 @@ class GenerateHandler:
             job_request = JobRequest(user_id=user_id, preset=preset.id, values=values)
             estimate = await self._services.jobs.estimate(job_request)
         except ComfyHeadlessError:  # a press says what is missing
-            return JSONResponse([], headers=PRIVATE)
-        texts = []
+            return JSONResponse(EstimateResponse().model_dump(), headers=PRIVATE)
+        response = EstimateResponse()
         if estimate.run_s is not None:
-            texts.append(f"About {rough_duration(estimate.run_s * draft.times)}")
+            response.texts.append(f"About {rough_duration(estimate.run_s * draft.times)}")
         if estimate.starts_in_s is not None and estimate.starts_in_s >= _SOON_S:
-            texts.append(starts_in(estimate.starts_in_s))
-        return JSONResponse(texts, headers=PRIVATE)
+            response.texts.append(starts_in(estimate.starts_in_s))
+            response.changes = True
+        return JSONResponse(response.model_dump(), headers=PRIVATE)
 
     async def _grid(
         self, draft: FormState, request: Request
