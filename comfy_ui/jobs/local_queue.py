@@ -129,10 +129,15 @@ class LocalQueue:
                 hint="Let some finish or cancel them, then add more.",
             )
         rank = self._new_rank(job.user_id, front=front) if front or old is None else old.rank
-        job = await self._store.add(
-            fast_replace(job, status=JobStatus.WAITING, rank=rank),
-            replaces=old.id if old is not None else None,
-        )
+        try:
+            job = await self._store.add(
+                fast_replace(job, status=JobStatus.WAITING, rank=rank),
+                replaces=old.id if old is not None else None,
+                cost_s=jobs.servers.learned_s(job),
+            )
+        except BaseException:
+            jobs.servers.forget(job.id)
+            raise
         if job.status is not JobStatus.WAITING:  # submitted twice, and finished already
             return job
         jobs.index[job.id] = job

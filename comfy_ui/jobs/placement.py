@@ -186,13 +186,14 @@ class ServerPool:
         ``loaded``: the server has the job's models in memory.
         """
         seconds = self._learned_s(worker, job, loaded=loaded)
-        if seconds is not None:
-            return seconds
-        others = (self._learned_s(name, job, loaded=loaded) for name in self._durations)
-        learned = [seconds for seconds in others if seconds is not None]
-        if learned:
-            return median(learned)
-        return job.cost_s + (0.0 if loaded else LOADING_S)
+        if seconds is None:
+            seconds = self.learned_s(job, loaded=loaded)
+        return job.cost_s + (0.0 if loaded else LOADING_S) if seconds is None else seconds
+
+    def learned_s(self, job: Job, *, loaded: bool = True) -> float | None:
+        """Return the median of the seconds that a job takes on the servers; None: not learned."""
+        learned = (self._learned_s(name, job, loaded=loaded) for name in self._durations)
+        return median(known) if (known := [s for s in learned if s is not None]) else None
 
     def _learned_s(self, worker: str, job: Job, *, loaded: bool) -> float | None:
         """Return the seconds of a job by the learned durations of a server; None: not learned."""

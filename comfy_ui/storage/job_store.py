@@ -42,11 +42,13 @@ class JobStore(Protocol):
     async def fair_queue_tags(self) -> tuple[float, dict[str, float]]:
         """Return the virtual time of the fair queue and the last finish tag of each user."""
 
-    async def add(self, job: Job, *, replaces: str | None = None) -> Job:
+    async def add(
+        self, job: Job, *, replaces: str | None = None, cost_s: float | None = None
+    ) -> Job:
         """Store a waiting job in place of the waiting job ``replaces``.
 
-        Returns it with ``cost_s``, estimated from recent jobs of its preset. If it is stored
-        already, nothing changes, and the stored job is returned.
+        Returns it with ``cost_s``; if None, it is estimated from recent jobs of its preset. If the
+        job is stored already, nothing changes, and the stored job is returned.
         """
 
     async def save(self, job: Job) -> None:

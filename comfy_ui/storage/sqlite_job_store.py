@@ -53,12 +53,16 @@ class SqliteJobStore:
     async def fair_queue_tags(self) -> tuple[float, dict[str, float]]:
         return await self._database.run(jobs_table.fair_queue_tags)
 
-    async def add(self, job: Job, *, replaces: str | None = None) -> Job:
+    async def add(
+        self, job: Job, *, replaces: str | None = None, cost_s: float | None = None
+    ) -> Job:
         def write(connection: sqlite3.Connection) -> Job:
             if stored := jobs_table.get(connection, job.id, job.user_id):
                 return stored
-            cost_s = job.work * jobs_table.seconds_per_work(connection, job.preset)
-            estimated = fast_replace(job, cost_s=cost_s)
+            seconds = cost_s
+            if seconds is None:
+                seconds = job.work * jobs_table.seconds_per_work(connection, job.preset)
+            estimated = fast_replace(job, cost_s=seconds)
             jobs_table.insert(connection, estimated)
             if replaces is not None:
                 jobs_table.delete(connection, replaces)

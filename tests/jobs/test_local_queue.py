@@ -17,9 +17,12 @@ import pytest
 from comfy_ui.errors import StorageError
 from comfy_ui.jobs.local_queue import LocalQueue
 from comfy_ui.jobs.queue import JobQueue, JobReport
+from comfy_ui.protocol.durations import Measurement, NodeDurations, ShapeKey
+from comfy_ui.protocol.graph_cost import plan_graph
 from comfy_ui.storage.records import JobStatus, Phase
 from tests.jobs import support
 from tests.jobs.test_queue_contract import FILE, OUTPUTS, _claim, _report, _submit
+from tests.storage.memory_job_store import MemoryJobStore
 
 
 @pytest.fixture
@@ -34,6 +37,19 @@ def test_local_queue_has_every_method_of_job_queue(tmp_path: Path) -> None:
 
     names = [name for name in vars(JobQueue) if not name.startswith("_")]
     assert all(callable(getattr(LocalQueue, name)) for name in names)
+
+
+async def test_submit_learned_durations_are_the_cost_of_fair_queue(tmp_path: Path) -> None:
+    job = support.a_job(work=100.0)
+    durations = NodeDurations()
+    plan = plan_graph(job.graph)
+    keys = (ShapeKey(shape, cold) for shape in plan.shapes.values() for cold in (False, True))
+    durations.learn({key: Measurement(3.0, 0.0) for key in keys})
+    queue = LocalQueue(MemoryJobStore(tmp_path), waiting_limit=9, durations={"gpu": durations})
+    await queue.open()
+    stored = await queue.submit(job, front=False)
+    assert stored.cost_s == pytest.approx(3.0 * len(plan.shapes))
+    queue.close()
 
 
 async def test_submit_stores_job_before_claim(queue: LocalQueue, tmp_path: Path) -> None:

@@ -54,7 +54,9 @@ class MemoryJobStore:
                 finish[user_id] = max(tag, finish.get(user_id, 0.0))
         return virtual, finish
 
-    async def add(self, job: Job, *, replaces: str | None = None) -> Job:
+    async def add(
+        self, job: Job, *, replaces: str | None = None, cost_s: float | None = None
+    ) -> Job:
         if job.id in self._jobs:
             return self._jobs[job.id]
         finished = [
@@ -64,7 +66,8 @@ class MemoryJobStore:
         ]
         seconds = sum((j.finished_at or 0.0) - (j.started_at or 0.0) for j in finished)
         work = sum(j.work for j in finished)
-        job = replace(job, cost_s=job.work * (max(seconds / work, 1e-3) if work else 1.0))
+        pace_s = max(seconds / work, 1e-3) if work else 1.0
+        job = replace(job, cost_s=job.work * pace_s if cost_s is None else cost_s)
         self._jobs[job.id] = job
         if replaces is not None:
             del self._jobs[replaces]

@@ -95,6 +95,9 @@ async def test_add_estimates_cost_from_finished_jobs_of_preset(store: JobStore) 
     await store.finish(replace(ended(first), started_at=60.0), [])
     assert (await store.add(a_job(work=2.0))).cost_s == pytest.approx(20.0)
     assert (await store.add(a_job(preset="other", work=2.0))).cost_s == 2.0
+    learned = await store.add(a_job(work=2.0), cost_s=7.0)
+    assert learned.cost_s == 7.0
+    assert await store.add(replace(learned, work=9.0)) == learned  # stored already
 
 
 async def test_add_with_replaces_deletes_old_job(store: JobStore) -> None:
