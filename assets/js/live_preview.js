@@ -3,7 +3,7 @@
 // result that the user opens covers it; a running job is then a line above.
 "use strict";
 (() => {
-  const { $, $$, draw, announce, post, toast, typing, smooth, dialogOpen } = window.comfy.kit;
+  const { $, $$, draw, announce, post, insist, named, toast, typing, smooth, dialogOpen } = window.comfy.kit;
   const FIRST_PAUSE_MS = 2000;
   const LONGEST_PAUSE_MS = 60000;
 
@@ -160,6 +160,15 @@
     "step-result": (button) => step(Number(button.dataset.by)),
     "show-batch": (button) => open(button.closest(".stage").dataset.job, ""),
     "show-live": closeOpened,
+    async "go-on"(button) {
+      button.disabled = true;
+      const { way, items } = button.dataset;
+      const answer = await insist("create/go-on", { way, items: items.split(",").map(Number), press: named() });
+      button.disabled = false;
+      if (!answer) return;
+      window.comfy.notice(answer.notice);
+      queued(answer);
+    },
     "last-result": () => refresh(),
     async "keep-preview"(button) {
       button.disabled = true;

@@ -7,7 +7,8 @@
 
   /**
    * The result in the viewer. Not its thumbnail: the page may be redrawn under an open viewer.
-   * @type {{ id: string | null, island: AnyElement }}
+   * `copy` stands for a result that is in no list, such as the original of a variation.
+   * @type {{ id: string | null, island: AnyElement, copy?: AnyElement }}
    */
   let shown = { id: null, island: null };
   const ZOOM_STEP = 1.4;
@@ -17,7 +18,7 @@
   /** The first of two images to compare, until the second is chosen. @type {AnyElement} */
   let rival = null;
 
-  const shownThumb = () => shown.island && $(`[data-open="${shown.id}"]`, shown.island);
+  const shownThumb = () => (shown.island && $(`[data-open="${shown.id}"]`, shown.island)) ?? shown.copy;
   const shelf = (thumb) => (thumb?.closest(".island") ? $$("[data-open]", thumb.closest(".island")) : []);
   const starred = (thumb) => {
     const mark = thumb.closest(".tile") && $(".mark-star", thumb.closest(".tile"));
@@ -43,7 +44,7 @@
   function view(thumb) {
     if (thumb.closest("#stage-area")) thumb = inRow(thumb.dataset.open) ?? thumb;
     const id = thumb.dataset.open;
-    shown = { id, island: thumb.closest(".island") };
+    shown = { id, island: thumb.closest(".island"), copy: thumb.cloneNode() };
     const box = $("#viewer[open]") ?? openViewer();
     const all = shelf(thumb);
     const at = all.indexOf(thumb);
@@ -164,7 +165,7 @@
     window.comfy.refreshStage();
     toast(done.ids.length === 1 ? "Deleted" : `${done.ids.length} deleted`, "Undo", async () => {
       if (!(await post("library/restore", { ids: done.ids }))) return;
-      for (const { tile, parent, next } of places.reverse()) parent.insertBefore(tile, next?.parentElement === parent ? next : null);
+      for (const { tile, parent, next } of places.reverse()) parent?.insertBefore(tile, next?.parentElement === parent ? next : null);
       window.comfy.library?.changed();
       window.comfy.refreshStage();
       thumbs[0].focus();

@@ -236,10 +236,9 @@ def test_result_card_stars_compares_deletes_and_forwards(page: Any) -> None:
     assert page.get_attribute("#stage [data-do=star-result]", "data-item") == number
     assert page.get_attribute("#stage [data-do=star-result]", "aria-pressed") == "true"
     taken = "form.settings [data-upload-kind=image] input[type=hidden][value^='ui-']"
-    for way, kind in (("upscale", "Upscale"), ("animate", "Video")):
-        page.click(f"#stage [data-what={way}]")
-        page.wait_for_selector(f".picker > summary:has-text('{kind}')")
-        page.wait_for_selector(taken, state="attached")
+    page.click("#stage [data-what=animate]")
+    page.wait_for_selector(".picker > summary:has-text('Video')")
+    page.wait_for_selector(taken, state="attached")
 
 
 def test_enhance_draft_replaces_the_prompt_only_on_use(page: Any) -> None:

@@ -166,3 +166,25 @@ def test_compare_shows_what_differs_between_two_results(page: Any) -> None:
     page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 2)
     page.mouse.wheel(0, -800)
     page.wait_for_selector(".pair.zoomed")
+
+
+def test_variation_and_upscale_take_one_press_and_know_their_parent(page: Any) -> None:
+    support.choose(page, "sdxl")
+    generate(page, "to vary", steps=2)
+    page.wait_for_selector("#stage img.final[alt='to vary']")
+    parent = strip(page)[0]
+    for way in ("subtle", "upscale"):
+        count = len(strip(page))
+        page.click(f"#stage [data-way={way}]")
+        page.wait_for_function(
+            "(count) => document.querySelectorAll('#results .thumb').length > count", arg=count
+        )
+        page.wait_for_selector("#stage .stage.succeeded")
+    assert page.get_attribute("form.settings", "data-preset") == "sdxl"  # the form stays
+    page.click(f"#results .thumb[data-open='{parent}']")
+    page.click("#opened-result .full-screen")
+    page.wait_for_selector("#viewer .relatives:has-text('Made from this')")
+    page.click("#viewer .relatives .thumb")
+    page.wait_for_selector(f"#viewer .relatives .thumb[data-open='{parent}']")
+    page.click("#viewer [data-do=star-shown]")
+    page.wait_for_selector("#viewer [data-do=star-shown][aria-pressed=true]")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterable, Sequence
+import types
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from ...storage.records import JobError, LibraryItem, Phase, Snapshot
@@ -14,6 +15,7 @@ from .thumbnails import file_url, thumb_url, thumbnail
 
 __all__ = [
     "LOOKS",
+    "ONE_PRESS_WAYS",
     "WAYS",
     "batch_card",
     "empty_card",
@@ -121,6 +123,14 @@ WAYS: Final = {
 }
 """Icon and label of each way to continue from an image (see ``reuse_settings.ways_on``)."""
 
+ONE_PRESS_WAYS: Final = {
+    "subtle": ("vary", "Vary subtly"),
+    "strong": ("vary", "Vary strongly"),
+    "upscale": ("grow", "Upscale"),
+}
+"""Icon and label of what one press makes of an image (see ``one_press.one_press_ways``)."""
+_BATCH_WAYS: Final = {"upscale": ("grow", "Upscale all")}
+
 
 def result_card(
     items: Sequence[LibraryItem],
@@ -128,10 +138,12 @@ def result_card(
     index: int = 0,
     seconds: float | None = None,
     ways: Iterable[str] = (),
+    one_press: Mapping[str, str] = types.MappingProxyType({}),
 ) -> Html:
     """The card of one result of a finished job: facts about it and actions.
 
-    ``index`` is the result to show. ``ways`` are keys of :data:`WAYS` for which there is a preset.
+    ``index`` is the result to show. ``ways`` are keys of :data:`WAYS` for which there is a preset;
+    ``one_press`` are keys of :data:`ONE_PRESS_WAYS` with the title of the preset.
     """
     item, count = items[index], len(items)
     return _render(
@@ -143,13 +155,22 @@ def result_card(
         poster=thumb_url(item),
         phase=_ended_look(item),
         facts=_facts(item, seconds, f"{index + 1} of {count}" if count > 1 else ""),
-        ways=[(way, *WAYS[way]) for way in ways],
+        ways=[(way, *WAYS[way]) for way in ways if way not in one_press],
+        one_press=[(way, *ONE_PRESS_WAYS[way], title) for way, title in one_press.items()],
         announcement=f"{index + 1} of {count}" if count > 1 else "Done: 1 result.",
     )
 
 
-def batch_card(items: Sequence[LibraryItem], *, seconds: float | None = None) -> Html:
-    """The card of a finished job with several results: all as a grid, and actions on all."""
+def batch_card(
+    items: Sequence[LibraryItem],
+    *,
+    seconds: float | None = None,
+    one_press: Mapping[str, str] = types.MappingProxyType({}),
+) -> Html:
+    """The card of a finished job with several results: all as a grid, and actions on all.
+
+    ``one_press`` is as in :func:`result_card`.
+    """
     item, count = items[0], len(items)
     ratio = item.width / item.height if item.width and item.height else 1.0
     columns, rows = _grid_shape(count, ratio, _WIDE_STAGE)
@@ -165,6 +186,11 @@ def batch_card(items: Sequence[LibraryItem], *, seconds: float | None = None) ->
         f" --ratio: {ratio:.4f}",
         phase=_ended_look(item),
         facts=_facts(item, seconds, f"{count} results"),
+        one_press=[
+            (way, *_BATCH_WAYS[way], title)
+            for way, title in one_press.items()
+            if way in _BATCH_WAYS
+        ],
         announcement=f"Done: {count} results.",
     )
 

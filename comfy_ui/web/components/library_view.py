@@ -75,8 +75,15 @@ def tiles(items: Iterable[LibraryItem]) -> Html:
     )
 
 
-def detail(item: LibraryItem, job: Job, catalog: PresetCatalog) -> Html:
-    """The panel beside an enlarged result: its prompt, facts, and actions."""
+def detail(
+    item: LibraryItem,
+    job: Job,
+    catalog: PresetCatalog,
+    *,
+    parent: LibraryItem | None = None,
+    children: Iterable[LibraryItem] = (),
+) -> Html:
+    """The panel beside an enlarged result: its prompt, facts, actions, and its relatives."""
     preset = catalog.find(item.preset)
     texts = [
         *([("Prompt", item.prompt)] if item.prompt else []),
@@ -93,6 +100,14 @@ def detail(item: LibraryItem, job: Job, catalog: PresetCatalog) -> Html:
         facts=_facts(item, job, preset),
         url=file_url(item),
         size=size(item.size_bytes),
+        relatives=[
+            (label, [thumbnail(relative) for relative in relatives])
+            for label, relatives in (
+                ("Made from", [parent] if parent else []),
+                ("Made from this", [*children]),
+            )
+            if relatives
+        ],
     )
 
 

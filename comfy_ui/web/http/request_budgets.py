@@ -168,6 +168,7 @@ BUDGETS: Final = (
     _upload("/uploads", 64),
     # The tabs
     _action("/create/press"),
+    _action("/create/go-on"),
     _action("/create/estimate", per_caller=2, total=16),
     _action("/grid", per_caller=2, total=8),
     _upload("/drops", 64),

@@ -7,6 +7,7 @@ search costs one small request and no Gradio event.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Annotated, Final
 
 from pydantic import BaseModel, BeforeValidator, Field
@@ -14,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from ...errors import ValidationError
 from ...storage.records import Job, Kind, LibraryItem
 from ..components.html import size
 from ..components.html_block import html_block
@@ -159,7 +161,19 @@ class LibraryTab(Tab):
     async def _detail(self, request: Request) -> Response:
         user_id = self._access.require("see_own", request)
         item, job = await self._result(int(request.path_params["id"]), user_id)
-        return HTMLResponse(detail(item, job, self._services.catalog), headers=PRIVATE)
+        library = self._services.library
+        parent = None
+        if item.parent_id is not None:
+            with suppress(ValidationError):  # deleted
+                parent = await library.item(item.parent_id, user_id)
+        html = detail(
+            item,
+            job,
+            self._services.catalog,
+            parent=parent,
+            children=await library.children(item.id, user_id),
+        )
+        return HTMLResponse(html, headers=PRIVATE)
 
     async def _compare(self, request: Request) -> Response:
         user_id = self._access.require("see_own", request)

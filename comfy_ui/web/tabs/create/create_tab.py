@@ -24,6 +24,7 @@ from .generate_menu import menu
 from .grid_request import routes as grid_routes
 from .live_preview import LivePreview
 from .lora_browser import LoraBrowser
+from .one_press import OnePress
 from .own_presets import OwnPresets, own_defaults
 from .prompt_tools import PromptTools
 from .reuse_settings import recall
@@ -48,6 +49,7 @@ class CreateTab(Tab):
         self._own_presets = OwnPresets(services, access)
         self._stage = LivePreview(services, access)
         self._generate = GenerateHandler(services, access, context.uploads)
+        self._one_press = OnePress(services, access, context.uploads, self._generate)
         self._dropped_files = DroppedFiles(services, access, context.form)
 
     def routes(self) -> list[BaseRoute]:
@@ -60,6 +62,7 @@ class CreateTab(Tab):
             *self._prompt_tools.routes(),
             *self._loras.routes(),
             *self._own_presets.routes(),
+            *self._one_press.routes(),
         ]
 
     def build(self, parts: PageParts, /) -> None:

@@ -92,7 +92,7 @@ class GenerateHandler:
                 for one in (
                     reversed(requests) if draft.front else requests
                 ):  # each goes before the others
-                    job_request = await self._asked(one, request)
+                    job_request = await self.job_request(one, request)
                     response.job = (await self._services.jobs.submit(job_request)).id
                     response.notice = _notices(preset, [job_request.values])
         except ComfyHeadlessError as error:
@@ -131,7 +131,7 @@ class GenerateHandler:
     ) -> tuple[str, Sequence[Mapping[str, Any]]]:
         """Queue a grid; return its id and the values of its cells."""
         preset = self._services.catalog.chosen(draft.preset).preset
-        template = await self._asked(replace(draft, replaces=None), request)
+        template = await self.job_request(replace(draft, replaces=None), request)
         cells = await asyncio.to_thread(grid, preset, template.values, draft.grid)
         requests = [replace(template, values=cell) for cell in cells.cells]
         queued = await self._services.jobs.submit_grid(
@@ -139,7 +139,12 @@ class GenerateHandler:
         )
         return queued.id, cells.cells
 
-    async def _asked(self, draft: FormState, request: Request) -> JobRequest:
+    async def job_request(self, draft: FormState, request: Request) -> JobRequest:
+        """Check a form as a request for a job.
+
+        Raises:
+            ValidationError: it cannot run, or the user may not run jobs or asks too often.
+        """
         user_id = self._access.require("run", request)
         entry = self._services.catalog.chosen(draft.preset)
         values = preset_form.job_values(entry.preset, draft.values)

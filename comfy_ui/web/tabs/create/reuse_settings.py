@@ -16,7 +16,7 @@ from ...preset_catalog import CatalogEntry, PresetCatalog
 from ...services import Services
 from .form_state import FormState
 
-__all__ = ["GO_ON", "ReusedSettings", "recall", "ways_on"]
+__all__ = ["GO_ON", "ReusedSettings", "image_of", "recall", "ways_on"]
 
 GO_ON: Final[Mapping[str, tuple[str, ...]]] = {
     "input": ("i2i", "edit"),
@@ -80,6 +80,19 @@ async def recall(
     return ReusedSettings(preset, values, source.prompt)
 
 
+async def image_of(item: LibraryItem, uploads: UploadRoutes) -> str:
+    """Store the image of a result as an upload that remembers where it comes from.
+
+    Raises:
+        StorageError: it cannot be read or stored.
+    """
+    try:
+        content = await asyncio.to_thread(item.path.read_bytes)
+    except OSError as error:
+        raise StorageError("The image can no longer be read.") from error
+    return await uploads.accept(content, "image", item.user_id, item=item.id)
+
+
 async def _go_on(
     what: str, item: LibraryItem, draft: FormState, services: Services, uploads: UploadRoutes
 ) -> ReusedSettings:
@@ -91,11 +104,7 @@ async def _go_on(
     target = entry.preset.by_role("image") if entry else None
     if entry is None or target is None:
         raise ValidationError("No preset here can do this with an image.")
-    try:
-        content = await asyncio.to_thread(item.path.read_bytes)
-    except OSError as error:
-        raise StorageError("The image can no longer be read.") from error
-    name = await uploads.accept(content, "image", item.user_id, item=item.id)
+    name = await image_of(item, uploads)
     now = preset_form.read(current, draft.values)
     values = now if fits else preset_form.carry(current, now, entry.preset)
     if item.width and item.height:

@@ -1,0 +1,128 @@
+"""Variations and upscaling of results in one press, with the settings of the result.
+
+The form stays as it is. Each new job records the result as its parent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ....errors import ComfyHeadlessError, ValidationError
+from ....storage.records import JobError, LibraryItem
+from ...auth.access import Access
+from ...components import preset_form
+from ...components.templates import error_notice
+from ...http.handlers import PRIVATE, asked, body, guarded
+from ...http.upload_routes import UploadRoutes
+from ...preset_catalog import CatalogEntry, PresetCatalog
+from ...services import Services
+from .form_state import FormState
+from .generate import GenerateHandler, GenerateResponse
+from .reuse_settings import GO_ON, image_of
+
+__all__ = ["STRENGTHS", "OnePress", "one_press_ways"]
+
+STRENGTHS: Final[Mapping[str, float]] = {"subtle": 0.35, "strong": 0.7}
+"""How much of the image each kind of variation redraws."""
+_MAX_ITEMS: Final = 64
+
+
+class _Wanted(BaseModel):
+    """Results, and what to make of each. ``press`` is the page's idempotency key."""
+
+    items: Annotated[list[int], Field(min_length=1, max_length=_MAX_ITEMS)]
+    way: Literal["subtle", "strong", "upscale"]
+    press: Annotated[str, Field(min_length=1, max_length=48)]
+
+
+def one_press_ways(item: LibraryItem, catalog: PresetCatalog) -> dict[str, CatalogEntry]:
+    """Return what one press can make of a result, with the preset for it."""
+    if item.kind != "image":
+        return {}
+    ways: dict[str, CatalogEntry] = {}
+    variations = _variations(item, catalog)
+    if variations is not None:
+        ways |= dict.fromkeys(STRENGTHS, variations)
+    upscale = catalog.for_tasks(GO_ON["upscale"])
+    if upscale is not None and upscale.ready is not False:
+        ways["upscale"] = upscale
+    return ways
+
+
+def _variations(item: LibraryItem, catalog: PresetCatalog) -> CatalogEntry | None:
+    """The image-to-image preset of the family that made the result."""
+    made_with = catalog.find(item.preset)
+    return next(
+        (
+            entry
+            for entry in catalog.entries
+            if made_with is not None
+            and entry.ready is not False
+            and entry.preset.task == "i2i"
+            and entry.preset.family == made_with.family
+            and entry.preset.by_role("image")
+            and entry.preset.by_role("strength")
+        ),
+        None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class OnePress:
+    """Queues the jobs."""
+
+    services: Services
+    access: Access
+    uploads: UploadRoutes
+    generate: GenerateHandler
+
+    def routes(self) -> list[Route]:
+        """Return the routes, for ``app_kwargs`` of Gradio's ``launch``."""
+        return [Route("/create/go-on", guarded(self._go_on, writes=True), methods=["POST"])]
+
+    async def _go_on(self, request: Request) -> Response:
+        """Respond with a :class:`GenerateResponse`. Access and rate limit apply to each job."""
+        user_id = self.access.require("run", request)
+        wanted = asked(_Wanted, await body(request))
+        response = GenerateResponse()
+        try:
+            for item_id in wanted.items:
+                item = await self.services.library.item(item_id, user_id)
+                draft = await self._draft(item, wanted.way, f"{wanted.press}-{item_id}")
+                job = await self.services.jobs.submit(
+                    await self.generate.job_request(draft, request)
+                )
+                response.job = job.id
+        except ComfyHeadlessError as error:
+            response.notice = error_notice(JobError.of(error))
+        jobs = await self.services.jobs.active(user_id)
+        response.shown = jobs[0].id if jobs and response.job else ""
+        return JSONResponse(response.model_dump(), headers=PRIVATE)
+
+    async def _draft(self, item: LibraryItem, way: str, press: str) -> FormState:
+        """The form that makes this of a result."""
+        catalog = self.services.catalog
+        entry = one_press_ways(item, catalog).get(way)
+        target = entry.preset.by_role("image") if entry else None
+        if entry is None or target is None:
+            raise ValidationError("No preset here can do this with this result.")
+        values: dict[str, Any] = {}
+        made_with = catalog.find(item.preset)
+        if way in STRENGTHS and made_with is not None:
+            values = preset_form.carry(
+                made_with, preset_form.read(made_with, item.values), entry.preset
+            )
+            seed, strength = entry.preset.by_role("seed"), entry.preset.by_role("strength")
+            if seed is not None:  # each press makes another variation; the parent keeps the seed
+                values.pop(seed.id, None)
+            if strength is not None:
+                values[strength.id] = STRENGTHS[way]
+        values[target.id] = await image_of(item, self.uploads)
+        return FormState(entry.preset.id, item.prompt, values, press=press)
