@@ -13,6 +13,7 @@ import ctypes
 import gc
 import os
 from contextlib import suppress
+from copy import copy
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -89,9 +90,21 @@ async def forget_ended(page: Any) -> None:
 def _undescribed(page: Any) -> SimpleNamespace:
     """Return the initial state of a new session, without the components' descriptions.
 
-    A session adds the few components that its events change.
+    Gradio would also describe each component that an event changes, in 0.4 ms.
     """
-    return SimpleNamespace(default_config=page.default_config, blocks={})
+    return SimpleNamespace(default_config=_Undescribed(page.default_config), blocks={})
+
+
+class _Undescribed:
+    """Gradio copies this for each session."""
+
+    def __init__(self, config: Any) -> None:
+        self._config = config
+
+    def __copy__(self) -> Any:
+        config = copy(self._config)
+        config.config_for_block = lambda *_, **__: {}
+        return config
 
 
 def sweep(page: Any) -> None:
