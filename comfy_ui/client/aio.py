@@ -973,6 +973,10 @@ class ComfyWSClient:
 
         For a LoRA these are, for instance, ``ss_base_model_version`` and ``modelspec.title``. Empty
         if there are none.
+
+        Args:
+            folder: ``loras``, ``checkpoints`` and so on.
+            filename: as :meth:`models` lists it.
         """
         return await self._ask(endpoints.model_metadata(folder, filename))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -96,12 +95,9 @@ async def test_run_batch_resumed_queues_only_what_never_arrived(
     async with open_client(kind, engine.url) as client:
         await client.run_batch(graphs[:4], prompt_ids=chosen[:4])
     async with open_client(kind, engine.url) as client:
-        began = time.monotonic()
         outcomes = await client.run_batch(graphs, prompt_ids=chosen, resume=True)
-        took_s = time.monotonic() - began
         assert len(await client.recent(max_items=1000)) == 16
     assert [outcome.prompt_id for outcome in outcomes] == chosen
-    assert took_s < 12 * 0.3  # the absent jobs are looked for together
 
 
 @contextmanager

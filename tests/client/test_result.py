@@ -121,6 +121,7 @@ def values() -> dict[str, Any]:
             "LogLine": client.LogLine("12:00", "It works."),
             "Metadata": comfy_ui.read_metadata(picture),
             "MissingModel": comfy_ui.MissingModel("vae", "ae.safetensors"),
+            "ModelFile": client.ModelFile("ink.safetensors", size_bytes=5),
             "NodeRegistry": registry,
             "OutputFile": result.images[0],
             "Phase": client.Phase.RUNNING,
