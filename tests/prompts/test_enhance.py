@@ -188,6 +188,13 @@ def test_phrases_every_aspect_of_every_style_has_words() -> None:
             for table in (own.get(aspect), words.get(aspect)):
                 assert table is None or "any" in table, (style, aspect)
             assert own.get(aspect) or words.get(aspect)
-    keys = {*vocabulary()["contexts"], *vocabulary()["subjects"], "any", "scene", "indoors"}
+    keys = {
+        *vocabulary()["contexts"],
+        *vocabulary()["subjects"],
+        "any",
+        "indoors",
+        "ceiling",
+        "lively",
+    }
     for aspect in ("framing", "light", "detail", "colour", "mood", "motion"):
         assert words[aspect].keys() <= keys

@@ -112,7 +112,41 @@ a plain white background | other | lamp|objects|dust
 a hummingbird at a red flower | animal | wide view
 a perfume bottle on black stone | product | church
 a spaceship passing a nebula | space | road
-an astronaut on a red planet | space | road""".splitlines()
+an astronaut on a red planet | space | road
+an apple | food | crumbs|warm browns|homely
+a glass of red wine | food | crumbs|handmade|made by hand
+a basket of vegetables at a market | food | crumbs|homely
+an elf archer in a forest | portrait | head and shoulders|indoors
+a viking with a braided beard | portrait | metal|dents
+a giant robot in the city | portrait | skin|hair|gestures|cloth
+a robot | portrait | skin|hair|fabric
+a surgeon in an operating room | portrait | window|daylight|low sun|evening sun
+a scientist in a laboratory | portrait | daylight|window|low sun|evening sun
+a ballerina in an empty theater | portrait | daylight|window|open shade|low sun|evening sun
+a crowd at a concert | portrait | daylight|window|open shade|low sun|evening sun
+a football player scoring a goal | portrait | thoughtful|calm|unhurried|head and shoulders
+a record player | other | skin|hair|fabric
+a bride in a field | portrait | window|head and shoulders
+a field of study in physics | other | grass|moss|ground
+a clown with a sad face | portrait | rock
+a horse galloping on a beach | animal | quiet
+a lion cub yawning | animal | unhurried
+a goldfish in a bowl | animal | table|crumbs
+a volcano erupting | landscape | greens|vast, still
+a thunderstorm over the prairie | landscape | sand|greens|vast
+a cave with crystals | landscape | low sun|clouds|greens|haze
+a field of lavender | landscape | distant blue
+watercolor of a garden | landscape | vast
+a mosque at sunset | landscape | dust hangs|bicycle
+a castle on a hill | landscape | moss|bark
+a subway station | interior | houses|low sun|evening sun|overcast|wood|daylight
+the skyline of New York at dusk | city | street level|brick|shutter|bicycle
+a dungeon | interior | daylight|windows|cream
+a modern kitchen | interior | wood, cream
+a fighter jet above the clouds | vehicle | road
+jet black hair | other | road|sky|paint
+a wristwatch | product | skin
+a tennis racket | other | skin|hair""".splitlines()
 ROWS = [tuple(part.strip() for part in row.split(" | ")) for row in SENSES]
 
 

@@ -12,6 +12,9 @@ from typing import Any, Literal
 # Not prose: LoRA tags, wildcards, and the keywords of ComfyUI's and A1111's encoders.
 _MACHINE = re.compile(r"<[^<>]*>|__[^\s_][^\s]*?__|\bembedding:\S+|\bBREAK\b|\bAND\b")
 _PLACES = {"landscape", "city", "interior"}
+# Rooms with a light of their own, and what makes a figure no person.
+_LIT = {"stage", "windowless"}
+_DECIDE_FIRST = ("machine", "stage", "windowless")
 _WORD = re.compile(r"[^\W_]+(?:[-'’][^\W_]+)*")
 
 
@@ -104,8 +107,13 @@ def contexts_of(prompt_words: Sequence[str]) -> list[str]:
     moves = present & set(vocabulary()["said"]["motion"])
     if subject == "portrait" and "portrait" not in prompt_words and (moves or around & _PLACES):
         contexts.insert(0, "scene")
-    if subject != "interior" and "interior" in around:
-        contexts.insert(0, "indoors")
+    if moves:
+        contexts.insert(0, "lively")
+    if subject != "interior" and "interior" in around and not _LIT & {*contexts}:
+        contexts.insert(0, "ceiling" if "public" in contexts else "indoors")
+    # These decide before the scene around them.
+    first = [name for name in _DECIDE_FIRST if name in contexts]
+    contexts = [*first, *(name for name in contexts if name not in first)]
     return [*contexts, subject, "any"]
 
 
