@@ -319,6 +319,10 @@ def test_status_tab_shows_server_presets_and_extras(page: Any, painter: Any) -> 
     assert "observability" in text
     page.click("#status .act:has-text('Stop my jobs')")
     page.wait_for_selector("#status-notice :text('You have no running jobs')")
+    page.click("#checkup .act:has-text('Check everything')")
+    page.wait_for_selector("#checkup .checked:has-text('presets are ready')")
+    copied = page.get_attribute("#checkup [data-copy]", "data-copy")
+    assert "The app listens on port" in copied
 
 
 def test_connect_invalid_address_keeps_the_connection(page: Any) -> None:

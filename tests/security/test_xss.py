@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from comfy_ui.doctor.doctor_report import DoctorReport
+from comfy_ui.doctor.machine_checks import CheckLevel, CheckResult
 from comfy_ui.errors import MissingModel, Problem
 from comfy_ui.prompts import EnhancedPrompt
 from comfy_ui.storage.records import (
@@ -32,6 +34,7 @@ from comfy_ui.web.components.thumbnails import gallery
 from comfy_ui.web.preset_catalog import CatalogEntry, PresetCatalog
 from comfy_ui.web.share_link import ShareLinkState
 from comfy_ui.web.tabs import status_tab
+from comfy_ui.web.tabs.checkup import checkup_panel
 from comfy_ui.workflow import get_preset
 from tests.browser import support as browsers
 from tests.security.payloads import payloads
@@ -136,6 +139,7 @@ PATHS: dict[str, Callable[[str], str]] = {
         [server(t)], counts=QueueCounts(1, 2), embedded=False, private=True, free=True
     ),
     "presets": lambda t: status_tab.presets_panel([hostile_entry(t)]),
+    "checkup": lambda t: checkup_panel(DoctorReport((CheckResult(t, CheckLevel.NOTE, t, t),))),
     "share": lambda t: status_tab.share_panel(
         ShareLinkState("dead", t, 0.0, 0.0, trouble=t), now=1.0
     ),

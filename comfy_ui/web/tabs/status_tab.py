@@ -23,6 +23,7 @@ from ..components.workflow_report import DownloadableFile, needs
 from ..preset_catalog import CatalogEntry, grouped
 from ..tab import PageContext, PageParts, Tab
 from .api_keys_panel import ApiKeysPanel
+from .checkup import Checkup
 from .model_downloads import ModelDownloads, place_for_downloads
 
 __all__ = ["StatusTab"]
@@ -39,6 +40,7 @@ class StatusTab(Tab):
         self._share = context.share
         self._keys = ApiKeysPanel(context.access)
         self._downloads = ModelDownloads(context.services, context.access)
+        self._checkup = Checkup(context.services, context.access)
 
     def routes(self) -> list[BaseRoute]:
         """The routes of the model downloads, which the Workflows tab shows as well."""
@@ -70,6 +72,7 @@ class StatusTab(Tab):
                     )
                     button = gr.Button("Connect", elem_id="connect")
                 keys = self._keys.build(parts)
+                self._checkup.build(parts)
                 html_block(extras_panel(), elem_id="extras")
             with gr.Column():
                 presets = html_block(elem_id="presets")
