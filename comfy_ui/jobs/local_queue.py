@@ -67,6 +67,7 @@ class LocalQueue:
         self._waiting_limit = waiting_limit
         self._order_lock = asyncio.Lock()  # one change of the order at a time
         self._work: dict[str, asyncio.Event] = {}  # by worker: claim() may have news
+        self._ending: dict[str, Job] = {}  # their end is being stored
         self._unsaved: dict[str, Job] = {}  # ended, but the disk refused to store that
         self._withdrawals = Withdrawals()
         self._held: set[str] = set()  # waiting jobs that are about to be replaced
@@ -216,7 +217,7 @@ class LocalQueue:
     @uncancellable
     async def retry_fetch(self, job_id: str, user_id: str) -> bool:
         async with self._order_lock:
-            if self._unfinished.of_user(job_id, user_id):
+            if self._unfinished.of_user(job_id, user_id) or job_id in self._ending:
                 return False
             job = self._unsaved_of(job_id, user_id) or await self._store.get(job_id, user_id)
             if job is None or not _can_resume(job):
@@ -237,7 +238,8 @@ class LocalQueue:
         jobs = self._unfinished
         ready = jobs.ready(user_id)
         claimed = [job for job in jobs.index.claimed if job.user_id == user_id]
-        started = [job for job in claimed if job not in ready]
+        ending = [job for job in self._ending.values() if job.user_id == user_id]
+        started = ending + [job for job in claimed if job not in ready]
         return started + ready + jobs.index.waiting(user_id)
 
     async def unsaved(self, user_id: str) -> list[Job]:
@@ -278,6 +280,9 @@ class LocalQueue:
     async def snapshot(self, job_id: str, user_id: str) -> Snapshot | None:
         if self._unfinished.of_user(job_id, user_id):
             self._unfinished.put_position(job_id)
+            return self._unfinished.updates.get(job_id)
+        ending = self._ending.get(job_id)
+        if ending is not None and ending.user_id == user_id:
             return self._unfinished.updates.get(job_id)
         if unsaved := self._unsaved_of(job_id, user_id):
             return last_snapshot(unsaved)
@@ -513,11 +518,14 @@ class LocalQueue:
         jobs = self._unfinished
         job = fast_replace(job, finished_at=jobs.now())
         unfinished = jobs.index.pop(job.id)  # from here on, no other task writes its row
+        self._ending[job.id] = unfinished
         try:
             items = await self._store.finish(job, files)
         except StorageError:
             jobs.index[job.id] = unfinished
             raise
+        finally:
+            del self._ending[job.id]
         jobs.servers.forget(job.id)
         self._withdrawals.close(job.id, withdrawn=False)
         jobs.finished_counts[job.user_id] += 1

@@ -74,7 +74,6 @@ async def _serve_app(url: str, folder: str, plan: Plan) -> None:
             await service.submit(request)
         while any([await service.active(user_id) for user_id in USERS]):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
-        await asyncio.sleep(0.5)  # the end of the last job is being stored
 
 
 def serve_engine(port: int, folder: str) -> None:

@@ -39,6 +39,36 @@ def test_local_queue_has_every_method_of_job_queue(tmp_path: Path) -> None:
     assert all(callable(getattr(LocalQueue, name)) for name in names)
 
 
+async def test_job_whose_end_is_being_stored_is_active_and_not_failed(
+    queue: LocalQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _submit(queue, "ann")
+    (job,) = await _claim(queue)
+    await _report(queue, job, JobStatus.FETCHING, outputs=OUTPUTS)
+    stored, finish = asyncio.Event(), queue._store.finish
+
+    async def slow(*args: Any) -> Any:
+        await stored.wait()
+        return await finish(*args)
+
+    monkeypatch.setattr(queue._store, "finish", slow)
+    report = JobReport(job_id=job.id, status=JobStatus.SUCCEEDED, files=[FILE])
+    ending = asyncio.create_task(queue.publish(job.server or "", report))
+    await asyncio.sleep(0)
+    assert [active.id for active in await queue.active("ann")] == [job.id]
+    snapshot = await queue.snapshot(job.id, "ann")
+    assert snapshot
+    assert snapshot.phase is Phase.SAVING
+    assert await queue.snapshot(job.id, "bob") is None
+    assert not await queue.retry_fetch(job.id, "ann")
+    stored.set()
+    await ending
+    assert await queue.active("ann") == []
+    snapshot = await queue.snapshot(job.id, "ann")
+    assert snapshot
+    assert snapshot.phase is Phase.SUCCEEDED
+
+
 async def test_submit_learned_durations_are_the_cost_of_fair_queue(tmp_path: Path) -> None:
     job = support.a_job(work=100.0)
     durations = NodeDurations()
