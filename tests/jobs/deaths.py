@@ -107,7 +107,9 @@ class Run:
         self._app = Child(serve_app, url, str(folder / "data"), plan)
         self._url = url
         self._changing = asyncio.Lock()  # the server is being killed and started
-        self._hit: set[str] = set()  # the jobs that a server has died under
+        # The jobs that a server has died under. One that the server is about to run counts the
+        # death, too, and nothing here says which: no kill while none runs.
+        self._hit: set[str] = {""}
 
     async def run(self) -> Account:
         began = time.monotonic()
