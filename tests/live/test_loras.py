@@ -29,6 +29,7 @@ async def lora(other: ComfyWSClient) -> AsyncIterator[str]:
     path = random_sd15_lora(here[0] / "live tests" / f"noise_{uuid4().hex}.safetensors")
     yield path.stem
     path.unlink()
+    path.parent.rmdir()
 
 
 @pytest.mark.timeout(600)  # a step takes a minute on a busy CPU
