@@ -1,30 +1,23 @@
 // @ts-check
-// LoRAs: the strip under the prompt, and the browser to add some. The form's hidden field "loras" has the value
+// LoRAs: the strip under the prompt. The form's hidden field "loras" has the value
 // (workflow/loras/lora_values.py); everything here is drawn from it.
 "use strict";
 (() => {
-  const { $, $$, make, dialog, post, toast } = window.comfy.kit;
+  const { $, $$, make, toast } = window.comfy.kit;
+  const { modelTitle, modelPicture, modelList, shortName } = window.comfy.models;
+  const FOLDER = "loras";
   const MOST = 20;
-  const POLL_MS = 1500;
   const MAX_WEIGHT = 20;
 
   /**
    * @typedef {{ name: string, strength: number, strength_clip?: number, enabled?: boolean }} Lora
-   * @typedef {{ name: string, title: string, family: string, base: string, words: string[], weight: number | null, favorite: boolean }} Known
    */
 
-  /** What the server has; null before it was asked. @type {Known[] | null} */
-  let known = null;
+  /** What the server has; null before it was asked. @returns {ModelFile[] | null} */
+  const known = () => modelList(FOLDER);
   const field = () => $("form.settings .field.loras input");
   /** The preset's model family, empty if unknown; undefined if it takes no LoRAs. @returns {string | undefined} */
   const family = () => field()?.closest(".loras").dataset.family;
-  /** @param {string} name */
-  const short = (name) => name.replace(/^.*[\\/]/, "").replace(/\.(safetensors|sft|ckpt|pt|bin)$/i, "");
-  /** @param {string} name */
-  const spaced = (name) => short(name).replace(/[_]+/g, " ");
-  /** @param {string} name */
-  const picture = (name) => `loras/preview?${new URLSearchParams({ name })}`;
-
   /** @returns {Lora[]} */
   function chosen() {
     try {
@@ -42,33 +35,14 @@
   }
   /** The server's file that a name means, which may lack folder and ending. @param {string} name */
   function find(name) {
-    const same = (/** @type {(text: string) => string} */ of) => known?.filter((one) => of(one.name) === of(name)) ?? [];
-    for (const of of [(text) => text, (text) => text.replaceAll("\\", "/"), short, (text) => short(text).toLowerCase()]) {
+    const same = (/** @type {(text: string) => string} */ of) => known()?.filter((one) => of(one.name) === of(name)) ?? [];
+    for (const of of [(text) => text, (text) => text.replaceAll("\\", "/"), shortName, (text) => shortName(text).toLowerCase()]) {
       const matches = same(of);
       if (matches.length === 1) return matches[0];
     }
     return undefined;
   }
-  /** Whether a LoRA may work with the preset's models. @param {Known} one */
-  const fits = (one) => !one.family || !family() || one.family === family();
-
-  /** @type {Promise<unknown> | undefined} */
-  let asking;
-  /** Ask the server for its LoRAs, again while it still reads their files. */
-  function ask() {
-    asking ??= (async () => {
-      for (let again = 0; again < 40; again++) {
-        const answer = await fetch("loras").catch(() => null);
-        if (!answer?.ok) return;
-        const { loras, complete } = await answer.json();
-        known = loras;
-        draw();
-        fillBrowser();
-        if (complete) return;
-        await new Promise((done) => setTimeout(done, POLL_MS));
-      }
-    })().finally(() => (asking = undefined));
-  }
+  const fits = (/** @type {ModelFile} */ one) => !one.family || !family() || one.family === family();
 
   // ---- the strip -----------------------------------------------------------------------------
 
@@ -80,8 +54,8 @@
     strip.hidden = !field() || family() === undefined;
     if (strip.hidden) return void (shown = "");
     const loras = chosen();
-    if (loras.length && !known) ask();
-    const now = JSON.stringify([loras.map(({ name }) => name), known && loras.map(({ name }) => find(name)), family()]);
+    if (loras.length && !known()) window.comfy.models.ask(FOLDER);
+    const now = JSON.stringify([loras.map(({ name }) => name), known() && loras.map(({ name }) => find(name)), family()]);
     if (now === shown && strip.childElementCount) return update(strip, loras);
     shown = now;
     const place = document.activeElement?.closest?.(".lora")?.getAttribute("data-at");
@@ -98,10 +72,9 @@
    */
   function chip(lora, at) {
     const one = find(lora.name);
-    const title = one?.title || spaced(lora.name);
-    const face = make("span", { className: "lora-face", ariaHidden: "true" }, make("b", { textContent: title.slice(0, 1).toUpperCase() }));
-    if (one) face.append(make("img", { src: picture(one.name), alt: "", loading: "lazy" }));
-    const name = make("span", { className: "lora-name", textContent: title, title: lora.name, translate: false });
+    const title = modelTitle(one ?? { name: lora.name, title: "" });
+    const face = modelPicture(FOLDER, title, one?.name);
+    const name = make("span", { id: `lora-name-${at}`, className: "lora-name", textContent: title, title: lora.name, translate: false });
     const on = make("input", { type: "checkbox", role: "switch", ariaLabel: `Use ${title}` });
     const weight = make("input", { type: "number", step: "0.05", min: -MAX_WEIGHT, max: MAX_WEIGHT, ariaLabel: `Weight of ${title}`, inputMode: "decimal" });
     const slider = make("input", { type: "range", step: "0.05", min: -1, max: 2, ariaLabel: `Weight of ${title}, slider` });
@@ -126,7 +99,7 @@
       ($(`.lora[data-at="${Math.min(at, rest.length - 1)}"] [data-part=remove]`) ?? $(".lora-add"))?.focus();
     };
     const element = make(
-      "div", { className: "lora", role: "group", ariaLabel: title },
+      "div", { className: "lora", role: "group" },
       face,
       make("div", { className: "lora-head" }, name, make("label", { className: "switch" }, on), remove),
       make("div", { className: "lora-weight" }, slider, weight, clip),
@@ -134,11 +107,12 @@
       words.length ? make("div", { className: "lora-words", role: "group", ariaLabel: "Trigger words" }, ...words) : null,
     );
     element.dataset.at = String(at);
+    element.setAttribute("aria-labelledby", name.id);
     return element;
   }
-  /** @param {Known | undefined} one */
+  /** @param {ModelFile | undefined} one */
   function problem(one) {
-    if (!known) return "";
+    if (!known()) return "";
     if (!one) return "Not on the server";
     return fits(one) ? "" : `Made for ${one.family}`;
   }
@@ -181,97 +155,23 @@
     box.dispatchEvent(new Event("input", { bubbles: true }));
   }
 
-  // ---- the browser ---------------------------------------------------------------------------
+  // ---- adding ---------------------------------------------------------------------------------
 
-  let showsAll = false;
-  let fillBrowser = () => {};
-  window.comfy.actions.loras = () => {
-    showsAll = false;
-    const search = make("input", { type: "search", placeholder: "Search LoRAs", ariaLabel: "Search LoRAs" });
-    const grid = make("div", { className: "lora-grid", role: "group", ariaLabel: "LoRAs" });
-    const others = make("button", { type: "button", className: "act" });
-    const note = make("p", { className: "quiet", role: "status" });
-    const opened = dialog("loras", "LoRAs", make("h2", { textContent: "LoRAs" }), search, grid, make("div", { className: "lora-foot" }, note, others));
-    const close = opened.onclose;
-    opened.onclose = (event) => {
-      fillBrowser = () => {};
-      close.call(opened, event);
-      $(".lora-add")?.focus();
-    };
-    fillBrowser = () => fill(grid, note, others, search.value);
-    search.oninput = () => fillBrowser();
-    others.onclick = () => {
-      showsAll = !showsAll;
-      fillBrowser();
-    };
-    grid.addEventListener("keydown", (/** @type {On<KeyboardEvent>} */ event) => walk(event, grid));
-    ask();
-    fillBrowser();
-    search.focus();
-  };
-  /**
-   * @param {AnyElement} grid
-   * @param {AnyElement} note
-   * @param {AnyElement} others the button for LoRAs of other families
-   * @param {string} text
-   */
-  function fill(grid, note, others, text) {
-    const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-    const matches = (known ?? []).filter((one) => words.every((word) => `${one.name} ${one.title} ${one.base} ${one.family} ${one.words.join(" ")}`.toLowerCase().includes(word)));
-    const rank = (/** @type {Known} */ one) => (one.favorite ? 0 : one.family === family() ? 1 : fits(one) ? 2 : 3);
-    const listed = matches.filter((one) => showsAll || fits(one) || one.favorite);
-    listed.sort((a, b) => rank(a) - rank(b) || spaced(a.name).localeCompare(spaced(b.name)));
-    const hiddenCount = matches.length - listed.length;
-    const focused = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset;
-    grid.replaceChildren(...listed.map((one) => card(one)));
-    if (focused?.lora) $$("[data-lora]", grid).find((one) => one.dataset.lora === focused.lora && one.className.split(" ")[0] === focused.kind)?.focus();
-    others.hidden = !hiddenCount && !showsAll;
-    others.textContent = showsAll ? "Only those that fit" : `Show all (${hiddenCount} more)`;
-    note.textContent = known === null ? "Loading…" : listed.length ? "" : !known.length ? "The server has no LoRAs. Put them into its folder models/loras." : "No LoRA matches.";
-  }
-  /** @param {Known} one */
-  function card(one) {
-    const title = one.title || spaced(one.name);
-    const pick = make(
-      "button", { type: "button", className: "lora-pick", title: one.name },
-      make("span", { className: "lora-face", ariaHidden: "true" }, make("b", { textContent: title.slice(0, 1).toUpperCase() }), make("img", { src: picture(one.name), alt: "", loading: "lazy" })),
-      make("span", { className: "lora-title", textContent: title, translate: false }),
-      make("span", { className: "quiet", textContent: one.family || "Unknown family" }),
-    );
-    const pressed = chosen().some((lora) => find(lora.name)?.name === one.name);
-    pick.setAttribute("aria-pressed", String(pressed));
-    pick.onclick = () => toggle(one);
-    const star = make("button", { type: "button", className: "lora-star", ariaLabel: `Favorite: ${title}`, textContent: one.favorite ? "★" : "☆" });
-    star.setAttribute("aria-pressed", String(one.favorite));
-    star.onclick = async () => {
-      const answer = await post("loras/favorite", { name: one.name, marked: !one.favorite });
-      if (answer) one.favorite = answer.marked;
-      fillBrowser();
-    };
-    for (const button of [pick, star]) Object.assign(button.dataset, { lora: one.name, kind: button.className });
-    return make("div", { className: "lora-card" }, pick, star);
-  }
-  /** @param {Known} one */
+  window.comfy.actions.loras = () =>
+    window.comfy.browseModels({
+      title: "LoRAs",
+      folder: FOLDER,
+      family: family() ?? "",
+      chosen: () => chosen().map((lora) => find(lora.name)?.name ?? lora.name),
+      pick: toggle,
+      closed: () => $(".lora-add")?.focus(),
+    });
+  /** @param {ModelFile} one */
   function toggle(one) {
     const loras = chosen();
     const rest = loras.filter((lora) => find(lora.name)?.name !== one.name);
     if (rest.length === loras.length && loras.length >= MOST) return toast(`A job can have ${MOST} LoRAs`);
     choose(rest.length < loras.length ? rest : [...loras, { name: one.name, strength: one.weight ?? 1 }]);
-    fillBrowser();
-  }
-  /**
-   * @param {On<KeyboardEvent>} event
-   * @param {AnyElement} grid
-   */
-  function walk(event, grid) {
-    const picks = $$(".lora-pick", grid);
-    const at = picks.indexOf(event.target);
-    if (at < 0) return;
-    const columns = picks.filter((pick) => pick.getBoundingClientRect().top === picks[0].getBoundingClientRect().top).length;
-    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
-    if (!step || !picks[at + step]) return;
-    event.preventDefault();
-    picks[at + step].focus();
   }
 
   document.addEventListener("input", (/** @type {On<Event>} */ event) => {
@@ -279,4 +179,5 @@
     else if (event.target.closest?.("#prompt") && $(".lora-word")) update($(".lora-strip"), chosen());
   });
   window.comfy.onIsland(() => draw());
+  window.comfy.models.onList((folder) => folder === FOLDER && draw());
 })();

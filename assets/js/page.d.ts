@@ -36,6 +36,32 @@ interface ComfyKit {
   dialogOpen(): HTMLDialogElement | null;
 }
 
+/** What the server says about a model file. */
+interface ModelFile {
+  name: string;
+  title: string;
+  family: string;
+  base: string;
+  words: string[];
+  weight: number | null;
+  size: number | null;
+  favorite: boolean;
+}
+
+interface BrowseOptions {
+  title: string;
+  /** The folder below models/. */
+  folder: string;
+  /** The preset's model family, empty if unknown: its files come first, those of others are hidden at first. */
+  family: string;
+  /** The names of the chosen files. */
+  chosen(): string[];
+  pick(one: ModelFile): void;
+  /** Close the dialog after the first choice. */
+  single?: boolean;
+  closed(): void;
+}
+
 interface GridAxis {
   name: string;
   values: string;
@@ -91,6 +117,16 @@ interface ComfyPage {
     refreshReport(id: string): Promise<any>;
     showNeeds(id: string): Promise<void>;
     toWorkflows(): void;
+  };
+  browseModels(options: BrowseOptions): void;
+  models: {
+    ask(folder: string): void;
+    /** The files of a folder; null before the server was asked. */
+    modelList(folder: string): ModelFile[] | null;
+    modelPicture(folder: string, title: string, name?: string): AnyElement;
+    modelTitle(one: { name: string, title: string }): string;
+    onList(listener: (folder: string) => void): void;
+    shortName(name: string): string;
   };
   sees(): boolean;
   describe(file: Blob): Promise<void>;

@@ -22,7 +22,15 @@ from ..errors import ValidationError
 from ..pictures import open_picture
 from ..workflow.model_files import basename
 
-__all__ = ["ModelFacts", "facts_from", "family_of", "preview_of", "read_facts", "read_preview"]
+__all__ = [
+    "FAMILY_FOLDERS",
+    "ModelFacts",
+    "facts_from",
+    "family_of",
+    "preview_of",
+    "read_facts",
+    "read_preview",
+]
 
 _MAX_HEADER: Final = 16 * 2**20
 _MAX_SIDECAR: Final = 2**20
@@ -34,6 +42,8 @@ _SIDECARS: Final = (".civitai.info", ".cm-info.json", ".metadata.json", ".json")
 _PICTURES: Final = tuple(
     f"{middle}.{suffix}" for middle in (".preview", "") for suffix in ("png", "jpg", "jpeg", "webp")
 )
+FAMILY_FOLDERS: Final = frozenset({"checkpoints", "controlnet", "diffusion_models", "loras"})
+"""The folders whose files work with one model family only."""
 _COMMON_TAG: Final = 0.5  # of the most frequent tag's count; rarer tags describe single images
 
 # Families of the shipped presets by the names that publishers and training scripts use.
@@ -42,7 +52,7 @@ _FAMILIES: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
     for family, pattern in (
         ("SDXL", r"sd[_ -]?xl|stable-diffusion-xl|(?<![a-z])pony|illustrious|noobai"),
         ("SD3.5", r"sd[_ -]?3|stable-diffusion-(v)?3"),
-        ("SD1.5", r"sd[_ -]?v?1|stable-diffusion-v1"),
+        ("SD1.5", r"sd[_ -]?v?1|stable-diffusion-v1|(?<![a-z0-9])v1[-_.]5"),
         ("Flux.2", r"flux[._ -]?2"),
         ("Flux.3", r"flux[._ -]?3"),
         ("Flux.1", r"flux"),
@@ -51,6 +61,7 @@ _FAMILIES: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
         ("Z-Image", r"z[_ -]?image"),
         ("Wan", r"(?<![a-z])wan(?![a-z])"),
         ("HunyuanVideo 1.5", r"hunyuan.{0,12}1[._]5"),
+        ("Hunyuan3D", r"hunyuan.?3d"),
         ("HunyuanVideo", r"hunyuan"),
         ("LTX", r"(?<![a-z])ltx"),
         ("Chroma", r"chroma"),
@@ -65,10 +76,28 @@ _FAMILIES: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
 )
 # Names of tensors that only one family has.
 _KEYS: Final = (
-    ("SDXL", re.compile(r"lora_te2_|text_encoder_2\.|transformer_blocks_9_|label_emb")),
-    ("SD1.5", re.compile(r"down_blocks_0_attentions_0|down_blocks\.0\.attentions\.0")),
+    (
+        "SDXL",
+        re.compile(
+            r"lora_te2_|text_encoder_2\.|transformer_blocks_9_|conditioner\.embedders\.1\.m"
+        ),
+    ),
+    (
+        "SD1.5",
+        re.compile(
+            r"down_blocks_0_attentions_0|down_blocks\.0\.attentions\.0|cond_stage_model\.tr"
+        ),
+    ),
+    ("SVD", re.compile(r"conditioner\.embedders\.3\.encoder")),
+    ("SD3.5", re.compile(r"joint_blocks\.0\.context_block")),
+    ("Flux.2", re.compile(r"double_stream_modulation_img")),
     ("Qwen-Image", re.compile(r"transformer_blocks\.\d+\.img_mlp")),
-    ("Flux.1", re.compile(r"single_blocks_\d+_linear1|single_transformer_blocks\.\d+\.proj_mlp")),
+    (
+        "Flux.1",
+        re.compile(
+            r"single_blocks_\d+_linear1|double_blocks\.0\.img_attn|single_transformer_blocks\.\d+\.proj_mlp"
+        ),
+    ),
     ("Wan", re.compile(r"blocks\.\d+\.cross_attn\.k_img|blocks\.\d+\.self_attn\.norm_q")),
 )
 

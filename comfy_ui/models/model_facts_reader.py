@@ -44,9 +44,10 @@ class _LocalFile(NamedTuple):
 
 
 class FolderFacts(NamedTuple):
-    """The facts by file name, and whether all files have been read."""
+    """The facts and sizes by file name, and whether all files have been read."""
 
     facts: dict[str, ModelFacts]
+    sizes_bytes: dict[str, int]
     complete: bool
 
 
@@ -78,7 +79,12 @@ class ModelFactsReader:
             self._reading[key] = task
         await asyncio.wait([task], timeout=_WAIT_S)
         known = self._facts.get(key, {})
-        return FolderFacts({name: known[name][1] for name in names if name in known}, task.done())
+        read = [(name, *known[name]) for name in names if name in known]
+        return FolderFacts(
+            {name: facts for name, _, facts in read},
+            {name: stamp.size_bytes for name, stamp, _ in read if stamp and stamp.size_bytes},
+            task.done(),
+        )
 
     async def preview(self, folder: str, name: str) -> bytes | None:
         """Return the picture of a model file as a small WebP, or None."""

@@ -14,7 +14,7 @@ from .http.web_app_manifest import HEAD
 __all__ = ["first_script", "head", "script_hashes", "theme"]
 
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
-_STYLES = ("style.css", "stage.css", "grid.css", "loras.css")
+_STYLES = ("style.css", "stage.css", "grid.css", "models.css", "loras.css")
 _SCRIPTS = (
     "text_tools.js",
     "catalog.js",
@@ -38,6 +38,7 @@ _SCRIPTS = (
     "mask_painter.js",
     "model_downloads.js",
     "prompt_tools.js",
+    "model_browser.js",
     "loras.js",
     "mobile_nav.js",
 )

@@ -7,9 +7,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from ..protocol.object_info import NodeRegistry
 from .graph import AnyGraph, literals
 
-__all__ = ["basename", "find_model", "is_model_file", "model_files", "model_folder"]
+__all__ = [
+    "basename",
+    "find_model",
+    "is_model_file",
+    "listed_models",
+    "model_files",
+    "model_folder",
+]
 
 _TAIL: Final = 200  # bounds the regex's work: names come from untrusted graphs
 _MODEL_FILE: Final = re.compile(
@@ -49,6 +57,18 @@ def model_folder(class_type: str, input_name: str) -> str:
     ('clip_vision', 'text_encoders')
     """
     return _FOLDERS.get(f"{class_type}.{input_name}") or _FOLDERS.get(input_name, "")
+
+
+def listed_models(registry: NodeRegistry) -> dict[str, tuple[str, ...]]:
+    """Return the model files that a server offers, by the folder below ``models/``."""
+    files: dict[str, dict[str, None]] = {}
+    for class_type, spec in registry.items():
+        for name, declared in spec.inputs.items():
+            folder = model_folder(class_type, name) if declared.choices else ""
+            if folder:
+                names = (choice for choice in declared.choices or () if is_model_file(choice))
+                files.setdefault(folder, {}).update(dict.fromkeys(names))
+    return {folder: (*names,) for folder, names in files.items()}
 
 
 def is_model_file(value: object) -> bool:

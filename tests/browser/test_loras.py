@@ -15,11 +15,12 @@ pytestmark = pytest.mark.browser
 INK = "style/ink_wash_sdxl.safetensors"
 SIZES = [support.WIDE, {"width": 1920, "height": 1080}, support.PHONE]
 PROMPT = "#prompt textarea"
+SETTLED_JS = "!document.getAnimations().some((one) => one instanceof CSSTransition)"
 OVERFLOW_JS = "document.documentElement.scrollWidth - innerWidth"
 
 
 def pick(name: str) -> str:
-    return f".lora-pick[title='{name}']"
+    return f".model-pick[data-model='{name}']"
 
 
 def violations(page: Any, rules: dict[str, Any]) -> list[str]:
@@ -37,18 +38,18 @@ def test_loras_are_added_weighed_run_and_reused(person: Callable[..., Any]) -> N
     page.focus(".lora-add")
     page.keyboard.press("Enter")
     page.wait_for_selector(pick(INK))
-    assert page.locator(".lora-card").count() == 3
+    assert page.locator(".model-card").count() == 3
     page.keyboard.type("ink")
-    page.wait_for_function("document.querySelectorAll('.lora-card').length === 1")
+    page.wait_for_function("document.querySelectorAll('.model-card').length === 1")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     assert page.get_attribute(pick(INK), "aria-pressed") == "true"
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    page.wait_for_selector(".lora-star[aria-pressed=true]")
-    page.fill("#loras input[type=search]", "")
-    assert page.get_attribute(".lora-card:first-child .lora-pick", "title") == INK
-    page.click(".lora-foot .act")
+    page.wait_for_selector(".model-star[aria-pressed=true]")
+    page.fill("#models input[type=search]", "")
+    assert page.get_attribute(".model-card:first-child .model-pick", "data-model") == INK
+    page.click(".model-foot .act")
     page.click(pick("golden_hour_sd15.safetensors"))
     assert violations(page, {}) == []
     page.keyboard.press("Escape")
@@ -71,6 +72,7 @@ def test_loras_are_added_weighed_run_and_reused(person: Callable[..., Any]) -> N
     assert violations(page, {}) == []
     assert [text for text in page.evaluate(SMALL_JS) if "lora" in text] == []
     page.evaluate("document.body.classList.add('dark')")
+    page.wait_for_function(SETTLED_JS)
     assert violations(page, {"runOnly": {"type": "rule", "values": COLOR_RULES}}) == []
     page.set_viewport_size(support.WIDE)
 
@@ -90,6 +92,19 @@ def test_loras_are_added_weighed_run_and_reused(person: Callable[..., Any]) -> N
     page.wait_for_selector(".lora.off")
     assert page.input_value("[data-part=weight] >> nth=0") == "0.95"
     assert page.input_value("[data-part=weight] >> nth=1") == "0.6"
+
+    # The checkpoint: its list has those of the family, the browser has the others, too.
+    page.click(".advanced > summary")
+    names = page.locator("#form select[name=model] option").all_inner_texts()
+    assert set(names) == {"sd_xl_base_1.0.safetensors", "sd_xl_turbo_1.0_fp16.safetensors"}
+    page.click("#form .field.model .browse")
+    page.wait_for_selector(".model-card")
+    assert page.locator(".model-card").count() == 2
+    page.click(".model-foot .act")
+    page.click(pick("v1-5-pruned-emaonly-fp16.safetensors"))
+    page.wait_for_selector("#models", state="detached")
+    assert page.input_value("#form [name=model]") == "v1-5-pruned-emaonly-fp16.safetensors"
+    assert violations(page, {}) == []
 
     # A name that the server lacks.
     page.fill(PROMPT, "a harbor <lora:ink_wish_sdxl>")

@@ -65,7 +65,7 @@ async def test_model_facts_of_a_real_server_are_those_of_the_file(
 ) -> None:
     (name,) = [name for name in await other.models("loras") if lora in name]
     reader = ModelFactsReader(lambda: other, ModelFolders)
-    facts, _ = await reader.facts("loras", [name])
+    facts, _, _ = await reader.facts("loras", [name])
     assert (facts[name].family, facts[name].trigger_words) == ("SD1.5", ("live noise",))
     assert await reader.preview("loras", name) is None
     await reader.aclose()

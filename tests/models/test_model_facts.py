@@ -61,6 +61,7 @@ def color_of(content: bytes | None) -> tuple[int, ...]:
         ("stable-diffusion-xl-v1-base/lora", "SDXL"), ("SD 3.5 Large", "SD3.5"),
         ("Flux.1 D", "Flux.1"), ("flux1", "Flux.1"), ("Flux.2 Klein 4B", "Flux.2"),
         ("Wan Video 14B t2v", "Wan"), ("my_wan_2.2_lora.safetensors", "Wan"),
+        ("hunyuan3d-dit-v2_fp16.safetensors", "Hunyuan3D"), ("v1-5-pruned.ckpt", "SD1.5"),
         ("Qwen-Image/lora", "Qwen-Image"), ("ZImageTurbo", "Z-Image"), ("LTXV", "LTX"),
         ("Hunyuan Video", "HunyuanVideo"), ("hunyuanvideo_1.5_x", "HunyuanVideo 1.5"),
         ("swan.safetensors", ""), ("animation", ""), ("", ""),
@@ -150,7 +151,7 @@ def test_model_facts_doctests_pass() -> None:
 async def test_model_facts_reader_asks_a_server_whose_folders_are_elsewhere() -> None:
     async with DemoServer(speed="instant") as server, ComfyWSClient(url=server.url) as client:
         reader = ModelFactsReader(lambda: client, ModelFolders)
-        facts, complete = await reader.facts("loras", [SDXL, "gone.safetensors"])
+        facts, _, complete = await reader.facts("loras", [SDXL, "gone.safetensors"])
         assert complete
         assert facts[SDXL].family == "SDXL"
         assert facts[SDXL].trigger_words == ("ink wash", "monochrome")
@@ -164,11 +165,11 @@ async def test_model_facts_reader_prefers_files_of_this_machine(tmp_path: Path) 
     write_model(tmp_path / "loras" / SDXL, {"modelspec.title": "Local"})
     async with DemoServer(speed="instant") as server, ComfyWSClient(url=server.url) as client:
         reader = ModelFactsReader(lambda: client, lambda: ModelFolders(base=tmp_path))
-        facts, _ = await reader.facts("loras", [SDXL])
+        facts, _, _ = await reader.facts("loras", [SDXL])
         assert facts[SDXL].title == "Local"
         beside = tmp_path / "loras" / SDXL.replace(".safetensors", ".civitai.info")
         beside.write_text('{"trainedWords": ["new"]}')
-        facts, _ = await reader.facts("loras", [SDXL])
+        facts, _, _ = await reader.facts("loras", [SDXL])
         assert facts[SDXL].trigger_words == ("new",)
         await reader.aclose()
     WORKERS.close()

@@ -1,14 +1,26 @@
 from __future__ import annotations
 
 import doctest
+import re
 from typing import Any
 
 import pytest
 
+from comfy_ui.models.model_facts import FAMILY_FOLDERS, family_of
 from comfy_ui.protocol.object_info import NodeRegistry
 from comfy_ui.web.components import preset_form
 from comfy_ui.workflow.presets.preset_store import get_preset, list_presets
 from tests.web.support import Page, preset
+
+LOADERS = {
+    "CheckpointLoaderSimple": "ckpt_name",
+    "ImageOnlyCheckpointLoader": "ckpt_name",
+    "UNETLoader": "unet_name",
+}
+MODELS = [
+    *{model.filename for one in list_presets() for model in one.models},
+    "mine.safetensors",
+]
 
 LIBRARY = NodeRegistry(
     {
@@ -31,6 +43,26 @@ def test_form_loras_reach_the_job_and_survive_a_preset_without_slot() -> None:
     assert 'name="loras"' in page
     assert "&quot;ink&quot;" in page
     assert preset_form.carry(upscaler, preset_form.read(upscaler, carried), sdxl)["loras"] == loras
+
+
+@pytest.mark.parametrize("shipped", list_presets(), ids=lambda p: p.id)
+def test_form_offers_the_models_of_the_presets_family(shipped: Any) -> None:
+    library = NodeRegistry(
+        {
+            class_type: {"input": {"required": {name: [MODELS]}}, "output": []}
+            for class_type, name in LOADERS.items()
+        }
+    )
+    files = {model.filename for model in shipped.models if model.folder in FAMILY_FOLDERS}
+    page = preset_form.form(shipped, {}, library=library)
+    for param in shipped.params:
+        if param.role == "model" and param.default in files:
+            listed = re.findall(r"<option[^>]*>([^<]*)<", str(page).split(f'name="{param.id}"')[1])
+            assert param.default in listed
+            assert "stable-audio-open-1.0.safetensors" not in listed or "audio" in shipped.id
+            assert "mine.safetensors" in listed
+    families = {family_of(name) for name in files}
+    assert not family_of(shipped.family) or families <= {"", family_of(shipped.family)}
 
 
 def test_preset_form_doctests_pass() -> None:

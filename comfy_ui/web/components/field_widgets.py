@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from ...errors import ValidationError
-from ...models.model_facts import family_of
+from ...models.model_facts import FAMILY_FOLDERS, family_of
 from ...workflow.fields.field_types import FIELD_TYPES, INTEGER_ROLES, grid_hint
 from ...workflow.fields.numbers import MAX_SEED
 from ...workflow.loras.lora_values import parse_loras
 from ...workflow.presets.preset_store import Param, Preset
 from .html import Html, act, el, icon, icon_button, number
 
-__all__ = ["WIDGETS", "FieldContext", "field", "loras", "size", "variant"]
+__all__ = ["WIDGETS", "FieldContext", "ModelList", "field", "loras", "size", "variant"]
 
 _ASPECTS: Final = (("Square", 1, 1), ("Classic", 4, 3), ("Photo", 3, 2), ("Wide", 16, 9))
 
@@ -31,17 +31,35 @@ class _Shape(NamedTuple):
     height: int
 
 
+class ModelList(NamedTuple):
+    """The folder below ``models/`` that a field offers files of, and the preset's model family."""
+
+    folder: str
+    family: str
+
+    def fits(self, name: str) -> bool:
+        """Whether a file may work with the preset, by its name; the page also reads its header."""
+        family = family_of(name)
+        return (
+            self.folder not in FAMILY_FOLDERS
+            or not (family and self.family)
+            or family == self.family
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class FieldContext:
     """One field to draw.
 
-    ``offered`` are the choices, None for a free value; ``paints``: a mask can be painted over it.
+    ``offered`` are the choices, None for a free value; ``paints``: a mask can be painted over it;
+    ``models``: the folder of a model field, if known.
     """
 
     param: Param
     value: Any
     offered: Sequence[str] | None = None
     paints: bool = False
+    models: ModelList | None = None
 
     @property
     def key(self) -> str:
@@ -85,12 +103,19 @@ class FieldContext:
         )
 
 
-def field(param: Param, value: Any, offered: Sequence[str] | None, *, paints: bool = False) -> Html:
+def field(
+    param: Param,
+    value: Any,
+    offered: Sequence[str] | None,
+    *,
+    paints: bool = False,
+    models: ModelList | None = None,
+) -> Html:
     """A param as a form field, by the widget of its field type; a list if it has choices."""
     field_type = FIELD_TYPES[param.role]
     as_list = offered is not None and field_type.takes_choices
     draw = WIDGETS["select" if as_list else field_type.widget]
-    return draw(FieldContext(param, value, offered if as_list else None, paints))
+    return draw(FieldContext(param, value, offered if as_list else None, paints, models))
 
 
 def _switch(context: FieldContext) -> Html:
@@ -171,25 +196,35 @@ def _seed(context: FieldContext) -> Html:
 
 
 def _select(context: FieldContext) -> Html:
-    param, value = context.param, context.value
+    param, value, models = context.param, context.value, context.models
     offered = list(context.offered or ())
+    if models is not None:
+        offered = [name for name in offered if name == str(value) or models.fits(name)]
     if value is not None and str(value) not in offered:
         offered.insert(0, str(value))
-    return context.wrap(
-        context.label(),
+    choice = el(
+        "div",
         el(
-            "div",
-            el(
-                "select",
-                [el("option", text, value=text, selected=text == str(value)) for text in offered],
-                id=context.key,
-                name=param.id,
-                translate="no",
-            ),
-            icon("arrow"),
-            class_="select",
+            "select",
+            [el("option", text, value=text, selected=text == str(value)) for text in offered],
+            id=context.key,
+            name=param.id,
+            translate="no",
         ),
+        icon("arrow"),
+        class_="select",
     )
+    if models is None:
+        return context.wrap(context.label(), choice)
+    browse = icon_button(
+        "grid",
+        f"Browse: {param.label}",
+        class_="tool browse",
+        data_do="browse-models",
+        data_folder=models.folder,
+        data_family=models.family if models.folder in FAMILY_FOLDERS else "",
+    )
+    return context.wrap(context.label(), el("div", choice, browse, class_="row joined"))
 
 
 def variant(preset: Preset, value: Any) -> Html:

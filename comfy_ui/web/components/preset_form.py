@@ -11,10 +11,12 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from ...models.model_facts import family_of
 from ...protocol.object_info import InputSpec, NodeRegistry
-from ...workflow.fields.field_types import INTEGER_ROLES, NUMBER_ROLES, grid_hint
+from ...workflow.fields.field_types import INTEGER_ROLES, MODEL_ROLES, NUMBER_ROLES, grid_hint
 from ...workflow.fields.numbers import parse_number
 from ...workflow.graph import NodeLink, consumers
+from ...workflow.model_files import model_folder
 from ...workflow.presets.preset_store import Param, Preset, choices, limits
 from . import field_widgets
 from .html import Html
@@ -46,7 +48,13 @@ def form(preset: Preset, values: Mapping[str, Any], *, library: NodeRegistry | N
         main.append(field_widgets.variant(preset, values.get("variant")))
     for param in params:
         offered = choices(param, _spec(preset, param, library))
-        field = field_widgets.field(param, filled[param.id], offered, paints=_paints(preset, param))
+        field = field_widgets.field(
+            param,
+            filled[param.id],
+            offered,
+            paints=_paints(preset, param),
+            models=_models(preset, param),
+        )
         if param.id in size_ids:
             if param.id == size_ids[0] and not param.advanced:
                 main.append(field_widgets.size(preset, filled))
@@ -212,6 +220,16 @@ def _spec(preset: Preset, param: Param, library: NodeRegistry | None) -> InputSp
     target = param.targets[0]
     node = library.get(preset.graph.get(target.node, {}).get("class_type", ""))
     return node.inputs.get(target.input) if node else None
+
+
+def _models(preset: Preset, param: Param) -> field_widgets.ModelList | None:
+    """Return the folder of a model field and the preset's family; None for other fields."""
+    if param.role not in MODEL_ROLES or not param.targets:
+        return None
+    target = param.targets[0]
+    node = preset.graph.get(target.node, {})
+    folder = model_folder(str(node.get("class_type")), target.input)
+    return field_widgets.ModelList(folder, family_of(preset.family)) if folder else None
 
 
 def _paints(preset: Preset, param: Param) -> bool:

@@ -23,7 +23,7 @@ from .generate import GenerateHandler
 from .generate_menu import menu
 from .grid_request import routes as grid_routes
 from .live_preview import LivePreview
-from .lora_browser import LoraBrowser
+from .model_browser import ModelBrowser
 from .one_press import OnePress
 from .own_presets import OwnPresets, own_defaults
 from .prompt_tools import PromptTools
@@ -45,24 +45,24 @@ class CreateTab(Tab):
         self._form = context.form
         self._enhance = EnhanceHandler(services, access)
         self._prompt_tools = PromptTools(services, access)
-        self._loras = LoraBrowser(services, access)
         self._own_presets = OwnPresets(services, access)
+        self._models = ModelBrowser(services, access)
         self._stage = LivePreview(services, access)
         self._generate = GenerateHandler(services, access, context.uploads)
         self._one_press = OnePress(services, access, context.uploads, self._generate)
         self._dropped_files = DroppedFiles(services, access, context.form)
 
     def routes(self) -> list[BaseRoute]:
-        """The routes of the stage, Generate, grids, dropped files, prompt tools and LoRAs."""
+        """The routes of the stage, Generate, grids, dropped files, prompt tools and model files."""
         return [
             *self._stage.routes(),
             *self._generate.routes(),
             *grid_routes(self._services, self._access),
             *self._dropped_files.routes(),
             *self._prompt_tools.routes(),
-            *self._loras.routes(),
             *self._own_presets.routes(),
             *self._one_press.routes(),
+            *self._models.routes(),
         ]
 
     def build(self, parts: PageParts, /) -> None:
