@@ -157,7 +157,7 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
   const offers = (w, h) => $$(".shape").some((s) => Number(s.dataset.w) === w && Number(s.dataset.h) === h);
 
   function lastSeed() {
-    return $("#stage .seed")?.textContent.replace(/\D/g, "") || $("#results .thumb[data-seed]")?.dataset.seed;
+    return ($("#opened-result .seed") ?? $("#stage .seed"))?.textContent.replace(/\D/g, "") || $("#results .thumb[data-seed]")?.dataset.seed;
   }
 
   const actions = {

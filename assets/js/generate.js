@@ -15,7 +15,6 @@
     front = false;
     remember(asked.prompt);
     saveDraft();
-    window.comfy.showPlace("results");
     return asked;
   }
   /** Let the next press replace a waiting job; null ends this. @param {string | null} job */
@@ -57,6 +56,7 @@
     (/** @type {On<MouseEvent>} */ event) => {
       if (!event.target.closest?.("#generate:not(:disabled)")) return;
       pressed.push(request());
+      window.comfy.showPlace("results");
       sending = sending.then(send);
     },
     true,
@@ -74,7 +74,7 @@
     $("#notice .island").style.display = "none";
     if (!html) return;
     $("#notice").append(make("div", { id: "generate-notice", innerHTML: html }));
-    window.comfy.showPlace("inputs");
+    if ($("#generate-notice .notice:not(.good)")) window.comfy.showPlace("inputs");
   }
   window.comfy.onIsland((island) => {
     if (!island.closest("#form, #notice") || !$("#notice .island")) return;

@@ -124,7 +124,7 @@
   }
   /** @param {AnyElement} thumb */
   function showResult(thumb) {
-    scrollTo({ top: 0, behavior: smooth() });
+    if ($("#stage-area").getBoundingClientRect().top < 0) scrollTo({ top: 0, behavior: smooth() });
     return open(thumb.dataset.of, thumb.dataset.open);
   }
   const strip = () => $$("#results .thumb");
@@ -201,7 +201,7 @@
       return true;
     }
     if (!shown && !thumb && by && $(".cell", card())) return $(".cell", card()).focus(), true;
-    return window.comfy.keys(event, thumb ?? shown);
+    return key !== "Backspace" && window.comfy.keys(event, thumb ?? shown);
   }
   /** Moves the focus to the thumbnail beside or below. @param {AnyElement} thumb @param {string} key */
   function walk(thumb, key) {

@@ -77,11 +77,12 @@ def create(page: Any, layout: str) -> None:
     if not page.locator("#results .thumb").count():  # the first layout generates the images for all
         for prompt in PROMPTS:
             finished(page, prompt, steps=8)
-    page.wait_for_selector(".stage.succeeded img.final")
     if "phone" in layout:
         page.click(".place-to[data-place=results]")
-        page.wait_for_selector(".place-to[data-place=results][aria-current=true]")
+    page.wait_for_selector(".stage.succeeded img.final")
     save(page, f"create-{layout}")
+    if "phone" in layout:
+        page.click(".place-to[data-place=inputs]")
     page.evaluate("scrollTo(0, 0)")
     page.click(".picker > summary")
     save(page, f"presets-{layout}")
@@ -115,6 +116,8 @@ def library(page: Any, layout: str) -> None:
 def queue(page: Any, layout: str) -> None:
     tab(page, "Create", "#generate")
     for prompt in PROMPTS[:4]:
+        if "phone" in layout:
+            page.click(".place-to[data-place=inputs]")
         support.generate(page, prompt, steps=80)
     tab(page, "Queue", ".line-now .job.running img.cover[src^='data:']")
     save(page, f"queue-{layout}")
