@@ -149,7 +149,12 @@ PATHS: dict[str, Callable[[str], str]] = {
     ),
     "failed draft": lambda t: enhance_card.failed_card(JobError(t, t, t, t)),
     "library": lambda t: library_view.tiles([hostile_item(t)]),
-    "detail": lambda t: library_view.detail(hostile_item(t), job(t), catalog(t)),
+    "detail": lambda t: library_view.detail(
+        hostile_item(t), job(t), catalog(t), parent=hostile_item(t), children=[hostile_item(t)]
+    ),
+    "comparison": lambda t: library_view.comparison(
+        (hostile_item(t), job(t)), (hostile_item(f"{t} b"), job(t)), catalog(t)
+    ),
 }
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from comfy_ui.web import import_task
 from comfy_ui.web.auth.access import AccessMode
+from comfy_ui.web.components import library_view
 from comfy_ui.web.import_task import ImportTask
 from comfy_ui.web.tabs import library_tab
 from comfy_ui.web.tabs.library_tab import LibraryTab
@@ -154,6 +155,23 @@ async def test_library_detail_is_escaped_and_not_cached(web_app: WebApp) -> None
     assert answer.headers["cache-control"] == "no-store"
     assert "<script" not in answer.text
     assert 'data-what="all"' in answer.text
+
+
+async def test_library_compare_lists_what_differs_between_own_results(web_app: WebApp) -> None:
+    page, user_id = web_app.browser(LibraryTab(web_app.context))
+    other, _ = web_app.browser(LibraryTab(web_app.context))
+    second, first = await make_items(web_app, user_id, 2)
+    answer = await page.get("/library/compare", params={"a": first, "b": second})
+    assert answer.status_code == 200
+    assert "<mark" in answer.text or "Both have the same settings." in answer.text
+    same = await page.get("/library/compare", params={"a": first, "b": first})
+    assert "Both have the same settings." in same.text
+    for client, query in ((other, {"a": first, "b": second}), (page, {"a": first})):
+        assert (await client.get("/library/compare", params=query)).status_code == 422
+
+
+def test_library_view_doctests_pass() -> None:
+    assert doctest.testmod(library_view).failed == 0
 
 
 async def test_library_space_shows_used_bytes_and_limit(web_app: WebApp) -> None:
