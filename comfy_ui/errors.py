@@ -202,7 +202,7 @@ class OutOfMemoryError(GenerationFailedError):
 
 
 class GenerationTimeoutError(GenerationError):
-    """The job did not finish within the timeout. It keeps running on the server."""
+    """The job did not finish in time. It keeps running, unless ``job_timeout`` ended it."""
 
     default_hint = "Wait again with wait_for_completion(prompt_id), or cancel(prompt_id)."
     default_retryable = True

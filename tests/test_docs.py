@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import comfy_ui
-from comfy_ui import ComfyClient, ComfyWSClient, errors
+from comfy_ui import ComfyClient, ComfyWSClient, client, errors
 from tests.conftest import ROOT
 from tests.docs import DOCS, PAGES, TABLES, TOP_LEVEL, examples, execute, with_table
 
@@ -60,15 +60,16 @@ def test_error_table_has_every_error() -> None:
     assert [name for name in names if f"`{name}`" not in REFERENCE and name != "ComfyUIError"] == []
 
 
-@pytest.mark.parametrize("name", comfy_ui.__all__)
+@pytest.mark.parametrize("name", sorted({*comfy_ui.__all__, *client.__all__}))
 def test_reference_has_public_name(name: str) -> None:
-    assert re.search(rf"^\.\. auto\w+:: comfy_ui\.{re.escape(name)}$", REFERENCE, re.MULTILINE)
+    package = r"comfy_ui\." if name in comfy_ui.__all__ else r"comfy_ui\.client\."
+    assert re.search(rf"^\.\. auto\w+:: {package}{re.escape(name)}$", REFERENCE, re.MULTILINE)
 
 
-@pytest.mark.parametrize("client", CLIENTS)
-def test_reference_has_every_method_of_client(client: type) -> None:
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_reference_has_every_method_of_client(kind: type) -> None:
     # autodoc takes the members that have a docstring
-    methods = {name: getattr(client, name) for name in dir(client) if not name.startswith("_")}
+    methods = {name: getattr(kind, name) for name in dir(kind) if not name.startswith("_")}
     assert len(methods) >= 46
     assert [name for name, method in methods.items() if not inspect.getdoc(method)] == []
 

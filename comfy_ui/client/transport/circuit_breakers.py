@@ -43,6 +43,7 @@ class CircuitBreaker:
 
     @property
     def state(self) -> Literal["closed", "open", "half_open"]:
+        """Whether calls are let through; ``half_open`` lets one through as a probe."""
         return self._state.name
 
     @property
