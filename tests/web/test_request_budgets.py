@@ -69,3 +69,11 @@ def test_budget_json_items_of_users_are_fewer_than_of_admins() -> None:
     assert call.json_items_of(Role.ADMIN) == call.json_items == 100_000
     assert call.json_items_of(Role.USER) == call.json_items_of(Role.ANONYMOUS) == 20_000
     assert budget_of("POST", "/gradio_api/cancel").json_items_of(Role.USER) == 100
+
+
+def test_budgets_searches_and_streams_of_one_user_are_few() -> None:
+    searches = budget_of("GET", "/library")
+    assert (searches.per_caller, searches.total) == (3, 6), "each reads the whole library"
+    for path in ("/stage/events", "/queue/events", "/gradio_api/heartbeat/x"):
+        assert budget_of("GET", path).stream
+        assert budget_of("GET", path).per_caller <= 32
