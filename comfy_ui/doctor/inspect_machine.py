@@ -14,9 +14,10 @@ import socket
 import sqlite3
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
@@ -58,6 +59,10 @@ _LANGUAGE_MODEL_S: Final = 5.0
 _DATABASE_S: Final = 10.0
 _CONNECT_S: Final = 1.0
 _CHECKED_OPCODES: Final = 100_000  # between two looks at the clock
+_MODEL_SUFFIXES: Final = frozenset(
+    {".safetensors", ".sft", ".gguf", ".ckpt", ".pt", ".pth", ".bin"}
+)
+_MAX_FILES: Final = 10_000
 _TYPICAL_FOLDERS: Final = ("checkpoints", "diffusion_models", "unet", "vae", "loras")
 
 
@@ -277,8 +282,22 @@ def _model_path(path: Path, source: str, *, recognized: bool = True) -> ModelPat
         exists=path.is_dir(),
         readable=os.access(path, os.R_OK | os.X_OK),
         writable=os.access(path, os.W_OK),
+        unusable=tuple(_unusable_files(path)),
         recognized=recognized,
     )
+
+
+def _unusable_files(folder: Path) -> Iterator[str]:
+    """The model files in a folder that cannot be opened or are empty, by relative path."""
+    walk = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
+    models = (path for path in walk if path.suffix.lower() in _MODEL_SUFFIXES)
+    for path in islice(models, _MAX_FILES):
+        try:
+            usable = path.stat().st_size > 0 and os.access(path, os.R_OK)
+        except OSError:
+            usable = False
+        if not usable:
+            yield str(path.relative_to(folder))
 
 
 # --- this machine -----------------------------------------------------------------------------

@@ -137,6 +137,9 @@ class ModelPath:
     exists: bool
     readable: bool = False
     writable: bool = False
+    unusable: tuple[str, ...] = ()
+    """Model files that ComfyUI lists and cannot load: links without a target, empty or unreadable
+    files."""
     recognized: bool = True
     """It has folders that ComfyUI's models folder has, such as checkpoints."""
 

@@ -409,6 +409,12 @@ def _model_paths(machine: Machine) -> Judged:
     for folder in there:
         if folder.recognized:
             yield _model_path(folder)
+        if folder.unusable:
+            yield (
+                _PROBLEM,
+                f"{folder.path} has files that cannot be loaded: {_list(folder.unusable)}",
+                "They are links without a target, empty, or not readable. Download them again.",
+            )
     if not there and not named and not machine.demo:
         if any(server.local and server.version for server in machine.servers):
             yield (

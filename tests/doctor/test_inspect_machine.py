@@ -98,6 +98,18 @@ async def test_inspect_machine_waiting_job_on_idle_server_is_looked_at_twice(
     assert machine.servers[0].verdict is HealthVerdict.STUCK
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+async def test_inspect_machine_model_files_without_content_are_listed(tmp_path: Path) -> None:
+    loras = tmp_path / "models" / "loras"
+    loras.mkdir(parents=True)
+    (loras / "good.safetensors").write_bytes(b"x")
+    (loras / "empty.safetensors").touch()
+    (loras / "put_loras_here").touch()
+    (loras / "gone.safetensors").symlink_to(tmp_path / "nowhere")
+    (path,) = (await inspect(tmp_path, settings={"models_dir": tmp_path / "models"})).models
+    assert sorted(path.unusable) == ["loras/empty.safetensors", "loras/gone.safetensors"]
+
+
 def test_data_folder_missing_or_empty_has_no_database(tmp_path: Path) -> None:
     assert folder(tmp_path).database == "none"
     missing = folder(tmp_path / "new" / "folder")

@@ -204,6 +204,12 @@ UPGRADE = "update it to 580.65.06"
         ({"models": (MISSING,)}, "problem", "/gone", "unset it"),
         ({"models": (WRONG,)}, "note", "/m", "checkpoints"),
         ({"models": (READ_ONLY,)}, "note", "cannot be written", "permissions"),
+        (
+            {"models": (replace(READ_ONLY, writable=True, unusable=("gone.safetensors",)),)},
+            "problem",
+            "cannot be loaded: gone.safetensors",
+            "Download them again",
+        ),
         ({"models": (replace(READ_ONLY, readable=False),)}, "problem", "cannot be read", ""),
         ({"models": ()}, "note", "not found on this machine", "COMFY_UI_MODELS_DIR"),
         # language model
