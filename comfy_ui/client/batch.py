@@ -185,7 +185,7 @@ def ran_too_long(job: TrackedJob, longest_run_s: float) -> GenerationTimeoutErro
     """The error of a job that exceeds ``job_timeout``."""
     return GenerationTimeoutError(
         f"The job ran for more than {longest_run_s:g} s and was cancelled.",
-        hint="Allow more with job_timeout=, or run it by itself.",
+        hint="Allow more with job_timeout=, or run it outside the batch.",
         prompt_id=job.prompt_id,
     )
 

@@ -349,7 +349,7 @@ def _data_folder(path: Path, *, app_runs: bool) -> DataFolder:
 
 
 def _read_only(path: Path) -> sqlite3.Connection:
-    # Without a journal nobody writes, and SQLite must not create one.
+    # Without a journal no process writes, and SQLite must not create one.
     journal = path.with_name(f"{path.name}-wal").exists()
     options = "mode=ro" if journal else "mode=ro&immutable=1"
     return sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True, timeout=1)
