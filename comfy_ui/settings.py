@@ -72,6 +72,11 @@ class Settings(BaseSettings):
     mcp: bool = Field(
         default=False, description="Offer the API as MCP tools for assistants at /mcp."
     )
+    cors_origins: str = Field(
+        default="",
+        description="Origins of pages that may call the Images API at /v1 with an API key, "
+        "separated by commas, such as https://tool.example. Unset: none.",
+    )
     demo: bool = Field(default=False, description="Use the demo engine, even if a server answers.")
     demo_speed: str = Field(
         default="6", description="Sampler steps per second of the demo engine, or 'instant'."
@@ -141,6 +146,11 @@ class Settings(BaseSettings):
     def comfyui_urls(self) -> tuple[str, ...]:
         """The addresses in ``comfyui_url``, in order; empty if it is unset."""
         return split_addresses(self.comfyui_url or "")
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """The origins in ``cors_origins``, as browsers send them."""
+        return tuple(o.rstrip("/").lower() for o in split_addresses(self.cors_origins))
 
 
 def split_addresses(text: str) -> tuple[str, ...]:

@@ -1,7 +1,11 @@
-"""Thumbnails of images and videos. Runs in a worker process: ComfyUI's files are untrusted, too."""
+"""Thumbnails of images and videos, and images in other formats.
+
+Runs in a worker process: ComfyUI's files are untrusted, too.
+"""
 
 from __future__ import annotations
 
+import io
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..protocol.outputs import Kind
 
-__all__ = ["THUMBNAIL_SIDE", "write_thumbnail"]
+__all__ = ["THUMBNAIL_SIDE", "encode_picture", "write_thumbnail"]
 
 THUMBNAIL_SIDE: Final = 512
 """Longest side of a thumbnail, in pixels: sharp in a phone's two-column gallery."""
@@ -34,6 +38,26 @@ def write_thumbnail(path: Path, thumbnail: Path, kind: Kind) -> tuple[int, int] 
         if not thumbnail.exists() and size[0] * size[1] <= _MAX_PIXELS:
             _write(image, thumbnail)
         return size
+
+
+def encode_picture(path: Path, format_name: str, quality: int) -> bytes:
+    """Return an image in another format: png, webp or jpeg. ``quality``: 0 to 100, not for png.
+
+    A JPEG has no transparency: it is drawn over white. A decoder may raise anything.
+    """
+    from PIL import Image, ImageOps
+
+    with open_result(path) as image:
+        upright = ImageOps.exif_transpose(image)
+        clear = "A" in upright.getbands() or "transparency" in upright.info
+        upright = upright.convert("RGBA" if clear else "RGB")
+    if clear and format_name == "jpeg":
+        white = Image.new("RGBA", upright.size, "white")
+        upright = Image.alpha_composite(white, upright).convert("RGB")
+    file = io.BytesIO()
+    options = {} if format_name == "png" else {"quality": quality}
+    upright.save(file, format_name.upper(), **options)
+    return file.getvalue()
 
 
 def _first_frame(path: Path) -> Image | None:

@@ -14,7 +14,7 @@ from ..pictures import open_picture, unusable
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["decode_picture", "decode_recording", "mask_picture", "picture_layer"]
+__all__ = ["decode_picture", "decode_recording", "mask_of_edit", "mask_picture", "picture_layer"]
 
 _SUFFIXES: Final = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
 _ORIENTATION: Final = 0x0112  # EXIF orientation; ComfyUI and browsers rotate the image by it
@@ -52,6 +52,21 @@ def mask_picture(content: bytes, mask: bytes) -> bytes:
         )
     upright.putalpha(ImageChops.invert(painted))
     return _png(upright)
+
+
+def mask_of_edit(mask: bytes) -> bytes:
+    """Return the mask of an edit with the area to change in white, as PNG.
+
+    OpenAI's clients send that area transparent, and some others white in an opaque image.
+
+    Raises:
+        ValidationError: not a usable image.
+    """
+    from PIL import ImageChops
+
+    with _opened(mask) as picture:
+        transparency = ImageChops.invert(picture.convert("RGBA").getchannel("A"))
+        return _png(transparency if transparency.getbbox() else picture.convert("L"))
 
 
 def picture_layer(content: bytes, layer: Literal["picture", "mask"]) -> bytes:

@@ -22,6 +22,7 @@ from .components.page_header import enter, header, leave
 from .event_queue import use_waking_queue
 from .http import web_app_manifest
 from .http.file_routes import routes as file_routes
+from .openai.images_api import ImagesApi
 from .services import Services
 from .share_link import ShareLink
 from .tab import LoadHandlers, PageContext, PageParts, Tab
@@ -82,6 +83,7 @@ class Page:
             *languages.routes(),
             *file_routes(services, access, self._context.uploads),
             *(route for tab in self._tabs for route in tab.routes()),
+            *ImagesApi(services, access, self._context.uploads, self._endpoints).routes(),
             *(McpTools(self._endpoints, access).routes() if services.settings.mcp else ()),
         ]
 

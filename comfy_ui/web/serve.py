@@ -36,6 +36,7 @@ from .http.login_page import LoginRoute
 from .http.middleware import AccessMiddleware
 from .http.response_cache import ResponseCache
 from .http.same_site import SameSiteMiddleware
+from .openai.cors import CorsMiddleware
 from .page import Page
 from .process_memory import set_apart
 from .server_choice import choose
@@ -98,6 +99,8 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     async def life(app: Any) -> AsyncIterator[None]:
         # Outside of Gradio's layers, which it adds around those in app_kwargs.
         app.middleware_stack = SameSiteMiddleware(app.middleware_stack, mode)
+        if settings.allowed_origins:
+            app.middleware_stack = CorsMiddleware(app.middleware_stack, settings.allowed_origins)
         # An error here would end in a traceback of the server's; it is raised below instead.
         # Gradio gives up on a server that does not start within five seconds: be quick.
         try:

@@ -14,10 +14,16 @@ from typing import Any, Final
 
 import gradio as gr
 
-from ...errors import ComfyHeadlessError, ComfyUIOfflineError, ValidationError, closest
+from ...errors import (
+    ComfyHeadlessError,
+    ComfyUIOfflineError,
+    UnknownPresetError,
+    ValidationError,
+    closest,
+)
 from ...prompts import aenhance_prompt, load_styles
 from ...protocol.object_info import NodeRegistry
-from ...storage.records import EVERYONE, TEMPLATES, JobRequest, LibraryItem, Snapshot
+from ...storage.records import EVERYONE, TEMPLATES, Job, JobRequest, LibraryItem, Snapshot
 from ...worker_processes import WORKERS, Limits
 from ...workflow.checks.allow_list import is_allowed
 from ...workflow.graph import Graph
@@ -111,26 +117,43 @@ class ProgramEndpoints:
         """
         user_id = self._access.require("run", request)
         await self._services.connection.wait_ready()
-        chosen = self._preset(preset)
+        chosen = self.preset(preset)
         job_values = {**_mapping(values)}
         prompt_param = chosen.by_role("prompt")
         if prompt_param is not None and prompt_param.id not in job_values:
             job_values[prompt_param.id] = _prompt(prompt)
-        files = self._uploads.check(chosen, job_values, user_id)
-        trusted = self._access.allows("open_workflow", request)
-        job = await self._services.jobs.submit(
-            JobRequest(
-                user_id=user_id,
-                preset=chosen.id,
-                values=job_values,
-                uploads=None if trusted else files,
-                key=_key(request),
-            )
-        )
+        job = await self.submit_preset(request, user_id, chosen, job_values, key=_key(request))
         notices = value_notices(chosen, job_values)
         async with aclosing(self._followed(job.id, user_id)) as snapshots:
             async for one in snapshots:
                 yield {**one, "notices": notices}
+
+    async def submit_preset(
+        self,
+        request: Any,
+        user_id: str,
+        preset: Preset,
+        values: dict[str, Any],
+        *,
+        key: str | None,
+    ) -> Job:
+        """Queue a job of a preset. The caller has checked that the user may run it.
+
+        Raises:
+            ValidationError, StorageError: as :meth:`.JobService.submit`, or a value names a file
+                that the user did not upload.
+        """
+        files = self._uploads.check(preset, values, user_id)
+        trusted = self._access.allows("open_workflow", request)
+        return await self._services.jobs.submit(
+            JobRequest(
+                user_id=user_id,
+                preset=preset.id,
+                values=values,
+                uploads=None if trusted else files,
+                key=key,
+            )
+        )
 
     async def run_workflow(
         self,
@@ -205,7 +228,7 @@ class ProgramEndpoints:
             preset: Id of the preset that the prompt is for, so that it suits the model.
         """
         self._access.require("enhance", request)
-        chosen = self._preset(preset) if preset else None
+        chosen = self.preset(preset) if preset else None
         folder = self._services.settings.data_dir / "styles"
         library = (await asyncio.to_thread(load_styles, folder)).styles
         draft = await aenhance_prompt(
@@ -314,14 +337,19 @@ class ProgramEndpoints:
             "height": item.height,
             "prompt": item.prompt,
             "seed": item.seed,
-            "url": f"/files/{item.id}?key={self._access.file_key(item.id, user_id)}",
+            "url": self.file_url(item, user_id),
         }
 
-    def _preset(self, name: str) -> Preset:
+    def file_url(self, item: LibraryItem, user_id: str) -> str:
+        """Return the address of a file below this app, which opens it without the user's cookie."""
+        return f"/files/{item.id}?key={self._access.file_key(item.id, user_id)}"
+
+    def preset(self, name: str) -> Preset:
+        """Return the preset with that id. Raises UnknownPresetError if there is none."""
         preset = self._services.catalog.find(str(name))
         if preset is None:
             preset_ids = [entry.preset.id for entry in self._services.catalog.entries]
-            raise ValidationError(
+            raise UnknownPresetError(
                 f"There is no preset '{str(name)[:80]}'.", hint=closest(str(name)[:80], preset_ids)
             )
         return preset

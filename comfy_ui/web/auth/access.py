@@ -28,7 +28,7 @@ from ...errors import StorageError, ValidationError
 from ...private_files import make_folder, restrict, write_private
 from ...settings import Settings
 from ...storage.records import LOCAL_USER_ID
-from .accounts import ADMIN_LOGIN, GUEST, Accounts, Role
+from .accounts import ADMIN_LOGIN, GUEST, Accounts, Role, TooManyTriesError
 from .api_keys import ApiKey, ApiKeys
 from .login_devices import CURRENT, LoginRequest
 from .login_limits import network_of
@@ -352,6 +352,13 @@ class Access:
         user_id = self.user_id(request)
         return self.address(request) if user_id.startswith(_UNPROVEN) else user_id
 
+    def identifies(self, request: Any) -> bool:
+        """Whether a login, an API key or a signed cookie says whose request it is.
+
+        Without one, a caller could not find its jobs again.
+        """
+        return not self.user_id(request).startswith(_UNPROVEN)
+
     def address(self, request: Any) -> str:
         """Return the client's network as a caller, see :meth:`caller`."""
         client = getattr(request, "client", None)
@@ -384,7 +391,7 @@ class Access:
         free = role is Role.ADMIN and (action != "reconnect" or self.mode is AccessMode.LOCAL)
         wait_s = 0.0 if free else self._wait_s(action, request)
         if wait_s > 0:
-            raise ValidationError("Too many requests.", hint=f"Try again in {wait_s:.0f} s.")
+            raise TooManyTriesError(wait_s, "Too many requests.")
         return user_id
 
     def _wait_s(self, action: Action, request: Any) -> float:

@@ -52,7 +52,7 @@ class Role(IntEnum):
 
 
 class TooManyTriesError(ValidationError):
-    """Too many wrong passwords; ``wait_s`` is the remaining delay."""
+    """Too many attempts in a short time; ``wait_s`` is the remaining delay."""
 
     def __init__(self, wait_s: float, message: str = "Too many wrong passwords.") -> None:
         super().__init__(message, hint=f"Try again in {max(1.0, wait_s):.0f} s.")

@@ -104,27 +104,30 @@ def asked(model: type[M], content: bytes | dict[str, Any]) -> M:
         raise ValidationError(f"This was not understood: {where}.") from error
 
 
-def events(request: Request, pieces: AsyncGenerator[str, None]) -> Response:
+def events(
+    request: Request, pieces: AsyncGenerator[str, None], *, reconnect: bool = True
+) -> Response:
     """Return a response of server-sent events, which ends with the login or when the app stops.
 
-    A browser that loses the connection reconnects after a second.
+    ``reconnect``: a browser that loses the connection reconnects after a second.
     """
     return StreamingResponse(
-        _until_stopped(request, pieces),
+        _until_stopped(request, pieces, reconnect=reconnect),
         media_type="text/event-stream",
         headers={**PRIVATE, "X-Accel-Buffering": "no"},
     )
 
 
 async def _until_stopped(
-    request: Request, pieces: AsyncGenerator[str, None]
+    request: Request, pieces: AsyncGenerator[str, None], *, reconnect: bool = True
 ) -> AsyncGenerator[str, None]:
     """Yield ``pieces``, and keep-alive events in between because proxies cut idle connections.
 
     An endless stream would delay the app's stop: ``stop_event`` is Gradio's, which sets it before
     it waits for open responses.
     """
-    yield "retry: 1000\n\n"
+    if reconnect:
+        yield "retry: 1000\n\n"
     stopping = asyncio.ensure_future(request.app.stop_event.wait())
     piece: asyncio.Future[str | None] | None = None
     async with aclosing(pieces):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -22,6 +23,7 @@ from ..auth.access import Access, AccessMode, is_loopback
 from ..auth.accounts import Role, TooManyTriesError
 from ..auth.api_keys import InvalidKeyError
 from ..auth.login_limits import Caller, network_of
+from ..openai.api_errors import API_PATH, ApiError, error_response
 from .body_limit import BodyLimit, Reading
 from .handlers import RefusalLog, refusal
 from .json_limits import json_problem
@@ -140,6 +142,8 @@ class AccessMiddleware:
         if refused is not None:
             if refused.status_code not in {401, 404}:
                 self._refusals.add(f"Refused {budget.method} {budget.path}: {refused.status_code}")
+            if scope["path"].startswith(API_PATH):
+                refused = _in_envelope(refused)
             await refused(scope, receive, reply)
 
     async def _in_budget(
@@ -271,6 +275,15 @@ class _Reply:
                 headers["connection"] = "close"
             self._gate.dress(headers)
         await self._send(message)
+
+
+def _in_envelope(refused: JSONResponse) -> JSONResponse:
+    """Return a refusal as OpenAI's clients read it."""
+    status, text = refused.status_code, str(json.loads(bytes(refused.body))["detail"])
+    response = error_response(ApiError(status, text))
+    if (wait := refused.headers.get("retry-after")) is not None:
+        response.headers["retry-after"] = wait
+    return response
 
 
 def _is_exact(route: BaseRoute) -> TypeGuard[Route]:

@@ -122,9 +122,9 @@ def _call(
     )
 
 
-def _upload(path: str, megabytes: int) -> RequestBudget:
+def _upload(path: str, megabytes: int, *, per_caller: int = 6) -> RequestBudget:
     return RequestBudget(
-        "POST", path, body_bytes=megabytes * MB, body_s=300.0, per_caller=6, total=200
+        "POST", path, body_bytes=megabytes * MB, body_s=300.0, per_caller=per_caller, total=200
     )
 
 
@@ -203,6 +203,18 @@ BUDGETS: Final = (
     _action("/downloads/"),
     # Programs and the public link
     _call("/mcp", per_caller=100, total=400, lasting=True),
+    _get("/v1/models", per_caller=4),
+    _get("/v1/models/", per_caller=4),
+    RequestBudget(
+        "POST",
+        "/v1/images/generations",
+        body_bytes=256 * KB,
+        json_items=10_000,
+        per_caller=100,
+        total=400,
+        lasting=True,
+    ),
+    _upload("/v1/images/edits", 64, per_caller=32),
     _get("/alive", per_caller=4),
 )
 """All budgets. An exact path wins over a folder, a longer folder over a shorter one."""

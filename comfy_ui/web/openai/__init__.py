@@ -1,0 +1,1 @@
+"""An Images API compatible with OpenAI's, at ``/v1``."""
