@@ -74,7 +74,7 @@
     const percent = tool("", "Actual size (0)", () => zoom.toggle());
     const tools = make("div", { className: "zoom-tools" }, tool("−", "Zoom out (−)", () => zoom.zoomBy(1 / ZOOM_STEP)), percent, tool("+", "Zoom in (+)", () => zoom.zoomBy(ZOOM_STEP)), tool("", "Full screen (F)", fullScreen));
     tools.lastElementChild.innerHTML = '<svg class="icon" viewBox="0 0 24 24" aria-hidden="true"><path d="M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5"/></svg>';
-    const canvas = make("div", { className: "canvas" });
+    const canvas = make("div", { className: "canvas", tabIndex: -1 }); // it keeps the focus, and with it the keys, when it is pressed
     const box = dialog(
       "viewer", "Result",
       make("div", { className: "canvas-side" }, canvas, step(-1, "Previous (←)", "step-back"), step(1, "Next (→)", "step-on"), tools),
