@@ -75,7 +75,9 @@ async def test_jobs_of_dead_server_run_again_in_order_with_note_on_the_running_o
     running = await submit_sleepy(service, nonce=1, seconds=1.0)
     ready, waiting = [await submit_sleepy(service, nonce=n) for n in (2, 3)]
     await until(service, running, _running)
-    await _sent(service, ready)
+    async with asyncio.timeout(20):
+        while (await service.active("ann"))[1].status is not JobStatus.SENT:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     await server.restart()
     again = await until(service, running, lambda s: s.server_deaths > 0)
     assert not again.terminal
