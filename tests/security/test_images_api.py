@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +25,8 @@ from tests.security.test_key_logins import access_of
 
 pytestmark = GRADIO
 
+SCRIPT = Path(__file__).with_name("images_sdk_client.mjs")
+NODE_SDK = "openai@6.49.0"
 FAST = {"steps": 2}
 SMALL = {**FAST, "width": 384, "height": 384}
 PNG = b"\x89PNG"
@@ -282,6 +287,31 @@ def test_page_example_saves_a_picture(
     code = code.replace("http://localhost:7860", app.url).replace("cui_…", app.vera_key)
     exec(f"{code}\nclient.close()", {})
     assert Image.open(tmp_path / "harbor.png").size == (768, 512)
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(shutil.which("npm") is None, reason="needs Node")
+def test_node_sdk_lists_generates_streams_and_edits(app: App, tmp_path: Path) -> None:
+    script = tmp_path / "client.mjs"
+    script.write_text(SCRIPT.read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "image.png").write_bytes(png())
+    install = ["npm", "install", "--no-audit", "--no-fund", NODE_SDK]
+    subprocess.run(install, cwd=tmp_path, check=True, capture_output=True, timeout=120)
+    arguments = [f"{app.url}/v1", app.vera_key, "image.png"]
+    process = subprocess.run(
+        ["node", script.name, *arguments],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert process.returncode == 0, process.stderr
+    seen = json.loads(process.stdout)
+    assert "sd15" in seen["models"]
+    assert (seen["made"], seen["edited"]) == ("PNG", "PNG")
+    assert seen["events"] == ["image_generation.completed"]
+    assert seen["failed"] == [404, "model_not_found"]
 
 
 # Other programs, byte for byte
