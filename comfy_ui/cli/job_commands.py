@@ -51,16 +51,23 @@ def jobs(arguments: argparse.Namespace, settings: Settings) -> int:
 def cancel(arguments: argparse.Namespace, settings: Settings) -> int:
     """Cancel jobs, pending or running; 5 if one is unknown, had already ended or still runs."""
 
-    async def stop(client: ComfyWSClient, prompt_id: str) -> str:
-        # In this order: a job moves from the queue to the history, never back.
-        if (await client.queue()).answer(prompt_id).place == "absent":
-            ended = await client.history(prompt_id)
-            return "not cancelled: " + ("it has ended" if ended else "the server has no such job")
-        return "cancelled" if await client.cancel(prompt_id) else "not cancelled: it has ended"
+    async def stop(client: ComfyWSClient, prompt_id: str, place: str) -> str:
+        if place == "absent" and await client.history(prompt_id) is None:
+            return "not cancelled: the server has no such job"
+        stopped = place != "absent" and await client.cancel(prompt_id)
+        return "cancelled" if stopped else "not cancelled: it has ended"
 
     async def work() -> list[str]:
+        outcomes: dict[str, str] = {}
         async with connect(settings) as client:
-            return await asyncio.gather(*(stop(client, each) for each in arguments.prompt_id))
+            queue = await client.queue()
+            places = {each: queue.answer(each).place for each in arguments.prompt_id}
+            # Pending jobs first, or one starts when the running one ends.
+            for pending in (True, False):
+                ids = [each for each, place in places.items() if (place == "pending") is pending]
+                stopped = await asyncio.gather(*(stop(client, each, places[each]) for each in ids))
+                outcomes.update(zip(ids, stopped, strict=True))
+        return [outcomes[each] for each in arguments.prompt_id]
 
     outcomes = asyncio.run(work())
     for prompt_id, outcome in zip(arguments.prompt_id, outcomes, strict=True):
