@@ -26,6 +26,7 @@ async def filled(client: ComfyWSClient, folder: Path, count: int) -> dict[str, b
         items = [(await end_of(service, job)).items[0] for job in jobs]
         for item in items[:2]:
             await service.library.star(item.id, "ann")
+        await service.library.save_favorite("ann", "loras", "ink.safetensors", marked=True)
         return {item.filename: item.path.read_bytes() for item in items}
 
 
@@ -126,6 +127,8 @@ async def test_recovery_damaged_database_keeps_readable_pages(
     assert is_broken(path)
     notice, recovered, _ = await reopened(client, tmp_path, 12)
     assert sorted(recovered) == sorted(contents.values())
+    async with open_jobs(client=client, data_dir=tmp_path) as service:
+        assert await service.library.favorites("ann", "loras") == {"ink.safetensors"}
     assert aside(tmp_path)
     assert "broken" in notice
 

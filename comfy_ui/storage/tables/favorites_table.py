@@ -11,7 +11,7 @@ SCHEMA: Final = (
     folder TEXT NOT NULL,
     name TEXT NOT NULL,
     PRIMARY KEY (user_id, folder, name)
-) WITHOUT ROWID""",
+)""",
 )
 
 _MOST: Final = 1000  # of a user
