@@ -399,9 +399,9 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
     stageIsland()?.comfyTrigger("recall", { ...data, draft: JSON.stringify(current()) });
   }
   function flash(button, text) {
-    const before = button.dataset.told ?? "";
-    button.dataset.told = text;
-    setTimeout(() => (button.dataset.told = before), 1600);
+    const before = button.dataset.feedback ?? "";
+    button.dataset.feedback = text;
+    setTimeout(() => (button.dataset.feedback = before), 1600);
   }
   const typing = (target) =>
     target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName));

@@ -6,7 +6,7 @@
 (() => {
   const KEPT = "comfy-ui.language";
   const CODES = ["en", "de", "ja", "zh"];
-  const ATTRIBUTES = ["title", "placeholder", "alt", "aria-label", "data-told"];
+  const ATTRIBUTES = ["title", "placeholder", "alt", "aria-label", "data-feedback"];
   // Texts of users and servers, and input fields, are not translated.
   const THEIRS = "[translate=no], .draft-text, button.past, [data-testid=status-tracker], script, style, textarea, pre, code, kbd";
 

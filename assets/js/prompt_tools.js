@@ -57,8 +57,8 @@
     }
   }
   window.comfy.actions.styles = async () => {
-    const told = await fetchStyles();
-    if (!told) return toast("The styles cannot be loaded");
+    const listed = await fetchStyles();
+    if (!listed) return toast("The styles cannot be loaded");
     /** The style around the prompt, which the chosen one replaces. */
     let { style: current, words: plain } = /** @type {{ style: Record<string, any> | null, words: string }} */ (splitStyle(box().value, []));
     /** @type {Record<string, any> | null} */
@@ -111,13 +111,13 @@
       if (!file) return;
       const taken = await take(file);
       if (!taken) return;
-      fill((await fetchStyles()) ?? told);
+      fill((await fetchStyles()) ?? listed);
       note.textContent = `${taken.names.length} ${taken.names.length === 1 ? "style" : "styles"} read from ${file.name}`;
       const first = $$(".look", grid).find((look) => look.dataset.name === taken.names[0]);
       first?.click();
       first?.scrollIntoView({ block: "center" });
     };
-    const bring = told.takes && make("button", { type: "button", className: "act", textContent: "Import…", title: "Styles as CSV (A1111) or JSON (Fooocus)", onclick: () => picker.click() });
+    const bring = listed.takes && make("button", { type: "button", className: "act", textContent: "Import…", title: "Styles as CSV (A1111) or JSON (Fooocus)", onclick: () => picker.click() });
     const opened = dialog("styles", "Styles", make("div", { className: "row" }, make("h2", { textContent: "Styles" }), bring), search, note, picker, grid, foot);
     /** app.js has set the prompt when this runs. @param {string} negative of the style that is used */
     function applied(negative) {
@@ -130,16 +130,16 @@
     }
     use.onclick = () => applied(chosen?.negative ?? "");
     remove.onclick = () => applied("");
-    fill(told);
-    for (const problem of told.problems) foot.append(make("p", { className: "trouble", textContent: problem }));
+    fill(listed);
+    for (const problem of listed.problems) foot.append(make("p", { className: "trouble", textContent: problem }));
     search.focus();
   };
   async function take(file) {
     try {
       const answer = await fetch(`styles?${new URLSearchParams({ name: file.name })}`, { method: "POST", body: file });
-      const told = await answer.json();
-      if (answer.ok) return told;
-      toast(told.error);
+      const listed = await answer.json();
+      if (answer.ok) return listed;
+      toast(listed.error);
     } catch {
       toast("Connection lost");
     }

@@ -15,8 +15,8 @@
   async function sendFile(path, file, query = { name: file.name }) {
     try {
       const answer = await fetch(`${path}?${new URLSearchParams(query)}`, { method: "POST", body: file });
-      const told = await answer.json();
-      return answer.ok ? told : { error: told.error ?? "That did not work." };
+      const result = await answer.json();
+      return answer.ok ? result : { error: result.error ?? "That did not work." };
     } catch {
       return { error: "Connection lost. Try again." };
     }
@@ -30,10 +30,10 @@
     const zone = $(".dropzone");
     trouble.textContent = "";
     zone.setAttribute("aria-busy", "true");
-    const told = await sendFile("workflows", file);
+    const result = await sendFile("workflows", file);
     zone.removeAttribute("aria-busy");
-    if (told.error) trouble.textContent = told.error;
-    else show(told.html);
+    if (result.error) trouble.textContent = result.error;
+    else show(result.html);
   }
   /** The report that the page shows, as HTML: drawn again if Gradio mounts the tab later. */
   let report = "";

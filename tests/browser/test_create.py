@@ -103,7 +103,7 @@ def test_stop_keeps_the_preview_on_request_and_gives_the_last_result_back(page: 
     page.wait_for_selector(".stage.cancelled:has-text('Stopped at step')")
     page.click("#stage [data-do=keep-preview]")
     page.wait_for_selector("#stage img.final[alt='a stopped one']")
-    assert "Preview" in page.inner_text("#stage .told")
+    assert "Preview" in page.inner_text("#stage .status-line")
     page.wait_for_selector("#results .thumb[title='a stopped one'] .badge")
 
 

@@ -113,7 +113,7 @@ def audit(pip_audit: None, tmp_path: Path) -> Callable[..., tuple[int, str]]:
 def test_audit_without_vulnerabilities_exits_with_0(audit: Any, osv: FakeOsv) -> None:
     code, output = audit(osv.url)
     assert (code, sorted(osv.requested)) == (0, ["here", "there"])
-    assert "2 of 2 pinned packages looked up, 0 holes to be mended now" in output
+    assert "2 of 2 pinned packages looked up, 0 vulnerabilities with a fix" in output
 
 
 @pytest.mark.slow
@@ -123,8 +123,8 @@ def test_audit_fixable_vulnerability_exits_with_1_and_names_the_fix(
     osv.vulnerabilities = {"there": [vulnerability("there", "2.1", "3.0")]}
     code, output = audit(osv.url)
     assert code == 1
-    assert "there 2.0: GHSA-there, mended by 2.1" in output
-    assert "1 holes to be mended now, 0 that cannot be yet" in output
+    assert "there 2.0: GHSA-there, fixed in 2.1" in output
+    assert "1 vulnerabilities with a fix, 0 without" in output
 
 
 @pytest.mark.slow
@@ -134,7 +134,7 @@ def test_audit_unfixable_vulnerability_is_printed_and_exits_with_0(
     osv.vulnerabilities = {"here": [vulnerability("here")]}
     code, output = audit(osv.url)
     assert code == 0
-    assert "here 1.0: GHSA-here, mended by nothing yet" in output
+    assert "here 1.0: GHSA-here, no fix yet" in output
     osv.vulnerabilities["there"] = [vulnerability("there", "2.1")]
     assert audit(osv.url)[0] == 1
 
@@ -147,7 +147,7 @@ def test_audit_unreachable_database_is_printed_and_exits_with_0(
     empty.mkdir()
     for code, output in (audit("http://127.0.0.1:9/v1/query"), audit(osv.url, path=str(empty))):
         assert code == 0
-        assert output.startswith("audit: NOT DONE, the lists of known holes cannot be reached")
+        assert output.startswith("audit: NOT DONE, the advisory lists cannot be reached")
         assert "looked up" not in output
 
 
