@@ -201,6 +201,7 @@ def test_queue_stream_is_silent_when_idle_and_closed_on_leave(page: Any) -> None
 def test_queue_on_a_phone_does_not_scroll_sideways(person: Callable[..., Any]) -> None:
     page = person(size=support.PHONE, has_touch=True)
     for prompt in ("long " * 30, "one", "two"):
+        page.tap(".place-to[data-place=inputs]")
         generate(page, prompt, steps=30)
     page.get_by_role("tab", name="Queue").click()
     page.wait_for_selector(".line-now .job.waits")

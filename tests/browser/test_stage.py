@@ -28,8 +28,8 @@ def test_stage_shows_a_batch_as_grid_and_walks_through_it(page: Any) -> None:
     generate(page, "before it", steps=1)
     page.wait_for_selector("#stage img.final[alt='before it']")
     generate(page, "several at once", steps=2, width=256, height=256, batch=3)
+    page.wait_for_selector("#results .thumb[title='several at once'] >> nth=2")
     page.wait_for_selector("#stage .batch .cell >> nth=2")
-    page.wait_for_function("document.querySelectorAll('#results .thumb').length >= 4")
     first, second, third, before = strip(page)[:4]
     page.click("#stage [data-do=star-batch]")
     page.wait_for_selector("#stage [data-do=star-batch][aria-pressed=true]")
@@ -118,6 +118,7 @@ def test_layout_keeps_stage_and_generate_in_sight_at_each_width(person: Callable
 
 def test_viewer_zooms_pans_walks_and_returns_to_the_stage(page: Any) -> None:
     generate(page, "to zoom", steps=1, batch=2)
+    page.wait_for_selector("#results .thumb[title='to zoom'] >> nth=1")
     page.wait_for_selector("#stage .cell >> nth=1")
     second = strip(page)[1]
     page.click("#stage .cell")
@@ -174,11 +175,9 @@ def test_variation_and_upscale_take_one_press_and_know_their_parent(page: Any) -
     page.wait_for_selector("#stage img.final[alt='to vary']")
     parent = strip(page)[0]
     for way in ("subtle", "upscale"):
-        count = len(strip(page))
+        newest = strip(page)[0]
         page.click(f"#stage [data-way={way}]")
-        page.wait_for_function(
-            "(count) => document.querySelectorAll('#results .thumb').length > count", arg=count
-        )
+        page.wait_for_selector(f"#results .thumb:first-child:not([data-open='{newest}'])")
         page.wait_for_selector("#stage .stage.succeeded")
     assert page.get_attribute("form.settings", "data-preset") == "sdxl"  # the form stays
     page.click(f"#results .thumb[data-open='{parent}']")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -60,9 +61,11 @@ async def test_job_full_disk_while_running_fails_and_is_fetched_on_retry(
 async def test_jobs_ended_on_a_full_disk_stay_visible_and_are_fetched_once(
     service: JobService,
 ) -> None:
-    jobs = [await submit_sleepy(service, nonce=n, seconds=0.3) for n in range(2)]
-    for job in jobs:
-        await until(service, job, lambda s: s.phase is Phase.RUNNING)
+    jobs = [await submit_sleepy(service, nonce=n, seconds=1.0) for n in range(2)]
+    await until(service, jobs[0], lambda s: s.phase is Phase.RUNNING)
+    async with asyncio.timeout(10):
+        while (await service.job(jobs[1].id, "ann")).prompt_id is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     await refuse_writes(service, refuse=True)
     for job in jobs:
         assert (await end_of(service, job)).phase is Phase.FAILED

@@ -192,6 +192,7 @@ async def test_queue_is_sorted_once_per_change_for_any_number_of_followers(
         await queue.cancel(jobs[-1].id, jobs[-1].user_id)
         for user_id in OWNERS:
             await queue.active(user_id)
+            assert queue._unfinished.index.queue
         assert sorts == 1
         queue.close()
         await asyncio.gather(*followers)

@@ -46,6 +46,7 @@ def test_two_users_see_own_jobs_and_a_phone_shows_the_running_one(chromium: Any,
     assert jobs[0] != jobs[1]
 
     phone = open_page_as(chromium, url, "anna", browsers.PHONE)
+    phone.click(".place-to[data-place=results]")
     phone.wait_for_selector(f".stage.running[data-job='{jobs[0]}'] img.preview", timeout=60_000)
     assert phone.evaluate("document.documentElement.scrollWidth") <= browsers.PHONE["width"]
     before = phone.get_attribute("#stage img.preview", "src")
@@ -84,7 +85,7 @@ def test_connect_form_is_visible_for_admins_only(chromium: Any, url: str) -> Non
             anna.wait_for_selector(f"#status-notice .notice:has-text('{message}')")
         anna.wait_for_selector(f"#server dd:text-is('{engine.url}')")
         vera.reload()
-        vera.wait_for_selector("#stage .stage")
+        vera.wait_for_selector("#stage .stage", state="attached")
         browsers.generate(vera, "made by the other one", width=256, height=256)
         vera.wait_for_selector(".stage.succeeded img.final")
         assert engine.url not in vera.content()
