@@ -68,8 +68,9 @@ def test_queue_moves_by_keyboard_mouse_and_button_persist(full_queue: Any) -> No
     wait_for(full_queue, "dacb")
     row(full_queue, "d").locator(".grip").hover()  # waits until no preview moves the rows
     full_queue.mouse.down()
-    end = row(full_queue, "b").bounding_box()
-    full_queue.mouse.move(end["x"] + 8, end["y"] + end["height"] + 20, steps=5)
+    for _ in range(2):  # on a busy machine the card above may grow meanwhile
+        end = row(full_queue, "b").bounding_box()
+        full_queue.mouse.move(end["x"] + 8, end["y"] + end["height"] + 20, steps=5)
     full_queue.mouse.up()
     wait_for(full_queue, "acbd")
     full_queue.wait_for_timeout(600)  # the next server event arrives by then

@@ -33,7 +33,7 @@ def test_stage_shows_a_batch_as_grid_and_walks_through_it(page: Any) -> None:
     first, second, third, before = strip(page)[:4]
     page.click("#stage [data-do=star-batch]")
     page.wait_for_selector("#stage [data-do=star-batch][aria-pressed=true]")
-    assert page.locator("#results .thumb[data-starred]").count() == 3
+    assert page.locator("#results .thumb[title='several at once'][data-starred]").count() == 3
     page.focus("#stage .cell")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
