@@ -322,6 +322,34 @@ async def test_job_full_disk_fails_and_retry_fetch_stores_result(
         assert not await service.retry_fetch(job.id, "ann")
 
 
+class _SlowFirstPost:
+    """A client whose first post takes longer than those after it."""
+
+    def __init__(self, client: ComfyWSClient) -> None:
+        self._client = client
+        self._delay_s = 0.3
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    async def queue_prompt(self, *arguments: Any, **options: Any) -> str:
+        delay_s, self._delay_s = self._delay_s, 0.0
+        await asyncio.sleep(delay_s)
+        return await self._client.queue_prompt(*arguments, **options)
+
+
+async def test_jobs_claimed_together_arrive_at_the_server_in_order(
+    client: ComfyWSClient, tmp_path: Path
+) -> None:
+    slow: Any = _SlowFirstPost(client)
+    async with open_jobs(client=slow, data_dir=tmp_path) as service:
+        jobs = [await submit_sleepy(service, nonce=n) for n in range(2)]
+        for job in jobs:
+            await end_of(service, job)
+        ends = [await service.job(job.id, "ann") for job in jobs]
+    assert ends[0].finished_at < ends[1].finished_at
+
+
 class _FailsOnce:
     """A client whose first wait raises, as a bug would."""
 

@@ -88,6 +88,7 @@ class Worker:
         self._active: dict[str, ActiveJob] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._slot_free = Flag()
+        self._posting = asyncio.Lock()  # else the second of two jobs may arrive first
         self._idle_since = time.monotonic()  # when a job ended last
 
     async def run(self) -> None:
@@ -353,12 +354,13 @@ class Worker:
             active.may_be_at_server, active.server_answers = True, True
             active.server_lost_at = None
             try:
-                prompt_id = await self._client.queue_prompt(
-                    graph,
-                    prompt_id=active.prompt_id,
-                    extra_data={"extra_pnginfo": {"comfy_ui": _reuse_metadata(active.job)}},
-                    resubmit=False,  # a job that stops its server is counted
-                )
+                async with self._posting:
+                    prompt_id = await self._client.queue_prompt(
+                        graph,
+                        prompt_id=active.prompt_id,
+                        extra_data={"extra_pnginfo": {"comfy_ui": _reuse_metadata(active.job)}},
+                        resubmit=False,  # a job that stops its server is counted
+                    )
             except ComfyUIOfflineError:  # the request was not sent
                 active.may_be_at_server = active.resumed or active.unanswered
                 raise
