@@ -98,7 +98,7 @@ class ComfyHeadlessError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception's own calls the class with args alone, and some classes need more.
-        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]  # no stub
 
 
 ComfyUIError = ComfyHeadlessError

@@ -248,11 +248,11 @@ class WakingQueue(Queue):
                 await self._changed.wait()
         finally:
             self.stopped = True
-            self._cancel_asyncio_tasks()  # type: ignore[no-untyped-call]
+            self._cancel_asyncio_tasks()  # type: ignore[no-untyped-call]  # Gradio has no types
 
     def close(self) -> None:
         """End :meth:`start_processing`. Gradio calls this in another thread."""
-        super().close()  # type: ignore[no-untyped-call]
+        super().close()  # type: ignore[no-untyped-call]  # Gradio has no types
         if self._loop is not None:
             with suppress(RuntimeError):  # the server has ended
                 self._loop.call_soon_threadsafe(self._changed.set)

@@ -6,7 +6,8 @@ import asyncio
 import itertools
 import json
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -170,6 +171,15 @@ READ_ONLY_HANDLERS = {
     "_apply",
 }
 ADMIN_ACTIONS = {action for action in TABLE if TABLE[action][AccessMode.SHARED] is not Role.USER}
+
+
+def until(condition: Callable[[], Any], *, within_s: float = 60.0) -> Any:
+    """Wait until ``condition`` returns something true; return it."""
+    deadline = time.monotonic() + within_s
+    while not (result := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return result
 
 
 def handlers(page: Any) -> list[Any]:

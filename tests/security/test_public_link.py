@@ -8,7 +8,6 @@ from __future__ import annotations
 import socket
 import socketserver
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +17,7 @@ import httpx
 import pytest
 
 from comfy_ui.web import serve, share_link
-from tests.security.support import GRADIO, PageClient, served
+from tests.security.support import GRADIO, PageClient, served, until
 
 pytestmark = GRADIO
 
@@ -78,14 +77,6 @@ def service(monkeypatch: pytest.MonkeyPatch) -> FakeTunnels:
     for pause in ("_PROBE_EVERY_S", "_PROBE_AGAIN_S", "_LONGEST_PAUSE_S"):
         monkeypatch.setattr(share_link, pause, 0.05)
     return fake
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 60
-    while not (result := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return result
 
 
 def status(url: str, logins: dict[str, str], page: Any) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +15,7 @@ import pytest
 from comfy_ui.demo import DemoServer
 from comfy_ui.settings import Settings
 from tests.browser.support import running_app
-from tests.security.support import PageClient
+from tests.security.support import PageClient, until
 
 CANARIES = {
     "COMFYUI_TOKEN": "canary-of-the-server-token",
@@ -83,13 +82,6 @@ def test_settings_every_secret_field_has_a_canary() -> None:
     assert secret == {"comfyui_token", "openai_api_key", "hf_token", "auth"}
 
 
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 @pytest.mark.slow
 def test_app_secrets_appear_in_no_response_log_or_file(
     tmp_path: Path, record_property: Callable[[str, object], None]
@@ -117,7 +109,8 @@ def test_app_secrets_appear_in_no_response_log_or_file(
         with running_app(data, **environment) as url:
             for name in ("anna", None):
                 texts |= collect_texts(url, name)
-            until(lambda: b"comfyui" in b"".join(collector.bodies).lower())  # sent every 5 s
+            # Sent every 5 s.
+            until(lambda: b"comfyui" in b"".join(collector.bodies).lower(), within_s=30)
         assert refusing.received(CANARIES["COMFYUI_TOKEN"])
         assert model.received(CANARIES["OPENAI_API_KEY"])
         texts["spans"] = b"".join(collector.bodies).decode("latin-1")

@@ -52,8 +52,8 @@ class _Backend(httpcore.SyncBackend):
 class _Stream(httpcore.NetworkStream):
     def __init__(self, inner: httpcore.NetworkStream) -> None:
         self._inner = inner
-        self.write, self.close = inner.write, inner.close  # type: ignore[method-assign]
-        self.get_extra_info = inner.get_extra_info  # type: ignore[method-assign]
+        self.write, self.close = inner.write, inner.close  # type: ignore[method-assign]  # unchanged
+        self.get_extra_info = inner.get_extra_info  # type: ignore[method-assign]  # unchanged
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         remaining = _deadline.get() - time.monotonic()
