@@ -68,7 +68,7 @@ def test_generate_streams_previews_and_downloads_the_original(
 
 
 def test_stage_reload_during_run_shows_the_same_job(page: Any) -> None:
-    generate(page, "a long one", steps=40)
+    generate(page, "a long one", steps=100)
     page.wait_for_selector(".stage.running img.preview")
     job = page.get_attribute("#stage .stage", "data-job")
     page.reload()
@@ -82,7 +82,7 @@ def test_stage_reload_during_run_shows_the_same_job(page: Any) -> None:
 def test_stop_cancels_the_running_job(page: Any) -> None:
     generate(page, "a finished one", steps=2)
     page.wait_for_selector("#stage img.final[alt='a finished one']")
-    generate(page, "a cancelled one", steps=60)
+    generate(page, "a cancelled one", steps=100)
     page.wait_for_selector(".stage.running img.preview[src]")
     page.click("#stop")
     page.wait_for_selector(".stage.cancelled img.preview[src^='data:image/']")
@@ -95,7 +95,7 @@ def test_stop_cancels_the_running_job(page: Any) -> None:
 def test_stop_keeps_the_preview_on_request_and_gives_the_last_result_back(page: Any) -> None:
     generate(page, "a result before", steps=2)
     page.wait_for_selector("#stage img.final[alt='a result before']")
-    generate(page, "a stopped one", steps=30)
+    generate(page, "a stopped one", steps=100)
     page.wait_for_function(
         "parseInt(document.querySelector('.stage.running .step')?.textContent.slice(5)) >= 12"
     )
@@ -134,7 +134,7 @@ def test_estimate_follows_the_queue_and_moves_nothing_below(page: Any) -> None:
 
 
 def test_shift_x_stops_unless_typing(page: Any) -> None:
-    generate(page, "text", steps=60)
+    generate(page, "text", steps=100)
     page.wait_for_selector(".stage.running img.preview[src]")
     page.focus("#prompt textarea")
     page.keyboard.press("Shift+X")
@@ -147,7 +147,7 @@ def test_shift_x_stops_unless_typing(page: Any) -> None:
 
 
 def test_generate_second_job_waits_for_the_first(page: Any) -> None:
-    generate(page, "the first", steps=30)
+    generate(page, "the first", steps=80)
     page.wait_for_selector(".stage.running")
     first = page.get_attribute("#stage .stage", "data-job")
     generate(page, "the second", steps=8)
@@ -309,7 +309,7 @@ def test_number_and_slider_stay_in_sync(page: Any) -> None:
 
 
 def test_ctrl_shift_enter_runs_before_other_waiting_jobs(page: Any) -> None:
-    generate(page, "long", steps=40)
+    generate(page, "long", steps=100)
     page.wait_for_selector(".stage.running")
     for prompt, keys in (
         ("fills the server", "Control+Enter"),

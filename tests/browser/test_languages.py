@@ -37,7 +37,7 @@ def test_german_page_has_no_untranslated_texts(
     page.click("#generate")
     page.wait_for_selector("#notice :text('Geben Sie zuerst einen Prompt ein.')")
     for prompt in ("Landscape", "Nothing found"):  # prompts that equal texts of the page
-        generate(page, prompt, steps=30, width=256, height=256)
+        generate(page, prompt, steps=60, width=256, height=256)
     page.wait_for_selector(".stage.running :text('Zeichnet')")
     tab(page, "queue")
     page.wait_for_selector(".line-now .job.queued .said-by:text-is('Nothing found')")

@@ -116,9 +116,10 @@ def test_picker_reload_restores_the_preset(page: Any) -> None:
     assert "Stable Diffusion 1.5" in page.inner_text(".picker > summary")
 
 
-def test_two_tabs_show_the_same_job_and_either_stops_it(page: Any) -> None:
-    generate(page, "seen twice", steps=60)
-    page.wait_for_selector(".stage.running")
+def test_two_tabs_show_the_same_job_and_either_stops_it(page: Any, painter: Any) -> None:
+    with support.slowly(painter):
+        generate(page, "seen twice", steps=100)
+        page.wait_for_selector(".stage.running")
     other = support.open_page(page.context, page.url)
     other.wait_for_selector(".stage.running img.preview")
     job = page.get_attribute("#stage .stage", "data-job")
@@ -129,10 +130,11 @@ def test_two_tabs_show_the_same_job_and_either_stops_it(page: Any) -> None:
     assert not page.is_closed()
 
 
-def test_stage_tab_becoming_visible_shows_the_running_job(page: Any) -> None:
+def test_stage_tab_becoming_visible_shows_the_running_job(page: Any, painter: Any) -> None:
     other = support.open_page(page.context, page.url)
-    generate(page, "started elsewhere", steps=40)
-    page.wait_for_selector(".stage.running img.preview[src]")
+    with support.slowly(painter):
+        generate(page, "started elsewhere", steps=100)
+        page.wait_for_selector(".stage.running img.preview[src]")
     job = page.get_attribute("#stage .stage", "data-job")
     other.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     other.wait_for_selector(f".stage.running[data-job='{job}']")
@@ -142,7 +144,7 @@ def test_stage_tab_becoming_visible_shows_the_running_job(page: Any) -> None:
 
 def test_job_continues_after_its_tab_is_closed(person: Callable[..., Any]) -> None:
     page = person()
-    generate(page, "goes on alone", steps=30)
+    generate(page, "goes on alone", steps=60)
     page.wait_for_selector(".stage.running")
     job = page.get_attribute("#stage .stage", "data-job")
     page.close()
@@ -172,7 +174,7 @@ def test_phone_layout_has_one_column_and_buttons_at_the_bottom(
         assert box["y"] + box["height"] <= PHONE["height"]
         assert box["y"] > PHONE["height"] - 120
         assert box["height"] >= 44
-    generate(page, "on the phone", steps=12)
+    generate(page, "on the phone", steps=40)
     page.wait_for_selector(".stage.running")
     assert not page.is_visible("#prompt")
     page.wait_for_selector(".stage.succeeded")

@@ -159,7 +159,7 @@ def test_generate_menu_repeats_until_stopped(person: Callable[..., Any]) -> None
 
 
 def test_queue_running_job_updates_until_its_end(page: Any, painter: Any) -> None:
-    generate(page, "watched", steps=10)
+    generate(page, "watched", steps=60)
     page.get_by_role("tab", name="Queue").click()
     page.wait_for_selector(".line-now .job.running img.cover[src^='data:']")
     page.wait_for_selector(".line-past .job.succeeded:has-text('watched') .thumb")
@@ -203,7 +203,7 @@ def test_queue_on_a_phone_does_not_scroll_sideways(person: Callable[..., Any]) -
     page = person(size=support.PHONE, has_touch=True)
     for prompt in ("long " * 30, "one", "two"):
         page.tap(".place-to[data-place=inputs]")
-        generate(page, prompt, steps=30)
+        generate(page, prompt, steps=100)
     page.get_by_role("tab", name="Queue").click()
     page.wait_for_selector(".line-now .job.waits")
     assert page.evaluate("document.documentElement.scrollWidth") <= support.PHONE["width"]

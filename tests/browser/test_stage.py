@@ -59,7 +59,7 @@ def test_stage_shows_a_batch_as_grid_and_walks_through_it(page: Any) -> None:
 def test_stage_opened_result_stays_while_a_job_runs(page: Any) -> None:
     generate(page, "to look at", steps=1)
     page.wait_for_selector("#stage img.final[alt='to look at']")
-    generate(page, "meanwhile", steps=30)
+    generate(page, "meanwhile", steps=100)
     page.wait_for_selector(".stage.running")
     page.click("#results .thumb[title='to look at']")
     page.wait_for_selector("#opened-result img.final[alt='to look at']")

@@ -18,10 +18,12 @@ import json
 import multiprocessing
 import random
 import socket
+import sqlite3
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -106,6 +108,11 @@ class Run:
         )
         self._app = Child(serve_app, url, str(folder / "data"), plan)
         self._url = url
+        self._killer_id = next(
+            make_id(request.user_id, request.key)
+            for request in plan.requests()
+            if f"made_{request.key}" == KILLER
+        )
         self._changing = asyncio.Lock()  # the server is being killed and started
         # The jobs that a server has died under. One that the server is about to run counts the
         # death, too, and nothing here says which: no kill while none runs.
@@ -169,9 +176,22 @@ class Run:
     async def _kill_under_the_killer(self) -> None:
         while True:
             await asyncio.sleep(0.05)
-            if not self._changing.locked() and await self._running() == KILLER:
+            # Not before the app has stored that the job runs: if it is killed just then, it takes
+            # the death for that of the job before.
+            if (
+                not self._changing.locked()
+                and await self._running() == KILLER
+                and self._killer_is_stored_as_started()
+            ):
                 self.account.killer_deaths += 1
                 await self._kill_server(KILLER)
+
+    def _killer_is_stored_as_started(self) -> bool:
+        with closing(sqlite3.connect(self._folder / "data" / "comfy_ui.db")) as connection:
+            query = (
+                "SELECT id FROM jobs WHERE started_at IS NOT NULL AND status IN ('claimed', 'sent')"
+            )
+            return self._killer_id in {job_id for (job_id,) in connection.execute(query)}
 
     async def _kill_at_times(self) -> None:
         for number in range(self._plan.kills):
