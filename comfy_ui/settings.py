@@ -7,17 +7,25 @@ Read them with :func:`load_settings`, never at import. The command line override
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError as PydanticValidationError
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError as PydanticValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from .errors import ValidationError
 
 DEFAULT_URL = "http://localhost:8188"
 DEFAULT_PORT = 7860
+_ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]{1,64}){1,8}")
 
 
 def default_data_dir() -> Path:
@@ -77,6 +85,17 @@ class Settings(BaseSettings):
         description="Origins of pages that may call the Images API at /v1 with an API key, "
         "separated by commas, such as https://tool.example. Unset: none.",
     )
+    root_path: str = Field(
+        default="",
+        description="Path below which a reverse proxy serves the app, such as /comfy. Unset: the "
+        "X-Forwarded-Prefix header of a trusted proxy, else the root. Makes the app shared.",
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="Addresses and networks of the reverse proxies whose X-Forwarded headers "
+        "count, separated by commas; set, it makes the app shared. Unset: FORWARDED_ALLOW_IPS, "
+        "else this machine.",
+    )
     demo: bool = Field(default=False, description="Use the demo engine, even if a server answers.")
     demo_speed: str = Field(
         default="6", description="Sampler steps per second of the demo engine, or 'instant'."
@@ -132,6 +151,14 @@ class Settings(BaseSettings):
         description="Record whole workflows, including prompts, in OpenTelemetry spans.",
     )
 
+    @field_validator("root_path")
+    @classmethod
+    def _normalize_root_path(cls, value: str) -> str:
+        value = value.strip().rstrip("/")
+        if problem := root_path_problem(value):
+            raise ValueError(problem)
+        return value
+
     @property
     def presets_dir(self) -> Path:
         """The folder with the admin's own presets."""
@@ -151,6 +178,17 @@ class Settings(BaseSettings):
     def allowed_origins(self) -> tuple[str, ...]:
         """The origins in ``cors_origins``, as browsers send them."""
         return tuple(o.rstrip("/").lower() for o in split_addresses(self.cors_origins))
+
+
+def root_path_problem(path: str) -> str | None:
+    """Return why an app cannot be served below a path; None if it can, or if it is empty.
+
+    >>> root_path_problem("/tools/comfy"), root_path_problem("comfy")
+    (None, "'comfy' is not a path such as /comfy.")
+    """
+    if path and (not _ROOT_PATH.fullmatch(path) or {".", ".."} & {*path.split("/")}):
+        return f"'{path[:80]}' is not a path such as /comfy."
+    return None
 
 
 def split_addresses(text: str) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 // The base of the page's scripts: HTML blocks inside Gradio, the form and its draft, dialogs, keys.
 // Listeners are delegated from the document, because Gradio morphs the HTML under them.
 "use strict";
+// Addresses are relative to the page's folder, and a proxy may serve the page without the slash at its end.
+if (!location.pathname.endsWith("/")) location.replace(`${location.pathname}/${location.search}${location.hash}`);
 // The other scripts add the rest of ComfyPage.
 window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
   const DRAFT = "comfy-ui.draft";

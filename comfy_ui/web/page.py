@@ -90,7 +90,7 @@ class Page:
     def _header(self, request: gr.Request) -> Html:
         self._access.require("see", request)
         name = self._access.hub_name(request)
-        return header(TITLE, leave(name) if name else enter(oauth.LOGIN_PATH))
+        return header(TITLE, leave(name) if name else enter(oauth.LOGIN_PATH.lstrip("/")))
 
 
 def build(

@@ -34,6 +34,7 @@ from .http.connection_limits import limit_connections
 from .http.handlers import not_understood
 from .http.login_page import LoginRoute
 from .http.middleware import AccessMiddleware
+from .http.proxy_headers import ReverseProxyMiddleware, own_path_problem, trusted_proxies
 from .http.response_cache import ResponseCache
 from .http.same_site import SameSiteMiddleware
 from .openai.cors import CorsMiddleware
@@ -50,7 +51,6 @@ __all__ = ["launch"]
 _MAX_THREADS: Final = 200  # also Gradio's cap on running generators, one per program that waits
 _MAX_UPLOAD: Final = "64mb"
 _MAX_STOP_S: Final = 20.0
-_PRIVATE_NETWORKS: Final = "127.0.0.1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16"
 
 
 def launch(settings: Settings, *, block: bool = True) -> Any:
@@ -61,6 +61,8 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         StorageError: the data folder cannot be used.
     """
     mode = mode_of(settings)
+    if problem := own_path_problem(settings.root_path):
+        raise ValidationError(problem, hint="Choose another COMFY_UI_ROOT_PATH.")
     port = _port(settings, mode)
     accounts = logins_of(settings, mode, say=_say)
     # Configured accounts win, so that there is only one kind of login.
@@ -72,9 +74,6 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     if settings.share and mode is AccessMode.SHARED:
         here = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104
         share = ShareLink(gradio_tunnel(here, port), probe(word), say=_say)
-    if mode is AccessMode.SPACE:
-        # Only the proxies of Hugging Face reach a Space; uvicorn reads this for the user's address.
-        os.environ.setdefault("FORWARDED_ALLOW_IPS", _PRIVATE_NETWORKS)
     services = Services.create(settings, choose(settings))
     list_presets()  # takes a second the first time; read again in life(), where time is short
     services.connection.start_engine()
@@ -101,6 +100,11 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
         app.middleware_stack = SameSiteMiddleware(app.middleware_stack, mode)
         if settings.allowed_origins:
             app.middleware_stack = CorsMiddleware(app.middleware_stack, settings.allowed_origins)
+        app.middleware_stack = ReverseProxyMiddleware(
+            app.middleware_stack,
+            trusted=trusted_proxies(settings, mode, os.environ),
+            root_path=settings.root_path,
+        )
         # An error here would end in a traceback of the server's; it is raised below instead.
         # Gradio gives up on a server that does not start within five seconds: be quick.
         try:
@@ -172,7 +176,7 @@ def launch(settings: Settings, *, block: bool = True) -> Any:
     if failed:
         blocks.close(verbose=False)
         raise failed[0]
-    _say(f"comfy-ui is at {blocks.local_url}")
+    _say(f"comfy-ui is at {blocks.local_url.rstrip('/')}{settings.root_path}/")
     if block:
         set_apart()
         # Treat a supervisor's stop like Ctrl+C.

@@ -52,7 +52,7 @@ def test_el_with_a_script_url_omits_the_attribute(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["/files/1", "https://x.org/a?b=c&d", "data:image/png;base64,AA"]
+    "address", ["/files/1", "files/1", "https://x.org/a?b=c&d", "data:image/png;base64,AA"]
 )
 def test_el_with_a_safe_url_keeps_it(address: str) -> None:
     assert Page(el("a", "x", href=address)).all("a") == [{"href": address}]

@@ -114,9 +114,9 @@ def test_error_card_without_details_has_no_fold() -> None:
 )
 def test_result_card_shows_each_kind_and_downloads_the_original(kind: str, tag: str) -> None:
     page = Page(job_card.result_card([item(kind=kind, filename="a b.png")]))
-    assert page.all(tag)[0]["src"] == "/files/7"
+    assert page.all(tag)[0]["src"] == "files/7"
     (link,) = page.all("a")
-    assert link["href"] == "/files/7?download"
+    assert link["href"] == "files/7?download"
     assert link["download"] == "a b.png"
 
 
@@ -131,7 +131,7 @@ def test_result_card_offers_only_what_the_result_has() -> None:
 
 def test_gallery_shows_thumbnails_and_no_originals() -> None:
     page = Page(gallery([item(id=3), item(id=2, thumbnail=None, kind="audio")]))
-    assert [a["src"] for a in page.all("img")] == ["/thumbs/3"]
+    assert [a["src"] for a in page.all("img")] == ["thumbs/3"]
     assert [a["data-open"] for a in page.all("button")] == ["3", "2"]
 
 
@@ -147,7 +147,7 @@ def test_result_card_of_several_results_names_its_neighbors() -> None:
     results = [item(id=number) for number in (9, 8, 7)]
     page = Page(job_card.result_card(results, index=2))
     assert "3 of 3" in page.text
-    assert page.all("img")[0]["src"] == "/files/7"
+    assert page.all("img")[0]["src"] == "files/7"
     (canvas,) = page.all("div", data_shown="7")
     assert canvas["data-batch"] == "9 8 7"
     assert page.all("button", data_do="show-batch")
@@ -160,8 +160,8 @@ def test_batch_card_shows_thumbnails_and_actions_on_all() -> None:
     assert [button["data-open"] for button in page.all("button", class_="thumb cell")] == [
         "9", "8", "7", "6",
     ]  # fmt: skip
-    assert [image["src"] for image in page.all("img")] == [f"/thumbs/{n}" for n in (9, 8, 7, 6)]
-    assert page.all("a")[0]["href"] == "/library/zip?ids=9,8,7,6"
+    assert [image["src"] for image in page.all("img")] == [f"thumbs/{n}" for n in (9, 8, 7, 6)]
+    assert page.all("a")[0]["href"] == "library/zip?ids=9,8,7,6"
     assert page.all("button", data_do="star-batch")[0]["aria-pressed"] == "true"
     assert not page.all("button", data_do="compare-batch")
     assert Page(job_card.batch_card(results[:2])).all("button", data_do="compare-batch")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from comfy_ui.web.http.json_limits import json_problem
+from comfy_ui.web.http.body_limit import json_problem
 
 
 def problem(value: Any, *, items: int = 1000, depth: int = 8) -> str | None:

@@ -147,12 +147,12 @@ def may(role: Role, action: Action, mode: AccessMode) -> bool:
 
 
 def mode_of(settings: Settings, environ: Mapping[str, str] | None = None) -> AccessMode:
-    """Return the mode: local only if the page cannot be reached from elsewhere."""
+    """Return the mode: local only if the page cannot be reached from elsewhere, as by a proxy."""
     if (os.environ if environ is None else environ).get("SPACE_ID"):
         return AccessMode.SPACE
-    return (
-        AccessMode.SHARED if settings.share or not is_loopback(settings.host) else AccessMode.LOCAL
-    )
+    proxied = settings.root_path or settings.trusted_proxies
+    shared = settings.share or proxied or not is_loopback(settings.host)
+    return AccessMode.SHARED if shared else AccessMode.LOCAL
 
 
 def is_loopback(host: str) -> bool:

@@ -13,6 +13,7 @@ becomes an injection.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from functools import cache
 from html import escape
@@ -39,7 +40,7 @@ __all__ = [
 
 _VOID: Final = frozenset({"br", "hr", "img", "input", "source", "track", "wbr", "path"})
 _URL_ATTRIBUTES: Final = frozenset({"href", "src", "poster", "action"})
-_SAFE_URL_STARTS: Final = ("/", "#", "http://", "https://", "data:image/")
+_SAFE_URL: Final = re.compile(r"/|#|https?://|data:image/|[a-z]+/", re.IGNORECASE)
 
 
 class Html(str):
@@ -76,12 +77,12 @@ def _attribute(name: str, value: object) -> str:
 
 
 def safe_url(url: str) -> str:
-    """``url`` if it is http(s), of this site, or an image in a ``data:`` URL; else an empty string.
+    """``url`` if it is http(s), relative, of this site, or an image in a ``data:`` URL; else empty.
 
-    >>> safe_url("/files/1"), safe_url("javascript:alert(1)")
-    ('/files/1', '')
+    >>> safe_url("files/1"), safe_url("javascript:alert(1)")
+    ('files/1', '')
     """
-    return url if url[:16].lower().startswith(_SAFE_URL_STARTS) else ""
+    return url if _SAFE_URL.match(url) else ""
 
 
 def el(tag: str, *children: object, **attributes: object) -> Html:

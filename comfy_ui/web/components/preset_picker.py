@@ -123,7 +123,7 @@ def picture_of(preset: Preset) -> Html:
 
 def _cover_of(preset: Preset) -> _Cover:
     return _Cover(
-        url="" if cover(preset) is None else f"/covers/{preset.id}",
+        url="" if cover(preset) is None else f"covers/{preset.id}",
         icon=KIND_ICONS[preset.kind],
         hue=sum(ord(letter) * place for place, letter in enumerate(preset.id, 1)) % 360,
     )

@@ -58,9 +58,9 @@ def thumbnail(item: LibraryItem) -> Thumbnail:
 
 def file_url(item: LibraryItem) -> str:
     """The URL of a result's original bytes."""
-    return f"/files/{item.id}"
+    return f"files/{item.id}"
 
 
 def thumb_url(item: LibraryItem) -> str | None:
     """The URL of a result's thumbnail, if it has one."""
-    return f"/thumbs/{item.id}" if item.thumbnail else None
+    return f"thumbs/{item.id}" if item.thumbnail else None

@@ -1,6 +1,8 @@
-"""Limits for request bodies: size, duration, speed, and the total in memory.
+"""Limits for request bodies: size, duration, speed, the total in memory, and the values in JSON.
 
-Gradio and our routes read bodies completely before they check anything.
+Gradio and our routes read bodies completely before they check anything. Python's JSON parser holds
+the event loop for seconds on a body of a few MB with many values, raises RecursionError on deep
+ones, and turns large numbers into infinity.
 """
 
 from __future__ import annotations
@@ -13,13 +15,18 @@ from typing import Any, Final
 
 from .request_budgets import BUDGETS, RequestBudget
 
-__all__ = ["MAX_BODY_BYTES", "BodyLimit", "BodyRefusal", "Reading"]
+__all__ = ["MAX_BODY_BYTES", "BodyLimit", "BodyRefusal", "Reading", "json_problem"]
 
 MAX_BODY_BYTES: Final = max(budget.body_bytes for budget in BUDGETS)
 _MAX_TOGETHER_BYTES: Final = 320 * 2**20
 _GRACE_S: Final = 10.0
 _LEAST_BYTES_PER_S: Final = 1024
 _LONGEST_PAUSE_S: Final = 20.0
+_NESTING: Final = bytes.maketrans(b"{}", b"[]")
+_OTHERS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_NUMBERS: Final = bytes.maketrans(b"123456789E", b"000000000e")
+_HUGE: Final = (b"0" * 100, b"e000")
+"""100 digits, or an exponent of three, once every digit is a 0."""
 
 Message = MutableMapping[str, Any]
 
@@ -176,3 +183,56 @@ class Reading:
         self.refusal = self.refusal or refusal  # it may have been displaced
         self.close()
         return {"type": "http.disconnect"}
+
+
+def json_problem(body: bytes, *, items: int, depth: int) -> str | None:
+    """Return the reason to refuse a JSON body, as a sentence; None if it can be parsed safely.
+
+    The body may still be invalid JSON. All steps are single calls of functions written in C, linear
+    in the size of the body.
+
+    Args:
+        body: the body, as UTF-8.
+        items: values in all arrays and objects.
+        depth: arrays and objects inside each other.
+
+    >>> json_problem(b'{"a": [1, 2]}', items=9, depth=2)
+    >>> json_problem(b'{"a": [[1, 2]]}', items=9, depth=2)
+    'The JSON is nested more than 2 levels deep.'
+    """
+    if b"\0" in body:  # UTF-16 and UTF-32, which Python's parser accepts
+        return "The JSON must be UTF-8."
+    few = _items(body) <= items and body.count(b"[") + body.count(b"{") <= depth
+    if few and not _has_huge_number(body):
+        return None
+    if body.count(b'"') > 4 * items + 4:  # a key and a value have two each
+        return f"The JSON has more than {items:,} values."
+    syntax = _without_strings(body)
+    if _items(syntax) > items:
+        return f"The JSON has more than {items:,} values."
+    brackets = syntax.translate(_NESTING, _OTHERS)
+    for _ in range(depth):
+        if not brackets:
+            break
+        brackets = brackets.replace(b"[]", b"")
+    if brackets:
+        return f"The JSON is nested more than {depth} levels deep."
+    if _has_huge_number(syntax):
+        return "A number in the JSON is too large."
+    return None
+
+
+def _items(text: bytes) -> int:
+    """Return at least the number of values: each follows a comma or an opening bracket."""
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
+
+
+def _has_huge_number(text: bytes) -> bool:
+    numbers = text.translate(_NUMBERS, b"+")
+    return b"Infinity" in text or any(huge in numbers for huge in _HUGE)
+
+
+def _without_strings(body: bytes) -> bytes:
+    # Escaped backslashes first, so that each \" that is left is a quote inside a string.
+    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return b" ".join(plain.split(b'"')[::2])

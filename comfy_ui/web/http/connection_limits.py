@@ -232,6 +232,7 @@ def limit_connections(limits: ConnectionLimits | None = None) -> Iterator[Connec
         def __init__(self, config: Any, *args: Any, **options: Any) -> None:
             config.http = protocol
             config.backlog = _BACKLOG
+            config.proxy_headers = False  # see proxy_headers.py
             config.timeout_graceful_shutdown = _SHUTDOWN_S
             super().__init__(config, *args, **options)
 

@@ -24,9 +24,8 @@ from ..auth.accounts import Role, TooManyTriesError
 from ..auth.api_keys import InvalidKeyError
 from ..auth.login_limits import Caller, network_of
 from ..openai.api_errors import API_PATH, ApiError, error_response
-from .body_limit import BodyLimit, Reading
+from .body_limit import BodyLimit, Reading, json_problem
 from .handlers import RefusalLog, refusal
-from .json_limits import json_problem
 from .request_budgets import LARGE_JSON, SMALL_BODY_BYTES, RequestBudget, budget_of
 from .request_slots import RequestSlots, TooManyRequestsError
 from .security_headers import NO_SCRIPTS, shields

@@ -104,9 +104,9 @@ class ResponseCache:
             return (path,)
         if path not in _PER_LOGIN or _UNCACHED_QUERY.search(scope["query_string"]):
             return None
-        headers = Headers(scope=scope)
+        headers, root = Headers(scope=scope), scope.get("root_path", "")
         address = (headers.get(name) for name in _ADDRESS_HEADERS)
-        return path, self._access.login_name(scope), scope["scheme"], *address
+        return path, root, self._access.login_name(scope), scope["scheme"], *address
 
     async def _get(self, key: tuple[str | None, ...], scope: Message) -> _Cached:
         cached = self._cached.get(key)
@@ -162,6 +162,7 @@ class ResponseCache:
         path, media_type = scope["path"], received.get("content-type", "")
         if path == _PAGE:
             body = body.replace(b"<head>", self._first_script, 1)
+            body = body.replace(b'href="/manifest.json"', b'href="manifest.json"', 1)
         etag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
         headers = {"content-type": media_type, "etag": etag, "vary": "Accept-Encoding"}
         if path in _PER_LOGIN:

@@ -24,26 +24,25 @@ _ICONS: Final = {
     "/icons/maskable.png": "icons/maskable.png",
     "/icons/touch.png": "icons/touch.png",
 }
-_MANIFEST: Final = {
-    "id": "/",
+_MANIFEST: Final = {  # addresses are relative to its own
     "name": "comfy-ui",
     "short_name": "comfy-ui",
     "description": "Images, video and audio with ComfyUI, without nodes",
-    "start_url": "/",
-    "scope": "/",
+    "start_url": ".",
+    "scope": ".",
     "display": "standalone",
     "background_color": _LIGHT,
     "theme_color": _LIGHT,
     "icons": [
-        {"src": "/icons/192.png", "sizes": "192x192", "type": "image/png"},
-        {"src": "/icons/512.png", "sizes": "512x512", "type": "image/png"},
+        {"src": "icons/192.png", "sizes": "192x192", "type": "image/png"},
+        {"src": "icons/512.png", "sizes": "512x512", "type": "image/png"},
         {
-            "src": "/icons/maskable.png",
+            "src": "icons/maskable.png",
             "sizes": "512x512",
             "type": "image/png",
             "purpose": "maskable",
         },
-        {"src": "/favicon.ico", "sizes": "any", "type": "image/svg+xml"},
+        {"src": "favicon.ico", "sizes": "any", "type": "image/svg+xml"},
     ],
 }
 _MANIFEST_PATH: Final = "/manifest.json"
@@ -52,15 +51,16 @@ _MANIFEST_PATH: Final = "/manifest.json"
 HEAD: Final = (
     f'<meta name="theme-color" content="{_LIGHT}">'  # app.js makes it dark with the page
     '<meta name="mobile-web-app-capable" content="yes">'
-    '<link rel="apple-touch-icon" href="/icons/touch.png">'
+    '<link rel="apple-touch-icon" href="icons/touch.png">'
 )
 
 
 def routes() -> list[Route]:
     """The routes, for ``app_kwargs`` of Gradio's ``launch``."""
 
-    async def manifest(_: Request) -> Response:
-        return JSONResponse(_MANIFEST, media_type="application/manifest+json", headers=_KEPT)
+    async def manifest(request: Request) -> Response:
+        content = {"id": f"{request.scope['root_path']}/", **_MANIFEST}
+        return JSONResponse(content, media_type="application/manifest+json", headers=_KEPT)
 
     async def icon(request: Request) -> Response:
         return FileResponse(assets_dir() / _ICONS[request.url.path], headers=_KEPT)

@@ -1,0 +1,166 @@
+"""The app below a path of a real nginx: page, streams, files, APIs, login, manifest."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urljoin
+
+import httpx
+import pytest
+
+from tests.browser import support
+
+pytestmark = pytest.mark.browser
+
+LOGIN = ("anna", "anna's password")
+CONF = """
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{}}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{ return 404 "not the app"; }}
+    location /comfy/ {{
+      proxy_pass {app}/;
+      {options}
+    }}
+  }}
+}}
+"""
+
+
+def documented_options() -> str:
+    """The lines of the documentation's snippet that follow `proxy_pass`."""
+    text = (support.ROOT / "docs/use/deployment.md").read_text(encoding="utf-8")
+    snippet = text.split("proxy_pass http://127.0.0.1:7860/;", 1)[1]
+    return snippet.split("}", 1)[0]
+
+
+def serve_nginx(folder: Path, app: str) -> tuple[subprocess.Popen[bytes], str]:
+    nginx = shutil.which("nginx", path=f"{os.environ.get('PATH')}:/usr/sbin")
+    if nginx is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("CI must have an nginx")
+        pytest.skip("needs an nginx")
+    port = support.free_port()
+    conf = folder / "nginx.conf"
+    conf.write_text(CONF.format(folder=folder, port=port, app=app, options=documented_options()))
+    arguments = [nginx, "-e", str(folder / "error.log"), "-c", str(conf)]
+    process = subprocess.Popen([*arguments, "-g", "daemon off; master_process off;"])
+    return process, f"http://127.0.0.1:{port}/comfy/"
+
+
+@pytest.fixture(scope="module")
+def below(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an app with a login, below a path of nginx."""
+    folder = tmp_path_factory.mktemp("nginx")
+    environment = {
+        "COMFY_UI_DEMO": "true",
+        "COMFY_UI_DEMO_SPEED": "instant",
+        "COMFY_UI_MCP": "true",
+        "COMFY_UI_AUTH": ":".join(LOGIN),
+        "COMFY_UI_TRUSTED_PROXIES": "127.0.0.1",
+    }
+    with support.running_app(folder / "data", **environment) as app:
+        process, url = serve_nginx(folder, app)
+        try:
+            deadline = time.monotonic() + 30
+            while True:
+                try:
+                    httpx.get(f"{url}login", trust_env=False)
+                    break
+                except httpx.TransportError:
+                    assert time.monotonic() < deadline, (folder / "error.log").read_text()
+                    time.sleep(0.05)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+@pytest.fixture
+def program(below: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=below, auth=LOGIN, trust_env=False, timeout=60) as client:
+        yield client
+
+
+def test_images_api_below_a_path_answers_with_addresses_below_it(
+    below: str, program: httpx.Client
+) -> None:
+    request = {"model": "sd15", "prompt": "a harbor", "size": "256x256", "x_comfy_ui": {"steps": 2}}
+    answer = program.post("v1/images/generations", json={**request, "response_format": "url"})
+    assert answer.status_code == 200, answer.text
+    url = answer.json()["data"][0]["url"]
+    assert url.startswith(f"{below}files/")
+    assert program.get(url).content.startswith(b"\x89PNG")
+
+
+def test_mcp_below_a_path_links_to_files_below_it(below: str, program: httpx.Client) -> None:
+    call = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {
+            "name": "generate",
+            "arguments": {
+                "preset": "sd15",
+                "prompt": "a harbor",
+                "values": {"steps": 2, "width": 384, "height": 384},
+            },
+        },
+    }
+    headers = {
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": "2025-06-18",
+    }
+    answer = program.post("mcp", json=call, headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert f"{below}files/" in answer.text
+
+
+def test_page_below_a_path_logs_in_makes_an_image_and_logs_out(
+    below: str, chromium: support.Chromium
+) -> None:
+    context = chromium.browser.new_context(viewport=support.WIDE)
+    context.set_default_timeout(30_000)
+    watch = support.Watch(below)
+    page = context.new_page()
+    outside: list[str] = []
+    page.on(
+        "request", lambda r: r.url.startswith((below, "data:", "blob:")) or outside.append(r.url)
+    )
+    # Without the slash, as people type it.
+    page.goto(below.rstrip("/"))
+    page.fill("[name=username]", LOGIN[0])
+    page.fill("[name=password]", LOGIN[1])
+    page.click(".login button")
+    page.wait_for_selector("form.settings")
+    watch.over(page)
+    support.generate(page, "below a path", steps=2)
+    image = page.wait_for_selector("#stage img.frame.final")
+    assert image.evaluate("(image) => image.decode().then(() => image.naturalWidth)") > 0
+    assert {cookie["path"] for cookie in context.cookies()} == {"/comfy"}
+    manifest = page.evaluate("document.querySelector('link[rel=manifest]').href")
+    content = page.evaluate("(url) => fetch(url).then((answer) => answer.json())", manifest)
+    assert urljoin(manifest, content["start_url"]) == below
+    assert urljoin(manifest, content["scope"]) == below
+    icon = urljoin(manifest, content["icons"][0]["src"])
+    assert page.evaluate("(url) => fetch(url).then((answer) => answer.status)", icon) == 200
+    assert watch.troubles == []
+    page.click("a[href=logout]")
+    page.wait_for_selector(".login")
+    assert page.url == below
+    assert {url.rstrip("/") for url in outside} <= {below.rstrip("/")}
+    context.close()
