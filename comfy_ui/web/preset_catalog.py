@@ -197,7 +197,7 @@ class PresetCatalog:
 
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "Images": ("t2i",),
-    "Edit images": ("i2i", "edit", "inpaint", "control", "upscale"),
+    "Edit images": ("i2i", "edit", "inpaint", "outpaint", "control", "upscale"),
     "Video": ("t2v",),
     "Video from an image": ("i2v",),
     "Audio": ("audio",),

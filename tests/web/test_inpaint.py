@@ -1,4 +1,4 @@
-"""Inpainting: only the painted part of an image changes."""
+"""Inpainting changes only the painted part of an image; outpainting adds to it."""
 
 from __future__ import annotations
 
@@ -58,3 +58,25 @@ async def test_inpaint_preset_changes_only_the_painted_area(name: str, tmp_path:
         changed = ImageChops.difference(result.convert("RGB"), original)
     assert changed.crop(KEPT).getbbox() is None
     assert changed.crop(PAINTED).getbbox() is not None
+
+
+@pytest.mark.parametrize(
+    "preset", ["sdxl_outpaint", "flux_fill_outpaint", "qwen_image_edit_outpaint"]
+)
+async def test_outpaint_preset_grows_the_image_and_keeps_the_original(
+    preset: str,
+) -> None:
+    original = Image.radial_gradient("L").resize((SIDE + 3, SIDE)).convert("RGB")  # not of 8
+    with DemoServer(speed="instant").in_thread() as server:
+        async with ComfyWSClient(url=server.url) as client:
+            name = await client.upload_image(_png(original), filename="a.png")
+            sides = {"left": 64, "bottom": 32, "feathering": 8}
+            values = {"prompt": "a hill", "image": str(name), "steps": 2, **sides}
+            result = await client.run(preset, values=values)
+            content = await client.download(result.images[0])
+    with Image.open(io.BytesIO(content)) as grown:
+        assert grown.size == (SIDE + 3 + 64, SIDE + 32)
+        kept = grown.convert("RGB").crop((64 + 8, 0, 64 + SIDE + 3, SIDE - 8))
+        added = grown.convert("RGB").crop((0, 0, 64, SIDE))
+    assert ImageChops.difference(kept, original.crop((8, 0, SIDE + 3, SIDE - 8))).getbbox() is None
+    assert len(set(added.get_flattened_data())) > 2

@@ -14,6 +14,7 @@ from comfy_ui.protocol.object_info import NodeRegistry
 from comfy_ui.workflow.controls import Control, apply_values, find_controls, find_outputs
 from comfy_ui.workflow.editor import convert_workflow
 from comfy_ui.workflow.fields.numbers import MAX_SEED
+from tests.conftest import recorded_object_info
 from tests.workflow.editor.editor_files import (
     SEED,
     SERVER,
@@ -640,3 +641,19 @@ def test_find_controls_ten_thousand_samplers_take_seconds(link):
     start = perf_counter()
     assert find_controls(graph, SERVER)
     assert perf_counter() - start < 20
+
+
+def test_find_controls_sides_to_extend_have_roles() -> None:
+    server = recorded_object_info("0.33.0")
+    graph = graph_of(
+        load=("LoadImage", {"image": "a.png"}),
+        pad=(
+            "ImagePadForOutpaint",
+            {"image": ["load", 0], "left": 0, "top": 8, "right": 0, "bottom": 8, "feathering": 40},
+        ),
+        save=("SaveImage", {"images": ["pad", 0], "filename_prefix": "x"}),
+    )
+    roles = {c.targets[0].input: c.role for c in find_controls(graph, server)}
+    assert roles["left"] == "outpaint_left"
+    assert roles["bottom"] == "outpaint_bottom"
+    assert roles["feathering"] == "int"

@@ -300,3 +300,20 @@ def test_resolve_values_any_input_resolves_or_raises_validation_error(
         return
     assert resolve_values(SDXL, resolved_values) == resolved_values
     assert isinstance(resolved_values["seed"], int)
+
+
+def test_resolve_values_side_to_extend_is_snapped_and_the_others_are_zero() -> None:
+    files = {"image": "a.png"}
+    values = resolve("sdxl_outpaint", **files, top=101)
+    sides = {name: values[name] for name in ("left", "top", "right", "bottom")}
+    assert sides == {"left": 0, "top": 104, "right": 0, "bottom": 0}
+    assert resolve("sdxl_outpaint", **values | {"seed": 1}) == values
+    assert rounding_notices(get_preset("sdxl_outpaint"), {"top": 101}) == [
+        "Extend top 101 becomes 104, a multiple of 8."
+    ]
+    assert resolve("sdxl_outpaint", **files)["left"] > 0
+
+
+def test_resolve_values_outpaint_without_sides_is_an_error() -> None:
+    error = error_for("sdxl_outpaint", image="a.png", left=0)
+    assert error.message == "Choose how far to extend the image."

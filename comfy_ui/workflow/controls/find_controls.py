@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...errors import InvalidWorkflowError
-from ..fields.field_types import FIELD_TYPES, FILE_ROLES, Role, usual
+from ..fields.field_types import FIELD_TYPES, FILE_ROLES, OUTPAINT_ROLES, Role, usual
 from ..graph import AnyGraph, is_api_graph
 from ..presets.graph_builder import ObjectInfo, as_library
 from .author_hints import AuthorHint, find_hints
@@ -22,7 +22,8 @@ MAX_MAIN = 7  # rows of the form before "Advanced"; width and height share one
 _ORDER: Mapping[str, int] = {"text": 9, "choice": 35, "bool": 36, "int": 37, "float": 38}
 # The roles that stay in the main part of a long form, most important first.
 _NEEDED: tuple[Role, ...] = (
-    "prompt", "image", "video", "audio", "mask", "negative", "width", "height", "duration", "seed",
+    "prompt", "image", "video", "audio", "mask", *OUTPAINT_ROLES, "negative", "width", "height",
+    "duration", "seed",
     "frames", "choice", "bool", "text", "float", "int", "strength", "steps", "cfg", "guidance",
     "batch", "fps",
 )  # fmt: skip

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ...protocol.object_info import InputSpec
-from ..fields.field_types import NUMBER_ROLES, Role
+from ..fields.field_types import FIELD_TYPES, NUMBER_ROLES, Role
 from ..model_files import is_model_file
 from .control import ControlTarget
 from .graph_walk import GraphWalk
@@ -105,6 +105,8 @@ class _Tracer:
             return "negative" if NEGATIVE.search(name) and spec.multiline else None
         if role == "seed" and _adds_no_noise(self.view, node):
             return None
+        if self.view.class_of(node) == "ImagePadForOutpaint" and f"outpaint_{name}" in FIELD_TYPES:
+            return f"outpaint_{name}"
         if spec.type in ("INT", "FLOAT") and role in NUMBER_ROLES:
             return role
         return "strength" if name.startswith("strength") and spec.type == "FLOAT" else None

@@ -20,6 +20,8 @@ __all__ = [
     "INTEGER_ROLES",
     "MODEL_ROLES",
     "NUMBER_ROLES",
+    "OUTPAINT_ROLES",
+    "SNAPPED_ROLES",
     "FieldType",
     "Role",
     "grid_hint",
@@ -37,6 +39,12 @@ _LIST_HINT: Final = "Choose below, or separate values with commas"
 _TEXT_HINT: Final = "Separate values with commas; quote a value that has one"
 _INTEGERS: Final = "For example: 8, 12, 20 or 20-40 (+10)"
 _NUMBERS: Final = "For example: 1, 3.5, 7 or 0.2-1 (+0.2)"
+_SIDES: Final = {
+    "left": "Extend left",
+    "top": "Extend top",
+    "right": "Extend right",
+    "bottom": "Extend bottom",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +319,24 @@ FIELD_TYPES: Final[dict[str, FieldType]] = {
             takes_choices=False,
             usual={"label": "Audio", "order": 8},
         ),
+        *(
+            FieldType(
+                f"outpaint_{side}",
+                "integer",
+                widget="number",
+                grid_hint=_NUMBER_HINT,
+                grid_example=_INTEGERS,
+                usual={
+                    "label": label,
+                    "order": 12,
+                    "min": 0,
+                    "max": 2048,
+                    "step": 8,
+                    "default": 0,
+                },
+            )
+            for side, label in _SIDES.items()
+        ),
         FieldType("text", "text", widget="text"),
         FieldType("choice", "text", widget="text"),
         FieldType("bool", "bool", widget="switch", takes_choices=False),
@@ -349,6 +375,10 @@ INTEGER_ROLES: Final = _Roles("integer")
 NUMBER_ROLES: Final = _Roles("integer", "number")
 FILE_ROLES: Final = _Roles("file")
 MODEL_ROLES: Final = _Roles("model")
+OUTPAINT_ROLES: Final = (*(f"outpaint_{side}" for side in _SIDES),)
+"""The pixels that outpainting adds at each side; together they are the frame of the canvas."""
+SNAPPED_ROLES: Final = frozenset({"width", "height", *OUTPAINT_ROLES})
+"""Numbers that are rounded to the param's step."""
 
 
 def usual(role: str) -> Mapping[str, Any]:

@@ -17,7 +17,15 @@ from ..loras.lora_values import active_loras, lora_files, parse_loras, resolve_l
 from ..model_files import find_model
 from ..presets.graph_builder import ObjectInfo, as_library, find_variant
 from ..presets.schema import Param, Preset, Size
-from .field_types import FIELD_TYPES, FILE_ROLES, INTEGER_ROLES, MODEL_ROLES, NUMBER_ROLES
+from .field_types import (
+    FIELD_TYPES,
+    FILE_ROLES,
+    INTEGER_ROLES,
+    MODEL_ROLES,
+    NUMBER_ROLES,
+    OUTPAINT_ROLES,
+    SNAPPED_ROLES,
+)
 from .numbers import MAX_SEED, format_number, parse_number, random_seed
 
 _SHOWN = 60  # characters of a value in a message
@@ -71,9 +79,10 @@ def resolve_values(
       with a LoRA slot)
 
     A param's own value wins over ``size``, that over ``quality``, and that over the variant's and
-    the preset's defaults. A seed of None or -1 becomes a random one below 2**53. Widths and heights
-    are rounded to the model's step, numbers of frames to its rule. Strings with numbers are parsed.
-    Resolving the result again does not change it.
+    the preset's defaults. If one side to extend is set, the others are 0. A seed of None or -1
+    becomes a random one below 2**53. Widths, heights and sides to extend are rounded to the model's
+    step, numbers of frames to its rule. Strings with numbers are parsed. Resolving the result again
+    does not change it.
 
     Args:
         object_info: the server's ``/object_info``; limits ranges and choices to those it accepts.
@@ -91,6 +100,7 @@ def resolve_values(
         start |= variant.defaults
     start |= _quality_values(preset, set_values.get("quality"), start)
     start |= _size_values(preset, set_values.get("size"))
+    start |= _other_sides(preset, set_values)
     result: dict[str, Any] = {}
     for param in preset.params:
         chosen = param.id in set_values
@@ -99,6 +109,10 @@ def resolve_values(
         if chosen and isinstance(value, str):
             value = _choice(preset, param, value, spec)
         result[param.id] = _checked(param, value, spec, rng=rng)
+    if preset.task == "outpaint" and not any(result[side.id] for side in _sides(preset)):
+        raise ValidationError(
+            "Choose how far to extend the image.", hint="Set at least one side to more than 0."
+        )
     if variant is not None:
         result["variant"] = str(set_values["variant"])
     loras = _loras(preset, set_values.get("loras"), library)
@@ -119,7 +133,7 @@ def rounding_notices(preset: Preset, values: Mapping[str, Any]) -> list[str]:
             **{name: value for name, value in values.items() if value is not None},
         }
     for param in preset.params:
-        if param.id not in values or not (param.frames or param.role in ("width", "height")):
+        if param.id not in values or not (param.frames or param.role in SNAPPED_ROLES):
             continue
         with suppress(ValidationError):
             given = _read_number(param, values[param.id])
@@ -227,6 +241,16 @@ def _size_values(preset: Preset, size: Any) -> dict[str, Any]:
     return {width.id: chosen.width, height.id: chosen.height}
 
 
+def _sides(preset: Preset) -> list[Param]:
+    return [param for param in preset.params if param.role in OUTPAINT_ROLES]
+
+
+def _other_sides(preset: Preset, set_values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return 0 for the sides to extend that are not set, if another one is."""
+    sides = _sides(preset)
+    return {side.id: 0 for side in sides} if any(side.id in set_values for side in sides) else {}
+
+
 def _exact_size(text: str) -> Size | None:
     match = _SIZE.fullmatch(text)
     if match is None or not int(match[1]) or not int(match[2]):
@@ -276,7 +300,7 @@ def _number(param: Param, value: Any, spec: InputSpec | None) -> int | float:
     low, high = limits(param, spec)
     if param.frames:
         number = _snap_frames(param.frames, number, low, high)
-    elif param.role in ("width", "height"):
+    elif param.role in SNAPPED_ROLES:
         number = _within(param, number) if low <= number <= high else number
     if not low <= number <= high:
         raise ValidationError(
@@ -306,7 +330,7 @@ def limits(param: Param, spec: InputSpec | None = None) -> tuple[float, float]:
 
 def _within(param: Param, number: float) -> Any:
     """Round ``number`` to the nearest value that the param's own range and step allow."""
-    if param.step and param.role in ("width", "height"):
+    if param.step and param.role in SNAPPED_ROLES:
         number = param.step * math.floor(number / param.step + 0.5)
     low, high = limits(param)
     number = min(max(number, low), high)

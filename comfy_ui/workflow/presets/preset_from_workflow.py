@@ -15,7 +15,7 @@ from ...errors import InvalidWorkflowError
 from ...protocol.object_info import NodeRegistry
 from ..checks.requirements import known_models
 from ..controls import Control, find_controls, find_outputs
-from ..fields.field_types import FILE_ROLES, NUMBER_ROLES, Role
+from ..fields.field_types import FILE_ROLES, NUMBER_ROLES, SNAPPED_ROLES, Role
 from ..graph import AnyGraph, content_hash, copied, literals
 from ..loras.lora_slots import find_lora_slots
 from ..model_files import basename, is_model_file, model_folder
@@ -208,7 +208,7 @@ def _role(control: Control) -> Role:
 
 def _step(control: Control, role: Role) -> float | None:
     """Return the step, or None if it would round the graph's own value."""
-    if role in ("width", "height") and control.step and control.default % control.step:
+    if role in SNAPPED_ROLES and control.step and control.default % control.step:
         return 1
     return control.step
 

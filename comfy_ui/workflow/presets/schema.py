@@ -21,7 +21,9 @@ from ..loras.lora_slots import SlotEdge, find_lora_slots
 from . import formula
 
 Kind = Literal["image", "video", "audio", "text", "3d"]
-Task = Literal["t2i", "i2i", "inpaint", "edit", "control", "upscale", "t2v", "i2v", "audio", "3d"]
+Task = Literal[
+    "t2i", "i2i", "inpaint", "outpaint", "edit", "control", "upscale", "t2v", "i2v", "audio", "3d"
+]
 Value = str | int | float | bool
 
 _FRAME_RULE = re.compile(r"(\d+)n\+(\d+)")
