@@ -96,6 +96,11 @@ class Settings(BaseSettings):
         "count, separated by commas; set, it makes the app shared. Unset: FORWARDED_ALLOW_IPS, "
         "else this machine.",
     )
+    webhook_hosts: str = Field(
+        default="",
+        description="Hosts in private networks that webhooks may go to, separated by commas, such "
+        "as n8n.lan. Unset: webhooks reach the internet only.",
+    )
     demo: bool = Field(default=False, description="Use the demo engine, even if a server answers.")
     demo_speed: str = Field(
         default="6", description="Sampler steps per second of the demo engine, or 'instant'."

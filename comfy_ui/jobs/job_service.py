@@ -34,6 +34,7 @@ from ..storage.records import (
     make_id,
 )
 from ..storage.sqlite_job_store import SqliteJobStore
+from ..storage.webhook_store import WebhookStore
 from ..workflow.wildcards import WildcardFolder
 from .grids.grid_service import GridService
 from .local_queue import LocalQueue
@@ -63,12 +64,14 @@ class JobService:
         store: the finished jobs.
         grids: the grids and their contact sheets.
         library: the results and uploads of the jobs.
+        webhooks: the webhooks of the users, and their deliveries.
         servers: where jobs run, the preferred server first.
         preset_folders: folders of presets besides the shipped ones.
         wildcards: the wildcard files of prompts.
 
     Attributes:
         library: the results and uploads of the jobs.
+        webhooks: the webhooks of the users, and their deliveries.
     """
 
     def __init__(
@@ -78,11 +81,13 @@ class JobService:
         store: JobStore,
         grids: GridService,
         library: LibraryService,
+        webhooks: WebhookStore,
         servers: Sequence[Server],
         preset_folders: Sequence[Path],
         wildcards: WildcardFolder,
     ) -> None:
         self.library = library
+        self.webhooks = webhooks
         self._queue = queue
         self._store = store
         self._grids = grids
@@ -449,6 +454,7 @@ async def open_jobs(
             store=store,
             grids=grids,
             library=library,
+            webhooks=WebhookStore(database),
             servers=servers,
             preset_folders=preset_folders,
             wildcards=WildcardFolder(data_dir / "wildcards"),

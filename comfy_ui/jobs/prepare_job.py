@@ -75,6 +75,7 @@ def prepare_job(
         created_at=time.time(),
         work=relative_work(values),
         parent_id=request.source.id if request.source else None,
+        webhook=request.webhook,
     )
 
 

@@ -17,9 +17,10 @@ from .tables import (
     pauses_table,
     preset_defaults_table,
     uploads_table,
+    webhooks_table,
 )
 
-VERSION: Final = 5
+VERSION: Final = 6
 """Stored as SQLite's ``user_version``."""
 
 SCHEMA: Final = (
@@ -33,6 +34,7 @@ SCHEMA: Final = (
     *durations_table.SCHEMA,
     *favorites_table.SCHEMA,
     *preset_defaults_table.SCHEMA,
+    *webhooks_table.SCHEMA,
 )
 
 MIGRATIONS: Final = {
@@ -40,6 +42,7 @@ MIGRATIONS: Final = {
     3: durations_table.SCHEMA,
     4: favorites_table.SCHEMA,
     5: (*jobs_table.ADD_PARENT, *preset_defaults_table.SCHEMA),
+    6: (webhooks_table.ADD_WEBHOOK, *webhooks_table.SCHEMA),
 }
 """The statements that lead to each version from the one before it."""
 

@@ -35,6 +35,9 @@ __all__ = [
     "ServerStatus",
     "Snapshot",
     "StoredFile",
+    "Webhook",
+    "WebhookDelivery",
+    "WebhookTarget",
     "make_id",
 ]
 
@@ -109,6 +112,7 @@ class JobRequest:
     graph is checked against what the preset allows.
     ``source`` is the result that the job works on, its parent. Its prompt and seed are recorded for
     the job if the preset has none, so that an upscaled image is found by its prompt.
+    ``webhook`` hears of the job's end, besides the user's own webhook.
     """
 
     user_id: str
@@ -120,6 +124,7 @@ class JobRequest:
     graph: Mapping[str, Any] | None = None
     uploads: frozenset[str] | None = None
     source: LibraryItem | None = None
+    webhook: WebhookTarget | None = None
 
 
 def make_id(user_id: str, key: str | None) -> str:
@@ -127,6 +132,45 @@ def make_id(user_id: str, key: str | None) -> str:
     if key is None:
         return str(uuid.uuid4())
     return str(uuid.uuid5(_NAMESPACE, json.dumps([user_id, key])))
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookTarget:
+    """An address that hears of the ends of jobs, and the app's own address in these messages."""
+
+    url: str
+    base: str
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """A user's webhook. Another ``secret_version`` is another secret."""
+
+    url: str = ""
+    secret_version: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookDelivery:
+    """A message about the end of a job, or a test if ``job_id`` is empty.
+
+    ``next_at`` is the time of the next attempt, or None if none will follow. ``body``, ``status``
+    and ``error`` are those of the last attempt; ``error`` is None if the receiver accepted it.
+    """
+
+    id: int
+    user_id: str
+    job_id: str
+    event: str
+    url: str
+    base: str
+    body: str | None
+    attempts: int
+    created_at: float
+    next_at: float | None
+    sent_at: float | None
+    status: int | None
+    error: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +211,7 @@ class Job:
     ``cost_s`` the estimated seconds (see :mod:`..jobs.fair_queue`). ``prompt_id`` is ComfyUI's id
     of the job, ``server`` the name of its server, and ``outputs`` the files and texts that ComfyUI
     reported. ``server_deaths`` counts the servers that stopped while they ran the job.
-    ``parent_id`` is the id of the result that the job works on.
+    ``parent_id`` is the id of the result that the job works on. ``webhook`` hears of the job's end.
     """
 
     id: str
@@ -191,6 +235,7 @@ class Job:
     work: float = 1.0
     cost_s: float = 1.0
     parent_id: int | None = None
+    webhook: WebhookTarget | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

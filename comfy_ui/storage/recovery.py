@@ -22,10 +22,11 @@ logger = logging.getLogger(__name__)
 
 _BROKEN: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _ALWAYS_CHECKED_BYTES: Final = 64 * 2**20  # a larger file is checked only after a crash
-_JSON: Final = frozenset({"vals", "graph", "outputs", "error", "sides", "jobs"})
+_JSON: Final = frozenset({"vals", "graph", "outputs", "error", "sides", "jobs", "webhook"})
 # jobs before items; all but the learned durations
 _TABLES: Final = (
     "jobs", "items", "grids", "copies", "uploads", "pauses", "favorites", "preset_defaults",
+    "webhooks", "webhook_deliveries",
 )  # fmt: skip
 
 

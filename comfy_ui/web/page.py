@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any, Final
 
 # Before Gradio is imported: no telemetry, no version check. Only the exact word counts.
@@ -11,6 +12,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 import gradio as gr
 from starlette.routing import BaseRoute
 
+from ..settings import split_addresses
 from . import languages
 from .api.mcp import McpTools
 from .api.program_endpoints import ENDED_WITH_CALLER, ProgramEndpoints
@@ -31,6 +33,8 @@ from .tabs.library_tab import LibraryTab
 from .tabs.queue_tab import QueueTab
 from .tabs.status_tab import StatusTab
 from .tabs.workflows_tab import WorkflowsTab
+from .webhooks.webhook_message import secret_of
+from .webhooks.webhook_sender import WebhookSender
 
 __all__ = ["TABS", "Page", "build"]
 
@@ -74,6 +78,16 @@ class Page:
         blocks.queue(default_concurrency_limit=None, api_open=False, max_size=_MAX_QUEUED)
         use_waking_queue(blocks, self._access.event_limit, ended_with_caller=ENDED_WITH_CALLER)
         return blocks
+
+    def webhook_sender(self) -> WebhookSender:
+        """Return the task that sends the webhooks of the users."""
+        services, access = self._context.services, self._access
+        return WebhookSender(
+            lambda: services.jobs.webhooks,
+            self._endpoints.report,
+            partial(secret_of, access),
+            private_hosts=split_addresses(services.settings.webhook_hosts),
+        )
 
     def routes(self) -> list[BaseRoute]:
         """Our routes beside Gradio's. Those without ``access`` serve public files only."""

@@ -18,9 +18,10 @@ import pytest
 from PIL import Image
 
 from comfy_ui.web.auth.accounts import Role
+from tests.client.support import ScriptedServer, response
 from tests.conftest import ROOT
 from tests.docs import examples
-from tests.security.support import GRADIO, PASSWORDS, served
+from tests.security.support import GRADIO, PASSWORDS, served, until
 from tests.security.test_key_logins import access_of
 
 pytestmark = GRADIO
@@ -58,7 +59,13 @@ class App:
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory, patch: Any) -> Iterator[App]:
     folder = tmp_path_factory.mktemp("images api")
-    with served(folder, patch, demo_speed="40", cors_origins="https://tool.example") as page:
+    with served(
+        folder,
+        patch,
+        demo_speed="40",
+        cors_origins="https://tool.example",
+        webhook_hosts="127.0.0.1",
+    ) as page:
         app = App(page)
         yield app
         app.http.close()
@@ -404,3 +411,30 @@ def test_cors_ignores_the_cookies_of_a_login(app: App) -> None:
         assert browser.get("/v1/models").status_code == 200
         headers = {"origin": "https://tool.example"}
         assert browser.get("/v1/models", headers=headers).status_code == 401
+
+
+def test_webhook_of_a_request_receives_the_images_that_it_made(
+    app: App, sdk: openai.OpenAI
+) -> None:
+    with ScriptedServer(lambda _: response(b"")) as receiver:
+        sdk.images.generate(
+            model="sd15",
+            size="384x384",
+            prompt="told elsewhere",
+            extra_body={
+                "x_comfy_ui": {**FAST, "webhook": f"http://127.0.0.1:{receiver.port}/hook"}
+            },
+        )
+        (message,) = until(lambda: receiver.requests)
+    content = json.loads(message.body)
+    assert content["type"] == "job.succeeded"
+    (file,) = content["data"]["files"]
+    assert file["prompt"] == "told elsewhere"
+    assert httpx.get(file["url"], trust_env=False, auth=("vera", PASSWORDS["vera"])).is_success
+
+
+def test_webhook_that_is_no_address_is_refused_before_the_job_is_queued(app: App) -> None:
+    body = {"model": "sd15", "prompt": "x", "x_comfy_ui": {"webhook": "ftp://x.example"}}
+    answer = app.http.post("/v1/images/generations", json=body)
+    assert answer.status_code == 400
+    assert "webhook" in answer.json()["error"]["message"]

@@ -16,12 +16,14 @@ from comfy_ui.errors import StorageError, ValidationError
 from comfy_ui.storage import database_schema
 from comfy_ui.storage.database import Database
 from comfy_ui.storage.database_schema import VERSION
+from comfy_ui.storage.records import Webhook
 from comfy_ui.storage.tables import (
     durations_table,
     favorites_table,
     jobs_table,
     pauses_table,
     preset_defaults_table,
+    webhooks_table,
 )
 from tests.jobs import support
 
@@ -138,6 +140,8 @@ async def test_database_open_of_version_1_keeps_its_jobs(tmp_path: Path) -> None
         older.executescript(
             "ALTER TABLE jobs DROP COLUMN server_deaths; DROP TABLE pauses; DROP TABLE durations;"
             "DROP TABLE favorites; DROP TABLE preset_defaults;"
+            "DROP TRIGGER job_ended; DROP TABLE webhooks; DROP TABLE webhook_deliveries;"
+            "ALTER TABLE jobs DROP COLUMN webhook;"
             "DROP INDEX jobs_parent; ALTER TABLE jobs DROP COLUMN parent_id;"
             "PRAGMA user_version = 1"
         )
@@ -149,6 +153,7 @@ async def test_database_open_of_version_1_keeps_its_jobs(tmp_path: Path) -> None
         assert await ours.run(durations_table.of_server, "gpu") == {}
         assert await ours.run(favorites_table.names, job.user_id, "loras") == frozenset()
         assert await ours.run(preset_defaults_table.get, job.user_id, "sd15") == {}
+        assert await ours.run(webhooks_table.webhook, job.user_id) == Webhook()
         await ours.close()
 
 

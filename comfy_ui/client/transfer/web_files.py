@@ -1,7 +1,9 @@
-"""Download the file of a web address, to upload it."""
+"""Requests to web addresses that users name: download a file to upload it, post a message."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -11,10 +13,12 @@ from ...errors import ValidationError
 from ..transport.deadline import DeadlineTransport, deadline
 from ..transport.resolver import GuardedTransport
 from ..transport.server_address import tls_context
-from ..transport.ssrf import public
+from ..transport.ssrf import public, reachable
 
 _MAX_BYTES = 512 * 2**20
 _SILENCE_S, _WHOLE_S = 30.0, 300.0
+_POST_S = 10.0
+_AGENT = {"user-agent": f"comfy-ui/{__version__}"}
 
 
 def is_web_address(source: object) -> bool:
@@ -39,15 +43,12 @@ def download_web_file(
         ValidationError: the file cannot be downloaded, or is too large.
     """
     if transport is None:
-        fresh = httpx.Limits(max_keepalive_connections=0)
-        inner = DeadlineTransport(verify=tls_context(verify=True), limits=fresh)
-        transport = GuardedTransport(inner, may_connect=public)
-    headers = {"user-agent": f"comfy-ui/{__version__}"}
+        transport = _guarded(private=False)
     content = bytearray()
     try:
         with (
             httpx.Client(
-                transport=transport, follow_redirects=True, timeout=_SILENCE_S, headers=headers
+                transport=transport, follow_redirects=True, timeout=_SILENCE_S, headers=_AGENT
             ) as client,
             deadline(_WHOLE_S),
             client.stream("GET", url) as response,
@@ -62,6 +63,61 @@ def download_web_file(
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise _failed(url, str(error) or type(error).__name__) from error
     return bytes(content), name
+
+
+@dataclass(frozen=True, slots=True)
+class PostAnswer:
+    """The answer to a message: its status, if one came, and the seconds that it asks to wait.
+
+    ``problem`` says why the message was not accepted; it is empty if it was.
+    """
+
+    status: int | None = None
+    problem: str = ""
+    retry_after_s: float = 0.0
+
+
+def post_to_web(
+    url: str,
+    content: bytes,
+    headers: Mapping[str, str],
+    *,
+    private: bool = False,
+    transport: httpx.BaseTransport | None = None,
+) -> PostAnswer:
+    """Post a message to a web address, and wait ten seconds for the answer.
+
+    Redirects are not followed, and the body of the answer is not read.
+
+    Args:
+        url: starts with ``http://`` or ``https://``.
+        content: the body.
+        headers: describe it.
+        private: whether addresses in private networks may be connected to.
+        transport: replaces the network in tests.
+    """
+    transport = transport or _guarded(private=private)
+    try:
+        with (
+            httpx.Client(transport=transport, timeout=_POST_S, headers=_AGENT) as client,
+            deadline(_POST_S),
+            client.stream("POST", url, content=content, headers={**headers}) as response,
+        ):
+            retry_after = response.headers.get("retry-after", "")
+            wait_s = float(retry_after) if retry_after.isdecimal() else 0.0
+            problem = "" if response.is_success else f"Answered with {response.status_code}"
+            return PostAnswer(response.status_code, problem, wait_s)
+    except httpx.TimeoutException:
+        return PostAnswer(problem="No answer in time")
+    except (httpx.HTTPError, httpx.InvalidURL):
+        # One text for refused addresses and closed ports: it must not reveal the network.
+        return PostAnswer(problem="No connection")
+
+
+def _guarded(*, private: bool) -> httpx.BaseTransport:
+    fresh = httpx.Limits(max_keepalive_connections=0)
+    inner = DeadlineTransport(verify=tls_context(verify=True), limits=fresh)
+    return GuardedTransport(inner, may_connect=reachable if private else public)
 
 
 def _failed(url: str, reason: str) -> ValidationError:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from ...protocol.outputs import OutputFile, Outputs
-from ..records import ACTIVE, Job, JobError, JobStatus
+from ..records import ACTIVE, Job, JobError, JobStatus, WebhookTarget
 
 PARENT_INDEX: Final = "CREATE INDEX jobs_parent ON jobs(parent_id) WHERE parent_id IS NOT NULL"
 SCHEMA: Final = (
@@ -36,7 +36,8 @@ SCHEMA: Final = (
     finished_at REAL,
     outputs TEXT,                   -- JSON: files and texts, once ComfyUI has finished
     error TEXT,                     -- JSON
-    parent_id INTEGER               -- the result that the job works on
+    parent_id INTEGER,              -- the result that the job works on
+    webhook TEXT                    -- JSON: the address that hears of the end, and ours
 )""",
     """CREATE INDEX jobs_unfinished ON jobs(status)
         WHERE status IN ('waiting', 'claimed', 'sent', 'fetching', 'unfetched')""",
@@ -54,7 +55,8 @@ _PACE_JOBS: Final = 20  # recent jobs of a preset that its speed is measured by
 def insert(connection: sqlite3.Connection, job: Job) -> None:
     connection.execute(
         "INSERT INTO jobs (id, user_id, preset, vals, prompt, seed, graph, status, rank, work,"
-        " cost_s, created_at, parent_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " cost_s, created_at, parent_id, webhook)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             job.id,
             job.user_id,
@@ -69,6 +71,7 @@ def insert(connection: sqlite3.Connection, job: Job) -> None:
             job.cost_s,
             job.created_at,
             job.parent_id,
+            json.dumps(asdict(job.webhook)) if job.webhook else None,
         ),
     )
 
@@ -209,6 +212,7 @@ def _job(row: sqlite3.Row) -> Job:
         cost_s=row["cost_s"],
         created_at=row["created_at"],
         parent_id=row["parent_id"],
+        webhook=WebhookTarget(**json.loads(row["webhook"])) if row["webhook"] else None,
         started_at=row["started_at"],
         finished_at=row["finished_at"],
         prompt_id=row["prompt_id"],

@@ -44,6 +44,7 @@ from ..http.upload_routes import UploadRoutes
 from ..preset_catalog import CatalogEntry
 from ..services import Services
 from ..tabs.create.enhance_prompt import kind_of
+from ..webhooks.webhook_message import webhook_target
 
 __all__ = ["ENDED_WITH_CALLER", "NAMES", "ProgramEndpoints"]
 
@@ -102,6 +103,7 @@ class ProgramEndpoints:
         preset: str,
         prompt: str = "",
         values: dict[str, Any] | None = None,
+        webhook: str = "",
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Make an image, video or audio file with a preset.
 
@@ -114,6 +116,7 @@ class ProgramEndpoints:
             values: Other parameters of the preset, for instance {"seed": 7, "steps": 20}. Omitted
                 ones keep their defaults; a file is a name returned by POST /uploads. "loras" is a
                 list such as [["name", 0.8]].
+            webhook: URL that the result is sent to, signed, when the job ends.
         """
         user_id = self._access.require("run", request)
         await self._services.connection.wait_ready()
@@ -122,7 +125,9 @@ class ProgramEndpoints:
         prompt_param = chosen.by_role("prompt")
         if prompt_param is not None and prompt_param.id not in job_values:
             job_values[prompt_param.id] = _prompt(prompt)
-        job = await self.submit_preset(request, user_id, chosen, job_values, key=_key(request))
+        job = await self.submit_preset(
+            request, user_id, chosen, job_values, key=_key(request), webhook=webhook
+        )
         notices = value_notices(chosen, job_values)
         async with aclosing(self._followed(job.id, user_id)) as snapshots:
             async for one in snapshots:
@@ -136,13 +141,15 @@ class ProgramEndpoints:
         values: dict[str, Any],
         *,
         key: str | None,
+        webhook: str = "",
     ) -> Job:
         """Queue a job of a preset. The caller has checked that the user may run it.
 
         Raises:
             ValidationError, StorageError: as :meth:`.JobService.submit`, or a value names a file
-                that the user did not upload.
+                that the user did not upload, or the user may not use that webhook.
         """
+        target = webhook_target(self._access, request, webhook)
         files = self._uploads.check(preset, values, user_id)
         trusted = self._access.allows("open_workflow", request)
         return await self._services.jobs.submit(
@@ -152,6 +159,7 @@ class ProgramEndpoints:
                 values=values,
                 uploads=None if trusted else files,
                 key=key,
+                webhook=target,
             )
         )
 
@@ -160,6 +168,7 @@ class ProgramEndpoints:
         request: gr.Request,
         workflow: dict[str, Any],
         values: dict[str, Any] | None = None,
+        webhook: str = "",
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Run a ComfyUI workflow, in API or editor format. Responds like "generate".
 
@@ -168,8 +177,10 @@ class ProgramEndpoints:
         Args:
             workflow: The workflow as ComfyUI exports it, as a JSON object.
             values: New values for its controls, by id.
+            webhook: URL that the result is sent to, signed, when the job ends.
         """
         user_id = self._access.require("run", request)
+        target = webhook_target(self._access, request, webhook)
         await self._services.connection.wait_ready()
         if not isinstance(workflow, dict):
             raise ValidationError("The workflow must be a JSON object.")
@@ -191,6 +202,7 @@ class ProgramEndpoints:
                 values=stored_values,
                 graph=graph,
                 key=_key(request),
+                webhook=target,
             )
         )
         async with aclosing(self._followed(job.id, user_id)) as snapshots:
@@ -262,6 +274,11 @@ class ProgramEndpoints:
         """
         user_id = self._access.require("see_own", request)
         return self._told(await self._services.jobs.snapshot(str(job_id), user_id), user_id)
+
+    async def report(self, job_id: str, user_id: str, base: str) -> dict[str, Any]:
+        """Describe a job as "job" does, with whole addresses of its files below ``base``."""
+        answer = self._told(await self._services.jobs.snapshot(job_id, user_id), user_id)
+        return {**answer, "files": [{**f, "url": base + f["url"]} for f in answer["files"]]}
 
     async def cancel(self, request: gr.Request, job_id: str) -> dict[str, Any]:
         """Cancel a job. "cancelled" is false if it was already over.

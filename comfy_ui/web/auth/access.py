@@ -62,6 +62,7 @@ Action = Literal[
     "reconnect",  # to another server
     "import_folder",  # from a folder of this machine into the user's library
     "manage_keys",  # create and revoke the user's own API keys
+    "use_webhooks",  # have the ends of the user's own jobs told to an address
 ]
 
 COOKIE: Final = "comfy_ui_browser"
@@ -121,6 +122,7 @@ TABLE: Final[Mapping[Action, Mapping[AccessMode, Role | None]]] = {
         AccessMode.SPACE: None,
     },
     "manage_keys": _in_all_modes(Role.USER),
+    "use_webhooks": _in_all_modes(Role.USER),
 }
 """The lowest role that may do it; None: not permitted."""
 
@@ -130,6 +132,7 @@ PACES: Final[Mapping[Action, RateLimit]] = {
     "enhance": RateLimit(burst=10, per_minute=15),
     "reconnect": RateLimit(burst=5, per_minute=6),
     "manage_keys": RateLimit(burst=20, per_minute=20),
+    "use_webhooks": RateLimit(burst=30, per_minute=30),
 }
 """Rate limits for one user. Admins have none, except for connecting to another server in the shared
 modes: the duration of an attempt reveals something about the network behind the app.

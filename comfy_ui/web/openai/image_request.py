@@ -22,6 +22,7 @@ _MAX_PROMPT: Final = 20_000
 _SIZE: Final = re.compile(r"(\d{1,5})\s*[x×]\s*(\d{1,5})", re.IGNORECASE)
 _QUALITIES: Final = {"low": "fast", "high": "hd", "hd": "hd", "xhigh": "hd", "max": "hd"}
 _FOREIGN_MODELS: Final = ("gpt-image", "dall-e", "chatgpt-image")
+_NOT_VALUES: Final = frozenset({"cancel_on_disconnect", "webhook"})  # of x_comfy_ui
 _EXTENSION: Final = re.compile(r"x_comfy_ui\[(\w+)\]")
 
 
@@ -49,6 +50,11 @@ class ImageRequest(BaseModel):
     def preset_id(self) -> str:
         """The model, or nothing if it is one of OpenAI's, which many clients cannot change."""
         return "" if self.model.startswith(_FOREIGN_MODELS) else self.model
+
+    @property
+    def webhook(self) -> str:
+        """The URL that the jobs' results are sent to; empty for none."""
+        return str(self.x_comfy_ui.get("webhook") or "")
 
     @property
     def cancels(self) -> bool:
@@ -116,7 +122,7 @@ def job_values(request: ImageRequest, preset: Preset) -> list[dict[str, Any]]:
         values[width.id], values[height.id] = fitting_size(size, preset.size_params)
     if (quality := _QUALITIES.get(request.quality)) is not None:
         values["quality"] = quality
-    extension = {k: v for k, v in request.x_comfy_ui.items() if k != "cancel_on_disconnect"}
+    extension = {k: v for k, v in request.x_comfy_ui.items() if k not in _NOT_VALUES}
     batch, seed = preset.by_role("batch"), preset.by_role("seed")
     if batch is not None and batch.id not in extension and request.n <= limits(batch)[1]:
         return [{**values, batch.id: request.n, **extension}]

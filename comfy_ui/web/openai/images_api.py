@@ -178,7 +178,7 @@ class ImagesApi:
         kind: Kind,
     ) -> Response:
         await self._services.connection.wait_ready()
-        jobs = await self._submitted(request, user_id, preset, values)
+        jobs = await self._submitted(request, user_id, options, preset, values)
         headers = {**PRIVATE, "X-Comfy-UI-Model": preset.id, "X-Comfy-UI-Jobs": _ids(jobs)}
         if preset.size_params is not None:
             sides = [str(jobs[0].values[param.id]) for param in preset.size_params]
@@ -200,7 +200,12 @@ class ImagesApi:
         return JSONResponse(answer, headers=headers)
 
     async def _submitted(
-        self, request: Request, user_id: str, preset: Preset, values: Sequence[dict[str, Any]]
+        self,
+        request: Request,
+        user_id: str,
+        options: ImageRequest,
+        preset: Preset,
+        values: Sequence[dict[str, Any]],
     ) -> list[Job]:
         """Queue all jobs of a request, or none."""
         key = request.headers.get("Idempotency-Key")
@@ -210,7 +215,7 @@ class ImagesApi:
                 self._access.require("run", request)
                 job_key = f"v1 {number} {key}" if key else None
                 job = await self._endpoints.submit_preset(
-                    request, user_id, preset, each, key=job_key
+                    request, user_id, preset, each, key=job_key, webhook=options.webhook
                 )
                 jobs.append(job)
         except ComfyHeadlessError:

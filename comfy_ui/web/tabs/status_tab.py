@@ -25,6 +25,7 @@ from ..tab import PageContext, PageParts, Tab
 from .api_keys_panel import ApiKeysPanel
 from .checkup import Checkup
 from .model_downloads import ModelDownloads, place_for_downloads
+from .webhook_panel import WebhookPanel
 
 __all__ = ["StatusTab"]
 
@@ -39,6 +40,7 @@ class StatusTab(Tab):
         super().__init__(context)
         self._share = context.share
         self._keys = ApiKeysPanel(context.access)
+        self._webhook = WebhookPanel(context.services, context.access)
         self._downloads = ModelDownloads(context.services, context.access)
         self._checkup = Checkup(context.services, context.access)
 
@@ -72,11 +74,12 @@ class StatusTab(Tab):
                     )
                     button = gr.Button("Connect", elem_id="connect")
                 keys = self._keys.build(parts)
+                webhook = self._webhook.build(parts)
                 self._checkup.build(parts)
                 html_block(extras_panel(), elem_id="extras")
             with gr.Column():
                 presets = html_block(elem_id="presets")
-        sheet = [server, presets, link, keys]
+        sheet = [server, presets, link, keys, webhook]
         tab.select(self._draw, outputs=sheet, **quiet)
         server.refresh(self._draw, outputs=sheet, **quiet)
         server.interrupt(self._interrupt, outputs=[notice], **quiet)
@@ -119,6 +122,7 @@ class StatusTab(Tab):
             ),
             share_panel(self._share.link, now=time.time()) if self._share and private else Html(""),
             self._keys.draw(request),
+            await self._webhook.draw(request),
         )
 
     async def _free(self, request: gr.Request) -> Html:
@@ -146,7 +150,7 @@ class StatusTab(Tab):
             await self._services.connection.reconnect(address or "", token or "")
         except ComfyHeadlessError as error:
             notice = error_notice(JobError.of(error), details=False)
-            return gr.skip(), notice, *[gr.skip()] * 4
+            return gr.skip(), notice, *[gr.skip()] * 5
         urls = " and ".join(client.url for client in self._services.connection.clients)
         return "", _confirmation(f"Now using {urls}."), *await self._draw(request)
 

@@ -1,0 +1,1 @@
+"""Webhooks: signed messages to addresses of users when their jobs end."""
