@@ -175,6 +175,11 @@ class Settings(BaseSettings):
         return self.data_dir / "wildcards"
 
     @property
+    def tags_dir(self) -> Path:
+        """The folder with the lists of tags that prompts are completed with."""
+        return self.data_dir / "tags"
+
+    @property
     def comfyui_urls(self) -> tuple[str, ...]:
         """The addresses in ``comfyui_url``, in order; empty if it is unset."""
         return split_addresses(self.comfyui_url or "")

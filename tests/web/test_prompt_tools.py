@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from comfy_ui.prompts import merge_style
 from comfy_ui.prompts.styles import shipped_styles
 from comfy_ui.web.auth.access import COOKIE, Access, AccessMode
-from comfy_ui.web.tabs.create.prompt_tools import PromptTools, words_bar
+from comfy_ui.web.tabs.create.prompt.prompt_tools import PromptTools, words_bar
 from comfy_ui.workflow import list_presets
 
 FOOOCUS = json.dumps(

@@ -181,6 +181,7 @@ BUDGETS: Final = (
     _get("/stage"),
     _action("/stage/keep", per_caller=2, total=16),
     _stream("/stage/events"),
+    _get("/completions", per_caller=4),
     _get("/styles"),
     RequestBudget("POST", "/styles", body_bytes=256 * KB, per_caller=2, total=8),
     _file("/styles/"),

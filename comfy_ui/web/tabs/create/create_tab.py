@@ -26,7 +26,8 @@ from .live_preview import LivePreview
 from .model_browser import ModelBrowser
 from .one_press import OnePress
 from .own_presets import OwnPresets, own_defaults
-from .prompt_tools import PromptTools
+from .prompt.completion import Completion
+from .prompt.prompt_tools import PromptTools
 from .reuse_settings import recall
 
 __all__ = ["CreateTab"]
@@ -45,6 +46,7 @@ class CreateTab(Tab):
         self._form = context.form
         self._enhance = EnhanceHandler(services, access)
         self._prompt_tools = PromptTools(services, access)
+        self._completion = Completion(services, access)
         self._own_presets = OwnPresets(services, access)
         self._models = ModelBrowser(services, access)
         self._stage = LivePreview(services, access)
@@ -60,6 +62,7 @@ class CreateTab(Tab):
             *grid_routes(self._services, self._access),
             *self._dropped_files.routes(),
             *self._prompt_tools.routes(),
+            *self._completion.routes(),
             *self._own_presets.routes(),
             *self._one_press.routes(),
             *self._models.routes(),

@@ -13,18 +13,18 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from ....errors import StorageError, ValidationError
-from ....features import FEATURES
-from ....prompts import load_styles, read_styles
-from ....prompts.language_models.model_choice import find_vision_model
-from ....prompts.model_families import find_family
-from ....prompts.styles import MAX_FILE_BYTES, STYLE_FILES, shipped_styles, style_picture
-from ...auth.access import Access
-from ...components.html import Html
-from ...components.templates import render
-from ...http.handlers import PRIVATE, body, guarded
-from ...preset_catalog import PresetCatalog
-from ...services import Services
+from .....errors import StorageError, ValidationError
+from .....features import FEATURES
+from .....prompts import load_styles, read_styles
+from .....prompts.language_models.model_choice import find_vision_model
+from .....prompts.model_families import find_family
+from .....prompts.styles import MAX_FILE_BYTES, STYLE_FILES, shipped_styles, style_picture
+from ....auth.access import Access
+from ....components.html import Html
+from ....components.templates import render
+from ....http.handlers import PRIVATE, body, guarded
+from ....preset_catalog import PresetCatalog
+from ....services import Services
 
 __all__ = ["PromptTools", "words_bar"]
 

@@ -1,0 +1,1 @@
+"""The prompt on Create: its tools, its styles, and completion."""
