@@ -508,6 +508,6 @@ window.comfy = /** @type {ComfyPage} */ (/** @type {unknown} */ ((() => {
   if (document.body) observeTheme();
   else addEventListener("DOMContentLoaded", observeTheme);
 
-  const kit = { $, $$, make, draw, announce, morph, setField, smooth, dialog, toast, post, insist, named, recall, toCreate, flash, typing, load, save, saveDraft, remember, dialogOpen: () => $("dialog[open]") };
+  const kit = { $, $$, make, draw, announce, morph, setField, smooth, dialog, toast, post, insist, named, recall, toCreate, flash, typing, load, save, saveDraft, remember, setPrompt, dialogOpen: () => $("dialog[open]") };
   return { island, shownJob, actions, kit, onIsland: (callback) => drawn.push(callback), current: () => JSON.stringify(current()) };
 })()));

@@ -33,6 +33,8 @@ interface ComfyKit {
   save(key: string, value: unknown): void;
   saveDraft(): void;
   remember(prompt: string): void;
+  /** Replace the prompt and keep the one before in the history. */
+  setPrompt(text: string): void;
   dialogOpen(): HTMLDialogElement | null;
 }
 
@@ -128,6 +130,14 @@ interface ComfyPage {
     onList(listener: (folder: string) => void): void;
     shortName(name: string): string;
   };
+  /** The text fields with the syntax of prompts (prompt_marks.js). */
+  prompts: {
+    is(element: unknown): boolean;
+    /** Where a character of the field is on the screen. */
+    place(field: AnyElement, at: number): DOMRect;
+  };
+  /** Put a style's text around the prompt. */
+  addStyle(name: string): Promise<void>;
   sees(): boolean;
   describe(file: Blob): Promise<void>;
   wishes(again?: boolean): string;
@@ -136,9 +146,13 @@ interface ComfyPage {
 interface TextTools {
   countTokens(text: string, encoder: string): number;
   mergeStyle(prompt: string, style: { before: string; after: string }): [string, string, string];
-  splitStyle<T extends { before: string; after: string }>(prompt: string, styles: T[]): { style: T | null; words: string };
+  mergeStyles(words: string, styles: { before: string; after: string }[]): { before: string; words: string; after: string };
+  findStyles<T extends { before: string; after: string; negative?: string }>(prompt: string, negative: string, styles: T[]): T[];
+  withoutStyle(prompt: string, style: { before: string; after: string }): string;
   swapNegative(negative: string, removed: string, added: string): string;
   changeWeight(value: string, start: number, end: number, step: number): { text: string; start: number; end: number } | null;
+  promptParts(text: string): { kind: string; text: string }[];
+  termAt(text: string, cursor: number): { kind: string; query: string; start: number } | null;
   quoteEntry(value: string): string;
   splitEntries(text: string): string[];
   gridTotal(columns: number, rows: number, results: number): string;

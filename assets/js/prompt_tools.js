@@ -1,9 +1,9 @@
 // @ts-check
-// The prompt's tools: its length in tokens, earlier prompts, styles, weights, the draft of Enhance.
+// The prompt's tools: its length in tokens, earlier prompts, weights, the draft of Enhance.
 "use strict";
 (() => {
   const { $, $$, make, dialog, load, save, toast, toCreate } = window.comfy.kit;
-  const { countTokens, mergeStyle, splitStyle, swapNegative, changeWeight } = globalThis.comfyText;
+  const { countTokens, changeWeight } = globalThis.comfyText;
   const WISHES = "comfy-ui.wishes";
   const PAST = "comfy-ui.prompts";
   const box = () => $("#prompt textarea");
@@ -46,106 +46,6 @@
     search.focus();
   };
 
-  // ---- styles: words around the prompt, seen before they are used ----------------------------
-
-  async function fetchStyles() {
-    try {
-      const answer = await fetch("styles");
-      return answer.ok ? await answer.json() : null;
-    } catch {
-      return null;
-    }
-  }
-  window.comfy.actions.styles = async () => {
-    const listed = await fetchStyles();
-    if (!listed) return toast("The styles cannot be loaded");
-    /** The style around the prompt, which the chosen one replaces. */
-    let { style: current, words: plain } = /** @type {{ style: Record<string, any> | null, words: string }} */ (splitStyle(box().value, []));
-    /** @type {Record<string, any> | null} */
-    let chosen = null;
-    const search = make("input", { type: "search", placeholder: "Find a style", ariaLabel: "Find a style" });
-    search.dataset.filter = "#styles .look";
-    const grid = make("div", { className: "looks", role: "listbox", ariaLabel: "Styles" });
-    const preview = make("p", { className: "draft-text", ariaLive: "polite" });
-    const without = make("p", { className: "quiet" });
-    const use = make("button", { type: "button", className: "act strong", textContent: "Use", disabled: true });
-    const remove = make("button", { type: "button", className: "act", textContent: "Remove style" });
-    const foot = make("div", { className: "look-foot" }, preview, without, make("div", { className: "acts" }, use, remove));
-    function choose(style, look) {
-      chosen = style;
-      for (const other of $$(".look", grid)) other.setAttribute("aria-selected", other === look);
-      const [before, words, after] = mergeStyle(plain || "your prompt", style);
-      const mark = (text) => text && make("mark", { textContent: text });
-      preview.replaceChildren(...[mark(before), words, mark(after)].filter(Boolean));
-      without.replaceChildren(...(style.negative && fieldOf("negative") ? [make("b", { textContent: "Negative:" }), " ", make("span", { textContent: style.negative, translate: false })] : []));
-      use.dataset.prompt = before + words + after; // app.js sets the prompt and keeps the old one
-      use.disabled = !plain;
-      use.title = plain ? "" : "Enter a prompt first.";
-    }
-    function fill({ styles }) {
-      ({ style: current, words: plain } = splitStyle(box().value, styles));
-      remove.hidden = !current;
-      remove.dataset.prompt = plain;
-      grid.replaceChildren(
-        ...styles.map((style) => {
-          const face = style.picture
-            ? make("img", { src: `styles/${encodeURIComponent(style.name)}`, alt: "", loading: "lazy", width: 96, height: 96 })
-            : make("span", { className: "no-face", textContent: style.name.slice(0, 1).toUpperCase(), ariaHidden: "true" });
-          const name = style.name.slice(0, 1).toUpperCase() + style.name.slice(1);
-          // Only the names of shipped styles have translations.
-          const look = make("button", { type: "button", className: "look", role: "option", title: name, translate: style.picture }, face, make("span", { textContent: name }));
-          look.setAttribute("aria-selected", "false");
-          look.dataset.name = style.name;
-          look.dataset.find = `${name} ${style.picture ? window.comfy.translated(name) : ""}`.toLowerCase();
-          look.onclick = () => choose(style, look);
-          look.ondblclick = () => use.click();
-          return look;
-        }),
-      );
-    }
-    const note = make("p", { className: "look-note quiet", role: "status" });
-    const picker = make("input", { type: "file", accept: ".csv,.json,.toml", hidden: true });
-    picker.onchange = async () => {
-      const file = picker.files[0];
-      picker.value = "";
-      if (!file) return;
-      const taken = await take(file);
-      if (!taken) return;
-      fill((await fetchStyles()) ?? listed);
-      note.textContent = `${taken.names.length} ${taken.names.length === 1 ? "style" : "styles"} read from ${file.name}`;
-      const first = $$(".look", grid).find((look) => look.dataset.name === taken.names[0]);
-      first?.click();
-      first?.scrollIntoView({ block: "center" });
-    };
-    const bring = listed.takes && make("button", { type: "button", className: "act", textContent: "Import…", title: "Styles as CSV (A1111) or JSON (Fooocus)", onclick: () => picker.click() });
-    const opened = dialog("styles", "Styles", make("div", { className: "row" }, make("h2", { textContent: "Styles" }), bring), search, note, picker, grid, foot);
-    /** app.js has set the prompt when this runs. @param {string} negative of the style that is used */
-    function applied(negative) {
-      const field = fieldOf("negative");
-      if (field) {
-        field.value = swapNegative(field.value, current?.negative ?? "", negative);
-        changed(field);
-      }
-      setTimeout(() => (opened.close(), box().focus()));
-    }
-    use.onclick = () => applied(chosen?.negative ?? "");
-    remove.onclick = () => applied("");
-    fill(listed);
-    for (const problem of listed.problems) foot.append(make("p", { className: "trouble", textContent: problem }));
-    search.focus();
-  };
-  async function take(file) {
-    try {
-      const answer = await fetch(`styles?${new URLSearchParams({ name: file.name })}`, { method: "POST", body: file });
-      const listed = await answer.json();
-      if (answer.ok) return listed;
-      toast(listed.error);
-    } catch {
-      toast("Connection lost");
-    }
-    return null;
-  }
-
   // ---- images described ----------------------------------------------------------------------
 
   window.comfy.sees = () => Boolean($("#draft") && $(".words-bar[data-sees]"));
@@ -182,7 +82,7 @@
   }
   document.addEventListener("keydown", (/** @type {On<KeyboardEvent>} */ event) => {
     const step = { ArrowUp: 0.05, ArrowDown: -0.05 }[event.key];
-    if (!step || !(event.ctrlKey || event.metaKey) || event.altKey || !event.target.closest?.("#prompt")) return;
+    if (!step || !(event.ctrlKey || event.metaKey) || event.altKey || !window.comfy.prompts.is(event.target)) return;
     event.preventDefault();
     weigh(event.target, step);
   });

@@ -43,22 +43,63 @@
   }
 
   /**
-   * Find the style that was put around a prompt; of several, the one with the most text.
-   * @template {{ before: string, after: string }} T
-   * @param {string} prompt
-   * @param {T[]} styles
-   * @returns {{ style: T | null, words: string }} the style, and the prompt without it
+   * Put several styles around a prompt, each around those before it.
+   * @param {string} words
+   * @param {{ before: string, after: string }[]} styles
    */
-  function splitStyle(prompt, styles) {
-    const trimmed = prompt.trim();
-    /** @type {{ style: T | null, words: string }} */
-    let shortest = { style: null, words: trimmed };
+  function mergeStyles(words, styles) {
+    let [before, after] = ["", ""];
     for (const style of styles) {
-      const [before, , after] = mergeStyle("", style);
-      const words = trimmed.slice(before.length, trimmed.length - after.length || undefined);
-      if (before + words + after === trimmed && words.length < shortest.words.length) shortest = { style, words };
+      const [first, middle, last] = mergeStyle(words, style);
+      if (!after) words = middle;
+      before = first + before;
+      after = (/^[,.]/.test(last) ? after.replace(/[ ,.]+$/, "") : after) + last;
     }
-    return shortest;
+    return { before, words, after };
+  }
+  /**
+   * Find the styles whose text a prompt has, wherever words were added since; long ones first.
+   * @template {{ before: string, after: string, negative?: string }} T
+   * @param {string} prompt
+   * @param {string} negative
+   * @param {T[]} styles
+   * @returns {T[]}
+   */
+  function findStyles(prompt, negative, styles) {
+    const size = (/** @type {T} */ { before, after }) => before.length + after.length;
+    let rest = prompt;
+    return [...styles].sort((one, other) => size(other) - size(one)).filter((style) => {
+      if (!size(style)) return Boolean(style.negative && negative.includes(style.negative));
+      const found = styleSpans(rest, style);
+      // No other style is found in this one's text.
+      for (const [start, end] of found ?? []) rest = rest.slice(0, start) + "\0".repeat(end - start) + rest.slice(end);
+      return found !== null;
+    });
+  }
+  /**
+   * Where the two texts of a style are; null if the prompt lacks one.
+   * @param {string} prompt
+   * @param {{ before: string, after: string }} style
+   * @returns {[start: number, end: number][] | null}
+   */
+  function styleSpans(prompt, style) {
+    const [before, , after] = mergeStyle("", style);
+    const short = after.replace(/[ ,.]+$/, "") || after; // as it is before another style's comma
+    const first = prompt.indexOf(before);
+    const last = prompt.lastIndexOf(short);
+    if (first < 0 || last < first + before.length) return null;
+    return [[first, first + before.length], [last, last + (prompt.startsWith(after, last) ? after : short).length]];
+  }
+  /**
+   * Take a style's text out of a prompt.
+   * @param {string} prompt
+   * @param {{ before: string, after: string }} style
+   */
+  function withoutStyle(prompt, style) {
+    const found = styleSpans(prompt, style);
+    if (!found) return prompt;
+    const [[start, end], [from, to]] = found;
+    return (prompt.slice(0, start) + prompt.slice(end, from) + prompt.slice(to)).trim();
   }
 
   /**
@@ -104,6 +145,80 @@
     return { text: weight === 1 ? text : `(${text}:${weight})`, start, end };
   }
 
+  // ---- the syntax of prompts: workflow/wildcards.py, workflow/loras/lora_tags.py, prompt_arrays.py ----
+
+  const WILDCARD = /__(?!_)(?:[\w*][\w\-/*. ]{0,100}?)?[\w*]__/g;
+  const PATTERNS = [
+    ["array", /\[\[[^[\]]*,[^[\]]*\]\]/g],
+    ["embedding", /\bembedding:[\w\-./\\]+/gi],
+    ["break", /\bBREAK\b/g],
+    ["lora", /<lora:[^<>:]+(?::[^<>:]*){0,2}>/gi],
+    ["wildcard", WILDCARD],
+  ];
+  const WEIGHT = /:\s*[-+]?[\d.]+\s*$/;
+
+  /**
+   * Split a prompt into pieces of plain text and of syntax.
+   * @param {string} text
+   * @returns {{ kind: string, text: string }[]} the kind is empty for plain text
+   */
+  function promptParts(text) {
+    /** @type {string[]} */
+    const kinds = new Array(text.length).fill("");
+    const paint = (/** @type {string} */ kind, /** @type {number} */ start, /** @type {number} */ end) => kinds.fill(kind, start, end);
+    /** @type {{ open: string, at: number, bars: number[] }[]} */
+    const nested = [];
+    for (let at = 0; at < text.length; at++) {
+      const sign = text[at];
+      if (sign === "\\") at += 1;
+      else if (sign === "(" || sign === "{") nested.push({ open: sign, at, bars: [] });
+      else if (sign === "|" && nested.at(-1)?.open === "{") nested.at(-1)?.bars.push(at);
+      else if (sign === ")" && nested.at(-1)?.open === "(") {
+        const start = nested.pop()?.at ?? 0;
+        if (WEIGHT.test(text.slice(Math.max(start, at - 12), at))) for (let n = start; n <= at; n++) kinds[n] ||= "weight";
+      } else if (sign === "}" && nested.at(-1)?.open === "{") {
+        const { at: start, bars } = nested.pop() ?? { at, bars: [] };
+        if (bars.length || text.slice(start, at).includes("$$")) for (const n of [start, ...bars, at]) kinds[n] = "choice";
+      }
+    }
+    for (const { open, at, bars } of nested) if (open === "{" && bars.length) kinds[at] = "unclosed";
+    for (const [kind, pattern] of PATTERNS) {
+      for (const match of text.matchAll(/** @type {RegExp} */ (pattern))) paint(/** @type {string} */ (kind), match.index, match.index + match[0].length);
+    }
+    /** @type {{ kind: string, text: string }[]} */
+    const parts = [];
+    for (let start = 0, at = 1; at <= text.length; at++) {
+      if (at < text.length && kinds[at] === kinds[start]) continue;
+      parts.push({ kind: kinds[start], text: text.slice(start, at) });
+      start = at;
+    }
+    return parts;
+  }
+
+  /**
+   * What is being typed before the cursor, to be completed.
+   * @param {string} text
+   * @param {number} cursor
+   * @returns {{ kind: string, query: string, start: number } | null} start: where a completed text begins
+   */
+  function termAt(text, cursor) {
+    if (/^[\p{L}\p{N}]/u.test(text.slice(cursor, cursor + 1))) return null; // inside a word
+    const before = text.slice(Math.max(0, cursor - 200), cursor).replace(WILDCARD, (name) => ",".repeat(name.length));
+    const tag = /<([^<>:,\n]*)(?::([^<>:\n]*))?$/.exec(before);
+    if (tag) {
+      const [all, type, name] = tag;
+      if (name === undefined ? !"lora".startsWith(type.toLowerCase()) : type.toLowerCase() !== "lora") return null;
+      return { kind: "lora", query: name ?? "", start: cursor - all.length };
+    }
+    if (/<[^<>]*$/.test(before)) return null; // the weight of a tag
+    const wildcard = /__([\w\-/.]{0,60})$/.exec(before);
+    if (wildcard) return { kind: "wildcard", query: wildcard[1], start: cursor - wildcard[0].length };
+    const embedding = /\bembedding:([\w\-./]*)$/i.exec(before);
+    if (embedding) return { kind: "embedding", query: embedding[1], start: cursor - embedding[0].length };
+    const query = (/[^,\n()[\]{}|<>:$]*$/.exec(before)?.[0] ?? "").trimStart();
+    return query.trim().length < 2 || /\s$/.test(query) ? null : { kind: "", query, start: cursor - query.length };
+  }
+
   // ---- lists of values, with commas between, as workflow/grid_axes.py reads them ----------------
 
   /** @param {string} value */
@@ -127,5 +242,5 @@
     return columns > 1 ? `${columns} results` : "1 result";
   }
 
-  globalThis.comfyText = { countTokens, mergeStyle, splitStyle, swapNegative, changeWeight, quoteEntry, splitEntries, gridTotal };
+  globalThis.comfyText = { countTokens, mergeStyle, mergeStyles, findStyles, withoutStyle, swapNegative, changeWeight, promptParts, termAt, quoteEntry, splitEntries, gridTotal };
 })();

@@ -14,7 +14,7 @@ from .http.web_app_manifest import HEAD
 __all__ = ["first_script", "head", "script_hashes", "theme"]
 
 _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
-_STYLES = ("style.css", "stage.css", "grid.css", "models.css", "loras.css")
+_STYLES = ("style.css", "stage.css", "grid.css", "models.css", "prompt.css", "loras.css")
 _SCRIPTS = (
     "text_tools.js",
     "catalog.js",
@@ -37,7 +37,10 @@ _SCRIPTS = (
     "dropped_files.js",
     "mask_painter.js",
     "model_downloads.js",
+    "prompt_marks.js",
     "prompt_tools.js",
+    "styles.js",
+    "completion.js",
     "model_browser.js",
     "loras.js",
     "mobile_nav.js",

@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import "../../assets/js/text_tools.js";
 
-const { countTokens, mergeStyle, splitStyle, swapNegative, changeWeight, quoteEntry, splitEntries, gridTotal } = globalThis.comfyText;
+const { countTokens, mergeStyle, mergeStyles, findStyles, withoutStyle, swapNegative, changeWeight, promptParts, termAt, quoteEntry, splitEntries, gridTotal } = globalThis.comfyText;
 
 test("countTokens counts short words as one token each", () => {
   assert.equal(countTokens("a red fox", "clip"), 3);
@@ -31,20 +31,78 @@ test("mergeStyle replaces the prompt's last comma by the style's own", () => {
 const COMIC = { before: "comic panel of ", after: ", flat colours" };
 const INK = { before: "", after: ", flat colours" };
 
-test("splitStyle finds the style with the most text around a prompt", () => {
-  assert.deepEqual(splitStyle(" comic panel of a fox, flat colours ", [INK, COMIC]), { style: COMIC, words: "a fox" });
-  assert.deepEqual(splitStyle("a fox, flat colours", [INK, COMIC]), { style: INK, words: "a fox" });
+const NEGATIVE = { before: "", after: "", negative: "blurry" };
+const joined = ({ before, words, after }) => before + words + after;
+
+test("findStyles finds a style of which another is a part once", () => {
+  assert.deepEqual(findStyles(" comic panel of a fox, flat colours ", "", [INK, COMIC]), [COMIC]);
+  assert.deepEqual(findStyles("a fox, flat colours", "", [INK, COMIC]), [INK]);
 });
 
-test("splitStyle returns a prompt without a style as it is", () => {
-  assert.deepEqual(splitStyle("a comic panel of a fox", [COMIC, { before: "", after: "" }]), { style: null, words: "a comic panel of a fox" });
-  assert.deepEqual(splitStyle("", [COMIC]), { style: null, words: "" });
+test("findStyles finds no style without all of its text", () => {
+  assert.deepEqual(findStyles("a comic panel of a fox", "", [COMIC, { before: "", after: "" }]), []);
+  assert.deepEqual(findStyles("", "", [COMIC]), []);
+  assert.deepEqual(findStyles("a fox", "hands, blurry", [COMIC, NEGATIVE]), [NEGATIVE]);
 });
 
-test("splitStyle gets the prompt of every merged style back", () => {
+test("withoutStyle gets the prompt of every merged style back", () => {
   for (const style of [COMIC, INK, { before: "photo of ", after: "" }]) {
-    assert.deepEqual(splitStyle(mergeStyle("a fox", style).join(""), [style]), { style, words: "a fox" });
+    const merged = mergeStyle("a fox", style).join("");
+    assert.deepEqual(findStyles(merged, "", [style]), [style]);
+    assert.equal(withoutStyle(merged, style), "a fox");
   }
+});
+
+test("withoutStyle keeps words that were added behind the style", () => {
+  assert.equal(withoutStyle("comic panel of a fox, flat colours, at dusk", COMIC), "a fox, at dusk");
+});
+
+test("mergeStyles combines styles that can be taken off in any order", () => {
+  const dusk = { before: "at dusk, ", after: ". Grain." };
+  const styles = [COMIC, dusk];
+  const merged = joined(mergeStyles("a fox.", styles));
+  assert.equal(merged, "at dusk, comic panel of a fox, flat colours. Grain.");
+  assert.deepEqual(new Set(findStyles(merged, "", styles)), new Set(styles));
+  assert.equal(withoutStyle(merged, dusk), "comic panel of a fox, flat colours");
+  assert.equal(withoutStyle(withoutStyle(merged, COMIC), dusk), "a fox");
+  const both = joined(mergeStyles("a fox", [dusk, COMIC]));
+  assert.equal(both, "comic panel of at dusk, a fox. Grain, flat colours");
+  assert.deepEqual(new Set(findStyles(both, "", styles)), new Set(styles));
+});
+
+const kinds = (text) => promptParts(text).filter(({ kind }) => kind).map(({ kind, text: part }) => [kind, part]);
+
+test("promptParts marks the syntax and leaves the text whole", () => {
+  assert.deepEqual(kinds("a (red:1.2) fox <lora:ink:0.8>, __animals/*__ BREAK embedding:bad_hands"), [
+    ["weight", "(red:1.2)"], ["lora", "<lora:ink:0.8>"], ["wildcard", "__animals/*__"], ["break", "BREAK"], ["embedding", "embedding:bad_hands"],
+  ]);
+  assert.deepEqual(kinds("[[a, b]] {red|{x|y}} {2$$__c__}"), [
+    ["array", "[[a, b]]"], ["choice", "{"], ["choice", "|{"], ["choice", "|"], ["choice", "}}"], ["choice", "{"], ["wildcard", "__c__"], ["choice", "}"],
+  ]);
+  for (const text of ["", "a", "(a:1) b", "{|", "((x:1.1) y:1.2)"]) assert.equal(promptParts(text).map((part) => part.text).join(""), text);
+});
+
+test("promptParts leaves plain brackets and marks a brace that is open", () => {
+  assert.deepEqual(kinds("miku \\(vocaloid\\), (cat), {as it is}, [[word]], <b>"), []);
+  assert.deepEqual(kinds("{red|blue fox"), [["unclosed", "{"]]);
+  assert.deepEqual(kinds("(a (b:1.1) c:1.3)"), [["weight", "(a (b:1.1) c:1.3)"]]);
+});
+
+test("promptParts is linear in the text", () => {
+  const text = "({<[__".repeat(3000);
+  assert.equal(promptParts(text).map((part) => part.text).join(""), text);
+});
+
+test("termAt says what is typed before the cursor", () => {
+  const at = (text) => termAt(text, text.length);
+  assert.deepEqual(at("a fox, long ha"), { kind: "", query: "long ha", start: 7 });
+  assert.deepEqual(at("a fox <lora:in"), { kind: "lora", query: "in", start: 6 });
+  assert.deepEqual(at("a <lo"), { kind: "lora", query: "", start: 2 });
+  assert.deepEqual(at("__a__, __co"), { kind: "wildcard", query: "co", start: 7 });
+  assert.deepEqual(at("x embedding:ba"), { kind: "embedding", query: "ba", start: 2 });
+  assert.deepEqual(at("(red:1.2), {ha"), { kind: "", query: "ha", start: 12 });
+  for (const text of ["", "a", "a fox, ", "fox ", "<lora:x:0.", "<b", "__a__"]) assert.equal(at(text), null, text);
+  assert.equal(termAt("long hair", 6), null);
 });
 
 test("swapNegative exchanges a style's words and keeps the user's", () => {
